@@ -19,6 +19,7 @@ class SignalRings : public SignalTrace {
   int fd() const override { return fd_; }
   void Read(std::vector<SignalRecord>* out) override { kernel_->ReadSignals(out); }
   uint64_t lost() const override { return 0; }
+  uint64_t CountLost() override { return 0; }
   std::string FollowProcessors() override { return ""; }
 
  private:

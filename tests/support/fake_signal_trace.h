@@ -20,7 +20,8 @@ class FakeSignalTrace : public SignalTrace {
     records_.push_back(std::move(record));
     if (!silent) eventfd_write(fd_.get(), 1);
   }
-  void Lose(uint64_t count) { lost_ += count; }
+  // The kernel says it at once, or only when it is asked.
+  void Lose(uint64_t count, bool silent = false) { (silent ? lost_unsaid_ : lost_) += count; }
 
   int fd() const override { return fd_.get(); }
   void Read(std::vector<SignalRecord>* out) override {
@@ -30,6 +31,7 @@ class FakeSignalTrace : public SignalTrace {
     for (SignalRecord& record : std::exchange(records_, {})) out->push_back(std::move(record));
   }
   uint64_t lost() const override { return lost_; }
+  uint64_t CountLost() override { return lost_ += std::exchange(lost_unsaid_, 0); }
   std::string FollowProcessors() override {
     ++looks;
     return processors_problem;
@@ -43,6 +45,7 @@ class FakeSignalTrace : public SignalTrace {
   UniqueFd fd_{eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
   std::vector<SignalRecord> records_;
   uint64_t lost_ = 0;
+  uint64_t lost_unsaid_ = 0;
 };
 
 }  // namespace vmeventd

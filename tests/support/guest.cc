@@ -33,12 +33,19 @@ std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_argume
   return command;
 }
 
+std::string BootSector(const std::vector<unsigned char>& program) {
+  std::string sector(program.begin(), program.end());
+  sector.resize(510);
+  return sector + "\x55\xaa";
+}
+
 Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomUuid()) {
   const std::string control_path = options_.directory + "/" + name() + ".control";
   // A QEMU that ran under this name may have left its socket behind.
   std::filesystem::remove(control_path);
   ChildOptions child;
   child.arguments = QemuCommand(options_.boot, options_.kernel_arguments);
+  child.arguments.front() = options_.program;
   const std::string socket_options = ",server=on,wait=off";
   child.arguments.insert(
       child.arguments.end(),

@@ -27,6 +27,7 @@ struct GuestOptions {
   std::string name = "vm1";
   std::string directory;  // the directory of NAME.kvmd, the followed monitor
   Boot boot = Boot::kLinux;
+  std::string program = "qemu-system-x86_64";
   std::vector<std::string> arguments;  // QEMU's, in addition
   std::string kernel_arguments;        // "ignore_powerdown", "panic=-1"
   bool wait_until_ready = true;        // for the guest's shell
@@ -64,6 +65,9 @@ class Guest {
 
 // The command line of such a QEMU, without monitors, serial line and uuid.
 std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_arguments);
+
+// Of a disk that boots into a program for an 8086, instead of an operating system.
+std::string BootSector(const std::vector<unsigned char>& program);
 
 }  // namespace vmeventd::e2e
 

@@ -2,11 +2,14 @@
 // verdict on it.
 
 #include <csignal>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "tests/support/child_process.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -413,6 +416,62 @@ TEST_P(EndingTest, HasTheRightVerdict) {
 
 INSTANTIATE_TEST_SUITE_P(Endings, EndingTest, testing::ValuesIn(Endings()),
                          [](const auto& ending) { return ending.param.name; });
+
+// Guests without an operating system, which say at once what few guests say.
+class BareGuestEndingTest : public E2eTest {
+ protected:
+  // The end of a guest with `options`, which runs once it is followed.
+  v1::Event EndOf(GuestOptions options) {
+    StartDaemonAndStream();
+    options.boot = Boot::kNothing;
+    options.arguments.push_back("-S");
+    const auto guest = StartGuest(options);
+    stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
+    guest->manager().Execute("cont");
+    return stream().Wait(guest->name(), v1::EVENT_TYPE_STOPPED);
+  }
+};
+
+TEST_F(BareGuestEndingTest, AShutdownByThePvpanicDeviceIsTheUsers) {
+  const std::string version = RunCommand({.arguments = {"qemu-system-x86_64", "--version"}}).output;
+  int major = 0;
+  int minor = 0;
+  ASSERT_EQ(std::sscanf(version.c_str(), "QEMU emulator version %d.%d", &major, &minor), 2);
+  if (major < 9 || (major == 9 && minor == 0)) GTEST_SKIP() << "QEMU 9.1 and later: " << version;
+  std::ofstream(dir() / "boot.img", std::ios::binary) << BootSector({
+      0xba, 0x05, 0x05,  // mov dx, 0x505: pvpanic
+      0xb0, 0x04,        // mov al, 4: shutdown
+      0xee,              // out dx, al
+      0xf4, 0xeb, 0xfd,  // stop: hlt; jmp stop
+  });
+  GuestOptions options;
+  options.arguments = {
+      "-machine", "pc",      "-m",     "16",
+      "-device",  "pvpanic", "-drive", "if=ide,format=raw,file=" + (dir() / "boot.img")};
+  const v1::Event stopped = EndOf(options);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED RESUMED PVSHUTDOWN_REQUESTED STOPPED");
+}
+
+TEST_F(BareGuestEndingTest, WhatAnS390GuestSaysAsItPanicsIsKeptToItsEnd) {
+  const char* const kProgram = "qemu-system-s390x";
+  if (RunCommand({.arguments = {"which", kProgram}}).exit_code != 0) GTEST_SKIP() << kProgram;
+  GuestOptions options;
+  options.program = kProgram;
+  // Its firmware finds nothing to boot, and waits with interrupts off: so ends a Linux that panics.
+  options.arguments = {"-machine", "s390-ccw-virtio", "-m", "128", "-action", "panic=shutdown"};
+  const v1::Event stopped = EndOf(options);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
+  const v1::GuestPanic& panic = stopped.shutdown().panic();
+  EXPECT_EQ(panic.action(), "poweroff");
+  ASSERT_TRUE(panic.has_s390()) << panic.DebugString();
+  EXPECT_EQ(panic.s390().reason(), "disabled-wait");
+  EXPECT_EQ(panic.s390().psw_mask(), 0x2000180000000U);
+  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_GUEST_PANICKED).panic().DebugString(),
+            panic.DebugString());
+}
 
 }  // namespace
 }  // namespace vmeventd::e2e

@@ -1,18 +1,29 @@
 // Who sent the signal that ended a QEMU, by the kernel's own records.
 
+#include <linux/sched.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
+#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
 #include "tests/watcher/runs/memory_cgroup.h"
@@ -20,6 +31,7 @@
 namespace vmeventd::e2e {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 
 std::string EvidenceOf(const v1::Event& event) {
@@ -28,19 +40,34 @@ std::string EvidenceOf(const v1::Event& event) {
       [](std::string* out, const v1::Evidence& entry) { absl::StrAppend(out, entry.what()); });
 }
 
+// Gives a program tracefs, in a mount namespace of its own if the machine does not mount it.
+std::vector<std::string> WithTracefs() {
+  return {"unshare",
+          "--mount",
+          "sh",
+          "-c",
+          "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing; "
+          "exec \"$@\"",
+          "sh"};
+}
+
+// A process with that number, which no other has, and that sleeps.
+pid_t StartAs(pid_t pid) {
+  clone_args arguments{};
+  arguments.exit_signal = SIGCHLD;
+  arguments.set_tid = reinterpret_cast<uint64_t>(&pid);
+  arguments.set_tid_size = 1;
+  const auto started = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
+  if (started == 0) _exit(Sleep());
+  return started;
+}
+
 class SendersTest : public E2eTest {
  protected:
-  // The daemon has tracefs, in a mount namespace of its own if the machine does not mount it.
   void StartWatching() {
     DaemonOptions options = Options();
     options.signal_senders = "auto";
-    options.wrapper = {"unshare",
-                       "--mount",
-                       "sh",
-                       "-c",
-                       "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs "
-                       "/sys/kernel/tracing; exec \"$@\"",
-                       "sh"};
+    options.wrapper = WithTracefs();
     StartDaemon(options);
     OpenStream();
     const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
@@ -123,6 +150,70 @@ TEST_F(SendersTest, ASenderThatIsGoneIsAProcessOfTheHost) {
   EXPECT_GT(stopped.shutdown().sender().pid(), 0);
 }
 
+TEST_F(SendersTest, AProcessThatHasTheSendersNumberSinceIsNotNamed) {
+  pid_t sender = 0;
+  pid_t other = 0;
+  const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
+    daemon().Signal(SIGSTOP);
+    Child killer([pid] {
+      kill(pid, SIGKILL);
+      return 0;
+    });
+    sender = killer.pid();
+    const absl::Time sent = absl::Now();
+    killer.AwaitEnd();
+    killer.Reap();
+    other = StartAs(sender);
+    // The kernel's clock of starts has ticks: which of the two it was is not known by that alone.
+    WaitUntil("a number may have come round",
+              [&] { return absl::Now() - sent > absl::Milliseconds(100); });
+    daemon().Signal(SIGCONT);
+  });
+  ASSERT_EQ(other, sender);
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().sender().pid(), sender);
+  EXPECT_FALSE(stopped.shutdown().sender().details_known());
+  EXPECT_EQ(stopped.shutdown().sender().command(), "");
+  EXPECT_THAT(EvidenceOf(stopped),
+              HasSubstr(absl::StrCat("SIGKILL sent by a process that is gone (pid ", sender, ")")));
+  kill(other, SIGKILL);
+  waitpid(other, nullptr, 0);
+}
+
+TEST_F(SendersTest, AKillWhoseRecordWasLostIsNoKnowledge) {
+  utsname kernel{};
+  uname(&kernel);
+  if (std::atoi(kernel.release) < 6) GTEST_SKIP() << "the kernel counts them from Linux 6.0 on";
+  // One ring for all.
+  cpu_set_t before;
+  cpu_set_t one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
+    ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    daemon().Signal(SIGSTOP);
+    const Child deaf([] {
+      struct sigaction action {};
+      action.sa_handler = [](int) {};
+      sigaction(SIGHUP, &action, nullptr);
+      for (int i = 0; i < 5000; ++i) kill(getpid(), SIGHUP);
+      return 0;
+    });
+    deaf.AwaitEnd();
+    kill(pid, SIGKILL);
+    sched_setaffinity(0, sizeof(before), &before);
+    daemon().Signal(SIGCONT);
+  });
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  EXPECT_FALSE(stopped.shutdown().has_sender());
+  EXPECT_THAT(EvidenceOf(stopped),
+              ContainsRegex("who sent SIGKILL is not known: the kernel has no record of it, and "
+                            "has thrown [0-9]+ away"));
+  EXPECT_GT(daemon().GetServerInfo().signal_senders().lost(), 0U);
+}
+
 TEST_F(SendersTest, AProgramThatQemuStartedIsItsOwn) {
   const auto guest = StartEmptyGuest("vm1");
   WaitUntilAttached(daemon(), "vm1");
@@ -200,6 +291,28 @@ TEST_F(UnwatchedSendersTest, AKillThatNobodyWatchedSaysSo) {
   EXPECT_FALSE(stopped.shutdown().has_sender());
   EXPECT_THAT(EvidenceOf(stopped),
               HasSubstr("who sent SIGKILL is not known: --signal-senders is off"));
+}
+
+TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndTheEvidenceSaysWhichOne) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root";
+  DaemonOptions options = Options();
+  options.signal_senders = "auto";
+  options.wrapper = WithTracefs();
+  options.wrapper.insert(options.wrapper.end(), {"setpriv", "--bounding-set", "-perfmon,-sys_admin",
+                                                 "--inh-caps", "-perfmon,-sys_admin"});
+  StartDaemon(options);
+  OpenStream();
+  const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
+  if (!absl::StrContains(senders.problem(), "CAP_PERFMON")) GTEST_SKIP() << senders.problem();
+  EXPECT_FALSE(senders.active());
+  const auto guest = StartEmptyGuest("vm1");
+  WaitUntilAttached(daemon(), "vm1");
+  guest->Signal(SIGKILL);
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  EXPECT_THAT(EvidenceOf(stopped),
+              HasSubstr("who sent SIGKILL is not known: perf_event_open on processor"));
 }
 
 TEST_F(UnwatchedSendersTest, WhereSendersAreRequiredTheDaemonDoesNotStartWithoutThem) {

@@ -60,7 +60,7 @@ void ProcessWatch::NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsD
 
 void ProcessWatch::Reset(ProcessInfo info) {
   Release();
-  gone_ = end_unseen_ = false;
+  gone_ = end_unseen_ = kill_seen_ = false;
   info_ = std::move(info);
   oom_kills_ = info_.oom_kills;
 }
@@ -96,7 +96,9 @@ void ProcessWatch::OnFdReady(uint32_t) {
 
 // The number of one that is gone may be used again.
 void ProcessWatch::OnSignal(const SignalSender& sender) {
-  if (!gone_) delegate_->OnSignal(sender);
+  if (gone_) return;
+  kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
+  delegate_->OnSignal(sender);
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
@@ -165,8 +167,11 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() {
 ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   ProcessEnd end{.status = status, .unseen = end_unseen_};
   if (!status.has_value() || status->signal != SIGKILL) return end;
-  end.sender_unknown = end_unseen_ ? "vmeventd was being restarted when it was sent"
-                                   : context_->signals->WhyUnknown();
+  if (end_unseen_) {
+    end.sender_unknown = "vmeventd was being restarted when it was sent";
+  } else if (!kill_seen_) {
+    end.sender_unknown = context_->signals->WhyUnknown();
+  }
   if (info_.oom_file.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;

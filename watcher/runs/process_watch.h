@@ -113,6 +113,7 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
   std::optional<ProcessKey> key_;  // of pidfd_
   bool gone_ = false;
   bool end_unseen_ = false;
+  bool kill_seen_ = false;  // OnSignal() had a SIGKILL
   TimerId status_timer_;
   absl::Duration status_deadline_ = absl::InfiniteDuration();
   absl::Duration status_backoff_;

@@ -210,7 +210,11 @@ void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
 }
 
 void VmRun::HearEvent(const QmpEvent& event) {
-  if (event.name == "SHUTDOWN") context_->host->Drain();
+  if (event.name == "SHUTDOWN") {
+    // What it obeyed was recorded before it said so.
+    context_->signals->Drain();
+    context_->host->Drain();
+  }
   Apply(session_.OnQmpEvent(event, Now()));
 }
 

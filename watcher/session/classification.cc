@@ -148,8 +148,8 @@ std::string SignalName(int signal) {
 std::string DescribeSender(const SignalSender& sender) {
   if (sender.by_kernel) return "the kernel";
   if (!sender.uid.has_value()) {
-    return absl::StrCat(sender.of_qemu ? "QEMU itself" : "a process that is gone", " (pid ",
-                        sender.pid, ")");
+    return absl::StrCat(sender.of_qemu ? "QEMU or a process of its own" : "a process that is gone",
+                        " (pid ", sender.pid, ")");
   }
   return absl::StrCat(sender.command.str(), " (pid ", sender.pid, ", uid ", *sender.uid,
                       sender.cgroup.empty() ? "" : ", ", sender.cgroup.str(),

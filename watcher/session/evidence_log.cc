@@ -295,7 +295,10 @@ void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
 }
 
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
+  if (EndsTheHost(sender)) SawHostShutdown(true, sender.command.str(), now);
   std::optional<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
+  // QEMU has obeyed the one before its SHUTDOWN.
+  if (sender.signal != SIGKILL && known.has_value() && facts_.shutdown.has_value()) return;
   // What was read of a sender before it was gone stays.
   if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&
       known->uid.has_value() && !sender.uid.has_value()) {
@@ -307,7 +310,6 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
     return entry.id == EvidenceId::kSignalSent && absl::StartsWith(entry.what, sent);
   });
   Saw(absl::StrCat(sent, DescribeSender(sender)), now, EvidenceId::kSignalSent);
-  if (EndsTheHost(sender)) SawHostShutdown(true, sender.command.str(), now);
 }
 
 void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Instant now) {

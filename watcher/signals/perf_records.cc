@@ -99,12 +99,25 @@ struct SampleHead {
 constexpr size_t kRawSizeAt = sizeof(SampleHead);
 constexpr size_t kRawAt = kRawSizeAt + sizeof(uint32_t);
 
+// Where every tracepoint's record has the context that it was made in, and the bits of an interrupt
+// (TRACE_FLAG_HARDIRQ, TRACE_FLAG_SOFTIRQ).
+constexpr size_t kContextAt = 2;
+constexpr uint8_t kInInterrupt = 0x08 | 0x10;
+
+// Whether a signal of si_code `code` is the kernel's. Its own codes are above 0. Those of timers
+// and of other things that a process has asked the kernel for are below, where sigqueue(2) lets
+// every process claim them: what is sent in an interrupt is the kernel's, and otherwise the process
+// that ran is the sender.
+bool IsByKernel(const SampleHead& head, int64_t code, absl::string_view raw) {
+  return code > 0 || head.pid == 0 || (Take<uint8_t>(raw, kContextAt) & kInInterrupt) != 0;
+}
+
 std::optional<SignalRecord> DecodeSample(absl::string_view sample, const TraceFormats& formats,
                                          std::vector<KilledThread>* killed) {
   if (sample.size() < kRawAt) return std::nullopt;
   const auto head = Take<SampleHead>(sample, 0);
   const auto raw_size = Take<uint32_t>(sample, kRawSizeAt);
-  if (raw_size < sizeof(uint16_t) || raw_size > sample.size() - kRawAt) return std::nullopt;
+  if (raw_size <= kContextAt || raw_size > sample.size() - kRawAt) return std::nullopt;
   const absl::string_view raw = sample.substr(kRawAt, raw_size);
   const auto id = Take<uint16_t>(raw, 0);
   SignalRecord record;
@@ -115,9 +128,7 @@ std::optional<SignalRecord> DecodeSample(absl::string_view sample, const TraceFo
     const std::optional<int64_t> target = ValueOf(formats.signal.pid, raw);
     if (!signal.has_value() || !code.has_value() || !target.has_value()) return std::nullopt;
     record.signal = static_cast<int>(*signal);
-    // si_code: SI_KERNEL and what else the kernel itself means is above 0. Without a process, in an
-    // interrupt, it is the kernel as well.
-    record.by_kernel = *code > 0 || head.pid == 0;
+    record.by_kernel = IsByKernel(head, *code, raw);
     record.sender = record.by_kernel ? 0 : static_cast<int32_t>(head.pid);
     record.target = *target;
     return record;

@@ -51,6 +51,12 @@ absl::Duration TimeOf(clockid_t clock) {
   return absl::DurationFromTimespec(now);
 }
 
+// How long the host has slept since its boot; less by what passes between the two clocks.
+absl::Duration Slept() {
+  const absl::Duration with_sleep = TimeOf(CLOCK_BOOTTIME);
+  return with_sleep - TimeOf(CLOCK_MONOTONIC);
+}
+
 // The processors of a list of the kernel's, as "0-3,8".
 std::vector<int> ParseProcessors(absl::string_view text) {
   constexpr int kMaxProcessors = 1 << 16;
@@ -90,6 +96,13 @@ class Ring {
   // An event that is written into it as well.
   void Add(UniqueFd event) { others_.push_back(std::move(event)); }
 
+  // How many records of its events were lost; 0 where the kernel does not count them.
+  uint64_t CountLost() const {
+    uint64_t lost = LostOf(event_);
+    for (const UniqueFd& other : others_) lost += LostOf(other);
+    return lost;
+  }
+
   // Takes the bytes that were written since.
   void Take(std::string* out) {
     auto* const control = reinterpret_cast<perf_event_mmap_page*>(memory_);
@@ -105,6 +118,16 @@ class Ring {
   }
 
  private:
+  // With read_format PERF_FORMAT_LOST.
+  static uint64_t LostOf(const UniqueFd& event) {
+    struct {
+      uint64_t value;
+      uint64_t lost;
+    } counts{};
+    const ssize_t size = read(event.get(), &counts, sizeof(counts));
+    return size == static_cast<ssize_t>(sizeof(counts)) ? counts.lost : 0;
+  }
+
   UniqueFd event_;
   std::vector<UniqueFd> others_;
   size_t page_;
@@ -119,16 +142,24 @@ class PerfTrace : public SignalTrace {
   int fd() const override { return epoll_.get(); }
   uint64_t lost() const override { return lost_; }
 
+  uint64_t CountLost() override {
+    uint64_t counted = lost_with_rings_;
+    for (const auto& [processor, ring] : rings_) counted += ring.CountLost();
+    // What a kernel before Linux 6.0 says in its rings is all that is known.
+    return lost_ = std::max(lost_, counted);
+  }
+
   void Read(std::vector<SignalRecord>* out) override {
     const size_t before = out->size();
     for (auto& [processor, ring] : rings_) {
       ring.Take(&bytes_);
-      lost_ += DecodeRecords(bytes_, formats_, out, &killed_);
+      lost_said_ += DecodeRecords(bytes_, formats_, out, &killed_);
     }
+    lost_ = std::max(lost_, lost_said_);
     ResolveThreads(killed_, before, out, &waiting_);
     killed_.clear();
     if (out->size() == before) return;
-    const absl::Duration slept = TimeOf(CLOCK_BOOTTIME) - TimeOf(CLOCK_MONOTONIC);
+    const absl::Duration slept = std::max(Slept(), Slept());
     for (size_t i = before; i < out->size(); ++i) (*out)[i].time += slept;
   }
 
@@ -146,7 +177,11 @@ class PerfTrace : public SignalTrace {
     const std::vector<int> processors = ParseProcessors(*online);
     // One that went away took its events along.
     std::erase_if(rings_, [&](const auto& ring) {
-      return std::find(processors.begin(), processors.end(), ring.first) == processors.end();
+      if (std::find(processors.begin(), processors.end(), ring.first) != processors.end()) {
+        return false;
+      }
+      lost_with_rings_ += ring.second.CountLost();
+      return true;
     });
     for (const int processor : processors) {
       if (rings_.contains(processor)) continue;
@@ -157,7 +192,7 @@ class PerfTrace : public SignalTrace {
   }
 
  private:
-  absl::StatusOr<UniqueFd> OpenEvent(uint16_t id, int processor) const {
+  absl::StatusOr<UniqueFd> OpenEvent(uint16_t id, int processor) {
     perf_event_attr attributes{};
     attributes.size = sizeof(attributes);
     attributes.type = PERF_TYPE_TRACEPOINT;
@@ -168,11 +203,16 @@ class PerfTrace : public SignalTrace {
     attributes.disabled = 1;
     attributes.use_clockid = 1;
     attributes.clockid = CLOCK_MONOTONIC;  // CLOCK_BOOTTIME is refused for tracepoints
+    attributes.read_format = read_format_;
     constexpr int kEveryProcess = -1;
     constexpr int kNoGroup = -1;
     UniqueFd event(static_cast<int>(syscall(SYS_perf_event_open, &attributes, kEveryProcess,
                                             processor, kNoGroup, PERF_FLAG_FD_CLOEXEC)));
     if (event.valid()) return event;
+    if (errno == EINVAL && read_format_ != 0) {
+      read_format_ = 0;
+      return OpenEvent(id, processor);
+    }
     const int error = errno;
     const bool forbidden = error == EACCES || error == EPERM;
     return absl::UnavailableError(absl::StrCat(
@@ -224,7 +264,10 @@ class PerfTrace : public SignalTrace {
   std::string bytes_;
   std::vector<KilledThread> killed_;
   std::vector<SignalRecord> waiting_;  // kills of what may be a thread, whose process is not known
+  uint64_t read_format_ = PERF_FORMAT_LOST;  // 0: a kernel before Linux 6.0
   uint64_t lost_ = 0;
+  uint64_t lost_said_ = 0;        // by records in the rings
+  uint64_t lost_with_rings_ = 0;  // of processors that went away
 };
 
 // The formats, from where the kernel's tracefs is mounted.

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <climits>
+#include <ctime>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,8 @@ constexpr size_t kMaxCgroupBytes = 512;
 constexpr int kMaxAncestors = 64;
 constexpr int64_t kInit = 1;
 constexpr int64_t kKernelThreads = 2;  // kthreadd: the parent of all others
+// A number comes round to another process later than that, unless somebody chooses it.
+constexpr absl::Duration kNumberReturns = absl::Milliseconds(50);
 
 // The text after "NAME:" in a file of lines, without the space around it; empty: there is none.
 absl::string_view ValueOf(absl::string_view text, absl::string_view name) {
@@ -40,6 +43,12 @@ absl::Duration StartOf(uint64_t start_ticks) {
              static_cast<int64_t>(kTicksPerSecond);
 }
 
+absl::Duration SinceBoot() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return absl::DurationFromTimespec(now);
+}
+
 std::string ProcessReader::Read(int64_t pid, absl::string_view file) const {
   return ReadSmallFile(absl::StrCat(root_, "/proc/", pid, "/", file)).value_or("");
 }
@@ -51,7 +60,8 @@ std::optional<ProcessReader::Stat> ProcessReader::ReadStat(int64_t pid) const {
   if (end == std::string::npos) return std::nullopt;
   const std::vector<absl::string_view> fields =
       absl::StrSplit(absl::string_view(text).substr(end + 2), ' ');
-  // Fields 4 and 22; the first one here is field 3.
+  // Fields 3, 4 and 22; the first one here is field 3.
+  constexpr size_t kState = 0;
   constexpr size_t kParent = 1;
   constexpr size_t kStart = 19;
   Stat stat;
@@ -59,6 +69,7 @@ std::optional<ProcessReader::Stat> ProcessReader::ReadStat(int64_t pid) const {
       !absl::SimpleAtoi(fields[kStart], &stat.start_ticks)) {
     return std::nullopt;
   }
+  stat.ended = fields[kState] == "Z" || fields[kState] == "X";
   return stat;
 }
 
@@ -120,32 +131,37 @@ bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, int64_t pid, con
   return !older && target.uid == uid && target.cgroup == cgroup;
 }
 
-SignalSender ProcessReader::SenderOf(const SignalRecord& record,
-                                     const ProcessOrigin& target) const {
+SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOrigin& target,
+                                     absl::Duration now) const {
   SignalSender sender{.signal = record.signal, .by_kernel = record.by_kernel};
   if (record.by_kernel) return sender;
   sender.pid = record.sender;
   sender.of_qemu = record.sender == target.pid;
-  const auto is_it = [&](const std::optional<Stat>& stat) {
-    return stat.has_value() && StartOf(stat->start_ticks) <= record.time;
-  };
   const std::optional<Stat> stat = ReadStat(sender.pid);
-  if (!is_it(stat)) return sender;
+  if (!stat.has_value() || StartOf(stat->start_ticks) > record.time) return sender;
   if (sender.pid == kKernelThreads || stat->parent == kKernelThreads) {
     return {.signal = record.signal, .by_kernel = true};
   }
   const std::string command(absl::StripSuffix(Read(sender.pid, "comm"), "\n"));
   const std::string executable = ReadExecutable(sender.pid);
-  const std::string cgroup = ReadCgroup(sender.pid);
+  std::string cgroup = ReadCgroup(sender.pid);
   const std::optional<uint32_t> uid = ReadUid(sender.pid);
   // It may have gone meanwhile, and its number to another one.
   const std::optional<Stat> after = ReadStat(sender.pid);
-  if (!uid.has_value() || !is_it(after) || after->start_ticks != stat->start_ticks) return sender;
+  if (!uid.has_value() || !after.has_value() || after->start_ticks != stat->start_ticks) {
+    return sender;
+  }
+  // A hierarchy of v1 shows one that has ended in its root.
+  if (after->ended && cgroup == "/") cgroup.clear();
+  sender.of_qemu = sender.of_qemu || MayDescendFrom(target, sender.pid, *stat, *uid, cgroup);
+  // What began in the tick of the signal may have begun after it.
+  const bool is_it =
+      StartOf(stat->start_ticks + 1) <= record.time || now - record.time < kNumberReturns;
+  if (!is_it) return sender;
   sender.uid = uid;
   sender.command = OneLine(command);
   sender.executable = OneLine(executable);
   sender.cgroup = Utf8Prefix(OneLine(cgroup), kMaxCgroupBytes);
-  sender.of_qemu = sender.of_qemu || MayDescendFrom(target, sender.pid, *stat, *uid, cgroup);
   return sender;
 }
 

@@ -28,9 +28,10 @@ class ProcessReader {
   // Of `pid`, which lives.
   ProcessOrigin OriginOf(int64_t pid, uint64_t start_ticks) const;
 
-  // The sender of `record`, a signal to `target`. A process that began after the signal has the
-  // number of one that is gone, and is not it.
-  SignalSender SenderOf(const SignalRecord& record, const ProcessOrigin& target) const;
+  // The sender of `record`, a signal to `target`, as it is at `now`, which is since the boot. A
+  // process that began after the signal has the number of one that is gone, and is not it.
+  SignalSender SenderOf(const SignalRecord& record, const ProcessOrigin& target,
+                        absl::Duration now) const;
 
   // The process of which `pid` is a thread; unset: there is none.
   std::optional<int64_t> ProcessOf(int64_t pid) const;
@@ -39,6 +40,7 @@ class ProcessReader {
   struct Stat {
     int64_t parent = 0;
     uint64_t start_ticks = 0;
+    bool ended = false;
   };
   std::string Read(int64_t pid, absl::string_view file) const;
   std::optional<Stat> ReadStat(int64_t pid) const;
@@ -53,6 +55,9 @@ class ProcessReader {
 
 // When a process of that start began, at the earliest, by the clock of SignalRecord::time.
 absl::Duration StartOf(uint64_t start_ticks);
+
+// That clock.
+absl::Duration SinceBoot();
 
 }  // namespace vmeventd
 

@@ -32,8 +32,11 @@ class SignalTrace {
   virtual int fd() const = 0;
   // Appends what was recorded since the last call. Those of one processor are in their order.
   virtual void Read(std::vector<SignalRecord>* out) = 0;
-  // How many records the kernel has thrown away so far, because they were not read fast enough.
+  // How many records the kernel has said so far that it threw away, because they were not read fast
+  // enough. It says so of a processor with the next record there.
   virtual uint64_t lost() const = 0;
+  // The same, of the last ones as well: the kernel is asked, which interrupts every processor.
+  virtual uint64_t CountLost() = 0;
   // Begins to record on processors that came since. Why some are not recorded; empty: all are.
   virtual std::string FollowProcessors() = 0;
 };

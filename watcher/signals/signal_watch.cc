@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -87,6 +88,9 @@ void SignalWatch::Drain() {
   if (trace_ == nullptr) return;
   records_.clear();
   trace_->Read(&records_);
+  // Those of several processors are in the order of the processors.
+  std::stable_sort(records_.begin(), records_.end(),
+                   [](const SignalRecord& a, const SignalRecord& b) { return a.time < b.time; });
   lost_.Add(trace_->lost() - lost_.value());
   for (const SignalRecord& record : records_) {
     const Followed* const followed = Find(record);
@@ -94,7 +98,7 @@ void SignalWatch::Drain() {
     if (record.kind == SignalRecord::Kind::kOomVictim) {
       followed->user->OnOomVictim(record.victim);
     } else if (reads_.Take(loop_->Now().monotonic)) {
-      followed->user->OnSignal(reader_.SenderOf(record, followed->origin));
+      followed->user->OnSignal(reader_.SenderOf(record, followed->origin, SinceBoot()));
     } else {
       followed->user->OnSignal(
           {.signal = record.signal,
@@ -110,9 +114,11 @@ SignalWatchState SignalWatch::state() const {
   return {trace_ != nullptr, problem_};
 }
 
-std::string SignalWatch::WhyUnknown() const {
+std::string SignalWatch::WhyUnknown() {
   const SignalWatchState now = state();
   if (!now.active || !now.problem.empty()) return now.problem;
+  // Nothing may have come after what was lost, with which the kernel would have said so.
+  if (lost() == 0) lost_.Add(trace_->CountLost() - lost());
   if (lost() > 0) {
     return absl::StrCat("the kernel has no record of it, and has thrown ", lost(), " away");
   }

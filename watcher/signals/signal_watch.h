@@ -62,7 +62,7 @@ class SignalWatch : public FdHandler {
 
   // Why the sender of a signal may not be known, of which Drain() handed out nothing; empty: there
   // is no reason to name.
-  std::string WhyUnknown() const;
+  std::string WhyUnknown();
 
   // Whether anything is recorded, and why not, or not on all processors. Any thread.
   SignalWatchState state() const;

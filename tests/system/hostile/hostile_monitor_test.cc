@@ -4,7 +4,6 @@
 #include <atomic>
 #include <csignal>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -349,19 +348,14 @@ TEST_F(HostileMonitorTest, AnEndlessFloodDelaysNoOtherVm) {
 // GUEST_PANICKED not at all.)
 TEST_F(HostileMonitorTest, AFloodingGuestIsCountedAndItsEndIsPublished) {
   constexpr int kFlood = 20'000;
-  const unsigned char program[] = {
+  std::ofstream(dir() / "boot.img", std::ios::binary) << BootSector({
       0xba, 0x05, 0x05,  // mov dx, 0x505: pvpanic
       0xb0, 0x01,        // mov al, 1: panicked
       0xb9, 0x20, 0x4e,  // mov cx, 20000
       0xee,              // again: out dx, al
       0xe2, 0xfd,        // loop again
       0xf4, 0xeb, 0xfd,  // stop: hlt; jmp stop
-  };
-  std::string image(512, '\0');
-  std::copy(std::begin(program), std::end(program), image.begin());
-  image[510] = '\x55';
-  image[511] = '\xaa';
-  std::ofstream(dir() / "boot.img", std::ios::binary) << image;
+  });
 
   StartDaemonAndStream();
   GuestOptions options;

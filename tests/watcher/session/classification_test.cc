@@ -312,7 +312,8 @@ TEST(ClassificationTest, AnExitIsDescribedForPeople) {
 TEST(ClassificationTest, ASenderIsDescribedForPeople) {
   EXPECT_EQ(DescribeSender({.by_kernel = true}), "the kernel");
   EXPECT_EQ(DescribeSender({.pid = 812}), "a process that is gone (pid 812)");
-  EXPECT_EQ(DescribeSender({.pid = 812, .of_qemu = true}), "QEMU itself (pid 812)");
+  EXPECT_EQ(DescribeSender({.pid = 812, .of_qemu = true}),
+            "QEMU or a process of its own (pid 812)");
   EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = RareText("bash")}),
             "bash (pid 812, uid 0)");
   EXPECT_EQ(DescribeSender({.pid = 812,

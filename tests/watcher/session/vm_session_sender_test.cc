@@ -137,6 +137,21 @@ TEST(VmSessionSenderTest, TheHostsSignalHasItsSender) {
               AllOf(HasSubstr("SIGTERM sent by virtqemud"), HasSubstr("SIGKILL sent by bash")));
 }
 
+TEST(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGHUP, "first"));
+  vm.Sent(Process(SIGTERM, "virtqemud"));
+  vm.Shutdown("host-signal");
+  vm.Sent(Process(SIGTERM, "late"));
+  vm.Sent(Process(SIGINT, "later"));
+  vm.End({ExitStatus{0, 0}, false});
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+              AllOf(HasSubstr("SIGTERM sent by virtqemud"), Not(HasSubstr("late"))));
+}
+
 TEST(VmSessionSenderTest, ASignalThatDidNotEndItIsNoSender) {
   SessionDriver vm;
   vm.Ready();

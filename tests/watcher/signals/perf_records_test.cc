@@ -85,9 +85,13 @@ std::string Sample(uint32_t pid, uint64_t time_ns, const std::string& raw) {
   return Record(PERF_RECORD_SAMPLE, body + raw);
 }
 
-std::string SignalRaw(int signal, int code, int target) {
+constexpr uint8_t kHardInterrupt = 0x08;
+constexpr uint8_t kSoftInterrupt = 0x10;
+
+std::string SignalRaw(int signal, int code, int target, uint8_t context = 0) {
   std::string raw(52, '\xee');  // padded as the kernel does
   Put(&raw, 0, uint16_t{261});
+  Put(&raw, 2, uint8_t{context});
   Put(&raw, 8, signal);
   Put(&raw, 16, code);
   Put(&raw, 36, target);
@@ -137,6 +141,30 @@ TEST(PerfRecordsTest, TheKernelIsKnownByTheCodeOrByHavingNoProcess) {
     Decode(Sample(expected.pid, 7, SignalRaw(SIGKILL, expected.code, 1)), Formats(), &records);
     ASSERT_EQ(records.size(), 1U);
     EXPECT_EQ(records[0].by_kernel, expected.by_kernel) << expected.pid << " " << expected.code;
+    EXPECT_EQ(records[0].sender, expected.by_kernel ? 0 : 812);
+  }
+}
+
+TEST(PerfRecordsTest, WhatIsSentInAnInterruptIsNotByTheProcessThatItInterrupts) {
+  constexpr uint8_t kInterruptsOff = 0x01;  // as where any signal is sent
+  const struct {
+    int code;
+    uint8_t context;
+    bool by_kernel;
+  } kCases[] = {{SI_TIMER, kHardInterrupt, true},
+                {SI_TIMER, kSoftInterrupt | kInterruptsOff, true},
+                {SI_ASYNCIO, kSoftInterrupt, true},
+                {SI_USER, kInterruptsOff, false},
+                // A process that sends it with that code, by sigqueue(2).
+                {SI_TIMER, kInterruptsOff, false},
+                {SI_SIGIO, kInterruptsOff, false}};
+  for (const auto& expected : kCases) {
+    std::vector<SignalRecord> records;
+    Decode(Sample(812, 7, SignalRaw(SIGKILL, expected.code, 1, expected.context)), Formats(),
+           &records);
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_EQ(records[0].by_kernel, expected.by_kernel)
+        << expected.code << " " << int{expected.context};
     EXPECT_EQ(records[0].sender, expected.by_kernel ? 0 : 812);
   }
 }

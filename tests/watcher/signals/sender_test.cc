@@ -23,6 +23,7 @@ struct FakeProcess {
   int64_t parent = 1;
   uint64_t start_ticks = 0;
   uint32_t uid = 0;
+  char state = 'S';
   std::string comm = "bash";
   std::string cgroup = "0::/user.slice/session-3.scope\n";
   std::string executable = "/usr/bin/bash";
@@ -43,8 +44,8 @@ class SenderTest : public testing::Test {
     std::string rest;
     for (int field = 5; field < 22; ++field) absl::StrAppend(&rest, " 0");
     std::ofstream(directory + "/stat")
-        << process.pid << " (" << process.comm << ") S " << process.parent << rest << " "
-        << process.start_ticks << " 0 0\n";
+        << process.pid << " (" << process.comm << ") " << process.state << " " << process.parent
+        << rest << " " << process.start_ticks << " 0 0\n";
     std::ofstream(directory + "/comm") << process.comm << "\n";
     std::ofstream(directory + "/cgroup") << process.cgroup;
     std::ofstream(directory + "/status")
@@ -53,11 +54,12 @@ class SenderTest : public testing::Test {
     std::filesystem::create_symlink(process.executable, directory + "/exe");
   }
 
-  // Of a signal sent at the start of a process with `ticks`.
-  SignalSender Sender(int64_t pid, uint64_t ticks = 9000) {
+  // Of a signal sent at the start of a process with `ticks`, and read `later`.
+  SignalSender Sender(int64_t pid, uint64_t ticks = 9000,
+                      absl::Duration later = absl::Milliseconds(1)) {
     const SignalRecord record{
         .time = StartOf(ticks), .target = kQemu, .signal = SIGKILL, .sender = pid};
-    return reader_.SenderOf(record, reader_.OriginOf(kQemu, kQemuStart));
+    return reader_.SenderOf(record, reader_.OriginOf(kQemu, kQemuStart), record.time + later);
   }
 
   TemporaryDirectory root_;
@@ -94,6 +96,35 @@ TEST_F(SenderTest, ANumberThatIsUsedAgainIsAnotherProcess) {
   Write({.pid = 812, .start_ticks = 9001});
   EXPECT_FALSE(Sender(812, 9000).uid.has_value());
   EXPECT_TRUE(Sender(812, 9001).uid.has_value());
+}
+
+TEST_F(SenderTest, WhatBeganInTheTickOfTheSignalIsItOnlyIfNoNumberCanHaveComeRound) {
+  Write({.pid = 812, .start_ticks = 9000});
+  EXPECT_TRUE(Sender(812, 9000).uid.has_value());
+  const SignalSender late = Sender(812, 9000, absl::Milliseconds(50));
+  EXPECT_EQ(late.pid, 812);
+  EXPECT_FALSE(late.uid.has_value());
+  EXPECT_TRUE(late.command.empty() && late.executable.empty() && late.cgroup.empty());
+  EXPECT_TRUE(Sender(812, 9001, absl::Hours(1)).uid.has_value()) << "it began before";
+}
+
+TEST_F(SenderTest, AYoungDescendantThatIsReadLateIsQemusOwn) {
+  Write({.pid = 4800, .parent = kQemu, .start_ticks = 9000});
+  const SignalSender sender = Sender(4800, 9000, absl::Seconds(1));
+  EXPECT_TRUE(sender.of_qemu);
+  EXPECT_FALSE(sender.uid.has_value());
+}
+
+TEST_F(SenderTest, OneThatHasEndedHasNoCgroupThatIsOnlyTheRoot) {
+  Write({.pid = 812, .start_ticks = 100, .state = 'Z', .cgroup = "1:name=systemd:/\n0::/\n"});
+  std::filesystem::remove(root_ / "proc/812/exe");
+  const SignalSender sender = Sender(812);
+  EXPECT_EQ(sender.command.str(), "bash");
+  EXPECT_EQ(sender.uid, 0U);
+  EXPECT_TRUE(sender.executable.empty());
+  EXPECT_TRUE(sender.cgroup.empty());
+  Write({.pid = 813, .start_ticks = 100, .state = 'Z', .cgroup = "0::/system.slice/x\n"});
+  EXPECT_EQ(Sender(813).cgroup.str(), "/system.slice/x");
 }
 
 TEST_F(SenderTest, ANameHoldsNoLineAndNothingThatIsNotText) {

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -14,6 +15,7 @@
 namespace vmeventd {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 class Hearer : public SignalWatch::User {
@@ -133,13 +135,39 @@ TEST_F(SignalWatchTest, AFloodToAFollowedProcessIsHandedOutWithThePidAlone) {
   EXPECT_TRUE(qemu_.signals.back().of_qemu);
 }
 
+TEST_F(SignalWatchTest, SignalsAreInTheOrderInWhichTheyWereSent) {
+  watch_.Follow(4711, 5000, &qemu_);
+  // As the rings of two processors are read.
+  const std::vector<std::pair<int, int>> sent = {
+      {SIGHUP, 1}, {SIGKILL, 4}, {SIGINT, 2}, {SIGTERM, 3}};
+  for (const auto& [signal, after] : sent) {
+    SignalRecord record = Signal(4711, signal);
+    record.time += absl::Microseconds(after);
+    trace_->Record(record);
+  }
+  Turn();
+  std::vector<int> signals;
+  for (const SignalSender& sender : qemu_.signals) signals.push_back(sender.signal);
+  EXPECT_THAT(signals, ElementsAre(SIGHUP, SIGINT, SIGTERM, SIGKILL));
+}
+
+TEST_F(SignalWatchTest, ALossThatTheKernelHasNotSaidYetIsFoundOut) {
+  watch_.Drain();
+  trace_->Lose(3, /*silent=*/true);
+  EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 3 away"));
+  EXPECT_EQ(watch_.lost(), 3U);
+  trace_->Lose(2);
+  watch_.Drain();
+  EXPECT_EQ(watch_.lost(), 5U);
+}
+
 TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
   EXPECT_EQ(watch_.WhyUnknown(), "the kernel has no record of it");
   trace_->Lose(7);
   watch_.Drain();
   EXPECT_EQ(watch_.lost(), 7U);
   EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 7 away"));
-  const SignalWatch none(loop_.get(), nullptr, "no tracefs");
+  SignalWatch none(loop_.get(), nullptr, "no tracefs");
   EXPECT_EQ(none.WhyUnknown(), "no tracefs");
   EXPECT_FALSE(none.state().active);
   EXPECT_EQ(SignalWatch(loop_.get(), nullptr, "").WhyUnknown(), "");
