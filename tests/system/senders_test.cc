@@ -305,6 +305,7 @@ TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndTheEvidenceSaysWhich
   const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
   if (!absl::StrContains(senders.problem(), "CAP_PERFMON")) GTEST_SKIP() << senders.problem();
   EXPECT_FALSE(senders.active());
+  EXPECT_THAT(senders.problem(), HasSubstr("with kernel.perf_event_paranoid "));
   const auto guest = StartEmptyGuest("vm1");
   WaitUntilAttached(daemon(), "vm1");
   guest->Signal(SIGKILL);

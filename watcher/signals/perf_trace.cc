@@ -214,10 +214,16 @@ class PerfTrace : public SignalTrace {
       return OpenEvent(id, processor);
     }
     const int error = errno;
-    const bool forbidden = error == EACCES || error == EPERM;
-    return absl::UnavailableError(absl::StrCat(
-        "perf_event_open on processor ", processor, ": ", ErrnoText(error),
-        forbidden ? " (it needs CAP_PERFMON, and a seccomp filter that permits it)" : ""));
+    std::string hint;
+    if (error == EACCES || error == EPERM) {
+      const absl::StatusOr<std::string> level =
+          ReadSmallFile(absl::StrCat(root_, "/proc/sys/kernel/perf_event_paranoid"));
+      hint = absl::StrCat(" (with kernel.perf_event_paranoid ",
+                          level.ok() ? absl::StripAsciiWhitespace(*level) : "not known",
+                          " it needs CAP_PERFMON, and a seccomp filter that permits it)");
+    }
+    return absl::UnavailableError(
+        absl::StrCat("perf_event_open on processor ", processor, ": ", ErrnoText(error), hint));
   }
 
   absl::Status OpenRing(int processor) {
