@@ -98,9 +98,15 @@ class Ring {
 
   // How many records of its events were lost; 0 where the kernel does not count them.
   uint64_t CountLost() const {
-    uint64_t lost = LostOf(event_);
-    for (const UniqueFd& other : others_) lost += LostOf(other);
+    uint64_t lost = CountsOf(event_).lost;
+    for (const UniqueFd& other : others_) lost += CountsOf(other).lost;
     return lost;
+  }
+
+  // Whether it is written: events end with their processor, also where that comes back.
+  bool IsLive() const {
+    const uint64_t before = CountsOf(event_).ns_enabled;
+    return CountsOf(event_).ns_enabled > before;
   }
 
   // Takes the bytes that were written since.
@@ -118,14 +124,16 @@ class Ring {
   }
 
  private:
-  // With read_format PERF_FORMAT_LOST.
-  static uint64_t LostOf(const UniqueFd& event) {
-    struct {
-      uint64_t value;
-      uint64_t lost;
-    } counts{};
-    const ssize_t size = read(event.get(), &counts, sizeof(counts));
-    return size == static_cast<ssize_t>(sizeof(counts)) ? counts.lost : 0;
+  // What read_format asks for.
+  struct Counts {
+    uint64_t value = 0;
+    uint64_t ns_enabled = 0;
+    uint64_t lost = 0;  // not there before Linux 6.0
+  };
+  static Counts CountsOf(const UniqueFd& event) {
+    Counts counts;
+    if (read(event.get(), &counts, sizeof(counts)) < 0) return {};
+    return counts;
   }
 
   UniqueFd event_;
@@ -175,11 +183,10 @@ class PerfTrace : public SignalTrace {
         ReadSmallFile(absl::StrCat(root_, "/sys/devices/system/cpu/online"));
     if (!online.ok()) return online.status();
     const std::vector<int> processors = ParseProcessors(*online);
-    // One that went away took its events along.
+    // One that went away took its events along, whether or not it came back.
     std::erase_if(rings_, [&](const auto& ring) {
-      if (std::find(processors.begin(), processors.end(), ring.first) != processors.end()) {
-        return false;
-      }
+      const auto found = std::find(processors.begin(), processors.end(), ring.first);
+      if (found != processors.end() && ring.second.IsLive()) return false;
       lost_with_rings_ += ring.second.CountLost();
       return true;
     });
@@ -209,8 +216,8 @@ class PerfTrace : public SignalTrace {
     UniqueFd event(static_cast<int>(syscall(SYS_perf_event_open, &attributes, kEveryProcess,
                                             processor, kNoGroup, PERF_FLAG_FD_CLOEXEC)));
     if (event.valid()) return event;
-    if (errno == EINVAL && read_format_ != 0) {
-      read_format_ = 0;
+    if (errno == EINVAL && (read_format_ & PERF_FORMAT_LOST) != 0) {
+      read_format_ = PERF_FORMAT_TOTAL_TIME_ENABLED;
       return OpenEvent(id, processor);
     }
     const int error = errno;
@@ -270,7 +277,8 @@ class PerfTrace : public SignalTrace {
   std::string bytes_;
   std::vector<KilledThread> killed_;
   std::vector<SignalRecord> waiting_;  // kills of what may be a thread, whose process is not known
-  uint64_t read_format_ = PERF_FORMAT_LOST;  // 0: a kernel before Linux 6.0
+  // Without the second before Linux 6.0.
+  uint64_t read_format_ = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_LOST;
   uint64_t lost_ = 0;
   uint64_t lost_said_ = 0;        // by records in the rings
   uint64_t lost_with_rings_ = 0;  // of processors that went away

@@ -37,7 +37,8 @@ class SignalTrace {
   virtual uint64_t lost() const = 0;
   // The same, of the last ones as well: the kernel is asked, which interrupts every processor.
   virtual uint64_t CountLost() = 0;
-  // Begins to record on processors that came since. Why some are not recorded; empty: all are.
+  // Begins to record on processors that came since, or came back. Why some are not recorded; empty:
+  // all are.
   virtual std::string FollowProcessors() = 0;
 };
 

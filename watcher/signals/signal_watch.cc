@@ -59,16 +59,18 @@ void SignalWatch::Rest() {
 }
 
 void SignalWatch::FollowProcessors() {
+  LookForProcessors();
+  processors_ =
+      loop_->AddTimer(loop_->Now().monotonic + kProcessorInterval, [this] { FollowProcessors(); });
+}
+
+void SignalWatch::LookForProcessors() {
   std::string problem = trace_->FollowProcessors();
   if (!problem.empty() && problem != state().problem) {
     spdlog::warn("signals are not seen on all processors: {}", problem);
   }
-  {
-    const MutexLock lock(&mutex_);
-    problem_ = std::move(problem);
-  }
-  processors_ =
-      loop_->AddTimer(loop_->Now().monotonic + kProcessorInterval, [this] { FollowProcessors(); });
+  const MutexLock lock(&mutex_);
+  problem_ = std::move(problem);
 }
 
 SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
@@ -115,14 +117,20 @@ SignalWatchState SignalWatch::state() const {
 }
 
 std::string SignalWatch::WhyUnknown() {
+  const bool asks = trace_ != nullptr && asks_.Take(loop_->Now().monotonic);
+  // It may have been sent on a processor that came just now.
+  if (asks) LookForProcessors();
   const SignalWatchState now = state();
   if (!now.active || !now.problem.empty()) return now.problem;
   // Nothing may have come after what was lost, with which the kernel would have said so.
-  if (lost() == 0) lost_.Add(trace_->CountLost() - lost());
+  if (asks && lost() == 0) lost_.Add(trace_->CountLost() - lost());
   if (lost() > 0) {
     return absl::StrCat("the kernel has no record of it, and has thrown ", lost(), " away");
   }
-  return "the kernel has no record of it";
+  return asks ? "the kernel has no record of it"
+              : "the kernel has no record of it, and with so many at once it was not asked whether "
+                "it "
+                "has thrown one away";
 }
 
 }  // namespace vmeventd

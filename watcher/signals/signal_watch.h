@@ -34,6 +34,8 @@ class SignalWatch : public FdHandler {
  public:
   static constexpr TokenRate kWakes{.per_second = 100, .burst = 200};
   static constexpr TokenRate kReads{.per_second = 200, .burst = 200};
+  // How often the kernel is asked, before a sender is said to be unknown, whether it saw all.
+  static constexpr TokenRate kAsks{.per_second = 10, .burst = 20};
   // Between two looks for processors that came.
   static constexpr absl::Duration kProcessorInterval = absl::Seconds(30);
 
@@ -78,6 +80,7 @@ class SignalWatch : public FdHandler {
   };
   void Rest();
   void FollowProcessors();
+  void LookForProcessors();
   // Whose record it is; null: nobody's.
   Followed* Find(const SignalRecord& record);
 
@@ -91,6 +94,7 @@ class SignalWatch : public FdHandler {
   TokenBucket wakes_{kWakes};
   TokenBucket lookups_{kReads};
   TokenBucket reads_{kReads};
+  TokenBucket asks_{kAsks};
   TimerId rest_;
   TimerId processors_;
   Counter lost_;

@@ -180,10 +180,23 @@ TEST_F(SignalWatchTest, ProcessorsThatComeLaterAreFollowed) {
   Advance(SignalWatch::kProcessorInterval);
   EXPECT_EQ(trace_->looks, 2);
   EXPECT_EQ(watch_.state().problem, "processor 9");
-  EXPECT_EQ(watch_.WhyUnknown(), "processor 9");
   trace_->processors_problem = "";
   Advance(SignalWatch::kProcessorInterval);
   EXPECT_EQ(watch_.state().problem, "");
+}
+
+TEST_F(SignalWatchTest, OfManyKillsAtOnceTheKernelIsAskedAboutSome) {
+  for (int i = 0; i < 1000; ++i) watch_.WhyUnknown();
+  EXPECT_EQ(trace_->looks, 1 + SignalWatch::kAsks.burst);
+  EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("was not asked"));
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(watch_.WhyUnknown(), "the kernel has no record of it");
+}
+
+TEST_F(SignalWatchTest, AProcessorThatCameJustNowIsNamedAsTheReason) {
+  trace_->processors_problem = "processor 9";
+  EXPECT_EQ(watch_.WhyUnknown(), "processor 9");
+  EXPECT_EQ(watch_.state().problem, "processor 9");
 }
 
 }  // namespace
