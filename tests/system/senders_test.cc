@@ -58,7 +58,10 @@ pid_t StartAs(pid_t pid) {
   arguments.set_tid = reinterpret_cast<uint64_t>(&pid);
   arguments.set_tid_size = 1;
   const auto started = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
-  if (started == 0) _exit(Sleep());
+  if (started == 0) {
+    prctl(PR_SET_NAME, "other");
+    _exit(Sleep());
+  }
   return started;
 }
 
@@ -76,6 +79,13 @@ class SendersTest : public E2eTest {
   void SetUp() override {
     if (getuid() != 0) GTEST_SKIP() << "needs root";
     StartWatching();
+  }
+
+  // No thread of the daemon runs from now on until SIGCONT.
+  void Halt() {
+    daemon().Signal(SIGSTOP);
+    siginfo_t info;
+    if (waitid(P_PID, static_cast<id_t>(daemon().pid()), &info, WSTOPPED) != 0) std::abort();
   }
 
   // The end of an empty QEMU by `end`, which is given its pid.
@@ -154,7 +164,7 @@ TEST_F(SendersTest, AProcessThatHasTheSendersNumberSinceIsNotNamed) {
   pid_t sender = 0;
   pid_t other = 0;
   const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
-    daemon().Signal(SIGSTOP);
+    Halt();
     Child killer([pid] {
       kill(pid, SIGKILL);
       return 0;
@@ -192,7 +202,7 @@ TEST_F(SendersTest, AKillWhoseRecordWasLostIsNoKnowledge) {
   CPU_SET(sched_getcpu(), &one);
   const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
     ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
-    daemon().Signal(SIGSTOP);
+    Halt();
     const Child deaf([] {
       struct sigaction action {};
       action.sa_handler = [](int) {};
