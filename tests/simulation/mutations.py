@@ -98,7 +98,7 @@ MUTATIONS = [
     Mutation("a-cancelled-shutdown-of-the-host-goes-on", "watcher/session/evidence_log.cc",
              "facts_.host_shutdown = ⟦shutting_down⟧;\n  host_shutdown_at_", "true"),
     Mutation("the-host-is-not-asked-before-a-shutdown-counts", "watcher/runs/vm_run.cc",
-             'if (⟦event.name == "SHUTDOWN"⟧) context_->host->Drain();', "false"),
+             "⟦context_->host->Drain();⟧\n  }\n  Apply(session_.OnQmpEvent", ";"),
     Mutation("the-rings-are-not-read-at-an-end", "watcher/runs/process_watch.cc", "context_->signals->Drain();", ";"),
     Mutation("a-migration-that-finishes-is-no-doubt", "watcher/session/classification_rules.h",
              "return ⟦in.evidence.finishing_migration⟧;", "false"),
