@@ -107,14 +107,15 @@ VmRun::Next VmRun::FollowAnother() {
   }
   absl::StatusOr<PeerProcess> next = others_.TakeLiving();
   if (absl::IsResourceExhausted(next.status())) return Next::kUnknown;
-  if (next.ok()) {
+  const bool found = next.ok();
+  if (found) {
     spdlog::info("{} is followed by its process {}: the one that it was followed by is gone",
                  absl::Utf8SafeCHexEscape(info().name), next->pid);
     TrackInstead(*std::move(next)).IgnoreError();  // else the monitor's end is the run's
   }
   NoteOthers();
   FollowAll();
-  return next.ok() ? Next::kFollowed : Next::kNone;
+  return found ? Next::kFollowed : Next::kNone;
 }
 
 void VmRun::NoteOthers() {

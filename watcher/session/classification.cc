@@ -135,7 +135,7 @@ absl::string_view CauseSentence(ShutdownCause cause) { return TextOf(cause).sent
 
 std::string DescribeExit(const ExitStatus& status) {
   if (status.signal == 0) return absl::StrCat("exit code ", status.code);
-  const std::string text = absl::StrCat("exit signal ", status.signal);
+  std::string text = absl::StrCat("exit signal ", status.signal);
   if (sigabbrev_np(status.signal) == nullptr) return text;
   return absl::StrCat(text, " (", SignalName(status.signal), ")");
 }
