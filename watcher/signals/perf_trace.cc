@@ -295,20 +295,21 @@ absl::StatusOr<TraceFormats> ReadFormats(const std::string& root) {
       if (status.ok()) status = signal.status();
       continue;
     }
-    TraceFormats formats;
     absl::StatusOr<TraceFormat> parsed = ParseSignalFormat(*signal);
     if (!parsed.ok()) return parsed.status();
+    TraceFormats formats;
     formats.signal = *std::move(parsed);
+    const auto read_further = [&](absl::string_view event, const auto& parse, TraceFormat* out) {
+      const absl::StatusOr<std::string> text =
+          ReadSmallFile(absl::StrCat(events, event, "/format"), kMaxFormatBytes);
+      if (!text.ok()) return;
+      absl::StatusOr<TraceFormat> format = parse(*text);
+      if (format.ok()) *out = *std::move(format);
+    };
     // Without it the kernel's OOM kills are known by their cgroup's count.
-    const absl::StatusOr<std::string> victim =
-        ReadSmallFile(events + "/oom/mark_victim/format", kMaxFormatBytes);
-    if (victim.ok()) parsed = ParseVictimFormat(*victim);
-    if (victim.ok() && parsed.ok()) formats.victim = *std::move(parsed);
+    read_further("/oom/mark_victim", ParseVictimFormat, &formats.victim);
     // Without it /proc says whose thread it is that a signal was sent to.
-    const absl::StatusOr<std::string> delivery =
-        ReadSmallFile(events + "/signal/signal_deliver/format", kMaxFormatBytes);
-    if (delivery.ok()) parsed = ParseDeliveryFormat(*delivery);
-    if (delivery.ok() && parsed.ok()) formats.delivery = *std::move(parsed);
+    read_further("/signal/signal_deliver", ParseDeliveryFormat, &formats.delivery);
     return formats;
   }
   return absl::UnavailableError(
