@@ -152,6 +152,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
 
   watcher_options.handed_runs =
       std::make_shared<std::vector<HandedRun>>(TakeHandover(EndOf(**log)));
+  const std::shared_ptr<KeptRuns> kept = StoreKeptRuns();
+  watcher_options.keeper = kept;
 
   std::unique_ptr<Daemon> daemon(
       new Daemon(config, tuning, clock, *std::move(lock), std::move(tls), *std::move(log)));
@@ -449,7 +451,7 @@ void Daemon::Stop() {
       {"the journal cannot be written, the disk of the state directory does not answer; events "
        "that were observed last are lost"});
   log_->Close();
-  if (!handed.empty() && log_->health().journal_writable) {
+  if (HasServiceManager() && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
     StoreHandover(EndOf(*log_), handed);
   }

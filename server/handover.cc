@@ -17,6 +17,8 @@ namespace vmeventd {
 namespace {
 
 constexpr char kStoreName[] = "vmeventd-runs";
+// Of KeptRuns.
+constexpr char kKeptName[] = "vmeventd-kept";
 // How long the service manager may take to answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
@@ -53,6 +55,21 @@ absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>*
   run->connection = std::move((*descriptors)[(*next)++]);
   if (count == 2) run->process = std::move((*descriptors)[(*next)++]);
   return run;
+}
+
+void TakeKeptRuns(const UniqueFd& parcel, std::vector<HandedRun>* runs) {
+  absl::StatusOr<std::vector<HandedRun>> kept = OpenKeptRuns(parcel);
+  if (!kept.ok()) {
+    spdlog::warn("the monitors that were kept for a crash are connected to again: {}",
+                 std::string(kept.status().message()));
+    return;
+  }
+  if (kept->empty()) return;
+  spdlog::warn(
+      "the daemon before this one did not stop in order: going on with the monitors of {} VMs, of "
+      "which what they said in the last moment may be missing",
+      kept->size());
+  for (HandedRun& run : *kept) runs->push_back(std::move(run));
 }
 
 }  // namespace
@@ -100,13 +117,20 @@ absl::StatusOr<Handover> OpenHandover(UniqueFd parcel, const JournalEnd& journal
 std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   std::vector<HandedRun> runs;
   std::set<std::string> names;
+  std::vector<UniqueFd> kept;
+  bool stopped = false;
   for (StoredDescriptor& stored : TakeStoredDescriptors()) {
     names.insert(stored.name);
+    if (stored.name == kKeptName) {
+      kept.push_back(std::move(stored.fd));
+      continue;
+    }
     if (stored.name != kStoreName) {
       spdlog::warn("the service manager passes a descriptor named {}, which is closed: not known",
                    stored.name);
       continue;
     }
+    stopped = true;
     absl::StatusOr<Handover> handover = OpenHandover(std::move(stored.fd), journal);
     const std::string problem =
         handover.ok() ? handover->problem : std::string(handover.status().message());
@@ -123,20 +147,40 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   if (!runs.empty()) {
     spdlog::info("going on with {} VMs of the daemon before this one", runs.size());
   }
+  SocketCloser closer;  // to let go of a monitor may take long
+  for (UniqueFd& parcel : kept) {
+    if (!stopped) TakeKeptRuns(parcel, &runs);
+    closer.Close(std::move(parcel));
+  }
   return runs;
 }
 
 void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs) {
+  if (runs.empty()) return RemoveStoredDescriptors(kKeptName);
   absl::StatusOr<UniqueFd> parcel = PackHandover(journal, runs);
   const absl::Status status =
       parcel.ok() ? StoreDescriptor(kStoreName, parcel->get(), kStoreTimeout) : parcel.status();
   if (status.ok()) {
+    RemoveStoredDescriptors(kKeptName);
     spdlog::info("the monitors of {} VMs are left to the service manager, for the next start",
                  runs.size());
   } else {
     spdlog::warn("the monitors of {} VMs cannot be left to the service manager: {}", runs.size(),
                  std::string(status.message()));
   }
+}
+
+std::shared_ptr<KeptRuns> StoreKeptRuns() {
+  if (!HasServiceManager()) return nullptr;
+  absl::StatusOr<std::unique_ptr<KeptRuns>> kept = KeptRuns::Create();
+  // Nobody waits for its answer: what it does not keep is as without it.
+  const absl::Status status =
+      kept.ok() ? StoreDescriptor(kKeptName, (*kept)->descriptor(), absl::ZeroDuration())
+                : kept.status();
+  if (status.ok()) return *std::move(kept);
+  spdlog::warn("after a crash of vmeventd VMs will be connected to again: {}",
+               std::string(status.message()));
+  return nullptr;
 }
 
 }  // namespace vmeventd

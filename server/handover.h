@@ -2,11 +2,13 @@
 #define VMEVENTD_SERVER_HANDOVER_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "server/kept_runs.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
@@ -33,10 +35,15 @@ struct Handover {
 absl::StatusOr<Handover> OpenHandover(UniqueFd parcel, const JournalEnd& journal);
 
 // Takes what the service manager has kept since the daemon before this one, and has it keep it no
-// longer. What is not of use is logged and closed.
+// longer: what that handed over, or else what was kept for a crash. What is not of use is logged
+// and closed.
 std::vector<HandedRun> TakeHandover(const JournalEnd& journal);
-// Has the service manager keep `runs` for the next daemon. Logs why that cannot be done.
+// Has the service manager keep `runs` for the next daemon, in the place of what is kept for a
+// crash. Logs why that cannot be done.
 void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs);
+// Has the service manager keep the runs that are attached from now on, for the case of a crash.
+// Null where there is none, or where that cannot be done, which is logged.
+std::shared_ptr<KeptRuns> StoreKeptRuns();
 
 }  // namespace vmeventd
 

@@ -27,51 +27,10 @@ namespace {
 // as the kernel takes.
 constexpr char kFirstMessage[] = "vmeventd parcel 1 ";
 constexpr char kNextMessage[] = "+";
-constexpr size_t kMaxOfMessage = 253;  // SCM_MAX_FD
+constexpr size_t kMaxFirstText = 64;
 constexpr int kSeals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
 
 absl::Status Failed(absl::string_view call) { return absl::ErrnoToStatus(errno, call); }
-
-absl::Status Send(int socket, absl::string_view text, absl::Span<const int> descriptors) {
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
-  std::string bytes(text);
-  iovec data{bytes.data(), bytes.size()};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  if (!descriptors.empty()) {
-    message.msg_control = control.data();
-    message.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
-    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size() * sizeof(int));
-  }
-  if (sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return Failed("sendmsg");
-  return absl::OkStatus();
-}
-
-// Adds to `descriptors` what comes with the next message, and returns its text.
-absl::StatusOr<std::string> Receive(int socket, std::vector<UniqueFd>* descriptors) {
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
-  std::array<char, 64> text;
-  iovec data{text.data(), text.size()};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t size = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (size < 0) return Failed("recvmsg");
-  for (UniqueFd& descriptor : TakeDescriptors(&message)) {
-    descriptors->push_back(std::move(descriptor));
-  }
-  if ((message.msg_flags & MSG_CTRUNC) != 0) {
-    return absl::InvalidArgumentError("no descriptor is left for what it holds");
-  }
-  return std::string(text.data(), static_cast<size_t>(size));
-}
 
 absl::StatusOr<UniqueFd> SealedFile(absl::string_view text) {
   UniqueFd file(memfd_create("vmeventd", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -104,6 +63,14 @@ absl::StatusOr<std::string> ReadSealedFile(int file) {
   return text;
 }
 
+}  // namespace
+
+absl::StatusOr<ParcelSockets> MakeParcelSockets() {
+  int ends[2] = {};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return Failed("socketpair");
+  return ParcelSockets{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
 bool IsParcelSocket(int fd) {
   int domain = 0;
   int type = 0;
@@ -112,33 +79,72 @@ bool IsParcelSocket(int fd) {
          getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
 }
 
-}  // namespace
+absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const int> descriptors) {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
+  std::string bytes(text);
+  iovec data{bytes.data(), bytes.size()};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = control.data();
+    message.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size() * sizeof(int));
+  }
+  if (sendmsg(sender, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return Failed("sendmsg");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
+                                              std::vector<UniqueFd>* descriptors) {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
+  std::string text(max_text, '\0');
+  iovec data{text.data(), text.size()};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t size = recvmsg(parcel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (size < 0) return Failed("recvmsg");
+  for (UniqueFd& descriptor : TakeDescriptors(&message)) {
+    descriptors->push_back(std::move(descriptor));
+  }
+  if ((message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
+    return absl::InvalidArgumentError("no descriptor is left for what it holds");
+  }
+  text.resize(static_cast<size_t>(size));
+  return text;
+}
 
 absl::StatusOr<UniqueFd> PackParcel(absl::string_view text, const std::vector<int>& descriptors) {
   if (text.size() > Parcel::kMaxText || descriptors.size() > Parcel::kMaxDescriptors) {
     return absl::ResourceExhaustedError("more than a parcel holds");
   }
-  int ends[2] = {};
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return Failed("socketpair");
-  UniqueFd parcel(ends[0]);
-  const UniqueFd other_end(ends[1]);
+  absl::StatusOr<ParcelSockets> sockets = MakeParcelSockets();
+  if (!sockets.ok()) return sockets.status();
+  const int sender = sockets->sender.get();
   absl::StatusOr<UniqueFd> file = SealedFile(text);
   if (!file.ok()) return file.status();
   const int number = file->get();
   absl::Status status =
-      Send(other_end.get(), absl::StrCat(kFirstMessage, descriptors.size()), {&number, 1});
+      SendToParcel(sender, absl::StrCat(kFirstMessage, descriptors.size()), {&number, 1});
   const absl::Span<const int> all = descriptors;
   for (size_t at = 0; status.ok() && at < all.size(); at += kMaxOfMessage) {
-    status = Send(other_end.get(), kNextMessage, all.subspan(at, kMaxOfMessage));
+    status = SendToParcel(sender, kNextMessage, all.subspan(at, kMaxOfMessage));
   }
   if (!status.ok()) return status;
-  return parcel;
+  return std::move(sockets->parcel);
 }
 
 absl::StatusOr<Parcel> OpenParcel(UniqueFd parcel) {
   if (!IsParcelSocket(parcel.get())) return absl::InvalidArgumentError("no parcel of vmeventd");
   std::vector<UniqueFd> file;
-  const absl::StatusOr<std::string> first = Receive(parcel.get(), &file);
+  const absl::StatusOr<std::string> first = ReceiveFromParcel(parcel.get(), kMaxFirstText, &file);
   if (!first.ok()) return first.status();
   absl::string_view count_text = *first;
   size_t count = 0;
@@ -148,7 +154,8 @@ absl::StatusOr<Parcel> OpenParcel(UniqueFd parcel) {
   }
   Parcel opened;
   while (opened.descriptors.size() < count) {
-    const absl::StatusOr<std::string> next = Receive(parcel.get(), &opened.descriptors);
+    const absl::StatusOr<std::string> next =
+        ReceiveFromParcel(parcel.get(), kMaxFirstText, &opened.descriptors);
     if (!next.ok()) return next.status();
     if (*next != kNextMessage) return absl::InvalidArgumentError("a parcel that is not whole");
   }

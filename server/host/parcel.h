@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "base/unique_fd.h"
 
 namespace vmeventd {
@@ -28,6 +29,22 @@ absl::StatusOr<UniqueFd> PackParcel(absl::string_view text, const std::vector<in
 // Takes everything out, which can be done once. INVALID_ARGUMENT: it is no parcel, or not a whole
 // one.
 absl::StatusOr<Parcel> OpenParcel(UniqueFd parcel);
+
+// What parcels are made of: messages of a Unix socket of type SOCK_SEQPACKET, each with a text and
+// at most kMaxOfMessage descriptors.
+inline constexpr size_t kMaxOfMessage = 253;  // SCM_MAX_FD
+struct ParcelSockets {
+  UniqueFd parcel;  // from which messages are received
+  UniqueFd sender;
+};
+absl::StatusOr<ParcelSockets> MakeParcelSockets();
+bool IsParcelSocket(int fd);
+// `descriptors` stay open and the caller's. An error: nothing was sent.
+absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const int> descriptors);
+// Adds to `descriptors` what comes with the next message, and returns its text: empty at the end.
+// UNAVAILABLE: no message is there. INVALID_ARGUMENT: not all of it could be received.
+absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
+                                              std::vector<UniqueFd>* descriptors);
 
 }  // namespace vmeventd
 

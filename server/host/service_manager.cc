@@ -57,7 +57,7 @@ bool HasServiceManager() {
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout) {
   const std::string state = absl::StrCat("FDSTORE=1\nFDNAME=", name, "\nFDPOLL=0");
   int result = sd_pid_notify_with_fds(0, 0, state.c_str(), &fd, 1);
-  if (result > 0) {
+  if (result > 0 && timeout > absl::ZeroDuration()) {
     result = sd_notify_barrier(0, static_cast<uint64_t>(absl::ToInt64Microseconds(timeout)));
   }
   if (result > 0) return absl::OkStatus();

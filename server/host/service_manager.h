@@ -33,7 +33,7 @@ bool HasServiceManager();
 // Has it keep `fd`, which stays the caller's, as `name`, also where nothing holds its other end,
 // and pass it to the next process of this service. It forgets it without FileDescriptorStoreMax= in
 // the unit, and when the service is stopped and not started again. Waits for at most `timeout`
-// until it has it. An error says why not.
+// until it has it, with zero not at all. An error says why not.
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
 // Has it close all that it keeps as `name`.
 void RemoveStoredDescriptors(const std::string& name);

@@ -329,6 +329,8 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
       {"vmeventd_handovers_refused_total",
        "VMs whose monitors the daemon before this one had left and that were not taken over",
        counters.handovers_refused},
+      {"vmeventd_runs_not_kept_total",
+       "Times that a VM's monitor could not be kept in case of a crash", counters.runs_not_kept},
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",
        counters.command_lines_left_out},
@@ -342,6 +344,9 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
                  "Times that a socket was left out because of a limit", static_cast<double>(value),
                  {{"limit", limit}});
   }
+  out->Gauge("vmeventd_kept_runs",
+             "VMs whose monitors the service manager keeps in case of a crash",
+             static_cast<double>(counters.kept_runs));
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, static_cast<double>(counters.sockets_to_close),
              {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",

@@ -93,6 +93,7 @@ constexpr const char* kPoints[] = {
     "old events wait for an idle moment",
     "a fork answers in a QEMU's place",
     "a fork outlives its QEMU",
+    "a VM goes on over a crash",
     "a VM goes on over a restart",
     "an end over a clean stop has its class",
     "an end over a clean stop is UNKNOWN",

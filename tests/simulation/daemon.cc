@@ -63,15 +63,21 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
 
 absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
   const JournalEnd end = EndOfLog();
-  const bool fits =
-      end.journal_id == store->journal.journal_id && end.newest == store->journal.newest;
+  const bool fits = store->after_crash || (end.journal_id == store->journal.journal_id &&
+                                           end.newest == store->journal.newest);
   std::vector<HandedRun> runs;
   absl::Status status;
   for (const Store::Run& stored : std::exchange(store->runs, {})) {
     HandedRun run;
-    absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
-    if (read.ok()) run = *std::move(read);
-    status.Update(read.status());
+    if (store->after_crash) {
+      run.after_crash = true;
+      run.run_id = stored.text;
+      run.socket_owner = stored.socket_owner;
+    } else {
+      absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
+      if (read.ok()) run = *std::move(read);
+      status.Update(read.status());
+    }
     run.connection = UniqueFd(stored.connection);
     run.process = UniqueFd(stored.process);
     for (const int fd : {stored.connection, stored.process}) {
@@ -81,14 +87,34 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
     runs.push_back(std::move(run));
   }
   if (!status.ok()) return status;
-  if (fits) handed_ = runs.size();
+  if (store->after_crash) {
+    kept_ = runs.size();
+  } else if (fits) {
+    handed_ = runs.size();
+  }
   return runs;
 }
 
+void Daemon::LeaveKept(Store* store) const {
+  if (stops_) return;
+  store->after_crash = true;
+  for (const auto& [run_id, kept] : keeper_->runs()) {
+    // Its process may have ended in the call in which this one died.
+    const int process = kernel_->Keep(kept.process) ? kept.process : -1;
+    if (kernel_->Keep(kept.connection)) {
+      store->runs.push_back({run_id, kept.socket_owner, kept.connection, process});
+    } else if (process >= 0) {
+      kernel_->PassKept(process);
+    }
+  }
+}
+
 void Daemon::StoreRuns(std::vector<HandedRun> runs, Store* store) {
+  store->after_crash = false;
   store->journal = EndOfLog();
   for (HandedRun& run : runs) {
-    store->runs.push_back({WriteHandedRun(run), run.connection.Release(), run.process.Release()});
+    store->runs.push_back(
+        {WriteHandedRun(run), 0, run.connection.Release(), run.process.Release()});
     kernel_->Keep(store->runs.back().connection);
     if (store->runs.back().process >= 0) kernel_->Keep(store->runs.back().process);
   }
@@ -125,6 +151,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
   if (!handed.ok()) return handed.status();
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
+  watcher_options.keeper = keeper_;
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), kernel_, log_->sink());
   if (!watcher.ok()) return watcher.status();

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -20,6 +21,7 @@
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/run_keeper.h"
 
 namespace vmeventd::simulation {
 
@@ -39,12 +41,33 @@ inline constexpr char kNode[] = "node";
 struct Store {
   struct Run {
     std::string text;
+    uint32_t socket_owner = 0;
     int connection = -1;
     int process = -1;  // -1: it is not tracked
   };
+  bool after_crash = false;  // they were kept, by run ids as texts, and nothing was handed over
   JournalEnd journal;
   std::vector<Run> runs;
   int daemon = 0;  // whose they were
+};
+
+// As server/kept_runs.h.
+class Keeper : public RunKeeper {
+ public:
+  void Keep(const std::string& run_id, const Descriptors& descriptors) override {
+    added_[run_id] = descriptors;
+  }
+  void Forget(const std::string& run_id) override {
+    added_.erase(run_id);
+    runs_.erase(run_id);
+  }
+  void EndTurn() override { runs_.merge(added_); }
+
+  const std::map<std::string, Descriptors>& runs() const { return runs_; }
+
+ private:
+  std::map<std::string, Descriptors> added_;
+  std::map<std::string, Descriptors> runs_;
 };
 
 // One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
@@ -112,6 +135,8 @@ class Daemon {
   // the fleet's publisher.
   void Stop(Store* store);
   void EndStreams();
+  // It is dead, and did not stop: leaves what was kept of it.
+  void LeaveKept(Store* store) const;
 
   bool stops() const { return stops_; }
 
@@ -138,6 +163,8 @@ class Daemon {
   uint64_t dropped_events() const { return log_->health().dropped_events; }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
+  // That were kept over the crash of the one before.
+  size_t kept() const { return kept_; }
   uint64_t handovers() const { return watcher_->counters().handovers; }
   uint64_t handovers_refused() const { return watcher_->counters().handovers_refused; }
   // Whether something waits for the pump.
@@ -166,6 +193,8 @@ class Daemon {
   std::unique_ptr<NodeWatcher> watcher_;
   int replacements_ = 0;
   size_t handed_ = 0;
+  size_t kept_ = 0;
+  const std::shared_ptr<Keeper> keeper_ = std::make_shared<Keeper>();
   int loop_turns_ = 0;
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;

@@ -353,7 +353,9 @@ void Judge::AfterPump(Daemon* daemon, int number) {
     story_->Reach("bound: the event queue is full");
   }
   if (daemon->holds_back()) story_->Reach("bound: the pump holds events back");
-  if (daemon->handovers() > 0) story_->Reach("a VM goes on over a restart");
+  if (daemon->handovers() > 0) {
+    story_->Reach(daemon->kept() > 0 ? "a VM goes on over a crash" : "a VM goes on over a restart");
+  }
   // The bound of the VMs' descriptors may have been reached by then.
   if (daemon->handed() > 0 && daemon->handovers_refused() > 0 && !short_of_descriptors_ &&
       options_.max_vm_descriptors == Daemon::Options().max_vm_descriptors) {
@@ -581,7 +583,9 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   const Saying* const last = life->sayings.empty() ? nullptr : &life->sayings.back();
   if (last != nullptr && life->uuid.empty() && last->kind == Saying::Kind::kShutdown &&
       last->heard_by != nullptr && last->daemon == number_ && daemon == number_ &&
-      !last->was_read() && !last->heard_by->reset) {
+      !last->was_read() && !last->heard_by->reset &&
+      // One that was kept may be refused, and is closed as it is.
+      !life->kept_over_crash) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               " came before its SHUTDOWN was read"));
   }

@@ -100,10 +100,12 @@ void Kernel::BuryDaemon() {
   signals_.clear();
 }
 
-void Kernel::Keep(int fd) {
+bool Kernel::Keep(int fd) {
   Descriptor* const descriptor = Find(fd);
+  if (descriptor == nullptr) return false;
   descriptor->kept = true;
   if (descriptor->connection != nullptr) descriptor->connection->kept = true;
+  return true;
 }
 
 void Kernel::PassKept(int fd) { Find(fd)->kept = false; }

@@ -156,8 +156,8 @@ class Kernel : public Clock {
   // begin.
   void BuryDaemon();
   // The service manager has the daemon's descriptor from now on; it passes it to a daemon; it
-  // closes all that it has.
-  void Keep(int fd);
+  // closes all that it has. False: it is not open.
+  bool Keep(int fd);
   void PassKept(int fd);
   void DropKept();
   uint64_t calls() const { return calls_; }

@@ -36,8 +36,9 @@ struct Saying {
   bool kept = false;    // with kManager: libvirt was asked, after the end
   absl::Duration at;    // monotonic
   int64_t wall_us = 0;  // as QEMU stamps it; 0: an answer, which has no stamp
-  // To whom, and where it ends in what that connection was sent; null: nobody listened.
+  // To whom, and where it is in what that connection was sent; null: nobody listened.
   ConnectionPtr heard_by;
+  uint64_t begin = 0;
   uint64_t end = 0;
   int daemon = 0;       // which of the daemons that was
   bool unsure = false;  // libvirt said it before its first list, which may be older or newer
@@ -123,6 +124,7 @@ struct Life {
   bool killed_by_host = false;
   int kill_seen_by = 0;
   bool ended_unattended = false;  // its process, while no daemon ran
+  bool kept_over_crash = false;   // its monitor, at least once
   int handed_to = 0;              // the last daemon to which its monitor was handed over
 };
 

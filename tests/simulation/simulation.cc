@@ -213,6 +213,7 @@ class Simulation {
     daemon_ = *std::move(daemon);
     judge_.set_short_of_descriptors(host_.short_of_descriptors());
     if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
+    if (daemon_->kept() > 0) world_.GoOnAfterCrash(store_.daemon, number_);
     judge_.AfterStart(daemon_.get(), number_);
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
@@ -266,6 +267,10 @@ class Simulation {
   // The daemon is dead.
   void Bury() {
     world_.set_daemon(0);
+    if (hands_over_ && daemon_ != nullptr) {
+      daemon_->LeaveKept(&store_);
+      store_.daemon = number_;
+    }
     daemon_.reset();
     EndThreads();
     Disconnect();

@@ -341,10 +341,11 @@ void World::Serve(Life* life) {
 
 void World::CheckPace(const Life& life) const {
   const std::string& commands = life.client->to_server;
-  if (commands.find('\n') + 1 != commands.size()) {
+  // What was asked by a daemon that crashed is answered now.
+  if (commands.find('\n') + 1 != commands.size() && !life.kept_over_crash) {
     story_->Fail(absl::StrCat("the daemon sent more than one command: ", commands));
   }
-  if (now() - life.answered_at < absl::Milliseconds(10)) {
+  if (now() - life.answered_at < absl::Milliseconds(10) && !life.kept_over_crash) {
     story_->Fail(absl::StrCat("the daemon asked too soon after an answer: ", commands));
   }
   const Saying* down = nullptr;
@@ -352,7 +353,7 @@ void World::CheckPace(const Life& life) const {
     if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) down = nullptr;
     if (saying.kind == Saying::Kind::kShutdown && down == nullptr) down = &saying;
   }
-  if (down != nullptr && down->heard_by == life.client &&
+  if (down != nullptr && down->heard_by == life.client && down->daemon == life.client_daemon &&
       life.client->read_before_sending >= down->end) {
     story_->Fail(absl::StrCat("the daemon asked a VM that is down: ", commands));
   }
@@ -371,11 +372,13 @@ void World::Answer(Life* life, absl::string_view command) {
       Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
     }
   } else if (is("query-status")) {
+    const uint64_t begin = life->client->sent;
     Send(life, absl::StrCat("{\"return\": {\"status\": \"", life->run_state, "\"}}\r\n"));
     life->sayings.push_back({.kind = Saying::Kind::kRunState,
                              .text = life->run_state,
                              .at = now(),
                              .heard_by = life->client,
+                             .begin = begin,
                              .end = life->client->sent,
                              .daemon = life->client_daemon});
   } else if (is("query-uuid")) {
@@ -412,6 +415,7 @@ void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::st
     libvirtd_->Forward(life, event, data, &saying);
   } else if (heard) {
     const int64_t wall = kernel_->wall_ns();
+    saying.begin = life->client->sent;
     Send(life, absl::StrFormat("{\"timestamp\": {\"seconds\": %d, \"microseconds\": %d}, "
                                "\"event\": \"%s\"%s%s}\r\n",
                                wall / 1'000'000'000, wall % 1'000'000'000 / 1000, event,
@@ -565,6 +569,21 @@ void World::GoOn(int from, int to) {
     if (life->kill_seen_by == from) life->kill_seen_by = to;
     for (Saying& saying : life->sayings) {
       if (saying.daemon == from) saying.daemon = to;
+    }
+  }
+}
+
+void World::GoOnAfterCrash(int from, int to) {
+  for (const std::unique_ptr<Life>& life : lives_) {
+    if (life->client == nullptr || !life->client->kept || life->client->client_closed) continue;
+    if (life->client_daemon != from) continue;
+    life->client_daemon = to;
+    life->daemons.insert(to);
+    life->kept_over_crash = true;
+    for (Saying& saying : life->sayings) {
+      if (saying.heard_by == life->client && saying.begin >= life->client->handed_out) {
+        saying.daemon = to;
+      }
     }
   }
 }

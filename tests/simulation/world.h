@@ -54,6 +54,8 @@ class World {
 
   // The daemon `to` goes on with what `from` handed over: has all that it has read.
   void GoOn(int from, int to);
+  // The same after the crash of `from`: has what that had not read.
+  void GoOnAfterCrash(int from, int to);
 
   // When the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;

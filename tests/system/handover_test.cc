@@ -85,7 +85,8 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   const v1::Event kill = WaitStopped("vm3");
   EXPECT_EQ(kill.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << kill.message();
   EXPECT_EQ(WaitStopped("vm4").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
-  WaitUntil("the store is empty", [&] { return manager_->stored() == 0; });
+  WaitUntil("what was handed over is stored no longer",
+            [&] { return manager_->Count("FDSTOREREMOVE=1\nFDNAME=vmeventd-runs") == 1; });
 }
 
 TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
@@ -107,16 +108,54 @@ TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
 }
 
-TEST_F(HandoverTest, AKilledDaemonLeavesNothing) {
+TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   Begin();
-  const auto guest = StartEmptyGuest("vm1");
+  GuestOptions options;
+  const auto user = StartGuest(options);
+  options.name = "vm4";
+  options.arguments = {"-device", "pvpanic"};
+  const auto panics = StartGuest(options);
+  const auto quit = StartEmptyGuest("vm2");
+  const auto killed = StartEmptyGuest("vm3");
+  const auto lives = StartEmptyGuest("vm5");
+  for (const char* name : {"vm1", "vm2", "vm3", "vm4", "vm5"}) {
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+    WaitUntilAttached(daemon(), name);
+  }
+  End(SIGKILL);
+  ASSERT_EQ(manager_->stored(), 1u);
+  user->Type("poweroff -f");
+  panics->Type("echo c > /proc/sysrq-trigger");
+  quit->manager().Execute("quit");
+  killed->Signal(SIGKILL);
+  for (Guest* guest : {user.get(), quit.get(), killed.get(), panics.get()}) guest->WaitExit();
+  Begin();
+  EXPECT_THAT(daemon().Log(), HasSubstr("going on with the monitors of 5 VMs"));
+  const auto stopped = [&](const std::string& name) {
+    return stream().Wait(name, v1::EVENT_TYPE_STOPPED).shutdown();
+  };
+  EXPECT_EQ(stopped("vm1").class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_TRUE(FileAtStop("vm1"));
+  EXPECT_EQ(stopped("vm2").class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(stopped("vm3").class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
+  EXPECT_EQ(stopped("vm4").cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
+  lives->manager().Execute("stop");
+  stream().Wait("vm5", v1::EVENT_TYPE_PAUSED);
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm5")).find("GAP"), std::string::npos);
+}
+
+TEST_F(HandoverTest, APanicMeanwhileIsACrash) {
+  Begin();
+  GuestOptions options;
+  options.arguments = {"-device", "pvpanic"};
+  const auto guest = StartGuest(options);
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   WaitUntilAttached(daemon(), "vm1");
-  End(SIGKILL);
-  EXPECT_EQ(manager_->stored(), 0u);
+  End();
+  guest->Type("echo c > /proc/sysrq-trigger");
+  guest->WaitExit();
   Begin();
-  guest->manager().Execute("stop");
-  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  EXPECT_EQ(WaitStopped("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
 }
 
 TEST_F(HandoverTest, AStopDropsTheMonitors) {

@@ -12,6 +12,7 @@
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_keeper.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
 
@@ -87,6 +88,7 @@ class NodeWatcherImpl : public NodeWatcher {
     table_.EndTurn();
     sockets_->EndTurn();
     libvirt_->EndTurn();
+    if (options_.keeper != nullptr) options_.keeper->EndTurn();
     context_.spares.Refill();
     if (started_) {
       if (publish_runs_again_.exchange(false)) table_.PublishAll();
@@ -159,6 +161,8 @@ class NodeWatcherImpl : public NodeWatcher {
             .sockets_over_directory_limit = directories.over_directory_limit,
             .handovers = meters.handovers.value(),
             .handovers_refused = meters.handovers_refused.value(),
+            .kept_runs = options_.keeper == nullptr ? 0 : options_.keeper->kept(),
+            .runs_not_kept = options_.keeper == nullptr ? 0 : options_.keeper->left_out(),
             .signals_lost = signals_.lost(),
             .libvirt_connects = meters.libvirt_connects.value(),
             .libvirt_failures = meters.libvirt_failures.value(),

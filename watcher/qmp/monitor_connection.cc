@@ -77,6 +77,17 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   return absl::OkStatus();
 }
 
+absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info) {
+  if (absl::Status status = Start(); !status.ok()) return status;
+  phase_ = Phase::kStatus;
+  *info_ = std::move(info);
+  after_crash_ = in_line_ = true;
+  // After what has come by now, which may be its last words.
+  pacer_.OnGreeting(loop_->Now().monotonic);
+  SendNext();
+  return absl::OkStatus();
+}
+
 std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   if (!ready() || !open()) return std::nullopt;
   const absl::string_view begun = framer_.partial();
@@ -129,6 +140,7 @@ void MonitorConnection::Close() {
   loop_->CancelTimer(&line_timer_);
   budget_->Forget(this);
   loop_->Remove(socket_.get());
+  if (kept_) shutdown(socket_.get(), SHUT_RDWR);
   socket_.Reset();
 }
 
@@ -142,6 +154,7 @@ void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   budget_->Forget(this);
   delegate_->OnClosed(why, protocol_error);
   loop_->Remove(socket.get());
+  if (kept_) shutdown(socket.get(), SHUT_RDWR);
 }
 
 void MonitorConnection::OnFdReady(uint32_t events) {
@@ -313,7 +326,11 @@ bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration dead
 absl::Status MonitorConnection::OnLine(absl::string_view line) {
   if (!socket_.valid()) return absl::OkStatus();  // closed by the line before
   absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
-  if (!message.ok()) return message.status();
+  if (!message.ok()) {
+    // What is left of a line after its first bytes is no JSON object.
+    return std::exchange(in_line_, false) ? absl::OkStatus() : message.status();
+  }
+  in_line_ = false;
   if (const auto* event = std::get_if<QmpEvent>(&*message)) {
     OnEvent(*event);
   } else if (const auto* greeting = std::get_if<QmpGreeting>(&*message)) {
@@ -346,6 +363,9 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
 
 // `value` is null for an error: what was asked for is then not known, and the rest goes on.
 void MonitorConnection::OnReply(const QmpObject* value) {
+  if (after_crash_ && (!pacer_.outstanding() || IsStale(value))) {
+    return pacer_.OnGreeting(loop_->Now().monotonic);
+  }
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
   loop_->CancelTimer(&handshake_timer_);
   switch (phase_) {
@@ -375,6 +395,12 @@ void MonitorConnection::OnReply(const QmpObject* value) {
       break;
   }
   SendNext();
+}
+
+// Only the answers to query-status have a status, and it does not fail.
+bool MonitorConnection::IsStale(const QmpObject* value) const {
+  const bool asked_status = phase_ == Phase::kStatus || asked_ == Query::kStatus;
+  return asked_status == TextMember(value, "status").empty();
 }
 
 void MonitorConnection::OnReadyReply(const QmpObject* value) {

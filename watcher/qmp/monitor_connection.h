@@ -95,6 +95,11 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // In place of Start, goes on where the connection of the daemon before this one stopped. Nothing
   // is handled before the loop's next turn or Drain. An error as above.
   absl::Status GoOn(const HandedMonitor& handed);
+  // The same where that daemon did not stop: the first line may have lost its beginning, and an
+  // answer may come that nobody waits for. Asks query-status, and then calls OnReady with `info`.
+  absl::Status GoOnAfterCrash(MonitorInfo info);
+  // Another descriptor of its socket is kept: the peer is to notice the close all the same.
+  void SetKept() { kept_ = true; }
   // Stops at this very point of what the peer says, of a connection that is ready, and passes its
   // socket to the caller: it is closed without OnClosed, and the peer does not notice. Unset, and
   // nothing is done: more waits to be handled than can be handed over.
@@ -166,6 +171,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Goes by what the speaker's command line says, once that is known or given up. Returns when the
   // next question may be sent.
   absl::Duration UseCommandLine();
+  // Whether an answer is to a question of the daemon before this one.
+  bool IsStale(const QmpObject* value) const;
   // The next command; empty: none is wanted.
   std::string TakeCommand();
   void Send(absl::string_view command);
@@ -202,6 +209,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
   std::unique_ptr<GuestAgentProbe> probe_;  // that has begun
+  bool kept_ = false;
+  bool after_crash_ = false;
+  bool in_line_ = false;  // what comes first may be the rest of a line
 };
 
 }  // namespace vmeventd

@@ -9,6 +9,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_keeper.h"
 
 namespace vmeventd {
 namespace {
@@ -79,6 +80,8 @@ std::optional<HandedRun> QmpRun::HandOver() {
 
 bool QmpRun::GoOn(HandedRun* handed) {
   if (!away() || !spoken_ || tracked() != handed->process.valid()) return false;
+  // How several processes end takes more than one descriptor.
+  if (!info().others.empty() || info().several_processes) return false;
   if (tracked()) {
     if (!IsPidfdOf(handed->process.get(), {.pidfd_inode = info().pidfd_inode,
                                            .pid = info().pid,
@@ -90,12 +93,21 @@ bool QmpRun::GoOn(HandedRun* handed) {
   auto connection = std::make_unique<MonitorConnection>(
       context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
       context_->budget.get(), context_->options->command_lines.get(), this);
-  if (!connection->GoOn(handed->monitor).ok()) {
+  const VmStatus status = Status();
+  const absl::Status begun = handed->after_crash
+                                 ? connection->GoOnAfterCrash({.qemu_version = status.qemu_version,
+                                                               .uuid = status.ref.uuid})
+                                 : connection->GoOn(handed->monitor);
+  if (!begun.ok()) {
     if (tracked()) TakeProcess();
     return false;
   }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
+  if (handed->after_crash) {
+    session().GoOnAfterCrash();
+    return true;
+  }
   answered_ = true;
   ready_since_ = Now().monotonic;
   session().GoOn(handed->session);
@@ -103,6 +115,15 @@ bool QmpRun::GoOn(HandedRun* handed) {
 }
 
 void QmpRun::CatchUp() { ReadNow(kMaxDrain); }
+
+void QmpRun::Keep(uint32_t socket_owner) {
+  RunKeeper* const keeper = context_->options->keeper.get();
+  if (keeper == nullptr || connection_ == nullptr || (tracked() && !followed())) return;
+  if (std::exchange(kept_, true)) return;
+  connection_->SetKept();
+  keeper->Keep(info().run_id,
+               {connection_->descriptor(), tracked() ? process().descriptor() : -1, socket_owner});
+}
 
 std::unique_ptr<MonitorConnection> QmpRun::TakeConnection() {
   --context_->vm_descriptors;
@@ -126,6 +147,7 @@ void QmpRun::DrainAndClose(absl::string_view why) {
 
 void QmpRun::RetireConnection() {
   ready_since_ = absl::InfiniteDuration();
+  if (std::exchange(kept_, false)) context_->options->keeper->Forget(info().run_id);
   if (connection_ == nullptr) return;
   connection_->Close();
   --context_->vm_descriptors;

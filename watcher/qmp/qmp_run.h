@@ -87,6 +87,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool GoOn(HandedRun* handed);
   // Reads what QEMU has said meanwhile.
   void CatchUp();
+  // Has the keeper keep its connection, whose handshake is complete, and its process.
+  void Keep(uint32_t socket_owner);
   // The process that listened is gone: what greets is another one, and without a greeting there is
   // no run.
   void ExpectSpeaker() { needs_speaker_ = !published(); }
@@ -146,6 +148,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool spoken_;
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
+  bool kept_ = false;        // by the keeper
   RareText logged_silence_;  // the reason that was logged last, since it was ready
 };
 

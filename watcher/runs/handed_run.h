@@ -31,6 +31,9 @@ struct HandedMonitor {
 // since.
 struct HandedRun {
   std::string run_id;
+  // A RunKeeper kept it, as that daemon did not stop: then of the rest only its descriptors and
+  // socket_owner are set, and what had been read last from the connection may be lost.
+  bool after_crash = false;
   uint64_t saved = 0;  // FingerprintOf() the text that the journal keeps
   HandedSession session;
   HandedMonitor monitor;

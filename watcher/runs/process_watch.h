@@ -69,6 +69,8 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
   absl::Status Follow(PeerProcess process);
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd();
+  // Until NoteUnseenEnd() its end is one of these.
+  void ExpectUnseenEnd() { end_unseen_ = true; }
   bool end_unseen() const { return end_unseen_; }
   // Lets go of the process, and takes another one's facts in its place.
   void Reset(ProcessInfo info);
@@ -87,6 +89,7 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
 
   // A process is followed, or has ended and its end was not found out yet.
   bool followed() const { return pidfd_.valid(); }
+  int descriptor() const { return pidfd_.get(); }
   // OnProcessGone was called.
   bool gone() const { return gone_; }
   // The process has ended, whether or not the loop has noticed.

@@ -14,6 +14,9 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kRunsATurn = 500;
+// Each is two files of /proc.
+constexpr size_t kNotesATurn = 100;
+constexpr absl::Duration kNoteInterval = absl::Milliseconds(10);
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 
@@ -48,7 +51,10 @@ RunRestorer::RunRestorer(RunContext* context, const SessionOptions* session_opti
   }
 }
 
-RunRestorer::~RunRestorer() { context_->loop->CancelTimer(&retry_); }
+RunRestorer::~RunRestorer() {
+  context_->loop->CancelTimer(&retry_);
+  context_->loop->CancelTimer(&note_timer_);
+}
 
 bool RunRestorer::RestoreSome() {
   if (!std::exchange(saved_runs_are_read_, true)) ReadSavedRuns();
@@ -60,7 +66,19 @@ bool RunRestorer::RestoreSome() {
   if (resolved_ < unresolved_.size()) return false;
   unresolved_ = {};
   resolved_ = 0;
+  NoteUnseenEnds();
   return true;
+}
+
+void RunRestorer::NoteUnseenEnds() {
+  note_timer_ = {};
+  for (size_t i = 0; i < kNotesATurn && !going_on_.empty(); ++i) {
+    if (VmRun* const run = table_->Find(going_on_.back()); run != nullptr) run->NoteUnseenEnd();
+    going_on_.pop_back();
+  }
+  if (going_on_.empty()) return;
+  note_timer_ = context_->loop->AddTimer(context_->loop->Now().monotonic + kNoteInterval,
+                                         [this] { NoteUnseenEnds(); });
 }
 
 void RunRestorer::ReadSavedRuns() {
@@ -72,7 +90,8 @@ void RunRestorer::ReadSavedRuns() {
     if (session.ok()) {
       // What was handed over continues this very text.
       const auto handed = handed_runs.find((*session)->run().run_id);
-      if (handed != handed_runs.end() && handed->second.saved == FingerprintOf(text)) {
+      if (handed != handed_runs.end() &&
+          (handed->second.after_crash || handed->second.saved == FingerprintOf(text))) {
         handed_runs_.insert(handed_runs.extract(handed));
       }
       sessions.push_back(*std::move(session));
@@ -99,7 +118,10 @@ void RunRestorer::ReadSavedRuns() {
 }
 
 void RunRestorer::Close(HandedRun handed) {
-  context_->meters.handovers_refused.Add();
+  // After a crash most are of runs that ended a moment before it.
+  if (!handed.after_crash || table_->Find(handed.run_id) != nullptr) {
+    context_->meters.handovers_refused.Add();
+  }
   // At once: QEMU serves one client, and its run may be connected to again.
   if (handed.connection.valid()) context_->closer.Close(std::move(handed.connection));
 }
@@ -112,6 +134,8 @@ bool RunRestorer::GoesOn(VmRun* run) {
   const bool same_namespace = run->info().pid_namespace == context_->pid_namespace;
   if (same_namespace && table_->SourceOf(run)->GoOn(run, &handed)) {
     context_->meters.handovers.Add();
+    if (handed.after_crash) NoteShutdownFile(run);
+    going_on_.push_back(run->info().run_id);
     return true;
   }
   Close(std::move(handed));
@@ -125,17 +149,21 @@ void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
                 absl::CHexEscape(text.substr(0, kMaxTextForLog)));
 }
 
+// Of this very run: a file of another one, renamed or not, has another mark.
+void RunRestorer::NoteShutdownFile(VmRun* run) {
+  const RunInfo& info = run->info();
+  if (info.reported_by != ReportedBy::kMonitor) return;
+  const std::optional<absl::Time> written =
+      OwnShutdownFileTime(run->Directory(), info.raw_name(), info.shutdown_file_mark);
+  if (written.has_value()) run->NoteShutdownFile(*written);
+}
+
 void RunRestorer::ResolveRestored(VmRun* run) {
   const RunInfo& info = run->info();
   const bool same_boot = !context_->boot_id.empty() && info.boot_id == context_->boot_id;
   if (same_boot && GoesOn(run)) return Resume(run);
   if (!same_boot && !OutlivesItsBootId(info)) return run->EndWithHost();
-  // Of this very run: a file of another one, renamed or not, has another mark.
-  const std::optional<absl::Time> written =
-      info.reported_by != ReportedBy::kMonitor
-          ? std::nullopt
-          : OwnShutdownFileTime(run->Directory(), info.raw_name(), info.shutdown_file_mark);
-  if (written.has_value()) run->NoteShutdownFile(*written);
+  NoteShutdownFile(run);
   // Its process is known again by that even where it has no number here.
   if (info.pidfd_inode != 0) table_->OnFollowed(run, {.pidfd_inode = info.pidfd_inode});
   if (!info.process_tracked) return Resume(run);  // its socket decides

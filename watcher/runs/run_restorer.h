@@ -37,12 +37,16 @@ class RunRestorer {
   void Close(HandedRun handed);
   // Whether `run` goes on with what was handed over.
   bool GoesOn(VmRun* run);
+  // A daemon that was killed may have written a file for what it had not committed.
+  void NoteShutdownFile(VmRun* run);
   // Finds out whether `run` goes on.
   void ResolveRestored(VmRun* run);
   // Looks for its process; false if that takes a descriptor and there is none.
   bool FindProcess(VmRun* run);
   void FindProcesses();
   void FindProcessesLater();
+  // Finds out of some runs that go on whether their process was about to end, and later of others.
+  void NoteUnseenEnds();
   // The run goes on.
   void Resume(VmRun* run);
 
@@ -59,6 +63,8 @@ class RunRestorer {
   size_t resolved_ = 0;
   // Runs whose processes are looked for again: no descriptor was left.
   std::vector<std::string> without_process_;
+  std::vector<std::string> going_on_;  // of which NoteUnseenEnds() is to find out
+  TimerId note_timer_;
   TimerId retry_;
   absl::Duration backoff_;
 };

@@ -55,8 +55,12 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
       !status.ok()) {
     return status;
   }
-  process_.NoteUnseenEnd();
+  process_.ExpectUnseenEnd();
   return absl::OkStatus();
+}
+
+void VmRun::NoteUnseenEnd() {
+  if (process_.followed() && !process_.gone()) process_.NoteUnseenEnd();
 }
 
 absl::Status VmRun::TrackInstead(PeerProcess process) {

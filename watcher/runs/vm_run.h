@@ -73,6 +73,9 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   absl::Status TrackAgain(PeerProcess process);
   // The same for one that the daemon before this one has handed over, which may have ended since.
   absl::Status TrackHanded(UniqueFd pidfd);
+  // Later: finds out whether it had ended by then or was about to. Until this is called it counts
+  // as one that had, so that what takes longest of all need not be done at once.
+  void NoteUnseenEnd();
   // The same in place of the process that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
   // The same for a run that another source has given away: again, where that followed it.

@@ -18,6 +18,7 @@ namespace vmeventd {
 
 class CommandLines;
 class LibvirtApi;
+class RunKeeper;
 struct HandedRun;
 
 struct WatcherOptions {
@@ -43,6 +44,8 @@ struct WatcherOptions {
   // What the daemon before this one has handed over of them; null: nothing. Taken by
   // NodeWatcher::Create.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
+  // Where descriptors are kept in case of a crash; null: nowhere.
+  std::shared_ptr<RunKeeper> keeper;
   // The ids of runs that ended before, the last ones at the end: they are not used again.
   std::vector<std::string> ended_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.

@@ -79,6 +79,9 @@ class VmSession {
   HandedSession Handed() const { return {poll_at_, last_reset_, file_written_}; }
   // The restored run goes on as if no time had passed: nothing of what its monitor says was missed.
   void GoOn(const HandedSession& handed);
+  // The same after a crash: what its monitor said last may have been read and lost. Until
+  // OnMonitorReady, that no SHUTDOWN came says nothing.
+  void GoOnAfterCrash() { after_crash_ = true; }
   // Nobody saw the end that follows: that no SHUTDOWN came says nothing.
   void LoseSight() { evidence_.SetMonitored(false); }
 
@@ -359,8 +362,9 @@ class VmSession {
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
-  bool unready_ = false;  // its monitor closed in its first handshake
-  size_t kept_ = 0;       // the hash of what Save() said when it was published last
+  bool unready_ = false;      // its monitor closed in its first handshake
+  bool after_crash_ = false;  // see GoOnAfterCrash()
+  size_t kept_ = 0;           // the hash of what Save() said when it was published last
   // What is kept without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
   // Each intent makes two events, which nothing else holds back.

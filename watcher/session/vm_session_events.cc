@@ -51,7 +51,7 @@ VmSession::Handler VmSession::HandlerOf(absl::string_view event) {
 }
 
 Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
-  evidence_.SetMonitored(true);
+  if (!after_crash_) evidence_.SetMonitored(true);
   const Handler handler = HandlerOf(event.name);
   // An event that is not followed changes nothing.
   if (handler == nullptr && !IntentIsOver(now)) return {};

@@ -1,4 +1,7 @@
+#include <unistd.h>
+
 #include <csignal>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/restart_fixture.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_keeper.h"
 
 namespace vmeventd {
 namespace {
@@ -240,6 +244,224 @@ TEST_F(HandoverTest, AMonitorInItsHandshakeIsNotHandedOver) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   Stop();
   EXPECT_TRUE(handed_.empty());
+}
+
+// As server/kept_runs.h.
+class TestKeeper : public RunKeeper {
+ public:
+  void Keep(const std::string& run_id, const Descriptors& descriptors) override {
+    HandedRun& run = runs_[run_id];
+    run.after_crash = true;
+    run.run_id = run_id;
+    run.socket_owner = descriptors.socket_owner;
+    run.connection = UniqueFd(dup(descriptors.connection));
+    run.process = UniqueFd(descriptors.process < 0 ? -1 : dup(descriptors.process));
+  }
+  void Forget(const std::string& run_id) override { runs_.erase(run_id); }
+  void EndTurn() override {}
+
+  std::map<std::string, HandedRun> runs_;
+};
+
+// A daemon that is killed, and another one that goes on with what was kept of it.
+class CrashTest : public HandoverTest {
+ protected:
+  CrashTest() { NewKeeper(); }
+
+  void NewKeeper() {
+    keeper_ = std::make_shared<TestKeeper>();
+    options_.keeper = keeper_;
+  }
+  // What was published so far was committed.
+  void Crash() {
+    saved_.clear();
+    for (const auto& [run_id, text] : Kept()) saved_.push_back(text);
+    CrashUncommitted();
+  }
+  // The same, where nothing since the last call of Commit() was.
+  void CrashUncommitted() {
+    handed_.clear();
+    for (auto& [run_id, run] : keeper_->runs_) handed_.push_back(std::move(run));
+    dead_.push_back(std::move(watcher_));  // closes nothing, and does nothing any more
+    NewKeeper();
+  }
+  void Commit() {
+    saved_.clear();
+    for (const auto& [run_id, text] : Kept()) saved_.push_back(text);
+  }
+  void GoOnAfterCrash() {
+    options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
+    StartWith(saved_);
+    EXPECT_TRUE(UntilScanned());
+  }
+
+  std::shared_ptr<TestKeeper> keeper_;
+  std::vector<std::string> saved_;
+  std::vector<std::unique_ptr<NodeWatcher>> dead_;
+};
+
+TEST_F(CrashTest, TheNextDaemonGoesOnWithoutAHandshake) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const size_t asked = qemu.Commands(monitor).size();
+  Crash();
+  GoOnAfterCrash();
+  EXPECT_EQ(watcher_->counters().handovers, 1u);
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() > asked; }));
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  const std::vector<std::string> commands = qemu.Commands(monitor);
+  EXPECT_THAT(commands[asked], HasSubstr("query-status"));
+  for (size_t i = asked; i < commands.size(); ++i) {
+    EXPECT_THAT(commands[i], Not(HasSubstr("qmp_capabilities")));
+  }
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused));
+  EXPECT_THAT(keeper_->runs_, SizeIs(1));
+}
+
+TEST_F(CrashTest, AnEndMeanwhileHasItsClass) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Crash();
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  qemu.Reap();
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  EXPECT_THAT(EvidenceText(), HasSubstr("in the last moment before its crash may be missing"));
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+  EXPECT_THAT(keeper_->runs_, testing::IsEmpty());
+}
+
+TEST_F(CrashTest, APanicMeanwhileIsACrash) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Crash();
+  qemu.SendAndExit(monitor, EventLine("GUEST_PANICKED", "{\"action\": \"poweroff\"}") +
+                                EventLine("SHUTDOWN",
+                                          "{\"guest\": true, \"reason\": "
+                                          "\"guest-panic\"}"));
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+}
+
+TEST_F(CrashTest, WhatWasReadAndNotCommittedIsFoundByItsState) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Commit();
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  qemu.SetBehavior(monitor, {.status = "paused"});
+  CrashUncommitted();
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kGap, 1));
+  ASSERT_TRUE(UntilCount(EventType::kPaused, 2));
+}
+
+TEST_F(CrashTest, AnEndThatWasReadAndNotCommittedIsUnknown) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Commit();
+  qemu.Send(monitor, kQuitLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  CrashUncommitted();
+  qemu.SendAndExit(monitor, EventLine("STOP"));
+  qemu.Reap();
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+}
+
+TEST_F(CrashTest, OfAnEndThatWasReadAndNotCommittedTheFileIsLeft) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Commit();
+  // What is forgotten may be in the parcel still.
+  std::map<std::string, HandedRun> kept = std::exchange(keeper_->runs_, {});
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ASSERT_TRUE(FileExists(ShutdownFile("vm1")));
+  CrashUncommitted();
+  for (auto& [run_id, run] : kept) handed_.push_back(std::move(run));
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+}
+
+TEST_F(CrashTest, TheRestOfALineIsLeftOut) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const std::string line = EventLine("STOP");
+  qemu.Send(monitor, EventLine("SUSPEND") + line.substr(0, 30));
+  ASSERT_TRUE(UntilState("vm1", VmState::kSuspended));
+  Crash();
+  qemu.Send(monitor, line.substr(30) + EventLine("WAKEUP"));
+  GoOnAfterCrash();
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(watcher_->counters().protocol_errors, 0u);
+  qemu.Send(monitor, "no JSON\r\n");
+  EXPECT_TRUE(Until([&] { return watcher_->counters().protocol_errors == 1; }));
+}
+
+TEST_F(CrashTest, AnAnswerToTheDaemonBeforeIsNone) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Crash();
+  qemu.Send(monitor, "{\"return\": []}\r\n{\"error\": {\"class\": \"x\", \"desc\": \"y\"}}\r\n");
+  qemu.SetBehavior(monitor, {.status = "paused"});
+  GoOnAfterCrash();
+  EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
+  EXPECT_TRUE(HasProblem("vm1", ""));
+}
+
+TEST_F(CrashTest, AMonitorThatIsClosedIsClosedForQemuToo) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  ASSERT_THAT(keeper_->runs_, SizeIs(1));
+  const UniqueFd another(dup(keeper_->runs_.begin()->second.connection.get()));
+  qemu.Send(monitor, "no JSON\r\n");
+  EXPECT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
+  EXPECT_TRUE(Until([&] { return keeper_->runs_.size() == 1; }));
+}
+
+TEST_F(CrashTest, TheProcessOfAnotherVmIsNotTaken) {
+  FakeQemu qemu;
+  FakeQemu other;
+  Follow(&qemu);
+  other.AddMonitor(Socket("vm2"));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  Crash();
+  ASSERT_THAT(handed_, SizeIs(2));
+  std::swap(handed_[0].process, handed_[1].process);
+  GoOnAfterCrash();
+  EXPECT_EQ(watcher_->counters().handovers, 0u);
+  EXPECT_EQ(watcher_->counters().handovers_refused, 2u);
+}
+
+TEST_F(CrashTest, ARunThatNobodyKnowsIsClosed) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Crash();
+  saved_.clear();
+  GoOnAfterCrash();
+  EXPECT_EQ(watcher_->counters().handovers_refused, 0u);
+  // QEMU serves the new connection, as the old one has ended.
+  EXPECT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
+}
+
+TEST_F(CrashTest, OneCrashFollowsAnother) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  for (int i = 0; i < 3; ++i) {
+    Crash();
+    ASSERT_THAT(handed_, SizeIs(1)) << i;
+    GoOnAfterCrash();
+    EXPECT_EQ(watcher_->counters().handovers, 1u) << i;
+  }
+  qemu.SendAndExit(monitor, kQuitLine);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
 }
 
 TEST(HandedRunTest, IsReadAsItWasWritten) {

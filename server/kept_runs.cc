@@ -1,0 +1,233 @@
+#include "server/kept_runs.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+// A message has this, and then a line for each run: its serial, the user whose socket it was found
+// at, the number of its descriptors, its id.
+constexpr char kFirstLine[] = "vmeventd-kept 1\n";
+constexpr size_t kMaxText = 64 << 10;
+constexpr size_t kMaxRunId = 1000;
+constexpr size_t kMaxLine = kMaxRunId + 64;
+// For the messages of kMaxRuns, as far as the kernel permits it.
+constexpr int kQueueBytes = 4 << 20;
+
+// What may be untidy, and how much of it is tidied in one turn.
+constexpr size_t kSpareMessages = 32;
+constexpr size_t kSpareEntries = 64;
+constexpr size_t kMessagesATurn = 8;
+
+struct Entry {
+  uint64_t serial = 0;
+  uint32_t socket_owner = 0;
+  absl::string_view run_id;
+  UniqueFd connection;
+  UniqueFd process;
+};
+
+// The entries of a message, whose text outlives them.
+absl::StatusOr<std::vector<Entry>> ReadEntries(absl::string_view text,
+                                               std::vector<UniqueFd> descriptors) {
+  const absl::Status wrong = absl::InvalidArgumentError("another version of vmeventd made it");
+  if (!absl::ConsumePrefix(&text, kFirstLine)) return wrong;
+  std::vector<Entry> entries;
+  size_t next = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(' ', 3));
+    Entry entry;
+    size_t count = 0;
+    if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &entry.serial) ||
+        !absl::SimpleAtoi(parts[1], &entry.socket_owner) || !absl::SimpleAtoi(parts[2], &count) ||
+        count < 1 || count > 2 || next + count > descriptors.size()) {
+      return wrong;
+    }
+    entry.run_id = parts[3];
+    entry.connection = std::move(descriptors[next++]);
+    if (count == 2) entry.process = std::move(descriptors[next++]);
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+}  // namespace
+
+// In the making.
+struct KeptRuns::Message {
+  std::string text = kFirstLine;
+  std::vector<int> descriptors;
+  size_t runs = 0;
+
+  bool full() const { return runs == kRunsOfMessage || text.size() + kMaxLine > kMaxText; }
+  void Add(absl::string_view run_id, uint64_t serial, const Descriptors& of) {
+    const bool tracked = of.process >= 0;
+    absl::StrAppend(&text, serial, " ", of.socket_owner, " ", tracked ? 2 : 1, " ", run_id, "\n");
+    descriptors.push_back(of.connection);
+    if (tracked) descriptors.push_back(of.process);
+    ++runs;
+  }
+};
+
+absl::StatusOr<std::unique_ptr<KeptRuns>> KeptRuns::Create(size_t max_runs) {
+  absl::StatusOr<ParcelSockets> sockets = MakeParcelSockets();
+  if (!sockets.ok()) return sockets.status();
+  // What is sent counts for the sender.
+  if (setsockopt(sockets->sender.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kQueueBytes,
+                 sizeof(kQueueBytes)) != 0) {
+    setsockopt(sockets->sender.get(), SOL_SOCKET, SO_SNDBUF, &kQueueBytes, sizeof(kQueueBytes));
+  }
+  return std::unique_ptr<KeptRuns>(new KeptRuns(*std::move(sockets), max_runs));
+}
+
+void KeptRuns::Keep(const std::string& run_id, const Descriptors& descriptors) {
+  Forget(run_id);
+  if (open_.size() >= max_runs_ || run_id.size() > kMaxRunId) {
+    return LeaveOut(run_id, absl::ResourceExhaustedError(
+                                absl::StrCat("more than ", max_runs_, " VMs are followed")));
+  }
+  open_[run_id] = ++last_serial_;
+  added_.push_back({run_id, last_serial_, descriptors});
+}
+
+void KeptRuns::Forget(const std::string& run_id) {
+  const auto it = open_.find(run_id);
+  if (it == open_.end()) return;
+  const uint64_t serial = it->second;
+  open_.erase(it);
+  added_.erase(std::remove_if(added_.begin(), added_.end(),
+                              [serial](const Added& added) { return added.serial == serial; }),
+               added_.end());
+}
+
+void KeptRuns::EndTurn() {
+  if (!added_.empty()) SendAdded();
+  if (IsUntidy()) Tidy();
+  kept_.Set(open_.size());
+}
+
+void KeptRuns::LeaveOut(const std::string& run_id, const absl::Status& why) {
+  open_.erase(run_id);
+  if (left_out_.value() == 0) {
+    spdlog::warn("after a crash of vmeventd not all VMs will be followed without a gap: {}",
+                 std::string(why.message()));
+  }
+  left_out_.Add();
+}
+
+void KeptRuns::SendAdded() {
+  const std::vector<Added> all = std::exchange(added_, {});
+  bool one_by_one = false;
+  for (size_t at = 0; at < all.size();) {
+    Message message;
+    size_t end = at;
+    do {
+      message.Add(all[end].run_id, all[end].serial, all[end].descriptors);
+    } while (++end < all.size() && !message.full() && !one_by_one);
+    const absl::Status status = Send(message);
+    if (!status.ok() && message.runs > 1) {
+      one_by_one = true;  // the process of one has ended in this turn
+      continue;
+    }
+    if (!status.ok()) LeaveOut(all[at].run_id, status);
+    at = end;
+  }
+}
+
+absl::Status KeptRuns::Send(const Message& message) {
+  absl::Status status = SendToParcel(sockets_.sender.get(), message.text, message.descriptors);
+  if (!status.ok()) return status;
+  ++messages_;
+  entries_ += message.runs;
+  return status;
+}
+
+bool KeptRuns::IsUntidy() const {
+  return messages_ > kSpareMessages + 2 * open_.size() / kRunsOfMessage ||
+         entries_ > kSpareEntries + 2 * open_.size();
+}
+
+void KeptRuns::Tidy() {
+  Message message;
+  std::vector<Entry> held;  // in `message`
+  std::vector<std::string> texts;
+  const auto send = [&] {
+    if (held.empty()) return;
+    if (const absl::Status status = Send(message); !status.ok()) {
+      for (const Entry& entry : held) LeaveOut(std::string(entry.run_id), status);
+    }
+    message = {};
+    held.clear();
+  };
+  texts.reserve(kMessagesATurn);
+  for (size_t count = std::min(kMessagesATurn, messages_); count > 0; --count) {
+    std::vector<UniqueFd> descriptors;
+    absl::StatusOr<std::string> text =
+        ReceiveFromParcel(sockets_.parcel.get(), kMaxText, &descriptors);
+    --messages_;
+    if (!text.ok()) {  // no descriptor was left: what it was of is not known
+      left_out_.Add();
+      continue;
+    }
+    texts.push_back(*std::move(text));
+    absl::StatusOr<std::vector<Entry>> entries = ReadEntries(texts.back(), std::move(descriptors));
+    if (!entries.ok()) continue;  // it is this process's own
+    entries_ -= entries->size();
+    for (Entry& entry : *entries) {
+      const auto it = open_.find(entry.run_id);
+      if (it == open_.end() || it->second != entry.serial) {
+        // Perhaps the last that held it.
+        closer_.Close(std::move(entry.connection));
+        continue;
+      }
+      if (message.full()) send();
+      message.Add(entry.run_id, entry.serial,
+                  {entry.connection.get(), entry.process.get(), entry.socket_owner});
+      held.push_back(std::move(entry));
+    }
+  }
+  send();
+}
+
+absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel) {
+  if (!IsParcelSocket(parcel.get())) return absl::InvalidArgumentError("no parcel of vmeventd");
+  struct Newest {
+    uint64_t serial = 0;
+    HandedRun run;
+  };
+  absl::flat_hash_map<std::string, Newest> newest;
+  for (;;) {
+    std::vector<UniqueFd> descriptors;
+    const absl::StatusOr<std::string> text =
+        ReceiveFromParcel(parcel.get(), kMaxText, &descriptors);
+    if (absl::IsUnavailable(text.status()) || (text.ok() && text->empty())) break;
+    if (!text.ok()) return text.status();
+    absl::StatusOr<std::vector<Entry>> entries = ReadEntries(*text, std::move(descriptors));
+    if (!entries.ok()) return entries.status();
+    for (Entry& entry : *entries) {
+      Newest& known = newest[entry.run_id];
+      if (known.serial > entry.serial) continue;
+      known.serial = entry.serial;
+      known.run.after_crash = true;
+      known.run.run_id = std::string(entry.run_id);
+      known.run.socket_owner = entry.socket_owner;
+      known.run.connection = std::move(entry.connection);
+      known.run.process = std::move(entry.process);
+    }
+  }
+  std::vector<HandedRun> runs;
+  runs.reserve(newest.size());
+  for (auto& [run_id, kept] : newest) runs.push_back(std::move(kept.run));
+  return runs;
+}
+
+}  // namespace vmeventd

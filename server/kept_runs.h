@@ -1,0 +1,87 @@
+#ifndef VMEVENTD_SERVER_KEPT_RUNS_H_
+#define VMEVENTD_SERVER_KEPT_RUNS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/counter.h"
+#include "base/receiving_socket.h"
+#include "base/unique_fd.h"
+#include "server/host/parcel.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_keeper.h"
+
+namespace vmeventd {
+
+// A parcel to which runs are added as they are attached, and whose one descriptor lies with the
+// service manager all the time: whenever this process dies, it has the open runs.
+//
+// A Unix socket gives back only what came first. So what it has of ended runs stays in it until a
+// few of its messages are received, and sent again without that, at the end of a turn: once more
+// than half of it is of ended runs, or its messages have become small. What is in the hands of that
+// is lost to a crash at this very moment, and those VMs are connected to as without a keeper.
+class KeptRuns : public RunKeeper {
+ public:
+  // Linux up to 6.8 has each sender on a Unix socket of the host wait for a collection of garbage
+  // while more than 16,000 sockets are under way.
+  static constexpr size_t kMaxRuns = 15'000;
+  static constexpr size_t kRunsOfMessage = kMaxOfMessage / 2;
+
+  // An error names the system call that failed.
+  static absl::StatusOr<std::unique_ptr<KeptRuns>> Create(size_t max_runs = kMaxRuns);
+
+  // What is to be stored.
+  int descriptor() const { return sockets_.parcel.get(); }
+
+  void Keep(const std::string& run_id, const Descriptors& descriptors) override;
+  void Forget(const std::string& run_id) override;
+  void EndTurn() override;
+
+  uint64_t kept() const override { return kept_.value(); }
+  uint64_t left_out() const override { return left_out_.value(); }
+
+ private:
+  struct Added {
+    std::string run_id;
+    uint64_t serial;
+    Descriptors descriptors;
+  };
+
+  struct Message;
+
+  KeptRuns(ParcelSockets sockets, size_t max_runs)
+      : max_runs_(max_runs), sockets_(std::move(sockets)) {}
+
+  void SendAdded();
+  absl::Status Send(const Message& message);
+  bool IsUntidy() const;
+  // Receives some messages, and sends what is of open runs again, in as few as it fits in.
+  void Tidy();
+  void LeaveOut(const std::string& run_id, const absl::Status& why);
+
+  const size_t max_runs_;
+  const ParcelSockets sockets_;
+  absl::flat_hash_map<std::string, uint64_t> open_;  // by run id, the serial of what is kept
+  std::vector<Added> added_;                         // in this turn
+  uint64_t last_serial_ = 0;
+  size_t messages_ = 0;  // in the parcel
+  size_t entries_ = 0;   // in them, those of ended runs included
+  SocketCloser closer_;
+  Level kept_;
+  Counter left_out_;
+};
+
+// What such a parcel has left, of each run the newest. INVALID_ARGUMENT: it is none, or of another
+// version.
+absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_KEPT_RUNS_H_

@@ -1,0 +1,36 @@
+#ifndef VMEVENTD_WATCHER_RUNS_RUN_KEEPER_H_
+#define VMEVENTD_WATCHER_RUNS_RUN_KEEPER_H_
+
+#include <cstdint>
+#include <string>
+
+namespace vmeventd {
+
+// Keeps the descriptors of open runs where they outlive this process, so that a daemon which is
+// started after a crash goes on with them. Loop thread.
+class RunKeeper {
+ public:
+  // Of a run. They stay the run's, which calls Forget() before it closes one.
+  struct Descriptors {
+    int connection = -1;  // to its monitor, which answers
+    int process = -1;     // its pidfd; -1: it is not tracked
+    uint32_t socket_owner = 0;
+  };
+
+  virtual ~RunKeeper() = default;
+
+  // From the end of the turn on; in the place of what is kept of that run. Who closes a connection
+  // that is kept shuts it down, or its peer would not notice.
+  virtual void Keep(const std::string& run_id, const Descriptors& descriptors) = 0;
+  virtual void Forget(const std::string& run_id) = 0;
+  // A turn of the loop is over.
+  virtual void EndTurn() = 0;
+
+  // Runs that are kept now, and how often one could not be. Any thread.
+  virtual uint64_t kept() const { return 0; }
+  virtual uint64_t left_out() const { return 0; }
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_RUN_KEEPER_H_
