@@ -67,11 +67,16 @@ def output_of(*command):
     return result.stdout
 
 
-def start(command, log, environment=None):
-    """A process in the background, whose output is appended to the file `log`."""
+def start(command, log, environment=None, descriptors=()):
+    """A process in the background, whose output is appended to the file `log`. Closes the
+    descriptors, which it inherits."""
     with open(log, "ab") as out:
-        return subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
-                                stdout=out, stderr=out, env={**os.environ, **(environment or {})})
+        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
+                                   stdout=out, stderr=out, pass_fds=descriptors,
+                                   env={**os.environ, **(environment or {})})
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return process
 
 
 def end(process, signal_number=signal.SIGKILL):

@@ -10,6 +10,7 @@ import re
 import subprocess
 
 from machine import Failure, end, output_of, start, wait_until
+from service_manager import ServiceManager
 
 KVMD = pathlib.Path("/usr/lib/ganeti/3.0/usr/sbin/ganeti-kvmd")
 # How long a report may take after the VM's process is gone.
@@ -35,8 +36,11 @@ class Observer:
 
     def start(self):
         self._began = self._log.stat().st_size if self._log.exists() else 0
-        self._process = start(self._command, self._log, self._environment)
+        self._process = self._begin()
         wait_until(f"{self._log.stem} to start", self._is_ready_or_fails)
+
+    def _begin(self):
+        return start(self._command, self._log, self._environment)
 
     def kill(self):
         end(self._process)
@@ -74,11 +78,18 @@ class Observer:
 
 
 class Vmeventd(Observer):
+    """As a service, for which systemd keeps descriptors."""
+
     def __init__(self, directory, label, programs, flags):
+        self._manager = ServiceManager(directory / f"{label}.notify")
         self._vmevents = [programs / "vmevents", "--server", f"unix:{directory}/{label}.sock"]
         super().__init__(directory / f"{label}.log", [
             programs / "vmeventd", *flags, "--listen", f"unix:{directory}/{label}.sock",
             "--state-dir", directory / f"{label}.state"])
+
+    def _begin(self):
+        command, descriptors = self._manager.command(self._command)
+        return start(command, self._log, self._manager.environment(), descriptors)
 
     def _lines(self, *arguments):
         return [json.loads(line)

@@ -6,6 +6,8 @@ Pure: a record, as compare.py makes it, comes in, and text goes out.
    "endings": [{"title": "virsh destroy", "truth": "ADMIN",
                 "lives": {"plain": {"kvmd": {"said": "not the user: no file", "who": "NOT_USER"}, ...},
                           "libvirt": {...}}}, ...]}
+
+An ending that was run again later has "again", the version of vmeventd by then.
 """
 
 import collections
@@ -117,6 +119,8 @@ def markdown(record):
              for observer, name in OBSERVERS.items()]
     versions = [[name, f"`{version}`"] for name, version in record["versions"].items()]
     not_right = list(_not_right(record))
+    again = [f"Run again by itself, with vmeventd `{ending['again']}`: {ending['title']}."
+             for ending in endings if "again" in ending]
     parts = [
         "# Who ended the VM: four observers compared",
         _filled(f"""
@@ -138,7 +142,8 @@ def markdown(record):
             "**libvirt's lifecycle events** have a detail for each end, not a class. A detail is right "
             "if this table has it at endings of one truth only. A detail that, say, both a user's and "
             "an admin's ending get is ambiguous, and wrong for both.",
-            "Where the observers are killed (SIGKILL) and started, that is done to all four.",
+            "Where the observers are killed (SIGKILL) and started, that is done to all four. vmeventd is "
+            "a service then: what its unit has systemd keep, `tools/compare/service_manager.py` keeps.",
         ]),
         "## What was run",
         _filled("""
@@ -151,6 +156,7 @@ def markdown(record):
             on QEMUs that stay. This is what each was right about on both:"""),
         _table(["observer", *LIVES.values()], lives),
         _table(["version of", ""], versions),
+        *([_list(again)] if again else []),
         "## Where vmeventd is not right",
         _list(not_right) if not_right else "Nowhere in this table.",
         _filled("""
