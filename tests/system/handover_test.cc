@@ -44,6 +44,9 @@ class HandoverTest : public E2eTest {
     daemon().Signal(signal);
     daemon().WaitExit();
     StopDaemon();
+    // Beside what a daemon that stops hands over, what it kept for a crash is stored for a moment.
+    WaitUntil("the manager has taken what it was sent last",
+              [&] { return manager_->stored() <= 1; });
   }
   v1::Event WaitStopped(const std::string& name) {
     v1::Event stopped = stream().Wait(name, v1::EVENT_TYPE_STOPPED);
