@@ -23,7 +23,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Pair;
 
-UniqueFd Socket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
+UniqueFd NewSocket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
 
 uint64_t InodeOf(const UniqueFd& fd) {
   struct stat status {};
@@ -34,7 +34,7 @@ class KeptRunsTest : public testing::Test {
  protected:
   void Keep(const std::string& run_id, bool tracked = true) {
     std::pair<UniqueFd, UniqueFd>& run = runs_[run_id];
-    run = {Socket(), tracked ? Socket() : UniqueFd()};
+    run = {NewSocket(), tracked ? NewSocket() : UniqueFd()};
     kept_->Keep(run_id, {run.first.get(), run.second.get(), 1000});
   }
   void Forget(const std::string& run_id) {
@@ -136,7 +136,7 @@ TEST_F(KeptRunsTest, AProcessThatEndsInTheSameTurnCostsItsOwnRun) {
 
 TEST_F(KeptRunsTest, AFullQueueIsCounted) {
   const std::string long_id(900, 'x');
-  const UniqueFd socket = Socket();
+  const UniqueFd socket = NewSocket();
   for (int i = 0; i < 14'000; ++i) {
     kept_->Keep(absl::StrCat(long_id, i), {socket.get(), -1, 0});
     if (i % 100 == 0) kept_->EndTurn();
@@ -145,9 +145,9 @@ TEST_F(KeptRunsTest, AFullQueueIsCounted) {
 }
 
 TEST(OpenKeptRunsTest, AnythingElseIsRefused) {
-  EXPECT_FALSE(OpenKeptRuns(Socket()).ok());
+  EXPECT_FALSE(OpenKeptRuns(NewSocket()).ok());
   EXPECT_FALSE(OpenKeptRuns(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC))).ok());
-  const UniqueFd socket = Socket();
+  const UniqueFd socket = NewSocket();
   const int number = socket.get();
   for (const char* text : {"vmeventd-kept 2\n1 0 1 run\n", "vmeventd-kept 1\n1 0 2 run\n",
                            "vmeventd-kept 1\n1 0 0 run\n", "vmeventd-kept 1\nx 0 1 run\n",
