@@ -112,7 +112,9 @@ void Kernel::PassKept(int fd) { Find(fd)->kept = false; }
 
 void Kernel::DropKept() {
   for (size_t i = 0; i < descriptors_.size(); ++i) {
-    if (descriptors_[i] != nullptr && descriptors_[i]->kept) Close(kFirst + static_cast<int>(i));
+    if (descriptors_[i] == nullptr || !descriptors_[i]->kept) continue;
+    descriptors_[i]->kept = false;
+    Close(kFirst + static_cast<int>(i));
   }
 }
 
@@ -409,6 +411,7 @@ int Kernel::OpenUnused(const std::string& path) {
 int Kernel::Close(int fd) {
   Descriptor* const closed = Find(fd);
   if (closed == nullptr) return Fail(EBADF);
+  if (dead_ && closed->kept) return 0;  // the service manager has it still
   // A killed process closes what it had.
   if (closed->connection != nullptr) closed->connection->client_closed = true;
   descriptors_[static_cast<size_t>(fd - kFirst)] = nullptr;
