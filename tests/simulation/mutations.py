@@ -169,6 +169,8 @@ MUTATIONS = [
              "phase_ = Phase::kUuid; info_ = std::make_unique<MonitorInfo>();"),
     Mutation("what-is-kept-for-a-crash-is-not-used", "watcher/runs/run_restorer.cc",
              "(⟦handed->second.after_crash⟧ ||", "false", "CrashTest.TheNextDaemonGoesOnWithoutAHandshake"),
+    Mutation("after-a-crash-a-number-is-a-process", "watcher/qmp/monitor_connection.cc",
+             "speaker_.pid = static_cast<pid_t>(speaker_pid);", ";"),
     Mutation("after-a-crash-no-shutdown-says-something", "watcher/session/vm_session_events.cc",
              "if (⟦!after_crash_⟧) evidence_.SetMonitored(true);", "true",
              "CrashTest.AnEndThatWasReadAndNotCommittedIsUnknown"),

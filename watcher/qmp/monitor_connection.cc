@@ -77,8 +77,9 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   return absl::OkStatus();
 }
 
-absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info) {
+absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid) {
   if (absl::Status status = Start(); !status.ok()) return status;
+  speaker_.pid = static_cast<pid_t>(speaker_pid);
   phase_ = Phase::kStatus;
   *info_ = std::move(info);
   after_crash_ = in_line_ = true;

@@ -97,7 +97,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   absl::Status GoOn(const HandedMonitor& handed);
   // The same where that daemon did not stop: the first line may have lost its beginning, and an
   // answer may come that nobody waits for. Asks query-status, and then calls OnReady with `info`.
-  absl::Status GoOnAfterCrash(MonitorInfo info);
+  // `speaker_pid`: of the process that has spoken there so far; 0: it is not known.
+  absl::Status GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid);
   // Another descriptor of its socket is kept: the peer is to notice the close all the same.
   void SetKept() { kept_ = true; }
   // Stops at this very point of what the peer says, of a connection that is ready, and passes its

@@ -94,10 +94,12 @@ bool QmpRun::GoOn(HandedRun* handed) {
       context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
       context_->budget.get(), context_->options->command_lines.get(), this);
   const VmStatus status = Status();
-  const absl::Status begun = handed->after_crash
-                                 ? connection->GoOnAfterCrash({.qemu_version = status.qemu_version,
-                                                               .uuid = status.ref.uuid})
-                                 : connection->GoOn(handed->monitor);
+  // What its process has said is read now, and that may be gone: another one may have its number.
+  const absl::Status begun =
+      handed->after_crash ? connection->GoOnAfterCrash(
+                                {.qemu_version = status.qemu_version, .uuid = status.ref.uuid},
+                                /*speaker_pid=*/tracked() ? info().pid : 0)
+                          : connection->GoOn(handed->monitor);
   if (!begun.ok()) {
     if (tracked()) TakeProcess();
     return false;
