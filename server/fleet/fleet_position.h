@@ -18,11 +18,18 @@ struct FleetPosition {
   // The stream had everything up to here, and lost a part of it. Until that is published again,
   // what its messages say of positions may be of the stream that is gone.
   uint64_t lost_up_to = 0;
-  // The last place at which an event was acknowledged, where a hole keeps `stream_sequence` behind.
-  uint64_t seen = 0;
+  // The last message of the stream that is known to be this node's: its place, and its sequence in
+  // the journal. 0: none is. A hole may keep `stream_sequence` behind it. A stream that has another
+  // message there was restored.
+  struct Own {
+    uint64_t place = 0;
+    uint64_t sequence = 0;
+  };
+  Own own;
+  Own looked_at;  // `own`, as the stream was looked at last
 };
 
-// The node's last message in the stream.
+// The node's last message in the stream; without a journal_id where it is no event of a node.
 struct FleetTail {
   FleetPosition position;
   // The publisher's position when it sent that message: `position` itself where the message does

@@ -27,10 +27,9 @@ class FleetSink {
 
   // A log or table as it is now.
   struct Log {
-    std::string id;                 // another text: it was made again
-    uint64_t first = 1;             // place of its oldest message; last + 1: it has none
-    uint64_t last = 0;              // place of the newest message that it ever had
-    std::optional<FleetTail> tail;  // the node's last event; nullopt: it has none
+    std::string id;      // another text: it was made again
+    uint64_t first = 1;  // place of its oldest message; last + 1: it has none
+    uint64_t last = 0;   // place of the newest message that it ever had
     // Round trip of the network alone, measured as the connection was made.
     absl::Duration round_trip = absl::ZeroDuration();
   };
@@ -38,6 +37,17 @@ class FleetSink {
   // answered. FAILED_PRECONDITION: there is no such log. The error is for people and has no
   // secrets.
   virtual absl::StatusOr<Log> Look() = 0;
+
+  // The last message under the node's name; nullopt: there is none. May cost the engine a search
+  // of all that it has.
+  virtual absl::StatusOr<std::optional<FleetTail>> Tail() = 0;
+  // The last event of a journal before a place; nullopt: there is none, or none within a number of
+  // messages under the node's name that the sink bounds.
+  virtual absl::StatusOr<std::optional<FleetTail>> LastOf(const std::string& journal_id,
+                                                          uint64_t before) = 0;
+  // Which event the message at a place is; without a journal_id: it is none of the node's. nullopt:
+  // there is no message, any more or yet.
+  virtual absl::StatusOr<std::optional<FleetMessageId>> At(uint64_t place) = 0;
 
   // Which events of `after.journal_id` later than `after.sequence` are stored behind
   // `after.stream_sequence`. OUT_OF_RANGE: more than `limit` messages under the node's name are.

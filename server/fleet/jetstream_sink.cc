@@ -24,6 +24,8 @@ namespace {
 // so long is tried again later, so that it holds no event up.
 constexpr absl::Duration kEventsTimeout = absl::Seconds(15);
 constexpr absl::Duration kTableTimeout = absl::Seconds(2);
+// A server before 2.10 reads all of its stream to find the last message of a node that has none.
+constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 // Time limit of the last message at a stop.
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // How soon an Interrupt is noticed.
@@ -33,7 +35,7 @@ constexpr size_t kMaxAnswers = 65'536;
 // Requests for messages that are under way at once. Nodes that come back together must not fill the
 // servers' queue of requests, which drops all of them at 10,000.
 constexpr size_t kMaxRequests = 32;
-// Foreign messages at the end of a node's own that are passed over.
+// Foreign messages under the node's name that are passed over.
 constexpr size_t kMaxPassed = 4096;
 // Messages of a table that one look takes.
 constexpr size_t kMaxLater = 4096;
@@ -44,6 +46,10 @@ class JetStreamSink : public FleetSink {
       : options_(std::move(options)), subjects_(NodeSubjects(options_.cluster, options_.node)) {}
 
   absl::StatusOr<Log> Look() override;
+  absl::StatusOr<std::optional<FleetTail>> Tail() override;
+  absl::StatusOr<std::optional<FleetTail>> LastOf(const std::string& journal_id,
+                                                  uint64_t before) override;
+  absl::StatusOr<std::optional<FleetMessageId>> At(uint64_t place) override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
   absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) override;
@@ -73,8 +79,18 @@ class JetStreamSink : public FleetSink {
                                                                  const std::string& subjects,
                                                                  uint64_t first, size_t count,
                                                                  absl::Duration timeout);
-  // The node's last event.
-  absl::StatusOr<std::optional<FleetTail>> FindTail(const StreamState& state);
+  // Calls `use` for the messages of `subjects` at the places from `first` to `last`, in no order.
+  // Returns up to where that were all: `last`, or less with more than about `limit` of them.
+  absl::StatusOr<uint64_t> ReadAll(const std::string& stream, const std::string& subjects,
+                                   uint64_t first, uint64_t last, size_t limit,
+                                   absl::Duration timeout,
+                                   const std::function<void(const StoredMessage&)>& use);
+  // The first event of a journal at the places [from, to). OUT_OF_RANGE: `passed`, which counts the
+  // other messages under the node's name, is over its limit.
+  absl::StatusOr<Stored> FirstOf(const std::string& journal_id, uint64_t from, uint64_t to,
+                                 size_t* passed);
+  // As what the node has sent.
+  FleetTail ToTail(const StoredMessage& message) const;
 
   // Begins a batch of messages whose answers are distinguished from those of others.
   void BeginBatch() { batch_inbox_ = absl::StrCat(inbox_, ".", ++batches_, "."); }
@@ -102,6 +118,15 @@ class JetStreamSink : public FleetSink {
   std::string batch_inbox_;  // of the batch under way
   uint64_t batches_ = 0;
   absl::Duration round_trip_;
+  StreamState looked_;       // by the last Look
+  uint64_t last_place_ = 0;  // under the node's name, by the last Tail; 0: it had no message
+  // By the last look at the table of VMs: behind `since` no message of this node is up to `last`.
+  struct TableLook {
+    std::string id;
+    uint64_t since = 0;
+    uint64_t last = 0;
+  };
+  TableLook table_look_;
   bool in_doubt_ = false;  // events that were sent over this connection have no answer
   bool noted_rollups_ = false;
 };
@@ -250,73 +275,151 @@ std::optional<FleetMessageId> IdOf(const StoredMessage& message) {
   return ParseMessageId(HeaderIn(message.headers, kMessageIdHeader));
 }
 
-absl::StatusOr<std::optional<FleetTail>> JetStreamSink::FindTail(const StreamState& state) {
-  const auto tail_of = [&state](const StoredMessage& message) -> std::optional<FleetTail> {
-    const std::optional<FleetMessageId> id = IdOf(message);
-    if (!id.has_value()) return std::nullopt;
-    return TailOf(*id, message.stream_sequence, state.created,
-                  HeaderIn(message.headers, kSentAfterHeader),
-                  HeaderIn(message.headers, kSentToHeader));
+absl::StatusOr<uint64_t> JetStreamSink::ReadAll(
+    const std::string& stream, const std::string& subjects, uint64_t first, uint64_t last,
+    size_t limit, absl::Duration timeout, const std::function<void(const StoredMessage&)>& use) {
+  // Parts of the stream, each of which is read one message after the other, and all of them at
+  // once: other nodes' messages may stand between any two. Most looks find one message or none.
+  struct Part {
+    uint64_t next;
+    uint64_t end;
+    uint64_t size() const { return end - next; }
   };
-  const auto last = GetMessages(options_.stream, {LastMessageRequest(subjects_)}, kEventsTimeout);
-  if (!last.ok()) return last.status();
-  if (!last->front().has_value()) return std::nullopt;
-  std::optional<FleetTail> tail = tail_of(*last->front());
-  // Foreign messages at the end are passed over, in steps that double.
-  uint64_t end = last->front()->stream_sequence;
-  for (size_t step = kMaxRequests; !tail.has_value() && end > state.first; step *= 2) {
-    const uint64_t begin = end - std::min<uint64_t>(step, end - state.first);
-    for (uint64_t next = begin; next < end;) {
-      const auto found =
-          MessagesFrom(options_.stream, subjects_, next, kMaxRequests, kEventsTimeout);
-      if (!found.ok()) return found.status();
-      for (const auto& [place, message] : *found) {
-        if (std::optional<FleetTail> one = tail_of(message); one.has_value()) tail = one;
-      }
-      if (found->empty()) break;
-      next = std::max(next + kMaxRequests, found->rbegin()->first + 1);
+  std::vector<Part> parts;
+  if (first <= last) parts.push_back({first, last + 1});
+  size_t read = 0;
+  for (size_t width = 1; !parts.empty(); width = std::min(width * 2, kMaxRequests)) {
+    if (read > limit) return parts.front().next - 1;
+    while (parts.size() < width) {
+      const auto largest =
+          std::max_element(parts.begin(), parts.end(),
+                           [](const Part& a, const Part& b) { return a.size() < b.size(); });
+      if (largest->size() < 2) break;
+      const uint64_t middle = largest->next + largest->size() / 2;
+      const uint64_t end = std::exchange(largest->end, middle);
+      parts.insert(largest + 1, {middle, end});
     }
-    if (step >= kMaxPassed) break;
-    end = begin;
+    std::vector<std::string> requests;
+    for (const Part& part : parts) requests.push_back(NextMessageRequest(subjects, part.next));
+    const auto found = GetMessages(stream, requests, timeout);
+    if (!found.ok()) return found.status();
+    std::vector<Part> left;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const Stored& message = (*found)[i];
+      // What is behind it is another part's.
+      if (!message.has_value() || message->stream_sequence >= parts[i].end) continue;
+      use(*message);
+      ++read;
+      const Part rest = {message->stream_sequence + 1, parts[i].end};
+      if (rest.size() > 0) left.push_back(rest);
+    }
+    parts = std::move(left);
   }
-  return tail;
+  return last;
+}
+
+FleetTail JetStreamSink::ToTail(const StoredMessage& message) const {
+  return TailOf(IdOf(message).value_or(FleetMessageId()), message.stream_sequence, looked_.created,
+                HeaderIn(message.headers, kSentAfterHeader),
+                HeaderIn(message.headers, kSentToHeader));
 }
 
 absl::StatusOr<FleetSink::Log> JetStreamSink::Look() {
   if (connection_ == nullptr || connection_->closed() || in_doubt_) {
     if (absl::Status status = Open(); !status.ok()) return status;
   }
-  const absl::StatusOr<StreamState> state =
+  absl::StatusOr<StreamState> state =
       AskState(options_.stream, "", NatsConnection::kRequestTimeout);
   if (!state.ok()) return state.status();
-  Log log{state->created, state->first, state->last, std::nullopt, round_trip_};
-  absl::StatusOr<std::optional<FleetTail>> tail = FindTail(*state);
-  if (!tail.ok()) return tail.status();
-  log.tail = *std::move(tail);
-  return log;
+  looked_ = *std::move(state);
+  return Log{looked_.created, looked_.first, looked_.last, round_trip_};
+}
+
+absl::StatusOr<std::optional<FleetTail>> JetStreamSink::Tail() {
+  const auto last = GetMessages(options_.stream, {LastMessageRequest(subjects_)}, kSearchTimeout);
+  if (!last.ok()) return last.status();
+  const Stored& message = last->front();
+  last_place_ = message.has_value() ? message->stream_sequence : 0;
+  if (!message.has_value()) return std::nullopt;
+  return ToTail(*message);
+}
+
+absl::StatusOr<std::optional<FleetMessageId>> JetStreamSink::At(uint64_t place) {
+  const auto found = GetMessages(options_.stream, {MessageRequest(place)}, kEventsTimeout);
+  if (!found.ok()) return found.status();
+  const Stored& message = found->front();
+  if (!message.has_value()) return std::nullopt;
+  const std::string own = NodeSubjectPrefix(options_.cluster, options_.node);
+  if (!absl::StartsWith(message->subject, own)) return FleetMessageId();
+  return IdOf(*message).value_or(FleetMessageId());
+}
+
+absl::StatusOr<JetStreamSink::Stored> JetStreamSink::FirstOf(const std::string& journal_id,
+                                                             uint64_t from, uint64_t to,
+                                                             size_t* passed) {
+  size_t count = 1;
+  while (from < to) {
+    auto found = MessagesFrom(options_.stream, subjects_, from, count, kSearchTimeout);
+    if (!found.ok()) return found.status();
+    if (found->empty()) break;
+    for (auto& [place, message] : *found) {
+      if (place >= to) return std::nullopt;
+      if (const auto id = IdOf(message); id.has_value() && id->journal_id == journal_id) {
+        return std::move(message);
+      }
+      if (++*passed > kMaxPassed) return absl::OutOfRangeError("too many foreign messages");
+    }
+    from = std::max(from + count, found->rbegin()->first + 1);
+    count = std::min(count * 2, kMaxRequests);
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::optional<FleetTail>> JetStreamSink::LastOf(const std::string& journal_id,
+                                                               uint64_t before) {
+  size_t passed = 0;
+  Stored last;
+  uint64_t end = before;  // from there on is none
+  // Back in steps that double, until there is one, and then to the last one.
+  for (uint64_t step = 1; end > looked_.first && !last.has_value(); step *= 2) {
+    const uint64_t begin = end - std::min(step, end - looked_.first);
+    absl::StatusOr<Stored> found = FirstOf(journal_id, begin, end, &passed);
+    if (absl::IsOutOfRange(found.status())) return std::nullopt;
+    if (!found.ok()) return found.status();
+    last = *std::move(found);
+    if (!last.has_value()) end = begin;
+  }
+  if (!last.has_value()) return std::nullopt;
+  while (last->stream_sequence + 1 < end) {
+    const uint64_t middle = last->stream_sequence + (end - last->stream_sequence) / 2;
+    absl::StatusOr<Stored> found = FirstOf(journal_id, middle, end, &passed);
+    if (absl::IsOutOfRange(found.status())) return std::nullopt;
+    if (!found.ok()) return found.status();
+    if (found->has_value()) {
+      last = *std::move(found);
+    } else {
+      end = middle;
+    }
+  }
+  return ToTail(*last);
 }
 
 absl::StatusOr<std::set<uint64_t>> JetStreamSink::StoredAfter(const FleetPosition& after,
                                                               size_t limit) {
   std::set<uint64_t> found;
-  uint64_t next = after.stream_sequence + 1;
-  for (size_t searched = 0;;) {
-    const auto messages =
-        MessagesFrom(options_.stream, subjects_, next, kMaxRequests, kEventsTimeout);
-    if (!messages.ok()) return messages.status();
-    if (messages->empty()) return found;
-    searched += messages->size();
-    for (const auto& [place, message] : *messages) {
-      const std::optional<FleetMessageId> id = IdOf(message);
-      if (id.has_value() && id->journal_id == after.journal_id && id->sequence > after.sequence) {
-        found.insert(id->sequence);
-      }
-    }
-    if (searched > limit) {
-      return absl::OutOfRangeError(absl::StrCat("more than ", limit, " messages of the node"));
-    }
-    next = std::max(next + kMaxRequests, messages->rbegin()->first + 1);
+  const absl::StatusOr<uint64_t> read = ReadAll(
+      options_.stream, subjects_, after.stream_sequence + 1, last_place_, limit, kSearchTimeout,
+      [&](const StoredMessage& message) {
+        const std::optional<FleetMessageId> id = IdOf(message);
+        if (id.has_value() && id->journal_id == after.journal_id && id->sequence > after.sequence) {
+          found.insert(id->sequence);
+        }
+      });
+  if (!read.ok()) return read.status();
+  if (*read < last_place_) {
+    return absl::OutOfRangeError(absl::StrCat("more than ", limit, " messages of the node"));
   }
+  return found;
 }
 
 FleetSink::Answers JetStreamSink::Send(Where where, const std::vector<FleetMessage>& batch) {
@@ -455,16 +558,25 @@ absl::StatusOr<FleetSink::Table> JetStreamSink::LookAtTable(Where where, uint64_
   table.id = state->created;
   table.keys.insert(state->subjects.begin(), state->subjects.end());
   if (since == 0) return table;
-  for (uint64_t next = since; table.later.size() < kMaxLater;) {
-    const auto found = MessagesFrom(stream, own, next, kMaxRequests, kTableTimeout);
-    if (!found.ok()) return found.status();
-    if (found->empty()) {
-      table.read_to = UINT64_MAX;
-      return table;
-    }
-    for (const auto& [place, message] : *found) table.later[message.subject] = place;
-    table.read_to = found->rbegin()->first;
-    next = std::max(next + kMaxRequests, table.read_to + 1);
+  const auto known = GetMessages(stream, {MessageRequest(since)}, kTableTimeout);
+  if (!known.ok()) return known.status();
+  const Stored& message = known->front();
+  const bool is_there =
+      message.has_value() && absl::StartsWith(message->subject, absl::StrCat(node, "."));
+  if (is_there) table.later[message->subject] = since;
+  const TableLook before = std::exchange(table_look_, {});
+  const bool again = is_there && before.id == table.id && before.since == since;
+  const absl::StatusOr<uint64_t> read =
+      ReadAll(stream, own, (again ? before.last : since) + 1, state->last, kMaxLater, kTableTimeout,
+              [&](const StoredMessage& found) {
+                uint64_t& place = table.later[found.subject];
+                place = std::max(place, found.stream_sequence);
+              });
+  if (!read.ok()) return read.status();
+  if (*read < state->last) {
+    table.read_to = *read;
+  } else {
+    table_look_ = {table.id, since, state->last};
   }
   return table;
 }

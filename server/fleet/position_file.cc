@@ -28,8 +28,9 @@ std::string TextOf(const FleetPosition& value, absl::string_view target) {
   if (!value.log_id.empty() && value.lost_up_to > 0) {
     absl::StrAppend(&text, " lost ", value.lost_up_to);
   }
-  if (!value.log_id.empty() && value.seen > value.stream_sequence) {
-    absl::StrAppend(&text, " seen ", value.seen);
+  if (!value.log_id.empty() && value.own.place > 0) {
+    absl::StrAppend(&text, " own ", value.own.place, " own-event ", value.own.sequence, " looked ",
+                    value.looked_at.place, " looked-event ", value.looked_at.sequence);
   }
   text.resize(kFileBytes - 1, ' ');
   text.push_back('\n');
@@ -41,7 +42,7 @@ FleetPosition ValueOf(absl::string_view text, absl::string_view target) {
       absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
   FleetPosition value;
   // A file of an earlier version does not say when the stream was created.
-  if (words.size() < 7 || words.size() > 13 || words.size() % 2 == 0 || words[1] != "sequence" ||
+  if (words.size() < 7 || words.size() > 19 || words.size() % 2 == 0 || words[1] != "sequence" ||
       words[3] != "stream" || words[5] != "target" || words[6] != target ||
       !absl::SimpleAtoi(words[2], &value.sequence) ||
       !absl::SimpleAtoi(words[4], &value.stream_sequence)) {
@@ -52,9 +53,12 @@ FleetPosition ValueOf(absl::string_view text, absl::string_view target) {
     value.log_id = std::string(words[8]);
   }
   for (size_t i = 9; i < words.size(); i += 2) {
-    uint64_t* const number = words[i] == "lost"   ? &value.lost_up_to
-                             : words[i] == "seen" ? &value.seen
-                                                  : nullptr;
+    uint64_t* const number = words[i] == "lost"           ? &value.lost_up_to
+                             : words[i] == "own"          ? &value.own.place
+                             : words[i] == "own-event"    ? &value.own.sequence
+                             : words[i] == "looked"       ? &value.looked_at.place
+                             : words[i] == "looked-event" ? &value.looked_at.sequence
+                                                          : nullptr;
     if (number == nullptr || !absl::SimpleAtoi(words[i + 1], number)) return {};
   }
   value.journal_id = std::string(words[0]);

@@ -122,7 +122,6 @@ absl::Duration FleetPublisher::WriteState() {
 void FleetPublisher::Begin(const Outbox::Range& range) {
   present_.clear();
   unfit_ = 0;
-  stored_ = false;
   MoveTo({range.journal_id, range.unbroken_from - 1, position_.stream_sequence, position_.log_id});
 }
 
@@ -130,6 +129,8 @@ absl::Status FleetPublisher::Look() {
   const absl::StatusOr<FleetSink::Log> log = sink_->Look();
   if (!log.ok()) return log.status();
   if (absl::Status status = Compare(*log); !status.ok()) return status;
+  position_.looked_at = position_.own;
+  doubt_ = false;
   look_at_ = clock_->Now().monotonic + kStreamCheck;
   if (connected_) return absl::OkStatus();
   SetConnected(true);
@@ -142,82 +143,142 @@ absl::Status FleetPublisher::Look() {
 }
 
 absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
-  // The stream's message at the position is the node's last one, unless messages came later, or the
-  // stream's limits have deleted all of them.
-  const uint64_t last = log.tail.has_value() ? log.tail->position.stream_sequence : 0;
   if (!position_.log_id.empty() && position_.log_id != log.id) {
-    return GoBack(log, absl::StrCat("was made again at ", log.id));
+    return GoBack(log, absl::StrCat("was made again at ", log.id), UINT64_MAX);
   }
-  // While a hole is in the acknowledged ones, the position stands before it.
-  const uint64_t seen = std::max(position_.stream_sequence, position_.seen);
-  if (last < seen && (log.tail.has_value() || log.first <= seen)) {
-    return GoBack(log, "was restored or purged");
-  }
+  const absl::StatusOr<OwnMessage> own = CheckOwn();
+  if (!own.ok()) return own.status();
+  if (own->replaced > 0) return GoBack(log, "was restored", own->replaced);
   position_.log_id = log.id;
-  if (!log.tail.has_value() || (last == position_.stream_sequence && present_.empty())) {
+  // Every message has its answer, so that the own one is the last, whatever others wrote. The
+  // stream's limits may have deleted it.
+  const bool deleted = position_.own.place < log.first;
+  if (!doubt_ && (own->is_there || deleted)) return absl::OkStatus();
+  const absl::StatusOr<std::optional<FleetTail>> tail = sink_->Tail();
+  if (!tail.ok()) return tail.status();
+  // The stream's message at the position is the node's last one, unless messages came later, or the
+  // stream's limits have deleted all of them. While a hole is in the acknowledged ones, the
+  // position stands before it.
+  const uint64_t seen = std::max(position_.stream_sequence, position_.own.place);
+  const FleetPosition last = tail->has_value() ? (*tail)->position : FleetPosition();
+  if (last.stream_sequence < seen && (tail->has_value() || log.first <= seen)) {
+    return GoBack(log, "was restored or purged", UINT64_MAX);
+  }
+  if (last.journal_id == position_.journal_id && last.stream_sequence > position_.own.place) {
+    position_.own = {last.stream_sequence, last.sequence};
+  }
+  if (!tail->has_value() ||
+      (last.stream_sequence == position_.stream_sequence && present_.empty())) {
     return absl::OkStatus();
   }
-  const bool own = log.tail->position.journal_id == position_.journal_id;
-  if (!own && stored_ && last > position_.stream_sequence) {
-    ReportOtherNode(options_.cluster, options_.node, log.tail->position.journal_id,
-                    clock_->Now().wall, &problems_, &meters_);
-  }
-  // While it is connected, every message has its answer.
-  if (connected_) return absl::OkStatus();
-  const FleetPosition& after = log.tail->sent_after;
-  // Not an earlier version's, nor one that was sent to another stream.
-  const bool says = after.stream_sequence != last && after.stream_sequence > 0;
-  const bool again = position_.sequence < position_.lost_up_to;
-  if (own && !again && (says || position_.stream_sequence == 0)) return Search(after, *log.tail);
-  // Without a place, as where the position's file was lost, another node's message may hide its
-  // own.
-  return Search(position_, *log.tail);
+  return doubt_ ? SearchBehind(**tail) : absl::OkStatus();
 }
 
-absl::Status FleetPublisher::GoBack(const FleetSink::Log& log, const std::string& why) {
+absl::Status FleetPublisher::SearchBehind(const FleetTail& last) {
+  const absl::StatusOr<std::optional<FleetTail>> own = LastTrue(last, UINT64_MAX);
+  if (!own.ok()) return own.status();
+  if (!own->has_value()) return Search(position_, last);
+  const FleetPosition& after = (*own)->sent_after;
+  // Not an earlier version's, nor one that was sent to another stream.
+  const bool says =
+      after.stream_sequence != (*own)->position.stream_sequence && after.stream_sequence > 0;
+  const bool again = position_.sequence < position_.lost_up_to;
+  if (!again && (says || position_.stream_sequence == 0)) return Search(after, **own);
+  return Search(position_, **own);
+}
+
+absl::StatusOr<FleetPublisher::OwnMessage> FleetPublisher::CheckOwn() {
+  OwnMessage own;
+  // The node itself may have written past the places of what the stream lost, as others may.
+  for (const FleetPosition::Own& known : {position_.looked_at, position_.own}) {
+    if (known.place == 0) continue;
+    if (own.is_there && known.place == position_.looked_at.place) continue;
+    const absl::StatusOr<std::optional<FleetMessageId>> is = sink_->At(known.place);
+    if (!is.ok()) return is.status();
+    // The stream's limits may have deleted it.
+    own.is_there = is->has_value();
+    if (own.is_there &&
+        ((*is)->journal_id != position_.journal_id || (*is)->sequence != known.sequence)) {
+      own.replaced = known.place;
+      return own;
+    }
+  }
+  return own;
+}
+
+absl::StatusOr<std::optional<FleetTail>> FleetPublisher::LastTrue(const FleetTail& last,
+                                                                  uint64_t before) {
+  std::optional<FleetTail> tail = last;
+  for (int i = 0; i < kMaxDoubted; ++i) {
+    const uint64_t place = tail->position.stream_sequence;
+    if (tail->position.journal_id != position_.journal_id || place >= before) {
+      absl::StatusOr<std::optional<FleetTail>> found =
+          sink_->LastOf(position_.journal_id, std::min(place, before));
+      if (!found.ok() || !found->has_value()) return found;
+      tail = *std::move(found);
+    }
+    const FleetPosition& after = tail->sent_after;
+    if (after.stream_sequence == 0 || after.sequence == tail->position.sequence) return tail;
+    const absl::StatusOr<std::optional<FleetMessageId>> is = sink_->At(after.stream_sequence);
+    if (!is.ok()) return is.status();
+    if (!is->has_value() ||
+        ((*is)->journal_id == position_.journal_id && (*is)->sequence <= after.sequence)) {
+      return tail;
+    }
+    before = tail->position.stream_sequence;
+  }
+  return std::nullopt;
+}
+
+absl::Status FleetPublisher::GoBack(const FleetSink::Log& log, const std::string& why,
+                                    uint64_t replaced) {
   const bool same = position_.log_id == log.id || position_.log_id.empty();
   const uint64_t before = position_.sequence;
+  const absl::StatusOr<std::optional<FleetTail>> last = sink_->Tail();
+  if (!last.ok()) return last.status();
+  std::optional<FleetTail> tail = *last;
+  if (tail.has_value()) {
+    absl::StatusOr<std::optional<FleetTail>> own = LastTrue(*tail, replaced);
+    if (!own.ok()) return own.status();
+    if (own->has_value()) tail = *std::move(own);
+  }
   FleetPosition after{position_.journal_id, 0, 0, log.id};
-  unfit_ = 0;  // another stream may take it
-  const FleetTail* const tail = log.tail.has_value() ? &*log.tail : nullptr;
-  if (tail != nullptr && same && tail->position.journal_id == position_.journal_id &&
-      tail->sent_after.sequence < tail->position.sequence) {
-    after = tail->sent_after;
+  if (tail.has_value() && tail->position.journal_id == position_.journal_id) {
+    if (same && tail->sent_after.sequence < tail->position.sequence) {
+      after.sequence = tail->sent_after.sequence;
+      after.stream_sequence = tail->sent_after.stream_sequence;
+    }
+    after.own = {tail->position.stream_sequence, tail->position.sequence};
   }
   after.lost_up_to = std::max(before, position_.lost_up_to);
-  absl::Status status;
-  if (log.tail.has_value()) {
-    // What was acknowledged says nothing any more.
-    const FleetPosition known = std::exchange(position_, after);
-    status = Search(after, *log.tail);
-    if (!status.ok()) position_ = known;
+  // What was acknowledged says nothing any more.
+  const FleetPosition known = std::exchange(position_, after);
+  if (tail.has_value()) {
+    if (absl::Status status = Search(after, *tail); !status.ok()) {
+      position_ = known;
+      return status;
+    }
   } else {
     present_.clear();
     searched_ = 0;
     MoveTo(after);
   }
-  if (status.ok()) {
-    position_.log_id = log.id;
-    meters_.streams_lost.Add();
-    spdlog::warn(
-        "the fleet's stream {}: it had acknowledged the events up to {}, and now has all up to {}; "
-        "publishing what it lacks",
-        why, before, position_.sequence);
-  }
-  return status;
+  unfit_ = 0;  // another stream may take it
+  meters_.streams_lost.Add();
+  spdlog::warn(
+      "the fleet's stream {}: it had acknowledged the events up to {}, and now has all up to {}; "
+      "publishing what it lacks",
+      why, before, position_.sequence);
+  return absl::OkStatus();
 }
 
 absl::Status FleetPublisher::Search(const FleetPosition& after, const FleetTail& tail) {
   // Any message of the last batch may be missing, not only those at its end.
   absl::StatusOr<std::set<uint64_t>> stored = sink_->StoredAfter(after, kMaxSearched);
-  const std::string log_id = position_.log_id;
-  const uint64_t lost_up_to = position_.lost_up_to;
   if (stored.ok()) {
     present_ = *std::move(stored);
     searched_ = tail.position.stream_sequence;
-    position_ = after;
-    position_.log_id = log_id;
-    position_.lost_up_to = lost_up_to;
+    position_.stream_sequence = after.stream_sequence;
     Advance(after.sequence, 0);
     return absl::OkStatus();
   }
@@ -230,10 +291,9 @@ absl::Status FleetPublisher::Search(const FleetPosition& after, const FleetTail&
     return absl::OkStatus();
   }
   present_.clear();
-  FleetPosition reached = tail.position;
-  reached.sequence = std::max(reached.sequence, position_.sequence);
-  reached.log_id = log_id;
-  reached.lost_up_to = lost_up_to;
+  FleetPosition reached = position_;
+  reached.sequence = std::max(tail.position.sequence, position_.sequence);
+  reached.stream_sequence = tail.position.stream_sequence;
   MoveTo(reached);
   return absl::OkStatus();
 }
@@ -296,9 +356,9 @@ absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t th
           absl::StrCat("it stores an event at the place ", answer.place, ", and had stored one at ",
                        position_.stream_sequence, ": it is another stream")));
     }
-    stored_ = true;
     stored.insert(batch[i].sequence);
     place = std::max(place, answer.place);
+    if (answer.place > position_.own.place) position_.own = {answer.place, batch[i].sequence};
     meters_.published_events.Add();
     if (answer.repeated) meters_.repeated_events.Add();
     if (batch[i].sequence < last_present) meters_.late_events.Add();
@@ -308,6 +368,7 @@ absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t th
       return each.kind == FleetSink::Answer::kNone;
     });
     present_.insert(stored.begin(), stored.end());
+    doubt_ |= doubt;
     if (!doubt) searched_ = std::max(searched_, place);
     Advance(position_.sequence, 0);
     return doubt ? Fail(answers.status) : TakeRefusals(batch, answers);
@@ -366,8 +427,6 @@ void FleetPublisher::Advance(uint64_t sequence, uint64_t stream_sequence) {
   // Present events are behind the old place, and perhaps before the new one.
   if (present_.empty()) {
     reached.stream_sequence = std::max({reached.stream_sequence, stream_sequence, searched_});
-  } else {
-    reached.seen = std::max({reached.seen, stream_sequence, searched_});
   }
   MoveTo(std::move(reached));
 }

@@ -71,6 +71,9 @@ class FleetPublisher {
   // How many messages of the node are looked at to find these: a batch, and what stands before it
   // when its position could not be recorded.
   static constexpr size_t kMaxSearched = 4 * kMaxBatchEvents;
+  // How many messages of the node are asked, from the last one back, until one says a position that
+  // the stream still has.
+  static constexpr int kMaxDoubted = 64;
   // Attempts to connect, and to send what was refused: the wait doubles from the first to the last,
   // until a batch is acknowledged. A random half of it is left out, so that the nodes of a fleet do
   // not come back together.
@@ -113,8 +116,20 @@ class FleetPublisher {
   absl::Status Look();
   // Finds what the stream has behind the position.
   absl::Status Compare(const FleetSink::Log& log);
-  // The stream lacks the message at the position. Goes back to what it has.
-  absl::Status GoBack(const FleetSink::Log& log, const std::string& why);
+  // Whether the stream has the node's last message that is known.
+  struct OwnMessage {
+    bool is_there = false;
+    uint64_t replaced = 0;  // the place at which another one stands instead; 0: none does
+  };
+  absl::StatusOr<OwnMessage> CheckOwn();
+  // Finds what was sent and has no answer. `last`: the last message under the node's name.
+  absl::Status SearchBehind(const FleetTail& last);
+  // The node's last message, up to `last` and before a place, that says a position which the stream
+  // still has. What was sent before a restoration was noticed says one of the stream before that.
+  absl::StatusOr<std::optional<FleetTail>> LastTrue(const FleetTail& last, uint64_t before);
+  // The stream lacks the message at the position. Goes back to what it has. `replaced`: from this
+  // place on messages say positions of the stream that is gone.
+  absl::Status GoBack(const FleetSink::Log& log, const std::string& why, uint64_t replaced);
   // The stream has what is found behind `after`, and of what is before that lacks nothing.
   absl::Status Search(const FleetPosition& after, const FleetTail& tail);
   void SetConnected(bool connected);
@@ -159,8 +174,8 @@ class FleetPublisher {
   uint64_t unfit_ = 0;          // the stream refuses this event for good; 0: none
   std::string unfit_why_;
   bool connected_ = false;  // changed by SetConnected
+  bool doubt_ = true;       // messages that were sent may have no answer
   absl::Duration look_at_ = absl::ZeroDuration();
-  bool stored_ = false;  // an event of this journal, since the start
   absl::Duration retry_at_ = absl::ZeroDuration();
   absl::Duration retry_wait_ = absl::ZeroDuration();
   size_t batch_events_ = kFirstBatchEvents;  // the limit of the next batch

@@ -34,6 +34,10 @@ class SimulatedSink : public FleetSink {
   }
 
   absl::StatusOr<Log> Look() override;
+  absl::StatusOr<std::optional<FleetTail>> Tail() override;
+  absl::StatusOr<std::optional<FleetTail>> LastOf(const std::string& journal_id,
+                                                  uint64_t before) override;
+  absl::StatusOr<std::optional<FleetMessageId>> At(uint64_t place) override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
   absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) override;
@@ -83,11 +87,16 @@ void FleetServers::GoAway(absl::Duration how_long) {
   if (link_ != nullptr) Break(link_);
 }
 
-void FleetServers::DeleteBucket() {
+void FleetServers::LoseBucket() {
   if (settled_ || !buckets_.contains(std::string(kVmsBucket))) return;
-  story_->Say("fleet", "somebody deletes the bucket of the VMs");
-  story_->Reach("fleet: a bucket is deleted");
-  buckets_.erase(std::string(kVmsBucket));
+  if (random_->OneIn(2)) {
+    story_->Say("fleet", "somebody deletes the bucket of the VMs");
+    story_->Reach("fleet: a bucket is deleted");
+    buckets_.erase(std::string(kVmsBucket));
+  } else {
+    story_->Say("fleet", "somebody purges the bucket of the VMs");
+    story_->Reach("fleet: a bucket is purged");
+  }
   std::erase_if(values_, [](const auto& value) {
     return absl::StartsWith(value.first, KeySubject(kVmsBucket, ""));
   });
@@ -115,6 +124,12 @@ void FleetServers::LoseStream() {
     return seen.second.first.place > last_stream_sequence_;
   });
   judge_->LoseAfter(last_stream_sequence_);
+  // The other nodes publish theirs before this one has noticed.
+  if (random_->OneIn(2)) last_stream_sequence_ += random_->Below(100);
+  if (random_->OneIn(4)) {
+    story_->Reach("fleet: another node of this name in a stream that lost events");
+    PublishAsOther();
+  }
 }
 
 void FleetServers::PublishAsOther() {
@@ -124,6 +139,10 @@ void FleetServers::PublishAsOther() {
     last_stream_sequence_ += 1 + random_->Below(3);
     stream_.push_back({{"another-journal", last_stream_sequence_}, last_stream_sequence_, "", ""});
   }
+}
+
+FleetTail FleetServers::ToTail(const Stored& stored) const {
+  return TailOf(stored.id, stored.stream_sequence, LogId(), stored.sent_after, stored.sent_to);
 }
 
 absl::Duration FleetServers::Latency() {
@@ -304,13 +323,36 @@ absl::StatusOr<FleetSink::Log> SimulatedSink::Look() {
     return absl::UnavailableError("no answer");
   }
   Log log{servers_->LogId(), servers_->stream_.empty() ? servers_->last_stream_sequence_ + 1 : 1,
-          servers_->last_stream_sequence_, std::nullopt};
-  if (!servers_->stream_.empty()) {
-    const FleetServers::Stored& stored = servers_->stream_.back();
-    log.tail = TailOf(stored.id, stored.stream_sequence, log.id, stored.sent_after, stored.sent_to);
-  }
+          servers_->last_stream_sequence_};
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
   return log;
+}
+
+absl::StatusOr<std::optional<FleetTail>> SimulatedSink::Tail() {
+  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
+  if (servers_->stream_.empty()) return std::nullopt;
+  return servers_->ToTail(servers_->stream_.back());
+}
+
+absl::StatusOr<std::optional<FleetTail>> SimulatedSink::LastOf(const std::string& journal_id,
+                                                               uint64_t before) {
+  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
+  std::optional<FleetTail> last;
+  for (const FleetServers::Stored& stored : servers_->stream_) {
+    if (stored.id.journal_id == journal_id && stored.stream_sequence < before) {
+      last = servers_->ToTail(stored);
+    }
+  }
+  return last;
+}
+
+absl::StatusOr<std::optional<FleetMessageId>> SimulatedSink::At(uint64_t place) {
+  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
+  for (const FleetServers::Stored& stored : servers_->stream_) {
+    if (stored.stream_sequence == place) return stored.id;
+  }
+  if (place > servers_->last_stream_sequence_) return std::nullopt;
+  return FleetMessageId();  // another node's
 }
 
 absl::StatusOr<std::set<uint64_t>> SimulatedSink::StoredAfter(const FleetPosition& after,

@@ -38,8 +38,8 @@ class FleetServers {
 
   // Nobody is there for a while.
   void GoAway(absl::Duration how_long);
-  // Somebody deletes the VMs' bucket.
-  void DeleteBucket();
+  // Somebody deletes the VMs' bucket, or purges it.
+  void LoseBucket();
   // Somebody deletes the stream, which is made again, or restores it from a copy.
   void LoseStream();
   // Another node has the name of this one, and publishes.
@@ -86,6 +86,7 @@ class FleetServers {
   absl::Duration now() const { return kernel_->monotonic(); }
   bool away() const { return now() < away_until_; }
   std::string LogId() const { return absl::StrCat("stream-", streams_made_); }
+  FleetTail ToTail(const Stored& stored) const;
   // What a message takes, there or back.
   absl::Duration Latency();
   bool Happens(uint64_t one_in) { return !settled_ && random_->OneIn(one_in); }

@@ -145,7 +145,7 @@ class Simulation {
       const absl::Duration how_long =
           fault_random_.Between(absl::Seconds(1), absl::Minutes(fault_random_.OneIn(3) ? 30 : 5));
       world_.At(host_.SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
-      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.DeleteBucket(); });
+      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.LoseBucket(); });
       if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.LoseStream(); });
       if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.PublishAsOther(); });
     }

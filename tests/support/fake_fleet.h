@@ -43,13 +43,36 @@ class FakeSink : public FleetSink {
     Log log{absl::StrCat("created-", streams_created),
             stream.empty() ? first_of_others.value_or(last_stream_sequence + 1)
                            : stream.front().stream_sequence,
-            last_stream_sequence, std::nullopt, round_trip};
-    if (stream.empty()) return log;
-    const Stored& last = stream.back();
-    log.tail =
-        TailOf(last.id, last.stream_sequence, log.id, HeaderOf(last.message, kSentAfterHeader),
-               HeaderOf(last.message, kSentToHeader));
+            last_stream_sequence, round_trip};
     return log;
+  }
+
+  absl::StatusOr<std::optional<FleetTail>> Tail() override {
+    ++tails;
+    if (stream.empty()) return std::nullopt;
+    return ToTail(stream.back());
+  }
+
+  absl::StatusOr<std::optional<FleetTail>> LastOf(const std::string& journal_id,
+                                                  uint64_t before) override {
+    std::optional<FleetTail> last;
+    for (const Stored& stored : stream) {
+      if (stored.id.journal_id == journal_id && stored.stream_sequence < before) {
+        last = ToTail(stored);
+      }
+    }
+    return last;
+  }
+
+  absl::StatusOr<std::optional<FleetMessageId>> At(uint64_t place) override {
+    for (const Stored& stored : stream) {
+      if (stored.stream_sequence == place) return stored.id;
+    }
+    // What is not of this node is other nodes'.
+    const uint64_t first = first_of_others.value_or(
+        stream.empty() ? last_stream_sequence + 1 : stream.front().stream_sequence);
+    if (place < first || place > last_stream_sequence) return std::nullopt;
+    return FleetMessageId();
   }
 
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
@@ -148,6 +171,7 @@ class FakeSink : public FleetSink {
   int streams_created = 1;
   std::optional<uint64_t> first_of_others;  // place of the oldest message of other nodes
   int searches = 0;
+  int tails = 0;  // times that the last message was asked for
   // Messages that the stream refuses, by their sequence: what it answers.
   std::map<uint64_t, Answer::Kind> refused;
   std::map<std::string, uint64_t> places;  // of values
@@ -173,6 +197,12 @@ class FakeSink : public FleetSink {
   bool interrupted = false;
 
  private:
+  FleetTail ToTail(const Stored& stored) const {
+    return TailOf(stored.id, stored.stream_sequence, absl::StrCat("created-", streams_created),
+                  HeaderOf(stored.message, kSentAfterHeader),
+                  HeaderOf(stored.message, kSentToHeader));
+  }
+
   static absl::string_view NameOf(Where where) {
     return where == Where::kVms ? kVmsBucket : kNodesBucket;
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -27,6 +28,7 @@ namespace vmeventd::e2e {
 namespace {
 
 using testing::HasSubstr;
+namespace fs = std::filesystem;
 
 class FleetTest : public JournalTestBase {
  protected:
@@ -261,6 +263,110 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   EXPECT_EQ(again.each[0].kind, FleetSink::Answer::kRefused);
   EXPECT_THAT(std::string(again.status.message()),
               HasSubstr("(vmevents.v1.test.b.vm.reset), which is not this node's"));
+}
+
+// As in a large fleet, where a node's last message is far behind, and a server's answer under the
+// node's name the last.
+TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
+  nats().CreateFleet();
+  const std::unique_ptr<FleetSink> sink =
+      *MakeJetStreamSink({.nats = {.servers = {nats().url()}, .name = "a test"},
+                          .cluster = "test",
+                          .node = "a",
+                          .stream = std::string(kFleetStream)});
+  ASSERT_TRUE(sink->Look().ok());
+  const auto send = [&](const std::string& subject, const std::string& journal, uint64_t last) {
+    std::vector<FleetMessage> batch;
+    for (uint64_t sequence = 1; sequence <= last; ++sequence) {
+      const std::string id = ToMessageId({journal, sequence}, "secret");
+      batch.push_back({.sequence = sequence,
+                       .replaces = std::nullopt,
+                       .subject = subject,
+                       .headers = {{"Nats-Msg-Id", id}},
+                       .payload = "x"});
+    }
+    const FleetSink::Answers answers = sink->Send(FleetSink::Where::kEvents, batch);
+    EXPECT_TRUE(answers.status.ok()) << answers.status;
+  };
+  send("vmevents.v1.test.a.vm.reset", "mine", 20);
+  send("vmevents.v1.test.b.vm.reset", "b", 20'000);
+  send("vmevents.v1.test.a.vm.reset", "another", 100);
+  ASSERT_TRUE(sink->Look().ok());
+  const auto tail = sink->Tail();
+  ASSERT_TRUE(tail.ok() && tail->has_value());
+  EXPECT_EQ((*tail)->position.journal_id, "another");
+  EXPECT_EQ((*tail)->position.stream_sequence, 20'120u);
+  for (const auto& [before, place] : {std::pair(20'120, 20), std::pair(20, 19), std::pair(2, 1)}) {
+    const auto mine = sink->LastOf("mine", static_cast<uint64_t>(before));
+    ASSERT_TRUE(mine.ok() && mine->has_value()) << before;
+    EXPECT_EQ((*mine)->position.stream_sequence, static_cast<uint64_t>(place));
+    EXPECT_EQ((*mine)->position.sequence, static_cast<uint64_t>(place));
+  }
+  EXPECT_FALSE(sink->LastOf("mine", 1)->has_value());
+  EXPECT_FALSE(sink->LastOf("nobodys", 20'120)->has_value());
+  EXPECT_EQ((*sink->At(7))->sequence, 7u);
+  EXPECT_EQ((*sink->At(21))->journal_id, "") << "is another node's";
+  EXPECT_FALSE(sink->At(20'121)->has_value());
+  const auto stored = sink->StoredAfter({"mine", 5, 5, ""}, 4'096);
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_EQ(stored->size(), 15u);
+  EXPECT_TRUE(absl::IsOutOfRange(sink->StoredAfter({"mine", 5, 5, ""}, 10).status()));
+}
+
+// The server's files are put back from a copy, and others write before the node comes back, also
+// under its name.
+TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
+  nats().CreateFleet();
+  StartDaemon(PublishTo(nats().url()));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(4);
+  WaitRecorded(5);
+  WaitPublished();
+  nats().Kill();
+  fs::copy(dir() / "nats/js", dir() / "copy", fs::copy_options::recursive);
+  nats().Start();
+  vm.Speak(5);
+  WaitRecorded(10);
+  WaitPublished();
+  const std::string own = NodeSubjectPrefix("test", NodeName());
+  daemon().Signal(SIGSTOP);
+  nats().Kill();
+  fs::remove_all(dir() / "nats/js");
+  fs::rename(dir() / "copy", dir() / "nats/js");
+  nats().Start();
+  NatsClient others(nats().port());
+  for (int i = 0; i < 20; ++i) others.Request("vmevents.v1.test.other.vm.reset", "x");
+  for (int i = 0; i < 3; ++i) others.Request(own + "vm1.reset", "x");
+  daemon().Signal(SIGCONT);
+  vm.Speak(2);
+  const auto published = [&] {
+    std::vector<uint64_t> sequences;
+    for (const StreamMessage& message : nats().Messages()) {
+      if (!absl::StartsWith(message.subject, own) || message.headers.empty()) continue;
+      sequences.push_back(std::stoull(message.header("ce-id")));
+    }
+    return sequences;
+  };
+  WaitUntil("it has them all", [&] { return published().size() >= 12; });
+  EXPECT_THAT(published(), testing::ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12));
+  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("the fleet's stream was restored"));
+}
+
+TEST_F(FleetTest, AStreamThatWasWipedAndMadeAgainGetsTheWholeJournal) {
+  nats().CreateFleet();
+  StartDaemon(PublishTo(nats().url()));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(4);
+  WaitRecorded(5);
+  WaitPublished();
+  nats().Kill();
+  fs::remove_all(dir() / "nats/js");
+  nats().Start();
+  nats().CreateFleet();
+  vm.Speak(1);
+  WaitRecorded(6);
+  ExpectEachOnce();
+  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("the fleet's stream was made again"));
 }
 
 TEST_F(FleetTest, AServerThatIsAwayLosesAndRepeatsNothing) {

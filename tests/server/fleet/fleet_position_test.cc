@@ -52,13 +52,18 @@ TEST(PositionFile, KeepsThePositionOfItsTarget) {
     const auto file = PositionFile::Open(directory / "fleet", "a").value();
     EXPECT_EQ(file->value().journal_id, "");
     ASSERT_TRUE(file->Set({kJournal, 1000, 5000, ""}).ok());
-    ASSERT_TRUE(file->Set({kJournal, 7, 30, "2026-07-01T12:00:00Z"}).ok());
+    ASSERT_TRUE(file->Set({kJournal, 7, 30, "2026-07-01T12:00:00Z", 9, {33, 10}, {31, 8}}).ok());
   }
   const auto file = PositionFile::Open(directory / "fleet", "a").value();
   EXPECT_EQ(file->value().journal_id, kJournal);
   EXPECT_EQ(file->value().sequence, 7u);
   EXPECT_EQ(file->value().stream_sequence, 30u);
   EXPECT_EQ(file->value().log_id, "2026-07-01T12:00:00Z");
+  EXPECT_EQ(file->value().lost_up_to, 9u);
+  EXPECT_EQ(file->value().own.place, 33u);
+  EXPECT_EQ(file->value().own.sequence, 10u);
+  EXPECT_EQ(file->value().looked_at.place, 31u);
+  EXPECT_EQ(file->value().looked_at.sequence, 8u);
   EXPECT_EQ(PositionFile::Open(directory / "fleet", "b").value()->value().journal_id, "");
 }
 

@@ -566,24 +566,6 @@ TEST_F(FleetPublisherTest, AnAcknowledgedBatchAloneEndsTheWaits) {
   EXPECT_EQ(publisher_->Step(), FleetPublisher::kFirstRetry);
 }
 
-TEST_F(FleetPublisherTest, ANodeOfTheSameNameIsNoticed) {
-  Push(2);
-  Start();
-  Settle();
-  const auto publish_other = [this](uint64_t sequence) {
-    sink_.stream.push_back({{"another", sequence}, ++sink_.last_stream_sequence, {}});
-    state_.clock().Advance(FleetPublisher::kStreamCheck);
-    Settle();
-  };
-  publish_other(7);
-  publish_other(8);
-  EXPECT_EQ(publisher_->meters().name_conflicts.value(), 1u);
-  EXPECT_TRUE(absl::StrContains(publisher_->state().problem, "(its journal is another)"));
-  Push(1);
-  Settle();
-  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 7, 8, 3));
-}
-
 // What was sent and not acknowledged is found behind the messages of the other one.
 TEST_F(FleetPublisherTest, ANodeOfTheSameNameLosesNothing) {
   Push(2);
@@ -597,6 +579,130 @@ TEST_F(FleetPublisherTest, ANodeOfTheSameNameLosesNothing) {
   sink_.stream.push_back({{"another", 7}, ++sink_.last_stream_sequence, {}});
   Settle();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 5, 6, 7, 4));
+}
+
+// Others write on in a stream that was restored from a copy, before this node looks.
+class OtherNodeTest : public FleetPublisherTest {
+ protected:
+  // Ten events, of which the stream has six after the restoration.
+  void LoseFour() {
+    Push(10);
+    Start();
+    Settle();
+    state_.clock().Advance(FleetPublisher::kStreamCheck);
+    Settle();
+    sink_.stream.resize(6);
+    sink_.last_stream_sequence = 6;
+  }
+  // Another node with this one's name.
+  void PublishOther(int count) {
+    for (int i = 0; i < count; ++i) {
+      sink_.stream.push_back({{"another", 1'000}, ++sink_.last_stream_sequence, {}});
+    }
+  }
+  // This node's own.
+  std::vector<uint64_t> Own() const {
+    std::vector<uint64_t> own;
+    for (const FakeSink::Stored& stored : sink_.stream) {
+      if (stored.id.sequence != 1'000) own.push_back(stored.id.sequence);
+    }
+    return own;
+  }
+};
+
+TEST_F(OtherNodeTest, HidesNoLossWhileTheDaemonIsAway) {
+  LoseFour();
+  PublishOther(4);
+  Push(1);
+  Start();
+  Settle();
+  EXPECT_EQ(Own(), UpTo(11));
+}
+
+TEST_F(OtherNodeTest, HidesNoLossWhileItIsConnected) {
+  LoseFour();
+  PublishOther(20);
+  for (int i = 0; i < 2; ++i) {
+    state_.clock().Advance(FleetPublisher::kStreamCheck);
+    Settle();
+    EXPECT_EQ(Own(), UpTo(10));
+    EXPECT_EQ(publisher_->meters().streams_lost.value(), 1u) << "once";
+  }
+}
+
+// The next event is acknowledged at a place that says nothing.
+TEST_F(OtherNodeTest, HidesNoLossWhereTheNodeItselfWritesOnBeforeItLooks) {
+  LoseFour();
+  sink_.last_stream_sequence = 1'000;  // of other nodes
+  Push(1);
+  Settle();
+  EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11));
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Settle();
+  EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10));
+}
+
+TEST_F(OtherNodeTest, HidesNoLossWhereTheDaemonIsKilledBeforeItLooks) {
+  LoseFour();
+  sink_.last_stream_sequence = 1'000;
+  Push(1);
+  Settle();
+  Start();
+  Settle();
+  EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10));
+}
+
+// That event says a position of the stream that is gone.
+TEST_F(OtherNodeTest, WithoutItsFileAMessageIsBelievedOnlyIfTheStreamHasWhatItSays) {
+  LoseFour();
+  sink_.last_stream_sequence = 1'000;
+  Push(1);
+  Settle();
+  std::filesystem::remove(directory_ / "fleet");
+  Start();
+  Settle();
+  EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10));
+}
+
+// To find the last message under a node's name an old server may read all of its stream.
+TEST_F(FleetPublisherTest, WithoutADoubtTheLastMessageIsNotSearchedFor) {
+  Start();
+  Settle();
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Push(10);
+  Settle();
+  EXPECT_EQ(sink_.tails, 1);
+  for (int i = 0; i < 3; ++i) {
+    Push(1);
+    Settle();
+    state_.clock().Advance(FleetPublisher::kStreamCheck);
+    Settle();
+    sink_.check = absl::UnavailableError("the connection is lost");
+    publisher_->Step();
+    sink_.check = absl::OkStatus();
+    state_.clock().Advance(FleetPublisher::kMaxRetry);
+    Settle();
+  }
+  EXPECT_EQ(sink_.tails, 1);
+  EXPECT_EQ(sink_.sequences(), UpTo(13));
+}
+
+// As the server's own answers, which a hostile node makes it write there.
+TEST_F(OtherNodeTest, AForeignMessageUnderTheNodesNameRepeatsNothing) {
+  Push(10);
+  Start();
+  Settle();
+  sink_.stream.push_back({{"", 1'000}, ++sink_.last_stream_sequence, {}});
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Settle();
+  Start();
+  Settle();
+  EXPECT_EQ(publisher_->meters().name_conflicts.value(), 0u);
+  EXPECT_EQ(publisher_->meters().streams_lost.value(), 0u);
+  std::filesystem::remove(directory_ / "fleet");
+  Start();
+  Settle();
+  EXPECT_EQ(Own(), UpTo(10));
 }
 
 TEST_F(FleetPublisherTest, AnotherTargetIsAnotherPosition) {
