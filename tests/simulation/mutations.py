@@ -6,7 +6,7 @@ usage: tests/simulation/mutations.py [--check | NAME...]
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
 or for as long as SECONDS says (600). Without the switch nothing may fail. What needs a world that the simulation
-does not have is found by a test of watcher_test instead. --check: only whether each of the pieces is there.
+does not have is found by a test of another program instead. --check: only whether each of the pieces is there.
 """
 
 import os
@@ -37,7 +37,11 @@ class Mutation(NamedTuple):
     file: str
     place: str  # a text that is there once; where it has marks, ⟦what changes⟧ is between them
     after: str  # statements or an expression, as what changes
-    test: str = ""  # of watcher_test, where the simulation does not find it
+    test: str = ""  # where the simulation does not find it; "PROGRAM:TEST", without a program of watcher_test
+
+    def program_and_test(self) -> tuple[str, str]:
+        program, _, test = self.test.rpartition(":")
+        return (program or "watcher_test", test) if test else ("simulate", "")
 
 
 MUTATIONS = [
@@ -197,6 +201,48 @@ MUTATIONS = [
              "if (⟦first < range.unbroken_from⟧) {", "false"),
     Mutation("a-state-before-its-event", "server/fleet/node_state.cc",
              "record->last_sequence() > published.sequence", "false"),
+    Mutation("another-nodes-message-hides-a-loss", "server/fleet/publisher.cc",
+             'if (⟦own->replaced > 0⟧) return GoBack(log, "was restored", own->replaced);', "false"),
+    Mutation("a-message-of-the-lost-stream-is-believed", "server/fleet/publisher.cc",
+             "if (⟦!is->has_value() ||\n"
+             "        ((*is)->journal_id == position_.journal_id && (*is)->sequence <= after.sequence)⟧) {",
+             "true",
+             "server_test:OtherNodeTest.WithoutItsFileAMessageIsBelievedOnlyIfTheStreamHasWhatItSays"),
+    Mutation("the-position-outlives-its-stream", "server/fleet/publisher.cc",
+             "if (⟦!position_.log_id.empty() && position_.log_id != log.id⟧) {", "false",
+             "server_test:FleetPublisherTest.ADaemonThatWasAwayNoticesAStreamThatWasMadeAgain"),
+    Mutation("what-is-refused-for-good-leaves-no-gap", "server/fleet/publisher.cc",
+             'return PublishGap(first, first, absl::StrCat("the stream refuses them: ", unfit_why_));',
+             "Advance(first, 0); return absl::ZeroDuration();"),
+    Mutation("a-connection-ends-the-waits", "server/fleet/publisher.cc", "SetConnected(true);",
+             "SetConnected(true); EndRetries();",
+             "server_test:FleetPublisherTest.AnAcknowledgedBatchAloneEndsTheWaits"),
+    Mutation("a-stop-leaves-without-a-word", "server/fleet/publisher.cc",
+             "if (node_state_ != nullptr) node_state_->Leave(position_);", ";",
+             "server_test:FleetPublisherTest.AStopSaysSoInALastHeartbeat"),
+    Mutation("an-id-can-be-guessed", "server/fleet/cloud_event.cc", "if (secret.empty()) return text;",
+             "return text;", "server_test:CloudEvent.AnIdCannotBeGuessedWithoutTheSecret"),
+    Mutation("a-repetition-counts-under-any-subject", "server/fleet/jetstream_sink.cc",
+             "message->subject == batch[repeated[i]].subject", "true",
+             "fleet_e2e_test:FleetTest.ARepetitionCountsUnderTheNodesOwnSubjectOnly"),
+    Mutation("a-late-value-replaces-a-newer-one", "server/fleet/node_state.cc",
+             "change.message.replaces = place == places_.end() ? uint64_t{0} : place->second;",
+             "change.message.replaces.reset();",
+             "server_test:NodeStateTest.AValueReplacesTheOneThatItIsMeantFor"),
+    Mutation("a-node-of-the-same-name-is-not-noticed", "server/fleet/node_state.cc",
+             "if (!problems->SetOtherNode(journal_id, now)) return;", "return;",
+             "server_test:NodeStateTest.ANodeOfTheSameNameIsNoticedByItsHeartbeat"),
+    Mutation("a-purged-bucket-does-not-heal", "server/fleet/node_state.cc",
+             "return ⟦!table.keys.contains(key)⟧ || changed.contains(key);", "false"),
+    Mutation("a-bucket-that-fails-is-tried-at-each-step", "server/fleet/node_state.cc",
+             "bucket->due = now + bucket->retry * (0.5 + random_() / 2);", "bucket->due = now;",
+             "server_test:FleetPublisherTest.BucketsThatFailHoldNoEventUp"),
+    Mutation("a-reader-believes-the-header", "client/fleet/fleet_message.cc",
+             "if (⟦tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||\n"
+             "      NameOf(tokens[3]) != origin->node⟧) {", "false",
+             "client_test:FleetWatchTest.AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCounted"),
+    Mutation("a-readers-place-is-enough", "client/fleet/fleet_watch.cc", "if (⟦!*same⟧) return GoOnByTime(state);",
+             "false", "client_test:FleetWatchTest.AfterALossOfTheStreamAReaderGoesOnByTimeWithOneNotice"),
     # The domains of libvirt.
     Mutation("ended-lives-outlive-their-connection", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦link->processes.HasNoPidFile(domain.uuid) ||\n"
@@ -297,7 +343,7 @@ def build(targets: list[str]) -> pathlib.Path:
     return tree / "bin"
 
 
-def run(programs: pathlib.Path, name: str, test: str = "") -> str:
+def run(programs: pathlib.Path, name: str, program: str = "simulate", test: str = "") -> str:
     """The first line about a seed or the test that fails; empty: none did in time."""
     end = time.monotonic() + SECONDS
     environment = dict(os.environ, VMEVENTD_MUTATION=name)
@@ -306,7 +352,7 @@ def run(programs: pathlib.Path, name: str, test: str = "") -> str:
         command = [programs / "simulate", "--lives", "100000000" if name else "3000", "--failures", "1", "--first",
                    str(first), "--processes", str(len(os.sched_getaffinity(0)))]
         if test:
-            command = [programs / "watcher_test", "--gtest_filter=" + test]
+            command = [programs / program, "--gtest_filter=" + test]
         try:
             found = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
                                    timeout=left, check=False).stdout
@@ -325,8 +371,8 @@ def run(programs: pathlib.Path, name: str, test: str = "") -> str:
 
 
 def missing_tests() -> list[str]:
-    texts = "".join(path.read_text() for path in (ROOT / "tests" / "watcher").rglob("*.cc"))
-    tests = {mutation.test for mutation in MUTATIONS if mutation.test}
+    texts = "".join(path.read_text() for path in (ROOT / "tests").rglob("*_test.cc"))
+    tests = {mutation.program_and_test()[1] for mutation in MUTATIONS if mutation.test}
     return sorted(test for test in tests if f"({test.replace('.', ', ')})" not in texts)
 
 
@@ -335,22 +381,22 @@ def main() -> int:
     if names == ["--check"]:
         mutated_texts()
         if missing := missing_tests():
-            sys.exit(f"watcher_test has no {', '.join(missing)}")
+            sys.exit(f"there is no test {', '.join(missing)}")
         return 0
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
     copy_tree()
-    tests = sorted({mutation.test for mutation in chosen if mutation.test})
-    programs = build(["simulate", "watcher_test"] if tests else ["simulate"])
-    for test in ["", *tests]:
-        if problem := run(programs, "", test):
+    needed = sorted({mutation.program_and_test() for mutation in chosen} | {("simulate", "")})
+    programs = build(sorted({program for program, _ in needed}))
+    for program, test in needed:
+        if problem := run(programs, "", program, test):
             sys.exit(f"without a mutation: {problem}")
     missed = 0
     for mutation in chosen:
         begin = time.monotonic()
-        found = run(programs, mutation.name, mutation.test)
+        found = run(programs, mutation.name, *mutation.program_and_test())
         missed += not found
         print(f"{'found' if found else 'NOT'}  {time.monotonic() - begin:5.0f} s  {mutation.name:40} {found}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} found")
