@@ -53,7 +53,8 @@ double Measure(const char* what, NatsServer* server, uint64_t events, const Publ
 double MeasureNode(uint64_t events) {
   const TemporaryDirectory directory;
   NatsServer server(directory / "nats");
-  SimulatedNode node(0, {server.url()}, directory.path(), 1e9);
+  NodeThreads threads(1);
+  SimulatedNode node(0, {server.url()}, directory.path(), &threads, 1e9);
   return Measure("vmeventd", &server, events, [&] { node.Add(events); });
 }
 

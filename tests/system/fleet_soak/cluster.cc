@@ -2,15 +2,19 @@
 
 #include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 
@@ -18,6 +22,22 @@ namespace vmeventd::e2e {
 namespace {
 
 constexpr char kSmallDisk[] = "size=768m";
+
+// What a server's monitoring says; an empty object: nothing.
+nlohmann::json Ask(uint16_t port, const std::string& path) {
+  const UniqueFd fd = ConnectToLoopback(port);
+  const std::string request = absl::StrCat("GET ", path, " HTTP/1.0\r\n\r\n");
+  if (!fd.valid() || send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return {};
+  std::string answer;
+  std::array<char, 65536> buffer{};
+  for (ssize_t size = 1; size > 0;) {
+    size = read(fd.get(), buffer.data(), buffer.size());
+    if (size > 0) answer.append(buffer.data(), static_cast<size_t>(size));
+  }
+  nlohmann::json json = nlohmann::json::parse(
+      answer.substr(std::min(answer.find("\r\n\r\n"), answer.size())), nullptr, false);
+  return json.is_object() ? json : nlohmann::json::object();
+}
 
 }  // namespace
 
@@ -30,6 +50,7 @@ NatsCluster::NatsCluster(const std::string& directory) : directory_(directory) {
     held.reserve(ports.size());
     for (uint16_t& port : ports) held.push_back(ListenOnLoopback(&port));
   }
+  for (int i = 0; i < kServers; ++i) ListenOnLoopback(&monitoring_.emplace_back());
   std::string routes;
   for (const uint16_t port : ports) {
     absl::StrAppend(&routes, routes.empty() ? "" : ", ", "\"nats://127.0.0.1:", port, "\"");
@@ -38,7 +59,8 @@ NatsCluster::NatsCluster(const std::string& directory) : directory_(directory) {
     servers_.push_back(std::make_unique<NatsServer>(
         this->directory(i),
         absl::StrCat("server_name: s", i,
-                     "\nmax_connections: 20000\ncluster { name: soak, listen: \"127.0.0.1:",
+                     "\nhttp: \"127.0.0.1:", monitoring_[static_cast<size_t>(i)],
+                     "\"\nmax_connections: 20000\ncluster { name: soak, listen: \"127.0.0.1:",
                      ports[static_cast<size_t>(i)], "\", routes: [", routes, " ] }\n")));
   }
 }
@@ -67,6 +89,22 @@ void NatsCluster::FillDisk() {
 }
 
 void NatsCluster::FreeDisk() { std::filesystem::remove(directory(kServers - 1) + "/filler"); }
+
+NatsCluster::Load NatsCluster::Measure() const {
+  Load load;
+  for (const uint16_t port : monitoring_) {
+    load.connections += Ask(port, "/varz").value("connections", uint64_t{0});
+    const nlohmann::json api = Ask(port, "/jsz").value("api", nlohmann::json::object());
+    load.api_requests += api.value("total", uint64_t{0});
+    load.api_errors += api.value("errors", uint64_t{0});
+    const nlohmann::json queues = Ask(port, "/ipqueuesz?all=1");
+    for (const auto& [name, queue] : queues.items()) {
+      if (!absl::StrContains(name, "JS API") && !absl::StrContains(name, "JetStream API")) continue;
+      load.api_waiting = std::max(load.api_waiting, queue.value("pending", uint64_t{0}));
+    }
+  }
+  return load;
+}
 
 uint64_t NatsCluster::DiskBytes() const {
   uint64_t bytes = 0;

@@ -28,6 +28,15 @@ class NatsCluster {
   void FillDisk();
   void FreeDisk();
 
+  // What the servers' monitoring says now, all together.
+  struct Load {
+    uint64_t connections = 0;
+    uint64_t api_requests = 0;  // to JetStream, that were answered
+    uint64_t api_waiting = 0;   // in the queue of the busiest one
+    uint64_t api_errors = 0;
+  };
+  Load Measure() const;
+
   // Of the servers' files; of the servers' processes, in bytes.
   uint64_t DiskBytes() const;
   uint64_t ResidentBytes() const;
@@ -35,6 +44,7 @@ class NatsCluster {
  private:
   const std::string directory_;
   bool small_disk_ = false;
+  std::vector<uint16_t> monitoring_;  // ports
   std::vector<std::unique_ptr<NatsServer>> servers_;
 };
 

@@ -1,14 +1,18 @@
 // The fleet under faults, as a program:
 //
-//   fleet_soak [--seconds N] [--nodes N] [--events N] [--daemons N] [--seed N]
+//   fleet_soak [--seconds N] [--nodes N] [--events N] [--daemons N] [--outage N] [--seed N]
 //
 // A cluster of three real NATS servers, --nodes simulated nodes that publish --events events each
 // over the daemon's own publisher and sink, and --daemons real vmeventds. First all simulated nodes
-// connect and publish at once, as after an upgrade. Then for --seconds servers and daemons are
-// killed -9 and started again at random, a daemon's network loses every packet, and the disk of one
-// server is full. In the end the whole stream is read: nothing may be lost or be there twice, and
-// the events of a node are in order. Exits 0 if that is so.
+// connect and publish at once, as after an upgrade. With --outage all servers are killed together
+// for so many seconds, in which every node has an event; they come back together. Then for
+// --seconds servers and daemons are killed -9 and started again at random, a daemon's network loses
+// every packet, and the disk of one server is full. In the end the whole stream is read: nothing
+// may be lost or be there twice, and the events of a node are in order. Exits 0 if that is so.
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -52,6 +56,7 @@ struct Options {
   int nodes = 50;
   int events = 100;
   int daemons = 2;
+  int outage = 0;
   uint64_t seed = std::random_device()();
 };
 
@@ -61,6 +66,8 @@ constexpr absl::Duration kLongestCut = absl::Seconds(12);
 // How long the fleet may take until everything is published, once nothing fails any more: the
 // longest wait of a publisher, and the time of the servers.
 constexpr absl::Duration kRecovery = absl::Minutes(5);
+// For the nodes: so many of them may wait for an answer at a time.
+constexpr int kMostThreads = 2'000;
 
 // A real vmeventd behind relays, with one VM.
 class RealNode {
@@ -201,6 +208,7 @@ class Soak {
   std::vector<std::string> Run() {
     MakeStream();
     Storm();
+    if (options_.outage > 0) Outage();
     for (int i = 0; i < options_.daemons; ++i) {
       daemons_.push_back(std::make_unique<RealNode>(i, &cluster_, directory_.path()));
     }
@@ -243,7 +251,8 @@ class Soak {
     const auto first =
         static_cast<uint64_t>(options_.seconds > 0 ? options_.events / 2 : options_.events);
     for (int i = 0; i < options_.nodes; ++i) {
-      nodes_.push_back(std::make_unique<SimulatedNode>(i, cluster_.urls(), directory_ / "nodes"));
+      nodes_.push_back(
+          std::make_unique<SimulatedNode>(i, cluster_.urls(), directory_ / "nodes", &threads_));
       nodes_.back()->Add(first);
     }
     WaitNodes();
@@ -256,6 +265,47 @@ class Soak {
               << " bytes of stream an event; resident memory of the three servers "
               << idle_memory / 1024 << " KiB before, " << cluster_.ResidentBytes() / 1024
               << " KiB after; their files " << cluster_.DiskBytes() / 1024 << " KiB" << std::endl;
+  }
+
+  // All servers are away, and come back together. How the nodes return to them.
+  void Outage() {
+    for (int i = 0; i < NatsCluster::kServers; ++i) cluster_.server(i).Kill();
+    for (const auto& node : nodes_) node->Add(1);
+    absl::SleepFor(absl::Seconds(options_.outage));
+    for (int i = 0; i < NatsCluster::kServers; ++i) cluster_.server(i).Start();
+    const absl::Time begin = absl::Now();
+    std::vector<uint64_t> connections;  // in each second
+    std::vector<absl::Duration> back;   // when each node had published all
+    std::vector<SimulatedNode*> away;
+    for (const auto& node : nodes_) away.push_back(node.get());
+    NatsCluster::Load most;
+    while (!away.empty()) {
+      const NatsCluster::Load load = cluster_.Measure();
+      const absl::Duration since = absl::Now() - begin;
+      if (since > kRecovery) Fail(away.front()->name() + " does not publish its events");
+      connections.resize(static_cast<size_t>(since / absl::Seconds(1)) + 1,
+                         connections.empty() ? 0 : connections.back());
+      connections.back() = std::max(connections.back(), load.connections);
+      most.api_waiting = std::max(most.api_waiting, load.api_waiting);
+      std::erase_if(away, [&](const SimulatedNode* node) {
+        if (node->published()) back.push_back(since);
+        return node->published();
+      });
+      absl::SleepFor(absl::Milliseconds(100));
+    }
+    uint64_t most_a_second = 0;
+    for (size_t i = 1; i < connections.size(); ++i) {
+      if (connections[i] <= connections[i - 1]) continue;
+      most_a_second = std::max(most_a_second, connections[i] - connections[i - 1]);
+    }
+    const NatsCluster::Load load = cluster_.Measure();
+    std::cout << "outage of " << options_.outage << " s: half of the nodes had published after "
+              << absl::FormatDuration(back[back.size() / 2]) << ", all after "
+              << absl::FormatDuration(back.back()) << "; at most " << most_a_second
+              << " connections in a second; JetStream's API had " << load.api_requests
+              << " requests, at most " << most.api_waiting << " of them waiting in one server, and "
+              << load.api_errors << " errors; resident memory of the three servers "
+              << cluster_.ResidentBytes() / 1024 << " KiB" << std::endl;
   }
 
   void WaitNodes() {
@@ -446,6 +496,7 @@ class Soak {
   const TemporaryDirectory directory_;
   NatsCluster cluster_{directory_ / "cluster"};
   Reader reader_{&cluster_};
+  NodeThreads threads_{std::min(options_.nodes, kMostThreads)};
   std::vector<std::unique_ptr<SimulatedNode>> nodes_;
   std::vector<std::unique_ptr<RealNode>> daemons_;
   std::map<int, bool> down_;  // servers
@@ -463,11 +514,22 @@ int Main(int argc, char** argv) {
                        (name == "--nodes" && absl::SimpleAtoi(value, &options.nodes)) ||
                        (name == "--events" && absl::SimpleAtoi(value, &options.events)) ||
                        (name == "--daemons" && absl::SimpleAtoi(value, &options.daemons)) ||
+                       (name == "--outage" && absl::SimpleAtoi(value, &options.outage)) ||
                        (name == "--seed" && absl::SimpleAtoi(value, &options.seed));
     if (known && options.nodes > 0 && options.events > 0) continue;
     std::cerr << "usage: " << argv[0]
-              << " [--seconds N] [--nodes N] [--events N] [--daemons N] [--seed N]\n";
+              << " [--seconds N] [--nodes N] [--events N] [--daemons N] [--outage N] [--seed N]\n";
     return 2;
+  }
+  // A connection and a file for each node; a server has a connection for each.
+  const auto files = static_cast<rlim_t>(2 * options.nodes + 600);
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < files) {
+    limit = {files, std::max(files, limit.rlim_max)};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+      std::cerr << "fleet_soak: cannot open " << files << " files: use root, or fewer nodes\n";
+      return EXIT_FAILURE;
+    }
   }
   // What each simulated node logs of its connections is no news here.
   spdlog::set_level(spdlog::level::err);

@@ -60,10 +60,12 @@ absl::StatusOr<std::vector<EventBlockPtr>> MemoryOutbox::Read(const std::string&
 }
 
 SimulatedNode::SimulatedNode(int number, const std::vector<std::string>& servers,
-                             const std::string& directory, double events_per_second)
+                             const std::string& directory, NodeThreads* threads,
+                             double events_per_second)
     : name_(absl::StrCat("node", number)),
       journal_id_(absl::StrFormat("00000000-0000-4000-8000-%012d", number)),
-      outbox_(journal_id_, absl::StrCat("vm", number)) {
+      outbox_(journal_id_, absl::StrCat("vm", number)),
+      threads_(threads) {
   JetStreamOptions options;
   options.nats.servers = servers;
   options.nats.name = name_;
@@ -83,17 +85,17 @@ SimulatedNode::SimulatedNode(int number, const std::vector<std::string>& servers
                                                         .heartbeat = absl::Seconds(30)},
                                        sink_.get(), &outbox_, *std::move(file), &kClock,
                                        [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
-  thread_ = std::thread([this] { publisher_->Run(); });
+  threads_->Add(publisher_.get());
 }
 
 SimulatedNode::~SimulatedNode() {
   publisher_->Stop();
-  thread_.join();
+  threads_->Remove(publisher_.get());
 }
 
 void SimulatedNode::Add(uint64_t events) {
   outbox_.Add(events);
-  publisher_->Wake();
+  threads_->Wake(publisher_.get());
 }
 
 }  // namespace vmeventd::e2e

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
+#include "tests/system/fleet_soak/node_threads.h"
 
 namespace vmeventd::e2e {
 
@@ -36,11 +36,12 @@ class MemoryOutbox : public Outbox {
   std::atomic<uint64_t> newest_ = 0;
 };
 
-// A node without QEMUs and disk: the daemon's publisher and sink over a journal in memory, on a
-// thread of their own.
+// A node without QEMUs and disk: the daemon's publisher and sink over a journal in memory.
 class SimulatedNode {
  public:
+  // `threads` outlive it.
   SimulatedNode(int number, const std::vector<std::string>& servers, const std::string& directory,
+                NodeThreads* threads,
                 double events_per_second = PublisherOptions().events_per_second);
   ~SimulatedNode();
 
@@ -57,7 +58,7 @@ class SimulatedNode {
   MemoryOutbox outbox_;
   std::unique_ptr<FleetSink> sink_;
   std::unique_ptr<FleetPublisher> publisher_;
-  std::thread thread_;
+  NodeThreads* const threads_;
 };
 
 // The cluster's name in the subjects of simulated nodes.

@@ -1,0 +1,309 @@
+// Measures what the fleet's stream costs a NATS server, over TLS: memory of connections and of
+// subjects, and, once the stream is full, how fast it stores and what a node's look-ups and a
+// restart take. One server, files on disk.
+//
+//   fleet_sizing [--mib N] [--nodes N] [--connections N]
+//
+// --mib: limit of the stream (1,024); --nodes: each has 50 VMs with five kinds of events (1,000);
+// --connections: that are open and idle (1,000).
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "base/nats/connection.h"
+#include "base/nats/jetstream_api.h"
+#include "base/nats/subject.h"
+#include "nlohmann/json.hpp"
+#include "server/events/event_block.h"
+#include "server/events/event_codec.h"
+#include "server/fleet/cloud_event.h"
+#include "tests/support/nats_server.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_certificates.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+constexpr int kVmsOfNode = 50;
+constexpr v1::EventType kKinds[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_PAUSED,
+                                    v1::EVENT_TYPE_RESUMED, v1::EVENT_TYPE_RESET,
+                                    v1::EVENT_TYPE_STOPPED};
+
+struct Options {
+  uint64_t mib = 1024;
+  int nodes = 1'000;
+  int connections = 1'000;
+};
+
+std::string NodeName(int node) { return absl::StrCat("node", node); }
+
+FleetMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) {
+  v1::Event event;
+  event.set_sequence(sequence);
+  *event.mutable_observe_time() = ToTimestamp(absl::Now());
+  event.set_type(kind);
+  event.mutable_vm()->set_name(absl::StrCat("vm", vm));
+  event.mutable_vm()->set_run_id(
+      absl::StrCat("00000000-0000-0000-0000-000000000000/4711/123456789/vm", vm));
+  event.mutable_vm()->set_source("qmp:/run/ganeti/kvm-hypervisor/ctrl");
+  event.set_qmp_event("RESET");
+  event.set_message("the guest was reset");
+  event.set_detail_json(R"({"guest":true,"reason":"guest-reset"})");
+  EventBlockBuilder builder;
+  builder.Add(event);
+  const EventBlockPtr block = builder.Finish();
+  const FleetEncoder encoder({"sizing", NodeName(node), absl::StrCat("journal-of-", node)},
+                             FleetFormat::kProtobuf, "secret");
+  return encoder.Encode(block->at(0), block->EncodedView(0));
+}
+
+class Sizing {
+ public:
+  explicit Sizing(const Options& options) : options_(options) {
+    WaitUntil("the server answers", [&] { return Connect(&admin_); });
+    nlohmann::json stream = nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1));
+    stream["max_bytes"] = options_.mib << 20;
+    Request(ApiSubject("STREAM.CREATE", kFleetStream), stream.dump());
+    Request(ApiSubject("STREAM.CREATE", BucketStream(kVmsBucket)),
+            CreateBucketRequest(kVmsBucket, 1));
+  }
+
+  void Run() {
+    std::printf("idle server: %.0f MiB\n", Resident());
+    MeasureConnections();
+    MeasureSubjects();
+    MeasureFull();
+    MeasureLookUps();
+    MeasureRestart();
+  }
+
+ private:
+  bool Connect(std::unique_ptr<NatsConnection>* connection) const {
+    auto made = ConnectNats({.servers = {absl::StrCat("tls://127.0.0.1:", server_.port())},
+                             .name = "fleet_sizing",
+                             .tls_ca = authority_->certificate(),
+                             .tls_cert = client_.certificate,
+                             .tls_key = client_.key});
+    if (made.ok()) *connection = *std::move(made);
+    return made.ok();
+  }
+  nlohmann::json Request(const std::string& subject, const std::string& text) {
+    const auto answer = admin_->Request(subject, text, absl::Minutes(1));
+    if (!answer.ok()) Fail(std::string(answer.status().message()));
+    nlohmann::json json = nlohmann::json::parse((*answer)->data());
+    if (json.contains("error") && json["error"]["code"] != 404) Fail(json.dump());
+    return json;
+  }
+  nlohmann::json StateOf(absl::string_view stream) {
+    return Request(ApiSubject("STREAM.INFO", stream), "")["state"];
+  }
+  // In MiB.
+  double Resident() const {
+    uint64_t size = 0;
+    uint64_t pages = 0;
+    std::ifstream(absl::StrCat("/proc/", server_.pid(), "/statm")) >> size >> pages;
+    return static_cast<double>(pages) * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
+  }
+  // Of the server, in seconds: other work on the machine does not count.
+  double CpuSeconds() const {
+    std::ifstream file(absl::StrCat("/proc/", server_.pid(), "/stat"));
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    const std::vector<std::string> words =
+        absl::StrSplit(text.substr(std::min(text.find(") ") + 2, text.size())), ' ');
+    double ticks = 0;
+    for (size_t i = 11; i < 13 && i < words.size(); ++i) {  // user's and the system's
+      double part = 0;
+      if (absl::SimpleAtod(words[i], &part)) ticks += part;
+    }
+    return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+  }
+  void Publish(const FleetMessage& message) {
+    const absl::Status sent = admin_->Publish(
+        {.subject = message.subject, .data = message.payload, .headers = &message.headers});
+    if (!sent.ok()) Fail(std::string(sent.message()));
+    // The server must not get more than it stores in time.
+    if (++sent_ % 10'000 == 0) Settle(kFleetStream);
+  }
+  // Waits until what was sent is stored.
+  void Settle(absl::string_view stream) {
+    if (!admin_->Flush(absl::Minutes(5)).ok()) Fail("the server does not read");
+    StateOf(stream);
+  }
+  // An event of each VM and kind.
+  void PublishRound() {
+    ++round_;
+    for (int node = 0; node < options_.nodes; ++node) {
+      uint64_t sequence = (round_ - 1) * kVmsOfNode * std::size(kKinds);
+      for (int vm = 0; vm < kVmsOfNode; ++vm) {
+        for (const v1::EventType kind : kKinds) Publish(MessageOf(node, vm, kind, ++sequence));
+      }
+    }
+    Settle(kFleetStream);
+  }
+
+  void MeasureConnections() {
+    const double before = Resident();
+    std::vector<std::unique_ptr<NatsConnection>> connections(
+        static_cast<size_t>(options_.connections));
+    std::vector<std::unique_ptr<NatsSubscription>> subscriptions;
+    for (auto& connection : connections) {
+      if (!Connect(&connection)) Fail("the server takes no more connections");
+      auto subscription = connection->Subscribe(absl::StrCat(*connection->NewInbox(), ".>"), 16);
+      if (!subscription.ok()) Fail(std::string(subscription.status().message()));
+      subscriptions.push_back(*std::move(subscription));
+    }
+    std::printf("a connection over TLS: %.0f KiB\n",
+                (Resident() - before) * 1024 / options_.connections);
+  }
+
+  void MeasureSubjects() {
+    const double before = Resident();
+    PublishRound();
+    const uint64_t subjects = StateOf(kFleetStream)["num_subjects"];
+    std::printf("%lu subjects in the stream: %.0f MiB, %.0f bytes a subject\n", subjects,
+                Resident(), (Resident() - before) * (1 << 20) / static_cast<double>(subjects));
+    const double with_stream = Resident();
+    const std::string value(200, 'x');
+    for (int node = 0; node < options_.nodes; ++node) {
+      for (int vm = 0; vm < kVmsOfNode; ++vm) {
+        Publish(
+            {.sequence = 0,
+             .replaces = std::nullopt,
+             .subject = KeySubject(kVmsBucket,
+                                   VmBucketKey("sizing", NodeName(node), absl::StrCat("vm", vm))),
+             .headers = ValueHeaders({"sizing", NodeName(node), "journal"}, FleetFormat::kProtobuf),
+             .payload = value});
+      }
+    }
+    Settle(BucketStream(kVmsBucket));
+    const uint64_t keys = StateOf(BucketStream(kVmsBucket))["num_subjects"];
+    std::printf("%lu keys in the bucket: %.0f MiB more\n", keys, Resident() - with_stream);
+  }
+
+  void MeasureFull() {
+    while (StateOf(kFleetStream)["first_seq"] == 1) PublishRound();
+    const absl::Time begin = absl::Now();
+    const double cpu = CpuSeconds();
+    const uint64_t last = StateOf(kFleetStream)["last_seq"];
+    PublishRound();
+    const nlohmann::json state = StateOf(kFleetStream);
+    const uint64_t stored = state["last_seq"].get<uint64_t>() - last;
+    std::printf(
+        "full: %lu MiB, %lu messages of %lu bytes, %.0f MiB of memory; it stores %.0f a second, "
+        "with %.1f us of CPU each\n",
+        options_.mib, state["messages"].get<uint64_t>(),
+        state["bytes"].get<uint64_t>() / state["messages"].get<uint64_t>(), Resident(),
+        static_cast<double>(stored) / absl::ToDoubleSeconds(absl::Now() - begin),
+        (CpuSeconds() - cpu) * 1e6 / static_cast<double>(stored));
+  }
+
+  // Prints the median and the longest of what 50 nodes ask, and the server's CPU time for each.
+  template <typename Text>
+  void MeasureRequest(const char* what, const std::string& subject, const Text& text) {
+    std::vector<absl::Duration> took;
+    const double cpu = CpuSeconds();
+    for (int i = 0; i < 50; ++i) {
+      const std::string asked = text(i * options_.nodes / 50);
+      const absl::Time begin = absl::Now();
+      Request(subject, asked);
+      took.push_back(absl::Now() - begin);
+    }
+    std::sort(took.begin(), took.end());
+    std::printf("%-60s %8.2f ms, at most %8.2f ms; %8.2f ms of CPU\n", what,
+                absl::ToDoubleMilliseconds(took[took.size() / 2]),
+                absl::ToDoubleMilliseconds(took.back()), (CpuSeconds() - cpu) * 1e3 / 50);
+  }
+
+  void MeasureLookUps() {
+    const nlohmann::json state = StateOf(kFleetStream);
+    const uint64_t first = state["first_seq"];
+    const uint64_t last = state["last_seq"];
+    const auto subjects = [](int node) { return NodeSubjects("sizing", NodeName(node)); };
+    const std::string get = ApiSubject("STREAM.MSG.GET", kFleetStream);
+    MeasureRequest("a node's last message", get,
+                   [&](int node) { return LastMessageRequest(subjects(node)); });
+    MeasureRequest("that of a node that has none", get, [&](int node) {
+      return LastMessageRequest(NodeSubjects("sizing", absl::StrCat("none", node)));
+    });
+    MeasureRequest("a node's next message, from the middle of the stream", get, [&](int node) {
+      return NextMessageRequest(subjects(node), first + (last - first) / 2);
+    });
+    MeasureRequest("the message at a place", get, [&](int node) {
+      return MessageRequest(first + (last - first) * static_cast<uint64_t>(node) /
+                                        static_cast<uint64_t>(options_.nodes));
+    });
+    MeasureRequest("the state of the stream", ApiSubject("STREAM.INFO", kFleetStream),
+                   [](int /*node*/) { return StreamInfoRequest(""); });
+    MeasureRequest(
+        "the keys of a node", ApiSubject("STREAM.INFO", BucketStream(kVmsBucket)), [](int node) {
+          return StreamInfoRequest(
+              absl::StrCat(KeySubject(kVmsBucket, NodeBucketKey("sizing", NodeName(node))), ".>"));
+        });
+  }
+
+  void MeasureRestart() {
+    server_.Kill();
+    const absl::Time begin = absl::Now();
+    server_.Start();
+    WaitUntil("the stream is there again", [&] {
+      if (!Connect(&admin_)) return false;
+      const auto answer = admin_->Request(ApiSubject("STREAM.INFO", kFleetStream), "");
+      return answer.ok() && ParseStreamState((*answer)->data()).ok();
+    });
+    std::printf("after kill -9 the stream is there after %.1f s, with %.0f MiB\n",
+                absl::ToDoubleSeconds(absl::Now() - begin), Resident());
+  }
+
+  const Options options_;
+  const TemporaryDirectory directory_;
+  const std::unique_ptr<CertificateAuthority> authority_ =
+      MakeCertificateAuthority(directory_.path());
+  const CertificateFiles certificate_ = authority_->Issue(ServerCertificate());
+  const CertificateFiles client_ = authority_->Issue(ClientCertificate("vmevents://node"));
+  NatsServer server_{
+      directory_ / "nats",
+      absl::StrCat("max_connections: 20000\ntls { cert_file: \"", certificate_.certificate,
+                   "\", key_file: \"", certificate_.key, "\", ca_file: \"",
+                   authority_->certificate(), "\", verify: true }\n")};
+  std::unique_ptr<NatsConnection> admin_;
+  uint64_t sent_ = 0;
+  uint64_t round_ = 0;
+};
+
+}  // namespace
+}  // namespace vmeventd::e2e
+
+int main(int argc, char** argv) {
+  vmeventd::e2e::Options options;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i];
+    const char* const value = i + 1 < argc ? argv[i + 1] : "";
+    if ((name == "--mib" && absl::SimpleAtoi(value, &options.mib)) ||
+        (name == "--nodes" && absl::SimpleAtoi(value, &options.nodes)) ||
+        (name == "--connections" && absl::SimpleAtoi(value, &options.connections))) {
+      continue;
+    }
+    std::fprintf(stderr, "usage: %s [--mib N] [--nodes N] [--connections N]\n", argv[0]);
+    return 2;
+  }
+  setvbuf(stdout, nullptr, _IOLBF, 0);
+  if (const absl::Status loaded = vmeventd::LoadNatsLibrary(); !loaded.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(loaded.message()).c_str());
+    return 1;
+  }
+  vmeventd::e2e::Sizing(options).Run();
+  return 0;
+}
