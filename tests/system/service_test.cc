@@ -95,7 +95,7 @@ class ServiceTest : public E2eTest {
 
 TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {
   const auto process = Start();
-  EXPECT_THAT(manager_.Receive(), StartsWith("READY=1\nSTATUS=following 0 VMs"));
+  EXPECT_THAT(manager_.ReceiveUntil("READY=1"), StartsWith("READY=1\nSTATUS=following 0 VMs"));
   process->Signal(SIGHUP);
   EXPECT_THAT(manager_.ReceiveUntil("RELOADING=1"), HasSubstr("MONOTONIC_USEC="));
   manager_.ReceiveUntil("READY=1");
@@ -106,7 +106,7 @@ TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {
 
 TEST_F(ServiceTest, AReloadDuringTheStopNotifiesNothing) {
   const auto process = StartOnHungDisk();
-  EXPECT_THAT(manager_.Receive(), StartsWith("READY=1"));
+  manager_.ReceiveUntil("READY=1");
   std::ofstream(hang()).close();
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
