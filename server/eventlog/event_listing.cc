@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_log_parts.h"
 #include "server/eventlog/journal_reader.h"
+#include "server/eventlog/unreadable.h"
 
 namespace vmeventd {
 namespace {
@@ -197,9 +198,12 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
                                             ListFrom from, size_t max_bytes) const {
   Lister lister(matcher, bounds, max_bytes);
   const LiveState& live_state = parts_->live_state;
-  const absl::Status status = newest_first
-                                  ? ListBackward(live_state, journal, bounds, from, &lister)
-                                  : ListForward(live_state, journal, bounds, from, &lister);
+  absl::Status status = newest_first ? ListBackward(live_state, journal, bounds, from, &lister)
+                                     : ListForward(live_state, journal, bounds, from, &lister);
+  if (from.sequence != 0 && ReadErrorPlace(status).empty()) {
+    SetReadErrorPlace(absl::StrCat(newest_first ? "before " : "from ", "event ", from.sequence),
+                      &status);
+  }
   if (!status.ok()) return status;
   return std::move(lister).turn();
 }

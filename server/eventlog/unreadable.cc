@@ -28,6 +28,7 @@ std::string ReadErrorPlace(const absl::Status& status) {
 }
 
 bool UnreadablePlaces::Fail(const std::string& place, absl::Duration now) {
+  if (place.empty()) return false;  // two of them may be of two places
   const auto [found, is_new] = places_.try_emplace(place);
   Failures& failures = found->second;
   if (is_new || now - failures.last > kForgotten) failures = {now, now, 0};

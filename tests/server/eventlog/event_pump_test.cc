@@ -431,6 +431,20 @@ TEST(EventPump, AReplayThatMeetsALostSectorEachTimeFindsDamage) {
   EXPECT_EQ(pumped.reported_replaced(), 1);
 }
 
+// As lists of what begins anywhere, in one outage of the disk and in another one.
+TEST(EventPump, ReadErrorsWithoutAPlaceAreNoDamage) {
+  PumpedState pumped;
+  pumped.PushEach("a", 5);
+  absl::Status met = absl::UnavailableError("disk I/O error");
+  MarkReadError(&met);
+  for (int i = 0; i < 10; ++i) {
+    pumped.pump().ReportCorrupt(kJournal, met);
+    pumped.Push({});
+    pumped.clock().Advance(absl::Minutes(1));
+  }
+  EXPECT_EQ(pumped.reported_replaced(), 0);
+}
+
 TEST(EventPump, ADiskThatFailsAsAWholeDamagesNothing) {
   FaultyDisk disk;
   PumpedState pumped;
