@@ -96,8 +96,12 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
   HistoryAnswer page;
   page.first = first;
   page.through = first - 1;
+  const auto with_place = [&page](absl::Status status) {
+    SetReadErrorPlace(absl::StrCat("event ", page.through + 1), &status);
+    return status;
+  };
   const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
-  if (!oldest.ok()) return oldest.status();
+  if (!oldest.ok()) return with_place(oldest.status());
   EventBlockBuilder builder;
   size_t bytes = 0;
   bool full = false;
@@ -105,14 +109,10 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
   blocks_from_->Bind(1, static_cast<int64_t>(std::max(first, *oldest)));
   while (!full && page.through < last) {
     absl::StatusOr<bool> row = blocks_from_->Step();
-    if (!row.ok()) {
-      absl::Status status = row.status();
-      SetReadErrorPlace(absl::StrCat("event ", page.through + 1), &status);
-      return status;
-    }
+    if (!row.ok()) return with_place(row.status());
     if (!*row) break;
     const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
-    if (!block.ok()) return block.status();
+    if (!block.ok()) return with_place(block.status());
     const uint64_t from = std::max({block->first(), page.through + 1, *oldest});
     if (from > last) break;
     // All of it is read again where it does not fit: so a page ends before it, if that has others.

@@ -87,6 +87,10 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   // A reason that is newer than this program still says by its name where it came from.
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
+  // Who that was only what came before it says, of which the last may be lost.
+  if (after_crash_ && fact.reason == ShutdownReason::kMissing && !fact.guest.has_value()) {
+    return evidence_.Saw("SHUTDOWN, after what may be missing since vmeventd crashed", now);
+  }
   fact.caveat = AgentCaveat(now.monotonic);
   down_in_handshake_ = monitor_ != Monitor::kReady;
 
