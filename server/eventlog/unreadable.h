@@ -29,8 +29,8 @@ class UnreadablePlaces {
   // Places that are remembered; the one that failed longest ago goes.
   static constexpr size_t kMaxPlaces = 64;
 
-  // A read of `place`, empty where it is not known, failed at `now`, on the monotonic clock. True: it
-  // is damage.
+  // A read of `place`, empty where it is not known, failed at `now`, on the monotonic clock. True:
+  // it is damage.
   bool Fail(const std::string& place, absl::Duration now);
   // The disk fails as a whole, or works again: what was seen says nothing of one place.
   void Clear() { places_.clear(); }
