@@ -277,7 +277,7 @@ check_push() {
   same "the posts of the end before" "$(posted)" 1
   systemctl disable --now vmevents-push@ops
   kill "$receiver"
-  rm -r /etc/vmevents /var/lib/private/vmevents-push
+  rm -r /etc/vmevents /var/lib/private/vmevents-push /var/lib/vmevents-push
 }
 
 has_stopped() { [[ $(service ActiveState) == inactive ]]; }
