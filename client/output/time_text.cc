@@ -165,16 +165,19 @@ std::string DurationText(absl::Duration duration) {
 }
 
 std::string ShortDurationText(absl::Duration duration) {
+  constexpr int64_t kMinute = 60;
+  constexpr int64_t kHour = 60 * kMinute;
+  constexpr int64_t kDay = 24 * kHour;
   // Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well.
   static constexpr struct {
     int64_t fine, limit, unit, part;
     const char* name;
     const char* part_name;
   } kForms[] = {{0, 120, 1, 1, "s", ""},
-                {600, 3 * 3600, 60, 1, "m", "s"},
-                {8 * 3600, 48 * 3600, 3600, 60, "h", "m"},
-                {8 * 86400, 730 * 86400, 86400, 3600, "d", "h"},
-                {0, INT64_MAX, 365 * 86400, 1, "y", ""}};
+                {10 * kMinute, 3 * kHour, kMinute, 1, "m", "s"},
+                {8 * kHour, 48 * kHour, kHour, kMinute, "h", "m"},
+                {8 * kDay, 730 * kDay, kDay, kHour, "d", "h"},
+                {0, INT64_MAX, 365 * kDay, 1, "y", ""}};
   // A clock that was set back.
   const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
   for (const auto& form : kForms) {

@@ -300,6 +300,7 @@ absl::StatusOr<uint64_t> JetStreamSink::ReadAll(
       parts.insert(largest + 1, {middle, end});
     }
     std::vector<std::string> requests;
+    requests.reserve(parts.size());
     for (const Part& part : parts) requests.push_back(NextMessageRequest(subjects, part.next));
     const auto found = GetMessages(stream, requests, timeout);
     if (!found.ok()) return found.status();
