@@ -228,7 +228,7 @@ std::pair<absl::string_view, absl::string_view> MapEntry(absl::string_view bytes
   for (uint32_t tag = in.ReadTag(), size = 0; tag != 0; tag = in.ReadTag()) {
     const int number = WireFormatLite::GetTagFieldNumber(tag);
     if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED ||
-        number > 2 || !in.ReadVarint32(&size)) {
+        number < 1 || number > 2 || !in.ReadVarint32(&size)) {
       break;
     }
     const auto begin = static_cast<size_t>(in.CurrentPosition());

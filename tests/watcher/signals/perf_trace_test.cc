@@ -171,18 +171,21 @@ TEST_F(PerfTraceTest, EachSignalThatEndsAProcessIsRecorded) {
   }
 }
 
+// Returns the process that did it, which nobody has any more.
+pid_t KillByOneThatIsGone(pid_t victim) {
+  Child killer([victim] {
+    kill(victim, SIGKILL);
+    return 0;
+  });
+  const pid_t sender = killer.pid();
+  killer.AwaitEnd();
+  killer.Reap();
+  return sender;
+}
+
 TEST_F(PerfTraceTest, ASenderThatIsGoneAtOnceHasItsPid) {
   Child victim(Sleep);
-  pid_t sender = 0;
-  {
-    Child killer([&] {
-      kill(victim.pid(), SIGKILL);
-      return 0;
-    });
-    sender = killer.pid();
-    killer.AwaitEnd();
-    killer.Reap();
-  }
+  const pid_t sender = KillByOneThatIsGone(victim.pid());
   victim.AwaitEnd();
   const std::vector<SignalRecord> records = Of(victim.pid());
   ASSERT_EQ(records.size(), 1U);
@@ -201,16 +204,7 @@ pid_t ForkAs(pid_t pid) {
 
 TEST_F(PerfTraceTest, AProcessThatHasTheSendersNumberSinceIsNotIt) {
   Child victim(Sleep);
-  pid_t sender = 0;
-  {
-    Child killer([&] {
-      kill(victim.pid(), SIGKILL);
-      return 0;
-    });
-    sender = killer.pid();
-    killer.AwaitEnd();
-    killer.Reap();
-  }
+  const pid_t sender = KillByOneThatIsGone(victim.pid());
   const pid_t other = ForkAs(sender);
   if (other == 0) _exit(Sleep());
   ASSERT_EQ(other, sender) << strerror(errno);
