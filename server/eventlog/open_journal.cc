@@ -147,7 +147,7 @@ absl::StatusOr<OpenedJournal> TryOpen(
 }  // namespace
 
 absl::StatusOr<std::string> NameAside(const std::string& path, absl::Time now) {
-  const absl::StatusOr<std::string> next = NextAt(path);
+  absl::StatusOr<std::string> next = NextAt(path);
   if (!next.ok()) return next;
   if (!next->empty()) return AsideOf(path, *next);
   const std::string stamp = absl::FormatTime("%Y%m%dT%H%M%S", now, absl::UTCTimeZone());
@@ -208,15 +208,17 @@ absl::StatusOr<OpenedJournal> OpenJournal(
   if (!absl::IsDataLoss(opened.status()) && !lasts) return opened;
   std::vector<SavedRun> runs;
   const absl::Status salvaged = SalvageSessions(options.path, &runs);
-  // The disk may give them the next time.
-  if (IsReadError(salvaged) && !lasts && !HasFailedForLong(unreadable, now)) return salvaged;
+  // What is no damage may pass: the disk may give them the next time.
+  const bool may_pass = !salvaged.ok() && !absl::IsDataLoss(salvaged);
+  if (may_pass && !lasts && !HasFailedForLong(unreadable, now)) return salvaged;
   unlink(unreadable.c_str());
   return ReplaceJournal(options, std::string(opened.status().message()), now,
                         {.changes = std::move(runs)});
 }
 
-absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options, std::string because,
-                                             absl::Time now, const Replacement& replacement) {
+absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options,
+                                             const std::string& because, absl::Time now,
+                                             const Replacement& replacement) {
   Journal* const in_use = replacement.in_use;
   if (in_use != nullptr && !in_use->CheckInPlace().ok()) {
     // Wherever its file is now, it shall be whole. If that fails, what is missing is in its log.

@@ -69,8 +69,9 @@ struct Replacement {
 // Moves what is there aside, whatever it is, and makes a new one in its place, whose events begin
 // at the time `now` and which has the open runs. A failure, or a kill, leaves the old one in its
 // place, or the new one complete.
-absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options, std::string because,
-                                             absl::Time now, const Replacement& replacement);
+absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options,
+                                             const std::string& because, absl::Time now,
+                                             const Replacement& replacement);
 
 }  // namespace vmeventd
 

@@ -73,6 +73,8 @@ std::vector<VmEvent> Story(absl::Time start) {
   return story;
 }
 
+std::string VmName(uint64_t vm) { return absl::StrCat("instance", vm % 9000, ".example.com"); }
+
 // The next `count` events, of 9,000 VMs in turn.
 EventBlockPtr NextEvents(int count, uint64_t* sequence) {
   const absl::Time start = absl::Now() - absl::Hours(24);
@@ -80,8 +82,7 @@ EventBlockPtr NextEvents(int count, uint64_t* sequence) {
   for (int done = 0; done < count;) {
     const uint64_t vm = *sequence / 6;
     VmStatus status;
-    status.ref = {absl::StrCat("instance", vm % 9000, ".example.com"),
-                  absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm),
+    status.ref = {VmName(vm), absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm),
                   absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000), 4711,
                   "qmp:/run/ganeti/kvm-hypervisor/ctrl"};
     for (const VmEvent& event : Story(start + absl::Milliseconds(vm))) {
@@ -198,6 +199,46 @@ void MeasureStalled(const std::string& address, pid_t daemon) {
               (now - before) / kStreams, kStreams);
 }
 
+// Lists the events of `vm`, the newest first, until there are `count` or no more. Returns the
+// seconds.
+double List(v1::VmEventService::Stub* service, const std::string& vm, int count) {
+  const double begin = SecondsNow();
+  v1::ListEventsRequest request;
+  request.mutable_filter()->add_vm_names(vm);
+  request.set_newest_first(true);
+  do {
+    request.set_page_size(std::min(count, 1000));
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    v1::ListEventsResponse page;
+    if (const grpc::Status status = service->ListEvents(&context, request, &page); !status.ok()) {
+      e2e::Fail(status.error_message());
+    }
+    count -= page.events_size();
+    request.set_page_token(page.next_page_token());
+  } while (count > 0 && !request.page_token().empty());
+  return SecondsNow() - begin;
+}
+
+// What lists of one VM's events take of a daemon that has just started: all is in the journal
+// alone.
+void MeasureLists(const std::string& address) {
+  const auto service =
+      v1::VmEventService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  std::vector<double> newest;
+  std::vector<double> all;
+  List(service.get(), VmName(0), 20);  // warm
+  for (uint64_t vm = 1; vm <= 9; ++vm) {
+    newest.push_back(List(service.get(), VmName(vm * 1000), 20));
+    all.push_back(List(service.get(), VmName(vm * 1000), 1'000'000));
+  }
+  std::sort(newest.begin(), newest.end());
+  std::sort(all.begin(), all.end());
+  std::printf("newest 20 of one VM:       %.1f ms (at most %.1f)\n", newest[4] * 1e3,
+              newest[8] * 1e3);
+  std::printf("all of one VM:             %.0f ms (at most %.0f)\n", all[4] * 1e3, all[8] * 1e3);
+}
+
 // The floor: the same messages from memory.
 class FloorStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
@@ -284,6 +325,7 @@ void Measure(int events) {
        {},
        directory / "log",
        std::nullopt});
+  MeasureLists(address);
   Replay(address, events);  // warm
   const double replay = Replay(address, events);
   MeasureStalled(address, daemon.pid());

@@ -14,6 +14,7 @@ int calls_until_failure = 0;
 
 bool paused = false;
 int64_t lost_byte = -1;
+int opens_until_failure = -1;
 char is_database;  // its address marks the files of databases
 
 int Fault() {
@@ -53,6 +54,10 @@ int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int*
     made.xSync = Sync;
     return made;
   }();
+  if ((flags & SQLITE_OPEN_MAIN_DB) != 0 && opens_until_failure >= 0 && --opens_until_failure < 0) {
+    file->pMethods = nullptr;
+    return SQLITE_IOERR;
+  }
   const int code = sqlite_shim::Open(methods, vfs, name, file, flags, out_flags);
   if ((flags & SQLITE_OPEN_MAIN_DB) != 0) sqlite_shim::Shim(file)->owner = &is_database;
   return code;
@@ -69,11 +74,14 @@ FaultyDisk::FaultyDisk() {
 
 FaultyDisk::~FaultyDisk() {
   Fail(SQLITE_OK);
+  FailOpen(-1);
   FailReadsAt(-1);
   Pause(false);
   sqlite3_vfs_register(sqlite_shim::RealVfs(&shim_vfs), 1);
   sqlite3_vfs_unregister(&shim_vfs);
 }
+
+void FaultyDisk::FailOpen(int after) { opens_until_failure = after; }
 
 void FaultyDisk::FailReadsAt(int64_t at) { lost_byte = at; }
 

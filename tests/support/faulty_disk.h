@@ -17,6 +17,9 @@ class FaultyDisk {
   // The result of each write, sync and growth from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC, ...;
   // SQLITE_OK: it works again. The first `after` calls still succeed.
   void Fail(int code, int after = 0);
+  // One opening of a database fails with SQLITE_IOERR, after so many from now on; a negative
+  // number: none does.
+  void FailOpen(int after);
   // Reads of a database's file, not of its log, fail with SQLITE_IOERR_READ where they touch the
   // byte `at`, as of one sector that is lost; a negative one: none does.
   void FailReadsAt(int64_t at);

@@ -548,6 +548,28 @@ TEST_F(ReplacementTest, AFailureOfTheDiskAtAnyStepLeavesTheOldOneOrTheNewOne) {
   EXPECT_GT(failures, 10);
 }
 
+TEST_F(ReplacementTest, AnOpeningThatFailsOnceLosesNoRun) {
+  FaultyDisk disk;
+  int failures = 0;
+  for (bool failed = true; failed; ++failures) {
+    ASSERT_LT(failures, 100);
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      std::filesystem::remove(entry.path());
+    }
+    MakeCorrupt();
+    id_ = Open().journal->journal_id();
+    disk.FailOpen(failures);
+    auto opened = Start();
+    failed = !opened.ok();
+    if (failed) {
+      EXPECT_TRUE(absl::IsUnavailable(opened.status())) << opened.status();
+      opened = Start();
+    }
+    ExpectReplaced(opened);
+  }
+  EXPECT_GE(failures, 3);
+}
+
 TEST_F(ReplacementTest, AKillAtAnyStepLeavesTheOldOneOrTheNewOne) {
   // After so many of the moves behind the new one's completion.
   for (int moves = 0; moves <= 4; ++moves) {
