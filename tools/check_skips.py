@@ -13,6 +13,9 @@ import re
 import sys
 import xml.etree.ElementTree
 
+# A suite's output names its tests.
+IN_SUITE = re.compile(r"^\[ +(OK|SKIPPED) +\] (\S+) \(\d+ ms\)$", re.MULTILINE)
+IS_CUT = "test output was removed"
 ENTRY = re.compile(r"(not-root )?(\S+): (\S.*)")
 
 
@@ -30,6 +33,21 @@ def permitted(path):
     return entries
 
 
+def results(junit):
+    """Yields each test's name, whether it was skipped, and the end of its output."""
+    for case in xml.etree.ElementTree.parse(junit).getroot().iter("testcase"):
+        name, output = case.get("name"), case.findtext("system-out") or ""
+        if IS_CUT in output:
+            sys.exit(f"{junit}: ctest cut what {name} said, and so which of its tests were skipped")
+        last = " ".join(output.strip().splitlines()[-3:])
+        if case.get("status") == "notrun" or case.find("skipped") is not None:
+            yield name, True, last or case.find("skipped").get("message")
+        elif in_suite := list(IN_SUITE.finditer(output)):
+            yield from ((test[2], test[1] == "SKIPPED", last) for test in in_suite)
+        else:
+            yield name, False, last
+
+
 def main():
     if len(sys.argv) < 3:
         sys.exit("usage: check_skips.py PERMITTED JUNIT...")
@@ -39,17 +57,12 @@ def main():
     names = set()
     skips = 0
     for junit in sys.argv[2:]:
-        for case in xml.etree.ElementTree.parse(junit).getroot().iter("testcase"):
-            name = case.get("name")
+        for name, skipped, last in results(junit):
             names.add(name)
-            if case.get("status") != "notrun" and case.find("skipped") is None:
-                continue
-            skips += 1
-            if not any(counts and fnmatch.fnmatchcase(name, pattern)
-                       for pattern, (_, counts) in entries.items()):
-                output = (case.findtext("system-out") or "").strip().splitlines()
-                problems.append(f"{junit}: {name} was skipped, which {path} does not permit: "
-                                f"{' '.join(output[-3:]) or case.find('skipped').get('message')}")
+            skips += skipped
+            if skipped and not any(counts and fnmatch.fnmatchcase(name, pattern)
+                                   for pattern, (_, counts) in entries.items()):
+                problems.append(f"{junit}: {name} was skipped, which {path} does not permit: {last}")
     for pattern, (number, _) in entries.items():
         if not fnmatch.filter(names, pattern):
             problems.append(f"{path}:{number}: no test is called {pattern}")
