@@ -460,7 +460,7 @@ void Daemon::Stop() {
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
   deadline.Enter({"streams do not end"});
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
-  // What is not published yet is published by the next start.
+  // The next start publishes the rest.
   if (fleet_ != nullptr) {
     deadline.Enter({"a server of --publish does not answer", 0});
     fleet_->Stop();

@@ -31,7 +31,7 @@
 
 namespace vmeventd {
 
-// What no flag sets. The tests have a program of their own with other values
+// Settings without a flag. The tests have a program of their own with other values
 // (tests/support/tuned_vmeventd.cc).
 struct Tuning {
   bool event_limits = true;  // bounds the events of each VM
@@ -86,7 +86,7 @@ class Daemon {
   std::string NotListening() const;
   // Asks the watched threads to answer in their next turns.
   void AskThreads();
-  // What ServeUntilStop waits for.
+  // Reasons for ServeUntilStop to wake.
   enum class Change { kNone, kScanned, kStop };
   // Waits for the first scan, unless `serving`, or for RequestStop, at most `timeout`.
   Change WaitForChange(bool serving, absl::Duration timeout);

@@ -44,7 +44,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   }
   // An arena for each of gRPC's threads would cost more memory than the VMs do.
   mallopt(M_ARENA_MAX, 2);
-  // What is larger goes back to the kernel when it is freed. Without this, one long line from a
+  // Larger blocks go back to the kernel when they are freed. Without this, one long line from a
   // hostile monitor makes glibc keep up to 64 MiB for the next.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
   bool dropped = DropCapabilities();

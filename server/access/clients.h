@@ -173,7 +173,7 @@ class Clients {
     OpenCalls all;
     absl::flat_hash_map<std::string, OpenCalls> peers;
   };
-  // What one more call of this kind would exceed; empty: nothing.
+  // Names the limit that one more call of this kind would exceed; empty: none.
   std::string FindExcess(const std::string& peer, CallKind kind, const OpenCalls& all,
                          const OpenCalls& of_peer);
   void End(const Call& call);

@@ -350,7 +350,7 @@ std::string Explain(const CLI::ParseError& error) {
   return message;
 }
 
-// What was left over, in the order in which it was typed.
+// Explains the arguments that no flag took, in the order in which they were typed.
 std::string ExplainExtras(const std::vector<std::string>& extras) {
   const auto flag = std::find_if(extras.begin(), extras.end(), [](const std::string& word) {
     return absl::StartsWith(word, "-");

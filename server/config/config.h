@@ -56,7 +56,7 @@ struct Config {
   std::string publish_tls_key;
   PublishFormat publish_format = PublishFormat::kProtobuf;
 
-  // What was given and does no longer exist, each with what to do instead; to be logged.
+  // Given flags that no longer exist, each with what to do instead; to be logged.
   std::vector<std::string> warnings;
 
   // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.

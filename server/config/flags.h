@@ -21,8 +21,8 @@ struct Flag {
   std::string help;      // sentences, without the default
   Kind kind = Kind::kText;
   bool repeatable = false;
-  // What to do instead: the flag was dropped, but is accepted for one release, with this as a
-  // warning. --help does not show it. Empty: it is there.
+  // Advice on what to do instead: the flag was dropped, but is accepted for one release, with this
+  // as a warning. --help does not show it. Empty: it is there.
   std::string dropped;
 
   // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not

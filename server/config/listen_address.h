@@ -13,7 +13,7 @@
 
 namespace vmeventd {
 
-// What a caller may do: a reader watches and queries, an operator declares intents too.
+// Rights of a caller: a reader watches and queries, an operator declares intents too.
 enum class Role { kReader, kOperator };
 absl::string_view RoleName(Role role);
 

@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// What handshakes of the server need: HTTP/2 over TLS 1.2 or newer, with the certificates of
+// Context of the server's handshakes: HTTP/2 over TLS 1.2 or newer, with the certificates of
 // `chain` (its own first) and its key. Where there are `authorities`, a client must show a
 // certificate of one of them. Nothing is kept for later handshakes, and none is renewed. The error
 // names the file that OpenSSL does not take, and why: it would refuse every client with it. What it

@@ -60,7 +60,7 @@ class StoredBlock {
   std::vector<uint32_t> ends_;  // of each encoding
 };
 
-// What protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
+// Protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
 // of the numbers but itself and of the size of `names`, 8 bytes each, then of both texts.
 uint32_t BlockChecksum(const StoredBlock::Columns& columns);
 

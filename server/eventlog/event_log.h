@@ -85,7 +85,7 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence
 // Start of a stream: everything up to `cursor` is behind it.
 struct StreamBegin {
   uint64_t cursor = 0;
-  // What follows the cursor, where that might be gone from the ring and the journal when it is
+  // Events after the cursor, where they might be gone from the ring and the journal when they are
   // asked for next.
   std::vector<EventBlockPtr> blocks;
   // Set: the journal is to say where it begins, which is behind `cursor`. InfinitePast: at the
@@ -112,7 +112,7 @@ struct EventRange {
   uint64_t unbroken_from = 1;
 };
 
-// What the journal alone holds: where the events since `locate` begin, with the first of them, or
+// Asks for what the journal alone holds: where the events since `locate` begin, with the first, or
 // else the events [first, last].
 struct HistoryRequest {
   std::optional<absl::Time> locate;
@@ -206,7 +206,7 @@ class EventLog {
   // Its threads have ended by then, or end.
   ~EventLog();
 
-  // What Open found; once.
+  // Returns what Open found; once.
   SavedState TakeSaved();
   // The watcher's thread pushes; never waits.
   EventSink* sink();

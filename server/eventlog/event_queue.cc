@@ -18,7 +18,7 @@ bool IsEvent(const VmUpdate& update, EventType type) {
   return update.event.has_value() && update.event->type == type;
 }
 
-// What is left of an update that was dropped later.
+// Recognises an update that was dropped after it was queued.
 bool WasDropped(const VmUpdate& update) {
   return !update.status.has_value() && !update.event.has_value() && update.on_public == nullptr;
 }

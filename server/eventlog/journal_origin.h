@@ -14,7 +14,7 @@
 
 namespace vmeventd {
 
-// What a journal says of its files: two values of its table `meta`. Empty: nothing, as one of an
+// A journal's word on its own files: two values of its table `meta`. Empty: none, as one of an
 // earlier version.
 struct JournalOrigin {
   std::string file;         // inode and time of birth

@@ -42,7 +42,7 @@ class JournalReader {
   // side, as after a restart, read each page once.
   absl::StatusOr<HistoryAnswer> ReadShared(uint64_t first, uint64_t last, size_t max_bytes);
 
-  // What a Read left to the journal: about `max_bytes` of events.
+  // Answers what a Read left to the journal, with about `max_bytes` of events.
   absl::StatusOr<HistoryAnswer> Answer(const HistoryRequest& request, size_t max_bytes);
 
   // The events of the sequences [first, last], which are retained, in either order, without those

@@ -23,7 +23,7 @@ constexpr absl::Duration kFirstRetention = absl::Seconds(1);
 constexpr absl::Duration kQuiet = absl::Seconds(5);
 // Limit of stopped VMs that wait while nothing can be written.
 constexpr size_t kMaxWaitingStops = 10'000;
-// What is written at once of what waits: on a small disk there may be no room for all of it twice,
+// Limit of one transaction: on a small disk there may be no room for the whole backlog twice,
 // in the log and in the database.
 constexpr size_t kMaxTransactionBytes = 1 << 20;
 

@@ -73,8 +73,8 @@ class JournalWriter {
   bool writable() const { return !waiting_ && !corrupt_; }
   // The events that became durable since the last call, later than with their Append.
   std::vector<EventBlockPtr> TakeLate() { return std::exchange(late_, {}); }
-  // What the last Append gave up of what waits: the oldest, to keep the bound. What was given up
-  // before, and has not been said in the journal yet, is part of it.
+  // Events that the last Append dropped from the backlog, the oldest, to keep the bound. What was
+  // dropped before, and has not been said in the journal yet, is part of it.
   struct GivenUp {
     uint64_t first = 0;   // sequence
     uint64_t last = 0;    // likewise
@@ -92,7 +92,7 @@ class JournalWriter {
   bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
   // DATA_LOSS, or a read error, which counts as damage where it is repeated (UnreadablePlaces).
   void ReportFound(const absl::Status& found, Instant now);
-  // What was found.
+  // The damage that was found.
   const std::string& problem() const { return problem_; }
   // Moves the damaged journal aside and begins a new one after the sequence `newest`, with the open
   // runs. What waited is dropped with the old one. Returns where the old one is now; empty: it was

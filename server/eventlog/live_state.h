@@ -92,7 +92,7 @@ class LiveState {
   void Replace(std::vector<EventBlockPtr> blocks);
   // See EventRing::PutGap.
   void PutGap(uint64_t first, EventBlockPtr gap);
-  // What follows is kept in another journal, and what was before it is no longer retained.
+  // Later events are kept in another journal; earlier ones are no longer retained.
   void ChangeJournal(JournalIdentity identity);
   void SetJournalWritable(bool writable);
   void SetRetained(Retained retained);

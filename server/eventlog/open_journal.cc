@@ -208,7 +208,7 @@ absl::StatusOr<OpenedJournal> OpenJournal(
   if (!absl::IsDataLoss(opened.status()) && !lasts) return opened;
   std::vector<SavedRun> runs;
   const absl::Status salvaged = SalvageSessions(options.path, &runs);
-  // What is no damage may pass: the disk may give them the next time.
+  // An error that is no damage may pass: the disk may give them the next time.
   const bool may_pass = !salvaged.ok() && !absl::IsDataLoss(salvaged);
   if (may_pass && !lasts && !HasFailedForLong(unreadable, now)) return salvaged;
   unlink(unreadable.c_str());

@@ -60,7 +60,7 @@ class RetentionClock {
 struct RetentionLimits {
   absl::Duration age;
   int64_t events = 0;
-  // What Append leaves to idle steps.
+  // Excess that Append leaves to idle steps.
   int64_t slack() const { return events / 100; }
 };
 

@@ -24,7 +24,7 @@ struct JournalStop {
   std::string vm;         // one `snapshot_vms` field of WatchEventsResponse
 };
 
-// What protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
+// Protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
 // of the row's other columns, docs/journal.md.
 uint32_t Checksum(const SavedRun& session);
 uint32_t Checksum(const JournalStop& stop);

@@ -35,7 +35,7 @@ void AppendEventField(const v1::Event& event, std::string* out);
 // The event of such bytes; an empty one if they are none.
 v1::Event DecodeEventField(absl::string_view event_field);
 
-// What DecodeEventField(event_field).vm() says, as parts of those bytes: the rest of the event is
+// The same as DecodeEventField(event_field).vm(), as parts of those bytes: the rest of the event is
 // skipped.
 struct VmRefView {
   absl::string_view name;
@@ -48,7 +48,7 @@ VmRefView VmInEventField(absl::string_view event_field);
 // The same of EncodeSnapshotVmField's bytes.
 VmRefView VmInSnapshotVmField(absl::string_view snapshot_vm_field);
 
-// What DecodeEventField(event_field).shutdown().cause() says.
+// The same as DecodeEventField(event_field).shutdown().cause().
 v1::ShutdownCause CauseInEventField(absl::string_view event_field);
 
 // The bytes of one `snapshot_vms` field of WatchEventsResponse.

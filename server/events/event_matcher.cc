@@ -10,7 +10,7 @@ namespace {
 static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64 && v1::ShutdownCause_MAX < 64,
               "one bit a value");
 
-// What it costs to find a field in an encoding, in comparisons of a byte.
+// Cost of finding a field in an encoding, in comparisons of a byte.
 constexpr size_t kReadSteps = 20;
 
 }  // namespace

@@ -77,7 +77,7 @@ std::string PositionOf(const VmRecord& vm) {
   return absl::StrJoin({key.name, key.run_id, key.path}, absl::string_view("\0", 1));
 }
 
-// What a request names a VM by, for errors: its field, and "named "web1"" or "with the UUID ...".
+// The way a request names a VM, for errors: its field, and "named "web1"" or "with the UUID ...".
 std::pair<std::string, std::string> Described(const v1::GetVmRequest& request) {
   if (request.uuid().empty()) return {"name", absl::StrCat("named ", Quote(request.name()))};
   const std::string uuid = absl::StrCat("with the UUID ", request.uuid());

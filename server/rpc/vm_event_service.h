@@ -39,7 +39,7 @@ class VmEventService {
   // From now on, intents go to `watcher`, which must outlive the service unless StopIntents is
   // called first.
   void SetWatcher(NodeWatcher* watcher);
-  // What GetServerInfo says of publishing, from any thread. Once, before the first call.
+  // Sets what GetServerInfo says of publishing, from any thread. Once, before the first call.
   void SetPublishing(std::function<v1::Publishing()> publishing) {
     publishing_ = std::move(publishing);
   }

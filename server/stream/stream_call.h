@@ -6,7 +6,7 @@
 
 namespace vmeventd {
 
-// What answers a call with a stream of messages. gRPC's threads call these; none may block.
+// Answers a call with a stream of messages. gRPC's threads call these; none may block.
 class CallStream {
  public:
   virtual ~CallStream() = default;

@@ -128,7 +128,7 @@ class StreamHub {
   // Held until every matching stream is marked: no thread searches ahead of another one.
   Mutex index_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   NameIndex index_ ABSL_GUARDED_BY(index_mutex_);
-  // What events up to this one are for has been searched. Written with index_mutex_.
+  // The streams of all events up to this one have been found. Written with index_mutex_.
   std::atomic<uint64_t> searched_;
 
   mutable Mutex mutex_;

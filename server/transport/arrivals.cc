@@ -68,7 +68,7 @@ void Arrivals::MakeRoom(size_t listener) {
 
 bool Arrivals::HasSpoken(Arrival* arrival) {
   char byte = 0;
-  // What has come since it was looked at counts too.
+  // Bytes that have come since the last look count too.
   if (!arrival->spoke) {
     arrival->spoke = recv(arrival->socket.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
   }

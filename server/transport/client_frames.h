@@ -38,7 +38,7 @@ struct FrameLimits {
   uint32_t max_compressed_request_bytes = 4 << 10;
 };
 
-// What all connections of a peer may send together.
+// Limit of all connections of a peer together.
 struct PeerFrames {
   explicit PeerFrames(const FrameLimits& limits)
       : resets(limits.resets_of_peer), control(limits.control_of_peer) {}

@@ -111,7 +111,7 @@ void ConnectionAcceptor::RunAccepting() {
 bool ConnectionAcceptor::AcceptOnce(absl::Duration timeout) {
   timeout = std::min({timeout, arrivals_.UntilDeadline(), OpenSockets()});
   if (std::exchange(out_of_descriptors_, false)) {
-    // What waits cannot be accepted now, and would be reported at once for ever.
+    // Waiting connections cannot be accepted now, and would be reported at once for ever.
     WatchSockets(false);
     epoll_event ignored;
     epoll_wait(epoll_.get(), &ignored, 1, ToMilliseconds(std::min(timeout, kDescriptorWait)));

@@ -54,7 +54,7 @@ class ConnectionAcceptor {
   // The descriptors that a listener takes at most: three for each connection, those beyond its
   // limit as well, and one for each that is not served yet.
   static int DescriptorsFor(int max_connections);
-  // What a listener may have within so many descriptors: `connections` is at least 1.
+  // A listener's share of so many descriptors: `connections` is at least 1.
   struct Seats {
     int connections;
     size_t arrivals;
@@ -99,7 +99,7 @@ class ConnectionAcceptor {
     std::string peer;
     std::string name;
   };
-  // What one listener serves.
+  // The connections of one listener.
   struct Open {
     int connections = 0;
     absl::flat_hash_map<std::string, int> peers;  // how many of each
@@ -156,7 +156,7 @@ class ConnectionAcceptor {
   std::deque<Arrivals::Arrived> arrived_ ABSL_GUARDED_BY(mutex_);  // for the relay; have a seat
   std::optional<Steady::time_point> end_ ABSL_GUARDED_BY(mutex_);  // given by Stop
   absl::Duration logged_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
-  // What CallInTurn got: that waits for the accepting thread, and then for the relay's.
+  // The functions of CallInTurn that wait for the accepting thread, and then for the relay's.
   std::vector<std::function<void()>> for_acceptor_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::function<void()>> for_relay_ ABSL_GUARDED_BY(mutex_);
 

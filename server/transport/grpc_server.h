@@ -54,7 +54,7 @@ class GrpcServer {
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
 
-  // What the health service says of the daemon and of its service.
+  // Sets what the health service says of the daemon and of its service.
   void SetServing(bool serving);
   // And of the service "journal": whether published events are durable.
   void SetJournalServing(bool serving);

@@ -13,7 +13,7 @@
 
 namespace vmeventd {
 
-// What clients may send. Bytes and calls beyond it wait; frames beyond it end the connection.
+// Limits of what clients send. Bytes and calls beyond it wait; frames beyond it end the connection.
 struct RelayLimits {
   // Bytes. What clients need most of is flow control: 26 bytes for each 16 KiB that they read, so
   // that a reader of 600 MB/s sends 1 MB/s. The burst admits the largest request at once.
@@ -30,7 +30,7 @@ struct RelayLimits {
   absl::Duration unread = absl::Seconds(60);
 };
 
-// What all connections of one peer may send together.
+// Budget of all connections of one peer together.
 struct PeerBudget {
   explicit PeerBudget(const RelayLimits& limits)
       : bytes(limits.peer), calls(limits.calls_of_peer), frames(limits.frames) {}
@@ -56,7 +56,7 @@ class PeerBudgets {
   absl::flat_hash_map<std::string, std::shared_ptr<PeerBudget>> budgets_;
 };
 
-// What one connection may send. One thread; times are monotonic.
+// Budget of one connection. One thread; times are monotonic.
 class InboundBudget {
  public:
   InboundBudget(const RelayLimits& limits, std::shared_ptr<PeerBudget> peer)

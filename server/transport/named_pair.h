@@ -16,7 +16,7 @@ struct NamedPair {
 
   UniqueFd relay;
   UniqueFd server;
-  // What gRPC calls the peer of `server`, as in ServerContext::peer(): a name that no other socket
+  // gRPC's name for the peer of `server`, as in ServerContext::peer(): one that no other socket
   // of the host has while `relay` is open.
   std::string name;
 };

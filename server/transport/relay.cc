@@ -259,7 +259,7 @@ void Relay::MoveIn(Connection* connection) {
       connection->client.HasPending()) {
     readable_.push_back(connection->id);
   }
-  // What the relay itself has to say goes out now.
+  // The relay's own frames go out now.
   if (!connection->to_client.empty() || connection->ends_after_between) {
     MoveOut(connection);
   } else {

@@ -52,7 +52,7 @@ class Relay {
   struct Added {
     Id id;            // never used again
     UniqueFd server;  // the other end of the pair, non-blocking
-    // What gRPC calls the peer of `server`, as in ServerContext::peer(): a name that no other
+    // gRPC's name for the peer of `server`, as in ServerContext::peer(): one that no other
     // socket of the host has while the connection is open.
     std::string name;
   };
@@ -106,7 +106,7 @@ class Relay {
   // Looks at the connection at `when`, or earlier.
   void Arm(Connection* connection, absl::Duration when);
   void OnTimer(Connection* connection);
-  // What epoll is to look for.
+  // Tells epoll what to look for.
   void UpdateInterest(Connection* connection);
   void Close(Connection* connection);
   Connection* Find(Id id);

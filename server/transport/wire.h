@@ -35,7 +35,7 @@ class Wire {
   // Sends the end after what was sent.
   void ShutDown();
 
-  // What has come from the network for Receive, headers of TLS included.
+  // Bytes that came from the network for Receive, headers of TLS included.
   uint64_t received() const;
   // Receive may return more although the socket has nothing to read.
   bool HasPending() const;

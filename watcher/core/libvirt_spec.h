@@ -38,7 +38,7 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);
 // Whether a URI of these is of libvirt's driver of containers.
 bool IsContainerUri(absl::string_view uri);
 
-// What VmRef::source says of a domain that was found at `uri`.
+// VmRef::source of a domain that was found at `uri`.
 std::string DomainSource(absl::string_view uri);
 
 }  // namespace vmeventd

@@ -16,7 +16,7 @@ struct ManagerMonitor {
   std::string cure;    // what to write instead, as an imperative
 };
 
-// What to do instead of a watch of the directory, which may contain "*" and is a manager's. Empty:
+// Advice instead of a watch of the directory, which may contain "*" and is a manager's. Empty:
 // no known manager has such a directory.
 std::string CureForManagersDirectory(absl::string_view directory);
 

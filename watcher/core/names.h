@@ -26,7 +26,7 @@ absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes);
 // "qmp:" and that directory.
 std::string QmpSource(absl::string_view monitor_path);
 
-// What names one run of one QEMU process.
+// Identity of one run of one QEMU process.
 struct RunIdentity {
   std::string boot_id;       // /proc/sys/kernel/random/boot_id
   std::string monitor_path;  // two sockets of one process are two runs

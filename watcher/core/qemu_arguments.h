@@ -19,7 +19,7 @@ struct QmpMonitor {
 struct QemuArguments {
   std::string name;  // of -name; may be empty
   std::vector<QmpMonitor> monitors;
-  // What QEMU would answer to query-name and query-uuid, where its command line leaves no doubt: it
+  // QEMU's answers to query-name and query-uuid, where its command line leaves no doubt: it
   // has a QMP monitor and no -readconfig, and the option once. Unset: only QEMU knows.
   std::optional<std::string> certain_name;
   std::optional<std::string> certain_uuid;  // in lower case; empty: the VM has none
@@ -35,7 +35,7 @@ std::vector<std::string> SplitCommandLine(absl::string_view text);
 // `uuid`, or nothing for the one of zeros, by which QEMU says that the VM has none.
 std::string WithoutNullUuid(std::string uuid);
 
-// What follows the first -uuid, as it stands there; empty: there is none.
+// The argument of the first -uuid, as it stands there; empty: there is none.
 std::string GivenUuid(const std::vector<std::string>& arguments);
 
 // The container that a libvirt_lxc has, by its name; empty: it is none.

@@ -12,7 +12,7 @@
 #include "base/rare_text.h"
 #include "watcher/core/vm_event.h"
 
-// What a session is given: the run, its process and its monitor.
+// The input of a session: the run, its process and its monitor.
 
 namespace vmeventd {
 
@@ -25,7 +25,7 @@ struct SocketIdentity {
   bool operator==(const SocketIdentity&) const = default;
 };
 
-// What a process is known by.
+// Identity of a process.
 struct ProcessId {
   int64_t pid = 0;
   uint64_t start_ticks = 0;  // 0: not known
@@ -53,7 +53,7 @@ enum class ReportedBy {
 // How many processes a run follows beside the one that RunInfo describes. One more may be known.
 inline constexpr size_t kMaxOtherProcesses = 7;
 
-// What is known of a run when its process is first seen. Text is UTF-8 already, but for
+// Knowledge of a run when its process is first seen. Text is UTF-8 already, but for
 // unescaped_*.
 struct RunInfo {
   std::string name;
@@ -86,7 +86,7 @@ struct RunInfo {
   // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
   uint32_t shutdown_file_mark = 0;
 
-  // What `monitor_path` and `name` were escaped from: the path of the monitor's socket as the
+  // Originals of the escaped `monitor_path` and `name`: the path of the monitor's socket as the
   // kernel knows it, and the name in file names.
   const std::string& raw_path() const {
     return unescaped_path.empty() ? monitor_path : unescaped_path.str();
@@ -110,7 +110,7 @@ struct RunInfo {
   }
 };
 
-// What the kernel reports of a process that is gone.
+// The kernel's report of a process that is gone.
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
@@ -119,7 +119,7 @@ struct ProcessEnd {
   bool unseen = false;  // no vmeventd ran when it ended, and the next one went on with the run
 };
 
-// What the kernel says of a process that it kills because memory ran out; in KiB. Unset: this
+// The kernel's numbers of a process that it kills because memory ran out; in KiB. Unset: this
 // kernel does not say it.
 struct OomVictim {
   std::optional<int64_t> total_vm;
@@ -127,7 +127,7 @@ struct OomVictim {
   std::optional<int64_t> oom_score_adj;
 };
 
-// What QEMU answered in the handshake on its monitor. Text is UTF-8 already; empty where QEMU did
+// QEMU's answers in the handshake on its monitor. Text is UTF-8 already; empty where QEMU did
 // not say.
 struct MonitorInfo {
   std::string qemu_version;

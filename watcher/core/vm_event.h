@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "base/rare_text.h"
 
-// What the watcher says of VMs. These types mirror the messages of vm_events.proto, whose comments
+// Output of the watcher. These types mirror the messages of vm_events.proto, whose comments
 // explain each value; the numbers are the same, and the server checks that at compile time. All
 // text is valid UTF-8.
 
@@ -52,7 +52,7 @@ enum class ShutdownCause {
 };
 inline constexpr ShutdownCause kLastShutdownCause = ShutdownCause::kHostShutdown;
 
-// What a verdict cannot exclude.
+// Doubts that a verdict leaves open.
 enum class ShutdownCaveat {
   kGuestAgentConnected = 1,
   kGuestAgentPossible = 2,
@@ -115,7 +115,7 @@ struct VmRef {
   Labels labels;       // empty if it has none, or they are not known yet
 };
 
-// What an entry of the evidence is about, as far as something may make it void. The numbers stand
+// Subject of an entry of the evidence, as far as something may make it void. The numbers stand
 // in journals.
 enum class EvidenceId {
   kOther = 0,
@@ -143,7 +143,7 @@ struct EvidenceEntry {
   EvidenceId id = EvidenceId::kOther;
 };
 
-// What an orchestrator said beforehand: who is about to end a run, and why.
+// An orchestrator's word given beforehand: who is about to end a run, and why.
 struct Intent {
   std::string intent_id;
   std::string actor;
@@ -171,7 +171,7 @@ struct SignalSender {
   bool of_qemu = false;  // QEMU itself, or it may descend from it
 };
 
-// What a guest's kernel said as it panicked (qapi/run-state.json, GuestPanicInformation): all of it
+// A guest kernel's word as it panicked (qapi/run-state.json, GuestPanicInformation): all of it
 // is the guest's word, and bounded.
 struct HyperVPanic {
   std::array<uint64_t, 5> args{};

@@ -29,7 +29,7 @@ namespace {
 constexpr uint64_t kFirstRetryMicroseconds = 5'000'000;
 constexpr uint64_t kLastRetryMicroseconds = 320'000'000;
 constexpr uint64_t kCallMicroseconds = 5'000'000;
-// What is taken in of one turn: a client of the bus may send any number of signals.
+// Limit of one turn: a client of the bus may send any number of signals.
 constexpr int kMessagesATurn = 100;
 
 constexpr char kBusName[] = "org.freedesktop.DBus";

@@ -84,7 +84,7 @@ std::vector<int64_t> PidsOf(uint64_t pid_namespace) {
   return pids;
 }
 
-// What each process was started with as -uuid, of those that say so within kMaxWait of being asked,
+// Reads the -uuid of each process's command line, where it answers within kMaxWait of being asked,
 // kReadsAtOnce at a time.
 absl::flat_hash_map<int64_t, std::string> ReadUuids(const std::vector<int64_t>& pids,
                                                     CommandLines* command_lines) {

@@ -6,7 +6,7 @@
 
 namespace vmeventd {
 
-// What a running domain's XML, as virDomainGetXMLDesc writes it, says of its virtio-serial ports
+// Reads from a running domain's XML, as virDomainGetXMLDesc writes it, its virtio-serial ports
 // (<channel> in <devices>). Pure.
 GuestAgentInfo GuestAgentOf(absl::string_view domain_xml);
 

@@ -13,7 +13,7 @@
 #include "watcher/session/classification.h"
 #include "watcher/session/guest_agent_probe.h"
 
-// What vmeventd uses of libvirt's client library, in our own types. LoadLibvirt() gives the real
+// The used part of libvirt's client library, in our own types. LoadLibvirt() gives the real
 // one; tests have another.
 
 namespace vmeventd {
@@ -33,7 +33,7 @@ struct ActiveDomain {
   std::string run_state;  // its state in QEMU's words ("running", "paused", "inmigrate")
 };
 
-// What libvirt says of a domain's life, as far as it is of use beside QEMU's own events.
+// libvirt's word on a domain's life, as far as it is of use beside QEMU's own events.
 struct DomainLifecycle {
   enum class What { kStarted, kStopped };
   What what = What::kStarted;
@@ -42,7 +42,7 @@ struct DomainLifecycle {
   bool incoming = false;          // with kStarted: it waits for a VM that migrates
 };
 
-// What a running domain's XML says of it.
+// Contents of a running domain's XML.
 struct DomainDetails {
   GuestAgentInfo agent;
   Labels labels;
@@ -60,7 +60,7 @@ class LibvirtApi {
     virtual void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
                             uint32_t microseconds, const std::string& data) = 0;
     virtual void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) = 0;
-    // What Details() says of the domain may be another now.
+    // The answer of Details() may be another now.
     virtual void OnDetailsChanged(const DomainName& domain) = 0;
     // The connection is of no use any more; `why` is for people.
     virtual void OnClosed(const std::string& why) = 0;

@@ -18,7 +18,7 @@
 namespace vmeventd {
 namespace {
 
-// What steps of the node's clock may make of the time of a process's start.
+// Error that steps of the node's clock may cause in the time of a process's start.
 constexpr absl::Duration kClockSteps = absl::Seconds(5);
 
 // The run state of a domain whose first event this is: what comes before it was not missed.
@@ -91,7 +91,7 @@ std::vector<DomainName> LibvirtSource::LooksFor(const Link& link,
   return domains;
 }
 
-// What libvirt says
+// libvirt's reports
 
 void LibvirtSource::Handle(Link* link, DomainListed& message) {
   auto node = link->rows.extract(message.uuid);

@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-// What a message holds beyond its own size, about.
+// Approximate memory that a message holds beyond its own size.
 size_t BytesOf(const LibvirtMessage& message) {
   size_t bytes = sizeof(LibvirtMessage);
   if (const auto* event = std::get_if<DomainEvent>(&message); event != nullptr) {

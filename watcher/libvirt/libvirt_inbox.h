@@ -21,7 +21,7 @@
 
 namespace vmeventd {
 
-// What the threads of libvirt have for the loop thread. A connection that was made begins with
+// Messages of libvirt's threads to the loop thread. A connection that was made begins with
 // LinkOpened, which has the list of its domains. Events that came before that list was there
 // follow, older or newer than it: of each domain the list is what stood before its first event.
 // Then a DomainListed for each, and DomainsListed.
@@ -89,7 +89,7 @@ class LibvirtInbox {
   void Begin(AttemptId attempt);
   void Forget(AttemptId attempt);
 
-  // What comes before PostList waits for it, and is dropped if LinkClosed comes instead.
+  // A message before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
   // Posts the first list of an attempt, as the messages above.
   void PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids = false,
@@ -102,7 +102,7 @@ class LibvirtInbox {
     AttemptId attempt;
     LibvirtMessage message;
   };
-  // What waits, of the attempts in turn, at most kBatch of each. Loop thread.
+  // Takes the waiting messages, of the attempts in turn, at most kBatch of each. Loop thread.
   std::vector<Entry> Take();
   // Is readable while something waits.
   int fd() const { return wake_.get(); }

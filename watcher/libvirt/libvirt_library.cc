@@ -104,7 +104,7 @@ std::string LastErrorText() {
   return error == nullptr || error->message == nullptr ? "no reason given" : error->message;
 }
 
-// What a person can do about the error of an attempt to connect.
+// Advice to a person on the error of an attempt to connect.
 absl::string_view CureFor(const virError* error, absl::string_view text) {
   const int code = error == nullptr ? VIR_ERR_OK : error->code;
   if (absl::StrContains(text, "Permission denied") || code == VIR_ERR_AUTH_FAILED ||
@@ -224,7 +224,7 @@ std::optional<ManagerEnd> EndOf(int detail) {
   }
 }
 
-// What a domain that does not run has as the reason of that. The texts are virsh's.
+// Names the reason why a domain does not run. The texts are virsh's.
 DomainLifecycle KeptEnd(int reason) {
   const auto end = [](std::optional<ManagerEnd> known, absl::string_view text) {
     return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
@@ -278,7 +278,7 @@ absl::string_view CloseReason(int reason) {
   }
 }
 
-// What libvirt is given with a callback, and frees by FreeListener when it forgets that.
+// Passed to libvirt with a callback; libvirt frees it by FreeListener when it forgets that.
 using ListenerHandle = std::shared_ptr<LibvirtApi::Listener>;
 LibvirtApi::Listener* Of(void* opaque) { return static_cast<ListenerHandle*>(opaque)->get(); }
 void FreeListener(void* opaque) { delete static_cast<ListenerHandle*>(opaque); }
@@ -294,7 +294,7 @@ int OnLifecycleEvent(virConnectPtr, virDomainPtr domain, int event, int detail, 
   return 0;
 }
 
-// What the driver of containers says, in QEMU's words: there is no QEMU that would say them.
+// Reports the events of a container in QEMU's words: there is no QEMU that would say them.
 void SayOfContainer(virDomainPtr domain, const char* event, void* opaque) {
   Of(opaque)->OnQmpEvent(NameOf(domain), event, /*seconds=*/-1, /*microseconds=*/UINT32_MAX, "");
 }

@@ -66,7 +66,7 @@ absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connectio
 
 }  // namespace
 
-// What the worker needs: it may outlive the link.
+// Shared with the worker, which may outlive the link.
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
   std::shared_ptr<LibvirtInbox> inbox;
@@ -109,7 +109,7 @@ struct LibvirtLink::Shared {
     inbox->PostList(attempt, *std::move(domains), pid_namespace.has_value(), libvirtd_began_ns);
   }
 
-  // What libvirt has kept of the end of `domain`, if that is of the life `run` for certain: no
+  // Asks what libvirt has kept of the end of `domain`, if that is of the life `run` for certain: no
   // other libvirtd has followed it, and the domain has not begun again since it was `seen`.
   EndKept AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen) const {
     EndKept kept{.uuid = domain.uuid, .end = std::nullopt, .what = ""};

@@ -25,7 +25,7 @@ constexpr absl::Duration kSlowAttempt = absl::Seconds(5);
 constexpr absl::Duration kCheckInterval = absl::Minutes(1);
 // When threads that could not be started are tried again.
 constexpr absl::Duration kThreadRetry = absl::Seconds(1);
-// What is handed in at a time: the sockets of other QEMUs are read in between.
+// Time of one turn: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
 // How often a link looks whether a process's command line has come.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(1);

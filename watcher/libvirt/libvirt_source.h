@@ -86,7 +86,7 @@ class LibvirtSource : public RunSource,
   // Of the sockets that match globs: those that are there, and those whose calls hang.
   static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
 
-  // What an event says of the life that it is of.
+  // Meaning of an event for the life that it is of.
   enum class Event { kStarted, kResume, kReset, kOther };
   // A domain of a list that was not looked at yet.
   struct Row {
@@ -206,7 +206,7 @@ class LibvirtSource : public RunSource,
   void Handle(Link* link, EndKept& message);
   void Handle(Link* link, ProcessFound& message);
 
-  // What the link's first list says of the domain, if that was not handed in yet. `event` is of
+  // Hands in the domain's row of the link's first list, if that was not done yet. `event` is of
   // that very life and not older than the connection.
   void ApplyRow(Link* link, const DomainName& domain, const QmpEvent* event);
   void OnStopped(Link* link, const DomainName& domain, const DomainLifecycle& lifecycle);

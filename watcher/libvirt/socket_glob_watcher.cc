@@ -19,7 +19,7 @@ namespace {
 // The share of the loop's time that looking may take is one in so many.
 constexpr int kShare = 50;
 
-// What a shell's pattern leaves out.
+// Names that a shell's pattern leaves out.
 bool IsHidden(const std::string& name) { return absl::StartsWith(name, "."); }
 
 }  // namespace

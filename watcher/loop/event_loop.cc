@@ -105,7 +105,7 @@ void EventLoop::DispatchInput(int timeout_ms) {
 
 void EventLoop::FireTimers() {
   if (timers_.empty()) return;
-  // What a callback adds is for a later turn, so that callbacks cannot keep the loop here.
+  // Timers that a callback adds are for a later turn, so that callbacks cannot keep the loop here.
   const uint64_t newest = last_timer_;
   const int64_t now_ns = absl::ToInt64Nanoseconds(clock_->Now().monotonic);
   for (int fired = 0; fired < kMaxTimers; ++fired) {

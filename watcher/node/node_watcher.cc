@@ -79,7 +79,7 @@ class NodeWatcherImpl : public NodeWatcher {
 
   void RunOnce(absl::Duration timeout) override {
     const OnThread here(&loop_role_);
-    // What ended while vmeventd was away is judged by whether the host shuts down.
+    // Ends while vmeventd was away are judged by whether the host shuts down.
     if (!started_ && host_.settled()) {
       timeout = absl::ZeroDuration();
       // The runs come first, so that what is found in the directories is known for theirs.
@@ -177,7 +177,7 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
  private:
-  // What it guards, and what leads to the runs, is touched by the loop thread alone; what other
+  // The loop thread alone touches what this role guards, and what leads to the runs; what other
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
   NodeEventLimiter node_events_;

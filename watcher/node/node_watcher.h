@@ -23,7 +23,7 @@
 
 namespace vmeventd {
 
-// What the watcher has met, since it was made; each only grows, unless it says "now".
+// Counters of the watcher, since it was made; each only grows, unless it says "now".
 struct WatcherCounters {
   uint64_t inotify_overflows = 0;
   uint64_t rescans = 0;

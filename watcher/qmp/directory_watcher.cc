@@ -283,7 +283,7 @@ void DirectoryWatcher::Scan(int index, std::string* problem) {
   spec.needs_scan = false;
   DIR* const directory = opendir(spec.watch.directory.c_str());
   if (directory == nullptr) {
-    // What was there stays known: a full descriptor table removes no socket.
+    // Sockets that were there stay known: a full descriptor table removes none.
     const int error = errno;
     *problem = ErrnoText("read", spec.watch.directory, error);
     spec.needs_retry = true;
@@ -306,7 +306,7 @@ void DirectoryWatcher::Scan(int index, std::string* problem) {
     }
   }
   if (const int error = errno; error != 0) {
-    // What was not listed may be there all the same.
+    // Sockets that were not listed may be there all the same.
     *problem = ErrnoText("read all of", spec.watch.directory, error);
     spec.needs_retry = true;
     spec.directory_watch = -1;  // so that the retry scans
@@ -357,7 +357,7 @@ void DirectoryWatcher::DropSockets(int index, const absl::flat_hash_set<std::str
 void DirectoryWatcher::Look(int index, const std::string& name) {
   Spec& spec = specs_[index];
   if (!spec.watch.VmName(name).has_value()) return;
-  // What is there now counts, whatever the event said: later events are in the queue.
+  // The present state counts, whatever the event said: later events are in the queue.
   const auto owner = SocketOwner(AT_FDCWD, Join(spec.watch.directory, name));
   if (!owner.has_value()) return RemoveSocket(index, name);
   if (AddSocket(index, &spec.sockets, name, *owner)) {

@@ -82,7 +82,7 @@ class DirectoryWatcher {
  private:
   class Input;
 
-  // What a watch is for: a spec, and the name in that directory that is the next one on its way;
+  // Purpose of a watch: a spec, and the name in that directory that is the next one on its way;
   // empty for the spec's directory itself.
   struct Use {
     int spec;

@@ -16,7 +16,7 @@
 namespace vmeventd {
 namespace {
 
-// What one connection may hand in before the others have their turn.
+// Limit of one connection's turn; then the others have theirs.
 constexpr size_t kMaxBytesPerTurn = 256 << 10;
 // And at once, however short the time is that it takes: more than all answers and events that a
 // QEMU sends together.
@@ -214,7 +214,7 @@ void MonitorConnection::Account() {
 void MonitorConnection::ArmLineTimer() {
   line_timer_ = loop_->AddTimer(loop_->Now().monotonic + kLineTimeout, [this, lines = lines_] {
     line_timer_ = {};
-    // What waits for a turn is not late.
+    // A line that waits for a turn is not late.
     if (lines != lines_ || waits_) return ArmLineTimer();
     Fail(absl::StrCat("a line that has not ended after ", absl::ToInt64Seconds(kLineTimeout), " s"),
          true);
@@ -328,7 +328,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
   if (!socket_.valid()) return absl::OkStatus();  // closed by the line before
   absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
   if (!message.ok()) {
-    // What is left of a line after its first bytes is no JSON object.
+    // The rest of a line after its first bytes is no JSON object.
     return std::exchange(in_line_, false) ? absl::OkStatus() : message.status();
   }
   in_line_ = false;

@@ -75,10 +75,10 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     virtual void OnEvent(const QmpEvent& event) = 0;
     virtual void OnRunStateReply(absl::string_view run_state) = 0;
     virtual void OnGuestAgentReply(const GuestAgentInfo& info) = 0;
-    // What StartDrain was called for takes longer than kMaxDrainTime: the rest is not read.
+    // The drain takes longer than kMaxDrainTime: the rest is not read.
     // OnDrained or OnClosed follows.
     virtual void OnDrainCutShort() = 0;
-    // What StartDrain was called for was handed in, and the peer still holds its end open.
+    // Everything to be drained was handed in, and the peer still holds its end open.
     virtual void OnDrained() = 0;
     // The connection has ended, the last call: it counts as closed, and its descriptor is closed
     // after it. `protocol_error`: by what came, not by the peer. `why` is for people.
@@ -139,7 +139,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   void OnHeldTooMuch() override;
 
  private:
-  // What comes next: kCapabilities to kStatus are asked and then answered.
+  // The next message: kCapabilities to kStatus are asked and then answered.
   enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
 
   // Reads and handles until nothing is left, `max_bytes` were read or `deadline` has passed.

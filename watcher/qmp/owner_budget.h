@@ -17,7 +17,7 @@
 
 namespace vmeventd {
 
-// What all monitors together may take of the loop's time and of memory. Each owner has a fair part,
+// Limits all monitors' use of the loop's time and of memory. Each owner has a fair part,
 // and so has each monitor of an owner: where everything runs as one user, that part is what counts.
 // The owner of a monitor is the user who speaks on it.
 //
@@ -40,7 +40,7 @@ class OwnerBudget {
     virtual ~Client() = default;
     // It waits no more, and may work for kSlice.
     virtual void OnTurn() = 0;
-    // What it holds is to be given up.
+    // It is to free the memory that it holds.
     virtual void OnHeldTooMuch() = 0;
 
    private:
@@ -64,7 +64,7 @@ class OwnerBudget {
   // The client waits for nothing and holds nothing.
   void Forget(Client* client);
 
-  // What clients read into during a call.
+  // Buffer that clients read into during a call.
   std::vector<char>& buffer() { return buffer_; }
   // Of all clients.
   size_t held() const { return held_; }

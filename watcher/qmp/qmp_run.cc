@@ -94,7 +94,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
       context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
       context_->budget.get(), context_->options->command_lines.get(), this);
   const VmStatus status = Status();
-  // What its process has said is read now, and that may be gone: another one may have its number.
+  // Its process's words are read now, and the process may be gone: another may have its number.
   const absl::Status begun =
       handed->after_crash ? connection->GoOnAfterCrash(
                                 {.qemu_version = status.qemu_version, .uuid = status.ref.uuid},

@@ -24,12 +24,12 @@
 
 namespace vmeventd {
 
-// What all runs with a QMP socket share. Outlives them.
+// State shared by all runs with a QMP socket. Outlives them.
 struct QmpContext : RunContext {
   const WatcherOptions* options = nullptr;
   std::unique_ptr<OwnerBudget> budget;
   SilentMonitors silent_monitors;
-  // What may still be on the call stack; emptied after each turn of the loop.
+  // Connections that may still be on the call stack; emptied after each turn of the loop.
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
 };
 

@@ -36,7 +36,7 @@ int IdentifySocket(const std::string& path, SocketIdentity* identity);
 // ReceivingSocket. Returns 0 or the errno.
 int ConnectTo(const SocketFile& file, UniqueFd* connection);
 
-// What became of an attempt to connect.
+// Outcome of an attempt to connect.
 enum class ConnectOutcome {
   kConnected,
   kNoSocket,          // nothing is there, or no socket

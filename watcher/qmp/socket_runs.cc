@@ -360,7 +360,7 @@ void SocketConnector::EndUnreachableRuns() {
   for (QmpRun* run : unreachable) run->End();
 }
 
-// What the table reports
+// Reports of the table
 
 void SocketConnector::OnPublished(VmRun* run) {
   // The run's status says more.

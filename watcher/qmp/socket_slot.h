@@ -15,7 +15,7 @@ namespace vmeventd {
 
 class QmpRun;
 
-// What the watcher keeps of one socket path: while the socket is there, and while a run that was
+// The watcher's state of one socket path: kept while the socket is there, and while a run that was
 // found at it lives.
 struct SocketSlot {
   std::string path;  // raw bytes

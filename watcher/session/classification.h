@@ -36,7 +36,7 @@ struct ShutdownFact {
   bool while_paused = false;                    // a STOP stood uncleared when it came
   bool host_shutdown = false;                   // the host was shutting down when it came
   bool powerdown_in_host_shutdown = false;      // and when the last uncleared POWERDOWN came
-  // What a guest agent that was connected then leaves open: a host that asks through the agent
+  // Doubt that a guest agent that was connected then leaves: a host that asks through the agent
   // leaves no trace on the monitor.
   std::optional<ShutdownCaveat> caveat;
 };

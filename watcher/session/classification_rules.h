@@ -22,7 +22,7 @@ inline bool IsMemoryKiller(const SignalSender& sender) {
   return false;
 }
 
-// What the conditions are over: the evidence, and whether a POWERDOWN was young enough.
+// Input of the conditions: the evidence, and whether a POWERDOWN was young enough.
 struct RuleInput {
   const Evidence& evidence;
   bool powerdown_in_window;
@@ -108,7 +108,7 @@ struct Rule {
 };
 
 inline constexpr Rule kClassificationRules[] = {
-    // What decides whatever else was said.
+    // These decide whatever else was said.
     {"host-shutdown-unseen",
      "the host was rebooted while the run was open, it was shutting down when vmeventd stopped, "
      "and nothing had decided the run's end before",

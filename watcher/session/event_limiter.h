@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// What all VMs of a node share: the events that go beyond what a quiet VM sends. It bounds how fast
+// Limit shared by all VMs of a node, for events beyond what a quiet VM sends. It bounds how fast
 // many VMs that flood, or one that is started again and again, push the history of the others out
 // of the journal: at most kPerSecond in the long run, a day for a million events.
 class NodeEventLimiter {

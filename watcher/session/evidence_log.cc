@@ -299,7 +299,7 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   std::optional<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
   // QEMU has obeyed the one before its SHUTDOWN.
   if (sender.signal != SIGKILL && known.has_value() && facts_.shutdown.has_value()) return;
-  // What was read of a sender before it was gone stays.
+  // Facts read of a sender before it was gone stay.
   if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&
       known->uid.has_value() && !sender.uid.has_value()) {
     return;

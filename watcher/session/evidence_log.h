@@ -18,13 +18,13 @@
 
 namespace vmeventd {
 
-// What a VM's new life makes void.
+// Beginning of a VM's new life, which makes evidence void.
 enum class Clearing {
   kReset,    // RESET: the guest begins again
   kRunning,  // RESUME, or query-status reports that the VM runs
 };
 
-// What was seen of one run: the facts that its verdict rests on, and the timeline that shows people
+// Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
 // where they came from. One table says what a RESET or a RESUME clears; docs/classification.md
 // shows it. No thread of its own.
 class EvidenceLog {
@@ -68,7 +68,7 @@ class EvidenceLog {
   void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
   // Its monitor closed before anything showed a run state.
   void SawNoRunState(Instant now);
-  // What of an answer of query-status shows how far an outgoing migration is.
+  // Takes from an answer of query-status how far an outgoing migration is.
   void SawMigrationState(absl::string_view run_state, absl::string_view by, Instant now);
   // A MIGRATION of a VM whose run state nobody asks for: a STOP within one that goes out, and its
   // end where the VM was paused already, stand for `finish-migrate`.

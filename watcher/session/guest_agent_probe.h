@@ -11,7 +11,7 @@ namespace vmeventd {
 // The name of the virtio-serial port on which qemu-guest-agent listens.
 inline constexpr char kGuestAgentPort[] = "org.qemu.guest_agent.0";
 
-// What QEMU answers about the guest agent's channel. Text is UTF-8.
+// QEMU's answer about the guest agent's channel. Text is UTF-8.
 struct GuestAgentInfo {
   bool present = false;   // QEMU has such a port
   bool open = false;      // the guest has opened it: an agent runs

@@ -47,7 +47,7 @@ class JsonText {
         break;
       }
     }
-    // What has no end is no value.
+    // A text without an end is no value.
     const absl::string_view value = end <= text_.size() ? text_.substr(0, end) : "";
     text_.remove_prefix(std::min(end, text_.size()));
     return value;

@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-// What a session wants done, in this order.
+// Effects that a session wants, in this order.
 struct Publish {
   VmUpdate update;
 };

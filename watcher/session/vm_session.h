@@ -34,7 +34,7 @@ struct SessionOptions {
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
 
-// What Save() does not keep, of a run whose monitor the next daemon goes on with.
+// State that Save() does not keep, of a run whose monitor the next daemon goes on with.
 struct HandedSession {
   absl::Duration poll_at = absl::InfiniteDuration();
   absl::Duration last_reset = -absl::InfiniteDuration();
@@ -127,7 +127,7 @@ class VmSession {
   Effects OnMonitorProblem(absl::string_view problem, Instant now);
   Effects OnRunState(absl::string_view run_state, Instant now);
   Effects OnGuestAgent(const GuestAgentInfo& info, Instant now);
-  // What the VM's metadata says of it now.
+  // Takes the labels that the VM's metadata has now.
   Effects OnLabels(Labels labels, Instant now);
   Effects OnQmpEvent(const QmpEvent& event, Instant now);
   // The connection ended; `why` is for people ("EOF", "a line of more than 1 MiB").
@@ -224,7 +224,7 @@ class VmSession {
   // Has the last update publish Save() if it has changed; within a bound, or else later.
   void Keep(Instant now);
   void KeepNow();
-  // What is kept at once, without an event: after a restart the run is found again by it.
+  // Keeps the run at once, without an event: after a restart it is found again by that.
   Effects KeptAtOnce();
 
   // QMP events.
@@ -273,7 +273,7 @@ class VmSession {
   void AskIn(absl::Duration wait, Instant now);
   void PollRunState(Instant now);
   void SetMonitorProblem(absl::string_view problem, Instant now);
-  // What of `run_state` is evidence or state. `by` is what said it, for the evidence.
+  // Takes `run_state` as evidence and state. `by` is what said it, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
   void Regain(absl::string_view run_state, Instant now);
   void ResumeAfterRestart(absl::string_view run_state, Instant now);
@@ -294,7 +294,7 @@ class VmSession {
 
   // The guest agent.
   void SetAgentOpen(bool open, Instant now);
-  // What it leaves open of a shutdown that is seen now.
+  // Doubt that it leaves of a shutdown that is seen now.
   std::optional<ShutdownCaveat> AgentCaveat(absl::Duration now) const;
   // Adds to the evidence what makes the class doubtful.
   void Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const;
@@ -368,7 +368,7 @@ class VmSession {
   bool unready_ = false;      // its monitor closed in its first handshake
   bool after_crash_ = false;  // see GoOnAfterCrash()
   size_t kept_ = 0;           // the hash of what Save() said when it was published last
-  // What is kept without an event, of which a hostile monitor can cause any number.
+  // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
   // Each intent makes two events, which nothing else holds back.
   TokenBucket intents_{100, 0.5};

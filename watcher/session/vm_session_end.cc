@@ -23,7 +23,7 @@ constexpr absl::Duration kLateAttach = absl::Seconds(10);
 // sender is known.
 constexpr absl::string_view kByWhom = ", by whom is not known";
 
-// What happened, for STOPPED. An intent answers what the sentence of the cause leaves open.
+// Says what happened, for STOPPED. An intent answers what the sentence of the cause leaves open.
 std::string HowItEnded(const ShutdownDetail& detail) {
   absl::string_view cause = CauseSentence(detail.cause);
   if (detail.sender.has_value()) cause = absl::StripSuffix(cause, kByWhom);
@@ -108,7 +108,7 @@ Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
       file_written_ = !status.ok();  // a file that was taken back: the VM lives
       return;
     }
-    // What failed is tried once more when the process is gone: the disk may have room by then.
+    // A failure is tried once more when the process is gone: the disk may have room by then.
     file_step_ = status.ok() || gone_ ? FileStep::kDone : FileStep::kUndone;
     file_written_ = status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;
     if (gone_) Finish(now);
@@ -155,7 +155,7 @@ bool VmSession::RequestShutdownFile() {
 }
 
 void VmSession::TakeShutdownFileBack() {
-  // What an earlier version wrote, or one with other settings, is taken back as well.
+  // A file of an earlier version, or of one with other settings, is taken back as well.
   if (!file_written_ || evidence_.decided() || !ReporterOf(run_).has_shutdown_file) return;
   if (options_->shutdown_files == ShutdownFiles::kOff) return;
   file_written_ = false;

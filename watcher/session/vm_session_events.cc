@@ -1,4 +1,4 @@
-// What each QMP event means for a run: docs/qemu.md.
+// Meaning of each QMP event for a run: docs/qemu.md.
 
 #include <optional>
 #include <string>

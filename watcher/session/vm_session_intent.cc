@@ -1,4 +1,4 @@
-// What somebody declared to intend with the run: DeclareIntent in vm_events.proto.
+// Intents that were declared with the run: DeclareIntent in vm_events.proto.
 
 #include <memory>
 #include <string>

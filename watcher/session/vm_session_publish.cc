@@ -1,4 +1,4 @@
-// What a session publishes of its run, and what of it is kept.
+// Publishes and keeps the events of a session's run.
 
 #include <algorithm>
 #include <string>
@@ -132,7 +132,7 @@ void VmSession::PublishChanges(Instant now) {
     }
   }
   Keep(now);
-  // What the other effects lead to comes after what is published here.
+  // Consequences of the other effects come after what is published here.
   if (!std::is_partitioned(effects_.begin(), effects_.end(), IsPublish)) {
     std::stable_partition(effects_.begin(), effects_.end(), IsPublish);
   }
@@ -140,7 +140,7 @@ void VmSession::PublishChanges(Instant now) {
 
 void VmSession::Keep(Instant now) {
   const bool has_event = std::any_of(effects_.begin(), effects_.end(), HasEvent);
-  // What became of the shutdown file follows at once, and is kept together with this.
+  // The outcome of the shutdown file follows at once, and is kept together with this.
   if (!has_event && file_step_ == FileStep::kRequested) return;
   // An event is committed together with what it changed; the rest can wait for a moment.
   if (!has_event && !keeps_.Take(now.monotonic)) {

@@ -115,7 +115,7 @@ void PanicFields(Archive* archive, Panic* panic) {
   });
 }
 
-// What of a run would lead the watcher to somewhere else than to that run; "" if nothing.
+// Names what of a run would lead the watcher to somewhere else than to that run; "" if nothing.
 absl::string_view WrongWith(const RunInfo& run) {
   if (run.run_id.empty()) return "it has no run_id";
   if (run.domain_id < 0) return "its domain_id is no libvirt's";
