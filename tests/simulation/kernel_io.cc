@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "tests/simulation/kernel.h"
-#include "watcher/loop/inotify_events.h"
+#include "tests/support/inotify_record.h"
 
 namespace vmeventd::simulation {
 namespace {

@@ -23,15 +23,4 @@ std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes) {
   return events;
 }
 
-std::string EncodeInotifyEvent(const InotifyEvent& event) {
-  inotify_event header{};
-  header.wd = event.watch;
-  header.mask = event.mask;
-  header.len = event.name.empty() ? 0 : static_cast<uint32_t>(event.name.size() + 1);
-  std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
-  bytes.append(event.name);
-  bytes.resize(sizeof(header) + header.len, '\0');
-  return bytes;
-}
-
 }  // namespace vmeventd

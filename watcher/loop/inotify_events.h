@@ -20,9 +20,6 @@ struct InotifyEvent {
 // that is cut off is ignored: the kernel gives whole records only.
 std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
 
-// The bytes of one record, as the kernel would write them.
-std::string EncodeInotifyEvent(const InotifyEvent& event);
-
 }  // namespace vmeventd
 
 #endif  // VMEVENTD_WATCHER_LOOP_INOTIFY_EVENTS_H_

@@ -76,8 +76,6 @@ class DirectoryWatcher {
   }
   // Whether a directory of the specs is there. Loop thread.
   bool any_present() const;
-  // How many inotify watches are held.
-  int watch_count() const { return static_cast<int>(uses_.size()); }
 
  private:
   class Input;

@@ -1,0 +1,39 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_INOTIFY_RECORD_H_
+#define VMEVENTD_TESTS_SUPPORT_INOTIFY_RECORD_H_
+
+#include <sys/inotify.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "watcher/loop/inotify_events.h"
+
+namespace vmeventd {
+
+// The bytes of one record, as the kernel would write them.
+inline std::string EncodeInotifyEvent(const InotifyEvent& event) {
+  inotify_event header{};
+  header.wd = event.watch;
+  header.mask = event.mask;
+  header.len = event.name.empty() ? 0 : static_cast<uint32_t>(event.name.size() + 1);
+  std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
+  bytes.append(event.name);
+  bytes.resize(sizeof(header) + header.len, '\0');
+  return bytes;
+}
+
+// Counts the inotify watches that this process holds.
+inline int InotifyWatches() {
+  int count = 0;
+  for (const auto& info : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
+    std::ifstream in(info.path());
+    for (std::string line; std::getline(in, line);) count += absl::StartsWith(line, "inotify wd:");
+  }
+  return count;
+}
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_INOTIFY_RECORD_H_
