@@ -40,6 +40,7 @@ Kernel::Features ChooseFeatures(Random* random) {
 
 Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvirtd) {
   Daemon::Options options;
+  options.keeps = plan.handover != 0;
   if (plan.domains > 0) options.libvirt = {std::shared_ptr<void>(), libvirtd};
   // What waits for a disk that fails must have room in the ring: see kMaxBacklogBytes.
   if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
@@ -213,7 +214,7 @@ class Simulation {
     daemon_ = *std::move(daemon);
     judge_.set_short_of_descriptors(host_.short_of_descriptors());
     if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
-    if (daemon_->kept() > 0) world_.GoOnAfterCrash(store_.daemon, number_);
+    if (daemon_->kept() > 0) world_.GoOnAfterCrash(store_.daemon, number_, daemon_->noted());
     judge_.AfterStart(daemon_.get(), number_);
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
