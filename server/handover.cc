@@ -51,8 +51,7 @@ absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>*
   return run;
 }
 
-void TakeKeptRuns(const UniqueFd& parcel, const SharedMemory* notes,
-                  std::vector<HandedRun>* runs) {
+void TakeKeptRuns(const UniqueFd& parcel, const SharedMemory* notes, std::vector<HandedRun>* runs) {
   absl::StatusOr<std::vector<HandedRun>> kept = OpenKeptRuns(parcel, notes);
   if (!kept.ok()) {
     spdlog::warn("the monitors that were kept for a crash are connected to again: {}",

@@ -92,8 +92,7 @@ absl::StatusOr<std::unique_ptr<KeptRuns>> KeptRuns::Create(size_t max_runs) {
       SharedMemory::Create("vmeventd-notes", ReadNotes::BytesFor(LimitsOf(max_runs)),
                            /*held_bytes=*/ReadNotes::kFirstBytes);
   if (!memory.ok()) return memory.status();
-  return std::unique_ptr<KeptRuns>(
-      new KeptRuns(*std::move(sockets), *std::move(memory), max_runs));
+  return std::unique_ptr<KeptRuns>(new KeptRuns(*std::move(sockets), *std::move(memory), max_runs));
 }
 
 KeptRuns::KeptRuns(ParcelSockets sockets, std::unique_ptr<SharedMemory> memory, size_t max_runs)
@@ -102,7 +101,8 @@ KeptRuns::KeptRuns(ParcelSockets sockets, std::unique_ptr<SharedMemory> memory, 
       memory_(std::move(memory)),
       notes_(memory_->bytes(), LimitsOf(max_runs), SocketCookie(sockets_.parcel.get())) {}
 
-std::unique_ptr<ReadNotes::Stream> KeptRuns::Keep(const std::string& run_id, const Descriptors& descriptors) {
+std::unique_ptr<ReadNotes::Stream> KeptRuns::Keep(const std::string& run_id,
+                                                  const Descriptors& descriptors) {
   Forget(run_id);
   if (open_.size() >= max_runs_ || run_id.size() > kMaxRunId) {
     LeaveOut(run_id, absl::ResourceExhaustedError(

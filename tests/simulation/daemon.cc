@@ -88,7 +88,7 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
       run.socket_owner = stored.socket_owner;
       if (const auto of = noted.find(stored.serial); of != noted.end()) {
         run.noted = of->second;
-        if (run.noted->After(HeardOf(run.run_id)).has_value()) noted_.insert(run.run_id);
+        if (HasAll(run)) noted_.insert(run.run_id);
       }
     } else {
       absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
@@ -132,14 +132,17 @@ void Daemon::LeaveKept(Store* store) {
   }
 }
 
-uint64_t Daemon::HeardOf(const std::string& run_id) const {
+bool Daemon::HasAll(const HandedRun& run) const {
   for (const SavedRun& saved : saved_.runs) {
-    if (saved.run_id != run_id) continue;
+    if (saved.run_id != run.run_id) continue;
     const absl::StatusOr<std::unique_ptr<VmSession>> session =
         VmSession::Restore(saved.payload, &kNoOptions, kernel_->Now());
-    if (session.ok()) return (*session)->heard();
+    // One of several processes is connected to again.
+    return session.ok() && (*session)->run().others.empty() &&
+           !(*session)->run().several_processes &&
+           run.noted->After((*session)->heard()).has_value();
   }
-  return 0;
+  return false;
 }
 
 void Daemon::StoreRuns(std::vector<HandedRun> runs, Store* store) {

@@ -22,8 +22,8 @@
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
-#include "watcher/node/node_watcher.h"
 #include "watcher/core/event_sink.h"
+#include "watcher/node/node_watcher.h"
 #include "watcher/runs/read_notes.h"
 #include "watcher/runs/run_keeper.h"
 
@@ -212,8 +212,8 @@ class Daemon {
   // As TakeHandover() and StoreHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
   void StoreRuns(std::vector<HandedRun> runs, Store* store);
-  // Up to which place the journal's run has handled its monitor.
-  uint64_t HeardOf(const std::string& run_id) const;
+  // Whether nothing of what it said is missing.
+  bool HasAll(const HandedRun& run) const;
   // It does nothing from now on that anybody sees.
   void OnKill();
   JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }

@@ -53,6 +53,7 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(4)) options.heartbeat = absl::ZeroDuration();
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
+  if (random->OneIn(8)) options.note_blocks = static_cast<uint32_t>(random->Below(4));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
   if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
   // A domain whose process is not followed is known by its UUID alone.

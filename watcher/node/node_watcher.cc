@@ -171,9 +171,8 @@ class NodeWatcherImpl : public NodeWatcher {
             .handovers_incomplete = meters.handovers_incomplete.value(),
             .kept_runs = options_.keeper == nullptr ? 0 : options_.keeper->kept(),
             .runs_not_kept = options_.keeper == nullptr ? 0 : options_.keeper->left_out(),
-            .notes_left_out = context_.budget->notes() == nullptr
-                                  ? 0
-                                  : context_.budget->notes()->left_out(),
+            .notes_left_out =
+                context_.budget->notes() == nullptr ? 0 : context_.budget->notes()->left_out(),
             .signals_lost = signals_.lost(),
             .libvirt_connects = meters.libvirt_connects.value(),
             .libvirt_failures = meters.libvirt_failures.value(),

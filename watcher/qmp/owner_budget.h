@@ -69,9 +69,7 @@ class OwnerBudget {
   void Forget(Client* client);
 
   // What clients read into during a call.
-  absl::Span<char> buffer() {
-    return notes_ == nullptr ? absl::MakeSpan(buffer_) : notes_->desk();
-  }
+  absl::Span<char> buffer() { return notes_ == nullptr ? absl::MakeSpan(buffer_) : notes_->desk(); }
   ReadNotes* notes() const { return notes_; }
   // Of all clients.
   size_t held() const { return held_; }

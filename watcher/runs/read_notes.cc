@@ -315,8 +315,8 @@ absl::StatusOr<absl::flat_hash_map<uint64_t, NotedReads>> ReadNotes::ReadBack(
     for (const Block& block : run.blocks) add(block.begin, {block.data, block.bytes});
     if (header.desk_serial == serial) {
       absl::string_view desk = memory.substr(layout.desk, kDeskBytes);
-      desk = desk.substr(0, header.desk_bytes != 0 ? header.desk_bytes
-                                                   : desk.find_last_not_of('\0') + 1);
+      desk = desk.substr(
+          0, header.desk_bytes != 0 ? header.desk_bytes : desk.find_last_not_of('\0') + 1);
       add(header.desk_begin, desk);
     }
     if (reads.begin + reads.bytes.size() < entry.end) reads.least = kNever;

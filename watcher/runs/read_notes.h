@@ -160,8 +160,8 @@ class ReadNotes::Stream {
   ReadNotes* const notes_;
   const uint32_t entry_;
   const uint64_t serial_;
-  uint64_t end_ = 0;     // the place after what was read
-  uint64_t begin_ = 0;   // the first place that is still needed
+  uint64_t end_ = 0;    // the place after what was read
+  uint64_t begin_ = 0;  // the first place that is still needed
   std::vector<Noted> blocks_;
   std::optional<Mark> fresh_;  // of this turn
   std::optional<Mark> due_;    // which will be committed first

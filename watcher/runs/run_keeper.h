@@ -10,8 +10,9 @@
 
 namespace vmeventd {
 
-// Keeps the descriptors of open runs, and what was read last from their monitors, where they outlive
-// this process, so that a daemon which is started after a crash goes on with them. Loop thread.
+// Keeps the descriptors of open runs, and what was read last from their monitors, where they
+// outlive this process, so that a daemon which is started after a crash goes on with them. Loop
+// thread.
 class RunKeeper {
  public:
   // Of a run. They stay the run's, which calls Forget() before it closes one.
