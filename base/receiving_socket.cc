@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -24,6 +25,9 @@ constexpr int kSoPassRights = SO_PASSRIGHTS;
 #else
 constexpr int kSoPassRights = 83;  // Linux 6.16
 #endif
+
+// What is looked at at once.
+constexpr size_t kMaxLook = 16 << 10;
 
 // Ignored by default, so that a stray one does no harm.
 constexpr int kInterrupt = SIGURG;
@@ -123,14 +127,17 @@ ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
   };
   msghdr message;
   if (closer_ != nullptr) {
-    // A look takes references of its own, and drops none that is the last.
+    // A look takes references of its own, and drops none that is the last. It leaves what it sees
+    // elsewhere: `to` gets only what is taken from the socket.
+    std::array<char, kMaxLook> look;
+    data = {look.data(), std::min(size, look.size())};
     const ssize_t seen = receive(&message, MSG_PEEK);
     if (seen <= 0) return seen;
     if ((message.msg_flags & MSG_CTRUNC) != 0) {
       errno = EBADMSG;
       return -1;
     }
-    data.iov_len = static_cast<size_t>(seen);
+    data = {to, static_cast<size_t>(seen)};
   }
   const ssize_t got = receive(&message, 0);
   if (got <= 0 || sender == nullptr) return got;

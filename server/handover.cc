@@ -1,7 +1,6 @@
 #include "server/handover.h"
 
-#include <sys/socket.h>
-
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "server/host/parcel.h"
 #include "server/host/service_manager.h"
+#include "server/host/shared_memory.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -19,6 +19,7 @@ namespace {
 constexpr char kStoreName[] = "vmeventd-runs";
 // Of KeptRuns.
 constexpr char kKeptName[] = "vmeventd-kept";
+constexpr char kNotesName[] = "vmeventd-notes";
 // How long the service manager may take to answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
@@ -28,13 +29,6 @@ constexpr char kFormat[] = "vmeventd-handover 1";
 
 std::string FirstLine(const JournalEnd& journal) {
   return absl::StrCat(kFormat, " ", journal.journal_id, " ", journal.newest);
-}
-
-// Names one socket for as long as the kernel runs; 0: no socket.
-uint64_t CookieOf(int socket) {
-  uint64_t cookie = 0;
-  socklen_t size = sizeof(cookie);
-  return getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
 }
 
 absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>* descriptors,
@@ -48,7 +42,7 @@ absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>*
   const size_t count = tracked.first == "1" ? 2 : 1;
   uint64_t expected = 0;
   if (*next + count > descriptors->size() || !absl::SimpleAtoi(cookie.first, &expected) ||
-      expected == 0 || expected != CookieOf((*descriptors)[*next].get())) {
+      expected == 0 || expected != SocketCookie((*descriptors)[*next].get())) {
     return absl::InvalidArgumentError(
         absl::StrCat("the connection of ", run->run_id, " is another one"));
   }
@@ -57,18 +51,19 @@ absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>*
   return run;
 }
 
-void TakeKeptRuns(const UniqueFd& parcel, std::vector<HandedRun>* runs) {
-  absl::StatusOr<std::vector<HandedRun>> kept = OpenKeptRuns(parcel);
+void TakeKeptRuns(const UniqueFd& parcel, const SharedMemory* notes, std::vector<HandedRun>* runs) {
+  absl::StatusOr<std::vector<HandedRun>> kept = OpenKeptRuns(parcel, notes);
   if (!kept.ok()) {
     spdlog::warn("the monitors that were kept for a crash are connected to again: {}",
                  std::string(kept.status().message()));
     return;
   }
   if (kept->empty()) return;
+  const bool noted = std::any_of(kept->begin(), kept->end(),
+                                 [](const HandedRun& run) { return run.noted.has_value(); });
   spdlog::warn(
-      "the daemon before this one did not stop in order: going on with the monitors of {} VMs, of "
-      "which what they said in the last moment may be missing",
-      kept->size());
+      "the daemon before this one did not stop in order: going on with the monitors of {} VMs{}",
+      kept->size(), noted ? "" : ", of which what they said in the last moment may be missing");
   for (HandedRun& run : *kept) runs->push_back(std::move(run));
 }
 
@@ -80,7 +75,7 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal,
   std::vector<int> descriptors;
   for (const HandedRun& run : runs) {
     const bool tracked = run.process.valid();
-    absl::StrAppend(&text, CookieOf(run.connection.get()), " ", tracked ? 1 : 0, " ",
+    absl::StrAppend(&text, SocketCookie(run.connection.get()), " ", tracked ? 1 : 0, " ",
                     WriteHandedRun(run), "\n");
     descriptors.push_back(run.connection.get());
     if (tracked) descriptors.push_back(run.process.get());
@@ -118,11 +113,18 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   std::vector<HandedRun> runs;
   std::set<std::string> names;
   std::vector<UniqueFd> kept;
+  std::unique_ptr<SharedMemory> notes;
   bool stopped = false;
   for (StoredDescriptor& stored : TakeStoredDescriptors()) {
     names.insert(stored.name);
     if (stored.name == kKeptName) {
       kept.push_back(std::move(stored.fd));
+      continue;
+    }
+    if (stored.name == kNotesName) {
+      absl::StatusOr<std::unique_ptr<SharedMemory>> memory =
+          SharedMemory::Open(std::move(stored.fd));
+      if (memory.ok()) notes = *std::move(memory);
       continue;
     }
     if (stored.name != kStoreName) {
@@ -149,19 +151,23 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   }
   SocketCloser closer;  // to let go of a monitor may take long
   for (UniqueFd& parcel : kept) {
-    if (!stopped) TakeKeptRuns(parcel, &runs);
+    if (!stopped) TakeKeptRuns(parcel, notes.get(), &runs);
     closer.Close(std::move(parcel));
   }
   return runs;
 }
 
 void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs) {
-  if (runs.empty()) return RemoveStoredDescriptors(kKeptName);
+  const auto remove_kept = [] {
+    RemoveStoredDescriptors(kKeptName);
+    RemoveStoredDescriptors(kNotesName);
+  };
+  if (runs.empty()) return remove_kept();
   absl::StatusOr<UniqueFd> parcel = PackHandover(journal, runs);
   const absl::Status status =
       parcel.ok() ? StoreDescriptor(kStoreName, parcel->get(), kStoreTimeout) : parcel.status();
   if (status.ok()) {
-    RemoveStoredDescriptors(kKeptName);
+    remove_kept();
     spdlog::info("the monitors of {} VMs are left to the service manager, for the next start",
                  runs.size());
   } else {
@@ -174,9 +180,12 @@ std::shared_ptr<KeptRuns> StoreKeptRuns() {
   if (!HasServiceManager()) return nullptr;
   absl::StatusOr<std::unique_ptr<KeptRuns>> kept = KeptRuns::Create();
   // Nobody waits for its answer: what it does not keep is as without it.
-  const absl::Status status =
-      kept.ok() ? StoreDescriptor(kKeptName, (*kept)->descriptor(), absl::ZeroDuration())
-                : kept.status();
+  absl::Status status = kept.status();
+  for (const auto& [name, descriptor] :
+       {std::pair(kNotesName, kept.ok() ? (*kept)->notes_descriptor() : -1),
+        std::pair(kKeptName, kept.ok() ? (*kept)->descriptor() : -1)}) {
+    if (status.ok()) status = StoreDescriptor(name, descriptor, absl::ZeroDuration());
+  }
   if (status.ok()) return *std::move(kept);
   spdlog::warn("after a crash of vmeventd VMs will be connected to again: {}",
                std::string(status.message()));

@@ -36,6 +36,8 @@ struct Entry {
   UniqueFd process;
 };
 
+ReadNotes::Limits LimitsOf(size_t max_runs) { return {.runs = static_cast<uint32_t>(max_runs)}; }
+
 // The entries of a message, whose text outlives them.
 absl::StatusOr<std::vector<Entry>> ReadEntries(absl::string_view text,
                                                std::vector<UniqueFd> descriptors) {
@@ -86,17 +88,30 @@ absl::StatusOr<std::unique_ptr<KeptRuns>> KeptRuns::Create(size_t max_runs) {
                  sizeof(kQueueBytes)) != 0) {
     setsockopt(sockets->sender.get(), SOL_SOCKET, SO_SNDBUF, &kQueueBytes, sizeof(kQueueBytes));
   }
-  return std::unique_ptr<KeptRuns>(new KeptRuns(*std::move(sockets), max_runs));
+  absl::StatusOr<std::unique_ptr<SharedMemory>> memory =
+      SharedMemory::Create("vmeventd-notes", ReadNotes::BytesFor(LimitsOf(max_runs)),
+                           /*held_bytes=*/ReadNotes::kFirstBytes);
+  if (!memory.ok()) return memory.status();
+  return std::unique_ptr<KeptRuns>(new KeptRuns(*std::move(sockets), *std::move(memory), max_runs));
 }
 
-void KeptRuns::Keep(const std::string& run_id, const Descriptors& descriptors) {
+KeptRuns::KeptRuns(ParcelSockets sockets, std::unique_ptr<SharedMemory> memory, size_t max_runs)
+    : max_runs_(max_runs),
+      sockets_(std::move(sockets)),
+      memory_(std::move(memory)),
+      notes_(memory_->bytes(), LimitsOf(max_runs), SocketCookie(sockets_.parcel.get())) {}
+
+std::unique_ptr<ReadNotes::Stream> KeptRuns::Keep(const std::string& run_id,
+                                                  const Descriptors& descriptors) {
   Forget(run_id);
   if (open_.size() >= max_runs_ || run_id.size() > kMaxRunId) {
-    return LeaveOut(run_id, absl::ResourceExhaustedError(
-                                absl::StrCat("more than ", max_runs_, " VMs are followed")));
+    LeaveOut(run_id, absl::ResourceExhaustedError(
+                         absl::StrCat("more than ", max_runs_, " VMs are followed")));
+    return nullptr;
   }
   open_[run_id] = ++last_serial_;
   added_.push_back({run_id, last_serial_, descriptors});
+  return notes_.Open(last_serial_);
 }
 
 void KeptRuns::Forget(const std::string& run_id) {
@@ -109,7 +124,8 @@ void KeptRuns::Forget(const std::string& run_id) {
                added_.end());
 }
 
-void KeptRuns::EndTurn() {
+void KeptRuns::EndTurn(const SinkProgress& progress) {
+  notes_.EndTurn(progress);
   if (!added_.empty()) SendAdded();
   if (IsUntidy()) Tidy();
   kept_.Set(open_.size());
@@ -198,8 +214,15 @@ void KeptRuns::Tidy() {
   send();
 }
 
-absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel) {
+absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
+                                                    const SharedMemory* notes) {
   if (!IsParcelSocket(parcel.get())) return absl::InvalidArgumentError("no parcel of vmeventd");
+  absl::flat_hash_map<uint64_t, NotedReads> noted;  // by serial
+  if (notes != nullptr) {
+    const absl::Span<char> bytes = notes->bytes();
+    auto found = ReadNotes::ReadBack({bytes.data(), bytes.size()}, SocketCookie(parcel.get()));
+    if (found.ok()) noted = *std::move(found);
+  }
   struct Newest {
     uint64_t serial = 0;
     HandedRun run;
@@ -226,7 +249,12 @@ absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel) {
   }
   std::vector<HandedRun> runs;
   runs.reserve(newest.size());
-  for (auto& [run_id, kept] : newest) runs.push_back(std::move(kept.run));
+  for (auto& [run_id, kept] : newest) {
+    if (const auto of = noted.find(kept.serial); of != noted.end()) {
+      kept.run.noted = std::move(of->second);
+    }
+    runs.push_back(std::move(kept.run));
+  }
   return runs;
 }
 

@@ -15,7 +15,10 @@
 #include "base/receiving_socket.h"
 #include "base/unique_fd.h"
 #include "server/host/parcel.h"
+#include "server/host/shared_memory.h"
+#include "watcher/core/event_sink.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/read_notes.h"
 #include "watcher/runs/run_keeper.h"
 
 namespace vmeventd {
@@ -27,6 +30,9 @@ namespace vmeventd {
 // few of its messages are received, and sent again without that, at the end of a turn: once more
 // than half of it is of ended runs, or its messages have become small. What is in the hands of that
 // is lost to a crash at this very moment, and those VMs are connected to as without a keeper.
+//
+// Beside it is the memory in which what is read is noted: it belongs to the parcel whose socket's
+// cookie it names, and has the notes of a run by the serial that the parcel has.
 class KeptRuns : public RunKeeper {
  public:
   // Linux up to 6.8 has each sender on a Unix socket of the host wait for a collection of garbage
@@ -37,12 +43,15 @@ class KeptRuns : public RunKeeper {
   // An error names the system call that failed.
   static absl::StatusOr<std::unique_ptr<KeptRuns>> Create(size_t max_runs = kMaxRuns);
 
-  // What is to be stored.
+  // What is to be stored: the parcel, and the memory of what is read.
   int descriptor() const { return sockets_.parcel.get(); }
+  int notes_descriptor() const { return memory_->descriptor(); }
 
-  void Keep(const std::string& run_id, const Descriptors& descriptors) override;
+  std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
+                                          const Descriptors& descriptors) override;
   void Forget(const std::string& run_id) override;
-  void EndTurn() override;
+  void EndTurn(const SinkProgress& progress) override;
+  ReadNotes* notes() override { return &notes_; }
 
   uint64_t kept() const override { return kept_.value(); }
   uint64_t left_out() const override { return left_out_.value(); }
@@ -56,8 +65,7 @@ class KeptRuns : public RunKeeper {
 
   struct Message;
 
-  KeptRuns(ParcelSockets sockets, size_t max_runs)
-      : max_runs_(max_runs), sockets_(std::move(sockets)) {}
+  KeptRuns(ParcelSockets sockets, std::unique_ptr<SharedMemory> memory, size_t max_runs);
 
   void SendAdded();
   absl::Status Send(const Message& message);
@@ -68,6 +76,8 @@ class KeptRuns : public RunKeeper {
 
   const size_t max_runs_;
   const ParcelSockets sockets_;
+  const std::unique_ptr<SharedMemory> memory_;
+  ReadNotes notes_;
   absl::flat_hash_map<std::string, uint64_t> open_;  // by run id, the serial of what is kept
   std::vector<Added> added_;                         // in this turn
   uint64_t last_serial_ = 0;
@@ -78,9 +88,10 @@ class KeptRuns : public RunKeeper {
   Counter left_out_;
 };
 
-// What such a parcel has left, of each run the newest. INVALID_ARGUMENT: it is none, or of another
-// version.
-absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel);
+// What such a parcel has left, of each run the newest, with what `notes` have of it, which may be
+// null. INVALID_ARGUMENT: it is none, or of another version.
+absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
+                                                    const SharedMemory* notes);
 
 }  // namespace vmeventd
 

@@ -39,7 +39,10 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   if (held_back || updates_.empty()) {
     EventQueue::Batch batch = held_back ? queue_->PopDirectories(timeout) : queue_->Pop(timeout);
     live_state_->SetDirectories(std::move(batch.directories));
-    if (!held_back) updates_ = std::move(batch.updates);
+    if (!held_back) {
+      updates_ = std::move(batch.updates);
+      through_ = batch.through;
+    }
     closed = batch.closed;
   }
   const bool idle = updates_.empty();
@@ -54,6 +57,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   }
   if (closed) journal_->RetryNow();  // there is no later
   TendJournal(idle);
+  if (updates_.empty() && !holds_back() && journal_->writable()) queue_->SetCommitted(through_);
   if (!closed) return true;
   if (holds_back()) {
     spdlog::error(

@@ -105,6 +105,7 @@ class EventPump {
 
   std::vector<VmUpdate> updates_;  // that were taken from the queue
   size_t handled_ = 0;             // of updates_
+  uint64_t through_ = 0;           // how many were ever pushed, up to updates_
 
   // Encoded last; their memory is used again.
   v1::Event event_;

@@ -83,6 +83,7 @@ void EventQueue::EndTurn() {
 }
 
 void EventQueue::PushLocked(VmUpdate&& update) {
+  ++pushed_;
   if (FullLocked()) return PushWhenFull(std::move(update));
   Append(std::move(update));
 }
@@ -187,6 +188,7 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
   });
   Batch batch;
   batch.updates.swap(updates_);
+  batch.through = pushed_;
   bytes_ = 0;
   empty_ = 0;
   waiting_status_.clear();
@@ -237,6 +239,11 @@ void EventQueue::Wake() {
     woken_ = true;
   }
   changed_.NotifyAll();
+}
+
+SinkProgress EventQueue::progress() const {
+  const MutexLock lock(&mutex_);
+  return {pushed_, committed_.value()};
 }
 
 bool EventQueue::directories_changed() const {

@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "base/counter.h"
 #include "base/mutex.h"
 #include "watcher/core/event_sink.h"
 
@@ -38,17 +39,22 @@ class EventQueue : public EventSink {
   void Push(VmUpdate update) override;
   void EndTurn() override;
   void SetDirectories(std::vector<WatchedDirectory> directories) override;
+  SinkProgress progress() const override;
 
   struct Batch {
     std::vector<VmUpdate> updates;              // in order
     std::vector<WatchedDirectory> directories;  // as they are now
     bool closed = false;                        // nothing will follow
+    uint64_t through = 0;                       // how many were ever pushed, these included
   };
   // Takes everything that waits; waits for something at most `timeout`. Pump thread.
   Batch Pop(absl::Duration timeout);
 
   // The same without the updates, which go on waiting, and are not waited for.
   Batch PopDirectories(absl::Duration timeout);
+
+  // The first `updates` that were pushed are committed. Pump thread.
+  void SetCommitted(uint64_t updates) { committed_.Set(updates); }
 
   // Says that nothing will follow, and wakes Pop. Any thread.
   void Close();
@@ -87,6 +93,8 @@ class EventQueue : public EventSink {
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of updates_
   size_t empty_ ABSL_GUARDED_BY(mutex_) = 0;  // of updates_, that were dropped
   std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
+  uint64_t pushed_ ABSL_GUARDED_BY(mutex_) = 0;
+  Level committed_;
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);

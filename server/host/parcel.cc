@@ -79,6 +79,12 @@ bool IsParcelSocket(int fd) {
          getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
 }
 
+uint64_t SocketCookie(int socket) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  return getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
 absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const int> descriptors) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
   std::string bytes(text);

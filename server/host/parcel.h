@@ -2,6 +2,7 @@
 #define VMEVENTD_SERVER_HOST_PARCEL_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,8 @@ struct ParcelSockets {
 };
 absl::StatusOr<ParcelSockets> MakeParcelSockets();
 bool IsParcelSocket(int fd);
+// Names one socket for as long as the kernel runs; 0: no socket.
+uint64_t SocketCookie(int socket);
 // `descriptors` stay open and the caller's. An error: nothing was sent.
 absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const int> descriptors);
 // Adds to `descriptors` what comes with the next message, and returns its text: empty at the end.

@@ -67,8 +67,8 @@ class Node {
                          "--max-streams",      "8000",
                          "--log-level",        "warn"};
     if (tls) ListenWithTls(&options.arguments);
-    UniqueFd stored;
-    if (manager_ != nullptr) stored = PassWhatIsStored(&options.wrapper);
+    std::vector<UniqueFd> stored;
+    if (manager_ != nullptr) options.wrapper = manager_->Wrapper(&stored);
     daemon_ = std::make_unique<e2e::Daemon>(options);
   }
   void Stop() {
@@ -91,19 +91,6 @@ class Node {
   pid_t pid() const { return daemon_->pid(); }
 
  private:
-  // A copy that has no FD_CLOEXEC. What LISTEN_PID is to be is known in the process alone.
-  UniqueFd PassWhatIsStored(std::vector<std::string>* wrapper) const {
-    *wrapper = {"/usr/bin/env"};
-    for (std::string& variable : manager_->Environment()) wrapper->push_back(std::move(variable));
-    UniqueFd stored(manager_->descriptor() < 0 ? -1 : dup(manager_->descriptor()));
-    wrapper->insert(wrapper->end(),
-                    {"/bin/bash", "-c",
-                     stored.valid() ? absl::StrCat("exec 3<&", stored.get(), " ", stored.get(),
-                                                   "<&-; LISTEN_PID=$$ exec \"$@\"")
-                                    : "exec \"$@\"",
-                     "bash"});
-    return stored;
-  }
   void ListenWithTls(std::vector<std::string>* arguments) {
     const auto authority = MakeCertificateAuthority(state_ / "");
     const CertificateFiles files = authority->Issue(ServerCertificate());

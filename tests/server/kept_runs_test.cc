@@ -45,7 +45,7 @@ class KeptRunsTest : public testing::Test {
   std::map<std::string, uint64_t> Crash() {
     const UniqueFd stored(dup(kept_->descriptor()));
     kept_.reset();
-    absl::StatusOr<std::vector<HandedRun>> runs = OpenKeptRuns(stored);
+    absl::StatusOr<std::vector<HandedRun>> runs = OpenKeptRuns(stored, nullptr);
     EXPECT_TRUE(runs.ok()) << runs.status();
     std::map<std::string, uint64_t> found;
     for (const HandedRun& run : *runs) {
@@ -67,9 +67,9 @@ class KeptRunsTest : public testing::Test {
 TEST_F(KeptRunsTest, ACrashLeavesThemWithTheirDescriptors) {
   for (int i = 0; i < 300; ++i) {
     Keep(absl::StrCat("run ", i), i % 3 != 0);
-    if (i == 100) kept_->EndTurn();
+    if (i == 100) kept_->EndTurn({});
   }
-  kept_->EndTurn();
+  kept_->EndTurn({});
   EXPECT_EQ(kept_->kept(), 300u);
   EXPECT_EQ(Crash().size(), 300u);
 }
@@ -82,7 +82,7 @@ TEST_F(KeptRunsTest, WhatATurnHasAddedIsKeptAtItsEnd) {
 TEST_F(KeptRunsTest, TheNewestConnectionOfARunCounts) {
   for (int i = 0; i < 3; ++i) {
     Keep("run");
-    kept_->EndTurn();
+    kept_->EndTurn({});
   }
   EXPECT_EQ(kept_->kept(), 1u);
   const uint64_t newest = InodeOf(runs_["run"].first);
@@ -93,13 +93,13 @@ TEST_F(KeptRunsTest, TheNewestConnectionOfARunCounts) {
 TEST_F(KeptRunsTest, WhatHasEndedIsLetGoOf) {
   for (int i = 0; i < 200; ++i) {
     Keep(absl::StrCat("stays ", i));
-    kept_->EndTurn();
+    kept_->EndTurn({});
   }
   for (int i = 0; i < 2000; ++i) {
     Keep(absl::StrCat("goes ", i));
-    kept_->EndTurn();
+    kept_->EndTurn({});
     Forget(absl::StrCat("goes ", i));
-    kept_->EndTurn();
+    kept_->EndTurn({});
   }
   EXPECT_EQ(kept_->left_out(), 0u);
   EXPECT_EQ(kept_->kept(), 200u);
@@ -111,11 +111,11 @@ TEST_F(KeptRunsTest, WhatHasEndedIsLetGoOf) {
 TEST_F(KeptRunsTest, BeyondTheBoundIsCounted) {
   kept_ = KeptRuns::Create(2).value();
   for (const char* run_id : {"1", "2", "3"}) Keep(run_id);
-  kept_->EndTurn();
+  kept_->EndTurn({});
   EXPECT_EQ(kept_->left_out(), 1u);
   Forget("1");
   Keep("4");
-  kept_->EndTurn();
+  kept_->EndTurn({});
   EXPECT_EQ(kept_->left_out(), 1u);
   EXPECT_EQ(Crash().count("3"), 0u);
 }
@@ -125,7 +125,7 @@ TEST_F(KeptRunsTest, AProcessThatEndsInTheSameTurnCostsItsOwnRun) {
   Keep("2");
   Keep("3");
   runs_["2"].second.Reset();
-  kept_->EndTurn();
+  kept_->EndTurn({});
   EXPECT_EQ(kept_->left_out(), 1u);
   EXPECT_EQ(kept_->kept(), 2u);
   runs_.erase("2");
@@ -139,14 +139,14 @@ TEST_F(KeptRunsTest, AFullQueueIsCounted) {
   const UniqueFd socket = NewSocket();
   for (int i = 0; i < 14'000; ++i) {
     kept_->Keep(absl::StrCat(long_id, i), {socket.get(), -1, 0});
-    if (i % 100 == 0) kept_->EndTurn();
+    if (i % 100 == 0) kept_->EndTurn({});
   }
   EXPECT_GT(kept_->left_out(), 0u);
 }
 
 TEST(OpenKeptRunsTest, AnythingElseIsRefused) {
-  EXPECT_FALSE(OpenKeptRuns(NewSocket()).ok());
-  EXPECT_FALSE(OpenKeptRuns(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC))).ok());
+  EXPECT_FALSE(OpenKeptRuns(NewSocket(), nullptr).ok());
+  EXPECT_FALSE(OpenKeptRuns(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)), nullptr).ok());
   const UniqueFd socket = NewSocket();
   const int number = socket.get();
   for (const char* text : {"vmeventd-kept 2\n1 0 1 run\n", "vmeventd-kept 1\n1 0 2 run\n",
@@ -154,7 +154,7 @@ TEST(OpenKeptRunsTest, AnythingElseIsRefused) {
                            "vmeventd-kept 1\n1 0\n", "x"}) {
     const ParcelSockets sockets = MakeParcelSockets().value();
     ASSERT_TRUE(SendToParcel(sockets.sender.get(), text, {&number, 1}).ok());
-    EXPECT_FALSE(OpenKeptRuns(sockets.parcel).ok()) << text;
+    EXPECT_FALSE(OpenKeptRuns(sockets.parcel, nullptr).ok()) << text;
   }
 }
 

@@ -3,18 +3,22 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
 #include "tests/simulation/host_shutdown.h"
 #include "tests/simulation/signal_rings.h"
 #include "tests/simulation/world.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd::simulation {
 namespace {
 
 // What the clients have to read the rest, of a daemon that stops.
 constexpr absl::Duration kDrain = absl::Seconds(4);
+
+const SessionOptions kNoOptions;
 
 }  // namespace
 
@@ -51,7 +55,10 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
             .write_timeout = kWriteTimeout,
             .history_bytes = options.history_bytes},
            &refusals_),
+      keeps_(options.keeps),
+      keeper_(std::make_shared<Keeper>(options.note_blocks)),
       outbox_(log_.get()) {
+  kernel_->set_on_kill([this] { OnKill(); });
   log_->Subscribe({.published = [this] { fleet_woken_ = true; },
                    .journal_replaced =
                        [this] {
@@ -67,12 +74,22 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
                                            end.newest == store->journal.newest);
   std::vector<HandedRun> runs;
   absl::Status status;
+  absl::flat_hash_map<uint64_t, NotedReads> noted;
+  if (store->after_crash && !store->runs.empty()) {
+    auto found = ReadNotes::ReadBack(store->notes, Keeper::kOwner);
+    if (!found.ok()) return found.status();
+    noted = *std::move(found);
+  }
   for (const Store::Run& stored : std::exchange(store->runs, {})) {
     HandedRun run;
     if (store->after_crash) {
       run.after_crash = true;
       run.run_id = stored.text;
       run.socket_owner = stored.socket_owner;
+      if (const auto of = noted.find(stored.serial); of != noted.end()) {
+        run.noted = of->second;
+        if (HasAll(run)) noted_.insert(run.run_id);
+      }
     } else {
       absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
       if (read.ok()) run = *std::move(read);
@@ -95,18 +112,37 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
   return runs;
 }
 
-void Daemon::LeaveKept(Store* store) const {
+void Daemon::OnKill() {
+  if (stops_ || !keeps_) return;
+  kept_at_death_ = keeper_->runs();
+  notes_at_death_ = keeper_->memory();
+  for (const auto& [run_id, kept] : kept_at_death_) {
+    kernel_->Keep(kept.descriptors.connection);
+    if (kept.descriptors.process >= 0) kernel_->Keep(kept.descriptors.process);
+  }
+}
+
+void Daemon::LeaveKept(Store* store) {
   if (stops_) return;
   store->after_crash = true;
-  for (const auto& [run_id, kept] : keeper_->runs()) {
-    // Its process may have ended in the call in which this one died.
-    const int process = kernel_->Keep(kept.process) ? kept.process : -1;
-    if (kernel_->Keep(kept.connection)) {
-      store->runs.push_back({run_id, kept.socket_owner, kept.connection, process});
-    } else if (process >= 0) {
-      kernel_->PassKept(process);
-    }
+  store->notes = std::move(notes_at_death_);
+  for (const auto& [run_id, kept] : std::exchange(kept_at_death_, {})) {
+    const Keeper::Descriptors& own = kept.descriptors;
+    store->runs.push_back({run_id, own.socket_owner, own.connection, own.process, kept.serial});
   }
+}
+
+bool Daemon::HasAll(const HandedRun& run) const {
+  for (const SavedRun& saved : saved_.runs) {
+    if (saved.run_id != run.run_id) continue;
+    const absl::StatusOr<std::unique_ptr<VmSession>> session =
+        VmSession::Restore(saved.payload, &kNoOptions, kernel_->Now());
+    // One of several processes is connected to again.
+    return session.ok() && (*session)->run().others.empty() &&
+           !(*session)->run().several_processes &&
+           run.noted->After((*session)->heard()).has_value();
+  }
+  return false;
 }
 
 void Daemon::StoreRuns(std::vector<HandedRun> runs, Store* store) {
@@ -114,7 +150,7 @@ void Daemon::StoreRuns(std::vector<HandedRun> runs, Store* store) {
   store->journal = EndOfLog();
   for (HandedRun& run : runs) {
     store->runs.push_back(
-        {WriteHandedRun(run), 0, run.connection.Release(), run.process.Release()});
+        {WriteHandedRun(run), 0, run.connection.Release(), run.process.Release(), 0});
     kernel_->Keep(store->runs.back().connection);
     if (store->runs.back().process >= 0) kernel_->Keep(store->runs.back().process);
   }
@@ -174,6 +210,11 @@ absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetS
 }
 
 Daemon::~Daemon() {
+  kernel_->set_on_kill(nullptr);
+  for (const auto& [run_id, kept] : kept_at_death_) {  // it died before anybody had it
+    kernel_->PassKept(kept.descriptors.connection);
+    if (kept.descriptors.process >= 0) kernel_->PassKept(kept.descriptors.process);
+  }
   hub_.Stop();
   hub_thread_.join();
 }

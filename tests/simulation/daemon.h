@@ -6,12 +6,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "server/eventlog/event_log_parts.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
@@ -20,7 +22,9 @@
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
+#include "watcher/core/event_sink.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/read_notes.h"
 #include "watcher/runs/run_keeper.h"
 
 namespace vmeventd::simulation {
@@ -43,31 +47,55 @@ struct Store {
     std::string text;
     uint32_t socket_owner = 0;
     int connection = -1;
-    int process = -1;  // -1: it is not tracked
+    int process = -1;     // -1: it is not tracked
+    uint64_t serial = 0;  // after a crash, of its notes
   };
   bool after_crash = false;  // they were kept, by run ids as texts, and nothing was handed over
   JournalEnd journal;
   std::vector<Run> runs;
-  int daemon = 0;  // whose they were
+  std::string notes;  // the memory of what was read
+  int daemon = 0;     // whose they were
 };
 
 // As server/kept_runs.h.
 class Keeper : public RunKeeper {
  public:
-  void Keep(const std::string& run_id, const Descriptors& descriptors) override {
-    added_[run_id] = descriptors;
+  struct Run {
+    Descriptors descriptors;
+    uint64_t serial = 0;
+  };
+  static constexpr uint64_t kOwner = 1;
+
+  explicit Keeper(uint32_t note_blocks)
+      : limits_{.runs = 100, .blocks = note_blocks},
+        memory_(ReadNotes::BytesFor(limits_), '\0'),
+        notes_(absl::MakeSpan(memory_), limits_, kOwner) {}
+
+  std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
+                                          const Descriptors& descriptors) override {
+    added_[run_id] = {descriptors, ++last_serial_};
+    return notes_.Open(last_serial_);
   }
   void Forget(const std::string& run_id) override {
     added_.erase(run_id);
     runs_.erase(run_id);
   }
-  void EndTurn() override { runs_.merge(added_); }
+  void EndTurn(const SinkProgress& progress) override {
+    notes_.EndTurn(progress);
+    runs_.merge(added_);
+  }
+  ReadNotes* notes() override { return &notes_; }
 
-  const std::map<std::string, Descriptors>& runs() const { return runs_; }
+  const std::map<std::string, Run>& runs() const { return runs_; }
+  const std::string& memory() const { return memory_; }
 
  private:
-  std::map<std::string, Descriptors> added_;
-  std::map<std::string, Descriptors> runs_;
+  const ReadNotes::Limits limits_;
+  std::string memory_;
+  ReadNotes notes_;
+  std::map<std::string, Run> added_;
+  std::map<std::string, Run> runs_;
+  uint64_t last_serial_ = 0;
 };
 
 // One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
@@ -87,6 +115,8 @@ class Daemon {
     bool signal_senders = true;                    // only with process tracking
     std::shared_ptr<LibvirtApi> libvirt;           // null: it follows no domains
     absl::Duration heartbeat = absl::Seconds(30);  // in the fleet; zero: events alone
+    bool keeps = false;                            // a service manager has a store
+    uint32_t note_blocks = 500;                    // for what is read
   };
 
   // An error that Daemon::Create would return. `sink`: of the fleet; null: it publishes nothing.
@@ -136,7 +166,7 @@ class Daemon {
   void Stop(Store* store);
   void EndStreams();
   // It is dead, and did not stop: leaves what was kept of it.
-  void LeaveKept(Store* store) const;
+  void LeaveKept(Store* store);
 
   bool stops() const { return stops_; }
 
@@ -165,6 +195,8 @@ class Daemon {
   size_t handed() const { return handed_; }
   // That were kept over the crash of the one before.
   size_t kept() const { return kept_; }
+  // And of which all is known that they said.
+  const std::set<std::string>& noted() const { return noted_; }
   uint64_t handovers() const { return watcher_->counters().handovers; }
   uint64_t handovers_refused() const { return watcher_->counters().handovers_refused; }
   // Whether something waits for the pump.
@@ -180,6 +212,10 @@ class Daemon {
   // As TakeHandover() and StoreHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
   void StoreRuns(std::vector<HandedRun> runs, Store* store);
+  // Whether nothing of what it said is missing.
+  bool HasAll(const HandedRun& run) const;
+  // It does nothing from now on that anybody sees.
+  void OnKill();
   JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }
   absl::Status PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
                             std::function<double()> random);
@@ -194,7 +230,12 @@ class Daemon {
   int replacements_ = 0;
   size_t handed_ = 0;
   size_t kept_ = 0;
-  const std::shared_ptr<Keeper> keeper_ = std::make_shared<Keeper>();
+  const bool keeps_;
+  const std::shared_ptr<Keeper> keeper_;
+  std::set<std::string> noted_;
+  // As they were when it was killed.
+  std::map<std::string, Keeper::Run> kept_at_death_;
+  std::string notes_at_death_;
   int loop_turns_ = 0;
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;

@@ -599,10 +599,10 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
-  // By the last daemon, whose stop was a clean one.
+  // By the last daemon, which has all that the one before it had.
   if (life->ended_unattended && life->handed_to == daemon && daemon == number_) {
-    story_->Reach(is == ShutdownClass::kUnknown ? "an end over a clean stop is UNKNOWN"
-                                                : "an end over a clean stop has its class");
+    story_->Reach(absl::StrCat("an end over a ", life->handed_by_crash ? "crash" : "clean stop",
+                               is == ShutdownClass::kUnknown ? " is UNKNOWN" : " has its class"));
   }
   // The end of a VM whose process is not known is its socket's, shortly before the process's.
   const absl::Duration decided_at = std::min(DecidedAt(*life), kernel_->monotonic());

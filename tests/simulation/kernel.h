@@ -142,6 +142,8 @@ class Kernel : public Clock {
 
   // The daemon's death. From then on every call fails, and changes nothing.
   bool dead() const { return dead_; }
+  // Called when the daemon is killed, perhaps twice: what it does afterwards nobody sees.
+  void set_on_kill(std::function<void()> on_kill) { on_kill_ = std::move(on_kill); }
   // At the begin of each call: whether it may go on; sets errno where not.
   bool Enter(absl::string_view call, const std::string& what);
   void Kill(absl::string_view where);
@@ -221,6 +223,8 @@ class Kernel : public Clock {
   int Socket(int family);
   int Connect(int fd, const std::string& path);
   ssize_t Receive(int fd, void* to, size_t size, int flags, int64_t* sender);
+  // Takes what comes next out of the socket.
+  static size_t Take(Connection* connection, void* to, size_t size);
   ssize_t SendTo(int fd, absl::string_view bytes);
   int PeerCredentials(int fd, int64_t* pid);
   int PeerPidfd(int fd);
@@ -293,6 +297,7 @@ class Kernel : public Clock {
   std::vector<DescriptorPtr> descriptors_;  // from kFirst on; null: not open
   size_t open_descriptors_ = 0;
   bool dead_ = false;
+  std::function<void()> on_kill_;
   std::string killed_in_;
   uint64_t calls_left_ = 0;
   struct Target {

@@ -126,6 +126,7 @@ struct Life {
   bool ended_unattended = false;  // its process, while no daemon ran
   bool kept_over_crash = false;   // its monitor, at least once
   int handed_to = 0;              // the last daemon to which its monitor was handed over
+  bool handed_by_crash = false;   // likewise: what that had read was noted
 };
 
 // Its -uuid.

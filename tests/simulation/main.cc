@@ -13,6 +13,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "tests/simulation/coverage.h"
@@ -36,6 +37,7 @@ struct Flags {
   uint64_t processes = 1;
   uint64_t failures = 1000;
   uint64_t found = 0;  // with --found
+  uint64_t away = 0;   // with --away
 };
 
 // A story by which a failure was found: seeds change with the code, so it is a kind of plan, and
@@ -83,14 +85,24 @@ constexpr Found kFound[] = {
        plan->domains = plan->libvirtd_ends = 0;
      },
      "an end over a clean stop has its class"},
+    {"a VM that ends after a crash of the daemon has no class",
+     [](Plan* plan) {
+       plan->handover = plan->calm = 1;
+       plan->kills = 60;
+       plan->lives = 60;
+       plan->stops = plan->power_losses = plan->faults = plan->damages = plan->shortages = 0;
+       plan->domains = plan->libvirtd_ends = 0;
+     },
+     "an end over a crash has its class"},
 };
 
 constexpr char kUsage[] =
-    "usage: simulate [--seed N | --shrink N | --found N] [--first N] [--lives N] [--processes N]\n"
-    "                [--failures N]\n"
+    "usage: simulate [--seed N | --shrink N | --found N | --away N] [--first N] [--lives N]\n"
+    "                [--processes N] [--failures N]\n"
     "  --seed N       one simulation, and its story\n"
     "  --shrink N     likewise, with as much left out as a failure allows\n"
     "  --found N      the stories by which failures were found, of N seeds each\n"
+    "  --away N       N ends while the daemon is away, after clean stops and after crashes each\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
     "  --lives N      ends after so many lives of VMs; 10000 if not given\n"
     "  --processes N  that simulate at the same time, up to 64; 1 if not given\n"
@@ -112,6 +124,8 @@ bool Parse(int argc, char** argv, Flags* flags) {
       flags->shrink = name == "--shrink";
     } else if (name == "--found") {
       flags->found = value;
+    } else if (name == "--away") {
+      flags->away = value;
     } else if (name == "--first") {
       flags->first = value;
     } else if (name == "--lives") {
@@ -228,6 +242,41 @@ int RunFound(Worker* worker, uint64_t seeds) {
   return failed == 0 ? 0 : 1;
 }
 
+// Ends while the daemon is away, what it then makes of them. Wrong is what the judge refuses:
+// UNKNOWN is right where what happened meanwhile left no trace, as of who sent a SIGKILL.
+int RunAway(Worker* worker, uint64_t ends) {
+  uint64_t wrong = 0;
+  for (const bool crash : {false, true}) {
+    const std::string name = crash ? "an end over a crash" : "an end over a clean stop";
+    uint64_t known = 0;
+    uint64_t unknown = 0;
+    uint64_t failed = 0;
+    for (uint64_t seed = 1; known + unknown < ends && seed <= 20 * ends + 20; ++seed) {
+      Plan plan = PlanOf(seed);
+      plan.handover = plan.calm = 1;
+      plan.lives = 60;
+      (crash ? plan.kills : plan.stops) = 60;
+      (crash ? plan.stops : plan.kills) = 0;
+      plan.power_losses = plan.faults = plan.damages = plan.shortages = 0;
+      plan.domains = plan.libvirtd_ends = plan.listers = plan.fleet = 0;
+      const Result result = Run(worker, plan, false);
+      const auto reached = [&result](const std::string& what) {
+        const auto it = result.reached.find(what);
+        return it == result.reached.end() ? 0 : it->second;
+      };
+      known += reached(absl::StrCat(name, " has its class"));
+      unknown += reached(absl::StrCat(name, " is UNKNOWN"));
+      if (result.problem.empty()) continue;
+      ++failed;
+      std::printf("%s: seed %" PRIu64 ": %s\n", name.c_str(), seed, result.problem.c_str());
+    }
+    std::printf("%s: %" PRIu64 " have their class, %" PRIu64 " are UNKNOWN, %" PRIu64 " wrong\n",
+                name.c_str(), known, unknown, failed);
+    wrong += failed;
+  }
+  return wrong == 0 ? 0 : 1;
+}
+
 // Many seeds, and what came of all of them.
 class Batch {
  public:
@@ -330,6 +379,7 @@ int main(int argc, char** argv) {
   while (workers.size() < flags.processes) workers.push_back(Worker::Start());
   setvbuf(stdout, nullptr, _IOLBF, 0);
   if (flags.found > 0) return RunFound(workers.data(), flags.found);
+  if (flags.away > 0) return RunAway(workers.data(), flags.away);
   if (flags.one) return RunOne(workers.data(), flags);
   Batch batch(flags, workers.data());
   batch.Run();

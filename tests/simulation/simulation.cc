@@ -40,6 +40,7 @@ Kernel::Features ChooseFeatures(Random* random) {
 
 Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvirtd) {
   Daemon::Options options;
+  options.keeps = plan.handover != 0;
   if (plan.domains > 0) options.libvirt = {std::shared_ptr<void>(), libvirtd};
   // What waits for a disk that fails must have room in the ring: see kMaxBacklogBytes.
   if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
@@ -52,6 +53,7 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(4)) options.heartbeat = absl::ZeroDuration();
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
+  if (random->OneIn(8)) options.note_blocks = static_cast<uint32_t>(random->Below(4));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
   if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
   // A domain whose process is not followed is known by its UUID alone.
@@ -213,7 +215,7 @@ class Simulation {
     daemon_ = *std::move(daemon);
     judge_.set_short_of_descriptors(host_.short_of_descriptors());
     if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
-    if (daemon_->kept() > 0) world_.GoOnAfterCrash(store_.daemon, number_);
+    if (daemon_->kept() > 0) world_.GoOnAfterCrash(store_.daemon, number_, daemon_->noted());
     judge_.AfterStart(daemon_.get(), number_);
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }

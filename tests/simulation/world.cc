@@ -562,21 +562,35 @@ void World::GoOn(int from, int to) {
     if (life->attached == nullptr || !life->attached->kept || life->attached->client_closed)
       continue;
     if (!life->daemons.contains(from)) continue;
-    life->handed_to = to;
-    life->daemons.insert(to);
-    if (life->client_daemon == from) life->client_daemon = to;
-    if (life->fork_daemon == from) life->fork_daemon = to;
     if (life->kill_seen_by == from) life->kill_seen_by = to;
-    for (Saying& saying : life->sayings) {
-      if (saying.daemon == from) saying.daemon = to;
-    }
+    GoesOn(life.get(), from, to);
   }
 }
 
-void World::GoOnAfterCrash(int from, int to) {
+void World::GoesOn(Life* life, int from, int to) {
+  life->handed_to = to;
+  life->handed_by_crash = false;
+  life->daemons.insert(to);
+  if (life->client_daemon == from) life->client_daemon = to;
+  if (life->fork_daemon == from) life->fork_daemon = to;
+  for (Saying& saying : life->sayings) {
+    if (saying.daemon == from) saying.daemon = to;
+  }
+}
+
+void World::GoOnAfterCrash(int from, int to, const std::set<std::string>& noted) {
   for (const std::unique_ptr<Life>& life : lives_) {
+    if (life->attached != nullptr && life->attached->kept && !life->attached->client_closed &&
+        life->daemons.contains(from) && noted.contains(life->run_id)) {
+      life->kept_over_crash = true;
+      story_->Reach("a VM goes on over a crash as over a stop");
+      GoesOn(life.get(), from, to);
+      life->handed_by_crash = true;
+      continue;
+    }
     if (life->client == nullptr || !life->client->kept || life->client->client_closed) continue;
     if (life->client_daemon != from) continue;
+    story_->Reach("a VM goes on over a crash, and something is missing");
     life->client_daemon = to;
     life->daemons.insert(to);
     life->kept_over_crash = true;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,7 +56,7 @@ class World {
   // The daemon `to` goes on with what `from` handed over: has all that it has read.
   void GoOn(int from, int to);
   // The same after the crash of `from`: has what that had not read.
-  void GoOnAfterCrash(int from, int to);
+  void GoOnAfterCrash(int from, int to, const std::set<std::string>& noted);
 
   // When the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;
@@ -74,6 +75,8 @@ class World {
   const std::vector<std::unique_ptr<Life>>& lives() const { return lives_; }
 
  private:
+  // All that the daemon `from` has heard of it, `to` knows.
+  static void GoesOn(Life* life, int from, int to);
   using Step = void (World::*)(Life*);
 
   absl::Duration now() const { return kernel_->monotonic(); }

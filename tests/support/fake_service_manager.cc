@@ -1,5 +1,6 @@
 #include "tests/support/fake_service_manager.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -54,24 +55,35 @@ FakeServiceManager::~FakeServiceManager() {
   thread_.join();
 }
 
-std::vector<std::string> FakeServiceManager::Environment() const {
-  std::vector<std::string> environment = {absl::StrCat("NOTIFY_SOCKET=", path_)};
+std::vector<std::string> FakeServiceManager::Wrapper(std::vector<UniqueFd>* copies) const {
+  constexpr int kFirstCopy = 100;  // beyond what the process gets them as
+  constexpr int kFirstPassed = 3;
+  std::vector<std::string> wrapper = {"/usr/bin/env", absl::StrCat("NOTIFY_SOCKET=", path_)};
+  std::string script;
   const std::lock_guard lock(mutex_);
-  if (store_.empty()) return environment;
-  const auto name = [](std::string* out, const auto& stored) { out->append(stored.first); };
-  environment.push_back(absl::StrCat("LISTEN_FDS=", store_.size()));
-  environment.push_back(absl::StrCat("LISTEN_FDNAMES=", absl::StrJoin(store_, ":", name)));
-  return environment;
+  if (!store_.empty()) {
+    const auto name = [](std::string* out, const auto& stored) { out->append(stored.first); };
+    wrapper.push_back(absl::StrCat("LISTEN_FDS=", store_.size()));
+    wrapper.push_back(absl::StrCat("LISTEN_FDNAMES=", absl::StrJoin(store_, ":", name)));
+    std::string close;
+    int passed = kFirstPassed;
+    for (const auto& [stored_as, stored] : store_) {
+      // It has no FD_CLOEXEC.
+      copies->emplace_back(fcntl(stored.get(), F_DUPFD, kFirstCopy));
+      absl::StrAppend(&script, " ", passed++, "<&", copies->back().get());
+      absl::StrAppend(&close, " ", copies->back().get(), "<&-");
+    }
+    // What LISTEN_PID is to be is known in the process alone.
+    script = absl::StrCat("exec", script, close, "; LISTEN_PID=$$ ");
+  }
+  script += "exec \"$@\"";
+  wrapper.insert(wrapper.end(), {"/bin/bash", "-c", script, "bash"});
+  return wrapper;
 }
 
 size_t FakeServiceManager::stored() const {
   const std::lock_guard lock(mutex_);
   return store_.size();
-}
-
-int FakeServiceManager::descriptor() const {
-  const std::lock_guard lock(mutex_);
-  return store_.size() == 1 ? store_.begin()->second.get() : -1;
 }
 
 void FakeServiceManager::Drop() {

@@ -23,13 +23,11 @@ class FakeServiceManager {
   FakeServiceManager(const FakeServiceManager&) = delete;
   FakeServiceManager& operator=(const FakeServiceManager&) = delete;
 
-  // The variables of a process that it starts, as arguments of env(1), with the descriptors of a
-  // store that it passes; LISTEN_PID is the process's own to set.
-  std::vector<std::string> Environment() const;
+  // The begin of a command line that runs the rest as a process that it starts: with its variables,
+  // and what is stored, of which `*copies` are held until it runs.
+  std::vector<std::string> Wrapper(std::vector<UniqueFd>* copies) const;
   // How many descriptors it keeps.
   size_t stored() const;
-  // The one that it keeps; -1: none. It stays the manager's.
-  int descriptor() const;
   // As systemd when the service is stopped.
   void Drop();
   // How often it was notified with a text that begins so.

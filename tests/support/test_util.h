@@ -3,7 +3,10 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,6 +42,12 @@ class RecordingSink : public EventSink {
 
   void Push(VmUpdate update) override;
   void SetDirectories(std::vector<WatchedDirectory> directories) override;
+  // Unless something else was set, all that was pushed is committed.
+  SinkProgress progress() const override {
+    return {entries_.size(), std::min(committed_, entries_.size())};
+  }
+  // No more than what was pushed so far is committed.
+  void HoldCommits() { committed_ = entries_.size(); }
 
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<WatchedDirectory>& directories() const { return directories_; }
@@ -54,6 +63,7 @@ class RecordingSink : public EventSink {
  private:
   std::vector<Entry> entries_;
   std::vector<WatchedDirectory> directories_;
+  size_t committed_ = std::numeric_limits<size_t>::max();
 };
 
 // Occupies every remaining descriptor of the process while it exists.

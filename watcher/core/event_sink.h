@@ -1,11 +1,18 @@
 #ifndef VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
 #define VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
+
+// How far what was pushed has come.
+struct SinkProgress {
+  uint64_t pushed = 0;     // updates
+  uint64_t committed = 0;  // of them, the first so many: no kill undoes them
+};
 
 // Where the watcher puts what it sees. Called on the watcher's loop thread; must never block.
 class EventSink {
@@ -17,6 +24,9 @@ class EventSink {
 
   // A turn of the loop is over: nothing is pushed before it has waited for input again.
   virtual void EndTurn() {}
+
+  // A sink that keeps nothing has nothing to wait for.
+  virtual SinkProgress progress() const { return {}; }
 
   // Sets the watched directories as they are now; called whenever one of them changes.
   virtual void SetDirectories(std::vector<WatchedDirectory> directories) = 0;

@@ -56,7 +56,8 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
     context_.options = &options_;
-    context_.budget = std::make_unique<OwnerBudget>(loop_.get());
+    context_.budget = std::make_unique<OwnerBudget>(
+        loop_.get(), options_.keeper == nullptr ? nullptr : options_.keeper->notes());
   }
 
   absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs,
@@ -94,7 +95,7 @@ class NodeWatcherImpl : public NodeWatcher {
     table_.EndTurn();
     sockets_->EndTurn();
     libvirt_->EndTurn();
-    if (options_.keeper != nullptr) options_.keeper->EndTurn();
+    if (options_.keeper != nullptr) options_.keeper->EndTurn(sink_->progress());
     context_.spares.Refill();
     if (started_) {
       if (publish_runs_again_.exchange(false)) table_.PublishAll();
@@ -167,8 +168,11 @@ class NodeWatcherImpl : public NodeWatcher {
             .sockets_over_directory_limit = directories.over_directory_limit,
             .handovers = meters.handovers.value(),
             .handovers_refused = meters.handovers_refused.value(),
+            .handovers_incomplete = meters.handovers_incomplete.value(),
             .kept_runs = options_.keeper == nullptr ? 0 : options_.keeper->kept(),
             .runs_not_kept = options_.keeper == nullptr ? 0 : options_.keeper->left_out(),
+            .notes_left_out =
+                context_.budget->notes() == nullptr ? 0 : context_.budget->notes()->left_out(),
             .signals_lost = signals_.lost(),
             .libvirt_connects = meters.libvirt_connects.value(),
             .libvirt_failures = meters.libvirt_failures.value(),

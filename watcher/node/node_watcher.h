@@ -49,8 +49,11 @@ struct WatcherCounters {
   uint64_t sockets_over_directory_limit = 0;
   uint64_t handovers = 0;          // runs that went on with what the daemon before handed over
   uint64_t handovers_refused = 0;  // that were handed over and could not
+  // That were kept for a crash, and of which something that was read last is missing.
+  uint64_t handovers_incomplete = 0;
   uint64_t kept_runs = 0;          // now, in case of a crash
   uint64_t runs_not_kept = 0;      // that could not be
+  uint64_t notes_left_out = 0;     // reads that could not be noted in case of a crash
   uint64_t signals_lost = 0;       // records of signals that the kernel threw away
   uint64_t libvirt_connects = 0;   // connections to libvirt that were made
   uint64_t libvirt_failures = 0;   // that could not be made, or were lost

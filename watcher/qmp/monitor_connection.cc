@@ -66,6 +66,7 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
 absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   if (absl::Status status = Start(); !status.ok()) return status;
   phase_ = Phase::kReady;
+  goes_on_ = true;
   info_.reset();
   unhandled_ = handed.unhandled.str();
   speaker_.pid = static_cast<pid_t>(handed.speaker_pid);
@@ -75,6 +76,23 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   pacer_.GoOn(handed.answer_due, handed.ending, loop_->Now().monotonic);
   SendNext();
   return absl::OkStatus();
+}
+
+absl::Status MonitorConnection::GoOnNoted(std::string unhandled, int64_t speaker_pid, bool ending) {
+  after_crash_ = true;
+  return GoOn({.unhandled = RareText(std::move(unhandled)),
+               .speaker_pid = speaker_pid,
+               .ending = ending,
+               .status_wanted = true,
+               .agent_wanted = true});
+}
+
+void MonitorConnection::SetKept(std::unique_ptr<ReadNotes::Stream> notes, uint64_t heard) {
+  kept_ = true;
+  notes_ = std::move(notes);
+  if (notes_ == nullptr || !goes_on_) return;
+  heard_ = heard;
+  notes_->Begin(heard_, unhandled_);
 }
 
 absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid) {
@@ -106,6 +124,7 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   loop_->CancelTimer(&line_timer_);
   budget_->Forget(this);
   loop_->Remove(socket_.get());
+  if (notes_ != nullptr) notes_->Leave();
   *socket = socket_.Release();
   return handed;
 }
@@ -204,11 +223,19 @@ void MonitorConnection::Account() {
   if (!socket_.valid()) return;
   budget_->Hold(this, speaker_.uid, framer_.held() + unhandled_.capacity() * !unhandled_.empty());
   if (!socket_.valid()) return;
+  if (notes_ != nullptr) Note();
   if (framer_.held() == 0) {
     loop_->CancelTimer(&line_timer_);
   } else if (line_timer_.serial == 0) {
     ArmLineTimer();
   }
+}
+
+void MonitorConnection::Note() {
+  if (notes_->begun()) return delegate_->OnHandled(notes_.get(), heard_);
+  if (!ready()) return;
+  heard_ = delegate_->OnNotesBegin();
+  notes_->Begin(heard_, absl::StrCat(framer_.partial(), unhandled_));
 }
 
 void MonitorConnection::ArmLineTimer() {
@@ -264,12 +291,18 @@ bool MonitorConnection::DrainSlice(absl::Duration time) {
 
 bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_the_end) {
   if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}), deadline)) return false;
-  std::vector<char>& buffer = budget_->buffer();
+  const absl::Span<char> buffer = budget_->buffer();
   size_t total = 0;
   while (socket_.valid() && total < max_bytes && unhandled_.empty()) {
     const pid_t speaker = speaker_.pid;
     const size_t wanted = std::min(max_bytes - total, buffer.size());
+    if (budget_->notes() != nullptr) budget_->notes()->BeginRead(notes_.get());
     const ssize_t size = socket_.ReceiveFrom(buffer.data(), wanted, &speaker_);
+    if (budget_->notes() != nullptr) {
+      const int error = errno;
+      budget_->notes()->EndRead(static_cast<size_t>(std::max<ssize_t>(size, 0)));
+      errno = error;
+    }
     if (size < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {
@@ -293,6 +326,7 @@ bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
     if (drain_left_.has_value()) *drain_left_ -= std::min(*drain_left_, bytes);
     total += bytes;
     if (speaker_.pid != speaker) {
+      if (notes_ != nullptr && speaker > 0) notes_->GiveUp();
       delegate_->OnSpeaker(speaker_.pid);
       if (!socket_.valid()) return false;
     }
@@ -310,6 +344,8 @@ bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration dead
   while (socket_.valid() && !bytes.empty()) {
     const size_t end = bytes.find('\n');
     const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
+    // Before the line is handled, as the run may be saved in it.
+    if (end != absl::string_view::npos) heard_ += framer_.partial().size() + size;
     if (const absl::Status status = framer_.Feed(bytes.substr(0, size), on_line); !status.ok()) {
       Fail(status.message(), true);
       return false;
@@ -365,7 +401,11 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
 // `value` is null for an error: what was asked for is then not known, and the rest goes on.
 void MonitorConnection::OnReply(const QmpObject* value) {
   if (after_crash_ && (!pacer_.outstanding() || IsStale(value))) {
-    return pacer_.OnGreeting(loop_->Now().monotonic);
+    pacer_.OnGreeting(loop_->Now().monotonic);
+    // The run state is of use whoever has asked for it.
+    const std::string run_state = TextMember(value, "status");
+    if (ready() && !run_state.empty()) delegate_->OnRunStateReply(run_state);
+    return;
   }
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
   loop_->CancelTimer(&handshake_timer_);

@@ -21,6 +21,7 @@
 #include "watcher/qmp/owner_budget.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/read_notes.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
 
@@ -80,6 +81,12 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     virtual void OnDrainCutShort() = 0;
     // Everything to be drained was handed in, and the peer still holds its end open.
     virtual void OnDrained() = 0;
+    // What is read from now on is noted: returns the place that it follows, which no run that was
+    // saved before has handled.
+    virtual uint64_t OnNotesBegin() = 0;
+    // All that was read was handed in, but for an unfinished line: what of it is not saved.
+    // `handled` is the place after it.
+    virtual void OnHandled(ReadNotes::Stream* notes, uint64_t handled) = 0;
     // The connection has ended, the last call: it counts as closed, and its descriptor is closed
     // after it. `protocol_error`: by what came, not by the peer. `why` is for people.
     virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
@@ -99,8 +106,16 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // answer may come that nobody waits for. Asks query-status, and then calls OnReady with `info`.
   // `speaker_pid`: of the process that has spoken there so far; 0: it is not known.
   absl::Status GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid);
-  // Another descriptor of its socket is kept: the peer is to notice the close all the same.
-  void SetKept() { kept_ = true; }
+  // The same after a crash of which everything is known: `unhandled` is what was read and not
+  // handled, and all else is asked again. `ending`: a SHUTDOWN stands.
+  absl::Status GoOnNoted(std::string unhandled, int64_t speaker_pid, bool ending);
+  // Another descriptor of its socket is kept: the peer is to notice the close all the same. What is
+  // read is noted in `notes`, which may be null: where this connection goes on, at once and from
+  // the place `heard`, otherwise once it is ready.
+  void SetKept(std::unique_ptr<ReadNotes::Stream> notes, uint64_t heard);
+  bool noted() const { return notes_ != nullptr && notes_->begun(); }
+  // The place up to which what was read is handled, while it is noted.
+  uint64_t heard() const { return heard_; }
   // Stops at this very point of what the peer says, of a connection that is ready, and passes its
   // socket to the caller: it is closed without OnClosed, and the peer does not notice. Unset, and
   // nothing is done: more waits to be handled than can be handed over.
@@ -161,6 +176,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
   // the connection is closed.
   bool HandleLines(absl::string_view bytes, absl::Duration deadline);
+  // What of it may be needed after a crash.
+  void Note();
   absl::Status OnLine(absl::string_view line);
   void OnEvent(const QmpEvent& event);
   void OnReply(const QmpObject* value);
@@ -197,6 +214,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   bool waits_ = false;            // for a turn: the loop does not watch the socket
   TimerId line_timer_;            // while a line is incomplete
   uint64_t lines_ = 0;            // that have ended
+  uint64_t heard_ = 0;            // see heard()
+  std::unique_ptr<ReadNotes::Stream> notes_;
   // While draining: what of the peer's bytes is to be read still, and until when.
   std::optional<size_t> drain_left_;
   absl::Duration drain_deadline_;
@@ -211,6 +230,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   bool agent_wanted_ = false;
   std::unique_ptr<GuestAgentProbe> probe_;  // that has begun
   bool kept_ = false;
+  bool goes_on_ = false;  // where a daemon before this one has stopped: nothing is missing
   bool after_crash_ = false;
   bool in_line_ = false;  // what comes first may be the rest of a line
 };

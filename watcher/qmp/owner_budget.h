@@ -12,8 +12,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/counter.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/runs/read_notes.h"
 
 namespace vmeventd {
 
@@ -50,8 +52,10 @@ class OwnerBudget {
     bool waits_ = false;
   };
 
-  // `loop` outlives it, and it outlives its clients.
-  explicit OwnerBudget(EventLoop* loop) : loop_(loop), buffer_(64 << 10) {}
+  // `loop` and `notes` outlive it, and it outlives its clients. Without `notes`, which may be null,
+  // none of what they read is noted.
+  explicit OwnerBudget(EventLoop* loop, ReadNotes* notes = nullptr)
+      : loop_(loop), notes_(notes), buffer_(notes == nullptr ? ReadNotes::kDeskBytes : 0) {}
   ~OwnerBudget() { loop_->CancelTimer(&timer_); }
   OwnerBudget(const OwnerBudget&) = delete;
   OwnerBudget& operator=(const OwnerBudget&) = delete;
@@ -65,7 +69,8 @@ class OwnerBudget {
   void Forget(Client* client);
 
   // Buffer that clients read into during a call.
-  std::vector<char>& buffer() { return buffer_; }
+  absl::Span<char> buffer() { return notes_ == nullptr ? absl::MakeSpan(buffer_) : notes_->desk(); }
+  ReadNotes* notes() const { return notes_; }
   // Of all clients.
   size_t held() const { return held_; }
   // Any thread.
@@ -84,6 +89,7 @@ class OwnerBudget {
   void DropIfUnused(uid_t owner);
 
   EventLoop* const loop_;
+  ReadNotes* const notes_;
   std::vector<char> buffer_;
   absl::flat_hash_map<uid_t, Owner> owners_;  // who wait or hold
   std::deque<uid_t> turns_;                   // those who wait, the next one first

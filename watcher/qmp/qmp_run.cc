@@ -71,7 +71,7 @@ std::optional<HandedRun> QmpRun::HandOver() {
   RetireConnection();
   Apply(session().OnHandOver(Now()));
   handed.run_id = info().run_id;
-  handed.saved = FingerprintOf(Save());
+  handed.saved = FingerprintOf(VmSession::WithoutPlace(Save()));
   handed.session = session().Handed();
   handed.monitor = *std::move(monitor);
   if (tracked()) handed.process = TakeProcess().pidfd;
@@ -94,19 +94,24 @@ bool QmpRun::GoOn(HandedRun* handed) {
       context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
       context_->budget.get(), context_->options->command_lines.get(), this);
   const VmStatus status = Status();
+  std::optional<std::string> unhandled;  // unset: what was read last is missing
+  if (handed->noted.has_value()) unhandled = handed->noted->After(session().heard());
   // Its process's words are read now, and the process may be gone: another may have its number.
+  const int64_t speaker = tracked() ? info().pid : 0;
   const absl::Status begun =
-      handed->after_crash ? connection->GoOnAfterCrash(
-                                {.qemu_version = status.qemu_version, .uuid = status.ref.uuid},
-                                /*speaker_pid=*/tracked() ? info().pid : 0)
-                          : connection->GoOn(handed->monitor);
+      !handed->after_crash ? connection->GoOn(handed->monitor)
+      : unhandled.has_value()
+          ? connection->GoOnNoted(*std::move(unhandled), speaker, session().has_shutdown())
+          : connection->GoOnAfterCrash(
+                {.qemu_version = status.qemu_version, .uuid = status.ref.uuid}, speaker);
   if (!begun.ok()) {
     if (tracked()) TakeProcess();
     return false;
   }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
-  if (handed->after_crash) {
+  if (handed->after_crash && !unhandled.has_value()) {
+    context_->meters.handovers_incomplete.Add();
     session().GoOnAfterCrash();
     return true;
   }
@@ -122,9 +127,10 @@ void QmpRun::Keep(uint32_t socket_owner) {
   RunKeeper* const keeper = context_->options->keeper.get();
   if (keeper == nullptr || connection_ == nullptr || (tracked() && !followed())) return;
   if (std::exchange(kept_, true)) return;
-  connection_->SetKept();
-  keeper->Keep(info().run_id,
-               {connection_->descriptor(), tracked() ? process().descriptor() : -1, socket_owner});
+  connection_->SetKept(
+      keeper->Keep(info().run_id, {connection_->descriptor(),
+                                   tracked() ? process().descriptor() : -1, socket_owner}),
+      session().heard());
 }
 
 std::unique_ptr<MonitorConnection> QmpRun::TakeConnection() {
@@ -187,6 +193,19 @@ void QmpRun::OnDrainCutShort() {
 // All that the process has said was handed in. Another one that has the monitor open and never
 // spoke on it, such as a helper of QEMU's, does not count.
 void QmpRun::OnDrained() { GoOnOrEnd(); }
+
+void QmpRun::NoteHeard() {
+  if (connection_->noted()) session().SetHeard(connection_->heard());
+}
+
+uint64_t QmpRun::OnNotesBegin() {
+  Apply(session().OnNewPlace());
+  return session().heard();
+}
+
+void QmpRun::OnHandled(ReadNotes::Stream* notes, uint64_t handled) {
+  if (!session().unsaved()) notes->Cover(session().kept_heard(), handled);
+}
 
 void QmpRun::GoOnOrEnd() {
   if (!process().gone()) return;  // what was handed in has brought another one
@@ -303,9 +322,13 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   Apply(session().OnMonitorReady(info, now));
 }
 
-void QmpRun::OnEvent(const QmpEvent& event) { HearEvent(event); }
+void QmpRun::OnEvent(const QmpEvent& event) {
+  NoteHeard();
+  HearEvent(event);
+}
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
+  NoteHeard();
   if (run_state == "postmigrate") {
     spdlog::debug("{} was migrated away", absl::Utf8SafeCHexEscape(info().name));
   }
@@ -313,6 +336,7 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
 }
 
 void QmpRun::OnGuestAgentReply(const GuestAgentInfo& agent) {
+  NoteHeard();
   spdlog::debug("{} has answered everything", absl::Utf8SafeCHexEscape(info().name));
   Apply(session().OnGuestAgent(agent, Now()));
 }

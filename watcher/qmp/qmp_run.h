@@ -117,8 +117,12 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnGuestAgentReply(const GuestAgentInfo& agent) override;
   void OnDrainCutShort() override;
   void OnDrained() override;
+  uint64_t OnNotesBegin() override;
+  void OnHandled(ReadNotes::Stream* notes, uint64_t handled) override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
+  // What comes next is up to the place that its connection has come to.
+  void NoteHeard();
   // The first process that speaks is not the one that listens.
   void OnFirstSpeaker(PeerProcess speaker);
   // The process that listens, if it may be a proxy that has forked `speaker` for the connection:

@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/rare_text.h"
 #include "base/unique_fd.h"
+#include "watcher/runs/read_notes.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -31,10 +33,11 @@ struct HandedMonitor {
 // since.
 struct HandedRun {
   std::string run_id;
-  // A RunKeeper kept it, as that daemon did not stop: then of the rest only its descriptors and
-  // socket_owner are set, and what had been read last from the connection may be lost.
+  // A RunKeeper kept it, as that daemon did not stop: then of the rest only its descriptors,
+  // socket_owner and what was noted are set.
   bool after_crash = false;
-  uint64_t saved = 0;  // FingerprintOf() the text that the journal keeps
+  std::optional<NotedReads> noted;  // unset: what had been read last may be lost
+  uint64_t saved = 0;  // FingerprintOf() the text that the journal keeps, WithoutPlace()
   HandedSession session;
   HandedMonitor monitor;
   uint32_t socket_owner = 0;  // the user whose socket it was found at

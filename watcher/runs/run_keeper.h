@@ -2,12 +2,17 @@
 #define VMEVENTD_WATCHER_RUNS_RUN_KEEPER_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
+
+#include "watcher/core/event_sink.h"
+#include "watcher/runs/read_notes.h"
 
 namespace vmeventd {
 
-// Keeps the descriptors of open runs where they outlive this process, so that a daemon which is
-// started after a crash goes on with them. Loop thread.
+// Keeps the descriptors of open runs, and what was read last from their monitors, where they
+// outlive this process, so that a daemon which is started after a crash goes on with them. Loop
+// thread.
 class RunKeeper {
  public:
   // Of a run. They stay the run's, which calls Forget() before it closes one.
@@ -20,11 +25,15 @@ class RunKeeper {
   virtual ~RunKeeper() = default;
 
   // From the end of the turn on; in the place of what is kept of that run. Who closes a connection
-  // that is kept shuts it down, or its peer would not notice.
-  virtual void Keep(const std::string& run_id, const Descriptors& descriptors) = 0;
+  // that is kept shuts it down, or its peer would not notice. Returns where to note what is read,
+  // for which the keeper outlives it; null: nowhere.
+  virtual std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
+                                                  const Descriptors& descriptors) = 0;
   virtual void Forget(const std::string& run_id) = 0;
-  // A turn of the loop is over.
-  virtual void EndTurn() = 0;
+  // A turn of the loop is over, and what its runs have pushed has come so far.
+  virtual void EndTurn(const SinkProgress& progress) = 0;
+  // Whose streams Keep() returns; null: it returns none.
+  virtual ReadNotes* notes() { return nullptr; }
 
   // Runs that are kept now, and how often one could not be. Any thread.
   virtual uint64_t kept() const { return 0; }

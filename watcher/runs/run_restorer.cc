@@ -91,7 +91,8 @@ void RunRestorer::ReadSavedRuns() {
       // What was handed over continues this very text.
       const auto handed = handed_runs.find((*session)->run().run_id);
       if (handed != handed_runs.end() &&
-          (handed->second.after_crash || handed->second.saved == FingerprintOf(text))) {
+          (handed->second.after_crash ||
+           handed->second.saved == FingerprintOf(VmSession::WithoutPlace(text)))) {
         handed_runs_.insert(handed_runs.extract(handed));
       }
       sessions.push_back(*std::move(session));

@@ -26,6 +26,7 @@ struct WatcherMeters {
   Counter connects_put_off;
   Counter handovers;
   Counter handovers_refused;
+  Counter handovers_incomplete;
   LatencyHistogram shutdown_file_times;
 };
 

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/instant.h"
 #include "base/rare_text.h"
@@ -70,6 +71,8 @@ class VmSession {
   // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
   // STOPPED: there is no open run then.
   std::string Save() const;
+  // What Save() made, as it is without heard().
+  static std::string WithoutPlace(absl::string_view saved);
 
   // Whether Save() and Handed() say all of the run: it is followed by its monitor, which answers.
   bool CanBeHandedOver() const;
@@ -82,6 +85,15 @@ class VmSession {
   // The same after a crash: what its monitor said last may have been read and lost. Until
   // OnMonitorReady, that no SHUTDOWN came says nothing.
   void GoOnAfterCrash() { after_crash_ = true; }
+  // Up to which place what its monitor has said is handled (read_notes.h), which Save() keeps: set
+  // before an input that comes from there. It alone is no change of Save().
+  void SetHeard(uint64_t place) { heard_ = place; }
+  uint64_t heard() const { return heard_; }
+  // The same as it was kept last.
+  uint64_t kept_heard() const { return kept_heard_; }
+  // What its monitor said before now is at no place, and handled: a place that no run had before is
+  // kept at once.
+  Effects OnNewPlace();
   // Nobody saw the end that follows: that no SHUTDOWN came says nothing.
   void LoseSight() { evidence_.SetMonitored(false); }
 
@@ -174,6 +186,8 @@ class VmSession {
   bool away() const { return away_; }
   // Whether the class of its end is known, whatever else is heard of that.
   bool decided() const { return evidence_.decided(); }
+  // A SHUTDOWN was seen, and nothing since that takes it back.
+  bool has_shutdown() const { return evidence_.facts().shutdown.has_value(); }
   // Somebody has answered on its monitor as QEMU does.
   bool answered() const { return !qemu_version_.empty(); }
   // How many events the rate limit has left out so far.
@@ -224,6 +238,9 @@ class VmSession {
   // Has the last update publish Save() if it has changed; within a bound, or else later.
   void Keep(Instant now);
   void KeepNow();
+  // Save() without heard(), and with it.
+  std::string SaveState() const;
+  std::string WithPlace(std::string state) const;
   // Keeps the run at once, without an event: after a restart it is found again by that.
   Effects KeptAtOnce();
 
@@ -368,6 +385,8 @@ class VmSession {
   bool unready_ = false;      // its monitor closed in its first handshake
   bool after_crash_ = false;  // see GoOnAfterCrash()
   size_t kept_ = 0;           // the hash of what Save() said when it was published last
+  uint64_t heard_ = 0;
+  uint64_t kept_heard_ = 0;
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
   // Each intent makes two events, which nothing else holds back.

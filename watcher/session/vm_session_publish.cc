@@ -152,17 +152,24 @@ void VmSession::Keep(Instant now) {
 
 void VmSession::KeepNow() {
   keep_at_ = absl::InfiniteDuration();
-  std::string text = Save();
+  std::string text = SaveState();
   const size_t hash = absl::HashOf(text);
   // With an event the place of the run's last event changes, which is kept beside the text.
   if (hash == kept_ && std::none_of(effects_.begin(), effects_.end(), HasEvent)) return;
   kept_ = hash;
+  kept_heard_ = heard_;
   auto last = std::find_if(effects_.rbegin(), effects_.rend(), IsPublish);
   if (last == effects_.rend()) {
     PublishStatus();
     last = effects_.rbegin();
   }
-  std::get<Publish>(*last).update.saved_run = std::move(text);
+  std::get<Publish>(*last).update.saved_run = WithPlace(std::move(text));
+}
+
+Effects VmSession::OnNewPlace() {
+  ++heard_;
+  kept_ = 0;
+  return KeptAtOnce();
 }
 
 Effects VmSession::KeptAtOnce() {

@@ -106,6 +106,8 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
   void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
   void OnDrainCutShort() override {}
   void OnDrained() override { ++drained_; }
+  uint64_t OnNotesBegin() override { return 1; }
+  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
   void OnClosed(absl::string_view why, bool protocol_error) override {
     closed_.emplace(why.data(), why.size());
     protocol_error_ = protocol_error;

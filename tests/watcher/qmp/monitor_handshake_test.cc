@@ -51,6 +51,8 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   void OnGuestAgentReply(const GuestAgentInfo&) override {}
   void OnDrainCutShort() override {}
   void OnDrained() override {}
+  uint64_t OnNotesBegin() override { return 1; }
+  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
   void OnClosed(absl::string_view, bool) override {}
 
   void Connect(const FakeMonitor& behavior, absl::Duration greeting_timeout) {

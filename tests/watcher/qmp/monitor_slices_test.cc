@@ -70,6 +70,8 @@ class Monitor : public MonitorConnection::Delegate {
   void OnGuestAgentReply(const GuestAgentInfo&) override {}
   void OnDrainCutShort() override { ++cut_short; }
   void OnDrained() override { ++drained; }
+  uint64_t OnNotesBegin() override { return 1; }
+  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
   void OnClosed(absl::string_view why, bool) override { closed = std::string(why); }
 
   ManualClock* const clock_;

@@ -3,16 +3,21 @@
 #include <csignal>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/restart_fixture.h"
+#include "watcher/core/event_sink.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/read_notes.h"
 #include "watcher/runs/run_keeper.h"
 
 namespace vmeventd {
@@ -249,18 +254,53 @@ TEST_F(HandoverTest, AMonitorInItsHandshakeIsNotHandedOver) {
 // As server/kept_runs.h.
 class TestKeeper : public RunKeeper {
  public:
-  void Keep(const std::string& run_id, const Descriptors& descriptors) override {
+  explicit TestKeeper(bool has_notes) {
+    if (!has_notes) return;
+    memory_.resize(ReadNotes::BytesFor(kLimits));
+    notes_.emplace(absl::MakeSpan(memory_), kLimits, kOwner);
+  }
+  std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
+                                          const Descriptors& descriptors) override {
     HandedRun& run = runs_[run_id];
     run.after_crash = true;
     run.run_id = run_id;
     run.socket_owner = descriptors.socket_owner;
     run.connection = UniqueFd(dup(descriptors.connection));
     run.process = UniqueFd(descriptors.process < 0 ? -1 : dup(descriptors.process));
+    serials_[run_id] = ++last_serial_;
+    return notes_.has_value() ? notes_->Open(last_serial_) : nullptr;
   }
   void Forget(const std::string& run_id) override { runs_.erase(run_id); }
-  void EndTurn() override {}
+  void EndTurn(const SinkProgress& progress) override {
+    if (notes_.has_value()) notes_->EndTurn(progress);
+  }
+  ReadNotes* notes() override { return notes_.has_value() ? &*notes_ : nullptr; }
+
+  // What a crash leaves.
+  std::vector<HandedRun> Take() {
+    absl::flat_hash_map<uint64_t, NotedReads> noted;
+    if (notes_.has_value()) {
+      noted = ReadNotes::ReadBack({memory_.data(), memory_.size()}, kOwner).value();
+    }
+    std::vector<HandedRun> all;
+    for (auto& [run_id, run] : runs_) {
+      const auto of = noted.find(serials_[run_id]);
+      if (of != noted.end()) run.noted = of->second;
+      all.push_back(std::move(run));
+    }
+    return all;
+  }
 
   std::map<std::string, HandedRun> runs_;
+
+ private:
+  static constexpr ReadNotes::Limits kLimits{.runs = 8, .blocks = 1000};
+  static constexpr uint64_t kOwner = 1;
+
+  std::map<std::string, uint64_t> serials_;
+  uint64_t last_serial_ = 0;
+  std::vector<char> memory_;
+  std::optional<ReadNotes> notes_;
 };
 
 // A daemon that is killed, and another one that goes on with what was kept of it.
@@ -269,7 +309,7 @@ class CrashTest : public HandoverTest {
   CrashTest() { NewKeeper(); }
 
   void NewKeeper() {
-    keeper_ = std::make_shared<TestKeeper>();
+    keeper_ = std::make_shared<TestKeeper>(has_notes_);
     options_.keeper = keeper_;
   }
   // What was published so far was committed.
@@ -280,12 +320,12 @@ class CrashTest : public HandoverTest {
   }
   // The same, where nothing since the last call of Commit() was.
   void CrashUncommitted() {
-    handed_.clear();
-    for (auto& [run_id, run] : keeper_->runs_) handed_.push_back(std::move(run));
+    handed_ = keeper_->Take();
     dead_.push_back(std::move(watcher_));  // closes nothing, and does nothing any more
     NewKeeper();
   }
   void Commit() {
+    sink_.HoldCommits();
     saved_.clear();
     for (const auto& [run_id, text] : Kept()) saved_.push_back(text);
   }
@@ -295,6 +335,7 @@ class CrashTest : public HandoverTest {
     EXPECT_TRUE(UntilScanned());
   }
 
+  bool has_notes_ = false;
   std::shared_ptr<TestKeeper> keeper_;
   std::vector<std::string> saved_;
   std::vector<std::unique_ptr<NodeWatcher>> dead_;
@@ -462,6 +503,151 @@ TEST_F(CrashTest, OneCrashFollowsAnother) {
   qemu.SendAndExit(monitor, kQuitLine);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+}
+
+// The same, where what is read is noted.
+class NotedCrashTest : public CrashTest {
+ protected:
+  NotedCrashTest() {
+    has_notes_ = true;
+    NewKeeper();
+  }
+};
+
+TEST_F(NotedCrashTest, WhatWasReadAndNotCommittedIsHandledOnce) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Commit();
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  CrashUncommitted();
+  qemu.Send(monitor, EventLine("RESUME"));
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(watcher_->counters().handovers, 1u);
+  EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kPaused,
+                                   EventType::kResumed));
+}
+
+TEST_F(NotedCrashTest, WhatWasCommittedIsNotRepeated) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  sink_.HoldCommits();
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  Crash();  // it is in the journal, and this daemon has not heard so
+  qemu.Send(monitor, EventLine("RESUME"));
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
+}
+
+TEST_F(NotedCrashTest, AnEndThatWasReadAndNotCommittedHasItsClass) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Commit();
+  qemu.Send(monitor, EventLine("POWERDOWN") + kGuestShutdownLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  CrashUncommitted();
+  qemu.SendAndExit(monitor, "");
+  qemu.Reap();
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+  EXPECT_THAT(EvidenceText(), Not(HasSubstr("may be missing")));
+  EXPECT_THAT(EvidenceText(), Not(HasSubstr("started again")));
+}
+
+TEST_F(NotedCrashTest, AnEndWithoutAWordIsACrash) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  Crash();
+  qemu.Kill(SIGSEGV);
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  const bool known = watcher_->exit_status_source() != "none";
+  EXPECT_EQ(LastClass(), known ? ShutdownClass::kCrash : ShutdownClass::kUnknown);
+  EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
+}
+
+TEST_F(NotedCrashTest, ALineIsReadInTwoParts) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const std::string line = EventLine("STOP");
+  qemu.Send(monitor, EventLine("SUSPEND") + line.substr(0, 30));
+  ASSERT_TRUE(UntilState("vm1", VmState::kSuspended));
+  Crash();
+  qemu.Send(monitor, line.substr(30));
+  GoOnAfterCrash();
+  EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
+  EXPECT_EQ(watcher_->counters().protocol_errors, 0u);
+}
+
+// Events that are no evidence, and change nothing that is saved.
+TEST_F(NotedCrashTest, WhatChangesNothingIsForgottenAndNotMissed) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const uint64_t pushed = sink_.entries().size();
+  for (int i = 0; i < 200; ++i) qemu.Send(monitor, EventLine("RTC_CHANGE", "{\"offset\": 1}"));
+  ASSERT_TRUE(Until([&] { return keeper_->notes()->used_blocks() == 0; }));
+  EXPECT_EQ(sink_.entries().size(), pushed);
+  Crash();
+  qemu.SendAndExit(monitor, kQuitLine);
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+  EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
+}
+
+TEST_F(NotedCrashTest, AnOlderJournalThanTheNotesIsNotTakenForTheirs) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  saved_.clear();
+  for (const auto& [run_id, text] : Kept()) saved_.push_back(text);
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  CrashUncommitted();  // the sink said that it was committed
+  qemu.SetBehavior(monitor, {.status = "paused"});
+  GoOnAfterCrash();
+  EXPECT_EQ(watcher_->counters().handovers_incomplete, 1u);
+  EXPECT_TRUE(UntilCount(EventType::kGap, 1));
+}
+
+TEST_F(NotedCrashTest, OneCrashFollowsAnother) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Commit();
+  qemu.Send(monitor, EventLine("POWERDOWN"));
+  ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
+  for (int i = 0; i < 3; ++i) {
+    CrashUncommitted();
+    ASSERT_THAT(handed_, SizeIs(1)) << i;
+    GoOnAfterCrash();
+    EXPECT_EQ(watcher_->counters().handovers, 1u) << i;
+    EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u) << i;
+    ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 2 + i)) << i;
+  }
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+}
+
+TEST_F(NotedCrashTest, ACrashFollowsAStop) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const std::string line = EventLine("STOP");
+  qemu.Send(monitor, EventLine("SUSPEND") + line.substr(0, 30));
+  ASSERT_TRUE(UntilState("vm1", VmState::kSuspended));
+  Stop();
+  NewKeeper();
+  GoOn();
+  Crash();
+  qemu.Send(monitor, line.substr(30));
+  GoOnAfterCrash();
+  EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
+  EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
 }
 
 TEST(HandedRunTest, IsReadAsItWasWritten) {

@@ -1,0 +1,43 @@
+#ifndef VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_
+#define VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "base/unique_fd.h"
+
+namespace vmeventd {
+
+// Memory that lives as long as somebody holds its descriptor, mapped into this process. Its size is
+// sealed, so that nobody can take it away from under who has it mapped. Memory that nobody has
+// touched takes none. Any thread.
+class SharedMemory {
+ public:
+  // All NUL. `name` is what /proc/PID/maps and the service manager's tools show. Its first
+  // `held_bytes` stay in memory where the limits permit it: the kernel writes there without having
+  // to wait for a page. An error names the system call that failed.
+  static absl::StatusOr<std::unique_ptr<SharedMemory>> Create(const std::string& name, size_t size,
+                                                              size_t held_bytes);
+  // What another process has made, to be read. INVALID_ARGUMENT: `fd` is no such memory.
+  static absl::StatusOr<std::unique_ptr<SharedMemory>> Open(UniqueFd fd);
+  ~SharedMemory();
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+
+  int descriptor() const { return fd_.get(); }
+  absl::Span<char> bytes() const { return bytes_; }
+
+ private:
+  SharedMemory(UniqueFd fd, absl::Span<char> bytes) : fd_(std::move(fd)), bytes_(bytes) {}
+
+  const UniqueFd fd_;
+  const absl::Span<char> bytes_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_
