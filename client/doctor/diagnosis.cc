@@ -189,11 +189,16 @@ class Doctor {
 
   void LookAtSignals() {
     if (!facts_.daemon.reachable()) return;
-    const std::string& problem = facts_.daemon.info.signal_senders().problem();
+    const v1::SignalSenderWatch& senders = facts_.daemon.info.signal_senders();
+    const std::string& problem = senders.problem();
     // Nobody misses what was switched off.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
     Add("senders", facts_.daemon.address,
-        absl::StrCat("Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: ",
+        absl::StrCat(senders.active()
+                         ? "Who kills a VM is not seen on every processor, so a kill may be a "
+                           "CRASH, by whom is not known: "
+                         : "Who kills a VM is not seen, so a kill is a CRASH, by whom is not "
+                           "known: ",
                      problem, "."),
         "man vmeventd  # --signal-senders");
   }

@@ -60,8 +60,8 @@ std::string Problems(const v1::Vm& vm) {
 
 std::string SenderName(const v1::SignalSender& sender) {
   if (sender.kernel()) return "the kernel";
-  return sender.details_known() ? EscapeForTerminal(sender.command())
-                                : absl::StrCat("pid ", sender.pid());
+  return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
+                                  : EscapeForTerminal(sender.command());
 }
 
 // The cause, and the sender of a signal or the exit status where that says more, such as "host kill

@@ -20,7 +20,8 @@ class SignalRings : public SignalTrace {
   void Read(std::vector<SignalRecord>* out) override { kernel_->ReadSignals(out); }
   uint64_t lost() const override { return 0; }
   uint64_t CountLost() override { return 0; }
-  std::string FollowProcessors() override { return ""; }
+  void FollowProcessors() override {}
+  std::string problem() const override { return ""; }
 
  private:
   Kernel* const kernel_;

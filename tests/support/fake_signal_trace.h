@@ -32,10 +32,8 @@ class FakeSignalTrace : public SignalTrace {
   }
   uint64_t lost() const override { return lost_; }
   uint64_t CountLost() override { return lost_ += std::exchange(lost_unsaid_, 0); }
-  std::string FollowProcessors() override {
-    ++looks;
-    return processors_problem;
-  }
+  void FollowProcessors() override { ++looks; }
+  std::string problem() const override { return processors_problem; }
 
   std::string processors_problem;
   int reads = 0;

@@ -1,6 +1,7 @@
 // Who sent the signal that ended a QEMU, by the kernel's own records.
 
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -16,11 +17,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/wait.h"
@@ -81,6 +85,20 @@ class SendersTest : public E2eTest {
     StartWatching();
   }
 
+  static std::string StatusOf(pid_t pid) {
+    return pid == 0 ? "" : ReadFile(absl::StrCat("/proc/", pid, "/status"));
+  }
+  // The daemon's process that opens records; 0: there is none.
+  pid_t Opener() {
+    const pid_t pid = daemon().pid();
+    const std::string children = ReadFile(absl::StrCat("/proc/", pid, "/task/", pid, "/children"));
+    pid_t child = 0;
+    return absl::SimpleAtoi(absl::StripAsciiWhitespace(children), &child) &&
+                   absl::StrContains(StatusOf(child), "Name:\tvmeventd-perf\n")
+               ? child
+               : 0;
+  }
+
   // No thread of the daemon runs from now on until SIGCONT.
   void Halt() {
     daemon().Signal(SIGSTOP);
@@ -130,6 +148,8 @@ TEST_F(SendersTest, ProcessesOfManyNamesAreNamedAsTheyAre) {
     v1::ShutdownCause cause;
   } kCases[] = {{"virtqemud", "virtqemud", v1::SHUTDOWN_CAUSE_HOST_KILL},
                 {"a\nb) c", "a\\x0ab) c", v1::SHUTDOWN_CAUSE_HOST_KILL},
+                {"\xff (Z) 1 \xc3", "\\xff (Z) 1 \\xc3", v1::SHUTDOWN_CAUSE_HOST_KILL},
+                {"", "", v1::SHUTDOWN_CAUSE_HOST_KILL},
                 {"earlyoom", "earlyoom", v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY},
                 {"systemd-oomd", "systemd-oomd", v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY}};
   int number = 0;
@@ -145,6 +165,38 @@ TEST_F(SendersTest, ProcessesOfManyNamesAreNamedAsTheyAre) {
     });
     EXPECT_EQ(stopped.shutdown().cause(), killer.cause) << stopped.message();
     EXPECT_EQ(stopped.shutdown().sender().command(), killer.shown);
+    const absl::string_view described =
+        *killer.shown == '\0' ? "a process without a name" : killer.shown;
+    EXPECT_THAT(EvidenceOf(stopped), HasSubstr(absl::StrCat("SIGKILL sent by ", described, " (pid ",
+                                                            stopped.shutdown().sender().pid())));
+  }
+}
+
+TEST_F(SendersTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
+  constexpr uid_t kUser = 65534;
+  for (const uid_t killers_user : {kUser, kUser - 1, uid_t{0}}) {
+    GuestOptions options;
+    options.name = absl::StrCat("vm", killers_user);
+    options.boot = Boot::kNothing;
+    options.arguments = {"-runas", absl::StrCat(kUser, ":", kUser)};
+    const auto guest = StartGuest(options);
+    WaitUntilAttached(daemon(), options.name);
+    const Child killer([&] {
+      prctl(PR_SET_NAME, "earlyoom");
+      // As a service of another user would be permitted to.
+      prctl(PR_SET_KEEPCAPS, 1);
+      const bool other = killers_user != kUser && killers_user != 0;
+      if (!other && setuid(killers_user) != 0) return 1;
+      if (other && syscall(SYS_setresuid, killers_user, 0, 0) != 0) return 1;
+      kill(guest->pid(), SIGKILL);
+      return Sleep();
+    });
+    const v1::Event stopped = stream().Wait(options.name, v1::EVENT_TYPE_STOPPED);
+    EXPECT_EQ(stopped.shutdown().sender().uid(), killers_user);
+    EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
+    EXPECT_EQ(stopped.shutdown().cause(), killers_user == kUser ? v1::SHUTDOWN_CAUSE_HOST_KILL
+                                                                : v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY)
+        << stopped.message();
   }
 }
 
@@ -287,6 +339,35 @@ TEST_F(SendersTest, TheRightIsGivenUpAtOnce) {
     const std::string text = ReadFile(task.path().string() + "/status");
     EXPECT_EQ(std::stoull(text.substr(text.find("CapPrm:") + 8), nullptr, 16) & kPerfmon, 0U);
   }
+}
+
+TEST_F(SendersTest, AProcessOfItsOwnKeepsTheRight) {
+  const std::string status = StatusOf(Opener());
+  for (const char* set : {"CapEff:", "CapPrm:"}) {
+    EXPECT_THAT(status, HasSubstr(absl::StrCat(set, "\t0000004000000000\n")));
+  }
+  EXPECT_THAT(status, HasSubstr("Seccomp:\t2\n"));
+}
+
+TEST_F(SendersTest, WhereThatProcessEndsItIsSaidAndSendersAreStillNamed) {
+  kill(Opener(), SIGKILL);
+  const auto problem = [&] { return daemon().GetServerInfo().signal_senders().problem(); };
+  WaitUntil("the end of vmeventd-perf is said", [&] { return !problem().empty(); });
+  EXPECT_THAT(problem(), ContainsRegex("^vmeventd-perf .pid [0-9]+. has ended, by signal 9: "));
+  EXPECT_TRUE(daemon().GetServerInfo().signal_senders().active());
+  EXPECT_THAT(daemon().Log(), HasSubstr("signals are not seen on all processors: vmeventd-perf"));
+  EXPECT_EQ(Opener(), 0) << "it is reaped";
+  const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGKILL); });
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
+}
+
+TEST_F(SendersTest, ThatProcessEndsWithTheDaemon) {
+  const UniqueFd opener(static_cast<int>(syscall(SYS_pidfd_open, Opener(), 0)));
+  ASSERT_TRUE(opener.valid());
+  daemon().Signal(SIGKILL);
+  pollfd ended{opener.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&ended, 1, 60'000), 1);
 }
 
 class UnwatchedSendersTest : public E2eTest {};

@@ -318,6 +318,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   logged_silence_.clear();
   ready_since_ = now.monotonic;
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
+  process().NoteBegun();
   source_->OnMonitorReady(this, info.uuid);
   Apply(session().OnMonitorReady(info, now));
 }

@@ -67,6 +67,8 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
   // Begins to wait for the end of `process`, which is tracked and is that of `info`. An error names
   // the system call that failed; nothing is followed then.
   absl::Status Follow(PeerProcess process);
+  // The process has begun its work, as QEMU has with its first answer: after -runas.
+  void NoteBegun() { context_->signals->NoteBegun(info_.pid, this); }
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd();
   // Until NoteUnseenEnd() its end is one of these.

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/session/classification_rules.h"
 
@@ -151,9 +152,10 @@ std::string DescribeSender(const SignalSender& sender) {
     return absl::StrCat(sender.of_qemu ? "QEMU or a process of its own" : "a process that is gone",
                         " (pid ", sender.pid, ")");
   }
-  return absl::StrCat(sender.command.str(), " (pid ", sender.pid, ", uid ", *sender.uid,
-                      sender.cgroup.empty() ? "" : ", ", sender.cgroup.str(),
-                      sender.of_qemu ? ", of QEMU's own" : "", ")");
+  const bool nameless = absl::StripAsciiWhitespace(sender.command.str()).empty();
+  return absl::StrCat(nameless ? "a process without a name" : sender.command.str(), " (pid ",
+                      sender.pid, ", uid ", *sender.uid, sender.cgroup.empty() ? "" : ", ",
+                      sender.cgroup.str(), sender.of_qemu ? ", of QEMU's own" : "", ")");
 }
 
 }  // namespace vmeventd

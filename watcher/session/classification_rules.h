@@ -11,8 +11,9 @@
 
 namespace vmeventd {
 
-// Whether it kills because memory runs out, as its name says.
+// Whether it kills because memory runs out, as its name says, which any process can give itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
+  if (sender.of_qemus_user) return false;
   const absl::string_view program = sender.executable.str();
   for (const absl::string_view killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
     if (sender.command.str() == killer || program.substr(program.rfind('/') + 1) == killer) {
@@ -268,7 +269,7 @@ inline constexpr Rule kClassificationRules[] = {
     {"out-of-memory",
      "no SHUTDOWN, exit by SIGKILL, and the kernel named it as its OOM victim, or the OOM kills "
      "of its cgroup rose and no process is known to have sent the signal, or systemd-oomd, "
-     "earlyoom, nohang or oomd sent it",
+     "earlyoom, nohang or oomd sent it, as root or as another user than QEMU's",
      [](const RuleInput& in) { return in.out_of_memory(); },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
     {"killed-by-host",

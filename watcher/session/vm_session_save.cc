@@ -84,6 +84,7 @@ void FactFields(Archive* archive, Facts* facts) {
     json->FieldIf("executable", sender->executable);
     json->FieldIf("cgroup", sender->cgroup);
     json->FieldIf("of_qemu", sender->of_qemu);
+    json->FieldIf("of_qemus_user", sender->of_qemus_user);
   };
   archive->ObjectIf("killer", facts->killer, sender_fields);
   archive->ObjectIf("signaller", facts->signaller, sender_fields);

@@ -1,19 +1,19 @@
 #include "watcher/signals/perf_trace.h"
 
 #include <linux/perf_event.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstddef>
 #include <ctime>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -28,6 +28,8 @@
 #include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "watcher/signals/perf_records.h"
+#include "watcher/signals/processor_news.h"
+#include "watcher/signals/trace_events.h"
 
 namespace vmeventd {
 namespace {
@@ -37,13 +39,8 @@ constexpr size_t kRingBytes = size_t{64} << 10;
 constexpr size_t kMaxFormatBytes = size_t{64} << 10;
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-// Of those that end a process, what was not ignored nor waits already: TRACE_SIGNAL_DELIVERED.
-constexpr char kFilter[] =
-    "result==0 && (sig==1 || sig==2 || sig==3 || sig==6 || sig==9 || sig==15)";
-// As a kill reaches its threads: each record has a thread and its process.
-constexpr char kDeliveryFilter[] = "sig==9";
-static_assert(SIGHUP == 1 && SIGINT == 2 && SIGQUIT == 3 && SIGABRT == 6 && SIGKILL == 9 &&
-              SIGTERM == 15);
+// How long the first events may take to open.
+constexpr absl::Duration kStartPatience = absl::Seconds(30);
 
 absl::Duration TimeOf(clockid_t clock) {
   timespec now{};
@@ -144,8 +141,12 @@ class Ring {
 
 class PerfTrace : public SignalTrace {
  public:
-  PerfTrace(std::string root, TraceFormats formats, UniqueFd epoll)
-      : root_(std::move(root)), formats_(std::move(formats)), epoll_(std::move(epoll)) {}
+  PerfTrace(std::string root, TraceFormats formats, std::unique_ptr<TraceEvents> events,
+            UniqueFd epoll)
+      : root_(std::move(root)),
+        formats_(std::move(formats)),
+        events_(std::move(events)),
+        epoll_(std::move(epoll)) {}
 
   int fd() const override { return epoll_.get(); }
   uint64_t lost() const override { return lost_; }
@@ -158,12 +159,13 @@ class PerfTrace : public SignalTrace {
   }
 
   void Read(std::vector<SignalRecord>* out) override {
-    const size_t before = out->size();
-    for (auto& [processor, ring] : rings_) {
-      ring.Take(&bytes_);
-      lost_said_ += DecodeRecords(bytes_, formats_, out, &killed_);
-    }
+    if (TakeProcessorNews(news_.get())) FollowProcessors();
+    TakeAnswers();
+    for (auto& [processor, ring] : rings_) Collect(&ring);
     lost_ = std::max(lost_, lost_said_);
+    const size_t before = out->size();
+    out->insert(out->end(), collected_.begin(), collected_.end());
+    collected_.clear();
     ResolveThreads(killed_, before, out, &waiting_);
     killed_.clear();
     if (out->size() == before) return;
@@ -171,100 +173,133 @@ class PerfTrace : public SignalTrace {
     for (size_t i = before; i < out->size(); ++i) (*out)[i].time += slept;
   }
 
-  std::string FollowProcessors() override {
-    const absl::Status status = OpenRings();
-    if (status.ok()) return "";
-    return absl::StrCat(status.message(), "; vmeventd gave the right up when it began, restart it");
-  }
-
-  // Opens what is missing on the processors that are there now.
-  absl::Status OpenRings() {
+  void FollowProcessors() override {
     absl::StatusOr<std::string> online =
         ReadSmallFile(absl::StrCat(root_, "/sys/devices/system/cpu/online"));
-    if (!online.ok()) return online.status();
+    unlisted_ = online.ok() ? "" : std::string(online.status().message());
+    if (!online.ok()) return;
     const std::vector<int> processors = ParseProcessors(*online);
+    if (processors.empty()) unlisted_ = "the kernel lists no processor";
+    const auto is_online = [&processors](int processor) {
+      return std::binary_search(processors.begin(), processors.end(), processor);
+    };
     // One that went away took its events along, whether or not it came back.
-    std::erase_if(rings_, [&](const auto& ring) {
-      const auto found = std::find(processors.begin(), processors.end(), ring.first);
-      if (found != processors.end() && ring.second.IsLive()) return false;
-      lost_with_rings_ += ring.second.CountLost();
-      return true;
-    });
-    for (const int processor : processors) {
-      if (rings_.contains(processor)) continue;
-      if (absl::Status status = OpenRing(processor); !status.ok()) return status;
+    for (auto it = rings_.begin(); it != rings_.end();) {
+      if (is_online(it->first) && it->second.IsLive()) {
+        ++it;
+        continue;
+      }
+      Collect(&it->second);
+      lost_with_rings_ += it->second.CountLost();
+      it = rings_.erase(it);
     }
-    if (rings_.empty()) return absl::UnavailableError("the kernel lists no processor");
+    std::erase_if(missing_, [&](const auto& each) { return !is_online(each.first); });
+    for (const int processor : processors) {
+      if (!rings_.contains(processor)) missing_.try_emplace(processor);
+    }
+    AskForMissing();
+  }
+
+  std::string problem() const override {
+    if (!unlisted_.empty()) return unlisted_;
+    if (!events_->ended().empty()) {
+      return absl::StrCat(events_->ended(),
+                          ": until vmeventd is restarted, signals that are sent on processors that "
+                          "come later, or come back, are not seen");
+    }
+    for (const auto& [processor, missing] : missing_) {
+      if (!missing.problem.empty()) return missing.problem;
+    }
+    if (missing_.empty()) return "";
+    return absl::StrCat("processor ", missing_.begin()->first,
+                        " has come just now, and its signals are seen from now on");
+  }
+
+  // Waits until all processors that are there now are recorded.
+  absl::Status AwaitProcessors() {
+    FollowProcessors();
+    while (!missing_.empty() && unlisted_.empty()) {
+      pollfd readable{events_->fd(), POLLIN, 0};
+      if (poll(&readable, 1, static_cast<int>(absl::ToInt64Milliseconds(kStartPatience))) <= 0) {
+        return absl::UnavailableError("vmeventd-perf does not answer");
+      }
+      TakeAnswers();
+      if (!events_->ended().empty()) return absl::UnavailableError(events_->ended());
+      for (const auto& [processor, missing] : missing_) {
+        if (!missing.problem.empty()) return absl::UnavailableError(missing.problem);
+      }
+      AskForMissing();
+    }
+    return unlisted_.empty() ? absl::OkStatus() : absl::UnavailableError(unlisted_);
+  }
+
+  // Has its descriptor become readable after a processor came, or an answer.
+  absl::Status Listen() {
+    for (const int fd : {events_->fd(), news_.get()}) {
+      if (fd < 0) continue;
+      if (absl::Status status = Wake(fd); !status.ok()) return status;
+    }
     return absl::OkStatus();
   }
 
  private:
-  absl::StatusOr<UniqueFd> OpenEvent(uint16_t id, int processor) {
-    perf_event_attr attributes{};
-    attributes.size = sizeof(attributes);
-    attributes.type = PERF_TYPE_TRACEPOINT;
-    attributes.config = id;
-    attributes.sample_period = 1;
-    attributes.sample_type = PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_RAW;
-    attributes.wakeup_events = 1;
-    attributes.disabled = 1;
-    attributes.use_clockid = 1;
-    attributes.clockid = CLOCK_MONOTONIC;  // CLOCK_BOOTTIME is refused for tracepoints
-    attributes.read_format = read_format_;
-    constexpr int kEveryProcess = -1;
-    constexpr int kNoGroup = -1;
-    UniqueFd event(static_cast<int>(syscall(SYS_perf_event_open, &attributes, kEveryProcess,
-                                            processor, kNoGroup, PERF_FLAG_FD_CLOEXEC)));
-    if (event.valid()) return event;
-    if (errno == EINVAL && (read_format_ & PERF_FORMAT_LOST) != 0) {
-      read_format_ = PERF_FORMAT_TOTAL_TIME_ENABLED;
-      return OpenEvent(id, processor);
-    }
-    const int error = errno;
-    std::string hint;
-    if (error == EACCES || error == EPERM) {
-      const absl::StatusOr<std::string> level =
-          ReadSmallFile(absl::StrCat(root_, "/proc/sys/kernel/perf_event_paranoid"));
-      hint = absl::StrCat(" (with kernel.perf_event_paranoid ",
-                          level.ok() ? absl::StripAsciiWhitespace(*level) : "not known",
-                          " it needs CAP_PERFMON, and a seccomp filter that permits it)");
-    }
-    return absl::UnavailableError(
-        absl::StrCat("perf_event_open on processor ", processor, ": ", ErrnoText(error), hint));
+  // A processor that is there and has no ring.
+  struct Missing {
+    bool asked = false;   // and not answered yet
+    std::string problem;  // of the last answer
+  };
+
+  absl::Status Wake(int fd) const {
+    epoll_event input{};
+    input.events = EPOLLIN;
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &input) == 0) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat("epoll_ctl: ", ErrnoText(errno)));
   }
 
-  absl::Status OpenRing(int processor) {
-    absl::StatusOr<UniqueFd> event = OpenEvent(formats_.signal.id, processor);
-    if (!event.ok()) return event.status();
+  // More than may wait for an answer are asked for later.
+  void AskForMissing() {
+    for (auto& [processor, missing] : missing_) {
+      missing.asked = missing.asked || events_->Ask(processor);
+    }
+  }
+
+  void Collect(Ring* ring) {
+    ring->Take(&bytes_);
+    lost_said_ += DecodeRecords(bytes_, formats_, &collected_, &killed_);
+  }
+
+  void TakeAnswers() {
+    while (std::optional<ProcessorEvents> answer = events_->Receive()) {
+      const int processor = answer->processor;
+      const auto missing = missing_.find(processor);
+      if (missing == missing_.end()) continue;  // it has gone again
+      const absl::Status status = answer->events.ok()
+                                      ? OpenRing(processor, *std::move(answer->events))
+                                      : answer->events.status();
+      missing->second = {false, std::string(status.message())};
+      if (status.ok()) missing_.erase(missing);
+    }
+  }
+
+  absl::Status OpenRing(int processor, std::vector<UniqueFd> events) {
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
     void* const memory =
-        mmap(nullptr, page + kRingBytes, PROT_READ | PROT_WRITE, MAP_SHARED, event->get(), 0);
+        mmap(nullptr, page + kRingBytes, PROT_READ | PROT_WRITE, MAP_SHARED, events[0].get(), 0);
     if (memory == MAP_FAILED) {
       return absl::UnavailableError(
           absl::StrCat("mmap of a ring of processor ", processor, ": ", ErrnoText(errno)));
     }
-    Ring ring(*std::move(event), memory, page);
-    epoll_event input{};
-    input.events = EPOLLIN;
-    if (ioctl(ring.fd(), PERF_EVENT_IOC_SET_FILTER, kFilter) != 0 ||
-        epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, ring.fd(), &input) != 0 ||
-        ioctl(ring.fd(), PERF_EVENT_IOC_ENABLE, 0) != 0) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot set up the event of processor ", processor, ": ", ErrnoText(errno)));
+    Ring ring(std::move(events[0]), memory, page);
+    if (absl::Status status = Wake(ring.fd()); !status.ok()) return status;
+    bool on = ioctl(ring.fd(), PERF_EVENT_IOC_ENABLE, 0) == 0;
+    for (size_t i = 1; i < events.size() && on; ++i) {
+      on = ioctl(events[i].get(), PERF_EVENT_IOC_SET_OUTPUT, ring.fd()) == 0 &&
+           ioctl(events[i].get(), PERF_EVENT_IOC_ENABLE, 0) == 0;
+      ring.Add(std::move(events[i]));
     }
-    for (const auto& [id, filter] :
-         {std::pair(formats_.victim.id, absl::string_view()),
-          std::pair(formats_.delivery.id, absl::string_view(kDeliveryFilter))}) {
-      if (id == 0) continue;
-      absl::StatusOr<UniqueFd> other = OpenEvent(id, processor);
-      if (!other.ok()) return other.status();
-      if ((!filter.empty() && ioctl(other->get(), PERF_EVENT_IOC_SET_FILTER, filter.data()) != 0) ||
-          ioctl(other->get(), PERF_EVENT_IOC_SET_OUTPUT, ring.fd()) != 0 ||
-          ioctl(other->get(), PERF_EVENT_IOC_ENABLE, 0) != 0) {
-        return absl::UnavailableError(absl::StrCat("cannot set up a further event of processor ",
-                                                   processor, ": ", ErrnoText(errno)));
-      }
-      ring.Add(*std::move(other));
+    if (!on) {
+      return absl::UnavailableError(absl::StrCat("cannot set up the events of processor ",
+                                                 processor, ": ", ErrnoText(errno)));
     }
     rings_.emplace(processor, std::move(ring));
     return absl::OkStatus();
@@ -272,13 +307,17 @@ class PerfTrace : public SignalTrace {
 
   const std::string root_;
   const TraceFormats formats_;
+  const std::unique_ptr<TraceEvents> events_;
   const UniqueFd epoll_;
-  std::map<int, Ring> rings_;  // by processor
+  // Without it, processors that come are found by the next look.
+  const UniqueFd news_ = ListenForProcessors();
+  std::map<int, Ring> rings_;       // by processor
+  std::map<int, Missing> missing_;  // likewise
+  std::string unlisted_;            // why the processors are not known; empty: they are
   std::string bytes_;
+  std::vector<SignalRecord> collected_;  // since the last Read()
   std::vector<KilledThread> killed_;
   std::vector<SignalRecord> waiting_;  // kills of what may be a thread, whose process is not known
-  // Without the second before Linux 6.0.
-  uint64_t read_format_ = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_LOST;
   uint64_t lost_ = 0;
   uint64_t lost_said_ = 0;        // by records in the rings
   uint64_t lost_with_rings_ = 0;  // of processors that went away
@@ -337,8 +376,12 @@ absl::StatusOr<std::unique_ptr<SignalTrace>> OpenPerfTrace(const std::string& ro
   if (!epoll.valid()) {
     return absl::UnavailableError(absl::StrCat("epoll_create1: ", ErrnoText(errno)));
   }
-  auto trace = std::make_unique<PerfTrace>(root, *std::move(formats), std::move(epoll));
-  if (absl::Status status = trace->OpenRings(); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<TraceEvents>> events = TraceEvents::Start(*formats, root);
+  if (!events.ok()) return events.status();
+  auto trace =
+      std::make_unique<PerfTrace>(root, *std::move(formats), *std::move(events), std::move(epoll));
+  if (absl::Status status = trace->AwaitProcessors(); !status.ok()) return status;
+  if (absl::Status status = trace->Listen(); !status.ok()) return status;
   return trace;
 }
 

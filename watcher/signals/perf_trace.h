@@ -18,8 +18,9 @@ struct SignalTracing {
 // Begins to record by perf_event_open(2), a ring of memory a processor, from the tracepoints
 // signal:signal_generate and oom:mark_victim. The error says for people why it cannot: no tracefs,
 // CAP_PERFMON is missing, a PID namespace other than the host's. The kernel filters the signals.
-// After that it needs no capability but for processors that come later. `root` stands before every
-// path, for tests.
+// After that it needs no capability: a process of its own keeps CAP_PERFMON for processors that
+// come later (trace_events.h). Call it before other threads start. `root` stands before every path,
+// for tests.
 absl::StatusOr<std::unique_ptr<SignalTrace>> OpenPerfTrace(const std::string& root = "");
 
 }  // namespace vmeventd

@@ -154,6 +154,8 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   // A hierarchy of v1 shows one that has ended in its root.
   if (after->ended && cgroup == "/") cgroup.clear();
   sender.of_qemu = sender.of_qemu || MayDescendFrom(target, sender.pid, *stat, *uid, cgroup);
+  constexpr uint32_t kRoot = 0;
+  sender.of_qemus_user = uid != kRoot && target.uid.value_or(*uid) == uid;
   // What began in the tick of the signal may have begun after it.
   const bool is_it =
       StartOf(stat->start_ticks + 1) <= record.time || now - record.time < kNumberReturns;

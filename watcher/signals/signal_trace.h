@@ -28,7 +28,7 @@ struct SignalRecord {
 class SignalTrace {
  public:
   virtual ~SignalTrace() = default;
-  // Readable, level-triggered, after a record came; not before Read().
+  // Readable, level-triggered, until Read(), after a record came or problem() may have changed.
   virtual int fd() const = 0;
   // Appends what was recorded since the last call. Those of one processor are in their order.
   virtual void Read(std::vector<SignalRecord>* out) = 0;
@@ -37,9 +37,12 @@ class SignalTrace {
   virtual uint64_t lost() const = 0;
   // The same, of the last ones as well: the kernel is asked, which interrupts every processor.
   virtual uint64_t CountLost() = 0;
-  // Begins to record on processors that came since, or came back. Why some are not recorded; empty:
-  // all are.
-  virtual std::string FollowProcessors() = 0;
+  // Looks for processors that came since, or came back, and begins to record there, which takes a
+  // moment; Read() does so as well where the kernel says that one came. What was recorded on one
+  // that went away is still read.
+  virtual void FollowProcessors() = 0;
+  // Why some processors are not recorded, or those that come will not be; empty: all are.
+  virtual std::string problem() const = 0;
 };
 
 }  // namespace vmeventd

@@ -37,6 +37,13 @@ void SignalWatch::Follow(int64_t pid, uint64_t start_ticks, User* user) {
   followed_[pid] = {user, reader_.OriginOf(pid, start_ticks)};
 }
 
+void SignalWatch::NoteBegun(int64_t pid, const User* user) {
+  const auto it = followed_.find(pid);
+  if (it == followed_.end() || it->second.user != user) return;
+  ProcessOrigin now = reader_.OriginOf(pid, it->second.origin.start_ticks);
+  if (now.uid.has_value()) it->second.origin = std::move(now);
+}
+
 void SignalWatch::Unfollow(int64_t pid, User* user) {
   const auto it = followed_.find(pid);
   if (it != followed_.end() && it->second.user == user) followed_.erase(it);
@@ -59,17 +66,21 @@ void SignalWatch::Rest() {
 }
 
 void SignalWatch::FollowProcessors() {
-  LookForProcessors();
+  trace_->FollowProcessors();
+  Drain();
   processors_ =
       loop_->AddTimer(loop_->Now().monotonic + kProcessorInterval, [this] { FollowProcessors(); });
 }
 
-void SignalWatch::LookForProcessors() {
-  std::string problem = trace_->FollowProcessors();
-  if (!problem.empty() && problem != state().problem) {
+void SignalWatch::NoteProblem() {
+  std::string problem = trace_->problem();
+  const MutexLock lock(&mutex_);
+  if (problem == problem_) return;
+  if (problem.empty()) {
+    spdlog::info("signals are seen on all processors again");
+  } else {
     spdlog::warn("signals are not seen on all processors: {}", problem);
   }
-  const MutexLock lock(&mutex_);
   problem_ = std::move(problem);
 }
 
@@ -90,6 +101,7 @@ void SignalWatch::Drain() {
   if (trace_ == nullptr) return;
   records_.clear();
   trace_->Read(&records_);
+  NoteProblem();
   // Those of several processors are in the order of the processors.
   std::stable_sort(records_.begin(), records_.end(),
                    [](const SignalRecord& a, const SignalRecord& b) { return a.time < b.time; });
@@ -119,7 +131,10 @@ SignalWatchState SignalWatch::state() const {
 std::string SignalWatch::WhyUnknown() {
   const bool asks = trace_ != nullptr && asks_.Take(loop_->Now().monotonic);
   // It may have been sent on a processor that came just now.
-  if (asks) LookForProcessors();
+  if (asks) {
+    trace_->FollowProcessors();
+    NoteProblem();
+  }
   const SignalWatchState now = state();
   if (!now.active || !now.problem.empty()) return now.problem;
   // Nothing may have come after what was lost, with which the kernel would have said so.

@@ -56,6 +56,8 @@ class SignalWatch : public FdHandler {
   // `user` hears of the signals to `pid`, which lives and began at `start_ticks`, and lives until
   // Unfollow. Once for each user; one user a process.
   void Follow(int64_t pid, uint64_t start_ticks, User* user);
+  // `user`'s process has begun its work: its user and cgroup are no longer those of who started it.
+  void NoteBegun(int64_t pid, const User* user);
   // Nothing happens if it does not follow it.
   void Unfollow(int64_t pid, User* user);
 
@@ -80,7 +82,8 @@ class SignalWatch : public FdHandler {
   };
   void Rest();
   void FollowProcessors();
-  void LookForProcessors();
+  // Logs what is new of it.
+  void NoteProblem();
   // Whose record it is; null: nobody's.
   Followed* Find(const SignalRecord& record);
 

@@ -161,6 +161,21 @@ TEST(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
   EXPECT_THAT(Only(facts, "libvirt").what, testing::EndsWith("running there?"));
 }
 
+TEST(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeenOrNotAll) {
+  NodeFacts facts = HealthyNode();
+  v1::SignalSenderWatch* const senders = facts.daemon.info.mutable_signal_senders();
+  senders->set_problem("--signal-senders is off");
+  EXPECT_TRUE(Diagnose(facts).findings.empty()) << "nobody misses it";
+  senders->set_problem("no tracefs");
+  EXPECT_EQ(Only(facts, "senders").what,
+            "Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: no tracefs.");
+  senders->set_active(true);
+  senders->set_problem("processor 9 is new");
+  EXPECT_EQ(Only(facts, "senders").what,
+            "Who kills a VM is not seen on every processor, so a kill may be a CRASH, by whom is "
+            "not known: processor 9 is new.");
+}
+
 TEST(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
   NodeFacts facts = HealthyNode();
   facts.daemon.info.mutable_host_shutdown()->set_problem(

@@ -39,7 +39,8 @@ headline("Evidence", "One fact behind a verdict.")
 elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY",
           "SIGKILL because memory ran out: the kernel named it as its victim, or sent it while the "
-          "cgroup's oom_kill count rose, or a memory killer did (systemd-oomd, earlyoom, nohang, oomd)")
+          "cgroup's oom_kill count rose, or a memory killer did (systemd-oomd, earlyoom, nohang or oomd, of root "
+          "or of another user than QEMU's)")
 SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL",
           "SIGKILL from another process of the host, as the kernel shows: `sender` names it")

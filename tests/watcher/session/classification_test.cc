@@ -316,6 +316,10 @@ TEST(ClassificationTest, ASenderIsDescribedForPeople) {
             "QEMU or a process of its own (pid 812)");
   EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = RareText("bash")}),
             "bash (pid 812, uid 0)");
+  for (const char* name : {"", "  "}) {
+    EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = RareText(name)}),
+              "a process without a name (pid 812, uid 0)");
+  }
   EXPECT_EQ(DescribeSender({.pid = 812,
                             .uid = 107,
                             .command = RareText("virtqemud"),
@@ -329,6 +333,8 @@ TEST(ClassificationTest, MemoryKillersAreKnownByTheirNamesOrTheirPrograms) {
     EXPECT_TRUE(IsMemoryKiller({.command = RareText(name)})) << name;
     EXPECT_TRUE(IsMemoryKiller({.executable = RareText(absl::StrCat("/usr/bin/", name))})) << name;
   }
+  EXPECT_FALSE(IsMemoryKiller({.command = RareText("earlyoom"), .of_qemus_user = true}));
+  EXPECT_FALSE(IsMemoryKiller({.executable = RareText("/bin/earlyoom"), .of_qemus_user = true}));
   for (const char* name : {"", "zoomd", "earlyoom2", "oom", "kill"}) {
     EXPECT_FALSE(IsMemoryKiller({.command = RareText(name), .executable = RareText(name)})) << name;
   }

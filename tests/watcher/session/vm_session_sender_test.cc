@@ -115,6 +115,18 @@ TEST(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
   }
 }
 
+TEST(VmSessionSenderTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
+  SessionDriver vm;
+  vm.Ready();
+  SignalSender neighbour = Process(SIGKILL, "earlyoom");
+  neighbour.uid = 107;
+  neighbour.of_qemus_user = true;
+  vm.Sent(neighbour);
+  vm.Restart(absl::ZeroDuration());
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+}
+
 TEST(VmSessionSenderTest, AnOomKillOfANeighbourDoesNotHideWhoKilledThisOne) {
   SessionDriver vm;
   vm.Ready();

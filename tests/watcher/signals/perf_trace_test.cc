@@ -2,6 +2,7 @@
 
 #include "watcher/signals/perf_trace.h"
 
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -12,18 +13,30 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
@@ -33,7 +46,9 @@
 namespace vmeventd {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 // The machine's /proc and /sys, with the kernel's tracefs in its place.
 class TracedRoot {
@@ -53,6 +68,14 @@ class TracedRoot {
   const std::string& path() const { return directory_.path(); }
   const std::string& problem() const { return problem_; }
 
+  // In the place of the machine's own list.
+  void ListProcessors(const std::string& list) const {
+    if (std::filesystem::is_symlink(directory_ / "sys/devices")) {
+      std::filesystem::remove(directory_ / "sys/devices");
+    }
+    std::ofstream(directory_.MakeDirectory("sys/devices/system/cpu") + "/online") << list << "\n";
+  }
+
  private:
   TemporaryDirectory directory_;
   std::string tracing_;
@@ -64,6 +87,25 @@ bool KernelCountsLost() {
   utsname kernel{};
   uname(&kernel);
   return std::atoi(kernel.release) >= 6;
+}
+
+std::string StatusOf(pid_t pid) {
+  return ReadSmallFile(absl::StrCat("/proc/", pid, "/status")).value_or("");
+}
+
+// The processes of this thread's own that open events.
+std::vector<pid_t> Openers() {
+  const std::string children =
+      ReadSmallFile(absl::StrCat("/proc/self/task/", gettid(), "/children")).value_or("");
+  std::vector<pid_t> out;
+  for (const absl::string_view each : absl::StrSplit(children, ' ', absl::SkipWhitespace())) {
+    pid_t pid = 0;
+    if (absl::SimpleAtoi(each, &pid) &&
+        absl::StrContains(StatusOf(pid), "Name:\tvmeventd-perf\n")) {
+      out.push_back(pid);
+    }
+  }
+  return out;
 }
 
 class PerfTraceTest : public testing::Test {
@@ -87,6 +129,14 @@ class PerfTraceTest : public testing::Test {
       if (record.target == pid) out.push_back(record);
     }
     return out;
+  }
+  // Reads whatever wakes the reader until `condition` holds.
+  void AwaitNews(const std::function<bool()>& condition) {
+    pollfd readable{trace_->fd(), POLLIN, 0};
+    while (!condition()) {
+      ASSERT_EQ(poll(&readable, 1, 60'000), 1);
+      trace_->Read(&all_);
+    }
   }
   SignalSender SenderOf(const SignalRecord& record, pid_t target) {
     return reader_.SenderOf(record, reader_.OriginOf(target, 1), SinceBoot());
@@ -333,10 +383,192 @@ TEST_F(PerfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
   sched_setaffinity(0, sizeof(before), &before);
 }
 
-TEST_F(PerfTraceTest, ProcessorsThatHaveARingNeedNoRight) {
-  const AsNobody nobody;
-  if (!nobody.possible()) GTEST_SKIP() << "needs root";
-  EXPECT_EQ(trace_->FollowProcessors(), "");
+TEST_F(PerfTraceTest, TheProcessThatOpensEventsHasThatRightAloneAndNothingOpen) {
+  const std::vector<pid_t> openers = Openers();
+  ASSERT_EQ(openers.size(), 1U);
+  const std::string status = StatusOf(openers[0]);
+  const std::string perfmon = "\t0000004000000000\n";
+  EXPECT_THAT(status, AllOf(HasSubstr("Name:\tvmeventd-perf\n"), HasSubstr("CapPrm:" + perfmon),
+                            HasSubstr("CapEff:" + perfmon), HasSubstr("CapInh:\t0000000000000000"),
+                            HasSubstr("CapAmb:\t0000000000000000"), HasSubstr("NoNewPrivs:\t1\n"),
+                            HasSubstr("Seccomp:\t2\n")));
+  // It closes what it has passed after it has passed it.
+  const absl::Time deadline = absl::Now() + absl::Minutes(1);
+  std::vector<std::string> open;
+  do {
+    ASSERT_LT(absl::Now(), deadline) << absl::StrJoin(open, ", ");
+    open.clear();
+    const std::string directory = absl::StrCat("/proc/", openers[0], "/fd");
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+      std::error_code closed;
+      open.push_back(std::filesystem::read_symlink(entry.path(), closed).string());
+    }
+  } while (open.size() != 1);
+  EXPECT_THAT(open[0], StartsWith("socket:"));
+}
+
+TEST_F(PerfTraceTest, WhereTheProcessThatOpensEventsEndsTheRingsStay) {
+  ASSERT_EQ(Openers().size(), 1U);
+  const pid_t opener = Openers()[0];
+  kill(opener, SIGKILL);
+  AwaitNews([&] { return !trace_->problem().empty(); });
+  EXPECT_THAT(trace_->problem(), StartsWith(absl::StrCat("vmeventd-perf (pid ", opener,
+                                                         ") has ended, by signal 9: ")));
+  EXPECT_TRUE(Openers().empty());
+  Child victim(Sleep);
+  kill(victim.pid(), SIGKILL);
+  victim.AwaitEnd();
+  EXPECT_EQ(Of(victim.pid()).size(), 1U);
+  trace_->FollowProcessors();
+  EXPECT_THAT(trace_->problem(), StartsWith("vmeventd-perf"));
+}
+
+TEST_F(PerfTraceTest, TheProcessThatOpensEventsEndsWithTheTrace) {
+  ASSERT_EQ(Openers().size(), 1U);
+  trace_.reset();
+  EXPECT_TRUE(Openers().empty());
+}
+
+TEST_F(PerfTraceTest, TheProcessThatOpensEventsEndsWithTheOneThatStartedIt) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd from(ends[0]);
+  UniqueFd to(ends[1]);
+  Child starter([&] {
+    const auto trace = OpenPerfTrace(root_.path());
+    const std::vector<pid_t> openers = Openers();
+    const pid_t opener = openers.empty() ? 0 : openers.back();
+    if (write(to.get(), &opener, sizeof(opener)) != sizeof(opener)) return 1;
+    return Sleep();
+  });
+  to.Reset();
+  pid_t opener = 0;
+  ASSERT_EQ(read(from.get(), &opener, sizeof(opener)), sizeof(opener));
+  ASSERT_GT(opener, 0);
+  const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, opener, 0)));
+  ASSERT_TRUE(pidfd.valid());
+  kill(starter.pid(), SIGKILL);
+  pollfd ended{pidfd.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&ended, 1, 10'000), 1);
+}
+
+// With a list of processors that a test writes: to vmeventd they come and go, and to the kernel
+// they are there.
+class ProcessorsTest : public PerfTraceTest {
+ protected:
+  void SetUp() override {
+    if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "needs two processors";
+    root_.ListProcessors("0");
+    PerfTraceTest::SetUp();
+  }
+
+  // Whether a kill by a process on `processor` is recorded.
+  bool SeesAKillOn(int processor) {
+    const Child victim(Sleep);
+    const Child killer([&] {
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(processor, &one);
+      if (sched_setaffinity(0, sizeof(one), &one) != 0) return 1;
+      kill(victim.pid(), SIGKILL);
+      return 0;
+    });
+    victim.AwaitEnd();
+    return Of(victim.pid()).size() == 1;
+  }
+};
+
+TEST_F(ProcessorsTest, OneThatComesLaterIsRecordedWithoutTheRight) {
+  EXPECT_TRUE(SeesAKillOn(0));
+  EXPECT_FALSE(SeesAKillOn(1));
+  root_.ListProcessors("0-1");
+  {
+    const AsNobody nobody;
+    if (!nobody.possible()) GTEST_SKIP() << "needs root";
+    trace_->FollowProcessors();
+    EXPECT_THAT(trace_->problem(), StartsWith("processor 1 has come just now"));
+    AwaitNews([&] { return trace_->problem().empty(); });
+  }
+  EXPECT_TRUE(SeesAKillOn(0));
+  EXPECT_TRUE(SeesAKillOn(1));
+  EXPECT_EQ(trace_->CountLost(), 0U);
+}
+
+TEST_F(ProcessorsTest, WhatWasRecordedOnOneThatGoesIsStillRead) {
+  root_.ListProcessors("0-1");
+  trace_->FollowProcessors();
+  AwaitNews([&] { return trace_->problem().empty(); });
+  const Child victim(Sleep);
+  const Child killer([&] {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(1, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) != 0) return 1;
+    kill(victim.pid(), SIGKILL);
+    return 0;
+  });
+  victim.AwaitEnd();
+  root_.ListProcessors("0");
+  trace_->FollowProcessors();
+  EXPECT_EQ(Of(victim.pid()).size(), 1U);
+  EXPECT_FALSE(SeesAKillOn(1));
+}
+
+TEST_F(ProcessorsTest, OneThatCannotBeRecordedIsNamedUntilItGoes) {
+  root_.ListProcessors("0,4095");
+  trace_->FollowProcessors();
+  AwaitNews([&] { return !absl::StrContains(trace_->problem(), "just now"); });
+  EXPECT_THAT(trace_->problem(), StartsWith("perf_event_open on processor 4095: "));
+  root_.ListProcessors("0");
+  trace_->FollowProcessors();
+  EXPECT_EQ(trace_->problem(), "");
+}
+
+TEST_F(ProcessorsTest, OneThatComesAfterTheOpenerEndedIsAProblemThatIsNamed) {
+  kill(Openers().at(0), SIGKILL);
+  root_.ListProcessors("0-1");
+  AwaitNews([&] { return !trace_->problem().empty(); });
+  trace_->FollowProcessors();
+  EXPECT_THAT(trace_->problem(), StartsWith("vmeventd-perf (pid "));
+  EXPECT_TRUE(SeesAKillOn(0));
+}
+
+// A processor of the machine, which is back at the end.
+class Processor {
+ public:
+  explicit Processor(int number)
+      : file_(absl::StrCat("/sys/devices/system/cpu/cpu", number, "/online")) {}
+  ~Processor() { Set(true); }
+  Processor(const Processor&) = delete;
+  Processor& operator=(const Processor&) = delete;
+
+  bool Set(bool online) const {
+    std::ofstream file(file_);
+    file << (online ? 1 : 0) << std::flush;
+    return file.good();
+  }
+
+ private:
+  const std::string file_;
+};
+
+TEST_F(ProcessorsTest, OneThatTheKernelTakesAndBringsBackIsRecordedAgain) {
+  if (std::getenv("VMEVENTD_TEST_HOTPLUG") == nullptr) {
+    GTEST_SKIP() << "takes a processor from the machine for a moment: VMEVENTD_TEST_HOTPLUG=1";
+  }
+  root_.ListProcessors("0-1");
+  trace_->FollowProcessors();
+  AwaitNews([&] { return trace_->problem().empty(); });
+  ASSERT_TRUE(SeesAKillOn(1));
+  {
+    const Processor processor(1);
+    ASSERT_TRUE(processor.Set(false));
+    ASSERT_TRUE(processor.Set(true));
+  }
+  // Nobody looks: the kernel says it.
+  const absl::Time deadline = absl::Now() + absl::Minutes(1);
+  while (!SeesAKillOn(1)) ASSERT_LT(absl::Now(), deadline);
+  EXPECT_EQ(trace_->problem(), "");
 }
 
 TEST_F(PerfTraceTest, WithoutTheRightItSaysWhichOne) {

@@ -84,6 +84,26 @@ TEST_F(SenderTest, IsReadWhileItLives) {
   EXPECT_FALSE(sender.by_kernel);
 }
 
+TEST_F(SenderTest, QemusOwnUserIsNotTrustedUnlessItIsRoot) {
+  Write({.pid = 812, .start_ticks = 100, .uid = 107, .comm = "earlyoom"});
+  EXPECT_TRUE(Sender(812).of_qemus_user);
+  for (const uint32_t other : {0U, 998U}) {
+    Write({.pid = 812, .start_ticks = 100, .uid = other, .comm = "earlyoom"});
+    EXPECT_FALSE(Sender(812).of_qemus_user) << other;
+  }
+  Write({.pid = kQemu, .start_ticks = kQemuStart, .uid = 0, .comm = "qemu"});
+  Write({.pid = 812, .start_ticks = 100, .uid = 0, .comm = "earlyoom"});
+  EXPECT_FALSE(Sender(812).of_qemus_user) << "root needs no name";
+}
+
+TEST_F(SenderTest, WhereQemusUserIsNotKnownNoOtherIsTrusted) {
+  std::filesystem::remove(root_ / absl::StrCat("proc/", kQemu, "/status"));
+  Write({.pid = 812, .start_ticks = 100, .uid = 998, .comm = "earlyoom"});
+  EXPECT_TRUE(Sender(812).of_qemus_user);
+  Write({.pid = 812, .start_ticks = 100, .uid = 0, .comm = "earlyoom"});
+  EXPECT_FALSE(Sender(812).of_qemus_user);
+}
+
 TEST_F(SenderTest, OneThatIsGoneHasItsNumberOnly) {
   const SignalSender sender = Sender(812);
   EXPECT_EQ(sender.pid, 812);

@@ -1,11 +1,14 @@
 #include "watcher/signals/signal_watch.h"
 
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -104,6 +107,34 @@ TEST_F(SignalWatchTest, NobodyHearsAfterUnfollow) {
   trace_->Record(Signal(4711));
   Turn();
   EXPECT_EQ(qemu_.signals.size(), 1U);
+}
+
+TEST_F(SignalWatchTest, AQemuThatChangedItsUserAsItBeganIsOfItsNewOne) {
+  const auto write = [&](int64_t pid, int uid) {
+    const std::string process = root_.MakeDirectory(absl::StrCat("proc/", pid));
+    std::ofstream(process + "/status") << "Tgid:\t" << pid << "\nUid:\t" << uid << "\t1\t1\t1\n";
+    std::ofstream(process + "/stat")
+        << pid << " (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0\n";
+    std::ofstream(process + "/comm") << "x\n";
+  };
+  const auto last = [&] {
+    trace_->Record(Signal(4711));
+    Turn();
+    return qemu_.signals.back();
+  };
+  Hearer other;
+  write(4711, 0);
+  write(812, 107);
+  watch_.Follow(4711, 5000, &qemu_);
+  EXPECT_FALSE(last().of_qemus_user);
+  write(4711, 107);
+  watch_.NoteBegun(4711, &other);
+  EXPECT_FALSE(last().of_qemus_user);
+  watch_.NoteBegun(4711, &qemu_);
+  EXPECT_TRUE(last().of_qemus_user);
+  std::filesystem::remove_all(root_ / "proc/4711");
+  watch_.NoteBegun(4711, &qemu_);
+  EXPECT_TRUE(last().of_qemus_user) << "it has ended meanwhile";
 }
 
 TEST_F(SignalWatchTest, AFloodWakesTheLoopNoMoreThanItMay) {
