@@ -230,6 +230,13 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   absl::StatusOr<std::unique_ptr<PositionFile>> position =
       PositionFile::Open(config.state_dir + "/published", target);
   if (!position.ok()) return position.status();
+  if (const std::string& before = (*position)->target_before(); !before.empty()) {
+    spdlog::warn(
+        "the journal was published as {}, and is published as {} from now on: all of it again, "
+        "under "
+        "the new name, from its oldest event on",
+        before, target);
+  }
   // Another one would be that of other messages: what was sent and not acknowledged came twice.
   absl::StatusOr<std::string> secret = KeptUuid(config.state_dir + "/publish_key", 0600);
   if (!secret.ok()) return secret.status();

@@ -40,6 +40,21 @@ absl::Status CheckError(const json& answer, absl::string_view text) {
   return absl::UnavailableError(message);
 }
 
+// As StreamState.unfit. `config`: null: the answer has none.
+std::string UnfitFor(const json& config) {
+  if (const std::string retention = TextIn(config, "retention");
+      !retention.empty() && retention != "limits") {
+    return absl::StrCat("its retention is ", Quote(retention),
+                        ", which deletes what consumers have read; it must be \"limits\"");
+  }
+  if (!Member(config, "mirror").is_null()) {
+    return "it is a mirror, into which nobody can publish";
+  }
+  if (Member(config, "no_ack") == true) return "it acknowledges nothing (no_ack)";
+  if (Member(config, "sealed") == true) return "it is sealed";
+  return "";
+}
+
 }  // namespace
 
 std::string InDomain(absl::string_view domain, absl::string_view subject) {
@@ -128,8 +143,9 @@ absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
   StreamState stream;
   stream.created = TextIn(object, "created");
   stream.last = NumberIn(state, "last_seq");
+  stream.messages = NumberIn(state, "messages");
   // A stream that never had a message has the first sequence 0.
-  stream.first = NumberIn(state, "messages") == 0 ? stream.last + 1 : NumberIn(state, "first_seq");
+  stream.first = stream.messages == 0 ? stream.last + 1 : NumberIn(state, "first_seq");
   std::string ignored;
   if (stream.created.empty() ||
       !absl::ParseTime(absl::RFC3339_full, TextIn(state, "first_ts"), &stream.first_time,
@@ -141,7 +157,9 @@ absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
   if (const json& subjects = Member(state, "subjects"); subjects.is_object()) {
     for (const auto& [subject, count] : subjects.items()) stream.subjects.push_back(subject);
   }
-  stream.rollups = Member(Member(object, "config"), "allow_rollup_hdrs") == true;
+  const json& config = Member(object, "config");
+  stream.rollups = Member(config, "allow_rollup_hdrs") == true;
+  stream.unfit = UnfitFor(config);
   return stream;
 }
 

@@ -65,10 +65,14 @@ struct StreamState {
   std::string created;    // when, as text: another stream of its name was created at another time
   uint64_t first = 0;     // its oldest message; `last` + 1: it is empty
   uint64_t last = 0;      // the newest message that it ever had
+  uint64_t messages = 0;  // that it has
   absl::Time first_time;  // when `first` was stored
   absl::Time last_time;   // when `last` was stored
   std::vector<std::string> subjects;  // that were asked for
   bool rollups = false;  // a message may delete those before it: see CreateBucketRequest
+  // Why nodes cannot publish into it, by its settings: it would lose what it acknowledges, or
+  // acknowledge nothing. Empty: they can.
+  std::string unfit;
 };
 // The answer to a StreamInfoRequest, or to a request that creates a stream. Errors: as CheckAnswer.
 absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);

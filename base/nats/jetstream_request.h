@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -15,6 +16,9 @@ namespace vmeventd {
 absl::StatusOr<std::string> AskJetStream(NatsConnection* connection, const std::string& subject,
                                          absl::string_view text,
                                          absl::Duration timeout = NatsConnection::kRequestTimeout);
+
+// The error where nobody answers a request of JetStream's API.
+absl::Status NoJetStream();
 
 }  // namespace vmeventd
 

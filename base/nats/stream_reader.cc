@@ -103,12 +103,13 @@ absl::StatusOr<std::optional<StreamReader::Message>> StreamReader::Next(absl::Du
     }
     heard_ = clock_();
     NatsMessagePtr message = *std::move(next);
-    if (message->no_responders()) {
-      return absl::UnavailableError(
-          absl::StrCat("the consumer of the stream ", stream_, " is gone"));
-    }
+    // Any publisher can give its message the status of a server's word: what is delivered is none.
     const std::optional<Delivery> delivery = ParseDelivery(message->reply());
     if (!delivery) {
+      if (message->no_responders()) {
+        return absl::UnavailableError(
+            absl::StrCat("the consumer of the stream ", stream_, " is gone"));
+      }
       if (absl::Status status = TakeStatus(*message); !status.ok()) return status;
       if (clock_() >= deadline) return std::nullopt;
       continue;

@@ -29,6 +29,10 @@ absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::str
     return absl::StrCat(stream, ": created\n");
   }
   if (!state.ok()) return state.status();
+  if (!state->unfit.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the stream ", stream, " is there, and nodes cannot use it: ", state->unfit));
+  }
   if (!state->rollups) return absl::StrCat(stream, ": is there\n");
   const absl::StatusOr<std::string> answer =
       AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");

@@ -10,7 +10,8 @@ What it does is what a program that must miss nothing and do nothing twice does 
   * It does its own work and notes ce-source and ce-id in one transaction, and acknowledges after that.
     A message that it did not acknowledge comes again; the note shows that the work is done already.
   * It pulls, so that no more comes than it can take.
-  * It believes the subject, which the server permitted, and no header that names another node.
+  * It believes the subject, which the server permitted, and no header that names another node. A header may
+    have any bytes, and the status of a server's own message.
 
 The record is SQLite: sqlite3 crashes.db 'SELECT time, source, vm, type FROM events ORDER BY time'.
 """
@@ -55,7 +56,7 @@ class Connection:
         self.unread = b""
         self.api = f"$JS.{options.domain}.API" if options.domain else "$JS.API"
         self.inbox = f"_INBOX.vmevents.{random.SystemRandom().getrandbits(128):032x}"
-        info = json.loads(self.line().removeprefix("INFO "))
+        info = self.parsed(self.line().removeprefix("INFO "))
         if options.tls_ca:
             tls = ssl.create_default_context(cafile=options.tls_ca)
             if options.tls_cert:
@@ -72,6 +73,12 @@ class Connection:
         if options.credentials:
             login.update(credentials_of(options.credentials, info.get("nonce", "")))
         self.send(f"CONNECT {json.dumps(login)}\r\nSUB {self.inbox}.* 1\r\nPING\r\n".encode())
+
+    def parsed(self, text):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise Lost(f"{self.server}: {error}") from error
 
     def close(self):
         self.socket.close()
@@ -99,7 +106,7 @@ class Connection:
         return wanted
 
     def line(self):
-        return self.read(lambda d: d.find(b"\r\n") + 2 if b"\r\n" in d else None).decode().rstrip()
+        return self.read(lambda d: d.find(b"\r\n") + 2 if b"\r\n" in d else None).decode(errors="replace").rstrip()
 
     def message(self):
         """The next message: its subject, reply, headers, payload."""
@@ -127,12 +134,12 @@ class Connection:
             if headers.get("Status") == "503":
                 raise Lost(f"{self.server} has no JetStream, or not for this account")
             self.socket.settimeout(SILENCE)
-            return json.loads(data)
+            return self.parsed(data)
 
 
 def headers_of(text):
     """The headers of a message; the server's own messages have a status: 408 and so on."""
-    lines = text.decode().split("\r\n")
+    lines = text.decode(errors="replace").split("\r\n")
     headers = {}
     status = lines[0].split(" ", 2)
     if len(status) > 1:
@@ -164,11 +171,17 @@ def credentials_of(path, nonce):
 
 
 def is_of_its_subject(subject, headers):
-    """Whether the message is of the node that the server permitted to publish the subject."""
+    """Whether the message is an event of the node that the server permitted to publish the subject."""
     words = subject.split(".")
     source = headers.get("ce-source", "").split("/")
     expected = ".".join(["vmevents.v1", *words[5:]])
-    return words[2:4] == source[2:4] and headers.get("ce-type", "") == expected
+    return (len(source) == 5 and source[:4] == ["", "vmevents", *words[2:4]]
+            and headers.get("ce-type", "") == expected and headers.get("ce-id", "").isdecimal())
+
+
+def printable(text):
+    """Without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 class Record:
@@ -223,19 +236,20 @@ def follow(connection, options, record):
         )
         for _ in range(batch):
             subject, reply, headers, payload = connection.message()
-            if "Status" in headers:
+            if subject.startswith(connection.inbox):  # the server's own
                 if subject != f"{connection.inbox}.{pulls}":
                     continue
-                if headers["Status"] in ("404", "408"):
+                if headers.get("Status") in ("404", "408"):
                     break  # nothing more came in its time
-                raise Lost(f"{connection.server} gives up the consumer: {headers['Status']}")
+                raise Lost(f"{connection.server} gives up the consumer: {headers.get('Status')}")
             if not is_of_its_subject(subject, headers):
-                print(f"follow_fleet: a message of {subject} is no event of that node: left out",
+                print(f"follow_fleet: a message of {printable(subject)} is no event of that node: left out",
                       file=sys.stderr, flush=True)
             elif record.add(headers, payload):
                 options.count -= 1
-                print(headers["ce-time"], headers["ce-source"].rpartition("/")[0], headers["ce-type"],
-                      headers.get("ce-subject", ""), flush=True)
+                words = (headers.get("ce-time", ""), headers["ce-source"].rpartition("/")[0],
+                         headers["ce-type"], headers.get("ce-subject", ""))
+                print(printable(" ".join(words)), flush=True)
             connection.publish(reply, b"+ACK")
             if options.count == 0:
                 # The server has read the acknowledgement once it answers.

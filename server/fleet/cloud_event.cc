@@ -92,7 +92,7 @@ FleetMessage FleetEncoder::Envelope(const EventBlock::Entry& entry) const {
   const auto add = [&message](const char* name, std::string value) {
     message.headers.emplace_back(name, std::move(value));
   };
-  add(kMessageIdHeader, ToMessageId({journal_id_, entry.sequence}, secret_));
+  add(kMessageIdHeader, ToMessageId({journal_id_, entry.sequence}, subject_prefix_, secret_));
   add("ce-specversion", "1.0");
   add("ce-id", absl::StrCat(entry.sequence));
   add("ce-source", source_);
@@ -156,12 +156,14 @@ std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class) {
   return token;
 }
 
-std::string ToMessageId(const FleetMessageId& id, const std::string& secret) {
+std::string ToMessageId(const FleetMessageId& id, absl::string_view subject_prefix,
+                        const std::string& secret) {
   std::string text = absl::StrCat(id.journal_id, ":", id.sequence);
   if (secret.empty()) return text;
+  const std::string coded = absl::StrCat(text, ":", subject_prefix);
   std::array<unsigned char, SHA256_DIGEST_LENGTH> code{};
   HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-       reinterpret_cast<const unsigned char*>(text.data()), text.size(), code.data(), nullptr);
+       reinterpret_cast<const unsigned char*>(coded.data()), coded.size(), code.data(), nullptr);
   absl::StrAppend(&text, ":",
                   absl::BytesToHexString(absl::string_view(
                       reinterpret_cast<const char*>(code.data()), kCodeDigits / 2)));

@@ -76,14 +76,15 @@ std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentit
                                                               FleetFormat format);
 
 // Parts of a message's Nats-Msg-Id, "JOURNAL_ID:SEQUENCE:CODE". The code, 16 hexadecimal digits, is
-// an HMAC-SHA256 of what stands before it, by the node's secret: the stream drops a message whose
-// id it has seen, whoever sent it, so that another node must not know the next one. Earlier
-// versions wrote none.
+// an HMAC-SHA256 of what stands before it and of the node's subjects, by the node's secret: the
+// stream drops a message whose id it has seen, whoever sent it, so that another node must not know
+// the next one, and a node that is renamed needs other ones. Earlier versions wrote none.
 struct FleetMessageId {
   std::string journal_id;
   uint64_t sequence = 0;
 };
-std::string ToMessageId(const FleetMessageId& id, const std::string& secret);
+std::string ToMessageId(const FleetMessageId& id, absl::string_view subject_prefix,
+                        const std::string& secret);
 // Whatever its code is. nullopt: it is another program's.
 std::optional<FleetMessageId> ParseMessageId(absl::string_view text);
 

@@ -20,6 +20,7 @@ struct FleetMeters {
   Counter state_writes;       // values of the VMs' bucket that were written or deleted
   Level state_vms;            // VMs whose state is in the bucket
   Counter heartbeats;         // written
+  Level nodes;                // of the fleet that have a heartbeat, as they were counted last
   Counter bucket_failures;    // attempts to use a bucket that failed
   Counter position_failures;  // times that the position could not be written
 };

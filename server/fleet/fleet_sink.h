@@ -77,7 +77,8 @@ class FleetSink {
   // What a table has of this node.
   struct Table {
     std::string id;              // another text: it was made again
-    std::set<std::string> keys;  // the subjects that have a message
+    uint64_t size = 0;           // the keys of all nodes, deleted ones included
+    std::set<std::string> keys;  // the subjects that have a message; of kNodes none are listed
     // The places of those at `since` or later, by subject, up to the place `read_to`.
     std::map<std::string, uint64_t> later;
     uint64_t read_to = UINT64_MAX;

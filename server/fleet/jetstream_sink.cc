@@ -66,9 +66,11 @@ class JetStreamSink : public FleetSink {
   // FAILED_PRECONDITION: there is no such stream.
   absl::StatusOr<StreamState> AskState(const std::string& stream, absl::string_view filter,
                                        absl::Duration timeout);
-  // JetStream's answer to a request of its API about a stream.
-  absl::StatusOr<std::string> Request(absl::string_view api, absl::string_view stream,
-                                      const std::string& text, absl::Duration timeout);
+  // JetStream's answers to requests of its API about a stream, in their order; kMaxRequests are
+  // under way at once.
+  absl::StatusOr<std::vector<NatsMessagePtr>> Ask(absl::string_view api, const std::string& stream,
+                                                  const std::vector<std::string>& requests,
+                                                  absl::Duration timeout);
   // The answers to requests for messages, in their order.
   absl::StatusOr<std::vector<Stored>> GetMessages(const std::string& stream,
                                                   const std::vector<std::string>& requests,
@@ -165,21 +167,17 @@ std::string JetStreamSink::StreamOf(Where where) const {
   return options_.stream;
 }
 
-absl::StatusOr<std::string> JetStreamSink::Request(absl::string_view api, absl::string_view stream,
-                                                   const std::string& text,
-                                                   absl::Duration timeout) {
-  if (interrupted_) return absl::CancelledError("vmeventd is stopping");
-  if (connection_ == nullptr) return absl::UnavailableError("there is no connection");
-  return AskJetStream(connection_.get(), ApiSubject(api, stream), text, timeout);
-}
-
 absl::StatusOr<StreamState> JetStreamSink::AskState(const std::string& stream,
                                                     absl::string_view filter,
                                                     absl::Duration timeout) {
-  const absl::StatusOr<std::string> answer =
-      Request("STREAM.INFO", stream, StreamInfoRequest(filter), timeout);
-  if (!answer.ok()) return answer.status();
-  absl::StatusOr<StreamState> state = ParseStreamState(*answer);
+  const auto answers = Ask("STREAM.INFO", stream, {StreamInfoRequest(filter)}, timeout);
+  if (!answers.ok()) return answers.status();
+  absl::StatusOr<StreamState> state = ParseStreamState(answers->front()->data());
+  if (state.ok() && !state->unfit.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the stream ", stream, " cannot be used: ", state->unfit,
+                     ": create another one by `vmevents fleet create` (docs/fleet-servers.md)"));
+  }
   if (!absl::IsNotFound(state.status())) return state;
   return absl::FailedPreconditionError(
       absl::StrCat("there is no stream ", stream,
@@ -212,42 +210,53 @@ absl::StatusOr<std::pair<size_t, NatsMessagePtr>> JetStreamSink::NextAnswer(
                    complaint.empty() ? "" : "; the server says: ", complaint));
 }
 
-absl::StatusOr<std::vector<JetStreamSink::Stored>> JetStreamSink::GetMessages(
-    const std::string& stream, const std::vector<std::string>& requests, absl::Duration timeout) {
+absl::StatusOr<std::vector<NatsMessagePtr>> JetStreamSink::Ask(
+    absl::string_view api, const std::string& stream, const std::vector<std::string>& requests,
+    absl::Duration timeout) {
   if (interrupted_) return absl::CancelledError("vmeventd is stopping");
-  const std::string api = ApiSubject("STREAM.MSG.GET", stream);
+  if (connection_ == nullptr) return absl::UnavailableError("there is no connection");
+  const std::string subject = ApiSubject(api, stream);
   // The server names the subject with its domain.
-  const std::string asked = absl::StrCat("STREAM.MSG.GET.", stream);
+  const std::string asked = absl::StrCat(api, ".", stream);
   const auto refused = [&asked](const std::string& complaint) {
     return absl::StrContains(complaint, asked);
   };
-  std::vector<Stored> messages(requests.size());
+  std::vector<NatsMessagePtr> answers(requests.size());
   for (size_t begin = 0; begin < requests.size(); begin += kMaxRequests) {
     const size_t end = std::min(begin + kMaxRequests, requests.size());
     BeginBatch();
     for (size_t i = begin; i < end; ++i) {
       absl::Status status =
-          connection_->Publish({.subject = api, .reply = ReplyTo(i), .data = requests[i]});
+          connection_->Publish({.subject = subject, .reply = ReplyTo(i), .data = requests[i]});
       if (!status.ok()) return status;
     }
-    std::set<size_t> missing;
-    for (size_t i = begin; i < end; ++i) missing.insert(i);
-    while (!missing.empty()) {
-      const auto answer = NextAnswer(timeout, refused);
+    for (size_t left = end - begin; left > 0;) {
+      auto answer = NextAnswer(timeout, refused);
+      if (absl::IsCancelled(answer.status())) return answer.status();
       if (!answer.ok()) {
         return absl::UnavailableError(
-            absl::StrCat("JetStream does not answer ", api, ": ", answer.status().message()));
+            absl::StrCat("JetStream does not answer ", subject, ": ", answer.status().message()));
       }
-      if (missing.erase(answer->first) == 0) continue;
-      if (answer->second->no_responders()) {
-        return absl::UnavailableError(absl::StrCat("nobody answers ", api));
-      }
-      absl::StatusOr<StoredMessage> message = ParseStoredMessage(answer->second->data());
-      if (message.ok()) {
-        messages[answer->first] = *std::move(message);
-      } else if (!absl::IsNotFound(message.status())) {
-        return message.status();
-      }
+      if (answer->first >= end || answers[answer->first] != nullptr) continue;
+      if (answer->second->no_responders()) return NoJetStream();
+      answers[answer->first] = std::move(answer->second);
+      --left;
+    }
+  }
+  return answers;
+}
+
+absl::StatusOr<std::vector<JetStreamSink::Stored>> JetStreamSink::GetMessages(
+    const std::string& stream, const std::vector<std::string>& requests, absl::Duration timeout) {
+  const auto answers = Ask("STREAM.MSG.GET", stream, requests, timeout);
+  if (!answers.ok()) return answers.status();
+  std::vector<Stored> messages(requests.size());
+  for (size_t i = 0; i < messages.size(); ++i) {
+    absl::StatusOr<StoredMessage> message = ParseStoredMessage((*answers)[i]->data());
+    if (message.ok()) {
+      messages[i] = *std::move(message);
+    } else if (!absl::IsNotFound(message.status())) {
+      return message.status();
     }
   }
   return messages;
@@ -545,8 +554,9 @@ absl::Status JetStreamSink::CheckRepeated(const std::string& stream,
 absl::StatusOr<FleetSink::Table> JetStreamSink::LookAtTable(Where where, uint64_t since) {
   const absl::string_view bucket = where == Where::kVms ? kVmsBucket : kNodesBucket;
   const std::string node = KeySubject(bucket, NodeBucketKey(options_.cluster, options_.node));
-  const std::string own = where == Where::kVms ? absl::StrCat(node, ".>") : node;
+  const std::string own = where == Where::kVms ? absl::StrCat(node, ".>") : "";
   const std::string stream = StreamOf(where);
+  // Without a filter the server counts nothing.
   absl::StatusOr<StreamState> state = AskState(stream, own, kTableTimeout);
   if (!state.ok()) return state.status();
   if (state->rollups && !std::exchange(noted_rollups_, true)) {
@@ -557,6 +567,7 @@ absl::StatusOr<FleetSink::Table> JetStreamSink::LookAtTable(Where where, uint64_
   }
   Table table;
   table.id = state->created;
+  table.size = state->messages;
   table.keys.insert(state->subjects.begin(), state->subjects.end());
   if (since == 0) return table;
   const auto known = GetMessages(stream, {MessageRequest(since)}, kTableTimeout);

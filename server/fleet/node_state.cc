@@ -298,10 +298,13 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
 }
 
 absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
-  if (!nodes_bucket_.looked_at) {
+  if (const absl::Duration now = clock_->Now().monotonic;
+      !nodes_bucket_.looked_at || now >= count_at_) {
     const absl::StatusOr<FleetSink::Table> table = sink_->LookAtTable(FleetSink::Where::kNodes, 0);
     if (!table.ok()) return table.status();
+    meters_->nodes.Set(table->size);
     nodes_bucket_.looked_at = true;
+    count_at_ = now + kBucketCheck;
   }
   const bool behind = outbox_->newest().sequence > published.sequence;
   FleetMessage message = Heartbeat(published, options_.heartbeat);

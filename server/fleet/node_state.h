@@ -49,7 +49,8 @@ class NodeState {
   static constexpr size_t kMaxLookups = 64;
   // How soon a change is looked for again.
   static constexpr absl::Duration kScanInterval = absl::Seconds(1);
-  // How often the bucket is looked at, which somebody may have deleted or purged.
+  // How often a bucket is looked at, which somebody may have deleted or purged; that of the nodes
+  // with the first heartbeat after that.
   static constexpr absl::Duration kBucketCheck = absl::Minutes(1);
   // A state that did not change is written again, before the bucket's age limit takes it.
   static constexpr absl::Duration kRefresh = absl::Hours(24);
@@ -124,6 +125,7 @@ class NodeState {
   Bucket vms_bucket_{PublishingProblems::kStates};
   Bucket nodes_bucket_{PublishingProblems::kHeartbeats};
   absl::Duration check_at_ = absl::ZeroDuration();  // of the VMs' bucket
+  absl::Duration count_at_ = absl::ZeroDuration();  // of the nodes
   std::map<std::string, Written> written_;          // by the VM's name
   std::set<std::string> unknown_;  // subjects of the bucket that an earlier daemon wrote
   bool listed_ = false;            // whether these were asked for

@@ -37,13 +37,16 @@ std::string TextOf(const FleetPosition& value, absl::string_view target) {
   return text;
 }
 
-FleetPosition ValueOf(absl::string_view text, absl::string_view target) {
-  const std::vector<absl::string_view> words =
-      absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+// Empty: it names none.
+std::string TargetOf(const std::vector<absl::string_view>& words) {
+  return words.size() >= 7 && words[5] == "target" ? std::string(words[6]) : "";
+}
+
+FleetPosition ValueOf(const std::vector<absl::string_view>& words, absl::string_view target) {
   FleetPosition value;
   // A file of an earlier version does not say when the stream was created.
   if (words.size() < 7 || words.size() > 19 || words.size() % 2 == 0 || words[1] != "sequence" ||
-      words[3] != "stream" || words[5] != "target" || words[6] != target ||
+      words[3] != "stream" || TargetOf(words) != target ||
       !absl::SimpleAtoi(words[2], &value.sequence) ||
       !absl::SimpleAtoi(words[4], &value.stream_sequence)) {
     return {};
@@ -75,7 +78,13 @@ absl::StatusOr<std::unique_ptr<PositionFile>> PositionFile::Open(const std::stri
   const ssize_t size = pread(fd.get(), text.data(), text.size(), 0);
   if (size < 0) return ErrnoStatus(path, "cannot be read", errno);
   std::unique_ptr<PositionFile> file(new PositionFile(path, target, std::move(fd)));
-  file->value_ = ValueOf(absl::string_view(text.data(), static_cast<size_t>(size)), target);
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(absl::string_view(text.data(), static_cast<size_t>(size)),
+                     absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  file->value_ = ValueOf(words, target);
+  if (std::string before = TargetOf(words); before != target) {
+    file->target_before_ = std::move(before);
+  }
   return file;
 }
 

@@ -22,6 +22,8 @@ class PositionFile {
   static absl::StatusOr<std::unique_ptr<PositionFile>> Open(const std::string& path,
                                                             const std::string& target);
 
+  // The other target for which the file was written, as Open has read it; empty: there was none.
+  const std::string& target_before() const { return target_before_; }
   // As read by Open, or as set last; an empty journal_id: there is none.
   const FleetPosition& value() const { return value_; }
   absl::Status Set(const FleetPosition& value);
@@ -33,6 +35,7 @@ class PositionFile {
   const std::string path_;
   const std::string target_;
   const UniqueFd fd_;
+  std::string target_before_;
   FleetPosition value_;
 };
 

@@ -459,7 +459,10 @@ absl::Duration FleetPublisher::NextRetry(const absl::Status& why) {
     spdlog::warn("cannot publish to the fleet's stream: {}; events wait in the journal", message);
   }
   retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
-  return retry_wait_ * (0.5 + random_() / 2);
+  const absl::Duration shortest = retry_wait_ / 2;
+  const auto nodes = static_cast<double>(meters_.nodes.value());
+  const absl::Duration longest = std::max(retry_wait_, std::min(kRetryANode * nodes, kMaxRetry));
+  return shortest + (longest - shortest) * random_();
 }
 
 void FleetPublisher::EndRetries() {

@@ -79,6 +79,9 @@ class FleetPublisher {
   // not come back together.
   static constexpr absl::Duration kFirstRetry = absl::Seconds(1);
   static constexpr absl::Duration kMaxRetry = absl::Minutes(1);
+  // All nodes of a fleet lose their servers at the same moment. For each node that is known a wait
+  // may be that much longer, up to kMaxRetry, so that 200 of them come back in a second.
+  static constexpr absl::Duration kRetryANode = absl::Milliseconds(5);
   // How often the connection is looked at while there is nothing to publish.
   static constexpr absl::Duration kIdleCheck = absl::Seconds(10);
   // How often the stream is looked at, which somebody may have deleted or restored.

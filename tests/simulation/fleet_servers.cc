@@ -443,6 +443,8 @@ absl::StatusOr<FleetSink::Table> SimulatedSink::LookAtTable(Where where, uint64_
   Table table{.id = absl::StrCat("made ", made)};
   for (const auto& [subject, place] : servers_->places_) {
     if (!absl::StartsWith(subject, KeySubject(bucket, ""))) continue;
+    ++table.size;
+    if (where == Where::kNodes) continue;
     table.keys.insert(subject);
     if (since > 0 && place >= since) table.later[subject] = place;
   }

@@ -99,7 +99,9 @@ class FakeSink : public FleetSink {
     Table table{.id = absl::StrCat("created ", buckets_created)};
     const std::string own = KeySubject(NameOf(where), NodeBucketKey("c", "n"));
     for (const auto& [subject, value] : values) {
-      if (subject != own && !absl::StartsWith(subject, own + ".")) continue;
+      if (!absl::StartsWith(subject, KeySubject(NameOf(where), ""))) continue;
+      ++table.size;
+      if (where == Where::kNodes || !absl::StartsWith(subject, own + ".")) continue;
       table.keys.insert(subject);
       const uint64_t place = places.at(subject);
       if (since > 0 && place >= since) table.later[subject] = place;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -198,6 +199,21 @@ void NatsServer::CreateStreamWithoutWindow() {
                             {"subjects", {"vmevents.v1.>"}},
                             {"storage", "file"},
                             {"duplicate_window", kShortest}});
+}
+
+nlohmann::json AskMonitoring(uint16_t port, const std::string& path) {
+  const UniqueFd fd = ConnectToLoopback(port);
+  const std::string request = absl::StrCat("GET ", path, " HTTP/1.0\r\n\r\n");
+  if (!fd.valid() || send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return {};
+  std::string answer;
+  std::array<char, 65536> buffer{};
+  for (ssize_t size = 1; size > 0;) {
+    size = read(fd.get(), buffer.data(), buffer.size());
+    if (size > 0) answer.append(buffer.data(), static_cast<size_t>(size));
+  }
+  nlohmann::json json = nlohmann::json::parse(
+      answer.substr(std::min(answer.find("\r\n\r\n"), answer.size())), nullptr, false);
+  return json.is_object() ? json : nlohmann::json::object();
 }
 
 AnswerDropper::AnswerDropper(uint16_t server_port)

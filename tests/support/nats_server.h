@@ -66,6 +66,7 @@ class NatsServer {
   std::optional<StreamMessage> Last(const std::string& stream, const std::string& subject);
   void DeleteStream(const std::string& stream);
   std::vector<StreamMessage> Messages();
+  void CreateStream(const std::string& stream, const nlohmann::json& settings);
   // What `vmevents fleet create` makes.
   void CreateFleet();
   void CreateBuckets();
@@ -73,13 +74,15 @@ class NatsServer {
   void CreateStreamWithoutWindow();
 
  private:
-  void CreateStream(const std::string& stream, const nlohmann::json& settings);
-
   const std::string directory_;
   const std::string configuration_;
   uint16_t port_ = 0;  // 0: the server chooses
   std::unique_ptr<ChildProcess> process_;
 };
+
+// What a server's monitoring on this port of loopback says of "/varz" and so on; an empty object:
+// nothing.
+nlohmann::json AskMonitoring(uint16_t port, const std::string& path);
 
 // Between a client and a server on loopback: can drop what the server answers.
 class AnswerDropper {

@@ -1,7 +1,10 @@
 // vmevents and the example in Python read what daemons publish into a real NATS server.
 
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <map>
@@ -14,8 +17,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/loopback.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
@@ -352,6 +357,63 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   vm.Speak(1);
   repeated.ReadUntil("powerdown-requested");
   EXPECT_EQ(repeated.Wait(), 0);
+}
+
+// Sends messages whose headers are these bytes, under one subject.
+void PublishRaw(uint16_t port, const std::string& subject,
+                const std::vector<std::pair<std::string, std::string>>& messages) {
+  const UniqueFd fd = ConnectToLoopback(port);
+  std::string text = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
+  for (const auto& [headers, payload] : messages) {
+    absl::StrAppend(&text, "HPUB ", subject, " ", headers.size(), " ",
+                    headers.size() + payload.size(), "\r\n", headers, payload, "\r\n");
+  }
+  text += "PING\r\n";
+  ASSERT_EQ(send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(text.size()));
+  std::string answer;
+  std::array<char, 4096> buffer{};
+  while (!absl::StrContains(answer, "PONG")) {
+    const ssize_t size = read(fd.get(), buffer.data(), buffer.size());
+    ASSERT_GT(size, 0) << answer;
+    answer.append(buffer.data(), static_cast<size_t>(size));
+  }
+}
+
+// A publisher can give its message any bytes as headers, the status of a server's word too.
+TEST_F(FleetClientTest, MessagesOfAHostileNodeStopNoReader) {
+  ChattyVm vm(Watched("n1"), "web1");
+  vm.Speak(2);
+  WaitPublished(3);
+  const std::string own =
+      "NATS/1.0\r\nce-source: /vmevents/prod/evil/j\r\nce-type: vmevents.v1.reset\r\n";
+  PublishRaw(nats().port(), "vmevents.v1.prod.evil.vm.reset",
+             {{"NATS/1.0 503\r\n\r\n", ""},
+              {"NATS/1.0\r\nStatus: 503\r\n\r\n", ""},
+              {"NATS/1.0 404 No Messages\r\n\r\n", ""},
+              {"NATS/1.0 409 Consumer Deleted\r\n\r\n", ""},
+              {"NATS/1.0\r\nce-id: \xff\xfe\r\n\r\n", "\xff"},
+              {own + "\r\n", "\xff"},
+              {own + "ce-id: 1\r\nce-subject: %1B%5B2J\r\n\r\n", "\xff"}});
+  vm.Speak(1);
+  WaitPublished(11);
+  const auto of_n1 = [](const std::vector<json>& events) {
+    return std::count_if(events.begin(), events.end(),
+                         [](const json& event) { return event["node"] == "n1"; });
+  };
+  EXPECT_EQ(of_n1(Ask({"watch", "--from", "oldest", "--count", "4"})), 4);
+  EXPECT_EQ(of_n1(Ask({"events"})), 4);
+  ChildOptions follow;
+  follow.arguments = {
+      "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),
+      "--server",         absl::StrCat("127.0.0.1:", nats().port()),
+      "--record",         dir() / "record.db",
+      "--count",          "5"};
+  const CommandResult followed = RunCommand(follow);
+  EXPECT_EQ(followed.exit_code, 0) << followed.error;
+  EXPECT_THAT(followed.output, AllOf(HasSubstr(" /vmevents/prod/evil vmevents.v1.reset ?[2J\n"),
+                                     HasSubstr(" /vmevents/prod/n1 vmevents.v1.started web1\n")));
+  EXPECT_THAT(followed.error, testing::Not(HasSubstr("trying again")));
 }
 
 // Servers at the node that are leaf nodes of those with the stream.

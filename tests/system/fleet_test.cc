@@ -9,14 +9,18 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
 #include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
 #include "server/fleet/jetstream_sink.h"
+#include "tests/support/loopback.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/network_namespace.h"
 #include "tests/support/wait.h"
@@ -180,6 +184,35 @@ TEST_F(FleetTest, ANodeHasTheNameThatItIsGiven) {
       absl::StartsWith(nats().Messages().front().subject, "vmevents.v1.test.node7=2Eexample.vm1."));
 }
 
+// The stream has seen its events, under the old name: none of them is a repetition.
+TEST_F(FleetTest, ANodeThatIsRenamedPublishesItsJournalUnderItsNewNameAndSaysSo) {
+  nats().CreateFleet();
+  StartDaemon(PublishTo(nats().url(), {"--node", "old"}));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(3);
+  WaitRecorded(4);
+  ExpectEachOnce();
+  const uint64_t before = nats().last_sequence();
+  daemon().Signal(SIGTERM);
+  EXPECT_EQ(daemon().WaitExit(), 0);
+  StartDaemon(PublishTo(nats().url(), {"--node", "new"}));
+  vm.Speak(1);
+  WaitRecorded(before + 1);
+  const uint64_t all = newest();
+  WaitUntil("all of it is published",
+            [&] { return daemon().GetServerInfo().publishing().sequence() >= all; });
+  std::vector<std::string> ids;
+  for (const StreamMessage& message : nats().Messages()) {
+    const bool renamed = absl::StartsWith(message.subject, "vmevents.v1.test.new.");
+    EXPECT_EQ(renamed, message.stream_sequence > before) << message.subject;
+    if (renamed) ids.push_back(message.header("ce-id"));
+  }
+  ASSERT_EQ(ids.size(), all);
+  for (size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(ids[i], absl::StrCat(i + 1));
+  EXPECT_THAT(ReadFile(Options().log_file),
+              HasSubstr("the journal was published as VMEVENTS/vmevents.v1.test.old.>"));
+}
+
 TEST_F(FleetTest, TwoNodesOfOneNameSaySo) {
   nats().CreateFleet();
   DaemonOptions options = PublishTo(nats().url(), {"--node", "twin"});
@@ -230,6 +263,74 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   });
 }
 
+// What such a stream acknowledges is not kept, or it acknowledges nothing.
+TEST_F(FleetTest, AStreamThatDoesNotKeepEventsIsRefusedWithAReason) {
+  using nlohmann::json;
+  nats().CreateStream("SOURCE", {{"name", "SOURCE"}, {"subjects", {"other.>"}}});
+  const json usual = json::parse(CreateStreamRequest(kFleetStream, 1));
+  const auto with = [&usual](const char* name, const json& value) {
+    json settings = usual;
+    settings[name] = value;
+    return settings;
+  };
+  const json mirror = {{"name", std::string(kFleetStream)}, {"mirror", {{"name", "SOURCE"}}}};
+  const std::vector<std::pair<std::string, json>> streams = {
+      {"its retention is \"interest\"", with("retention", "interest")},
+      {"its retention is \"workqueue\"", with("retention", "workqueue")},
+      {"it acknowledges nothing", with("no_ack", true)},
+      {"it is a mirror", mirror}};
+  nats().CreateStream("VMEVENTS", streams[0].second);
+  nats().CreateBuckets();
+  StartDaemon(PublishTo(nats().url()));
+  ChattyVm vm(watch_dir(), "vm1");
+  for (size_t i = 0; i < streams.size(); ++i) {
+    if (i > 0) {
+      nats().DeleteStream("VMEVENTS");
+      nats().CreateStream("VMEVENTS", streams[i].second);
+    }
+    WaitUntil("the problem is " + streams[i].first, [&] {
+      return absl::StrContains(daemon().GetServerInfo().publishing().problem(), streams[i].first);
+    });
+    EXPECT_THAT(ReadFile(Options().log_file), HasSubstr(streams[i].first));
+    EXPECT_FALSE(daemon().GetServerInfo().publishing().connected());
+    EXPECT_EQ(nats().last_sequence(), 0u);
+  }
+  nats().DeleteStream("VMEVENTS");
+  nats().CreateStream("VMEVENTS", usual);
+  vm.Speak(1);
+  WaitRecorded(2);
+  ExpectEachOnce();
+}
+
+// An answer is one, also that nobody takes the message: another connection would hear it too.
+TEST_F(FleetTest, AStreamThatIsGoneKeepsTheConnection) {
+  uint16_t port = 0;
+  ListenOnLoopback(&port);
+  NatsServer server(dir() / "monitored", absl::StrCat("http: \"127.0.0.1:", port, "\"\n"));
+  const auto connections_of_daemon = [port] {
+    const nlohmann::json connections = AskMonitoring(port, "/connz?state=all&limit=1000");
+    size_t count = 0;
+    for (const nlohmann::json& connection : connections.value("connections", nlohmann::json())) {
+      if (absl::StartsWith(connection.value("name", ""), "vmeventd ")) ++count;
+    }
+    return count;
+  };
+  server.CreateFleet();
+  StartDaemon(PublishTo(server.url()));
+  ChattyVm vm(watch_dir(), "vm1");
+  WaitRecorded(1);
+  WaitPublished(server);
+  server.DeleteStream("VMEVENTS");
+  vm.Speak(2);
+  WaitUntil("nobody takes the events", [&] {
+    return absl::StrContains(ReadFile(Options().log_file), "no stream takes the events");
+  });
+  server.CreateStream("VMEVENTS", nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1)));
+  WaitRecorded(3);
+  ExpectEachOnce(server);
+  EXPECT_EQ(connections_of_daemon(), 1u);
+}
+
 // An id that the stream has seen is no proof that the event is there: anybody may have sent it.
 TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   nats().CreateFleet();
@@ -278,7 +379,7 @@ TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   const auto send = [&](const std::string& subject, const std::string& journal, uint64_t last) {
     std::vector<FleetMessage> batch;
     for (uint64_t sequence = 1; sequence <= last; ++sequence) {
-      const std::string id = ToMessageId({journal, sequence}, "secret");
+      const std::string id = ToMessageId({journal, sequence}, subject, "secret");
       batch.push_back({.sequence = sequence,
                        .replaces = std::nullopt,
                        .subject = subject,

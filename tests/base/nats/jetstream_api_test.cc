@@ -103,7 +103,24 @@ TEST(ParseStreamState, TakesTheServersAnswer) {
   EXPECT_EQ(state->created, "2026-07-01T12:00:00.5Z");
   EXPECT_EQ(state->first, 3u);
   EXPECT_EQ(state->last, 9u);
+  EXPECT_EQ(state->messages, 2u);
   EXPECT_EQ(state->last_time - state->first_time, absl::Hours(1));
+}
+
+TEST(ParseStreamState, SaysWhyNodesCannotPublishIntoIt) {
+  const auto unfit = [](const std::string& config) {
+    const auto state = ParseStreamState(absl::StrCat(
+        R"({"created":"x","config":)", config, R"(,"state":{"messages":0,"last_seq":0,)",
+        R"("first_ts":"0001-01-01T00:00:00Z","last_ts":"0001-01-01T00:00:00Z"}})"));
+    return state.ok() ? state->unfit : std::string(state.status().message());
+  };
+  EXPECT_EQ(unfit(R"({"retention":"limits","no_ack":false,"sealed":false})"), "");
+  EXPECT_EQ(unfit("{}"), "");
+  EXPECT_THAT(unfit(R"({"retention":"interest"})"), testing::HasSubstr("its retention is"));
+  EXPECT_THAT(unfit(R"({"retention":"workqueue"})"), testing::HasSubstr("\"workqueue\""));
+  EXPECT_THAT(unfit(R"({"mirror":{"name":"OTHER"}})"), testing::HasSubstr("mirror"));
+  EXPECT_THAT(unfit(R"({"no_ack":true})"), testing::HasSubstr("no_ack"));
+  EXPECT_THAT(unfit(R"({"sealed":true})"), testing::HasSubstr("sealed"));
 }
 
 TEST(ParseStreamState, AnEmptyStreamBeginsBehindItsLast) {

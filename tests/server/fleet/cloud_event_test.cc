@@ -136,7 +136,7 @@ TEST(CloudEvent, AGapNamesWhatIsMissingAndTakesTheLastOfItsSequences) {
 
 TEST(CloudEvent, AMessageIdIsReadAsItWasWritten) {
   for (const char* const secret : {"", "s"}) {
-    const auto id = ParseMessageId(ToMessageId({kJournal, 18}, secret));
+    const auto id = ParseMessageId(ToMessageId({kJournal, 18}, "v.c.n.", secret));
     ASSERT_TRUE(id.has_value());
     EXPECT_EQ(id->journal_id, kJournal);
     EXPECT_EQ(id->sequence, 18u);
@@ -150,11 +150,18 @@ TEST(CloudEvent, AMessageIdIsReadAsItWasWritten) {
 
 // The stream drops a message whose id it has seen, whichever node sent it.
 TEST(CloudEvent, AnIdCannotBeGuessedWithoutTheSecret) {
-  const FleetMessageId id{kJournal, 18};
-  EXPECT_EQ(ToMessageId(id, "s"), ToMessageId(id, "s")) << "a repetition has the same";
-  EXPECT_NE(ToMessageId(id, "s"), ToMessageId(id, "t"));
-  EXPECT_NE(ToMessageId(id, "s").substr(ToMessageId(id, "").size()),
-            ToMessageId({kJournal, 19}, "s").substr(ToMessageId(id, "").size()));
+  const auto code = [](uint64_t sequence, const std::string& secret) {
+    const FleetMessageId id{kJournal, sequence};
+    return ToMessageId(id, "v.c.n.", secret).substr(ToMessageId(id, "v.c.n.", "").size());
+  };
+  EXPECT_EQ(code(18, "s"), code(18, "s")) << "a repetition has the same";
+  EXPECT_NE(code(18, "s"), code(18, "t"));
+  EXPECT_NE(code(18, "s"), code(19, "s"));
+}
+
+// What it published under its old name is no repetition of what it publishes under the new one.
+TEST(CloudEvent, ANodeThatIsRenamedHasOtherIds) {
+  EXPECT_NE(ToMessageId({kJournal, 18}, "v.c.n.", "s"), ToMessageId({kJournal, 18}, "v.c.m.", "s"));
 }
 
 TEST(CloudEvent, EventsAreNamedAfterTheirTypeAndClass) {

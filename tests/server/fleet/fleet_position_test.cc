@@ -64,7 +64,10 @@ TEST(PositionFile, KeepsThePositionOfItsTarget) {
   EXPECT_EQ(file->value().own.sequence, 10u);
   EXPECT_EQ(file->value().looked_at.place, 31u);
   EXPECT_EQ(file->value().looked_at.sequence, 8u);
-  EXPECT_EQ(PositionFile::Open(directory / "fleet", "b").value()->value().journal_id, "");
+  EXPECT_EQ(file->target_before(), "");
+  const auto renamed = PositionFile::Open(directory / "fleet", "b").value();
+  EXPECT_EQ(renamed->value().journal_id, "");
+  EXPECT_EQ(renamed->target_before(), "a");
 }
 
 TEST(PositionFile, ReadsThatOfAVersionThatDidNotKnowTheStream) {

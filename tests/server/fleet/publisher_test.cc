@@ -733,6 +733,33 @@ TEST_F(FleetPublisherTest, AttemptsToConnectAreSpreadOut) {
   EXPECT_EQ(sink_.sequences(), UpTo(1));
 }
 
+// Ten thousand nodes whose servers were away for a moment.
+TEST_F(FleetPublisherTest, TheNodesOfALargeFleetComeBackOverAMinute) {
+  for (int node = 1; node < 8'000; ++node) {
+    FleetMessage heartbeat;
+    heartbeat.subject = KeySubject(kNodesBucket, NodeBucketKey("c", absl::StrCat("other", node)));
+    heartbeat.payload = "x";
+    sink_.Write(heartbeat);
+  }
+  Start(1e9, absl::Seconds(30));
+  Settle();
+  state_.clock().Advance(NodeState::kBucketCheck);
+  Settle();
+  EXPECT_EQ(publisher_->meters().nodes.value(), 8'000u);
+  const auto first_wait = [&](double random) {
+    sink_.check = absl::UnavailableError("the connection is lost");
+    random_ = random;
+    const absl::Duration wait = publisher_->Step();
+    sink_.check = absl::OkStatus();
+    state_.clock().Advance(wait);
+    Settle();
+    return wait;
+  };
+  EXPECT_EQ(first_wait(0), FleetPublisher::kFirstRetry / 2);
+  EXPECT_EQ(first_wait(0.5), absl::Seconds(20.25));
+  EXPECT_EQ(first_wait(1), absl::Seconds(40));
+}
+
 TEST_F(FleetPublisherTest, AConnectionThatIsLostIsNoticedWithoutAnEvent) {
   Start();
   Settle();

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,22 +21,6 @@ namespace vmeventd::e2e {
 namespace {
 
 constexpr char kSmallDisk[] = "size=768m";
-
-// What a server's monitoring says; an empty object: nothing.
-nlohmann::json Ask(uint16_t port, const std::string& path) {
-  const UniqueFd fd = ConnectToLoopback(port);
-  const std::string request = absl::StrCat("GET ", path, " HTTP/1.0\r\n\r\n");
-  if (!fd.valid() || send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return {};
-  std::string answer;
-  std::array<char, 65536> buffer{};
-  for (ssize_t size = 1; size > 0;) {
-    size = read(fd.get(), buffer.data(), buffer.size());
-    if (size > 0) answer.append(buffer.data(), static_cast<size_t>(size));
-  }
-  nlohmann::json json = nlohmann::json::parse(
-      answer.substr(std::min(answer.find("\r\n\r\n"), answer.size())), nullptr, false);
-  return json.is_object() ? json : nlohmann::json::object();
-}
 
 }  // namespace
 
@@ -93,11 +76,11 @@ void NatsCluster::FreeDisk() { std::filesystem::remove(directory(kServers - 1) +
 NatsCluster::Load NatsCluster::Measure() const {
   Load load;
   for (const uint16_t port : monitoring_) {
-    load.connections += Ask(port, "/varz").value("connections", uint64_t{0});
-    const nlohmann::json api = Ask(port, "/jsz").value("api", nlohmann::json::object());
+    load.connections += AskMonitoring(port, "/varz").value("connections", uint64_t{0});
+    const nlohmann::json api = AskMonitoring(port, "/jsz").value("api", nlohmann::json::object());
     load.api_requests += api.value("total", uint64_t{0});
     load.api_errors += api.value("errors", uint64_t{0});
-    const nlohmann::json queues = Ask(port, "/ipqueuesz?all=1");
+    const nlohmann::json queues = AskMonitoring(port, "/ipqueuesz?all=1");
     for (const auto& [name, queue] : queues.items()) {
       if (!absl::StrContains(name, "JS API") && !absl::StrContains(name, "JetStream API")) continue;
       load.api_waiting = std::max(load.api_waiting, queue.value("pending", uint64_t{0}));

@@ -17,9 +17,11 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <string>
@@ -44,6 +46,7 @@
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/fleet_soak/cluster.h"
+#include "tests/system/fleet_soak/node_processes.h"
 #include "tests/system/fleet_soak/simulated_node.h"
 #include "tests/system/fleet_soak/verdict.h"
 #include "vmeventd/v1/fleet.pb.h"
@@ -66,8 +69,6 @@ constexpr absl::Duration kLongestCut = absl::Seconds(12);
 // How long the fleet may take until everything is published, once nothing fails any more: the
 // longest wait of a publisher, and the time of the servers.
 constexpr absl::Duration kRecovery = absl::Minutes(5);
-// For the nodes: so many of them may wait for an answer at a time.
-constexpr int kMostThreads = 2'000;
 
 // A real vmeventd behind relays, with one VM.
 class RealNode {
@@ -193,6 +194,11 @@ class Reader {
   std::unique_ptr<NatsConnection> connection_;
 };
 
+std::string MakeDirectory(const std::string& path) {
+  std::filesystem::create_directories(path);
+  return path;
+}
+
 class Soak {
  public:
   explicit Soak(const Options& options) : options_(options), random_(options.seed) {
@@ -202,7 +208,6 @@ class Soak {
     if (!cluster_.small_disk()) {
       std::cout << "no disk is filled: mounting a small one takes root" << std::endl;
     }
-    std::filesystem::create_directories(directory_ / "nodes");
   }
 
   std::vector<std::string> Run() {
@@ -249,12 +254,8 @@ class Soak {
     const absl::Time begin = absl::Now();
     // The rest is published under faults.
     const auto first =
-        static_cast<uint64_t>(options_.seconds > 0 ? options_.events / 2 : options_.events);
-    for (int i = 0; i < options_.nodes; ++i) {
-      nodes_.push_back(
-          std::make_unique<SimulatedNode>(i, cluster_.urls(), directory_ / "nodes", &threads_));
-      nodes_.back()->Add(first);
-    }
+        static_cast<uint64_t>(options_.seconds > 0 ? (options_.events + 1) / 2 : options_.events);
+    for (int i = 0; i < nodes_.size(); ++i) nodes_.Add(i, first);
     WaitNodes();
     const absl::Duration took = absl::Now() - begin;
     const auto info = reader_.Request(ApiSubject("STREAM.INFO", kFleetStream), {});
@@ -269,27 +270,34 @@ class Soak {
 
   // All servers are away, and come back together. How the nodes return to them.
   void Outage() {
+    WaitForEach("does not know how many nodes there are", [this](const NodeShare& node) {
+      return node.known >= static_cast<uint64_t>(options_.nodes);
+    });
     for (int i = 0; i < NatsCluster::kServers; ++i) cluster_.server(i).Kill();
-    for (const auto& node : nodes_) node->Add(1);
+    for (int i = 0; i < nodes_.size(); ++i) nodes_.Add(i, 1);
     absl::SleepFor(absl::Seconds(options_.outage));
     for (int i = 0; i < NatsCluster::kServers; ++i) cluster_.server(i).Start();
     const absl::Time begin = absl::Now();
     std::vector<uint64_t> connections;  // in each second
     std::vector<absl::Duration> back;   // when each node had published all
-    std::vector<SimulatedNode*> away;
-    for (const auto& node : nodes_) away.push_back(node.get());
+    std::vector<int> away(static_cast<size_t>(nodes_.size()));
+    std::iota(away.begin(), away.end(), 0);
     NatsCluster::Load most;
     while (!away.empty()) {
       const NatsCluster::Load load = cluster_.Measure();
       const absl::Duration since = absl::Now() - begin;
-      if (since > kRecovery) Fail(away.front()->name() + " does not publish its events");
+      nodes_.Check();
+      if (since > kRecovery) {
+        Fail(SimulatedNode::NameOf(away.front()) + " does not publish its events");
+      }
       connections.resize(static_cast<size_t>(since / absl::Seconds(1)) + 1,
                          connections.empty() ? 0 : connections.back());
       connections.back() = std::max(connections.back(), load.connections);
       most.api_waiting = std::max(most.api_waiting, load.api_waiting);
-      std::erase_if(away, [&](const SimulatedNode* node) {
-        if (node->published()) back.push_back(since);
-        return node->published();
+      std::erase_if(away, [&](int node) {
+        const bool published = nodes_[node].published();
+        if (published) back.push_back(since);
+        return published;
       });
       absl::SleepFor(absl::Milliseconds(100));
     }
@@ -309,10 +317,16 @@ class Soak {
   }
 
   void WaitNodes() {
+    WaitForEach("does not publish its events",
+                [](const NodeShare& node) { return node.published(); });
+  }
+  // `what`: of the node where that does not become so.
+  void WaitForEach(const std::string& what, const std::function<bool(const NodeShare&)>& is_so) {
     const absl::Time end = absl::Now() + kRecovery;
-    for (const auto& node : nodes_) {
-      while (!node->published()) {
-        if (absl::Now() > end) Fail(node->name() + " does not publish its events");
+    for (int i = 0; i < nodes_.size(); ++i) {
+      while (!is_so(nodes_[i])) {
+        nodes_.Check();
+        if (absl::Now() > end) Fail(absl::StrCat(SimulatedNode::NameOf(i), " ", what));
         absl::SleepFor(absl::Milliseconds(10));
       }
     }
@@ -339,9 +353,9 @@ class Soak {
       if (Random(2) == 0) daemon->Speak(1 + Random(60));
     }
     for (int i = 0; i < options_.nodes / 20 + 1; ++i) {
-      SimulatedNode& node = *nodes_[static_cast<size_t>(Random(options_.nodes))];
+      const int node = Random(options_.nodes);
       const auto all = static_cast<uint64_t>(options_.events);
-      if (node.newest() < all) node.Add(1 + static_cast<uint64_t>(Random(3)));
+      if (nodes_[node].newest < all) nodes_.Add(node, 1 + static_cast<uint64_t>(Random(3)));
     }
   }
 
@@ -411,9 +425,9 @@ class Soak {
 
   void Repair() {
     RunLater(absl::InfiniteFuture());
-    for (const auto& node : nodes_) {
+    for (int i = 0; i < nodes_.size(); ++i) {
       const auto all = static_cast<uint64_t>(options_.events);
-      if (node->newest() < all) node->Add(all - node->newest());
+      if (const uint64_t newest = nodes_[i].newest; newest < all) nodes_.Add(i, all - newest);
     }
   }
 
@@ -448,12 +462,15 @@ class Soak {
     uint64_t late = 0;
     uint64_t repeated = 0;
     uint64_t failures = 0;
-    for (const auto& node : nodes_) {
-      std::vector<uint64_t>& sequences = journals[node->journal_id()];
-      for (uint64_t i = 1; i <= node->newest(); ++i) sequences.push_back(i);
-      late += node->meters().late_events.value();
-      repeated += node->meters().repeated_events.value();
-      failures += node->meters().failures.value();
+    for (int i = 0; i < nodes_.size(); ++i) {
+      const NodeShare& node = nodes_[i];
+      std::vector<uint64_t>& sequences = journals[SimulatedNode::JournalIdOf(i)];
+      for (uint64_t sequence = 1; sequence <= node.newest; ++sequence) {
+        sequences.push_back(sequence);
+      }
+      late += node.late;
+      repeated += node.repeated;
+      failures += node.failures;
     }
     for (const auto& daemon : daemons_) {
       journals[daemon->daemon().GetServerInfo().journal_id()] = daemon->Sequences();
@@ -471,15 +488,16 @@ class Soak {
 
   // The last state of each simulated node's VM is that of its newest event.
   void CheckBuckets(std::vector<std::string>* findings) {
-    for (size_t i = 0; i < nodes_.size(); ++i) {
+    for (int i = 0; i < nodes_.size(); ++i) {
       const std::string key = KeySubject(
-          kVmsBucket, VmBucketKey(kSimulatedCluster, nodes_[i]->name(), absl::StrCat("vm", i)));
+          kVmsBucket,
+          VmBucketKey(kSimulatedCluster, SimulatedNode::NameOf(i), absl::StrCat("vm", i)));
       v1::Vm vm;
       const absl::Time end = absl::Now() + kRecovery;
       while (true) {
         const std::optional<std::string> data = reader_.LastData(BucketStream(kVmsBucket), key);
         if (data.has_value() && vm.ParseFromString(*data) &&
-            vm.last_sequence() == nodes_[i]->newest()) {
+            vm.last_sequence() == nodes_[i].newest) {
           break;
         }
         if (absl::Now() > end) {
@@ -495,9 +513,9 @@ class Soak {
   std::mt19937_64 random_;
   const TemporaryDirectory directory_;
   NatsCluster cluster_{directory_ / "cluster"};
+  // Before there is another thread.
+  NodeProcesses nodes_{options_.nodes, cluster_.urls(), MakeDirectory(directory_ / "nodes")};
   Reader reader_{&cluster_};
-  NodeThreads threads_{std::min(options_.nodes, kMostThreads)};
-  std::vector<std::unique_ptr<SimulatedNode>> nodes_;
   std::vector<std::unique_ptr<RealNode>> daemons_;
   std::map<int, bool> down_;  // servers
   bool full_ = false;
@@ -521,8 +539,8 @@ int Main(int argc, char** argv) {
               << " [--seconds N] [--nodes N] [--events N] [--daemons N] [--outage N] [--seed N]\n";
     return 2;
   }
-  // A connection and a file for each node; a server has a connection for each.
-  const auto files = static_cast<rlim_t>(2 * options.nodes + 600);
+  // A server has a connection for each node.
+  const auto files = static_cast<rlim_t>(std::max(NodeProcesses::kFiles, options.nodes + 600));
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < files) {
     limit = {files, std::max(files, limit.rlim_max)};

@@ -62,30 +62,34 @@ absl::StatusOr<std::vector<EventBlockPtr>> MemoryOutbox::Read(const std::string&
 SimulatedNode::SimulatedNode(int number, const std::vector<std::string>& servers,
                              const std::string& directory, NodeThreads* threads,
                              double events_per_second)
-    : name_(absl::StrCat("node", number)),
-      journal_id_(absl::StrFormat("00000000-0000-4000-8000-%012d", number)),
-      outbox_(journal_id_, absl::StrCat("vm", number)),
-      threads_(threads) {
+    : outbox_(JournalIdOf(number), absl::StrCat("vm", number)), threads_(threads) {
+  const std::string name = NameOf(number);
   JetStreamOptions options;
   options.nats.servers = servers;
-  options.nats.name = name_;
+  options.nats.name = name;
   options.cluster = kSimulatedCluster;
-  options.node = name_;
+  options.node = name;
   options.stream = std::string(kFleetStream);
   auto sink = MakeJetStreamSink(std::move(options));
   if (!sink.ok()) Fail(std::string(sink.status().message()));
   sink_ = *std::move(sink);
-  auto file = PositionFile::Open(absl::StrCat(directory, "/", name_), name_);
+  auto file = PositionFile::Open(absl::StrCat(directory, "/", name), name);
   if (!file.ok()) Fail(std::string(file.status().message()));
   publisher_ =
       std::make_unique<FleetPublisher>(PublisherOptions{.cluster = kSimulatedCluster,
-                                                        .node = name_,
+                                                        .node = name,
                                                         .events_per_second = events_per_second,
                                                         .version = "simulated",
                                                         .heartbeat = absl::Seconds(30)},
                                        sink_.get(), &outbox_, *std::move(file), &kClock,
                                        [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
   threads_->Add(publisher_.get());
+}
+
+std::string SimulatedNode::NameOf(int number) { return absl::StrCat("node", number); }
+
+std::string SimulatedNode::JournalIdOf(int number) {
+  return absl::StrFormat("00000000-0000-4000-8000-%012d", number);
 }
 
 SimulatedNode::~SimulatedNode() {

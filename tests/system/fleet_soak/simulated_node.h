@@ -45,16 +45,14 @@ class SimulatedNode {
                 double events_per_second = PublisherOptions().events_per_second);
   ~SimulatedNode();
 
+  static std::string NameOf(int number);
+  static std::string JournalIdOf(int number);
+
   void Add(uint64_t events);
-  const std::string& name() const { return name_; }
-  const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return outbox_.newest_sequence(); }
-  bool published() const { return publisher_->meters().position.value() == newest(); }
   const FleetMeters& meters() const { return publisher_->meters(); }
 
  private:
-  const std::string name_;
-  const std::string journal_id_;
   MemoryOutbox outbox_;
   std::unique_ptr<FleetSink> sink_;
   std::unique_ptr<FleetPublisher> publisher_;

@@ -394,6 +394,9 @@ class PushTest(unittest.TestCase):
             with lock:
                 if pushes:
                     pushes[-1].kill()
+                    pushes[-1].wait()
+            with self.receiver.lock:
+                self.receiver.lock.notify_all()  # no request will
 
         def decide(_):
             if dice.random() < 0.6:
