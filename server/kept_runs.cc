@@ -168,8 +168,10 @@ absl::Status KeptRuns::Send(const Message& message) {
 }
 
 bool KeptRuns::IsUntidy() const {
-  return messages_ > kSpareMessages + 2 * open_.size() / kRunsOfMessage ||
-         entries_ > kSpareEntries + 2 * open_.size();
+  // One whose end is not committed has its notes yet.
+  const size_t needed = std::max(open_.size(), notes_.size());
+  return messages_ > kSpareMessages + 2 * needed / kRunsOfMessage ||
+         entries_ > kSpareEntries + 2 * needed;
 }
 
 void KeptRuns::Tidy() {
@@ -200,7 +202,8 @@ void KeptRuns::Tidy() {
     entries_ -= entries->size();
     for (Entry& entry : *entries) {
       const auto it = open_.find(entry.run_id);
-      if (it == open_.end() || it->second != entry.serial) {
+      const bool open = it != open_.end() && it->second == entry.serial;
+      if (!open && !notes_.Has(entry.serial)) {
         // Perhaps the last that held it.
         closer_.Close(std::move(entry.connection));
         continue;

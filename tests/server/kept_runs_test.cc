@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/host/parcel.h"
+#include "server/host/shared_memory.h"
 
 namespace vmeventd {
 namespace {
@@ -142,6 +143,43 @@ TEST_F(KeptRunsTest, AFullQueueIsCounted) {
     if (i % 100 == 0) kept_->EndTurn({});
   }
   EXPECT_GT(kept_->left_out(), 0u);
+}
+
+TEST_F(KeptRunsTest, WhatWasReadIsThereByTheirMemory) {
+  const UniqueFd connection = NewSocket();
+  const auto stream = kept_->Keep("run", {connection.get(), -1, 0});
+  kept_->EndTurn({});
+  stream->Begin(3, "unhandled");
+  const UniqueFd parcel(dup(kept_->descriptor()));
+  const auto notes = SharedMemory::Open(UniqueFd(dup(kept_->notes_descriptor())));
+  ASSERT_TRUE(notes.ok()) << notes.status();
+  // The memory of another parcel says nothing of this one.
+  const auto other = KeptRuns::Create();
+  const UniqueFd copy(dup((*other)->descriptor()));
+  EXPECT_TRUE(OpenKeptRuns(copy, notes->get()).ok());
+  const absl::StatusOr<std::vector<HandedRun>> runs = OpenKeptRuns(parcel, notes->get());
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  ASSERT_EQ(runs->size(), 1u);
+  ASSERT_TRUE(runs->front().noted.has_value());
+  EXPECT_EQ(runs->front().noted->After(3), "unhandled");
+}
+
+TEST(SharedMemoryTest, AnythingElseIsRefused) {
+  EXPECT_FALSE(SharedMemory::Open(NewSocket()).ok());
+  EXPECT_FALSE(SharedMemory::Open(UniqueFd(open("/dev/zero", O_RDWR | O_CLOEXEC))).ok());
+}
+
+TEST(SharedMemoryTest, ItOutlivesWhoMadeItAndKeepsItsSize) {
+  auto made = SharedMemory::Create("test", 10'000, 100);
+  ASSERT_TRUE(made.ok()) << made.status();
+  (*made)->bytes()[9'999] = 'x';
+  UniqueFd held(dup((*made)->descriptor()));
+  made->reset();
+  EXPECT_NE(ftruncate(held.get(), 0), 0);
+  const auto opened = SharedMemory::Open(std::move(held));
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ((*opened)->bytes().size(), 10'000u);
+  EXPECT_EQ((*opened)->bytes()[9'999], 'x');
 }
 
 TEST(OpenKeptRunsTest, AnythingElseIsRefused) {

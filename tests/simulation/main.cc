@@ -268,6 +268,8 @@ int RunAway(Worker* worker, uint64_t ends) {
       unknown += reached(absl::StrCat(name, " is UNKNOWN"));
       if (result.problem.empty()) continue;
       ++failed;
+      for (const std::string& line : Run(worker, plan, true).story)
+        std::printf("%s\n", line.c_str());
       std::printf("%s: seed %" PRIu64 ": %s\n", name.c_str(), seed, result.problem.c_str());
     }
     std::printf("%s: %" PRIu64 " have their class, %" PRIu64 " are UNKNOWN, %" PRIu64 " wrong\n",

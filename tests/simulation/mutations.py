@@ -170,7 +170,7 @@ MUTATIONS = [
     Mutation("what-is-kept-for-a-crash-is-not-used", "watcher/runs/run_restorer.cc",
              "(⟦handed->second.after_crash⟧ ||", "false", "CrashTest.TheNextDaemonGoesOnWithoutAHandshake"),
     Mutation("what-is-noted-is-not-used", "watcher/qmp/qmp_run.cc",
-             "if (⟦handed->noted.has_value()⟧) unhandled", "false",
+             "if (⟦handed->noted.has_value()⟧ && !session", "false",
              "NotedCrashTest.WhatWasReadAndNotCommittedIsHandledOnce"),
     Mutation("what-the-journal-has-is-handled-again", "watcher/runs/read_notes.cc",
              "const uint64_t from = ⟦std::max(heard, begin)⟧;", "begin"),

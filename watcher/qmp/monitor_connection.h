@@ -114,6 +114,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // the place `heard`, otherwise once it is ready.
   void SetKept(std::unique_ptr<ReadNotes::Stream> notes, uint64_t heard);
   bool noted() const { return notes_ != nullptr && notes_->begun(); }
+  // Passes the notes to the caller, of a connection that is closed.
+  std::unique_ptr<ReadNotes::Stream> TakeNotes() { return std::move(notes_); }
   // The place up to which what was read is handled, while it is noted.
   uint64_t heard() const { return heard_; }
   // Stops at this very point of what the peer says, of a connection that is ready, and passes its

@@ -36,6 +36,7 @@ QmpRun::QmpRun(QmpContext* context, Owner* owner, Source* source, VmSession sess
 QmpRun::~QmpRun() {
   context_->loop->CancelTimer(&another_timer_);
   RetireConnection();
+  RetireNotes();
 }
 
 void QmpRun::Disconnect() {
@@ -95,7 +96,8 @@ bool QmpRun::GoOn(HandedRun* handed) {
       context_->budget.get(), context_->options->command_lines.get(), this);
   const VmStatus status = Status();
   std::optional<std::string> unhandled;  // unset: what was read last is missing
-  if (handed->noted.has_value()) unhandled = handed->noted->After(session().heard());
+  if (handed->noted.has_value() && !session().monitor_lost())
+    unhandled = handed->noted->After(session().heard());
   // Its process's words are read now, and the process may be gone: another may have its number.
   const int64_t speaker = tracked() ? info().pid : 0;
   const absl::Status begun =
@@ -127,6 +129,7 @@ void QmpRun::Keep(uint32_t socket_owner) {
   RunKeeper* const keeper = context_->options->keeper.get();
   if (keeper == nullptr || connection_ == nullptr || (tracked() && !followed())) return;
   if (std::exchange(kept_, true)) return;
+  RetireNotes();
   connection_->SetKept(
       keeper->Keep(info().run_id, {connection_->descriptor(),
                                    tracked() ? process().descriptor() : -1, socket_owner}),
@@ -158,8 +161,13 @@ void QmpRun::RetireConnection() {
   if (std::exchange(kept_, false)) context_->options->keeper->Forget(info().run_id);
   if (connection_ == nullptr) return;
   connection_->Close();
+  last_notes_ = connection_->TakeNotes();
   --context_->vm_descriptors;
   context_->closed_connections.push_back(std::move(connection_));
+}
+
+void QmpRun::RetireNotes() {
+  if (last_notes_ != nullptr) context_->budget->notes()->Retire(std::move(last_notes_));
 }
 
 void QmpRun::AskRunState() {

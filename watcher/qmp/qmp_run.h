@@ -140,6 +140,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
   void RetireConnection();
+  void RetireNotes();
 
   QmpContext* const context_;
   Source* const source_;
@@ -152,7 +153,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool spoken_;
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
-  bool kept_ = false;        // by the keeper
+  bool kept_ = false;  // by the keeper
+  // Of its last connection, until the run has another one or is over.
+  std::unique_ptr<ReadNotes::Stream> last_notes_;
   RareText logged_silence_;  // the reason that was logged last, since it was ready
 };
 

@@ -83,7 +83,7 @@ ReadNotes::ReadNotes(absl::Span<char> memory, const Limits& limits, uint64_t own
   Set(&header()->magic, kMagic);
 }
 
-ReadNotes::~ReadNotes() = default;
+ReadNotes::~ReadNotes() { retired_.clear(); }
 
 ReadNotes::Header* ReadNotes::header() const { return reinterpret_cast<Header*>(memory_.data()); }
 
@@ -112,7 +112,12 @@ std::unique_ptr<ReadNotes::Stream> ReadNotes::Open(uint64_t serial) {
     left_out_.Add();
     return nullptr;
   }
+  serials_.insert(serial);
   return std::unique_ptr<Stream>(new Stream(this, at, serial));
+}
+
+void ReadNotes::Retire(std::unique_ptr<Stream> stream) {
+  retired_.push_back({std::move(stream), std::nullopt});
 }
 
 std::optional<uint32_t> ReadNotes::TakeBlock() {
@@ -152,6 +157,11 @@ void ReadNotes::EndRead(size_t bytes) {
 }
 
 void ReadNotes::EndTurn(const SinkProgress& progress) {
+  for (Retired& each : retired_) {
+    if (!each.pushed.has_value()) each.pushed = progress.pushed;
+  }
+  std::erase_if(retired_,
+                [&progress](const Retired& each) { return *each.pushed <= progress.committed; });
   changed_.erase(std::remove_if(changed_.begin(), changed_.end(),
                                 [&](Stream* stream) {
                                   stream->changed_ = stream->EndTurn(progress);
@@ -163,6 +173,7 @@ void ReadNotes::EndTurn(const SinkProgress& progress) {
 // A stream
 
 ReadNotes::Stream::~Stream() {
+  notes_->serials_.erase(serial_);
   if (notes_->reading_ == this) notes_->reading_ = nullptr;
   if (changed_) {
     std::vector<Stream*>& changed = notes_->changed_;

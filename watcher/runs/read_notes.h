@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -69,6 +70,13 @@ class ReadNotes {
   // not used again. Nothing counts before Stream::Begin(). Null: there are Limits::runs of them.
   std::unique_ptr<Stream> Open(uint64_t serial);
 
+  // The connection has ended, and its run with it or goes on by another one: the notes stay until
+  // all that was pushed by the end of this turn is committed.
+  void Retire(std::unique_ptr<Stream> stream);
+  // Whether there are notes by `serial`, and how many there are.
+  bool Has(uint64_t serial) const { return serials_.contains(serial); }
+  size_t size() const { return serials_.size(); }
+
   // What is read into, of any monitor, between these two calls. `stream` may be null: then nothing
   // is noted. EndRead() gets how much that was; it stays on the desk until the next BeginRead().
   absl::Span<char> desk() const;
@@ -108,13 +116,19 @@ class ReadNotes {
   std::vector<uint32_t> free_blocks_;
   uint32_t next_entry_ = 0;
   uint32_t next_block_ = 0;
+  absl::flat_hash_set<uint64_t> serials_;
   std::vector<Stream*> changed_;  // which EndTurn() has to look at
+  struct Retired {
+    std::unique_ptr<Stream> stream;
+    std::optional<uint64_t> pushed;  // it goes once so many updates are committed; unset: this turn
+  };
+  std::vector<Retired> retired_;
   Stream* reading_ = nullptr;
   size_t dirty_ = 0;  // bytes of the desk
   Counter left_out_;
 };
 
-// The notes of one monitor's connection. Its end drops them.
+// The notes of one monitor's connection. Its destruction drops them.
 class ReadNotes::Stream {
  public:
   ~Stream();

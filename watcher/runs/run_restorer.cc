@@ -242,6 +242,8 @@ void RunRestorer::Resume(VmRun* run) {
   table_->SetUuid(run, run->Status().ref.uuid);
   const std::string run_id = run->info().run_id;
   run->Resume();
+  // What it said since is handled next, and obeyed no shutdown that was cancelled meanwhile.
+  if (run->connected()) table_->ApplyHostCancel(run);
   table_->SourceOf(run)->OnRestored(run);
   // What the host says now says nothing of what was said before, nor of a run that ended before.
   if (table_->Find(run_id) == run && !run->process_ended()) table_->ApplyHostShutdown(run);

@@ -29,6 +29,10 @@ void RunTable::ApplyHostShutdown(VmRun* run) const {
   if (host_.has_value()) run->NoteHostShutdown(host_->shutting_down, host_->by);
 }
 
+void RunTable::ApplyHostCancel(VmRun* run) const {
+  if (host_.has_value() && !host_->shutting_down) ApplyHostShutdown(run);
+}
+
 RunSource* RunTable::SourceOf(const VmRun* run) const {
   return runs_.find(run->info().run_id)->second.source;
 }

@@ -55,6 +55,8 @@ class RunTable : public VmRun::Owner {
   // ApplyHostShutdown: it may have ended before what the host says now.
   void SetHostShutdown(const HostShutdownState& state);
   void ApplyHostShutdown(VmRun* run) const;
+  // Likewise, before that, of one whose monitor is read on: where the host does not shut down.
+  void ApplyHostCancel(VmRun* run) const;
 
   // Pushes every open run's status and what is kept of it once more.
   void PublishAll();

@@ -186,6 +186,8 @@ class VmSession {
   bool away() const { return away_; }
   // Whether the class of its end is known, whatever else is heard of that.
   bool decided() const { return evidence_.decided(); }
+  // Its monitor ended while its process lived on, and it was published that it is lost.
+  bool monitor_lost() const { return monitor_ == Monitor::kLost; }
   // A SHUTDOWN was seen, and nothing since that takes it back.
   bool has_shutdown() const { return evidence_.facts().shutdown.has_value(); }
   // Somebody has answered on its monitor as QEMU does.

@@ -206,8 +206,8 @@ check_restart_misses_nothing() {
   wait_for "the verdict" vm_says web3 USER
   wait_for "the shutdown file" test -f /run/vms/web3.shutdown
   daemon_log | grep -q 'going on with' || fail "it has not gone on with what it had"
-  # What is kept for a crash.
-  same "the store" "$(service NFileDescriptorStore)" 1
+  # What is kept for a crash: the VMs, and what was read of them.
+  same "the store" "$(service NFileDescriptorStore)" 2
   start_qemu /run/vms web4
   wait_for "the VM is followed" vm_says web4 RUNNING
   end_before_start KILL "$qemu"
@@ -249,9 +249,13 @@ check_kill() {
   wait_for "systemd starts another" is_another "$pid"
   daemon_log | grep -q 'did not stop in order' || fail "it has not gone on with what was kept"
   wait_for "the verdict" vm_says web8 USER
-  same "the store" "$(service NFileDescriptorStore)" 1
+  same "the store" "$(service NFileDescriptorStore)" 2
   wait_for "the VM that goes on is followed" vm_says web7 RUNNING
+  step "one that ends in the moment of a kill"
+  pid=$(service MainPID)
   kill -USR1 "$stays"
+  kill -KILL "$pid"
+  wait_for "systemd starts another" is_another "$pid"
   wait_for "its verdict" vm_says web7 USER
 }
 

@@ -270,7 +270,9 @@ class TestKeeper : public RunKeeper {
     serials_[run_id] = ++last_serial_;
     return notes_.has_value() ? notes_->Open(last_serial_) : nullptr;
   }
-  void Forget(const std::string& run_id) override { runs_.erase(run_id); }
+  void Forget(const std::string& run_id) override {
+    if (!remembers_) runs_.erase(run_id);
+  }
   void EndTurn(const SinkProgress& progress) override {
     if (notes_.has_value()) notes_->EndTurn(progress);
   }
@@ -292,6 +294,7 @@ class TestKeeper : public RunKeeper {
   }
 
   std::map<std::string, HandedRun> runs_;
+  bool remembers_ = false;  // what is forgotten is in the parcel still
 
  private:
   static constexpr ReadNotes::Limits kLimits{.runs = 8, .blocks = 1000};
@@ -583,6 +586,30 @@ TEST_F(NotedCrashTest, ALineIsReadInTwoParts) {
   GoOnAfterCrash();
   EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
   EXPECT_EQ(watcher_->counters().protocol_errors, 0u);
+}
+
+TEST_F(NotedCrashTest, AnEndThatWasHandledAndNotCommittedHasItsClass) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Commit();
+  keeper_->remembers_ = true;
+  qemu.SendAndExit(monitor, EventLine("POWERDOWN") + kGuestShutdownLine);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu.Reap();
+  CrashUncommitted();
+  GoOnAfterCrash();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+  EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
+}
+
+TEST_F(NotedCrashTest, TheNotesOfAnEndThatIsCommittedAreGone) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  ASSERT_EQ(keeper_->notes()->size(), 1u);
+  qemu.SendAndExit(monitor, kQuitLine);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_TRUE(Until([&] { return keeper_->notes()->size() == 0; }));
 }
 
 // Events that are no evidence, and change nothing that is saved.
