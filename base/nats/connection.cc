@@ -1,15 +1,18 @@
 #include "base/nats/connection.h"
 
 #include <algorithm>
-#include <climits>
+#include <deque>
 #include <initializer_list>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/mutex.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/library.h"
 #include "base/random.h"
+#include "base/steady_time.h"
+#include "base/wait_until.h"
 
 namespace vmeventd {
 namespace {
@@ -26,6 +29,8 @@ constexpr int kMaxPings = 2;
 // The library (3.4.1) signs about one in 256 of the servers' challenges wrongly: 12 of 3,000
 // measured. Each connection gets another challenge.
 constexpr int kSignatures = 3;
+// How soon who waits for a message notices that the connection is lost.
+constexpr absl::Duration kClosedCheck = absl::Milliseconds(100);
 constexpr absl::string_view kTls = "tls://";
 
 // The library prints what it is not asked for; each call's error is looked at.
@@ -67,26 +72,73 @@ class Message : public NatsMessage {
   const Owned<natsMsg> message_;
 };
 
+// What the library delivers on a thread of its own, which all connections share. Its functions that
+// wait for a message take the status 503 of one for a server's word, with which any publisher can
+// stop a reader, and do not say what has no responders.
+struct Inbox {
+  explicit Inbox(size_t max_messages) : limit(max_messages) {}
+
+  const size_t limit;
+  Mutex mutex;
+  CondVar changed;
+  std::deque<NatsMessagePtr> messages ABSL_GUARDED_BY(mutex);
+  bool dropped ABSL_GUARDED_BY(mutex) = false;  // some, behind these
+};
+using InboxPtr = std::shared_ptr<Inbox>;
+
+void TakeMessage(natsConnection*, natsSubscription*, natsMsg* received, void* closure) {
+  auto message = std::make_unique<Message>(received);
+  Inbox& inbox = **static_cast<InboxPtr*>(closure);
+  {
+    const MutexLock lock(&inbox.mutex);
+    if (inbox.messages.size() < inbox.limit) {
+      inbox.messages.push_back(std::move(message));
+    } else {
+      inbox.dropped = true;
+    }
+  }
+  inbox.changed.NotifyOne();
+}
+
+// The library calls TakeMessage no more.
+void EndInbox(void* closure) { delete static_cast<InboxPtr*>(closure); }
+
 class Subscription : public NatsSubscription {
  public:
-  explicit Subscription(natsSubscription* subscription) : subscription_(subscription) {}
+  Subscription(natsConnection* connection, natsSubscription* subscription, InboxPtr inbox)
+      : connection_(connection), inbox_(std::move(inbox)), subscription_(subscription) {}
 
   absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) override {
-    natsMsg* received = nullptr;
-    const natsStatus status = Lib().natsSubscription_NextMsg(
-        &received, subscription_.get(), std::max<int64_t>(1, absl::ToInt64Milliseconds(timeout)));
-    if (status == NATS_TIMEOUT) return nullptr;
-    if (status == NATS_SLOW_CONSUMER) {
-      return absl::ResourceExhaustedError(
-          "messages came faster than they were read, and some were dropped");
+    const absl::Time deadline = SteadyNow() + timeout;
+    while (true) {
+      const bool closed = Lib().natsConnection_IsClosed(connection_);
+      const absl::Duration left = deadline - SteadyNow();
+      const MutexLock lock(&inbox_->mutex);
+      const auto came = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(inbox_->mutex) {
+        return inbox_->dropped || !inbox_->messages.empty();
+      };
+      if (!closed) WaitUntil(&inbox_->changed, &inbox_->mutex, std::min(left, kClosedCheck), came);
+      if (std::exchange(inbox_->dropped, false)) {
+        return absl::ResourceExhaustedError(
+            "messages came faster than they were read, and some were dropped");
+      }
+      if (!inbox_->messages.empty()) {
+        NatsMessagePtr message = std::move(inbox_->messages.front());
+        inbox_->messages.pop_front();
+        return message;
+      }
+      if (closed) {
+        const char* why = nullptr;
+        (void)Lib().natsConnection_GetLastError(connection_, &why);
+        return absl::UnavailableError(absl::StrCat("the connection is lost: ", OrEmpty(why)));
+      }
+      if (left <= absl::ZeroDuration()) return nullptr;
     }
-    if (status != NATS_OK) {
-      return absl::UnavailableError(absl::StrCat("the connection is lost: ", ErrorText(status)));
-    }
-    return std::make_unique<Message>(received);
   }
 
  private:
+  natsConnection* const connection_;
+  const InboxPtr inbox_;
   const Owned<natsSubscription> subscription_;
 };
 
@@ -165,14 +217,17 @@ absl::Status Connection::Publish(const NatsOutgoing& message) {
 
 absl::StatusOr<std::unique_ptr<NatsSubscription>> Connection::Subscribe(const std::string& subject,
                                                                         size_t max_messages) {
+  const auto inbox = std::make_shared<Inbox>(max_messages);
+  auto closure = std::make_unique<InboxPtr>(inbox);
   natsSubscription* created = nullptr;
-  natsStatus status =
-      Lib().natsConnection_SubscribeSync(&created, connection_.get(), subject.c_str());
+  natsStatus status = Lib().natsConnection_Subscribe(&created, connection_.get(), subject.c_str(),
+                                                     TakeMessage, closure.get());
   if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
-  auto subscription = std::make_unique<Subscription>(created);
-  // Its limit of bytes is taken away: a message has a limit of its own, by the server.
-  status = Lib().natsSubscription_SetPendingLimits(
-      created, static_cast<int>(std::min<size_t>(max_messages, INT_MAX)), -1);
+  auto subscription = std::make_unique<Subscription>(connection_.get(), created, inbox);
+  // The library has it from now on.
+  status = Lib().natsSubscription_SetOnCompleteCB(created, EndInbox, closure.release());
+  // The inbox has the limit; a message has one of its own, by the server.
+  if (status == NATS_OK) status = Lib().natsSubscription_SetPendingLimits(created, -1, -1);
   if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
   return subscription;
 }
@@ -209,6 +264,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
       Lib().natsOptions_SetErrorHandler(created, IgnoreError, nullptr),
       Lib().natsOptions_SetName(created, options.name.c_str()),
       Lib().natsOptions_SetCustomInboxPrefix(created, options.inbox_prefix.c_str()),
+      Lib().natsOptions_UseGlobalMessageDelivery(created, true),
   });
   if (status != NATS_OK) return absl::InternalError(ErrorText(status));
   // The library does not look at the scheme of an address.

@@ -22,7 +22,7 @@ namespace vmeventd::nats {
   F(natsConnection_IsClosed)                 \
   F(natsConnection_PublishMsg)               \
   F(natsConnection_Request)                  \
-  F(natsConnection_SubscribeSync)            \
+  F(natsConnection_Subscribe)                \
   F(natsMsgHeader_Get)                       \
   F(natsMsgHeader_Set)                       \
   F(natsMsg_Create)                          \
@@ -48,9 +48,10 @@ namespace vmeventd::nats {
   F(natsOptions_SetTimeout)                  \
   F(natsOptions_SetUserCredentialsFromFiles) \
   F(natsOptions_SetWriteDeadline)            \
+  F(natsOptions_UseGlobalMessageDelivery)    \
   F(natsStatus_GetText)                      \
   F(natsSubscription_Destroy)                \
-  F(natsSubscription_NextMsg)                \
+  F(natsSubscription_SetOnCompleteCB)        \
   F(natsSubscription_SetPendingLimits)       \
   F(nats_GetLastError)
 

@@ -260,6 +260,13 @@ MUTATIONS = [
     Mutation("a-bucket-that-fails-is-tried-at-each-step", "server/fleet/node_state.cc",
              "bucket->due = now + bucket->retry * (0.5 + random_() / 2);", "bucket->due = now;",
              "server_test:FleetPublisherTest.BucketsThatFailHoldNoEventUp"),
+    Mutation("a-large-fleet-comes-back-at-once", "server/fleet/publisher.cc",
+             "std::min(⟦kRetryANode * nodes⟧, kMaxRetry)", "absl::ZeroDuration()",
+             "server_test:FleetPublisherTest.TheNodesOfALargeFleetComeBackOverAMinute"),
+    Mutation("a-renamed-node-has-its-old-ids", "server/fleet/cloud_event.cc",
+             'absl::StrCat(text, ":", subject_prefix)', "text", "server_test:CloudEvent.ANodeThatIsRenamedHasOtherIds"),
+    Mutation("a-stream-that-keeps-nothing-is-used", "base/nats/jetstream_api.cc", "stream.unfit = UnfitFor(config);",
+             "(void)UnfitFor(config);", "server_test:ParseStreamState.SaysWhyNodesCannotPublishIntoIt"),
     Mutation("a-reader-believes-the-header", "client/fleet/fleet_message.cc",
              "if (⟦tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||\n"
              "      NameOf(tokens[3]) != origin->node⟧) {", "false",
