@@ -291,7 +291,8 @@ TEST_F(FleetTest, AStreamThatDoesNotKeepEventsIsRefusedWithAReason) {
     WaitUntil("the problem is " + streams[i].first, [&] {
       return absl::StrContains(daemon().GetServerInfo().publishing().problem(), streams[i].first);
     });
-    EXPECT_THAT(ReadFile(Options().log_file), HasSubstr(streams[i].first));
+    WaitUntil("the log says so",
+              [&] { return absl::StrContains(ReadFile(Options().log_file), streams[i].first); });
     EXPECT_FALSE(daemon().GetServerInfo().publishing().connected());
     EXPECT_EQ(nats().last_sequence(), 0u);
   }
@@ -488,7 +489,7 @@ TEST_F(FleetTest, AServerThatIsAwayLosesAndRepeatsNothing) {
 TEST_F(FleetTest, ADaemonThatIsKilledLosesAndRepeatsNothing) {
   nats().CreateStreamWithoutWindow();
   DaemonOptions options = PublishTo(nats().url());
-  options.tuning.push_back("publish-rate=1000000");
+  options.tuning.emplace_back("publish-rate=1000000");
   StartDaemon(options);
   for (int round = 0; round < 5; ++round) {
     ChattyVm vm(watch_dir(), absl::StrCat("vm", round));
