@@ -385,7 +385,7 @@ void Metrics::CollectFleet(MetricFamilies* out) const {
   out->Gauge("vmeventd_fleet_lag_events", "Events that are not in the fleet's stream yet",
              newest > position ? static_cast<double>(newest - position) : 0);
   out->Gauge("vmeventd_fleet_nodes", "Nodes that have a heartbeat in the fleet's bucket",
-             meters.nodes.value());
+             static_cast<double>(meters.nodes.value()));
   out->Gauge("vmeventd_fleet_state_vms", "VMs whose state is in the fleet's bucket",
              static_cast<double>(meters.state_vms.value()));
   const struct {

@@ -80,7 +80,10 @@ void World::LoseMonitor(Life* life) {
 
 void World::AnswerByFork(Life* life) {
   const bool known = life->client != nullptr && life->client_daemon != 0 && life->negotiated;
-  if (!known || life->fork != nullptr || life->proxy != nullptr) return NextStep(life);
+  // At one of two sockets it would be a VM of its own.
+  if (!known || life->fork != nullptr || life->proxy != nullptr || life->second != nullptr) {
+    return NextStep(life);
+  }
   story_->Say(life->name, "is compromised: a fork answers in its place");
   story_->Reach("a fork answers in a QEMU's place");
   CloseClient(life);

@@ -78,9 +78,10 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   return absl::OkStatus();
 }
 
-absl::Status MonitorConnection::GoOnNoted(std::string unhandled, int64_t speaker_pid, bool ending) {
+absl::Status MonitorConnection::GoOnNoted(const std::string& unhandled, int64_t speaker_pid,
+                                          bool ending) {
   after_crash_ = true;
-  return GoOn({.unhandled = RareText(std::move(unhandled)),
+  return GoOn({.unhandled = RareText(unhandled),
                .speaker_pid = speaker_pid,
                .ending = ending,
                .status_wanted = true,

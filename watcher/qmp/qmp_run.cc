@@ -103,7 +103,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   const absl::Status begun =
       !handed->after_crash ? connection->GoOn(handed->monitor)
       : unhandled.has_value()
-          ? connection->GoOnNoted(*std::move(unhandled), speaker, session().has_shutdown())
+          ? connection->GoOnNoted(*unhandled, speaker, session().has_shutdown())
           : connection->GoOnAfterCrash(
                 {.qemu_version = status.qemu_version, .uuid = status.ref.uuid}, speaker);
   if (!begun.ok()) {
@@ -313,6 +313,7 @@ void QmpRun::LeaveSpeakerUnread(int64_t pid) {
   }
   const absl::string_view why = crowded ? kCrowded : kOutOfDescriptorsProblem;
   Apply(session().OnMonitorClosed(why, Now()));
+  if (process().gone()) return GoOnOrEnd();
   ReportProblem(why);
   source_->OnMonitorEnded(this, MonitorEnd::kProtocol, absl::ZeroDuration());
 }

@@ -177,5 +177,27 @@ TEST_F(QmpRunTest, AnAnswerFromBeforeItsEndIsNoSignOfLife) {
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.pid, pid);
 }
 
+// There is no descriptor left for the process whose words its drain finds.
+TEST_F(QmpRunTest, AnEndIsHandledAlthoughTheLastWordsAreLeftUnread) {
+  Follow();
+  // A long turn: the monitor is read again after a pause.
+  time_of_an_update_ = absl::Milliseconds(10);
+  qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");
+  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kIoError) == 1; }));
+  const pid_t child = qemu_.ForkSpeaker(0, "{\"event\": \"RESET\", \"data\": {}}\r\n");
+  qemu_.Exit();
+  qemu_.Reap();
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Milliseconds(10));
+    return run_->info().pid == child;
+  }));
+  EXPECT_EQ(context_.meters.speakers_left_unread.value(), 1);
+  kill(child, SIGKILL);
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Milliseconds(10));
+    return sink_.Count(EventType::kStopped) == 1;
+  }));
+}
+
 }  // namespace
 }  // namespace vmeventd
