@@ -15,8 +15,8 @@ class ABSL_SCOPED_LOCKABLE OnThread {
   explicit OnThread(const ThreadRole* role) ABSL_EXCLUSIVE_LOCK_FUNCTION(role) {
     static_cast<void>(role);
   }
-  ~OnThread() ABSL_UNLOCK_FUNCTION() {
-  }  // NOLINT(modernize-use-equals-default): not with an attribute
+  // NOLINTNEXTLINE(modernize-use-equals-default): it has an attribute
+  ~OnThread() ABSL_UNLOCK_FUNCTION() {}
   OnThread(const OnThread&) = delete;
   OnThread& operator=(const OnThread&) = delete;
 };

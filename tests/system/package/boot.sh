@@ -268,7 +268,9 @@ check_push() {
   local receiver=$!
   command install -d -m 0700 /etc/vmevents/push/ops
   printf 'whsec_dGhpcyBpcyBhIHNlY3JldA==\n' | command install -m 0600 /dev/stdin /etc/vmevents/push/ops/secret
-  printf '%s\n' 'PUSH_OPTIONS=http://127.0.0.1:8099/ --type stopped --secret-file push_secret' \
+  # From the oldest: the unit is started before it follows.
+  printf '%s\n' \
+    'PUSH_OPTIONS=http://127.0.0.1:8099/ --type stopped --from oldest --secret-file push_secret' \
     'VMEVENTS_SERVER=unix:/run/vmeventd/vmeventd.sock' >/etc/vmevents/push/ops/options
   systemctl enable --now vmevents-push@ops
   start_qemu /run/vms web10
