@@ -145,12 +145,16 @@ void ArchiveReader::Open(absl::string_view object) {
 }
 
 std::optional<absl::string_view> ArchiveReader::Find(absl::string_view key) {
+  const auto has_key = [key](const Member& member) { return member.key == key; };
   // Mostly they are asked for in the order in which they were written.
-  for (size_t i = 0; i < members_.size(); ++i, ++next_) {
-    if (next_ == members_.size()) next_ = 0;
-    if (members_[next_].key == key) return members_[next_++].value;
+  const auto next = members_.cbegin() + static_cast<ptrdiff_t>(next_);
+  auto found = std::find_if(next, members_.cend(), has_key);
+  if (found == members_.cend()) {
+    found = std::find_if(members_.cbegin(), next, has_key);
+    if (found == next) return std::nullopt;
   }
-  return std::nullopt;
+  next_ = static_cast<size_t>(found - members_.cbegin()) + 1;
+  return found->value;
 }
 
 absl::string_view ArchiveReader::At(absl::string_view key) {
