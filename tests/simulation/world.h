@@ -117,6 +117,8 @@ class World {
   void DiskError(Life* life);
   void PressIgnored(Life* life);
   void LoseMonitor(Life* life);
+  // A daemon knows it by one socket, at which it answers itself.
+  static bool AnswersAtOneSocket(const Life& life);
   void AnswerByFork(Life* life);
   void AddSocket(Life* life);
   void Hang(Life* life);

@@ -78,12 +78,14 @@ void World::LoseMonitor(Life* life) {
   In(absl::Seconds(2), absl::Seconds(12), life, [this, life] { NextStep(life); });
 }
 
+bool World::AnswersAtOneSocket(const Life& life) {
+  const bool known = life.client != nullptr && life.client_daemon != 0 && life.negotiated;
+  return known && life.second == nullptr && life.fork == nullptr && life.proxy == nullptr;
+}
+
 void World::AnswerByFork(Life* life) {
-  const bool known = life->client != nullptr && life->client_daemon != 0 && life->negotiated;
   // At one of two sockets it would be a VM of its own.
-  if (!known || life->fork != nullptr || life->proxy != nullptr || life->second != nullptr) {
-    return NextStep(life);
-  }
+  if (!AnswersAtOneSocket(*life)) return NextStep(life);
   story_->Say(life->name, "is compromised: a fork answers in its place");
   story_->Reach("a fork answers in a QEMU's place");
   CloseClient(life);
@@ -100,11 +102,7 @@ void World::AnswerByFork(Life* life) {
 
 void World::AddSocket(Life* life) {
   // Until its QEMU has spoken a daemon cannot know that two sockets lead to it.
-  const bool known = life->launcher == nullptr && life->client != nullptr &&
-                     life->client_daemon != 0 && life->negotiated;
-  if (!known || life->second != nullptr || life->fork != nullptr || life->proxy != nullptr) {
-    return NextStep(life);
-  }
+  if (life->launcher != nullptr || !AnswersAtOneSocket(*life)) return NextStep(life);
   story_->Say(life->name, "listens on another socket, too");
   story_->Reach("a QEMU has two sockets");
   life->second_run_id = MakeRunId({.boot_id = kernel_->boot_id(),

@@ -78,7 +78,7 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   return absl::OkStatus();
 }
 
-absl::Status MonitorConnection::GoOnNoted(const std::string& unhandled, int64_t speaker_pid,
+absl::Status MonitorConnection::GoOnNoted(absl::string_view unhandled, int64_t speaker_pid,
                                           bool ending) {
   after_crash_ = true;
   return GoOn({.unhandled = RareText(unhandled),

@@ -108,7 +108,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   absl::Status GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid);
   // The same after a crash of which everything is known: `unhandled` is what was read and not
   // handled, and all else is asked again. `ending`: a SHUTDOWN stands.
-  absl::Status GoOnNoted(const std::string& unhandled, int64_t speaker_pid, bool ending);
+  absl::Status GoOnNoted(absl::string_view unhandled, int64_t speaker_pid, bool ending);
   // Another descriptor of its socket is kept: the peer is to notice the close all the same. What is
   // read is noted in `notes`, which may be null: where this connection goes on, at once and from
   // the place `heard`, otherwise once it is ready.

@@ -216,7 +216,8 @@ void QmpRun::OnHandled(ReadNotes::Stream* notes, uint64_t handled) {
 }
 
 void QmpRun::GoOnOrEnd() {
-  if (!process().gone()) return;  // what was handed in has brought another one
+  // What was handed in has ended the run, or brought another process.
+  if (over() || !process().gone()) return;
   switch (FollowAnother()) {
     case Next::kFollowed:
       if (connection_ == nullptr) {
@@ -359,8 +360,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   RetireConnection();
   if (process().gone()) {
     Apply(session().OnMonitorClosed(reason, now));
-    if (!over()) GoOnOrEnd();
-    return;
+    return GoOnOrEnd();
   }
   if (protocol_error) {
     context_->meters.protocol_errors.Add();

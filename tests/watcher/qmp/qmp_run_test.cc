@@ -63,6 +63,22 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   bool Until(const std::function<bool()>& done) {
     return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
   }
+  // The same in time that passes: an exit status or a pause may be waited for.
+  bool UntilInTime(const std::function<bool()>& done) {
+    return Until([&] {
+      clock_.Advance(absl::Milliseconds(10));
+      return done();
+    });
+  }
+  bool UntilStopped() {
+    return UntilInTime([this] { return sink_.Count(EventType::kStopped) == 1; });
+  }
+  // Its monitor is read again after a pause.
+  void TakeALongTurn() {
+    time_of_an_update_ = absl::Milliseconds(10);
+    qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");
+    ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kIoError) == 1; }));
+  }
   // Time in which nothing but timers is due.
   void Pass(absl::Duration time) {
     clock_.Advance(time);
@@ -104,10 +120,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   }
   ShutdownClass KillAndJudge() {
     qemu_.Kill(SIGKILL);
-    EXPECT_TRUE(Until([&] {
-      clock_.Advance(absl::Milliseconds(10));  // the exit status may be waited for
-      return sink_.Count(EventType::kStopped) == 1;
-    }));
+    EXPECT_TRUE(UntilStopped());
     return sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class;
   }
 
@@ -161,42 +174,27 @@ TEST_F(QmpRunTest, AnAnswerFromBeforeItsEndIsNoSignOfLife) {
     clock_.Advance(absl::Milliseconds(1));
     return qemu_.Commands(0).size() > asked;
   }));
-  // A long turn: the monitor is read again after a pause.
-  time_of_an_update_ = absl::Milliseconds(10);
-  qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");
-  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kIoError) == 1; }));
+  ASSERT_NO_FATAL_FAILURE(TakeALongTurn());
   std::string answers;
   for (int i = 0; i < 4; ++i) answers += "{\"return\": {\"status\": \"running\"}}\r\n";
   const pid_t pid = qemu_.pid();
   qemu_.SendAndExit(0, answers);
   qemu_.Reap();
-  ASSERT_TRUE(Until([&] {
-    clock_.Advance(absl::Milliseconds(10));
-    return sink_.Count(EventType::kStopped) == 1;
-  }));
+  ASSERT_TRUE(UntilStopped());
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.pid, pid);
 }
 
 // There is no descriptor left for the process whose words its drain finds.
 TEST_F(QmpRunTest, AnEndIsHandledAlthoughTheLastWordsAreLeftUnread) {
   Follow();
-  // A long turn: the monitor is read again after a pause.
-  time_of_an_update_ = absl::Milliseconds(10);
-  qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");
-  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kIoError) == 1; }));
+  ASSERT_NO_FATAL_FAILURE(TakeALongTurn());
   const pid_t child = qemu_.ForkSpeaker(0, "{\"event\": \"RESET\", \"data\": {}}\r\n");
   qemu_.Exit();
   qemu_.Reap();
-  ASSERT_TRUE(Until([&] {
-    clock_.Advance(absl::Milliseconds(10));
-    return run_->info().pid == child;
-  }));
+  ASSERT_TRUE(UntilInTime([&] { return run_->info().pid == child; }));
   EXPECT_EQ(context_.meters.speakers_left_unread.value(), 1);
   kill(child, SIGKILL);
-  ASSERT_TRUE(Until([&] {
-    clock_.Advance(absl::Milliseconds(10));
-    return sink_.Count(EventType::kStopped) == 1;
-  }));
+  ASSERT_TRUE(UntilStopped());
 }
 
 }  // namespace
