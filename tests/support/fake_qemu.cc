@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -343,13 +344,23 @@ class Server {
 
   json ForkFlooder(const Monitor& monitor, const std::string& bytes, bool once) const {
     signal(SIGCHLD, SIG_IGN);
+    std::array<int, 2> begun{};  // the child closes its end
+    Check(pipe(begun.data()) == 0, "pipe");
     const pid_t child = fork();
     Check(child >= 0, "fork");
-    if (child > 0) return child;
+    close(begun[child > 0 ? 1 : 0]);
+    if (child > 0) {
+      char byte;
+      if (once) Check(read(begun[0], &byte, 1) == 0, "read");  // it has spoken
+      close(begun[0]);
+      return child;
+    }
     close(channel_);
     pollfd leash{kLeash, POLLIN, 0};
     while (poll(&leash, 1, 0) == 0 && monitor.Flood(bytes)) {
-      if (once) poll(&leash, 1, -1);
+      if (!once) continue;
+      close(begun[1]);
+      poll(&leash, 1, -1);
     }
     _exit(0);
   }
