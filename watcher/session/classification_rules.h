@@ -54,12 +54,13 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
-  // Of several OOM kills in a cgroup the count does not say whose each was: where a process is
-  // known to have sent the signal, it was another's.
+  // Where a process is known to have sent the signal, an OOM kill in the cgroup was another's; and
+  // the kernel names also a process as its victim that ends already.
   bool out_of_memory() const {
     if (!killed()) return false;
     if (killed_by_other_process()) return IsMemoryKiller(*evidence.killer);
-    return evidence.oom_victim || evidence.oom_killed;
+    const bool own = evidence.killer.has_value() && !evidence.killer->by_kernel;
+    return !own && (evidence.oom_victim || evidence.oom_killed);
   }
   bool failed() const {
     return exit_signal() != 0 ||
@@ -267,9 +268,9 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.evidence.finishing_migration; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kMigrationUnfinished},
     {"out-of-memory",
-     "no SHUTDOWN, exit by SIGKILL, and the kernel named it as its OOM victim, or the OOM kills "
-     "of its cgroup rose and no process is known to have sent the signal, or systemd-oomd, "
-     "earlyoom, nohang or oomd sent it, as root or as another user than QEMU's",
+     "no SHUTDOWN, exit by SIGKILL that no process is known to have sent, and the kernel named it "
+     "as its OOM victim, or the OOM kills of its cgroup rose; or systemd-oomd, earlyoom, nohang or "
+     "oomd sent it, as root or as another user than QEMU's",
      [](const RuleInput& in) { return in.out_of_memory(); },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
     {"killed-by-host",

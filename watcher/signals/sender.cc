@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -60,16 +61,19 @@ std::optional<ProcessReader::Stat> ProcessReader::ReadStat(int64_t pid) const {
   if (end == std::string::npos) return std::nullopt;
   const std::vector<absl::string_view> fields =
       absl::StrSplit(absl::string_view(text).substr(end + 2), ' ');
-  // Fields 3, 4 and 22; the first one here is field 3.
+  // Fields 3, 4, 6 and 22; the first one here is field 3.
   constexpr size_t kState = 0;
   constexpr size_t kParent = 1;
+  constexpr size_t kSession = 3;
   constexpr size_t kStart = 19;
   Stat stat;
   if (fields.size() <= kStart || !absl::SimpleAtoi(fields[kParent], &stat.parent) ||
+      !absl::SimpleAtoi(fields[kSession], &stat.session) ||
       !absl::SimpleAtoi(fields[kStart], &stat.start_ticks)) {
     return std::nullopt;
   }
   stat.ended = fields[kState] == "Z" || fields[kState] == "X";
+  stat.leads_session = stat.session == pid;
   return stat;
 }
 
@@ -113,22 +117,27 @@ ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
   return {.pid = pid, .start_ticks = start_ticks, .uid = ReadUid(pid), .cgroup = ReadCgroup(pid)};
 }
 
-bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, int64_t pid, const Stat& stat,
-                                   uint32_t uid, absl::string_view cgroup) const {
-  // What was left by its parent has init as its parent, or another process that takes such on. In
-  // QEMU's cgroup and of its user it may be QEMU's then, unless something on the way up is older
-  // than QEMU.
-  bool older = stat.start_ticks < target.start_ticks;
+bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, const Stat& stat, uint32_t uid,
+                                   absl::string_view cgroup) const {
+  // What was left by its parent has init as its parent, or another process that takes such on: it
+  // is in another session than that, which it does not lead. In QEMU's cgroup and of its user it
+  // may be QEMU's then, unless something on the way up is older than QEMU, or is what systemd began
+  // a service with, as of a manager that was restarted while its QEMUs lived on in its service.
+  const bool in_service = absl::StrContains(absl::StrCat(cgroup, "/"), ".service/");
+  const auto is_others = [&](const Stat& each) {
+    return each.start_ticks < target.start_ticks || (in_service && each.leads_session);
+  };
+  bool of_others = is_others(stat);
   Stat at = stat;
   for (int step = 0; step < kMaxAncestors && at.parent > kInit; ++step) {
     if (at.parent == target.pid) return true;
-    pid = at.parent;
-    const std::optional<Stat> parent = ReadStat(pid);
-    if (!parent.has_value()) break;
+    const std::optional<Stat> parent = ReadStat(at.parent);
+    const bool left = !at.leads_session && parent.has_value() && parent->session != at.session;
+    if (!parent.has_value() || left) break;
     at = *parent;
-    older = older || at.start_ticks < target.start_ticks;
+    of_others = of_others || is_others(at);
   }
-  return !older && target.uid == uid && target.cgroup == cgroup;
+  return !of_others && target.uid == uid && target.cgroup == cgroup;
 }
 
 SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOrigin& target,
@@ -153,7 +162,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   }
   // A hierarchy of v1 shows one that has ended in its root.
   if (after->ended && cgroup == "/") cgroup.clear();
-  sender.of_qemu = sender.of_qemu || MayDescendFrom(target, sender.pid, *stat, *uid, cgroup);
+  sender.of_qemu = sender.of_qemu || MayDescendFrom(target, *stat, *uid, cgroup);
   constexpr uint32_t kRoot = 0;
   sender.of_qemus_user = uid != kRoot && target.uid.value_or(*uid) == uid;
   // What began in the tick of the signal may have begun after it.

@@ -39,15 +39,17 @@ class ProcessReader {
  private:
   struct Stat {
     int64_t parent = 0;
+    int64_t session = 0;
     uint64_t start_ticks = 0;
     bool ended = false;
+    bool leads_session = false;
   };
   std::string Read(int64_t pid, absl::string_view file) const;
   std::optional<Stat> ReadStat(int64_t pid) const;
   std::optional<uint32_t> ReadUid(int64_t pid) const;
   std::string ReadCgroup(int64_t pid) const;
   std::string ReadExecutable(int64_t pid) const;
-  bool MayDescendFrom(const ProcessOrigin& target, int64_t pid, const Stat& stat, uint32_t uid,
+  bool MayDescendFrom(const ProcessOrigin& target, const Stat& stat, uint32_t uid,
                       absl::string_view cgroup) const;
 
   const std::string root_;

@@ -135,6 +135,18 @@ TEST(VmSessionSenderTest, AnOomKillOfANeighbourDoesNotHideWhoKilledThisOne) {
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
 }
 
+TEST(VmSessionSenderTest, AnOomKillOfAHelperDoesNotHideAKillOfQemusOwn) {
+  SessionDriver vm;
+  vm.Ready();
+  SignalSender own = Process(SIGKILL, "helper");
+  own.of_qemu = true;
+  vm.Sent(own);
+  // The kernel names what is about to end and asks for memory.
+  vm.NamedOomVictim({});
+  vm.End({ExitStatus{0, SIGKILL}, true});
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+}
+
 TEST(VmSessionSenderTest, TheHostsSignalHasItsSender) {
   SessionDriver vm;
   vm.Ready();

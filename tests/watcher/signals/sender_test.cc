@@ -21,6 +21,7 @@ constexpr uint64_t kQemuStart = 5000;
 struct FakeProcess {
   int64_t pid = 0;
   int64_t parent = 1;
+  int64_t session = 3;
   uint64_t start_ticks = 0;
   uint32_t uid = 0;
   char state = 'S';
@@ -42,10 +43,10 @@ class SenderTest : public testing::Test {
   void Write(const FakeProcess& process) {
     const std::string directory = root_.MakeDirectory(absl::StrCat("proc/", process.pid));
     std::string rest;
-    for (int field = 5; field < 22; ++field) absl::StrAppend(&rest, " 0");
+    for (int field = 7; field < 22; ++field) absl::StrAppend(&rest, " 0");
     std::ofstream(directory + "/stat")
         << process.pid << " (" << process.comm << ") " << process.state << " " << process.parent
-        << rest << " " << process.start_ticks << " 0 0\n";
+        << " 0 " << process.session << rest << " " << process.start_ticks << " 0 0\n";
     std::ofstream(directory + "/comm") << process.comm << "\n";
     std::ofstream(directory + "/cgroup") << process.cgroup;
     std::ofstream(directory + "/status")
@@ -197,6 +198,49 @@ TEST_F(SenderTest, WhatIsOlderThanQemuDoesNotDescendFromIt) {
   EXPECT_FALSE(Sender(4600).of_qemu) << "it is older";
   Write({.pid = 4800, .parent = 4600, .start_ticks = 6000, .uid = 107, .cgroup = cgroup});
   EXPECT_FALSE(Sender(4800).of_qemu) << "its parent is";
+}
+
+TEST_F(SenderTest, AnOrphanIsNoChildOfTheOneThatTookItOn) {
+  // As the init of a container, or a user's systemd.
+  Write({.pid = 4000, .session = 4000, .start_ticks = 4000, .comm = "tini"});
+  const std::string cgroup = "0::/machine.slice/qemu-1.scope\n";
+  Write({.pid = 4800,
+         .parent = 4000,
+         .session = 4711,
+         .start_ticks = 6000,
+         .uid = 107,
+         .cgroup = cgroup});
+  EXPECT_TRUE(Sender(4800).of_qemu);
+  Write({.pid = 4801,
+         .parent = 4000,
+         .session = 4000,
+         .start_ticks = 6000,
+         .uid = 107,
+         .cgroup = cgroup});
+  EXPECT_FALSE(Sender(4801).of_qemu) << "its session is that of its parent";
+}
+
+TEST_F(SenderTest, AManagerThatBeganAgainInTheServiceOfItsQemusDoesNotDescendFromThem) {
+  // As ganeti-noded after its restart (KillMode=process), and its worker.
+  const std::string cgroup = "0::/system.slice/ganeti-noded.service\n";
+  Write({.pid = kQemu, .session = 4600, .start_ticks = kQemuStart, .cgroup = cgroup});
+  Write({.pid = 4800, .session = 4800, .start_ticks = 6000, .cgroup = cgroup});
+  Write({.pid = 4900, .parent = 4800, .session = 4800, .start_ticks = 7000, .cgroup = cgroup});
+  EXPECT_FALSE(Sender(4800).of_qemu);
+  EXPECT_FALSE(Sender(4900).of_qemu);
+  Write({.pid = 4901, .session = 4600, .start_ticks = 7000, .cgroup = cgroup});
+  EXPECT_TRUE(Sender(4901).of_qemu) << "an orphan of QEMU's session";
+  Write({.pid = 4902, .parent = kQemu, .session = 4902, .start_ticks = 7000, .cgroup = cgroup});
+  EXPECT_TRUE(Sender(4902).of_qemu) << "QEMU is its parent, whatever its session is";
+}
+
+TEST_F(SenderTest, AnOrphanThatLeadsItsSessionInAScopeMayBeItsOwn) {
+  Write({.pid = 4800,
+         .session = 4800,
+         .start_ticks = 6000,
+         .uid = 107,
+         .cgroup = "0::/machine.slice/qemu-1.scope\n"});
+  EXPECT_TRUE(Sender(4800).of_qemu);
 }
 
 TEST_F(SenderTest, ThreadsOfTheKernelAreTheKernel) {
