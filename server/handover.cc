@@ -23,8 +23,8 @@ constexpr char kNotesName[] = "vmeventd-notes";
 // How long the service manager may take to answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
-// The text of the parcel: this, the journal's id and its newest sequence; then a line a run, its
-// socket's cookie and what WriteHandedRun() makes of it.
+// The text of the parcel: this, the journal's id and its newest sequence; then a line a run: its
+// socket's cookie, 0 if it has none, whether it has a pidfd, and what WriteHandedRun() makes of it.
 constexpr char kFormat[] = "vmeventd-handover 1";
 
 std::string FirstLine(const JournalEnd& journal) {
@@ -39,31 +39,34 @@ absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>*
       absl::StrSplit(cookie.second, absl::MaxSplits(' ', 1));
   absl::StatusOr<HandedRun> run = ReadHandedRun(tracked.second);
   if (!run.ok()) return run;
-  const size_t count = tracked.first == "1" ? 2 : 1;
   uint64_t expected = 0;
-  if (*next + count > descriptors->size() || !absl::SimpleAtoi(cookie.first, &expected) ||
-      expected == 0 || expected != SocketCookie((*descriptors)[*next].get())) {
+  const bool valid = absl::SimpleAtoi(cookie.first, &expected);
+  const bool connected = expected != 0;
+  const bool has_process = tracked.first == "1";
+  if (!valid || *next + (connected ? 1 : 0) + (has_process ? 1 : 0) > descriptors->size() ||
+      (connected ? expected != SocketCookie((*descriptors)[*next].get()) : !has_process)) {
     return absl::InvalidArgumentError(
         absl::StrCat("the connection of ", run->run_id, " is another one"));
   }
-  run->connection = std::move((*descriptors)[(*next)++]);
-  if (count == 2) run->process = std::move((*descriptors)[(*next)++]);
+  if (connected) run->connection = std::move((*descriptors)[(*next)++]);
+  if (has_process) run->process = std::move((*descriptors)[(*next)++]);
   return run;
 }
 
 void TakeKeptRuns(const UniqueFd& parcel, const SharedMemory* notes, std::vector<HandedRun>* runs) {
   absl::StatusOr<std::vector<HandedRun>> kept = OpenKeptRuns(parcel, notes);
   if (!kept.ok()) {
-    spdlog::warn("the monitors that were kept for a crash are connected to again: {}",
+    spdlog::warn("the VMs that were kept for a crash are connected to again: {}",
                  std::string(kept.status().message()));
     return;
   }
   if (kept->empty()) return;
-  const bool noted = std::any_of(kept->begin(), kept->end(),
-                                 [](const HandedRun& run) { return run.noted.has_value(); });
-  spdlog::warn(
-      "the daemon before this one did not stop in order: going on with the monitors of {} VMs{}",
-      kept->size(), noted ? "" : ", of which what they said in the last moment may be missing");
+  const bool complete = std::all_of(kept->begin(), kept->end(), [](const HandedRun& run) {
+    return run.noted.has_value() || !run.connection.valid();
+  });
+  spdlog::warn("the daemon before this one did not stop in order: going on with {} VMs{}",
+               kept->size(),
+               complete ? "" : ", of which what some said in the last moment may be missing");
   for (HandedRun& run : *kept) runs->push_back(std::move(run));
 }
 
@@ -75,9 +78,10 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal,
   std::vector<int> descriptors;
   for (const HandedRun& run : runs) {
     const bool tracked = run.process.valid();
-    absl::StrAppend(&text, SocketCookie(run.connection.get()), " ", tracked ? 1 : 0, " ",
-                    WriteHandedRun(run), "\n");
-    descriptors.push_back(run.connection.get());
+    const bool connected = run.connection.valid();
+    absl::StrAppend(&text, connected ? SocketCookie(run.connection.get()) : 0, " ", tracked ? 1 : 0,
+                    " ", WriteHandedRun(run), "\n");
+    if (connected) descriptors.push_back(run.connection.get());
     if (tracked) descriptors.push_back(run.process.get());
   }
   return PackParcel(text, descriptors);
@@ -137,10 +141,8 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
     const std::string problem =
         handover.ok() ? handover->problem : std::string(handover.status().message());
     if (!problem.empty()) {
-      spdlog::warn(
-          "the monitors that the daemon before this one handed over are closed, and connected to "
-          "again: {}",
-          problem);
+      spdlog::warn("the VMs that the daemon before this one handed over are connected to again: {}",
+                   problem);
     }
     if (!handover.ok()) continue;
     for (HandedRun& run : handover->runs) runs.push_back(std::move(run));
@@ -168,10 +170,9 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
       parcel.ok() ? StoreDescriptor(kStoreName, parcel->get(), kStoreTimeout) : parcel.status();
   if (status.ok()) {
     remove_kept();
-    spdlog::info("the monitors of {} VMs are left to the service manager, for the next start",
-                 runs.size());
+    spdlog::info("{} VMs are left to the service manager, for the next start", runs.size());
   } else {
-    spdlog::warn("the monitors of {} VMs cannot be left to the service manager: {}", runs.size(),
+    spdlog::warn("{} VMs cannot be left to the service manager: {}", runs.size(),
                  std::string(status.message()));
   }
 }

@@ -15,8 +15,9 @@ namespace vmeventd {
 namespace {
 
 // A message has this, and then a line for each run: its serial, the user whose socket it was found
-// at, the number of its descriptors, its id.
+// at, its descriptors (0: a pidfd, 1: a connection, 2: a connection and a pidfd), its id.
 constexpr char kFirstLine[] = "vmeventd-kept 1\n";
+enum : uint32_t { kProcess = 0, kConnection = 1, kBoth = 2 };
 constexpr size_t kMaxText = 64 << 10;
 constexpr size_t kMaxRunId = 1000;
 constexpr size_t kMaxLine = kMaxRunId + 64;
@@ -48,15 +49,15 @@ absl::StatusOr<std::vector<Entry>> ReadEntries(absl::string_view text,
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::vector<absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(' ', 3));
     Entry entry;
-    size_t count = 0;
+    uint32_t kind = 0;
     if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &entry.serial) ||
-        !absl::SimpleAtoi(parts[1], &entry.socket_owner) || !absl::SimpleAtoi(parts[2], &count) ||
-        count < 1 || count > 2 || next + count > descriptors.size()) {
+        !absl::SimpleAtoi(parts[1], &entry.socket_owner) || !absl::SimpleAtoi(parts[2], &kind) ||
+        kind > kBoth || next + (kind == kBoth ? 2 : 1) > descriptors.size()) {
       return wrong;
     }
     entry.run_id = parts[3];
-    entry.connection = std::move(descriptors[next++]);
-    if (count == 2) entry.process = std::move(descriptors[next++]);
+    if (kind != kProcess) entry.connection = std::move(descriptors[next++]);
+    if (kind != kConnection) entry.process = std::move(descriptors[next++]);
     entries.push_back(std::move(entry));
   }
   return entries;
@@ -72,9 +73,11 @@ struct KeptRuns::Message {
 
   bool full() const { return runs == kRunsOfMessage || text.size() + kMaxLine > kMaxText; }
   void Add(absl::string_view run_id, uint64_t serial, const Descriptors& of) {
+    const bool connected = of.connection >= 0;
     const bool tracked = of.process >= 0;
-    absl::StrAppend(&text, serial, " ", of.socket_owner, " ", tracked ? 2 : 1, " ", run_id, "\n");
-    descriptors.push_back(of.connection);
+    const uint32_t kind = !connected ? kProcess : tracked ? kBoth : kConnection;
+    absl::StrAppend(&text, serial, " ", of.socket_owner, " ", kind, " ", run_id, "\n");
+    if (connected) descriptors.push_back(of.connection);
     if (tracked) descriptors.push_back(of.process);
     ++runs;
   }
@@ -111,7 +114,7 @@ std::unique_ptr<ReadNotes::Stream> KeptRuns::Keep(const std::string& run_id,
   }
   open_[run_id] = ++last_serial_;
   added_.push_back({run_id, last_serial_, descriptors});
-  return notes_.Open(last_serial_);
+  return descriptors.connection < 0 ? nullptr : notes_.Open(last_serial_);
 }
 
 void KeptRuns::Forget(const std::string& run_id) {
@@ -205,7 +208,7 @@ void KeptRuns::Tidy() {
       const bool open = it != open_.end() && it->second == entry.serial;
       if (!open && !notes_.Has(entry.serial)) {
         // Perhaps the last that held it.
-        closer_.Close(std::move(entry.connection));
+        if (entry.connection.valid()) closer_.Close(std::move(entry.connection));
         continue;
       }
       if (message.full()) send();

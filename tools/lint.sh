@@ -60,7 +60,7 @@ find base client proto server tests watcher \( -name '*.h' -o -name '*.cc' \) -p
 
 say "shell scripts"
 scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tools/*.sh tools/contract/*.sh
-  deploy/*.sh deploy/container/*.sh deploy/completions/*.bash debian/tests/guest)
+  deploy/*.sh deploy/container/*.sh deploy/completions/*.bash debian/tests/guest debian/tests/*.sh)
 for script in "${scripts[@]}"; do
   bash -n "$script" || complain "$script is not valid bash"
 done

@@ -280,6 +280,8 @@ void MeasureRestart(int vms, Record* record) {
   node.Start(false);
   record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
               "s");
+  record->Add("restart until all are followed, CPU a VM" + of,
+              absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
   Settle(node.pid());
   record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
   record->Add("restart, commands to QEMU" + of, static_cast<double>(fleet.commands() - commands),
@@ -303,6 +305,10 @@ void MeasureTrackedRestart(int vms, Record* record) {
   node.Start(true);
   record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
               "s");
+  record->Add("restart until all are followed, CPU a VM" + of,
+              absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
+  Settle(node.pid());
+  record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
   FileCounter files(node.sockets());
   processes.StopAll();
   files.Wait(vms);

@@ -43,6 +43,18 @@ TEST(HandoverTest, RunsComeWithTheirDescriptors) {
   }
 }
 
+TEST(HandoverTest, OneThatLibvirtReportsHasItsProcessAlone) {
+  std::vector<HandedRun> runs = Runs(3);
+  runs[0].connection.Reset();
+  const absl::StatusOr<Handover> handover =
+      Open(PackHandover({"journal", 7}, runs), {"journal", 7});
+  ASSERT_TRUE(handover.ok()) << handover.status();
+  ASSERT_EQ(handover->runs.size(), 3u);
+  EXPECT_FALSE(handover->runs[0].connection.valid());
+  EXPECT_TRUE(handover->runs[0].process.valid());
+  EXPECT_TRUE(handover->runs[1].connection.valid());
+}
+
 TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
   for (const JournalEnd& journal : {JournalEnd{"other", 7}, JournalEnd{"journal", 6}}) {
     const absl::StatusOr<Handover> handover = Open(PackHandover({"journal", 7}, Runs(1)), journal);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -73,6 +74,26 @@ TEST_F(KeptRunsTest, ACrashLeavesThemWithTheirDescriptors) {
   kept_->EndTurn({});
   EXPECT_EQ(kept_->kept(), 300u);
   EXPECT_EQ(Crash().size(), 300u);
+}
+
+TEST_F(KeptRunsTest, OneThatLibvirtReportsHasItsProcessAlone) {
+  const UniqueFd process = NewSocket();
+  EXPECT_EQ(kept_->Keep("domain", {.process = process.get()}), nullptr);
+  for (int i = 0; i < 200; ++i) {  // it is sent again among them
+    Keep("goes");
+    kept_->EndTurn({});
+    Forget("goes");
+    kept_->EndTurn({});
+  }
+  const UniqueFd stored(dup(kept_->descriptor()));
+  kept_.reset();
+  const absl::StatusOr<std::vector<HandedRun>> runs = OpenKeptRuns(stored, nullptr);
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  const auto domain = std::find_if(runs->begin(), runs->end(),
+                                   [](const HandedRun& run) { return run.run_id == "domain"; });
+  ASSERT_NE(domain, runs->end());
+  EXPECT_FALSE(domain->connection.valid());
+  EXPECT_EQ(InodeOf(domain->process), InodeOf(process));
 }
 
 TEST_F(KeptRunsTest, WhatATurnHasAddedIsKeptAtItsEnd) {
@@ -188,7 +209,7 @@ TEST(OpenKeptRunsTest, AnythingElseIsRefused) {
   const UniqueFd socket = NewSocket();
   const int number = socket.get();
   for (const char* text : {"vmeventd-kept 2\n1 0 1 run\n", "vmeventd-kept 1\n1 0 2 run\n",
-                           "vmeventd-kept 1\n1 0 0 run\n", "vmeventd-kept 1\nx 0 1 run\n",
+                           "vmeventd-kept 1\n1 0 3 run\n", "vmeventd-kept 1\nx 0 1 run\n",
                            "vmeventd-kept 1\n1 0\n", "x"}) {
     const ParcelSockets sockets = MakeParcelSockets().value();
     ASSERT_TRUE(SendToParcel(sockets.sender.get(), text, {&number, 1}).ok());

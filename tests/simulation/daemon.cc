@@ -117,8 +117,9 @@ void Daemon::OnKill() {
   kept_at_death_ = keeper_->runs();
   notes_at_death_ = keeper_->memory();
   for (const auto& [run_id, kept] : kept_at_death_) {
-    kernel_->Keep(kept.descriptors.connection);
-    if (kept.descriptors.process >= 0) kernel_->Keep(kept.descriptors.process);
+    for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) {
+      if (fd >= 0) kernel_->Keep(fd);
+    }
   }
 }
 
@@ -151,8 +152,9 @@ void Daemon::StoreRuns(std::vector<HandedRun> runs, Store* store) {
   for (HandedRun& run : runs) {
     store->runs.push_back(
         {WriteHandedRun(run), 0, run.connection.Release(), run.process.Release(), 0});
-    kernel_->Keep(store->runs.back().connection);
-    if (store->runs.back().process >= 0) kernel_->Keep(store->runs.back().process);
+    for (const int fd : {store->runs.back().connection, store->runs.back().process}) {
+      if (fd >= 0) kernel_->Keep(fd);
+    }
   }
 }
 
@@ -212,8 +214,9 @@ absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetS
 Daemon::~Daemon() {
   kernel_->set_on_kill(nullptr);
   for (const auto& [run_id, kept] : kept_at_death_) {  // it died before anybody had it
-    kernel_->PassKept(kept.descriptors.connection);
-    if (kept.descriptors.process >= 0) kernel_->PassKept(kept.descriptors.process);
+    for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) {
+      if (fd >= 0) kernel_->PassKept(fd);
+    }
   }
   hub_.Stop();
   hub_thread_.join();

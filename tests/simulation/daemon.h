@@ -46,7 +46,7 @@ struct Store {
   struct Run {
     std::string text;
     uint32_t socket_owner = 0;
-    int connection = -1;
+    int connection = -1;  // -1: libvirt reports it
     int process = -1;     // -1: it is not tracked
     uint64_t serial = 0;  // after a crash, of its notes
   };
@@ -74,7 +74,7 @@ class Keeper : public RunKeeper {
   std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
                                           const Descriptors& descriptors) override {
     added_[run_id] = {descriptors, ++last_serial_};
-    return notes_.Open(last_serial_);
+    return descriptors.connection < 0 ? nullptr : notes_.Open(last_serial_);
   }
   void Forget(const std::string& run_id) override {
     added_.erase(run_id);

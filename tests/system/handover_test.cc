@@ -129,7 +129,7 @@ TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   killed->Signal(SIGKILL);
   for (Guest* guest : {user.get(), quit.get(), killed.get(), panics.get()}) guest->WaitExit();
   Begin();
-  EXPECT_THAT(daemon().Log(), HasSubstr("going on with the monitors of 5 VMs"));
+  EXPECT_THAT(daemon().Log(), HasSubstr("going on with 5 VMs"));
   const auto stopped = [&](const std::string& name) {
     return stream().Wait(name, v1::EVENT_TYPE_STOPPED).shutdown();
   };

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
+#include "tests/support/fake_service_manager.h"
 #include "tests/support/wait.h"
 #include "tests/system/libvirt_test.h"
 
@@ -14,14 +16,18 @@ namespace vmeventd::e2e {
 namespace {
 
 using testing::Contains;
+using testing::HasSubstr;
 
 class LibvirtKeptEndTest : public LibvirtTest {
  protected:
   // Beside its libvirtd, so that the logs of that are where a vmeventd looks for them.
-  void FollowBeside() {
+  DaemonOptions OptionsBeside() {
     DaemonOptions options = LibvirtOptions({libvirtd().uri()});
     options.wrapper = {"nsenter", absl::StrCat("--mount=/proc/", libvirtd().pid(), "/ns/mnt")};
-    StartDaemon(options);
+    return options;
+  }
+  void FollowBeside() {
+    StartDaemon(OptionsBeside());
     OpenStream();
   }
   // Follows a defined domain, has it end while vmeventd is away, and returns its STOPPED.
@@ -120,6 +126,70 @@ TEST_P(LibvirtKeptEndEndingTest, IsWhatLibvirtHasKept) {
   EXPECT_THAT(EvidenceOf(stopped),
               Contains(absl::StrCat("libvirt, asked afterwards: shut off, ", ending.evidence)))
       << stopped.message();
+}
+
+// A service manager keeps the domains' processes; of a transient one libvirt keeps nothing.
+class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParamInterface<int> {
+ protected:
+  void Begin() {
+    DaemonOptions options = OptionsBeside();
+    std::vector<UniqueFd> stored;
+    const std::vector<std::string> managed = manager_.Wrapper(&stored);
+    options.wrapper.insert(options.wrapper.end(), managed.begin(), managed.end());
+    StartDaemon(options);
+    OpenStream();
+  }
+  void FollowAll(const std::vector<std::string>& names) {
+    Begin();
+    for (const std::string& name : names) {
+      libvirtd().Create({.name = name});
+      stream().Wait(name, v1::EVENT_TYPE_STARTED);
+      WaitUntil("it runs", [&] { return daemon().GetVm(name).state() == v1::VM_STATE_RUNNING; });
+    }
+  }
+  void End() {
+    daemon().Signal(GetParam());
+    daemon().WaitExit();
+    StopDaemon();
+    const size_t stored = GetParam() == SIGKILL ? 2 : 1;
+    WaitUntil("the manager has it", [&] { return manager_.stored() == stored; });
+  }
+  void EndDomain(const std::string& name, int signal) {
+    const pid_t pid = libvirtd().Pid(name);
+    kill(pid, signal);
+    WaitUntil("it is gone", [pid] { return kill(pid, 0) != 0; });
+  }
+
+  FakeServiceManager manager_{dir() / "notify"};
+};
+
+INSTANTIATE_TEST_SUITE_P(Of, LibvirtHandoverTest, testing::Values(SIGTERM, SIGKILL),
+                         [](const testing::TestParamInfo<int>& signal) {
+                           return std::string(signal.param == SIGKILL ? "ACrash" : "AStop");
+                         });
+
+TEST_P(LibvirtHandoverTest, ProcessesAreFollowedOn) {
+  FollowAll({"crashes", "killed", "stays"});
+  End();
+  EndDomain("crashes", SIGSEGV);
+  EndDomain("killed", SIGKILL);
+  Begin();
+  EXPECT_THAT(daemon().Log(), HasSubstr("going on with 3 VMs"));
+  const bool known = daemon().GetServerInfo().exit_status_source() == "pidfd";
+  const v1::Event crash = WaitStopped("crashes");
+  if (known) {
+    EXPECT_EQ(crash.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_CRASHED) << crash.message();
+  }
+  const v1::Event killed = WaitStopped("killed");
+  EXPECT_EQ(killed.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << killed.message();
+  if (known) {
+    EXPECT_EQ(killed.shutdown().rule(), "killed-unseen");
+  }
+  WaitUntil("the one that stays is listed",
+            [&] { return daemon().GetVm("stays").state() == v1::VM_STATE_RUNNING && Connected(); });
+  libvirtd().Virsh({"destroy", "stays"});
+  EXPECT_EQ(WaitStopped("stays").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+  EXPECT_EQ(TypesOf(stream().EventsOf("stays")), "STARTED STOPPED");
 }
 
 }  // namespace

@@ -111,7 +111,7 @@ void LibvirtSource::Handle(Link* link, DomainsListed&) {
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
     if (run->awaits_kept_end()) {
-      link->worker->AskEnd({run->info().raw_name(), uuid, 0}, run->info(), run->attached_at().wall);
+      AskEnd(link, *run);
     } else if (!run->connected()) {
       absent.push_back(run);
     }
@@ -452,6 +452,7 @@ void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, const DomainName& 
   if (process.kind != PeerProcess::Kind::kTracked) return link->worker->FindProcess(domain);
   if (table_->FindByProcess(process) != nullptr) return;
   run->TrackInstead(std::move(process)).IgnoreError();
+  run->Keep();
 }
 
 void LibvirtSource::Handle(Link* link, ProcessFound& message) {
@@ -522,8 +523,43 @@ VmRun* LibvirtSource::Restore(std::unique_ptr<VmSession> session) {
   return Adopt(LinkAt(uri), uuid, std::move(*session));
 }
 
+// Its connection to libvirt nobody can keep.
+bool LibvirtSource::GoOn(VmRun* run, HandedRun* handed) {
+  return options_->process_tracking && context_->vm_descriptors < context_->max_vm_descriptors &&
+         Of(run)->GoOn(handed);
+}
+
+void LibvirtSource::OnRestored(VmRun* run) {
+  LibvirtRun* const own = Of(run);
+  own->Keep();
+  if (own->followed() && own->process_ended()) own->AwaitKeptEnd();
+}
+
+std::vector<HandedRun> LibvirtSource::HandOver() {
+  std::vector<HandedRun> all;
+  for (const auto& [run, link] : link_of_) {
+    std::optional<HandedRun> handed = Of(run)->HandOver();
+    if (handed.has_value()) all.push_back(*std::move(handed));
+  }
+  return all;
+}
+
+bool LibvirtSource::AskKeptEnd(LibvirtRun* run) {
+  if (!started_) return true;
+  Link* const link = link_of_.at(run);
+  const auto it = link->runs.find(run->uuid());
+  if (it == link->runs.end() || it->second != run || link->attempt == 0) return false;
+  if (link->connected && !link->listing) AskEnd(link, *run);
+  return true;
+}
+
+void LibvirtSource::AskEnd(Link* link, const LibvirtRun& run) {
+  link->worker->AskEnd({run.info().raw_name(), run.uuid(), 0}, run.info(), run.attached_at().wall);
+}
+
 LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {
-  auto run = std::make_unique<LibvirtRun>(context_, table_, this, uuid, std::move(session));
+  auto run = std::make_unique<LibvirtRun>(context_, table_, this, options_->keeper.get(), uuid,
+                                          std::move(session));
   LibvirtRun* const added = run.get();
   link->runs[uuid] = added;
   link_of_[added] = link;

@@ -6,32 +6,39 @@
 
 namespace vmeventd {
 
-LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, Source* source, std::string uuid,
-                       VmSession session)
+LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, Source* source, RunKeeper* keeper,
+                       std::string uuid, VmSession session)
     : VmRun(context, owner, std::move(session)),
       context_(context),
       source_(source),
+      keeper_(keeper),
       uuid_(std::move(uuid)) {}
 
-LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
+LibvirtRun::~LibvirtRun() {
+  LibvirtRun::Disconnect();
+  Forget();
+}
 
 void LibvirtRun::Disconnect() { context_->loop->CancelTimer(&report_timer_); }
 
 void LibvirtRun::OnListed(const std::string& run_state, int64_t libvirtd_began_ns) {
+  if (awaits_end_) return;  // libvirt has not noticed
   connected_ = was_connected_ = true;
   MonitorInfo info;
   info.run_state = run_state;
   info.uuid = uuid_;
   info.libvirtd_began_ns = libvirtd_began_ns;
   Apply(session().OnMonitorReady(info, Now()));
+  Keep();
 }
 
 void LibvirtRun::OnNotListed() {
   // Its process shows when the end comes, if it can be seen.
-  if (!tracked() || awaits_kept_end_) return End();
+  if (!tracked() || awaits_kept_end_) return EndAsFarAsKnown();
   if (process().gone()) return AwaitEnd();
-  // Without a descriptor nobody knows yet.
-  if (followed()) ReportProblem("libvirt does not list the domain, and its QEMU still runs");
+  // Without a descriptor nobody knows yet. Of one that has ended the loop says so next.
+  if (followed() && !process().ended())
+    ReportProblem("libvirt does not list the domain, and its QEMU still runs");
 }
 
 void LibvirtRun::OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
@@ -42,7 +49,7 @@ void LibvirtRun::OnDetails(DomainDetails details) {
 }
 
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
-  if (awaits_kept_end_) return End();  // of it, or of the domain's next life
+  if (awaits_kept_end_) return EndAsFarAsKnown();  // of it, or of the domain's next life
   reported_ = true;
   if (lifecycle.end.has_value()) {
     Apply(session().OnManagerEnd(*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text), Now()));
@@ -58,35 +65,64 @@ void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
 void LibvirtRun::OnRebooted(int64_t domain_id, PeerProcess next) {
   context_->loop->CancelTimer(&report_timer_);
   Apply(session().OnNextId(domain_id));
-  if (next.kind == PeerProcess::Kind::kTracked) return TrackInstead(std::move(next)).IgnoreError();
+  if (next.kind == PeerProcess::Kind::kTracked) {
+    TrackInstead(std::move(next)).IgnoreError();
+    return Keep();
+  }
   if (!tracked()) return;
   process().Reset({});
   LoseTracking();
 }
 
+std::optional<HandedRun> LibvirtRun::HandOver() {
+  if (over() || !tracked() || !followed() || info().pid == 0) return std::nullopt;
+  HandedRun handed;
+  HandOverTo(&handed);
+  return handed;
+}
+
+bool LibvirtRun::GoOn(HandedRun* handed) {
+  return away() && tracked() && handed->process.valid() && !handed->connection.valid() &&
+         TrackHanded(std::move(handed->process)).ok();
+}
+
+void LibvirtRun::Keep() {
+  if (keeper_ == nullptr || over() || !followed() || std::exchange(kept_, true)) return;
+  keeper_->Keep(info().run_id, {.process = process().descriptor()});
+}
+
+void LibvirtRun::Forget() {
+  if (std::exchange(kept_, false)) keeper_->Forget(info().run_id);
+}
+
+void LibvirtRun::OnReleased() {
+  Forget();
+  VmRun::OnReleased();
+}
+
 void LibvirtRun::AwaitKeptEnd() {
-  if (session().decided()) return End();
+  if (session().decided() || !source_->AskKeptEnd(this)) return EndAsFarAsKnown();
   awaits_kept_end_ = true;
   report_timer_ = context_->loop->AddTimer(Now().monotonic + kKeptEndWait, [this] {
     report_timer_ = {};
-    End();
+    EndAsFarAsKnown();
   });
 }
 
 void LibvirtRun::OnKeptEnd(const std::optional<ManagerEnd>& end, absl::string_view what) {
   Apply(session().OnKeptEnd(end, what, Now()));
-  if (!over()) End();
+  if (!over()) EndAsFarAsKnown();
 }
 
 void LibvirtRun::OnLost(absl::string_view why) {
-  if (awaits_kept_end_) return End();
+  if (awaits_kept_end_) return EndAsFarAsKnown();
   if (!std::exchange(connected_, false)) return;
   Apply(session().OnMonitorClosed(why, Now()));
   if (!over() && process().gone()) AwaitEnd();
 }
 
 void LibvirtRun::OnLibvirtGone() {
-  if (!tracked() || awaits_kept_end_) End();
+  if (!tracked() || awaits_kept_end_) EndAsFarAsKnown();
 }
 
 void LibvirtRun::LeaveProcess() {
@@ -96,9 +132,13 @@ void LibvirtRun::LeaveProcess() {
 }
 
 void LibvirtRun::OnProcessGone() {
-  if (report_timer_.serial != 0) return;  // it has failed, and more may follow
+  // It has failed, and more may follow; or how it ended is asked.
+  if (report_timer_.serial != 0 || awaits_end_) return;
   // A daemon that was started again has not heard yet what libvirt does.
-  if (!was_connected_) process().NoteUnseenEnd();
+  if (!was_connected_) {
+    process().NoteUnseenEnd();
+    return AwaitKeptEnd();
+  }
   if (!connected_ || reported_) return AwaitEnd();
   // Of a restore that failed libvirt reports no end.
   const bool decided = !CheckIntent().ok() || session().incoming();
@@ -117,6 +157,11 @@ void LibvirtRun::AwaitReport(absl::Duration wait) {
 void LibvirtRun::AwaitEnd() {
   context_->loop->CancelTimer(&report_timer_);
   if (!std::exchange(awaits_end_, true)) process().AwaitEnd();
+}
+
+void LibvirtRun::EndAsFarAsKnown() {
+  if (followed()) return AwaitEnd();
+  End();
 }
 
 void LibvirtRun::AskGuestAgent() { source_->AskDetails(this); }

@@ -8,6 +8,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "watcher/libvirt/libvirt_api.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_keeper.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
@@ -33,10 +35,13 @@ class LibvirtRun : public VmRun {
     virtual void AskDetails(LibvirtRun* run) = 0;
     // Hands in what libvirt has said by now, to whatever run, within `limit`.
     virtual void ReadNow(absl::Duration limit) = 0;
+    // Has OnKeptEnd called, once the domains are listed. False: nobody can say how the run ended.
+    virtual bool AskKeptEnd(LibvirtRun* run) = 0;
   };
 
-  // The pointers outlive the run. `uuid` is the one that libvirt has for the domain.
-  LibvirtRun(RunContext* context, Owner* owner, Source* source, std::string uuid,
+  // The pointers outlive the run; `keeper` may be null. `uuid` is the one that libvirt has for the
+  // domain.
+  LibvirtRun(RunContext* context, Owner* owner, Source* source, RunKeeper* keeper, std::string uuid,
              VmSession session);
   ~LibvirtRun() override;
 
@@ -49,6 +54,12 @@ class LibvirtRun : public VmRun {
   // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
   void OnRebooted(int64_t domain_id, PeerProcess next);
   void OnDetails(DomainDetails details);
+  // Gives the next daemon the process, if it is followed. The run takes no more input.
+  std::optional<HandedRun> HandOver();
+  // Goes on with the process that the daemon before this one has handed over. False: it cannot.
+  bool GoOn(HandedRun* handed);
+  // Has the keeper keep its process, if it is followed.
+  void Keep();
   // Restored, and its process is gone: libvirt may have kept how it ended.
   void AwaitKeptEnd();
   bool awaits_kept_end() const { return awaits_kept_end_; }
@@ -67,6 +78,7 @@ class LibvirtRun : public VmRun {
 
  private:
   void OnProcessGone() override;
+  void OnReleased() override;
   void AskRunState() override {}  // libvirt reports what it would say
   void AskGuestAgent() override;
   void ReadNow(absl::Duration limit) override;
@@ -76,15 +88,20 @@ class LibvirtRun : public VmRun {
   void AwaitReport(absl::Duration wait);
   // The process is gone, and libvirt has said what it has to say.
   void AwaitEnd();
+  // The same where the process may not be followed.
+  void EndAsFarAsKnown();
+  void Forget();
 
   RunContext* const context_;
   Source* const source_;
+  RunKeeper* const keeper_;
   const std::string uuid_;
   bool connected_ = false;
   bool was_connected_ = false;
   bool reported_ = false;  // libvirt has said that it stopped
   bool awaits_end_ = false;
   bool awaits_kept_end_ = false;
+  bool kept_ = false;  // by the keeper
   TimerId report_timer_;
 };
 

@@ -58,10 +58,15 @@ class LibvirtSource : public RunSource,
     return info.reported_by != ReportedBy::kMonitor;
   }
   VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  bool GoOn(VmRun* run, HandedRun* handed) override;
+  void OnRestored(VmRun* run) override;
   void EndRestored(VmRun* run) override { Of(run)->AwaitKeptEnd(); }
 
   bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
   void OnOver(VmRun* run) override;
+
+  // As NodeWatcher::HandOver().
+  std::vector<HandedRun> HandOver();
 
   // Whether messages that were taken in wait for a look at a process.
   bool waits() const;
@@ -159,6 +164,7 @@ class LibvirtSource : public RunSource,
   void OnFdReady(uint32_t events) override;
   void AskDetails(LibvirtRun* run) override;
   void ReadNow(absl::Duration limit) override;
+  bool AskKeptEnd(LibvirtRun* run) override;
   void OnSocketPath(int spec, const std::string& path) override;
   void OnSocketPathGone(int spec, const std::string& path) override;
   void OnScanned() override { has_unused_links_ = true; }
@@ -231,6 +237,8 @@ class LibvirtSource : public RunSource,
   // Ends the run of the domain whose process had ended before the connection was made: libvirt
   // names the domain now, so what it has kept is no more to be had.
   static void EndAwaited(Link* link, const DomainName& domain);
+  // Asks how it ended.
+  static void AskEnd(Link* link, const LibvirtRun& run);
   // The domain has a next life: the end of `run` was not reported.
   void LeaveRun(Link* link, LibvirtRun* run);
   // `heard`: by an event, and not from a list alone. Null: it is followed by another source, or not

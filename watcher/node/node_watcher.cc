@@ -108,6 +108,7 @@ class NodeWatcherImpl : public NodeWatcher {
 
   std::vector<HandedRun> HandOver() override {
     std::vector<HandedRun> handed = sockets_->HandOver();
+    for (HandedRun& run : libvirt_->HandOver()) handed.push_back(std::move(run));
     sink_->EndTurn();
     return handed;
   }

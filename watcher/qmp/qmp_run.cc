@@ -70,27 +70,19 @@ std::optional<HandedRun> QmpRun::HandOver() {
   std::optional<HandedMonitor> monitor = connection_->HandOver(&handed.connection);
   if (!monitor.has_value()) return std::nullopt;
   RetireConnection();
-  Apply(session().OnHandOver(Now()));
-  handed.run_id = info().run_id;
-  handed.saved = FingerprintOf(VmSession::WithoutPlace(Save()));
+  HandOverTo(&handed);
   handed.session = session().Handed();
   handed.monitor = *std::move(monitor);
-  if (tracked()) handed.process = TakeProcess().pidfd;
   return handed;
 }
 
 bool QmpRun::GoOn(HandedRun* handed) {
-  if (!away() || !spoken_ || tracked() != handed->process.valid()) return false;
+  if (!away() || !spoken_ || !handed->connection.valid() || tracked() != handed->process.valid()) {
+    return false;
+  }
   // How several processes end takes more than one descriptor.
   if (!info().others.empty() || info().several_processes) return false;
-  if (tracked()) {
-    if (!IsPidfdOf(handed->process.get(), {.pidfd_inode = info().pidfd_inode,
-                                           .pid = info().pid,
-                                           .start_ticks = info().start_ticks}) ||
-        !TrackHanded(std::move(handed->process)).ok()) {
-      return false;
-    }
-  }
+  if (tracked() && !TrackHanded(std::move(handed->process)).ok()) return false;
   auto connection = std::make_unique<MonitorConnection>(
       context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
       context_->budget.get(), context_->options->command_lines.get(), this);

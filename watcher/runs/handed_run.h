@@ -29,8 +29,8 @@ struct HandedMonitor {
 };
 
 // An open run as a daemon that stops hands it to the next one, beside what the journal keeps of it:
-// with the connection to its monitor and the pidfd of its process, nobody has read from the one
-// since.
+// with the connection to its monitor, from which nobody has read since, and the pidfd of its
+// process.
 struct HandedRun {
   std::string run_id;
   // A RunKeeper kept it, as that daemon did not stop: then of the rest only its descriptors,
@@ -41,8 +41,8 @@ struct HandedRun {
   HandedSession session;
   HandedMonitor monitor;
   uint32_t socket_owner = 0;  // the user whose socket it was found at
-  UniqueFd connection;
-  UniqueFd process;  // none: the process is not tracked
+  UniqueFd connection;        // none: libvirt reports it
+  UniqueFd process;           // none: the process is not tracked
 };
 
 // All but the descriptors, as one line of JSON.

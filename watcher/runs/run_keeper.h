@@ -17,7 +17,7 @@ class RunKeeper {
  public:
   // Of a run. They stay the run's, which calls Forget() before it closes one.
   struct Descriptors {
-    int connection = -1;  // to its monitor, which answers
+    int connection = -1;  // to its monitor, which answers; -1: libvirt reports it
     int process = -1;     // its pidfd; -1: it is not tracked
     uint32_t socket_owner = 0;
   };
@@ -26,7 +26,7 @@ class RunKeeper {
 
   // From the end of the turn on; in the place of what is kept of that run. Who closes a connection
   // that is kept shuts it down, or its peer would not notice. Returns where to note what is read,
-  // for which the keeper outlives it; null: nowhere.
+  // for which the keeper outlives it; null: nowhere, or there is no connection.
   virtual std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
                                                   const Descriptors& descriptors) = 0;
   virtual void Forget(const std::string& run_id) = 0;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "spdlog/spdlog.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
@@ -50,6 +51,11 @@ absl::Status VmRun::TrackAgain(PeerProcess process) {
 }
 
 absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
+  if (!IsPidfdOf(pidfd.get(), {.pidfd_inode = info().pidfd_inode,
+                               .pid = info().pid,
+                               .start_ticks = info().start_ticks})) {
+    return absl::InvalidArgumentError("the descriptor is of another process");
+  }
   if (absl::Status status = TrackAgain(
           {PeerProcess::Kind::kTracked, info().pid, info().start_ticks, std::move(pidfd)});
       !status.ok()) {
@@ -186,6 +192,13 @@ VmSession VmRun::GiveAway() {
   context_->loop->CancelTimer(&tick_timer_);
   Discard();
   return std::move(session_);
+}
+
+void VmRun::HandOverTo(HandedRun* handed) {
+  Apply(session_.OnHandOver(Now()));
+  handed->run_id = info().run_id;
+  handed->saved = FingerprintOf(VmSession::WithoutPlace(Save()));
+  if (tracked()) handed->process = TakeProcess().pidfd;
 }
 
 void VmRun::Resume() {

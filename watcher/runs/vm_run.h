@@ -20,6 +20,8 @@
 
 namespace vmeventd {
 
+struct HandedRun;
+
 // What all runs of one watcher share. Outlives them.
 struct RunContext : ProcessContext {
   WatcherMeters meters;
@@ -72,6 +74,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   // The same for a restored run, whose process lives.
   absl::Status TrackAgain(PeerProcess process);
   // The same for one that the daemon before this one has handed over, which may have ended since.
+  // INVALID_ARGUMENT: it is another process's.
   absl::Status TrackHanded(UniqueFd pidfd);
   // Later: finds out whether it had ended by then or was about to. Until this is called it counts
   // as one that had, so that what takes longest of all need not be done at once.
@@ -181,6 +184,8 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   bool Follows(int64_t pid) const;
   // Gives the process away that it follows.
   PeerProcess TakeProcess() { return process_.Take(); }
+  // Gives the next daemon the process, and which text of the journal is the run's.
+  void HandOverTo(HandedRun* handed);
   // How many descriptors its other processes may take.
   int Room() const;
   // Another one that cannot be followed now.
@@ -191,6 +196,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   const VmSession& session() const { return session_; }
   ProcessWatch& process() { return process_; }
   const OtherProcesses& others() const { return others_; }
+  void OnReleased() override;
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }
 
@@ -200,7 +206,6 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   void OnOomKilled(uint64_t kills) override;
   void OnSignal(const SignalSender& sender) override;
   void OnOomVictim(const OomVictim& victim) override;
-  void OnReleased() override;
   void OnOtherFollowed(const std::optional<ProcessKey>& key) override;
   void OnOtherUnfollowed(const std::optional<ProcessKey>& key) override;
   void OnOtherGone() override;

@@ -66,8 +66,9 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
     } else {
       if (monitor_ == Monitor::kClosed) evidence_.Saw(std::string(reporter.closed), closed_at_);
       // libvirt ends the libvirt_lxc of a container that has stopped: how that ended says nothing.
-      const bool by_libvirt =
-          !reporter.has_qemu && manager_end.has_value() && *manager_end != ManagerEnd::kFailed;
+      const bool may_be_libvirt =
+          manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : end.unseen;
+      const bool by_libvirt = !reporter.has_qemu && may_be_libvirt;
       evidence_.SawProcessEnd(by_libvirt ? ProcessEnd{} : end, now);
     }
     if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;

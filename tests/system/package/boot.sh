@@ -190,42 +190,6 @@ check_signals() {
   systemctl start vmeventd.service
 }
 
-# end_before_start SIGNAL PID: the service's next start begins with the end of that process.
-end_before_start() {
-  printf '[Service]\nExecStartPre=+/bin/sh -c "kill -%s %s; tail --pid=%s -f /dev/null"\n' "$1" "$2" "$2" \
-    >/etc/systemd/system/vmeventd.service.d/end.conf
-  systemctl daemon-reload
-}
-
-check_restart_misses_nothing() {
-  step "VMs that end while it is restarted"
-  start_qemu /run/vms web3
-  wait_for "the VM is followed" vm_says web3 RUNNING
-  end_before_start USR1 "$qemu"
-  systemctl restart vmeventd.service
-  wait_for "the verdict" vm_says web3 USER
-  wait_for "the shutdown file" test -f /run/vms/web3.shutdown
-  daemon_log | grep -q 'going on with' || fail "it has not gone on with what it had"
-  # What is kept for a crash: the VMs, and what was read of them.
-  same "the store" "$(service NFileDescriptorStore)" 2
-  start_qemu /run/vms web4
-  wait_for "the VM is followed" vm_says web4 RUNNING
-  end_before_start KILL "$qemu"
-  systemctl restart vmeventd.service
-  wait_for "the verdict" vm_says web4 UNKNOWN
-  step "one that ends while it is stopped"
-  rm /etc/systemd/system/vmeventd.service.d/end.conf
-  systemctl daemon-reload
-  start_qemu /run/vms web5
-  wait_for "the VM is followed" vm_says web5 RUNNING
-  systemctl stop vmeventd.service
-  same "the store" "$(service NFileDescriptorStore)" 0
-  kill -KILL "$qemu"
-  wait "$qemu" || true
-  systemctl start vmeventd.service
-  wait_for "the verdict" vm_says web5 STOPPED
-}
-
 # systemd may not have noticed the end of the one before.
 is_another() {
   local now
@@ -233,30 +197,91 @@ is_another() {
   [[ $now != 0 && $now != "$1" && $(service ActiveState) == active ]]
 }
 
+kill_service() {
+  local pid
+  pid=$(service MainPID)
+  kill -KILL "$pid"
+  wait_for "systemd starts another" is_another "$pid"
+}
+
+stop_and_start_service() {
+  systemctl stop vmeventd.service
+  same "the store of a service that is stopped" "$(service NFileDescriptorStore)" 0
+  systemctl start vmeventd.service
+}
+
 # A kill leaves the connections to systemd: the next daemon reads what was said meanwhile.
 check_kill() {
-  step "VMs over a kill of the daemon"
+  step "a VM that ends in the moment of a kill of the daemon"
   start_qemu /run/vms web7
-  local stays=$qemu pid
-  start_qemu /run/vms web8
-  wait_for "a VM is followed" vm_says web7 RUNNING
-  wait_for "the other is followed" vm_says web8 RUNNING
-  pid=$(service MainPID)
-  kill -STOP "$pid"  # so that it sees nothing of the end
+  wait_for "it is followed" vm_says web7 RUNNING
   kill -USR1 "$qemu"
-  wait "$qemu" || true
-  kill -KILL "$pid"
-  wait_for "systemd starts another" is_another "$pid"
-  daemon_log | grep -q 'did not stop in order' || fail "it has not gone on with what was kept"
-  wait_for "the verdict" vm_says web8 USER
-  same "the store" "$(service NFileDescriptorStore)" 2
-  wait_for "the VM that goes on is followed" vm_says web7 RUNNING
-  step "one that ends in the moment of a kill"
-  pid=$(service MainPID)
-  kill -USR1 "$stays"
-  kill -KILL "$pid"
-  wait_for "systemd starts another" is_another "$pid"
+  kill_service
   wait_for "its verdict" vm_says web7 USER
+  wait_for "its shutdown file" test -f /run/vms/web7.shutdown
+  daemon_log | grep -q 'did not stop in order' || fail "it has not gone on with what was kept"
+}
+
+declare -A pids=()
+dir=/root/guests
+
+# ends_while_away WAY COMMAND...: boots guests, ends each in its way while the daemon is away because of the
+# command, and waits for their verdicts. The guest that stays must have noticed nothing.
+ends_while_away() {
+  local way=$1 name user=USER admin='host powerdown' panic='guest panic' killed=UNKNOWN gaps
+  step "guests on real QEMUs that end while the daemon is away: $way"
+  shift
+  local names=(user admin panic killed)
+  for name in "${names[@]/#/$way-}"; do
+    boot "$name" "$([[ $name == *-admin ]] && echo monitor || echo serial)"
+  done
+  for name in "${names[@]/#/$way-}"; do
+    wait_for "$name is followed" vm_says "$name" RUNNING
+    wait_for "$name's guest has started" test -s "$dir/$name.said"
+  done
+  {
+    echo '#!/bin/sh'
+    echo "echo x >$dir/$way-user; echo system_powerdown >$dir/$way-admin; echo p >$dir/$way-panic"
+    echo "kill -KILL ${pids[$way-killed]}"
+    for name in "${names[@]/#/$way-}"; do echo "tail --pid=${pids[$name]} -f /dev/null"; done
+    echo ': >/root/end_guests'
+  } >/root/end_guests
+  "$@"
+  same "what was to end the guests" "$(cat /root/end_guests)" ""
+  # shellcheck disable=SC2034  # they are read by their names
+  if [[ $way == stop ]]; then user=UNKNOWN admin=UNKNOWN panic=UNKNOWN; fi
+  for name in "${names[@]}"; do
+    wait_for "the verdict on $way-$name" vm_says "$way-$name" "${!name}"
+  done
+  # What is kept for a crash: the VMs, and what was read of them.
+  same "the store" "$(service NFileDescriptorStore)" 2
+  wait_for "the guest that stays is followed" vm_says stays RUNNING
+  gaps=$(events | grep '"name":"stays"' | grep -c -E 'GAP|MONITOR' || true)
+  [[ $way == stop ]] || same "what the guest that stays has noticed" "$gaps" 0
+}
+
+check_guests_while_away() {
+  # shellcheck source=debian/tests/boot_guests.sh
+  source tests/boot_guests.sh
+  mkdir "$dir"
+  make_guests_disk || fail "no boot sector"
+  printf '[Service]\nRestartSec=100ms\nExecStartPre=+/bin/sh /root/end_guests\n' \
+    >/etc/systemd/system/vmeventd.service.d/end.conf
+  : >/root/end_guests
+  systemctl daemon-reload
+  boot stays serial
+  wait_for "the guest that stays is followed" vm_says stays RUNNING
+  ends_while_away restart systemctl restart vmeventd.service
+  ends_while_away kill kill_service
+  make_newer
+  local pid
+  pid=$(service MainPID)
+  ends_while_away upgrade install "${newer[@]}"
+  [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
+  ends_while_away stop stop_and_start_service
+  rm /etc/systemd/system/vmeventd.service.d/end.conf
+  systemctl daemon-reload
+  kill "${pids[stays]}"
 }
 
 posted() { grep -c '"name":"web10"' posted || true; }
@@ -462,21 +487,9 @@ XML
   wait_for "the end of the domain was seen" vm_says domain 'host powerdown'
 }
 
-check_upgrade_and_purge() {
-  step "upgrade, while a VM ends"
-  start_qemu /run/vms web6
-  wait_for "the VM is followed" vm_says web6 RUNNING
-  end_before_start USR1 "$qemu"
-  local pid
-  pid=$(service MainPID)
-  make_newer
-  install "${newer[@]}"
-  systemctl is-active --quiet vmeventd.service
-  wait_for "the verdict" vm_says web6 USER
-  rm /etc/systemd/system/vmeventd.service.d/end.conf
-  systemctl daemon-reload
-  [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
+check_purge() {
   step "purge"
+  local pid
   pid=$(service MainPID)
   rm -r "$monitors"
   apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
@@ -493,14 +506,14 @@ check_service
 check_shutdown_file
 check_drop_in
 check_signals
-check_restart_misses_nothing
 check_kill
 check_push
 check_shutdown_of_the_host
 check_user_instance
 check_watchdog
 check_guests
+check_guests_while_away
 check_shutdown_of_the_host_with_libvirt
 check_schemas
-check_upgrade_and_purge
+check_purge
 step "all well"

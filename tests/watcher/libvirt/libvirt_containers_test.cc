@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -14,6 +16,7 @@
 #include "tests/support/fake_libvirt.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "watcher/libvirt/libvirt_run.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {
@@ -113,6 +116,22 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+// libvirt may have ended it, for whatever reason.
+TEST_F(LibvirtContainersTest, TheExitStatusOfAnEndWhileVmeventdWasAwaySaysNothing) {
+  StartConnected();
+  StartDomain(Container());
+  options_.handed_runs = std::make_shared<std::vector<HandedRun>>(watcher_->HandOver());
+  ASSERT_EQ(options_.handed_runs->size(), 1u);
+  kill(controller_->pid(), SIGTERM);
+  controller_->AwaitEnd();
+  controller_->Reap();
+  libvirt_->SetActive({});
+  Restart();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(watcher_->counters().handovers, 1u);
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
 }
 
 // The kernel gives a smaller number.
