@@ -240,7 +240,7 @@ void FakeNats::Add(const std::string& stream, const std::string& subject,
 }
 
 void FakeNats::AddEvent(const std::string& node, const v1::Event& event, const std::string& word) {
-  Add("VMEVENTS", ToSubject({"prod", node, event.vm().name(), word}),
+  Add("VMEVENTS", ToSubject(NodeSubjectPrefix("prod", node), event.vm().name(), word),
       {{"ce-source", absl::StrCat("/vmevents/prod/", EscapeToken(node), "/journal-", node)},
        {"ce-id", absl::StrCat(event.sequence())},
        {"Nats-Msg-Id", absl::StrCat("journal-", node, ":", event.sequence(), ":code")},
