@@ -417,17 +417,24 @@ absl::StatusOr<std::optional<FleetTail>> JetStreamSink::LastOf(const std::string
 absl::StatusOr<std::set<uint64_t>> JetStreamSink::StoredAfter(const FleetPosition& after,
                                                               size_t limit) {
   std::set<uint64_t> found;
-  const absl::StatusOr<uint64_t> read = ReadAll(
-      options_.stream, subjects_, after.stream_sequence + 1, last_place_, limit, kSearchTimeout,
-      [&](const StoredMessage& message) {
-        const std::optional<FleetMessageId> id = IdOf(message);
-        if (id.has_value() && id->journal_id == after.journal_id && id->sequence > after.sequence) {
-          found.insert(id->sequence);
-        }
-      });
+  size_t own = 0;
+  const absl::StatusOr<uint64_t> read =
+      ReadAll(options_.stream, subjects_, after.stream_sequence + 1, last_place_,
+              limit + kMaxPassed, kSearchTimeout, [&](const StoredMessage& message) {
+                const std::optional<FleetMessageId> id = IdOf(message);
+                if (!id.has_value() || id->journal_id != after.journal_id) return;
+                ++own;
+                if (id->sequence > after.sequence) found.insert(id->sequence);
+              });
   if (!read.ok()) return read.status();
-  if (*read < last_place_) {
+  if (own > limit) {
     return absl::OutOfRangeError(absl::StrCat("more than ", limit, " messages of the node"));
+  }
+  if (*read < last_place_) {
+    spdlog::warn(
+        "more than {} messages of others are under this node's name in the fleet's stream: events "
+        "that were not acknowledged may come twice",
+        kMaxPassed);
   }
   return found;
 }
