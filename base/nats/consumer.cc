@@ -60,8 +60,10 @@ absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer) {
   return state;
 }
 
-std::string PullRequest(int messages, absl::Duration expires, absl::Duration heartbeat) {
+std::string PullRequest(int messages, int64_t bytes, absl::Duration expires,
+                        absl::Duration heartbeat) {
   return json{{"batch", messages},
+              {"max_bytes", bytes},
               {"expires", absl::ToInt64Nanoseconds(expires)},
               {"idle_heartbeat", absl::ToInt64Nanoseconds(heartbeat)}}
       .dump();

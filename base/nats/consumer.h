@@ -36,9 +36,10 @@ struct ConsumerState {
 // Errors: as CheckAnswer.
 absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer);
 
-// The request for so many messages, or what comes of them until `expires`; while nothing comes the
-// consumer says so each `heartbeat`.
-std::string PullRequest(int messages, absl::Duration expires, absl::Duration heartbeat);
+// The request for so many messages and bytes, or what comes of them until `expires`; while nothing
+// comes the consumer says so each `heartbeat`.
+std::string PullRequest(int messages, int64_t bytes, absl::Duration expires,
+                        absl::Duration heartbeat);
 
 // Contents of the reply subject of a consumer's message.
 struct Delivery {

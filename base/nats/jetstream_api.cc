@@ -21,6 +21,12 @@ using nats::NumberIn;
 using nats::ParseJson;
 using nats::TextIn;
 
+constexpr char kRollups[] = "allow_rollup_hdrs";
+constexpr char kSchedules[] = "allow_msg_schedules";  // since 2.12
+constexpr const char* kDenied[] = {"deny_purge", "deny_delete"};
+constexpr char kWindow[] = "duplicate_window";
+const uint64_t kWindowNanoseconds =
+    static_cast<uint64_t>(absl::ToInt64Nanoseconds(kStreamDuplicateWindow));
 constexpr uint64_t kNoMessage = 10037;
 constexpr uint64_t kNoStream = 10059;
 constexpr uint64_t kTooLarge = 10054;
@@ -88,12 +94,14 @@ std::string CreateStreamRequest(absl::string_view stream, int replicas) {
               {"max_msgs", -1},
               {"max_bytes", -1},
               {"num_replicas", replicas},
-              {"duplicate_window", absl::ToInt64Nanoseconds(kStreamDuplicateWindow)}}
+              {"duplicate_window", absl::ToInt64Nanoseconds(kStreamDuplicateWindow)},
+              {"deny_delete", true},
+              {"deny_purge", true}}
       .dump();
 }
 
 std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
-  // As NATS's own clients create one, but for the rollups.
+  // As NATS's own clients create one, but for what would make it unsafe.
   return json{{"name", BucketStream(bucket)},
               {"description", "Written by vmeventd"},
               {"subjects", {KeySubject(bucket, ">")}},
@@ -108,13 +116,18 @@ std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
               {"duplicate_window", absl::ToInt64Nanoseconds(kStreamDuplicateWindow)},
               {"allow_rollup_hdrs", false},
               {"deny_delete", true},
+              {"deny_purge", true},
               {"allow_direct", true}}
       .dump();
 }
 
-std::string UpdateWithoutRollups(absl::string_view answer) {
+std::string SafeUpdateRequest(absl::string_view answer) {
   json config = Member(ParseJson(answer), "config");
-  config["allow_rollup_hdrs"] = false;
+  for (const char* const setting : {kRollups, kSchedules}) {
+    if (config.contains(setting)) config[setting] = false;
+  }
+  for (const char* const setting : kDenied) config[setting] = true;
+  config[kWindow] = std::max(NumberIn(config, kWindow), kWindowNanoseconds);
   return config.dump();
 }
 
@@ -158,7 +171,21 @@ absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
     for (const auto& [subject, count] : subjects.items()) stream.subjects.push_back(subject);
   }
   const json& config = Member(object, "config");
-  stream.rollups = Member(config, "allow_rollup_hdrs") == true;
+  if (Member(config, kRollups) == true) {
+    stream.unsafe = "it permits rollups, by which a node can delete what all others have there";
+  } else if (Member(config, kSchedules) == true) {
+    stream.unsafe =
+        "it permits message schedules, by which a node can write under the name of another";
+  } else if (Member(config, kDenied[0]) != true || Member(config, kDenied[1]) != true) {
+    stream.unsafe =
+        "it permits purging and deleting (no deny_purge, deny_delete), which a node can make a "
+        "server of NATS 2.9 do";
+  } else if (const uint64_t window = NumberIn(config, kWindow);
+             window > 0 && window < kWindowNanoseconds) {
+    stream.unsafe = absl::StrCat("its ", kWindow,
+                                 " is below 2 minutes, so that what a broken connection delivers "
+                                 "late may be stored twice");
+  }
   stream.unfit = UnfitFor(config);
   return stream;
 }

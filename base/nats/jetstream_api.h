@@ -41,12 +41,14 @@ inline constexpr absl::Duration kBucketMaxAge = absl::Hours(24 * 30);
 inline constexpr absl::Duration kStreamDuplicateWindow = absl::Minutes(2);
 
 // The request that creates the stream of events, or the stream of a key-value bucket, which keeps
-// the last value of each key. The bucket permits no rollups: a node may publish its own keys, and a
-// rollup of one of them would delete those of all.
+// the last value of each key. They permit neither rollups nor purging and deleting: a rollup of a
+// node's own key would delete those of all, and a server of NATS 2.9 does what its API is asked for
+// by its own answer, which it sends wherever a publisher wants it.
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
 std::string CreateBucketRequest(absl::string_view bucket, int replicas);
-// The request that turns rollups off, of a stream that an answer to a StreamInfoRequest describes.
-std::string UpdateWithoutRollups(absl::string_view answer);
+// The request that turns off what makes a stream unsafe, which an answer to a StreamInfoRequest
+// describes.
+std::string SafeUpdateRequest(absl::string_view answer);
 // What a stream is and has; `filter`: subjects to list, of which the answer has 100,000 at the
 // most. Empty: none.
 std::string StreamInfoRequest(absl::string_view filter);
@@ -69,7 +71,9 @@ struct StreamState {
   absl::Time first_time;  // when `first` was stored
   absl::Time last_time;   // when `last` was stored
   std::vector<std::string> subjects;  // that were asked for
-  bool rollups = false;  // a message may delete those before it: see CreateBucketRequest
+  // How its settings let nodes change what others have published, or let events come twice. Empty:
+  // they do not.
+  std::string unsafe;
   // Why nodes cannot publish into it, by its settings: it would lose what it acknowledges, or
   // acknowledge nothing. Empty: they can.
   std::string unfit;

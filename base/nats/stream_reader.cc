@@ -61,7 +61,7 @@ StreamReader::~StreamReader() {
 absl::Status StreamReader::Pull() {
   const std::string subject =
       absl::StrCat(ApiSubject("CONSUMER.MSG.NEXT", stream_), ".", consumer_);
-  const std::string request = PullRequest(kMessages, kExpires, kHeartbeat);
+  const std::string request = PullRequest(kMessages, bytes_, kExpires, kHeartbeat);
   absl::Status status =
       connection_->Publish({.subject = subject, .reply = inbox_, .data = request});
   if (!status.ok()) return status;
@@ -75,8 +75,9 @@ absl::Status StreamReader::TakeStatus(const NatsMessage& message) {
   const std::string description = message.header("Description");
   if (status == "100") return absl::OkStatus();  // a heartbeat
   // The pull's time is over, or nothing is there; of 409 only those that concern the pull alone.
-  if (status == "404" || status == "408" ||
-      (status == "409" && absl::StartsWith(description, "Message Size Exceeds"))) {
+  const bool full = status == "409" && absl::StartsWith(description, "Message Size Exceeds");
+  if (status == "404" || status == "408" || full) {
+    if (full && wanted_ == kMessages) bytes_ *= 2;  // not even one message
     wanted_ = 0;
     return absl::OkStatus();
   }

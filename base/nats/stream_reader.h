@@ -31,6 +31,9 @@ absl::StatusOr<StoredMessage> ReadMessageFrom(NatsConnection* connection, const 
 class StreamReader {
  public:
   static constexpr int kMessages = 1000;
+  // Of a pull: a server ends a connection that has more than 64 MiB to take. Doubled for a message
+  // that is larger.
+  static constexpr int64_t kBytes = int64_t{8} << 20;
   static constexpr absl::Duration kExpires = absl::Seconds(30);
   static constexpr absl::Duration kHeartbeat = absl::Seconds(5);
   static constexpr int kCreateAttempts = 5;
@@ -76,6 +79,7 @@ class StreamReader {
   std::string inbox_;
   std::unique_ptr<NatsSubscription> subscription_;
   int wanted_ = 0;  // messages of the pull that is under way; 0: there is none
+  int64_t bytes_ = kBytes;
   uint64_t read_ = 0;
   uint64_t pending_ = 0;
   absl::Time heard_;  // when the consumer last said something

@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 
 namespace vmeventd {
 namespace {
@@ -42,13 +39,6 @@ void AppendEscaped(char byte, std::string* out) {
 
 // The value of a digit in upper case; 16: it is none.
 size_t DigitValue(char digit) { return std::min(kDigits.find(digit), kDigits.size()); }
-
-bool IsEventWord(absl::string_view word) {
-  return !word.empty() && std::all_of(word.begin(), word.end(), [](char byte) {
-    return absl::ascii_islower(static_cast<unsigned char>(byte)) ||
-           absl::ascii_isdigit(static_cast<unsigned char>(byte)) || byte == '-';
-  });
-}
 
 }  // namespace
 
@@ -92,31 +82,9 @@ std::optional<std::string> UnescapeToken(absl::string_view token) {
   return name;
 }
 
-std::string ToSubject(const EventSubject& subject) {
-  return ToSubject(NodeSubjectPrefix(subject.cluster, subject.node), subject.vm, subject.event);
-}
-
 std::string ToSubject(absl::string_view node_prefix, absl::string_view vm,
                       absl::string_view event) {
   return absl::StrCat(node_prefix, EscapeToken(vm), ".", event);
-}
-
-std::optional<EventSubject> ParseSubject(absl::string_view text) {
-  const std::vector<absl::string_view> tokens = absl::StrSplit(text, '.');
-  if (tokens.size() < 6 || tokens.size() > 7 ||
-      absl::StrCat(tokens[0], ".", tokens[1]) != kSubjectPrefix) {
-    return std::nullopt;
-  }
-  const std::optional<std::string> cluster = UnescapeToken(tokens[2]);
-  const std::optional<std::string> node = UnescapeToken(tokens[3]);
-  const std::optional<std::string> vm = UnescapeToken(tokens[4]);
-  if (!cluster.has_value() || !node.has_value() || !vm.has_value()) return std::nullopt;
-  if (!IsEventWord(tokens[5])) return std::nullopt;
-  EventSubject subject{*cluster, *node, *vm, std::string(tokens[5])};
-  if (tokens.size() == 6) return subject;
-  if (!IsEventWord(tokens[6])) return std::nullopt;
-  absl::StrAppend(&subject.event, ".", tokens[6]);
-  return subject;
 }
 
 std::string NodeSubjectPrefix(absl::string_view cluster, absl::string_view node) {

@@ -33,17 +33,8 @@ std::string EscapeToken(absl::string_view name);
 // The name of a token; nullopt: EscapeToken never writes it, or it was cut.
 std::optional<std::string> UnescapeToken(absl::string_view token);
 
-struct EventSubject {
-  std::string cluster;
-  std::string node;
-  std::string vm;     // empty: the node as a whole
-  std::string event;  // "started", "stopped.crash"
-};
-std::string ToSubject(const EventSubject& subject);
-// The same of an event of a node whose NodeSubjectPrefix is at hand.
+// Of an event of a node whose NodeSubjectPrefix this is.
 std::string ToSubject(absl::string_view node_prefix, absl::string_view vm, absl::string_view event);
-// nullopt: ToSubject never writes it, or a name was cut.
-std::optional<EventSubject> ParseSubject(absl::string_view text);
 
 // Prefix of the subjects of a node's events: "vmevents.v1.CLUSTER.NODE.".
 std::string NodeSubjectPrefix(absl::string_view cluster, absl::string_view node);

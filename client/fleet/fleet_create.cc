@@ -19,7 +19,10 @@ absl::StatusOr<StreamState> Ask(NatsConnection* connection, absl::string_view ap
 
 absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::string& stream,
                                       const std::string& request) {
-  absl::StatusOr<StreamState> state = Ask(connection, "STREAM.INFO", stream, "");
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");
+  if (!answer.ok()) return answer.status();
+  absl::StatusOr<StreamState> state = ParseStreamState(*answer);
   if (absl::IsNotFound(state.status())) {
     state = Ask(connection, "STREAM.CREATE", stream, request);
     if (!state.ok()) {
@@ -33,17 +36,15 @@ absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::str
     return absl::FailedPreconditionError(
         absl::StrCat("the stream ", stream, " is there, and nodes cannot use it: ", state->unfit));
   }
-  if (!state->rollups) return absl::StrCat(stream, ": is there\n");
-  const absl::StatusOr<std::string> answer =
-      AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");
-  if (!answer.ok()) return answer.status();
-  state = Ask(connection, "STREAM.UPDATE", stream, UpdateWithoutRollups(*answer));
-  if (!state.ok() || state->rollups) {
-    return absl::UnavailableError(absl::StrCat(
-        "the stream ", stream, " permits rollups, by which a node can delete the keys of all, and ",
-        "that cannot be turned off: ", state.status().message()));
+  const std::string unsafe = state->unsafe;
+  if (unsafe.empty()) return absl::StrCat(stream, ": is there\n");
+  state = Ask(connection, "STREAM.UPDATE", stream, SafeUpdateRequest(*answer));
+  if (!state.ok() || !state->unsafe.empty()) {
+    return absl::UnavailableError(
+        absl::StrCat("the stream ", stream, " is unsafe: ", state.ok() ? state->unsafe : unsafe,
+                     ", and that cannot be turned off: ", state.status().message()));
   }
-  return absl::StrCat(stream, ": no longer permits rollups\n");
+  return absl::StrCat(stream, ": no longer unsafe: ", unsafe, " before\n");
 }
 
 }  // namespace

@@ -1,16 +1,21 @@
 #include "client/fleet/fleet_message.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/nats/subject.h"
 #include "client/output/terminal_text.h"
+#include "google/protobuf/duration.pb.h"
+#include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/util/json_util.h"
+#include "google/protobuf/util/time_util.h"
 
 namespace vmeventd::client {
 namespace {
@@ -22,6 +27,42 @@ std::optional<std::string> NameOf(absl::string_view token) {
   std::string name = UnescapeToken(token).value_or(std::string(token));
   if (EscapeForTerminal(name) != name) return std::nullopt;
   return name;
+}
+
+bool IsWithin(int64_t value, int64_t least, int64_t most) {
+  return least <= value && value <= most;
+}
+
+// Whether all of its times can be written as JSON: in protobuf's encoding they are any numbers.
+bool HasGoodTimes(const google::protobuf::Message& message) {
+  using google::protobuf::Duration;
+  using google::protobuf::Timestamp;
+  using google::protobuf::util::TimeUtil;
+  constexpr int32_t kMostNanos = 999'999'999;
+  if (message.GetDescriptor() == Timestamp::descriptor()) {
+    const auto& time = static_cast<const Timestamp&>(message);
+    return IsWithin(time.seconds(), TimeUtil::kTimestampMinSeconds,
+                    TimeUtil::kTimestampMaxSeconds) &&
+           IsWithin(time.nanos(), 0, kMostNanos);
+  }
+  if (message.GetDescriptor() == Duration::descriptor()) {
+    const auto& duration = static_cast<const Duration&>(message);
+    const bool negative = duration.seconds() < 0 || duration.nanos() < 0;
+    return IsWithin(duration.seconds(), TimeUtil::kDurationMinSeconds,
+                    negative ? 0 : TimeUtil::kDurationMaxSeconds) &&
+           IsWithin(duration.nanos(), -kMostNanos, negative ? 0 : kMostNanos);
+  }
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  return std::all_of(fields.begin(), fields.end(), [&](const auto* field) {
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) return true;
+    if (!field->is_repeated()) return HasGoodTimes(reflection.GetMessage(message, field));
+    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+      if (!HasGoodTimes(reflection.GetRepeatedMessage(message, field, i))) return false;
+    }
+    return true;
+  });
 }
 
 }  // namespace
@@ -38,6 +79,13 @@ absl::StatusOr<FleetOrigin> ParseOrigin(absl::string_view source) {
   return absl::InvalidArgumentError("its header ce-source does not name a node of vmeventd");
 }
 
+std::string IdToKeep(std::string message_id) {
+  constexpr size_t kMostBytes = 128;
+  const bool plain = message_id.size() <= kMostBytes &&
+                     std::all_of(message_id.begin(), message_id.end(), absl::ascii_isgraph);
+  return plain ? std::move(message_id) : "";
+}
+
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message) {
   // In protobuf's encoding no message of ours begins so: it would be the start of a group.
   if (absl::StartsWith(data, "{")) {
@@ -46,7 +94,8 @@ absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* mes
     const auto status =
         google::protobuf::util::JsonStringToMessage(std::string(data), message, options);
     if (status.ok()) return absl::OkStatus();
-  } else if (message->ParseFromArray(data.data(), static_cast<int>(data.size()))) {
+  } else if (message->ParseFromArray(data.data(), static_cast<int>(data.size())) &&
+             HasGoodTimes(*message)) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(

@@ -26,8 +26,12 @@ struct FleetOrigin {
 // INVALID_ARGUMENT: it is none.
 absl::StatusOr<FleetOrigin> ParseOrigin(absl::string_view source);
 
+// A Nats-Msg-Id as a position keeps it: empty for what vmeventd would not have written, as every
+// publisher may choose it.
+std::string IdToKeep(std::string message_id);
+
 // Parses a payload: protobuf, or its JSON, whose fields may be later ones. INVALID_ARGUMENT: it is
-// neither.
+// neither, or has times that JSON cannot say.
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message);
 
 // Both, of one message of the stream or of a bucket. A server permits a node its own subjects only,

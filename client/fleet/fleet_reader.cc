@@ -56,7 +56,7 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
   if (!next.ok()) return next.status();
   if (!next->has_value()) return std::nullopt;
   const NatsMessage& message = *(*next)->message;
-  Item item{(*next)->stream_sequence, message.header(kMessageIdHeader), (*next)->time,
+  Item item{(*next)->stream_sequence, IdToKeep(message.header(kMessageIdHeader)), (*next)->time,
             std::nullopt};
   FleetEvent event;
   absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(message, &event.event);
@@ -93,7 +93,7 @@ absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view 
       }
       NatsMessagePtr message = std::move((*next)->message);
       const std::string subject(message->subject());
-      if (message->header("KV-Operation").empty()) {
+      if (message->header(kKeyOperationHeader).empty()) {
         values[subject] = std::move(message);
       } else {
         values.erase(subject);  // the key was deleted

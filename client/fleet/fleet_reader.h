@@ -71,7 +71,7 @@ class FleetEventReader {
 
   struct Item {
     uint64_t stream_sequence = 0;
-    std::string message_id;           // empty: it has none
+    std::string message_id;           // as IdToKeep
     absl::Time time;                  // when it was stored
     std::optional<FleetEvent> event;  // nullopt: the filter leaves it out
   };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/stream_reader.h"
@@ -132,9 +133,8 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
   if (message.stream_sequence > known.sequence) return same_name && message.time >= stored;
   // Another stream may have the same event at this place, and others before it.
   if (stored == absl::InfinitePast()) return same_name;
-  return message.time == stored &&
-         (known.message_id.empty() ||
-          HeaderIn(message.headers, kMessageIdHeader) == known.message_id);
+  // A publisher can give a message several ids, of which two parsers take different ones.
+  return message.time == stored && absl::StrContains(message.headers, known.message_id);
 }
 
 absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnection* connection,
@@ -142,7 +142,7 @@ absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnecti
   const auto message = MessageFrom(connection, sequence);
   if (!message.ok()) return message.status();
   if (!message->has_value() || (*message)->stream_sequence != sequence) return std::nullopt;
-  return WatchPosition{sequence, stream_, HeaderIn((*message)->headers, kMessageIdHeader),
+  return WatchPosition{sequence, stream_, IdToKeep(HeaderIn((*message)->headers, kMessageIdHeader)),
                        (*message)->time, since_};
 }
 
@@ -218,22 +218,23 @@ absl::Status FleetWatch::FollowSnapshot(NatsConnection* connection, const Stream
   // A node writes its VMs' states after their events, so that some of these may come twice. While
   // it catches up that may be long after.
   absl::Time start = state.last_time - kSnapshotOverlap;
-  std::vector<std::pair<const v1::NodeHeartbeat*, absl::Time>> gone;
+  const absl::Time reach = state.last_time - kSnapshotReach;
+  std::vector<std::pair<const v1::NodeHeartbeat*, absl::Time>> alone;
   if (nodes.ok()) {
     for (const v1::NodeHeartbeat& node : *nodes) {
       const absl::Time complete =
           FromProto(node.has_states_time() ? node.states_time() : node.time()) - kSnapshotOverlap;
-      if (StateOf(node, env_.now()) == NodeState::kUp) {
+      if (StateOf(node, env_.now()) == NodeState::kUp && complete >= reach) {
         start = std::min(start, complete);
       } else {
-        gone.emplace_back(&node, complete);
+        alone.emplace_back(&node, complete);
       }
     }
   }
   start = std::max(start, state.first_time);
   start_ = start;
   // The last events of these nodes may be old.
-  for (const auto& [node, complete] : gone) {
+  for (const auto& [node, complete] : alone) {
     if (complete >= start) continue;
     absl::Status status = DeliverTail(connection, *node, complete, start);
     if (!status.ok()) return status;
@@ -259,6 +260,8 @@ absl::Status FleetWatch::DeliverTail(NatsConnection* connection, const v1::NodeH
     batch.nodes.push_back(NodeOf(item.event->origin));
     batch.resume_after.emplace_back();
     *batch.events.Add() = std::move(item.event->event);
+    if (batch.events.size() < kMostOfBatch) continue;
+    if (!sink_->OnEvents(std::exchange(batch, {}))) return SinkEnds();
   }
   return batch.events.empty() || sink_->OnEvents(std::move(batch)) ? absl::OkStatus() : SinkEnds();
 }

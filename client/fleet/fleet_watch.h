@@ -38,6 +38,9 @@ class FleetWatch : public WatchSource {
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
   // Time before the snapshot's end whose events it may not have yet, and which is read again.
   static constexpr absl::Duration kSnapshotOverlap = kMostSkew;
+  // How far back a node that lags behind makes the watch read all nodes' events; beyond it, only
+  // that node's own. Each node says of itself how far it lags.
+  static constexpr absl::Duration kSnapshotReach = absl::Hours(1);
 
   // The dependencies. All must outlive the watch.
   struct Environment {
@@ -85,7 +88,7 @@ class FleetWatch : public WatchSource {
   void CheckJump(const StreamState& state);
   absl::Status TakeSnapshot(NatsConnection* connection, const StreamState& state);
   // Sets where the events begin that the snapshot may lack, and delivers those of nodes that are
-  // silent or stopped.
+  // silent or stopped, or lag far behind.
   absl::Status FollowSnapshot(NatsConnection* connection, const StreamState& state);
   // Delivers the events of a node that are stored between the two times and are not in the
   // snapshot.

@@ -142,8 +142,7 @@ def headers_of(text):
     lines = text.decode(errors="replace").split("\r\n")
     headers = {}
     status = lines[0].split(" ", 2)
-    if len(status) > 1:
-        headers["Status"] = status[1]
+    headers.update(zip(("Status", "Description"), status[1:]))
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         if colon:
@@ -225,22 +224,26 @@ def follow(connection, options, record):
     if "error" in answer:
         raise Lost(f"{connection.server}: {answer['error']['description']}")
     pulls = 0
+    room = 8 << 20  # bytes of a pull: a server ends a connection that has more than 64 MiB to take
     while options.count > 0:
         pulls += 1
         # What is pulled and not acknowledged comes again only after ack_wait.
         batch = min(BATCH, options.count)
         connection.publish(
             f"{connection.api}.CONSUMER.MSG.NEXT.{STREAM}.{options.durable}",
-            json.dumps({"batch": batch, "expires": EXPIRES * 10**9}).encode(),
+            json.dumps({"batch": batch, "max_bytes": room, "expires": EXPIRES * 10**9}).encode(),
             f"{connection.inbox}.{pulls}",
         )
-        for _ in range(batch):
+        for taken in range(batch):
             subject, reply, headers, payload = connection.message()
             if subject.startswith(connection.inbox):  # the server's own
                 if subject != f"{connection.inbox}.{pulls}":
                     continue
                 if headers.get("Status") in ("404", "408"):
                     break  # nothing more came in its time
+                if headers.get("Description", "").startswith("Message Size Exceeds"):
+                    room *= 1 if taken else 2
+                    break
                 raise Lost(f"{connection.server} gives up the consumer: {headers.get('Status')}")
             if not is_of_its_subject(subject, headers):
                 print(f"follow_fleet: a message of {printable(subject)} is no event of that node: left out",

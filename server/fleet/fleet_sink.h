@@ -50,7 +50,8 @@ class FleetSink {
   virtual absl::StatusOr<std::optional<FleetMessageId>> At(uint64_t place) = 0;
 
   // Which events of `after.journal_id` later than `after.sequence` are stored behind
-  // `after.stream_sequence`. OUT_OF_RANGE: more than `limit` messages under the node's name are.
+  // `after.stream_sequence`; some are left out behind a number of others' messages under the node's
+  // name that the sink bounds. OUT_OF_RANGE: more than `limit` of the journal's are there.
   virtual absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
                                                          size_t limit) = 0;
 

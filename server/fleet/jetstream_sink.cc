@@ -129,8 +129,8 @@ class JetStreamSink : public FleetSink {
     uint64_t last = 0;
   };
   TableLook table_look_;
-  bool in_doubt_ = false;  // events that were sent over this connection have no answer
-  bool noted_rollups_ = false;
+  bool in_doubt_ = false;               // events that were sent over this connection have no answer
+  std::set<std::string> noted_unsafe_;  // streams
 };
 
 absl::Status JetStreamSink::Open() {
@@ -177,6 +177,10 @@ absl::StatusOr<StreamState> JetStreamSink::AskState(const std::string& stream,
     return absl::FailedPreconditionError(
         absl::StrCat("the stream ", stream, " cannot be used: ", state->unfit,
                      ": create another one by `vmevents fleet create` (docs/fleet-servers.md)"));
+  }
+  if (state.ok() && !state->unsafe.empty() && noted_unsafe_.insert(stream).second) {
+    spdlog::warn("the stream {} is unsafe: {}; `vmevents fleet create` turns that off", stream,
+                 state->unsafe);
   }
   if (!absl::IsNotFound(state.status())) return state;
   return absl::FailedPreconditionError(
@@ -417,17 +421,24 @@ absl::StatusOr<std::optional<FleetTail>> JetStreamSink::LastOf(const std::string
 absl::StatusOr<std::set<uint64_t>> JetStreamSink::StoredAfter(const FleetPosition& after,
                                                               size_t limit) {
   std::set<uint64_t> found;
-  const absl::StatusOr<uint64_t> read = ReadAll(
-      options_.stream, subjects_, after.stream_sequence + 1, last_place_, limit, kSearchTimeout,
-      [&](const StoredMessage& message) {
-        const std::optional<FleetMessageId> id = IdOf(message);
-        if (id.has_value() && id->journal_id == after.journal_id && id->sequence > after.sequence) {
-          found.insert(id->sequence);
-        }
-      });
+  size_t own = 0;
+  const absl::StatusOr<uint64_t> read =
+      ReadAll(options_.stream, subjects_, after.stream_sequence + 1, last_place_,
+              limit + kMaxPassed, kSearchTimeout, [&](const StoredMessage& message) {
+                const std::optional<FleetMessageId> id = IdOf(message);
+                if (!id.has_value() || id->journal_id != after.journal_id) return;
+                ++own;
+                if (id->sequence > after.sequence) found.insert(id->sequence);
+              });
   if (!read.ok()) return read.status();
-  if (*read < last_place_) {
+  if (own > limit) {
     return absl::OutOfRangeError(absl::StrCat("more than ", limit, " messages of the node"));
+  }
+  if (*read < last_place_) {
+    spdlog::warn(
+        "more than {} messages of others are under this node's name in the fleet's stream: events "
+        "that were not acknowledged may come twice",
+        kMaxPassed);
   }
   return found;
 }
@@ -559,12 +570,6 @@ absl::StatusOr<FleetSink::Table> JetStreamSink::LookAtTable(Where where, uint64_
   // Without a filter the server counts nothing.
   absl::StatusOr<StreamState> state = AskState(stream, own, kTableTimeout);
   if (!state.ok()) return state.status();
-  if (state->rollups && !std::exchange(noted_rollups_, true)) {
-    spdlog::warn(
-        "the bucket {} permits rollups: any node can delete the keys of all others; "
-        "`vmevents fleet create` turns that off",
-        std::string(bucket));
-  }
   Table table;
   table.id = state->created;
   table.size = state->messages;

@@ -20,18 +20,28 @@ namespace {
 // More than a target takes: two tokens of names of 64 bytes, and a stream's name.
 constexpr size_t kFileBytes = 1024;
 
+constexpr absl::string_view kNoStream = "-";
+
+// Each number of a position, with its name.
+template <typename Position, typename Use>
+void ForEachNumber(Position& value, const Use& use) {
+  use("sequence", value.sequence);
+  use("stream", value.stream_sequence);
+  use("lost", value.lost_up_to);
+  use("own", value.own.place);
+  use("own-event", value.own.sequence);
+  use("looked", value.looked_at.place);
+  use("looked-event", value.looked_at.sequence);
+}
+
 // One line, padded with blanks: written over itself it needs no new room on the disk.
 std::string TextOf(const FleetPosition& value, absl::string_view target) {
-  std::string text = absl::StrCat(value.journal_id, " sequence ", value.sequence, " stream ",
-                                  value.stream_sequence, " target ", target);
-  if (!value.log_id.empty()) absl::StrAppend(&text, " created ", value.log_id);
-  if (!value.log_id.empty() && value.lost_up_to > 0) {
-    absl::StrAppend(&text, " lost ", value.lost_up_to);
-  }
-  if (!value.log_id.empty() && value.own.place > 0) {
-    absl::StrAppend(&text, " own ", value.own.place, " own-event ", value.own.sequence, " looked ",
-                    value.looked_at.place, " looked-event ", value.looked_at.sequence);
-  }
+  std::string text =
+      absl::StrCat(value.journal_id, " target ", target, " created ",
+                   value.log_id.empty() ? kNoStream : absl::string_view(value.log_id));
+  ForEachNumber(value, [&text](const char* name, uint64_t number) {
+    absl::StrAppend(&text, " ", name, " ", number);
+  });
   text.resize(kFileBytes - 1, ' ');
   text.push_back('\n');
   return text;
@@ -39,33 +49,21 @@ std::string TextOf(const FleetPosition& value, absl::string_view target) {
 
 // Empty: it names none.
 std::string TargetOf(const std::vector<absl::string_view>& words) {
-  return words.size() >= 7 && words[5] == "target" ? std::string(words[6]) : "";
+  return words.size() >= 3 && words[1] == "target" ? std::string(words[2]) : "";
 }
 
 FleetPosition ValueOf(const std::vector<absl::string_view>& words, absl::string_view target) {
+  if (TargetOf(words) != target || words.size() < 5 || words[3] != "created") return {};
   FleetPosition value;
-  // A file of an earlier version does not say when the stream was created.
-  if (words.size() < 7 || words.size() > 19 || words.size() % 2 == 0 || words[1] != "sequence" ||
-      words[3] != "stream" || TargetOf(words) != target ||
-      !absl::SimpleAtoi(words[2], &value.sequence) ||
-      !absl::SimpleAtoi(words[4], &value.stream_sequence)) {
-    return {};
-  }
-  if (words.size() >= 9) {
-    if (words[7] != "created") return {};
-    value.log_id = std::string(words[8]);
-  }
-  for (size_t i = 9; i < words.size(); i += 2) {
-    uint64_t* const number = words[i] == "lost"           ? &value.lost_up_to
-                             : words[i] == "own"          ? &value.own.place
-                             : words[i] == "own-event"    ? &value.own.sequence
-                             : words[i] == "looked"       ? &value.looked_at.place
-                             : words[i] == "looked-event" ? &value.looked_at.sequence
-                                                          : nullptr;
-    if (number == nullptr || !absl::SimpleAtoi(words[i + 1], number)) return {};
-  }
   value.journal_id = std::string(words[0]);
-  return value;
+  if (words[4] != kNoStream) value.log_id = std::string(words[4]);
+  size_t at = 5;
+  ForEachNumber(value, [&](const char* name, uint64_t& number) {
+    const bool there = at + 1 < words.size() && words[at] == name;
+    if (!there || !absl::SimpleAtoi(words[at + 1], &number)) value.journal_id.clear();
+    at += 2;
+  });
+  return value.journal_id.empty() ? FleetPosition() : value;
 }
 
 }  // namespace

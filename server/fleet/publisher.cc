@@ -387,8 +387,9 @@ absl::Duration FleetPublisher::TakeRefusals(const std::vector<FleetMessage>& bat
   for (size_t i = batch.size(); i-- > 0;) {
     switch (answers.each[i].kind) {
       case FleetSink::Answer::kUnfit:
-        later |= batch[i].sequence == unfit_;  // its GAP is refused too
-        unfit_ = batch[i].sequence;
+        // What takes not even a GAP is wrong in its settings, which somebody will correct.
+        later |= batch[i].sequence == unfit_;
+        unfit_ = batch[i].sequence == unfit_ ? 0 : batch[i].sequence;
         unfit_why_ = std::string(answers.status.message());
         break;
       case FleetSink::Answer::kRefused:

@@ -359,7 +359,8 @@ absl::StatusOr<std::set<uint64_t>> SimulatedSink::StoredAfter(const FleetPositio
                                                               size_t limit) {
   std::set<uint64_t> found;
   uint64_t next = after.stream_sequence + 1;
-  for (size_t searched = 0;; ++searched) {
+  size_t own = 0;
+  while (true) {
     if (servers_->random_->OneIn(4)) {
       if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
     }
@@ -367,10 +368,9 @@ absl::StatusOr<std::set<uint64_t>> SimulatedSink::StoredAfter(const FleetPositio
         servers_->stream_.begin(), servers_->stream_.end(),
         [next](const FleetServers::Stored& each) { return each.stream_sequence >= next; });
     if (stored == servers_->stream_.end()) break;
-    if (searched == limit) return absl::OutOfRangeError("too many messages of the node");
-    if (stored->id.journal_id == after.journal_id && stored->id.sequence > after.sequence) {
-      found.insert(stored->id.sequence);
-    }
+    const bool is_own = stored->id.journal_id == after.journal_id;
+    if (is_own && ++own > limit) return absl::OutOfRangeError("too many messages of the node");
+    if (is_own && stored->id.sequence > after.sequence) found.insert(stored->id.sequence);
     next = stored->stream_sequence + 1;
   }
   servers_->story_->Say(

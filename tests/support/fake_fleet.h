@@ -82,10 +82,9 @@ class FakeSink : public FleetSink {
     size_t searched = 0;
     for (const Stored& stored : stream) {
       if (stored.stream_sequence <= after.stream_sequence) continue;
+      if (stored.id.journal_id != after.journal_id) continue;
       if (++searched > limit) return absl::OutOfRangeError("too many");
-      if (stored.id.journal_id == after.journal_id && stored.id.sequence > after.sequence) {
-        found.insert(stored.id.sequence);
-      }
+      if (stored.id.sequence > after.sequence) found.insert(stored.id.sequence);
     }
     return found;
   }

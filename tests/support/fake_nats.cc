@@ -53,6 +53,7 @@ struct Consumer {
   uint64_t next = 1;
   uint64_t delivered = 0;
   int wanted = 0;
+  size_t bytes = 0;  // of those
   bool lost = false;
 };
 
@@ -99,6 +100,14 @@ class FakeSubscription : public NatsSubscription {
       return nullptr;
     }
     const FakeNats::Message message = *waiting.front();
+    if (message.data.size() > consumer_->bytes) {
+      consumer_->wanted = 0;
+      return std::make_unique<FakeMessage>(
+          FakeNats::Message{
+              .headers = {{"Status", "409"}, {"Description", "Message Size Exceeds MaxBytes"}}},
+          "");
+    }
+    consumer_->bytes -= message.data.size();
     consumer_->next = message.sequence + 1;
     ++consumer_->delivered;
     --consumer_->wanted;
@@ -140,7 +149,10 @@ class FakeConnection : public NatsConnection {
   }
   absl::Status Publish(const NatsOutgoing& message) override {
     if (absl::StartsWith(message.subject, "$JS.API.CONSUMER.MSG.NEXT.")) {
-      consumer_->wanted = json::parse(message.data)["batch"];
+      const json request = json::parse(message.data);
+      consumer_->wanted = request["batch"];
+      consumer_->bytes = request["max_bytes"];
+      nats_->most_pulled = std::max(nats_->most_pulled, consumer_->bytes);
     } else if (absl::StartsWith(message.subject, "$JS.API.CONSUMER.DELETE.")) {
       ++nats_->deleted_consumers;
     }
@@ -240,7 +252,7 @@ void FakeNats::Add(const std::string& stream, const std::string& subject,
 }
 
 void FakeNats::AddEvent(const std::string& node, const v1::Event& event, const std::string& word) {
-  Add("VMEVENTS", ToSubject({"prod", node, event.vm().name(), word}),
+  Add("VMEVENTS", ToSubject(NodeSubjectPrefix("prod", node), event.vm().name(), word),
       {{"ce-source", absl::StrCat("/vmevents/prod/", EscapeToken(node), "/journal-", node)},
        {"ce-id", absl::StrCat(event.sequence())},
        {"Nats-Msg-Id", absl::StrCat("journal-", node, ":", event.sequence(), ":code")},

@@ -55,6 +55,7 @@ class FakeNats {
   int connections = 0;
   int deleted_consumers = 0;
   std::vector<std::string> consumers;  // what was asked for: JSON
+  size_t most_pulled = 0;              // bytes that were asked for at once
   // The connection is lost after so many more messages; once.
   std::optional<int> lose_after;
   // The next message is lost on its way; once.

@@ -159,7 +159,10 @@ TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
   ExpectEachOnceInOrder(events);
   vm.Speak(5);
   WaitPublished(15);
-  NatsClient(nats().port()).Request("$JS.API.STREAM.PURGE.VMEVENTS", {{"seq", 14}});
+  NatsClient operator_of_nats(nats().port());
+  json limited = operator_of_nats.Request("$JS.API.STREAM.INFO.VMEVENTS", nullptr)["config"];
+  limited["max_msgs"] = 2;
+  operator_of_nats.Request("$JS.API.STREAM.UPDATE.VMEVENTS", limited);
   CommandResult result = watch("1");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the stream no longer has"));

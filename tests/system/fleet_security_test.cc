@@ -31,8 +31,10 @@
 namespace vmeventd::e2e {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
+using testing::UnorderedElementsAre;
 
 std::string ThisNode() {
   char name[HOST_NAME_MAX + 1] = {};
@@ -168,6 +170,22 @@ class FleetAccountTest : public FleetSecurityTest {
       return absl::StrContains(answer.status().message(), "Permissions Violation");
     });
   }
+  // As NATS's own tools make buckets.
+  void PermitRollups() {
+    const std::unique_ptr<NatsConnection> connection = ConnectAs(admin_);
+    const std::string events(kFleetStream);
+    for (const auto& [stream, safe] :
+         {std::pair(events, CreateStreamRequest(events, 1)),
+          std::pair(BucketStream(kVmsBucket), CreateBucketRequest(kVmsBucket, 1)),
+          std::pair(BucketStream(kNodesBucket), CreateBucketRequest(kNodesBucket, 1))}) {
+      auto request = nlohmann::json::parse(safe);
+      request["allow_rollup_hdrs"] = true;
+      request["deny_purge"] = false;
+      ASSERT_TRUE(connection->Request(ApiSubject("STREAM.DELETE", stream), "").ok());
+      const auto answer = connection->Request(ApiSubject("STREAM.CREATE", stream), request.dump());
+      EXPECT_THAT(ParseStreamState((*answer)->data())->unsafe, HasSubstr("rollups"));
+    }
+  }
   const std::string& admin() const { return admin_; }
   // What vmevents answers with these credentials.
   CommandResult AskAs(const std::string& credentials, std::vector<std::string> arguments) {
@@ -212,20 +230,30 @@ TEST_F(FleetAccountTest, EveryConnectionWithCredentialsSucceeds) {
 TEST_F(FleetAccountTest, TheStreamsOfAFleetAreMadeByACommand) {
   EXPECT_EQ(AskAs(admin(), {"fleet", "create", "--replicas", "1"}).output,
             "VMEVENTS: is there\nKV_VMEVENTS_VMS: is there\nKV_VMEVENTS_NODES: is there\n");
-  // As NATS's own tools make a bucket.
-  const std::string stream = BucketStream(kVmsBucket);
-  const std::unique_ptr<NatsConnection> connection = ConnectAs(admin());
-  ASSERT_TRUE(connection->Request(ApiSubject("STREAM.DELETE", stream), "").ok());
-  auto request = nlohmann::json::parse(CreateBucketRequest(kVmsBucket, 1));
-  request["allow_rollup_hdrs"] = true;
-  ASSERT_TRUE(connection->Request(ApiSubject("STREAM.CREATE", stream), request.dump()).ok());
+  PermitRollups();
   EXPECT_THAT(AskAs(admin(), {"fleet", "create"}).output,
-              HasSubstr("KV_VMEVENTS_VMS: no longer permits rollups"));
-  const auto answer = connection->Request(ApiSubject("STREAM.INFO", stream), "");
-  EXPECT_FALSE(ParseStreamState((*answer)->data())->rollups);
+              AllOf(HasSubstr("\nKV_VMEVENTS_VMS: no longer unsafe: it permits rollups"),
+                    HasSubstr("VMEVENTS: no longer unsafe: it permits rollups")));
+  const std::unique_ptr<NatsConnection> connection = ConnectAs(admin());
+  for (const std::string& stream : {std::string(kFleetStream), BucketStream(kVmsBucket)}) {
+    const auto answer = connection->Request(ApiSubject("STREAM.INFO", stream), "");
+    EXPECT_EQ(ParseStreamState((*answer)->data())->unsafe, "");
+  }
   const CommandResult node =
       AskAs(MakeUser("b", PermissionsOf("b")), {"fleet", "create", "--replicas", "1"});
   EXPECT_NE(node.exit_code, 0);
+}
+
+TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
+  PermitRollups();
+  StartDaemon(PublishTo(nats().url(),
+                        {"--publish-credentials", MakeUser("node", PermissionsOf(ThisNode()))}));
+  for (const char* const stream : {"VMEVENTS", "KV_VMEVENTS_VMS", "KV_VMEVENTS_NODES"}) {
+    WaitUntil("the log says so", [&] {
+      return absl::StrContains(
+          Log(), absl::StrCat("the stream ", stream, " is unsafe: it permits rollups"));
+    });
+  }
 }
 
 TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {
@@ -329,6 +357,36 @@ TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals)
   EXPECT_THAT(AskAs(admin(), {"vms"}).output, HasSubstr(R"("last_sequence":"4")"));
 }
 
+// A server of NATS 2.9 takes its answer for a request, where that is what the publisher wants: the
+// answer to a repetition names the message of another node.
+TEST_F(FleetAccountTest, ANodeMakesTheServerDeleteNothing) {
+  const std::unique_ptr<NatsConnection> a = ConnectNode(MakeUser("a", PermissionsOf("a")), "a");
+  const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
+  const auto publish = [](NatsConnection* from, const std::string& subject, const char* id,
+                          const std::string& reply) {
+    const std::vector<std::pair<std::string, std::string>> headers = {{kMessageIdHeader, id}};
+    ASSERT_TRUE(
+        from->Publish({.subject = subject, .reply = reply, .data = "x", .headers = &headers}).ok());
+  };
+  for (const auto& [stream, subject] :
+       {std::pair("VMEVENTS", "vmevents.v1.test.%.vm.started"),
+        std::pair("KV_VMEVENTS_VMS", "$KV.VMEVENTS_VMS.test.%.vm"),
+        std::pair("KV_VMEVENTS_NODES", "$KV.VMEVENTS_NODES.test.%")}) {
+    const std::string of_a = absl::StrReplaceAll(subject, {{"%", "a"}});
+    const std::string of_b = absl::StrReplaceAll(subject, {{"%", "b"}});
+    EXPECT_THAT(Publish(a.get(), of_a, {{kMessageIdHeader, "id"}}), HasSubstr("\"seq\":1"));
+    for (const char* const api : {"MSG.DELETE", "PURGE", "DELETE"}) {
+      const std::string reply = absl::StrCat("$JS.API.STREAM.", api, ".", stream);
+      publish(b.get(), of_b, "id", reply);
+      publish(b.get(), of_b, api, reply);
+    }
+    EXPECT_THAT(Publish(b.get(), of_b, {}), HasSubstr("\"seq\":"));
+    EXPECT_EQ(AskAs(admin(), {"fleet", "create"}).exit_code, 0)
+        << "what the API did before is done";
+    EXPECT_TRUE(LastOf(stream, of_a).has_value()) << stream;
+  }
+}
+
 TEST_F(FleetAccountTest, ANodeSeesNoAnswersOfAnother) {
   const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
   for (const char* const subject :
@@ -426,6 +484,99 @@ TEST_F(FleetAccountTest, AReaderWithoutCredentialsOrPermissionsIsToldWhatIsMissi
   const CommandResult node = AskAs(MakeUser("b", PermissionsOf("b")), {"events"});
   EXPECT_NE(node.exit_code, 0);
   EXPECT_THAT(node.error, HasSubstr("Permissions Violation"));
+}
+
+// The servers' configuration that the page has for nodes that may be hostile, with two of them.
+// Who does not log in is the node node7.
+std::string AccountForTheNodes() {
+  const std::string page = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/fleet-servers.md"));
+  const size_t begin = page.find("accounts: {", page.find("\n### An account for the nodes\n"));
+  std::string text = absl::StrReplaceAll(page.substr(begin, page.find("\n```", begin) - begin),
+                                         {{"\"CN=admin\"", "admin, password: p"},
+                                          {"\"CN=reader\"", "reader, password: p"},
+                                          {"\"CN=node7\"", "node7, password: p"}});
+  const size_t user = text.find("{ user: node7");
+  const std::string node7 = text.substr(user, text.find("\n    ]", user) - user);
+  text.insert(user, absl::StrReplaceAll(node7, {{"node7", "node8"}}) + "\n");
+  return text + "\nno_auth_user: node7\n";
+}
+
+class FleetOfTwoAccountsTest : public FleetSecurityTest {
+ protected:
+  std::unique_ptr<NatsConnection> ConnectAs(const std::string& user, const std::string& domain) {
+    auto connection =
+        ConnectNats({.servers = {absl::StrCat("nats://", user, ":p@127.0.0.1:", nats_.port())},
+                     .name = "a test",
+                     .domain = domain,
+                     .inbox_prefix = domain.empty() ? "_INBOX" : "_INBOX.vmeventd.prod." + user});
+    if (!connection.ok()) Fail(std::string(connection.status().message()));
+    return *std::move(connection);
+  }
+  StreamState StateOf(absl::string_view stream) {
+    const auto answer = admin_->Request(ApiSubject("STREAM.INFO", stream), StreamInfoRequest(">"));
+    return *ParseStreamState((*answer)->data());
+  }
+
+  NatsServer nats_{dir() / "nats", AccountForTheNodes()};
+  const std::unique_ptr<NatsConnection> admin_ = ConnectAs("admin", "");
+};
+
+TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnother) {
+  const std::string events(kFleetStream);
+  const std::string vms = BucketStream(kVmsBucket);
+  const std::string nodes = BucketStream(kNodesBucket);
+  for (const auto& [stream, request] : {std::pair(events, CreateStreamRequest(events, 1)),
+                                        std::pair(vms, CreateBucketRequest(kVmsBucket, 1)),
+                                        std::pair(nodes, CreateBucketRequest(kNodesBucket, 1))}) {
+    ASSERT_TRUE(admin_->Request(ApiSubject("STREAM.CREATE", stream), request).ok());
+  }
+  DaemonOptions options = Options();
+  for (const std::string& argument :
+       {std::string("--publish"), nats_.url(), std::string("--publish-cluster"),
+        std::string("prod"), std::string("--node"), std::string("node7"),
+        std::string("--publish-domain"), std::string("fleet")}) {
+    options.arguments.push_back(argument);
+  }
+  StartDaemon(options);
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(2);
+  WaitUntil("the stream has the events", [&] { return StateOf(events).last == 3; });
+  WaitUntil("the buckets have their values",
+            [&] { return StateOf(vms).messages == 1 && StateOf(nodes).messages == 1; });
+  const std::unique_ptr<NatsConnection> node8 = ConnectAs("node8", "fleet");
+  const std::string own_event = "vmevents.v1.prod.node8.vm.reset";
+  const std::string own_key = "$KV.VMEVENTS_VMS.prod.node8.vm";
+  for (const char* const prefix : {"", "$JS.fleet.API.", "$JS.API."}) {
+    for (const char* const reply :
+         {"$KV.VMEVENTS_VMS.prod.node7.vm1", "$KV.VMEVENTS_NODES.prod.node7",
+          "$KV.VMEVENTS_NODES.prod.nobody", "vmevents.v1.prod.node7.vm1.stopped.crash",
+          "STREAM.PURGE.VMEVENTS"}) {
+      const std::string to = absl::StrCat(prefix, reply);
+      for (const std::string& subject :
+           {own_event, own_key, std::string("$JS.API.STREAM.INFO.VMEVENTS")}) {
+        ASSERT_TRUE(node8->Publish({.subject = subject, .reply = to, .data = ""}).ok());
+      }
+    }
+  }
+  // Its requests are answered in their order.
+  for (const std::string& subject :
+       {std::string("$JS.API.STREAM.INFO.VMEVENTS"), own_event, own_key}) {
+    ASSERT_TRUE(node8->Request(subject, "").ok()) << subject;
+  }
+  vm.Speak(1);
+  WaitUntil("the stream has the next event", [&] {
+    const auto answer = admin_->Request(ApiSubject("STREAM.MSG.GET", events),
+                                        LastMessageRequest("vmevents.v1.prod.node7.>"));
+    const auto message = ParseStoredMessage((*answer)->data());
+    return message.ok() && HeaderIn(message->headers, "ce-id") == "4";
+  });
+  EXPECT_THAT(StateOf(events).subjects,
+              UnorderedElementsAre("vmevents.v1.prod.node7.vm1.started",
+                                   "vmevents.v1.prod.node7.vm1.powerdown-requested", own_event));
+  EXPECT_THAT(StateOf(vms).subjects,
+              UnorderedElementsAre("$KV.VMEVENTS_VMS.prod.node7.vm1", own_key));
+  EXPECT_THAT(StateOf(nodes).subjects, UnorderedElementsAre("$KV.VMEVENTS_NODES.prod.node7"));
+  EXPECT_EQ(StateOf(events).last, 3 + 15 + 1 + 1) << "each event of both, and no answer";
 }
 
 class FleetTlsTest : public FleetSecurityTest {

@@ -413,6 +413,12 @@ TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(stored->size(), 15u);
   EXPECT_TRUE(absl::IsOutOfRange(sink->StoredAfter({"mine", 5, 5, ""}, 10).status()));
+  send("vmevents.v1.test.a.vm.reset", "flood", 10'000);
+  ASSERT_TRUE(sink->Tail().ok());
+  const auto behind = sink->StoredAfter({"mine", 5, 5, ""}, 4'096);
+  ASSERT_TRUE(behind.ok()) << "others' messages are no reason to take events for published: "
+                           << behind.status();
+  EXPECT_EQ(behind->size(), 15u);
 }
 
 // The server's files are put back from a copy, and others write before the node comes back, also

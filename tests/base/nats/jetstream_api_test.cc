@@ -87,12 +87,34 @@ TEST(JetStreamApi, AStreamSaysWhichSubjectsItHas) {
   EXPECT_EQ(StreamInfoRequest(""), "");
   EXPECT_EQ(nlohmann::json::parse(StreamInfoRequest("a.>"))["subjects_filter"], "a.>");
   const auto state =
-      ParseStreamState(R"({"created":"2026-11-21T06:51:46Z","config":{"allow_rollup_hdrs":true},)"
+      ParseStreamState(R"({"created":"2026-11-21T06:51:46Z",)"
                        R"("state":{"last_seq":9,"first_ts":"0001-01-01T00:00:00Z",)"
                        R"("last_ts":"0001-01-01T00:00:00Z","subjects":{"a.b":1,"a.c":2}}})");
   ASSERT_TRUE(state.ok()) << state.status();
   EXPECT_THAT(state->subjects, testing::UnorderedElementsAre("a.b", "a.c"));
-  EXPECT_TRUE(state->rollups);
+}
+
+TEST(ParseStreamState, SaysWhatItsSettingsLetHappen) {
+  const auto unsafe = [](const std::string& config) {
+    return ParseStreamState(R"({"created":"2026-11-21T06:51:46Z","config":)" + config +
+                            R"(,"state":{"first_ts":"0001-01-01T00:00:00Z",)"
+                            R"("last_ts":"0001-01-01T00:00:00Z"}})")
+        ->unsafe;
+  };
+  EXPECT_THAT(unsafe(R"({"allow_rollup_hdrs":true})"), testing::HasSubstr("rollups"));
+  EXPECT_THAT(unsafe(R"({"allow_msg_schedules":true})"), testing::HasSubstr("schedules"));
+  EXPECT_THAT(unsafe(R"({"deny_delete":true,"deny_purge":true,"duplicate_window":100000000})"),
+              testing::HasSubstr("below 2 minutes"));
+  EXPECT_THAT(unsafe(R"({"deny_delete":true})"), testing::HasSubstr("purging"));
+  EXPECT_EQ(unsafe(CreateStreamRequest("s", 1)), "");
+  EXPECT_EQ(unsafe(CreateBucketRequest("s", 1)), "");
+  const auto update = nlohmann::json::parse(
+      SafeUpdateRequest(R"({"config":{"name":"s","allow_rollup_hdrs":true}})"));
+  EXPECT_EQ(update, nlohmann::json({{"name", "s"},
+                                    {"allow_rollup_hdrs", false},
+                                    {"deny_delete", true},
+                                    {"deny_purge", true},
+                                    {"duplicate_window", 120'000'000'000}}));
 }
 
 TEST(ParseStreamState, TakesTheServersAnswer) {

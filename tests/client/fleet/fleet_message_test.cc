@@ -39,5 +39,18 @@ TEST(ParsePayload, TakesProtobufAndJson) {
   EXPECT_FALSE(ParsePayload("\xff", &parsed).ok());
 }
 
+// One such message would stop every reader that writes JSON.
+TEST(ParsePayload, RefusesTimesThatCannotBeWritten) {
+  v1::Event event;
+  event.mutable_observe_time()->set_seconds(253'402'300'800);  // the year 10000
+  EXPECT_FALSE(ParsePayload(event.SerializeAsString(), &event).ok());
+  event.Clear();
+  event.mutable_observe_time()->set_nanos(-1);
+  EXPECT_FALSE(ParsePayload(event.SerializeAsString(), &event).ok());
+  event.Clear();
+  event.mutable_shutdown()->add_evidence()->mutable_time()->set_seconds(-100'000'000'000);
+  EXPECT_FALSE(ParsePayload(event.SerializeAsString(), &event).ok());
+}
+
 }  // namespace
 }  // namespace vmeventd::client

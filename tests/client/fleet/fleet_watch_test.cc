@@ -298,6 +298,38 @@ TEST_F(FleetWatchTest, AfterALossOfTheStreamAReaderGoesOnByTimeWithOneNotice) {
   EXPECT_THAT(memory_.seen, ElementsAre("n1:9", "n1:10"));
 }
 
+// Every node chooses the headers of its messages.
+TEST_F(FleetWatchTest, NoIdOfAHostileMessageHarmsThePosition) {
+  with_cursor_ = true;
+  for (const std::string& id :
+       {std::string("\xff\xfe"), std::string(60'000, 'a'), std::string("a b"), std::string("x")}) {
+    nats_.Add("VMEVENTS", "vmevents.v1.prod.n8.web1.reset",
+              {{"Nats-Msg-Id", id}, {"NATS-MSG-ID", "another"}}, "");
+    EXPECT_EQ(Run(), ExitCode::kOk);
+    EXPECT_EQ(saved(), nats_.events().last);
+    EXPECT_LT(std::filesystem::file_size(directory_ / "cursor"), 1'000u);
+    notes_.clear();
+    EXPECT_EQ(Run(), ExitCode::kOk);
+    EXPECT_THAT(notes_, IsEmpty()) << "the stream is the same";
+  }
+}
+
+// A server ends the connection of a reader that asks for more than it takes.
+TEST_F(FleetWatchTest, LargeMessagesComeInParts) {
+  constexpr size_t kLarge = size_t{1} << 20;
+  for (int i = 0; i < 100; ++i)
+    nats_.Add("VMEVENTS", "vmevents.v1.a.b.c.d", {}, std::string(kLarge, 'x'));
+  AddEvents("n1", 1, 1);
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1"));
+  EXPECT_LT(nats_.most_pulled, 64 * kLarge);
+  nats_.Add("VMEVENTS", "vmevents.v1.a.b.c.d", {}, std::string(20 * kLarge, 'x'));
+  AddEvents("n1", 2, 2);
+  memory_.seen.clear();
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2"));
+}
+
 TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
   AddEvents("n1", 1, 1);
   int idle = 0;
@@ -348,6 +380,28 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByWhatItDoesNotHave) {
   EXPECT_THAT(memory_.seen, ElementsAre("vm n1/web1", "n1:3", "n1:4"));
 }
 
+// Each node writes its own heartbeat as it likes.
+TEST_F(FleetWatchTest, ANodeThatSaysToLagFarBehindMakesASnapshotReadNoOthersEvents) {
+  command_.start = FromSnapshot{};
+  const absl::Time now = nats_.stored;
+  nats_.stored = now - absl::Hours(50);
+  for (const char* const node : {"honest", "hostile"}) nats_.AddEvent(node, Event(1));
+  nats_.stored = now;
+  for (const char* const node : {"honest", "hostile"}) {
+    nats_.AddEvent(node, Event(2));
+    v1::NodeHeartbeat heartbeat;
+    heartbeat.set_cluster("prod");
+    heartbeat.set_node(node);
+    heartbeat.mutable_time()->set_seconds(absl::ToUnixSeconds(now));
+    const bool honest = node == std::string("honest");
+    heartbeat.mutable_states_time()->set_seconds(honest ? absl::ToUnixSeconds(now) : 1);
+    heartbeat.mutable_interval()->set_seconds(30);
+    nats_.AddNode(heartbeat);
+  }
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("hostile:1", "honest:2", "hostile:2"));
+}
+
 // A node that catches up writes its VMs' states long after their events.
 TEST_F(FleetWatchTest, ASnapshotIsFollowedByOldEventsThatItLacks) {
   command_.start = FromSnapshot{};
@@ -373,10 +427,10 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByOldEventsThatItLacks) {
   for (const char* const node : {"up", "behind", "dead"}) store(absl::Hours(50), node, 1);
   store(absl::Hours(48), "dead", 2);
   store(absl::Hours(47), "up", 7);  // its state is not there; nobody looks back so far
-  store(absl::Hours(1), "behind", 2);
+  store(absl::Minutes(30), "behind", 2);
   store(absl::ZeroDuration(), "up", 8);
   beat("up", absl::Seconds(20), absl::Seconds(21));
-  beat("behind", absl::Seconds(10), absl::Hours(2));
+  beat("behind", absl::Seconds(10), absl::Minutes(40));
   beat("dead", absl::Hours(49), absl::Hours(49));
   EXPECT_EQ(Run(), ExitCode::kOk);
   EXPECT_THAT(memory_.seen, ElementsAre("vm behind/web1", "vm dead/web1", "vm up/web1", "dead:2",

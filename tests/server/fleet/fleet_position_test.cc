@@ -2,8 +2,11 @@
 
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
 #include "server/fleet/position_file.h"
@@ -70,12 +73,17 @@ TEST(PositionFile, KeepsThePositionOfItsTarget) {
   EXPECT_EQ(renamed->target_before(), "a");
 }
 
-TEST(PositionFile, ReadsThatOfAVersionThatDidNotKnowTheStream) {
+TEST(PositionFile, WhatIsNotWholeCountsAsNothing) {
   const TemporaryDirectory directory;
-  std::ofstream(directory / "fleet") << kJournal << " sequence 7 stream 30 target a  \n";
-  const auto file = PositionFile::Open(directory / "fleet", "a").value();
-  EXPECT_EQ(file->value().sequence, 7u);
-  EXPECT_EQ(file->value().log_id, "");
+  const std::string path = directory / "fleet";
+  ASSERT_TRUE(PositionFile::Open(path, "a").value()->Set({kJournal, 7, 30, ""}).ok());
+  std::string text;
+  std::getline(std::ifstream(path), text);
+  std::vector<std::string> words = absl::StrSplit(text, ' ', absl::SkipEmpty());
+  for (words.pop_back(); !words.empty(); words.pop_back()) {
+    std::ofstream(path) << absl::StrJoin(words, " ");
+    EXPECT_EQ(PositionFile::Open(path, "a").value()->value().journal_id, "") << words.size();
+  }
 }
 
 TEST(PositionFile, SaysWhatIsWrong) {

@@ -471,6 +471,21 @@ TEST_F(FleetPublisherTest, WhatTheStreamRefusesForGoodIsAGap) {
   EXPECT_EQ(sink_.connects, 1) << "the connection is kept";
 }
 
+// Somebody has set a limit that is far too low.
+TEST_F(FleetPublisherTest, WhatRefusesEvenAGapLosesNothing) {
+  Push(3);
+  Start();
+  sink_.refused[2] = FleetSink::Answer::kUnfit;
+  publisher_->Step();
+  publisher_->Step();
+  sink_.refused.clear();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 3, 2));
+  v1::Event event;
+  ASSERT_TRUE(event.ParseFromString(sink_.stream[2].message.payload));
+  EXPECT_EQ(event.type(), v1::EVENT_TYPE_RESET);
+}
+
 // Of a stream that was made again everything before it is published once more, in several blocks.
 TEST_F(FleetPublisherTest, WhatTheStreamRefusedForGoodHidesNothingFromTheNextStream) {
   constexpr int kEvents = 1000;
@@ -703,6 +718,20 @@ TEST_F(OtherNodeTest, AForeignMessageUnderTheNodesNameRepeatsNothing) {
   Start();
   Settle();
   EXPECT_EQ(Own(), UpTo(10));
+}
+
+// Its server writes as many of its answers there as a hostile node asks for.
+TEST_F(OtherNodeTest, AFloodUnderTheNodesNameLosesNothing) {
+  Push(2);
+  Start();
+  Settle();
+  Push(4);
+  sink_.lost = {1};
+  sink_.acknowledge_only = 0;
+  publisher_->Step();
+  PublishOther(static_cast<int>(2 * FleetPublisher::kMaxSearched));
+  Settle();
+  EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 5, 6, 4));
 }
 
 TEST_F(FleetPublisherTest, AnotherTargetIsAnotherPosition) {
