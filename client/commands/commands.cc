@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/uuid.h"
-#include "client/connect/backoff.h"
 #include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"

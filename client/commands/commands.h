@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "client/commands/lists.h"
 #include "client/commands/watch_cursor.h"
-#include "client/connect/backoff.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"

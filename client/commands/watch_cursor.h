@@ -9,7 +9,7 @@
 #include <variant>
 
 #include "absl/time/time.h"
-#include "client/consume/watch_sink.h"
+#include "client/consume/delivery.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

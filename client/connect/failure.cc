@@ -18,7 +18,6 @@
 #include "base/account_names.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -5,14 +5,24 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
-#include "client/connect/tls_probe.h"
+#include "client/connect/tls.h"
 #include "grpcpp/support/status.h"
 
-// Why a command failed.
-
 namespace vmeventd::client {
+
+// The exit codes of `vmevents`. Scripts rely on the numbers.
+enum class ExitCode {
+  kOk = 0,
+  kFailed = 1,
+  kUsage = 2,
+  kNotFound = 3,
+  kUnreachable = 4,
+  kGone = 5,           // `push`: the receiver answered 410
+  kInterrupted = 130,  // `watch --count N`, interrupted before N events arrived
+};
+
+// Why a command failed.
 
 // How a failed command ends: the exit code, and one sentence for stderr, safe for a terminal.
 struct Failure {

@@ -3,19 +3,33 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/unix_sockets.h"
-#include "client/doctor/processes.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/watch_spec.h"
 
 // Decides what is wrong on a node, from the facts that were read there. Pure.
 
 namespace vmeventd::client {
+
+// The facts of a process in /proc, without those that the reader may not see.
+struct NodeProcess {
+  int64_t pid = 0;
+  std::string program;                 // its name, at most 15 bytes
+  std::vector<std::string> arguments;  // the program first
+  char state = '?';                    // of ps: R, S, D, T, ...
+  bool stopped() const { return state == 'T' || state == 't'; }
+  std::string user;                 // whose it is
+  std::string network_namespace;    // names it; empty: not visible
+  bool sees_descriptors = false;    // that `sockets` is known
+  std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
+  uint64_t descriptor_limit = 0;    // 0: not known
+};
 
 // The answer of the daemon, or `failure` if there is none.
 struct DaemonAnswer {

@@ -17,7 +17,7 @@
 #include "client/options/hints.h"
 #include "client/options/option_values.h"
 #include "client/output/time_text.h"
-#include "client/push/target.h"
+#include "client/push/request.h"
 
 namespace vmeventd::client {
 namespace {

@@ -1,5 +1,3 @@
-#include "client/output/format_programs.h"
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -11,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/utf8.h"
-#include "client/output/format_fleet.h"
+#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"

@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/connect/server_address.h"
-#include "client/push/verdict.h"
+#include "client/push/request.h"
 
 namespace vmeventd::client {
 

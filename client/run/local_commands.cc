@@ -1,5 +1,3 @@
-#include "client/run/local_commands.h"
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,14 +18,11 @@
 #include "client/commands/lists.h"
 #include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
-#include "client/output/atomic_file.h"
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/servers.h"
+#include "client/run/commands.h"
 #include "client/run/terminal.h"
-#include "client/terminal/pager.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {

@@ -1,5 +1,3 @@
-#include "client/run/push.h"
-
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -29,17 +27,15 @@
 #include "client/connect/stop_source.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
-#include "client/output/atomic_file.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "client/push/http_client.h"
 #include "client/push/push_state.h"
 #include "client/push/pusher.h"
+#include "client/push/request.h"
 #include "client/push/set_aside_file.h"
-#include "client/push/signature.h"
-#include "client/push/target.h"
-#include "client/run/follow.h"
-#include "client/run/stop_signals.h"
+#include "client/run/commands.h"
 #include "client/run/terminal.h"
 
 namespace vmeventd::client {

@@ -14,18 +14,11 @@
 #include "client/connect/stop_source.h"
 #include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_lists.h"
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/follow.h"
-#include "client/run/local_commands.h"
-#include "client/run/push.h"
-#include "client/run/servers.h"
-#include "client/run/stop_signals.h"
+#include "client/run/commands.h"
 #include "client/run/terminal.h"
-#include "client/terminal/live_screen.h"
-#include "client/terminal/pager.h"
 
 namespace vmeventd::client {
 namespace {

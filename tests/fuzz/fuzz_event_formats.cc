@@ -7,10 +7,9 @@
 
 #include "absl/strings/string_view.h"
 #include "base/utf8.h"
-#include "client/consume/event_command.h"
+#include "client/consume/exec.h"
 #include "client/fleet/fleet_message.h"
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
 
 namespace {

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_split.h"
 #include "client/connect/connection.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -1,8 +1,7 @@
-#include "client/commands/event_merger.h"
-
 #include <string>
 #include <vector>
 
+#include "client/commands/merged.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

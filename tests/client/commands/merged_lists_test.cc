@@ -1,5 +1,3 @@
-#include "client/commands/merged_lists.h"
-
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -8,8 +6,9 @@
 #include <vector>
 
 #include "client/commands/commands.h"
+#include "client/commands/merged.h"
 #include "client/connect/connection.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -1,12 +1,10 @@
-#include "client/commands/merged_watch.h"
-
 #include <mutex>
 #include <string>
 #include <vector>
 
-#include "client/commands/event_merger.h"
+#include "client/commands/merged.h"
 #include "client/consume/delivery.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -5,7 +5,7 @@
 #include <memory>
 #include <thread>
 
-#include "client/connect/node_pin.h"
+#include "client/connect/connection.h"
 #include "client/connect/stop_source.h"
 
 namespace vmeventd::client {

@@ -12,7 +12,7 @@
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/consume/delivery.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -1,10 +1,9 @@
-#include "client/consume/command_runner.h"
-
 #include <deque>
 #include <string>
 #include <vector>
 
 #include "client/consume/delivery.h"
+#include "client/consume/exec.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

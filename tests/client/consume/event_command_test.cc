@@ -1,5 +1,3 @@
-#include "client/consume/event_command.h"
-
 #include <sys/stat.h>
 
 #include <csignal>
@@ -11,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "client/consume/exec.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_join.h"
 #include "client/consume/delivery.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_nats.h"

@@ -1,9 +1,6 @@
-#include "client/output/format_fleet.h"
-
 #include <string>
 
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"

@@ -1,9 +1,8 @@
-#include "client/output/format_table.h"
-
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

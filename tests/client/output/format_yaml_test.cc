@@ -1,4 +1,4 @@
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

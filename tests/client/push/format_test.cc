@@ -1,9 +1,8 @@
-#include "client/push/format.h"
-
 #include <string>
 
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "client/output/time_text.h"
+#include "client/push/request.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"

@@ -18,7 +18,6 @@
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/time_text.h"
-#include "client/push/batcher.h"
 #include "client/push/set_aside_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -1,10 +1,9 @@
 // The signature, the verdict on an answer, and the URL.
 
+#include "client/push/request.h"
+
 #include <string>
 
-#include "client/push/signature.h"
-#include "client/push/target.h"
-#include "client/push/verdict.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

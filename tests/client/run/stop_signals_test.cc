@@ -1,11 +1,10 @@
-#include "client/run/stop_signals.h"
-
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
 
+#include "client/run/terminal.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd::client {

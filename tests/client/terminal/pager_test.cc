@@ -1,5 +1,3 @@
-#include "client/terminal/pager.h"
-
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -7,6 +5,7 @@
 #include <fstream>
 #include <string>
 
+#include "client/run/terminal.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 

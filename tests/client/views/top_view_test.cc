@@ -1,9 +1,8 @@
-#include "client/views/top_view.h"
-
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "client/commands/top.h"
 #include "client/output/terminal_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

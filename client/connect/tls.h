@@ -1,15 +1,28 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_TLS_PROBE_H_
-#define VMEVENTD_CLIENT_CONNECT_TLS_PROBE_H_
+#ifndef VMEVENTD_CLIENT_CONNECT_TLS_H_
+#define VMEVENTD_CLIENT_CONNECT_TLS_H_
 
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/connect/server_address.h"
 
+namespace vmeventd::client {
+
+// The contents of the files of TlsOptions, in PEM.
+struct TlsMaterial {
+  std::string ca;
+  std::string certificate;  // with its intermediates; empty: none
+  std::string key;          // empty: none
+};
+
+// Reads and checks the files, so that faults which gRPC reports only as a failed handshake are
+// found here. FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, the
+// fault and the cure. Does not check validity dates or trust; the handshake does.
+absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options);
+
 // Finds out why TLS with a server fails: gRPC reports only OpenSSL's error numbers. The caller must
 // ignore SIGPIPE.
-
-namespace vmeventd::client {
 
 // The result of a TLS handshake with a server.
 struct TlsFinding {
@@ -44,4 +57,4 @@ bool SpeaksTls(int socket, absl::Duration timeout);
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_CONNECT_TLS_PROBE_H_
+#endif  // VMEVENTD_CLIENT_CONNECT_TLS_H_

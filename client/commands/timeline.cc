@@ -1,4 +1,4 @@
-#include "client/views/timeline_view.h"
+#include "client/commands/timeline.h"
 
 #include <algorithm>
 #include <set>
@@ -9,7 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/civil_time.h"
 #include "client/output/enum_names.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -163,6 +163,40 @@ std::string TimelineText(const std::string& name, const std::vector<TimelineRun>
                     States(run, style));
   }
   return absl::StrCat(text, "\n", Key(runs));
+}
+
+EventsCommand EventsOf(const TimelineCommand& command) {
+  constexpr uint64_t kMostEvents = 100'000;  // kept in memory
+  EventsCommand events;
+  // The name is no pattern: each character with a meaning becomes a bracket of its own.
+  events.filter.add_vm_names(
+      absl::StrReplaceAll(command.name, {{"[", "[[]"}, {"*", "[*]"}, {"?", "[?]"}}));
+  events.since = command.since;
+  events.limit = kMostEvents;
+  return events;
+}
+
+std::optional<Failure> RunTimeline(const TimelineCommand& command, const CommandContext& context,
+                                   const TimelineStyle& style, absl::Time now) {
+  Formatter::Events events;
+  auto failure = DaemonLists(context).ReadEvents(EventsOf(command), [&](EventList* page) {
+    for (v1::Event& event : page->events) {
+      // A GAP of the whole node passes every filter.
+      if (!event.has_vm()) continue;
+      if (!command.run_id.empty() && event.vm().run_id() != command.run_id) continue;
+      events.Add()->Swap(&event);
+    }
+    return true;
+  });
+  if (failure) return failure;
+  const std::vector<TimelineRun> runs = RunsOf(events, now);
+  if (runs.empty()) {
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("vmeventd at ", ToText(context.address),
+                                " has no events of a VM \"", EscapeForTerminal(command.name),
+                                "\"; `vmevents vms --all` lists those that are known")};
+  }
+  return PrintText(TimelineText(command.name, runs, style), context.output);
 }
 
 }  // namespace vmeventd::client

@@ -1,18 +1,33 @@
-#include "client/push/format.h"
+#include "client/push/request.h"
 
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/in.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <memory>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/nats/subject.h"
 #include "base/utf8.h"
 #include "client/output/enum_names.h"
-#include "client/output/format_programs.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
@@ -238,6 +253,180 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const EventRange& range,
   return PushBody{alone ? "application/cloudevents+json; charset=utf-8"
                         : "application/cloudevents-batch+json; charset=utf-8",
                   *std::move(text)};
+}
+
+namespace {
+
+constexpr char kAlertsPath[] = "/api/v2/alerts";
+constexpr size_t kMostUrlBytes = 4096;
+
+std::string PartOf(CURLU* url, CURLUPart part) {
+  char* text = nullptr;
+  if (curl_url_get(url, part, &text, 0) != CURLUE_OK) return "";
+  std::string value = text;
+  curl_free(text);
+  return value;
+}
+
+bool IsLoopback(absl::string_view host) {
+  if (host == "localhost") return true;  // which curl resolves to loopback by itself
+  const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
+  in_addr four{};
+  if (inet_pton(AF_INET, digits.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
+  in6_addr six{};
+  return inet_pton(AF_INET6, digits.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+std::string HashOf(absl::string_view text) {
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
+  constexpr size_t kBytes = 8;
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(hash.data()), kBytes));
+}
+
+}  // namespace
+
+absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat format,
+                                           bool insecure) {
+  const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
+  constexpr char kForm[] = "write https://HOST/PATH";
+  if (url.empty() || url.size() > kMostUrlBytes) {
+    return wrong(
+        absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
+  }
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
+  const bool clean =
+      std::all_of(url.begin(), url.end(), [](char c) { return absl::ascii_isgraph(c); });
+  if (!clean || !absl::StrContains(url, "://") ||
+      curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
+                   CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
+    return wrong(absl::StrCat("URL: the text is no URL; ", kForm));
+  }
+  const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
+  const std::string host = PartOf(parsed.get(), CURLUPART_HOST);
+  const std::string port = PartOf(parsed.get(), CURLUPART_PORT);
+  if (scheme != "https" && scheme != "http") {
+    return wrong(absl::StrCat("URL: ", EscapeForTerminal(scheme), " is not HTTP; ", kForm));
+  }
+  if (!PartOf(parsed.get(), CURLUPART_USER).empty() ||
+      !PartOf(parsed.get(), CURLUPART_PASSWORD).empty()) {
+    return wrong(
+        "URL: a password there is seen by every user of the host; write the header Authorization "
+        "into a file for --header-file");
+  }
+  if (!PartOf(parsed.get(), CURLUPART_FRAGMENT).empty()) {
+    return wrong("URL: what follows # is never sent; leave it out");
+  }
+  PushTarget target;
+  target.shown = EscapeForTerminal(
+      absl::StrCat(scheme, "://", host, port.empty() ? "" : absl::StrCat(":", port)));
+  if (scheme == "http" && !insecure && !IsLoopback(host)) {
+    return wrong(absl::StrCat("URL: ", target.shown,
+                              " would get the events as plain text; write https://, or allow it "
+                              "with --insecure-http"));
+  }
+  if (format == PushFormat::kAlertmanager && PartOf(parsed.get(), CURLUPART_PATH) == "/") {
+    curl_url_set(parsed.get(), CURLUPART_PATH, kAlertsPath, 0);
+  }
+  target.url = PartOf(parsed.get(), CURLUPART_URL);
+  std::string name = host;
+  std::replace_if(
+      name.begin(), name.end(),
+      [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
+  constexpr size_t kMostOfName = 100;
+  target.key = absl::StrCat(name.substr(0, kMostOfName), "-", HashOf(target.url));
+  return target;
+}
+
+absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content) {
+  constexpr size_t kLeast = 16;
+  constexpr size_t kLongest = 1024;
+  constexpr size_t kMost = 2;
+  std::vector<std::string> secrets;
+  for (absl::string_view line : absl::StrSplit(content, '\n', absl::SkipEmpty())) {
+    line = absl::StripSuffix(line, "\r");
+    if (line.size() < kLeast || line.size() > kLongest) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has a secret of ", line.size(), " bytes; write one of ", kLeast, " to ",
+                       kLongest, " on a line, as `openssl rand -hex 32` makes one"));
+    }
+    secrets.emplace_back(line);
+  }
+  if (secrets.empty() || secrets.size() > kMost) {
+    return absl::InvalidArgumentError(absl::StrCat("has ", secrets.size(),
+                                                   " secrets; write one, or while it is replaced "
+                                                   "two, each on a line"));
+  }
+  return secrets;
+}
+
+std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
+                      absl::Time now) {
+  const std::string seconds = absl::StrCat(absl::ToUnixSeconds(now));
+  const std::string text = absl::StrCat(seconds, ".", body);
+  std::string header = absl::StrCat("t=", seconds);
+  for (const std::string& secret : secrets) {
+    std::array<unsigned char, SHA256_DIGEST_LENGTH> code{};
+    HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+         reinterpret_cast<const unsigned char*>(text.data()), text.size(), code.data(), nullptr);
+    absl::StrAppend(&header, ",v1=",
+                    absl::BytesToHexString(absl::string_view(
+                        reinterpret_cast<const char*>(code.data()), code.size())));
+  }
+  return header;
+}
+
+namespace {
+
+constexpr int kBadRequest = 400;
+constexpr int kTimedOut = 408;
+constexpr int kGone = 410;
+constexpr int kTooLarge = 413;
+constexpr int kUnprocessable = 422;
+constexpr int kTooEarly = 425;
+constexpr int kTooMany = 429;
+constexpr size_t kMostOfBody = 300;  // in a reason
+
+}  // namespace
+
+Verdict VerdictOn(const HttpAnswer& answer, int events) {
+  const int status = answer.status;
+  if (status / 100 == 2) return Verdict::kDelivered;
+  if (status / 100 != 4) return Verdict::kRetry;
+  if (status == kTimedOut || status == kTooEarly || status == kTooMany) {
+    return Verdict::kRetry;
+  }
+  if (status == kGone) return Verdict::kEnd;
+  const bool of_content = status == kBadRequest || status == kTooLarge || status == kUnprocessable;
+  return of_content && events > 1 ? Verdict::kSplit : Verdict::kSetAside;
+}
+
+std::string ReasonOf(const HttpAnswer& answer) {
+  if (answer.status == 0) return answer.fault;
+  if (answer.status / 100 == 3) {
+    return absl::StrCat("it answers ", answer.status,
+                        ", a redirection, which is not followed; name the URL that it leads to");
+  }
+  const std::string body = EscapeForTerminal(
+      absl::StripAsciiWhitespace(absl::string_view(answer.body).substr(0, kMostOfBody)));
+  return absl::StrCat("it answers ", answer.status, body.empty() ? "" : ": ", body);
+}
+
+std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now) {
+  text = absl::StripAsciiWhitespace(text);
+  if (text.empty()) return std::nullopt;
+  absl::Duration pause;
+  if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
+    uint32_t seconds = 0;
+    // A number that is larger than that is a long time too.
+    pause = absl::SimpleAtoi(text, &seconds) ? absl::Seconds(seconds) : kLongestRetryAfter;
+  } else {
+    const time_t date = curl_getdate(std::string(text).c_str(), nullptr);
+    if (date < 0) return std::nullopt;
+    pause = absl::FromTimeT(date) - now;
+  }
+  return std::clamp(pause, absl::ZeroDuration(), kLongestRetryAfter);
 }
 
 }  // namespace vmeventd::client

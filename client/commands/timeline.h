@@ -1,12 +1,13 @@
-#ifndef VMEVENTD_CLIENT_VIEWS_TIMELINE_VIEW_H_
-#define VMEVENTD_CLIENT_VIEWS_TIMELINE_VIEW_H_
+#ifndef VMEVENTD_CLIENT_COMMANDS_TIMELINE_H_
+#define VMEVENTD_CLIENT_COMMANDS_TIMELINE_H_
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
-#include "google/protobuf/repeated_ptr_field.h"
+#include "client/commands/commands.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
@@ -43,6 +44,19 @@ struct TimelineStyle {
 std::string TimelineText(const std::string& name, const std::vector<TimelineRun>& runs,
                          const TimelineStyle& style);
 
+struct TimelineCommand {
+  std::string name;
+  std::string run_id;  // empty: all runs
+  std::optional<absl::Time> since;
+};
+
+// The request for a timeline's events, which are `events` of one VM.
+EventsCommand EventsOf(const TimelineCommand& command);
+
+// NOT_FOUND's code if there are no events.
+std::optional<Failure> RunTimeline(const TimelineCommand& command, const CommandContext& context,
+                                   const TimelineStyle& style, absl::Time now);
+
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_VIEWS_TIMELINE_VIEW_H_
+#endif  // VMEVENTD_CLIENT_COMMANDS_TIMELINE_H_
