@@ -139,10 +139,10 @@ std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newes
 
 std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, VmList* vms) {
   v1::ListVmsRequest request;
-  for (const std::string& name : command.names) request.add_vm_names(name);
-  for (const std::string& source : command.sources) request.add_sources(source);
-  for (const std::string& uuid : command.uuids) request.add_uuids(uuid);
-  for (const std::string& selector : command.labels) request.add_labels(selector);
+  *request.mutable_vm_names() = command.filter.vm_names();
+  *request.mutable_sources() = command.filter.sources();
+  *request.mutable_uuids() = command.filter.uuids();
+  *request.mutable_labels() = command.filter.labels();
   for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
   Formatter::Vms all;

@@ -42,7 +42,7 @@ struct WithdrawIntentCommand {
 
 struct InfoCommand {};
 
-// Whether the server serves, by gRPC's health checking protocol.
+// The question whether the server serves, by gRPC's health checking protocol.
 struct HealthCommand {
   std::string service;  // empty: the server as a whole
   absl::Duration timeout = absl::Seconds(5);
@@ -84,9 +84,9 @@ class DaemonLists : public ListSource {
 // The server's own state. The caller prints it.
 std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info);
 
-// Where the watches of several nodes begin so that together they first deliver the newest `last`
-// events. `newest` has each node's newest events, newest first and at most `last`, of those at or
-// after `since` if that is set. Pure.
+// Returns where the watches of several nodes begin so that together they first deliver the newest
+// `last` events. `newest` has each node's newest events, newest first and at most `last`, of those
+// at or after `since` if that is set. Pure.
 std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newest,
                                      std::optional<absl::Time> since, uint64_t last);
 

@@ -90,18 +90,18 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
 
 namespace {
 
-// Whether `value` is in a list, or there is none.
-template <typename Value>
-bool Has(const std::vector<Value>& list, const Value& value) {
+// Returns whether `value` is in a list, or there is none.
+template <typename List, typename Value>
+bool Has(const List& list, const Value& value) {
   return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
 }
 
-// What the request of a list cannot ask for.
-bool PassesEnds(const v1::Vm& vm, const VmsCommand& command) {
-  const bool of_end = !command.classes.empty() || !command.causes.empty();
+// The part of the filter that the request of a list cannot have.
+bool PassesEnds(const v1::Vm& vm, const v1::EventFilter& filter) {
+  const bool of_end = filter.classes_size() + filter.causes_size() > 0;
   if (of_end && !vm.has_shutdown()) return false;
-  return Has(command.classes, vm.shutdown().class_()) &&
-         Has(command.causes, vm.shutdown().cause()) && Has(command.runs, vm.ref().run_id());
+  return Has(filter.classes(), vm.shutdown().class_()) &&
+         Has(filter.causes(), vm.shutdown().cause()) && Has(filter.run_ids(), vm.ref().run_id());
 }
 
 }  // namespace
@@ -114,14 +114,15 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   VmList list;
   for (int i = 0; i < all.vms.size(); ++i) {
     const v1::Vm& vm = all.vms[i];
-    if (!PassesEnds(vm, command)) continue;
+    if (!PassesEnds(vm, command.filter)) continue;
     list.vms.Add()->Swap(all.vms.Mutable(i));
     if (!all.nodes.empty()) list.nodes.push_back(all.nodes[static_cast<size_t>(i)]);
   }
   if (failure && list.vms.empty()) return failure;
   if (note && list.vms.empty()) {
+    const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
     note(command.include_stopped ? "no VMs match"
-         : command.is_filtered() ? "no VMs match; --all includes those that have stopped"
+         : filtered              ? "no VMs match; --all includes those that have stopped"
                                  : "no VM runs, as far as vmeventd sees; vmevents doctor says what "
                                    "keeps it from seeing one");
   }

@@ -31,24 +31,19 @@ struct EventsCommand {
 
   // The most events of the answer.
   uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
-  // Whether a source must deliver the newest event first.
+  // Returns whether a source must deliver the newest event first.
   bool reads_newest_first() const { return newest_first || last.has_value(); }
 };
 
 struct VmsCommand {
-  std::vector<std::string> names;    // globs
-  std::vector<std::string> sources;  // likewise
-  std::vector<std::string> uuids;
-  std::vector<std::string> labels;  // selectors
+  v1::EventFilter filter;  // without types; classes and causes are of the ends of stopped VMs
   std::vector<v1::VmState> states;
-  std::vector<v1::ShutdownClass> classes;  // of the ends of stopped VMs
-  std::vector<v1::ShutdownCause> causes;   // likewise
-  std::vector<std::string> runs;
   bool include_stopped = false;
 
-  bool is_filtered() const {
-    return !(names.empty() && sources.empty() && uuids.empty() && labels.empty() &&
-             states.empty() && classes.empty() && causes.empty() && runs.empty());
+  // Returns whether it selects by runs or their ends, so that VMs that do not run belong to the
+  // answer.
+  bool of_ends() const {
+    return filter.classes_size() + filter.causes_size() + filter.run_ids_size() > 0;
   }
 };
 

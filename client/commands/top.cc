@@ -253,10 +253,10 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
       shown = std::move(fresh);
       any = true;
     }
-    for (TopWake wake = TopWake::kRedraw; wake != TopWake::kDue;) {
-      if (wake == TopWake::kByTime) sort = TopSort::kTime;
-      if (wake == TopWake::kByVm) sort = TopSort::kVm;
-      if (wake == TopWake::kByClass) sort = TopSort::kClass;
+    for (char key = ' '; key != '\0';) {
+      if (key == 't') sort = TopSort::kTime;
+      if (key == 'v') sort = TopSort::kVm;
+      if (key == 'c') sort = TopSort::kClass;
       TopStyle style = environment.style();
       style.sort = sort;
       const std::string frame = TopFrame(shown, style);
@@ -264,8 +264,8 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
           context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
       if (!written.ok()) return FromPrint(written);
       if (!environment.live) return std::nullopt;
-      wake = environment.wait(command.interval);
-      if (wake == TopWake::kQuit) return std::nullopt;
+      key = environment.wait(command.interval);
+      if (key == 'q' || key == 'Q') return std::nullopt;
     }
   }
 }

@@ -15,7 +15,7 @@
 
 namespace vmeventd::client {
 
-// What `vmevents top` shows of one node at one time.
+// The facts that `vmevents top` shows of one node at one time.
 struct TopData {
   absl::Time now;
   v1::GetServerInfoResponse info;
@@ -52,14 +52,12 @@ struct TopCommand {
   absl::Duration window = absl::Minutes(15);
 };
 
-// What ends the wait for the next frame.
-enum class TopWake { kDue, kQuit, kRedraw, kByTime, kByVm, kByClass };
-
 struct TopEnvironment {
   bool live = false;  // draws until it is to quit; otherwise once
   std::function<TopStyle()> style;
-  // Waits for so long at most. A key or another size of the terminal draws the same data again.
-  std::function<TopWake(absl::Duration)> wait;
+  // Waits for so long at most; returns the key that ended the wait, or 0. Any key draws the same
+  // data again: t, v and c in another order; q ends it.
+  std::function<char(absl::Duration)> wait;
   std::function<absl::Time()> now = absl::Now;
 };
 

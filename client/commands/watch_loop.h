@@ -86,7 +86,7 @@ class WatchLoop : public WatchSource {
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
   std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
-  // Whether the host of the present attempt could be resolved.
+  // Returns whether the host of the present attempt could be resolved.
   bool IsResolved() const;
   Failure Explain(const grpc::Status& status) const;
   bool MayRetry(grpc::StatusCode code) const;

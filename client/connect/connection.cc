@@ -19,20 +19,24 @@
 
 namespace vmeventd::client {
 
-absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address) {
+absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* first = nullptr;
-  const auto unknown = [](int failure) { return absl::UnavailableError(gai_strerror(failure)); };
-  const int failure = getaddrinfo(address.host.c_str(), address.port.c_str(), &hints, &first);
-  if (failure != 0) return unknown(failure);
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(first, &freeaddrinfo);
+  const int failure = getaddrinfo(host.c_str(), port.c_str(), &hints, &first);
+  if (failure != 0) return absl::UnavailableError(gai_strerror(failure));
+  return HostAddresses(first, &freeaddrinfo);
+}
+
+absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address) {
+  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
+  if (!all.ok()) return all.status();
   std::vector<std::string> out;
-  for (const addrinfo* one = first; one != nullptr; one = one->ai_next) {
+  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
     char digits[NI_MAXHOST] = "";
     const int bad = getnameinfo(one->ai_addr, one->ai_addrlen, digits, sizeof(digits), nullptr, 0,
                                 NI_NUMERICHOST);
-    if (bad != 0) return unknown(bad);
+    if (bad != 0) return absl::UnavailableError(gai_strerror(bad));
     if (std::find(out.begin(), out.end(), digits) == out.end()) out.emplace_back(digits);
   }
   return out;

@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_CLIENT_CONNECT_CONNECTION_H_
 #define VMEVENTD_CLIENT_CONNECT_CONNECTION_H_
 
+#include <netdb.h>
+
 #include <algorithm>
 #include <deque>
 #include <functional>
@@ -52,6 +54,10 @@ inline double RandomFraction() {
 // least one. UNAVAILABLE: the host is not known now; the message is the resolver's reason.
 using Resolver = std::function<absl::StatusOr<std::vector<std::string>>(const ServerAddress&)>;
 
+// Asks the system's resolver. UNAVAILABLE: likewise.
+using HostAddresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port);
+
 // The system's resolver. Blocks as long as the system does.
 absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address);
 
@@ -60,7 +66,7 @@ absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& addres
 // everything that `resolver` uses must live until the process ends.
 Resolver StoppableResolver(Resolver resolver, std::stop_token stop);
 
-// What distinguishes one node from another. Empty: unknown.
+// Identity of a node. Empty: unknown.
 struct NodeIdentity {
   std::string node_id;     // stays when the host is renamed
   std::string node;        // the host's name
@@ -68,9 +74,10 @@ struct NodeIdentity {
 };
 NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info);
 
-// Whether the server at an address continues the events of `known`. At the same address it does so
-// with the same journal, or as the same node with a new journal; at another address only with the
-// same journal, because one node may run several servers. If nothing can be compared, it does.
+// Returns whether the server at an address continues the events of `known`. At the same address it
+// does so with the same journal, or as the same node with a new journal; at another address only
+// with the same journal, because one node may run several servers. If nothing can be compared, it
+// does.
 bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address);
 
 // Keeps to one node if a name has several, such as that of a headless Service of Kubernetes: each
@@ -84,13 +91,13 @@ class NodePin {
   // The address of the next attempt: the kept one first, then the name's present addresses.
   // UNAVAILABLE: the name cannot be resolved.
   absl::StatusOr<ServerAddress> Next();
-  // Whether more addresses remain before the name is resolved again.
+  // True if more addresses remain before the name is resolved again.
   bool has_more() const { return !untried_.empty(); }
 
   // A node answered at the address of the last Next(). False: it is not the followed node.
   bool OnAnswer(const NodeIdentity& identity);
 
-  // Whether the name had several addresses of one family, so that they may be several nodes.
+  // True if the name had several addresses of one family, so that they may be several nodes.
   bool is_ambiguous() const { return ambiguous_; }
   // The followed node; unset before the first answer.
   const std::optional<NodeIdentity>& node() const { return node_; }

@@ -22,9 +22,7 @@ enum class ExitCode {
   kInterrupted = 130,  // `watch --count N`, interrupted before N events arrived
 };
 
-// Why a command failed.
-
-// How a failed command ends: the exit code, and one sentence for stderr, safe for a terminal.
+// The end of a failed command: the exit code, and one sentence for stderr, safe for a terminal.
 struct Failure {
   ExitCode code = ExitCode::kFailed;
   std::string sentence;
@@ -40,7 +38,8 @@ Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reas
 // The failure of unusable TLS files, from Connect()'s status.
 Failure ExplainBadFiles(const absl::Status& status);
 
-// Whether the same request can succeed later, so that a stream ended with `code` may be retried.
+// Returns whether the same request can succeed later, so that a stream ended with `code` may be
+// retried.
 bool IsWorthRetrying(grpc::StatusCode code);
 
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a

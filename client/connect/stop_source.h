@@ -50,7 +50,7 @@ class SilenceGuard {
 
   void Arm();
   void Disarm();
-  // Whether it has cancelled the call.
+  // Returns whether it has cancelled the call.
   bool fired() const;
 
  private:

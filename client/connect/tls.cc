@@ -1,7 +1,6 @@
 #include "client/connect/tls.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -23,6 +22,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "base/openssl_ptr.h"
+#include "base/small_file.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -55,29 +55,17 @@ std::string OpenFault(int error) {
 }
 
 absl::StatusOr<std::string> ReadPem(const PemFile& file) {
-  // Non-blocking: a FIFO in the file's place is reported instead of waited for.
-  const int fd = open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return Wrong(file, OpenFault(errno));
   struct stat info {};
-  std::string text;
-  absl::Status status;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    status = Wrong(file, "is not a regular file: name the PEM file itself");
+  if (stat(file.path.c_str(), &info) != 0) return Wrong(file, OpenFault(errno));
+  if (!S_ISREG(info.st_mode)) return Wrong(file, "is not a regular file: name the PEM file itself");
+  if (access(file.path.c_str(), R_OK) != 0) return Wrong(file, OpenFault(errno));
+  absl::StatusOr<std::string> text = ReadSmallFile(file.path, kMaxFileBytes + 1);
+  if (!text.ok())
+    return Wrong(file, absl::StrCat("cannot be read (", text.status().message(), ")"));
+  if (text->size() > kMaxFileBytes) {
+    return Wrong(file, "is too large for a PEM file of certificates: check the path");
   }
-  char buffer[4096];
-  while (status.ok()) {
-    const ssize_t size = read(fd, buffer, sizeof(buffer));
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) status = Wrong(file, OpenFault(errno));
-    if (size <= 0) break;
-    text.append(buffer, static_cast<size_t>(size));
-    if (text.size() > kMaxFileBytes) {
-      status = Wrong(file, "is too large for a PEM file of certificates: check the path");
-    }
-  }
-  close(fd);
-  if (!status.ok()) return status;
-  if (text.empty()) return Wrong(file, "is empty: it must contain PEM text");
+  if (text->empty()) return Wrong(file, "is empty: it must contain PEM text");
   return text;
 }
 
@@ -370,16 +358,6 @@ int NoteFault(int passed, X509_STORE_CTX* store) {
   return 0;
 }
 
-void TrustAuthorities(SSL_CTX* context, const std::string& pem) {
-  const BioPtr reader(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  while (true) {
-    const X509Ptr certificate(PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr));
-    if (certificate == nullptr) break;
-    X509_STORE_add_cert(SSL_CTX_get_cert_store(context), certificate.get());
-  }
-  ERR_clear_error();
-}
-
 // Called when the server requests a certificate; `asked` points to a bool.
 int NoteQuestion(SSL* /*ssl*/, void* asked) {
   *static_cast<bool*>(asked) = true;
@@ -391,7 +369,8 @@ bool IsInDate(const X509* certificate) {
          X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
 }
 
-// Whether the server's list of authorities, which may be empty, contains our certificate's issuer.
+// Returns whether the server's list of authorities, which may be empty, contains our certificate's
+// issuer.
 bool IsOfferedAuthority(SSL* ssl) {
   const STACK_OF(X509_NAME)* const offered = SSL_get0_peer_CA_list(ssl);
   if (sk_X509_NAME_num(offered) <= 0) return true;
@@ -416,23 +395,6 @@ int LikelyAlert(SSL* ssl) {
   if (own == nullptr) return SSL_AD_CERTIFICATE_REQUIRED;
   if (!IsInDate(own)) return SSL_AD_CERTIFICATE_EXPIRED;
   return IsOfferedAuthority(ssl) ? SSL_AD_CLOSE_NOTIFY : SSL_AD_UNKNOWN_CA;
-}
-
-// The material was checked already; what fails here fails again in the handshake.
-void UseOwnCertificate(SSL_CTX* context, const TlsMaterial& material) {
-  const BioPtr certificates(
-      BIO_new_mem_buf(material.certificate.data(), static_cast<int>(material.certificate.size())));
-  const X509Ptr own(PEM_read_bio_X509(certificates.get(), nullptr, nullptr, nullptr));
-  SSL_CTX_use_certificate(context, own.get());
-  while (true) {
-    const X509Ptr between(PEM_read_bio_X509(certificates.get(), nullptr, nullptr, nullptr));
-    if (between == nullptr) break;
-    SSL_CTX_add1_chain_cert(context, between.get());
-  }
-  const BioPtr keys(BIO_new_mem_buf(material.key.data(), static_cast<int>(material.key.size())));
-  const KeyPtr key(PEM_read_bio_PrivateKey(keys.get(), nullptr, nullptr, nullptr));
-  SSL_CTX_use_PrivateKey(context, key.get());
-  ERR_clear_error();
 }
 
 SslContextPtr MakeContext() {
@@ -519,8 +481,13 @@ TlsFinding ProbeTls(int socket, const ServerAddress& address, absl::Duration tim
   const SslContextPtr context = MakeContext();
   SSL_CTX_set_app_data(context.get(), &finding);
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, NoteFault);
-  TrustAuthorities(context.get(), material->ca);
-  if (!material->certificate.empty()) UseOwnCertificate(context.get(), *material);
+  // The files were checked already; what fails here fails again in the handshake.
+  const TlsOptions& files = *address.tls;
+  SSL_CTX_load_verify_locations(context.get(), files.ca_file.c_str(), nullptr);
+  if (!files.cert_file.empty()) {
+    SSL_CTX_use_certificate_chain_file(context.get(), files.cert_file.c_str());
+    SSL_CTX_use_PrivateKey_file(context.get(), files.key_file.c_str(), SSL_FILETYPE_PEM);
+  }
   bool asked = false;
   SSL_CTX_set_cert_cb(context.get(), NoteQuestion, &asked);
   const SslPtr ssl(SSL_new(context.get()));

@@ -7,6 +7,9 @@
 #include "absl/time/time.h"
 #include "client/connect/server_address.h"
 
+// TLS files, and the reason why TLS with a server fails, where gRPC reports only OpenSSL's error
+// numbers. The caller must ignore SIGPIPE.
+
 namespace vmeventd::client {
 
 // The contents of the files of TlsOptions, in PEM.
@@ -20,9 +23,6 @@ struct TlsMaterial {
 // found here. FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, the
 // fault and the cure. Does not check validity dates or trust; the handshake does.
 absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options);
-
-// Finds out why TLS with a server fails: gRPC reports only OpenSSL's error numbers. The caller must
-// ignore SIGPIPE.
 
 // The result of a TLS handshake with a server.
 struct TlsFinding {
@@ -52,7 +52,7 @@ std::string ExplainTls(const ServerAddress& address, const TlsFinding& finding);
 // most `timeout`. `address` must have TLS.
 TlsFinding ProbeTls(int socket, const ServerAddress& address, absl::Duration timeout);
 
-// Whether a server that was contacted without TLS speaks it. Blocks likewise.
+// Returns whether a server that was contacted without TLS speaks it. Blocks likewise.
 bool SpeaksTls(int socket, absl::Duration timeout);
 
 }  // namespace vmeventd::client

@@ -44,7 +44,7 @@ class CursorFile {
   static absl::StatusOr<std::unique_ptr<CursorFile>> Open(std::string path,
                                                           const std::vector<std::string>& servers);
 
-  // Where to continue with the server; none: it has no position yet.
+  // Position at which to continue with the server; none: it has none yet.
   std::optional<WatchPosition> Find(const std::string& server) const;
   // Stores the position, and returns when it survives a crash. Does nothing if it is stored
   // already.

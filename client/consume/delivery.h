@@ -45,7 +45,7 @@ class WatchSink {
   virtual bool OnEvents(WatchedEvents events) = 0;
   // Called when everything up to this position has been delivered.
   virtual bool OnPosition(const ServerPosition& position) = 0;
-  // Whether to deliver few events at a time, because each takes long.
+  // Returns whether to deliver few events at a time, because each takes long.
   virtual bool one_by_one() const = 0;
 };
 
@@ -60,19 +60,23 @@ class WatchSource {
   virtual ExitCode Run(WatchSink* sink) = 0;
 };
 
-// Handles the events of one or several nodes. One thread.
-// CANCELLED: the watch ends quietly; another error ends it with the error's message.
+// Handles the events of one or several nodes; VMs of a snapshot only where it wants them. One
+// thread. CANCELLED: the watch ends quietly; another error ends it with the error's message.
 class EventConsumer {
  public:
   virtual ~EventConsumer() = default;
 
   // Before the first event.
-  virtual absl::Status Begin() = 0;
-  virtual absl::Status ConsumeVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) = 0;
+  virtual absl::Status Begin() { return absl::OkStatus(); }
+  virtual absl::Status ConsumeVms(const Formatter::Vms& /*vms*/,
+                                  const Formatter::Nodes& /*nodes*/) {
+    return absl::OkStatus();
+  }
   // Returns when the events are done with, so that a cursor may pass them.
   virtual absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) = 0;
-  // Whether each event is done with before the next one begins, so that a cursor may pass it alone.
-  virtual bool one_by_one() const = 0;
+  // Returns whether each event is done with before the next one begins, so that a cursor may pass
+  // it alone.
+  virtual bool one_by_one() const { return false; }
 };
 
 // Prints them. Both pointers must outlive it.
@@ -87,7 +91,6 @@ class Printer : public EventConsumer {
   absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override {
     return Print(formatter_->FormatEvents(events, nodes));
   }
-  bool one_by_one() const override { return false; }
 
  private:
   absl::Status Print(const absl::StatusOr<std::string>& text) {

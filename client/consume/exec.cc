@@ -70,45 +70,9 @@ std::vector<char*> Pointers(std::vector<std::string>* texts) {
   return pointers;
 }
 
-absl::StatusOr<pid_t> Start(const CommandCall& call, int input) {
-  std::vector<std::string> arguments = {"/bin/sh", "-c", call.command};
-  std::vector<std::string> environment = Environment(call.variables);
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  // vmevents blocks the signals that end it and ignores SIGPIPE; a command expects neither.
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  sigset_t defaults;
-  sigemptyset(&defaults);
-  sigaddset(&defaults, SIGPIPE);
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  // A session of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell
-  // started; and a command that asks the terminal gets an error, where a group in the background
-  // would be stopped for ever.
-  posix_spawnattr_setflags(&attributes,
-                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-  pid_t pid = 0;
-  const int error = posix_spawn(&pid, "/bin/sh", &files, &attributes, Pointers(&arguments).data(),
-                                Pointers(&environment).data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  if (error != 0) return CannotRun("/bin/sh", error);
-  return pid;
-}
-
 std::string SignalText(int signal) {
   const char* name = sigabbrev_np(signal);
   return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
-}
-
-// Wakes who polls the eventfd, which always accepts its first write.
-void Wake(int event) {
-  const uint64_t one = 1;
-  (void)!write(event, &one, sizeof(one));
 }
 
 // Waits for the end of the child, and leaves its status for waitpid(): nobody else gets its id
@@ -147,6 +111,38 @@ absl::Status Explain(int status) {
 }
 
 }  // namespace
+
+void WakeEvent(int event) {
+  const uint64_t one = 1;
+  (void)!write(event, &one, sizeof(one));
+}
+
+absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
+                                 const std::vector<std::pair<std::string, std::string>>& variables,
+                                 int flags, std::initializer_list<int> default_signals) {
+  std::vector<std::string> arguments = {"/bin/sh", "-c", command};
+  std::vector<std::string> environment = Environment(variables);
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  sigset_t defaults;
+  sigemptyset(&defaults);
+  for (const int signal : default_signals) sigaddset(&defaults, signal);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
+  posix_spawnattr_setflags(&attributes, static_cast<short>(POSIX_SPAWN_SETSIGDEF | flags));
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, "/bin/sh", &files, &attributes, Pointers(&arguments).data(),
+                                Pointers(&environment).data());
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&files);
+  if (error != 0) return CannotRun("/bin/sh", error);
+  return pid;
+}
 
 std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
                                                                 const MessageNode& node) {
@@ -188,13 +184,19 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
   const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));
   const UniqueFd ended(eventfd(0, EFD_CLOEXEC));
   if (!stopped.valid() || !ended.valid()) return CannotRun("eventfd", errno);
-  const absl::StatusOr<pid_t> pid = Start(call, input->get());
+  // vmevents blocks the signals that end it and ignores SIGPIPE; a command expects neither.
+  // A session of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell
+  // started; and a command that asks the terminal gets an error, where a group in the background
+  // would be stopped for ever.
+  const absl::StatusOr<pid_t> pid =
+      SpawnShell(call.command, input->get(), call.variables,
+                 POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID, {SIGPIPE});
   if (!pid.ok()) return pid.status();
   std::thread follower([&] {
     FollowChild(*pid, note);
-    Wake(ended.get());
+    WakeEvent(ended.get());
   });
-  const std::stop_callback on_stop(stop, [&stopped] { Wake(stopped.get()); });
+  const std::stop_callback on_stop(stop, [&stopped] { WakeEvent(stopped.get()); });
   bool was_stopped = false;
   if (WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
     was_stopped = true;

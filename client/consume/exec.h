@@ -1,13 +1,17 @@
 #ifndef VMEVENTD_CLIENT_CONSUME_EXEC_H_
 #define VMEVENTD_CLIENT_CONSUME_EXEC_H_
 
+#include <sys/types.h>
+
 #include <functional>
+#include <initializer_list>
 #include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/connect/connection.h"
 #include "client/consume/delivery.h"
@@ -20,6 +24,16 @@ namespace vmeventd::client {
 // event, empty where the event has no such field. No value contains a NUL. Pure.
 std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
                                                                 const MessageNode& node);
+
+// Wakes the thread that polls the eventfd, which always accepts its first write.
+void WakeEvent(int event);
+
+// Starts /bin/sh with the command: with `variables` beside the environment, and with flags of
+// posix_spawnattr_setflags(); POSIX_SPAWN_SETSIGMASK unblocks all signals. UNAVAILABLE: it could
+// not be started.
+absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
+                                 const std::vector<std::pair<std::string, std::string>>& variables,
+                                 int flags, std::initializer_list<int> default_signals);
 
 // A command line for /bin/sh and what it is given.
 struct CommandCall {
@@ -36,14 +50,14 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
                             const std::function<void(const std::string&)>& note,
                             absl::Duration grace = absl::Seconds(5));
 
-// What to do with an event whose command failed.
+// Handling of an event whose command failed.
 enum class OnFailure {
   kStop,   // end the watch; the cursor stays before the event
   kRetry,  // run it again, kMostRetries times with growing pauses, then end the watch
   kSkip,   // continue with the next event
 };
 
-// Runs a command for each event, one at a time. One thread.
+// Runs a command for each event, one at a time; none for the VMs of a snapshot. One thread.
 class CommandRunner : public EventConsumer {
  public:
   static constexpr int kMostRetries = 10;
@@ -65,12 +79,6 @@ class CommandRunner : public EventConsumer {
   };
   explicit CommandRunner(Environment environment) : env_(std::move(environment)) {}
 
-  absl::Status Begin() override { return absl::OkStatus(); }
-  // The VMs of a snapshot run no command.
-  absl::Status ConsumeVms(const Formatter::Vms& /*vms*/,
-                          const Formatter::Nodes& /*nodes*/) override {
-    return absl::OkStatus();
-  }
   absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override;
   bool one_by_one() const override { return true; }
 

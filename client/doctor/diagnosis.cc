@@ -130,7 +130,7 @@ class Doctor {
   }
 
  private:
-  // What has the same cause, so that the same sentences and line answer it, is one finding.
+  // Merges findings of the same cause, which the same sentences and line answer.
   // `line_for_several` and `what_for_several` stand in it where they are others for each subject;
   // empty: they are not.
   void Add(const char* kind, std::string subject, std::string what, std::string line,
@@ -262,7 +262,7 @@ class Doctor {
     });
   }
 
-  // What QEMU needs for a monitor of vmeventd's own.
+  // The arguments of QEMU for a monitor of vmeventd's own.
   std::string OwnMonitor(const std::string& name) const {
     WatchSpec spec = {"/run/qemu", "", ".qmp"};
     for (const WatchedPlace& place : facts_.watches) {
@@ -279,7 +279,7 @@ class Doctor {
         " -mon chardev=events,mode=control");
   }
 
-  // How the monitor of a QEMU stands.
+  // A monitor of a QEMU, and its users.
   struct Monitor {
     std::string path;
     const UnixSocket* listener = nullptr;
@@ -375,7 +375,7 @@ class Doctor {
     diagnosis_.findings[added_].line = continue_;
   }
 
-  // What keeps vmeventd from a monitor; the texts are as of Add().
+  // The obstacle between vmeventd and a monitor; the texts are as of Add().
   struct Problem {
     const char* kind;
     std::string what;

@@ -61,7 +61,7 @@ struct NodeFacts {
   DaemonAnswer daemon;
 };
 
-// Where the line belongs that cures a finding.
+// Destination of the line that cures a finding.
 enum class Place { kShell, kConfiguration, kQemu };
 
 struct Finding {

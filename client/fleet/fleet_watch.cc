@@ -263,7 +263,7 @@ absl::Status FleetWatch::DeliverTail(NatsConnection* connection, const v1::NodeH
   return batch.events.empty() || sink_->OnEvents(std::move(batch)) ? absl::OkStatus() : SinkEnds();
 }
 
-// Whether the VM that was shown has the event already.
+// Returns whether the VM that was shown has the event already.
 bool FleetWatch::IsInSnapshot(const FleetEvent& event) const {
   if (snapshot_.empty()) return false;
   const auto vm =

@@ -252,7 +252,7 @@ namespace {
 constexpr size_t kTimeWidth = 23;   // 2026-07-01 12:00:00.123
 constexpr size_t kClockWidth = 12;  // 12:00:00.123
 
-// How far a name widens its column: on a terminal a longer one moves only its own row.
+// Limit to which a name widens its column: on a terminal a longer one moves only its own row.
 size_t LongestName(const TableStyle& style) {
   return style.width == 0 || style.wide ? SIZE_MAX : 24;
 }
@@ -330,7 +330,7 @@ std::string TableFormatter::SinceText(bool known, const google::protobuf::Timest
   return today ? ClockText(since, zone_) : LocalTimeText(since, zone_);
 }
 
-// How long it is in its state.
+// Time since it is in its state.
 std::string TableFormatter::AgeText(const v1::Vm& vm) const {
   if (!vm.has_state_time()) return "-";
   return ShortDurationText(style_.now() - FromProto(vm.state_time()));
@@ -404,11 +404,15 @@ absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events, c
   rows.reserve(static_cast<size_t>(events.size()));
   for (const v1::Event& event : events) {
     rows.push_back(EventRow(event, nodes.empty() ? nullptr : &nodes[rows.size()]));
-    event_layout_->Fit(rows.back());
   }
-  std::string text;
-  for (std::vector<Cell>& row : rows) text += event_layout_->Lines(std::move(row), LineLimit());
-  return text;
+  return event_layout_->Rows(std::move(rows), LineLimit());
+}
+
+std::string TableFormatter::Table(std::vector<ColumnLayout::Column> columns,
+                                  std::vector<std::vector<Cell>> rows) const {
+  ColumnLayout layout(std::move(columns), painter_);
+  const std::string lines = layout.Rows(std::move(rows), LineLimit());
+  return absl::StrCat(style_.headings ? layout.Heading() : "", lines);
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
@@ -417,22 +421,17 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms, const Node
   const int source_at = style_.nodes ? 2 : 1;  // after the name
   std::vector<ColumnLayout::Column> columns = VmColumns(style_);
   if (sources) columns.insert(columns.begin() + source_at, {"SOURCE"});
-  ColumnLayout layout(std::move(columns), painter_);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(vms.size()));
   for (const v1::Vm& vm : vms) {
     rows.push_back(VmRow(vm, nodes.empty() ? nullptr : &nodes[rows.size()]));
     if (sources) rows.back().insert(rows.back().begin() + source_at, SourceCell(vm));
-    layout.Fit(rows.back());
   }
   vms_shown_ = true;
-  std::string text = style_.headings ? layout.Heading() : "";
-  for (std::vector<Cell>& row : rows) text += layout.Lines(std::move(row), LineLimit());
-  return text;
+  return Table(std::move(columns), std::move(rows));
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
-  ColumnLayout layout({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, painter_);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(vms.size()));
   for (const v1::Vm& vm : vms) {
@@ -442,11 +441,8 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
                     {EscapeForTerminal(intent.actor())},
                     {SinceText(intent.has_expire_time(), intent.expire_time())},
                     {EscapeForTerminal(intent.reason())}});
-    layout.Fit(rows.back());
   }
-  std::string text = style_.headings ? layout.Heading() : "";
-  for (std::vector<Cell>& row : rows) text += layout.Lines(std::move(row), LineLimit());
-  return text;
+  return Table({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, std::move(rows));
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
@@ -609,7 +605,6 @@ absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes,
   columns.insert(columns.end(), {{"NODE"}, {"STATE"}, {"SEEN"}, {"LAST EVENT"}, {"LAG"}, {"VMS"}});
   if (style_.wide) columns.insert(columns.end(), {{"NEWEST"}, {"PUBLISHED"}});
   columns.insert(columns.end(), {{"VERSION"}, {"JOURNAL"}});
-  ColumnLayout layout(std::move(columns), painter_);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(nodes.size()));
   for (const v1::NodeHeartbeat& node : nodes) {
@@ -630,11 +625,8 @@ absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes,
     row.push_back({EscapeForTerminal(node.version())});
     row.push_back({EscapeForTerminal(node.journal_id())});
     rows.push_back(std::move(row));
-    layout.Fit(rows.back());
   }
-  std::string text = style_.headings ? layout.Heading() : "";
-  for (std::vector<Cell>& row : rows) text += layout.Lines(std::move(row), LineLimit());
-  return text;
+  return Table(std::move(columns), std::move(rows));
 }
 
 }  // namespace vmeventd::client

@@ -73,7 +73,7 @@ NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
 // "up", "silent", "stopped".
 const char* StateName(NodeState state);
 
-// How many sequences of its journal are not published yet.
+// Number of sequences of its journal that are not published yet.
 uint64_t LagOf(const v1::NodeHeartbeat& node);
 
 struct TableStyle {
@@ -87,7 +87,7 @@ struct TableStyle {
   bool wide = false;      // more columns, and no limit to a line
   // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
   size_t width = 0;
-  // Whether events go without their sequence and with brief dates, to have one line each.
+  // Shows events without their sequence and with brief dates, to have one line each.
   bool narrow() const { return width > 0 && width < 100 && !wide; }
   bool brief = false;  // a time of today is shown without its date
   // A clock. Null: no ages are shown, and every time has its date.
@@ -112,13 +112,15 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
+  std::string Table(std::vector<ColumnLayout::Column> columns,
+                    std::vector<std::vector<Cell>> rows) const;
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   std::string EventTime(absl::Time time);
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
   std::string AgeText(const v1::Vm& vm) const;
   std::vector<Cell> EventRow(const v1::Event& event, const MessageNode* node);
   std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode* node) const;
-  // Whether the nodes' names need their clusters' from now on.
+  // Notes whether the nodes' names need their clusters' from now on.
   void NoteClusters(const Nodes& nodes);
   Cell NodeCell(const MessageNode* node) const;
 
@@ -149,10 +151,11 @@ std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_vi
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    const MessageNode& node = {});
 
-// One JSON object a line, as by ToJson(). A class derived from it shows the same objects
-// differently.
+// One JSON object a line, as by ToJson(), or the same objects as YAML documents.
 class JsonFormatter : public Formatter {
  public:
+  explicit JsonFormatter(bool yaml = false) : yaml_(yaml) {}
+
   std::string EventHeading() override { return ""; }
   absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
   absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
@@ -165,23 +168,19 @@ class JsonFormatter : public Formatter {
 
  private:
   // One object of ToJson() as it is printed.
-  virtual std::string Show(const std::string& json) const;
+  std::string Show(const std::string& json) const;
 
   absl::StatusOr<std::string> One(const google::protobuf::Message& message,
                                   const MessageNode& node = {}) const;
   template <typename Messages>
   absl::StatusOr<std::string> Each(const Messages& messages, const Nodes& nodes) const;
+
+  const bool yaml_;
 };
 
 // The JSON value as a YAML 1.2 block, with a newline at its end. Quotes every text that a YAML 1.1
 // or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
 std::string YamlOfJson(absl::string_view json);
-
-// One YAML document a message, with the contents of JsonFormatter.
-class YamlFormatter : public JsonFormatter {
- private:
-  std::string Show(const std::string& json) const override { return "---\n" + YamlOfJson(json); }
-};
 
 // One name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id, the
 // node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME if there

@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "client/output/terminal_text.h"
 
@@ -60,18 +62,26 @@ absl::Status WriteAll(int descriptor, absl::string_view content, const std::stri
     if (written < 0) return Failed("write", path, errno);
     content.remove_prefix(static_cast<size_t>(written));
   }
+  return fsync(descriptor) == 0 ? absl::OkStatus() : Failed("sync", path, errno);
+}
+
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+}
+
+absl::Status SyncDirectoryOf(const std::string& path) {
+  const std::string directory = DirectoryOf(path);
+  const UniqueFd parent(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!parent.valid() || fsync(parent.get()) != 0) return Failed("sync", directory, errno);
   return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content, mode_t mode) {
-  const size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "."
-                                : slash == 0               ? "/"
-                                                           : path.substr(0, slash);
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  const std::string fresh = absl::StrCat(directory, "/.", name, ".new");
+  const std::string name = path.substr(path.rfind('/') + 1);  // all where there is none
+  const std::string fresh = absl::StrCat(DirectoryOf(path), "/.", name, ".new");
   struct stat found {};
   if (lstat(path.c_str(), &found) == 0) {
     if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;
@@ -85,18 +95,46 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
     const UniqueFd file(
         open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file.valid()) return Failed("create", fresh, errno);
-    absl::Status written = WriteAll(file.get(), content, fresh);
-    if (written.ok() && fchmod(file.get(), mode) != 0) written = Failed("chmod", fresh, errno);
-    if (written.ok() && fsync(file.get()) != 0) written = Failed("sync", fresh, errno);
+    absl::Status written = fchmod(file.get(), mode) == 0 ? WriteAll(file.get(), content, fresh)
+                                                         : Failed("chmod", fresh, errno);
     if (!written.ok()) {
       unlink(fresh.c_str());
       return written;
     }
   }
   if (rename(fresh.c_str(), path.c_str()) != 0) return Failed("replace", path, errno);
-  const UniqueFd parent(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent.valid() || fsync(parent.get()) != 0) return Failed("sync", directory, errno);
-  return absl::OkStatus();
+  return SyncDirectoryOf(path);
+}
+
+absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t most_bytes) {
+  const UniqueFd file(
+      open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+  const auto refuse = [&path](absl::string_view what) {
+    return absl::FailedPreconditionError(absl::StrCat(EscapeForTerminal(path), " ", what));
+  };
+  if (!file.valid() && errno == ELOOP) return refuse("is a symbolic link; move it away");
+  if (!file.valid()) return Failed("open", path, errno);
+  struct stat found {};
+  if (fstat(file.get(), &found) != 0) return Failed("look at", path, errno);
+  if (!S_ISREG(found.st_mode)) return refuse("is not a regular file; move it away");
+  if (found.st_nlink > 1) return refuse("has another name (a hard link); remove that");
+  if (found.st_uid != geteuid()) return refuse("is another user's; move it away");
+  if ((found.st_mode & 077) != 0) return refuse("may be read by others; make its mode 0600");
+  const auto size = static_cast<uint64_t>(found.st_size);
+  if (size + lines.size() > most_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(EscapeForTerminal(path), " is full (", most_bytes, " bytes); move it away"));
+  }
+  // A crash may have torn the last line.
+  char last = '\n';
+  if (size > 0 && pread(file.get(), &last, 1, found.st_size - 1) != 1) {
+    return Failed("read", path, errno);
+  }
+  absl::Status status = WriteAll(file.get(), absl::StrCat(last == '\n' ? "" : "\n", lines), path);
+  if (status.ok() && size == 0) status = SyncDirectoryOf(path);
+  // Should this fail too, the line that was torn stands there, and the next begins after it.
+  if (!status.ok()) (void)!ftruncate(file.get(), found.st_size);
+  return status;
 }
 
 absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit) {
@@ -107,23 +145,12 @@ absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit)
   }
   const absl::Status kind = CheckKind(path, found);
   if (!kind.ok()) return kind;
-  // Nothing can block the open(): the file may have been replaced since.
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!file.valid()) return Failed("read", path, errno);
-  std::string content(limit + 1, '\0');
-  size_t size = 0;
-  while (size < content.size()) {
-    const ssize_t got = read(file.get(), content.data() + size, content.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Failed("read", path, errno);
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  if (size > limit) {
+  if (access(path.c_str(), R_OK) != 0) return Failed("read", path, errno);
+  absl::StatusOr<std::string> content = ReadSmallFile(path, limit + 1);
+  if (content.ok() && content->size() > limit) {
     return absl::FailedPreconditionError(
         absl::StrCat(EscapeForTerminal(path), " has more than ", limit, " bytes"));
   }
-  content.resize(size);
   return content;
 }
 

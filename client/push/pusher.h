@@ -104,14 +104,8 @@ class Pusher : public EventConsumer {
   Pusher(PushState state, Environment environment)
       : state_(std::move(state)), env_(std::move(environment)) {}
 
-  absl::Status Begin() override { return absl::OkStatus(); }
-  absl::Status ConsumeVms(const Formatter::Vms& /*vms*/,
-                          const Formatter::Nodes& /*nodes*/) override {
-    return absl::OkStatus();  // a push begins with no snapshot
-  }
   // CANCELLED: it was stopped. NOT_FOUND: the receiver wants no more (410).
   absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override;
-  bool one_by_one() const override { return false; }
 
   const PushState& state() const { return state_; }
 

@@ -39,7 +39,7 @@ struct PushBody {
   std::string text;  // empty: the format has nothing to say of these events
 };
 
-// What is POSTed for the events. An alert of kAlertmanager that nothing resolves ends `alert_for`
+// Returns the body for the events. An alert of kAlertmanager that nothing resolves ends `alert_for`
 // after its event. INTERNAL: an event cannot be written as JSON.
 absl::StatusOr<PushBody> BodyOf(PushFormat format, const EventRange& range,
                                 absl::Duration alert_for);
@@ -54,7 +54,7 @@ std::string SourceOf(const MessageNode& node);
 // One JSON object: the event as -o json prints it of several nodes, and before that the journal_id.
 absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node);
 
-// Where events are POSTed. Its path and query may be a secret, as Slack's are.
+// Destination of the requests. Its path and query may be a secret, as Slack's are.
 struct PushTarget {
   std::string url;
   std::string shown;  // "https://hooks.example", safe for a terminal and without the secret
@@ -79,9 +79,7 @@ absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content)
 std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
                       absl::Time now);
 
-// What follows from the answer to a request. Pure.
-
-// How a request ended.
+// Result of a request.
 struct HttpAnswer {
   int status = 0;           // of HTTP; 0: no complete answer came
   std::string fault;        // why not; safe for a terminal
@@ -106,7 +104,7 @@ std::string ReasonOf(const HttpAnswer& answer);
 // The longest pause that a receiver can ask for.
 inline constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
 
-// How long a Retry-After asks to wait, in seconds or as an HTTP date: from zero to
+// Time that a Retry-After asks to wait, in seconds or as an HTTP date: from zero to
 // kLongestRetryAfter. nullopt: it is neither.
 std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now);
 

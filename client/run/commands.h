@@ -35,8 +35,8 @@ std::optional<Failure> WithServer(
 // prints a sentence, safe for a terminal, to stderr; any thread.
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
                                     std::function<void(const std::string&)> note);
-// What each of several servers is called: the name of its node, or its address where it does not
-// say one in time, or one that another has too. Asks all at once.
+// Returns the name of each of several servers: the name of its node, or its address where it does
+// not say one in time, or one that another has too. Asks all at once.
 std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers);
 FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note);
 
@@ -44,7 +44,7 @@ FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::s
 // or a failure ends it. Blocks the signals that end it, so call it before any thread starts.
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter);
 
-// What it follows, of which `push` makes use too.
+// Makes the source that `watch`, `events --follow` and `push` follow.
 using MadeSource = std::variant<std::unique_ptr<WatchSource>, Failure>;
 // `cursor` may be null; it and `stop` must outlive the source.
 MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,

@@ -45,11 +45,9 @@ std::string TableOf(const Contexts& contexts, bool headings) {
     rows.push_back({{context.name == contexts.current ? "*" : ""},
                     {EscapeForTerminal(context.name)},
                     {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
-    layout.Fit(rows.back());
   }
-  std::string text = headings ? layout.Heading() : "";
-  for (const std::vector<Cell>& row : rows) text += layout.Line(row);
-  return text;
+  const std::string lines = layout.Rows(std::move(rows), 0);
+  return absl::StrCat(headings ? layout.Heading() : "", lines);
 }
 
 std::string TextOf(const Contexts& contexts, const CommandLine& line) {

@@ -28,7 +28,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
     case OutputFormat::kJson:
       return std::make_unique<JsonFormatter>();
     case OutputFormat::kYaml:
-      return std::make_unique<YamlFormatter>();
+      return std::make_unique<JsonFormatter>(/*yaml=*/true);
     case OutputFormat::kName:
       return std::make_unique<NameFormatter>();
     case OutputFormat::kTable:
@@ -63,25 +63,6 @@ std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& termin
   return command.empty() ? nullptr : Pager::Start(command);
 }
 
-TopWake WakeOf(int key) {
-  switch (key) {
-    case LiveScreen::kDue:
-      return TopWake::kDue;
-    case LiveScreen::kStopped:
-    case 'q':
-    case 'Q':
-      return TopWake::kQuit;
-    case 't':
-      return TopWake::kByTime;
-    case 'v':
-      return TopWake::kByVm;
-    case 'c':
-      return TopWake::kByClass;
-    default:
-      return TopWake::kRedraw;
-  }
-}
-
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Terminal& terminal,
                   Output* output) {
   StopSource stop;
@@ -105,7 +86,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Term
     return style;
   };
   environment.wait = [&](absl::Duration duration) {
-    return WakeOf((*screen)->Wait(duration, stop.token()));
+    return (*screen)->Wait(duration, stop.token());
   };
   const auto failure = WithServer(
       line.server(), nullptr, output,

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
@@ -24,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "client/consume/exec.h"
 
 namespace vmeventd::client {
 
@@ -62,7 +62,7 @@ sigset_t StoppingSignals() {
   sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction present {};
-    // What nohup(1) or a shell without job control ignores stays ignored.
+    // Keeps ignoring signals that nohup(1) or a shell without job control ignores.
     const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
     if (!ignored) sigaddset(&set, signal);
   }
@@ -75,43 +75,41 @@ absl::StatusOr<std::unique_ptr<StopSignals>> StopSignals::Create(StopSource* sto
                                                                  int output_descriptor) {
   const sigset_t set = StoppingSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  const int signals = signalfd(-1, &set, SFD_CLOEXEC);
-  const int done = eventfd(0, EFD_CLOEXEC);
-  if (signals < 0 || done < 0) {
-    const int error = errno;
-    if (signals >= 0) close(signals);
-    return absl::ResourceExhaustedError(absl::StrCat("cannot wait for signals: ", strerror(error)));
+  UniqueFd signals(signalfd(-1, &set, SFD_CLOEXEC));
+  UniqueFd done(eventfd(0, EFD_CLOEXEC));
+  if (!signals.valid() || !done.valid()) {
+    return absl::ResourceExhaustedError(absl::StrCat("cannot wait for signals: ", strerror(errno)));
   }
-  return absl::WrapUnique(new StopSignals(signals, done, output_descriptor, stop));
+  return absl::WrapUnique(
+      new StopSignals(std::move(signals), std::move(done), output_descriptor, stop));
 }
 
-StopSignals::StopSignals(int signals, int done, int output, StopSource* stop)
-    : signals_(signals), done_(done), output_(output), thread_([this, stop] { Wait(stop); }) {}
+StopSignals::StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource* stop)
+    : signals_(std::move(signals)),
+      done_(std::move(done)),
+      output_(output),
+      thread_([this, stop] { Wait(stop); }) {}
 
 StopSignals::~StopSignals() {
-  const uint64_t one = 1;
-  // An eventfd always accepts its first write.
-  (void)!write(done_, &one, sizeof(one));
+  WakeEvent(done_.get());
   thread_.join();
-  close(signals_);
-  close(done_);
 }
 
 void StopSignals::Wait(StopSource* stop) const {
   // Requests no event for the output: poll() then reports only that its reader has gone.
-  pollfd watched[] = {{signals_, POLLIN, 0}, {done_, POLLIN, 0}, {output_, 0, 0}};
+  pollfd watched[] = {{signals_.get(), POLLIN, 0}, {done_.get(), POLLIN, 0}, {output_, 0, 0}};
   while (poll(watched, std::size(watched), -1) < 0 && errno == EINTR) {
   }
   if ((watched[1].revents & POLLIN) != 0) return;
   if ((watched[0].revents & POLLIN) != 0) {
     signalfd_siginfo taken;
-    (void)!read(signals_, &taken, sizeof(taken));
+    (void)!read(signals_.get(), &taken, sizeof(taken));
   }
   stop->Stop();
   // From here on this thread takes the signals with their default action.
   const sigset_t set = StoppingSignals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-  pollfd last = {done_, POLLIN, 0};
+  pollfd last = {done_.get(), POLLIN, 0};
   while (poll(&last, 1, -1) < 0 && errno == EINTR) {
   }
 }
@@ -162,11 +160,8 @@ void LiveScreen::Enter() {
   (void)!write(output_, kEnter.data(), kEnter.size());
 }
 
-int LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
-  const std::stop_callback wake(stop, [this] {
-    const uint64_t one = 1;
-    (void)!write(stopped_.get(), &one, sizeof(one));
-  });
+char LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
+  const std::stop_callback wake(stop, [this] { WakeEvent(stopped_.get()); });
   const absl::Time end = absl::Now() + duration;
   while (true) {
     pollfd watched[] = {
@@ -175,15 +170,15 @@ int LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
     const timespec timeout = absl::ToTimespec(left);
     const int found = ppoll(watched, std::size(watched), &timeout, nullptr);
     if (found < 0 && errno == EINTR) continue;
-    if (found <= 0) return kDue;
-    if (watched[2].revents != 0) return kStopped;
+    if (found <= 0) return '\0';
+    if (watched[2].revents != 0) return 'q';
     if (watched[1].revents != 0) {
       signalfd_siginfo taken;
       (void)!read(resized_.get(), &taken, sizeof(taken));
-      return kResized;
+      return ' ';
     }
     char key = 0;
-    if (read(input_, &key, 1) == 1 && key != 0) return static_cast<unsigned char>(key);
+    if (read(input_, &key, 1) == 1 && key != 0) return key;
     input_ = -1;  // the terminal has gone
     before_.reset();
   }
@@ -226,29 +221,13 @@ std::unique_ptr<Pager> Pager::Start(const std::string& command) {
   if (pipe2(ends, O_CLOEXEC) != 0) return nullptr;
   const UniqueFd output(ends[0]);
   UniqueFd input(ends[1]);
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_adddup2(&files, output.get(), STDIN_FILENO);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t defaults;
-  sigemptyset(&defaults);
-  for (const int one : {SIGPIPE, SIGINT}) sigaddset(&defaults, one);  // vmevents ignores them
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   // Pagers that show colours only if asked to, as git(1) asks them.
   setenv("LESS", "FRX", 0);
   setenv("LV", "-c", 0);
-  std::string shell = "/bin/sh";
-  std::string option = "-c";
-  std::string line = command;
-  char* const arguments[] = {shell.data(), option.data(), line.data(), nullptr};
-  pid_t pid = 0;
-  const int error = posix_spawn(&pid, shell.c_str(), &files, &attributes, arguments, environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  if (error != 0) return nullptr;
-  return absl::WrapUnique(new Pager(std::move(input), pid));
+  // vmevents ignores both signals.
+  const absl::StatusOr<pid_t> pid = SpawnShell(command, output.get(), {}, 0, {SIGPIPE, SIGINT});
+  if (!pid.ok()) return nullptr;
+  return absl::WrapUnique(new Pager(std::move(input), *pid));
 }
 
 // Ctrl-C is for the pager: one that ends over it is seen by the next write.

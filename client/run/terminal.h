@@ -34,7 +34,7 @@ struct Terminal {
   std::optional<std::string> common_pager;  // $PAGER
 };
 
-// Whether standard output gets colours.
+// Returns whether standard output gets colours.
 bool HasColor(const CommandLine& line, const Terminal& terminal);
 
 // Prints "vmevents: SENTENCE". It must be safe for a terminal. Any thread.
@@ -69,11 +69,11 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 
  private:
-  StopSignals(int signals, int done, int output, StopSource* stop);
+  StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource* stop);
   void Wait(StopSource* stop) const;
 
-  const int signals_;  // signalfd
-  const int done_;     // eventfd: written by the destructor to end the thread
+  const UniqueFd signals_;  // a signalfd
+  const UniqueFd done_;     // an eventfd: written by the destructor to end the thread
   const int output_;
   std::thread thread_;
 };
@@ -82,11 +82,6 @@ class StopSignals {
 // keys that count without Enter. One thread.
 class LiveScreen {
  public:
-  // What ended a wait, besides a key.
-  static constexpr int kDue = 0;
-  static constexpr int kResized = -1;
-  static constexpr int kStopped = -2;
-
   // Blocks SIGWINCH, so call it before any thread starts. RESOURCE_EXHAUSTED: no descriptor.
   static absl::StatusOr<std::unique_ptr<LiveScreen>> Create(int input, int output);
   // Leaves the terminal as it was.
@@ -96,9 +91,9 @@ class LiveScreen {
 
   // Takes the terminal. A second call does nothing.
   void Enter();
-  // Waits until a key is typed, which it returns, or for another cause. Without a terminal at
-  // `input` there are no keys.
-  int Wait(absl::Duration duration, const std::stop_token& stop);
+  // Waits until a key is typed, which it returns; 0: for `duration`. A stop counts as q, another
+  // size of the terminal as a blank. Without a terminal at `input` there are no keys.
+  char Wait(absl::Duration duration, const std::stop_token& stop);
 
  private:
   LiveScreen(int input, int output, UniqueFd resized, UniqueFd stopped);
@@ -118,7 +113,7 @@ std::string ChoosePager(const std::optional<std::string>& own,
                         const std::optional<std::string>& common,
                         const std::function<bool(const std::string&)>& in_path);
 
-// Whether a directory of $PATH has an executable of that name.
+// Returns whether a directory of $PATH has an executable of that name.
 bool IsInPath(const std::string& program);
 
 // Size of the terminal at `descriptor`; 0: it is none, or does not say.

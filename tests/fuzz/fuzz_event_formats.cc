@@ -45,7 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto line = json.FormatEvents(events, {node});
   // A time or a detail may have no form in JSON: then it is an error and no abort.
   Require(!line.ok() || nlohmann::json::accept(*line));
-  client::YamlFormatter yaml;
+  client::JsonFormatter yaml(true);
   const auto document = yaml.FormatEvents(events, {node});
   Require(document.ok() == line.ok());
   client::NameFormatter names;

@@ -1,7 +1,10 @@
+#include "client/consume/exec.h"
+
 #include <sys/stat.h>
 
 #include <csignal>
 #include <cstdint>
+#include <deque>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -9,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "client/consume/exec.h"
+#include "client/consume/delivery.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -152,6 +155,118 @@ TEST(EventVariables, DescribeTheEvent) {
 
 TEST(EventVariables, AreAllSetForEveryEvent) {
   EXPECT_EQ(EventVariables({}, {}).size(), EventVariables(MakeEvent(1), {"n"}).size());
+}
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class CommandRunnerTest : public testing::Test {
+ protected:
+  // Runs the command for the events 1 to `newest`, with `results` in turn and then success.
+  absl::Status Run(OnFailure on_failure, uint64_t newest, std::deque<absl::Status> results) {
+    CommandRunner::Environment environment;
+    environment.command = "handle";
+    environment.on_failure = on_failure;
+    environment.gaps = gaps_;
+    environment.node = "node1";
+    environment.run = [this, results](const CommandCall& call) mutable {
+      calls_.push_back(call);
+      if (results.empty()) return absl::OkStatus();
+      const absl::Status result = results.front();
+      results.pop_front();
+      return result;
+    };
+    environment.wait = [this](absl::Duration pause) {
+      pauses_.push_back(pause);
+      return stop_;
+    };
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.random = [] { return 1.0; };
+    CommandRunner runner(std::move(environment));
+    auto cursor = CursorFile::Open(directory_ / "cursor", {"node1"});
+    Delivery delivery({&runner, cursor->get(), {"node1"}});
+    WatchedEvents events;
+    for (uint64_t sequence = 1; sequence <= newest; ++sequence) {
+      *events.events.Add() = MakeEvent(sequence);
+      if (type_) events.events.rbegin()->set_type(*type_);
+      events.resume_after.push_back({0, {sequence, "journal-a"}});
+    }
+    delivery.OnEvents(std::move(events));
+    position_ = (*cursor)->Find("node1");
+    return delivery.status();
+  }
+
+  TemporaryDirectory directory_;
+  std::vector<CommandCall> calls_;
+  std::vector<absl::Duration> pauses_;
+  std::vector<std::string> notes_;
+  bool stop_ = false;
+  bool gaps_ = true;
+  std::optional<v1::EventType> type_;
+  std::optional<WatchPosition> position_;
+};
+
+const absl::Status kFailed = absl::AbortedError("ended with exit code 3");
+
+TEST_F(CommandRunnerTest, RunsTheCommandForEachEventWithItsJson) {
+  EXPECT_TRUE(Run(OnFailure::kStop, 2, {}).ok());
+  ASSERT_THAT(calls_, SizeIs(2));
+  EXPECT_EQ(calls_[0].command, "handle");
+  EXPECT_THAT(calls_[1].input, HasSubstr("\"sequence\":\"2\""));
+  EXPECT_EQ(calls_[1].input.back(), '\n');
+  EXPECT_THAT(calls_[0].variables, testing::Contains(testing::Pair("VMEVENTS_NODE", "node1")));
+  EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
+}
+
+TEST_F(CommandRunnerTest, AGapThatWasNotAskedForRunsNoCommand) {
+  gaps_ = false;
+  type_ = v1::EVENT_TYPE_GAP;
+  EXPECT_TRUE(Run(OnFailure::kStop, 2, {}).ok());
+  EXPECT_THAT(calls_, IsEmpty());
+  EXPECT_THAT(notes_, testing::Each(HasSubstr("GAP: ")));
+  EXPECT_THAT(notes_, SizeIs(2));
+  EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
+}
+
+TEST_F(CommandRunnerTest, StopLeavesTheCursorBeforeTheEvent) {
+  const absl::Status status = Run(OnFailure::kStop, 3, {absl::OkStatus(), kFailed});
+  EXPECT_EQ(status.message(), "the command ended with exit code 3 for event 2 (web1 STARTED)");
+  EXPECT_THAT(calls_, SizeIs(2));
+  EXPECT_EQ(position_, (WatchPosition{1, "journal-a"}));
+}
+
+TEST_F(CommandRunnerTest, SkipContinuesAfterTheEvent) {
+  EXPECT_TRUE(Run(OnFailure::kSkip, 2, {kFailed}).ok());
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("event 1 (web1 STARTED); skipping the event")));
+  EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
+}
+
+TEST_F(CommandRunnerTest, RetryRunsItAgainAfterGrowingPauses) {
+  EXPECT_TRUE(Run(OnFailure::kRetry, 1, {kFailed, kFailed}).ok());
+  EXPECT_THAT(calls_, SizeIs(3));
+  EXPECT_THAT(pauses_, ElementsAre(absl::Seconds(1), absl::Seconds(2)));
+  EXPECT_EQ(position_, (WatchPosition{1, "journal-a"}));
+}
+
+TEST_F(CommandRunnerTest, RetryGivesUpInTheEnd) {
+  const absl::Status status = Run(OnFailure::kRetry, 1, std::deque<absl::Status>(99, kFailed));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("11 times"));
+  EXPECT_THAT(pauses_, SizeIs(CommandRunner::kMostRetries));
+  EXPECT_EQ(pauses_.back(), CommandRunner::kLongestPause);
+  EXPECT_EQ(position_, std::nullopt);
+}
+
+TEST_F(CommandRunnerTest, AStopBetweenTwoAttemptsIsQuiet) {
+  stop_ = true;
+  EXPECT_TRUE(absl::IsCancelled(Run(OnFailure::kRetry, 1, {kFailed})));
+  EXPECT_EQ(position_, std::nullopt);
+}
+
+TEST_F(CommandRunnerTest, AStopDuringTheCommandIsNoFailureOfIt) {
+  EXPECT_TRUE(absl::IsCancelled(Run(OnFailure::kSkip, 2, {absl::CancelledError("stopped")})));
+  EXPECT_THAT(notes_, IsEmpty());
+  EXPECT_EQ(position_, std::nullopt);
 }
 
 }  // namespace

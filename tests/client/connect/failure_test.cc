@@ -1,3 +1,5 @@
+#include "client/connect/failure.h"
+
 #include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -9,7 +11,6 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
-#include "client/connect/failure.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -1,8 +1,9 @@
+#include "client/commands/timeline.h"
+
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "client/commands/timeline.h"
 #include "client/output/terminal_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

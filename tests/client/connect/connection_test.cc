@@ -1,3 +1,5 @@
+#include "client/connect/connection.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -5,7 +7,6 @@
 #include <memory>
 #include <thread>
 
-#include "client/connect/connection.h"
 #include "client/connect/stop_source.h"
 
 namespace vmeventd::client {
