@@ -11,10 +11,10 @@
 
 #include "absl/time/time.h"
 #include "base/steady_time.h"
-#include "client/commands/lists.h"
+#include "client/commands/commands.h"
 #include "client/commands/watch_loop.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/stop_source.h"
 #include "client/consume/delivery.h"
 #include "vmeventd/v1/vm_events.pb.h"
 

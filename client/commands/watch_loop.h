@@ -14,7 +14,6 @@
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
-#include "client/connect/stop_source.h"
 #include "client/consume/delivery.h"
 #include "grpcpp/client_context.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"

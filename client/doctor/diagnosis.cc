@@ -1,5 +1,3 @@
-#include "client/doctor/diagnosis.h"
-
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "client/doctor/doctor.h"
 #include "watcher/core/manager_sockets.h"
 #include "watcher/core/qemu_arguments.h"
 

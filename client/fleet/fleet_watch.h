@@ -18,7 +18,6 @@
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/stop_source.h"
 #include "client/consume/delivery.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_reader.h"

@@ -24,7 +24,7 @@
 #include "absl/time/clock.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "client/connect/stop_source.h"
+#include "client/connect/connection.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
@@ -34,7 +34,7 @@
 #include "client/push/push_state.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"
-#include "client/run/commands.h"
+#include "client/run/run.h"
 #include "client/run/terminal.h"
 
 namespace vmeventd::client {

@@ -11,13 +11,12 @@
 
 #include "absl/time/clock.h"
 #include "client/commands/top.h"
-#include "client/connect/stop_source.h"
+#include "client/connect/connection.h"
 #include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_lists.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/commands.h"
 #include "client/run/terminal.h"
 
 namespace vmeventd::client {

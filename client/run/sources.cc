@@ -13,12 +13,11 @@
 #include "client/commands/merged.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
-#include "client/connect/stop_source.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet_watch.h"
-#include "client/run/commands.h"
+#include "client/run/run.h"
 #include "client/run/terminal.h"
 
 namespace vmeventd::client {

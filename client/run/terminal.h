@@ -19,8 +19,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/stop_source.h"
 #include "client/options/options.h"
 
 // The terminal: its colours, pager, screen and signals, and sentences on standard error.
