@@ -7,23 +7,119 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "client/commands/lists.h"
 #include "client/commands/watch_cursor.h"
-#include "client/connect/backoff.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
-// The commands that ask one daemon one question. Each prints the server's answer and returns
-// nothing, or the failure. It blocks for at most kRequestTimeout per request, or as the command
-// states. An output whose reader has gone is no failure.
+// The commands. Lists of what one daemon, several daemons or a fleet know are each written once,
+// for a ListSource; the others ask one daemon one question.
 
 namespace vmeventd::client {
+
+struct EventsCommand {
+  v1::EventFilter filter;
+  std::optional<absl::Time> since;
+  std::optional<absl::Time> until;
+  bool newest_first = false;
+  std::optional<uint64_t> limit;  // at least 1
+  std::optional<uint64_t> last;   // only the newest so many; at least 1, kept in memory
+
+  // The most events of the answer.
+  uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
+  // Returns whether a source must deliver the newest event first.
+  bool reads_newest_first() const { return newest_first || last.has_value(); }
+};
+
+struct VmsCommand {
+  v1::EventFilter filter;  // without types; classes and causes are of the ends of stopped VMs
+  std::vector<v1::VmState> states;
+  bool include_stopped = false;
+
+  // Returns whether it selects by runs or their ends, so that VMs that do not run belong to the
+  // answer.
+  bool of_ends() const {
+    return filter.classes_size() + filter.causes_size() + filter.run_ids_size() > 0;
+  }
+};
+
+struct VmCommand {
+  std::string name;    // or its UUID, where no VM has that name
+  std::string run_id;  // empty: the one run of that name
+};
+
+// Messages and the node of each; no nodes: all are of the one server that was named.
+struct EventList {
+  Formatter::Events events;
+  Formatter::Nodes nodes;
+};
+struct VmList {
+  Formatter::Vms vms;
+  Formatter::Nodes nodes;
+};
+
+// One daemon, several, or a fleet. Calls block; one thread.
+class ListSource {
+ public:
+  virtual ~ListSource() = default;
+
+  // Returns whether to go on. It may swap the list out.
+  using Take = std::function<bool(EventList*)>;
+  // Reads the command's events in pages, in the order of reads_newest_first(), until there are no
+  // more or `take` returns false. A failure of some nodes comes after the events of the others.
+  virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
+  // Appends the VMs by name and then by node; with a failure, those of the nodes that answered.
+  virtual std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) = 0;
+  // Appends exactly one VM, unless it fails.
+  virtual std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) = 0;
+};
+
+// Delivers the events of a merge in batches.
+class EventBatches {
+ public:
+  explicit EventBatches(const ListSource::Take& take) : take_(take) {}
+  // Returns whether to go on.
+  bool Add(v1::Event event, MessageNode node);
+  void Flush();
+
+ private:
+  const ListSource::Take& take_;
+  EventList list_;
+  bool wanted_ = true;
+};
+
+// Prints a sentence, safe for a terminal, to stderr; null: prints none.
+using PrintSentence = std::function<void(const std::string&)>;
+
+// Each prints the answer and returns nothing, or the failure. An output whose reader has gone is no
+// failure. `note` gets what an empty list means.
+std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
+                               Formatter* formatter, Output* output,
+                               const PrintSentence& note = nullptr);
+std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
+                               Output* output, const PrintSentence& note = nullptr);
+std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
+                               Output* output);
+
+// The failure of a command whose output failed: none if the output's reader has gone.
+std::optional<Failure> FromPrint(const absl::Status& status);
+// Writes the text. Errors as of FromPrint().
+std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output* output);
+
+// Chooses among the VMs of one name on several nodes: the one that is not stopped, on a node that
+// lives, or else the one whose state is the newest. The others are removed. `where` completes "is
+// known", such as " in the fleet". Pure.
+std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, VmList* vms);
 
 // Without a ttl the server's default applies.
 struct DeclareIntentCommand {
@@ -42,7 +138,7 @@ struct WithdrawIntentCommand {
 
 struct InfoCommand {};
 
-// Whether the server serves, by gRPC's health checking protocol.
+// The question whether the server serves, by gRPC's health checking protocol.
 struct HealthCommand {
   std::string service;  // empty: the server as a whole
   absl::Duration timeout = absl::Seconds(5);
@@ -61,6 +157,9 @@ struct CommandContext {
   std::function<double()> random = RandomFraction;
 };
 
+// Each prints the server's answer and returns nothing, or the failure. It blocks for at most
+// kRequestTimeout per request, or as the command states. An output whose reader has gone is no
+// failure.
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const IntentsCommand& command, const CommandContext& context);
@@ -84,9 +183,9 @@ class DaemonLists : public ListSource {
 // The server's own state. The caller prints it.
 std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info);
 
-// Where the watches of several nodes begin so that together they first deliver the newest `last`
-// events. `newest` has each node's newest events, newest first and at most `last`, of those at or
-// after `since` if that is set. Pure.
+// Returns where the watches of several nodes begin so that together they first deliver the newest
+// `last` events. `newest` has each node's newest events, newest first and at most `last`, of those
+// at or after `since` if that is set. Pure.
 std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newest,
                                      std::optional<absl::Time> since, uint64_t last);
 

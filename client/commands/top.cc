@@ -1,19 +1,206 @@
 #include "client/commands/top.h"
 
-#include <string>
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "client/connect/connection.h"
+#include "client/output/enum_names.h"
+#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 
 namespace vmeventd::client {
 namespace {
 
-// Limits of a frame and of a timeline, which are kept in memory.
-constexpr uint64_t kMostEnds = 1000;
-constexpr uint64_t kMostEvents = 100'000;
+// Lines of a heading and what follows it; cuts what does not fit.
+class Screen {
+ public:
+  explicit Screen(const TopStyle& style) : style_(style), painter_(style.color) {}
+
+  void Add(const std::string& heading, std::vector<Cell> cells) {
+    std::string line;
+    size_t used = 0;
+    if (!heading.empty()) cells.insert(cells.begin(), {heading, Color::kDim});
+    for (size_t i = 0; i < cells.size(); ++i) {
+      const size_t width = DisplayWidth(cells[i].text);
+      if (used + width > style_.width) break;
+      line += painter_.Paint(cells[i].text, cells[i].color);
+      used += width;
+      const size_t column = i == 0 && !heading.empty() ? 10 : used + 2;
+      if (i + 1 < cells.size() && column > used) {
+        line.append(column - used, ' ');
+        used = column;
+      }
+    }
+    AddLine(std::move(line));
+  }
+  void AddLine(std::string line) {
+    if (lines_.size() < style_.height) lines_.push_back(std::move(line));
+  }
+  size_t room() const { return style_.height - lines_.size(); }
+  std::string Text() const { return absl::StrCat(absl::StrJoin(lines_, "\n"), "\n"); }
+
+ private:
+  const TopStyle& style_;
+  const Painter painter_;
+  std::vector<std::string> lines_;
+};
+
+std::string Count(size_t count, const char* noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
+
+void AddVms(const TopData& data, Screen* screen) {
+  std::vector<Cell> cells;
+  int all = 0;
+  for (const auto& [state, count] : data.states) {
+    all += count;
+    cells.push_back({absl::StrCat(ShortName(state), " ", count), ColorOf(state)});
+  }
+  cells.insert(cells.begin(), {absl::StrCat(all), Color::kBold});
+  if (data.with_problems > 0) {
+    cells.push_back({absl::StrCat("with problems ", data.with_problems), Color::kYellow});
+  }
+  if (data.with_intents > 0) cells.push_back({absl::StrCat("with intents ", data.with_intents)});
+  screen->Add("VMs", std::move(cells));
+}
+
+void AddEnds(const TopData& data, Screen* screen) {
+  std::map<v1::ShutdownClass, int> classes = {{v1::SHUTDOWN_CLASS_USER, 0},
+                                              {v1::SHUTDOWN_CLASS_ADMIN, 0},
+                                              {v1::SHUTDOWN_CLASS_CRASH, 0},
+                                              {v1::SHUTDOWN_CLASS_UNKNOWN, 0}};
+  for (const v1::Event& end : data.ends) ++classes[end.shutdown().class_()];
+  std::vector<Cell> cells = {
+      {absl::StrCat(data.ends.size(), data.more_ends ? "+" : ""), Color::kBold}};
+  for (const auto& [shutdown_class, count] : classes) {
+    cells.push_back({absl::StrCat(ShortName(shutdown_class), " ", count),
+                     count == 0 ? Color::kDim : ColorOf(shutdown_class)});
+  }
+  cells.push_back({absl::StrCat("in the last ", DurationText(data.window)), Color::kDim});
+  screen->Add("Ends", std::move(cells));
+}
+
+void AddServer(const TopData& data, Screen* screen) {
+  screen->Add("Streams", {{absl::StrCat(data.info.streams()), Color::kBold}});
+  const bool writable = data.info.journal_writable();
+  screen->Add("Journal",
+              {{writable ? "writable" : "NOT WRITABLE", writable ? Color::kNone : Color::kRed},
+               {absl::StrCat("events ", data.info.oldest_sequence(), " to ",
+                             data.info.newest_sequence())}});
+  std::vector<Cell> lag;
+  if (const auto longest = LongestLag(data.ends)) {
+    lag.push_back({absl::StrCat("at most ", DurationText(*longest), " from QEMU to the event")});
+  }
+  lag.push_back({absl::StrCat("answer in ", DurationText(data.answer_time))});
+  screen->Add("Lag", std::move(lag));
+}
+
+std::vector<const v1::Event*> Sorted(const std::vector<v1::Event>& ends, TopSort sort) {
+  std::vector<const v1::Event*> sorted;
+  sorted.reserve(ends.size());
+  for (const v1::Event& end : ends) sorted.push_back(&end);
+  if (sort == TopSort::kVm) {
+    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
+      return a->vm().name() < b->vm().name();
+    });
+  } else if (sort == TopSort::kClass) {
+    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
+      return a->shutdown().class_() < b->shutdown().class_();
+    });
+  }
+  return sorted;
+}
+
+// On the last line of the screen.
+void AddKeys(const TopStyle& style, Screen* screen) {
+  const auto key = [&](const char* text, TopSort sort) {
+    return Cell{text, style.sort == sort ? Color::kBold : Color::kDim};
+  };
+  while (screen->room() > 1) screen->AddLine("");
+  screen->Add("Sort", {key("t time", TopSort::kTime),
+                       key("v VM", TopSort::kVm),
+                       key("c class", TopSort::kClass),
+                       {"q quits", Color::kDim}});
+}
+
+void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
+  if (data.ends.empty() || screen->room() < 3) return;
+  screen->AddLine("");
+  const auto without_newline = [](std::string line) {
+    line.pop_back();
+    return line;
+  };
+  const std::vector<ColumnLayout::Column> columns = {{"TIME"}, {"VM", 0, 24}, {"CLASS"}, {"CAUSE"}};
+  ColumnLayout layout(columns, Painter(style.color));
+  ColumnLayout measure(columns, Painter(false));
+  std::vector<std::vector<Cell>> rows;
+  const size_t last_line = style.keys ? 1 : 0;
+  for (const v1::Event* end : Sorted(data.ends, style.sort)) {
+    if (rows.size() + 1 + last_line >= screen->room()) break;
+    const v1::ShutdownDetail& shutdown = end->shutdown();
+    rows.push_back(
+        {{ClockText(FromProto(end->observe_time()), style.zone), Color::kDim},
+         {EscapeForTerminal(end->vm().name()), Color::kBold},
+         {ClassWord(shutdown), ColorOf(shutdown.class_())},
+         {absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(shutdown.cause())), {{"_", " "}})}});
+    layout.Fit(rows.back());
+    measure.Fit(rows.back());
+  }
+  // On a narrow terminal the last columns are left out.
+  for (std::vector<Cell>& row : rows) {
+    for (auto cell = row.rbegin(); cell != row.rend(); ++cell) {
+      if (DisplayWidth(without_newline(measure.Line(row))) <= style.width) break;
+      cell->text.clear();
+    }
+  }
+  screen->AddLine(without_newline(layout.Heading()));
+  for (const std::vector<Cell>& row : rows) screen->AddLine(without_newline(layout.Line(row)));
+}
+
+}  // namespace
+
+std::optional<absl::Duration> LongestLag(const std::vector<v1::Event>& ends) {
+  std::optional<absl::Duration> longest;
+  for (const v1::Event& end : ends) {
+    if (!end.has_qemu_time()) continue;
+    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
+    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
+  }
+  return longest;
+}
+
+std::string TopFrame(const TopData& data, const TopStyle& style) {
+  Screen screen(style);
+  screen.Add("", {{EscapeForTerminal(data.info.node()), Color::kBold},
+                  {absl::StrCat("vmeventd ", EscapeForTerminal(data.info.version()))},
+                  {LocalTimeText(data.now, style.zone), Color::kDim}});
+  if (!data.failure.empty()) {
+    for (const std::string& line : WrapText(data.failure, style.width)) {
+      screen.Add("", {{line, Color::kYellow}});
+    }
+  }
+  AddVms(data, &screen);
+  AddEnds(data, &screen);
+  AddServer(data, &screen);
+  const int unfollowed = data.info.unfollowed_sockets_size();
+  if (unfollowed > 0) {
+    screen.Add("Sockets", {{absl::StrCat(Count(static_cast<size_t>(unfollowed), "socket"),
+                                         " without a VM: see vmevents info"),
+                            Color::kYellow}});
+  }
+  AddLatest(data, style, &screen);
+  if (style.keys) AddKeys(style, &screen);
+  return screen.Text();
+}
+
+namespace {
+
+constexpr uint64_t kMostEnds = 1000;  // of a frame, kept in memory
 
 // To the upper left corner, and clear from there.
 constexpr char kRedraw[] = "\x1b[H\x1b[J";
@@ -66,10 +253,10 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
       shown = std::move(fresh);
       any = true;
     }
-    for (TopWake wake = TopWake::kRedraw; wake != TopWake::kDue;) {
-      if (wake == TopWake::kByTime) sort = TopSort::kTime;
-      if (wake == TopWake::kByVm) sort = TopSort::kVm;
-      if (wake == TopWake::kByClass) sort = TopSort::kClass;
+    for (char key = ' '; key != '\0';) {
+      if (key == 't') sort = TopSort::kTime;
+      if (key == 'v') sort = TopSort::kVm;
+      if (key == 'c') sort = TopSort::kClass;
       TopStyle style = environment.style();
       style.sort = sort;
       const std::string frame = TopFrame(shown, style);
@@ -77,43 +264,10 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
           context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
       if (!written.ok()) return FromPrint(written);
       if (!environment.live) return std::nullopt;
-      wake = environment.wait(command.interval);
-      if (wake == TopWake::kQuit) return std::nullopt;
+      key = environment.wait(command.interval);
+      if (key == 'q' || key == 'Q') return std::nullopt;
     }
   }
-}
-
-EventsCommand EventsOf(const TimelineCommand& command) {
-  EventsCommand events;
-  // The name is no pattern: each character with a meaning becomes a bracket of its own.
-  events.filter.add_vm_names(
-      absl::StrReplaceAll(command.name, {{"[", "[[]"}, {"*", "[*]"}, {"?", "[?]"}}));
-  events.since = command.since;
-  events.limit = kMostEvents;
-  return events;
-}
-
-std::optional<Failure> RunTimeline(const TimelineCommand& command, const CommandContext& context,
-                                   const TimelineStyle& style, absl::Time now) {
-  Formatter::Events events;
-  auto failure = DaemonLists(context).ReadEvents(EventsOf(command), [&](EventList* page) {
-    for (v1::Event& event : page->events) {
-      // A GAP of the whole node passes every filter.
-      if (!event.has_vm()) continue;
-      if (!command.run_id.empty() && event.vm().run_id() != command.run_id) continue;
-      events.Add()->Swap(&event);
-    }
-    return true;
-  });
-  if (failure) return failure;
-  const std::vector<TimelineRun> runs = RunsOf(events, now);
-  if (runs.empty()) {
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("vmeventd at ", ToText(context.address),
-                                " has no events of a VM \"", EscapeForTerminal(command.name),
-                                "\"; `vmevents vms --all` lists those that are known")};
-  }
-  return PrintText(TimelineText(command.name, runs, style), context.output);
 }
 
 }  // namespace vmeventd::client

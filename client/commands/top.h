@@ -1,51 +1,69 @@
 #ifndef VMEVENTD_CLIENT_COMMANDS_TOP_H_
 #define VMEVENTD_CLIENT_COMMANDS_TOP_H_
 
+#include <cstddef>
 #include <functional>
+#include <map>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
-#include "client/views/timeline_view.h"
-#include "client/views/top_view.h"
-
-// The commands that show a picture on a terminal.
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
+
+// The facts that `vmevents top` shows of one node at one time.
+struct TopData {
+  absl::Time now;
+  v1::GetServerInfoResponse info;
+  std::map<v1::VmState, int> states;  // how many VMs are in each state
+  int with_problems = 0;
+  int with_intents = 0;
+  absl::Duration window;        // the ends of so long are counted
+  std::vector<v1::Event> ends;  // STOPPED events of the window, the newest first
+  bool more_ends = false;       // there are more of them than were read
+  absl::Duration answer_time;   // how long the server took for one request
+  std::string failure;          // why all this is no longer current; empty: it is
+};
+
+// The order of the ends: the newest first, or by name or class and then the newest first.
+enum class TopSort { kTime, kVm, kClass };
+
+struct TopStyle {
+  bool color = false;
+  absl::TimeZone zone;
+  size_t width = 80;
+  size_t height = 24;
+  TopSort sort = TopSort::kTime;
+  bool keys = false;  // the last line names the keys
+};
+
+// One screen, at most `height` lines of at most `width` columns. Pure.
+std::string TopFrame(const TopData& data, const TopStyle& style);
+
+// The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
+std::optional<absl::Duration> LongestLag(const std::vector<v1::Event>& ends);
 
 struct TopCommand {
   absl::Duration interval = absl::Seconds(2);
   absl::Duration window = absl::Minutes(15);
 };
 
-// What ends the wait for the next frame.
-enum class TopWake { kDue, kQuit, kRedraw, kByTime, kByVm, kByClass };
-
 struct TopEnvironment {
   bool live = false;  // draws until it is to quit; otherwise once
   std::function<TopStyle()> style;
-  // Waits for so long at most. A key or another size of the terminal draws the same data again.
-  std::function<TopWake(absl::Duration)> wait;
+  // Waits for so long at most; returns the key that ended the wait, or 0. Any key draws the same
+  // data again: t, v and c in another order; q ends it.
+  std::function<char(absl::Duration)> wait;
   std::function<absl::Time()> now = absl::Now;
 };
 
 // Draws frames. A server that fails later is shown in the frame, and asked again.
 std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& context,
                               const TopEnvironment& environment);
-
-struct TimelineCommand {
-  std::string name;
-  std::string run_id;  // empty: all runs
-  std::optional<absl::Time> since;
-};
-
-// The request for a timeline's events, which are `events` of one VM.
-EventsCommand EventsOf(const TimelineCommand& command);
-
-// NOT_FOUND's code if there are no events.
-std::optional<Failure> RunTimeline(const TimelineCommand& command, const CommandContext& context,
-                                   const TimelineStyle& style, absl::Time now);
 
 }  // namespace vmeventd::client
 

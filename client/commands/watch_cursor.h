@@ -9,7 +9,7 @@
 #include <variant>
 
 #include "absl/time/time.h"
-#include "client/consume/watch_sink.h"
+#include "client/consume/delivery.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
@@ -64,9 +64,9 @@ class WatchCursor {
   // retained event. False: that was requested already, so there is nothing new to report.
   bool OnOutOfRange();
 
-  // Whether this stream sent an event that is not durable: the position stays before it.
+  // True if this stream sent an event that is not durable: the position stays before it.
   bool held() const { return held_at_.has_value(); }
-  // Whether this stream then sent a durable event. The journal writes its backlog first, so a new
+  // True if this stream then sent a durable event. The journal writes its backlog first, so a new
   // stream from the position shows what became of the held event.
   bool can_read_again() const { return durable_after_held_; }
   // The caller ends this stream and reads again from the position. False: it did so kMostReadings

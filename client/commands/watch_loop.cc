@@ -150,7 +150,7 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::Handle(v1::WatchEventsResponse* r
   return std::nullopt;
 }
 
-// Whether an event that was not durable can be read again now.
+// Returns whether an event that was not durable can be read again now.
 bool WatchLoop::IsToReadAgain(const v1::WatchEventsResponse& response) {
   if (!command_.resume || !cursor_->held()) return false;
   if (cursor_->can_read_again()) return true;

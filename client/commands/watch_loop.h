@@ -11,13 +11,10 @@
 #include "absl/time/time.h"
 #include "base/steady_time.h"
 #include "client/commands/watch_cursor.h"
-#include "client/connect/backoff.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/node_pin.h"
 #include "client/connect/server_address.h"
-#include "client/connect/silence_guard.h"
-#include "client/connect/stop_source.h"
-#include "client/consume/watch_sink.h"
+#include "client/consume/delivery.h"
 #include "grpcpp/client_context.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -88,7 +85,7 @@ class WatchLoop : public WatchSource {
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
   std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
-  // Whether the host of the present attempt could be resolved.
+  // Returns whether the host of the present attempt could be resolved.
   bool IsResolved() const;
   Failure Explain(const grpc::Status& status) const;
   bool MayRetry(grpc::StatusCode code) const;

@@ -1,14 +1,194 @@
 #include "client/connect/connection.h"
 
-#include <chrono>
+#include <sys/socket.h>
 
-#include "client/connect/node_pin.h"
-#include "client/connect/tls_files.h"
+#include <chrono>
+#include <cstddef>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "client/connect/tls.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
 
 namespace vmeventd::client {
+
+void StopSource::Stop() {
+  source_.request_stop();
+  std::shared_ptr<grpc::ClientContext> call;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    call = call_;
+  }
+  if (call != nullptr) call->TryCancel();
+}
+
+bool StopSource::WaitFor(absl::Duration duration) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  stopping_.wait_for(lock, token(), absl::ToChronoNanoseconds(duration), [] { return false; });
+  return stopped();
+}
+
+std::shared_ptr<grpc::ClientContext> StopSource::SetCall(
+    std::shared_ptr<grpc::ClientContext> call) {
+  std::shared_ptr<grpc::ClientContext> cancelled;
+  {
+    // Stop() reads the call after setting the stop: one of the two sees the other's write.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopped()) cancelled = call;
+    call_.swap(call);
+  }
+  if (cancelled != nullptr) cancelled->TryCancel();
+  return call;
+}
+
+SilenceGuard::SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call,
+                           std::function<absl::Time()> clock)
+    : limit_(limit),
+      call_(std::move(call)),
+      clock_(std::move(clock)),
+      thread_([this] { Watch(); }) {}
+
+SilenceGuard::~SilenceGuard() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+// The thread need not be woken: its deadline only moved later.
+void SilenceGuard::Arm() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  deadline_ = clock_() + limit_;
+  armed_ = true;
+}
+
+void SilenceGuard::Disarm() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  armed_ = false;
+}
+
+bool SilenceGuard::fired() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return fired_;
+}
+
+void SilenceGuard::Watch() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!done_) {
+    const absl::Time now = clock_();
+    if (armed_ && now >= deadline_) {
+      fired_ = true;
+      lock.unlock();
+      call_->TryCancel();
+      return;
+    }
+    changed_.wait_for(lock, absl::ToChronoNanoseconds(armed_ ? deadline_ - now : limit_));
+  }
+}
+
+absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* first = nullptr;
+  const int failure = getaddrinfo(host.c_str(), port.c_str(), &hints, &first);
+  if (failure != 0) return absl::UnavailableError(gai_strerror(failure));
+  return HostAddresses(first, &freeaddrinfo);
+}
+
+absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address) {
+  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
+  if (!all.ok()) return all.status();
+  std::vector<std::string> out;
+  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
+    char digits[NI_MAXHOST] = "";
+    const int bad = getnameinfo(one->ai_addr, one->ai_addrlen, digits, sizeof(digits), nullptr, 0,
+                                NI_NUMERICHOST);
+    if (bad != 0) return absl::UnavailableError(gai_strerror(bad));
+    if (std::find(out.begin(), out.end(), digits) == out.end()) out.emplace_back(digits);
+  }
+  return out;
+}
+
+Resolver StoppableResolver(Resolver resolver, std::stop_token stop) {
+  return [resolver = std::move(resolver), stop = std::move(stop)](
+             const ServerAddress& address) -> absl::StatusOr<std::vector<std::string>> {
+    struct Lookup {
+      std::mutex mutex;
+      std::condition_variable_any done;
+      std::optional<absl::StatusOr<std::vector<std::string>>> result;  // under mutex
+    };
+    const auto lookup = std::make_shared<Lookup>();
+    std::thread([lookup, resolver, address] {
+      auto result = resolver(address);
+      {
+        const std::lock_guard<std::mutex> lock(lookup->mutex);
+        lookup->result = std::move(result);
+      }
+      lookup->done.notify_one();
+    }).detach();
+    std::unique_lock<std::mutex> lock(lookup->mutex);
+    lookup->done.wait(lock, stop, [&lookup] { return lookup->result.has_value(); });
+    if (!lookup->result.has_value()) return absl::CancelledError("stopped");
+    return *std::move(lookup->result);
+  };
+}
+
+namespace {
+
+bool IsIpv6(const std::string& numeric) { return absl::StrContains(numeric, ':'); }
+
+}  // namespace
+
+NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info) {
+  return {info.node_id(), info.node(), info.journal_id()};
+}
+
+bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address) {
+  const bool journals = !known.journal_id.empty() && !found.journal_id.empty();
+  if (journals && known.journal_id == found.journal_id) return true;
+  if (journals && !same_address) return false;
+  if (!known.node_id.empty() && known.node_id == found.node_id) return true;
+  return known.node.empty() || found.node.empty() || known.node == found.node;
+}
+
+NodePin::NodePin(ServerAddress address, Resolver resolver)
+    : address_(std::move(address)), resolver_(std::move(resolver)) {}
+
+absl::StatusOr<ServerAddress> NodePin::Next() {
+  if (address_.is_unix()) return address_;
+  if (untried_.empty()) {
+    const absl::StatusOr<std::vector<std::string>> resolved = resolver_(address_);
+    // A followed node may return before its name does.
+    if (!resolved.ok() && kept_.empty()) return resolved.status();
+    if (!kept_.empty()) untried_.push_back(kept_);
+    if (resolved.ok()) {
+      const auto ipv6 =
+          static_cast<size_t>(std::count_if(resolved->begin(), resolved->end(), IsIpv6));
+      ambiguous_ = ipv6 > 1 || resolved->size() - ipv6 > 1;
+      for (const std::string& numeric : *resolved) {
+        if (numeric != kept_) untried_.push_back(numeric);
+      }
+    }
+  }
+  ServerAddress next = address_;
+  next.numeric = current_ = untried_.front();
+  untried_.pop_front();
+  return next;
+}
+
+bool NodePin::OnAnswer(const NodeIdentity& identity) {
+  if (node_ && !GoesOn(*node_, identity, current_ == kept_)) return false;
+  node_ = identity;
+  kept_ = current_;
+  untried_.clear();
+  return true;
+}
+
 namespace {
 
 constexpr std::chrono::seconds kConnectTimeout(5);

@@ -1,16 +1,174 @@
 #ifndef VMEVENTD_CLIENT_CONNECT_CONNECTION_H_
 #define VMEVENTD_CLIENT_CONNECT_CONNECTION_H_
 
-#include <memory>
+#include <netdb.h>
 
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/random/random.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/connect/node_pin.h"
 #include "client/connect/server_address.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
+
+// Stops a watch from outside: cancels the stream being read and every wait. Any thread.
+class StopSource {
+ public:
+  // Stops permanently. A second call does nothing.
+  void Stop();
+  bool stopped() const { return token().stop_requested(); }
+  // For other waits.
+  std::stop_token token() const { return source_.get_token(); }
+
+  // Waits for `duration`, or until stopped. Returns whether it was stopped.
+  bool WaitFor(absl::Duration duration);
+
+  // Sets the call that Stop() cancels from now on, at once if already stopped; null: none. Returns
+  // the previous call.
+  std::shared_ptr<grpc::ClientContext> SetCall(std::shared_ptr<grpc::ClientContext> call);
+
+ private:
+  std::stop_source source_;
+  std::mutex mutex_;
+  std::condition_variable_any stopping_;
+  std::shared_ptr<grpc::ClientContext> call_;  // under mutex_
+};
+
+// Cancels a stream that is silent for too long: a server that hangs, or a dead connection. Only the
+// time between Arm() and Disarm() counts, while the caller waits for a message. Call its methods
+// from one thread; it runs a thread of its own.
+class SilenceGuard {
+ public:
+  // `clock` is never set, and asked on both threads.
+  SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call,
+               std::function<absl::Time()> clock);
+  ~SilenceGuard();
+  SilenceGuard(const SilenceGuard&) = delete;
+  SilenceGuard& operator=(const SilenceGuard&) = delete;
+
+  void Arm();
+  void Disarm();
+  // Returns whether it has cancelled the call.
+  bool fired() const;
+
+ private:
+  void Watch();
+
+  const absl::Duration limit_;
+  const std::shared_ptr<grpc::ClientContext> call_;
+  const std::function<absl::Time()> clock_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  absl::Time deadline_;  // guarded by mutex_, as are the next three
+  bool armed_ = false;
+  bool fired_ = false;
+  bool done_ = false;
+  std::thread thread_;
+};
+
+// Pauses between attempts: each up to twice the previous one, up to a limit, with a random part, so
+// that the clients of a restarting daemon do not all return at once. Pure.
+class Backoff {
+ public:
+  Backoff(absl::Duration first, absl::Duration longest)
+      : first_(first), longest_(longest), next_(first) {}
+
+  // The next pause: between half of the nominal pause and all of it. `random` is in [0, 1).
+  absl::Duration Next(double random) {
+    const absl::Duration pause = next_ * (0.5 + random / 2);
+    next_ = std::min(2 * next_, longest_);
+    return pause;
+  }
+  // Restarts with the first pause.
+  void Reset() { next_ = first_; }
+
+ private:
+  const absl::Duration first_;
+  const absl::Duration longest_;
+  absl::Duration next_;
+};
+
+// A number in [0, 1) for Backoff::Next. Any thread.
+inline double RandomFraction() {
+  thread_local absl::BitGen generator;
+  return absl::Uniform(generator, 0.0, 1.0);
+}
+
+// The addresses, in digits, of the host of a TCP address, the preferred first; at
+// least one. UNAVAILABLE: the host is not known now; the message is the resolver's reason.
+using Resolver = std::function<absl::StatusOr<std::vector<std::string>>(const ServerAddress&)>;
+
+// Asks the system's resolver. UNAVAILABLE: likewise.
+using HostAddresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port);
+
+// The system's resolver. Blocks as long as the system does.
+absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address);
+
+// Runs `resolver` on its own thread, so that a stop need not wait for it: returns CANCELLED once
+// `stop` is requested. The thread then runs on until `resolver` returns, and drops the answer;
+// everything that `resolver` uses must live until the process ends.
+Resolver StoppableResolver(Resolver resolver, std::stop_token stop);
+
+// Identity of a node. Empty: unknown.
+struct NodeIdentity {
+  std::string node_id;     // stays when the host is renamed
+  std::string node;        // the host's name
+  std::string journal_id;  // of its journal now
+};
+NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info);
+
+// Returns whether the server at an address continues the events of `known`. At the same address it
+// does so with the same journal, or as the same node with a new journal; at another address only
+// with the same journal, because one node may run several servers. If nothing can be compared, it
+// does.
+bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address);
+
+// Keeps to one node if a name has several, such as that of a headless Service of Kubernetes: each
+// node has its own events and sequences, and a client that switched nodes would mix them. Keeps the
+// first address that answers; accepts another only if the same node answers there. One thread;
+// calls only the resolver.
+class NodePin {
+ public:
+  NodePin(ServerAddress address, Resolver resolver);
+
+  // The address of the next attempt: the kept one first, then the name's present addresses.
+  // UNAVAILABLE: the name cannot be resolved.
+  absl::StatusOr<ServerAddress> Next();
+  // True if more addresses remain before the name is resolved again.
+  bool has_more() const { return !untried_.empty(); }
+
+  // A node answered at the address of the last Next(). False: it is not the followed node.
+  bool OnAnswer(const NodeIdentity& identity);
+
+  // True if the name had several addresses of one family, so that they may be several nodes.
+  bool is_ambiguous() const { return ambiguous_; }
+  // The followed node; unset before the first answer.
+  const std::optional<NodeIdentity>& node() const { return node_; }
+
+ private:
+  const ServerAddress address_;
+  const Resolver resolver_;
+  std::deque<std::string> untried_;
+  std::string current_;  // of the last Next()
+  std::string kept_;     // empty before the first answer
+  bool ambiguous_ = false;
+  std::optional<NodeIdentity> node_;
+};
 
 // The deadline of a unary request.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);

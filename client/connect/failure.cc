@@ -18,7 +18,6 @@
 #include "base/account_names.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -194,18 +193,14 @@ ProbeResult ProbeUnix(const ServerAddress& address) {
 
 ProbeResult ProbeTcp(const ServerAddress& address) {
   ProbeResult result;
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* first = nullptr;
   const std::string& host = address.numeric.empty() ? address.host : address.numeric;
-  const int failure = getaddrinfo(host.c_str(), address.port.c_str(), &hints, &first);
-  if (failure != 0) {
+  const absl::StatusOr<HostAddresses> all = FindHost(host, address.port);
+  if (!all.ok()) {
     result.kind = ProbeResult::Kind::kNoSuchHost;
-    result.detail = gai_strerror(failure);
+    result.detail = std::string(all.status().message());
     return result;
   }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(first, &freeaddrinfo);
-  for (const addrinfo* one = first; one != nullptr; one = one->ai_next) {
+  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
     const UniqueFd socket = NewSocket(one->ai_addr);
     result.error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
     if (result.error != 0) continue;

@@ -5,16 +5,24 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
-#include "client/connect/tls_probe.h"
+#include "client/connect/tls.h"
 #include "grpcpp/support/status.h"
-
-// Why a command failed.
 
 namespace vmeventd::client {
 
-// How a failed command ends: the exit code, and one sentence for stderr, safe for a terminal.
+// The exit codes of `vmevents`. Scripts rely on the numbers.
+enum class ExitCode {
+  kOk = 0,
+  kFailed = 1,
+  kUsage = 2,
+  kNotFound = 3,
+  kUnreachable = 4,
+  kGone = 5,           // `push`: the receiver answered 410
+  kInterrupted = 130,  // `watch --count N`, interrupted before N events arrived
+};
+
+// The end of a failed command: the exit code, and one sentence for stderr, safe for a terminal.
 struct Failure {
   ExitCode code = ExitCode::kFailed;
   std::string sentence;
@@ -30,7 +38,8 @@ Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reas
 // The failure of unusable TLS files, from Connect()'s status.
 Failure ExplainBadFiles(const absl::Status& status);
 
-// Whether the same request can succeed later, so that a stream ended with `code` may be retried.
+// Returns whether the same request can succeed later, so that a stream ended with `code` may be
+// retried.
 bool IsWorthRetrying(grpc::StatusCode code);
 
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a

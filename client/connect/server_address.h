@@ -18,6 +18,8 @@ struct TlsOptions {
   std::string cert_file;    // the client's own certificate; empty: it shows none
   std::string key_file;     // its key; set where cert_file is
   std::string server_name;  // the name in the server's certificate; empty: the address's host
+
+  bool operator==(const TlsOptions&) const = default;
 };
 
 struct ServerAddress {

@@ -6,7 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/output/atomic_file.h"
+#include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
 

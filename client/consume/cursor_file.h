@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_
 #define VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -9,9 +10,24 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/consume/watch_sink.h"
+#include "absl/time/time.h"
 
 namespace vmeventd::client {
+
+// Position at which a later watch continues: after `sequence` of that journal, or of that stream of
+// a fleet.
+struct WatchPosition {
+  uint64_t sequence = 0;
+  std::string journal_id;  // empty: there is no position yet
+  // The id of a fleet's message at `sequence`, and when it was stored: the stream is recognised by
+  // them. Empty, or in the infinite past: not known.
+  std::string message_id;
+  absl::Time message_time = absl::InfinitePast();
+  // Earlier events are left out, after a fleet's stream was replaced by another one.
+  absl::Time since = absl::InfinitePast();
+
+  bool operator==(const WatchPosition&) const = default;
+};
 
 // The file that keeps how far a consumer has come with each server, so that it continues there
 // after a restart. JSON:
@@ -28,7 +44,7 @@ class CursorFile {
   static absl::StatusOr<std::unique_ptr<CursorFile>> Open(std::string path,
                                                           const std::vector<std::string>& servers);
 
-  // Where to continue with the server; none: it has no position yet.
+  // Position at which to continue with the server; none: it has none yet.
   std::optional<WatchPosition> Find(const std::string& server) const;
   // Stores the position, and returns when it survives a crash. Does nothing if it is stored
   // already.

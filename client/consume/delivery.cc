@@ -1,9 +1,7 @@
 #include "client/consume/delivery.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <map>
-#include <utility>
 
 namespace vmeventd::client {
 namespace {

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_CLIENT_CONSUME_DELIVERY_H_
 #define VMEVENTD_CLIENT_CONSUME_DELIVERY_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -9,11 +10,96 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/connect/failure.h"
 #include "client/consume/cursor_file.h"
-#include "client/consume/event_consumer.h"
-#include "client/consume/watch_sink.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
 
 namespace vmeventd::client {
+
+// The position in what one of the watched servers sends.
+struct ServerPosition {
+  size_t server = 0;  // by its index
+  WatchPosition position;
+};
+
+struct WatchedEvents {
+  Formatter::Events events;
+  Formatter::Nodes nodes;  // of each event; empty: all are of the one server that was named
+  // Position of each event: a later watch continues there once the event and all before it are
+  // done with. It stays before an event that is not durable.
+  std::vector<ServerPosition> resume_after;
+};
+
+// Takes what a WatchSource delivers, on the source's thread. Each call returns when the source may
+// go on; false: the watch ends.
+class WatchSink {
+ public:
+  virtual ~WatchSink() = default;
+
+  // A stream is open; with a snapshot, after its VMs.
+  virtual bool OnOpen() = 0;
+  // A complete snapshot.
+  virtual bool OnVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) = 0;
+  virtual bool OnEvents(WatchedEvents events) = 0;
+  // Called when everything up to this position has been delivered.
+  virtual bool OnPosition(const ServerPosition& position) = 0;
+  // Returns whether to deliver few events at a time, because each takes long.
+  virtual bool one_by_one() const = 0;
+};
+
+// One daemon, several or a fleet: delivers events as they happen, over as many connections as
+// needed.
+class WatchSource {
+ public:
+  virtual ~WatchSource() = default;
+
+  // Blocks its thread. Returns kOk when it was stopped or the sink ended the watch. Otherwise
+  // returns the code of a failure that cannot be retried, after a note about it.
+  virtual ExitCode Run(WatchSink* sink) = 0;
+};
+
+// Handles the events of one or several nodes; VMs of a snapshot only where it wants them. One
+// thread. CANCELLED: the watch ends quietly; another error ends it with the error's message.
+class EventConsumer {
+ public:
+  virtual ~EventConsumer() = default;
+
+  // Before the first event.
+  virtual absl::Status Begin() { return absl::OkStatus(); }
+  virtual absl::Status ConsumeVms(const Formatter::Vms& /*vms*/,
+                                  const Formatter::Nodes& /*nodes*/) {
+    return absl::OkStatus();
+  }
+  // Returns when the events are done with, so that a cursor may pass them.
+  virtual absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) = 0;
+  // Returns whether each event is done with before the next one begins, so that a cursor may pass
+  // it alone.
+  virtual bool one_by_one() const { return false; }
+};
+
+// Prints them. Both pointers must outlive it.
+class Printer : public EventConsumer {
+ public:
+  Printer(Formatter* formatter, Output* output) : formatter_(formatter), output_(output) {}
+
+  absl::Status Begin() override { return output_->Write(formatter_->EventHeading()); }
+  absl::Status ConsumeVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) override {
+    return Print(formatter_->FormatVms(vms, nodes));
+  }
+  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override {
+    return Print(formatter_->FormatEvents(events, nodes));
+  }
+
+ private:
+  absl::Status Print(const absl::StatusOr<std::string>& text) {
+    return text.ok() ? output_->Write(*text) : text.status();
+  }
+
+  Formatter* const formatter_;
+  Output* const output_;
+};
 
 // Passes what a watch delivers to the consumer, counts it, and moves the cursor once it is done
 // with: after a crash in between, the next watch delivers the event again. One thread.

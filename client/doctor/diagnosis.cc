@@ -1,5 +1,3 @@
-#include "client/doctor/diagnosis.h"
-
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "client/doctor/doctor.h"
 #include "watcher/core/manager_sockets.h"
 #include "watcher/core/qemu_arguments.h"
 
@@ -130,7 +129,7 @@ class Doctor {
   }
 
  private:
-  // What has the same cause, so that the same sentences and line answer it, is one finding.
+  // Merges findings of the same cause, which the same sentences and line answer.
   // `line_for_several` and `what_for_several` stand in it where they are others for each subject;
   // empty: they are not.
   void Add(const char* kind, std::string subject, std::string what, std::string line,
@@ -262,7 +261,7 @@ class Doctor {
     });
   }
 
-  // What QEMU needs for a monitor of vmeventd's own.
+  // The arguments of QEMU for a monitor of vmeventd's own.
   std::string OwnMonitor(const std::string& name) const {
     WatchSpec spec = {"/run/qemu", "", ".qmp"};
     for (const WatchedPlace& place : facts_.watches) {
@@ -279,7 +278,7 @@ class Doctor {
         " -mon chardev=events,mode=control");
   }
 
-  // How the monitor of a QEMU stands.
+  // A monitor of a QEMU, and its users.
   struct Monitor {
     std::string path;
     const UnixSocket* listener = nullptr;
@@ -375,7 +374,7 @@ class Doctor {
     diagnosis_.findings[added_].line = continue_;
   }
 
-  // What keeps vmeventd from a monitor; the texts are as of Add().
+  // The obstacle between vmeventd and a monitor; the texts are as of Add().
   struct Problem {
     const char* kind;
     std::string what;

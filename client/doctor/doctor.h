@@ -2,16 +2,87 @@
 #define VMEVENTD_CLIENT_DOCTOR_DOCTOR_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/doctor/diagnosis.h"
+#include "base/unix_sockets.h"
+#include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/watch_spec.h"
 
+// Decides what is wrong on a node, from the facts that were read there. Pure.
+
 namespace vmeventd::client {
+
+// The facts of a process in /proc, without those that the reader may not see.
+struct NodeProcess {
+  int64_t pid = 0;
+  std::string program;                 // its name, at most 15 bytes
+  std::vector<std::string> arguments;  // the program first
+  char state = '?';                    // of ps: R, S, D, T, ...
+  bool stopped() const { return state == 'T' || state == 't'; }
+  std::string user;                 // whose it is
+  std::string network_namespace;    // names it; empty: not visible
+  bool sees_descriptors = false;    // that `sockets` is known
+  std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
+  uint64_t descriptor_limit = 0;    // 0: not known
+};
+
+// The answer of the daemon, or `failure` if there is none.
+struct DaemonAnswer {
+  std::string address;
+  std::string failure;     // a sentence; empty: the rest is known
+  bool forbidden = false;  // that is for want of a right
+  std::string group;       // whose members have it; empty: only root has, or it is not known
+  v1::GetServerInfoResponse info;
+  std::vector<v1::Vm> vms;  // that have not stopped
+  bool reachable() const { return failure.empty(); }
+};
+
+// A --watch, and what is there.
+struct WatchedPlace {
+  WatchSpec spec;
+  bool exists = false;  // the directory, as the doctor sees it
+};
+
+struct NodeFacts {
+  std::vector<NodeProcess> processes;
+  std::vector<UnixSocket> sockets;
+  // The listening sockets at which somebody waited all the time that the doctor looked, by inode.
+  std::set<uint32_t> waited_at;
+  std::vector<WatchedPlace> watches;
+  std::string network_namespace;  // the doctor's own
+  bool is_root = false;
+  bool has_ganeti = false;   // it is installed
+  bool has_systemd = false;  // it runs this host
+  DaemonAnswer daemon;
+};
+
+// Destination of the line that cures a finding.
+enum class Place { kShell, kConfiguration, kQemu };
+
+struct Finding {
+  std::string kind;                   // one of the words of vmevents(1), for programs
+  std::vector<std::string> subjects;  // at least one: all that have the same cause
+  std::string what;                   // sentences
+  Place place = Place::kShell;
+  std::string line;  // to paste there
+};
+
+struct Diagnosis {
+  size_t qemus = 0;
+  size_t usable = 0;  // of those: followed, or with a monitor that vmeventd may take
+  std::vector<Finding> findings;
+};
+
+// Texts may hold any bytes.
+Diagnosis Diagnose(const NodeFacts& facts);
 
 // The --watch flags of a daemon that does not answer, as its configuration file has them. Empty
 // text, or none there: the daemon's default. INVALID_ARGUMENT: it is no such file.

@@ -54,7 +54,7 @@ std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::str
   return tokens;
 }
 
-// Whether `value` is in a list, or there is none.
+// Returns whether `value` is in a list, or there is none.
 template <typename List, typename Value>
 bool Has(const List& list, const Value& value) {
   return list.empty() || std::find(list.begin(), list.end(), value) != list.end();

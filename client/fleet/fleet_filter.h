@@ -16,7 +16,7 @@
 
 namespace vmeventd::client {
 
-// Which events or VMs of a fleet to read.
+// Selection of events or VMs of a fleet.
 struct FleetFilter {
   v1::EventFilter events;           // as the daemon applies it
   std::vector<std::string> nodes;   // globs of NODE, or of CLUSTER/NODE; empty: all

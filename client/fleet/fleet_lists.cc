@@ -146,17 +146,13 @@ std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t
 }
 
 std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, VmList* vms) {
-  FleetFilter filter{.nodes = env_.nodes};
-  filter.events.mutable_vm_names()->Add(command.names.begin(), command.names.end());
-  filter.events.mutable_sources()->Add(command.sources.begin(), command.sources.end());
-  filter.events.mutable_uuids()->Add(command.uuids.begin(), command.uuids.end());
-  filter.events.mutable_labels()->Add(command.labels.begin(), command.labels.end());
-  return ReadMatching(filter, env_, vms, [&](const v1::Vm& vm) {
-    const bool wanted =
-        command.states.empty() ||
-        std::find(command.states.begin(), command.states.end(), vm.state()) != command.states.end();
-    return wanted && (vm.state() != v1::VM_STATE_STOPPED || command.include_stopped);
-  });
+  return ReadMatching(
+      {.events = command.filter, .nodes = env_.nodes}, env_, vms, [&](const v1::Vm& vm) {
+        const bool wanted = command.states.empty() ||
+                            std::find(command.states.begin(), command.states.end(), vm.state()) !=
+                                command.states.end();
+        return wanted && (vm.state() != v1::VM_STATE_STOPPED || command.include_stopped);
+      });
 }
 
 std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, VmList* vm) {

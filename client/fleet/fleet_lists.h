@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "client/commands/lists.h"
+#include "client/commands/commands.h"
 #include "client/commands/watch_cursor.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_servers.h"

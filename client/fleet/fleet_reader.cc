@@ -11,7 +11,7 @@
 #include "base/nats/jetstream_api.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
-#include "client/output/format_fleet.h"
+#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 

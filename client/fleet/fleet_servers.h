@@ -23,7 +23,7 @@ struct FleetAddress {
   std::optional<TlsOptions> tls;
 };
 
-// Whether a text of --server means NATS servers.
+// Returns whether a text of --server means NATS servers.
 bool IsFleetText(absl::string_view text);
 // As a user writes it, safe for a terminal.
 std::string ToText(const FleetAddress& address);
@@ -32,7 +32,7 @@ using FleetConnector = std::function<absl::StatusOr<std::unique_ptr<NatsConnecti
 // Each call makes a connection; errors as of ConnectNats. Any thread.
 FleetConnector ConnectorTo(const FleetAddress& address);
 
-// What a failed request to the fleet means; `servers` as ToText() has them. Pure.
+// Explains a failed request to the fleet; `servers` as ToText() has them. Pure.
 Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status);
 
 }  // namespace vmeventd::client

@@ -8,7 +8,7 @@
 #include "base/nats/jetstream_api.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
-#include "client/output/format_fleet.h"
+#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -266,7 +266,7 @@ absl::Status FleetWatch::DeliverTail(NatsConnection* connection, const v1::NodeH
   return batch.events.empty() || sink_->OnEvents(std::move(batch)) ? absl::OkStatus() : SinkEnds();
 }
 
-// Whether the VM that was shown has the event already.
+// Returns whether the VM that was shown has the event already.
 bool FleetWatch::IsInSnapshot(const FleetEvent& event) const {
   if (snapshot_.empty()) return false;
   const auto vm =

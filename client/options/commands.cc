@@ -1,54 +1,21 @@
-#include "client/options/commands.h"
-
 #include <algorithm>
-#include <array>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <tuple>
 #include <variant>
 #include <vector>
 
-#include "CLI/CLI.hpp"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "client/options/hints.h"
-#include "client/options/option_values.h"
+#include "absl/strings/str_split.h"
+#include "base/quote.h"
+#include "client/options/parser.h"
+#include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "client/push/target.h"
+#include "client/push/request.h"
 
 namespace vmeventd::client {
 namespace {
-
-absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
-
-// Whether it looks like the rest of a time that stands without quotes: 12:00:00, hour, ago.
-bool IsPartOfTime(absl::string_view word) {
-  static constexpr std::array kWords = {"ago", "s",       "sec",  "seconds", "m",
-                                        "min", "minutes", "h",    "hour",    "hours",
-                                        "d",   "day",     "days", "week",    "weeks"};
-  if (std::find(kWords.begin(), kWords.end(), word) != kWords.end()) return true;
-  return absl::StrContains(word, ':') && std::all_of(word.begin(), word.end(), [](char c) {
-           return absl::ascii_isdigit(c) || c == ':' || c == '.';
-         });
-}
-
-// What the options select, and the names on the command line.
-absl::StatusOr<v1::EventFilter> FilterOf(const RawOptions& raw) {
-  FilterTexts texts = raw.filter;
-  for (const std::string& since : {raw.since, raw.until, raw.from}) {
-    if (since.empty() || raw.names.empty() || !IsPartOfTime(raw.names[0])) continue;
-    return Wrong(absl::StrCat("\"", raw.names[0],
-                              "\" stands beside a time; put the time into "
-                              "quotes: '",
-                              since, " ", absl::StrJoin(raw.names, " "),
-                              "'; a VM of that name is chosen with --vm"));
-  }
-  texts.vms.insert(texts.vms.end(), raw.names.begin(), raw.names.end());
-  return ParseFilter(texts);
-}
 
 // Limit of --last, which keeps its events in memory.
 constexpr uint64_t kMostLast = 100'000;
@@ -58,336 +25,344 @@ constexpr uint64_t kUsualLast = 10;
 constexpr uint64_t kMostBatch = 1000;
 constexpr uint64_t kUsualBatch = 100;
 
-absl::Status SetCursorFile(const CLI::App& app, const RawOptions& raw, FollowCommand* command) {
-  if (app.count("--cursor-file") > 0 && raw.cursor_file.empty()) {
-    return absl::InvalidArgumentError("--cursor-file: the text is empty; name a file");
-  }
-  command->cursor_file = raw.cursor_file;
-  return absl::OkStatus();
-}
-
-absl::Status SetExec(const CLI::App& app, const RawOptions& raw, FollowCommand* command) {
-  if (app.count("--exec") > 0 && raw.exec.empty()) {
-    return absl::InvalidArgumentError("--exec: the text is empty; give a command");
-  }
-  if (app.count("--exec-on-failure") > 0 && raw.exec.empty()) {
-    return absl::InvalidArgumentError(
-        "--exec-on-failure: belongs to a command; use it with --exec COMMAND");
-  }
-  if (raw.exec_gaps && raw.exec.empty()) {
-    return absl::InvalidArgumentError(
-        "--exec-gaps: belongs to a command; use it with --exec COMMAND");
-  }
-  command->exec = raw.exec;
-  if (raw.on_failure == "retry") {
-    command->on_failure = OnFailure::kRetry;
-  } else if (raw.on_failure == "skip") {
-    command->on_failure = OnFailure::kSkip;
-  } else if (raw.on_failure != "stop") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--exec-on-failure: \"", raw.on_failure, "\" is not an action; use stop, retry or skip",
-        HintForValue("--exec-on-failure", raw.on_failure)));
-  }
-  return absl::OkStatus();
-}
-
 // A GAP of the node passes every filter: whether it was asked for.
-bool AskedForGaps(const v1::EventFilter& filter, const RawOptions& raw) {
+bool AskedForGaps(const v1::EventFilter& filter, OptionReader* options) {
   const auto& types = filter.types();
   if (std::find(types.begin(), types.end(), v1::EVENT_TYPE_GAP) != types.end()) return true;
-  if (!raw.exec.empty()) return raw.exec_gaps;
-  return filter.ByteSizeLong() == 0;
+  return options->Has("--exec") ? options->Flag("--exec-gaps") : filter.ByteSizeLong() == 0;
 }
 
-absl::StatusOr<WatchStart> MakeStart(const CLI::App& app, const RawOptions& raw,
-                                     const OptionContext& context) {
-  if (app.count("--from") > 0 && raw.from.empty()) {
-    return absl::InvalidArgumentError(
-        "--from: the text is empty; give a sequence number, oldest, snapshot or a time");
+void ReadExec(OptionReader* options, FollowCommand* command) {
+  command->exec = options->TextWith("--exec", "give a command");
+  for (const char* option : {"--exec-on-failure", "--exec-gaps"}) {
+    if (!options->Has(option) || options->Has("--exec")) continue;
+    options->Wrong(absl::StrCat(option, ": belongs to a command; use it with --exec COMMAND"));
   }
-  if (app.count("--journal") > 0 && raw.journal.empty()) {
-    return absl::InvalidArgumentError(
-        "--journal: the text is empty; `vmevents info` shows the journal's id");
-  }
-  const auto since =
-      ParseTimeOption("--since", app.count("--since") > 0, raw.since, context.now, context.zone);
-  if (!since.ok()) return since.status();
-  if (!*since) return ParseWatchStart(raw.from, raw.journal, context.now, context.zone);
-  if (app.count("--from") > 0 || app.count("--journal") > 0) {
-    return absl::InvalidArgumentError(
-        "--since: --from says where to begin as well; use one of them");
-  }
-  return FromTime{**since};
+  auto on_failure = static_cast<size_t>(command->on_failure);
+  options->Choice("--exec-on-failure", "an action", &on_failure);
+  command->on_failure = static_cast<OnFailure>(on_failure);
 }
 
-absl::Status CheckPushTexts(const CLI::App& app) {
-  for (const char* option : {"--url-file", "--secret-file", "--header-file", "--push-ca",
-                             "--push-cert", "--push-key", "--state-dir", "--metrics-file"}) {
-    if (app.count(option) > 0 && app.get_option(option)->as<std::string>().empty()) {
-      return Wrong(absl::StrCat(option, ": the text is empty; name a file or directory"));
+FollowCommand MakeWatch(OptionReader* options) {
+  FollowCommand command;
+  command.watch.filter = options->Filter();
+  command.watch.start = options->Start();
+  command.count = options->Count("--count");
+  command.cursor_file = options->TextWith("--cursor-file", "name a file");
+  ReadExec(options, &command);
+  command.gaps = AskedForGaps(command.watch.filter, options);
+  command.watch.resume = !options->Flag("--no-resume");
+  command.watch.wait = options->Flag("--wait");
+  return command;
+}
+
+// Reads the destination of a push.
+void ReadTarget(OptionReader* options, PushCommand* command) {
+  command->url = options->Text("URL");
+  command->insecure_http = options->Flag("--insecure-http");
+  command->status = options->Flag("--status");
+  if (command->tls.cert_file.empty() != command->tls.key_file.empty()) {
+    options->Wrong(command->tls.key_file.empty()
+                       ? "--push-cert: its private key is missing: give --push-key FILE"
+                       : "--push-key: its certificate is missing: give --push-cert FILE");
+  }
+  if (!command->url.empty() && !command->url_file.empty()) {
+    options->Wrong("--url-file: the command line has a URL as well; use one of them");
+  }
+  const bool named = !command->url.empty() || !command->url_file.empty();
+  if (!named && !(command->status && !command->state_dir.empty())) {
+    options->Wrong(command->status
+                       ? "push --status: which push? Give its URL, --url-file or --state-dir"
+                       : "push: where to? Write `vmevents push https://HOST/PATH`, or --url-file");
+  }
+  if (command->url.empty()) return;
+  options->Check(
+      ParsePushTarget(command->url, command->format, command->insecure_http || command->status)
+          .status());
+}
+
+PushCommand MakePush(OptionReader* options) {
+  PushCommand command;
+  const std::pair<const char*, std::string*> files[] = {
+      {"--url-file", &command.url_file},       {"--secret-file", &command.secret_file},
+      {"--header-file", &command.header_file}, {"--push-ca", &command.tls.ca_file},
+      {"--push-cert", &command.tls.cert_file}, {"--push-key", &command.tls.key_file},
+      {"--state-dir", &command.state_dir},     {"--metrics-file", &command.metrics_file}};
+  for (const auto& [option, file] : files) {
+    *file = options->TextWith(option, "name a file or directory");
+  }
+  if (options->Has("--format")) {
+    const absl::StatusOr<PushFormat> format = ParsePushFormat(options->Text("--format"));
+    if (!format.ok()) options->Wrong(absl::StrCat("--format: ", format.status().message()));
+    command.format = format.value_or(command.format);
+  }
+  command.follow.watch.start = options->Start();
+  if (std::holds_alternative<FromSnapshot>(command.follow.watch.start)) {
+    options->Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
+  }
+  command.follow.watch.filter = options->Filter();
+  command.follow.watch.wait = true;
+  command.follow.watch.identify = true;
+  command.batch.events =
+      static_cast<size_t>(options->CountTo("--batch", kMostBatch, "").value_or(kUsualBatch));
+  command.batch.time = absl::Seconds(1);
+  const std::tuple<const char*, absl::Duration, absl::Duration, absl::Duration*> durations[] = {
+      {"--batch-time", absl::Milliseconds(1), absl::Minutes(1), &command.batch.time},
+      {"--timeout", absl::Seconds(1), absl::Minutes(10), &command.timeout},
+      {"--alert-for", absl::Minutes(1), absl::Hours(24 * 7), &command.alert_for}};
+  for (const auto& [option, least, most, value] : durations) {
+    options->Duration(option, value);
+    if (*value >= least && *value <= most) continue;
+    options->Wrong(absl::StrCat(option, ": ", options->Text(option), " is not between ",
+                                DurationText(least), " and ", DurationText(most)));
+  }
+  if (options->Has("--alert-for") && command.format != PushFormat::kAlertmanager) {
+    options->Wrong("--alert-for: only alerts have an end; use it with --format alertmanager");
+  }
+  ReadTarget(options, &command);
+  command.state_home = options->context().state_home;
+  return command;
+}
+
+EventsCommand MakeEvents(OptionReader* options) {
+  EventsCommand command;
+  command.filter = options->Filter();
+  command.since = options->Time("--since");
+  command.until = options->Time("--until");
+  if (command.since && command.until && *command.since >= *command.until) {
+    options->Wrong("--since is not before --until, so no event can match; swap the two");
+  }
+  command.newest_first = options->Flag("--newest-first");
+  command.limit = options->Count("--limit");
+  command.last = options->CountTo("--last", kMostLast, ", or use --since");
+  if (command.last && command.limit) {
+    options->Wrong("--last: --limit limits the list as well; use one of them");
+  }
+  if (options->Has("--cursor-file") && !options->Flag("--follow")) {
+    options->Wrong("--cursor-file: a list has no position to keep; use it with --follow");
+  }
+  return command;
+}
+
+// `events -f`: the history that `events` has, and what follows.
+FollowCommand MakeFollow(OptionReader* options) {
+  const EventsCommand events = MakeEvents(options);
+  for (const char* option : {"--until", "--newest-first", "--limit"}) {
+    if (!options->Has(option)) continue;
+    options->Wrong(absl::StrCat("--follow: has no end, so that ", option,
+                                " has no meaning; leave one of them out"));
+  }
+  FollowCommand command;
+  command.cursor_file = options->TextWith("--cursor-file", "name a file");
+  command.watch.filter = events.filter;
+  command.watch.start = events.since ? WatchStart(FromTime{*events.since}) : FromOldest{};
+  command.last = events.last;
+  if (!command.last && !events.since) command.last = kUsualLast;
+  return command;
+}
+
+VmsCommand MakeVms(OptionReader* options) {
+  VmsCommand command;
+  command.filter = options->Filter();
+  command.states = options->States();
+  // A request for stopped VMs implies that they are listed.
+  command.include_stopped = options->Flag("--all") || command.of_ends() ||
+                            std::find(command.states.begin(), command.states.end(),
+                                      v1::VM_STATE_STOPPED) != command.states.end();
+  return command;
+}
+
+DeclareIntentCommand MakeDeclareIntent(OptionReader* options) {
+  DeclareIntentCommand command;
+  command.name = options->Word("NAME");
+  command.actor = options->Has("--actor") ? options->Text("--actor") : options->context().user;
+  if (command.actor.empty() && !options->Has("--actor")) {
+    options->Wrong("--actor: say who is about to act");
+  }
+  options->IsWord("--actor", command.actor);
+  if (!options->Has("--reason")) options->Wrong("--reason: say why");
+  command.reason = options->Word("--reason");
+  command.run_id = options->Word("--run");
+  absl::Duration ttl;
+  options->Duration("--ttl", &ttl);
+  if (options->Has("--ttl")) command.ttl = ttl;
+  return command;
+}
+
+HealthCommand MakeHealth(OptionReader* options) {
+  HealthCommand command;
+  if (!options->Text("SERVICE").empty()) command.service = options->Word("SERVICE");
+  options->Duration("--timeout", &command.timeout);
+  return command;
+}
+
+TopCommand MakeTop(OptionReader* options) {
+  TopCommand command;
+  options->Duration("--interval", &command.interval);
+  options->Duration("--window", &command.window);
+  return command;
+}
+
+FleetCreateCommand MakeFleetCreate(OptionReader* options) {
+  constexpr int kMaxReplicas = 5;  // JetStream's limit
+  FleetCreateCommand create;
+  const std::string replicas = options->Text("--replicas");
+  if (!replicas.empty() && (!absl::SimpleAtoi(replicas, &create.replicas) || create.replicas < 1 ||
+                            create.replicas > kMaxReplicas)) {
+    options->Wrong(
+        absl::StrCat("--replicas: ", Quote(replicas), " is not a number from 1 to ", kMaxReplicas));
+  }
+  return create;
+}
+
+// A file as the configuration file must name it, which may be in another directory.
+std::string Absolute(const std::string& file, const OptionContext& context) {
+  return file.empty() || absl::StartsWith(file, "/") ? file
+                                                     : absl::StrCat(context.directory, "/", file);
+}
+
+void ReadContextAdd(OptionReader* options, CommandLine* line) {
+  const std::string name = options->Word("NAME");
+  OptionContext context = options->context();
+  if (!options->Has("--server")) {
+    options->Wrong(absl::StrCat("context add: no server is given; write `vmevents context add ",
+                                name, " --server ADDR`"));
+  }
+  if (context.config_path.empty()) {
+    return options->Wrong(
+        "context add: there is no place for a configuration file; set $VMEVENTS_CONFIG or $HOME");
+  }
+  context.config_required = false;  // it is made
+  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+  if (!options->Check(contexts.status())) return;
+  if (contexts->Find(name) != nullptr) {
+    options->Wrong(absl::StrCat("there is a context \"", name,
+                                "\" already; choose another name, or edit ", context.config_path));
+  }
+  CommandLine asked;
+  ReadServers(options, &asked);
+  Context added = {name,
+                   {},
+                   options->Tls(),
+                   Absolute(options->Text("--credentials"), context),
+                   options->Text("--nats-domain")};
+  for (const std::string& server : options->Texts("--server")) {
+    for (const absl::string_view one : absl::StrSplit(server, ',')) added.servers.emplace_back(one);
+  }
+  for (std::string* file : {&added.tls.ca_file, &added.tls.cert_file, &added.tls.key_file}) {
+    *file = Absolute(*file, context);
+  }
+  const absl::StatusOr<std::string> present = context.read_config(context.config_path);
+  if (!absl::IsNotFound(present.status()) && !options->Check(present.status())) return;
+  auto content = WithContext(present.ok() ? *present : "", added, context.config_path);
+  if (!options->Check(content.status())) return;
+  line->command = ContextWriteCommand{context.config_path, *std::move(content)};
+}
+
+void ReadContextCommand(OptionReader* options, CommandLine* line) {
+  const std::string& action = options->action();
+  if (action == "add") return ReadContextAdd(options, line);
+  const OptionContext& context = options->context();
+  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+  if (!options->Check(contexts.status())) return;
+  if (action == "list") {
+    line->command = ContextListCommand{*contexts};
+    return;
+  }
+  const std::string name = options->Text("NAME");
+  if (contexts->Find(name) == nullptr) {
+    options->Check(NoSuchContext(name, *contexts, context));
+    return;
+  }
+  const absl::StatusOr<std::string> content = context.read_config(context.config_path);
+  if (!options->Check(content.status())) return;
+  ContextWriteCommand write = {context.config_path, WithCurrent(*content, name)};
+  if (action == "delete") {
+    const auto without = WithoutContext(*content, name, context.config_path);
+    if (!options->Check(without.status())) return;
+    write.content = *without;
+    if (contexts->current == name) {
+      write.note = absl::StrCat("\"", EscapeForTerminal(name),
+                                "\" was the current context; there is none now, so that without "
+                                "--server this node's vmeventd is asked");
     }
   }
-  return absl::OkStatus();
+  line->command = std::move(write);
+}
+
+void ReadStyle(OptionReader* options, CommandLine* line) {
+  // As ValuesOf() has them.
+  static constexpr OutputFormat kFormats[] = {OutputFormat::kTable, OutputFormat::kWide,
+                                              OutputFormat::kJson,  OutputFormat::kJson,
+                                              OutputFormat::kYaml,  OutputFormat::kName};
+  size_t format = 0;
+  options->Choice("--output", "a format", &format);
+  line->format = kFormats[format];
+  auto color = static_cast<size_t>(line->color);
+  options->Choice("--color", "a choice", &color);
+  line->color = static_cast<ColorMode>(color);
+  line->headings = !options->Flag("--no-headers");
+  line->pager = !options->Flag("--no-pager");
+  line->zone = options->context().zone;
 }
 
 }  // namespace
 
-absl::StatusOr<PushCommand> MakePush(const CLI::App& app, const RawOptions& raw,
-                                     const OptionContext& context) {
-  PushCommand command;
-  absl::Status status = CheckPushTexts(app);
-  if (!status.ok()) return status;
-  const auto format = ParsePushFormat(raw.format);
-  if (!format.ok()) return Wrong(absl::StrCat("--format: ", format.status().message()));
-  const auto start = MakeStart(app, raw, context);
-  if (!start.ok()) return start.status();
-  if (std::holds_alternative<FromSnapshot>(*start)) {
-    return Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
+void ReadCommandLine(OptionReader* options, CommandLine* line) {
+  ReadStyle(options, line);
+  const std::string& command = options->command();
+  const std::string& action = options->action();
+  if (action.empty() && command == "intent") {
+    return options->Wrong(
+        "intent: no action is given; the actions are intent declare, intent list and intent "
+        "withdraw");
   }
-  const auto filter = ParseFilter(raw.filter);
-  if (!filter.ok()) return filter.status();
-  const auto batch = ParseCount("--batch", app.count("--batch") > 0, raw.batch);
-  if (!batch.ok()) return batch.status();
-  if (*batch && **batch > kMostBatch) {
-    return Wrong(absl::StrCat("--batch: ", **batch, " is too large; give at most ", kMostBatch));
+  if (action.empty() && command == "context") {
+    return options->Wrong(
+        "context: no action is given; the actions are context list, context add, context use and "
+        "context delete");
   }
-  command.batch.events = static_cast<size_t>(batch->value_or(kUsualBatch));
-  command.batch.time = absl::Seconds(1);
-  for (const auto& [option, text, least, most, value] :
-       {std::tuple("--batch-time", &raw.batch_time, absl::Milliseconds(1), absl::Minutes(1),
-                   &command.batch.time),
-        std::tuple("--timeout", &raw.timeout, absl::Seconds(1), absl::Minutes(10),
-                   &command.timeout),
-        std::tuple("--alert-for", &raw.alert_for, absl::Minutes(1), absl::Hours(24 * 7),
-                   &command.alert_for)}) {
-    if (app.count(option) == 0) continue;
-    const absl::StatusOr<absl::Duration> duration = ParseDurationText(*text);
-    if (!duration.ok()) return Wrong(absl::StrCat(option, ": ", duration.status().message()));
-    if (*duration < least || *duration > most) {
-      return Wrong(absl::StrCat(option, ": ", *text, " is not between ", DurationText(least),
-                                " and ", DurationText(most)));
-    }
-    *value = *duration;
+  if (command == "context") return ReadContextCommand(options, line);
+  if (command == "doctor") {
+    line->command = DoctorCommand{};
+    return ReadOwnServer(options, line);
   }
-  if (app.count("--alert-for") > 0 && *format != PushFormat::kAlertmanager) {
-    return Wrong("--alert-for: only alerts have an end; use it with --format alertmanager");
+  if (command != "push" || !options->Flag("--status")) {  // which asks no server
+    ReadServers(options, line);
+    ReadFleetOptions(options, line);
   }
-  if (raw.push_tls.cert_file.empty() != raw.push_tls.key_file.empty()) {
-    return Wrong(raw.push_tls.key_file.empty()
-                     ? "--push-cert: its private key is missing: give --push-key FILE"
-                     : "--push-key: its certificate is missing: give --push-cert FILE");
-  }
-  if (!raw.url.empty() && !raw.url_file.empty()) {
-    return Wrong("--url-file: the command line has a URL as well; use one of them");
-  }
-  const bool named = !raw.url.empty() || !raw.url_file.empty();
-  if (!named && !(raw.status && !raw.state_dir.empty())) {
-    return Wrong(raw.status
-                     ? "push --status: which push? Give its URL, --url-file or --state-dir"
-                     : "push: where to? Write `vmevents push https://HOST/PATH`, or --url-file");
-  }
-  if (!raw.url.empty()) {
-    const auto target = ParsePushTarget(raw.url, *format, raw.insecure_http || raw.status);
-    if (!target.ok()) return target.status();
-  }
-  command.follow.watch.start = *start;
-  command.follow.watch.filter = *filter;
-  command.follow.watch.wait = true;
-  command.follow.watch.identify = true;
-  command.url = raw.url;
-  command.url_file = raw.url_file;
-  command.format = *format;
-  command.secret_file = raw.secret_file;
-  command.header_file = raw.header_file;
-  command.tls = raw.push_tls;
-  command.insecure_http = raw.insecure_http;
-  command.state_dir = raw.state_dir;
-  command.state_home = context.state_home;
-  command.metrics_file = raw.metrics_file;
-  command.status = raw.status;
-  return command;
-}
-
-absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& raw,
-                                        const OptionContext& context) {
-  FollowCommand command;
-  const auto filter = FilterOf(raw);
-  if (!filter.ok()) return filter.status();
-  const auto start = MakeStart(app, raw, context);
-  if (!start.ok()) return start.status();
-  const auto count = ParseCount("--count", app.count("--count") > 0, raw.count);
-  if (!count.ok()) return count.status();
-  absl::Status status = SetCursorFile(app, raw, &command);
-  if (status.ok()) status = SetExec(app, raw, &command);
-  if (!status.ok()) return status;
-  command.watch.start = *start;
-  command.watch.filter = *filter;
-  command.count = *count;
-  command.gaps = AskedForGaps(*filter, raw);
-  command.watch.resume = !raw.no_resume;
-  command.watch.wait = raw.wait;
-  return command;
-}
-
-absl::StatusOr<EventsCommand> MakeEvents(const CLI::App& app, const RawOptions& raw,
-                                         const OptionContext& context) {
-  const auto filter = FilterOf(raw);
-  if (!filter.ok()) return filter.status();
-  const auto since =
-      ParseTimeOption("--since", app.count("--since") > 0, raw.since, context.now, context.zone);
-  if (!since.ok()) return since.status();
-  const auto until =
-      ParseTimeOption("--until", app.count("--until") > 0, raw.until, context.now, context.zone);
-  if (!until.ok()) return until.status();
-  if (*since && *until && **since >= **until) {
-    return absl::InvalidArgumentError(
-        "--since is not before --until, so no event can match; swap the two");
-  }
-  const auto limit = ParseCount("--limit", app.count("--limit") > 0, raw.limit);
-  if (!limit.ok()) return limit.status();
-  const auto last = ParseCount("--last", app.count("--last") > 0, raw.last);
-  if (!last.ok()) return last.status();
-  if (*last && *limit)
-    return absl::InvalidArgumentError("--last: --limit limits the list as well; use one of them");
-  if (*last && **last > kMostLast) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--last: ", **last, " is too large; give at most ", kMostLast, ", or use --since"));
-  }
-  EventsCommand command;
-  command.filter = *filter;
-  command.since = *since;
-  command.until = *until;
-  command.newest_first = raw.newest_first;
-  command.limit = *limit;
-  command.last = *last;
-  return command;
-}
-
-absl::StatusOr<FollowCommand> MakeFollow(const CLI::App& app, const RawOptions& raw,
-                                         const OptionContext& context) {
-  const auto events = MakeEvents(app, raw, context);
-  if (!events.ok()) return events.status();
-  for (const char* option : {"--until", "--newest-first", "--limit"}) {
-    if (app.count(option) > 0) {
-      return absl::InvalidArgumentError(absl::StrCat("--follow: has no end, so that ", option,
-                                                     " has no meaning; leave one of them out"));
-    }
-  }
-  FollowCommand command;
-  const absl::Status status = SetCursorFile(app, raw, &command);
-  if (!status.ok()) return status;
-  command.watch.filter = events->filter;
-  if (events->since) {
-    command.watch.start = FromTime{*events->since};
+  if (command == "push") {
+    line->command = MakePush(options);
+  } else if (command == "watch") {
+    line->command = MakeWatch(options);
+  } else if (command == "events" && options->Flag("--follow")) {
+    line->command = MakeFollow(options);
+  } else if (command == "events") {
+    line->command = MakeEvents(options);
+  } else if (command == "vms") {
+    line->command = MakeVms(options);
+  } else if (command == "vm") {
+    line->command = VmCommand{options->Word("NAME"), options->Word("--run")};
+  } else if (command == "top") {
+    line->command = MakeTop(options);
+  } else if (command == "timeline") {
+    line->command =
+        TimelineCommand{options->Word("NAME"), options->Word("--run"), options->Time("--since")};
+  } else if (action == "declare") {
+    line->command = MakeDeclareIntent(options);
+  } else if (action == "list") {
+    line->command = IntentsCommand{};
+  } else if (action == "withdraw") {
+    line->command = WithdrawIntentCommand{options->Word("INTENT_ID")};
+  } else if (command == "health") {
+    line->command = MakeHealth(options);
+  } else if (action == "create") {
+    line->command = MakeFleetCreate(options);
+  } else if (command == "fleet") {
+    line->command = FleetCommand{};
   } else {
-    command.watch.start = FromOldest{};
+    line->command = InfoCommand{};
   }
-  command.last = events->last;
-  if (!command.last && !events->since) command.last = kUsualLast;
-  return command;
-}
-
-absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw) {
-  const auto filter = FilterOf(raw);
-  if (!filter.ok()) return filter.status();
-  const auto states = ParseStates(raw.states);
-  if (!states.ok()) return states.status();
-  VmsCommand command;
-  command.names.assign(filter->vm_names().begin(), filter->vm_names().end());
-  command.sources = raw.filter.sources;
-  command.uuids.assign(filter->uuids().begin(), filter->uuids().end());
-  command.labels = raw.filter.labels;
-  for (const int one : filter->classes()) {
-    command.classes.push_back(static_cast<v1::ShutdownClass>(one));
-  }
-  for (const int one : filter->causes()) {
-    command.causes.push_back(static_cast<v1::ShutdownCause>(one));
-  }
-  command.runs.assign(filter->run_ids().begin(), filter->run_ids().end());
-  command.states = *states;
-  // A request for stopped VMs implies that they are listed.
-  command.include_stopped =
-      raw.all || !command.classes.empty() || !command.causes.empty() || !command.runs.empty() ||
-      std::find(states->begin(), states->end(), v1::VM_STATE_STOPPED) != states->end();
-  return command;
-}
-
-absl::StatusOr<VmCommand> MakeVm(const CLI::App& app, const RawOptions& raw) {
-  const absl::Status name = CheckText("NAME", raw.name);
-  if (!name.ok()) return name;
-  if (app.count("--run") > 0) {
-    const absl::Status run = CheckText("--run", raw.run_id);
-    if (!run.ok()) return run;
-  }
-  return VmCommand{raw.name, raw.run_id};
-}
-
-absl::StatusOr<DeclareIntentCommand> MakeDeclareIntent(const CLI::App& app, const RawOptions& raw,
-                                                       const OptionContext& context) {
-  absl::Status status = CheckText("NAME", raw.name);
-  const std::string& actor = app.count("--actor") == 0 ? context.user : raw.actor;
-  if (status.ok() && app.count("--actor") == 0 && actor.empty()) {
-    status = Wrong("--actor: say who is about to act");
-  }
-  if (status.ok()) status = CheckText("--actor", actor);
-  if (status.ok() && app.count("--reason") == 0) status = Wrong("--reason: say why");
-  if (status.ok()) status = CheckText("--reason", raw.reason);
-  if (status.ok() && app.count("--run") > 0) status = CheckText("--run", raw.run_id);
-  if (!status.ok()) return status;
-  DeclareIntentCommand command = {raw.name, raw.run_id, actor, raw.reason, std::nullopt};
-  if (app.count("--ttl") > 0) {
-    const absl::StatusOr<absl::Duration> ttl = ParseDurationText(raw.ttl);
-    if (!ttl.ok()) return Wrong(absl::StrCat("--ttl: ", ttl.status().message()));
-    command.ttl = *ttl;
-  }
-  return command;
-}
-
-absl::StatusOr<WithdrawIntentCommand> MakeWithdrawIntent(const RawOptions& raw) {
-  const absl::Status id = CheckText("INTENT_ID", raw.intent_id);
-  if (!id.ok()) return id;
-  return WithdrawIntentCommand{raw.intent_id};
-}
-
-absl::StatusOr<HealthCommand> MakeHealth(const CLI::App& app, const RawOptions& raw) {
-  HealthCommand command;
-  command.service = raw.service;
-  if (!raw.service.empty()) {
-    const absl::Status service = CheckText("SERVICE", raw.service);
-    if (!service.ok()) return service;
-  }
-  if (app.count("--timeout") > 0) {
-    const absl::StatusOr<absl::Duration> timeout = ParseDurationText(raw.timeout);
-    if (!timeout.ok()) return Wrong(absl::StrCat("--timeout: ", timeout.status().message()));
-    command.timeout = *timeout;
-  }
-  return command;
-}
-
-absl::StatusOr<TopCommand> MakeTop(const CLI::App& app, const RawOptions& raw) {
-  TopCommand command;
-  if (app.count("--interval") > 0) {
-    const absl::StatusOr<absl::Duration> interval = ParseDurationText(raw.interval);
-    if (!interval.ok()) return Wrong(absl::StrCat("--interval: ", interval.status().message()));
-    command.interval = *interval;
-  }
-  if (app.count("--window") > 0) {
-    const absl::StatusOr<absl::Duration> window = ParseDurationText(raw.window);
-    if (!window.ok()) return Wrong(absl::StrCat("--window: ", window.status().message()));
-    command.window = *window;
-  }
-  return command;
-}
-
-absl::StatusOr<TimelineCommand> MakeTimeline(const CLI::App& app, const RawOptions& raw,
-                                             const OptionContext& context) {
-  absl::Status status = CheckText("NAME", raw.name);
-  if (status.ok() && app.count("--run") > 0) status = CheckText("--run", raw.run_id);
-  if (!status.ok()) return status;
-  const auto since =
-      ParseTimeOption("--since", app.count("--since") > 0, raw.since, context.now, context.zone);
-  if (!since.ok()) return since.status();
-  return TimelineCommand{raw.name, raw.run_id, *since};
 }
 
 }  // namespace vmeventd::client

@@ -1,5 +1,3 @@
-#include "client/options/completion.h"
-
 #include <algorithm>
 #include <cstddef>
 #include <initializer_list>
@@ -11,8 +9,9 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/options/option_reader.h"
 #include "client/output/enum_names.h"
-#include "google/protobuf/descriptor.h"
+#include "google/protobuf/generated_enum_reflection.h"
 
 namespace vmeventd::client {
 namespace {
@@ -58,13 +57,11 @@ end
 complete -c vmevents -f -a '(__vmevents_complete)'
 )sh";
 
-// "guest-down" for VM_STATE_GUEST_DOWN, of an enum of the contract.
-std::vector<std::string> NamesOf(const google::protobuf::EnumDescriptor& descriptor) {
-  const absl::string_view prefix = absl::StripSuffix(descriptor.value(0)->name(), "UNSPECIFIED");
-  std::vector<std::string> names;
-  for (int i = 1; i < descriptor.value_count(); ++i) {
-    names.push_back(SubjectWord(absl::StripPrefix(descriptor.value(i)->name(), prefix)));
-  }
+// "guest-down" for VM_STATE_GUEST_DOWN.
+template <typename Enum>
+std::vector<std::string> NamesOf() {
+  std::vector<std::string> names = EnumNames(*google::protobuf::GetEnumDescriptor<Enum>());
+  for (std::string& name : names) name = SubjectWord(name);
   return names;
 }
 
@@ -123,7 +120,7 @@ class Line {
     return option != nullptr ? option : root_.get_option_no_throw(name);
   }
   void Value(const std::string& word) {
-    // Those that choose the server whose VMs are named.
+    // Options that choose the server whose VMs are named.
     const std::string name = option_->get_name();
     if (root_.get_option_no_throw(name) == option_ && name != "--output") {
       server_.insert(server_.end(), {name, word});
@@ -197,10 +194,10 @@ std::vector<std::string> ValuesOf(const std::string& name) {
       {"TIME", {"today", "yesterday"}},
       {"SERVICE", {"journal", "watch", "sources", "listen", "vmeventd.v1.VmEventService"}},
       {"SHELL", {"bash", "zsh", "fish"}},
-      {"--class", NamesOf(*v1::ShutdownClass_descriptor())},
-      {"--cause", NamesOf(*v1::ShutdownCause_descriptor())},
-      {"--type", NamesOf(*v1::EventType_descriptor())},
-      {"--state", NamesOf(*v1::VmState_descriptor())}};
+      {"--class", NamesOf<v1::ShutdownClass>()},
+      {"--cause", NamesOf<v1::ShutdownCause>()},
+      {"--type", NamesOf<v1::EventType>()},
+      {"--state", NamesOf<v1::VmState>()}};
   const auto found = kValues->find(name);
   return found == kValues->end() ? std::vector<std::string>() : found->second;
 }

@@ -1,10 +1,9 @@
-#include "client/options/definitions.h"
-
 #include <cstddef>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/options/option_reader.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -236,18 +235,24 @@ std::string Wrapped(const char* help) {
   return absl::StrJoin(WrapText(help, kHelpWidth - kHelpColumn), "\n");
 }
 
-void AddList(CLI::App* app, const char* option, std::vector<std::string>* values,
-             const char* value_name, const char* help) {
-  app->add_option(option, *values, Wrapped(help))->allow_extra_args(false)->type_name(value_name);
+CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name, const char* help) {
+  return app->add_option(names, CLI::callback_t(), Wrapped(help))->type_name(value_name);
 }
 
-void AddText(CLI::App* app, const char* option, std::string* value, const char* value_name,
-             const char* help) {
-  app->add_option(option, *value, Wrapped(help))->type_name(value_name);
+void AddList(CLI::App* app, const char* names, const char* value_name, const char* help) {
+  AddOption(app, names, value_name, help)
+      ->expected(CLI::detail::expected_max_vector_size)
+      ->allow_extra_args(false);
 }
 
-void AddFlag(CLI::App* app, const char* option, bool* value, const char* help) {
-  app->add_flag(option, *value, Wrapped(help));
+// For a value that stands without an option's name.
+CLI::Option* AddArgument(CLI::App* app, const char* name, const std::string& help) {
+  return app->add_option(name, CLI::callback_t(), help)->type_name("");
+}
+
+void AddFlag(CLI::App* app, const char* names, const char* help) {
+  const std::string text = Wrapped(help);
+  app->add_flag(names, text);
 }
 
 CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
@@ -260,265 +265,247 @@ CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const ch
   return command;
 }
 
-void AddSource(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--source", &raw->filter.sources, "GLOB",
+void AddSource(CLI::App* command) {
+  AddList(command, "--source", "GLOB",
           "only VMs from such a source, as 'libvirt:*'; may be repeated");
 }
 
-void AddUuid(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--uuid", &raw->filter.uuids, "UUID",
+void AddVm(CLI::App* command) {
+  AddList(command, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated");
+  AddList(command, "--uuid", "UUID",
           "only VMs of such UUIDs, separated by commas; may be repeated");
-}
-
-void AddLabel(CLI::App* command, RawOptions* raw) {
-  AddList(command, "-l,--label", &raw->filter.labels, "SELECTOR",
+  AddList(command, "-l,--label", "SELECTOR",
           "only VMs with such labels, as app=web,tier!=db; may be repeated");
 }
 
-void AddVm(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--vm", &raw->filter.vms, "GLOB",
-          "only VMs of such names, separated by commas; may be repeated");
-  AddUuid(command, raw);
-  AddLabel(command, raw);
-}
-
-void AddNames(CLI::App* command, RawOptions* raw) {
-  command->add_option("NAME", raw->names, "only VMs of such names, as with --vm")->type_name("");
-  AddVm(command, raw);
+void AddNames(CLI::App* command) {
+  AddArgument(command, "NAME", "only VMs of such names, as with --vm")
+      ->expected(CLI::detail::expected_max_vector_size);
+  AddVm(command);
 }
 
 // Of the runs of VMs and their ends.
-void AddEnds(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--class", &raw->filter.classes, "CLASS",
+void AddEnds(CLI::App* command) {
+  AddList(command, "--class", "CLASS",
           "only ends by user, admin, crash or unknown; may be repeated");
-  AddList(command, "--cause", &raw->filter.causes, "CAUSE",
+  AddList(command, "--cause", "CAUSE",
           "only ends of this cause, as guest-panic or host-kill; may be repeated");
-  AddList(command, "--run", &raw->filter.runs, "RUN_ID", "only this run of a VM; may be repeated");
+  AddList(command, "--run", "RUN_ID", "only this run of a VM; may be repeated");
 }
 
 // All but the names.
-void AddFilter(CLI::App* command, RawOptions* raw) {
-  AddSource(command, raw);
-  AddList(command, "--type", &raw->filter.types, "TYPE",
+void AddFilter(CLI::App* command) {
+  AddSource(command);
+  AddList(command, "--type", "TYPE",
           "only events of this type, as started or stopped; may be repeated");
-  AddEnds(command, raw);
+  AddEnds(command);
 }
 
-void AddNode(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--node", &raw->nodes, "GLOB",
-          "only this node of a fleet, or CLUSTER/NODE; may be repeated");
+void AddNode(CLI::App* command) {
+  AddList(command, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated");
 }
 
-void AddCursorFile(CLI::App* command, RawOptions* raw) {
-  AddText(
-      command, "--cursor-file", &raw->cursor_file, "FILE",
+void AddCursorFile(CLI::App* command) {
+  AddOption(
+      command, "--cursor-file", "FILE",
       "keep the position here, and continue from it; at first from where the other options say");
 }
 
-void AddStart(CLI::App* command, RawOptions* raw, const char* from) {
-  AddText(command, "--from", &raw->from, "START", from);
-  AddText(command, "--journal", &raw->journal, "ID",
-          "the journal of that sequence number; default the server's present one");
-  AddText(command, "--since", &raw->since, "TIME", "begin with the events at or after this time");
-  AddNode(command, raw);
+void AddStart(CLI::App* command, const char* from) {
+  AddOption(command, "--from", "START", from);
+  AddOption(command, "--journal", "ID",
+            "the journal of that sequence number; default the server's present one");
+  AddOption(command, "--since", "TIME", "begin with the events at or after this time");
+  AddNode(command);
 }
 
-void AddWatch(CLI::App* app, RawOptions* raw) {
+void AddWatch(CLI::App* app) {
   CLI::App* watch = AddCommand(app, "watch", "Follow events as they happen", kWatchFooter);
-  AddStart(watch, raw,
-           "begin after a sequence number, or at oldest, snapshot or a time; default now");
-  AddNames(watch, raw);
-  AddFilter(watch, raw);
-  AddText(watch, "-n,--count", &raw->count, "N", "end after N of the events that were asked for");
-  AddFlag(watch, "--no-resume", &raw->no_resume, "end when the daemon stops");
-  AddFlag(watch, "--wait", &raw->wait, "wait for a daemon that cannot be reached yet");
-  AddCursorFile(watch, raw);
-  AddText(watch, "--exec", &raw->exec, "COMMAND", "run this for each event instead of printing it");
-  AddText(watch, "--exec-on-failure", &raw->on_failure, "ACTION",
-          "stop, retry (10 times, after 1s to 1m) or skip the event; default stop");
-  AddFlag(watch, "--exec-gaps", &raw->exec_gaps,
-          "run COMMAND for each GAP too, which may have no VM");
+  AddStart(watch, "begin after a sequence number, or at oldest, snapshot or a time; default now");
+  AddNames(watch);
+  AddFilter(watch);
+  AddOption(watch, "-n,--count", "N", "end after N of the events that were asked for");
+  AddFlag(watch, "--no-resume", "end when the daemon stops");
+  AddFlag(watch, "--wait", "wait for a daemon that cannot be reached yet");
+  AddCursorFile(watch);
+  AddOption(watch, "--exec", "COMMAND", "run this for each event instead of printing it");
+  AddOption(watch, "--exec-on-failure", "ACTION",
+            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop");
+  AddFlag(watch, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM");
 }
 
-void AddPush(CLI::App* app, RawOptions* raw) {
+void AddPush(CLI::App* app) {
   CLI::App* push = AddCommand(app, "push", "POST events to a URL as they happen", kPushFooter);
-  push->add_option("URL", raw->url, "where to; http:// only to this host")->type_name("");
-  AddText(push, "--url-file", &raw->url_file, "FILE", "the URL is the first line of this file");
-  AddText(push, "--format", &raw->format, "FORMAT",
-          "cloudevents, slack, alertmanager or json; default cloudevents");
-  AddStart(push, raw,
-           "at first begin after a sequence number, or at oldest or a time; default now");
-  AddVm(push, raw);
-  AddFilter(push, raw);
-  AddText(push, "--batch", &raw->batch, "N", "at most N events in a request; default 100");
-  AddText(push, "--batch-time", &raw->batch_time, "DURATION",
-          "how long an event waits for others, 1ms to 1m; default 1s");
-  AddText(push, "--timeout", &raw->timeout, "DURATION", "of a request, 1s to 10m; default 30s");
-  AddText(push, "--secret-file", &raw->secret_file, "FILE",
-          "sign each request by the secret in this file; two lines while it is replaced");
-  AddText(push, "--header-file", &raw->header_file, "FILE",
-          "send these headers too, as \"Authorization: Bearer ...\", one a line");
-  AddText(push, "--push-ca", &raw->push_tls.ca_file, "FILE",
-          "the CA of the receiver's certificate, PEM; default the system's");
-  AddText(push, "--push-cert", &raw->push_tls.cert_file, "FILE",
-          "the certificate to show the receiver, PEM");
-  AddText(push, "--push-key", &raw->push_tls.key_file, "FILE",
-          "that certificate's private key, PEM");
-  AddFlag(push, "--insecure-http", &raw->insecure_http,
+  AddArgument(push, "URL", "where to; http:// only to this host");
+  AddOption(push, "--url-file", "FILE", "the URL is the first line of this file");
+  AddOption(push, "--format", "FORMAT",
+            "cloudevents, slack, alertmanager or json; default cloudevents");
+  AddStart(push, "at first begin after a sequence number, or at oldest or a time; default now");
+  AddVm(push);
+  AddFilter(push);
+  AddOption(push, "--batch", "N", "at most N events in a request; default 100");
+  AddOption(push, "--batch-time", "DURATION",
+            "how long an event waits for others, 1ms to 1m; default 1s");
+  AddOption(push, "--timeout", "DURATION", "of a request, 1s to 10m; default 30s");
+  AddOption(push, "--secret-file", "FILE",
+            "sign each request by the secret in this file; two lines while it is replaced");
+  AddOption(push, "--header-file", "FILE",
+            "send these headers too, as \"Authorization: Bearer ...\", one a line");
+  AddOption(push, "--push-ca", "FILE",
+            "the CA of the receiver's certificate, PEM; default the system's");
+  AddOption(push, "--push-cert", "FILE", "the certificate to show the receiver, PEM");
+  AddOption(push, "--push-key", "FILE", "that certificate's private key, PEM");
+  AddFlag(push, "--insecure-http",
           "permit http:// beyond this host: anyone on the way reads the events");
-  AddText(push, "--alert-for", &raw->alert_for, "DURATION",
-          "how long an alert lasts that nothing resolves; default 4h");
-  AddText(push, "--state-dir", &raw->state_dir, "DIR",
-          "the directory of this push: its position, state and what was set aside");
-  AddText(push, "--metrics-file", &raw->metrics_file, "FILE",
-          "write metrics here, NAME.prom for the node exporter");
-  AddFlag(push, "--status", &raw->status, "show what this push last did, without a network");
+  AddOption(push, "--alert-for", "DURATION",
+            "how long an alert lasts that nothing resolves; default 4h");
+  AddOption(push, "--state-dir", "DIR",
+            "the directory of this push: its position, state and what was set aside");
+  AddOption(push, "--metrics-file", "FILE", "write metrics here, NAME.prom for the node exporter");
+  AddFlag(push, "--status", "show what this push last did, without a network");
 }
 
-void AddEvents(CLI::App* app, RawOptions* raw) {
+void AddEvents(CLI::App* app) {
   CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
-  AddText(events, "--since", &raw->since, "TIME", "only events at or after this time");
-  AddText(events, "--until", &raw->until, "TIME", "only events before this time");
-  AddNode(events, raw);
-  AddNames(events, raw);
-  AddFilter(events, raw);
-  AddFlag(events, "-r,--newest-first", &raw->newest_first, "the newest at the top");
-  AddText(events, "-n,--last", &raw->last, "N", "only the newest N events");
-  AddText(events, "--limit", &raw->limit, "N", "only the first N events of the list");
-  AddFlag(events, "-f,--follow", &raw->follow, "then follow events as they happen, as watch does");
-  AddCursorFile(events, raw);
+  AddOption(events, "--since", "TIME", "only events at or after this time");
+  AddOption(events, "--until", "TIME", "only events before this time");
+  AddNode(events);
+  AddNames(events);
+  AddFilter(events);
+  AddFlag(events, "-r,--newest-first", "the newest at the top");
+  AddOption(events, "-n,--last", "N", "only the newest N events");
+  AddOption(events, "--limit", "N", "only the first N events of the list");
+  AddFlag(events, "-f,--follow", "then follow events as they happen, as watch does");
+  AddCursorFile(events);
 }
 
-void AddVms(CLI::App* app, RawOptions* raw) {
+void AddVms(CLI::App* app) {
   CLI::App* vms = AddCommand(app, "vms", "List the VMs", kVmsFooter);
-  AddNode(vms, raw);
-  AddNames(vms, raw);
-  AddSource(vms, raw);
-  AddEnds(vms, raw);
-  AddList(vms, "--state", &raw->states, "STATE",
+  AddNode(vms);
+  AddNames(vms);
+  AddSource(vms);
+  AddEnds(vms);
+  AddList(vms, "--state", "STATE",
           "only VMs in this state, as running or stopped; may be repeated");
-  AddFlag(vms, "-a,--all", &raw->all, "include stopped VMs");
+  AddFlag(vms, "-a,--all", "include stopped VMs");
   CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
-  vm->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
-  AddNode(vm, raw);
-  AddText(vm, "--run", &raw->run_id, "RUN_ID", "the run, if a name has several");
+  AddArgument(vm, "NAME", "the VM's name")->required();
+  AddNode(vm);
+  AddOption(vm, "--run", "RUN_ID", "the run, if a name has several");
 }
 
-void AddIntent(CLI::App* app, RawOptions* raw) {
+void AddIntent(CLI::App* app) {
   CLI::App* intent =
       AddCommand(app, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
   intent->require_subcommand(0, 1);
   CLI::App* declare = AddCommand(intent, "declare", "Declare an intent for a VM", kDeclareFooter);
-  declare->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
-  AddText(declare, "--actor", &raw->actor, "WHO",
-          "the person or the system that acts; default $SUDO_USER, $USER or the user's name");
-  AddText(declare, "--reason", &raw->reason, "WHY", "one sentence for people");
-  AddText(declare, "--ttl", &raw->ttl, "DURATION",
-          "how long it is valid, such as 5m; default 10m, at most 24h");
-  AddText(declare, "--run", &raw->run_id, "RUN_ID", "the run, if a name has several");
+  AddArgument(declare, "NAME", "the VM's name")->required();
+  AddOption(declare, "--actor", "WHO",
+            "the person or the system that acts; default $SUDO_USER, $USER or the user's name");
+  AddOption(declare, "--reason", "WHY", "one sentence for people");
+  AddOption(declare, "--ttl", "DURATION",
+            "how long it is valid, such as 5m; default 10m, at most 24h");
+  AddOption(declare, "--run", "RUN_ID", "the run, if a name has several");
   AddCommand(intent, "list", "List the open intents", kIntentListFooter);
   CLI::App* withdraw =
       AddCommand(intent, "withdraw", "Withdraw a declared intent", kWithdrawFooter);
-  withdraw->add_option("INTENT_ID", raw->intent_id, "as printed by declare")
-      ->required()
-      ->type_name("");
+  AddArgument(withdraw, "INTENT_ID", "as printed by declare")->required();
 }
 
-void AddFleet(CLI::App* app, RawOptions* raw) {
+void AddFleet(CLI::App* app) {
   CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
   fleet->require_subcommand(0, 1);
-  AddNode(fleet, raw);
+  AddNode(fleet);
   CLI::App* create = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
-  AddText(create, "--replicas", &raw->replicas, "N",
-          "how many servers keep each stream, 1 to 5; default 1");
+  AddOption(create, "--replicas", "N", "how many servers keep each stream, 1 to 5; default 1");
 }
 
-void AddPictures(CLI::App* app, RawOptions* raw) {
+void AddPictures(CLI::App* app) {
   CLI::App* top = AddCommand(app, "top", "Watch the VMs of a node on a terminal", kTopFooter);
-  AddText(top, "--interval", &raw->interval, "DURATION", "how often it is drawn; default 2s");
-  AddText(top, "--window", &raw->window, "DURATION", "whose ends are counted; default 15m");
+  AddOption(top, "--interval", "DURATION", "how often it is drawn; default 2s");
+  AddOption(top, "--window", "DURATION", "whose ends are counted; default 15m");
   CLI::App* timeline = AddCommand(app, "timeline", "Show the life of one VM", kTimelineFooter);
-  timeline->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
-  AddText(timeline, "--since", &raw->since, "TIME", "only from this time on");
-  AddText(timeline, "--run", &raw->run_id, "RUN_ID", "only this run");
+  AddArgument(timeline, "NAME", "the VM's name")->required();
+  AddOption(timeline, "--since", "TIME", "only from this time on");
+  AddOption(timeline, "--run", "RUN_ID", "only this run");
 }
 
-void AddHealth(CLI::App* app, RawOptions* raw) {
+void AddHealth(CLI::App* app) {
   CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
-  health->add_option("SERVICE", raw->service, "one of its services")->type_name("");
-  AddText(health, "--timeout", &raw->timeout, "DURATION",
-          "how long to wait for the answer, such as 1s; default 5s");
+  AddArgument(health, "SERVICE", "one of its services");
+  AddOption(health, "--timeout", "DURATION",
+            "how long to wait for the answer, such as 1s; default 5s");
 }
 
-void AddContext(CLI::App* app, RawOptions* raw) {
+void AddContext(CLI::App* app) {
   CLI::App* context = AddCommand(app, "context", "Choose among named servers", kContextFooter);
   context->require_subcommand(0, 1);
   AddCommand(context, "list", "List the contexts of the configuration file", kContextListFooter);
   CLI::App* add =
       AddCommand(context, "add", "Add a context to the configuration file", kContextAddFooter);
-  add->add_option("NAME", raw->name, "a context")->required()->type_name("");
+  AddArgument(add, "NAME", "a context")->required();
   CLI::App* use = AddCommand(context, "use", "Make a context the current one", kContextUseFooter);
-  use->add_option("NAME", raw->name, "a context")->required()->type_name("");
+  AddArgument(use, "NAME", "a context")->required();
   CLI::App* remove = AddCommand(context, "delete", "Delete a context from the configuration file",
                                 kContextDeleteFooter);
-  remove->add_option("NAME", raw->name, "a context")->required()->type_name("");
+  AddArgument(remove, "NAME", "a context")->required();
 }
 
-void AddTls(CLI::App* app, TlsOptions* tls) {
-  AddText(app, "--tls-ca", &tls->ca_file, "FILE",
-          "speak TLS with a server whose certificate is of a CA in this PEM file");
-  AddText(app, "--tls-cert", &tls->cert_file, "FILE", "the certificate to show the server, PEM");
-  AddText(app, "--tls-key", &tls->key_file, "FILE", "that certificate's private key, PEM");
-  AddText(app, "--tls-server-name", &tls->server_name, "NAME",
-          "the name in the server's certificate; default the host of --server");
+void AddTls(CLI::App* app) {
+  AddOption(app, "--tls-ca", "FILE",
+            "speak TLS with a server whose certificate is of a CA in this PEM file");
+  AddOption(app, "--tls-cert", "FILE", "the certificate to show the server, PEM");
+  AddOption(app, "--tls-key", "FILE", "that certificate's private key, PEM");
+  AddOption(app, "--tls-server-name", "NAME",
+            "the name in the server's certificate; default the host of --server");
 }
 
 }  // namespace
 
-void Define(CLI::App* app, RawOptions* raw) {
+void Define(CLI::App* app) {
   app->description(kProgramHelp);
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
-  AddList(app, "--server", &raw->servers, "ADDR",
+  AddList(app, "--server", "ADDR",
           "where vmeventd listens; watch, push, events, vms and vm merge several of them. Or "
           "nats://, see "
           "below");
-  AddText(app, "--context", &raw->context, "NAME",
-          "the TLS files, and without --server the servers, of this context in the configuration "
-          "file");
-  AddTls(app, &raw->tls);
-  AddText(app, "--credentials", &raw->credentials, "FILE",
-          "log in to the NATS servers of a fleet by this file (NATS's .creds)");
-  AddText(
-      app, "--nats-domain", &raw->nats_domain, "NAME",
+  AddOption(app, "--context", "NAME",
+            "the TLS files, and without --server the servers, of this context in the configuration "
+            "file");
+  AddTls(app);
+  AddOption(app, "--credentials", "FILE",
+            "log in to the NATS servers of a fleet by this file (NATS's .creds)");
+  AddOption(
+      app, "--nats-domain", "NAME",
       "the domain of the JetStream that has the fleet's stream, where the NATS servers are leaf "
       "nodes of others");
-  AddText(app, "-o,--output", &raw->output, "FORMAT",
-          "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
-          "table");
-  AddText(app, "--color", &raw->color, "WHEN",
-          "auto, always or never; auto: on a terminal, unless $NO_COLOR is set");
-  AddFlag(app, "--utc", &raw->utc, "times in UTC, not in the local time zone");
-  AddFlag(app, "--no-headers", &raw->no_headers, "tables without their headings");
-  AddFlag(app, "--no-pager", &raw->no_pager, "no pager for the lists of events and vms");
+  AddOption(app, "-o,--output", "FORMAT",
+            "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
+            "table");
+  AddOption(app, "--color", "WHEN",
+            "auto, always or never; auto: on a terminal, unless $NO_COLOR is set");
+  AddFlag(app, "--utc", "times in UTC, not in the local time zone");
+  AddFlag(app, "--no-headers", "tables without their headings");
+  AddFlag(app, "--no-pager", "no pager for the lists of events and vms");
   app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
-  AddWatch(app, raw);
-  AddPush(app, raw);
-  AddEvents(app, raw);
-  AddVms(app, raw);
-  AddPictures(app, raw);
-  AddFleet(app, raw);
-  AddIntent(app, raw);
+  AddWatch(app);
+  AddPush(app);
+  AddEvents(app);
+  AddVms(app);
+  AddPictures(app);
+  AddFleet(app);
+  AddIntent(app);
   AddCommand(app, "info", "Show vmeventd's own state", kInfoFooter);
-  AddHealth(app, raw);
+  AddHealth(app);
   AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
-  AddContext(app, raw);
+  AddContext(app);
   CLI::App* help = AddCommand(app, "help", "Explain a command", kHelpFooter);
-  help->add_option("COMMAND", raw->names, "the command")->type_name("");
+  AddArgument(help, "COMMAND", "the command")->expected(CLI::detail::expected_max_vector_size);
   AddCommand(app, "version", "Print the version", kVersionFooter);
   CLI::App* completion =
       AddCommand(app, "completion", "Print what completes commands in a shell", kCompletionFooter);
-  completion->add_option("SHELL", raw->name, "bash, zsh or fish")->required()->type_name("");
+  AddArgument(completion, "SHELL", "bash, zsh or fish")->required();
 }
 
 }  // namespace vmeventd::client

@@ -1,5 +1,3 @@
-#include "client/options/hints.h"
-
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
@@ -15,7 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/nearest_name.h"
-#include "client/options/completion.h"
+#include "client/options/option_reader.h"
 
 namespace vmeventd::client {
 namespace {

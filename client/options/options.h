@@ -2,7 +2,6 @@
 #define VMEVENTD_CLIENT_OPTIONS_OPTIONS_H_
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -11,15 +10,17 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
+#include "client/commands/timeline.h"
 #include "client/commands/top.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
-#include "client/consume/command_runner.h"
+#include "client/consume/exec.h"
 #include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_servers.h"
-#include "client/push/batcher.h"
-#include "client/push/format.h"
+#include "client/options/option_reader.h"
+#include "client/push/pusher.h"
+#include "client/push/request.h"
 #include "client/settings/contexts.h"
 
 namespace vmeventd::client {
@@ -102,26 +103,6 @@ struct Answered {
   ExitCode code = ExitCode::kOk;
   std::string out;  // for standard output
   std::string err;  // for standard error: a sentence, safe for a terminal
-};
-
-// Inputs of the parser besides the arguments.
-struct OptionContext {
-  std::string server_variable;       // $VMEVENTS_SERVER, empty: not set
-  TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set
-  std::string credentials_variable;  // $VMEVENTS_CREDENTIALS
-  std::string xdg_runtime_dir;       // $XDG_RUNTIME_DIR
-  std::string state_home;            // $XDG_STATE_HOME, else ~/.local/state; empty: there is none
-  std::string user;                  // $SUDO_USER, else $USER, else by the uid
-  unsigned uid = 0;
-  std::string directory;         // the working directory
-  std::string config_path;       // of the configuration file; empty: there is none
-  bool config_required = false;  // it was named, so that it must exist
-  // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
-  std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
-  // Whether a path exists, or may exist: see DefaultServerAddress().
-  std::function<bool(const std::string& path)> may_exist;
-  absl::Time now;
-  absl::TimeZone zone;
 };
 
 // `arguments` without the program's name. Pure, but for the context's functions.

@@ -1,5 +1,3 @@
-#include "client/options/servers.h"
-
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -7,196 +5,173 @@
 #include <string>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/server_address.h"
+#include "client/options/parser.h"
 
 namespace vmeventd::client {
 namespace {
 
 constexpr size_t kMostServers = 64;
 
-// Where the servers come from, and their texts.
+// Origin of the servers, and their texts.
 struct ServerChoice {
   std::string origin;              // completes "ORIGIN: ...", and "... from ORIGIN"
   std::vector<std::string> texts;  // empty: the default address
   std::optional<Context> context;
 };
 
-absl::StatusOr<ServerChoice> ChooseServers(const CLI::App& app, const RawOptions& raw,
-                                           const OptionContext& context) {
-  const bool named = app.count("--context") > 0;
-  const bool given = app.count("--server") > 0;
-  if (!named && given) return ServerChoice{"--server", raw.servers, std::nullopt};
-  if (!named && !context.server_variable.empty()) {
-    return ServerChoice{"$VMEVENTS_SERVER", {context.server_variable}, std::nullopt};
+void ChooseServers(OptionReader* options, ServerChoice* choice) {
+  const OptionContext& context = options->context();
+  const bool named = options->Has("--context");
+  const bool given = options->Has("--server");
+  if (given) {
+    *choice = {"--server", options->Texts("--server"), std::nullopt};
+    if (!named) return;
+  } else if (!named && !context.server_variable.empty()) {
+    *choice = {"$VMEVENTS_SERVER", {context.server_variable}, std::nullopt};
+    return;
   }
   const absl::StatusOr<Contexts> contexts = ReadContexts(context);
-  if (!contexts.ok()) return contexts.status();
-  const std::string name = named ? raw.context : contexts->current;
-  if (name.empty() && !named) return ServerChoice{};
+  if (!options->Check(contexts.status())) return;
+  const std::string name = named ? options->Text("--context") : contexts->current;
+  if (name.empty() && !named) return;
   const Context* found = contexts->Find(name);
-  if (found == nullptr) return NoSuchContext(name, *contexts, context);
+  if (found == nullptr) {
+    options->Check(NoSuchContext(name, *contexts, context));
+    return;
+  }
   // With both, the option chooses among servers that have the context's TLS files.
-  if (given) return ServerChoice{"--server", raw.servers, *found};
-  return ServerChoice{absl::StrCat("context \"", name, "\""), found->servers, *found};
+  choice->context = *found;
+  if (given) return;
+  choice->origin = absl::StrCat("context \"", name, "\"");
+  choice->texts = found->servers;
 }
 
 // The NATS servers of a fleet: each text may name several.
-absl::Status SetFleet(const ServerChoice& choice, CommandLine* line) {
+void SetFleet(const ServerChoice& choice, OptionReader* options, CommandLine* line) {
+  line->fleet.emplace();
   for (const std::string& text : choice.texts) {
     if (IsFleetText(text)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(choice.origin, ": ", text,
-                     " is no NATS server, and the others are; name one kind of them"));
+    options->Wrong(absl::StrCat(choice.origin, ": ", text,
+                                " is no NATS server, and the others are; name one kind of them"));
   }
   const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
   if (!servers.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(choice.origin, ": ", servers.status().message()));
+    return options->Wrong(absl::StrCat(choice.origin, ": ", servers.status().message()));
   }
-  line->fleet.emplace();
-  for (const NatsServerAddress& server : *servers) {
-    line->fleet->servers.push_back(server.ToUrl());
-  }
-  return absl::OkStatus();
+  for (const NatsServerAddress& server : *servers) line->fleet->servers.push_back(server.ToUrl());
 }
 
-absl::Status SetServers(const ServerChoice& choice, const OptionContext& context,
-                        CommandLine* line) {
+void SetServers(const ServerChoice& choice, OptionReader* options, CommandLine* line) {
+  const OptionContext& context = options->context();
   if (std::any_of(choice.texts.begin(), choice.texts.end(), IsFleetText)) {
-    return SetFleet(choice, line);
+    return SetFleet(choice, options, line);
   }
   if (choice.texts.empty()) {
     line->servers = {DefaultServerAddress(context.uid, context.xdg_runtime_dir, context.may_exist)};
-    return absl::OkStatus();
+    return;
   }
   std::set<std::string> seen;
   const std::vector<std::string> texts = absl::StrSplit(absl::StrJoin(choice.texts, ","), ',');
   for (const std::string& text : texts) {
     const auto address = ParseServerAddress(text);
     if (!address.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(choice.origin, ": ", address.status().message()));
+      options->Wrong(absl::StrCat(choice.origin, ": ", address.status().message()));
+    } else if (seen.insert(ToText(*address)).second) {
+      line->servers.push_back(*address);
     }
-    if (seen.insert(ToText(*address)).second) line->servers.push_back(*address);
   }
   if (line->servers.size() > kMostServers) {
-    return absl::InvalidArgumentError(absl::StrCat(choice.origin, ": ", line->servers.size(),
-                                                   " servers are too many; name at most ",
-                                                   kMostServers));
+    options->Wrong(absl::StrCat(choice.origin, ": ", line->servers.size(),
+                                " servers are too many; name at most ", kMostServers));
   }
-  return absl::OkStatus();
 }
 
-absl::Status CheckTls(const TlsOptions& tls, const std::string& given, bool needs_ca) {
+void CheckTls(const TlsOptions& tls, const std::string& given, bool needs_ca,
+              OptionReader* options) {
   if (tls.ca_file.empty() && needs_ca) {
-    return absl::InvalidArgumentError(
+    options->Wrong(
         absl::StrCat(given, ": TLS needs --tls-ca FILE, the CA of the server's certificate"));
   }
-  if (tls.cert_file.empty() != tls.key_file.empty()) {
-    return absl::InvalidArgumentError(
-        tls.key_file.empty() ? "--tls-cert: its private key is missing: give --tls-key FILE"
-                             : "--tls-key: its certificate is missing: give --tls-cert FILE");
-  }
-  return absl::OkStatus();
+  if (tls.cert_file.empty() == tls.key_file.empty()) return;
+  options->Wrong(tls.key_file.empty()
+                     ? "--tls-cert: its private key is missing: give --tls-key FILE"
+                     : "--tls-key: its certificate is missing: give --tls-cert FILE");
 }
 
 // Uses the options if any is given, else the context's files if there is a context, else the
 // variables. A Unix socket ignores the latter two, which may be set for other servers.
-absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
-                    const ServerChoice& choice, CommandLine* line) {
+void SetTls(const ServerChoice& choice, OptionReader* options, CommandLine* line) {
   std::string given;
   for (const char* option : {"--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name"}) {
-    if (app.count(option) == 0) continue;
-    if (app.get_option(option)->as<std::string>().empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(option, ": the text is empty"));
-    }
-    if (given.empty()) given = option;
+    if (!options->TextWith(option, "").empty() && given.empty()) given = option;
   }
-  for (ServerAddress& server : line->servers) {
+  for (const ServerAddress& server : line->servers) {
     if (given.empty() || !server.is_unix()) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(given, ": a Unix socket (", ToText(server),
-                     ") has no TLS; name a server with --server HOST:PORT"));
+    options->Wrong(absl::StrCat(given, ": a Unix socket (", ToText(server),
+                                ") has no TLS; name a server with --server HOST:PORT"));
   }
-  const TlsOptions& tls = !given.empty()   ? raw.tls
-                          : choice.context ? choice.context->tls
-                                           : context.tls_variables;
-  const bool any = !tls.ca_file.empty() || !tls.cert_file.empty() || !tls.key_file.empty() ||
-                   !tls.server_name.empty();
-  // The servers of a fleet may have certificates of the system's authorities.
+  const TlsOptions tls = !given.empty()   ? options->Tls()
+                         : choice.context ? choice.context->tls
+                                          : options->context().tls_variables;
   const bool any_tcp =
       line->fleet || std::any_of(line->servers.begin(), line->servers.end(),
                                  [](const ServerAddress& server) { return !server.is_unix(); });
-  if (!any || !any_tcp) return absl::OkStatus();
+  if (tls == TlsOptions() || !any_tcp) return;
   if (given.empty()) given = choice.context ? choice.origin : "$VMEVENTS_TLS_*";
   // The servers of a fleet may have certificates of the system's authorities.
-  if (absl::Status status = CheckTls(tls, given, !line->fleet); !status.ok()) return status;
+  CheckTls(tls, given, !line->fleet, options);
   if (line->fleet) line->fleet->tls = tls;
   for (ServerAddress& server : line->servers) {
     if (!server.is_unix()) server.tls = tls;
   }
-  return absl::OkStatus();
 }
 
 // The options for NATS servers. --credentials, else the context's file if there is a context, else
 // the variable; --nats-domain, else the context's.
-absl::Status SetFleetOptions(const CLI::App& app, const RawOptions& raw,
-                             const OptionContext& context, const ServerChoice& choice,
-                             CommandLine* line) {
-  const std::pair<const char*, const std::string&> options[] = {{"--credentials", raw.credentials},
-                                                                {"--nats-domain", raw.nats_domain}};
-  for (const auto& [option, text] : options) {
-    if (app.count(option) == 0) continue;
-    if (text.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(option, ": the text is empty"));
-    }
-    if (!line->fleet) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(option, ": only NATS servers take it; name some with --server nats://HOST"));
-    }
+void SetFleetAccess(const ServerChoice& choice, OptionReader* options, CommandLine* line) {
+  for (const char* option : {"--credentials", "--nats-domain"}) {
+    options->TextWith(option, "");
+    if (!options->Has(option) || line->fleet) continue;
+    options->Wrong(
+        absl::StrCat(option, ": only NATS servers take it; name some with --server nats://HOST"));
   }
-  if (!line->fleet) return absl::OkStatus();
-  line->fleet->credentials = !raw.credentials.empty() ? raw.credentials
-                             : choice.context         ? choice.context->credentials
-                                                      : context.credentials_variable;
-  if (!raw.nats_domain.empty()) {
-    line->fleet->domain = raw.nats_domain;
-  } else if (choice.context) {
-    line->fleet->domain = choice.context->nats_domain;
-  }
-  if (line->fleet->domain.empty()) return absl::OkStatus();
-  absl::Status status = CheckDomain(line->fleet->domain);
-  if (status.ok()) return status;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--nats-domain: \"", line->fleet->domain, "\" ", status.message()));
+  if (!line->fleet) return;
+  const auto& context = choice.context;
+  line->fleet->credentials = options->Has("--credentials") ? options->Text("--credentials")
+                             : context                     ? context->credentials
+                                       : options->context().credentials_variable;
+  line->fleet->domain = options->Has("--nats-domain") ? options->Text("--nats-domain")
+                        : context                     ? context->nats_domain
+                                                      : "";
+  if (line->fleet->domain.empty()) return;
+  const absl::Status domain = CheckDomain(line->fleet->domain);
+  if (domain.ok()) return;
+  options->Wrong(absl::StrCat("--nats-domain: \"", line->fleet->domain, "\" ", domain.message()));
 }
 
-absl::Status CheckNoSequence(const RawOptions& raw, absl::string_view with) {
-  const bool sequence =
-      !raw.from.empty() && std::all_of(raw.from.begin(), raw.from.end(), absl::ascii_isdigit);
-  if (!sequence) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--from: a sequence is of one node's journal; with ", with,
-                   " use oldest, snapshot, a time, or --cursor-file"));
+void CheckNoSequence(OptionReader* options, absl::string_view with) {
+  const std::string from = options->Text("--from");
+  if (from.empty() || !std::all_of(from.begin(), from.end(), absl::ascii_isdigit)) return;
+  options->Wrong(absl::StrCat("--from: a sequence is of one node's journal; with ", with,
+                              " use oldest, snapshot, a time, or --cursor-file"));
 }
 
 // Only these commands merge what several servers answer; a context may name any number.
-absl::Status CheckServerCount(const CLI::App& command, const RawOptions& raw,
-                              const ServerChoice& choice, const CommandLine& line) {
-  const std::string& name = command.get_name();
-  if (line.servers.size() <= 1 || name == "context") return absl::OkStatus();
-  if (name == "watch" || name == "push" || name == "events" || name == "vms" || name == "vm") {
-    return CheckNoSequence(raw, "several servers");
+void CheckServerCount(const ServerChoice& choice, OptionReader* options, const CommandLine& line) {
+  static constexpr std::array kMerging = {"watch", "push", "events", "vms", "vm"};
+  const std::string& name = options->command();
+  if (line.servers.size() <= 1 || name == "context") return;
+  if (std::find(kMerging.begin(), kMerging.end(), name) != kMerging.end()) {
+    return CheckNoSequence(options, "several servers");
   }
-  return absl::InvalidArgumentError(absl::StrCat(choice.origin, ": ", name,
-                                                 " asks one server, and these are ",
-                                                 line.servers.size(), "; name one with --server"));
+  options->Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
+                              line.servers.size(), "; name one with --server"));
 }
 
 }  // namespace
@@ -223,56 +198,45 @@ absl::Status NoSuchContext(absl::string_view name, const Contexts& contexts,
   return absl::InvalidArgumentError(absl::StrCat("there is no context \"", name, "\"; ", known));
 }
 
-absl::Status ConvertServers(const CLI::App& app, const RawOptions& raw,
-                            const OptionContext& context, CommandLine* line) {
-  const absl::StatusOr<ServerChoice> choice = ChooseServers(app, raw, context);
-  if (!choice.ok()) return choice.status();
-  absl::Status status = SetServers(*choice, context, line);
-  if (status.ok()) status = SetTls(app, raw, context, *choice, line);
-  if (status.ok()) status = SetFleetOptions(app, raw, context, *choice, line);
-  if (!status.ok()) return status;
-  return CheckServerCount(*app.get_subcommands().front(), raw, *choice, *line);
-}
-
-absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
-                              const OptionContext& context, CommandLine* line) {
+void ReadServers(OptionReader* options, CommandLine* line) {
   ServerChoice choice;
-  if (app.count("--server") > 0) choice = {"--server", raw.servers, std::nullopt};
-  absl::Status status = SetServers(choice, context, line);
-  if (!status.ok()) return status;
-  if (line->fleet || line->servers.size() > 1 || !line->server().is_unix()) {
-    return absl::InvalidArgumentError(
-        "--server: doctor looks at this node; leave it out, or name its unix:PATH");
-  }
-  return absl::OkStatus();
+  ChooseServers(options, &choice);
+  SetServers(choice, options, line);
+  SetTls(choice, options, line);
+  SetFleetAccess(choice, options, line);
+  CheckServerCount(choice, options, *line);
 }
 
-absl::Status CheckFleetOptions(const CLI::App& command, const RawOptions& raw, CommandLine* line) {
+void ReadOwnServer(OptionReader* options, CommandLine* line) {
+  SetServers({"--server", options->Texts("--server"), std::nullopt}, options, line);
+  if (!line->fleet && line->servers.size() == 1 && line->server().is_unix()) return;
+  options->Wrong("--server: doctor looks at this node; leave it out, or name its unix:PATH");
+}
+
+void ReadFleetOptions(OptionReader* options, CommandLine* line) {
   static constexpr std::array kOfFleets = {"watch", "push", "events", "vms", "vm", "fleet"};
-  const std::string& name = command.get_name();
+  const std::string& name = options->command();
   if (!line->fleet) {
     if (name == "fleet") {
-      return absl::InvalidArgumentError(
-          "fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");
+      options->Wrong("fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");
+    } else if (options->Has("--node")) {
+      options->Wrong(
+          "--node: chooses nodes of a fleet; name its servers with --server nats://HOST");
     }
-    if (raw.nodes.empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        "--node: chooses nodes of a fleet; name its servers with --server nats://HOST");
+    return;
   }
   if (std::find(kOfFleets.begin(), kOfFleets.end(), name) == kOfFleets.end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, " asks one vmeventd, and ", ToText(*line->fleet),
-                     " has the stream of many; name one node with --server HOST"));
+    options->Wrong(absl::StrCat(name, " asks one vmeventd, and ", ToText(*line->fleet),
+                                " has the stream of many; name one node with --server HOST"));
   }
-  for (const std::string& node : raw.nodes) {
-    if (node.empty()) return absl::InvalidArgumentError("--node: the text is empty; give one");
+  line->nodes = options->Texts("--node");
+  if (std::find(line->nodes.begin(), line->nodes.end(), "") != line->nodes.end()) {
+    options->Wrong("--node: the text is empty; give one");
   }
-  line->nodes = raw.nodes;
-  if ((name == "watch" || name == "push") && command.count("--journal") > 0) {
-    return absl::InvalidArgumentError(
-        "--journal: names the journal of one node; a fleet's stream has all of them");
+  if (options->Has("--journal")) {
+    options->Wrong("--journal: names the journal of one node; a fleet's stream has all of them");
   }
-  return CheckNoSequence(raw, "a fleet");
+  CheckNoSequence(options, "a fleet");
 }
 
 }  // namespace vmeventd::client

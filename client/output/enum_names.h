@@ -2,29 +2,41 @@
 #define VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/generated_enum_reflection.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // The contract's enum names without their prefixes: "STOPPED" for EVENT_TYPE_STOPPED.
 
 namespace vmeventd::client {
 
-// Take the short or the full name, in any case, with "-" or "_". INVALID_ARGUMENT lists the valid
-// names, which do not include UNSPECIFIED.
-absl::StatusOr<v1::EventType> ParseEventType(absl::string_view name);
-absl::StatusOr<v1::ShutdownClass> ParseShutdownClass(absl::string_view name);
-absl::StatusOr<v1::ShutdownCause> ParseShutdownCause(absl::string_view name);
-absl::StatusOr<v1::VmState> ParseVmState(absl::string_view name);
+// The value's name; its number, if this client does not know it.
+std::string EnumName(const google::protobuf::EnumDescriptor& descriptor, int number);
+template <typename Enum>
+std::string ShortName(Enum value) {
+  return EnumName(*google::protobuf::GetEnumDescriptor<Enum>(), value);
+}
 
-// A value that this client does not know is shown as its number.
-std::string ShortName(v1::EventType type);
-std::string ShortName(v1::ShutdownClass shutdown_class);
+// All names but UNSPECIFIED.
+std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor);
+
+// Takes the short or the full name, in any case, with "-" or "_". INVALID_ARGUMENT lists the valid
+// names.
+absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
+                                  absl::string_view name);
+template <typename Enum>
+absl::StatusOr<Enum> ParseEnum(absl::string_view name) {
+  const auto number = ParseEnumName(*google::protobuf::GetEnumDescriptor<Enum>(), name);
+  if (!number.ok()) return number.status();
+  return static_cast<Enum>(*number);
+}
+
 // The class for a table: "USER?" where a caveat says why it may not be so.
 std::string ClassWord(const v1::ShutdownDetail& shutdown);
-std::string ShortName(v1::ShutdownCause cause);
-std::string ShortName(v1::VmState state);
 
 // "MONITOR_LOST" as "monitor-lost", as the fleet's subjects have it.
 std::string SubjectWord(absl::string_view name);

@@ -1,5 +1,3 @@
-#include "client/output/format_programs.h"
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -11,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/utf8.h"
-#include "client/output/format_fleet.h"
+#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
@@ -41,7 +39,9 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
       json == "{}" ? "" : ",", json.substr(1));
 }
 
-std::string JsonFormatter::Show(const std::string& json) const { return json + "\n"; }
+std::string JsonFormatter::Show(const std::string& json) const {
+  return yaml_ ? absl::StrCat("---\n", YamlOfJson(json)) : absl::StrCat(json, "\n");
+}
 
 template <typename Messages>
 absl::StatusOr<std::string> JsonFormatter::Each(const Messages& messages,
@@ -110,7 +110,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Whether every YAML reader takes `text` for this text without quotes.
+// Returns whether every YAML reader takes `text` for this text without quotes.
 bool IsPlain(absl::string_view text) {
   // A word of letters first: no number, date, indicator or blank.
   if (text.empty() || !(absl::ascii_isalpha(text[0]) || text[0] == '/')) return false;

@@ -1,7 +1,7 @@
-#include "client/output/format_table.h"
-
 #include <algorithm>
 #include <cstring>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "client/output/enum_names.h"
+#include "client/output/formatter.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -251,7 +252,7 @@ namespace {
 constexpr size_t kTimeWidth = 23;   // 2026-07-01 12:00:00.123
 constexpr size_t kClockWidth = 12;  // 12:00:00.123
 
-// How far a name widens its column: on a terminal a longer one moves only its own row.
+// Limit to which a name widens its column: on a terminal a longer one moves only its own row.
 size_t LongestName(const TableStyle& style) {
   return style.width == 0 || style.wide ? SIZE_MAX : 24;
 }
@@ -329,7 +330,7 @@ std::string TableFormatter::SinceText(bool known, const google::protobuf::Timest
   return today ? ClockText(since, zone_) : LocalTimeText(since, zone_);
 }
 
-// How long it is in its state.
+// Time since it is in its state.
 std::string TableFormatter::AgeText(const v1::Vm& vm) const {
   if (!vm.has_state_time()) return "-";
   return ShortDurationText(style_.now() - FromProto(vm.state_time()));
@@ -403,11 +404,15 @@ absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events, c
   rows.reserve(static_cast<size_t>(events.size()));
   for (const v1::Event& event : events) {
     rows.push_back(EventRow(event, nodes.empty() ? nullptr : &nodes[rows.size()]));
-    event_layout_->Fit(rows.back());
   }
-  std::string text;
-  for (std::vector<Cell>& row : rows) text += event_layout_->Lines(std::move(row), LineLimit());
-  return text;
+  return event_layout_->Rows(std::move(rows), LineLimit());
+}
+
+std::string TableFormatter::Table(std::vector<ColumnLayout::Column> columns,
+                                  std::vector<std::vector<Cell>> rows) const {
+  ColumnLayout layout(std::move(columns), painter_);
+  const std::string lines = layout.Rows(std::move(rows), LineLimit());
+  return absl::StrCat(style_.headings ? layout.Heading() : "", lines);
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
@@ -416,22 +421,17 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms, const Node
   const int source_at = style_.nodes ? 2 : 1;  // after the name
   std::vector<ColumnLayout::Column> columns = VmColumns(style_);
   if (sources) columns.insert(columns.begin() + source_at, {"SOURCE"});
-  ColumnLayout layout(std::move(columns), painter_);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(vms.size()));
   for (const v1::Vm& vm : vms) {
     rows.push_back(VmRow(vm, nodes.empty() ? nullptr : &nodes[rows.size()]));
     if (sources) rows.back().insert(rows.back().begin() + source_at, SourceCell(vm));
-    layout.Fit(rows.back());
   }
   vms_shown_ = true;
-  std::string text = style_.headings ? layout.Heading() : "";
-  for (std::vector<Cell>& row : rows) text += layout.Lines(std::move(row), LineLimit());
-  return text;
+  return Table(std::move(columns), std::move(rows));
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
-  ColumnLayout layout({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, painter_);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(vms.size()));
   for (const v1::Vm& vm : vms) {
@@ -441,11 +441,8 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
                     {EscapeForTerminal(intent.actor())},
                     {SinceText(intent.has_expire_time(), intent.expire_time())},
                     {EscapeForTerminal(intent.reason())}});
-    layout.Fit(rows.back());
   }
-  std::string text = style_.headings ? layout.Heading() : "";
-  for (std::vector<Cell>& row : rows) text += layout.Lines(std::move(row), LineLimit());
-  return text;
+  return Table({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, std::move(rows));
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
@@ -558,6 +555,78 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
 absl::StatusOr<std::string> TableFormatter::FormatHealth(const Health& health) {
   const std::string& name = Health::ServingStatus_Name(health.status());
   return absl::StrCat(name.empty() ? absl::StrCat(health.status()) : name, "\n");
+}
+
+NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {
+  constexpr int kMissedIntervals = 3;
+  if (!node.has_interval()) return NodeState::kStopped;
+  const absl::Time due = FromProto(node.time()) + kMissedIntervals * FromProto(node.interval());
+  return due < now ? NodeState::kSilent : NodeState::kUp;
+}
+
+const char* StateName(NodeState state) {
+  switch (state) {
+    case NodeState::kUp:
+      return "up";
+    case NodeState::kSilent:
+      return "silent";
+    case NodeState::kStopped:
+      return "stopped";
+  }
+  return "";
+}
+
+uint64_t LagOf(const v1::NodeHeartbeat& node) {
+  return node.newest_sequence() - std::min(node.newest_sequence(), node.published_sequence());
+}
+
+namespace {
+
+Color StateColor(NodeState state) {
+  switch (state) {
+    case NodeState::kUp:
+      return Color::kGreen;
+    case NodeState::kSilent:
+      return Color::kRed;
+    case NodeState::kStopped:
+      break;
+  }
+  return Color::kDim;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
+  std::set<std::string> clusters;
+  for (const v1::NodeHeartbeat& node : nodes) clusters.insert(node.cluster());
+  const bool with_cluster = clusters.size() > 1 || style_.wide;
+  std::vector<ColumnLayout::Column> columns;
+  if (with_cluster) columns.push_back({"CLUSTER"});
+  columns.insert(columns.end(), {{"NODE"}, {"STATE"}, {"SEEN"}, {"LAST EVENT"}, {"LAG"}, {"VMS"}});
+  if (style_.wide) columns.insert(columns.end(), {{"NEWEST"}, {"PUBLISHED"}});
+  columns.insert(columns.end(), {{"VERSION"}, {"JOURNAL"}});
+  std::vector<std::vector<Cell>> rows;
+  rows.reserve(static_cast<size_t>(nodes.size()));
+  for (const v1::NodeHeartbeat& node : nodes) {
+    const NodeState state = StateOf(node, now);
+    const uint64_t lag = LagOf(node);
+    std::vector<Cell> row;
+    if (with_cluster) row.push_back({EscapeForTerminal(node.cluster())});
+    row.push_back({EscapeForTerminal(node.node()), Color::kBold});
+    row.push_back({StateName(state), StateColor(state)});
+    row.push_back({SinceText(node.has_time(), node.time())});
+    row.push_back({SinceText(node.has_newest_event_time(), node.newest_event_time())});
+    row.push_back({absl::StrCat(lag), lag == 0 ? Color::kNone : Color::kYellow});
+    row.push_back({absl::StrCat(node.vms())});
+    if (style_.wide) {
+      row.push_back({absl::StrCat(node.newest_sequence())});
+      row.push_back({absl::StrCat(node.published_sequence())});
+    }
+    row.push_back({EscapeForTerminal(node.version())});
+    row.push_back({EscapeForTerminal(node.journal_id())});
+    rows.push_back(std::move(row));
+  }
+  return Table(std::move(columns), std::move(rows));
 }
 
 }  // namespace vmeventd::client

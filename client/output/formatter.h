@@ -1,12 +1,19 @@
 #ifndef VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_
 #define VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_
 
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/civil_time.h"
 #include "absl/time/time.h"
+#include "client/output/terminal_text.h"
+#include "google/protobuf/message.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "grpc/health/v1/health.pb.h"
 #include "vmeventd/v1/fleet.pb.h"
@@ -54,6 +61,141 @@ class Formatter {
   virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;
   // The nodes of a fleet, as they are at `now`.
   virtual absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) = 0;
+};
+
+// The state of a fleet's node, from its latest heartbeat.
+enum class NodeState {
+  kUp,
+  kSilent,   // its heartbeat is older than three intervals
+  kStopped,  // its daemon stopped in order
+};
+NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
+// "up", "silent", "stopped".
+const char* StateName(NodeState state);
+
+// Number of sequences of its journal that are not published yet.
+uint64_t LagOf(const v1::NodeHeartbeat& node);
+
+struct TableStyle {
+  bool color = false;
+  absl::TimeZone zone;
+  bool headings = true;
+  // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
+  // CLUSTER/NODE.
+  bool nodes = false;
+  size_t node_width = 0;  // of the longest node's name
+  bool wide = false;      // more columns, and no limit to a line
+  // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
+  size_t width = 0;
+  // Shows events without their sequence and with brief dates, to have one line each.
+  bool narrow() const { return width > 0 && width < 100 && !wide; }
+  bool brief = false;  // a time of today is shown without its date
+  // A clock. Null: no ages are shown, and every time has its date.
+  std::function<absl::Time()> now;
+  bool is_brief() const { return brief && now && !wide; }
+};
+
+// Tables for people: aligned columns, times in the style's zone, optional colour. Escapes all text
+// of the server for terminals.
+class TableFormatter : public Formatter {
+ public:
+  explicit TableFormatter(TableStyle style);
+
+  std::string EventHeading() override;
+  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
+
+ private:
+  std::string Table(std::vector<ColumnLayout::Column> columns,
+                    std::vector<std::vector<Cell>> rows) const;
+  size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
+  std::string EventTime(absl::Time time);
+  std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
+  std::string AgeText(const v1::Vm& vm) const;
+  std::vector<Cell> EventRow(const v1::Event& event, const MessageNode* node);
+  std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode* node) const;
+  // Notes whether the nodes' names need their clusters' from now on.
+  void NoteClusters(const Nodes& nodes);
+  Cell NodeCell(const MessageNode* node) const;
+
+  const TableStyle style_;
+  Painter painter_;
+  absl::TimeZone zone_;
+  // Of the rows that come one by one, or of a list's first page.
+  std::optional<ColumnLayout> event_layout_;
+  absl::CivilDay shown_day_;  // of the last event's row
+  bool any_shown_ = false;
+  std::string cluster_;  // the first that was shown
+  bool several_clusters_ = false;
+  bool vms_shown_ = false;  // a table of VMs was printed above the events
+};
+
+// The colours of states and classes.
+Color ColorOf(v1::VmState state);
+Color ColorOf(v1::ShutdownClass shutdown_class);
+
+// One escaped sentence about how a VM ended and how the daemon knows: the cause, the event's own
+// `message` if any, and the evidence unless the message names it.
+std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
+
+// One JSON object, without a newline: protobuf's JSON mapping with the contract's field names,
+// enums by name, 64-bit numbers as strings. Includes zero and empty fields, so that a script finds
+// each number, text and list without testing for it; omits unset messages. With a `node` the object
+// begins with the members "cluster", if there is one, and "node".
+absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
+                                   const MessageNode& node = {});
+
+// One JSON object a line, as by ToJson(), or the same objects as YAML documents.
+class JsonFormatter : public Formatter {
+ public:
+  explicit JsonFormatter(bool yaml = false) : yaml_(yaml) {}
+
+  std::string EventHeading() override { return ""; }
+  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
+
+ private:
+  // One object of ToJson() as it is printed.
+  std::string Show(const std::string& json) const;
+
+  absl::StatusOr<std::string> One(const google::protobuf::Message& message,
+                                  const MessageNode& node = {}) const;
+  template <typename Messages>
+  absl::StatusOr<std::string> Each(const Messages& messages, const Nodes& nodes) const;
+
+  const bool yaml_;
+};
+
+// The JSON value as a YAML 1.2 block, with a newline at its end. Quotes every text that a YAML 1.1
+// or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
+std::string YamlOfJson(absl::string_view json);
+
+// One name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id, the
+// node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME if there
+// are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
+class NameFormatter : public Formatter {
+ public:
+  std::string EventHeading() override { return ""; }
+  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 };
 
 }  // namespace vmeventd::client

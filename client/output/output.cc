@@ -1,12 +1,18 @@
 #include "client/output/output.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
+#include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
 
@@ -29,6 +35,123 @@ absl::Status DescriptorOutput::Write(absl::string_view text) {
         absl::StrCat("cannot write to standard output: ", strerror(errno)));
   }
   return absl::OkStatus();
+}
+
+namespace {
+
+absl::Status Failed(absl::string_view what, const std::string& path, int error) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot ", what, " ", EscapeForTerminal(path), ": ", strerror(error)));
+}
+
+absl::Status CheckKind(const std::string& path, const struct stat& found) {
+  const auto refuse = [&path](absl::string_view what) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(EscapeForTerminal(path), " ", what, "; name a regular file of its own"));
+  };
+  if (S_ISLNK(found.st_mode)) return refuse("is a symbolic link");
+  if (!S_ISREG(found.st_mode)) return refuse("is not a regular file");
+  if (found.st_nlink > 1) return refuse("has another name (a hard link)");
+  return absl::OkStatus();
+}
+
+absl::Status WriteAll(int descriptor, absl::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t written = write(descriptor, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return Failed("write", path, errno);
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  return fsync(descriptor) == 0 ? absl::OkStatus() : Failed("sync", path, errno);
+}
+
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+}
+
+absl::Status SyncDirectoryOf(const std::string& path) {
+  const std::string directory = DirectoryOf(path);
+  const UniqueFd parent(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!parent.valid() || fsync(parent.get()) != 0) return Failed("sync", directory, errno);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view content, mode_t mode) {
+  const std::string name = path.substr(path.rfind('/') + 1);  // all where there is none
+  const std::string fresh = absl::StrCat(DirectoryOf(path), "/.", name, ".new");
+  struct stat found {};
+  if (lstat(path.c_str(), &found) == 0) {
+    if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;
+    mode = found.st_mode & 0777;
+  } else if (errno != ENOENT) {
+    return Failed("look at", path, errno);
+  }
+  // A crash may have left one.
+  if (unlink(fresh.c_str()) != 0 && errno != ENOENT) return Failed("remove", fresh, errno);
+  {
+    const UniqueFd file(
+        open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file.valid()) return Failed("create", fresh, errno);
+    absl::Status written = fchmod(file.get(), mode) == 0 ? WriteAll(file.get(), content, fresh)
+                                                         : Failed("chmod", fresh, errno);
+    if (!written.ok()) {
+      unlink(fresh.c_str());
+      return written;
+    }
+  }
+  if (rename(fresh.c_str(), path.c_str()) != 0) return Failed("replace", path, errno);
+  return SyncDirectoryOf(path);
+}
+
+absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t most_bytes) {
+  const UniqueFd file(
+      open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+  const auto refuse = [&path](absl::string_view what) {
+    return absl::FailedPreconditionError(absl::StrCat(EscapeForTerminal(path), " ", what));
+  };
+  if (!file.valid() && errno == ELOOP) return refuse("is a symbolic link; move it away");
+  if (!file.valid()) return Failed("open", path, errno);
+  struct stat found {};
+  if (fstat(file.get(), &found) != 0) return Failed("look at", path, errno);
+  if (!S_ISREG(found.st_mode)) return refuse("is not a regular file; move it away");
+  if (found.st_nlink > 1) return refuse("has another name (a hard link); remove that");
+  if (found.st_uid != geteuid()) return refuse("is another user's; move it away");
+  if ((found.st_mode & 077) != 0) return refuse("may be read by others; make its mode 0600");
+  const auto size = static_cast<uint64_t>(found.st_size);
+  if (size + lines.size() > most_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(EscapeForTerminal(path), " is full (", most_bytes, " bytes); move it away"));
+  }
+  // A crash may have torn the last line.
+  char last = '\n';
+  if (size > 0 && pread(file.get(), &last, 1, found.st_size - 1) != 1) {
+    return Failed("read", path, errno);
+  }
+  absl::Status status = WriteAll(file.get(), absl::StrCat(last == '\n' ? "" : "\n", lines), path);
+  if (status.ok() && size == 0) status = SyncDirectoryOf(path);
+  // Should this fail too, the line that was torn stands there, and the next begins after it.
+  if (!status.ok()) (void)!ftruncate(file.get(), found.st_size);
+  return status;
+}
+
+absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit) {
+  struct stat found {};
+  if (lstat(path.c_str(), &found) != 0) {
+    if (errno == ENOENT) return absl::NotFoundError(absl::StrCat(path, " does not exist"));
+    return Failed("look at", path, errno);
+  }
+  const absl::Status kind = CheckKind(path, found);
+  if (!kind.ok()) return kind;
+  if (access(path.c_str(), R_OK) != 0) return Failed("read", path, errno);
+  absl::StatusOr<std::string> content = ReadSmallFile(path, limit + 1);
+  if (content.ok() && content->size() > limit) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(EscapeForTerminal(path), " has more than ", limit, " bytes"));
+  }
+  return content;
 }
 
 }  // namespace vmeventd::client

@@ -149,6 +149,13 @@ std::string ColumnLayout::Lines(std::vector<Cell> row, size_t width) const {
   return lines;
 }
 
+std::string ColumnLayout::Rows(std::vector<std::vector<Cell>> rows, size_t width) {
+  for (const std::vector<Cell>& row : rows) Fit(row);
+  std::string text;
+  for (std::vector<Cell>& row : rows) text += Lines(std::move(row), width);
+  return text;
+}
+
 std::string ColumnLayout::Heading() const {
   std::vector<Cell> row;
   for (const Column& column : columns_) row.push_back({column.heading, Color::kBold});

@@ -62,6 +62,8 @@ class ColumnLayout {
   // Like Line(), but if the row does not fit `width` columns, the last cell stands below the
   // others, indented and wrapped. 0: every row fits.
   std::string Lines(std::vector<Cell> row, size_t width) const;
+  // Fits all rows, and returns their Lines().
+  std::string Rows(std::vector<std::vector<Cell>> rows, size_t width);
   std::string Heading() const;
 
  private:

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -18,7 +19,13 @@
 namespace vmeventd::client {
 namespace {
 
-// What a request reads of its answer.
+constexpr absl::Duration kLongestConnect = absl::Seconds(10);
+constexpr absl::Duration kStopGrace = absl::Seconds(5);
+constexpr size_t kMostHeaderBytes = 64 << 10;  // of an answer
+constexpr size_t kMostBodyBytes = 64 << 10;    // that are read
+constexpr size_t kMostKept = 1 << 10;          // of the body
+
+// The part of an answer that is read.
 struct Reading {
   size_t header_bytes = 0;
   size_t body_bytes = 0;
@@ -29,15 +36,15 @@ struct Reading {
 size_t TakeHeader(char* /*data*/, size_t size, size_t count, void* user) {
   auto* reading = static_cast<Reading*>(user);
   reading->header_bytes += size * count;
-  return reading->header_bytes > HttpClient::kMostHeaderBytes ? 0 : size * count;
+  return reading->header_bytes > kMostHeaderBytes ? 0 : size * count;
 }
 
 size_t TakeBody(char* data, size_t size, size_t count, void* user) {
   auto* reading = static_cast<Reading*>(user);
   const size_t bytes = size * count;
   reading->body_bytes += bytes;
-  reading->body.append(data, std::min(bytes, HttpClient::kMostKept - reading->body.size()));
-  reading->enough = reading->body_bytes > HttpClient::kMostBodyBytes;
+  reading->body.append(data, std::min(bytes, kMostKept - reading->body.size()));
+  reading->enough = reading->body_bytes > kMostBodyBytes;
   return reading->enough ? 0 : bytes;
 }
 
@@ -52,14 +59,16 @@ using Easy = std::unique_ptr<CURL, Freer<curl_easy_cleanup>>;
 using Multi = std::unique_ptr<CURLM, Freer<curl_multi_cleanup>>;
 using Lines = std::unique_ptr<curl_slist, Freer<curl_slist_free_all>>;
 
-class CurlClient : public HttpClient {
+class CurlClient {
  public:
-  CurlClient(Options options, Easy easy, Multi multi)
-      : options_(std::move(options)), multi_(std::move(multi)), easy_(std::move(easy)) {}
+  CurlClient(HttpOptions options, std::stop_token stop, Easy easy, Multi multi)
+      : options_(std::move(options)),
+        stop_(std::move(stop)),
+        multi_(std::move(multi)),
+        easy_(std::move(easy)) {}
 
   absl::Status SetUp();
-  HttpAnswer Post(const std::string& body, const std::vector<std::string>& headers,
-                  const std::stop_token& stop) override;
+  HttpAnswer Post(const std::string& body, const std::vector<std::string>& headers);
 
  private:
   template <typename Value>
@@ -71,10 +80,11 @@ class CurlClient : public HttpClient {
     }
   }
   // Runs the request; nullopt: it was stopped.
-  std::optional<CURLcode> Perform(const std::stop_token& stop);
+  std::optional<CURLcode> Perform();
   HttpAnswer AnswerOf(CURLcode code, const Reading& reading);
 
-  const Options options_;
+  const HttpOptions options_;
+  const std::stop_token stop_;
   absl::Status set_up_;
   std::array<char, CURL_ERROR_SIZE> error_{};
   const Multi multi_;
@@ -109,9 +119,9 @@ absl::Status CurlClient::SetUp() {
   return set_up_;
 }
 
-std::optional<CURLcode> CurlClient::Perform(const std::stop_token& stop) {
+std::optional<CURLcode> CurlClient::Perform() {
   CURLM* const multi = multi_.get();
-  const std::stop_callback wake(stop, [multi] { curl_multi_wakeup(multi); });
+  const std::stop_callback wake(stop_, [multi] { curl_multi_wakeup(multi); });
   absl::Time end = absl::InfiniteFuture();
   curl_multi_add_handle(multi, easy_.get());
   std::optional<CURLcode> code;
@@ -119,7 +129,7 @@ std::optional<CURLcode> CurlClient::Perform(const std::stop_token& stop) {
     constexpr absl::Duration kPoll = absl::Seconds(1);
     if (curl_multi_perform(multi, &running) != CURLM_OK) code = CURLE_FAILED_INIT;
     if (running == 0 || code) break;
-    if (stop.stop_requested()) end = std::min(end, SteadyNow() + kStopGrace);
+    if (stop_.stop_requested()) end = std::min(end, SteadyNow() + kStopGrace);
     const absl::Duration left = end - SteadyNow();
     if (left <= absl::ZeroDuration()) break;
     const int64_t wait = absl::ToInt64Milliseconds(std::min(left, kPoll)) + 1;
@@ -153,8 +163,7 @@ HttpAnswer CurlClient::AnswerOf(CURLcode code, const Reading& reading) {
   return answer;
 }
 
-HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::string>& headers,
-                            const std::stop_token& stop) {
+HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::string>& headers) {
   Lines lines;
   for (const std::string& header : headers) {
     curl_slist* const longer = curl_slist_append(lines.get(), header.c_str());
@@ -170,23 +179,26 @@ HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::stri
   Set(CURLOPT_HEADERDATA, &reading);
   Set(CURLOPT_WRITEDATA, &reading);
   if (!set_up_.ok()) return {.fault = std::string(set_up_.message())};
-  const std::optional<CURLcode> code = Perform(stop);
+  const std::optional<CURLcode> code = Perform();
   if (!code) return {.stopped = true};
   return AnswerOf(*code, reading);
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HttpClient>> HttpClient::Create(Options options) {
+absl::StatusOr<HttpPost> MakeHttpPost(HttpOptions options, std::stop_token stop) {
   static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
   Easy easy(initialised == CURLE_OK ? curl_easy_init() : nullptr);
   Multi multi(initialised == CURLE_OK ? curl_multi_init() : nullptr);
   if (easy == nullptr || multi == nullptr) {
     return absl::InternalError("libcurl cannot be initialised");
   }
-  auto client = std::make_unique<CurlClient>(std::move(options), std::move(easy), std::move(multi));
+  const auto client = std::make_shared<CurlClient>(std::move(options), std::move(stop),
+                                                   std::move(easy), std::move(multi));
   if (absl::Status status = client->SetUp(); !status.ok()) return status;
-  return client;
+  return [client](const std::string& body, const std::vector<std::string>& headers) {
+    return client->Post(body, headers);
+  };
 }
 
 }  // namespace vmeventd::client

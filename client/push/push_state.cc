@@ -18,33 +18,41 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 
-// The members of each kind, by their names in the file.
-constexpr std::array<std::pair<const char*, uint64_t PushState::*>, 6> kCounts = {
-    {{"requests", &PushState::requests},
-     {"delivered_events", &PushState::delivered},
-     {"left_out_events", &PushState::left_out},
-     {"set_aside_events", &PushState::set_aside},
-     {"failures", &PushState::failures},
-     {"gaps", &PushState::gaps}}};
-constexpr std::array<std::pair<const char*, absl::Time PushState::*>, 5> kTimes = {
-    {{"last_success", &PushState::last_success},
-     {"last_error", &PushState::last_error},
-     {"failing_since", &PushState::failing_since},
-     {"observed_until", &PushState::observed_until},
-     {"waiting_since", &PushState::waiting_since}}};
-constexpr std::array<std::pair<const char*, std::string PushState::*>, 4> kTexts = {
-    {{"target", &PushState::target},
-     {"format", &PushState::format},
-     {"error", &PushState::error},
-     {"ended", &PushState::ended}}};
+// A member: its name in the file, and the help of its metric; null: it has none.
+template <typename Value>
+struct Member {
+  const char* name;
+  Value PushState::*value;
+  const char* help;
+};
+constexpr Member<uint64_t> kCounts[] = {
+    {"requests", &PushState::requests, "Requests that were answered 2xx."},
+    {"delivered_events", &PushState::delivered, "Events in these requests."},
+    {"left_out_events", &PushState::left_out, "Events of which the format says nothing."},
+    {"set_aside_events", &PushState::set_aside, "Events that the receiver will never take."},
+    {"failures", &PushState::failures, "Requests that were not delivered."},
+    {"gaps", &PushState::gaps, "GAPs among the events."}};
+constexpr Member<absl::Time> kTimes[] = {
+    {"last_success", &PushState::last_success, "When a request was last answered 2xx; 0: never."},
+    {"last_error", &PushState::last_error, nullptr},
+    {"failing_since", &PushState::failing_since, "Since when none is delivered; 0: it is not so."},
+    {"observed_until", &PushState::observed_until,
+     "When the newest event that is done with was observed; 0: there is none."},
+    {"waiting_since", &PushState::waiting_since,
+     "When the oldest event that waits was observed; 0: none waits."}};
+constexpr std::pair<const char*, std::string PushState::*> kTexts[] = {
+    {"target", &PushState::target},
+    {"format", &PushState::format},
+    {"error", &PushState::error},
+    {"ended", &PushState::ended}};
 
 bool IsSet(absl::Time time) { return time != absl::InfinitePast(); }
 
 Json JsonOf(const PushState& state) {
   Json json;
   for (const auto& [name, member] : kTexts) json[name] = state.*member;
-  for (const auto& [name, member] : kCounts) json[name] = state.*member;
-  for (const auto& [name, member] : kTimes) {
+  for (const auto& [name, member, help] : kCounts) json[name] = state.*member;
+  for (const auto& [name, member, help] : kTimes) {
     if (IsSet(state.*member)) {
       json[name] = absl::FormatTime(absl::RFC3339_full, state.*member, absl::UTCTimeZone());
     }
@@ -95,13 +103,13 @@ absl::StatusOr<PushState> ParsePushState(absl::string_view json) {
     const auto found = object.find(name);
     if (found != object.end() && found->is_string()) state.*member = found->get<std::string>();
   }
-  for (const auto& [name, member] : kCounts) {
+  for (const auto& [name, member, help] : kCounts) {
     const auto found = object.find(name);
     if (found != object.end() && found->is_number_unsigned()) {
       state.*member = found->get<uint64_t>();
     }
   }
-  for (const auto& [name, member] : kTimes) {
+  for (const auto& [name, member, help] : kTimes) {
     const auto found = object.find(name);
     if (found == object.end()) continue;
     std::string ignored;
@@ -118,32 +126,19 @@ std::string MetricsOf(const PushState& state, absl::string_view name) {
       "{push=\"", absl::StrReplaceAll(name, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}),
       "\"}");
   std::string text;
-  const auto add = [&](const char* metric, const char* type, const char* help, double value) {
+  const auto add = [&](const std::string& metric, const char* type, const char* help,
+                       double value) {
     absl::StrAppend(&text, "# HELP vmevents_push_", metric, " ", help, "\n# TYPE vmevents_push_",
                     metric, " ", type, "\nvmevents_push_", metric, labels, " ",
                     absl::StrFormat("%.17g", value), "\n");
   };
-  const auto count = [&](const char* metric, const char* help, uint64_t value) {
-    add(metric, "counter", help, static_cast<double>(value));
-  };
-  const auto time = [&](const char* metric, const char* help, absl::Time value) {
-    add(metric, "gauge", help, Seconds(value));
-  };
-  count("requests_total", "Requests that were answered 2xx.", state.requests);
-  count("delivered_events_total", "Events in these requests.", state.delivered);
-  count("left_out_events_total", "Events of which the format says nothing.", state.left_out);
-  count("set_aside_events_total", "Events that the receiver will never take.", state.set_aside);
-  count("failures_total", "Requests that were not delivered.", state.failures);
-  count("gaps_total", "GAPs among the events.", state.gaps);
-  time("last_success_timestamp_seconds", "When a request was last answered 2xx; 0: never.",
-       state.last_success);
-  time("failing_since_timestamp_seconds", "Since when none is delivered; 0: it is not so.",
-       state.failing_since);
-  time("observed_until_timestamp_seconds",
-       "When the newest event that is done with was observed; 0: there is none.",
-       state.observed_until);
-  time("waiting_since_timestamp_seconds",
-       "When the oldest event that waits was observed; 0: none waits.", state.waiting_since);
+  for (const auto& [metric, member, help] : kCounts) {
+    add(absl::StrCat(metric, "_total"), "counter", help, static_cast<double>(state.*member));
+  }
+  for (const auto& [metric, member, help] : kTimes) {
+    if (help == nullptr) continue;
+    add(absl::StrCat(metric, "_timestamp_seconds"), "gauge", help, Seconds(state.*member));
+  }
   return text;
 }
 

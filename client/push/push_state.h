@@ -8,7 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
-// What a push last did, as its state file, its metrics and `--status` have it. Pure.
+// State of a push, as its state file, its metrics and `--status` have it. Pure.
 
 namespace vmeventd::client {
 
@@ -42,7 +42,7 @@ absl::StatusOr<PushState> ParsePushState(absl::string_view json);
 // For the node exporter's textfile collector. `name` distinguishes the pushes of a host.
 std::string MetricsOf(const PushState& state, absl::string_view name);
 
-// What `--status` shows beside it.
+// The state and the rest that `--status` shows.
 struct PushStatus {
   PushState state;
   std::string name;

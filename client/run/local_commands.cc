@@ -1,5 +1,3 @@
-#include "client/run/local_commands.h"
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,17 +15,13 @@
 #include "absl/time/clock.h"
 #include "base/small_file.h"
 #include "client/commands/commands.h"
-#include "client/commands/lists.h"
 #include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
-#include "client/output/atomic_file.h"
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/servers.h"
+#include "client/run/run.h"
 #include "client/run/terminal.h"
-#include "client/terminal/pager.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
@@ -50,11 +44,9 @@ std::string TableOf(const Contexts& contexts, bool headings) {
     rows.push_back({{context.name == contexts.current ? "*" : ""},
                     {EscapeForTerminal(context.name)},
                     {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
-    layout.Fit(rows.back());
   }
-  std::string text = headings ? layout.Heading() : "";
-  for (const std::vector<Cell>& row : rows) text += layout.Line(row);
-  return text;
+  const std::string lines = layout.Rows(std::move(rows), 0);
+  return absl::StrCat(headings ? layout.Heading() : "", lines);
 }
 
 std::string TextOf(const Contexts& contexts, const CommandLine& line) {

@@ -1,5 +1,3 @@
-#include "client/run/push.h"
-
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -26,20 +24,17 @@
 #include "absl/time/clock.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "client/connect/stop_source.h"
+#include "client/connect/connection.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
-#include "client/output/atomic_file.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "client/push/http_client.h"
 #include "client/push/push_state.h"
 #include "client/push/pusher.h"
-#include "client/push/set_aside_file.h"
-#include "client/push/signature.h"
-#include "client/push/target.h"
-#include "client/run/follow.h"
-#include "client/run/stop_signals.h"
+#include "client/push/request.h"
+#include "client/run/run.h"
 #include "client/run/terminal.h"
 
 namespace vmeventd::client {
@@ -48,6 +43,7 @@ namespace {
 constexpr size_t kMostOfFile = 16 << 10;  // of a secret, a URL or headers
 constexpr size_t kMostState = 64 << 10;
 constexpr size_t kMostCursor = 1 << 20;
+constexpr uint64_t kMostSetAside = 64 << 20;
 constexpr mode_t kForAll = 0644;
 
 // The files of a push.
@@ -272,9 +268,8 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   options.servers = CursorKeys(line);
   const auto cursor = CursorFile::Open(places->cursor(), options.servers);
   if (!cursor.ok()) return Fail(cursor.status());
-  const auto client = HttpClient::Create({target.url, command.tls, command.timeout});
-  if (!client.ok()) return Fail(client.status());
-  const SetAsideFile set_aside(places->set_aside());
+  const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
+  if (!post.ok()) return Fail(post.status());
   Reporter reporter(*places, command.metrics_file);
 
   Pusher::Environment environment;
@@ -282,10 +277,10 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   environment.alert_for = command.alert_for;
   environment.headers = *headers;
   environment.secrets = *secrets;
-  environment.post = [&](const std::string& body, const std::vector<std::string>& lines) {
-    return (*client)->Post(body, lines, stop.token());
+  environment.post = *post;
+  environment.set_aside = [&places](const std::string& lines) {
+    return AppendDurably(places->set_aside(), lines, kMostSetAside);
   };
-  environment.set_aside = [&](const std::string& lines) { return set_aside.Append(lines); };
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
   environment.report = [&reporter](const PushState& changed) { reporter.Report(changed); };
   environment.note = PrintNote;

@@ -11,21 +11,13 @@
 
 #include "absl/time/clock.h"
 #include "client/commands/top.h"
-#include "client/connect/stop_source.h"
+#include "client/connect/connection.h"
 #include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_lists.h"
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/follow.h"
-#include "client/run/local_commands.h"
-#include "client/run/push.h"
-#include "client/run/servers.h"
-#include "client/run/stop_signals.h"
 #include "client/run/terminal.h"
-#include "client/terminal/live_screen.h"
-#include "client/terminal/pager.h"
 
 namespace vmeventd::client {
 namespace {
@@ -35,7 +27,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
     case OutputFormat::kJson:
       return std::make_unique<JsonFormatter>();
     case OutputFormat::kYaml:
-      return std::make_unique<YamlFormatter>();
+      return std::make_unique<JsonFormatter>(/*yaml=*/true);
     case OutputFormat::kName:
       return std::make_unique<NameFormatter>();
     case OutputFormat::kTable:
@@ -70,25 +62,6 @@ std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& termin
   return command.empty() ? nullptr : Pager::Start(command);
 }
 
-TopWake WakeOf(int key) {
-  switch (key) {
-    case LiveScreen::kDue:
-      return TopWake::kDue;
-    case LiveScreen::kStopped:
-    case 'q':
-    case 'Q':
-      return TopWake::kQuit;
-    case 't':
-      return TopWake::kByTime;
-    case 'v':
-      return TopWake::kByVm;
-    case 'c':
-      return TopWake::kByClass;
-    default:
-      return TopWake::kRedraw;
-  }
-}
-
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Terminal& terminal,
                   Output* output) {
   StopSource stop;
@@ -112,7 +85,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Term
     return style;
   };
   environment.wait = [&](absl::Duration duration) {
-    return WakeOf((*screen)->Wait(duration, stop.token()));
+    return (*screen)->Wait(duration, stop.token());
   };
   const auto failure = WithServer(
       line.server(), nullptr, output,

@@ -1,14 +1,68 @@
 #ifndef VMEVENTD_CLIENT_RUN_RUN_H_
 #define VMEVENTD_CLIENT_RUN_RUN_H_
 
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "client/commands/commands.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
+#include "client/connect/server_address.h"
+#include "client/consume/cursor_file.h"
+#include "client/consume/delivery.h"
+#include "client/fleet/fleet_lists.h"
 #include "client/options/options.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
 #include "client/run/terminal.h"
+#include "client/settings/contexts.h"
+
+// Runs the commands, and makes the sources that they read.
 
 namespace vmeventd::client {
+
+// Runs `ask` with a connection to the server; why it, or the connection, failed. `formatter` and
+// `output` may be null where `ask` does not use them.
+std::optional<Failure> WithServer(
+    const ServerAddress& server, Formatter* formatter, Output* output,
+    const std::function<std::optional<Failure>(const CommandContext&)>& ask);
+
+// The lists of the server, of the servers, or of the fleet that the command line names. `note`
+// prints a sentence, safe for a terminal, to stderr; any thread.
+std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
+                                    std::function<void(const std::string&)> note);
+// Returns the name of each of several servers: the name of its node, or its address where it does
+// not say one in time, or one that another has too. Asks all at once.
+std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers);
+FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note);
+
+// `watch` and `events --follow`, of one server, of several or of a fleet: until a signal, `--count`
+// or a failure ends it. Blocks the signals that end it, so call it before any thread starts.
+ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter);
+
+// Makes the source that `watch`, `events --follow` and `push` follow.
+using MadeSource = std::variant<std::unique_ptr<WatchSource>, Failure>;
+// `cursor` may be null; it and `stop` must outlive the source.
+MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
+                      const CursorFile* cursor, StopSource* stop);
+// The servers' keys in a cursor file.
+std::vector<std::string> CursorKeys(const CommandLine& line);
+
+// `push`, until a signal, the receiver (410) or a failure that cannot be retried ends it; or its
+// `--status`. Blocks the signals that end it, so call it before any thread starts.
+ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* output);
+
+// `context list`: prints the contexts of the configuration file.
+std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line);
+// `context use`: rewrites the configuration file.
+std::optional<Failure> WriteContexts(const ContextWriteCommand& command);
+
+// `doctor`: prints what is wrong on this node, and fails where anything is.
+ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output);
 
 // The whole program behind main(): parses the arguments, runs the command, prints to standard
 // output and error. The caller must ignore SIGPIPE, and call this before any thread starts, because

@@ -1,8 +1,29 @@
 #include "client/run/terminal.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <iostream>
+#include <iterator>
+#include <string_view>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "client/consume/exec.h"
 
 namespace vmeventd::client {
 
@@ -32,6 +53,199 @@ void LateNotes::Add(const std::string& sentence) {
 void LateNotes::Print() {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const std::string& sentence : sentences_) PrintNote(sentence);
+}
+
+namespace {
+
+sigset_t StoppingSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction present {};
+    // Keeps ignoring signals that nohup(1) or a shell without job control ignores.
+    const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
+    if (!ignored) sigaddset(&set, signal);
+  }
+  return set;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StopSignals>> StopSignals::Create(StopSource* stop,
+                                                                 int output_descriptor) {
+  const sigset_t set = StoppingSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  UniqueFd signals(signalfd(-1, &set, SFD_CLOEXEC));
+  UniqueFd done(eventfd(0, EFD_CLOEXEC));
+  if (!signals.valid() || !done.valid()) {
+    return absl::ResourceExhaustedError(absl::StrCat("cannot wait for signals: ", strerror(errno)));
+  }
+  return absl::WrapUnique(
+      new StopSignals(std::move(signals), std::move(done), output_descriptor, stop));
+}
+
+StopSignals::StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource* stop)
+    : signals_(std::move(signals)),
+      done_(std::move(done)),
+      output_(output),
+      thread_([this, stop] { Wait(stop); }) {}
+
+StopSignals::~StopSignals() {
+  WakeEvent(done_.get());
+  thread_.join();
+}
+
+void StopSignals::Wait(StopSource* stop) const {
+  // Requests no event for the output: poll() then reports only that its reader has gone.
+  pollfd watched[] = {{signals_.get(), POLLIN, 0}, {done_.get(), POLLIN, 0}, {output_, 0, 0}};
+  while (poll(watched, std::size(watched), -1) < 0 && errno == EINTR) {
+  }
+  if ((watched[1].revents & POLLIN) != 0) return;
+  if ((watched[0].revents & POLLIN) != 0) {
+    signalfd_siginfo taken;
+    (void)!read(signals_.get(), &taken, sizeof(taken));
+  }
+  stop->Stop();
+  // From here on this thread takes the signals with their default action.
+  const sigset_t set = StoppingSignals();
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  pollfd last = {done_.get(), POLLIN, 0};
+  while (poll(&last, 1, -1) < 0 && errno == EINTR) {
+  }
+}
+
+namespace {
+
+// The alternate screen, and no cursor.
+constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";
+constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LiveScreen>> LiveScreen::Create(int input, int output) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGWINCH);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  UniqueFd resized(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  UniqueFd stopped(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!resized.valid() || !stopped.valid()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot wait for the terminal: ", strerror(errno)));
+  }
+  return absl::WrapUnique(new LiveScreen(input, output, std::move(resized), std::move(stopped)));
+}
+
+LiveScreen::LiveScreen(int input, int output, UniqueFd resized, UniqueFd stopped)
+    : input_(isatty(input) == 1 ? input : -1),
+      output_(output),
+      resized_(std::move(resized)),
+      stopped_(std::move(stopped)) {}
+
+LiveScreen::~LiveScreen() {
+  if (before_) tcsetattr(input_, TCSADRAIN, &*before_);
+  // A terminal that has gone needs nothing.
+  if (entered_) (void)!write(output_, kLeave.data(), kLeave.size());
+}
+
+void LiveScreen::Enter() {
+  if (std::exchange(entered_, true)) return;
+  termios mode{};
+  if (input_ >= 0 && tcgetattr(input_, &mode) == 0) {
+    before_ = mode;
+    mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+    mode.c_cc[VSUSP] = _POSIX_VDISABLE;  // a shell would not know of the alternate screen
+    tcsetattr(input_, TCSADRAIN, &mode);
+  }
+  (void)!write(output_, kEnter.data(), kEnter.size());
+}
+
+char LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
+  const std::stop_callback wake(stop, [this] { WakeEvent(stopped_.get()); });
+  const absl::Time end = absl::Now() + duration;
+  while (true) {
+    pollfd watched[] = {
+        {input_, POLLIN, 0}, {resized_.get(), POLLIN, 0}, {stopped_.get(), POLLIN, 0}};
+    const absl::Duration left = std::max(absl::ZeroDuration(), end - absl::Now());
+    const timespec timeout = absl::ToTimespec(left);
+    const int found = ppoll(watched, std::size(watched), &timeout, nullptr);
+    if (found < 0 && errno == EINTR) continue;
+    if (found <= 0) return '\0';
+    if (watched[2].revents != 0) return 'q';
+    if (watched[1].revents != 0) {
+      signalfd_siginfo taken;
+      (void)!read(resized_.get(), &taken, sizeof(taken));
+      return ' ';
+    }
+    char key = 0;
+    if (read(input_, &key, 1) == 1 && key != 0) return key;
+    input_ = -1;  // the terminal has gone
+    before_.reset();
+  }
+}
+
+namespace {
+
+// Ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen as it
+// is, and ends with Ctrl-C.
+constexpr char kLess[] = "less -FRSXMK";
+
+}  // namespace
+
+std::string ChoosePager(const std::optional<std::string>& own,
+                        const std::optional<std::string>& common,
+                        const std::function<bool(const std::string&)>& in_path) {
+  const std::optional<std::string>& chosen = own ? own : common;
+  if (!chosen) return in_path("less") ? kLess : "";
+  const absl::string_view command = absl::StripAsciiWhitespace(*chosen);
+  return command == "cat" ? "" : std::string(command);
+}
+
+bool IsInPath(const std::string& program) {
+  const char* path = getenv("PATH");
+  if (path == nullptr) return false;
+  for (const absl::string_view directory : absl::StrSplit(path, ':', absl::SkipEmpty())) {
+    if (access(absl::StrCat(directory, "/", program).c_str(), X_OK) == 0) return true;
+  }
+  return false;
+}
+
+TerminalSize SizeOfTerminal(int descriptor) {
+  winsize size{};
+  if (isatty(descriptor) == 0 || ioctl(descriptor, TIOCGWINSZ, &size) != 0) return {};
+  return {size.ws_col, size.ws_row};
+}
+
+std::unique_ptr<Pager> Pager::Start(const std::string& command) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return nullptr;
+  const UniqueFd output(ends[0]);
+  UniqueFd input(ends[1]);
+  // Pagers that show colours only if asked to, as git(1) asks them.
+  setenv("LESS", "FRX", 0);
+  setenv("LV", "-c", 0);
+  // vmevents ignores both signals.
+  const absl::StatusOr<pid_t> pid = SpawnShell(command, output.get(), {}, 0, {SIGPIPE, SIGINT});
+  if (!pid.ok()) return nullptr;
+  return absl::WrapUnique(new Pager(std::move(input), *pid));
+}
+
+// Ctrl-C is for the pager: one that ends over it is seen by the next write.
+Pager::Pager(UniqueFd input, pid_t pid)
+    : input_(std::move(input)), pid_(pid), interrupt_(signal(SIGINT, SIG_IGN)) {}
+
+Pager::~Pager() { static_cast<void>(Wait()); }
+
+bool Pager::Wait() {
+  if (pid_ == 0) return true;
+  input_.Reset();
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = 0;
+  signal(SIGINT, interrupt_);
+  // So ends a shell that cannot run its command.
+  return !WIFEXITED(status) || (WEXITSTATUS(status) != 126 && WEXITSTATUS(status) != 127);
 }
 
 }  // namespace vmeventd::client

@@ -1,16 +1,29 @@
 #ifndef VMEVENTD_CLIENT_RUN_TERMINAL_H_
 #define VMEVENTD_CLIENT_RUN_TERMINAL_H_
 
+#include <sys/types.h>
+#include <termios.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/options/options.h"
 
-// Colours of standard output, and sentences on standard error.
+// The terminal: its colours, pager, screen and signals, and sentences on standard error.
 
 namespace vmeventd::client {
 
@@ -21,7 +34,7 @@ struct Terminal {
   std::optional<std::string> common_pager;  // $PAGER
 };
 
-// Whether standard output gets colours.
+// Returns whether standard output gets colours.
 bool HasColor(const CommandLine& line, const Terminal& terminal);
 
 // Prints "vmevents: SENTENCE". It must be safe for a terminal. Any thread.
@@ -39,6 +52,99 @@ class LateNotes {
  private:
   std::mutex mutex_;
   std::vector<std::string> sentences_;
+};
+
+// While it exists, SIGINT, SIGTERM and SIGHUP stop `stop`, and so does a reader of standard output
+// that goes away, even while nothing is written. A second signal ends the process at once.
+//
+// Create it before any other thread: it blocks the signals for later threads. It runs one thread of
+// its own.
+class StopSignals {
+ public:
+  // `stop` and `output_descriptor` must outlive it.
+  static absl::StatusOr<std::unique_ptr<StopSignals>> Create(StopSource* stop,
+                                                             int output_descriptor);
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+ private:
+  StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource* stop);
+  void Wait(StopSource* stop) const;
+
+  const UniqueFd signals_;  // a signalfd
+  const UniqueFd done_;     // an eventfd: written by the destructor to end the thread
+  const int output_;
+  std::thread thread_;
+};
+
+// The terminal while a command draws whole frames on it: the alternate screen without a cursor, and
+// keys that count without Enter. One thread.
+class LiveScreen {
+ public:
+  // Blocks SIGWINCH, so call it before any thread starts. RESOURCE_EXHAUSTED: no descriptor.
+  static absl::StatusOr<std::unique_ptr<LiveScreen>> Create(int input, int output);
+  // Leaves the terminal as it was.
+  ~LiveScreen();
+  LiveScreen(const LiveScreen&) = delete;
+  LiveScreen& operator=(const LiveScreen&) = delete;
+
+  // Takes the terminal. A second call does nothing.
+  void Enter();
+  // Waits until a key is typed, which it returns; 0: for `duration`. A stop counts as q, another
+  // size of the terminal as a blank. Without a terminal at `input` there are no keys.
+  char Wait(absl::Duration duration, const std::stop_token& stop);
+
+ private:
+  LiveScreen(int input, int output, UniqueFd resized, UniqueFd stopped);
+
+  int input_;
+  const int output_;
+  const UniqueFd resized_;  // a signalfd
+  const UniqueFd stopped_;  // an eventfd
+  bool entered_ = false;
+  std::optional<termios> before_;
+};
+
+// The pager's command: `own` ($VMEVENTS_PAGER) if it is set, else `common` ($PAGER), else less if
+// `in_path` finds it. Empty: no pager, also if the variable is empty or "cat". Pure but for
+// `in_path`.
+std::string ChoosePager(const std::optional<std::string>& own,
+                        const std::optional<std::string>& common,
+                        const std::function<bool(const std::string&)>& in_path);
+
+// Returns whether a directory of $PATH has an executable of that name.
+bool IsInPath(const std::string& program);
+
+// Size of the terminal at `descriptor`; 0: it is none, or does not say.
+struct TerminalSize {
+  size_t columns = 0;
+  size_t rows = 0;
+};
+TerminalSize SizeOfTerminal(int descriptor);
+
+// A running pager, through whose descriptor output goes to the terminal. The destructor closes the
+// descriptor and waits until the user has left the pager.
+class Pager {
+ public:
+  // Null: it could not be started. Until the pager has ended, SIGINT is ignored here.
+  static std::unique_ptr<Pager> Start(const std::string& command);
+  ~Pager();
+  Pager(const Pager&) = delete;
+  Pager& operator=(const Pager&) = delete;
+
+  // Closes the descriptor and waits until the user has left the pager. False: the shell could not
+  // run the command, so that nothing was shown.
+  bool Wait();
+
+  int descriptor() const { return input_.get(); }
+
+ private:
+  Pager(UniqueFd input, pid_t pid);
+
+  UniqueFd input_;
+  pid_t pid_;  // 0: it was waited for
+  void (*interrupt_)(int);
 };
 
 }  // namespace vmeventd::client

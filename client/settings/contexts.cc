@@ -226,7 +226,7 @@ bool IsComment(const std::string& line) {
   return absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "#");
 }
 
-// Where a section begins: with the comments right above its heading.
+// The line on which a section begins: with the comments right above its heading.
 size_t BeginOf(size_t heading, const std::vector<std::string>& lines) {
   while (heading > 0 && IsComment(lines[heading - 1])) --heading;
   return heading;

@@ -7,10 +7,9 @@
 
 #include "absl/strings/string_view.h"
 #include "base/utf8.h"
-#include "client/consume/event_command.h"
+#include "client/consume/exec.h"
 #include "client/fleet/fleet_message.h"
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
 
 namespace {
@@ -46,7 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto line = json.FormatEvents(events, {node});
   // A time or a detail may have no form in JSON: then it is an error and no abort.
   Require(!line.ok() || nlohmann::json::accept(*line));
-  client::YamlFormatter yaml;
+  client::JsonFormatter yaml(true);
   const auto document = yaml.FormatEvents(events, {node});
   Require(document.ok() == line.ok());
   client::NameFormatter names;

@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "client/options/option_values.h"
+#include "client/options/option_reader.h"
 #include "client/output/time_text.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -28,16 +30,44 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto duration = client::ParseDurationText(text);
   if (duration.ok() && client::DurationText(*duration).empty()) std::abort();
 
+  client::OptionContext context;
+  context.now = now;
+  context.zone = zone;
+  // The options of one command with these texts; `read` gets none that CLI11 refuses.
+  const auto give = [&](const char* command, const std::vector<std::string>& options,
+                        const std::vector<std::string>& texts, const auto& read) {
+    CLI::App app;
+    client::Define(&app);
+    std::vector<std::string> reversed;
+    for (const std::string& option : options) {
+      for (const std::string& one : texts) reversed.push_back(absl::StrCat(option, "=", one));
+    }
+    reversed.emplace_back(command);
+    try {
+      app.parse(reversed);
+    } catch (const CLI::ParseError&) {
+      return;
+    }
+    client::OptionReader reader(app, context);
+    read(reader);
+  };
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
-  const auto filter = client::ParseFilter({.vms = words});
   const std::vector<absl::string_view> names = absl::StrSplit(text, absl::ByAnyChar(" ,"));
-  if (filter.ok() && filter->vm_names_size() != static_cast<int>(names.size())) std::abort();
-  (void)client::ParseFilter({.types = words});
-  (void)client::ParseFilter({.classes = words, .causes = words});
-  (void)client::ParseFilter({.sources = words, .uuids = words, .runs = words, .labels = words});
-  (void)client::ParseStates(words);
-  (void)client::ParseCount("--count", true, text);
-  (void)client::ParseWatchStart(words.front(), words.back(), now, zone);
-  client::CheckText("--actor", text).IgnoreError();
+  give("watch", {"--vm"}, words, [&](client::OptionReader& options) {
+    const int size = options.Filter().vm_names_size();
+    if (options.status().ok() && size != static_cast<int>(names.size())) std::abort();
+  });
+  const auto filter = [](client::OptionReader& options) { (void)options.Filter(); };
+  give("watch", {"--type"}, words, filter);
+  give("watch", {"--class", "--cause"}, words, filter);
+  give("watch", {"--source", "--uuid", "--run", "--label"}, words, filter);
+  give("vms", {"--state"}, words, [](client::OptionReader& options) { (void)options.States(); });
+  give("watch", {"--count"}, {text},
+       [](client::OptionReader& options) { (void)options.Count("--count"); });
+  give("watch", {"--exec"}, {text},
+       [](client::OptionReader& options) { (void)options.Word("--exec"); });
+  give("watch", {"--from"}, {text}, [](client::OptionReader& options) { (void)options.Start(); });
+  give("watch", {"--from", "--journal"}, {words.front()},
+       [](client::OptionReader& options) { (void)options.Start(); });
   return 0;
 }

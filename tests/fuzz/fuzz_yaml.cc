@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
 
 namespace {

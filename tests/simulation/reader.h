@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "client/connect/backoff.h"
+#include "client/connect/connection.h"
 #include "grpcpp/grpcpp.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/judge.h"

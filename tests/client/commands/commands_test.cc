@@ -5,12 +5,13 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_split.h"
 #include "client/connect/connection.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -23,42 +24,47 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
 
+// A failure with this code, and a sentence that matches.
+MATCHER_P2(Fails, code, sentence, "") {
+  return arg.has_value() && arg->code == code &&
+         testing::ExplainMatchResult(sentence, arg->sentence, result_listener);
+}
+
 class CommandsTest : public testing::Test {
  protected:
   CommandsTest() { server_.Start(); }
 
   template <typename Command>
   std::optional<Failure> Run(const Command& command) {
+    return With([&](const CommandContext& context) {
+      if constexpr (requires { RunCommand(command, context); }) {
+        return RunCommand(command, context);
+      } else {
+        DaemonLists lists(context);
+        return RunList(command, &lists, &formatter_, &output_);
+      }
+    });
+  }
+  std::optional<Failure> With(
+      const std::function<std::optional<Failure>(const CommandContext&)>& run) {
     const auto channel = Connect(server_.address());
     const auto stub = v1::VmEventService::NewStub(*channel);
     const auto health = grpc::health::v1::Health::NewStub(*channel);
-    const CommandContext context = {
-        server_.address(), stub.get(), health.get(),
-        &formatter_,       &output_,   [this](absl::Duration pause) { pauses_.push_back(pause); },
-        [] { return 1.0; }};
-    if constexpr (requires { RunCommand(command, context); }) {
-      return RunCommand(command, context);
-    } else {
-      DaemonLists lists(context);
-      return RunList(command, &lists, &formatter_, &output_);
-    }
+    return run({server_.address(), stub.get(), health.get(), &formatter_, &output_,
+                [this](absl::Duration pause) { pauses_.push_back(pause); }, [] { return 1.0; }});
   }
   std::optional<Failure> FindLast(uint64_t last, std::optional<absl::Time> since,
                                   WatchStart* start) {
-    const auto channel = Connect(server_.address());
-    const auto stub = v1::VmEventService::NewStub(*channel);
-    CommandContext context;
-    context.address = server_.address();
-    context.stub = stub.get();
     EventsCommand command;
     command.since = since;
     command.last = last;
     std::vector<Formatter::Events> newest(1);
-    std::optional<Failure> failure =
-        DaemonLists(context).ReadEvents(command, [&newest](EventList* page) {
-          for (v1::Event& event : page->events) newest[0].Add()->Swap(&event);
-          return true;
-        });
+    std::optional<Failure> failure = With([&](const CommandContext& context) {
+      return DaemonLists(context).ReadEvents(command, [&newest](EventList* page) {
+        for (v1::Event& event : page->events) newest[0].Add()->Swap(&event);
+        return true;
+      });
+    });
     *start = StartsOfLast(newest, since, last).front();
     return failure;
   }
@@ -101,17 +107,18 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
   };
   std::vector<std::string> notes;
   const auto note = [&notes](const std::string& sentence) { notes.push_back(sentence); };
-  const auto channel = Connect(server_.address());
-  const auto stub = v1::VmEventService::NewStub(*channel);
-  CommandContext context;
-  context.address = server_.address();
-  context.stub = stub.get();
-  DaemonLists lists(context);
-  EXPECT_FALSE(RunList(EventsCommand{}, &lists, &formatter_, &output_, note).has_value());
-  EXPECT_FALSE(RunList(VmsCommand{}, &lists, &formatter_, &output_, note).has_value());
-  EXPECT_FALSE(RunList(VmsCommand{.names = {"a"}}, &lists, &formatter_, &output_, note));
-  EXPECT_FALSE(RunList(VmsCommand{.names = {"a"}, .include_stopped = true}, &lists, &formatter_,
-                       &output_, note));
+  const auto run = [&](const auto& command) {
+    EXPECT_FALSE(With([&](const CommandContext& context) {
+      DaemonLists lists(context);
+      return RunList(command, &lists, &formatter_, &output_, note);
+    }));
+  };
+  v1::EventFilter of_name;
+  of_name.add_vm_names("a");
+  run(EventsCommand{});
+  run(VmsCommand{});
+  run(VmsCommand{.filter = of_name});
+  run(VmsCommand{.filter = of_name, .include_stopped = true});
   EXPECT_THAT(notes,
               ElementsAre("no events match", HasSubstr("vmevents doctor"),
                           "no VMs match; --all includes those that have stopped", "no VMs match"));
@@ -124,7 +131,9 @@ TEST_F(CommandsTest, VmsMayBeChosenByTheClassOfTheirEnd) {
     response->mutable_vms(1)->mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
     return grpc::Status::OK;
   };
-  EXPECT_FALSE(Run(VmsCommand{.classes = {v1::SHUTDOWN_CLASS_CRASH}}).has_value());
+  VmsCommand command;
+  command.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  EXPECT_FALSE(Run(command).has_value());
   EXPECT_EQ(Lines(), 1U);
   EXPECT_THAT(output_.text, HasSubstr("\"name\":\"b\""));
 }
@@ -140,9 +149,15 @@ TEST_F(CommandsTest, VmsMayBeChosenByTheCauseOfTheirEndAndByTheirRun) {
     response->mutable_vms(1)->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_WATCHDOG);
     return grpc::Status::OK;
   };
-  EXPECT_FALSE(Run(VmsCommand{.causes = {v1::SHUTDOWN_CAUSE_WATCHDOG}}).has_value());
-  EXPECT_FALSE(Run(VmsCommand{.runs = {"c"}}).has_value());
-  EXPECT_FALSE(Run(VmsCommand{.causes = {v1::SHUTDOWN_CAUSE_HOST_KILL}, .runs = {"b"}}));
+  VmsCommand by_cause;
+  by_cause.filter.add_causes(v1::SHUTDOWN_CAUSE_WATCHDOG);
+  EXPECT_FALSE(Run(by_cause).has_value());
+  VmsCommand by_run;
+  by_run.filter.add_run_ids("c");
+  EXPECT_FALSE(Run(by_run).has_value());
+  by_cause.filter.set_causes(0, v1::SHUTDOWN_CAUSE_HOST_KILL);
+  by_cause.filter.add_run_ids("b");
+  EXPECT_FALSE(Run(by_cause).has_value());
   EXPECT_EQ(Lines(), 2U);
   EXPECT_THAT(output_.text, HasSubstr("\"name\":\"b\""));
   EXPECT_THAT(output_.text, HasSubstr("\"name\":\"c\""));
@@ -232,8 +247,8 @@ TEST_F(CommandsTest, VmsReadsAllPages) {
     return grpc::Status::OK;
   };
   VmsCommand command;
-  command.names = {"web*"};
-  command.sources = {"libvirt:*"};
+  command.filter.add_vm_names("web*");
+  command.filter.add_sources("libvirt:*");
   command.states = {v1::VM_STATE_STOPPED};
   command.include_stopped = true;
   EXPECT_FALSE(Run(command).has_value());
@@ -262,38 +277,31 @@ TEST_F(CommandsTest, AVmIsFoundByItsUuid) {
   };
   EXPECT_FALSE(Run(VmCommand{uuid, ""}).has_value());
   EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
-  const auto failure = Run(VmCommand{"web2", ""});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(Run(VmCommand{"web2", ""}), Fails(ExitCode::kNotFound, testing::_));
 
   server_.service().get_vm = [&](const v1::GetVmRequest& request, v1::GetVmResponse*) {
     return request.name().empty()
                ? grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "name: must not be empty")
                : grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
   };
-  const auto older = Run(VmCommand{uuid, ""});
-  ASSERT_TRUE(older.has_value());
-  EXPECT_EQ(older->code, ExitCode::kNotFound) << "a daemon that knows names alone";
+  EXPECT_THAT(Run(VmCommand{uuid, ""}), Fails(ExitCode::kNotFound, testing::_))
+      << "a daemon that knows names alone";
 }
 
 TEST_F(CommandsTest, AnUnknownVmIsNotFound) {
   server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
   };
-  const auto failure = Run(VmCommand{"we\nb", ""});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kNotFound);
-  EXPECT_THAT(failure->sentence, HasSubstr("no VM \"we\\x0ab\" is known"));
+  EXPECT_THAT(Run(VmCommand{"we\nb", ""}),
+              Fails(ExitCode::kNotFound, HasSubstr("no VM \"we\\x0ab\" is known")));
 }
 
 TEST_F(CommandsTest, AnAmbiguousNameExplainsHowToChoose) {
   server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2");
   };
-  const auto failure = Run(VmCommand{"web1", ""});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kFailed);
-  EXPECT_THAT(failure->sentence, HasSubstr("run-1 and run-2; choose one with --run RUN_ID"));
+  EXPECT_THAT(Run(VmCommand{"web1", ""}),
+              Fails(ExitCode::kFailed, HasSubstr("run-1 and run-2; choose one with --run RUN_ID")));
 }
 
 TEST_F(CommandsTest, InfoPrintsOneObject) {
@@ -308,17 +316,13 @@ TEST_F(CommandsTest, HealthPrintsTheStatusAndFailsUnlessServing) {
   EXPECT_EQ(output_.text, "{\"status\":\"SERVING\"}\n");
   output_.text.clear();
   server_.SetServing(false);
-  const auto failure = Run(HealthCommand{"", absl::Minutes(1)});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(Run(HealthCommand{"", absl::Minutes(1)}), Fails(ExitCode::kFailed, testing::_));
   EXPECT_EQ(output_.text, "{\"status\":\"NOT_SERVING\"}\n");
 }
 
 TEST_F(CommandsTest, HealthOfAnUnknownServiceIsNotFound) {
-  const auto failure = Run(HealthCommand{"nothing", absl::Minutes(1)});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kNotFound);
-  EXPECT_THAT(failure->sentence, HasSubstr("vmeventd.v1.VmEventService"));
+  EXPECT_THAT(Run(HealthCommand{"nothing", absl::Minutes(1)}),
+              Fails(ExitCode::kNotFound, HasSubstr("vmeventd.v1.VmEventService")));
 }
 
 TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
@@ -358,11 +362,9 @@ TEST_F(CommandsTest, APersistentLimitIsReportedWithItsFlag) {
   server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
     return grpc::Status(grpc::RESOURCE_EXHAUSTED, "too many requests");
   };
-  const auto failure = Run(EventsCommand{});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kFailed);
-  EXPECT_THAT(failure->sentence,
-              testing::AllOf(HasSubstr("too many requests"), HasSubstr("--max-streams")));
+  EXPECT_THAT(Run(EventsCommand{}),
+              Fails(ExitCode::kFailed,
+                    testing::AllOf(HasSubstr("too many requests"), HasSubstr("--max-streams"))));
 }
 
 TEST_F(CommandsTest, ADeniedRequestSaysWhoMay) {
@@ -370,28 +372,22 @@ TEST_F(CommandsTest, ADeniedRequestSaysWhoMay) {
                                         v1::DeclareIntentResponse*) {
     return grpc::Status(grpc::PERMISSION_DENIED, "the peer may only read");
   };
-  const auto failure = Run(DeclareIntentCommand{"web1", "", "a", "r", std::nullopt});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kFailed);
-  EXPECT_THAT(failure->sentence,
-              testing::AllOf(HasSubstr("the peer may only read"), HasSubstr("role=operator")));
+  EXPECT_THAT(Run(DeclareIntentCommand{"web1", "", "a", "r", std::nullopt}),
+              Fails(ExitCode::kFailed, testing::AllOf(HasSubstr("the peer may only read"),
+                                                      HasSubstr("role=operator"))));
 }
 
 TEST_F(CommandsTest, AMissingServerIsUnreachable) {
   server_.Stop();
-  const auto failure = Run(InfoCommand{});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kUnreachable);
+  EXPECT_THAT(Run(InfoCommand{}), Fails(ExitCode::kUnreachable, testing::_));
 }
 
 TEST_F(CommandsTest, ARefusedArgumentIsWrongUsage) {
   server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
     return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "end_time: before start_time");
   };
-  const auto failure = Run(EventsCommand{});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kUsage);
-  EXPECT_THAT(failure->sentence, HasSubstr("end_time: before start_time"));
+  EXPECT_THAT(Run(EventsCommand{}),
+              Fails(ExitCode::kUsage, HasSubstr("end_time: before start_time")));
 }
 
 TEST_F(CommandsTest, OtherFailuresAreFailures) {

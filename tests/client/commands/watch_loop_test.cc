@@ -1,12 +1,21 @@
 #include "client/commands/watch_loop.h"
 
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_split.h"
+#include "client/consume/delivery.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
-#include "tests/client/commands/watch_loop_fixture.h"
+#include "tests/support/fake_server.h"
 
 namespace vmeventd::client {
 namespace {
@@ -17,6 +26,98 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
+
+const grpc::Status kGoingDown(grpc::StatusCode::UNAVAILABLE, "the daemon is going down");
+const grpc::Status kOutOfRange(grpc::StatusCode::OUT_OF_RANGE,
+                               "after_sequence: 12 is older than the oldest retained event 40");
+
+// A watch that ends after a number of events.
+struct CountedWatch : WatchCommand {
+  std::optional<uint64_t> count;
+  bool counts_gaps = true;
+};
+CountedWatch Count(uint64_t count) {
+  CountedWatch command;
+  command.count = count;
+  return command;
+}
+
+// Runs a watch against a scripted server, in one thread: between two attempts the test acts in
+// `on_wait`.
+class WatchLoopTest : public testing::Test {
+ protected:
+  WatchLoopTest() { server_.Start(); }
+
+  void Serve(std::vector<v1::WatchEventsResponse> messages, grpc::Status end = kGoingDown) {
+    server_.service().streams.push_back({std::move(messages), std::move(end), false});
+  }
+  void ServeAndHoldOpen(std::vector<v1::WatchEventsResponse> messages) {
+    server_.service().streams.push_back({std::move(messages), grpc::Status::OK, true});
+  }
+
+  // Without the random pauses and the silence that tests set.
+  WatchLoop::Environment MakeEnvironment(ServerAddress address) {
+    WatchLoop::Environment environment;
+    environment.address = std::move(address);
+    environment.stop = &stop_;
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.wait = [this](absl::Duration duration) {
+      waits_.push_back(duration);
+      return on_wait_();
+    };
+    return environment;
+  }
+
+  // Prints what the loop delivers.
+  ExitCode Run(const CountedWatch& command, WatchLoop::Environment environment) {
+    Printer printer(formatter_, &output_);
+    Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
+    const ExitCode code = WatchLoop(command, std::move(environment)).Run(&delivery);
+    return delivery.CodeOf(code, [this](const std::string& note) { notes_.push_back(note); });
+  }
+  ExitCode Run(const CountedWatch& command) {
+    WatchLoop::Environment environment = MakeEnvironment(server_.address());
+    environment.random = [this] { return random_; };
+    environment.silence_limit = silence_limit_;
+    environment.clock = [this] {
+      return absl::UnixEpoch() + absl::Milliseconds(time_ += time_of_a_look_);
+    };
+    return Run(command, std::move(environment));
+  }
+
+  // The sequences of the JSON lines that were printed.
+  std::vector<uint64_t> PrintedSequences() const {
+    std::vector<uint64_t> sequences;
+    for (const absl::string_view line : absl::StrSplit(output_.text, '\n', absl::SkipEmpty())) {
+      v1::Event event;
+      EXPECT_TRUE(google::protobuf::util::JsonStringToMessage(std::string(line), &event).ok());
+      sequences.push_back(event.sequence());
+    }
+    return sequences;
+  }
+
+  // From now on the watch keeps its position in a file.
+  void KeepCursor() { cursor_ = *CursorFile::Open(directory_ / "cursor", {"server"}); }
+  WatchPosition Kept() const { return cursor_->Find("server").value_or(WatchPosition{}); }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<CursorFile> cursor_;
+  FakeServer server_;
+  JsonFormatter json_;
+  TableFormatter table_{TableStyle{.zone = absl::UTCTimeZone()}};
+  Formatter* formatter_ = &json_;
+  StringOutput output_;
+  StopSource stop_;
+  std::vector<std::string> notes_;
+  std::vector<absl::Duration> waits_;
+  double random_ = 1;  // the longest pauses
+  // The clock of a stream's silence stands still but for what the test adds to it, and for this at
+  // each look; milliseconds. At each limit that has passed in earnest the clock is looked at.
+  std::atomic<int64_t> time_ = 0;
+  std::atomic<int64_t> time_of_a_look_ = 0;
+  absl::Duration silence_limit_ = absl::Milliseconds(10);
+  std::function<bool()> on_wait_ = [] { return false; };
+};
 
 TEST_F(WatchLoopTest, EndsAfterTheCountInTheMiddleOfABatch) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13, 14})});
@@ -471,6 +572,160 @@ TEST(WatchLoopAddress, ASocketPathMayHoldAnyCharacter) {
   environment.wait = [](absl::Duration) { return true; };
   const ExitCode code = WatchLoop({}, std::move(environment)).Run(&delivery);
   EXPECT_EQ(delivery.CodeOf(code, [](const std::string&) {}), ExitCode::kOk);
+}
+
+// Two nodes behind one name and port, such as the pods of a headless Service.
+class TwoNodesTest : public WatchLoopTest {
+ protected:
+  TwoNodesTest() {
+    server_.Stop();
+    server_.UseTcp(grpc::InsecureServerCredentials());
+    server_.Start();
+    other_.UseTcp(grpc::InsecureServerCredentials(), "127.0.0.2", server_.address().port);
+    other_.Start();
+    Name(&server_, "node1", "journal-a");
+    Name(&other_, "node2", "journal-b");
+  }
+  static void Name(FakeServer* server, const std::string& node, const std::string& journal) {
+    server->service().info.set_node(node);
+    server->service().info.set_journal_id(journal);
+  }
+
+  ExitCode Follow(const CountedWatch& command) {
+    WatchLoop::Environment environment =
+        MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port));
+    environment.resolve = [this](const ServerAddress&) { return resolved_; };
+    return Run(command, std::move(environment));
+  }
+
+  FakeServer other_;
+  absl::StatusOr<std::vector<std::string>> resolved_ =
+      std::vector<std::string>{"127.0.0.1", "127.0.0.2"};
+};
+
+TEST_F(TwoNodesTest, KeepsToItsFirstNode) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  on_wait_ = [this] {
+    resolved_ = std::vector<std::string>{"127.0.0.2", "127.0.0.1"};
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+  EXPECT_THAT(notes_, ElementsAre(testing::AllOf(HasSubstr("several addresses"),
+                                                 HasSubstr("node1 at"), HasSubstr("127.0.0.1")),
+                                  HasSubstr("lost the stream"), HasSubstr("connected")));
+}
+
+TEST_F(TwoNodesTest, WaitsForItsNodeWhileTheOtherAnswers) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  on_wait_ = [this] {
+    if (waits_.size() == 1) server_.Stop();
+    if (waits_.size() == 3) server_.Start();
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+  EXPECT_THAT(notes_, testing::Contains(testing::AllOf(
+                          HasSubstr("is the node node2 with the journal journal-b now"),
+                          HasSubstr("following the node node1 with the journal journal-a"))));
+}
+
+TEST_F(TwoNodesTest, AnotherServerOnTheSameNodeIsNotFollowed) {
+  Name(&other_, "node1", "journal-b");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.Stop();
+    return waits_.size() > 2;
+  };
+  Follow({});
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+}
+
+TEST_F(TwoNodesTest, FollowsItsNodeToAnotherAddress) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.Stop();
+    Name(&other_, "node1-again", "journal-a");
+    other_.service().streams.push_back(
+        {{ProgressMessage(11), EventsMessage({12})}, grpc::Status::OK, true});
+    return waits_.size() > 1;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+  EXPECT_EQ(other_.service().WatchRequests()[0].after_sequence(), 11U);
+}
+
+TEST_F(TwoNodesTest, TakesTheFirstAddressThatAnswers) {
+  server_.Stop();
+  other_.service().streams.push_back(
+      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
+  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("node2 at nodes:")));
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(TwoNodesTest, OneAddressOfEachFamilyIsOneNode) {
+  resolved_ = std::vector<std::string>{"::1", "127.0.0.1"};
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(TwoNodesTest, ANodeWithANewJournalIsTheSame) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(0, "journal-c"), EventsMessage({1})});
+  on_wait_ = [this] {
+    Name(&server_, "node1", "journal-c");
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 1));
+  EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
+}
+
+TEST_F(TwoNodesTest, ANodeThatWasRenamedIsTheSame) {
+  server_.service().info.set_node_id("id-1");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(20, "journal-c"), EventsMessage({21})});
+  on_wait_ = [this] {
+    Name(&server_, "renamed", "journal-c");
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 21));
+}
+
+TEST_F(TwoNodesTest, AnotherNodeAtTheSameAddressIsNotFollowed) {
+  server_.service().info.set_node_id("id-1");
+  resolved_ = std::vector<std::string>{"127.0.0.1"};
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.service().info.set_node_id("id-2");
+    Name(&server_, "node2", "journal-b");
+    return waits_.size() > 2;
+  };
+  Follow({});
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+  EXPECT_THAT(server_.service().WatchRequests(), SizeIs(1));
+}
+
+TEST_F(TwoNodesTest, WithWaitAnUnknownNameIsWaitedFor) {
+  resolved_ = absl::UnavailableError("the host nodes is not known");
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    resolved_ = std::vector<std::string>{"127.0.0.1"};
+    return false;
+  };
+  CountedWatch command = Count(1);
+  command.wait = true;
+  EXPECT_EQ(Follow(command), ExitCode::kOk);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("host of nodes:"), HasSubstr("connected")));
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include "client/doctor/diagnosis.h"
-
 #include <string>
 #include <utility>
 #include <vector>

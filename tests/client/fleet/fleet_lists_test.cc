@@ -8,8 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "client/output/format_programs.h"
-#include "client/output/format_table.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -31,6 +30,12 @@ class TextOutput : public Output {
   }
   std::string written;
 };
+
+VmsCommand OfNames(const std::vector<std::string>& names) {
+  VmsCommand command;
+  command.filter.mutable_vm_names()->Add(names.begin(), names.end());
+  return command;
+}
 
 class FleetListsTest : public testing::Test {
  protected:
@@ -154,7 +159,7 @@ TEST_F(FleetListsTest, VmsByNameAndNode) {
   EXPECT_EQ(Names(VmsCommand{.include_stopped = true}),
             "prod/n1/db.1\nprod/n1/web1\nprod/n2/web1\n");
   EXPECT_EQ(Names(VmsCommand{.states = {v1::VM_STATE_PAUSED}}), "prod/n1/db.1\n");
-  EXPECT_EQ(Names(VmsCommand{.names = {"web*"}}), "prod/n2/web1\n");
+  EXPECT_EQ(Names(OfNames({"web*"})), "prod/n2/web1\n");
   nodes_ = {"n1"};
   EXPECT_EQ(Names(VmsCommand{}), "prod/n1/db.1\n");
 }
@@ -240,7 +245,7 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
             (std::map<std::string, bool>{
                 {"n1/web1", true}, {"n1/gone", false}, {"n2/web1", false}, {"n3/db1", true}}));
   TableFormatter table({.nodes = true});
-  EXPECT_FALSE(Run(VmsCommand{.names = {"web1"}}, &table).has_value());
+  EXPECT_FALSE(Run(OfNames({"web1"}), &table).has_value());
   EXPECT_THAT(output_.written, HasSubstr("RUNNING (stale)"));
   // Nobody else has it: its last state is all there is.
   EXPECT_FALSE(Run(VmCommand{.name = "db1"}, &table).has_value());
@@ -260,7 +265,7 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
 // A consumer of a server before 2.10 has one filter at the most.
 TEST_F(FleetListsTest, SeveralNamesAreReadByOneFilterEach) {
   for (const char* name : {"a", "b", "c"}) AddVm("n1", name, v1::VM_STATE_RUNNING);
-  EXPECT_EQ(Names(VmsCommand{.names = {"a", "b"}}), "prod/n1/a\nprod/n1/b\n");
+  EXPECT_EQ(Names(OfNames({"a", "b"})), "prod/n1/a\nprod/n1/b\n");
   ASSERT_EQ(nats_.consumers.size(), 3u);
   nats_.consumers.pop_back();  // of the heartbeats
   for (const std::string& consumer : nats_.consumers) {

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_join.h"
 #include "client/consume/delivery.h"
-#include "client/output/format_programs.h"
+#include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_nats.h"
@@ -208,7 +208,7 @@ TEST_F(FleetWatchTest, AStreamThatIsCreatedAgainUnderTheWatchIsAGap) {
   EXPECT_THAT(notes(), HasSubstr("GAP: "));
 }
 
-// What nodes publish again after the loss of a stream was observed long before it is stored.
+// Events that nodes publish again after the loss of a stream was observed long before it is stored.
 TEST_F(FleetWatchTest, AfterALossOfTheStreamAReaderGoesOnByTimeWithOneNotice) {
   const absl::Time begin = nats_.stored;
   const auto at = [&](absl::Duration after, uint64_t sequence) {

@@ -1,8 +1,12 @@
 #include "client/options/options.h"
 
+#include <cstdint>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -51,6 +55,13 @@ std::string Complaint(const std::vector<std::string>& arguments) {
   return answered.err;
 }
 
+// Lines, and a part of what is said about them.
+void ExpectComplaints(const std::vector<std::pair<const char*, const char*>>& rows) {
+  for (const auto& [line, complaint] : rows) {
+    EXPECT_THAT(Complaint(absl::StrSplit(line, ' ')), HasSubstr(complaint)) << line;
+  }
+}
+
 TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
   const CommandLine line = Parsed(
       {"watch",     "--from",   "7",        "--journal", "j",       "--vm",        "a*",
@@ -96,16 +107,96 @@ TEST(ParseCommandLine, NamesStandAloneOrBehindCommas) {
               ElementsAre("watch"));
   const auto vms =
       std::get<VmsCommand>(Parsed({"vms", "--vm", "web1,db1", "--class", "crash", "a"}).command);
-  EXPECT_THAT(vms.names, ElementsAre("web1", "db1", "a"));
-  EXPECT_THAT(vms.classes, ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_THAT(vms.filter.vm_names(), ElementsAre("web1", "db1", "a"));
+  EXPECT_THAT(vms.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
   EXPECT_TRUE(vms.include_stopped) << "only those have a class";
   const auto ends =
       std::get<VmsCommand>(Parsed({"vms", "--cause", "host-kill,watchdog", "--run", "r"}).command);
-  EXPECT_THAT(ends.causes, ElementsAre(v1::SHUTDOWN_CAUSE_HOST_KILL, v1::SHUTDOWN_CAUSE_WATCHDOG));
-  EXPECT_THAT(ends.runs, ElementsAre("r"));
+  EXPECT_THAT(ends.filter.causes(),
+              ElementsAre(v1::SHUTDOWN_CAUSE_HOST_KILL, v1::SHUTDOWN_CAUSE_WATCHDOG));
+  EXPECT_THAT(ends.filter.run_ids(), ElementsAre("r"));
   EXPECT_TRUE(ends.include_stopped);
   EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--run", "r"}).command).include_stopped);
   EXPECT_THAT(Complaint({"vms", "--vm", "web1,"}), HasSubstr("--vm: the text is empty"));
+}
+
+constexpr char kUuid[] = "550e8400-e29b-41d4-a716-446655440000";
+
+TEST(ParseCommandLine, AFilterTakesShortAndFullNamesInAnyCase) {
+  const CommandLine line = Parsed({"watch",    "--vm",
+                                   "web*",     "db[12]",
+                                   "--type",   "stopped",
+                                   "--type",   "EVENT_TYPE_Gap,monitor-lost",
+                                   "--class",  "User",
+                                   "--class",  "SHUTDOWN_CLASS_CRASH",
+                                   "--cause",  "host-kill,GUEST_PANIC",
+                                   "--source", "libvirt:*",
+                                   "--source", "qmp:/run",
+                                   "--uuid",   kUuid,
+                                   "--run",    "r1,r2",
+                                   "--label",  "app=web,!canary"});
+  const v1::EventFilter& filter = std::get<FollowCommand>(line.command).watch.filter;
+  EXPECT_THAT(filter.vm_names(), ElementsAre("web*", "db[12]"));
+  EXPECT_THAT(filter.sources(), ElementsAre("libvirt:*", "qmp:/run"));
+  EXPECT_THAT(filter.types(),
+              ElementsAre(v1::EVENT_TYPE_STOPPED, v1::EVENT_TYPE_GAP, v1::EVENT_TYPE_MONITOR_LOST));
+  EXPECT_THAT(filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_USER, v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_THAT(filter.causes(),
+              ElementsAre(v1::SHUTDOWN_CAUSE_HOST_KILL, v1::SHUTDOWN_CAUSE_GUEST_PANIC));
+  EXPECT_THAT(filter.uuids(), ElementsAre(kUuid));
+  EXPECT_THAT(filter.run_ids(), ElementsAre("r1", "r2"));
+  EXPECT_THAT(filter.labels(), ElementsAre("app=web,!canary"));
+  const CommandLine list = Parsed({"vms", "--state", "running,guest-down", "--source", "qmp:/run"});
+  const auto& vms = std::get<VmsCommand>(list.command);
+  EXPECT_THAT(vms.states, ElementsAre(v1::VM_STATE_RUNNING, v1::VM_STATE_GUEST_DOWN));
+  EXPECT_THAT(vms.filter.sources(), ElementsAre("qmp:/run"));
+}
+
+TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
+  const std::tuple<const char*, const char*, const char*> rows[] = {
+      {"--class", "root",
+       "--class: \"root\" is not a known shutdown class; use one of USER, ADMIN, CRASH, UNKNOWN"},
+      {"--type", "died", "--type: \"died\" is not a known event type; did you mean stopped?"},
+      {"--class", "watchdog",
+       "--class: \"watchdog\" is not a known shutdown class; it is a value of --cause"},
+      {"--type", "", "--type: \"\" is not a known event type"},
+      {"--type", "unspecified", "--type: \"unspecified\" is not a known event type"},
+      {"--cause", "bad-luck", "--cause: \"bad-luck\" is not a known shutdown cause"},
+      {"--vm", "", "--vm: the text is empty; give one"},
+      {"--vm", "\xff", "is not UTF-8; write the name as `vmevents vms -o json` shows it"},
+      {"--source", "", "--source: the text is empty; give one"},
+      {"--uuid", "web1",
+       "--uuid: \"web1\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
+      {"--label", "app=web,",
+       "--label: \"app=web,\" has an empty condition; write conditions as app=web, app!=web, app "
+       "or !app, separated by commas"}};
+  for (const auto& [option, text, complaint] : rows) {
+    EXPECT_THAT(Complaint({"watch", option, text}), HasSubstr(complaint));
+  }
+  EXPECT_THAT(Complaint({"vms", "--state", "dead"}),
+              StartsWith("--state: \"dead\" is not a known VM state"));
+}
+
+TEST(ParseCommandLine, EachStartOfAWatch) {
+  const auto start = [](std::vector<std::string> options) {
+    options.insert(options.begin(), "watch");
+    return std::get<FollowCommand>(Parsed(options).command).watch.start;
+  };
+  const absl::Time now = Context().now;
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(start({"--from", "oldest"})));
+  EXPECT_TRUE(std::holds_alternative<FromSnapshot>(start({"--from", "snapshot"})));
+  EXPECT_EQ(std::get<FromTime>(start({"--from", "10m"})).time, now - absl::Minutes(10));
+  EXPECT_EQ(std::get<FromTime>(start({"--since", "2026-07-01T12:00:00Z"})).time, now);
+  EXPECT_EQ(std::get<FromSequence>(start({"--from", "18446744073709551615"})).sequence, UINT64_MAX);
+  ExpectComplaints({{"watch --from 18446744073709551616", "larger than any sequence"},
+                    {"watch --from=-1", "--from: \"-1\""},
+                    {"watch --from oldest --journal j", "--from SEQUENCE"}});
+}
+
+TEST(ParseCommandLine, ACountIsAWholeNumberFromOne) {
+  for (const char* text : {"", "0", "-1", "1.5", "x", "99999999999999999999"}) {
+    EXPECT_THAT(Complaint({"watch", absl::StrCat("--count=", text)}), HasSubstr("--count")) << text;
+  }
 }
 
 // Lines that people who know kubectl, journalctl, virsh, docker or systemctl try first, half of
@@ -328,9 +419,9 @@ TEST(ParseCommandLine, EventsHasShortOptions) {
   const auto events = std::get<EventsCommand>(Parsed({"events", "-n", "20", "-r"}).command);
   EXPECT_EQ(events.last, 20U);
   EXPECT_TRUE(events.newest_first);
-  EXPECT_THAT(Complaint({"events", "-n", "0"}), HasSubstr("--last"));
-  EXPECT_THAT(Complaint({"events", "-n", "100001"}), HasSubstr("at most 100000"));
-  EXPECT_THAT(Complaint({"events", "-n", "2", "--limit", "3"}), HasSubstr("use one of them"));
+  ExpectComplaints({{"events -n 0", "--last"},
+                    {"events -n 100001", "at most 100000"},
+                    {"events -n 2 --limit 3", "use one of them"}});
 }
 
 TEST(ParseCommandLine, EventsMayFollow) {
@@ -347,15 +438,15 @@ TEST(ParseCommandLine, EventsMayFollow) {
   for (const char* option : {"--until", "--limit"}) {
     EXPECT_THAT(Complaint({"events", "-f", option, "1"}), HasSubstr(option));
   }
-  EXPECT_THAT(Complaint({"events", "-f", "-r"}), HasSubstr("--newest-first"));
-  EXPECT_THAT(Complaint({"events", "--cursor-file", "c"}), HasSubstr("use it with --follow"));
+  ExpectComplaints(
+      {{"events -f -r", "--newest-first"}, {"events --cursor-file c", "use it with --follow"}});
 }
 
 TEST(ParseCommandLine, WatchMayBeginAtATime) {
   const auto watch = std::get<FollowCommand>(Parsed({"watch", "--since", "10m"}).command).watch;
   EXPECT_EQ(std::get<FromTime>(watch.start).time, Context().now - absl::Minutes(10));
-  EXPECT_THAT(Complaint({"watch", "--since", "10m", "--from", "7"}), HasSubstr("use one of them"));
-  EXPECT_THAT(Complaint({"watch", "--since", "soon"}), HasSubstr("--since: \"soon\""));
+  ExpectComplaints({{"watch --since 10m --from 7", "use one of them"},
+                    {"watch --since soon", "--since: \"soon\""}});
 }
 
 TEST(ParseCommandLine, WatchMayRunACommand) {
@@ -365,11 +456,11 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
   EXPECT_EQ(watch.exec, "notify");
   EXPECT_EQ(watch.on_failure, OnFailure::kRetry);
   EXPECT_EQ(watch.cursor_file, "c");
-  EXPECT_THAT(Complaint({"watch", "--exec", ""}), HasSubstr("--exec: "));
-  EXPECT_THAT(Complaint({"watch", "--cursor-file", ""}), HasSubstr("--cursor-file: "));
-  EXPECT_THAT(Complaint({"watch", "--exec-on-failure", "skip"}), HasSubstr("--exec COMMAND"));
-  EXPECT_THAT(Complaint({"watch", "--exec", "x", "--exec-on-failure", "ignore"}),
-              HasSubstr("stop, retry or skip"));
+  ExpectComplaints({{"watch --exec ", "--exec: "},
+                    {"watch --cursor-file ", "--cursor-file: "},
+                    {"watch --exec-on-failure skip", "--exec COMMAND"},
+                    {"watch --exec x --exec-on-failure ignore", "stop, retry or skip"},
+                    {"watch --wait=maybe", "--wait = maybe"}});
 }
 
 TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
@@ -407,22 +498,20 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
 }
 
 TEST(ParseCommandLine, APushSaysWhatIsWrong) {
-  EXPECT_THAT(Complaint({"push"}), HasSubstr("vmevents push https://HOST/PATH"));
-  EXPECT_THAT(Complaint({"push", "--status"}), HasSubstr("which push?"));
-  EXPECT_THAT(Complaint({"push", "http://x"}), HasSubstr("--insecure-http"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--url-file", "f"}), HasSubstr("use one of them"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--format", "teams"}),
-              HasSubstr("cloudevents, slack"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--from", "snapshot"}), HasSubstr("no events"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--batch", "1001"}), HasSubstr("at most 1000"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--timeout", "1h"}), HasSubstr("not between 1s and"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--push-cert", "c"}), HasSubstr("--push-key FILE"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--push-key", "k"}), HasSubstr("--push-cert FILE"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--alert-for", "1h"}), HasSubstr("alertmanager"));
-  EXPECT_THAT(Complaint({"push", "https://x", "--secret-file", ""}), HasSubstr("name a file"));
-  EXPECT_THAT(
-      Complaint({"--server", "nats://a", "push", "https://x", "--from", "7", "--journal", "j"}),
-      HasSubstr("--journal: names the journal of one node"));
+  ExpectComplaints({{"push", "vmevents push https://HOST/PATH"},
+                    {"push --status", "which push?"},
+                    {"push http://x", "--insecure-http"},
+                    {"push https://x --url-file f", "use one of them"},
+                    {"push https://x --format teams", "cloudevents, slack"},
+                    {"push https://x --from snapshot", "no events"},
+                    {"push https://x --batch 1001", "at most 1000"},
+                    {"push https://x --timeout 1h", "not between 1s and"},
+                    {"push https://x --push-cert c", "--push-key FILE"},
+                    {"push https://x --push-key k", "--push-cert FILE"},
+                    {"push https://x --alert-for 1h", "alertmanager"},
+                    {"push https://x --secret-file ", "name a file"},
+                    {"--server nats://a push https://x --from 7 --journal j",
+                     "--journal: names the journal of one node"}});
 }
 
 TEST(ParseCommandLine, ServersMayBeListedInOneText) {
@@ -493,21 +582,17 @@ TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
 }
 
 TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
-  EXPECT_THAT(Complaint({"--server", "nats://a", "top"}), HasSubstr("top asks one vmeventd"));
-  EXPECT_THAT(Complaint({"--server", "nats://a", "watch", "--from", "7"}),
-              HasSubstr("--cursor-file"));
-  EXPECT_THAT(Complaint({"--server", "nats://a", "watch", "--from", "7", "--journal", "j"}),
-              HasSubstr("--journal"));
-  EXPECT_THAT(Complaint({"--server", "nats://a", "--server", "b", "vms"}),
-              HasSubstr("b is no NATS server"));
+  ExpectComplaints({{"--server nats://a top", "top asks one vmeventd"},
+                    {"--server nats://a watch --from 7", "--cursor-file"},
+                    {"--server nats://a watch --from 7 --journal j", "--journal"},
+                    {"--server nats://a --server b vms", "b is no NATS server"}});
   EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
               AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
-  EXPECT_THAT(Complaint({"--server", "nats://a", "vms", "--node", ""}), HasSubstr("--node"));
-  EXPECT_THAT(Complaint({"--server", "tls://a", "--tls-cert", "c", "vms"}), HasSubstr("--tls-key"));
-  EXPECT_THAT(Complaint({"--server", "a", "fleet"}), HasSubstr("nats://HOST"));
-  EXPECT_THAT(Complaint({"--server", "a", "vms", "--node", "n"}), HasSubstr("--node"));
-  EXPECT_THAT(Complaint({"--server", "a", "--credentials", "c", "vms"}),
-              HasSubstr("--credentials"));
+  ExpectComplaints({{"--server nats://a vms --node ", "--node"},
+                    {"--server tls://a --tls-cert c vms", "--tls-key"},
+                    {"--server a fleet", "nats://HOST"},
+                    {"--server a vms --node n", "--node"},
+                    {"--server a --credentials c vms", "--credentials"}});
 }
 
 TEST(ParseCommandLine, AContextMayBeAFleet) {
@@ -526,33 +611,13 @@ TEST(ParseCommandLine, AContextMayBeAFleet) {
 }
 
 TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
-  for (const std::vector<std::string>& command :
-       std::vector<std::vector<std::string>>{{},
-                                             {"watch"},
-                                             {"events"},
-                                             {"vms"},
-                                             {"vm"},
-                                             {"intent"},
-                                             {"info"},
-                                             {"intent", "declare"},
-                                             {"intent", "list"},
-                                             {"intent", "withdraw"},
-                                             {"health"},
-                                             {"top"},
-                                             {"timeline"},
-                                             {"fleet"},
-                                             {"push"},
-                                             {"fleet", "create"},
-                                             {"doctor"},
-                                             {"help"},
-                                             {"version"},
-                                             {"completion"},
-                                             {"context"},
-                                             {"context", "list"},
-                                             {"context", "add"},
-                                             {"context", "use"},
-                                             {"context", "delete"}}) {
-    std::vector<std::string> arguments = command;
+  for (const char* command :
+       {"--utc",        "watch",        "events",         "vms",         "vm",
+        "intent",       "info",         "intent declare", "intent list", "intent withdraw",
+        "health",       "top",          "timeline",       "fleet",       "push",
+        "fleet create", "doctor",       "help",           "version",     "completion",
+        "context",      "context list", "context add",    "context use", "context delete"}) {
+    std::vector<std::string> arguments = absl::StrSplit(command, ' ');
     arguments.push_back("--help");
     for (const absl::string_view line : absl::StrSplit(Answer(arguments).out, '\n')) {
       EXPECT_LE(line.size(), 80U) << line;
@@ -565,14 +630,6 @@ TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
   EXPECT_FALSE(std::get<VmsCommand>(Parsed({"vms", "--state", "paused"}).command).include_stopped);
   EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--all"}).command).include_stopped);
   EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--state", "stopped"}).command).include_stopped);
-}
-
-TEST(ParseCommandLine, VmsTakesSources) {
-  EXPECT_THAT(
-      std::get<VmsCommand>(Parsed({"vms", "--source", "libvirt:*", "--source", "qmp:/run"}).command)
-          .sources,
-      ElementsAre("libvirt:*", "qmp:/run"));
-  EXPECT_THAT(Complaint({"vms", "--source", ""}), testing::HasSubstr("--source"));
 }
 
 TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
@@ -597,21 +654,19 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   EXPECT_EQ(std::get<WithdrawIntentCommand>(Parsed({"intent", "withdraw", "i1"}).command).intent_id,
             "i1");
 
-  EXPECT_THAT(Complaint({"intent"}), HasSubstr("intent declare, intent list and intent withdraw"));
-  EXPECT_THAT(Complaint({"intent", "declare"}), HasSubstr("NAME"));
-  EXPECT_THAT(Complaint({"intent", "declare", "web1", "--reason", "r"}), HasSubstr("--actor"));
+  ExpectComplaints({{"intent", "intent declare, intent list and intent withdraw"},
+                    {"intent declare", "NAME"},
+                    {"intent declare web1 --reason r", "--actor"}});
   OptionContext context = Context();
   context.user = "alice";
   const CommandLine own = Parsed({"intent", "declare", "web1", "--reason", "r"}, context);
   EXPECT_EQ(std::get<DeclareIntentCommand>(own.command).actor, "alice");
-  EXPECT_THAT(Complaint({"intent", "declare", "web1", "--actor", "a"}), HasSubstr("--reason"));
-  EXPECT_THAT(Complaint({"intent", "declare", "web1", "--actor", "", "--reason", "r"}),
-              HasSubstr("--actor"));
+  ExpectComplaints({{"intent declare web1 --actor a", "--reason"},
+                    {"intent declare web1 --actor  --reason r", "--actor"}});
   EXPECT_THAT(
       Complaint({"intent", "declare", "web1", "--actor", "a", "--reason", "r", "--ttl", "10"}),
       AllOf(HasSubstr("--ttl"), HasSubstr("\"10\""), HasSubstr("10m")));
-  EXPECT_THAT(Complaint({"intent", "withdraw"}), HasSubstr("INTENT_ID"));
-  EXPECT_THAT(Complaint({"intent", "drop", "x"}), HasSubstr("\"drop\""));
+  ExpectComplaints({{"intent withdraw", "INTENT_ID"}, {"intent drop x", "\"drop\""}});
 }
 
 TEST(ParseCommandLine, Health) {
@@ -620,8 +675,7 @@ TEST(ParseCommandLine, Health) {
   const auto health = std::get<HealthCommand>(Parsed({"health", "a.B", "--timeout", "1s"}).command);
   EXPECT_EQ(health.service, "a.B");
   EXPECT_EQ(health.timeout, absl::Seconds(1));
-  EXPECT_THAT(Complaint({"health", "--timeout", "5"}), HasSubstr("--timeout"));
-  EXPECT_THAT(Complaint({"health", "a", "b"}), HasSubstr("\"b\""));
+  ExpectComplaints({{"health --timeout 5", "--timeout"}, {"health a b", "\"b\""}});
 }
 
 TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
@@ -827,21 +881,19 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
               AllOf(HasSubstr("\"--bogus\""), HasSubstr("(see vmevents watch --help)")));
-  EXPECT_THAT(Complaint({"info", "extra"}), HasSubstr("\"extra\""));
-  EXPECT_THAT(Complaint({"vm"}), HasSubstr("NAME is required"));
-  EXPECT_THAT(Complaint({"vm", ""}), HasSubstr("NAME: "));
-  EXPECT_THAT(Complaint({"vm", "a", "b"}), HasSubstr("\"b\""));
-  EXPECT_THAT(Complaint({"watch", "--from"}), HasSubstr("--from"));
-  EXPECT_THAT(Complaint({"watch", "--from", ""}), HasSubstr("--from"));
-  EXPECT_THAT(Complaint({"watch", "--count", "0"}), HasSubstr("--count"));
-  EXPECT_THAT(Complaint({"events", "--limit", "x"}), HasSubstr("--limit"));
-  EXPECT_THAT(Complaint({"events", "--since", "x"}), HasSubstr("--since"));
-  EXPECT_THAT(Complaint({"events", "--since", "1h", "--until", "2h"}), HasSubstr("not before"));
-  EXPECT_THAT(Complaint({"vms", "--state", "dead"}), HasSubstr("--state"));
-  EXPECT_THAT(Complaint({"-o", "xml", "info"}), HasSubstr("yaml or name"));
-  EXPECT_THAT(Complaint({"--color", "red", "info"}), HasSubstr("auto, always or never"));
-  EXPECT_THAT(Complaint({"info", "info"}), HasSubstr("\"info\""));
-  EXPECT_THAT(Complaint({"stop"}), HasSubstr("\"stop\""));
+  ExpectComplaints({{"info extra", "\"extra\""},
+                    {"vm", "NAME is required"},
+                    {"vm ", "NAME: "},
+                    {"vm a b", "\"b\""},
+                    {"watch --from", "--from"},
+                    {"watch --from ", "--from"},
+                    {"events --limit x", "--limit"},
+                    {"events --since x", "--since"},
+                    {"events --since 1h --until 2h", "not before"},
+                    {"-o xml info", "yaml or name"},
+                    {"--color red info", "auto, always or never"},
+                    {"info info", "\"info\""},
+                    {"stop", "\"stop\""}});
 }
 
 TEST(ParseCommandLine, ComplaintsCannotControlTheTerminal) {

@@ -17,9 +17,8 @@
 #include "base/small_file.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
+#include "client/output/output.h"
 #include "client/output/time_text.h"
-#include "client/push/batcher.h"
-#include "client/push/set_aside_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -288,7 +287,7 @@ TEST(BatcherTest, ASourceThatIsTooFastWaitsUntilTheStop) {
 class SetAsideTest : public testing::Test {
  protected:
   std::string Path() const { return directory_ / "aside"; }
-  absl::Status Append(const std::string& lines) { return SetAsideFile(Path(), 20).Append(lines); }
+  absl::Status Append(const std::string& lines) { return AppendDurably(Path(), lines, 20); }
 
   TemporaryDirectory directory_;
 };

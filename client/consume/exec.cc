@@ -1,0 +1,266 @@
+#include "client/consume/exec.h"
+
+#include <poll.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <iterator>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "base/unique_fd.h"
+#include "client/output/enum_names.h"
+#include "client/output/formatter.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+absl::Status CannotRun(absl::string_view what, int error) {
+  return absl::UnavailableError(absl::StrCat("cannot be run: ", what, ": ", strerror(error)));
+}
+
+// A file without a name that holds `content`, read from its start. Unlike a pipe it needs no
+// writer while the command runs, and a command that does not read it does no harm.
+absl::StatusOr<UniqueFd> FileWith(absl::string_view content) {
+  UniqueFd file(memfd_create("vmevents-event", MFD_CLOEXEC));
+  if (!file.valid()) return CannotRun("memfd_create", errno);
+  while (!content.empty()) {
+    const ssize_t written = write(file.get(), content.data(), content.size());
+    if (written < 0) return CannotRun("the event", errno);
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  if (lseek(file.get(), 0, SEEK_SET) != 0) return CannotRun("the event", errno);
+  return file;
+}
+
+// The environment with `variables` in place of what it has under their names.
+std::vector<std::string> Environment(
+    const std::vector<std::pair<std::string, std::string>>& variables) {
+  std::vector<std::string> entries;
+  entries.reserve(variables.size());
+  for (const auto& [name, value] : variables) entries.push_back(absl::StrCat(name, "=", value));
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const absl::string_view text = *entry;
+    bool replaced = false;
+    for (const auto& [name, value] : variables) {
+      replaced = replaced || absl::StartsWith(text, absl::StrCat(name, "="));
+    }
+    if (!replaced) entries.emplace_back(text);
+  }
+  return entries;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>* texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : *texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+std::string SignalText(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
+}
+
+// Waits for the end of the child, and leaves its status for waitpid(): nobody else gets its id
+// meanwhile. A suspended command would hold up all events without a word.
+void FollowChild(pid_t pid, const std::function<void(const std::string&)>& note) {
+  const auto id = static_cast<id_t>(pid);
+  while (true) {
+    siginfo_t change{};
+    if (waitid(P_PID, id, &change, WEXITED | WSTOPPED | WNOWAIT) != 0) {
+      if (errno == EINTR) continue;
+      return;
+    }
+    if (change.si_code != CLD_STOPPED) return;
+    waitid(P_PID, id, &change, WSTOPPED | WNOHANG);  // takes this change
+    note(absl::StrCat("the command (pid ", pid, ") is suspended by ", SignalText(change.si_status),
+                      ", and the events wait; `kill -CONT ", pid, "` continues it"));
+  }
+}
+
+// Waits until `ended` is readable; true: or until `event` is or `limit` is over.
+bool WaitForEnd(int ended, int event, absl::Duration limit) {
+  pollfd watched[] = {{ended, POLLIN, 0}, {event, POLLIN, 0}};
+  const int timeout =
+      limit == absl::InfiniteDuration() ? -1 : static_cast<int>(absl::ToInt64Milliseconds(limit));
+  while (poll(watched, std::size(watched), timeout) < 0 && errno == EINTR) {
+  }
+  return (watched[0].revents & POLLIN) == 0;
+}
+
+absl::Status Explain(int status) {
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
+  if (WIFSIGNALED(status)) {
+    return absl::AbortedError(absl::StrCat("was killed by ", SignalText(WTERMSIG(status))));
+  }
+  return absl::AbortedError(absl::StrCat("ended with exit code ", WEXITSTATUS(status)));
+}
+
+}  // namespace
+
+void WakeEvent(int event) {
+  const uint64_t one = 1;
+  (void)!write(event, &one, sizeof(one));
+}
+
+absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
+                                 const std::vector<std::pair<std::string, std::string>>& variables,
+                                 int flags, std::initializer_list<int> default_signals) {
+  std::vector<std::string> arguments = {"/bin/sh", "-c", command};
+  std::vector<std::string> environment = Environment(variables);
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  sigset_t defaults;
+  sigemptyset(&defaults);
+  for (const int signal : default_signals) sigaddset(&defaults, signal);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
+  posix_spawnattr_setflags(&attributes, static_cast<short>(POSIX_SPAWN_SETSIGDEF | flags));
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, "/bin/sh", &files, &attributes, Pointers(&arguments).data(),
+                                Pointers(&environment).data());
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&files);
+  if (error != 0) return CannotRun("/bin/sh", error);
+  return pid;
+}
+
+std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
+                                                                const MessageNode& node) {
+  const v1::ShutdownDetail& shutdown = event.shutdown();
+  const v1::Intent& intent = event.has_intent() ? event.intent() : shutdown.intent();
+  std::vector<std::pair<std::string, std::string>> variables = {
+      {"VMEVENTS_TYPE", ShortName(event.type())},
+      {"VMEVENTS_VM", event.vm().name()},
+      {"VMEVENTS_RUN_ID", event.vm().run_id()},
+      {"VMEVENTS_UUID", event.vm().uuid()},
+      {"VMEVENTS_SOURCE", event.vm().source()},
+      {"VMEVENTS_LABELS", LabelsText(event.vm())},
+      {"VMEVENTS_PID", event.vm().pid() == 0 ? "" : absl::StrCat(event.vm().pid())},
+      {"VMEVENTS_SEQUENCE", absl::StrCat(event.sequence())},
+      {"VMEVENTS_TIME", Rfc3339Text(FromProto(event.observe_time()))},
+      {"VMEVENTS_STATE", event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state())},
+      {"VMEVENTS_CLASS", event.has_shutdown() ? ShortName(shutdown.class_()) : ""},
+      {"VMEVENTS_CAUSE", event.has_shutdown() ? ShortName(shutdown.cause()) : ""},
+      {"VMEVENTS_RULE", shutdown.rule()},
+      {"VMEVENTS_MESSAGE", event.message()},
+      {"VMEVENTS_INTENT_ID", intent.intent_id()},
+      {"VMEVENTS_ACTOR", intent.actor()},
+      {"VMEVENTS_REASON", intent.reason()},
+      {"VMEVENTS_DURABLE", event.durable() ? "true" : "false"},
+      {"VMEVENTS_NODE", node.name},
+      {"VMEVENTS_CLUSTER", node.cluster}};
+  for (auto& [name, value] : variables) {
+    // A variable ends at a NUL.
+    value = absl::StrReplaceAll(value, {{absl::string_view("\0", 1), "\\x00"}});
+  }
+  return variables;
+}
+
+absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
+                            const std::function<void(const std::string&)>& note,
+                            absl::Duration grace) {
+  const absl::StatusOr<UniqueFd> input = FileWith(call.input);
+  if (!input.ok()) return input.status();
+  const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));
+  const UniqueFd ended(eventfd(0, EFD_CLOEXEC));
+  if (!stopped.valid() || !ended.valid()) return CannotRun("eventfd", errno);
+  // vmevents blocks the signals that end it and ignores SIGPIPE; a command expects neither.
+  // A session of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell
+  // started; and a command that asks the terminal gets an error, where a group in the background
+  // would be stopped for ever.
+  const absl::StatusOr<pid_t> pid =
+      SpawnShell(call.command, input->get(), call.variables,
+                 POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID, {SIGPIPE});
+  if (!pid.ok()) return pid.status();
+  std::thread follower([&] {
+    FollowChild(*pid, note);
+    WakeEvent(ended.get());
+  });
+  const std::stop_callback on_stop(stop, [&stopped] { WakeEvent(stopped.get()); });
+  bool was_stopped = false;
+  if (WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
+    was_stopped = true;
+    kill(-*pid, SIGTERM);
+    kill(-*pid, SIGCONT);  // what is suspended could not act on it
+    // poll() ignores a descriptor of -1.
+    if (WaitForEnd(ended.get(), -1, grace)) kill(-*pid, SIGKILL);
+  }
+  follower.join();
+  int status = 0;
+  while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  absl::Status result = Explain(status);
+  if (was_stopped && !result.ok()) return absl::CancelledError("stopped");
+  return result;
+}
+
+namespace {
+
+std::string NameOf(const v1::Event& event) {
+  return absl::StrCat("event ", event.sequence(), " (",
+                      event.has_vm() ? absl::StrCat(EscapeForTerminal(event.vm().name()), " ") : "",
+                      ShortName(event.type()), ")");
+}
+
+}  // namespace
+
+absl::Status CommandRunner::Consume(const Formatter::Events& events,
+                                    const Formatter::Nodes& nodes) {
+  for (int i = 0; i < events.size(); ++i) {
+    absl::Status status =
+        ConsumeOne(events[i], nodes.empty() ? MessageNode() : nodes[static_cast<size_t>(i)]);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const MessageNode& node) {
+  if (event.type() == v1::EVENT_TYPE_GAP && !env_.gaps) {
+    env_.note(absl::StrCat("GAP: ", EscapeForTerminal(event.message())));
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::string> json = ToJson(event, node);
+  if (!json.ok()) return json.status();
+  const MessageNode shown = node.name.empty() ? MessageNode{env_.node} : node;
+  const CommandCall call = {env_.command, EventVariables(event, shown), absl::StrCat(*json, "\n")};
+  Backoff backoff(kFirstPause, kLongestPause);
+  for (int retries = 0;; ++retries) {
+    absl::Status status = env_.run(call);
+    if (status.ok() || absl::IsCancelled(status)) return status;
+    const std::string failed =
+        absl::StrCat("the command ", status.message(), " for ", NameOf(event));
+    if (env_.on_failure == OnFailure::kSkip) {
+      env_.note(absl::StrCat(failed, "; skipping the event"));
+      return absl::OkStatus();
+    }
+    if (env_.on_failure == OnFailure::kStop || retries == kMostRetries) {
+      return absl::AbortedError(
+          absl::StrCat(failed, retries == 0 ? "" : absl::StrCat(" ", retries + 1, " times")));
+    }
+    const absl::Duration pause = backoff.Next(env_.random());
+    env_.note(absl::StrCat(failed, "; running it again"));
+    if (env_.wait(pause)) return absl::CancelledError("stopped");
+  }
+}
+
+}  // namespace vmeventd::client

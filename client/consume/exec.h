@@ -1,0 +1,93 @@
+#ifndef VMEVENTD_CLIENT_CONSUME_EXEC_H_
+#define VMEVENTD_CLIENT_CONSUME_EXEC_H_
+
+#include <sys/types.h>
+
+#include <functional>
+#include <initializer_list>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/connect/connection.h"
+#include "client/consume/delivery.h"
+#include "client/output/formatter.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+
+// The variables that describe an event to a command: VMEVENTS_TYPE and so on, all of them for every
+// event, empty where the event has no such field. No value contains a NUL. Pure.
+std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
+                                                                const MessageNode& node);
+
+// Wakes the thread that polls the eventfd, which always accepts its first write.
+void WakeEvent(int event);
+
+// Starts /bin/sh with the command: with `variables` beside the environment, and with flags of
+// posix_spawnattr_setflags(); POSIX_SPAWN_SETSIGMASK unblocks all signals. UNAVAILABLE: it could
+// not be started.
+absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
+                                 const std::vector<std::pair<std::string, std::string>>& variables,
+                                 int flags, std::initializer_list<int> default_signals);
+
+// A command line for /bin/sh and what it is given.
+struct CommandCall {
+  std::string command;
+  std::vector<std::pair<std::string, std::string>> variables;  // beside the environment
+  std::string input;                                           // its standard input
+};
+
+// Runs the command in a session of its own, without a terminal, and returns when it has ended. A
+// stop sends SIGTERM to the group, and SIGKILL after `grace`. `note` gets a sentence each time that
+// a signal has suspended the command, on another thread. ABORTED: it failed; the message completes
+// "the command ..." with how. CANCELLED: it was stopped. UNAVAILABLE: it could not be started.
+absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
+                            const std::function<void(const std::string&)>& note,
+                            absl::Duration grace = absl::Seconds(5));
+
+// Handling of an event whose command failed.
+enum class OnFailure {
+  kStop,   // end the watch; the cursor stays before the event
+  kRetry,  // run it again, kMostRetries times with growing pauses, then end the watch
+  kSkip,   // continue with the next event
+};
+
+// Runs a command for each event, one at a time; none for the VMs of a snapshot. One thread.
+class CommandRunner : public EventConsumer {
+ public:
+  static constexpr int kMostRetries = 10;
+  static constexpr absl::Duration kFirstPause = absl::Seconds(1);
+  static constexpr absl::Duration kLongestPause = absl::Minutes(1);
+
+  struct Environment {
+    std::string command;
+    OnFailure on_failure = OnFailure::kStop;
+    bool gaps = true;  // runs for a GAP as well; otherwise notes it
+    std::string node;  // the value of VMEVENTS_NODE if the events come without a node
+    // Runs it once; errors as of RunCommandCall().
+    std::function<absl::Status(const CommandCall&)> run;
+    // Waits before it runs a failed command again; returns whether to stop instead.
+    std::function<bool(absl::Duration)> wait;
+    // Prints a sentence, safe for a terminal, to stderr.
+    std::function<void(const std::string&)> note;
+    std::function<double()> random = RandomFraction;
+  };
+  explicit CommandRunner(Environment environment) : env_(std::move(environment)) {}
+
+  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override;
+  bool one_by_one() const override { return true; }
+
+ private:
+  absl::Status ConsumeOne(const v1::Event& event, const MessageNode& node);
+
+  const Environment env_;
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_CONSUME_EXEC_H_

@@ -1,0 +1,432 @@
+#include "client/push/request.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/in.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/nats/subject.h"
+#include "base/utf8.h"
+#include "client/output/enum_names.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd::client {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::array<std::pair<absl::string_view, PushFormat>, 4> kFormats = {
+    {{"cloudevents", PushFormat::kCloudEvents},
+     {"slack", PushFormat::kSlack},
+     {"alertmanager", PushFormat::kAlertmanager},
+     {"json", PushFormat::kJson}}};
+
+constexpr int kMostOfSlack = 40;
+constexpr size_t kMostSlackLine = 900;  // bytes, so that 40 stay below 40,000 characters
+constexpr int kMostOfOthers = 1000;
+
+std::string Text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string TimeOf(const v1::Event& event) {
+  return absl::FormatTime(absl::RFC3339_full, FromProto(event.observe_time()), absl::UTCTimeZone());
+}
+
+absl::StatusOr<std::string> CloudEvent(const v1::Event& event, const MessageNode& node) {
+  const absl::StatusOr<std::string> data = ToJson(event);
+  if (!data.ok()) return data.status();
+  Json json = {{"specversion", "1.0"},
+               {"id", IdOf(event)},
+               {"source", SourceOf(node)},
+               {"type", absl::StrCat(kSubjectPrefix, ".", SubjectWords(event))}};
+  if (!event.vm().name().empty()) json["subject"] = event.vm().name();
+  json["time"] = TimeOf(event);
+  json["datacontenttype"] = "application/json";
+  const std::string attributes = Text(json);
+  return absl::StrCat(absl::string_view(attributes).substr(0, attributes.size() - 1),
+                      ",\"data\":", *data, "}");
+}
+
+std::string Place(const MessageNode& node) {
+  if (node.name.empty()) return "the fleet";
+  return absl::StrCat(node.cluster.empty() ? "" : absl::StrCat(node.cluster, "/"), node.name);
+}
+
+// "web1 on node7: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked", or "node7: GAP: ...".
+std::string Sentence(const v1::Event& event, const MessageNode& node) {
+  std::string text = event.vm().name().empty()
+                         ? Place(node)
+                         : absl::StrCat(event.vm().name(), " on ", Place(node));
+  absl::StrAppend(&text, ": ", ShortName(event.type()));
+  if (event.has_shutdown()) {
+    absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",
+                    ShortName(event.shutdown().cause()), ")");
+  }
+  if (!event.message().empty()) absl::StrAppend(&text, ": ", event.message());
+  return text;
+}
+
+// The line for Slack: what it takes for markup is escaped, and what is too long is cut.
+std::string SlackLine(const v1::Event& event, const MessageNode& node) {
+  const std::string raw = EscapeForTerminal(absl::StrCat(
+      absl::FormatTime("%Y-%m-%d %H:%M:%SZ", FromProto(event.observe_time()), absl::UTCTimeZone()),
+      " ", Sentence(event, node)));
+  std::string line;
+  for (size_t at = 0; at < raw.size();) {
+    const size_t length = DecodeUtf8(absl::string_view(raw).substr(at)).length;
+    const std::string character = absl::StrReplaceAll(
+        absl::string_view(raw).substr(at, length), {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}});
+    if (line.size() + character.size() > kMostSlackLine) return absl::StrCat(line, "…");
+    line += character;
+    at += length;
+  }
+  return line;
+}
+
+std::string SlackText(const EventRange& range) {
+  std::vector<std::string> lines;
+  for (int i = range.begin; i < range.end; ++i) {
+    lines.push_back(SlackLine(range.event(i), range.node(i)));
+  }
+  const Json json = {{"text", absl::StrJoin(lines, "\n")},
+                     {"mrkdwn", false},
+                     {"unfurl_links", false},
+                     {"unfurl_media", false}};
+  return Text(json);
+}
+
+struct AlertName {
+  const char* name;
+  const char* severity;
+};
+constexpr AlertName kCrashed = {"VmCrashed", "critical"};
+constexpr AlertName kUnexplained = {"VmEndedUnexplained", "warning"};
+constexpr AlertName kMissing = {"VmEventsMissing", "warning"};
+
+// Labels are what an alert is known by: they have nothing that its resolution would not know.
+Json Alert(const AlertName& name, const v1::Event& event, const MessageNode& node) {
+  Json labels = {{"alertname", name.name}, {"severity", name.severity}};
+  if (!node.cluster.empty()) labels["cluster"] = EscapeForTerminal(node.cluster);
+  if (!node.name.empty()) labels["node"] = EscapeForTerminal(node.name);
+  if (!event.vm().name().empty()) labels["vm"] = EscapeForTerminal(event.vm().name());
+  return {{"labels", std::move(labels)}};
+}
+
+Json Firing(const AlertName& name, const v1::Event& event, const MessageNode& node,
+            absl::Duration alert_for) {
+  Json alert = Alert(name, event, node);
+  Json annotations = {{"summary", EscapeForTerminal(Sentence(event, node))},
+                      {"event", EscapeForTerminal(absl::StrCat(SourceOf(node), "#", IdOf(event)))}};
+  if (event.has_shutdown()) {
+    annotations["class"] = ShortName(event.shutdown().class_());
+    annotations["cause"] = ShortName(event.shutdown().cause());
+  }
+  if (!event.vm().uuid().empty()) annotations["uuid"] = EscapeForTerminal(event.vm().uuid());
+  if (!event.vm().labels().empty()) {
+    annotations["labels"] = EscapeForTerminal(LabelsText(event.vm()));
+  }
+  if (!event.vm().run_id().empty()) annotations["run_id"] = EscapeForTerminal(event.vm().run_id());
+  alert["annotations"] = std::move(annotations);
+  alert["startsAt"] = TimeOf(event);
+  alert["endsAt"] = absl::FormatTime(
+      absl::RFC3339_full, FromProto(event.observe_time()) + alert_for, absl::UTCTimeZone());
+  return alert;
+}
+
+// Without startsAt the Alertmanager ends the alert that there is, and else makes one that is over.
+Json Resolved(const AlertName& name, const v1::Event& event, const MessageNode& node) {
+  Json alert = Alert(name, event, node);
+  alert["endsAt"] = TimeOf(event);
+  return alert;
+}
+
+std::string AlertmanagerText(const EventRange& range, absl::Duration alert_for) {
+  Json alerts = Json::array();
+  for (int i = range.begin; i < range.end; ++i) {
+    const v1::Event& event = range.event(i);
+    const MessageNode& node = range.node(i);
+    if (event.type() == v1::EVENT_TYPE_GAP) {
+      alerts.push_back(Firing(kMissing, event, node, alert_for));
+    } else if (event.type() == v1::EVENT_TYPE_STARTED) {
+      alerts.push_back(Resolved(kCrashed, event, node));
+      alerts.push_back(Resolved(kUnexplained, event, node));
+    } else if (event.shutdown().class_() == v1::SHUTDOWN_CLASS_CRASH) {
+      alerts.push_back(Firing(kCrashed, event, node, alert_for));
+    } else if (event.shutdown().class_() == v1::SHUTDOWN_CLASS_UNKNOWN) {
+      alerts.push_back(Firing(kUnexplained, event, node, alert_for));
+    }
+  }
+  return alerts.empty() ? "" : Text(alerts);
+}
+
+// `write` of each event, as a JSON array.
+template <typename Write>
+absl::StatusOr<std::string> ArrayOf(const EventRange& range, Write write) {
+  std::vector<std::string> objects;
+  for (int i = range.begin; i < range.end; ++i) {
+    absl::StatusOr<std::string> object = write(range.event(i), range.node(i));
+    if (!object.ok()) return object.status();
+    objects.push_back(*std::move(object));
+  }
+  return absl::StrCat("[", absl::StrJoin(objects, ","), "]");
+}
+
+}  // namespace
+
+absl::StatusOr<PushFormat> ParsePushFormat(absl::string_view name) {
+  for (const auto& [text, format] : kFormats) {
+    if (text == name) return format;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", name, "\" is not a format; use cloudevents, slack, alertmanager or json"));
+}
+
+absl::string_view NameOf(PushFormat format) {
+  for (const auto& [text, one] : kFormats) {
+    if (one == format) return text;
+  }
+  return "";
+}
+
+int MostEventsOf(PushFormat format) {
+  return format == PushFormat::kSlack ? kMostOfSlack : kMostOfOthers;
+}
+
+std::string IdOf(const v1::Event& event) {
+  return event.sequence() > 0 ? absl::StrCat(event.sequence())
+                              : absl::StrCat("gap-after-", event.missing().first() - 1);
+}
+
+std::string SourceOf(const MessageNode& node) {
+  return absl::StrCat("/vmevents/", EscapeToken(node.cluster), "/", EscapeToken(node.name), "/",
+                      node.journal_id);
+}
+
+absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node) {
+  const absl::StatusOr<std::string> json = ToJson(event, node);
+  if (!json.ok()) return json.status();
+  return absl::StrCat("{\"journal_id\":", Text(node.journal_id), ",",
+                      absl::string_view(*json).substr(1));
+}
+
+absl::StatusOr<PushBody> BodyOf(PushFormat format, const EventRange& range,
+                                absl::Duration alert_for) {
+  constexpr char kJsonType[] = "application/json; charset=utf-8";
+  switch (format) {
+    case PushFormat::kSlack:
+      return PushBody{kJsonType, SlackText(range)};
+    case PushFormat::kAlertmanager:
+      return PushBody{kJsonType, AlertmanagerText(range, alert_for)};
+    case PushFormat::kJson:
+    case PushFormat::kCloudEvents:
+      break;
+  }
+  const bool alone = format == PushFormat::kCloudEvents && range.size() == 1;
+  absl::StatusOr<std::string> text =
+      alone ? CloudEvent(range.event(range.begin), range.node(range.begin))
+            : ArrayOf(range, format == PushFormat::kJson ? PushJson : CloudEvent);
+  if (!text.ok()) return text.status();
+  if (format == PushFormat::kJson) return PushBody{kJsonType, *std::move(text)};
+  return PushBody{alone ? "application/cloudevents+json; charset=utf-8"
+                        : "application/cloudevents-batch+json; charset=utf-8",
+                  *std::move(text)};
+}
+
+namespace {
+
+constexpr char kAlertsPath[] = "/api/v2/alerts";
+constexpr size_t kMostUrlBytes = 4096;
+
+std::string PartOf(CURLU* url, CURLUPart part) {
+  char* text = nullptr;
+  if (curl_url_get(url, part, &text, 0) != CURLUE_OK) return "";
+  std::string value = text;
+  curl_free(text);
+  return value;
+}
+
+bool IsLoopback(absl::string_view host) {
+  if (host == "localhost") return true;  // which curl resolves to loopback by itself
+  const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
+  in_addr four{};
+  if (inet_pton(AF_INET, digits.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
+  in6_addr six{};
+  return inet_pton(AF_INET6, digits.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+std::string HashOf(absl::string_view text) {
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
+  constexpr size_t kBytes = 8;
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(hash.data()), kBytes));
+}
+
+}  // namespace
+
+absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat format,
+                                           bool insecure) {
+  const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
+  constexpr char kForm[] = "write https://HOST/PATH";
+  if (url.empty() || url.size() > kMostUrlBytes) {
+    return wrong(
+        absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
+  }
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
+  const bool clean =
+      std::all_of(url.begin(), url.end(), [](char c) { return absl::ascii_isgraph(c); });
+  if (!clean || !absl::StrContains(url, "://") ||
+      curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
+                   CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
+    return wrong(absl::StrCat("URL: the text is no URL; ", kForm));
+  }
+  const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
+  const std::string host = PartOf(parsed.get(), CURLUPART_HOST);
+  const std::string port = PartOf(parsed.get(), CURLUPART_PORT);
+  if (scheme != "https" && scheme != "http") {
+    return wrong(absl::StrCat("URL: ", EscapeForTerminal(scheme), " is not HTTP; ", kForm));
+  }
+  if (!PartOf(parsed.get(), CURLUPART_USER).empty() ||
+      !PartOf(parsed.get(), CURLUPART_PASSWORD).empty()) {
+    return wrong(
+        "URL: a password there is seen by every user of the host; write the header Authorization "
+        "into a file for --header-file");
+  }
+  if (!PartOf(parsed.get(), CURLUPART_FRAGMENT).empty()) {
+    return wrong("URL: what follows # is never sent; leave it out");
+  }
+  PushTarget target;
+  target.shown = EscapeForTerminal(
+      absl::StrCat(scheme, "://", host, port.empty() ? "" : absl::StrCat(":", port)));
+  if (scheme == "http" && !insecure && !IsLoopback(host)) {
+    return wrong(absl::StrCat("URL: ", target.shown,
+                              " would get the events as plain text; write https://, or allow it "
+                              "with --insecure-http"));
+  }
+  if (format == PushFormat::kAlertmanager && PartOf(parsed.get(), CURLUPART_PATH) == "/") {
+    curl_url_set(parsed.get(), CURLUPART_PATH, kAlertsPath, 0);
+  }
+  target.url = PartOf(parsed.get(), CURLUPART_URL);
+  std::string name = host;
+  std::replace_if(
+      name.begin(), name.end(),
+      [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
+  constexpr size_t kMostOfName = 100;
+  target.key = absl::StrCat(name.substr(0, kMostOfName), "-", HashOf(target.url));
+  return target;
+}
+
+absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content) {
+  constexpr size_t kLeast = 16;
+  constexpr size_t kLongest = 1024;
+  constexpr size_t kMost = 2;
+  std::vector<std::string> secrets;
+  for (absl::string_view line : absl::StrSplit(content, '\n', absl::SkipEmpty())) {
+    line = absl::StripSuffix(line, "\r");
+    if (line.size() < kLeast || line.size() > kLongest) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has a secret of ", line.size(), " bytes; write one of ", kLeast, " to ",
+                       kLongest, " on a line, as `openssl rand -hex 32` makes one"));
+    }
+    secrets.emplace_back(line);
+  }
+  if (secrets.empty() || secrets.size() > kMost) {
+    return absl::InvalidArgumentError(absl::StrCat("has ", secrets.size(),
+                                                   " secrets; write one, or while it is replaced "
+                                                   "two, each on a line"));
+  }
+  return secrets;
+}
+
+std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
+                      absl::Time now) {
+  const std::string seconds = absl::StrCat(absl::ToUnixSeconds(now));
+  const std::string text = absl::StrCat(seconds, ".", body);
+  std::string header = absl::StrCat("t=", seconds);
+  for (const std::string& secret : secrets) {
+    std::array<unsigned char, SHA256_DIGEST_LENGTH> code{};
+    HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+         reinterpret_cast<const unsigned char*>(text.data()), text.size(), code.data(), nullptr);
+    absl::StrAppend(&header, ",v1=",
+                    absl::BytesToHexString(absl::string_view(
+                        reinterpret_cast<const char*>(code.data()), code.size())));
+  }
+  return header;
+}
+
+namespace {
+
+constexpr int kBadRequest = 400;
+constexpr int kTimedOut = 408;
+constexpr int kGone = 410;
+constexpr int kTooLarge = 413;
+constexpr int kUnprocessable = 422;
+constexpr int kTooEarly = 425;
+constexpr int kTooMany = 429;
+constexpr size_t kMostOfBody = 300;  // in a reason
+
+}  // namespace
+
+Verdict VerdictOn(const HttpAnswer& answer, int events) {
+  const int status = answer.status;
+  if (status / 100 == 2) return Verdict::kDelivered;
+  if (status / 100 != 4) return Verdict::kRetry;
+  if (status == kTimedOut || status == kTooEarly || status == kTooMany) {
+    return Verdict::kRetry;
+  }
+  if (status == kGone) return Verdict::kEnd;
+  const bool of_content = status == kBadRequest || status == kTooLarge || status == kUnprocessable;
+  return of_content && events > 1 ? Verdict::kSplit : Verdict::kSetAside;
+}
+
+std::string ReasonOf(const HttpAnswer& answer) {
+  if (answer.status == 0) return answer.fault;
+  if (answer.status / 100 == 3) {
+    return absl::StrCat("it answers ", answer.status,
+                        ", a redirection, which is not followed; name the URL that it leads to");
+  }
+  const std::string body = EscapeForTerminal(
+      absl::StripAsciiWhitespace(absl::string_view(answer.body).substr(0, kMostOfBody)));
+  return absl::StrCat("it answers ", answer.status, body.empty() ? "" : ": ", body);
+}
+
+std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now) {
+  text = absl::StripAsciiWhitespace(text);
+  if (text.empty()) return std::nullopt;
+  absl::Duration pause;
+  if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
+    uint32_t seconds = 0;
+    // A number that is larger than that is a long time too.
+    pause = absl::SimpleAtoi(text, &seconds) ? absl::Seconds(seconds) : kLongestRetryAfter;
+  } else {
+    const time_t date = curl_getdate(std::string(text).c_str(), nullptr);
+    if (date < 0) return std::nullopt;
+    pause = absl::FromTimeT(date) - now;
+  }
+  return std::clamp(pause, absl::ZeroDuration(), kLongestRetryAfter);
+}
+
+}  // namespace vmeventd::client

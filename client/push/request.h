@@ -1,0 +1,113 @@
+#ifndef VMEVENTD_CLIENT_PUSH_REQUEST_H_
+#define VMEVENTD_CLIENT_PUSH_REQUEST_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/output/formatter.h"
+
+// Events as the bodies of HTTP requests. Pure.
+
+namespace vmeventd::client {
+
+enum class PushFormat { kCloudEvents, kSlack, kAlertmanager, kJson };
+
+// "cloudevents" and so on. INVALID_ARGUMENT lists the formats.
+absl::StatusOr<PushFormat> ParsePushFormat(absl::string_view name);
+absl::string_view NameOf(PushFormat format);
+// The most events of one request: Slack cuts a text of more than 40,000 characters.
+int MostEventsOf(PushFormat format);
+
+// Consecutive events, of which each has a node with the name and the journal_id.
+struct EventRange {
+  const Formatter::Events* events = nullptr;
+  const Formatter::Nodes* nodes = nullptr;
+  int begin = 0;
+  int end = 0;
+
+  int size() const { return end - begin; }
+  const v1::Event& event(int index) const { return (*events)[index]; }
+  const MessageNode& node(int index) const { return (*nodes)[static_cast<size_t>(index)]; }
+};
+
+struct PushBody {
+  std::string content_type;
+  std::string text;  // empty: the format has nothing to say of these events
+};
+
+// Returns the body for the events. An alert of kAlertmanager that nothing resolves ends `alert_for`
+// after its event. INTERNAL: an event cannot be written as JSON.
+absl::StatusOr<PushBody> BodyOf(PushFormat format, const EventRange& range,
+                                absl::Duration alert_for);
+
+// The CloudEvents attribute "id": the sequence, or of a GAP that no journal has
+// "gap-after-SEQUENCE".
+std::string IdOf(const v1::Event& event);
+// The CloudEvents attribute "source", as the fleet's messages have it; with the id it is unique
+// forever. A node that is read directly has the empty cluster.
+std::string SourceOf(const MessageNode& node);
+
+// One JSON object: the event as -o json prints it of several nodes, and before that the journal_id.
+absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node);
+
+// Destination of the requests. Its path and query may be a secret, as Slack's are.
+struct PushTarget {
+  std::string url;
+  std::string shown;  // "https://hooks.example", safe for a terminal and without the secret
+  std::string key;    // the name of its state directory: the host, and a hash of the URL
+};
+
+// Parses and checks the URL. An Alertmanager's that has no path gets that of its API. Plain HTTP is
+// for loopback, or with `insecure`. INVALID_ARGUMENT says what is wrong, without the path. Pure.
+absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat format, bool insecure);
+
+// The signature of a request, by which a receiver knows who sent it and when. docs/push.md has a
+// receiver's check. Pure.
+
+inline constexpr char kSignatureHeader[] = "Vmevents-Signature";
+
+// The secrets of a file, one a line: each of 16 to 1,024 bytes, at most 2, so that one can be
+// replaced. INVALID_ARGUMENT says what is wrong, without the text.
+absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content);
+
+// The header's value, "t=SECONDS,v1=HEX": HEX is the HMAC-SHA256 of "SECONDS.BODY" by a secret. Of
+// two secrets there are two v1.
+std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
+                      absl::Time now);
+
+// Result of a request.
+struct HttpAnswer {
+  int status = 0;           // of HTTP; 0: no complete answer came
+  std::string fault;        // why not; safe for a terminal
+  std::string retry_after;  // the header's value; empty: there is none
+  std::string body;         // its beginning
+  bool stopped = false;     // it was broken off by a stop
+};
+
+enum class Verdict {
+  kDelivered,  // 2xx
+  kRetry,      // no answer, 3xx, 408, 425, 429, 5xx and what HTTP does not know
+  kSplit,      // 400, 413 or 422 of several events: some of them, or their number, are the cause
+  kSetAside,   // another 4xx: the receiver will never take these events
+  kEnd,        // 410: the receiver wants no more
+};
+Verdict VerdictOn(const HttpAnswer& answer, int events);
+
+// Why it was not delivered, for people: "503 Service Unavailable: its body", "it redirects ...".
+// One line, safe for a terminal.
+std::string ReasonOf(const HttpAnswer& answer);
+
+// The longest pause that a receiver can ask for.
+inline constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
+
+// Time that a Retry-After asks to wait, in seconds or as an HTTP date: from zero to
+// kLongestRetryAfter. nullopt: it is neither.
+std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_PUSH_REQUEST_H_

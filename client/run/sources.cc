@@ -1,0 +1,271 @@
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/commands/merged.h"
+#include "client/commands/watch_loop.h"
+#include "client/connect/connection.h"
+#include "client/consume/cursor_file.h"
+#include "client/consume/delivery.h"
+#include "client/consume/exec.h"
+#include "client/fleet/fleet_watch.h"
+#include "client/run/run.h"
+#include "client/run/terminal.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Patience for a node's name, which is not worth more.
+constexpr absl::Duration kNameWait = absl::Seconds(2);
+
+// The lists of one daemon, with a connection for each.
+class ServerLists : public ListSource {
+ public:
+  explicit ServerLists(ServerAddress server) : server_(std::move(server)) {}
+  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
+    return Ask([&](ListSource* lists) { return lists->ReadEvents(command, take); });
+  }
+  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override {
+    return Ask([&](ListSource* lists) { return lists->ReadVms(command, vms); });
+  }
+  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override {
+    return Ask([&](ListSource* lists) { return lists->ReadVm(command, vm); });
+  }
+
+ private:
+  std::optional<Failure> Ask(const std::function<std::optional<Failure>(ListSource*)>& ask) const {
+    return WithServer(server_, nullptr, nullptr, [&ask](const CommandContext& context) {
+      DaemonLists lists(context);
+      return ask(&lists);
+    });
+  }
+
+  const ServerAddress server_;
+};
+
+}  // namespace
+
+std::optional<Failure> WithServer(
+    const ServerAddress& server, Formatter* formatter, Output* output,
+    const std::function<std::optional<Failure>(const CommandContext&)>& ask) {
+  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(server, ResolveHost);
+  if (!connected.ok()) return ExplainBadFiles(connected.status());
+  if (connected->ambiguous) {
+    PrintNote(absl::StrCat(server.host, " has several addresses, which may be several ",
+                           "nodes: asking ", ToText(connected->address), " only"));
+  }
+  const auto stub = v1::VmEventService::NewStub(connected->channel);
+  const auto health = grpc::health::v1::Health::NewStub(connected->channel);
+  CommandContext context;
+  context.address = connected->address;
+  context.stub = stub.get();
+  context.health = health.get();
+  context.formatter = formatter;
+  context.output = output;
+  return ask(context);
+}
+
+std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
+  std::vector<std::string> names(servers.size());
+  std::vector<std::thread> askers;
+  for (size_t i = 0; i < servers.size(); ++i) {
+    askers.emplace_back([&server = servers[i], &name = names[i]] {
+      const auto channel = Connect(server);
+      if (!channel.ok()) return;
+      grpc::ClientContext call;
+      SetRequestDeadline(&call, kNameWait);
+      v1::GetServerInfoResponse info;
+      const auto stub = v1::VmEventService::NewStub(*channel);
+      if (stub->GetServerInfo(&call, {}, &info).ok()) name = info.node();
+    });
+  }
+  for (std::thread& asker : askers) asker.join();
+  std::map<std::string, int> servers_of;
+  for (const std::string& name : names) ++servers_of[name];
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i].empty() || servers_of[names[i]] > 1) names[i] = NodeName(servers[i]);
+  }
+  return names;
+}
+
+FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note) {
+  return FleetLists({ConnectorTo(*line.fleet), ToText(*line.fleet), line.nodes, std::move(note)});
+}
+
+std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
+                                    std::function<void(const std::string&)> note) {
+  if (line.fleet) return std::make_unique<FleetLists>(FleetListsOf(line, std::move(note)));
+  if (line.servers.size() == 1) return std::make_unique<ServerLists>(line.server());
+  const std::vector<std::string> names = NodeNames(line.servers);
+  std::vector<MergedLists::Node> nodes;
+  for (size_t i = 0; i < names.size(); ++i) {
+    nodes.push_back({names[i], std::make_unique<ServerLists>(line.servers[i])});
+  }
+  return std::make_unique<MergedLists>(std::move(nodes), std::move(note));
+}
+
+namespace {
+
+std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const std::string& server,
+                                            Formatter* formatter, Output* output,
+                                            StopSource* stop) {
+  if (command.exec.empty()) return std::make_unique<Printer>(formatter, output);
+  CommandRunner::Environment environment;
+  environment.command = command.exec;
+  environment.on_failure = command.on_failure;
+  environment.gaps = command.gaps;
+  environment.node = server;
+  environment.run = [stop](const CommandCall& call) {
+    return RunCommandCall(call, stop->token(), PrintNote);
+  };
+  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
+  environment.note = PrintNote;
+  return std::make_unique<CommandRunner>(std::move(environment));
+}
+
+// Sets where the watch of each server begins. A server that does not answer has the failure, and
+// begins now: its history is not worth more than that of the others.
+void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& servers,
+               const CursorFile* cursor, std::vector<WatchCommand>* watches,
+               std::vector<std::optional<Failure>>* failures) {
+  failures->resize(servers.size());
+  EventsCommand list;
+  list.filter = command.watch.filter;
+  if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
+  list.last = command.last;
+  std::vector<Formatter::Events> newest;
+  std::vector<WatchCommand*> listed;
+  for (size_t i = 0; i < servers.size(); ++i) {
+    WatchCommand* const watch = &(*watches)[i];
+    if (cursor != nullptr) {
+      if (const auto position = cursor->Find(ToText(servers[i]))) {
+        watch->start = *position;
+        continue;
+      }
+    }
+    if (!command.last) continue;
+    Formatter::Events events;
+    (*failures)[i] = WithServer(servers[i], nullptr, nullptr, [&](const CommandContext& context) {
+      return DaemonLists(context).ReadEvents(list, [&events](EventList* page) {
+        for (v1::Event& event : page->events) events.Add()->Swap(&event);
+        return true;
+      });
+    });
+    if ((*failures)[i]) {
+      watch->start = FromNow{};
+      continue;
+    }
+    listed.push_back(watch);
+    newest.push_back(std::move(events));
+  }
+  if (!command.last) return;
+  std::vector<WatchStart> starts = StartsOfLast(newest, list.since, *command.last);
+  for (size_t i = 0; i < listed.size(); ++i) listed[i]->start = std::move(starts[i]);
+}
+
+MadeSource MakeDaemon(const FollowCommand& command, const ServerAddress& server,
+                      const CursorFile* cursor, StopSource* stop) {
+  std::vector<WatchCommand> watches = {command.watch};
+  std::vector<std::optional<Failure>> failures;
+  SetStarts(command, {server}, cursor, &watches, &failures);
+  if (failures[0]) return *failures[0];
+  WatchLoop::Environment environment;
+  environment.address = server;
+  environment.stop = stop;
+  environment.note = PrintNote;
+  environment.resolve = StoppableResolver(ResolveHost, stop->token());
+  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
+  return std::make_unique<WatchLoop>(std::move(watches[0]), std::move(environment));
+}
+
+MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddress>& servers,
+                      const CursorFile* cursor, StopSource* stop) {
+  std::vector<WatchCommand> watches(servers.size(), command.watch);
+  std::vector<std::optional<Failure>> failures;
+  SetStarts(command, servers, cursor, &watches, &failures);
+  const std::vector<std::string> names = NodeNames(servers);
+  std::vector<WatchedNode> nodes;
+  for (size_t i = 0; i < servers.size(); ++i) {
+    if (failures[i]) PrintNote(failures[i]->sentence);
+    watches[i].wait = watches[i].resume;  // no node that is down ends the watch
+    nodes.push_back({names[i], std::move(watches[i]), servers[i]});
+  }
+  MergedWatch::Environment environment;
+  environment.stop = stop;
+  environment.note = PrintNote;
+  return std::make_unique<MergedWatch>(std::move(nodes), std::move(environment));
+}
+
+MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
+                     const CursorFile* cursor, StopSource* stop) {
+  WatchCommand watch = command.watch;
+  const auto position = cursor == nullptr ? std::nullopt : cursor->Find(FleetWatch::CursorKey());
+  if (position) {
+    watch.start = *position;
+  } else if (command.last) {
+    FleetFilter filter = {watch.filter, line.nodes, std::nullopt, std::nullopt};
+    if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
+    const FleetLists lists = FleetListsOf(line, PrintNote);
+    const auto failure = lists.FindStart(filter, *command.last, &watch.start);
+    if (failure) return *failure;
+  }
+  FleetWatch::Environment environment;
+  environment.connect = ConnectorTo(*line.fleet);
+  environment.servers = ToText(*line.fleet);
+  environment.nodes = line.nodes;
+  environment.stop = stop;
+  environment.note = PrintNote;
+  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
+  return std::make_unique<FleetWatch>(std::move(watch), std::move(environment));
+}
+
+}  // namespace
+
+std::vector<std::string> CursorKeys(const CommandLine& line) {
+  if (line.fleet) return {FleetWatch::CursorKey()};
+  std::vector<std::string> keys;
+  for (const ServerAddress& server : line.servers) keys.push_back(ToText(server));
+  return keys;
+}
+
+MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
+                      const CursorFile* cursor, StopSource* stop) {
+  if (line.fleet) return MakeFleet(command, line, cursor, stop);
+  return line.servers.size() == 1 ? MakeDaemon(command, line.server(), cursor, stop)
+                                  : MakeMerged(command, line.servers, cursor, stop);
+}
+
+ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
+  StopSource stop;
+  // Before anything that may start a thread.
+  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
+  if (!signals.ok()) return Fail(signals.status());
+  Delivery::Options options = {
+      .servers = CursorKeys(line), .count = command.count, .counts_gaps = command.gaps};
+  std::unique_ptr<CursorFile> cursor;
+  if (!command.cursor_file.empty()) {
+    auto opened = CursorFile::Open(command.cursor_file, options.servers);
+    if (!opened.ok()) return Fail(opened.status());
+    cursor = *std::move(opened);
+  }
+  DescriptorOutput output(STDOUT_FILENO);
+  const std::string node = line.fleet ? "" : NodeName(line.server());
+  const auto consumer = MakeConsumer(command, node, formatter, &output, &stop);
+  const MadeSource source = MakeSource(command, line, cursor.get(), &stop);
+  if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
+  options.consumer = consumer.get();
+  options.cursor = cursor.get();
+  Delivery delivery(std::move(options));
+  const ExitCode code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&delivery);
+  return delivery.CodeOf(code, PrintNote);
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,385 @@
+#include "client/commands/merged.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/commands/commands.h"
+#include "client/connect/connection.h"
+#include "client/consume/delivery.h"
+#include "client/output/formatter.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class EventMergerTest : public testing::Test {
+ protected:
+  // An event that was observed at the second `observed`, which is also its sequence.
+  void Add(size_t node, int observed) {
+    EventMerger::Item item;
+    item.node = node;
+    item.event = MakeEvent(static_cast<uint64_t>(observed));
+    item.event->mutable_observe_time()->set_seconds(observed);
+    merger_.Add(std::move(item), now_);
+  }
+  void AddPosition(size_t node, uint64_t sequence) {
+    EventMerger::Item item;
+    item.node = node;
+    item.position = WatchPosition{sequence, "journal"};
+    merger_.Add(std::move(item), now_);
+  }
+  // The sequences of what need not wait.
+  std::vector<uint64_t> Ready() {
+    std::vector<uint64_t> sequences;
+    while (const auto item = merger_.Take(now_)) {
+      sequences.push_back(item->event ? item->event->sequence() : item->position->sequence);
+    }
+    return sequences;
+  }
+
+  absl::Time now_ = absl::UnixEpoch();
+  EventMerger merger_{2};
+};
+
+TEST_F(EventMergerTest, OrdersByTimeWhileAllHaveEvents) {
+  for (const int observed : {1, 4, 6}) Add(0, observed);
+  for (const int observed : {2, 3, 5}) Add(1, observed);
+  EXPECT_THAT(Ready(), ElementsAre(1, 2, 3, 4, 5));
+  EXPECT_EQ(merger_.NextTime(), now_ + EventMerger::kWindow);
+}
+
+TEST_F(EventMergerTest, AnEventWaitsForTheOthersForAWhile) {
+  Add(0, 5);
+  EXPECT_THAT(Ready(), IsEmpty());
+  now_ += EventMerger::kWindow / 2;
+  Add(1, 4);
+  EXPECT_THAT(Ready(), ElementsAre(4));
+  now_ += EventMerger::kWindow / 2;
+  EXPECT_THAT(Ready(), ElementsAre(5));
+  EXPECT_EQ(merger_.NextTime(), absl::InfiniteFuture());
+}
+
+TEST_F(EventMergerTest, TheEventsOfOneNodeKeepTheirOrderThoughItsClockWasSetBack) {
+  Add(0, 9);
+  Add(0, 1);
+  Add(1, 5);
+  now_ += EventMerger::kWindow;
+  EXPECT_THAT(Ready(), ElementsAre(5, 9, 1));
+}
+
+TEST_F(EventMergerTest, ALongHistoryOfOneNodeDoesNotHoldUpTheOther) {
+  Add(1, 1000);
+  std::vector<uint64_t> all;
+  for (int second = 0; second < 100; ++second) {
+    Add(0, second);
+    now_ += absl::Milliseconds(100);
+    for (const uint64_t sequence : Ready()) all.push_back(sequence);
+    if (!all.empty() && all.back() == 1000) break;
+  }
+  EXPECT_LE(now_, absl::UnixEpoch() + EventMerger::kLongestWait + absl::Milliseconds(200));
+  EXPECT_THAT(all, testing::Contains(1000));
+}
+
+TEST_F(EventMergerTest, APositionWaitsForTheEventsBeforeItAlone) {
+  Add(0, 5);
+  AddPosition(0, 77);
+  AddPosition(1, 88);
+  EXPECT_THAT(Ready(), ElementsAre(88));
+  now_ += EventMerger::kWindow;
+  EXPECT_THAT(Ready(), ElementsAre(5, 77));
+}
+
+TEST_F(EventMergerTest, AtTheEndNothingWaits) {
+  Add(0, 5);
+  now_ = absl::InfiniteFuture();
+  EXPECT_THAT(Ready(), ElementsAre(5));
+}
+
+using testing::HasSubstr;
+
+class MergedListsTest : public testing::Test {
+ protected:
+  MergedListsTest() {
+    for (FakeServer& server : servers_) server.Start();
+  }
+
+  // Serves events that were observed at these seconds, in pages of two, named after the second.
+  void Serve(size_t node, std::vector<int> seconds) {
+    servers_[node].service().list_events = [seconds](const v1::ListEventsRequest& request,
+                                                     v1::ListEventsResponse* response) mutable {
+      std::sort(seconds.begin(), seconds.end());
+      if (request.newest_first()) std::reverse(seconds.begin(), seconds.end());
+      size_t next = request.page_token().empty() ? 0 : std::stoull(request.page_token());
+      for (int i = 0; i < std::min(2, request.page_size()) && next < seconds.size(); ++i, ++next) {
+        v1::Event* event = response->add_events();
+        *event = MakeEvent(next + 1, std::to_string(seconds[next]));
+        event->mutable_observe_time()->set_seconds(seconds[next]);
+      }
+      if (next < seconds.size()) response->set_next_page_token(std::to_string(next));
+      return grpc::Status::OK;
+    };
+  }
+  void ServeVms(size_t node, const std::vector<std::string>& names) {
+    servers_[node].service().list_vms = [names](const v1::ListVmsRequest&,
+                                                v1::ListVmsResponse* response) {
+      for (const std::string& name : names) *response->add_vms() = MakeVm(name);
+      return grpc::Status::OK;
+    };
+  }
+
+  template <typename Command>
+  ExitCode Run(const Command& command) {
+    std::unique_ptr<v1::VmEventService::Stub> stubs[2];
+    CommandContext contexts[2];
+    std::vector<MergedLists::Node> nodes;
+    for (size_t i = 0; i < 2; ++i) {
+      stubs[i] = v1::VmEventService::NewStub(*Connect(servers_[i].address()));
+      contexts[i].address = servers_[i].address();
+      contexts[i].stub = stubs[i].get();
+      nodes.push_back({i == 0 ? "n0" : "n1", std::make_unique<DaemonLists>(contexts[i])});
+    }
+    MergedLists lists(std::move(nodes),
+                      [this](const std::string& note) { notes_.push_back(note); });
+    const std::optional<Failure> failure = RunList(command, &lists, &names_, &output_);
+    if (!failure) return ExitCode::kOk;
+    notes_.push_back(failure->sentence);
+    return failure->code;
+  }
+
+  FakeServer servers_[2];
+  v1::VmState states_[2] = {};  // of web1 on each node; unspecified: it is not there
+  NameFormatter names_;
+  StringOutput output_;
+  std::vector<std::string> notes_;
+};
+
+TEST_F(MergedListsTest, EventsAreMergedByTime) {
+  Serve(0, {1, 4, 6, 7});
+  Serve(1, {2, 3, 5});
+  EXPECT_EQ(Run(EventsCommand{}), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n0/1\nn1/2\nn1/3\nn0/4\nn1/5\nn0/6\nn0/7\n");
+}
+
+TEST_F(MergedListsTest, TheNewestFirstAndOnlySoMany) {
+  Serve(0, {1, 4, 6, 7});
+  Serve(1, {2, 3, 5});
+  EventsCommand command;
+  command.newest_first = true;
+  command.limit = 3;
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n0/7\nn0/6\nn1/5\n");
+}
+
+TEST_F(MergedListsTest, TheLastAreShownOldestFirst) {
+  Serve(0, {1, 4, 6, 7});
+  Serve(1, {2, 3, 5});
+  EventsCommand command;
+  command.last = 3;
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n1/5\nn0/6\nn0/7\n");
+}
+
+TEST_F(MergedListsTest, ANodeThatIsDownIsReportedAndTheOthersAreListed) {
+  Serve(0, {1, 4});
+  servers_[1].Stop();
+  EXPECT_EQ(Run(EventsCommand{}), ExitCode::kUnreachable);
+  EXPECT_EQ(output_.text, "n0/1\nn0/4\n");
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr(servers_[1].address().path)));
+}
+
+TEST_F(MergedListsTest, AReaderThatHasGoneEndsItQuietly) {
+  Serve(0, std::vector<int>(5000, 1));
+  Serve(1, std::vector<int>(5000, 2));
+  output_.status = absl::CancelledError("gone");
+  EXPECT_EQ(Run(EventsCommand{}), ExitCode::kOk);
+}
+
+TEST_F(MergedListsTest, VmsAreSortedByNameAndThenByNode) {
+  ServeVms(0, {"a", "c"});
+  ServeVms(1, {"a", "b"});
+  EXPECT_EQ(Run(VmsCommand{}), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n0/a\nn1/a\nn1/b\nn0/c\n");
+}
+
+TEST_F(MergedListsTest, AVmIsFoundOnTheNodeThatHasIt) {
+  for (size_t node = 0; node < 2; ++node) {
+    servers_[node].service().get_vm = [this, node](const v1::GetVmRequest& request,
+                                                   v1::GetVmResponse* response) {
+      if (states_[node] == v1::VM_STATE_UNSPECIFIED) {
+        return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
+      }
+      *response->mutable_vm() = MakeVm(request.name());
+      response->mutable_vm()->set_state(states_[node]);
+      response->mutable_vm()->mutable_state_time()->set_seconds(states_[node]);
+      return grpc::Status::OK;
+    };
+  }
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kNotFound);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("no VM \"web1\" is known on the 2 servers")));
+  states_[1] = v1::VM_STATE_STOPPED;
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n1/web1\n");
+  output_.text.clear();
+  states_[0] = v1::VM_STATE_RUNNING;
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kOk) << "the one that is not stopped";
+  EXPECT_EQ(output_.text, "n0/web1\n");
+  states_[1] = v1::VM_STATE_PAUSED;
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kFailed);
+  EXPECT_THAT(notes_.back(), HasSubstr("on n0, n1; choose one with --server"));
+}
+
+TEST_F(MergedListsTest, TheVmsOfANodeThatIsDownAreMissing) {
+  servers_[0].Stop();
+  ServeVms(1, {"b"});
+  EXPECT_EQ(Run(VmsCommand{}), ExitCode::kUnreachable);
+  EXPECT_EQ(output_.text, "n1/b\n");
+  EXPECT_THAT(notes_, testing::SizeIs(1));
+}
+
+// Two nodes: the events of the first are of "a", those of the second of "b".
+class MergedWatchTest : public testing::Test {
+ protected:
+  MergedWatchTest() {
+    for (FakeServer& server : servers_) server.Start();
+  }
+
+  // Node `node` sends these events, observed at these seconds.
+  void Serve(size_t node, const std::vector<int>& seconds) {
+    v1::WatchEventsResponse events;
+    uint64_t sequence = 10;
+    for (const int second : seconds) {
+      v1::Event* event = events.add_events();
+      *event = MakeEvent(++sequence, node == 0 ? "a" : "b");
+      event->mutable_observe_time()->set_seconds(second);
+    }
+    servers_[node].service().streams.push_back(
+        {{ProgressMessage(10, node == 0 ? "journal-a" : "journal-b"), events},
+         grpc::Status::OK,
+         true});
+  }
+
+  ExitCode Run(std::optional<uint64_t> count) {
+    std::vector<WatchedNode> nodes;
+    for (size_t i = 0; i < 2; ++i) {
+      WatchedNode node = {i == 0 ? "n0" : "n1", {}, servers_[i].address()};
+      node.command.wait = wait_;
+      nodes.push_back(node);
+    }
+    Printer printer(&names_, &output_);
+    MergedWatch::Environment environment;
+    environment.clock = [this] { return Now(); };
+    environment.stop = &stop_;
+    const auto note = [this](const std::string& sentence) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      notes_.push_back(sentence);
+    };
+    environment.note = note;
+    Delivery delivery({&printer, cursor_.get(), {"s0", "s1"}, count, counts_gaps_});
+    return delivery.CodeOf(MergedWatch(std::move(nodes), std::move(environment)).Run(&delivery),
+                           note);
+  }
+
+  // Any thread. It stands still, so that no event gives up waiting for one of the other node; once
+  // the test has its note, each look at it takes long.
+  absl::Time Now() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (passes_after_a_note_ && !notes_.empty()) now_ += EventMerger::kWindow;
+    return now_;
+  }
+
+  FakeServer servers_[2];
+  NameFormatter names_;
+  StringOutput output_;
+  StopSource stop_;
+  TemporaryDirectory directory_;
+  std::unique_ptr<CursorFile> cursor_ = *CursorFile::Open(directory_ / "cursor", {"s0", "s1"});
+  std::mutex mutex_;
+  std::vector<std::string> notes_;      // under mutex_
+  absl::Time now_ = absl::UnixEpoch();  // under mutex_
+  bool passes_after_a_note_ = false;
+  bool wait_ = true;
+  bool counts_gaps_ = true;
+};
+
+TEST_F(MergedWatchTest, MergesByTimeAndNamesTheNode) {
+  Serve(0, {1, 4, 9});
+  Serve(1, {2, 3, 8});
+  EXPECT_EQ(Run(4), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\nn0/a\n");
+}
+
+TEST_F(MergedWatchTest, KeepsThePositionOfEachNode) {
+  Serve(0, {1, 4, 9});
+  Serve(1, {2, 3, 8});
+  EXPECT_EQ(Run(4), ExitCode::kOk);
+  EXPECT_EQ(cursor_->Find("s0"), (WatchPosition{12, "journal-a"}));
+  EXPECT_EQ(cursor_->Find("s1"), (WatchPosition{12, "journal-b"}));
+}
+
+TEST_F(MergedWatchTest, CountsTheEventsOfAllNodes) {
+  Serve(0, {1, 4});
+  Serve(1, {2, 3});
+  EXPECT_EQ(Run(3), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\n");
+  EXPECT_EQ(cursor_->Find("s0")->sequence, 11U);
+}
+
+TEST_F(MergedWatchTest, AGapThatWasNotAskedForDoesNotCount) {
+  counts_gaps_ = false;
+  Serve(0, {1, 4});
+  Serve(1, {2, 3});
+  for (FakeServer& server : servers_) {
+    auto& first = server.service().streams.front().messages[1];
+    first.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
+  }
+  EXPECT_EQ(Run(1), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\n");
+}
+
+TEST_F(MergedWatchTest, ANodeThatIsDownHoldsUpNobody) {
+  servers_[0].Stop();
+  Serve(1, {2, 3});
+  passes_after_a_note_ = true;
+  EXPECT_EQ(Run(2), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n1/b\nn1/b\n");
+  ASSERT_FALSE(notes_.empty());
+  EXPECT_THAT(notes_[0], HasSubstr(servers_[0].address().path));
+}
+
+TEST_F(MergedWatchTest, EndsWhenAllNodesHaveFailed) {
+  wait_ = false;
+  servers_[0].Stop();
+  servers_[1].Stop();
+  EXPECT_EQ(Run(std::nullopt), ExitCode::kUnreachable);
+  EXPECT_THAT(notes_, testing::SizeIs(2));
+}
+
+TEST_F(MergedWatchTest, AStopEndsIt) {
+  Serve(0, {1});
+  Serve(1, {2});
+  output_.after_write = [this] {
+    if (!output_.text.empty()) stop_.Stop();
+  };
+  EXPECT_EQ(Run(std::nullopt), ExitCode::kOk);
+}
+
+TEST_F(MergedWatchTest, AFailingOutputEndsIt) {
+  Serve(0, {1});
+  Serve(1, {2});
+  output_.status = absl::UnavailableError("cannot write to standard output: No space left");
+  EXPECT_EQ(Run(std::nullopt), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("No space left")));
+}
+
+}  // namespace
+}  // namespace vmeventd::client
