@@ -182,6 +182,16 @@ class World:
         wait_until(f"the daemon serves; its log: {self.log()}", lambda: self.health("") == "SERVING")
         return self
 
+    def begin(self, *arguments):
+        """Starts the daemon. Returns a stream of its events."""
+        self.start(*arguments)
+        return self.oldest()
+
+    def follow(self, *arguments):
+        """Starts the daemon and the VM vm1. Returns a stream and the VM's QEMU."""
+        stream = self.begin(*arguments)
+        return stream, self.started_vm(stream)
+
     def _accepts(self):
         with socket.socket(socket.AF_UNIX) as connection:
             return connection.connect_ex(str(self.socket)) == 0

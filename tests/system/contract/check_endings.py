@@ -90,8 +90,7 @@ for test, field, *sentences in (
          "What the guest gave beside it; unset: nothing, or what this version does not know: see detail_json.")
 @promise("HyperVPanic.args", "five: on Windows the bug check's code and its four parameters")
 def guest_panic(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     info = {"type": "hyper-v", **{f"arg{i}": 2**64 - i for i in range(1, 6)}}
     windows = world.started_vm(stream, "windows")
     silent = world.started_vm(stream, "silent")
@@ -158,8 +157,7 @@ for cause, test, sentence in (
          "the host pressed the ACPI power button, the guest obeyed")
 @promise("ShutdownDetail.powerdown_age", "last POWERDOWN to shutdown; unset if none")
 def host_powerdown(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     pressed = world.started_vm(stream, "pressed")
     alone = world.started_vm(stream, "alone")
     intended = world.started_vm(stream, "intended")
@@ -187,9 +185,7 @@ elsewhere("tests/system/migration_test.cc:MigrationTest.SourceMigratesAndTheVmCo
 @promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "gone while no daemon watched, without "
                                                     "evidence")
 def unobserved(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     world.stop()
     qemu.exit()
     world.start()
@@ -248,8 +244,7 @@ for *_, end_cause, _, end_sentence in ENDS:
 @promise("ShutdownCause", "Each cause belongs to one class, unless an intent overrides the class.")
 @promise("ShutdownDetail.intent", "the intent that was open, if any")
 def the_intent_of_an_end(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     for name, class_name in (("free", CRASH), ("intended", ADMIN)):
         qemu = world.started_vm(stream, name)
         intent = world.declare(name) if class_name == ADMIN else None
@@ -264,9 +259,7 @@ def the_intent_of_an_end(world):
 @promise("Evidence.time", "when it was observed, by the node's clock")
 @promise("Evidence.what", "as \"SHUTDOWN reason=guest-shutdown\" or \"exit signal 9\"")
 def evidence(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.send(qmp("POWERDOWN") + shutdown(True, "guest-shutdown"))
     qemu.kill()
     stopped = stream.wait_event("STOPPED")
