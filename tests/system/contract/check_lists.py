@@ -1,6 +1,5 @@
 """ListEvents and ListVms, and the patterns of names."""
 
-import grpc
 from check_streams import lives
 from promises import elsewhere, headline, promise
 from world import code, pb, qmp, wait_until
