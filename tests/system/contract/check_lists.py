@@ -1,5 +1,7 @@
 """ListEvents and ListVms, and the patterns of names."""
 
+import signal
+
 from check_streams import lives
 from promises import elsewhere, headline, promise
 from world import code, pb, qmp, wait_until
@@ -79,11 +81,15 @@ def page_tokens(world):
     world.refused("INVALID_ARGUMENT", "ListVms", page_size=1, **other)
     assert code(world.call("ListVms", page_size=1, include_stopped=True, **other)) == "OK"
     every = list(world.call("ListVms", include_stopped=True).vms)
+    world.restart(signal.SIGKILL)  # which leaves tokens and stopped VMs as they are
+    assert list(world.call("ListVms", include_stopped=True).vms) == every
     for size in (2, 100):
         next_page = world.call("ListVms", page_size=size, include_stopped=True, **other)
         assert list(next_page.vms) == every[1:1 + size]
+    changed = ("B" if page.next_page_token[0] == "A" else "A") + page.next_page_token[1:]
     for method in ("ListEvents", "ListVms"):
-        world.refused("INVALID_ARGUMENT", method, page_token="forged")
+        for token in ("forged", changed):
+            world.refused("INVALID_ARGUMENT", method, page_token=token)
 
 
 @promise("ListEventsRequest.start_time",
