@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Attacks vmeventd over the network and on its Unix socket, and measures what others notice of it.
 
-usage: tools/attacks.py BIN_DIR [--seconds N] [--attack NAME]... [--list]
+usage: tools/attacks.py BIN_DIR [--seconds N] [--attack NAME]... [--any-time] [--list]
 
-Each attack runs for N seconds (60) against a daemon of its own, from as many processes as it needs. Meanwhile one
-client calls GetServerInfo on the Unix socket and another by TCP, from another address, each 20 ms; every tenth time on
-a new connection. Printed are the calls' times, how much the daemon's memory grew at most, and how often attackers were
-cut. Exit status 1: the daemon died, grew by more than 64 MiB, did not answer a call, or answered fewer than 99 of 100
-within 100 ms. The times say as much about the machine: compare them with those of the attack "none".
+Each attack runs for N seconds (60) against a daemon of its own, from as many processes as it needs, some of them on the
+Unix socket where that takes no call of this user's. Meanwhile one client calls GetServerInfo on the Unix socket and
+another by TCP, from another address, each 20 ms; every tenth time on a new connection. At the end a VM starts. Printed
+are the calls' times, how much the daemon's memory grew at most, and how often attackers were cut. Exit status 1: the
+daemon died, grew by more than 64 MiB, did not answer a call, did not follow the VM, or answered fewer than 99 of 100
+calls within 100 ms. The times say as much about the machine: compare them with those of the attack "none", or let
+--any-time take them, as ./dev test does.
 
 It needs openssl(1), and root for "shares", which connects as many users. The attacks go to loopback only.
 """
 
 import argparse
 import array
+import contextlib
 import json
 import multiprocessing
 import os
@@ -93,8 +96,10 @@ class Target:
         context.set_alpn_protocols(["h2"])
         return context
 
-    def serve(self, address="127.0.0.9"):
-        """A connection on which HTTP/2 may be spoken."""
+    def serve(self, address="127.0.0.9", number=0):
+        """A connection on which HTTP/2 may be spoken; of attackers with an odd number the Unix socket's."""
+        if number % 2 and not self.tls:
+            return self.unix()
         connection = self.tcp(address)
         return self.context().wrap_socket(connection) if self.tls else connection
 
@@ -172,11 +177,22 @@ class Observer(threading.Thread):
             time.sleep(0.02)
 
 
+def shake_hands(monitor):
+    """As QEMU does on its monitor, up to the last answer."""
+    monitor.sendall(b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}}}}\n')
+    with monitor.makefile("rb") as lines:
+        command = {}
+        while command.get("execute") != "query-status":
+            command = json.loads(lines.readline())
+            answer = {"status": "running", "running": True} if command["execute"] == "query-status" else {}
+            monitor.sendall(json.dumps({"return": answer, "id": command.get("id", 0)}).encode() + b"\n")
+
+
 # The attacks. Each takes the target, and the number of its process; it runs until it is killed, and returns or raises
 # OSError where it was cut: then it begins again.
 
-def started(target):
-    connection = target.serve()
+def started(target, number=0):
+    connection = target.serve(number=number)
     connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
     return connection
 
@@ -202,8 +218,8 @@ def none(_target, _number):
     time.sleep(3600)
 
 
-def continuation(target, _number):
-    connection = started(target)
+def continuation(target, number):
+    connection = started(target, number)
     key = b"k" * 4000
     connection.sendall(frame(HEADERS, 0, 1, b"\x40" + integer(0, 7, len(key)) + key + integer(0, 7, 1) + b"v"))
     send_forever(connection, frame(CONTINUATION, 0, 1, b"\xbe\xbe") * 400)
@@ -220,9 +236,9 @@ def continuation_that_ends(target, _number):
         drain(connection)
 
 
-def huge_strings(target, _number):
+def huge_strings(target, number):
     """Strings of which little comes, and gRPC would copy what has come at each piece."""
-    connection, stream = started(target), 1
+    connection, stream = started(target, number), 1
     while True:
         for length in (1 << 14, 1 << 20, (1 << 31) - 1):
             begin = b"\0" + integer(0, 7, length)
@@ -231,9 +247,9 @@ def huge_strings(target, _number):
             drain(connection)
 
 
-def many_fields(target, _number):
+def many_fields(target, number):
     """Calls of 16,000 references to one field, by a client that never acknowledges the daemon's SETTINGS."""
-    connection = started(target)
+    connection = started(target, number)
     begin = call_headers(SERVICE + "GetVm") + b"\x40\x01x\x01y"
     for stream in range(1, 4000, 2):
         connection.sendall(frame(HEADERS, END_HEADERS, stream, begin + b"\xbe" * (16384 - len(begin))))
@@ -261,9 +277,18 @@ def every_byte(target, _number):
         drain(connection)
 
 
-def frames(*burst):
-    def attack(target, _number):
-        send_forever(started(target), b"".join(burst) * 200)
+def frames(*burst, connections=1):
+    def flood(target, number):
+        with contextlib.suppress(OSError):
+            send_forever(started(target, number), b"".join(burst) * 200)
+
+    def attack(target, number):
+        threads = [threading.Thread(target=flood, args=(target, number), daemon=True) for _ in range(connections)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        raise ConnectionError("all are cut")
     return attack
 
 
@@ -363,7 +388,7 @@ def half_records(target, number):
         connection.sendall(hello[:len(hello) // 2])
         connections.append(connection)
     for _ in range(20):
-        connection = started(target)
+        connection = started(target, number)
         raw = socket.socket(fileno=os.dup(connection.fileno()))
         raw.sendall(b"\x17\x03\x03\x40\x00")  # 16 KiB of application data
         connections += [connection, raw]
@@ -404,6 +429,36 @@ def passed_descriptors(target, _number):
     daemon.sendmsg([PREFACE], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [connection.fileno()]))])
     connection.close()
     time.sleep(0.2)
+
+
+AT = b'"timestamp": {"seconds": 1, "microseconds": 2}'
+SAYINGS = (b'{"event": "BLOCK_IO_ERROR", "data": {"device": "hd0"}, ' + AT + b"}\r\n") * 500, (
+    b'{"event": "' + b"x" * ((1 << 20) - 100)), (
+    b'{"event": "BLOCK_IO_ERROR", "data": {"device": "' + b"x" * (1 << 19) + b'"}, ' + AT + b"}\r\n")
+
+
+def monitors(target, number):
+    """150 of QEMUs that flood the daemon, begin a line of 1 MiB and never end it, or send long lines."""
+    def speak(path, saying):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(4)
+            while True:
+                monitor, _ = listener.accept()
+                with monitor, contextlib.suppress(OSError, ValueError):
+                    shake_hands(monitor)
+                    monitor.sendall(saying)
+                    while saying is not SAYINGS[1]:
+                        monitor.sendall(saying)
+                    monitor.recv(1)
+    threads = [threading.Thread(target=speak, daemon=True, args=(
+        str(target.directory / "vms" / f"hostile{number}-{i}.qmp"), SAYINGS[i % 3])) for i in range(150)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def shares(target, number):
@@ -456,12 +511,14 @@ ATTACKS = {
     "headers-in-pieces": Attack(headers_in_pieces, 2),
     "every-byte": Attack(every_byte, 2),
     "every-byte-tls": Attack(every_byte, 2, tls=True),
-    "unknown-frames": Attack(frames(frame(UNKNOWN, 0, 0)), 2),
+    "unknown-frames": Attack(frames(frame(UNKNOWN, 0, 0), connections=25), 2),
+    "unknown-frames-tls": Attack(frames(frame(UNKNOWN, 0, 0)), 2, tls=True),
     "priority": Attack(frames(frame(PRIORITY, 0, 1, bytes(5))), 2),
     "pings": Attack(frames(frame(PING, 0, 0, bytes(8))), 2),
     "settings": Attack(frames(frame(SETTINGS, 0, 0)), 2),
     "windows": Attack(frames(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1")), 2),
     "resets": Attack(resets, 2),
+    "resets-tls": Attack(resets, 2, tls=True),
     "unread": Attack(unread, 3, needs_history=True),
     "window-of-0": Attack(window_of_0, 2, needs_history=True),
     "calls-without-request": Attack(calls_without_request, 2),
@@ -472,6 +529,7 @@ ATTACKS = {
     "renegotiation": Attack(s_client("-tls1_2", b"R\n"), 2, tls=True),
     "key-updates": Attack(s_client("-tls1_3", b"K\n"), 2, tls=True),
     "passed-descriptors": Attack(passed_descriptors, 2),
+    "monitors": Attack(monitors, 2),
     "shares": Attack(shares, 2, within_limits=True),
 }
 
@@ -486,7 +544,8 @@ class Daemon:
         self.target = Target(directory, attack.tls)
         command = [programs / "vmeventd_tuned", "event-limits=off"] if attack.needs_history else [programs / "vmeventd"]
         command += [f"--watch={directory}/vms:*.qmp", f"--listen=unix:{self.target.socket}",
-                    "--listen=127.0.0.1:0", f"--state-dir={directory}/state"]
+                    "--listen=127.0.0.1:0", f"--state-dir={directory}/state",
+                    "--process-tracking=off"]  # one process has many VMs
         if attack.within_limits:
             command += ["--max-connections=200", "--max-streams=200"]
         if attack.tls:
@@ -505,31 +564,46 @@ class Daemon:
         self.target.socket.chmod(0o666)  # for the users of "shares"
         self.target.port = int(self.log.read_text().split("127.0.0.1:")[1].split(";")[0].split(",")[0])
         if attack.needs_history:
-            self._speak(directory / "vms" / "vm.qmp")
+            self._speak()
 
-    def _speak(self, path):
-        """A monitor with 20,000 events."""
+    @contextlib.contextmanager
+    def monitor_of(self, name):
+        """The monitor of a VM whose handshake is over."""
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
+            listener.settimeout(PATIENCE)
+            listener.bind(str(self.target.directory / "vms" / f"{name}.qmp"))
             listener.listen()
             monitor, _ = listener.accept()
-            with monitor, monitor.makefile("rb") as lines:
-                monitor.sendall(b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}}}}\n')
-                while True:
-                    command = json.loads(lines.readline())
-                    answer = {"status": "running", "running": True, "singlestep": False}
-                    monitor.sendall(json.dumps({"return": answer if command["execute"] == "query-status" else {},
-                                                "id": command.get("id", 0)}).encode() + b"\n")
-                    if command["execute"] == "query-status":
-                        break
-                event = {"event": "WATCHDOG", "data": {"action": "none"},
-                         "timestamp": {"seconds": 1, "microseconds": 0}}
-                monitor.sendall((json.dumps(event) + "\n").encode() * 20_000)
-                caller, end = Caller(self.target.unix()), time.monotonic() + PATIENCE
-                while caller.ask("ListEvents", page()) < 100_000:
-                    if time.monotonic() > end:
-                        sys.exit("vmeventd has not kept the events that make its answers large")
-                    time.sleep(0.1)
+            with monitor:
+                shake_hands(monitor)
+                yield monitor
+
+    def _speak(self):
+        """A VM with 20,000 events."""
+        with self.monitor_of("vm") as monitor:
+            event = {"event": "WATCHDOG", "data": {"action": "none"}, "timestamp": {"seconds": 1, "microseconds": 0}}
+            monitor.sendall((json.dumps(event) + "\n").encode() * 20_000)
+            caller, end = Caller(self.target.unix()), time.monotonic() + PATIENCE
+            while caller.ask("ListEvents", page()) < 100_000:
+                if time.monotonic() > end:
+                    sys.exit("vmeventd has not kept the events that make its answers large")
+                time.sleep(0.1)
+
+    def follows_a_vm(self):
+        """After how many ms a VM that starts now is listed; None: it is not."""
+        name = b"late"
+        message = b"\x0a" + bytes([len(name)]) + name  # GetVmRequest.name
+        try:
+            with self.monitor_of(name.decode()):
+                caller, begin = Caller(self.target.unix()), time.monotonic()
+                while time.monotonic() < begin + PATIENCE:
+                    with contextlib.suppress(ConnectionError):  # NOT_FOUND, so far
+                        caller.ask("GetVm", b"\0" + struct.pack(">I", len(message)) + message)
+                        return 1000 * (time.monotonic() - begin)
+                    time.sleep(0.001)
+        except OSError:
+            pass
+        return None
 
     def resident_kib(self):
         if self.process.poll() is not None:
@@ -558,7 +632,7 @@ def percentile(times, part):
     return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else float("inf")
 
 
-def run(name, attack, programs, seconds):
+def run(name, attack, programs, seconds, any_time):
     """Prints a line; returns whether the daemon held out."""
     daemon = Daemon(programs, attack)
     cuts = multiprocessing.Value("i", 0)
@@ -579,6 +653,7 @@ def run(name, attack, programs, seconds):
         while time.monotonic() < end and daemon.process.poll() is None:
             time.sleep(0.1)
             most = max(most, daemon.resident_kib())
+        follows = daemon.follows_a_vm()
         for observer in observers:
             observer.stopped = True
         for observer in observers:
@@ -594,11 +669,14 @@ def run(name, attack, programs, seconds):
     failures = [text for observer in observers for text in observer.failures]
     late = sum(one > 0.1 for one in times)
     grew = most - before > MOST_GROWTH_KIB and not attack.within_limits
-    held = not died and not failures and not grew and times and late <= len(times) / 100
+    held = not died and not failures and not grew and follows is not None and times and (any_time or late <= len(times) / 100)
     print(f"{name:24} {'ok    ' if held else 'FAILED'} memory +{(most - before) / 1024:5.1f} MiB; {len(times)} calls: "
           f"p50 {percentile(times, .5):.1f} ms, p99 {percentile(times, .99):.1f} ms, max {percentile(times, 1):.1f} ms, "
-          f"{late} over 100 ms; attackers cut {cuts.value} times"
-          + (f"; {len(failures)} calls failed: {failures[0]}" if failures else "") + ("; IT DIED" if died else ""),
+          f"{late} over 100 ms; "
+          + ("the VM is not followed" if follows is None else f"the VM is listed {follows:.0f} ms after its handshake")
+          + f"; attackers cut {cuts.value} times"
+          + (f"; {len(failures)} calls failed: {failures[0]}" if failures else "")
+          + ("; IT DIED" if died else ""),
           flush=True)
     return held
 
@@ -608,13 +686,14 @@ def main():
     parser.add_argument("programs", type=pathlib.Path, metavar="BIN_DIR")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--attack", action="append", choices=ATTACKS, metavar="NAME")
+    parser.add_argument("--any-time", action="store_true", help="calls may take any time")
     parser.add_argument("--list", action="store_true", help="print the attacks' names")
     options = parser.parse_args()
     if options.list:
         print(*ATTACKS, sep="\n")
         return 0
     multiprocessing.set_start_method("fork")
-    held = [run(name, ATTACKS[name], options.programs.resolve(), options.seconds)
+    held = [run(name, ATTACKS[name], options.programs.resolve(), options.seconds, options.any_time)
             for name in options.attack or ATTACKS]
     return 0 if all(held) else 1
 

@@ -8,7 +8,7 @@
 
 #include "server/eventlog/block_row.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_block_row(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   const auto* const bytes = reinterpret_cast<const char*>(data);
   vmeventd::StoredBlock::Columns columns;

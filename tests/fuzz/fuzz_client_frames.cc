@@ -52,7 +52,7 @@ void CheckFrames(absl::string_view bytes, bool from_client) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_client_frames(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   const size_t piece = data[0] + 1;
   // Most inputs would fail at the preface.

@@ -50,7 +50,7 @@ void Check(const ParsedConfig& parsed) {
 }  // namespace
 
 // The first byte decides whether the rest is a file, or flags, one a line.
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_config(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   const absl::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   std::vector<std::string> arguments;

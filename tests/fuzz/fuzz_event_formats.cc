@@ -32,7 +32,7 @@ void RequireHarmless(absl::string_view text) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_event_formats(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const size_t end = input.find('\n');
   if (end == absl::string_view::npos) return 0;

@@ -12,7 +12,7 @@
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_fleet_message(const uint8_t* data, size_t size) {
   using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   (void)ParseDelivery(input);

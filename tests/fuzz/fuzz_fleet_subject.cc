@@ -19,7 +19,7 @@ bool IsToken(absl::string_view token) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_fleet_subject(const uint8_t* data, size_t size) {
   const std::string input(reinterpret_cast<const char*>(data), size);
   const std::string token = vmeventd::EscapeToken(input);
   if (!IsToken(token)) std::abort();

@@ -18,7 +18,7 @@ bool Matches(absl::string_view pattern, absl::string_view text) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_glob(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const size_t cut = input.find('\n');
   if (cut == absl::string_view::npos) return 0;

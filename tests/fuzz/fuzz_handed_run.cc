@@ -17,7 +17,7 @@ constexpr char kSaved[] =
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_handed_run(const uint8_t* data, size_t size) {
   using vmeventd::HandedMonitor;
   const auto run = vmeventd::ReadHandedRun({reinterpret_cast<const char*>(data), size});
   if (!run.ok()) return 0;

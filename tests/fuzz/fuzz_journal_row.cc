@@ -7,7 +7,7 @@
 
 #include "server/events/event_codec.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_journal_row(const uint8_t* data, size_t size) {
   const std::string row(reinterpret_cast<const char*>(data), size);
   const vmeventd::v1::Event event = vmeventd::DecodeEventField(row);
   std::string written;

@@ -26,7 +26,7 @@ std::vector<std::string> Lines(absl::string_view bytes, size_t piece) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_line_framer(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   const size_t piece = data[0] + 1;
   const absl::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);

@@ -13,7 +13,7 @@
 #include "client/options/option_reader.h"
 #include "client/output/time_text.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_option_values(const uint8_t* data, size_t size) {
   namespace client = vmeventd::client;
   const std::string text(reinterpret_cast<const char*>(data), size);
   const absl::Time now = absl::FromUnixSeconds(1'795'157'000);

@@ -7,7 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "server/rpc/page_token.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_page_token(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const vmeventd::PageTokens tokens("a key of the journal", "this journal");
   const vmeventd::PageTokens others("a key of another one", "this journal");

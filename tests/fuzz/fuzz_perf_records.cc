@@ -16,7 +16,7 @@ constexpr char kFormat[] =
     "field:int code; offset:16; size:4; signed:1;\n"
     "field:pid_t pid; offset:36; size:4; signed:1;\n";
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_perf_records(const uint8_t* data, size_t size) {
   using vmeventd::SignalRecord;
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const size_t end = std::min(input.find('\0'), input.size());

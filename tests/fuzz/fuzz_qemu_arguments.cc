@@ -11,7 +11,7 @@
 #include "base/unix_sockets.h"
 #include "watcher/core/qemu_arguments.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_qemu_arguments(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const std::vector<std::string> arguments = absl::StrSplit(input, '\0');
   vmeventd::IsQemu(arguments);

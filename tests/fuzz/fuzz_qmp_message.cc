@@ -26,7 +26,7 @@ void CheckShortWay(const std::string& line, const absl::StatusOr<vmeventd::QmpMe
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_qmp_message(const uint8_t* data, size_t size) {
   const std::string line(reinterpret_cast<const char*>(data), size);
   const auto message = vmeventd::ParseQmpMessage(line);
   // The other way a long line may be cut elsewhere, and a byte order mark is none.

@@ -6,7 +6,7 @@
 
 #include "watcher/session/vm_session.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_saved_run(const uint8_t* data, size_t size) {
   using vmeventd::VmSession;
   const vmeventd::SessionOptions options;
   const vmeventd::Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};

@@ -7,7 +7,7 @@
 #include "base/utf8.h"
 #include "client/output/terminal_text.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_terminal_text(const uint8_t* data, size_t size) {
   namespace client = vmeventd::client;
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const std::string shown = client::EscapeForTerminal(input);

@@ -139,7 +139,7 @@ class Run {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_vm_session(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   vmeventd::SessionOptions options;
   options.shutdown_files =

@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-void Require(bool condition) {
+void Expect(bool condition) {
   if (!condition) std::abort();
 }
 
@@ -34,7 +34,7 @@ bool IsUsual(const Json& value, int depth) {
 class Reader {
  public:
   explicit Reader(const std::string& text) {
-    Require(yaml_parser_initialize(&parser_) == 1);
+    Expect(yaml_parser_initialize(&parser_) == 1);
     yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()),
                                  text.size());
   }
@@ -57,11 +57,11 @@ class Reader {
     ~Event() { yaml_event_delete(&raw); }
   };
 
-  void Next(Event* event) { Require(yaml_parser_parse(&parser_, &event->raw) == 1); }
+  void Next(Event* event) { Expect(yaml_parser_parse(&parser_, &event->raw) == 1); }
   void Skip(yaml_event_type_t type) {
     Event event;
     Next(&event);
-    Require(event.raw.type == type);
+    Expect(event.raw.type == type);
   }
 
   Json Read() {
@@ -73,7 +73,7 @@ class Reader {
   Json ReadFrom(const yaml_event_t& event) {
     if (event.type == YAML_SCALAR_EVENT) return ReadScalar(event);
     const bool is_sequence = event.type == YAML_SEQUENCE_START_EVENT;
-    Require(is_sequence || event.type == YAML_MAPPING_START_EVENT);
+    Expect(is_sequence || event.type == YAML_MAPPING_START_EVENT);
     Json out = is_sequence ? Json::array() : Json::object();
     while (true) {
       Event member;
@@ -85,7 +85,7 @@ class Reader {
         out.push_back(ReadFrom(member.raw));
       } else {
         const Json key = ReadFrom(member.raw);
-        Require(key.is_string());
+        Expect(key.is_string());
         out[key.get<std::string>()] = Read();
       }
     }
@@ -104,10 +104,10 @@ class Reader {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+extern "C" int Fuzz_yaml(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const Json value = Json::parse(input, nullptr, false);
   if (value.is_discarded() || !IsUsual(value, 0)) return 0;
-  Require(Reader(vmeventd::client::YamlOfJson(input)).ReadOnlyDocument() == value);
+  Expect(Reader(vmeventd::client::YamlOfJson(input)).ReadOnlyDocument() == value);
   return 0;
 }

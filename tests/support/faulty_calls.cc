@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <functional>
+#include <utility>
 
 namespace {
 
@@ -14,6 +16,7 @@ namespace {
 thread_local int entries_left = -1;
 thread_local int peer_error = 0;
 thread_local int poll_error = 0;
+thread_local std::function<void()> before_peer;
 thread_local pid_t gone_peer = 0;
 thread_local pid_t reused_by = 0;
 
@@ -38,6 +41,7 @@ extern "C" dirent* readdir(DIR* directory) {
 
 extern "C" int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
   static const auto next = Next<int (*)(int, int, int, void*, socklen_t*)>("getsockopt");
+  if (before_peer && level == SOL_SOCKET && name == SO_PEERCRED) std::exchange(before_peer, {})();
   if (peer_error != 0 && level == SOL_SOCKET && name == SO_PEERCRED) {
     errno = peer_error;
     return -1;
@@ -72,6 +76,10 @@ FaultyReaddir::FaultyReaddir(int entries) { entries_left = entries; }
 FaultyReaddir::~FaultyReaddir() { entries_left = -1; }
 FaultyPeerCredentials::FaultyPeerCredentials(int error) { peer_error = error; }
 FaultyPeerCredentials::~FaultyPeerCredentials() { peer_error = 0; }
+BeforePeerCredentials::BeforePeerCredentials(std::function<void()> then) {
+  before_peer = std::move(then);
+}
+BeforePeerCredentials::~BeforePeerCredentials() { before_peer = {}; }
 ReusedPeerPid::ReusedPeerPid(pid_t gone, pid_t now) {
   gone_peer = gone;
   reused_by = now;

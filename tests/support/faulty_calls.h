@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include <functional>
+
 namespace vmeventd {
 
 // System calls of this process that fail while one of these objects exists, as a disk or a security
@@ -24,6 +26,15 @@ class FaultyPeerCredentials {
   ~FaultyPeerCredentials();
   FaultyPeerCredentials(const FaultyPeerCredentials&) = delete;
   FaultyPeerCredentials& operator=(const FaultyPeerCredentials&) = delete;
+};
+
+// getsockopt(2) calls `then` once, before it looks who is at the other end of a socket.
+class BeforePeerCredentials {
+ public:
+  explicit BeforePeerCredentials(std::function<void()> then);
+  ~BeforePeerCredentials();
+  BeforePeerCredentials(const BeforePeerCredentials&) = delete;
+  BeforePeerCredentials& operator=(const BeforePeerCredentials&) = delete;
 };
 
 // As on a kernel without SO_PEERPIDFD, before Linux 6.5, where the process `gone` has ended and

@@ -1,7 +1,6 @@
 // When a monitor is attached, and what is known of a run that began before the daemon.
 
 #include <csignal>
-#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -156,21 +155,6 @@ TEST_F(AttachTest, MonitorThatIsHeldToTheEndIsUnknown) {
   EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
 }
 
-TEST_F(AttachTest, RunIsTheSameAfterARestartOfTheDaemon) {
-  const auto guest = StartEmptyGuest("vm1");
-  StartDaemon();
-  WaitUntil("the VM is attached", [&] { return daemon().ListVms(false).size() == 1; });
-  const std::string run_id = daemon().GetVm("vm1").ref().run_id();
-  daemon().Signal(SIGTERM);
-  EXPECT_EQ(daemon().WaitExit(), 0);
-
-  StartDaemonAndStream();
-  WaitUntil("the VM is attached", [&] { return daemon().ListVms(false).size() == 1; });
-  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), run_id);
-  guest->manager().Execute("quit");
-  EXPECT_EQ(WaitStopped("vm1").vm().run_id(), run_id);
-}
-
 TEST_F(AttachTest, NewQemuUnderTheNameOfAKilledOneIsANewRun) {
   StartDaemonAndStream();
   auto guest = StartEmptyGuest("vm1");
@@ -203,65 +187,6 @@ TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {
   const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED, 2);
   EXPECT_EQ(second.vm().run_id(), next_run);
   EXPECT_EQ(second.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT) << second.message();
-}
-
-TEST_F(AttachTest, StaleSocketIsNoVmUntilItIsReplaced) {
-  auto guest = StartEmptyGuest("vm1");
-  guest->Signal(SIGKILL);
-  guest->WaitExit();
-  StartDaemonAndStream();
-  EXPECT_THAT(stream().events(), IsEmpty());
-  guest = StartEmptyGuest("vm1");
-  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().pid(), guest->pid());
-}
-
-TEST_F(AttachTest, NameWithDots) {
-  StartDaemonAndStream();
-  const auto guest = StartEmptyGuest("web1.example.org");
-  stream().Wait("web1.example.org", v1::EVENT_TYPE_STARTED);
-  EXPECT_EQ(daemon().GetVm("web1.example.org").monitor_path(), guest->socket_path());
-}
-
-TEST_F(AttachTest, OneNameInTwoDirectories) {
-  const std::string other_dir = dir() / "other";
-  std::filesystem::create_directory(other_dir);
-  DaemonOptions options = Options();
-  options.watches.push_back(other_dir);
-  StartDaemon(options);
-  OpenStream();
-  const auto first = StartEmptyGuest("vm1");
-  GuestOptions second_options;
-  second_options.boot = Boot::kNothing;
-  second_options.directory = other_dir;
-  const auto second = StartGuest(second_options);
-  const std::string first_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
-  const std::string second_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
-
-  grpc::ClientContext context;
-  v1::GetVmRequest request;
-  request.set_name("vm1");
-  v1::GetVmResponse response;
-  const grpc::Status status = daemon().stub().GetVm(&context, request, &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_THAT(status.error_message(), HasSubstr(first_run));
-  EXPECT_THAT(status.error_message(), HasSubstr(second_run));
-  grpc::ClientContext second_context;
-  request.set_run_id(second_run);
-  EXPECT_TRUE(daemon().stub().GetVm(&second_context, request, &response).ok());
-  EXPECT_EQ(response.vm().ref().run_id(), second_run);
-}
-
-TEST_F(AttachTest, WithoutProcessTrackingTheRunEndsWithTheMonitor) {
-  DaemonOptions options = Options();
-  options.arguments.insert(options.arguments.end(), {"--process-tracking", "off"});
-  StartDaemon(options);
-  OpenStream();
-  const auto guest = StartEmptyGuest("vm1");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  guest->manager().Execute("quit");
-  const v1::ShutdownDetail detail = WaitStopped("vm1").shutdown();
-  EXPECT_EQ(detail.cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT);
-  EXPECT_THAT(detail.ShortDebugString(), HasSubstr("process"));
 }
 
 }  // namespace

@@ -244,13 +244,6 @@ TEST_F(JournalFaultsTest, OverwrittenPages) {
   }
 }
 
-TEST_F(JournalFaultsTest, AnInvalidDatabaseIsMovedAside) {
-  MakeJournal(10, Where::kInDatabase);
-  std::ofstream(journal_path(), std::ios::trunc) << std::string(20'000, 'x');
-  EXPECT_TRUE(CheckServes("text"));
-  EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(1));
-}
-
 TEST_F(JournalFaultsTest, DamageFoundByAReplay) {
   MakeJournal(5000, Where::kInDatabase);
   StartDaemon();
@@ -287,91 +280,6 @@ TEST_F(JournalFaultsTest, RunsOfADamagedJournalContinue) {
   KillDaemon();
   StartDaemon();
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), run_id);
-}
-
-// A restored back-up lacks sequences that clients have seen.
-TEST_F(JournalFaultsTest, RestoredBackupBeginsANewJournal) {
-  for (const bool in_place : {false, true}) {
-    fs::remove_all(state_dir());
-    fs::remove_all(pristine());
-    StartDaemon();
-    vm_.Speak(50);
-    WaitUntil("all is published", [&] { return daemon().GetServerInfo().newest_sequence() >= 50; });
-    const std::string node_id = daemon().GetServerInfo().node_id();
-    EXPECT_THAT(node_id, SizeIs(36));
-    journal_id_ = daemon().GetServerInfo().journal_id();
-    KillDaemon();
-    fs::copy(state_dir(), pristine());
-    StartDaemon();
-    EXPECT_EQ(daemon().GetServerInfo().journal_id(), journal_id_);
-    vm_.Speak(50);
-    WaitUntil("more is published",
-              [&] { return daemon().GetServerInfo().newest_sequence() >= 100; });
-    const uint64_t seen = daemon().GetServerInfo().newest_sequence();
-    KillDaemon();
-
-    if (!in_place) fs::remove_all(state_dir());
-    fs::copy(pristine(), state_dir(),
-             fs::copy_options::overwrite_existing | fs::copy_options::recursive);
-    StartDaemon();
-    EXPECT_TRUE(Replaced());
-    EXPECT_EQ(daemon().GetServerInfo().node_id(), node_id);
-    const std::string restored_id = daemon().GetServerInfo().journal_id();
-    WaitUntil("the sequences are assigned again", [&] {
-      vm_.Speak(100);
-      return daemon().GetServerInfo().newest_sequence() > seen;
-    });
-    EXPECT_EQ(TryCursor(seen, journal_id_).error_code(), grpc::StatusCode::OUT_OF_RANGE);
-    const auto kept = ListEvents();
-    EXPECT_EQ(kept.front().sequence(), 1u) << "the back-up's events exist";
-    EXPECT_EQ(CountGaps(kept), 1u);
-    KillDaemon();
-    StartDaemon();
-    EXPECT_EQ(daemon().GetServerInfo().journal_id(), restored_id);
-    EXPECT_EQ(CountGaps(ListEvents()), 1u);
-    KillDaemon();
-  }
-}
-
-// Someone cleans up the state directory.
-TEST_F(JournalFaultsTest, JournalThatIsMovedAwayInUseIsReplaced) {
-  StartDaemon();
-  journal_id_ = daemon().GetServerInfo().journal_id();
-  vm_.Speak(10);
-  WaitUntil("all is published", [&] { return daemon().GetServerInfo().newest_sequence() >= 10; });
-  EventStream live(daemon().channel(), FromOldest());
-  live.WaitProgress();
-  fs::rename(journal_path(), journal_path() + ".away");
-  vm_.Speak(1);
-  WaitUntil("a new journal exists", [&] { return Replaced(); });
-  live.Wait("the GAP", [](const v1::Event& event) { return event.type() == v1::EVENT_TYPE_GAP; });
-  vm_.Speak(1);
-  const v1::Event last = live.Wait("an event that is durable again", [](const v1::Event& event) {
-    // The one before it and the GAP have 12 and 13, in either order.
-    return event.type() == v1::EVENT_TYPE_POWERDOWN_REQUESTED && event.sequence() > 13;
-  });
-  EXPECT_TRUE(last.durable());
-  KillDaemon();
-  StartDaemon();
-  EXPECT_EQ(ListEvents().back().SerializeAsString(), last.SerializeAsString());
-}
-
-TEST_F(JournalFaultsTest, NewerSchemaIsRefusedAndKept) {
-  MakeJournal(10, Where::kInDatabase);
-  RunSql("PRAGMA user_version = 99");
-  const std::string before = ReadFile(journal_path());
-  ExpectRefused(Options(), {"99", "newer"});
-  EXPECT_TRUE(ReadFile(journal_path()) == before);
-  EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(0));
-}
-
-TEST_F(JournalFaultsTest, DatabaseOfAnotherProgramIsRefusedAndKept) {
-  fs::create_directory(state_dir());
-  RunSql("CREATE TABLE theirs(x)");
-  chmod(state_dir().c_str(), 0750);
-  const std::string before = ReadFile(journal_path());
-  ExpectRefused(Options(), {"not vmeventd's"});
-  EXPECT_TRUE(ReadFile(journal_path()) == before);
 }
 
 // The state directory's owner and mode.

@@ -1,7 +1,6 @@
 // A restart of the daemon: what it knows, what it missed, and what its clients see.
 
 #include <csignal>
-#include <functional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +17,6 @@ namespace {
 
 using testing::Each;
 using testing::ElementsAre;
-using testing::SizeIs;
 
 // Once for each way to end the daemon: the parameter is a signal.
 class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
@@ -89,17 +87,6 @@ TEST_P(RestartTest, PowerdownBeforeItAndStopAfterItIsAdmin) {
   EXPECT_FALSE(FileAtStop("vm1"));
 }
 
-TEST_P(RestartTest, PoweroffAfterItIsTheUsers) {
-  Begin();
-  const auto guest = StartGuest({});
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  RestartWhileAttached(*guest);
-  guest->Type("poweroff -f");
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
-  EXPECT_TRUE(FileAtStop("vm1"));
-}
-
 TEST_P(RestartTest, UnobservedEndIsUnknown) {
   Begin();
   GuestOptions options;
@@ -126,73 +113,6 @@ TEST_P(RestartTest, UnobservedEndIsUnknown) {
   for (const char* name : {"vm1", "vm2", "vm3"}) {
     EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED") << "still only once";
   }
-}
-
-TEST_P(RestartTest, ShutdownFileIsKeptAfterAnUnobservedEnd) {
-  Begin();
-  const auto guest = StartEmptyGuest("vm1");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  EndDaemon();
-  Touch(guest->shutdown_file());
-  guest->manager().Execute("quit");
-  guest->WaitExit();
-  Begin();
-  stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_TRUE(Exists(guest->shutdown_file()));
-}
-
-TEST_P(RestartTest, UnobservedChangeOfStateIsPublishedAfterAGap) {
-  Begin();
-  const auto guest = StartEmptyGuest("vm1");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  EndDaemon();
-  guest->manager().Execute("stop");
-  Begin();
-  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
-  EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED GAP PAUSED");
-  EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_PAUSED);
-}
-
-TEST_P(RestartTest, UnobservedStartIsFound) {
-  Begin();
-  EndDaemon();
-  const auto guest = StartEmptyGuest("vm1");
-  Begin();
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-}
-
-TEST_P(RestartTest, NewRunOfTheSameNameIsNotMistakenForTheOldOne) {
-  Begin();
-  auto guest = StartEmptyGuest("vm1");
-  const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  EndDaemon();
-  guest->manager().Execute("quit");
-  guest->WaitExit();
-  guest = StartEmptyGuest("vm1");
-  Begin();
-  const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
-  EXPECT_NE(second.vm().run_id(), first.vm().run_id());
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.vm().run_id(), first.vm().run_id());
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
-}
-
-TEST_P(RestartTest, ClientsCursorStaysValid) {
-  Begin();
-  const auto guest = StartEmptyGuest("vm1");
-  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  const std::string journal_id = daemon().GetServerInfo().journal_id();
-  Restart();
-  EXPECT_EQ(daemon().GetServerInfo().journal_id(), journal_id);
-  guest->manager().Execute("quit");
-  v1::WatchEventsRequest request;
-  request.set_after_sequence(started.sequence());
-  request.set_journal_id(journal_id);
-  EventStream resumed(daemon().channel(), request);
-  const v1::Event stopped = resumed.Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(TypesOf(resumed.events()), "STOPPED");
-  EXPECT_GT(stopped.sequence(), started.sequence());
-  EXPECT_EQ(resumed.WaitProgress().journal_id(), journal_id);
 }
 
 TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
@@ -225,66 +145,6 @@ TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
   }
   EXPECT_THAT(shown, ElementsAre("vm1 STARTED", "vm1 STOPPED", "vm2 STARTED", "vm2 STOPPED",
                                  "vm3 STARTED", "vm3 STOPPED"));
-}
-
-TEST_P(RestartTest, PageTokenStaysValidAndAForgedOneIsRefused) {
-  Begin();
-  for (const char* name : {"vm1", "vm2"}) {
-    const auto guest = StartEmptyGuest(name);
-    stream().Wait(name, v1::EVENT_TYPE_STARTED);
-    guest->manager().Execute("quit");
-    stream().Wait(name, v1::EVENT_TYPE_STOPPED);
-  }
-  v1::ListEventsRequest request;
-  request.set_page_size(1);
-  const auto list = [&](v1::ListEventsResponse* response) {
-    grpc::ClientContext context;
-    return daemon().stub().ListEvents(&context, request, response);
-  };
-  std::vector<v1::Event> listed;
-  for (int page = 0; page < 4; ++page) {
-    v1::ListEventsResponse response;
-    const grpc::Status status = list(&response);
-    ASSERT_TRUE(status.ok()) << status.error_message();
-    ASSERT_THAT(response.events(), SizeIs(1));
-    listed.push_back(response.events(0));
-    request.set_page_token(response.next_page_token());
-    ASSERT_EQ(request.page_token().empty(), page == 3);
-    if (page == 1) {
-      Restart();
-      v1::ListEventsResponse none;
-      const std::string good = request.page_token();
-      request.mutable_page_token()->at(0) = good[0] == 'A' ? 'B' : 'A';
-      EXPECT_EQ(list(&none).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-      request.set_page_token(good);
-      request.set_newest_first(true);
-      EXPECT_EQ(list(&none).error_code(), grpc::StatusCode::INVALID_ARGUMENT)
-          << "a token of another question";
-      request.set_newest_first(false);
-    }
-  }
-  EXPECT_EQ(TypesOf(listed), "STARTED STOPPED STARTED STOPPED");
-}
-
-TEST_P(RestartTest, StoppedVmsAreStillListed) {
-  Begin();
-  for (const char* name : {"vm1", "vm2"}) {
-    const auto guest = StartEmptyGuest(name);
-    stream().Wait(name, v1::EVENT_TYPE_STARTED);
-    guest->manager().Execute("quit");
-    stream().Wait(name, v1::EVENT_TYPE_STOPPED);
-  }
-  const auto before = daemon().ListVms(true);
-  Restart();
-  const auto after = daemon().ListVms(true);
-  ASSERT_THAT(after, SizeIs(2));
-  for (size_t i = 0; i < 2; ++i) {
-    EXPECT_EQ(after[i].ShortDebugString(), before[i].ShortDebugString());
-    EXPECT_EQ(after[i].state(), v1::VM_STATE_STOPPED);
-    EXPECT_EQ(after[i].shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
-  }
-  EXPECT_THAT(daemon().ListVms(false), SizeIs(0));
-  EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_STOPPED);
 }
 
 // Events while the monitor is being attached are newer than its run state, which is queried

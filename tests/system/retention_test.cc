@@ -67,39 +67,5 @@ TEST_F(RetentionTest, OldCursorsGetTheOldestSequenceAndLiveStreamsLoseNothing) {
   EXPECT_EQ(CountGaps(seen), 0u);
 }
 
-TEST_F(RetentionTest, RestartKeepsRetainedEventsAndContinuesTheirSequence) {
-  Start("--retention-events", "100");
-  ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(1000);
-  // Each commit deletes a bounded number of events: what one large commit leaves, the next deletes.
-  WaitUntil("all is published and most of it deleted", [&] {
-    vm.Speak(1);
-    return newest() >= 1000 && newest() - oldest() < 100;
-  });
-  const uint64_t before_newest = newest();
-  const uint64_t before_oldest = oldest();
-  KillDaemon();
-  Start("--retention-events", "100");
-  EXPECT_GE(newest(), before_newest);
-  EXPECT_GE(oldest(), before_oldest);
-  vm.Speak(1);
-  WaitUntil("one more", [&] { return newest() > before_newest; });
-  ExpectInOrder(ListEvents());
-}
-
-TEST_F(RetentionTest, AgeDeletesAndTheNewestStays) {
-  Start("--retention-age", "1s");
-  ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(500);
-  WaitUntil("all is published", [&] { return newest() >= 500; });
-  WaitUntil("what is old is deleted", [&] {
-    vm.Speak(1);
-    return oldest() > 500;
-  });
-  const auto kept = ListEvents();
-  ASSERT_FALSE(kept.empty());
-  EXPECT_GT(kept.front().sequence(), 500u);
-}
-
 }  // namespace
 }  // namespace vmeventd::e2e

@@ -182,6 +182,16 @@ class World:
         wait_until(f"the daemon serves; its log: {self.log()}", lambda: self.health("") == "SERVING")
         return self
 
+    def begin(self, *arguments):
+        """Starts the daemon. Returns a stream of its events."""
+        self.start(*arguments)
+        return self.oldest()
+
+    def follow(self, *arguments):
+        """Starts the daemon and the VM vm1. Returns a stream and the VM's QEMU."""
+        stream = self.begin(*arguments)
+        return stream, self.started_vm(stream)
+
     def _accepts(self):
         with socket.socket(socket.AF_UNIX) as connection:
             return connection.connect_ex(str(self.socket)) == 0
@@ -331,9 +341,34 @@ class World:
         self._directory.cleanup()
 
 
+class WorldTest(unittest.TestCase):
+    """Each test has a world, without a daemon so far."""
+
+    def setUp(self):
+        self.world = World()
+        self.addCleanup(self.world.close)
+
+    def run_beside(self, command, environment=None, **streams):
+        """Runs a program until the test ends; what it says is in `log`."""
+        with open(self.world.path / "hook.log", "ab") as log:
+            program = subprocess.Popen(command, stderr=log, env=environment, **streams)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.kill)
+        return program
+
+    @property
+    def log(self):
+        return (self.world.path / "hook.log").read_text()
+
+
 def code(answer):
     """The name of the status of a result of World.call."""
     return answer.code().name if isinstance(answer, grpc.RpcError) else "OK"
+
+
+def hook_environment(**variables):
+    """What a hook in Python has in its environment."""
+    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": STUBS.name, "PYTHONDONTWRITEBYTECODE": "1", **variables}
 
 
 def free_port():

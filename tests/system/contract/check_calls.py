@@ -35,8 +35,7 @@ def two_of_one_name(world):
 @promise("GetVmRequest.name",
          "exact, not a pattern; at most 1 KiB; may be left out where uuid is set")
 def get_vm_by_name(world):
-    world.start()
-    world.started_vm(world.oldest())
+    world.follow()
     assert world.get("vm1").ref.name == "vm1"
     for name in ("vm2", "vm*", "VM1"):
         assert name in world.refused("NOT_FOUND", "GetVm", name=name)
@@ -61,8 +60,7 @@ def get_vm_of_two(world):
 @promise("DeclareIntentRequest.uuid", "instead of vm_name, or besides it, as in GetVmRequest")
 def a_vm_by_its_uuid(world):
     uuid = "550e8400-e29b-41d4-a716-446655440000"
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     world.started_vm(stream, "a", uuid=uuid)
     world.started_vm(stream, "b")
     for given in (uuid, uuid.upper()):
@@ -81,8 +79,7 @@ def a_vm_by_its_uuid(world):
 
 @promise("GetVmResponse.vm", "the live run of that name or UUID, else the one that stopped last")
 def get_vm_prefers_what_runs(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     world.started_vm(stream).exit()
     first = stream.wait_event("STOPPED").vm.run_id
     assert world.get().ref.run_id == first
@@ -100,8 +97,7 @@ def get_vm_prefers_what_runs(world):
 @promise("DeclareIntentResponse.intent", "with its id")
 @promise("Intent.intent_id", "unique forever")
 def declared_intents(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     ids = set()
     for name in ("a", "b", "c"):
         qemu = world.started_vm(stream, name)
@@ -121,8 +117,7 @@ def declared_intents(world):
          "An intent counts if it is open when the daemon sees what decides the end: the "
          "SHUTDOWN, the panic, the watchdog, the migration, or else the end of the process.")
 def what_an_intent_decides(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     endings = {
         "poweroff": (qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}), None, "ADMIN"),
         "silent": ("", None, "ADMIN"),
@@ -162,9 +157,7 @@ elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.S
 
 @promise("DeclareIntent", "It ends with its run.")
 def an_intent_ends_with_its_run(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     intent = world.declare()
     qemu.exit()
     stream.wait_event("STOPPED")
@@ -178,9 +171,7 @@ def an_intent_ends_with_its_run(world):
          "progress, the answer is that intent as it was declared, and nothing changes.",
          "The same request_id with another actor or reason gets ALREADY_EXISTS.")
 def a_retry_finds_its_own_intent(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     request = {"vm_name": "vm1", "actor": "a", "reason": "r", "request_id": "request-1"}
     first = world.call("DeclareIntent", **request)
     assert code(first) == "OK"
@@ -196,8 +187,7 @@ def a_retry_finds_its_own_intent(world):
 
 @promise("DeclareIntent", "NOT_FOUND: no running VM has that name.")
 def an_intent_takes_a_running_vm(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     world.started_vm(stream).exit()
     stream.wait_event("STOPPED")
     world.started_vm(stream, "vm2")
@@ -227,8 +217,7 @@ def an_intent_of_two(world):
 @promise("DeclareIntent", "ALREADY_EXISTS: the run has an open intent with another request_id; "
                           "the message names the intent.")
 def one_intent_a_run(world):
-    world.start()
-    world.started_vm(world.oldest())
+    world.follow()
     intent = world.declare()
     message = world.refused("ALREADY_EXISTS", "DeclareIntent", vm_name="vm1", actor="b", reason="r")
     assert intent.intent_id in message, message
@@ -264,9 +253,7 @@ def roles(world):
 @promise("Intent.actor", "who: a person or a system, at most 256 bytes")
 @promise("Intent.reason", "why, at most 1024 bytes")
 def the_bounds_of_an_intent(world):
-    world.start()
-    stream = world.oldest()
-    world.started_vm(stream)
+    stream, _ = world.follow()
     for fields in ({"actor": ""}, {"actor": "a" * 257}, {"actor": "a\nb"}, {"reason": "r" * 1025},
                    {"reason": "a\rb"}, {"reason": "a\x7f"}, {"actor": "a\u0085"},
                    {"actor": "a\u009b"}, {"reason": "a\u2028"}, {"actor": "a\u2029"},
@@ -286,9 +273,7 @@ def the_bounds_of_an_intent(world):
 @promise("WithdrawIntentRequest.intent_id", "from DeclareIntent's answer; at most 1 KiB")
 @promise("WithdrawIntent", "NOT_FOUND: it has ended or never existed.")
 def withdrawal(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     intent = world.declare()
     assert code(world.call("WithdrawIntent", intent_id=intent.intent_id)) == "OK"
     for gone in (intent.intent_id, "00000000-0000-0000-0000-000000000000"):
@@ -308,9 +293,7 @@ elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
          "When its ttl runs out, by the node's clock as it was at the declaration.")
 @promise("IntentEnd.INTENT_END_EXPIRED", "its ttl ran out")
 def expiry(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     intent = world.declare(ttl={"nanos": 1_000_000})
     ended = stream.wait_event("INTENT_WITHDRAWN")
     assert ended.observe_time.ToNanoseconds() >= intent.expire_time.ToNanoseconds()
@@ -382,8 +365,7 @@ def server_info(world):
     before = time.time_ns()
     missing = world.path / "missing"
     world.watches.append(f"{missing}:*.qmp")
-    world.start()
-    world.started_vm(world.oldest())
+    world.follow()
     (world.monitors / "no-socket.txt").touch()
     info = world.info()
     assert f"vmeventd {info.version} started" in world.log(), info
@@ -435,8 +417,7 @@ def node_id(world):
 @promise("UnfollowedSocket.problem", "for people")
 @promise("UnfollowedSocket.since", "when the problem began")
 def sockets_without_a_vm(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     before = time.time_ns()
     paths = [world.monitors / f"{name}.kvmd" for name in ("b", "a", "left")]
     bound = []

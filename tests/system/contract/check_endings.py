@@ -12,21 +12,6 @@ def shutdown(guest, reason):
     return qmp("SHUTDOWN", {"guest": guest, "reason": reason})
 
 
-def end(world, events="", number=None, name="vm1", before=None, arguments=()):
-    """The STOPPED of a VM whose QEMU says `events` and then exits, or is killed by `number`."""
-    world.start(*arguments)
-    stream = world.oldest()
-    qemu = world.started_vm(stream, name)
-    if before:
-        before(stream, qemu)
-    qemu.send(events)
-    if number is None:
-        qemu.exit()
-    else:
-        qemu.kill(number)
-    return stream.wait_event("STOPPED", name)
-
-
 def expect(stopped, class_name, cause):
     assert pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")) == f"SHUTDOWN_CLASS_{class_name}", stopped
     assert pb.ShutdownCause.Name(stopped.shutdown.cause) == f"SHUTDOWN_CAUSE_{cause}", stopped
@@ -105,8 +90,7 @@ for test, field, *sentences in (
          "What the guest gave beside it; unset: nothing, or what this version does not know: see detail_json.")
 @promise("HyperVPanic.args", "five: on Windows the bug check's code and its four parameters")
 def guest_panic(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     info = {"type": "hyper-v", **{f"arg{i}": 2**64 - i for i in range(1, 6)}}
     windows = world.started_vm(stream, "windows")
     silent = world.started_vm(stream, "silent")
@@ -173,8 +157,7 @@ for cause, test, sentence in (
          "the host pressed the ACPI power button, the guest obeyed")
 @promise("ShutdownDetail.powerdown_age", "last POWERDOWN to shutdown; unset if none")
 def host_powerdown(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     pressed = world.started_vm(stream, "pressed")
     alone = world.started_vm(stream, "alone")
     intended = world.started_vm(stream, "intended")
@@ -193,70 +176,34 @@ def host_powerdown(world):
     expect(stream.wait_event("STOPPED", "intended"), ADMIN, "GUEST_POWEROFF")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_UI", "QEMU's window was closed")
-def host_ui(world):
-    expect(end(world, shutdown(False, "host-ui")), ADMIN, "HOST_UI")
-
-
 elsewhere("tests/system/migration_test.cc:MigrationTest.SourceMigratesAndTheVmContinuesAtItsDestination",
           "ShutdownCause.SHUTDOWN_CAUSE_MIGRATED_AWAY",
           "the VM runs elsewhere; this process was the source")
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_ERROR", "QEMU gave up after an error of the host")
-def host_error(world):
-    expect(end(world, shutdown(False, "host-error")), CRASH, "HOST_ERROR")
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED", "SIGKILL: from an unknown sender, from the kernel, or from QEMU itself or what it started")
-@promise("ShutdownDetail.exit_signal", "what killed the process; 0 if it exited")
-def qemu_killed(world):
-    stopped = end(world, number=signal.SIGKILL)
-    expect(stopped, CRASH, "QEMU_KILLED")
-    assert stopped.shutdown.exit_signal == signal.SIGKILL, stopped
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED",
-         "gone silently, and its exit status is unavailable")
-def process_exited(world):
-    expect(end(world), CRASH, "PROCESS_EXITED")
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "no evidence says who ended it")
 @promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "gone while no daemon watched, without "
                                                     "evidence")
 def unobserved(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     world.stop()
     qemu.exit()
     world.start()
     expect(world.oldest().wait_event("STOPPED"), UNKNOWN, "UNOBSERVED")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_REQUEST",
-         "from the host; QEMU before 4.0 does not report how")
-def host_request(world):
-    expect(end(world, qmp("SHUTDOWN", {"guest": False})), ADMIN, "HOST_REQUEST")
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_REQUEST",
-         "from the guest; QEMU before 4.0 does not report how")
-def guest_request(world):
-    expect(end(world, qmp("SHUTDOWN", {"guest": True})), USER, "GUEST_REQUEST")
-
-
-@promise("ShutdownCause", "Each cause belongs to one class, unless an intent overrides the class.")
-def one_class_a_cause(world):
-    world.start()
-    stream = world.oldest()
-    for name, intended in (("free", False), ("intended", True)):
-        qemu = world.started_vm(stream, name)
-        if intended:
-            world.declare(name)
-        qemu.kill()
-        expect(stream.wait_event("STOPPED", name), ADMIN if intended else CRASH, "QEMU_KILLED")
+# What QEMU says and the signal that kills it, or None where it exits: its class, cause and rule.
+ENDS = (
+    (shutdown(False, "host-ui"), None, ADMIN, "HOST_UI", "host-ui", "QEMU's window was closed"),
+    (shutdown(False, "host-error"), None, CRASH, "HOST_ERROR", "shutdown-host-error",
+     "QEMU gave up after an error of the host"),
+    (qmp("SHUTDOWN", {"guest": False}), None, ADMIN, "HOST_REQUEST", "legacy-host",
+     "from the host; QEMU before 4.0 does not report how"),
+    (qmp("SHUTDOWN", {"guest": True}), None, USER, "GUEST_REQUEST", "legacy-guest",
+     "from the guest; QEMU before 4.0 does not report how"),
+    ("", signal.SIGKILL, CRASH, "QEMU_KILLED", "qemu-killed",
+     "SIGKILL: from an unknown sender, from the kernel, or from QEMU itself or what it started"),
+    ("", None, CRASH, "PROCESS_EXITED", "process-exited", "gone silently, and its exit status is unavailable"))
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_UNSPECIFIED", "never sent")
@@ -264,66 +211,61 @@ def one_class_a_cause(world):
 @promise("ShutdownDetail.class", "who")
 @promise("ShutdownDetail.cause", "how")
 @promise("ShutdownDetail.rule", "id of the classification rule that matched")
-def every_verdict_is_whole(world):
-    world.start()
-    stream = world.oldest()
-    rules = []
-    for name, said in (("a", shutdown(True, "guest-shutdown")), ("b", ""),
-                       ("c", shutdown(True, "a reason that no QEMU has")), ("d", shutdown(False, "none"))):
-        qemu = world.started_vm(stream, name)
-        qemu.send(said)
-        qemu.exit()
-        detail = stream.wait_event("STOPPED", name).shutdown
-        assert getattr(detail, "class") and detail.cause, detail
-        rules.append(detail.rule)
-    assert rules == ["guest-poweroff", "process-exited", "legacy-guest", "legacy-host"], rules
-
-
+@promise("ShutdownDetail.exit_signal", "what killed the process; 0 if it exited")
 @promise("ShutdownDetail.exit_status_known", "whether the kernel reported how the process ended")
 @promise("ShutdownDetail.exit_code", "valid if exit_status_known and exit_signal = 0")
-def exit_status(world):
+@promise("ShutdownDetail.shutdown_file_written", "the legacy file")
+def every_verdict_is_whole(world):
     world.start()
     known = world.info().exit_status_source != "none"
     stream = world.oldest()
-    world.started_vm(stream).exit()
-    detail = stream.wait_event("STOPPED").shutdown
-    assert detail.exit_status_known == known, detail
-    assert (detail.exit_code, detail.exit_signal) == (0, 0), detail
+    for number, (said, killed_by, class_name, cause, rule, _) in enumerate(ENDS):
+        name = f"vm{number}"
+        qemu = world.started_vm(stream, name)
+        qemu.send(said)
+        if killed_by:
+            qemu.kill(killed_by)
+        else:
+            qemu.exit()
+        stopped = stream.wait_event("STOPPED", name)
+        expect(stopped, class_name, cause)
+        detail = stopped.shutdown
+        assert detail.rule == rule, detail
+        assert detail.exit_status_known == known or killed_by, detail
+        assert (detail.exit_code, detail.exit_signal) == (0, killed_by or 0), detail
+        assert detail.shutdown_file_written == (class_name == USER), detail
+        assert (world.monitors / f"{name}.shutdown").exists() == (class_name == USER)
 
 
+for *_, end_cause, _, end_sentence in ENDS:
+    promise(f"ShutdownCause.SHUTDOWN_CAUSE_{end_cause}", end_sentence)(every_verdict_is_whole)
+
+
+@promise("ShutdownCause", "Each cause belongs to one class, unless an intent overrides the class.")
 @promise("ShutdownDetail.intent", "the intent that was open, if any")
 def the_intent_of_an_end(world):
-    world.start()
-    stream = world.oldest()
-    intended = world.started_vm(stream, "intended")
-    free = world.started_vm(stream, "free")
-    intent = world.declare("intended")
-    intended.kill()
-    free.kill()
-    assert stream.wait_event("STOPPED", "intended").shutdown.intent == intent
-    assert not stream.wait_event("STOPPED", "free").shutdown.HasField("intent")
+    stream = world.begin()
+    for name, class_name in (("free", CRASH), ("intended", ADMIN)):
+        qemu = world.started_vm(stream, name)
+        intent = world.declare(name) if class_name == ADMIN else None
+        qemu.kill()
+        stopped = stream.wait_event("STOPPED", name)
+        expect(stopped, class_name, "QEMU_KILLED")
+        assert stopped.shutdown.HasField("intent") == bool(intent)
+        assert not intent or stopped.shutdown.intent == intent
 
 
 @promise("ShutdownDetail.evidence", "what the rule saw, oldest first")
 @promise("Evidence.time", "when it was observed, by the node's clock")
 @promise("Evidence.what", "as \"SHUTDOWN reason=guest-shutdown\" or \"exit signal 9\"")
 def evidence(world):
-    stopped = end(world, qmp("POWERDOWN") + shutdown(True, "guest-shutdown"), signal.SIGKILL)
+    stream, qemu = world.follow()
+    qemu.send(qmp("POWERDOWN") + shutdown(True, "guest-shutdown"))
+    qemu.kill()
+    stopped = stream.wait_event("STOPPED")
     what = [entry.what for entry in stopped.shutdown.evidence]
     assert "SHUTDOWN reason=guest-shutdown" in what, what
     assert what.index("POWERDOWN") < what.index("SHUTDOWN reason=guest-shutdown"), what
     assert any(entry.startswith("exit signal 9") for entry in what), what
     times = [entry.time.ToNanoseconds() for entry in stopped.shutdown.evidence]
     assert times == sorted(times) and times[-1] <= stopped.observe_time.ToNanoseconds(), times
-
-
-@promise("ShutdownDetail.shutdown_file_written", "the legacy file")
-def shutdown_file_written(world):
-    world.start()
-    stream = world.oldest()
-    for name, reason, written in (("user", "guest-shutdown", True), ("admin", "host-qmp-quit", False)):
-        qemu = world.started_vm(stream, name)
-        qemu.send(shutdown(written, reason))
-        qemu.exit()
-        assert stream.wait_event("STOPPED", name).shutdown.shutdown_file_written == written
-        assert (world.monitors / f"{name}.shutdown").exists() == written

@@ -13,31 +13,12 @@ headline("VmState", "The state of a VM.")
 headline("Event", "Something that happened.")
 
 
-def events_of(world, *said):
-    """The types of events that these lines of a QEMU make, between STARTED and the last."""
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
-    before = len(stream.types())
-    qemu.send("".join(said) + qmp("POWERDOWN"))
-    stream.wait_event("POWERDOWN_REQUESTED")
-    return [event for event in stream.events if event.vm.name == "vm1"][before:-1]
-
-
-def expect_type(world, name, *said):
-    found = events_of(world, *said)
-    assert [pb.EventType.Name(e.type) for e in found] == [f"EVENT_TYPE_{name}"], found
-    return found[0]
-
-
 @promise("EventType.EVENT_TYPE_UNSPECIFIED", "never sent")
 @promise("VmState.VM_STATE_UNSPECIFIED", "never sent")
 @promise("Event.type", "what happened")
 @promise("Event.message", "one sentence for people")
 def every_event_has_type_and_message(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     assert world.get().state
     qemu.send(qmp("STOP") + qmp("RESUME") + qmp("AN_EVENT_OF_TOMORROW") + qmp("POWERDOWN"))
     qemu.exit()
@@ -53,8 +34,7 @@ def every_event_has_type_and_message(world):
          "A VM that is started again has the same name and a new run.")
 @promise("VmState.VM_STATE_STOPPED", "its process is gone")
 def a_run_starts_and_stops_once(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     runs = []
     for nth in (1, 2):
         qemu = world.started_vm(stream)
@@ -76,9 +56,7 @@ def a_run_starts_and_stops_once(world):
 @promise("VmState.VM_STATE_GUEST_DOWN", "the guest shut down or panicked, QEMU still runs")
 @promise("Vm.shutdown", "once it is down")
 def guest_shutdown(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     assert not world.get().HasField("shutdown")
     # Under -no-shutdown QEMU pauses the guest and stays.
     qemu.behave(status="shutdown")
@@ -98,9 +76,7 @@ def guest_shutdown(world):
 @promise("Event.observe_time", "by the node's clock")
 def powerdown_requested(world):
     before = time.time_ns()
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.send(qmp("POWERDOWN", seconds=1234))
     event = stream.wait_event("POWERDOWN_REQUESTED")
     assert event.qmp_event == "POWERDOWN" and event.qemu_time.ToNanoseconds() == 1234_000_002_000
@@ -108,12 +84,6 @@ def powerdown_requested(world):
     assert not started.qmp_event and not started.HasField("qemu_time")
     for observed in (started, event):
         assert before <= observed.observe_time.ToNanoseconds() <= time.time_ns()
-
-
-@promise("EventType.EVENT_TYPE_RESET", "the VM was reset; detail_json says by whom")
-def reset(world):
-    event = expect_type(world, "RESET", qmp("RESET", {"guest": True, "reason": "guest-reset"}))
-    assert '"guest-reset"' in event.detail_json, event
 
 
 @promise("EventType.EVENT_TYPE_PAUSED", "the VM's CPUs stopped")
@@ -126,9 +96,7 @@ def reset(world):
 @promise("Vm.state", "its state")
 @promise("Vm.state_time", "since when")
 def pauses_and_suspensions(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     assert world.get().state == pb.VM_STATE_RUNNING
     for said, kind, state in (("STOP", "PAUSED", pb.VM_STATE_PAUSED),
                               ("RESUME", "RESUMED", pb.VM_STATE_RUNNING),
@@ -141,35 +109,33 @@ def pauses_and_suspensions(world):
         assert vm.state_time == event.observe_time, (vm, event)
 
 
-@promise("EventType.EVENT_TYPE_HIBERNATING", "the guest suspends to disk; its end follows")
-def hibernating(world):
-    expect_type(world, "HIBERNATING", qmp("SUSPEND_DISK"))
+# The type of the event that a QMP event makes, and what its detail_json has.
+SAID = (
+    ("RESET", qmp("RESET", {"guest": True, "reason": "guest-reset"}), '"guest-reset"',
+     "the VM was reset; detail_json says by whom"),
+    ("HIBERNATING", qmp("SUSPEND_DISK"), "", "the guest suspends to disk; its end follows"),
+    ("GUEST_PANICKED", qmp("GUEST_PANICKED", {"action": "run"}), '"run"', "the guest's kernel panicked"),
+    ("WATCHDOG_EXPIRED", qmp("WATCHDOG", {"action": "none"}), '"none"',
+     "the guest stopped feeding its watchdog"),
+    ("IO_ERROR", qmp("BLOCK_IO_ERROR", {"device": "d", "action": "report"}), '"d"', "a disk of the VM failed"),
+    ("MEMORY_FAILURE", qmp("MEMORY_FAILURE", {"action": "ignore"}), '"ignore"',
+     "the host's memory failed under the VM"),
+    ("MIGRATION", qmp("MIGRATION", {"status": "setup"}), '"setup"',
+     "a migration changed its state, see detail_json"))
 
 
-@promise("EventType.EVENT_TYPE_GUEST_PANICKED", "the guest's kernel panicked")
-def guest_panicked(world):
-    expect_type(world, "GUEST_PANICKED", qmp("GUEST_PANICKED", {"action": "run"}))
+def what_qemu_says_once(world):
+    stream, qemu = world.follow()
+    for kind, said, detail, _ in SAID:
+        before = len(stream.types())
+        qemu.send(said + qmp("POWERDOWN"))
+        stream.wait_event("POWERDOWN_REQUESTED", nth=stream.types()[:before].count("POWERDOWN_REQUESTED") + 1)
+        assert stream.types()[before:-1] == [kind], (kind, stream.types())
+        assert detail in stream.wait_event(kind).detail_json, stream.events
 
 
-@promise("EventType.EVENT_TYPE_WATCHDOG_EXPIRED", "the guest stopped feeding its watchdog")
-def watchdog_expired(world):
-    expect_type(world, "WATCHDOG_EXPIRED", qmp("WATCHDOG", {"action": "none"}))
-
-
-@promise("EventType.EVENT_TYPE_IO_ERROR", "a disk of the VM failed")
-def io_error(world):
-    expect_type(world, "IO_ERROR", qmp("BLOCK_IO_ERROR", {"device": "d", "action": "report"}))
-
-
-@promise("EventType.EVENT_TYPE_MEMORY_FAILURE", "the host's memory failed under the VM")
-def memory_failure(world):
-    expect_type(world, "MEMORY_FAILURE", qmp("MEMORY_FAILURE", {"action": "ignore"}))
-
-
-@promise("EventType.EVENT_TYPE_MIGRATION", "a migration changed its state, see detail_json")
-def migration(world):
-    event = expect_type(world, "MIGRATION", qmp("MIGRATION", {"status": "setup"}))
-    assert '"setup"' in event.detail_json
+for said_kind, *_, said_sentence in SAID:
+    promise(f"EventType.EVENT_TYPE_{said_kind}", said_sentence)(what_qemu_says_once)
 
 
 @promise("EventType.EVENT_TYPE_MONITOR_LOST", "the QMP connection ended, but the process lives")
@@ -177,9 +143,7 @@ def migration(world):
 @promise("VmState.VM_STATE_UNREACHABLE", "the process lives, the monitor is lost or held by "
                                          "another client")
 def monitor_lost_and_restored(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.behave(greet=False)
     qemu.close_client()
     stream.wait_event("MONITOR_LOST")
@@ -200,9 +164,7 @@ def monitor_lost_and_restored(world):
 @promise("Event.intent", "with INTENT_*")
 @promise("Vm.intent", "while one is open")
 def intents_are_events(world):
-    world.start()
-    stream = world.oldest()
-    world.started_vm(stream)
+    stream, _ = world.follow()
     intent = world.declare()
     assert world.get().intent == intent
     world.call("WithdrawIntent", intent_id=intent.intent_id)
@@ -271,9 +233,7 @@ elsewhere("tests/watcher/core/qmp_message_test.cc:QmpMessageTest.BytesThatAreNot
 @promise("Event.state", "The VM's state after this event.")
 @promise("Event.problems", "The VM's problems after this event, as in Vm.")
 def an_event_has_the_state_and_the_problems_after_it(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.send(qmp("STOP") + qmp("RESUME"))
     for kind, state in (("STARTED", pb.VM_STATE_RUNNING), ("PAUSED", pb.VM_STATE_PAUSED),
                         ("RESUMED", pb.VM_STATE_RUNNING)):
@@ -288,9 +248,7 @@ def an_event_has_the_state_and_the_problems_after_it(world):
 
 @promise("EventType.EVENT_TYPE_GAP", "events may be missing before this one; message says why")
 def gap(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     world.stop()
     qemu.behave(status="paused")
     world.start()
@@ -338,8 +296,7 @@ def where_a_vm_comes_from(world):
     other = world.path / "other"
     other.mkdir()
     world.watches.append(f"{other}:*.kvmd")
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     qemu = world.started_vm(stream, "here")
     world.vm("there", directory=other)
     started = stream.wait_event("STARTED", "there")
@@ -355,8 +312,7 @@ def where_a_vm_comes_from(world):
 @promise("VmRef.pid", "0 if the daemon cannot see it (a foreign PID namespace)")
 @promise("Vm.start_time", "when its process started")
 def which_process_it_is(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     before = time.time_ns() - 2 * 10**9  # in ticks of the boot clock, which is coarse
     qemu = world.started_vm(stream)
     assert world.get().ref.pid == qemu.pid == stream.wait_event("STARTED").vm.pid
@@ -365,9 +321,7 @@ def which_process_it_is(world):
 
 @promise("VmRef.run_id", "unique forever; the same across restarts of the daemon")
 def run_ids(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     run_id = world.get().ref.run_id
     world.restart()
     assert world.get().ref.run_id == run_id
@@ -381,9 +335,7 @@ def run_ids(world):
 @promise("Event.sequence", "its place in the journal; from 1 on")
 @promise("Vm.last_sequence", "its newest event; 0 if none is known")
 def sequences(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.send(qmp("STOP"))
     paused = stream.wait_event("PAUSED")
     assert [event.sequence for event in stream.events] == [1, 2]
@@ -393,9 +345,7 @@ def sequences(world):
 @promise("Event", "It never changes once it is durable.")
 @promise("Event.durable", "Whether the event is in the journal.")
 def a_durable_event_stays(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.send(qmp("STOP") + qmp("RESUME"))
     stream.wait_event("RESUMED")
     seen = list(stream.events)
@@ -410,9 +360,7 @@ def a_durable_event_stays(world):
 
 @promise("Event.vm", "unset: the event concerns the whole node, a GAP")
 def a_gap_of_the_node(world):
-    world.start()
-    stream = world.oldest()
-    world.started_vm(stream)
+    stream, _ = world.follow()
     journal_id = world.info().journal_id
     world.stop()
     (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
@@ -430,9 +378,7 @@ def a_gap_of_the_node(world):
 @promise("GetServerInfoResponse.journal_id",
          "It changes when the journal is replaced, and when its files are restored from a copy.")
 def a_restored_copy(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     journal_id = world.info().journal_id
     world.stop()
     copy = world.path / "copy"
@@ -469,9 +415,7 @@ def problems(world):
          "members as fit follow in their order.",
          "Empty: the event has no data.")
 def detail_json(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.send(qmp("BLOCK_IO_ERROR", {"device": "disk0", "action": "report"}))
     qemu.send(qmp("BLOCK_IO_ERROR", {"device": "disk0", "pad": "x" * 6000}))
     short = stream.wait_event("IO_ERROR")

@@ -24,9 +24,7 @@ for element, sentence in (("SequenceRange", "Sequences from `first` to `last`, b
 def fill(world):
     """A VM under a daemon whose disk is full, and the stream that sees both."""
     world.small_disk()
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     world.fill_disk()
     # What the journal has room for still is durable.
     number = 0

@@ -1,6 +1,7 @@
 """ListEvents and ListVms, and the patterns of names."""
 
-import grpc
+import signal
+
 from check_streams import lives
 from promises import elsewhere, headline, promise
 from world import code, pb, qmp, wait_until
@@ -80,11 +81,15 @@ def page_tokens(world):
     world.refused("INVALID_ARGUMENT", "ListVms", page_size=1, **other)
     assert code(world.call("ListVms", page_size=1, include_stopped=True, **other)) == "OK"
     every = list(world.call("ListVms", include_stopped=True).vms)
+    world.restart(signal.SIGKILL)  # which leaves tokens and stopped VMs as they are
+    assert list(world.call("ListVms", include_stopped=True).vms) == every
     for size in (2, 100):
         next_page = world.call("ListVms", page_size=size, include_stopped=True, **other)
         assert list(next_page.vms) == every[1:1 + size]
+    changed = ("B" if page.next_page_token[0] == "A" else "A") + page.next_page_token[1:]
     for method in ("ListEvents", "ListVms"):
-        world.refused("INVALID_ARGUMENT", method, page_token="forged")
+        for token in ("forged", changed):
+            world.refused("INVALID_ARGUMENT", method, page_token=token)
 
 
 @promise("ListEventsRequest.start_time",
@@ -155,8 +160,7 @@ def retention_passes_a_page(world):
 @promise("ListVmsResponse.sequence", "the state is as of this event")
 @promise("ListVmsResponse.journal_id", "the journal of the sequence")
 def lists_of_vms(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     qemus = {name: world.started_vm(stream, name) for name in ("web2", "db1", "web1")}
     qemus["web1"].send(qmp("STOP"))
     stream.wait_event("PAUSED", "web1")
@@ -180,9 +184,7 @@ def lists_of_vms(world):
 @promise("ListVmsResponse",
          "A WatchEvents stream after `sequence` of the first page misses no change.")
 def from_a_list_to_a_stream(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     answer = world.call("ListVms")
     qemu.send(qmp("STOP"))
     follower = world.watch(after_sequence=answer.sequence, journal_id=answer.journal_id)
@@ -194,8 +196,7 @@ def from_a_list_to_a_stream(world):
          "A GAP of the whole node (its vm is unset) passes every filter: the missing events may "
          "have matched.")
 def a_gap_passes_every_filter(world):
-    world.start()
-    world.started_vm(world.oldest())
+    world.follow()
     world.stop()
     (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     for name in ("journal.db-wal", "journal.db-shm"):
@@ -217,8 +218,7 @@ TOO_MUCH = (["x"] * 1001, ["x" * 1025], ["x" * 1000] * 66, ["x*"] * 33)
          "At most 1000, of 1 KiB each and 64 KiB together, and at most 32 with a wildcard.")
 @promise("ListVmsRequest.vm_names", "glob patterns, as in EventFilter")
 def patterns(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     for name in ("web1", "web2", "webx", "db"):
         world.started_vm(stream, name)
     for pattern, expected in (
@@ -242,8 +242,7 @@ def patterns_of_sources(world):
     other = world.path / "other"
     other.mkdir()
     world.watches.append(f"{other}:*.kvmd")
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     world.started_vm(stream, "a")
     world.vm("b", directory=other)
     stream.wait_event("STARTED", "b")
@@ -286,8 +285,7 @@ elsewhere("tests/base/label_selector_test.cc:LabelSelectorTest.EveryConditionMus
          "At most 100 selectors, of 1 KiB and 16 conditions each.")
 @promise("ListVmsRequest.labels", "selectors, as in EventFilter")
 def selectors_of_labels(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     world.started_vm(stream, "a")
     for labels, expected in ((["!app"], ["a"]), (["app!=web,tier!=db"], ["a"]), (["app"], []), (["app=web"], []),
                              (["app", "!app"], ["a"]), (["a" * 63 + "!=" + "x" * 959] * 100, ["a"]),
@@ -314,8 +312,7 @@ OTHER_UUID = "00000000-e29b-41d4-a716-446655440000"
 @promise("EventFilter.run_ids", "exact; at most 1000, of 1 KiB each")
 @promise("ListVmsRequest.uuids", "as in EventFilter")
 def uuids_causes_and_runs(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     world.started_vm(stream, "a", uuid=UUID)
     world.started_vm(stream, "b").kill()
     run = stream.wait_event("STOPPED", "b").vm.run_id

@@ -154,8 +154,7 @@ def a_position_moves_on(world):
 @promise("RequestProgressRequest.stream_id", "Progress.stream_id; at most 1 KiB")
 @promise("RequestProgressResponse", "The Progress comes on the stream.")
 def a_progress_on_demand(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     world.started_vm(stream, "a")
     hour = {"seconds": 3600}
     for fields in ({}, {"from_oldest": True}, {"filter": {"vm_names": ["b"]}}, {"filter": {"vm_names": ["b*"]}},
@@ -271,9 +270,7 @@ def too_many_pings(world):
          "Sizes: a request and the answer to a call that is no stream have at most 1 MiB each; a "
          "message of a stream has at most 256 KiB.")
 def bounds(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     qemu.send("".join(qmp("GUEST_PANICKED", {"info": "x" * 3000}) for _ in range(150)))
     qemu.exit()
     stream.wait_event("STOPPED")
@@ -417,8 +414,7 @@ def since_too_long_ago(world):
 @promise("WatchEventsResponse.snapshot_done", "after the last of them")
 @promise("Progress.sequence", "It is 0 before a snapshot, of which a client has nothing yet.")
 def snapshot(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     qemus = {name: world.started_vm(stream, name) for name in ("a", "b")}
     qemus["a"].send(qmp("STOP"))
     stream.wait_event("PAUSED", "a")
@@ -443,9 +439,7 @@ def snapshot(world):
 @promise("WatchEventsResponse.events",
          "In order; more than one if the stream is behind; at most 256 KiB.")
 def batches(world):
-    world.start()
-    stream = world.oldest()
-    qemu = world.started_vm(stream)
+    stream, qemu = world.follow()
     pad = "x" * 3000
     for _ in range(60):
         qemu.send(qmp("BLOCK_IO_ERROR", {"pad": pad}) * 3)
@@ -477,8 +471,7 @@ elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.TheCloc
 @promise("VmEventService",
          "The events of one run are in the order in which its QEMU reported them.")
 def the_order_of_a_run(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     qemus = {name: world.started_vm(stream, name) for name in ("a", "b")}
     said = ["STOP", "RESUME", "SUSPEND", "WAKEUP", "POWERDOWN"]
     for what in said:
@@ -492,8 +485,7 @@ def the_order_of_a_run(world):
 @promise("EventFilter",
          "In a snapshot, vm_names and sources select the VMs; types and classes leave none out.")
 def what_a_filter_does_to_a_snapshot(world):
-    world.start()
-    stream = world.oldest()
+    stream = world.begin()
     for name in ("a1", "a2", "b1"):
         world.started_vm(stream, name)
     for fields, expected in (({"vm_names": ["a*"]}, {"a1", "a2"}), ({"vm_names": ["b1"]}, {"b1"}),

@@ -74,6 +74,20 @@ std::map<RunKey, const RunHistory*> ByProcess(const History& history) {
   return runs;
 }
 
+// By name, how many processes no run of the journal has. One of them may have ended as the daemon
+// connected to it for the first time: a run without a process is what it said by then.
+std::map<std::string, int> ProcessesWithoutRun(const History& history) {
+  std::set<RunKey> followed;
+  for (const v1::Event& event : history.journal) {
+    if (event.has_vm()) followed.insert({event.vm().name(), event.vm().pid()});
+  }
+  std::map<std::string, int> without;
+  for (const RunHistory& run : history.runs) {
+    if (!followed.contains({run.name, run.pid})) ++without[run.name];
+  }
+  return without;
+}
+
 std::string Describe(const RunHistory& run, const std::vector<const v1::Event*>& events) {
   std::string text = absl::StrCat("\n    the harness: ", absl::StrJoin(run.log, "; "));
   absl::StrAppend(&text, "\n    the journal: ",
@@ -295,18 +309,21 @@ Findings CheckRuns(const History& history) {
   Findings findings;
   const auto processes = ByProcess(history);
   std::map<RunKey, std::string> seen;
+  std::map<std::string, int> spare = ProcessesWithoutRun(history);
   for (const auto& [run_id, events] : ByRun(history)) {
     const v1::VmRef& vm = events.front()->vm();
     const RunKey key{vm.name(), vm.pid()};
     const auto process = processes.find(key);
     const std::string where = absl::StrCat("run ", run_id, " (", vm.name(), "/", vm.pid(), "): ");
-    if (process == processes.end()) {
+    std::string details;
+    if (process != processes.end()) {
+      details = Describe(*process->second, events);
+      if (const auto [other, is_new] = seen.emplace(key, run_id); !is_new) {
+        findings.push_back(absl::StrCat(where, "is run ", other->second, " already", details));
+      }
+    } else if (vm.pid() != 0 || --spare[vm.name()] < 0) {
       findings.push_back(absl::StrCat(where, "is no process of the harness"));
       continue;
-    }
-    const std::string details = Describe(*process->second, events);
-    if (const auto [other, is_new] = seen.emplace(key, run_id); !is_new) {
-      findings.push_back(absl::StrCat(where, "is run ", other->second, " already", details));
     }
     const auto count = [&events = events](v1::EventType type) {
       return std::count_if(events.begin(), events.end(),

@@ -27,7 +27,8 @@ Findings CheckSnapshots(const History& history);
 // in both orders.
 Findings CheckJournal(const History& history);
 // Every run has one STARTED, first, and one STOPPED, last; it is one process of the harness, which
-// has no second run; every process that was published has its run.
+// has no second run, or without a pid one that has no run; every process that was published has its
+// run.
 Findings CheckRuns(const History& history);
 // Each STOPPED has a class that truth.h allows.
 Findings CheckClasses(const History& history);

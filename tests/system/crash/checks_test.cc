@@ -214,6 +214,14 @@ TEST_F(ChecksTest, RunThatIsNoProcess) {
   EXPECT_THAT(CheckRuns(history_), ElementsAre(HasSubstr("no process of the harness")));
 }
 
+TEST_F(ChecksTest, RunWithoutAPidIsAProcessThatHasNoRun) {
+  for (size_t i : {2, 3}) history_.journal[i].mutable_vm()->set_pid(0);
+  history_.runs[1].must_be_published = false;
+  EXPECT_THAT(CheckRuns(history_), IsEmpty());
+  history_.runs.pop_back();
+  EXPECT_THAT(CheckRuns(history_), ElementsAre(HasSubstr("no process of the harness")));
+}
+
 TEST_F(ChecksTest, ProcessThatIsNotInTheJournal) {
   history_.journal.resize(2);
   EXPECT_THAT(CheckRuns(history_), ElementsAre(HasSubstr("vm2/12 was published")));

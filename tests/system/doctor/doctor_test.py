@@ -28,22 +28,17 @@ QEMU = ["qemu-system-x86_64", "-m", "32", "-display", "none", "-nodefaults", "-a
 SO_ACCEPTCON = 0x10000  # linux/net.h
 
 
-class DoctorTest(unittest.TestCase):
+class DoctorTest(world.WorldTest):
     """Each test has a daemon and a directory of monitors."""
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
+        super().setUp()
         self.sockets = self.world.path / "qemu"
         self.sockets.mkdir()
         self.world.watches = [f"{self.sockets}:*.qmp"]
 
     def qemu(self, name, *arguments):
-        # pylint: disable=consider-using-with
-        qemu = subprocess.Popen([*QEMU, "-name", name, *arguments], stdin=subprocess.DEVNULL)
-        self.addCleanup(qemu.wait)
-        self.addCleanup(qemu.kill)
-        return qemu
+        return self.run_beside([*QEMU, "-name", name, *arguments], stdin=subprocess.DEVNULL)
 
     def monitored(self, name, directory=None):
         """A QEMU, once it listens."""

@@ -11,7 +11,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HOOKS = ROOT / "deploy/hooks"
@@ -23,14 +22,12 @@ import world  # noqa: E402
 UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 
-class HooksTest(unittest.TestCase):
+class HooksTest(world.WorldTest):
     """Each test has a daemon and the VM "vm1"."""
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
-        self.world.start()
-        self.stream = self.world.oldest()
+        super().setUp()
+        self.stream = self.world.begin()
         self.qemu = self.world.started_vm(self.stream, uuid=UUID)
         # The programs that a hook finds.
         programs = self.world.path / "bin"

@@ -6,9 +6,7 @@
 
 import pathlib
 import signal
-import subprocess
 import sys
-import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HOOK = ROOT / "deploy/hooks/kubevirt_events.py"
@@ -25,14 +23,12 @@ TOKEN = "secret"
 VM = "tenant_web1"  # as KubeVirt names the domain of tenant/web1
 
 
-class KubevirtEventsTest(unittest.TestCase):
+class KubevirtEventsTest(world.WorldTest):
     """Each test has a daemon, an API server and the VM tenant/web1 on the node "node1"."""
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
-        self.world.start()
-        self.stream = self.world.oldest()
+        super().setUp()
+        self.stream = self.world.begin()
         self.api = fake_kube_api.FakeKubeApi(TOKEN)
         self.addCleanup(self.api.close)
         self.put_vmi()
@@ -40,14 +36,10 @@ class KubevirtEventsTest(unittest.TestCase):
         (self.world.path / "token").write_text(TOKEN)
 
     def start(self, *arguments):
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": world.STUBS.name, "PYTHONDONTWRITEBYTECODE": "1"}
-        with open(self.world.path / "hook.log", "ab") as log:
-            hook = subprocess.Popen(
-                ["/usr/bin/python3", HOOK, "--node", "node1", "--server", f"unix:{self.world.socket}",
-                 "--cursor", self.world.path / "cursor", "--api", self.api.url, "--token-file",
-                 self.world.path / "token", *arguments], stderr=log, env=environment)
-        self.addCleanup(hook.wait)
-        self.addCleanup(hook.kill)
+        hook = self.run_beside(
+            ["/usr/bin/python3", HOOK, "--node", "node1", "--server", f"unix:{self.world.socket}", "--cursor",
+             self.world.path / "cursor", "--api", self.api.url, "--token-file", self.world.path / "token", *arguments],
+            world.hook_environment())
         world.wait_until("the hook follows", (self.world.path / "cursor").exists)
         return hook
 
@@ -67,10 +59,6 @@ class KubevirtEventsTest(unittest.TestCase):
         found = self.api.objects(EVENTS)
         self.assertEqual(len(found), number)
         return found
-
-    @property
-    def log(self):
-        return (self.world.path / "hook.log").read_text()
 
     def test_the_instance_and_its_pod_get_an_event(self):
         self.put_pod("virt-launcher-web1-target", "node2")

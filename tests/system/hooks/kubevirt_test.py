@@ -8,9 +8,7 @@ real vmeventd and vmevents.
 import os
 import pathlib
 import signal
-import subprocess
 import sys
-import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HOOK = ROOT / "deploy/hooks/kubevirt_intents.py"
@@ -27,14 +25,12 @@ TOKEN = "secret"
 VM = "tenant_web1"  # as KubeVirt names the domain of tenant/web1
 
 
-class KubevirtTest(unittest.TestCase):
+class KubevirtTest(world.WorldTest):
     """Each test has a daemon, an API server and the VM tenant/web1 on the node "node1"."""
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
-        self.world.start()
-        self.stream = self.world.oldest()
+        super().setUp()
+        self.stream = self.world.begin()
         self.qemu = self.world.started_vm(self.stream, VM)
         self.api = fake_kube_api.FakeKubeApi(TOKEN)
         self.addCleanup(self.api.close)
@@ -49,13 +45,9 @@ class KubevirtTest(unittest.TestCase):
         self.wait_for_watches()
 
     def start_hook(self):
-        with open(self.world.path / "hook.log", "ab") as log:
-            hook = subprocess.Popen(
-                [sys.executable, HOOK, "--node", "node1", "--server", f"unix:{self.world.socket}",
-                 "--api", self.api.url, "--token-file", self.world.path / "token"],
-                stderr=log, env={**os.environ, "PATH": f"{self.world.path}/bin:/usr/bin:/bin"})
-        self.addCleanup(hook.wait)
-        self.addCleanup(hook.kill)
+        self.run_beside([sys.executable, HOOK, "--node", "node1", "--server", f"unix:{self.world.socket}",
+                         "--api", self.api.url, "--token-file", self.world.path / "token"],
+                        {**os.environ, "PATH": f"{self.world.path}/bin:/usr/bin:/bin"})
 
     def wait_for_watches(self):
         self.api.wait(lambda api: api.watches == 3)

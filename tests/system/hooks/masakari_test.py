@@ -140,7 +140,7 @@ def payload(instance=UUID):
     return {"event": "LIFECYCLE", "vir_domain_event": "STOPPED_FAILED", "instance_uuid": instance}
 
 
-class MasakariTest(unittest.TestCase):
+class MasakariTest(world.WorldTest):
     """Each test has a daemon, the instance vm1 and the API."""
 
     @classmethod
@@ -157,27 +157,18 @@ class MasakariTest(unittest.TestCase):
             self.addCleanup(self.masakari.close)
         self.keystone.masakari = self.masakari.endpoint
         self.before = self.masakari.notifications()
-        self.world = world.World()
-        self.addCleanup(self.world.close)
-        self.world.start()
-        self.stream = self.world.oldest()
+        super().setUp()
+        self.stream = self.world.begin()
         self.hook = None
         # masakari takes the same twice within three minutes for one: each test has another instance.
         self.uuid = f"550e8400-e29b-41d4-a716-{os.urandom(6).hex()}"
 
-    @property
-    def log(self):
-        return (self.world.path / "hook.log").read_text()
-
     def start(self, *arguments, password=fake_openstack.PASSWORD):
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": world.STUBS.name, "PYTHONDONTWRITEBYTECODE": "1",
-                       "OS_AUTH_URL": self.keystone.url, "OS_USERNAME": fake_openstack.USER,
-                       "OS_PASSWORD": password, "OS_PROJECT_NAME": "service"}
-        with open(self.world.path / "hook.log", "ab") as log:
-            self.hook = subprocess.Popen(
-                ["/usr/bin/python3", HOOK, "--server", f"unix:{self.world.socket}", "--cursor",
-                 self.world.path / "cursor", "--hostname", HOST, *arguments], stderr=log, env=environment)
-        self.addCleanup(self.stop, self.hook)
+        self.hook = self.run_beside(
+            ["/usr/bin/python3", HOOK, "--server", f"unix:{self.world.socket}", "--cursor",
+             self.world.path / "cursor", "--hostname", HOST, *arguments],
+            world.hook_environment(OS_AUTH_URL=self.keystone.url, OS_USERNAME=fake_openstack.USER,
+                                   OS_PASSWORD=password, OS_PROJECT_NAME="service"))
         cursor = self.world.path / "cursor"
         world.wait_until("the hook follows", lambda: cursor.exists() and (
             self.world.info().streams == 2 or self.hook.poll() is not None))

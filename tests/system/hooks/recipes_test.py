@@ -15,7 +15,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests/support/python"))
@@ -33,14 +32,12 @@ def blocks(name, kind):
     return [text for each, text in found if each == kind]
 
 
-class RecipesTest(unittest.TestCase):
+class RecipesTest(world.WorldTest):
     """Each test has a daemon with a VM that alice stopped, one that its user shut down, and one that crashed."""
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
-        self.world.start()
-        stream = self.world.oldest()
+        super().setUp()
+        stream = self.world.begin()
         qemu = self.world.started_vm(stream, "admins")
         self.world.declare("admins", actor="alice", reason="maintenance")
         qemu.kill(signal.SIGKILL)

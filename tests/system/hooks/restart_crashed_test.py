@@ -10,7 +10,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HOOK = ROOT / "deploy/hooks/restart_crashed.py"
@@ -31,22 +30,19 @@ def kill(hook):
     hook.wait()
 
 
-class RestartCrashedTest(unittest.TestCase):
+class RestartCrashedTest(world.WorldTest):
     """Each test has a daemon, and managers' programs in PATH."""
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
-        self.world.start()
-        self.stream = self.world.oldest()
+        super().setUp()
+        self.stream = self.world.begin()
         self.calls_file = self.world.path / "calls"
         programs = self.world.path / "bin"
         programs.mkdir()
         for name in ("systemctl", "virsh", "qm", "onevm", "cmk", "ssh", "page"):
             (programs / name).write_text(PROGRAM)
             (programs / name).chmod(0o755)
-        self.environment = {"PATH": f"{programs}:/usr/bin:/bin", "CALLS": str(self.calls_file),
-                            "PYTHONPATH": world.STUBS.name, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment = world.hook_environment(PATH=f"{programs}:/usr/bin:/bin", CALLS=str(self.calls_file))
 
     def start(self, *arguments, manager="proxmox"):
         hook = self.launch(*arguments, manager=manager)
@@ -55,19 +51,9 @@ class RestartCrashedTest(unittest.TestCase):
         return hook
 
     def launch(self, *arguments, manager="proxmox"):
-        with open(self.world.path / "hook.log", "ab") as log:
-            hook = subprocess.Popen(
-                ["/usr/bin/python3", HOOK, "--server", f"unix:{self.world.socket}", "--state",
-                 self.world.path / "state.json", "--first-delay", "0.01",
-                 *(["--manager", manager] if manager else []), *arguments],
-                stderr=log, env=self.environment)
-        self.addCleanup(hook.wait)
-        self.addCleanup(hook.kill)
-        return hook
-
-    @property
-    def log(self):
-        return (self.world.path / "hook.log").read_text()
+        return self.run_beside(["/usr/bin/python3", HOOK, "--server", f"unix:{self.world.socket}", "--state",
+                                self.world.path / "state.json", "--first-delay", "0.01",
+                                *(["--manager", manager] if manager else []), *arguments], self.environment)
 
     @property
     def calls(self):

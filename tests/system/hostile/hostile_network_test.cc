@@ -1,25 +1,21 @@
-// Hostile peers: the daemon keeps following VMs and serving everybody else.
+// Hostile peers: the daemon keeps following VMs and serving everybody else. What floods it is in
+// tools/attacks.py.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
-#include <memory>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -33,59 +29,6 @@
 
 namespace vmeventd::e2e {
 namespace {
-
-// Sends the same bytes repeatedly, on each of several connections, until destroyed.
-class Flood {
- public:
-  Flood(std::vector<UniqueFd> connections, std::string bytes)
-      : connections_(std::move(connections)), bytes_(std::move(bytes)) {
-    for (const UniqueFd& connection : connections_) {
-      threads_.emplace_back([this, fd = connection.get()] { Send(fd); });
-      threads_.emplace_back([fd = connection.get()] {
-        char answer[65536];
-        while (recv(fd, answer, sizeof(answer), 0) > 0) {
-        }
-      });
-    }
-  }
-  ~Flood() {
-    stop_ = true;
-    for (const UniqueFd& connection : connections_) shutdown(connection.get(), SHUT_RDWR);
-    for (std::thread& thread : threads_) thread.join();
-  }
-  Flood(const Flood&) = delete;
-  Flood& operator=(const Flood&) = delete;
-
- private:
-  void Send(int fd) {
-    while (!stop_ && send(fd, bytes_.data(), bytes_.size(), MSG_NOSIGNAL) > 0) {
-    }
-  }
-
-  const std::vector<UniqueFd> connections_;
-  const std::string bytes_;
-  std::atomic<bool> stop_ = false;
-  std::vector<std::thread> threads_;
-};
-
-// Does the same again and again, until destroyed.
-class Repeated {
- public:
-  explicit Repeated(const std::function<void()>& attack)
-      : thread_([this, &attack] {
-          while (!stop_) attack();
-        }) {}
-  ~Repeated() {
-    stop_ = true;
-    thread_.join();
-  }
-  Repeated(const Repeated&) = delete;
-  Repeated& operator=(const Repeated&) = delete;
-
- private:
-  std::atomic<bool> stop_ = false;
-  std::thread thread_;
-};
 
 class HostileNetworkTest : public E2eTest {
  protected:
@@ -133,65 +76,6 @@ class HostileNetworkTest : public E2eTest {
       const ssize_t size = recv(fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
       if (size == 0 || (size < 0 && errno != EAGAIN)) return true;
       if (size < 0) return false;
-    }
-  }
-
-  UniqueFd ConnectToUnixSocket() {
-    const int fd = ConnectUnix(Options().socket);
-    if (fd < 0) Fail("the daemon's socket is gone");
-    return UniqueFd(fd);
-  }
-
-  // Expects that others are served during `flood`, in bounded memory.
-  void ExpectHoldsOut(std::vector<UniqueFd> connections, const std::string& flood) {
-    for (const UniqueFd& connection : connections) ASSERT_TRUE(Send(connection, kPreface));
-    ExpectHoldsOutWhile([&] { return std::make_unique<Flood>(std::move(connections), flood); });
-  }
-  // The same while `attack` is repeated.
-  void ExpectHoldsOutAgainst(const std::function<void()>& attack) {
-    ExpectHoldsOutWhile([&attack] { return std::make_unique<Repeated>(attack); });
-  }
-  // The latency of the others' calls is only recorded, because it says as much about the machine as
-  // about the daemon.
-  template <typename Start>
-  void ExpectHoldsOutWhile(const Start& start) {
-    const size_t before = daemon().ResidentMiB();
-    size_t most = before;
-    std::vector<std::chrono::microseconds> times;
-    {
-      const auto attack = start();
-      using Steady = std::chrono::steady_clock;
-      const Steady::time_point end = Steady::now() + FloodTime();
-      while (Steady::now() < end) {
-        const Steady::time_point begin = Steady::now();
-        daemon().GetServerInfo();
-        times.push_back(
-            std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - begin));
-        most = std::max(most, daemon().ResidentMiB());
-        ASSERT_FALSE(daemon().has_exited());
-      }
-      ExpectServes("vm1");
-      EXPECT_TRUE(AnswersTcp());
-    }
-    EXPECT_LE(most, before + 64);
-    std::sort(times.begin(), times.end());
-    RecordProperty("calls", static_cast<int>(times.size()));
-    RecordProperty("call_p99_us", static_cast<int>(times[times.size() * 99 / 100].count()));
-    RecordProperty("call_max_us", static_cast<int>(times.back().count()));
-    RecordProperty("memory_growth_mib", static_cast<int>(most - before));
-  }
-
-  // What the daemon sends until it closes the connection.
-  static std::string ReadToTheEnd(const UniqueFd& fd) {
-    const timeval patience = absl::ToTimeval(kPatience);
-    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    std::string out;
-    char bytes[4096];
-    for (;;) {
-      const ssize_t size = recv(fd.get(), bytes, sizeof(bytes), 0);
-      if (size < 0 && errno == EAGAIN) Fail("the daemon leaves the connection open");
-      if (size <= 0) return out;
-      out.append(bytes, static_cast<size_t>(size));
     }
   }
 
@@ -328,39 +212,6 @@ TEST_F(HostileNetworkTest, Garbage) {
   EXPECT_FALSE(daemon().has_exited());
 }
 
-// Calls that are reset as soon as they are made, which costs the client almost nothing
-// (CVE-2023-44487). The connection is closed; later calls use a new one.
-TEST_F(HostileNetworkTest, CallsThatAreResetAtOnce) {
-  const std::string headers = CallHeaders("/vmeventd.v1.VmEventService/WatchEvents");
-  const std::string message("\0\0\0\0\0", 5);
-  const std::string cancel("\0\0\0\x8", 4);
-  constexpr int kCalls = 300'000;
-  constexpr uint32_t kCallsAtOnce = 100;
-  size_t most = 0;
-  int cuts = 0;
-  for (int calls = 0; calls < kCalls;) {
-    const UniqueFd connection = Connect("127.0.0.9");
-    bool open = Send(connection, kPreface);
-    for (uint32_t stream = 1; open && calls < kCalls; calls += kCallsAtOnce) {
-      std::string bytes;
-      for (uint32_t i = 0; i < kCallsAtOnce; ++i, stream += 2) {
-        bytes += Frame(1, 4, stream, headers) + Frame(0, 1, stream, message) +
-                 Frame(3, 0, stream, cancel);
-      }
-      open = Send(connection, bytes);
-      most = std::max(most, daemon().ResidentMiB());
-    }
-    if (!open && ++cuts == 20) break;  // it is closed every time: enough has been seen
-  }
-  EXPECT_GT(cuts, 0);
-  EXPECT_LE(most, 256);
-  RecordProperty("memory_mib", static_cast<int>(most));
-  ExpectServes("vm1");
-  EXPECT_TRUE(AnswersTcp());
-  WaitUntil("no stream is left but the test's own",
-            [&] { return daemon().GetServerInfo().streams() == 1; });
-}
-
 // Uses many connections of one peer, so that no limit of a connection applies.
 TEST_F(HostileNetworkTest, CountlessOpenCalls) {
   const size_t before = daemon().ResidentMiB();
@@ -401,95 +252,20 @@ TEST_F(HostileNetworkTest, CallsWithoutARequestEnd) {
       "/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
       "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
   std::vector<UniqueFd> connections;
-  for (int i = 0; i < 20; ++i) {
+  // They end while others begin. Of each connection few are refused: for more it would be cut.
+  WaitUntil("the peer has no call left", [&] {
     connections.push_back(Connect("127.0.0.9"));
     std::string bytes = kPreface;
-    for (uint32_t stream = 1; stream < 4'000; stream += 2) {
+    for (uint32_t stream = 1; stream < 220; stream += 2) {
       bytes += Frame(1, 4, stream, CallHeaders(methods[stream / 2 % 5]));
     }
     Send(connections.back(), bytes);
-  }
-  WaitUntil("the peer has no call left",
-            [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
+    return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED;
+  });
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
   WaitUntil("the calls have ended", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
-}
-
-TEST_F(HostileNetworkTest, EndlessFramesOfUnknownType) {
-  std::vector<UniqueFd> connections;
-  connections.push_back(Connect("127.0.0.9"));
-  connections.push_back(ConnectToUnixSocket());
-  ExpectHoldsOut(std::move(connections), ManyFrames(66, ""));
-}
-
-TEST_F(HostileNetworkTest, EndlessPriorityFrames) {
-  std::vector<UniqueFd> connections;
-  connections.push_back(Connect("127.0.0.9"));
-  connections.push_back(ConnectToUnixSocket());
-  ExpectHoldsOut(std::move(connections), ManyFrames(2, std::string(5, '\0')));
-}
-
-TEST_F(HostileNetworkTest, EndlessFramesOnManyConnections) {
-  std::vector<UniqueFd> connections;
-  for (int i = 0; i < 50; ++i) connections.push_back(Connect("127.0.0.9"));
-  ExpectHoldsOut(std::move(connections), ManyFrames(66, ""));
-}
-
-// Headers that name a long entry of the compression's table in each frame: gRPC 1.51 bounds the
-// headers of a frame, not of a call (of the kind of CVE-2023-33953).
-TEST_F(HostileNetworkTest, HeadersThatNeverEnd) {
-  const std::string name(4'000, 'k');
-  const std::string insert =
-      std::string("\x40\x7f\xa1\x1e", 4) + name + std::string("\1v", 2);  // 4,000 = 127 + 3,873
-  std::string references;
-  for (int i = 0; i < 400; ++i) references += Frame(9, 0, 1, "\xbe\xbe");
-  const size_t before = daemon().ResidentMiB();
-  for (const int flags : {0, 4}) {
-    for (const bool by_unix : {false, true}) {
-      const UniqueFd connection = by_unix ? ConnectToUnixSocket() : Connect("127.0.0.9");
-      ASSERT_TRUE(Send(connection, kPreface + Frame(1, flags, 1, insert)));
-      while (Send(connection, references)) {
-      }
-      EXPECT_THAT(ReadToTheEnd(connection),
-                  testing::HasSubstr(flags == 0 ? "headers in several frames" : "CONTINUATION"));
-    }
-  }
-  EXPECT_LE(daemon().ResidentMiB(), before + 64);
-  ExpectServes("vm1");
-}
-
-// gRPC 1.51 bounds the fields of a call once the client has acknowledged its SETTINGS, which this
-// one never does: 16,000 references to one field are a megabyte in memory.
-TEST_F(HostileNetworkTest, FieldsOfAClientThatAcknowledgesNothing) {
-  const size_t before = daemon().ResidentMiB();
-  const std::string first =
-      CallHeaders("/vmeventd.v1.VmEventService/GetVm") + std::string("\x40\1x\1y", 5);
-  for (const bool by_unix : {false, true}) {
-    const UniqueFd connection = by_unix ? ConnectToUnixSocket() : Connect("127.0.0.9");
-    ASSERT_TRUE(Send(connection, kPreface));
-    const std::string more(16'384 - first.size(), '\xbe');
-    for (uint32_t stream = 1; stream < 400 && Send(connection, Frame(1, 4, stream, first + more));
-         stream += 2) {
-    }
-    EXPECT_THAT(ReadToTheEnd(connection), testing::HasSubstr("metadata size exceeds limit"));
-  }
-  EXPECT_LE(daemon().ResidentMiB(), before + 64);
-  ExpectServes("vm1");
-}
-
-// A string of which 16 MiB are announced, a byte at a time.
-TEST_F(HostileNetworkTest, HugeStringsInHeaders) {
-  const std::string huge =
-      Frame(1, 4, 1, std::string("\x40\x7f\x81\xff\xff\x7", 6) + std::string(16'000, 'k'));
-  ExpectHoldsOutAgainst([&] {
-    const UniqueFd connection = Connect("127.0.0.9");
-    if (!Send(connection, kPreface)) return;
-    for (size_t i = 0; i < huge.size(); i += i < 100 ? 1 : 500) {
-      if (!Send(connection, huge.substr(i, i < 100 ? 1 : 500))) return;
-    }
-  });
 }
 
 // A slow client, or one that wants each piece to cost the daemon something.
@@ -512,25 +288,26 @@ TEST_F(HostileNetworkTest, FramesThatComeByteByByteAreAnswered) {
 
 // Calls whose answers are large, or refusals, and none of which is read.
 TEST_F(HostileNetworkTest, AnswersThatAreNotRead) {
-  std::vector<UniqueFd> deaf;
-  std::string calls = kPreface;
+  const size_t before = daemon().ResidentMiB();
+  // No window: not even an answer's first byte may be sent.
+  std::string calls = kPreface + Frame(4, 0, 0, std::string("\0\4\0\0\0\0", 6));
   for (uint32_t stream = 1; stream < 4'000; stream += 2) {
     const char* const method =
         stream % 4 == 1 ? "/vmeventd.v1.VmEventService/GetServerInfo" : "/no.such.Service/Method";
     calls += Frame(1, 4, stream, CallHeaders(method)) +
              Frame(0, 1, stream, std::string("\0\0\0\0\0", 5));
   }
-  // No window: not even an answer's first byte may be sent.
-  const std::string no_window = Frame(4, 0, 0, std::string("\0\4\0\0\0\0", 6));
-  ExpectHoldsOutAgainst([&] {
-    if (deaf.size() >= 60) return;
-    UniqueFd connection = Connect("127.0.0.9");
+  std::vector<UniqueFd> deaf;
+  for (int i = 0; i < 60; ++i) {
+    deaf.push_back(Connect("127.0.0.9"));
     const int small = 4'096;
-    setsockopt(connection.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    fcntl(connection.get(), F_SETFL, O_NONBLOCK);
-    Send(connection, calls.substr(0, kPreface.size()) + no_window + calls.substr(kPreface.size()));
-    deaf.push_back(std::move(connection));
-  });
+    setsockopt(deaf.back().get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    fcntl(deaf.back().get(), F_SETFL, O_NONBLOCK);
+    Send(deaf.back(), calls);
+  }
+  ExpectServes("vm1");
+  EXPECT_TRUE(AnswersTcp());
+  EXPECT_LE(daemon().ResidentMiB(), before + 64);
 }
 
 TEST_F(HostileNetworkTest, ALargeRequestIsRefusedAtOnce) {

@@ -1,9 +1,7 @@
 #ifndef VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_
 #define VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_
 
-#include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,22 +39,6 @@ inline std::string CallHeaders(const std::string& path) {
     absl::StrAppend(&out, std::string(1, '\0'), std::string(1, static_cast<char>(name.size())),
                     name, std::string(1, static_cast<char>(value.size())), value);
   }
-  return out;
-}
-
-// How long a flood lasts: long enough to kill a daemon without a relay, which took half a GiB a
-// second.
-// `./dev attacks` is for minutes.
-inline std::chrono::seconds FloodTime() {
-  const char* seconds = std::getenv("VMEVENTD_FLOOD_SECONDS");
-  return std::chrono::seconds(seconds == nullptr ? 5 : std::atoi(seconds));
-}
-
-// Frames that are cheap to send and ask for nothing, sent at full speed.
-inline std::string ManyFrames(int type, const std::string& payload) {
-  const std::string frame = Frame(type, 0, type == 6 ? 0 : 1, payload);
-  std::string out;
-  while (out.size() < 1 << 20) out += frame;
   return out;
 }
 

@@ -44,7 +44,7 @@ def load_ganeti(directory, root):
     return hv_kvm.KVMHypervisor, hv_base.HvInstanceState
 
 
-class GanetiReaderTest(unittest.TestCase):
+class GanetiReaderTest(world.WorldTest):
     """Each test ends the instance web1 in another way."""
 
     hypervisor = None  # set by main
@@ -52,8 +52,7 @@ class GanetiReaderTest(unittest.TestCase):
     root = None
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
+        super().setUp()
         self.control = pathlib.Path(self.hypervisor._CTRL_DIR)  # pylint: disable=protected-access
         self.pids = pathlib.Path(self.hypervisor._PIDS_DIR)  # pylint: disable=protected-access
         self.ganeti = self.hypervisor()

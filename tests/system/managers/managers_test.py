@@ -32,23 +32,18 @@ def setting(name):
     return re.search(rf"^{name}=(.*)$", text, re.MULTILINE)[1]
 
 
-class ManagersTest(unittest.TestCase):
+class ManagersTest(world.WorldTest):
     """Each test has a daemon that watches a directory in place of /run/qemu."""
 
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
+        super().setUp()
         self.sockets = self.world.path / "qemu"
         self.sockets.mkdir()
         self.world.watches = [f"{self.sockets}:*.qmp"]
-        self.world.start()
-        self.stream = self.world.oldest()
+        self.stream = self.world.begin()
 
     def start(self, command, name):
-        # pylint: disable=consider-using-with
-        qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        self.addCleanup(qemu.wait)
-        self.addCleanup(qemu.kill)
+        qemu = self.run_beside(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.stream.wait_event("STARTED", name)
         world.wait_until("the monitor answers", lambda: self.world.get(name).qemu_version)
         return qemu

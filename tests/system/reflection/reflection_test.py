@@ -6,7 +6,6 @@ import queue
 import subprocess
 import sys
 import tempfile
-import unittest
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -62,10 +61,9 @@ class Reflection:
         assert self._answers.code() == grpc.StatusCode.OK
 
 
-class ReflectionTest(unittest.TestCase):
+class ReflectionTest(world.WorldTest):
     def setUp(self):
-        self.world = world.World()
-        self.addCleanup(self.world.close)
+        super().setUp()
         self.world.start()
 
     def pool_of(self, reflection, services):

@@ -96,6 +96,22 @@ TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
 }
 
+// Nobody knows whether who has listened was the QEMU.
+TEST_F(NodeWatcherProcessTest, AQemuThatEndsAsItIsConnectedToIsARunWithoutAProcess) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const BeforePeerCredentials end([&] {
+    EXPECT_TRUE(qemu.HasClient(monitor));
+    qemu.SendAndExit(monitor, kGuestShutdownLine);
+    AwaitEnd(qemu.pid());
+  });
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
 TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRun) {
   FakeQemu before;
   const int monitor = before.AddMonitor(Socket("vm1"));
