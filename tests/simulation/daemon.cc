@@ -101,6 +101,7 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
       if (fd >= 0) kernel_->PassKept(fd);
     }
     if (!fits) run.run_id.clear();
+    if (!run.connection.valid()) domains_.insert(run.run_id);
     runs.push_back(std::move(run));
   }
   if (!status.ok()) return status;

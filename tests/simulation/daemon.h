@@ -195,6 +195,8 @@ class Daemon {
   size_t handed() const { return handed_; }
   // That were kept over the crash of the one before.
   size_t kept() const { return kept_; }
+  // Runs of domains, whose processes were handed over or kept.
+  const std::set<std::string>& domains() const { return domains_; }
   // And of which all is known that they said.
   const std::set<std::string>& noted() const { return noted_; }
   uint64_t handovers() const { return watcher_->counters().handovers; }
@@ -232,6 +234,7 @@ class Daemon {
   size_t kept_ = 0;
   const bool keeps_;
   const std::shared_ptr<Keeper> keeper_;
+  std::set<std::string> domains_;
   std::set<std::string> noted_;
   // As they were when it was killed.
   std::map<std::string, Keeper::Run> kept_at_death_;

@@ -604,6 +604,13 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     story_->Reach(absl::StrCat("an end over a ", life->handed_by_crash ? "crash" : "clean stop",
                                is == ShutdownClass::kUnknown ? " is UNKNOWN" : " has its class"));
   }
+  if (life->ended_unattended && life->process_handed_to == daemon && daemon == number_) {
+    story_->Reach("a domain ends while the daemon is away, which has its process");
+    if (rule == "unobserved" && life->process->wait_status != 0 && kernel_->features().pidfd_exit &&
+        !short_of_descriptors_) {
+      story_->Fail(absl::StrCat("nobody looked how the process of life ", life->number, " ended"));
+    }
+  }
   // The end of a VM whose process is not known is its socket's, shortly before the process's.
   const absl::Duration decided_at = std::min(DecidedAt(*life), kernel_->monotonic());
   bool may_be_intended = false;

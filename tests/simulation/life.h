@@ -127,6 +127,7 @@ struct Life {
   bool kept_over_crash = false;   // its monitor, at least once
   int handed_to = 0;              // the last daemon to which its monitor was handed over
   bool handed_by_crash = false;   // likewise: what that had read was noted
+  int process_handed_to = 0;      // of a domain: the last daemon to which its process was
 };
 
 // Its -uuid.

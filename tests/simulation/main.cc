@@ -244,14 +244,14 @@ int RunFound(Worker* worker, uint64_t seeds) {
 
 // Ends while the daemon is away, what it then makes of them. Wrong is what the judge refuses:
 // UNKNOWN is right where what happened meanwhile left no trace, as of who sent a SIGKILL.
-int RunAway(Worker* worker, uint64_t ends) {
+int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
   uint64_t wrong = 0;
   for (const bool crash : {false, true}) {
     const std::string name = crash ? "an end over a crash" : "an end over a clean stop";
     uint64_t known = 0;
     uint64_t unknown = 0;
     uint64_t failed = 0;
-    for (uint64_t seed = 1; known + unknown < ends && seed <= 20 * ends + 20; ++seed) {
+    for (uint64_t seed = first; known + unknown < ends && seed < first + 20 * ends + 20; ++seed) {
       Plan plan = PlanOf(seed);
       plan.handover = plan.calm = 1;
       plan.lives = 60;
@@ -381,7 +381,7 @@ int main(int argc, char** argv) {
   while (workers.size() < flags.processes) workers.push_back(Worker::Start());
   setvbuf(stdout, nullptr, _IOLBF, 0);
   if (flags.found > 0) return RunFound(workers.data(), flags.found);
-  if (flags.away > 0) return RunAway(workers.data(), flags.away);
+  if (flags.away > 0) return RunAway(workers.data(), flags.first, flags.away);
   if (flags.one) return RunOne(workers.data(), flags);
   Batch batch(flags, workers.data());
   batch.Run();

@@ -602,6 +602,12 @@ void World::GoOnAfterCrash(int from, int to, const std::set<std::string>& noted)
   }
 }
 
+void World::GoOnWithProcesses(int to, const std::set<std::string>& run_ids) {
+  for (const std::unique_ptr<Life>& life : lives_) {
+    if (run_ids.contains(life->run_id)) life->process_handed_to = to;
+  }
+}
+
 void World::KillAll() {
   libvirtd_->Stop();
   At(now() + random_->Between(absl::Minutes(1), absl::Minutes(2)), [this] { libvirtd_->Start(); });

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -189,6 +190,29 @@ TEST_F(HandoverTest, AStopDropsTheMonitors) {
   EXPECT_TRUE(qemu.HasClient(monitor));
   manager_->Drop();
   WaitUntil("QEMU notices", [&] { return !qemu.HasClient(monitor); });
+}
+
+// It knows none of the runs, and the VM is a new one for it, over a connection of its own.
+TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
+  Begin();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  const auto begin_again = [&] {
+    const size_t asked = qemu.Commands(monitor).size();
+    std::filesystem::remove_all(dir() / "state");
+    Begin();
+    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    WaitUntilAttached(daemon(), "vm1");
+    EXPECT_GT(qemu.Commands(monitor).size(), asked);
+    EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED");
+  };
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
+  End();
+  begin_again();
+  EXPECT_THAT(daemon().Log(), HasSubstr("the journal is not as the daemon before this one left"));
+  Crash();
+  begin_again();
 }
 
 TEST_F(HandoverTest, AManagerThatKeepsNothingChangesNothing) {
