@@ -53,7 +53,7 @@ class Connection:
         except OSError as error:
             raise Lost(f"{server}: {error}") from error
         self.server = server
-        self.unread = b""
+        self.unread = bytearray()
         self.api = f"$JS.{options.domain}.API" if options.domain else "$JS.API"
         self.inbox = f"_INBOX.vmevents.{random.SystemRandom().getrandbits(128):032x}"
         info = self.parsed(self.line().removeprefix("INFO "))
@@ -102,7 +102,8 @@ class Connection:
             if not more:
                 raise Lost(f"{self.server} closed the connection")
             self.unread += more
-        wanted, self.unread = self.unread[:end], self.unread[end:]
+        wanted = bytes(self.unread[:end])
+        del self.unread[:end]
         return wanted
 
     def line(self):
