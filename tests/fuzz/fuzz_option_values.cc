@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "client/options/option_reader.h"
@@ -40,7 +39,7 @@ extern "C" int Fuzz_option_values(const uint8_t* data, size_t size) {
     client::Define(&app);
     std::vector<std::string> reversed;
     for (const std::string& option : options) {
-      for (const std::string& one : texts) reversed.push_back(absl::StrCat(option, "=", one));
+      for (const std::string& one : texts) reversed.insert(reversed.end(), {one, option});
     }
     reversed.emplace_back(command);
     try {

@@ -407,6 +407,8 @@ class PushTest(unittest.TestCase):
         qemu = self.world.started_vm(self.stream)
         for number in range(12):
             qemu.send(world.qmp("STOP" if number % 2 == 0 else "RESUME"))
+            self.stream.wait("its event is published",
+                             lambda number=number: len(self.stream.types()) >= number + 2)
             with lock:
                 if not pushes or pushes[-1].poll() is not None:
                     pushes.append(self.start("--batch", "2"))
@@ -416,7 +418,6 @@ class PushTest(unittest.TestCase):
         self.receiver.decide = lambda _: Answer()
         self.end(pushes[-1], signal.SIGKILL)
         self.start("--batch", "2")
-        self.stream.wait("its events are published", lambda: len(self.stream.types()) >= 13)
         expected = self.expected()
         self.wait_delivered(expected)
         self.assertGreater(len(pushes), 1, "none was killed")
