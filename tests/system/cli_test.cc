@@ -147,19 +147,6 @@ TEST_F(CliTest, ExitCodes) {
   EXPECT_THAT(alone.error, HasSubstr(Options().socket));
 }
 
-TEST_F(CliTest, WatchContinuesWithTheNextDaemon) {
-  ChildOptions child;
-  child.arguments = {VMEVENTS_BINARY, "--server", daemon().server_address(), "-o", "json", "watch",
-                     "--from",        "oldest"};
-  child.error_file = dir() / "watch-errors";
-  ChildProcess watch(child);
-  watch.ReadUntil("\"vm2\"");
-  StopDaemon();
-  StartDaemon();
-  const auto guest = StartEmptyGuest("vm3");
-  watch.ReadUntil("\"vm3\"");
-}
-
 TEST_F(CliTest, ACursorFileContinuesAcrossItsOwnRestarts) {
   const std::string cursor = dir() / "cursor";
   const std::vector<std::string> watch = {"watch",         "--from", "oldest",

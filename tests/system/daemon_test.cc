@@ -104,25 +104,6 @@ TEST_F(DaemonTest, FaultsThatMayPassAreNoWrongUsage) {
   EXPECT_EQ(checked.exit_code, 2);
 }
 
-TEST_F(DaemonTest, SocketAndStateOfAKilledOneAreTakenOver) {
-  StartDaemon();
-  daemon().Signal(SIGKILL);
-  daemon().WaitExit();
-  StartDaemon();
-  EXPECT_NE(daemon().GetServerInfo().version(), "");
-}
-
-TEST_F(DaemonTest, SigtermSendsAllEventsAndEndsStreamsAsUnavailable) {
-  StartDaemonAndStream();
-  const auto guest = StartEmptyGuest("vm1");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  const uint64_t newest = daemon().GetServerInfo().newest_sequence();
-  daemon().Signal(SIGTERM);
-  EXPECT_EQ(stream().WaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(stream().events().back().sequence(), newest);
-  EXPECT_EQ(daemon().WaitExit(), 0);
-}
-
 TEST_F(DaemonTest, SocketIsForItsGroupInItsOwnDirectory) {
   StartDaemon();
   struct stat info {};

@@ -76,44 +76,6 @@ class FullDiskTest : public JournalTestBase {
   int error_ = 0;
 };
 
-TEST_F(FullDiskTest, LiveDeliveryContinuesAndEverythingIsWrittenOnceThereIsSpace) {
-  StartDaemonAndStream();
-  ChattyVm vm(watch_dir(), "vm1");
-  EXPECT_TRUE(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).durable());
-  EXPECT_TRUE(Serving("journal"));
-  FillUntilNotWritable(&vm);
-  EXPECT_FALSE(Serving("journal"));
-  EXPECT_TRUE(Serving("")) << "the daemon serves";
-  vm.Speak(100);
-  const v1::Event not_durable = stream().Wait("an event that is not durable",
-                                              [](const v1::Event& e) { return !e.durable(); });
-  const auto guest = StartEmptyGuest("vm2");
-  EXPECT_FALSE(stream().Wait("vm2", v1::EVENT_TYPE_STARTED).durable());
-
-  FreeDisk();
-  WaitWritable();
-  guest->manager().Execute("quit");
-  EXPECT_TRUE(stream().Wait("vm2", v1::EVENT_TYPE_STOPPED).durable());
-  const auto received = stream().events();  // first: more may still come
-  const auto kept = ListEvents();
-  ExpectInOrder(kept);
-  EXPECT_EQ(CountGaps(kept), 0u);
-  ASSERT_GE(kept.size(), received.size());
-  for (size_t i = 0; i < received.size(); ++i) {
-    v1::Event expected = received[i];
-    expected.set_durable(true);
-    ASSERT_EQ(kept[i].ShortDebugString(), expected.ShortDebugString());
-  }
-  KillDaemon();
-  StartDaemon();
-  const auto after = ListEvents();
-  ASSERT_GE(after.size(), kept.size());
-  for (size_t i = 0; i < kept.size(); ++i) {
-    ASSERT_EQ(after[i].SerializeAsString(), kept[i].SerializeAsString());
-  }
-  EXPECT_GE(not_durable.sequence(), 1u);
-}
-
 TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   StartDaemonAndStream();
   ChattyVm vm(watch_dir(), "vm1");
