@@ -19,7 +19,8 @@ class Glob {
  public:
   explicit Glob(absl::string_view pattern);
 
-  // Whether `text` as a whole matches. Adds to `steps` the bytes that were compared, at least one.
+  // Returns whether `text` as a whole matches. Adds to `steps` the bytes that were compared, at
+  // least one.
   bool Matches(absl::string_view text, size_t* steps) const;
   // Memory of the pattern, about.
   size_t memory() const;

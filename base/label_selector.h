@@ -16,7 +16,7 @@ inline constexpr size_t kMaxLabels = 16;  // of a VM
 inline constexpr size_t kMaxLabelKeyBytes = 63;
 inline constexpr size_t kMaxLabelValueBytes = 128;
 
-// Whether `key` can be a label's: not empty, not too long, only letters, digits and "._-/".
+// Returns whether `key` can be a label's: not empty, not too long, only letters, digits and "._-/".
 bool IsLabelKey(absl::string_view key);
 
 // Conditions on the labels of a VM, all of which must hold: "app=web,tier!=db,owner,!canary", as

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_BASE_LATENCY_HISTOGRAM_H_
 #define VMEVENTD_BASE_LATENCY_HISTOGRAM_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -24,8 +25,21 @@ class LatencyHistogram {
   };
 
   // Counts one latency. A negative one (a clock was set back) counts as zero.
-  void Observe(absl::Duration latency);
-  Snapshot Read() const;
+  void Observe(absl::Duration latency) {
+    latency = std::max(latency, absl::ZeroDuration());
+    const auto* const bound =
+        std::lower_bound(kBounds.begin(), kBounds.end(), absl::ToDoubleSeconds(latency));
+    counts_[bound - kBounds.begin()].fetch_add(1, std::memory_order_relaxed);
+    sum_ns_.fetch_add(absl::ToInt64Nanoseconds(latency), std::memory_order_relaxed);
+  }
+  Snapshot Read() const {
+    Snapshot out;
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      out.counts[i] = counts_[i].load(std::memory_order_relaxed);
+    }
+    out.sum = absl::Nanoseconds(sum_ns_.load(std::memory_order_relaxed));
+    return out;
+  }
 
  private:
   std::array<std::atomic<uint64_t>, kBounds.size() + 1> counts_{};

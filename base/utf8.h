@@ -19,8 +19,8 @@ Utf8Character DecodeUtf8(absl::string_view text);
 
 bool IsValidUtf8(absl::string_view text);
 
-// Whether a character controls a terminal or the order of text, or is invisible, so that different
-// names may look the same (Unicode 15: Cc, Cf, Zl, Zp and the fillers).
+// Returns whether a character controls a terminal or the order of text, or is invisible, so that
+// different names may look the same (Unicode 15: Cc, Cf, Zl, Zp and the fillers).
 bool IsHiddenCharacter(uint32_t code_point);
 
 }  // namespace vmeventd

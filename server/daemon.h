@@ -17,7 +17,7 @@
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
-#include "server/host/lock_file.h"
+#include "server/host/directories.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
 #include "server/logging/log_sink.h"

@@ -56,7 +56,7 @@ inline constexpr std::array<absl::string_view, 21> kRefusalNames = {"connections
                                                                     "unread",
                                                                     "handshakes"};
 
-// How often each was the reason since the start. Any thread.
+// Counts of each reason since the start. Any thread.
 class RefusalCounters {
  public:
   void Count(Refusal reason) { counts_[static_cast<size_t>(reason)].Add(); }

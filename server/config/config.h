@@ -17,6 +17,9 @@
 
 namespace vmeventd {
 
+// The project's version in the top CMakeLists.txt.
+extern const char kVersion[];
+
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 enum class PublishFormat { kProtobuf, kJson };

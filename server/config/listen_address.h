@@ -17,7 +17,7 @@ namespace vmeventd {
 enum class Role { kReader, kOperator };
 absl::string_view RoleName(Role role);
 
-// Where the daemon listens, and who may do what there: one --listen.
+// One --listen: the address, and the rights of those who call there.
 struct ListenAddress {
   std::string path;          // of a Unix socket, absolute; empty: TCP
   std::string host;          // an IP address in digits

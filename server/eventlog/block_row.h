@@ -39,7 +39,7 @@ class StoredBlock {
   size_t bytes() const { return encodings_.size(); }
   // Of one event in it.
   absl::Time TimeOf(uint64_t sequence) const;
-  // Whether it has events of the node as a whole.
+  // Returns whether it has events of the node as a whole.
   bool has_node_events() const;
 
   // Calls `take` with the key (without its VM) and the encoding of each event of [from, to], in

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "base/thread_role.h"
+#include "base/mutex.h"
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/event_pump.h"
 #include "server/eventlog/event_queue.h"

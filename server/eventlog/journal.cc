@@ -19,7 +19,7 @@ namespace {
 // Events that a step of retention deletes: short enough to come between two appends unnoticed.
 constexpr int64_t kRetainRows = 500;
 
-// How many of the VMs that stopped last are kept for the answers about VMs.
+// Number of the VMs that stopped last that are kept for the answers about VMs.
 constexpr int64_t kMaxStops = 10'000;
 
 // SQLite gives a new file the mode that its umask leaves; the write-ahead log takes the database's.
@@ -196,7 +196,7 @@ absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>
   // Commits to files that nobody finds again are not durable.
   if (status.ok()) status = CheckInPlace();
   if (!status.ok()) {
-    // Where this fails as well the connection has rolled back by itself.
+    // If this fails as well, the connection has rolled back by itself.
     if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
     return status;
   }

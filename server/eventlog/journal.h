@@ -99,9 +99,9 @@ class Journal {
   // Deletes some of what is too old or too many (see Retention), and joins small rows of the newest
   // events; a few milliseconds of work. True: there is more to do.
   absl::StatusOr<bool> RetainStep(absl::Time now);
-  // Whether there are rows to join.
+  // Returns whether there are rows to join.
   bool has_small_rows() const { return bounds_.unmerged_bytes >= options_.row_bytes; }
-  // How many events there are beyond the limit, and how many of them Append leaves to RetainStep.
+  // Numbers of events beyond the limit, and of those of them that Append leaves to RetainStep.
   int64_t excess() const { return retention_->Excess(bounds_); }
   int64_t slack() const { return Limits().slack(); }
   // Why nothing is deleted at present; OK: that works.

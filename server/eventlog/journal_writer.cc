@@ -14,7 +14,7 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
-// How often to look for events past their age; more often where a hundredth of that is less.
+// Interval of looking for events past their age; shorter where a hundredth of that is less.
 constexpr absl::Duration kRetainInterval = absl::Minutes(10);
 constexpr absl::Duration kMinRetainInterval = absl::Seconds(1);
 // When to try again first where that failed; then after twice as long each time.

@@ -13,7 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/journal.h"
 #include "server/eventlog/retention.h"
@@ -56,8 +56,8 @@ class JournalWriter {
   // Writes a change, or keeps it for later: it is durable where writable() says so afterwards. Its
   // events may be published where may_publish() does.
   void Append(Change change, Instant now);
-  // Whether a start after a kill or a loss of power would know of every sequence that was given:
-  // the journal holds it, or the sequence mark. Otherwise it would be given again.
+  // Returns whether a start after a kill or a loss of power would know of every sequence that was
+  // given: the journal holds it, or the sequence mark. Otherwise it would be given again.
   bool may_publish() const { return marked_ || published_ <= journal_->newest(); }
 
   // Tries again what waits, deletes what is older than the retention, and gives back the memory
@@ -69,7 +69,7 @@ class JournalWriter {
   // When Tick is due, on the monotonic clock.
   absl::Duration NextTick() const;
 
-  // Whether everything is on disk.
+  // Returns whether everything is on disk.
   bool writable() const { return !waiting_ && !corrupt_; }
   // The events that became durable since the last call, later than with their Append.
   std::vector<EventBlockPtr> TakeLate() { return std::exchange(late_, {}); }
@@ -88,7 +88,7 @@ class JournalWriter {
 
   // The journal's file is damaged: it was found so by a write here, or a reader says so.
   bool corrupt() const { return corrupt_; }
-  // Whether Replace is due: it was tried not long ago otherwise.
+  // Returns whether Replace is due: it was tried not long ago otherwise.
   bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
   // DATA_LOSS, or a read error, which counts as damage where it is repeated (UnreadablePlaces).
   void ReportFound(const absl::Status& found, Instant now);

@@ -96,8 +96,8 @@ std::vector<SavedRun> SessionsOf(const Replacement& replacement) {
   return out;
 }
 
-// Whether starts fail since so long ago that it is no passing state of the disk. `path`: the file
-// that keeps when that began.
+// Returns whether starts fail since so long ago that it is no passing state of the disk. `path`:
+// the file that keeps when that began.
 bool HasFailedForLong(const std::string& path, absl::Time now) {
   int64_t began_ns = 0;
   const absl::StatusOr<std::string> text = ReadSmallFile(path);

@@ -19,8 +19,8 @@ namespace vmeventd {
 // or a loss of power leaves the old files in their place, or the new journal complete: as
 // PATH.next-SUFFIX until the old files are PATH.SUFFIX, and then as PATH.
 
-// Where the journal at `path` is moved to: PATH.corrupt-DATE, or what a replacement that is under
-// way has begun with. UNAVAILABLE: the directory cannot be listed.
+// Returns the name to which the journal at `path` is moved: PATH.corrupt-DATE, or what a
+// replacement that is under way has begun with. UNAVAILABLE: the directory cannot be listed.
 absl::StatusOr<std::string> NameAside(const std::string& path, absl::Time now);
 
 // Writes the new journal, durably, with which its place is taken by FinishReplacement alone.

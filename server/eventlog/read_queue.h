@@ -11,7 +11,6 @@
 #include "absl/status/statusor.h"
 #include "base/fair_queue.h"
 #include "base/mutex.h"
-#include "base/thread_role.h"
 #include "server/eventlog/journal_reader.h"
 #include "server/eventlog/live_state.h"
 
@@ -54,7 +53,7 @@ class JournalReadQueue {
   bool idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return streams_.empty() && queries_.empty();
   }
-  // Whether the next turn is a stream's. Something waits.
+  // Returns whether the next turn is a stream's. Something waits.
   bool StreamIsNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunQuery(Waiting waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(history_);
   // Reports the journal as corrupt or not readable, if `status` says so.

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "server/eventlog/schema.h"
 #include "server/eventlog/sqlite.h"
 
@@ -46,7 +46,7 @@ class RetentionClock {
     }
     return *origin_ + now.monotonic;
   }
-  // How far the clock went ahead, once for each step that is not believed yet.
+  // Steps by which the clock went ahead, once for each step that is not believed yet.
   std::optional<absl::Duration> TakeStep() { return std::exchange(step_, std::nullopt); }
 
  private:

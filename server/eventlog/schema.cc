@@ -48,7 +48,7 @@ class Crc {
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
 
-// How many blocks at the end a start looks at for small ones.
+// Number of blocks at the end that a start looks at for small ones.
 constexpr int64_t kMaxSmallBlocks = 10'000;
 
 // The payloads of sessions stand in a table with rowids: a row without one must not take more than

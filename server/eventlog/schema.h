@@ -106,7 +106,7 @@ struct JournalBeginning {
 inline constexpr int64_t kSchemaVersion = 2;
 inline constexpr int64_t kRowAnEventVersion = 1;
 
-// Whether the database has no tables yet: a new journal gets them a moment after its file.
+// Returns whether the database has no tables yet: a new journal gets them a moment after its file.
 absl::StatusOr<bool> IsEmpty(SqliteDatabase* database);
 // FAILED_PRECONDITION: the database at `path` is another program's, or a newer version's.
 // DATA_LOSS: its header says what no vmeventd has written. UNIMPLEMENTED: an earlier version's, to

@@ -38,7 +38,7 @@ class SqliteDatabase {
   absl::Status KeepLogFile();
   // Leaves the files as they are when the connection is closed.
   void LeaveFilesAlone();
-  // Whether a transaction is open: SQLite rolls back by itself after some errors.
+  // Returns whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
   // Status for `code`, just returned for this connection.

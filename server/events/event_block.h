@@ -50,7 +50,7 @@ class EventBlock {
   size_t memory() const;
 
   Entry at(size_t index) const;
-  // Where the events from `from` on end that have at most `bytes` together.
+  // Returns the end of the events from `from` on that have at most `bytes` together.
   size_t EndWithin(size_t from, size_t bytes) const;
   // The encodings of the events [from, to) as `events` fields. Shares the block's memory.
   grpc::Slice Encoded(size_t from, size_t to) const;

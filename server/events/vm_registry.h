@@ -60,7 +60,7 @@ class VmRecord {
 
 using VmRecordPtr = std::shared_ptr<const VmRecord>;
 
-// How many VMs are known.
+// Numbers of known VMs.
 struct VmCounts {
   std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
   size_t with_problems = 0;

@@ -3,10 +3,12 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace vmeventd {
 
@@ -23,6 +25,21 @@ absl::Status CheckOwner(const std::string& path);
 // another group may replace its files (the sticky bit, as on /tmp, forbids that). A socket in such
 // a directory could be replaced by another user's.
 absl::Status CheckNobodyElseReplaces(const std::string& path);
+
+// Holds a file's flock until destroyed or until the process ends in any way. The file holds the
+// owner's pid and is never removed: only the lock counts.
+class LockFile {
+ public:
+  // ALREADY_EXISTS: another process holds it; the message names the file and the pid.
+  static absl::StatusOr<std::unique_ptr<LockFile>> Acquire(const std::string& path);
+  ~LockFile();
+  LockFile(const LockFile&) = delete;
+  LockFile& operator=(const LockFile&) = delete;
+
+ private:
+  explicit LockFile(int fd) : fd_(fd) {}
+  const int fd_;
+};
 
 }  // namespace vmeventd
 

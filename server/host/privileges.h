@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_SERVER_HOST_PRIVILEGES_H_
 #define VMEVENTD_SERVER_HOST_PRIVILEGES_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,18 @@ bool DropPerfmon();
 // Limits of this process for lack of privileges, one sentence each.
 // `exit_status_source` is the watcher's.
 std::vector<std::string> MissingRights(const std::string& exit_status_source);
+
+// Raises this process's soft limit of open descriptors to the hard limit, if allowed. Returns the
+// limit then in force.
+uint64_t RaiseDescriptorLimit();
+
+// Shares of `limit` descriptors: VMs get what listeners do not need, and at least three
+// quarters, so that a low limit costs connections first. Each of `listeners` wants `wanted`.
+struct DescriptorShares {
+  int vms;
+  int listener;  // of each
+};
+DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int wanted);
 
 }  // namespace vmeventd
 

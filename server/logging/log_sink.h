@@ -38,14 +38,14 @@ struct LogMeters {
 // thread-safe; the caller locks.
 class LogLimiter {
  public:
-  // How many lines of one kind were left out, in one second or since the last Take.
+  // Lines of one kind that were left out, in one second or since the last Take.
   struct LeftOut {
     std::string kind;
     uint64_t lines = 0;
   };
 
-  // Whether another line of `kind` may be written; its limit is `per_second`. A refused line is
-  // counted.
+  // Returns whether another line of `kind` may be written; its limit is `per_second`. A refused
+  // line is counted.
   bool Admit(absl::string_view kind, uint64_t per_second, absl::Duration now);
 
   // The lines left out in the seconds that are over; reports each once.

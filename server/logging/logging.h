@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_LOGGING_LOGGING_H_
 #define VMEVENTD_SERVER_LOGGING_LOGGING_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -9,7 +10,9 @@
 #include "nlohmann/json.hpp"
 #include "server/config/config.h"
 #include "server/logging/log_sink.h"
+#include "spdlog/common.h"
 #include "spdlog/formatter.h"
+#include "watcher/core/vm_event.h"
 
 // Text for one line of a log. Pure; any thread.
 
@@ -65,6 +68,22 @@ class Logging {
 // formats line breaks, other control characters and those that change the direction of text are
 // escaped.
 std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader);
+
+// The fields of a STOPPED for the log: the VM, class and cause, and the evidence.
+nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence);
+
+// The line of a STOPPED for kStopLogger, made when the event is encoded and written once it is
+// public: the journal has then what the log says. Writes nothing if kStopLogger does not exist or
+// leaves the level out. A warning if an operator should look at it (CRASH and UNKNOWN).
+class StopLine {
+ public:
+  StopLine(const VmEvent& event, const VmRef& vm, uint64_t sequence);
+  void Log() const;
+
+ private:
+  spdlog::level::level_enum level_;
+  std::string fields_;  // empty: nothing is logged
+};
 
 }  // namespace vmeventd
 

@@ -9,7 +9,7 @@
 #include "prometheus/collectable.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
-#include "server/transport/listen_attempts.h"
+#include "server/transport/listen_socket.h"
 
 namespace vmeventd {
 

@@ -77,7 +77,7 @@ class StreamMeters {
   std::array<Counter, kStreamEnds> ends_;
 };
 
-// How far the open streams are behind the newest event.
+// Distance of the open streams from the newest event.
 struct StreamLag {
   int behind = 0;  // streams that are not at the newest event
   uint64_t max_events = 0;

@@ -17,7 +17,7 @@
 
 namespace vmeventd {
 
-// How many frames a client may send. What it costs gRPC is the frame, not the byte.
+// Limits of the frames of a client. They cost gRPC as frames, not as bytes.
 struct FrameLimits {
   // RST_STREAM: gRPC 1.51 spends far more on a call that is reset at once than the client.
   TokenRate resets = {100, 500};
@@ -74,7 +74,7 @@ class ClientFrames {
   // The server sends a frame.
   void OnAnswer(const FrameHeader& header);
 
-  // Whether the client has sent its preface and its first frame, SETTINGS.
+  // Returns whether the client has sent its preface and its first frame, SETTINGS.
   bool started() const { return started_; }
   // The calls that were opened since the last such question.
   int TakeCalls();

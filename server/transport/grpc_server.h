@@ -12,9 +12,10 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
+#include "server/access/access_policy.h"
 #include "server/access/clients.h"
-#include "server/access/rate_limiter.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 #include "server/rpc/health_service.h"
@@ -22,10 +23,23 @@
 #include "server/rpc/reflection.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/transport/connection_acceptor.h"
-#include "server/transport/grpc_ping.h"
 #include "server/transport/tls_files.h"
 
 namespace vmeventd {
+
+// Shows whether the threads on which gRPC calls reactions still do so: all calls hang if they do
+// not. Any thread.
+class GrpcPing {
+ public:
+  GrpcPing();
+
+  // Calls `done` on one of these threads in one of its next turns. `done` may outlive this.
+  void Ping(std::function<void()> done);
+
+ private:
+  struct Pinged;
+  grpc::GenericStub stub_;
+};
 
 struct GrpcServerOptions {
   std::vector<ListenAddress> addresses;
@@ -58,7 +72,7 @@ class GrpcServer {
   void SetServing(bool serving);
   // And of the service "journal": whether published events are durable.
   void SetJournalServing(bool serving);
-  // Whether each directory of --watch is there.
+  // Returns whether each directory of --watch is there.
   void SetWatchServing(bool serving);
   // Of the service "sources": whether there is anything in which VMs can be found.
   void SetSourcesServing(bool serving);
@@ -73,7 +87,7 @@ class GrpcServer {
 
   // In the order of the options, with the port that the kernel chose where it listens.
   std::vector<ListenAddress> addresses() const;
-  // Whether it listens on each of them.
+  // Returns whether it listens on each of them.
   std::vector<bool> listening() const;
   // The open connections of each of them.
   std::vector<int> open_connections() { return acceptor_->open_connections(); }

@@ -27,7 +27,8 @@ class TlsFiles {
   // Looks at them now. The error says why the old contents stay.
   absl::Status Reload();
 
-  // Whether the files could be used when they were read last; else what was read before is in use.
+  // Returns whether the files could be used when they were read last; else what was read before is
+  // in use.
   bool usable() const;
   uint64_t reload_failures() const { return reload_failures_.value(); }
 

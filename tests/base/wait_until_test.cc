@@ -1,8 +1,8 @@
-#include "base/wait_until.h"
-
 #include <gtest/gtest.h>
 
 #include <thread>
+
+#include "base/mutex.h"
 
 namespace vmeventd {
 namespace {

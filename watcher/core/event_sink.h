@@ -8,13 +8,13 @@
 
 namespace vmeventd {
 
-// How far what was pushed has come.
+// Progress of the updates that were pushed.
 struct SinkProgress {
   uint64_t pushed = 0;     // updates
   uint64_t committed = 0;  // of them, the first so many: no kill undoes them
 };
 
-// Where the watcher puts what it sees. Called on the watcher's loop thread; must never block.
+// Destination of what the watcher sees. Called on the watcher's loop thread; must never block.
 class EventSink {
  public:
   virtual ~EventSink() = default;

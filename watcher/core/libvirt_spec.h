@@ -27,7 +27,7 @@ struct LibvirtSpec {
   bool operator==(const LibvirtSpec&) const = default;
 };
 
-// Whether `pattern` is more than a plain name.
+// Returns whether `pattern` is more than a plain name.
 bool HasWildcard(absl::string_view pattern);
 
 // INVALID_ARGUMENT says what is wrong and what would be right. Accepted:
@@ -35,7 +35,7 @@ bool HasWildcard(absl::string_view pattern);
 //   qemu+unix:///session?socket=PATH  lxc:///system  lxc+unix:///system?socket=PATH
 absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);
 
-// Whether a URI of these is of libvirt's driver of containers.
+// Returns whether a URI of these is of libvirt's driver of containers.
 bool IsContainerUri(absl::string_view uri);
 
 // VmRef::source of a domain that was found at `uri`.

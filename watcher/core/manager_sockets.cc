@@ -68,8 +68,8 @@ bool DirectoryMatches(absl::string_view pattern, absl::string_view directory) {
   return true;
 }
 
-// Whether the watch may match the socket. A VM's own part of the name may be any, so that only the
-// end of the name counts there.
+// Returns whether the watch may match the socket. A VM's own part of the name may be any, so that
+// only the end of the name counts there.
 bool TakesSocket(const WatchSpec& watch, absl::string_view socket) {
   if (watch.VmName(socket).has_value()) return true;
   const size_t dot = socket.rfind('.');

@@ -26,7 +26,7 @@ struct QemuArguments {
   bool incoming = false;                    // it has -incoming: its VM comes from elsewhere
 };
 
-// Whether the command line is of a QEMU that runs a VM.
+// Returns whether the command line is of a QEMU that runs a VM.
 bool IsQemu(const std::vector<std::string>& arguments);
 
 // The arguments in the text of /proc/PID/cmdline.

@@ -87,7 +87,7 @@ enum class EventType {
 };
 inline constexpr EventType kLastEventType = EventType::kPvshutdownRequested;
 
-// How an intent came to its end before the run did.
+// End of an intent before the run's.
 enum class IntentEnd {
   kWithdrawn = 1,
   kExpired = 2,
@@ -152,7 +152,7 @@ struct Intent {
   std::string request_id;  // of the declaration; empty: it had none
 };
 
-// How a process ended, as the kernel reports it.
+// End of a process, as the kernel reports it.
 struct ExitStatus {
   int code = 0;    // valid if signal is 0
   int signal = 0;  // that ended it; 0: none
@@ -259,6 +259,15 @@ struct WatchedDirectory {
   std::string pattern;
   bool present = false;
   int sockets = 0;
+};
+
+// A connection to libvirt, as GetServerInfo lists it. Text is UTF-8.
+struct LibvirtConnectionState {
+  std::string uri;  // as connected to: a glob is resolved
+  bool connected = false;
+  std::string problem;  // for people; empty while connected
+  absl::Time since;     // when `connected` last changed
+  int domains = 0;      // that are followed through it
 };
 
 }  // namespace vmeventd

@@ -3,14 +3,13 @@
 #include <atomic>
 #include <utility>
 
-#include "base/thread_role.h"
+#include "base/mutex.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_keeper.h"

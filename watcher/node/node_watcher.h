@@ -17,7 +17,6 @@
 #include "watcher/qmp/unfollowed_sockets.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/intents.h"
-#include "watcher/runs/libvirt_connection_state.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/signals/signal_watch.h"
 
@@ -49,7 +48,7 @@ struct WatcherCounters {
   uint64_t sockets_over_directory_limit = 0;
   uint64_t handovers = 0;          // runs that went on with what the daemon before handed over
   uint64_t handovers_refused = 0;  // that were handed over and could not
-  // That were kept for a crash, and of which something that was read last is missing.
+  // Runs that were kept for a crash, and of which something that was read last is missing.
   uint64_t handovers_incomplete = 0;
   uint64_t kept_runs = 0;          // now, in case of a crash
   uint64_t runs_not_kept = 0;      // that could not be
@@ -103,14 +102,14 @@ class NodeWatcher {
   // Takes one back. NOT_FOUND: it was withdrawn, has expired, or its run has ended, or it never
   // was. Otherwise as above, after INTENT_WITHDRAWN is public.
   virtual void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) = 0;
-  // Where exit statuses come from, as found when the watcher was made: "pidfd", "proc-connector" or
+  // Source of exit statuses, as found when the watcher was made: "pidfd", "proc-connector" or
   // "none", as always where processes are not tracked. Any thread.
   virtual std::string exit_status_source() const = 0;
 
-  // Whether the senders of signals are seen. Any thread.
+  // Returns whether the senders of signals are seen. Any thread.
   virtual SignalWatchState signal_senders() const = 0;
 
-  // Whether the host shuts down, and why nobody says it. Any thread.
+  // Returns whether the host shuts down, and why nobody says it. Any thread.
   virtual HostShutdownState host_shutdown() const = 0;
 
   // Every saved run was restored or has ended, and every socket that was there was tried.
@@ -119,10 +118,10 @@ class NodeWatcher {
   virtual WatcherCounters counters() const = 0;
   // By path, the first 1,000. Any thread.
   virtual std::vector<UnfollowedSocket> unfollowed_sockets() const = 0;
-  // Whether something that a libvirt said waits for a process's command line. Loop thread.
+  // Returns whether something that a libvirt said waits for a process's command line. Loop thread.
   virtual bool libvirt_waits() const = 0;
-  // Whether VMs can be found at all: a watched directory is there, a libvirt is connected, or a
-  // glob matches no libvirt's socket so far. Loop thread.
+  // Returns whether VMs can be found at all: a watched directory is there, a libvirt is connected,
+  // or a glob matches no libvirt's socket so far. Loop thread.
   virtual bool has_open_source() const = 0;
   // By URI. Any thread.
   virtual std::vector<LibvirtConnectionState> libvirt_connections() const = 0;

@@ -21,6 +21,17 @@
 
 namespace vmeventd {
 
+// One record of inotify(7).
+struct InotifyEvent {
+  int watch = -1;     // the watch descriptor; -1 with IN_Q_OVERFLOW
+  uint32_t mask = 0;  // IN_*
+  std::string name;   // of the directory's entry; empty if the event is about the directory itself
+};
+
+// Cuts what one read() of an inotify descriptor returned into events. What is left of a record
+// that is cut off is ignored: the kernel gives whole records only.
+std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
+
 // Follows the sockets in the directories of all --watch flags, with one inotify descriptor.
 //
 // A directory may be missing, and be removed, renamed, replaced, mounted over and unmounted at any
@@ -74,7 +85,7 @@ class DirectoryWatcher {
     return {overflows_.value(), rescans_.value(), over_owner_limit_.value(),
             over_directory_limit_.value()};
   }
-  // Whether a directory of the specs is there. Loop thread.
+  // Returns whether a directory of the specs is there. Loop thread.
   bool any_present() const;
 
  private:

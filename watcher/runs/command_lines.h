@@ -68,7 +68,7 @@ class CommandLines {
   // Begins to read that of the process `pid`, unless that is being read.
   virtual std::shared_ptr<const Read> Begin(int64_t pid);
 
-  // How many were not begun, since too many waited. Any thread.
+  // Number of those that were not begun, since too many waited. Any thread.
   uint64_t left_out() const { return left_out_.value(); }
 
  private:

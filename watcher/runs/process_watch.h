@@ -11,7 +11,6 @@
 #include "watcher/host/host_watch.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/spare_descriptors.h"
@@ -20,7 +19,7 @@
 
 namespace vmeventd {
 
-// What all process watches of one loop share. Outlives them.
+// State shared by all process watches of one loop. Outlives them.
 struct ProcessContext {
   EventLoop* loop = nullptr;
   ExitStatusReader* exit_statuses = nullptr;
@@ -32,7 +31,7 @@ struct ProcessContext {
   int vm_descriptors = 0;  // that runs hold
 };
 
-// What a run needs to know of `process`, which is tracked.
+// Returns the facts that a run needs of `process`, which is tracked.
 ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
 
 // Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
@@ -81,7 +80,7 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
 
   // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
   void AwaitEnd();
-  // How the process ended of which `zombie` is left.
+  // Returns the end of the process of which `zombie` is left.
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
 
   // Reads the OOM count of the process's cgroup while it lives: what was counted was another's.

@@ -11,7 +11,8 @@
 
 namespace vmeventd {
 
-// Whether it kills because memory runs out, as its name says, which any process can give itself.
+// Returns whether it kills because memory runs out, as its name says, which any process can give
+// itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
   if (sender.of_qemus_user) return false;
   const absl::string_view program = sender.executable.str();

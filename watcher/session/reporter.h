@@ -6,7 +6,7 @@
 
 namespace vmeventd {
 
-// Who says what happens to a run (RunInfo::reported_by). What a session does otherwise for the one
+// The party that reports on a run (RunInfo::reported_by). What a session does otherwise for the one
 // than for the other, and how its texts name it.
 struct Reporter {
   bool has_qemu;            // what it says are QEMU's own events

@@ -18,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "base/rare_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/run_info.h"
@@ -150,7 +150,7 @@ class ArchiveWriter {
   }
 
  private:
-  // Where to write at most `bytes`; Wrote then says up to where.
+  // Returns room for `bytes` at most; Wrote then says up to where.
   char* Room(size_t bytes) {
     if (static_cast<size_t>(limit_ - end_) < bytes) Grow(bytes);
     return end_;

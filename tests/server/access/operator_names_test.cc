@@ -1,6 +1,6 @@
-#include "server/access/operator_names.h"
-
 #include <gtest/gtest.h>
+
+#include "server/access/certificate_names.h"
 
 namespace vmeventd {
 namespace {

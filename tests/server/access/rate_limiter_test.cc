@@ -1,8 +1,7 @@
-#include "server/access/rate_limiter.h"
-
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "server/access/access_policy.h"
 
 namespace vmeventd {
 namespace {

@@ -1,8 +1,8 @@
-#include "server/host/stop_deadline.h"
-
 #include <gtest/gtest.h>
 
 #include <future>
+
+#include "server/host/watchdog.h"
 
 namespace vmeventd {
 namespace {

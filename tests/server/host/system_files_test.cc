@@ -11,10 +11,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/random.h"
-#include "server/host/descriptor_limit.h"
 #include "server/host/directories.h"
-#include "server/host/lock_file.h"
-#include "server/transport/listen_attempts.h"
+#include "server/host/privileges.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/temporary_directory.h"
 

@@ -1,10 +1,9 @@
-#include "watcher/core/line_framer.h"
-
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "watcher/core/qmp_message.h"
 
 namespace vmeventd {
 namespace {

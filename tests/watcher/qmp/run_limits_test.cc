@@ -1,6 +1,5 @@
 #include "gtest/gtest.h"
-#include "watcher/qmp/run_limiter.h"
-#include "watcher/qmp/run_shares.h"
+#include "watcher/qmp/run_limits.h"
 
 namespace vmeventd {
 namespace {

@@ -16,7 +16,6 @@
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/intents.h"
-#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_restorer.h"

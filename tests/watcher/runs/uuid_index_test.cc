@@ -1,7 +1,6 @@
-#include "watcher/runs/uuid_index.h"
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "watcher/runs/run_table.h"
 
 namespace vmeventd {
 namespace {
