@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_CLOCK_H_
-#define VMEVENTD_BASE_CLOCK_H_
+#pragma once
 
 #include "absl/time/time.h"
 
@@ -27,5 +26,3 @@ class SystemClock : public Clock {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_CLOCK_H_

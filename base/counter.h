@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_COUNTER_H_
-#define VMEVENTD_BASE_COUNTER_H_
+#pragma once
 
 #include <atomic>
 #include <cstdint>
@@ -27,5 +26,3 @@ class Level {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_COUNTER_H_

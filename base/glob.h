@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_GLOB_H_
-#define VMEVENTD_BASE_GLOB_H_
+#pragma once
 
 #include <bitset>
 #include <cstddef>
@@ -52,5 +51,3 @@ class Glob {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_GLOB_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_LABEL_SELECTOR_H_
-#define VMEVENTD_BASE_LABEL_SELECTOR_H_
+#pragma once
 
 #include <cstddef>
 #include <optional>
@@ -47,5 +46,3 @@ class LabelSelector {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_LABEL_SELECTOR_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_LATENCY_HISTOGRAM_H_
-#define VMEVENTD_BASE_LATENCY_HISTOGRAM_H_
+#pragma once
 
 #include <algorithm>
 #include <array>
@@ -47,5 +46,3 @@ class LatencyHistogram {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_LATENCY_HISTOGRAM_H_

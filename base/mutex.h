@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_MUTEX_H_
-#define VMEVENTD_BASE_MUTEX_H_
+#pragma once
 
 #include <chrono>
 #include <condition_variable>
@@ -92,5 +91,3 @@ class ABSL_SCOPED_LOCKABLE OnThread {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_MUTEX_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_QUOTE_H_
-#define VMEVENTD_BASE_QUOTE_H_
+#pragma once
 
 #include <string>
 
@@ -19,5 +18,3 @@ inline absl::Status InvalidText(absl::string_view text, absl::string_view rule) 
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_QUOTE_H_

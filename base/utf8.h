@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_UTF8_H_
-#define VMEVENTD_BASE_UTF8_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -24,5 +23,3 @@ bool IsValidUtf8(absl::string_view text);
 bool IsHiddenCharacter(uint32_t code_point);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_UTF8_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_DAEMON_H_
-#define VMEVENTD_SERVER_DAEMON_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -127,5 +126,3 @@ class Daemon {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_DAEMON_H_

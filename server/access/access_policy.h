@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_
-#define VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -78,5 +77,3 @@ class AccessPolicy {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_

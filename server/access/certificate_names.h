@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_ACCESS_CERTIFICATE_NAMES_H_
-#define VMEVENTD_SERVER_ACCESS_CERTIFICATE_NAMES_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -37,5 +36,3 @@ std::vector<CertificateName> CertificateNamesOf(X509* certificate);
 std::string CertificateNamesText(const std::vector<CertificateName>& names);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_CERTIFICATE_NAMES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_ACCESS_CLIENTS_H_
-#define VMEVENTD_SERVER_ACCESS_CLIENTS_H_
+#pragma once
 
 #include <netinet/in.h>
 
@@ -206,5 +205,3 @@ std::string PeerOfSocket(int fd);
 std::string PeerOfIpv6(in6_addr address);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_CLIENTS_H_

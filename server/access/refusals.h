@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_ACCESS_REFUSALS_H_
-#define VMEVENTD_SERVER_ACCESS_REFUSALS_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -67,5 +66,3 @@ class RefusalCounters {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_REFUSALS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_CONFIG_CONFIG_H_
-#define VMEVENTD_SERVER_CONFIG_CONFIG_H_
+#pragma once
 
 #include <algorithm>
 #include <cstdint>
@@ -90,5 +89,3 @@ struct ParsedConfig {
 ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_CONFIG_CONFIG_H_

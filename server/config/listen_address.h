@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_
-#define VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -49,5 +48,3 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
 absl::Status ResolveGroup(ListenAddress* address);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_

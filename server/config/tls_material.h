@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_CONFIG_TLS_MATERIAL_H_
-#define VMEVENTD_SERVER_CONFIG_TLS_MATERIAL_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -43,5 +42,3 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeTlsContext(const TlsPaths& paths,
                                                         const std::vector<X509Ptr>& authorities);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_CONFIG_TLS_MATERIAL_H_

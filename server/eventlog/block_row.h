@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_
-#define VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -112,5 +111,3 @@ bool StoredBlock::ForEach(uint64_t from, uint64_t to, bool backward, Take take) 
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_CONVERT_JOURNAL_H_
-#define VMEVENTD_SERVER_EVENTLOG_CONVERT_JOURNAL_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -18,5 +17,3 @@ namespace vmeventd {
 absl::Status ConvertJournal(const std::string& path);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_CONVERT_JOURNAL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -285,5 +284,3 @@ class EventLog {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_PARTS_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_PARTS_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -75,5 +74,3 @@ struct EventLog::Parts {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_PARTS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -127,5 +126,3 @@ class EventPump {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_QUEUE_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_QUEUE_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -112,5 +111,3 @@ class EventQueue : public EventSink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_QUEUE_H_

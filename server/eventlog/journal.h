@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_
-#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -147,5 +146,3 @@ class Journal {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_
-#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -42,5 +41,3 @@ FileKey FileKeyOf(const std::string& path);
 bool IsOtherFile(const FileKey& before, const FileKey& now);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_WRITER_H_
-#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_WRITER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -171,5 +170,3 @@ class JournalWriter {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_WRITER_H_

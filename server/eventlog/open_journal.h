@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_OPEN_JOURNAL_H_
-#define VMEVENTD_SERVER_EVENTLOG_OPEN_JOURNAL_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -74,5 +73,3 @@ absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options,
                                              const Replacement& replacement);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_OPEN_JOURNAL_H_

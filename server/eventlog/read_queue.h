@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_READ_QUEUE_H_
-#define VMEVENTD_SERVER_EVENTLOG_READ_QUEUE_H_
+#pragma once
 
 #include <cstddef>
 #include <functional>
@@ -77,5 +76,3 @@ class JournalReadQueue {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_READ_QUEUE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_RETENTION_H_
-#define VMEVENTD_SERVER_EVENTLOG_RETENTION_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -103,5 +102,3 @@ class Retention {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_RETENTION_H_

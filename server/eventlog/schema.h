@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_
-#define VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -125,5 +124,3 @@ absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
 absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_

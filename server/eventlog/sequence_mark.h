@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_SEQUENCE_MARK_H_
-#define VMEVENTD_SERVER_EVENTLOG_SEQUENCE_MARK_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -51,5 +50,3 @@ class SequenceMark {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_SEQUENCE_MARK_H_

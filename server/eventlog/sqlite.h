@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_SQLITE_H_
-#define VMEVENTD_SERVER_EVENTLOG_SQLITE_H_
+#pragma once
 
 #include <sqlite3.h>
 
@@ -132,5 +131,3 @@ class StatementUse {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_SQLITE_H_

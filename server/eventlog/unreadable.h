@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_
-#define VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -48,5 +47,3 @@ class UnreadablePlaces {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_

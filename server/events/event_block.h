@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_
+#pragma once
 
 #include <atomic>
 #include <cstddef>
@@ -117,5 +116,3 @@ class EventBlockBuilder {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_

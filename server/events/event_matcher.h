@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -101,5 +100,3 @@ class EventMatcher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_
+#pragma once
 
 #include <array>
 #include <atomic>
@@ -67,5 +66,3 @@ struct JournalMeters {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_

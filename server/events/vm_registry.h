@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_
-#define VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_
+#pragma once
 
 #include <array>
 #include <atomic>
@@ -163,5 +162,3 @@ class SnapshotMaker {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_

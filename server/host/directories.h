@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_DIRECTORIES_H_
-#define VMEVENTD_SERVER_HOST_DIRECTORIES_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -42,5 +41,3 @@ class LockFile {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_DIRECTORIES_H_

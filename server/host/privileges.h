@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_PRIVILEGES_H_
-#define VMEVENTD_SERVER_HOST_PRIVILEGES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -35,5 +34,3 @@ struct DescriptorShares {
 DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int wanted);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_PRIVILEGES_H_

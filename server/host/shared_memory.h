@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_
-#define VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_
+#pragma once
 
 #include <cstddef>
 #include <memory>
@@ -39,5 +38,3 @@ class SharedMemory {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_WATCHDOG_H_
-#define VMEVENTD_SERVER_HOST_WATCHDOG_H_
+#pragma once
 
 #include <array>
 #include <atomic>
@@ -76,5 +75,3 @@ class StopDeadline {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_WATCHDOG_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_LOGGING_LOG_SINK_H_
-#define VMEVENTD_SERVER_LOGGING_LOG_SINK_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -129,5 +128,3 @@ class LogSink : public spdlog::sinks::sink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_LOGGING_LOG_SINK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_LOGGING_LOGGING_H_
-#define VMEVENTD_SERVER_LOGGING_LOGGING_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -86,5 +85,3 @@ class StopLine {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_LOGGING_LOGGING_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_METRICS_METRICS_H_
-#define VMEVENTD_SERVER_METRICS_METRICS_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -48,5 +47,3 @@ class Metrics : public prometheus::Collectable {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_METRICS_METRICS_H_

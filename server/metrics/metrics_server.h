@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_
-#define VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_
+#pragma once
 
 #include <memory>
 #include <thread>
@@ -48,5 +47,3 @@ class MetricsServer {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_

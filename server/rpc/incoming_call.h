@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_INCOMING_CALL_H_
-#define VMEVENTD_SERVER_RPC_INCOMING_CALL_H_
+#pragma once
 
 #include <functional>
 #include <list>
@@ -170,5 +169,3 @@ class UnknownMethods : public grpc::CallbackGenericService {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_INCOMING_CALL_H_

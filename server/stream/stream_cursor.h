@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_
-#define VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -101,5 +100,3 @@ class StreamCursor {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
-#define VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
+#pragma once
 
 #include <atomic>
 #include <cstddef>
@@ -195,5 +194,3 @@ class StreamHub {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_STREAM_HUB_H_

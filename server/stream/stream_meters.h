@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_STREAM_METERS_H_
-#define VMEVENTD_SERVER_STREAM_STREAM_METERS_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -85,5 +84,3 @@ struct StreamLag {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_STREAM_METERS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_CLIENT_FRAMES_H_
-#define VMEVENTD_SERVER_TRANSPORT_CLIENT_FRAMES_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -126,5 +125,3 @@ class ClientFrames {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_CLIENT_FRAMES_H_

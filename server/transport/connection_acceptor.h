@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_
-#define VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_
+#pragma once
 
 #include <atomic>
 #include <chrono>
@@ -165,5 +164,3 @@ class ConnectionAcceptor {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_

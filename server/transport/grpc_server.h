@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
-#define VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -129,5 +128,3 @@ class GrpcServer {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_

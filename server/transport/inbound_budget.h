@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_
-#define VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -78,5 +77,3 @@ class InboundBudget {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_

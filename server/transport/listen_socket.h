@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_LISTEN_SOCKET_H_
-#define VMEVENTD_SERVER_TRANSPORT_LISTEN_SOCKET_H_
+#pragma once
 
 #include <sys/socket.h>
 
@@ -86,5 +85,3 @@ class ListenAttempts {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_LISTEN_SOCKET_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_
-#define VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -50,5 +49,3 @@ class TlsFiles {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
-#define VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
+#pragma once
 
 #include <cstdint>
 #include <vector>
@@ -33,5 +32,3 @@ class EventSink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_EVENT_SINK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_
-#define VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_
+#pragma once
 
 #include <string>
 
@@ -42,5 +41,3 @@ bool IsContainerUri(absl::string_view uri);
 std::string DomainSource(absl::string_view uri);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_

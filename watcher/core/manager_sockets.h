@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_MANAGER_SOCKETS_H_
-#define VMEVENTD_WATCHER_CORE_MANAGER_SOCKETS_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -25,5 +24,3 @@ std::string CureForManagersDirectory(absl::string_view directory);
 std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_MANAGER_SOCKETS_H_

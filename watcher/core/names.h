@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_NAMES_H_
-#define VMEVENTD_WATCHER_CORE_NAMES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -43,5 +42,3 @@ struct RunIdentity {
 std::string MakeRunId(const RunIdentity& identity);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_NAMES_H_

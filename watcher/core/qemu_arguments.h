@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_
-#define VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -45,5 +44,3 @@ std::string GivenContainer(const std::vector<std::string>& arguments);
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_

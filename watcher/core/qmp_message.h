@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_QMP_MESSAGE_H_
-#define VMEVENTD_WATCHER_CORE_QMP_MESSAGE_H_
+#pragma once
 
 #include <cstddef>
 #include <functional>
@@ -94,5 +93,3 @@ inline constexpr size_t kMaxDetailBytes = 4096;
 std::string DetailJson(absl::string_view data, size_t max_bytes);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_QMP_MESSAGE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_RUN_INFO_H_
-#define VMEVENTD_WATCHER_CORE_RUN_INFO_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -139,5 +138,3 @@ struct MonitorInfo {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_RUN_INFO_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_VM_EVENT_H_
-#define VMEVENTD_WATCHER_CORE_VM_EVENT_H_
+#pragma once
 
 #include <array>
 #include <cstdint>
@@ -271,5 +270,3 @@ struct LibvirtConnectionState {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_VM_EVENT_H_

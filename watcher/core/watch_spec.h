@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
-#define VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -37,5 +36,3 @@ enum class ShutdownFiles {
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_

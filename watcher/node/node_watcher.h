@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_
-#define VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -128,5 +127,3 @@ class NodeWatcher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_
-#define VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -156,5 +155,3 @@ class DirectoryWatcher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_

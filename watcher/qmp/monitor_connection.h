@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
-#define VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
+#pragma once
 
 #include <sys/socket.h>
 
@@ -237,5 +236,3 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_

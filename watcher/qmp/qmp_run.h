@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_QMP_RUN_H_
-#define VMEVENTD_WATCHER_QMP_QMP_RUN_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -160,5 +159,3 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_QMP_RUN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_RUN_LIMITS_H_
-#define VMEVENTD_WATCHER_QMP_RUN_LIMITS_H_
+#pragma once
 
 #include <algorithm>
 #include <cstddef>
@@ -79,5 +78,3 @@ class RunLimiter {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_RUN_LIMITS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_
-#define VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_
+#pragma once
 
 #include <cstdint>
 #include <deque>
@@ -199,5 +198,3 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_

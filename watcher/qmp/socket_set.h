@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_SOCKET_SET_H_
-#define VMEVENTD_WATCHER_QMP_SOCKET_SET_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -59,5 +58,3 @@ class SocketSet {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_SOCKET_SET_H_

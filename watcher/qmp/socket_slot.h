@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
-#define VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -100,5 +99,3 @@ class InodeClaims {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_

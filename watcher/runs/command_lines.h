@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_COMMAND_LINES_H_
-#define VMEVENTD_WATCHER_RUNS_COMMAND_LINES_H_
+#pragma once
 
 #include <atomic>
 #include <cstddef>
@@ -84,5 +83,3 @@ class CommandLines {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_COMMAND_LINES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_
-#define VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -65,5 +64,3 @@ class ExitStatusReader {
 std::string ExitStatusSourceName(ExitStatusSource source);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_INTENTS_H_
-#define VMEVENTD_WATCHER_RUNS_INTENTS_H_
+#pragma once
 
 #include <atomic>
 #include <functional>
@@ -84,5 +83,3 @@ class IntentRequests {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_INTENTS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_OOM_WATCH_H_
-#define VMEVENTD_WATCHER_RUNS_OOM_WATCH_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -106,5 +105,3 @@ class OomWatch : public FdHandler {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_OOM_WATCH_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_OTHER_PROCESSES_H_
-#define VMEVENTD_WATCHER_RUNS_OTHER_PROCESSES_H_
+#pragma once
 
 #include <algorithm>
 #include <cstddef>
@@ -86,5 +85,3 @@ class OtherProcesses {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_OTHER_PROCESSES_H_

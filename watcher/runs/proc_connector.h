@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_
-#define VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -58,5 +57,3 @@ class ProcConnector : public FdHandler {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_PROCESS_H_
-#define VMEVENTD_WATCHER_RUNS_PROCESS_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -99,5 +98,3 @@ std::string ReadBootId();
 uint64_t ReadPidNamespace();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_PROCESS_H_

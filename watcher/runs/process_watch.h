@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_
-#define VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_
+#pragma once
 
 #include <algorithm>
 #include <cstdint>
@@ -124,5 +123,3 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_
-#define VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_
+#pragma once
 
 #include <memory>
 
@@ -51,5 +50,3 @@ class RunSource {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_

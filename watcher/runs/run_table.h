@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_
-#define VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -120,5 +119,3 @@ class RunTable : public VmRun::Owner {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_

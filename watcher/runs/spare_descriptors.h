@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_SPARE_DESCRIPTORS_H_
-#define VMEVENTD_WATCHER_RUNS_SPARE_DESCRIPTORS_H_
+#pragma once
 
 #include <fcntl.h>
 
@@ -42,5 +41,3 @@ class SpareDescriptors {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_SPARE_DESCRIPTORS_H_

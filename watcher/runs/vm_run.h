@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_VM_RUN_H_
-#define VMEVENTD_WATCHER_RUNS_VM_RUN_H_
+#pragma once
 
 #include <algorithm>
 #include <cstdint>
@@ -259,5 +258,3 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_VM_RUN_H_

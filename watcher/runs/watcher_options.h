@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_
-#define VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_
+#pragma once
 
 #include <memory>
 #include <optional>
@@ -55,5 +54,3 @@ struct WatcherOptions {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_
-#define VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -125,5 +124,3 @@ std::string SignalName(int signal);
 std::string DescribeSender(const SignalSender& sender);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_
-#define VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_
+#pragma once
 
 #include <csignal>
 
@@ -316,5 +315,3 @@ inline constexpr Rule kClassificationRules[] = {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_

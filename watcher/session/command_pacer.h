@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_COMMAND_PACER_H_
-#define VMEVENTD_WATCHER_SESSION_COMMAND_PACER_H_
+#pragma once
 
 #include <utility>
 
@@ -57,5 +56,3 @@ class CommandPacer {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_COMMAND_PACER_H_

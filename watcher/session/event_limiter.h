@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
-#define VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
+#pragma once
 
 #include <cstdint>
 #include <vector>
@@ -65,5 +64,3 @@ class EventLimiter {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_

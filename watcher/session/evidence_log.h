@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_
-#define VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_
+#pragma once
 
 #include <cstddef>
 #include <memory>
@@ -121,5 +120,3 @@ void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline);
 std::string ClearingsTable();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_

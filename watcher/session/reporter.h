@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_REPORTER_H_
-#define VMEVENTD_WATCHER_SESSION_REPORTER_H_
+#pragma once
 
 #include "absl/strings/string_view.h"
 #include "watcher/core/run_info.h"
@@ -89,5 +88,3 @@ inline const Reporter& ReporterOf(const RunInfo& run) {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_REPORTER_H_

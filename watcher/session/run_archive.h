@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_
-#define VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_
+#pragma once
 
 #include <algorithm>
 #include <array>
@@ -332,5 +331,3 @@ class ArchiveReader {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_VM_SESSION_H_
-#define VMEVENTD_WATCHER_SESSION_VM_SESSION_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -437,5 +436,3 @@ class VmSession {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_VM_SESSION_H_
