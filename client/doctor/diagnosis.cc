@@ -10,7 +10,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
-#include "watcher/core/manager_sockets.h"
 #include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {

@@ -21,7 +21,6 @@
 #include "base/nearest_name.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
-#include "watcher/core/manager_sockets.h"
 
 namespace vmeventd {
 namespace {

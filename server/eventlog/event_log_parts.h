@@ -24,7 +24,7 @@ struct RecoveredState {
   std::unique_ptr<Journal> journal;
   std::unique_ptr<SequenceMark> mark;
   uint64_t newest = 0;  // the newest sequence that was given, in this journal
-  std::vector<SavedRun> sessions;
+  std::vector<SavedRun> runs;
   std::vector<VmRecordPtr> stopped;  // the VMs that stopped last, oldest first
   // Missing events, to be published as a GAP each.
   struct Gap {

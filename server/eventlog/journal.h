@@ -28,7 +28,7 @@ class Journal {
   // Changes of one transaction.
   struct Batch {
     std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest()
-    std::vector<SavedRun> sessions;
+    std::vector<SavedRun> runs;
     std::vector<JournalStop> stops;
   };
 
@@ -40,9 +40,9 @@ class Journal {
 
   // The runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of them is
   // damaged.
-  absl::StatusOr<std::vector<SavedRun>> Sessions();
+  absl::StatusOr<std::vector<SavedRun>> Runs();
   // The readable ones of the open runs.
-  std::vector<SavedRun> ReadableSessions();
+  std::vector<SavedRun> ReadableRuns();
   absl::StatusOr<std::vector<JournalStop>> Stops() { return ReadStops(&database_); }
 
   // Why the files are a copy of those that were written last; empty: they are not.
@@ -130,8 +130,8 @@ class Journal {
   std::unique_ptr<SqliteStatement> insert_block_;
   std::unique_ptr<SqliteStatement> blocks_from_;
   std::unique_ptr<SqliteStatement> delete_blocks_;
-  std::unique_ptr<SqliteStatement> put_session_;
-  std::unique_ptr<SqliteStatement> delete_session_;
+  std::unique_ptr<SqliteStatement> put_run_;
+  std::unique_ptr<SqliteStatement> delete_run_;
   std::unique_ptr<SqliteStatement> insert_stop_;
   std::unique_ptr<SqliteStatement> delete_stop_;
   std::unique_ptr<SqliteStatement> insert_hole_;

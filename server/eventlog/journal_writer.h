@@ -34,7 +34,7 @@ class JournalWriter {
   // Updates of one transaction.
   struct Change {
     std::vector<EventBlockPtr> blocks;
-    std::vector<SavedRun> sessions;
+    std::vector<SavedRun> runs;
     std::vector<JournalStop> stops;
   };
 
@@ -111,7 +111,7 @@ class JournalWriter {
   // True: nothing waits any more.
   bool WriteWaiting(Instant now);
   // Writes what waits, oldest first, in transactions of whole changes that need little room: a
-  // run's last event and the end of its session stay together.
+  // run's last event and the end of its saved run stay together.
   absl::Status AppendWaiting(absl::Time now);
   absl::Status AppendOldest(size_t count, absl::Time now);
   void GiveUpBeyondBound();
@@ -119,10 +119,10 @@ class JournalWriter {
   // first, oldest first; then how open runs were to be saved, so that the journal has them as they
   // were before. That a run is over goes last.
   void Leave(Change change);
-  void GiveUpLeftSessions(bool (*may_go)(const SavedRun&));
+  void GiveUpLeftRuns(bool (*may_go)(const SavedRun&));
   void ForgetLeft();
   // The changes of runs that wait, in order.
-  std::vector<SavedRun> WaitingSessions() const;
+  std::vector<SavedRun> WaitingRuns() const;
   // Counts in what `waiting` holds.
   void GiveUp(const Waiting& waiting);
   void Retain(Instant now);
@@ -150,7 +150,7 @@ class JournalWriter {
   size_t backlog_events_ = 0;
   // Of changes whose events were given up: they are written with the oldest that is left. The bound
   // of the backlog is theirs too.
-  absl::flat_hash_map<std::string, SavedRun> left_sessions_;  // by run_id
+  absl::flat_hash_map<std::string, SavedRun> left_runs_;  // by run_id
   std::deque<JournalStop> left_stops_;
   size_t left_bytes_ = 0;
   absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written

@@ -40,7 +40,7 @@ struct OpenedJournal {
   std::string moved_to;
   std::string moved_because;
   // The open runs: of the database, which has what could still be read of the one that was moved.
-  std::vector<SavedRun> sessions;
+  std::vector<SavedRun> runs;
   // The VMs that stopped last, oldest first; none of one that was moved.
   std::vector<JournalStop> stops;
   // Why its files are a copy of those that were written last; empty: they are not. Events may be

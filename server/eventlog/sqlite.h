@@ -69,9 +69,6 @@ class SqliteStatement {
   void Reset();
 
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
-  bool IsNull(int column) const {
-    return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
-  }
   // Lives until the next Step or Reset.
   absl::string_view Bytes(int column) const;
 

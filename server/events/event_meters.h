@@ -5,7 +5,6 @@
 #include <cstddef>
 
 #include "base/counter.h"
-#include "base/latency_histogram.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {

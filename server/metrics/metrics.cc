@@ -21,7 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
-#include "base/latency_histogram.h"
+#include "base/counter.h"
 #include "base/small_file.h"
 #include "grpcpp/grpcpp.h"
 #include "prometheus/client_metric.h"
@@ -416,7 +416,7 @@ void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, static_cast<double>(row.value));
   for (const auto& [limit, value] :
-       {std::pair("process", counters.sockets_over_process_limit),
+       {std::pair("process", counters.sockets_over_process_limit.value()),
         std::pair("owner", counters.sockets_over_owner_limit),
         std::pair("directory", counters.sockets_over_directory_limit)}) {
     out->Counter("vmeventd_sockets_left_out_total",

@@ -7,7 +7,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
-#include "base/latency_histogram.h"
 
 namespace vmeventd {
 

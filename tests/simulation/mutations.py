@@ -60,10 +60,9 @@ MUTATIONS = [
     Mutation("start-ignores-the-mark", "server/eventlog/recovery.cc",
              "std::max(committed, recovered.mark->Of(journal_id).published)", "committed"),
     Mutation("no-gap-for-what-is-lost", "server/eventlog/recovery.cc", "recovered.newest > committed", "false"),
-    Mutation("sessions-that-waited-are-not-saved", "server/eventlog/journal_writer.cc",
-             "batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());",
-             "if (!waiting_) batch.sessions.insert(batch.sessions.end(), change.sessions.begin(),"
-             " change.sessions.end());"),
+    Mutation("runs-that-waited-are-not-saved", "server/eventlog/journal_writer.cc",
+             "batch.runs.insert(batch.runs.end(), change.runs.begin(), change.runs.end());",
+             "if (!waiting_) batch.runs.insert(batch.runs.end(), change.runs.begin(), change.runs.end());"),
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_pump.cc",
              "if (⟦run.saved.has_value()⟧) change_", "run.saved.has_value() && !run.saved->payload.empty()"),
     Mutation("retention-deletes-one-more", "server/eventlog/retention.cc", "rows >= excess", "rows > excess"),
@@ -71,9 +70,9 @@ MUTATIONS = [
              "retention_->Excess(*bounds) > ⟦slack()⟧", "INT64_MAX"),
     # A journal that is replaced.
     Mutation("a-new-journal-forgets-the-open-runs", "server/eventlog/schema.cc",
-             "PutSessions(database, ⟦beginning.sessions⟧)", "std::vector<SavedRun>()"),
+             "PutRuns(database, ⟦beginning.runs⟧)", "std::vector<SavedRun>()"),
     Mutation("runs-keep-sequences-of-the-journal-before", "server/eventlog/open_journal.cc",
-             "session.last_sequence > replacement.begins_after", "false"),
+             "saved.last_sequence > replacement.begins_after", "false"),
     Mutation("a-replacement-is-not-finished", "server/eventlog/open_journal.cc",
              "// The daemon before this one may have ended in it.\n"
              "  ⟦if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;⟧", ";"),
@@ -189,7 +188,7 @@ MUTATIONS = [
     Mutation("after-a-crash-no-shutdown-says-something", "watcher/session/vm_session_events.cc",
              "if (⟦!after_crash_⟧) evidence_.SetMonitored(true);", "true",
              "CrashTest.AnEndThatWasReadAndNotCommittedIsUnknown"),
-    Mutation("no-spare-descriptors", "watcher/runs/spare_descriptors.h",
+    Mutation("no-spare-descriptors", "watcher/runs/process_watch.h",
              "for (UniqueFd& spare : spares_) spare.Reset();", ";",
              "SpareDescriptorsTest.LetAShutdownFileBeWrittenWhileTheTableIsFull"),
     # Streams.

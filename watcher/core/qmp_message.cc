@@ -144,11 +144,6 @@ std::optional<int64_t> IntegerMember(const QmpObject& object, const char* name) 
   return member->get<int64_t>();
 }
 
-std::string StringMember(const QmpObject& object, const char* name) {
-  const QmpObject* member = Member(object, name);
-  return member != nullptr && member->is_string() ? member->get<std::string>() : std::string();
-}
-
 QmpGreeting ParseGreeting(const QmpObject& body) {
   const QmpObject* version = Member(body, "version");
   const QmpObject* qemu = version == nullptr ? nullptr : Member(*version, "qemu");
@@ -365,7 +360,7 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   if (const QmpObject* name = Member(message, "event")) return ParseEvent(message, *name, text);
   if (const QmpObject* value = Member(message, "return")) return QmpReturn{*value};
   if (const QmpObject* error = Member(message, "error")) {
-    return QmpError{StringMember(*error, "class"), StringMember(*error, "desc")};
+    return QmpError{QmpText(*error, "class"), QmpText(*error, "desc")};
   }
   if (const QmpObject* body = Member(message, "QMP")) return ParseGreeting(*body);
   return Malformed("an object that is no greeting, reply or event");
@@ -389,16 +384,14 @@ std::string DetailJson(absl::string_view data, size_t max_bytes) {
 }
 
 std::string QmpText(const QmpObject& object, const char* name) {
-  if (!object.is_object()) return "";
-  const auto it = object.find(name);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+  const QmpObject* const member = Member(object, name);
+  return member != nullptr && member->is_string() ? member->get<std::string>() : "";
 }
 
 std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
-  if (!object.is_object()) return std::nullopt;
-  const auto it = object.find(name);
-  if (it == object.end() || !it->is_boolean()) return std::nullopt;
-  return it->get<bool>();
+  const QmpObject* const member = Member(object, name);
+  return member != nullptr && member->is_boolean() ? std::optional(member->get<bool>())
+                                                   : std::nullopt;
 }
 
 }  // namespace vmeventd

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/latency_histogram.h"
+#include "base/counter.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/host/host_shutdown_source.h"
@@ -22,40 +22,20 @@
 namespace vmeventd {
 
 // Counters of the watcher, since it was made; each only grows, unless it says "now".
-struct WatcherCounters {
+struct WatcherCounters : WatcherMeters {
   uint64_t inotify_overflows = 0;
   uint64_t rescans = 0;
-  uint64_t connect_retries = 0;     // of connections that were refused or found a full queue
-  uint64_t monitor_reconnects = 0;  // monitors that answered again after their connection had ended
-  uint64_t monitors_lost = 0;
-  uint64_t protocol_errors = 0;  // connections that were closed because what came was not QMP
-  uint64_t out_of_descriptors = 0;
-  uint64_t rate_limited_events = 0;  // left out, each counted by a GAP
-  uint64_t shutdown_file_errors = 0;
-  uint64_t unreadable_runs = 0;     // of WatcherOptions::saved_runs
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
-  uint64_t drains_cut_short = 0;    // runs whose last messages were not all read
-  // Times that a socket was left out because its process, its owner or its directory had as many as
-  // they may have.
-  uint64_t sockets_over_process_limit = 0;
-  uint64_t speakers_left_unread = 0;
   uint64_t lines_given_up = 0;    // connections that were closed, since lines held too much memory
-  uint64_t connects_put_off = 0;  // since too many sockets waited to be closed
   uint64_t sockets_to_close = 0;  // now, on threads that nobody waits for
   uint64_t command_lines_left_out = 0;
+  // Times that a socket was left out because its owner or its directory had as many as it may have.
   uint64_t sockets_over_owner_limit = 0;
   uint64_t sockets_over_directory_limit = 0;
-  uint64_t handovers = 0;          // runs that went on with what the daemon before handed over
-  uint64_t handovers_refused = 0;  // that were handed over and could not
-  // Runs that were kept for a crash, and of which something that was read last is missing.
-  uint64_t handovers_incomplete = 0;
-  uint64_t kept_runs = 0;          // now, in case of a crash
-  uint64_t runs_not_kept = 0;      // that could not be
-  uint64_t notes_left_out = 0;     // reads that could not be noted in case of a crash
-  uint64_t signals_lost = 0;       // records of signals that the kernel threw away
-  uint64_t libvirt_connects = 0;   // connections to libvirt that were made
-  uint64_t libvirt_failures = 0;   // that could not be made, or were lost
-  uint64_t libvirt_overflows = 0;  // of those, cut because more came than is taken in
+  uint64_t kept_runs = 0;       // now, in case of a crash
+  uint64_t runs_not_kept = 0;   // that could not be
+  uint64_t notes_left_out = 0;  // reads that could not be noted in case of a crash
+  uint64_t signals_lost = 0;    // records of signals that the kernel threw away
   // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
   // was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <fcntl.h>
+
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -12,11 +15,41 @@
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/spare_descriptors.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
+
+// A few descriptors held back, so that a full descriptor table does not keep a short and important
+// operation, such as writing a shutdown file, from being done.
+class SpareDescriptors {
+ public:
+  SpareDescriptors() { Refill(); }
+
+  // Takes what is missing, if the process has room again. To be called now and then.
+  void Refill() {
+    for (UniqueFd& spare : spares_) {
+      if (spare.valid()) continue;
+      spare = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (!spare.valid()) return;
+    }
+  }
+
+  // Does `operation` (it returns an absl::Status), and once more with the spare descriptors given
+  // back to the process if it was RESOURCE_EXHAUSTED.
+  template <typename Operation>
+  absl::Status Do(Operation operation) {
+    absl::Status status = operation();
+    if (!absl::IsResourceExhausted(status)) return status;
+    for (UniqueFd& spare : spares_) spare.Reset();
+    status = operation();
+    Refill();
+    return status;
+  }
+
+ private:
+  std::array<UniqueFd, 4> spares_;
+};
 
 // State shared by all process watches of one loop. Outlives them.
 struct ProcessContext {

@@ -309,7 +309,7 @@ void VmRun::TouchShutdownFile(Operation operation) {
     spdlog::warn("{}", problem);
   }
   const Instant now = Now();
-  context_->meters.shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
+  context_->shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
   Apply(session_.OnShutdownFileDone(status, now));
 }
 

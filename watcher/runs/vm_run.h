@@ -10,7 +10,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
-#include "base/latency_histogram.h"
 #include "base/receiving_socket.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/other_processes.h"
@@ -20,33 +19,34 @@
 
 namespace vmeventd {
 
-// Counters of the connections and runs of one watcher; WatcherCounters describes each. The loop
-// thread counts, any thread reads.
+// Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
 struct WatcherMeters {
-  Counter connect_retries;
-  Counter monitor_reconnects;
+  Counter connect_retries;     // of connections that were refused or found a full queue
+  Counter monitor_reconnects;  // monitors that answered again after their connection had ended
   Counter monitors_lost;
-  Counter protocol_errors;
+  Counter protocol_errors;  // connections that were closed because what came was not QMP
   Counter out_of_descriptors;
-  Counter rate_limited_events;
+  Counter rate_limited_events;  // left out, each counted by a GAP
   Counter shutdown_file_errors;
-  Counter unreadable_runs;
-  Counter drains_cut_short;
-  Counter sockets_over_process_limit;
-  Counter libvirt_connects;
-  Counter libvirt_failures;
-  Counter libvirt_overflows;
+  Counter unreadable_runs;             // of WatcherOptions::saved_runs
+  Counter drains_cut_short;            // runs whose last messages were not all read
+  Counter sockets_over_process_limit;  // left out: their process had as many as it may have
+  Counter libvirt_connects;            // connections to libvirt that were made
+  Counter libvirt_failures;            // that could not be made, or were lost
+  Counter libvirt_overflows;           // of those, cut because more came than is taken in
   Counter speakers_left_unread;
-  Counter connects_put_off;
-  Counter handovers;
-  Counter handovers_refused;
+  Counter connects_put_off;   // since too many sockets waited to be closed
+  Counter handovers;          // runs that went on with what the daemon before handed over
+  Counter handovers_refused;  // that were handed over and could not
+  // Runs that were kept for a crash, and of which something that was read last is missing.
   Counter handovers_incomplete;
-  LatencyHistogram shutdown_file_times;
 };
 
 // State shared by all runs of one watcher. Outlives them.
 struct RunContext : ProcessContext {
   WatcherMeters meters;
+  // WatcherCounters::shutdown_file_times.
+  LatencyHistogram shutdown_file_times;
   std::string boot_id;         // of the kernel; empty: not known
   uint64_t pid_namespace = 0;  // of this process; 0: not known
   int max_vm_descriptors = 0;  // that runs may hold together
