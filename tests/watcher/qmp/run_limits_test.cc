@@ -1,5 +1,6 @@
-#include "gtest/gtest.h"
 #include "watcher/qmp/run_limits.h"
+
+#include "gtest/gtest.h"
 
 namespace vmeventd {
 namespace {
