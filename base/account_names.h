@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_ACCOUNT_NAMES_H_
-#define VMEVENTD_BASE_ACCOUNT_NAMES_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -13,5 +12,3 @@ std::string UserName(uid_t uid);
 std::string GroupName(gid_t gid);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_ACCOUNT_NAMES_H_

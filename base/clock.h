@@ -1,9 +1,16 @@
-#ifndef VMEVENTD_BASE_CLOCK_H_
-#define VMEVENTD_BASE_CLOCK_H_
+#pragma once
 
-#include "base/instant.h"
+#include "absl/time/time.h"
 
 namespace vmeventd {
+
+// One moment, read from both clocks by the caller: the core never reads a clock. People and other
+// nodes read `wall`; ages and deadlines use `monotonic`, so that setting the clock changes no
+// verdict.
+struct Instant {
+  absl::Time wall;
+  absl::Duration monotonic;  // since an arbitrary origin (CLOCK_MONOTONIC)
+};
 
 // The source of the time, which tests replace.
 class Clock {
@@ -19,5 +26,3 @@ class SystemClock : public Clock {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_CLOCK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_DETACHED_THREADS_H_
-#define VMEVENTD_BASE_DETACHED_THREADS_H_
+#pragma once
 
 #include <cstddef>
 #include <functional>
@@ -33,5 +32,3 @@ class DetachedThreads {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_DETACHED_THREADS_H_

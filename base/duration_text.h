@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_DURATION_TEXT_H_
-#define VMEVENTD_BASE_DURATION_TEXT_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -18,5 +17,3 @@ std::optional<absl::Duration> ParseDuration(absl::string_view text);
 std::string PrintDuration(absl::Duration duration);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_DURATION_TEXT_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_ERRNO_STATUS_H_
-#define VMEVENTD_BASE_ERRNO_STATUS_H_
+#pragma once
 
 #include <string>
 #include <system_error>
@@ -18,5 +17,3 @@ inline absl::Status ErrnoStatus(const std::string& object, const std::string& wh
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_ERRNO_STATUS_H_

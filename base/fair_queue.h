@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_FAIR_QUEUE_H_
-#define VMEVENTD_BASE_FAIR_QUEUE_H_
+#pragma once
 
 #include <algorithm>
 #include <cstddef>
@@ -78,5 +77,3 @@ class FairQueue {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_FAIR_QUEUE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_GLOB_H_
-#define VMEVENTD_BASE_GLOB_H_
+#pragma once
 
 #include <bitset>
 #include <cstddef>
@@ -19,7 +18,8 @@ class Glob {
  public:
   explicit Glob(absl::string_view pattern);
 
-  // Whether `text` as a whole matches. Adds to `steps` the bytes that were compared, at least one.
+  // Returns whether `text` as a whole matches. Adds to `steps` the bytes that were compared, at
+  // least one.
   bool Matches(absl::string_view text, size_t* steps) const;
   // Memory of the pattern, about.
   size_t memory() const;
@@ -51,5 +51,3 @@ class Glob {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_GLOB_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_LABEL_SELECTOR_H_
-#define VMEVENTD_BASE_LABEL_SELECTOR_H_
+#pragma once
 
 #include <cstddef>
 #include <optional>
@@ -16,7 +15,7 @@ inline constexpr size_t kMaxLabels = 16;  // of a VM
 inline constexpr size_t kMaxLabelKeyBytes = 63;
 inline constexpr size_t kMaxLabelValueBytes = 128;
 
-// Whether `key` can be a label's: not empty, not too long, only letters, digits and "._-/".
+// Returns whether `key` can be a label's: not empty, not too long, only letters, digits and "._-/".
 bool IsLabelKey(absl::string_view key);
 
 // Conditions on the labels of a VM, all of which must hold: "app=web,tier!=db,owner,!canary", as
@@ -47,5 +46,3 @@ class LabelSelector {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_LABEL_SELECTOR_H_

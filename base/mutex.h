@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_MUTEX_H_
-#define VMEVENTD_BASE_MUTEX_H_
+#pragma once
 
 #include <chrono>
 #include <condition_variable>
@@ -58,6 +57,37 @@ class CondVar {
   std::condition_variable cond_;
 };
 
-}  // namespace vmeventd
+// Waits until `condition()` is true, at most `timeout`, which may be infinite, and returns whether
+// it is true. `condition` is called with `mutex` held; each change of its inputs must notify
+// `changed`. Measures real time, not a test's clock.
+template <typename Condition>
+bool WaitUntil(CondVar* changed, Mutex* mutex, absl::Duration timeout, Condition condition)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex)
+        ABSL_NO_THREAD_SAFETY_ANALYSIS {  // `condition` requires it
+  using Steady = std::chrono::steady_clock;
+  const Steady::time_point begin = Steady::now();
+  while (!condition()) {
+    const absl::Duration left = timeout - absl::FromChrono(Steady::now() - begin);
+    if (left <= absl::ZeroDuration()) return false;
+    changed->WaitFor(mutex, left);
+  }
+  return true;
+}
 
-#endif  // VMEVENTD_BASE_MUTEX_H_
+// A thread, as Clang's thread-safety analysis knows it: what is ABSL_GUARDED_BY a role is touched
+// by that thread alone, and the compiler finds who else does. Costs nothing when it runs.
+class ABSL_LOCKABLE ThreadRole {};
+
+// The code in whose scope it stands runs on that thread, or in its stead while it does not run.
+class ABSL_SCOPED_LOCKABLE OnThread {
+ public:
+  explicit OnThread(const ThreadRole* role) ABSL_EXCLUSIVE_LOCK_FUNCTION(role) {
+    static_cast<void>(role);
+  }
+  // NOLINTNEXTLINE(modernize-use-equals-default): it has an attribute
+  ~OnThread() ABSL_UNLOCK_FUNCTION() {}
+  OnThread(const OnThread&) = delete;
+  OnThread& operator=(const OnThread&) = delete;
+};
+
+}  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NEAREST_NAME_H_
-#define VMEVENTD_BASE_NEAREST_NAME_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -13,5 +12,3 @@ namespace vmeventd {
 std::string NearestName(absl::string_view typed, const std::vector<std::string>& names);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NEAREST_NAME_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_OPENSSL_PTR_H_
-#define VMEVENTD_BASE_OPENSSL_PTR_H_
+#pragma once
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
@@ -28,5 +27,3 @@ using SslPtr = std::unique_ptr<SSL, OpensslDeleter<SSL_free>>;
 using GeneralNamesPtr = std::unique_ptr<GENERAL_NAMES, OpensslDeleter<GENERAL_NAMES_free>>;
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_OPENSSL_PTR_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_PASSED_DESCRIPTORS_H_
-#define VMEVENTD_BASE_PASSED_DESCRIPTORS_H_
+#pragma once
 
 #include <sys/socket.h>
 
@@ -25,5 +24,3 @@ inline std::vector<UniqueFd> TakeDescriptors(msghdr* message) {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_PASSED_DESCRIPTORS_H_

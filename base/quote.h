@@ -1,8 +1,9 @@
-#ifndef VMEVENTD_BASE_QUOTE_H_
-#define VMEVENTD_BASE_QUOTE_H_
+#pragma once
 
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 namespace vmeventd {
@@ -11,6 +12,9 @@ namespace vmeventd {
 // status travels in a header, whose size is limited.
 std::string Quote(absl::string_view value);
 
-}  // namespace vmeventd
+// INVALID_ARGUMENT: the quoted text, and the rule that it breaks.
+inline absl::Status InvalidText(absl::string_view text, absl::string_view rule) {
+  return absl::InvalidArgumentError(absl::StrCat(Quote(text), " ", rule));
+}
 
-#endif  // VMEVENTD_BASE_QUOTE_H_
+}  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_RANDOM_H_
-#define VMEVENTD_BASE_RANDOM_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -19,5 +18,3 @@ std::string UuidFromBytes(std::string bytes);
 absl::StatusOr<std::string> RandomUuid();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_RANDOM_H_

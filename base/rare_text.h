@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_RARE_TEXT_H_
-#define VMEVENTD_BASE_RARE_TEXT_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -37,5 +36,3 @@ class RareText {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_RARE_TEXT_H_

@@ -26,7 +26,7 @@ constexpr int kSoPassRights = SO_PASSRIGHTS;
 constexpr int kSoPassRights = 83;  // Linux 6.16
 #endif
 
-// What is looked at at once.
+// Bytes that are looked at at once.
 constexpr size_t kMaxLook = 16 << 10;
 
 // Ignored by default, so that a stray one does no harm.

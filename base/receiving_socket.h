@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_RECEIVING_SOCKET_H_
-#define VMEVENTD_BASE_RECEIVING_SOCKET_H_
+#pragma once
 
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -85,5 +84,3 @@ class ReceivingSocket {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_RECEIVING_SOCKET_H_

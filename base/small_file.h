@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_SMALL_FILE_H_
-#define VMEVENTD_BASE_SMALL_FILE_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -14,5 +13,3 @@ namespace vmeventd {
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_SMALL_FILE_H_

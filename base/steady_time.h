@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_STEADY_TIME_H_
-#define VMEVENTD_BASE_STEADY_TIME_H_
+#pragma once
 
 #include <chrono>
 
@@ -13,5 +12,3 @@ inline absl::Time SteadyNow() {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_STEADY_TIME_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_THREAD_NAME_H_
-#define VMEVENTD_BASE_THREAD_NAME_H_
+#pragma once
 
 #include <pthread.h>
 
@@ -15,5 +14,3 @@ void SetThreadName(const char (&name)[kSize]) {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_THREAD_NAME_H_

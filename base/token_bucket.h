@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_TOKEN_BUCKET_H_
-#define VMEVENTD_BASE_TOKEN_BUCKET_H_
+#pragma once
 
 #include <algorithm>
 
@@ -69,5 +68,3 @@ class TokenBucket {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_TOKEN_BUCKET_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_UNIQUE_FD_H_
-#define VMEVENTD_BASE_UNIQUE_FD_H_
+#pragma once
 
 #include <unistd.h>
 
@@ -40,5 +39,3 @@ class UniqueFd {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_UNIQUE_FD_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_UNIX_SOCKETS_H_
-#define VMEVENTD_BASE_UNIX_SOCKETS_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -28,5 +27,3 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
 absl::StatusOr<bool> ParseUnixSockets(absl::string_view answer, std::vector<UnixSocket>* sockets);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_UNIX_SOCKETS_H_

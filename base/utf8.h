@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_UTF8_H_
-#define VMEVENTD_BASE_UTF8_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -19,10 +18,8 @@ Utf8Character DecodeUtf8(absl::string_view text);
 
 bool IsValidUtf8(absl::string_view text);
 
-// Whether a character controls a terminal or the order of text, or is invisible, so that different
-// names may look the same (Unicode 15: Cc, Cf, Zl, Zp and the fillers).
+// Returns whether a character controls a terminal or the order of text, or is invisible, so that
+// different names may look the same (Unicode 15: Cc, Cf, Zl, Zp and the fillers).
 bool IsHiddenCharacter(uint32_t code_point);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_UTF8_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_UUID_H_
-#define VMEVENTD_BASE_UUID_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -15,5 +14,3 @@ using Uuid = std::pair<uint64_t, uint64_t>;
 std::optional<Uuid> ParseUuid(absl::string_view text);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_UUID_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_DAEMON_H_
-#define VMEVENTD_SERVER_DAEMON_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -17,7 +16,7 @@
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
-#include "server/host/lock_file.h"
+#include "server/host/directories.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
 #include "server/logging/log_sink.h"
@@ -127,5 +126,3 @@ class Daemon {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_DAEMON_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_PROGRAM_H_
-#define VMEVENTD_SERVER_PROGRAM_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -13,5 +12,3 @@ namespace vmeventd {
 int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning = Tuning());
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_PROGRAM_H_

@@ -12,7 +12,6 @@
 #include "base/nats/library.h"
 #include "base/random.h"
 #include "base/steady_time.h"
-#include "base/wait_until.h"
 
 namespace vmeventd {
 namespace {

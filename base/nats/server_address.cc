@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/invalid_text.h"
+#include "base/quote.h"
 
 namespace vmeventd {
 namespace {

@@ -9,7 +9,6 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "client/doctor/doctor.h"
-#include "watcher/core/manager_sockets.h"
 #include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {

@@ -1,20 +1,47 @@
-#ifndef VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_
-#define VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_
+#pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/mutex.h"
+#include "base/token_bucket.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/clients.h"
-#include "server/access/rate_limiter.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 
 namespace vmeventd {
 
-// Who calls on one listener, and whether they may. Any thread.
+// A token bucket for each key: `per_second` in the long run, `burst` at once. Keeps at most
+// `max_keys` buckets; those beyond share one, so that many keys are no way around the limit. Any
+// thread.
+class RateLimiter {
+ public:
+  RateLimiter(double per_second, double burst, size_t max_keys)
+      : rate_{per_second, burst}, max_keys_(max_keys) {}
+
+  // Zero: it may happen now, and is counted. Else the time until it may. `now` is monotonic.
+  absl::Duration Take(const std::string& key, absl::Duration now);
+  // Counts `amount`, which has happened. Returns the time until more of it may happen.
+  absl::Duration Spend(const std::string& key, double amount, absl::Duration now);
+
+ private:
+  TokenBucket& Find(const std::string& key, absl::Duration now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const TokenRate rate_;
+  const size_t max_keys_;
+  Mutex mutex_;
+  absl::flat_hash_map<std::string, TokenBucket> buckets_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Identity and rights of those who call on one listener. Any thread.
 //
 // The role is the listener's, where it has one. Else: on a Unix socket every caller is an operator,
 // for the socket's mode chose them; over TLS an operator is whose certificate has one of
@@ -31,7 +58,7 @@ class AccessPolicy {
   // RESOURCE_EXHAUSTED, counted, where this peer has called ListEvents, or ListVms, too often.
   absl::Status CheckListRate(const grpc::CallbackServerContext& context) const;
   absl::Status CheckVmsRate(const grpc::CallbackServerContext& context) const;
-  // Who is counted as one: see Clients.
+  // Returns the name under which the caller is counted: see Clients.
   std::string Peer(const grpc::CallbackServerContext& context) const;
 
  private:
@@ -50,5 +77,3 @@ class AccessPolicy {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_

@@ -1,13 +1,27 @@
-#ifndef VMEVENTD_SERVER_ACCESS_CERTIFICATE_NAMES_H_
-#define VMEVENTD_SERVER_ACCESS_CERTIFICATE_NAMES_H_
+#pragma once
 
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "base/openssl_ptr.h"
-#include "server/access/operator_names.h"
 
 namespace vmeventd {
+
+// The kinds of subject alternative names in a certificate.
+enum class NameKind { kDns, kUri, kEmail, kIp };
+
+// "DNS", "URI", "email", "IP".
+absl::string_view NameKindText(NameKind kind);
+
+// Which kind of name a --tls-operator is, by its form: an IP address, "scheme:…" a URI, "…@…" an
+// email address, everything else a DNS name.
+NameKind KindOfOperator(absl::string_view name);
+
+// Returns whether a certificate's name of `kind` is this --tls-operator. The kinds must be the
+// same, so that an authority that gives out names of one kind freely makes no operator of another.
+// DNS names and domains of email addresses are the same in any case, IP addresses in any notation.
+bool IsOperatorName(absl::string_view name_of_operator, NameKind kind, absl::string_view name);
 
 // A subject alternative name of a client's certificate.
 struct CertificateName {
@@ -22,5 +36,3 @@ std::vector<CertificateName> CertificateNamesOf(X509* certificate);
 std::string CertificateNamesText(const std::vector<CertificateName>& names);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_CERTIFICATE_NAMES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_ACCESS_CLIENTS_H_
-#define VMEVENTD_SERVER_ACCESS_CLIENTS_H_
+#pragma once
 
 #include <netinet/in.h>
 
@@ -25,7 +24,7 @@ namespace vmeventd {
 // and gRPC 1.51 keeps some 20 KB for each that is open. Health checks have a share of their own.
 enum class CallKind { kStream, kOther, kHealth };
 
-// How many calls of one listener may be open. Where all are taken, a peer with fewer than
+// Limits of the open calls of one listener. Where all are taken, a peer with fewer than
 // `few_calls` gets one more, up to an eighth beyond the limit: so two peers do not lock out the
 // others. Beyond that is the reserve of those that HasReserve names.
 struct CallLimits {
@@ -57,7 +56,7 @@ struct CallLimits {
 // socket: who is counted as one wherever there is a limit for one. Any thread.
 class Clients {
  public:
-  // Who is at the other end of a connection.
+  // The other end of a connection.
   struct Caller {
     size_t listener = 0;  // that it came by, from 0 on
     std::string peer;
@@ -194,16 +193,15 @@ class Clients {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Whether seats are kept for the peer that others cannot take: root, and the daemon's own user, on
-// a Unix socket. They are who looks after the node, and who probes whether the daemon lives.
+// Returns whether seats are kept for the peer that others cannot take: root, and the daemon's own
+// user, on a Unix socket. They are who looks after the node, and who probes whether the daemon
+// lives.
 bool HasReserve(absl::string_view peer);
 
 // The peer of the connected socket `fd`: "192.0.2.7", "2001:db8:1:2::/64", "user 1000". Empty: it
 // is not connected any more.
 std::string PeerOfSocket(int fd);
-// That of a connection from `address`: its network, or the IPv4 address that it stands for.
+// The peer of a connection from `address`: its network, or the IPv4 address that it stands for.
 std::string PeerOfIpv6(in6_addr address);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_CLIENTS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_ACCESS_REFUSALS_H_
-#define VMEVENTD_SERVER_ACCESS_REFUSALS_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -56,7 +55,7 @@ inline constexpr std::array<absl::string_view, 21> kRefusalNames = {"connections
                                                                     "unread",
                                                                     "handshakes"};
 
-// How often each was the reason since the start. Any thread.
+// Counts of each reason since the start. Any thread.
 class RefusalCounters {
  public:
   void Count(Refusal reason) { counts_[static_cast<size_t>(reason)].Add(); }
@@ -67,5 +66,3 @@ class RefusalCounters {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_ACCESS_REFUSALS_H_

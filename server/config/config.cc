@@ -21,8 +21,6 @@
 #include "base/nearest_name.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
-#include "server/config/version.h"
-#include "watcher/core/manager_sockets.h"
 
 namespace vmeventd {
 namespace {
@@ -200,7 +198,7 @@ absl::Status CheckWatches(const Config& config) {
   return absl::OkStatus();
 }
 
-// Whether a file can be read; "": it is not set.
+// Returns whether a file can be read; "": it is not set.
 absl::Status CheckReadable(absl::string_view flag, const std::string& path) {
   if (path.empty() || access(path.c_str(), R_OK) == 0) return absl::OkStatus();
   return Invalid(flag, ErrnoStatus(path, "cannot be read", errno).message());
@@ -367,6 +365,8 @@ std::string ExplainExtras(const std::vector<std::string>& extras) {
 }
 
 }  // namespace
+
+const char kVersion[] = VMEVENTD_VERSION;
 
 Environment SystemEnvironment() {
   Environment environment;

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_CONFIG_CONFIG_H_
-#define VMEVENTD_SERVER_CONFIG_CONFIG_H_
+#pragma once
 
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +15,9 @@
 #include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
+
+// The project's version in the top CMakeLists.txt.
+extern const char kVersion[];
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
@@ -87,5 +89,3 @@ struct ParsedConfig {
 ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_CONFIG_CONFIG_H_

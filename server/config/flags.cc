@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/duration_text.h"
-#include "base/invalid_text.h"
 #include "base/quote.h"
 
 namespace vmeventd {

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_CONFIG_FLAGS_H_
-#define VMEVENTD_SERVER_CONFIG_FLAGS_H_
+#pragma once
 
 #include <functional>
 #include <string>
@@ -39,5 +38,3 @@ const std::vector<Flag>& Flags();
 std::string ConfigFileValue(const Flag& flag, const Config& config);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_CONFIG_FLAGS_H_

@@ -14,7 +14,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
-#include "base/invalid_text.h"
 #include "base/quote.h"
 
 namespace vmeventd {

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_
-#define VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -17,7 +16,7 @@ namespace vmeventd {
 enum class Role { kReader, kOperator };
 absl::string_view RoleName(Role role);
 
-// Where the daemon listens, and who may do what there: one --listen.
+// One --listen: the address, and the rights of those who call there.
 struct ListenAddress {
   std::string path;          // of a Unix socket, absolute; empty: TCP
   std::string host;          // an IP address in digits
@@ -49,5 +48,3 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
 absl::Status ResolveGroup(ListenAddress* address);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_

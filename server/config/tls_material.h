@@ -1,15 +1,22 @@
-#ifndef VMEVENTD_SERVER_CONFIG_TLS_MATERIAL_H_
-#define VMEVENTD_SERVER_CONFIG_TLS_MATERIAL_H_
+#pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/openssl_ptr.h"
-#include "server/config/tls_paths.h"
 
 namespace vmeventd {
+
+// The files of --tls-cert, --tls-key and --tls-client-ca. An empty client_ca: clients need no
+// certificate.
+struct TlsPaths {
+  std::string cert;
+  std::string key;
+  std::string client_ca;
+};
 
 // The contents of those files, checked: a certificate, its key, the authorities for clients.
 struct TlsMaterial {
@@ -24,6 +31,14 @@ struct TlsMaterial {
 // expired certificate is no error: the daemon's other listeners still work.
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
 
-}  // namespace vmeventd
+// Context of the server's handshakes: HTTP/2 over TLS 1.2 or newer, with the certificates of
+// `chain` (its own first) and its key. Where there are `authorities`, a client must show a
+// certificate of one of them. Nothing is kept for later handshakes, and none is renewed. The error
+// names the file that OpenSSL does not take, and why: it would refuse every client with it. What it
+// returns may be used by any thread.
+absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeTlsContext(const TlsPaths& paths,
+                                                        const std::vector<X509Ptr>& chain,
+                                                        EVP_PKEY* key,
+                                                        const std::vector<X509Ptr>& authorities);
 
-#endif  // VMEVENTD_SERVER_CONFIG_TLS_MATERIAL_H_
+}  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_
-#define VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -39,7 +38,7 @@ class StoredBlock {
   size_t bytes() const { return encodings_.size(); }
   // Of one event in it.
   absl::Time TimeOf(uint64_t sequence) const;
-  // Whether it has events of the node as a whole.
+  // Returns whether it has events of the node as a whole.
   bool has_node_events() const;
 
   // Calls `take` with the key (without its VM) and the encoding of each event of [from, to], in
@@ -112,5 +111,3 @@ bool StoredBlock::ForEach(uint64_t from, uint64_t to, bool backward, Take take) 
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_

@@ -1,5 +1,3 @@
-#include "server/eventlog/convert_journal.h"
-
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

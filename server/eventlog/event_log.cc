@@ -23,7 +23,7 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* clock, Recov
       journal_meters(journal.meters()) {
   const OnThread here(&pump_role);
   PublishRecovered(recovered, journal.journal().retained(), clock->Now(), &live_state, &pump);
-  saved.runs = std::move(recovered.sessions);
+  saved.runs = std::move(recovered.runs);
   for (const VmRecordPtr& vm : recovered.stopped) saved.ended_runs.emplace_back(vm->run_id());
   saved.journal_is_new = recovered.replaced;
 }

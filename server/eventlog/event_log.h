@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -69,7 +68,7 @@ struct SavedState {
   bool journal_is_new = false;          // its events say nothing of the open runs
 };
 
-// Where a stream or a listing begins.
+// Start of a stream or a listing.
 struct FromNow {};
 struct FromOldest {};
 struct FromSnapshot {};
@@ -143,7 +142,7 @@ struct ReadResult {
 // why there is none, takes some milliseconds at the most, and returns whether it was the last.
 struct HistoryQuery {
   std::function<absl::StatusOr<bool>(absl::StatusOr<JournalReader*>)> turn;
-  // Whether nobody waits for the answer any longer; then the next turn gets CANCELLED.
+  // True: nobody waits for the answer any longer; then the next turn gets CANCELLED.
   std::function<bool()> cancelled;
 };
 
@@ -153,7 +152,7 @@ struct ListBounds {
   absl::Time end = absl::InfiniteFuture();
   int page_size = 100;
 };
-// Where a turn of a listing starts.
+// Start of a turn of a listing.
 struct ListFrom {
   uint64_t sequence = 0;  // 0: where the order begins
   // A client named it, and must learn if retention has passed it. Otherwise the listing continues
@@ -174,7 +173,7 @@ struct EventListing {
 // said. No call but Close and Stop blocks for longer than it takes to copy pointers.
 class EventLog {
  public:
-  // Who hears of it, on the pump thread. Each function may be empty, and may call gRPC.
+  // Callbacks on the pump thread. Each function may be empty, and may call gRPC.
   struct Subscriber {
     std::function<void()> published{};             // there is more to read, or to read as durable
     std::function<void(bool)> journal_writable{};  // whether it can be written has changed
@@ -245,7 +244,7 @@ class EventLog {
   // Questions that may wait: in all, and of one peer.
   static constexpr size_t kMaxQueries = 1'000;
   static constexpr size_t kMaxQueriesPerPeer = 500;
-  // Where all places are taken the peer with the most loses its latest query to a peer with fewer.
+  // If all places are taken, the peer with the most loses its latest query to a peer with fewer.
   // A query that finds no place gets RESOURCE_EXHAUSTED, on the caller's thread.
   void PostQuery(const std::string& peer, HistoryQuery query);
   // Lists from `from`: newer events from the ring, older ones from the journal. Searches for at
@@ -285,5 +284,3 @@ class EventLog {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_

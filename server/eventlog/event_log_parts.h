@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_PARTS_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_PARTS_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -9,7 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "base/thread_role.h"
+#include "base/mutex.h"
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/event_pump.h"
 #include "server/eventlog/event_queue.h"
@@ -25,7 +24,7 @@ struct RecoveredState {
   std::unique_ptr<Journal> journal;
   std::unique_ptr<SequenceMark> mark;
   uint64_t newest = 0;  // the newest sequence that was given, in this journal
-  std::vector<SavedRun> sessions;
+  std::vector<SavedRun> runs;
   std::vector<VmRecordPtr> stopped;  // the VMs that stopped last, oldest first
   // Missing events, to be published as a GAP each.
   struct Gap {
@@ -75,5 +74,3 @@ struct EventLog::Parts {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_PARTS_H_

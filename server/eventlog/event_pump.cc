@@ -138,11 +138,11 @@ void EventPump::EncodeStatuses() {
     step_.vms.push_back(std::move(record));
   }
   for (auto& [run_id, run] : runs_) {
-    if (run.saved.has_value()) change_.sessions.push_back(*std::move(run.saved));
+    if (run.saved.has_value()) change_.runs.push_back(*std::move(run.saved));
   }
   runs_.clear();
   // Neighbours in the table are written together.
-  std::sort(change_.sessions.begin(), change_.sessions.end(),
+  std::sort(change_.runs.begin(), change_.runs.end(),
             [](const auto& a, const auto& b) { return a.run_id < b.run_id; });
 }
 
@@ -171,7 +171,7 @@ void EventPump::Flush() {
   if (!builder_.empty()) step_.blocks.push_back(builder_.Finish());
   EncodeStatuses();
   const bool events = !step_.blocks.empty();
-  if (events || !change_.sessions.empty()) {
+  if (events || !change_.runs.empty()) {
     change_.blocks.assign(step_.blocks.begin() + static_cast<ptrdiff_t>(held_blocks_),
                           step_.blocks.end());
     journal_->Append(std::exchange(change_, {}), clock_->Now());

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -17,7 +16,7 @@
 #include "server/eventlog/journal_writer.h"
 #include "server/eventlog/live_state.h"
 #include "server/events/event_meters.h"
-#include "server/logging/stop_log.h"
+#include "server/logging/logging.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
@@ -53,7 +52,8 @@ class EventPump {
   // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed, and
   // all of it is public or cannot be: then it is lost, which is logged.
   bool RunOnce(absl::Duration timeout);
-  // Whether events have a sequence and may not be published yet: see JournalWriter::may_publish.
+  // Returns whether events have a sequence and may not be published yet: see
+  // JournalWriter::may_publish.
   bool holds_back() const { return held_blocks_ > 0; }
 
   // Publishes a GAP of the node as a whole. Pump thread, or before there is one. `missing`: the
@@ -126,5 +126,3 @@ class EventPump {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/wait_until.h"
 
 namespace vmeventd {
 namespace {

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_QUEUE_H_
-#define VMEVENTD_SERVER_EVENTLOG_EVENT_QUEUE_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -64,7 +63,7 @@ class EventQueue : public EventSink {
   // The updates that wait now, and how many may wait before events are dropped. Any thread.
   size_t depth() const;
   size_t max_updates() const { return max_updates_; }
-  // Whether Pop has directories to take.
+  // Returns whether Pop has directories to take.
   bool directories_changed() const;
   // About how much memory they take.
   size_t bytes() const;
@@ -80,7 +79,8 @@ class EventQueue : public EventSink {
   // Takes all but the updates.
   void TakeRest(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountDropped(const VmEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Whether `stopped` ended a run of which nothing has left the queue: then all of it was dropped.
+  // Returns whether `stopped` ended a run of which nothing has left the queue: then all of it was
+  // dropped.
   bool DropWholeRun(const VmUpdate& stopped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Gives the places of dropped updates back.
   void Compact() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -98,9 +98,11 @@ class EventQueue : public EventSink {
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);
-  // Where in updates_ a VM's status alone waits, of those that came while the queue was full.
+  // Place in updates_ at which a VM's status alone waits, of those that came while the queue was
+  // full.
   absl::flat_hash_map<std::string, size_t> waiting_status_ ABSL_GUARDED_BY(mutex_);
-  // Where in updates_ each update of a run waits, for the runs whose STARTED waits as well.
+  // Places in updates_ at which each update of a run waits, for the runs whose STARTED waits as
+  // well.
   absl::flat_hash_map<std::string, std::vector<size_t>> new_runs_ ABSL_GUARDED_BY(mutex_);
   size_t held_back_ ABSL_GUARDED_BY(mutex_) = 0;  // pushed since Pop was woken last
   bool directories_changed_ ABSL_GUARDED_BY(mutex_) = false;
@@ -109,5 +111,3 @@ class EventQueue : public EventSink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_QUEUE_H_

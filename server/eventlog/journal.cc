@@ -19,7 +19,7 @@ namespace {
 // Events that a step of retention deletes: short enough to come between two appends unnoticed.
 constexpr int64_t kRetainRows = 500;
 
-// How many of the VMs that stopped last are kept for the answers about VMs.
+// Number of the VMs that stopped last that are kept for the answers about VMs.
 constexpr int64_t kMaxStops = 10'000;
 
 // SQLite gives a new file the mode that its umask leaves; the write-ahead log takes the database's.
@@ -163,8 +163,8 @@ absl::Status Journal::PrepareStatements() {
       {kInsertBlock, &insert_block_},
       {absl::StrCat(kSelectBlocks, "WHERE last > ? ORDER BY last"), &blocks_from_},
       {"DELETE FROM blocks WHERE last BETWEEN ? AND ?", &delete_blocks_},
-      {kPutSession, &put_session_},
-      {"DELETE FROM sessions WHERE run_id = ?", &delete_session_},
+      {kPutRun, &put_run_},
+      {"DELETE FROM sessions WHERE run_id = ?", &delete_run_},
       {"INSERT OR REPLACE INTO stops(sequence, vm, checksum) VALUES(?, ?, ?)", &insert_stop_},
       {"DELETE FROM stops WHERE sequence = (SELECT min(sequence) FROM stops)", &delete_stop_},
       {"INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)", &insert_hole_},
@@ -176,16 +176,16 @@ absl::Status Journal::PrepareStatements() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<SavedRun>> Journal::Sessions() {
-  std::vector<SavedRun> sessions;
-  if (absl::Status status = ReadSessions(&database_, &sessions); !status.ok()) return status;
-  return sessions;
+absl::StatusOr<std::vector<SavedRun>> Journal::Runs() {
+  std::vector<SavedRun> runs;
+  if (absl::Status status = ReadRuns(&database_, &runs); !status.ok()) return status;
+  return runs;
 }
 
-std::vector<SavedRun> Journal::ReadableSessions() {
-  std::vector<SavedRun> sessions;
-  ReadSessions(&database_, &sessions).IgnoreError();
-  return sessions;
+std::vector<SavedRun> Journal::ReadableRuns() {
+  std::vector<SavedRun> runs;
+  ReadRuns(&database_, &runs).IgnoreError();
+  return runs;
 }
 
 absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>& change) {
@@ -196,7 +196,7 @@ absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>
   // Commits to files that nobody finds again are not durable.
   if (status.ok()) status = CheckInPlace();
   if (!status.ok()) {
-    // Where this fails as well the connection has rolled back by itself.
+    // If this fails as well, the connection has rolled back by itself.
     if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
     return status;
   }
@@ -312,10 +312,9 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
     row_.Add(*block);
   }
   if (absl::Status status = InsertRow(bounds); !status.ok()) return status;
-  for (const SavedRun& session : batch.sessions) {
-    absl::Status status = session.payload.empty()
-                              ? delete_session_->BindText(1, session.run_id).Run()
-                              : BindSession(session, put_session_.get()).Run();
+  for (const SavedRun& saved : batch.runs) {
+    absl::Status status = saved.payload.empty() ? delete_run_->BindText(1, saved.run_id).Run()
+                                                : BindRun(saved, put_run_.get()).Run();
     if (!status.ok()) return status;
   }
   for (const JournalStop& stop : batch.stops) {

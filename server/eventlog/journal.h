@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_
-#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -29,7 +28,7 @@ class Journal {
   // Changes of one transaction.
   struct Batch {
     std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest()
-    std::vector<SavedRun> sessions;
+    std::vector<SavedRun> runs;
     std::vector<JournalStop> stops;
   };
 
@@ -41,9 +40,9 @@ class Journal {
 
   // The runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of them is
   // damaged.
-  absl::StatusOr<std::vector<SavedRun>> Sessions();
+  absl::StatusOr<std::vector<SavedRun>> Runs();
   // The readable ones of the open runs.
-  std::vector<SavedRun> ReadableSessions();
+  std::vector<SavedRun> ReadableRuns();
   absl::StatusOr<std::vector<JournalStop>> Stops() { return ReadStops(&database_); }
 
   // Why the files are a copy of those that were written last; empty: they are not.
@@ -99,9 +98,9 @@ class Journal {
   // Deletes some of what is too old or too many (see Retention), and joins small rows of the newest
   // events; a few milliseconds of work. True: there is more to do.
   absl::StatusOr<bool> RetainStep(absl::Time now);
-  // Whether there are rows to join.
+  // Returns whether there are rows to join.
   bool has_small_rows() const { return bounds_.unmerged_bytes >= options_.row_bytes; }
-  // How many events there are beyond the limit, and how many of them Append leaves to RetainStep.
+  // Numbers of events beyond the limit, and of those of them that Append leaves to RetainStep.
   int64_t excess() const { return retention_->Excess(bounds_); }
   int64_t slack() const { return Limits().slack(); }
   // Why nothing is deleted at present; OK: that works.
@@ -131,8 +130,8 @@ class Journal {
   std::unique_ptr<SqliteStatement> insert_block_;
   std::unique_ptr<SqliteStatement> blocks_from_;
   std::unique_ptr<SqliteStatement> delete_blocks_;
-  std::unique_ptr<SqliteStatement> put_session_;
-  std::unique_ptr<SqliteStatement> delete_session_;
+  std::unique_ptr<SqliteStatement> put_run_;
+  std::unique_ptr<SqliteStatement> delete_run_;
   std::unique_ptr<SqliteStatement> insert_stop_;
   std::unique_ptr<SqliteStatement> delete_stop_;
   std::unique_ptr<SqliteStatement> insert_hole_;
@@ -147,5 +146,3 @@ class Journal {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_
-#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -37,10 +36,8 @@ struct FileKey {
   ino_t inode = 0;  // 0: there is none
 };
 FileKey FileKeyOf(const std::string& path);
-// Whether the path that gave `now` names another file than the one that gave `before`, or none. Not
-// where that is not known, or there was none before.
+// Returns whether the path that gave `now` names another file than the one that gave `before`, or
+// none. Not where that is not known, or there was none before.
 bool IsOtherFile(const FileKey& before, const FileKey& now);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_

@@ -271,7 +271,7 @@ absl::Status JournalReader::Select(const Selection& selection, const Take& take)
     statement->BindBlob(static_cast<int>(5 + i), hashes[i]);
   const uint64_t types = selection.matcher->types();
   const uint64_t classes = selection.matcher->classes();
-  // Where all is asked for, all must come.
+  // If all is asked for, all must come.
   const bool all = selection.matcher->matches_all() && selection.start == absl::InfinitePast() &&
                    selection.end == absl::InfiniteFuture();
   uint64_t expected = selection.newest_first ? selection.last : selection.first;
@@ -362,7 +362,8 @@ absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
   last_early_->Bind(1, static_cast<int64_t>(*since)).Bind(2, absl::ToUnixNanos(time));
   const absl::StatusOr<uint64_t> early = Query(last_early_.get());
   if (!early.ok()) return early.status();
-  // Where the clock stepped back earlier times may follow in a block, and so they may in the first.
+  // After the clock stepped back, earlier times may follow in a block, and so they may in the
+  // first.
   return std::max(*early, *since - 1);
 }
 

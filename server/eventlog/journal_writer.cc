@@ -14,7 +14,7 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
-// How often to look for events past their age; more often where a hundredth of that is less.
+// Interval of looking for events past their age; shorter where a hundredth of that is less.
 constexpr absl::Duration kRetainInterval = absl::Minutes(10);
 constexpr absl::Duration kMinRetainInterval = absl::Seconds(1);
 // When to try again first where that failed; then after twice as long each time.
@@ -28,8 +28,8 @@ constexpr size_t kMaxWaitingStops = 10'000;
 constexpr size_t kMaxTransactionBytes = 1 << 20;
 
 // Memory of one, about.
-size_t SizeOf(const SavedRun& session) {
-  return sizeof(session) + 2 * session.run_id.size() + session.payload.size();
+size_t SizeOf(const SavedRun& saved) {
+  return sizeof(saved) + 2 * saved.run_id.size() + saved.payload.size();
 }
 size_t SizeOf(const JournalStop& stop) { return sizeof(stop) + stop.vm.size(); }
 
@@ -42,7 +42,7 @@ void JournalWriter::Append(Change change, Instant now) {
     waiting.bytes += block->memory();
     waiting.events += block->size();
   }
-  for (const SavedRun& session : waiting.change.sessions) waiting.bytes += SizeOf(session);
+  for (const SavedRun& saved : waiting.change.runs) waiting.bytes += SizeOf(saved);
   for (const JournalStop& stop : waiting.change.stops) waiting.bytes += SizeOf(stop);
   backlog_bytes_ += waiting.bytes;
   backlog_events_ += waiting.events;
@@ -121,19 +121,19 @@ absl::Status JournalWriter::AppendWaiting(absl::Time now) {
 
 absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
   Journal::Batch batch;
-  for (auto& [run_id, session] : left_sessions_) batch.sessions.push_back(std::move(session));
+  for (auto& [run_id, saved] : left_runs_) batch.runs.push_back(std::move(saved));
   std::move(left_stops_.begin(), left_stops_.end(), std::back_inserter(batch.stops));
   const size_t left_stops = left_stops_.size();
-  const size_t left_sessions = left_sessions_.size();
+  const size_t left_runs = left_runs_.size();
   for (size_t i = 0; i < count; ++i) {
     const Change& change = backlog_[i].change;
     batch.blocks.insert(batch.blocks.end(), change.blocks.begin(), change.blocks.end());
-    batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());
+    batch.runs.insert(batch.runs.end(), change.runs.begin(), change.runs.end());
     batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
   }
   if (absl::Status status = Commit(batch, now); !status.ok()) {
-    for (size_t i = 0; i < left_sessions; ++i) {
-      left_sessions_[batch.sessions[i].run_id] = std::move(batch.sessions[i]);
+    for (size_t i = 0; i < left_runs; ++i) {
+      left_runs_[batch.runs[i].run_id] = std::move(batch.runs[i]);
     }
     std::move(batch.stops.begin(), batch.stops.begin() + static_cast<ptrdiff_t>(left_stops),
               left_stops_.begin());
@@ -167,11 +167,11 @@ void JournalWriter::GiveUpBeyondBound() {
 }
 
 void JournalWriter::Leave(Change change) {
-  for (SavedRun& session : change.sessions) {
-    const auto [found, is_new] = left_sessions_.try_emplace(session.run_id);
+  for (SavedRun& saved : change.runs) {
+    const auto [found, is_new] = left_runs_.try_emplace(saved.run_id);
     if (!is_new) left_bytes_ -= SizeOf(found->second);
-    left_bytes_ += SizeOf(session);
-    found->second = std::move(session);
+    left_bytes_ += SizeOf(saved);
+    found->second = std::move(saved);
   }
   for (JournalStop& stop : change.stops) {
     left_bytes_ += SizeOf(stop);
@@ -182,14 +182,14 @@ void JournalWriter::Leave(Change change) {
     left_bytes_ -= SizeOf(left_stops_.front());
     left_stops_.pop_front();
   }
-  GiveUpLeftSessions([](const SavedRun& session) { return !session.payload.empty(); });
-  GiveUpLeftSessions([](const SavedRun&) { return true; });
+  GiveUpLeftRuns([](const SavedRun& saved) { return !saved.payload.empty(); });
+  GiveUpLeftRuns([](const SavedRun&) { return true; });
 }
 
-void JournalWriter::GiveUpLeftSessions(bool (*may_go)(const SavedRun&)) {
+void JournalWriter::GiveUpLeftRuns(bool (*may_go)(const SavedRun&)) {
   if (left_bytes_ <= kMaxLeftBytes) return;
   // More than is needed, as above.
-  absl::erase_if(left_sessions_, [&](const auto& left) {
+  absl::erase_if(left_runs_, [&](const auto& left) {
     if (left_bytes_ <= kMaxLeftBytes / 4 * 3 || !may_go(left.second)) return false;
     left_bytes_ -= SizeOf(left.second);
     meters_.given_up_runs.Add();
@@ -198,7 +198,7 @@ void JournalWriter::GiveUpLeftSessions(bool (*may_go)(const SavedRun&)) {
 }
 
 void JournalWriter::ForgetLeft() {
-  left_sessions_.clear();
+  left_runs_.clear();
   left_stops_.clear();
   left_bytes_ = 0;
 }
@@ -327,19 +327,19 @@ void JournalWriter::ReportFound(const absl::Status& found, Instant now) {
   retry_at_ = absl::ZeroDuration();
 }
 
-std::vector<SavedRun> JournalWriter::WaitingSessions() const {
-  std::vector<SavedRun> sessions;
-  for (const auto& [run_id, session] : left_sessions_) sessions.push_back(session);
+std::vector<SavedRun> JournalWriter::WaitingRuns() const {
+  std::vector<SavedRun> runs;
+  for (const auto& [run_id, saved] : left_runs_) runs.push_back(saved);
   for (const Waiting& waiting : backlog_) {
-    sessions.insert(sessions.end(), waiting.change.sessions.begin(), waiting.change.sessions.end());
+    runs.insert(runs.end(), waiting.change.runs.begin(), waiting.change.runs.end());
   }
-  return sessions;
+  return runs;
 }
 
 absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
   // The old one stays open until there is a new one: this object is never without.
   absl::StatusOr<OpenedJournal> opened =
-      ReplaceJournal(options_, problem_, now.wall, {newest, journal_.get(), WaitingSessions()});
+      ReplaceJournal(options_, problem_, now.wall, {newest, journal_.get(), WaitingRuns()});
   if (!opened.ok()) {
     RetryLater(now);
     if (std::exchange(only_unreadable_, false)) {

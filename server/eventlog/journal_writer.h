@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_WRITER_H_
-#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_WRITER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/journal.h"
 #include "server/eventlog/retention.h"
@@ -35,7 +34,7 @@ class JournalWriter {
   // Updates of one transaction.
   struct Change {
     std::vector<EventBlockPtr> blocks;
-    std::vector<SavedRun> sessions;
+    std::vector<SavedRun> runs;
     std::vector<JournalStop> stops;
   };
 
@@ -56,8 +55,8 @@ class JournalWriter {
   // Writes a change, or keeps it for later: it is durable where writable() says so afterwards. Its
   // events may be published where may_publish() does.
   void Append(Change change, Instant now);
-  // Whether a start after a kill or a loss of power would know of every sequence that was given:
-  // the journal holds it, or the sequence mark. Otherwise it would be given again.
+  // Returns whether a start after a kill or a loss of power would know of every sequence that was
+  // given: the journal holds it, or the sequence mark. Otherwise it would be given again.
   bool may_publish() const { return marked_ || published_ <= journal_->newest(); }
 
   // Tries again what waits, deletes what is older than the retention, and gives back the memory
@@ -69,7 +68,7 @@ class JournalWriter {
   // When Tick is due, on the monotonic clock.
   absl::Duration NextTick() const;
 
-  // Whether everything is on disk.
+  // Returns whether everything is on disk.
   bool writable() const { return !waiting_ && !corrupt_; }
   // The events that became durable since the last call, later than with their Append.
   std::vector<EventBlockPtr> TakeLate() { return std::exchange(late_, {}); }
@@ -88,7 +87,7 @@ class JournalWriter {
 
   // The journal's file is damaged: it was found so by a write here, or a reader says so.
   bool corrupt() const { return corrupt_; }
-  // Whether Replace is due: it was tried not long ago otherwise.
+  // Returns whether Replace is due: it was tried not long ago otherwise.
   bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
   // DATA_LOSS, or a read error, which counts as damage where it is repeated (UnreadablePlaces).
   void ReportFound(const absl::Status& found, Instant now);
@@ -112,7 +111,7 @@ class JournalWriter {
   // True: nothing waits any more.
   bool WriteWaiting(Instant now);
   // Writes what waits, oldest first, in transactions of whole changes that need little room: a
-  // run's last event and the end of its session stay together.
+  // run's last event and the end of its saved run stay together.
   absl::Status AppendWaiting(absl::Time now);
   absl::Status AppendOldest(size_t count, absl::Time now);
   void GiveUpBeyondBound();
@@ -120,10 +119,10 @@ class JournalWriter {
   // first, oldest first; then how open runs were to be saved, so that the journal has them as they
   // were before. That a run is over goes last.
   void Leave(Change change);
-  void GiveUpLeftSessions(bool (*may_go)(const SavedRun&));
+  void GiveUpLeftRuns(bool (*may_go)(const SavedRun&));
   void ForgetLeft();
   // The changes of runs that wait, in order.
-  std::vector<SavedRun> WaitingSessions() const;
+  std::vector<SavedRun> WaitingRuns() const;
   // Counts in what `waiting` holds.
   void GiveUp(const Waiting& waiting);
   void Retain(Instant now);
@@ -151,7 +150,7 @@ class JournalWriter {
   size_t backlog_events_ = 0;
   // Of changes whose events were given up: they are written with the oldest that is left. The bound
   // of the backlog is theirs too.
-  absl::flat_hash_map<std::string, SavedRun> left_sessions_;  // by run_id
+  absl::flat_hash_map<std::string, SavedRun> left_runs_;  // by run_id
   std::deque<JournalStop> left_stops_;
   size_t left_bytes_ = 0;
   absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written
@@ -171,5 +170,3 @@ class JournalWriter {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_WRITER_H_

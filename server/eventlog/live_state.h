@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_LIVE_STATE_H_
-#define VMEVENTD_SERVER_EVENTLOG_LIVE_STATE_H_
+#pragma once
 
 #include <algorithm>
 #include <cstddef>
@@ -149,5 +148,3 @@ class LiveState {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_LIVE_STATE_H_

@@ -20,7 +20,6 @@
 #include "base/errno_status.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "server/eventlog/convert_journal.h"
 #include "server/eventlog/sequence_mark.h"
 #include "server/eventlog/unreadable.h"
 
@@ -65,39 +64,39 @@ void RemoveDatabase(const std::string& path) {
 
 // Appends what can still be read of the open runs of a corrupt database, so that their evidence is
 // not lost with it. The status says why that is not all.
-absl::Status SalvageSessions(const std::string& path, std::vector<SavedRun>* sessions) {
+absl::Status SalvageRuns(const std::string& path, std::vector<SavedRun>* runs) {
   absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(
       path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
   if (!database.ok()) return database.status();
   database->LeaveFilesAlone();
-  return ReadSessions(&*database, sessions);
+  return ReadRuns(&*database, runs);
 }
 
 // The open runs with which the new journal begins.
-std::vector<SavedRun> SessionsOf(const Replacement& replacement) {
-  std::map<std::string, SavedRun> sessions;
+std::vector<SavedRun> RunsOf(const Replacement& replacement) {
+  std::map<std::string, SavedRun> runs;
   const auto put = [&](const std::vector<SavedRun>& from) {
-    for (const SavedRun& session : from) {
-      if (session.payload.empty()) {
-        sessions.erase(session.run_id);
+    for (const SavedRun& saved : from) {
+      if (saved.payload.empty()) {
+        runs.erase(saved.run_id);
       } else {
-        sessions[session.run_id] = session;
+        runs[saved.run_id] = saved;
       }
     }
   };
-  if (replacement.in_use != nullptr) put(replacement.in_use->ReadableSessions());
+  if (replacement.in_use != nullptr) put(replacement.in_use->ReadableRuns());
   put(replacement.changes);
   std::vector<SavedRun> out;
-  for (auto& [run_id, session] : sessions) {
+  for (auto& [run_id, saved] : runs) {
     // Of a journal whose sequences do not go on it would name another event, or none.
-    if (session.last_sequence > replacement.begins_after) session.last_sequence = 0;
-    out.push_back(std::move(session));
+    if (saved.last_sequence > replacement.begins_after) saved.last_sequence = 0;
+    out.push_back(std::move(saved));
   }
   return out;
 }
 
-// Whether starts fail since so long ago that it is no passing state of the disk. `path`: the file
-// that keeps when that began.
+// Returns whether starts fail since so long ago that it is no passing state of the disk. `path`:
+// the file that keeps when that began.
 bool HasFailedForLong(const std::string& path, absl::Time now) {
   int64_t began_ns = 0;
   const absl::StatusOr<std::string> text = ReadSmallFile(path);
@@ -132,9 +131,9 @@ absl::StatusOr<OpenedJournal> TryOpen(
   if (!replaces.ok()) return replaces.status();
   std::tie(opened.moved_to, opened.moved_because) =
       std::pair<std::string, std::string>(absl::StrSplit(*replaces, absl::MaxSplits('\n', 1)));
-  absl::StatusOr<std::vector<SavedRun>> sessions = (*journal)->Sessions();
-  if (!sessions.ok()) return sessions.status();
-  opened.sessions = *std::move(sessions);
+  absl::StatusOr<std::vector<SavedRun>> runs = (*journal)->Runs();
+  if (!runs.ok()) return runs.status();
+  opened.runs = *std::move(runs);
   absl::StatusOr<std::vector<JournalStop>> stops = (*journal)->Stops();
   if (!stops.ok()) return stops.status();
   opened.stops = *std::move(stops);
@@ -207,7 +206,7 @@ absl::StatusOr<OpenedJournal> OpenJournal(
   const bool lasts = IsReadError(opened.status()) && HasFailedForLong(unreadable, now);
   if (!absl::IsDataLoss(opened.status()) && !lasts) return opened;
   std::vector<SavedRun> runs;
-  const absl::Status salvaged = SalvageSessions(options.path, &runs);
+  const absl::Status salvaged = SalvageRuns(options.path, &runs);
   // An error that is no damage may pass: the disk may give them the next time.
   const bool may_pass = !salvaged.ok() && !absl::IsDataLoss(salvaged);
   if (may_pass && !lasts && !HasFailedForLong(unreadable, now)) return salvaged;
@@ -231,7 +230,7 @@ absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options,
   const JournalBeginning beginning = {
       .after = replacement.begins_after,
       .deleted_until = now,
-      .sessions = SessionsOf(replacement),
+      .runs = RunsOf(replacement),
       .replaces = absl::StrCat(is_there ? *aside : "", "\n", because)};
   if (absl::Status status = BuildReplacement(options, beginning, *aside); !status.ok()) {
     return status;

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_OPEN_JOURNAL_H_
-#define VMEVENTD_SERVER_EVENTLOG_OPEN_JOURNAL_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -19,8 +18,8 @@ namespace vmeventd {
 // or a loss of power leaves the old files in their place, or the new journal complete: as
 // PATH.next-SUFFIX until the old files are PATH.SUFFIX, and then as PATH.
 
-// Where the journal at `path` is moved to: PATH.corrupt-DATE, or what a replacement that is under
-// way has begun with. UNAVAILABLE: the directory cannot be listed.
+// Returns the name to which the journal at `path` is moved: PATH.corrupt-DATE, or what a
+// replacement that is under way has begun with. UNAVAILABLE: the directory cannot be listed.
 absl::StatusOr<std::string> NameAside(const std::string& path, absl::Time now);
 
 // Writes the new journal, durably, with which its place is taken by FinishReplacement alone.
@@ -41,7 +40,7 @@ struct OpenedJournal {
   std::string moved_to;
   std::string moved_because;
   // The open runs: of the database, which has what could still be read of the one that was moved.
-  std::vector<SavedRun> sessions;
+  std::vector<SavedRun> runs;
   // The VMs that stopped last, oldest first; none of one that was moved.
   std::vector<JournalStop> stops;
   // Why its files are a copy of those that were written last; empty: they are not. Events may be
@@ -74,5 +73,3 @@ absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options,
                                              const Replacement& replacement);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_OPEN_JOURNAL_H_

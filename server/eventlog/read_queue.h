@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_READ_QUEUE_H_
-#define VMEVENTD_SERVER_EVENTLOG_READ_QUEUE_H_
+#pragma once
 
 #include <cstddef>
 #include <functional>
@@ -11,7 +10,6 @@
 #include "absl/status/statusor.h"
 #include "base/fair_queue.h"
 #include "base/mutex.h"
-#include "base/thread_role.h"
 #include "server/eventlog/journal_reader.h"
 #include "server/eventlog/live_state.h"
 
@@ -54,7 +52,7 @@ class JournalReadQueue {
   bool idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return streams_.empty() && queries_.empty();
   }
-  // Whether the next turn is a stream's. Something waits.
+  // Returns whether the next turn is a stream's. Something waits.
   bool StreamIsNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunQuery(Waiting waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(history_);
   // Reports the journal as corrupt or not readable, if `status` says so.
@@ -78,5 +76,3 @@ class JournalReadQueue {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_READ_QUEUE_H_

@@ -60,7 +60,7 @@ absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std:
   if (!opened.ok()) return opened.status();
   RecoveredState recovered{.journal = std::move(opened->journal),
                            .mark = *std::move(mark),
-                           .sessions = std::move(opened->sessions)};
+                           .runs = std::move(opened->runs)};
   for (const JournalStop& stop : opened->stops) {
     recovered.stopped.push_back(std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)));
   }
@@ -93,11 +93,11 @@ void PublishRecovered(const RecoveredState& recovered, Retained retained, Instan
   step.vms = recovered.stopped;
   // The runs that were open stand in the first snapshot already: the watcher publishes them later.
   const SessionOptions session_options;
-  for (const SavedRun& session : recovered.sessions) {
+  for (const SavedRun& saved : recovered.runs) {
     const absl::StatusOr<std::unique_ptr<VmSession>> run =
-        VmSession::Restore(session.payload, &session_options, now);
+        VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
-    step.vms.push_back(std::make_shared<const VmRecord>((*run)->Status(), session.last_sequence));
+    step.vms.push_back(std::make_shared<const VmRecord>((*run)->Status(), saved.last_sequence));
   }
   live_state->Publish(std::move(step));
   for (const RecoveredState::Gap& gap : recovered.gaps) {

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_RETENTION_H_
-#define VMEVENTD_SERVER_EVENTLOG_RETENTION_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -9,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "server/eventlog/schema.h"
 #include "server/eventlog/sqlite.h"
 
@@ -46,7 +45,7 @@ class RetentionClock {
     }
     return *origin_ + now.monotonic;
   }
-  // How far the clock went ahead, once for each step that is not believed yet.
+  // Steps by which the clock went ahead, once for each step that is not believed yet.
   std::optional<absl::Duration> TakeStep() { return std::exchange(step_, std::nullopt); }
 
  private:
@@ -103,5 +102,3 @@ class Retention {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_RETENTION_H_

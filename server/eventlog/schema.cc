@@ -48,10 +48,10 @@ class Crc {
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
 
-// How many blocks at the end a start looks at for small ones.
+// Number of blocks at the end that a start looks at for small ones.
 constexpr int64_t kMaxSmallBlocks = 10'000;
 
-// The payloads of sessions stand in a table with rowids: a row without one must not take more than
+// The payloads of runs stand in a table with rowids: a row without one must not take more than
 // a quarter of a page, or it takes a page of its own beside, and most runs do. What a search of
 // blocks looks at stands before `data`, which fills pages of its own.
 constexpr char kSchema[] = R"sql(
@@ -76,11 +76,11 @@ constexpr char kSchema[] = R"sql(
     checksum INTEGER NOT NULL);
 )sql";
 
-absl::Status PutSessions(SqliteDatabase* database, const std::vector<SavedRun>& sessions) {
-  absl::StatusOr<SqliteStatement> statement = database->Prepare(kPutSession);
+absl::Status PutRuns(SqliteDatabase* database, const std::vector<SavedRun>& runs) {
+  absl::StatusOr<SqliteStatement> statement = database->Prepare(kPutRun);
   if (!statement.ok()) return statement.status();
-  for (const SavedRun& session : sessions) {
-    if (absl::Status status = BindSession(session, &*statement).Run(); !status.ok()) return status;
+  for (const SavedRun& saved : runs) {
+    if (absl::Status status = BindRun(saved, &*statement).Run(); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -99,11 +99,11 @@ uint32_t ChecksumOfEvent(const EventRow& event) {
       .value();
 }
 
-uint32_t Checksum(const SavedRun& session) {
-  return Crc(session.run_id.size() + session.payload.size())
-      .Add(session.run_id)
-      .Add(session.payload)
-      .Add(session.last_sequence)
+uint32_t Checksum(const SavedRun& saved) {
+  return Crc(saved.run_id.size() + saved.payload.size())
+      .Add(saved.run_id)
+      .Add(saved.payload)
+      .Add(saved.last_sequence)
       .value();
 }
 
@@ -111,14 +111,14 @@ uint32_t Checksum(const JournalStop& stop) {
   return Crc(stop.vm.size()).Add(stop.sequence).Add(stop.vm).value();
 }
 
-SqliteStatement& BindSession(const SavedRun& session, SqliteStatement* statement) {
-  return statement->BindText(1, session.run_id)
-      .BindBlob(2, session.payload)
-      .Bind(3, static_cast<int64_t>(session.last_sequence))
-      .Bind(4, Checksum(session));
+SqliteStatement& BindRun(const SavedRun& saved, SqliteStatement* statement) {
+  return statement->BindText(1, saved.run_id)
+      .BindBlob(2, saved.payload)
+      .Bind(3, static_cast<int64_t>(saved.last_sequence))
+      .Bind(4, Checksum(saved));
 }
 
-absl::Status ReadSessions(SqliteDatabase* database, std::vector<SavedRun>* sessions) {
+absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs) {
   absl::StatusOr<SqliteStatement> statement = database->Prepare(
       "SELECT run_id, payload, last_sequence, checksum FROM sessions ORDER BY run_id");
   if (!statement.ok()) return statement.status();
@@ -126,13 +126,13 @@ absl::Status ReadSessions(SqliteDatabase* database, std::vector<SavedRun>* sessi
     absl::StatusOr<bool> row = statement->Step();
     if (!row.ok()) return row.status();
     if (!*row) return absl::OkStatus();
-    SavedRun session{std::string(statement->Bytes(0)), std::string(statement->Bytes(1)),
-                     static_cast<uint64_t>(statement->Int(2))};
-    if (Checksum(session) != statement->Int(3)) {
+    SavedRun saved{std::string(statement->Bytes(0)), std::string(statement->Bytes(1)),
+                   static_cast<uint64_t>(statement->Int(2))};
+    if (Checksum(saved) != statement->Int(3)) {
       return absl::DataLossError(
-          absl::StrCat("the journal's checksum of session ", session.run_id, " is wrong"));
+          absl::StrCat("the journal's checksum of session ", saved.run_id, " is wrong"));
     }
-    sessions->push_back(std::move(session));
+    runs->push_back(std::move(saved));
   }
 }
 
@@ -320,7 +320,7 @@ absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning&
   if (status.ok() && !beginning.replaces.empty()) {
     status = PutMeta(database, "replaces", beginning.replaces);
   }
-  if (status.ok()) status = PutSessions(database, beginning.sessions);
+  if (status.ok()) status = PutRuns(database, beginning.runs);
   if (status.ok()) status = database->Execute("COMMIT");
   return status;
 }

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_
-#define VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -26,7 +25,7 @@ struct JournalStop {
 
 // Protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
 // of the row's other columns, docs/journal.md.
-uint32_t Checksum(const SavedRun& session);
+uint32_t Checksum(const SavedRun& saved);
 uint32_t Checksum(const JournalStop& stop);
 
 // A row an event, as schema version 1 had it, and its checksum.
@@ -43,15 +42,15 @@ uint32_t ChecksumOfEvent(const EventRow& event);
 
 // Puts a row of `sessions`, in its place: with the same length, which is usual, nothing else in the
 // page moves.
-inline constexpr char kPutSession[] =
+inline constexpr char kPutRun[] =
     "INSERT INTO sessions(run_id, payload, last_sequence, checksum) VALUES(?, ?, ?, ?)"
     " ON CONFLICT(run_id) DO UPDATE SET payload = excluded.payload,"
     " last_sequence = excluded.last_sequence, checksum = excluded.checksum";
-SqliteStatement& BindSession(const SavedRun& session, SqliteStatement* statement);
+SqliteStatement& BindRun(const SavedRun& saved, SqliteStatement* statement);
 
 // Appends the open runs to `sessions`, up to the first that cannot be read. DATA_LOSS: a checksum
 // is wrong.
-absl::Status ReadSessions(SqliteDatabase* database, std::vector<SavedRun>* sessions);
+absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs);
 // The VMs that stopped last, oldest first. DATA_LOSS: a checksum is wrong.
 absl::StatusOr<std::vector<JournalStop>> ReadStops(SqliteDatabase* database);
 
@@ -98,7 +97,7 @@ absl::StatusOr<uint64_t> BeginOfHoleBefore(SqliteDatabase* database, uint64_t se
 struct JournalBeginning {
   uint64_t after = 0;  // its first event's sequence is greater
   absl::Time deleted_until = absl::InfinitePast();
-  std::vector<SavedRun> sessions;
+  std::vector<SavedRun> runs;
   std::string replaces;  // where the one is now whose place it took, a line feed, and why; or empty
 };
 
@@ -106,7 +105,7 @@ struct JournalBeginning {
 inline constexpr int64_t kSchemaVersion = 2;
 inline constexpr int64_t kRowAnEventVersion = 1;
 
-// Whether the database has no tables yet: a new journal gets them a moment after its file.
+// Returns whether the database has no tables yet: a new journal gets them a moment after its file.
 absl::StatusOr<bool> IsEmpty(SqliteDatabase* database);
 // FAILED_PRECONDITION: the database at `path` is another program's, or a newer version's.
 // DATA_LOSS: its header says what no vmeventd has written. UNIMPLEMENTED: an earlier version's, to
@@ -124,6 +123,11 @@ absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
                                                      absl::string_view key);
 absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value);
 
-}  // namespace vmeventd
+// Makes the journal at `path`, of schema version 1, which had a row an event, one of this version:
+// the same journal, with the same events, runs and stops. It is written as PATH.new beside the old
+// one and takes its place in one step, so a kill or a loss of power leaves either. The memory it
+// takes does not grow with the journal. DATA_LOSS: the old one is damaged. UNAVAILABLE: it cannot
+// be read or written now, or another program uses it; nothing has changed.
+absl::Status ConvertJournal(const std::string& path);
 
-#endif  // VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_
+}  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_SEQUENCE_MARK_H_
-#define VMEVENTD_SERVER_EVENTLOG_SEQUENCE_MARK_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -13,9 +12,9 @@ namespace vmeventd {
 // Makes the names of files durable that were made or moved in the directory of `path`.
 absl::Status SyncDirectoryOf(const std::string& path);
 
-// How far events have been committed and published, in a small file beside the journal. From it
-// the next start learns what the journal itself does not show: that a commit was lost with the end
-// of a damaged log, or that events were published while the journal could not be written. So no
+// Position up to which events are committed and published, in a small file beside the journal. From
+// it the next start learns what the journal itself does not show: that a commit was lost with the
+// end of a damaged log, or that events were published while the journal could not be written. So no
 // sequence is ever given twice. Written in place, so that a full disk does not stop it. It outlives
 // the daemon's kill. A loss of the host's power may take it back to what was synced last: that is
 // enough where the journal holds all that was published; otherwise its user syncs it. One thread.
@@ -51,5 +50,3 @@ class SequenceMark {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_SEQUENCE_MARK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_SQLITE_H_
-#define VMEVENTD_SERVER_EVENTLOG_SQLITE_H_
+#pragma once
 
 #include <sqlite3.h>
 
@@ -38,7 +37,7 @@ class SqliteDatabase {
   absl::Status KeepLogFile();
   // Leaves the files as they are when the connection is closed.
   void LeaveFilesAlone();
-  // Whether a transaction is open: SQLite rolls back by itself after some errors.
+  // Returns whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
   // Status for `code`, just returned for this connection.
@@ -70,9 +69,6 @@ class SqliteStatement {
   void Reset();
 
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
-  bool IsNull(int column) const {
-    return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
-  }
   // Lives until the next Step or Reset.
   absl::string_view Bytes(int column) const;
 
@@ -132,5 +128,3 @@ class StatementUse {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_SQLITE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_
-#define VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -11,10 +10,11 @@
 
 namespace vmeventd {
 
-// Whether the disk did not give what it holds: an I/O error of a read (SqliteDatabase marks them).
+// Returns whether the disk did not give what it holds: an I/O error of a read (SqliteDatabase marks
+// them).
 bool IsReadError(const absl::Status& status);
 void MarkReadError(absl::Status* status);
-// Where that was, for UnreadablePlaces; another status is left as it is.
+// Sets the place of that error, for UnreadablePlaces; another status is left as it is.
 void SetReadErrorPlace(absl::string_view place, absl::Status* status);
 std::string ReadErrorPlace(const absl::Status& status);
 
@@ -47,5 +47,3 @@ class UnreadablePlaces {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_

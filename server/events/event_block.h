@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_
+#pragma once
 
 #include <atomic>
 #include <cstddef>
@@ -50,7 +49,7 @@ class EventBlock {
   size_t memory() const;
 
   Entry at(size_t index) const;
-  // Where the events from `from` on end that have at most `bytes` together.
+  // Returns the end of the events from `from` on that have at most `bytes` together.
   size_t EndWithin(size_t from, size_t bytes) const;
   // The encodings of the events [from, to) as `events` fields. Shares the block's memory.
   grpc::Slice Encoded(size_t from, size_t to) const;
@@ -117,5 +116,3 @@ class EventBlockBuilder {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_

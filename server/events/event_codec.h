@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_CODEC_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_CODEC_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -63,5 +62,3 @@ google::protobuf::Timestamp ToTimestamp(absl::Time time);
 absl::Time FromTimestamp(const google::protobuf::Timestamp& time);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_CODEC_H_

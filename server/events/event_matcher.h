@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -60,7 +59,7 @@ class RefMatcher {
   std::vector<LabelSelector> labels_;
 };
 
-// Whether a name pattern has a wildcard.
+// Returns whether a name pattern has a wildcard.
 bool IsGlob(absl::string_view pattern);
 
 // A checked EventFilter: an event passes if it matches one entry of every list that is not empty.
@@ -74,12 +73,12 @@ class EventMatcher {
   // `encoded`: the event's encoding, which UUIDs, labels and causes are read from. See NameMatcher
   // about `steps`.
   bool Matches(const EventBlock::Entry& entry, absl::string_view encoded, size_t* steps) const;
-  // Whether a snapshot has such a VM.
+  // Returns whether a snapshot has such a VM.
   bool MatchesVm(const VmRecord& vm, size_t* steps) const;
   const NameMatcher& names() const { return names_; }
-  // Whether any pattern has a wildcard.
+  // Returns whether any pattern has a wildcard.
   bool has_globs() const { return !names_.globs().empty() || !sources_.globs().empty(); }
-  // Whether an event takes long: it is compared with wildcards, or its encoding is read.
+  // Returns whether an event takes long: it is compared with wildcards, or its encoding is read.
   bool is_slow() const { return has_globs() || !refs_.matches_all() || causes_ != 0; }
   // A bit a value that passes; 0: all.
   uint64_t types() const { return types_; }
@@ -101,5 +100,3 @@ class EventMatcher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_

@@ -1,12 +1,10 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_
+#pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 
 #include "base/counter.h"
-#include "base/latency_histogram.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
@@ -51,10 +49,10 @@ class EventMeters {
   std::array<Counter, kClasses * kCauses> stops_;
 };
 
-// How the journal's writing goes. The pump counts, any thread reads.
+// Meters of the journal's writing. The pump counts, any thread reads.
 struct JournalMeters {
   LatencyHistogram commits;  // each transaction, its sync to the disk included
-  // Whether a transaction is under way: it takes as long as the disk likes.
+  // 1: a transaction is under way: it takes as long as the disk likes.
   std::atomic<bool> committing{false};
   Counter write_errors;      // transactions that failed
   Counter given_up_events;   // that were published and are in no journal
@@ -67,5 +65,3 @@ struct JournalMeters {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_

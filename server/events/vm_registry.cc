@@ -121,7 +121,7 @@ SnapshotChunk::SnapshotChunk(std::vector<VmRecordPtr> vms, Memory memory)
     ends_.push_back(static_cast<uint32_t>(bytes.size()));
   }
   bytes_ = grpc::Slice(bytes);
-  // Where a VM has changed since, its record lives on for the chunk alone.
+  // If a VM has changed since, its record lives on for the chunk alone.
   cost_ = 2 * bytes.size() + vms_.size() * (sizeof(VmRecord) + sizeof(VmRecordPtr)) + sizeof(*this);
   memory_->fetch_add(cost_, std::memory_order_relaxed);
 }

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_
-#define VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_
+#pragma once
 
 #include <array>
 #include <atomic>
@@ -60,7 +59,7 @@ class VmRecord {
 
 using VmRecordPtr = std::shared_ptr<const VmRecord>;
 
-// How many VMs are known.
+// Numbers of known VMs.
 struct VmCounts {
   std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
   size_t with_problems = 0;
@@ -163,5 +162,3 @@ class SnapshotMaker {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_

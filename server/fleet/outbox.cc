@@ -4,8 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include "base/wait_until.h"
-
 namespace vmeventd {
 Outbox::Range JournalOutbox::range() const {
   return {log_->identity()->journal_id, log_->range().unbroken_from};

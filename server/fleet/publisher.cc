@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
-#include "base/wait_until.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

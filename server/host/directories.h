@@ -1,12 +1,13 @@
-#ifndef VMEVENTD_SERVER_HOST_DIRECTORIES_H_
-#define VMEVENTD_SERVER_HOST_DIRECTORIES_H_
+#pragma once
 
 #include <sys/types.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace vmeventd {
 
@@ -24,6 +25,19 @@ absl::Status CheckOwner(const std::string& path);
 // a directory could be replaced by another user's.
 absl::Status CheckNobodyElseReplaces(const std::string& path);
 
-}  // namespace vmeventd
+// Holds a file's flock until destroyed or until the process ends in any way. The file holds the
+// owner's pid and is never removed: only the lock counts.
+class LockFile {
+ public:
+  // ALREADY_EXISTS: another process holds it; the message names the file and the pid.
+  static absl::StatusOr<std::unique_ptr<LockFile>> Acquire(const std::string& path);
+  ~LockFile();
+  LockFile(const LockFile&) = delete;
+  LockFile& operator=(const LockFile&) = delete;
 
-#endif  // VMEVENTD_SERVER_HOST_DIRECTORIES_H_
+ private:
+  explicit LockFile(int fd) : fd_(fd) {}
+  const int fd_;
+};
+
+}  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_NODE_ID_H_
-#define VMEVENTD_SERVER_HOST_NODE_ID_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -27,5 +26,3 @@ absl::StatusOr<std::string> NodeId(const std::string& state_dir,
 absl::StatusOr<std::string> KeptUuid(const std::string& path, mode_t mode);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_NODE_ID_H_

@@ -1,6 +1,7 @@
-#ifndef VMEVENTD_SERVER_HOST_PRIVILEGES_H_
-#define VMEVENTD_SERVER_HOST_PRIVILEGES_H_
+#pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,16 @@ bool DropPerfmon();
 // `exit_status_source` is the watcher's.
 std::vector<std::string> MissingRights(const std::string& exit_status_source);
 
-}  // namespace vmeventd
+// Raises this process's soft limit of open descriptors to the hard limit, if allowed. Returns the
+// limit then in force.
+uint64_t RaiseDescriptorLimit();
 
-#endif  // VMEVENTD_SERVER_HOST_PRIVILEGES_H_
+// Shares of `limit` descriptors: VMs get what listeners do not need, and at least three
+// quarters, so that a low limit costs connections first. Each of `listeners` wants `wanted`.
+struct DescriptorShares {
+  int vms;
+  int listener;  // of each
+};
+DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int wanted);
+
+}  // namespace vmeventd

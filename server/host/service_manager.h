@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_SERVICE_MANAGER_H_
-#define VMEVENTD_SERVER_HOST_SERVICE_MANAGER_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -39,5 +38,3 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
 void RemoveStoredDescriptors(const std::string& name);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_SERVICE_MANAGER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_
-#define VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_
+#pragma once
 
 #include <cstddef>
 #include <memory>
@@ -22,7 +21,7 @@ class SharedMemory {
   // to wait for a page. An error names the system call that failed.
   static absl::StatusOr<std::unique_ptr<SharedMemory>> Create(const std::string& name, size_t size,
                                                               size_t held_bytes);
-  // What another process has made, to be read. INVALID_ARGUMENT: `fd` is no such memory.
+  // Opens the memory of another process for reading. INVALID_ARGUMENT: `fd` is no such memory.
   static absl::StatusOr<std::unique_ptr<SharedMemory>> Open(UniqueFd fd);
   ~SharedMemory();
   SharedMemory(const SharedMemory&) = delete;
@@ -39,5 +38,3 @@ class SharedMemory {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_SHARED_MEMORY_H_

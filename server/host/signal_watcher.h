@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_SIGNAL_WATCHER_H_
-#define VMEVENTD_SERVER_HOST_SIGNAL_WATCHER_H_
+#pragma once
 
 #include <atomic>
 #include <functional>
@@ -31,5 +30,3 @@ class SignalWatcher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_SIGNAL_WATCHER_H_

@@ -14,7 +14,6 @@
 #include "absl/strings/string_view.h"
 #include "base/steady_time.h"
 #include "base/thread_name.h"
-#include "base/wait_until.h"
 #include "nlohmann/json.hpp"
 #include "server/logging/logging.h"
 

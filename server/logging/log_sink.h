@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_LOGGING_LOG_SINK_H_
-#define VMEVENTD_SERVER_LOGGING_LOG_SINK_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -38,14 +37,14 @@ struct LogMeters {
 // thread-safe; the caller locks.
 class LogLimiter {
  public:
-  // How many lines of one kind were left out, in one second or since the last Take.
+  // Lines of one kind that were left out, in one second or since the last Take.
   struct LeftOut {
     std::string kind;
     uint64_t lines = 0;
   };
 
-  // Whether another line of `kind` may be written; its limit is `per_second`. A refused line is
-  // counted.
+  // Returns whether another line of `kind` may be written; its limit is `per_second`. A refused
+  // line is counted.
   bool Admit(absl::string_view kind, uint64_t per_second, absl::Duration now);
 
   // The lines left out in the seconds that are over; reports each once.
@@ -129,5 +128,3 @@ class LogSink : public spdlog::sinks::sink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_LOGGING_LOG_SINK_H_

@@ -1,6 +1,6 @@
-#ifndef VMEVENTD_SERVER_LOGGING_LOGGING_H_
-#define VMEVENTD_SERVER_LOGGING_LOGGING_H_
+#pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -9,7 +9,9 @@
 #include "nlohmann/json.hpp"
 #include "server/config/config.h"
 #include "server/logging/log_sink.h"
+#include "spdlog/common.h"
 #include "spdlog/formatter.h"
+#include "watcher/core/vm_event.h"
 
 // Text for one line of a log. Pure; any thread.
 
@@ -66,6 +68,20 @@ class Logging {
 // escaped.
 std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader);
 
-}  // namespace vmeventd
+// The fields of a STOPPED for the log: the VM, class and cause, and the evidence.
+nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence);
 
-#endif  // VMEVENTD_SERVER_LOGGING_LOGGING_H_
+// The line of a STOPPED for kStopLogger, made when the event is encoded and written once it is
+// public: the journal has then what the log says. Writes nothing if kStopLogger does not exist or
+// leaves the level out. A warning if an operator should look at it (CRASH and UNKNOWN).
+class StopLine {
+ public:
+  StopLine(const VmEvent& event, const VmRef& vm, uint64_t sequence);
+  void Log() const;
+
+ private:
+  spdlog::level::level_enum level_;
+  std::string fields_;  // empty: nothing is logged
+};
+
+}  // namespace vmeventd

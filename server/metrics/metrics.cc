@@ -1,20 +1,93 @@
 #include "server/metrics/metrics.h"
 
+#include <dirent.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <optional>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "base/counter.h"
+#include "base/small_file.h"
 #include "grpcpp/grpcpp.h"
-#include "server/metrics/process_usage.h"
+#include "prometheus/client_metric.h"
+#include "prometheus/metric_family.h"
+#include "prometheus/metric_type.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/runs/process.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
 namespace {
+
+// Collects the answer to one scrape. Families keep the order in which they were first added; the
+// values of one family, which differ in their labels, may come in any order. Labels never hold
+// names of clients, nor those of more VMs than --metrics-vms says, so their number is bounded.
+class MetricFamilies {
+ public:
+  using Labels = std::vector<prometheus::ClientMetric::Label>;
+
+  // Counters end in _total; units are seconds and bytes. `help` is a sentence without a full stop.
+  void Counter(const char* name, const char* help, double value, Labels labels = {});
+  void Gauge(const char* name, const char* help, double value, Labels labels = {});
+  void Histogram(const char* name, const char* help, const LatencyHistogram::Snapshot& value,
+                 Labels labels = {});
+
+  std::vector<prometheus::MetricFamily> Take() { return std::move(families_); }
+
+ private:
+  prometheus::ClientMetric& Add(const char* name, const char* help, prometheus::MetricType type,
+                                Labels labels);
+
+  std::vector<prometheus::MetricFamily> families_;
+};
+
+prometheus::ClientMetric& MetricFamilies::Add(const char* name, const char* help,
+                                              prometheus::MetricType type, Labels labels) {
+  auto family = std::find_if(families_.begin(), families_.end(),
+                             [name](const auto& known) { return known.name == name; });
+  if (family == families_.end()) {
+    families_.push_back({name, help, type, {}});
+    family = std::prev(families_.end());
+  }
+  prometheus::ClientMetric& metric = family->metric.emplace_back();
+  metric.label = std::move(labels);
+  return metric;
+}
+
+void MetricFamilies::Counter(const char* name, const char* help, double value, Labels labels) {
+  Add(name, help, prometheus::MetricType::Counter, std::move(labels)).counter.value = value;
+}
+
+void MetricFamilies::Gauge(const char* name, const char* help, double value, Labels labels) {
+  Add(name, help, prometheus::MetricType::Gauge, std::move(labels)).gauge.value = value;
+}
+
+void MetricFamilies::Histogram(const char* name, const char* help,
+                               const LatencyHistogram::Snapshot& value, Labels labels) {
+  prometheus::ClientMetric::Histogram& out =
+      Add(name, help, prometheus::MetricType::Histogram, std::move(labels)).histogram;
+  for (size_t i = 0; i < LatencyHistogram::kBounds.size(); ++i) {
+    out.sample_count += value.counts[i];
+    out.bucket.push_back({out.sample_count, LatencyHistogram::kBounds[i]});
+  }
+  out.sample_count += value.counts.back();
+  out.sample_sum = absl::ToDoubleSeconds(value.sum);
+}
 
 constexpr char kSocketsToClose[] = "vmeventd_sockets_to_close";
 constexpr char kSocketsToCloseHelp[] =
@@ -60,45 +133,46 @@ double FileBytes(const std::string& path) {
   return stat(path.c_str(), &status) == 0 ? static_cast<double>(status.st_size) : 0;
 }
 
-}  // namespace
-
-Metrics::Metrics(Sources sources)
-    : sources_(std::move(sources)), process_start_(ReadProcessStartTime()) {}
-
-std::vector<prometheus::MetricFamily> Metrics::Collect() const {
-  MetricFamilies out;
-  CollectInfo(&out);
-  CollectVms(&out);
-  CollectStops(&out);
-  CollectEvents(&out);
-  CollectJournal(&out);
-  CollectStreams(&out);
-  CollectAccess(&out);
-  CollectQueue(&out);
-  CollectWatcher(&out);
-  CollectLibvirt(&out);
-  CollectFleet(&out);
-  CollectLog(&out);
-  CollectProcess(&out);
-  return out.Take();
+// Linux 6.2 and later report the number as the directory's size; before, this takes some
+// microseconds for each open descriptor.
+uint64_t CountDescriptors() {
+  struct stat status {};
+  if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0) {
+    return static_cast<uint64_t>(status.st_size);
+  }
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc/self/fd"), closedir);
+  if (directory == nullptr) return 0;
+  uint64_t count = 0;
+  while (const dirent* entry = readdir(directory.get())) {
+    if (entry->d_name[0] != '.') ++count;
+  }
+  return count - 1;  // the directory's own
 }
 
-void Metrics::CollectInfo(MetricFamilies* out) const {
+// When this process started, by the node's clock as it is set now.
+absl::Time ReadProcessStartTime() {
+  const absl::StatusOr<std::string> stat = ReadSmallFile("/proc/self/stat");
+  if (!stat.ok()) return absl::UnixEpoch();
+  const std::optional<uint64_t> ticks = ParseStatStartTicks(*stat);
+  return ticks.has_value() ? ProcessStartTime(*ticks) : absl::UnixEpoch();
+}
+
+void CollectInfo(const Metrics::Sources& sources, MetricFamilies* out) {
   out->Gauge("vmeventd_build_info", "Always 1; the labels hold the versions", 1,
-             {{"version", sources_.version}, {"grpc_version", grpc::Version()}});
+             {{"version", sources.version}, {"grpc_version", grpc::Version()}});
   out->Gauge("vmeventd_exit_status_source_info",
              "Always 1; the label names the source of QEMU exit statuses", 1,
-             {{"source", sources_.watcher->exit_status_source()}});
+             {{"source", sources.watcher->exit_status_source()}});
   out->Gauge("vmeventd_signal_senders_seen", "1 if the senders of signals are seen",
-             sources_.watcher->signal_senders().active ? 1 : 0);
-  const HostShutdownState host = sources_.watcher->host_shutdown();
+             sources.watcher->signal_senders().active ? 1 : 0);
+  const HostShutdownState host = sources.watcher->host_shutdown();
   out->Gauge("vmeventd_host_shutdown_seen", "1 if the shutdown of the host is seen",
              host.known && host.problem.empty() ? 1 : 0);
   out->Gauge("vmeventd_host_shutting_down", "1 if the host shuts down", host.shutting_down ? 1 : 0);
 }
 
-void Metrics::CollectVms(MetricFamilies* out) const {
-  const VmCounts counts = sources_.log->vm_counts();
+void CollectVms(const Metrics::Sources& sources, MetricFamilies* out) {
+  const VmCounts counts = sources.log->vm_counts();
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
     out->Gauge("vmeventd_vms", "VMs that have not stopped, by their state",
                static_cast<double>(counts.by_state[state]), {{"state", StateName(state)}});
@@ -107,7 +181,7 @@ void Metrics::CollectVms(MetricFamilies* out) const {
              static_cast<double>(counts.by_state[v1::VM_STATE_STOPPED]));
   out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem",
              static_cast<double>(counts.with_problems));
-  for (const WatchedDirectory& directory : sources_.log->directories()) {
+  for (const WatchedDirectory& directory : sources.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
     out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
@@ -117,10 +191,10 @@ void Metrics::CollectVms(MetricFamilies* out) const {
   }
 }
 
-void Metrics::CollectStops(MetricFamilies* out) const {
-  if (sources_.named_vms == 0) return;
+void CollectStops(const Metrics::Sources& sources, MetricFamilies* out) {
+  if (sources.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
-  for (const VmRecordPtr& record : sources_.log->LastStoppedVms(sources_.named_vms)) {
+  for (const VmRecordPtr& record : sources.log->LastStoppedVms(sources.named_vms)) {
     v1::WatchEventsResponse encoded;
     if (!encoded.ParseFromString(record->encoded()) || encoded.snapshot_vms().empty()) continue;
     const v1::Vm& vm = encoded.snapshot_vms(0);
@@ -135,8 +209,8 @@ void Metrics::CollectStops(MetricFamilies* out) const {
   }
 }
 
-void Metrics::CollectEvents(MetricFamilies* out) const {
-  const EventMeters& meters = sources_.log->event_meters();
+void CollectEvents(const Metrics::Sources& sources, MetricFamilies* out) {
+  const EventMeters& meters = sources.log->event_meters();
   for (size_t type = 1; type < EventMeters::kTypes; ++type) {
     const auto named = static_cast<EventType>(type);
     out->Counter("vmeventd_events_total", "Events published, by type",
@@ -154,23 +228,23 @@ void Metrics::CollectEvents(MetricFamilies* out) const {
                  {{"leg", "qemu_to_observed"}});
   out->Histogram(kLatency, kLatencyHelp, meters.observed_to_durable.Read(),
                  {{"leg", "observed_to_durable"}});
-  out->Histogram(kLatency, kLatencyHelp, sources_.hub->meters().public_to_sent.Read(),
+  out->Histogram(kLatency, kLatencyHelp, sources.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
-  const EventLog::Health health = sources_.log->health();
+  const EventLog::Health health = sources.log->health();
   out->Gauge("vmeventd_ring_events", "Newest events kept in memory",
              static_cast<double>(health.ring_events));
   out->Gauge("vmeventd_ring_bytes", "Memory of the newest events",
              static_cast<double>(health.ring_bytes));
 }
 
-void Metrics::CollectJournal(MetricFamilies* out) const {
-  const JournalMeters& meters = sources_.log->journal_meters();
-  const EventRange range = sources_.log->range();
+void CollectJournal(const Metrics::Sources& sources, MetricFamilies* out) {
+  const JournalMeters& meters = sources.log->journal_meters();
+  const EventRange range = sources.log->range();
   out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
-             sources_.log->health().journal_writable ? 1 : 0);
+             sources.log->health().journal_writable ? 1 : 0);
   for (const auto& [file, suffix] : {std::pair("db", ""), std::pair("wal", "-wal")}) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
-               FileBytes(absl::StrCat(sources_.journal_path, suffix)), {{"file", file}});
+               FileBytes(absl::StrCat(sources.journal_path, suffix)), {{"file", file}});
   }
   out->Gauge("vmeventd_journal_events", "Retained events",
              static_cast<double>(range.newest + 1 - range.oldest));
@@ -208,10 +282,10 @@ void Metrics::CollectJournal(MetricFamilies* out) const {
                static_cast<double>(meters.replacements.value()));
 }
 
-void Metrics::CollectStreams(MetricFamilies* out) const {
-  const StreamMeters& meters = sources_.hub->meters();
-  const StreamLag lag = sources_.hub->Lag(sources_.log->range().newest);
-  out->Gauge("vmeventd_streams", "Open WatchEvents streams", sources_.hub->stream_count());
+void CollectStreams(const Metrics::Sources& sources, MetricFamilies* out) {
+  const StreamMeters& meters = sources.hub->meters();
+  const StreamLag lag = sources.hub->Lag(sources.log->range().newest);
+  out->Gauge("vmeventd_streams", "Open WatchEvents streams", sources.hub->stream_count());
   out->Gauge("vmeventd_streams_behind", "Streams that have not been sent the newest event",
              lag.behind);
   out->Gauge("vmeventd_stream_lag_max_events", "How many events the slowest stream is behind",
@@ -234,16 +308,16 @@ void Metrics::CollectStreams(MetricFamilies* out) const {
                static_cast<double>(meters.sent_bytes.value()));
 }
 
-void Metrics::CollectAccess(MetricFamilies* out) const {
+void CollectAccess(const Metrics::Sources& sources, MetricFamilies* out) {
   for (size_t i = 0; i < kRefusalNames.size(); ++i) {
     out->Counter("vmeventd_refusals_total", "Connections and calls refused, by reason",
-                 static_cast<double>(sources_.refusals->value(static_cast<Refusal>(i))),
+                 static_cast<double>(sources.refusals->value(static_cast<Refusal>(i))),
                  {{"reason", std::string(kRefusalNames[i])}});
   }
-  if (sources_.server == nullptr) return;
-  const std::vector<ListenAddress> addresses = sources_.server->addresses();
-  const std::vector<int> open = sources_.server->open_connections();
-  const std::vector<bool> listening = sources_.server->listening();
+  if (sources.server == nullptr) return;
+  const std::vector<ListenAddress> addresses = sources.server->addresses();
+  const std::vector<int> open = sources.server->open_connections();
+  const std::vector<bool> listening = sources.server->listening();
   for (size_t i = 0; i < addresses.size(); ++i) {
     out->Gauge("vmeventd_connections", "Open connections of clients, by the address of --listen",
                open[i], {{"listen", addresses[i].ToString()}});
@@ -252,9 +326,9 @@ void Metrics::CollectAccess(MetricFamilies* out) const {
                listening[i] ? 1 : 0, {{"listen", addresses[i].ToString()}});
   }
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp,
-             static_cast<double>(sources_.server->sockets_to_close()), {{"of", "clients"}});
-  if (sources_.tls == nullptr) return;
-  const std::shared_ptr<const TlsMaterial> certificate = sources_.tls->Current();
+             static_cast<double>(sources.server->sockets_to_close()), {{"of", "clients"}});
+  if (sources.tls == nullptr) return;
+  const std::shared_ptr<const TlsMaterial> certificate = sources.tls->Current();
   out->Gauge("vmeventd_tls_certificate_not_before_timestamp_seconds",
              "When the certificate of new connections becomes valid",
              ToSeconds(certificate->not_before));
@@ -262,13 +336,13 @@ void Metrics::CollectAccess(MetricFamilies* out) const {
              "When the certificate of new connections expires", ToSeconds(certificate->not_after));
   out->Gauge("vmeventd_tls_files_usable",
              "1 if the TLS files are usable; 0 while their previous contents are in use",
-             sources_.tls->usable() ? 1 : 0);
+             sources.tls->usable() ? 1 : 0);
   out->Counter("vmeventd_tls_reload_failures_total", "Times that changed TLS files were not usable",
-               static_cast<double>(sources_.tls->reload_failures()));
+               static_cast<double>(sources.tls->reload_failures()));
 }
 
-void Metrics::CollectQueue(MetricFamilies* out) const {
-  const EventLog::Health health = sources_.log->health();
+void CollectQueue(const Metrics::Sources& sources, MetricFamilies* out) {
+  const EventLog::Health health = sources.log->health();
   out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded",
              static_cast<double>(health.queued));
   out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are left out",
@@ -278,8 +352,8 @@ void Metrics::CollectQueue(MetricFamilies* out) const {
                static_cast<double>(health.dropped_events));
 }
 
-void Metrics::CollectWatcher(MetricFamilies* out) const {
-  const WatcherCounters counters = sources_.watcher->counters();
+void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
+  const WatcherCounters counters = sources.watcher->counters();
   const struct {
     const char* name;
     const char* help;
@@ -342,7 +416,7 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, static_cast<double>(row.value));
   for (const auto& [limit, value] :
-       {std::pair("process", counters.sockets_over_process_limit),
+       {std::pair("process", counters.sockets_over_process_limit.value()),
         std::pair("owner", counters.sockets_over_owner_limit),
         std::pair("directory", counters.sockets_over_directory_limit)}) {
     out->Counter("vmeventd_sockets_left_out_total",
@@ -359,12 +433,12 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
                  counters.shutdown_file_times);
 }
 
-void Metrics::CollectLibvirt(MetricFamilies* out) const {
-  for (const LibvirtConnectionState& connection : sources_.watcher->libvirt_connections()) {
+void CollectLibvirt(const Metrics::Sources& sources, MetricFamilies* out) {
+  for (const LibvirtConnectionState& connection : sources.watcher->libvirt_connections()) {
     out->Gauge("vmeventd_libvirt_connected", "1 if the connection to this libvirt is open",
                connection.connected ? 1 : 0, {{"uri", connection.uri}});
   }
-  const WatcherCounters counters = sources_.watcher->counters();
+  const WatcherCounters counters = sources.watcher->counters();
   out->Counter("vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
                static_cast<double>(counters.libvirt_connects));
   out->Counter("vmeventd_libvirt_failures_total",
@@ -375,10 +449,10 @@ void Metrics::CollectLibvirt(MetricFamilies* out) const {
                static_cast<double>(counters.libvirt_overflows));
 }
 
-void Metrics::CollectFleet(MetricFamilies* out) const {
-  if (sources_.fleet == nullptr) return;
-  const FleetMeters& meters = *sources_.fleet;
-  const uint64_t newest = sources_.log->range().newest;
+void CollectFleet(const Metrics::Sources& sources, MetricFamilies* out) {
+  if (sources.fleet == nullptr) return;
+  const FleetMeters& meters = *sources.fleet;
+  const uint64_t newest = sources.log->range().newest;
   const uint64_t position = meters.position.value();
   out->Gauge("vmeventd_fleet_connected", "1 if connected to a server that has the fleet's stream",
              static_cast<double>(meters.connected.value()));
@@ -422,30 +496,59 @@ void Metrics::CollectFleet(MetricFamilies* out) const {
   }
 }
 
-void Metrics::CollectLog(MetricFamilies* out) const {
-  if (sources_.log_lines == nullptr) return;
+void CollectLog(const Metrics::Sources& sources, MetricFamilies* out) {
+  if (sources.log_lines == nullptr) return;
   for (const auto& [reason, counter] :
-       {std::pair("rate", &sources_.log_lines->rate),
-        std::pair("stalled_read", &sources_.log_lines->stalled_read)}) {
+       {std::pair("rate", &sources.log_lines->rate),
+        std::pair("stalled_read", &sources.log_lines->stalled_read)}) {
     out->Counter("vmeventd_log_dropped_lines_total", "Log lines left out, by reason",
                  static_cast<double>(counter->value()), {{"reason", reason}});
   }
 }
 
-void Metrics::CollectProcess(MetricFamilies* out) const {
-  const ProcessUsage usage = ReadProcessUsage();
+void CollectProcess(absl::Time start, MetricFamilies* out) {
   out->Gauge("process_start_time_seconds", "Start of the process, in seconds since 1970",
-             ToSeconds(process_start_));
+             ToSeconds(start));
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
   out->Counter("process_cpu_seconds_total", "User and system CPU time",
-               absl::ToDoubleSeconds(usage.cpu_time));
+               absl::ToDoubleSeconds(absl::DurationFromTimeval(usage.ru_utime) +
+                                     absl::DurationFromTimeval(usage.ru_stime)));
+  uint64_t pages = 0;
+  uint64_t resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident_pages;
+  const auto page = static_cast<double>(sysconf(_SC_PAGESIZE));
   out->Gauge("process_resident_memory_bytes", "Resident memory",
-             static_cast<double>(usage.resident_bytes));
-  out->Gauge("process_virtual_memory_bytes", "Virtual memory",
-             static_cast<double>(usage.virtual_bytes));
-  out->Gauge("process_open_fds", "Open file descriptors",
-             static_cast<double>(usage.open_descriptors));
+             page * static_cast<double>(resident_pages));
+  out->Gauge("process_virtual_memory_bytes", "Virtual memory", page * static_cast<double>(pages));
+  out->Gauge("process_open_fds", "Open file descriptors", static_cast<double>(CountDescriptors()));
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
   out->Gauge("process_max_fds", "Limit of open file descriptors",
-             static_cast<double>(usage.max_descriptors));
+             static_cast<double>(limit.rlim_cur));
+}
+
+}  // namespace
+
+Metrics::Metrics(Sources sources)
+    : sources_(std::move(sources)), process_start_(ReadProcessStartTime()) {}
+
+std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  MetricFamilies out;
+  CollectInfo(sources_, &out);
+  CollectVms(sources_, &out);
+  CollectStops(sources_, &out);
+  CollectEvents(sources_, &out);
+  CollectJournal(sources_, &out);
+  CollectStreams(sources_, &out);
+  CollectAccess(sources_, &out);
+  CollectQueue(sources_, &out);
+  CollectWatcher(sources_, &out);
+  CollectLibvirt(sources_, &out);
+  CollectFleet(sources_, &out);
+  CollectLog(sources_, &out);
+  CollectProcess(process_start_, &out);
+  return out.Take();
 }
 
 }  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_METRICS_METRICS_H_
-#define VMEVENTD_SERVER_METRICS_METRICS_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -11,7 +10,6 @@
 #include "server/eventlog/event_log.h"
 #include "server/fleet/fleet_meters.h"
 #include "server/logging/log_sink.h"
-#include "server/metrics/metric_families.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "server/transport/tls_files.h"
@@ -44,24 +42,8 @@ class Metrics : public prometheus::Collectable {
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
-  void CollectInfo(MetricFamilies* out) const;
-  void CollectVms(MetricFamilies* out) const;
-  void CollectStops(MetricFamilies* out) const;
-  void CollectEvents(MetricFamilies* out) const;
-  void CollectJournal(MetricFamilies* out) const;
-  void CollectStreams(MetricFamilies* out) const;
-  void CollectAccess(MetricFamilies* out) const;
-  void CollectQueue(MetricFamilies* out) const;
-  void CollectWatcher(MetricFamilies* out) const;
-  void CollectLibvirt(MetricFamilies* out) const;
-  void CollectFleet(MetricFamilies* out) const;
-  void CollectLog(MetricFamilies* out) const;
-  void CollectProcess(MetricFamilies* out) const;
-
   const Sources sources_;
   const absl::Time process_start_;
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_METRICS_METRICS_H_

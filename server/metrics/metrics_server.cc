@@ -28,7 +28,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr size_t kMaxRequestBytes = 8 << 10;
-// How long accepting pauses when the process is out of descriptors.
+// Pause of accepting when the process is out of descriptors.
 constexpr std::chrono::milliseconds kDescriptorPause(100);
 constexpr size_t kMaxDrainedBytes = 64 << 10;
 constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";

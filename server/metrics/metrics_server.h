@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_
-#define VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_
+#pragma once
 
 #include <memory>
 #include <thread>
@@ -9,7 +8,7 @@
 #include "prometheus/collectable.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
-#include "server/transport/listen_attempts.h"
+#include "server/transport/listen_socket.h"
 
 namespace vmeventd {
 
@@ -48,5 +47,3 @@ class MetricsServer {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "grpc/health/v1/health.pb.h"
-#include "server/rpc/raw_message.h"
 
 namespace vmeventd {
 namespace {

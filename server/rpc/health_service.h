@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_HEALTH_SERVICE_H_
-#define VMEVENTD_SERVER_RPC_HEALTH_SERVICE_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -50,5 +49,3 @@ class HealthService : public CallService {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_HEALTH_SERVICE_H_

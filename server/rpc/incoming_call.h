@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_INCOMING_CALL_H_
-#define VMEVENTD_SERVER_RPC_INCOMING_CALL_H_
+#pragma once
 
 #include <functional>
 #include <list>
@@ -7,18 +6,25 @@
 #include <variant>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/impl/service_type.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
 #include "server/stream/stream_call.h"
 
 namespace vmeventd {
+
+// Parses a request from bytes. INVALID_ARGUMENT if they are no such message; for a text that is not
+// UTF-8 the error names field, value and rule.
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 class IncomingCall;
 
@@ -77,7 +83,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::CallbackServerContext* context() const { return context_; }
   const grpc::ByteBuffer& request() const { return request_; }
 
-  // Whether the client has cancelled.
+  // Returns whether the client has cancelled.
   bool cancelled();
 
   // Sends the encoded response and ends the call, or ends it with the error.
@@ -163,5 +169,3 @@ class UnknownMethods : public grpc::CallbackGenericService {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_INCOMING_CALL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_PAGE_TOKEN_H_
-#define VMEVENTD_SERVER_RPC_PAGE_TOKEN_H_
+#pragma once
 
 #include <string>
 
@@ -30,5 +29,3 @@ class PageTokens {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_PAGE_TOKEN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_QUERIES_H_
-#define VMEVENTD_SERVER_RPC_QUERIES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -73,5 +72,3 @@ class Queries {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_QUERIES_H_

@@ -8,7 +8,6 @@
 #include "google/protobuf/text_format.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpcpp/support/status.h"
-#include "server/rpc/raw_message.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {

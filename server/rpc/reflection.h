@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_REFLECTION_H_
-#define VMEVENTD_SERVER_RPC_REFLECTION_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -39,5 +38,3 @@ class ReflectionService : public CallService {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_REFLECTION_H_

@@ -200,7 +200,7 @@ absl::StatusOr<std::optional<absl::Duration>> CheckProgressInterval(
   return *interval;
 }
 
-// Whether a UTF-8 text contains a control character (C0, DEL, C1) or a line separator.
+// Returns whether a UTF-8 text contains a control character (C0, DEL, C1) or a line separator.
 bool HoldsControl(absl::string_view text) {
   for (; !text.empty(); text.remove_prefix(1)) {
     if (absl::ascii_iscntrl(static_cast<unsigned char>(text[0]))) return true;

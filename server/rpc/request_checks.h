@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_REQUEST_CHECKS_H_
-#define VMEVENTD_SERVER_RPC_REQUEST_CHECKS_H_
+#pragma once
 
 #include <cstddef>
 #include <optional>
@@ -49,5 +48,3 @@ absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest&
 absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_REQUEST_CHECKS_H_

@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/random.h"
 #include "server/events/event_codec.h"
-#include "server/rpc/raw_message.h"
 #include "server/rpc/request_checks.h"
 
 namespace vmeventd {

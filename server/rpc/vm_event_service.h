@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_RPC_VM_EVENT_SERVICE_H_
-#define VMEVENTD_SERVER_RPC_VM_EVENT_SERVICE_H_
+#pragma once
 
 #include <functional>
 #include <string>
@@ -83,5 +82,3 @@ class VmEventService {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_RPC_VM_EVENT_SERVICE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_FAN_OUT_H_
-#define VMEVENTD_SERVER_STREAM_FAN_OUT_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -62,5 +61,3 @@ class FanOut {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_FAN_OUT_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_STREAM_CALL_H_
-#define VMEVENTD_SERVER_STREAM_STREAM_CALL_H_
+#pragma once
 
 #include "absl/status/status.h"
 #include "grpcpp/support/byte_buffer.h"
@@ -36,5 +35,3 @@ class StreamCall {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_STREAM_CALL_H_

@@ -66,7 +66,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
       return std::nullopt;
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
-      // Who resumed after the snapshot's sequence before having all of it would miss the rest.
+      // A client that resumed after the snapshot's sequence without all of it would miss the rest.
       return ProgressMessage(snapshot_ != nullptr ? 0 : sequence_, now, /*is_first=*/true);
     case Phase::kSnapshot:
       if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_
-#define VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -38,9 +37,10 @@ class StreamCursor {
   // when TakeHistoryRequest has something; with `beat` that is a Progress instead. OUT_OF_RANGE:
   // what comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
-  // Whether Next said nothing only because its search took long: call it again, after others.
+  // Returns whether Next said nothing only because its search took long: call it again, after
+  // others.
   bool more() const { return more_; }
-  // Whether the last call of Next went as far as there were events.
+  // Returns whether the last call of Next went as far as there were events.
   bool caught_up() const { return caught_up_; }
   // Request for the journal, whose answer Supply takes before Next is called again.
   std::unique_ptr<const HistoryRequest> TakeHistoryRequest() { return std::move(history_request_); }
@@ -100,5 +100,3 @@ class StreamCursor {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_

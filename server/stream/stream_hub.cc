@@ -7,7 +7,6 @@
 #include "base/quote.h"
 #include "base/random.h"
 #include "base/thread_name.h"
-#include "base/wait_until.h"
 
 namespace vmeventd {
 namespace {

@@ -1,7 +1,7 @@
-#ifndef VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
-#define VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
+#pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <set>
@@ -10,19 +10,65 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/hash/hash.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "server/access/refusals.h"
 #include "server/eventlog/event_log.h"
+#include "server/events/event_matcher.h"
 #include "server/stream/fan_out.h"
-#include "server/stream/name_index.h"
 #include "server/stream/stream_call.h"
 #include "server/stream/stream_meters.h"
 #include "server/stream/watch_stream.h"
 
 namespace vmeventd {
+
+class WatchStream;
+
+// Which streams want the events of which names, for filters without a wildcard. Keeps hashes of the
+// names: a stream may be found for a name that is not its own. Not synchronised; does not own the
+// streams.
+class NameIndex {
+ public:
+  // Memory of a name, about.
+  static constexpr size_t kBytesOfName = 24;
+
+  void Add(WatchStream* stream, const NameMatcher& names) {
+    streams_.insert(stream);
+    for (const std::string& name : names.exact()) wanted_.emplace(HashOf(name), stream);
+  }
+  // `names` as they were added.
+  void Remove(WatchStream* stream, const NameMatcher& names) {
+    streams_.erase(stream);
+    for (const std::string& name : names.exact()) wanted_.erase({HashOf(name), stream});
+  }
+
+  bool empty() const { return streams_.empty(); }
+  // Calls `visit` with each stream that may want events of `name`.
+  template <typename Visit>
+  void Find(absl::string_view name, const Visit& visit) const {
+    const size_t hash = HashOf(name);
+    for (auto it = wanted_.lower_bound({hash, nullptr}); it != wanted_.end() && it->first == hash;
+         ++it) {
+      visit(it->second);
+    }
+  }
+  // Calls `visit` with every stream.
+  template <typename Visit>
+  void FindAll(const Visit& visit) const {
+    for (WatchStream* const stream : streams_) visit(stream);
+  }
+
+ private:
+  static size_t HashOf(absl::string_view name) { return absl::HashOf(name); }
+
+  absl::btree_set<std::pair<size_t, WatchStream*>> wanted_;
+  absl::btree_set<WatchStream*> streams_;
+};
 
 // A checked WatchEventsRequest, without its filter.
 struct WatchRequest {
@@ -99,8 +145,8 @@ class StreamHub {
     int streams = 0;
     size_t filter_bytes = 0;
   };
-  // Where streams match their filters: those with patterns that have wildcards hold up only
-  // each other.
+  // Threads on which streams match their filters: those with patterns that have wildcards hold up
+  // only each other.
   static constexpr int kPlainThreads = 2;
   static constexpr int kSlowThreads = 1;
   // A peer with fewer gets one more where others have taken all, up to an eighth beyond the limit.
@@ -109,7 +155,7 @@ class StreamHub {
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
                           const v1::EventFilter& filter, const std::string& peer);
   absl::Status Register(Entry entry);
-  // Whether one more stream of `peer`, with a filter of that size, may be open.
+  // Returns whether one more stream of `peer`, with a filter of that size, may be open.
   absl::Status CheckLimits(const std::string& peer, size_t filter_bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
@@ -148,5 +194,3 @@ class StreamHub {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_STREAM_HUB_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_STREAM_METERS_H_
-#define VMEVENTD_SERVER_STREAM_STREAM_METERS_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -8,7 +7,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
-#include "base/latency_histogram.h"
 
 namespace vmeventd {
 
@@ -77,7 +75,7 @@ class StreamMeters {
   std::array<Counter, kStreamEnds> ends_;
 };
 
-// How far the open streams are behind the newest event.
+// Distance of the open streams from the newest event.
 struct StreamLag {
   int behind = 0;  // streams that are not at the newest event
   uint64_t max_events = 0;
@@ -85,5 +83,3 @@ struct StreamLag {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_STREAM_METERS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_STREAM_WATCH_STREAM_H_
-#define VMEVENTD_SERVER_STREAM_WATCH_STREAM_H_
+#pragma once
 
 #include <atomic>
 #include <cstdint>
@@ -146,5 +145,3 @@ class WatchStream : public CallStream,
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_STREAM_WATCH_STREAM_H_

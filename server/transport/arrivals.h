@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_ARRIVALS_H_
-#define VMEVENTD_SERVER_TRANSPORT_ARRIVALS_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -93,5 +92,3 @@ class Arrivals {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_ARRIVALS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_CLIENT_FRAMES_H_
-#define VMEVENTD_SERVER_TRANSPORT_CLIENT_FRAMES_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -17,7 +16,7 @@
 
 namespace vmeventd {
 
-// How many frames a client may send. What it costs gRPC is the frame, not the byte.
+// Limits of the frames of a client. They cost gRPC as frames, not as bytes.
 struct FrameLimits {
   // RST_STREAM: gRPC 1.51 spends far more on a call that is reset at once than the client.
   TokenRate resets = {100, 500};
@@ -74,7 +73,7 @@ class ClientFrames {
   // The server sends a frame.
   void OnAnswer(const FrameHeader& header);
 
-  // Whether the client has sent its preface and its first frame, SETTINGS.
+  // Returns whether the client has sent its preface and its first frame, SETTINGS.
   bool started() const { return started_; }
   // The calls that were opened since the last such question.
   int TakeCalls();
@@ -126,5 +125,3 @@ class ClientFrames {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_CLIENT_FRAMES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_
-#define VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_
+#pragma once
 
 #include <atomic>
 #include <chrono>
@@ -20,7 +19,7 @@
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
 #include "server/transport/arrivals.h"
-#include "server/transport/listen_attempts.h"
+#include "server/transport/listen_socket.h"
 #include "server/transport/relay.h"
 #include "server/transport/tls_files.h"
 
@@ -115,7 +114,7 @@ class ConnectionAcceptor {
   void PassCallsOn();
   // Opens the sockets that are not open yet. Returns the time until another is due.
   absl::Duration OpenSockets();
-  // Whether the open sockets are waited for.
+  // Returns whether the open sockets are waited for.
   void WatchSockets(bool watch);
   void Accept(size_t listener);
   // Gives a connection its seat, or refuses it; then it is the relay's thread's.
@@ -128,7 +127,7 @@ class ConnectionAcceptor {
   std::optional<Refusal> FindRefusal(const Open& open, const std::string& peer) const;
   void RefuseForDescriptors(size_t listener);
   void LogBreach(Relay::Id id, const Breach& breach);
-  // Whether a line may be logged now.
+  // Returns whether a line may be logged now.
   bool MayLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::vector<Listener> listeners_;
@@ -165,5 +164,3 @@ class ConnectionAcceptor {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_FRAMES_H_
-#define VMEVENTD_SERVER_TRANSPORT_FRAMES_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -84,5 +83,3 @@ std::string GoAwayFrame(uint32_t last_stream, Http2Error error, absl::string_vie
 std::string TrailersOnlyFrame(uint32_t stream, int grpc_status, absl::string_view message);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_FRAMES_H_

@@ -9,8 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
 #include "grpc/grpc.h"
+#include "grpcpp/grpcpp.h"
 #include "server/access/access_policy.h"
-#include "server/transport/listen_attempts.h"
+#include "server/transport/listen_socket.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd {
@@ -65,6 +66,33 @@ std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
 }
 
 }  // namespace
+
+// One ping in progress. Owns itself.
+struct GrpcPing::Pinged {
+  std::function<void()> done;
+  grpc::ByteBuffer request;
+  grpc::ByteBuffer response;
+  grpc::ClientContext context;
+};
+
+// Without credentials a channel leads nowhere: each call fails at once, and gRPC reports that where
+// it reports everything else.
+GrpcPing::GrpcPing() : stub_(grpc::CreateChannel("", nullptr)) {}
+
+void GrpcPing::Ping(std::function<void()> done) {
+  const grpc::Slice empty;
+  auto* const pinged = new Pinged{std::move(done), grpc::ByteBuffer(&empty, 1), {}, {}};
+  stub_.UnaryCall(&pinged->context, "/vmeventd.internal/Ping", grpc::StubOptions(),
+                  &pinged->request, &pinged->response, [pinged](const grpc::Status&) {
+                    const std::function<void()> answered = std::move(pinged->done);
+                    // The context holds a reference to the channel, and after the answer this may
+                    // go: the last reference must not go on this thread, which belongs to the
+                    // channel (gRPC 1.51 frees the completion queue that the thread goes on to
+                    // use).
+                    delete pinged;
+                    answered();
+                  });
+}
 
 struct GrpcServer::Listener {
   std::unique_ptr<ListenAttempts> socket;  // null after Shutdown

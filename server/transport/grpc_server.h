@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
-#define VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -12,9 +11,10 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
+#include "server/access/access_policy.h"
 #include "server/access/clients.h"
-#include "server/access/rate_limiter.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 #include "server/rpc/health_service.h"
@@ -22,10 +22,23 @@
 #include "server/rpc/reflection.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/transport/connection_acceptor.h"
-#include "server/transport/grpc_ping.h"
 #include "server/transport/tls_files.h"
 
 namespace vmeventd {
+
+// Shows whether the threads on which gRPC calls reactions still do so: all calls hang if they do
+// not. Any thread.
+class GrpcPing {
+ public:
+  GrpcPing();
+
+  // Calls `done` on one of these threads in one of its next turns. `done` may outlive this.
+  void Ping(std::function<void()> done);
+
+ private:
+  struct Pinged;
+  grpc::GenericStub stub_;
+};
 
 struct GrpcServerOptions {
   std::vector<ListenAddress> addresses;
@@ -58,7 +71,7 @@ class GrpcServer {
   void SetServing(bool serving);
   // And of the service "journal": whether published events are durable.
   void SetJournalServing(bool serving);
-  // Whether each directory of --watch is there.
+  // Returns whether each directory of --watch is there.
   void SetWatchServing(bool serving);
   // Of the service "sources": whether there is anything in which VMs can be found.
   void SetSourcesServing(bool serving);
@@ -73,7 +86,7 @@ class GrpcServer {
 
   // In the order of the options, with the port that the kernel chose where it listens.
   std::vector<ListenAddress> addresses() const;
-  // Whether it listens on each of them.
+  // Returns whether it listens on each of them.
   std::vector<bool> listening() const;
   // The open connections of each of them.
   std::vector<int> open_connections() { return acceptor_->open_connections(); }
@@ -115,5 +128,3 @@ class GrpcServer {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_
-#define VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -65,7 +64,7 @@ class InboundBudget {
         calls_(limits.calls),
         always_(limits.always) {}
 
-  // How many bytes may be read now, at most `most`. 0: none before `*wait` has passed.
+  // Returns the bytes that may be read now, at most `most`. 0: none before `*wait` has passed.
   size_t Allowance(size_t most, absl::Duration now, absl::Duration* wait);
   // Counts what was read. Returns for how long nothing may be.
   absl::Duration Spend(uint64_t bytes, int calls, absl::Duration now);
@@ -78,5 +77,3 @@ class InboundBudget {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_

@@ -5,20 +5,23 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/unique_fd.h"
 #include "server/transport/frames.h"
-#include "server/transport/named_pair.h"
 #include "server/transport/wire.h"
 
 namespace vmeventd {
@@ -29,7 +32,7 @@ constexpr int kEventsAtOnce = 128;
 // first one has caused.
 constexpr size_t kPieceIn = 4 << 10;
 constexpr int kPiecesOut = 4;  // of one connection before the next has its turn
-// How long a connection that gRPC has closed may take to read what was sent before, and to close.
+// Time in which a connection that gRPC has closed may read what was sent before, and to close.
 constexpr absl::Duration kLinger = absl::Seconds(10);
 // The same of one that is closed because of what its client sent.
 constexpr absl::Duration kGoodbye = absl::Seconds(2);
@@ -63,6 +66,53 @@ void Consume(std::string* waiting, size_t sent) {
   } else {
     waiting->erase(0, sent);
   }
+}
+
+// In the kernel; it doubles what is asked for, and counts its own overhead.
+constexpr int kToServer = 4 << 10;
+constexpr int kFromServer = 64 << 10;
+
+// Gives the socket a name of the kernel's choice, and returns it as gRPC writes it.
+absl::StatusOr<std::string> BindToUniqueName(int fd) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socklen_t size = sizeof(address.sun_family);  // no name: the kernel takes a free abstract one
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0) {
+    return ErrnoStatus("a connection", "its socket pair cannot be named", errno);
+  }
+  size = sizeof(address);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return ErrnoStatus("a connection", "the name of its socket pair cannot be read", errno);
+  }
+  constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // behind the zero
+  return absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
+}
+
+// A pair of sockets between the relay and gRPC's server. Both ends are non-blocking, and hold
+// little.
+struct NamedPair {
+  // The error is of the system, which is out of descriptors or memory.
+  static absl::StatusOr<NamedPair> Make();
+
+  UniqueFd relay;
+  UniqueFd server;
+  // gRPC's name for the peer of `server`, as in ServerContext::peer(): one that no other socket
+  // of the host has while `relay` is open.
+  std::string name;
+};
+
+absl::StatusOr<NamedPair> NamedPair::Make() {
+  int pair[2] = {-1, -1};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+    return ErrnoStatus("a connection", "no socket pair can be made", errno);
+  }
+  NamedPair out = {UniqueFd(pair[0]), UniqueFd(pair[1]), ""};
+  absl::StatusOr<std::string> name = BindToUniqueName(out.relay.get());
+  if (!name.ok()) return name.status();
+  out.name = *std::move(name);
+  setsockopt(out.relay.get(), SOL_SOCKET, SO_SNDBUF, &kToServer, sizeof(kToServer));
+  setsockopt(out.server.get(), SOL_SOCKET, SO_SNDBUF, &kFromServer, sizeof(kFromServer));
+  return out;
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_RELAY_H_
-#define VMEVENTD_SERVER_TRANSPORT_RELAY_H_
+#pragma once
 
 #include <array>
 #include <cstddef>
@@ -135,5 +134,3 @@ class Relay {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_RELAY_H_

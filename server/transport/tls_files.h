@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_
-#define VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -27,7 +26,8 @@ class TlsFiles {
   // Looks at them now. The error says why the old contents stay.
   absl::Status Reload();
 
-  // Whether the files could be used when they were read last; else what was read before is in use.
+  // Returns whether the files could be used when they were read last; else what was read before is
+  // in use.
   bool usable() const;
   uint64_t reload_failures() const { return reload_failures_.value(); }
 
@@ -49,5 +49,3 @@ class TlsFiles {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_TRANSPORT_WIRE_H_
-#define VMEVENTD_SERVER_TRANSPORT_WIRE_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -52,5 +51,3 @@ class Wire {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_TRANSPORT_WIRE_H_

@@ -1,8 +1,8 @@
-#include "base/latency_histogram.h"
-
 #include <gtest/gtest.h>
 
 #include <numeric>
+
+#include "base/counter.h"
 
 namespace vmeventd {
 namespace {

@@ -27,7 +27,6 @@
 #include "tests/bench/bench_events.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
-#include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/session/command_pacer.h"

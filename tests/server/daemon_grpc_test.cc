@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/daemon.h"
-#include "server/transport/listen_attempts.h"
+#include "server/transport/listen_socket.h"
 #include "tests/support/test_server.h"
 
 namespace vmeventd {

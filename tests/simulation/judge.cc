@@ -226,8 +226,8 @@ bool Judge::DamageJournal() {
   if (!database.ok()) return false;
   const absl::StatusOr<int64_t> stops = QueryInt(&*database, "SELECT count(*) FROM stops");
   if (!stops.ok() || *stops == 0) return false;
-  std::vector<SavedRun> sessions;
-  absl::Status status = ReadSessions(&*database, &sessions);
+  std::vector<SavedRun> runs;
+  absl::Status status = ReadRuns(&*database, &runs);
   const absl::StatusOr<std::vector<JournalStop>> stopped = ReadStops(&*database);
   if (status.ok()) status = stopped.status();
   if (status.ok()) {
@@ -240,12 +240,12 @@ bool Judge::DamageJournal() {
     return false;
   }
   open_runs_.clear();
-  for (const SavedRun& session : sessions) open_runs_[session.run_id] = session.payload;
+  for (const SavedRun& session : runs) open_runs_[session.run_id] = session.payload;
   for (const JournalStop& stop : *stopped) {
     stopped_before_.insert(DecodeSnapshotVmField(stop.vm).ref().run_id());
   }
   damaged_ = true;
-  story_->Say("host", absl::StrCat("the journal is damaged, with ", sessions.size(), " open runs"));
+  story_->Say("host", absl::StrCat("the journal is damaged, with ", runs.size(), " open runs"));
   return true;
 }
 

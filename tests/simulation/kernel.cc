@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
-#include "watcher/loop/inotify_events.h"
+#include "watcher/qmp/directory_watcher.h"
 
 namespace vmeventd::simulation {
 namespace {

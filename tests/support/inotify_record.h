@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/strings/match.h"
-#include "watcher/loop/inotify_events.h"
+#include "watcher/qmp/directory_watcher.h"
 
 namespace vmeventd {
 

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
-#define VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
+#pragma once
 
 #include <cstdint>
 #include <vector>
@@ -8,13 +7,13 @@
 
 namespace vmeventd {
 
-// How far what was pushed has come.
+// Progress of the updates that were pushed.
 struct SinkProgress {
   uint64_t pushed = 0;     // updates
   uint64_t committed = 0;  // of them, the first so many: no kill undoes them
 };
 
-// Where the watcher puts what it sees. Called on the watcher's loop thread; must never block.
+// Destination of what the watcher sees. Called on the watcher's loop thread; must never block.
 class EventSink {
  public:
   virtual ~EventSink() = default;
@@ -33,5 +32,3 @@ class EventSink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_EVENT_SINK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_GUEST_PANIC_H_
-#define VMEVENTD_WATCHER_CORE_GUEST_PANIC_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -20,5 +19,3 @@ GuestPanic ParseGuestPanic(const QmpObject& data);
 std::string DescribePanic(const GuestPanic& panic);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_GUEST_PANIC_H_

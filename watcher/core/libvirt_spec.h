@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_
-#define VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_
+#pragma once
 
 #include <string>
 
@@ -27,7 +26,7 @@ struct LibvirtSpec {
   bool operator==(const LibvirtSpec&) const = default;
 };
 
-// Whether `pattern` is more than a plain name.
+// Returns whether `pattern` is more than a plain name.
 bool HasWildcard(absl::string_view pattern);
 
 // INVALID_ARGUMENT says what is wrong and what would be right. Accepted:
@@ -35,12 +34,10 @@ bool HasWildcard(absl::string_view pattern);
 //   qemu+unix:///session?socket=PATH  lxc:///system  lxc+unix:///system?socket=PATH
 absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);
 
-// Whether a URI of these is of libvirt's driver of containers.
+// Returns whether a URI of these is of libvirt's driver of containers.
 bool IsContainerUri(absl::string_view uri);
 
 // VmRef::source of a domain that was found at `uri`.
 std::string DomainSource(absl::string_view uri);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_

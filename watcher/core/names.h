@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_NAMES_H_
-#define VMEVENTD_WATCHER_CORE_NAMES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +31,7 @@ struct RunIdentity {
   std::string monitor_path;  // two sockets of one process are two runs
   int64_t pid = 0;           // 0: the process cannot be seen, the socket file stands for it
   uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
-  // Where the process cannot be seen: only the moment of the first sight separates the runs that
+  // If the process cannot be seen: only the moment of the first sight separates the runs that
   // are found behind one socket, one after the other.
   uint64_t socket_inode = 0;
   int64_t first_seen_ns = 0;  // since 1970
@@ -43,5 +42,3 @@ struct RunIdentity {
 std::string MakeRunId(const RunIdentity& identity);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_NAMES_H_

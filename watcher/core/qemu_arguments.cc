@@ -59,7 +59,7 @@ bool Listens(const Options& options) {
   return server == "on" || server == "yes" || server == "true";
 }
 
-// Where the socket of "socket,path=...,server=on" listens.
+// Path at which the socket of "socket,path=...,server=on" listens.
 std::optional<QmpMonitor> SocketOf(const Options& options) {
   if (options.front().first != "socket") return std::nullopt;
   QmpMonitor monitor;

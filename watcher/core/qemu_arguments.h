@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_
-#define VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -26,7 +25,7 @@ struct QemuArguments {
   bool incoming = false;                    // it has -incoming: its VM comes from elsewhere
 };
 
-// Whether the command line is of a QEMU that runs a VM.
+// Returns whether the command line is of a QEMU that runs a VM.
 bool IsQemu(const std::vector<std::string>& arguments);
 
 // The arguments in the text of /proc/PID/cmdline.
@@ -45,5 +44,3 @@ std::string GivenContainer(const std::vector<std::string>& arguments);
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_

@@ -14,6 +14,11 @@
 namespace vmeventd {
 namespace {
 
+absl::Status TooLong() {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("a line of more than ", LineFramer::kMaxLineBytes >> 20, " MiB"));
+}
+
 constexpr char kTruncatedMember[] = "_truncated";
 
 absl::Status Malformed(absl::string_view what) {
@@ -137,11 +142,6 @@ std::optional<int64_t> IntegerMember(const QmpObject& object, const char* name) 
   const QmpObject* member = Member(object, name);
   if (member == nullptr || !member->is_number_integer()) return std::nullopt;
   return member->get<int64_t>();
-}
-
-std::string StringMember(const QmpObject& object, const char* name) {
-  const QmpObject* member = Member(object, name);
-  return member != nullptr && member->is_string() ? member->get<std::string>() : std::string();
 }
 
 QmpGreeting ParseGreeting(const QmpObject& body) {
@@ -319,6 +319,30 @@ absl::StatusOr<QmpMessage> ParseEvent(const QmpObject& message, const QmpObject&
 
 }  // namespace
 
+absl::Status LineFramer::Feed(absl::string_view bytes,
+                              const std::function<absl::Status(absl::string_view)>& on_line) {
+  while (true) {
+    const size_t end = bytes.find('\n');
+    const absl::string_view piece = bytes.substr(0, end);
+    if (partial_.size() + piece.size() > kMaxLineBytes) return TooLong();
+    if (end == absl::string_view::npos) {
+      partial_.append(piece.data(), piece.size());
+      return absl::OkStatus();
+    }
+    absl::string_view line = piece;
+    if (!partial_.empty()) {
+      partial_.append(piece.data(), piece.size());
+      line = partial_;
+    }
+    if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
+    if (!line.empty()) {
+      if (absl::Status status = on_line(line); !status.ok()) return status;
+    }
+    partial_ = std::string();  // gives the memory back: an idle monitor holds no buffer
+    bytes.remove_prefix(end + 1);
+  }
+}
+
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   const Extent extent = Measure(line);
   if (extent.depth > kMaxQmpDepth) {
@@ -336,7 +360,7 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   if (const QmpObject* name = Member(message, "event")) return ParseEvent(message, *name, text);
   if (const QmpObject* value = Member(message, "return")) return QmpReturn{*value};
   if (const QmpObject* error = Member(message, "error")) {
-    return QmpError{StringMember(*error, "class"), StringMember(*error, "desc")};
+    return QmpError{QmpText(*error, "class"), QmpText(*error, "desc")};
   }
   if (const QmpObject* body = Member(message, "QMP")) return ParseGreeting(*body);
   return Malformed("an object that is no greeting, reply or event");
@@ -360,16 +384,14 @@ std::string DetailJson(absl::string_view data, size_t max_bytes) {
 }
 
 std::string QmpText(const QmpObject& object, const char* name) {
-  if (!object.is_object()) return "";
-  const auto it = object.find(name);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+  const QmpObject* const member = Member(object, name);
+  return member != nullptr && member->is_string() ? member->get<std::string>() : "";
 }
 
 std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
-  if (!object.is_object()) return std::nullopt;
-  const auto it = object.find(name);
-  if (it == object.end() || !it->is_boolean()) return std::nullopt;
-  return it->get<bool>();
+  const QmpObject* const member = Member(object, name);
+  return member != nullptr && member->is_boolean() ? std::optional(member->get<bool>())
+                                                   : std::nullopt;
 }
 
 }  // namespace vmeventd

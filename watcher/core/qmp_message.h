@@ -1,10 +1,12 @@
-#ifndef VMEVENTD_WATCHER_CORE_QMP_MESSAGE_H_
-#define VMEVENTD_WATCHER_CORE_QMP_MESSAGE_H_
+#pragma once
 
+#include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -13,6 +15,28 @@
 // The messages that a QMP server sends: docs/interop/qmp-spec.txt in QEMU's source.
 
 namespace vmeventd {
+
+// Cuts a byte stream into lines. QMP ends its lines with \r\n; \n alone is taken as well, and
+// empty lines are skipped. Holds memory only while a line is incomplete.
+class LineFramer {
+ public:
+  // Longer lines are an error: QEMU's longest replies stay far below.
+  static constexpr size_t kMaxLineBytes = 1 << 20;
+
+  // Calls `on_line` for each line that `bytes` completes, without its line end; the view lives for
+  // the call. RESOURCE_EXHAUSTED when a line exceeds kMaxLineBytes, or the status with which
+  // `on_line` refused a line; the stream cannot be used after either.
+  absl::Status Feed(absl::string_view bytes,
+                    const std::function<absl::Status(absl::string_view)>& on_line);
+
+  // The memory that an incomplete line takes; 0 without one.
+  size_t held() const { return partial_.empty() ? 0 : partial_.capacity(); }
+  // An incomplete line, as far as it has come.
+  absl::string_view partial() const { return partial_; }
+
+ private:
+  std::string partial_;
+};
 
 // Keeps members in QEMU's order.
 using QmpObject = nlohmann::ordered_json;
@@ -60,7 +84,7 @@ inline constexpr int kMaxQmpValues = 4096;
 // not a QMP message.
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line);
 
-// How much of an event's data is passed on.
+// Limit of an event's data that is passed on.
 inline constexpr size_t kMaxDetailBytes = 4096;
 
 // `data`, a well-formed JSON object, without the white space between its tokens, which stay as they
@@ -69,5 +93,3 @@ inline constexpr size_t kMaxDetailBytes = 4096;
 std::string DetailJson(absl::string_view data, size_t max_bytes);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_QMP_MESSAGE_H_

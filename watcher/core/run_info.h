@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_RUN_INFO_H_
-#define VMEVENTD_WATCHER_CORE_RUN_INFO_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -43,14 +42,15 @@ struct ProcessInfo {
   uint64_t oom_kills = 0;
 };
 
-// Who says what happens to a run.
+// The party that reports on a run.
 enum class ReportedBy {
   kMonitor,           // its QEMU, on a monitor that is ours
   kLibvirt,           // libvirt, which has QEMU's monitor and passes on what that says
   kContainerLibvirt,  // libvirt, of a container: the run's process is its libvirt_lxc
 };
 
-// How many processes a run follows beside the one that RunInfo describes. One more may be known.
+// Number of processes that a run follows beside the one that RunInfo describes. One more may be
+// known.
 inline constexpr size_t kMaxOtherProcesses = 7;
 
 // Knowledge of a run when its process is first seen. Text is UTF-8 already, but for
@@ -138,5 +138,3 @@ struct MonitorInfo {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_CORE_RUN_INFO_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_VM_EVENT_H_
-#define VMEVENTD_WATCHER_CORE_VM_EVENT_H_
+#pragma once
 
 #include <array>
 #include <cstdint>
@@ -87,7 +86,7 @@ enum class EventType {
 };
 inline constexpr EventType kLastEventType = EventType::kPvshutdownRequested;
 
-// How an intent came to its end before the run did.
+// End of an intent before the run's.
 enum class IntentEnd {
   kWithdrawn = 1,
   kExpired = 2,
@@ -152,7 +151,7 @@ struct Intent {
   std::string request_id;  // of the declaration; empty: it had none
 };
 
-// How a process ended, as the kernel reports it.
+// End of a process, as the kernel reports it.
 struct ExitStatus {
   int code = 0;    // valid if signal is 0
   int signal = 0;  // that ended it; 0: none
@@ -261,6 +260,13 @@ struct WatchedDirectory {
   int sockets = 0;
 };
 
-}  // namespace vmeventd
+// A connection to libvirt, as GetServerInfo lists it. Text is UTF-8.
+struct LibvirtConnectionState {
+  std::string uri;  // as connected to: a glob is resolved
+  bool connected = false;
+  std::string problem;  // for people; empty while connected
+  absl::Time since;     // when `connected` last changed
+  int domains = 0;      // that are followed through it
+};
 
-#endif  // VMEVENTD_WATCHER_CORE_VM_EVENT_H_
+}  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
-#define VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -36,6 +35,20 @@ enum class ShutdownFiles {
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 
-}  // namespace vmeventd
+// A monitor that belongs to a VM manager. A QEMU's monitor serves one client: a daemon that holds
+// this one stops the manager.
+struct ManagerMonitor {
+  std::string socket;  // a path that the --watch would take
+  std::string owner;   // the program that needs it
+  std::string cure;    // what to write instead, as an imperative
+};
 
-#endif  // VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
+// Advice instead of a watch of the directory, which may contain "*" and is a manager's. Empty:
+// no known manager has such a directory.
+std::string CureForManagersDirectory(absl::string_view directory);
+
+// The first known manager's monitor that `watch` matches, judged by the paths alone:
+// docs/managers.md lists them. Makes no system call.
+std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch);
+
+}  // namespace vmeventd

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/thread_name.h"
-#include "base/wait_until.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LOOP_EVENT_LOOP_H_
-#define VMEVENTD_WATCHER_LOOP_EVENT_LOOP_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -91,5 +90,3 @@ class EventLoop {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LOOP_EVENT_LOOP_H_

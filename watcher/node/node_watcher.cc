@@ -3,14 +3,13 @@
 #include <atomic>
 #include <utility>
 
-#include "base/thread_role.h"
+#include "base/mutex.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_keeper.h"
@@ -144,41 +143,28 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
   WatcherCounters counters() const override {
-    const WatcherMeters& meters = context_.meters;
     const DirectoryWatcher::Counters directories = sockets_->directory_counters();
-    return {.inotify_overflows = directories.overflows,
-            .rescans = directories.rescans,
-            .connect_retries = meters.connect_retries.value(),
-            .monitor_reconnects = meters.monitor_reconnects.value(),
-            .monitors_lost = meters.monitors_lost.value(),
-            .protocol_errors = meters.protocol_errors.value(),
-            .out_of_descriptors = meters.out_of_descriptors.value(),
-            .rate_limited_events = meters.rate_limited_events.value(),
-            .shutdown_file_errors = meters.shutdown_file_errors.value(),
-            .unreadable_runs = meters.unreadable_runs.value(),
-            .exit_statuses_lost = exit_statuses_->overflows(),
-            .drains_cut_short = meters.drains_cut_short.value(),
-            .sockets_over_process_limit = meters.sockets_over_process_limit.value(),
-            .speakers_left_unread = meters.speakers_left_unread.value(),
-            .lines_given_up = context_.budget->given_up(),
-            .connects_put_off = meters.connects_put_off.value(),
-            .sockets_to_close = context_.closer.waiting(),
-            .command_lines_left_out =
-                options_.command_lines == nullptr ? 0 : options_.command_lines->left_out(),
-            .sockets_over_owner_limit = directories.over_owner_limit,
-            .sockets_over_directory_limit = directories.over_directory_limit,
-            .handovers = meters.handovers.value(),
-            .handovers_refused = meters.handovers_refused.value(),
-            .handovers_incomplete = meters.handovers_incomplete.value(),
-            .kept_runs = options_.keeper == nullptr ? 0 : options_.keeper->kept(),
-            .runs_not_kept = options_.keeper == nullptr ? 0 : options_.keeper->left_out(),
-            .notes_left_out =
-                context_.budget->notes() == nullptr ? 0 : context_.budget->notes()->left_out(),
-            .signals_lost = signals_.lost(),
-            .libvirt_connects = meters.libvirt_connects.value(),
-            .libvirt_failures = meters.libvirt_failures.value(),
-            .libvirt_overflows = meters.libvirt_overflows.value(),
-            .shutdown_file_times = meters.shutdown_file_times.Read()};
+    WatcherCounters all{context_.meters};
+    all.inotify_overflows = directories.overflows;
+    all.rescans = directories.rescans;
+    all.exit_statuses_lost = exit_statuses_->overflows();
+    all.lines_given_up = context_.budget->given_up();
+    all.sockets_to_close = context_.closer.waiting();
+    if (options_.command_lines != nullptr) {
+      all.command_lines_left_out = options_.command_lines->left_out();
+    }
+    all.sockets_over_owner_limit = directories.over_owner_limit;
+    all.sockets_over_directory_limit = directories.over_directory_limit;
+    if (options_.keeper != nullptr) {
+      all.kept_runs = options_.keeper->kept();
+      all.runs_not_kept = options_.keeper->left_out();
+    }
+    if (const ReadNotes* notes = context_.budget->notes(); notes != nullptr) {
+      all.notes_left_out = notes->left_out();
+    }
+    all.signals_lost = signals_.lost();
+    all.shutdown_file_times = context_.shutdown_file_times.Read();
+    return all;
   }
 
  private:

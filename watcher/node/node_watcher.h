@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_
-#define VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -10,54 +9,33 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/latency_histogram.h"
+#include "base/counter.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/host/host_shutdown_source.h"
 #include "watcher/qmp/unfollowed_sockets.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/intents.h"
-#include "watcher/runs/libvirt_connection_state.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
 // Counters of the watcher, since it was made; each only grows, unless it says "now".
-struct WatcherCounters {
+struct WatcherCounters : WatcherMeters {
   uint64_t inotify_overflows = 0;
   uint64_t rescans = 0;
-  uint64_t connect_retries = 0;     // of connections that were refused or found a full queue
-  uint64_t monitor_reconnects = 0;  // monitors that answered again after their connection had ended
-  uint64_t monitors_lost = 0;
-  uint64_t protocol_errors = 0;  // connections that were closed because what came was not QMP
-  uint64_t out_of_descriptors = 0;
-  uint64_t rate_limited_events = 0;  // left out, each counted by a GAP
-  uint64_t shutdown_file_errors = 0;
-  uint64_t unreadable_runs = 0;     // of WatcherOptions::saved_runs
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
-  uint64_t drains_cut_short = 0;    // runs whose last messages were not all read
-  // Times that a socket was left out because its process, its owner or its directory had as many as
-  // they may have.
-  uint64_t sockets_over_process_limit = 0;
-  uint64_t speakers_left_unread = 0;
   uint64_t lines_given_up = 0;    // connections that were closed, since lines held too much memory
-  uint64_t connects_put_off = 0;  // since too many sockets waited to be closed
   uint64_t sockets_to_close = 0;  // now, on threads that nobody waits for
   uint64_t command_lines_left_out = 0;
+  // Times that a socket was left out because its owner or its directory had as many as it may have.
   uint64_t sockets_over_owner_limit = 0;
   uint64_t sockets_over_directory_limit = 0;
-  uint64_t handovers = 0;          // runs that went on with what the daemon before handed over
-  uint64_t handovers_refused = 0;  // that were handed over and could not
-  // That were kept for a crash, and of which something that was read last is missing.
-  uint64_t handovers_incomplete = 0;
-  uint64_t kept_runs = 0;          // now, in case of a crash
-  uint64_t runs_not_kept = 0;      // that could not be
-  uint64_t notes_left_out = 0;     // reads that could not be noted in case of a crash
-  uint64_t signals_lost = 0;       // records of signals that the kernel threw away
-  uint64_t libvirt_connects = 0;   // connections to libvirt that were made
-  uint64_t libvirt_failures = 0;   // that could not be made, or were lost
-  uint64_t libvirt_overflows = 0;  // of those, cut because more came than is taken in
+  uint64_t kept_runs = 0;       // now, in case of a crash
+  uint64_t runs_not_kept = 0;   // that could not be
+  uint64_t notes_left_out = 0;  // reads that could not be noted in case of a crash
+  uint64_t signals_lost = 0;    // records of signals that the kernel threw away
   // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
   // was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;
@@ -103,14 +81,14 @@ class NodeWatcher {
   // Takes one back. NOT_FOUND: it was withdrawn, has expired, or its run has ended, or it never
   // was. Otherwise as above, after INTENT_WITHDRAWN is public.
   virtual void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) = 0;
-  // Where exit statuses come from, as found when the watcher was made: "pidfd", "proc-connector" or
+  // Source of exit statuses, as found when the watcher was made: "pidfd", "proc-connector" or
   // "none", as always where processes are not tracked. Any thread.
   virtual std::string exit_status_source() const = 0;
 
-  // Whether the senders of signals are seen. Any thread.
+  // Returns whether the senders of signals are seen. Any thread.
   virtual SignalWatchState signal_senders() const = 0;
 
-  // Whether the host shuts down, and why nobody says it. Any thread.
+  // Returns whether the host shuts down, and why nobody says it. Any thread.
   virtual HostShutdownState host_shutdown() const = 0;
 
   // Every saved run was restored or has ended, and every socket that was there was tried.
@@ -119,15 +97,13 @@ class NodeWatcher {
   virtual WatcherCounters counters() const = 0;
   // By path, the first 1,000. Any thread.
   virtual std::vector<UnfollowedSocket> unfollowed_sockets() const = 0;
-  // Whether something that a libvirt said waits for a process's command line. Loop thread.
+  // Returns whether something that a libvirt said waits for a process's command line. Loop thread.
   virtual bool libvirt_waits() const = 0;
-  // Whether VMs can be found at all: a watched directory is there, a libvirt is connected, or a
-  // glob matches no libvirt's socket so far. Loop thread.
+  // Returns whether VMs can be found at all: a watched directory is there, a libvirt is connected,
+  // or a glob matches no libvirt's socket so far. Loop thread.
   virtual bool has_open_source() const = 0;
   // By URI. Any thread.
   virtual std::vector<LibvirtConnectionState> libvirt_connections() const = 0;
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_

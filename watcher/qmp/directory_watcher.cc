@@ -10,9 +10,11 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -20,7 +22,6 @@
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/loop/inotify_events.h"
 
 namespace vmeventd {
 namespace {
@@ -77,6 +78,22 @@ std::optional<uint32_t> SocketOwner(int directory, const std::string& path) {
 }
 
 }  // namespace
+
+std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes) {
+  std::vector<InotifyEvent> events;
+  inotify_event header;
+  while (bytes.size() >= sizeof(header)) {
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    bytes.remove_prefix(sizeof(header));
+    if (bytes.size() < header.len) break;
+    // The name is padded with zero bytes.
+    const absl::string_view padded = bytes.substr(0, header.len);
+    std::string name(padded.substr(0, padded.find('\0')));
+    events.push_back({header.wd, header.mask, std::move(name)});
+    bytes.remove_prefix(header.len);
+  }
+  return events;
+}
 
 // Leads a descriptor's input to a method.
 class DirectoryWatcher::Input : public FdHandler {

@@ -1,6 +1,6 @@
-#ifndef VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_
-#define VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_
+#pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,9 +17,68 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/loop/event_loop.h"
-#include "watcher/qmp/socket_set.h"
 
 namespace vmeventd {
+
+// The names of the sockets in one directory, bounded in all and for each owner, so that one user
+// who may make sockets there cannot keep the others' VMs from being followed. Loop thread.
+class SocketSet {
+ public:
+  struct Limits {
+    size_t directory = 20'000;
+    size_t owner = 15'000;
+  };
+  enum class Result { kAdded, kOwnerFull, kDirectoryFull };
+
+  explicit SocketSet(const Limits& limits) : limits_(limits) {}
+
+  // A name that is there already stays, whatever `owner` has by now.
+  Result Add(const std::string& name, uint32_t owner) {
+    const auto known = owners_.find(name);
+    if (known == owners_.end()) {
+      if (owners_.size() >= limits_.directory) return Result::kDirectoryFull;
+      const auto sockets = sockets_.find(owner);
+      if (sockets != sockets_.end() && sockets->second >= limits_.owner) return Result::kOwnerFull;
+    } else if (known->second == owner) {
+      return Result::kAdded;
+    } else {
+      Remove(name);
+    }
+    owners_.emplace(name, owner);
+    ++sockets_[owner];
+    return Result::kAdded;
+  }
+
+  // Returns whether it was there.
+  bool Remove(const std::string& name) {
+    const auto it = owners_.find(name);
+    if (it == owners_.end()) return false;
+    if (--sockets_[it->second] == 0) sockets_.erase(it->second);
+    owners_.erase(it);
+    return true;
+  }
+
+  bool contains(const std::string& name) const { return owners_.contains(name); }
+  size_t size() const { return owners_.size(); }
+  const Limits& limits() const { return limits_; }
+  const absl::flat_hash_map<std::string, uint32_t>& owners() const { return owners_; }  // by name
+
+ private:
+  const Limits limits_;
+  absl::flat_hash_map<std::string, uint32_t> owners_;
+  absl::flat_hash_map<uint32_t, size_t> sockets_;  // by owner
+};
+
+// One record of inotify(7).
+struct InotifyEvent {
+  int watch = -1;     // the watch descriptor; -1 with IN_Q_OVERFLOW
+  uint32_t mask = 0;  // IN_*
+  std::string name;   // of the directory's entry; empty if the event is about the directory itself
+};
+
+// Cuts what one read() of an inotify descriptor returned into events. What is left of a record
+// that is cut off is ignored: the kernel gives whole records only.
+std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
 
 // Follows the sockets in the directories of all --watch flags, with one inotify descriptor.
 //
@@ -74,7 +133,7 @@ class DirectoryWatcher {
     return {overflows_.value(), rescans_.value(), over_owner_limit_.value(),
             over_directory_limit_.value()};
   }
-  // Whether a directory of the specs is there. Loop thread.
+  // Returns whether a directory of the specs is there. Loop thread.
   bool any_present() const;
 
  private:
@@ -145,5 +204,3 @@ class DirectoryWatcher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_

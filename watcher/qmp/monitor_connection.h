@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
-#define VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
+#pragma once
 
 #include <sys/socket.h>
 
@@ -14,7 +13,6 @@
 #include "absl/time/time.h"
 #include "base/receiving_socket.h"
 #include "base/token_bucket.h"
-#include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/loop/event_loop.h"
@@ -42,11 +40,11 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
  public:
   static constexpr absl::Duration kFirstSlice = absl::Microseconds(100);
   static constexpr TokenRate kAtOnce = {.per_second = 1e-3, .burst = 2e-3};  // in seconds
-  // How long a line may take from its first byte to its end.
+  // Limit of a line's time from its first byte to its end.
   static constexpr absl::Duration kLineTimeout = absl::Seconds(10);
   // A QEMU that serves us greets at once; one that starts may take longer.
   static constexpr absl::Duration kSilence = absl::Milliseconds(300);
-  // How long QEMU may take for an answer of the handshake, and how long before that is reported
+  // Limit of QEMU's time for an answer of the handshake, and the time until that is reported
   // for the first time.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
   static constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
@@ -81,7 +79,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     virtual void OnDrainCutShort() = 0;
     // Everything to be drained was handed in, and the peer still holds its end open.
     virtual void OnDrained() = 0;
-    // What is read from now on is noted: returns the place that it follows, which no run that was
+    // Notes begin with what is read next: returns the place that it follows, which no run that was
     // saved before has handled.
     virtual uint64_t OnNotesBegin() = 0;
     // All that was read was handed in, but for an unfinished line: what of it is not saved.
@@ -122,7 +120,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // socket to the caller: it is closed without OnClosed, and the peer does not notice. Unset, and
   // nothing is done: more waits to be handled than can be handed over.
   std::optional<HandedMonitor> HandOver(UniqueFd* socket);
-  // Who is called from now on.
+  // Replaces the delegate.
   void SetDelegate(Delegate* delegate) { delegate_ = delegate; }
   Delegate* delegate() const { return delegate_; }
 
@@ -137,7 +135,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // The same for all that the peer has sent by now and nothing that comes later, a slice a turn,
   // for kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
   void StartDrain();
-  // Whether what StartDrain was called for is not handed in yet.
+  // Returns whether what StartDrain was called for is not handed in yet.
   bool draining() const { return drain_left_.has_value(); }
 
   // Closes without OnClosed.
@@ -178,7 +176,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
   // the connection is closed.
   bool HandleLines(absl::string_view bytes, absl::Duration deadline);
-  // What of it may be needed after a crash.
+  // The part of it that may be needed after a crash.
   void Note();
   absl::Status OnLine(absl::string_view line);
   void OnEvent(const QmpEvent& event);
@@ -191,7 +189,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Goes by what the speaker's command line says, once that is known or given up. Returns when the
   // next question may be sent.
   absl::Duration UseCommandLine();
-  // Whether an answer is to a question of the daemon before this one.
+  // Returns whether an answer is to a question of the daemon before this one.
   bool IsStale(const QmpObject* value) const;
   // The next command; empty: none is wanted.
   std::string TakeCommand();
@@ -238,5 +236,3 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_OWNER_BUDGET_H_
-#define VMEVENTD_WATCHER_QMP_OWNER_BUDGET_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -101,5 +100,3 @@ class OwnerBudget {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_OWNER_BUDGET_H_

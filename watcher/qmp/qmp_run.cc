@@ -22,7 +22,7 @@ constexpr char kCrowded[] =
     "more than 8 processes speak on its monitor: it is read again when one of them has ended";
 static_assert(kMaxOtherProcesses == 7);
 
-// How long a connection that is replaced is read for what it has still.
+// Time for which a connection that is replaced is read to its end.
 constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 }  // namespace
@@ -63,7 +63,7 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
 
 std::optional<HandedRun> QmpRun::HandOver() {
   if (over() || connection_ == nullptr || !session().CanBeHandedOver()) return std::nullopt;
-  // How several processes end takes more than one descriptor.
+  // The ends of several processes take more than one descriptor.
   if (!others().empty() || info().several_processes || needs_speaker_) return std::nullopt;
   if (tracked() && (!followed() || info().pid == 0)) return std::nullopt;
   HandedRun handed;
@@ -80,7 +80,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   if (!away() || !spoken_ || !handed->connection.valid() || tracked() != handed->process.valid()) {
     return false;
   }
-  // How several processes end takes more than one descriptor.
+  // The ends of several processes take more than one descriptor.
   if (!info().others.empty() || info().several_processes) return false;
   if (tracked() && !TrackHanded(std::move(handed->process)).ok()) return false;
   auto connection = std::make_unique<MonitorConnection>(
@@ -208,7 +208,7 @@ void QmpRun::OnHandled(ReadNotes::Stream* notes, uint64_t handled) {
 }
 
 void QmpRun::GoOnOrEnd() {
-  // What was handed in has ended the run, or brought another process.
+  // That input has ended the run, or brought another process.
   if (over() || !process().gone()) return;
   switch (FollowAnother()) {
     case Next::kFollowed:
@@ -239,7 +239,7 @@ void QmpRun::GoOnOrEnd() {
   if (!over()) process().AwaitEnd();
 }
 
-// Who speaks
+// Speakers
 
 void QmpRun::OnSpeaker(int64_t pid) {
   if (!context_->options->process_tracking) return;

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_QMP_RUN_H_
-#define VMEVENTD_WATCHER_QMP_QMP_RUN_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -59,11 +58,11 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     // Somebody has spoken on the monitor of `run`, of which nothing was published and no process is
     // known, and no descriptor is left to follow who it is: the run is over, and tried again later.
     virtual void OnSpeakerUnread(QmpRun* run) = 0;
-    // Whether a socket of `run` is listened on: asked where its listener is gone and nobody has
-    // spoken.
+    // Returns whether a socket of `run` is listened on: asked where its listener is gone and nobody
+    // has spoken.
     virtual bool IsServed(const VmRun* run) = 0;
-    // Whether who listens on the monitor of `run`, whose process is not known, turned out to be a
-    // QEMU: a new connection will have its process.
+    // Returns whether who listens on the monitor of `run`, whose process is not known, turned out
+    // to be a QEMU: a new connection will have its process.
     virtual bool ListensAsQemu(const QmpRun* run) const = 0;
     // The user of the run has so many descriptors left; `change` more are taken for the run.
     virtual int DescriptorsLeft(const QmpRun* run) const = 0;
@@ -121,7 +120,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnHandled(ReadNotes::Stream* notes, uint64_t handled) override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
-  // What comes next is up to the place that its connection has come to.
+  // The next step depends on the state of its connection.
   void NoteHeard();
   // The first process that speaks is not the one that listens.
   void OnFirstSpeaker(PeerProcess speaker);
@@ -160,5 +159,3 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_QMP_RUN_H_

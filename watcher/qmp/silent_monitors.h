@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_SILENT_MONITORS_H_
-#define VMEVENTD_WATCHER_QMP_SILENT_MONITORS_H_
+#pragma once
 
 #include <cstdint>
 #include <vector>
@@ -37,5 +36,3 @@ class SilentMonitors {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_SILENT_MONITORS_H_

@@ -12,7 +12,6 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/core/watch_spec.h"
-#include "watcher/qmp/socket_retries.h"
 #include "watcher/runs/command_lines.h"
 
 // Slots and connections; socket_runs.cc has the runs behind them.
@@ -29,7 +28,7 @@ constexpr char kOutOfShare[] =
     "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
     "VM is not followed; raise LimitNOFILE of the service";
 
-// Whether the command line of who listens there has been read, and is a QEMU's.
+// Returns whether the command line of who listens there has been read, and is a QEMU's.
 bool SaysQemu(const SocketSlot& slot) {
   const CommandLines::Read* const read = slot.listener_command_line.get();
   return read != nullptr && read->done() && read->found() != nullptr;

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_
-#define VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_
+#pragma once
 
 #include <cstdint>
 #include <deque>
@@ -17,10 +16,8 @@
 #include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/directory_watcher.h"
-#include "watcher/qmp/inode_claims.h"
 #include "watcher/qmp/qmp_run.h"
-#include "watcher/qmp/run_limiter.h"
-#include "watcher/qmp/run_shares.h"
+#include "watcher/qmp/run_limits.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/qmp/socket_slot.h"
 #include "watcher/qmp/unfollowed_sockets.h"
@@ -56,7 +53,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   bool OwnsName(const VmRun* run) const override;
   void OnOver(VmRun* run) override;
 
-  // Whether a watched directory is there.
+  // Returns whether a watched directory is there.
   bool is_open() const { return directories_->any_present(); }
   // Hands over what the next daemon can go on with. The last call, when the loop takes no more
   // turns.
@@ -105,9 +102,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
-  // Whether `socket`, at the slot's path, is still the one that `run` was attached by. Its inode
-  // says so too as long as the slot has it: where the file system keeps no birth time, a chmod
-  // makes another identity of a socket.
+  // Returns whether `socket`, at the slot's path, is still the one that `run` was attached by. Its
+  // inode says so too as long as the slot has it: where the file system keeps no birth time, a
+  // chmod makes another identity of a socket.
   static bool IsSocketOf(const VmRun& run, const SocketSlot& slot, const SocketIdentity& socket) {
     return socket == run.info().socket || (slot.run == &run && slot.inode == InodeOf(socket));
   }
@@ -120,7 +117,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void ScheduleAll(const std::vector<SocketSlot*>& slots);
   // Schedules with twice the last wait, at least `first` and at most `limit`.
   void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
-  // Whether it has been tried for so long that its problem is to be reported.
+  // Returns whether it has been tried for so long that its problem is to be reported.
   bool TriedForLong(const SocketSlot& slot) const;
   // The problem of a VM that gets no descriptors, its slot's run or a new one; null: there is room.
   const char* Shortage(const SocketSlot& slot, const SocketFile& file) const;
@@ -134,8 +131,8 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void OnNotConnected(SocketSlot* slot, ConnectOutcome outcome, absl::string_view why = "");
   void OnNotConnected(SocketSlot* slot, int error);
   void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
-  // Whether `peer`, who listens, is a QEMU: by its name or, where it was given another one, by its
-  // command line, which is read for the next attempt.
+  // Returns whether `peer`, who listens, is a QEMU: by its name or, where it was given another one,
+  // by its command line, which is read for the next attempt.
   bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
   // Connects without waiting; 0 or the errno.
   int Connect(const SocketFile& file, ReceivingSocket* connection) const;
@@ -173,7 +170,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void ForgetSocket(RunSockets* sockets);
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   void EndUntrackedRun(SocketSlot* slot);
-  // Whether the socket by which `run` was attached last is still at the slot's path.
+  // Returns whether the socket by which `run` was attached last is still at the slot's path.
   static bool IsAt(const SocketSlot& slot, const VmRun& run);
 
   QmpContext* const context_;
@@ -201,5 +198,3 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_

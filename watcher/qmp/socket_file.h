@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_SOCKET_FILE_H_
-#define VMEVENTD_WATCHER_QMP_SOCKET_FILE_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -49,5 +48,3 @@ enum class ConnectOutcome {
 ConnectOutcome ConnectOutcomeOf(int error);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_SOCKET_FILE_H_

@@ -11,7 +11,7 @@
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
 #include "watcher/qmp/socket_connector.h"
-#include "watcher/qmp/socket_retries.h"
+#include "watcher/qmp/socket_slot.h"
 #include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
@@ -26,7 +26,7 @@ constexpr uint32_t kUnknownOwner = ~0U;
 constexpr char kTooManyNewRuns[] =
     "too many VMs of this socket's user started: the VM is followed later";
 
-// Whether `process` is the one that `run` is followed by.
+// Returns whether `process` is the one that `run` is followed by.
 bool IsProcessOf(const VmRun& run, const PeerProcess& process) {
   return run.info().pid == process.pid && run.info().start_ticks == process.start_ticks;
 }
@@ -60,7 +60,7 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
                                      other->info().source));
     return nullptr;
   }
-  // That run needed fewer descriptors than a new one.
+  // The run needed fewer descriptors than a new one.
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
     AwaitDescriptors(slot, shortage);
     return nullptr;

@@ -1,9 +1,10 @@
-#ifndef VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
-#define VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
+#pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/rare_text.h"
 #include "watcher/core/run_info.h"
@@ -36,13 +37,65 @@ struct SocketSlot {
   bool claims_inode = false;
   bool awaits_inode = false;
 
-  // Who listened, where its name is not a QEMU's: what its command line says, once that is read.
+  // The listener whose name is not a QEMU's, and its command line once that is read.
   ProcessId listener;
   std::shared_ptr<const CommandLines::Read> listener_command_line;
 
   RareText problem;  // while no run is seen behind the socket; as it was reported
 };
 
-}  // namespace vmeventd
+// When a SocketConnector tries a socket again.
 
-#endif  // VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
+inline constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
+inline constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+// A socket file that a killed QEMU left refuses for ever.
+inline constexpr absl::Duration kMaxRefusedRetry = absl::Seconds(60);
+// After the end of a monitor that worked: mostly its process is about to go.
+inline constexpr absl::Duration kFirstReconnect = absl::Milliseconds(100);
+inline constexpr absl::Duration kFirstHeldRetry = absl::Seconds(1);
+// A monitor that answered for so long has earned a quick reconnect.
+inline constexpr absl::Duration kSteadyMonitor = absl::Seconds(10);
+
+// Sees to it that a socket with several paths (two --watch of one directory under different names,
+// hard links) is followed once: the first path claims its inode, the others wait. Loop thread.
+class InodeClaims {
+ public:
+  // Claims `inode` for `slot`, which gives up what it claimed before. False if another slot has
+  // it; `slot` then waits for it. `freed` receives the slots that may claim what was given up.
+  bool Claim(const InodeKey& inode, SocketSlot* slot, std::vector<SocketSlot*>* freed) {
+    if (slot->claims_inode && slot->inode == inode) return true;
+    *freed = Release(slot);
+    slot->inode = inode;
+    slot->claims_inode = owners_.try_emplace(inode, slot).second;
+    if (!slot->claims_inode) {
+      slot->awaits_inode = true;
+      waiting_[inode].push_back(slot);
+    }
+    return slot->claims_inode;
+  }
+
+  // Gives up what `slot` claims or waits for. Returns the slots that may claim it now.
+  std::vector<SocketSlot*> Release(SocketSlot* slot) {
+    std::vector<SocketSlot*> freed;
+    const auto waiting = waiting_.find(slot->inode);
+    if (slot->claims_inode) {
+      owners_.erase(slot->inode);
+      if (waiting != waiting_.end()) {
+        freed = std::move(waiting->second);
+        for (SocketSlot* other : freed) other->awaits_inode = false;
+        waiting_.erase(waiting);
+      }
+    } else if (slot->awaits_inode) {
+      std::erase(waiting->second, slot);
+      if (waiting->second.empty()) waiting_.erase(waiting);
+    }
+    slot->claims_inode = slot->awaits_inode = false;
+    return freed;
+  }
+
+ private:
+  absl::flat_hash_map<InodeKey, SocketSlot*> owners_;
+  absl::flat_hash_map<InodeKey, std::vector<SocketSlot*>> waiting_;
+};
+
+}  // namespace vmeventd

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_QMP_UNFOLLOWED_SOCKETS_H_
-#define VMEVENTD_WATCHER_QMP_UNFOLLOWED_SOCKETS_H_
+#pragma once
 
 #include <cstddef>
 #include <map>
@@ -53,5 +52,3 @@ class UnfollowedSockets {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_QMP_UNFOLLOWED_SOCKETS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_COMMAND_LINES_H_
-#define VMEVENTD_WATCHER_RUNS_COMMAND_LINES_H_
+#pragma once
 
 #include <atomic>
 #include <cstddef>
@@ -68,7 +67,7 @@ class CommandLines {
   // Begins to read that of the process `pid`, unless that is being read.
   virtual std::shared_ptr<const Read> Begin(int64_t pid);
 
-  // How many were not begun, since too many waited. Any thread.
+  // Number of those that were not begun, since too many waited. Any thread.
   uint64_t left_out() const { return left_out_.value(); }
 
  private:
@@ -84,5 +83,3 @@ class CommandLines {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_COMMAND_LINES_H_

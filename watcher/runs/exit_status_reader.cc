@@ -74,13 +74,14 @@ bool PidfdTellsExits() {
   return wait_status.has_value() && WEXITSTATUS(*wait_status) == kExitCode;
 }
 
-// Whether the number is still that of the process that `pidfd` stands for: not reaped.
+// Returns whether the number is still that of the process that `pidfd` stands for: not reaped.
 bool StillThere(int pidfd) {
   if (syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0) return true;
   return errno == EPERM || errno == EACCES;  // by the process's user; by a security module
 }
 
-// Whether the kernel shows this process what stands behind ptrace access, field 52 among it.
+// Returns whether the kernel shows this process what stands behind ptrace access, field 52 among
+// it.
 bool MayRead(int64_t pid) {
   std::array<char, 64> target;
   return readlink(absl::StrCat("/proc/", pid, "/ns/user").c_str(), target.data(), target.size()) >

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_
-#define VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -8,10 +7,16 @@
 
 #include "watcher/core/vm_event.h"
 #include "watcher/loop/event_loop.h"
-#include "watcher/runs/exit_status_source.h"
 #include "watcher/runs/proc_connector.h"
 
 namespace vmeventd {
+
+// Source of the end of a process that is no child of this one, once its parent has reaped it.
+enum class ExitStatusSource {
+  kNone,
+  kPidfd,          // PIDFD_GET_INFO with PIDFD_INFO_EXIT: Linux 6.15, no privilege
+  kProcConnector,  // netlink messages: CAP_NET_ADMIN in the host's own namespaces
+};
 
 // Finds out how processes have ended that are no children of this one. Loop thread.
 //
@@ -59,5 +64,3 @@ class ExitStatusReader {
 std::string ExitStatusSourceName(ExitStatusSource source);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_

@@ -10,14 +10,14 @@
 namespace vmeventd {
 namespace {
 
-// What came from outside, for a message.
+// Quotes a value from outside for a message.
 std::string Quote(absl::string_view value) {
   constexpr size_t kMaxBytes = 120;
   return absl::StrCat("\"", absl::CHexEscape(value.substr(0, kMaxBytes)),
                       value.size() > kMaxBytes ? "...\"" : "\"");
 }
 
-// What a request names a VM by, for errors: its field, and "named "web1"" or "with that UUID".
+// The name of the VM in a request, for errors: its field, and "named "web1"" or "with that UUID".
 std::pair<std::string, std::string> Described(const IntentRequest& request) {
   if (!request.uuid.has_value()) return {"vm_name", absl::StrCat("named ", Quote(request.vm_name))};
   if (request.vm_name.empty()) return {"uuid", "with that UUID"};

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_INTENTS_H_
-#define VMEVENTD_WATCHER_RUNS_INTENTS_H_
+#pragma once
 
 #include <atomic>
 #include <functional>
@@ -28,7 +27,7 @@ inline constexpr int kMaxIntentRequests = 1000;
 // other limit holds back: they may not push the history out of the journal faster than VMs may.
 inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
 
-// What DeclareIntent takes. Texts are UTF-8 and within their limits.
+// Request of DeclareIntent. Texts are UTF-8 and within their limits.
 struct IntentRequest {
   std::string vm_name;  // or `uuid`, or both
   std::string run_id;   // empty: the one run of that name
@@ -40,7 +39,7 @@ struct IntentRequest {
   std::optional<Uuid> uuid;
 };
 
-// What somebody intends with the runs: requests that come from other threads, and are carried out
+// Requests about intents, which that come from other threads, and are carried out
 // on the loop thread. NodeWatcher::DeclareIntent says what `done` gets. Those that wait when this
 // is destroyed get UNAVAILABLE.
 class IntentRequests {
@@ -84,5 +83,3 @@ class IntentRequests {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_INTENTS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_OTHER_PROCESSES_H_
-#define VMEVENTD_WATCHER_RUNS_OTHER_PROCESSES_H_
+#pragma once
 
 #include <algorithm>
 #include <cstddef>
@@ -49,7 +48,7 @@ class OtherProcesses {
   absl::StatusOr<PeerProcess> TakeLiving();
   void Clear();
 
-  // Whether `pid` is one of those that are followed, and lives.
+  // Returns whether `pid` is one of those that are followed, and lives.
   bool Has(int64_t pid) const;
   bool empty() const { return members_.empty(); }
   bool any_waits() const {
@@ -75,7 +74,7 @@ class OtherProcesses {
   using MemberPtr = std::unique_ptr<Member>;
   static bool Waits(const MemberPtr& member) { return !member->pidfd.valid(); }
 
-  // Whether `process` is followed as `member` now.
+  // Returns whether `process` is followed as `member` now.
   bool Follow(Member* member, PeerProcess process);
   UniqueFd Unfollow(Member* member);
   void OnEnded(Member* member);
@@ -86,5 +85,3 @@ class OtherProcesses {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_OTHER_PROCESSES_H_

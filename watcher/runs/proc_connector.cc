@@ -140,7 +140,7 @@ ProcConnector::~ProcConnector() { loop_->Remove(socket_.get()); }
 void ProcConnector::Follow(int64_t pid) {
   Followed& followed = followed_[pid];
   if (++followed.users > 1) return;
-  // What waits may be of a process that had the number before.
+  // A waiting message may be of a process that had the number before.
   Read(SIZE_MAX);
   followed_[pid].wait_status.reset();
 }

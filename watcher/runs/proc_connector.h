@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_
-#define VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -16,9 +15,9 @@
 
 namespace vmeventd {
 
-// What the kernel's process connector (Linux, Documentation/driver-api/connector.rst) reports of
-// processes that end. Keeps it for the processes that are followed alone, so that it needs no more
-// room than they do. The kernel throws messages away when they are not read fast enough. Loop
+// Reports of the kernel's process connector (Linux, Documentation/driver-api/connector.rst) reports
+// of processes that end. Keeps it for the processes that are followed alone, so that it needs no
+// more room than they do. The kernel throws messages away when they are not read fast enough. Loop
 // thread.
 class ProcConnector : public FdHandler {
  public:
@@ -33,7 +32,7 @@ class ProcConnector : public FdHandler {
   // As wait(2) would report it; unset: not known, yet or ever.
   std::optional<int> WaitStatusOf(int64_t pid);
 
-  // How often messages were thrown away.
+  // Number of times that messages were thrown away.
   uint64_t overflows() const { return overflows_.value(); }
 
   void OnFdReady(uint32_t events) override;
@@ -58,5 +57,3 @@ class ProcConnector : public FdHandler {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_PROCESS_H_
-#define VMEVENTD_WATCHER_RUNS_PROCESS_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -13,7 +12,7 @@
 
 namespace vmeventd {
 
-// Who is at the other end of a connected Unix socket: the process that called listen().
+// Process at the other end of a connected Unix socket: the process that called listen().
 struct PeerProcess {
   enum class Kind {
     kTracked,    // `pidfd` becomes readable when the process ends
@@ -56,30 +55,30 @@ absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
 // known. Errors as above.
 absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
 
-// Whether `pidfd`, which another process opened, is that of `process`, which lived then, under this
-// boot and in this PID namespace. Never blocks.
+// Returns whether `pidfd`, which another process opened, is that of `process`, which lived then,
+// under this boot and in this PID namespace. Never blocks.
 bool IsPidfdOf(int pidfd, const ProcessKey& process);
 
 // Now, as the start of a process that is started now would be.
 uint64_t StartTicksNow();
 
-// Whether both run the same program under the same name, as a process and its fork do; true as well
-// where that cannot be read.
+// Returns whether both run the same program under the same name, as a process and its fork do; true
+// as well where that cannot be read.
 bool RunSameProgram(int64_t pid, int64_t other_pid);
 
-// Whether its name is one of a QEMU's, which it may have given itself; true as well where that
-// cannot be read.
+// Returns whether its name is one of a QEMU's, which it may have given itself; true as well where
+// that cannot be read.
 bool HasNameOfQemu(int64_t pid);
 
-// Whether the process of `pidfd` has ended; a zombie has.
+// Returns whether the process of `pidfd` has ended; a zombie has.
 bool HasEnded(int pidfd);
 
-// Whether `pid` is about to end: it exits, or a SIGKILL waits for it. False where that cannot be
-// read.
+// Returns whether `pid` is about to end: it exits, or a SIGKILL waits for it. False where that
+// cannot be read.
 bool IsDying(int64_t pid);
 
-// Whether a signal has stopped `pid`, as SIGSTOP does, or a debugger has. False where that cannot
-// be read.
+// Returns whether a signal has stopped `pid`, as SIGSTOP does, or a debugger has. False where that
+// cannot be read.
 bool IsStopped(int64_t pid);
 
 // Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
@@ -99,5 +98,3 @@ std::string ReadBootId();
 uint64_t ReadPidNamespace();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_PROCESS_H_

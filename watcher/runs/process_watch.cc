@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-// How long the end of a run waits for its exit status, where the kernel does not have it yet: a
+// Time that the end of a run waits for its exit status, where the kernel does not have it yet: a
 // parent that reaps does so within that. The status of a zombie that this process may not read is
 // not known.
 constexpr absl::Duration kStatusWait = absl::Milliseconds(100);

@@ -1,7 +1,9 @@
-#ifndef VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_
-#define VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_
+#pragma once
+
+#include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -11,16 +13,45 @@
 #include "watcher/host/host_watch.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/spare_descriptors.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
-// What all process watches of one loop share. Outlives them.
+// A few descriptors held back, so that a full descriptor table does not keep a short and important
+// operation, such as writing a shutdown file, from being done.
+class SpareDescriptors {
+ public:
+  SpareDescriptors() { Refill(); }
+
+  // Takes what is missing, if the process has room again. To be called now and then.
+  void Refill() {
+    for (UniqueFd& spare : spares_) {
+      if (spare.valid()) continue;
+      spare = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (!spare.valid()) return;
+    }
+  }
+
+  // Does `operation` (it returns an absl::Status), and once more with the spare descriptors given
+  // back to the process if it was RESOURCE_EXHAUSTED.
+  template <typename Operation>
+  absl::Status Do(Operation operation) {
+    absl::Status status = operation();
+    if (!absl::IsResourceExhausted(status)) return status;
+    for (UniqueFd& spare : spares_) spare.Reset();
+    status = operation();
+    Refill();
+    return status;
+  }
+
+ private:
+  std::array<UniqueFd, 4> spares_;
+};
+
+// State shared by all process watches of one loop. Outlives them.
 struct ProcessContext {
   EventLoop* loop = nullptr;
   ExitStatusReader* exit_statuses = nullptr;
@@ -32,7 +63,7 @@ struct ProcessContext {
   int vm_descriptors = 0;  // that runs hold
 };
 
-// What a run needs to know of `process`, which is tracked.
+// Returns the facts that a run needs of `process`, which is tracked.
 ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
 
 // Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
@@ -81,7 +112,7 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
 
   // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
   void AwaitEnd();
-  // How the process ended of which `zombie` is left.
+  // Returns the end of the process of which `zombie` is left.
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
 
   // Reads the OOM count of the process's cgroup while it lives: what was counted was another's.
@@ -125,5 +156,3 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_RUN_KEEPER_H_
-#define VMEVENTD_WATCHER_RUNS_RUN_KEEPER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -41,5 +40,3 @@ class RunKeeper {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_RUN_KEEPER_H_

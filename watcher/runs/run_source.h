@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_
-#define VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_
+#pragma once
 
 #include <memory>
 
@@ -23,7 +22,7 @@ class RunSource {
   // To be called after each turn of the loop: drops what was on the call stack.
   virtual void EndTurn() = 0;
 
-  // Whether a run that a daemon before this one left is of this source.
+  // Returns whether a run that a daemon before this one left is of this source.
   virtual bool Restores(const RunInfo& info) const = 0;
   // Makes a run of the session, which a daemon before this one left, and adds it to the table.
   // Before Start().
@@ -37,13 +36,13 @@ class RunSource {
   // A restored run of this source whose process is gone, and of which nothing is left: ends it, at
   // once or when it is known how.
   virtual void EndRestored(VmRun* run) { run->End(); }
-  // Whether somebody serves the monitor of a run whose listener is gone and on which nobody has
-  // spoken: that process was not QEMU's then.
+  // Returns whether somebody serves the monitor of a run whose listener is gone and on which nobody
+  // has spoken: that process was not QEMU's then.
   virtual bool IsServed(const VmRun* /*run*/) { return false; }
   // Ends the untracked runs that no monitor leads back to.
   virtual void EndUnreachableRuns() {}
 
-  // What the table says of this source's runs. `run` is in the table:
+  // Notifications of the table about this source's runs. `run` is in the table:
   virtual void OnPublished(VmRun* /*run*/) {}
   virtual bool OwnsName(const VmRun* run) const = 0;
   // and is not any more.
@@ -51,5 +50,3 @@ class RunSource {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_

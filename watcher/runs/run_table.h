@@ -1,6 +1,6 @@
-#ifndef VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_
-#define VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_
+#pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -8,16 +8,39 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
+#include "base/uuid.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_source.h"
-#include "watcher/runs/uuid_index.h"
 #include "watcher/runs/vm_run.h"
-#include "watcher/runs/watcher_meters.h"
 
 namespace vmeventd {
+
+class VmRun;
+
+// Which live runs use a UUID, to find those that share one. Each step takes constant time,
+// whatever the number of runs that share it. Loop thread.
+class UuidIndex {
+ public:
+  // Adds or removes a user. Returns the runs for which it changed what OtherUser and UserCount
+  // say, but for `run` itself.
+  std::vector<VmRun*> Add(const Uuid& uuid, VmRun* run);
+  std::vector<VmRun*> Remove(const Uuid& uuid, VmRun* run);
+
+  size_t UserCount(const Uuid& uuid) const;
+  std::vector<VmRun*> UsersOf(const Uuid& uuid) const;
+  // The other one, where there are two.
+  VmRun* OtherUser(const Uuid& uuid, const VmRun* run) const;
+
+ private:
+  using Users = absl::flat_hash_set<VmRun*>;
+
+  absl::flat_hash_map<Uuid, VmRun*> single_;  // used by one
+  absl::flat_hash_map<Uuid, Users> shared_;   // used by more
+};
 
 // The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
 // publish to the sink. A run that is over leaves the table at once, and is destroyed by the next
@@ -51,8 +74,8 @@ class RunTable : public VmRun::Owner {
   // Reports from now on which runs share a UUID. Before, others of a UUID may still be missing.
   void ReportSharedUuids();
 
-  // Whether the host shuts down, for all runs and those that come. One that is restored waits for
-  // ApplyHostShutdown: it may have ended before what the host says now.
+  // Returns whether the host shuts down, for all runs and those that come. One that is restored
+  // waits for ApplyHostShutdown: it may have ended before what the host says now.
   void SetHostShutdown(const HostShutdownState& state);
   void ApplyHostShutdown(VmRun* run) const;
   // Likewise, before that, of one whose monitor is read on: where the host does not shut down.
@@ -96,5 +119,3 @@ class RunTable : public VmRun::Owner {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_SHUTDOWN_FILE_H_
-#define VMEVENTD_WATCHER_RUNS_SHUTDOWN_FILE_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -38,5 +37,3 @@ std::optional<absl::Time> OwnShutdownFileTime(const std::string& directory,
                                               const std::string& vm_name, uint32_t mark);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_SHUTDOWN_FILE_H_

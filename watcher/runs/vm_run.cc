@@ -12,7 +12,7 @@
 namespace vmeventd {
 namespace {
 
-// How long a request about an intent may wait for what QEMU has said already.
+// Time that a request about an intent may wait for input that QEMU has already sent.
 constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 }  // namespace
@@ -45,7 +45,7 @@ absl::Status VmRun::Track(PeerProcess process) {
 
 absl::Status VmRun::TrackAgain(PeerProcess process) {
   if (absl::Status status = Track(std::move(process)); !status.ok()) return status;
-  // What was killed there while vmeventd was away was not this process, if it lives now.
+  // A kill there while vmeventd was away was not of this process, if it lives now.
   process_.OnOomCountChanged();
   return absl::OkStatus();
 }
@@ -173,7 +173,7 @@ void VmRun::OnReleased() {
 }
 
 void VmRun::OnProcessEnd(const ProcessEnd& end) {
-  // What a kernel before 6.15 reported when it ended, nobody has read.
+  // Nobody has read the report of a kernel before 6.15 of its end.
   if (process_.end_unseen() && !end.status.has_value()) session_.LoseSight();
   End(end);
 }
@@ -229,7 +229,7 @@ void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
 
 void VmRun::HearEvent(const QmpEvent& event) {
   if (event.name == "SHUTDOWN") {
-    // What it obeyed was recorded before it said so.
+    // The signal that it obeyed was recorded before it said so.
     context_->signals->Drain();
     context_->host->Drain();
   }
@@ -242,7 +242,7 @@ void VmRun::ReportProblem(absl::string_view problem) {
   Apply(session_.OnMonitorProblem(problem, Now()));
 }
 
-// How one of several processes ended says nothing of QEMU's.
+// The end of one of several processes says nothing of QEMU's.
 void VmRun::End(const ProcessEnd& end) {
   Apply(session_.OnProcessGone(Now(), info().several_processes ? ProcessEnd{} : end));
 }
@@ -322,7 +322,7 @@ void VmRun::TouchShutdownFile(Operation operation) {
     spdlog::warn("{}", problem);
   }
   const Instant now = Now();
-  context_->meters.shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
+  context_->shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
   Apply(session_.OnShutdownFileDone(status, now));
 }
 

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_VM_RUN_H_
-#define VMEVENTD_WATCHER_RUNS_VM_RUN_H_
+#pragma once
 
 #include <algorithm>
 #include <cstdint>
@@ -10,21 +9,46 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/counter.h"
 #include "base/receiving_socket.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/other_processes.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
-#include "watcher/runs/watcher_meters.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 
 struct HandedRun;
 
-// What all runs of one watcher share. Outlives them.
+// Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
+struct WatcherMeters {
+  Counter connect_retries;     // of connections that were refused or found a full queue
+  Counter monitor_reconnects;  // monitors that answered again after their connection had ended
+  Counter monitors_lost;
+  Counter protocol_errors;  // connections that were closed because what came was not QMP
+  Counter out_of_descriptors;
+  Counter rate_limited_events;  // left out, each counted by a GAP
+  Counter shutdown_file_errors;
+  Counter unreadable_runs;             // of WatcherOptions::saved_runs
+  Counter drains_cut_short;            // runs whose last messages were not all read
+  Counter sockets_over_process_limit;  // left out: their process had as many as it may have
+  Counter libvirt_connects;            // connections to libvirt that were made
+  Counter libvirt_failures;            // that could not be made, or were lost
+  Counter libvirt_overflows;           // of those, cut because more came than is taken in
+  Counter speakers_left_unread;
+  Counter connects_put_off;   // since too many sockets waited to be closed
+  Counter handovers;          // runs that went on with what the daemon before handed over
+  Counter handovers_refused;  // that were handed over and could not
+  // Runs that were kept for a crash, and of which something that was read last is missing.
+  Counter handovers_incomplete;
+};
+
+// State shared by all runs of one watcher. Outlives them.
 struct RunContext : ProcessContext {
   WatcherMeters meters;
+  // WatcherCounters::shutdown_file_times.
+  LatencyHistogram shutdown_file_times;
   std::string boot_id;         // of the kernel; empty: not known
   uint64_t pid_namespace = 0;  // of this process; 0: not known
   int max_vm_descriptors = 0;  // that runs may hold together
@@ -56,7 +80,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
     // `run` is followed by the process `key` from now on, or no longer.
     virtual void OnFollowed(VmRun* run, const ProcessKey& key) = 0;
     virtual void OnUnfollowed(VmRun* run, const ProcessKey& key) = 0;
-    // Whether no later run has the VM's name: its shutdown file is that run's then.
+    // Returns whether no later run has the VM's name: its shutdown file is that run's then.
     virtual bool OwnsName(const VmRun* run) const = 0;
     // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
     virtual void OnOomKill(VmRun* run, uint64_t kills) = 0;
@@ -112,7 +136,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   // Which other run has the same UUID, as a problem; empty: none.
   void SetUuidProblem(absl::string_view problem);
 
-  // Whether the host shuts down, as `by` says.
+  // Returns whether the host shuts down, as `by` says.
   void NoteHostShutdown(bool shutting_down, absl::string_view by);
 
   // The monitor cannot be had for now, and why.
@@ -123,7 +147,8 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   // The same where `zombie` is what is left of the process.
   void EndWithZombie(const PeerProcess& zombie);
 
-  // Whether the process has not ended. All that QEMU has said by now has been handed in then.
+  // Returns whether the process has not ended. All that QEMU has said by now has been handed in
+  // then.
   bool Lives();
   const Intent* IntentOfRequest(absl::string_view request_id) const {
     return session_.IntentOfRequest(request_id);
@@ -153,16 +178,16 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   // Somebody has answered on its monitor as QEMU does.
   bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
-  // Whether the process that it follows has ended.
+  // Returns whether the process that it follows has ended.
   virtual bool process_ended() const { return process_.ended(); }
-  // Whether the sink knows of it.
+  // Returns whether the sink knows of it.
   bool published() const { return published_; }
 
-  // Whether a connection to its monitor is there.
+  // Returns whether a connection to its monitor is there.
   virtual bool connected() const = 0;
 
  protected:
-  // What the source does. OnProcessGone() is the source's as well: it hands in what QEMU said
+  // The source's part. OnProcessGone() is the source's as well: it hands in what QEMU said
   // before its end, and then has process() find out how it ended, or replaces it.
 
   // Asks QEMU, where it can be asked, for what is then handed in as OnRunState and OnGuestAgent.
@@ -170,7 +195,8 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   virtual void AskGuestAgent() = 0;
   // Hands in what QEMU has said by now, within `limit`.
   virtual void ReadNow(absl::Duration limit) = 0;
-  // How many descriptors its other processes may take, of its user's. They have taken `change`.
+  // Returns how many descriptors of its user's its other processes may take. They have taken
+  // `change`.
   virtual int RoomForOthers() const { return 0; }
   virtual void OnOtherDescriptors(int /*change*/) {}
   // The run is over: closes what it has.
@@ -180,13 +206,13 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   void HearEvent(const QmpEvent& event);
   // Lets go of the process: another one serves the monitor, and is not known.
   void GoOnUntracked();
-  // Whether `pid` is a process that it follows, and lives.
+  // Returns whether `pid` is a process that it follows, and lives.
   bool Follows(int64_t pid) const;
   // Gives the process away that it follows.
   PeerProcess TakeProcess() { return process_.Take(); }
   // Gives the next daemon the process, and which text of the journal is the run's.
   void HandOverTo(HandedRun* handed);
-  // How many descriptors its other processes may take.
+  // Returns how many descriptors its other processes may take.
   int Room() const;
   // Another one that cannot be followed now.
   void AddWaitingProcess(const ProcessId& process);
@@ -237,5 +263,3 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_VM_RUN_H_

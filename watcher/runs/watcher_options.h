@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_
-#define VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_
+#pragma once
 
 #include <memory>
 #include <optional>
@@ -10,7 +9,7 @@
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/host/host_shutdown_source.h"
-#include "watcher/runs/exit_status_source.h"
+#include "watcher/runs/exit_status_reader.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/perf_trace.h"
 
@@ -30,7 +29,7 @@ struct WatcherOptions {
   // Of QEMUs; null: what they say is asked. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
   SignalTracing signals;  // only with process tracking
-  // Who says that the host shuts down, or for people why nobody is asked; both empty: nobody wanted
+  // Source of the host's shutdown, or for people why there is none; both empty: nobody wanted
   // it.
   struct HostShutdown {
     std::shared_ptr<HostShutdownSource> source;
@@ -41,10 +40,10 @@ struct WatcherOptions {
   // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
   // of the loop publish of each that it goes on (its status) or has ended (STOPPED).
   std::vector<std::string> saved_runs;
-  // What the daemon before this one has handed over of them; null: nothing. Taken by
+  // Runs that the daemon before this one has handed over; null: nothing. Taken by
   // NodeWatcher::Create.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
-  // Where descriptors are kept in case of a crash; null: nowhere.
+  // Keeper of descriptors in case of a crash; null: none.
   std::shared_ptr<RunKeeper> keeper;
   // The ids of runs that ended before, the last ones at the end: they are not used again.
   std::vector<std::string> ended_runs;
@@ -55,5 +54,3 @@ struct WatcherOptions {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_
-#define VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -41,7 +40,7 @@ struct ShutdownFact {
   std::optional<ShutdownCaveat> caveat;
 };
 
-// How libvirt says that a domain stopped.
+// Libvirt's reason for the stop of a domain.
 enum class ManagerEnd {
   kShutdown = 1,   // in order, whether or not it was requested
   kDestroyed = 2,  // by libvirt, which kills QEMU if it must
@@ -72,12 +71,12 @@ struct Evidence {
   bool host_shutdown = false;             // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
   bool manager_end_kept = false;          // it said that when it was asked, after the end
-  // How the process ended, as far as the kernel reported it.
+  // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
   bool end_unseen = false;  // no vmeventd ran when it ended, so nobody recorded who sent signals
   bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
   bool oom_victim = false;  // the kernel has named it as its victim
-  // Who sent the SIGKILL, and who the newest of the other signals that end a process.
+  // Senders of the SIGKILL, and of the newest of the other signals that end a process.
   std::optional<SignalSender> killer;
   std::optional<SignalSender> signaller;
   // Somebody had declared the intent to end the run: when what decides it was seen, or, where
@@ -98,11 +97,12 @@ struct Verdict {
 // old a POWERDOWN may be to count as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
 
-// Whether a process of that name ends what is left as a host shuts down: its signal shows that.
+// Returns whether a process of that name ends what is left as a host shuts down: its signal shows
+// that.
 bool EndsTheHost(const SignalSender& sender);
 
-// Whether the class is known before the process is gone: later evidence cannot change it, unless
-// the VM comes to life again.
+// Returns whether the class is known before the process is gone: later evidence cannot change it,
+// unless the VM comes to life again.
 bool IsDecided(const Evidence& evidence);
 
 // docs/classification.md.
@@ -124,5 +124,3 @@ std::string SignalName(int signal);
 std::string DescribeSender(const SignalSender& sender);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_
-#define VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_
+#pragma once
 
 #include <csignal>
 
@@ -11,7 +10,8 @@
 
 namespace vmeventd {
 
-// Whether it kills because memory runs out, as its name says, which any process can give itself.
+// Returns whether it kills because memory runs out, as its name says, which any process can give
+// itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
   if (sender.of_qemus_user) return false;
   const absl::string_view program = sender.executable.str();
@@ -316,5 +316,3 @@ inline constexpr Rule kClassificationRules[] = {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_

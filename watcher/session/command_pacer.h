@@ -1,5 +1,6 @@
-#ifndef VMEVENTD_WATCHER_SESSION_COMMAND_PACER_H_
-#define VMEVENTD_WATCHER_SESSION_COMMAND_PACER_H_
+#pragma once
+
+#include <utility>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -19,8 +20,20 @@ class CommandPacer {
   void OnGreeting(absl::Duration now) { quiet_until_ = now + kQuietTime; }
   void OnSent() { outstanding_ = true; }
   // False: nothing was asked.
-  bool OnReply(absl::Duration now);
-  void OnEvent(absl::string_view name, absl::Duration now);
+  bool OnReply(absl::Duration now) {
+    if (!std::exchange(outstanding_, false)) return false;
+    quiet_until_ = now + kQuietTime;
+    return true;
+  }
+  void OnEvent(absl::string_view name, absl::Duration now) {
+    if (name == "SHUTDOWN") {
+      ending_ = true;
+    } else if (name == "RESET" || name == "RESUME") {
+      ending_ = false;
+    } else if (name == "STOP" || name == "MIGRATION" || name == "VSERPORT_CHANGE") {
+      quiet_until_ = now + kQuietTime;
+    }
+  }
 
   // When the next command may be sent; InfiniteDuration: not before another of these inputs.
   absl::Duration NextAt() const {
@@ -43,5 +56,3 @@ class CommandPacer {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_COMMAND_PACER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
-#define VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
+#pragma once
 
 #include <cstdint>
 #include <vector>
@@ -44,10 +43,10 @@ class EventLimiter {
   // Admits an event, or counts a drop.
   bool Admit(EventType type, absl::Duration now);
 
-  // How many were dropped since the last call.
+  // Returns the number of drops since the last call.
   uint64_t TakeDropped();
   bool has_dropped() const { return dropped_ > 0; }
-  // How many were dropped ever.
+  // Number of all drops.
   uint64_t dropped_total() const { return dropped_total_; }
 
  private:
@@ -65,5 +64,3 @@ class EventLimiter {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_

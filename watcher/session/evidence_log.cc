@@ -14,7 +14,7 @@
 namespace vmeventd {
 namespace {
 
-// Whether only a reset takes a QEMU from `shutdown` to it.
+// Returns whether only a reset takes a QEMU from `shutdown` to it.
 bool NeedsReset(absl::string_view run_state) {
   constexpr absl::string_view kStates[] = {"paused", "prelaunch", "io-error", "internal-error",
                                            "watchdog"};

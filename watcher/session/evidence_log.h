@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_
-#define VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_
+#pragma once
 
 #include <cstddef>
 #include <memory>
@@ -9,7 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "base/rare_text.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
@@ -34,7 +33,7 @@ class EvidenceLog {
 
   const Evidence& facts() const { return facts_; }
   const std::vector<EvidenceEntry>& timeline() const { return timeline_; }
-  // Whether the class of the run's end is known, unless something clears it.
+  // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts_); }
   // QEMU has stopped the guest's processors.
   bool paused() const { return paused_; }
@@ -83,8 +82,8 @@ class EvidenceLog {
   void SawSignal(const SignalSender& sender, Instant now);
   void SawOomVictim(const OomVictim& victim, Instant now);
 
-  // Whether the host shuts down; `by` says so. What came before it began or after it was cancelled
-  // did not come as the host shut down.
+  // Returns whether the host shuts down; `by` says so. What came before it began or after it was
+  // cancelled did not come as the host shut down.
   void SawHostShutdown(bool shutting_down, absl::string_view by, Instant now);
 
   // The end.
@@ -121,5 +120,3 @@ void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline);
 std::string ClearingsTable();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_
-#define VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -55,5 +54,3 @@ class GuestAgentProbe {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_

@@ -1,12 +1,11 @@
-#ifndef VMEVENTD_WATCHER_SESSION_REPORTER_H_
-#define VMEVENTD_WATCHER_SESSION_REPORTER_H_
+#pragma once
 
 #include "absl/strings/string_view.h"
 #include "watcher/core/run_info.h"
 
 namespace vmeventd {
 
-// Who says what happens to a run (RunInfo::reported_by). What a session does otherwise for the one
+// The party that reports on a run (RunInfo::reported_by). What a session does otherwise for the one
 // than for the other, and how its texts name it.
 struct Reporter {
   bool has_qemu;            // what it says are QEMU's own events
@@ -89,5 +88,3 @@ inline const Reporter& ReporterOf(const RunInfo& run) {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_REPORTER_H_

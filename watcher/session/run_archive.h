@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_
-#define VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_
+#pragma once
 
 #include <algorithm>
 #include <array>
@@ -18,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "base/rare_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/run_info.h"
@@ -150,7 +149,7 @@ class ArchiveWriter {
   }
 
  private:
-  // Where to write at most `bytes`; Wrote then says up to where.
+  // Returns room for `bytes` at most; Wrote then says up to where.
   char* Room(size_t bytes) {
     if (static_cast<size_t>(limit_ - end_) < bytes) Grow(bytes);
     return end_;
@@ -332,5 +331,3 @@ class ArchiveReader {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_

@@ -15,7 +15,7 @@ namespace {
 
 // A QEMU that stays for longer after a SHUTDOWN, without a STOP, counts as one that stays.
 constexpr absl::Duration kDownGrace = absl::Seconds(5);
-// How long it may take a daemon that was started again to reach the monitors that it had.
+// Time in which a daemon that was started again may reach the monitors that it had.
 constexpr absl::Duration kAwayGrace = absl::Seconds(10);
 
 // A QEMU that takes longer to exit has a problem, which is reported again each time that it is

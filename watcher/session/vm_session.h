@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SESSION_VM_SESSION_H_
-#define VMEVENTD_WATCHER_SESSION_VM_SESSION_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -7,13 +6,14 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/instant.h"
+#include "base/clock.h"
 #include "base/rare_text.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
@@ -24,9 +24,25 @@
 #include "watcher/session/event_limiter.h"
 #include "watcher/session/evidence_log.h"
 #include "watcher/session/guest_agent_probe.h"
-#include "watcher/session/session_effects.h"
 
 namespace vmeventd {
+
+// Effects that a session wants, in this order.
+struct Publish {
+  VmUpdate update;
+};
+// Create or remove NAME.shutdown, then call OnShutdownFileDone.
+struct WriteShutdownFile {};
+struct RemoveShutdownFile {};
+// Send query-status, then call OnRunState with the answer.
+struct QueryRunState {};
+// Ask about the guest agent (GuestAgentProbe), then call OnGuestAgent.
+struct QueryGuestAgent {};
+// The run is over and its end published: drop the session.
+struct Done {};
+using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState,
+                            QueryGuestAgent, Done>;
+using Effects = std::vector<Effect>;
 
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
@@ -71,10 +87,11 @@ class VmSession {
   // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
   // STOPPED: there is no open run then.
   std::string Save() const;
-  // What Save() made, as it is without heard().
+  // The text of Save() without heard().
   static std::string WithoutPlace(absl::string_view saved);
 
-  // Whether Save() and Handed() say all of the run: it is followed by its monitor, which answers.
+  // Returns whether Save() and Handed() say all of the run: it is followed by its monitor, which
+  // answers.
   bool CanBeHandedOver() const;
   // The daemon stops, and hands the run's monitor to the next one: publishes what a limit has held
   // back, and what is to be kept. The last input.
@@ -91,8 +108,8 @@ class VmSession {
   uint64_t heard() const { return heard_; }
   // The same as it was kept last.
   uint64_t kept_heard() const { return kept_heard_; }
-  // What its monitor said before now is at no place, and handled: a place that no run had before is
-  // kept at once.
+  // All that its monitor said before now is handled, and has no place: a place that no run had
+  // before is kept at once.
   Effects OnNewPlace();
   // Nobody saw the end that follows: that no SHUTDOWN came says nothing.
   void LoseSight() { evidence_.SetMonitored(false); }
@@ -167,7 +184,7 @@ class VmSession {
 
   // As published with the last event.
   VmStatus Status() const;
-  // Whether Save() has changed since it was published: OnTick will publish it.
+  // Returns whether Save() has changed since it was published: OnTick will publish it.
   bool unsaved() const { return keep_at_ < absl::InfiniteDuration(); }
   const RunInfo& run() const { return run_; }
   Instant attached_at() const { return attached_at_; }
@@ -176,15 +193,15 @@ class VmSession {
   // The intent of that request_id, not empty, which is open or has counted for the end that is
   // under way; null: none.
   const Intent* IntentOfRequest(absl::string_view request_id) const;
-  // Whether an intent may be declared now. FAILED_PRECONDITION: it could not count, for what
-  // decides the end of the run was seen already; the message says what. RESOURCE_EXHAUSTED: too
-  // many were declared for the run.
+  // Returns whether an intent may be declared now. FAILED_PRECONDITION: it could not count, for
+  // what decides the end of the run was seen already; the message says what. RESOURCE_EXHAUSTED:
+  // too many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
   // Its QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
   bool incoming() const { return evidence_.facts().incoming; }
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
-  // Whether the class of its end is known, whatever else is heard of that.
+  // Returns whether the class of its end is known, whatever else is heard of that.
   bool decided() const { return evidence_.decided(); }
   // Its monitor ended while its process lived on, and it was published that it is lost.
   bool monitor_lost() const { return monitor_ == Monitor::kLost; }
@@ -192,7 +209,7 @@ class VmSession {
   bool has_shutdown() const { return evidence_.facts().shutdown.has_value(); }
   // Somebody has answered on its monitor as QEMU does.
   bool answered() const { return !qemu_version_.empty(); }
-  // How many events the rate limit has left out so far.
+  // Number of events that the rate limit has left out so far.
   uint64_t rate_limited_events() const {
     return limiter_ == nullptr ? 0 : limiter_->dropped_total();
   }
@@ -205,7 +222,7 @@ class VmSession {
     kLost,    // ended while the process lives on, and said so
     kUnseen,  // not attached since the daemon's restart
   };
-  // How long a monitor may be closed before it counts as lost: a QEMU that ends closes it some time
+  // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
@@ -306,7 +323,7 @@ class VmSession {
   // Both: the monitor is lost, and `message` says why.
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
-  // Whether the end of the connection to the monitor is not the end of the run.
+  // Returns whether the end of the connection to the monitor is not the end of the run.
   bool OutlivesMonitor() const;
   // "query-status paused", "libvirt: state paused".
   std::string StateReport(absl::string_view run_state) const;
@@ -327,9 +344,9 @@ class VmSession {
   void EnsureStarted(Instant now);
   // A GAP for what the limiter left out.
   void FlushDropped(Instant now);
-  // Whether the rate limit has left events out that no GAP counts yet.
+  // Returns whether the rate limit has left events out that no GAP counts yet.
   bool has_dropped() const { return limiter_ != nullptr && limiter_->has_dropped(); }
-  // Whether the rate limit lets an event pass.
+  // Returns whether the rate limit lets an event pass.
   bool Admit(EventType type, Instant now);
   void Emit(VmEvent event, Instant now);
   // The same for what no limit holds back.
@@ -419,5 +436,3 @@ class VmSession {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SESSION_VM_SESSION_H_

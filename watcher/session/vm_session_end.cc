@@ -1,4 +1,4 @@
-// How a run ends: the shutdown file, the verdict, STOPPED.
+// End of a run: the shutdown file, the verdict, STOPPED.
 
 #include <algorithm>
 #include <string>
@@ -52,7 +52,7 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
       evidence_.SawNoRunState(closed_at_);
     }
     SawRestart(now);
-    // Where libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
+    // If libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
     // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
     // after a quit, resets that connection, and takes along what it had sent (docs/libvirt.md).
     const std::optional<ManagerEnd>& manager_end = evidence_.facts().manager_end;

@@ -87,7 +87,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   // A reason that is newer than this program still says by its name where it came from.
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
-  // Who that was only what came before it says, of which the last may be lost.
+  // Only earlier events say who that was, of which the last may be lost.
   if (after_crash_ && fact.reason == ShutdownReason::kMissing && !fact.guest.has_value()) {
     return evidence_.Saw("SHUTDOWN, after what may be missing since vmeventd crashed", now);
   }

@@ -13,7 +13,7 @@
 namespace vmeventd {
 namespace {
 
-// How long what is to be kept may wait in a flood.
+// Time that a changed run may wait to be saved in a flood.
 constexpr absl::Duration kKeepDelay = absl::Milliseconds(100);
 
 bool IsPublish(const Effect& effect) { return std::holds_alternative<Publish>(effect); }

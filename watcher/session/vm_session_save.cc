@@ -1,4 +1,4 @@
-// How a run is kept across restarts of the daemon: one JSON object, docs/journal.md.
+// A run's text across restarts of the daemon: one JSON object, docs/journal.md.
 
 #include <algorithm>
 #include <cstddef>

@@ -1,7 +1,5 @@
 // Journals of schema version 1, which had a row an event, become ones of this version.
 
-#include "server/eventlog/convert_journal.h"
-
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -87,8 +85,8 @@ class ConvertJournalTest : public ::testing::Test {
       }
       ASSERT_TRUE(insert->Run().ok());
     }
-    auto session = database->Prepare("INSERT INTO sessions VALUES(?, ?, ?, ?)");
-    ASSERT_TRUE(BindSession({"run-2", "evidence", 29}, &*session).Run().ok());
+    auto saved = database->Prepare("INSERT INTO sessions VALUES(?, ?, ?, ?)");
+    ASSERT_TRUE(BindRun({"run-2", "evidence", 29}, &*saved).Run().ok());
     auto stop = database->Prepare("INSERT INTO stops VALUES(?, ?, ?)");
     const JournalStop stopped = {28, "vm"};
     ASSERT_TRUE(stop->Bind(1, 28).BindBlob(2, stopped.vm).Bind(3, Checksum(stopped)).Run().ok());
@@ -118,8 +116,8 @@ class ConvertJournalTest : public ::testing::Test {
     EXPECT_EQ(journal.oldest_time(), TimeOf(3));
     EXPECT_EQ(journal.latest_time(), TimeOf(10));
     EXPECT_EQ(journal.deleted_until(), At(-60));
-    ASSERT_THAT(opened->sessions, SizeIs(1));
-    EXPECT_EQ(opened->sessions[0].payload, "evidence");
+    ASSERT_THAT(opened->runs, SizeIs(1));
+    EXPECT_EQ(opened->runs[0].payload, "evidence");
     ASSERT_THAT(opened->stops, SizeIs(1));
     EXPECT_EQ(opened->stops[0].vm, "vm");
     const auto reader = JournalReader::Open(options_.path);
@@ -204,8 +202,8 @@ TEST_F(ConvertJournalTest, ADamagedOneIsMovedAsideWithItsRunsKept) {
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_THAT(opened->moved_because, HasSubstr("checksum of event 22"));
   EXPECT_TRUE(std::filesystem::exists(opened->moved_to));
-  ASSERT_THAT(opened->sessions, SizeIs(1));
-  EXPECT_EQ(opened->sessions[0].payload, "evidence");
+  ASSERT_THAT(opened->runs, SizeIs(1));
+  EXPECT_EQ(opened->runs[0].payload, "evidence");
 }
 
 TEST_F(ConvertJournalTest, AMissingTableIsDamage) {

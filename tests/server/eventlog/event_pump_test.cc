@@ -63,7 +63,18 @@ VmUpdate Saved(VmUpdate update, const std::string& saved_run) {
   return update;
 }
 
-// What the next start of a daemon would find.
+// The pump's next try to write, when it is due.
+void TryAgain(PumpedState& pumped) {
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+}
+
+void EndOutage(FaultyDisk& disk, PumpedState& pumped) {
+  disk.Fail(SQLITE_OK);
+  TryAgain(pumped);
+}
+
+// The journal that the next start of a daemon would find.
 OpenedJournal OpenAgain(PumpedState& pumped) {
   return OpenJournal(pumped.journal_options(), At(0)).value();
 }
@@ -93,9 +104,9 @@ TEST(EventPump, KeepsOpenRunsWithTheirLastSequence) {
   VmUpdate stopped = Saved(Stopped("b", "run-b", ShutdownClass::kUser), "");
   pumped.Push({stopped});
   const OpenedJournal again = OpenAgain(pumped);
-  ASSERT_THAT(again.sessions, SizeIs(1));
-  EXPECT_EQ(again.sessions[0].payload, "{a reset}");
-  EXPECT_EQ(again.sessions[0].last_sequence, 3u);
+  ASSERT_THAT(again.runs, SizeIs(1));
+  EXPECT_EQ(again.runs[0].payload, "{a reset}");
+  EXPECT_EQ(again.runs[0].last_sequence, 3u);
   ASSERT_THAT(again.stops, SizeIs(1));
   EXPECT_EQ(again.stops[0].sequence, 4u);
   EXPECT_EQ(DecodeSnapshotVmField(again.stops[0].vm).ref().name(), "b");
@@ -113,10 +124,10 @@ TEST(EventPump, OfARunTheLastUpdateOfABatchIsKept) {
   EXPECT_EQ(pumped.live_state().FindVm({"a", "run-a", ""})->state(), v1::VM_STATE_PAUSED);
   EXPECT_EQ(pumped.live_state().FindVm({"b", "run-b", ""})->last_sequence(), 2u);
   const OpenedJournal again = OpenAgain(pumped);
-  ASSERT_THAT(again.sessions, SizeIs(2));
-  EXPECT_EQ(again.sessions[0].payload, "{a paused}");
-  EXPECT_EQ(again.sessions[0].last_sequence, 3u);
-  EXPECT_EQ(again.sessions[1].payload, "{b}") << "a later status has none: it stands";
+  ASSERT_THAT(again.runs, SizeIs(2));
+  EXPECT_EQ(again.runs[0].payload, "{a paused}");
+  EXPECT_EQ(again.runs[0].last_sequence, 3u);
+  EXPECT_EQ(again.runs[1].payload, "{b}") << "a later status has none: it stands";
 }
 
 TEST(EventPump, ARunThatBeginsAndEndsInABatchIsAStopAlone) {
@@ -124,7 +135,7 @@ TEST(EventPump, ARunThatBeginsAndEndsInABatchIsAStopAlone) {
   pumped.Push({Saved(Update("a", EventType::kStarted), "{a}"),
                Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
   EXPECT_THAT(Public(pumped), SizeIs(2));
-  EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
+  EXPECT_THAT(OpenAgain(pumped).runs, IsEmpty());
   EXPECT_THAT(OpenAgain(pumped).stops, SizeIs(1));
 }
 
@@ -141,17 +152,14 @@ TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
               ElementsAre(IsDurable(true), IsDurable(false), IsDurable(false), IsDurable(false)));
   EXPECT_THAT(Journaled(pumped), SizeIs(1));
 
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  TryAgain(pumped);
   EXPECT_FALSE(pumped.reported_writable()) << "still full";
-  disk.Fail(SQLITE_OK);
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  EndOutage(disk, pumped);
   EXPECT_TRUE(pumped.reported_writable());
   EXPECT_TRUE(pumped.log().health().journal_writable);
   EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
   EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
-  EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
+  EXPECT_THAT(OpenAgain(pumped).runs, IsEmpty());
   EXPECT_THAT(OpenAgain(pumped).stops, SizeIs(1));
 }
 
@@ -269,12 +277,12 @@ TEST(EventPump, AFailureAtAnyPointOfACommitLeavesAllOrNothing) {
       pumped.Push({Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
       disk.Fail(SQLITE_OK);
       const OpenedJournal now = OpenAgain(pumped);
-      EXPECT_EQ(now.sessions.size(), now.journal->newest() == 2 ? 0u : 1u) << code << " " << after;
+      EXPECT_EQ(now.runs.size(), now.journal->newest() == 2 ? 0u : 1u) << code << " " << after;
       pumped.clock().Advance(absl::Seconds(10));
       pumped.PushEach("b", 1);
       EXPECT_TRUE(pumped.reported_writable());
       EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(3), Each(IsDurable(true))));
-      EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
+      EXPECT_THAT(OpenAgain(pumped).runs, IsEmpty());
     }
   }
 }
@@ -319,9 +327,7 @@ TEST(EventPump, WhatIsGivenUpLeavesAGapInItsPlace) {
   EXPECT_GT(meanwhile.size(), 5000u);
   EXPECT_FALSE(meanwhile[1].durable());
 
-  disk.Fail(SQLITE_OK);
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  EndOutage(disk, pumped);
   EXPECT_TRUE(pumped.reported_writable());
   for (const std::vector<v1::Event>& events : {Journaled(pumped), Public(pumped)}) {
     ExpectOneGapInItsPlace(events);
@@ -342,15 +348,13 @@ TEST(EventPump, RunsAndStopsThatWaitKeepTheBoundOfTheBacklog) {
     ASSERT_LE(pumped.journal().meters().backlog_bytes.value(), JournalWriter::kMaxBacklogBytes);
   }
   EXPECT_GT(pumped.journal().meters().given_up_runs.value(), 500u);
-  disk.Fail(SQLITE_OK);
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  EndOutage(disk, pumped);
   EXPECT_TRUE(pumped.reported_writable());
   const OpenedJournal again = OpenAgain(pumped);
-  EXPECT_GT(again.sessions.size(), 100u);
-  for (const SavedRun& session : again.sessions) {
-    EXPECT_NE(session.run_id, "run-first") << "that it is over is not given up";
-    EXPECT_EQ(session.payload, evidence);
+  EXPECT_GT(again.runs.size(), 100u);
+  for (const SavedRun& saved : again.runs) {
+    EXPECT_NE(saved.run_id, "run-first") << "that it is over is not given up";
+    EXPECT_EQ(saved.payload, evidence);
   }
 }
 
@@ -362,16 +366,13 @@ TEST(EventPump, WhatWasLeftOfAnOutageIsWrittenAfterTriesThatFail) {
   pumped.Push({Stopped("stopped", "run-stopped", ShutdownClass::kUser)});
   PushLarge(pumped, 40);
   for (int i = 0; i < 5; ++i) {
-    pumped.clock().Advance(absl::Seconds(10));
-    pumped.Push({});
+    TryAgain(pumped);
     EXPECT_FALSE(pumped.reported_writable());
   }
-  disk.Fail(SQLITE_OK);
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  EndOutage(disk, pumped);
   const OpenedJournal again = OpenAgain(pumped);
-  ASSERT_THAT(again.sessions, SizeIs(1));
-  EXPECT_EQ(again.sessions[0].payload, "{evidence}");
+  ASSERT_THAT(again.runs, SizeIs(1));
+  EXPECT_EQ(again.runs[0].payload, "{evidence}");
   EXPECT_THAT(again.stops, SizeIs(1));
 }
 
@@ -455,9 +456,7 @@ TEST(EventPump, ADiskThatFailsAsAWholeDamagesNothing) {
         JournalReader::Open(pumped.journal_options().path).value()->ReadFrom(1, 500, 1).status());
     disk.Fail(SQLITE_IOERR_WRITE);
     pumped.PushEach("a", 1);
-    disk.Fail(SQLITE_OK);
-    pumped.clock().Advance(absl::Seconds(10));
-    pumped.Push({});
+    EndOutage(disk, pumped);
   }
   EXPECT_EQ(pumped.reported_replaced(), 0);
 }
@@ -474,9 +473,9 @@ TEST(EventPump, AJournalThatIsReplacedInUseHasTheOpenRunsBeforeTheyAreSavedAgain
   pumped.journal().ReportFound(absl::DataLossError("damaged"), pumped.clock().Now());
   ASSERT_TRUE(pumped.journal().Replace(4, pumped.clock().Now()).ok());
   const OpenedJournal again = OpenAgain(pumped);
-  ASSERT_THAT(again.sessions, SizeIs(1));
-  EXPECT_EQ(again.sessions[0].payload, "{a reset}");
-  EXPECT_EQ(again.sessions[0].last_sequence, 3u);
+  ASSERT_THAT(again.runs, SizeIs(1));
+  EXPECT_EQ(again.runs[0].payload, "{a reset}");
+  EXPECT_EQ(again.runs[0].last_sequence, 3u);
 }
 
 TEST(EventPump, ALongOutageLeavesOneGap) {
@@ -517,16 +516,13 @@ TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
   large.event->detail_json = std::string(4000, 'x');
   for (int i = 0; i < 20; ++i) pumped.Push(std::vector<VmUpdate>(100, large));  // 8 MB
   disk.Fail(SQLITE_FULL, 1500);  // in the midst of it
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  TryAgain(pumped);
   EXPECT_FALSE(pumped.reported_writable());
   const size_t written = Journaled(pumped).size();
   EXPECT_GT(written, 1u);
   EXPECT_LT(written, 2001u);
   pumped.PushEach("a", 1);
-  disk.Fail(SQLITE_OK);
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  EndOutage(disk, pumped);
   EXPECT_TRUE(pumped.reported_writable());
   const std::vector<v1::Event> kept = Journaled(pumped);
   ASSERT_THAT(kept, AllOf(SizeIs(2002), Each(IsDurable(true))));
@@ -610,14 +606,11 @@ TEST(EventPump, WhatWasHeldBackFollowsOnceTheMarkOrTheJournalCanBeWritten) {
       ASSERT_THAT(Public(pumped), SizeIs(1));
     }
     if (journal_first) disk.Fail(SQLITE_OK);
-    pumped.clock().Advance(absl::Seconds(10));
-    pumped.Push({});
+    TryAgain(pumped);
     pumped.Push({});
     EXPECT_FALSE(pumped.pump().holds_back());
     EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Contains(IsDurable(journal_first)).Times(Ge(3))));
-    disk.Fail(SQLITE_OK);
-    pumped.clock().Advance(absl::Seconds(10));
-    pumped.Push({});
+    EndOutage(disk, pumped);
     EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
     EXPECT_THAT(Journaled(pumped), SizeIs(4));
   }
@@ -661,8 +654,7 @@ TEST(EventPump, AStopThatIsHeldBackIsLoggedOnceItIsPublic) {
     ASSERT_TRUE(pumped.pump().holds_back());
     EXPECT_THAT(public_at_line, IsEmpty());
   }
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  TryAgain(pumped);
   EXPECT_THAT(public_at_line, ElementsAre(2u));
   spdlog::drop(kStopLogger);
 }
@@ -687,9 +679,7 @@ TEST(EventPump, ACorruptJournalIsReplacedOnce) {
   pumped.PushEach("a", 1);
   EXPECT_EQ(pumped.reported_replaced(), 0) << "no new one can be made now";
   EXPECT_FALSE(pumped.reported_writable());
-  disk.Fail(SQLITE_OK);
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  EndOutage(disk, pumped);
   EXPECT_EQ(pumped.reported_replaced(), 1);
   EXPECT_TRUE(pumped.reported_writable());
   const std::string new_id = pumped.journal().journal().journal_id();
@@ -711,9 +701,7 @@ TEST(EventPump, AReplacedJournalSaysWhatOfTheOldOneIsLost) {
   pumped.PushEach("a", 2);
   disk.Fail(SQLITE_CORRUPT);
   pumped.PushEach("a", 3);
-  disk.Fail(SQLITE_OK);
-  pumped.clock().Advance(absl::Seconds(10));
-  pumped.Push({});
+  EndOutage(disk, pumped);
   const v1::Event gap = Public(pumped).back();
   EXPECT_EQ(gap.type(), v1::EVENT_TYPE_GAP);
   EXPECT_THAT(gap.message(), HasSubstr("the events up to 2 are there"));

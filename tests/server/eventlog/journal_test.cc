@@ -139,9 +139,9 @@ TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
         opened.journal->Append({{}, {{"run-1", "one more"}, {"run-2", ""}}, {}}, kNow).ok());
   }
   const OpenedJournal again = Open();
-  ASSERT_THAT(again.sessions, SizeIs(1));
-  EXPECT_EQ(again.sessions[0].run_id, "run-1");
-  EXPECT_EQ(again.sessions[0].payload, "one more");
+  ASSERT_THAT(again.runs, SizeIs(1));
+  EXPECT_EQ(again.runs[0].run_id, "run-1");
+  EXPECT_EQ(again.runs[0].payload, "one more");
 }
 
 TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
@@ -315,7 +315,7 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
     EXPECT_THAT(again->restored_because, Not(IsEmpty())) << in_place;
     EXPECT_THAT(again->moved_because, IsEmpty());
     EXPECT_EQ(again->journal->newest(), 5u);
-    ASSERT_THAT(again->sessions, SizeIs(1));
+    ASSERT_THAT(again->runs, SizeIs(1));
     EXPECT_THAT(ids, Not(testing::Contains(again->journal->journal_id())));
     ids.push_back(again->journal->journal_id());
     const OpenedJournal restarted = Open();
@@ -493,16 +493,20 @@ TEST_F(JournalTest, OneThatLostWhatWasCommittedIsMovedAsideAndItsRunsAreKept) {
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_THAT(again->moved_because, HasSubstr("newest event is 5"));
   EXPECT_EQ(again->journal->newest(), 0u);
-  ASSERT_THAT(again->sessions, SizeIs(1));
-  EXPECT_EQ(again->sessions[0].payload, "evidence");
-  EXPECT_EQ(again->sessions[0].last_sequence, 0u) << "in the new one there is no event 4";
+  ASSERT_THAT(again->runs, SizeIs(1));
+  EXPECT_EQ(again->runs[0].payload, "evidence");
+  EXPECT_EQ(again->runs[0].last_sequence, 0u) << "in the new one there is no event 4";
 }
 
 // The runs of a corrupt journal are never lost, and the next start says that it was replaced.
 class ReplacementTest : public JournalTest {
  protected:
   void MakeCorrupt() {
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      std::filesystem::remove(entry.path());
+    }
     const OpenedJournal opened = Open();
+    id_ = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 5);
     ASSERT_TRUE(
         opened.journal->Append({{}, {{"run-1", "one", 4}, {"run-2", "two", 5}}, {}}, kNow).ok());
@@ -516,8 +520,8 @@ class ReplacementTest : public JournalTest {
     ASSERT_TRUE(opened.ok()) << opened.status();
     EXPECT_THAT(opened->moved_because, HasSubstr("newest event is 5"));
     EXPECT_TRUE(std::filesystem::exists(opened->moved_to)) << opened->moved_to;
-    ASSERT_THAT(opened->sessions, SizeIs(2));
-    EXPECT_EQ(opened->sessions[1].payload, "two");
+    ASSERT_THAT(opened->runs, SizeIs(2));
+    EXPECT_EQ(opened->runs[1].payload, "two");
     EXPECT_NE(opened->journal->journal_id(), id_);
     for (const char* left : {".new", ".new-wal", ".new-shm"}) {
       EXPECT_FALSE(std::filesystem::exists(options_.path + left));
@@ -532,11 +536,7 @@ TEST_F(ReplacementTest, AFailureOfTheDiskAtAnyStepLeavesTheOldOneOrTheNewOne) {
   int failures = 0;
   for (bool failed = true; failed; ++failures) {
     ASSERT_LT(failures, 500);
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      std::filesystem::remove(entry.path());
-    }
     MakeCorrupt();
-    id_ = Open().journal->journal_id();
     disk.Fail(SQLITE_IOERR_WRITE, failures);
     {
       const absl::StatusOr<OpenedJournal> opened = Start();
@@ -553,11 +553,7 @@ TEST_F(ReplacementTest, AnOpeningThatFailsOnceLosesNoRun) {
   int failures = 0;
   for (bool failed = true; failed; ++failures) {
     ASSERT_LT(failures, 100);
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      std::filesystem::remove(entry.path());
-    }
     MakeCorrupt();
-    id_ = Open().journal->journal_id();
     disk.FailOpen(failures);
     auto opened = Start();
     failed = !opened.ok();
@@ -573,14 +569,10 @@ TEST_F(ReplacementTest, AnOpeningThatFailsOnceLosesNoRun) {
 TEST_F(ReplacementTest, AKillAtAnyStepLeavesTheOldOneOrTheNewOne) {
   // After so many of the moves behind the new one's completion.
   for (int moves = 0; moves <= 4; ++moves) {
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      std::filesystem::remove(entry.path());
-    }
     MakeCorrupt();
-    id_ = Open().journal->journal_id();
     const std::string& path = options_.path;
     const std::string aside = NameAside(path, kNow).value();
-    const JournalBeginning beginning = {.sessions = {{"run-1", "one"}, {"run-2", "two"}},
+    const JournalBeginning beginning = {.runs = {{"run-1", "one"}, {"run-2", "two"}},
                                         .replaces = absl::StrCat(aside, "\nits newest event is 5")};
     ASSERT_TRUE(BuildReplacement(options_, beginning, aside).ok());
     const std::string next = path + ".next-" + aside.substr(path.size() + 1);
@@ -602,14 +594,12 @@ TEST_F(ReplacementTest, AKillAtAnyStepLeavesTheOldOneOrTheNewOne) {
 TEST_F(ReplacementTest, WhatIsBuiltAndNotCompleteIsForgotten) {
   MakeCorrupt();
   std::ofstream(options_.path + ".new") << "half of it";
-  ASSERT_THAT(Open().sessions, SizeIs(2)) << "the old one is in its place";
-  id_ = Open().journal->journal_id();
+  ASSERT_THAT(Open().runs, SizeIs(2)) << "the old one is in its place";
   ExpectReplaced(Start());
 }
 
 TEST_F(ReplacementTest, AfterItsFirstEventTheNewOneIsAsAnyOther) {
   MakeCorrupt();
-  id_ = Open().journal->journal_id();
   {
     const absl::StatusOr<OpenedJournal> opened = Start();
     ASSERT_TRUE(opened.ok());
@@ -618,7 +608,7 @@ TEST_F(ReplacementTest, AfterItsFirstEventTheNewOneIsAsAnyOther) {
   const OpenedJournal again = Open();
   EXPECT_THAT(again.moved_because, IsEmpty());
   EXPECT_THAT(again.moved_to, IsEmpty());
-  EXPECT_THAT(again.sessions, SizeIs(2));
+  EXPECT_THAT(again.runs, SizeIs(2));
 }
 
 TEST_F(JournalTest, AStopKeepsTheRoomOfTheLogForTheNextStart) {

@@ -16,7 +16,6 @@
 #include "absl/strings/str_split.h"
 #include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
-#include "server/logging/stop_log.h"
 #include "spdlog/details/log_msg.h"
 #include "spdlog/logger.h"
 #include "tests/support/test_events.h"

@@ -179,8 +179,8 @@ TEST_F(MetricsTest, ReportsTheBacklogWhileTheDiskIsFull) {
 
 TEST_F(MetricsTest, ReportsTheWatchersCounters) {
   watcher_.counted.inotify_overflows = 1;
-  watcher_.counted.rate_limited_events = 2;
-  watcher_.counted.monitor_reconnects = 3;
+  watcher_.counted.rate_limited_events.Add(2);
+  watcher_.counted.monitor_reconnects.Add(3);
   pumped_.queue().SetDirectories({{"/run/vms", "*.qmp", true, 5}});
   pumped_.Push({});
   const std::string text = Text();
@@ -197,9 +197,9 @@ TEST_F(MetricsTest, ReportsEachConnectionToLibvirt) {
                             HasSubstr("vmeventd_libvirt_connects_total 0\n")));
   watcher_.libvirts = {{.uri = "qemu:///system", .connected = true},
                        {.uri = "qemu:///session", .problem = "libvirt does not answer"}};
-  watcher_.counted.libvirt_connects = 3;
-  watcher_.counted.libvirt_failures = 2;
-  watcher_.counted.libvirt_overflows = 1;
+  watcher_.counted.libvirt_connects.Add(3);
+  watcher_.counted.libvirt_failures.Add(2);
+  watcher_.counted.libvirt_overflows.Add(1);
   const std::string text = Text();
   EXPECT_THAT(text, HasSubstr("vmeventd_libvirt_connected{uri=\"qemu:///system\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("vmeventd_libvirt_connected{uri=\"qemu:///session\"} 0\n"));

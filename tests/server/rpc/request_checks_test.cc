@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/quote.h"
-#include "server/rpc/raw_message.h"
+#include "server/rpc/incoming_call.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/raw_message.h"
+#include "server/rpc/incoming_call.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/test_events.h"
 

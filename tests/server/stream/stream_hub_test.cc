@@ -1,9 +1,12 @@
 #include "server/stream/stream_hub.h"
 
+#include <gtest/gtest.h>
+
 #include <functional>
 
 #include "base/mutex.h"
 #include "gtest/gtest.h"
+#include "server/stream/stream_meters.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -93,6 +96,17 @@ TEST(StreamHubTest, AStreamThatOpensAmongEventsWritesNothingBeforeItsCallIsAnswe
     witness.Cancel();
     call.Cancel();
   }
+}
+
+TEST(StreamMeters, TellsAJournalThatCannotBeReadFromAStop) {
+  StreamMeters meters;
+  const absl::Status unavailable = absl::UnavailableError("journal.db: cannot open it");
+  meters.CountEnd(unavailable, /*stopping=*/false);
+  EXPECT_EQ(meters.ends(StreamEnd::kError), 1);
+  EXPECT_EQ(meters.ends(StreamEnd::kShutdown), 0);
+  meters.CountEnd(unavailable, /*stopping=*/true);
+  EXPECT_EQ(meters.ends(StreamEnd::kError), 1);
+  EXPECT_EQ(meters.ends(StreamEnd::kShutdown), 1);
 }
 
 }  // namespace

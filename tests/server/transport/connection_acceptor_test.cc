@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "server/transport/frames.h"
-#include "server/transport/listen_attempts.h"
+#include "server/transport/listen_socket.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 

@@ -381,7 +381,7 @@ def server_info(world):
     wait_until("the directory is there", lambda: world.info().directories[1].present)
 
 
-elsewhere("tests/server/host/node_id_test.cc:NodeId.IsKeptInTheStateDirectoryOtherwise",
+elsewhere("tests/server/host/system_files_test.cc:NodeId.IsKeptInTheStateDirectoryOtherwise",
           "GetServerInfoResponse.node_id",
           "It is derived from /etc/machine-id without revealing it; on a host that has none, it "
           "is kept in the state directory.")

@@ -272,7 +272,7 @@ elsewhere("tests/watcher/libvirt/domain_labels_test.cc:DomainLabelsTest.WhatPeop
           "bytes of one line.")
 elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "EventFilter.labels",
           "The first events of a VM may be from before libvirt has said its labels: they have none.")
-elsewhere("tests/base/label_selector_test.cc:LabelSelectorTest.EveryConditionMustHold", "EventFilter.labels",
+elsewhere("tests/base/base_test.cc:LabelSelectorTest.EveryConditionMustHold", "EventFilter.labels",
           "A selector matches if each of its conditions, separated by commas, holds: the label has the value "
           "(=), it has another or there is no such label (!=), there is such a label (its key alone), there is "
           "none (\"!\" and the key).",

@@ -24,7 +24,6 @@
 #include "tests/support/faulty_calls.h"
 #include "tests/support/inotify_record.h"
 #include "tests/support/test_util.h"
-#include "watcher/loop/inotify_events.h"
 
 namespace vmeventd {
 namespace {

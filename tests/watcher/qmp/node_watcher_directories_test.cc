@@ -147,9 +147,7 @@ TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {
   other.AddMonitor(directory_.Path("other/vm1.kvmd"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->monitor_path, Socket("vm1"));
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
   EXPECT_FALSE(FileExists(directory_.Path("other/vm1.shutdown")));
@@ -158,9 +156,7 @@ TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {
 TEST_F(NodeWatcherDirectoriesTest, ASocketThatTwoSpecsMatchIsFollowedOnce) {
   options_.watches.push_back({Ctrl(), "vm", ".kvmd"});
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   FakeQemu second;
   second.AddMonitor(Socket("vm2"));
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
@@ -178,9 +174,7 @@ TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce)
   options_.watches.push_back(Spec("alias"));
   options_.greeting_timeout = absl::Milliseconds(50);
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -188,8 +182,7 @@ TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce)
 
   // The other name is taken once this one is gone.
   qemu.Unlink(monitor);
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   FakeQemu next;
   next.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));

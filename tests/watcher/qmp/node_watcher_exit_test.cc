@@ -28,12 +28,6 @@ class NodeWatcherExitTest : public RestartTest {
  protected:
   // SIGABRT stands for all crashes: the sanitizers take the other signals for themselves.
   // Follows a fake as "vm1".
-  int Follow(FakeQemu* qemu) {
-    const int monitor = qemu->AddMonitor(Socket("vm1"));
-    if (watcher_ == nullptr) Start();
-    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
-    return monitor;
-  }
   static void AwaitZombie(const FakeQemu& qemu) {
     siginfo_t info;
     ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &info, WEXITED | WNOWAIT), 0);
@@ -187,8 +181,7 @@ TEST_F(NodeWatcherExitTest, AVmOfTwoSocketsEndsOnce) {
   qemu.AddMonitor(Socket("vm2"));
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -296,8 +289,7 @@ TEST_P(OomKillTest, IsPutDownToTheOneThatItWasOf) {
 
   // What their common cgroup counts was not the other one's.
   if (GetParam()) {
-    Restart();
-    ASSERT_TRUE(UntilScanned());
+    RestartUntilScanned();
   }
   kill(neighbour.pid(), SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));

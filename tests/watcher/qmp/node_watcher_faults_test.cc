@@ -59,8 +59,7 @@ TEST_F(NodeWatcherFaultsTest, TheEndIsSeenThroughAHeldMonitor) {
   qemu.AddMonitor(Socket("vm1"), behavior);
   Start();
   ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
 }
 
 TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter) {
@@ -149,9 +148,7 @@ TEST_F(NodeWatcherFaultsTest, ASocketThatDoesNotSpeakQmpIsListedWithAProblem) {
 
 TEST_F(NodeWatcherFaultsTest, ALineOverTheLimitClosesTheMonitorAndALongOneDoesNot) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.SendLongEvent(monitor, 1 << 19);
   qemu.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
@@ -192,9 +189,7 @@ TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLate
   EXPECT_GT(watcher_->counters().out_of_descriptors, 0u);
 
   // The one that is followed loses nothing by it.
-  first.Send(monitor, kGuestShutdownLine);
-  first.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&first, monitor);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   EXPECT_THAT(sink_.Latest("vm2")->problems, IsEmpty());
@@ -205,9 +200,7 @@ TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) 
   options_.max_vm_descriptors = 2;
   FakeQemu first;
   FakeQemu second;
-  const int monitor = first.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&first);
   first.Unlink(monitor);
   first.CloseListener(monitor);
   first.CloseClient(monitor);
@@ -222,9 +215,7 @@ TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) 
 TEST_F(NodeWatcherFaultsTest, ASuccessorIsListedWhileNoFileCanBeOpened) {
   FakeQemu first;
   FakeQemu second;
-  const int monitor = first.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&first);
   {
     const FullDescriptorTable full;
     first.Unlink(monitor);
@@ -250,9 +241,7 @@ TEST_F(NodeWatcherFaultsTest, ASocketWithoutARunIsForgottenWhenItIsGone) {
 TEST_F(NodeWatcherFaultsTest, AFullDescriptorTableLosesNoEventAndNoShutdownFile) {
   FakeQemu first;
   FakeQemu second;
-  const int monitor = first.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&first);
   {
     const FullDescriptorTable full;
     second.AddMonitor(Socket("vm2"));
@@ -299,9 +288,7 @@ TEST_F(NodeWatcherFaultsTest, AShutdownFileThatCannotBeWrittenIsAProblemAndCount
   directory_.MakeDirectory("ctrl/vm1.shutdown");
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   EXPECT_EQ(watcher_->counters().shutdown_file_errors, 2u) << "tried once more when it is gone";
   EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_file_written);
   EXPECT_TRUE(HasProblem("vm1", "vm1.shutdown"));

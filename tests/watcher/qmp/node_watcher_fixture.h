@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_TESTS_WATCHER_QMP_NODE_WATCHER_FIXTURE_H_
 #define VMEVENTD_TESTS_WATCHER_QMP_NODE_WATCHER_FIXTURE_H_
 
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <string>
@@ -67,6 +68,22 @@ class NodeWatcherFixture : public testing::Test {
       LetCommandsPass();
       return false;
     });
+  }
+  // Follows a VM of `qemu` until it runs. Returns its monitor.
+  int Follow(FakeQemu* qemu, const std::string& vm = "vm1") {
+    const int monitor = qemu->AddMonitor(Socket(vm));
+    if (watcher_ == nullptr) Start();
+    EXPECT_TRUE(UntilState(vm, VmState::kRunning));
+    return monitor;
+  }
+  void KillUntilStopped(FakeQemu* qemu) {
+    qemu->Kill(SIGKILL);
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  }
+  void PowerOff(FakeQemu* qemu, int monitor) {
+    qemu->Send(monitor, kGuestShutdownLine);
+    qemu->Exit();
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   }
   // A text that one of the VM's problems holds; empty: it has no problem.
   bool UntilProblem(const std::string& vm, const std::string& part) {

@@ -58,9 +58,7 @@ class NodeWatcherIntentTest : public RestartTest {
     }
   }
   void StartOne(FakeQemu* qemu) {
-    qemu->AddMonitor(Socket("vm1"));
-    Start();
-    ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+    Follow(qemu);
     ASSERT_TRUE(UntilScanned());
   }
 
@@ -113,8 +111,7 @@ TEST_F(NodeWatcherIntentTest, MakesAKillAnAdminsWish) {
   StartOne(&qemu);
   WriteFile(ShutdownFile("vm1"));
   ASSERT_TRUE(Declare("vm1").ok());
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   ExpectStopped(ShutdownClass::kAdmin, "qemu-killed");
   EXPECT_EQ(Stopped().intent->actor, "ops");
   EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
@@ -123,9 +120,7 @@ TEST_F(NodeWatcherIntentTest, MakesAKillAnAdminsWish) {
 
 TEST_F(NodeWatcherIntentTest, AGuestsPoweroffUnderItLeavesNoShutdownFile) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   ASSERT_TRUE(UntilScanned());
   ASSERT_TRUE(Declare("vm1").ok());
   qemu.SendAndExit(monitor, kGuestShutdownLine);
@@ -225,8 +220,7 @@ TEST_F(NodeWatcherIntentTest, ANameThatStandsForTwoNeedsTheRun) {
   EXPECT_EQ(ambiguous.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(ambiguous.message()), HasSubstr(RunId("vm1")));
   EXPECT_TRUE(Declare("vm1", "id-1", RunId("vm1")).ok());
-  first.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&first);
   const bool other_has_it = Stopped().intent.has_value();
   EXPECT_EQ(Declare("vm1", "id-2").ok(), other_has_it) << "one is left of that name";
 }

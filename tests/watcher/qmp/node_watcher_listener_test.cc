@@ -89,9 +89,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
 // for, and the next one be found by it as well.
 TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
   FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Follow(&qemu);
   const std::string ended = RunId("vm1");
   watcher_.reset();
   options_.ended_runs = {"another", ended};
@@ -179,8 +177,7 @@ TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
   Die();
   const pid_t real = qemu.HandOver();
   AwaitEnd(qemu.pid());
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   other.Reset();
   ASSERT_TRUE(UntilPid(real));
@@ -272,8 +269,7 @@ TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
   ASSERT_TRUE(UntilPid(0));
   Die();
   options_.max_vm_descriptors = 3;
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   other.Reset();
   ASSERT_TRUE(Until(
@@ -376,8 +372,7 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   const uint64_t refused = watcher_->counters().connect_retries;
   ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries > refused; }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  qemu_.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
@@ -466,8 +461,7 @@ TEST_F(ProxyTest, WithoutAQemuBehindItTheVmIsLostUntilItEnds) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "whether QEMU lives behind it is not known";
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, proxy.pid());
-  proxy.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&proxy);
 }
 
 }  // namespace

@@ -114,9 +114,7 @@ TEST_F(NodeWatcherProcessTest, AQemuThatEndsAsItIsConnectedToIsARunWithoutAProce
 
 TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRun) {
   FakeQemu before;
-  const int monitor = before.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&before);
   before.CloseListener(monitor);
   before.CloseClient(monitor);
   before.Unlink(monitor);
@@ -225,9 +223,7 @@ TEST_F(NodeWatcherProcessTest, AChildThatFloodsTheMonitorIsOneOfItsProcesses) {
 
 TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   const std::string run_id = RunId("vm1");
   Rename("vm1", "vm2");
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 1; }));
@@ -239,9 +235,7 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Latest("vm2"), nullptr);
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
   EXPECT_FALSE(FileExists(ShutdownFile("vm2")));
@@ -250,31 +244,25 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
 
 TEST_F(NodeWatcherProcessTest, ASocketThatWasRenamedWhileNobodyWatchedIsTheSameRun) {
   FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Follow(&qemu);
   const std::string run_id = RunId("vm1");
   const auto kept = Kept();
   Die();
   Rename("vm1", "vm2");
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
   qemu.Send(0, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   Turns();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
 TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
   FakeQemu qemu;
-  const int first = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int first = Follow(&qemu);
   const int second = qemu.AddMonitor(Socket("vm1-more"));
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   Turns();
@@ -284,8 +272,7 @@ TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
   qemu.CloseClient(first);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_TRUE(qemu.HasClient(second));
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
@@ -346,9 +333,7 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterASocketCouldNotBeAttachedLeavesNothingB
 
 TEST_F(NodeWatcherProcessTest, SocketsThatComeAndGoLeaveNothingBehind) {
   FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm0"));
-  Start();
-  ASSERT_TRUE(UntilState("vm0", VmState::kRunning));
+  Follow(&qemu, "vm0");
   const size_t before = OpenDescriptors();
   for (int i = 1; i <= 300; ++i) {
     const int monitor = qemu.AddMonitor(Socket("vm" + std::to_string(i)));
@@ -409,9 +394,7 @@ class ForkingTest : public NodeWatcherProcessTest {
  protected:
   // Starts to follow `qemu` as "vm1".
   void Follow(FakeQemu* qemu) {
-    qemu->AddMonitor(Socket("vm1"));
-    Start();
-    ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+    NodeWatcherProcessTest::Follow(qemu);
     run_id_ = RunId("vm1");
   }
   // A child answers in place of `qemu`, and the next daemon would know of it.
@@ -446,9 +429,7 @@ TEST_F(ForkingTest, TheEndOfAChildThatAnsweredInItsPlaceIsNoEnd) {
   // The one that lives is asked again, as the same run.
   qemu.Listen(0);
   ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
-  qemu.Send(0, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, 0);
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -495,8 +476,7 @@ TEST_F(ForkingTest, ADaemonThatIsStartedAgainForgetsTheChildThatIsGone) {
   Restart();
   ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
   ExpectItGoesOn();
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
@@ -538,8 +518,7 @@ TEST_F(ForkingTest, ChildrenThatComeAndGoTakeNothing) {
     Turns();
   }
   EXPECT_EQ(OpenDescriptors(), descriptors);
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
 }
 
 TEST_F(ForkingTest, ItsChildrenTakeNoDescriptorsOfOthers) {

@@ -83,8 +83,7 @@ TEST_F(HalfFinishedEndTest, IsFinishedWhenTheProcessIsGoneAtLast) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   StartWith({KeptRun()});
   ASSERT_TRUE(UntilScanned());
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   ExpectStopped(ShutdownClass::kUser, "shutdown-file-found");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
 }
@@ -119,9 +118,7 @@ TEST_F(HalfFinishedEndTest, AFileOfAnotherUserOrKindIsNoNoteOfOurs) {
 
 TEST_F(HalfFinishedEndTest, AnotherRunsFileUnderThisOnesNameIsNoNoteOfThisOne) {
   FakeQemu victim;
-  victim.AddMonitor(Socket("victim"));
-  Start();
-  ASSERT_TRUE(UntilState("victim", VmState::kRunning));
+  Follow(&victim, "victim");
   const std::string kept = KeptRun();
   Die();
   FakeQemu forger;

@@ -24,9 +24,7 @@ using RestartFaultsTest = RestartTest;
 
 TEST_F(RestartFaultsTest, WhatCannotBeRestoredIsGivenUpAndTheOthersGoOn) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   const std::string kept = KeptRun();
   StartWith({"", "garbage \xff", kept, kept.substr(0, kept.size() / 2), "{}",
              WithNumber(kept, "format", "2"), kept});
@@ -42,15 +40,13 @@ TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
   for (int i = 0; i < kRuns; ++i) qemu.AddMonitor(Socket("vm" + std::to_string(i)));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   ASSERT_TRUE(Until([&] { return qemu.HasClient(kRuns - 1); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), kRuns);
   Die();
   qemu.Kill(SIGKILL);
   qemu.Reap();
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
   EXPECT_THAT(Kept(), IsEmpty());
 }
@@ -145,8 +141,7 @@ TEST_F(RestartFaultsTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   Die();
   options_.max_vm_descriptors = 1;
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE") || HasProblem("vm2", "LimitNOFILE"));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   first.Kill(SIGKILL);

@@ -20,9 +20,7 @@ using testing::SizeIs;
 
 TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   const std::string run_id = RunId("vm1");
   Die();
   const size_t before = sink_.entries().size();
@@ -43,37 +41,29 @@ TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
 
 TEST_F(RestartTest, APowerdownBeforeItCountsAfterIt) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, EventLine("POWERDOWN"));
   ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
   Restart();
   ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   ExpectStopped(ShutdownClass::kAdmin, "powerdown-obeyed");
   EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was started again"));
 }
 
 TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   qemu.Kill(SIGKILL);
   qemu.Reap();
   ASSERT_FALSE(FileExists(ShutdownFile("vm1")));
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_TRUE(sink_.Last(EventType::kStopped)->shutdown_file);
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
@@ -107,24 +97,18 @@ TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
 
 TEST_F(RestartTest, TheEndOfARunWhoseProcessOutlivedItIsSeen) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.CloseListener(monitor);
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
 }
 
 TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int monitor = old_qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&old_qemu);
   const std::string old_run = RunId("vm1");
   old_qemu.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
@@ -146,9 +130,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
 TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int monitor = old_qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&old_qemu);
   old_qemu.Send(monitor, kQuitLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
@@ -166,9 +148,7 @@ TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
 TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int old_monitor = old_qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int old_monitor = Follow(&old_qemu);
   const std::string old_run = RunId("vm1");
   old_qemu.Send(old_monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
@@ -200,9 +180,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
 
 TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   Die();
   FakeMonitor paused;
   paused.status = "paused";
@@ -221,9 +199,7 @@ TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
 
 TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
@@ -249,9 +225,7 @@ TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
 
 TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
   FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Follow(&qemu);
   const std::string run_id = RunId("vm1");
   Die();
   StartWith({Replaced(KeptRun(), ReadBootId(), "00000000-1111-4222-8333-444444444444")});
@@ -263,9 +237,7 @@ TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
 
 TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
   FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Follow(&qemu);
   const std::string run_id = RunId("vm1");
   Die();
   // Its socket was another one, too.
@@ -279,9 +251,7 @@ TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
 
 TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   const std::string run_id = RunId("vm1");
   Die();
   StartWith({WithNumber(WithNumber(KeptRun(), "pid_namespace", "1"), "pid", "999999999")});
@@ -294,20 +264,16 @@ TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
 
 TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   directory_.MakeDirectory("other");
   options_.watches = {Spec("other")};
-  Restart();
-  ASSERT_TRUE(UntilScanned());
+  RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_FALSE(qemu.HasClient(monitor));
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
 }
@@ -316,9 +282,7 @@ TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
   ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
   options_.watches.push_back(Spec("alias"));
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   Die();
   std::swap(options_.watches[0], options_.watches[1]);
   Restart();
@@ -340,8 +304,7 @@ TEST_F(RestartTest, RawNamesComeBack) {
   ASSERT_TRUE(UntilShutdownKept());
   Restart();
   ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 

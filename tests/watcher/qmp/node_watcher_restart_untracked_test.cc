@@ -20,17 +20,13 @@ class UntrackedRestartTest : public RestartTest {
 
 TEST_F(UntrackedRestartTest, TheSameSocketIsTheSameRun) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   const std::string run_id = RunId("vm1");
   for (const size_t handshakes : {2, 3}) {
     Restart();
     ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == handshakes; }));
   }
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
@@ -67,8 +63,7 @@ TEST_F(UntrackedRestartTest, ASocketThatIsGoneOrRefusesIsTheEnd) {
     Die();
     qemu.CloseListener(monitor);
     if (gone) qemu.Unlink(monitor);
-    Restart();
-    ASSERT_TRUE(UntilScanned());
+    RestartUntilScanned();
     EXPECT_EQ(sink_.Latest(vm)->state, VmState::kStopped) << vm;
     EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
     EXPECT_THAT(Kept(), IsEmpty());
@@ -79,9 +74,7 @@ TEST_F(UntrackedRestartTest, ASocketThatIsGoneOrRefusesIsTheEnd) {
 TEST_F(UntrackedRestartTest, AReplacedSocketIsTheEndAndANewRun) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int monitor = old_qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&old_qemu);
   old_qemu.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   const std::string old_run = RunId("vm1");

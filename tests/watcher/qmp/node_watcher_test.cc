@@ -72,9 +72,7 @@ TEST_F(NodeWatcherTest, TriesAgainUntilTheSocketListens) {
 
 TEST_F(NodeWatcherTest, TellsEventsAsTheyCome) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, EventLine("POWERDOWN") + EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_THAT(sink_.Types("vm1"),
@@ -89,19 +87,14 @@ TEST_F(NodeWatcherTest, EventsBeforeTheRepliesAreNotLost) {
   qemu.AddMonitor(Socket("vm1"), behavior);
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
 }
 
 TEST_F(NodeWatcherTest, TheShutdownFileIsThereBeforeStoppedIsTold) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  const int monitor = Follow(&qemu);
+  PowerOff(&qemu, monitor);
   const RecordingSink::Entry* stopped = sink_.Last(EventType::kStopped);
   EXPECT_TRUE(stopped->shutdown_file);
   EXPECT_TRUE(stopped->update.event->shutdown->shutdown_file_written);
@@ -111,9 +104,7 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereBeforeStoppedIsTold) {
 
 TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, kGuestShutdownLine);
   qemu.CloseListener(monitor);
   qemu.CloseClient(monitor);
@@ -126,9 +117,7 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
 TEST_F(NodeWatcherTest, AnAdminsStopRemovesTheShutdownFileBeforeStoppedIsTold) {
   WriteFile(ShutdownFile("vm1"));
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Send(monitor, kQuitLine);
   qemu.Exit();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
@@ -155,21 +144,16 @@ TEST_F(NodeWatcherTest, AKilledProcessIsACrashReapedOrNot) {
 
 TEST_F(NodeWatcherTest, AChildThatHoldsTheMonitorOpenDoesNotHideTheEnd) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.ForkHolder();
   qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
 }
 
 TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   const std::string run_id = sink_.Latest("vm1")->ref.run_id;
   qemu.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
@@ -182,24 +166,19 @@ TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
 
 TEST_F(NodeWatcherTest, AMonitorThatStaysAwayIsLostAndTheProcessIsStillFollowed) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.CloseListener(monitor);
   qemu.Unlink(monitor);
   qemu.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
-  qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(&qemu);
   EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
 }
 
 TEST_F(NodeWatcherTest, ASocketThatTheSameProcessMadeAnewIsTheSameRun) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   qemu.Unlink(monitor);
   qemu.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
@@ -237,9 +216,7 @@ TEST_F(NodeWatcherTest, ANewProcessMayTakeThePathWhileTheOldOneStillDies) {
   EXPECT_NE(old_run, new_run);
 
   // The old one is still heard, and its end is its own.
-  old_qemu.Send(old_monitor, kGuestShutdownLine);
-  old_qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&old_qemu, old_monitor);
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
   new_qemu.Kill(SIGKILL);
@@ -257,9 +234,7 @@ TEST_F(NodeWatcherTest, NamesAreEscapedAndTheShutdownFileHasTheRawOne) {
   const VmStatus* status = sink_.Latest("a\nb\\xff");
   ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name;
   EXPECT_THAT(status->monitor_path, EndsWith("a\nb\\xff.kvmd"));
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   EXPECT_TRUE(FileExists(ShutdownFile(raw)));
 }
 
@@ -305,9 +280,7 @@ TEST_F(NodeWatcherTest, TwoRunsWithOneUuidHaveAProblemUntilOneEnds) {
 
 TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() >= 6; }));
   qemu.Send(monitor, EventLine("STOP"));
   ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() >= 7; }));
@@ -324,9 +297,7 @@ class UntrackedTest : public NodeWatcherFixture {
 
 TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
   qemu.Send(monitor, kGuestShutdownLine);
   qemu.CloseListener(monitor);
@@ -340,9 +311,7 @@ TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
 
 TEST_F(UntrackedTest, WhatIsFoundBehindTheSameSocketAfterAnEndIsANewRun) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   const std::string first_run = sink_.Latest("vm1")->ref.run_id;
   qemu.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
@@ -362,9 +331,7 @@ TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
   qemu.AddMonitor(directory_.Path("ctrl/web.sock"));  // not of the pattern
   Start();
   ASSERT_TRUE(UntilState("web", VmState::kRunning));
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   EXPECT_TRUE(FileExists(ShutdownFile("web")));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }

@@ -65,6 +65,10 @@ class RestartTest : public NodeWatcherFixture {
   bool UntilScanned() {
     return Until([&] { return watcher_->first_scan_done(); });
   }
+  void RestartUntilScanned() {
+    Restart();
+    ASSERT_TRUE(UntilScanned());
+  }
 
   // How often a watcher has asked everything of the handshake on a monitor.
   static size_t Handshakes(FakeQemu& qemu, int monitor) {

@@ -1,6 +1,6 @@
+#include "watcher/qmp/run_limits.h"
+
 #include "gtest/gtest.h"
-#include "watcher/qmp/run_limiter.h"
-#include "watcher/qmp/run_shares.h"
 
 namespace vmeventd {
 namespace {

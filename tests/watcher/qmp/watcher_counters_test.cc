@@ -22,22 +22,16 @@ uint64_t CountOf(const LatencyHistogram::Snapshot& times) {
 
 TEST_F(WatcherCountersTest, AShutdownFileIsTimedOnce) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   EXPECT_EQ(CountOf(watcher_->counters().shutdown_file_times), 0u);
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  PowerOff(&qemu, monitor);
   EXPECT_EQ(CountOf(watcher_->counters().shutdown_file_times), 1u);
   EXPECT_GT(watcher_->counters().shutdown_file_times.sum, absl::ZeroDuration());
 }
 
 TEST_F(WatcherCountersTest, AMonitorThatAnswersAgainIsAReconnect) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = Follow(&qemu);
   EXPECT_EQ(watcher_->counters().monitor_reconnects, 0u);
   qemu.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));

@@ -1,5 +1,3 @@
-#include "watcher/runs/oom_counters.h"
-
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/runs/oom_watch.h"
 
 namespace vmeventd {
 namespace {

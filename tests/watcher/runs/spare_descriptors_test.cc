@@ -1,5 +1,3 @@
-#include "watcher/runs/spare_descriptors.h"
-
 #include <fcntl.h>
 
 #include <string>
@@ -7,6 +5,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
+#include "watcher/runs/process_watch.h"
 #include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {

@@ -56,6 +56,10 @@ void SetKiller(Evidence* evidence, SignalSender sender) {
   evidence->killer = std::move(sender);
 }
 
+Value Exit(std::string name, ExitStatus status) {
+  return {std::move(name), [status](Evidence* evidence) { evidence->exit_status = status; }};
+}
+
 // Sets a part of the SHUTDOWN, where there is one.
 Value OfShutdown(std::string name, std::function<void(ShutdownFact*)> set) {
   return {std::move(name), [set = std::move(set)](Evidence* evidence) {
@@ -82,30 +86,12 @@ std::vector<Dimension> OtherDimensions() {
       {{"monitored:no", [](Evidence*) {}},
        {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
       {{"exit:-", [](Evidence*) {}},
-       {"exit:0",
-        [](Evidence* e) {
-          e->exit_status = {0, 0};
-        }},
-       {"exit:1",
-        [](Evidence* e) {
-          e->exit_status = {1, 0};
-        }},
-       {"exit:SIGHUP",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGHUP};
-        }},
-       {"exit:SIGINT",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGINT};
-        }},
-       {"exit:SIGTERM",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGTERM};
-        }},
-       {"exit:SIGKILL",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGKILL};
-        }},
+       Exit("exit:0", {0, 0}),
+       Exit("exit:1", {1, 0}),
+       Exit("exit:SIGHUP", {0, SIGHUP}),
+       Exit("exit:SIGINT", {0, SIGINT}),
+       Exit("exit:SIGTERM", {0, SIGTERM}),
+       Exit("exit:SIGKILL", {0, SIGKILL}),
        {"exit:SIGKILL-oom",
         [](Evidence* e) {
           e->exit_status = {0, SIGKILL};
@@ -131,14 +117,8 @@ std::vector<Dimension> OtherDimensions() {
           SetKiller(e, {.pid = 812});
           e->exit_status.reset();
         }},
-       {"exit:SIGABRT",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGABRT};
-        }},
-       {"exit:SIGSEGV",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGSEGV};
-        }}},
+       Exit("exit:SIGABRT", {0, SIGABRT}),
+       Exit("exit:SIGSEGV", {0, SIGSEGV})},
   };
 }
 

@@ -44,8 +44,7 @@ TEST_P(ReplayTest, EndsInItsClass) {
   const int status = std::atoi(line.c_str() + status_at + std::strlen("exit status "));
   end.status = status < 0 ? ExitStatus{0, -status} : ExitStatus{status, 0};
 
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   while (std::getline(transcript, line)) {
     vm.Line(line);
     vm.Advance(absl::Milliseconds(50));

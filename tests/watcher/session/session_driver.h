@@ -78,6 +78,10 @@ class SessionDriver {
     Closed();
     Gone(end);
   }
+  void EndBy(const std::string& reason) {
+    Shutdown(reason);
+    End();
+  }
   Intent Declare(absl::Duration ttl = absl::Minutes(10), const std::string& id = "intent-1",
                  const std::string& request_id = "") {
     Intent intent{id, "ops", "maintenance", now_.wall + ttl, request_id};
@@ -202,6 +206,15 @@ class SessionDriver {
   std::unique_ptr<VmSession> session_;
   VmState published_state_ = VmState::kUnreachable;
   std::vector<std::string> published_problems_;
+};
+
+// One whose VM runs, and whose monitor is attached.
+struct RunningVm : SessionDriver {
+  explicit RunningVm(SessionOptions options = {}, bool process_tracked = true,
+                     const std::string& monitor_path = "/run/ctrl/web1.kvmd")
+      : SessionDriver(options, process_tracked, monitor_path) {
+    Ready();
+  }
 };
 
 // What was seen, each followed by "; ".

@@ -41,8 +41,7 @@ void ExpectUser(const SessionDriver& vm, bool connected) {
 }
 
 TEST(VmSessionAgentTest, IsAskedForAtEachAttach) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   EXPECT_EQ(vm.agent_queries, 1);
   vm.Closed();
   vm.Ready();
@@ -50,26 +49,21 @@ TEST(VmSessionAgentTest, IsAskedForAtEachAttach) {
 }
 
 TEST(VmSessionAgentTest, ConnectedAtAttachItIsACaveatOfTheUsersShutdown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(Port(true));
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectUser(vm, true);
 }
 
 TEST(VmSessionAgentTest, APortThatNobodyOpensIsNone) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(Port(false));
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectUser(vm, false);
 }
 
 TEST(VmSessionAgentTest, ItsPortsEventsAreFollowed) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(Port(false));
   vm.Event("VSERPORT_CHANGE", R"({"id": "spice", "open": true})");
   vm.Event("VSERPORT_CHANGE", R"({"open": true})");
@@ -77,21 +71,18 @@ TEST(VmSessionAgentTest, ItsPortsEventsAreFollowed) {
   EXPECT_EQ(vm.agent_queries, 1);
   vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": true})");
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted)) << "it is no event of the VM's life";
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectUser(vm, true);
 }
 
 // A guest that shuts down in order ends its agent first.
 TEST(VmSessionAgentTest, OneThatLeftWithinTheWindowCountsAndNoOlderOne) {
   for (const bool within : {true, false}) {
-    SessionDriver vm(SessionOptions{.powerdown_window = absl::Seconds(60)});
-    vm.Ready();
+    RunningVm vm(SessionOptions{.powerdown_window = absl::Seconds(60)});
     vm.Agent(Port(true));
     vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": false})");
     vm.Advance(absl::Seconds(60) + (within ? absl::ZeroDuration() : absl::Nanoseconds(1)));
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    vm.EndBy("guest-shutdown");
     ExpectUser(vm, within);
     if (within) {
       EXPECT_THAT(EvidenceOf(vm), Contains("guest agent disconnected"));
@@ -100,32 +91,27 @@ TEST(VmSessionAgentTest, OneThatLeftWithinTheWindowCountsAndNoOlderOne) {
 }
 
 TEST(VmSessionAgentTest, AResetForgetsTheAgentOfTheBootBefore) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(Port(true));
   vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": false})");
   vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectUser(vm, false);
 }
 
 TEST(VmSessionAgentTest, APortThatWasPluggedInLaterIsLookedUp) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent({});
   vm.Event("VSERPORT_CHANGE", R"({"id": "ch9", "open": true})");
   EXPECT_EQ(vm.agent_queries, 2);
   vm.Agent({.present = true, .open = true, .reported = true, .port = "ch9"});
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectUser(vm, true);
 }
 
 // A console sends the same event as often as its guest likes.
 TEST(VmSessionAgentTest, AConsoleWithAnIdIsAskedAboutOnce) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(Port(true));
   for (int i = 0; i < 10; ++i) {
     vm.Event("VSERPORT_CHANGE", R"({"id": "console0", "open": true})");
@@ -135,8 +121,7 @@ TEST(VmSessionAgentTest, AConsoleWithAnIdIsAskedAboutOnce) {
 }
 
 TEST(VmSessionAgentTest, AQemuThatNamesEverMorePortsIsAskedNoMore) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) {
     vm.Event("VSERPORT_CHANGE", absl::StrCat(R"({"open": true, "id": "p)", i, R"("})"));
   }
@@ -144,11 +129,9 @@ TEST(VmSessionAgentTest, AQemuThatNamesEverMorePortsIsAskedNoMore) {
 }
 
 TEST(VmSessionAgentTest, APortThatIsNotReportedMayHaveAnAgent) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(UnnamedPort(false));
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentPossible));
   EXPECT_THAT(EvidenceOf(vm), Contains(HasSubstr("QEMU does not report")));
 }
@@ -163,31 +146,26 @@ TEST(VmSessionAgentTest, OneThatIsNotKnownYetMayBeConnected) {
       vm.Restart();
       vm.Ready();
     }
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    vm.EndBy("guest-shutdown");
     EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentPossible));
     EXPECT_THAT(EvidenceOf(vm), Contains(HasSubstr("not learned yet")));
   }
 }
 
 TEST(VmSessionAgentTest, ThatThereIsNoneIsKnownAfterARestartToo) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.agent_answer.reset();
   vm.Restart();
   vm.Ready();
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectUser(vm, false);
 }
 
 TEST(VmSessionAgentTest, AnIntentSettlesIt) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(Port(true));
   vm.Declare();
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm.Stopped().caveats, IsEmpty());
 }
@@ -195,31 +173,25 @@ TEST(VmSessionAgentTest, AnIntentSettlesIt) {
 TEST(VmSessionAgentTest, WhatIsNotTheUsersHasNoCaveat) {
   const char* const kReasons[] = {"host-signal", "host-qmp-quit", "guest-panic", "host-error"};
   for (const char* reason : kReasons) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Agent(Port(true));
-    vm.Shutdown(reason);
-    vm.End();
+    vm.EndBy(reason);
     EXPECT_THAT(vm.Stopped().caveats, IsEmpty()) << reason;
   }
-  SessionDriver pressed;
-  pressed.Ready();
+  RunningVm pressed;
   pressed.Agent(Port(true));
   pressed.Event("POWERDOWN");
-  pressed.Shutdown("guest-shutdown");
-  pressed.End();
+  pressed.EndBy("guest-shutdown");
   EXPECT_THAT(pressed.Stopped().caveats, IsEmpty());
 }
 
 // The agent can ask for a reboot and for a suspend to disk as well.
 TEST(VmSessionAgentTest, EveryShutdownOfTheUserHasIt) {
   for (const char* reason : {"guest-reset", "guest-shutdown"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Agent(Port(true));
     vm.Event("SUSPEND_DISK");
-    vm.Shutdown(reason);
-    vm.End();
+    vm.EndBy(reason);
     EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
     EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected)) << reason;
   }
@@ -227,8 +199,7 @@ TEST(VmSessionAgentTest, EveryShutdownOfTheUserHasIt) {
 
 TEST(VmSessionAgentTest, ItIsKeptAcrossARestart) {
   for (const bool down_before : {false, true}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Agent(Port(true));
     if (down_before) vm.Shutdown("guest-shutdown");
     vm.Restart();
@@ -243,8 +214,7 @@ TEST(VmSessionAgentTest, ItIsKeptAcrossARestart) {
 }
 
 TEST(VmSessionAgentTest, AFileThatWasFoundHasTheCaveatToo) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Agent(Port(true));
   vm.Restart();
   vm.FoundShutdownFile(vm.now().wall);

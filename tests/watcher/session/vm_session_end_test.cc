@@ -21,10 +21,8 @@ using ::testing::Not;
 // The rows of docs/qemu.md that are no transcript.
 
 TEST(VmSessionEndTest, GuestPoweroffIsUser) {
-  SessionDriver vm;
-  vm.Ready();
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  RunningVm vm;
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
   EXPECT_EQ(vm.Last().qmp_event, "SHUTDOWN");
@@ -36,23 +34,19 @@ TEST(VmSessionEndTest, GuestPoweroffIsUser) {
 }
 
 TEST(VmSessionEndTest, APowerdownInItsWindowIsAdmin) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Advance(absl::Minutes(10));
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
   EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(10));
 }
 
 TEST(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
-  SessionDriver vm(SessionOptions{.powerdown_window = absl::Seconds(3)});
-  vm.Ready();
+  RunningVm vm(SessionOptions{.powerdown_window = absl::Seconds(3)});
   vm.Event("POWERDOWN");
   vm.Advance(absl::Milliseconds(3001));
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_EQ(vm.Stopped().powerdown_age, absl::Milliseconds(3001));
   EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kPowerdownEarlier));
@@ -60,20 +54,17 @@ TEST(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
 }
 
 TEST(VmSessionEndTest, ARebootObeysNoPowerdown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Advance(absl::Minutes(11));
-  vm.Shutdown("guest-reset");
-  vm.End();
+  vm.EndBy("guest-reset");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRebootExit);
   EXPECT_THAT(vm.Stopped().caveats, IsEmpty());
 }
 
 TEST(VmSessionEndTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone) {
   for (const bool again : {false, true}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Shutdown("guest-shutdown");
     vm.file_status = absl::ResourceExhaustedError("No space left on device");
     vm.Closed();
@@ -87,8 +78,7 @@ TEST(VmSessionEndTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGon
 }
 
 TEST(VmSessionEndTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Closed();
   vm.file_status = absl::ResourceExhaustedError("Read-only file system");
@@ -101,33 +91,28 @@ TEST(VmSessionEndTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
 }
 
 TEST(VmSessionEndTest, TheLastPowerdownCounts) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int press = 0; press < 12; ++press) {
     vm.Event("POWERDOWN");
     vm.Advance(absl::Minutes(1));
   }
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
   EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(1));
 }
 
 TEST(VmSessionEndTest, AResetAfterAPowerdownClearsIt) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_EQ(vm.Stopped().powerdown_age, std::nullopt);
   EXPECT_EQ(vm.Stopped().evidence.front().what, "RESET (clears: POWERDOWN)");
 }
 
 TEST(VmSessionEndTest, TheClocksStepDoesNotMatter) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Line(R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}})");
   vm.Line(R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
           R"("data":{"guest":true,"reason":"guest-shutdown"}})");
@@ -136,68 +121,55 @@ TEST(VmSessionEndTest, TheClocksStepDoesNotMatter) {
 }
 
 TEST(VmSessionEndTest, PanicPausedThenQuitIsACrash) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
   vm.Event("STOP");
   EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
   vm.RunState("guest-panicked");
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
 TEST(VmSessionEndTest, PanicWithoutActionUnderNoRebootIsACrash) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", R"({"action": "run"})");
-  vm.Shutdown("guest-reset");
-  vm.End();
+  vm.EndBy("guest-reset");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
 TEST(VmSessionEndTest, AResetClearsAPanic) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", R"({"action": "run"})");
   vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
   EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
 TEST(VmSessionEndTest, ACrashKernelsPoweroffIsACrash) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
 TEST(VmSessionEndTest, ResumingAPanickedGuestDoesNotHealIt) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
   vm.Event("STOP");
   vm.Event("RESUME");
-  vm.Shutdown("host-signal");
-  vm.End();
+  vm.EndBy("host-signal");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
 TEST(VmSessionEndTest, SystemResetUnderNoRebootIsAdmin) {
-  SessionDriver vm;
-  vm.Ready();
-  vm.Shutdown("host-qmp-system-reset");
-  vm.End();
+  RunningVm vm;
+  vm.EndBy("host-qmp-system-reset");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit);
 }
 
 TEST(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
@@ -207,25 +179,21 @@ TEST(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
   EXPECT_EQ(vm.Status().state, VmState::kPaused);
   vm.Event("RESUME");
   EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  vm.Shutdown("host-signal");
-  vm.End();
+  vm.EndBy("host-signal");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
 TEST(VmSessionEndTest, ResumeAloneClearsAShutdown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   vm.Event("RESUME");
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
 TEST(VmSessionEndTest, WatchdogPoweroffComesWithoutAShutdown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("WATCHDOG", R"({"action": "poweroff"})");
   vm.Closed();
   EXPECT_EQ(vm.file, false) << "decided at EOF already";
@@ -234,41 +202,34 @@ TEST(VmSessionEndTest, WatchdogPoweroffComesWithoutAShutdown) {
 }
 
 TEST(VmSessionEndTest, WatchdogShutdownIsNoPressByTheAdmin) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("WATCHDOG", R"({"action": "shutdown"})");
   vm.Event("POWERDOWN");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
 }
 
 TEST(VmSessionEndTest, AWatchdogThatOnlyReportsIsNoCause) {
   for (const char* action : {"none", "debug", "inject-nmi"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Event("WATCHDOG", absl::StrCat(R"({"action": ")", action, R"("})"));
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    vm.EndBy("guest-shutdown");
     ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   }
 }
 
 TEST(VmSessionEndTest, AWatchdogResetIsAliveAgain) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("WATCHDOG", R"({"action": "reset"})");
   vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
 // The watchdog has pressed the power button: the guest runs until it obeys.
 TEST(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
   for (const bool restart : {false, true}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Event("WATCHDOG", R"({"action": "shutdown"})");
     vm.Event("POWERDOWN");
     if (restart) {
@@ -278,8 +239,7 @@ TEST(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
       vm.Advance(absl::Seconds(2));
     }
     vm.Ready("running");
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    vm.EndBy("guest-shutdown");
     ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
     EXPECT_THAT(vm.Last().message, Not(HasSubstr("RESUME")));
     EXPECT_THAT(vm.Last().message, HasSubstr("WATCHDOG action=shutdown, POWERDOWN"));
@@ -287,14 +247,12 @@ TEST(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
 }
 
 TEST(VmSessionEndTest, AStopAndContDoNotClearAWatchdogThatShutsDown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("WATCHDOG", R"({"action": "shutdown"})");
   vm.Event("POWERDOWN");
   vm.Event("STOP");
   vm.Event("RESUME");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
 }
 
@@ -317,22 +275,19 @@ TEST(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
     } else {
       vm.Event("RESUME");
     }
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    vm.EndBy("guest-shutdown");
     ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   }
 }
 
 TEST(VmSessionEndTest, WhatAReconnectClearsIsSaidOfTheReconnect) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   vm.Restart();
   vm.Ready("running");
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
   EXPECT_THAT(vm.Last().message, Not(HasSubstr("RESUME")));
   EXPECT_THAT(vm.Last().message, HasSubstr("Seen: POWERDOWN, ")) << "it was not cleared";
@@ -340,18 +295,15 @@ TEST(VmSessionEndTest, WhatAReconnectClearsIsSaidOfTheReconnect) {
 }
 
 TEST(VmSessionEndTest, HibernationIsUser) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("SUSPEND_DISK");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestHibernate);
   EXPECT_THAT(vm.Types(), Contains(EventType::kHibernating));
 }
 
 TEST(VmSessionEndTest, NoWordAndGoneIsACrash) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.End();
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
 }
@@ -385,8 +337,7 @@ TEST(VmSessionEndTest, ALostMonitorTellsNothingOfALaterEnd) {
 }
 
 TEST(VmSessionEndTest, ALostMonitorLeavesWhatTheKernelTells) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Closed();
   vm.Advance(absl::Hours(5));
   vm.Gone({ExitStatus{0, SIGSEGV}, false});
@@ -395,8 +346,7 @@ TEST(VmSessionEndTest, ALostMonitorLeavesWhatTheKernelTells) {
 
 TEST(VmSessionEndTest, AMonitorThatIsBackTellsAgain) {
   for (const absl::Duration away : {absl::ZeroDuration(), absl::Seconds(1)}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Closed();
     vm.Advance(away);
     vm.Ready();
@@ -418,51 +368,44 @@ TEST(VmSessionEndTest, AGuestThatWasDownAtAttachIsNotJudged) {
   SessionDriver vm;
   vm.Ready("shutdown");
   EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 TEST(VmSessionEndTest, AGuestThatWasPanickedAtAttachIsACrash) {
   SessionDriver vm;
   vm.Ready("guest-panicked");
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
 // QEMU before 4.0 and before 2.10.
 
 TEST(VmSessionLegacyTest, GuestDecidesWhereTheReasonIsMissing) {
-  SessionDriver user;
-  user.Ready();
+  RunningVm user;
   user.Event("SHUTDOWN", R"({"guest": true})");
   user.End();
   ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
 
-  SessionDriver admin;
-  admin.Ready();
+  RunningVm admin;
   admin.Event("SHUTDOWN", R"({"guest": false})");
   admin.End();
   ExpectVerdict(admin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
 }
 
 TEST(VmSessionLegacyTest, WhatCameBeforeDecidesWhereBothAreMissing) {
-  SessionDriver user;
-  user.Ready();
+  RunningVm user;
   user.Event("SHUTDOWN");
   user.End();
   ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
 
-  SessionDriver pressed;
-  pressed.Ready();
+  RunningVm pressed;
   pressed.Event("POWERDOWN");
   pressed.Event("SHUTDOWN");
   pressed.End();
   ExpectVerdict(pressed, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
 
-  SessionDriver stopped;
-  stopped.Ready();
+  RunningVm stopped;
   stopped.Event("STOP");
   stopped.Event("SHUTDOWN");
   stopped.End();
@@ -470,8 +413,7 @@ TEST(VmSessionLegacyTest, WhatCameBeforeDecidesWhereBothAreMissing) {
 }
 
 TEST(VmSessionLegacyTest, AReasonFromTheFutureIsReadByItsName) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("SHUTDOWN", R"({"reason": "host-new-thing"})");
   vm.End();
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);

@@ -28,8 +28,7 @@ struct TypeCase {
 class EventTypeTest : public ::testing::TestWithParam<TypeCase> {};
 
 TEST_P(EventTypeTest, IsPublishedWithItsData) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Line(absl::StrCat(R"({"event": ")", GetParam().name, R"(", "data": )", GetParam().data,
                        R"(, "timestamp": {"seconds": 1795157127, "microseconds": 5}})"));
   ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted, GetParam().type));
@@ -59,12 +58,10 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 TEST(VmSessionEventTest, EvidenceQuotesNoLongText) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   std::string reason = "guest-";
   for (int i = 0; i < 100'000; ++i) reason += "\xC3\xA4";
-  vm.Shutdown(reason);
-  vm.End();
+  vm.EndBy(reason);
   ASSERT_TRUE(vm.Last().shutdown.has_value());
   const std::string& what = vm.Last().shutdown->evidence.at(0).what;
   EXPECT_THAT(what, testing::StartsWith("SHUTDOWN reason=guest-"));
@@ -106,8 +103,7 @@ TEST(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
 
 // A reset and a `cont` that nobody saw are why it runs.
 TEST(VmSessionEventTest, AShutdownDuringAHandshakeThatEndedDoesNotOutrankTheNextOne) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Closed();
   vm.Shutdown("guest-shutdown");
   vm.Closed();
@@ -118,16 +114,14 @@ TEST(VmSessionEventTest, AShutdownDuringAHandshakeThatEndedDoesNotOutrankTheNext
 }
 
 TEST(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("RTC_CHANGE", R"({"offset": 78})");
   vm.Event("NIC_RX_FILTER_CHANGED");
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
 }
 
 TEST(VmSessionEventTest, OneRebootIsOneReset) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 3; ++i) {
     vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
     vm.Advance(absl::Milliseconds(25));
@@ -138,8 +132,7 @@ TEST(VmSessionEventTest, OneRebootIsOneReset) {
 }
 
 TEST(VmSessionEventTest, StopAndContAreTwoEventsAndTwoStates) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("STOP");
   EXPECT_EQ(vm.Status().state, VmState::kPaused);
   vm.Event("RESUME");
@@ -156,8 +149,7 @@ TEST(VmSessionEventTest, TheFirstResumeOfAStartingQemuIsNoNews) {
 }
 
 TEST(VmSessionEventTest, SuspendAndWakeupAreStates) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("SUSPEND");
   EXPECT_EQ(vm.Status().state, VmState::kSuspended);
   vm.Event("WAKEUP");
@@ -165,8 +157,7 @@ TEST(VmSessionEventTest, SuspendAndWakeupAreStates) {
 }
 
 TEST(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE", R"({"recipient": "guest"})");
   EXPECT_THAT(vm.events, SizeIs(1 + EventLimiter::kBurst));
   vm.Advance(absl::Seconds(1));
@@ -179,13 +170,11 @@ TEST(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
 }
 
 TEST(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE");
   vm.Event("POWERDOWN");
   EXPECT_EQ(vm.Last().type, EventType::kPowerdownRequested);
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
   EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap)
       << "published before the last event";
@@ -209,8 +198,7 @@ TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
       {"SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})", "RESUME"},
   };
   for (const auto& flood : kFloods) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     size_t most = 1 + EventLimiter::kBurst + 3;  // the first of a kind may be owed
     for (int i = 0; i < 2000; ++i) {
       vm.Event(flood.name, flood.data);
@@ -229,8 +217,7 @@ TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
 }
 
 TEST(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) {
     vm.Event("STOP");
     vm.Event("RESUME");
@@ -246,8 +233,7 @@ TEST(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
 }
 
 TEST(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) vm.Event("POWERDOWN");
   for (int i = 0; i < 1000; ++i) {
     vm.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
@@ -260,8 +246,7 @@ TEST(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
 }
 
 TEST(VmSessionFloodTest, AQuietLifeIsSavedAtOnce) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 20; ++i) {
     vm.Event("POWERDOWN");
     vm.Event("VSERPORT_CHANGE", R"({"id": "x", "open": true})");
@@ -276,8 +261,7 @@ TEST(VmSessionFloodTest, AQuietLifeIsSavedAtOnce) {
 }
 
 TEST(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) {
     vm.Closed();
     vm.Ready(i % 2 == 0 ? "paused" : "running");
@@ -288,8 +272,7 @@ TEST(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
 // The state and the problems. That they change with events only SessionDriver checks in every test.
 
 TEST(VmSessionStateTest, AGuestThatIsDownIsToldOnceItsQemuStays) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Advance(absl::Milliseconds(4999));
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
@@ -305,8 +288,7 @@ TEST(VmSessionStateTest, AGuestThatIsDownIsToldOnceItsQemuStays) {
 }
 
 TEST(VmSessionStateTest, ARestartDoesNotForgetAGuestThatIsDown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Restart(absl::Seconds(6));
   vm.Advance(absl::ZeroDuration());
@@ -324,8 +306,7 @@ TEST(VmSessionStateTest, WhatTheHandshakeFindsAfterAnEarlyEventIsToldByAnEvent) 
 }
 
 TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
   EXPECT_THAT(vm.Last().message, HasSubstr("web2"));
@@ -354,8 +335,7 @@ TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
 }
 
 TEST(VmSessionFloodTest, AGuestCannotFloodWithPanics) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) vm.Event("GUEST_PANICKED", R"({"action": "run"})");
   EXPECT_THAT(vm.events, SizeIs(1 + EventLimiter::kBurst));
   vm.End();
@@ -364,8 +344,7 @@ TEST(VmSessionFloodTest, AGuestCannotFloodWithPanics) {
 }
 
 TEST(VmSessionFloodTest, EvidenceIsBounded) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (int i = 0; i < 1000; ++i) {
     vm.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
   }

@@ -35,8 +35,7 @@ TEST(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
       {SIGHUP, ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 1 (SIGHUP)"},
   };
   for (const auto& expected : kCases) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.End(Signal(expected.signal));
     ExpectVerdict(vm, expected.shutdown_class, expected.cause);
     EXPECT_EQ(vm.Stopped().exit_status->signal, expected.signal);
@@ -45,8 +44,7 @@ TEST(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
 }
 
 TEST(VmSessionExitTest, AVmThatIsDownIsAskedNothing) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");  // -no-shutdown
   vm.Advance(absl::Minutes(1));
@@ -69,8 +67,7 @@ TEST(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
 }
 
 TEST(VmSessionExitTest, ACodeThatIsNotZeroIsACrash) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.End(Code(1));
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
   EXPECT_EQ(vm.Stopped().exit_status->code, 1);
@@ -79,8 +76,7 @@ TEST(VmSessionExitTest, ACodeThatIsNotZeroIsACrash) {
 
 TEST(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
   for (const ProcessEnd& end : {Code(0), ProcessEnd()}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.End(end);
     ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
     EXPECT_EQ(vm.Stopped().exit_status.has_value(), end.status.has_value());
@@ -90,8 +86,7 @@ TEST(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
 }
 
 TEST(VmSessionExitTest, AnOomKillIsSaid) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.End({ExitStatus{0, SIGKILL}, true});
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
   EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("OOM kill"));
@@ -120,8 +115,7 @@ TEST(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
 
 TEST(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
   for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Code(1), Code(0)}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Shutdown("guest-shutdown");
     vm.End(end);
     ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
@@ -132,8 +126,7 @@ TEST(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
 }
 
 TEST(VmSessionExitTest, AShutdownThatWasClearedDoesNot) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("RESET");
   vm.End(Signal(SIGSEGV));
@@ -141,8 +134,7 @@ TEST(VmSessionExitTest, AShutdownThatWasClearedDoesNot) {
 }
 
 TEST(VmSessionExitTest, WhatIsNotTrackedHasNoStatus) {
-  SessionDriver vm({}, false);
-  vm.Ready();
+  RunningVm vm({}, false);
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
   EXPECT_FALSE(vm.Stopped().exit_status.has_value());
@@ -150,8 +142,7 @@ TEST(VmSessionExitTest, WhatIsNotTrackedHasNoStatus) {
 
 TEST(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
   for (const ProcessEnd& end : {Signal(SIGKILL), Signal(SIGSEGV), Code(1), Code(0), ProcessEnd()}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Event("STOP");
     vm.RunState("postmigrate");
     vm.End(end);
@@ -160,8 +151,7 @@ TEST(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
 }
 
 TEST(VmSessionExitTest, ACancelledMigrationChangesNothing) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("MIGRATION", R"({"status": "setup"})");
   vm.Event("MIGRATION", R"({"status": "active"})");
   vm.Event("STOP");
@@ -174,16 +164,14 @@ TEST(VmSessionExitTest, ACancelledMigrationChangesNothing) {
 }
 
 TEST(VmSessionExitTest, TheStatusOfARunThatEndedMeanwhileIsTaken) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.Gone(Signal(SIGABRT));
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
 TEST(VmSessionExitTest, TheOomCountIsKept) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.OomKills(7);
   EXPECT_THAT(vm.saved, Not(HasSubstr("oom")));  // no file has the count
   EXPECT_EQ(vm.session().run().oom_kills, 7u);
@@ -205,8 +193,7 @@ std::vector<std::string> HangProblems(const SessionDriver& vm) {
 }
 
 TEST(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("host-qmp-quit");
   vm.Closed();
   for (int second = 0; second < 45; ++second) vm.Advance(absl::Seconds(1));
@@ -221,8 +208,7 @@ TEST(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
 }
 
 TEST(VmSessionHangTest, OneThatKeepsItsMonitorOpenHangsAsWell) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Advance(absl::Seconds(9));
   EXPECT_THAT(HangProblems(vm), IsEmpty());
@@ -231,8 +217,7 @@ TEST(VmSessionHangTest, OneThatKeepsItsMonitorOpenHangsAsWell) {
 }
 
 TEST(VmSessionHangTest, OneThatStaysByNoShutdownHasNoProblem) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   vm.Advance(absl::Hours(1));
@@ -245,8 +230,7 @@ TEST(VmSessionHangTest, OneThatStaysByNoShutdownHasNoProblem) {
 
 TEST(VmSessionHangTest, OneThatAnswersOrIsAliveAgainDoesNotHang) {
   for (const bool answers : {false, true}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Shutdown("guest-shutdown");
     if (answers) {
       vm.Closed();
@@ -263,8 +247,7 @@ TEST(VmSessionHangTest, OneThatAnswersOrIsAliveAgainDoesNotHang) {
 }
 
 TEST(VmSessionHangTest, ARestartDoesNotForgetSinceWhen) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("host-signal");
   vm.Closed();
   vm.Restart(absl::Seconds(15));

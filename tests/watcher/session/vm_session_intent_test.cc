@@ -21,8 +21,7 @@ void ExpectIntended(const SessionDriver& vm, ShutdownCause cause) {
 }
 
 TEST(VmSessionIntentTest, IsToldWhenDeclaredAndWithdrawn) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   const Intent intent = vm.Declare();
   EXPECT_EQ(vm.Last().type, EventType::kIntentDeclared);
   EXPECT_EQ(vm.Last().intent->intent_id, intent.intent_id);
@@ -41,8 +40,7 @@ TEST(VmSessionIntentTest, IsToldWhenDeclaredAndWithdrawn) {
 }
 
 TEST(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare(absl::Minutes(1));
   vm.StepClock(absl::Hours(5));
   vm.Advance(absl::Seconds(59));
@@ -53,8 +51,7 @@ TEST(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
   EXPECT_EQ(vm.Last().type, EventType::kIntentWithdrawn);
   EXPECT_THAT(vm.Last().message, HasSubstr("expired"));
   EXPECT_EQ(vm.Last().intent_end, IntentEnd::kExpired);
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
@@ -69,8 +66,7 @@ TEST(VmSessionIntentTest, OverridesTheClassAndLeavesTheCause) {
       {"host-signal", ShutdownCause::kHostSignal},
   };
   for (const auto& expected : kCases) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Declare();
     vm.Shutdown(expected.reason);
     vm.End({ExitStatus{0, 0}, false});
@@ -89,8 +85,7 @@ TEST(VmSessionIntentTest, CountsWhateverSignalWasUsed) {
       {{ExitStatus{0, 0}, false}, ShutdownCause::kProcessExited},
   };
   for (const auto& expected : kCases) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Declare();
     vm.End(expected.end);
     ExpectIntended(vm, expected.cause);
@@ -98,16 +93,14 @@ TEST(VmSessionIntentTest, CountsWhateverSignalWasUsed) {
 }
 
 TEST(VmSessionIntentTest, StoppedNamesActorAndReasonAndDoesNotContradictThem) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare();
   vm.End(Signal(SIGKILL));
   EXPECT_THAT(vm.Last().message,
               testing::StartsWith(
                   "ADMIN: QEMU was killed (SIGKILL), as ops intended (maintenance). Seen:"));
 
-  SessionDriver crash;
-  crash.Ready();
+  RunningVm crash;
   crash.Declare();
   crash.Event("GUEST_PANICKED", R"({"action": "poweroff"})");
   crash.End({});
@@ -132,8 +125,7 @@ TEST(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
       {"WAKEUP", "{}", {ExitStatus{0, SIGKILL}, true}, ShutdownCause::kOutOfMemory},
   };
   for (const auto& expected : kCases) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Declare();
     vm.Event(expected.event, expected.data);
     vm.End(expected.end);
@@ -154,8 +146,7 @@ TEST(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
       {"WATCHDOG", R"({"action": "shutdown"})", "watchdog"},
   };
   for (const auto& decided : kCases) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     EXPECT_TRUE(vm.session().CheckIntent(vm.now()).ok());
     vm.Event(decided.event, decided.data);
     const absl::Status refused = vm.session().CheckIntent(vm.now());
@@ -167,8 +158,7 @@ TEST(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
 }
 
 TEST(VmSessionIntentTest, ARetryFindsItsOwn) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   EXPECT_EQ(vm.session().IntentOfRequest("r1"), nullptr);
   vm.Declare(absl::Minutes(1), "intent-1", "r1");
   EXPECT_EQ(vm.session().IntentOfRequest("r1")->intent_id, "intent-1");
@@ -185,8 +175,7 @@ TEST(VmSessionIntentTest, ARetryFindsItsOwn) {
 }
 
 TEST(VmSessionIntentTest, DeclaredAfterTheShutdownItIsShownAndChangesNothing) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Declare();
   vm.End();
@@ -196,8 +185,7 @@ TEST(VmSessionIntentTest, DeclaredAfterTheShutdownItIsShownAndChangesNothing) {
 
 TEST(VmSessionIntentTest, ExpiredOrWithdrawnAfterTheShutdownItHasCounted) {
   for (const bool expires : {false, true}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Declare(absl::Seconds(5));
     vm.Shutdown("guest-shutdown");
     vm.Closed();
@@ -217,35 +205,30 @@ TEST(VmSessionIntentTest, ExpiredOrWithdrawnAfterTheShutdownItHasCounted) {
 
 TEST(VmSessionIntentTest, CountsAgainForAVmThatCameBackToLife) {
   for (const char* back : {"RESET", "RESUME"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Shutdown("guest-shutdown");
     vm.Event("STOP");
     vm.Declare();
     vm.Event(back);
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    vm.EndBy("guest-shutdown");
     ExpectIntended(vm, ShutdownCause::kGuestPoweroff);
   }
 }
 
 TEST(VmSessionIntentTest, OneThatCountedForAnEndThatWasNoneIsForgotten) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare(absl::Seconds(5));
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   vm.Advance(absl::Seconds(6));
   vm.Event("RESET");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_FALSE(vm.Stopped().intent.has_value());
 }
 
 TEST(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   Instant now = vm.now();
   const Intent intent{"late", "ops", "", now.wall + absl::Seconds(5)};
   vm.session().OnIntentDeclared(intent, now);
@@ -262,8 +245,7 @@ TEST(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLa
 }
 
 TEST(VmSessionIntentTest, OneThatAnUnknownEventFindsExpiredIsKeptAsSuch) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare(absl::Seconds(5));
   vm.AdvanceWithoutTick(absl::Seconds(5));
   vm.Event("RTC_CHANGE");  // the driver checks what is kept
@@ -273,8 +255,7 @@ TEST(VmSessionIntentTest, OneThatAnUnknownEventFindsExpiredIsKeptAsSuch) {
 }
 
 TEST(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare(absl::Minutes(1));
   vm.Restart(absl::Seconds(30));
   EXPECT_EQ(vm.Status().intent->intent_id, "intent-1");
@@ -288,8 +269,7 @@ TEST(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
 
 TEST(VmSessionIntentTest, AnEndThatNobodySawCountsIfTheIntentHadNotExpired) {
   for (const bool expired : {false, true}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Declare(absl::Minutes(1));
     vm.Restart(expired ? absl::Minutes(2) : absl::Seconds(30));
     vm.Gone();
@@ -303,8 +283,7 @@ TEST(VmSessionIntentTest, AnEndThatNobodySawCountsIfTheIntentHadNotExpired) {
 }
 
 TEST(VmSessionIntentTest, WhatCountedIsKeptAcrossARestart) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare(absl::Seconds(5));
   vm.Shutdown("guest-shutdown");
   vm.Advance(absl::Seconds(6));
@@ -314,8 +293,7 @@ TEST(VmSessionIntentTest, WhatCountedIsKeptAcrossARestart) {
 }
 
 TEST(VmSessionIntentTest, ARebootIsNoEndThatWasSeen) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare();
   vm.Restart();
   vm.Rebooted();
@@ -324,8 +302,7 @@ TEST(VmSessionIntentTest, ARebootIsNoEndThatWasSeen) {
 }
 
 TEST(VmSessionIntentTest, AFileThatWasWrittenSaysThatTheShutdownCameFirst) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare();
   vm.Restart();
   vm.FoundShutdownFile(vm.now().wall - absl::Seconds(1));
@@ -334,14 +311,12 @@ TEST(VmSessionIntentTest, AFileThatWasWrittenSaysThatTheShutdownCameFirst) {
 }
 
 TEST(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Advance(absl::Seconds(1));
   vm.Declare();
   vm.Advance(absl::Seconds(1));
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   std::vector<std::string> seen;
   for (const EvidenceEntry& entry : vm.Stopped().evidence) seen.push_back(entry.what);
   ASSERT_GE(seen.size(), 3u);
@@ -352,8 +327,7 @@ TEST(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
 }
 
 TEST(VmSessionIntentTest, IsOfTheGuestThatIsDownAsWell) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare();
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
@@ -364,8 +338,7 @@ TEST(VmSessionIntentTest, IsOfTheGuestThatIsDownAsWell) {
 
 // Each makes two events, which no limit of events holds back.
 TEST(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   int declared = 0;
   while (declared < 1000 && vm.session().CheckIntent(vm.now()).ok()) {
     vm.Declare();
@@ -382,8 +355,7 @@ TEST(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
 }
 
 TEST(VmSessionIntentTest, WithoutLimitsOfEventsThereIsNone) {
-  SessionDriver vm({.event_limits = false});
-  vm.Ready();
+  RunningVm vm({.event_limits = false});
   for (int i = 0; i < 1000; ++i) {
     ASSERT_TRUE(vm.session().CheckIntent(vm.now()).ok());
     vm.Declare();

@@ -15,8 +15,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST(VmSessionMigrationTest, PostmigrateIsMigratedAway) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("STOP");
   for (int asked = 0; asked < 3; ++asked) {
     vm.Advance(absl::Milliseconds(9));
@@ -25,15 +24,13 @@ TEST(VmSessionMigrationTest, PostmigrateIsMigratedAway) {
     EXPECT_EQ(vm.queries, asked + 1);
     vm.RunState(asked == 2 ? "postmigrate" : "finish-migrate");
   }
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
 }
 
 TEST(VmSessionMigrationTest, AVmThatStopsAndEndsAtOnceIsAskedNothing) {
   for (const char* how : {"STOP", "completed"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Event("STOP");
     if (how == std::string("completed")) {
       vm.Advance(absl::Milliseconds(10));
@@ -74,8 +71,7 @@ TEST(VmSessionMigrationTest, APausedVmThatIsMigratedAwayIsSeen) {
     vm.RunState("postmigrate");
     vm.Advance(absl::Minutes(1));
     EXPECT_EQ(vm.queries, before + 2) << how << ": it is known";
-    vm.Shutdown("host-qmp-quit");
-    vm.End();
+    vm.EndBy("host-qmp-quit");
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
   }
 }
@@ -120,13 +116,11 @@ TEST(VmSessionMigrationTest, AVmOfAManagerIsAskedNothing) {
 }
 
 TEST(VmSessionMigrationTest, AMigrationThatWentOnHereIsForgotten) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("STOP");
   vm.RunState("postmigrate");
   vm.Event("RESUME");
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
@@ -141,8 +135,7 @@ TEST(VmSessionMigrationTest, AnAttachWhileTheLastPagesMoveSeesTheMigration) {
     ASSERT_EQ(vm.queries, 1) << how;
     vm.RunState("finish-migrate");
     vm.RunState("postmigrate");
-    vm.Shutdown("host-qmp-quit");
-    vm.End();
+    vm.EndBy("host-qmp-quit");
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
   }
 }
@@ -196,8 +189,7 @@ TEST(VmSessionMigrationTest, AMonitorThatWasReadyLaterSaysMore) {
 TEST(VmSessionMigrationTest, AQemuThatIsEndedBeforeItsVmRanIsEndedByWhoSaidSo) {
   SessionDriver vm;
   vm.Ready("inmigrate");
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
@@ -231,8 +223,7 @@ TEST(VmSessionMigrationTest, ThatAVmNeverRanIsKeptAcrossARestart) {
 // Its last answer was `finish-migrate`: the migration may have been complete a millisecond later.
 TEST(VmSessionMigrationTest, AQemuThatEndsWhileItFinishesAMigrationIsUnknown) {
   for (const bool restarted : {false, true}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Event("STOP");
     vm.Advance(absl::Milliseconds(10));
     vm.RunState("finish-migrate");
@@ -247,8 +238,7 @@ TEST(VmSessionMigrationTest, AQemuThatEndsWhileItFinishesAMigrationIsUnknown) {
 
 TEST(VmSessionMigrationTest, AMigrationThatDidNotFinishDecidesNothing) {
   for (const char* after : {"RESUME", "paused", "running"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Event("STOP");
     vm.RunState("finish-migrate");
     if (after == std::string("RESUME")) {

@@ -21,8 +21,7 @@ constexpr char kWindows[] =
         "arg2": 18446744072635809797, "arg3": 0, "arg4": 1, "arg5": 2}})";
 
 TEST(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", kWindows);
   ASSERT_TRUE(vm.Last().panic.has_value());
   EXPECT_EQ(vm.Last().panic->action, "poweroff");
@@ -39,8 +38,7 @@ TEST(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
 }
 
 TEST(VmSessionPanicTest, OfAnS390GuestTheProgramStatusWordIsKept) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", R"({"action": "pause", "info": {"type": "s390", "core": 3,
       "psw-mask": 562956395872256, "psw-addr": 1102832, "reason": "disabled-wait"}})");
   vm.Restart();
@@ -55,8 +53,7 @@ TEST(VmSessionPanicTest, OfAnS390GuestTheProgramStatusWordIsKept) {
 }
 
 TEST(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event(
       "GUEST_PANICKED",
       absl::StrCat(R"({"action": "pause", "info": {"type": "tdx", "error-code": 7, "message": ")",
@@ -72,18 +69,15 @@ TEST(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
 }
 
 TEST(VmSessionPanicTest, AResetForgetsIt) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", kWindows);
   vm.Event("RESET");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   EXPECT_FALSE(vm.Stopped().panic.has_value());
 }
 
 TEST(VmSessionPanicTest, ACrashKernelThatSaysNothingLeavesWhatThePanicSaid) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PANICKED", kWindows);
   vm.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
   vm.End();
@@ -107,13 +101,11 @@ TEST(VmSessionPanicTest, WhatIsOfAnotherTypeIsLeftOut) {
 }
 
 TEST(VmSessionPanicTest, ARequestByPvpanicIsAnEventOfItsOwn) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("GUEST_PVSHUTDOWN");
   EXPECT_EQ(vm.Last().type, EventType::kPvshutdownRequested);
   EXPECT_EQ(vm.Last().qmp_event, "GUEST_PVSHUTDOWN");
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 

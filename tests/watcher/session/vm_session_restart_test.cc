@@ -23,31 +23,27 @@ using ::testing::SizeIs;
 // The daemon's restart.
 
 TEST(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Restart();
   vm.Ready();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested))
       << "nothing happened meanwhile";
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
   EXPECT_EQ(vm.Stopped().powerdown_age, absl::Seconds(30));
   EXPECT_THAT(vm.Last().message, HasSubstr("vmeventd was started again"));
 }
 
 TEST(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
-  SessionDriver known;
-  known.Ready();
+  RunningVm known;
   known.Shutdown("guest-shutdown");
   known.Restart();
   known.Gone();
   ExpectVerdict(known, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_EQ(known.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
 
-  SessionDriver unknown;
-  unknown.Ready();
+  RunningVm unknown;
   unknown.Event("POWERDOWN");
   unknown.Restart();
   unknown.Gone();
@@ -56,8 +52,7 @@ TEST(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
 }
 
 TEST(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.Ready("paused");
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
@@ -67,20 +62,17 @@ TEST(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
 }
 
 TEST(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.Ready("shutdown");
   EXPECT_THAT(vm.Types(),
               ElementsAre(EventType::kStarted, EventType::kGap, EventType::kGuestShutdown));
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 TEST(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Closed();
   vm.Advance(absl::Seconds(1));
   vm.Restart();
@@ -89,8 +81,7 @@ TEST(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
 }
 
 TEST(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("WATCHDOG", R"({"action": "pause"})");
   vm.Event("STOP");
   vm.Event("SUSPEND_DISK");
@@ -102,38 +93,33 @@ TEST(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
 }
 
 TEST(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   EXPECT_THAT(vm.session().Save(), Not(IsEmpty()));
   vm.End();
   EXPECT_EQ(vm.session().Save(), "");
 }
 
 TEST(VmSessionRestartTest, AVmThatWasDownStaysDownWithoutNews) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   vm.Restart();
   vm.Ready("shutdown");
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
 // Nobody saw the reset after its shutdown.
 TEST(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
   for (const char* run_state : {"paused", "prelaunch", "io-error", "internal-error"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Shutdown("guest-shutdown");
     vm.Event("STOP");
     vm.Restart();
     vm.Ready(run_state);
     EXPECT_EQ(vm.Last().type, EventType::kPaused) << run_state;
-    vm.Shutdown("host-qmp-quit");
-    vm.End();
+    vm.EndBy("host-qmp-quit");
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
     EXPECT_THAT(vm.Last().message, HasSubstr("(clears: SHUTDOWN reason=guest-shutdown"));
   }
@@ -144,23 +130,19 @@ TEST(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
   vm.Ready("shutdown");
   vm.Restart();
   vm.Ready("paused");
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 
-  SessionDriver by_file;
-  by_file.Ready();
+  RunningVm by_file;
   by_file.Restart();
   by_file.FoundShutdownFile(absl::UnixEpoch());
   by_file.Ready("paused");
-  by_file.Shutdown("host-qmp-quit");
-  by_file.End();
+  by_file.EndBy("host-qmp-quit");
   ExpectVerdict(by_file, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
 TEST(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("STOP");
   vm.Shutdown("guest-shutdown");
   vm.Restart();
@@ -187,8 +169,7 @@ TEST(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
 }
 
 TEST(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.Advance(absl::Seconds(9));
   EXPECT_EQ(vm.Status().state, VmState::kRunning);
@@ -202,8 +183,7 @@ TEST(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
 }
 
 TEST(VmSessionRestartTest, ALostMonitorTellsNothingOfTheEnd) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.Advance(absl::Seconds(10));
   vm.Gone();
@@ -213,8 +193,7 @@ TEST(VmSessionRestartTest, ALostMonitorTellsNothingOfTheEnd) {
 // The shutdown file that vmeventd wrote before it was killed, and of which it had kept nothing.
 
 TEST(VmSessionFoundFileTest, SaysThatTheUserEndedIt) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Restart();
   vm.FoundShutdownFile(vm.now().wall - absl::Seconds(7));
@@ -226,8 +205,7 @@ TEST(VmSessionFoundFileTest, SaysThatTheUserEndedIt) {
 }
 
 TEST(VmSessionFoundFileTest, StandsBehindWhatWasKept) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Shutdown("guest-shutdown");
   vm.Restart();
@@ -237,8 +215,7 @@ TEST(VmSessionFoundFileTest, StandsBehindWhatWasKept) {
 }
 
 TEST(VmSessionFoundFileTest, IsTakenBackFromAVmThatLives) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.FoundShutdownFile(vm.now().wall);
   vm.Restart();
@@ -251,20 +228,17 @@ TEST(VmSessionFoundFileTest, IsTakenBackFromAVmThatLives) {
 }
 
 TEST(VmSessionFoundFileTest, StaysWithAGuestThatIsStillDown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.FoundShutdownFile(vm.now().wall);
   vm.Ready("shutdown");
   EXPECT_EQ(vm.file, true);
-  vm.Shutdown("host-qmp-quit");
-  vm.End();
+  vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
 }
 
 TEST(VmSessionFoundFileTest, IsTakenBackWhenADownGuestIsReset) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.FoundShutdownFile(vm.now().wall);
   vm.Ready("shutdown");
@@ -273,8 +247,7 @@ TEST(VmSessionFoundFileTest, IsTakenBackWhenADownGuestIsReset) {
 }
 
 TEST(VmSessionFoundFileTest, IsLeftWhereALaterRunHasTheName) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("host-qmp-quit");
   vm.Restart();
   vm.file = true;
@@ -287,8 +260,7 @@ TEST(VmSessionFoundFileTest, IsLeftWhereALaterRunHasTheName) {
 // The host's restart.
 
 TEST(VmSessionRestartTest, ARebootOfTheHostIsAnEndThatNobodySaw) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Restart();
   vm.Rebooted();
@@ -301,8 +273,7 @@ TEST(VmSessionRestartTest, ARebootOfTheHostIsAnEndThatNobodySaw) {
 }
 
 TEST(VmSessionRestartTest, AProcessThatCannotBeFollowedAnyMoreEndsWithItsMonitor) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   vm.TrackingLost();
   EXPECT_EQ(vm.Status().ref.pid, 0);
@@ -325,14 +296,12 @@ std::vector<std::optional<std::string>> SavedRuns(const Effects& effects) {
 }
 
 TEST(VmSessionKeepTest, NothingIsToldWhereNothingHasChanged) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   EXPECT_THAT(SavedRuns(vm.session().OnMonitorClosed("EOF", vm.now())), IsEmpty());
 }
 
 TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   const QmpEvent event{"GUEST_PANICKED", nullptr, std::nullopt};
   for (int i = 0; i <= EventLimiter::kBurst; ++i) vm.session().OnQmpEvent(event, vm.now());
   const Instant later{vm.now().wall + absl::Milliseconds(1), vm.now().monotonic};
@@ -344,12 +313,10 @@ TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
 // Version 0.1.0 wrote shutdown files beside all monitors unless they were off.
 TEST(VmSessionUpgradeTest, AfterItAFileBesideAnotherMonitorIsWrittenOnlyWhenAskedFor) {
   for (const ShutdownFiles files : {ShutdownFiles::kGaneti, ShutdownFiles::kOn}) {
-    SessionDriver vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
-    vm.Ready();
+    RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
     vm.Upgrade({.shutdown_files = files});
     vm.Ready();
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    vm.EndBy("guest-shutdown");
     EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
     EXPECT_EQ(vm.file.has_value(), files == ShutdownFiles::kOn);
     EXPECT_EQ(vm.Stopped().shutdown_file_written, files == ShutdownFiles::kOn);
@@ -357,8 +324,7 @@ TEST(VmSessionUpgradeTest, AfterItAFileBesideAnotherMonitorIsWrittenOnlyWhenAske
 }
 
 TEST(VmSessionUpgradeTest, AFileThatWasWrittenBeforeItIsTakenBackWhenTheVmLivesOn) {
-  SessionDriver vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
-  vm.Ready();
+  RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
   vm.Shutdown("guest-shutdown");
   vm.Closed();
   ASSERT_EQ(vm.file, true);
@@ -369,8 +335,7 @@ TEST(VmSessionUpgradeTest, AFileThatWasWrittenBeforeItIsTakenBackWhenTheVmLivesO
 }
 
 TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Restart();
   const Effects effects =
       vm.session().OnMonitorReady({"7.2.22", "paused", "uuid-1", "web1"}, vm.now());
@@ -445,8 +410,7 @@ TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
 
 // Its text is the same, the place of its last event is not.
 TEST(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   for (const char* name : {"BLOCK_IO_ERROR", "MEMORY_FAILURE", "MIGRATION"}) {
     const Effects effects = vm.session().OnQmpEvent(QmpEvent{.name = name}, vm.now());
     ASSERT_EQ(effects.size(), 1u) << name;
@@ -457,8 +421,7 @@ TEST(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
 }
 
 TEST(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Restart();
   vm.Ready();
@@ -483,8 +446,7 @@ TEST(VmSessionSaveTest, TheSourceComesBack) {
 }
 
 TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   std::string text = vm.saved;
   const std::string source = R"("source":"qmp:/run/ctrl",)";
   ASSERT_NE(text.find(source), std::string::npos) << text;
@@ -506,8 +468,7 @@ TEST(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
 }
 
 TEST(VmSessionSaveTest, AValueThatCannotBeIsRefused) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   const SessionOptions options;

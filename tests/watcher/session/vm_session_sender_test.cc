@@ -25,8 +25,7 @@ SignalSender Process(int signal, absl::string_view command = "virtqemud") {
 }
 
 TEST(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGKILL));
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
@@ -39,8 +38,7 @@ TEST(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
 }
 
 TEST(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGKILL));
   vm.Sent({.signal = SIGKILL, .pid = 812});
   vm.End(Signal(SIGKILL));
@@ -50,21 +48,18 @@ TEST(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
 TEST(VmSessionSenderTest, ASigkillThatNobodyCouldRecordIsUnknown) {
   ProcessEnd end = Signal(SIGKILL);
   end.unseen = true;
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.End(end);
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
   EXPECT_EQ(vm.Stopped().rule, "killed-unseen");
   end.oom_killed = true;
-  SessionDriver full;
-  full.Ready();
+  RunningVm full;
   full.End(end);
   ExpectVerdict(full, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
 }
 
 TEST(VmSessionSenderTest, ASigkillOfQemusOwnIsACrash) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   SignalSender own = Process(SIGKILL, "qemu-system-x86");
   own.of_qemu = true;
   vm.Sent(own);
@@ -75,8 +70,7 @@ TEST(VmSessionSenderTest, ASigkillOfQemusOwnIsACrash) {
 }
 
 TEST(VmSessionSenderTest, ASigkillOfTheKernelIsACrashAndSaysSo) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent({.signal = SIGKILL, .by_kernel = true});
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
@@ -85,8 +79,7 @@ TEST(VmSessionSenderTest, ASigkillOfTheKernelIsACrashAndSaysSo) {
 }
 
 TEST(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent({.signal = SIGKILL, .by_kernel = true});
   vm.NamedOomVictim({.total_vm = 5242880, .anon_rss = 4194304, .oom_score_adj = -200});
   vm.End(Signal(SIGKILL));
@@ -97,8 +90,7 @@ TEST(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
 }
 
 TEST(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.NamedOomVictim({});
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
@@ -107,8 +99,7 @@ TEST(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
 
 TEST(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
   for (const char* killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Sent(Process(SIGKILL, killer));
     vm.End(Signal(SIGKILL));
     ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
@@ -116,8 +107,7 @@ TEST(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
 }
 
 TEST(VmSessionSenderTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   SignalSender neighbour = Process(SIGKILL, "earlyoom");
   neighbour.uid = 107;
   neighbour.of_qemus_user = true;
@@ -128,8 +118,7 @@ TEST(VmSessionSenderTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
 }
 
 TEST(VmSessionSenderTest, AnOomKillOfANeighbourDoesNotHideWhoKilledThisOne) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGKILL));
   vm.End({ExitStatus{0, SIGKILL}, true});
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
@@ -148,8 +137,7 @@ TEST(VmSessionSenderTest, AnOomKillOfAHelperDoesNotHideAKillOfQemusOwn) {
 }
 
 TEST(VmSessionSenderTest, TheHostsSignalHasItsSender) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGTERM));
   vm.Shutdown("host-signal");
   // It hung in its exit.
@@ -162,8 +150,7 @@ TEST(VmSessionSenderTest, TheHostsSignalHasItsSender) {
 }
 
 TEST(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGHUP, "first"));
   vm.Sent(Process(SIGTERM, "virtqemud"));
   vm.Shutdown("host-signal");
@@ -177,8 +164,7 @@ TEST(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
 }
 
 TEST(VmSessionSenderTest, ASignalThatDidNotEndItIsNoSender) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGTERM));
   vm.Shutdown("guest-shutdown");
   vm.End({ExitStatus{0, 0}, false});
@@ -188,8 +174,7 @@ TEST(VmSessionSenderTest, ASignalThatDidNotEndItIsNoSender) {
 
 TEST(VmSessionSenderTest, AnExitBySignalHasTheSenderOfThatSignalOnly) {
   for (const int sent : {SIGTERM, SIGHUP}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Sent(Process(sent));
     vm.End(Signal(SIGTERM));
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
@@ -198,16 +183,14 @@ TEST(VmSessionSenderTest, AnExitBySignalHasTheSenderOfThatSignalOnly) {
 }
 
 TEST(VmSessionSenderTest, AKillThatWasSeenNeedsNoExitStatus) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGKILL));
   vm.End();
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
 }
 
 TEST(VmSessionSenderTest, WhyNobodySawTheSenderIsSaid) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.End({ExitStatus{0, SIGKILL}, false, "--signal-senders is off"});
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
   EXPECT_FALSE(vm.Stopped().sender.has_value());
@@ -216,8 +199,7 @@ TEST(VmSessionSenderTest, WhyNobodySawTheSenderIsSaid) {
 }
 
 TEST(VmSessionSenderTest, AnIntentIsTheAdmins) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Declare();
   vm.Sent(Process(SIGKILL));
   vm.End(Signal(SIGKILL));
@@ -226,8 +208,7 @@ TEST(VmSessionSenderTest, AnIntentIsTheAdmins) {
 }
 
 TEST(VmSessionSenderTest, ManySignalsLeaveRoomForOtherEvidence) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   for (int i = 0; i < 100; ++i) vm.Sent(Process(SIGTERM, i % 2 == 0 ? "one" : "two"));
   vm.Sent(Process(SIGKILL));
@@ -238,8 +219,7 @@ TEST(VmSessionSenderTest, ManySignalsLeaveRoomForOtherEvidence) {
 }
 
 TEST(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   SignalSender sender = Process(SIGKILL);
   sender.uid = 4294967295U;
   vm.Sent(sender);

@@ -48,8 +48,7 @@ TEST(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
 }
 
 TEST(VmSessionOrderTest, AnEndThatWasNoneDoesNotDecideTheNextFile) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("host-qmp-quit");
   vm.Closed();
   EXPECT_EQ(vm.file, false);
@@ -63,8 +62,7 @@ TEST(VmSessionOrderTest, AnEndThatWasNoneDoesNotDecideTheNextFile) {
 }
 
 TEST(VmSessionOrderTest, TheFileComesAtEofAndBeforeStopped) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   EXPECT_EQ(vm.file, std::nullopt) << "QEMU may stay (-no-shutdown)";
   vm.Closed();
@@ -77,8 +75,7 @@ TEST(VmSessionOrderTest, TheFileComesAtEofAndBeforeStopped) {
 }
 
 TEST(VmSessionOrderTest, WithoutAShutdownTheFileFollowsTheProcess) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Closed();
   EXPECT_EQ(vm.file, std::nullopt);
   vm.Gone();
@@ -89,18 +86,15 @@ TEST(VmSessionOrderTest, AFileThatCannotBeWrittenDelaysNothingAndIsTold) {
   SessionDriver vm;
   vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
   vm.Ready();
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
   EXPECT_FALSE(vm.Stopped().shutdown_file_written);
   EXPECT_THAT(vm.statuses.back().problems, ElementsAre(HasSubstr("Permission denied")));
 }
 
 TEST(VmSessionOrderTest, ShutdownFilesCanBeOff) {
-  SessionDriver vm(SessionOptions{.shutdown_files = ShutdownFiles::kOff});
-  vm.Ready();
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  RunningVm vm(SessionOptions{.shutdown_files = ShutdownFiles::kOff});
+  vm.EndBy("guest-shutdown");
   EXPECT_FALSE(vm.Stopped().shutdown_file_written);
   EXPECT_THAT(vm.log, ElementsAre("STOPPED"));
 }
@@ -116,29 +110,24 @@ TEST(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
               {ShutdownFiles::kOn, "/run/qemu/web1.qmp", true},
               {ShutdownFiles::kOff, "/run/ctrl/web1.kvmd", false}};
   for (const auto& row : rows) {
-    SessionDriver vm(SessionOptions{.shutdown_files = row.files}, true, row.monitor);
-    vm.Ready();
-    vm.Shutdown("guest-shutdown");
-    vm.End();
+    RunningVm vm(SessionOptions{.shutdown_files = row.files}, true, row.monitor);
+    vm.EndBy("guest-shutdown");
     EXPECT_EQ(vm.Stopped().shutdown_file_written, row.written) << row.monitor;
     EXPECT_THAT(vm.statuses.back().problems, IsEmpty()) << row.monitor;
   }
 }
 
 TEST(VmSessionOrderTest, TheFirstShutdownWins) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("STOP");
   vm.Advance(absl::Hours(1));
-  vm.Shutdown("host-signal");
-  vm.End();
+  vm.EndBy("host-signal");
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
 }
 
 TEST(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("POWERDOWN");
   vm.Advance(absl::Seconds(5));
   vm.Shutdown("guest-shutdown");
@@ -173,15 +162,13 @@ TEST(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
 
 TEST(VmSessionMonitorTest, AShutdownBeforeTheRepliesCounts) {
   SessionDriver vm;
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
 }
 
 TEST(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Closed();
   vm.Advance(absl::Milliseconds(999));
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
@@ -196,8 +183,7 @@ TEST(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
 }
 
 TEST(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Closed("a line that is not JSON");
   vm.Ready();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
@@ -206,8 +192,7 @@ TEST(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
 }
 
 TEST(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Closed();
   vm.Advance(absl::Seconds(1));
   vm.Ready("paused");
@@ -218,8 +203,7 @@ TEST(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
 }
 
 TEST(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Shutdown("guest-shutdown");
   vm.Closed();
   EXPECT_EQ(vm.file, true);
@@ -227,8 +211,7 @@ TEST(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
   EXPECT_EQ(vm.Last().type, EventType::kMonitorLost);
   vm.Ready("running");
   EXPECT_EQ(vm.file, false);
-  vm.Shutdown("guest-shutdown");
-  vm.End();
+  vm.EndBy("guest-shutdown");
   EXPECT_EQ(vm.file, true);
   EXPECT_TRUE(vm.Stopped().shutdown_file_written);
 }
@@ -245,17 +228,14 @@ TEST(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
 }
 
 TEST(VmSessionMonitorTest, TheEofOfAnUntrackedProcessIsTheEndAndSaysSo) {
-  SessionDriver vm(SessionOptions(), /*process_tracked=*/false);
-  vm.Ready();
-  vm.Shutdown("host-signal");
-  vm.End();
+  RunningVm vm(SessionOptions(), /*process_tracked=*/false);
+  vm.EndBy("host-signal");
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostSignal);
   EXPECT_THAT(vm.Stopped().evidence.back().what, HasSubstr("not tracked"));
 }
 
 TEST(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Event("BLOCK_IO_ERROR", R"({"device": "disk0", "action": "stop"})");
   vm.Event("STOP");
   vm.RunState("io-error");

@@ -1,6 +1,9 @@
-#include "server/access/operator_names.h"
+#include "server/access/access_policy.h"
 
 #include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "server/access/certificate_names.h"
 
 namespace vmeventd {
 namespace {
@@ -34,6 +37,39 @@ TEST(IsOperatorName, ComparesAsItsKindDemands) {
   EXPECT_FALSE(IsOperatorName("ops@example.org", NameKind::kEmail, "example.org"));
   EXPECT_TRUE(IsOperatorName("2001:db8::1", NameKind::kIp, "2001:DB8:0:0:0:0:0:1"));
   EXPECT_FALSE(IsOperatorName("192.0.2.7", NameKind::kIp, "192.0.2.8"));
+}
+
+constexpr absl::Duration kMoment = absl::Hours(1);
+
+TEST(RateLimiter, PassesABurstAndThenTheRate) {
+  RateLimiter limiter(10, 3, 100);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(limiter.Take("a", kMoment), absl::ZeroDuration());
+  EXPECT_EQ(limiter.Take("a", kMoment), absl::Milliseconds(100));
+  EXPECT_EQ(limiter.Take("b", kMoment), absl::ZeroDuration()) << "each key has its own bucket";
+  EXPECT_EQ(limiter.Take("a", kMoment + absl::Milliseconds(50)), absl::Milliseconds(50));
+  EXPECT_EQ(limiter.Take("a", kMoment + absl::Milliseconds(100)), absl::ZeroDuration());
+  EXPECT_GT(limiter.Take("a", kMoment + absl::Milliseconds(100)), absl::ZeroDuration());
+}
+
+TEST(RateLimiter, AccumulatesAtMostABurst) {
+  RateLimiter limiter(10, 2, 100);
+  limiter.Take("a", kMoment);
+  const absl::Duration later = kMoment + absl::Hours(5);
+  EXPECT_EQ(limiter.Take("a", later), absl::ZeroDuration());
+  EXPECT_EQ(limiter.Take("a", later), absl::ZeroDuration());
+  EXPECT_GT(limiter.Take("a", later), absl::ZeroDuration());
+}
+
+TEST(RateLimiter, ManyKeysDoNotBypassIt) {
+  RateLimiter limiter(1, 5, 10);
+  for (int i = 0; i < 10; ++i) limiter.Take(absl::StrCat("key", i), kMoment);
+  int through = 0;
+  for (int i = 0; i < 100; ++i) {
+    through += limiter.Take(absl::StrCat("other", i), kMoment) == absl::ZeroDuration() ? 1 : 0;
+  }
+  EXPECT_EQ(through, 5) << "they share one bucket";
+  EXPECT_EQ(limiter.Take("new", kMoment + absl::Seconds(10)), absl::ZeroDuration())
+      << "idle keys have made room";
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
-#ifndef VMEVENTD_WATCHER_QMP_RUN_SHARES_H_
-#define VMEVENTD_WATCHER_QMP_RUN_SHARES_H_
+#pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/token_bucket.h"
 
 namespace vmeventd {
 
@@ -18,11 +20,12 @@ class RunShares {
   RunShares(int max, size_t directories)
       : share_(max - max / 4), several_directories_(directories >= 2) {}
 
-  // Whether another run of `owner` leaves enough to others.
+  // Returns whether another run of `owner` leaves enough to others.
   bool HasRoom(uint32_t owner, int directory) const {
     return Left(owner, directory) >= kDescriptorsOfRun;
   }
-  // How many descriptors both may take still; less than 0 after what was known of them changed.
+  // Returns the number of descriptors that both may still take; less than 0 after what was known of
+  // them changed.
   int Left(uint32_t owner, int directory) const {
     const int left = share_ - Used(owners_, owner);
     return several_directories_ ? std::min(left, share_ - Used(directories_, directory)) : left;
@@ -52,6 +55,26 @@ class RunShares {
   absl::flat_hash_map<int, int> directories_;
 };
 
-}  // namespace vmeventd
+// Limit of the runs that the sockets of one user may begin: kBurst at once, more than a node has
+// VMs, and then kPerSecond, so that sockets that come and go do not push the node's history out of
+// its journal. Of more than kMaxOwners users the rest share one allowance. Loop thread.
+class RunLimiter {
+ public:
+  static constexpr double kBurst = 20'000;
+  static constexpr double kPerSecond = 20;
+  static constexpr size_t kMaxOwners = 1024;
 
-#endif  // VMEVENTD_WATCHER_QMP_RUN_SHARES_H_
+  // Returns whether `owner` may begin one at `now`, which never goes back.
+  bool Admit(uint32_t owner, absl::Duration now) {
+    const bool is_own = owners_.size() < kMaxOwners || owners_.contains(owner);
+    TokenBucket& bucket =
+        is_own ? owners_.try_emplace(owner, kBurst, kPerSecond).first->second : others_;
+    return bucket.Take(now);
+  }
+
+ private:
+  absl::flat_hash_map<uint32_t, TokenBucket> owners_;
+  TokenBucket others_{kBurst, kPerSecond};
+};
+
+}  // namespace vmeventd

@@ -1,0 +1,224 @@
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/account_names.h"
+#include "base/duration_text.h"
+#include "base/fair_queue.h"
+#include "base/label_selector.h"
+#include "base/mutex.h"
+#include "base/unix_sockets.h"
+#include "base/utf8.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(ParseDuration, AddsItsTerms) {
+  EXPECT_EQ(ParseDuration("10m"), absl::Minutes(10));
+  EXPECT_EQ(ParseDuration("1h30m"), absl::Minutes(90));
+  EXPECT_EQ(ParseDuration("1d12h"), absl::Hours(36));
+  EXPECT_EQ(ParseDuration("2w"), absl::Hours(24 * 14));
+  EXPECT_EQ(ParseDuration("0.5s"), absl::Milliseconds(500));
+  EXPECT_EQ(ParseDuration(".5s"), absl::Milliseconds(500));
+  EXPECT_EQ(ParseDuration("1s500ms"), absl::Milliseconds(1500));
+  EXPECT_EQ(ParseDuration("3us"), absl::Microseconds(3));
+  EXPECT_EQ(ParseDuration("7ns"), absl::Nanoseconds(7));
+  EXPECT_EQ(ParseDuration("+3s"), absl::Seconds(3));
+  EXPECT_EQ(ParseDuration("0s"), absl::ZeroDuration());
+}
+
+TEST(ParseDuration, RefusesOtherText) {
+  for (const char* text : {"", "+", "10", "s", "-3s", "1h-3m", "inf", "1 h", "1..5s", "1e3s", "1x",
+                           "nan", "1h30", " 1h"}) {
+    EXPECT_EQ(ParseDuration(text), std::nullopt) << text;
+  }
+}
+
+TEST(PrintDuration, PrintsWhatParseDurationReads) {
+  EXPECT_EQ(PrintDuration(absl::Hours(24 * 30)), "30d");
+  EXPECT_EQ(PrintDuration(absl::Minutes(90)), "1h30m");
+  EXPECT_EQ(PrintDuration(absl::Milliseconds(500)), "500ms");
+  for (const absl::Duration duration : {absl::Minutes(10), absl::Hours(25), absl::Nanoseconds(1500),
+                                        absl::Hours(48) + absl::Seconds(1)}) {
+    EXPECT_EQ(ParseDuration(PrintDuration(duration)), duration);
+  }
+}
+
+TEST(AccountNames, OfAnUnknownNumberIsTheNumber) {
+  EXPECT_EQ(UserName(0), "root");
+  EXPECT_EQ(GroupName(0), "root");
+  EXPECT_EQ(UserName(4'200'000'000), "4200000000");
+  EXPECT_EQ(GroupName(4'200'000'000), "4200000000");
+}
+
+std::vector<std::string> PopAll(FairQueue<std::string>* queue) {
+  std::vector<std::string> out;
+  while (!queue->empty()) out.push_back(queue->Pop());
+  return out;
+}
+
+TEST(FairQueue, OwnersTakeTurnsAndEachKeepsItsOrder) {
+  FairQueue<std::string> queue;
+  for (const char* item : {"a1", "a2", "a3", "a4"}) queue.Push("a", item);
+  queue.Push("b", "b1");
+  queue.Push("b", "b2");
+  queue.Push("c", "c1");
+  EXPECT_EQ(queue.size(), 7u);
+  EXPECT_EQ(queue.size_of("a"), 4u);
+  EXPECT_THAT(PopAll(&queue), ElementsAre("a1", "b1", "c1", "a2", "b2", "a3", "a4"));
+  EXPECT_EQ(queue.size_of("a"), 0u);
+}
+
+TEST(FairQueue, AReturningOwnerGoesToTheEnd) {
+  FairQueue<std::string> queue;
+  queue.Push("a", "a1");
+  queue.Push("b", "b1");
+  EXPECT_EQ(queue.Pop(), "a1");
+  queue.Push("a", "a2");
+  EXPECT_THAT(PopAll(&queue), ElementsAre("b1", "a2"));
+}
+
+TEST(FairQueue, TakesTheNewestFromTheLongestLine) {
+  FairQueue<std::string> queue;
+  queue.Push("a", "a1");
+  for (const char* item : {"b1", "b2", "b3"}) queue.Push("b", item);
+  EXPECT_EQ(queue.PopFromLongest(), "b3");
+  EXPECT_THAT(PopAll(&queue), ElementsAre("a1", "b1", "b2"));
+}
+
+bool Matches(absl::string_view text) {
+  const std::map<std::string, std::string> labels = {
+      {"app", "web"}, {"team/mail", "x,y"}, {"empty", ""}, {"path", "a\\b"}};
+  const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
+  EXPECT_TRUE(selector.ok()) << text << ": " << selector.status();
+  return selector.ok() &&
+         selector->Matches([&](absl::string_view key) -> std::optional<absl::string_view> {
+           const auto label = labels.find(std::string(key));
+           return label == labels.end() ? std::nullopt
+                                        : std::optional<absl::string_view>(label->second);
+         });
+}
+
+TEST(LabelSelectorTest, EveryConditionMustHold) {
+  for (const char* text : {"app=web", "app==web", "app", "app!=db", "!canary", "canary!=yes",
+                           "app=web,!canary", " app = web , team/mail ", "team/mail=x\\,y",
+                           "empty=", "empty", "path=a\\b", "path=a\\\\b", "app!="}) {
+    EXPECT_TRUE(Matches(text)) << text;
+  }
+  for (const char* text : {"app=db", "app!=web", "!app", "canary", "canary=", "app=web,app=db",
+                           "app=web,canary", "app=", "app=Web", "team/mail=x"}) {
+    EXPECT_FALSE(Matches(text)) << text;
+  }
+}
+
+TEST(LabelSelectorTest, AnErrorSaysWhatWouldBeRight) {
+  for (const std::string& text :
+       {std::string(), std::string(","), std::string("app=web,"), std::string("=web"),
+        std::string("!"), std::string("!app=web"), std::string("a b=c"), std::string("app in (a)"),
+        std::string(kMaxLabelKeyBytes + 1, 'a')}) {
+    const absl::Status status = LabelSelector::Parse(text).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("write conditions as app=web")) << text;
+  }
+  std::string most = "a";
+  for (size_t i = 1; i < LabelSelector::kMaxConditions; ++i) most += ",a";
+  EXPECT_TRUE(LabelSelector::Parse(most).ok());
+  EXPECT_THAT(std::string(LabelSelector::Parse(most + ",a").status().message()),
+              HasSubstr("more than 16 conditions"));
+}
+
+TEST(DecodeUtf8, ReturnsTheFirstCharacter) {
+  EXPECT_EQ(DecodeUtf8("a").code_point, U'a');
+  EXPECT_EQ(DecodeUtf8("\u00f6e").code_point, U'\u00f6');
+  EXPECT_EQ(DecodeUtf8("\u00f6e").length, 2U);
+  EXPECT_EQ(DecodeUtf8("\u6f22").length, 3U);
+  EXPECT_EQ(DecodeUtf8("\U0001f427").code_point, U'\U0001f427');
+}
+
+TEST(DecodeUtf8, RefusesInvalidBytes) {
+  for (const char* text :
+       {"\x80", "\xc3", "\xc0\x9b", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"}) {
+    EXPECT_EQ(DecodeUtf8(text).length, 0U) << text;
+  }
+}
+
+TEST(IsValidUtf8, DistinguishesValidFromInvalid) {
+  EXPECT_TRUE(IsValidUtf8(""));
+  EXPECT_TRUE(IsValidUtf8("größe"));
+  EXPECT_FALSE(
+      IsValidUtf8("gr\xf6\xdf"
+                  "e"));
+}
+
+TEST(IsHiddenCharacter, CoversControlsAndInvisibleCharacters) {
+  for (const char32_t hidden :
+       {U'\n', U'\x7f', U'\u0085', U'\u00ad', U'\u200b', U'\u202e', U'\ufeff'}) {
+    EXPECT_TRUE(IsHiddenCharacter(hidden)) << static_cast<uint32_t>(hidden);
+  }
+  EXPECT_FALSE(IsHiddenCharacter(U' '));
+  EXPECT_FALSE(IsHiddenCharacter(U'\u00f6'));
+}
+
+TEST(WaitUntil, ReturnsAtOnceIfTheConditionHolds) {
+  Mutex mutex;
+  CondVar changed;
+  const MutexLock lock(&mutex);
+  EXPECT_TRUE(WaitUntil(&changed, &mutex, absl::ZeroDuration(), [] { return true; }));
+}
+
+TEST(WaitUntil, GivesUpAtItsTimeout) {
+  Mutex mutex;
+  CondVar changed;
+  const MutexLock lock(&mutex);
+  EXPECT_FALSE(WaitUntil(&changed, &mutex, absl::Milliseconds(1), [] { return false; }));
+  EXPECT_FALSE(WaitUntil(&changed, &mutex, -absl::Seconds(1), [] { return false; }));
+}
+
+TEST(WaitUntil, SeesChangesOfAnotherThread) {
+  Mutex mutex;
+  CondVar changed;
+  int value = 0;
+  std::thread other([&] {
+    for (int i = 1; i <= 2; ++i) {
+      const MutexLock lock(&mutex);
+      value = i;
+      changed.NotifyAll();
+    }
+  });
+  {
+    const MutexLock lock(&mutex);
+    EXPECT_TRUE(WaitUntil(&changed, &mutex, absl::InfiniteDuration(), [&] { return value == 2; }));
+  }
+  other.join();
+}
+
+TEST(UnixSocketsTest, AnAnswerThatIsCutOffIsRefused) {
+  std::vector<UnixSocket> sockets;
+  const std::string cut("\x40\0\0\0\x14\0\x02\0\0\0\0\0\0\0\0\0\x01", 17);
+  EXPECT_EQ(ParseUnixSockets(cut, &sockets).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(sockets.empty());
+}
+
+TEST(UnixSocketsTest, AnErrorOfTheKernelIsNamed) {
+  std::vector<UnixSocket> sockets;
+  // ENOENT: the kernel has no unix_diag.
+  const std::string error(
+      "\x24\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\xfe\xff\xff\xff"
+      "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+      36);
+  EXPECT_EQ(ParseUnixSockets(error, &sockets).status().message(),
+            "cannot list Unix sockets: sock_diag: No such file or directory");
+}
+
+}  // namespace
+}  // namespace vmeventd
