@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HANDOVER_H_
-#define VMEVENTD_SERVER_HANDOVER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -46,5 +45,3 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
 std::shared_ptr<KeptRuns> StoreKeptRuns();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HANDOVER_H_

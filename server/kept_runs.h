@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_KEPT_RUNS_H_
-#define VMEVENTD_SERVER_KEPT_RUNS_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -94,5 +93,3 @@ absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
                                                     const SharedMemory* notes);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_KEPT_RUNS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_CONNECTION_H_
-#define VMEVENTD_BASE_NATS_CONNECTION_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -107,5 +106,3 @@ absl::Status LoadNatsLibrary();
 absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& options);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NATS_CONNECTION_H_

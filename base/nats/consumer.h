@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_CONSUMER_H_
-#define VMEVENTD_BASE_NATS_CONSUMER_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -52,5 +51,3 @@ struct Delivery {
 std::optional<Delivery> ParseDelivery(absl::string_view reply);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NATS_CONSUMER_H_

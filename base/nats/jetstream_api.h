@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_JETSTREAM_API_H_
-#define VMEVENTD_BASE_NATS_JETSTREAM_API_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -104,5 +103,3 @@ absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text);
 std::string HeaderIn(absl::string_view headers, absl::string_view name);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NATS_JETSTREAM_API_H_

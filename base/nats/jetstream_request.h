@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_JETSTREAM_REQUEST_H_
-#define VMEVENTD_BASE_NATS_JETSTREAM_REQUEST_H_
+#pragma once
 
 #include <string>
 
@@ -21,5 +20,3 @@ absl::StatusOr<std::string> AskJetStream(NatsConnection* connection, const std::
 absl::Status NoJetStream();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NATS_JETSTREAM_REQUEST_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_JSON_TEXT_H_
-#define VMEVENTD_BASE_NATS_JSON_TEXT_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -39,5 +38,3 @@ inline uint64_t NumberIn(const json& object, const char* name) {
 }
 
 }  // namespace vmeventd::nats
-
-#endif  // VMEVENTD_BASE_NATS_JSON_TEXT_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_LIBRARY_H_
-#define VMEVENTD_BASE_NATS_LIBRARY_H_
+#pragma once
 
 #include <nats/nats.h>
 
@@ -84,5 +83,3 @@ template <typename T>
 using Owned = std::unique_ptr<T, Destroyer>;
 
 }  // namespace vmeventd::nats
-
-#endif  // VMEVENTD_BASE_NATS_LIBRARY_H_

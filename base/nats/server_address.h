@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_SERVER_ADDRESS_H_
-#define VMEVENTD_BASE_NATS_SERVER_ADDRESS_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -27,5 +26,3 @@ struct NatsServerAddress {
 absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_view text);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NATS_SERVER_ADDRESS_H_

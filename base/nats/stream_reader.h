@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_STREAM_READER_H_
-#define VMEVENTD_BASE_NATS_STREAM_READER_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -86,5 +85,3 @@ class StreamReader {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NATS_STREAM_READER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_BASE_NATS_SUBJECT_H_
-#define VMEVENTD_BASE_NATS_SUBJECT_H_
+#pragma once
 
 #include <cstddef>
 #include <optional>
@@ -51,5 +50,3 @@ std::string KeySubject(absl::string_view bucket, absl::string_view key);
 std::string BucketStream(absl::string_view bucket);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_BASE_NATS_SUBJECT_H_

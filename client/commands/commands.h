@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_COMMANDS_COMMANDS_H_
-#define VMEVENTD_CLIENT_COMMANDS_COMMANDS_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -190,5 +189,3 @@ std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newes
                                      std::optional<absl::Time> since, uint64_t last);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_COMMANDS_COMMANDS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_COMMANDS_MERGED_H_
-#define VMEVENTD_CLIENT_COMMANDS_MERGED_H_
+#pragma once
 
 #include <cstddef>
 #include <deque>
@@ -133,5 +132,3 @@ class MergedWatch : public WatchSource {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_COMMANDS_MERGED_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_COMMANDS_TIMELINE_H_
-#define VMEVENTD_CLIENT_COMMANDS_TIMELINE_H_
+#pragma once
 
 #include <cstddef>
 #include <optional>
@@ -58,5 +57,3 @@ std::optional<Failure> RunTimeline(const TimelineCommand& command, const Command
                                    const TimelineStyle& style, absl::Time now);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_COMMANDS_TIMELINE_H_

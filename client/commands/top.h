@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_COMMANDS_TOP_H_
-#define VMEVENTD_CLIENT_COMMANDS_TOP_H_
+#pragma once
 
 #include <cstddef>
 #include <functional>
@@ -66,5 +65,3 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
                               const TopEnvironment& environment);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_COMMANDS_TOP_H_

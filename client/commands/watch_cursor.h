@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_COMMANDS_WATCH_CURSOR_H_
-#define VMEVENTD_CLIENT_COMMANDS_WATCH_CURSOR_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -100,5 +99,3 @@ class WatchCursor {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_COMMANDS_WATCH_CURSOR_H_

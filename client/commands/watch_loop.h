@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_COMMANDS_WATCH_LOOP_H_
-#define VMEVENTD_CLIENT_COMMANDS_WATCH_LOOP_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -112,5 +111,3 @@ class WatchLoop : public WatchSource {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_COMMANDS_WATCH_LOOP_H_

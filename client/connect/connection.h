@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_CONNECTION_H_
-#define VMEVENTD_CLIENT_CONNECT_CONNECTION_H_
+#pragma once
 
 #include <netdb.h>
 
@@ -193,5 +192,3 @@ absl::StatusOr<PinnedChannel> ConnectToOne(const ServerAddress& address, const R
 void SetRequestDeadline(grpc::ClientContext* context, absl::Duration timeout = kRequestTimeout);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_CONNECT_CONNECTION_H_

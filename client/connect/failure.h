@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_FAILURE_H_
-#define VMEVENTD_CLIENT_CONNECT_FAILURE_H_
+#pragma once
 
 #include <string>
 
@@ -74,5 +73,3 @@ std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result
 std::string ExplainTlsFault(const ServerAddress& address);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_CONNECT_FAILURE_H_

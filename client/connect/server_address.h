@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_SERVER_ADDRESS_H_
-#define VMEVENTD_CLIENT_CONNECT_SERVER_ADDRESS_H_
+#pragma once
 
 #include <functional>
 #include <optional>
@@ -59,5 +58,3 @@ std::string NodeName(const ServerAddress& address);
 std::string ToGrpcTarget(const ServerAddress& address);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_CONNECT_SERVER_ADDRESS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_TLS_H_
-#define VMEVENTD_CLIENT_CONNECT_TLS_H_
+#pragma once
 
 #include <string>
 
@@ -56,5 +55,3 @@ TlsFinding ProbeTls(int socket, const ServerAddress& address, absl::Duration tim
 bool SpeaksTls(int socket, absl::Duration timeout);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_CONNECT_TLS_H_

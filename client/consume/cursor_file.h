@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_
-#define VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -58,5 +57,3 @@ class CursorFile {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_CONSUME_DELIVERY_H_
-#define VMEVENTD_CLIENT_CONSUME_DELIVERY_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -143,5 +142,3 @@ class Delivery : public WatchSink {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_CONSUME_DELIVERY_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_CONSUME_EXEC_H_
-#define VMEVENTD_CLIENT_CONSUME_EXEC_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -89,5 +88,3 @@ class CommandRunner : public EventConsumer {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_CONSUME_EXEC_H_

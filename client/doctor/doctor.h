@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_DOCTOR_DOCTOR_H_
-#define VMEVENTD_CLIENT_DOCTOR_DOCTOR_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -103,5 +102,3 @@ std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis);
 std::string DiagnosisNames(const Diagnosis& diagnosis);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_DOCTOR_DOCTOR_H_

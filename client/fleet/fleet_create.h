@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_CREATE_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_CREATE_H_
+#pragma once
 
 #include <string>
 
@@ -20,5 +19,3 @@ absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
                                         const FleetCreateCommand& command);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_CREATE_H_

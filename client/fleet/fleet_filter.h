@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_FILTER_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_FILTER_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -60,5 +59,3 @@ class FleetMatcher {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_FILTER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_LISTS_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_LISTS_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -48,5 +47,3 @@ class FleetLists : public ListSource {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_LISTS_H_

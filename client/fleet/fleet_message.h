@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_MESSAGE_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_MESSAGE_H_
+#pragma once
 
 #include <string>
 
@@ -41,5 +40,3 @@ absl::StatusOr<FleetOrigin> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_MESSAGE_H_

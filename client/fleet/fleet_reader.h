@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_READER_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_READER_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -114,5 +113,3 @@ absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
     const FleetEventReader::Environment& environment);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_READER_H_

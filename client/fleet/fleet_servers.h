@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_SERVERS_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_SERVERS_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -36,5 +35,3 @@ FleetConnector ConnectorTo(const FleetAddress& address);
 Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_SERVERS_H_

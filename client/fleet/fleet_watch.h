@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_WATCH_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_WATCH_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -124,5 +123,3 @@ class FleetWatch : public WatchSource {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_WATCH_H_

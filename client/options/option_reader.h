@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OPTIONS_OPTION_READER_H_
-#define VMEVENTD_CLIENT_OPTIONS_OPTION_READER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -140,5 +139,3 @@ std::string HintFor(const CLI::App& command, absl::string_view typed);
 std::string HintForValue(const std::string& option, absl::string_view typed);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OPTIONS_OPTION_READER_H_

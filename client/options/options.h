@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OPTIONS_OPTIONS_H_
-#define VMEVENTD_CLIENT_OPTIONS_OPTIONS_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -110,5 +109,3 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
                                                      const OptionContext& context);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OPTIONS_OPTIONS_H_

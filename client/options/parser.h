@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OPTIONS_PARSER_H_
-#define VMEVENTD_CLIENT_OPTIONS_PARSER_H_
+#pragma once
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,5 +25,3 @@ void ReadOwnServer(OptionReader* options, CommandLine* line);
 void ReadFleetOptions(OptionReader* options, CommandLine* line);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OPTIONS_PARSER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_
-#define VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -49,5 +48,3 @@ std::string SubjectWords(const v1::Event& event);
 std::string LabelsText(const v1::VmRef& vm);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_

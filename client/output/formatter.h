@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_
-#define VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -199,5 +198,3 @@ class NameFormatter : public Formatter {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OUTPUT_OUTPUT_H_
-#define VMEVENTD_CLIENT_OUTPUT_OUTPUT_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -51,5 +50,3 @@ absl::Status AppendDurably(const std::string& path, absl::string_view lines, uin
 absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OUTPUT_OUTPUT_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OUTPUT_TERMINAL_TEXT_H_
-#define VMEVENTD_CLIENT_OUTPUT_TERMINAL_TEXT_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -72,5 +71,3 @@ class ColumnLayout {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OUTPUT_TERMINAL_TEXT_H_

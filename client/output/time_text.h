@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_OUTPUT_TIME_TEXT_H_
-#define VMEVENTD_CLIENT_OUTPUT_TIME_TEXT_H_
+#pragma once
 
 #include <string>
 
@@ -49,5 +48,3 @@ google::protobuf::Timestamp ToProto(absl::Time time);
 google::protobuf::Duration ToProto(absl::Duration duration);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_OUTPUT_TIME_TEXT_H_

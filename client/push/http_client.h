@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_PUSH_HTTP_CLIENT_H_
-#define VMEVENTD_CLIENT_PUSH_HTTP_CLIENT_H_
+#pragma once
 
 #include <functional>
 #include <stop_token>
@@ -29,5 +28,3 @@ using HttpPost =
 absl::StatusOr<HttpPost> MakeHttpPost(HttpOptions options, std::stop_token stop);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_PUSH_HTTP_CLIENT_H_

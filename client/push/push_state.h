@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_PUSH_PUSH_STATE_H_
-#define VMEVENTD_CLIENT_PUSH_PUSH_STATE_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -55,5 +54,3 @@ std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone 
 std::string StatusJson(const PushStatus& status, absl::Time now);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_PUSH_PUSH_STATE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_PUSH_PUSHER_H_
-#define VMEVENTD_CLIENT_PUSH_PUSHER_H_
+#pragma once
 
 #include <condition_variable>
 #include <cstddef>
@@ -124,5 +123,3 @@ class Pusher : public EventConsumer {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_PUSH_PUSHER_H_

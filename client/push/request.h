@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_PUSH_REQUEST_H_
-#define VMEVENTD_CLIENT_PUSH_REQUEST_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -109,5 +108,3 @@ inline constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
 std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_PUSH_REQUEST_H_

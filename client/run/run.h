@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_RUN_RUN_H_
-#define VMEVENTD_CLIENT_RUN_RUN_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -71,5 +70,3 @@ ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& con
              const Terminal& terminal);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_RUN_RUN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_RUN_TERMINAL_H_
-#define VMEVENTD_CLIENT_RUN_TERMINAL_H_
+#pragma once
 
 #include <sys/types.h>
 #include <termios.h>
@@ -148,5 +147,3 @@ class Pager {
 };
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_RUN_TERMINAL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_CLIENT_SETTINGS_CONTEXTS_H_
-#define VMEVENTD_CLIENT_SETTINGS_CONTEXTS_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -61,5 +60,3 @@ absl::StatusOr<std::string> WithoutContext(const std::string& content, const std
                                            const std::string& path);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_CLIENT_SETTINGS_CONTEXTS_H_

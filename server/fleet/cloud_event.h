@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_CLOUD_EVENT_H_
-#define VMEVENTD_SERVER_FLEET_CLOUD_EVENT_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -92,5 +91,3 @@ std::optional<FleetMessageId> ParseMessageId(absl::string_view text);
 std::string JournalOfSource(absl::string_view source);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_CLOUD_EVENT_H_

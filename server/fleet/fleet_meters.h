@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_FLEET_METERS_H_
-#define VMEVENTD_SERVER_FLEET_FLEET_METERS_H_
+#pragma once
 
 #include "base/counter.h"
 
@@ -26,5 +25,3 @@ struct FleetMeters {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_FLEET_METERS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_FLEET_POSITION_H_
-#define VMEVENTD_SERVER_FLEET_FLEET_POSITION_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -50,5 +49,3 @@ FleetTail TailOf(const FleetMessageId& id, uint64_t stream_sequence, absl::strin
                  absl::string_view sent_after, absl::string_view sent_to);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_FLEET_POSITION_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_FLEET_SINK_H_
-#define VMEVENTD_SERVER_FLEET_FLEET_SINK_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -105,5 +104,3 @@ class FleetSink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_FLEET_SINK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_JETSTREAM_SINK_H_
-#define VMEVENTD_SERVER_FLEET_JETSTREAM_SINK_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -22,5 +21,3 @@ struct JetStreamOptions {
 absl::StatusOr<std::unique_ptr<FleetSink>> MakeJetStreamSink(JetStreamOptions options);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_JETSTREAM_SINK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_NODE_STATE_H_
-#define VMEVENTD_SERVER_FLEET_NODE_STATE_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -144,5 +143,3 @@ class NodeState {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_NODE_STATE_H_

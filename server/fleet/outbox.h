@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_OUTBOX_H_
-#define VMEVENTD_SERVER_FLEET_OUTBOX_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -80,5 +79,3 @@ class JournalOutbox : public Outbox {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_OUTBOX_H_

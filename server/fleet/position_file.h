@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_POSITION_FILE_H_
-#define VMEVENTD_SERVER_FLEET_POSITION_FILE_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -40,5 +39,3 @@ class PositionFile {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_POSITION_FILE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_PUBLISHER_H_
-#define VMEVENTD_SERVER_FLEET_PUBLISHER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -196,5 +195,3 @@ class FleetPublisher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_PUBLISHER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_FLEET_PUBLISHING_PROBLEMS_H_
-#define VMEVENTD_SERVER_FLEET_PUBLISHING_PROBLEMS_H_
+#pragma once
 
 #include <array>
 #include <string>
@@ -33,5 +32,3 @@ class PublishingProblems {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_FLEET_PUBLISHING_PROBLEMS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_SERVER_HOST_PARCEL_H_
-#define VMEVENTD_SERVER_HOST_PARCEL_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -50,5 +49,3 @@ absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
                                               std::vector<UniqueFd>* descriptors);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_SERVER_HOST_PARCEL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_BENCH_BENCH_EVENTS_H_
-#define VMEVENTD_TESTS_BENCH_BENCH_EVENTS_H_
+#pragma once
 
 #include <cstdint>
 
@@ -38,5 +37,3 @@ inline v1::Event PausedEvent(uint64_t sequence) {
 }
 
 }  // namespace vmeventd::bench
-
-#endif  // VMEVENTD_TESTS_BENCH_BENCH_EVENTS_H_

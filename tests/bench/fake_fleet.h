@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_BENCH_FAKE_FLEET_H_
-#define VMEVENTD_TESTS_BENCH_FAKE_FLEET_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -77,5 +76,3 @@ class FakeProcesses {
 };
 
 }  // namespace vmeventd::bench
-
-#endif  // VMEVENTD_TESTS_BENCH_FAKE_FLEET_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_BENCH_FLOORS_H_
-#define VMEVENTD_TESTS_BENCH_FLOORS_H_
+#pragma once
 
 #include <string>
 
@@ -18,5 +17,3 @@ void RunGrpcFloor(const std::string& address, const std::string& file);
 void RunFileFloor(const std::string& directory);
 
 }  // namespace vmeventd::bench
-
-#endif  // VMEVENTD_TESTS_BENCH_FLOORS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_BENCH_MEASURING_H_
-#define VMEVENTD_TESTS_BENCH_MEASURING_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -54,5 +53,3 @@ class FileCounter {
 };
 
 }  // namespace vmeventd::bench
-
-#endif  // VMEVENTD_TESTS_BENCH_MEASURING_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_BENCH_OTHER_OBSERVERS_H_
-#define VMEVENTD_TESTS_BENCH_OTHER_OBSERVERS_H_
+#pragma once
 
 #include "tests/bench/measuring.h"
 
@@ -18,5 +17,3 @@ void MeasureKvmd(int vms, Record* record);
 void MeasureLibvirt(int domains, Record* record);
 
 }  // namespace vmeventd::bench
-
-#endif  // VMEVENTD_TESTS_BENCH_OTHER_OBSERVERS_H_

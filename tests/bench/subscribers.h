@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_BENCH_SUBSCRIBERS_H_
-#define VMEVENTD_TESTS_BENCH_SUBSCRIBERS_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -60,5 +59,3 @@ class Subscribers {
 };
 
 }  // namespace vmeventd::bench
-
-#endif  // VMEVENTD_TESTS_BENCH_SUBSCRIBERS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_CANCELLATION_H_
-#define VMEVENTD_TESTS_SIMULATION_CANCELLATION_H_
+#pragma once
 
 #include <functional>
 
@@ -13,5 +12,3 @@ using OnCancellation = std::function<void(const grpc_call* call, int status)>;
 void SetOnCancellation(OnCancellation on_cancellation);
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_CANCELLATION_H_

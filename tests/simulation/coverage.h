@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_COVERAGE_H_
-#define VMEVENTD_TESTS_SIMULATION_COVERAGE_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -14,5 +13,3 @@ namespace vmeventd::simulation {
 std::vector<std::string> NotReached(const std::map<std::string, uint64_t>& reached);
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_COVERAGE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_DAEMON_H_
-#define VMEVENTD_TESTS_SIMULATION_DAEMON_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -250,5 +249,3 @@ class Daemon {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_DAEMON_H_

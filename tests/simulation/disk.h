@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_DISK_H_
-#define VMEVENTD_TESTS_SIMULATION_DISK_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -81,5 +80,3 @@ class Disk {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_DISK_H_

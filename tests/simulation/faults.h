@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_FAULTS_H_
-#define VMEVENTD_TESTS_SIMULATION_FAULTS_H_
+#pragma once
 
 #include <string>
 
@@ -34,5 +33,3 @@ class Faults {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_FAULTS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_FLEET_JUDGE_H_
-#define VMEVENTD_TESTS_SIMULATION_FLEET_JUDGE_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -79,5 +78,3 @@ class FleetJudge {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_FLEET_JUDGE_H_

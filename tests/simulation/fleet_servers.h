@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_FLEET_SERVERS_H_
-#define VMEVENTD_TESTS_SIMULATION_FLEET_SERVERS_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -119,5 +118,3 @@ class FleetServers {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_FLEET_SERVERS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_HOST_H_
-#define VMEVENTD_TESTS_SIMULATION_HOST_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -82,5 +81,3 @@ class Host {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_HOST_H_

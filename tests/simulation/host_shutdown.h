@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_HOST_SHUTDOWN_H_
-#define VMEVENTD_TESTS_SIMULATION_HOST_SHUTDOWN_H_
+#pragma once
 
 #include "tests/simulation/kernel.h"
 #include "watcher/host/host_shutdown_source.h"
@@ -23,5 +22,3 @@ class HostShutdown : public HostShutdownSource {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_HOST_SHUTDOWN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_JUDGE_H_
-#define VMEVENTD_TESTS_SIMULATION_JUDGE_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -132,5 +131,3 @@ class Judge {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_JUDGE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_KERNEL_H_
-#define VMEVENTD_TESTS_SIMULATION_KERNEL_H_
+#pragma once
 
 #include <sys/epoll.h>
 #include <sys/types.h>
@@ -314,5 +313,3 @@ class Kernel : public Clock {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_KERNEL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_LIBVIRTD_H_
-#define VMEVENTD_TESTS_SIMULATION_LIBVIRTD_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -94,5 +93,3 @@ class Libvirtd : public LibvirtApi {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_LIBVIRTD_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_LIFE_H_
-#define VMEVENTD_TESTS_SIMULATION_LIFE_H_
+#pragma once
 
 #include <optional>
 #include <set>
@@ -137,5 +136,3 @@ inline std::string UuidOf(const Life& life) {
 }
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_LIFE_H_

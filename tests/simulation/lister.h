@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_LISTER_H_
-#define VMEVENTD_TESTS_SIMULATION_LISTER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -66,5 +65,3 @@ class Lister {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_LISTER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_RANDOM_H_
-#define VMEVENTD_TESTS_SIMULATION_RANDOM_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -45,5 +44,3 @@ class Random {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_RANDOM_H_

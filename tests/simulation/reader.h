@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_READER_H_
-#define VMEVENTD_TESTS_SIMULATION_READER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -83,5 +82,3 @@ class Reader {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_READER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_REFERENCE_H_
-#define VMEVENTD_TESTS_SIMULATION_REFERENCE_H_
+#pragma once
 
 #include <map>
 #include <set>
@@ -29,5 +28,3 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
                                        const std::map<int, size_t>& kept, bool host_shut_down);
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_REFERENCE_H_

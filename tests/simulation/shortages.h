@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_SHORTAGES_H_
-#define VMEVENTD_TESTS_SIMULATION_SHORTAGES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -38,5 +37,3 @@ class Shortages {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_SHORTAGES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_SIGNAL_RINGS_H_
-#define VMEVENTD_TESTS_SIMULATION_SIGNAL_RINGS_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -29,5 +28,3 @@ class SignalRings : public SignalTrace {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_SIGNAL_RINGS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_SIMULATION_H_
-#define VMEVENTD_TESTS_SIMULATION_SIMULATION_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -67,5 +66,3 @@ Plan PlanOf(uint64_t seed);
 Outcome Simulate(const Plan& plan);
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_SIMULATION_H_

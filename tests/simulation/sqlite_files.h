@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_SQLITE_FILES_H_
-#define VMEVENTD_TESTS_SIMULATION_SQLITE_FILES_H_
+#pragma once
 
 namespace vmeventd::simulation {
 
@@ -8,5 +7,3 @@ namespace vmeventd::simulation {
 void UseSimulatedFilesForSqlite();
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_SQLITE_FILES_H_

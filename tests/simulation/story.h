@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_STORY_H_
-#define VMEVENTD_TESTS_SIMULATION_STORY_H_
+#pragma once
 
 #include <map>
 #include <string>
@@ -44,5 +43,3 @@ class Story {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_STORY_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_THREADS_H_
-#define VMEVENTD_TESTS_SIMULATION_THREADS_H_
+#pragma once
 
 #include <pthread.h>
 #include <ucontext.h>
@@ -86,5 +85,3 @@ class Threads {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_THREADS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_WORKER_H_
-#define VMEVENTD_TESTS_SIMULATION_WORKER_H_
+#pragma once
 
 #include <cstdint>
 #include <cstdio>
@@ -42,5 +41,3 @@ class Worker {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_WORKER_H_

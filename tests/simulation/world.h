@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SIMULATION_WORLD_H_
-#define VMEVENTD_TESTS_SIMULATION_WORLD_H_
+#pragma once
 
 #include <cstdint>
 #include <deque>
@@ -202,5 +201,3 @@ class World {
 };
 
 }  // namespace vmeventd::simulation
-
-#endif  // VMEVENTD_TESTS_SIMULATION_WORLD_H_

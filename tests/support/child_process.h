@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_CHILD_PROCESS_H_
-#define VMEVENTD_TESTS_SUPPORT_CHILD_PROCESS_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -55,5 +54,3 @@ struct CommandResult {
 CommandResult RunCommand(ChildOptions options);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_CHILD_PROCESS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_DAEMON_H_
-#define VMEVENTD_TESTS_SUPPORT_DAEMON_H_
+#pragma once
 
 #include <memory>
 #include <optional>
@@ -82,5 +81,3 @@ std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::st
                     const std::string& request);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_DAEMON_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_EVENT_STREAM_H_
-#define VMEVENTD_TESTS_SUPPORT_EVENT_STREAM_H_
+#pragma once
 
 #include <condition_variable>
 #include <functional>
@@ -63,5 +62,3 @@ class EventStream {
 std::string TypesOf(const std::vector<v1::Event>& events);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_EVENT_STREAM_H_

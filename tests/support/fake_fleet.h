@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_FLEET_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_FLEET_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -297,5 +296,3 @@ class DirectOutbox : public Outbox {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_FLEET_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_HOST_SHUTDOWN_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_HOST_SHUTDOWN_H_
+#pragma once
 
 #include <sys/eventfd.h>
 
@@ -32,5 +31,3 @@ class FakeHostShutdown : public HostShutdownSource {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_HOST_SHUTDOWN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_LIBVIRT_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_LIBVIRT_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -177,5 +176,3 @@ class FakeLibvirt : public LibvirtApi {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_LIBVIRT_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_NATS_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_NATS_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -70,5 +69,3 @@ class FakeNats {
 bool SubjectMatches(absl::string_view pattern, absl::string_view subject);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_NATS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_QEMU_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_QEMU_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -119,5 +118,3 @@ class FakeQemu {
 [[noreturn]] void RunFakeQemu();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_QEMU_H_

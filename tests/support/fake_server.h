@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_SERVER_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_SERVER_H_
+#pragma once
 
 #include <condition_variable>
 #include <cstdint>
@@ -114,5 +113,3 @@ v1::WatchEventsResponse ProgressMessage(uint64_t sequence,
 v1::WatchEventsResponse EventsMessage(const std::vector<uint64_t>& sequences);
 
 }  // namespace vmeventd::client
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_SERVER_H_

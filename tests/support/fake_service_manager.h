@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_SERVICE_MANAGER_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_SERVICE_MANAGER_H_
+#pragma once
 
 #include <cstddef>
 #include <map>
@@ -48,5 +47,3 @@ class FakeServiceManager {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_SERVICE_MANAGER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_SIGNAL_TRACE_H_
-#define VMEVENTD_TESTS_SUPPORT_FAKE_SIGNAL_TRACE_H_
+#pragma once
 
 #include <sys/eventfd.h>
 
@@ -47,5 +46,3 @@ class FakeSignalTrace : public SignalTrace {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_SIGNAL_TRACE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_
-#define VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -57,5 +56,3 @@ class FaultySocketPoll {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_

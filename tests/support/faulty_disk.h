@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FAULTY_DISK_H_
-#define VMEVENTD_TESTS_SUPPORT_FAULTY_DISK_H_
+#pragma once
 
 #include <cstdint>
 
@@ -28,5 +27,3 @@ class FaultyDisk {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FAULTY_DISK_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FILES_H_
-#define VMEVENTD_TESTS_SUPPORT_FILES_H_
+#pragma once
 
 #include <string>
 
@@ -11,5 +10,3 @@ void Touch(const std::string& path);
 bool Exists(const std::string& path);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FILES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_FLEET_MESSAGE_H_
-#define VMEVENTD_TESTS_SUPPORT_FLEET_MESSAGE_H_
+#pragma once
 
 #include <string>
 
@@ -17,5 +16,3 @@ inline std::string HeaderOf(const FleetMessage& message, absl::string_view name)
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_FLEET_MESSAGE_H_

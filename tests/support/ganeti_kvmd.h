@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_GANETI_KVMD_H_
-#define VMEVENTD_TESTS_SUPPORT_GANETI_KVMD_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -21,5 +20,3 @@ std::string WhatKvmdLacks();
 std::unique_ptr<ChildProcess> StartKvmd(const KvmdOptions& options);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_GANETI_KVMD_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_GUEST_H_
-#define VMEVENTD_TESTS_SUPPORT_GUEST_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -70,5 +69,3 @@ std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_argume
 std::string BootSector(const std::vector<unsigned char>& program);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_GUEST_H_

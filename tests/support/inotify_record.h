@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_INOTIFY_RECORD_H_
-#define VMEVENTD_TESTS_SUPPORT_INOTIFY_RECORD_H_
+#pragma once
 
 #include <sys/inotify.h>
 
@@ -35,5 +34,3 @@ inline int InotifyWatches() {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_INOTIFY_RECORD_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_LOOPBACK_H_
-#define VMEVENTD_TESTS_SUPPORT_LOOPBACK_H_
+#pragma once
 
 #include <cstdint>
 
@@ -13,5 +12,3 @@ UniqueFd ListenOnLoopback(uint16_t* port);
 UniqueFd ConnectToLoopback(uint16_t port);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_LOOPBACK_H_

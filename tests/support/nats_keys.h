@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_NATS_KEYS_H_
-#define VMEVENTD_TESTS_SUPPORT_NATS_KEYS_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -35,5 +34,3 @@ class NatsOperator {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_NATS_KEYS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_NATS_SERVER_H_
-#define VMEVENTD_TESTS_SUPPORT_NATS_SERVER_H_
+#pragma once
 
 #include <atomic>
 #include <cstdint>
@@ -109,5 +108,3 @@ class AnswerDropper {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_NATS_SERVER_H_

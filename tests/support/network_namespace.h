@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_NETWORK_NAMESPACE_H_
-#define VMEVENTD_TESTS_SUPPORT_NETWORK_NAMESPACE_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -30,5 +29,3 @@ class NetworkNamespace {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_NETWORK_NAMESPACE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_OPEN_CALL_H_
-#define VMEVENTD_TESTS_SUPPORT_OPEN_CALL_H_
+#pragma once
 
 #include <chrono>
 #include <memory>
@@ -67,5 +66,3 @@ class OpenCall {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_OPEN_CALL_H_

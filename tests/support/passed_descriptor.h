@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_PASSED_DESCRIPTOR_H_
-#define VMEVENTD_TESTS_SUPPORT_PASSED_DESCRIPTOR_H_
+#pragma once
 
 #include <string>
 
@@ -22,5 +21,3 @@ LingeringConnection MakeLingering();
 void ForgetPassRights();
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_PASSED_DESCRIPTOR_H_

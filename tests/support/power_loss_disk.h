@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_POWER_LOSS_DISK_H_
-#define VMEVENTD_TESTS_SUPPORT_POWER_LOSS_DISK_H_
+#pragma once
 
 #include <functional>
 #include <random>
@@ -26,5 +25,3 @@ class PowerLossDisk {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_POWER_LOSS_DISK_H_

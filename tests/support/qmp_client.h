@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_QMP_CLIENT_H_
-#define VMEVENTD_TESTS_SUPPORT_QMP_CLIENT_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -33,5 +32,3 @@ class QmpClient {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_QMP_CLIENT_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_SQLITE_SHIM_H_
-#define VMEVENTD_TESTS_SUPPORT_SQLITE_SHIM_H_
+#pragma once
 
 #include <sqlite3.h>
 
@@ -30,5 +29,3 @@ int Open(const sqlite3_io_methods& methods, sqlite3_vfs* vfs, const char* name, 
          int flags, int* out_flags);
 
 }  // namespace vmeventd::sqlite_shim
-
-#endif  // VMEVENTD_TESTS_SUPPORT_SQLITE_SHIM_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_TCP_RELAY_H_
-#define VMEVENTD_TESTS_SUPPORT_TCP_RELAY_H_
+#pragma once
 
 #include <atomic>
 #include <cstdint>
@@ -42,5 +41,3 @@ class TcpRelay {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_TCP_RELAY_H_

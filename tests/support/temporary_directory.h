@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_TEMPORARY_DIRECTORY_H_
-#define VMEVENTD_TESTS_SUPPORT_TEMPORARY_DIRECTORY_H_
+#pragma once
 
 #include <cstdio>
 #include <cstdlib>
@@ -43,5 +42,3 @@ class TemporaryDirectory {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_TEMPORARY_DIRECTORY_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_TEST_CERTIFICATES_H_
-#define VMEVENTD_TESTS_SUPPORT_TEST_CERTIFICATES_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -69,5 +68,3 @@ CertificateOptions ClientCertificate(const std::string& uri);
 void ReplaceCertificate(const CertificateFiles& from, const CertificateFiles& to);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_TEST_CERTIFICATES_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_TEST_EVENTS_H_
-#define VMEVENTD_TESTS_SUPPORT_TEST_EVENTS_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -91,5 +90,3 @@ class PumpedState {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_TEST_EVENTS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_TEST_SERVER_H_
-#define VMEVENTD_TESTS_SUPPORT_TEST_SERVER_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -87,5 +86,3 @@ grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::s
                      const std::string& request, std::string* response);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_TEST_SERVER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_TEST_UTIL_H_
-#define VMEVENTD_TESTS_SUPPORT_TEST_UTIL_H_
+#pragma once
 
 #include <sys/resource.h>
 
@@ -86,5 +85,3 @@ void WriteFile(const std::string& path);
 bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_TEST_UTIL_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_UNIX_SOCKET_H_
-#define VMEVENTD_TESTS_SUPPORT_UNIX_SOCKET_H_
+#pragma once
 
 #include <string>
 
@@ -12,5 +11,3 @@ int ConnectUnix(const std::string& path);
 int ListenUnix(const std::string& path);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_UNIX_SOCKET_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_WAIT_H_
-#define VMEVENTD_TESTS_SUPPORT_WAIT_H_
+#pragma once
 
 #include <functional>
 #include <stdexcept>
@@ -24,5 +23,3 @@ void WaitUntil(const std::string& what, const std::function<bool()>& condition);
 [[noreturn]] void FailErrno(const std::string& what);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_WAIT_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_WATCHED_BY_EPOLL_H_
-#define VMEVENTD_TESTS_SUPPORT_WATCHED_BY_EPOLL_H_
+#pragma once
 
 #include <sys/stat.h>
 
@@ -28,5 +27,3 @@ inline bool IsWatchedByEpoll(int fd) {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SUPPORT_WATCHED_BY_EPOLL_H_

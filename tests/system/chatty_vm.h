@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CHATTY_VM_H_
-#define VMEVENTD_TESTS_SYSTEM_CHATTY_VM_H_
+#pragma once
 
 #include <string>
 
@@ -32,5 +31,3 @@ class ChattyVm {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CHATTY_VM_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_E2E_TEST_H_
-#define VMEVENTD_TESTS_SYSTEM_E2E_TEST_H_
+#pragma once
 
 #include <map>
 #include <memory>
@@ -70,5 +69,3 @@ void WaitUntilAttached(const Daemon& daemon, const std::string& name, int times 
 void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_E2E_TEST_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_JOURNAL_TEST_BASE_H_
-#define VMEVENTD_TESTS_SYSTEM_JOURNAL_TEST_BASE_H_
+#pragma once
 
 #include <optional>
 #include <string>
@@ -37,5 +36,3 @@ v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id);
 std::vector<std::string> CorruptJournals(const std::string& directory);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_JOURNAL_TEST_BASE_H_

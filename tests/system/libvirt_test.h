@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_LIBVIRT_TEST_H_
-#define VMEVENTD_TESTS_SYSTEM_LIBVIRT_TEST_H_
+#pragma once
 
 // The fixture of the tests with a real libvirtd and its domains.
 
@@ -66,5 +65,3 @@ class LibvirtTest : public E2eTest {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_LIBVIRT_TEST_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_HOST_HOST_SHUTDOWN_SOURCE_H_
-#define VMEVENTD_WATCHER_HOST_HOST_SHUTDOWN_SOURCE_H_
+#pragma once
 
 #include <string>
 
@@ -24,5 +23,3 @@ class HostShutdownSource {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_HOST_HOST_SHUTDOWN_SOURCE_H_

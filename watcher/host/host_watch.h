@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_HOST_HOST_WATCH_H_
-#define VMEVENTD_WATCHER_HOST_HOST_WATCH_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -51,5 +50,3 @@ class HostWatch : public FdHandler {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_HOST_HOST_WATCH_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_HOST_SYSTEM_BUS_H_
-#define VMEVENTD_WATCHER_HOST_SYSTEM_BUS_H_
+#pragma once
 
 #include <memory>
 
@@ -17,5 +16,3 @@ namespace vmeventd {
 absl::StatusOr<std::unique_ptr<HostShutdownSource>> ListenOnSystemBus();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_HOST_SYSTEM_BUS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_DOMAIN_LABELS_H_
-#define VMEVENTD_WATCHER_LIBVIRT_DOMAIN_LABELS_H_
+#pragma once
 
 #include "absl/strings/string_view.h"
 #include "watcher/core/vm_event.h"
@@ -13,5 +12,3 @@ namespace vmeventd {
 Labels LabelsOf(absl::string_view domain_xml);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_DOMAIN_LABELS_H_

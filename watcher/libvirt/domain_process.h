@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_DOMAIN_PROCESS_H_
-#define VMEVENTD_WATCHER_LIBVIRT_DOMAIN_PROCESS_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -100,5 +99,3 @@ absl::flat_hash_map<std::string, PeerProcess> FindProcessesInNamespace(
     CommandLines* command_lines);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_DOMAIN_PROCESS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_DOMAIN_XML_H_
-#define VMEVENTD_WATCHER_LIBVIRT_DOMAIN_XML_H_
+#pragma once
 
 #include "absl/strings/string_view.h"
 #include "watcher/session/guest_agent_probe.h"
@@ -11,5 +10,3 @@ namespace vmeventd {
 GuestAgentInfo GuestAgentOf(absl::string_view domain_xml);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_DOMAIN_XML_H_

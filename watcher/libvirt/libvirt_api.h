@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_API_H_
-#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_API_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -92,5 +91,3 @@ class LibvirtApi {
 absl::StatusOr<std::shared_ptr<LibvirtApi>> LoadLibvirt();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_API_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_INBOX_H_
-#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_INBOX_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -131,5 +130,3 @@ class LibvirtInbox {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_INBOX_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_LINK_H_
-#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_LINK_H_
+#pragma once
 
 #include <functional>
 #include <memory>
@@ -62,5 +61,3 @@ class LibvirtLink {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_LINK_H_

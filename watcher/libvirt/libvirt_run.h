@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_
-#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -106,5 +105,3 @@ class LibvirtRun : public VmRun {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_SOURCE_H_
-#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_SOURCE_H_
+#pragma once
 
 #include <cstdint>
 #include <deque>
@@ -280,5 +279,3 @@ class LibvirtSource : public RunSource,
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_SOURCE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_WORKERS_H_
-#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_WORKERS_H_
+#pragma once
 
 #include <atomic>
 #include <cstddef>
@@ -51,5 +50,3 @@ class LibvirtWorkers : public std::enable_shared_from_this<LibvirtWorkers> {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_WORKERS_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_LIBVIRT_SOCKET_GLOB_WATCHER_H_
-#define VMEVENTD_WATCHER_LIBVIRT_SOCKET_GLOB_WATCHER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -85,5 +84,3 @@ class SocketGlobWatcher {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_LIBVIRT_SOCKET_GLOB_WATCHER_H_

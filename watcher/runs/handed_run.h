@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_HANDED_RUN_H_
-#define VMEVENTD_WATCHER_RUNS_HANDED_RUN_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -54,5 +53,3 @@ absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text);
 uint64_t FingerprintOf(absl::string_view text);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_HANDED_RUN_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_READ_NOTES_H_
-#define VMEVENTD_WATCHER_RUNS_READ_NOTES_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -187,5 +186,3 @@ class ReadNotes::Stream {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_READ_NOTES_H_

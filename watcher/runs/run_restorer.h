@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_RUNS_RUN_RESTORER_H_
-#define VMEVENTD_WATCHER_RUNS_RUN_RESTORER_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -70,5 +69,3 @@ class RunRestorer {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_RUNS_RUN_RESTORER_H_

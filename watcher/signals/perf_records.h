@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SIGNALS_PERF_RECORDS_H_
-#define VMEVENTD_WATCHER_SIGNALS_PERF_RECORDS_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -67,5 +66,3 @@ void ResolveThreads(const std::vector<KilledThread>& killed, size_t old,
                     std::vector<SignalRecord>* records, std::vector<SignalRecord>* waiting);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SIGNALS_PERF_RECORDS_H_

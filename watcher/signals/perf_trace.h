@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SIGNALS_PERF_TRACE_H_
-#define VMEVENTD_WATCHER_SIGNALS_PERF_TRACE_H_
+#pragma once
 
 #include <memory>
 #include <string>
@@ -24,5 +23,3 @@ struct SignalTracing {
 absl::StatusOr<std::unique_ptr<SignalTrace>> OpenPerfTrace(const std::string& root = "");
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SIGNALS_PERF_TRACE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SIGNALS_PROCESSOR_NEWS_H_
-#define VMEVENTD_WATCHER_SIGNALS_PROCESSOR_NEWS_H_
+#pragma once
 
 #include "base/unique_fd.h"
 
@@ -13,5 +12,3 @@ UniqueFd ListenForProcessors();
 bool TakeProcessorNews(int socket);
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SIGNALS_PROCESSOR_NEWS_H_

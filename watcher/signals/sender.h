@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SIGNALS_SENDER_H_
-#define VMEVENTD_WATCHER_SIGNALS_SENDER_H_
+#pragma once
 
 #include <cstdint>
 #include <optional>
@@ -62,5 +61,3 @@ absl::Duration StartOf(uint64_t start_ticks);
 absl::Duration SinceBoot();
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SIGNALS_SENDER_H_

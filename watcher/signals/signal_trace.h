@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SIGNALS_SIGNAL_TRACE_H_
-#define VMEVENTD_WATCHER_SIGNALS_SIGNAL_TRACE_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -46,5 +45,3 @@ class SignalTrace {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SIGNALS_SIGNAL_TRACE_H_

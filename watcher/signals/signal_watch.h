@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SIGNALS_SIGNAL_WATCH_H_
-#define VMEVENTD_WATCHER_SIGNALS_SIGNAL_WATCH_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -104,5 +103,3 @@ class SignalWatch : public FdHandler {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SIGNALS_SIGNAL_WATCH_H_

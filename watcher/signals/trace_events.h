@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_WATCHER_SIGNALS_TRACE_EVENTS_H_
-#define VMEVENTD_WATCHER_SIGNALS_TRACE_EVENTS_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -59,5 +58,3 @@ class TraceEvents {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_WATCHER_SIGNALS_TRACE_EVENTS_H_

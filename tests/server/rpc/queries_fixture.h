@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SERVER_RPC_QUERIES_FIXTURE_H_
-#define VMEVENTD_TESTS_SERVER_RPC_QUERIES_FIXTURE_H_
+#pragma once
 
 #include <gtest/gtest.h>
 
@@ -84,5 +83,3 @@ inline std::vector<std::string> CostlyPatterns() {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_SERVER_RPC_QUERIES_FIXTURE_H_

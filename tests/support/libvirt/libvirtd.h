@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SUPPORT_LIBVIRT_LIBVIRTD_H_
-#define VMEVENTD_TESTS_SUPPORT_LIBVIRT_LIBVIRTD_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -83,5 +82,3 @@ bool CanRunLibvirtd();
 bool HasContainerDriver();
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SUPPORT_LIBVIRT_LIBVIRTD_H_

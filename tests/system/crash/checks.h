@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_CHECKS_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_CHECKS_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -46,5 +45,3 @@ Findings CheckAll(const History& history);
 bool Passes(const v1::Event& event, const v1::EventFilter& filter);
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_CHECKS_H_

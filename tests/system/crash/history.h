@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_HISTORY_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_HISTORY_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -119,5 +118,3 @@ struct History {
 };
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_HISTORY_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_JOURNAL_FILE_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_JOURNAL_FILE_H_
+#pragma once
 
 #include <string>
 
@@ -12,5 +11,3 @@ namespace vmeventd::crash {
 void ReadJournalFile(const std::string& path, History* history);
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_JOURNAL_FILE_H_

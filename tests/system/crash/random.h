@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_RANDOM_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_RANDOM_H_
+#pragma once
 
 #include <cstdint>
 #include <random>
@@ -25,5 +24,3 @@ class Random {
 };
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_RANDOM_H_

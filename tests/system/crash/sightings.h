@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_SIGHTINGS_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_SIGHTINGS_H_
+#pragma once
 
 #include <condition_variable>
 #include <cstdint>
@@ -41,5 +40,3 @@ class Sightings {
 };
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_SIGHTINGS_H_

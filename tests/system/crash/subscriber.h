@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_SUBSCRIBER_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_SUBSCRIBER_H_
+#pragma once
 
 #include <condition_variable>
 #include <memory>
@@ -66,5 +65,3 @@ class Subscriber {
 };
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_SUBSCRIBER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_TEST_VM_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_TEST_VM_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -81,5 +80,3 @@ std::unique_ptr<TestVm> MakeRealVm(const std::string& name, const std::string& d
                                    const Sightings* sightings, int round);
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_TEST_VM_H_

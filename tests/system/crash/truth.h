@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_TRUTH_H_
-#define VMEVENTD_TESTS_SYSTEM_CRASH_TRUTH_H_
+#pragma once
 
 #include <set>
 #include <vector>
@@ -22,5 +21,3 @@ std::set<v1::ShutdownClass> AllowedClasses(const RunHistory& run, int stopped_li
 v1::ShutdownClass TrueClass(const RunHistory& run);
 
 }  // namespace vmeventd::crash
-
-#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_TRUTH_H_

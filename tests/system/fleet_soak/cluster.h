@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_CLUSTER_H_
-#define VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_CLUSTER_H_
+#pragma once
 
 #include <cstdint>
 #include <memory>
@@ -49,5 +48,3 @@ class NatsCluster {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_CLUSTER_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_NODE_PROCESSES_H_
-#define VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_NODE_PROCESSES_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -55,5 +54,3 @@ class NodeProcesses {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_NODE_PROCESSES_H_

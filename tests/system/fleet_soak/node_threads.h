@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_NODE_THREADS_H_
-#define VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_NODE_THREADS_H_
+#pragma once
 
 #include <map>
 #include <set>
@@ -50,5 +49,3 @@ class NodeThreads {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_NODE_THREADS_H_

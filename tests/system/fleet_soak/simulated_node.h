@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_SIMULATED_NODE_H_
-#define VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_SIMULATED_NODE_H_
+#pragma once
 
 #include <atomic>
 #include <cstdint>
@@ -63,5 +62,3 @@ class SimulatedNode {
 inline constexpr char kSimulatedCluster[] = "simulated";
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_SIMULATED_NODE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_VERDICT_H_
-#define VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_VERDICT_H_
+#pragma once
 
 #include <cstdint>
 #include <map>
@@ -23,5 +22,3 @@ struct Verdict {
 Verdict Judge(const Sequences& stream, const Sequences& journals, uint64_t window);
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_VERDICT_H_

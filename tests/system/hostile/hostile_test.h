@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_HOSTILE_HOSTILE_TEST_H_
-#define VMEVENTD_TESTS_SYSTEM_HOSTILE_HOSTILE_TEST_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -32,5 +31,3 @@ class HostileTest : public E2eTest {
 };
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_HOSTILE_HOSTILE_TEST_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_
-#define VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
@@ -43,5 +42,3 @@ inline std::string CallHeaders(const std::string& path) {
 }
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_

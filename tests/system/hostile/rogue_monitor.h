@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_SYSTEM_HOSTILE_ROGUE_MONITOR_H_
-#define VMEVENTD_TESTS_SYSTEM_HOSTILE_ROGUE_MONITOR_H_
+#pragma once
 
 #include <sys/types.h>
 
@@ -50,5 +49,3 @@ class RogueMonitor {
 std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> SharedCounter();
 
 }  // namespace vmeventd::e2e
-
-#endif  // VMEVENTD_TESTS_SYSTEM_HOSTILE_ROGUE_MONITOR_H_

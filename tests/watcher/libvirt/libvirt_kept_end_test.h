@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_KEPT_END_TEST_H_
-#define VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_KEPT_END_TEST_H_
+#pragma once
 
 #include <chrono>
 #include <filesystem>
@@ -68,5 +67,3 @@ class LibvirtKeptEndTest : public LibvirtProcessTest {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_KEPT_END_TEST_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_SOURCE_TEST_H_
-#define VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_SOURCE_TEST_H_
+#pragma once
 
 // The fixtures of the source "libvirt" with domains that the test plays.
 
@@ -135,5 +134,3 @@ class LibvirtProcessTest : public LibvirtSourceTest {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_SOURCE_TEST_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_LIBVIRT_SHIFTED_CLOCK_H_
-#define VMEVENTD_TESTS_WATCHER_LIBVIRT_SHIFTED_CLOCK_H_
+#pragma once
 
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -21,5 +20,3 @@ class ShiftedClock : public Clock {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_LIBVIRT_SHIFTED_CLOCK_H_

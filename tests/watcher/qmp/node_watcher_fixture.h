@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_QMP_NODE_WATCHER_FIXTURE_H_
-#define VMEVENTD_TESTS_WATCHER_QMP_NODE_WATCHER_FIXTURE_H_
+#pragma once
 
 #include <csignal>
 #include <functional>
@@ -123,5 +122,3 @@ class NodeWatcherFixture : public testing::Test {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_QMP_NODE_WATCHER_FIXTURE_H_

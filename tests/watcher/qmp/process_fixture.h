@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_QMP_PROCESS_FIXTURE_H_
-#define VMEVENTD_TESTS_WATCHER_QMP_PROCESS_FIXTURE_H_
+#pragma once
 
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -36,5 +35,3 @@ class NodeWatcherProcessTest : public RestartTest {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_QMP_PROCESS_FIXTURE_H_

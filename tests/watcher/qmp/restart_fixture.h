@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_QMP_RESTART_FIXTURE_H_
-#define VMEVENTD_TESTS_WATCHER_QMP_RESTART_FIXTURE_H_
+#pragma once
 
 #include <algorithm>
 #include <map>
@@ -113,5 +112,3 @@ inline std::string WithNumber(std::string text, const std::string& member,
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_QMP_RESTART_FIXTURE_H_

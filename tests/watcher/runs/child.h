@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_RUNS_CHILD_H_
-#define VMEVENTD_TESTS_WATCHER_RUNS_CHILD_H_
+#pragma once
 
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -70,5 +69,3 @@ class AsNobody {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_RUNS_CHILD_H_

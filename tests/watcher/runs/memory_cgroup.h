@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_RUNS_MEMORY_CGROUP_H_
-#define VMEVENTD_TESTS_WATCHER_RUNS_MEMORY_CGROUP_H_
+#pragma once
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,5 +46,3 @@ class MemoryCgroup {
 };
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_RUNS_MEMORY_CGROUP_H_

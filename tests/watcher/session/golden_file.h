@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_SESSION_GOLDEN_FILE_H_
-#define VMEVENTD_TESTS_WATCHER_SESSION_GOLDEN_FILE_H_
+#pragma once
 
 #include <fstream>
 #include <sstream>
@@ -19,5 +18,3 @@ inline std::string ReadSourceFile(const std::string& path) {
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_SESSION_GOLDEN_FILE_H_

@@ -1,5 +1,4 @@
-#ifndef VMEVENTD_TESTS_WATCHER_SESSION_SESSION_DRIVER_H_
-#define VMEVENTD_TESTS_WATCHER_SESSION_SESSION_DRIVER_H_
+#pragma once
 
 #include <algorithm>
 #include <memory>
@@ -237,5 +236,3 @@ inline void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class,
 }
 
 }  // namespace vmeventd
-
-#endif  // VMEVENTD_TESTS_WATCHER_SESSION_SESSION_DRIVER_H_
