@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace vmeventd {
 
@@ -11,5 +12,7 @@ namespace vmeventd {
 // Never waits, whatever is there (a FIFO). Errors name the path;
 // RESOURCE_EXHAUSTED: out of descriptors.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
+// The same of an open file, from where it stands. `path` is for errors.
+absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size_t max_bytes);
 
 }  // namespace vmeventd

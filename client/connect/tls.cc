@@ -1,6 +1,7 @@
 #include "client/connect/tls.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -23,6 +24,7 @@
 #include "absl/time/clock.h"
 #include "base/openssl_ptr.h"
 #include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -55,13 +57,17 @@ std::string OpenFault(int error) {
 }
 
 absl::StatusOr<std::string> ReadPem(const PemFile& file) {
+  // Non-blocking: a FIFO in the file's place is reported instead of waited for.
+  const UniqueFd opened(open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!opened.valid()) return Wrong(file, OpenFault(errno));
   struct stat info {};
-  if (stat(file.path.c_str(), &info) != 0) return Wrong(file, OpenFault(errno));
-  if (!S_ISREG(info.st_mode)) return Wrong(file, "is not a regular file: name the PEM file itself");
-  if (access(file.path.c_str(), R_OK) != 0) return Wrong(file, OpenFault(errno));
-  absl::StatusOr<std::string> text = ReadSmallFile(file.path, kMaxFileBytes + 1);
-  if (!text.ok())
+  if (fstat(opened.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return Wrong(file, "is not a regular file: name the PEM file itself");
+  }
+  absl::StatusOr<std::string> text = ReadSmallFile(opened.get(), file.path, kMaxFileBytes + 1);
+  if (!text.ok()) {
     return Wrong(file, absl::StrCat("cannot be read (", text.status().message(), ")"));
+  }
   if (text->size() > kMaxFileBytes) {
     return Wrong(file, "is too large for a PEM file of certificates: check the path");
   }

@@ -145,8 +145,10 @@ absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit)
   }
   const absl::Status kind = CheckKind(path, found);
   if (!kind.ok()) return kind;
-  if (access(path.c_str(), R_OK) != 0) return Failed("read", path, errno);
-  absl::StatusOr<std::string> content = ReadSmallFile(path, limit + 1);
+  // Nothing can block the open(): the file may have been replaced since.
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!file.valid()) return Failed("read", path, errno);
+  absl::StatusOr<std::string> content = ReadSmallFile(file.get(), path, limit + 1);
   if (content.ok() && content->size() > limit) {
     return absl::FailedPreconditionError(
         absl::StrCat(EscapeForTerminal(path), " has more than ", limit, " bytes"));
