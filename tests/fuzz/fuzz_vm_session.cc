@@ -100,7 +100,7 @@ class Run {
     return run;
   }
 
-  void Apply(Effects effects) {
+  void Apply(const Effects& effects) {
     for (const vmeventd::Effect& effect : effects) {
       if (done_) std::abort();
       if (const auto* publish = std::get_if<vmeventd::Publish>(&effect)) {

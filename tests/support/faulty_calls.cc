@@ -29,6 +29,8 @@ Function Next(const char* name) {
 
 }  // namespace
 
+// Names of libc's parameters are reserved to it.
+// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name)
 extern "C" dirent* readdir(DIR* directory) {
   static const auto next = Next<dirent* (*)(DIR*)>("readdir");
   if (entries_left == 0) {
@@ -69,6 +71,7 @@ extern "C" int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) n
   }
   return next(epoll, operation, fd, event);
 }
+// NOLINTEND(readability-inconsistent-declaration-parameter-name)
 
 namespace vmeventd {
 
