@@ -600,14 +600,15 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
   CheckHostShutdown(*life, event, daemon);
   // By the last daemon, which has all that the one before it had.
-  if (life->ended_unattended && life->handed_to == daemon && daemon == number_) {
-    story_->Reach(absl::StrCat("an end over a ", life->handed_by_crash ? "crash" : "clean stop",
+  const auto reach = [&](absl::string_view end) {
+    story_->Reach(absl::StrCat(end, " over a ", life->handed_by_crash ? "crash" : "clean stop",
                                is == ShutdownClass::kUnknown ? " is UNKNOWN" : " has its class"));
-  }
+  };
+  if (life->ended_unattended && life->handed_to == daemon && daemon == number_) reach("an end");
   if (life->ended_unattended && life->process_handed_to == daemon && daemon == number_) {
-    story_->Reach("a domain ends while the daemon is away, which has its process");
-    if (rule == "unobserved" && life->process->wait_status != 0 && kernel_->features().pidfd_exit &&
-        !short_of_descriptors_) {
+    reach("an end of a domain");
+    if (rule == "unobserved" && life->reaped_before && life->process->wait_status != 0 &&
+        kernel_->features().pidfd_exit && !short_of_descriptors_) {
       story_->Fail(absl::StrCat("nobody looked how the process of life ", life->number, " ended"));
     }
   }

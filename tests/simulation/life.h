@@ -127,6 +127,7 @@ struct Life {
   int handed_to = 0;              // the last daemon to which its monitor was handed over
   bool handed_by_crash = false;   // likewise: what that had read was noted
   int process_handed_to = 0;      // of a domain: the last daemon to which its process was
+  bool reaped_before = false;     // likewise: it had an exit status by then
 };
 
 // Its -uuid.

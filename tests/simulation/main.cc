@@ -246,8 +246,11 @@ int RunFound(Worker* worker, uint64_t seeds) {
 // UNKNOWN is right where what happened meanwhile left no trace, as of who sent a SIGKILL.
 int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
   uint64_t wrong = 0;
-  for (const bool crash : {false, true}) {
-    const std::string name = crash ? "an end over a crash" : "an end over a clean stop";
+  // Both of domains and of other VMs.
+  for (const auto& [domains, crash] :
+       {std::pair(0, false), std::pair(0, true), std::pair(3, false), std::pair(3, true)}) {
+    const std::string name = absl::StrCat(domains > 0 ? "an end of a domain" : "an end", " over a ",
+                                          crash ? "crash" : "clean stop");
     uint64_t known = 0;
     uint64_t unknown = 0;
     uint64_t failed = 0;
@@ -258,7 +261,8 @@ int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
       (crash ? plan.kills : plan.stops) = 60;
       (crash ? plan.stops : plan.kills) = 0;
       plan.power_losses = plan.faults = plan.damages = plan.shortages = 0;
-      plan.domains = plan.libvirtd_ends = plan.listers = plan.fleet = 0;
+      plan.libvirtd_ends = plan.listers = plan.fleet = 0;
+      plan.domains = domains;
       const Result result = Run(worker, plan, false);
       const auto reached = [&result](const std::string& what) {
         const auto it = result.reached.find(what);

@@ -305,8 +305,6 @@ MUTATIONS = [
     Mutation("a-restarted-daemon-has-heard-libvirt", "watcher/libvirt/libvirt_run.cc",
              "if (⟦!was_connected_⟧) {\n    process().NoteUnseenEnd();", "false",
              "LibvirtKeptEndTest.AKillBeforeTheListIsNobodysCrash"),
-    Mutation("how-a-domain-ended-meanwhile-is-not-looked-at", "watcher/libvirt/libvirt_run.cc",
-             "if (⟦followed()⟧) return AwaitEnd();", "false"),
     Mutation("a-speaker-left-unread-is-a-run", "watcher/qmp/qmp_run.cc",
              "if (⟦!tracked() && !published()⟧) return source_->OnSpeakerUnread(this);", "false"),
     Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",

@@ -216,7 +216,7 @@ class Simulation {
     judge_.set_short_of_descriptors(host_.short_of_descriptors());
     if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
     if (daemon_->kept() > 0) world_.GoOnAfterCrash(store_.daemon, number_, daemon_->noted());
-    world_.GoOnWithProcesses(number_, daemon_->domains());
+    world_.GoOnWithProcesses(number_, daemon_->kept() > 0, daemon_->domains());
     judge_.AfterStart(daemon_.get(), number_);
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }

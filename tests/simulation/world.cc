@@ -602,9 +602,12 @@ void World::GoOnAfterCrash(int from, int to, const std::set<std::string>& noted)
   }
 }
 
-void World::GoOnWithProcesses(int to, const std::set<std::string>& run_ids) {
+void World::GoOnWithProcesses(int to, bool by_crash, const std::set<std::string>& run_ids) {
   for (const std::unique_ptr<Life>& life : lives_) {
-    if (run_ids.contains(life->run_id)) life->process_handed_to = to;
+    if (!run_ids.contains(life->run_id)) continue;
+    life->process_handed_to = to;
+    life->handed_by_crash = by_crash;
+    life->reaped_before = life->process->state == Process::State::kReaped;
   }
 }
 

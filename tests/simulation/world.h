@@ -57,7 +57,7 @@ class World {
   // The same after the crash of `from`: has what that had not read.
   void GoOnAfterCrash(int from, int to, const std::set<std::string>& noted);
   // Of these domains it has the processes.
-  void GoOnWithProcesses(int to, const std::set<std::string>& run_ids);
+  void GoOnWithProcesses(int to, bool by_crash, const std::set<std::string>& run_ids);
 
   // When the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;
