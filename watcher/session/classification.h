@@ -98,7 +98,7 @@ struct Verdict {
 // old a POWERDOWN may be to count as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
 
-// Whether a process of that name ends what is left as a host shuts down: its signal shows that.
+// Whether such a process ends what is left as a host shuts down: its signal shows that.
 bool EndsTheHost(const SignalSender& sender);
 
 // Whether the class is known before the process is gone: later evidence cannot change it, unless
