@@ -172,6 +172,21 @@ TEST_F(SendersTest, ProcessesOfManyNamesAreNamedAsTheyAre) {
   }
 }
 
+TEST_F(SendersTest, AMemoryKillersSigtermRunsOutOfMemory) {
+  std::unique_ptr<Child> killer;
+  const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
+    killer = std::make_unique<Child>([pid] {
+      prctl(PR_SET_NAME, "earlyoom");
+      kill(pid, SIGTERM);
+      return Sleep();
+    });
+  });
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY);
+  EXPECT_EQ(stopped.shutdown().rule(), "memory-killer");
+  EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
+}
+
 TEST_F(SendersTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
   constexpr uid_t kUser = 65534;
   for (const uid_t killers_user : {kUser, kUser - 1, uid_t{0}}) {

@@ -49,9 +49,12 @@ Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
 }
 
 bool EndsTheHost(const SignalSender& sender) {
-  // Of systemd and of sysvinit; the kernel cuts a comm at 15 bytes.
+  // Of systemd, which runs it as process 1, unless a container ends; and of sysvinit. The kernel
+  // cuts a comm at 15 bytes.
+  constexpr int64_t kInit = 1;
   return sender.uid == 0 && !sender.of_qemu &&
-         (sender.command.str() == "systemd-shutdow" || sender.command.str() == "killall5");
+         ((sender.command.str() == "systemd-shutdow" && sender.pid == kInit) ||
+          sender.command.str() == "killall5");
 }
 
 bool IsDecided(const Evidence& evidence) {

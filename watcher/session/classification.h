@@ -97,8 +97,7 @@ struct Verdict {
 // old a POWERDOWN may be to count as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
 
-// Returns whether a process of that name ends what is left as a host shuts down: its signal shows
-// that.
+// Returns whether such a process ends what is left as a host shuts down: its signal shows that.
 bool EndsTheHost(const SignalSender& sender);
 
 // Returns whether the class is known before the process is gone: later evidence cannot change it,

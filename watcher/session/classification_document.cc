@@ -49,10 +49,10 @@ memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and v
 VM may run at the migration's source, so no such end is a CRASH.
 
 *The host shuts down* from when systemd-logind or systemd say so until they say that it was cancelled, and so does one
-whose systemd-shutdown or killall5 sends signals. Every end that a process of the host asks for or causes meanwhile is
-`HOST_SHUTDOWN`. A guest that powers itself off, and that nobody asked to as far as QEMU says, is the USER's; the
-caveat `HOST_SHUTTING_DOWN` says that somebody may have asked it past the monitor. Where a guest agent is connected
-vmeventd takes that for certain, because managers that find one shut their guests down by it.
+whose systemd-shutdown (process 1, not a container's) or killall5 sends signals. Every end that a process of the host
+asks for or causes meanwhile is `HOST_SHUTDOWN`. A guest that powers itself off, and that nobody asked to as far as QEMU
+says, is the USER's; the caveat `HOST_SHUTTING_DOWN` says that somebody may have asked it past the monitor. Where a guest
+agent is connected vmeventd takes that for certain, because managers that find one shut their guests down by it.
 
 The exit status is the kernel's word, and so counts even where another client held the monitor to the
 end. A QEMU that runs handles SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the

@@ -62,6 +62,17 @@ struct RuleInput {
     const bool own = evidence.killer.has_value() && !evidence.killer->by_kernel;
     return !own && (evidence.oom_victim || evidence.oom_killed);
   }
+  // Memory killers ask first: earlyoom and nohang send SIGTERM, which a QEMU that runs obeys.
+  bool asked_by_memory_killer() const {
+    const std::optional<SignalSender>& sender = evidence.signaller;
+    if (!sender.has_value() || sender->by_kernel || sender->of_qemu || evidence.never_ran ||
+        evidence.finishing_migration) {
+      return false;
+    }
+    const bool obeyed = down() ? reason_is(ShutdownReason::kHostSignal)
+                               : exit_by_request() && exit_signal() == sender->signal;
+    return obeyed && IsMemoryKiller(*sender);
+  }
   bool failed() const {
     return exit_signal() != 0 ||
            (evidence.exit_status.has_value() && evidence.exit_status->code != 0);
@@ -147,6 +158,12 @@ inline constexpr Rule kClassificationRules[] = {
     {"shutdown-host-error", "SHUTDOWN reason=host-error",
      [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostError); },
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kHostError},
+    {"memory-killer",
+     "SHUTDOWN reason=host-signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM "
+     "was seen running, and systemd-oomd, earlyoom, nohang or oomd sent the signal, as root or as "
+     "another user than QEMU's",
+     [](const RuleInput& in) { return in.asked_by_memory_killer(); },  //
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
     {"host-shutdown",
      "SHUTDOWN reason=host-signal, host-qmp-quit or host-ui, or guest=false without a known "
      "reason, or reason=guest-shutdown or none after a POWERDOWN within the window, no RESET "

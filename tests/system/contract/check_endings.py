@@ -25,7 +25,7 @@ elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTh
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY",
           "SIGKILL because memory ran out: the kernel named it as its victim, or sent it while the "
           "cgroup's oom_kill count rose, or a memory killer did (systemd-oomd, earlyoom, nohang or oomd, of root "
-          "or of another user than QEMU's)")
+          "or of another user than QEMU's), whose SIGTERM counts as well")
 SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL",
           "SIGKILL from another process of the host, as the kernel shows: `sender` names it")
@@ -120,7 +120,7 @@ for cause, sentence in (
         ("GUEST_REBOOT_EXIT", "guest reboot under -no-reboot"),
         ("GUEST_HIBERNATE", "suspend to disk"),
         ("HOST_QUIT", "QMP or HMP quit"),
-        ("HOST_SIGNAL", "SIGTERM, SIGINT or SIGHUP"),
+        ("HOST_SIGNAL", "SIGTERM, SIGINT or SIGHUP, not of a memory killer"),
         ("HOST_RESET_EXIT", "system_reset under -no-reboot"),
         ("GUEST_PANIC", "the guest's kernel panicked and reported it to QEMU"),
         ("WATCHDOG", "the guest stopped feeding its watchdog"),

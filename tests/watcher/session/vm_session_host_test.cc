@@ -227,6 +227,15 @@ TEST_F(VmSessionHostTest, TheProgramThatEndsWhatIsLeftShowsAShutdownThatNobodySa
   ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
+TEST_F(VmSessionHostTest, AContainersShutdownIsNotTheHosts) {
+  SignalSender init = RootProcess(SIGTERM, "systemd-shutdow");
+  init.pid = 812;  // to the host
+  vm().Sent(init);
+  vm().Shutdown("host-signal");
+  vm().End(Exit(0));
+  ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+}
+
 TEST_F(VmSessionHostTest, WhatNeverRanHereStaysUnknown) {
   SessionDriver vm;
   vm.Ready("inmigrate");

@@ -106,6 +106,48 @@ TEST(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
   }
 }
 
+TEST(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
+  for (const char* killer : {"earlyoom", "nohang"}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Declare();
+    vm.Sent(Process(SIGTERM, killer));
+    vm.Shutdown("host-signal");
+    vm.Sent(Process(SIGKILL, "bash"));  // it hung in its exit
+    vm.End(Signal(SIGKILL));
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+    EXPECT_EQ(vm.Stopped().rule, "memory-killer");
+    EXPECT_EQ(vm.Stopped().sender->command.str(), killer);
+  }
+}
+
+TEST(VmSessionSenderTest, AMemoryKillersSignalThatAnotherOneFollowedEndedNothing) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGTERM, "earlyoom"));
+  vm.Sent(Process(SIGTERM, "systemd"));
+  vm.Shutdown("host-signal");
+  vm.End({ExitStatus{0, 0}, false});
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+  SessionDriver quit;
+  quit.Ready();
+  quit.Sent(Process(SIGTERM, "earlyoom"));
+  quit.Shutdown("host-qmp-quit");
+  quit.End({ExitStatus{0, 0}, false});
+  ExpectVerdict(quit, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+}
+
+TEST(VmSessionSenderTest, AMemoryKillersSignalAtItsStartIsACrashOnceItRan) {
+  for (const bool ran : {true, false}) {
+    SessionDriver vm;
+    vm.Ready(ran ? "running" : "prelaunch");
+    vm.Sent(Process(SIGTERM, "earlyoom"));
+    vm.End(Signal(SIGTERM));
+    ExpectVerdict(vm, ran ? ShutdownClass::kCrash : ShutdownClass::kAdmin,
+                  ran ? ShutdownCause::kOutOfMemory : ShutdownCause::kHostSignal);
+  }
+}
+
 TEST(VmSessionSenderTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
   RunningVm vm;
   SignalSender neighbour = Process(SIGKILL, "earlyoom");
