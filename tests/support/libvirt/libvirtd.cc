@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -187,7 +188,14 @@ std::string Libvirtd::TryDefineAndStartContainer(const std::string& name) {
                       << "<devices><console type='pty'/></devices></domain>\n";
   Virsh({"define", path});
   const CommandResult started = TryVirsh({"start", name});
-  return started.exit_code == 0 ? "" : started.error;
+  if (started.exit_code != 0) return started.error;
+  // libvirt_lxc drops what it has to report until it has accepted libvirtd's connection; libvirtd
+  // notes the init's process when that is so, and would take the container for running for ever.
+  WaitUntil("libvirt_lxc has reported the container's init", [&] {
+    const std::string state = ReadFile(absl::StrCat(PidDirectory(), "/", name, ".xml"));
+    return absl::StrContains(state, "<init pid='") && !absl::StrContains(state, "<init pid='0'");
+  });
+  return "";
 }
 
 pid_t Libvirtd::Pid(const std::string& name) const {
