@@ -1,5 +1,6 @@
 // The containers of a real libvirtd (its LXC driver).
 
+#include <algorithm>
 #include <csignal>
 #include <functional>
 #include <string>
@@ -34,8 +35,8 @@ class LibvirtContainerTest : public LibvirtTest {
 
   // Starts vm1 and follows it.
   v1::Event Begin() {
-    Follow({containers().uri()});
     EXPECT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
+    Follow({containers().uri()});
     v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
     EXPECT_EQ(started.vm().source(), containers().source());
     EXPECT_EQ(started.vm().pid(), containers().Pid("vm1"));
@@ -129,6 +130,18 @@ TEST_F(LibvirtContainerTest, AnIntentSettlesWhoEndedIt) {
   ASSERT_TRUE(declared.ok()) << declared.error_message();
   containers().Virsh({"shutdown", "vm1", "--mode", "signal"});
   EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+}
+
+TEST_F(LibvirtContainerTest, OneThatStartsIsFollowed) {
+  Follow({containers().uri()});
+  ASSERT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
+  // Its start may have been tried several times.
+  WaitUntil("the container is followed", [&] {
+    const std::vector<v1::Event> events = stream().EventsOf("vm1");
+    return std::any_of(events.begin(), events.end(), [&](const v1::Event& event) {
+      return event.type() == v1::EVENT_TYPE_STARTED && event.vm().pid() == containers().Pid("vm1");
+    });
+  });
 }
 
 // libvirt gives it another libvirt_lxc, and so another id.

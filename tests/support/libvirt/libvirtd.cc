@@ -187,15 +187,25 @@ std::string Libvirtd::TryDefineAndStartContainer(const std::string& name) {
                       << fifo << "; then eval \"$line\"; fi; done</initarg></os>"
                       << "<devices><console type='pty'/></devices></domain>\n";
   Virsh({"define", path});
-  const CommandResult started = TryVirsh({"start", name});
-  if (started.exit_code != 0) return started.error;
-  // libvirt_lxc drops what it has to report until it has accepted libvirtd's connection; libvirtd
-  // notes the init's process when that is so, and would take the container for running for ever.
-  WaitUntil("libvirt_lxc has reported the container's init", [&] {
-    const std::string state = ReadFile(absl::StrCat(PidDirectory(), "/", name, ".xml"));
-    return absl::StrContains(state, "<init pid='") && !absl::StrContains(state, "<init pid='0'");
-  });
-  return "";
+  // libvirt_lxc drops what it has to report while libvirtd's connection to it is not there, which
+  // on a busy machine can be for good: libvirtd would take the container for running for ever. What
+  // it reports first is the init's process.
+  for (;;) {
+    const CommandResult started = TryVirsh({"start", name});
+    if (started.exit_code != 0) return started.error;
+    bool reported = false;
+    WaitUntil("libvirt_lxc has reported the container's init, or lost libvirtd", [&] {
+      const std::string state = ReadFile(absl::StrCat(PidDirectory(), "/", name, ".xml"));
+      reported =
+          absl::StrContains(state, "<init pid='") && !absl::StrContains(state, "<init pid='0'");
+      const std::string log = ReadFile(absl::StrCat(directory_, "/log/lxc/", name, ".log"));
+      const size_t began = log.rfind("starting up");
+      return reported ||
+             (began != std::string::npos && log.find("End of file", began) != std::string::npos);
+    });
+    if (reported) return "";
+    Virsh({"destroy", name});
+  }
 }
 
 pid_t Libvirtd::Pid(const std::string& name) const {
