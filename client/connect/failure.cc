@@ -18,6 +18,7 @@
 #include "base/account_names.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
+#include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
