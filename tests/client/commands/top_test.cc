@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "client/commands/timeline.h"
 #include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
 #include "gmock/gmock.h"
