@@ -53,8 +53,8 @@ extern "C" int Fuzz_option_values(const uint8_t* data, size_t size) {
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
   const std::vector<absl::string_view> names = absl::StrSplit(text, absl::ByAnyChar(" ,"));
   give("watch", {"--vm"}, words, [&](client::OptionReader& options) {
-    const int size = options.Filter().vm_names_size();
-    if (options.status().ok() && size != static_cast<int>(names.size())) std::abort();
+    const int count = options.Filter().vm_names_size();
+    if (options.status().ok() && count != static_cast<int>(names.size())) std::abort();
   });
   const auto filter = [](client::OptionReader& options) { (void)options.Filter(); };
   give("watch", {"--type"}, words, filter);
