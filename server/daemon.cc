@@ -148,7 +148,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
 
   watcher_options.handed_runs =
       std::make_shared<std::vector<HandedRun>>(TakeHandover(EndOf(**log)));
-  const std::shared_ptr<KeptRuns> kept = StoreKeptRuns();
+  std::shared_ptr<KeptRuns> kept = StoreKeptRuns();
   watcher_options.keeper = kept;
 
   std::unique_ptr<Daemon> daemon(
@@ -157,6 +157,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       NodeWatcher::Create(std::move(watcher_options), clock, daemon->log_->sink());
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
+  daemon->kept_runs_ = std::move(kept);
   daemon->service_.SetWatcher(daemon->watcher_.get());
   if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors.listener);
@@ -456,7 +457,7 @@ void Daemon::Stop() {
   log_->Close();
   if (HasServiceManager() && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
-    StoreHandover(EndOf(*log_), handed);
+    StoreHandover(EndOf(*log_), handed, kept_runs_.get());
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.

@@ -19,6 +19,7 @@
 #include "server/host/directories.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
+#include "server/kept_runs.h"
 #include "server/logging/log_sink.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
@@ -106,6 +107,7 @@ class Daemon {
   std::unique_ptr<FleetSink> fleet_sink_;  // null: nothing is published
   std::unique_ptr<FleetPublisher> fleet_;
   VmEventService service_;
+  std::shared_ptr<KeptRuns> kept_runs_;  // null: a crash leaves nothing
   std::unique_ptr<NodeWatcher> watcher_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<Metrics> metrics_;  // null: not asked for

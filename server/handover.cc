@@ -72,8 +72,8 @@ void TakeKeptRuns(const UniqueFd& parcel, const SharedMemory* notes, std::vector
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal,
-                                      const std::vector<HandedRun>& runs) {
+absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
+                                      KeptRuns* kept) {
   std::string text = absl::StrCat(FirstLine(journal), "\n");
   std::vector<int> descriptors;
   for (const HandedRun& run : runs) {
@@ -84,6 +84,9 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal,
     if (connected) descriptors.push_back(run.connection.get());
     if (tracked) descriptors.push_back(run.process.get());
   }
+  absl::StatusOr<UniqueFd> parcel = PackParcel(text, descriptors);
+  if (parcel.ok() || kept == nullptr) return parcel;
+  kept->Clear();
   return PackParcel(text, descriptors);
 }
 
@@ -159,13 +162,13 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   return runs;
 }
 
-void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs) {
+void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs, KeptRuns* kept) {
   const auto remove_kept = [] {
     RemoveStoredDescriptors(kKeptName);
     RemoveStoredDescriptors(kNotesName);
   };
   if (runs.empty()) return remove_kept();
-  absl::StatusOr<UniqueFd> parcel = PackHandover(journal, runs);
+  absl::StatusOr<UniqueFd> parcel = PackHandover(journal, runs, kept);
   const absl::Status status =
       parcel.ok() ? StoreDescriptor(kStoreName, parcel->get(), kStoreTimeout) : parcel.status();
   if (status.ok()) {

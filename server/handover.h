@@ -19,9 +19,10 @@ struct JournalEnd {
   uint64_t newest = 0;  // sequence
 };
 
-// Runs with their descriptors, as one descriptor.
-absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal,
-                                      const std::vector<HandedRun>& runs);
+// Runs with their descriptors, as one descriptor. Clears `kept` where the kernel permits no more
+// descriptors to be under way than it has already (RLIMIT_NOFILE, of each user).
+absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
+                                      KeptRuns* kept = nullptr);
 
 struct Handover {
   std::vector<HandedRun> runs;
@@ -38,8 +39,8 @@ absl::StatusOr<Handover> OpenHandover(UniqueFd parcel, const JournalEnd& journal
 // and closed.
 std::vector<HandedRun> TakeHandover(const JournalEnd& journal);
 // Has the service manager keep `runs` for the next daemon, in the place of what is kept for a
-// crash. Logs why that cannot be done.
-void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs);
+// crash, `kept`, which may be null. Logs why that cannot be done.
+void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs, KeptRuns* kept);
 // Has the service manager keep the runs that are attached from now on, for the case of a crash.
 // Null where there is none, or where that cannot be done, which is logged.
 std::shared_ptr<KeptRuns> StoreKeptRuns();

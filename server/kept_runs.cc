@@ -12,6 +12,15 @@
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
+
+struct KeptEntry {
+  uint64_t serial = 0;
+  uint32_t socket_owner = 0;
+  absl::string_view run_id;
+  UniqueFd connection;
+  UniqueFd process;
+};
+
 namespace {
 
 // A message has this, and then a line for each run: its serial, the user whose socket it was found
@@ -29,26 +38,18 @@ constexpr size_t kSpareMessages = 32;
 constexpr size_t kSpareEntries = 64;
 constexpr size_t kMessagesATurn = 8;
 
-struct Entry {
-  uint64_t serial = 0;
-  uint32_t socket_owner = 0;
-  absl::string_view run_id;
-  UniqueFd connection;
-  UniqueFd process;
-};
-
 ReadNotes::Limits LimitsOf(size_t max_runs) { return {.runs = static_cast<uint32_t>(max_runs)}; }
 
 // The entries of a message, whose text outlives them.
-absl::StatusOr<std::vector<Entry>> ReadEntries(absl::string_view text,
-                                               std::vector<UniqueFd> descriptors) {
+absl::StatusOr<std::vector<KeptEntry>> ReadEntries(absl::string_view text,
+                                                   std::vector<UniqueFd> descriptors) {
   const absl::Status wrong = absl::InvalidArgumentError("another version of vmeventd made it");
   if (!absl::ConsumePrefix(&text, kFirstLine)) return wrong;
-  std::vector<Entry> entries;
+  std::vector<KeptEntry> entries;
   size_t next = 0;
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::vector<absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(' ', 3));
-    Entry entry;
+    KeptEntry entry;
     uint32_t kind = 0;
     if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &entry.serial) ||
         !absl::SimpleAtoi(parts[1], &entry.socket_owner) || !absl::SimpleAtoi(parts[2], &kind) ||
@@ -177,40 +178,45 @@ bool KeptRuns::IsUntidy() const {
          entries_ > kSpareEntries + 2 * needed;
 }
 
+std::vector<KeptEntry> KeptRuns::Receive(std::string* text) {
+  std::vector<UniqueFd> descriptors;
+  absl::StatusOr<std::string> message =
+      ReceiveFromParcel(sockets_.parcel.get(), kMaxText, &descriptors);
+  --messages_;
+  if (!message.ok()) {  // no descriptor was left: what it was of is not known
+    left_out_.Add();
+    return {};
+  }
+  *text = *std::move(message);
+  absl::StatusOr<std::vector<KeptEntry>> entries = ReadEntries(*text, std::move(descriptors));
+  if (!entries.ok()) return {};  // it is this process's own
+  entries_ -= entries->size();
+  const auto has_ended = [this](KeptEntry& entry) {
+    const auto it = open_.find(entry.run_id);
+    const bool open = it != open_.end() && it->second == entry.serial;
+    if (open || notes_.Has(entry.serial)) return false;
+    // Perhaps the last that held it.
+    if (entry.connection.valid()) closer_.Close(std::move(entry.connection));
+    return true;
+  };
+  entries->erase(std::remove_if(entries->begin(), entries->end(), has_ended), entries->end());
+  return *std::move(entries);
+}
+
 void KeptRuns::Tidy() {
   Message message;
-  std::vector<Entry> held;  // in `message`
-  std::vector<std::string> texts;
+  std::vector<KeptEntry> held;  // in `message`
   const auto send = [&] {
     if (held.empty()) return;
     if (const absl::Status status = Send(message); !status.ok()) {
-      for (const Entry& entry : held) LeaveOut(std::string(entry.run_id), status);
+      for (const KeptEntry& entry : held) LeaveOut(std::string(entry.run_id), status);
     }
     message = {};
     held.clear();
   };
-  texts.reserve(kMessagesATurn);
-  for (size_t count = std::min(kMessagesATurn, messages_); count > 0; --count) {
-    std::vector<UniqueFd> descriptors;
-    absl::StatusOr<std::string> text =
-        ReceiveFromParcel(sockets_.parcel.get(), kMaxText, &descriptors);
-    --messages_;
-    if (!text.ok()) {  // no descriptor was left: what it was of is not known
-      left_out_.Add();
-      continue;
-    }
-    texts.push_back(*std::move(text));
-    absl::StatusOr<std::vector<Entry>> entries = ReadEntries(texts.back(), std::move(descriptors));
-    if (!entries.ok()) continue;  // it is this process's own
-    entries_ -= entries->size();
-    for (Entry& entry : *entries) {
-      const auto it = open_.find(entry.run_id);
-      const bool open = it != open_.end() && it->second == entry.serial;
-      if (!open && !notes_.Has(entry.serial)) {
-        // Perhaps the last that held it.
-        if (entry.connection.valid()) closer_.Close(std::move(entry.connection));
-        continue;
-      }
+  std::vector<std::string> texts(std::min(kMessagesATurn, messages_));
+  for (std::string& text : texts) {
+    for (KeptEntry& entry : Receive(&text)) {
       if (message.full()) send();
       message.Add(entry.run_id, entry.serial,
                   {entry.connection.get(), entry.process.get(), entry.socket_owner});
@@ -220,8 +226,14 @@ void KeptRuns::Tidy() {
   send();
 }
 
+void KeptRuns::Clear() {
+  std::string text;
+  while (messages_ > 0) Receive(&text);
+}
+
 absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
-                                                    const SharedMemory* notes) {
+                                                    const SharedMemory* notes,
+                                                    size_t max_messages) {
   if (!IsParcelSocket(parcel.get())) return absl::InvalidArgumentError("no parcel of vmeventd");
   absl::flat_hash_map<uint64_t, NotedReads> noted;  // by serial
   if (notes != nullptr) {
@@ -234,15 +246,16 @@ absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
     HandedRun run;
   };
   absl::flat_hash_map<std::string, Newest> newest;
-  for (;;) {
+  for (size_t messages = 0;; ++messages) {
+    if (messages == max_messages) return absl::InvalidArgumentError("it has no end");
     std::vector<UniqueFd> descriptors;
     const absl::StatusOr<std::string> text =
         ReceiveFromParcel(parcel.get(), kMaxText, &descriptors);
     if (absl::IsUnavailable(text.status()) || (text.ok() && text->empty())) break;
     if (!text.ok()) return text.status();
-    absl::StatusOr<std::vector<Entry>> entries = ReadEntries(*text, std::move(descriptors));
+    absl::StatusOr<std::vector<KeptEntry>> entries = ReadEntries(*text, std::move(descriptors));
     if (!entries.ok()) return entries.status();
-    for (Entry& entry : *entries) {
+    for (KeptEntry& entry : *entries) {
       Newest& known = newest[entry.run_id];
       if (known.serial > entry.serial) continue;
       known.serial = entry.serial;

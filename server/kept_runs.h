@@ -22,6 +22,8 @@
 
 namespace vmeventd {
 
+struct KeptEntry;  // of one run, in a message of the parcel
+
 // A parcel to which runs are added as they are attached, and whose one descriptor lies with the
 // service manager all the time: whenever this process dies, it has the open runs.
 //
@@ -52,6 +54,9 @@ class KeptRuns : public RunKeeper {
   void EndTurn(const SinkProgress& progress) override;
   ReadNotes* notes() override { return &notes_; }
 
+  // Leaves nothing for a crash: for the end of the process, once its runs are kept otherwise.
+  void Clear();
+
   uint64_t kept() const override { return kept_.value(); }
   uint64_t left_out() const override { return left_out_.value(); }
 
@@ -69,6 +74,8 @@ class KeptRuns : public RunKeeper {
   void SendAdded();
   absl::Status Send(const Message& message);
   bool IsUntidy() const;
+  // Takes a message out. Returns what it has of open runs, whose ids are in `*text`.
+  std::vector<KeptEntry> Receive(std::string* text);
   // Receives some messages, and sends what is of open runs again, in as few as it fits in.
   void Tidy();
   void LeaveOut(const std::string& run_id, const absl::Status& why);
@@ -88,8 +95,10 @@ class KeptRuns : public RunKeeper {
 };
 
 // What such a parcel has left, of each run the newest, with what `notes` have of it, which may be
-// null. INVALID_ARGUMENT: it is none, or of another version.
+// null. INVALID_ARGUMENT: it is none, of another version, or has more than `max_messages`, which no
+// daemon leaves: somebody else fills it.
 absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
-                                                    const SharedMemory* notes);
+                                                    const SharedMemory* notes,
+                                                    size_t max_messages = 2 * KeptRuns::kMaxRuns);
 
 }  // namespace vmeventd

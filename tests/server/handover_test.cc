@@ -1,13 +1,18 @@
 #include "server/handover.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/host/parcel.h"
+#include "server/kept_runs.h"
 
 namespace vmeventd {
 namespace {
@@ -78,6 +83,36 @@ TEST(HandoverTest, DescriptorsThatAreNotItsOwnMakeItUseless) {
         std::string("vmeventd-handover 1 journal 7\nx")}) {
     EXPECT_FALSE(Open(PackParcel(text, {socket.get()}), {"journal", 7}).ok()) << text;
   }
+}
+
+// Of a user of its own, for whom the kernel counts what is under way, and without the rights that
+// lift the limit.
+TEST(HandoverTest, AFewDescriptorsUnderWayLeaveWhatIsHandedOver) {
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  rlimit few = limit;
+  few.rlim_cur = 150;
+  const std::vector<HandedRun> runs = Runs(1);
+  const auto kept = KeptRuns::Create().value();
+  const UniqueFd socket = Socket();
+  bool another_user = false;
+  absl::StatusOr<UniqueFd> parcel;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  std::thread([&] {
+    const auto user = static_cast<uid_t>(100'000'000 + getpid());
+    if (syscall(SYS_setresuid, user, user, user) != 0) return;  // of this thread alone
+    another_user = true;
+    for (int i = 0; i < 200; ++i) kept->Keep(absl::StrCat("run ", i), {socket.get(), -1, 0});
+    kept->EndTurn({});
+    EXPECT_EQ(kept->kept(), 200u);
+    EXPECT_FALSE(PackHandover({"journal", 7}, runs).ok());
+    parcel = PackHandover({"journal", 7}, runs, kept.get());
+  }).join();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  if (!another_user) GTEST_SKIP() << "needs root";
+  const absl::StatusOr<Handover> handover = Open(std::move(parcel), {"journal", 7});
+  ASSERT_TRUE(handover.ok()) << handover.status();
+  EXPECT_EQ(handover->runs.size(), 1u);
 }
 
 }  // namespace

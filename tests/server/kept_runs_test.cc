@@ -203,6 +203,17 @@ TEST(SharedMemoryTest, ItOutlivesWhoMadeItAndKeepsItsSize) {
   EXPECT_EQ((*opened)->bytes()[9'999], 'x');
 }
 
+TEST(OpenKeptRunsTest, OneThatSomebodyFillsIsRefused) {
+  const ParcelSockets sockets = MakeParcelSockets().value();
+  const UniqueFd socket = NewSocket();
+  const int number = socket.get();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(
+        SendToParcel(sockets.sender.get(), "vmeventd-kept 1\n1 0 1 run\n", {&number, 1}).ok());
+  }
+  EXPECT_EQ(OpenKeptRuns(sockets.parcel, nullptr, 2).status().message(), "it has no end");
+}
+
 TEST(OpenKeptRunsTest, AnythingElseIsRefused) {
   EXPECT_FALSE(OpenKeptRuns(NewSocket(), nullptr).ok());
   EXPECT_FALSE(OpenKeptRuns(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)), nullptr).ok());
