@@ -16,8 +16,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
 #include "base/nats/connection.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/subject.h"
 #include "server/fleet/cloud_event.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
@@ -53,6 +51,7 @@ double Measure(const char* what, NatsServer* server, uint64_t events, const Publ
 double MeasureNode(uint64_t events) {
   const TemporaryDirectory directory;
   NatsServer server(directory / "nats");
+  server.CreateFleet();
   NodeThreads threads(1);
   SimulatedNode node(0, {server.url()}, directory.path(), &threads, 1e9);
   return Measure("vmeventd", &server, events, [&] { node.Add(events); });
@@ -61,9 +60,7 @@ double MeasureNode(uint64_t events) {
 double MeasureFloor(uint64_t events) {
   const TemporaryDirectory directory;
   NatsServer server(directory / "nats");
-  NatsClient(server.port())
-      .Request(ApiSubject("STREAM.CREATE", kFleetStream),
-               nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1)));
+  server.CreateFleet();
   MemoryOutbox outbox("00000000-0000-4000-8000-000000000000", "vm0");
   outbox.Add(events);
   const auto connection = ConnectNats({.servers = {server.url()}, .name = "fleet_bench"});
