@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,10 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+
+constexpr char kIoError[] =
+    "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 0}, \"event\": \"BLOCK_IO_ERROR\", "
+    "\"data\": {\"device\": \"disk0\", \"action\": \"report\"}}\r\n";
 
 class HandoverTest : public E2eTest {
  protected:
@@ -101,9 +106,7 @@ TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   Begin();
   EXPECT_THAT(daemon().Log(), HasSubstr("going on with 1 VMs"));
   // A STOP would be followed by a question of its own.
-  qemu.Send(monitor,
-            "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 0}, \"event\": \"BLOCK_IO_ERROR\", "
-            "\"data\": {\"device\": \"disk0\", \"action\": \"report\"}}\r\n");
+  qemu.Send(monitor, kIoError);
   stream().Wait("vm1", v1::EVENT_TYPE_IO_ERROR);
   EXPECT_EQ(qemu.Commands(monitor), asked);
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
@@ -190,6 +193,33 @@ TEST_F(HandoverTest, AStopDropsTheMonitors) {
   EXPECT_TRUE(qemu.HasClient(monitor));
   manager_->Drop();
   WaitUntil("QEMU notices", [&] { return !qemu.HasClient(monitor); });
+}
+
+// It leaves nothing to a service manager, and finds nothing: it connects, as the service does after
+// it.
+TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
+  Begin();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
+  End();
+  manager_->Drop();
+  WaitUntil("QEMU has no client", [&] { return !qemu.HasClient(monitor); });
+  const auto connects = [&](const std::function<void()>& begin) {
+    const size_t asked = qemu.Commands(monitor).size();
+    begin();
+    WaitUntil("QEMU is asked", [&] { return qemu.Commands(monitor).size() > asked; });
+  };
+  connects([&] { StartDaemon(Options()); });
+  daemon().Signal(SIGTERM);
+  daemon().WaitExit();
+  StopDaemon();
+  EXPECT_EQ(manager_->stored(), 0u);
+  connects([&] { Begin(); });
+  qemu.Send(monitor, kIoError);
+  stream().Wait("vm1", v1::EVENT_TYPE_IO_ERROR);
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
 }
 
 // It knows none of the runs, and the VM is a new one for it, over a connection of its own.
