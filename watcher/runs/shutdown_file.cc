@@ -6,8 +6,8 @@
 
 #include <cerrno>
 #include <ctime>
-#include <random>
 
+#include "absl/random/random.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
@@ -58,8 +58,8 @@ absl::Status CreateNew(const std::string& path, uint32_t mark) {
 }  // namespace
 
 uint32_t NewShutdownFileMark() {
-  std::random_device random;
-  return std::uniform_int_distribution<uint32_t>(1, 999'999'999)(random);
+  thread_local absl::BitGen random;  // to seed one costs more than a file
+  return absl::Uniform<uint32_t>(random, 1, 1'000'000'000);
 }
 
 absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name,
