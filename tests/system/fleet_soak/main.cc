@@ -24,6 +24,7 @@
 #include <numeric>
 #include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -32,6 +33,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/nats/connection.h"
@@ -270,7 +272,7 @@ class Soak {
 
   // All servers are away, and come back together. How the nodes return to them.
   void Outage() {
-    WaitForEach("does not know how many nodes there are", [this](const NodeShare& node) {
+    WaitForEach("do not know how many nodes there are", [this](const NodeShare& node) {
       return node.known >= static_cast<uint64_t>(options_.nodes);
     });
     for (int i = 0; i < NatsCluster::kServers; ++i) cluster_.server(i).Kill();
@@ -288,7 +290,7 @@ class Soak {
       const absl::Duration since = absl::Now() - begin;
       nodes_.Check();
       if (since > kRecovery) {
-        Fail(SimulatedNode::NameOf(away.front()) + " does not publish its events");
+        FailForEach("do not publish", [](const NodeShare& node) { return node.published(); });
       }
       connections.resize(static_cast<size_t>(since / absl::Seconds(1)) + 1,
                          connections.empty() ? 0 : connections.back());
@@ -317,19 +319,35 @@ class Soak {
   }
 
   void WaitNodes() {
-    WaitForEach("does not publish its events",
-                [](const NodeShare& node) { return node.published(); });
+    WaitForEach("do not publish", [](const NodeShare& node) { return node.published(); });
   }
-  // `what`: of the node where that does not become so.
+  // `what`: what nodes do where that does not become so.
   void WaitForEach(const std::string& what, const std::function<bool(const NodeShare&)>& is_so) {
     const absl::Time end = absl::Now() + kRecovery;
     for (int i = 0; i < nodes_.size(); ++i) {
       while (!is_so(nodes_[i])) {
         nodes_.Check();
-        if (absl::Now() > end) Fail(absl::StrCat(SimulatedNode::NameOf(i), " ", what));
+        if (absl::Now() > end) FailForEach(what, is_so);
         absl::SleepFor(absl::Milliseconds(10));
       }
     }
+  }
+
+  [[noreturn]] void FailForEach(const std::string& what,
+                                const std::function<bool(const NodeShare&)>& is_so) {
+    std::vector<std::string> late;
+    for (int i = 0; i < nodes_.size(); ++i) {
+      const NodeShare& node = nodes_[i];
+      if (is_so(node)) continue;
+      late.push_back(absl::StrCat(SimulatedNode::NameOf(i), " (", node.position.load(), " of ",
+                                  node.newest.load(), ", ", node.heartbeats.load(), " heartbeats, ",
+                                  node.failures.load(), " + ", node.bucket_failures.load(),
+                                  " failures, knows of ", node.known.load(), ")"));
+    }
+    const size_t count = late.size();
+    late.resize(std::min(count, size_t{10}));
+    throw std::runtime_error(
+        absl::StrCat(count, " nodes: ", what, ": ", absl::StrJoin(late, ", ")));
   }
 
   // Something that ends later.

@@ -24,9 +24,9 @@ namespace vmeventd::e2e {
 namespace {
 
 // How often a process looks what its nodes shall do.
-constexpr absl::Duration kLook = absl::Milliseconds(20);
+constexpr absl::Duration kLook = absl::Milliseconds(100);
 // So many nodes of a process may wait for an answer at a time.
-constexpr int kMostThreads = 1'000;
+constexpr int kMostThreads = 200;
 
 NodeShare* MakeShares(int nodes) {
   void* const memory = mmap(nullptr, static_cast<size_t>(nodes) * sizeof(NodeShare),
@@ -96,6 +96,8 @@ void NodeProcesses::Run(int first, int last, const std::vector<std::string>& ser
         shared.late = node.meters().late_events.value();
         shared.repeated = node.meters().repeated_events.value();
         shared.failures = node.meters().failures.value();
+        shared.bucket_failures = node.meters().bucket_failures.value();
+        shared.heartbeats = node.meters().heartbeats.value();
         shared.position = node.meters().position.value();
       }
     }

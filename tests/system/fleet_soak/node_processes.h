@@ -18,6 +18,8 @@ struct NodeShare {
   std::atomic<uint64_t> late = 0;      // its counters
   std::atomic<uint64_t> repeated = 0;
   std::atomic<uint64_t> failures = 0;
+  std::atomic<uint64_t> bucket_failures = 0;
+  std::atomic<uint64_t> heartbeats = 0;
 
   bool published() const { return position == newest; }
 };
