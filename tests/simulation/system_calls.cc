@@ -490,12 +490,14 @@ int __wrap_grpc_call_cancel_with_status(const grpc_call* call, int status, const
   return 0;
 }
 
-// std::random_device
-void __wrap__ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE(
-    void*, const void*) {}
-void __wrap__ZNSt13random_device7_M_finiEv(void*) {}
-unsigned __wrap__ZNSt13random_device9_M_getvalEv(void*) {
-  return static_cast<unsigned>(Kernel::Current().random().Next());
+ssize_t REAL(getrandom)(void*, size_t, unsigned);
+ssize_t __wrap_getrandom(void* to, size_t size, unsigned flags) {
+  if (!Simulated()) return REAL(getrandom)(to, size, flags);
+  for (size_t i = 0; i < size; ++i) {
+    static_cast<unsigned char*>(to)[i] =
+        static_cast<unsigned char>(Kernel::Current().random().Next());
+  }
+  return static_cast<ssize_t>(size);
 }
 
 // std::chrono::steady_clock::now()
