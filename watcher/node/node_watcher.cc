@@ -200,6 +200,7 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
   if (!loop.ok()) return loop.status();
   absl::StatusOr<std::unique_ptr<OomWatch>> oom_watch = OomWatch::Create(loop->get());
   if (!oom_watch.ok()) return oom_watch.status();
+  options.session.started = clock->Now().wall;
   std::vector<std::string> saved_runs = std::exchange(options.saved_runs, {});
   std::vector<HandedRun> handed_runs;
   if (options.handed_runs != nullptr) handed_runs = std::move(*options.handed_runs);

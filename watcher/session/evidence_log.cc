@@ -152,15 +152,15 @@ void EvidenceLog::Saw(std::string what, Instant now, EvidenceId id) {
   timeline_.push_back({now.wall, std::move(what), id});
 }
 
-void EvidenceLog::SawPowerdown(Instant now) {
-  powerdown_at_ = now;
+void EvidenceLog::SawPowerdown(Instant said, Instant now) {
+  powerdown_at_ = said;
   Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
-                              Instant now) {
+                              Instant said, Instant now) {
   fact.while_paused = paused_;
-  if (powerdown_at_.has_value()) fact.powerdown_age = now.monotonic - powerdown_at_->monotonic;
+  if (powerdown_at_.has_value()) fact.powerdown_age = said.monotonic - powerdown_at_->monotonic;
   fact.host_shutdown = host_shutdown_at_.has_value();
   fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at_.has_value() &&
                                     powerdown_at_->monotonic >= host_shutdown_at_->monotonic;

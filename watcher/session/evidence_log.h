@@ -49,9 +49,11 @@ class EvidenceLog {
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
 
   // Events.
-  void SawPowerdown(Instant now);
+  // `said`: when QEMU said it, which may be before it was seen.
+  void SawPowerdown(Instant said, Instant now);
   // For the first one only. `what` is its entry; what came before it is added to `fact`.
-  void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant now);
+  void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant said,
+                   Instant now);
   void SawStop(Instant now);
   void SawPanic(absl::string_view event, GuestPanic panic, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);

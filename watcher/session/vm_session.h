@@ -47,6 +47,8 @@ using Effects = std::vector<Effect>;
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
   ShutdownFiles shutdown_files = ShutdownFiles::kOn;
+  // Start of the daemon. QEMU said before it what waited in a connection that was handed over.
+  absl::Time started = absl::InfinitePast();
   bool event_limits = true;                 // false: every event is published
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
@@ -101,7 +103,7 @@ class VmSession {
   void GoOn(const HandedSession& handed);
   // The same after a crash: what its monitor said last may have been read and lost. Until
   // OnMonitorReady, that no SHUTDOWN came says nothing.
-  void GoOnAfterCrash() { after_crash_ = true; }
+  void GoOnAfterCrash() { after_crash_ = goes_on_ = true; }
   // Up to which place what its monitor has said is handled (read_notes.h), which Save() keeps: set
   // before an input that comes from there. It alone is no change of Save().
   void SetHeard(uint64_t place) { heard_ = place; }
@@ -269,6 +271,8 @@ class VmSession {
   // Publishes a QMP event.
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               std::optional<GuestPanic> panic = std::nullopt);
+  // When QEMU said it: `now`, but for what waited for this daemon.
+  Instant SaidAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
   void OnPowerdown(const QmpEvent& event, Instant now);
   void OnReset(const QmpEvent& event, Instant now);
@@ -403,6 +407,7 @@ class VmSession {
   bool away_ = false;
   bool unready_ = false;      // its monitor closed in its first handshake
   bool after_crash_ = false;  // see GoOnAfterCrash()
+  bool goes_on_ = false;      // over a connection of the daemon before this one
   size_t kept_ = 0;           // the hash of what Save() said when it was published last
   uint64_t heard_ = 0;
   uint64_t kept_heard_ = 0;

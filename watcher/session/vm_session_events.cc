@@ -75,6 +75,13 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
   PublishEvent(std::move(out));
 }
 
+Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {
+  const bool waited =
+      goes_on_ && event.time.has_value() && *event.time < std::min(options_->started, now.wall);
+  if (!waited) return now;
+  return {*event.time, now.monotonic - (now.wall - *event.time)};
+}
+
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   BeginExit(now);
   poll_at_ = absl::InfiniteDuration();
@@ -100,14 +107,14 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   } else if (fact.guest.has_value()) {
     absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
   }
-  evidence_.SawShutdown(fact, std::move(what), event, now);
+  evidence_.SawShutdown(fact, std::move(what), event, SaidAt(event, now), now);
   // Its QEMU mostly ends at once, which STOPPED says. One that stays says so by STOP, or is found
   // to by DownReport().
   if (!started_) SetState(VmState::kGuestDown, now);
 }
 
 void VmSession::OnPowerdown(const QmpEvent& event, Instant now) {
-  evidence_.SawPowerdown(now);
+  evidence_.SawPowerdown(SaidAt(event, now), now);
   Report(EventType::kPowerdownRequested, "the host pressed the power button", event, now);
 }
 

@@ -81,6 +81,7 @@ void VmSession::PollRunState(Instant now) {
 }
 
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
+  goes_on_ = false;
   uuid_ = info.uuid;
   qemu_version_ = info.qemu_version;
   qemu_name_ = info.qemu_name;

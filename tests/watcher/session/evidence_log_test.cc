@@ -23,7 +23,7 @@ class EvidenceLogTest : public testing::Test {
   }
   void SawShutdown() {
     log_.SawShutdown({.reason = ShutdownReason::kGuestShutdown}, "SHUTDOWN", {.name = "SHUTDOWN"},
-                     now_);
+                     now_, now_);
   }
   void Pass(absl::Duration time) {
     now_.wall += time;
@@ -35,7 +35,7 @@ class EvidenceLogTest : public testing::Test {
 };
 
 TEST_F(EvidenceLogTest, AShutdownKnowsWhatStoodBeforeIt) {
-  log_.SawPowerdown(now_);
+  log_.SawPowerdown(now_, now_);
   log_.SawStop(now_);
   Pass(absl::Seconds(7));
   SawShutdown();
@@ -45,7 +45,7 @@ TEST_F(EvidenceLogTest, AShutdownKnowsWhatStoodBeforeIt) {
 }
 
 TEST_F(EvidenceLogTest, AResetClearsAllAndSaysWhat) {
-  log_.SawPowerdown(now_);
+  log_.SawPowerdown(now_, now_);
   log_.SawPanic("GUEST_PANICKED", {.action = "pause"}, now_);
   log_.SawStop(now_);
   log_.SawReset(now_);
@@ -68,7 +68,7 @@ TEST_F(EvidenceLogTest, APauseThatIsOverLeavesNoTrace) {
 }
 
 TEST_F(EvidenceLogTest, AResumeClearsAShutdownAndNoPowerdown) {
-  log_.SawPowerdown(now_);
+  log_.SawPowerdown(now_, now_);
   SawShutdown();
   log_.SawStop(now_);
   log_.SawRunState("running", "RESUME", now_);
@@ -122,9 +122,9 @@ TEST_F(EvidenceLogTest, TheTimelineAndItsEntriesAreBounded) {
 }
 
 TEST_F(EvidenceLogTest, ARepetitionRenewsTheLastEntry) {
-  log_.SawPowerdown(now_);
+  log_.SawPowerdown(now_, now_);
   Pass(absl::Seconds(1));
-  log_.SawPowerdown(now_);
+  log_.SawPowerdown(now_, now_);
   ASSERT_THAT(Timeline(), ElementsAre("POWERDOWN"));
   EXPECT_EQ(log_.timeline().front().time, now_.wall);
 }

@@ -63,6 +63,11 @@ class SessionDriver {
       Apply(session_->OnQmpEvent(*event, now_));
     }
   }
+  // The same, said at a time of its own.
+  void EventAt(absl::Time time, const std::string& name, const std::string& data) {
+    Line(absl::StrCat(R"({"timestamp": {"seconds": )", absl::ToUnixSeconds(time),
+                      R"(, "microseconds": 0}, "event": ")", name, R"(", "data": )", data, "}"));
+  }
   void Shutdown(const std::string& reason) {
     const bool guest = reason.rfind("guest", 0) == 0;
     Event("SHUTDOWN", absl::StrCat(R"({"guest": )", guest ? "true" : "false", R"(, "reason": ")",
@@ -113,6 +118,14 @@ class SessionDriver {
         VmSession::Restore(saved, &options_, now_);
     ASSERT_TRUE(restored.ok()) << restored.status();
     session_ = *std::move(restored);
+  }
+
+  // The same, and the next daemon has the monitor's connection.
+  void HandOver(absl::Duration away) {
+    const HandedSession handed = session_->Handed();
+    options_.started = now_.wall + away;
+    Restart(away);
+    session_->GoOn(handed);
   }
 
   // The same, and another daemon has other defaults.

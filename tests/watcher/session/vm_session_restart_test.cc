@@ -35,6 +35,33 @@ TEST(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
   EXPECT_THAT(vm.Last().message, HasSubstr("vmeventd was started again"));
 }
 
+// QEMU's own time counts of what waited in the connection, and of nothing else.
+TEST(VmSessionRestartTest, WhatWaitedForTheNextDaemonWasSaidInTheWindow) {
+  constexpr char kShutdown[] = R"({"guest": true, "reason": "guest-shutdown"})";
+  for (const bool waited : {true, false}) {
+    RunningVm vm;
+    vm.Event("POWERDOWN");
+    vm.Advance(absl::Minutes(9));
+    const absl::Time said = vm.now().wall + absl::Seconds(20);
+    vm.HandOver(absl::Minutes(2));
+    if (!waited) vm.Ready();
+    vm.EventAt(said, "SHUTDOWN", kShutdown);
+    vm.End();
+    ExpectVerdict(vm, waited ? ShutdownClass::kAdmin : ShutdownClass::kUser,
+                  waited ? ShutdownCause::kHostPowerdown : ShutdownCause::kGuestPoweroff);
+  }
+}
+
+TEST(VmSessionRestartTest, APowerdownThatWaitedWasPressedBeforeTheStart) {
+  RunningVm vm;
+  const absl::Time said = vm.now().wall + absl::Seconds(20);
+  vm.HandOver(absl::Minutes(9));
+  vm.EventAt(said, "POWERDOWN", "{}");
+  vm.Advance(absl::Minutes(2));
+  vm.EndBy("guest-shutdown");
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
 TEST(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
   RunningVm known;
   known.Shutdown("guest-shutdown");
