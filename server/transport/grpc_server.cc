@@ -23,7 +23,7 @@ constexpr double kListBurstSeconds = 5;  // so many seconds of the rate may come
 constexpr size_t kMaxListPeers = 1'024;
 // For clients to read what gRPC has sent, and to close, after it is shut down.
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
-// Of one connection, beside its streams.
+// Limit of one connection's calls beside its streams.
 constexpr int kOtherCallsOfConnection = 100;
 constexpr int kAcceptorNiceness = 10;
 

@@ -140,7 +140,7 @@ void LibvirtRun::OnProcessGone() {
     return AwaitKeptEnd();
   }
   if (!connected_ || reported_) return AwaitEnd();
-  // Of a restore that failed libvirt reports no end.
+  // libvirt reports no end of a restore that failed.
   const bool decided = !CheckIntent().ok() || session().incoming();
   AwaitReport(decided ? kReportWaitDecided : kReportWait);
 }

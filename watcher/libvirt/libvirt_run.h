@@ -18,13 +18,13 @@ namespace vmeventd {
 // to say how it came about; otherwise libvirt's word is the end. Loop thread.
 class LibvirtRun : public VmRun {
  public:
-  // How long libvirt may take to report the end of a process that is gone: it tidies up first.
+  // Longest wait for libvirt's report of the end of a process that is gone: it tidies up first.
   static constexpr absl::Duration kReportWait = absl::Seconds(60);
   // The same where what decides the end was seen already, or the VM has not arrived yet.
   static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
   // The same where libvirt has said that a container failed: that it was destroyed may follow.
   static constexpr absl::Duration kReportWaitFailed = absl::Seconds(1);
-  // How long a libvirt may take to be connected and say how an earlier life ended.
+  // Longest wait for a libvirt that is to be connected and to say how an earlier life ended.
   static constexpr absl::Duration kKeptEndWait = absl::Seconds(5);
 
   // Called from within any method that hands an input to the session, and from the loop.
@@ -70,7 +70,7 @@ class LibvirtRun : public VmRun {
   void LeaveProcess();
 
   const std::string& uuid() const { return uuid_; }
-  // Whether libvirt has said that it stopped.
+  // Returns whether libvirt has said that it stopped.
   bool reported() const { return reported_; }
   bool connected() const override { return connected_; }
   bool process_ended() const override { return awaits_kept_end_ || VmRun::process_ended(); }

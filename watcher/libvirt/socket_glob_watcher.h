@@ -74,7 +74,7 @@ class SocketGlobWatcher {
   std::vector<Pattern> patterns_;
   std::map<std::string, Socket> sockets_;  // that were reported, by path
   TimerId next_;
-  // Of the look that is under way.
+  // Sockets of the look that is under way.
   std::map<std::string, Socket> found_;
   size_t directories_ = 0;
   size_t entries_ = 0;

@@ -70,7 +70,7 @@ class OwnerBudget {
   // Buffer that clients read into during a call.
   absl::Span<char> buffer() { return notes_ == nullptr ? absl::MakeSpan(buffer_) : notes_->desk(); }
   ReadNotes* notes() const { return notes_; }
-  // Of all clients.
+  // Memory of all clients.
   size_t held() const { return held_; }
   // Any thread.
   uint64_t given_up() const { return given_up_.value(); }

@@ -208,7 +208,7 @@ void QmpRun::OnHandled(ReadNotes::Stream* notes, uint64_t handled) {
 }
 
 void QmpRun::GoOnOrEnd() {
-  // That input has ended the run, or brought another process.
+  // The input has ended the run, or brought another process.
   if (over() || !process().gone()) return;
   switch (FollowAnother()) {
     case Next::kFollowed:

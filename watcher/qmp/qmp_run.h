@@ -153,7 +153,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
   bool kept_ = false;  // by the keeper
-  // Of its last connection, until the run has another one or is over.
+  // Notes of its last connection, until the run has another one or is over.
   std::unique_ptr<ReadNotes::Stream> last_notes_;
   RareText logged_silence_;  // the reason that was logged last, since it was ready
 };
