@@ -136,9 +136,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
          [server = out.get(), i] { server->SetListening(i); },
          listener.socket->address().is_unix() ? nullptr : out->options_.tls});
   }
-  out->acceptor_ = std::make_unique<ConnectionAcceptor>(
+  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor = ConnectionAcceptor::Create(
       std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
       refusals, [gate = &out->gate_] { gate->EndOverdue(); }, out->options_.arrivals);
+  if (!acceptor.ok()) return acceptor.status();
+  out->acceptor_ = *std::move(acceptor);
   out->SetServing(false);
   out->SetJournalServing(true);
   out->SetWatchServing(true);

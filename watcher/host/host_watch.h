@@ -5,9 +5,9 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/mutex.h"
 #include "watcher/host/host_shutdown_source.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
 

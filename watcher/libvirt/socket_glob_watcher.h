@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/glob.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
 

@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/counter.h"
-#include "watcher/loop/event_loop.h"
+#include "base/event_loop.h"
 #include "watcher/runs/read_notes.h"
 
 namespace vmeventd {

@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "base/event_loop.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/proc_connector.h"
 
 namespace vmeventd {

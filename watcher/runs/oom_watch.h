@@ -10,8 +10,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
 

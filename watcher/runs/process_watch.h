@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "watcher/host/host_watch.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"

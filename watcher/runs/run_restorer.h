@@ -7,7 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/loop/event_loop.h"
+#include "base/event_loop.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"

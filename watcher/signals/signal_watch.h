@@ -8,10 +8,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
+#include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/signals/sender.h"
 #include "watcher/signals/signal_trace.h"
 
