@@ -13,6 +13,8 @@
 
 namespace vmeventd {
 
+class LibvirtSource;
+
 // A run of a libvirt domain: a VmRun that hears of its QEMU through libvirt. Its process's end is
 // the end of the run where the process can be seen, but a libvirt that is connected is given time
 // to say how it came about; otherwise libvirt's word is the end. Loop thread.
@@ -27,21 +29,10 @@ class LibvirtRun : public VmRun {
   // Longest wait for a libvirt that is to be connected and to say how an earlier life ended.
   static constexpr absl::Duration kKeptEndWait = absl::Seconds(5);
 
-  // Called from within any method that hands an input to the session, and from the loop.
-  class Source {
-   public:
-    virtual ~Source() = default;
-    virtual void AskDetails(LibvirtRun* run) = 0;
-    // Hands in what libvirt has said by now, to whatever run, within `limit`.
-    virtual void ReadNow(absl::Duration limit) = 0;
-    // Has OnKeptEnd called, once the domains are listed. False: nobody can say how the run ended.
-    virtual bool AskKeptEnd(LibvirtRun* run) = 0;
-  };
-
   // The pointers outlive the run; `keeper` may be null. `uuid` is the one that libvirt has for the
   // domain.
-  LibvirtRun(RunContext* context, Owner* owner, Source* source, RunKeeper* keeper, std::string uuid,
-             VmSession session);
+  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, RunKeeper* keeper,
+             std::string uuid, VmSession session);
   ~LibvirtRun() override;
 
   // libvirt is connected and lists the domain, in that run state.
@@ -92,7 +83,7 @@ class LibvirtRun : public VmRun {
   void Forget();
 
   RunContext* const context_;
-  Source* const source_;
+  LibvirtSource* const source_;
   RunKeeper* const keeper_;
   const std::string uuid_;
   bool connected_ = false;

@@ -35,10 +35,7 @@ namespace vmeventd {
 // the events of QEMU that libvirt passes on. It never waits for a libvirt (LibvirtLink). A domain
 // whose process another source follows is left to that; a run that nothing configured leads to any
 // more goes on here. Loop thread.
-class LibvirtSource : public RunSource,
-                      public LibvirtRun::Source,
-                      public SocketGlobWatcher::Delegate,
-                      public FdHandler {
+class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, public FdHandler {
  public:
   // All outlive the source; `api` may be null where options->libvirts is empty. An error names the
   // system resource that could not be had.
@@ -63,6 +60,13 @@ class LibvirtSource : public RunSource,
 
   bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
   void OnOver(VmRun* run) override;
+
+  // For a run, from within any method that hands an input to its session, and from the loop.
+  void AskDetails(LibvirtRun* run);
+  // Hands in what libvirt has said by now, to whatever run, within `limit`.
+  void ReadNow(absl::Duration limit);
+  // Has OnKeptEnd called, once the domains are listed. False: nobody can say how the run ended.
+  bool AskKeptEnd(LibvirtRun* run);
 
   // As NodeWatcher::HandOver().
   std::vector<HandedRun> HandOver();
@@ -162,9 +166,6 @@ class LibvirtSource : public RunSource,
                 std::shared_ptr<LibvirtInbox> inbox);
 
   void OnFdReady(uint32_t events) override;
-  void AskDetails(LibvirtRun* run) override;
-  void ReadNow(absl::Duration limit) override;
-  bool AskKeptEnd(LibvirtRun* run) override;
   void OnSocketPath(int spec, const std::string& path) override;
   void OnSocketPathGone(int spec, const std::string& path) override;
   void OnScanned() override { has_unused_links_ = true; }
