@@ -25,7 +25,7 @@ struct ServerAddress {
   std::string path;  // of the Unix socket; empty: TCP
   std::string host;  // without the brackets of an IPv6 address
   std::string port;
-  // Of TCP: the host's chosen address, in digits; empty: any of them.
+  // Host's chosen address of TCP, in digits; empty: any of them.
   std::string numeric;
   std::optional<TlsOptions> tls;  // of TCP alone; unset: no TLS
 

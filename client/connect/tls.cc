@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <optional>
@@ -157,6 +158,14 @@ absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options) {
 
 namespace {
 
+bool IsOfUnknownIssuer(int error) {
+  static constexpr std::array kErrors = {
+      X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT,     X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN,
+      X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,       X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+      X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_SIGNATURE_FAILURE};
+  return std::find(kErrors.begin(), kErrors.end(), error) != kErrors.end();
+}
+
 std::string ExplainUntrusted(const ServerAddress& address, const TlsFinding& finding) {
   const std::string where = ToText(address);
   const std::string name =
@@ -164,6 +173,12 @@ std::string ExplainUntrusted(const ServerAddress& address, const TlsFinding& fin
   const std::string whose = finding.depth == 0
                                 ? absl::StrCat("the certificate of ", where)
                                 : absl::StrCat("an authority above the certificate of ", where);
+  if (IsOfUnknownIssuer(finding.error)) {
+    // The cure is the same for whichever certificate of the chain is unknown.
+    return absl::StrCat("the certificate of ", where, " was issued by ", finding.detail,
+                        ", which --tls-ca ", EscapeForTerminal(address.tls->ca_file),
+                        " does not contain: name the CA file of that server");
+  }
   switch (finding.error) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
       return absl::StrCat(whose, " expired at ", finding.detail,
@@ -177,16 +192,6 @@ std::string ExplainUntrusted(const ServerAddress& address, const TlsFinding& fin
                           EscapeForTerminal(name),
                           ": use that name in --server, or give the server's name with "
                           "--tls-server-name");
-    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-    case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-      // The cure is the same for whichever certificate of the chain is unknown.
-      return absl::StrCat("the certificate of ", where, " was issued by ", finding.detail,
-                          ", which --tls-ca ", EscapeForTerminal(address.tls->ca_file),
-                          " does not contain: name the CA file of that server");
     case X509_V_ERR_INVALID_PURPOSE:
       return absl::StrCat(whose,
                           " is not one for servers (its extended key usage): issue one "
@@ -335,15 +340,9 @@ std::string DetailOf(int error, X509* certificate) {
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
       return NamesOf(certificate);
-    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-    case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-      return CommonName(X509_get_issuer_name(certificate));
     default:
-      return X509_verify_cert_error_string(error);
+      return IsOfUnknownIssuer(error) ? CommonName(X509_get_issuer_name(certificate))
+                                      : X509_verify_cert_error_string(error);
   }
 }
 

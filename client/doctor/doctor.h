@@ -37,7 +37,7 @@ struct NodeProcess {
 struct DaemonAnswer {
   std::string address;
   std::string failure;     // a sentence; empty: the rest is known
-  bool forbidden = false;  // that is for want of a right
+  bool forbidden = false;  // a right is missing
   std::string group;       // whose members have it; empty: only root has, or it is not known
   v1::GetServerInfoResponse info;
   std::vector<v1::Vm> vms;  // that have not stopped

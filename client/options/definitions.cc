@@ -284,7 +284,7 @@ void AddNames(CLI::App* command) {
   AddVm(command);
 }
 
-// Of the runs of VMs and their ends.
+// Selects runs of VMs and their ends.
 void AddEnds(CLI::App* command) {
   AddList(command, "--class", "CLASS",
           "only ends by user, admin, crash or unknown; may be repeated");

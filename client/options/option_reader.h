@@ -39,7 +39,7 @@ struct OptionContext {
   bool config_required = false;  // it was named, so that it must exist
   // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
-  // Whether a path exists, or may exist: see DefaultServerAddress().
+  // Returns whether a path exists, or may exist: see DefaultServerAddress().
   std::function<bool(const std::string& path)> may_exist;
   absl::Time now;
   absl::TimeZone zone;

@@ -126,7 +126,7 @@ class TableFormatter : public Formatter {
   const TableStyle style_;
   Painter painter_;
   absl::TimeZone zone_;
-  // Of the rows that come one by one, or of a list's first page.
+  // Layout of the rows that come one by one, or of a list's first page.
   std::optional<ColumnLayout> event_layout_;
   absl::CivilDay shown_day_;  // of the last event's row
   bool any_shown_ = false;

@@ -14,7 +14,7 @@ namespace vmeventd::client {
 struct PushState {
   std::string target;  // PushTarget::shown
   std::string format;
-  // Of all times.
+  // Totals of all times.
   uint64_t requests = 0;   // that were answered 2xx
   uint64_t delivered = 0;  // events in them
   uint64_t left_out = 0;   // events of which the format says nothing

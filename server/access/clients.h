@@ -46,8 +46,8 @@ struct CallLimits {
   // Answers that are not sent yet, of calls that are no streams: a client may leave them unread.
   size_t answer_bytes = size_t{48} << 20;
   size_t answer_bytes_of_peer = size_t{16} << 20;
-  // Of a peer none of whose answers wait, an answer of so many bytes is always sent, and of one
-  // with a reserve any.
+  // Size of an answer that is always sent to a peer none of whose answers wait; to one with a
+  // reserve any is.
   size_t small_answer_bytes = 4'096;
 };
 
@@ -167,7 +167,7 @@ class Clients {
     }
     bool empty() const { return all == 0 && health == 0 && refused == 0; }
   };
-  // Of one listener.
+  // Share of one listener.
   struct Share {
     OpenCalls all;
     absl::flat_hash_map<std::string, OpenCalls> peers;

@@ -63,7 +63,7 @@ struct Config {
 
   // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.
   std::optional<TlsPaths> tls() const;
-  // Of max_streams, what one peer may have.
+  // Part of max_streams that one peer may have.
   int64_t max_streams_per_peer() const { return std::max<int64_t>(1, max_streams / 2); }
 };
 

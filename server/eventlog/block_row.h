@@ -34,9 +34,9 @@ class StoredBlock {
   uint64_t first() const { return columns_.first; }
   uint64_t last() const { return columns_.last; }
   int64_t latest_ns() const { return columns_.latest_ns; }
-  // Of all encodings.
+  // Size of all encodings.
   size_t bytes() const { return encodings_.size(); }
-  // Of one event in it.
+  // Time of one event in it.
   absl::Time TimeOf(uint64_t sequence) const;
   // Returns whether it has events of the node as a whole.
   bool has_node_events() const;

@@ -23,7 +23,7 @@
 namespace vmeventd {
 namespace {
 
-// Of a row of the table `events`.
+// Checksum of a row of the table `events`.
 uint32_t ChecksumOfRow(const SqliteStatement& row) {
   return ChecksumOfEvent({.sequence = static_cast<uint64_t>(row.Int(0)),
                           .observe_ns = row.Int(1),

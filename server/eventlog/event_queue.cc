@@ -155,8 +155,8 @@ void EventQueue::PushWhenFull(VmUpdate&& update) {
     if (keep) Append(std::move(update));
     return;
   }
-  // Of statuses alone the newest says all: it takes the place of the one that waits already, so
-  // that a VM that changes for ever fills one place. After a kept update it needs another place.
+  // Statuses alone: the newest says all, and takes the place of the one that waits already, so that
+  // a VM that changes for ever fills one place. After a kept update it needs another place.
   const std::string key = KeyOf(*update.status);
   if (keep) {
     waiting_status_.erase(key);

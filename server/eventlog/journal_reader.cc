@@ -183,7 +183,7 @@ absl::StatusOr<int64_t> JournalReader::EarliestFrom(uint64_t oldest) {
   int64_t earliest = INT64_MAX;
   uint64_t last = 0;
   {
-    // Of the first block only what is retained counts.
+    // Only what is retained counts of the first block.
     const StatementUse use(blocks_from_.get());
     blocks_from_->Bind(1, static_cast<int64_t>(oldest));
     absl::StatusOr<bool> row = blocks_from_->Step();

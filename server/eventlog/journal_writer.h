@@ -148,8 +148,8 @@ class JournalWriter {
   std::deque<Waiting> backlog_;
   size_t backlog_bytes_ = 0;
   size_t backlog_events_ = 0;
-  // Of changes whose events were given up: they are written with the oldest that is left. The bound
-  // of the backlog is theirs too.
+  // Changes whose events were given up: they are written with the oldest that is left. The bound of
+  // the backlog is theirs too.
   absl::flat_hash_map<std::string, SavedRun> left_runs_;  // by run_id
   std::deque<JournalStop> left_stops_;
   size_t left_bytes_ = 0;

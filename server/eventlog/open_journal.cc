@@ -88,7 +88,7 @@ std::vector<SavedRun> RunsOf(const Replacement& replacement) {
   put(replacement.changes);
   std::vector<SavedRun> out;
   for (auto& [run_id, saved] : runs) {
-    // Of a journal whose sequences do not go on it would name another event, or none.
+    // In a journal whose sequences do not go on it would name another event, or none.
     if (saved.last_sequence > replacement.begins_after) saved.last_sequence = 0;
     out.push_back(std::move(saved));
   }

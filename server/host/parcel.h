@@ -30,8 +30,8 @@ absl::StatusOr<UniqueFd> PackParcel(absl::string_view text, const std::vector<in
 // one.
 absl::StatusOr<Parcel> OpenParcel(UniqueFd parcel);
 
-// What parcels are made of: messages of a Unix socket of type SOCK_SEQPACKET, each with a text and
-// at most kMaxOfMessage descriptors.
+// Parcels are messages of a Unix socket of type SOCK_SEQPACKET, each with a text and at most
+// kMaxOfMessage descriptors.
 inline constexpr size_t kMaxOfMessage = 253;  // SCM_MAX_FD
 struct ParcelSockets {
   UniqueFd parcel;  // from which messages are received

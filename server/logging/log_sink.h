@@ -121,7 +121,7 @@ class LogSink : public spdlog::sinks::sink {
   LogLimiter limiter_ ABSL_GUARDED_BY(mutex_);
   std::string waiting_ ABSL_GUARDED_BY(mutex_);
   size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;     // bytes taken by the thread
-  uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // for want of room, since last reported
+  uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // without room, since last reported
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time give_up_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // after Stop
   std::thread thread_;                                                   // last: it uses the rest

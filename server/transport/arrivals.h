@@ -3,16 +3,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <list>
-#include <memory>
+#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
+#include "base/event_loop.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
-#include "base/unique_fd.h"
 #include "server/access/refusals.h"
 
 namespace vmeventd {
@@ -26,7 +26,8 @@ struct ArrivalLimits {
 
 // The connections that were accepted and are not served yet: over TLS until the handshake is done,
 // else until the client has sent the preface of HTTP/2. They hold no seat of those that are served,
-// and cost one descriptor each. One thread.
+// and cost one descriptor each. Loop
+// thread.
 class Arrivals {
  public:
   // A connection that may be served.
@@ -37,8 +38,8 @@ class Arrivals {
     std::string peer;
   };
 
-  // `arrived` is called within RunOnce. The pointers outlive it.
-  Arrivals(size_t listeners, ArrivalLimits limits, const Clock* clock, RefusalCounters* refusals,
+  // `arrived` is called from the loop. The pointers outlive it.
+  Arrivals(size_t listeners, ArrivalLimits limits, EventLoop* loop, RefusalCounters* refusals,
            std::function<void(Arrived)> arrived);
   ~Arrivals();
   Arrivals(const Arrivals&) = delete;
@@ -48,42 +49,36 @@ class Arrivals {
   void Add(size_t listener, ReceivingSocket socket, std::string peer, SSL_CTX* context);
   void CloseAll();
 
-  // Readable while RunOnce has something to do before the deadline.
-  int fd() const { return epoll_.get(); }
-  // Goes on with what is ready now, and closes what has had its time. Does not wait.
-  void RunOnce();
-  // Until the next has had its time.
-  absl::Duration UntilDeadline() const;
-  size_t size() const { return by_id_.size(); }
+  size_t size() const { return arrivals_.size(); }
 
  private:
-  struct Arrival {
-    uint64_t id;
-    size_t listener;
-    ReceivingSocket socket;
-    SslPtr tls;
-    std::string peer;
-    absl::Duration until;
-    bool spoke;  // has been seen to send something
+  struct Arrival : FdHandler {
+    Arrival(Arrivals* all, uint64_t number, Arrived begun)
+        : arrivals(all), id(number), connection(std::move(begun)) {}
+    void OnFdReady(uint32_t events) override { arrivals->OnReady(this, events); }
+
+    Arrivals* const arrivals;
+    const uint64_t id;
+    Arrived connection;
+    TimerId timer;
+    bool spoke = false;  // has been seen to send something
   };
-  using Place = std::list<Arrival>::iterator;
 
   enum class Step { kWaits, kDone, kFailed };
-  static Step Advance(Arrival* arrival);
+  static Step Advance(const Arrived& connection);
   static bool HasSpoken(Arrival* arrival);
+  void OnReady(Arrival* arrival, uint32_t events);
   // Closes one of the peers that have the most there.
   void MakeRoom(size_t listener);
-  Arrival Take(Place place);
+  Arrived Take(Arrival* arrival);
 
   const ArrivalLimits limits_;
-  const Clock* const clock_;
+  EventLoop* const loop_;
   RefusalCounters* const refusals_;
   const std::function<void(Arrived)> arrived_;
-  const UniqueFd epoll_;
 
   uint64_t next_id_ = 0;
-  std::list<Arrival> arrivals_;  // oldest first
-  absl::flat_hash_map<uint64_t, Place> by_id_;
+  std::map<uint64_t, Arrival> arrivals_;  // oldest first
   struct Listener {
     size_t arrivals = 0;
     absl::flat_hash_map<std::string, size_t> peers;  // how many of each

@@ -2,13 +2,10 @@
 
 #include <openssl/ssl.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <iterator>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -25,60 +22,63 @@ constexpr int kAcceptsAtOnce = 64;  // of one listener before the next has its t
 constexpr absl::Duration kLogInterval = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kDescriptorWait = absl::Milliseconds(100);
-// Beside the number of a listener.
-constexpr uint64_t kWokenTag = UINT64_MAX;
-constexpr uint64_t kArrivalsTag = UINT64_MAX - 1;
 
 bool IsOutOfDescriptors(int error) {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-int ToMilliseconds(absl::Duration timeout) {
-  if (timeout == absl::InfiniteDuration()) return -1;
-  return static_cast<int>(
-      std::max<int64_t>(0, absl::ToInt64Milliseconds(absl::Ceil(timeout, absl::Milliseconds(1)))));
-}
-
-void Register(int epoll, int fd, uint64_t tag) {
-  epoll_event event{.events = EPOLLIN, .data = {.u64 = tag}};
-  epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
-}
-
 }  // namespace
 
+class ConnectionAcceptor::Accepting : public FdHandler {
+ public:
+  Accepting(ConnectionAcceptor* acceptor, size_t listener)
+      : acceptor_(acceptor), listener_(listener) {}
+  void OnFdReady(uint32_t /*events*/) override { acceptor_->Accept(listener_); }
+
+ private:
+  ConnectionAcceptor* const acceptor_;
+  const size_t listener_;
+};
+
+absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
+    std::vector<Listener> listeners, int max_connections, const RelayLimits& limits,
+    const Clock* clock, Clients* clients, RefusalCounters* refusals, std::function<void()> tick,
+    ArrivalLimits arrivals) {
+  absl::StatusOr<std::unique_ptr<EventLoop>> accept_loop = EventLoop::Create(clock);
+  if (!accept_loop.ok()) return accept_loop.status();
+  absl::StatusOr<std::unique_ptr<EventLoop>> relay_loop = EventLoop::Create(clock);
+  if (!relay_loop.ok()) return relay_loop.status();
+  return std::unique_ptr<ConnectionAcceptor>(
+      new ConnectionAcceptor(std::move(listeners), max_connections, limits, *std::move(accept_loop),
+                             *std::move(relay_loop), clients, refusals, std::move(tick), arrivals));
+}
+
 ConnectionAcceptor::ConnectionAcceptor(std::vector<Listener> listeners, int max_connections,
-                                       const RelayLimits& limits, const Clock* clock,
-                                       Clients* clients, RefusalCounters* refusals,
-                                       std::function<void()> tick, ArrivalLimits arrivals)
+                                       const RelayLimits& limits,
+                                       std::unique_ptr<EventLoop> accept_loop,
+                                       std::unique_ptr<EventLoop> relay_loop, Clients* clients,
+                                       RefusalCounters* refusals, std::function<void()> tick,
+                                       ArrivalLimits arrivals)
     : listeners_(std::move(listeners)),
       max_connections_(max_connections),
-      clock_(clock),
       clients_(clients),
       refusals_(refusals),
       tick_(std::move(tick)),
-      epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      arrivals_(listeners_.size(), arrivals, clock, refusals,
+      accept_loop_(std::move(accept_loop)),
+      relay_loop_(std::move(relay_loop)),
+      arrivals_(listeners_.size(), arrivals, accept_loop_.get(), refusals,
                 [this](Arrivals::Arrived arrived) { OnArrived(std::move(arrived)); }),
       watched_(listeners_.size()),
       relay_(
-          limits, clock, refusals, [this](Relay::Id id) { Forget(id); },
+          limits, relay_loop_.get(), refusals, [this](Relay::Id id) { Forget(id); },
           [this](Relay::Id id, const Breach& breach) { LogBreach(id, breach); }),
-      open_(listeners_.size()) {
-  Register(epoll_.get(), wake_.get(), kWokenTag);
-  Register(epoll_.get(), arrivals_.fd(), kArrivalsTag);
-}
+      open_(listeners_.size()) {}
 
-void ConnectionAcceptor::WakeAccepting() {
-  static_cast<void>(eventfd_write(wake_.get(), 1));  // fails only where it is set already
-}
+ConnectionAcceptor::~ConnectionAcceptor() = default;
 
 void ConnectionAcceptor::CallInTurn(std::function<void()> done) {
-  {
-    const MutexLock lock(&mutex_);
-    for_acceptor_.push_back(std::move(done));
-  }
-  WakeAccepting();
+  accept_loop_->Post(
+      [this, done = std::move(done)]() mutable { relay_loop_->Post(std::move(done)); });
 }
 
 void ConnectionAcceptor::StopAccepting() {
@@ -86,20 +86,16 @@ void ConnectionAcceptor::StopAccepting() {
     const MutexLock lock(&accepting_mutex_);
     accepting_ = false;
   }
-  WakeAccepting();
+  accept_loop_->Wake();
 }
 
 void ConnectionAcceptor::Stop(absl::Duration timeout) {
   StopAccepting();
-  {
-    const MutexLock lock(&mutex_);
-    end_ = Steady::now() + absl::ToChronoNanoseconds(timeout);
-  }
-  relay_.Wake();
+  relay_loop_->Post(
+      [this, end = Steady::now() + absl::ToChronoNanoseconds(timeout)] { end_ = end; });
 }
 
 absl::Duration ConnectionAcceptor::TimeLeft() const {
-  const MutexLock lock(&mutex_);
   return end_.has_value() ? absl::FromChrono(*end_ - Steady::now()) : absl::InfiniteDuration();
 }
 
@@ -109,50 +105,25 @@ void ConnectionAcceptor::RunAccepting() {
 }
 
 bool ConnectionAcceptor::AcceptOnce(absl::Duration timeout) {
-  timeout = std::min({timeout, arrivals_.UntilDeadline(), OpenSockets()});
+  timeout = std::min(timeout, OpenSockets());
   if (std::exchange(out_of_descriptors_, false)) {
     // Waiting connections cannot be accepted now, and would be reported at once for ever.
     WatchSockets(false);
-    epoll_event ignored;
-    epoll_wait(epoll_.get(), &ignored, 1, ToMilliseconds(std::min(timeout, kDescriptorWait)));
+    accept_loop_->RunOnce(std::min(timeout, kDescriptorWait));
     WatchSockets(true);
     timeout = absl::ZeroDuration();
   }
-  std::array<epoll_event, 16> events;
-  const int count = epoll_wait(epoll_.get(), events.data(), events.size(), ToMilliseconds(timeout));
-  for (int i = 0; i < count; ++i) {
-    const uint64_t tag = events[i].data.u64;
-    eventfd_t ignored;
-    if (tag < listeners_.size()) Accept(tag);
-    if (tag == kWokenTag) static_cast<void>(eventfd_read(wake_.get(), &ignored));
-  }
-  arrivals_.RunOnce();
-  PassCallsOn();
+  accept_loop_->RunOnce(timeout);
   const MutexLock lock(&accepting_mutex_);
   if (!accepting_) arrivals_.CloseAll();
   return accepting_;
 }
 
-void ConnectionAcceptor::PassCallsOn() {
-  {
-    const MutexLock lock(&mutex_);
-    if (for_acceptor_.empty()) return;
-    std::move(for_acceptor_.begin(), for_acceptor_.end(), std::back_inserter(for_relay_));
-    for_acceptor_.clear();
-  }
-  relay_.Wake();
-}
-
 void ConnectionAcceptor::WatchSockets(bool watch) {
   const MutexLock lock(&accepting_mutex_);
   for (size_t i = 0; accepting_ && i < listeners_.size(); ++i) {
-    if (!watched_[i]) continue;
-    const int fd = listeners_[i].socket->socket()->fd();
-    if (watch) {
-      Register(epoll_.get(), fd, i);
-    } else {
-      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-    }
+    if (watched_[i] != nullptr)
+      accept_loop_->Modify(DescriptorOf(i), watch ? uint32_t{EPOLLIN} : 0);
   }
 }
 
@@ -160,13 +131,13 @@ absl::Duration ConnectionAcceptor::OpenSockets() {
   const MutexLock lock(&accepting_mutex_);
   absl::Duration wait = absl::InfiniteDuration();
   if (!accepting_) return wait;
-  const absl::Duration now = clock_->Now().monotonic;
+  const absl::Duration now = accept_loop_->Now().monotonic;
   for (size_t i = 0; i < listeners_.size(); ++i) {
-    if (watched_[i]) continue;
+    if (watched_[i] != nullptr) continue;
     ListenAttempts* const socket = listeners_[i].socket;
     if (socket->Try(now).ok()) {
-      watched_[i] = true;
-      Register(epoll_.get(), socket->socket()->fd(), i);
+      watched_[i] = std::make_unique<Accepting>(this, i);
+      accept_loop_->Add(DescriptorOf(i), EPOLLIN, watched_[i].get()).IgnoreError();
       listeners_[i].listening();
     } else {
       wait = std::min(wait, socket->due() - now);
@@ -183,8 +154,7 @@ void ConnectionAcceptor::Accept(size_t listener) {
       RefuseForDescriptors(listener);
       return;
     }
-    const int from = listeners_[listener].socket->socket()->fd();
-    UniqueFd fd(accept4(from, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    UniqueFd fd(accept4(DescriptorOf(listener), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd.valid()) {
       std::string peer = PeerOfSocket(fd.get());
       if (peer.empty()) continue;  // gone again
@@ -212,8 +182,8 @@ void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
     if (!reason.has_value()) {
       ++open.connections;
       ++open.peers[arrived.peer];
-      arrived_.push_back(std::move(arrived));
-      relay_.Wake();
+      relay_loop_->Post(
+          [this, arrived = std::move(arrived)]() mutable { Serve(std::move(arrived)); });
       return;
     }
     refusals_->Count(*reason);
@@ -255,7 +225,7 @@ std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
 }
 
 bool ConnectionAcceptor::MayLog() {
-  const absl::Duration now = clock_->Now().monotonic;
+  const absl::Duration now = accept_loop_->Now().monotonic;
   if (now - logged_at_ < kLogInterval) return false;
   logged_at_ = now;
   return true;
@@ -280,31 +250,12 @@ void ConnectionAcceptor::RunRelay() {
 }
 
 bool ConnectionAcceptor::RelayOnce(absl::Duration timeout) {
-  ServeAll();
-  const absl::Duration left = TimeLeft();
-  if (left <= absl::ZeroDuration() || (left != absl::InfiniteDuration() && connections_.empty())) {
-    relay_.CloseAll();
-    return false;
-  }
-  if (left != absl::InfiniteDuration() && !std::exchange(ending_, true)) relay_.EndAll();
-  relay_.RunOnce(std::min(timeout, left));
-  ServeAll();
-  std::vector<std::function<void()>> calls;
-  {
-    const MutexLock lock(&mutex_);
-    calls.swap(for_relay_);
-  }
-  for (const std::function<void()>& call : calls) call();
-  return true;
-}
-
-void ConnectionAcceptor::ServeAll() {
-  std::deque<Arrivals::Arrived> arrived;
-  {
-    const MutexLock lock(&mutex_);
-    arrived.swap(arrived_);
-  }
-  for (Arrivals::Arrived& one : arrived) Serve(std::move(one));
+  relay_loop_->RunOnce(std::min(timeout, TimeLeft()));
+  if (!end_.has_value()) return true;
+  if (!std::exchange(ending_, true)) relay_.EndAll();
+  if (!connections_.empty() && TimeLeft() > absl::ZeroDuration()) return true;
+  relay_.CloseAll();
+  return false;
 }
 
 void ConnectionAcceptor::Serve(Arrivals::Arrived arrived) {

@@ -1,21 +1,21 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
-#include "base/unique_fd.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
 #include "server/transport/arrivals.h"
@@ -61,11 +61,13 @@ class ConnectionAcceptor {
   static Seats SeatsWithin(int descriptors, int max_connections);
 
   // The pointers outlive it. Nothing is accepted before RunAccepting or AcceptOnce. `tick` is
-  // called by RunRelay, about every second while a connection is open.
-  ConnectionAcceptor(
+  // called by RunRelay, about every second while a connection is open. The error is of the system,
+  // which is out of descriptors.
+  static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(
       std::vector<Listener> listeners, int max_connections, const RelayLimits& limits,
       const Clock* clock, Clients* clients, RefusalCounters* refusals,
       std::function<void()> tick = [] {}, ArrivalLimits arrivals = {});
+  ~ConnectionAcceptor();
 
   // Accepts what waits, and goes on with handshakes, after waiting at most `timeout`. False:
   // StopAccepting was called, and all that was not served yet is closed.
@@ -104,23 +106,26 @@ class ConnectionAcceptor {
     absl::flat_hash_map<std::string, int> peers;  // how many of each
   };
 
-  // Time that passes in earnest, whatever clock_ says.
+  // Takes what waits on the socket of a listener.
+  class Accepting;
+  // Real time, whatever the loops' clock says.
   using Steady = std::chrono::steady_clock;
 
+  ConnectionAcceptor(std::vector<Listener> listeners, int max_connections,
+                     const RelayLimits& limits, std::unique_ptr<EventLoop> accept_loop,
+                     std::unique_ptr<EventLoop> relay_loop, Clients* clients,
+                     RefusalCounters* refusals, std::function<void()> tick, ArrivalLimits arrivals);
   // Until RunRelay has to end.
   absl::Duration TimeLeft() const;
-  void WakeAccepting();
-  // Of the accepting thread: what CallInTurn got is the relay's thread's now.
-  void PassCallsOn();
   // Opens the sockets that are not open yet. Returns the time until another is due.
   absl::Duration OpenSockets();
   // Returns whether the open sockets are waited for.
   void WatchSockets(bool watch);
+  int DescriptorOf(size_t listener) const { return listeners_[listener].socket->socket()->fd(); }
   void Accept(size_t listener);
   // Gives a connection its seat, or refuses it; then it is the relay's thread's.
   void OnArrived(Arrivals::Arrived arrived);
   void Serve(Arrivals::Arrived arrived);
-  void ServeAll();
   void Forget(Relay::Id id);
   void GiveSeatBack(size_t listener, const std::string& peer);
   // Why one more connection of `peer` is too many.
@@ -132,32 +137,28 @@ class ConnectionAcceptor {
 
   const std::vector<Listener> listeners_;
   const int max_connections_;
-  const Clock* const clock_;
   Clients* const clients_;
   RefusalCounters* const refusals_;
   const std::function<void()> tick_;
+  SocketCloser closer_;  // outlives the loops, which hold sockets
+
+  const std::unique_ptr<EventLoop> accept_loop_;
+  const std::unique_ptr<EventLoop> relay_loop_;
 
   // Accepting thread.
-  const UniqueFd epoll_;
-  const UniqueFd wake_;  // an eventfd
-  SocketCloser closer_;
   Arrivals arrivals_;
-  std::vector<bool> watched_;  // which of listeners_ are open
+  std::vector<std::unique_ptr<Accepting>> watched_;  // of listeners_; null: not open yet
   bool out_of_descriptors_ = false;
 
   // Relay's thread.
   Relay relay_;
   absl::flat_hash_map<Relay::Id, Connection> connections_;
+  std::optional<Steady::time_point> end_;  // given by Stop
   bool ending_ = false;
 
   mutable Mutex mutex_;
-  std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);                 // in the order of listeners_
-  std::deque<Arrivals::Arrived> arrived_ ABSL_GUARDED_BY(mutex_);  // for the relay; have a seat
-  std::optional<Steady::time_point> end_ ABSL_GUARDED_BY(mutex_);  // given by Stop
+  std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // in the order of listeners_
   absl::Duration logged_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
-  // The functions of CallInTurn that wait for the accepting thread, and then for the relay's.
-  std::vector<std::function<void()>> for_acceptor_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::function<void()>> for_relay_ ABSL_GUARDED_BY(mutex_);
 
   Mutex accepting_mutex_;  // held while connections are accepted
   bool accepting_ ABSL_GUARDED_BY(accepting_mutex_) = true;

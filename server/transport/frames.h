@@ -61,7 +61,7 @@ class FrameReader {
   // of a header, and are used up.
   std::optional<Part> Next(absl::string_view* bytes);
 
-  // Of the last part.
+  // Header of the last part.
   const FrameHeader& header() const { return header_; }
   bool between_frames() const { return held_ == 0 && left_ == 0; }
 

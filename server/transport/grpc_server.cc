@@ -23,7 +23,7 @@ constexpr double kListBurstSeconds = 5;  // so many seconds of the rate may come
 constexpr size_t kMaxListPeers = 1'024;
 // For clients to read what gRPC has sent, and to close, after it is shut down.
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
-// Of one connection, beside its streams.
+// Limit of one connection's calls beside its streams.
 constexpr int kOtherCallsOfConnection = 100;
 constexpr int kAcceptorNiceness = 10;
 
@@ -136,9 +136,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
          [server = out.get(), i] { server->SetListening(i); },
          listener.socket->address().is_unix() ? nullptr : out->options_.tls});
   }
-  out->acceptor_ = std::make_unique<ConnectionAcceptor>(
+  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor = ConnectionAcceptor::Create(
       std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
       refusals, [gate = &out->gate_] { gate->EndOverdue(); }, out->options_.arrivals);
+  if (!acceptor.ok()) return acceptor.status();
+  out->acceptor_ = *std::move(acceptor);
   out->SetServing(false);
   out->SetJournalServing(true);
   out->SetWatchServing(true);

@@ -73,7 +73,7 @@ class GrpcServer {
   void SetJournalServing(bool serving);
   // Returns whether each directory of --watch is there.
   void SetWatchServing(bool serving);
-  // Of the service "sources": whether there is anything in which VMs can be found.
+  // Sets the service "sources": whether there is anything in which VMs can be found.
   void SetSourcesServing(bool serving);
 
   // Has the acceptor's thread and gRPC's threads call these in one of their next turns. The second

@@ -3,17 +3,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -27,7 +24,6 @@
 namespace vmeventd {
 namespace {
 
-constexpr int kEventsAtOnce = 128;
 // From the client at once: between two such pieces gRPC finds nothing to read, and does what the
 // first one has caused.
 constexpr size_t kPieceIn = 4 << 10;
@@ -36,8 +32,6 @@ constexpr int kPiecesOut = 4;  // of one connection before the next has its turn
 constexpr absl::Duration kLinger = absl::Seconds(10);
 // The same of one that is closed because of what its client sent.
 constexpr absl::Duration kGoodbye = absl::Seconds(2);
-constexpr uint64_t kSides = 4;
-constexpr uint64_t kWakeTag = UINT64_MAX;
 
 // Sends what the server takes now. Negative: it takes nothing any more.
 ssize_t SendSome(int fd, absl::string_view bytes) {
@@ -118,16 +112,33 @@ absl::StatusOr<NamedPair> NamedPair::Make() {
 }  // namespace
 
 struct Relay::Connection {
-  Connection(Id number, ReceivingSocket client_end, UniqueFd server_end,
+  Connection(Relay* relay, Id number, ReceivingSocket client_end, UniqueFd server_end,
              const std::shared_ptr<PeerBudget>& peer, SslPtr tls, const RelayLimits& limits)
-      : id(number),
+      : of_client{relay, this, &Relay::HandleClient},
+        of_server{relay, this, &Relay::HandleServer},
+        id(number),
         client(std::move(client_end), std::move(tls)),
         server(std::move(server_end)),
         budget(limits, peer),
         frames(limits.frames, &peer->frames) {}
 
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
   bool server_reads() const { return !discards && !server_hung_up && !server_ended; }
 
+  // Takes what epoll says of one end.
+  struct End : FdHandler {
+    End(Relay* of, Connection* is, void (Relay::*does)(Connection*, uint32_t))
+        : relay(of), connection(is), handle(does) {}
+    void OnFdReady(uint32_t events) override { (relay->*handle)(connection, events); }
+
+    Relay* const relay;
+    Connection* const connection;
+    void (Relay::*const handle)(Connection*, uint32_t);
+  };
+  End of_client;
+  End of_server;
   const Id id;
   Wire client;
   const UniqueFd server;
@@ -141,7 +152,7 @@ struct Relay::Connection {
   absl::Duration read_at = -absl::InfiniteDuration();  // the client has to wait until then
   absl::Duration took_at = absl::ZeroDuration();       // the client, when to_client was not empty
   absl::Duration close_at = absl::InfiniteDuration();
-  absl::Duration timer = absl::InfiniteDuration();  // in timers_
+  TimerId timer;
   bool answered = false;  // the server has sent its SETTINGS: before, its bounds do not hold
   bool ends_after_between = false;
   bool client_ended = false;    // it sends no more
@@ -153,20 +164,14 @@ struct Relay::Connection {
   uint32_t server_interest = EPOLLIN;
 };
 
-Relay::Relay(RelayLimits limits, const Clock* clock, RefusalCounters* refusals,
+Relay::Relay(RelayLimits limits, EventLoop* loop, RefusalCounters* refusals,
              std::function<void(Id)> ended, std::function<void(Id, const Breach&)> breached)
     : limits_(limits),
-      clock_(clock),
+      loop_(loop),
       refusals_(refusals),
       ended_(std::move(ended)),
       breached_(std::move(breached)),
-      epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      peers_(limits),
-      now_(clock->Now().monotonic) {
-  epoll_event event{.events = EPOLLIN, .data = {.u64 = kWakeTag}};
-  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
-}
+      peers_(limits) {}
 
 Relay::~Relay() = default;
 
@@ -177,75 +182,32 @@ absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
   const int one = 1;  // fails on a Unix socket, which does not wait anyway
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   const Id id = next_id_++;
-  auto connection = std::make_unique<Connection>(id, std::move(client), std::move(pair->relay),
-                                                 peers_.Find(peer, now_), std::move(tls), limits_);
-  for (const auto& [fd, side, interest] :
-       {std::tuple(connection->client.fd(), kClient, connection->client_interest),
-        {connection->server.get(), kServer, connection->server_interest}}) {
-    epoll_event event{.events = interest, .data = {.u64 = id * kSides + side}};
-    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-      return ErrnoStatus("a connection", "it cannot be watched", errno);
-    }
+  auto connection =
+      std::make_unique<Connection>(this, id, std::move(client), std::move(pair->relay),
+                                   peers_.Find(peer, now()), std::move(tls), limits_);
+  absl::Status watched =
+      loop_->Add(connection->client.fd(), connection->client_interest, &connection->of_client);
+  if (watched.ok()) {
+    watched =
+        loop_->Add(connection->server.get(), connection->server_interest, &connection->of_server);
+  }
+  if (!watched.ok()) {
+    loop_->Remove(connection->client.fd());
+    return watched;
   }
   connections_.emplace(id, std::move(connection));
   return Added{id, std::move(pair->server), std::move(pair->name)};
 }
 
-void Relay::Wake() {
-  // Fails only where it is set already.
-  static_cast<void>(eventfd_write(wake_.get(), 1));
-}
-
 void Relay::Cut(Id id) {
-  {
-    const MutexLock lock(&mutex_);
-    cuts_.push_back(id);
-  }
-  Wake();
+  loop_->Post([this, id] {
+    if (Connection* const connection = Find(id)) Close(connection);
+  });
 }
 
 Relay::Connection* Relay::Find(Id id) {
   const auto found = connections_.find(id);
   return found == connections_.end() ? nullptr : found->second.get();
-}
-
-absl::Duration Relay::UntilTimer() const {
-  return timers_.empty() ? absl::InfiniteDuration()
-                         : timers_.begin()->first - clock_->Now().monotonic;
-}
-
-void Relay::RunOnce(absl::Duration timeout) {
-  timeout = std::min(timeout, UntilTimer());
-  if (!readable_.empty()) timeout = absl::ZeroDuration();
-  const int milliseconds =
-      timeout == absl::InfiniteDuration()
-          ? -1
-          : static_cast<int>(std::max(0.0, std::ceil(absl::ToDoubleMilliseconds(timeout))));
-  std::array<epoll_event, kEventsAtOnce> events;
-  const int count = epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, milliseconds);
-  now_ = clock_->Now().monotonic;
-  for (const Id id : std::exchange(readable_, {})) {
-    if (Connection* const connection = Find(id)) MoveIn(connection);
-  }
-  for (int i = 0; i < count; ++i) HandleEvent(events[i].data.u64, events[i].events);
-  HandleTimers();
-}
-
-void Relay::HandleEvent(uint64_t tag, uint32_t events) {
-  if (tag == kWakeTag) {
-    eventfd_t ignored = 0;
-    static_cast<void>(eventfd_read(wake_.get(), &ignored));  // fails where nothing was written
-    HandleCuts();
-    return;
-  }
-  const Id id = tag / kSides;
-  Connection* const connection = Find(id);
-  if (connection == nullptr) return;  // closed in this turn
-  if (tag % kSides == kClient) {
-    HandleClient(connection, events);
-  } else {
-    HandleServer(connection, events);
-  }
 }
 
 void Relay::HandleClient(Connection* connection, uint32_t events) {
@@ -273,7 +235,7 @@ void Relay::HandleServer(Connection* connection, uint32_t events) {
 
 void Relay::StopServer(Connection* connection) {
   if (connection->server_hung_up) return;
-  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->server.get(), nullptr);
+  loop_->Remove(connection->server.get());
   connection->server_hung_up = true;
   connection->to_server = std::string();
 }
@@ -285,9 +247,9 @@ void Relay::MoveIn(Connection* connection) {
         connection->server_reads() ? SendSome(connection->server.get(), waiting) : -1;
     // Negative: the server is gone, which the other way finds too.
     Consume(&waiting, sent < 0 ? waiting.size() : static_cast<size_t>(sent));
-  } else if (connection->read_at <= now_ && !connection->client_ended) {
+  } else if (connection->read_at <= now() && !connection->client_ended) {
     absl::Duration wait = absl::ZeroDuration();
-    const size_t allowance = connection->budget.Allowance(kPieceIn, now_, &wait);
+    const size_t allowance = connection->budget.Allowance(kPieceIn, now(), &wait);
     if (allowance == 0) Pause(connection, wait);
     const uint64_t before = connection->client.received();
     const ssize_t size =
@@ -302,12 +264,12 @@ void Relay::MoveIn(Connection* connection) {
     }
     if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
     wait = connection->budget.Spend(connection->client.received() - before,
-                                    connection->frames.TakeCalls(), now_);
+                                    connection->frames.TakeCalls(), now());
     if (wait > absl::ZeroDuration()) Pause(connection, wait);
   }
-  if (waiting.empty() && connection->read_at <= now_ && !connection->client_ended &&
+  if (waiting.empty() && connection->read_at <= now() && !connection->client_ended &&
       connection->client.HasPending()) {
-    readable_.push_back(connection->id);
+    Arm(connection, now());
   }
   // The relay's own frames go out now.
   if (!connection->to_client.empty() || connection->ends_after_between) {
@@ -322,7 +284,7 @@ void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
   to_server_.clear();
   to_client_.clear();
   ClientFrames& frames = connection->frames;
-  const std::optional<Breach> breach = frames.Read(bytes, now_, &to_server_, &to_client_);
+  const std::optional<Breach> breach = frames.Read(bytes, now(), &to_server_, &to_client_);
   for (int i = frames.TakeRefusedRequests(); i > 0; --i) refusals_->Count(Refusal::kRequestSize);
   connection->between += to_client_;
   if (breach.has_value()) {
@@ -339,7 +301,7 @@ void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
 
 void Relay::Pause(Connection* connection, absl::Duration wait) {
   refusals_->Count(Refusal::kInboundRate);
-  connection->read_at = now_ + wait;
+  connection->read_at = now() + wait;
   Arm(connection, connection->read_at);
 }
 
@@ -365,7 +327,7 @@ void Relay::EndAfterBetween(Connection* connection) {
 
 void Relay::Push(Connection* connection, absl::string_view bytes) {
   if (bytes.empty()) return;
-  if (connection->to_client.empty()) connection->took_at = now_;
+  if (connection->to_client.empty()) connection->took_at = now();
   absl::StrAppend(&connection->to_client, bytes);
 }
 
@@ -377,7 +339,7 @@ void Relay::MoveOut(Connection* connection) {
         Close(connection);
         return;
       }
-      if (sent > 0) connection->took_at = now_;
+      if (sent > 0) connection->took_at = now();
       Consume(&connection->to_client, static_cast<size_t>(sent));
       if (!connection->to_client.empty()) break;
     }
@@ -432,7 +394,7 @@ bool Relay::TakeOut(Connection* connection, absl::string_view bytes) {
 }
 
 void Relay::StartLinger(Connection* connection, absl::Duration time) {
-  connection->close_at = std::min(connection->close_at, now_ + time);
+  connection->close_at = std::min(connection->close_at, now() + time);
   Arm(connection, connection->close_at);
 }
 
@@ -448,21 +410,21 @@ void Relay::FinishOut(Connection* connection) {
 }
 
 void Relay::Arm(Connection* connection, absl::Duration when) {
-  if (connection->timer <= when) return;
-  timers_.erase({connection->timer, connection->id});
-  connection->timer = when;
-  timers_.emplace(when, connection->id);
+  TimerId* const timer = &connection->timer;
+  if (timer->serial != 0 && timer->deadline_ns <= absl::ToInt64Nanoseconds(when)) return;
+  loop_->CancelTimer(timer);
+  *timer = loop_->AddTimer(when, [this, connection] { OnTimer(connection); });
 }
 
 void Relay::OnTimer(Connection* connection) {
-  connection->timer = absl::InfiniteDuration();
-  if (connection->close_at <= now_) {
+  connection->timer = {};
+  if (connection->close_at <= now()) {
     Close(connection);
     return;
   }
   if (!connection->to_client.empty()) {
     const absl::Duration until = connection->took_at + limits_.unread;
-    if (until <= now_) {
+    if (until <= now()) {
       refusals_->Count(Refusal::kUnread);
       breached_(connection->id,
                 {Refusal::kUnread,
@@ -475,55 +437,33 @@ void Relay::OnTimer(Connection* connection) {
     Arm(connection, until);
   }
   if (connection->close_at != absl::InfiniteDuration()) Arm(connection, connection->close_at);
-  if (connection->read_at > now_) {
+  if (connection->read_at > now()) {
     Arm(connection, connection->read_at);
     return;
   }
-  if (connection->client.HasPending()) readable_.push_back(connection->id);
+  if (connection->client.HasPending()) return MoveIn(connection);
   UpdateInterest(connection);
 }
 
 void Relay::UpdateInterest(Connection* connection) {
-  const auto update = [this, connection](int fd, Side side, uint32_t wanted, uint32_t* current) {
-    if (wanted == *current) return;
-    *current = wanted;
-    epoll_event event{.events = wanted, .data = {.u64 = connection->id * kSides + side}};
-    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+  const auto update = [this](int fd, uint32_t wanted, uint32_t* current) {
+    if (wanted != std::exchange(*current, wanted)) loop_->Modify(fd, wanted);
   };
   const bool in_waits = !connection->to_server.empty();
   const bool out_waits = !connection->to_client.empty();
   uint32_t client = 0;
   if (connection->answered && !in_waits && !connection->client_ended &&
-      connection->read_at <= now_) {
+      connection->read_at <= now()) {
     client |= EPOLLIN;
   }
   // A server that has hung up is not watched: its rest is read as fast as the client takes it.
   if (out_waits || (connection->server_hung_up && !connection->finished)) client |= EPOLLOUT;
-  update(connection->client.fd(), kClient, client, &connection->client_interest);
+  update(connection->client.fd(), client, &connection->client_interest);
   if (connection->server_hung_up) return;
   uint32_t server = 0;
   if (!out_waits && !connection->server_ended) server |= EPOLLIN;
   if (in_waits) server |= EPOLLOUT;
-  update(connection->server.get(), kServer, server, &connection->server_interest);
-}
-
-void Relay::HandleTimers() {
-  while (!timers_.empty() && timers_.begin()->first <= now_) {
-    Connection* const connection = Find(timers_.begin()->second);
-    timers_.erase(timers_.begin());
-    if (connection != nullptr) OnTimer(connection);
-  }
-}
-
-void Relay::HandleCuts() {
-  std::vector<Id> cuts;
-  {
-    const MutexLock lock(&mutex_);
-    cuts.swap(cuts_);
-  }
-  for (const Id id : cuts) {
-    if (Connection* const connection = Find(id)) Close(connection);
-  }
+  update(connection->server.get(), server, &connection->server_interest);
 }
 
 void Relay::EndAll() {
@@ -541,9 +481,10 @@ void Relay::CloseAll() {
 
 void Relay::Close(Connection* connection) {
   const Id id = connection->id;
-  timers_.erase({connection->timer, id});
+  loop_->CancelTimer(&connection->timer);
   // epoll_wait holds what it looks at: it may drop the last reference, and then it closes.
-  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->client.fd(), nullptr);
+  loop_->Remove(connection->client.fd());
+  if (!connection->server_hung_up) loop_->Remove(connection->server.get());
   connections_.erase(id);
   ended_(id);
 }

@@ -5,17 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <set>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
-#include "base/mutex.h"
+#include "base/event_loop.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
 #include "base/unique_fd.h"
@@ -31,17 +26,16 @@ namespace vmeventd {
 // Nothing of a client is read before the server has sent its SETTINGS.
 // No more than 64 KiB of a connection are held here; who does not read holds up the other end.
 //
-// One thread, but for Cut.
+// Loop thread, but for Cut.
 class Relay {
  public:
   using Id = uint64_t;
 
-  // `ended` is called on the relay's thread when a connection is gone. `breached`, likewise and
+  // `ended` is called on the loop's thread when a connection is gone. `breached`, likewise and
   // before, when one is closed because of what its client sent or did not read. The pointers
-  // outlive it.
+  // outlive it, and the loop takes no turn without it.
   Relay(
-      RelayLimits limits, const Clock* clock, RefusalCounters* refusals,
-      std::function<void(Id)> ended,
+      RelayLimits limits, EventLoop* loop, RefusalCounters* refusals, std::function<void(Id)> ended,
       std::function<void(Id, const Breach&)> breached = [](Id, const Breach&) {});
   ~Relay();
   Relay(const Relay&) = delete;
@@ -59,9 +53,6 @@ class Relay {
   // is out of descriptors or memory.
   absl::StatusOr<Added> Add(ReceivingSocket client, SslPtr tls, const std::string& peer);
 
-  // Moves what waits, after waiting for it at most `timeout`.
-  void RunOnce(absl::Duration timeout);
-
   // Closes a connection soon, without sending what waits. Any thread.
   void Cut(Id id);
   // Ends every connection as if the server had closed it: the client gets what waits, then the end.
@@ -69,20 +60,14 @@ class Relay {
   void EndAll();
   // Closes every connection now, without sending what waits.
   void CloseAll();
-  // Lets RunOnce return. Any thread.
-  void Wake();
 
   size_t size() const { return connections_.size(); }
 
  private:
   struct Connection;
-  enum Side : uint64_t { kClient, kServer };
 
-  void HandleEvent(uint64_t tag, uint32_t events);
   void HandleClient(Connection* connection, uint32_t events);
   void HandleServer(Connection* connection, uint32_t events);
-  void HandleTimers();
-  void HandleCuts();
   // From the client to the server, and back.
   void MoveIn(Connection* connection);
   void MoveOut(Connection* connection);
@@ -109,28 +94,20 @@ class Relay {
   void UpdateInterest(Connection* connection);
   void Close(Connection* connection);
   Connection* Find(Id id);
-  absl::Duration UntilTimer() const;
+  absl::Duration now() const { return loop_->turn_began(); }
 
   const RelayLimits limits_;
-  const Clock* const clock_;
+  EventLoop* const loop_;
   RefusalCounters* const refusals_;
   const std::function<void(Id)> ended_;
   const std::function<void(Id, const Breach&)> breached_;
-  const UniqueFd epoll_;
-  const UniqueFd wake_;  // an eventfd
 
   PeerBudgets peers_;
   Id next_id_ = 0;
   absl::flat_hash_map<Id, std::unique_ptr<Connection>> connections_;
-  std::set<std::pair<absl::Duration, Id>> timers_;  // monotonic: when to look at a connection
-  std::vector<Id> readable_;                        // have more to read that epoll does not report
-  absl::Duration now_;                              // of this turn
   std::array<char, 64 << 10> buffer_;
   std::string to_server_;  // of one turn
   std::string to_client_;
-
-  Mutex mutex_;
-  std::vector<Id> cuts_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

@@ -11,8 +11,9 @@ namespace vmeventd {
 struct LibvirtSpec {
   bool session = false;     // qemu:///session: a user's libvirt, not the system's
   bool containers = false;  // lxc:///system: its driver of containers, not that of QEMUs
-  // Of libvirt's Unix socket, absolute: each part between slashes is a name or a glob pattern (* ?
-  // [a-z]), which no slash and no leading dot matches. Empty: where libvirt itself looks for it.
+  // Path of libvirt's Unix socket, absolute: each part between slashes is a name or a glob pattern
+  // (* ? [a-z]), which no slash and no leading dot matches. Empty: where libvirt itself looks for
+  // it.
   std::string socket;
 
   bool has_glob() const;

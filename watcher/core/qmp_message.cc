@@ -61,7 +61,7 @@ Extent Measure(absl::string_view line) {
 // line takes long: what an event's data may have is far less.
 constexpr size_t kLongLineBytes = 64 << 10;
 constexpr size_t kMaxStringBytes = 8 << 10;
-// Of all strings together; what comes then is cut shorter.
+// Limit of all strings together; what comes then is cut shorter.
 constexpr size_t kManyStringBytes = 256 << 10;
 constexpr size_t kShortStringBytes = 64;
 
@@ -174,7 +174,7 @@ std::optional<absl::Time> ParseTimestamp(const QmpObject& message) {
 
 bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
-// Of well-formed JSON: the place after the string whose quote is at `at`.
+// Returns the place after the string of well-formed JSON whose quote is at `at`.
 size_t AfterString(absl::string_view text, size_t at) {
   for (++at; text[at] != '"'; ++at) {
     if (text[at] == '\\') ++at;

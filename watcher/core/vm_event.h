@@ -168,8 +168,8 @@ struct SignalSender {
   RareText executable;
   RareText cgroup;
   bool of_qemu = false;  // QEMU itself, or it may descend from it
-  // Of the user that QEMU runs as, who is not root, or may be: a guest that broke out of a QEMU can
-  // have given it its name.
+  // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a
+  // QEMU can have given it its name.
   bool of_qemus_user = false;
 };
 

@@ -4,7 +4,7 @@
 
 namespace vmeventd {
 
-// Whether the host shuts down, as its service managers say.
+// State of the host's shutdown, as its service managers say.
 struct HostShutdownState {
   bool known = false;  // somebody has said it, or there is nobody to ask
   bool shutting_down = false;

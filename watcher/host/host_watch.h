@@ -5,16 +5,16 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/mutex.h"
 #include "watcher/host/host_shutdown_source.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
 
 // Follows on the loop whether the host shuts down. Loop thread.
 class HostWatch : public FdHandler {
  public:
-  // How long the start may wait for the first answer.
+  // Longest wait of the start for the first answer.
   static constexpr absl::Duration kFirstAnswer = absl::Milliseconds(500);
 
   // `source` is null where nobody is asked, for which `problem` is the reason. `loop` outlives the
@@ -30,7 +30,7 @@ class HostWatch : public FdHandler {
   // Takes in what was said by now. systemd-logind says that the host shuts down before anything is
   // ended for that.
   void Drain();
-  // Whether what was said first is known, or has been waited for.
+  // Returns whether what was said first is known, or has been waited for.
   bool settled() const { return settled_; }
 
   // Any thread.

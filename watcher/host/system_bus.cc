@@ -65,7 +65,7 @@ class SystemBus : public HostShutdownSource {
   }
 
  private:
-  // Who says it, and the questions that were asked.
+  // Service that says it, and the questions that it was asked.
   struct Speaker {
     const char* name;  // on the bus
     const char* path;

@@ -23,7 +23,8 @@ namespace {
 // Expat writes a name as its namespace's URI, this, and the local name.
 constexpr char kSeparator = ' ';
 
-// Whether `name` is the element `local` of OpenStack nova, whose namespace ends with a version.
+// Returns whether `name` is the element `local` of OpenStack nova, whose namespace ends with a
+// version.
 bool IsNova(absl::string_view name, absl::string_view local) {
   return absl::ConsumePrefix(&name, "http://openstack.org/xmlns/libvirt/nova/") &&
          absl::EndsWith(name, absl::StrCat(std::string(1, kSeparator), local));

@@ -34,9 +34,10 @@ constexpr absl::Duration kMaxStart = absl::Seconds(10);
 // By which a process may seem to have begun later than it did: its start is kept in ticks of 10 ms
 // since the boot, which itself is known by the clock of now.
 constexpr absl::Duration kStartError = absl::Seconds(1);
-// How long a process may take to give its command line. Most take some microseconds.
+// Longest wait for a process's command line. Most take some microseconds.
 constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
-// How often a look at all processes sees whether that has come, and how many it asks at once.
+// Interval in which a look at all processes sees whether that has come, and the number that it asks
+// at once.
 constexpr absl::Duration kReadInterval = absl::Milliseconds(1);
 constexpr size_t kReadsAtOnce = 256;
 static_assert(kReadsAtOnce < CommandLines::kMaxWaiting);

@@ -17,20 +17,21 @@
 
 namespace vmeventd {
 
-// Where the libvirt that serves `socket` (empty: where libvirt itself looks) keeps the pid files of
-// its domains.
+// Returns where the libvirt that serves `socket` (empty: where libvirt itself looks) keeps the pid
+// files of its domains.
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
 
 // When the libvirtd began that has that directory of pid files, in Unix nanoseconds: no two have
 // the same. 0: not known.
 int64_t LibvirtdBegan(const std::string& pid_directory);
 
-// Where libvirt keeps the logs of its domains; empty: not known. `directory` is that of its logs.
+// Returns where libvirt keeps the logs of its domains; empty: not known. `directory` is that of its
+// logs.
 std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory);
 
-// Whether a domain has not begun again since its life that began at `process_start` was `seen`:
-// libvirt notes each start in the domain's log NAME.log, and that one's must be the newest. False
-// where the log does not show it.
+// Returns whether a domain has not begun again since its life that began at `process_start` was
+// `seen`: libvirt notes each start in the domain's log NAME.log, and that one's must be the newest.
+// False where the log does not show it.
 bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
                 absl::Time seen);
 
@@ -52,13 +53,14 @@ class DomainProcesses {
 
   // Begins a look, unless there is one. Without `has_descriptors` its result is an error.
   void Begin(const DomainName& domain, bool has_descriptors, absl::Duration now);
-  // Whether the look for that domain waits still: for 100 ms at the most.
+  // Returns whether the look for that domain waits still: for 100 ms at the most.
   bool Waits(const std::string& uuid, absl::Duration now) const;
-  // Of kind kUntracked if there is no such process here, its command line does not come, or no look
-  // began; kGone with the pid if the file has one that nobody has (any more), or only a process
-  // that began after the file was written. RESOURCE_EXHAUSTED: no descriptor left.
+  // Returns a process of kind kUntracked if there is no such process here, its command line does
+  // not come, or no look began; kGone with the pid if the file has one that nobody has (any more),
+  // or only a process that began after the file was written. RESOURCE_EXHAUSTED: no descriptor
+  // left.
   absl::StatusOr<PeerProcess> Find(const DomainName& domain) const;
-  // Whether a look found that libvirt has removed the pid file, or has not made one.
+  // Returns whether a look found that libvirt has removed the pid file, or has not made one.
   bool HasNoPidFile(const std::string& uuid) const;
   // The number that a look found in the pid file; 0: none.
   int64_t PidInFile(const std::string& uuid) const;

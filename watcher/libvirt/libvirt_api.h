@@ -72,10 +72,10 @@ class LibvirtApi {
     virtual ~Connection() = default;
     // The domains that run, as of some moment of the call.
     virtual absl::StatusOr<std::vector<ActiveDomain>> ListActive() = 0;
-    // How the last life of a domain that does not run ended, as libvirt has kept it. NOT_FOUND:
-    // there is no such domain. FAILED_PRECONDITION: it runs.
+    // Returns how the last life of a domain that does not run ended, as libvirt has kept it.
+    // NOT_FOUND: there is no such domain. FAILED_PRECONDITION: it runs.
     virtual absl::StatusOr<DomainLifecycle> LastEnd(const std::string& uuid) = 0;
-    // Of the running domain with that UUID.
+    // Details of the running domain with that UUID.
     virtual absl::StatusOr<DomainDetails> Details(const std::string& uuid) = 0;
   };
 

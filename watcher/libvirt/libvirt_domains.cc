@@ -117,7 +117,7 @@ void LibvirtSource::Handle(Link* link, DomainsListed&) {
     }
   }
   for (LibvirtRun* run : absent) run->OnNotListed();
-  // Of what is not listed no event comes any more.
+  // No event comes any more of a domain that is not listed.
   absl::erase_if(link->passed_over,
                  [link](const auto& entry) { return entry.second.attempt != link->attempt; });
   CheckLater(link, kFirstCheck);
@@ -202,7 +202,7 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& domain,
         domain.id <= 0 && ended != link->passed_over.end() && ended->second.domain_id != listed;
     if (is_ended_lifes) link->passed_over.erase(ended);
     if (is_ended_lifes || (domain.id > 0 && domain.id != listed)) return;
-    // Of that life, unless something of it follows: its life before was not known here.
+    // It stopped that life, unless something of it follows: its life before was not known here.
     row->second.stopped = lifecycle;
     return;
   }

@@ -43,9 +43,9 @@ class LibvirtLink {
   // here: at the time of the look, so it may be a later life's.
   void FindProcess(const DomainName& domain);
 
-  // Whether calls are under way, or wait for a thread.
+  // Returns whether calls are under way, or wait for a thread.
   bool busy() const;
-  // Whether they wait for one.
+  // Returns whether they wait for one.
   bool waits_for_thread() const;
 
  private:

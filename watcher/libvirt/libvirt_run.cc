@@ -3,10 +3,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "watcher/libvirt/libvirt_source.h"
 
 namespace vmeventd {
 
-LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, Source* source, RunKeeper* keeper,
+LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, RunKeeper* keeper,
                        std::string uuid, VmSession session)
     : VmRun(context, owner, std::move(session)),
       context_(context),
@@ -140,7 +141,7 @@ void LibvirtRun::OnProcessGone() {
     return AwaitKeptEnd();
   }
   if (!connected_ || reported_) return AwaitEnd();
-  // Of a restore that failed libvirt reports no end.
+  // libvirt reports no end of a restore that failed.
   const bool decided = !CheckIntent().ok() || session().incoming();
   AwaitReport(decided ? kReportWaitDecided : kReportWait);
 }

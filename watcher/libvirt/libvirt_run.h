@@ -13,35 +13,26 @@
 
 namespace vmeventd {
 
+class LibvirtSource;
+
 // A run of a libvirt domain: a VmRun that hears of its QEMU through libvirt. Its process's end is
 // the end of the run where the process can be seen, but a libvirt that is connected is given time
 // to say how it came about; otherwise libvirt's word is the end. Loop thread.
 class LibvirtRun : public VmRun {
  public:
-  // How long libvirt may take to report the end of a process that is gone: it tidies up first.
+  // Longest wait for libvirt's report of the end of a process that is gone: it tidies up first.
   static constexpr absl::Duration kReportWait = absl::Seconds(60);
   // The same where what decides the end was seen already, or the VM has not arrived yet.
   static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
   // The same where libvirt has said that a container failed: that it was destroyed may follow.
   static constexpr absl::Duration kReportWaitFailed = absl::Seconds(1);
-  // How long a libvirt may take to be connected and say how an earlier life ended.
+  // Longest wait for a libvirt that is to be connected and to say how an earlier life ended.
   static constexpr absl::Duration kKeptEndWait = absl::Seconds(5);
-
-  // Called from within any method that hands an input to the session, and from the loop.
-  class Source {
-   public:
-    virtual ~Source() = default;
-    virtual void AskDetails(LibvirtRun* run) = 0;
-    // Hands in what libvirt has said by now, to whatever run, within `limit`.
-    virtual void ReadNow(absl::Duration limit) = 0;
-    // Has OnKeptEnd called, once the domains are listed. False: nobody can say how the run ended.
-    virtual bool AskKeptEnd(LibvirtRun* run) = 0;
-  };
 
   // The pointers outlive the run; `keeper` may be null. `uuid` is the one that libvirt has for the
   // domain.
-  LibvirtRun(RunContext* context, Owner* owner, Source* source, RunKeeper* keeper, std::string uuid,
-             VmSession session);
+  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, RunKeeper* keeper,
+             std::string uuid, VmSession session);
   ~LibvirtRun() override;
 
   // libvirt is connected and lists the domain, in that run state.
@@ -70,7 +61,7 @@ class LibvirtRun : public VmRun {
   void LeaveProcess();
 
   const std::string& uuid() const { return uuid_; }
-  // Whether libvirt has said that it stopped.
+  // Returns whether libvirt has said that it stopped.
   bool reported() const { return reported_; }
   bool connected() const override { return connected_; }
   bool process_ended() const override { return awaits_kept_end_ || VmRun::process_ended(); }
@@ -92,7 +83,7 @@ class LibvirtRun : public VmRun {
   void Forget();
 
   RunContext* const context_;
-  Source* const source_;
+  LibvirtSource* const source_;
   RunKeeper* const keeper_;
   const std::string uuid_;
   bool connected_ = false;

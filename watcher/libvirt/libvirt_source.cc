@@ -27,9 +27,9 @@ constexpr absl::Duration kCheckInterval = absl::Minutes(1);
 constexpr absl::Duration kThreadRetry = absl::Seconds(1);
 // Time of one turn: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
-// How often a link looks whether a process's command line has come.
+// Interval in which a link looks whether a process's command line has come.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(1);
-// How long a stop waits for calls of libvirt that are under way.
+// Longest wait of a stop for calls of libvirt that are under way.
 constexpr absl::Duration kStopWait = absl::Seconds(1);
 
 std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
@@ -87,7 +87,7 @@ void LibvirtSource::Start() {
     if (!spec.has_glob()) Want(LinkAt(spec.Uri()), spec, spec.socket);
   }
   sockets_.Start();
-  // Of an earlier life of its domain.
+  // Runs of an earlier life of its domain.
   std::vector<LibvirtRun*> earlier;
   for (const auto& [known, link] : link_of_) {
     LibvirtRun* const run = Of(known);

@@ -35,10 +35,7 @@ namespace vmeventd {
 // the events of QEMU that libvirt passes on. It never waits for a libvirt (LibvirtLink). A domain
 // whose process another source follows is left to that; a run that nothing configured leads to any
 // more goes on here. Loop thread.
-class LibvirtSource : public RunSource,
-                      public LibvirtRun::Source,
-                      public SocketGlobWatcher::Delegate,
-                      public FdHandler {
+class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, public FdHandler {
  public:
   // All outlive the source; `api` may be null where options->libvirts is empty. An error names the
   // system resource that could not be had.
@@ -64,13 +61,21 @@ class LibvirtSource : public RunSource,
   bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
   void OnOver(VmRun* run) override;
 
+  // For a run, from within any method that hands an input to its session, and from the loop.
+  void AskDetails(LibvirtRun* run);
+  // Hands in what libvirt has said by now, to whatever run, within `limit`.
+  void ReadNow(absl::Duration limit);
+  // Has OnKeptEnd called, once the domains are listed. False: nobody can say how the run ended.
+  bool AskKeptEnd(LibvirtRun* run);
+
   // As NodeWatcher::HandOver().
   std::vector<HandedRun> HandOver();
 
-  // Whether messages that were taken in wait for a look at a process.
+  // Returns whether messages that were taken in wait for a look at a process.
   bool waits() const;
 
-  // Whether a libvirt is connected, or there is none to connect to and a glob that may match one.
+  // Returns whether a libvirt is connected, or there is none to connect to and a glob that may
+  // match one.
   bool is_open() const;
 
   // Any thread.
@@ -87,7 +92,7 @@ class LibvirtSource : public RunSource,
 
   // UUIDs that are kept while domains are listed again; of more, that list is not used.
   static constexpr size_t kMaxHeard = 20'000;
-  // Of the sockets that match globs: those that are there, and those whose calls hang.
+  // Limit of the sockets that match globs: those that are there, and those whose calls hang.
   static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
 
   // Meaning of an event for the life that it is of.
@@ -147,12 +152,12 @@ class LibvirtSource : public RunSource,
     std::optional<absl::flat_hash_set<std::string>> heard;
     TokenBucket new_runs{kBurst, kPerSecond};
 
-    // Whether this life is over: a later one of the domain was heard of or listed.
+    // Returns whether this life is over: a later one of the domain was heard of or listed.
     bool IsOver(const DomainName& domain) const {
       const auto it = newest_ids.find(domain.uuid);
       return it != newest_ids.end() && domain.id < it->second;
     }
-    // Whether something configured leads there.
+    // Returns whether something configured leads there.
     bool reachable() const { return wanted || attempt != 0; }
   };
 
@@ -161,9 +166,6 @@ class LibvirtSource : public RunSource,
                 std::shared_ptr<LibvirtInbox> inbox);
 
   void OnFdReady(uint32_t events) override;
-  void AskDetails(LibvirtRun* run) override;
-  void ReadNow(absl::Duration limit) override;
-  bool AskKeptEnd(LibvirtRun* run) override;
   void OnSocketPath(int spec, const std::string& path) override;
   void OnSocketPathGone(int spec, const std::string& path) override;
   void OnScanned() override { has_unused_links_ = true; }
@@ -192,7 +194,7 @@ class LibvirtSource : public RunSource,
   void HandleNow(Link* link, LibvirtMessage& message);
   // Begins the looks that the message needs. Whether they have their results.
   bool Look(Link* link, const LibvirtMessage& message);
-  // Whether what the message says of the domain may need one.
+  // Returns whether what the message says of the domain may need one.
   bool NeedsLook(const Link& link, const DomainName& domain, bool event) const;
   // The domains of which the message needs one.
   std::vector<DomainName> LooksFor(const Link& link, const LibvirtMessage& message) const;
@@ -217,14 +219,14 @@ class LibvirtSource : public RunSource,
   void OnStopped(Link* link, const DomainName& domain, const DomainLifecycle& lifecycle);
   // A list has the domain.
   void OnActive(Link* link, const ActiveDomain& active);
-  // Whether a list still has a life that has ended.
+  // Returns whether a list still has a life that has ended.
   bool IsPassedOver(Link* link, const DomainName& domain);
   // The run of the domain by its UUID and id; null: none is followed.
   static LibvirtRun* FindRun(const Link& link, const DomainName& domain);
-  // Whether a descriptor may be taken to look at the domain's process.
+  // Returns whether a descriptor may be taken to look at the domain's process.
   bool HasRoomFor(const Link& link, const DomainName& domain) const;
-  // Whether the domain that libvirt has since the connection was made is the life that `run` is, by
-  // its id and its process, which is `process` where it had to be looked for.
+  // Returns whether the domain that libvirt has since the connection was made is the life that
+  // `run` is, by its id and its process, which is `process` where it had to be looked for.
   bool IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
                   PeerProcess* process);
   // The same, where that needs no look.
@@ -253,7 +255,7 @@ class LibvirtSource : public RunSource,
   void TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks);
   // By `process`; if that is not seen here, it is looked for where the libvirt of `domain` has it.
   void TrackInstead(Link* link, LibvirtRun* run, const DomainName& domain, PeerProcess process);
-  // Of a later life than the one that `domain` names: kGone, without a pid.
+  // Returns kGone, without a pid, for the process of a later life than the one that `domain` names.
   PeerProcess FindProcess(const Link& link, const DomainName& domain, bool* out_of_descriptors);
 
   RunContext* const context_;

@@ -28,7 +28,8 @@ class LibvirtWorkers : public std::enable_shared_from_this<LibvirtWorkers> {
 
   // Has `job` run on one of the threads.
   void Run(std::function<void()> job);
-  // Whether a job waits because no thread could be made: Retry() is to be called after a while.
+  // Returns whether a job waits because no thread could be made: Retry() is to be called after a
+  // while.
   bool starved() const { return starved_; }
   void Retry();
   // Waits until no thread is left, at most `limit`. Returns whether there is none.

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/glob.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
 
@@ -74,7 +74,7 @@ class SocketGlobWatcher {
   std::vector<Pattern> patterns_;
   std::map<std::string, Socket> sockets_;  // that were reported, by path
   TimerId next_;
-  // Of the look that is under way.
+  // Sockets of the look that is under way.
   std::map<std::string, Socket> found_;
   size_t directories_ = 0;
   size_t entries_ = 0;

@@ -3,9 +3,9 @@
 #include <atomic>
 #include <utility>
 
+#include "base/event_loop.h"
 #include "base/mutex.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
 #include "watcher/runs/command_lines.h"

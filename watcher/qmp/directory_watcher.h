@@ -13,10 +13,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/core/watch_spec.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
 
@@ -168,8 +168,8 @@ class DirectoryWatcher {
 
   void ReadInotify();
   void EvaluateAll(bool scan_always);
-  // Of spec number `index`. Rebuilds the watches on its way; scans if its directory is another than
-  // before.
+  // Evaluates spec number `index`. Rebuilds the watches on its way; scans if its directory is
+  // another than before.
   void Evaluate(int index, bool scan_always);
   // Walks from "/" to the directory, watching each directory before it looks into it. Returns the
   // directory's watch, -1 if it is not there or may not be watched.

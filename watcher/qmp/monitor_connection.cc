@@ -56,9 +56,10 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   if (!status.ok()) {
     socket_.Reset();
   } else if (greeting_timeout < absl::InfiniteDuration()) {
-    const absl::Duration now = loop_->Now().monotonic;
-    handshake_deadline_ = now + greeting_timeout;
-    ArmGreetingTimer(std::min(now + kSilence, handshake_deadline_));
+    handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + greeting_timeout, [this] {
+      handshake_timer_ = {};
+      delegate_->OnGreetingLate();
+    });
   }
   return status;
 }
@@ -128,15 +129,6 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   if (notes_ != nullptr) notes_->Leave();
   *socket = socket_.Release();
   return handed;
-}
-
-void MonitorConnection::ArmGreetingTimer(absl::Duration due) {
-  handshake_timer_ = loop_->AddTimer(due, [this] {
-    handshake_timer_ = {};
-    const bool given_up = loop_->Now().monotonic >= handshake_deadline_;
-    if (!given_up) ArmGreetingTimer(handshake_deadline_);
-    delegate_->OnGreetingLate(given_up);
-  });
 }
 
 void MonitorConnection::AwaitReply() {

@@ -11,11 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/receiving_socket.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/qmp/owner_budget.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
@@ -42,8 +42,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   static constexpr TokenRate kAtOnce = {.per_second = 1e-3, .burst = 2e-3};  // in seconds
   // Limit of a line's time from its first byte to its end.
   static constexpr absl::Duration kLineTimeout = absl::Seconds(10);
-  // A QEMU that serves us greets at once; one that starts may take longer.
-  static constexpr absl::Duration kSilence = absl::Milliseconds(300);
   // Limit of QEMU's time for an answer of the handshake, and the time until that is reported
   // for the first time.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
@@ -64,9 +62,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     // the connection, or set another delegate; reads no connection.
     virtual void OnSpeaker(int64_t pid) = 0;
     virtual void OnGreeting() = 0;
-    // No greeting came within kSilence; and, if `given_up`, within the time that Start() was given,
-    // where that is the longer one: for the last time.
-    virtual void OnGreetingLate(bool given_up) = 0;
+    // No greeting came within the time that Start() was given.
+    virtual void OnGreetingLate() = 0;
     // During the handshake, each kNudgeInterval in which an answer does not come; `given_up`: for
     // the last time, after kReplyTimeout.
     virtual void OnReplyLate(bool given_up) = 0;
@@ -170,7 +167,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Notes what it holds, and that a line is to end in time.
   void Account();
   void ArmLineTimer();
-  void ArmGreetingTimer(absl::Duration due);
   void AwaitReply();
   void ArmReplyTimer();
   // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and

@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/counter.h"
-#include "watcher/loop/event_loop.h"
+#include "base/event_loop.h"
 #include "watcher/runs/read_notes.h"
 
 namespace vmeventd {
@@ -70,7 +70,7 @@ class OwnerBudget {
   // Buffer that clients read into during a call.
   absl::Span<char> buffer() { return notes_ == nullptr ? absl::MakeSpan(buffer_) : notes_->desk(); }
   ReadNotes* notes() const { return notes_; }
-  // Of all clients.
+  // Memory of all clients.
   size_t held() const { return held_; }
   // Any thread.
   uint64_t given_up() const { return given_up_.value(); }

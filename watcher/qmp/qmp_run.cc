@@ -208,7 +208,7 @@ void QmpRun::OnHandled(ReadNotes::Stream* notes, uint64_t handled) {
 }
 
 void QmpRun::GoOnOrEnd() {
-  // That input has ended the run, or brought another process.
+  // The input has ended the run, or brought another process.
   if (over() || !process().gone()) return;
   switch (FollowAnother()) {
     case Next::kFollowed:
@@ -317,7 +317,7 @@ void QmpRun::OnGreeting() { needs_speaker_ = false; }
 
 void QmpRun::OnReady(const MonitorInfo& info) {
   const Instant now = Now();
-  logged_silence_.clear();
+  silence_logged_ = false;
   ready_since_ = now.monotonic;
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   process().NoteBegun();
@@ -371,33 +371,18 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
                           answered_for);
 }
 
-void QmpRun::OnGreetingLate(bool given_up) {
+void QmpRun::OnGreetingLate() {
   if (!tracked() && !published() && source_->ListensAsQemu(this)) return Discard();
-  const bool unknown = needs_speaker_ && !published();
-  if (given_up && unknown) return Discard();
-  // Before the time is over a VM is listed that is not yet; the others are reported with it.
-  if (!given_up && (unknown || published() || process().gone())) return;
-  const SilentMonitors::Reason reason = context_->silent_monitors.Explain(
-      connection_->descriptor(), info().pid, Now().monotonic,
-      given_up ? context_->options->greeting_timeout : MonitorConnection::kSilence);
-  if (!given_up) {
-    if (!reason.may_start) ReportSilence(reason.problem);
-    return;
-  }
+  if (needs_speaker_ && !published()) return Discard();
   RetireConnection();
   if (process().gone()) return GoOnOrEnd();
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
-  ReportSilence(reason.problem);
-  source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
-}
-
-void QmpRun::ReportSilence(absl::string_view why) {
-  if (logged_silence_.str() != why) {
-    logged_silence_ = why;
+  if (!std::exchange(silence_logged_, true)) {
     spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),
-                 std::string(why));
+                 VmSession::kNoGreeting);
   }
-  ReportHeld(why);
+  ReportHeld();
+  source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 
 // A QEMU that gets its connection while it starts may take it on its monitor thread and have its

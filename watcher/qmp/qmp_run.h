@@ -9,12 +9,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/rare_text.h"
+#include "base/event_loop.h"
 #include "base/receiving_socket.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/owner_budget.h"
-#include "watcher/qmp/silent_monitors.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/vm_run.h"
@@ -27,7 +25,6 @@ namespace vmeventd {
 struct QmpContext : RunContext {
   const WatcherOptions* options = nullptr;
   std::unique_ptr<OwnerBudget> budget;
-  SilentMonitors silent_monitors;
   // Connections that may still be on the call stack; emptied after each turn of the loop.
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
 };
@@ -108,7 +105,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 
   void OnSpeaker(int64_t pid) override;
   void OnGreeting() override;
-  void OnGreetingLate(bool given_up) override;
+  void OnGreetingLate() override;
   void OnReplyLate(bool given_up) override;
   void OnReady(const MonitorInfo& info) override;
   void OnEvent(const QmpEvent& event) override;
@@ -133,8 +130,6 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // The process that it was followed by is gone, and what it said was handed in: the run goes on
   // by another one, or ends.
   void GoOnOrEnd();
-  // `why` no greeting comes, as a problem of the VM; in the log once.
-  void ReportSilence(absl::string_view why);
   // Reads what the connection still has, then closes it and hands in `why`.
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
@@ -153,9 +148,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
   bool kept_ = false;  // by the keeper
-  // Of its last connection, until the run has another one or is over.
+  // Notes of its last connection, until the run has another one or is over.
   std::unique_ptr<ReadNotes::Stream> last_notes_;
-  RareText logged_silence_;  // the reason that was logged last, since it was ready
+  bool silence_logged_ = false;  // since it was ready
 };
 
 }  // namespace vmeventd

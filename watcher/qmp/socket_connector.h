@@ -72,7 +72,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
     // left.
     absl::InlinedVector<SocketSlot*, 1> ways;
     SocketSlot* attached_by = nullptr;
-    // Of the socket that it was attached by last: its entry in by_socket_.
+    // Key of the socket that it was attached by last: its entry in by_socket_.
     std::optional<InodeKey> attached_inode;
     uint32_t owner = 0;   // the user whose socket it was found at
     int spec = -1;        // that the socket belongs to
@@ -184,8 +184,8 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   absl::flat_hash_map<const VmRun*, std::unique_ptr<RunSockets>> sockets_;
   // The run that was attached by each socket last.
   absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
-  // Of runs that ended with another process than their id names, which may live, and of those that
-  // ended before this daemon: the last ones.
+  // Ids of runs that ended with another process than their id names, which may live, and of those
+  // that ended before this daemon: the last ones.
   std::deque<std::string> used_ids_;
   RunShares shares_;
   RunLimiter new_runs_;

@@ -20,7 +20,7 @@ namespace {
 // Sockets of one process beside the one that it is followed by.
 constexpr size_t kMaxWays = 8;
 
-// Of a run until it is attached.
+// Owner of a run until it is attached.
 constexpr uint32_t kUnknownOwner = ~0U;
 
 constexpr char kTooManyNewRuns[] =

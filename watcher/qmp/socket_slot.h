@@ -6,9 +6,9 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/rare_text.h"
 #include "watcher/core/run_info.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
 

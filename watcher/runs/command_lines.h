@@ -36,7 +36,7 @@ class CommandLines {
     const std::string& uuid() const { return uuid_; }
     // Once done: the container whose libvirt_lxc it is. Empty: it is none, or could not be read.
     const std::string& container() const { return container_; }
-    // Once done: it could not be read for want of a descriptor; another one may be begun.
+    // Once done: no descriptor was left to read it; another one may be begun.
     bool out_of_descriptors() const { return out_of_descriptors_; }
     // One of them is called once, by the thread that reads.
     void FinishOutOfDescriptors() {

@@ -21,7 +21,7 @@
 namespace vmeventd {
 namespace {
 
-// Of <linux/pidfd.h> as it is in Linux 6.15; Debian 12's has none of it.
+// Copy of <linux/pidfd.h> as it is in Linux 6.15; Debian 12's has none of it.
 struct PidfdInfo {
   uint64_t mask;
   uint64_t cgroupid;
@@ -88,8 +88,8 @@ bool MayRead(int64_t pid) {
          0;
 }
 
-// Of a zombie. 0 is both the status of a process that ended well and what a reader without the
-// right sees.
+// Reads the status of a zombie. 0 is both the status of a process that ended well and what a reader
+// without the right sees.
 std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_ticks,
                                       bool* out_of_descriptors) {
   const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));

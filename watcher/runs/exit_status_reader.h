@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "base/event_loop.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/proc_connector.h"
 
 namespace vmeventd {
@@ -48,8 +48,8 @@ class ExitStatusReader {
     bool final = true;  // false: a later call may find more
     bool out_of_descriptors = false;
   };
-  // Of the process that `pidfd`, which is readable, stands for. `start_ticks` as in PeerProcess.
-  // Never blocks.
+  // Asks for the status of the process that `pidfd`, which is readable, stands for. `start_ticks`
+  // as in PeerProcess. Never blocks.
   Answer Ask(int pidfd, int64_t pid, uint64_t start_ticks);
 
  private:

@@ -14,7 +14,7 @@
 
 namespace vmeventd {
 
-// Where a monitor's connection stopped.
+// Place where a monitor's connection stopped.
 struct HandedMonitor {
   static constexpr size_t kMaxUnhandled = 64 << 10;
 

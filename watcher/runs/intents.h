@@ -11,11 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "base/uuid.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {

@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/small_file.h"
+#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {
@@ -125,7 +126,7 @@ OomWatch::~OomWatch() {
   loop_->Remove(inotify_.get());
 }
 
-void OomWatch::Follow(const std::string& file, User* user) {
+void OomWatch::Follow(const std::string& file, ProcessWatch* user) {
   const auto [it, added] = files_.try_emplace(file);
   it->second.users.push_back(user);
   if (!added) return;
@@ -140,7 +141,7 @@ void OomWatch::Follow(const std::string& file, User* user) {
   }
 }
 
-void OomWatch::Unfollow(const std::string& file, User* user) {
+void OomWatch::Unfollow(const std::string& file, ProcessWatch* user) {
   const auto it = files_.find(file);
   if (it == files_.end()) return;
   std::erase(it->second.users, user);
@@ -190,7 +191,7 @@ void OomWatch::Check(const std::string& path) {
   if (it == files_.end()) return;
   it->second.check = {};
   it->second.checked = loop_->Now().monotonic;
-  for (User* user : it->second.users) user->OnOomCountChanged();
+  for (ProcessWatch* user : it->second.users) user->OnOomCountChanged();
 }
 
 void OomWatch::ArmPoll() {

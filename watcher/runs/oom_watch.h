@@ -10,10 +10,12 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
+
+class ProcessWatch;
 
 // The counts of OOM kills that the kernel keeps for each cgroup with a memory controller:
 // `oom_kill` in memory.events (cgroup v2; those of the cgroups below count as well) or in
@@ -63,28 +65,21 @@ class OomWatch : public FdHandler {
   static constexpr absl::Duration kInterval = absl::Seconds(1);
   static constexpr absl::Duration kPoll = absl::Seconds(10);
 
-  class User {
-   public:
-    virtual ~User() = default;
-    // May follow and unfollow nothing.
-    virtual void OnOomCountChanged() = 0;
-  };
-
   // `loop` outlives it. `root` stands before every path, for tests. The error names the call that
   // failed.
   static absl::StatusOr<std::unique_ptr<OomWatch>> Create(EventLoop* loop, std::string root = "");
   ~OomWatch() override;
 
-  // `user` lives until Unfollow. Once for each user.
-  void Follow(const std::string& file, User* user);
+  // `user` lives until Unfollow. Once for each user, whose OnOomCountChanged() is called.
+  void Follow(const std::string& file, ProcessWatch* user);
   // Nothing happens if it does not follow it.
-  void Unfollow(const std::string& file, User* user);
+  void Unfollow(const std::string& file, ProcessWatch* user);
 
   void OnFdReady(uint32_t events) override;
 
  private:
   struct File {
-    std::vector<User*> users;
+    std::vector<ProcessWatch*> users;
     int watch = -1;  // -1: looked at from time to time
     TimerId check;
     absl::Duration checked = -absl::InfiniteDuration();

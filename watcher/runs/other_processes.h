@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "watcher/core/run_info.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 

@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
-#include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
 

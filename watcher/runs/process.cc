@@ -176,13 +176,6 @@ bool IsDying(int64_t pid) {
   return false;
 }
 
-bool IsStopped(int64_t pid) {
-  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
-  if (!stat.ok()) return false;
-  absl::string_view state = absl::string_view(*stat).substr(stat->rfind(')') + 1);
-  return absl::ConsumePrefix(&state, " T") || absl::ConsumePrefix(&state, " t");
-}
-
 uint64_t StartTicksNow() {
   timespec since_boot{};
   clock_gettime(CLOCK_BOOTTIME, &since_boot);

@@ -77,10 +77,6 @@ bool HasEnded(int pidfd);
 // cannot be read.
 bool IsDying(int64_t pid);
 
-// Returns whether a signal has stopped `pid`, as SIGSTOP does, or a debugger has. False where that
-// cannot be read.
-bool IsStopped(int64_t pid);
-
 // Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
 // name within may hold anything, ") " included.
 std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);

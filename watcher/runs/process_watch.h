@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "watcher/host/host_watch.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
@@ -68,7 +68,7 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_c
 
 // Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
 // kernel killed it because its cgroup was out of memory; and who sent it signals. Loop thread.
-class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch::User {
+class ProcessWatch : public FdHandler, public SignalWatch::User {
  public:
   // Called from the loop, and OnProcessEnd from within AwaitEnd as well. Each may destroy nothing.
   class Delegate {
@@ -116,7 +116,8 @@ class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
 
   // Reads the OOM count of the process's cgroup while it lives: what was counted was another's.
-  void OnOomCountChanged() override;
+  // Follows and unfollows nothing.
+  void OnOomCountChanged();
   // One of the `kills` that its cgroup counts was of another process.
   void DiscountOomKill(uint64_t kills) { oom_kills_ = std::min(oom_kills_ + 1, kills); }
 

@@ -33,13 +33,13 @@ struct ReadNotes::Header {
   uint32_t blocks;
   uint32_t used_runs;  // so many of them were ever used
   uint32_t used_blocks;
-  // Of the desk; 0: nothing is read.
+  // Serial of the desk; 0: nothing is read.
   uint64_t desk_serial;
   uint64_t desk_begin;
   uint64_t desk_bytes;  // 0: up to its last byte that is not NUL
 };
 
-// Of a run.
+// Entry of a run.
 struct ReadNotes::Entry {
   uint64_t serial;  // 0: free
   uint64_t least;   // see NotedReads
@@ -57,7 +57,7 @@ struct ReadNotes::Block {
 
 namespace {
 
-// Where the parts are: the header, the desk, the entries, the blocks.
+// Places of the parts: the header, the desk, the entries, the blocks.
 struct Layout {
   size_t desk = kPage;
   size_t entries = ReadNotes::kFirstBytes;
@@ -196,7 +196,7 @@ void ReadNotes::Stream::Begin(uint64_t heard, absl::string_view unhandled) {
 void ReadNotes::Stream::Append(absl::string_view bytes) {
   Entry* const entry = notes_->entry(entry_);
   if (Store(bytes)) return Set(&entry->end, end_);
-  // What is missing does not matter to a saved run that has handled it.
+  // Missing bytes do not matter to a saved run that has handled them.
   notes_->left_out_.Add();
   Set(&entry->least, end_);
   begin_ = end_;

@@ -15,8 +15,8 @@
 #include "base/counter.h"
 #include "watcher/core/event_sink.h"
 
-// What was read from monitors since the last state of their runs that the journal has, in memory
-// that outlives this process: a crash then loses nothing of it.
+// Notes of what was read from monitors since the last state of their runs that the journal has, in
+// memory that outlives this process: a crash then loses nothing of it.
 //
 // The bytes that a monitor has sent are counted; a place is such a count, and goes on over
 // connections and daemons. A saved run says up to which place it has handled them
@@ -30,14 +30,14 @@
 
 namespace vmeventd {
 
-// What a crash has left of what was read from one monitor.
+// Bytes that a crash has left of what was read from one monitor.
 struct NotedReads {
   uint64_t least = 0;  // that a saved run must have handled at least, or it is older than the rest
   uint64_t begin = 0;  // the place of the first of `bytes`
   std::string bytes;
 
-  // What a run that has handled everything up to `heard` has still to handle, before what its
-  // socket has. Unset: that is not known.
+  // Returns what a run that has handled everything up to `heard` has still to handle, before what
+  // its socket has. Unset: that is not known.
   std::optional<std::string> After(uint64_t heard) const;
 };
 
@@ -49,10 +49,10 @@ class ReadNotes {
     uint32_t blocks = 1 << 16;  // of kBlockBytes; memory that is not used is not touched
   };
   static constexpr size_t kDeskBytes = 64 << 10;
-  // Of the memory, which the kernel writes what is read into: they should not have to be fetched.
+  // Part of the memory that the kernel writes what is read into: it should not have to be fetched.
   static constexpr size_t kFirstBytes = 4096 + kDeskBytes;
   static constexpr size_t kBlockBytes = 256;
-  // Of one run, so that none takes the blocks of the others.
+  // Limit of one run, so that none takes the blocks of the others.
   static constexpr size_t kMaxOfRun = 64 << 10;
 
   class Stream;
@@ -72,12 +72,13 @@ class ReadNotes {
   // The connection has ended, and its run with it or goes on by another one: the notes stay until
   // all that was pushed by the end of this turn is committed.
   void Retire(std::unique_ptr<Stream> stream);
-  // Whether there are notes by `serial`, and how many there are.
+  // Returns whether there are notes by `serial`, and how many there are.
   bool Has(uint64_t serial) const { return serials_.contains(serial); }
   size_t size() const { return serials_.size(); }
 
-  // What is read into, of any monitor, between these two calls. `stream` may be null: then nothing
-  // is noted. EndRead() gets how much that was; it stays on the desk until the next BeginRead().
+  // Memory that is read into, of any monitor, between these two calls. `stream` may be null: then
+  // nothing is noted. EndRead() gets how much that was; it stays on the desk until the next
+  // BeginRead().
   absl::Span<char> desk() const;
   void BeginRead(Stream* stream);
   void EndRead(size_t bytes);
@@ -85,13 +86,13 @@ class ReadNotes {
   // A turn of the loop is over: what its runs have pushed counts up to `progress.pushed`.
   void EndTurn(const SinkProgress& progress);
 
-  // What a daemon that is gone has left in its memory, by serial. INVALID_ARGUMENT: it is not that
-  // of `owner`, or of another version.
+  // Reads what a daemon that is gone has left in its memory, by serial. INVALID_ARGUMENT: it is not
+  // that of `owner`, or of another version.
   static absl::StatusOr<absl::flat_hash_map<uint64_t, NotedReads>> ReadBack(
       absl::string_view memory, uint64_t owner);
 
-  // How often something could not be noted: the run's end will be as after a crash without notes,
-  // should one come before the journal has it. Any thread.
+  // Number of times that something could not be noted: the run's end will be as after a crash
+  // without notes, should one come before the journal has it. Any thread.
   uint64_t left_out() const { return left_out_.value(); }
   // Blocks in use.
   size_t used_blocks() const { return next_block_ - free_blocks_.size(); }
@@ -134,7 +135,7 @@ class ReadNotes::Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // What is read from now on is noted: it follows the place `heard`, up to which a saved run has
+  // Notes what is read from now on: it follows the place `heard`, up to which a saved run has
   // handled everything, and `unhandled`, which was read before.
   void Begin(uint64_t heard, absl::string_view unhandled);
   bool begun() const { return begun_; }
@@ -162,12 +163,12 @@ class ReadNotes::Stream {
       : notes_(notes), entry_(entry), serial_(serial) {}
 
   void Append(absl::string_view bytes);
-  // Whether all of it has a block.
+  // Returns whether all of it has a block.
   bool Store(absl::string_view bytes);
   void FreeBlocks(uint64_t before);
   // The journal has what `mark` says: nothing before that is needed any more.
   void Commit(const Mark& mark);
-  // Whether a later turn has something to do for it.
+  // Returns whether a later turn has something to do for it.
   bool EndTurn(const SinkProgress& progress);
 
   ReadNotes* const notes_;

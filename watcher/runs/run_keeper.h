@@ -14,7 +14,7 @@ namespace vmeventd {
 // thread.
 class RunKeeper {
  public:
-  // Of a run. They stay the run's, which calls Forget() before it closes one.
+  // Descriptors of a run. They stay the run's, which calls Forget() before it closes one.
   struct Descriptors {
     int connection = -1;  // to its monitor, which answers; -1: libvirt reports it
     int process = -1;     // its pidfd; -1: it is not tracked

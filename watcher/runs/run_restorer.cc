@@ -20,12 +20,13 @@ constexpr absl::Duration kNoteInterval = absl::Milliseconds(10);
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 
-// What steps of the node's clock may make of the time of one process's start. Two boots are further
-// apart than that when each has a process of one number and one age.
+// Error that steps of the node's clock may make of the time of one process's start. Two boots are
+// further apart than that when each has a process of one number and one age.
 constexpr absl::Duration kSameStart = absl::Seconds(5);
 
-// Whether the process of a run lives although the boot id is another: a sandbox shows one of its
-// own. After a reboot another process may have the number and even the ticks, but started later.
+// Returns whether the process of a run lives although the boot id is another: a sandbox shows one
+// of its own. After a reboot another process may have the number and even the ticks, but started
+// later.
 bool OutlivesItsBootId(const RunInfo& info) {
   if (!info.process_tracked || info.pid == 0 || info.start_ticks == 0) return false;
   const absl::StatusOr<PeerProcess> found = IdentifyAgain(info.pid, info.start_ticks);
@@ -88,7 +89,7 @@ void RunRestorer::ReadSavedRuns() {
     absl::StatusOr<std::unique_ptr<VmSession>> session =
         VmSession::Restore(text, session_options_, context_->loop->Now());
     if (session.ok()) {
-      // What was handed over continues this very text.
+      // A run that was handed over continues this very text.
       const auto handed = handed_runs.find((*session)->run().run_id);
       if (handed != handed_runs.end() &&
           (handed->second.after_crash ||
@@ -150,7 +151,7 @@ void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
                 absl::CHexEscape(text.substr(0, kMaxTextForLog)));
 }
 
-// Of this very run: a file of another one, renamed or not, has another mark.
+// Only a file of this very run counts: that of another one, renamed or not, has another mark.
 void RunRestorer::NoteShutdownFile(VmRun* run) {
   const RunInfo& info = run->info();
   if (info.reported_by != ReportedBy::kMonitor) return;
@@ -242,10 +243,10 @@ void RunRestorer::Resume(VmRun* run) {
   table_->SetUuid(run, run->Status().ref.uuid);
   const std::string run_id = run->info().run_id;
   run->Resume();
-  // What it said since is handled next, and obeyed no shutdown that was cancelled meanwhile.
+  // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.
   if (run->connected()) table_->ApplyHostCancel(run);
   table_->SourceOf(run)->OnRestored(run);
-  // What the host says now says nothing of what was said before, nor of a run that ended before.
+  // The host's present word says nothing of what was said before, nor of a run that ended before.
   if (table_->Find(run_id) == run && !run->process_ended()) table_->ApplyHostShutdown(run);
 }
 

@@ -7,7 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/loop/event_loop.h"
+#include "base/event_loop.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
@@ -34,7 +34,7 @@ class RunRestorer {
   void Refuse(absl::string_view why, absl::string_view text);
   // Closes what was handed over and is not used.
   void Close(HandedRun handed);
-  // Whether `run` goes on with what was handed over.
+  // Returns whether `run` goes on with what was handed over.
   bool GoesOn(VmRun* run);
   // A daemon that was killed may have written a file for what it had not committed.
   void NoteShutdownFile(VmRun* run);
@@ -54,7 +54,7 @@ class RunRestorer {
   RunTable* const table_;
   const std::vector<RunSource*> sources_;
 
-  // What is still to be restored: texts, then the run ids that they hold, oldest first.
+  // Runs still to be restored: texts, then the run ids that they hold, oldest first.
   std::vector<std::string> saved_runs_;
   bool saved_runs_are_read_ = false;
   std::vector<std::string> unresolved_;

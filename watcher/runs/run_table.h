@@ -50,15 +50,15 @@ class RunTable : public VmRun::Owner {
   // Both outlive the table.
   RunTable(EventSink* sink, WatcherMeters* meters) : sink_(sink), meters_(meters) {}
 
-  // Of a run id that is not in the table. `source` outlives the table's use.
+  // Adds a run whose id is not in the table. `source` outlives the table's use.
   VmRun* Add(RunSource* source, std::unique_ptr<VmRun> run);
 
-  // Of a run in the table.
+  // Returns the source of a run in the table.
   RunSource* SourceOf(const VmRun* run) const;
   // Null without one.
   VmRun* Find(absl::string_view run_id) const;
   VmRun* FindByProcess(const ProcessKey& key) const;
-  // Of a restored run that has no descriptor yet, too (AwaitProcess). Null as well for a process
+  // Finds also a restored run that has no descriptor yet (AwaitProcess). Null as well for a process
   // that is not tracked, or cannot be distinguished from others.
   VmRun* FindByProcess(const PeerProcess& process) const;
   // From now on a restored run is found by its process, for which no descriptor was left.

@@ -10,8 +10,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
+#include "base/event_loop.h"
 #include "base/receiving_socket.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/other_processes.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
@@ -125,8 +125,8 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   // Ends this object, and not its run: its session goes on in another one, of another source.
   VmSession GiveAway();
 
-  // Of a restored run: it goes on, its process cannot be followed any more, another process listens
-  // on its socket, it ended with its host, its shutdown file was written then.
+  // For a restored run: it goes on, its process cannot be followed any more, another process
+  // listens on its socket, it ended with its host, its shutdown file was written then.
   void Resume();
   void LoseTracking();
   void LoseListener();
@@ -170,7 +170,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   Instant attached_at() const { return session_.attached_at(); }
   // Restored, and its monitor was not attached since.
   bool away() const { return session_.away(); }
-  // Of its socket and its shutdown file.
+  // Directory of its socket and its shutdown file.
   std::string Directory() const;
   VmStatus Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }

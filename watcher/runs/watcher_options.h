@@ -26,7 +26,7 @@ struct WatcherOptions {
   std::string libvirt_logs = "/var/log/libvirt";
   std::shared_ptr<LibvirtApi> libvirt_api;  // by which they are reached; null: there are none
   bool process_tracking = true;
-  // Of QEMUs; null: what they say is asked. Only with process tracking.
+  // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
   SignalTracing signals;  // only with process tracking
   // Source of the host's shutdown, or for people why there is none; both empty: nobody wanted

@@ -49,7 +49,7 @@ Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
 }
 
 bool EndsTheHost(const SignalSender& sender) {
-  // Of systemd, which runs it as process 1, unless a container ends; and of sysvinit. The kernel
+  // systemd-shutdown runs as process 1, unless a container ends; killall5 is sysvinit's. The kernel
   // cuts a comm at 15 bytes.
   constexpr int64_t kInit = 1;
   return sender.uid == 0 && !sender.of_qemu &&

@@ -54,7 +54,7 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
-  // Where a process is known to have sent the signal, an OOM kill in the cgroup was another's; and
+  // An OOM kill in the cgroup was another's where a process is known to have sent the signal; and
   // the kernel names also a process as its victim that ends already.
   bool out_of_memory() const {
     if (!killed()) return false;

@@ -37,12 +37,13 @@ class EvidenceLog {
   bool decided() const { return IsDecided(facts_); }
   // QEMU has stopped the guest's processors.
   bool paused() const { return paused_; }
-  // Of the first SHUTDOWN that counts: QEMU's time and its data, for STOPPED.
+  // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   const std::optional<absl::Time>& shutdown_qemu_time() const { return shutdown_qemu_time_; }
   const std::string& shutdown_json() const { return shutdown_json_.str(); }
-  // Of the last panic, if that stands and its event was seen; null: none.
+  // Details of the last panic, if that stands and its event was seen; null: none.
   const GuestPanic* panic() const { return panic_.get(); }
-  // Of the signal that the run ended by, as far as is known now; null: none, or nobody saw it.
+  // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
+  // it.
   const SignalSender* SenderOfEnd() const;
 
   // Adds to the timeline. A repetition of the last entry only renews its time.

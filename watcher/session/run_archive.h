@@ -283,7 +283,7 @@ class ArchiveReader {
   void Open(absl::string_view object);
   std::optional<absl::string_view> Find(absl::string_view key);
   absl::string_view At(absl::string_view key);
-  // Of a list of at least `count`.
+  // Elements of a list of at least `count`.
   static std::vector<absl::string_view> Elements(absl::string_view list, size_t count);
   [[noreturn]] static void Refuse(const std::string& why);
 

@@ -70,9 +70,9 @@ struct HandedSession {
 // without an event, OnTick publishes it. After Done it takes no more input. No thread of its own.
 class VmSession {
  public:
-  // The problem of a monitor that sent no greeting, where why is not known.
+  // The problem of a monitor that sent no greeting; `vmevents doctor` finds which it is.
   static constexpr char kNoGreeting[] =
-      "monitor held by another client, or QEMU hangs: it sent no greeting";
+      "monitor held by another client, or QEMU hangs or is stopped: it sent no greeting";
 
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);

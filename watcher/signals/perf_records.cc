@@ -90,7 +90,7 @@ std::optional<int64_t> ValueOf(const std::optional<TraceField>& field, absl::str
   return field.has_value() ? ValueOf(*field, raw) : std::nullopt;
 }
 
-// What comes before the raw bytes of a sample, in the kernel's order.
+// Head of a sample, before its raw bytes, in the kernel's order.
 struct SampleHead {
   uint32_t pid;
   uint32_t tid;
@@ -99,15 +99,15 @@ struct SampleHead {
 constexpr size_t kRawSizeAt = sizeof(SampleHead);
 constexpr size_t kRawAt = kRawSizeAt + sizeof(uint32_t);
 
-// Where every tracepoint's record has the context that it was made in, and the bits of an interrupt
-// (TRACE_FLAG_HARDIRQ, TRACE_FLAG_SOFTIRQ).
+// Place at which every tracepoint's record has the context that it was made in, and the bits of an
+// interrupt (TRACE_FLAG_HARDIRQ, TRACE_FLAG_SOFTIRQ).
 constexpr size_t kContextAt = 2;
 constexpr uint8_t kInInterrupt = 0x08 | 0x10;
 
-// Whether a signal of si_code `code` is the kernel's. Its own codes are above 0. Those of timers
-// and of other things that a process has asked the kernel for are below, where sigqueue(2) lets
-// every process claim them: what is sent in an interrupt is the kernel's, and otherwise the process
-// that ran is the sender.
+// Returns whether a signal of si_code `code` is the kernel's. Its own codes are above 0. Those of
+// timers and of other things that a process has asked the kernel for are below, where sigqueue(2)
+// lets every process claim them: what is sent in an interrupt is the kernel's, and otherwise the
+// process that ran is the sender.
 bool IsByKernel(const SampleHead& head, int64_t code, absl::string_view raw) {
   return code > 0 || head.pid == 0 || (Take<uint8_t>(raw, kContextAt) & kInInterrupt) != 0;
 }

@@ -13,7 +13,7 @@
 
 namespace vmeventd {
 
-// Where a tracepoint's record has a whole number.
+// Place of a whole number in a tracepoint's record.
 struct TraceField {
   size_t offset = 0;
   size_t size = 0;
@@ -26,7 +26,7 @@ struct TraceFormat {
   // signal:signal_generate; signal:signal_deliver has the first alone
   TraceField signal;
   TraceField code;
-  // Of the first, and of oom:mark_victim, which has only this before Linux 6.10.
+  // Field of the first, and of oom:mark_victim, which has only this before Linux 6.10.
   TraceField pid;
   std::optional<TraceField> total_vm;
   std::optional<TraceField> anon_rss;

@@ -39,7 +39,7 @@ constexpr size_t kRingBytes = size_t{64} << 10;
 constexpr size_t kMaxFormatBytes = size_t{64} << 10;
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-// How long the first events may take to open.
+// Longest time that the first events may take to open.
 constexpr absl::Duration kStartPatience = absl::Seconds(30);
 
 absl::Duration TimeOf(clockid_t clock) {
@@ -48,7 +48,7 @@ absl::Duration TimeOf(clockid_t clock) {
   return absl::DurationFromTimespec(now);
 }
 
-// How long the host has slept since its boot; less by what passes between the two clocks.
+// Time that the host has slept since its boot; less by what passes between the two clocks.
 absl::Duration Slept() {
   const absl::Duration with_sleep = TimeOf(CLOCK_BOOTTIME);
   return with_sleep - TimeOf(CLOCK_MONOTONIC);
@@ -93,14 +93,14 @@ class Ring {
   // An event that is written into it as well.
   void Add(UniqueFd event) { others_.push_back(std::move(event)); }
 
-  // How many records of its events were lost; 0 where the kernel does not count them.
+  // Returns how many records of its events were lost; 0 where the kernel does not count them.
   uint64_t CountLost() const {
     uint64_t lost = CountsOf(event_).lost;
     for (const UniqueFd& other : others_) lost += CountsOf(other).lost;
     return lost;
   }
 
-  // Whether it is written: events end with their processor, also where that comes back.
+  // Returns whether it is written: events end with their processor, also where that comes back.
   bool IsLive() const {
     const uint64_t before = CountsOf(event_).ns_enabled;
     return CountsOf(event_).ns_enabled > before;
@@ -121,7 +121,7 @@ class Ring {
   }
 
  private:
-  // What read_format asks for.
+  // Counts that read_format asks for.
   struct Counts {
     uint64_t value = 0;
     uint64_t ns_enabled = 0;
@@ -154,7 +154,7 @@ class PerfTrace : public SignalTrace {
   uint64_t CountLost() override {
     uint64_t counted = lost_with_rings_;
     for (const auto& [processor, ring] : rings_) counted += ring.CountLost();
-    // What a kernel before Linux 6.0 says in its rings is all that is known.
+    // A kernel before Linux 6.0 says no more than its rings do.
     return lost_ = std::max(lost_, counted);
   }
 

@@ -87,7 +87,7 @@ std::optional<uint32_t> ProcessReader::ReadUid(int64_t pid) const {
 
 std::string ProcessReader::ReadCgroup(int64_t pid) const {
   const std::string text = Read(pid, "cgroup");
-  // Of v2, or of systemd's own hierarchy where v2 has no part in it.
+  // Path in v2, or in systemd's own hierarchy where v2 has no part in it.
   std::string unified(ValueOf(text, "0::"));
   if (unified.size() > 1) return unified;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
@@ -119,10 +119,11 @@ ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
 
 bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, const Stat& stat, uint32_t uid,
                                    absl::string_view cgroup) const {
-  // What was left by its parent has init as its parent, or another process that takes such on: it
-  // is in another session than that, which it does not lead. In QEMU's cgroup and of its user it
-  // may be QEMU's then, unless something on the way up is older than QEMU, or is what systemd began
-  // a service with, as of a manager that was restarted while its QEMUs lived on in its service.
+  // A process that was left by its parent has init as its parent, or another process that takes
+  // such on: it is in another session than that, which it does not lead. In QEMU's cgroup and of
+  // its user it may be QEMU's then, unless something on the way up is older than QEMU, or is what
+  // systemd began a service with, as of a manager that was restarted while its QEMUs lived on in
+  // its service.
   const bool in_service = absl::StrContains(absl::StrCat(cgroup, "/"), ".service/");
   const auto is_others = [&](const Stat& each) {
     return each.start_ticks < target.start_ticks || (in_service && each.leads_session);
@@ -165,7 +166,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   sender.of_qemu = sender.of_qemu || MayDescendFrom(target, *stat, *uid, cgroup);
   constexpr uint32_t kRoot = 0;
   sender.of_qemus_user = uid != kRoot && target.uid.value_or(*uid) == uid;
-  // What began in the tick of the signal may have begun after it.
+  // A process that began in the tick of the signal may have begun after it.
   const bool is_it =
       StartOf(stat->start_ticks + 1) <= record.time || now - record.time < kNumberReturns;
   if (!is_it) return sender;

@@ -11,7 +11,7 @@
 
 namespace vmeventd {
 
-// What of a process shows whether another may descend from it.
+// Facts of a process that show whether another may descend from it.
 struct ProcessOrigin {
   int64_t pid = 0;
   uint64_t start_ticks = 0;     // field 22 of /proc/PID/stat; 0: not known
@@ -24,7 +24,7 @@ class ProcessReader {
  public:
   explicit ProcessReader(std::string root = "") : root_(std::move(root)) {}
 
-  // Of `pid`, which lives.
+  // Returns those of `pid`, which lives.
   ProcessOrigin OriginOf(int64_t pid, uint64_t start_ticks) const;
 
   // The sender of `record`, a signal to `target`, as it is at `now`, which is since the boot. A
@@ -57,7 +57,7 @@ class ProcessReader {
 // When a process of that start began, at the earliest, by the clock of SignalRecord::time.
 absl::Duration StartOf(uint64_t start_ticks);
 
-// That clock.
+// Returns the time on that clock.
 absl::Duration SinceBoot();
 
 }  // namespace vmeventd

@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// What the kernel recorded as it happened. pids are the host's.
+// Record of the kernel, made as it happened. pids are the host's.
 struct SignalRecord {
   enum class Kind { kSignal, kOomVictim };
   Kind kind = Kind::kSignal;
@@ -31,8 +31,8 @@ class SignalTrace {
   virtual int fd() const = 0;
   // Appends what was recorded since the last call. Those of one processor are in their order.
   virtual void Read(std::vector<SignalRecord>* out) = 0;
-  // How many records the kernel has said so far that it threw away, because they were not read fast
-  // enough. It says so of a processor with the next record there.
+  // Returns how many records the kernel has said so far that it threw away, because they were not
+  // read fast enough. It says so of a processor with the next record there.
   virtual uint64_t lost() const = 0;
   // The same, of the last ones as well: the kernel is asked, which interrupts every processor.
   virtual uint64_t CountLost() = 0;

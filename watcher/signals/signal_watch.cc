@@ -56,7 +56,7 @@ void SignalWatch::OnFdReady(uint32_t) {
   rest_ = loop_->AddTimer(loop_->Now().monotonic + kRest, [this] { Rest(); });
 }
 
-// What comes from now on wakes the loop; what came before is looked at.
+// From now on what comes wakes the loop; what came before is looked at.
 void SignalWatch::Rest() {
   rest_ = {};
   if (!loop_->Add(trace_->fd(), EPOLLIN, this).ok()) {
@@ -92,7 +92,7 @@ SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
     if (process.has_value()) it = followed_.find(*process);
   }
   if (it == followed_.end()) return nullptr;
-  // Of a process that had the number before, if it is older.
+  // Records of a process that had the number before, if it is older, do not count.
   const uint64_t start = it->second.origin.start_ticks;
   return record.time < StartOf(start) ? nullptr : &it->second;
 }

@@ -8,10 +8,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
+#include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/signals/sender.h"
 #include "watcher/signals/signal_trace.h"
 
@@ -33,7 +33,7 @@ class SignalWatch : public FdHandler {
  public:
   static constexpr TokenRate kWakes{.per_second = 100, .burst = 200};
   static constexpr TokenRate kReads{.per_second = 200, .burst = 200};
-  // How often the kernel is asked, before a sender is said to be unknown, whether it saw all.
+  // Rate at which the kernel is asked, before a sender is said to be unknown, whether it saw all.
   static constexpr TokenRate kAsks{.per_second = 10, .burst = 20};
   // Between two looks for processors that came.
   static constexpr absl::Duration kProcessorInterval = absl::Seconds(30);
@@ -67,9 +67,9 @@ class SignalWatch : public FdHandler {
   // is no reason to name.
   std::string WhyUnknown();
 
-  // Whether anything is recorded, and why not, or not on all processors. Any thread.
+  // Returns whether anything is recorded, and why not, or not on all processors. Any thread.
   SignalWatchState state() const;
-  // How many records were lost. Any thread.
+  // Number of records that were lost. Any thread.
   uint64_t lost() const { return lost_.value(); }
 
   void OnFdReady(uint32_t events) override;

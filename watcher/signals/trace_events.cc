@@ -31,7 +31,8 @@
 namespace vmeventd {
 namespace {
 
-// Of those that end a process, what was not ignored nor waits already: TRACE_SIGNAL_DELIVERED.
+// Filter for signals that end a process, without those that were ignored or wait already:
+// TRACE_SIGNAL_DELIVERED.
 constexpr char kFilter[] =
     "result==0 && (sig==1 || sig==2 || sig==3 || sig==6 || sig==9 || sig==15)";
 static_assert(SIGHUP == 1 && SIGINT == 2 && SIGQUIT == 3 && SIGABRT == 6 && SIGKILL == 9 &&
@@ -55,7 +56,7 @@ constexpr uint32_t kArchitecture = AUDIT_ARCH_PPC64LE;
 
 constexpr size_t kMaxEvents = 3;
 
-// What opening a processor's events is made of.
+// Steps of opening a processor's events.
 enum class Step : int32_t { kOpen, kSetFilter };
 
 struct Reply {
@@ -176,7 +177,7 @@ bool PermitOnlyWhatOpensEvents() {
 [[noreturn]] void RunOpener(int socket, const WantedEvents& wanted) {
   constexpr int kNoRights = 2;
   prctl(PR_SET_NAME, "vmeventd-perf");
-  // What is sent to a whole group, as by a terminal, is for vmeventd.
+  // Signals to a whole group, as by a terminal, are for vmeventd.
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);

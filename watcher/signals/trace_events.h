@@ -43,7 +43,7 @@ class TraceEvents {
   bool Ask(int processor);
   // Takes an answer, without waiting; unset: there is none, or the process has ended.
   std::optional<ProcessorEvents> Receive();
-  // How the process ended, for people; empty: it runs.
+  // Returns how the process ended, for people; empty: it runs.
   const std::string& ended() const { return ended_; }
 
  private:

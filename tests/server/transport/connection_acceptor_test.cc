@@ -39,8 +39,9 @@ class ConnectionAcceptorTest : public ::testing::Test {
                            [this](int fd) { taken_.emplace_back(fd); },
                            [this, index] { listening_[index] = true; }});
     }
-    acceptor_ = std::make_unique<ConnectionAcceptor>(std::move(listeners), max_connections,
-                                                     RelayLimits(), &clock_, &clients_, &refusals_);
+    acceptor_ = ConnectionAcceptor::Create(std::move(listeners), max_connections, RelayLimits(),
+                                           &clock_, &clients_, &refusals_)
+                    .value();
   }
 
   // Sends what shows that it speaks HTTP/2.

@@ -33,7 +33,7 @@ class RelayTest : public ::testing::Test {
   };
 
   void Open(RelayLimits limits = {}) {
-    relay_ = std::make_unique<Relay>(limits, &clock_, &refusals_,
+    relay_ = std::make_unique<Relay>(limits, loop_.get(), &refusals_,
                                      [this](Relay::Id id) { ended_.push_back(id); });
   }
 
@@ -60,7 +60,7 @@ class RelayTest : public ::testing::Test {
 
   // Runs until nothing is left to do now.
   void Turn() {
-    for (int i = 0; i < 1'000; ++i) relay_->RunOnce(absl::ZeroDuration());
+    for (int i = 0; i < 1'000; ++i) loop_->RunOnce(absl::ZeroDuration());
   }
 
   static std::string Start() {
@@ -132,6 +132,7 @@ class RelayTest : public ::testing::Test {
   std::vector<Relay::Id> ended_;
   std::map<int, size_t> sent_;  // bytes, by the descriptor
   SocketCloser closer_;
+  const std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::unique_ptr<Relay> relay_;
 };
 

@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
+#include "tests/support/process_state.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/command_lines.h"

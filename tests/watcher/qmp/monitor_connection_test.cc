@@ -95,7 +95,7 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
  protected:
   void OnSpeaker(int64_t) override {}
   void OnGreeting() override { ++greetings_; }
-  void OnGreetingLate(bool) override {}
+  void OnGreetingLate() override {}
   void OnReplyLate(bool) override {}
   void OnReady(const MonitorInfo& info) override { info_ = info; }
   void OnEvent(const QmpEvent& event) override {

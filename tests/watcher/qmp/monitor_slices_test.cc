@@ -59,7 +59,7 @@ class Monitor : public MonitorConnection::Delegate {
  private:
   void OnSpeaker(int64_t) override {}
   void OnGreeting() override {}
-  void OnGreetingLate(bool) override {}
+  void OnGreetingLate() override {}
   void OnReplyLate(bool) override {}
   void OnReady(const MonitorInfo&) override { ready = true; }
   void OnEvent(const QmpEvent&) override {

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "tests/support/process_state.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/qemu_arguments.h"

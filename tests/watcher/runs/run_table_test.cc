@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "absl/strings/str_replace.h"
+#include "base/event_loop.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
-#include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/intents.h"
 #include "watcher/runs/oom_watch.h"

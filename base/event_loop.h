@@ -7,10 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 
 namespace vmeventd {
@@ -33,8 +36,8 @@ struct TimerId {
   }
 };
 
-// epoll, timers on the monotonic clock, and a wake-up from elsewhere; stepped by its owner. Costs
-// no wake-up while nothing is due. Every method but Wake is for one thread.
+// epoll, timers on the monotonic clock, and functions of other threads; stepped by its owner. Costs
+// no wake-up while nothing is due. Every method but Post and Wake is for one thread.
 class EventLoop {
  public:
   // `clock` outlives the loop. The error names the call that failed.
@@ -43,6 +46,8 @@ class EventLoop {
 
   // Watches `fd`, which stays the caller's. `handler` must live until Remove.
   absl::Status Add(int fd, uint32_t events, FdHandler* handler);
+  // Watches `fd`, which is watched, for other events from now on.
+  void Modify(int fd, uint32_t events);
   // To be called before the descriptor is closed. Input of this turn that `handler` has not been
   // given yet is not given to it, nor to the next user of the number. Nothing happens if it is not
   // watched, as after an Add that failed.
@@ -59,6 +64,9 @@ class EventLoop {
   void RunOnce(absl::Duration timeout);
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   void Wake() const;
+  // Has the next turn call `function`; those of one thread in their order. It is destroyed uncalled
+  // with the loop. The callers bound how many wait. Any thread.
+  void Post(absl::AnyInvocable<void()> function);
 
   Instant Now() const { return clock_->Now(); }
   // When the turn that runs now, or the last one, had waited and began its work; on the monotonic
@@ -74,9 +82,13 @@ class EventLoop {
   };
 
   EventLoop(const Clock* clock, UniqueFd epoll, UniqueFd wake)
-      : clock_(clock), epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+      : clock_(clock),
+        epoll_(std::move(epoll)),
+        wake_(std::move(wake)),
+        turn_began_(clock->Now().monotonic) {}
   int WaitMilliseconds(absl::Duration timeout) const;
   void DispatchInput(int timeout_ms);
+  void CallPosted();
   void FireTimers();
 
   const Clock* const clock_;
@@ -87,6 +99,9 @@ class EventLoop {
   absl::Duration turn_began_;
   uint32_t last_watch_ = 0;
   uint64_t last_timer_ = 0;
+
+  Mutex mutex_;
+  std::vector<absl::AnyInvocable<void()>> posted_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

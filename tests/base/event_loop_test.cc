@@ -1,4 +1,4 @@
-#include "watcher/loop/event_loop.h"
+#include "base/event_loop.h"
 
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -38,6 +39,8 @@ class Pipe : public FdHandler {
     ++calls;
     if (on_ready) on_ready();
   }
+
+  int fd() const { return read_.get(); }
 
   int calls = 0;
   std::function<void()> on_ready;
@@ -165,6 +168,43 @@ TEST_F(EventLoopTest, AFloodOfTimersDoesNotKeepInputWaiting) {
 TEST_F(EventLoopTest, WakeEndsAWaitThatHasNotBegunYet) {
   loop_->Wake();
   loop_->RunOnce(absl::InfiniteDuration());  // returns, or the test's own time is over
+}
+
+TEST_F(EventLoopTest, CallsWhatOtherThreadsHavePostedInItsOrder) {
+  std::vector<int> called;
+  std::thread([&] {
+    for (int i = 0; i < 3; ++i) loop_->Post([&called, i] { called.push_back(i); });
+  }).join();
+  EXPECT_THAT(called, ElementsAre());
+  loop_->RunOnce(absl::InfiniteDuration());
+  EXPECT_THAT(called, ElementsAre(0, 1, 2));
+}
+
+TEST_F(EventLoopTest, WhatAPostedFunctionPostsIsForALaterTurn) {
+  int calls = 0;
+  loop_->Post([&] { loop_->Post([&calls] { ++calls; }); });
+  Turn();
+  EXPECT_EQ(calls, 0);
+  Turn();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(EventLoopTest, APostedFunctionGoesUncalledWithItsLoop) {
+  const auto held = std::make_shared<int>();
+  loop_->Post([held] { ADD_FAILURE(); });
+  loop_.reset();
+  EXPECT_EQ(held.use_count(), 1);
+}
+
+TEST_F(EventLoopTest, AWatchMayBeForOtherEvents) {
+  Pipe pipe(loop_.get());
+  pipe.Fill();
+  loop_->Modify(pipe.fd(), 0);
+  Turn();
+  EXPECT_EQ(pipe.calls, 0);
+  loop_->Modify(pipe.fd(), EPOLLIN);
+  Turn();
+  EXPECT_EQ(pipe.calls, 1);
 }
 
 TEST_F(EventLoopTest, WaitsNoLongerThanToTheNextTimer) {

@@ -1,4 +1,4 @@
-#include "watcher/loop/event_loop.h"
+#include "base/event_loop.h"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -51,6 +51,13 @@ absl::Status EventLoop::Add(int fd, uint32_t events, FdHandler* handler) {
   return absl::OkStatus();
 }
 
+void EventLoop::Modify(int fd, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = Key(fd, watches_[fd].serial);
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+}
+
 void EventLoop::Remove(int fd) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
   if (static_cast<size_t>(fd) < watches_.size()) watches_[fd] = {};
@@ -94,6 +101,7 @@ void EventLoop::DispatchInput(int timeout_ms) {
     if (fd == wake_.get()) {
       eventfd_t ignored;
       eventfd_read(wake_.get(), &ignored);
+      CallPosted();
       continue;
     }
     const Watch watch = watches_[fd];
@@ -101,6 +109,15 @@ void EventLoop::DispatchInput(int timeout_ms) {
       watch.handler->OnFdReady(events[i].events);
     }
   }
+}
+
+void EventLoop::CallPosted() {
+  std::vector<absl::AnyInvocable<void()>> posted;
+  {
+    const MutexLock lock(&mutex_);
+    posted.swap(posted_);
+  }
+  for (absl::AnyInvocable<void()>& function : posted) function();
 }
 
 void EventLoop::FireTimers() {
@@ -120,5 +137,13 @@ void EventLoop::FireTimers() {
 }
 
 void EventLoop::Wake() const { eventfd_write(wake_.get(), 1); }
+
+void EventLoop::Post(absl::AnyInvocable<void()> function) {
+  {
+    const MutexLock lock(&mutex_);
+    posted_.push_back(std::move(function));
+  }
+  Wake();
+}
 
 }  // namespace vmeventd
