@@ -154,9 +154,9 @@ TEST(LiveState, PutsAGapInThePlaceOfWhatWasGivenUp) {
 TEST(LiveState, KeepsEachVmAsItsLastStatusSays) {
   PumpedState pumped;
   pumped.Push({Update("b", EventType::kStarted), Update("a", EventType::kStarted)});
-  VmUpdate paused = Update("b", EventType::kPaused);
-  paused.status->state = VmState::kPaused;
-  pumped.Push({paused});
+  VmUpdate pause = Update("b", EventType::kPaused);
+  pause.status->state = VmState::kPaused;
+  pumped.Push({pause});
   const EventLog::VmPage page = pumped.live_state().ListVmsAfter(nullptr, 10);
   EXPECT_EQ(page.sequence, 3);
   EXPECT_THAT(Names(page.vms), ElementsAre("a/run-a", "b/run-b"));

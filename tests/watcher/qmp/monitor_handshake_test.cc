@@ -27,7 +27,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 // Its reads are finished by the test, unless there is one that is finished at once.
-class FakeCommandLines : public CommandLines {
+class HeldCommandLines : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t) override {
     begun = std::make_shared<Read>();
@@ -86,7 +86,7 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   SocketCloser closer_;
-  FakeCommandLines command_lines_;
+  HeldCommandLines command_lines_;
   OwnerBudget budget_{loop_.get()};
   std::unique_ptr<MonitorConnection> connection_;
   int greetings_ = 0;
@@ -96,10 +96,6 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   int events_ = 0;
   int states_ = 0;
 };
-
-std::string EventLine(const std::string& name) {
-  return "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"" + name + "\"}\r\n";
-}
 
 TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedEarlyAndWhenItsTimeIsOver) {
   Connect({.greet = false}, absl::Seconds(3));
