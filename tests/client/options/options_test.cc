@@ -618,7 +618,7 @@ TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
         "fleet create", "doctor",       "help",           "version",     "completion",
         "context",      "context list", "context add",    "context use", "context delete"}) {
     std::vector<std::string> arguments = absl::StrSplit(command, ' ');
-    arguments.push_back("--help");
+    arguments.emplace_back("--help");
     for (const absl::string_view line : absl::StrSplit(Answer(arguments).out, '\n')) {
       EXPECT_LE(line.size(), 80U) << line;
     }
