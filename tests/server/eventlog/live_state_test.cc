@@ -208,6 +208,7 @@ TEST(LiveState, ASnapshotHoldsTheRunningVms) {
 std::unique_ptr<PumpedState> StateOf(int vms, LiveStateOptions options = {}) {
   auto pumped = std::make_unique<PumpedState>(options);
   std::vector<VmUpdate> updates;
+  updates.reserve(static_cast<size_t>(vms));
   for (int i = 0; i < vms; ++i) {
     updates.push_back(Update(absl::StrFormat("vm%04d", i), EventType::kStarted));
   }
@@ -225,6 +226,7 @@ TEST(LiveState, StreamsThatBeginAtTheSameStateShareTheirSnapshot) {
   const size_t one = pumped->live_state().snapshot_bytes();
   EXPECT_GT(one, 1'000'000u);
   std::vector<VmSnapshotPtr> held;
+  held.reserve(4'000);
   for (int i = 0; i < 4'000; ++i) held.push_back(SnapshotOf(*pumped));
   EXPECT_EQ(held.back(), first);
   EXPECT_EQ(pumped->live_state().snapshot_bytes(), one);
