@@ -54,7 +54,7 @@ TEST_P(FuzzCorpusTest, Replays) {
     const std::string input(std::istreambuf_iterator<char>(file), {});
     SCOPED_TRACE(path);
     Run(input);
-    for (size_t i = 0; i <= kVariants / inputs.size() && !input.empty(); ++i) {
+    for (size_t i = 0; i < std::max<size_t>(kVariants / inputs.size(), 1) && !input.empty(); ++i) {
       const size_t at = random() % input.size();
       Run(input.substr(0, at));
       std::string changed = input;

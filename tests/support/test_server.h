@@ -53,6 +53,13 @@ class TestServer {
   std::unique_ptr<GrpcServer> server_;
 };
 
+inline v1::WatchEventsRequest Live() { return {}; }
+inline v1::WatchEventsRequest FromTheOldest() {
+  v1::WatchEventsRequest request;
+  request.set_from_oldest(true);
+  return request;
+}
+
 // One WatchEvents call, read by the test's thread.
 class TestStream {
  public:

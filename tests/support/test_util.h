@@ -19,6 +19,12 @@
 
 namespace vmeventd {
 
+// A QMP event's line.
+inline std::string EventLine(const std::string& name, const std::string& data = "{}") {
+  return "{\"timestamp\": {\"seconds\": 1700000000, \"microseconds\": 5}, \"event\": \"" + name +
+         "\", \"data\": " + data + "}\r\n";
+}
+
 using TempDir = TemporaryDirectory;
 
 // A clock that stands still until advanced.

@@ -607,7 +607,7 @@ int ManyDomains() {
   int domains = 0;
   const char* const text = std::getenv("VMEVENTD_LIBVIRT_DOMAINS");
   if (text != nullptr && absl::SimpleAtoi(text, &domains)) return domains;
-  return kSanitized ? 10 : 40;
+  return 40;
 }
 
 TEST_F(LibvirtTest, ManyDomainsStartAndStopWhileLibvirtIsRestarted) {

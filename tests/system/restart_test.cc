@@ -233,7 +233,7 @@ class DrainTest : public E2eTest {
   std::string watch_errors() const { return dir() / "watch-errors"; }
 
   // Far more than a connection buffers.
-  static constexpr int kBurst = kSanitized ? 6'000 : 20'000;
+  static constexpr int kBurst = 20'000;
 
   ChattyVm vm_;
 };
@@ -241,9 +241,9 @@ class DrainTest : public E2eTest {
 TEST_F(DrainTest, EveryStreamGetsAllEventsAndThenUnavailable) {
   StartDaemonAndStream();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  // Few and short enough for a sanitized daemon on a loaded machine: it gives its clients 5 s.
+  // Few and short enough for a loaded machine: the daemon gives its clients 5 s.
   constexpr int kStreams = 4;
-  constexpr int kEvents = kSanitized ? 4'000 : 8'000;
+  constexpr int kEvents = 8'000;
   std::vector<std::unique_ptr<Stream>> streams;
   streams.reserve(kStreams);
   for (int i = 0; i < kStreams; ++i) streams.push_back(OpenUnread());

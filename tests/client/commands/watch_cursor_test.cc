@@ -213,8 +213,10 @@ TEST_F(HeldCursor, AnotherJournalForgetsHeldEvents) {
 }
 
 TEST_F(HeldCursor, BeyondTheBoundPassesTheOldest) {
+  v1::Event event = NotDurable(14);
   for (uint64_t sequence = 14; sequence <= WatchCursor::kMostHeld + 10; ++sequence) {
-    cursor_.OnEvent(NotDurable(sequence));
+    event.set_sequence(sequence);
+    cursor_.OnEvent(event);
   }
   EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
   cursor_.OnEvent(NotDurable(WatchCursor::kMostHeld + 11));

@@ -23,7 +23,7 @@ using testing::IsSupersetOf;
 using testing::Not;
 using testing::StartsWith;
 
-OptionContext Context() {
+OptionContext TestContext() {
   OptionContext context;
   context.now = absl::FromUnixSeconds(1782907200);
   context.zone = absl::UTCTimeZone();
@@ -31,7 +31,7 @@ OptionContext Context() {
 }
 
 CommandLine Parsed(const std::vector<std::string>& arguments,
-                   const OptionContext& context = Context()) {
+                   const OptionContext& context = TestContext()) {
   auto parsed = ParseCommandLine(arguments, context);
   if (const auto* answered = std::get_if<Answered>(&parsed)) {
     ADD_FAILURE() << answered->err << answered->out;
@@ -41,7 +41,7 @@ CommandLine Parsed(const std::vector<std::string>& arguments,
 }
 
 Answered Answer(const std::vector<std::string>& arguments,
-                const OptionContext& context = Context()) {
+                const OptionContext& context = TestContext()) {
   auto parsed = ParseCommandLine(arguments, context);
   if (auto* answered = std::get_if<Answered>(&parsed)) return *answered;
   ADD_FAILURE() << "accepted";
@@ -182,7 +182,7 @@ TEST(ParseCommandLine, EachStartOfAWatch) {
     options.insert(options.begin(), "watch");
     return std::get<FollowCommand>(Parsed(options).command).watch.start;
   };
-  const absl::Time now = Context().now;
+  const absl::Time now = TestContext().now;
   EXPECT_TRUE(std::holds_alternative<FromOldest>(start({"--from", "oldest"})));
   EXPECT_TRUE(std::holds_alternative<FromSnapshot>(start({"--from", "snapshot"})));
   EXPECT_EQ(std::get<FromTime>(start({"--from", "10m"})).time, now - absl::Minutes(10));
@@ -355,7 +355,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
   };
   for (const Row& row : rows) {
     const std::vector<std::string> words = absl::StrSplit(row.line, ' ');
-    const auto parsed = ParseCommandLine(words, Context());
+    const auto parsed = ParseCommandLine(words, TestContext());
     const auto* answered = std::get_if<Answered>(&parsed);
     const std::string err = answered == nullptr ? "" : answered->err;
     EXPECT_THAT(err, HasSubstr(row.answer)) << row.line;
@@ -444,7 +444,7 @@ TEST(ParseCommandLine, EventsMayFollow) {
 
 TEST(ParseCommandLine, WatchMayBeginAtATime) {
   const auto watch = std::get<FollowCommand>(Parsed({"watch", "--since", "10m"}).command).watch;
-  EXPECT_EQ(std::get<FromTime>(watch.start).time, Context().now - absl::Minutes(10));
+  EXPECT_EQ(std::get<FromTime>(watch.start).time, TestContext().now - absl::Minutes(10));
   ExpectComplaints({{"watch --since 10m --from 7", "use one of them"},
                     {"watch --since soon", "--since: \"soon\""}});
 }
@@ -540,7 +540,7 @@ TEST(ParseCommandLine, OutputHasSeveralForms) {
 }
 
 TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   context.zone = absl::FixedTimeZone(7200);
   const auto since = [&context](const std::vector<std::string>& arguments) {
     return *std::get<EventsCommand>(Parsed(arguments, context).command).since;
@@ -596,7 +596,7 @@ TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
 }
 
 TEST(ParseCommandLine, AContextMayBeAFleet) {
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   context.config_path = "/etc/me/config.toml";
   context.read_config = [](const std::string&) -> absl::StatusOr<std::string> {
     return "[contexts.fleet]\nservers = [\"tls://a\", \"tls://b\"]\ncredentials = \"x.creds\"\n"
@@ -618,7 +618,7 @@ TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
         "fleet create", "doctor",       "help",           "version",     "completion",
         "context",      "context list", "context add",    "context use", "context delete"}) {
     std::vector<std::string> arguments = absl::StrSplit(command, ' ');
-    arguments.push_back("--help");
+    arguments.emplace_back("--help");
     for (const absl::string_view line : absl::StrSplit(Answer(arguments).out, '\n')) {
       EXPECT_LE(line.size(), 80U) << line;
     }
@@ -657,7 +657,7 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   ExpectComplaints({{"intent", "intent declare, intent list and intent withdraw"},
                     {"intent declare", "NAME"},
                     {"intent declare web1 --reason r", "--actor"}});
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   context.user = "alice";
   const CommandLine own = Parsed({"intent", "declare", "web1", "--reason", "r"}, context);
   EXPECT_EQ(std::get<DeclareIntentCommand>(own.command).actor, "alice");
@@ -711,7 +711,7 @@ TEST(ParseCommandLine, AUnixSocketHasNoTls) {
 }
 
 TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   context.tls_variables = {"ca", "cert", "key", "name"};
   EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).server().tls->key_file, "key");
   const CommandLine given = Parsed({"info", "--server", "node1:80", "--tls-ca", "other"}, context);
@@ -736,7 +736,7 @@ TEST(ParseCommandLine, OptionsOfTheProgramStandBeforeOrAfterTheCommand) {
 }
 
 TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
   context.uid = 1000;
   context.xdg_runtime_dir = "/tmp/rt";
@@ -747,7 +747,7 @@ TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
 }
 
 TEST(ParseCommandLine, TheSystemsDaemonIsTheDefaultOfAUserWithoutOne) {
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   context.uid = 1000;
   context.xdg_runtime_dir = "/tmp/rt";
   context.may_exist = [](const std::string& path) { return path == "/run/vmeventd/vmeventd.sock"; };
@@ -756,7 +756,7 @@ TEST(ParseCommandLine, TheSystemsDaemonIsTheDefaultOfAUserWithoutOne) {
 
 // With a configuration file.
 OptionContext Configured(const std::string& content) {
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   context.config_path = "/c/config.toml";
   context.read_config = [content](const std::string&) { return content; };
   return context;
@@ -864,7 +864,7 @@ TEST(ParseCommandLine, AContextIsDeleted) {
 }
 
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
-  OptionContext context = Context();
+  OptionContext context = TestContext();
   context.server_variable = "/nonsense";
   EXPECT_THAT(Answer({"info"}, context).err, StartsWith("$VMEVENTS_SERVER: "));
   EXPECT_THAT(Complaint({"--server", "/nonsense", "info"}), StartsWith("--server: "));

@@ -154,9 +154,9 @@ TEST(LiveState, PutsAGapInThePlaceOfWhatWasGivenUp) {
 TEST(LiveState, KeepsEachVmAsItsLastStatusSays) {
   PumpedState pumped;
   pumped.Push({Update("b", EventType::kStarted), Update("a", EventType::kStarted)});
-  VmUpdate paused = Update("b", EventType::kPaused);
-  paused.status->state = VmState::kPaused;
-  pumped.Push({paused});
+  VmUpdate pause = Update("b", EventType::kPaused);
+  pause.status->state = VmState::kPaused;
+  pumped.Push({pause});
   const EventLog::VmPage page = pumped.live_state().ListVmsAfter(nullptr, 10);
   EXPECT_EQ(page.sequence, 3);
   EXPECT_THAT(Names(page.vms), ElementsAre("a/run-a", "b/run-b"));
@@ -208,6 +208,7 @@ TEST(LiveState, ASnapshotHoldsTheRunningVms) {
 std::unique_ptr<PumpedState> StateOf(int vms, LiveStateOptions options = {}) {
   auto pumped = std::make_unique<PumpedState>(options);
   std::vector<VmUpdate> updates;
+  updates.reserve(static_cast<size_t>(vms));
   for (int i = 0; i < vms; ++i) {
     updates.push_back(Update(absl::StrFormat("vm%04d", i), EventType::kStarted));
   }
@@ -225,6 +226,7 @@ TEST(LiveState, StreamsThatBeginAtTheSameStateShareTheirSnapshot) {
   const size_t one = pumped->live_state().snapshot_bytes();
   EXPECT_GT(one, 1'000'000u);
   std::vector<VmSnapshotPtr> held;
+  held.reserve(4'000);
   for (int i = 0; i < 4'000; ++i) held.push_back(SnapshotOf(*pumped));
   EXPECT_EQ(held.back(), first);
   EXPECT_EQ(pumped->live_state().snapshot_bytes(), one);

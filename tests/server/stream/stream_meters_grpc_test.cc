@@ -13,14 +13,6 @@
 namespace vmeventd {
 namespace {
 
-v1::WatchEventsRequest Live() { return {}; }
-
-v1::WatchEventsRequest FromTheOldest() {
-  v1::WatchEventsRequest request;
-  request.set_from_oldest(true);
-  return request;
-}
-
 uint64_t Timed(TestServer& server) {
   const auto counts = server.hub().meters().public_to_sent.Read().counts;
   return std::accumulate(counts.begin(), counts.end(), uint64_t{0});

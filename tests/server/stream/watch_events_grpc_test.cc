@@ -16,18 +16,10 @@ namespace {
 
 using ::testing::HasSubstr;
 
-v1::WatchEventsRequest Live() { return {}; }
-
 v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id = kJournal) {
   v1::WatchEventsRequest request;
   request.set_after_sequence(sequence);
   request.set_journal_id(journal_id);
-  return request;
-}
-
-v1::WatchEventsRequest FromTheOldest() {
-  v1::WatchEventsRequest request;
-  request.set_from_oldest(true);
   return request;
 }
 

@@ -26,7 +26,7 @@
 namespace vmeventd::e2e {
 namespace {
 
-void WriteAll(int fd, std::string_view text) {
+void TypeAt(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t size = write(fd, text.data(), text.size());
     if (size <= 0) FailErrno("cannot type");
@@ -230,7 +230,7 @@ bool Libvirtd::TryType(const std::string& name, const std::string& line,
   const UniqueFd serial(ConnectUnix(SerialPath(name)));
   if (!serial.valid()) return false;
   constexpr char kEraseLine[] = "\x15";  // what an earlier try may have left there
-  WriteAll(serial.get(), absl::StrCat(kEraseLine, line, "\n"));
+  TypeAt(serial.get(), absl::StrCat(kEraseLine, line, "\n"));
   return ReadUntil(serial.get(), answer);
 }
 

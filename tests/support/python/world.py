@@ -220,6 +220,10 @@ class World:
     def log(self):
         return (self.path / "log").read_text(errors="replace")
 
+    def wait_attached(self, name):
+        """For a real QEMU, which may hang if it ends before (docs/qemu.md). Takes --log-level debug."""
+        wait_until(f"{name} has answered all", lambda: f" {name} has answered everything" in self.log())
+
     def connect(self, address=None, options=()):
         channel = grpc.insecure_channel(
             address or f"unix:{self.socket}",

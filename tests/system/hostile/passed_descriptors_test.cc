@@ -20,7 +20,7 @@
 namespace vmeventd::e2e {
 namespace {
 
-constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr char kBeginOfCalls[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // Those that pass descriptors, and wait for what they have closed.
 class Passed {
@@ -67,7 +67,7 @@ class PassedDescriptorsTest : public HostileTest {
     for (int i = 0; i < 8; ++i) {
       clients.emplace_back(ConnectUnix(Options().socket));
       ASSERT_TRUE(clients.back().valid());
-      passed.Pass(clients.back().get(), kPreface);
+      passed.Pass(clients.back().get(), kBeginOfCalls);
       if (i % 2 == 0) clients.back().Reset();
       EXPECT_FALSE(Vmevents({"info"}).empty());
     }

@@ -57,7 +57,7 @@ class GanetiReaderTest(world.WorldTest):
         self.pids = pathlib.Path(self.hypervisor._PIDS_DIR)  # pylint: disable=protected-access
         self.ganeti = self.hypervisor()
         self.world.watches = [str(self.control)]
-        self.world.start()
+        self.world.start("--log-level", "debug")
         self.stream = self.world.oldest()
         disk = self.world.path / "disk"
         disk.write_bytes(POWEROFF.ljust(1 << 20, b"\0"))
@@ -74,7 +74,7 @@ class GanetiReaderTest(world.WorldTest):
         self.addCleanup(self.qemu.kill)
         (self.pids / "web1").write_text(f"{self.qemu.pid}\n", encoding="ascii")
         self.stream.wait_event("STARTED", "web1")
-        world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
+        self.world.wait_attached("web1")
         self.assertEqual(self.ganeti.GetInstanceInfo("web1")[1], self.qemu.pid)
 
     def manager(self, *commands):

@@ -40,12 +40,12 @@ class ManagersTest(world.WorldTest):
         self.sockets = self.world.path / "qemu"
         self.sockets.mkdir()
         self.world.watches = [f"{self.sockets}:*.qmp"]
-        self.stream = self.world.begin()
+        self.stream = self.world.begin("--log-level", "debug")
 
     def start(self, command, name):
         qemu = self.run_beside(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.stream.wait_event("STARTED", name)
-        world.wait_until("the monitor answers", lambda: self.world.get(name).qemu_version)
+        self.world.wait_attached(name)
         return qemu
 
     def expect_stopped(self, name, shutdown_class, cause):

@@ -27,7 +27,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 // Its reads are finished by the test, unless there is one that is finished at once.
-class FakeCommandLines : public CommandLines {
+class HeldCommandLines : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t) override {
     begun = std::make_shared<Read>();
@@ -86,7 +86,7 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   SocketCloser closer_;
-  FakeCommandLines command_lines_;
+  HeldCommandLines command_lines_;
   OwnerBudget budget_{loop_.get()};
   std::unique_ptr<MonitorConnection> connection_;
   int greetings_ = 0;
@@ -97,11 +97,15 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   int states_ = 0;
 };
 
+<<<<<<< HEAD
 std::string EventLine(const std::string& name) {
   return "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"" + name + "\"}\r\n";
 }
 
 TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnceItsTimeIsOver) {
+=======
+TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedEarlyAndWhenItsTimeIsOver) {
+>>>>>>> tests
   Connect({.greet = false}, absl::Seconds(3));
   Pass(absl::Seconds(3) - absl::Milliseconds(1));
   EXPECT_EQ(late_greetings_, 0);

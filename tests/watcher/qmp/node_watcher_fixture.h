@@ -15,12 +15,6 @@
 
 namespace vmeventd {
 
-// A QMP event's line.
-inline std::string EventLine(const std::string& name, const std::string& data = "{}") {
-  return "{\"timestamp\": {\"seconds\": 1700000000, \"microseconds\": 5}, \"event\": \"" + name +
-         "\", \"data\": " + data + "}\r\n";
-}
-
 inline const std::string kGuestShutdownLine =
     EventLine("SHUTDOWN", "{\"guest\": true, \"reason\": \"guest-shutdown\"}");
 inline const std::string kQuitLine =

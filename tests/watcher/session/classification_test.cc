@@ -157,16 +157,16 @@ void ForEachChoice(const std::vector<Dimension>& dimensions,
   }
 }
 
-bool Matters(const Value& reason, const std::vector<Dimension>& dimensions, size_t dimension) {
-  bool matters = false;
-  ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
-    std::vector<size_t> first = choice;
-    first[dimension] = 0;
-    if (VerdictOf(reason, dimensions, choice) != VerdictOf(reason, dimensions, first)) {
-      matters = true;
-    }
-  });
-  return matters;
+// Whether a dimension changes any of the verdicts, which are in the order of ForEachChoice.
+bool Matters(const std::vector<std::string>& verdicts, const std::vector<Dimension>& dimensions,
+             size_t dimension) {
+  size_t stride = 1;
+  for (size_t d = dimension + 1; d < dimensions.size(); ++d) stride *= dimensions[d].size();
+  for (size_t i = 0; i < verdicts.size(); ++i) {
+    const size_t first = i - i / stride % dimensions[dimension].size() * stride;
+    if (verdicts[i] != verdicts[first]) return true;
+  }
+  return false;
 }
 
 // Every combination of a SHUTDOWN and what surrounds it; evidence that does not matter for a
@@ -176,18 +176,23 @@ std::string TruthTable() {
   std::vector<Dimension> dimensions = OtherDimensions();
   dimensions.push_back(Lives());
   for (const Value& reason : Reasons()) {
+    std::vector<std::string> verdicts;
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      verdicts.push_back(VerdictOf(reason, dimensions, choice));
+    });
     std::vector<bool> matters;
     for (size_t d = 0; d < dimensions.size(); ++d) {
-      matters.push_back(Matters(reason, dimensions, d));
+      matters.push_back(Matters(verdicts, dimensions, d));
     }
+    size_t next = 0;
     ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      const std::string& verdict = verdicts[next++];
       std::vector<std::string> words = {absl::StrCat("shutdown:", reason.name)};
       for (size_t d = 0; d < dimensions.size(); ++d) {
         if (!matters[d] && choice[d] != 0) return;
         if (matters[d]) words.push_back(dimensions[d][choice[d]].name);
       }
-      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ",
-                      VerdictOf(reason, dimensions, choice), "\n");
+      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ", verdict, "\n");
     });
   }
   return table;
