@@ -97,15 +97,7 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   int states_ = 0;
 };
 
-<<<<<<< HEAD
-std::string EventLine(const std::string& name) {
-  return "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"" + name + "\"}\r\n";
-}
-
 TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnceItsTimeIsOver) {
-=======
-TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedEarlyAndWhenItsTimeIsOver) {
->>>>>>> tests
   Connect({.greet = false}, absl::Seconds(3));
   Pass(absl::Seconds(3) - absl::Milliseconds(1));
   EXPECT_EQ(late_greetings_, 0);
