@@ -85,7 +85,7 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vect
     if (tracked) descriptors.push_back(run.process.get());
   }
   absl::StatusOr<UniqueFd> parcel = PackParcel(text, descriptors);
-  if (parcel.ok() || kept == nullptr) return parcel;
+  if (!absl::IsAborted(parcel.status()) || kept == nullptr) return parcel;
   kept->Clear();
   return PackParcel(text, descriptors);
 }

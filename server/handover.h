@@ -20,7 +20,7 @@ struct JournalEnd {
 };
 
 // Runs with their descriptors, as one descriptor. Clears `kept` where the kernel permits no more
-// descriptors to be under way than it has already (RLIMIT_NOFILE, of each user).
+// descriptors to be under way; after any other error a crash leaves what it left before.
 absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
                                       KeptRuns* kept = nullptr);
 

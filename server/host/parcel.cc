@@ -101,8 +101,10 @@ absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const i
     header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
     std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size() * sizeof(int));
   }
-  if (sendmsg(sender, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return Failed("sendmsg");
-  return absl::OkStatus();
+  if (sendmsg(sender, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return absl::OkStatus();
+  const bool too_many = errno == ETOOMANYREFS;
+  absl::Status failed = Failed("sendmsg");
+  return too_many ? absl::AbortedError(failed.message()) : failed;
 }
 
 absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,

@@ -23,7 +23,8 @@ struct Parcel {
   std::vector<UniqueFd> descriptors;
 };
 
-// `descriptors` stay open and the caller's. The error names the system call that failed.
+// `descriptors` stay open and the caller's. The error names the system call that failed. ABORTED:
+// so many descriptors of this user are under way that the kernel permits no more (RLIMIT_NOFILE).
 absl::StatusOr<UniqueFd> PackParcel(absl::string_view text, const std::vector<int>& descriptors);
 
 // Takes everything out, which can be done once. INVALID_ARGUMENT: it is no parcel, or not a whole
@@ -41,7 +42,7 @@ absl::StatusOr<ParcelSockets> MakeParcelSockets();
 bool IsParcelSocket(int fd);
 // Names one socket for as long as the kernel runs; 0: no socket.
 uint64_t SocketCookie(int socket);
-// `descriptors` stay open and the caller's. An error: nothing was sent.
+// `descriptors` stay open and the caller's. An error: nothing was sent. ABORTED: as of PackParcel.
 absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const int> descriptors);
 // Adds to `descriptors` what comes with the next message, and returns its text: empty at the end.
 // UNAVAILABLE: no message is there. INVALID_ARGUMENT: not all of it could be received.

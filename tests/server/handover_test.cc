@@ -85,8 +85,22 @@ TEST(HandoverTest, DescriptorsThatAreNotItsOwnMakeItUseless) {
   }
 }
 
-// Of a user of its own, for whom the kernel counts what is under way, and without the rights that
-// lift the limit.
+TEST(HandoverTest, AnyOtherErrorLeavesWhatIsKeptForACrash) {
+  const auto kept = KeptRuns::Create().value();
+  const UniqueFd socket = Socket();
+  kept->Keep("run 0", {socket.get(), -1, 0});
+  kept->EndTurn({});
+  std::vector<HandedRun> runs(1);
+  runs[0].connection = UniqueFd(1'000'000);  // not open
+  EXPECT_FALSE(PackHandover({"journal", 7}, runs, kept.get()).ok());
+  const UniqueFd stored(dup(kept->descriptor()));
+  const absl::StatusOr<std::vector<HandedRun>> left = OpenKeptRuns(stored, nullptr);
+  ASSERT_TRUE(left.ok()) << left.status();
+  EXPECT_EQ(left->size(), 1u);
+}
+
+// The packing thread is a user of its own, for whom the kernel counts what is under way, without
+// the rights that lift the limit.
 TEST(HandoverTest, AFewDescriptorsUnderWayLeaveWhatIsHandedOver) {
   rlimit limit{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
