@@ -135,13 +135,17 @@ absl::Duration ConnectionAcceptor::OpenSockets() {
   for (size_t i = 0; i < listeners_.size(); ++i) {
     if (watched_[i] != nullptr) continue;
     ListenAttempts* const socket = listeners_[i].socket;
-    if (socket->Try(now).ok()) {
-      watched_[i] = std::make_unique<Accepting>(this, i);
-      accept_loop_->Add(DescriptorOf(i), EPOLLIN, watched_[i].get()).IgnoreError();
-      listeners_[i].listening();
-    } else {
+    if (!socket->Try(now).ok()) {
       wait = std::min(wait, socket->due() - now);
+      continue;
     }
+    auto accepting = std::make_unique<Accepting>(this, i);
+    if (!accept_loop_->Add(DescriptorOf(i), EPOLLIN, accepting.get()).ok()) {
+      wait = std::min(wait, kDescriptorWait);
+      continue;
+    }
+    watched_[i] = std::move(accepting);
+    listeners_[i].listening();
   }
   return wait;
 }
