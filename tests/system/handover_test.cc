@@ -37,10 +37,20 @@ class HandoverTest : public E2eTest {
     StartDaemon(options);
     OpenStream();
   }
-  void End() {
+  // Returns its monitor, which the daemon is attached to.
+  int FollowAsVm1(FakeQemu* qemu) {
+    const int monitor = qemu->AddMonitor(watch_dir() + "/vm1.kvmd");
+    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    WaitUntilAttached(daemon(), "vm1");
+    return monitor;
+  }
+  void Terminate() {
     daemon().Signal(SIGTERM);
     daemon().WaitExit();
     StopDaemon();
+  }
+  void End() {
+    Terminate();
     // Beside what a daemon that stops hands over, what it kept for a crash is stored for a moment.
     WaitUntil("the manager has taken what it was sent last",
               [&] { return manager_->stored() <= 1; });
@@ -98,9 +108,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
 TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   Begin();
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
-  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  const int monitor = FollowAsVm1(&qemu);
   const std::vector<std::string> asked = qemu.Commands(monitor);
   End();
   Begin();
@@ -152,6 +160,7 @@ TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
 TEST_F(HandoverTest, WhatIsSaidJustBeforeACrashCounts) {
   Begin();
   std::vector<std::unique_ptr<Guest>> guests;
+  guests.reserve(8);
   for (int i = 0; i < 8; ++i) guests.push_back(StartEmptyGuest(absl::StrCat("vm", i)));
   for (int i = 0; i < 8; ++i) {
     stream().Wait(absl::StrCat("vm", i), v1::EVENT_TYPE_STARTED);
@@ -185,9 +194,7 @@ TEST_F(HandoverTest, APanicMeanwhileIsACrash) {
 TEST_F(HandoverTest, AStopDropsTheMonitors) {
   Begin();
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
-  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  const int monitor = FollowAsVm1(&qemu);
   End();
   ASSERT_EQ(manager_->stored(), 1u);
   EXPECT_TRUE(qemu.HasClient(monitor));
@@ -200,9 +207,7 @@ TEST_F(HandoverTest, AStopDropsTheMonitors) {
 TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
   Begin();
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
-  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  const int monitor = FollowAsVm1(&qemu);
   End();
   manager_->Drop();
   WaitUntil("QEMU has no client", [&] { return !qemu.HasClient(monitor); });
@@ -212,9 +217,7 @@ TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
     WaitUntil("QEMU is asked", [&] { return qemu.Commands(monitor).size() > asked; });
   };
   connects([&] { StartDaemon(Options()); });
-  daemon().Signal(SIGTERM);
-  daemon().WaitExit();
-  StopDaemon();
+  Terminate();
   EXPECT_EQ(manager_->stored(), 0u);
   connects([&] { Begin(); });
   qemu.Send(monitor, kIoError);

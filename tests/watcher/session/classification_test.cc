@@ -157,7 +157,7 @@ void ForEachChoice(const std::vector<Dimension>& dimensions,
   }
 }
 
-// Whether a dimension changes any of the verdicts, which are in the order of ForEachChoice.
+// Returns whether a dimension changes any of the verdicts, which are in the order of ForEachChoice.
 bool Matters(const std::vector<std::string>& verdicts, const std::vector<Dimension>& dimensions,
              size_t dimension) {
   size_t stride = 1;
