@@ -24,7 +24,7 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* clock, Recov
   const OnThread here(&pump_role);
   PublishRecovered(recovered, journal.journal().retained(), clock->Now(), &live_state, &pump);
   saved.runs = std::move(recovered.runs);
-  for (const VmRecordPtr& vm : recovered.stopped) saved.ended_runs.emplace_back(vm->run_id());
+  saved.ended_runs = std::move(recovered.ended_runs);
   saved.journal_is_new = recovered.replaced;
 }
 

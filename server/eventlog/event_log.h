@@ -19,6 +19,7 @@
 #include "server/events/event_meters.h"
 #include "server/events/vm_registry.h"
 #include "watcher/core/event_sink.h"
+#include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 
 // The node's event log: the only header of this folder that others include.
@@ -63,9 +64,9 @@ struct SavedRun {
 
 // State that the daemon before this one left, for the watcher.
 struct SavedState {
-  std::vector<SavedRun> runs;           // that were open
-  std::vector<std::string> ended_runs;  // ids of stopped runs, in the order in which they ended
-  bool journal_is_new = false;          // its events say nothing of the open runs
+  std::vector<SavedRun> runs;        // that were open
+  std::vector<EndedRun> ended_runs;  // in the order in which they ended
+  bool journal_is_new = false;       // its events say nothing of the open runs
 };
 
 // Start of a stream or a listing.

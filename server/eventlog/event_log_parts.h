@@ -26,6 +26,7 @@ struct RecoveredState {
   uint64_t newest = 0;  // the newest sequence that was given, in this journal
   std::vector<SavedRun> runs;
   std::vector<VmRecordPtr> stopped;  // the VMs that stopped last, oldest first
+  std::vector<EndedRun> ended_runs;  // the same
   // Missing events, to be published as a GAP each.
   struct Gap {
     std::string message;

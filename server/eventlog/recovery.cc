@@ -62,7 +62,9 @@ absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std:
                            .mark = *std::move(mark),
                            .runs = std::move(opened->runs)};
   for (const JournalStop& stop : opened->stops) {
-    recovered.stopped.push_back(std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)));
+    const v1::Vm vm = DecodeSnapshotVmField(stop.vm);
+    recovered.ended_runs.push_back({vm.ref().run_id(), vm.ref().source(), vm.ref().uuid()});
+    recovered.stopped.push_back(std::make_shared<const VmRecord>(vm));
   }
   const std::string& journal_id = recovered.journal->journal_id();
   const SequenceMark::Value before = recovered.mark->value();

@@ -109,6 +109,7 @@ void Hear(const Saying& saying, Facts* facts) {
       if (saying.text == "shutdown" && facts->shutdown == nullptr) facts->down_before = true;
       return;
     case Saying::Kind::kManager:
+      if (saying.kept && facts->manager.has_value()) return;  // it was heard as it happened
       facts->manager = saying.manager;
       facts->kept = saying.kept;
       return;

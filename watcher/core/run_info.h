@@ -110,6 +110,13 @@ struct RunInfo {
   }
 };
 
+// A run whose STOPPED an earlier daemon has published.
+struct EndedRun {
+  std::string run_id;
+  std::string source;  // as RunInfo has it
+  std::string uuid;
+};
+
 // The kernel's report of a process that is gone.
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known

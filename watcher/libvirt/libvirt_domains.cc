@@ -108,6 +108,7 @@ void LibvirtSource::Handle(Link* link, DomainsListed&) {
   link->tried = true;
   link->listing = false;
   link->newest_ids.clear();
+  ended_before_.erase(EscapeNonUtf8(DomainSource(link->uri)));
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
     if (run->awaits_kept_end()) {
@@ -313,6 +314,13 @@ void LibvirtSource::LeaveRun(Link* link, LibvirtRun* run) {
   run->OnNotListed();
 }
 
+bool LibvirtSource::MayHaveEndedBefore(const Link& link, const DomainName& domain) const {
+  // Where processes are not seen, a run ends when libvirt says so, which lists it no more.
+  if (!link.processes.can_look() || !link.IsOver(domain)) return false;
+  const auto it = ended_before_.find(EscapeNonUtf8(DomainSource(link.uri)));
+  return it != ended_before_.end() && it->second.contains(domain.uuid);
+}
+
 void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
   const DomainName& domain = active.domain;
   EndAwaited(link, domain);
@@ -328,6 +336,7 @@ void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
     }
     LeaveRun(link, run);
   }
+  if (MayHaveEndedBefore(*link, domain)) return;
   if (LibvirtRun* const run = AddRun(link, domain, /*heard=*/false); run != nullptr) {
     run->OnListed(active.run_state, link->libvirtd_began_ns);
   }

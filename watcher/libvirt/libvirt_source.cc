@@ -64,7 +64,11 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
       sink_(sink),
       api_(std::move(api)),
       inbox_(std::move(inbox)),
-      sockets_(context->loop, GlobsOf(options->libvirts), this) {}
+      sockets_(context->loop, GlobsOf(options->libvirts), this) {
+  for (const EndedRun& run : options->ended_runs) {
+    if (!run.uuid.empty()) ended_before_[run.source].insert(run.uuid);
+  }
+}
 
 LibvirtSource::~LibvirtSource() {
   context_->loop->Remove(inbox_->fd());

@@ -221,6 +221,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void OnActive(Link* link, const ActiveDomain& active);
   // Returns whether a list still has a life that has ended.
   bool IsPassedOver(Link* link, const DomainName& domain);
+  // Returns whether a life that is over, of which nothing is followed, may be one whose end an
+  // earlier daemon has published.
+  bool MayHaveEndedBefore(const Link& link, const DomainName& domain) const;
   // The run of the domain by its UUID and id; null: none is followed.
   static LibvirtRun* FindRun(const Link& link, const DomainName& domain);
   // Returns whether a descriptor may be taken to look at the domain's process.
@@ -269,6 +272,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   std::map<std::string, std::unique_ptr<Link>> links_;  // by URI
   absl::flat_hash_map<AttemptId, Link*> attempts_;      // that are under way or connected
   absl::flat_hash_map<VmRun*, Link*> link_of_;
+  // UUIDs of the domains of which a run ended before this daemon, by their source: libvirt may list
+  // that life once more, the first time that it is asked.
+  absl::flat_hash_map<std::string, absl::flat_hash_set<std::string>> ended_before_;
   AttemptId last_attempt_ = 0;
   TimerId retry_threads_;
   bool started_ = false;

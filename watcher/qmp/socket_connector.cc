@@ -53,7 +53,7 @@ SocketConnector::SocketConnector(QmpContext* context, RunTable* table, EventSink
       sink_(sink),
       watches_(context->options->watches),
       shares_(context->max_vm_descriptors, watches_.size()) {
-  for (const std::string& run_id : context->options->ended_runs) NoteUsedId(run_id);
+  for (const EndedRun& run : context->options->ended_runs) NoteUsedId(run.run_id);
 }
 
 void SocketConnector::Start() {

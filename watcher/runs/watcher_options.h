@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/core/run_info.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/host/host_shutdown_source.h"
 #include "watcher/runs/exit_status_reader.h"
@@ -45,8 +46,8 @@ struct WatcherOptions {
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
   // Keeper of descriptors in case of a crash; null: none.
   std::shared_ptr<RunKeeper> keeper;
-  // The ids of runs that ended before, the last ones at the end: they are not used again.
-  std::vector<std::string> ended_runs;
+  // Runs that ended before, the last ones at the end: their ids are not used again.
+  std::vector<EndedRun> ended_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
   int max_vm_descriptors = 1 << 20;
   // The only source of exit statuses to try, for tests. Unset: the best that there is.

@@ -69,6 +69,32 @@ TEST_F(LibvirtKeptEndTest, WhatWasSeenBeforeDecides) {
   ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+// `virsh dump --crash` is reported as a crash, and kept as one.
+class LibvirtReportHeardTest : public LibvirtKeptEndTest {
+ protected:
+  LibvirtReportHeardTest() {
+    StartConnected();
+    StartDomain();
+    libvirt_->Stopped(kDomain, ManagerEnd::kCrashed, "stopped, crashed");
+    EXPECT_TRUE(Until([&] {
+      const auto kept = Kept();
+      return !kept.empty() && absl::StrContains(kept.begin()->second, "stopped, crashed");
+    }));
+    watcher_.reset();
+  }
+};
+
+TEST_F(LibvirtReportHeardTest, CountsBesideWhatIsKept) {
+  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kCrashed, "shut off, crashed"));
+  EndAndRestart();
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+TEST_F(LibvirtReportHeardTest, IsNotTakenForWhatIsKept) {
+  EndAndRestart();
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
 TEST_F(LibvirtKeptEndTest, OfALibvirtThatWasRestartedSaysNothing) {
   FollowAndStop();
   libvirt_->SetLastEnd(KeptAs(ManagerEnd::kCrashed, "shut off, crashed"));

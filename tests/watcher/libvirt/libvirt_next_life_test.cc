@@ -177,5 +177,30 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
 }
 
+// libvirt lists it yet, and reports its end before that list is there.
+TEST_F(LibvirtProcessTest, ALifeThatEndedBeforeARestartAndIsListedBeginsNoRun) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->SetOpenError(absl::OkStatus());
+  libvirt_->AroundNextList(nullptr, [&] {
+    libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+    StartProcess();
+  });
+  Restart();
+  ASSERT_TRUE(UntilConnected());
+  DomainName next = kDomain;
+  ++next.id;
+  libvirt_->Qmp(next, "RESUME");
+  libvirt_->Started(next);
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the next life";
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+}
+
 }  // namespace
 }  // namespace vmeventd

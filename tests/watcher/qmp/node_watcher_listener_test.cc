@@ -92,7 +92,7 @@ TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
   Follow(&qemu);
   const std::string ended = RunId("vm1");
   watcher_.reset();
-  options_.ended_runs = {"another", ended};
+  options_.ended_runs = {{.run_id = "another"}, {.run_id = ended}};
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_NE(RunId("vm1"), ended);
