@@ -20,7 +20,7 @@ constexpr char kStoreName[] = "vmeventd-runs";
 // Of KeptRuns.
 constexpr char kKeptName[] = "vmeventd-kept";
 constexpr char kNotesName[] = "vmeventd-notes";
-// How long the service manager may take to answer.
+// Longest wait for the service manager's answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
 // The text of the parcel: this, the journal's id and its newest sequence; then a line a run: its

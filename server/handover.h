@@ -12,7 +12,7 @@
 
 namespace vmeventd {
 
-// What a journal ends with. A daemon that stops notes it once everything that it read is committed;
+// End of a journal. A daemon that stops notes it once everything that it read is committed;
 // a journal that ends elsewhere has other runs than it handed over.
 struct JournalEnd {
   std::string journal_id;
@@ -26,8 +26,8 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vect
 
 struct Handover {
   std::vector<HandedRun> runs;
-  // Why none of them can be used; empty: they can. Then they have no run ids, and their descriptors
-  // are still to be closed.
+  // Reason why none of them can be used; empty: they can be. Then they have no run ids, and their
+  // descriptors are still to be closed.
   std::string problem;
 };
 // What a daemon before this one has packed, where `journal` is as it left it. An error: nothing can

@@ -62,7 +62,7 @@ class WatchLoop : public WatchSource {
   ExitCode Run(WatchSink* sink) override;
 
  private:
-  // Why the loop stopped reading a stream.
+  // Reason why the loop stopped reading a stream.
   enum class StreamEnd { kServer, kSink, kReadAgain };
 
   std::optional<ExitCode> RunStream();

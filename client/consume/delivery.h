@@ -120,7 +120,7 @@ class Delivery : public WatchSink {
   bool OnPosition(const ServerPosition& position) override;
   bool one_by_one() const override { return options_.consumer->one_by_one(); }
 
-  // Why the consumer or the cursor ended the watch; CANCELLED: quietly.
+  // Reason why the consumer or the cursor ended the watch; CANCELLED: quietly.
   const absl::Status& status() const { return status_; }
   // The watch's exit code, where its source returned `code`: kOk; kInterrupted if it was stopped
   // before the count; or a failure, after a note about it.

@@ -96,8 +96,8 @@ enum class Verdict {
 };
 Verdict VerdictOn(const HttpAnswer& answer, int events);
 
-// Why it was not delivered, for people: "503 Service Unavailable: its body", "it redirects ...".
-// One line, safe for a terminal.
+// Reason why it was not delivered, for people: "503 Service Unavailable: its body", "it redirects
+// ...". One line, safe for a terminal.
 std::string ReasonOf(const HttpAnswer& answer);
 
 // The longest pause that a receiver can ask for.

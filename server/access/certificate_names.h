@@ -14,7 +14,7 @@ enum class NameKind { kDns, kUri, kEmail, kIp };
 // "DNS", "URI", "email", "IP".
 absl::string_view NameKindText(NameKind kind);
 
-// Which kind of name a --tls-operator is, by its form: an IP address, "scheme:…" a URI, "…@…" an
+// Kind of name that a --tls-operator is, by its form: an IP address, "scheme:…" a URI, "…@…" an
 // email address, everything else a DNS name.
 NameKind KindOfOperator(absl::string_view name);
 

@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// Why a connection or a call was turned away.
+// Reason why a connection or a call was turned away.
 enum class Refusal {
   kConnections,         // more on one listener than may be
   kConnectionsPerPeer,  // more of one peer there

@@ -95,7 +95,7 @@ struct StreamBegin {
   VmSnapshotPtr snapshot;                   // as of `cursor`, where it was asked for
 };
 
-// Which journal sequences are of, and of which node that is.
+// Identity of the journal that sequences are of, and of its node.
 struct JournalIdentity {
   std::string journal_id;
   std::string token_key;  // signs page tokens
@@ -213,7 +213,7 @@ class EventLog {
   // Before Start.
   void Subscribe(Subscriber subscriber);
 
-  // Which threads run; the other's work is done by Step and StepHistory.
+  // Threads that run; Step and StepHistory do the other's work.
   enum class Threads { kAll, kHistory };
   void Start(Threads threads = Threads::kAll);
   // Makes the pump take a turn.

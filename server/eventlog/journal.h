@@ -45,7 +45,7 @@ class Journal {
   std::vector<SavedRun> ReadableRuns();
   absl::StatusOr<std::vector<JournalStop>> Stops() { return ReadStops(&database_); }
 
-  // Why the files are a copy of those that were written last; empty: they are not.
+  // Reason to take the files for a copy of those that were written last; empty: there is none.
   absl::StatusOr<std::string> WhyCopied();
   // Its JournalBeginning, until it has its first event.
   absl::StatusOr<std::string> WhatItReplaces();
@@ -66,7 +66,7 @@ class Journal {
   // Records that events up to `time` are not here: they were in a journal that is gone.
   absl::Status SetDeletedUntil(absl::Time time);
 
-  // Which journal this is: sequences mean something only together with it.
+  // Identity of this journal: sequences mean something only together with it.
   const std::string& journal_id() const { return journal_id_; }
   // The key that page tokens are signed with: they outlive a restart.
   const std::string& token_key() const { return token_key_; }
@@ -103,7 +103,7 @@ class Journal {
   // Numbers of events beyond the limit, and of those of them that Append leaves to RetainStep.
   int64_t excess() const { return retention_->Excess(bounds_); }
   int64_t slack() const { return Limits().slack(); }
-  // Why nothing is deleted at present; OK: that works.
+  // Reason why nothing is deleted at present; OK: that works.
   const absl::Status& retention_problem() const { return retention_problem_; }
 
  private:

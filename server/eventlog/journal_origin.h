@@ -20,7 +20,7 @@ struct JournalOrigin {
   std::string generations;  // the generations that may be found, separated by spaces
 };
 
-// Why the journal at `path` is a copy, by what it says itself; empty: it is not.
+// Returns why the journal at `path` is a copy, by what it says itself; empty: it is not.
 std::string WhyJournalIsCopy(const std::string& path, const JournalOrigin& said);
 
 // Contents for the journal at `path` before `generation` begins.
@@ -29,7 +29,7 @@ JournalOrigin OriginWith(const std::string& path, const std::string& generation)
 // be made, on a full disk, they stay.
 void BeginGeneration(const std::string& path, const std::string& generation);
 
-// Which file a path names.
+// Identity of the file that a path names.
 struct FileKey {
   bool known = false;  // false: it cannot be found out
   dev_t device = 0;

@@ -24,7 +24,8 @@ class JournalReader {
   // UNAVAILABLE: the file has no tables yet, or cannot be opened now.
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
-  // Which journal it reads: its file may have been replaced just before it was opened.
+  // Identity of the journal that it reads: its file may have been replaced just before it was
+  // opened.
   const std::string& journal_id() const { return journal_id_; }
 
   // Events in order from `first` on, none past `last`, as blocks of about `max_bytes` together (at

@@ -257,7 +257,7 @@ void JournalWriter::RetainLater(Instant now) {
 }
 
 absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) {
-  // Time that passes in earnest: `now` stands still for the whole of a step.
+  // Real time: `now` stands still for the whole of a step.
   using Steady = std::chrono::steady_clock;
   const Steady::time_point begin = Steady::now();
   meters_.committing = true;

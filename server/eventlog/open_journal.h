@@ -43,8 +43,9 @@ struct OpenedJournal {
   std::vector<SavedRun> runs;
   // The VMs that stopped last, oldest first; none of one that was moved.
   std::vector<JournalStop> stops;
-  // Why its files are a copy of those that were written last; empty: they are not. Events may be
-  // missing behind the newest, whose sequences a client has seen: so it has a new journal_id.
+  // Reason to take its files for a copy of those that were written last; empty: they are not.
+  // Events may be missing behind the newest, whose sequences a client has seen: so it has a new
+  // journal_id.
   std::string restored_because;
 };
 
