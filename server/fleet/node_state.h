@@ -29,23 +29,20 @@ struct NodeStateOptions {
   absl::Duration heartbeat = absl::Seconds(30);
 };
 
-// Another node, with this journal, publishes under the same name: logs and counts it once.
-void ReportOtherNode(const std::string& cluster, const std::string& node,
-                     const std::string& journal_id, absl::Time now, PublishingProblems* problems,
-                     FleetMeters* meters);
-
 // What the fleet's key-value buckets say of this node: the last state of each VM, and the node's
 // heartbeat. The state follows the events: a VM's state is written once the stream has the VM's
 // newest event, so a consumer that has seen the state finds in the stream how it came about. What
 // the buckets lose, or what others write under this node's keys, is written again within a minute.
-// Events never depend on buckets: where one fails, it is tried
-// again later. One thread, the publisher's.
+// Events never depend on buckets: where one fails, it is tried again later. One thread, the
+// publisher's.
 class NodeState {
  public:
   // States that one step writes.
   static constexpr size_t kMaxBatch = 256;
   // Keys of an earlier daemon that one step looks at.
   static constexpr size_t kMaxLookups = 64;
+  // Messages of a bucket that one look takes.
+  static constexpr size_t kMaxLater = 4096;
   // How soon a change is looked for again.
   static constexpr absl::Duration kScanInterval = absl::Seconds(1);
   // How often a bucket is looked at, which somebody may have deleted or purged; that of the nodes
@@ -96,7 +93,9 @@ class NodeState {
 
   absl::Status OpenVms();
   // What becomes of the VMs' values that a look at their bucket has not found as they were written.
-  void TakeLosses(const FleetSink::Table& table);
+  // `later`: the places of those from verified_place_ on, by subject, up to the place `read_to`.
+  void TakeLosses(const FleetSink::Log& bucket, const std::map<std::string, uint64_t>& later,
+                  uint64_t read_to);
   absl::Status WriteVms(const FleetPosition& published, size_t* written);
   // Differences between the VMs and the bucket.
   std::vector<Change> Changes(const FleetPosition& published);
@@ -133,6 +132,7 @@ class NodeState {
   std::map<std::string, std::optional<uint64_t>> places_;
   // All of the node's messages up to here are as they were written; 0: not one is known.
   uint64_t verified_place_ = 0;
+  uint64_t read_to_ = 0;  // up to here all that is behind it was read; 0: not all of it
   std::optional<uint64_t> heartbeat_place_;
   bool behind_ = false;  // the last heartbeat says that events wait
   absl::Duration heartbeat_at_ = absl::ZeroDuration();
