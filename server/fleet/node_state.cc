@@ -105,7 +105,8 @@ absl::Status NodeState::OpenVms() {
   if (!bucket.ok()) return bucket.status();
   std::map<std::string, uint64_t> later;
   uint64_t read_to = UINT64_MAX;
-  uint64_t begin = std::max(verified_place_, std::exchange(read_to_, 0));
+  // Of what was read before, all that was not as it was written is known.
+  const uint64_t begin = std::max(verified_place_, std::exchange(read_to_, 0));
   if (verified_place_ > 0) {
     const auto known = sink_->At(FleetSink::Where::kVms, verified_place_);
     if (!known.ok()) return known.status();
@@ -114,7 +115,6 @@ absl::Status NodeState::OpenVms() {
     if (known->has_value() && absl::StartsWith((*known)->subject, own)) {
       later[(*known)->subject] = verified_place_;
     }
-    if (later.empty() || vms_bucket_.created != bucket->id) begin = verified_place_;
     const absl::StatusOr<uint64_t> read =
         ReadStored(sink_, FleetSink::Where::kVms, begin + 1, bucket->last, kMaxLater,
                    [&later](const FleetStored& found) {

@@ -137,6 +137,7 @@ TEST_F(NodeStateTest, WhatSomebodyOverwritesIsWrittenAgainWithinAMinute) {
   Push(Update("vm1", EventType::kStarted));
   Push(Update("vm2", EventType::kStarted));
   Settle();
+  LookAgain();  // what was read then is not read again
   const uint64_t puts = meters_.state_writes.value();
   sink_.Write(Value(KeyOf("vm1"), "{\"stream\":\"VMEVENTS\",\"seq\":5}"));
   sink_.Write(Value(KeyOf("unknown"), "{\"stream\":\"VMEVENTS\",\"seq\":6}"));
