@@ -277,6 +277,7 @@ absl::StatusOr<FleetSink::Stored> JetStreamSink::At(Where where, uint64_t place)
 absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::Next(
     Where where, const std::vector<uint64_t>& places) {
   std::vector<std::string> requests;
+  requests.reserve(places.size());
   for (const uint64_t place : places) {
     requests.push_back(NextMessageRequest(SubjectsOf(where), place));
   }

@@ -62,6 +62,7 @@ absl::StatusOr<uint64_t> ReadStored(FleetSink* sink, Where where, uint64_t first
       parts.insert(largest + 1, {middle, end});
     }
     std::vector<uint64_t> places;
+    places.reserve(parts.size());
     for (const Part& part : parts) places.push_back(part.next);
     const absl::StatusOr<std::vector<FleetSink::Stored>> found = sink->Next(where, places);
     if (!found.ok()) return found.status();
