@@ -188,8 +188,9 @@ class Reader {
   bool Open() {
     if (connection_ != nullptr && !connection_->closed()) return true;
     auto connection = ConnectNats({.servers = cluster_->urls(), .name = "fleet_soak"});
-    if (connection.ok()) connection_ = *std::move(connection);
-    return connection.ok();
+    if (!connection.ok()) return false;
+    connection_ = *std::move(connection);
+    return true;
   }
 
   NatsCluster* const cluster_;
