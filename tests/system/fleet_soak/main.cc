@@ -153,15 +153,30 @@ class Reader {
     return ParseStoredMessage(answer.dump())->data;
   }
 
-  // The sequences of each journal, in the stream's order.
-  Sequences ReadStream() {
-    Sequences sequences;
+  // The copy of the stream that each server has, whole.
+  Copies ReadCopies() {
+    Copies copies;
+    WaitUntil("each server has all of the stream", [&] {
+      ReadCopy(&copies);
+      return copies.size() == NatsCluster::kServers;
+    });
+    return copies;
+  }
+
+ private:
+  // A consumer reads the copy of a server that JetStream chooses. Adds nothing where it is not
+  // whole yet.
+  void ReadCopy(Copies* copies) {
+    const uint64_t all = Request("$JS.API.STREAM.INFO.VMEVENTS", {})["state"]["messages"];
     const auto created = Request("$JS.API.CONSUMER.CREATE.VMEVENTS",
                                  {{"stream_name", "VMEVENTS"},
                                   {"config", {{"ack_policy", "none"}, {"deliver_policy", "all"}}}});
+    uint64_t left = created["num_pending"].get<uint64_t>();
+    if (left != all) return;
+    Sequences& sequences = (*copies)[created["cluster"]["leader"].get<std::string>()];
+    sequences.clear();
     const std::string next =
         absl::StrCat("$JS.API.CONSUMER.MSG.NEXT.VMEVENTS.", created["name"].get<std::string>());
-    uint64_t left = created["num_pending"].get<uint64_t>();
     while (left > 0) {
       const std::string inbox = *connection_->NewInbox();
       const auto messages = connection_->Subscribe(inbox, 10'000);
@@ -181,10 +196,8 @@ class Reader {
         --left;
       }
     }
-    return sequences;
   }
 
- private:
   bool Open() {
     if (connection_ != nullptr && !connection_->closed()) return true;
     auto connection = ConnectNats({.servers = cluster_->urls(), .name = "fleet_soak"});
@@ -495,12 +508,13 @@ class Soak {
       journals[daemon->daemon().GetServerInfo().journal_id()] = daemon->Sequences();
     }
     const absl::Time begin = absl::Now();
-    Verdict verdict = Judge(reader_.ReadStream(), journals, FleetPublisher::kMaxBatchEvents);
-    std::cout << "read " << verdict.messages << " messages in "
+    Verdict verdict = Judge(reader_.ReadCopies(), journals, FleetPublisher::kMaxBatchEvents);
+    std::cout << "read " << verdict.messages << " messages of each server in "
               << absl::FormatDuration(absl::Now() - begin) << "; " << verdict.late
               << " late; simulated nodes counted " << late << " late, " << repeated
               << " repeated and left out, " << failures << " failures" << std::endl;
     for (const auto& [what, count] : counts_) std::cout << "  " << what << ": " << count << "\n";
+    for (const std::string& note : verdict.servers) std::cout << "  " << note << "\n";
     CheckBuckets(&verdict.findings);
     return verdict.findings;
   }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace vmeventd::e2e {
 
@@ -41,6 +43,24 @@ Verdict Judge(const Sequences& stream, const Sequences& journals, uint64_t windo
     }
   }
   return verdict;
+}
+
+Verdict Judge(const Copies& copies, const Sequences& journals, uint64_t window) {
+  Verdict best;
+  std::vector<std::string> servers;
+  bool differ = false;
+  for (const auto& [server, copy] : copies) {
+    Verdict verdict = Judge(copy, journals, window);
+    differ |= copy != copies.begin()->second;
+    servers.push_back(absl::StrCat("the copy of the server ", server, " differs from others'; ",
+                                   verdict.findings.size(),
+                                   " findings in it: ", absl::StrJoin(verdict.findings, "; ")));
+    if (server == copies.begin()->first || verdict.findings.size() < best.findings.size()) {
+      best = std::move(verdict);
+    }
+  }
+  if (differ) best.servers = std::move(servers);
+  return best;
 }
 
 }  // namespace vmeventd::e2e
