@@ -18,14 +18,13 @@ struct Verdict {
   uint64_t messages = 0;
   uint64_t late = 0;                  // stored behind a later event of the node
   std::vector<std::string> findings;  // empty: nothing is lost, twice or out of order
-  std::vector<std::string> servers;   // what their copies of the stream lack, where these differ
+  std::vector<std::string> servers;   // that have different copies
 };
 
 // `window`: a late message stands behind at most so many later ones, those of its batch.
 Verdict Judge(const Sequences& stream, const Sequences& journals, uint64_t window);
-// Servers whose copies differ have a defect of their own, whatever the nodes sent: old servers of
-// NATS store different messages at one place after some of them were killed. Then the best copy
-// shows what the nodes did.
+// Of what all copies have in common: servers of NATS 2.9 that were killed may store different
+// messages at one place, whatever the nodes sent.
 Verdict Judge(const Copies& copies, const Sequences& journals, uint64_t window);
 
 }  // namespace vmeventd::e2e

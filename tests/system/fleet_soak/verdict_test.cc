@@ -37,6 +37,8 @@ TEST(FleetVerdict, ServersThatDisagreeAreNotTheNodesFault) {
   EXPECT_TRUE(differ.findings.empty());
   EXPECT_EQ(differ.servers.size(), 2u);
   EXPECT_EQ(Judge({{"s0", wrong}, {"s1", wrong}}, kJournals, 2).findings.size(), 2u);
+  const Sequences worse = {{"a", {1, 2, 2}}};
+  EXPECT_EQ(Judge({{"s0", wrong}, {"s1", worse}}, kJournals, 2).findings.size(), 2u);
 }
 
 }  // namespace
