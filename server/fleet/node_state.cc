@@ -37,6 +37,12 @@ google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
 
 }  // namespace
 
+absl::Duration NextLook(const FleetMeters& meters, double random) {
+  const absl::Duration interval = std::clamp(kLookANode * static_cast<double>(meters.nodes.value()),
+                                             kLookInterval, kMaxLookInterval);
+  return interval * (0.5 + random / 2);
+}
+
 NodeState::NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
                      FleetMeters* meters, PublishingProblems* problems,
                      std::function<double()> random)
@@ -50,7 +56,7 @@ NodeState::NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, 
 
 void NodeState::OnConnected() {
   const absl::Duration now = clock_->Now().monotonic;
-  check_at_ = now;
+  if (check_at_ <= now) check_at_ = now + NextLook(*meters_, random_());
   // A bucket that failed waits on: the servers come and go more often than permissions change.
   if (vms_bucket_.retry == absl::ZeroDuration()) vms_bucket_.due = now;
   if (nodes_bucket_.retry == absl::ZeroDuration()) nodes_bucket_.due = now;
@@ -137,7 +143,7 @@ absl::Status NodeState::OpenVms() {
     listed_ = true;
     pending_ = true;
   }
-  check_at_ = clock_->Now().monotonic + kBucketCheck;
+  check_at_ = clock_->Now().monotonic + NextLook(*meters_, random_());
   return absl::OkStatus();
 }
 
@@ -311,7 +317,7 @@ absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
     if (!bucket.ok()) return bucket.status();
     meters_->nodes.Set(bucket->size);
     nodes_bucket_.looked_at = true;
-    count_at_ = now + kBucketCheck;
+    count_at_ = now + NextLook(*meters_, random_());
   }
   const bool behind = outbox_->newest().sequence > published.sequence;
   FleetMessage message = Heartbeat(published, options_.heartbeat);

@@ -21,6 +21,16 @@
 
 namespace vmeventd {
 
+// How often the stream and each bucket is looked at, which somebody may have deleted, purged or
+// restored; that of the nodes with the first heartbeat after that. A look costs the servers one to
+// three requests, and those of all nodes wait in one queue: for each node that is known the time is
+// that much longer, up to kMaxLookInterval.
+inline constexpr absl::Duration kLookInterval = absl::Minutes(1);
+inline constexpr absl::Duration kLookANode = absl::Milliseconds(30);
+inline constexpr absl::Duration kMaxLookInterval = absl::Minutes(10);
+// `random`: from 0 to 1, so that the nodes that came together do not look together.
+absl::Duration NextLook(const FleetMeters& meters, double random);
+
 struct NodeStateOptions {
   std::string cluster;
   std::string node;
@@ -45,9 +55,6 @@ class NodeState {
   static constexpr size_t kMaxLater = 4096;
   // How soon a change is looked for again.
   static constexpr absl::Duration kScanInterval = absl::Seconds(1);
-  // How often a bucket is looked at, which somebody may have deleted or purged; that of the nodes
-  // with the first heartbeat after that.
-  static constexpr absl::Duration kBucketCheck = absl::Minutes(1);
   // A state that did not change is written again, before the bucket's age limit takes it.
   static constexpr absl::Duration kRefresh = absl::Hours(24);
   // Attempts to use a bucket that fails: the wait doubles from the first to the last.
@@ -58,7 +65,8 @@ class NodeState {
   NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
             FleetMeters* meters, PublishingProblems* problems, std::function<double()> random);
 
-  // The sink has another connection: both buckets are looked at, and a heartbeat is due.
+  // The sink has another connection: a heartbeat is due. The servers have enough to do with all
+  // nodes that come back, so that a look waits.
   void OnConnected();
 
   // Writes what is due; `published`: the stream has every event up to here.

@@ -132,7 +132,7 @@ absl::Status FleetPublisher::Look() {
   if (absl::Status status = Compare(); !status.ok()) return status;
   position_.looked_at = position_.own;
   doubt_ = false;
-  look_at_ = clock_->Now().monotonic + kStreamCheck;
+  look_at_ = clock_->Now().monotonic + NextLook(meters_, random_());
   if (connected_) return absl::OkStatus();
   SetConnected(true);
   batch_events_ = kFirstBatchEvents;

@@ -83,8 +83,6 @@ class FleetPublisher {
   static constexpr absl::Duration kRetryANode = absl::Milliseconds(5);
   // How often the connection is looked at while there is nothing to publish.
   static constexpr absl::Duration kIdleCheck = absl::Seconds(10);
-  // How often the stream is looked at, which somebody may have deleted or restored.
-  static constexpr absl::Duration kStreamCheck = absl::Minutes(1);
   // How often the journal is asked again that could not be read.
   static constexpr absl::Duration kReadRetry = absl::Seconds(1);
 

@@ -38,6 +38,7 @@ class FakeSink : public FleetSink {
   };
 
   absl::StatusOr<Log> Look(Where where) override {
+    ++looks;
     if (where != Where::kEvents) return LookAtBucket(where);
     if (!connected) ++connects;
     if (!connect_error.ok()) return connect_error;
@@ -145,6 +146,7 @@ class FakeSink : public FleetSink {
 
   int streams_created = 1;
   std::optional<uint64_t> first_of_others;  // place of the oldest message of other nodes
+  int looks = 0;                            // at the stream and the buckets
   int searches = 0;                         // for messages of the stream
   int tails = 0;                            // times that the last message was asked for
   // Messages that the stream refuses, by their sequence: what it answers.

@@ -47,7 +47,7 @@ class NodeStateTest : public testing::Test {
     return KeySubject(kVmsBucket, VmBucketKey("c", "n", vm));
   }
   void LookAgain() {
-    state_.clock().Advance(NodeState::kBucketCheck);
+    state_.clock().Advance(kLookInterval);
     Settle();
   }
 
@@ -100,7 +100,7 @@ TEST_F(NodeStateTest, ABucketThatFailedAndWasLostMeanwhileIsWrittenAgain) {
   EXPECT_FALSE(sink_.HasVm("vm2"));
   sink_.LoseBuckets();
   sink_.bucket_error = absl::OkStatus();
-  state_.clock().Advance(NodeState::kBucketCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_TRUE(sink_.HasVm("vm2"));
   EXPECT_TRUE(sink_.HasVm("vm1"));
@@ -110,7 +110,7 @@ TEST_F(NodeStateTest, ABucketThatWasLostIsWrittenAgain) {
   Push(Update("vm1", EventType::kStarted));
   Settle();
   sink_.LoseBuckets();
-  state_.clock().Advance(NodeState::kBucketCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_TRUE(sink_.HasVm("vm1"));
   EXPECT_EQ(sink_.Heartbeat().node(), "n");
