@@ -41,8 +41,9 @@ class FleetSink {
   // answered. FAILED_PRECONDITION: there is no such log.
   virtual absl::StatusOr<Log> Look(Where where) = 0;
 
-  // The message at a place, whoever sent it.
-  virtual absl::StatusOr<Stored> At(Where where, uint64_t place) = 0;
+  // The message at each of `places`, whoever sent it.
+  virtual absl::StatusOr<std::vector<Stored>> At(Where where,
+                                                 const std::vector<uint64_t>& places) = 0;
   // For each of `places` the first message under the node's name that is there or behind it.
   virtual absl::StatusOr<std::vector<Stored>> Next(Where where,
                                                    const std::vector<uint64_t>& places) = 0;

@@ -43,7 +43,7 @@ class JetStreamSink : public FleetSink {
   explicit JetStreamSink(JetStreamOptions options) : options_(std::move(options)) {}
 
   absl::StatusOr<Log> Look(Where where) override;
-  absl::StatusOr<Stored> At(Where where, uint64_t place) override;
+  absl::StatusOr<std::vector<Stored>> At(Where where, const std::vector<uint64_t>& places) override;
   absl::StatusOr<std::vector<Stored>> Next(Where where,
                                            const std::vector<uint64_t>& places) override;
   absl::StatusOr<Stored> Last(Where where, const std::string& subject) override;
@@ -268,10 +268,12 @@ absl::StatusOr<FleetSink::Log> JetStreamSink::Look(Where where) {
              .round_trip = round_trip_};
 }
 
-absl::StatusOr<FleetSink::Stored> JetStreamSink::At(Where where, uint64_t place) {
-  const auto found = GetMessages(where, {MessageRequest(place)}, TimeoutOf(where));
-  if (!found.ok()) return found.status();
-  return found->front();
+absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::At(
+    Where where, const std::vector<uint64_t>& places) {
+  std::vector<std::string> requests;
+  requests.reserve(places.size());
+  for (const uint64_t place : places) requests.push_back(MessageRequest(place));
+  return GetMessages(where, requests, TimeoutOf(where));
 }
 
 absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::Next(
@@ -380,13 +382,13 @@ absl::Status JetStreamSink::CollectAnswers(Where where, const std::vector<FleetM
 absl::Status JetStreamSink::CheckRepeated(Where where, const std::vector<FleetMessage>& batch,
                                           std::vector<Answer>* answers) {
   std::vector<size_t> repeated;
-  std::vector<std::string> requests;
+  std::vector<uint64_t> places;
   for (size_t i = 0; i < batch.size(); ++i) {
     if (!(*answers)[i].repeated) continue;
     repeated.push_back(i);
-    requests.push_back(MessageRequest((*answers)[i].place));
+    places.push_back((*answers)[i].place);
   }
-  const auto messages = GetMessages(where, requests, TimeoutOf(where));
+  const auto messages = At(where, places);
   if (!messages.ok()) {
     for (const size_t index : repeated) (*answers)[index] = {};
     return messages.status();

@@ -114,12 +114,13 @@ absl::Status NodeState::OpenVms() {
   // Of what was read before, all that was not as it was written is known.
   const uint64_t begin = std::max(verified_place_, std::exchange(read_to_, 0));
   if (verified_place_ > 0) {
-    const auto known = sink_->At(FleetSink::Where::kVms, verified_place_);
+    const auto known = sink_->At(FleetSink::Where::kVms, {verified_place_});
     if (!known.ok()) return known.status();
     const std::string own =
         KeySubject(kVmsBucket, NodeBucketKey(options_.cluster, options_.node) + ".");
-    if (known->has_value() && absl::StartsWith((*known)->subject, own)) {
-      later[(*known)->subject] = verified_place_;
+    if (const FleetSink::Stored& is = known->front();
+        is.has_value() && absl::StartsWith(is->subject, own)) {
+      later[is->subject] = verified_place_;
     }
     const absl::StatusOr<uint64_t> read =
         ReadStored(sink_, FleetSink::Where::kVms, begin + 1, bucket->last, kMaxLater,

@@ -121,6 +121,7 @@ absl::Duration FleetPublisher::WriteState() {
 
 void FleetPublisher::Begin(const Outbox::Range& range) {
   present_.clear();
+  acknowledged_.clear();
   unfit_ = 0;
   MoveTo({range.journal_id, range.unbroken_from - 1, position_.stream_sequence, position_.log_id});
 }
@@ -131,6 +132,7 @@ absl::Status FleetPublisher::Look() {
   log_ = *std::move(log);
   if (absl::Status status = Compare(); !status.ok()) return status;
   position_.looked_at = position_.own;
+  acknowledged_.clear();
   doubt_ = false;
   look_at_ = clock_->Now().monotonic + NextLook(meters_, random_());
   if (connected_) return absl::OkStatus();
@@ -206,18 +208,24 @@ FleetPosition FleetPublisher::SentAfter(const FleetSink::Stored& last) const {
 }
 
 absl::StatusOr<FleetPublisher::OwnMessage> FleetPublisher::CheckOwn() {
-  OwnMessage own;
   // The node itself may have written past the places of what the stream lost, as others may.
-  for (const FleetPosition::Own& known : {position_.looked_at, position_.own}) {
-    if (known.place == 0) continue;
-    if (own.is_there && known.place == position_.looked_at.place) continue;
-    const absl::StatusOr<FleetSink::Stored> is = sink_->At(FleetSink::Where::kEvents, known.place);
-    if (!is.ok()) return is.status();
+  std::map<uint64_t, uint64_t> known = acknowledged_;  // sequences, by place
+  for (const FleetPosition::Own& each : {position_.looked_at, position_.own}) {
+    if (each.place > 0) known[each.place] = each.sequence;
+  }
+  OwnMessage own;
+  if (known.empty()) return own;
+  std::vector<uint64_t> places;
+  for (const auto& [place, sequence] : known) places.push_back(place);
+  const auto found = sink_->At(FleetSink::Where::kEvents, places);
+  if (!found.ok()) return found.status();
+  for (size_t i = 0; i < places.size(); ++i) {
+    const FleetSink::Stored& is = (*found)[i];
     // The stream's limits may have deleted it.
-    own.is_there = is->has_value();
-    if (own.is_there && ((*is)->position.journal_id != position_.journal_id ||
-                         (*is)->position.sequence != known.sequence)) {
-      own.replaced = known.place;
+    own.is_there = is.has_value();
+    if (own.is_there && (is->position.journal_id != position_.journal_id ||
+                         is->position.sequence != known[places[i]])) {
+      own.replaced = places[i];
       return own;
     }
   }
@@ -236,11 +244,11 @@ absl::StatusOr<FleetSink::Stored> FleetPublisher::LastTrue(FleetSink::Stored las
     }
     const FleetPosition& after = last->sent_after;
     if (after.stream_sequence == 0 || after.sequence == last->position.sequence) return last;
-    const absl::StatusOr<FleetSink::Stored> is =
-        sink_->At(FleetSink::Where::kEvents, after.stream_sequence);
-    if (!is.ok()) return is.status();
-    if (!is->has_value() || ((*is)->position.journal_id == position_.journal_id &&
-                             (*is)->position.sequence <= after.sequence)) {
+    const auto found = sink_->At(FleetSink::Where::kEvents, {after.stream_sequence});
+    if (!found.ok()) return found.status();
+    const FleetSink::Stored& is = found->front();
+    if (!is.has_value() || (is->position.journal_id == position_.journal_id &&
+                            is->position.sequence <= after.sequence)) {
       return last;
     }
     before = last->position.stream_sequence;
@@ -337,8 +345,7 @@ absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t th
   const absl::Duration begin = clock_->Now().monotonic;
   if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);
   const uint64_t last_present = present_.empty() ? 0 : *present_.rbegin();
-  uint64_t place = 0;
-  std::set<uint64_t> stored;
+  std::map<uint64_t, uint64_t> stored;  // sequences, by place
   for (size_t i = 0; i < batch.size(); ++i) {
     const FleetSink::Answer& answer = answers.each[i];
     if (answer.kind != FleetSink::Answer::kStored) continue;
@@ -347,16 +354,24 @@ absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t th
           absl::StrCat("it stores an event at the place ", answer.place, ", and had stored one at ",
                        position_.stream_sequence, ": it is another stream")));
     }
-    stored.insert(batch[i].sequence);
-    place = std::max(place, answer.place);
+    stored[answer.place] = batch[i].sequence;
     if (answer.place > position_.own.place) position_.own = {answer.place, batch[i].sequence};
     meters_.published_events.Add();
     if (answer.repeated) meters_.repeated_events.Add();
     if (batch[i].sequence < last_present) meters_.late_events.Add();
   }
+  const uint64_t place = stored.empty() ? 0 : stored.rbegin()->first;
+  if (!stored.empty()) {
+    acknowledged_.insert(*stored.begin());
+    acknowledged_.insert(*stored.rbegin());
+    bool keep = true;
+    if (acknowledged_.size() > kMaxAsked) {
+      std::erase_if(acknowledged_, [&keep](const auto&) { return keep = !keep; });
+    }
+  }
   if (!answers.status.ok()) {
     const bool doubt = answers.has(FleetSink::Answer::kNone);
-    present_.insert(stored.begin(), stored.end());
+    for (const auto& [at, sequence] : stored) present_.insert(sequence);
     doubt_ |= doubt;
     if (!doubt) searched_ = std::max(searched_, place);
     Advance(position_.sequence, 0);

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -116,10 +117,10 @@ class FleetPublisher {
   absl::Status Look();
   // Finds what the stream has behind the position.
   absl::Status Compare();
-  // Whether the stream has the node's last message that is known.
+  // Whether the stream has what was acknowledged.
   struct OwnMessage {
-    bool is_there = false;
-    uint64_t replaced = 0;  // the place at which another one stands instead; 0: none does
+    bool is_there = false;  // the last one
+    uint64_t replaced = 0;  // the first place at which another stands instead; 0: none does
   };
   absl::StatusOr<OwnMessage> CheckOwn();
   // The last message of the node, from `last` back and before a place, that says a position which
@@ -172,8 +173,12 @@ class FleetPublisher {
   FleetPosition position_;
   std::optional<FleetEncoder> encoder_;
   std::set<uint64_t> present_;  // later ones that the stream has already
-  uint64_t searched_ = 0;       // all that is present was found up to here in the stream
-  uint64_t unfit_ = 0;          // the stream refuses this event for good; 0: none
+  // The first and the last message of each batch since the stream was looked at, sequences by
+  // place; of many batches some. Servers of NATS 2.9 that are killed can lose what they
+  // acknowledged in the middle of the stream, and store other messages there.
+  std::map<uint64_t, uint64_t> acknowledged_;
+  uint64_t searched_ = 0;  // all that is present was found up to here in the stream
+  uint64_t unfit_ = 0;     // the stream refuses this event for good; 0: none
   std::string unfit_why_;
   FleetSink::Log log_;      // as it was looked at last
   bool connected_ = false;  // changed by SetConnected

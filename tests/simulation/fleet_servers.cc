@@ -34,7 +34,8 @@ class SimulatedSink : public FleetSink {
   }
 
   absl::StatusOr<Log> Look(Where where) override;
-  absl::StatusOr<FleetSink::Stored> At(Where where, uint64_t place) override;
+  absl::StatusOr<std::vector<FleetSink::Stored>> At(Where where,
+                                                    const std::vector<uint64_t>& places) override;
   absl::StatusOr<std::vector<FleetSink::Stored>> Next(Where where,
                                                       const std::vector<uint64_t>& places) override;
   absl::StatusOr<FleetSink::Stored> Last(Where where, const std::string& subject) override;
@@ -348,12 +349,19 @@ absl::StatusOr<FleetSink::Log> SimulatedSink::Look(Where where) {
   return log;
 }
 
-absl::StatusOr<FleetSink::Stored> SimulatedSink::At(Where where, uint64_t place) {
+absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::At(
+    Where where, const std::vector<uint64_t>& places) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  FleetSink::Stored found = servers_->FirstFrom(where == Where::kEvents, place);
-  if (found.has_value() && found->position.stream_sequence == place) return found;
-  if (where != Where::kEvents || place > servers_->last_stream_sequence_) return std::nullopt;
-  return FleetStored();  // another node's
+  std::vector<FleetSink::Stored> found;
+  for (const uint64_t place : places) {
+    found.push_back(servers_->FirstFrom(where == Where::kEvents, place));
+    if (found.back().has_value() && found.back()->position.stream_sequence == place) continue;
+    found.back().reset();
+    if (where == Where::kEvents && place <= servers_->last_stream_sequence_) {
+      found.back() = FleetStored();  // another node's
+    }
+  }
+  return found;
 }
 
 absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::Next(

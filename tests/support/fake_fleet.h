@@ -50,16 +50,14 @@ class FakeSink : public FleetSink {
                .round_trip = round_trip};
   }
 
-  absl::StatusOr<FleetSink::Stored> At(Where where, uint64_t place) override {
-    if (where != Where::kEvents) return NextOf(where, place, place);
-    for (const Stored& stored : stream) {
-      if (stored.stream_sequence == place) return ToStored(stored);
+  absl::StatusOr<std::vector<FleetSink::Stored>> At(Where where,
+                                                    const std::vector<uint64_t>& asked) override {
+    places_asked += asked.size();
+    std::vector<FleetSink::Stored> found;
+    for (const uint64_t place : asked) {
+      found.push_back(where == Where::kEvents ? EventAt(place) : NextOf(where, place, place));
     }
-    // What is not of this node is other nodes'.
-    const uint64_t first = first_of_others.value_or(
-        stream.empty() ? last_stream_sequence + 1 : stream.front().stream_sequence);
-    if (place < first || place > last_stream_sequence) return std::nullopt;
-    return FleetStored();
+    return found;
   }
 
   absl::StatusOr<std::vector<FleetSink::Stored>> Next(Where where,
@@ -147,6 +145,7 @@ class FakeSink : public FleetSink {
   int streams_created = 1;
   std::optional<uint64_t> first_of_others;  // place of the oldest message of other nodes
   int looks = 0;                            // at the stream and the buckets
+  size_t places_asked = 0;                  // messages that were asked for by their places
   int searches = 0;                         // for messages of the stream
   int tails = 0;                            // times that the last message was asked for
   // Messages that the stream refuses, by their sequence: what it answers.
@@ -173,6 +172,16 @@ class FakeSink : public FleetSink {
   bool interrupted = false;
 
  private:
+  FleetSink::Stored EventAt(uint64_t place) const {
+    for (const Stored& stored : stream) {
+      if (stored.stream_sequence == place) return ToStored(stored);
+    }
+    // What is not of this node is other nodes'.
+    const uint64_t first = first_of_others.value_or(
+        stream.empty() ? last_stream_sequence + 1 : stream.front().stream_sequence);
+    if (place < first || place > last_stream_sequence) return std::nullopt;
+    return FleetStored();
+  }
   FleetSink::Stored ToStored(const Stored& stored) const {
     return vmeventd::ToStored(
         stored.id, stored.stream_sequence, absl::StrCat("created-", streams_created),

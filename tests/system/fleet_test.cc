@@ -408,9 +408,10 @@ TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   }
   EXPECT_FALSE(FindLast(sink.get(), "mine", 1, 1)->has_value());
   EXPECT_FALSE(FindLast(sink.get(), "nobodys", 1, 20'120)->has_value());
-  EXPECT_EQ((*sink->At(kEvents, 7))->position.sequence, 7u);
-  EXPECT_EQ((*sink->At(kEvents, 21))->position.journal_id, "") << "is another node's";
-  EXPECT_FALSE(sink->At(kEvents, 20'121)->has_value());
+  const std::vector<FleetSink::Stored> at = sink->At(kEvents, {7, 21, 20'121}).value();
+  EXPECT_EQ(at[0]->position.sequence, 7u);
+  EXPECT_EQ(at[1]->position.journal_id, "") << "is another node's";
+  EXPECT_FALSE(at[2].has_value());
   const auto stored = FindStored(sink.get(), {"mine", 5, 5, ""}, 20'120, 4'096);
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(stored->size(), 15u);

@@ -823,6 +823,53 @@ TEST_F(LargeFleetTest, LooksAtItsBucketsLaterThanItComesBack) {
   EXPECT_EQ(sink_.looks, 4);
 }
 
+// As servers of NATS 2.9 do that are killed one after the other: later events are stored there.
+TEST_F(FleetPublisherTest, WhatTheServersLoseOfTheMiddleOfTheStreamIsPublishedAgain) {
+  Push(2);
+  Start();
+  Settle();
+  uint64_t newest = 2;
+  std::vector<uint64_t> expected = {1, 2};
+  for (const std::vector<uint64_t>& lost :
+       {std::vector<uint64_t>{1}, std::vector<uint64_t>{3}, std::vector<uint64_t>{1, 2, 3}}) {
+    Push(3);
+    Settle();
+    Push(1);
+    Settle();
+    for (uint64_t nth = 1; nth <= 4; ++nth) {
+      if (std::find(lost.begin(), lost.end(), nth) == lost.end()) expected.push_back(newest + nth);
+    }
+    for (const uint64_t nth : lost) {
+      std::erase_if(sink_.stream, [&](const auto& it) { return it.id.sequence == newest + nth; });
+      expected.push_back(newest + nth);
+    }
+    newest += 4;
+    state_.clock().Advance(kLookInterval);
+    Settle();
+    EXPECT_EQ(sink_.sequences(), expected);
+  }
+  EXPECT_EQ(publisher_->meters().streams_lost.value(), 3u);
+}
+
+// Of a hundred batches in a minute, some are looked at.
+TEST_F(FleetPublisherTest, ALookAsksForABoundedNumberOfMessages) {
+  Start();
+  Settle();
+  for (int i = 0; i < 200; ++i) {
+    Push(2);
+    Settle();
+  }
+  sink_.places_asked = 0;
+  state_.clock().Advance(kLookInterval);
+  Settle();
+  EXPECT_LE(sink_.places_asked, kMaxAsked + 2);
+  EXPECT_GE(sink_.places_asked, kMaxAsked / 2);
+  sink_.places_asked = 0;
+  state_.clock().Advance(kLookInterval);
+  Settle();
+  EXPECT_LE(sink_.places_asked, 2u);
+}
+
 TEST_F(FleetPublisherTest, AConnectionThatIsLostIsNoticedWithoutAnEvent) {
   Start();
   Settle();

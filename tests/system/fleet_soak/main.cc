@@ -69,8 +69,8 @@ struct Options {
 constexpr absl::Duration kBeat = absl::Milliseconds(250);
 constexpr absl::Duration kLongestCut = absl::Seconds(12);
 // How long the fleet may take until everything is published, once nothing fails any more: the
-// longest wait of a publisher, and the time of the servers.
-constexpr absl::Duration kRecovery = absl::Minutes(5);
+// longest wait of a publisher, and the time of the servers. Or until nodes know of each other.
+constexpr absl::Duration kRecovery = absl::Minutes(10);
 
 // A real vmeventd behind relays, with one VM.
 class RealNode {
@@ -287,7 +287,8 @@ class Soak {
   // All servers are away, and come back together. How the nodes return to them.
   void Outage() {
     WaitForEach("do not know how many nodes there are", [this](const NodeShare& node) {
-      return node.known >= static_cast<uint64_t>(options_.nodes);
+      // The rest changes little of how long they wait.
+      return 10 * node.known >= 9 * static_cast<uint64_t>(options_.nodes);
     });
     for (int i = 0; i < NatsCluster::kServers; ++i) cluster_.server(i).Kill();
     for (int i = 0; i < nodes_.size(); ++i) nodes_.Add(i, 1);
