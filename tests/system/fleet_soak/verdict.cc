@@ -46,7 +46,7 @@ Verdict Judge(const Sequences& stream, const Sequences& journals, uint64_t windo
 }
 
 Verdict Judge(const Copies& copies, const Sequences& journals, uint64_t window) {
-  Verdict verdict;
+  Verdict verdict{.copies = copies.size()};
   std::map<std::string, size_t> found;  // in so many copies
   bool differ = false;
   for (const auto& [server, copy] : copies) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -15,6 +16,7 @@ using Sequences = std::map<std::string, std::vector<uint64_t>>;
 using Copies = std::map<std::string, Sequences>;
 
 struct Verdict {
+  size_t copies = 1;
   uint64_t messages = 0;
   uint64_t late = 0;                  // stored behind a later event of the node
   std::vector<std::string> findings;  // empty: nothing is lost, twice or out of order
