@@ -216,6 +216,7 @@ absl::StatusOr<FleetPublisher::OwnMessage> FleetPublisher::CheckOwn() {
   OwnMessage own;
   if (known.empty()) return own;
   std::vector<uint64_t> places;
+  places.reserve(known.size());
   for (const auto& [place, sequence] : known) places.push_back(place);
   const auto found = sink_->At(FleetSink::Where::kEvents, places);
   if (!found.ok()) return found.status();

@@ -54,6 +54,7 @@ class FakeSink : public FleetSink {
                                                     const std::vector<uint64_t>& asked) override {
     places_asked += asked.size();
     std::vector<FleetSink::Stored> found;
+    found.reserve(asked.size());
     for (const uint64_t place : asked) {
       found.push_back(where == Where::kEvents ? EventAt(place) : NextOf(where, place, place));
     }
