@@ -6,23 +6,41 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/jetstream_api.h"
-#include "base/nats/jetstream_request.h"
 
 namespace vmeventd {
 
-absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const std::string& stream) {
-  const absl::StatusOr<std::string> answer =
-      AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");
+absl::Status NoJetStream() {
+  return absl::UnavailableError(
+      "the server has no JetStream, or not for this account: enable it in the server's "
+      "configuration (jetstream {})");
+}
+
+absl::StatusOr<std::string> AskJetStream(NatsConnection* connection, absl::string_view request,
+                                         absl::string_view stream, absl::string_view text,
+                                         absl::Duration timeout) {
+  const absl::StatusOr<NatsMessagePtr> answer =
+      connection->Request(ApiSubject(request, stream), text, timeout);
+  if (absl::IsNotFound(answer.status())) return NoJetStream();
+  if (!answer.ok()) return answer.status();
+  return std::string((*answer)->data());
+}
+
+absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
+  const absl::StatusOr<std::string> answer = AskJetStream(connection, "STREAM.INFO", stream, "");
   if (!answer.ok()) return answer.status();
   return ParseStreamState(*answer);
 }
 
-absl::StatusOr<StoredMessage> ReadMessageFrom(NatsConnection* connection, const std::string& stream,
-                                              absl::string_view subjects, uint64_t place) {
-  const absl::StatusOr<std::string> answer = AskJetStream(
-      connection, ApiSubject("STREAM.MSG.GET", stream), NextMessageRequest(subjects, place));
+absl::StatusOr<std::optional<StoredMessage>> ReadMessageFrom(NatsConnection* connection,
+                                                             absl::string_view stream,
+                                                             uint64_t place) {
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection, "STREAM.MSG.GET", stream, NextMessageRequest(">", place));
   if (!answer.ok()) return answer.status();
-  return ParseStoredMessage(*answer);
+  absl::StatusOr<StoredMessage> message = ParseStoredMessage(*answer);
+  if (absl::IsNotFound(message.status())) return std::nullopt;
+  if (!message.ok()) return message.status();
+  return *std::move(message);
 }
 
 absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
@@ -40,7 +58,7 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   // nobody answers, and another attempt is likely to get another server.
   absl::StatusOr<std::string> answer = absl::UnavailableError("not asked");
   for (int i = 0; i < kCreateAttempts && !answer.ok() && !connection->closed(); ++i) {
-    answer = AskJetStream(connection, ApiSubject("CONSUMER.CREATE", reader->stream_),
+    answer = AskJetStream(connection, "CONSUMER.CREATE", reader->stream_,
                           CreateConsumerRequest(reader->stream_, subjects, start), kCreateTimeout);
   }
   if (!answer.ok()) return answer.status();
@@ -127,8 +145,8 @@ absl::StatusOr<std::optional<StreamReader::Message>> StreamReader::Next(absl::Du
 }
 
 absl::StatusOr<std::optional<uint64_t>> StreamReader::AskScanned() {
-  const absl::StatusOr<std::string> answer = AskJetStream(
-      connection_, absl::StrCat(ApiSubject("CONSUMER.INFO", stream_), ".", consumer_), "");
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "");
   if (!answer.ok()) return answer.status();
   const absl::StatusOr<ConsumerState> state = ParseConsumerState(*answer);
   if (!state.ok()) return state.status();

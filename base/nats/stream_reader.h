@@ -16,13 +16,22 @@
 
 namespace vmeventd {
 
-// State of a stream. NOT_FOUND: there is no such stream.
-absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const std::string& stream);
+// The answer to a request of JetStream's API about a stream (jetstream_api.h has the texts).
+// UNAVAILABLE: the server has no JetStream, or as NatsConnection::Request.
+absl::StatusOr<std::string> AskJetStream(NatsConnection* connection, absl::string_view request,
+                                         absl::string_view stream, absl::string_view text,
+                                         absl::Duration timeout = NatsConnection::kRequestTimeout);
+// The error where nobody answers a request of JetStream's API.
+absl::Status NoJetStream();
 
-// The message at a place of a stream, or the first behind it that matches `subjects`. NOT_FOUND:
-// there is none, or no such stream.
-absl::StatusOr<StoredMessage> ReadMessageFrom(NatsConnection* connection, const std::string& stream,
-                                              absl::string_view subjects, uint64_t place);
+// State of a stream. NOT_FOUND: there is no such stream.
+absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream);
+
+// The message at a place of a stream, or the first behind it; nullopt: there is none, or no such
+// stream.
+absl::StatusOr<std::optional<StoredMessage>> ReadMessageFrom(NatsConnection* connection,
+                                                             absl::string_view stream,
+                                                             uint64_t place);
 
 // Reads a stream of JetStream in order, each message once, by a consumer of its own. It asks for
 // kMessages at a time, so that no more wait here. After an error a new reader goes on behind the

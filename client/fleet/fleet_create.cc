@@ -2,25 +2,23 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/nats/jetstream_api.h"
-#include "base/nats/jetstream_request.h"
+#include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
 
 namespace vmeventd::client {
 namespace {
 
-// The state of a stream after a request about it.
+// The state of a stream after a request that creates or changes it.
 absl::StatusOr<StreamState> Ask(NatsConnection* connection, absl::string_view api,
                                 const std::string& stream, const std::string& request) {
-  const absl::StatusOr<std::string> answer =
-      AskJetStream(connection, ApiSubject(api, stream), request);
+  const absl::StatusOr<std::string> answer = AskJetStream(connection, api, stream, request);
   if (!answer.ok()) return answer.status();
   return ParseStreamState(*answer);
 }
 
 absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::string& stream,
                                       const std::string& request) {
-  const absl::StatusOr<std::string> answer =
-      AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");
+  const absl::StatusOr<std::string> answer = AskJetStream(connection, "STREAM.INFO", stream, "");
   if (!answer.ok()) return answer.status();
   absl::StatusOr<StreamState> state = ParseStreamState(*answer);
   if (absl::IsNotFound(state.status())) {

@@ -101,11 +101,6 @@ std::vector<std::string> Subjects(absl::string_view prefix, const std::set<std::
   return subjects;
 }
 
-std::vector<std::string> KeySubjects(absl::string_view bucket, const std::set<std::string>& nodes,
-                                     const std::set<std::string>& tails) {
-  return Subjects(absl::StrCat("$KV.", bucket), nodes, tails);
-}
-
 }  // namespace
 
 std::vector<std::string> EventSubjects(const FleetFilter& filter) {
@@ -123,16 +118,12 @@ std::vector<std::string> EventSubjects(const FleetFilter& filter) {
 }
 
 std::vector<std::string> VmSubjects(const FleetFilter& filter) {
-  return KeySubjects(kVmsBucket, NodeTokens(filter.nodes), VmTokens(filter.events.vm_names()));
+  return Subjects(absl::StrCat("$KV.", kVmsBucket), NodeTokens(filter.nodes),
+                  VmTokens(filter.events.vm_names()));
 }
 
 std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter) {
-  return KeySubjects(kNodesBucket, NodeTokens(filter.nodes), {""});
-}
-
-FleetMatcher::Globs FleetMatcher::Compile(
-    const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  return {patterns.begin(), patterns.end()};
+  return Subjects(absl::StrCat("$KV.", kNodesBucket), NodeTokens(filter.nodes), {""});
 }
 
 bool FleetMatcher::AnyMatches(const Globs& globs, absl::string_view text) {
@@ -143,8 +134,8 @@ bool FleetMatcher::AnyMatches(const Globs& globs, absl::string_view text) {
 
 FleetMatcher::FleetMatcher(FleetFilter filter)
     : filter_(std::move(filter)),
-      names_(Compile(filter_.events.vm_names())),
-      sources_(Compile(filter_.events.sources())) {
+      names_(filter_.events.vm_names().begin(), filter_.events.vm_names().end()),
+      sources_(filter_.events.sources().begin(), filter_.events.sources().end()) {
   for (const std::string& uuid : filter_.events.uuids()) {
     if (const std::optional<Uuid> parsed = ParseUuid(uuid)) uuids_.push_back(*parsed);
   }

@@ -46,7 +46,6 @@ class FleetMatcher {
  private:
   using Globs = std::vector<Glob>;
 
-  static Globs Compile(const google::protobuf::RepeatedPtrField<std::string>& patterns);
   bool HasLabels(const v1::VmRef& vm) const;
   static bool AnyMatches(const Globs& globs, absl::string_view text);
 

@@ -59,7 +59,7 @@ ReadStart StartOf(const FleetFilter& filter, const StreamState& state) {
 // The newest `count` events, the oldest of them first.
 absl::StatusOr<std::deque<Item>> ReadNewest(NatsConnection* connection, const FleetFilter& filter,
                                             uint64_t count, const FleetLists::Environment& env) {
-  const absl::StatusOr<StreamState> state = ReadStreamState(connection, std::string(kFleetStream));
+  const absl::StatusOr<StreamState> state = ReadStreamState(connection, kFleetStream);
   if (!state.ok()) return state.status();
   for (uint64_t window = std::max(kFirstWindow, 2 * count);; window *= kWindowGrowth) {
     const bool whole = filter.since || state->last < state->first + window;
@@ -103,7 +103,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
   return WithFleet(env_, [&](NatsConnection* connection) {
     EventBatches batches(take);
     if (!command.reads_newest_first()) {
-      const auto state = ReadStreamState(connection, std::string(kFleetStream));
+      const auto state = ReadStreamState(connection, kFleetStream);
       if (!state.ok()) return state.status();
       uint64_t left = command.most();
       absl::Status status = ReadMessages(

@@ -20,17 +20,6 @@ constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 // Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr int kMostOfBatch = 1000;
-constexpr absl::string_view kEverything = ">";
-
-// The message at a place of the fleet's stream, or the first one behind it; nullopt: there is none.
-absl::StatusOr<std::optional<StoredMessage>> MessageFrom(NatsConnection* connection,
-                                                         uint64_t place) {
-  absl::StatusOr<StoredMessage> message =
-      ReadMessageFrom(connection, std::string(kFleetStream), kEverything, place);
-  if (absl::IsNotFound(message.status())) return std::nullopt;
-  if (!message.ok()) return message.status();
-  return *std::move(message);
-}
 
 absl::Status SinkEnds() { return absl::CancelledError("the sink ended the watch"); }
 
@@ -64,7 +53,7 @@ ExitCode FleetWatch::Run(WatchSink* sink) {
 absl::Status FleetWatch::RunConnection() {
   const auto connection = env_.connect();
   if (!connection.ok()) return connection.status();
-  const auto state = ReadStreamState(connection->get(), std::string(kFleetStream));
+  const auto state = ReadStreamState(connection->get(), kFleetStream);
   if (!state.ok()) return state.status();
   if (absl::Status status = CheckPosition(connection->get(), *state); !status.ok()) return status;
   if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
@@ -126,7 +115,7 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
   if (known.sequence < state.first) {
     return same_name && (state.first > state.last || state.first_time >= stored);
   }
-  const auto found = MessageFrom(connection, known.sequence);
+  const auto found = ReadMessageFrom(connection, kFleetStream, known.sequence);
   if (!found.ok()) return found.status();
   if (!found->has_value()) return same_name;
   const StoredMessage& message = **found;
@@ -139,7 +128,7 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
 
 absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnection* connection,
                                                                     uint64_t sequence) const {
-  const auto message = MessageFrom(connection, sequence);
+  const auto message = ReadMessageFrom(connection, kFleetStream, sequence);
   if (!message.ok()) return message.status();
   if (!message->has_value() || (*message)->stream_sequence != sequence) return std::nullopt;
   return WatchPosition{sequence, stream_, IdToKeep(HeaderIn((*message)->headers, kMessageIdHeader)),
@@ -282,7 +271,7 @@ absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* r
     if (!came.ok()) return came.status();
     if (jumped_after_ && env_.clock() - checked_ >= kProgressInterval) {
       checked_ = env_.clock();
-      const auto state = ReadStreamState(connection, std::string(kFleetStream));
+      const auto state = ReadStreamState(connection, kFleetStream);
       if (!state.ok()) return state.status();
       CheckJump(*state);
     }

@@ -33,7 +33,7 @@ struct FleetMessage {
   std::optional<uint64_t> replaces;
   std::string subject;
   std::vector<std::pair<std::string, std::string>> headers;
-  std::string payload;
+  std::string payload;  // of a bucket; empty: the key is deleted
 };
 
 // Makes the messages of one journal. Immutable.

@@ -28,12 +28,16 @@ struct FleetPosition {
   Own looked_at;  // `own`, as the stream was looked at last
 };
 
-// The node's last message in the stream; without a journal_id where it is no event of a node.
-struct FleetTail {
+// A message that the stream or a bucket has.
+struct FleetStored {
+  // Its place, and what is there; without a journal_id: no event of the node, or no value of a
+  // vmeventd.
   FleetPosition position;
   // The publisher's position when it sent that message: `position` itself where the message does
   // not say so.
   FleetPosition sent_after;
+  std::string subject;
+  bool deleted = false;  // it says that the key of a bucket was deleted
 };
 
 // Each message says so, in the first of these headers: "SEQUENCE:STREAM_SEQUENCE". The second one
@@ -45,7 +49,7 @@ std::string ToSentAfter(const FleetPosition& position);
 // Of a message at the place `stream_sequence` of the stream `log_id`, by the values of its headers.
 // What was sent to another stream, or to this one before it was restored, and came late says
 // nothing of what stands before it: `sent_after` is the journal's beginning then.
-FleetTail TailOf(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view log_id,
-                 absl::string_view sent_after, absl::string_view sent_to);
+FleetStored ToStored(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view log_id,
+                     absl::string_view sent_after, absl::string_view sent_to);
 
 }  // namespace vmeventd

@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/events/event_codec.h"
+#include "server/fleet/stored_messages.h"
 #include "spdlog/spdlog.h"
 #include "vmeventd/v1/fleet.pb.h"
 
@@ -36,15 +37,10 @@ google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
 
 }  // namespace
 
-void ReportOtherNode(const std::string& cluster, const std::string& node,
-                     const std::string& journal_id, absl::Time now, PublishingProblems* problems,
-                     FleetMeters* meters) {
-  if (!problems->SetOtherNode(journal_id, now)) return;
-  meters->name_conflicts.Add();
-  spdlog::error(
-      "another vmeventd publishes as {}/{} (its journal is {}): give one of them another name by "
-      "--node",
-      cluster, node, journal_id);
+absl::Duration NextLook(const FleetMeters& meters, double random) {
+  const absl::Duration interval = std::clamp(kLookANode * static_cast<double>(meters.nodes.value()),
+                                             kLookInterval, kMaxLookInterval);
+  return interval * (0.5 + random / 2);
 }
 
 NodeState::NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
@@ -60,7 +56,7 @@ NodeState::NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, 
 
 void NodeState::OnConnected() {
   const absl::Duration now = clock_->Now().monotonic;
-  check_at_ = now;
+  if (check_at_ <= now) check_at_ = now + NextLook(*meters_, random_());
   // A bucket that failed waits on: the servers come and go more often than permissions change.
   if (vms_bucket_.retry == absl::ZeroDuration()) vms_bucket_.due = now;
   if (nodes_bucket_.retry == absl::ZeroDuration()) nodes_bucket_.due = now;
@@ -111,33 +107,59 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
 }
 
 absl::Status NodeState::OpenVms() {
-  const absl::StatusOr<FleetSink::Table> table =
-      sink_->LookAtTable(FleetSink::Where::kVms, verified_place_);
-  if (!table.ok()) return table.status();
-  TakeLosses(*table);
-  vms_bucket_.created = table->id;
+  const absl::StatusOr<FleetSink::Log> bucket = sink_->Look(FleetSink::Where::kVms);
+  if (!bucket.ok()) return bucket.status();
+  std::map<std::string, uint64_t> later;
+  uint64_t read_to = UINT64_MAX;
+  // Of what was read before, all that was not as it was written is known.
+  const uint64_t begin = std::max(verified_place_, std::exchange(read_to_, 0));
+  if (verified_place_ > 0) {
+    const auto known = sink_->At(FleetSink::Where::kVms, {verified_place_});
+    if (!known.ok()) return known.status();
+    const std::string own =
+        KeySubject(kVmsBucket, NodeBucketKey(options_.cluster, options_.node) + ".");
+    if (const FleetSink::Stored& is = known->front();
+        is.has_value() && absl::StartsWith(is->subject, own)) {
+      later[is->subject] = verified_place_;
+    }
+    const absl::StatusOr<uint64_t> read =
+        ReadStored(sink_, FleetSink::Where::kVms, begin + 1, bucket->last, kMaxLater,
+                   [&later](const FleetStored& found) {
+                     uint64_t& place = later[found.subject];
+                     place = std::max(place, found.position.stream_sequence);
+                   });
+    if (!read.ok()) return read.status();
+    if (*read < bucket->last) {
+      read_to = *read;
+    } else {
+      read_to_ = bucket->last;
+    }
+  }
+  TakeLosses(*bucket, later, read_to);
+  vms_bucket_.created = bucket->id;
   vms_bucket_.looked_at = true;
   if (!listed_) {
-    unknown_ = table->keys;
-    for (const std::string& key : table->keys) places_.emplace(key, std::nullopt);
+    unknown_ = bucket->keys;
+    for (const std::string& key : bucket->keys) places_.emplace(key, std::nullopt);
     listed_ = true;
     pending_ = true;
   }
-  check_at_ = clock_->Now().monotonic + kBucketCheck;
+  check_at_ = clock_->Now().monotonic + NextLook(*meters_, random_());
   return absl::OkStatus();
 }
 
-void NodeState::TakeLosses(const FleetSink::Table& table) {
-  bool all = !vms_bucket_.created.empty() && vms_bucket_.created != table.id;
+void NodeState::TakeLosses(const FleetSink::Log& bucket,
+                           const std::map<std::string, uint64_t>& later, uint64_t read_to) {
+  bool all = !vms_bucket_.created.empty() && vms_bucket_.created != bucket.id;
   std::set<std::string> changed;  // by others, or by what a slow connection delivered late
-  for (const auto& [key, place] : table.later) {
+  for (const auto& [key, place] : later) {
     const auto known = places_.find(key);
     if (known == places_.end() || known->second != place) changed.insert(key);
   }
   for (const auto& [key, place] : places_) {
     // What was stored and has no message any more was purged, or the bucket is an older one.
     if (verified_place_ > 0 && place.has_value() && *place >= verified_place_ &&
-        *place <= table.read_to && table.keys.contains(key) && !table.later.contains(key)) {
+        *place <= read_to && bucket.keys.contains(key) && !later.contains(key)) {
       all = true;
     }
   }
@@ -145,13 +167,13 @@ void NodeState::TakeLosses(const FleetSink::Table& table) {
   if (all) {
     written_.clear();
     places_.clear();
-    for (const std::string& key : table.keys) places_.emplace(key, std::nullopt);
+    for (const std::string& key : bucket.keys) places_.emplace(key, std::nullopt);
   } else {
-    std::erase_if(places_, [&](const auto& place) { return !table.keys.contains(place.first); });
+    std::erase_if(places_, [&](const auto& place) { return !bucket.keys.contains(place.first); });
     for (const std::string& key : changed) places_[key] = std::nullopt;
     lost = std::erase_if(written_, [&](const auto& written) {
       const std::string key = KeyOf(written.first);
-      return !table.keys.contains(key) || changed.contains(key);
+      return !bucket.keys.contains(key) || changed.contains(key);
     });
     // A key of a VM that is not known may have been deleted by a message that is gone.
     unknown_.insert(changed.begin(), changed.end());
@@ -159,7 +181,7 @@ void NodeState::TakeLosses(const FleetSink::Table& table) {
   // Everything up to the last of what is known is as it was written.
   verified_place_ = 0;
   for (const auto& [key, place] : places_) {
-    verified_place_ = std::max(verified_place_, std::min(place.value_or(0), table.read_to));
+    verified_place_ = std::max(verified_place_, std::min(place.value_or(0), read_to));
   }
   if (!unknown_.empty()) pending_ = true;
   if (lost == 0) return;
@@ -195,11 +217,9 @@ absl::Status NodeState::WriteVms(const FleetPosition& published, size_t* written
   if (!answers.status.ok()) pending_ = true;
   meters_->state_writes.Add(*written);
   meters_->state_vms.Set(written_.size());
-  const bool only_outdated =
-      std::all_of(answers.each.begin(), answers.each.end(), [](const FleetSink::Answer& answer) {
-        return answer.kind == FleetSink::Answer::kStored ||
-               answer.kind == FleetSink::Answer::kOutdated;
-      });
+  const bool only_outdated = !answers.has(FleetSink::Answer::kNone) &&
+                             !answers.has(FleetSink::Answer::kRefused) &&
+                             !answers.has(FleetSink::Answer::kUnfit);
   return only_outdated ? absl::OkStatus() : answers.status;
 }
 
@@ -225,15 +245,20 @@ std::vector<NodeState::Change> NodeState::Changes(const FleetPosition& published
   const absl::Duration now = clock_->Now().monotonic;
   const std::map<std::string, VmRecordPtr> vms = ByName(outbox_->vms());
   std::vector<Change> changes;
+  // False: the batch is full.
   const auto add = [&](const std::string& name, VmRecordPtr record) {
+    if (changes.size() == kMaxBatch) {
+      pending_ = true;
+      return false;
+    }
     Change change{name, std::move(record), {}};
     change.message = Message(
         KeyOf(name), published.journal_id,
         change.record == nullptr ? "" : VmPayload(change.record->encoded(), options_.format));
-    if (change.record == nullptr) change.message.headers.emplace_back(kKeyOperationHeader, "DEL");
     const auto place = places_.find(change.message.subject);
     change.message.replaces = place == places_.end() ? uint64_t{0} : place->second;
     changes.push_back(std::move(change));
+    return true;
   };
   for (const auto& [name, record] : vms) {
     // Its newest event is not in the stream yet.
@@ -247,19 +272,10 @@ std::vector<NodeState::Change> NodeState::Changes(const FleetPosition& published
       before->second.record = record;
       continue;
     }
-    if (changes.size() == kMaxBatch) {
-      pending_ = true;
-      return changes;
-    }
-    add(name, record);
+    if (!add(name, record)) return changes;
   }
   for (const auto& [name, before] : written_) {
-    if (vms.contains(name)) continue;
-    if (changes.size() == kMaxBatch) {
-      pending_ = true;
-      return changes;
-    }
-    add(name, nullptr);
+    if (!vms.contains(name) && !add(name, nullptr)) return changes;
   }
   AddUnknown(vms, &changes);
   return changes;
@@ -278,8 +294,7 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
       return;
     }
     ++looked_at;
-    const absl::StatusOr<std::optional<FleetSink::Value>> value =
-        sink_->Read(FleetSink::Where::kVms, *subject);
+    const absl::StatusOr<FleetSink::Stored> value = sink_->Last(FleetSink::Where::kVms, *subject);
     if (!value.ok()) {
       // Without an answer the key stays for another time.
       pending_ = true;
@@ -291,7 +306,6 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
     }
     Change change;
     change.message = Message(*subject, "", "");
-    change.message.headers.emplace_back(kKeyOperationHeader, "DEL");
     changes->push_back(std::move(change));
     ++subject;
   }
@@ -300,22 +314,26 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
 absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
   if (const absl::Duration now = clock_->Now().monotonic;
       !nodes_bucket_.looked_at || now >= count_at_) {
-    const absl::StatusOr<FleetSink::Table> table = sink_->LookAtTable(FleetSink::Where::kNodes, 0);
-    if (!table.ok()) return table.status();
-    meters_->nodes.Set(table->size);
+    const absl::StatusOr<FleetSink::Log> bucket = sink_->Look(FleetSink::Where::kNodes);
+    if (!bucket.ok()) return bucket.status();
+    meters_->nodes.Set(bucket->size);
     nodes_bucket_.looked_at = true;
-    count_at_ = now + kBucketCheck;
+    count_at_ = now + NextLook(*meters_, random_());
   }
   const bool behind = outbox_->newest().sequence > published.sequence;
   FleetMessage message = Heartbeat(published, options_.heartbeat);
   message.replaces = heartbeat_place_;
   FleetSink::Answers answers = sink_->Send(FleetSink::Where::kNodes, {message});
   if (answers.each[0].kind == FleetSink::Answer::kOutdated) {
-    const auto value = sink_->Read(FleetSink::Where::kNodes, message.subject);
-    if (value.ok() && value->has_value() && !(*value)->journal_id.empty() &&
-        (*value)->journal_id != published.journal_id) {
-      ReportOtherNode(options_.cluster, options_.node, (*value)->journal_id, clock_->Now().wall,
-                      problems_, meters_);
+    const auto value = sink_->Last(FleetSink::Where::kNodes, message.subject);
+    const std::string other = value.ok() && value->has_value() ? (*value)->position.journal_id : "";
+    if (!other.empty() && other != published.journal_id &&
+        problems_->SetOtherNode(other, clock_->Now().wall)) {
+      meters_->name_conflicts.Add();
+      spdlog::error(
+          "another vmeventd publishes as {}/{} (its journal is {}): give one of them another name "
+          "by --node",
+          options_.cluster, options_.node, other);
     }
     message.replaces.reset();
     answers = sink_->Send(FleetSink::Where::kNodes, {message});
@@ -330,10 +348,9 @@ absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
 }
 
 void NodeState::Leave(const FleetPosition& published) {
-  FleetMessage message = Heartbeat(published, absl::ZeroDuration());
-  message.replaces = heartbeat_place_;
-  const absl::Status status = sink_->Leave(message);
-  if (!status.ok()) {
+  const absl::Status status =
+      sink_->Send(FleetSink::Where::kNodes, {Heartbeat(published, absl::ZeroDuration())}).status;
+  if (!status.ok() && !absl::IsCancelled(status)) {
     spdlog::info("the last heartbeat could not be sent: {}", std::string(status.message()));
   }
 }

@@ -21,6 +21,16 @@
 
 namespace vmeventd {
 
+// How often the stream and each bucket is looked at, which somebody may have deleted, purged or
+// restored; that of the nodes with the first heartbeat after that. A look costs the servers one to
+// three requests, and those of all nodes wait in one queue: for each node that is known the time is
+// that much longer, up to kMaxLookInterval.
+inline constexpr absl::Duration kLookInterval = absl::Minutes(1);
+inline constexpr absl::Duration kLookANode = absl::Milliseconds(30);
+inline constexpr absl::Duration kMaxLookInterval = absl::Minutes(10);
+// `random`: from 0 to 1, so that the nodes that came together do not look together.
+absl::Duration NextLook(const FleetMeters& meters, double random);
+
 struct NodeStateOptions {
   std::string cluster;
   std::string node;
@@ -29,28 +39,22 @@ struct NodeStateOptions {
   absl::Duration heartbeat = absl::Seconds(30);
 };
 
-// Another node, with this journal, publishes under the same name: logs and counts it once.
-void ReportOtherNode(const std::string& cluster, const std::string& node,
-                     const std::string& journal_id, absl::Time now, PublishingProblems* problems,
-                     FleetMeters* meters);
-
 // What the fleet's key-value buckets say of this node: the last state of each VM, and the node's
 // heartbeat. The state follows the events: a VM's state is written once the stream has the VM's
 // newest event, so a consumer that has seen the state finds in the stream how it came about. What
 // the buckets lose, or what others write under this node's keys, is written again within a minute.
-// Events never depend on buckets: where one fails, it is tried
-// again later. One thread, the publisher's.
+// Events never depend on buckets: where one fails, it is tried again later. One thread, the
+// publisher's.
 class NodeState {
  public:
   // States that one step writes.
   static constexpr size_t kMaxBatch = 256;
   // Keys of an earlier daemon that one step looks at.
   static constexpr size_t kMaxLookups = 64;
+  // Messages of a bucket that one look takes.
+  static constexpr size_t kMaxLater = 4096;
   // How soon a change is looked for again.
   static constexpr absl::Duration kScanInterval = absl::Seconds(1);
-  // How often a bucket is looked at, which somebody may have deleted or purged; that of the nodes
-  // with the first heartbeat after that.
-  static constexpr absl::Duration kBucketCheck = absl::Minutes(1);
   // A state that did not change is written again, before the bucket's age limit takes it.
   static constexpr absl::Duration kRefresh = absl::Hours(24);
   // Attempts to use a bucket that fails: the wait doubles from the first to the last.
@@ -61,7 +65,8 @@ class NodeState {
   NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
             FleetMeters* meters, PublishingProblems* problems, std::function<double()> random);
 
-  // The sink has another connection: both buckets are looked at, and a heartbeat is due.
+  // The sink has another connection: a heartbeat is due. The servers have enough to do with all
+  // nodes that come back, so that a look waits.
   void OnConnected();
 
   // Writes what is due; `published`: the stream has every event up to here.
@@ -96,7 +101,9 @@ class NodeState {
 
   absl::Status OpenVms();
   // What becomes of the VMs' values that a look at their bucket has not found as they were written.
-  void TakeLosses(const FleetSink::Table& table);
+  // `later`: the places of those from verified_place_ on, by subject, up to the place `read_to`.
+  void TakeLosses(const FleetSink::Log& bucket, const std::map<std::string, uint64_t>& later,
+                  uint64_t read_to);
   absl::Status WriteVms(const FleetPosition& published, size_t* written);
   // Differences between the VMs and the bucket.
   std::vector<Change> Changes(const FleetPosition& published);
@@ -133,6 +140,7 @@ class NodeState {
   std::map<std::string, std::optional<uint64_t>> places_;
   // All of the node's messages up to here are as they were written; 0: not one is known.
   uint64_t verified_place_ = 0;
+  uint64_t read_to_ = 0;  // up to here all that is behind it was read; 0: not all of it
   std::optional<uint64_t> heartbeat_place_;
   bool behind_ = false;  // the last heartbeat says that events wait
   absl::Duration heartbeat_at_ = absl::ZeroDuration();

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
+#include "server/fleet/stored_messages.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -103,7 +104,7 @@ absl::Duration FleetPublisher::Step() {
     return kReadRetry;
   }
   if (blocks->empty()) {
-    const absl::Status status = sink_->Check();
+    const absl::Status status = sink_->Send(FleetSink::Where::kEvents, {}).status;
     if (!status.ok()) return Fail(status);
     EndRetries();
     return std::min(kIdleCheck, state_due);
@@ -120,20 +121,22 @@ absl::Duration FleetPublisher::WriteState() {
 
 void FleetPublisher::Begin(const Outbox::Range& range) {
   present_.clear();
+  acknowledged_.clear();
   unfit_ = 0;
   MoveTo({range.journal_id, range.unbroken_from - 1, position_.stream_sequence, position_.log_id});
 }
 
 absl::Status FleetPublisher::Look() {
-  const absl::StatusOr<FleetSink::Log> log = sink_->Look();
+  absl::StatusOr<FleetSink::Log> log = sink_->Look(FleetSink::Where::kEvents);
   if (!log.ok()) return log.status();
-  if (absl::Status status = Compare(*log); !status.ok()) return status;
+  log_ = *std::move(log);
+  if (absl::Status status = Compare(); !status.ok()) return status;
   position_.looked_at = position_.own;
+  acknowledged_.clear();
   doubt_ = false;
-  look_at_ = clock_->Now().monotonic + kStreamCheck;
+  look_at_ = clock_->Now().monotonic + NextLook(meters_, random_());
   if (connected_) return absl::OkStatus();
   SetConnected(true);
-  round_trip_ = std::min(log->round_trip, kMaxRoundTrip);
   batch_events_ = kFirstBatchEvents;
   meters_.connects.Add();
   if (node_state_ != nullptr) node_state_->OnConnected();
@@ -141,142 +144,140 @@ absl::Status FleetPublisher::Look() {
   return absl::OkStatus();
 }
 
-absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
-  if (!position_.log_id.empty() && position_.log_id != log.id) {
-    return GoBack(log, absl::StrCat("was made again at ", log.id), UINT64_MAX);
+absl::Status FleetPublisher::Compare() {
+  std::string lost;                // what became of the stream; empty: nothing
+  uint64_t replaced = UINT64_MAX;  // from here on messages say positions of the stream that is gone
+  if (!position_.log_id.empty() && position_.log_id != log_.id) {
+    lost = absl::StrCat("was made again at ", log_.id);
+  } else {
+    const absl::StatusOr<OwnMessage> own = CheckOwn();
+    if (!own.ok()) return own.status();
+    position_.log_id = log_.id;
+    // Every message has its answer, so that the own one is the last, whatever others wrote. The
+    // stream's limits may have deleted it.
+    const bool deleted = position_.own.place < log_.first;
+    if (own->replaced > 0) {
+      lost = "was restored";
+      replaced = own->replaced;
+    } else if (!doubt_ && (own->is_there || deleted)) {
+      return absl::OkStatus();
+    }
   }
-  const absl::StatusOr<OwnMessage> own = CheckOwn();
-  if (!own.ok()) return own.status();
-  if (own->replaced > 0) return GoBack(log, "was restored", own->replaced);
-  position_.log_id = log.id;
-  // Every message has its answer, so that the own one is the last, whatever others wrote. The
-  // stream's limits may have deleted it.
-  const bool deleted = position_.own.place < log.first;
-  if (!doubt_ && (own->is_there || deleted)) return absl::OkStatus();
-  const absl::StatusOr<std::optional<FleetTail>> tail = sink_->Tail();
+  const absl::StatusOr<FleetSink::Stored> tail = sink_->Last(FleetSink::Where::kEvents, "");
   if (!tail.ok()) return tail.status();
+  const FleetPosition last = tail->has_value() ? (*tail)->position : FleetPosition();
   // The stream's message at the position is the node's last one, unless messages came later, or the
   // stream's limits have deleted all of them. While a hole is in the acknowledged ones, the
   // position stands before it.
   const uint64_t seen = std::max(position_.stream_sequence, position_.own.place);
-  const FleetPosition last = tail->has_value() ? (*tail)->position : FleetPosition();
-  if (last.stream_sequence < seen && (tail->has_value() || log.first <= seen)) {
-    return GoBack(log, "was restored or purged", UINT64_MAX);
+  if (lost.empty() && last.stream_sequence < seen && log_.first <= seen) {
+    lost = "was restored or purged";
   }
-  if (last.journal_id == position_.journal_id && last.stream_sequence > position_.own.place) {
-    position_.own = {last.stream_sequence, last.sequence};
+  if (lost.empty()) {
+    if (last.journal_id == position_.journal_id && last.stream_sequence > position_.own.place) {
+      position_.own = {last.stream_sequence, last.sequence};
+    }
+    const bool agrees = last.stream_sequence == position_.stream_sequence && present_.empty();
+    if (!doubt_ || agrees || !tail->has_value()) return absl::OkStatus();
   }
-  if (!tail->has_value() ||
-      (last.stream_sequence == position_.stream_sequence && present_.empty())) {
-    return absl::OkStatus();
-  }
-  return doubt_ ? SearchBehind(**tail) : absl::OkStatus();
-}
-
-absl::Status FleetPublisher::SearchBehind(const FleetTail& last) {
-  const absl::StatusOr<std::optional<FleetTail>> own = LastTrue(last, UINT64_MAX);
+  const absl::StatusOr<FleetSink::Stored> own = LastTrue(*tail, replaced);
   if (!own.ok()) return own.status();
-  if (!own->has_value()) return Search(position_, last);
-  const FleetPosition& after = (*own)->sent_after;
-  // Not an earlier version's, nor one that was sent to another stream.
-  const bool says =
-      after.stream_sequence != (*own)->position.stream_sequence && after.stream_sequence > 0;
-  const bool again = position_.sequence < position_.lost_up_to;
-  if (!again && (says || position_.stream_sequence == 0)) return Search(after, **own);
-  return Search(position_, **own);
-}
-
-absl::StatusOr<FleetPublisher::OwnMessage> FleetPublisher::CheckOwn() {
-  OwnMessage own;
-  // The node itself may have written past the places of what the stream lost, as others may.
-  for (const FleetPosition::Own& known : {position_.looked_at, position_.own}) {
-    if (known.place == 0) continue;
-    if (own.is_there && known.place == position_.looked_at.place) continue;
-    const absl::StatusOr<std::optional<FleetMessageId>> is = sink_->At(known.place);
-    if (!is.ok()) return is.status();
-    // The stream's limits may have deleted it.
-    own.is_there = is->has_value();
-    if (own.is_there &&
-        ((*is)->journal_id != position_.journal_id || (*is)->sequence != known.sequence)) {
-      own.replaced = known.place;
-      return own;
-    }
-  }
-  return own;
-}
-
-absl::StatusOr<std::optional<FleetTail>> FleetPublisher::LastTrue(const FleetTail& last,
-                                                                  uint64_t before) {
-  std::optional<FleetTail> tail = last;
-  for (int i = 0; i < kMaxDoubted; ++i) {
-    const uint64_t place = tail->position.stream_sequence;
-    if (tail->position.journal_id != position_.journal_id || place >= before) {
-      absl::StatusOr<std::optional<FleetTail>> found =
-          sink_->LastOf(position_.journal_id, std::min(place, before));
-      if (!found.ok() || !found->has_value()) return found;
-      tail = *std::move(found);
-    }
-    const FleetPosition& after = tail->sent_after;
-    if (after.stream_sequence == 0 || after.sequence == tail->position.sequence) return tail;
-    const absl::StatusOr<std::optional<FleetMessageId>> is = sink_->At(after.stream_sequence);
-    if (!is.ok()) return is.status();
-    if (!is->has_value() ||
-        ((*is)->journal_id == position_.journal_id && (*is)->sequence <= after.sequence)) {
-      return tail;
-    }
-    before = tail->position.stream_sequence;
-  }
-  return std::nullopt;
-}
-
-absl::Status FleetPublisher::GoBack(const FleetSink::Log& log, const std::string& why,
-                                    uint64_t replaced) {
-  const bool same = position_.log_id == log.id || position_.log_id.empty();
-  const uint64_t before = position_.sequence;
-  const absl::StatusOr<std::optional<FleetTail>> last = sink_->Tail();
-  if (!last.ok()) return last.status();
-  std::optional<FleetTail> tail = *last;
-  if (tail.has_value()) {
-    absl::StatusOr<std::optional<FleetTail>> own = LastTrue(*tail, replaced);
-    if (!own.ok()) return own.status();
-    if (own->has_value()) tail = *std::move(own);
-  }
-  FleetPosition after{position_.journal_id, 0, 0, log.id};
-  if (tail.has_value() && tail->position.journal_id == position_.journal_id) {
-    if (same && tail->sent_after.sequence < tail->position.sequence) {
-      after.sequence = tail->sent_after.sequence;
-      after.stream_sequence = tail->sent_after.stream_sequence;
-    }
-    after.own = {tail->position.stream_sequence, tail->position.sequence};
-  }
-  after.lost_up_to = std::max(before, position_.lost_up_to);
-  // What was acknowledged says nothing any more.
-  const FleetPosition known = std::exchange(position_, after);
-  if (tail.has_value()) {
-    if (absl::Status status = Search(after, *tail); !status.ok()) {
-      position_ = known;
-      return status;
-    }
-  } else {
-    present_.clear();
-    searched_ = 0;
-    MoveTo(after);
+  const FleetPosition& end = own->has_value() ? (*own)->position : last;
+  if (lost.empty()) return Search(SentAfter(*own), end, last.stream_sequence);
+  const FleetPosition before = position_;
+  GoBack(*own);
+  if (absl::Status status = Search(position_, end, last.stream_sequence); !status.ok()) {
+    position_ = before;
+    return status;
   }
   unfit_ = 0;  // another stream may take it
   meters_.streams_lost.Add();
   spdlog::warn(
       "the fleet's stream {}: it had acknowledged the events up to {}, and now has all up to {}; "
       "publishing what it lacks",
-      why, before, position_.sequence);
+      lost, before.sequence, position_.sequence);
   return absl::OkStatus();
 }
 
-absl::Status FleetPublisher::Search(const FleetPosition& after, const FleetTail& tail) {
+FleetPosition FleetPublisher::SentAfter(const FleetSink::Stored& last) const {
+  if (!last.has_value() || position_.sequence < position_.lost_up_to) return position_;
+  // Not an earlier version's, nor one that was sent to another stream.
+  const bool says = last->sent_after.stream_sequence != last->position.stream_sequence &&
+                    last->sent_after.stream_sequence > 0;
+  return says || position_.stream_sequence == 0 ? last->sent_after : position_;
+}
+
+absl::StatusOr<FleetPublisher::OwnMessage> FleetPublisher::CheckOwn() {
+  // The node itself may have written past the places of what the stream lost, as others may.
+  std::map<uint64_t, uint64_t> known = acknowledged_;  // sequences, by place
+  for (const FleetPosition::Own& each : {position_.looked_at, position_.own}) {
+    if (each.place > 0) known[each.place] = each.sequence;
+  }
+  OwnMessage own;
+  if (known.empty()) return own;
+  std::vector<uint64_t> places;
+  places.reserve(known.size());
+  for (const auto& [place, sequence] : known) places.push_back(place);
+  const auto found = sink_->At(FleetSink::Where::kEvents, places);
+  if (!found.ok()) return found.status();
+  for (size_t i = 0; i < places.size(); ++i) {
+    const FleetSink::Stored& is = (*found)[i];
+    // The stream's limits may have deleted it.
+    own.is_there = is.has_value();
+    if (own.is_there && (is->position.journal_id != position_.journal_id ||
+                         is->position.sequence != known[places[i]])) {
+      own.replaced = places[i];
+      return own;
+    }
+  }
+  return own;
+}
+
+absl::StatusOr<FleetSink::Stored> FleetPublisher::LastTrue(FleetSink::Stored last,
+                                                           uint64_t before) {
+  for (int i = 0; last.has_value() && i < kMaxDoubted; ++i) {
+    const uint64_t place = last->position.stream_sequence;
+    if (last->position.journal_id != position_.journal_id || place >= before) {
+      absl::StatusOr<FleetSink::Stored> found =
+          FindLast(sink_, position_.journal_id, log_.first, std::min(place, before));
+      if (!found.ok() || !found->has_value()) return found;
+      last = *std::move(found);
+    }
+    const FleetPosition& after = last->sent_after;
+    if (after.stream_sequence == 0 || after.sequence == last->position.sequence) return last;
+    const auto found = sink_->At(FleetSink::Where::kEvents, {after.stream_sequence});
+    if (!found.ok()) return found.status();
+    const FleetSink::Stored& is = found->front();
+    if (!is.has_value() || (is->position.journal_id == position_.journal_id &&
+                            is->position.sequence <= after.sequence)) {
+      return last;
+    }
+    before = last->position.stream_sequence;
+  }
+  return std::nullopt;
+}
+
+void FleetPublisher::GoBack(const FleetSink::Stored& last) {
+  FleetPosition after{position_.journal_id, 0, 0, log_.id};
+  if (last.has_value()) {
+    if (position_.log_id == log_.id && last->sent_after.sequence < last->position.sequence) {
+      after.sequence = last->sent_after.sequence;
+      after.stream_sequence = last->sent_after.stream_sequence;
+    }
+    after.own = {last->position.stream_sequence, last->position.sequence};
+  }
+  after.lost_up_to = std::max(position_.sequence, position_.lost_up_to);
+  // What was acknowledged says nothing any more.
+  position_ = after;
+}
+
+absl::Status FleetPublisher::Search(const FleetPosition& after, const FleetPosition& last,
+                                    uint64_t tail) {
   // Any message of the last batch may be missing, not only those at its end.
-  absl::StatusOr<std::set<uint64_t>> stored = sink_->StoredAfter(after, kMaxSearched);
+  absl::StatusOr<std::set<uint64_t>> stored = FindStored(sink_, after, tail, kMaxSearched);
   if (stored.ok()) {
     present_ = *std::move(stored);
-    searched_ = tail.position.stream_sequence;
+    searched_ = last.stream_sequence;
     position_.stream_sequence = after.stream_sequence;
     Advance(after.sequence, 0);
     return absl::OkStatus();
@@ -284,15 +285,15 @@ absl::Status FleetPublisher::Search(const FleetPosition& after, const FleetTail&
   if (!absl::IsOutOfRange(stored.status())) return stored.status();
   // More than a batch, and no message says behind what it was sent.
   spdlog::info("the fleet's stream is ahead of what was recorded: it ends with the event {}",
-               tail.position.sequence);
-  if (tail.position.journal_id != position_.journal_id) {
-    position_.stream_sequence = tail.position.stream_sequence;
+               last.sequence);
+  if (last.journal_id != position_.journal_id) {
+    position_.stream_sequence = last.stream_sequence;
     return absl::OkStatus();
   }
   present_.clear();
   FleetPosition reached = position_;
-  reached.sequence = std::max(tail.position.sequence, position_.sequence);
-  reached.stream_sequence = tail.position.stream_sequence;
+  reached.sequence = std::max(last.sequence, position_.sequence);
+  reached.stream_sequence = last.stream_sequence;
   MoveTo(reached);
   return absl::OkStatus();
 }
@@ -345,8 +346,7 @@ absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t th
   const absl::Duration begin = clock_->Now().monotonic;
   if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);
   const uint64_t last_present = present_.empty() ? 0 : *present_.rbegin();
-  uint64_t place = 0;
-  std::set<uint64_t> stored;
+  std::map<uint64_t, uint64_t> stored;  // sequences, by place
   for (size_t i = 0; i < batch.size(); ++i) {
     const FleetSink::Answer& answer = answers.each[i];
     if (answer.kind != FleetSink::Answer::kStored) continue;
@@ -355,18 +355,24 @@ absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t th
           absl::StrCat("it stores an event at the place ", answer.place, ", and had stored one at ",
                        position_.stream_sequence, ": it is another stream")));
     }
-    stored.insert(batch[i].sequence);
-    place = std::max(place, answer.place);
+    stored[answer.place] = batch[i].sequence;
     if (answer.place > position_.own.place) position_.own = {answer.place, batch[i].sequence};
     meters_.published_events.Add();
     if (answer.repeated) meters_.repeated_events.Add();
     if (batch[i].sequence < last_present) meters_.late_events.Add();
   }
+  const uint64_t place = stored.empty() ? 0 : stored.rbegin()->first;
+  if (!stored.empty()) {
+    acknowledged_.insert(*stored.begin());
+    acknowledged_.insert(*stored.rbegin());
+    bool keep = true;
+    if (acknowledged_.size() > kMaxAsked) {
+      std::erase_if(acknowledged_, [&keep](const auto&) { return keep = !keep; });
+    }
+  }
   if (!answers.status.ok()) {
-    const bool doubt = std::any_of(answers.each.begin(), answers.each.end(), [](const auto& each) {
-      return each.kind == FleetSink::Answer::kNone;
-    });
-    present_.insert(stored.begin(), stored.end());
+    const bool doubt = answers.has(FleetSink::Answer::kNone);
+    for (const auto& [at, sequence] : stored) present_.insert(sequence);
     doubt_ |= doubt;
     if (!doubt) searched_ = std::max(searched_, place);
     Advance(position_.sequence, 0);
@@ -384,21 +390,13 @@ absl::Duration FleetPublisher::TakeRefusals(const std::vector<FleetMessage>& bat
                                             const FleetSink::Answers& answers) {
   bool later = false;
   for (size_t i = batch.size(); i-- > 0;) {
-    switch (answers.each[i].kind) {
-      case FleetSink::Answer::kUnfit:
-        // What takes not even a GAP is wrong in its settings, which somebody will correct.
-        later |= batch[i].sequence == unfit_;
-        unfit_ = batch[i].sequence == unfit_ ? 0 : batch[i].sequence;
-        unfit_why_ = std::string(answers.status.message());
-        break;
-      case FleetSink::Answer::kRefused:
-      case FleetSink::Answer::kOutdated:
-        later = true;
-        break;
-      case FleetSink::Answer::kStored:
-      case FleetSink::Answer::kNone:
-        break;
-    }
+    const FleetSink::Answer::Kind kind = answers.each[i].kind;
+    later |= kind != FleetSink::Answer::kStored && kind != FleetSink::Answer::kUnfit;
+    if (kind != FleetSink::Answer::kUnfit) continue;
+    // What takes not even a GAP is wrong in its settings, which somebody will correct.
+    later |= batch[i].sequence == unfit_;
+    unfit_ = batch[i].sequence == unfit_ ? 0 : batch[i].sequence;
+    unfit_why_ = std::string(answers.status.message());
   }
   if (!later) return absl::ZeroDuration();
   // Every message has an answer, so that there is nothing to look for.
@@ -411,7 +409,7 @@ absl::Duration FleetPublisher::TakeRefusals(const std::vector<FleetMessage>& bat
 
 void FleetPublisher::AdjustBatch(absl::Duration took) {
   // The network's part says nothing of how much the servers have to do.
-  took -= round_trip_;
+  took -= std::min(log_.round_trip, kMaxRoundTrip);
   if (took <= kQuickBatch) {
     batch_events_ = std::min(batch_events_ * 2, kMaxBatchEvents);
   } else if (took > kSlowBatch) {

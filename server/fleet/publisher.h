@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -83,8 +84,6 @@ class FleetPublisher {
   static constexpr absl::Duration kRetryANode = absl::Milliseconds(5);
   // How often the connection is looked at while there is nothing to publish.
   static constexpr absl::Duration kIdleCheck = absl::Seconds(10);
-  // How often the stream is looked at, which somebody may have deleted or restored.
-  static constexpr absl::Duration kStreamCheck = absl::Minutes(1);
   // How often the journal is asked again that could not be read.
   static constexpr absl::Duration kReadRetry = absl::Seconds(1);
 
@@ -117,23 +116,25 @@ class FleetPublisher {
   // Looks at the stream, over a new connection where that is needed.
   absl::Status Look();
   // Finds what the stream has behind the position.
-  absl::Status Compare(const FleetSink::Log& log);
-  // Whether the stream has the node's last message that is known.
+  absl::Status Compare();
+  // Whether the stream has what was acknowledged.
   struct OwnMessage {
-    bool is_there = false;
-    uint64_t replaced = 0;  // the place at which another one stands instead; 0: none does
+    bool is_there = false;  // the last one
+    uint64_t replaced = 0;  // the first place at which another stands instead; 0: none does
   };
   absl::StatusOr<OwnMessage> CheckOwn();
-  // Finds what was sent and has no answer. `last`: the last message under the node's name.
-  absl::Status SearchBehind(const FleetTail& last);
-  // The node's last message, up to `last` and before a place, that says a position which the stream
-  // still has. What was sent before a restoration was noticed says one of the stream before that.
-  absl::StatusOr<std::optional<FleetTail>> LastTrue(const FleetTail& last, uint64_t before);
-  // The stream lacks the message at the position. Goes back to what it has. `replaced`: from this
-  // place on messages say positions of the stream that is gone.
-  absl::Status GoBack(const FleetSink::Log& log, const std::string& why, uint64_t replaced);
-  // The stream has what is found behind `after`, and of what is before that lacks nothing.
-  absl::Status Search(const FleetPosition& after, const FleetTail& tail);
+  // The last message of the node, from `last` back and before a place, that says a position which
+  // the stream still has. What was sent before a restoration was noticed says one of the stream
+  // before that.
+  absl::StatusOr<FleetSink::Stored> LastTrue(FleetSink::Stored last, uint64_t before);
+  // Behind which place what has no answer is searched; `last`: the last true message.
+  FleetPosition SentAfter(const FleetSink::Stored& last) const;
+  // The stream lacks the message at the position. Goes back to behind what the last true message
+  // was sent.
+  void GoBack(const FleetSink::Stored& last);
+  // The stream has what is found behind `after`, up to the place `tail`, and of what is before that
+  // lacks nothing. `last`: of the last true message.
+  absl::Status Search(const FleetPosition& after, const FleetPosition& last, uint64_t tail);
   void SetConnected(bool connected);
   absl::Duration PublishBatch(const std::vector<EventBlockPtr>& blocks);
   // Writes what the buckets lack; returns when the next of it is due.
@@ -172,16 +173,20 @@ class FleetPublisher {
   FleetPosition position_;
   std::optional<FleetEncoder> encoder_;
   std::set<uint64_t> present_;  // later ones that the stream has already
-  uint64_t searched_ = 0;       // all that is present was found up to here in the stream
-  uint64_t unfit_ = 0;          // the stream refuses this event for good; 0: none
+  // The first and the last message of each batch since the stream was looked at, sequences by
+  // place; of many batches some. Servers of NATS 2.9 that are killed can lose what they
+  // acknowledged in the middle of the stream, and store other messages there.
+  std::map<uint64_t, uint64_t> acknowledged_;
+  uint64_t searched_ = 0;  // all that is present was found up to here in the stream
+  uint64_t unfit_ = 0;     // the stream refuses this event for good; 0: none
   std::string unfit_why_;
+  FleetSink::Log log_;      // as it was looked at last
   bool connected_ = false;  // changed by SetConnected
   bool doubt_ = true;       // messages that were sent may have no answer
   absl::Duration look_at_ = absl::ZeroDuration();
   absl::Duration retry_at_ = absl::ZeroDuration();
   absl::Duration retry_wait_ = absl::ZeroDuration();
   size_t batch_events_ = kFirstBatchEvents;  // the limit of the next batch
-  absl::Duration round_trip_;                // of the connection, as FleetSink::Log has it
   absl::Duration next_batch_at_ = absl::ZeroDuration();
   TokenBucket rate_;
   std::unique_ptr<NodeState> node_state_;  // null: see PublisherOptions.heartbeat

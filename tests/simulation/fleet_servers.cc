@@ -33,20 +33,13 @@ class SimulatedSink : public FleetSink {
     if (link_ != nullptr) servers_->Break(link_);
   }
 
-  absl::StatusOr<Log> Look() override;
-  absl::StatusOr<std::optional<FleetTail>> Tail() override;
-  absl::StatusOr<std::optional<FleetTail>> LastOf(const std::string& journal_id,
-                                                  uint64_t before) override;
-  absl::StatusOr<std::optional<FleetMessageId>> At(uint64_t place) override;
-  absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
+  absl::StatusOr<Log> Look(Where where) override;
+  absl::StatusOr<std::vector<FleetSink::Stored>> At(Where where,
+                                                    const std::vector<uint64_t>& places) override;
+  absl::StatusOr<std::vector<FleetSink::Stored>> Next(Where where,
+                                                      const std::vector<uint64_t>& places) override;
+  absl::StatusOr<FleetSink::Stored> Last(Where where, const std::string& subject) override;
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
-  absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) override;
-  absl::StatusOr<std::optional<Value>> Read(Where where, const std::string& subject) override;
-  absl::Status Leave(const FleetMessage& message) override;
-  absl::Status Check() override {
-    return link_ == nullptr || link_->broken ? absl::UnavailableError("the connection is lost")
-                                             : absl::OkStatus();
-  }
   void Interrupt() override { interrupted_ = true; }
 
  private:
@@ -55,6 +48,7 @@ class SimulatedSink : public FleetSink {
   // A question and its answer, between which others go on.
   absl::Status RoundTrip(const char* what);
   absl::Status Open();
+  absl::StatusOr<Log> LookAtBucket(Where where);
   Answers Carry(const std::vector<FleetMessage>& batch, absl::Duration timeout);
 
   FleetServers* const servers_;
@@ -141,8 +135,33 @@ void FleetServers::PublishAsOther() {
   }
 }
 
-FleetTail FleetServers::ToTail(const Stored& stored) const {
-  return TailOf(stored.id, stored.stream_sequence, LogId(), stored.sent_after, stored.sent_to);
+FleetSink::Stored FleetServers::ToStored(const Stored& stored) const {
+  return vmeventd::ToStored(stored.id, stored.stream_sequence, LogId(), stored.sent_after,
+                            stored.sent_to);
+}
+
+FleetSink::Stored FleetServers::ValueAt(const std::string& subject) const {
+  const auto value = values_.find(subject);
+  if (value == values_.end()) return std::nullopt;
+  return FleetStored{.position = {JournalOfSource(HeaderOf(value->second, "ce-source")), 0,
+                                  places_.at(subject), ""},
+                     .subject = subject,
+                     .deleted = value->second.payload.empty()};
+}
+
+FleetSink::Stored FleetServers::FirstFrom(bool events, uint64_t place) const {
+  if (events) {
+    const auto next = std::lower_bound(
+        stream_.begin(), stream_.end(), place,
+        [](const Stored& stored, uint64_t at) { return stored.stream_sequence < at; });
+    return next == stream_.end() ? std::nullopt : ToStored(*next);
+  }
+  FleetSink::Stored first;
+  for (const auto& [subject, at] : places_) {
+    if (!absl::StartsWith(subject, KeySubject(kVmsBucket, "")) || at < place) continue;
+    if (!first.has_value() || at < first->position.stream_sequence) first = ValueAt(subject);
+  }
+  return first;
 }
 
 absl::Duration FleetServers::Latency() {
@@ -312,7 +331,8 @@ absl::Status SimulatedSink::Open() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<FleetSink::Log> SimulatedSink::Look() {
+absl::StatusOr<FleetSink::Log> SimulatedSink::Look(Where where) {
+  if (where != Where::kEvents) return LookAtBucket(where);
   if (absl::Status status = Open(); !status.ok()) return status;
   if (servers_->Happens(servers_->fails_one_in_)) {
     servers_->story_->Reach("fleet: there is no stream");
@@ -322,65 +342,59 @@ absl::StatusOr<FleetSink::Log> SimulatedSink::Look() {
     servers_->story_->Reach("fleet: no answer");
     return absl::UnavailableError("no answer");
   }
-  Log log{servers_->LogId(), servers_->stream_.empty() ? servers_->last_stream_sequence_ + 1 : 1,
-          servers_->last_stream_sequence_};
+  Log log{.id = servers_->LogId(),
+          .first = servers_->stream_.empty() ? servers_->last_stream_sequence_ + 1 : 1,
+          .last = servers_->last_stream_sequence_};
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
   return log;
 }
 
-absl::StatusOr<std::optional<FleetTail>> SimulatedSink::Tail() {
+absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::At(
+    Where where, const std::vector<uint64_t>& places) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  if (servers_->stream_.empty()) return std::nullopt;
-  return servers_->ToTail(servers_->stream_.back());
-}
-
-absl::StatusOr<std::optional<FleetTail>> SimulatedSink::LastOf(const std::string& journal_id,
-                                                               uint64_t before) {
-  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  std::optional<FleetTail> last;
-  for (const FleetServers::Stored& stored : servers_->stream_) {
-    if (stored.id.journal_id == journal_id && stored.stream_sequence < before) {
-      last = servers_->ToTail(stored);
+  std::vector<FleetSink::Stored> found;
+  for (const uint64_t place : places) {
+    found.push_back(servers_->FirstFrom(where == Where::kEvents, place));
+    if (found.back().has_value() && found.back()->position.stream_sequence == place) continue;
+    found.back().reset();
+    if (where == Where::kEvents && place <= servers_->last_stream_sequence_) {
+      found.back() = FleetStored();  // another node's
     }
   }
-  return last;
-}
-
-absl::StatusOr<std::optional<FleetMessageId>> SimulatedSink::At(uint64_t place) {
-  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  for (const FleetServers::Stored& stored : servers_->stream_) {
-    if (stored.stream_sequence == place) return stored.id;
-  }
-  if (place > servers_->last_stream_sequence_) return std::nullopt;
-  return FleetMessageId();  // another node's
-}
-
-absl::StatusOr<std::set<uint64_t>> SimulatedSink::StoredAfter(const FleetPosition& after,
-                                                              size_t limit) {
-  std::set<uint64_t> found;
-  uint64_t next = after.stream_sequence + 1;
-  size_t own = 0;
-  while (true) {
-    if (servers_->random_->OneIn(4)) {
-      if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-    }
-    const auto stored = std::find_if(
-        servers_->stream_.begin(), servers_->stream_.end(),
-        [next](const FleetServers::Stored& each) { return each.stream_sequence >= next; });
-    if (stored == servers_->stream_.end()) break;
-    const bool is_own = stored->id.journal_id == after.journal_id;
-    if (is_own && ++own > limit) return absl::OutOfRangeError("too many messages of the node");
-    if (is_own && stored->id.sequence > after.sequence) found.insert(stored->id.sequence);
-    next = stored->stream_sequence + 1;
-  }
-  servers_->story_->Say(
-      "fleet", absl::StrCat("the stream has ", found.size(), " of those after ", after.sequence));
-  if (!found.empty()) servers_->story_->Reach("fleet: what is stored is found");
   return found;
 }
 
+absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::Next(
+    Where where, const std::vector<uint64_t>& places) {
+  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
+  std::vector<FleetSink::Stored> found;
+  for (const uint64_t place : places) {
+    found.push_back(servers_->FirstFrom(where == Where::kEvents, place));
+    if (where == Where::kEvents && found.back().has_value()) {
+      servers_->story_->Reach("fleet: what is stored is found");
+    }
+  }
+  return found;
+}
+
+absl::StatusOr<FleetSink::Stored> SimulatedSink::Last(Where where, const std::string& subject) {
+  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
+  if (where != Where::kEvents) return servers_->ValueAt(subject);
+  if (servers_->stream_.empty()) return std::nullopt;
+  return servers_->ToStored(servers_->stream_.back());
+}
+
 FleetSink::Answers SimulatedSink::Send(Where where, const std::vector<FleetMessage>& batch) {
+  const bool lost = link_ == nullptr || link_->broken || servers_->kernel_->dead();
+  const absl::Status none = absl::UnavailableError("the connection is lost");
+  if (batch.empty()) return {lost ? none : absl::OkStatus(), {}};
   if (where != Where::kEvents) {
+    if (interrupted_) {
+      for (const FleetMessage& message : batch) {
+        if (!lost) servers_->Store(message, false);
+      }
+      return {lost ? none : Status(), std::vector<Answer>(batch.size())};
+    }
     if (!servers_->buckets_.contains(BucketOf(where))) {
       const absl::Status status = RoundTrip("answer by the fleet");
       return {status.ok() ? absl::UnavailableError("no stream takes it") : status,
@@ -394,8 +408,7 @@ FleetSink::Answers SimulatedSink::Send(Where where, const std::vector<FleetMessa
     servers_->story_->Reach("bound: a larger batch of the fleet");
   }
   Answers answers = Carry(batch, kAckTimeout);
-  in_doubt_ |= std::any_of(answers.each.begin(), answers.each.end(),
-                           [](const Answer& answer) { return answer.kind == Answer::kNone; });
+  in_doubt_ |= answers.has(Answer::kNone);
   return answers;
 }
 
@@ -431,7 +444,7 @@ FleetSink::Answers SimulatedSink::Carry(const std::vector<FleetMessage>& batch,
   return answers;
 }
 
-absl::StatusOr<FleetSink::Table> SimulatedSink::LookAtTable(Where where, uint64_t since) {
+absl::StatusOr<FleetSink::Log> SimulatedSink::LookAtBucket(Where where) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
   if (servers_->Happens(servers_->fails_one_in_)) {
     servers_->story_->Reach("fleet: a bucket is not permitted");
@@ -440,32 +453,13 @@ absl::StatusOr<FleetSink::Table> SimulatedSink::LookAtTable(Where where, uint64_
   const std::string bucket = BucketOf(where);
   uint64_t& made = servers_->buckets_[bucket];
   if (made == 0) made = ++servers_->buckets_made_;
-  Table table{.id = absl::StrCat("made ", made)};
+  Log log{.id = absl::StrCat("made ", made), .last = servers_->last_place_};
   for (const auto& [subject, place] : servers_->places_) {
     if (!absl::StartsWith(subject, KeySubject(bucket, ""))) continue;
-    ++table.size;
-    if (where == Where::kNodes) continue;
-    table.keys.insert(subject);
-    if (since > 0 && place >= since) table.later[subject] = place;
+    ++log.size;
+    if (where == Where::kVms) log.keys.insert(subject);
   }
-  return table;
-}
-
-absl::StatusOr<std::optional<FleetSink::Value>> SimulatedSink::Read(Where /*where*/,
-                                                                    const std::string& subject) {
-  if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  const auto value = servers_->values_.find(subject);
-  if (value == servers_->values_.end()) return std::nullopt;
-  return Value{value->second.payload.empty(),
-               JournalOfSource(HeaderOf(value->second, "ce-source"))};
-}
-
-absl::Status SimulatedSink::Leave(const FleetMessage& message) {
-  if (link_ == nullptr || link_->broken || servers_->kernel_->dead()) {
-    return absl::UnavailableError("there is no connection");
-  }
-  servers_->Store(message, false);
-  return absl::OkStatus();
+  return log;
 }
 
 }  // namespace vmeventd::simulation

@@ -85,7 +85,11 @@ class FleetServers {
   absl::Duration now() const { return kernel_->monotonic(); }
   bool away() const { return now() < away_until_; }
   std::string LogId() const { return absl::StrCat("stream-", streams_made_); }
-  FleetTail ToTail(const Stored& stored) const;
+  FleetSink::Stored ToStored(const Stored& stored) const;
+  // The value of a key of a bucket.
+  FleetSink::Stored ValueAt(const std::string& subject) const;
+  // The first message at a place or behind it: an event, or a value of a VM.
+  FleetSink::Stored FirstFrom(bool events, uint64_t place) const;
   // What a message takes, there or back.
   absl::Duration Latency();
   bool Happens(uint64_t one_in) { return !settled_ && random_->OneIn(one_in); }

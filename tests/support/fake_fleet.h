@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,6 +20,7 @@
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
+#include "server/fleet/stored_messages.h"
 #include "tests/support/fleet_message.h"
 #include "tests/support/test_events.h"
 #include "vmeventd/v1/fleet.pb.h"
@@ -35,88 +37,61 @@ class FakeSink : public FleetSink {
     FleetMessage message;
   };
 
-  absl::StatusOr<Log> Look() override {
+  absl::StatusOr<Log> Look(Where where) override {
+    ++looks;
+    if (where != Where::kEvents) return LookAtBucket(where);
     if (!connected) ++connects;
     if (!connect_error.ok()) return connect_error;
     connected = true;
-    Log log{absl::StrCat("created-", streams_created),
-            stream.empty() ? first_of_others.value_or(last_stream_sequence + 1)
-                           : stream.front().stream_sequence,
-            last_stream_sequence, round_trip};
-    return log;
+    return Log{.id = absl::StrCat("created-", streams_created),
+               .first = stream.empty() ? first_of_others.value_or(last_stream_sequence + 1)
+                                       : stream.front().stream_sequence,
+               .last = last_stream_sequence,
+               .round_trip = round_trip};
   }
 
-  absl::StatusOr<std::optional<FleetTail>> Tail() override {
-    ++tails;
-    if (stream.empty()) return std::nullopt;
-    return ToTail(stream.back());
-  }
-
-  absl::StatusOr<std::optional<FleetTail>> LastOf(const std::string& journal_id,
-                                                  uint64_t before) override {
-    std::optional<FleetTail> last;
-    for (const Stored& stored : stream) {
-      if (stored.id.journal_id == journal_id && stored.stream_sequence < before) {
-        last = ToTail(stored);
-      }
-    }
-    return last;
-  }
-
-  absl::StatusOr<std::optional<FleetMessageId>> At(uint64_t place) override {
-    for (const Stored& stored : stream) {
-      if (stored.stream_sequence == place) return stored.id;
-    }
-    // What is not of this node is other nodes'.
-    const uint64_t first = first_of_others.value_or(
-        stream.empty() ? last_stream_sequence + 1 : stream.front().stream_sequence);
-    if (place < first || place > last_stream_sequence) return std::nullopt;
-    return FleetMessageId();
-  }
-
-  absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
-                                                 size_t limit) override {
-    ++searches;
-    std::set<uint64_t> found;
-    size_t searched = 0;
-    for (const Stored& stored : stream) {
-      if (stored.stream_sequence <= after.stream_sequence) continue;
-      if (stored.id.journal_id != after.journal_id) continue;
-      if (++searched > limit) return absl::OutOfRangeError("too many");
-      if (stored.id.sequence > after.sequence) found.insert(stored.id.sequence);
+  absl::StatusOr<std::vector<FleetSink::Stored>> At(Where where,
+                                                    const std::vector<uint64_t>& asked) override {
+    places_asked += asked.size();
+    std::vector<FleetSink::Stored> found;
+    found.reserve(asked.size());
+    for (const uint64_t place : asked) {
+      found.push_back(where == Where::kEvents ? EventAt(place) : NextOf(where, place, place));
     }
     return found;
   }
 
-  Answers Send(Where where, const std::vector<FleetMessage>& batch) override {
-    return where == Where::kEvents ? Publish(batch) : Put(where, batch);
+  absl::StatusOr<std::vector<FleetSink::Stored>> Next(Where where,
+                                                      const std::vector<uint64_t>& asked) override {
+    EXPECT_LE(asked.size(), kMaxAsked);
+    std::vector<FleetSink::Stored> found;
+    for (const uint64_t place : asked) {
+      if (where != Where::kEvents) {
+        found.push_back(NextOf(where, place, UINT64_MAX));
+        continue;
+      }
+      ++searches;
+      const auto next = std::lower_bound(
+          stream.begin(), stream.end(), place,
+          [](const Stored& stored, uint64_t at) { return stored.stream_sequence < at; });
+      found.push_back(next == stream.end() ? std::nullopt : ToStored(*next));
+    }
+    return found;
   }
 
-  absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) override {
-    if (!bucket_error.ok()) return bucket_error;
-    Table table{.id = absl::StrCat("created ", buckets_created)};
-    const std::string own = KeySubject(NameOf(where), NodeBucketKey("c", "n"));
-    for (const auto& [subject, value] : values) {
-      if (!absl::StartsWith(subject, KeySubject(NameOf(where), ""))) continue;
-      ++table.size;
-      if (where == Where::kNodes || !absl::StartsWith(subject, own + ".")) continue;
-      table.keys.insert(subject);
-      const uint64_t place = places.at(subject);
-      if (since > 0 && place >= since) table.later[subject] = place;
+  absl::StatusOr<FleetSink::Stored> Last(Where where, const std::string& subject) override {
+    if (where == Where::kEvents) {
+      ++tails;
+      return stream.empty() ? std::nullopt : ToStored(stream.back());
     }
-    return table;
+    const auto place = places.find(subject);
+    return place == places.end() ? std::nullopt : ToStored(subject, place->second);
   }
-  absl::StatusOr<std::optional<Value>> Read(Where /*where*/, const std::string& subject) override {
-    const auto found = values.find(subject);
-    if (found == values.end()) return std::nullopt;
-    return Value{found->second.payload.empty(),
-                 JournalOfSource(HeaderOf(found->second, "ce-source"))};
+
+  Answers Send(Where where, const std::vector<FleetMessage>& batch) override {
+    if (batch.empty()) return {check, {}};
+    return where == Where::kEvents ? Publish(batch) : Put(where, batch);
   }
-  absl::Status Leave(const FleetMessage& message) override {
-    if (left_error.ok()) Write(message);
-    return left_error;
-  }
-  absl::Status Check() override { return check; }
   void Interrupt() override { interrupted = true; }
 
   void Store(const FleetMessage& message) {
@@ -170,13 +145,14 @@ class FakeSink : public FleetSink {
 
   int streams_created = 1;
   std::optional<uint64_t> first_of_others;  // place of the oldest message of other nodes
-  int searches = 0;
-  int tails = 0;  // times that the last message was asked for
+  int looks = 0;                            // at the stream and the buckets
+  size_t places_asked = 0;                  // messages that were asked for by their places
+  int searches = 0;                         // for messages of the stream
+  int tails = 0;                            // times that the last message was asked for
   // Messages that the stream refuses, by their sequence: what it answers.
   std::map<uint64_t, Answer::Kind> refused;
   std::map<std::string, uint64_t> places;  // of values
   uint64_t last_place = 0;
-  absl::Status left_error;
   absl::Status bucket_error;
   size_t put_only = std::numeric_limits<size_t>::max();  // values of the next batch
   std::map<std::string, FleetMessage> values;            // of both buckets, by subject
@@ -197,10 +173,50 @@ class FakeSink : public FleetSink {
   bool interrupted = false;
 
  private:
-  FleetTail ToTail(const Stored& stored) const {
-    return TailOf(stored.id, stored.stream_sequence, absl::StrCat("created-", streams_created),
-                  HeaderOf(stored.message, kSentAfterHeader),
-                  HeaderOf(stored.message, kSentToHeader));
+  FleetSink::Stored EventAt(uint64_t place) const {
+    for (const Stored& stored : stream) {
+      if (stored.stream_sequence == place) return ToStored(stored);
+    }
+    // What is not of this node is other nodes'.
+    const uint64_t first = first_of_others.value_or(
+        stream.empty() ? last_stream_sequence + 1 : stream.front().stream_sequence);
+    if (place < first || place > last_stream_sequence) return std::nullopt;
+    return FleetStored();
+  }
+  FleetSink::Stored ToStored(const Stored& stored) const {
+    return vmeventd::ToStored(
+        stored.id, stored.stream_sequence, absl::StrCat("created-", streams_created),
+        HeaderOf(stored.message, kSentAfterHeader), HeaderOf(stored.message, kSentToHeader));
+  }
+  FleetSink::Stored ToStored(const std::string& subject, uint64_t place) const {
+    const FleetMessage& value = values.at(subject);
+    return FleetStored{.position = {JournalOfSource(HeaderOf(value, "ce-source")), 0, place, ""},
+                       .subject = subject,
+                       .deleted = value.payload.empty()};
+  }
+  static bool IsOwn(absl::string_view subject) {
+    return absl::StartsWith(subject, KeySubject(kVmsBucket, NodeBucketKey("c", "n") + "."));
+  }
+  // The first message of a bucket at the places [first, last].
+  FleetSink::Stored NextOf(Where where, uint64_t first, uint64_t last) const {
+    FleetSink::Stored next;
+    for (const auto& [subject, place] : places) {
+      const bool is_there = where == Where::kVms && IsOwn(subject) && first <= place;
+      if (!is_there || place > last) continue;
+      last = place;
+      next = ToStored(subject, place);
+    }
+    return next;
+  }
+  absl::StatusOr<Log> LookAtBucket(Where where) const {
+    if (!bucket_error.ok()) return bucket_error;
+    Log log{.id = absl::StrCat("created ", buckets_created), .last = last_place};
+    for (const auto& [subject, value] : values) {
+      if (!absl::StartsWith(subject, KeySubject(NameOf(where), ""))) continue;
+      ++log.size;
+      if (where == Where::kVms && IsOwn(subject)) log.keys.insert(subject);
+    }
+    return log;
   }
 
   static absl::string_view NameOf(Where where) {

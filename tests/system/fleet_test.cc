@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "server/fleet/jetstream_sink.h"
+#include "server/fleet/stored_messages.h"
 #include "tests/support/loopback.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/network_namespace.h"
@@ -351,8 +352,8 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   };
   const std::unique_ptr<FleetSink> a = sink_of("a");
   const std::unique_ptr<FleetSink> b = sink_of("b");
-  ASSERT_TRUE(a->Look().ok());
-  ASSERT_TRUE(b->Look().ok());
+  ASSERT_TRUE(a->Look(FleetSink::Where::kEvents).ok());
+  ASSERT_TRUE(b->Look(FleetSink::Where::kEvents).ok());
   const std::string subject = "vmevents.v1.test.a.vm.reset";
   ASSERT_TRUE(send(a.get(), subject, 1).status.ok());
   FleetSink::Answers again = send(a.get(), subject, 1);
@@ -371,12 +372,13 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
 // node's name the last.
 TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   nats().CreateFleet();
+  constexpr auto kEvents = FleetSink::Where::kEvents;
   const std::unique_ptr<FleetSink> sink =
       *MakeJetStreamSink({.nats = {.servers = {nats().url()}, .name = "a test"},
                           .cluster = "test",
                           .node = "a",
                           .stream = std::string(kFleetStream)});
-  ASSERT_TRUE(sink->Look().ok());
+  ASSERT_TRUE(sink->Look(kEvents).ok());
   const auto send = [&](const std::string& subject, const std::string& journal, uint64_t last) {
     std::vector<FleetMessage> batch;
     for (uint64_t sequence = 1; sequence <= last; ++sequence) {
@@ -387,35 +389,35 @@ TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
                        .headers = {{"Nats-Msg-Id", id}},
                        .payload = "x"});
     }
-    const FleetSink::Answers answers = sink->Send(FleetSink::Where::kEvents, batch);
+    const FleetSink::Answers answers = sink->Send(kEvents, batch);
     EXPECT_TRUE(answers.status.ok()) << answers.status;
   };
   send("vmevents.v1.test.a.vm.reset", "mine", 20);
   send("vmevents.v1.test.b.vm.reset", "b", 20'000);
   send("vmevents.v1.test.a.vm.reset", "another", 100);
-  ASSERT_TRUE(sink->Look().ok());
-  const auto tail = sink->Tail();
+  ASSERT_TRUE(sink->Look(kEvents).ok());
+  const auto tail = sink->Last(kEvents, "");
   ASSERT_TRUE(tail.ok() && tail->has_value());
   EXPECT_EQ((*tail)->position.journal_id, "another");
   EXPECT_EQ((*tail)->position.stream_sequence, 20'120u);
   for (const auto& [before, place] : {std::pair(20'120, 20), std::pair(20, 19), std::pair(2, 1)}) {
-    const auto mine = sink->LastOf("mine", static_cast<uint64_t>(before));
+    const auto mine = FindLast(sink.get(), "mine", 1, static_cast<uint64_t>(before));
     ASSERT_TRUE(mine.ok() && mine->has_value()) << before;
     EXPECT_EQ((*mine)->position.stream_sequence, static_cast<uint64_t>(place));
     EXPECT_EQ((*mine)->position.sequence, static_cast<uint64_t>(place));
   }
-  EXPECT_FALSE(sink->LastOf("mine", 1)->has_value());
-  EXPECT_FALSE(sink->LastOf("nobodys", 20'120)->has_value());
-  EXPECT_EQ((*sink->At(7))->sequence, 7u);
-  EXPECT_EQ((*sink->At(21))->journal_id, "") << "is another node's";
-  EXPECT_FALSE(sink->At(20'121)->has_value());
-  const auto stored = sink->StoredAfter({"mine", 5, 5, ""}, 4'096);
+  EXPECT_FALSE(FindLast(sink.get(), "mine", 1, 1)->has_value());
+  EXPECT_FALSE(FindLast(sink.get(), "nobodys", 1, 20'120)->has_value());
+  const std::vector<FleetSink::Stored> at = sink->At(kEvents, {7, 21, 20'121}).value();
+  EXPECT_EQ(at[0]->position.sequence, 7u);
+  EXPECT_EQ(at[1]->position.journal_id, "") << "is another node's";
+  EXPECT_FALSE(at[2].has_value());
+  const auto stored = FindStored(sink.get(), {"mine", 5, 5, ""}, 20'120, 4'096);
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(stored->size(), 15u);
-  EXPECT_TRUE(absl::IsOutOfRange(sink->StoredAfter({"mine", 5, 5, ""}, 10).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(FindStored(sink.get(), {"mine", 5, 5, ""}, 20'120, 10).status()));
   send("vmevents.v1.test.a.vm.reset", "flood", 10'000);
-  ASSERT_TRUE(sink->Tail().ok());
-  const auto behind = sink->StoredAfter({"mine", 5, 5, ""}, 4'096);
+  const auto behind = FindStored(sink.get(), {"mine", 5, 5, ""}, 30'120, 4'096);
   ASSERT_TRUE(behind.ok()) << "others' messages are no reason to take events for published: "
                            << behind.status();
   EXPECT_EQ(behind->size(), 15u);

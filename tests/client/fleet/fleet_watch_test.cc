@@ -169,7 +169,7 @@ TEST_F(FleetWatchTest, TheCursorStaysBeforeAnEventWhoseCommandFailed) {
 
 TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
   AddEvents("n1", 1, 9);
-  const auto run_at = [this](WatchPosition position) {
+  const auto run_at = [this](const WatchPosition& position) {
     command_.start = FromSequence{position.sequence, position.journal_id};
     count_ = 2;
     memory_.seen.clear();

@@ -16,13 +16,13 @@
 namespace vmeventd {
 namespace {
 
-FleetTail Tail(absl::string_view sent_after, absl::string_view sent_to) {
-  return TailOf({kJournal, 12}, 30, "this", sent_after, sent_to);
+FleetStored Tail(absl::string_view sent_after, absl::string_view sent_to) {
+  return ToStored({kJournal, 12}, 30, "this", sent_after, sent_to);
 }
 
 TEST(FleetPosition, AMessageSaysBehindWhichPositionItWasSent) {
   for (const char* sent_to : {"this", "" /* an earlier version's */}) {
-    const FleetTail tail = Tail(ToSentAfter({kJournal, 7, 25, ""}), sent_to);
+    const FleetStored tail = Tail(ToSentAfter({kJournal, 7, 25, ""}), sent_to);
     EXPECT_EQ(tail.position.journal_id, kJournal);
     EXPECT_EQ(tail.position.sequence, 12u);
     EXPECT_EQ(tail.position.stream_sequence, 30u);
@@ -35,14 +35,15 @@ TEST(FleetPosition, AMessageSaysBehindWhichPositionItWasSent) {
 TEST(FleetPosition, AMessageThatCannotSaySoStandsForItself) {
   for (const char* text :
        {"", "7", ":", "7:", ":25", "7:x", "-1:25", "7:25:1", "12:25", "18446744073709551616:25"}) {
-    const FleetTail tail = Tail(text, "this");
+    const FleetStored tail = Tail(text, "this");
     EXPECT_EQ(tail.sent_after.sequence, 12u) << text;
     EXPECT_EQ(tail.sent_after.stream_sequence, 30u) << text;
   }
 }
 
 TEST(FleetPosition, AMessageForAnotherStreamSaysNothingOfThisOne) {
-  for (const FleetTail& tail : {Tail("7:25", "another"), Tail("7:30", "this"), Tail("7:30", "")}) {
+  for (const FleetStored& tail :
+       {Tail("7:25", "another"), Tail("7:30", "this"), Tail("7:30", "")}) {
     EXPECT_EQ(tail.sent_after.journal_id, kJournal);
     EXPECT_EQ(tail.sent_after.sequence, 0u);
     EXPECT_EQ(tail.sent_after.stream_sequence, 0u);

@@ -116,7 +116,7 @@ TEST_F(FleetPublisherTest, ALongCopyOfTheStreamGetsWhatItLacks) {
   ASSERT_EQ(sink_.sequences(), UpTo(5'000));
   sink_.stream.resize(4'500);
   ++sink_.streams_created;
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_EQ(sink_.sequences(), UpTo(5'000));
 }
@@ -402,7 +402,7 @@ TEST_F(FleetPublisherTest, AnIdleNodeNoticesAStreamThatWasMadeAgain) {
   sink_.LoseStream();
   Settle();
   EXPECT_EQ(sink_.sequences(), std::vector<uint64_t>()) << "it looks once a minute";
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
   EXPECT_EQ(publisher_->meters().streams_lost.value(), 1u);
@@ -443,7 +443,7 @@ TEST_F(FleetPublisherTest, WhatAnOperatorPurgesIsNotPublishedAgain) {
   Start();
   Settle();
   sink_.stream.clear();
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Push(1);
   Settle();
   EXPECT_THAT(sink_.sequences(), ElementsAre(11));
@@ -497,7 +497,7 @@ TEST_F(FleetPublisherTest, WhatTheStreamRefusedForGoodHidesNothingFromTheNextStr
   Push(kEvents - 10);
   Settle();
   sink_.LoseStream();
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_EQ(sink_.sequences(), UpTo(kEvents));
 }
@@ -524,7 +524,7 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacks) {
   sink_.stream.resize(5);
   sink_.last_stream_sequence = 5;
   sink_.refused.clear();
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
 }
@@ -604,7 +604,7 @@ class OtherNodeTest : public FleetPublisherTest {
     Push(10);
     Start();
     Settle();
-    state_.clock().Advance(FleetPublisher::kStreamCheck);
+    state_.clock().Advance(kLookInterval);
     Settle();
     sink_.stream.resize(6);
     sink_.last_stream_sequence = 6;
@@ -638,7 +638,7 @@ TEST_F(OtherNodeTest, HidesNoLossWhileItIsConnected) {
   LoseFour();
   PublishOther(20);
   for (int i = 0; i < 2; ++i) {
-    state_.clock().Advance(FleetPublisher::kStreamCheck);
+    state_.clock().Advance(kLookInterval);
     Settle();
     EXPECT_EQ(Own(), UpTo(10));
     EXPECT_EQ(publisher_->meters().streams_lost.value(), 1u) << "once";
@@ -652,7 +652,7 @@ TEST_F(OtherNodeTest, HidesNoLossWhereTheNodeItselfWritesOnBeforeItLooks) {
   Push(1);
   Settle();
   EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11));
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10));
 }
@@ -683,14 +683,14 @@ TEST_F(OtherNodeTest, WithoutItsFileAMessageIsBelievedOnlyIfTheStreamHasWhatItSa
 TEST_F(FleetPublisherTest, WithoutADoubtTheLastMessageIsNotSearchedFor) {
   Start();
   Settle();
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Push(10);
   Settle();
   EXPECT_EQ(sink_.tails, 1);
   for (int i = 0; i < 3; ++i) {
     Push(1);
     Settle();
-    state_.clock().Advance(FleetPublisher::kStreamCheck);
+    state_.clock().Advance(kLookInterval);
     Settle();
     sink_.check = absl::UnavailableError("the connection is lost");
     publisher_->Step();
@@ -708,7 +708,7 @@ TEST_F(OtherNodeTest, AForeignMessageUnderTheNodesNameRepeatsNothing) {
   Start();
   Settle();
   sink_.stream.push_back({{"", 1'000}, ++sink_.last_stream_sequence, {}});
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   Start();
   Settle();
@@ -762,19 +762,32 @@ TEST_F(FleetPublisherTest, AttemptsToConnectAreSpreadOut) {
   EXPECT_EQ(sink_.sequences(), UpTo(1));
 }
 
-// Ten thousand nodes whose servers were away for a moment.
-TEST_F(FleetPublisherTest, TheNodesOfALargeFleetComeBackOverAMinute) {
-  for (int node = 1; node < 8'000; ++node) {
-    FleetMessage heartbeat;
-    heartbeat.subject = KeySubject(kNodesBucket, NodeBucketKey("c", absl::StrCat("other", node)));
-    heartbeat.payload = "x";
-    sink_.Write(heartbeat);
+class LargeFleetTest : public FleetPublisherTest {
+ protected:
+  const absl::Duration interval_ = 8'000 * kLookANode;
+
+  LargeFleetTest() {
+    for (int node = 1; node < 8'000; ++node) {
+      FleetMessage heartbeat;
+      heartbeat.subject = KeySubject(kNodesBucket, NodeBucketKey("c", absl::StrCat("other", node)));
+      heartbeat.payload = "x";
+      sink_.Write(heartbeat);
+    }
+    Start(1e9, absl::Seconds(30));
+    Settle();
+    Pass(interval_);
+    EXPECT_EQ(publisher_->meters().nodes.value(), 8'000u);
   }
-  Start(1e9, absl::Seconds(30));
-  Settle();
-  state_.clock().Advance(NodeState::kBucketCheck);
-  Settle();
-  EXPECT_EQ(publisher_->meters().nodes.value(), 8'000u);
+  void Pass(absl::Duration time) {
+    for (absl::Duration step = absl::Seconds(10); time > absl::ZeroDuration(); time -= step) {
+      state_.clock().Advance(step);
+      Settle();
+    }
+  }
+};
+
+// Ten thousand nodes whose servers were away for a moment.
+TEST_F(LargeFleetTest, ComesBackOverAMinute) {
   const auto first_wait = [&](double random) {
     sink_.check = absl::UnavailableError("the connection is lost");
     random_ = random;
@@ -787,6 +800,74 @@ TEST_F(FleetPublisherTest, TheNodesOfALargeFleetComeBackOverAMinute) {
   EXPECT_EQ(first_wait(0), FleetPublisher::kFirstRetry / 2);
   EXPECT_EQ(first_wait(0.5), absl::Seconds(20.25));
   EXPECT_EQ(first_wait(1), absl::Seconds(40));
+}
+
+// All of its nodes together ask the servers as often as those of a smaller one.
+TEST_F(LargeFleetTest, LooksLessOften) {
+  sink_.looks = 0;
+  Pass(20 * interval_);
+  EXPECT_LE(sink_.looks, 3 * 21);
+}
+
+// The servers have enough to do with what waits.
+TEST_F(LargeFleetTest, LooksAtItsBucketsLaterThanItComesBack) {
+  sink_.check = absl::UnavailableError("the connection is lost");
+  sink_.looks = 0;
+  publisher_->Step();
+  sink_.check = absl::OkStatus();
+  const uint64_t heartbeats = publisher_->meters().heartbeats.value();
+  Pass(absl::Minutes(1));
+  EXPECT_EQ(sink_.looks, 1) << "at the stream";
+  EXPECT_GT(publisher_->meters().heartbeats.value(), heartbeats);
+  Pass(interval_);
+  EXPECT_EQ(sink_.looks, 4);
+}
+
+// As servers of NATS 2.9 do that are killed one after the other: later events are stored there.
+TEST_F(FleetPublisherTest, WhatTheServersLoseOfTheMiddleOfTheStreamIsPublishedAgain) {
+  Push(2);
+  Start();
+  Settle();
+  uint64_t newest = 2;
+  std::vector<uint64_t> expected = {1, 2};
+  for (const std::vector<uint64_t>& lost :
+       {std::vector<uint64_t>{1}, std::vector<uint64_t>{3}, std::vector<uint64_t>{1, 2, 3}}) {
+    Push(3);
+    Settle();
+    Push(1);
+    Settle();
+    for (uint64_t nth = 1; nth <= 4; ++nth) {
+      if (std::find(lost.begin(), lost.end(), nth) == lost.end()) expected.push_back(newest + nth);
+    }
+    for (const uint64_t nth : lost) {
+      std::erase_if(sink_.stream, [&](const auto& it) { return it.id.sequence == newest + nth; });
+      expected.push_back(newest + nth);
+    }
+    newest += 4;
+    state_.clock().Advance(kLookInterval);
+    Settle();
+    EXPECT_EQ(sink_.sequences(), expected);
+  }
+  EXPECT_EQ(publisher_->meters().streams_lost.value(), 3u);
+}
+
+// Of a hundred batches in a minute, some are looked at.
+TEST_F(FleetPublisherTest, ALookAsksForABoundedNumberOfMessages) {
+  Start();
+  Settle();
+  for (int i = 0; i < 200; ++i) {
+    Push(2);
+    Settle();
+  }
+  sink_.places_asked = 0;
+  state_.clock().Advance(kLookInterval);
+  Settle();
+  EXPECT_LE(sink_.places_asked, kMaxAsked + 2);
+  EXPECT_GE(sink_.places_asked, kMaxAsked / 2);
+  sink_.places_asked = 0;
+  state_.clock().Advance(kLookInterval);
+  Settle();
+  EXPECT_LE(sink_.places_asked, 2u);
 }
 
 TEST_F(FleetPublisherTest, AConnectionThatIsLostIsNoticedWithoutAnEvent) {
@@ -945,7 +1026,7 @@ TEST_F(FleetRetentionTest, AStreamThatWasMadeAgainGetsAGapForWhatTheJournalNoLon
   Settle();
   const uint64_t oldest = state_.live_state().range().oldest;
   sink_.LoseStream();
-  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  state_.clock().Advance(kLookInterval);
   Settle();
   EXPECT_THAT(Gaps(), ElementsAre(Pair(1, oldest - 1)));
   EXPECT_EQ(sink_.sequences().back(), 100u);

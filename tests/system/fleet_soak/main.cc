@@ -69,8 +69,8 @@ struct Options {
 constexpr absl::Duration kBeat = absl::Milliseconds(250);
 constexpr absl::Duration kLongestCut = absl::Seconds(12);
 // How long the fleet may take until everything is published, once nothing fails any more: the
-// longest wait of a publisher, and the time of the servers.
-constexpr absl::Duration kRecovery = absl::Minutes(5);
+// longest wait of a publisher, and the time of the servers. Or until nodes know of each other.
+constexpr absl::Duration kRecovery = absl::Minutes(10);
 
 // A real vmeventd behind relays, with one VM.
 class RealNode {
@@ -153,15 +153,33 @@ class Reader {
     return ParseStoredMessage(answer.dump())->data;
   }
 
-  // The sequences of each journal, in the stream's order.
-  Sequences ReadStream() {
-    Sequences sequences;
+  // The copy of the stream that each server has. A server may have one that is never whole again
+  // (docs/fleet-sizing.md): it is left out after kPatience.
+  Copies ReadCopies() {
+    Copies copies;
+    const absl::Time end = absl::Now() + kPatience;
+    while (copies.size() < NatsCluster::kServers && (copies.empty() || absl::Now() < end)) {
+      ReadCopy(&copies);
+    }
+    return copies;
+  }
+
+ private:
+  // A consumer reads the copy of a server that JetStream chooses. Adds nothing where it is not
+  // whole yet.
+  void ReadCopy(Copies* copies) {
+    const uint64_t all = Request("$JS.API.STREAM.INFO.VMEVENTS", {})["state"]["messages"];
     const auto created = Request("$JS.API.CONSUMER.CREATE.VMEVENTS",
                                  {{"stream_name", "VMEVENTS"},
                                   {"config", {{"ack_policy", "none"}, {"deliver_policy", "all"}}}});
+    uint64_t left = created["num_pending"].get<uint64_t>();
+    const std::string server =
+        created.value("cluster", nlohmann::json::object()).value("leader", "");
+    if (left != all || server.empty()) return absl::SleepFor(absl::Milliseconds(100));
+    Sequences& sequences = (*copies)[server];
+    sequences.clear();
     const std::string next =
         absl::StrCat("$JS.API.CONSUMER.MSG.NEXT.VMEVENTS.", created["name"].get<std::string>());
-    uint64_t left = created["num_pending"].get<uint64_t>();
     while (left > 0) {
       const std::string inbox = *connection_->NewInbox();
       const auto messages = connection_->Subscribe(inbox, 10'000);
@@ -181,15 +199,14 @@ class Reader {
         --left;
       }
     }
-    return sequences;
   }
 
- private:
   bool Open() {
     if (connection_ != nullptr && !connection_->closed()) return true;
     auto connection = ConnectNats({.servers = cluster_->urls(), .name = "fleet_soak"});
-    if (connection.ok()) connection_ = *std::move(connection);
-    return connection.ok();
+    if (!connection.ok()) return false;
+    connection_ = *std::move(connection);
+    return true;
   }
 
   NatsCluster* const cluster_;
@@ -273,7 +290,8 @@ class Soak {
   // All servers are away, and come back together. How the nodes return to them.
   void Outage() {
     WaitForEach("do not know how many nodes there are", [this](const NodeShare& node) {
-      return node.known >= static_cast<uint64_t>(options_.nodes);
+      // The rest changes little of how long they wait.
+      return 10 * node.known >= 9 * static_cast<uint64_t>(options_.nodes);
     });
     for (int i = 0; i < NatsCluster::kServers; ++i) cluster_.server(i).Kill();
     for (int i = 0; i < nodes_.size(); ++i) nodes_.Add(i, 1);
@@ -494,12 +512,13 @@ class Soak {
       journals[daemon->daemon().GetServerInfo().journal_id()] = daemon->Sequences();
     }
     const absl::Time begin = absl::Now();
-    Verdict verdict = Judge(reader_.ReadStream(), journals, FleetPublisher::kMaxBatchEvents);
-    std::cout << "read " << verdict.messages << " messages in "
+    Verdict verdict = Judge(reader_.ReadCopies(), journals, FleetPublisher::kMaxBatchEvents);
+    std::cout << "read " << verdict.messages << " messages of " << verdict.copies << " servers in "
               << absl::FormatDuration(absl::Now() - begin) << "; " << verdict.late
               << " late; simulated nodes counted " << late << " late, " << repeated
               << " repeated and left out, " << failures << " failures" << std::endl;
     for (const auto& [what, count] : counts_) std::cout << "  " << what << ": " << count << "\n";
+    for (const std::string& note : verdict.servers) std::cout << "  " << note << "\n";
     CheckBuckets(&verdict.findings);
     return verdict.findings;
   }

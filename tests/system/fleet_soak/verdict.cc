@@ -1,7 +1,10 @@
 #include "tests/system/fleet_soak/verdict.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <map>
 #include <set>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 
@@ -35,10 +38,31 @@ Verdict Judge(const Sequences& stream, const Sequences& journals, uint64_t windo
       }
       newest = std::max(newest, sequence);
     }
-    if (!missing.empty()) {
-      verdict.findings.push_back(absl::StrCat(
-          journal, ": ", missing.size(), " events are missing, the first is ", *missing.begin()));
+    for (const uint64_t sequence : missing) {
+      verdict.findings.push_back(absl::StrCat(journal, ": the event ", sequence, " is missing"));
     }
+  }
+  return verdict;
+}
+
+Verdict Judge(const Copies& copies, const Sequences& journals, uint64_t window) {
+  Verdict verdict{.copies = copies.size()};
+  std::map<std::string, size_t> found;  // in so many copies
+  bool differ = false;
+  for (const auto& [server, copy] : copies) {
+    const Verdict of_copy = Judge(copy, journals, window);
+    const std::set<std::string> findings(of_copy.findings.begin(), of_copy.findings.end());
+    for (const std::string& finding : findings) ++found[finding];
+    verdict.messages = of_copy.messages;
+    verdict.late = of_copy.late;
+    verdict.servers.push_back(absl::StrCat(
+        server, " has another copy than other servers, with ", findings.size(), " findings",
+        findings.empty() ? "" : ", such as ", findings.empty() ? "" : *findings.begin()));
+    differ |= copy != copies.begin()->second;
+  }
+  if (!differ) verdict.servers.clear();
+  for (const auto& [finding, count] : found) {
+    if (count == copies.size()) verdict.findings.push_back(finding);
   }
   return verdict;
 }

@@ -29,5 +29,17 @@ TEST(FleetVerdict, ALateEventIsCountedAndHasAWindow) {
   EXPECT_EQ(Judge({{"a", {2, 3, 1}}, {"b", {1}}}, kJournals, 1).findings.size(), 1u);
 }
 
+TEST(FleetVerdict, ServersThatDisagreeAreNotTheNodesFault) {
+  const Sequences right = {{"a", {1, 2, 3}}, {"b", {1}}};
+  const Sequences wrong = {{"a", {1, 2, 2}}, {"b", {1}}};
+  EXPECT_TRUE(Judge({{"s0", right}, {"s1", right}}, kJournals, 2).servers.empty());
+  const Verdict differ = Judge({{"s0", wrong}, {"s1", right}}, kJournals, 2);
+  EXPECT_TRUE(differ.findings.empty());
+  EXPECT_EQ(differ.servers.size(), 2u);
+  EXPECT_EQ(Judge({{"s0", wrong}, {"s1", wrong}}, kJournals, 2).findings.size(), 2u);
+  const Sequences worse = {{"a", {1, 2, 2}}};
+  EXPECT_EQ(Judge({{"s0", wrong}, {"s1", worse}}, kJournals, 2).findings.size(), 2u);
+}
+
 }  // namespace
 }  // namespace vmeventd::e2e
