@@ -11,11 +11,6 @@
 namespace vmeventd {
 namespace {
 
-// Any place in `bytes` that holds `text` serves as its copy.
-absl::string_view ViewWithin(const std::string& bytes, const std::string& text) {
-  return absl::string_view(bytes).substr(bytes.find(text), text.size());
-}
-
 // A chunk ends once it has so many bytes, ...
 constexpr size_t kFullBytes = size_t{32} << 10;
 // ... and before one of so many VMs, which its name picks: so a VM that comes or goes moves the
@@ -37,13 +32,18 @@ VmRecord::VmRecord(const VmStatus& status, uint64_t last_sequence)
 
 VmRecord::VmRecord(const v1::Vm& vm)
     : encoded_(EncodeSnapshotVmField(vm)),
-      name_(ViewWithin(encoded_, vm.ref().name())),
-      run_id_(ViewWithin(encoded_, vm.ref().run_id())),
-      path_(ViewWithin(encoded_, vm.monitor_path())),
-      source_(ViewWithin(encoded_, vm.ref().source())),
+      name_(Find(vm.ref().name())),
+      run_id_(Find(vm.ref().run_id())),
+      path_(Find(vm.monitor_path())),
+      source_(Find(vm.ref().source())),
       state_(vm.state()),
       has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}
+
+VmRecord::Part VmRecord::Find(const std::string& text) const {
+  return {.begin = static_cast<uint32_t>(encoded_.find(text)),
+          .size = static_cast<uint32_t>(text.size())};
+}
 
 bool VmRegistry::StopOrder::operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
   return std::make_tuple(a->last_sequence(), a.get()) <
@@ -58,11 +58,9 @@ void VmRegistry::Erase(Records::iterator at) {
 }
 
 void VmRegistry::Put(VmRecordPtr record) {
-  const VmKey key = record->key();
-  auto at = records_.lower_bound(key);
-  if (at != records_.end() && !(key < (*at)->key())) Erase(at++);
-  if (!record->run_id().empty()) Forget({record->name(), "", record->path()});  // is before `at`
-  records_.insert(at, record);
+  Forget(record->key());
+  if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
+  records_.insert(record);
   ++counts_.by_state[record->state()];
   if (record->has_problems()) ++counts_.with_problems;
   if (record->stopped()) stopped_.insert(std::move(record));

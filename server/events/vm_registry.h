@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
 #include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -25,7 +26,7 @@ struct VmKey {
 };
 bool operator<(const VmKey& a, const VmKey& b);
 
-// One VM as it was after one step: its encoding, and views into it of what queries look at.
+// One VM as it was after one step: its encoding, and where in it is what queries look at.
 // Immutable, so that any thread reads it without a lock.
 class VmRecord {
  public:
@@ -34,11 +35,11 @@ class VmRecord {
   VmRecord(const VmRecord&) = delete;
   VmRecord& operator=(const VmRecord&) = delete;
 
-  VmKey key() const { return {name_, run_id_, run_id_.empty() ? path_ : absl::string_view("")}; }
-  absl::string_view name() const { return name_; }
-  absl::string_view run_id() const { return run_id_; }
-  absl::string_view path() const { return path_; }
-  absl::string_view source() const { return source_; }
+  VmKey key() const { return {name(), run_id(), run_id_.size == 0 ? path() : ""}; }
+  absl::string_view name() const { return View(name_); }
+  absl::string_view run_id() const { return View(run_id_); }
+  absl::string_view path() const { return View(path_); }
+  absl::string_view source() const { return View(source_); }
   v1::VmState state() const { return state_; }
   bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
   bool has_problems() const { return has_problems_; }
@@ -47,11 +48,22 @@ class VmRecord {
   const std::string& encoded() const { return encoded_; }
 
  private:
+  // Half the size of a view.
+  struct Part {
+    uint32_t begin;
+    uint32_t size;
+  };
+  // Any place in `encoded_` that holds `text` serves as its copy.
+  Part Find(const std::string& text) const;
+  absl::string_view View(const Part& part) const {
+    return {encoded_.data() + part.begin, part.size};
+  }
+
   const std::string encoded_;
-  const absl::string_view name_;
-  const absl::string_view run_id_;
-  const absl::string_view path_;
-  const absl::string_view source_;
+  const Part name_;
+  const Part run_id_;
+  const Part path_;
+  const Part source_;
   const v1::VmState state_;
   const bool has_problems_;
   const uint64_t last_sequence_;
@@ -103,7 +115,7 @@ class VmRegistry {
   struct StopOrder {
     bool operator()(const VmRecordPtr& a, const VmRecordPtr& b) const;
   };
-  using Records = std::set<VmRecordPtr, Order>;
+  using Records = absl::btree_set<VmRecordPtr, Order>;
 
   void Erase(Records::iterator at);
 

@@ -2,7 +2,7 @@
 // the least that a program must do for it (floors.h) in the same run. The daemon's cost is its
 // processor time, which a loaded machine changes less than the clock.
 //
-//   node_bench [--quick] [--json FILE] [--only vms|restart|streams|named|tracked|others] [--vms N]
+//   node_bench [--quick] [--json FILE] [--only PART] [--vms N]
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -132,6 +132,7 @@ int MaxVms() {
 
 struct Plan {
   bool quick = false;
+  bool only_memory = false;
   int only_vms = 0;  // 0: several sizes
   int vms() const { return only_vms != 0 ? only_vms : quick ? 1000 : MaxVms(); }
   int single() const { return quick ? 100 : 400; }
@@ -162,6 +163,14 @@ double MeasureEmpty(Record* record) {
   return empty;
 }
 
+void MeasureIdle(pid_t pid, const std::string& of, Record* record) {
+  const absl::Duration cpu = CpuOf(pid);
+  const double wakeups = Wakeups(pid);
+  absl::SleepFor(absl::Seconds(20));
+  record->Add("idle, CPU in 20 s" + of, absl::ToDoubleMilliseconds(CpuOf(pid) - cpu), "ms");
+  record->Add("idle, wake-ups in 20 s" + of, Wakeups(pid) - wakeups, "");
+}
+
 // What a VM costs, of `vms` of them. `empty`: the memory of a daemon without VMs, in KiB; unset:
 // memory is not measured, which takes half a minute.
 void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* record) {
@@ -178,12 +187,7 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
     record->Add("memory a VM" + of, (node.SettledKib() - *empty) / vms, "KiB");
   }
   if (full && empty.has_value()) {
-    const absl::Duration cpu = CpuOf(node.pid());
-    const double wakeups = Wakeups(node.pid());
-    absl::SleepFor(absl::Seconds(20));
-    record->Add("idle, CPU in 20 s" + of, absl::ToDoubleMilliseconds(CpuOf(node.pid()) - cpu),
-                "ms");
-    record->Add("idle, wake-ups in 20 s" + of, Wakeups(node.pid()) - wakeups, "");
+    if (!plan.only_memory) MeasureIdle(node.pid(), of, record);
     node.Stop();
     begin = absl::Now();
     node.Start(false);
@@ -197,6 +201,7 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
                 "us");
     record->Add("memory a VM after a restart" + of, (node.SettledKib() - *empty) / vms, "KiB");
   }
+  if (plan.only_memory) return;
 
   // Events.
   uint64_t delivered = 0;
@@ -474,14 +479,15 @@ int Main(const std::vector<std::string>& arguments) {
     } else {
       std::fprintf(stderr,
                    "usage: node_bench [--quick] [--json FILE] [--only "
-                   "vms|restart|streams|named|tracked|others] "
+                   "vms|memory|restart|streams|named|tracked|others] "
                    "[--vms N]\n");
       return 2;
     }
   }
   Record record;
   const auto wanted = [&](const char* part) { return only.empty() || only == part; };
-  if (wanted("tracked") && (!plan.quick || !only.empty())) {
+  plan.only_memory = only == "memory";
+  if ((wanted("tracked") || plan.only_memory) && (!plan.quick || !only.empty())) {
     MeasureTracked(plan.quick ? 500 : 4000, &record);
   }
   if (wanted("restart")) {
@@ -496,6 +502,7 @@ int Main(const std::vector<std::string>& arguments) {
     for (const int vms : plan.sizes()) MeasureVms(plan, vms, empty, &record);
     MeasureGrpcFloor(plan, 1, true, &record);
   }
+  if (plan.only_memory) MeasureVms(plan, plan.vms(), MeasureEmpty(&record), &record);
   if (wanted("others")) {
     for (const int vms : plan.kvmd_sizes()) MeasureKvmd(vms, &record);
     for (const int domains : plan.domains()) MeasureLibvirt(domains, &record);

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/rare_text.h"
+#include "base/shared_text.h"
 #include "watcher/core/vm_event.h"
 
 // The input of a session: the run, its process and its monitor.
@@ -38,7 +39,7 @@ struct ProcessInfo {
   uint64_t start_ticks = 0;
   uint64_t pidfd_inode = 0;
   absl::Time process_start = absl::InfinitePast();
-  std::string oom_file;
+  SharedText oom_file;
   uint64_t oom_kills = 0;
 };
 
@@ -58,12 +59,12 @@ inline constexpr size_t kMaxOtherProcesses = 7;
 struct RunInfo {
   std::string name;
   std::string run_id;
-  std::string source;          // as VmRef has it: "qmp:/run/qemu", "libvirt:qemu:///system"
+  SharedText source;           // as VmRef has it: "qmp:/run/qemu", "libvirt:qemu:///system"
   std::string monitor_path;    // empty for a domain of libvirt
   int64_t pid = 0;             // 0: not visible, or of a foreign PID namespace
   uint64_t start_ticks = 0;    // of the process: field 22 of /proc/PID/stat; 0: not known
   uint64_t pidfd_inode = 0;    // of the process: ProcessKey; 0: not known
-  std::string boot_id;         // of the kernel that it runs under
+  SharedText boot_id;          // of the kernel that it runs under
   uint64_t pid_namespace = 0;  // in which `pid` was read; 0: not known
   RareText unescaped_path;     // see raw_path(); empty: the same as monitor_path
   RareText unescaped_name;     // see raw_name(); empty: the same as name
@@ -81,7 +82,7 @@ struct RunInfo {
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
-  std::string oom_file;
+  SharedText oom_file;
   uint64_t oom_kills = 0;
   // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
   uint32_t shutdown_file_mark = 0;

@@ -428,7 +428,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
   info.domain_id = domain.id;
   info.process_tracked = tracked;
   if (tracked) info.SetProcess(DescribeProcess(process, *context_->oom_counters));
-  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = info.source};
+  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = info.source.str()};
   if (info.start_ticks != 0) {
     identity.pid = info.pid;
     identity.start_ticks = info.start_ticks;
@@ -503,7 +503,7 @@ VmRun* LibvirtSource::FindOrphan(const DomainName& domain, const PeerProcess& pr
 LibvirtRun* LibvirtSource::TakeOver(Link* link, const DomainName& domain, VmRun* run,
                                     PeerProcess process) {
   spdlog::info("{}, which was followed by {}, is followed by libvirt {} now",
-               absl::Utf8SafeCHexEscape(run->info().name), run->info().source,
+               absl::Utf8SafeCHexEscape(run->info().name), run->info().source.str(),
                absl::CHexEscape(link->uri));
   VmSession session = run->GiveAway();
   RunInfo place;
@@ -528,7 +528,7 @@ void LibvirtSource::EndOrphans() {
 
 VmRun* LibvirtSource::Restore(std::unique_ptr<VmSession> session) {
   const std::string uuid = session->Status().ref.uuid;
-  const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
+  const std::string uri(absl::StripPrefix(session->run().source.str(), "libvirt:"));
   return Adopt(LinkAt(uri), uuid, std::move(*session));
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/event_loop.h"
 #include "base/mutex.h"
+#include "base/shared_text.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
@@ -19,8 +20,11 @@
 namespace vmeventd {
 namespace {
 
-WatcherOptions WithNodeEvents(WatcherOptions options, NodeEventLimiter* node_events) {
+// What all sessions share.
+WatcherOptions WithShared(WatcherOptions options, NodeEventLimiter* node_events,
+                          SharedTexts* texts) {
   options.session.node_events = node_events;
+  options.session.texts = texts;
   return options;
 }
 
@@ -29,7 +33,7 @@ class NodeWatcherImpl : public NodeWatcher {
  public:
   NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
                   std::unique_ptr<OomWatch> oom_watch)
-      : options_(WithNodeEvents(std::move(options), &node_events_)),
+      : options_(WithShared(std::move(options), &node_events_, &texts_)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(
             loop_.get(), options_.process_tracking ? options_.exit_status_source
@@ -172,6 +176,7 @@ class NodeWatcherImpl : public NodeWatcher {
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
   NodeEventLimiter node_events_;
+  SharedTexts texts_;
   const WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;

@@ -47,7 +47,7 @@ MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket, Ow
       budget_(budget),
       command_lines_(command_lines),
       socket_(std::move(socket)),
-      info_(std::make_unique<MonitorInfo>()) {}
+      handshake_(std::make_unique<Handshake>()) {}
 
 MonitorConnection::~MonitorConnection() { Close(); }
 
@@ -68,7 +68,7 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   if (absl::Status status = Start(); !status.ok()) return status;
   phase_ = Phase::kReady;
   goes_on_ = true;
-  info_.reset();
+  handshake_.reset();
   unhandled_ = handed.unhandled.str();
   speaker_.pid = static_cast<pid_t>(handed.speaker_pid);
   speaker_.uid = handed.speaker_uid;
@@ -101,7 +101,7 @@ absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info, int64_t speaker
   if (absl::Status status = Start(); !status.ok()) return status;
   speaker_.pid = static_cast<pid_t>(speaker_pid);
   phase_ = Phase::kStatus;
-  *info_ = std::move(info);
+  handshake_->info = std::move(info);
   after_crash_ = in_line_ = true;
   // After what has come by now, which may be its last words.
   pacer_.OnGreeting(loop_->Now().monotonic);
@@ -133,14 +133,14 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
 
 void MonitorConnection::AwaitReply() {
   loop_->CancelTimer(&handshake_timer_);
-  handshake_deadline_ = loop_->Now().monotonic + kReplyTimeout;
+  handshake_->deadline = loop_->Now().monotonic + kReplyTimeout;
   ArmReplyTimer();
 }
 
 void MonitorConnection::ArmReplyTimer() {
   handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + kNudgeInterval, [this] {
     handshake_timer_ = {};
-    const bool given_up = loop_->Now().monotonic >= handshake_deadline_;
+    const bool given_up = loop_->Now().monotonic >= handshake_->deadline;
     if (!given_up) ArmReplyTimer();
     delegate_->OnReplyLate(given_up);
   });
@@ -185,16 +185,15 @@ void MonitorConnection::FirstSlice(bool to_the_end) {
 }
 
 bool MonitorConnection::Slice(absl::Duration time, size_t max_bytes, bool to_the_end) {
-  const bool more = drain_left_.has_value()
-                        ? DrainSlice(time)
-                        : Read(max_bytes, loop_->Now().monotonic + time, to_the_end);
+  const bool more = drain_.has_value() ? DrainSlice(time)
+                                       : Read(max_bytes, loop_->Now().monotonic + time, to_the_end);
   Account();
   return more;
 }
 
 void MonitorConnection::Wait() {
   if (!std::exchange(waits_, true)) loop_->Remove(socket_.get());
-  budget_->Wait(this, speaker_.uid, drain_left_.has_value());
+  budget_->Wait(this, speaker_.uid, drain_.has_value());
 }
 
 void MonitorConnection::OnTurn() {
@@ -255,23 +254,23 @@ void MonitorConnection::Drain(absl::Duration limit) {
 void MonitorConnection::StartDrain() {
   int waiting = 0;
   if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
-  drain_left_ = std::min(static_cast<size_t>(waiting), kMaxDrainBytes);
-  drain_deadline_ = loop_->Now().monotonic + kMaxDrainTime;
+  drain_ = DrainState{.left = std::min(static_cast<size_t>(waiting), kMaxDrainBytes),
+                      .deadline = loop_->Now().monotonic + kMaxDrainTime};
   if (waits_) return Wait();  // now an urgent one
   FirstSlice(true);
 }
 
 bool MonitorConnection::DrainSlice(absl::Duration time) {
-  Read(*drain_left_, loop_->Now().monotonic + time, true);
+  Read(drain_->left, loop_->Now().monotonic + time, true);
   if (!socket_.valid()) return false;
-  const bool late = loop_->Now().monotonic >= drain_deadline_;
-  const bool done = unhandled_.empty() && *drain_left_ == 0;
+  const bool late = loop_->Now().monotonic >= drain_->deadline;
+  const bool done = unhandled_.empty() && drain_->left == 0;
   if (!done && !late) return true;
   if (!done) {
     unhandled_.clear();
     delegate_->OnDrainCutShort();
   }
-  drain_left_.reset();
+  drain_.reset();
   char next = 0;
   const ssize_t size = recv(socket_.get(), &next, 1, MSG_DONTWAIT | MSG_PEEK);
   if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
@@ -299,7 +298,7 @@ bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
     if (size < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {
-        if (drain_left_.has_value()) drain_left_ = 0;
+        if (drain_.has_value()) drain_->left = 0;
         return false;
       }
       // A peer that had not read all of our commands when it ended.
@@ -316,7 +315,7 @@ bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
       return false;
     }
     const auto bytes = static_cast<size_t>(size);
-    if (drain_left_.has_value()) *drain_left_ -= std::min(*drain_left_, bytes);
+    if (drain_.has_value()) drain_->left -= std::min(drain_->left, bytes);
     total += bytes;
     if (speaker_.pid != speaker) {
       if (notes_ != nullptr && speaker > 0) notes_->GiveUp();
@@ -365,7 +364,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     OnEvent(*event);
   } else if (const auto* greeting = std::get_if<QmpGreeting>(&*message)) {
     if (phase_ != Phase::kGreeting) return absl::OkStatus();
-    info_->qemu_version = greeting->qemu_version;
+    handshake_->info.qemu_version = greeting->qemu_version;
     phase_ = Phase::kCapabilities;
     pacer_.OnGreeting(loop_->Now().monotonic);
     loop_->CancelTimer(&handshake_timer_);
@@ -408,21 +407,21 @@ void MonitorConnection::OnReply(const QmpObject* value) {
     case Phase::kCapabilities:
       ReadCommandLine();
       phase_ = Phase::kUuid;
-      quiet_start_ends_ = loop_->Now().monotonic + kQuietStart;
+      handshake_->quiet_start_ends = loop_->Now().monotonic + kQuietStart;
       break;
     case Phase::kUuid:
-      info_->uuid = WithoutNullUuid(TextMember(value, "UUID"));
-      phase_ = name_known_ ? Phase::kStatus : Phase::kName;
+      handshake_->info.uuid = WithoutNullUuid(TextMember(value, "UUID"));
+      phase_ = handshake_->name_known ? Phase::kStatus : Phase::kName;
       break;
     case Phase::kName:
-      info_->qemu_name = TextMember(value, "name");
+      handshake_->info.qemu_name = TextMember(value, "name");
       phase_ = Phase::kStatus;
       break;
     case Phase::kStatus: {
-      info_->run_state = TextMember(value, "status");
+      handshake_->info.run_state = TextMember(value, "status");
       phase_ = Phase::kReady;
-      const std::unique_ptr<MonitorInfo> info = std::move(info_);
-      return delegate_->OnReady(*info);
+      const std::unique_ptr<Handshake> handshake = std::move(handshake_);
+      return delegate_->OnReady(handshake->info);
     }
     case Phase::kReady:
       OnReadyReply(value);
@@ -467,7 +466,8 @@ void MonitorConnection::SendNext() {
       phase_ != Phase::kReady || status_wanted_ || agent_wanted_ || probe_ != nullptr;
   absl::Duration at = pacer_.NextAt();
   if (phase_ == Phase::kGreeting || !wanted || at == absl::InfiniteDuration()) return;
-  if (phase_ == Phase::kUuid && command_line_ != nullptr && loop_->Now().monotonic >= at) {
+  if (phase_ == Phase::kUuid && handshake_->command_line != nullptr &&
+      loop_->Now().monotonic >= at) {
     at = UseCommandLine();
   }
   if (loop_->Now().monotonic < at) {
@@ -484,28 +484,30 @@ void MonitorConnection::SendNext() {
 
 void MonitorConnection::ReadCommandLine() {
   // A greeting that comes with the connection does not name its sender, but the next answer does.
-  if (command_lines_ == nullptr || command_line_ != nullptr || speaker_.pid <= 0) return;
-  command_line_ = command_lines_->Begin(speaker_.pid);
+  if (command_lines_ == nullptr || handshake_->command_line != nullptr || speaker_.pid <= 0) return;
+  handshake_->command_line = command_lines_->Begin(speaker_.pid);
 }
 
 absl::Duration MonitorConnection::UseCommandLine() {
   const absl::Duration now = loop_->Now().monotonic;
-  if (!command_line_->done() && now < quiet_start_ends_) {
-    return std::min(now + CommandPacer::kQuietTime, quiet_start_ends_);
+  if (!handshake_->command_line->done() && now < handshake_->quiet_start_ends) {
+    return std::min(now + CommandPacer::kQuietTime, handshake_->quiet_start_ends);
   }
-  const QemuArguments* const found = command_line_->done() ? command_line_->found() : nullptr;
-  if (found != nullptr && !found->incoming && now < quiet_start_ends_) return quiet_start_ends_;
+  const QemuArguments* const found =
+      handshake_->command_line->done() ? handshake_->command_line->found() : nullptr;
+  if (found != nullptr && !found->incoming && now < handshake_->quiet_start_ends)
+    return handshake_->quiet_start_ends;
   if (found != nullptr) {
     if (const auto& name = found->certain_name; name.has_value() && name->size() <= kMaxTextBytes) {
-      info_->qemu_name = *name;
-      name_known_ = true;
+      handshake_->info.qemu_name = *name;
+      handshake_->name_known = true;
     }
     if (const auto& uuid = found->certain_uuid; uuid.has_value()) {
-      info_->uuid = *uuid;
-      phase_ = name_known_ ? Phase::kStatus : Phase::kName;
+      handshake_->info.uuid = *uuid;
+      phase_ = handshake_->name_known ? Phase::kStatus : Phase::kName;
     }
   }
-  command_line_.reset();
+  handshake_->command_line.reset();
   return now;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "base/rare.h"
 #include "base/receiving_socket.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
@@ -133,7 +134,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // for kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
   void StartDrain();
   // Returns whether what StartDrain was called for is not handed in yet.
-  bool draining() const { return drain_left_.has_value(); }
+  bool draining() const { return drain_.has_value(); }
 
   // Closes without OnClosed.
   void Close();
@@ -153,6 +154,19 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
  private:
   // The next message: kCapabilities to kStatus are asked and then answered.
   enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
+  struct Handshake {
+    MonitorInfo info;
+    bool name_known = false;  // without asking
+    // From the greeting until it was gone by, and when that was waited for long enough.
+    std::shared_ptr<const CommandLines::Read> command_line;
+    absl::Duration quiet_start_ends;
+    absl::Duration deadline;  // of the answer that is awaited
+  };
+  // What of the peer's bytes is to be read still, and until when.
+  struct DrainState {
+    size_t left;
+    absl::Duration deadline;
+  };
 
   // Reads and handles until nothing is left, `max_bytes` were read or `deadline` has passed.
   // Returns whether more may be there.
@@ -198,23 +212,15 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
-  std::string unhandled_;              // that was read
-  std::unique_ptr<MonitorInfo> info_;  // during the handshake
-  // From the greeting until it was gone by, and when that was waited for long enough.
-  std::shared_ptr<const CommandLines::Read> command_line_;
-  absl::Duration quiet_start_ends_;
-  bool name_known_ = false;  // without asking
-  TimerId handshake_timer_;  // for the greeting, then for the answers
-  absl::Duration handshake_deadline_ = absl::InfiniteDuration();
+  std::string unhandled_;                 // that was read
+  std::unique_ptr<Handshake> handshake_;  // until it is complete
+  TimerId handshake_timer_;               // for the greeting, then for the answers
   TokenBucket at_once_{kAtOnce};  // time that it may be handled in without waiting for a turn
-  bool waits_ = false;            // for a turn: the loop does not watch the socket
   TimerId line_timer_;            // while a line is incomplete
   uint64_t lines_ = 0;            // that have ended
   uint64_t heard_ = 0;            // see heard()
   std::unique_ptr<ReadNotes::Stream> notes_;
-  // While draining: what of the peer's bytes is to be read still, and until when.
-  std::optional<size_t> drain_left_;
-  absl::Duration drain_deadline_;
+  Rare<DrainState> drain_;
   ucred speaker_{};
   Phase phase_ = Phase::kGreeting;
   CommandPacer pacer_;
@@ -224,11 +230,12 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   Query asked_ = Query::kNone;
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
-  std::unique_ptr<GuestAgentProbe> probe_;  // that has begun
+  bool waits_ = false;  // for a turn: the loop does not watch the socket
   bool kept_ = false;
   bool goes_on_ = false;  // where a daemon before this one has stopped: nothing is missing
   bool after_crash_ = false;
-  bool in_line_ = false;  // what comes first may be the rest of a line
+  bool in_line_ = false;                    // what comes first may be the rest of a line
+  std::unique_ptr<GuestAgentProbe> probe_;  // that has begun
 };
 
 }  // namespace vmeventd

@@ -147,10 +147,10 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool spoken_;
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
-  bool kept_ = false;  // by the keeper
+  bool kept_ = false;            // by the keeper
+  bool silence_logged_ = false;  // since it was ready
   // Notes of its last connection, until the run has another one or is over.
   std::unique_ptr<ReadNotes::Stream> last_notes_;
-  bool silence_logged_ = false;  // since it was ready
 };
 
 }  // namespace vmeventd

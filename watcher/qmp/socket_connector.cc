@@ -30,8 +30,9 @@ constexpr char kOutOfShare[] =
 
 // Returns whether the command line of who listens there has been read, and is a QEMU's.
 bool SaysQemu(const SocketSlot& slot) {
-  const CommandLines::Read* const read = slot.listener_command_line.get();
-  return read != nullptr && read->done() && read->found() != nullptr;
+  if (!slot.listener.has_value()) return false;
+  const CommandLines::Read& read = *slot.listener->command_line;
+  return read.done() && read.found() != nullptr;
 }
 
 }  // namespace
@@ -327,11 +328,12 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
   CommandLines* const command_lines = context_->options->command_lines.get();
   if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
   const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
-  const CommandLines::Read* const read = slot->listener_command_line.get();
-  const bool again = read != nullptr && read->done() && read->out_of_descriptors();
-  if (read == nullptr || again || slot->listener != listener) {
-    slot->listener = listener;
-    slot->listener_command_line = command_lines->Begin(peer.pid);
+  const SocketSlot::Listener* const known = slot->listener.get();
+  const bool begun = known != nullptr && known->process == listener;
+  if (!begun || (known->command_line->done() && known->command_line->out_of_descriptors())) {
+    std::shared_ptr<const CommandLines::Read> read = command_lines->Begin(peer.pid);
+    slot->listener.reset();
+    if (read != nullptr) slot->listener = SocketSlot::Listener{listener, std::move(read)};
   }
   return SaysQemu(*slot);
 }

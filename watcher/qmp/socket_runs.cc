@@ -57,7 +57,7 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     // It is no run of this source. The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
     ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
-                                     other->info().source));
+                                     other->info().source.str()));
     return nullptr;
   }
   // The run needed fewer descriptors than a new one.
@@ -89,14 +89,14 @@ bool SocketConnector::IsOrphan(const VmRun& run) const {
   const std::vector<LibvirtSpec>& libvirts = context_->options->libvirts;
   return run.info().reported_by != ReportedBy::kMonitor && !run.connected() &&
          std::none_of(libvirts.begin(), libvirts.end(), [&run](const LibvirtSpec& spec) {
-           return spec.has_glob() || DomainSource(spec.Uri()) == run.info().source;
+           return spec.has_glob() || run.info().source == DomainSource(spec.Uri());
          });
 }
 
 QmpRun* SocketConnector::TakeOver(SocketSlot* slot, const SocketFile& file, VmRun* run,
                                   PeerProcess peer) {
   spdlog::info("{}, which was followed by {}, is followed by {} now",
-               absl::Utf8SafeCHexEscape(run->info().name), run->info().source,
+               absl::Utf8SafeCHexEscape(run->info().name), run->info().source.str(),
                absl::CHexEscape(slot->path));
   const RunInfo place = Describe(*slot, file, peer);
   VmSession session = run->GiveAway();

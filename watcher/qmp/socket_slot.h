@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "base/rare.h"
 #include "base/rare_text.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/socket_file.h"
@@ -21,25 +22,28 @@ class QmpRun;
 struct SocketSlot {
   std::string path;  // raw bytes
   int spec = -1;     // -1: known from a run of an earlier daemon only
+  int runs = 0;      // that were found here and live
   bool present = false;
   bool untried = false;  // found by the first scan, and not connected to yet
+  // Whether this slot is the one that follows the socket's inode, or waits for it.
+  bool claims_inode = false;
+  bool awaits_inode = false;
 
   // The run that this path is a way to: the newest of those found here. An older one, whose socket
   // was replaced, lives on without being it.
   QmpRun* run = nullptr;
-  int runs = 0;  // that were found here and live
 
   TimerId retry;
   absl::Duration backoff;  // the last wait; zero: none yet
 
-  // The socket's inode as seen last, and whether this slot is the one that follows it.
-  InodeKey inode;
-  bool claims_inode = false;
-  bool awaits_inode = false;
+  InodeKey inode;  // the socket's, as seen last
 
-  // The listener whose name is not a QEMU's, and its command line once that is read.
-  ProcessId listener;
-  std::shared_ptr<const CommandLines::Read> listener_command_line;
+  // A listener whose name is not a QEMU's, and its command line once that is read.
+  struct Listener {
+    ProcessId process;
+    std::shared_ptr<const CommandLines::Read> command_line;
+  };
+  Rare<Listener> listener;
 
   RareText problem;  // while no run is seen behind the socket; as it was reported
 };

@@ -35,11 +35,16 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_c
   return info;
 }
 
-ProcessWatch::ProcessWatch(ProcessContext* context, Delegate* delegate, ProcessInfo info)
-    : context_(context), delegate_(delegate), info_(std::move(info)), oom_kills_(info_.oom_kills) {}
+ProcessWatch::ProcessWatch(ProcessContext* context, Delegate* delegate, const ProcessInfo& info)
+    : context_(context),
+      delegate_(delegate),
+      pid_(info.pid),
+      start_ticks_(info.start_ticks),
+      oom_file_(info.oom_file),
+      oom_kills_(info.oom_kills) {}
 
 ProcessWatch::~ProcessWatch() {
-  context_->loop->CancelTimer(&status_timer_);
+  if (status_wait_.has_value()) context_->loop->CancelTimer(&status_wait_->timer);
   Release();
 }
 
@@ -50,23 +55,25 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   key_ = KeyOf(process);
   pidfd_ = std::move(process.pidfd);
   ++context_->vm_descriptors;
-  context_->exit_statuses->Follow(info_.pid);
-  if (!info_.oom_file.empty()) context_->oom_watch->Follow(info_.oom_file, this);
-  context_->signals->Follow(info_.pid, info_.start_ticks, this);
+  context_->exit_statuses->Follow(pid_);
+  if (!oom_file_.empty()) context_->oom_watch->Follow(oom_file_.str(), this);
+  context_->signals->Follow(pid_, start_ticks_, this);
   return absl::OkStatus();
 }
 
-void ProcessWatch::NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsDying(info_.pid); }
+void ProcessWatch::NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsDying(pid_); }
 
-void ProcessWatch::Reset(ProcessInfo info) {
+void ProcessWatch::Reset(const ProcessInfo& info) {
   Release();
   gone_ = end_unseen_ = kill_seen_ = false;
-  info_ = std::move(info);
-  oom_kills_ = info_.oom_kills;
+  pid_ = info.pid;
+  start_ticks_ = info.start_ticks;
+  oom_file_ = info.oom_file;
+  oom_kills_ = info.oom_kills;
 }
 
 PeerProcess ProcessWatch::Take() {
-  PeerProcess process{PeerProcess::Kind::kTracked, info_.pid, info_.start_ticks, UniqueFd()};
+  PeerProcess process{PeerProcess::Kind::kTracked, pid_, start_ticks_, UniqueFd()};
   process.pidfd = Release();
   return process;
 }
@@ -76,9 +83,9 @@ UniqueFd ProcessWatch::Release() {
   if (!pidfd.valid()) return pidfd;
   if (!gone_) context_->loop->Remove(pidfd.get());
   --context_->vm_descriptors;
-  context_->exit_statuses->Unfollow(info_.pid);
-  if (!info_.oom_file.empty()) context_->oom_watch->Unfollow(info_.oom_file, this);
-  context_->signals->Unfollow(info_.pid, this);
+  context_->exit_statuses->Unfollow(pid_);
+  if (!oom_file_.empty()) context_->oom_watch->Unfollow(oom_file_.str(), this);
+  context_->signals->Unfollow(pid_, this);
   delegate_->OnReleased();
   key_.reset();
   return pidfd;
@@ -106,10 +113,10 @@ void ProcessWatch::OnOomVictim(const OomVictim& victim) {
 }
 
 void ProcessWatch::OnOomCountChanged() {
-  if (info_.oom_file.empty() || !pidfd_.valid()) return;
+  if (oom_file_.empty() || !pidfd_.valid()) return;
   const std::optional<uint64_t> kills = ReadOomKills();
   // A process that was killed lives on until it has exited.
-  if (!kills.has_value() || *kills == oom_kills_ || IsDying(info_.pid) || HasEnded(pidfd_.get())) {
+  if (!kills.has_value() || *kills == oom_kills_ || IsDying(pid_) || HasEnded(pidfd_.get())) {
     return;
   }
   oom_kills_ = *kills;
@@ -117,21 +124,21 @@ void ProcessWatch::OnOomCountChanged() {
 }
 
 void ProcessWatch::AwaitEnd() {
-  status_deadline_ = context_->loop->Now().monotonic + kStatusWait;
-  status_backoff_ = kFirstStatusWait;
+  status_wait_ = StatusWait{.deadline = context_->loop->Now().monotonic + kStatusWait,
+                            .backoff = kFirstStatusWait};
   AskExitStatus();
 }
 
 void ProcessWatch::AskExitStatus() {
-  const ExitStatusReader::Answer answer = ExitStatusOf(pidfd_.get(), info_.pid, info_.start_ticks);
+  const ExitStatusReader::Answer answer = ExitStatusOf(pidfd_.get(), pid_, start_ticks_);
   const absl::Duration now = context_->loop->Now().monotonic;
-  if (!answer.final && now < status_deadline_) {
-    status_timer_ = context_->loop->AddTimer(std::min(now + status_backoff_, status_deadline_),
-                                             [this] { AskExitStatus(); });
-    status_backoff_ *= 2;
+  if (!answer.final && now < status_wait_->deadline) {
+    status_wait_->timer = context_->loop->AddTimer(
+        std::min(now + status_wait_->backoff, status_wait_->deadline), [this] { AskExitStatus(); });
+    status_wait_->backoff *= 2;
     return;
   }
-  status_timer_ = {};
+  status_wait_.reset();
   Release();
   delegate_->OnProcessEnd(EndOf(answer.status));
 }
@@ -157,7 +164,7 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() {
   absl::StatusOr<uint64_t> kills = absl::UnknownError("not read");
   context_->spares
       .Do([&] {
-        kills = context_->oom_counters->Read(info_.oom_file);
+        kills = context_->oom_counters->Read(oom_file_.str());
         return kills.status();
       })
       .IgnoreError();
@@ -172,7 +179,7 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   } else if (!kill_seen_) {
     end.sender_unknown = context_->signals->WhyUnknown();
   }
-  if (info_.oom_file.empty()) return end;
+  if (oom_file_.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;
   if (end.oom_killed) delegate_->OnOomKilled(*kills);

@@ -10,6 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "base/rare.h"
+#include "base/shared_text.h"
 #include "base/unique_fd.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/exit_status_reader.h"
@@ -92,21 +94,21 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   // `info` is the process that is to be followed, or was by a daemon before this one. `context` and
   // `delegate` outlive the watch.
-  ProcessWatch(ProcessContext* context, Delegate* delegate, ProcessInfo info);
+  ProcessWatch(ProcessContext* context, Delegate* delegate, const ProcessInfo& info);
   ~ProcessWatch() override;
 
   // Begins to wait for the end of `process`, which is tracked and is that of `info`. An error names
   // the system call that failed; nothing is followed then.
   absl::Status Follow(PeerProcess process);
   // The process has begun its work, as QEMU has with its first answer: after -runas.
-  void NoteBegun() { context_->signals->NoteBegun(info_.pid, this); }
+  void NoteBegun() { context_->signals->NoteBegun(pid_, this); }
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd();
   // Until NoteUnseenEnd() its end is one of these.
   void ExpectUnseenEnd() { end_unseen_ = true; }
   bool end_unseen() const { return end_unseen_; }
   // Lets go of the process, and takes another one's facts in its place.
-  void Reset(ProcessInfo info);
+  void Reset(const ProcessInfo& info);
   // Lets go of the process, which is followed, and gives it away.
   PeerProcess Take();
 
@@ -144,16 +146,22 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   ProcessContext* const context_;
   Delegate* const delegate_;
-  ProcessInfo info_;
+  int64_t pid_;
+  uint64_t start_ticks_;
+  SharedText oom_file_;
   uint64_t oom_kills_;  // of the cgroup's, that were of others
   UniqueFd pidfd_;
   std::optional<ProcessKey> key_;  // of pidfd_
   bool gone_ = false;
   bool end_unseen_ = false;
   bool kill_seen_ = false;  // OnSignal() had a SIGKILL
-  TimerId status_timer_;
-  absl::Duration status_deadline_ = absl::InfiniteDuration();
-  absl::Duration status_backoff_;
+  // While the kernel is asked for the exit status again.
+  struct StatusWait {
+    TimerId timer;
+    absl::Duration deadline;
+    absl::Duration backoff;
+  };
+  Rare<StatusWait> status_wait_;
 };
 
 }  // namespace vmeventd

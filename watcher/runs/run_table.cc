@@ -167,7 +167,7 @@ bool RunTable::OwnsName(const VmRun* run) const { return SourceOf(run)->OwnsName
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
   for (const auto& [run_id, entry] : runs_) {
     VmRun* const other = entry.run.get();
-    if (other != run && other->info().oom_file == run->info().oom_file) {
+    if (other != run && other->info().oom_file == run->info().oom_file.str()) {
       other->DiscountOomKill(kills);
     }
   }
@@ -224,7 +224,7 @@ std::string RunTable::UuidProblem(const VmRun* run) const {
   if (other == nullptr) return "its UUID is used by several other running VMs as well";
   return absl::StrCat(
       "its UUID is used by the running VM ", other->info().name, " (",
-      other->info().monitor_path.empty() ? other->info().source : other->info().monitor_path,
+      other->info().monitor_path.empty() ? other->info().source.str() : other->info().monitor_path,
       ") as well");
 }
 

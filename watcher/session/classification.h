@@ -5,6 +5,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/rare.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
@@ -52,7 +53,7 @@ enum class ManagerEnd {
 
 // Everything that a verdict rests on: what stands, uncleared, when the run ends.
 struct Evidence {
-  std::optional<ShutdownFact> shutdown;
+  Rare<ShutdownFact> shutdown;
   bool guest_panicked = false;
   bool watchdog_expired = false;     // with an action that ends or stops the guest
   bool watchdog_paused = false;      // and the action was `pause`: RESUME clears it
@@ -77,8 +78,8 @@ struct Evidence {
   bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
   bool oom_victim = false;  // the kernel has named it as its victim
   // Senders of the SIGKILL, and of the newest of the other signals that end a process.
-  std::optional<SignalSender> killer;
-  std::optional<SignalSender> signaller;
+  Rare<SignalSender> killer;
+  Rare<SignalSender> signaller;
   // Somebody had declared the intent to end the run: when what decides it was seen, or, where
   // nothing but the end of the process decides, then.
   bool intended = false;

@@ -64,7 +64,7 @@ struct RuleInput {
   }
   // Memory killers ask first: earlyoom and nohang send SIGTERM, which a QEMU that runs obeys.
   bool asked_by_memory_killer() const {
-    const std::optional<SignalSender>& sender = evidence.signaller;
+    const Rare<SignalSender>& sender = evidence.signaller;
     if (!sender.has_value() || sender->by_kernel || sender->of_qemu || evidence.never_ran ||
         evidence.finishing_migration) {
       return false;

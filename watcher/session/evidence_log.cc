@@ -184,8 +184,8 @@ void EvidenceLog::SawPanic(absl::string_view event, GuestPanic panic, Instant no
                    said.empty() ? "" : ", the guest said ", said),
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded says less than the panic before it.
-  const bool says_more = panic_ == nullptr || !said.empty();
-  if (says_more) panic_ = std::make_unique<GuestPanic>(std::move(panic));
+  const bool says_more = !panic_.has_value() || !said.empty();
+  if (says_more) panic_ = std::move(panic);
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
@@ -213,7 +213,7 @@ void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::strin
 }
 
 void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by, Instant now) {
-  const std::optional<ShutdownFact>& shutdown = facts_.shutdown;
+  const Rare<ShutdownFact>& shutdown = facts_.shutdown;
   const bool was_down =
       facts_.down_before_attach || facts_.shutdown_file_found ||
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
@@ -298,7 +298,7 @@ void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
 
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   if (EndsTheHost(sender)) SawHostShutdown(true, sender.command.str(), now);
-  std::optional<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
+  Rare<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
   // QEMU has obeyed the one before its SHUTDOWN.
   if (sender.signal != SIGKILL && known.has_value() && facts_.shutdown.has_value()) return;
   // Facts read of a sender before it was gone stay.
@@ -340,19 +340,16 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 }
 
 const SignalSender* EvidenceLog::SenderOfEnd() const {
-  const auto known = [](const std::optional<SignalSender>& sender) {
-    return sender.has_value() ? &*sender : nullptr;
-  };
   if (facts_.shutdown.has_value()) {
-    return facts_.shutdown->reason == ShutdownReason::kHostSignal ? known(facts_.signaller)
+    return facts_.shutdown->reason == ShutdownReason::kHostSignal ? facts_.signaller.get()
                                                                   : nullptr;
   }
   if (!facts_.exit_status.has_value() || facts_.exit_status->signal == SIGKILL) {
-    return known(facts_.killer);
+    return facts_.killer.get();
   }
   const bool by_it =
       facts_.signaller.has_value() && facts_.signaller->signal == facts_.exit_status->signal;
-  return by_it ? known(facts_.signaller) : nullptr;
+  return by_it ? facts_.signaller.get() : nullptr;
 }
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {

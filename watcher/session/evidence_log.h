@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/rare.h"
 #include "base/rare_text.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
@@ -38,7 +38,10 @@ class EvidenceLog {
   // QEMU has stopped the guest's processors.
   bool paused() const { return paused_; }
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
-  const std::optional<absl::Time>& shutdown_qemu_time() const { return shutdown_qemu_time_; }
+  std::optional<absl::Time> shutdown_qemu_time() const {
+    if (!shutdown_qemu_time_.has_value()) return std::nullopt;
+    return *shutdown_qemu_time_;
+  }
   const std::string& shutdown_json() const { return shutdown_json_.str(); }
   // Details of the last panic, if that stands and its event was seen; null: none.
   const GuestPanic* panic() const { return panic_.get(); }
@@ -107,12 +110,12 @@ class EvidenceLog {
 
   Evidence facts_;
   std::vector<EvidenceEntry> timeline_;
-  std::optional<Instant> powerdown_at_;      // the last one that nothing has cleared
-  std::unique_ptr<GuestPanic> panic_;        // null for nearly all runs
-  std::optional<Instant> host_shutdown_at_;  // since when the host shuts down
+  Rare<Instant> powerdown_at_;  // the last one that nothing has cleared
+  Rare<GuestPanic> panic_;
+  Rare<Instant> host_shutdown_at_;  // since when the host shuts down
   bool paused_ = false;
   bool migrating_ = false;  // away, as SawMigration says
-  std::optional<absl::Time> shutdown_qemu_time_;
+  Rare<absl::Time> shutdown_qemu_time_;
   RareText shutdown_json_;
 };
 

@@ -18,7 +18,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/rare.h"
 #include "base/rare_text.h"
+#include "base/shared_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
@@ -73,6 +75,10 @@ class ArchiveWriter {
   void FieldIf(absl::string_view key, const std::optional<T>& value) {
     if (value.has_value()) Field(key, *value);
   }
+  template <typename T>
+  void FieldIf(absl::string_view key, const Rare<T>& value) {
+    if (value.has_value()) Field(key, *value);
+  }
 
   // One of `first` to `last`.
   template <typename T>
@@ -122,12 +128,8 @@ class ArchiveWriter {
   }
   // `fields` gets the archive and a T.
   template <typename T, typename Fields>
-  void ObjectIf(absl::string_view key, const std::optional<T>& value, Fields fields) {
-    Object(key, value.has_value(), [&] { fields(this, &*value); });
-  }
-  template <typename T, typename Fields>
-  void ObjectIf(absl::string_view key, const std::unique_ptr<T>& value, Fields fields) {
-    Object(key, value != nullptr, [&] { fields(this, value.get()); });
+  void ObjectIf(absl::string_view key, const Rare<T>& value, Fields fields) {
+    Object(key, value.has_value(), [&] { fields(this, value.get()); });
   }
   void Entries(absl::string_view key, const std::vector<EvidenceEntry>& entries, size_t /*max*/) {
     Key(key);
@@ -190,6 +192,7 @@ class ArchiveWriter {
   }
   void Value(const std::string& text);  // quoted
   void Value(const RareText& text) { Value(text.str()); }
+  void Value(const SharedText& text) { Value(text.str()); }
 
   std::array<char, kUsualBytes> usual_;
   std::string beyond_usual_;
@@ -220,6 +223,10 @@ class ArchiveReader {
   }
   template <typename T>
   void FieldIf(absl::string_view key, std::optional<T>& value) {
+    if (const auto text = Find(key); text.has_value()) Read(*text, &value.emplace());
+  }
+  template <typename T>
+  void FieldIf(absl::string_view key, Rare<T>& value) {
     if (const auto text = Find(key); text.has_value()) Read(*text, &value.emplace());
   }
   template <typename T>
@@ -263,12 +270,8 @@ class ArchiveReader {
     next_ = next;
   }
   template <typename T, typename Fields>
-  void ObjectIf(absl::string_view key, std::optional<T>& value, Fields fields) {
+  void ObjectIf(absl::string_view key, Rare<T>& value, Fields fields) {
     Object(key, true, [&] { fields(this, &value.emplace()); });
-  }
-  template <typename T, typename Fields>
-  void ObjectIf(absl::string_view key, std::unique_ptr<T>& value, Fields fields) {
-    Object(key, true, [&] { fields(this, (value = std::make_unique<T>()).get()); });
   }
   void Entries(absl::string_view key, std::vector<EvidenceEntry>& entries, size_t max);
   bool Has(absl::string_view key) { return Find(key).has_value(); }
@@ -301,7 +304,9 @@ class ArchiveReader {
   }
   static void Read(absl::string_view text, bool* value);
   static void Read(absl::string_view text, std::string* value);
-  static void Read(absl::string_view text, RareText* value) {
+  template <typename Text>
+  requires std::is_same_v<Text, RareText> || std::is_same_v<Text, SharedText>
+  static void Read(absl::string_view text, Text* value) {
     std::string read;
     Read(text, &read);
     *value = read;

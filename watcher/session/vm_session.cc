@@ -34,7 +34,16 @@ VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
       attached_at_(now),
       state_time_(now.wall),
       published_state_time_(now.wall),
-      closed_at_(now) {}
+      closed_at_(now) {
+  ShareTexts();
+}
+
+void VmSession::ShareTexts() {
+  if (options_->texts == nullptr) return;
+  for (SharedText* text : {&run_.source, &run_.boot_id, &qemu_version_}) {
+    options_->texts->Share(text);
+  }
+}
 
 // The process
 
@@ -116,10 +125,7 @@ Effects VmSession::OnTick(Instant now) {
   if (now.monotonic < NextTick()) return {};
   return Step(now, [&] {
     if (now.monotonic >= poll_at_) PollRunState(now);
-    if (has_dropped() &&
-        now.monotonic >= std::min(last_drop_ + kDropQuiet, first_drop_ + kDropReport)) {
-      FlushDropped(now);
-    }
+    if (drops_.has_value() && now.monotonic >= DropReport()) FlushDropped(now);
     if (now.monotonic >= DownReport()) {
       SetState(VmState::kGuestDown, now);
       VmEvent down =
@@ -152,13 +158,15 @@ absl::Duration VmSession::NextTick() const {
   if (monitor_ == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
     next = closed_at_.monotonic + kAwayGrace;
   }
-  if (intent_ != nullptr) next = std::min(next, intent_->deadline);
+  if (intent_.has_value()) next = std::min(next, intent_->deadline);
   next = std::min({next, DownReport(), keep_at_, poll_at_});
   if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
-  if (has_dropped()) {
-    next = std::min({next, last_drop_ + kDropQuiet, first_drop_ + kDropReport});
-  }
+  if (drops_.has_value()) next = std::min(next, DropReport());
   return next;
+}
+
+absl::Duration VmSession::DropReport() const {
+  return std::min(drops_->last + kDropQuiet, drops_->first + kDropReport);
 }
 
 absl::Duration VmSession::DownReport() const {

@@ -14,7 +14,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/rare.h"
 #include "base/rare_text.h"
+#include "base/shared_text.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
@@ -51,6 +53,7 @@ struct SessionOptions {
   absl::Time started = absl::InfinitePast();
   bool event_limits = true;                 // false: every event is published
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
+  SharedTexts* texts = nullptr;             // which all sessions share; null: each has its own
 };
 
 // State that Save() does not keep, of a run whose monitor the next daemon goes on with.
@@ -191,7 +194,7 @@ class VmSession {
   const RunInfo& run() const { return run_; }
   Instant attached_at() const { return attached_at_; }
   // Null without one.
-  const Intent* open_intent() const { return intent_ != nullptr ? &intent_->intent : nullptr; }
+  const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
   // The intent of that request_id, not empty, which is open or has counted for the end that is
   // under way; null: none.
   const Intent* IntentOfRequest(absl::string_view request_id) const;
@@ -235,13 +238,20 @@ class VmSession {
     // The ids of further ports over which QEMU was asked once more, at most
     // GuestAgentProbe::kMaxPorts; beyond that it is not.
     std::vector<std::string> asked_about;
-    std::optional<Instant> opened;  // when it was seen to be open
-    std::optional<Instant> closed;  // and when no longer, since then
+    Rare<Instant> opened;  // when it was seen to be open
+    Rare<Instant> closed;  // and when no longer, since then
   };
   struct DeclaredIntent {
     Intent intent;
     absl::Time declared;
     absl::Duration deadline;  // on the monotonic clock
+  };
+  // Each intent makes two events, which nothing else holds back.
+  static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
+  // When the rate limit left the first and the last event out; on the monotonic clock.
+  struct Drops {
+    absl::Duration first;
+    absl::Duration last;
   };
 
   // One input: closes an intent whose time is over, does `body`, and then publishes what the body
@@ -264,6 +274,9 @@ class VmSession {
   std::string WithPlace(std::string state) const;
   // Keeps the run at once, without an event: after a restart it is found again by that.
   Effects KeptAtOnce();
+
+  // Shares the texts that are the same in nearly every run.
+  void ShareTexts();
 
   // QMP events.
   using Handler = void (VmSession::*)(const QmpEvent&, Instant);
@@ -348,8 +361,8 @@ class VmSession {
   void EnsureStarted(Instant now);
   // A GAP for what the limiter left out.
   void FlushDropped(Instant now);
-  // Returns whether the rate limit has left events out that no GAP counts yet.
-  bool has_dropped() const { return limiter_ != nullptr && limiter_->has_dropped(); }
+  // When a GAP for what the limiter left out is due, which is some; on the monotonic clock.
+  absl::Duration DropReport() const;
   // Returns whether the rate limit lets an event pass.
   bool Admit(EventType type, Instant now);
   void Emit(VmEvent event, Instant now);
@@ -383,61 +396,55 @@ class VmSession {
   Effects effects_;  // of the step that is under way
 
   VmState state_ = VmState::kUnreachable;
+  VmState published_state_ = VmState::kUnreachable;  // as the last event published it
   absl::Time state_time_;
+  absl::Time published_state_time_;
   std::string uuid_;
   Labels labels_;
-  std::string qemu_version_;
-  std::string qemu_name_;
+  SharedText qemu_version_;
+  RareText qemu_name_;  // until STARTED has it
   RareText monitor_problem_;
   RareText run_problem_;
   RareText file_problem_;
   RareText exit_problem_;
   RareText uuid_problem_;
-  // As the last event published them.
-  VmState published_state_ = VmState::kUnreachable;
-  absl::Time published_state_time_;
-  std::vector<std::string> published_problems_;
+  std::vector<std::string> published_problems_;  // as the last event published them
 
-  Monitor monitor_ = Monitor::kNone;
   Instant closed_at_;
-  VmState state_before_loss_ = VmState::kUnreachable;
   RareText close_reason_;
+  VmState state_before_loss_ = VmState::kUnreachable;
+  Monitor monitor_ = Monitor::kNone;
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
   bool unready_ = false;      // its monitor closed in its first handshake
   bool after_crash_ = false;  // see GoOnAfterCrash()
   bool goes_on_ = false;      // over a connection of the daemon before this one
-  size_t kept_ = 0;           // the hash of what Save() said when it was published last
+  bool down_in_handshake_ =
+      false;  // SHUTDOWN came on this connection, before the handshake was over
+  bool file_written_ = false;
+  FileStep file_step_ = FileStep::kUndone;
+  size_t kept_ = 0;  // the hash of what Save() said when it was published last
   uint64_t heard_ = 0;
   uint64_t kept_heard_ = 0;
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
-  // Each intent makes two events, which nothing else holds back.
-  TokenBucket intents_{100, 0.5};
+  Rare<TokenBucket> intents_;                          // that were declared; see kIntents
   absl::Duration keep_at_ = absl::InfiniteDuration();  // when to keep what was put off
 
   EvidenceLog evidence_;
-  // Both null for nearly all runs, of which there are many.
-  std::unique_ptr<DeclaredIntent> intent_;  // that is open
-  std::unique_ptr<DeclaredIntent>
-      counted_intent_;  // closed since, and the evidence is intended by it
+  Rare<DeclaredIntent> intent_;          // that is open
+  Rare<DeclaredIntent> counted_intent_;  // closed since, and the evidence is intended by it
   GuestAgent agent_;
-  bool down_in_handshake_ =
-      false;  // SHUTDOWN came on this connection, before the handshake was over
 
   // Since when QEMU is expected to go, and after how long that is reported next.
-  std::optional<Instant> exiting_since_;
+  Rare<Instant> exiting_since_;
   absl::Duration exit_report_ = absl::InfiniteDuration();
-
-  FileStep file_step_ = FileStep::kUndone;
-  bool file_written_ = false;
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
   absl::Duration poll_at_ = absl::InfiniteDuration();  // when to ask for the run state
   std::unique_ptr<EventLimiter> limiter_;              // null: no event has come that it limits
-  absl::Duration first_drop_ = absl::InfiniteDuration();
-  absl::Duration last_drop_ = absl::InfiniteDuration();
+  Rare<Drops> drops_;                                  // that no GAP counts yet
 };
 
 }  // namespace vmeventd

@@ -1,6 +1,5 @@
 // Intents that were declared with the run: DeclareIntent in vm_events.proto.
 
-#include <memory>
 #include <string>
 #include <utility>
 
@@ -11,7 +10,9 @@ namespace vmeventd {
 
 absl::Status VmSession::CheckIntent(Instant now) const {
   if (!evidence_.decided()) {
-    if (!options_->event_limits || intents_.Has(now.monotonic)) return absl::OkStatus();
+    if (!options_->event_limits || !intents_.has_value() || intents_->Has(now.monotonic)) {
+      return absl::OkStatus();
+    }
     return absl::ResourceExhaustedError(
         "vm_name: too many intents were declared for this run: at most 100 at once and one each "
         "2 s; declare one for as long as the work takes");
@@ -26,7 +27,7 @@ absl::Status VmSession::CheckIntent(Instant now) const {
 
 const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
   for (const auto* intent : {&intent_, &counted_intent_}) {
-    if (*intent != nullptr && !request_id.empty() && (*intent)->intent.request_id == request_id) {
+    if (intent->has_value() && !request_id.empty() && (*intent)->intent.request_id == request_id) {
       return &(*intent)->intent;
     }
   }
@@ -40,9 +41,9 @@ Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
         MakeEvent(EventType::kIntentDeclared,
                   absl::StrCat(intent.actor, " intends to end the VM: ", intent.reason), now);
     event.intent = intent;
-    intents_.Spend(now.monotonic);
-    intent_ =
-        std::make_unique<DeclaredIntent>(DeclaredIntent{std::move(intent), now.wall, deadline});
+    if (!intents_.has_value()) intents_ = TokenBucket(kIntents);
+    intents_->Spend(now.monotonic);
+    intent_ = DeclaredIntent{std::move(intent), now.wall, deadline};
     ReconsiderIntent();
     EmitAlways(std::move(event), now);
   });
@@ -50,12 +51,12 @@ Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
 
 Effects VmSession::OnIntentWithdrawn(Instant now) {
   return Step(now, [&] {
-    if (intent_ != nullptr) CloseIntent(IntentEnd::kWithdrawn, now);
+    if (intent_.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
   });
 }
 
 bool VmSession::IntentIsOver(Instant now) const {
-  return intent_ != nullptr && now.monotonic >= intent_->deadline;
+  return intent_.has_value() && now.monotonic >= intent_->deadline;
 }
 
 void VmSession::ExpireIntent(Instant now) {
@@ -70,22 +71,22 @@ void VmSession::CloseIntent(IntentEnd end, Instant now) {
                 now);
   event.intent = intent_->intent;
   event.intent_end = end;
-  if (evidence_.facts().intended && counted_intent_ == nullptr) {
+  if (evidence_.facts().intended && !counted_intent_.has_value()) {
     counted_intent_ = std::move(intent_);
   }
-  intent_ = nullptr;
+  intent_.reset();
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
 }
 
 void VmSession::ReconsiderIntent() {
   if (evidence_.decided()) return;  // what came first stands
-  evidence_.SetIntended(intent_ != nullptr);
-  counted_intent_ = nullptr;
+  evidence_.SetIntended(intent_.has_value());
+  counted_intent_.reset();
 }
 
 const VmSession::DeclaredIntent* VmSession::IntentOfTheEnd() const {
-  return counted_intent_ != nullptr ? counted_intent_.get() : intent_.get();
+  return counted_intent_.has_value() ? counted_intent_.get() : intent_.get();
 }
 
 }  // namespace vmeventd

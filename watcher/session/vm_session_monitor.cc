@@ -84,7 +84,8 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   goes_on_ = false;
   uuid_ = info.uuid;
   qemu_version_ = info.qemu_version;
-  qemu_name_ = info.qemu_name;
+  ShareTexts();
+  if (!started_) qemu_name_ = info.qemu_name;
   run_.libvirtd_began_ns = info.libvirtd_began_ns;
   monitor_problem_ = info.run_state.empty() ? "QEMU did not answer query-status" : "";
   std::string run_state = info.run_state;

@@ -61,9 +61,10 @@ void VmSession::EnsureStarted(Instant now) {
   if (started_) return;
   started_ = true;
   std::string message = "a QEMU process";
-  if (!qemu_version_.empty()) message = absl::StrCat("QEMU ", qemu_version_);
+  if (!qemu_version_.empty()) message = absl::StrCat("QEMU ", qemu_version_.str());
   if (run_.pid != 0) absl::StrAppend(&message, ", pid ", run_.pid);
-  if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
+  if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_.str());
+  qemu_name_.clear();
   absl::StrAppend(&message, ", ", StateText(state_));
   if (!monitor_problem_.empty()) absl::StrAppend(&message, "; ", monitor_problem_.str());
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
@@ -71,8 +72,8 @@ void VmSession::EnsureStarted(Instant now) {
 }
 
 void VmSession::FlushDropped(Instant now) {
-  if (!has_dropped()) return;
-  first_drop_ = last_drop_ = absl::InfiniteDuration();
+  if (!drops_.has_value()) return;
+  drops_.reset();
   PublishEvent(MakeEvent(
       EventType::kGap,
       absl::StrCat(limiter_->TakeDropped(), " events of this VM were left out: it sent more than ",
@@ -85,8 +86,8 @@ bool VmSession::Admit(EventType type, Instant now) {
   if (!options_->event_limits) return true;
   if (limiter_ == nullptr) limiter_ = std::make_unique<EventLimiter>(options_->node_events);
   if (limiter_->Admit(type, now.monotonic)) return true;
-  if (first_drop_ == absl::InfiniteDuration()) first_drop_ = now.monotonic;
-  last_drop_ = now.monotonic;
+  if (!drops_.has_value()) drops_ = Drops{.first = now.monotonic};
+  drops_->last = now.monotonic;
   return false;
 }
 
@@ -114,14 +115,14 @@ void VmSession::PublishEvent(VmEvent event) {
 void VmSession::PublishChanges(Instant now) {
   if (!started_ || gone_) return;
   // After a drop the GAP says both, when the flood is over.
-  if (!has_dropped() && state_ != published_state_) {
+  if (!drops_.has_value() && state_ != published_state_) {
     const bool down = state_ == VmState::kGuestDown;
     VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
                               absl::StrCat("the VM is ", StateText(state_)), now);
     if (down) event.shutdown = MakeDetail();
     Emit(std::move(event), now);
   }
-  if (!has_dropped()) {
+  if (!drops_.has_value()) {
     const std::vector<std::string> problems = Problems();
     if (problems != published_problems_) {
       Emit(MakeEvent(
@@ -188,17 +189,17 @@ std::vector<std::string> VmSession::Problems() const {
 
 VmStatus VmSession::Status() const {
   VmStatus status;
-  status.ref = {run_.name, run_.run_id, uuid_, run_.pid, run_.source, labels_};
+  status.ref = {run_.name, run_.run_id, uuid_, run_.pid, run_.source.str(), labels_};
   status.state = published_state_;
   status.state_time = published_state_time_;
   status.start_time = run_.process_start;
-  status.qemu_version = qemu_version_;
+  status.qemu_version = qemu_version_.str();
   status.monitor_path = run_.monitor_path;
   status.problems = published_problems_;
   if (published_state_ == VmState::kGuestDown || published_state_ == VmState::kStopped) {
     status.shutdown = MakeDetail();
   }
-  if (intent_ != nullptr && published_state_ != VmState::kStopped) {
+  if (intent_.has_value() && published_state_ != VmState::kStopped) {
     status.intent = intent_->intent;
   }
   return status;

@@ -274,13 +274,13 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   if (const absl::string_view wrong = WrongWith(session->run_); !wrong.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", wrong));
   }
-  if (const std::optional<Instant> since = std::exchange(session->exiting_since_, {});
-      since.has_value()) {
+  if (const Rare<Instant> since = std::exchange(session->exiting_since_, {}); since.has_value()) {
     session->BeginExit(*since);
   }
   // An earlier version followed sockets only, and did not keep the source.
   RunInfo* const run = &session->run_;
   if (run->source.empty()) run->source = QmpSource(run->monitor_path);
+  session->ShareTexts();
   // An earlier version did not keep what the watchdog did; one that paused the VM left it so.
   Evidence* const facts = &session->evidence_.facts_;
   archive.Object("evidence", true, [&] {

@@ -402,7 +402,7 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   EXPECT_EQ((*restored)->Save(), saved);
   EXPECT_EQ((*restored)->run().name, run.name);
   EXPECT_EQ((*restored)->run().raw_name(), raw_name);
-  EXPECT_EQ((*restored)->run().source, run.source);
+  EXPECT_EQ((*restored)->run().source.str(), run.source.str());
   EXPECT_EQ((*restored)->run().raw_path(), "/d/" + raw_name);
   EXPECT_EQ((*restored)->run().socket, run.socket);
   EXPECT_EQ((*restored)->Status().qemu_version, "7.2\x7f\x01");
@@ -461,7 +461,7 @@ TEST(VmSessionSaveTest, TheSourceComesBack) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const RunInfo run{.name = "web1",
                     .run_id = "r",
-                    .source = "libvirt:qemu:///system",
+                    .source = SharedText("libvirt:qemu:///system"),
                     .monitor_path = "/run/ctrl/web1.kvmd",
                     .pid = 1};
   VmSession session(run, &options, now);
