@@ -132,6 +132,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   void OnFdReady(uint32_t events) override;
   void OnSignal(const SignalSender& sender) override;
+  void OnUnclearSignal(int signal, const std::string& why) override;
   void OnOomVictim(const OomVictim& victim) override;
 
  private:
@@ -150,7 +151,8 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   std::optional<ProcessKey> key_;  // of pidfd_
   bool gone_ = false;
   bool end_unseen_ = false;
-  bool kill_seen_ = false;  // OnSignal() had a SIGKILL
+  bool kill_seen_ = false;    // OnSignal() had a SIGKILL
+  std::string kill_unclear_;  // why, where OnUnclearSignal() had one
   TimerId status_timer_;
   absl::Duration status_deadline_ = absl::InfiniteDuration();
   absl::Duration status_backoff_;
