@@ -14,7 +14,7 @@
 #include "server/host/signal_watcher.h"
 #include "server/logging/logging.h"
 #include "spdlog/spdlog.h"
-#include "watcher/signals/perf_trace.h"
+#include "watcher/signals/bpf_trace.h"
 
 namespace vmeventd {
 
@@ -25,7 +25,7 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config) {
   if (config.signal_senders == SignalSenders::kOff)
     return SignalTracing{nullptr, "--signal-senders is off"};
   if (!config.process_tracking) return SignalTracing{nullptr, "--process-tracking is off"};
-  absl::StatusOr<std::unique_ptr<SignalTrace>> trace = OpenPerfTrace();
+  absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin();
   if (trace.ok()) return SignalTracing{*std::move(trace)};
   if (config.signal_senders == SignalSenders::kAuto) {
     return SignalTracing{nullptr, std::string(trace.status().message())};
@@ -49,7 +49,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
   bool dropped = DropCapabilities();
   absl::StatusOr<SignalTracing> tracing = BeginSignalTracing(*parsed.config);
-  dropped = DropPerfmon() && dropped;
+  dropped = DropTracing() && dropped;
   BlockSignals();
   if (!dropped) spdlog::warn("the capabilities that are not needed cannot be given up");
   const SystemClock clock;

@@ -13,8 +13,9 @@
 namespace vmeventd {
 namespace {
 
-constexpr std::array<unsigned, 6> kKept = {CAP_DAC_OVERRIDE, CAP_NET_ADMIN,        CAP_SYS_PTRACE,
-                                           CAP_CHOWN,        CAP_NET_BIND_SERVICE, CAP_PERFMON};
+constexpr std::array<unsigned, 7> kKept = {CAP_DAC_OVERRIDE, CAP_NET_ADMIN,        CAP_SYS_PTRACE,
+                                           CAP_CHOWN,        CAP_NET_BIND_SERVICE, CAP_BPF,
+                                           CAP_PERFMON};
 
 bool Have(unsigned capability) { return capng_have_capability(CAPNG_EFFECTIVE, capability) == 1; }
 
@@ -34,11 +35,13 @@ bool DropCapabilities() {
   return capng_apply(CAPNG_SELECT_CAPS) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
-bool DropPerfmon() {
+bool DropTracing() {
   if (capng_get_caps_process() != 0) return false;
-  if (capng_update(CAPNG_DROP, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
-                   CAP_PERFMON) != 0) {
-    return false;
+  for (const unsigned capability : {CAP_BPF, CAP_PERFMON}) {
+    if (capng_update(CAPNG_DROP, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
+                     capability) != 0) {
+      return false;
+    }
   }
   return capng_apply(CAPNG_SELECT_CAPS) == 0;
 }

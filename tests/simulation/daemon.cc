@@ -169,7 +169,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   watcher_options.exit_status_source = std::nullopt;
   if (options.process_tracking && options.signal_senders) {
     watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
-    // As perf_event_open() that is out of descriptors, under --signal-senders=auto.
+    // As bpf() that is out of descriptors, under --signal-senders=auto.
     if (watcher_options.signals.trace->fd() < 0)
       watcher_options.signals = {nullptr, "no descriptor"};
   }

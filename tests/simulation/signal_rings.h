@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "tests/simulation/kernel.h"
@@ -18,9 +17,6 @@ class SignalRings : public SignalTrace {
   int fd() const override { return fd_; }
   void Read(std::vector<SignalRecord>* out) override { kernel_->ReadSignals(out); }
   uint64_t lost() const override { return 0; }
-  uint64_t CountLost() override { return 0; }
-  void FollowProcessors() override {}
-  std::string problem() const override { return ""; }
 
  private:
   Kernel* const kernel_;

@@ -163,9 +163,9 @@ struct SignalSender {
   int signal = 0;
   bool by_kernel = false;  // what follows is then empty
   int64_t pid = 0;
-  std::optional<uint32_t> uid;  // the real one; unset: it was gone before more of it was read
+  std::optional<uint32_t> uid;  // the real one; unset: nothing more is known of it
   RareText command;             // its comm
-  RareText executable;
+  RareText executable;          // empty, as the next: it was gone before it was read
   RareText cgroup;
   bool of_qemu = false;  // QEMU itself, or it may descend from it
   // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a

@@ -66,6 +66,7 @@ void ProcessWatch::NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsD
 void ProcessWatch::Reset(const ProcessInfo& info) {
   Release();
   gone_ = end_unseen_ = kill_seen_ = false;
+  kill_unclear_.clear();
   pid_ = info.pid;
   start_ticks_ = info.start_ticks;
   oom_file_ = info.oom_file;
@@ -106,6 +107,10 @@ void ProcessWatch::OnSignal(const SignalSender& sender) {
   if (gone_) return;
   kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
   delegate_->OnSignal(sender);
+}
+
+void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
+  if (!gone_ && signal == SIGKILL) kill_unclear_ = why;
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
@@ -174,10 +179,11 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() {
 ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   ProcessEnd end{.status = status, .unseen = end_unseen_};
   if (!status.has_value() || status->signal != SIGKILL) return end;
-  if (end_unseen_) {
-    end.sender_unknown = "vmeventd was being restarted when it was sent";
-  } else if (!kill_seen_) {
-    end.sender_unknown = context_->signals->WhyUnknown();
+  if (!kill_seen_) {
+    end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
+    end.sender_unknown = !kill_unclear_.empty() ? kill_unclear_.str()
+                         : end_unseen_          ? "vmeventd was being restarted when it was sent"
+                                                : context_->signals->WhyUnknown();
   }
   if (oom_file_.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();

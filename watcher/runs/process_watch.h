@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/rare.h"
+#include "base/rare_text.h"
 #include "base/shared_text.h"
 #include "base/unique_fd.h"
 #include "watcher/host/host_watch.h"
@@ -134,6 +135,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   void OnFdReady(uint32_t events) override;
   void OnSignal(const SignalSender& sender) override;
+  void OnUnclearSignal(int signal, const std::string& why) override;
   void OnOomVictim(const OomVictim& victim) override;
 
  private:
@@ -155,6 +157,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   bool gone_ = false;
   bool end_unseen_ = false;
   bool kill_seen_ = false;  // OnSignal() had a SIGKILL
+  RareText kill_unclear_;   // why, where OnUnclearSignal() had one
   // While the kernel is asked for the exit status again.
   struct StatusWait {
     TimerId timer;

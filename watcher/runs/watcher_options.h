@@ -12,7 +12,7 @@
 #include "watcher/host/host_shutdown_source.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/session/vm_session.h"
-#include "watcher/signals/perf_trace.h"
+#include "watcher/signals/bpf_trace.h"
 
 namespace vmeventd {
 

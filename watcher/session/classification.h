@@ -74,9 +74,9 @@ struct Evidence {
   bool manager_end_kept = false;          // it said that when it was asked, after the end
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
-  bool end_unseen = false;  // no vmeventd ran when it ended, so nobody recorded who sent signals
-  bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
-  bool oom_victim = false;  // the kernel has named it as its victim
+  bool killer_unclear = false;  // nobody recorded who sent the SIGKILL, or the record is no proof
+  bool oom_killed = false;      // it was killed, and its cgroup counts one more OOM kill
+  bool oom_victim = false;      // the kernel has named it as its victim
   // Senders of the SIGKILL, and of the newest of the other signals that end a process.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;

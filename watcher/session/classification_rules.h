@@ -303,10 +303,10 @@ inline constexpr Rule kClassificationRules[] = {
      },
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"killed-unseen",
-     "no SHUTDOWN, exit by SIGKILL while vmeventd was restarted, so that nobody recorded who "
-     "sent it",
+     "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
+     "restarted, or with a code that the kernel's timers and any process may give it",
      [](const RuleInput& in) {
-       return in.killed() && in.evidence.end_unseen && !in.evidence.killer.has_value();
+       return in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value();
      },
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"qemu-killed",

@@ -303,7 +303,7 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   if (sender.signal != SIGKILL && known.has_value() && facts_.shutdown.has_value()) return;
   // Facts read of a sender before it was gone stay.
   if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&
-      known->uid.has_value() && !sender.uid.has_value()) {
+      !known->cgroup.empty() && sender.cgroup.empty()) {
     return;
   }
   known = sender;
@@ -356,7 +356,7 @@ void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
   Saw("process gone", now);
   facts_.exit_status = end.status;
   facts_.oom_killed = end.oom_killed;
-  facts_.end_unseen = end.unseen;
+  facts_.killer_unclear = end.sender_unclear;
   if (end.status.has_value()) {
     Saw(DescribeExit(*end.status), now);
   } else if (!decided()) {

@@ -35,6 +35,12 @@ absl::string_view ValueOf(absl::string_view text, absl::string_view name) {
   return "";
 }
 
+// Returns whether `uid` is that of the user that `target` runs as, who is not root, or may be.
+bool MayBeUserOf(const ProcessOrigin& target, uint32_t uid) {
+  constexpr uint32_t kRoot = 0;
+  return uid != kRoot && target.uid.value_or(uid) == uid;
+}
+
 }  // namespace
 
 absl::Duration StartOf(uint64_t start_ticks) {
@@ -141,12 +147,24 @@ bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, const Stat& stat
   return !of_others && target.uid == uid && target.cgroup == cgroup;
 }
 
-SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOrigin& target,
-                                     absl::Duration now) const {
+SignalSender ProcessReader::RecordedSenderOf(const SignalRecord& record,
+                                             const ProcessOrigin& target) {
   SignalSender sender{.signal = record.signal, .by_kernel = record.by_kernel};
   if (record.by_kernel) return sender;
   sender.pid = record.sender;
   sender.of_qemu = record.sender == target.pid;
+  if (record.sender_mark.has_value()) {
+    sender.uid = record.sender_mark->uid;
+    sender.command = OneLine(record.sender_comm);
+    sender.of_qemus_user = MayBeUserOf(target, *sender.uid);
+  }
+  return sender;
+}
+
+SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOrigin& target,
+                                     absl::Duration now) const {
+  SignalSender sender = RecordedSenderOf(record, target);
+  if (record.by_kernel) return sender;
   const std::optional<Stat> stat = ReadStat(sender.pid);
   if (!stat.has_value() || StartOf(stat->start_ticks) > record.time) return sender;
   if (sender.pid == kKernelThreads || stat->parent == kKernelThreads) {
@@ -164,8 +182,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   // A hierarchy of v1 shows one that has ended in its root.
   if (after->ended && cgroup == "/") cgroup.clear();
   sender.of_qemu = sender.of_qemu || MayDescendFrom(target, *stat, *uid, cgroup);
-  constexpr uint32_t kRoot = 0;
-  sender.of_qemus_user = uid != kRoot && target.uid.value_or(*uid) == uid;
+  sender.of_qemus_user = MayBeUserOf(target, *uid);
   // A process that began in the tick of the signal may have begun after it.
   const bool is_it =
       StartOf(stat->start_ticks + 1) <= record.time || now - record.time < kNumberReturns;

@@ -31,6 +31,8 @@ class ProcessReader {
   // process that began after the signal has the number of one that is gone, and is not it.
   SignalSender SenderOf(const SignalRecord& record, const ProcessOrigin& target,
                         absl::Duration now) const;
+  // The same without a look at it.
+  static SignalSender RecordedSenderOf(const SignalRecord& record, const ProcessOrigin& target);
 
   // The process of which `pid` is a thread; unset: there is none.
   std::optional<int64_t> ProcessOf(int64_t pid) const;

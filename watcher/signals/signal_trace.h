@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,16 +10,28 @@
 
 namespace vmeventd {
 
+// A process as the kernel knows it while it runs.
+struct ProcessMark {
+  uint32_t uid = 0;     // the real one
+  uint64_t cgroup = 0;  // its id in cgroup v2, of the root where that has no part in it
+};
+
 // Record of the kernel, made as it happened. pids are the host's.
 struct SignalRecord {
   enum class Kind { kSignal, kOomVictim };
   Kind kind = Kind::kSignal;
   absl::Duration time;  // since the boot, the time that the host slept included
   int64_t target = 0;   // the thread that the signal was sent to, or that was named
-  int signal = 0;       // kSignal, like the next two
+  int signal = 0;       // kSignal, like what follows up to the victim
   bool by_kernel = false;
-  int64_t sender = 0;  // the process that ran
-  OomVictim victim;    // kOomVictim
+  // By the process that ran, or else by a timer or the like that went off meanwhile: the signal has
+  // a code that both may give it.
+  bool unclear = false;
+  int64_t sender = 0;                      // the process that ran
+  std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
+  std::string sender_comm;                 // of the thread that ran
+  std::optional<ProcessMark> target_mark;
+  OomVictim victim;  // kOomVictim
 };
 
 // The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL
@@ -27,21 +40,14 @@ struct SignalRecord {
 class SignalTrace {
  public:
   virtual ~SignalTrace() = default;
-  // Readable, level-triggered, until Read(), after a record came or problem() may have changed.
+  // Readable, level-triggered, until Read(), after a record came.
   virtual int fd() const = 0;
-  // Appends what was recorded since the last call. Those of one processor are in their order.
+  // Appends what was recorded since the last call, by this daemon or one before it. What a process
+  // was sent before it ended is there, unless it was lost.
   virtual void Read(std::vector<SignalRecord>* out) = 0;
-  // Returns how many records the kernel has said so far that it threw away, because they were not
-  // read fast enough. It says so of a processor with the next record there.
+  // Returns how many records were thrown away so far, because they were not read fast enough: those
+  // as well that a process which has ended was to have.
   virtual uint64_t lost() const = 0;
-  // The same, of the last ones as well: the kernel is asked, which interrupts every processor.
-  virtual uint64_t CountLost() = 0;
-  // Looks for processors that came since, or came back, and begins to record there, which takes a
-  // moment; Read() does so as well where the kernel says that one came. What was recorded on one
-  // that went away is still read.
-  virtual void FollowProcessors() = 0;
-  // Why some processors are not recorded, or those that come will not be; empty: all are.
-  virtual std::string problem() const = 0;
 };
 
 }  // namespace vmeventd

@@ -2,16 +2,16 @@
 
 #include <sys/epoll.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr absl::Duration kRest = absl::Milliseconds(10);
+constexpr char kUnclear[] =
+    "it has the code of a timer or of another of the kernel's own, which any process can give it";
 
 }  // namespace
 
@@ -23,12 +23,10 @@ SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, st
       problem_(std::move(problem)) {
   if (trace_ == nullptr) return;
   Rest();
-  FollowProcessors();
 }
 
 SignalWatch::~SignalWatch() {
   loop_->CancelTimer(&rest_);
-  loop_->CancelTimer(&processors_);
   if (trace_ != nullptr) loop_->Remove(trace_->fd());
 }
 
@@ -65,25 +63,6 @@ void SignalWatch::Rest() {
   Drain();
 }
 
-void SignalWatch::FollowProcessors() {
-  trace_->FollowProcessors();
-  Drain();
-  processors_ =
-      loop_->AddTimer(loop_->Now().monotonic + kProcessorInterval, [this] { FollowProcessors(); });
-}
-
-void SignalWatch::NoteProblem() {
-  std::string problem = trace_->problem();
-  const MutexLock lock(&mutex_);
-  if (problem == problem_) return;
-  if (problem.empty()) {
-    spdlog::info("signals are seen on all processors again");
-  } else {
-    spdlog::warn("signals are not seen on all processors: {}", problem);
-  }
-  problem_ = std::move(problem);
-}
-
 SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
   auto it = followed_.find(record.target);
   if (it == followed_.end() && !followed_.empty() && lookups_.Take(loop_->Now().monotonic)) {
@@ -101,51 +80,35 @@ void SignalWatch::Drain() {
   if (trace_ == nullptr) return;
   records_.clear();
   trace_->Read(&records_);
-  NoteProblem();
-  // Those of several processors are in the order of the processors.
-  std::stable_sort(records_.begin(), records_.end(),
-                   [](const SignalRecord& a, const SignalRecord& b) { return a.time < b.time; });
   lost_.Add(trace_->lost() - lost_.value());
   for (const SignalRecord& record : records_) {
     const Followed* const followed = Find(record);
     if (followed == nullptr) continue;
     if (record.kind == SignalRecord::Kind::kOomVictim) {
       followed->user->OnOomVictim(record.victim);
-    } else if (reads_.Take(loop_->Now().monotonic)) {
-      followed->user->OnSignal(reader_.SenderOf(record, followed->origin, SinceBoot()));
     } else {
-      followed->user->OnSignal(
-          {.signal = record.signal,
-           .by_kernel = record.by_kernel,
-           .pid = record.sender,
-           .of_qemu = !record.by_kernel && record.sender == followed->origin.pid});
+      HandOut(record, *followed);
     }
   }
 }
 
-SignalWatchState SignalWatch::state() const {
-  const MutexLock lock(&mutex_);
-  return {trace_ != nullptr, problem_};
+void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) {
+  const ProcessOrigin& target = followed.origin;
+  // A timer that goes off in QEMU's own time is QEMU's.
+  if (record.unclear && record.sender != target.pid) {
+    followed.user->OnUnclearSignal(record.signal, kUnclear);
+    return;
+  }
+  followed.user->OnSignal(reads_.Take(loop_->Now().monotonic)
+                              ? reader_.SenderOf(record, target, SinceBoot())
+                              : ProcessReader::RecordedSenderOf(record, target));
 }
 
-std::string SignalWatch::WhyUnknown() {
-  const bool asks = trace_ != nullptr && asks_.Take(loop_->Now().monotonic);
-  // It may have been sent on a processor that came just now.
-  if (asks) {
-    trace_->FollowProcessors();
-    NoteProblem();
-  }
-  const SignalWatchState now = state();
-  if (!now.active || !now.problem.empty()) return now.problem;
-  // Nothing may have come after what was lost, with which the kernel would have said so.
-  if (asks && lost() == 0) lost_.Add(trace_->CountLost() - lost());
-  if (lost() > 0) {
-    return absl::StrCat("the kernel has no record of it, and has thrown ", lost(), " away");
-  }
-  return asks ? "the kernel has no record of it"
-              : "the kernel has no record of it, and with so many at once it was not asked whether "
-                "it "
-                "has thrown one away";
+std::string SignalWatch::WhyUnknown() const {
+  if (trace_ == nullptr) return problem_;
+  // The end was seen, and what was recorded of it read.
+  if (lost() == 0) return "the kernel has no record of it";
+  return absl::StrCat("the kernel has no record of it, and has thrown ", lost(), " away");
 }
 
 }  // namespace vmeventd

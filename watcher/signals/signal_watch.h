@@ -9,7 +9,6 @@
 #include "absl/time/time.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
-#include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/signals/sender.h"
@@ -33,16 +32,14 @@ class SignalWatch : public FdHandler {
  public:
   static constexpr TokenRate kWakes{.per_second = 100, .burst = 200};
   static constexpr TokenRate kReads{.per_second = 200, .burst = 200};
-  // Rate at which the kernel is asked, before a sender is said to be unknown, whether it saw all.
-  static constexpr TokenRate kAsks{.per_second = 10, .burst = 20};
-  // Between two looks for processors that came.
-  static constexpr absl::Duration kProcessorInterval = absl::Seconds(30);
 
   class User {
    public:
     virtual ~User() = default;
     // May follow and unfollow nothing.
     virtual void OnSignal(const SignalSender& sender) = 0;
+    // One of which the record does not prove who sent it, for the reason `why`.
+    virtual void OnUnclearSignal(int signal, const std::string& why) = 0;
     virtual void OnOomVictim(const OomVictim& victim) = 0;
   };
 
@@ -65,10 +62,10 @@ class SignalWatch : public FdHandler {
 
   // Why the sender of a signal may not be known, of which Drain() handed out nothing; empty: there
   // is no reason to name.
-  std::string WhyUnknown();
+  std::string WhyUnknown() const;
 
-  // Returns whether anything is recorded, and why not, or not on all processors. Any thread.
-  SignalWatchState state() const;
+  // Returns whether anything is recorded, and why not. Any thread.
+  SignalWatchState state() const { return {trace_ != nullptr, problem_}; }
   // Number of records that were lost. Any thread.
   uint64_t lost() const { return lost_.value(); }
 
@@ -80,25 +77,20 @@ class SignalWatch : public FdHandler {
     ProcessOrigin origin;
   };
   void Rest();
-  void FollowProcessors();
-  // Logs what is new of it.
-  void NoteProblem();
   // Whose record it is; null: nobody's.
   Followed* Find(const SignalRecord& record);
+  void HandOut(const SignalRecord& record, const Followed& followed);
 
   EventLoop* const loop_;
   const std::shared_ptr<SignalTrace> trace_;
   const ProcessReader reader_;
-  mutable Mutex mutex_;
-  std::string problem_ ABSL_GUARDED_BY(mutex_);
+  const std::string problem_;
   absl::flat_hash_map<int64_t, Followed> followed_;  // by pid
   std::vector<SignalRecord> records_;
   TokenBucket wakes_{kWakes};
   TokenBucket lookups_{kReads};
   TokenBucket reads_{kReads};
-  TokenBucket asks_{kAsks};
   TimerId rest_;
-  TimerId processors_;
   Counter lost_;
 };
 

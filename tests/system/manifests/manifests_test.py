@@ -30,7 +30,7 @@ VARIANTS = ['base', *(f'overlays/{path.name}' for path in OVERLAYS)]
 EVENTS = KUBERNETES / 'kubevirt-events'
 PROGRAMS = {}
 # The capabilities that may be requested: each is explained where it is added.
-CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'PERFMON', 'NET_ADMIN'}
+CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'BPF', 'PERFMON', 'NET_ADMIN'}
 
 
 def run(*command):

@@ -144,12 +144,12 @@ check_service() {
   wait_for "the service is up" systemctl is-active vmeventd.service
   vmevents info >/dev/null
   same "the user" "$(stat -c %U "/proc/$(service MainPID)")" vmeventd
-  # CAP_DAC_OVERRIDE and CAP_NET_ADMIN; CAP_PERFMON was given up.
+  # CAP_DAC_OVERRIDE and CAP_NET_ADMIN; CAP_BPF and CAP_PERFMON were given up.
   local set
   for set in CapPrm CapEff; do
     same "$set" "$(status_line "$set")" 0000000000001002
   done
-  same CapBnd "$(status_line CapBnd)" 0000004000001002
+  same CapBnd "$(status_line CapBnd)" 000000c000001002
   same "a system call filter" "$(status_line Seccomp)" 2
   same "no new privileges" "$(status_line NoNewPrivs)" 1
 }

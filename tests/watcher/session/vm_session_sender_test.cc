@@ -40,14 +40,14 @@ TEST(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
 TEST(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
   RunningVm vm;
   vm.Sent(Process(SIGKILL));
-  vm.Sent({.signal = SIGKILL, .pid = 812});
+  vm.Sent({.signal = SIGKILL, .pid = 812, .uid = 0, .command = RareText("rpc-virtqemud")});
   vm.End(Signal(SIGKILL));
   EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
 }
 
-TEST(VmSessionSenderTest, ASigkillThatNobodyCouldRecordIsUnknown) {
+TEST(VmSessionSenderTest, ASigkillOfWhichTheSenderIsNotProvenIsUnknown) {
   ProcessEnd end = Signal(SIGKILL);
-  end.unseen = true;
+  end.sender_unclear = true;
   RunningVm vm;
   vm.End(end);
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);

@@ -5,7 +5,6 @@
 #include <fstream>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -24,9 +23,11 @@ using testing::HasSubstr;
 class Hearer : public SignalWatch::User {
  public:
   void OnSignal(const SignalSender& sender) override { signals.push_back(sender); }
+  void OnUnclearSignal(int signal, const std::string&) override { unclear.push_back(signal); }
   void OnOomVictim(const OomVictim& victim) override { victims.push_back(victim); }
 
   std::vector<SignalSender> signals;
+  std::vector<int> unclear;
   std::vector<OomVictim> victims;
 };
 
@@ -166,30 +167,36 @@ TEST_F(SignalWatchTest, AFloodToAFollowedProcessIsHandedOutWithThePidAlone) {
   EXPECT_TRUE(qemu_.signals.back().of_qemu);
 }
 
-TEST_F(SignalWatchTest, SignalsAreInTheOrderInWhichTheyWereSent) {
+TEST_F(SignalWatchTest, ASenderThatIsGoneIsKnownByTheRecord) {
   watch_.Follow(4711, 5000, &qemu_);
-  // As the rings of two processors are read.
-  const std::vector<std::pair<int, int>> sent = {
-      {SIGHUP, 1}, {SIGKILL, 4}, {SIGINT, 2}, {SIGTERM, 3}};
-  for (const auto& [signal, after] : sent) {
-    SignalRecord record = Signal(4711, signal);
-    record.time += absl::Microseconds(after);
-    trace_->Record(record);
-  }
+  SignalRecord record = Signal(4711);
+  record.sender_mark = {.uid = 998, .cgroup = 4000};
+  record.sender_comm = "kill\n";
+  for (int i = 0; i < 5000; ++i) trace_->Record(record);
   Turn();
-  std::vector<int> signals;
-  for (const SignalSender& sender : qemu_.signals) signals.push_back(sender.signal);
-  EXPECT_THAT(signals, ElementsAre(SIGHUP, SIGINT, SIGTERM, SIGKILL));
+  ASSERT_EQ(qemu_.signals.size(), 5000U);
+  for (const SignalSender& sender : {qemu_.signals.front(), qemu_.signals.back()}) {
+    EXPECT_EQ(sender.pid, 812);
+    EXPECT_EQ(sender.uid, 998U);
+    EXPECT_EQ(sender.command.str(), "kill\\x0a");
+    EXPECT_TRUE(sender.of_qemus_user) << "the user of QEMU is not known here";
+    EXPECT_FALSE(sender.of_qemu);
+  }
 }
 
-TEST_F(SignalWatchTest, ALossThatTheKernelHasNotSaidYetIsFoundOut) {
-  watch_.Drain();
-  trace_->Lose(3, /*silent=*/true);
-  EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 3 away"));
-  EXPECT_EQ(watch_.lost(), 3U);
-  trace_->Lose(2);
-  watch_.Drain();
-  EXPECT_EQ(watch_.lost(), 5U);
+TEST_F(SignalWatchTest, WhatATimerMayHaveSentIsOfNobodyUnlessQemuRanThen) {
+  watch_.Follow(4711, 5000, &qemu_);
+  SignalRecord record = Signal(4711);
+  record.unclear = true;
+  trace_->Record(record);
+  Turn();
+  EXPECT_TRUE(qemu_.signals.empty());
+  EXPECT_THAT(qemu_.unclear, ElementsAre(SIGKILL));
+  record.sender = 4711;
+  trace_->Record(record);
+  Turn();
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_TRUE(qemu_.signals[0].of_qemu);
 }
 
 TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
@@ -202,32 +209,6 @@ TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
   EXPECT_EQ(none.WhyUnknown(), "no tracefs");
   EXPECT_FALSE(none.state().active);
   EXPECT_EQ(SignalWatch(loop_.get(), nullptr, "").WhyUnknown(), "");
-}
-
-TEST_F(SignalWatchTest, ProcessorsThatComeLaterAreFollowed) {
-  EXPECT_EQ(trace_->looks, 1);
-  EXPECT_EQ(watch_.state().problem, "");
-  trace_->processors_problem = "processor 9";
-  Advance(SignalWatch::kProcessorInterval);
-  EXPECT_EQ(trace_->looks, 2);
-  EXPECT_EQ(watch_.state().problem, "processor 9");
-  trace_->processors_problem = "";
-  Advance(SignalWatch::kProcessorInterval);
-  EXPECT_EQ(watch_.state().problem, "");
-}
-
-TEST_F(SignalWatchTest, OfManyKillsAtOnceTheKernelIsAskedAboutSome) {
-  for (int i = 0; i < 1000; ++i) watch_.WhyUnknown();
-  EXPECT_EQ(trace_->looks, 1 + SignalWatch::kAsks.burst);
-  EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("was not asked"));
-  Advance(absl::Seconds(1));
-  EXPECT_EQ(watch_.WhyUnknown(), "the kernel has no record of it");
-}
-
-TEST_F(SignalWatchTest, AProcessorThatCameJustNowIsNamedAsTheReason) {
-  trace_->processors_problem = "processor 9";
-  EXPECT_EQ(watch_.WhyUnknown(), "processor 9");
-  EXPECT_EQ(watch_.state().problem, "processor 9");
 }
 
 }  // namespace

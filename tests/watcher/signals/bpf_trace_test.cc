@@ -1,39 +1,32 @@
 // Against the kernel's own tracepoints: needs root.
 
-#include "watcher/signals/perf_trace.h"
+#include "watcher/signals/bpf_trace.h"
 
-#include <fcntl.h>
+#include <linux/perf_event.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
@@ -46,9 +39,7 @@
 namespace vmeventd {
 namespace {
 
-using testing::AllOf;
 using testing::HasSubstr;
-using testing::StartsWith;
 
 // The machine's /proc and /sys, with the kernel's tracefs in its place.
 class TracedRoot {
@@ -68,51 +59,17 @@ class TracedRoot {
   const std::string& path() const { return directory_.path(); }
   const std::string& problem() const { return problem_; }
 
-  // In the place of the machine's own list.
-  void ListProcessors(const std::string& list) const {
-    if (std::filesystem::is_symlink(directory_ / "sys/devices")) {
-      std::filesystem::remove(directory_ / "sys/devices");
-    }
-    std::ofstream(directory_.MakeDirectory("sys/devices/system/cpu") + "/online") << list << "\n";
-  }
-
  private:
   TemporaryDirectory directory_;
   std::string tracing_;
   std::string problem_;
 };
 
-// Linux 6.0 and later.
-bool KernelCountsLost() {
-  utsname kernel{};
-  uname(&kernel);
-  return std::atoi(kernel.release) >= 6;
-}
-
-std::string StatusOf(pid_t pid) {
-  return ReadSmallFile(absl::StrCat("/proc/", pid, "/status")).value_or("");
-}
-
-// The processes of this thread's own that open events.
-std::vector<pid_t> Openers() {
-  const std::string children =
-      ReadSmallFile(absl::StrCat("/proc/self/task/", gettid(), "/children")).value_or("");
-  std::vector<pid_t> out;
-  for (const absl::string_view each : absl::StrSplit(children, ' ', absl::SkipWhitespace())) {
-    pid_t pid = 0;
-    if (absl::SimpleAtoi(each, &pid) &&
-        absl::StrContains(StatusOf(pid), "Name:\tvmeventd-perf\n")) {
-      out.push_back(pid);
-    }
-  }
-  return out;
-}
-
-class PerfTraceTest : public testing::Test {
+class BpfTraceTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!root_.problem().empty()) GTEST_SKIP() << "tracefs: " << root_.problem();
-    absl::StatusOr<std::unique_ptr<SignalTrace>> trace = OpenPerfTrace(root_.path());
+    absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin(root_.path());
     if (absl::StrContains(trace.status().message(), "CAP_PERFMON") ||
         absl::StrContains(trace.status().message(), "PID namespace")) {
       GTEST_SKIP() << trace.status();
@@ -130,25 +87,17 @@ class PerfTraceTest : public testing::Test {
     }
     return out;
   }
-  // Reads whatever wakes the reader until `condition` holds.
-  void AwaitNews(const std::function<bool()>& condition) {
-    pollfd readable{trace_->fd(), POLLIN, 0};
-    while (!condition()) {
-      ASSERT_EQ(poll(&readable, 1, 60'000), 1);
-      trace_->Read(&all_);
-    }
-  }
   SignalSender SenderOf(const SignalRecord& record, pid_t target) {
     return reader_.SenderOf(record, reader_.OriginOf(target, 1), SinceBoot());
   }
 
   TracedRoot root_;
-  std::unique_ptr<SignalTrace> trace_;
+  std::unique_ptr<BpfTrace> trace_;
   std::vector<SignalRecord> all_;
   ProcessReader reader_;
 };
 
-TEST_F(PerfTraceTest, TheRecordIsThereWhenTheProcessIsGone) {
+TEST_F(BpfTraceTest, TheRecordIsThereWhenTheProcessIsGone) {
   for (int round = 0; round < 200; ++round) {
     Child victim(Sleep);
     kill(victim.pid(), SIGKILL);
@@ -161,7 +110,7 @@ TEST_F(PerfTraceTest, TheRecordIsThereWhenTheProcessIsGone) {
   }
 }
 
-TEST_F(PerfTraceTest, ASenderIsReadAndNotTakenForTheVictimsOwn) {
+TEST_F(BpfTraceTest, ASenderIsReadAndNotTakenForTheVictimsOwn) {
   Child victim(Sleep);
   kill(victim.pid(), SIGKILL);
   const std::vector<SignalRecord> records = Of(victim.pid());
@@ -172,7 +121,7 @@ TEST_F(PerfTraceTest, ASenderIsReadAndNotTakenForTheVictimsOwn) {
   EXPECT_EQ(sender.executable.str(), std::filesystem::read_symlink("/proc/self/exe").string());
 }
 
-TEST_F(PerfTraceTest, AKillOfAThreadIsOneOfItsProcessAlsoWhereThatIsGone) {
+TEST_F(BpfTraceTest, AKillOfAThreadIsOneOfItsProcessAlsoWhereThatIsGone) {
   int pipe[2];
   ASSERT_EQ(::pipe(pipe), 0);
   Child victim([&pipe] {
@@ -196,7 +145,7 @@ TEST_F(PerfTraceTest, AKillOfAThreadIsOneOfItsProcessAlsoWhereThatIsGone) {
   EXPECT_EQ(records[0].sender, getpid());
 }
 
-TEST_F(PerfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
+TEST_F(BpfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
   Child victim(Sleep);
   for (const int signal : {SIGSTOP, SIGCONT, SIGCHLD, SIGWINCH, SIGURG}) {
     kill(victim.pid(), signal);
@@ -210,7 +159,7 @@ TEST_F(PerfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
   EXPECT_EQ(records[0].signal, SIGTERM);
 }
 
-TEST_F(PerfTraceTest, EachSignalThatEndsAProcessIsRecorded) {
+TEST_F(BpfTraceTest, EachSignalThatEndsAProcessIsRecorded) {
   for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGTERM}) {
     Child victim(Sleep);
     kill(victim.pid(), signal);
@@ -233,14 +182,17 @@ pid_t KillByOneThatIsGone(pid_t victim) {
   return sender;
 }
 
-TEST_F(PerfTraceTest, ASenderThatIsGoneAtOnceHasItsPid) {
+TEST_F(BpfTraceTest, ASenderThatIsGoneAtOnceIsRecorded) {
   Child victim(Sleep);
   const pid_t sender = KillByOneThatIsGone(victim.pid());
   victim.AwaitEnd();
   const std::vector<SignalRecord> records = Of(victim.pid());
   ASSERT_EQ(records.size(), 1U);
   EXPECT_EQ(records[0].sender, sender);
-  EXPECT_FALSE(SenderOf(records[0], victim.pid()).uid.has_value());
+  const SignalSender recorded = SenderOf(records[0], victim.pid());
+  EXPECT_EQ(recorded.uid, getuid());
+  EXPECT_FALSE(recorded.command.empty());
+  EXPECT_TRUE(recorded.executable.empty());
 }
 
 // A process with that number, which no other has.
@@ -252,7 +204,7 @@ pid_t ForkAs(pid_t pid) {
   return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
 }
 
-TEST_F(PerfTraceTest, AProcessThatHasTheSendersNumberSinceIsNotIt) {
+TEST_F(BpfTraceTest, AProcessThatHasTheSendersNumberSinceIsNotIt) {
   Child victim(Sleep);
   const pid_t sender = KillByOneThatIsGone(victim.pid());
   const pid_t other = ForkAs(sender);
@@ -266,13 +218,13 @@ TEST_F(PerfTraceTest, AProcessThatHasTheSendersNumberSinceIsNotIt) {
   const SignalSender read = reader_.SenderOf(records[0], reader_.OriginOf(victim.pid(), 1),
                                              SinceBoot() + absl::Seconds(1));
   EXPECT_EQ(read.pid, sender);
-  EXPECT_FALSE(read.uid.has_value());
-  EXPECT_TRUE(read.command.empty());
+  EXPECT_EQ(read.command.str(), records[0].sender_comm);
+  EXPECT_TRUE(read.executable.empty()) << read.executable.str();
   kill(other, SIGKILL);
   waitpid(other, nullptr, 0);
 }
 
-TEST_F(PerfTraceTest, ATimersSignalIsTheKernelsWhateverRanThen) {
+TEST_F(BpfTraceTest, ATimersSignalIsNotTakenForThatOfWhateverRanThen) {
   cpu_set_t before;
   cpu_set_t one;
   ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
@@ -283,6 +235,7 @@ TEST_F(PerfTraceTest, ATimersSignalIsTheKernelsWhateverRanThen) {
     while (true) sched_yield();
     return 0;
   });
+  int recorded = 0;
   for (const int signal : {SIGKILL, SIGTERM}) {
     for (int round = 0; round < 5; ++round) {
       Child victim([signal] {
@@ -297,16 +250,19 @@ TEST_F(PerfTraceTest, ATimersSignalIsTheKernelsWhateverRanThen) {
         return Sleep();
       });
       victim.AwaitEnd();
-      const std::vector<SignalRecord> records = Of(victim.pid());
-      ASSERT_EQ(records.size(), 1U);
-      EXPECT_EQ(records[0].signal, signal);
-      EXPECT_TRUE(records[0].by_kernel) << "and not of " << records[0].sender;
+      // One in some hundreds of those in an interrupt has no record.
+      for (const SignalRecord& record : Of(victim.pid())) {
+        ++recorded;
+        EXPECT_EQ(record.signal, signal);
+        EXPECT_TRUE(record.by_kernel || record.unclear) << "and of " << record.sender;
+      }
     }
   }
+  EXPECT_GT(recorded, 0);
   sched_setaffinity(0, sizeof(before), &before);
 }
 
-TEST_F(PerfTraceTest, ASenderThatClaimsToBeATimerIsTheSender) {
+TEST_F(BpfTraceTest, ASenderThatClaimsToBeATimerIsNotTakenForTheKernel) {
   Child victim(Sleep);
   siginfo_t info{};
   info.si_signo = SIGKILL;
@@ -316,10 +272,10 @@ TEST_F(PerfTraceTest, ASenderThatClaimsToBeATimerIsTheSender) {
   const std::vector<SignalRecord> records = Of(victim.pid());
   ASSERT_EQ(records.size(), 1U);
   EXPECT_FALSE(records[0].by_kernel);
-  EXPECT_EQ(records[0].sender, getpid());
+  EXPECT_TRUE(records[0].unclear);
 }
 
-TEST_F(PerfTraceTest, TheVictimsOwnChildIsItsOwn) {
+TEST_F(BpfTraceTest, TheVictimsOwnChildIsItsOwn) {
   Child victim([] {
     const pid_t parent = getpid();
     if (fork() == 0) {
@@ -338,7 +294,7 @@ TEST_F(PerfTraceTest, TheVictimsOwnChildIsItsOwn) {
   kill(static_cast<pid_t>(sender.pid), SIGKILL);
 }
 
-TEST_F(PerfTraceTest, ItsDescriptorIsReadableOncePerRecord) {
+TEST_F(BpfTraceTest, ItsDescriptorIsReadableOncePerRecord) {
   Child victim(Sleep);
   pollfd readable{trace_->fd(), POLLIN, 0};
   // Other processes may be sent signals as well.
@@ -348,189 +304,76 @@ TEST_F(PerfTraceTest, ItsDescriptorIsReadableOncePerRecord) {
   EXPECT_EQ(Of(victim.pid()).size(), 1U);
 }
 
-TEST_F(PerfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
-  // One ring for all that follows.
-  cpu_set_t before;
-  cpu_set_t one;
-  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
-  CPU_ZERO(&one);
-  CPU_SET(sched_getcpu(), &one);
-  ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+TEST_F(BpfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
+  constexpr uint64_t kSent = 50'000;
   Child deaf([] {
     struct sigaction action {};
     action.sa_handler = [](int) {};
     sigaction(SIGHUP, &action, nullptr);
-    for (int i = 0; i < 200'000; ++i) kill(getpid(), SIGHUP);
+    for (uint64_t i = 0; i < kSent; ++i) kill(getpid(), SIGHUP);
     return 0;
   });
   deaf.AwaitEnd();
+  // It is counted before the process is gone.
+  const uint64_t lost = trace_->lost();
   const size_t recorded = Of(deaf.pid()).size();
   EXPECT_GT(recorded, 0U);
-  EXPECT_LT(recorded, 200'000U);
-  // The kernel counts them before it says so; what it said is not counted twice.
-  if (KernelCountsLost()) {
-    EXPECT_GE(trace_->CountLost(), 200'000U - recorded);
-  }
-  // With the next record it says how many are missing before it.
+  EXPECT_LT(recorded, kSent);
+  EXPECT_GE(lost, kSent - recorded);
+  // Each was delivered as well; other processes may have lost some.
+  EXPECT_LT(lost, 3 * kSent);
   Child after(Sleep);
   kill(after.pid(), SIGKILL);
   after.AwaitEnd();
   EXPECT_EQ(Of(after.pid()).size(), 1U);
-  // Other processes may have lost some as well.
-  EXPECT_GE(trace_->lost(), 200'000U - recorded);
-  EXPECT_LT(trace_->lost(), 300'000U);
-  EXPECT_EQ(trace_->CountLost(), trace_->lost());
-  sched_setaffinity(0, sizeof(before), &before);
 }
 
-TEST_F(PerfTraceTest, TheProcessThatOpensEventsHasThatRightAloneAndNothingOpen) {
-  const std::vector<pid_t> openers = Openers();
-  ASSERT_EQ(openers.size(), 1U);
-  const std::string status = StatusOf(openers[0]);
-  const std::string perfmon = "\t0000004000000000\n";
-  EXPECT_THAT(status, AllOf(HasSubstr("Name:\tvmeventd-perf\n"), HasSubstr("CapPrm:" + perfmon),
-                            HasSubstr("CapEff:" + perfmon), HasSubstr("CapInh:\t0000000000000000"),
-                            HasSubstr("CapAmb:\t0000000000000000"), HasSubstr("NoNewPrivs:\t1\n"),
-                            HasSubstr("Seccomp:\t2\n")));
-  // It closes what it has passed after it has passed it.
-  const absl::Time deadline = absl::Now() + absl::Minutes(1);
-  std::vector<std::string> open;
-  do {
-    ASSERT_LT(absl::Now(), deadline) << absl::StrJoin(open, ", ");
-    open.clear();
-    const std::string directory = absl::StrCat("/proc/", openers[0], "/fd");
-    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-      std::error_code closed;
-      open.push_back(std::filesystem::read_symlink(entry.path(), closed).string());
-    }
-  } while (open.size() != 1);
-  EXPECT_THAT(open[0], StartsWith("socket:"));
-}
-
-TEST_F(PerfTraceTest, WhereTheProcessThatOpensEventsEndsTheRingsStay) {
-  ASSERT_EQ(Openers().size(), 1U);
-  const pid_t opener = Openers()[0];
-  kill(opener, SIGKILL);
-  AwaitNews([&] { return !trace_->problem().empty(); });
-  EXPECT_THAT(trace_->problem(), StartsWith(absl::StrCat("vmeventd-perf (pid ", opener,
-                                                         ") has ended, by signal 9: ")));
-  EXPECT_TRUE(Openers().empty());
+TEST_F(BpfTraceTest, OthersThatRecordTheSameSeeItAsBefore) {
+  // As `perf stat -e signal:signal_generate` does, of this thread.
+  const absl::StatusOr<std::string> id =
+      ReadSmallFile(root_.path() + "/sys/kernel/tracing/events/signal/signal_generate/id");
+  ASSERT_TRUE(id.ok()) << id.status();
+  perf_event_attr attributes{};
+  attributes.size = sizeof(attributes);
+  attributes.type = PERF_TYPE_TRACEPOINT;
+  ASSERT_TRUE(absl::SimpleAtoi(absl::StripAsciiWhitespace(*id), &attributes.config));
+  attributes.sample_period = 1;
+  const UniqueFd counter(
+      static_cast<int>(syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC)));
+  ASSERT_TRUE(counter.valid());
   Child victim(Sleep);
   kill(victim.pid(), SIGKILL);
   victim.AwaitEnd();
-  EXPECT_EQ(Of(victim.pid()).size(), 1U);
-  trace_->FollowProcessors();
-  EXPECT_THAT(trace_->problem(), StartsWith("vmeventd-perf"));
+  uint64_t count = 0;
+  ASSERT_EQ(read(counter.get(), &count, sizeof(count)), static_cast<ssize_t>(sizeof(count)));
+  EXPECT_EQ(count, 1U);
 }
 
-TEST_F(PerfTraceTest, TheProcessThatOpensEventsEndsWithTheTrace) {
-  ASSERT_EQ(Openers().size(), 1U);
-  trace_.reset();
-  EXPECT_TRUE(Openers().empty());
+TEST_F(BpfTraceTest, WhoWasKilledIsRecordedAsWell) {
+  Child victim(Sleep);
+  kill(victim.pid(), SIGKILL);
+  victim.AwaitEnd();
+  const std::vector<SignalRecord> records = Of(victim.pid());
+  ASSERT_EQ(records.size(), 1U);
+  ASSERT_TRUE(records[0].target_mark.has_value());
+  EXPECT_EQ(records[0].target_mark->uid, getuid());
+  EXPECT_NE(records[0].target_mark->cgroup, 0U);
+  EXPECT_EQ(records[0].target_mark->cgroup, records[0].sender_mark->cgroup);
 }
 
-TEST_F(PerfTraceTest, TheProcessThatOpensEventsEndsWithTheOneThatStartedIt) {
-  std::array<int, 2> ends{};
-  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
-  const UniqueFd from(ends[0]);
-  UniqueFd to(ends[1]);
-  Child starter([&] {
-    const auto trace = OpenPerfTrace(root_.path());
-    const std::vector<pid_t> openers = Openers();
-    const pid_t opener = openers.empty() ? 0 : openers.back();
-    if (write(to.get(), &opener, sizeof(opener)) != sizeof(opener)) return 1;
-    return Sleep();
-  });
-  to.Reset();
-  pid_t opener = 0;
-  ASSERT_EQ(read(from.get(), &opener, sizeof(opener)), sizeof(opener));
-  ASSERT_GT(opener, 0);
-  const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, opener, 0)));
-  ASSERT_TRUE(pidfd.valid());
-  kill(starter.pid(), SIGKILL);
-  pollfd ended{pidfd.get(), POLLIN, 0};
-  EXPECT_EQ(poll(&ended, 1, 10'000), 1);
-}
-
-// With a list of processors that a test writes: to vmeventd they come and go, and to the kernel
-// they are there.
-class ProcessorsTest : public PerfTraceTest {
- protected:
-  void SetUp() override {
-    if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "needs two processors";
-    root_.ListProcessors("0");
-    PerfTraceTest::SetUp();
-  }
-
-  // Whether a kill by a process on `processor` is recorded.
-  bool SeesAKillOn(int processor) {
-    const Child victim(Sleep);
-    const Child killer([&] {
-      cpu_set_t one;
-      CPU_ZERO(&one);
-      CPU_SET(processor, &one);
-      if (sched_setaffinity(0, sizeof(one), &one) != 0) return 1;
-      kill(victim.pid(), SIGKILL);
-      return 0;
-    });
-    victim.AwaitEnd();
-    return Of(victim.pid()).size() == 1;
-  }
-};
-
-TEST_F(ProcessorsTest, OneThatComesLaterIsRecordedWithoutTheRight) {
-  EXPECT_TRUE(SeesAKillOn(0));
-  EXPECT_FALSE(SeesAKillOn(1));
-  root_.ListProcessors("0-1");
-  {
-    const AsNobody nobody;
-    if (!nobody.possible()) GTEST_SKIP() << "needs root";
-    trace_->FollowProcessors();
-    EXPECT_THAT(trace_->problem(), StartsWith("processor 1 has come just now"));
-    AwaitNews([&] { return trace_->problem().empty(); });
-  }
-  EXPECT_TRUE(SeesAKillOn(0));
-  EXPECT_TRUE(SeesAKillOn(1));
-  EXPECT_EQ(trace_->CountLost(), 0U);
-}
-
-TEST_F(ProcessorsTest, WhatWasRecordedOnOneThatGoesIsStillRead) {
-  root_.ListProcessors("0-1");
-  trace_->FollowProcessors();
-  AwaitNews([&] { return trace_->problem().empty(); });
+// Whether a kill by a process on `processor` is recorded.
+bool SeesAKillOn(int processor, const std::function<std::vector<SignalRecord>(pid_t)>& of) {
   const Child victim(Sleep);
   const Child killer([&] {
     cpu_set_t one;
     CPU_ZERO(&one);
-    CPU_SET(1, &one);
+    CPU_SET(processor, &one);
     if (sched_setaffinity(0, sizeof(one), &one) != 0) return 1;
     kill(victim.pid(), SIGKILL);
     return 0;
   });
   victim.AwaitEnd();
-  root_.ListProcessors("0");
-  trace_->FollowProcessors();
-  EXPECT_EQ(Of(victim.pid()).size(), 1U);
-  EXPECT_FALSE(SeesAKillOn(1));
-}
-
-TEST_F(ProcessorsTest, OneThatCannotBeRecordedIsNamedUntilItGoes) {
-  root_.ListProcessors("0,4095");
-  trace_->FollowProcessors();
-  AwaitNews([&] { return !absl::StrContains(trace_->problem(), "just now"); });
-  EXPECT_THAT(trace_->problem(), StartsWith("perf_event_open on processor 4095: "));
-  root_.ListProcessors("0");
-  trace_->FollowProcessors();
-  EXPECT_EQ(trace_->problem(), "");
-}
-
-TEST_F(ProcessorsTest, OneThatComesAfterTheOpenerEndedIsAProblemThatIsNamed) {
-  kill(Openers().at(0), SIGKILL);
-  root_.ListProcessors("0-1");
-  AwaitNews([&] { return !trace_->problem().empty(); });
-  trace_->FollowProcessors();
-  EXPECT_THAT(trace_->problem(), StartsWith("vmeventd-perf (pid "));
-  EXPECT_TRUE(SeesAKillOn(0));
+  return of(victim.pid()).size() == 1;
 }
 
 // A processor of the machine, which is back at the end.
@@ -552,45 +395,52 @@ class Processor {
   const std::string file_;
 };
 
-TEST_F(ProcessorsTest, OneThatTheKernelTakesAndBringsBackIsRecordedAgain) {
+TEST_F(BpfTraceTest, AProcessorThatTheKernelTakesAndBringsBackIsRecorded) {
   if (std::getenv("VMEVENTD_TEST_HOTPLUG") == nullptr) {
     GTEST_SKIP() << "takes a processor from the machine for a moment: VMEVENTD_TEST_HOTPLUG=1";
   }
-  root_.ListProcessors("0-1");
-  trace_->FollowProcessors();
-  AwaitNews([&] { return trace_->problem().empty(); });
-  ASSERT_TRUE(SeesAKillOn(1));
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "needs two processors";
+  // Also where it is the one that the trace was begun on.
+  cpu_set_t before;
+  cpu_set_t one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  CPU_ZERO(&one);
+  CPU_SET(1, &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+  trace_ = BpfTrace::Begin(root_.path()).value();
+  ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
+  const auto of = [&](pid_t pid) { return Of(pid); };
+  EXPECT_TRUE(SeesAKillOn(0, of));
+  EXPECT_TRUE(SeesAKillOn(1, of));
   {
     const Processor processor(1);
     ASSERT_TRUE(processor.Set(false));
-    ASSERT_TRUE(processor.Set(true));
+    EXPECT_TRUE(SeesAKillOn(0, of));
   }
-  // Nobody looks: the kernel says it.
-  const absl::Time deadline = absl::Now() + absl::Minutes(1);
-  while (!SeesAKillOn(1)) ASSERT_LT(absl::Now(), deadline);
-  EXPECT_EQ(trace_->problem(), "");
+  EXPECT_TRUE(SeesAKillOn(0, of));
+  EXPECT_TRUE(SeesAKillOn(1, of));
 }
 
-TEST_F(PerfTraceTest, WithoutTheRightItSaysWhichOne) {
+TEST_F(BpfTraceTest, WithoutTheRightItSaysWhichOne) {
   const AsNobody nobody;
   if (!nobody.possible()) GTEST_SKIP() << "needs root";
-  const auto trace = OpenPerfTrace(root_.path());
+  const auto trace = BpfTrace::Begin(root_.path());
   ASSERT_FALSE(trace.ok());
 }
 
-TEST(PerfTraceErrorTest, WithoutTracefsItSaysSo) {
+TEST(BpfTraceErrorTest, WithoutTracefsItSaysSo) {
   TemporaryDirectory root;
   std::filesystem::create_symlink("/proc", root / "proc");
-  const auto trace = OpenPerfTrace(root.path());
+  const auto trace = BpfTrace::Begin(root.path());
   ASSERT_FALSE(trace.ok());
   const bool host = std::filesystem::read_symlink("/proc/self/ns/pid") == "pid:[4026531836]";
   EXPECT_THAT(trace.status().message(), HasSubstr(host ? "no tracefs" : "PID namespace"));
 }
 
-TEST(PerfTraceErrorTest, AForeignPidNamespaceIsRefused) {
+TEST(BpfTraceErrorTest, AForeignPidNamespaceIsRefused) {
   TemporaryDirectory root;
   std::filesystem::create_symlink("pid:[4026532000]", root.MakeDirectory("proc/self/ns") + "/pid");
-  const auto trace = OpenPerfTrace(root.path());
+  const auto trace = BpfTrace::Begin(root.path());
   ASSERT_FALSE(trace.ok());
   EXPECT_THAT(trace.status().message(), HasSubstr("host's PID namespace"));
 }
