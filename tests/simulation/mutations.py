@@ -93,7 +93,7 @@ MUTATIONS = [
              "[](EvidenceLog* log) { log->facts_.hibernating = false; }",
              "static_cast<void (*)(EvidenceLog*)>([](EvidenceLog*) {})"),
     Mutation("a-withdrawal-does-nothing", "watcher/session/vm_session_intent.cc",
-             "if (⟦intent_ != nullptr⟧) CloseIntent(IntentEnd::kWithdrawn, now);", "false"),
+             "if (⟦intent_.has_value()⟧) CloseIntent(IntentEnd::kWithdrawn, now);", "false"),
     Mutation("a-shutdown-file-is-not-taken-back", "watcher/session/vm_session_end.cc",
              "if (⟦!file_written_ || evidence_.decided() || !ReporterOf(run_).has_shutdown_file⟧) return;", "true"),
     Mutation("a-kill-of-the-host-is-a-crash", "watcher/session/classification_rules.h",
