@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 
@@ -13,9 +14,9 @@ namespace vmeventd {
 class SharedText {
  public:
   SharedText() = default;
-  explicit SharedText(absl::string_view text) { *this = text; }
-  SharedText& operator=(absl::string_view text) {
-    text_ = text.empty() ? nullptr : std::make_shared<const std::string>(text);
+  explicit SharedText(std::string text) { *this = std::move(text); }
+  SharedText& operator=(std::string text) {
+    text_ = text.empty() ? nullptr : std::make_shared<const std::string>(std::move(text));
     return *this;
   }
 

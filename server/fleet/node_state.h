@@ -21,10 +21,10 @@
 
 namespace vmeventd {
 
-// How often the stream and each bucket is looked at, which somebody may have deleted, purged or
-// restored; that of the nodes with the first heartbeat after that. A look costs the servers one to
-// three requests, and those of all nodes wait in one queue: for each node that is known the time is
-// that much longer, up to kMaxLookInterval.
+// Time between two looks at the stream and at each bucket, which somebody may have deleted, purged
+// or restored; at that of the nodes with the first heartbeat after that. A look costs the servers
+// one to three requests, and those of all nodes wait in one queue: for each node that is known the
+// time is that much longer, up to kMaxLookInterval.
 inline constexpr absl::Duration kLookInterval = absl::Minutes(1);
 inline constexpr absl::Duration kLookANode = absl::Milliseconds(30);
 inline constexpr absl::Duration kMaxLookInterval = absl::Minutes(10);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "absl/strings/strip.h"
-
 namespace vmeventd {
 namespace {
 
@@ -27,7 +25,9 @@ class JsonText {
   // Takes `c`, if it is next.
   bool Take(char c) {
     SkipSpace();
-    return absl::ConsumePrefix(&text_, absl::string_view(&c, 1));
+    if (text_.empty() || text_.front() != c) return false;
+    text_.remove_prefix(1);
+    return true;
   }
   // The value that is next, as it stands there; empty: there is none. What it consists of is looked
   // at by who reads it.

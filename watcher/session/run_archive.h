@@ -309,7 +309,7 @@ class ArchiveReader {
   static void Read(absl::string_view text, Text* value) {
     std::string read;
     Read(text, &read);
-    *value = read;
+    *value = std::move(read);
   }
   static void Read(absl::string_view text, absl::Time* value) {
     *value = absl::FromUnixNanos(Number<int64_t>(text));

@@ -823,7 +823,7 @@ TEST_F(LargeFleetTest, LooksAtItsBucketsLaterThanItComesBack) {
   EXPECT_EQ(sink_.looks, 4);
 }
 
-// As servers of NATS 2.9 do that are killed one after the other: later events are stored there.
+// Servers of NATS 2.9 that are killed one after the other do so.
 TEST_F(FleetPublisherTest, WhatTheServersLoseOfTheMiddleOfTheStreamIsPublishedAgain) {
   Push(2);
   Start();
@@ -851,7 +851,7 @@ TEST_F(FleetPublisherTest, WhatTheServersLoseOfTheMiddleOfTheStreamIsPublishedAg
   EXPECT_EQ(publisher_->meters().streams_lost.value(), 3u);
 }
 
-// Of a hundred batches in a minute, some are looked at.
+// Some of a hundred batches are looked at.
 TEST_F(FleetPublisherTest, ALookAsksForABoundedNumberOfMessages) {
   Start();
   Settle();

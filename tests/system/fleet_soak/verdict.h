@@ -25,7 +25,7 @@ struct Verdict {
 
 // `window`: a late message stands behind at most so many later ones, those of its batch.
 Verdict Judge(const Sequences& stream, const Sequences& journals, uint64_t window);
-// Of what all copies have in common: servers of NATS 2.9 that were killed may store different
+// Findings that all copies have in common: servers of NATS 2.9 that were killed may store different
 // messages at one place, whatever the nodes sent.
 Verdict Judge(const Copies& copies, const Sequences& journals, uint64_t window);
 
