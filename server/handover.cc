@@ -20,6 +20,10 @@ constexpr char kStoreName[] = "vmeventd-runs";
 // Of KeptRuns.
 constexpr char kKeptName[] = "vmeventd-kept";
 constexpr char kNotesName[] = "vmeventd-notes";
+// A parcel with one message, the descriptors of the trace, which stays in it.
+constexpr char kTraceName[] = "vmeventd-trace";
+constexpr char kTraceText[] = "vmeventd-trace 1";
+constexpr size_t kMaxTraceText = 64;
 // Longest wait for the service manager's answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
@@ -122,7 +126,8 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   std::vector<UniqueFd> kept;
   std::unique_ptr<SharedMemory> notes;
   bool stopped = false;
-  for (StoredDescriptor& stored : TakeStoredDescriptors()) {
+  const auto is_of_runs = [](absl::string_view name) { return name != kTraceName; };
+  for (StoredDescriptor& stored : TakeStoredDescriptors(is_of_runs)) {
     names.insert(stored.name);
     if (stored.name == kKeptName) {
       kept.push_back(std::move(stored.fd));
@@ -178,6 +183,32 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
     spdlog::warn("{} VMs cannot be left to the service manager: {}", runs.size(),
                  std::string(status.message()));
   }
+}
+
+absl::StatusOr<std::vector<UniqueFd>> TakeTrace() {
+  const std::vector<StoredDescriptor> stored =
+      TakeStoredDescriptors([](absl::string_view name) { return name == kTraceName; });
+  std::vector<UniqueFd> descriptors;
+  if (stored.empty()) return descriptors;
+  absl::StatusOr<std::string> text = absl::InvalidArgumentError("no parcel of vmeventd");
+  if (stored.size() == 1 && IsParcelSocket(stored[0].fd.get())) {
+    text = PeekIntoParcel(stored[0].fd.get(), kMaxTraceText, &descriptors);
+  }
+  if (text.ok() && *text == kTraceText) return descriptors;
+  RemoveStoredDescriptors(kTraceName);
+  return text.ok() ? absl::InvalidArgumentError("another version of vmeventd made it")
+                   : text.status();
+}
+
+absl::Status StoreTrace(const std::vector<int>& descriptors) {
+  RemoveStoredDescriptors(kTraceName);
+  if (descriptors.empty() || !HasServiceManager()) return absl::OkStatus();
+  absl::StatusOr<ParcelSockets> sockets = MakeParcelSockets();
+  if (!sockets.ok()) return sockets.status();
+  absl::Status status = SendToParcel(sockets->sender.get(), kTraceText, descriptors);
+  if (!status.ok()) return status;
+  // Nobody waits for its answer: a trace that it does not keep ends with this process.
+  return StoreDescriptor(kTraceName, sockets->parcel.get(), absl::ZeroDuration());
 }
 
 std::shared_ptr<KeptRuns> StoreKeptRuns() {

@@ -41,6 +41,12 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal);
 // Has the service manager keep `runs` for the next daemon, in the place of what is kept for a
 // crash, `kept`, which may be null. Logs why that cannot be done.
 void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs, KeptRuns* kept);
+// Takes what the service manager keeps of the records of signals, as StoreTrace() was given them;
+// it keeps them on. Empty: it has none. An error: what it had is none, and is kept no longer.
+absl::StatusOr<std::vector<UniqueFd>> TakeTrace();
+// Has the service manager keep `descriptors`, of a trace, in the place of those before; none: of no
+// other any more.
+absl::Status StoreTrace(const std::vector<int>& descriptors);
 // Has the service manager keep the runs that are attached from now on, for the case of a crash.
 // Null where there is none, or where that cannot be done, which is logged.
 std::shared_ptr<KeptRuns> StoreKeptRuns();

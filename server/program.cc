@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "server/config/config.h"
+#include "server/handover.h"
 #include "server/host/privileges.h"
 #include "server/host/signal_watcher.h"
 #include "server/logging/logging.h"
@@ -20,18 +21,46 @@ namespace vmeventd {
 
 namespace {
 
-// The error says why what is required cannot be had.
-absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config) {
-  if (config.signal_senders == SignalSenders::kOff)
-    return SignalTracing{nullptr, "--signal-senders is off"};
-  if (!config.process_tracking) return SignalTracing{nullptr, "--process-tracking is off"};
-  absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin();
-  if (trace.ok()) return SignalTracing{*std::move(trace)};
-  if (config.signal_senders == SignalSenders::kAuto) {
-    return SignalTracing{nullptr, std::string(trace.status().message())};
+// Goes on with `kept`, the trace that the service manager has kept, or begins one, which it keeps
+// from now on. `*note` is for the log.
+absl::StatusOr<std::shared_ptr<SignalTrace>> BeginTrace(absl::StatusOr<std::vector<UniqueFd>> kept,
+                                                        std::string* note) {
+  absl::Status unusable = kept.status();
+  if (kept.ok() && !kept->empty()) {
+    absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::GoOn(*std::move(kept));
+    if (trace.ok()) return *std::move(trace);
+    unusable = trace.status();
   }
-  return absl::UnavailableError(
-      absl::StrCat("--signal-senders=require: ", trace.status().message()));
+  if (!unusable.ok()) {
+    *note = absl::StrCat("who sent signals meanwhile is not known: ", unusable.message());
+  }
+  absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin();
+  if (!trace.ok()) return trace.status();
+  if (absl::Status status = StoreTrace((*trace)->descriptors()); !status.ok()) {
+    *note = absl::StrCat("who sends signals is not recorded over a restart: ", status.message());
+  }
+  return *std::move(trace);
+}
+
+// The error says why what is required cannot be had.
+absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::string* note) {
+  absl::StatusOr<std::vector<UniqueFd>> kept = TakeTrace();
+  SignalTracing tracing;
+  if (config.signal_senders == SignalSenders::kOff) {
+    tracing.problem = "--signal-senders is off";
+  } else if (!config.process_tracking) {
+    tracing.problem = "--process-tracking is off";
+  } else {
+    absl::StatusOr<std::shared_ptr<SignalTrace>> trace = BeginTrace(std::move(kept), note);
+    if (trace.ok()) return SignalTracing{*std::move(trace)};
+    tracing.problem = std::string(trace.status().message());
+    if (config.signal_senders != SignalSenders::kAuto) {
+      return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", tracing.problem));
+    }
+  }
+  // What nobody reads is not to be recorded.
+  StoreTrace({}).IgnoreError();
+  return tracing;
 }
 
 }  // namespace
@@ -48,12 +77,14 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // hostile monitor makes glibc keep up to 64 MiB for the next.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
   bool dropped = DropCapabilities();
-  absl::StatusOr<SignalTracing> tracing = BeginSignalTracing(*parsed.config);
+  std::string note;
+  absl::StatusOr<SignalTracing> tracing = BeginSignalTracing(*parsed.config, &note);
   dropped = DropTracing() && dropped;
   BlockSignals();
   if (!dropped) spdlog::warn("the capabilities that are not needed cannot be given up");
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
+  if (!note.empty()) spdlog::warn("{}", note);
   if (!tracing.ok()) {
     spdlog::error("cannot start: {}", std::string(tracing.status().message()));
     return 1;

@@ -63,6 +63,28 @@ absl::StatusOr<std::string> ReadSealedFile(int file) {
   return text;
 }
 
+absl::StatusOr<std::string> Receive(int parcel, size_t max_text, int flags,
+                                    std::vector<UniqueFd>* descriptors) {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
+  std::string text(max_text, '\0');
+  iovec data{text.data(), text.size()};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t size = recvmsg(parcel, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (size < 0) return Failed("recvmsg");
+  for (UniqueFd& descriptor : TakeDescriptors(&message)) {
+    descriptors->push_back(std::move(descriptor));
+  }
+  if ((message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
+    return absl::InvalidArgumentError("no descriptor is left for what it holds");
+  }
+  text.resize(static_cast<size_t>(size));
+  return text;
+}
+
 }  // namespace
 
 absl::StatusOr<ParcelSockets> MakeParcelSockets() {
@@ -109,24 +131,12 @@ absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const i
 
 absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
                                               std::vector<UniqueFd>* descriptors) {
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
-  std::string text(max_text, '\0');
-  iovec data{text.data(), text.size()};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t size = recvmsg(parcel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (size < 0) return Failed("recvmsg");
-  for (UniqueFd& descriptor : TakeDescriptors(&message)) {
-    descriptors->push_back(std::move(descriptor));
-  }
-  if ((message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
-    return absl::InvalidArgumentError("no descriptor is left for what it holds");
-  }
-  text.resize(static_cast<size_t>(size));
-  return text;
+  return Receive(parcel, max_text, 0, descriptors);
+}
+
+absl::StatusOr<std::string> PeekIntoParcel(int parcel, size_t max_text,
+                                           std::vector<UniqueFd>* descriptors) {
+  return Receive(parcel, max_text, MSG_PEEK, descriptors);
 }
 
 absl::StatusOr<UniqueFd> PackParcel(absl::string_view text, const std::vector<int>& descriptors) {

@@ -48,5 +48,8 @@ absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const i
 // UNAVAILABLE: no message is there. INVALID_ARGUMENT: not all of it could be received.
 absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
                                               std::vector<UniqueFd>* descriptors);
+// The same, and the message stays in it.
+absl::StatusOr<std::string> PeekIntoParcel(int parcel, size_t max_text,
+                                           std::vector<UniqueFd>* descriptors);
 
 }  // namespace vmeventd

@@ -37,12 +37,13 @@ absl::Duration WatchdogInterval() {
   return on ? absl::Microseconds(microseconds) : absl::InfiniteDuration();
 }
 
-std::vector<StoredDescriptor> TakeStoredDescriptors() {
+std::vector<StoredDescriptor> TakeStoredDescriptors(
+    absl::FunctionRef<bool(absl::string_view name)> wanted) {
   char** names = nullptr;
   const int count = sd_listen_fds_with_names(0, &names);
   std::vector<StoredDescriptor> stored;
   for (int i = 0; i < count; ++i) {
-    stored.push_back({names[i], UniqueFd(SD_LISTEN_FDS_START + i)});
+    if (wanted(names[i])) stored.push_back({names[i], UniqueFd(SD_LISTEN_FDS_START + i)});
     free(names[i]);
   }
   free(names);

@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 
@@ -26,8 +28,10 @@ struct StoredDescriptor {
   std::string name;
   UniqueFd fd;
 };
-// All that it passed to this process at its start. To be called once.
-std::vector<StoredDescriptor> TakeStoredDescriptors();
+// All that it passed to this process at its start and whose names `wanted` takes. Each is to be
+// taken once.
+std::vector<StoredDescriptor> TakeStoredDescriptors(
+    absl::FunctionRef<bool(absl::string_view name)> wanted);
 bool HasServiceManager();
 // Has it keep `fd`, which stays the caller's, as `name`, also where nothing holds its other end,
 // and pass it to the next process of this service. It forgets it without FileDescriptorStoreMax= in

@@ -103,6 +103,7 @@ constexpr const char* kPoints[] = {
     "an end over a crash is UNKNOWN",
     "an end over a clean stop has its class",
     "an end over a clean stop is UNKNOWN",
+    "a kill that came while no daemon ran is known",
     "a VM is listed while nobody is known who listens",
     "a launcher goes before its QEMU has spoken",
     "a launcher listens and leaves",

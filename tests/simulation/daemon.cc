@@ -172,6 +172,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
     // As bpf() that is out of descriptors, under --signal-senders=auto.
     if (watcher_options.signals.trace->fd() < 0)
       watcher_options.signals = {nullptr, "no descriptor"};
+    if (options.keeps) kernel_->KeepTrace(true);
   }
   watcher_options.host_shutdown.source = std::make_shared<HostShutdown>(kernel_);
   // As epoll_create1() that is out of descriptors.

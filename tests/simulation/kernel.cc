@@ -97,6 +97,7 @@ void Kernel::BuryDaemon() {
   calls_left_ = 0;
   target_ = {};
   loop_due_ = absl::ZeroDuration();
+  if (KeptTrace() >= 0) return;
   traced_ = -1;
   signals_.clear();
 }
@@ -114,6 +115,7 @@ void Kernel::PassKept(int fd) { Find(fd)->kept = false; }
 void Kernel::DropKept() {
   for (size_t i = 0; i < descriptors_.size(); ++i) {
     if (descriptors_[i] == nullptr || !descriptors_[i]->kept) continue;
+    if (kFirst + static_cast<int>(i) == KeptTrace()) continue;
     descriptors_[i]->kept = false;
     Close(kFirst + static_cast<int>(i));
   }
@@ -121,6 +123,12 @@ void Kernel::DropKept() {
 
 void Kernel::Reboot() {
   DropKept();
+  if (const int trace = KeptTrace(); trace >= 0) {
+    KeepTrace(false);
+    Close(trace);
+    traced_ = -1;
+    signals_.clear();
+  }
   processes_.clear();
   listeners_.clear();
   oom_kills_.clear();
@@ -163,7 +171,13 @@ void Kernel::Record(SignalRecord record) {
 
 void Kernel::SendSignal(const ProcessPtr& process, int signal, int64_t sender) {
   if (process->state != Process::State::kLives) return;
-  Record({.target = process->pid, .signal = signal, .by_kernel = sender == 0, .sender = sender});
+  // Of another user than the one that sends it.
+  constexpr ProcessMark kQemu{.uid = 107, .cgroup = 2};
+  SignalRecord record{
+      .target = process->pid, .signal = signal, .by_kernel = sender == 0, .sender = sender};
+  record.sender_mark = sender == process->pid ? kQemu : ProcessMark{.uid = 0, .cgroup = 1};
+  record.target_mark = kQemu;
+  Record(std::move(record));
 }
 
 void Kernel::NameVictim(const ProcessPtr& process) {
@@ -173,7 +187,21 @@ void Kernel::NameVictim(const ProcessPtr& process) {
 
 int Kernel::TraceSignals() {
   traced_ = EventFd();
+  if (traced_ >= 0) ++rings_;
   return traced_;
+}
+
+void Kernel::KeepTrace(bool keeps) {
+  if (Descriptor* const ring = traced_ >= 0 ? Find(traced_) : nullptr; ring != nullptr) {
+    ring->kept = keeps;
+  }
+}
+
+int Kernel::KeptTrace() const {
+  const size_t place = static_cast<size_t>(traced_ - kFirst);
+  const bool kept = traced_ >= kFirst && place < descriptors_.size() &&
+                    descriptors_[place] != nullptr && descriptors_[place]->kept;
+  return kept ? traced_ : -1;
 }
 
 void Kernel::ReadSignals(std::vector<SignalRecord>* out) {

@@ -113,8 +113,15 @@ class Kernel : public Clock {
   void SendSignal(const ProcessPtr& process, int signal, int64_t sender);
   // The kernel is about to kill it for its memory.
   void NameVictim(const ProcessPtr& process);
-  // The daemon's records of these: a descriptor that is readable while there are any.
+  // The daemon's records of these, in a ring of its own: a descriptor that is readable while there
+  // are any.
   int TraceSignals();
+  // The service manager holds that ring too, or no longer.
+  void KeepTrace(bool keeps);
+  // The one that it holds; -1: none.
+  int KeptTrace() const;
+  // Names the ring that is written; 0: none.
+  int ring() const { return traces_signals() ? rings_ : 0; }
   void ReadSignals(std::vector<SignalRecord>* out);
   bool traces_signals() const { return traced_ >= 0; }
   // The host begins to shut down, or does not any more. A daemon's descriptor that is readable
@@ -289,6 +296,7 @@ class Kernel : public Clock {
   std::map<std::string, uint64_t> oom_kills_;  // by cgroup
   int traced_ = -1;                            // -1: no daemon reads the records
   std::vector<SignalRecord> signals_;
+  int rings_ = 0;        // made so far
   int host_watch_ = -1;  // -1: no daemon asks
   std::map<absl::Duration, bool> host_shutdowns_ = {{absl::ZeroDuration(), false}};  // from then on
   std::map<uint64_t, ListenerPtr> listeners_;                                        // by inode

@@ -122,6 +122,7 @@ struct Life {
   // Another process killed it, while that daemon read the kernel's records; 0: none.
   bool killed_by_host = false;
   int kill_seen_by = 0;
+  int kill_ring = 0;              // the kernel's ring that has the record of it
   bool ended_unattended = false;  // its process, while no daemon ran
   bool kept_over_crash = false;   // its monitor, at least once
   int handed_to = 0;              // the last daemon to which its monitor was handed over

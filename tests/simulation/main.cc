@@ -243,7 +243,8 @@ int RunFound(Worker* worker, uint64_t seeds) {
 }
 
 // Ends while the daemon is away, what it then makes of them. Wrong is what the judge refuses:
-// UNKNOWN is right where what happened meanwhile left no trace, as of who sent a SIGKILL.
+// UNKNOWN is right where what happened meanwhile left no trace, as who sent a SIGKILL without the
+// records of signals.
 int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
   uint64_t wrong = 0;
   // Both of domains and of other VMs.

@@ -8,11 +8,16 @@
 
 namespace vmeventd::simulation {
 
-// The records of signals that the simulated kernel has for one daemon. `kernel` outlives it.
+// The records of signals that the simulated kernel has for one daemon, which goes on with those
+// that the service manager has kept. `kernel` outlives it.
 class SignalRings : public SignalTrace {
  public:
-  explicit SignalRings(Kernel* kernel) : kernel_(kernel), fd_(kernel->TraceSignals()) {}
-  ~SignalRings() override { kernel_->Close(fd_); }
+  explicit SignalRings(Kernel* kernel)
+      : kernel_(kernel),
+        fd_(kernel->KeptTrace() >= 0 ? kernel->KeptTrace() : kernel->TraceSignals()) {}
+  ~SignalRings() override {
+    if (kernel_->KeptTrace() != fd_) kernel_->Close(fd_);
+  }
 
   int fd() const override { return fd_; }
   void Read(std::vector<SignalRecord>* out) override { kernel_->ReadSignals(out); }

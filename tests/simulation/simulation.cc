@@ -264,6 +264,7 @@ class Simulation {
 
   void DropStore() {
     kernel_.DropKept();
+    kernel_.KeepTrace(false);
     store_ = {};
   }
 

@@ -570,6 +570,10 @@ void World::GoOn(int from, int to) {
 void World::GoesOn(Life* life, int from, int to) {
   life->handed_to = to;
   life->handed_by_crash = false;
+  if (life->ended_unattended && life->kill_ring != 0 && life->kill_ring == kernel_->ring()) {
+    story_->Reach("a kill that came while no daemon ran is known");
+    life->kill_seen_by = to;
+  }
   life->daemons.insert(to);
   if (life->client_daemon == from) life->client_daemon = to;
   if (life->fork_daemon == from) life->fork_daemon = to;

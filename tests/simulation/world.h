@@ -77,7 +77,7 @@ class World {
 
  private:
   // All that the daemon `from` has heard of it, `to` knows.
-  static void GoesOn(Life* life, int from, int to);
+  void GoesOn(Life* life, int from, int to);
   using Step = void (World::*)(Life*);
 
   absl::Duration now() const { return kernel_->monotonic(); }

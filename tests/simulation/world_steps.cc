@@ -310,7 +310,8 @@ void World::Kill(Life* life) {
     Decide(life, ShutdownClass::kAdmin, "SIGKILL of the host's");
     life->killed_by_host = true;
     // Of a proxy's QEMU no daemon knows the process.
-    if (kernel_->traces_signals() && life->proxy == nullptr) life->kill_seen_by = daemon_;
+    if (life->proxy == nullptr) life->kill_ring = kernel_->ring();
+    if (life->kill_ring != 0) life->kill_seen_by = daemon_;
     kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
   } else if (random_->OneIn(2)) {
     Decide(life, ShutdownClass::kCrash, "SIGKILL of its own");

@@ -1,6 +1,7 @@
 // Who sent the signal that ended a QEMU, by the kernel's own records.
 
 #include <linux/sched.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,8 +20,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
+#include "tests/support/fake_service_manager.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
@@ -321,6 +324,102 @@ TEST_F(SendersTest, TheRightsAreGivenUpAtOnce) {
     const std::string text = ReadFile(task.path().string() + "/status");
     EXPECT_EQ(std::stoull(text.substr(text.find("CapPrm:") + 8), nullptr, 16) & kRights, 0U);
   }
+}
+
+// With a service manager that keeps the records.
+class SendersOverARestartTest : public SendersTest {
+ protected:
+  void SetUp() override {
+    if (getuid() != 0) GTEST_SKIP() << "needs root";
+    Begin();
+    const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
+    if (!senders.active()) GTEST_SKIP() << senders.problem();
+  }
+  void Begin() {
+    DaemonOptions options = Options();
+    options.signal_senders = "auto";
+    std::vector<UniqueFd> stored;
+    options.wrapper = WithTracefs();
+    const std::vector<std::string> passed = manager_->Wrapper(&stored);
+    options.wrapper.insert(options.wrapper.end(), passed.begin(), passed.end());
+    StartDaemon(options);
+    OpenStream();
+  }
+  void End(int signal) {
+    daemon().Signal(signal);
+    daemon().WaitExit();
+    StopDaemon();
+    // What the daemon sent last is taken by the time that another one begins.
+    WaitUntil("the manager has taken what it was sent last",
+              [&] { return signal == SIGKILL || manager_->stored() <= 2; });
+  }
+  // The end of an empty QEMU by `end` while no daemon runs.
+  template <typename End>
+  v1::Event StoppedMeanwhile(const std::string& name, int how, End end) {
+    const auto guest = StartEmptyGuest(name);
+    WaitUntilAttached(daemon(), name);
+    this->End(how);
+    end(guest->pid());
+    guest->WaitExit();
+    Begin();
+    return stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+  }
+
+  std::unique_ptr<FakeServiceManager> manager_ =
+      std::make_unique<FakeServiceManager>(dir() / "notify");
+};
+
+TEST_F(SendersOverARestartTest, WhoKilledMeanwhileIsKnown) {
+  int number = 0;
+  for (const int how : {SIGTERM, SIGKILL, SIGTERM}) {
+    const v1::Event stopped =
+        StoppedMeanwhile(absl::StrCat("vm", ++number), how, [](pid_t pid) { kill(pid, SIGKILL); });
+    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL);
+    EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
+    EXPECT_EQ(stopped.shutdown().sender().command(), "senders_e2e_tes");
+  }
+  EXPECT_EQ(manager_->Count("FDSTORE=1\nFDNAME=vmeventd-trace"), 1) << "it is kept all the time";
+}
+
+TEST_F(SendersOverARestartTest, AMemoryKillerMeanwhileIsKnown) {
+  std::unique_ptr<Child> killer;
+  const v1::Event stopped = StoppedMeanwhile("vm1", SIGTERM, [&](pid_t pid) {
+    killer = std::make_unique<Child>([pid] {
+      prctl(PR_SET_NAME, "earlyoom");
+      // What began in the tick of the signal, and is read later, may be another one.
+      const absl::Time began = absl::Now();
+      while (absl::Now() - began < absl::Milliseconds(30)) sched_yield();
+      kill(pid, SIGKILL);
+      return Sleep();
+    });
+  });
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY);
+}
+
+TEST_F(SendersOverARestartTest, ASenderThatIsGoneAndMayHaveBeenQemusOwnIsNotKnown) {
+  // Of QEMU's own user, root, and of its cgroup.
+  const v1::Event stopped = StoppedMeanwhile("vm1", SIGTERM, [](pid_t pid) {
+    Child killer([pid] {
+      kill(pid, SIGKILL);
+      return 0;
+    });
+    killer.AwaitEnd();
+  });
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
+  EXPECT_THAT(EvidenceOf(stopped), HasSubstr("by a process that is gone and may have been QEMU's"));
+}
+
+TEST_F(SendersOverARestartTest, ATraceThatWasDroppedIsBegunAnew) {
+  const int before = manager_->Count("FDSTORE=1\nFDNAME=vmeventd-trace");
+  End(SIGTERM);
+  manager_->Drop();
+  Begin();
+  WaitUntil("a new trace is kept",
+            [&] { return manager_->Count("FDSTORE=1\nFDNAME=vmeventd-trace") == before + 1; });
+  EXPECT_TRUE(daemon().GetServerInfo().signal_senders().active());
 }
 
 class UnwatchedSendersTest : public E2eTest {};

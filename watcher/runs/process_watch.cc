@@ -102,19 +102,28 @@ void ProcessWatch::OnFdReady(uint32_t) {
   delegate_->OnProcessGone();
 }
 
+// Whether a record of a kill need not be of this process: it ended while nobody watched, so that
+// another one may have had its number since, and its exit status does not say that it was killed.
+bool ProcessWatch::MayBeAnothers() {
+  if (!end_unseen_) return false;
+  const std::optional<ExitStatus> status =
+      ExitStatusOf(pidfd_.get(), info_.pid, info_.start_ticks).status;
+  return !status.has_value() || status->signal != SIGKILL;
+}
+
 // The number of one that is gone may be used again.
 void ProcessWatch::OnSignal(const SignalSender& sender) {
-  if (gone_) return;
+  if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
   kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
   delegate_->OnSignal(sender);
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
-  if (!gone_ && signal == SIGKILL) kill_unclear_ = why;
+  if (!gone_ && signal == SIGKILL && !MayBeAnothers()) kill_unclear_ = why;
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_) delegate_->OnOomVictim(victim);
+  if (!gone_ && !MayBeAnothers()) delegate_->OnOomVictim(victim);
 }
 
 void ProcessWatch::OnOomCountChanged() {

@@ -144,6 +144,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // Both with the spare descriptors, if no other is left.
   ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks);
   std::optional<uint64_t> ReadOomKills();
+  bool MayBeAnothers();
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
 
   ProcessContext* const context_;

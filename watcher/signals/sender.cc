@@ -43,6 +43,15 @@ bool MayBeUserOf(const ProcessOrigin& target, uint32_t uid) {
 
 }  // namespace
 
+bool IsOfAnother(const SignalRecord& record) {
+  if (!record.sender_mark.has_value() || !record.target_mark.has_value()) return false;
+  const ProcessMark& sender = *record.sender_mark;
+  const ProcessMark& qemu = *record.target_mark;
+  constexpr uint32_t kRoot = 0;
+  if (qemu.uid != kRoot && sender.uid != qemu.uid) return true;
+  return sender.uid == kRoot && sender.cgroup != qemu.cgroup;
+}
+
 absl::Duration StartOf(uint64_t start_ticks) {
   static const auto kTicksPerSecond = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
   return absl::Seconds(static_cast<int64_t>(start_ticks / kTicksPerSecond)) +
@@ -159,6 +168,15 @@ SignalSender ProcessReader::RecordedSenderOf(const SignalRecord& record,
     sender.of_qemus_user = MayBeUserOf(target, *sender.uid);
   }
   return sender;
+}
+
+ProcessOrigin ProcessReader::RecordedOrigin(const SignalRecord& record,
+                                            ProcessOrigin target) const {
+  if (!record.sender_mark.has_value() || !record.target_mark.has_value()) return target;
+  target.uid = record.target_mark->uid;
+  const bool together = record.sender_mark->cgroup == record.target_mark->cgroup;
+  target.cgroup = together ? ReadCgroup(record.sender) : "";
+  return target;
 }
 
 SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOrigin& target,

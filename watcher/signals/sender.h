@@ -33,6 +33,8 @@ class ProcessReader {
                         absl::Duration now) const;
   // The same without a look at it.
   static SignalSender RecordedSenderOf(const SignalRecord& record, const ProcessOrigin& target);
+  // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
+  ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
 
   // The process of which `pid` is a thread; unset: there is none.
   std::optional<int64_t> ProcessOf(int64_t pid) const;
@@ -55,6 +57,11 @@ class ProcessReader {
 
   const std::string root_;
 };
+
+// Returns whether the sender of `record` was certainly no process that QEMU had started, by its
+// user and cgroup alone: another user than a QEMU's that is not root, which can have no process of
+// others; or root, in another cgroup.
+bool IsOfAnother(const SignalRecord& record);
 
 // When a process of that start began, at the earliest, by the clock of SignalRecord::time.
 absl::Duration StartOf(uint64_t start_ticks);

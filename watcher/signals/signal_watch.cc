@@ -2,14 +2,19 @@
 
 #include <sys/epoll.h>
 
+#include <csignal>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr absl::Duration kRest = absl::Milliseconds(10);
+constexpr char kGone[] =
+    "it was sent while vmeventd was restarted, by a process that is gone and may have been QEMU's "
+    "own";
 constexpr char kUnclear[] =
     "it has the code of a timer or of another of the kernel's own, which any process can give it";
 
@@ -20,7 +25,8 @@ SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, st
     : loop_(loop),
       trace_(std::move(trace)),
       reader_(std::move(reader)),
-      problem_(std::move(problem)) {
+      problem_(std::move(problem)),
+      begun_(SinceBoot()) {
   if (trace_ == nullptr) return;
   Rest();
 }
@@ -65,25 +71,35 @@ void SignalWatch::Rest() {
 
 SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
   auto it = followed_.find(record.target);
-  if (it == followed_.end() && !followed_.empty() && lookups_.Take(loop_->Now().monotonic)) {
+  const bool from_before = record.time < begun_;
+  if (it == followed_.end() && !followed_.empty() && !from_before &&
+      lookups_.Take(loop_->Now().monotonic)) {
     // A signal to a thread of a process is one to the process.
     const std::optional<int64_t> process = reader_.ProcessOf(record.target);
     if (process.has_value()) it = followed_.find(*process);
   }
   if (it == followed_.end()) return nullptr;
-  // Records of a process that had the number before, if it is older, do not count.
-  const uint64_t start = it->second.origin.start_ticks;
+  // Records of a process that had the number before, if it is older, do not count. One that was
+  // followed before this watch has lived for longer than a tick.
+  const uint64_t start = it->second.origin.start_ticks + (from_before ? 1 : 0);
   return record.time < StartOf(start) ? nullptr : &it->second;
 }
 
 void SignalWatch::Drain() {
   if (trace_ == nullptr) return;
-  records_.clear();
+  records_ = std::exchange(unclaimed_, {});
   trace_->Read(&records_);
   lost_.Add(trace_->lost() - lost_.value());
+  absl::flat_hash_set<int64_t> killed_before;
   for (const SignalRecord& record : records_) {
+    // What has the number of one that was killed is another process.
+    const bool kill_before = record.time < begun_ && record.signal == SIGKILL;
+    if (kill_before && !killed_before.insert(record.target).second) continue;
     const Followed* const followed = Find(record);
-    if (followed == nullptr) continue;
+    if (followed == nullptr) {
+      if (record.time < begun_ && SinceBoot() - begun_ < kUnclaimed) unclaimed_.push_back(record);
+      continue;
+    }
     if (record.kind == SignalRecord::Kind::kOomVictim) {
       followed->user->OnOomVictim(record.victim);
     } else {
@@ -93,15 +109,24 @@ void SignalWatch::Drain() {
 }
 
 void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) {
-  const ProcessOrigin& target = followed.origin;
+  const bool from_before = record.time < begun_;
+  const ProcessOrigin target =
+      from_before ? reader_.RecordedOrigin(record, followed.origin) : followed.origin;
   // A timer that goes off in QEMU's own time is QEMU's.
   if (record.unclear && record.sender != target.pid) {
     followed.user->OnUnclearSignal(record.signal, kUnclear);
     return;
   }
-  followed.user->OnSignal(reads_.Take(loop_->Now().monotonic)
-                              ? reader_.SenderOf(record, target, SinceBoot())
-                              : ProcessReader::RecordedSenderOf(record, target));
+  const SignalSender sender = reads_.Take(loop_->Now().monotonic)
+                                  ? reader_.SenderOf(record, target, SinceBoot())
+                                  : ProcessReader::RecordedSenderOf(record, target);
+  // One that was read just now has its cgroup.
+  const bool was_read = !sender.cgroup.empty() && record.target_mark.has_value();
+  if (!from_before || sender.by_kernel || sender.of_qemu || was_read || IsOfAnother(record)) {
+    followed.user->OnSignal(sender);
+  } else {
+    followed.user->OnUnclearSignal(record.signal, kGone);
+  }
 }
 
 std::string SignalWatch::WhyUnknown() const {

@@ -72,6 +72,10 @@ class SignalWatch : public FdHandler {
   void OnFdReady(uint32_t events) override;
 
  private:
+  // How long a record from before is kept for a process that is not followed yet, as that of a
+  // domain of libvirt.
+  static constexpr absl::Duration kUnclaimed = absl::Minutes(10);
+
   struct Followed {
     User* user = nullptr;
     ProcessOrigin origin;
@@ -87,6 +91,9 @@ class SignalWatch : public FdHandler {
   const std::string problem_;
   absl::flat_hash_map<int64_t, Followed> followed_;  // by pid
   std::vector<SignalRecord> records_;
+  // Of the time before this watch, in which a daemon before it followed their targets.
+  std::vector<SignalRecord> unclaimed_;
+  const absl::Duration begun_;  // since the boot
   TokenBucket wakes_{kWakes};
   TokenBucket lookups_{kReads};
   TokenBucket reads_{kReads};

@@ -66,6 +66,21 @@ TEST(ParcelTest, IsOpenedOnce) {
   EXPECT_FALSE(OpenParcel(*std::move(parcel)).ok());
 }
 
+TEST(ParcelTest, AMessageThatIsOnlyPeekedAtStaysInItWithItsDescriptors) {
+  const absl::StatusOr<ParcelSockets> sockets = MakeParcelSockets();
+  ASSERT_TRUE(sockets.ok()) << sockets.status();
+  const std::vector<UniqueFd> held = Sockets(3);
+  ASSERT_TRUE(SendToParcel(sockets->sender.get(), "text", Numbers(held)).ok());
+  for (int round = 0; round < 2; ++round) {
+    std::vector<UniqueFd> descriptors;
+    const auto text = PeekIntoParcel(sockets->parcel.get(), 64, &descriptors);
+    ASSERT_TRUE(text.ok()) << text.status();
+    EXPECT_EQ(*text, "text");
+    ASSERT_EQ(descriptors.size(), held.size());
+    EXPECT_EQ(InodeOf(descriptors[2].get()), InodeOf(held[2].get()));
+  }
+}
+
 TEST(ParcelTest, KeepsWhatItHoldsOpenUntilItIsClosed) {
   int ends[2] = {};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);

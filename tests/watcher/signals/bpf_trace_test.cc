@@ -2,6 +2,7 @@
 
 #include "watcher/signals/bpf_trace.h"
 
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -21,6 +22,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -374,6 +376,80 @@ bool SeesAKillOn(int processor, const std::function<std::vector<SignalRecord>(pi
   });
   victim.AwaitEnd();
   return of(victim.pid()).size() == 1;
+}
+
+std::vector<UniqueFd> CopiesOf(const BpfTrace& trace) {
+  std::vector<UniqueFd> copies;
+  for (const int fd : trace.descriptors()) copies.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  return copies;
+}
+
+TEST_F(BpfTraceTest, ByItsDescriptorsAnotherGoesOnAndHasWhatCameInBetween) {
+  std::vector<UniqueFd> copies = CopiesOf(*trace_);
+  Child before(Sleep);
+  kill(before.pid(), SIGKILL);
+  before.AwaitEnd();
+  EXPECT_EQ(Of(before.pid()).size(), 1U);
+  trace_.reset();
+  Child between(Sleep);
+  const pid_t sender = KillByOneThatIsGone(between.pid());
+  between.AwaitEnd();
+  absl::StatusOr<std::unique_ptr<BpfTrace>> next = BpfTrace::GoOn(std::move(copies));
+  ASSERT_TRUE(next.ok()) << next.status();
+  trace_ = *std::move(next);
+  all_.clear();
+  const std::vector<SignalRecord> records = Of(between.pid());
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].sender, sender);
+  EXPECT_TRUE(records[0].sender_mark.has_value() && records[0].target_mark.has_value());
+  EXPECT_TRUE(Of(before.pid()).empty()) << "it was read before";
+  Child after(Sleep);
+  kill(after.pid(), SIGKILL);
+  after.AwaitEnd();
+  EXPECT_EQ(Of(after.pid()).size(), 1U);
+}
+
+TEST_F(BpfTraceTest, OneThatGoesOnCountsWhatWasLostInBetween) {
+  const auto flood = [] {
+    Child deaf([] {
+      struct sigaction action {};
+      action.sa_handler = [](int) {};
+      sigaction(SIGHUP, &action, nullptr);
+      for (int i = 0; i < 20'000; ++i) kill(getpid(), SIGHUP);
+      return 0;
+    });
+    deaf.AwaitEnd();
+  };
+  flood();
+  trace_->Read(&all_);
+  const uint64_t told = trace_->lost();
+  EXPECT_GT(told, 0U);
+  std::vector<UniqueFd> copies = CopiesOf(*trace_);
+  trace_.reset();
+  trace_ = BpfTrace::GoOn(std::move(copies)).value();
+  EXPECT_LT(trace_->lost(), told);
+  trace_->Read(&all_);
+  flood();
+  EXPECT_GT(trace_->lost(), 0U);
+}
+
+TEST_F(BpfTraceTest, DescriptorsOfAnotherKindAreRefused) {
+  const auto refused = [](std::vector<UniqueFd> descriptors) {
+    return absl::IsInvalidArgument(BpfTrace::GoOn(std::move(descriptors)).status());
+  };
+  EXPECT_TRUE(refused({}));
+  std::vector<UniqueFd> some = CopiesOf(*trace_);
+  some.resize(2);
+  EXPECT_TRUE(refused(std::move(some))) << "nothing that holds a program";
+  some = CopiesOf(*trace_);
+  std::swap(some[0], some[1]);
+  EXPECT_TRUE(refused(std::move(some)));
+  for (size_t i = 0; i < trace_->descriptors().size(); ++i) {
+    some = CopiesOf(*trace_);
+    some[i] = UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC));
+    EXPECT_TRUE(refused(std::move(some))) << i;
+  }
+  EXPECT_FALSE(refused(CopiesOf(*trace_)));
 }
 
 // A processor of the machine, which is back at the end.

@@ -45,7 +45,16 @@ class SignalWatchTest : public testing::Test {
     Turn();
   }
   static SignalRecord Signal(int64_t target, int signal = SIGKILL, int64_t sender = 812) {
-    return {.time = absl::Hours(1), .target = target, .signal = signal, .sender = sender};
+    return {
+        .time = SinceBoot() + absl::Hours(1), .target = target, .signal = signal, .sender = sender};
+  }
+  // Sent while no daemon read it, by a process that is gone.
+  static SignalRecord Before(ProcessMark sender, ProcessMark target, int64_t pid = 812) {
+    SignalRecord record = Signal(4711, SIGKILL, pid);
+    record.time = StartOf(5000) + absl::Seconds(1);
+    record.sender_mark = sender;
+    record.target_mark = target;
+    return record;
   }
 
   SetClock clock_;
@@ -76,7 +85,7 @@ TEST_F(SignalWatchTest, WhatWasRecordedIsThereOnceTheProcessHasEnded) {
 TEST_F(SignalWatchTest, AVictimIsNamed) {
   watch_.Follow(4711, 5000, &qemu_);
   trace_->Record({.kind = SignalRecord::Kind::kOomVictim,
-                  .time = absl::Hours(1),
+                  .time = SinceBoot() + absl::Hours(1),
                   .target = 4711,
                   .victim = {.total_vm = 5}});
   Turn();
@@ -85,13 +94,15 @@ TEST_F(SignalWatchTest, AVictimIsNamed) {
 }
 
 TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne) {
-  watch_.Follow(4711, 5000, &qemu_);
+  uint64_t start = 5000;
+  while (StartOf(start) < SinceBoot()) start *= 2;
+  watch_.Follow(4711, start, &qemu_);
   SignalRecord earlier = Signal(4711);
-  earlier.time = StartOf(5000) - absl::Nanoseconds(1);
+  earlier.time = StartOf(start) - absl::Nanoseconds(1);
   trace_->Record(earlier);
   Turn();
   EXPECT_TRUE(qemu_.signals.empty());
-  earlier.time = StartOf(5000);
+  earlier.time = StartOf(start);
   trace_->Record(earlier);
   Turn();
   EXPECT_EQ(qemu_.signals.size(), 1U);
@@ -197,6 +208,76 @@ TEST_F(SignalWatchTest, WhatATimerMayHaveSentIsOfNobodyUnlessQemuRanThen) {
   Turn();
   ASSERT_EQ(qemu_.signals.size(), 1U);
   EXPECT_TRUE(qemu_.signals[0].of_qemu);
+}
+
+TEST_F(SignalWatchTest, WhatWasSentBeforeWaitsForTheProcessToBeFollowed) {
+  trace_->Record(Before({.uid = 0, .cgroup = 1}, {.uid = 107, .cgroup = 2}));
+  trace_->Record(Signal(4711));
+  Turn();
+  watch_.Follow(4711, 5000, &qemu_);
+  watch_.Drain();
+  EXPECT_EQ(qemu_.signals.size(), 1U) << "what was sent since is not kept";
+  watch_.Drain();
+  EXPECT_EQ(qemu_.signals.size(), 1U);
+}
+
+TEST_F(SignalWatchTest, OfASenderThatWentBeforeItCouldBeReadTheRecordHasToSayThatItIsNotQemus) {
+  const struct {
+    ProcessMark sender;
+    ProcessMark qemu;
+    bool proven;
+  } kCases[] = {{{.uid = 0, .cgroup = 1}, {.uid = 107, .cgroup = 1}, true},
+                {{.uid = 998, .cgroup = 1}, {.uid = 107, .cgroup = 1}, true},
+                {{.uid = 0, .cgroup = 1}, {.uid = 0, .cgroup = 2}, true},
+                {{.uid = 0, .cgroup = 1}, {.uid = 0, .cgroup = 1}, false},
+                {{.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 2}, false},
+                {{.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}, false},
+                // What root has started may be of any user.
+                {{.uid = 998, .cgroup = 1}, {.uid = 0, .cgroup = 1}, false}};
+  watch_.Follow(4711, 5000, &qemu_);
+  for (const auto& expected : kCases) {
+    qemu_.signals.clear();
+    qemu_.unclear.clear();
+    trace_->Record(Before(expected.sender, expected.qemu));
+    Turn();
+    EXPECT_EQ(qemu_.signals.size(), expected.proven ? 1U : 0U)
+        << expected.sender.uid << " " << expected.qemu.uid;
+    EXPECT_EQ(qemu_.unclear.size(), expected.proven ? 0U : 1U);
+  }
+  // Nor where the record does not have it.
+  SignalRecord record = Before({}, {});
+  record.target_mark.reset();
+  trace_->Record(record);
+  Turn();
+  EXPECT_TRUE(qemu_.signals.empty());
+  // QEMU itself needs no proof.
+  trace_->Record(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}, 4711));
+  Turn();
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_TRUE(qemu_.signals[0].of_qemu);
+}
+
+TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
+  const std::string process = root_.MakeDirectory("proc/812");
+  std::ofstream(process + "/status") << "Tgid:\t812\nUid:\t107\t1\t1\t1\n";
+  std::ofstream(process + "/comm") << "bash\n";
+  std::ofstream(process + "/cgroup") << "0::/machine.slice/qemu.scope\n";
+  const auto started = [&](int ticks) {
+    std::ofstream(process + "/stat")
+        << "812 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 " << ticks << " 0 0\n";
+  };
+  watch_.Follow(4711, 5000, &qemu_);
+  started(5050);
+  trace_->Record(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
+  Turn();
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_TRUE(qemu_.signals[0].of_qemu) << "an orphan of its user and cgroup";
+  started(10);
+  trace_->Record(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
+  Turn();
+  ASSERT_EQ(qemu_.signals.size(), 2U);
+  EXPECT_FALSE(qemu_.signals[1].of_qemu) << "it is older";
+  EXPECT_EQ(qemu_.signals[1].cgroup.str(), "/machine.slice/qemu.scope");
 }
 
 TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
