@@ -107,7 +107,7 @@ void ProcessWatch::OnFdReady(uint32_t) {
 bool ProcessWatch::MayBeAnothers() {
   if (!end_unseen_) return false;
   const std::optional<ExitStatus> status =
-      ExitStatusOf(pidfd_.get(), info_.pid, info_.start_ticks).status;
+      ExitStatusOf(pidfd_.get(), pid_, start_ticks_).status;
   return !status.has_value() || status->signal != SIGKILL;
 }
 

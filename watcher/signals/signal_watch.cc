@@ -90,11 +90,15 @@ void SignalWatch::Drain() {
   records_ = std::exchange(unclaimed_, {});
   trace_->Read(&records_);
   lost_.Add(trace_->lost() - lost_.value());
-  absl::flat_hash_set<int64_t> killed_before;
+  absl::flat_hash_set<int64_t> killed;
+  absl::flat_hash_set<int64_t> asked;
   for (const SignalRecord& record : records_) {
-    // What has the number of one that was killed is another process.
-    const bool kill_before = record.time < begun_ && record.signal == SIGKILL;
-    if (kill_before && !killed_before.insert(record.target).second) continue;
+    // Of what a number was sent before, the first of each kind is its process's, if any is: it may
+    // have ended of that, and another process have its number since.
+    if (record.kind == SignalRecord::Kind::kSignal && record.time < begun_) {
+      if (killed.contains(record.target)) continue;
+      if (!(record.signal == SIGKILL ? killed : asked).insert(record.target).second) continue;
+    }
     const Followed* const followed = Find(record);
     if (followed == nullptr) {
       if (record.time < begun_ && SinceBoot() - begun_ < kUnclaimed) unclaimed_.push_back(record);

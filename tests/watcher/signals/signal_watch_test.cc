@@ -257,6 +257,25 @@ TEST_F(SignalWatchTest, OfASenderThatWentBeforeItCouldBeReadTheRecordHasToSayTha
   EXPECT_TRUE(qemu_.signals[0].of_qemu);
 }
 
+// The process may have ended of it, and another one have its number since.
+TEST_F(SignalWatchTest, OfWhatANumberWasSentBeforeTheFirstOfEachKindCounts) {
+  const struct {
+    int signal;
+    int64_t sender;
+  } kSent[] = {{SIGINT, 812}, {SIGTERM, 813}, {SIGKILL, 814}, {SIGKILL, 815}, {SIGTERM, 816}};
+  for (const auto& sent : kSent) {
+    SignalRecord record = Before({.uid = 0, .cgroup = 1}, {.uid = 107, .cgroup = 2}, sent.sender);
+    record.signal = sent.signal;
+    trace_->Record(record);
+  }
+  Turn();
+  watch_.Follow(4711, 5000, &qemu_);
+  watch_.Drain();
+  ASSERT_EQ(qemu_.signals.size(), 2U);
+  EXPECT_EQ(qemu_.signals[0].pid, 812);
+  EXPECT_EQ(qemu_.signals[1].pid, 814);
+}
+
 TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
   const std::string process = root_.MakeDirectory("proc/812");
   std::ofstream(process + "/status") << "Tgid:\t812\nUid:\t107\t1\t1\t1\n";
