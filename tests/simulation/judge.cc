@@ -601,8 +601,11 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   CheckHostShutdown(*life, event, daemon);
   // By the last daemon, which has all that the one before it had.
   const auto reach = [&](absl::string_view end) {
-    story_->Reach(absl::StrCat(end, " over a ", life->handed_by_crash ? "crash" : "clean stop",
-                               is == ShutdownClass::kUnknown ? " is UNKNOWN" : " has its class"));
+    const bool is_unseen = rule == "unobserved" || rule == "killed-unseen";
+    absl::string_view what = " has its class";
+    if (is_unseen) what = kernel_->features().pidfd_exit ? " is unseen" : " has no exit status";
+    story_->Reach(
+        absl::StrCat(end, " over a ", life->handed_by_crash ? "crash" : "clean stop", what));
   };
   if (life->ended_unattended && life->handed_to == daemon && daemon == number_) reach("an end");
   if (life->ended_unattended && life->process_handed_to == daemon && daemon == number_) {

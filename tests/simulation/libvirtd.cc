@@ -76,7 +76,8 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
         other != nullptr && other != life->process) {
       story_->Reach("a list has a domain whose number another process has");
     }
-    SayRunState(life);
+    // It has not noticed the end of another, and its state says nothing.
+    if (!life->process_gone) SayRunState(life);
   }
   story_->Say("libvirtd", absl::StrCat("lists ", active.size(), " domains"));
   story_->Reach("a list of domains");
