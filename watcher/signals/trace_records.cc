@@ -102,14 +102,15 @@ absl::StatusOr<TraceFormat> ParseDeliveryFormat(absl::string_view format) {
 size_t RingReader::ReadAt(uint64_t position, uint64_t produced,
                           const std::function<void(absl::string_view)>& use, bool* complete) const {
   constexpr uint64_t kAlignment = 8;
-  if (produced - position < BPF_RINGBUF_HDR_SZ) return 0;
+  const uint64_t written = produced - position;
+  if (position % kAlignment != 0 || written < BPF_RINGBUF_HDR_SZ || written > size_) return 0;
   const char* const at = data_.data() + position % size_;
   // The writer clears the bit once the record is complete.
   auto* const header = reinterpret_cast<uint32_t*>(const_cast<char*>(at));
   const uint32_t word = std::atomic_ref(*header).load(std::memory_order_acquire);
   const uint64_t length = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
   const uint64_t whole = (BPF_RINGBUF_HDR_SZ + length + kAlignment - 1) / kAlignment * kAlignment;
-  if (whole > produced - position || whole > size_) return 0;
+  if (whole > written) return 0;
   *complete = (word & BPF_RINGBUF_BUSY_BIT) == 0;
   if (*complete && (word & BPF_RINGBUF_DISCARD_BIT) == 0) use({at + BPF_RINGBUF_HDR_SZ, length});
   return whole;

@@ -45,8 +45,10 @@ for field, sentence in (
     elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", f"SignalSender.{field}", sentence)
 elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASenderIsDescribedForPeople",
           "SignalSender.details_known",
-          "Whether more than its pid could be read of the process.",
-          "If not, it was gone too soon, and user, command, executable and cgroup are empty.")
+          "Whether more than its pid is known of the process.",
+          "If not, user, command, executable and cgroup are empty.")
+elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.OfASenderThatIsGoneTheRecordSaysUserAndName",
+          "SignalSender.details_known", "Of one that was gone too soon the last two are empty.")
 elsewhere(f"{SENDERS}.ASigkillOfTheKernelIsACrashAndSaysSo", "SignalSender.kernel",
           "the kernel itself sent it: the fields below are empty")
 elsewhere(f"{SENDERS}.ASigkillOfQemusOwnIsACrash", "SignalSender.of_qemu",

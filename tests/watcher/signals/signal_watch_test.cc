@@ -221,6 +221,20 @@ TEST_F(SignalWatchTest, WhatWasSentBeforeWaitsForTheProcessToBeFollowed) {
   EXPECT_EQ(qemu_.signals.size(), 1U);
 }
 
+TEST_F(SignalWatchTest, OfASenderThatIsGoneTheRecordSaysUserAndName) {
+  SignalRecord record = Signal(4711);
+  record.sender_mark = ProcessMark{.uid = 998, .cgroup = 1};
+  record.sender_comm = "kill";
+  watch_.Follow(4711, 5000, &qemu_);
+  trace_->Record(record);
+  Turn();
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_EQ(qemu_.signals[0].uid, 998U);
+  EXPECT_EQ(qemu_.signals[0].command.str(), "kill");
+  EXPECT_EQ(qemu_.signals[0].executable.str(), "");
+  EXPECT_EQ(qemu_.signals[0].cgroup.str(), "");
+}
+
 TEST_F(SignalWatchTest, OfASenderThatWentBeforeItCouldBeReadTheRecordHasToSayThatItIsNotQemus) {
   const struct {
     ProcessMark sender;

@@ -339,10 +339,15 @@ TEST_F(RingReaderTest, ARingThatNoKernelHasWrittenEndsAtWhatIsWrong) {
     EXPECT_EQ(reader.Read(produced_, [&](absl::string_view) { ++records; }), good) << length;
     EXPECT_EQ(records, 1);
   }
-  // A position that makes no sense.
-  RingReader reader({memory_.data(), memory_.size()}, 5);
-  reader.Read(7, [](absl::string_view) {});
-  reader.Read(3, [](absl::string_view) {});
+  // Positions that make no sense.
+  memory_.fill(0);
+  const auto fail = [](absl::string_view) { FAIL(); };
+  for (const uint64_t position : {uint64_t{5}, uint64_t{8}}) {
+    RingReader reader({memory_.data(), memory_.size()}, position);
+    for (const uint64_t produced : {uint64_t{0}, position + 1, position + kSize + 8}) {
+      EXPECT_EQ(reader.Read(produced, fail), position) << produced;
+    }
+  }
 }
 
 }  // namespace
