@@ -66,10 +66,10 @@ void FleetJudge::Stored(const FleetMessage& message, uint64_t place, bool late) 
   }
   // The journal's own ones have a sequence of their own.
   if (event.has_missing() && event.missing().last() == event.sequence()) {
-    messages_.push_back({place, event.missing().first(), event.missing().last()});
+    messages_.push_back({place, event.missing().first(), event.missing().last(), true});
     StoredGap(event);
   } else {
-    messages_.push_back({place, event.sequence(), event.sequence()});
+    messages_.push_back({place, event.sequence(), event.sequence(), false});
     StoredEvent(event, late);
   }
 }
@@ -82,6 +82,12 @@ void FleetJudge::LoseAfter(uint64_t place) {
       late_.erase(each);
       removed_.insert(each);
       dropped_.insert(each);
+    }
+  }
+  // A late message of what an earlier GAP names is gone, and the GAP is not.
+  for (const Coverage& message : messages_) {
+    for (uint64_t each = message.first; message.is_gap && each <= message.last; ++each) {
+      in_gaps_.insert(each);
     }
   }
   // Its file may say more than the stream has, or what the daemon has gone back to.

@@ -50,6 +50,7 @@ class FleetJudge {
     uint64_t place;
     uint64_t first;
     uint64_t last;
+    bool is_gap;
   };
 
   void StoredGap(const v1::Event& event);
