@@ -106,8 +106,7 @@ void ProcessWatch::OnFdReady(uint32_t) {
 // another one may have had its number since, and its exit status does not say that it was killed.
 bool ProcessWatch::MayBeAnothers() {
   if (!end_unseen_) return false;
-  const std::optional<ExitStatus> status =
-      ExitStatusOf(pidfd_.get(), pid_, start_ticks_).status;
+  const std::optional<ExitStatus> status = ExitStatusOf(pidfd_.get(), pid_, start_ticks_).status;
   return !status.has_value() || status->signal != SIGKILL;
 }
 
