@@ -113,40 +113,44 @@ class JournalFaultsTest : public JournalTestBase {
   bool CheckServes(const std::string& damage) {
     StartDaemon();
     ReadAll();
-    vm_.Speak(1);  // a write may find what no read does
-    std::vector<v1::Event> kept;
-    WaitUntil("the VM's event is retained, here or in a new journal", [&] {
-      kept = ReadAll();
-      const bool is_kept = kept.size() > events_.size() && kept.back().durable();
-      // Damage in use: the journal is moved aside before it is replaced.
-      return Replaced() || (is_kept && CorruptJournals(state_dir()).empty());
-    });
-    WaitUntil("the journal is written",
-              [&] { return daemon().GetServerInfo().journal_writable(); });
+    // What no read finds, a write may, or the merging of rows after it, or the next write.
+    SpeakOrReplace();
+    SpeakOrReplace();
+    if (Replaced()) EXPECT_TRUE(SpeakDurably()) << damage;
+    const std::string journal_id = daemon().GetServerInfo().journal_id();
+    KillDaemon();
+    // It also starts again, on the same journal.
+    StartDaemon();
+    const std::vector<v1::Event> kept = ReadAll();
     const bool replaced = Replaced();
-    const size_t moved = CorruptJournals(state_dir()).size();
     if (replaced) {
+      if (journal_id != journal_id_) {
+        EXPECT_EQ(daemon().GetServerInfo().journal_id(), journal_id) << damage;
+      }
       ExpectNewJournal(damage);
     } else {
-      EXPECT_GE(kept.size(), events_.size()) << damage;
+      EXPECT_THAT(kept, SizeIs(testing::Gt(events_.size()))) << damage;
       for (size_t i = 0; i < std::min(kept.size(), events_.size()); ++i) {
         EXPECT_EQ(kept[i].SerializeAsString(), events_[i].SerializeAsString()) << damage;
       }
-      EXPECT_EQ(moved, 0u) << damage;
+      EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(0)) << damage;
     }
-    // The daemon still works.
-    const auto info = daemon().GetServerInfo();
-    EventStream live(daemon().channel(), After(info.newest_sequence(), info.journal_id()));
-    live.WaitProgress();
-    vm_.Speak(1);
-    EXPECT_TRUE(live.Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED).durable()) << damage;
-    // It also starts again on the same journal.
-    KillDaemon();
-    StartDaemon();
-    EXPECT_EQ(daemon().GetServerInfo().journal_id(), info.journal_id()) << damage;
-    EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(moved)) << damage;
     KillDaemon();
     return replaced;
+  }
+
+  void SpeakOrReplace() {
+    if (SpeakDurably()) return;
+    WaitUntil("a new journal is written",
+              [&] { return Replaced() && daemon().GetServerInfo().journal_writable(); });
+  }
+
+  // Lets the VM speak once. Returns whether the event was durable when it was published.
+  bool SpeakDurably() {
+    EventStream live(daemon().channel(), {});
+    live.WaitProgress();
+    vm_.Speak(1);
+    return live.Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED).durable();
   }
 
   void ExpectRefused(const DaemonOptions& options, const std::vector<std::string>& words) {
