@@ -177,6 +177,7 @@ class World {
   void Leave(Life* life, int code = 0);
   void CloseSockets(Life* life, bool unlink);
   void ProcessEnds(Life* life, int wait_status);
+  void HostKills(Life* life);
   void ForkEnds(Life* life);
   // A process that is no VM's.
   void EndHelper(const ProcessPtr& process);

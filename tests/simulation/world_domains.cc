@@ -142,7 +142,7 @@ void World::DomainIsKilledAsItMigrates(Life* life) {
   StopToMigrate(life);
   In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
     Decide(life, ShutdownClass::kUnknown, "SIGKILL while a domain migrates");
-    ProcessEnds(life, SIGKILL);
+    HostKills(life);
   });
 }
 
@@ -156,7 +156,7 @@ void World::DomainIsDestroyed(Life* life) {
 void World::DomainThatHangsIsDestroyed(Life* life) {
   Decide(life, ShutdownClass::kAdmin, "a domain that hangs is destroyed");
   life->reported = ManagerEnd::kDestroyed;
-  ProcessEnds(life, SIGKILL);
+  HostKills(life);
 }
 
 void World::DomainIsSaved(Life* life) {

@@ -266,7 +266,7 @@ void World::GuestPowersOff(Life* life) {
   life->run_state = "shutdown";
   Say(life, Saying::Kind::kStop, "STOP", "");
   In(absl::Milliseconds(1), absl::Minutes(2), life, [this, life] {
-    if (random_->OneIn(3)) return ProcessEnds(life, SIGKILL);
+    if (random_->OneIn(3)) return HostKills(life);
     SayShutdown(life, "host-qmp-quit");
     Leave(life);
   });
@@ -304,16 +304,23 @@ void World::Signal(Life* life) {
   Leave(life);
 }
 
-void World::Kill(Life* life) {
+// By a process of the host's that is gone at once.
+void World::HostKills(Life* life) {
   constexpr int64_t kGoneAtOnce = 299;
+  life->killed_by_host = true;
+  // Of a proxy's QEMU no daemon knows the process.
+  if (life->proxy == nullptr) life->kill_ring = kernel_->ring();
+  if (life->kill_ring != 0) life->kill_seen_by = daemon_;
+  kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
+  ProcessEnds(life, SIGKILL);
+}
+
+void World::Kill(Life* life) {
   if (random_->OneIn(2)) {
     Decide(life, ShutdownClass::kAdmin, "SIGKILL of the host's");
-    life->killed_by_host = true;
-    // Of a proxy's QEMU no daemon knows the process.
-    if (life->proxy == nullptr) life->kill_ring = kernel_->ring();
-    if (life->kill_ring != 0) life->kill_seen_by = daemon_;
-    kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
-  } else if (random_->OneIn(2)) {
+    return HostKills(life);
+  }
+  if (random_->OneIn(2)) {
     Decide(life, ShutdownClass::kCrash, "SIGKILL of its own");
     kernel_->SendSignal(life->process, SIGKILL, life->process->pid);
   } else {
@@ -327,7 +334,7 @@ void World::Kill(Life* life) {
 void World::EndsWithHost(Life* life) {
   ShutHostDown();
   Decide(life, ShutdownClass::kAdmin, "the host shuts down");
-  if (random_->OneIn(4)) return ProcessEnds(life, SIGKILL);
+  if (random_->OneIn(4)) return HostKills(life);
   SayShutdown(life, "host-signal");
   Leave(life);
 }
@@ -432,7 +439,7 @@ void World::KilledAsItMigrates(Life* life) {
   Say(life, Saying::Kind::kStop, "STOP", "");
   In(kNow, absl::Milliseconds(60), life, [this, life] {
     Decide(life, ShutdownClass::kUnknown, "SIGKILL while a migration finishes");
-    ProcessEnds(life, SIGKILL);
+    HostKills(life);
   });
 }
 
