@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,13 @@ std::string PidFile(const Life& life) {
 }
 
 DomainName NameOf(const Life& life) { return {life.name, life.uuid, life.domain_id}; }
+
+// The word in a domain's log.
+absl::string_view Reason(ManagerEnd end) {
+  constexpr std::array<absl::string_view, 6> kReasons = {"shutdown", "destroyed", "saved",
+                                                         "migrated", "failed",    "crashed"};
+  return kReasons.at(static_cast<size_t>(end) - 1);
+}
 
 absl::Status Away() { return absl::UnavailableError("libvirtd is away"); }
 
@@ -87,7 +95,7 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
   return active;
 }
 
-// Of a domain that is defined: every other one is transient.
+// Every other domain is transient.
 absl::StatusOr<DomainLifecycle> Libvirtd::LastEnd(const ConnectionPtr& link,
                                                   const std::string& uuid) {
   Take();
@@ -95,22 +103,23 @@ absl::StatusOr<DomainLifecycle> Libvirtd::LastEnd(const ConnectionPtr& link,
   const bool runs = std::any_of(domains_.begin(), domains_.end(),
                                 [&uuid](const Life* life) { return life->uuid == uuid; });
   if (runs) return absl::FailedPreconditionError("it runs");
-  if (uuid.back() % 2 == 0) return absl::NotFoundError("no such domain");
   story_->Reach("libvirt is asked how a domain ended");
   DomainLifecycle last{.what = DomainLifecycle::What::kStopped, .end = {}, .text = "shut off"};
-  const auto it = kept_ends_.find(uuid);
-  if (it == kept_ends_.end()) return last;
-  last.end = it->second.end;
-  if (Life* const life = it->second.life; life != nullptr) {
-    ++link_->sent;
-    life->sayings.push_back({.kind = Saying::Kind::kManager,
-                             .manager = *last.end,
-                             .kept = true,
-                             .at = kernel_->monotonic(),
-                             .heard_by = link_,
-                             .end = link_->sent,
-                             .daemon = daemon_});
+  if (const auto it = kept_ends_.find(uuid); it != kept_ends_.end()) {
+    last.end = it->second.end;
+    if (Life* const life = it->second.life; life != nullptr) {
+      ++link_->sent;
+      life->sayings.push_back({.kind = Saying::Kind::kManager,
+                               .manager = *last.end,
+                               .kept = true,
+                               .at = kernel_->monotonic(),
+                               .heard_by = link_,
+                               .end = link_->sent,
+                               .daemon = daemon_});
+    }
   }
+  // Only the log has it.
+  if (uuid.back() % 2 == 0) return absl::NotFoundError("no such domain");
   return last;
 }
 
@@ -120,7 +129,7 @@ void Libvirtd::WritePidFile() {
   kernel_->disk().Make(path, S_IFREG | 0644, kernel_->wall_ns())->content = "1\n";
 }
 
-void Libvirtd::Log(const Life& life) {
+void Libvirtd::Log(const Life& life, absl::string_view what) {
   const std::string path = absl::StrCat(kLogDirectory, "/", life.name, ".log");
   std::string log;
   if (const auto file = kernel_->disk().Find(path); file != nullptr) log = file->content;
@@ -128,7 +137,7 @@ void Libvirtd::Log(const Life& life) {
   const absl::Time now = absl::FromUnixNanos(kernel_->wall_ns());
   kernel_->disk().Make(path, S_IFREG | 0600, kernel_->wall_ns())->content =
       absl::StrCat(log, absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", now, absl::UTCTimeZone()),
-                   ": starting up libvirt version: 9.0.0\n");
+                   ": ", what, "\n");
 }
 
 void Libvirtd::Stop() {
@@ -149,7 +158,9 @@ void Libvirtd::Start() {
   // counts as one that crashed. What was kept before is forgotten.
   kept_ends_.clear();
   for (const Life* const life : domains_) {
-    if (life->process_gone) kept_ends_[life->uuid] = {nullptr, ManagerEnd::kCrashed};
+    if (!life->process_gone) continue;
+    kept_ends_[life->uuid] = {nullptr, ManagerEnd::kCrashed};
+    Log(*life, "shutting down, reason=crashed");
   }
   std::erase_if(domains_, [](const Life* life) { return life->process_gone; });
   last_id_ = 0;
@@ -168,7 +179,7 @@ void Libvirtd::Add(Life* life) {
   kernel_->disk().Make(path, S_IFREG | 0644, kernel_->wall_ns())->content =
       absl::StrCat(life->process->pid, "\n");
   domains_.push_back(life);
-  Log(*life);
+  Log(*life, "starting up libvirt version: 9.0.0");
 }
 
 void Libvirtd::Hear(Life* life, Saying* saying) {
@@ -210,7 +221,9 @@ void Libvirtd::SayStarted(Life* life, bool incoming) {
 
 void Libvirtd::Remove(Life* life, ManagerEnd end) {
   if (!runs_ || std::erase(domains_, life) == 0) return;
-  kept_ends_[life->uuid] = {life, end == ManagerEnd::kFailed ? ManagerEnd::kCrashed : end};
+  const ManagerEnd kept = end == ManagerEnd::kFailed ? ManagerEnd::kCrashed : end;
+  kept_ends_[life->uuid] = {life, kept};
+  Log(*life, absl::StrCat("shutting down, reason=", Reason(kept)));
   if (kernel_->disk().Find(PidFile(*life)) != nullptr && random_->OneIn(2)) {
     kernel_->disk().Unlink(PidFile(*life));
   }

@@ -67,7 +67,7 @@ class Libvirtd : public LibvirtApi {
   absl::StatusOr<DomainLifecycle> LastEnd(const ConnectionPtr& link, const std::string& uuid);
   void WritePidFile();
   // Notes in the domain's log that it starts.
-  void Log(const Life& life);
+  void Log(const Life& life, absl::string_view what);
   // A call takes its time, in which all else goes on.
   void Take();
 

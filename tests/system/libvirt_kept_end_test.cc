@@ -30,16 +30,23 @@ class LibvirtKeptEndTest : public LibvirtTest {
     StartDaemon(OptionsBeside());
     OpenStream();
   }
-  // Follows a defined domain, has it end while vmeventd is away, and returns its STOPPED.
-  v1::Event EndUnseen(const DomainOptions& domain, const std::function<void(Libvirtd&)>& end) {
+  // Follows a domain, has it end while vmeventd is away, and returns its STOPPED.
+  v1::Event EndUnseen(const DomainOptions& domain, bool transient,
+                      const std::function<void(Libvirtd&)>& end) {
     FollowBeside();
-    libvirtd().DefineAndStart(domain);
+    if (transient) {
+      libvirtd().Create(domain);
+    } else {
+      libvirtd().DefineAndStart(domain);
+    }
     stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
     WaitUntil("it runs", [&] { return daemon().GetVm("vm1").state() == v1::VM_STATE_RUNNING; });
     StopDaemon();
     end(libvirtd());
     WaitUntil("libvirt has seen that it is gone", [&] {
-      return libvirtd().Virsh({"domstate", "vm1"}).find("shut off") != std::string::npos;
+      const CommandResult state = libvirtd().TryVirsh({"domstate", "vm1"});
+      return transient ? state.exit_code != 0
+                       : state.output.find("shut off") != std::string::npos;
     });
     FollowBeside();
     v1::Event stopped = WaitStopped();
@@ -55,6 +62,7 @@ struct UnseenEnding {
   std::string evidence;
   std::function<void(Libvirtd&)> act;
   DomainOptions domain{};
+  bool transient = false;
 };
 
 std::vector<UnseenEnding> UnseenEndings() {
@@ -88,6 +96,22 @@ std::vector<UnseenEnding> UnseenEndings() {
          libvirtd.Stop(SIGTERM);
          libvirtd.Start();
        }},
+      {"DestroyOfATransientDomain", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       "destroyed, by its log",
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"destroy", "vm1"});
+       },
+       {}, true},
+      {"SaveOfATransientDomain", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE,
+       "saved, by its log",
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"save", "vm1", libvirtd.directory() + "/vm1.save"});
+       },
+       {}, true},
+      {"SegfaultOfATransientDomain", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       "crashed, by its log", kill_qemu(SIGSEGV), {}, true},
+      {"SigtermOfATransientDomain", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       "shutdown, by its log", kill_qemu(SIGTERM), {}, true},
       // It takes what it does not find any more for a crash.
       {"SigtermWhileLibvirtIsAwayToo", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
        "crashed, by a libvirt that may have been restarted meanwhile",
@@ -120,7 +144,7 @@ INSTANTIATE_TEST_SUITE_P(Of, LibvirtKeptEndEndingTest, testing::ValuesIn(UnseenE
 
 TEST_P(LibvirtKeptEndEndingTest, IsWhatLibvirtHasKept) {
   const UnseenEnding& ending = GetParam();
-  const v1::Event stopped = EndUnseen(ending.domain, ending.act);
+  const v1::Event stopped = EndUnseen(ending.domain, ending.transient, ending.act);
   EXPECT_EQ(stopped.shutdown().class_(), ending.shutdown_class) << stopped.message();
   EXPECT_EQ(stopped.shutdown().cause(), ending.cause) << stopped.message();
   EXPECT_THAT(EvidenceOf(stopped),
@@ -128,7 +152,7 @@ TEST_P(LibvirtKeptEndEndingTest, IsWhatLibvirtHasKept) {
       << stopped.message();
 }
 
-// A service manager keeps the domains' processes; of a transient one libvirt keeps nothing.
+// A service manager keeps the domains' processes.
 class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParamInterface<int> {
  protected:
   void Begin() {
@@ -181,10 +205,7 @@ TEST_P(LibvirtHandoverTest, ProcessesAreFollowedOn) {
     EXPECT_EQ(crash.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_CRASHED) << crash.message();
   }
   const v1::Event killed = WaitStopped("killed");
-  EXPECT_EQ(killed.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << killed.message();
-  if (known) {
-    EXPECT_EQ(killed.shutdown().rule(), "killed-unseen");
-  }
+  EXPECT_EQ(killed.shutdown().rule(), known ? "killed-unseen" : "manager-kept-crash");
   WaitUntil("the one that stays is listed",
             [&] { return daemon().GetVm("stays").state() == v1::VM_STATE_RUNNING && Connected(); });
   libvirtd().Virsh({"destroy", "stays"});

@@ -63,6 +63,22 @@ absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_
   return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), max_bytes);
 }
 
+// `word` is libvirt's, or QEMU's own.
+std::optional<DomainLifecycle> LoggedEnd(absl::string_view word) {
+  for (const auto& [reason, end] : {std::pair("shutdown", ManagerEnd::kShutdown),
+                                    std::pair("destroyed", ManagerEnd::kDestroyed),
+                                    std::pair("crashed", ManagerEnd::kCrashed),
+                                    std::pair("migrated", ManagerEnd::kMigrated),
+                                    std::pair("saved", ManagerEnd::kSaved),
+                                    std::pair("failed", ManagerEnd::kFailed)}) {
+    if (word != reason) continue;
+    return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
+                           .end = end,
+                           .text = absl::StrCat("shut off, ", reason, ", by its log")};
+  }
+  return std::nullopt;
+}
+
 PeerProcess Gone(int64_t pid) { return {.kind = PeerProcess::Kind::kGone, .pid = pid}; }
 
 // 0: it cannot be read.
@@ -124,27 +140,31 @@ std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory) 
   return absl::StrCat(directory, spec.containers ? "/lxc" : "/qemu");
 }
 
-bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
-                absl::Time seen) {
-  if (log_directory.empty() || absl::StrContains(name, '/')) return false;
+std::optional<LoggedLife> LastLoggedLife(const std::string& log_directory, const std::string& name,
+                                         absl::Time process_start, absl::Time seen) {
+  if (log_directory.empty() || absl::StrContains(name, '/')) return std::nullopt;
   const absl::StatusOr<std::string> log =
       ReadRegularFile(absl::StrCat(log_directory, "/", name, ".log"), kMaxLog, nullptr);
-  if (!log.ok() || log->size() == kMaxLog) return false;
-  bool found = false;
+  if (!log.ok() || log->size() == kMaxLog) return std::nullopt;
+  std::optional<LoggedLife> life;
   for (const absl::string_view line : absl::StrSplit(*log, '\n')) {
     // "2026-01-31 12:00:00.000+0000: starting up libvirt version: 9.0.0, ..."
-    const size_t mark = line.find(": starting up");
-    absl::Time start;
-    if (mark == absl::string_view::npos ||
-        !absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", line.substr(0, mark), &start, nullptr)) {
-      continue;
+    // "2026-01-31 12:00:05.000+0000: shutting down, reason=destroyed"
+    const std::pair<absl::string_view, absl::string_view> noted =
+        absl::StrSplit(line, absl::MaxSplits(": ", 1));
+    absl::string_view what = noted.second;
+    absl::Time time;
+    if (!absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", noted.first, &time, nullptr)) continue;
+    // QEMU writes there as well, before libvirt notes its end; and clocks are set: what stands after
+    // a line is later, whatever its time.
+    if (absl::ConsumePrefix(&what, "shutting down, reason=")) {
+      if (life.has_value()) life->end = LoggedEnd(what);
+    } else if (absl::StartsWith(what, "starting up")) {
+      if (life.has_value() || time > seen) return std::nullopt;
+      if (time >= process_start - kMaxStart) life.emplace();
     }
-    // QEMU writes there as well, and clocks are set: what stands after it is later, whatever its
-    // time.
-    if (found || start > seen) return false;
-    found = start >= process_start - kMaxStart;
   }
-  return found;
+  return life;
 }
 
 void DomainProcesses::Begin(const DomainName& domain, bool has_descriptors, absl::Duration now) {

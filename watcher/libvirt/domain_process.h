@@ -29,11 +29,15 @@ int64_t LibvirtdBegan(const std::string& pid_directory);
 // logs.
 std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory);
 
-// Returns whether a domain has not begun again since its life that began at `process_start` was
-// `seen`: libvirt notes each start in the domain's log NAME.log, and that one's must be the newest.
-// False where the log does not show it.
-bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
-                absl::Time seen);
+// The last life of a domain, by the domain's log NAME.log, in which libvirt notes each start, and
+// from libvirt 3.0 on why it takes a domain for ended.
+struct LoggedLife {
+  std::optional<DomainLifecycle> end;  // unset: none is noted that says anything
+};
+// Returns what is noted of the life that began at `process_start`. Unset where the log does not show
+// that the domain has not begun again since that life was `seen`.
+std::optional<LoggedLife> LastLoggedLife(const std::string& log_directory, const std::string& name,
+                                         absl::Time process_start, absl::Time seen);
 
 // Finds the processes of one libvirt's running domains, by the pid files NAME.pid in a directory.
 // Such a number is only believed where that process is a QEMU that was started with the domain's

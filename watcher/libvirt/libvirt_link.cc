@@ -110,10 +110,16 @@ struct LibvirtLink::Shared {
   }
 
   // Asks what libvirt has kept of the end of `domain`, if that is of the life `run` for certain: no
-  // other libvirtd has followed it, and the domain has not begun again since it was `seen`.
+  // other libvirtd has followed it, and the domain has not begun again since it was `seen`. Of a
+  // transient domain only the log has it.
   EndKept AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen) const {
     EndKept kept{.uuid = domain.uuid, .end = std::nullopt, .what = ""};
     absl::StatusOr<DomainLifecycle> last = connection->LastEnd(domain.uuid);
+    const std::optional<LoggedLife> logged =
+        LastLoggedLife(place.log_directory, domain.name, run.process_start, seen);
+    if (absl::IsNotFound(last.status()) && logged.has_value() && logged->end.has_value()) {
+      last = *logged->end;
+    }
     if (!last.ok()) {
       kept.what = "libvirt has kept nothing of its end";
       return kept;
@@ -122,7 +128,7 @@ struct LibvirtLink::Shared {
     if (!last->end.has_value()) return kept;
     if (run.libvirtd_began_ns == 0 || run.libvirtd_began_ns != libvirtd_began_ns) {
       kept.what += ", by a libvirt that may have been restarted meanwhile";
-    } else if (!IsLastLife(place.log_directory, domain.name, run.process_start, seen)) {
+    } else if (!logged.has_value()) {
       kept.what += ", of this or of a later life of the domain, as its log does not say";
     } else {
       kept.end = last->end;

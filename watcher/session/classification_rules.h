@@ -294,14 +294,6 @@ inline constexpr Rule kClassificationRules[] = {
      "no SHUTDOWN, exit by SIGKILL, and another process of the host sent it, as the kernel showed",
      [](const RuleInput& in) { return in.killed_by_other_process(); },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
-    {"manager-kept-crash",
-     "no SHUTDOWN seen here, the process ended while vmeventd was away, and libvirt has kept that "
-     "the domain crashed or failed",
-     [](const RuleInput& in) {
-       return in.evidence.manager_end_kept &&
-              (in.manager_says(ManagerEnd::kCrashed) || in.manager_says(ManagerEnd::kFailed));
-     },
-     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"killed-unseen",
      "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
      "restarted, or with a code that the kernel's timers and any process may give it",
@@ -317,6 +309,14 @@ inline constexpr Rule kClassificationRules[] = {
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
      ShutdownCause::kQemuCrashed},
+    {"manager-kept-crash",
+     "no SHUTDOWN seen here, the process ended while vmeventd was away, and libvirt has kept that "
+     "the domain crashed or failed",
+     [](const RuleInput& in) {
+       return in.evidence.manager_end_kept &&
+              (in.manager_says(ManagerEnd::kCrashed) || in.manager_says(ManagerEnd::kFailed));
+     },
+     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kShutdown); },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},

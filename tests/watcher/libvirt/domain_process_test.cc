@@ -149,10 +149,16 @@ TEST(ProcessesInNamespaceTest, ACommandLineThatNeverComesHidesNoOtherProcess) {
 // The newest start that libvirt has noted must be that of the life.
 class LastLifeTest : public testing::Test {
  protected:
-  bool IsLast(const std::string& log) {
+  std::optional<LoggedLife> Last(const std::string& log) {
     std::ofstream(directory_.Path("web1.log")) << log;
-    return IsLastLife(directory_.Path(""), "web1", begun_ + absl::Milliseconds(700),
-                      begun_ + absl::Seconds(2));
+    return LastLoggedLife(directory_.Path(""), "web1", begun_ + absl::Milliseconds(700),
+                          begun_ + absl::Seconds(2));
+  }
+  bool IsLast(const std::string& log) { return Last(log).has_value(); }
+  std::optional<ManagerEnd> EndIn(const std::string& after_start) {
+    const std::optional<LoggedLife> life = Last(Start(begun_) + after_start);
+    if (!life.has_value() || !life->end.has_value()) return std::nullopt;
+    return life->end->end;
   }
   static std::string Start(absl::Time time) {
     return absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z: starting up libvirt version: 9.0.0\n", time,
@@ -169,6 +175,21 @@ TEST_F(LastLifeTest, IsTheOneWhoseStartIsTheNewest) {
                      "qemu: what it says\n2023-11-14 22:13:30.000+0000: shutting down\n"));
 }
 
+TEST_F(LastLifeTest, HasTheEndThatLibvirtNotedLast) {
+  const std::string noted = "2023-11-14 22:13:30.000+0000: shutting down, reason=";
+  EXPECT_EQ(EndIn(noted + "destroyed\n"), ManagerEnd::kDestroyed);
+  EXPECT_EQ(EndIn(noted + "crashed\n"), ManagerEnd::kCrashed);
+  EXPECT_EQ(EndIn("shutting down, reason=saved\nqemu: shutting down, reason=saved\n"), std::nullopt);
+  // QEMU writes there too, before libvirt does.
+  EXPECT_EQ(EndIn(noted + "saved\n" + noted + "crashed\n"), ManagerEnd::kCrashed);
+  for (const char* const word : {"", "unknown", "daemon", "from snapshot", "destroyed, or not"}) {
+    EXPECT_EQ(EndIn(noted + "saved\n" + noted + word + "\n"), std::nullopt) << word;
+  }
+  EXPECT_EQ(Last(Start(begun_ - absl::Hours(1)) + noted + "saved\n" + Start(begun_))->end,
+            std::nullopt)
+      << "an earlier life's";
+}
+
 TEST_F(LastLifeTest, IsNotWhereTheDomainBeganAgain) {
   EXPECT_FALSE(IsLast(Start(begun_) + Start(begun_ + absl::Seconds(60))));
   // Whatever QEMU, which writes there too, adds.
@@ -179,9 +200,9 @@ TEST_F(LastLifeTest, IsNotKnownWhereItsStartIsNotThere) {
   EXPECT_FALSE(IsLast(""));
   EXPECT_FALSE(IsLast("starting up\nfoo: starting up\n"));
   EXPECT_FALSE(IsLast(Start(begun_ - absl::Hours(1))));
-  EXPECT_FALSE(IsLastLife(directory_.Path("none"), "web1", begun_, begun_));
-  EXPECT_FALSE(IsLastLife("", "web1", begun_, begun_));
-  EXPECT_FALSE(IsLastLife(directory_.Path(""), "../web1", begun_, begun_));
+  EXPECT_FALSE(LastLoggedLife(directory_.Path("none"), "web1", begun_, begun_).has_value());
+  EXPECT_FALSE(LastLoggedLife("", "web1", begun_, begun_).has_value());
+  EXPECT_FALSE(LastLoggedLife(directory_.Path(""), "../web1", begun_, begun_).has_value());
 }
 
 TEST_F(LastLifeTest, IsNotKnownOfALogThatIsTooLong) {

@@ -125,6 +125,30 @@ TEST_F(LibvirtKeptEndTest, OfATransientDomainThereIsNone) {
   ExpectUnknown("libvirt has kept nothing of its end");
 }
 
+TEST_F(LibvirtKeptEndTest, OfATransientDomainItIsInTheLog) {
+  FollowAndStop();
+  LogEnd("destroyed");
+  EndAndRestart();
+  ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostDestroy);
+  EXPECT_THAT(LastEvidence(), Contains("libvirt, asked afterwards: shut off, destroyed, by its log"));
+}
+
+TEST_F(LibvirtKeptEndTest, InTheLogOfALibvirtThatWasRestartedSaysNothing) {
+  FollowAndStop();
+  LogEnd("crashed");
+  RestartLibvirtd();
+  EndAndRestart();
+  ExpectUnknown("by a libvirt that may have been restarted meanwhile");
+}
+
+TEST_F(LibvirtKeptEndTest, OfALaterLifeInTheLogSaysNothing) {
+  FollowAndStop();
+  LogStart(absl::Now() + absl::Seconds(5));
+  LogEnd("destroyed");
+  EndAndRestart();
+  ExpectUnknown("libvirt has kept nothing of its end");
+}
+
 TEST_F(LibvirtKeptEndTest, OfADomainThatRunsAgainIsGone) {
   FollowAndStop();
   libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));

@@ -30,6 +30,12 @@ class LibvirtKeptEndTest : public LibvirtProcessTest {
     std::ofstream(directory_.Path("logs/qemu/web1.log"), std::ios::app) << absl::FormatTime(
         "%Y-%m-%d %H:%M:%E3S%z: starting up libvirt version: 9.0.0\n", time, absl::UTCTimeZone());
   }
+  void LogEnd(const std::string& reason) {
+    std::ofstream(directory_.Path("logs/qemu/web1.log"), std::ios::app)
+        << absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z: shutting down, reason=", absl::Now(),
+                            absl::UTCTimeZone())
+        << reason << "\n";
+  }
   void RestartLibvirtd() {
     std::filesystem::last_write_time(
         directory_.Path("qemu/driver.pid"),
