@@ -94,8 +94,11 @@ class JetStreamSink : public FleetSink {
   std::string batch_inbox_;  // of the batch under way
   uint64_t batches_ = 0;
   absl::Duration round_trip_;
-  std::string created_;                 // the stream of events, by the last Look
-  bool in_doubt_ = false;               // events that were sent over this connection have no answer
+  std::string created_;  // the stream of events, by the last Look
+  // Events that were sent over this connection have no answer, or the server complained on it. Its
+  // last complaint stays with the connection: it would count against answers that are slow once
+  // the account may do what it was refused.
+  bool in_doubt_ = false;
   std::set<std::string> noted_unsafe_;  // streams
 };
 
@@ -163,6 +166,7 @@ absl::StatusOr<std::pair<size_t, NatsMessagePtr>> JetStreamSink::NextAnswer(
     if (*message == nullptr) {
       // The server gives no answer to what is not permitted, but complains at once.
       if (const std::string complaint = connection_->complaint(); refused(complaint)) {
+        in_doubt_ = true;
         return absl::PermissionDeniedError(absl::StrCat("the server says: ", complaint));
       }
       continue;

@@ -333,6 +333,35 @@ TEST_F(FleetTest, AStreamThatIsGoneKeepsTheConnection) {
   EXPECT_EQ(connections_of_daemon(), 1u);
 }
 
+// The server's last complaint stays with a connection, and would count against every slow answer.
+TEST_F(FleetTest, ALookAfterARefusalMakesAnotherConnection) {
+  uint16_t port = 0;
+  ListenOnLoopback(&port);
+  NatsServer server(dir() / "refusing",
+                    absl::StrCat("http: \"127.0.0.1:", port, "\"\n",
+                                 "accounts: { NODES: { jetstream: enabled, users: [ { user: node, "
+                                 "password: x, permissions: { publish: { deny: "
+                                 "\"$JS.API.STREAM.INFO.KV_VMEVENTS_VMS\" } } } ] } }\n"
+                                 "no_auth_user: node\n"));
+  server.CreateFleet();
+  const auto connections = [port]() -> uint64_t {
+    return AskMonitoring(port, "/varz").value("total_connections", uint64_t{0});
+  };
+  const std::unique_ptr<FleetSink> sink =
+      *MakeJetStreamSink({.nats = {.servers = {server.url()}, .name = "a test"},
+                          .cluster = "test",
+                          .node = "a",
+                          .stream = std::string(kFleetStream)});
+  ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
+  const uint64_t before = connections();
+  ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
+  EXPECT_EQ(connections(), before);
+  EXPECT_THAT(std::string(sink->Look(FleetSink::Where::kVms).status().message()),
+              HasSubstr("Permissions Violation"));
+  ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
+  EXPECT_EQ(connections(), before + 1);
+}
+
 // An id that the stream has seen is no proof that the event is there: anybody may have sent it.
 TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   nats().CreateFleet();
