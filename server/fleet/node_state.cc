@@ -98,7 +98,10 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
   if (absl::IsCancelled(status)) return;
   meters_->bucket_failures.Add();
   bucket->looked_at = false;
-  bucket->retry = std::clamp(bucket->retry * 2, kFirstRetry, kMaxRetry);
+  // The one VM whose state is too large holds up no other's for long.
+  bucket->retry = absl::IsInvalidArgument(status)
+                      ? kFirstRetry
+                      : std::clamp(bucket->retry * 2, kFirstRetry, kMaxRetry);
   bucket->due = now + bucket->retry * (0.5 + random_() / 2);
   const std::string problem = absl::StrCat("cannot write ", what, ": ", status.message());
   if (problems_->Set(bucket->problem, problem)) {
@@ -215,12 +218,31 @@ absl::Status NodeState::WriteVms(const FleetPosition& published, size_t* written
     if (answers.each[i].kind == FleetSink::Answer::kStored) ++*written;
   }
   if (!answers.status.ok()) pending_ = true;
+  DeleteUnfit(changes, answers);
   meters_->state_writes.Add(*written);
   meters_->state_vms.Set(written_.size());
-  const bool only_outdated = !answers.has(FleetSink::Answer::kNone) &&
-                             !answers.has(FleetSink::Answer::kRefused) &&
-                             !answers.has(FleetSink::Answer::kUnfit);
-  return only_outdated ? absl::OkStatus() : answers.status;
+  if (answers.has(FleetSink::Answer::kNone) || answers.has(FleetSink::Answer::kRefused)) {
+    return answers.status;
+  }
+  if (!answers.has(FleetSink::Answer::kUnfit)) return absl::OkStatus();
+  return absl::InvalidArgumentError(answers.status.message());
+}
+
+void NodeState::DeleteUnfit(const std::vector<Change>& changes, const FleetSink::Answers& answers) {
+  std::vector<Change> deletions;
+  std::vector<FleetMessage> batch;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    const Change& change = changes[i];
+    if (answers.each[i].kind != FleetSink::Answer::kUnfit || change.record == nullptr) continue;
+    if (!written_.contains(change.name) && change.message.replaces.has_value()) continue;
+    batch.push_back(change.message);
+    batch.back().payload.clear();
+    deletions.push_back({change.name, nullptr, batch.back()});
+  }
+  if (batch.empty()) return;
+  const FleetSink::Answers deleted = sink_->Send(FleetSink::Where::kVms, batch);
+  const absl::Duration now = clock_->Now().monotonic;
+  for (size_t i = 0; i < batch.size(); ++i) TakeAnswer(deletions[i], deleted.each[i], now);
 }
 
 void NodeState::TakeAnswer(const Change& change, const FleetSink::Answer& answer,

@@ -157,6 +157,7 @@ class FakeSink : public FleetSink {
   size_t put_only = std::numeric_limits<size_t>::max();  // values of the next batch
   std::map<std::string, FleetMessage> values;            // of both buckets, by subject
   size_t puts = 0;
+  size_t max_value = std::numeric_limits<size_t>::max();  // size of what the buckets take
   int buckets_created = 1;
 
   absl::Duration round_trip;
@@ -263,6 +264,11 @@ class FakeSink : public FleetSink {
         break;
       }
       EXPECT_TRUE(absl::StartsWith(message.subject, KeySubject(NameOf(where), "")));
+      if (message.payload.size() > max_value) {
+        answers.each[i].kind = Answer::kUnfit;
+        answers.status = absl::InvalidArgumentError("message size exceeds maximum allowed");
+        continue;
+      }
       const auto place = places.find(message.subject);
       if (message.replaces.has_value() &&
           *message.replaces != (place == places.end() ? 0 : place->second)) {
