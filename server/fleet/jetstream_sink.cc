@@ -402,11 +402,11 @@ absl::Status JetStreamSink::CheckRepeated(Where where, const std::vector<FleetMe
     const Stored& message = (*messages)[i];
     if (message.has_value() && message->subject == batch[repeated[i]].subject) continue;
     Answer& answer = (*answers)[repeated[i]];
-    foreign = absl::UnavailableError(
-        absl::StrCat("the stream counts the event ", batch[repeated[i]].sequence,
-                     " as a repetition of the message ", answer.place,
-                     message.has_value() ? absl::StrCat(" (", message->subject, ")") : "",
-                     ", which is not this node's"));
+    foreign = absl::UnavailableError(absl::StrCat(
+        "the stream counts the event ", batch[repeated[i]].sequence,
+        " as a repetition of the message ", answer.place,
+        message.has_value() ? absl::StrCat(" (", message->subject, "), which is not this node's")
+                            : ", which was deleted; it takes it after its duplicate_window"));
     answer = {.kind = Answer::kRefused};
   }
   return foreign;

@@ -364,7 +364,9 @@ TEST_F(FleetTest, ALookAfterARefusalMakesAnotherConnection) {
 
 // An id that the stream has seen is no proof that the event is there: anybody may have sent it.
 TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
-  nats().CreateFleet();
+  auto settings = nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1));
+  settings["deny_purge"] = false;
+  nats().CreateStream("VMEVENTS", settings);
   const auto sink_of = [&](const std::string& node) {
     return *MakeJetStreamSink({.nats = {.servers = {nats().url()}, .name = "a test"},
                                .cluster = "test",
@@ -395,6 +397,10 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   EXPECT_EQ(again.each[0].kind, FleetSink::Answer::kRefused);
   EXPECT_THAT(std::string(again.status.message()),
               HasSubstr("(vmevents.v1.test.b.vm.reset), which is not this node's"));
+  NatsClient(nats().port()).Request("$JS.API.STREAM.PURGE.VMEVENTS", nlohmann::json::object());
+  again = send(a.get(), subject, 1);
+  EXPECT_EQ(again.each[0].kind, FleetSink::Answer::kRefused);
+  EXPECT_THAT(std::string(again.status.message()), HasSubstr("the message 1, which was deleted"));
 }
 
 // As in a large fleet, where a node's last message is far behind, and a server's answer under the
