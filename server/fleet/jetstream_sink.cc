@@ -46,7 +46,8 @@ class JetStreamSink : public FleetSink {
   absl::StatusOr<std::vector<Stored>> At(Where where, const std::vector<uint64_t>& places) override;
   absl::StatusOr<std::vector<Stored>> Next(Where where,
                                            const std::vector<uint64_t>& places) override;
-  absl::StatusOr<Stored> Last(Where where, const std::string& subject) override;
+  absl::StatusOr<std::vector<Stored>> Last(Where where,
+                                           const std::vector<std::string>& subjects) override;
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
   void Interrupt() override { interrupted_ = true; }
 
@@ -290,12 +291,14 @@ absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::Next(
   return GetMessages(where, requests, TimeoutOf(where, kSearchTimeout));
 }
 
-absl::StatusOr<FleetSink::Stored> JetStreamSink::Last(Where where, const std::string& subject) {
-  const auto found =
-      GetMessages(where, {LastMessageRequest(subject.empty() ? SubjectsOf(where) : subject)},
-                  TimeoutOf(where, kSearchTimeout));
-  if (!found.ok()) return found.status();
-  return found->front();
+absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::Last(
+    Where where, const std::vector<std::string>& subjects) {
+  std::vector<std::string> requests;
+  requests.reserve(subjects.size());
+  for (const std::string& subject : subjects) {
+    requests.push_back(LastMessageRequest(subject.empty() ? SubjectsOf(where) : subject));
+  }
+  return GetMessages(where, requests, TimeoutOf(where, kSearchTimeout));
 }
 
 FleetSink::Answers JetStreamSink::Send(Where where, const std::vector<FleetMessage>& batch) {

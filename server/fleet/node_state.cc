@@ -1,6 +1,8 @@
 #include "server/fleet/node_state.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -309,27 +311,23 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
   for (const auto& [name, record] : vms) {
     unknown_.erase(KeyOf(name));
   }
-  size_t looked_at = 0;
-  for (auto subject = unknown_.begin(); subject != unknown_.end();) {
-    if (looked_at == kMaxLookups || changes->size() == kMaxBatch) {
-      pending_ = true;
-      return;
+  const size_t most = std::min({unknown_.size(), kMaxLookups, kMaxBatch - changes->size()});
+  const std::vector<std::string> asked(unknown_.begin(),
+                                       std::next(unknown_.begin(), static_cast<ptrdiff_t>(most)));
+  if (asked.size() < unknown_.size()) pending_ = true;
+  const auto values = sink_->Last(FleetSink::Where::kVms, asked);
+  if (!values.ok()) {
+    // Without an answer the keys stay for another time.
+    pending_ = true;
+    return;
+  }
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const FleetSink::Stored& value = (*values)[i];
+    if (!value.has_value() || value->deleted) {
+      unknown_.erase(asked[i]);
+    } else {
+      changes->push_back({"", nullptr, Message(asked[i], "", "")});
     }
-    ++looked_at;
-    const absl::StatusOr<FleetSink::Stored> value = sink_->Last(FleetSink::Where::kVms, *subject);
-    if (!value.ok()) {
-      // Without an answer the key stays for another time.
-      pending_ = true;
-      return;
-    }
-    if (!value->has_value() || (*value)->deleted) {
-      subject = unknown_.erase(subject);
-      continue;
-    }
-    Change change;
-    change.message = Message(*subject, "", "");
-    changes->push_back(std::move(change));
-    ++subject;
   }
 }
 
@@ -347,8 +345,9 @@ absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
   message.replaces = heartbeat_place_;
   FleetSink::Answers answers = sink_->Send(FleetSink::Where::kNodes, {message});
   if (answers.each[0].kind == FleetSink::Answer::kOutdated) {
-    const auto value = sink_->Last(FleetSink::Where::kNodes, message.subject);
-    const std::string other = value.ok() && value->has_value() ? (*value)->position.journal_id : "";
+    const auto found = sink_->Last(FleetSink::Where::kNodes, {message.subject});
+    const FleetSink::Stored value = found.ok() ? found->front() : std::nullopt;
+    const std::string other = value.has_value() ? value->position.journal_id : "";
     if (!other.empty() && other != published.journal_id &&
         problems_->SetOtherNode(other, clock_->Now().wall)) {
       meters_->name_conflicts.Add();

@@ -163,9 +163,10 @@ absl::Status FleetPublisher::Compare() {
       return absl::OkStatus();
     }
   }
-  const absl::StatusOr<FleetSink::Stored> tail = sink_->Last(FleetSink::Where::kEvents, "");
-  if (!tail.ok()) return tail.status();
-  const FleetPosition last = tail->has_value() ? (*tail)->position : FleetPosition();
+  const auto found = sink_->Last(FleetSink::Where::kEvents, {""});
+  if (!found.ok()) return found.status();
+  const FleetSink::Stored& tail = found->front();
+  const FleetPosition last = tail.has_value() ? tail->position : FleetPosition();
   // The stream's message at the position is the node's last one, unless messages came later, or the
   // stream's limits have deleted all of them. While a hole is in the acknowledged ones, the
   // position stands before it.
@@ -178,9 +179,9 @@ absl::Status FleetPublisher::Compare() {
       position_.own = {last.stream_sequence, last.sequence};
     }
     const bool agrees = last.stream_sequence == position_.stream_sequence && present_.empty();
-    if (!doubt_ || agrees || !tail->has_value()) return absl::OkStatus();
+    if (!doubt_ || agrees || !tail.has_value()) return absl::OkStatus();
   }
-  const absl::StatusOr<FleetSink::Stored> own = LastTrue(*tail, replaced);
+  const absl::StatusOr<FleetSink::Stored> own = LastTrue(tail, replaced);
   if (!own.ok()) return own.status();
   const FleetPosition& end = own->has_value() ? (*own)->position : last;
   if (lost.empty()) return Search(SentAfter(*own), end, last.stream_sequence);

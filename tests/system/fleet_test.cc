@@ -431,10 +431,10 @@ TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   send("vmevents.v1.test.b.vm.reset", "b", 20'000);
   send("vmevents.v1.test.a.vm.reset", "another", 100);
   ASSERT_TRUE(sink->Look(kEvents).ok());
-  const auto tail = sink->Last(kEvents, "");
-  ASSERT_TRUE(tail.ok() && tail->has_value());
-  EXPECT_EQ((*tail)->position.journal_id, "another");
-  EXPECT_EQ((*tail)->position.stream_sequence, 20'120u);
+  const auto tail = sink->Last(kEvents, {""});
+  ASSERT_TRUE(tail.ok() && tail->front().has_value());
+  EXPECT_EQ(tail->front()->position.journal_id, "another");
+  EXPECT_EQ(tail->front()->position.stream_sequence, 20'120u);
   for (const auto& [before, place] : {std::pair(20'120, 20), std::pair(20, 19), std::pair(2, 1)}) {
     const auto mine = FindLast(sink.get(), "mine", 1, static_cast<uint64_t>(before));
     ASSERT_TRUE(mine.ok() && mine->has_value()) << before;

@@ -164,6 +164,17 @@ TEST_F(NodeStateTest, WhatSomebodyPurgesIsWrittenAgainWithinAMinute) {
   EXPECT_TRUE(sink_.HasVm("vm2"));
 }
 
+// A round trip for each would hold the events up.
+TEST_F(NodeStateTest, TheKeysOfAnEarlierDaemonAreAskedForTogether) {
+  constexpr int kKeys = 200;
+  for (int i = 0; i < kKeys; ++i) sink_.Write(Value(KeyOf(absl::StrCat("old", i)), "a state"));
+  Push(Update("vm1", EventType::kStarted));
+  Settle();
+  for (int i = 0; i < kKeys; ++i) EXPECT_FALSE(sink_.Has(KeyOf(absl::StrCat("old", i)))) << i;
+  EXPECT_TRUE(sink_.HasVm("vm1"));
+  EXPECT_LE(sink_.lookups, 8);
+}
+
 // As the server writes its acknowledgement of a message whose reply subject is that key.
 TEST_F(NodeStateTest, WhatSomebodyOverwritesIsWrittenAgainWithinAMinute) {
   Push(Update("vm1", EventType::kStarted));
