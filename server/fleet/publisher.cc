@@ -123,6 +123,7 @@ void FleetPublisher::Begin(const Outbox::Range& range) {
   present_.clear();
   acknowledged_.clear();
   unfit_ = 0;
+  rolled_back_ = absl::OkStatus();
   MoveTo({range.journal_id, range.unbroken_from - 1, position_.stream_sequence, position_.log_id});
 }
 
@@ -131,6 +132,7 @@ absl::Status FleetPublisher::Look() {
   if (!log.ok()) return log.status();
   log_ = *std::move(log);
   if (absl::Status status = Compare(); !status.ok()) return status;
+  if (absl::Status status = CheckJournal(); !status.ok()) return status;
   position_.looked_at = position_.own;
   acknowledged_.clear();
   doubt_ = false;
@@ -142,6 +144,19 @@ absl::Status FleetPublisher::Look() {
   if (node_state_ != nullptr) node_state_->OnConnected();
   spdlog::info("publishing to the fleet's stream after the sequence {}", position_.sequence);
   return absl::OkStatus();
+}
+
+absl::Status FleetPublisher::CheckJournal() {
+  if (outbox_->range().journal_id != position_.journal_id) return absl::OkStatus();
+  const uint64_t stored = std::max(position_.sequence, present_.empty() ? 0 : *present_.rbegin());
+  const uint64_t newest = outbox_->newest().sequence;
+  if (rolled_back_.ok() && stored > newest) {
+    rolled_back_ = absl::FailedPreconditionError(absl::StrCat(
+        "the stream has events of this journal up to ", stored, ", which ends with ", newest,
+        ": its file system was rolled back, or is a copy; stop vmeventd, touch "
+        "STATE_DIR/journal.db.generation-rolled-back, and start it (docs/journal.md)"));
+  }
+  return rolled_back_;
 }
 
 absl::Status FleetPublisher::Compare() {
