@@ -207,9 +207,11 @@ absl::Status Connection::Publish(const NatsOutgoing& message) {
   if (status == NATS_OK) status = Lib().natsConnection_PublishMsg(connection_.get(), created);
   if (status == NATS_OK) return absl::OkStatus();
   if (status == NATS_MAX_PAYLOAD) {
-    return absl::InvalidArgumentError(absl::StrCat(subject, ": the message of ",
-                                                   message.data.size(),
-                                                   " bytes is larger than the server permits"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(subject,
+                     ": with its headers the message is larger than the server's "
+                     "max_payload of ",
+                     Lib().natsConnection_GetMaxPayload(connection_.get()), " bytes"));
   }
   return Failed(absl::StrCat(subject, " cannot be sent"), status);
 }

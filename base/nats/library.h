@@ -18,6 +18,7 @@ namespace vmeventd::nats {
   F(natsConnection_Destroy)                  \
   F(natsConnection_FlushTimeout)             \
   F(natsConnection_GetLastError)             \
+  F(natsConnection_GetMaxPayload)            \
   F(natsConnection_IsClosed)                 \
   F(natsConnection_PublishMsg)               \
   F(natsConnection_Request)                  \

@@ -217,10 +217,12 @@ class Doctor {
     if (!facts_.daemon.reachable() || !facts_.daemon.info.has_publishing()) return;
     const v1::Publishing& publishing = facts_.daemon.info.publishing();
     if (publishing.problem().empty()) return;
+    // A bucket that fails, for one, holds no event up.
+    const bool waits = facts_.daemon.info.newest_sequence() > publishing.sequence();
     Add("publishing", facts_.daemon.address,
         absl::StrCat(publishing.connected() ? "Publishing to the fleet has a problem: "
                                             : "Nothing is published to the fleet now: ",
-                     publishing.problem(), ". Events wait in the journal."),
+                     publishing.problem(), waits ? ". Events wait in the journal." : "."),
         "journalctl -u vmeventd | grep -i publish");
   }
 

@@ -103,7 +103,8 @@ absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view 
   return values;
 }
 
-// Sets `stale_since` of the VMs that ran when their node fell silent or stopped.
+// Sets `stale_since` of the VMs that ran when their node was heard of last, unless it lives. A node
+// without a heartbeat may have died before somebody deleted that.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
                             const FleetEventReader::Environment& environment,
                             std::vector<FleetVm>* vms) {
@@ -112,15 +113,16 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
   if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
   if (!nodes.ok()) return nodes.status();
   const absl::Time now = environment.now();
-  std::map<std::pair<std::string, std::string>, absl::Time> stale;
-  for (const v1::NodeHeartbeat& node : *nodes) {
-    if (StateOf(node, now) == NodeState::kUp) continue;
-    stale[{node.cluster(), node.node()}] = FromProto(node.time());
-  }
+  std::map<std::pair<std::string, std::string>, const v1::NodeHeartbeat*> known;
+  for (const v1::NodeHeartbeat& node : *nodes) known[{node.cluster(), node.node()}] = &node;
   for (FleetVm& vm : *vms) {
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // which does not change any more
-    const auto found = stale.find({vm.origin.cluster, vm.origin.node});
-    if (found != stale.end()) vm.stale_since = found->second;
+    const auto node = known.find({vm.origin.cluster, vm.origin.node});
+    if (node == known.end()) {
+      vm.stale_since = absl::InfinitePast();
+    } else if (StateOf(*node->second, now) != NodeState::kUp) {
+      vm.stale_since = FromProto(node->second->time());
+    }
   }
   return absl::OkStatus();
 }

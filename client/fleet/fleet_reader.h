@@ -95,7 +95,8 @@ inline constexpr absl::Duration kPatience = absl::Seconds(5);
 struct FleetVm {
   v1::Vm vm;
   FleetOrigin origin;
-  // The last heartbeat of a node that fell silent or stopped while the VM ran.
+  // The last heartbeat of a node that fell silent or stopped while the VM ran; the infinite past:
+  // it has none.
   std::optional<absl::Time> stale_since;
 };
 MessageNode NodeOf(const FleetVm& vm);

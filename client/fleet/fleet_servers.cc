@@ -40,8 +40,8 @@ Failure ExplainFleetFailure(const std::string& servers, const absl::Status& stat
     case absl::StatusCode::kNotFound:
       return {ExitCode::kNotFound,
               absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
-                           "): no vmeventd publishes there, or these credentials are of another "
-                           "account; see --publish of vmeventd")};
+                           "): create them by `vmevents fleet create`, unless these credentials "
+                           "are of another account")};
     default:
       return {ExitCode::kFailed, why};
   }

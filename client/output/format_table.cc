@@ -453,10 +453,12 @@ absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm, const Nod
     facts.Add("cluster", EscapeForTerminal(nodes.front().cluster));
   }
   if (!nodes.empty() && nodes.front().stale_since) {
-    facts.Add("state",
-              absl::StrCat(ShortName(vm.state()), " (stale: the node's last heartbeat was at ",
-                           LocalTimeText(*nodes.front().stale_since, zone_), ")"),
-              Color::kYellow);
+    const absl::Time since = *nodes.front().stale_since;
+    const std::string why =
+        since == absl::InfinitePast()
+            ? "the node has no heartbeat"
+            : absl::StrCat("the node's last heartbeat was at ", LocalTimeText(since, zone_));
+    facts.Add("state", absl::StrCat(ShortName(vm.state()), " (stale: ", why, ")"), Color::kYellow);
   } else {
     facts.Add("state", ShortName(vm.state()), ColorOf(vm.state()));
   }

@@ -24,8 +24,8 @@ namespace vmeventd::client {
 struct MessageNode {
   std::string name;
   std::string cluster;  // of a fleet; empty: it is of a server that was named
-  // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran: the VM's
-  // state may have changed since.
+  // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran, the infinite
+  // past if it has none: the VM's state may have changed since.
   std::optional<absl::Time> stale_since;
   std::string journal_id;  // of an event, where its source knows it; shown nowhere
 };

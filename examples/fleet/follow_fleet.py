@@ -188,7 +188,10 @@ class Record:
     """What was done: each event once."""
 
     def __init__(self, path):
-        self.database = sqlite3.connect(path, isolation_level=None)
+        try:
+            self.database = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            sys.exit(f"follow_fleet: {path}: {error}")
         self.database.execute("PRAGMA journal_mode = WAL")
         self.database.execute("PRAGMA synchronous = FULL")
         self.database.execute(
@@ -261,9 +264,17 @@ def follow(connection, options, record):
                 break
 
 
+def server_address(text):
+    address = text.removeprefix("nats://")
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: is not HOST:PORT, as nats1:4222; --tls-ca makes it TLS")
+    return address
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--server", action="append", required=True, metavar="HOST:PORT",
+    parser.add_argument("--server", action="append", required=True, type=server_address, metavar="HOST:PORT",
                         help="a NATS server; may be repeated")
     parser.add_argument("--record", required=True, metavar="FILE", help="the SQLite database")
     parser.add_argument("--subject", default="vmevents.v1.>", help="which events")
@@ -313,3 +324,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         pass
+    except OSError as error:  # of a file that an option names
+        sys.exit(f"follow_fleet: {error}")

@@ -116,6 +116,7 @@ FleetMessage FleetEncoder::EncodeGap(uint64_t first, uint64_t last, absl::string
   event.set_sequence(last);
   *event.mutable_observe_time() = ToTimestamp(now);
   event.set_type(v1::EVENT_TYPE_GAP);
+  event.set_durable(true);  // as the stream is
   event.set_message(
       absl::StrCat("the events ", first, " to ", last, " are not in the fleet's stream: ", why));
   event.mutable_missing()->set_first(first);

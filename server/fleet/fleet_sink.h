@@ -47,9 +47,10 @@ class FleetSink {
   // For each of `places` the first message under the node's name that is there or behind it.
   virtual absl::StatusOr<std::vector<Stored>> Next(Where where,
                                                    const std::vector<uint64_t>& places) = 0;
-  // The last message of a subject of the node; empty: of all of them. May cost the engine a search
-  // of all that it has.
-  virtual absl::StatusOr<Stored> Last(Where where, const std::string& subject) = 0;
+  // For each of these subjects of the node the last message; empty: of all of them. May cost the
+  // engine a search of all that it has.
+  virtual absl::StatusOr<std::vector<Stored>> Last(Where where,
+                                                   const std::vector<std::string>& subjects) = 0;
 
   struct Answer {
     enum Kind {

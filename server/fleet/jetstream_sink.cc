@@ -46,7 +46,8 @@ class JetStreamSink : public FleetSink {
   absl::StatusOr<std::vector<Stored>> At(Where where, const std::vector<uint64_t>& places) override;
   absl::StatusOr<std::vector<Stored>> Next(Where where,
                                            const std::vector<uint64_t>& places) override;
-  absl::StatusOr<Stored> Last(Where where, const std::string& subject) override;
+  absl::StatusOr<std::vector<Stored>> Last(Where where,
+                                           const std::vector<std::string>& subjects) override;
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
   void Interrupt() override { interrupted_ = true; }
 
@@ -94,8 +95,11 @@ class JetStreamSink : public FleetSink {
   std::string batch_inbox_;  // of the batch under way
   uint64_t batches_ = 0;
   absl::Duration round_trip_;
-  std::string created_;                 // the stream of events, by the last Look
-  bool in_doubt_ = false;               // events that were sent over this connection have no answer
+  std::string created_;  // the stream of events, by the last Look
+  // Events that were sent over this connection have no answer, or the server complained on it. Its
+  // last complaint stays with the connection: it would count against answers that are slow once
+  // the account may do what it was refused.
+  bool in_doubt_ = false;
   std::set<std::string> noted_unsafe_;  // streams
 };
 
@@ -163,6 +167,7 @@ absl::StatusOr<std::pair<size_t, NatsMessagePtr>> JetStreamSink::NextAnswer(
     if (*message == nullptr) {
       // The server gives no answer to what is not permitted, but complains at once.
       if (const std::string complaint = connection_->complaint(); refused(complaint)) {
+        in_doubt_ = true;
         return absl::PermissionDeniedError(absl::StrCat("the server says: ", complaint));
       }
       continue;
@@ -286,12 +291,14 @@ absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::Next(
   return GetMessages(where, requests, TimeoutOf(where, kSearchTimeout));
 }
 
-absl::StatusOr<FleetSink::Stored> JetStreamSink::Last(Where where, const std::string& subject) {
-  const auto found =
-      GetMessages(where, {LastMessageRequest(subject.empty() ? SubjectsOf(where) : subject)},
-                  TimeoutOf(where, kSearchTimeout));
-  if (!found.ok()) return found.status();
-  return found->front();
+absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::Last(
+    Where where, const std::vector<std::string>& subjects) {
+  std::vector<std::string> requests;
+  requests.reserve(subjects.size());
+  for (const std::string& subject : subjects) {
+    requests.push_back(LastMessageRequest(subject.empty() ? SubjectsOf(where) : subject));
+  }
+  return GetMessages(where, requests, TimeoutOf(where, kSearchTimeout));
 }
 
 FleetSink::Answers JetStreamSink::Send(Where where, const std::vector<FleetMessage>& batch) {
@@ -398,11 +405,11 @@ absl::Status JetStreamSink::CheckRepeated(Where where, const std::vector<FleetMe
     const Stored& message = (*messages)[i];
     if (message.has_value() && message->subject == batch[repeated[i]].subject) continue;
     Answer& answer = (*answers)[repeated[i]];
-    foreign = absl::UnavailableError(
-        absl::StrCat("the stream counts the event ", batch[repeated[i]].sequence,
-                     " as a repetition of the message ", answer.place,
-                     message.has_value() ? absl::StrCat(" (", message->subject, ")") : "",
-                     ", which is not this node's"));
+    foreign = absl::UnavailableError(absl::StrCat(
+        "the stream counts the event ", batch[repeated[i]].sequence,
+        " as a repetition of the message ", answer.place,
+        message.has_value() ? absl::StrCat(" (", message->subject, "), which is not this node's")
+                            : ", which was deleted; it takes it after its duplicate_window"));
     answer = {.kind = Answer::kRefused};
   }
   return foreign;

@@ -1,6 +1,8 @@
 #include "server/fleet/node_state.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -98,7 +100,10 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
   if (absl::IsCancelled(status)) return;
   meters_->bucket_failures.Add();
   bucket->looked_at = false;
-  bucket->retry = std::clamp(bucket->retry * 2, kFirstRetry, kMaxRetry);
+  // The one VM whose state is too large holds up no other's for long.
+  bucket->retry = absl::IsInvalidArgument(status)
+                      ? kFirstRetry
+                      : std::clamp(bucket->retry * 2, kFirstRetry, kMaxRetry);
   bucket->due = now + bucket->retry * (0.5 + random_() / 2);
   const std::string problem = absl::StrCat("cannot write ", what, ": ", status.message());
   if (problems_->Set(bucket->problem, problem)) {
@@ -215,12 +220,31 @@ absl::Status NodeState::WriteVms(const FleetPosition& published, size_t* written
     if (answers.each[i].kind == FleetSink::Answer::kStored) ++*written;
   }
   if (!answers.status.ok()) pending_ = true;
+  DeleteUnfit(changes, answers);
   meters_->state_writes.Add(*written);
   meters_->state_vms.Set(written_.size());
-  const bool only_outdated = !answers.has(FleetSink::Answer::kNone) &&
-                             !answers.has(FleetSink::Answer::kRefused) &&
-                             !answers.has(FleetSink::Answer::kUnfit);
-  return only_outdated ? absl::OkStatus() : answers.status;
+  if (answers.has(FleetSink::Answer::kNone) || answers.has(FleetSink::Answer::kRefused)) {
+    return answers.status;
+  }
+  if (!answers.has(FleetSink::Answer::kUnfit)) return absl::OkStatus();
+  return absl::InvalidArgumentError(answers.status.message());
+}
+
+void NodeState::DeleteUnfit(const std::vector<Change>& changes, const FleetSink::Answers& answers) {
+  std::vector<Change> deletions;
+  std::vector<FleetMessage> batch;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    const Change& change = changes[i];
+    if (answers.each[i].kind != FleetSink::Answer::kUnfit || change.record == nullptr) continue;
+    if (!written_.contains(change.name) && change.message.replaces.has_value()) continue;
+    batch.push_back(change.message);
+    batch.back().payload.clear();
+    deletions.push_back({change.name, nullptr, batch.back()});
+  }
+  if (batch.empty()) return;
+  const FleetSink::Answers deleted = sink_->Send(FleetSink::Where::kVms, batch);
+  const absl::Duration now = clock_->Now().monotonic;
+  for (size_t i = 0; i < batch.size(); ++i) TakeAnswer(deletions[i], deleted.each[i], now);
 }
 
 void NodeState::TakeAnswer(const Change& change, const FleetSink::Answer& answer,
@@ -287,27 +311,23 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
   for (const auto& [name, record] : vms) {
     unknown_.erase(KeyOf(name));
   }
-  size_t looked_at = 0;
-  for (auto subject = unknown_.begin(); subject != unknown_.end();) {
-    if (looked_at == kMaxLookups || changes->size() == kMaxBatch) {
-      pending_ = true;
-      return;
+  const size_t most = std::min({unknown_.size(), kMaxLookups, kMaxBatch - changes->size()});
+  const std::vector<std::string> asked(unknown_.begin(),
+                                       std::next(unknown_.begin(), static_cast<ptrdiff_t>(most)));
+  if (asked.size() < unknown_.size()) pending_ = true;
+  const auto values = sink_->Last(FleetSink::Where::kVms, asked);
+  if (!values.ok()) {
+    // Without an answer the keys stay for another time.
+    pending_ = true;
+    return;
+  }
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const FleetSink::Stored& value = (*values)[i];
+    if (!value.has_value() || value->deleted) {
+      unknown_.erase(asked[i]);
+    } else {
+      changes->push_back({"", nullptr, Message(asked[i], "", "")});
     }
-    ++looked_at;
-    const absl::StatusOr<FleetSink::Stored> value = sink_->Last(FleetSink::Where::kVms, *subject);
-    if (!value.ok()) {
-      // Without an answer the key stays for another time.
-      pending_ = true;
-      return;
-    }
-    if (!value->has_value() || (*value)->deleted) {
-      subject = unknown_.erase(subject);
-      continue;
-    }
-    Change change;
-    change.message = Message(*subject, "", "");
-    changes->push_back(std::move(change));
-    ++subject;
   }
 }
 
@@ -325,8 +345,9 @@ absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
   message.replaces = heartbeat_place_;
   FleetSink::Answers answers = sink_->Send(FleetSink::Where::kNodes, {message});
   if (answers.each[0].kind == FleetSink::Answer::kOutdated) {
-    const auto value = sink_->Last(FleetSink::Where::kNodes, message.subject);
-    const std::string other = value.ok() && value->has_value() ? (*value)->position.journal_id : "";
+    const auto found = sink_->Last(FleetSink::Where::kNodes, {message.subject});
+    const FleetSink::Stored value = found.ok() ? found->front() : std::nullopt;
+    const std::string other = value.has_value() ? value->position.journal_id : "";
     if (!other.empty() && other != published.journal_id &&
         problems_->SetOtherNode(other, clock_->Now().wall)) {
       meters_->name_conflicts.Add();

@@ -57,7 +57,8 @@ class NodeState {
   static constexpr absl::Duration kScanInterval = absl::Seconds(1);
   // A state that did not change is written again, before the bucket's age limit takes it.
   static constexpr absl::Duration kRefresh = absl::Hours(24);
-  // Attempts to use a bucket that fails: the wait doubles from the first to the last.
+  // Attempts to use a bucket that fails: the wait doubles from the first to the last, unless all
+  // but what is too large for the bucket is there.
   static constexpr absl::Duration kFirstRetry = absl::Seconds(10);
   static constexpr absl::Duration kMaxRetry = absl::Minutes(10);
 
@@ -108,6 +109,8 @@ class NodeState {
   // Differences between the VMs and the bucket.
   std::vector<Change> Changes(const FleetPosition& published);
   void AddUnknown(const std::map<std::string, VmRecordPtr>& vms, std::vector<Change>* changes);
+  // A state that the bucket refuses for good leaves no older one behind.
+  void DeleteUnfit(const std::vector<Change>& changes, const FleetSink::Answers& answers);
   // The message's place is known if nobody else has written its key.
   void TakeAnswer(const Change& change, const FleetSink::Answer& answer, absl::Duration now);
   absl::Status WriteHeartbeat(const FleetPosition& published);

@@ -123,6 +123,7 @@ void FleetPublisher::Begin(const Outbox::Range& range) {
   present_.clear();
   acknowledged_.clear();
   unfit_ = 0;
+  rolled_back_ = absl::OkStatus();
   MoveTo({range.journal_id, range.unbroken_from - 1, position_.stream_sequence, position_.log_id});
 }
 
@@ -131,6 +132,7 @@ absl::Status FleetPublisher::Look() {
   if (!log.ok()) return log.status();
   log_ = *std::move(log);
   if (absl::Status status = Compare(); !status.ok()) return status;
+  if (absl::Status status = CheckJournal(); !status.ok()) return status;
   position_.looked_at = position_.own;
   acknowledged_.clear();
   doubt_ = false;
@@ -142,6 +144,19 @@ absl::Status FleetPublisher::Look() {
   if (node_state_ != nullptr) node_state_->OnConnected();
   spdlog::info("publishing to the fleet's stream after the sequence {}", position_.sequence);
   return absl::OkStatus();
+}
+
+absl::Status FleetPublisher::CheckJournal() {
+  if (outbox_->range().journal_id != position_.journal_id) return absl::OkStatus();
+  const uint64_t stored = std::max(position_.sequence, present_.empty() ? 0 : *present_.rbegin());
+  const uint64_t newest = outbox_->newest().sequence;
+  if (rolled_back_.ok() && stored > newest) {
+    rolled_back_ = absl::FailedPreconditionError(absl::StrCat(
+        "the stream has events of this journal up to ", stored, ", which ends with ", newest,
+        ": its file system was rolled back, or is a copy; stop vmeventd, touch "
+        "STATE_DIR/journal.db.generation-rolled-back, and start it (docs/journal.md)"));
+  }
+  return rolled_back_;
 }
 
 absl::Status FleetPublisher::Compare() {
@@ -163,9 +178,10 @@ absl::Status FleetPublisher::Compare() {
       return absl::OkStatus();
     }
   }
-  const absl::StatusOr<FleetSink::Stored> tail = sink_->Last(FleetSink::Where::kEvents, "");
-  if (!tail.ok()) return tail.status();
-  const FleetPosition last = tail->has_value() ? (*tail)->position : FleetPosition();
+  const auto found = sink_->Last(FleetSink::Where::kEvents, {""});
+  if (!found.ok()) return found.status();
+  const FleetSink::Stored& tail = found->front();
+  const FleetPosition last = tail.has_value() ? tail->position : FleetPosition();
   // The stream's message at the position is the node's last one, unless messages came later, or the
   // stream's limits have deleted all of them. While a hole is in the acknowledged ones, the
   // position stands before it.
@@ -178,9 +194,9 @@ absl::Status FleetPublisher::Compare() {
       position_.own = {last.stream_sequence, last.sequence};
     }
     const bool agrees = last.stream_sequence == position_.stream_sequence && present_.empty();
-    if (!doubt_ || agrees || !tail->has_value()) return absl::OkStatus();
+    if (!doubt_ || agrees || !tail.has_value()) return absl::OkStatus();
   }
-  const absl::StatusOr<FleetSink::Stored> own = LastTrue(*tail, replaced);
+  const absl::StatusOr<FleetSink::Stored> own = LastTrue(tail, replaced);
   if (!own.ok()) return own.status();
   const FleetPosition& end = own->has_value() ? (*own)->position : last;
   if (lost.empty()) return Search(SentAfter(*own), end, last.stream_sequence);

@@ -115,6 +115,9 @@ class FleetPublisher {
   void Begin(const Outbox::Range& range);
   // Looks at the stream, over a new connection where that is needed.
   absl::Status Look();
+  // The journal has given, or will give, the sequences of events that the stream has and it lacks
+  // to other events. These wait until it is another journal.
+  absl::Status CheckJournal();
   // Finds what the stream has behind the position.
   absl::Status Compare();
   // Whether the stream has what was acknowledged.
@@ -180,9 +183,10 @@ class FleetPublisher {
   uint64_t searched_ = 0;  // all that is present was found up to here in the stream
   uint64_t unfit_ = 0;     // the stream refuses this event for good; 0: none
   std::string unfit_why_;
-  FleetSink::Log log_;      // as it was looked at last
-  bool connected_ = false;  // changed by SetConnected
-  bool doubt_ = true;       // messages that were sent may have no answer
+  absl::Status rolled_back_;  // why nothing of this journal can be published any more
+  FleetSink::Log log_;        // as it was looked at last
+  bool connected_ = false;    // changed by SetConnected
+  bool doubt_ = true;         // messages that were sent may have no answer
   absl::Duration look_at_ = absl::ZeroDuration();
   absl::Duration retry_at_ = absl::ZeroDuration();
   absl::Duration retry_wait_ = absl::ZeroDuration();

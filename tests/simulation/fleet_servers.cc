@@ -38,7 +38,8 @@ class SimulatedSink : public FleetSink {
                                                     const std::vector<uint64_t>& places) override;
   absl::StatusOr<std::vector<FleetSink::Stored>> Next(Where where,
                                                       const std::vector<uint64_t>& places) override;
-  absl::StatusOr<FleetSink::Stored> Last(Where where, const std::string& subject) override;
+  absl::StatusOr<std::vector<FleetSink::Stored>> Last(
+      Where where, const std::vector<std::string>& subjects) override;
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
   void Interrupt() override { interrupted_ = true; }
 
@@ -377,11 +378,20 @@ absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::Next(
   return found;
 }
 
-absl::StatusOr<FleetSink::Stored> SimulatedSink::Last(Where where, const std::string& subject) {
+absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::Last(
+    Where where, const std::vector<std::string>& subjects) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  if (where != Where::kEvents) return servers_->ValueAt(subject);
-  if (servers_->stream_.empty()) return std::nullopt;
-  return servers_->ToStored(servers_->stream_.back());
+  std::vector<FleetSink::Stored> found;
+  for (const std::string& subject : subjects) {
+    if (where != Where::kEvents) {
+      found.push_back(servers_->ValueAt(subject));
+    } else if (servers_->stream_.empty()) {
+      found.emplace_back();
+    } else {
+      found.emplace_back(servers_->ToStored(servers_->stream_.back()));
+    }
+  }
+  return found;
 }
 
 FleetSink::Answers SimulatedSink::Send(Where where, const std::vector<FleetMessage>& batch) {

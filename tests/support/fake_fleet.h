@@ -79,13 +79,19 @@ class FakeSink : public FleetSink {
     return found;
   }
 
-  absl::StatusOr<FleetSink::Stored> Last(Where where, const std::string& subject) override {
-    if (where == Where::kEvents) {
-      ++tails;
-      return stream.empty() ? std::nullopt : ToStored(stream.back());
+  absl::StatusOr<std::vector<FleetSink::Stored>> Last(
+      Where where, const std::vector<std::string>& subjects) override {
+    ++(where == Where::kEvents ? tails : lookups);
+    std::vector<FleetSink::Stored> found;
+    for (const std::string& subject : subjects) {
+      if (where == Where::kEvents) {
+        found.push_back(stream.empty() ? std::nullopt : ToStored(stream.back()));
+        continue;
+      }
+      const auto place = places.find(subject);
+      found.push_back(place == places.end() ? std::nullopt : ToStored(subject, place->second));
     }
-    const auto place = places.find(subject);
-    return place == places.end() ? std::nullopt : ToStored(subject, place->second);
+    return found;
   }
 
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override {
@@ -149,6 +155,7 @@ class FakeSink : public FleetSink {
   size_t places_asked = 0;                  // messages that were asked for by their places
   int searches = 0;                         // for messages of the stream
   int tails = 0;                            // times that the last message was asked for
+  int lookups = 0;                          // times that values of keys were asked for
   // Messages that the stream refuses, by their sequence: what it answers.
   std::map<uint64_t, Answer::Kind> refused;
   std::map<std::string, uint64_t> places;  // of values
@@ -157,6 +164,7 @@ class FakeSink : public FleetSink {
   size_t put_only = std::numeric_limits<size_t>::max();  // values of the next batch
   std::map<std::string, FleetMessage> values;            // of both buckets, by subject
   size_t puts = 0;
+  size_t max_value = std::numeric_limits<size_t>::max();  // size of what the buckets take
   int buckets_created = 1;
 
   absl::Duration round_trip;
@@ -263,6 +271,11 @@ class FakeSink : public FleetSink {
         break;
       }
       EXPECT_TRUE(absl::StartsWith(message.subject, KeySubject(NameOf(where), "")));
+      if (message.payload.size() > max_value) {
+        answers.each[i].kind = Answer::kUnfit;
+        answers.status = absl::InvalidArgumentError("message size exceeds maximum allowed");
+        continue;
+      }
       const auto place = places.find(message.subject);
       if (message.replaces.has_value() &&
           *message.replaces != (place == places.end() ? 0 : place->second)) {

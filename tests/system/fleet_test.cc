@@ -333,9 +333,40 @@ TEST_F(FleetTest, AStreamThatIsGoneKeepsTheConnection) {
   EXPECT_EQ(connections_of_daemon(), 1u);
 }
 
+// The server's last complaint stays with a connection, and would count against every slow answer.
+TEST_F(FleetTest, ALookAfterARefusalMakesAnotherConnection) {
+  uint16_t port = 0;
+  ListenOnLoopback(&port);
+  NatsServer server(dir() / "refusing",
+                    absl::StrCat("http: \"127.0.0.1:", port, "\"\n",
+                                 "accounts: { NODES: { jetstream: enabled, users: [ { user: node, "
+                                 "password: x, permissions: { publish: { deny: "
+                                 "\"$JS.API.STREAM.INFO.KV_VMEVENTS_VMS\" } } } ] } }\n"
+                                 "no_auth_user: node\n"));
+  server.CreateFleet();
+  const auto connections = [port]() -> uint64_t {
+    return AskMonitoring(port, "/varz").value("total_connections", uint64_t{0});
+  };
+  const std::unique_ptr<FleetSink> sink =
+      *MakeJetStreamSink({.nats = {.servers = {server.url()}, .name = "a test"},
+                          .cluster = "test",
+                          .node = "a",
+                          .stream = std::string(kFleetStream)});
+  ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
+  const uint64_t before = connections();
+  ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
+  EXPECT_EQ(connections(), before);
+  EXPECT_THAT(std::string(sink->Look(FleetSink::Where::kVms).status().message()),
+              HasSubstr("Permissions Violation"));
+  ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
+  EXPECT_EQ(connections(), before + 1);
+}
+
 // An id that the stream has seen is no proof that the event is there: anybody may have sent it.
 TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
-  nats().CreateFleet();
+  auto settings = nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1));
+  settings["deny_purge"] = false;
+  nats().CreateStream("VMEVENTS", settings);
   const auto sink_of = [&](const std::string& node) {
     return *MakeJetStreamSink({.nats = {.servers = {nats().url()}, .name = "a test"},
                                .cluster = "test",
@@ -366,6 +397,10 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   EXPECT_EQ(again.each[0].kind, FleetSink::Answer::kRefused);
   EXPECT_THAT(std::string(again.status.message()),
               HasSubstr("(vmevents.v1.test.b.vm.reset), which is not this node's"));
+  NatsClient(nats().port()).Request("$JS.API.STREAM.PURGE.VMEVENTS", nlohmann::json::object());
+  again = send(a.get(), subject, 1);
+  EXPECT_EQ(again.each[0].kind, FleetSink::Answer::kRefused);
+  EXPECT_THAT(std::string(again.status.message()), HasSubstr("the message 1, which was deleted"));
 }
 
 // As in a large fleet, where a node's last message is far behind, and a server's answer under the
@@ -396,10 +431,10 @@ TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   send("vmevents.v1.test.b.vm.reset", "b", 20'000);
   send("vmevents.v1.test.a.vm.reset", "another", 100);
   ASSERT_TRUE(sink->Look(kEvents).ok());
-  const auto tail = sink->Last(kEvents, "");
-  ASSERT_TRUE(tail.ok() && tail->has_value());
-  EXPECT_EQ((*tail)->position.journal_id, "another");
-  EXPECT_EQ((*tail)->position.stream_sequence, 20'120u);
+  const auto tail = sink->Last(kEvents, {""});
+  ASSERT_TRUE(tail.ok() && tail->front().has_value());
+  EXPECT_EQ(tail->front()->position.journal_id, "another");
+  EXPECT_EQ(tail->front()->position.stream_sequence, 20'120u);
   for (const auto& [before, place] : {std::pair(20'120, 20), std::pair(20, 19), std::pair(2, 1)}) {
     const auto mine = FindLast(sink.get(), "mine", 1, static_cast<uint64_t>(before));
     ASSERT_TRUE(mine.ok() && mine->has_value()) << before;

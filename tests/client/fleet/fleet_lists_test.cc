@@ -172,6 +172,8 @@ TEST_F(FleetListsTest, AVmThatIsForgottenIsNotListed) {
 }
 
 TEST_F(FleetListsTest, TheVmThatRunsIsMeant) {
+  AddHeartbeat("n1", 990);
+  AddHeartbeat("n2", 990);
   AddVm("n1", "web1", v1::VM_STATE_STOPPED, 100);
   AddVm("n2", "web1", v1::VM_STATE_STOPPED, 200);
   EXPECT_EQ(Names(VmCommand{"web1", ""}), "prod/n2/web1\n") << "it stopped later";
@@ -259,7 +261,21 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
   // Two that live are two VMs.
   AddVm("n2", "web1", v1::VM_STATE_RUNNING, 901);
   AddVm("n4", "web1", v1::VM_STATE_RUNNING, 902);
+  AddHeartbeat("n4", 995);
   EXPECT_THAT(Names(VmCommand{.name = "web1"}), HasSubstr("on prod/n2, prod/n4; choose one"));
+}
+
+// Somebody has deleted it, or written something else there, and a dead node does not write it
+// again.
+TEST_F(FleetListsTest, AVmOfANodeWithoutAHeartbeatIsStale) {
+  AddVm("n1", "web1", v1::VM_STATE_RUNNING, 100);
+  AddVm("n2", "web1", v1::VM_STATE_RUNNING, 50);
+  AddHeartbeat("n2", 990);
+  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n2/web1\n");
+  TableFormatter table({.nodes = true});
+  nodes_ = {"n1"};
+  EXPECT_FALSE(Run(VmCommand{.name = "web1"}, &table).has_value());
+  EXPECT_THAT(output_.written, HasSubstr("RUNNING (stale: the node has no heartbeat)"));
 }
 
 // A consumer of a server before 2.10 has one filter at the most.

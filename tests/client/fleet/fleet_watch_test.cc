@@ -492,7 +492,7 @@ TEST_F(FleetWatchTest, ServersThatAreNotThere) {
 TEST_F(FleetWatchTest, AMissingStreamIsNotFound) {
   nats_.streams.clear();
   EXPECT_EQ(Run(), ExitCode::kNotFound);
-  EXPECT_THAT(notes(), HasSubstr("--publish of vmeventd"));
+  EXPECT_THAT(notes(), HasSubstr("create them by `vmevents fleet create`"));
 }
 
 TEST_F(FleetWatchTest, WithoutResumeALostConnectionEndsIt) {

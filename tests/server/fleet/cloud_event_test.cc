@@ -130,6 +130,7 @@ TEST(CloudEvent, AGapNamesWhatIsMissingAndTakesTheLastOfItsSequences) {
   v1::Event event;
   ASSERT_TRUE(event.ParseFromString(message.payload));
   EXPECT_EQ(event.type(), v1::EVENT_TYPE_GAP);
+  EXPECT_TRUE(event.durable());
   EXPECT_EQ(event.missing().first(), 5u);
   EXPECT_EQ(event.missing().last(), 9u);
 }

@@ -36,6 +36,11 @@ class NodeStateTest : public testing::Test {
     }
     FAIL() << "it never comes to rest";
   }
+  // One step, and the time until the next one is due.
+  void Write() {
+    const uint64_t newest = state_.live_state().range().newest;
+    state_.clock().Advance(node_->Write({kJournal, newest, 1, ""}).next);
+  }
   void Push(const VmUpdate& update) { state_.Push({update}); }
   static FleetMessage Value(const std::string& subject, const std::string& payload) {
     FleetMessage message;
@@ -67,6 +72,33 @@ TEST_F(NodeStateTest, ACrashedVmIsOneLookUp) {
   EXPECT_EQ(vm.state(), v1::VM_STATE_STOPPED);
   EXPECT_EQ(vm.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
   EXPECT_EQ(vm.last_sequence(), 2u);
+}
+
+TEST_F(NodeStateTest, AStateThatIsTooLargeHoldsUpNoOtherAndLeavesNoOlderOneBehind) {
+  const std::string large(200, 'x');
+  Push(Update(large, EventType::kStarted));
+  Settle();
+  ASSERT_TRUE(sink_.HasVm(large));
+  sink_.max_value = 200;
+  Push(Stopped(large, "run-" + large, ShutdownClass::kCrash));
+  for (int i = 0; i < 8; ++i) {
+    const std::string vm = absl::StrCat("vm", i);
+    Push(Update(vm, EventType::kStarted));
+    const absl::Duration begin = state_.clock().Now().monotonic;
+    while (!sink_.HasVm(vm) && state_.clock().Now().monotonic - begin < kLookInterval) {
+      Write();
+    }
+    EXPECT_LE(state_.clock().Now().monotonic - begin,
+              NodeState::kFirstRetry + NodeState::kScanInterval)
+        << vm;
+    EXPECT_FALSE(sink_.HasVm(large)) << "it runs no more";
+    EXPECT_THAT(problems_.text(),
+                testing::HasSubstr("cannot write the VMs' last states: message size"));
+  }
+  sink_.max_value = 2'000;
+  Settle();
+  EXPECT_EQ(sink_.Vm(large).state(), v1::VM_STATE_STOPPED);
+  EXPECT_EQ(problems_.text(), "");
 }
 
 TEST_F(NodeStateTest, TheStateFollowsThePublishedEvents) {
@@ -130,6 +162,17 @@ TEST_F(NodeStateTest, WhatSomebodyPurgesIsWrittenAgainWithinAMinute) {
   LookAgain();
   EXPECT_TRUE(sink_.HasVm("vm1"));
   EXPECT_TRUE(sink_.HasVm("vm2"));
+}
+
+// A round trip for each would hold the events up.
+TEST_F(NodeStateTest, TheKeysOfAnEarlierDaemonAreAskedForTogether) {
+  constexpr int kKeys = 200;
+  for (int i = 0; i < kKeys; ++i) sink_.Write(Value(KeyOf(absl::StrCat("old", i)), "a state"));
+  Push(Update("vm1", EventType::kStarted));
+  Settle();
+  for (int i = 0; i < kKeys; ++i) EXPECT_FALSE(sink_.Has(KeyOf(absl::StrCat("old", i)))) << i;
+  EXPECT_TRUE(sink_.HasVm("vm1"));
+  EXPECT_LE(sink_.lookups, 8);
 }
 
 // As the server writes its acknowledgement of a message whose reply subject is that key.

@@ -20,6 +20,7 @@ namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::Pair;
 
 std::vector<uint64_t> UpTo(uint64_t last) {
@@ -143,6 +144,26 @@ TEST_F(FleetPublisherTest, BatchesGrowWhileTheServersAreQuickAndShrinkWhileTheyA
   EXPECT_EQ(sink_.sequences(), UpTo(3000));
   EXPECT_LE(*std::max_element(sink_.batches.begin(), sink_.batches.end()),
             FleetPublisher::kMaxBatchEvents);
+}
+
+// A snapshot of its file system was restored: the journal gives the sequences to other events.
+TEST_F(FleetPublisherTest, AJournalThatWasRolledBackHidesNoEventBehindThoseThatTheStreamHas) {
+  Push(3);
+  Start();
+  Settle();
+  FleetMessage lost = sink_.stream.back().message;
+  for (auto& [name, value] : lost.headers) {
+    if (name == kMessageIdHeader) value = absl::StrCat(kJournal, ":5");
+  }
+  sink_.Store(lost);
+  Start();
+  for (int i = 0; i < 3; ++i) {
+    state_.clock().Advance(publisher_->Step());
+    EXPECT_THAT(publisher_->state().problem,
+                HasSubstr("has events of this journal up to 5, which ends with 3: "));
+    Push(2);
+  }
+  EXPECT_EQ(sink_.sequences(), (std::vector<uint64_t>{1, 2, 3, 5}));
 }
 
 TEST_F(FleetPublisherTest, ANewDaemonGoesOnAfterThePosition) {
