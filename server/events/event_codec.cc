@@ -139,9 +139,9 @@ void FillSender(const SignalSender& sender, v1::SignalSender* out) {
   out->set_pid(sender.pid);
   out->set_details_known(sender.uid.has_value());
   out->set_uid(sender.uid.value_or(0));
-  out->set_command(sender.command.str());
-  out->set_executable(sender.executable.str());
-  out->set_cgroup(sender.cgroup.str());
+  out->set_command(std::string(sender.command));
+  out->set_executable(std::string(sender.executable));
+  out->set_cgroup(std::string(sender.cgroup));
   out->set_of_qemu(sender.of_qemu);
 }
 

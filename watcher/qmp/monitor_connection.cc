@@ -82,7 +82,7 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
 absl::Status MonitorConnection::GoOnNoted(absl::string_view unhandled, int64_t speaker_pid,
                                           bool ending) {
   after_crash_ = true;
-  return GoOn({.unhandled = RareText(unhandled),
+  return GoOn({.unhandled = SharedText(unhandled),
                .speaker_pid = speaker_pid,
                .ending = ending,
                .status_wanted = true,
@@ -113,7 +113,7 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   if (!ready() || !open()) return std::nullopt;
   const absl::string_view begun = framer_.partial();
   if (begun.size() + unhandled_.size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
-  HandedMonitor handed{.unhandled = RareText(absl::StrCat(begun, unhandled_)),
+  HandedMonitor handed{.unhandled = SharedText(absl::StrCat(begun, unhandled_)),
                        .speaker_pid = speaker_.pid,
                        .speaker_uid = speaker_.uid,
                        .answer_due = pacer_.outstanding(),

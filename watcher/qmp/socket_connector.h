@@ -96,9 +96,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   // Slots.
   std::string PathOf(int spec, const std::string& file_name) const;
   // The --watch that `path` belongs to; -1 without one.
-  int SpecOf(const std::string& path) const;
+  int SpecOf(absl::string_view path) const;
   // Finds the slot of that path, or makes it.
-  SocketSlot* SlotAt(std::string path);
+  SocketSlot* SlotAt(const SharedText& path);
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;

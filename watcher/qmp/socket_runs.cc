@@ -56,8 +56,8 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     if (IsOrphan(*other)) return TakeOver(slot, file, other, std::move(peer));
     // It is no run of this source. The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
-    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
-                                     other->info().source.str()));
+    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name.str(),
+                                     " of ", other->info().source.str()));
     return nullptr;
   }
   // The run needed fewer descriptors than a new one.
@@ -96,7 +96,7 @@ bool SocketConnector::IsOrphan(const VmRun& run) const {
 QmpRun* SocketConnector::TakeOver(SocketSlot* slot, const SocketFile& file, VmRun* run,
                                   PeerProcess peer) {
   spdlog::info("{}, which was followed by {}, is followed by {} now",
-               absl::Utf8SafeCHexEscape(run->info().name), run->info().source.str(),
+               absl::Utf8SafeCHexEscape(run->info().name), std::string(run->info().source),
                absl::CHexEscape(slot->path));
   const RunInfo place = Describe(*slot, file, peer);
   VmSession session = run->GiveAway();
@@ -114,7 +114,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.run_id = NewRunId(slot, file.identity, peer);
   const std::string raw_name = RawVmName(slot);
   info.name = EscapeName(raw_name);
-  info.SetRawName(raw_name);
+  info.SetRawName(SharedText(raw_name));
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);
@@ -235,7 +235,7 @@ void SocketConnector::OnSpeakerUnread(QmpRun* run) {
 
 std::string SocketConnector::RunIdOf(const SocketSlot& slot, const PeerProcess& process) const {
   return MakeRunId({.boot_id = context_->boot_id,
-                    .monitor_path = slot.path,
+                    .monitor_path = std::string(slot.path),
                     .pid = process.pid,
                     .start_ticks = process.start_ticks});
 }
@@ -250,7 +250,7 @@ std::string SocketConnector::NewRunId(const SocketSlot& slot, const SocketIdenti
     }
   }
   return MakeRunId({.boot_id = context_->boot_id,
-                    .monitor_path = slot.path,
+                    .monitor_path = std::string(slot.path),
                     .socket_inode = socket.inode,
                     .first_seen_ns = context_->NewFirstSeen()});
 }
@@ -385,7 +385,7 @@ void SocketConnector::OnOver(VmRun* run) {
   const RunInfo& info = run->info();
   if (run->published() && run->tracked() &&
       info.run_id != RunIdOf(*sockets->home, {.pid = info.pid, .start_ticks = info.start_ticks})) {
-    NoteUsedId(info.run_id);
+    NoteUsedId(std::string(info.run_id));
   }
   const bool needs_speaker = sockets->run->needs_speaker();
   SocketSlot* const home = sockets->home;

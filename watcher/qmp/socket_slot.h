@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
+#include "base/shared_text.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
@@ -20,9 +20,9 @@ class QmpRun;
 // The watcher's state of one socket path: kept while the socket is there, and while a run that was
 // found at it lives.
 struct SocketSlot {
-  std::string path;  // raw bytes
-  int spec = -1;     // -1: known from a run of an earlier daemon only
-  int runs = 0;      // that were found here and live
+  SharedText path;  // raw bytes
+  int spec = -1;    // -1: known from a run of an earlier daemon only
+  int runs = 0;     // that were found here and live
   bool present = false;
   bool untried = false;  // found by the first scan, and not connected to yet
   // Whether this slot is the one that follows the socket's inode, or waits for it.
@@ -45,7 +45,7 @@ struct SocketSlot {
   };
   Rare<Listener> listener;
 
-  RareText problem;  // while no run is seen behind the socket; as it was reported
+  SharedText problem;  // while no run is seen behind the socket; as it was reported
 };
 
 // When a SocketConnector tries a socket again.

@@ -56,7 +56,7 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   pidfd_ = std::move(process.pidfd);
   ++context_->vm_descriptors;
   context_->exit_statuses->Follow(pid_);
-  if (!oom_file_.empty()) context_->oom_watch->Follow(oom_file_.str(), this);
+  if (!oom_file_.empty()) context_->oom_watch->Follow(std::string(oom_file_), this);
   context_->signals->Follow(pid_, start_ticks_, this);
   return absl::OkStatus();
 }
@@ -85,7 +85,7 @@ UniqueFd ProcessWatch::Release() {
   if (!gone_) context_->loop->Remove(pidfd.get());
   --context_->vm_descriptors;
   context_->exit_statuses->Unfollow(pid_);
-  if (!oom_file_.empty()) context_->oom_watch->Unfollow(oom_file_.str(), this);
+  if (!oom_file_.empty()) context_->oom_watch->Unfollow(std::string(oom_file_), this);
   context_->signals->Unfollow(pid_, this);
   delegate_->OnReleased();
   key_.reset();
@@ -177,7 +177,7 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() {
   absl::StatusOr<uint64_t> kills = absl::UnknownError("not read");
   context_->spares
       .Do([&] {
-        kills = context_->oom_counters->Read(oom_file_.str());
+        kills = context_->oom_counters->Read(std::string(oom_file_));
         return kills.status();
       })
       .IgnoreError();
@@ -189,7 +189,7 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() || status->signal != SIGKILL) return end;
   if (!kill_seen_) {
     end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
-    end.sender_unknown = !kill_unclear_.empty() ? kill_unclear_.str()
+    end.sender_unknown = !kill_unclear_.empty() ? std::string(kill_unclear_)
                          : end_unseen_          ? "vmeventd was being restarted when it was sent"
                                                 : context_->signals->WhyUnknown();
   }

@@ -11,7 +11,6 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
 #include "base/shared_text.h"
 #include "base/unique_fd.h"
 #include "watcher/host/host_watch.h"
@@ -157,8 +156,8 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   std::optional<ProcessKey> key_;  // of pidfd_
   bool gone_ = false;
   bool end_unseen_ = false;
-  bool kill_seen_ = false;  // OnSignal() had a SIGKILL
-  RareText kill_unclear_;   // why, where OnUnclearSignal() had one
+  bool kill_seen_ = false;   // OnSignal() had a SIGKILL
+  SharedText kill_unclear_;  // why, where OnUnclearSignal() had one
   // While the kernel is asked for the exit status again.
   struct StatusWait {
     TimerId timer;

@@ -105,7 +105,7 @@ void RunRestorer::ReadSavedRuns() {
     return a->attached_at().wall < b->attached_at().wall;
   });
   for (std::unique_ptr<VmSession>& session : sessions) {
-    const std::string run_id = session->run().run_id;
+    const std::string run_id(session->run().run_id);
     if (table_->Find(run_id) != nullptr) {
       Refuse("a run that was kept twice", run_id);
       continue;
@@ -137,7 +137,7 @@ bool RunRestorer::GoesOn(VmRun* run) {
   if (same_namespace && table_->SourceOf(run)->GoOn(run, &handed)) {
     context_->meters.handovers.Add();
     if (handed.after_crash) NoteShutdownFile(run);
-    going_on_.push_back(run->info().run_id);
+    going_on_.emplace_back(run->info().run_id);
     return true;
   }
   Close(std::move(handed));
@@ -156,7 +156,7 @@ void RunRestorer::NoteShutdownFile(VmRun* run) {
   const RunInfo& info = run->info();
   if (info.reported_by != ReportedBy::kMonitor) return;
   const std::optional<absl::Time> written =
-      OwnShutdownFileTime(run->Directory(), info.raw_name(), info.shutdown_file_mark);
+      OwnShutdownFileTime(run->Directory(), std::string(info.raw_name()), info.shutdown_file_mark);
   if (written.has_value()) run->NoteShutdownFile(*written);
 }
 
@@ -174,7 +174,7 @@ void RunRestorer::ResolveRestored(VmRun* run) {
     run->LoseTracking();  // the number means another process here
     return Resume(run);
   }
-  const std::string run_id = info.run_id;
+  const std::string run_id(info.run_id);
   if (FindProcess(run)) {
     if (table_->Find(run_id) != nullptr) Resume(run);
     return;
@@ -241,7 +241,7 @@ void RunRestorer::FindProcesses() {
 
 void RunRestorer::Resume(VmRun* run) {
   table_->SetUuid(run, run->Status().ref.uuid);
-  const std::string run_id = run->info().run_id;
+  const std::string run_id(run->info().run_id);
   run->Resume();
   // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.
   if (run->connected()) table_->ApplyHostCancel(run);

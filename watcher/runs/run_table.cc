@@ -115,7 +115,7 @@ VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
 
 void RunTable::AwaitProcess(const VmRun* run) {
   const RunInfo& info = run->info();
-  awaited_[{.pid = info.pid, .start_ticks = info.start_ticks}] = info.run_id;
+  awaited_[{.pid = info.pid, .start_ticks = info.start_ticks}] = std::string(info.run_id);
 }
 
 VmRun* RunTable::FindByProcess(const ProcessKey& key) const {
@@ -222,10 +222,10 @@ std::string RunTable::UuidProblem(const VmRun* run) const {
   if (!uuid.has_value() || uuids_.UserCount(*uuid) < 2) return "";
   const VmRun* const other = uuids_.OtherUser(*uuid, run);
   if (other == nullptr) return "its UUID is used by several other running VMs as well";
-  return absl::StrCat(
-      "its UUID is used by the running VM ", other->info().name, " (",
-      other->info().monitor_path.empty() ? other->info().source.str() : other->info().monitor_path,
-      ") as well");
+  return absl::StrCat("its UUID is used by the running VM ", other->info().name.str(), " (",
+                      other->info().monitor_path.empty() ? other->info().source.str()
+                                                         : other->info().monitor_path.str(),
+                      ") as well");
 }
 
 void RunTable::UpdateUuidProblems(const std::vector<VmRun*>& runs) {

@@ -15,7 +15,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
 #include "base/shared_text.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
@@ -399,19 +398,19 @@ class VmSession {
   VmState published_state_ = VmState::kUnreachable;  // as the last event published it
   absl::Time state_time_;
   absl::Time published_state_time_;
-  std::string uuid_;
+  SharedText uuid_;
   Labels labels_;
   SharedText qemu_version_;
-  RareText qemu_name_;  // until STARTED has it
-  RareText monitor_problem_;
-  RareText run_problem_;
-  RareText file_problem_;
-  RareText exit_problem_;
-  RareText uuid_problem_;
+  SharedText qemu_name_;  // until STARTED has it
+  SharedText monitor_problem_;
+  SharedText run_problem_;
+  SharedText file_problem_;
+  SharedText exit_problem_;
+  SharedText uuid_problem_;
   std::vector<std::string> published_problems_;  // as the last event published them
 
   Instant closed_at_;
-  RareText close_reason_;
+  SharedText close_reason_;
   VmState state_before_loss_ = VmState::kUnreachable;
   Monitor monitor_ = Monitor::kNone;
   bool started_ = false;

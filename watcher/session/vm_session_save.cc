@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "absl/hash/hash.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/names.h"
 #include "watcher/session/run_archive.h"
@@ -124,13 +125,13 @@ absl::string_view WrongWith(const RunInfo& run) {
   if (run.run_id.empty()) return "it has no run_id";
   if (run.domain_id < 0) return "its domain_id is no libvirt's";
   if (run.reported_by == ReportedBy::kMonitor) {
-    if (run.raw_path().empty() || run.raw_path().front() != '/')
+    const absl::string_view path = run.raw_path();
+    if (!absl::StartsWith(path, "/") || absl::StrContains(path, '\0')) {
       return "its monitor_path is no path";
-    if (run.raw_path().find('\0') != std::string::npos) return "its monitor_path is no path";
+    }
   }
-  constexpr char kNotInNames[] = {'/', '\0'};
-  if (run.raw_name().empty() ||
-      run.raw_name().find_first_of(kNotInNames, 0, sizeof(kNotInNames)) != std::string::npos) {
+  const absl::string_view name = run.raw_name();
+  if (name.empty() || absl::StrContains(name, '/') || absl::StrContains(name, '\0')) {
     return "its name is no file name";
   }
   if (run.process_tracked && run.pid <= 0) return "it has no pid";

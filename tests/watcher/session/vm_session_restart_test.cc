@@ -372,7 +372,7 @@ TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
 TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const SessionOptions options{.shutdown_files = ShutdownFiles::kOff};
-  VmSession session({.name = "web1", .run_id = "r"}, &options, now);
+  VmSession session({.name = SharedText("web1"), .run_id = SharedText("r")}, &options, now);
   EXPECT_EQ(session.Save(), "");
   const auto saved = SavedRuns(session.OnProcessGone(now));
   ASSERT_THAT(saved, SizeIs(2));
@@ -386,11 +386,11 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   RunInfo run;
   run.name = "a\n\"\\\u00e9\\xff";
   const std::string raw_name = "a\n\"\\\u00e9\xff";
-  run.SetRawName(raw_name);
+  run.SetRawName(SharedText(raw_name));
   run.run_id = "r";
   run.source = "qmp:/d\"\n\u00e9\\xff";
-  run.monitor_path = "/d/" + run.name;
-  run.SetRawPath("/d/" + raw_name);
+  run.monitor_path = absl::StrCat("/d/", run.name.str());
+  run.SetRawPath(SharedText("/d/" + raw_name));
   run.pid = 1;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -459,10 +459,10 @@ TEST(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
 TEST(VmSessionSaveTest, TheSourceComesBack) {
   const SessionOptions options;
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-  const RunInfo run{.name = "web1",
-                    .run_id = "r",
+  const RunInfo run{.name = SharedText("web1"),
+                    .run_id = SharedText("r"),
                     .source = SharedText("libvirt:qemu:///system"),
-                    .monitor_path = "/run/ctrl/web1.kvmd",
+                    .monitor_path = SharedText("/run/ctrl/web1.kvmd"),
                     .pid = 1};
   VmSession session(run, &options, now);
   session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
