@@ -526,10 +526,10 @@ void LibvirtSource::EndOrphans() {
   for (LibvirtRun* run : orphans) run->OnLibvirtGone();
 }
 
-VmRun* LibvirtSource::Restore(std::unique_ptr<VmSession> session) {
-  const std::string uuid = session->Status().ref.uuid;
-  const std::string uri(absl::StripPrefix(session->run().source.str(), "libvirt:"));
-  return Adopt(LinkAt(uri), uuid, std::move(*session));
+VmRun* LibvirtSource::Restore(VmSession session) {
+  const std::string uuid = session.Status().ref.uuid;
+  const std::string uri(absl::StripPrefix(session.run().source.str(), "libvirt:"));
+  return Adopt(LinkAt(uri), uuid, std::move(session));
 }
 
 // Its connection to libvirt nobody can keep.

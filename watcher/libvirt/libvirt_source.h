@@ -53,7 +53,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   bool Restores(const RunInfo& info) const override {
     return info.reported_by != ReportedBy::kMonitor;
   }
-  VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  VmRun* Restore(VmSession session) override;
   bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;
   void EndRestored(VmRun* run) override { Of(run)->AwaitKeptEnd(); }

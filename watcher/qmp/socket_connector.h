@@ -43,7 +43,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   bool Restores(const RunInfo& info) const override {
     return info.reported_by == ReportedBy::kMonitor;
   }
-  VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  VmRun* Restore(VmSession session) override;
   bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;
   bool IsServed(const VmRun* run) override;

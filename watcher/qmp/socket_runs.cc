@@ -287,11 +287,11 @@ void SocketConnector::OnMonitorReady(QmpRun* run, const std::string& uuid) {
 
 // Runs that a daemon before this one left
 
-VmRun* SocketConnector::Restore(std::unique_ptr<VmSession> session) {
-  SocketSlot* const slot = SlotAt(session->run().raw_path());
+VmRun* SocketConnector::Restore(VmSession session) {
+  SocketSlot* const slot = SlotAt(session.run().raw_path());
   slot->spec = SpecOf(slot->path);
   QmpRun* const run = AddRun(slot, kUnknownOwner,
-                             std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
+                             std::make_unique<QmpRun>(context_, table_, this, std::move(session)));
   SetRun(slot, run);
   return run;
 }

@@ -85,9 +85,8 @@ class VmSession {
   // more.
   // A monitor that stays away is lost after a while.
   // INVALID_ARGUMENT: not a text of Save().
-  static absl::StatusOr<std::unique_ptr<VmSession>> Restore(absl::string_view saved,
-                                                            const SessionOptions* options,
-                                                            Instant now);
+  static absl::StatusOr<VmSession> Restore(absl::string_view saved, const SessionOptions* options,
+                                           Instant now);
   // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
   // STOPPED: there is no open run then.
   std::string Save() const;

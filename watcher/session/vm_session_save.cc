@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -256,43 +255,42 @@ void VmSession::GoOn(const HandedSession& handed) {
   file_written_ = handed.file_written;
 }
 
-absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view saved,
-                                                              const SessionOptions* options,
-                                                              Instant now) try {
+absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const SessionOptions* options,
+                                             Instant now) try {
   ArchiveReader archive(saved);
   int format = 0;
   archive.Field("format", format);
   if (format != kFormat) return absl::InvalidArgumentError("a saved run of another format");
-  auto session = std::make_unique<VmSession>(RunInfo{.process_tracked = false}, options, now);
-  session->started_ = true;
-  session->away_ = true;
-  session->agent_.unknown = false;  // unless it says so
-  session->monitor_ = archive.Has("state_before_loss") ? Monitor::kLost : Monitor::kUnseen;
-  ArchiveFields(&archive, session.get());
-  if (session->run_.domain_id != 0 && session->run_.reported_by == ReportedBy::kMonitor) {
-    session->run_.reported_by = ReportedBy::kLibvirt;
+  VmSession session(RunInfo{.process_tracked = false}, options, now);
+  session.started_ = true;
+  session.away_ = true;
+  session.agent_.unknown = false;  // unless it says so
+  session.monitor_ = archive.Has("state_before_loss") ? Monitor::kLost : Monitor::kUnseen;
+  ArchiveFields(&archive, &session);
+  if (session.run_.domain_id != 0 && session.run_.reported_by == ReportedBy::kMonitor) {
+    session.run_.reported_by = ReportedBy::kLibvirt;
   }
-  if (const absl::string_view wrong = WrongWith(session->run_); !wrong.empty()) {
+  if (const absl::string_view wrong = WrongWith(session.run_); !wrong.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", wrong));
   }
-  if (const Rare<Instant> since = std::exchange(session->exiting_since_, {}); since.has_value()) {
-    session->BeginExit(*since);
+  if (const Rare<Instant> since = std::exchange(session.exiting_since_, {}); since.has_value()) {
+    session.BeginExit(*since);
   }
   // An earlier version followed sockets only, and did not keep the source.
-  RunInfo* const run = &session->run_;
+  RunInfo* const run = &session.run_;
   if (run->source.empty()) run->source = QmpSource(run->monitor_path);
-  session->ShareTexts();
+  session.ShareTexts();
   // An earlier version did not keep what the watchdog did; one that paused the VM left it so.
-  Evidence* const facts = &session->evidence_.facts_;
+  Evidence* const facts = &session.evidence_.facts_;
   archive.Object("evidence", true, [&] {
     if (facts->watchdog_expired && !archive.Has("watchdog_paused")) {
-      facts->watchdog_paused = session->state_ == VmState::kPaused;
+      facts->watchdog_paused = session.state_ == VmState::kPaused;
     }
   });
-  session->published_problems_ = session->Problems();
-  archive.FieldIf("heard", session->heard_);
-  session->kept_heard_ = session->heard_;
-  session->kept_ = absl::HashOf(WithoutPlace(saved));
+  session.published_problems_ = session.Problems();
+  archive.FieldIf("heard", session.heard_);
+  session.kept_heard_ = session.heard_;
+  session.kept_ = absl::HashOf(WithoutPlace(saved));
   return session;
 } catch (const nlohmann::json::exception& error) {
   return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", error.what()));

@@ -68,8 +68,8 @@ class RunTableTest : public testing::Test, public RunSource {
   bool first_scan_done() const override { return true; }
   void EndTurn() override {}
   bool Restores(const RunInfo&) const override { return true; }
-  VmRun* Restore(std::unique_ptr<VmSession> session) override {
-    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(*session)));
+  VmRun* Restore(VmSession session) override {
+    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(session)));
   }
   void OnRestored(VmRun* run) override { restored_.emplace_back(run->info().name); }
   bool IsServed(const VmRun*) override { return false; }

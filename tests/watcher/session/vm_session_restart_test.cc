@@ -399,13 +399,13 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   EXPECT_THAT(saved, Not(HasSubstr("\n")));
   const auto restored = VmSession::Restore(saved, &options, now);
   ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ((*restored)->Save(), saved);
-  EXPECT_EQ((*restored)->run().name, run.name);
-  EXPECT_EQ((*restored)->run().raw_name(), raw_name);
-  EXPECT_EQ((*restored)->run().source.str(), run.source.str());
-  EXPECT_EQ((*restored)->run().raw_path(), "/d/" + raw_name);
-  EXPECT_EQ((*restored)->run().socket, run.socket);
-  EXPECT_EQ((*restored)->Status().qemu_version, "7.2\x7f\x01");
+  EXPECT_EQ(restored->Save(), saved);
+  EXPECT_EQ(restored->run().name, run.name);
+  EXPECT_EQ(restored->run().raw_name(), raw_name);
+  EXPECT_EQ(restored->run().source.str(), run.source.str());
+  EXPECT_EQ(restored->run().raw_path(), "/d/" + raw_name);
+  EXPECT_EQ(restored->run().socket, run.socket);
+  EXPECT_EQ(restored->Status().qemu_version, "7.2\x7f\x01");
 }
 
 // As the first version wrote it: a VM that its watchdog paused, and one whose watchdog has pressed
@@ -427,10 +427,10 @@ TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
         R"("timeline":[[1795157000000000000,"POWERDOWN"]]})");
     auto session = VmSession::Restore(saved, &options, now);
     ASSERT_TRUE(session.ok()) << session.status();
-    EXPECT_EQ((*session)->open_intent()->request_id, "");
-    EXPECT_EQ((*session)->Status().state, paused ? VmState::kPaused : VmState::kRunning);
-    (*session)->OnMonitorReady({"7.2.22", "running", "u", ""}, now);
-    const bool stands = absl::IsFailedPrecondition((*session)->CheckIntent(now));
+    EXPECT_EQ(session->open_intent()->request_id, "");
+    EXPECT_EQ(session->Status().state, paused ? VmState::kPaused : VmState::kRunning);
+    session->OnMonitorReady({"7.2.22", "running", "u", ""}, now);
+    const bool stands = absl::IsFailedPrecondition(session->CheckIntent(now));
     EXPECT_EQ(stands, !paused) << "a VM that runs again has no watchdog that paused it";
   }
 }
@@ -468,8 +468,8 @@ TEST(VmSessionSaveTest, TheSourceComesBack) {
   session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
   const auto restored = VmSession::Restore(session.Save(), &options, now);
   ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ((*restored)->Status().ref.source, "libvirt:qemu:///system");
-  EXPECT_EQ((*restored)->Save(), session.Save());
+  EXPECT_EQ(restored->Status().ref.source, "libvirt:qemu:///system");
+  EXPECT_EQ(restored->Save(), session.Save());
 }
 
 TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
@@ -481,8 +481,8 @@ TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
   const SessionOptions options;
   const auto restored = VmSession::Restore(text, &options, vm.now());
   ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ((*restored)->Status().ref.source, "qmp:/run/ctrl");
-  EXPECT_EQ((*restored)->Save(), vm.saved);
+  EXPECT_EQ(restored->Status().ref.source, "qmp:/run/ctrl");
+  EXPECT_EQ(restored->Save(), vm.saved);
 }
 
 TEST(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
