@@ -12,6 +12,7 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
+#include "base/uuid.h"
 #include "watcher/runs/other_processes.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
@@ -20,6 +21,7 @@
 namespace vmeventd {
 
 struct HandedRun;
+class RunSource;
 
 // Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
 struct WatcherMeters {
@@ -227,6 +229,8 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   bool over() const { return over_; }
 
  private:
+  friend class RunTable;
+
   void OnProcessEnd(const ProcessEnd& end) override;
   void OnOomKillsOfOthers(uint64_t kills) override;
   void OnOomKilled(uint64_t kills) override;
@@ -260,6 +264,9 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   uint64_t limited_events_ = 0;  // of the session, that were counted
   bool published_ = false;
   bool over_ = false;
+  // The table's:
+  RunSource* source_ = nullptr;
+  std::optional<Uuid> indexed_uuid_;
 };
 
 }  // namespace vmeventd
