@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "watcher/core/names.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {
@@ -35,9 +36,9 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_c
   return info;
 }
 
-ProcessWatch::ProcessWatch(ProcessContext* context, Delegate* delegate, const ProcessInfo& info)
+ProcessWatch::ProcessWatch(ProcessContext* context, VmRun* run, const ProcessInfo& info)
     : context_(context),
-      delegate_(delegate),
+      run_(run),
       pid_(info.pid),
       start_ticks_(info.start_ticks),
       oom_file_(info.oom_file),
@@ -87,7 +88,7 @@ UniqueFd ProcessWatch::Release() {
   context_->exit_statuses->Unfollow(pid_);
   if (!oom_file_.empty()) context_->oom_watch->Unfollow(std::string(oom_file_), this);
   context_->signals->Unfollow(pid_, this);
-  delegate_->OnReleased();
+  run_->OnReleased();
   key_.reset();
   return pidfd;
 }
@@ -99,7 +100,7 @@ void ProcessWatch::OnFdReady(uint32_t) {
   context_->host->Drain();
   context_->loop->Remove(pidfd_.get());
   gone_ = true;
-  delegate_->OnProcessGone();
+  run_->OnProcessGone();
 }
 
 // Whether a record of a kill need not be of this process: it ended while nobody watched, so that
@@ -114,7 +115,7 @@ bool ProcessWatch::MayBeAnothers() {
 void ProcessWatch::OnSignal(const SignalSender& sender) {
   if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
   kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
-  delegate_->OnSignal(sender);
+  run_->OnSignal(sender);
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
@@ -122,7 +123,7 @@ void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_ && !MayBeAnothers()) delegate_->OnOomVictim(victim);
+  if (!gone_ && !MayBeAnothers()) run_->OnOomVictim(victim);
 }
 
 void ProcessWatch::OnOomCountChanged() {
@@ -133,7 +134,7 @@ void ProcessWatch::OnOomCountChanged() {
     return;
   }
   oom_kills_ = *kills;
-  delegate_->OnOomKillsOfOthers(*kills);
+  run_->OnOomKillsOfOthers(*kills);
 }
 
 void ProcessWatch::AwaitEnd() {
@@ -153,7 +154,7 @@ void ProcessWatch::AskExitStatus() {
   }
   status_wait_.reset();
   Release();
-  delegate_->OnProcessEnd(EndOf(answer.status));
+  run_->OnProcessEnd(EndOf(answer.status));
 }
 
 ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
@@ -196,7 +197,7 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (oom_file_.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;
-  if (end.oom_killed) delegate_->OnOomKilled(*kills);
+  if (end.oom_killed) run_->OnOomKilled(*kills);
   return end;
 }
 
