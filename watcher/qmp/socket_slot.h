@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <string>
+#include <optional>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/rare.h"
@@ -46,6 +48,19 @@ struct SocketSlot {
   Rare<Listener> listener;
 
   SharedText problem;  // while no run is seen behind the socket; as it was reported
+};
+
+// The sockets of a run, as its SocketConnector notes them.
+struct RunSockets {
+  SocketSlot* home = nullptr;  // where it was found first: that names it
+  // The slots whose `run` it is, and the one of them that it was attached by last, if that is left.
+  absl::InlinedVector<SocketSlot*, 1> ways;
+  SocketSlot* attached_by = nullptr;
+  // Key of the socket that it was attached by last, by which it is found again.
+  std::optional<InodeKey> attached_inode;
+  uint32_t owner = 0;   // the user whose socket it was found at
+  int spec = -1;        // that the socket belongs to
+  int descriptors = 0;  // that it may hold, as RunShares counts them
 };
 
 // When a SocketConnector tries a socket again.

@@ -123,6 +123,14 @@ VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
   return it != intents_.end() ? it->second : nullptr;
 }
 
+std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
+  std::vector<VmRun*> runs;
+  for (const auto& [run_id, run] : runs_) {
+    if (SourceOf(run.get()) == source) runs.push_back(run.get());
+  }
+  return runs;
+}
+
 std::vector<VmRun*> RunTable::Named(const std::string& name) const {
   const auto it = by_name_.find(name);
   if (it == by_name_.end()) return {};

@@ -64,6 +64,7 @@ class RunTable : public VmRun::Owner {
   // From now on a restored run is found by its process, for which no descriptor was left.
   void AwaitProcess(const VmRun* run);
   VmRun* FindByIntent(const std::string& intent_id) const;
+  std::vector<VmRun*> RunsOf(const RunSource* source) const;
   // The runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;
 
