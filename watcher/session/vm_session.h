@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <forward_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -229,13 +230,17 @@ class VmSession {
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
-  // The guest agent's channel, as QEMU reported it last.
+  // The guest agent's channel, as QEMU reported it last: GuestAgentInfo.
   struct GuestAgent {
-    GuestAgentInfo info;
     bool unknown = true;  // it has not reported it yet
+    bool present = false;
+    bool open = false;
+    bool reported = false;
+    SharedText port;
+    std::forward_list<std::string> other_ports;
     // The ids of further ports over which QEMU was asked once more, at most
     // GuestAgentProbe::kMaxPorts; beyond that it is not.
-    std::vector<std::string> asked_about;
+    std::forward_list<std::string> asked_about;
     Rare<Instant> opened;  // when it was seen to be open
     Rare<Instant> closed;  // and when no longer, since then
   };

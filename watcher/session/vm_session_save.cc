@@ -193,13 +193,13 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->ObjectIf("intent", session->intent_, intent_fields);
   archive->ObjectIf("counted_intent", session->counted_intent_, intent_fields);
   auto* const agent = &session->agent_;
-  const bool agent_matters = agent->unknown || agent->info.present || agent->opened.has_value();
+  const bool agent_matters = agent->unknown || agent->present || agent->opened.has_value();
   archive->Object("guest_agent", agent_matters, [&] {
     archive->FieldIf("unknown", agent->unknown);
-    archive->FieldIf("present", agent->info.present);
-    archive->FieldIf("open", agent->info.open);
-    archive->FieldIf("reported", agent->info.reported);
-    archive->FieldIf("port", agent->info.port);
+    archive->FieldIf("present", agent->present);
+    archive->FieldIf("open", agent->open);
+    archive->FieldIf("reported", agent->reported);
+    archive->FieldIf("port", agent->port);
     archive->FieldIf("opened", agent->opened);
     archive->FieldIf("closed", agent->closed);
   });
