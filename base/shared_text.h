@@ -53,6 +53,10 @@ class SharedText {
 
   bool operator==(const SharedText& other) const { return str() == other.str(); }
   bool operator==(absl::string_view text) const { return str() == text; }
+  template <typename H>
+  friend H AbslHashValue(H hash, const SharedText& text) {
+    return H::combine(std::move(hash), text.str());
+  }
 
  private:
   // Its bytes stand behind it.
