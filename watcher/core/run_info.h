@@ -121,7 +121,7 @@ struct EndedRun {
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
-  // Why nobody saw who sent its SIGKILL; empty: that is known, or was not looked for.
+  // Reason for which nobody saw who sent its SIGKILL; empty: that is known, or was not looked for.
   std::string sender_unknown = {};
   bool sender_unclear = false;  // and then it may have been anybody
   bool unseen = false;  // no vmeventd ran when it ended, and the next one went on with the run

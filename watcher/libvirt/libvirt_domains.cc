@@ -315,7 +315,7 @@ void LibvirtSource::LeaveRun(Link* link, LibvirtRun* run) {
 }
 
 bool LibvirtSource::MayHaveEndedBefore(const Link& link, const DomainName& domain) const {
-  // Where processes are not seen, a run ends when libvirt says so, which lists it no more.
+  // A run whose process is not seen ends when libvirt says so, which lists it no more.
   if (!link.processes.can_look() || !link.IsOver(domain)) return false;
   const auto it = ended_before_.find(EscapeNonUtf8(DomainSource(link.uri)));
   return it != ended_before_.end() && it->second.contains(domain.uuid);

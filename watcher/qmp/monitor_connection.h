@@ -163,7 +163,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     absl::Duration quiet_start_ends;
     absl::Duration deadline;  // of the answer that is awaited
   };
-  // What of the peer's bytes is to be read still, and until when.
+  // The peer's bytes that are still to be read, and until when.
   struct DrainState {
     size_t left;
     absl::Duration deadline;

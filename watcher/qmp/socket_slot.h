@@ -27,7 +27,7 @@ struct SocketSlot {
   int runs = 0;     // that were found here and live
   bool present = false;
   bool untried = false;  // found by the first scan, and not connected to yet
-  // Whether this slot is the one that follows the socket's inode, or waits for it.
+  // This slot is the one that follows the socket's inode, or waits for it.
   bool claims_inode = false;
   bool awaits_inode = false;
 

@@ -103,8 +103,9 @@ void ProcessWatch::OnFdReady(uint32_t) {
   run_->OnProcessGone();
 }
 
-// Whether a record of a kill need not be of this process: it ended while nobody watched, so that
-// another one may have had its number since, and its exit status does not say that it was killed.
+// Returns whether a record of a kill need not be of this process: it ended while nobody watched, so
+// that another one may have had its number since, and its exit status does not say that it was
+// killed.
 bool ProcessWatch::MayBeAnothers() {
   if (!end_unseen_) return false;
   const std::optional<ExitStatus> status = ExitStatusOf(pidfd_.get(), pid_, start_ticks_).status;
