@@ -1,5 +1,6 @@
 #include "base/detached_threads.h"
 
+#include <atomic>
 #include <deque>
 #include <system_error>
 #include <thread>
@@ -9,22 +10,36 @@
 #include "base/mutex.h"
 
 namespace vmeventd {
+namespace {
+
+// So many stay for jobs to come; to start one takes longer than most jobs.
+constexpr int kMaxIdle = 4;
+
+}  // namespace
 
 struct DetachedThreads::State {
-  State(int most, std::function<void()> first) : max_threads(most), begin(std::move(first)) {}
+  State(int most, std::function<void()> first, Spawn start)
+      : max_threads(most), begin(std::move(first)), spawn(std::move(start)) {}
+
+  bool no_jobs() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return waiting.empty() && idle == threads;
+  }
 
   const int max_threads;
   const std::function<void()> begin;
+  const Spawn spawn;
   Mutex mutex;
   CondVar changed;
+  CondVar done;
   std::deque<std::function<void()>> waiting ABSL_GUARDED_BY(mutex);
   int threads ABSL_GUARDED_BY(mutex) = 0;
-  int idle ABSL_GUARDED_BY(mutex) = 0;
+  int idle ABSL_GUARDED_BY(mutex) = 0;  // of those, also from their start on
   bool ended ABSL_GUARDED_BY(mutex) = false;
+  std::atomic<bool> starved = false;
 };
 
-DetachedThreads::DetachedThreads(int max_threads, std::function<void()> begin)
-    : state_(std::make_shared<State>(max_threads, std::move(begin))) {}
+DetachedThreads::DetachedThreads(int max_threads, std::function<void()> begin, Spawn spawn)
+    : state_(std::make_shared<State>(max_threads, std::move(begin), std::move(spawn))) {}
 
 DetachedThreads::~DetachedThreads() {
   {
@@ -34,22 +49,34 @@ DetachedThreads::~DetachedThreads() {
   state_->changed.NotifyAll();
 }
 
+void DetachedThreads::SpawnDetached(std::function<void()> body) {
+  std::thread(std::move(body)).detach();
+}
+
 void DetachedThreads::Run(std::function<void()> job) {
-  bool start = false;
   {
     const MutexLock lock(&state_->mutex);
     state_->waiting.push_back(std::move(job));
-    start = state_->waiting.size() > static_cast<size_t>(state_->idle) &&
-            state_->threads < state_->max_threads;
-    if (start) ++state_->threads;
   }
   state_->changed.NotifyOne();
-  if (!start) return;
-  try {
-    std::thread([state = state_] { Work(state); }).detach();
-  } catch (const std::system_error&) {
-    const MutexLock lock(&state_->mutex);
-    --state_->threads;
+  Retry();
+}
+
+void DetachedThreads::Retry() {
+  const MutexLock lock(&state_->mutex);
+  state_->starved = false;
+  const auto is_short = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
+    return state_->waiting.size() > static_cast<size_t>(state_->idle) &&
+           state_->threads < state_->max_threads;
+  };
+  while (!state_->starved && is_short()) {
+    try {
+      state_->spawn([state = state_] { Work(state); });
+      ++state_->threads;
+      ++state_->idle;
+    } catch (const std::system_error&) {
+      state_->starved = true;
+    }
   }
 }
 
@@ -58,16 +85,32 @@ size_t DetachedThreads::waiting() const {
   return state_->waiting.size();
 }
 
+bool DetachedThreads::starved() const { return state_->starved; }
+
+bool DetachedThreads::WaitForJobs(absl::Duration limit) {
+  State* const state = state_.get();
+  const MutexLock lock(&state->mutex);
+  return WaitUntil(&state->done, &state->mutex, limit,
+                   [state]()
+                       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state->mutex) { return state->no_jobs(); });
+}
+
 void DetachedThreads::Work(const std::shared_ptr<State>& state) {
   state->begin();
-  while (true) {
+  for (bool first = true;; first = false) {
     std::function<void()> job;
     {
       const MutexLock lock(&state->mutex);
-      ++state->idle;
-      while (state->waiting.empty() && !state->ended) state->changed.Wait(&state->mutex);
+      if (!first) ++state->idle;
+      if (state->no_jobs()) state->done.NotifyAll();
+      while (state->waiting.empty() && !state->ended && state->idle <= kMaxIdle) {
+        state->changed.Wait(&state->mutex);
+      }
       --state->idle;
-      if (state->waiting.empty()) return;
+      if (state->waiting.empty()) {
+        --state->threads;
+        return;
+      }
       job = std::move(state->waiting.front());
       state->waiting.pop_front();
     }

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
-#include <memory>
+#include <cstdint>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -10,27 +13,59 @@
 
 namespace vmeventd {
 
-// A text that is the same in many objects: copies share the memory. Any thread.
+// A text that is set as a whole, for what many objects keep: it takes 8 bytes in each, and nothing
+// more while it is empty. Copies share the memory of the text. Any thread.
 class SharedText {
  public:
   SharedText() = default;
-  explicit SharedText(std::string text) { *this = std::move(text); }
-  SharedText& operator=(std::string text) {
-    text_ = text.empty() ? nullptr : std::make_shared<const std::string>(std::move(text));
+  explicit SharedText(absl::string_view text) {
+    if (text.empty()) return;
+    text_ = new (operator new(sizeof(Text) + text.size()))
+        Text{{1}, static_cast<uint32_t>(text.size())};
+    std::copy(text.begin(), text.end(), reinterpret_cast<char*>(text_ + 1));
+  }
+  SharedText(const SharedText& other) noexcept : text_(other.text_) {
+    if (text_ != nullptr) text_->users.fetch_add(1, std::memory_order_relaxed);
+  }
+  SharedText(SharedText&& other) noexcept : text_(std::exchange(other.text_, nullptr)) {}
+  SharedText& operator=(SharedText other) noexcept {
+    std::swap(text_, other.text_);
     return *this;
   }
-
-  bool empty() const { return text_ == nullptr; }
-  // Lives until the next change.
-  const std::string& str() const {
-    static const std::string kEmpty;
-    return text_ == nullptr ? kEmpty : *text_;
+  // `text` may be a view of the text that is replaced.
+  SharedText& operator=(absl::string_view text) { return *this = SharedText(text); }
+  ~SharedText() {
+    if (text_ != nullptr && text_->users.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      operator delete(text_);
+    }
   }
 
+  void clear() { *this = SharedText(); }
+  bool empty() const { return text_ == nullptr; }
+  // Lives until the next change.
+  absl::string_view str() const {
+    if (text_ == nullptr) return "";
+    return {reinterpret_cast<const char*>(text_ + 1), text_->size};
+  }
+  // NOLINTNEXTLINE(google-explicit-constructor): as std::string has it
+  operator absl::string_view() const { return str(); }
+  explicit operator std::string() const { return std::string(str()); }
+
+  bool operator==(const SharedText& other) const { return str() == other.str(); }
   bool operator==(absl::string_view text) const { return str() == text; }
+  template <typename H>
+  friend H AbslHashValue(H hash, const SharedText& text) {
+    return H::combine(std::move(hash), text.str());
+  }
 
  private:
-  std::shared_ptr<const std::string> text_;
+  // Its bytes stand behind it.
+  struct Text {
+    std::atomic<uint32_t> users;
+    const uint32_t size;
+  };
+
+  Text* text_ = nullptr;
 };
 
 // Finds texts that are alike among the last kTexts different ones. One thread.
@@ -40,7 +75,7 @@ class SharedTexts {
   void Share(SharedText* text) {
     if (text->empty()) return;
     for (const SharedText& known : texts_) {
-      if (known.str() == text->str()) {
+      if (known == *text) {
         *text = known;
         return;
       }

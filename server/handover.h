@@ -30,8 +30,8 @@ struct Handover {
   // descriptors are still to be closed.
   std::string problem;
 };
-// What a daemon before this one has packed, where `journal` is as it left it. An error: nothing can
-// be had of it.
+// Opens what a daemon before this one has packed, where `journal` is as it left it. An error:
+// nothing can be had of it.
 absl::StatusOr<Handover> OpenHandover(UniqueFd parcel, const JournalEnd& journal);
 
 // Takes what the service manager has kept since the daemon before this one, and has it keep it no

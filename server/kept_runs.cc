@@ -33,7 +33,7 @@ constexpr size_t kMaxLine = kMaxRunId + 64;
 // For the messages of kMaxRuns, as far as the kernel permits it.
 constexpr int kQueueBytes = 4 << 20;
 
-// What may be untidy, and how much of it is tidied in one turn.
+// Limits of what may be untidy, and of what is tidied in one turn.
 constexpr size_t kSpareMessages = 32;
 constexpr size_t kSpareEntries = 64;
 constexpr size_t kMessagesATurn = 8;
@@ -87,7 +87,7 @@ struct KeptRuns::Message {
 absl::StatusOr<std::unique_ptr<KeptRuns>> KeptRuns::Create(size_t max_runs) {
   absl::StatusOr<ParcelSockets> sockets = MakeParcelSockets();
   if (!sockets.ok()) return sockets.status();
-  // What is sent counts for the sender.
+  // Messages that wait count for the sender.
   if (setsockopt(sockets->sender.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kQueueBytes,
                  sizeof(kQueueBytes)) != 0) {
     setsockopt(sockets->sender.get(), SOL_SOCKET, SO_SNDBUF, &kQueueBytes, sizeof(kQueueBytes));

@@ -44,7 +44,7 @@ class KeptRuns : public RunKeeper {
   // An error names the system call that failed.
   static absl::StatusOr<std::unique_ptr<KeptRuns>> Create(size_t max_runs = kMaxRuns);
 
-  // What is to be stored: the parcel, and the memory of what is read.
+  // Descriptors to store: the parcel, and the memory of what is read.
   int descriptor() const { return sockets_.parcel.get(); }
   int notes_descriptor() const { return memory_->descriptor(); }
 
@@ -94,9 +94,9 @@ class KeptRuns : public RunKeeper {
   Counter left_out_;
 };
 
-// What such a parcel has left, of each run the newest, with what `notes` have of it, which may be
-// null. INVALID_ARGUMENT: it is none, of another version, or has more than `max_messages`, which no
-// daemon leaves: somebody else fills it.
+// Opens what such a parcel has left, of each run the newest, with what `notes` have of it, which
+// may be null. INVALID_ARGUMENT: it is none, of another version, or has more than `max_messages`,
+// which no daemon leaves: somebody else fills it.
 absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
                                                     const SharedMemory* notes,
                                                     size_t max_messages = 2 * KeptRuns::kMaxRuns);

@@ -58,7 +58,7 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::stri
       return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", tracing.problem));
     }
   }
-  // What nobody reads is not to be recorded.
+  // Records that nobody reads are not to be made.
   StoreTrace({}).IgnoreError();
   return tracing;
 }

@@ -36,7 +36,7 @@ struct NatsOptions {
 // A message to send.
 struct NatsOutgoing {
   absl::string_view subject;
-  absl::string_view reply;  // where an answer goes; empty: none is wanted
+  absl::string_view reply;  // subject of an answer; empty: none is wanted
   absl::string_view data;
   const std::vector<std::pair<std::string, std::string>>* headers = nullptr;  // null: none
 };
@@ -90,7 +90,7 @@ class NatsConnection {
   virtual absl::StatusOr<std::string> NewInbox() = 0;
   // Waits until the server has read what was sent.
   virtual absl::Status Flush(absl::Duration timeout = kRequestTimeout) = 0;
-  // Whether the connection is lost. Does not block.
+  // Returns whether the connection is lost. Does not block.
   virtual bool closed() const = 0;
   // Last error of the server on this connection, such as that the client may not publish a
   // subject; empty if there was none. The server refuses such messages without an answer.

@@ -15,7 +15,7 @@
 
 namespace vmeventd {
 
-// Where reading begins: at a place of the stream, at the first message stored at or after a time,
+// Start of reading: at a place of the stream, at the first message stored at or after a time,
 // or with the last message of each subject.
 struct LastOfEachSubject {};
 using ReadStart = std::variant<uint64_t, absl::Time, LastOfEachSubject>;
@@ -25,11 +25,11 @@ using ReadStart = std::variant<uint64_t, absl::Time, LastOfEachSubject>;
 std::string CreateConsumerRequest(absl::string_view stream,
                                   const std::vector<std::string>& subjects, const ReadStart& start);
 
-// How far a consumer is.
+// Progress of a consumer.
 struct ConsumerState {
   std::string name;
   uint64_t pending = 0;    // messages of the stream that it has not sent
-  uint64_t delivered = 0;  // how many it has sent
+  uint64_t delivered = 0;  // that it has sent
   uint64_t scanned = 0;    // it has sent what matches of the stream's messages up to here
 };
 // Errors: as CheckAnswer.
@@ -44,7 +44,7 @@ std::string PullRequest(int messages, int64_t bytes, absl::Duration expires,
 struct Delivery {
   uint64_t stream_sequence = 0;
   uint64_t number = 0;   // of the consumer's messages: 1, 2, ...
-  uint64_t pending = 0;  // how many match behind it
+  uint64_t pending = 0;  // that match behind it
   absl::Time time;       // when the stream stored it
 };
 // nullopt: it is no such subject.

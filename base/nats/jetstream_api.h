@@ -23,12 +23,12 @@ inline constexpr char kReplacesHeader[] = "Nats-Expected-Last-Subject-Sequence";
 // Header of a bucket's message that deletes its key: "DEL" or "PURGE".
 inline constexpr char kKeyOperationHeader[] = "KV-Operation";
 
-// Where a request of the API goes: "$JS.API.STREAM.INFO.VMEVENTS".
+// Subject of a request of the API: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
-// Where a message for `subject` goes that is for the JetStream of another domain, as behind a leaf
-// node: "$JS.DOMAIN.API.STREAM.INFO.VMEVENTS", "$JS.DOMAIN.API.$KV.BUCKET.KEY". Other subjects, and
-// all of them without a domain, stay as they are.
+// `subject` as it is for the JetStream of another domain, as behind a leaf node:
+// "$JS.DOMAIN.API.STREAM.INFO.VMEVENTS", "$JS.DOMAIN.API.$KV.BUCKET.KEY". Other subjects, and all
+// of them without a domain, stay as they are.
 std::string InDomain(absl::string_view domain, absl::string_view subject);
 // OK: it can be part of a subject. The error says what a domain is.
 absl::Status CheckDomain(absl::string_view domain);
@@ -48,8 +48,8 @@ std::string CreateBucketRequest(absl::string_view bucket, int replicas);
 // The request that turns off what makes a stream unsafe, which an answer to a StreamInfoRequest
 // describes.
 std::string SafeUpdateRequest(absl::string_view answer);
-// What a stream is and has; `filter`: subjects to list, of which the answer has 100,000 at the
-// most. Empty: none.
+// Asks for a stream's settings and contents; `filter`: subjects to list, of which the answer has
+// 100,000 at the most. Empty: none.
 std::string StreamInfoRequest(absl::string_view filter);
 // The last message that matches `subjects`; the next one from a place in the stream on; the one at
 // a place.
@@ -57,8 +57,8 @@ std::string LastMessageRequest(absl::string_view subjects);
 std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_sequence);
 std::string MessageRequest(uint64_t stream_sequence);
 
-// Whether an answer is one: NOT_FOUND: there is no such stream or message. Otherwise its error, for
-// people.
+// OK: the answer is no error. NOT_FOUND: there is no such stream or message. Otherwise its error,
+// for people.
 absl::Status CheckAnswer(absl::string_view text);
 
 // State of a stream.
@@ -70,11 +70,11 @@ struct StreamState {
   absl::Time first_time;  // when `first` was stored
   absl::Time last_time;   // when `last` was stored
   std::vector<std::string> subjects;  // that were asked for
-  // How its settings let nodes change what others have published, or let events come twice. Empty:
-  // they do not.
+  // Settings that let nodes change what others have published, or let events come twice, for
+  // people. Empty: there are none.
   std::string unsafe;
-  // Why nodes cannot publish into it, by its settings: it would lose what it acknowledges, or
-  // acknowledge nothing. Empty: they can.
+  // Settings by which nodes cannot publish into it: it would lose what it acknowledges, or
+  // acknowledge nothing. Empty: there are none.
   std::string unfit;
 };
 // The answer to a StreamInfoRequest, or to a request that creates a stream. Errors: as CheckAnswer.

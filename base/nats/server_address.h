@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// Where a NATS server listens.
+// Address that a NATS server listens at.
 struct NatsServerAddress {
   std::string host;  // a name, or an IP address in digits
   uint16_t port = 4222;

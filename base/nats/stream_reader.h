@@ -66,7 +66,7 @@ class StreamReader {
   // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection or the
   // consumer is lost, or messages are.
   absl::StatusOr<std::optional<Message>> Next(absl::Duration timeout);
-  // How many messages of the stream it has still to read, as far as it knows.
+  // Returns the number of the stream's messages that it has still to read, as far as it knows.
   uint64_t pending() const { return pending_; }
   // The place in the stream up to which everything was read, messages of other subjects included,
   // by the server; nullopt: messages are on their way.

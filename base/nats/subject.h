@@ -45,7 +45,7 @@ inline constexpr absl::string_view kVmsBucket = "VMEVENTS_VMS";      // CLUSTER.
 inline constexpr absl::string_view kNodesBucket = "VMEVENTS_NODES";  // CLUSTER.NODE: NodeHeartbeat
 std::string NodeBucketKey(absl::string_view cluster, absl::string_view node);
 std::string VmBucketKey(absl::string_view cluster, absl::string_view node, absl::string_view vm);
-// Where a key's values are: "$KV.BUCKET.KEY" in the stream "KV_BUCKET".
+// Subject and stream of a key's values: "$KV.BUCKET.KEY" in "KV_BUCKET".
 std::string KeySubject(absl::string_view bucket, absl::string_view key);
 std::string BucketStream(absl::string_view bucket);
 

@@ -33,7 +33,8 @@ bool IsWithin(int64_t value, int64_t least, int64_t most) {
   return least <= value && value <= most;
 }
 
-// Whether all of its times can be written as JSON: in protobuf's encoding they are any numbers.
+// Returns whether all of its times can be written as JSON: in protobuf's encoding they are any
+// numbers.
 bool HasGoodTimes(const google::protobuf::Message& message) {
   using google::protobuf::Duration;
   using google::protobuf::Timestamp;

@@ -36,8 +36,8 @@ class FleetWatch : public WatchSource {
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
   // Time before the snapshot's end whose events it may not have yet, and which is read again.
   static constexpr absl::Duration kSnapshotOverlap = kMostSkew;
-  // How far back a node that lags behind makes the watch read all nodes' events; beyond it, only
-  // that node's own. Each node says of itself how far it lags.
+  // Lag of a node for which the watch reads all nodes' events again; beyond it, only that node's
+  // own. Each node says of itself how far it lags.
   static constexpr absl::Duration kSnapshotReach = absl::Hours(1);
 
   // The dependencies. All must outlive the watch.

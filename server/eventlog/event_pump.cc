@@ -134,7 +134,7 @@ void EventPump::EncodeStatuses() {
     if (status == nullptr) continue;
     VmToProto(*status, last_sequence, &vm_);
     auto record = std::make_shared<const VmRecord>(vm_);
-    if (record->stopped()) change_.stops.push_back({last_sequence, record->encoded()});
+    if (record->stopped()) change_.stops.push_back({last_sequence, std::string(record->encoded())});
     step_.vms.push_back(std::move(record));
   }
   for (auto& [run_id, run] : runs_) {

@@ -96,10 +96,9 @@ void PublishRecovered(const RecoveredState& recovered, Retained retained, Instan
   // The runs that were open stand in the first snapshot already: the watcher publishes them later.
   const SessionOptions session_options;
   for (const SavedRun& saved : recovered.runs) {
-    const absl::StatusOr<std::unique_ptr<VmSession>> run =
-        VmSession::Restore(saved.payload, &session_options, now);
+    const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
-    step.vms.push_back(std::make_shared<const VmRecord>((*run)->Status(), saved.last_sequence));
+    step.vms.push_back(std::make_shared<const VmRecord>(run->Status(), saved.last_sequence));
   }
   live_state->Publish(std::move(step));
   for (const RecoveredState::Gap& gap : recovered.gaps) {

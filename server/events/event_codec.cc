@@ -139,9 +139,9 @@ void FillSender(const SignalSender& sender, v1::SignalSender* out) {
   out->set_pid(sender.pid);
   out->set_details_known(sender.uid.has_value());
   out->set_uid(sender.uid.value_or(0));
-  out->set_command(sender.command.str());
-  out->set_executable(sender.executable.str());
-  out->set_cgroup(sender.cgroup.str());
+  out->set_command(std::string(sender.command));
+  out->set_executable(std::string(sender.executable));
+  out->set_cgroup(std::string(sender.cgroup));
   out->set_of_qemu(sender.of_qemu);
 }
 
@@ -404,21 +404,20 @@ v1::ShutdownCause CauseInEventField(absl::string_view event_field) {
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {
   std::string out;
   AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm, &out);
-  out.shrink_to_fit();
   return out;
 }
 
-std::string ListedVmField(const std::string& snapshot_vm_field) {
+std::string ListedVmField(absl::string_view snapshot_vm_field) {
   // Both tags are one byte, so that only that byte differs.
   static_assert(v1::ListVmsResponse::kVmsFieldNumber < 16);
   static_assert(v1::WatchEventsResponse::kSnapshotVmsFieldNumber < 16);
-  std::string out = snapshot_vm_field;
+  std::string out(snapshot_vm_field);
   out[0] = static_cast<char>(WireFormatLite::MakeTag(v1::ListVmsResponse::kVmsFieldNumber,
                                                      WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
   return out;
 }
 
-v1::Vm DecodeSnapshotVmField(const std::string& snapshot_vm_field) {
+v1::Vm DecodeSnapshotVmField(absl::string_view snapshot_vm_field) {
   v1::ListVmsResponse list;
   v1::Vm out;
   if (list.ParseFromString(ListedVmField(snapshot_vm_field)) && list.vms_size() == 1) {

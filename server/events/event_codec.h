@@ -54,8 +54,8 @@ v1::ShutdownCause CauseInEventField(absl::string_view event_field);
 std::string EncodeSnapshotVmField(const v1::Vm& vm);
 
 // The same bytes as one `vms` field of ListVmsResponse, and as a message to read.
-std::string ListedVmField(const std::string& snapshot_vm_field);
-v1::Vm DecodeSnapshotVmField(const std::string& snapshot_vm_field);
+std::string ListedVmField(absl::string_view snapshot_vm_field);
+v1::Vm DecodeSnapshotVmField(absl::string_view snapshot_vm_field);
 
 // Times outside of what a Timestamp can hold (years 1 to 9999) become its nearest end.
 google::protobuf::Timestamp ToTimestamp(absl::Time time);

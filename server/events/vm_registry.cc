@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
+#include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
@@ -41,7 +42,7 @@ VmRecord::VmRecord(const v1::Vm& vm)
       last_sequence_(vm.last_sequence()) {}
 
 VmRecord::Part VmRecord::Find(const std::string& text) const {
-  return {.begin = static_cast<uint32_t>(encoded_.find(text)),
+  return {.begin = static_cast<uint32_t>(encoded().find(text)),
           .size = static_cast<uint32_t>(text.size())};
 }
 
@@ -115,7 +116,7 @@ SnapshotChunk::SnapshotChunk(std::vector<VmRecordPtr> vms, Memory memory)
   std::string bytes;
   ends_.reserve(vms_.size());
   for (const VmRecordPtr& vm : vms_) {
-    bytes += vm->encoded();
+    absl::StrAppend(&bytes, vm->encoded());
     ends_.push_back(static_cast<uint32_t>(bytes.size()));
   }
   bytes_ = grpc::Slice(bytes);

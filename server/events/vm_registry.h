@@ -11,6 +11,7 @@
 
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
+#include "base/shared_text.h"
 #include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
@@ -45,7 +46,7 @@ class VmRecord {
   bool has_problems() const { return has_problems_; }
   uint64_t last_sequence() const { return last_sequence_; }
   // One `snapshot_vms` field of WatchEventsResponse.
-  const std::string& encoded() const { return encoded_; }
+  absl::string_view encoded() const { return encoded_; }
 
  private:
   // Half the size of a view.
@@ -55,11 +56,9 @@ class VmRecord {
   };
   // Any place in `encoded_` that holds `text` serves as its copy.
   Part Find(const std::string& text) const;
-  absl::string_view View(const Part& part) const {
-    return {encoded_.data() + part.begin, part.size};
-  }
+  absl::string_view View(const Part& part) const { return encoded().substr(part.begin, part.size); }
 
-  const std::string encoded_;
+  const SharedText encoded_;
   const Part name_;
   const Part run_id_;
   const Part path_;

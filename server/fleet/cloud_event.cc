@@ -134,7 +134,7 @@ std::string PayloadOf(const google::protobuf::Message& message, FleetFormat form
   return format == FleetFormat::kJson ? JsonOf(message) : message.SerializeAsString();
 }
 
-std::string VmPayload(const std::string& encoded, FleetFormat format) {
+std::string VmPayload(absl::string_view encoded, FleetFormat format) {
   return format == FleetFormat::kJson ? JsonOf(DecodeSnapshotVmField(encoded))
                                       : std::string(MessageInField(encoded));
 }

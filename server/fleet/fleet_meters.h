@@ -4,7 +4,7 @@
 
 namespace vmeventd {
 
-// How publishing goes. The publisher counts, any thread reads.
+// Counts of the publishing. The publisher counts, any thread reads.
 struct FleetMeters {
   Level connected;            // 1: to a server that has the stream
   Level position;             // everything up to this sequence is in the stream

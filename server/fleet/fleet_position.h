@@ -47,8 +47,8 @@ inline constexpr char kSentToHeader[] = "Vmevents-Stream";
 std::string ToSentAfter(const FleetPosition& position);
 
 // Of a message at the place `stream_sequence` of the stream `log_id`, by the values of its headers.
-// What was sent to another stream, or to this one before it was restored, and came late says
-// nothing of what stands before it: `sent_after` is the journal's beginning then.
+// A message that was sent to another stream, or to this one before it was restored, and came late
+// says nothing of what stands before it: `sent_after` is the journal's beginning then.
 FleetStored ToStored(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view log_id,
                      absl::string_view sent_after, absl::string_view sent_to);
 

@@ -15,8 +15,8 @@
 
 namespace vmeventd {
 
-// What is to be published: the journal, from a sequence on. Only what the journal holds counts, so
-// that nothing is published that a kill could undo.
+// Events to publish: the journal, from a sequence on. Only what the journal holds counts, so that
+// nothing is published that a kill could undo.
 class Outbox {
  public:
   virtual ~Outbox() = default;

@@ -11,9 +11,9 @@
 
 namespace vmeventd {
 
-// How far the journal is published, in a small file beside it (docs/journal.md). Written in place:
-// it outlives the daemon's kill. A loss of the host's power may take it back; the stream itself
-// says then how far it came. One thread.
+// Position up to which the journal is published, in a small file beside it (docs/journal.md).
+// Written in place: it outlives the daemon's kill. A loss of the host's power may take it back; the
+// stream itself says then how far it came. One thread.
 class PositionFile {
  public:
   // Opens the file, or makes it. `target` names the stream and the node's place in it; what was

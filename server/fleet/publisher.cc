@@ -160,7 +160,7 @@ absl::Status FleetPublisher::CheckJournal() {
 }
 
 absl::Status FleetPublisher::Compare() {
-  std::string lost;                // what became of the stream; empty: nothing
+  std::string lost;                // of the stream, for people; empty: nothing
   uint64_t replaced = UINT64_MAX;  // from here on messages say positions of the stream that is gone
   if (!position_.log_id.empty() && position_.log_id != log_.id) {
     lost = absl::StrCat("was made again at ", log_.id);
@@ -283,7 +283,7 @@ void FleetPublisher::GoBack(const FleetSink::Stored& last) {
     after.own = {last->position.stream_sequence, last->position.sequence};
   }
   after.lost_up_to = std::max(position_.sequence, position_.lost_up_to);
-  // What was acknowledged says nothing any more.
+  // Earlier acknowledgements say nothing any more.
   position_ = after;
 }
 
@@ -325,7 +325,7 @@ FleetEncoder& FleetPublisher::encoder() {
 absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& blocks) {
   std::vector<FleetMessage> batch;
   uint64_t through = position_.sequence;
-  // What is missing among these comes first and alone, so that there is no more to look for if it
+  // Missing ones among these come first and alone, so that there is no more to look for if that
   // fails again.
   uint64_t last = present_.empty() ? UINT64_MAX : *present_.rbegin();
   if (unfit_ > position_.sequence) last = std::min(last, unfit_ - 1);
@@ -409,7 +409,7 @@ absl::Duration FleetPublisher::TakeRefusals(const std::vector<FleetMessage>& bat
     const FleetSink::Answer::Kind kind = answers.each[i].kind;
     later |= kind != FleetSink::Answer::kStored && kind != FleetSink::Answer::kUnfit;
     if (kind != FleetSink::Answer::kUnfit) continue;
-    // What takes not even a GAP is wrong in its settings, which somebody will correct.
+    // A stream that takes not even a GAP is wrong in its settings, which somebody will correct.
     later |= batch[i].sequence == unfit_;
     unfit_ = batch[i].sequence == unfit_ ? 0 : batch[i].sequence;
     unfit_why_ = std::string(answers.status.message());

@@ -26,7 +26,7 @@
 
 namespace vmeventd {
 
-// How publishing goes.
+// State of the publishing.
 struct PublishingState {
   bool connected = false;  // to a server that has the stream
   std::string problem;     // for people; empty: all is well
@@ -41,7 +41,7 @@ struct PublisherOptions {
   double events_per_second = 5'000;  // in the long run, while it catches up
   std::string version;               // of vmeventd
   std::string secret;                // of the node: see FleetEncoder
-  // How often the node says that it is there; zero: nothing but events is published.
+  // Interval of the messages that the node is there; zero: nothing but events is published.
   absl::Duration heartbeat = absl::ZeroDuration();
 };
 
@@ -66,13 +66,13 @@ class FleetPublisher {
   static constexpr size_t kFirstBatchEvents = 16;
   static constexpr absl::Duration kQuickBatch = absl::Milliseconds(250);
   static constexpr absl::Duration kSlowBatch = absl::Seconds(1);
-  // What is longer is no network, but servers that are slow.
+  // A longer one is no network's, but of servers that are slow.
   static constexpr absl::Duration kMaxRoundTrip = absl::Seconds(1);
-  // How many messages of the node are looked at to find these: a batch, and what stands before it
-  // when its position could not be recorded.
+  // Limit of the node's messages that are looked at to find these: a batch, and what stands before
+  // it when its position could not be recorded.
   static constexpr size_t kMaxSearched = 4 * kMaxBatchEvents;
-  // How many messages of the node are asked, from the last one back, until one says a position that
-  // the stream still has.
+  // Limit of the node's messages that are asked, from the last one back, until one says a position
+  // that the stream still has.
   static constexpr int kMaxDoubted = 64;
   // Attempts to connect, and to send what was refused: the wait doubles from the first to the last,
   // until a batch is acknowledged. A random half of it is left out, so that the nodes of a fleet do
@@ -82,9 +82,9 @@ class FleetPublisher {
   // All nodes of a fleet lose their servers at the same moment. For each node that is known a wait
   // may be that much longer, up to kMaxRetry, so that 200 of them come back in a second.
   static constexpr absl::Duration kRetryANode = absl::Milliseconds(5);
-  // How often the connection is looked at while there is nothing to publish.
+  // Interval of looks at the connection while there is nothing to publish.
   static constexpr absl::Duration kIdleCheck = absl::Seconds(10);
-  // How often the journal is asked again that could not be read.
+  // Wait until a journal that could not be read is asked again.
   static constexpr absl::Duration kReadRetry = absl::Seconds(1);
 
   // All outlive the publisher. `random`: numbers from 0 to 1.
@@ -120,7 +120,7 @@ class FleetPublisher {
   absl::Status CheckJournal();
   // Finds what the stream has behind the position.
   absl::Status Compare();
-  // Whether the stream has what was acknowledged.
+  // State of an acknowledged message in the stream.
   struct OwnMessage {
     bool is_there = false;  // the last one
     uint64_t replaced = 0;  // the first place at which another stands instead; 0: none does

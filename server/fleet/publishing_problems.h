@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// What stands in the way of publishing, in words. Any thread.
+// Problems of the publishing, for people. Any thread.
 class PublishingProblems {
  public:
   enum Of { kEvents, kHeartbeats, kStates };

@@ -69,7 +69,7 @@ absl::StatusOr<uint64_t> ReadStored(FleetSink* sink, Where where, uint64_t first
     std::vector<Part> left;
     for (size_t i = 0; i < parts.size(); ++i) {
       const FleetSink::Stored& message = (*found)[i];
-      // What is behind it is another part's.
+      // Those behind it are another part's.
       if (!message.has_value() || message->position.stream_sequence >= parts[i].end) continue;
       use(*message);
       ++read;

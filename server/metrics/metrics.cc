@@ -27,6 +27,7 @@
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
+#include "server/events/event_codec.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/runs/process.h"
 #include "watcher/session/classification_rules.h"
@@ -195,9 +196,7 @@ void CollectStops(const Metrics::Sources& sources, MetricFamilies* out) {
   if (sources.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
   for (const VmRecordPtr& record : sources.log->LastStoppedVms(sources.named_vms)) {
-    v1::WatchEventsResponse encoded;
-    if (!encoded.ParseFromString(record->encoded()) || encoded.snapshot_vms().empty()) continue;
-    const v1::Vm& vm = encoded.snapshot_vms(0);
+    const v1::Vm vm = DecodeSnapshotVmField(record->encoded());
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
     out->Gauge("vmeventd_vm_last_stop_timestamp_seconds",
                "When a VM stopped last, of the VMs that --metrics-vms permits to be named",

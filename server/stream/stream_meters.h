@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// Why a WatchEvents call ended.
+// End of a WatchEvents call.
 enum class StreamEnd {
   kClient,          // the client cancelled it or went away
   kOutOfRange,      // its cursor is no longer retained

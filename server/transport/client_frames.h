@@ -45,7 +45,7 @@ struct PeerFrames {
   TokenBucket control;
 };
 
-// Why a connection has to be closed.
+// Reason to close a connection.
 struct Breach {
   Refusal reason;
   std::string what;  // for people

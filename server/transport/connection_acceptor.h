@@ -128,7 +128,7 @@ class ConnectionAcceptor {
   void Serve(Arrivals::Arrived arrived);
   void Forget(Relay::Id id);
   void GiveSeatBack(size_t listener, const std::string& peer);
-  // Why one more connection of `peer` is too many.
+  // Returns the reason for which one more connection of `peer` is too many.
   std::optional<Refusal> FindRefusal(const Open& open, const std::string& peer) const;
   void RefuseForDescriptors(size_t listener);
   void LogBreach(Relay::Id id, const Breach& breach);

@@ -1,6 +1,7 @@
 #include "base/shared_text.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/rare.h"
@@ -11,6 +12,42 @@ namespace {
 
 const std::string kText = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
 
+TEST(SharedTextTest, IsEmptyUntilItIsSet) {
+  SharedText text;
+  EXPECT_TRUE(text.empty());
+  EXPECT_EQ(text.str(), "");
+  text = "lost";
+  EXPECT_FALSE(text.empty());
+  EXPECT_EQ(text.str(), "lost");
+  text.clear();
+  EXPECT_EQ(text.str(), "");
+}
+
+TEST(SharedTextTest, AnEmptyTextTakesNoMemory) {
+  SharedText text;
+  text = "lost";
+  text = "";
+  EXPECT_TRUE(text.empty());
+  EXPECT_EQ(sizeof(text), sizeof(void*));
+}
+
+TEST(SharedTextTest, TakesAPartOfItself) {
+  SharedText text;
+  text = "monitor lost: EOF";
+  text = text.str().substr(8);
+  EXPECT_EQ(text.str(), "lost: EOF");
+}
+
+TEST(SharedTextTest, ACopyKeepsTheTextThatItHad) {
+  SharedText text("lost");
+  const SharedText copy = text;
+  EXPECT_EQ(copy.str().data(), text.str().data());
+  text = "found again";
+  EXPECT_EQ(copy.str(), "lost");
+  const SharedText moved = std::move(text);
+  EXPECT_EQ(moved.str(), "found again");
+}
+
 TEST(SharedTextsTest, AlikeTextsHaveOneCopy) {
   SharedTexts texts;
   SharedText first(kText);
@@ -18,7 +55,7 @@ TEST(SharedTextsTest, AlikeTextsHaveOneCopy) {
   SharedText none;
   for (SharedText* text : {&first, &second, &none}) texts.Share(text);
   EXPECT_EQ(second.str(), kText);
-  EXPECT_EQ(&second.str(), &first.str());
+  EXPECT_EQ(second.str().data(), first.str().data());
   EXPECT_TRUE(none.empty());
 }
 
@@ -33,7 +70,7 @@ TEST(SharedTextsTest, ATextThatOnlyThePoolHasGoesAsOthersCome) {
   SharedText again(kText);
   texts.Share(&again);
   EXPECT_EQ(again.str(), kText);
-  EXPECT_NE(&again.str(), &old.str());
+  EXPECT_NE(again.str().data(), old.str().data());
 }
 
 TEST(RareTest, ACopyHasAValueOfItsOwn) {

@@ -29,10 +29,10 @@ extern "C" int Fuzz_handed_run(const uint8_t* data, size_t size) {
   if (written.find('\n') != std::string::npos) std::abort();
   const vmeventd::SessionOptions options;
   const vmeventd::Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-  const auto session = vmeventd::VmSession::Restore(kSaved, &options, now);
+  auto session = vmeventd::VmSession::Restore(kSaved, &options, now);
   if (!session.ok()) std::abort();
-  (*session)->GoOn(run->session);
-  (*session)->OnTick(now);
-  (*session)->OnProcessGone(now, {vmeventd::ExitStatus{0, 9}, true});
+  session->GoOn(run->session);
+  session->OnTick(now);
+  session->OnProcessGone(now, {vmeventd::ExitStatus{0, 9}, true});
   return 0;
 }

@@ -137,12 +137,11 @@ void Daemon::LeaveKept(Store* store) {
 bool Daemon::HasAll(const HandedRun& run) const {
   for (const SavedRun& saved : saved_.runs) {
     if (saved.run_id != run.run_id) continue;
-    const absl::StatusOr<std::unique_ptr<VmSession>> session =
+    const absl::StatusOr<VmSession> session =
         VmSession::Restore(saved.payload, &kNoOptions, kernel_->Now());
     // One of several processes is connected to again.
-    return session.ok() && (*session)->run().others.empty() &&
-           !(*session)->run().several_processes &&
-           run.noted->After((*session)->heard()).has_value();
+    return session.ok() && session->run().others.empty() && !session->run().several_processes &&
+           run.noted->After(session->heard()).has_value();
   }
   return false;
 }

@@ -8,7 +8,6 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/rare_text.h"
 #include "base/shared_text.h"
 #include "watcher/core/vm_event.h"
 
@@ -57,17 +56,17 @@ inline constexpr size_t kMaxOtherProcesses = 7;
 // Knowledge of a run when its process is first seen. Text is UTF-8 already, but for
 // unescaped_*.
 struct RunInfo {
-  std::string name;
-  std::string run_id;
+  SharedText name;
+  SharedText run_id;
   SharedText source;           // as VmRef has it: "qmp:/run/qemu", "libvirt:qemu:///system"
-  std::string monitor_path;    // empty for a domain of libvirt
+  SharedText monitor_path;     // empty for a domain of libvirt
   int64_t pid = 0;             // 0: not visible, or of a foreign PID namespace
   uint64_t start_ticks = 0;    // of the process: field 22 of /proc/PID/stat; 0: not known
   uint64_t pidfd_inode = 0;    // of the process: ProcessKey; 0: not known
   SharedText boot_id;          // of the kernel that it runs under
   uint64_t pid_namespace = 0;  // in which `pid` was read; 0: not known
-  RareText unescaped_path;     // see raw_path(); empty: the same as monitor_path
-  RareText unescaped_name;     // see raw_name(); empty: the same as name
+  SharedText unescaped_path;   // see raw_path(); empty: the same as monitor_path
+  SharedText unescaped_name;   // see raw_name(); empty: the same as name
   SocketIdentity socket;       // that was connected to last
   // False: the monitor's EOF is the end of the run, or libvirt's word where that has the monitor.
   bool process_tracked = true;
@@ -89,15 +88,15 @@ struct RunInfo {
 
   // Originals of the escaped `monitor_path` and `name`: the path of the monitor's socket as the
   // kernel knows it, and the name in file names.
-  const std::string& raw_path() const {
-    return unescaped_path.empty() ? monitor_path : unescaped_path.str();
+  const SharedText& raw_path() const {
+    return unescaped_path.empty() ? monitor_path : unescaped_path;
   }
-  const std::string& raw_name() const {
-    return unescaped_name.empty() ? name : unescaped_name.str();
+  const SharedText& raw_name() const { return unescaped_name.empty() ? name : unescaped_name; }
+  // For the escaped text that the run has already, which shares the memory of an equal one.
+  void SetRawPath(const SharedText& raw) {
+    (raw == monitor_path ? monitor_path : unescaped_path) = raw;
   }
-  // For the escaped text that the run has already.
-  void SetRawPath(absl::string_view raw) { unescaped_path = raw == monitor_path ? "" : raw; }
-  void SetRawName(absl::string_view raw) { unescaped_name = raw == name ? "" : raw; }
+  void SetRawName(const SharedText& raw) { (raw == name ? name : unescaped_name) = raw; }
 
   // From now on this is its process, which is tracked.
   void SetProcess(const ProcessInfo& process) {
@@ -122,7 +121,7 @@ struct EndedRun {
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
-  // Why nobody saw who sent its SIGKILL; empty: that is known, or was not looked for.
+  // Reason for which nobody saw who sent its SIGKILL; empty: that is known, or was not looked for.
   std::string sender_unknown = {};
   bool sender_unclear = false;  // and then it may have been anybody
   bool unseen = false;  // no vmeventd ran when it ended, and the next one went on with the run

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/rare_text.h"
+#include "base/shared_text.h"
 
 // Output of the watcher. These types mirror the messages of vm_events.proto, whose comments
 // explain each value; the numbers are the same, and the server checks that at compile time. All
@@ -164,9 +164,9 @@ struct SignalSender {
   bool by_kernel = false;  // what follows is then empty
   int64_t pid = 0;
   std::optional<uint32_t> uid;  // the real one; unset: nothing more is known of it
-  RareText command;             // its comm
-  RareText executable;          // empty, as the next: it was gone before it was read
-  RareText cgroup;
+  SharedText command;           // its comm
+  SharedText executable;        // empty, as the next: it was gone before it was read
+  SharedText cgroup;
   bool of_qemu = false;  // QEMU itself, or it may descend from it
   // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a
   // QEMU can have given it its name.

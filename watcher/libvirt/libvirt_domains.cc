@@ -315,7 +315,7 @@ void LibvirtSource::LeaveRun(Link* link, LibvirtRun* run) {
 }
 
 bool LibvirtSource::MayHaveEndedBefore(const Link& link, const DomainName& domain) const {
-  // Where processes are not seen, a run ends when libvirt says so, which lists it no more.
+  // A run whose process is not seen ends when libvirt says so, which lists it no more.
   if (!link.processes.can_look() || !link.IsOver(domain)) return false;
   const auto it = ended_before_.find(EscapeNonUtf8(DomainSource(link.uri)));
   return it != ended_before_.end() && it->second.contains(domain.uuid);
@@ -420,7 +420,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
   }
   RunInfo info;
   info.name = EscapeName(domain.name);
-  info.SetRawName(domain.name);
+  info.SetRawName(SharedText(domain.name));
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
   info.boot_id = context_->boot_id;
@@ -428,7 +428,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
   info.domain_id = domain.id;
   info.process_tracked = tracked;
   if (tracked) info.SetProcess(DescribeProcess(process, *context_->oom_counters));
-  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = info.source.str()};
+  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = std::string(info.source)};
   if (info.start_ticks != 0) {
     identity.pid = info.pid;
     identity.start_ticks = info.start_ticks;
@@ -451,8 +451,8 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
 void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks) {
   if (run->tracked()) return;
   bool out_of_descriptors = false;
-  const DomainName domain = {run->info().raw_name(), run->uuid(), run->info().domain_id,
-                             heard_ticks};
+  const DomainName domain = {std::string(run->info().raw_name()), run->uuid(),
+                             run->info().domain_id, heard_ticks};
   TrackInstead(link, run, domain, FindProcess(*link, domain, &out_of_descriptors));
 }
 
@@ -503,7 +503,7 @@ VmRun* LibvirtSource::FindOrphan(const DomainName& domain, const PeerProcess& pr
 LibvirtRun* LibvirtSource::TakeOver(Link* link, const DomainName& domain, VmRun* run,
                                     PeerProcess process) {
   spdlog::info("{}, which was followed by {}, is followed by libvirt {} now",
-               absl::Utf8SafeCHexEscape(run->info().name), run->info().source.str(),
+               absl::Utf8SafeCHexEscape(run->info().name), std::string(run->info().source),
                absl::CHexEscape(link->uri));
   VmSession session = run->GiveAway();
   RunInfo place;
@@ -526,10 +526,10 @@ void LibvirtSource::EndOrphans() {
   for (LibvirtRun* run : orphans) run->OnLibvirtGone();
 }
 
-VmRun* LibvirtSource::Restore(std::unique_ptr<VmSession> session) {
-  const std::string uuid = session->Status().ref.uuid;
-  const std::string uri(absl::StripPrefix(session->run().source.str(), "libvirt:"));
-  return Adopt(LinkAt(uri), uuid, std::move(*session));
+VmRun* LibvirtSource::Restore(VmSession session) {
+  const std::string uuid = session.Status().ref.uuid;
+  const std::string uri(absl::StripPrefix(session.run().source.str(), "libvirt:"));
+  return Adopt(LinkAt(uri), uuid, std::move(session));
 }
 
 // Its connection to libvirt nobody can keep.
@@ -563,7 +563,8 @@ bool LibvirtSource::AskKeptEnd(LibvirtRun* run) {
 }
 
 void LibvirtSource::AskEnd(Link* link, const LibvirtRun& run) {
-  link->worker->AskEnd({run.info().raw_name(), run.uuid(), 0}, run.info(), run.attached_at().wall);
+  link->worker->AskEnd({std::string(run.info().raw_name()), run.uuid(), 0}, run.info(),
+                       run.attached_at().wall);
 }
 
 LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {

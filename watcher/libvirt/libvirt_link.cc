@@ -70,7 +70,6 @@ absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connectio
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
   std::shared_ptr<LibvirtInbox> inbox;
-  std::shared_ptr<LibvirtWorkers> workers;
   std::string uri;
   Place place;
 
@@ -138,11 +137,10 @@ struct LibvirtLink::Shared {
 };
 
 LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-                         std::shared_ptr<LibvirtWorkers> workers, std::string uri, Place place)
-    : shared_(std::make_shared<Shared>()) {
+                         DetachedThreads* threads, std::string uri, Place place)
+    : shared_(std::make_shared<Shared>()), threads_(threads) {
   shared_->api = std::move(api);
   shared_->inbox = std::move(inbox);
-  shared_->workers = std::move(workers);
   shared_->uri = std::move(uri);
   shared_->place = std::move(place);
 }
@@ -254,7 +252,7 @@ void LibvirtLink::Do(std::function<void(Shared*)> task) {
     shared_->tasks.push_back(std::move(task));
     if (std::exchange(shared_->working, true)) return;
   }
-  shared_->workers->Run([shared = shared_] { Work(shared.get()); });
+  threads_->Run([shared = shared_] { Work(shared.get()); });
 }
 
 void LibvirtLink::Work(Shared* shared) {

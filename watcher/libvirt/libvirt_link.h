@@ -4,14 +4,14 @@
 #include <memory>
 #include <string>
 
+#include "base/detached_threads.h"
 #include "watcher/core/run_info.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_inbox.h"
-#include "watcher/libvirt/libvirt_workers.h"
 
 namespace vmeventd {
 
-// One connection to a libvirt: makes its blocking calls, one after another, on one of the workers'
+// One connection to a libvirt: makes its blocking calls, one after another, on one of the
 // threads, which it has while there is something to do. A libvirt that hangs holds up this thread
 // alone. What comes of the calls is posted to the inbox. Loop thread.
 class LibvirtLink {
@@ -21,8 +21,9 @@ class LibvirtLink {
     std::string pid_directory;  // of its domains and of itself
     std::string log_directory;  // of its domains
   };
+  // `threads` outlives the link.
   LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-              std::shared_ptr<LibvirtWorkers> workers, std::string uri, Place place);
+              DetachedThreads* threads, std::string uri, Place place);
   // Closes the connection, behind the caller's back.
   ~LibvirtLink();
 
@@ -57,6 +58,7 @@ class LibvirtLink {
   static void Work(Shared* shared);
 
   const std::shared_ptr<Shared> shared_;
+  DetachedThreads* const threads_;
   AttemptId attempt_ = 0;
 };
 

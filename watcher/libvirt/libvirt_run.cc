@@ -89,11 +89,11 @@ bool LibvirtRun::GoOn(HandedRun* handed) {
 
 void LibvirtRun::Keep() {
   if (keeper_ == nullptr || over() || !followed() || std::exchange(kept_, true)) return;
-  keeper_->Keep(info().run_id, {.process = process().descriptor()});
+  keeper_->Keep(std::string(info().run_id), {.process = process().descriptor()});
 }
 
 void LibvirtRun::Forget() {
-  if (std::exchange(kept_, false)) keeper_->Forget(info().run_id);
+  if (std::exchange(kept_, false)) keeper_->Forget(std::string(info().run_id));
 }
 
 void LibvirtRun::OnReleased() {

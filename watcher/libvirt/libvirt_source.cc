@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/thread_name.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
@@ -64,6 +65,7 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
       sink_(sink),
       api_(std::move(api)),
       inbox_(std::move(inbox)),
+      threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
       sockets_(context->loop, GlobsOf(options->libvirts), this) {
   for (const EndedRun& run : options->ended_runs) {
     if (!run.uuid.empty()) ended_before_[run.source].insert(run.uuid);
@@ -80,7 +82,7 @@ LibvirtSource::~LibvirtSource() {
     context_->loop->CancelTimer(&link->look);
     link->worker.reset();
   }
-  if (!workers_->WaitForNone(kStopWait)) {
+  if (!threads_.WaitForJobs(kStopWait)) {
     spdlog::warn("a call of libvirt has not returned at the stop, and is left behind");
   }
 }
@@ -102,11 +104,15 @@ void LibvirtSource::Start() {
 }
 
 void LibvirtSource::EndTurn() {
-  if (workers_->starved() && retry_threads_.serial == 0) {
+  const bool starved = threads_.starved();
+  if (!std::exchange(starved_, starved) && starved) {
+    spdlog::error("--libvirt: cannot start a thread; trying again");
+  }
+  if (starved && retry_threads_.serial == 0) {
     retry_threads_ =
         context_->loop->AddTimer(context_->loop->Now().monotonic + kThreadRetry, [this] {
           retry_threads_ = {};
-          workers_->Retry();
+          threads_.Retry();
         });
   }
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
@@ -133,7 +139,7 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
   if (link->worker == nullptr) {
     link->processes.set_directory(PidDirectory(spec, socket));
     link->worker = std::make_unique<LibvirtLink>(
-        api_, inbox_, workers_, link->uri,
+        api_, inbox_, &threads_, link->uri,
         LibvirtLink::Place{.socket = options_->process_tracking ? socket : std::string(),
                            .pid_directory = PidDirectory(spec, socket),
                            .log_directory = LogDirectory(spec, options_->libvirt_logs)});
@@ -184,7 +190,7 @@ void LibvirtSource::OnSlow(Link* link) {
   link->slow = {};
   link->tried = true;
   SetProblem(link, link->worker->waits_for_thread()
-                       ? absl::StrCat("it waits for its turn: ", LibvirtWorkers::kMaxThreads,
+                       ? absl::StrCat("it waits for its turn: ", kMaxThreads,
                                       " calls of libvirts have not returned")
                        : "libvirt does not answer");
 }

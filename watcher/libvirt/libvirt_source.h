@@ -23,7 +23,6 @@
 #include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/libvirt/libvirt_run.h"
-#include "watcher/libvirt/libvirt_workers.h"
 #include "watcher/libvirt/socket_glob_watcher.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
@@ -37,6 +36,10 @@ namespace vmeventd {
 // more goes on here. Loop thread.
 class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, public FdHandler {
  public:
+  // Limit of the calls of libvirts that are under way: more than the pods that Kubernetes starts on
+  // a node, each of which may have a libvirt that hangs.
+  static constexpr int kMaxThreads = 256;
+
   // All outlive the source; `api` may be null where options->libvirts is empty. An error names the
   // system resource that could not be had.
   static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context,
@@ -53,7 +56,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   bool Restores(const RunInfo& info) const override {
     return info.reported_by != ReportedBy::kMonitor;
   }
-  VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  VmRun* Restore(VmSession session) override;
   bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;
   void EndRestored(VmRun* run) override { Of(run)->AwaitKeptEnd(); }
@@ -267,7 +270,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   EventSink* const sink_;
   const std::shared_ptr<LibvirtApi> api_;
   const std::shared_ptr<LibvirtInbox> inbox_;
-  const std::shared_ptr<LibvirtWorkers> workers_ = LibvirtWorkers::Create();
+  DetachedThreads threads_;
   SocketGlobWatcher sockets_;
   std::map<std::string, std::unique_ptr<Link>> links_;  // by URI
   absl::flat_hash_map<AttemptId, Link*> attempts_;      // that are under way or connected
@@ -277,6 +280,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   absl::flat_hash_map<std::string, absl::flat_hash_set<std::string>> ended_before_;
   AttemptId last_attempt_ = 0;
   TimerId retry_threads_;
+  bool starved_ = false;  // of threads
   bool started_ = false;
   bool first_scan_done_ = false;
   bool reading_ = false;

@@ -20,7 +20,7 @@
 namespace vmeventd {
 namespace {
 
-// What all sessions share.
+// Options that all sessions share.
 WatcherOptions WithShared(WatcherOptions options, NodeEventLimiter* node_events,
                           SharedTexts* texts) {
   options.session.node_events = node_events;

@@ -332,7 +332,8 @@ void DirectoryWatcher::Scan(int index, std::string* problem) {
   }
   closedir(directory);
   for (const std::string& name : known) delegate_->OnSocket(index, name);
-  for (const auto& [name, owner] : fresh.owners()) {
+  for (const auto& [text, owner] : fresh.owners()) {
+    const std::string name(text);
     if (AddSocket(index, &spec.sockets, name, owner)) delegate_->OnSocket(index, name);
   }
   if (spec.left_out && problem->empty()) {
@@ -366,7 +367,7 @@ void DirectoryWatcher::RemoveSocket(int index, const std::string& name) {
 void DirectoryWatcher::DropSockets(int index, const absl::flat_hash_set<std::string>& except) {
   std::vector<std::string> gone;
   for (const auto& [name, owner] : specs_[index].sockets.owners()) {
-    if (!except.contains(name)) gone.push_back(name);
+    if (!except.contains(name)) gone.emplace_back(name);
   }
   for (const std::string& name : gone) RemoveSocket(index, name);
 }

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
+#include "base/shared_text.h"
 #include "base/unique_fd.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/core/watch_spec.h"
@@ -33,8 +34,8 @@ class SocketSet {
   explicit SocketSet(const Limits& limits) : limits_(limits) {}
 
   // A name that is there already stays, whatever `owner` has by now.
-  Result Add(const std::string& name, uint32_t owner) {
-    const auto known = owners_.find(name);
+  Result Add(absl::string_view name, uint32_t owner) {
+    const auto known = owners_.find(SharedText(name));
     if (known == owners_.end()) {
       if (owners_.size() >= limits_.directory) return Result::kDirectoryFull;
       const auto sockets = sockets_.find(owner);
@@ -44,28 +45,28 @@ class SocketSet {
     } else {
       Remove(name);
     }
-    owners_.emplace(name, owner);
+    owners_.emplace(SharedText(name), owner);
     ++sockets_[owner];
     return Result::kAdded;
   }
 
   // Returns whether it was there.
-  bool Remove(const std::string& name) {
-    const auto it = owners_.find(name);
+  bool Remove(absl::string_view name) {
+    const auto it = owners_.find(SharedText(name));
     if (it == owners_.end()) return false;
     if (--sockets_[it->second] == 0) sockets_.erase(it->second);
     owners_.erase(it);
     return true;
   }
 
-  bool contains(const std::string& name) const { return owners_.contains(name); }
+  bool contains(absl::string_view name) const { return owners_.contains(SharedText(name)); }
   size_t size() const { return owners_.size(); }
   const Limits& limits() const { return limits_; }
-  const absl::flat_hash_map<std::string, uint32_t>& owners() const { return owners_; }  // by name
+  const absl::flat_hash_map<SharedText, uint32_t>& owners() const { return owners_; }  // by name
 
  private:
   const Limits limits_;
-  absl::flat_hash_map<std::string, uint32_t> owners_;
+  absl::flat_hash_map<SharedText, uint32_t> owners_;
   absl::flat_hash_map<uint32_t, size_t> sockets_;  // by owner
 };
 

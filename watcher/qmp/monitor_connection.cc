@@ -69,7 +69,7 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   phase_ = Phase::kReady;
   goes_on_ = true;
   handshake_.reset();
-  unhandled_ = handed.unhandled.str();
+  unhandled_ = handed.unhandled;
   speaker_.pid = static_cast<pid_t>(handed.speaker_pid);
   speaker_.uid = handed.speaker_uid;
   status_wanted_ = handed.status_wanted;
@@ -82,7 +82,7 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
 absl::Status MonitorConnection::GoOnNoted(absl::string_view unhandled, int64_t speaker_pid,
                                           bool ending) {
   after_crash_ = true;
-  return GoOn({.unhandled = RareText(unhandled),
+  return GoOn({.unhandled = SharedText(unhandled),
                .speaker_pid = speaker_pid,
                .ending = ending,
                .status_wanted = true,
@@ -112,8 +112,8 @@ absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info, int64_t speaker
 std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   if (!ready() || !open()) return std::nullopt;
   const absl::string_view begun = framer_.partial();
-  if (begun.size() + unhandled_.size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
-  HandedMonitor handed{.unhandled = RareText(absl::StrCat(begun, unhandled_)),
+  if (begun.size() + unhandled_.str().size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
+  HandedMonitor handed{.unhandled = SharedText(absl::StrCat(begun, unhandled_.str())),
                        .speaker_pid = speaker_.pid,
                        .speaker_uid = speaker_.uid,
                        .answer_due = pacer_.outstanding(),
@@ -213,7 +213,7 @@ void MonitorConnection::OnHeldTooMuch() {
 
 void MonitorConnection::Account() {
   if (!socket_.valid()) return;
-  budget_->Hold(this, speaker_.uid, framer_.held() + unhandled_.capacity() * !unhandled_.empty());
+  budget_->Hold(this, speaker_.uid, framer_.held() + unhandled_.str().size());
   if (!socket_.valid()) return;
   if (notes_ != nullptr) Note();
   if (framer_.held() == 0) {
@@ -227,7 +227,7 @@ void MonitorConnection::Note() {
   if (notes_->begun()) return delegate_->OnHandled(notes_.get(), heard_);
   if (!ready()) return;
   heard_ = delegate_->OnNotesBegin();
-  notes_->Begin(heard_, absl::StrCat(framer_.partial(), unhandled_));
+  notes_->Begin(heard_, absl::StrCat(framer_.partial(), unhandled_.str()));
 }
 
 void MonitorConnection::ArmLineTimer() {
@@ -345,7 +345,7 @@ bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration dead
     if (end != absl::string_view::npos) ++lines_;
     bytes.remove_prefix(size);
     if (!bytes.empty() && loop_->Now().monotonic >= deadline) {
-      unhandled_.assign(bytes.data(), bytes.size());
+      unhandled_ = bytes;
       return true;
     }
   }

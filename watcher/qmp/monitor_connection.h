@@ -14,6 +14,7 @@
 #include "base/event_loop.h"
 #include "base/rare.h"
 #include "base/receiving_socket.h"
+#include "base/shared_text.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
@@ -162,7 +163,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     absl::Duration quiet_start_ends;
     absl::Duration deadline;  // of the answer that is awaited
   };
-  // What of the peer's bytes is to be read still, and until when.
+  // The peer's bytes that are still to be read, and until when.
   struct DrainState {
     size_t left;
     absl::Duration deadline;
@@ -212,7 +213,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
-  std::string unhandled_;                 // that was read
+  SharedText unhandled_;                  // that was read
   std::unique_ptr<Handshake> handshake_;  // until it is complete
   TimerId handshake_timer_;               // for the greeting, then for the answers
   TokenBucket at_once_{kAtOnce};  // time that it may be handled in without waiting for a turn

@@ -122,10 +122,10 @@ void QmpRun::Keep(uint32_t socket_owner) {
   if (keeper == nullptr || connection_ == nullptr || (tracked() && !followed())) return;
   if (std::exchange(kept_, true)) return;
   RetireNotes();
-  connection_->SetKept(
-      keeper->Keep(info().run_id, {connection_->descriptor(),
-                                   tracked() ? process().descriptor() : -1, socket_owner}),
-      session().heard());
+  connection_->SetKept(keeper->Keep(std::string(info().run_id),
+                                    {connection_->descriptor(),
+                                     tracked() ? process().descriptor() : -1, socket_owner}),
+                       session().heard());
 }
 
 std::unique_ptr<MonitorConnection> QmpRun::TakeConnection() {
@@ -150,7 +150,7 @@ void QmpRun::DrainAndClose(absl::string_view why) {
 
 void QmpRun::RetireConnection() {
   ready_since_ = absl::InfiniteDuration();
-  if (std::exchange(kept_, false)) context_->options->keeper->Forget(info().run_id);
+  if (std::exchange(kept_, false)) context_->options->keeper->Forget(std::string(info().run_id));
   if (connection_ == nullptr) return;
   connection_->Close();
   last_notes_ = connection_->TakeNotes();

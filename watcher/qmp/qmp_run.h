@@ -14,6 +14,7 @@
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/owner_budget.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/qmp/socket_slot.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
@@ -63,7 +64,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     virtual bool ListensAsQemu(const QmpRun* run) const = 0;
     // The user of the run has so many descriptors left; `change` more are taken for the run.
     virtual int DescriptorsLeft(const QmpRun* run) const = 0;
-    virtual void OnDescriptors(const QmpRun* run, int change) = 0;
+    virtual void OnDescriptors(QmpRun* run, int change) = 0;
   };
 
   // `owner`, `source` and `context` outlive the run.
@@ -93,6 +94,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool awaits_speaker() const { return !spoken_ && context_->options->process_tracking; }
 
   bool connected() const override { return connection_ != nullptr; }
+  // The source's.
+  RunSockets& sockets() { return sockets_; }
+  const RunSockets& sockets() const { return sockets_; }
 
  private:
   void OnProcessGone() override;
@@ -138,6 +142,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 
   QmpContext* const context_;
   Source* const source_;
+  RunSockets sockets_;
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
   TimerId another_timer_;  // no descriptor was left to find out whether another process lives

@@ -77,12 +77,13 @@ std::string SocketConnector::PathOf(int spec, const std::string& file_name) cons
 }
 
 std::string SocketConnector::RawVmName(const SocketSlot& slot) const {
-  const std::string file_name = slot.path.substr(slot.path.rfind('/') + 1);
+  const absl::string_view path = slot.path;
+  const std::string file_name(path.substr(path.rfind('/') + 1));
   return watches_[slot.spec].VmName(file_name).value_or(file_name);
 }
 
-int SocketConnector::SpecOf(const std::string& path) const {
-  const std::string file_name = path.substr(path.rfind('/') + 1);
+int SocketConnector::SpecOf(absl::string_view path) const {
+  const std::string file_name(path.substr(path.rfind('/') + 1));
   for (int spec = 0; spec < static_cast<int>(watches_.size()); ++spec) {
     if (watches_[spec].VmName(file_name).has_value() && PathOf(spec, file_name) == path) {
       return spec;
@@ -91,13 +92,12 @@ int SocketConnector::SpecOf(const std::string& path) const {
   return -1;
 }
 
-SocketSlot* SocketConnector::SlotAt(std::string path) {
+SocketSlot* SocketConnector::SlotAt(const SharedText& path) {
   const auto it = slots_.find(path);
   if (it != slots_.end()) return it->second.get();
   auto made = std::make_unique<SocketSlot>();
-  made->path = std::move(path);
-  const absl::string_view key = made->path;
-  return slots_.emplace(key, std::move(made)).first->second.get();
+  made->path = path;
+  return slots_.emplace(path, std::move(made)).first->second.get();
 }
 
 void SocketConnector::ForgetUntried(SocketSlot* slot) {
@@ -105,7 +105,7 @@ void SocketConnector::ForgetUntried(SocketSlot* slot) {
 }
 
 void SocketConnector::OnSocket(int spec, const std::string& file_name) {
-  SocketSlot* const slot = SlotAt(PathOf(spec, file_name));
+  SocketSlot* const slot = SlotAt(SharedText(PathOf(spec, file_name)));
   if (slot->spec < 0) slot->spec = spec;
   const bool is_new = !std::exchange(slot->present, true);
   if (slot->run != nullptr && slot->run->connected()) {
@@ -160,16 +160,16 @@ void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem
   if (slot->problem.str() == problem) return;
   slot->problem = problem;
   spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
-  unfollowed_.Set(slot->path, {.path = EscapeNonUtf8(slot->path),
-                               .name = EscapeName(RawVmName(*slot)),
-                               .problem = problem,
-                               .since = context_->loop->Now().wall});
+  unfollowed_.Set(std::string(slot->path), {.path = EscapeNonUtf8(slot->path),
+                                            .name = EscapeName(RawVmName(*slot)),
+                                            .problem = problem,
+                                            .since = context_->loop->Now().wall});
 }
 
 void SocketConnector::ForgetProblem(SocketSlot* slot) {
   if (slot->problem.empty()) return;
   slot->problem.clear();
-  unfollowed_.Remove(slot->path);
+  unfollowed_.Remove(std::string(slot->path));
 }
 
 // Connecting

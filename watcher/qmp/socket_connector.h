@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -43,7 +42,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   bool Restores(const RunInfo& info) const override {
     return info.reported_by == ReportedBy::kMonitor;
   }
-  VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  VmRun* Restore(VmSession session) override;
   bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;
   bool IsServed(const VmRun* run) override;
@@ -64,21 +63,6 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   std::vector<UnfollowedSocket> unfollowed_sockets() const { return unfollowed_.List(); }
 
  private:
-  // The sockets of a run.
-  struct RunSockets {
-    QmpRun* run = nullptr;
-    SocketSlot* home = nullptr;  // where it was found first: that names it
-    // The slots whose `run` it is, and the one of them that it was attached by last, if that is
-    // left.
-    absl::InlinedVector<SocketSlot*, 1> ways;
-    SocketSlot* attached_by = nullptr;
-    // Key of the socket that it was attached by last: its entry in by_socket_.
-    std::optional<InodeKey> attached_inode;
-    uint32_t owner = 0;   // the user whose socket it was found at
-    int spec = -1;        // that the socket belongs to
-    int descriptors = 0;  // that it may hold, as `shares_` counts them
-  };
-
   SocketConnector(QmpContext* context, RunTable* table, EventSink* sink);
 
   void OnSocket(int spec, const std::string& file_name) override;
@@ -91,14 +75,14 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void OnSpeakerUnread(QmpRun* run) override;
   bool ListensAsQemu(const QmpRun* run) const override;
   int DescriptorsLeft(const QmpRun* run) const override;
-  void OnDescriptors(const QmpRun* run, int change) override;
+  void OnDescriptors(QmpRun* run, int change) override;
 
   // Slots.
   std::string PathOf(int spec, const std::string& file_name) const;
   // The --watch that `path` belongs to; -1 without one.
-  int SpecOf(const std::string& path) const;
+  int SpecOf(absl::string_view path) const;
   // Finds the slot of that path, or makes it.
-  SocketSlot* SlotAt(std::string path);
+  SocketSlot* SlotAt(const SharedText& path);
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
@@ -142,8 +126,10 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void ReportListenerGone(SocketSlot* slot);
 
   // Runs.
-  RunSockets& SocketsOf(const VmRun* run) { return *sockets_.find(run)->second; }
-  const RunSockets& SocketsOf(const VmRun* run) const { return *sockets_.find(run)->second; }
+  static RunSockets& SocketsOf(VmRun* run) { return static_cast<QmpRun*>(run)->sockets(); }
+  static const RunSockets& SocketsOf(const VmRun* run) {
+    return static_cast<const QmpRun*>(run)->sockets();
+  }
   // `run`, if it is this source's.
   QmpRun* Own(VmRun* run) const;
   // Null: the process cannot be followed.
@@ -167,7 +153,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void SetRun(SocketSlot* slot, QmpRun* run);
   // Notes by which socket the run was attached.
   void NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile& file);
-  void ForgetSocket(RunSockets* sockets);
+  void ForgetSocket(QmpRun* run);
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   void EndUntrackedRun(SocketSlot* slot);
   // Returns whether the socket by which `run` was attached last is still at the slot's path.
@@ -181,7 +167,6 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
       slots_;                                               // by SocketSlot::path
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
   InodeClaims claims_;
-  absl::flat_hash_map<const VmRun*, std::unique_ptr<RunSockets>> sockets_;
   // The run that was attached by each socket last.
   absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
   // Ids of runs that ended with another process than their id names, which may live, and of those

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <string>
 
 #include "absl/strings/str_format.h"
 #include "base/receiving_socket.h"
@@ -33,9 +34,9 @@ int Identify(int directory, const char* path, int flags, SocketIdentity* identit
 
 }  // namespace
 
-int OpenSocketFile(const std::string& path, SocketFile* file) {
+int OpenSocketFile(absl::string_view path, SocketFile* file) {
   file->opened_ticks = StartTicksNow();
-  UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd fd(open(std::string(path).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return errno;
   if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);
       error != 0) {
@@ -45,8 +46,8 @@ int OpenSocketFile(const std::string& path, SocketFile* file) {
   return 0;
 }
 
-int IdentifySocket(const std::string& path, SocketIdentity* identity) {
-  return Identify(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, identity);
+int IdentifySocket(absl::string_view path, SocketIdentity* identity) {
+  return Identify(AT_FDCWD, std::string(path).c_str(), AT_SYMLINK_NOFOLLOW, identity);
 }
 
 int ConnectTo(const SocketFile& file, UniqueFd* connection) {

@@ -3,9 +3,9 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <string>
 #include <utility>
 
+#include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "watcher/core/run_info.h"
 
@@ -26,10 +26,10 @@ struct SocketFile {
 
 // Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
 // anything but a socket, links included.
-int OpenSocketFile(const std::string& path, SocketFile* file);
+int OpenSocketFile(absl::string_view path, SocketFile* file);
 
 // Which socket is at `path`, without opening it; the same errors.
-int IdentifySocket(const std::string& path, SocketIdentity* identity);
+int IdentifySocket(absl::string_view path, SocketIdentity* identity);
 
 // Connects to it without waiting; what it reads names its sender, and is read through a
 // ReceivingSocket. Returns 0 or the errno.

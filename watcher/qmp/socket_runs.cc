@@ -34,7 +34,8 @@ bool IsProcessOf(const VmRun& run, const PeerProcess& process) {
 }  // namespace
 
 QmpRun* SocketConnector::Own(VmRun* run) const {
-  return sockets_.contains(run) ? static_cast<QmpRun*>(run) : nullptr;
+  const bool own = run != nullptr && RunTable::SourceOf(run) == this;
+  return own ? static_cast<QmpRun*>(run) : nullptr;
 }
 
 QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file, PeerProcess peer) {
@@ -56,8 +57,8 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     if (IsOrphan(*other)) return TakeOver(slot, file, other, std::move(peer));
     // It is no run of this source. The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
-    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
-                                     other->info().source.str()));
+    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name.str(),
+                                     " of ", other->info().source.str()));
     return nullptr;
   }
   // The run needed fewer descriptors than a new one.
@@ -96,7 +97,7 @@ bool SocketConnector::IsOrphan(const VmRun& run) const {
 QmpRun* SocketConnector::TakeOver(SocketSlot* slot, const SocketFile& file, VmRun* run,
                                   PeerProcess peer) {
   spdlog::info("{}, which was followed by {}, is followed by {} now",
-               absl::Utf8SafeCHexEscape(run->info().name), run->info().source.str(),
+               absl::Utf8SafeCHexEscape(run->info().name), std::string(run->info().source),
                absl::CHexEscape(slot->path));
   const RunInfo place = Describe(*slot, file, peer);
   VmSession session = run->GiveAway();
@@ -114,7 +115,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.run_id = NewRunId(slot, file.identity, peer);
   const std::string raw_name = RawVmName(slot);
   info.name = EscapeName(raw_name);
-  info.SetRawName(raw_name);
+  info.SetRawName(SharedText(raw_name));
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);
@@ -145,17 +146,18 @@ QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
   return run->connected() && run->info().socket == socket ? run : nullptr;
 }
 
-void SocketConnector::ForgetSocket(RunSockets* sockets) {
-  if (!sockets->attached_inode.has_value()) return;
-  const auto it = by_socket_.find(*sockets->attached_inode);
+void SocketConnector::ForgetSocket(QmpRun* run) {
+  std::optional<InodeKey>& inode = run->sockets().attached_inode;
+  if (!inode.has_value()) return;
+  const auto it = by_socket_.find(*inode);
   // A later run may have been attached by a socket of that inode.
-  if (it != by_socket_.end() && it->second == sockets->run) by_socket_.erase(it);
-  sockets->attached_inode.reset();
+  if (it != by_socket_.end() && it->second == run) by_socket_.erase(it);
+  inode.reset();
 }
 
 void SocketConnector::NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile& file) {
   RunSockets& sockets = SocketsOf(run);
-  ForgetSocket(&sockets);
+  ForgetSocket(run);
   sockets.attached_inode = InodeOf(file.identity);
   by_socket_[*sockets.attached_inode] = run;
   sockets.attached_by = slot;
@@ -177,7 +179,7 @@ int SocketConnector::DescriptorsLeft(const QmpRun* run) const {
   return shares_.Left(sockets.owner, sockets.spec);
 }
 
-void SocketConnector::OnDescriptors(const QmpRun* run, int change) {
+void SocketConnector::OnDescriptors(QmpRun* run, int change) {
   CountDescriptors(&SocketsOf(run), change);
 }
 
@@ -235,7 +237,7 @@ void SocketConnector::OnSpeakerUnread(QmpRun* run) {
 
 std::string SocketConnector::RunIdOf(const SocketSlot& slot, const PeerProcess& process) const {
   return MakeRunId({.boot_id = context_->boot_id,
-                    .monitor_path = slot.path,
+                    .monitor_path = std::string(slot.path),
                     .pid = process.pid,
                     .start_ticks = process.start_ticks});
 }
@@ -250,7 +252,7 @@ std::string SocketConnector::NewRunId(const SocketSlot& slot, const SocketIdenti
     }
   }
   return MakeRunId({.boot_id = context_->boot_id,
-                    .monitor_path = slot.path,
+                    .monitor_path = std::string(slot.path),
                     .socket_inode = socket.inode,
                     .first_seen_ns = context_->NewFirstSeen()});
 }
@@ -263,13 +265,11 @@ void SocketConnector::NoteUsedId(const std::string& run_id) {
 
 QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run) {
   QmpRun* const added = run.get();
-  auto sockets = std::make_unique<RunSockets>();
-  sockets->run = added;
-  sockets->home = slot;
-  sockets->owner = owner;
-  sockets->spec = slot->spec;
-  sockets_[added] = std::move(sockets);
-  CountDescriptors(sockets_[added].get(), RunShares::kDescriptorsOfRun);
+  RunSockets& sockets = added->sockets();
+  sockets.home = slot;
+  sockets.owner = owner;
+  sockets.spec = slot->spec;
+  CountDescriptors(&sockets, RunShares::kDescriptorsOfRun);
   ++slot->runs;
   table_->Add(this, std::move(run));
   return added;
@@ -287,11 +287,11 @@ void SocketConnector::OnMonitorReady(QmpRun* run, const std::string& uuid) {
 
 // Runs that a daemon before this one left
 
-VmRun* SocketConnector::Restore(std::unique_ptr<VmSession> session) {
-  SocketSlot* const slot = SlotAt(session->run().raw_path());
+VmRun* SocketConnector::Restore(VmSession session) {
+  SocketSlot* const slot = SlotAt(session.run().raw_path());
   slot->spec = SpecOf(slot->path);
   QmpRun* const run = AddRun(slot, kUnknownOwner,
-                             std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
+                             std::make_unique<QmpRun>(context_, table_, this, std::move(session)));
   SetRun(slot, run);
   return run;
 }
@@ -314,10 +314,10 @@ bool SocketConnector::GoOn(VmRun* run, HandedRun* handed) {
 
 std::vector<HandedRun> SocketConnector::HandOver() {
   std::vector<HandedRun> all;
-  for (const auto& [key, sockets] : sockets_) {
-    std::optional<HandedRun> handed = sockets->run->HandOver();
+  for (VmRun* run : table_->RunsOf(this)) {
+    std::optional<HandedRun> handed = Own(run)->HandOver();
     if (!handed.has_value()) continue;
-    handed->socket_owner = sockets->owner;
+    handed->socket_owner = SocketsOf(run).owner;
     all.push_back(*std::move(handed));
   }
   return all;
@@ -334,20 +334,20 @@ void SocketConnector::OnRestored(VmRun* run) {
   if (slot->run == run && slot->spec >= 0 && IsAt(*slot, *run)) {
     ClaimInode(slot, run->info().socket);
   }
-  if (run->connected()) SocketsOf(run).run->CatchUp();
+  if (run->connected()) Own(run)->CatchUp();
 }
 
 void SocketConnector::EndUnreachableRuns() {
   if (!started_) return;
-  std::vector<QmpRun*> unreachable;
+  std::vector<VmRun*> unreachable;
   runs_to_reach_ = false;
-  for (const auto& [key, sockets] : sockets_) {
-    SocketSlot* const slot = sockets->home;
-    QmpRun* const run = sockets->run;
+  for (VmRun* run : table_->RunsOf(this)) {
+    const RunSockets& sockets = SocketsOf(run);
+    SocketSlot* const slot = sockets.home;
     if (!slot->present) ScheduleAll(claims_.Release(slot));
     const auto is_present = [](const SocketSlot* way) { return way->present; };
     if (run->tracked() || run->connected() ||
-        std::any_of(sockets->ways.begin(), sockets->ways.end(), is_present)) {
+        std::any_of(sockets.ways.begin(), sockets.ways.end(), is_present)) {
       continue;
     }
     // The socket may be there, and its directory not be read yet: no descriptor was left.
@@ -357,7 +357,7 @@ void SocketConnector::EndUnreachableRuns() {
       unreachable.push_back(run);
     }
   }
-  for (QmpRun* run : unreachable) run->End();
+  for (VmRun* run : unreachable) run->End();
 }
 
 // Reports of the table
@@ -377,29 +377,28 @@ bool SocketConnector::OwnsName(const VmRun* run) const {
 }
 
 void SocketConnector::OnOver(VmRun* run) {
-  const auto it = sockets_.find(run);
-  const std::unique_ptr<RunSockets> sockets = std::move(it->second);
-  sockets_.erase(it);
-  ForgetSocket(sockets.get());
-  CountDescriptors(sockets.get(), -sockets->descriptors);
+  QmpRun* const own = Own(run);
+  RunSockets& sockets = own->sockets();
+  ForgetSocket(own);
+  CountDescriptors(&sockets, -sockets.descriptors);
   const RunInfo& info = run->info();
   if (run->published() && run->tracked() &&
-      info.run_id != RunIdOf(*sockets->home, {.pid = info.pid, .start_ticks = info.start_ticks})) {
-    NoteUsedId(info.run_id);
+      info.run_id != RunIdOf(*sockets.home, {.pid = info.pid, .start_ticks = info.start_ticks})) {
+    NoteUsedId(std::string(info.run_id));
   }
-  const bool needs_speaker = sockets->run->needs_speaker();
-  SocketSlot* const home = sockets->home;
+  const bool needs_speaker = own->needs_speaker();
+  SocketSlot* const home = sockets.home;
   spdlog::debug("{} has ended", absl::CHexEscape(home->path));
   --home->runs;
   // One that begins and ends again and again is tried ever more seldom.
   const bool lasted =
       run->tracked() ||
       context_->loop->Now().monotonic - run->attached_at().monotonic >= kSteadyMonitor;
-  for (SocketSlot* slot : sockets->ways) slot->run = nullptr;
-  for (SocketSlot* slot : sockets->ways) {
+  for (SocketSlot* slot : sockets.ways) slot->run = nullptr;
+  for (SocketSlot* slot : sockets.ways) {
     // The file may stay, and be listened on once more.
     if (lasted) slot->backoff = absl::ZeroDuration();
-    if (slot->present && !run->published() && slot != sockets->attached_by) {
+    if (slot->present && !run->published() && slot != sockets.attached_by) {
       Schedule(slot, absl::ZeroDuration());  // it was taken for another way to the same process
     } else if (slot->present) {
       BackOff(slot, kFirstReconnect, needs_speaker ? kMaxRetry : kMaxRefusedRetry);

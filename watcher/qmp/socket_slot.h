@@ -1,14 +1,16 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <string>
+#include <optional>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
+#include "base/shared_text.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
@@ -20,12 +22,12 @@ class QmpRun;
 // The watcher's state of one socket path: kept while the socket is there, and while a run that was
 // found at it lives.
 struct SocketSlot {
-  std::string path;  // raw bytes
-  int spec = -1;     // -1: known from a run of an earlier daemon only
-  int runs = 0;      // that were found here and live
+  SharedText path;  // raw bytes
+  int spec = -1;    // -1: known from a run of an earlier daemon only
+  int runs = 0;     // that were found here and live
   bool present = false;
   bool untried = false;  // found by the first scan, and not connected to yet
-  // Whether this slot is the one that follows the socket's inode, or waits for it.
+  // This slot is the one that follows the socket's inode, or waits for it.
   bool claims_inode = false;
   bool awaits_inode = false;
 
@@ -45,7 +47,20 @@ struct SocketSlot {
   };
   Rare<Listener> listener;
 
-  RareText problem;  // while no run is seen behind the socket; as it was reported
+  SharedText problem;  // while no run is seen behind the socket; as it was reported
+};
+
+// The sockets of a run, as its SocketConnector notes them.
+struct RunSockets {
+  SocketSlot* home = nullptr;  // where it was found first: that names it
+  // The slots whose `run` it is, and the one of them that it was attached by last, if that is left.
+  absl::InlinedVector<SocketSlot*, 1> ways;
+  SocketSlot* attached_by = nullptr;
+  // Key of the socket that it was attached by last, by which it is found again.
+  std::optional<InodeKey> attached_inode;
+  uint32_t owner = 0;   // the user whose socket it was found at
+  int spec = -1;        // that the socket belongs to
+  int descriptors = 0;  // that it may hold, as RunShares counts them
 };
 
 // When a SocketConnector tries a socket again.

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/rare_text.h"
+#include "base/shared_text.h"
 #include "base/unique_fd.h"
 #include "watcher/runs/read_notes.h"
 #include "watcher/session/vm_session.h"
@@ -18,7 +18,7 @@ namespace vmeventd {
 struct HandedMonitor {
   static constexpr size_t kMaxUnhandled = 64 << 10;
 
-  RareText unhandled;  // that was read, and is not handled: whole lines, then the begin of one
+  SharedText unhandled;  // that was read, and is not handled: whole lines, then the begin of one
   int64_t speaker_pid = 0;
   uint32_t speaker_uid = 0;
   bool answer_due = false;  // QEMU was asked, and has not answered

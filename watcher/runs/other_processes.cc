@@ -5,12 +5,13 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 
-OtherProcesses::OtherProcesses(ProcessContext* context, Delegate* delegate,
+OtherProcesses::OtherProcesses(ProcessContext* context, VmRun* run,
                                const std::vector<ProcessId>& waiting)
-    : context_(context), delegate_(delegate) {
+    : context_(context), run_(run) {
   for (const ProcessId& process : waiting) AddWaiting(process);
 }
 
@@ -30,7 +31,7 @@ bool OtherProcesses::Follow(Member* member, PeerProcess process) {
   member->key = KeyOf(process);
   member->pidfd = std::move(process.pidfd);
   ++context_->vm_descriptors;
-  delegate_->OnOtherFollowed(member->key);
+  run_->OnOtherFollowed(member->key);
   return true;
 }
 
@@ -39,7 +40,7 @@ UniqueFd OtherProcesses::Unfollow(Member* member) {
   if (!pidfd.valid()) return pidfd;
   context_->loop->Remove(pidfd.get());
   --context_->vm_descriptors;
-  delegate_->OnOtherUnfollowed(member->key);
+  run_->OnOtherUnfollowed(member->key);
   return pidfd;
 }
 
@@ -108,7 +109,7 @@ void OtherProcesses::OnEnded(Member* member) {
                                [member](const MemberPtr& each) { return each.get() == member; });
   const MemberPtr ended = std::move(*it);  // it is on the call stack
   members_.erase(it);
-  delegate_->OnOtherGone();
+  run_->OnOtherGone();
 }
 
 }  // namespace vmeventd

@@ -19,22 +19,11 @@ namespace vmeventd {
 // The processes of a run beside the one that its ProcessWatch follows: those that speak on its
 // monitor, or may. kMaxOtherProcesses are followed, by a pidfd each. Those for which no descriptor
 // was left wait for one, known by pid and start; a run is not connected while one waits, so that
-// their number stays small. Loop thread.
+// their number stays small. Calls its run from the loop and from within every method. Loop thread.
 class OtherProcesses {
  public:
-  // Called from the loop and from within every method.
-  class Delegate {
-   public:
-    virtual ~Delegate() = default;
-    virtual void OnOtherFollowed(const std::optional<ProcessKey>& key) = 0;
-    virtual void OnOtherUnfollowed(const std::optional<ProcessKey>& key) = 0;
-    // One has ended. From the loop.
-    virtual void OnOtherGone() = 0;
-  };
-
   // Both outlive it. `waiting` were known to a daemon before this one.
-  OtherProcesses(ProcessContext* context, Delegate* delegate,
-                 const std::vector<ProcessId>& waiting);
+  OtherProcesses(ProcessContext* context, VmRun* run, const std::vector<ProcessId>& waiting);
   ~OtherProcesses() { Clear(); }
 
   // Follows `process`, which is tracked, if `room` descriptors are left; else it waits.
@@ -80,7 +69,7 @@ class OtherProcesses {
   void OnEnded(Member* member);
 
   ProcessContext* const context_;
-  Delegate* const delegate_;
+  VmRun* const run_;
   std::vector<MemberPtr> members_;  // in the order in which they were added
 };
 

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "watcher/core/names.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {
@@ -35,9 +36,9 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_c
   return info;
 }
 
-ProcessWatch::ProcessWatch(ProcessContext* context, Delegate* delegate, const ProcessInfo& info)
+ProcessWatch::ProcessWatch(ProcessContext* context, VmRun* run, const ProcessInfo& info)
     : context_(context),
-      delegate_(delegate),
+      run_(run),
       pid_(info.pid),
       start_ticks_(info.start_ticks),
       oom_file_(info.oom_file),
@@ -56,7 +57,7 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   pidfd_ = std::move(process.pidfd);
   ++context_->vm_descriptors;
   context_->exit_statuses->Follow(pid_);
-  if (!oom_file_.empty()) context_->oom_watch->Follow(oom_file_.str(), this);
+  if (!oom_file_.empty()) context_->oom_watch->Follow(std::string(oom_file_), this);
   context_->signals->Follow(pid_, start_ticks_, this);
   return absl::OkStatus();
 }
@@ -85,9 +86,9 @@ UniqueFd ProcessWatch::Release() {
   if (!gone_) context_->loop->Remove(pidfd.get());
   --context_->vm_descriptors;
   context_->exit_statuses->Unfollow(pid_);
-  if (!oom_file_.empty()) context_->oom_watch->Unfollow(oom_file_.str(), this);
+  if (!oom_file_.empty()) context_->oom_watch->Unfollow(std::string(oom_file_), this);
   context_->signals->Unfollow(pid_, this);
-  delegate_->OnReleased();
+  run_->OnReleased();
   key_.reset();
   return pidfd;
 }
@@ -99,11 +100,12 @@ void ProcessWatch::OnFdReady(uint32_t) {
   context_->host->Drain();
   context_->loop->Remove(pidfd_.get());
   gone_ = true;
-  delegate_->OnProcessGone();
+  run_->OnProcessGone();
 }
 
-// Whether a record of a kill need not be of this process: it ended while nobody watched, so that
-// another one may have had its number since, and its exit status does not say that it was killed.
+// Returns whether a record of a kill need not be of this process: it ended while nobody watched, so
+// that another one may have had its number since, and its exit status does not say that it was
+// killed.
 bool ProcessWatch::MayBeAnothers() {
   if (!end_unseen_) return false;
   const std::optional<ExitStatus> status = ExitStatusOf(pidfd_.get(), pid_, start_ticks_).status;
@@ -114,7 +116,7 @@ bool ProcessWatch::MayBeAnothers() {
 void ProcessWatch::OnSignal(const SignalSender& sender) {
   if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
   kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
-  delegate_->OnSignal(sender);
+  run_->OnSignal(sender);
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
@@ -122,7 +124,7 @@ void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_ && !MayBeAnothers()) delegate_->OnOomVictim(victim);
+  if (!gone_ && !MayBeAnothers()) run_->OnOomVictim(victim);
 }
 
 void ProcessWatch::OnOomCountChanged() {
@@ -133,7 +135,7 @@ void ProcessWatch::OnOomCountChanged() {
     return;
   }
   oom_kills_ = *kills;
-  delegate_->OnOomKillsOfOthers(*kills);
+  run_->OnOomKillsOfOthers(*kills);
 }
 
 void ProcessWatch::AwaitEnd() {
@@ -153,7 +155,7 @@ void ProcessWatch::AskExitStatus() {
   }
   status_wait_.reset();
   Release();
-  delegate_->OnProcessEnd(EndOf(answer.status));
+  run_->OnProcessEnd(EndOf(answer.status));
 }
 
 ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
@@ -177,7 +179,7 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() {
   absl::StatusOr<uint64_t> kills = absl::UnknownError("not read");
   context_->spares
       .Do([&] {
-        kills = context_->oom_counters->Read(oom_file_.str());
+        kills = context_->oom_counters->Read(std::string(oom_file_));
         return kills.status();
       })
       .IgnoreError();
@@ -189,14 +191,14 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() || status->signal != SIGKILL) return end;
   if (!kill_seen_) {
     end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
-    end.sender_unknown = !kill_unclear_.empty() ? kill_unclear_.str()
+    end.sender_unknown = !kill_unclear_.empty() ? std::string(kill_unclear_)
                          : end_unseen_          ? "vmeventd was being restarted when it was sent"
                                                 : context_->signals->WhyUnknown();
   }
   if (oom_file_.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;
-  if (end.oom_killed) delegate_->OnOomKilled(*kills);
+  if (end.oom_killed) run_->OnOomKilled(*kills);
   return end;
 }
 

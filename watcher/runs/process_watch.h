@@ -11,7 +11,6 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
 #include "base/shared_text.h"
 #include "base/unique_fd.h"
 #include "watcher/host/host_watch.h"
@@ -22,6 +21,8 @@
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
+
+class VmRun;
 
 // A few descriptors held back, so that a full descriptor table does not keep a short and important
 // operation, such as writing a shutdown file, from being done.
@@ -70,32 +71,13 @@ struct ProcessContext {
 ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
 
 // Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
-// kernel killed it because its cgroup was out of memory; and who sent it signals. Loop thread.
+// kernel killed it because its cgroup was out of memory; and who sent it signals. Calls its run,
+// from the loop and from within AwaitEnd. Loop thread.
 class ProcessWatch : public FdHandler, public SignalWatch::User {
  public:
-  // Called from the loop, and OnProcessEnd from within AwaitEnd as well. Each may destroy nothing.
-  class Delegate {
-   public:
-    virtual ~Delegate() = default;
-    // The process has ended. A zombie has.
-    virtual void OnProcessGone() = 0;
-    // AwaitEnd has its answer; the watch holds no descriptor any more.
-    virtual void OnProcessEnd(const ProcessEnd& end) = 0;
-    // The cgroup of the process, which lives, counts `kills` by now: all were of others.
-    virtual void OnOomKillsOfOthers(uint64_t kills) = 0;
-    // One of the `kills` that the cgroup counts was this process, and so no other one there.
-    virtual void OnOomKilled(uint64_t kills) = 0;
-    // The process, which has not ended as far as the loop knows, was sent a signal that may end it,
-    // or the kernel is about to kill it for its memory.
-    virtual void OnSignal(const SignalSender& sender) = 0;
-    virtual void OnOomVictim(const OomVictim& victim) = 0;
-    // The watch is about to let go of the process.
-    virtual void OnReleased() = 0;
-  };
-
   // `info` is the process that is to be followed, or was by a daemon before this one. `context` and
-  // `delegate` outlive the watch.
-  ProcessWatch(ProcessContext* context, Delegate* delegate, const ProcessInfo& info);
+  // `run` outlive the watch.
+  ProcessWatch(ProcessContext* context, VmRun* run, const ProcessInfo& info);
   ~ProcessWatch() override;
 
   // Begins to wait for the end of `process`, which is tracked and is that of `info`. An error names
@@ -148,7 +130,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
 
   ProcessContext* const context_;
-  Delegate* const delegate_;
+  VmRun* const run_;
   int64_t pid_;
   uint64_t start_ticks_;
   SharedText oom_file_;
@@ -157,8 +139,8 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   std::optional<ProcessKey> key_;  // of pidfd_
   bool gone_ = false;
   bool end_unseen_ = false;
-  bool kill_seen_ = false;  // OnSignal() had a SIGKILL
-  RareText kill_unclear_;   // why, where OnUnclearSignal() had one
+  bool kill_seen_ = false;   // OnSignal() had a SIGKILL
+  SharedText kill_unclear_;  // why, where OnUnclearSignal() had one
   // While the kernel is asked for the exit status again.
   struct StatusWait {
     TimerId timer;

@@ -1,7 +1,6 @@
 #include "watcher/runs/run_restorer.h"
 
 #include <algorithm>
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -83,14 +82,15 @@ void RunRestorer::NoteUnseenEnds() {
 }
 
 void RunRestorer::ReadSavedRuns() {
-  std::vector<std::unique_ptr<VmSession>> sessions;
+  std::vector<VmSession> sessions;
+  sessions.reserve(saved_runs_.size());
   absl::flat_hash_map<std::string, HandedRun> handed_runs = std::exchange(handed_runs_, {});
   for (const std::string& text : std::exchange(saved_runs_, {})) {
-    absl::StatusOr<std::unique_ptr<VmSession>> session =
+    absl::StatusOr<VmSession> session =
         VmSession::Restore(text, session_options_, context_->loop->Now());
     if (session.ok()) {
       // A run that was handed over continues this very text.
-      const auto handed = handed_runs.find((*session)->run().run_id);
+      const auto handed = handed_runs.find(session->run().run_id);
       if (handed != handed_runs.end() &&
           (handed->second.after_crash ||
            handed->second.saved == FingerprintOf(VmSession::WithoutPlace(text)))) {
@@ -101,11 +101,14 @@ void RunRestorer::ReadSavedRuns() {
       Refuse(session.status().message(), text);
     }
   }
-  std::stable_sort(sessions.begin(), sessions.end(), [](const auto& a, const auto& b) {
+  std::vector<VmSession*> by_age;
+  by_age.reserve(sessions.size());
+  for (VmSession& session : sessions) by_age.push_back(&session);
+  std::stable_sort(by_age.begin(), by_age.end(), [](const VmSession* a, const VmSession* b) {
     return a->attached_at().wall < b->attached_at().wall;
   });
-  for (std::unique_ptr<VmSession>& session : sessions) {
-    const std::string run_id = session->run().run_id;
+  for (VmSession* session : by_age) {
+    const std::string run_id(session->run().run_id);
     if (table_->Find(run_id) != nullptr) {
       Refuse("a run that was kept twice", run_id);
       continue;
@@ -114,7 +117,7 @@ void RunRestorer::ReadSavedRuns() {
     const auto source = std::find_if(sources_.begin(), sources_.end(), [&](const RunSource* each) {
       return each->Restores(session->run());
     });
-    (*source)->Restore(std::move(session));
+    (*source)->Restore(std::move(*session));
   }
   for (auto& [run_id, handed] : handed_runs) Close(std::move(handed));
 }
@@ -137,7 +140,7 @@ bool RunRestorer::GoesOn(VmRun* run) {
   if (same_namespace && table_->SourceOf(run)->GoOn(run, &handed)) {
     context_->meters.handovers.Add();
     if (handed.after_crash) NoteShutdownFile(run);
-    going_on_.push_back(run->info().run_id);
+    going_on_.emplace_back(run->info().run_id);
     return true;
   }
   Close(std::move(handed));
@@ -156,7 +159,7 @@ void RunRestorer::NoteShutdownFile(VmRun* run) {
   const RunInfo& info = run->info();
   if (info.reported_by != ReportedBy::kMonitor) return;
   const std::optional<absl::Time> written =
-      OwnShutdownFileTime(run->Directory(), info.raw_name(), info.shutdown_file_mark);
+      OwnShutdownFileTime(run->Directory(), std::string(info.raw_name()), info.shutdown_file_mark);
   if (written.has_value()) run->NoteShutdownFile(*written);
 }
 
@@ -174,7 +177,7 @@ void RunRestorer::ResolveRestored(VmRun* run) {
     run->LoseTracking();  // the number means another process here
     return Resume(run);
   }
-  const std::string run_id = info.run_id;
+  const std::string run_id(info.run_id);
   if (FindProcess(run)) {
     if (table_->Find(run_id) != nullptr) Resume(run);
     return;
@@ -241,7 +244,7 @@ void RunRestorer::FindProcesses() {
 
 void RunRestorer::Resume(VmRun* run) {
   table_->SetUuid(run, run->Status().ref.uuid);
-  const std::string run_id = run->info().run_id;
+  const std::string run_id(run->info().run_id);
   run->Resume();
   // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.
   if (run->connected()) table_->ApplyHostCancel(run);

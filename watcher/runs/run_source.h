@@ -1,7 +1,5 @@
 #pragma once
 
-#include <memory>
-
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/session/vm_session.h"
@@ -26,7 +24,7 @@ class RunSource {
   virtual bool Restores(const RunInfo& info) const = 0;
   // Makes a run of the session, which a daemon before this one left, and adds it to the table.
   // Before Start().
-  virtual VmRun* Restore(std::unique_ptr<VmSession> session) = 0;
+  virtual VmRun* Restore(VmSession session) = 0;
   // A restored run of this source goes on where the daemon before this one stopped, with what that
   // has handed over. False: it cannot, and is as before; descriptors that are left in `handed` are
   // the caller's.

@@ -66,9 +66,8 @@ VmRun* UuidIndex::OtherUser(const Uuid& uuid, const VmRun* run) const {
 
 VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
-  Entry& entry = runs_[added->info().run_id];
-  entry.source = source;
-  entry.run = std::move(run);
+  added->source_ = source;
+  runs_[added->info().run_id] = std::move(run);
   by_name_[added->info().name].push_back(added);
   if (const Intent* intent = added->open_intent(); intent != nullptr) {
     intents_[intent->intent_id] = added;
@@ -79,7 +78,7 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
 
 void RunTable::SetHostShutdown(const HostShutdownState& state) {
   host_ = state;
-  for (auto& [run_id, entry] : runs_) ApplyHostShutdown(entry.run.get());
+  for (auto& [run_id, run] : runs_) ApplyHostShutdown(run.get());
 }
 
 void RunTable::ApplyHostShutdown(VmRun* run) const {
@@ -90,13 +89,9 @@ void RunTable::ApplyHostCancel(VmRun* run) const {
   if (host_.has_value() && !host_->shutting_down) ApplyHostShutdown(run);
 }
 
-RunSource* RunTable::SourceOf(const VmRun* run) const {
-  return runs_.find(run->info().run_id)->second.source;
-}
-
 VmRun* RunTable::Find(absl::string_view run_id) const {
   const auto it = runs_.find(run_id);
-  return it != runs_.end() ? it->second.run.get() : nullptr;
+  return it != runs_.end() ? it->second.get() : nullptr;
 }
 
 VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
@@ -115,7 +110,7 @@ VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
 
 void RunTable::AwaitProcess(const VmRun* run) {
   const RunInfo& info = run->info();
-  awaited_[{.pid = info.pid, .start_ticks = info.start_ticks}] = info.run_id;
+  awaited_[{.pid = info.pid, .start_ticks = info.start_ticks}] = std::string(info.run_id);
 }
 
 VmRun* RunTable::FindByProcess(const ProcessKey& key) const {
@@ -126,6 +121,14 @@ VmRun* RunTable::FindByProcess(const ProcessKey& key) const {
 VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
   const auto it = intents_.find(intent_id);
   return it != intents_.end() ? it->second : nullptr;
+}
+
+std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
+  std::vector<VmRun*> runs;
+  for (const auto& [run_id, run] : runs_) {
+    if (SourceOf(run.get()) == source) runs.push_back(run.get());
+  }
+  return runs;
 }
 
 std::vector<VmRun*> RunTable::Named(const std::string& name) const {
@@ -149,9 +152,8 @@ void RunTable::OnPublish(VmRun* run, VmUpdate update) {
 }
 
 void RunTable::PublishAll() {
-  for (auto& [run_id, entry] : runs_) {
-    VmRun* const run = entry.run.get();
-    if (run->published()) OnPublish(run, {run->Status(), std::nullopt, run->Save()});
+  for (auto& [run_id, run] : runs_) {
+    if (run->published()) OnPublish(run.get(), {run->Status(), std::nullopt, run->Save()});
   }
 }
 
@@ -165,9 +167,8 @@ void RunTable::OnUnfollowed(VmRun* run, const ProcessKey& key) {
 bool RunTable::OwnsName(const VmRun* run) const { return SourceOf(run)->OwnsName(run); }
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
-  for (const auto& [run_id, entry] : runs_) {
-    VmRun* const other = entry.run.get();
-    if (other != run && other->info().oom_file == run->info().oom_file.str()) {
+  for (const auto& [run_id, other] : runs_) {
+    if (other.get() != run && other->info().oom_file == run->info().oom_file.str()) {
       other->DiscountOomKill(kills);
     }
   }
@@ -183,49 +184,47 @@ void RunTable::ForgetName(VmRun* run) {
 
 void RunTable::OnOver(VmRun* run) {
   const auto it = runs_.find(run->info().run_id);
-  Entry entry = std::move(it->second);
+  ended_.push_back(std::move(it->second));
   runs_.erase(it);
   if (const Intent* intent = run->open_intent(); intent != nullptr) {
     intents_.erase(intent->intent_id);
   }
   ForgetName(run);
-  if (entry.uuid.has_value()) UpdateUuidProblems(uuids_.Remove(*entry.uuid, run));
+  if (run->indexed_uuid_.has_value()) UpdateUuidProblems(uuids_.Remove(*run->indexed_uuid_, run));
   OnUnfollowed(run, {.pidfd_inode = run->info().pidfd_inode});
-  entry.source->OnOver(run);
-  ended_.push_back(std::move(entry.run));
+  run->source_->OnOver(run);
 }
 
 // UUIDs
 
 void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
-  Entry& entry = runs_.find(run->info().run_id)->second;
   const std::optional<Uuid> parsed = ParseUuid(uuid);
-  if (parsed == entry.uuid) return;
+  if (parsed == run->indexed_uuid_) return;
   std::vector<VmRun*> changed;
   const auto add = [&changed](const std::vector<VmRun*>& runs) {
     changed.insert(changed.end(), runs.begin(), runs.end());
   };
-  if (entry.uuid.has_value()) add(uuids_.Remove(*entry.uuid, run));
+  if (run->indexed_uuid_.has_value()) add(uuids_.Remove(*run->indexed_uuid_, run));
   if (parsed.has_value()) add(uuids_.Add(*parsed, run));
-  entry.uuid = parsed;
+  run->indexed_uuid_ = parsed;
   changed.push_back(run);
   UpdateUuidProblems(changed);
 }
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& [run_id, entry] : runs_) UpdateUuidProblems({entry.run.get()});
+  for (const auto& [run_id, run] : runs_) UpdateUuidProblems({run.get()});
 }
 
 std::string RunTable::UuidProblem(const VmRun* run) const {
-  const std::optional<Uuid>& uuid = runs_.find(run->info().run_id)->second.uuid;
+  const std::optional<Uuid>& uuid = run->indexed_uuid_;
   if (!uuid.has_value() || uuids_.UserCount(*uuid) < 2) return "";
   const VmRun* const other = uuids_.OtherUser(*uuid, run);
   if (other == nullptr) return "its UUID is used by several other running VMs as well";
-  return absl::StrCat(
-      "its UUID is used by the running VM ", other->info().name, " (",
-      other->info().monitor_path.empty() ? other->info().source.str() : other->info().monitor_path,
-      ") as well");
+  return absl::StrCat("its UUID is used by the running VM ", other->info().name.str(), " (",
+                      other->info().monitor_path.empty() ? other->info().source.str()
+                                                         : other->info().monitor_path.str(),
+                      ") as well");
 }
 
 void RunTable::UpdateUuidProblems(const std::vector<VmRun*>& runs) {

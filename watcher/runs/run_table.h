@@ -54,7 +54,7 @@ class RunTable : public VmRun::Owner {
   VmRun* Add(RunSource* source, std::unique_ptr<VmRun> run);
 
   // Returns the source of a run in the table.
-  RunSource* SourceOf(const VmRun* run) const;
+  static RunSource* SourceOf(const VmRun* run) { return run->source_; }
   // Null without one.
   VmRun* Find(absl::string_view run_id) const;
   VmRun* FindByProcess(const ProcessKey& key) const;
@@ -64,6 +64,7 @@ class RunTable : public VmRun::Owner {
   // From now on a restored run is found by its process, for which no descriptor was left.
   void AwaitProcess(const VmRun* run);
   VmRun* FindByIntent(const std::string& intent_id) const;
+  std::vector<VmRun*> RunsOf(const RunSource* source) const;
   // The runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;
 
@@ -93,12 +94,6 @@ class RunTable : public VmRun::Owner {
   void OnOver(VmRun* run) override;
 
  private:
-  struct Entry {
-    RunSource* source = nullptr;
-    std::unique_ptr<VmRun> run;
-    std::optional<Uuid> uuid;
-  };
-
   void ForgetName(VmRun* run);
   void UpdateUuidProblems(const std::vector<VmRun*>& runs);
   std::string UuidProblem(const VmRun* run) const;
@@ -113,9 +108,9 @@ class RunTable : public VmRun::Owner {
   absl::flat_hash_map<std::string, VmRun*> intents_;      // by the id of a run's open intent
   // Nearly always one.
   using SameName = absl::InlinedVector<VmRun*, 1>;
-  absl::flat_hash_map<absl::string_view, SameName> by_name_;  // RunInfo::name
-  absl::flat_hash_map<absl::string_view, Entry> runs_;        // by RunInfo::run_id
-  std::vector<std::unique_ptr<VmRun>> ended_;                 // may be on the call stack
+  absl::flat_hash_map<absl::string_view, SameName> by_name_;             // RunInfo::name
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // by RunInfo::run_id
+  std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
 };
 
 }  // namespace vmeventd

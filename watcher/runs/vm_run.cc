@@ -196,7 +196,7 @@ VmSession VmRun::GiveAway() {
 
 void VmRun::HandOverTo(HandedRun* handed) {
   Apply(session_.OnHandOver(Now()));
-  handed->run_id = info().run_id;
+  handed->run_id = std::string(info().run_id);
   handed->saved = FingerprintOf(VmSession::WithoutPlace(Save()));
   if (tracked()) handed->process = TakeProcess().pidfd;
 }
@@ -250,7 +250,8 @@ void VmRun::End(const ProcessEnd& end) {
 void VmRun::EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
 std::string VmRun::Directory() const {
-  return info().raw_path().substr(0, std::max<size_t>(info().raw_path().rfind('/'), 1));
+  const absl::string_view path = info().raw_path();
+  return std::string(path.substr(0, std::max<size_t>(path.rfind('/'), 1)));
 }
 
 // Intents
@@ -315,7 +316,7 @@ template <typename Operation>
 void VmRun::TouchShutdownFile(Operation operation) {
   if (!owner_->OwnsName(this)) return Apply(session_.OnShutdownFileLeft(Now()));
   const absl::Status status =
-      context_->spares.Do([&] { return operation(Directory(), info().raw_name()); });
+      context_->spares.Do([&] { return operation(Directory(), std::string(info().raw_name())); });
   if (!status.ok()) {
     context_->meters.shutdown_file_errors.Add();
     const std::string problem(status.message());

@@ -12,6 +12,7 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
+#include "base/uuid.h"
 #include "watcher/runs/other_processes.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
@@ -20,6 +21,7 @@
 namespace vmeventd {
 
 struct HandedRun;
+class RunSource;
 
 // Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
 struct WatcherMeters {
@@ -70,7 +72,7 @@ inline constexpr char kOutOfDescriptorsProblem[] =
 // process, a timer, and the shutdown file. Carries out the session's effects, in order. A source
 // derives from it, asks QEMU what the session wants to know, and hands in what QEMU says. Loop
 // thread.
-class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
+class VmRun {
  public:
   // Called from within any method that hands an input to the session, and from the loop.
   class Owner {
@@ -91,7 +93,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
 
   // `owner` and `context` outlive the run.
   VmRun(RunContext* context, Owner* owner, VmSession session);
-  ~VmRun() override;
+  virtual ~VmRun();
 
   // Begins to wait for the end of `process`, which is tracked, and whose facts the session has.
   absl::Status Track(PeerProcess process);
@@ -187,9 +189,11 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   virtual bool connected() const = 0;
 
  protected:
-  // The source's part. OnProcessGone() is the source's as well: it hands in what QEMU said
-  // before its end, and then has process() find out how it ended, or replaces it.
+  // The source's part.
 
+  // The process has ended; a zombie has. Hands in what QEMU said before, and then has process()
+  // find out how it ended, or replaces it.
+  virtual void OnProcessGone() = 0;
   // Asks QEMU, where it can be asked, for what is then handed in as OnRunState and OnGuestAgent.
   virtual void AskRunState() = 0;
   virtual void AskGuestAgent() = 0;
@@ -222,19 +226,31 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   const VmSession& session() const { return session_; }
   ProcessWatch& process() { return process_; }
   const OtherProcesses& others() const { return others_; }
-  void OnReleased() override;
+  // process() is about to let go of its process.
+  virtual void OnReleased();
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }
 
  private:
-  void OnProcessEnd(const ProcessEnd& end) override;
-  void OnOomKillsOfOthers(uint64_t kills) override;
-  void OnOomKilled(uint64_t kills) override;
-  void OnSignal(const SignalSender& sender) override;
-  void OnOomVictim(const OomVictim& victim) override;
-  void OnOtherFollowed(const std::optional<ProcessKey>& key) override;
-  void OnOtherUnfollowed(const std::optional<ProcessKey>& key) override;
-  void OnOtherGone() override;
+  friend class ProcessWatch;
+  friend class OtherProcesses;
+  friend class RunTable;
+
+  // Notifications of process_, which may be destroyed in none of them. AwaitEnd has its answer; the
+  // watch holds no descriptor any more.
+  void OnProcessEnd(const ProcessEnd& end);
+  // The cgroup of the process, which lives, counts `kills` by now: all were of others.
+  void OnOomKillsOfOthers(uint64_t kills);
+  // One of the `kills` that the cgroup counts was this process, and so no other one there.
+  void OnOomKilled(uint64_t kills);
+  // The process, which has not ended as far as the loop knows, was sent a signal that may end it,
+  // or the kernel is about to kill it for its memory.
+  void OnSignal(const SignalSender& sender);
+  void OnOomVictim(const OomVictim& victim);
+  // Of others_.
+  void OnOtherFollowed(const std::optional<ProcessKey>& key);
+  void OnOtherUnfollowed(const std::optional<ProcessKey>& key);
+  void OnOtherGone();
 
   // Keeps which the others are.
   void NoteOthers();
@@ -260,6 +276,9 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   uint64_t limited_events_ = 0;  // of the session, that were counted
   bool published_ = false;
   bool over_ = false;
+  // The table's:
+  RunSource* source_ = nullptr;
+  std::optional<Uuid> indexed_uuid_;
 };
 
 }  // namespace vmeventd

@@ -282,7 +282,7 @@ void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
 }
 
 void EvidenceLog::SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now) {
-  // What it said as it happened counts: `virsh dump --crash` is kept as a crash.
+  // Its word as it happened counts: `virsh dump --crash` is kept as a crash.
   if (facts_.manager_end.has_value()) return Saw(std::move(what), now);
   facts_.manager_end_kept = true;
   if (end.has_value()) return SawManagerEnd(*end, std::move(what), now);

@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
+#include "base/shared_text.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
@@ -42,7 +42,7 @@ class EvidenceLog {
     if (!shutdown_qemu_time_.has_value()) return std::nullopt;
     return *shutdown_qemu_time_;
   }
-  const std::string& shutdown_json() const { return shutdown_json_.str(); }
+  absl::string_view shutdown_json() const { return shutdown_json_.str(); }
   // Details of the last panic, if that stands and its event was seen; null: none.
   const GuestPanic* panic() const { return panic_.get(); }
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
@@ -116,7 +116,7 @@ class EvidenceLog {
   bool paused_ = false;
   bool migrating_ = false;  // away, as SawMigration says
   Rare<absl::Time> shutdown_qemu_time_;
-  RareText shutdown_json_;
+  SharedText shutdown_json_;
 };
 
 // Adds `entry` where its time belongs, after those of the same time.

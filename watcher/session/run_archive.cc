@@ -85,7 +85,7 @@ void ArchiveWriter::Grow(size_t bytes) {
   limit_ = begin_ + beyond_usual_.size();
 }
 
-void ArchiveWriter::Value(const std::string& text) {
+void ArchiveWriter::Value(absl::string_view text) {
   constexpr size_t kLongestEscape = 6;  // "\u001f"
   char* out = Room(kLongestEscape * text.size() + 2);
   *out++ = '"';
@@ -195,7 +195,7 @@ void ArchiveReader::Read(absl::string_view text, std::string* value) {
   }
 }
 
-void ArchiveReader::RawBytes(absl::string_view key, RareText& raw) {
+void ArchiveReader::RawBytes(absl::string_view key, SharedText& raw) {
   const std::optional<absl::string_view> escaped = Find(key);
   if (!escaped.has_value()) return;
   std::string base64;

@@ -19,7 +19,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
 #include "base/shared_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/run_info.h"
@@ -101,7 +100,7 @@ class ArchiveWriter {
     if (value.has_value()) Field(key, *value ? 1 : 0);
   }
   // Bytes of any kind, unless there are none.
-  void RawBytes(absl::string_view key, const RareText& raw) {
+  void RawBytes(absl::string_view key, const SharedText& raw) {
     if (!raw.empty()) Field(key, absl::Base64Escape(raw.str()));
   }
   template <typename... Ts>
@@ -190,8 +189,8 @@ class ArchiveWriter {
     Value(instant.monotonic);
     Put(']');
   }
-  void Value(const std::string& text);  // quoted
-  void Value(const RareText& text) { Value(text.str()); }
+  void Value(absl::string_view text);  // quoted
+  void Value(const std::string& text) { Value(absl::string_view(text)); }
   void Value(const SharedText& text) { Value(text.str()); }
 
   std::array<char, kUsualBytes> usual_;
@@ -249,7 +248,7 @@ class ArchiveReader {
   void FlagIf(absl::string_view key, std::optional<bool>& value) {
     if (const auto text = Find(key); text.has_value()) value = Number<int>(*text) != 0;
   }
-  void RawBytes(absl::string_view key, RareText& raw);
+  void RawBytes(absl::string_view key, SharedText& raw);
   template <typename... Ts>
   void Numbers(absl::string_view key, Ts&... numbers) {
     const std::vector<absl::string_view> list = Elements(At(key), sizeof...(numbers));
@@ -304,12 +303,10 @@ class ArchiveReader {
   }
   static void Read(absl::string_view text, bool* value);
   static void Read(absl::string_view text, std::string* value);
-  template <typename Text>
-  requires std::is_same_v<Text, RareText> || std::is_same_v<Text, SharedText>
-  static void Read(absl::string_view text, Text* value) {
+  static void Read(absl::string_view text, SharedText* value) {
     std::string read;
     Read(text, &read);
-    *value = std::move(read);
+    *value = read;
   }
   static void Read(absl::string_view text, absl::Time* value) {
     *value = absl::FromUnixNanos(Number<int64_t>(text));

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <forward_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,7 +16,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/rare.h"
-#include "base/rare_text.h"
 #include "base/shared_text.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
@@ -86,9 +86,8 @@ class VmSession {
   // more.
   // A monitor that stays away is lost after a while.
   // INVALID_ARGUMENT: not a text of Save().
-  static absl::StatusOr<std::unique_ptr<VmSession>> Restore(absl::string_view saved,
-                                                            const SessionOptions* options,
-                                                            Instant now);
+  static absl::StatusOr<VmSession> Restore(absl::string_view saved, const SessionOptions* options,
+                                           Instant now);
   // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
   // STOPPED: there is no open run then.
   std::string Save() const;
@@ -231,13 +230,17 @@ class VmSession {
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
-  // The guest agent's channel, as QEMU reported it last.
+  // The guest agent's channel, as QEMU reported it last: GuestAgentInfo.
   struct GuestAgent {
-    GuestAgentInfo info;
     bool unknown = true;  // it has not reported it yet
+    bool present = false;
+    bool open = false;
+    bool reported = false;
+    SharedText port;
+    std::forward_list<std::string> other_ports;
     // The ids of further ports over which QEMU was asked once more, at most
     // GuestAgentProbe::kMaxPorts; beyond that it is not.
-    std::vector<std::string> asked_about;
+    std::forward_list<std::string> asked_about;
     Rare<Instant> opened;  // when it was seen to be open
     Rare<Instant> closed;  // and when no longer, since then
   };
@@ -399,19 +402,19 @@ class VmSession {
   VmState published_state_ = VmState::kUnreachable;  // as the last event published it
   absl::Time state_time_;
   absl::Time published_state_time_;
-  std::string uuid_;
+  SharedText uuid_;
   Labels labels_;
   SharedText qemu_version_;
-  RareText qemu_name_;  // until STARTED has it
-  RareText monitor_problem_;
-  RareText run_problem_;
-  RareText file_problem_;
-  RareText exit_problem_;
-  RareText uuid_problem_;
+  SharedText qemu_name_;  // until STARTED has it
+  SharedText monitor_problem_;
+  SharedText run_problem_;
+  SharedText file_problem_;
+  SharedText exit_problem_;
+  SharedText uuid_problem_;
   std::vector<std::string> published_problems_;  // as the last event published them
 
   Instant closed_at_;
-  RareText close_reason_;
+  SharedText close_reason_;
   VmState state_before_loss_ = VmState::kUnreachable;
   Monitor monitor_ = Monitor::kNone;
   bool started_ = false;

@@ -1,10 +1,11 @@
 // The guest agent, by which a host can shut a guest down without a trace on the monitor.
 
-#include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/session/vm_session.h"
 
@@ -14,33 +15,30 @@ namespace vmeventd {
 void VmSession::OnPortChange(const QmpEvent& event, Instant now) {
   const std::string port = QmpText(event.data, "id");
   const std::optional<bool> open = QmpBool(event.data, "open");
-  const GuestAgentInfo& known = agent_.info;
   if (port.empty() || !open.has_value()) return;
-  if (known.reported && port == known.port) {
-    return SetAgentOpen(*open, now);
-  }
-  const auto is_one_of = [&port](const std::vector<std::string>& ports) {
-    return std::find(ports.begin(), ports.end(), port) != ports.end();
-  };
+  if (agent_.reported && agent_.port == port) return SetAgentOpen(*open, now);
   // Either it was plugged in since, or it is a console, of which a guest may send any number.
-  if (is_one_of(known.other_ports) || is_one_of(agent_.asked_about)) return;
-  if (agent_.asked_about.size() == GuestAgentProbe::kMaxPorts) return;
-  agent_.asked_about.push_back(port);
+  if (absl::c_linear_search(agent_.other_ports, port)) return;
+  if (absl::c_linear_search(agent_.asked_about, port)) return;
+  constexpr ptrdiff_t kMaxPorts = GuestAgentProbe::kMaxPorts;
+  if (absl::c_distance(agent_.asked_about) == kMaxPorts) return;
+  agent_.asked_about.push_front(port);
   effects_.push_back(QueryGuestAgent{});
 }
 
 Effects VmSession::OnGuestAgent(const GuestAgentInfo& info, Instant now) {
   return Step(now, [&] {
-    const bool was_open = agent_.info.open;
-    agent_.info = info;
     agent_.unknown = false;
-    agent_.info.open = was_open;
+    agent_.present = info.present;
+    agent_.reported = info.reported;
+    agent_.port = info.port;
+    agent_.other_ports.assign(info.other_ports.begin(), info.other_ports.end());
     SetAgentOpen(info.open, now);
   });
 }
 
 void VmSession::SetAgentOpen(bool open, Instant now) {
-  const bool was_open = std::exchange(agent_.info.open, open);
+  const bool was_open = std::exchange(agent_.open, open);
   if (open && !was_open) {
     agent_.opened = now;
     agent_.closed.reset();
@@ -52,11 +50,11 @@ void VmSession::SetAgentOpen(bool open, Instant now) {
 // A host that asks the agent leaves no trace, and the agent is gone before its guest is down: so
 // one counts that was there as late as a press of the power button would.
 std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
-  if (agent_.info.open) return ShutdownCaveat::kGuestAgentConnected;
+  if (agent_.open) return ShutdownCaveat::kGuestAgentConnected;
   if (agent_.closed.has_value() && now - agent_.closed->monotonic <= options_->powerdown_window) {
     return ShutdownCaveat::kGuestAgentConnected;
   }
-  if (agent_.unknown || (agent_.info.present && !agent_.info.reported)) {
+  if (agent_.unknown || (agent_.present && !agent_.reported)) {
     return ShutdownCaveat::kGuestAgentPossible;
   }
   return std::nullopt;

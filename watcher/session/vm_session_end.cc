@@ -181,7 +181,7 @@ void VmSession::Finish(Instant now) {
   if (evidence_.facts().shutdown.has_value() && !evidence_.facts().host_rebooted) {
     event.qmp_event = "SHUTDOWN";
     event.qemu_time = evidence_.shutdown_qemu_time();
-    event.detail_json = evidence_.shutdown_json();
+    event.detail_json = std::string(evidence_.shutdown_json());
   }
   event.shutdown = std::move(detail);
   EmitAlways(std::move(event), now);

@@ -122,7 +122,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   evidence_.SawReset(now);
   // The guest begins again without its agent; a port that is reported has said so itself.
   agent_.closed.reset();
-  if (!agent_.info.reported) agent_.info.open = false;
+  if (!agent_.reported) agent_.open = false;
   if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   ReconsiderIntent();
   ForgetExit();

@@ -181,7 +181,7 @@ Effects VmSession::OnMonitorProblem(absl::string_view problem, Instant now) {
 }
 
 void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
-  if (monitor_problem_.str() == problem) return;
+  if (monitor_problem_ == problem) return;
   monitor_problem_ = problem;
   EnsureStarted(now);
 }
@@ -226,7 +226,7 @@ absl::Duration VmSession::LostGrace() const {
 void VmSession::DeclareLost(Instant now) {
   evidence_.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
   const Reporter& reporter = ReporterOf(run_);
-  const std::string why = close_reason_.str();
+  const std::string why(close_reason_);
   evidence_.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);
   if (monitor_problem_.empty()) monitor_problem_ = absl::StrCat(reporter.lost_problem, why);
   LoseMonitor(absl::StrCat(reporter.lost_message, why, reporter.lost_message_end), now);
@@ -234,7 +234,7 @@ void VmSession::DeclareLost(Instant now) {
 
 void VmSession::DeclareAway(Instant now) {
   const Reporter& reporter = ReporterOf(run_);
-  if (monitor_problem_.empty()) monitor_problem_ = std::string(reporter.away_problem);
+  if (monitor_problem_.empty()) monitor_problem_ = reporter.away_problem;
   LoseMonitor(std::string(reporter.away_message), now);
 }
 

@@ -180,21 +180,26 @@ Effects VmSession::KeptAtOnce() {
 
 std::vector<std::string> VmSession::Problems() const {
   std::vector<std::string> problems;
-  for (const RareText* problem :
+  for (const SharedText* problem :
        {&monitor_problem_, &run_problem_, &file_problem_, &exit_problem_, &uuid_problem_}) {
-    if (!problem->empty()) problems.push_back(problem->str());
+    if (!problem->empty()) problems.emplace_back(problem->str());
   }
   return problems;
 }
 
 VmStatus VmSession::Status() const {
   VmStatus status;
-  status.ref = {run_.name, run_.run_id, uuid_, run_.pid, run_.source.str(), labels_};
+  status.ref = {.name = std::string(run_.name),
+                .run_id = std::string(run_.run_id),
+                .uuid = std::string(uuid_),
+                .pid = run_.pid,
+                .source = std::string(run_.source),
+                .labels = labels_};
   status.state = published_state_;
   status.state_time = published_state_time_;
   status.start_time = run_.process_start;
-  status.qemu_version = qemu_version_.str();
-  status.monitor_path = run_.monitor_path;
+  status.qemu_version = std::string(qemu_version_);
+  status.monitor_path = std::string(run_.monitor_path);
   status.problems = published_problems_;
   if (published_state_ == VmState::kGuestDown || published_state_ == VmState::kStopped) {
     status.shutdown = MakeDetail();

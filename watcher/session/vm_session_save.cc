@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 
 #include "absl/hash/hash.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/names.h"
 #include "watcher/session/run_archive.h"
@@ -124,13 +124,13 @@ absl::string_view WrongWith(const RunInfo& run) {
   if (run.run_id.empty()) return "it has no run_id";
   if (run.domain_id < 0) return "its domain_id is no libvirt's";
   if (run.reported_by == ReportedBy::kMonitor) {
-    if (run.raw_path().empty() || run.raw_path().front() != '/')
+    const absl::string_view path = run.raw_path();
+    if (!absl::StartsWith(path, "/") || absl::StrContains(path, '\0')) {
       return "its monitor_path is no path";
-    if (run.raw_path().find('\0') != std::string::npos) return "its monitor_path is no path";
+    }
   }
-  constexpr char kNotInNames[] = {'/', '\0'};
-  if (run.raw_name().empty() ||
-      run.raw_name().find_first_of(kNotInNames, 0, sizeof(kNotInNames)) != std::string::npos) {
+  const absl::string_view name = run.raw_name();
+  if (name.empty() || absl::StrContains(name, '/') || absl::StrContains(name, '\0')) {
     return "its name is no file name";
   }
   if (run.process_tracked && run.pid <= 0) return "it has no pid";
@@ -193,13 +193,13 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->ObjectIf("intent", session->intent_, intent_fields);
   archive->ObjectIf("counted_intent", session->counted_intent_, intent_fields);
   auto* const agent = &session->agent_;
-  const bool agent_matters = agent->unknown || agent->info.present || agent->opened.has_value();
+  const bool agent_matters = agent->unknown || agent->present || agent->opened.has_value();
   archive->Object("guest_agent", agent_matters, [&] {
     archive->FieldIf("unknown", agent->unknown);
-    archive->FieldIf("present", agent->info.present);
-    archive->FieldIf("open", agent->info.open);
-    archive->FieldIf("reported", agent->info.reported);
-    archive->FieldIf("port", agent->info.port);
+    archive->FieldIf("present", agent->present);
+    archive->FieldIf("open", agent->open);
+    archive->FieldIf("reported", agent->reported);
+    archive->FieldIf("port", agent->port);
     archive->FieldIf("opened", agent->opened);
     archive->FieldIf("closed", agent->closed);
   });
@@ -255,43 +255,42 @@ void VmSession::GoOn(const HandedSession& handed) {
   file_written_ = handed.file_written;
 }
 
-absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view saved,
-                                                              const SessionOptions* options,
-                                                              Instant now) try {
+absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const SessionOptions* options,
+                                             Instant now) try {
   ArchiveReader archive(saved);
   int format = 0;
   archive.Field("format", format);
   if (format != kFormat) return absl::InvalidArgumentError("a saved run of another format");
-  auto session = std::make_unique<VmSession>(RunInfo{.process_tracked = false}, options, now);
-  session->started_ = true;
-  session->away_ = true;
-  session->agent_.unknown = false;  // unless it says so
-  session->monitor_ = archive.Has("state_before_loss") ? Monitor::kLost : Monitor::kUnseen;
-  ArchiveFields(&archive, session.get());
-  if (session->run_.domain_id != 0 && session->run_.reported_by == ReportedBy::kMonitor) {
-    session->run_.reported_by = ReportedBy::kLibvirt;
+  VmSession session(RunInfo{.process_tracked = false}, options, now);
+  session.started_ = true;
+  session.away_ = true;
+  session.agent_.unknown = false;  // unless it says so
+  session.monitor_ = archive.Has("state_before_loss") ? Monitor::kLost : Monitor::kUnseen;
+  ArchiveFields(&archive, &session);
+  if (session.run_.domain_id != 0 && session.run_.reported_by == ReportedBy::kMonitor) {
+    session.run_.reported_by = ReportedBy::kLibvirt;
   }
-  if (const absl::string_view wrong = WrongWith(session->run_); !wrong.empty()) {
+  if (const absl::string_view wrong = WrongWith(session.run_); !wrong.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", wrong));
   }
-  if (const Rare<Instant> since = std::exchange(session->exiting_since_, {}); since.has_value()) {
-    session->BeginExit(*since);
+  if (const Rare<Instant> since = std::exchange(session.exiting_since_, {}); since.has_value()) {
+    session.BeginExit(*since);
   }
   // An earlier version followed sockets only, and did not keep the source.
-  RunInfo* const run = &session->run_;
+  RunInfo* const run = &session.run_;
   if (run->source.empty()) run->source = QmpSource(run->monitor_path);
-  session->ShareTexts();
+  session.ShareTexts();
   // An earlier version did not keep what the watchdog did; one that paused the VM left it so.
-  Evidence* const facts = &session->evidence_.facts_;
+  Evidence* const facts = &session.evidence_.facts_;
   archive.Object("evidence", true, [&] {
     if (facts->watchdog_expired && !archive.Has("watchdog_paused")) {
-      facts->watchdog_paused = session->state_ == VmState::kPaused;
+      facts->watchdog_paused = session.state_ == VmState::kPaused;
     }
   });
-  session->published_problems_ = session->Problems();
-  archive.FieldIf("heard", session->heard_);
-  session->kept_heard_ = session->heard_;
-  session->kept_ = absl::HashOf(WithoutPlace(saved));
+  session.published_problems_ = session.Problems();
+  archive.FieldIf("heard", session.heard_);
+  session.kept_heard_ = session.heard_;
+  session.kept_ = absl::HashOf(WithoutPlace(saved));
   return session;
 } catch (const nlohmann::json::exception& error) {
   return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", error.what()));

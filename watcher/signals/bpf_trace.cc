@@ -203,7 +203,7 @@ void SetName(absl::string_view name, char (&field)[BPF_OBJ_NAME_LEN]) {
   std::memcpy(field, name.data(), std::min(name.size(), sizeof(field) - 1));
 }
 
-// How the maps are made, and how they have to be.
+// Attributes of the maps, as they are made and have to be.
 bpf_attr RingAttributes() {
   bpf_attr out{};
   out.map_type = BPF_MAP_TYPE_RINGBUF;

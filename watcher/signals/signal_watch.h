@@ -60,8 +60,8 @@ class SignalWatch : public FdHandler {
   // Hands out what was recorded by now: of a process that has ended, all.
   void Drain();
 
-  // Why the sender of a signal may not be known, of which Drain() handed out nothing; empty: there
-  // is no reason to name.
+  // Returns the reason for which the sender of a signal may not be known, of which Drain() handed
+  // out nothing; empty: there is none to name.
   std::string WhyUnknown() const;
 
   // Returns whether anything is recorded, and why not. Any thread.
@@ -72,8 +72,8 @@ class SignalWatch : public FdHandler {
   void OnFdReady(uint32_t events) override;
 
  private:
-  // How long a record from before is kept for a process that is not followed yet, as that of a
-  // domain of libvirt.
+  // Time for which a record from before is kept for a process that is not followed yet, as that of
+  // a domain of libvirt.
   static constexpr absl::Duration kUnclaimed = absl::Minutes(10);
 
   struct Followed {

@@ -12,8 +12,8 @@
 #include "absl/strings/string_view.h"
 #include "watcher/signals/signal_trace.h"
 
-// What tracefs says of the kernel's tracepoints, and what the programs of bpf_trace.cc write of
-// them into their ring, as pure functions.
+// Reads tracefs's texts about the kernel's tracepoints, and the records that the programs of
+// bpf_trace.cc write of them into their ring. Pure functions.
 
 namespace vmeventd {
 

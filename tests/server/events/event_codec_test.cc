@@ -30,9 +30,9 @@ VmEvent FullEvent() {
   detail.sender = SignalSender{.signal = 15,
                                .pid = 812,
                                .uid = 0,
-                               .command = RareText("virtqemud"),
-                               .executable = RareText("/usr/sbin/virtqemud"),
-                               .cgroup = RareText("/system.slice/virtqemud.service"),
+                               .command = SharedText("virtqemud"),
+                               .executable = SharedText("/usr/sbin/virtqemud"),
+                               .cgroup = SharedText("/system.slice/virtqemud.service"),
                                .of_qemu = true};
   event.shutdown = detail;
   return event;

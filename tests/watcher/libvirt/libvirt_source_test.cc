@@ -30,7 +30,7 @@
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
-#include "watcher/libvirt/libvirt_workers.h"
+#include "watcher/libvirt/libvirt_source.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
@@ -564,16 +564,16 @@ TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
   const auto libvirt = std::make_shared<FakeLibvirt>();
   libvirt->SetActive({{kDomain, "running"}});
   const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
-  const std::shared_ptr<LibvirtWorkers> workers = LibvirtWorkers::Create();
-  LibvirtLink link(libvirt, inbox, workers, "qemu:///system", LibvirtLink::Place());
+  DetachedThreads threads(1, [] {});
+  LibvirtLink link(libvirt, inbox, &threads, "qemu:///system", LibvirtLink::Place());
   link.Open(1);
-  ASSERT_TRUE(workers->WaitForNone(absl::InfiniteDuration()));
+  ASSERT_TRUE(threads.WaitForJobs(absl::InfiniteDuration()));
   const std::vector<LibvirtInbox::Entry> entries = inbox->Take();
   ASSERT_FALSE(entries.empty());
   const auto& opened = std::get<LinkOpened>(entries.front().message);
   EXPECT_LE(opened.domains.at(0).domain.heard_ticks, StartTicksNow());
   link.Close();
-  workers->WaitForNone(absl::InfiniteDuration());
+  threads.WaitForJobs(absl::InfiniteDuration());
 }
 
 // The process of the life before could not be seen, nor its end.
@@ -785,21 +785,21 @@ TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainIsNotTriedSooner) {
 
 TEST_F(LibvirtPodsTest, HangingPodsDoNotTakeTheThreadsOfOthersBeforeTheLimit) {
   libvirt_->Hang(true, "hostile");
-  const size_t hostile = LibvirtWorkers::kMaxThreads - 1;
-  for (size_t pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
+  const int hostile = LibvirtSource::kMaxThreads - 1;
+  for (int pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
   Start();
-  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == static_cast<int>(hostile); }));
+  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == hostile; }));
   MakePod("good");
   ASSERT_TRUE(Until([&] { return libvirt_->open_connections() == 1; }));
-  EXPECT_EQ(libvirt_->calls_under_way(), static_cast<int>(hostile));
+  EXPECT_EQ(libvirt_->calls_under_way(), hostile);
 }
 
 TEST_F(LibvirtPodsTest, BeyondTheLimitOfThreadsALibvirtWaitsForItsTurn) {
   libvirt_->Hang(true, "hostile");
-  const size_t hostile = LibvirtWorkers::kMaxThreads;
-  for (size_t pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
+  const int hostile = LibvirtSource::kMaxThreads;
+  for (int pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
   Start();
-  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == static_cast<int>(hostile); }));
+  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == hostile; }));
   MakePod("good");
   ASSERT_TRUE(Until([&] {
     const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();

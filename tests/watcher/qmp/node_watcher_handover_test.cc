@@ -683,7 +683,7 @@ TEST(HandedRunTest, IsReadAsItWasWritten) {
   run.saved = ~uint64_t{0};
   run.session.poll_at = absl::Seconds(3);
   run.session.file_written = true;
-  run.monitor = {.unhandled = RareText(absl::string_view("\xff\0{", 3)),
+  run.monitor = {.unhandled = SharedText(absl::string_view("\xff\0{", 3)),
                  .speaker_pid = 7,
                  .speaker_uid = 1000,
                  .answer_due = true,

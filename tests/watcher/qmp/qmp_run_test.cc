@@ -49,7 +49,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   bool IsServed(const VmRun*) override { return false; }
   bool ListensAsQemu(const QmpRun*) const override { return false; }
   int DescriptorsLeft(const QmpRun*) const override { return 0; }
-  void OnDescriptors(const QmpRun*, int) override {}
+  void OnDescriptors(QmpRun*, int) override {}
   void OnFollowed(VmRun*, const ProcessKey&) override {}
   void OnUnfollowed(VmRun*, const ProcessKey&) override {}
   bool OwnsName(const VmRun*) const override { return true; }
@@ -91,7 +91,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     info.monitor_path = root_.Path("vm1.kvmd");
     info.pid = qemu_.pid();
     info.oom_file = kOomFile;
-    qemu_.AddMonitor(info.monitor_path);
+    qemu_.AddMonitor(std::string(info.monitor_path));
     SocketFile file;
     UniqueFd socket;
     ASSERT_EQ(OpenSocketFile(info.monitor_path, &file), 0);

@@ -68,15 +68,15 @@ class RunTableTest : public testing::Test, public RunSource {
   bool first_scan_done() const override { return true; }
   void EndTurn() override {}
   bool Restores(const RunInfo&) const override { return true; }
-  VmRun* Restore(std::unique_ptr<VmSession> session) override {
-    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(*session)));
+  VmRun* Restore(VmSession session) override {
+    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(session)));
   }
-  void OnRestored(VmRun* run) override { restored_.push_back(run->info().name); }
+  void OnRestored(VmRun* run) override { restored_.emplace_back(run->info().name); }
   bool IsServed(const VmRun*) override { return false; }
   void EndUnreachableRuns() override {}
   void OnPublished(VmRun*) override { ++published_; }
   bool OwnsName(const VmRun*) const override { return true; }
-  void OnOver(VmRun* run) override { over_.push_back(run->info().name); }
+  void OnOver(VmRun* run) override { over_.emplace_back(run->info().name); }
 
   RunInfo Info(const std::string& name, const std::string& run_id) const {
     RunInfo info;

@@ -114,10 +114,9 @@ class SessionDriver {
   void Restart(absl::Duration away = absl::Seconds(30)) {
     now_.wall += away;
     now_.monotonic += away;
-    absl::StatusOr<std::unique_ptr<VmSession>> restored =
-        VmSession::Restore(saved, &options_, now_);
+    absl::StatusOr<VmSession> restored = VmSession::Restore(saved, &options_, now_);
     ASSERT_TRUE(restored.ok()) << restored.status();
-    session_ = *std::move(restored);
+    session_ = std::make_unique<VmSession>(*std::move(restored));
   }
 
   // The same, and the next daemon has the monitor's connection.

@@ -20,7 +20,7 @@ constexpr char kLogind[] = "systemd-logind";
 ProcessEnd Exit(int code) { return {ExitStatus{code, 0}, false}; }
 
 SignalSender RootProcess(int signal, absl::string_view command) {
-  return {.signal = signal, .pid = 1, .uid = 0, .command = RareText(command)};
+  return {.signal = signal, .pid = 1, .uid = 0, .command = SharedText(command)};
 }
 
 class VmSessionHostTest : public testing::Test {

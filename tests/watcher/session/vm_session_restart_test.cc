@@ -372,7 +372,7 @@ TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
 TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const SessionOptions options{.shutdown_files = ShutdownFiles::kOff};
-  VmSession session({.name = "web1", .run_id = "r"}, &options, now);
+  VmSession session({.name = SharedText("web1"), .run_id = SharedText("r")}, &options, now);
   EXPECT_EQ(session.Save(), "");
   const auto saved = SavedRuns(session.OnProcessGone(now));
   ASSERT_THAT(saved, SizeIs(2));
@@ -386,11 +386,11 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   RunInfo run;
   run.name = "a\n\"\\\u00e9\\xff";
   const std::string raw_name = "a\n\"\\\u00e9\xff";
-  run.SetRawName(raw_name);
+  run.SetRawName(SharedText(raw_name));
   run.run_id = "r";
   run.source = "qmp:/d\"\n\u00e9\\xff";
-  run.monitor_path = "/d/" + run.name;
-  run.SetRawPath("/d/" + raw_name);
+  run.monitor_path = absl::StrCat("/d/", run.name.str());
+  run.SetRawPath(SharedText("/d/" + raw_name));
   run.pid = 1;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -399,13 +399,13 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   EXPECT_THAT(saved, Not(HasSubstr("\n")));
   const auto restored = VmSession::Restore(saved, &options, now);
   ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ((*restored)->Save(), saved);
-  EXPECT_EQ((*restored)->run().name, run.name);
-  EXPECT_EQ((*restored)->run().raw_name(), raw_name);
-  EXPECT_EQ((*restored)->run().source.str(), run.source.str());
-  EXPECT_EQ((*restored)->run().raw_path(), "/d/" + raw_name);
-  EXPECT_EQ((*restored)->run().socket, run.socket);
-  EXPECT_EQ((*restored)->Status().qemu_version, "7.2\x7f\x01");
+  EXPECT_EQ(restored->Save(), saved);
+  EXPECT_EQ(restored->run().name, run.name);
+  EXPECT_EQ(restored->run().raw_name(), raw_name);
+  EXPECT_EQ(restored->run().source.str(), run.source.str());
+  EXPECT_EQ(restored->run().raw_path(), "/d/" + raw_name);
+  EXPECT_EQ(restored->run().socket, run.socket);
+  EXPECT_EQ(restored->Status().qemu_version, "7.2\x7f\x01");
 }
 
 // As the first version wrote it: a VM that its watchdog paused, and one whose watchdog has pressed
@@ -427,10 +427,10 @@ TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
         R"("timeline":[[1795157000000000000,"POWERDOWN"]]})");
     auto session = VmSession::Restore(saved, &options, now);
     ASSERT_TRUE(session.ok()) << session.status();
-    EXPECT_EQ((*session)->open_intent()->request_id, "");
-    EXPECT_EQ((*session)->Status().state, paused ? VmState::kPaused : VmState::kRunning);
-    (*session)->OnMonitorReady({"7.2.22", "running", "u", ""}, now);
-    const bool stands = absl::IsFailedPrecondition((*session)->CheckIntent(now));
+    EXPECT_EQ(session->open_intent()->request_id, "");
+    EXPECT_EQ(session->Status().state, paused ? VmState::kPaused : VmState::kRunning);
+    session->OnMonitorReady({"7.2.22", "running", "u", ""}, now);
+    const bool stands = absl::IsFailedPrecondition(session->CheckIntent(now));
     EXPECT_EQ(stands, !paused) << "a VM that runs again has no watchdog that paused it";
   }
 }
@@ -459,17 +459,17 @@ TEST(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
 TEST(VmSessionSaveTest, TheSourceComesBack) {
   const SessionOptions options;
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-  const RunInfo run{.name = "web1",
-                    .run_id = "r",
+  const RunInfo run{.name = SharedText("web1"),
+                    .run_id = SharedText("r"),
                     .source = SharedText("libvirt:qemu:///system"),
-                    .monitor_path = "/run/ctrl/web1.kvmd",
+                    .monitor_path = SharedText("/run/ctrl/web1.kvmd"),
                     .pid = 1};
   VmSession session(run, &options, now);
   session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
   const auto restored = VmSession::Restore(session.Save(), &options, now);
   ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ((*restored)->Status().ref.source, "libvirt:qemu:///system");
-  EXPECT_EQ((*restored)->Save(), session.Save());
+  EXPECT_EQ(restored->Status().ref.source, "libvirt:qemu:///system");
+  EXPECT_EQ(restored->Save(), session.Save());
 }
 
 TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
@@ -481,8 +481,8 @@ TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
   const SessionOptions options;
   const auto restored = VmSession::Restore(text, &options, vm.now());
   ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ((*restored)->Status().ref.source, "qmp:/run/ctrl");
-  EXPECT_EQ((*restored)->Save(), vm.saved);
+  EXPECT_EQ(restored->Status().ref.source, "qmp:/run/ctrl");
+  EXPECT_EQ(restored->Save(), vm.saved);
 }
 
 TEST(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {

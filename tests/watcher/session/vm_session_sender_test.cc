@@ -19,9 +19,9 @@ SignalSender Process(int signal, absl::string_view command = "virtqemud") {
   return {.signal = signal,
           .pid = 812,
           .uid = 0,
-          .command = RareText(command),
-          .executable = RareText(absl::StrCat("/usr/sbin/", command)),
-          .cgroup = RareText("/system.slice/virtqemud.service")};
+          .command = SharedText(command),
+          .executable = SharedText(absl::StrCat("/usr/sbin/", command)),
+          .cgroup = SharedText("/system.slice/virtqemud.service")};
 }
 
 TEST(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
@@ -40,7 +40,7 @@ TEST(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
 TEST(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
   RunningVm vm;
   vm.Sent(Process(SIGKILL));
-  vm.Sent({.signal = SIGKILL, .pid = 812, .uid = 0, .command = RareText("rpc-virtqemud")});
+  vm.Sent({.signal = SIGKILL, .pid = 812, .uid = 0, .command = SharedText("rpc-virtqemud")});
   vm.End(Signal(SIGKILL));
   EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
 }
