@@ -108,6 +108,20 @@ TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne)
   EXPECT_EQ(qemu_.signals.size(), 1U);
 }
 
+// Its end is not noticed yet: neither is it the new one's, nor lost.
+TEST_F(SignalWatchTest, ARecordOfTheProcessThatStillHasTheNumberIsItsOwn) {
+  Hearer next;
+  watch_.Follow(4711, 5000, &qemu_);
+  trace_->Record(Signal(4711));
+  watch_.Follow(4711, 5001, &next);
+  EXPECT_EQ(qemu_.signals.size(), 1U);
+  Turn();
+  EXPECT_TRUE(next.signals.empty());
+  trace_->Record(Signal(4711));
+  Turn();
+  EXPECT_EQ(next.signals.size(), 1U);
+}
+
 TEST_F(SignalWatchTest, NobodyHearsAfterUnfollow) {
   Hearer other;
   watch_.Follow(4711, 5000, &qemu_);
