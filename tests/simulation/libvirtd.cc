@@ -135,9 +135,8 @@ void Libvirtd::Log(const Life& life, absl::string_view what) {
   if (const auto file = kernel_->disk().Find(path); file != nullptr) log = file->content;
   kernel_->disk().Unlink(path);
   const absl::Time now = absl::FromUnixNanos(kernel_->wall_ns());
-  kernel_->disk().Make(path, S_IFREG | 0600, kernel_->wall_ns())->content =
-      absl::StrCat(log, absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", now, absl::UTCTimeZone()),
-                   ": ", what, "\n");
+  kernel_->disk().Make(path, S_IFREG | 0600, kernel_->wall_ns())->content = absl::StrCat(
+      log, absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", now, absl::UTCTimeZone()), ": ", what, "\n");
 }
 
 void Libvirtd::Stop() {

@@ -154,10 +154,10 @@ MUTATIONS = [
     Mutation("one-of-several-processes-decides", "watcher/runs/vm_run.cc",
              "⟦info().several_processes⟧ ? ProcessEnd{} : end", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
-             "unfollowed_.Set(slot->path, {.path = EscapeNonUtf8(slot->path),\n"
-             "                               .name = EscapeName(RawVmName(*slot)),\n"
-             "                               .problem = problem,\n"
-             "                               .since = context_->loop->Now().wall});", ";"),
+             "unfollowed_.Set(std::string(slot->path), {.path = EscapeNonUtf8(slot->path),\n"
+             "                                            .name = EscapeName(RawVmName(*slot)),\n"
+             "                                            .problem = problem,\n"
+             "                                            .since = context_->loop->Now().wall});", ";"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
              "slot->backoff = absl::ZeroDuration();\n        ⟦BackOff(slot, kFirstReconnect, kMaxRetry);⟧", ";"),
     # What one daemon hands over to the next.

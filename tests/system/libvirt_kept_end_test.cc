@@ -45,8 +45,7 @@ class LibvirtKeptEndTest : public LibvirtTest {
     end(libvirtd());
     WaitUntil("libvirt has seen that it is gone", [&] {
       const CommandResult state = libvirtd().TryVirsh({"domstate", "vm1"});
-      return transient ? state.exit_code != 0
-                       : state.output.find("shut off") != std::string::npos;
+      return transient ? state.exit_code != 0 : state.output.find("shut off") != std::string::npos;
     });
     FollowBeside();
     v1::Event stopped = WaitStopped();
@@ -96,22 +95,38 @@ std::vector<UnseenEnding> UnseenEndings() {
          libvirtd.Stop(SIGTERM);
          libvirtd.Start();
        }},
-      {"DestroyOfATransientDomain", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+      {"DestroyOfATransientDomain",
+       v1::SHUTDOWN_CLASS_ADMIN,
+       v1::SHUTDOWN_CAUSE_HOST_DESTROY,
        "destroyed, by its log",
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"destroy", "vm1"});
        },
-       {}, true},
-      {"SaveOfATransientDomain", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE,
+       {},
+       true},
+      {"SaveOfATransientDomain",
+       v1::SHUTDOWN_CLASS_ADMIN,
+       v1::SHUTDOWN_CAUSE_HOST_SAVE,
        "saved, by its log",
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"save", "vm1", libvirtd.directory() + "/vm1.save"});
        },
-       {}, true},
-      {"SegfaultOfATransientDomain", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED,
-       "crashed, by its log", kill_qemu(SIGSEGV), {}, true},
-      {"SigtermOfATransientDomain", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
-       "shutdown, by its log", kill_qemu(SIGTERM), {}, true},
+       {},
+       true},
+      {"SegfaultOfATransientDomain",
+       v1::SHUTDOWN_CLASS_CRASH,
+       v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       "crashed, by its log",
+       kill_qemu(SIGSEGV),
+       {},
+       true},
+      {"SigtermOfATransientDomain",
+       v1::SHUTDOWN_CLASS_UNKNOWN,
+       v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       "shutdown, by its log",
+       kill_qemu(SIGTERM),
+       {},
+       true},
       // It takes what it does not find any more for a crash.
       {"SigtermWhileLibvirtIsAwayToo", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
        "crashed, by a libvirt that may have been restarted meanwhile",

@@ -65,12 +65,11 @@ absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_
 
 // `word` is libvirt's, or QEMU's own.
 std::optional<DomainLifecycle> LoggedEnd(absl::string_view word) {
-  for (const auto& [reason, end] : {std::pair("shutdown", ManagerEnd::kShutdown),
-                                    std::pair("destroyed", ManagerEnd::kDestroyed),
-                                    std::pair("crashed", ManagerEnd::kCrashed),
-                                    std::pair("migrated", ManagerEnd::kMigrated),
-                                    std::pair("saved", ManagerEnd::kSaved),
-                                    std::pair("failed", ManagerEnd::kFailed)}) {
+  for (const auto& [reason, end] :
+       {std::pair("shutdown", ManagerEnd::kShutdown),
+        std::pair("destroyed", ManagerEnd::kDestroyed), std::pair("crashed", ManagerEnd::kCrashed),
+        std::pair("migrated", ManagerEnd::kMigrated), std::pair("saved", ManagerEnd::kSaved),
+        std::pair("failed", ManagerEnd::kFailed)}) {
     if (word != reason) continue;
     return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
                            .end = end,
@@ -155,8 +154,8 @@ std::optional<LoggedLife> LastLoggedLife(const std::string& log_directory, const
     absl::string_view what = noted.second;
     absl::Time time;
     if (!absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", noted.first, &time, nullptr)) continue;
-    // QEMU writes there as well, before libvirt notes its end; and clocks are set: what stands after
-    // a line is later, whatever its time.
+    // QEMU writes there as well, before libvirt notes its end; and clocks are set: what stands
+    // after a line is later, whatever its time.
     if (absl::ConsumePrefix(&what, "shutting down, reason=")) {
       if (life.has_value()) life->end = LoggedEnd(what);
     } else if (absl::StartsWith(what, "starting up")) {

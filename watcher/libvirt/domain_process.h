@@ -34,8 +34,8 @@ std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory);
 struct LoggedLife {
   std::optional<DomainLifecycle> end;  // unset: none is noted that says anything
 };
-// Returns what is noted of the life that began at `process_start`. Unset where the log does not show
-// that the domain has not begun again since that life was `seen`.
+// Returns what is noted of the life that began at `process_start`. Unset where the log does not
+// show that the domain has not begun again since that life was `seen`.
 std::optional<LoggedLife> LastLoggedLife(const std::string& log_directory, const std::string& name,
                                          absl::Time process_start, absl::Time seen);
 

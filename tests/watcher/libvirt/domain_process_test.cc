@@ -179,7 +179,8 @@ TEST_F(LastLifeTest, HasTheEndThatLibvirtNotedLast) {
   const std::string noted = "2023-11-14 22:13:30.000+0000: shutting down, reason=";
   EXPECT_EQ(EndIn(noted + "destroyed\n"), ManagerEnd::kDestroyed);
   EXPECT_EQ(EndIn(noted + "crashed\n"), ManagerEnd::kCrashed);
-  EXPECT_EQ(EndIn("shutting down, reason=saved\nqemu: shutting down, reason=saved\n"), std::nullopt);
+  EXPECT_EQ(EndIn("shutting down, reason=saved\nqemu: shutting down, reason=saved\n"),
+            std::nullopt);
   // QEMU writes there too, before libvirt does.
   EXPECT_EQ(EndIn(noted + "saved\n" + noted + "crashed\n"), ManagerEnd::kCrashed);
   for (const char* const word : {"", "unknown", "daemon", "from snapshot", "destroyed, or not"}) {

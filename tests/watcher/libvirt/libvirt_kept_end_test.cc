@@ -130,7 +130,8 @@ TEST_F(LibvirtKeptEndTest, OfATransientDomainItIsInTheLog) {
   LogEnd("destroyed");
   EndAndRestart();
   ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostDestroy);
-  EXPECT_THAT(LastEvidence(), Contains("libvirt, asked afterwards: shut off, destroyed, by its log"));
+  EXPECT_THAT(LastEvidence(),
+              Contains("libvirt, asked afterwards: shut off, destroyed, by its log"));
 }
 
 TEST_F(LibvirtKeptEndTest, InTheLogOfALibvirtThatWasRestartedSaysNothing) {
