@@ -164,7 +164,7 @@ MUTATIONS = [
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
              "if (same_boot && ⟦GoesOn(run)⟧) return Resume(run);", "false"),
     Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
-             "phase_ = Phase::kReady;\n  goes_on_ = true;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled.str();⟧",
+             "phase_ = Phase::kReady;\n  goes_on_ = true;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled;⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
     Mutation("what-is-kept-for-a-crash-is-not-used", "watcher/runs/run_restorer.cc",
              "(⟦handed->second.after_crash⟧ ||", "false", "CrashTest.TheNextDaemonGoesOnWithoutAHandshake"),
