@@ -84,6 +84,10 @@ void EventQueue::EndTurn() {
 void EventQueue::PushLocked(VmUpdate&& update) {
   ++pushed_;
   if (FullLocked()) return PushWhenFull(std::move(update));
+  // It was full before: a status that waits is older, and no newer one may take its place.
+  if (!waiting_status_.empty() && update.status.has_value()) {
+    waiting_status_.erase(KeyOf(*update.status));
+  }
   Append(std::move(update));
 }
 

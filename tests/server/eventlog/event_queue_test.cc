@@ -228,6 +228,25 @@ TEST(EventQueueTest, RunsThatBeginAndEndInAFullQueueAreLeftOutAsAWhole) {
   EXPECT_EQ(queue.dropped_events(), 30'000u);
 }
 
+TEST(EventQueueTest, AStatusDoesNotMoveBeforeAnOlderOneOnceARunIsLeftOut) {
+  EventQueue queue(3);
+  queue.Push(UpdateOf("b", EventType::kStarted));
+  queue.Push(UpdateOf("b", EventType::kReset));
+  queue.Push(UpdateOf("b", EventType::kPaused));
+  queue.Push(UpdateOf("a", std::nullopt, VmState::kRunning));
+  queue.Push(UpdateOf("b", EventType::kStopped, VmState::kStopped));  // there is room again
+  queue.Push(UpdateOf("a", std::nullopt, VmState::kPaused));
+  queue.Push(UpdateOf("c", EventType::kStarted));
+  queue.Push(UpdateOf("a", std::nullopt, VmState::kSuspended));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  VmState newest = VmState::kUnreachable;
+  for (const VmUpdate& update : batch.updates) {
+    if (update.status.has_value() && update.status->ref.run_id == "a")
+      newest = update.status->state;
+  }
+  EXPECT_EQ(newest, VmState::kSuspended);
+}
+
 TEST(EventQueueTest, ARunThatSomebodyAskedAboutIsNotLeftOut) {
   EventQueue queue(1);
   queue.Push(UpdateOf("a", EventType::kStarted));
