@@ -204,7 +204,12 @@ std::string Libvirtd::TryDefineAndStartContainer(const std::string& name) {
              (began != std::string::npos && log.find("End of file", began) != std::string::npos);
     });
     if (reported) return "";
+    const pid_t lost = Pid(name);
     Virsh({"destroy", name});
+    // A libvirt_lxc that has lost libvirtd may outlive that, and counts as the container.
+    if (lost <= 0) continue;
+    kill(lost, SIGKILL);
+    WaitUntil("the libvirt_lxc is gone", [lost] { return kill(lost, 0) != 0; });
   }
 }
 
