@@ -308,7 +308,7 @@ void World::Signal(Life* life) {
 void World::HostKills(Life* life) {
   constexpr int64_t kGoneAtOnce = 299;
   life->killed_by_host = true;
-  // Of a proxy's QEMU no daemon knows the process.
+  // No daemon knows the process of a proxy's QEMU.
   if (life->proxy == nullptr) life->kill_ring = kernel_->ring();
   if (life->kill_ring != 0) life->kill_seen_by = daemon_;
   kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);

@@ -113,7 +113,7 @@ class JournalFaultsTest : public JournalTestBase {
   bool CheckServes(const std::string& damage) {
     StartDaemon();
     ReadAll();
-    // What no read finds, a write may, or the merging of rows after it, or the next write.
+    // A write may find what no read does; so may the merging of rows after it, and the next write.
     SpeakOrReplace();
     SpeakOrReplace();
     EXPECT_TRUE(!Replaced() || SpeakDurably()) << damage;

@@ -247,7 +247,7 @@ class VmRun {
   // or the kernel is about to kill it for its memory.
   void OnSignal(const SignalSender& sender);
   void OnOomVictim(const OomVictim& victim);
-  // Of others_.
+  // Notifications of others_.
   void OnOtherFollowed(const std::optional<ProcessKey>& key);
   void OnOtherUnfollowed(const std::optional<ProcessKey>& key);
   void OnOtherGone();

@@ -38,7 +38,8 @@ SignalWatch::~SignalWatch() {
 
 void SignalWatch::Follow(int64_t pid, uint64_t start_ticks, User* user) {
   if (trace_ == nullptr || pid == 0) return;
-  // Whoever had the number has ended, which may not have been noticed yet.
+  // Records until now are of the process that had the number before: nobody may have noticed its
+  // end.
   if (followed_.contains(pid)) Drain();
   followed_[pid] = {user, reader_.OriginOf(pid, start_ticks)};
 }
