@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -65,17 +67,11 @@ absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_
 
 // `word` is libvirt's, or QEMU's own.
 std::optional<DomainLifecycle> LoggedEnd(absl::string_view word) {
-  for (const auto& [reason, end] :
-       {std::pair("shutdown", ManagerEnd::kShutdown),
-        std::pair("destroyed", ManagerEnd::kDestroyed), std::pair("crashed", ManagerEnd::kCrashed),
-        std::pair("migrated", ManagerEnd::kMigrated), std::pair("saved", ManagerEnd::kSaved),
-        std::pair("failed", ManagerEnd::kFailed)}) {
-    if (word != reason) continue;
-    return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
-                           .end = end,
-                           .text = absl::StrCat("shut off, ", reason, ", by its log")};
-  }
-  return std::nullopt;
+  const auto* const known = std::find(std::begin(kEndWords), std::end(kEndWords), word);
+  if (known == std::end(kEndWords)) return std::nullopt;
+  DomainLifecycle end = Stopped(static_cast<ManagerEnd>(known - kEndWords + 1), "shut off, ");
+  end.text += ", by its log";
+  return end;
 }
 
 PeerProcess Gone(int64_t pid) { return {.kind = PeerProcess::Kind::kGone, .pid = pid}; }

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/guest_agent_probe.h"
@@ -40,6 +42,16 @@ struct DomainLifecycle {
   std::string text;               // for people: "stopped, destroyed"
   bool incoming = false;          // with kStarted: it waits for a VM that migrates
 };
+
+// libvirt's word for each ManagerEnd, by its number less one: in virsh and in a domain's log.
+inline constexpr absl::string_view kEndWords[] = {"shutdown", "destroyed", "saved",
+                                                  "migrated", "failed",    "crashed"};
+
+inline DomainLifecycle Stopped(ManagerEnd end, absl::string_view before_word) {
+  return {.what = DomainLifecycle::What::kStopped,
+          .end = end,
+          .text = absl::StrCat(before_word, kEndWords[static_cast<int>(end) - 1])};
+}
 
 // Contents of a running domain's XML.
 struct DomainDetails {

@@ -183,70 +183,39 @@ DomainName NameOf(virDomainPtr domain) {
   return {name == nullptr ? "" : name, UuidOf(domain), id};
 }
 
-absl::string_view StoppedText(int detail) {
-  switch (detail) {
-    case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
-      return "stopped, shutdown";
-    case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
-      return "stopped, destroyed";
-    case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
-      return "stopped, crashed";
-    case VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
-      return "stopped, migrated";
-    case VIR_DOMAIN_EVENT_STOPPED_SAVED:
-      return "stopped, saved";
-    case VIR_DOMAIN_EVENT_STOPPED_FAILED:
-      return "stopped, failed";
-    case VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT:
-      return "stopped, from snapshot";
-    default:
-      return "stopped";
-  }
-}
+struct EndCode {
+  ManagerEnd end;
+  int stopped;  // detail of VIR_DOMAIN_EVENT_STOPPED
+  int shutoff;  // reason of VIR_DOMAIN_SHUTOFF
+};
+constexpr EndCode kEndCodes[] = {
+    {ManagerEnd::kShutdown, VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, VIR_DOMAIN_SHUTOFF_SHUTDOWN},
+    {ManagerEnd::kDestroyed, VIR_DOMAIN_EVENT_STOPPED_DESTROYED, VIR_DOMAIN_SHUTOFF_DESTROYED},
+    {ManagerEnd::kCrashed, VIR_DOMAIN_EVENT_STOPPED_CRASHED, VIR_DOMAIN_SHUTOFF_CRASHED},
+    {ManagerEnd::kMigrated, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, VIR_DOMAIN_SHUTOFF_MIGRATED},
+    {ManagerEnd::kSaved, VIR_DOMAIN_EVENT_STOPPED_SAVED, VIR_DOMAIN_SHUTOFF_SAVED},
+    {ManagerEnd::kFailed, VIR_DOMAIN_EVENT_STOPPED_FAILED, VIR_DOMAIN_SHUTOFF_FAILED},
+};
 
-std::optional<ManagerEnd> EndOf(int detail) {
-  switch (detail) {
-    case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
-      return ManagerEnd::kShutdown;
-    case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
-    case VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT:  // reverted to a snapshot that was shut off
-      return ManagerEnd::kDestroyed;
-    case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
-      return ManagerEnd::kCrashed;
-    case VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
-      return ManagerEnd::kMigrated;
-    case VIR_DOMAIN_EVENT_STOPPED_SAVED:
-      return ManagerEnd::kSaved;
-    case VIR_DOMAIN_EVENT_STOPPED_FAILED:
-      return ManagerEnd::kFailed;
-    default:
-      return std::nullopt;
+DomainLifecycle StoppedEvent(int detail) {
+  for (const EndCode& code : kEndCodes) {
+    if (code.stopped == detail) return Stopped(code.end, "stopped, ");
   }
+  if (detail == VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT) {
+    return {.what = DomainLifecycle::What::kStopped,
+            .end = ManagerEnd::kDestroyed,  // reverted to a snapshot that was shut off
+            .text = "stopped, from snapshot"};
+  }
+  return {.what = DomainLifecycle::What::kStopped, .end = std::nullopt, .text = "stopped"};
 }
 
 // Names the reason why a domain does not run. The texts are virsh's.
 DomainLifecycle KeptEnd(int reason) {
-  const auto end = [](std::optional<ManagerEnd> known, absl::string_view text) {
-    return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
-                           .end = known,
-                           .text = absl::StrCat("shut off, ", text)};
-  };
-  switch (reason) {
-    case VIR_DOMAIN_SHUTOFF_SHUTDOWN:
-      return end(ManagerEnd::kShutdown, "shutdown");
-    case VIR_DOMAIN_SHUTOFF_DESTROYED:
-      return end(ManagerEnd::kDestroyed, "destroyed");
-    case VIR_DOMAIN_SHUTOFF_CRASHED:
-      return end(ManagerEnd::kCrashed, "crashed");
-    case VIR_DOMAIN_SHUTOFF_MIGRATED:
-      return end(ManagerEnd::kMigrated, "migrated");
-    case VIR_DOMAIN_SHUTOFF_SAVED:
-      return end(ManagerEnd::kSaved, "saved");
-    case VIR_DOMAIN_SHUTOFF_FAILED:
-      return end(ManagerEnd::kFailed, "failed");
-    default:
-      return end(std::nullopt, "unknown");
+  for (const EndCode& code : kEndCodes) {
+    if (code.shutoff == reason) return Stopped(code.end, "shut off, ");
   }
+  return {
+      .what = DomainLifecycle::What::kStopped, .end = std::nullopt, .text = "shut off, unknown"};
 }
 
 // Unset: it is of no use beside QEMU's own events.
@@ -257,11 +226,7 @@ std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
                            .text = "started",
                            .incoming = detail == VIR_DOMAIN_EVENT_STARTED_MIGRATED};
   }
-  if (event == VIR_DOMAIN_EVENT_STOPPED) {
-    return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
-                           .end = EndOf(detail),
-                           .text = std::string(StoppedText(detail))};
-  }
+  if (event == VIR_DOMAIN_EVENT_STOPPED) return StoppedEvent(detail);
   return std::nullopt;
 }
 
