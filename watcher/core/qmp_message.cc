@@ -324,21 +324,19 @@ absl::Status LineFramer::Feed(absl::string_view bytes,
   while (true) {
     const size_t end = bytes.find('\n');
     const absl::string_view piece = bytes.substr(0, end);
-    if (partial_.size() + piece.size() > kMaxLineBytes) return TooLong();
-    if (end == absl::string_view::npos) {
-      partial_.append(piece.data(), piece.size());
-      return absl::OkStatus();
-    }
+    if (partial().size() + piece.size() > kMaxLineBytes) return TooLong();
     absl::string_view line = piece;
-    if (!partial_.empty()) {
-      partial_.append(piece.data(), piece.size());
-      line = partial_;
+    if (partial_.has_value()) {
+      line = partial_->append(piece.data(), piece.size());
+    } else if (end == absl::string_view::npos && !piece.empty()) {
+      partial_.emplace(piece);
     }
+    if (end == absl::string_view::npos) return absl::OkStatus();
     if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
     if (!line.empty()) {
       if (absl::Status status = on_line(line); !status.ok()) return status;
     }
-    partial_ = std::string();  // gives the memory back: an idle monitor holds no buffer
+    partial_.reset();
     bytes.remove_prefix(end + 1);
   }
 }

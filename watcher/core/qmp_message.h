@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/rare.h"
 #include "nlohmann/json.hpp"
 
 // The messages that a QMP server sends: docs/interop/qmp-spec.txt in QEMU's source.
@@ -30,12 +31,14 @@ class LineFramer {
                     const std::function<absl::Status(absl::string_view)>& on_line);
 
   // The memory that an incomplete line takes; 0 without one.
-  size_t held() const { return partial_.empty() ? 0 : partial_.capacity(); }
+  size_t held() const { return partial_.has_value() ? partial_->capacity() : 0; }
   // An incomplete line, as far as it has come.
-  absl::string_view partial() const { return partial_; }
+  absl::string_view partial() const {
+    return partial_.has_value() ? absl::string_view(*partial_) : "";
+  }
 
  private:
-  std::string partial_;
+  Rare<std::string> partial_;  // an idle monitor holds no buffer
 };
 
 // Keeps members in QEMU's order.

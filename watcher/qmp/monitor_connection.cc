@@ -56,8 +56,8 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   if (!status.ok()) {
     socket_.Reset();
   } else if (greeting_timeout < absl::InfiniteDuration()) {
-    handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + greeting_timeout, [this] {
-      handshake_timer_ = {};
+    handshake_->timer = loop_->AddTimer(loop_->Now().monotonic + greeting_timeout, [this] {
+      handshake_->timer = {};
       delegate_->OnGreetingLate();
     });
   }
@@ -122,9 +122,7 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
                        .agent_wanted = agent_wanted_ || probe_ != nullptr};
   // The next daemon does not know what the answer is to.
   if (pacer_.outstanding() && asked_ == Query::kStatus) handed.status_wanted = true;
-  loop_->CancelTimer(&next_command_);
-  loop_->CancelTimer(&line_timer_);
-  budget_->Forget(this);
+  StopWaiting();
   loop_->Remove(socket_.get());
   if (notes_ != nullptr) notes_->Leave();
   *socket = socket_.Release();
@@ -132,26 +130,34 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
 }
 
 void MonitorConnection::AwaitReply() {
-  loop_->CancelTimer(&handshake_timer_);
+  StopHandshakeTimer();
   handshake_->deadline = loop_->Now().monotonic + kReplyTimeout;
   ArmReplyTimer();
 }
 
 void MonitorConnection::ArmReplyTimer() {
-  handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + kNudgeInterval, [this] {
-    handshake_timer_ = {};
+  handshake_->timer = loop_->AddTimer(loop_->Now().monotonic + kNudgeInterval, [this] {
+    handshake_->timer = {};
     const bool given_up = loop_->Now().monotonic >= handshake_->deadline;
     if (!given_up) ArmReplyTimer();
     delegate_->OnReplyLate(given_up);
   });
 }
 
-void MonitorConnection::Close() {
-  if (!socket_.valid()) return;
-  loop_->CancelTimer(&handshake_timer_);
+void MonitorConnection::StopHandshakeTimer() {
+  if (handshake_ != nullptr) loop_->CancelTimer(&handshake_->timer);
+}
+
+void MonitorConnection::StopWaiting() {
+  StopHandshakeTimer();
   loop_->CancelTimer(&next_command_);
   loop_->CancelTimer(&line_timer_);
   budget_->Forget(this);
+}
+
+void MonitorConnection::Close() {
+  if (!socket_.valid()) return;
+  StopWaiting();
   loop_->Remove(socket_.get());
   if (kept_) shutdown(socket_.get(), SHUT_RDWR);
   socket_.Reset();
@@ -161,10 +167,7 @@ void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   if (!socket_.valid()) return;
   // The system calls that close it come after the shutdown file.
   const ReceivingSocket socket = std::move(socket_);
-  loop_->CancelTimer(&handshake_timer_);
-  loop_->CancelTimer(&next_command_);
-  loop_->CancelTimer(&line_timer_);
-  budget_->Forget(this);
+  StopWaiting();
   delegate_->OnClosed(why, protocol_error);
   loop_->Remove(socket.get());
   if (kept_) shutdown(socket.get(), SHUT_RDWR);
@@ -367,7 +370,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     handshake_->info.qemu_version = greeting->qemu_version;
     phase_ = Phase::kCapabilities;
     pacer_.OnGreeting(loop_->Now().monotonic);
-    loop_->CancelTimer(&handshake_timer_);
+    StopHandshakeTimer();
     ReadCommandLine();
     delegate_->OnGreeting();
     SendNext();
@@ -383,7 +386,7 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
   pacer_.OnEvent(event.name, loop_->Now().monotonic);
   // A QEMU that ends owes no answer, and one that lives on after all is asked what is left.
   if (pacer_.ending()) {
-    if (phase_ != Phase::kReady) loop_->CancelTimer(&handshake_timer_);
+    StopHandshakeTimer();
   } else {
     SendNext();
   }
@@ -400,7 +403,7 @@ void MonitorConnection::OnReply(const QmpObject* value) {
     return;
   }
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
-  loop_->CancelTimer(&handshake_timer_);
+  StopHandshakeTimer();
   switch (phase_) {
     case Phase::kGreeting:
       return;

@@ -162,6 +162,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     std::shared_ptr<const CommandLines::Read> command_line;
     absl::Duration quiet_start_ends;
     absl::Duration deadline;  // of the answer that is awaited
+    TimerId timer;            // for the greeting, then for the answers
   };
   // The peer's bytes that are still to be read, and until when.
   struct DrainState {
@@ -205,6 +206,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // The next command; empty: none is wanted.
   std::string TakeCommand();
   void Send(absl::string_view command);
+  // Waits for nothing any more: no timer, no turn.
+  void StopWaiting();
+  void StopHandshakeTimer();
   void Fail(absl::string_view why, bool protocol_error);
 
   EventLoop* const loop_;
@@ -215,7 +219,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   LineFramer framer_;
   SharedText unhandled_;                  // that was read
   std::unique_ptr<Handshake> handshake_;  // until it is complete
-  TimerId handshake_timer_;               // for the greeting, then for the answers
   TokenBucket at_once_{kAtOnce};  // time that it may be handled in without waiting for a turn
   TimerId line_timer_;            // while a line is incomplete
   uint64_t lines_ = 0;            // that have ended

@@ -41,6 +41,7 @@ ProcessWatch::ProcessWatch(ProcessContext* context, VmRun* run, const ProcessInf
       run_(run),
       pid_(info.pid),
       start_ticks_(info.start_ticks),
+      pidfd_inode_(info.pidfd_inode),
       oom_file_(info.oom_file),
       oom_kills_(info.oom_kills) {}
 
@@ -53,7 +54,8 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   if (absl::Status status = context_->loop->Add(process.pidfd.get(), EPOLLIN, this); !status.ok()) {
     return status;
   }
-  key_ = KeyOf(process);
+  // A run that an earlier version has saved has no inode.
+  if (pidfd_inode_ == 0) pidfd_inode_ = KeyOf(process).value_or(ProcessKey{}).pidfd_inode;
   pidfd_ = std::move(process.pidfd);
   ++context_->vm_descriptors;
   context_->exit_statuses->Follow(pid_);
@@ -70,6 +72,7 @@ void ProcessWatch::Reset(const ProcessInfo& info) {
   kill_unclear_.clear();
   pid_ = info.pid;
   start_ticks_ = info.start_ticks;
+  pidfd_inode_ = info.pidfd_inode;
   oom_file_ = info.oom_file;
   oom_kills_ = info.oom_kills;
 }
@@ -89,7 +92,6 @@ UniqueFd ProcessWatch::Release() {
   if (!oom_file_.empty()) context_->oom_watch->Unfollow(std::string(oom_file_), this);
   context_->signals->Unfollow(pid_, this);
   run_->OnReleased();
-  key_.reset();
   return pidfd;
 }
 

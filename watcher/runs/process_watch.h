@@ -113,7 +113,12 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   bool gone() const { return gone_; }
   // The process has ended, whether or not the loop has noticed.
   bool ended() const { return gone_ || (pidfd_.valid() && HasEnded(pidfd_.get())); }
-  const std::optional<ProcessKey>& key() const { return key_; }
+  // Key of the process, followed or not; unset where it has none (KeyOf).
+  std::optional<ProcessKey> key() const {
+    if (pidfd_inode_ != 0) return ProcessKey{.pidfd_inode = pidfd_inode_};
+    if (pid_ == 0) return std::nullopt;
+    return ProcessKey{.pid = pid_, .start_ticks = start_ticks_};
+  }
 
   void OnFdReady(uint32_t events) override;
   void OnSignal(const SignalSender& sender) override;
@@ -133,10 +138,10 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   VmRun* const run_;
   int64_t pid_;
   uint64_t start_ticks_;
+  uint64_t pidfd_inode_;
   SharedText oom_file_;
   uint64_t oom_kills_;  // of the cgroup's, that were of others
   UniqueFd pidfd_;
-  std::optional<ProcessKey> key_;  // of pidfd_
   bool gone_ = false;
   bool end_unseen_ = false;
   bool kill_seen_ = false;   // OnSignal() had a SIGKILL

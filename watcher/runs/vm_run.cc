@@ -24,6 +24,7 @@ VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
       process_(context, this,
                {.pid = info().pid,
                 .start_ticks = info().start_ticks,
+                .pidfd_inode = info().pidfd_inode,
                 .oom_file = info().oom_file,
                 .oom_kills = info().oom_kills}),
       others_(context, this, info().others),
@@ -39,7 +40,7 @@ VmRun::~VmRun() {
 
 absl::Status VmRun::Track(PeerProcess process) {
   if (absl::Status status = process_.Follow(std::move(process)); !status.ok()) return status;
-  if (process_.key().has_value()) owner_->OnFollowed(this, *process_.key());
+  if (const auto key = process_.key(); key.has_value()) owner_->OnFollowed(this, *key);
   return absl::OkStatus();
 }
 
@@ -169,7 +170,7 @@ void VmRun::OnOomVictim(const OomVictim& victim) {
 }
 
 void VmRun::OnReleased() {
-  if (process_.key().has_value()) owner_->OnUnfollowed(this, *process_.key());
+  if (const auto key = process_.key(); key.has_value()) owner_->OnUnfollowed(this, *key);
 }
 
 void VmRun::OnProcessEnd(const ProcessEnd& end) {

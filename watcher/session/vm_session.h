@@ -374,7 +374,7 @@ class VmSession {
   // The status alone.
   void PublishStatus();
   void PublishEvent(VmEvent event);
-  std::vector<std::string> Problems() const;
+  std::forward_list<std::string> Problems() const;
   static absl::string_view StateText(VmState state);
   // When a guest that is down counts as staying so, its QEMU not having ended.
   absl::Duration DownReport() const;
@@ -411,7 +411,7 @@ class VmSession {
   SharedText file_problem_;
   SharedText exit_problem_;
   SharedText uuid_problem_;
-  std::vector<std::string> published_problems_;  // as the last event published them
+  std::forward_list<std::string> published_problems_;  // as the last event published them
 
   Instant closed_at_;
   SharedText close_reason_;

@@ -123,7 +123,7 @@ void VmSession::PublishChanges(Instant now) {
     Emit(std::move(event), now);
   }
   if (!drops_.has_value()) {
-    const std::vector<std::string> problems = Problems();
+    const std::forward_list<std::string> problems = Problems();
     if (problems != published_problems_) {
       Emit(MakeEvent(
                EventType::kProblemsChanged,
@@ -178,11 +178,12 @@ Effects VmSession::KeptAtOnce() {
   return std::exchange(effects_, {});
 }
 
-std::vector<std::string> VmSession::Problems() const {
-  std::vector<std::string> problems;
+std::forward_list<std::string> VmSession::Problems() const {
+  std::forward_list<std::string> problems;
+  // The last one first, as each goes to the front.
   for (const SharedText* problem :
-       {&monitor_problem_, &run_problem_, &file_problem_, &exit_problem_, &uuid_problem_}) {
-    if (!problem->empty()) problems.emplace_back(problem->str());
+       {&uuid_problem_, &exit_problem_, &file_problem_, &run_problem_, &monitor_problem_}) {
+    if (!problem->empty()) problems.emplace_front(problem->str());
   }
   return problems;
 }
@@ -200,7 +201,7 @@ VmStatus VmSession::Status() const {
   status.start_time = run_.process_start;
   status.qemu_version = std::string(qemu_version_);
   status.monitor_path = std::string(run_.monitor_path);
-  status.problems = published_problems_;
+  status.problems.assign(published_problems_.begin(), published_problems_.end());
   if (published_state_ == VmState::kGuestDown || published_state_ == VmState::kStopped) {
     status.shutdown = MakeDetail();
   }
