@@ -94,10 +94,10 @@ int SocketConnector::SpecOf(absl::string_view path) const {
 
 SocketSlot* SocketConnector::SlotAt(const SharedText& path) {
   const auto it = slots_.find(path);
-  if (it != slots_.end()) return it->second.get();
+  if (it != slots_.end()) return it->get();
   auto made = std::make_unique<SocketSlot>();
   made->path = path;
-  return slots_.emplace(path, std::move(made)).first->second.get();
+  return slots_.insert(std::move(made)).first->get();
 }
 
 void SocketConnector::ForgetUntried(SocketSlot* slot) {
@@ -122,7 +122,7 @@ void SocketConnector::OnSocket(int spec, const std::string& file_name) {
 void SocketConnector::OnSocketGone(int spec, const std::string& file_name) {
   const auto it = slots_.find(PathOf(spec, file_name));
   if (it == slots_.end()) return;
-  SocketSlot* const slot = it->second.get();
+  SocketSlot* const slot = it->get();
   slot->present = false;
   ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
@@ -144,9 +144,8 @@ void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
   context_->loop->CancelTimer(&slot->retry);
   ScheduleAll(claims_.Release(slot));
   const auto it = slots_.find(slot->path);
-  if (it == slots_.end() || it->second.get() != slot) return;  // dropped already
-  dropped_slots_.push_back(std::move(it->second));
-  slots_.erase(it);
+  if (it == slots_.end() || it->get() != slot) return;  // dropped already
+  dropped_slots_.push_back(std::move(slots_.extract(it).value()));
 }
 
 void SocketConnector::ClaimInode(SocketSlot* slot, const SocketIdentity& socket) {

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/keyed_set.h"
 #include "base/receiving_socket.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
@@ -163,12 +163,18 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   RunTable* const table_;
   EventSink* const sink_;
   const std::vector<WatchSpec>& watches_;
-  absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>>
-      slots_;                                               // by SocketSlot::path
+  struct Path {
+    static absl::string_view Of(absl::string_view path) { return path; }
+    static absl::string_view Of(const std::unique_ptr<SocketSlot>& slot) { return slot->path; }
+  };
+  KeyedSet<std::unique_ptr<SocketSlot>, Path> slots_;
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
   InodeClaims claims_;
-  // The run that was attached by each socket last.
-  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
+  struct AttachedInode {
+    static const InodeKey& Of(const InodeKey& inode) { return inode; }
+    static const InodeKey& Of(const QmpRun* run) { return *run->sockets().attached_inode; }
+  };
+  KeyedSet<QmpRun*, AttachedInode> by_socket_;  // that was attached by each socket last
   // Ids of runs that ended with another process than their id names, which may live, and of those
   // that ended before this daemon: the last ones.
   std::deque<std::string> used_ids_;

@@ -142,7 +142,7 @@ QmpRun* SocketConnector::FindRun(const SocketSlot& slot, const SocketIdentity& s
 QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
   const auto it = by_socket_.find(InodeOf(socket));
   if (it == by_socket_.end()) return nullptr;
-  QmpRun* const run = it->second;
+  QmpRun* const run = *it;
   return run->connected() && run->info().socket == socket ? run : nullptr;
 }
 
@@ -151,7 +151,7 @@ void SocketConnector::ForgetSocket(QmpRun* run) {
   if (!inode.has_value()) return;
   const auto it = by_socket_.find(*inode);
   // A later run may have been attached by a socket of that inode.
-  if (it != by_socket_.end() && it->second == run) by_socket_.erase(it);
+  if (it != by_socket_.end() && *it == run) by_socket_.erase(it);
   inode.reset();
 }
 
@@ -159,7 +159,8 @@ void SocketConnector::NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile
   RunSockets& sockets = SocketsOf(run);
   ForgetSocket(run);
   sockets.attached_inode = InodeOf(file.identity);
-  by_socket_[*sockets.attached_inode] = run;
+  by_socket_.erase(*sockets.attached_inode);
+  by_socket_.insert(run);
   sockets.attached_by = slot;
   if (sockets.owner == file.owner) return;
   // A restored run, whose owner was not known.

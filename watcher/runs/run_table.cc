@@ -67,7 +67,7 @@ VmRun* UuidIndex::OtherUser(const Uuid& uuid, const VmRun* run) const {
 VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
   added->source_ = source;
-  runs_[added->info().run_id] = std::move(run);
+  runs_.insert(std::move(run));
   by_name_[added->info().name].push_back(added);
   if (const Intent* intent = added->open_intent(); intent != nullptr) {
     intents_[intent->intent_id] = added;
@@ -78,7 +78,7 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
 
 void RunTable::SetHostShutdown(const HostShutdownState& state) {
   host_ = state;
-  for (auto& [run_id, run] : runs_) ApplyHostShutdown(run.get());
+  for (const auto& run : runs_) ApplyHostShutdown(run.get());
 }
 
 void RunTable::ApplyHostShutdown(VmRun* run) const {
@@ -91,7 +91,7 @@ void RunTable::ApplyHostCancel(VmRun* run) const {
 
 VmRun* RunTable::Find(absl::string_view run_id) const {
   const auto it = runs_.find(run_id);
-  return it != runs_.end() ? it->second.get() : nullptr;
+  return it != runs_.end() ? it->get() : nullptr;
 }
 
 VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
@@ -125,7 +125,7 @@ VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
 
 std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
   std::vector<VmRun*> runs;
-  for (const auto& [run_id, run] : runs_) {
+  for (const auto& run : runs_) {
     if (SourceOf(run.get()) == source) runs.push_back(run.get());
   }
   return runs;
@@ -152,7 +152,7 @@ void RunTable::OnPublish(VmRun* run, VmUpdate update) {
 }
 
 void RunTable::PublishAll() {
-  for (auto& [run_id, run] : runs_) {
+  for (const auto& run : runs_) {
     if (run->published()) OnPublish(run.get(), {run->Status(), std::nullopt, run->Save()});
   }
 }
@@ -167,7 +167,7 @@ void RunTable::OnUnfollowed(VmRun* run, const ProcessKey& key) {
 bool RunTable::OwnsName(const VmRun* run) const { return SourceOf(run)->OwnsName(run); }
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
-  for (const auto& [run_id, other] : runs_) {
+  for (const auto& other : runs_) {
     if (other.get() != run && other->info().oom_file == run->info().oom_file.str()) {
       other->DiscountOomKill(kills);
     }
@@ -183,9 +183,7 @@ void RunTable::ForgetName(VmRun* run) {
 }
 
 void RunTable::OnOver(VmRun* run) {
-  const auto it = runs_.find(run->info().run_id);
-  ended_.push_back(std::move(it->second));
-  runs_.erase(it);
+  ended_.push_back(std::move(runs_.extract(run->info().run_id.str()).value()));
   if (const Intent* intent = run->open_intent(); intent != nullptr) {
     intents_.erase(intent->intent_id);
   }
@@ -213,7 +211,7 @@ void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& [run_id, run] : runs_) UpdateUuidProblems({run.get()});
+  for (const auto& run : runs_) UpdateUuidProblems({run.get()});
 }
 
 std::string RunTable::UuidProblem(const VmRun* run) const {

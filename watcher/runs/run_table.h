@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
+#include "base/keyed_set.h"
 #include "base/uuid.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/process.h"
@@ -108,9 +109,13 @@ class RunTable : public VmRun::Owner {
   absl::flat_hash_map<std::string, VmRun*> intents_;      // by the id of a run's open intent
   // Nearly always one.
   using SameName = absl::InlinedVector<VmRun*, 1>;
-  absl::flat_hash_map<absl::string_view, SameName> by_name_;             // RunInfo::name
-  absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // by RunInfo::run_id
-  std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
+  absl::flat_hash_map<absl::string_view, SameName> by_name_;  // RunInfo::name
+  struct RunId {
+    static absl::string_view Of(absl::string_view run_id) { return run_id; }
+    static absl::string_view Of(const std::unique_ptr<VmRun>& run) { return run->info().run_id; }
+  };
+  KeyedSet<std::unique_ptr<VmRun>, RunId> runs_;
+  std::vector<std::unique_ptr<VmRun>> ended_;  // may be on the call stack
 };
 
 }  // namespace vmeventd
