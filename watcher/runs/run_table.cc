@@ -7,63 +7,6 @@
 
 namespace vmeventd {
 
-std::vector<VmRun*> UuidIndex::Add(const Uuid& uuid, VmRun* run) {
-  const auto shared = shared_.find(uuid);
-  if (shared == shared_.end()) {
-    const auto [single, added] = single_.try_emplace(uuid, run);
-    if (added || single->second == run) return {};
-    VmRun* const other = single->second;
-    shared_[uuid] = {other, run};
-    single_.erase(single);
-    return {other};
-  }
-  Users& users = shared->second;
-  if (!users.insert(run).second) return {};
-  if (users.size() > 3) return {};
-  // From two to three: the two had named each other.
-  std::vector<VmRun*> changed(users.begin(), users.end());
-  std::erase(changed, run);
-  return changed;
-}
-
-std::vector<VmRun*> UuidIndex::Remove(const Uuid& uuid, VmRun* run) {
-  const auto shared = shared_.find(uuid);
-  if (shared == shared_.end()) {
-    const auto single = single_.find(uuid);
-    if (single != single_.end() && single->second == run) single_.erase(single);
-    return {};
-  }
-  Users& users = shared->second;
-  if (users.erase(run) == 0 || users.size() > 2) return {};
-  std::vector<VmRun*> changed(users.begin(), users.end());
-  if (users.size() == 1) {
-    single_[uuid] = *users.begin();
-    shared_.erase(shared);
-  }
-  return changed;
-}
-
-size_t UuidIndex::UserCount(const Uuid& uuid) const {
-  const auto shared = shared_.find(uuid);
-  return shared != shared_.end() ? shared->second.size() : single_.count(uuid);
-}
-
-std::vector<VmRun*> UuidIndex::UsersOf(const Uuid& uuid) const {
-  const auto shared = shared_.find(uuid);
-  if (shared != shared_.end()) return {shared->second.begin(), shared->second.end()};
-  const auto single = single_.find(uuid);
-  return single == single_.end() ? std::vector<VmRun*>() : std::vector<VmRun*>{single->second};
-}
-
-VmRun* UuidIndex::OtherUser(const Uuid& uuid, const VmRun* run) const {
-  const auto shared = shared_.find(uuid);
-  if (shared == shared_.end() || shared->second.size() != 2) return nullptr;
-  for (VmRun* user : shared->second) {
-    if (user != run) return user;
-  }
-  return nullptr;
-}
-
 VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
   added->source_ = source;
@@ -188,46 +131,62 @@ void RunTable::OnOver(VmRun* run) {
     intents_.erase(intent->intent_id);
   }
   ForgetName(run);
-  if (run->indexed_uuid_.has_value()) UpdateUuidProblems(uuids_.Remove(*run->indexed_uuid_, run));
+  if (run->indexed_uuid_.has_value()) {
+    by_uuid_.erase(run);
+    UpdateUuidProblems(*run->indexed_uuid_);
+  }
   OnUnfollowed(run, {.pidfd_inode = run->info().pidfd_inode});
   run->source_->OnOver(run);
 }
 
 // UUIDs
 
+std::vector<VmRun*> RunTable::WithUuid(const Uuid& uuid, size_t limit) const {
+  std::vector<VmRun*> runs;
+  for (auto it = by_uuid_.lower_bound(UuidOrder::Key{uuid, ""});
+       it != by_uuid_.end() && (*it)->indexed_uuid_ == uuid && runs.size() < limit; ++it) {
+    runs.push_back(*it);
+  }
+  return runs;
+}
+
 void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
-  const std::optional<Uuid> parsed = ParseUuid(uuid);
-  if (parsed == run->indexed_uuid_) return;
-  std::vector<VmRun*> changed;
-  const auto add = [&changed](const std::vector<VmRun*>& runs) {
-    changed.insert(changed.end(), runs.begin(), runs.end());
-  };
-  if (run->indexed_uuid_.has_value()) add(uuids_.Remove(*run->indexed_uuid_, run));
-  if (parsed.has_value()) add(uuids_.Add(*parsed, run));
-  run->indexed_uuid_ = parsed;
-  changed.push_back(run);
-  UpdateUuidProblems(changed);
+  const std::optional<Uuid> before = run->indexed_uuid_;
+  const std::optional<Uuid> now = ParseUuid(uuid);
+  if (now == before) return;
+  if (before.has_value()) by_uuid_.erase(run);
+  run->indexed_uuid_ = now;
+  if (now.has_value()) by_uuid_.insert(run);
+  if (before.has_value()) UpdateUuidProblems(*before);
+  if (now.has_value()) UpdateUuidProblems(*now);
+  UpdateUuidProblem(run);
 }
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& run : runs_) UpdateUuidProblems({run.get()});
+  for (const auto& run : runs_) UpdateUuidProblem(run.get());
+}
+
+void RunTable::UpdateUuidProblems(const Uuid& uuid) {
+  // All of more than three go on to report that they are several.
+  const std::vector<VmRun*> users = WithUuid(uuid, 4);
+  if (users.size() == 4) return;
+  for (VmRun* user : users) UpdateUuidProblem(user);
+}
+
+void RunTable::UpdateUuidProblem(VmRun* run) const {
+  if (reports_shared_uuids_) run->SetUuidProblem(UuidProblem(run));
 }
 
 std::string RunTable::UuidProblem(const VmRun* run) const {
-  const std::optional<Uuid>& uuid = run->indexed_uuid_;
-  if (!uuid.has_value() || uuids_.UserCount(*uuid) < 2) return "";
-  const VmRun* const other = uuids_.OtherUser(*uuid, run);
-  if (other == nullptr) return "its UUID is used by several other running VMs as well";
-  return absl::StrCat("its UUID is used by the running VM ", other->info().name.str(), " (",
-                      other->info().monitor_path.empty() ? other->info().source.str()
-                                                         : other->info().monitor_path.str(),
+  if (!run->indexed_uuid_.has_value()) return "";
+  const std::vector<VmRun*> users = WithUuid(*run->indexed_uuid_, 3);
+  if (users.size() < 2) return "";
+  if (users.size() > 2) return "its UUID is used by several other running VMs as well";
+  const RunInfo& other = users[users[0] == run ? 1 : 0]->info();
+  return absl::StrCat("its UUID is used by the running VM ", other.name.str(), " (",
+                      other.monitor_path.empty() ? other.source.str() : other.monitor_path.str(),
                       ") as well");
-}
-
-void RunTable::UpdateUuidProblems(const std::vector<VmRun*>& runs) {
-  if (!reports_shared_uuids_) return;
-  for (VmRun* run : runs) run->SetUuidProblem(UuidProblem(run));
 }
 
 }  // namespace vmeventd

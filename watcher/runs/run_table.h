@@ -5,10 +5,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
 #include "base/keyed_set.h"
@@ -19,29 +20,6 @@
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
-
-class VmRun;
-
-// Which live runs use a UUID, to find those that share one. Each step takes constant time,
-// whatever the number of runs that share it. Loop thread.
-class UuidIndex {
- public:
-  // Adds or removes a user. Returns the runs for which it changed what OtherUser and UserCount
-  // say, but for `run` itself.
-  std::vector<VmRun*> Add(const Uuid& uuid, VmRun* run);
-  std::vector<VmRun*> Remove(const Uuid& uuid, VmRun* run);
-
-  size_t UserCount(const Uuid& uuid) const;
-  std::vector<VmRun*> UsersOf(const Uuid& uuid) const;
-  // The other one, where there are two.
-  VmRun* OtherUser(const Uuid& uuid, const VmRun* run) const;
-
- private:
-  using Users = absl::flat_hash_set<VmRun*>;
-
-  absl::flat_hash_map<Uuid, VmRun*> single_;  // used by one
-  absl::flat_hash_map<Uuid, Users> shared_;   // used by more
-};
 
 // The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
 // publish to the sink. A run that is over leaves the table at once, and is destroyed by the next
@@ -69,7 +47,8 @@ class RunTable : public VmRun::Owner {
   // The runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;
 
-  std::vector<VmRun*> WithUuid(const Uuid& uuid) const { return uuids_.UsersOf(uuid); }
+  // The first `limit` of them, by run_id.
+  std::vector<VmRun*> WithUuid(const Uuid& uuid, size_t limit = SIZE_MAX) const;
 
   // The UUID that QEMU reported; "" or another text that is none: it has none.
   void SetUuid(VmRun* run, absl::string_view uuid);
@@ -96,14 +75,27 @@ class RunTable : public VmRun::Owner {
 
  private:
   void ForgetName(VmRun* run);
-  void UpdateUuidProblems(const std::vector<VmRun*>& runs);
+  // Updates what the users of a UUID report, which depends on whether they are one, two or more.
+  void UpdateUuidProblems(const Uuid& uuid);
+  void UpdateUuidProblem(VmRun* run) const;
   std::string UuidProblem(const VmRun* run) const;
 
   EventSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
   std::optional<HostShutdownState> host_;  // unset: it has not said
-  UuidIndex uuids_;
+  // By VmRun::indexed_uuid_, which is set, and run_id.
+  struct UuidOrder {
+    using is_transparent = void;
+    using Key = std::pair<Uuid, absl::string_view>;
+    static Key Of(const VmRun* run) { return {*run->indexed_uuid_, run->info().run_id}; }
+    static const Key& Of(const Key& key) { return key; }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Of(a) < Of(b);
+    }
+  };
+  absl::btree_set<VmRun*, UuidOrder> by_uuid_;
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
   absl::flat_hash_map<ProcessKey, std::string> awaited_;  // ids of runs, which may be over
   absl::flat_hash_map<std::string, VmRun*> intents_;      // by the id of a run's open intent
