@@ -13,7 +13,6 @@
 #include "absl/strings/str_join.h"
 #include "base/nats/subject.h"
 #include "base/thread_name.h"
-#include "server/events/event_codec.h"
 #include "server/fleet/jetstream_sink.h"
 #include "server/fleet/position_file.h"
 #include "server/handover.h"
@@ -72,7 +71,7 @@ StreamOptions ToStreamOptions(const Config& config) {
 
 JournalEnd EndOf(const EventLog& log) { return {log.identity()->journal_id, log.range().newest}; }
 
-void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
+void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
   const auto directory = [](std::string* out, const WatchSpec& watch) {
     absl::StrAppend(out, watch.directory, ":", watch.pattern());
@@ -83,12 +82,12 @@ void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
   std::vector<std::string> sources;
   if (!config.watches.empty()) sources.push_back(absl::StrJoin(config.watches, ", ", directory));
   if (!config.libvirts.empty()) sources.push_back(absl::StrJoin(config.libvirts, ", ", uri));
-  const auto address = [](std::string* out, const ListenAddress& listen) {
-    absl::StrAppend(out, listen.ToString());
+  const auto address = [](std::string* out, const ListenerState& listener) {
+    absl::StrAppend(out, listener.address.ToString());
   };
   spdlog::info(
       "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
-      kVersion, getpid(), absl::StrJoin(sources, ", "), absl::StrJoin(addresses, ", ", address),
+      kVersion, getpid(), absl::StrJoin(sources, ", "), absl::StrJoin(listeners, ", ", address),
       config.state_dir, journal_id);
 }
 
@@ -118,7 +117,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   absl::Status status = MakeOwnDirectory(config.state_dir);
   if (status.ok()) status = CheckOwner(config.state_dir);
   if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<LockFile>> lock = LockFile::Acquire(config.state_dir + "/lock");
+  absl::StatusOr<UniqueFd> lock = LockFile(config.state_dir + "/lock");
   if (!lock.ok()) return lock.status();
   std::unique_ptr<TlsFiles> tls;
   if (config.tls().has_value()) {
@@ -163,8 +162,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   status = daemon->StartServer(config, descriptors.listener);
   if (!status.ok()) return status;
   if (status = daemon->PrepareFleet(config); !status.ok()) return status;
-  daemon->StartMetrics(config, meters);
-  LogStart(config, daemon->server_->addresses(), daemon->log_->identity()->journal_id);
+  if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
+  LogStart(config, daemon->server_->listeners(), daemon->log_->identity()->journal_id);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
@@ -214,7 +213,6 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   options.nats.name = absl::StrCat("vmeventd ", node);
   options.nats.inbox_prefix =
       absl::StrCat("_INBOX.vmeventd.", NodeBucketKey(config.publish_cluster, node));
-  options.stream = std::string(kFleetStream);
   options.nats.domain = config.publish_domain;
   options.nats.credentials = config.publish_credentials;
   options.nats.tls_ca = config.publish_tls_ca;
@@ -238,44 +236,36 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   absl::StatusOr<std::string> secret = KeptUuid(config.state_dir + "/publish_key", 0600);
   if (!secret.ok()) return secret.status();
   fleet_sink_ = *std::move(sink);
-  fleet_ = std::make_unique<FleetPublisher>(
-      PublisherOptions{.cluster = config.publish_cluster,
-                       .node = node,
-                       .format = config.publish_format == PublishFormat::kJson
-                                     ? FleetFormat::kJson
-                                     : FleetFormat::kProtobuf,
-                       .events_per_second = tuning_.publish_rate,
-                       .version = kVersion,
-                       .secret = *std::move(secret),
-                       .heartbeat = tuning_.publish_heartbeat},
-      fleet_sink_.get(), &outbox_, *std::move(position), clock_,
-      [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
+  fleet_ =
+      std::make_unique<FleetPublisher>(PublisherOptions{.cluster = config.publish_cluster,
+                                                        .node = node,
+                                                        .format = config.publish_format,
+                                                        .events_per_second = tuning_.publish_rate,
+                                                        .version = kVersion,
+                                                        .secret = *std::move(secret),
+                                                        .heartbeat = tuning_.publish_heartbeat},
+                                       fleet_sink_.get(), &outbox_, *std::move(position), clock_,
+                                       [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
   log_->Subscribe({.published = [this] { fleet_->Wake(); }});
-  service_.SetPublishing([this] {
-    const PublishingState state = fleet_->state();
-    v1::Publishing out;
-    out.set_connected(state.connected);
-    out.set_problem(state.problem);
-    *out.mutable_since() = ToTimestamp(state.since);
-    out.set_sequence(state.sequence);
-    return out;
-  });
+  service_.SetPublishing([this] { return fleet_->state(); });
   return absl::OkStatus();
 }
 
-void Daemon::StartMetrics(const Config& config, const LogMeters* log) {
-  if (!config.metrics_listen.has_value()) return;
+absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
+  if (!config.metrics_listen.has_value()) return absl::OkStatus();
   metrics_ = std::make_unique<Metrics>(Metrics::Sources{
       log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
       ToJournalOptions(config).path, kVersion, fleet_ == nullptr ? nullptr : &fleet_->meters(),
       static_cast<size_t>(config.metrics_vms)});
-  metrics_server_ =
-      std::make_unique<MetricsServer>(*config.metrics_listen, metrics_.get(), &refusals_);
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
+      MetricsServer::Create(*config.metrics_listen, metrics_.get(), &refusals_, clock_);
+  if (!server.ok()) return server.status();
+  metrics_server_ = *std::move(server);
+  return absl::OkStatus();
 }
 
-Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock,
-               std::unique_ptr<LockFile> state_lock, std::unique_ptr<TlsFiles> tls,
-               std::unique_ptr<EventLog> log)
+Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, UniqueFd state_lock,
+               std::unique_ptr<TlsFiles> tls, std::unique_ptr<EventLog> log)
     : tuning_(tuning),
       clock_(clock),
       state_lock_(std::move(state_lock)),
@@ -286,7 +276,7 @@ Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock,
       service_({.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
                log_.get(), &hub_, &refusals_) {
   log_->Subscribe(
-      {.journal_writable = [this](bool writable) { server_->SetJournalServing(writable); },
+      {.journal_writable = [this](bool writable) { server_->health().Set("journal", writable); },
        .journal_replaced = [this] { watcher_->PublishRunsAgain(); },
        .turn = [this] { OnPumpTurn(); }});
 }
@@ -301,7 +291,7 @@ void Daemon::WatcherLoop() {
   SetThreadName("watcher");
   for (bool scanned = false, open = false, stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
-    if (watcher_->has_open_source() != open) server_->SetSourcesServing(open = !open);
+    if (watcher_->has_open_source() != open) server_->health().Set("sources", open = !open);
     const MutexLock lock(&mutex_);
     if (!scanned && watcher_->first_scan_done()) {
       scanned = scanned_ = true;
@@ -322,11 +312,10 @@ std::string Daemon::StatusText() const {
 }
 
 std::string Daemon::NotListening() const {
-  const std::vector<ListenAddress> addresses = server_->addresses();
-  const std::vector<bool> listening = server_->listening();
   std::string out;
-  for (size_t i = 0; i < addresses.size(); ++i) {
-    if (!listening[i]) absl::StrAppend(&out, "; not listening on ", addresses[i].ToString());
+  for (const ListenerState& listener : server_->listeners()) {
+    if (listener.listening) continue;
+    absl::StrAppend(&out, "; not listening on ", listener.address.ToString());
   }
   return out;
 }
@@ -334,7 +323,7 @@ std::string Daemon::NotListening() const {
 void Daemon::OnPumpTurn() {
   if (const bool present = log_->health().directories_present; present != directories_present_) {
     directories_present_ = present;
-    server_->SetWatchServing(present);
+    server_->health().Set("watch", present);
   }
   watchdog_->Answer(Watchdog::kPump);
 }
@@ -344,15 +333,6 @@ void Daemon::AskThreads() {
   log_->Wake();
   server_->Probe([watchdog = watchdog_] { watchdog->Answer(Watchdog::kAcceptor); },
                  [watchdog = watchdog_] { watchdog->Answer(Watchdog::kGrpc); });
-}
-
-Daemon::Change Daemon::WaitForChange(bool serving, absl::Duration timeout) {
-  const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout, [this, serving]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stop_ || (scanned_ && !serving);
-  });
-  if (stop_) return Change::kStop;
-  return scanned_ && !serving ? Change::kScanned : Change::kNone;
 }
 
 void Daemon::ServeUntilStop() {
@@ -365,10 +345,17 @@ void Daemon::ServeUntilStop() {
   bool ready = false;
   for (;;) {
     const absl::Duration next = ready ? watchdog_->turn() : ready_by - now;
-    const Change change = WaitForChange(serving, std::min(next, trim_at - now));
-    if (change == Change::kStop) return;
+    bool begins = false;
+    {
+      const MutexLock lock(&mutex_);
+      begins = WaitUntil(&changed_, &mutex_, std::min(next, trim_at - now),
+                         [this, serving]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                           return stop_ || (scanned_ && !serving);
+                         });
+      if (stop_) return;
+    }
     now = clock_->Now().monotonic;
-    if (change == Change::kScanned) {
+    if (begins) {
       spdlog::info("the first scan is done: serving");
       // A program that waits for SERVING then finds all lines of the start in the log.
       spdlog::default_logger()->flush();
@@ -445,7 +432,7 @@ void Daemon::Stop() {
       GiveUpStop);
   spdlog::info("stopping: sending what was observed to {} streams", hub_.stream_count());
   server_->SetServing(false);
-  service_.StopIntents();
+  service_.SetWatcher(nullptr);  // refuses intents
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   // From here on nothing is read, and each monitor holds what its QEMU says.

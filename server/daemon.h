@@ -10,13 +10,13 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/unique_fd.h"
 #include "server/access/refusals.h"
 #include "server/config/config.h"
 #include "server/eventlog/event_log.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
-#include "server/host/directories.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
 #include "server/kept_runs.h"
@@ -70,12 +70,11 @@ class Daemon {
   void Reload();
 
  private:
-  Daemon(const Config& config, const Tuning& tuning, const Clock* clock,
-         std::unique_ptr<LockFile> state_lock, std::unique_ptr<TlsFiles> tls,
-         std::unique_ptr<EventLog> log);
+  Daemon(const Config& config, const Tuning& tuning, const Clock* clock, UniqueFd state_lock,
+         std::unique_ptr<TlsFiles> tls, std::unique_ptr<EventLog> log);
 
   absl::Status StartServer(const Config& config, int descriptors);
-  void StartMetrics(const Config& config, const LogMeters* log);
+  absl::Status StartMetrics(const Config& config, const LogMeters* log);
   absl::Status PrepareFleet(const Config& config);
   void WatcherLoop();
   // After each turn of the pump thread, on it.
@@ -86,10 +85,6 @@ class Daemon {
   std::string NotListening() const;
   // Asks the watched threads to answer in their next turns.
   void AskThreads();
-  // Reasons for ServeUntilStop to wake.
-  enum class Change { kNone, kScanned, kStop };
-  // Waits for the first scan, unless `serving`, or for RequestStop, at most `timeout`.
-  Change WaitForChange(bool serving, absl::Duration timeout);
   // Serves from the first scan on, and keeps the service manager informed, until RequestStop.
   void ServeUntilStop();
   // Notifies the service manager that the daemon is ready, unless it is to stop already.
@@ -98,7 +93,7 @@ class Daemon {
 
   const Tuning tuning_;
   const Clock* const clock_;
-  const std::unique_ptr<LockFile> state_lock_;
+  const UniqueFd state_lock_;            // see LockFile
   const std::unique_ptr<TlsFiles> tls_;  // null: no TLS
   RefusalCounters refusals_;
   const std::unique_ptr<EventLog> log_;

@@ -192,7 +192,7 @@ absl::StatusOr<std::vector<UniqueFd>> TakeTrace() {
   if (stored.empty()) return descriptors;
   absl::StatusOr<std::string> text = absl::InvalidArgumentError("no parcel of vmeventd");
   if (stored.size() == 1 && IsParcelSocket(stored[0].fd.get())) {
-    text = PeekIntoParcel(stored[0].fd.get(), kMaxTraceText, &descriptors);
+    text = ReceiveFromParcel(stored[0].fd.get(), kMaxTraceText, &descriptors, /*stays=*/true);
   }
   if (text.ok() && *text == kTraceText) return descriptors;
   RemoveStoredDescriptors(kTraceName);

@@ -68,20 +68,6 @@ std::optional<CertificateName> NameOf(const GENERAL_NAME& name) {
 
 }  // namespace
 
-absl::string_view NameKindText(NameKind kind) {
-  switch (kind) {
-    case NameKind::kDns:
-      return "DNS";
-    case NameKind::kUri:
-      return "URI";
-    case NameKind::kEmail:
-      return "email";
-    case NameKind::kIp:
-      return "IP";
-  }
-  return "";
-}
-
 NameKind KindOfOperator(absl::string_view name) {
   if (ParseIp(name).has_value()) return NameKind::kIp;
   if (HasScheme(name)) return NameKind::kUri;
@@ -117,7 +103,8 @@ std::vector<CertificateName> CertificateNamesOf(X509* certificate) {
 
 std::string CertificateNamesText(const std::vector<CertificateName>& names) {
   const auto append = [](std::string* out, const CertificateName& name) {
-    absl::StrAppend(out, NameKindText(name.kind), " ", name.name);
+    constexpr const char* kKinds[] = {"DNS", "URI", "email", "IP"};
+    absl::StrAppend(out, kKinds[static_cast<size_t>(name.kind)], " ", name.name);
   };
   return names.empty() ? "it has none" : Quote(absl::StrJoin(names, ", ", append));
 }

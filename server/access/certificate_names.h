@@ -11,9 +11,6 @@ namespace vmeventd {
 // The kinds of subject alternative names in a certificate.
 enum class NameKind { kDns, kUri, kEmail, kIp };
 
-// "DNS", "URI", "email", "IP".
-absl::string_view NameKindText(NameKind kind);
-
 // Kind of name that a --tls-operator is, by its form: an IP address, "scheme:…" a URI, "…@…" an
 // email address, everything else a DNS name.
 NameKind KindOfOperator(absl::string_view name);

@@ -123,12 +123,11 @@ absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind k
   const std::string excess = FindExcess(
       caller.peer, kind, share.all, of_peer == share.peers.end() ? OpenCalls() : of_peer->second);
   if (!excess.empty()) return absl::ResourceExhaustedError(excess);
+  Call call(this, kind, name, caller);
   for (OpenCalls* const calls : {&share.all, &share.peers[caller.peer]}) {
     calls->Add(kind, 1);
-    if (kind != CallKind::kHealth) ++calls->unread;
+    if (call.unread_) ++calls->unread;
   }
-  Call call(this, kind, caller.listener, caller.peer);
-  call.unread_ = kind != CallKind::kHealth;
   return call;
 }
 
@@ -169,10 +168,17 @@ void Clients::End(const Call& call) {
     if (call.unread_) --calls->unread;
     calls->answer_bytes -= call.answer_bytes_;
   }
-  Tidy(call.listener_, call.peer_);
+  if (call.kind_ == CallKind::kRefused) {
+    const auto connection = connections_.find(call.connection_);
+    if (connection != connections_.end()) --connection->second.refused;
+  }
+  const auto of_peer = share.peers.find(call.peer_);
+  if (of_peer->second.empty()) share.peers.erase(of_peer);
+  // Under the lock: the thread that waits may destroy this.
+  if (CountOpen() == 0) changed_.NotifyAll();
 }
 
-std::optional<Clients::RefusedCall> Clients::BeginRefused(const std::string& name) {
+std::optional<Clients::Call> Clients::BeginRefused(const std::string& name) {
   const MutexLock lock(&mutex_);
   const auto found = connections_.find(name);
   if (found == connections_.end()) return std::nullopt;
@@ -189,25 +195,7 @@ std::optional<Clients::RefusedCall> Clients::BeginRefused(const std::string& nam
     connection.cut();
     connection.cut = nullptr;
   }
-  return RefusedCall(this, caller.listener, name, caller.peer);
-}
-
-void Clients::EndRefused(const RefusedCall& call) {
-  const MutexLock lock(&mutex_);
-  Share& share = shares_[call.listener_];
-  --share.all.refused;
-  --share.peers.find(call.peer_)->second.refused;
-  const auto connection = connections_.find(call.connection_);
-  if (connection != connections_.end()) --connection->second.refused;
-  Tidy(call.listener_, call.peer_);
-}
-
-void Clients::Tidy(size_t listener, const std::string& peer) {
-  Share& share = shares_[listener];
-  const auto found = share.peers.find(peer);
-  if (found->second.empty()) share.peers.erase(found);
-  // Under the lock: the thread that waits may destroy this.
-  if (CountOpen() == 0) changed_.NotifyAll();
+  return Call(this, CallKind::kRefused, name, caller);
 }
 
 int Clients::CountOpen() const {

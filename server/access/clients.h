@@ -21,8 +21,9 @@
 namespace vmeventd {
 
 // WatchEvents calls stay open, and the hub bounds them as streams. A peer needs few others at once,
-// and gRPC 1.51 keeps some 20 KB for each that is open. Health checks have a share of their own.
-enum class CallKind { kStream, kOther, kHealth };
+// and gRPC 1.51 keeps some 20 KB for each that is open. Health checks have a share of their own,
+// and so have calls that were refused.
+enum class CallKind { kStream, kOther, kHealth, kRefused };
 
 // Limits of the open calls of one listener. Where all are taken, a peer with fewer than
 // `few_calls` gets one more, up to an eighth beyond the limit: so two peers do not lock out the
@@ -75,7 +76,8 @@ class Clients {
   std::string PeerOf(absl::string_view name) const;
   std::vector<CertificateName> NamesOf(absl::string_view name) const;
 
-  // One open call, for as long as this object lives.
+  // One call that is counted, for as long as this object lives: as open, or as refused and not
+  // done.
   class Call {
    public:
     Call(Call&& other) noexcept
@@ -84,6 +86,7 @@ class Clients {
           unread_(other.unread_),
           answer_bytes_(other.answer_bytes_),
           listener_(other.listener_),
+          connection_(std::move(other.connection_)),
           peer_(std::move(other.peer_)) {}
     Call& operator=(Call&&) = delete;
     ~Call() {
@@ -100,47 +103,28 @@ class Clients {
 
    private:
     friend class Clients;
-    Call(Clients* clients, CallKind kind, size_t listener, std::string peer)
-        : clients_(clients), kind_(kind), listener_(listener), peer_(std::move(peer)) {}
+    Call(Clients* clients, CallKind kind, const std::string& connection, const Caller& caller)
+        : clients_(clients),
+          kind_(kind),
+          unread_(kind == CallKind::kStream || kind == CallKind::kOther),
+          listener_(caller.listener),
+          connection_(connection),
+          peer_(caller.peer) {}
     Clients* clients_;
     CallKind kind_;
-    bool unread_ = true;
+    bool unread_;
     size_t answer_bytes_ = 0;
     size_t listener_;
+    std::string connection_;
     std::string peer_;
   };
   // Counts a call of the connection `name`. RESOURCE_EXHAUSTED, counted: there are too many;
   // UNAVAILABLE: the connection has ended, or Drain was called.
   absl::StatusOr<Call> Begin(const std::string& name, CallKind kind);
 
-  // One call that was refused, and is not done yet, for as long as this object lives.
-  class RefusedCall {
-   public:
-    RefusedCall(RefusedCall&& other) noexcept
-        : clients_(std::exchange(other.clients_, nullptr)),
-          listener_(other.listener_),
-          connection_(std::move(other.connection_)),
-          peer_(std::move(other.peer_)) {}
-    RefusedCall& operator=(RefusedCall&&) = delete;
-    ~RefusedCall() {
-      if (clients_ != nullptr) clients_->EndRefused(*this);
-    }
-
-   private:
-    friend class Clients;
-    RefusedCall(Clients* clients, size_t listener, std::string connection, std::string peer)
-        : clients_(clients),
-          listener_(listener),
-          connection_(std::move(connection)),
-          peer_(std::move(peer)) {}
-    Clients* clients_;
-    size_t listener_;
-    std::string connection_;
-    std::string peer_;
-  };
   // Counts a refused call of the connection `name`, and cuts the connection where there are too
   // many. nullopt: the connection has ended.
-  std::optional<RefusedCall> BeginRefused(const std::string& name);
+  std::optional<Call> BeginRefused(const std::string& name);
 
   // Refuses every call from now on.
   void Drain();
@@ -162,7 +146,7 @@ class Clients {
     int refused = 0;
     size_t answer_bytes = 0;
     void Add(CallKind kind, int count) {
-      (kind == CallKind::kHealth ? health : all) += count;
+      (kind == CallKind::kHealth ? health : kind == CallKind::kRefused ? refused : all) += count;
       if (kind == CallKind::kOther) others += count;
     }
     bool empty() const { return all == 0 && health == 0 && refused == 0; }
@@ -178,9 +162,6 @@ class Clients {
   void End(const Call& call);
   void SetRead(const Call& call);
   absl::Status HoldAnswer(Call* call, size_t bytes);
-  void EndRefused(const RefusedCall& call);
-  // Forgets a peer without calls, and notifies of the end of the last one.
-  void Tidy(size_t listener, const std::string& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int CountOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const CallLimits limits_;

@@ -371,7 +371,6 @@ const char kVersion[] = VMEVENTD_VERSION;
 Environment SystemEnvironment() {
   Environment environment;
   environment.uid = geteuid();
-  environment.root = environment.uid == 0;
   environment.variable = [](const char* name) {
     const char* const value = std::getenv(name);
     return std::string(value == nullptr ? "" : value);
@@ -384,7 +383,7 @@ Config DefaultConfig(const Environment& environment) {
   std::string runtime = "/run";
   Config config;
   config.state_dir = "/var/lib/vmeventd";
-  if (!environment.root) {
+  if (environment.uid != 0) {
     runtime = environment.variable("XDG_RUNTIME_DIR");
     if (runtime.empty()) runtime = absl::StrCat("/run/user/", environment.uid);
     std::string state = environment.variable("XDG_STATE_HOME");

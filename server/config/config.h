@@ -69,7 +69,6 @@ struct Config {
 
 // The source of the defaults of watches, listens and state_dir.
 struct Environment {
-  bool root = true;
   unsigned uid = 0;
   std::function<std::string(const char*)> variable;  // its value is empty if not set
 };

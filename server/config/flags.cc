@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -127,51 +130,56 @@ Flag Text(std::string name, std::string argument, std::string Config::*field, st
               }};
 }
 
-absl::Status ReadWatches(const Texts& texts, Config* config) {
-  config->watches.clear();
-  for (const std::string& text : texts) {
-    absl::StatusOr<WatchSpec> watch = ParseWatchSpec(text);
-    if (!watch.ok()) return watch.status();
-    if (absl::Status status = CheckDirectory(watch->directory); !status.ok()) return status;
-    const auto same = [&watch](const WatchSpec& other) {
-      return other.directory == watch->directory && other.pattern() == watch->pattern();
-    };
-    if (std::any_of(config->watches.begin(), config->watches.end(), same)) {
-      return InvalidText(text, "is given twice");
-    }
-    config->watches.push_back(*std::move(watch));
-  }
-  return absl::OkStatus();
+// A list of what `parse` reads and `print` writes. Of two with the same `key` the second is
+// refused; empty: it may be there again.
+template <typename Spec, typename Parse, typename Print, typename Key>
+Flag List(std::string name, std::string argument, std::vector<Spec> Config::*field, Parse parse,
+          Print print, Key key, std::string help) {
+  return {.name = std::move(name),
+          .argument = std::move(argument),
+          .help = std::move(help),
+          .repeatable = true,
+          .read = [field, parse, key](const Texts& texts, Config* config) -> absl::Status {
+            (config->*field).clear();
+            std::set<std::string> keys;
+            for (const std::string& text : texts) {
+              absl::StatusOr<Spec> spec = parse(text);
+              if (!spec.ok()) return spec.status();
+              const std::string own = key(*spec);
+              if (!own.empty() && !keys.insert(own).second) {
+                return InvalidText(text, "is given twice");
+              }
+              (config->*field).push_back(*std::move(spec));
+            }
+            return absl::OkStatus();
+          },
+          .print =
+              [field, print](const Config& config) {
+                Texts out;
+                for (const Spec& spec : config.*field) out.push_back(print(spec));
+                return out;
+              }};
 }
 
-absl::Status ReadLibvirts(const Texts& texts, Config* config) {
-  config->libvirts.clear();
-  for (const std::string& text : texts) {
-    absl::StatusOr<LibvirtSpec> libvirt = ParseLibvirtUri(text);
-    if (!libvirt.ok()) return libvirt.status();
-    if (std::find(config->libvirts.begin(), config->libvirts.end(), *libvirt) !=
-        config->libvirts.end()) {
-      return InvalidText(text, "is given twice");
-    }
-    config->libvirts.push_back(*std::move(libvirt));
-  }
-  return absl::OkStatus();
+absl::StatusOr<WatchSpec> ReadWatch(const std::string& text) {
+  absl::StatusOr<WatchSpec> watch = ParseWatchSpec(text);
+  if (!watch.ok()) return watch;
+  if (absl::Status status = CheckDirectory(watch->directory); !status.ok()) return status;
+  return watch;
 }
 
-absl::Status ReadListens(const Texts& texts, Config* config) {
-  config->listens.clear();
-  for (const std::string& text : texts) {
-    absl::StatusOr<ListenAddress> listen = ParseListenAddress(text);
-    if (!listen.ok()) return listen.status();
-    const bool repeated =
-        std::any_of(config->listens.begin(), config->listens.end(),
-                    [&listen](const ListenAddress& other) { return other.SamePlace(*listen); });
-    if (repeated && (listen->is_unix() || listen->port != 0)) {
-      return InvalidText(text, "is given twice");
-    }
-    config->listens.push_back(*std::move(listen));
-  }
-  return absl::OkStatus();
+std::string PrintWatch(const WatchSpec& watch) {
+  return absl::StrCat(watch.directory, ":", watch.pattern());
+}
+
+absl::StatusOr<std::string> ReadOperator(const std::string& text) {
+  if (text.empty()) return InvalidText(text, "must not be empty");
+  return text;
+}
+
+// The kernel chooses another port for each of two.
+std::string KeyOfListen(const ListenAddress& listen) {
+  return listen.is_unix() || listen.port != 0 ? listen.ToString() : "";
 }
 
 absl::Status ReadMetricsListen(const Texts& texts, Config* config) {
@@ -183,14 +191,6 @@ absl::Status ReadMetricsListen(const Texts& texts, Config* config) {
   if (address->is_unix()) return InvalidText(text, "is a Unix socket; write HOST:PORT");
   if (address->role.has_value()) return InvalidText(text, "takes no role=");
   config->metrics_listen = *std::move(address);
-  return absl::OkStatus();
-}
-
-absl::Status ReadOperators(const Texts& texts, Config* config) {
-  if (std::find(texts.begin(), texts.end(), "") != texts.end()) {
-    return InvalidText("", "must not be empty");
-  }
-  config->tls_operators = texts;
   return absl::OkStatus();
 }
 
@@ -223,50 +223,23 @@ Flag Dropped(std::string name, std::string instead) {
 
 std::vector<Flag> MakeFlags() {
   return {
-      {.name = "watch",
-       .argument = "DIR[:PATTERN]",
-       .help = absl::StrCat("Follow the QMP sockets in DIR that match PATTERN, which has one * for "
-                            "the VM's name (",
-                            std::string(kDefaultWatchPattern), " if left out); repeatable"),
-       .repeatable = true,
-       .read = ReadWatches,
-       .print =
-           [](const Config& config) {
-             Texts out;
-             for (const WatchSpec& watch : config.watches) {
-               out.push_back(absl::StrCat(watch.directory, ":", watch.pattern()));
-             }
-             return out;
-           }},
+      List("watch", "DIR[:PATTERN]", &Config::watches, ReadWatch, PrintWatch, PrintWatch,
+           absl::StrCat("Follow the QMP sockets in DIR that match PATTERN, which has one * for the "
+                        "VM's name (",
+                        std::string(kDefaultWatchPattern), " if left out); repeatable")),
       Switch("watch-manager-sockets", &Config::watch_manager_sockets,
              "Permit a --watch that takes a VM manager's own monitor (Proxmox VE, Ganeti, libvirt, "
              "Incus): the manager can no longer control its VMs"),
-      {.name = "libvirt",
-       .argument = "URI",
-       .help = "Follow the domains of this libvirt: qemu:///system, qemu:///session, "
-               "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
-               "lxc:///system, its containers; repeatable. Needs the package libvirt0",
-       .repeatable = true,
-       .read = ReadLibvirts,
-       .print =
-           [](const Config& config) {
-             Texts out;
-             for (const LibvirtSpec& libvirt : config.libvirts) out.push_back(libvirt.ToFlag());
-             return out;
-           }},
-      {.name = "listen",
-       .argument = "ADDRESS[,OPTION=VALUE...]",
-       .help = "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (may "
-               "watch and query) or role=operator (may declare intents too); of a Unix socket "
-               "mode=0660 and group=NAME",
-       .repeatable = true,
-       .read = ReadListens,
-       .print =
-           [](const Config& config) {
-             Texts out;
-             for (const ListenAddress& listen : config.listens) out.push_back(listen.ToFlag());
-             return out;
-           }},
+      List("libvirt", "URI", &Config::libvirts, ParseLibvirtUri, std::mem_fn(&LibvirtSpec::ToFlag),
+           std::mem_fn(&LibvirtSpec::ToFlag),
+           "Follow the domains of this libvirt: qemu:///system, qemu:///session, "
+           "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
+           "lxc:///system, its containers; repeatable. Needs the package libvirt0"),
+      List("listen", "ADDRESS[,OPTION=VALUE...]", &Config::listens, ParseListenAddress,
+           std::mem_fn(&ListenAddress::ToFlag), KeyOfListen,
+           "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (may watch "
+           "and query) or role=operator (may declare intents too); of a Unix socket mode=0660 and "
+           "group=NAME"),
       Text("tls-cert", "FILE", &Config::tls_cert,
            "Speak TLS on every --listen HOST:PORT, with this certificate and its chain (PEM). The "
            "TLS files may be replaced at any time: new connections use what they then hold"),
@@ -274,13 +247,12 @@ std::vector<Flag> MakeFlags() {
       Text("tls-client-ca", "FILE", &Config::tls_client_ca,
            "Accept TLS connections only from clients with a certificate of these authorities "
            "(PEM)"),
-      {.name = "tls-operator",
-       .argument = "NAME",
-       .help = "A client whose certificate has this subject alternative name (DNS, URI, email or "
-               "IP) is an operator, every other a reader; repeatable",
-       .repeatable = true,
-       .read = ReadOperators,
-       .print = [](const Config& config) { return config.tls_operators; }},
+      List(
+          "tls-operator", "NAME", &Config::tls_operators, ReadOperator,
+          [](const std::string& name) { return name; },
+          [](const std::string&) { return std::string(); },
+          "A client whose certificate has this subject alternative name (DNS, URI, email or IP) is "
+          "an operator, every other a reader; repeatable"),
       Switch("insecure-listen", &Config::insecure_listen,
              "Permit --listen, --metrics-listen and --publish beyond loopback without TLS: anyone "
              "who can reach the port, or listens on the path, can read everything, and change what "

@@ -22,6 +22,8 @@ namespace {
 constexpr mode_t kDefaultMode = 0660;
 constexpr mode_t kOthers = 0007;
 
+absl::string_view RoleName(Role role) { return role == Role::kReader ? "reader" : "operator"; }
+
 absl::Status ReadPath(absl::string_view text, absl::string_view path, ListenAddress* address) {
   if (absl::StartsWith(path, "///")) path.remove_prefix(2);  // unix:///PATH, as gRPC clients say
   if (path.empty()) return InvalidText(text, "has no path after unix:");
@@ -143,17 +145,11 @@ absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, Listen
 
 }  // namespace
 
-absl::string_view RoleName(Role role) { return role == Role::kReader ? "reader" : "operator"; }
-
 bool ListenAddress::is_loopback() const {
   in_addr v4{};
   if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
   in6_addr v6{};
   return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
-bool ListenAddress::SamePlace(const ListenAddress& other) const {
-  return path == other.path && host == other.host && port == other.port;
 }
 
 std::string ListenAddress::ToString() const {

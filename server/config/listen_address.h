@@ -14,7 +14,6 @@ namespace vmeventd {
 
 // Rights of a caller: a reader watches and queries, an operator declares intents too.
 enum class Role { kReader, kOperator };
-absl::string_view RoleName(Role role);
 
 // One --listen: the address, and the rights of those who call there.
 struct ListenAddress {
@@ -28,7 +27,6 @@ struct ListenAddress {
 
   bool is_unix() const { return !path.empty(); }
   bool is_loopback() const;  // TCP only
-  bool SamePlace(const ListenAddress& other) const;
   // The address for people and clients: unix:PATH, HOST:PORT or [HOST]:PORT.
   std::string ToString() const;
   // ToString plus the options that differ from the default, as --listen takes them.

@@ -141,6 +141,44 @@ absl::Status UseAuthorities(const TlsPaths& paths, const std::vector<X509Ptr>& a
   return absl::OkStatus();
 }
 
+// Context of the server's handshakes: HTTP/2 over TLS 1.2 or newer, with the certificates of
+// `chain` (its own first) and its key. Where there are `authorities`, a client must show a
+// certificate of one of them. Nothing is kept for later handshakes, and none is renewed.
+absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeTlsContext(const TlsPaths& paths,
+                                                        const std::vector<X509Ptr>& chain,
+                                                        EVP_PKEY* key,
+                                                        const std::vector<X509Ptr>& authorities) {
+  ERR_clear_error();
+  const std::shared_ptr<SSL_CTX> out(SSL_CTX_new(TLS_server_method()), &SSL_CTX_free);
+  SSL_CTX* const context = out.get();
+  if (context == nullptr || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
+      SSL_CTX_set_cipher_list(context, kCiphers12) != 1) {
+    return absl::InternalError(absl::StrCat("OpenSSL cannot be set up: ", Reason()));
+  }
+  SSL_CTX_set_security_level(context, kSecurityLevel);
+  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
+                                   SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_num_tickets(context, 0);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_max_cert_list(context, kMaxClientChain);
+  SSL_CTX_set_alpn_select_cb(context, &SelectHttp2, nullptr);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);  // a flood of TLS's own messages ends a read
+  for (const X509Ptr& certificate : chain) {
+    const bool used = certificate == chain.front()
+                          ? SSL_CTX_use_certificate(context, certificate.get()) == 1
+                          : SSL_CTX_add1_chain_cert(context, certificate.get()) == 1;
+    if (!used) return Refused("--tls-cert", paths.cert);
+  }
+  if (SSL_CTX_use_PrivateKey(context, key) != 1) return Refused("--tls-key", paths.key);
+  if (authorities.empty()) return out;
+  if (absl::Status status = UseAuthorities(paths, authorities, context); !status.ok()) {
+    return status;
+  }
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
@@ -183,41 +221,6 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
                      .subject = SubjectOf(own),
                      .not_before = NotBefore(own),
                      .not_after = NotAfter(own)};
-}
-
-absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeTlsContext(const TlsPaths& paths,
-                                                        const std::vector<X509Ptr>& chain,
-                                                        EVP_PKEY* key,
-                                                        const std::vector<X509Ptr>& authorities) {
-  ERR_clear_error();
-  const std::shared_ptr<SSL_CTX> out(SSL_CTX_new(TLS_server_method()), &SSL_CTX_free);
-  SSL_CTX* const context = out.get();
-  if (context == nullptr || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
-      SSL_CTX_set_cipher_list(context, kCiphers12) != 1) {
-    return absl::InternalError(absl::StrCat("OpenSSL cannot be set up: ", Reason()));
-  }
-  SSL_CTX_set_security_level(context, kSecurityLevel);
-  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
-                                   SSL_OP_CIPHER_SERVER_PREFERENCE);
-  SSL_CTX_set_num_tickets(context, 0);
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_max_cert_list(context, kMaxClientChain);
-  SSL_CTX_set_alpn_select_cb(context, &SelectHttp2, nullptr);
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                SSL_MODE_RELEASE_BUFFERS);
-  SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);  // a flood of TLS's own messages ends a read
-  for (const X509Ptr& certificate : chain) {
-    const bool used = certificate == chain.front()
-                          ? SSL_CTX_use_certificate(context, certificate.get()) == 1
-                          : SSL_CTX_add1_chain_cert(context, certificate.get()) == 1;
-    if (!used) return Refused("--tls-cert", paths.cert);
-  }
-  if (SSL_CTX_use_PrivateKey(context, key) != 1) return Refused("--tls-key", paths.key);
-  if (authorities.empty()) return out;
-  if (absl::Status status = UseAuthorities(paths, authorities, context); !status.ok()) {
-    return status;
-  }
-  return out;
 }
 
 }  // namespace vmeventd

@@ -70,13 +70,13 @@ std::string SourceOf(const FleetIdentity& identity) {
                       "/", identity.journal_id);
 }
 
-const char* ContentType(FleetFormat format) {
-  return format == FleetFormat::kJson ? "application/json" : "application/protobuf";
+const char* ContentType(PublishFormat format) {
+  return format == PublishFormat::kJson ? "application/json" : "application/protobuf";
 }
 
 }  // namespace
 
-FleetEncoder::FleetEncoder(const FleetIdentity& identity, FleetFormat format, std::string secret)
+FleetEncoder::FleetEncoder(const FleetIdentity& identity, PublishFormat format, std::string secret)
     : journal_id_(identity.journal_id),
       format_(format),
       secret_(std::move(secret)),
@@ -105,8 +105,8 @@ FleetMessage FleetEncoder::Envelope(const EventBlock::Entry& entry) const {
 
 FleetMessage FleetEncoder::Encode(const EventBlock::Entry& entry, absl::string_view encoded) const {
   FleetMessage message = Envelope(entry);
-  message.payload = format_ == FleetFormat::kJson ? JsonOf(DecodeEventField(encoded))
-                                                  : std::string(MessageInField(encoded));
+  message.payload = format_ == PublishFormat::kJson ? JsonOf(DecodeEventField(encoded))
+                                                    : std::string(MessageInField(encoded));
   return message;
 }
 
@@ -130,17 +130,17 @@ FleetMessage FleetEncoder::EncodeGap(uint64_t first, uint64_t last, absl::string
   return message;
 }
 
-std::string PayloadOf(const google::protobuf::Message& message, FleetFormat format) {
-  return format == FleetFormat::kJson ? JsonOf(message) : message.SerializeAsString();
+std::string PayloadOf(const google::protobuf::Message& message, PublishFormat format) {
+  return format == PublishFormat::kJson ? JsonOf(message) : message.SerializeAsString();
 }
 
-std::string VmPayload(absl::string_view encoded, FleetFormat format) {
-  return format == FleetFormat::kJson ? JsonOf(DecodeSnapshotVmField(encoded))
-                                      : std::string(MessageInField(encoded));
+std::string VmPayload(absl::string_view encoded, PublishFormat format) {
+  return format == PublishFormat::kJson ? JsonOf(DecodeSnapshotVmField(encoded))
+                                        : std::string(MessageInField(encoded));
 }
 
 std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentity& identity,
-                                                              FleetFormat format) {
+                                                              PublishFormat format) {
   return {{"ce-source", SourceOf(identity)}, {"ce-datacontenttype", ContentType(format)}};
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "google/protobuf/message.h"
+#include "server/config/config.h"
 #include "server/events/event_block.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -16,8 +17,6 @@
 // header with the prefix "ce-", percent-encoded; the payload is the event alone. Pure.
 
 namespace vmeventd {
-
-enum class FleetFormat { kProtobuf, kJson };
 
 // Whose events these are.
 struct FleetIdentity {
@@ -41,7 +40,7 @@ class FleetEncoder {
  public:
   // `secret`: of the node; a message's id can be guessed by nobody else. Empty: the ids have no
   // code.
-  FleetEncoder(const FleetIdentity& identity, FleetFormat format, std::string secret);
+  FleetEncoder(const FleetIdentity& identity, PublishFormat format, std::string secret);
 
   const std::string& journal_id() const { return journal_id_; }
   // `encoded`: the event as one `events` field, as EventBlock has it.
@@ -56,7 +55,7 @@ class FleetEncoder {
   FleetMessage Envelope(const EventBlock::Entry& entry) const;
 
   const std::string journal_id_;
-  const FleetFormat format_;
+  const PublishFormat format_;
   const std::string secret_;
   const std::string source_;
   const std::string subject_prefix_;
@@ -67,12 +66,12 @@ class FleetEncoder {
 std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class);
 
 // The payload of a message.
-std::string PayloadOf(const google::protobuf::Message& message, FleetFormat format);
+std::string PayloadOf(const google::protobuf::Message& message, PublishFormat format);
 // A v1.Vm; `encoded`: as one `snapshot_vms` field, as VmRecord has it.
-std::string VmPayload(absl::string_view encoded, FleetFormat format);
+std::string VmPayload(absl::string_view encoded, PublishFormat format);
 // The headers of a key's value.
 std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentity& identity,
-                                                              FleetFormat format);
+                                                              PublishFormat format);
 
 // Parts of a message's Nats-Msg-Id, "JOURNAL_ID:SEQUENCE:CODE". The code, 16 hexadecimal digits, is
 // an HMAC-SHA256 of what stands before it and of the node's subjects, by the node's secret: the

@@ -126,7 +126,7 @@ absl::Status JetStreamSink::Open() {
 }
 
 std::string JetStreamSink::StreamOf(Where where) const {
-  if (where == Where::kEvents) return options_.stream;
+  if (where == Where::kEvents) return std::string(kFleetStream);
   return BucketStream(where == Where::kVms ? kVmsBucket : kNodesBucket);
 }
 

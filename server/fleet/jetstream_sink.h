@@ -13,7 +13,6 @@ struct JetStreamOptions {
   NatsOptions nats;
   std::string cluster;  // of the fleet, as in the subjects
   std::string node;
-  std::string stream;  // its name
 };
 
 // The fleet's stream in NATS JetStream. Loads NATS's client library, once in a process.

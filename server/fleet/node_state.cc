@@ -45,7 +45,7 @@ absl::Duration NextLook(const FleetMeters& meters, double random) {
   return interval * (0.5 + random / 2);
 }
 
-NodeState::NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
+NodeState::NodeState(PublisherOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
                      FleetMeters* meters, PublishingProblems* problems,
                      std::function<double()> random)
     : options_(std::move(options)),

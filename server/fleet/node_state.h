@@ -31,12 +31,15 @@ inline constexpr absl::Duration kMaxLookInterval = absl::Minutes(10);
 // `random`: from 0 to 1, so that the nodes that came together do not look together.
 absl::Duration NextLook(const FleetMeters& meters, double random);
 
-struct NodeStateOptions {
+struct PublisherOptions {
   std::string cluster;
   std::string node;
-  std::string version;
-  FleetFormat format = FleetFormat::kProtobuf;
-  absl::Duration heartbeat = absl::Seconds(30);
+  PublishFormat format = PublishFormat::kProtobuf;
+  double events_per_second = 5'000;  // in the long run, while it catches up
+  std::string version;               // of vmeventd
+  std::string secret;                // of the node: see FleetEncoder
+  // Interval of the messages that the node is there; zero: nothing but events is published.
+  absl::Duration heartbeat = absl::ZeroDuration();
 };
 
 // What the fleet's key-value buckets say of this node: the last state of each VM, and the node's
@@ -63,7 +66,7 @@ class NodeState {
   static constexpr absl::Duration kMaxRetry = absl::Minutes(10);
 
   // All outlive the object. `random`: numbers from 0 to 1.
-  NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
+  NodeState(PublisherOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
             FleetMeters* meters, PublishingProblems* problems, std::function<double()> random);
 
   // The sink has another connection: a heartbeat is due. The servers have enough to do with all
@@ -123,7 +126,7 @@ class NodeState {
   void Use(const char* what, Bucket* bucket, absl::Duration interval,
            const std::function<absl::Status()>& use);
 
-  const NodeStateOptions options_;
+  const PublisherOptions options_;
   FleetSink* const sink_;
   Outbox* const outbox_;
   const Clock* const clock_;

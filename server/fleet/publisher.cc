@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
+#include "server/events/event_codec.h"
 #include "server/fleet/stored_messages.h"
 #include "spdlog/spdlog.h"
 
@@ -28,13 +29,8 @@ FleetPublisher::FleetPublisher(PublisherOptions options, FleetSink* sink, Outbox
   // A journal that was never published is published from its oldest event on. From here on what
   // retention deletes is missing.
   if (options_.heartbeat > absl::ZeroDuration()) {
-    node_state_ =
-        std::make_unique<NodeState>(NodeStateOptions{.cluster = options_.cluster,
-                                                     .node = options_.node,
-                                                     .version = options_.version,
-                                                     .format = options_.format,
-                                                     .heartbeat = options_.heartbeat},
-                                    sink_, outbox_, clock_, &meters_, &problems_, random_);
+    node_state_ = std::make_unique<NodeState>(options_, sink_, outbox_, clock_, &meters_,
+                                              &problems_, random_);
   }
   if (const Outbox::Range range = outbox_->range(); range.journal_id != position_.journal_id) {
     Begin(range);
@@ -491,9 +487,14 @@ void FleetPublisher::SetConnected(bool connected) {
   since_ = clock_->Now().wall;
 }
 
-PublishingState FleetPublisher::state() const {
+v1::Publishing FleetPublisher::state() const {
+  v1::Publishing state;
+  state.set_connected(meters_.connected.value() != 0);
+  state.set_problem(problems_.text());
+  state.set_sequence(meters_.position.value());
   const MutexLock lock(&mutex_);
-  return {meters_.connected.value() != 0, problems_.text(), since_, meters_.position.value()};
+  *state.mutable_since() = ToTimestamp(since_);
+  return state;
 }
 
 }  // namespace vmeventd

@@ -23,27 +23,9 @@
 #include "server/fleet/outbox.h"
 #include "server/fleet/position_file.h"
 #include "server/fleet/publishing_problems.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
-
-// State of the publishing.
-struct PublishingState {
-  bool connected = false;  // to a server that has the stream
-  std::string problem;     // for people; empty: all is well
-  absl::Time since;        // when `connected` last changed
-  uint64_t sequence = 0;   // everything up to it is in the stream
-};
-
-struct PublisherOptions {
-  std::string cluster;
-  std::string node;
-  FleetFormat format = FleetFormat::kProtobuf;
-  double events_per_second = 5'000;  // in the long run, while it catches up
-  std::string version;               // of vmeventd
-  std::string secret;                // of the node: see FleetEncoder
-  // Interval of the messages that the node is there; zero: nothing but events is published.
-  absl::Duration heartbeat = absl::ZeroDuration();
-};
 
 // Publishes the journal into the fleet's stream: each event once, in order, for as long as the
 // journal has it. The journal is the queue, so that servers that are away cost no memory.
@@ -104,9 +86,9 @@ class FleetPublisher {
   // Any thread.
   void Stop();
 
-  // Any thread.
+  // Any thread. Without a problem all is well; `since` is when `connected` last changed.
   const FleetMeters& meters() const { return meters_; }
-  PublishingState state() const;
+  v1::Publishing state() const;
 
  private:
   // Id of the journal of position_.

@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/errno_status.h"
-#include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -130,26 +129,23 @@ absl::Status CheckNobodyElseReplaces(const std::string& path) {
   return (info.st_mode & S_ISVTX) != 0 ? absl::OkStatus() : CheckWriters(path, info);
 }
 
-absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::string& path) {
+absl::StatusOr<UniqueFd> LockFile(const std::string& path) {
   for (;;) {
-    const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
-    if (fd < 0) {
+    UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
+    if (!fd.valid()) {
       return ErrnoStatus(
           path,
           errno == ELOOP ? "the lock file is a symbolic link" : "the lock file cannot be opened",
           errno);
     }
-    std::unique_ptr<LockFile> lock(new LockFile(fd));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EWOULDBLOCK) return HeldByAnother(path, fd);
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK) return HeldByAnother(path, fd.get());
       return ErrnoStatus(path, "the lock file cannot be locked", errno);
     }
-    if (!SameFile(path, fd)) continue;
-    WritePid(path, fd);
-    return lock;
+    if (!SameFile(path, fd.get())) continue;
+    WritePid(path, fd.get());
+    return fd;
   }
 }
-
-LockFile::~LockFile() { close(fd_); }
 
 }  // namespace vmeventd

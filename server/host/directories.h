@@ -2,12 +2,12 @@
 
 #include <sys/types.h>
 
-#include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 
@@ -25,19 +25,9 @@ absl::Status CheckOwner(const std::string& path);
 // a directory could be replaced by another user's.
 absl::Status CheckNobodyElseReplaces(const std::string& path);
 
-// Holds a file's flock until destroyed or until the process ends in any way. The file holds the
-// owner's pid and is never removed: only the lock counts.
-class LockFile {
- public:
-  // ALREADY_EXISTS: another process holds it; the message names the file and the pid.
-  static absl::StatusOr<std::unique_ptr<LockFile>> Acquire(const std::string& path);
-  ~LockFile();
-  LockFile(const LockFile&) = delete;
-  LockFile& operator=(const LockFile&) = delete;
-
- private:
-  explicit LockFile(int fd) : fd_(fd) {}
-  const int fd_;
-};
+// Takes the flock of a file, which is held until the descriptor is closed or the process ends in
+// any way. The file holds the owner's pid and is never removed: only the lock counts.
+// ALREADY_EXISTS: another process holds it; the message names the file and the pid.
+absl::StatusOr<UniqueFd> LockFile(const std::string& path);
 
 }  // namespace vmeventd

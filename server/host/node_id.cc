@@ -15,6 +15,7 @@
 #include "base/errno_status.h"
 #include "base/random.h"
 #include "base/small_file.h"
+#include "base/uuid.h"
 
 namespace vmeventd {
 namespace {
@@ -23,17 +24,6 @@ namespace {
 // the same node id.
 constexpr char kApplicationId[] = "cfa051b179e349de98d50d35ed0d0b37";
 constexpr size_t kIdBytes = 16;
-
-bool IsUuid(absl::string_view text) {
-  if (text.size() != 36) return false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash ? text[i] != '-' : !absl::ascii_isxdigit(static_cast<unsigned char>(text[i]))) {
-      return false;
-    }
-  }
-  return true;
-}
 
 // Creates the file atomically: it exists complete or not at all.
 absl::StatusOr<std::string> MakeIdFile(const std::string& path, mode_t mode) {
@@ -89,7 +79,7 @@ absl::StatusOr<std::string> KeptUuid(const std::string& path, mode_t mode) {
   const absl::StatusOr<std::string> kept = ReadSmallFile(path);
   if (kept.ok()) {
     const absl::string_view id = absl::StripAsciiWhitespace(*kept);
-    if (IsUuid(id)) return std::string(id);
+    if (ParseUuid(id).has_value()) return std::string(id);
   }
   return MakeIdFile(path, mode);
 }

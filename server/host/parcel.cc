@@ -63,8 +63,10 @@ absl::StatusOr<std::string> ReadSealedFile(int file) {
   return text;
 }
 
-absl::StatusOr<std::string> Receive(int parcel, size_t max_text, int flags,
-                                    std::vector<UniqueFd>* descriptors) {
+}  // namespace
+
+absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
+                                              std::vector<UniqueFd>* descriptors, bool stays) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxOfMessage * sizeof(int))> control{};
   std::string text(max_text, '\0');
   iovec data{text.data(), text.size()};
@@ -73,7 +75,8 @@ absl::StatusOr<std::string> Receive(int parcel, size_t max_text, int flags,
   message.msg_iovlen = 1;
   message.msg_control = control.data();
   message.msg_controllen = control.size();
-  const ssize_t size = recvmsg(parcel, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const ssize_t size =
+      recvmsg(parcel, &message, (stays ? MSG_PEEK : 0) | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (size < 0) return Failed("recvmsg");
   for (UniqueFd& descriptor : TakeDescriptors(&message)) {
     descriptors->push_back(std::move(descriptor));
@@ -84,8 +87,6 @@ absl::StatusOr<std::string> Receive(int parcel, size_t max_text, int flags,
   text.resize(static_cast<size_t>(size));
   return text;
 }
-
-}  // namespace
 
 absl::StatusOr<ParcelSockets> MakeParcelSockets() {
   int ends[2] = {};
@@ -127,16 +128,6 @@ absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const i
   const bool too_many = errno == ETOOMANYREFS;
   absl::Status failed = Failed("sendmsg");
   return too_many ? absl::AbortedError(failed.message()) : failed;
-}
-
-absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
-                                              std::vector<UniqueFd>* descriptors) {
-  return Receive(parcel, max_text, 0, descriptors);
-}
-
-absl::StatusOr<std::string> PeekIntoParcel(int parcel, size_t max_text,
-                                           std::vector<UniqueFd>* descriptors) {
-  return Receive(parcel, max_text, MSG_PEEK, descriptors);
 }
 
 absl::StatusOr<UniqueFd> PackParcel(absl::string_view text, const std::vector<int>& descriptors) {

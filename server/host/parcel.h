@@ -45,11 +45,10 @@ uint64_t SocketCookie(int socket);
 // `descriptors` stay open and the caller's. An error: nothing was sent. ABORTED: as of PackParcel.
 absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const int> descriptors);
 // Adds to `descriptors` what comes with the next message, and returns its text: empty at the end.
-// UNAVAILABLE: no message is there. INVALID_ARGUMENT: not all of it could be received.
+// The message `stays` in the parcel, or does not. UNAVAILABLE: no message is there.
+// INVALID_ARGUMENT: not all of it could be received.
 absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
-                                              std::vector<UniqueFd>* descriptors);
-// The same, and the message stays in it.
-absl::StatusOr<std::string> PeekIntoParcel(int parcel, size_t max_text,
-                                           std::vector<UniqueFd>* descriptors);
+                                              std::vector<UniqueFd>* descriptors,
+                                              bool stays = false);
 
 }  // namespace vmeventd

@@ -137,7 +137,7 @@ bool LogSink::Take(std::string* lines) {
     }
     *lines = std::exchange(waiting_, {});
     no_room = std::exchange(left_out_, 0);
-    too_many = stopped_ ? limiter_.TakeAll() : limiter_.Take(clock_->Now().monotonic);
+    too_many = limiter_.Take(stopped_ ? absl::InfiniteDuration() : clock_->Now().monotonic);
     if (lines->empty() && no_room == 0 && too_many.empty()) return false;
     writing_ = lines->size();
   }

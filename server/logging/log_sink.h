@@ -47,10 +47,9 @@ class LogLimiter {
   // line is counted.
   bool Admit(absl::string_view kind, uint64_t per_second, absl::Duration now);
 
-  // The lines left out in the seconds that are over; reports each once.
+  // The lines left out in the seconds that are over at `now`, which may be infinite; reports each
+  // once.
   std::vector<LeftOut> Take(absl::Duration now);
-  // The same for every second, including the current one.
-  std::vector<LeftOut> TakeAll() { return Take(absl::InfiniteDuration()); }
   // When Take next has something to return; InfiniteDuration: never, as things stand.
   absl::Duration NextTake() const;
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -43,23 +44,30 @@ std::string AsText(const nlohmann::ordered_json& value) {
   });
 }
 
+// " key=value" for each member of `fields` except "message": a value in quotes if needed, a
+// list with "; " between its entries.
+std::string FieldsAsText(const nlohmann::ordered_json& fields) {
+  std::string out;
+  for (const auto& [key, value] : fields.items()) {
+    if (key != "message") absl::StrAppend(&out, " ", key, "=", Quoted(AsText(value)));
+  }
+  return out;
+}
+
 bool HasFields(const spdlog::details::log_msg& msg) {
   return View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger;
 }
 
-// The priorities of syslog, as sd-daemon(3) describes.
-absl::string_view PriorityPrefix(spdlog::level::level_enum level) {
-  switch (level) {
-    case spdlog::level::trace:
-    case spdlog::level::debug:
-      return "<7>";
-    case spdlog::level::info:
-      return "<6>";
-    case spdlog::level::warn:
-      return "<4>";
-    default:
-      return "<3>";
-  }
+// By spdlog's level: its name here, and syslog's priority as sd-daemon(3) describes it.
+struct LevelText {
+  const char* name;
+  const char* priority;
+};
+constexpr LevelText kLevels[] = {
+    {"trace", "<7>"}, {"debug", "<7>"}, {"info", "<6>"}, {"warn", "<4>"}, {"error", "<3>"}};
+
+const LevelText& LevelOf(spdlog::level::level_enum level) {
+  return kLevels[std::min<size_t>(level, std::size(kLevels) - 1)];
 }
 
 class LineFormatter : public spdlog::formatter {
@@ -71,7 +79,7 @@ class LineFormatter : public spdlog::formatter {
         absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(msg.time), absl::UTCTimeZone());
     nlohmann::ordered_json fields = {{"message", std::string(View(msg.payload))}};
     if (HasFields(msg)) fields = nlohmann::ordered_json::parse(View(msg.payload));
-    std::string line(reader_ == LogReader::kJournald ? PriorityPrefix(msg.level) : "");
+    std::string line(reader_ == LogReader::kJournald ? LevelOf(msg.level).priority : "");
     if (format_ == LogFormat::kJson) {
       nlohmann::ordered_json object = {{"time", time},
                                        {"level", std::string(LogLevelName(msg.level))}};
@@ -97,20 +105,11 @@ class LineFormatter : public spdlog::formatter {
   const LogReader reader_;
 };
 
+// The levels have the same numbers.
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
-  switch (level) {
-    case LogLevel::kTrace:
-      return spdlog::level::trace;
-    case LogLevel::kDebug:
-      return spdlog::level::debug;
-    case LogLevel::kInfo:
-      return spdlog::level::info;
-    case LogLevel::kWarn:
-      return spdlog::level::warn;
-    case LogLevel::kError:
-      return spdlog::level::err;
-  }
-  return spdlog::level::info;
+  static_assert(int{SPDLOG_LEVEL_TRACE} == static_cast<int>(LogLevel::kTrace) &&
+                int{SPDLOG_LEVEL_ERROR} == static_cast<int>(LogLevel::kError));
+  return static_cast<spdlog::level::level_enum>(level);
 }
 
 void LogOfGrpc(gpr_log_func_args* args) {
@@ -132,20 +131,7 @@ void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::stri
 
 }  // namespace
 
-absl::string_view LogLevelName(spdlog::level::level_enum level) {
-  switch (level) {
-    case spdlog::level::trace:
-      return "trace";
-    case spdlog::level::debug:
-      return "debug";
-    case spdlog::level::info:
-      return "info";
-    case spdlog::level::warn:
-      return "warn";
-    default:
-      return "error";
-  }
-}
+absl::string_view LogLevelName(spdlog::level::level_enum level) { return LevelOf(level).name; }
 
 std::string OnOneLine(absl::string_view text) {
   std::string out;
@@ -161,14 +147,6 @@ std::string OnOneLine(absl::string_view text) {
       }
     }
     text.remove_prefix(length);
-  }
-  return out;
-}
-
-std::string FieldsAsText(const nlohmann::ordered_json& fields) {
-  std::string out;
-  for (const auto& [key, value] : fields.items()) {
-    if (key != "message") absl::StrAppend(&out, " ", key, "=", Quoted(AsText(value)));
   }
   return out;
 }

@@ -21,10 +21,6 @@ namespace vmeventd {
 // and all invalid UTF-8 written as \xNN.
 std::string OnOneLine(absl::string_view text);
 
-// " key=value" for each member of `fields` except "message": a value in quotes if needed, a
-// list with "; " between its entries.
-std::string FieldsAsText(const nlohmann::ordered_json& fields);
-
 // The logger of lines with fields: its payloads are JSON objects whose first member is "message".
 inline constexpr char kStopLogger[] = "stop";
 // The logger of the log's reports about itself, with payloads of the same kind.

@@ -14,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,16 @@
 namespace vmeventd {
 namespace {
 
+// Of a number, a counter or a level.
+template <typename Number>
+double ToDouble(const Number& value) {
+  if constexpr (std::is_arithmetic_v<Number>) {
+    return static_cast<double>(value);
+  } else {
+    return static_cast<double>(value.value());
+  }
+}
+
 // Collects the answer to one scrape. Families keep the order in which they were first added; the
 // values of one family, which differ in their labels, may come in any order. Labels never hold
 // names of clients, nor those of more VMs than --metrics-vms says, so their number is bounded.
@@ -43,8 +54,15 @@ class MetricFamilies {
   using Labels = std::vector<prometheus::ClientMetric::Label>;
 
   // Counters end in _total; units are seconds and bytes. `help` is a sentence without a full stop.
-  void Counter(const char* name, const char* help, double value, Labels labels = {});
-  void Gauge(const char* name, const char* help, double value, Labels labels = {});
+  template <typename Number>
+  void Counter(const char* name, const char* help, const Number& value, Labels labels = {}) {
+    Add(name, help, prometheus::MetricType::Counter, std::move(labels)).counter.value =
+        ToDouble(value);
+  }
+  template <typename Number>
+  void Gauge(const char* name, const char* help, const Number& value, Labels labels = {}) {
+    Add(name, help, prometheus::MetricType::Gauge, std::move(labels)).gauge.value = ToDouble(value);
+  }
   void Histogram(const char* name, const char* help, const LatencyHistogram::Snapshot& value,
                  Labels labels = {});
 
@@ -70,14 +88,6 @@ prometheus::ClientMetric& MetricFamilies::Add(const char* name, const char* help
   return metric;
 }
 
-void MetricFamilies::Counter(const char* name, const char* help, double value, Labels labels) {
-  Add(name, help, prometheus::MetricType::Counter, std::move(labels)).counter.value = value;
-}
-
-void MetricFamilies::Gauge(const char* name, const char* help, double value, Labels labels) {
-  Add(name, help, prometheus::MetricType::Gauge, std::move(labels)).gauge.value = value;
-}
-
 void MetricFamilies::Histogram(const char* name, const char* help,
                                const LatencyHistogram::Snapshot& value, Labels labels) {
   prometheus::ClientMetric::Histogram& out =
@@ -96,26 +106,9 @@ constexpr char kSocketsToCloseHelp[] =
 
 double ToSeconds(absl::Time time) { return absl::ToDoubleSeconds(time - absl::UnixEpoch()); }
 
-// "RUNNING"
-std::string StateName(int state) {
-  return std::string(
-      absl::StripPrefix(v1::VmState_Name(static_cast<v1::VmState>(state)), "VM_STATE_"));
-}
-
-// "STARTED"
-std::string TypeName(EventType type) {
-  return std::string(
-      absl::StripPrefix(v1::EventType_Name(static_cast<v1::EventType>(type)), "EVENT_TYPE_"));
-}
-
-// "CRASH"
-std::string ClassName(v1::ShutdownClass of) {
-  return std::string(absl::StripPrefix(v1::ShutdownClass_Name(of), "SHUTDOWN_CLASS_"));
-}
-
-// "QEMU_KILLED"
-std::string CauseName(v1::ShutdownCause of) {
-  return std::string(absl::StripPrefix(v1::ShutdownCause_Name(of), "SHUTDOWN_CAUSE_"));
+// "RUNNING" of VM_STATE_RUNNING.
+std::string Without(absl::string_view prefix, const std::string& name) {
+  return std::string(absl::StripPrefix(name, prefix));
 }
 
 // Every class with every cause that a verdict may have.
@@ -175,13 +168,13 @@ void CollectInfo(const Metrics::Sources& sources, MetricFamilies* out) {
 void CollectVms(const Metrics::Sources& sources, MetricFamilies* out) {
   const VmCounts counts = sources.log->vm_counts();
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
-    out->Gauge("vmeventd_vms", "VMs that have not stopped, by their state",
-               static_cast<double>(counts.by_state[state]), {{"state", StateName(state)}});
+    out->Gauge(
+        "vmeventd_vms", "VMs that have not stopped, by their state", counts.by_state[state],
+        {{"state", Without("VM_STATE_", v1::VmState_Name(static_cast<v1::VmState>(state)))}});
   }
   out->Gauge("vmeventd_stopped_vms", "Stopped VMs that are still listed",
-             static_cast<double>(counts.by_state[v1::VM_STATE_STOPPED]));
-  out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem",
-             static_cast<double>(counts.with_problems));
+             counts.by_state[v1::VM_STATE_STOPPED]);
+  out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem", counts.with_problems);
   for (const WatchedDirectory& directory : sources.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
@@ -198,26 +191,28 @@ void CollectStops(const Metrics::Sources& sources, MetricFamilies* out) {
   for (const VmRecordPtr& record : sources.log->LastStoppedVms(sources.named_vms)) {
     const v1::Vm vm = DecodeSnapshotVmField(record->encoded());
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
-    out->Gauge("vmeventd_vm_last_stop_timestamp_seconds",
-               "When a VM stopped last, of the VMs that --metrics-vms permits to be named",
-               static_cast<double>(vm.state_time().seconds()) + vm.state_time().nanos() * 1e-9,
-               {{"vm", vm.ref().name()},
-                {"uuid", vm.ref().uuid()},
-                {"class", ClassName(vm.shutdown().class_())},
-                {"cause", CauseName(vm.shutdown().cause())}});
+    out->Gauge(
+        "vmeventd_vm_last_stop_timestamp_seconds",
+        "When a VM stopped last, of the VMs that --metrics-vms permits to be named",
+        static_cast<double>(vm.state_time().seconds()) + vm.state_time().nanos() * 1e-9,
+        {{"vm", vm.ref().name()},
+         {"uuid", vm.ref().uuid()},
+         {"class", Without("SHUTDOWN_CLASS_", v1::ShutdownClass_Name(vm.shutdown().class_()))},
+         {"cause", Without("SHUTDOWN_CAUSE_", v1::ShutdownCause_Name(vm.shutdown().cause()))}});
   }
 }
 
 void CollectEvents(const Metrics::Sources& sources, MetricFamilies* out) {
   const EventMeters& meters = sources.log->event_meters();
   for (size_t type = 1; type < EventMeters::kTypes; ++type) {
-    const auto named = static_cast<EventType>(type);
-    out->Counter("vmeventd_events_total", "Events published, by type",
-                 static_cast<double>(meters.events(named)), {{"type", TypeName(named)}});
+    out->Counter(
+        "vmeventd_events_total", "Events published, by type",
+        meters.events(static_cast<EventType>(type)),
+        {{"type", Without("EVENT_TYPE_", v1::EventType_Name(static_cast<v1::EventType>(type)))}});
   }
   for (const auto& [shutdown_class, cause] : PossibleVerdicts()) {
     out->Counter("vmeventd_stops_total", "VMs that stopped, by class and cause",
-                 static_cast<double>(meters.stops(shutdown_class, cause)),
+                 meters.stops(shutdown_class, cause),
                  {{"class", std::string(ShutdownClassName(shutdown_class))},
                   {"cause", std::string(ShutdownCauseName(cause))}});
   }
@@ -230,10 +225,8 @@ void CollectEvents(const Metrics::Sources& sources, MetricFamilies* out) {
   out->Histogram(kLatency, kLatencyHelp, sources.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
   const EventLog::Health health = sources.log->health();
-  out->Gauge("vmeventd_ring_events", "Newest events kept in memory",
-             static_cast<double>(health.ring_events));
-  out->Gauge("vmeventd_ring_bytes", "Memory of the newest events",
-             static_cast<double>(health.ring_bytes));
+  out->Gauge("vmeventd_ring_events", "Newest events kept in memory", health.ring_events);
+  out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", health.ring_bytes);
 }
 
 void CollectJournal(const Metrics::Sources& sources, MetricFamilies* out) {
@@ -245,12 +238,9 @@ void CollectJournal(const Metrics::Sources& sources, MetricFamilies* out) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
                FileBytes(absl::StrCat(sources.journal_path, suffix)), {{"file", file}});
   }
-  out->Gauge("vmeventd_journal_events", "Retained events",
-             static_cast<double>(range.newest + 1 - range.oldest));
-  out->Gauge("vmeventd_journal_oldest_sequence", "The oldest retained event",
-             static_cast<double>(range.oldest));
-  out->Gauge("vmeventd_journal_newest_sequence", "The newest event",
-             static_cast<double>(range.newest));
+  out->Gauge("vmeventd_journal_events", "Retained events", range.newest + 1 - range.oldest);
+  out->Gauge("vmeventd_journal_oldest_sequence", "The oldest retained event", range.oldest);
+  out->Gauge("vmeventd_journal_newest_sequence", "The newest event", range.newest);
   if (const uint64_t oldest_ns = meters.oldest_event_ns.value(); oldest_ns != 0) {
     out->Gauge("vmeventd_journal_oldest_event_timestamp_seconds",
                "When the oldest event in the journal was observed",
@@ -260,25 +250,22 @@ void CollectJournal(const Metrics::Sources& sources, MetricFamilies* out) {
                  "Duration of the journal's transactions, including the sync to disk",
                  meters.commits.Read());
   out->Counter("vmeventd_journal_write_errors_total", "Transactions of the journal that failed",
-               static_cast<double>(meters.write_errors.value()));
+               meters.write_errors);
   out->Gauge("vmeventd_journal_backlog_events", "Events waiting to be written",
-             static_cast<double>(meters.backlog_events.value()));
+             meters.backlog_events);
   out->Gauge("vmeventd_journal_backlog_bytes", "Memory of the events waiting to be written",
-             static_cast<double>(meters.backlog_bytes.value()));
+             meters.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog; beyond it the oldest events are given up",
-             static_cast<double>(EventLog::kMaxBacklogBytes));
+             EventLog::kMaxBacklogBytes);
   out->Counter("vmeventd_journal_given_up_events_total",
-               "Published events that will never be in the journal",
-               static_cast<double>(meters.given_up_events.value()));
+               "Published events that will never be in the journal", meters.given_up_events);
   out->Counter("vmeventd_journal_given_up_runs_total",
-               "Savings of open runs that will never be in the journal",
-               static_cast<double>(meters.given_up_runs.value()));
+               "Savings of open runs that will never be in the journal", meters.given_up_runs);
   out->Counter("vmeventd_journal_retention_errors_total",
-               "Times in which the oldest events could not be deleted",
-               static_cast<double>(meters.retention_errors.value()));
+               "Times in which the oldest events could not be deleted", meters.retention_errors);
   out->Counter("vmeventd_journal_replacements_total", "Journals found corrupt while in use",
-               static_cast<double>(meters.replacements.value()));
+               meters.replacements);
 }
 
 void CollectStreams(const Metrics::Sources& sources, MetricFamilies* out) {
@@ -288,44 +275,40 @@ void CollectStreams(const Metrics::Sources& sources, MetricFamilies* out) {
   out->Gauge("vmeventd_streams_behind", "Streams that have not been sent the newest event",
              lag.behind);
   out->Gauge("vmeventd_stream_lag_max_events", "How many events the slowest stream is behind",
-             static_cast<double>(lag.max_events));
+             lag.max_events);
   out->Gauge("vmeventd_stream_lag_combined_events", "How many events all streams are behind",
-             static_cast<double>(lag.summed_events));
-  out->Counter("vmeventd_streams_opened_total", "WatchEvents streams opened",
-               static_cast<double>(meters.opened.value()));
+             lag.summed_events);
+  out->Counter("vmeventd_streams_opened_total", "WatchEvents streams opened", meters.opened);
   for (size_t i = 0; i < kStreamEnds; ++i) {
     const auto end = static_cast<StreamEnd>(i);
     out->Counter("vmeventd_streams_ended_total", "WatchEvents calls that ended, by reason",
-                 static_cast<double>(meters.ends(end)),
-                 {{"reason", std::string(StreamEndName(end))}});
+                 meters.ends(end), {{"reason", std::string(StreamEndName(end))}});
   }
   out->Counter("vmeventd_stream_sent_events_total", "Events sent, counted once per stream",
-               static_cast<double>(meters.sent_events.value()));
+               meters.sent_events);
   out->Counter("vmeventd_stream_sent_messages_total", "Messages sent on streams",
-               static_cast<double>(meters.sent_messages.value()));
+               meters.sent_messages);
   out->Counter("vmeventd_stream_sent_bytes_total", "Bytes of the messages sent on streams",
-               static_cast<double>(meters.sent_bytes.value()));
+               meters.sent_bytes);
 }
 
 void CollectAccess(const Metrics::Sources& sources, MetricFamilies* out) {
   for (size_t i = 0; i < kRefusalNames.size(); ++i) {
     out->Counter("vmeventd_refusals_total", "Connections and calls refused, by reason",
-                 static_cast<double>(sources.refusals->value(static_cast<Refusal>(i))),
+                 sources.refusals->value(static_cast<Refusal>(i)),
                  {{"reason", std::string(kRefusalNames[i])}});
   }
   if (sources.server == nullptr) return;
-  const std::vector<ListenAddress> addresses = sources.server->addresses();
-  const std::vector<int> open = sources.server->open_connections();
-  const std::vector<bool> listening = sources.server->listening();
-  for (size_t i = 0; i < addresses.size(); ++i) {
+  for (const ListenerState& listener : sources.server->listeners()) {
+    const MetricFamilies::Labels labels = {{"listen", listener.address.ToString()}};
     out->Gauge("vmeventd_connections", "Open connections of clients, by the address of --listen",
-               open[i], {{"listen", addresses[i].ToString()}});
+               listener.connections, labels);
     out->Gauge("vmeventd_listening",
                "1 if clients can connect to the address of --listen; 0 while it cannot be opened",
-               listening[i] ? 1 : 0, {{"listen", addresses[i].ToString()}});
+               listener.listening ? 1 : 0, labels);
   }
-  out->Gauge(kSocketsToClose, kSocketsToCloseHelp,
-             static_cast<double>(sources.server->sockets_to_close()), {{"of", "clients"}});
+  out->Gauge(kSocketsToClose, kSocketsToCloseHelp, sources.server->sockets_to_close(),
+             {{"of", "clients"}});
   if (sources.tls == nullptr) return;
   const std::shared_ptr<const TlsMaterial> certificate = sources.tls->Current();
   out->Gauge("vmeventd_tls_certificate_not_before_timestamp_seconds",
@@ -337,18 +320,16 @@ void CollectAccess(const Metrics::Sources& sources, MetricFamilies* out) {
              "1 if the TLS files are usable; 0 while their previous contents are in use",
              sources.tls->usable() ? 1 : 0);
   out->Counter("vmeventd_tls_reload_failures_total", "Times that changed TLS files were not usable",
-               static_cast<double>(sources.tls->reload_failures()));
+               sources.tls->reload_failures());
 }
 
 void CollectQueue(const Metrics::Sources& sources, MetricFamilies* out) {
   const EventLog::Health health = sources.log->health();
-  out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded",
-             static_cast<double>(health.queued));
+  out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded", health.queued);
   out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are left out",
-             static_cast<double>(health.max_queued));
+             health.max_queued);
   out->Counter("vmeventd_queue_dropped_events_total",
-               "Events left out because too many waited to be recorded",
-               static_cast<double>(health.dropped_events));
+               "Events left out because too many waited to be recorded", health.dropped_events);
 }
 
 void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
@@ -413,20 +394,17 @@ void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
        "QEMUs whose command line was not read because too many reads waited",
        counters.command_lines_left_out},
   };
-  for (const auto& row : rows) out->Counter(row.name, row.help, static_cast<double>(row.value));
+  for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
   for (const auto& [limit, value] :
        {std::pair("process", counters.sockets_over_process_limit.value()),
         std::pair("owner", counters.sockets_over_owner_limit),
         std::pair("directory", counters.sockets_over_directory_limit)}) {
     out->Counter("vmeventd_sockets_left_out_total",
-                 "Times that a socket was left out because of a limit", static_cast<double>(value),
-                 {{"limit", limit}});
+                 "Times that a socket was left out because of a limit", value, {{"limit", limit}});
   }
   out->Gauge("vmeventd_kept_runs",
-             "VMs whose monitors the service manager keeps in case of a crash",
-             static_cast<double>(counters.kept_runs));
-  out->Gauge(kSocketsToClose, kSocketsToCloseHelp, static_cast<double>(counters.sockets_to_close),
-             {{"of", "monitors"}});
+             "VMs whose monitors the service manager keeps in case of a crash", counters.kept_runs);
+  out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
@@ -439,13 +417,13 @@ void CollectLibvirt(const Metrics::Sources& sources, MetricFamilies* out) {
   }
   const WatcherCounters counters = sources.watcher->counters();
   out->Counter("vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
-               static_cast<double>(counters.libvirt_connects));
+               counters.libvirt_connects);
   out->Counter("vmeventd_libvirt_failures_total",
                "Connections to libvirt that could not be made or were lost",
-               static_cast<double>(counters.libvirt_failures));
+               counters.libvirt_failures);
   out->Counter("vmeventd_libvirt_overflows_total",
                "Connections to libvirt that were cut because too many events waited",
-               static_cast<double>(counters.libvirt_overflows));
+               counters.libvirt_overflows);
 }
 
 void CollectFleet(const Metrics::Sources& sources, MetricFamilies* out) {
@@ -454,13 +432,13 @@ void CollectFleet(const Metrics::Sources& sources, MetricFamilies* out) {
   const uint64_t newest = sources.log->range().newest;
   const uint64_t position = meters.position.value();
   out->Gauge("vmeventd_fleet_connected", "1 if connected to a server that has the fleet's stream",
-             static_cast<double>(meters.connected.value()));
+             meters.connected);
   out->Gauge("vmeventd_fleet_lag_events", "Events that are not in the fleet's stream yet",
-             newest > position ? static_cast<double>(newest - position) : 0);
+             newest > position ? newest - position : 0);
   out->Gauge("vmeventd_fleet_nodes", "Nodes that have a heartbeat in the fleet's bucket",
-             static_cast<double>(meters.nodes.value()));
+             meters.nodes);
   out->Gauge("vmeventd_fleet_state_vms", "VMs whose state is in the fleet's bucket",
-             static_cast<double>(meters.state_vms.value()));
+             meters.state_vms);
   const struct {
     const char* name;
     const char* help;
@@ -491,7 +469,7 @@ void CollectFleet(const Metrics::Sources& sources, MetricFamilies* out) {
        meters.position_failures},
   };
   for (const auto& row : rows) {
-    out->Counter(row.name, row.help, static_cast<double>(row.counter.value()));
+    out->Counter(row.name, row.help, row.counter);
   }
 }
 
@@ -500,8 +478,8 @@ void CollectLog(const Metrics::Sources& sources, MetricFamilies* out) {
   for (const auto& [reason, counter] :
        {std::pair("rate", &sources.log_lines->rate),
         std::pair("stalled_read", &sources.log_lines->stalled_read)}) {
-    out->Counter("vmeventd_log_dropped_lines_total", "Log lines left out, by reason",
-                 static_cast<double>(counter->value()), {{"reason", reason}});
+    out->Counter("vmeventd_log_dropped_lines_total", "Log lines left out, by reason", *counter,
+                 {{"reason", reason}});
   }
 }
 
@@ -520,11 +498,10 @@ void CollectProcess(absl::Time start, MetricFamilies* out) {
   out->Gauge("process_resident_memory_bytes", "Resident memory",
              page * static_cast<double>(resident_pages));
   out->Gauge("process_virtual_memory_bytes", "Virtual memory", page * static_cast<double>(pages));
-  out->Gauge("process_open_fds", "Open file descriptors", static_cast<double>(CountDescriptors()));
+  out->Gauge("process_open_fds", "Open file descriptors", CountDescriptors());
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  out->Gauge("process_max_fds", "Limit of open file descriptors",
-             static_cast<double>(limit.rlim_cur));
+  out->Gauge("process_max_fds", "Limit of open file descriptors", limit.rlim_cur);
 }
 
 }  // namespace

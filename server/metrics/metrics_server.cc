@@ -1,13 +1,10 @@
 #include "server/metrics/metrics_server.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
-#include <list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,7 +14,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/thread_name.h"
-#include "base/unique_fd.h"
 #include "prometheus/text_serializer.h"
 #include "server/access/clients.h"
 #include "spdlog/spdlog.h"
@@ -25,26 +21,12 @@
 namespace vmeventd {
 namespace {
 
-using Steady = std::chrono::steady_clock;
-
 constexpr size_t kMaxRequestBytes = 8 << 10;
 // Pause of accepting when the process is out of descriptors.
-constexpr std::chrono::milliseconds kDescriptorPause(100);
+constexpr absl::Duration kDescriptorPause = absl::Milliseconds(100);
 constexpr size_t kMaxDrainedBytes = 64 << 10;
 constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";
 constexpr absl::string_view kPlainText = "text/plain; charset=utf-8";
-
-absl::Duration SinceEpoch(Steady::time_point time) {
-  return absl::FromChrono(time.time_since_epoch());
-}
-
-// The first attempt, so that the port that the kernel chose is known. Later ones are the thread's.
-const ListenAddress& OpenFirst(ListenAttempts* socket) {
-  if (socket->Try(SinceEpoch(Steady::now())).ok()) {
-    spdlog::info("metrics at http://{}/metrics", socket->address().ToString());
-  }
-  return socket->address();
-}
 
 std::string Response(absl::string_view status, absl::string_view headers, absl::string_view type,
                      absl::string_view body, bool with_body) {
@@ -78,176 +60,154 @@ std::string Answer(absl::string_view request, const prometheus::Collectable& met
 
 }  // namespace
 
-class MetricsServer::Loop {
- public:
-  Loop(ListenAttempts* listener, int stop, const prometheus::Collectable* metrics,
-       RefusalCounters* refusals, const MetricsServerLimits& limits)
-      : listener_(listener), stop_(stop), metrics_(metrics), refusals_(refusals), limits_(limits) {}
+// Reads its request, sends the answer, then waits for the client to close: closing first could
+// discard the answer.
+struct MetricsServer::Connection : FdHandler {
+  Connection(MetricsServer* of, UniqueFd connected, std::string from)
+      : server(of), fd(std::move(connected)), peer(std::move(from)) {}
+  void OnFdReady(uint32_t /*events*/) override { server->Advance(this); }
 
-  void Run() {
-    while (RunOnce()) {
-    }
-  }
+  bool answering() const { return !answer.empty(); }
+  bool sent_all() const { return answering() && sent == answer.size(); }
 
- private:
-  // Reads its request, sends the answer, then waits for the client to close: closing first could
-  // discard the answer.
-  struct Connection {
-    UniqueFd fd;
-    std::string peer;
-    Steady::time_point end;
-    std::string request;
-    std::string answer;
-    size_t sent = 0;
-    size_t drained = 0;
-
-    bool answering() const { return !answer.empty(); }
-    bool sent_all() const { return answering() && sent == answer.size(); }
-  };
-  using Place = std::list<Connection>::iterator;
-
-  // False: the server was stopped.
-  bool RunOnce() {
-    const Steady::time_point start = Steady::now();
-    if (listener_->socket() == nullptr && !listener_->Try(SinceEpoch(start)).ok()) {
-      // Exactly, or a turn that came before it would wait for nothing.
-      accept_at_ = start + absl::ToChronoNanoseconds(listener_->due() - SinceEpoch(start));
-    }
-    // poll ignores a negative descriptor.
-    const int listener = listener_->socket() == nullptr ? -1 : listener_->socket()->fd();
-    const bool accepts = accept_at_ <= start;
-    std::vector<pollfd> waiting = {{stop_, POLLIN, 0},
-                                   {listener, static_cast<int16_t>(accepts ? POLLIN : 0), 0}};
-    std::vector<Place> places;
-    for (auto it = connections_.begin(); it != connections_.end(); ++it) {
-      const bool writes = it->answering() && !it->sent_all();
-      waiting.push_back({it->fd.get(), static_cast<int16_t>(writes ? POLLOUT : POLLIN), 0});
-      places.push_back(it);
-    }
-    poll(waiting.data(), waiting.size(), Timeout(start));
-    if (waiting[0].revents != 0) return false;
-    for (size_t i = 0; i < places.size(); ++i) {
-      if (waiting[i + 2].revents != 0 && !Advance(&*places[i])) connections_.erase(places[i]);
-    }
-    const Steady::time_point now = Steady::now();
-    connections_.remove_if([now](const Connection& open) { return open.end <= now; });
-    if (waiting[1].revents != 0) Accept();
-    return true;
-  }
-
-  // In milliseconds, until the oldest connection, which is the first, times out, or accepting,
-  // which did not wait at `start`, resumes.
-  int Timeout(Steady::time_point start) const {
-    const Steady::time_point now = Steady::now();
-    Steady::time_point next = Steady::time_point::max();
-    if (!connections_.empty()) next = connections_.front().end;
-    if (accept_at_ > start) next = std::min(next, accept_at_);
-    if (next == Steady::time_point::max()) return -1;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now);
-    return static_cast<int>(std::max<int64_t>(0, left.count()));
-  }
-
-  void Accept() {
-    const int listener = listener_->socket()->fd();
-    UniqueFd fd(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!fd.valid()) {
-      if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
-      // poll would report the listening socket forever. Closing one of our connections makes room;
-      // without any, pause accepting.
-      refusals_->Count(Refusal::kDescriptors);
-      if (!connections_.empty()) {
-        Evict(connections_.begin());
-      } else {
-        accept_at_ = Steady::now() + kDescriptorPause;
-      }
-      return;
-    }
-    std::string peer = PeerOfSocket(fd.get());
-    MakeRoom(peer);
-    const auto time =
-        std::chrono::duration_cast<Steady::duration>(absl::ToChronoNanoseconds(limits_.time));
-    connections_.push_back({std::move(fd), std::move(peer), Steady::now() + time, "", ""});
-  }
-
-  // Closes the oldest connection if there are too many.
-  void MakeRoom(const std::string& peer) {
-    const auto same = [&peer](const Connection& open) { return open.peer == peer; };
-    const auto of_peer = std::count_if(connections_.begin(), connections_.end(), same);
-    if (of_peer >= limits_.connections_of_peer) {
-      Evict(std::find_if(connections_.begin(), connections_.end(), same));
-    } else if (static_cast<int>(connections_.size()) >= limits_.connections) {
-      Evict(connections_.begin());
-    }
-  }
-
-  void Evict(Place place) {
-    refusals_->Count(Refusal::kScrapes);
-    connections_.erase(place);
-  }
-
-  // Makes what progress is possible now. False: close the connection.
-  bool Advance(Connection* connection) const {
-    if (!connection->answering() && !Read(connection)) return false;
-    if (connection->answering() && !connection->sent_all() && !Write(connection)) return false;
-    return !connection->sent_all() || Drain(connection);
-  }
-
-  bool Read(Connection* connection) const {
-    char bytes[4096];
-    const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), 0);
-    if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
-    connection->request.append(bytes, static_cast<size_t>(size));
-    if (connection->request.size() > kMaxRequestBytes) {
-      connection->answer = Response("431 Request Header Fields Too Large", "", kPlainText,
-                                    "the request has too many bytes\n", true);
-    } else if (absl::StrContains(connection->request, kEndOfHeaders)) {
-      connection->answer = Answer(connection->request, *metrics_);
-    }
-    return true;
-  }
-
-  static bool Write(Connection* connection) {
-    const absl::string_view rest = absl::string_view(connection->answer).substr(connection->sent);
-    const ssize_t size = send(connection->fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
-    if (size < 0) return errno == EAGAIN || errno == EINTR;
-    connection->sent += static_cast<size_t>(size);
-    if (connection->sent_all()) shutdown(connection->fd.get(), SHUT_WR);
-    return true;
-  }
-
-  // Discards what follows the request. False: the client closed or sent too much.
-  static bool Drain(Connection* connection) {
-    char bytes[4096];
-    const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), 0);
-    if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
-    connection->drained += static_cast<size_t>(size);
-    return connection->drained <= kMaxDrainedBytes;
-  }
-
-  ListenAttempts* const listener_;
-  const int stop_;
-  const prometheus::Collectable* const metrics_;
-  RefusalCounters* const refusals_;
-  const MetricsServerLimits limits_;
-  std::list<Connection> connections_;  // oldest first
-  Steady::time_point accept_at_ = Steady::time_point::min();
+  MetricsServer* const server;
+  const UniqueFd fd;
+  const std::string peer;
+  TimerId timer;
+  std::string request;
+  std::string answer;
+  size_t sent = 0;
+  size_t drained = 0;
 };
 
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Create(
+    const ListenAddress& address, const prometheus::Collectable* metrics, RefusalCounters* refusals,
+    const Clock* clock, const MetricsServerLimits& limits) {
+  absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
+  if (!loop.ok()) return loop.status();
+  std::unique_ptr<MetricsServer> server(
+      new MetricsServer(address, metrics, refusals, *std::move(loop), limits));
+  // The first attempt, so that the port that the kernel chose is known. Later ones are the
+  // thread's.
+  server->Listen();
+  server->address_ = server->listener_.address();
+  if (server->listener_.socket() != nullptr) {
+    spdlog::info("metrics at http://{}/metrics", server->address_.ToString());
+  }
+  server->thread_ = std::thread([of = server.get()] {
+    SetThreadName("metrics");
+    while (!of->stopped_) of->loop_->RunOnce(absl::InfiniteDuration());
+  });
+  return server;
+}
+
 MetricsServer::MetricsServer(const ListenAddress& address, const prometheus::Collectable* metrics,
-                             RefusalCounters* refusals, const MetricsServerLimits& limits)
-    : socket_("the metrics' server", address),
-      address_(OpenFirst(&socket_)),
-      stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      loop_(std::make_unique<Loop>(&socket_, stop_.get(), metrics, refusals, limits)),
-      thread_([loop = loop_.get()] {
-        SetThreadName("metrics");
-        loop->Run();
-      }) {}
+                             RefusalCounters* refusals, std::unique_ptr<EventLoop> loop,
+                             const MetricsServerLimits& limits)
+    : metrics_(metrics),
+      refusals_(refusals),
+      limits_(limits),
+      loop_(std::move(loop)),
+      listener_("the metrics' server", address) {}
 
 MetricsServer::~MetricsServer() {
-  // Fails only if it is already set.
-  static_cast<void>(eventfd_write(stop_.get(), 1));
+  loop_->Post([this] { stopped_ = true; });
   thread_.join();
+}
+
+void MetricsServer::Listen() {
+  const absl::Duration now = loop_->Now().monotonic;
+  absl::Duration again = now + kDescriptorPause;
+  if (listener_.Try(now).ok()) {
+    if (loop_->Add(listener_.socket()->fd(), EPOLLIN, this).ok()) return;
+  } else {
+    again = listener_.due();
+  }
+  loop_->AddTimer(again, [this] { Listen(); });
+}
+
+void MetricsServer::OnFdReady(uint32_t /*events*/) {
+  const int listener = listener_.socket()->fd();
+  UniqueFd fd(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!fd.valid()) {
+    if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
+    // epoll would report the listening socket forever. Closing one of our connections makes room;
+    // without any, pause accepting.
+    refusals_->Count(Refusal::kDescriptors);
+    if (!connections_.empty()) return Evict(&connections_.front());
+    loop_->Modify(listener, 0);
+    loop_->AddTimer(loop_->Now().monotonic + kDescriptorPause,
+                    [this, listener] { loop_->Modify(listener, EPOLLIN); });
+    return;
+  }
+  std::string peer = PeerOfSocket(fd.get());
+  MakeRoom(peer);
+  Connection* const connection = &connections_.emplace_back(this, std::move(fd), std::move(peer));
+  connection->timer = loop_->AddTimer(loop_->Now().monotonic + limits_.time,
+                                      [this, connection] { Close(connection); });
+  if (!loop_->Add(connection->fd.get(), EPOLLIN, connection).ok()) Close(connection);
+}
+
+void MetricsServer::MakeRoom(const std::string& peer) {
+  const auto same = [&peer](const Connection& open) { return open.peer == peer; };
+  const auto of_peer = std::count_if(connections_.begin(), connections_.end(), same);
+  if (of_peer >= limits_.connections_of_peer) {
+    Evict(&*std::find_if(connections_.begin(), connections_.end(), same));
+  } else if (static_cast<int>(connections_.size()) >= limits_.connections) {
+    Evict(&connections_.front());
+  }
+}
+
+void MetricsServer::Evict(Connection* connection) {
+  refusals_->Count(Refusal::kScrapes);
+  Close(connection);
+}
+
+void MetricsServer::Close(Connection* connection) {
+  loop_->CancelTimer(&connection->timer);
+  loop_->Remove(connection->fd.get());
+  connections_.remove_if([connection](const Connection& open) { return &open == connection; });
+}
+
+void MetricsServer::Advance(Connection* connection) {
+  if ((!connection->answering() && !Read(connection)) ||
+      (connection->answering() && !connection->sent_all() && !Write(connection)) ||
+      (connection->sent_all() && !Drain(connection))) {
+    return Close(connection);
+  }
+  const bool writes = connection->answering() && !connection->sent_all();
+  loop_->Modify(connection->fd.get(), writes ? EPOLLOUT : EPOLLIN);
+}
+
+bool MetricsServer::Read(Connection* connection) const {
+  char bytes[4096];
+  const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), 0);
+  if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
+  connection->request.append(bytes, static_cast<size_t>(size));
+  if (connection->request.size() > kMaxRequestBytes) {
+    connection->answer = Response("431 Request Header Fields Too Large", "", kPlainText,
+                                  "the request has too many bytes\n", true);
+  } else if (absl::StrContains(connection->request, kEndOfHeaders)) {
+    connection->answer = Answer(connection->request, *metrics_);
+  }
+  return true;
+}
+
+bool MetricsServer::Write(Connection* connection) {
+  const absl::string_view rest = absl::string_view(connection->answer).substr(connection->sent);
+  const ssize_t size = send(connection->fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+  if (size < 0) return errno == EAGAIN || errno == EINTR;
+  connection->sent += static_cast<size_t>(size);
+  if (connection->sent_all()) shutdown(connection->fd.get(), SHUT_WR);
+  return true;
+}
+
+bool MetricsServer::Drain(Connection* connection) {
+  char bytes[4096];
+  const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), 0);
+  if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
+  connection->drained += static_cast<size_t>(size);
+  return connection->drained <= kMaxDrainedBytes;
 }
 
 }  // namespace vmeventd

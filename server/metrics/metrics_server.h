@@ -1,9 +1,15 @@
 #pragma once
 
+#include <cstdint>
+#include <list>
 #include <memory>
+#include <string>
 #include <thread>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "prometheus/collectable.h"
 #include "server/access/refusals.h"
@@ -23,13 +29,14 @@ struct MetricsServerLimits {
 // request a connection. Other paths get 404, other methods 405. One thread serves all and never
 // blocks on a client: a connection beyond a limit closes the oldest, of its peer or of all, so that
 // stalled clients lock nobody out.
-class MetricsServer {
+class MetricsServer : private FdHandler {
  public:
   // The pointers must outlive the server; its thread reads `metrics`. Tries again until it can
-  // listen on the address.
-  MetricsServer(const ListenAddress& address, const prometheus::Collectable* metrics,
-                RefusalCounters* refusals, const MetricsServerLimits& limits = {});
-  ~MetricsServer();
+  // listen on the address. The error is of the system, which is out of descriptors.
+  static absl::StatusOr<std::unique_ptr<MetricsServer>> Create(
+      const ListenAddress& address, const prometheus::Collectable* metrics,
+      RefusalCounters* refusals, const Clock* clock, const MetricsServerLimits& limits = {});
+  ~MetricsServer() override;
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;
 
@@ -37,13 +44,39 @@ class MetricsServer {
   const ListenAddress& address() const { return address_; }
 
  private:
-  class Loop;
+  struct Connection;
 
-  ListenAttempts socket_;  // the thread's, once there is one
+  MetricsServer(const ListenAddress& address, const prometheus::Collectable* metrics,
+                RefusalCounters* refusals, std::unique_ptr<EventLoop> loop,
+                const MetricsServerLimits& limits);
+
+  // Opens the listening socket, now or later, and waits for connections.
+  void Listen();
+  // Accepts one.
+  void OnFdReady(uint32_t events) override;
+  // Closes the oldest connection if there are too many.
+  void MakeRoom(const std::string& peer);
+  void Evict(Connection* connection);
+  void Close(Connection* connection);
+  // Makes what progress is possible now.
+  void Advance(Connection* connection);
+  // False: close the connection.
+  bool Read(Connection* connection) const;
+  static bool Write(Connection* connection);
+  // Discards what follows the request. False: the client closed or sent too much.
+  static bool Drain(Connection* connection);
+
+  const prometheus::Collectable* const metrics_;
+  RefusalCounters* const refusals_;
+  const MetricsServerLimits limits_;
   ListenAddress address_;
-  const UniqueFd stop_;  // an eventfd
-  const std::unique_ptr<Loop> loop_;
-  std::thread thread_;  // last: it uses the rest
+
+  // The thread's, once there is one.
+  const std::unique_ptr<EventLoop> loop_;
+  ListenAttempts listener_;
+  std::list<Connection> connections_;  // oldest first
+  bool stopped_ = false;
+  std::thread thread_;
 };
 
 }  // namespace vmeventd

@@ -165,11 +165,11 @@ void Health::Forget(Watcher* watcher) {
   watchers_.erase(found);
 }
 
-HealthService::HealthService(Health* health, CallGate* gate) : CallService(gate) {
-  Add(
-      "/grpc.health.v1.Health/Check", [health](IncomingCall* call) { health->Check(call); },
+void Health::AddTo(CallService* listener) {
+  listener->Add(
+      "/grpc.health.v1.Health/Check", [this](IncomingCall* call) { Check(call); },
       CallKind::kHealth);
-  Add("/grpc.health.v1.Health/Watch", [health](IncomingCall* call) { health->Watch(call); });
+  listener->Add("/grpc.health.v1.Health/Watch", [this](IncomingCall* call) { Watch(call); });
 }
 
 }  // namespace vmeventd

@@ -10,7 +10,9 @@
 
 namespace vmeventd {
 
-// Which services are serving, and the open Health/Watch calls of all listeners. Any thread.
+// grpc.health.v1.Health: which services are serving, and the open Health/Watch calls of all
+// listeners. Replaces gRPC's own, which counts no calls and waits forever for a request. Any
+// thread.
 class Health {
  public:
   Health();
@@ -20,11 +22,12 @@ class Health {
   // Sets everything to NOT_SERVING for good; each watch sends that and ends with UNAVAILABLE.
   void Drain();
 
-  // Answer a Health/Check and a Health/Watch.
-  void Check(IncomingCall* call) const;
-  void Watch(IncomingCall* call);
+  // Adds Health/Check and Health/Watch to one listener's methods. The object outlives them.
+  void AddTo(CallService* listener);
 
  private:
+  void Check(IncomingCall* call) const;
+  void Watch(IncomingCall* call);
   class Watcher;
   struct Current {
     int status;  // as HealthCheckResponse::ServingStatus
@@ -38,14 +41,6 @@ class Health {
   absl::flat_hash_map<std::string, bool> serving_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Watcher*, std::shared_ptr<Watcher>> watchers_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-};
-
-// grpc.health.v1.Health on one listener. Replaces gRPC's own, which counts no calls and waits
-// forever for a request.
-class HealthService : public CallService {
- public:
-  // Both outlive the service.
-  HealthService(Health* health, CallGate* gate);
 };
 
 }  // namespace vmeventd

@@ -138,7 +138,7 @@ IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind
   auto* const call = new IncomingCall(context, handler, gate);  // OnDone deletes it
   absl::StatusOr<Clients::Call> counted = gate->clients_->Begin(context->peer(), kind);
   if (counted.ok()) {
-    call->counted_.emplace<Clients::Call>(*std::move(counted));
+    call->counted_.emplace(*std::move(counted));
     call->ReadRequest();
   } else {
     call->Reject(counted.status());
@@ -153,9 +153,8 @@ IncomingCall* IncomingCall::StartUnknown(grpc::CallbackServerContext* context, C
 }
 
 void IncomingCall::Reject(const absl::Status& status) {
-  if (std::optional<Clients::RefusedCall> counted =
-          gate_->clients_->BeginRefused(context_->peer())) {
-    counted_.emplace<Clients::RefusedCall>(*std::move(counted));
+  if (std::optional<Clients::Call> counted = gate_->clients_->BeginRefused(context_->peer())) {
+    counted_.emplace(*std::move(counted));
   }
   End(status);
 }
@@ -193,7 +192,7 @@ bool IncomingCall::TakeWhileReading() {
 void IncomingCall::OnReadDone(bool ok) {
   gate_->Remove(place_);
   if (!TakeWhileReading()) return;  // it took too long and was ended
-  std::get<Clients::Call>(counted_).SetRead();
+  counted_->SetRead();
   if (ok) {
     (*handler_)(this);
   } else {
@@ -202,8 +201,7 @@ void IncomingCall::OnReadDone(bool ok) {
 }
 
 absl::Status IncomingCall::SetResponse(const std::string& response) {
-  auto& call = std::get<Clients::Call>(counted_);
-  if (absl::Status held = call.HoldAnswer(response.size()); !held.ok()) return held;
+  if (absl::Status held = counted_->HoldAnswer(response.size()); !held.ok()) return held;
   const grpc::Slice slice(response);
   response_ = grpc::ByteBuffer(&slice, 1);
   return absl::OkStatus();

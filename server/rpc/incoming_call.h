@@ -2,8 +2,8 @@
 
 #include <functional>
 #include <list>
+#include <optional>
 #include <string>
-#include <variant>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -120,8 +120,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::CallbackServerContext* const context_;
   const Handler* const handler_;
   CallGate* const gate_;
-  // While it is open; monostate until Clients has been asked.
-  std::variant<std::monostate, Clients::Call, Clients::RefusedCall> counted_;
+  std::optional<Clients::Call> counted_;  // as open or as refused, once Clients has been asked
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
   CallGate::Place place_;    // while it reads
@@ -134,7 +133,8 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   CallStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// A service whose methods are IncomingCalls. Paths have the form "/package.Service/Method".
+// The methods of one listener, of all its services: IncomingCalls. Paths have the form
+// "/package.Service/Method".
 class CallService : public grpc::Service {
  public:
   // `gate` outlives the service.

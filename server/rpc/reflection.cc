@@ -118,12 +118,11 @@ ServerReflectionResponse Reflection::Answer(const ServerReflectionRequest& reque
   return out;
 }
 
-ReflectionService::ReflectionService(const Reflection* reflection, CallGate* gate)
-    : CallService(gate) {
+void Reflection::AddTo(CallService* listener) const {
   for (const char* version : {"v1", "v1alpha"}) {
-    Add(absl::StrCat("/grpc.reflection.", version, ".", kMethod), [reflection](IncomingCall* call) {
-      call->AnswerAndReadNext(AnswerTo(call->request(), *reflection));
-    });
+    listener->Add(
+        absl::StrCat("/grpc.reflection.", version, ".", kMethod),
+        [this](IncomingCall* call) { call->AnswerAndReadNext(AnswerTo(call->request(), *this)); });
   }
 }
 

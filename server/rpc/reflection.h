@@ -10,13 +10,17 @@
 
 namespace vmeventd {
 
-// Which services there are, and what their messages look like, for tools such as grpcurl. gRPC's
-// own blocks a thread for each open call, and knows v1alpha only. Any thread.
+// grpc.reflection.v1 and v1alpha: which services there are, and what their messages look like, for
+// tools such as grpcurl. gRPC's own blocks a thread for each open call, and knows v1alpha only. Any
+// thread.
 class Reflection {
  public:
   static constexpr size_t kMaxRequestBytes = 4'096;  // an answer repeats its request
 
   Reflection();
+
+  // Adds its methods to one listener's. The object outlives them.
+  void AddTo(CallService* listener) const;
 
   // An error is part of the response.
   grpc::reflection::v1::ServerReflectionResponse Answer(
@@ -28,13 +32,6 @@ class Reflection {
 
   google::protobuf::DescriptorPool pool_;  // what a client may ask about, and nothing else
   std::vector<std::string> services_;
-};
-
-// grpc.reflection.v1 and v1alpha on one listener.
-class ReflectionService : public CallService {
- public:
-  // Both outlive the service.
-  ReflectionService(const Reflection* reflection, CallGate* gate);
 };
 
 }  // namespace vmeventd

@@ -1,5 +1,6 @@
 #include "server/rpc/request_checks.h"
 
+#include <initializer_list>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -23,6 +24,13 @@ absl::Status Invalid(const std::string& field, const std::string& value, const s
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " ", rule));
 }
 
+absl::Status FirstError(std::initializer_list<absl::Status> checks) {
+  for (const absl::Status& status : checks) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 std::string Element(const std::string& field, int index) {
   return absl::StrCat(field, "[", index, "]");
 }
@@ -33,15 +41,6 @@ absl::Status CheckCount(const std::string& field, int count, int most = kMaxList
                  absl::StrCat("are too many, at most ", most, " are allowed"));
 }
 
-absl::Status CheckName(const std::string& field, const std::string& name) {
-  if (name.empty()) return Invalid(field, "\"\"", "must not be empty");
-  if (name.size() > kMaxNameBytes) {
-    return Invalid(field, Quote(name),
-                   absl::StrCat("is too long, at most ", kMaxNameBytes, " bytes are allowed"));
-  }
-  return absl::OkStatus();
-}
-
 // Checks a value that names something and may be empty.
 absl::Status CheckLength(const std::string& field, const std::string& value, size_t max_bytes) {
   if (value.size() <= max_bytes) return absl::OkStatus();
@@ -49,38 +48,31 @@ absl::Status CheckLength(const std::string& field, const std::string& value, siz
                  absl::StrCat("is too long, at most ", max_bytes, " bytes are allowed"));
 }
 
-absl::Status CheckBytes(const std::string& field, size_t bytes) {
-  if (bytes <= kMaxPatternBytes) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(bytes, " bytes together"),
-                 absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+absl::Status CheckName(const std::string& field, const std::string& name) {
+  if (name.empty()) return Invalid(field, "\"\"", "must not be empty");
+  return CheckLength(field, name, kMaxNameBytes);
 }
 
 absl::Status CheckNames(const std::string& field,
-                        const google::protobuf::RepeatedPtrField<std::string>& names) {
-  if (absl::Status status = CheckCount(field, names.size()); !status.ok()) return status;
-  int globs = 0;
-  size_t bytes = 0;
-  for (int i = 0; i < names.size(); ++i) {
-    if (absl::Status status = CheckName(Element(field, i), names[i]); !status.ok()) return status;
-    if (IsGlob(names[i])) ++globs;
-    bytes += names[i].size();
-  }
-  if (globs > kMaxGlobs) {
-    return Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
-                   absl::StrCat("are too many, at most ", kMaxGlobs, " are allowed"));
-  }
-  return CheckBytes(field, bytes);
-}
-
-absl::Status CheckExact(const std::string& field,
-                        const google::protobuf::RepeatedPtrField<std::string>& names) {
+                        const google::protobuf::RepeatedPtrField<std::string>& names,
+                        int max_globs = kMaxGlobs) {
   absl::Status status = CheckCount(field, names.size());
+  int globs = 0;
   size_t bytes = 0;
   for (int i = 0; status.ok() && i < names.size(); ++i) {
     status = CheckName(Element(field, i), names[i]);
+    if (IsGlob(names[i])) ++globs;
     bytes += names[i].size();
   }
-  return status.ok() ? CheckBytes(field, bytes) : status;
+  if (status.ok() && globs > max_globs) {
+    status = Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
+                     absl::StrCat("are too many, at most ", max_globs, " are allowed"));
+  }
+  if (status.ok() && bytes > kMaxPatternBytes) {
+    status = Invalid(field, absl::StrCat(bytes, " bytes together"),
+                     absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+  }
+  return status;
 }
 
 absl::Status CheckUuid(const std::string& field, const std::string& text) {
@@ -128,23 +120,15 @@ absl::Status CheckEnums(const std::string& field,
 }
 
 absl::Status CheckFilter(const v1::EventFilter& filter) {
-  absl::Status status = CheckNames("filter.vm_names", filter.vm_names());
-  if (status.ok()) {
-    status = CheckEnums("filter.types", filter.types(), v1::EventType_IsValid, "EventType");
-  }
-  if (status.ok()) {
-    status =
-        CheckEnums("filter.classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass");
-  }
-  if (status.ok()) status = CheckNames("filter.sources", filter.sources());
-  if (status.ok()) status = CheckUuids("filter.uuids", filter.uuids());
-  if (status.ok()) status = CheckLabels("filter.labels", filter.labels());
-  if (status.ok()) {
-    status =
-        CheckEnums("filter.causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause");
-  }
-  if (status.ok()) status = CheckExact("filter.run_ids", filter.run_ids());
-  return status;
+  return FirstError(
+      {CheckNames("filter.vm_names", filter.vm_names()),
+       CheckEnums("filter.types", filter.types(), v1::EventType_IsValid, "EventType"),
+       CheckEnums("filter.classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass"),
+       CheckNames("filter.sources", filter.sources()), CheckUuids("filter.uuids", filter.uuids()),
+       CheckLabels("filter.labels", filter.labels()),
+       CheckEnums("filter.causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause"),
+       // A wildcard in the id of a run is none.
+       CheckNames("filter.run_ids", filter.run_ids(), kMaxListEntries)});
 }
 
 // Checks what names a VM: by its name, its UUID or both.
@@ -319,12 +303,12 @@ absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request)
 }
 
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
-  absl::Status status = CheckNames("vm_names", request.vm_names());
-  if (status.ok()) status = CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState");
-  if (status.ok()) status = CheckNames("sources", request.sources());
-  if (status.ok()) status = CheckUuids("uuids", request.uuids());
-  if (status.ok()) status = CheckLabels("labels", request.labels());
-  if (status.ok()) status = CheckLength("page_token", request.page_token(), kMaxPageTokenBytes);
+  const absl::Status status =
+      FirstError({CheckNames("vm_names", request.vm_names()),
+                  CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState"),
+                  CheckNames("sources", request.sources()), CheckUuids("uuids", request.uuids()),
+                  CheckLabels("labels", request.labels()),
+                  CheckLength("page_token", request.page_token(), kMaxPageTokenBytes)});
   if (!status.ok()) return status;
   return CheckPageSize(request.page_size());
 }

@@ -56,8 +56,6 @@ void VmEventService::SetWatcher(NodeWatcher* watcher) {
   watcher_ = watcher;
 }
 
-void VmEventService::StopIntents() { SetWatcher(nullptr); }
-
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
   if (!log_->health().journal_writable) {
     return absl::UnavailableError(

@@ -73,8 +73,6 @@ class ClientFrames {
   // The server sends a frame.
   void OnAnswer(const FrameHeader& header);
 
-  // Returns whether the client has sent its preface and its first frame, SETTINGS.
-  bool started() const { return started_; }
   // The calls that were opened since the last such question.
   int TakeCalls();
   uint32_t last_stream() const { return last_stream_; }
@@ -109,7 +107,7 @@ class ClientFrames {
   double free_control_ = 0;
 
   size_t preface_bytes_ = 0;
-  bool started_ = false;
+  bool started_ = false;       // the first frame, SETTINGS, has begun
   bool acknowledged_ = false;  // the server's SETTINGS
   FrameReader reader_;
   bool drops_ = false;         // the frame that is read

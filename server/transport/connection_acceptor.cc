@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "base/steady_time.h"
 #include "server/access/certificate_names.h"
 #include "spdlog/spdlog.h"
 
@@ -41,38 +42,30 @@ class ConnectionAcceptor::Accepting : public FdHandler {
 };
 
 absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
-    std::vector<Listener> listeners, int max_connections, const RelayLimits& limits,
-    const Clock* clock, Clients* clients, RefusalCounters* refusals, std::function<void()> tick,
-    ArrivalLimits arrivals) {
+    Options options, const Clock* clock, Clients* clients, RefusalCounters* refusals) {
   absl::StatusOr<std::unique_ptr<EventLoop>> accept_loop = EventLoop::Create(clock);
   if (!accept_loop.ok()) return accept_loop.status();
   absl::StatusOr<std::unique_ptr<EventLoop>> relay_loop = EventLoop::Create(clock);
   if (!relay_loop.ok()) return relay_loop.status();
-  return std::unique_ptr<ConnectionAcceptor>(
-      new ConnectionAcceptor(std::move(listeners), max_connections, limits, *std::move(accept_loop),
-                             *std::move(relay_loop), clients, refusals, std::move(tick), arrivals));
+  return std::unique_ptr<ConnectionAcceptor>(new ConnectionAcceptor(
+      std::move(options), *std::move(accept_loop), *std::move(relay_loop), clients, refusals));
 }
 
-ConnectionAcceptor::ConnectionAcceptor(std::vector<Listener> listeners, int max_connections,
-                                       const RelayLimits& limits,
-                                       std::unique_ptr<EventLoop> accept_loop,
+ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoop> accept_loop,
                                        std::unique_ptr<EventLoop> relay_loop, Clients* clients,
-                                       RefusalCounters* refusals, std::function<void()> tick,
-                                       ArrivalLimits arrivals)
-    : listeners_(std::move(listeners)),
-      max_connections_(max_connections),
+                                       RefusalCounters* refusals)
+    : options_(std::move(options)),
       clients_(clients),
       refusals_(refusals),
-      tick_(std::move(tick)),
       accept_loop_(std::move(accept_loop)),
       relay_loop_(std::move(relay_loop)),
-      arrivals_(listeners_.size(), arrivals, accept_loop_.get(), refusals,
+      arrivals_(options_.listeners.size(), options_.arrivals, accept_loop_.get(), refusals,
                 [this](Arrivals::Arrived arrived) { OnArrived(std::move(arrived)); }),
-      watched_(listeners_.size()),
+      watched_(options_.listeners.size()),
       relay_(
-          limits, relay_loop_.get(), refusals, [this](Relay::Id id) { Forget(id); },
+          options_.relay, relay_loop_.get(), refusals, [this](Relay::Id id) { Forget(id); },
           [this](Relay::Id id, const Breach& breach) { LogBreach(id, breach); }),
-      open_(listeners_.size()) {}
+      open_(options_.listeners.size()) {}
 
 ConnectionAcceptor::~ConnectionAcceptor() = default;
 
@@ -91,12 +84,7 @@ void ConnectionAcceptor::StopAccepting() {
 
 void ConnectionAcceptor::Stop(absl::Duration timeout) {
   StopAccepting();
-  relay_loop_->Post(
-      [this, end = Steady::now() + absl::ToChronoNanoseconds(timeout)] { end_ = end; });
-}
-
-absl::Duration ConnectionAcceptor::TimeLeft() const {
-  return end_.has_value() ? absl::FromChrono(*end_ - Steady::now()) : absl::InfiniteDuration();
+  relay_loop_->Post([this, end = SteadyNow() + timeout] { end_ = end; });
 }
 
 void ConnectionAcceptor::RunAccepting() {
@@ -121,7 +109,7 @@ bool ConnectionAcceptor::AcceptOnce(absl::Duration timeout) {
 
 void ConnectionAcceptor::WatchSockets(bool watch) {
   const MutexLock lock(&accepting_mutex_);
-  for (size_t i = 0; accepting_ && i < listeners_.size(); ++i) {
+  for (size_t i = 0; accepting_ && i < options_.listeners.size(); ++i) {
     if (watched_[i] != nullptr)
       accept_loop_->Modify(DescriptorOf(i), watch ? uint32_t{EPOLLIN} : 0);
   }
@@ -132,9 +120,9 @@ absl::Duration ConnectionAcceptor::OpenSockets() {
   absl::Duration wait = absl::InfiniteDuration();
   if (!accepting_) return wait;
   const absl::Duration now = accept_loop_->Now().monotonic;
-  for (size_t i = 0; i < listeners_.size(); ++i) {
+  for (size_t i = 0; i < options_.listeners.size(); ++i) {
     if (watched_[i] != nullptr) continue;
-    ListenAttempts* const socket = listeners_[i].socket;
+    ListenAttempts* const socket = options_.listeners[i].socket;
     if (!socket->Try(now).ok()) {
       wait = std::min(wait, socket->due() - now);
       continue;
@@ -145,7 +133,7 @@ absl::Duration ConnectionAcceptor::OpenSockets() {
       continue;
     }
     watched_[i] = std::move(accepting);
-    listeners_[i].listening();
+    options_.listeners[i].listening();
   }
   return wait;
 }
@@ -162,7 +150,7 @@ void ConnectionAcceptor::Accept(size_t listener) {
     if (fd.valid()) {
       std::string peer = PeerOfSocket(fd.get());
       if (peer.empty()) continue;  // gone again
-      TlsFiles* const tls = listeners_[listener].tls;
+      TlsFiles* const tls = options_.listeners[listener].tls;
       // The context lives as long as the handshakes that were begun with it.
       const auto material = tls == nullptr ? nullptr : tls->Current();
       arrivals_.Add(listener, ReceivingSocket(std::move(fd), &closer_), std::move(peer),
@@ -195,7 +183,8 @@ void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
       spdlog::warn(
           "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
           "sets the limit",
-          listeners_[listener].name, arrived.peer, open.connections, max_connections_,
+          options_.listeners[listener].name, arrived.peer, open.connections,
+          options_.max_connections,
           *reason == Refusal::kConnectionsPerPeer ? ", half of them its own" : "");
     }
   }
@@ -219,11 +208,12 @@ std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
                                                        const std::string& peer) const {
   const auto found = open.peers.find(peer);
   const int of_peer = found == open.peers.end() ? 0 : found->second;
-  if (of_peer >= std::max(1, max_connections_ / 2)) return Refusal::kConnectionsPerPeer;
+  if (of_peer >= std::max(1, options_.max_connections / 2)) return Refusal::kConnectionsPerPeer;
   const bool reserve = HasReserve(peer);
-  const int limit = max_connections_ +
-                    (reserve || of_peer < kFewConnections ? max_connections_ / kExtraPart : 0) +
-                    (reserve ? kReservedConnections : 0);
+  const int limit =
+      options_.max_connections +
+      (reserve || of_peer < kFewConnections ? options_.max_connections / kExtraPart : 0) +
+      (reserve ? kReservedConnections : 0);
   if (open.connections >= limit) return Refusal::kConnections;
   return std::nullopt;
 }
@@ -239,25 +229,25 @@ void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
   refusals_->Count(Refusal::kDescriptors);
   const MutexLock lock(&mutex_);
   if (MayLog()) {
-    spdlog::error("{}: no descriptor is left for a connection", listeners_[listener].name);
+    spdlog::error("{}: no descriptor is left for a connection", options_.listeners[listener].name);
   }
 }
 
 void ConnectionAcceptor::RunRelay() {
-  Steady::time_point ticked = Steady::now();
+  absl::Time ticked = SteadyNow();
   while (RelayOnce(connections_.empty() ? absl::InfiniteDuration() : kTick)) {
-    const Steady::time_point now = Steady::now();
-    if (now - ticked < absl::ToChronoNanoseconds(kTick)) continue;
+    const absl::Time now = SteadyNow();
+    if (now - ticked < kTick) continue;
     ticked = now;
-    tick_();
+    options_.tick();
   }
 }
 
 bool ConnectionAcceptor::RelayOnce(absl::Duration timeout) {
-  relay_loop_->RunOnce(std::min(timeout, TimeLeft()));
-  if (!end_.has_value()) return true;
+  relay_loop_->RunOnce(std::min(timeout, end_ - SteadyNow()));
+  if (end_ == absl::InfiniteFuture()) return true;
   if (!std::exchange(ending_, true)) relay_.EndAll();
-  if (!connections_.empty() && TimeLeft() > absl::ZeroDuration()) return true;
+  if (!connections_.empty() && SteadyNow() < end_) return true;
   relay_.CloseAll();
   return false;
 }
@@ -279,7 +269,7 @@ void ConnectionAcceptor::Serve(Arrivals::Arrived arrived) {
   }
   clients_->Add(added->name, std::move(caller), [this, id = added->id] { relay_.Cut(id); });
   connections_.emplace(added->id, Connection{listener, std::move(arrived.peer), added->name});
-  listeners_[listener].take(added->server.Release());
+  options_.listeners[listener].take(added->server.Release());
 }
 
 void ConnectionAcceptor::Forget(Relay::Id id) {
@@ -302,8 +292,8 @@ void ConnectionAcceptor::LogBreach(Relay::Id id, const Breach& breach) {
   const Connection& connection = connections_.find(id)->second;
   const MutexLock lock(&mutex_);
   if (MayLog()) {
-    spdlog::warn("{}: a connection of {} was closed: {}", listeners_[connection.listener].name,
-                 connection.peer, breach.what);
+    spdlog::warn("{}: a connection of {} was closed: {}",
+                 options_.listeners[connection.listener].name, connection.peer, breach.what);
   }
 }
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -60,13 +59,21 @@ class ConnectionAcceptor {
   };
   static Seats SeatsWithin(int descriptors, int max_connections);
 
-  // The pointers outlive it. Nothing is accepted before RunAccepting or AcceptOnce. `tick` is
-  // called by RunRelay, about every second while a connection is open. The error is of the system,
-  // which is out of descriptors.
-  static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(
-      std::vector<Listener> listeners, int max_connections, const RelayLimits& limits,
-      const Clock* clock, Clients* clients, RefusalCounters* refusals,
-      std::function<void()> tick = [] {}, ArrivalLimits arrivals = {});
+  struct Options {
+    std::vector<Listener> listeners;
+    int max_connections;
+    RelayLimits relay;
+    ArrivalLimits arrivals;
+    // Called by RunRelay, about every second while a connection is open.
+    std::function<void()> tick = [] {};
+  };
+
+  // The pointers outlive it. Nothing is accepted before RunAccepting or AcceptOnce. The error is of
+  // the system, which is out of descriptors.
+  static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(Options options,
+                                                                    const Clock* clock,
+                                                                    Clients* clients,
+                                                                    RefusalCounters* refusals);
   ~ConnectionAcceptor();
 
   // Accepts what waits, and goes on with handshakes, after waiting at most `timeout`. False:
@@ -108,20 +115,17 @@ class ConnectionAcceptor {
 
   // Takes what waits on the socket of a listener.
   class Accepting;
-  // Real time, whatever the loops' clock says.
-  using Steady = std::chrono::steady_clock;
 
-  ConnectionAcceptor(std::vector<Listener> listeners, int max_connections,
-                     const RelayLimits& limits, std::unique_ptr<EventLoop> accept_loop,
+  ConnectionAcceptor(Options options, std::unique_ptr<EventLoop> accept_loop,
                      std::unique_ptr<EventLoop> relay_loop, Clients* clients,
-                     RefusalCounters* refusals, std::function<void()> tick, ArrivalLimits arrivals);
-  // Until RunRelay has to end.
-  absl::Duration TimeLeft() const;
+                     RefusalCounters* refusals);
   // Opens the sockets that are not open yet. Returns the time until another is due.
   absl::Duration OpenSockets();
   // Returns whether the open sockets are waited for.
   void WatchSockets(bool watch);
-  int DescriptorOf(size_t listener) const { return listeners_[listener].socket->socket()->fd(); }
+  int DescriptorOf(size_t listener) const {
+    return options_.listeners[listener].socket->socket()->fd();
+  }
   void Accept(size_t listener);
   // Gives a connection its seat, or refuses it; then it is the relay's thread's.
   void OnArrived(Arrivals::Arrived arrived);
@@ -135,11 +139,9 @@ class ConnectionAcceptor {
   // Returns whether a line may be logged now.
   bool MayLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const std::vector<Listener> listeners_;
-  const int max_connections_;
+  const Options options_;
   Clients* const clients_;
   RefusalCounters* const refusals_;
-  const std::function<void()> tick_;
   SocketCloser closer_;  // outlives the loops, which hold sockets
 
   const std::unique_ptr<EventLoop> accept_loop_;
@@ -147,17 +149,17 @@ class ConnectionAcceptor {
 
   // Accepting thread.
   Arrivals arrivals_;
-  std::vector<std::unique_ptr<Accepting>> watched_;  // of listeners_; null: not open yet
+  std::vector<std::unique_ptr<Accepting>> watched_;  // by listener; null: not open yet
   bool out_of_descriptors_ = false;
 
   // Relay's thread.
   Relay relay_;
   absl::flat_hash_map<Relay::Id, Connection> connections_;
-  std::optional<Steady::time_point> end_;  // given by Stop
+  absl::Time end_ = absl::InfiniteFuture();  // given by Stop; real time, as SteadyNow
   bool ending_ = false;
 
   mutable Mutex mutex_;
-  std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // in the order of listeners_
+  std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // by listener
   absl::Duration logged_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 
   Mutex accepting_mutex_;  // held while connections are accepted

@@ -67,37 +67,10 @@ std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
 
 }  // namespace
 
-// One ping in progress. Owns itself.
-struct GrpcPing::Pinged {
-  std::function<void()> done;
-  grpc::ByteBuffer request;
-  grpc::ByteBuffer response;
-  grpc::ClientContext context;
-};
-
-// Without credentials a channel leads nowhere: each call fails at once, and gRPC reports that where
-// it reports everything else.
-GrpcPing::GrpcPing() : stub_(grpc::CreateChannel("", nullptr)) {}
-
-void GrpcPing::Ping(std::function<void()> done) {
-  const grpc::Slice empty;
-  auto* const pinged = new Pinged{std::move(done), grpc::ByteBuffer(&empty, 1), {}, {}};
-  stub_.UnaryCall(&pinged->context, "/vmeventd.internal/Ping", grpc::StubOptions(),
-                  &pinged->request, &pinged->response, [pinged](const grpc::Status&) {
-                    const std::function<void()> answered = std::move(pinged->done);
-                    // The context holds a reference to the channel, and after the answer this may
-                    // go: the last reference must not go on this thread, which belongs to the
-                    // channel (gRPC 1.51 frees the completion queue that the thread goes on to
-                    // use).
-                    delete pinged;
-                    answered();
-                  });
-}
-
 struct GrpcServer::Listener {
   std::unique_ptr<ListenAttempts> socket;  // null after Shutdown
   std::unique_ptr<AccessPolicy> policy;
-  std::vector<std::unique_ptr<CallService>> services;
+  std::unique_ptr<CallService> methods;
   std::unique_ptr<UnknownMethods> unknown;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
   std::unique_ptr<grpc::Server> server;  // first to go: it uses the others
@@ -112,7 +85,10 @@ GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
       list_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
       vms_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
       clients_(CallLimitsOf(options_), refusals),
-      gate_(&clients_, clock, refusals) {}
+      gate_(&clients_, clock, refusals),
+      // Without credentials a channel leads nowhere: each call fails at once, and gRPC reports that
+      // where it reports everything else.
+      nowhere_(grpc::CreateChannel("", nullptr)) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options,
                                                               VmEventService* service,
@@ -123,10 +99,14 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   for (const ListenAddress& address : out->options_.addresses) {
     if (absl::Status status = out->StartListener(address); !status.ok()) return status;
   }
-  std::vector<ConnectionAcceptor::Listener> sockets;
+  ConnectionAcceptor::Options sockets = {.listeners = {},
+                                         .max_connections = out->options_.max_connections,
+                                         .relay = out->options_.relay,
+                                         .arrivals = out->options_.arrivals,
+                                         .tick = [gate = &out->gate_] { gate->EndOverdue(); }};
   for (size_t i = 0; i < out->listeners_.size(); ++i) {
     const Listener& listener = *out->listeners_[i];
-    sockets.push_back(
+    sockets.listeners.push_back(
         {listener.socket.get(), listener.socket->address().ToString(),
          [connections = listener.connections.get()](int fd) {
            grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
@@ -136,15 +116,14 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
          [server = out.get(), i] { server->SetListening(i); },
          listener.socket->address().is_unix() ? nullptr : out->options_.tls});
   }
-  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor = ConnectionAcceptor::Create(
-      std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
-      refusals, [gate = &out->gate_] { gate->EndOverdue(); }, out->options_.arrivals);
+  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor =
+      ConnectionAcceptor::Create(std::move(sockets), clock, &out->clients_, refusals);
   if (!acceptor.ok()) return acceptor.status();
   out->acceptor_ = *std::move(acceptor);
   out->SetServing(false);
-  out->SetJournalServing(true);
-  out->SetWatchServing(true);
-  out->SetSourcesServing(false);
+  out->health_.Set("journal", true);
+  out->health_.Set("watch", true);
+  out->health_.Set("sources", false);
   out->ShowListening();
   out->relay_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("relay");
@@ -167,18 +146,17 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   const ListenAddress& opened = listener->socket->address();
   listener->policy = std::make_unique<AccessPolicy>(opened, options_.operators, &clients_,
                                                     &list_rate_, &vms_rate_, clock_, refusals_);
-  auto events = std::make_unique<CallService>(&gate_);
-  service_->AddTo(events.get(), listener->policy.get());
-  listener->services.push_back(std::move(events));
-  listener->services.push_back(std::make_unique<HealthService>(&health_, &gate_));
-  listener->services.push_back(std::make_unique<ReflectionService>(&reflection_, &gate_));
+  listener->methods = std::make_unique<CallService>(&gate_);
+  service_->AddTo(listener->methods.get(), listener->policy.get());
+  health_.AddTo(listener->methods.get());
+  reflection_.AddTo(listener->methods.get());
 
   grpc::ServerBuilder builder;
   SetOptions(options_, &builder);
   listener->connections = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       grpc::InsecureServerCredentials());
-  for (const auto& service : listener->services) builder.RegisterService(service.get());
+  builder.RegisterService(listener->methods.get());
   listener->unknown = std::make_unique<UnknownMethods>(&gate_);
   builder.RegisterCallbackGenericService(listener->unknown.get());
   listener->server = builder.BuildAndStart();
@@ -188,8 +166,7 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   }
   {
     const MutexLock lock(&mutex_);
-    addresses_.push_back(opened);
-    listening_.push_back(listens.ok());
+    states_.push_back({opened, listens.ok()});
   }
   listeners_.push_back(std::move(listener));
   return absl::OkStatus();
@@ -198,42 +175,56 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
 void GrpcServer::SetListening(size_t listener) {
   {
     const MutexLock lock(&mutex_);
-    addresses_[listener] = listeners_[listener]->socket->address();
-    listening_[listener] = true;
+    states_[listener] = {listeners_[listener]->socket->address(), true};
   }
   ShowListening();
 }
 
 void GrpcServer::ShowListening() {
-  const std::vector<bool> all = listening();
-  health_.Set("listen", std::find(all.begin(), all.end(), false) == all.end());
+  const std::vector<ListenerState> all = listeners();
+  health_.Set("listen", std::all_of(all.begin(), all.end(), [](const ListenerState& listener) {
+                return listener.listening;
+              }));
 }
 
-std::vector<ListenAddress> GrpcServer::addresses() const {
-  const MutexLock lock(&mutex_);
-  return addresses_;
-}
-
-std::vector<bool> GrpcServer::listening() const {
-  const MutexLock lock(&mutex_);
-  return listening_;
+std::vector<ListenerState> GrpcServer::listeners() const {
+  std::vector<ListenerState> out;
+  {
+    const MutexLock lock(&mutex_);
+    out = states_;
+  }
+  if (acceptor_ == nullptr) return out;  // in Start
+  const std::vector<int> open = acceptor_->open_connections();
+  for (size_t i = 0; i < out.size(); ++i) out[i].connections = open[i];
+  return out;
 }
 
 void GrpcServer::Probe(std::function<void()> acceptor, std::function<void()> grpc) {
   acceptor_->CallInTurn(std::move(acceptor));
-  ping_.Ping(std::move(grpc));
+  struct Ping {  // owns itself
+    std::function<void()> done;
+    grpc::ByteBuffer request;
+    grpc::ByteBuffer response;
+    grpc::ClientContext context;
+  };
+  const grpc::Slice empty;
+  auto* const ping = new Ping{std::move(grpc), grpc::ByteBuffer(&empty, 1), {}, {}};
+  nowhere_.UnaryCall(&ping->context, "/vmeventd.internal/Ping", grpc::StubOptions(), &ping->request,
+                     &ping->response, [ping](const grpc::Status&) {
+                       const std::function<void()> answered = std::move(ping->done);
+                       // The context holds a reference to the channel, and after the answer this
+                       // may go: the last reference must not go on this thread, which belongs to
+                       // the channel (gRPC 1.51 frees the completion queue that the thread goes on
+                       // to use).
+                       delete ping;
+                       answered();
+                     });
 }
 
 void GrpcServer::SetServing(bool serving) {
   health_.Set("", serving);
   health_.Set(v1::VmEventService::service_full_name(), serving);
 }
-
-void GrpcServer::SetJournalServing(bool serving) { health_.Set("journal", serving); }
-
-void GrpcServer::SetWatchServing(bool serving) { health_.Set("watch", serving); }
-
-void GrpcServer::SetSourcesServing(bool serving) { health_.Set("sources", serving); }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {
   if (acceptor_ != nullptr) acceptor_->StopAccepting();

@@ -26,20 +26,6 @@
 
 namespace vmeventd {
 
-// Shows whether the threads on which gRPC calls reactions still do so: all calls hang if they do
-// not. Any thread.
-class GrpcPing {
- public:
-  GrpcPing();
-
-  // Calls `done` on one of these threads in one of its next turns. `done` may outlive this.
-  void Ping(std::function<void()> done);
-
- private:
-  struct Pinged;
-  grpc::GenericStub stub_;
-};
-
 struct GrpcServerOptions {
   std::vector<ListenAddress> addresses;
   TlsFiles* tls = nullptr;             // for every TCP address; null: they are plain
@@ -50,6 +36,13 @@ struct GrpcServerOptions {
   int max_streams_per_peer = 2'000;    // as the hub has it
   double list_rate = 200;              // ListEvents a second and peer; and ListVms
   RelayLimits relay;                   // what clients may send
+};
+
+// State of one listener.
+struct ListenerState {
+  ListenAddress address;  // with the port that the kernel chose, once it listens
+  bool listening = false;
+  int connections = 0;  // that are open
 };
 
 // The listening gRPC server: the service, health and reflection on each address. Removes the Unix
@@ -67,29 +60,24 @@ class GrpcServer {
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
 
-  // Sets what the health service says of the daemon and of its service.
+  // What the health service says: of "journal", whether published events are durable; of "watch",
+  // whether each directory of --watch is there; of "sources", whether there is anything in which
+  // VMs can be found.
+  Health& health() { return health_; }
+  // And of the daemon and of its service.
   void SetServing(bool serving);
-  // And of the service "journal": whether published events are durable.
-  void SetJournalServing(bool serving);
-  // Returns whether each directory of --watch is there.
-  void SetWatchServing(bool serving);
-  // Sets the service "sources": whether there is anything in which VMs can be found.
-  void SetSourcesServing(bool serving);
 
-  // Has the acceptor's thread and gRPC's threads call these in one of their next turns. The second
-  // may be called after the server is gone.
+  // Has the acceptor's thread, and one of those on which gRPC calls reactions, call these in one of
+  // their next turns: all calls hang if they do not. The second may be called after the server is
+  // gone.
   void Probe(std::function<void()> acceptor, std::function<void()> grpc);
 
   // Stops listening, answers calls with UNAVAILABLE, waits for those under way, and ends what is
   // still open after `timeout` and a little more.
   void Shutdown(absl::Duration timeout);
 
-  // In the order of the options, with the port that the kernel chose where it listens.
-  std::vector<ListenAddress> addresses() const;
-  // Returns whether it listens on each of them.
-  std::vector<bool> listening() const;
-  // The open connections of each of them.
-  std::vector<int> open_connections() { return acceptor_->open_connections(); }
+  // In the order of the options.
+  std::vector<ListenerState> listeners() const;
   // Closed connections of clients whose sockets wait to be closed.
   size_t sockets_to_close() const { return acceptor_->sockets_to_close(); }
   // The calls that are open, of all methods.
@@ -117,11 +105,10 @@ class GrpcServer {
   CallGate gate_;
   Health health_;
   const Reflection reflection_;
-  GrpcPing ping_;
+  grpc::GenericStub nowhere_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   mutable Mutex mutex_;
-  std::vector<ListenAddress> addresses_ ABSL_GUARDED_BY(mutex_);
-  std::vector<bool> listening_ ABSL_GUARDED_BY(mutex_);
+  std::vector<ListenerState> states_ ABSL_GUARDED_BY(mutex_);  // but for the connections
   std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::thread acceptor_thread_;
   std::thread relay_thread_;

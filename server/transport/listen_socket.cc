@@ -72,7 +72,7 @@ absl::Status ListenSocket::OpenUnix() {
   absl::Status status = MakeOwnDirectory(directory, address_.gid);
   if (status.ok()) status = CheckNobodyElseReplaces(directory);
   if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<LockFile>> lock = LockFile::Acquire(path + ".lock");
+  absl::StatusOr<UniqueFd> lock = LockFile(path + ".lock");
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
   if (status = RemoveStale(path); !status.ok()) return status;

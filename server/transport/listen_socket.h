@@ -11,7 +11,6 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "server/config/listen_address.h"
-#include "server/host/directories.h"
 
 // The daemon binds and accepts itself: gRPC would replace another process's socket without a word,
 // says nothing of why a bind failed, and takes as many connections as come.
@@ -45,7 +44,7 @@ class ListenSocket {
   int Bind(const sockaddr* name, socklen_t size) const;
 
   ListenAddress address_;
-  std::unique_ptr<LockFile> lock_;
+  UniqueFd lock_;  // of the file beside a Unix socket
   UniqueFd fd_;
   bool bound_ = false;  // the Unix socket's path is there
 };

@@ -33,26 +33,6 @@ constexpr absl::Duration kLinger = absl::Seconds(10);
 // The same of one that is closed because of what its client sent.
 constexpr absl::Duration kGoodbye = absl::Seconds(2);
 
-// Sends what the server takes now. Negative: it takes nothing any more.
-ssize_t SendSome(int fd, absl::string_view bytes) {
-  for (;;) {
-    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent >= 0) return sent;
-    if (errno == EAGAIN) return 0;
-    if (errno != EINTR) return -1;
-  }
-}
-
-// Negative: nothing to read now; 0: the end, or an error, which is one.
-ssize_t ReceiveSome(int fd, char* out, size_t size) {
-  for (;;) {
-    const ssize_t received = recv(fd, out, size, MSG_DONTWAIT);
-    if (received >= 0) return received;
-    if (errno == EAGAIN) return -1;
-    if (errno != EINTR) return 0;
-  }
-}
-
 // Removes what was sent, and the memory with the last of it.
 void Consume(std::string* waiting, size_t sent) {
   if (sent == waiting->size()) {
@@ -66,28 +46,9 @@ void Consume(std::string* waiting, size_t sent) {
 constexpr int kToServer = 4 << 10;
 constexpr int kFromServer = 64 << 10;
 
-// Gives the socket a name of the kernel's choice, and returns it as gRPC writes it.
-absl::StatusOr<std::string> BindToUniqueName(int fd) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  socklen_t size = sizeof(address.sun_family);  // no name: the kernel takes a free abstract one
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0) {
-    return ErrnoStatus("a connection", "its socket pair cannot be named", errno);
-  }
-  size = sizeof(address);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    return ErrnoStatus("a connection", "the name of its socket pair cannot be read", errno);
-  }
-  constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // behind the zero
-  return absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
-}
-
 // A pair of sockets between the relay and gRPC's server. Both ends are non-blocking, and hold
 // little.
 struct NamedPair {
-  // The error is of the system, which is out of descriptors or memory.
-  static absl::StatusOr<NamedPair> Make();
-
   UniqueFd relay;
   UniqueFd server;
   // gRPC's name for the peer of `server`, as in ServerContext::peer(): one that no other socket
@@ -95,15 +56,25 @@ struct NamedPair {
   std::string name;
 };
 
-absl::StatusOr<NamedPair> NamedPair::Make() {
+// The error is of the system, which is out of descriptors or memory.
+absl::StatusOr<NamedPair> MakeNamedPair() {
   int pair[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
     return ErrnoStatus("a connection", "no socket pair can be made", errno);
   }
   NamedPair out = {UniqueFd(pair[0]), UniqueFd(pair[1]), ""};
-  absl::StatusOr<std::string> name = BindToUniqueName(out.relay.get());
-  if (!name.ok()) return name.status();
-  out.name = *std::move(name);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socklen_t size = sizeof(address.sun_family);  // no name: the kernel takes a free abstract one
+  if (bind(pair[0], reinterpret_cast<sockaddr*>(&address), size) != 0) {
+    return ErrnoStatus("a connection", "its socket pair cannot be named", errno);
+  }
+  size = sizeof(address);
+  if (getsockname(pair[0], reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return ErrnoStatus("a connection", "the name of its socket pair cannot be read", errno);
+  }
+  constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // behind the zero
+  out.name = absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
   setsockopt(out.relay.get(), SOL_SOCKET, SO_SNDBUF, &kToServer, sizeof(kToServer));
   setsockopt(out.server.get(), SOL_SOCKET, SO_SNDBUF, &kFromServer, sizeof(kFromServer));
   return out;
@@ -118,7 +89,7 @@ struct Relay::Connection {
         of_server{relay, this, &Relay::HandleServer},
         id(number),
         client(std::move(client_end), std::move(tls)),
-        server(std::move(server_end)),
+        server(ReceivingSocket(std::move(server_end), nullptr)),  // gRPC passes no descriptors
         budget(limits, peer),
         frames(limits.frames, &peer->frames) {}
 
@@ -141,7 +112,7 @@ struct Relay::Connection {
   End of_server;
   const Id id;
   Wire client;
-  const UniqueFd server;
+  Wire server;
   InboundBudget budget;  // of the client; it keeps the peer's
   ClientFrames frames;   // of the client
   FrameReader answers;   // of the server
@@ -177,7 +148,7 @@ Relay::~Relay() = default;
 
 absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
                                         const std::string& peer) {
-  absl::StatusOr<NamedPair> pair = NamedPair::Make();
+  absl::StatusOr<NamedPair> pair = MakeNamedPair();
   if (!pair.ok()) return pair.status();
   const int one = 1;  // fails on a Unix socket, which does not wait anyway
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -189,7 +160,7 @@ absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
       loop_->Add(connection->client.fd(), connection->client_interest, &connection->of_client);
   if (watched.ok()) {
     watched =
-        loop_->Add(connection->server.get(), connection->server_interest, &connection->of_server);
+        loop_->Add(connection->server.fd(), connection->server_interest, &connection->of_server);
   }
   if (!watched.ok()) {
     loop_->Remove(connection->client.fd());
@@ -235,7 +206,7 @@ void Relay::HandleServer(Connection* connection, uint32_t events) {
 
 void Relay::StopServer(Connection* connection) {
   if (connection->server_hung_up) return;
-  loop_->Remove(connection->server.get());
+  loop_->Remove(connection->server.fd());
   connection->server_hung_up = true;
   connection->to_server = std::string();
 }
@@ -243,8 +214,7 @@ void Relay::StopServer(Connection* connection) {
 void Relay::MoveIn(Connection* connection) {
   std::string& waiting = connection->to_server;
   if (!waiting.empty()) {
-    const ssize_t sent =
-        connection->server_reads() ? SendSome(connection->server.get(), waiting) : -1;
+    const ssize_t sent = connection->server_reads() ? connection->server.Send(waiting) : -1;
     // Negative: the server is gone, which the other way finds too.
     Consume(&waiting, sent < 0 ? waiting.size() : static_cast<size_t>(sent));
   } else if (connection->read_at <= now() && !connection->client_ended) {
@@ -256,7 +226,7 @@ void Relay::MoveIn(Connection* connection) {
         allowance == 0 ? -1 : connection->client.Receive(buffer_.data(), allowance);
     if (size == 0) {
       connection->client_ended = true;
-      shutdown(connection->server.get(), SHUT_WR);
+      shutdown(connection->server.fd(), SHUT_WR);
       if (connection->finished) {
         Close(connection);
         return;
@@ -295,7 +265,7 @@ void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
     Push(connection, std::exchange(connection->between, ""));
   }
   if (to_server_.empty()) return;
-  const ssize_t sent = SendSome(connection->server.get(), to_server_);
+  const ssize_t sent = connection->server.Send(to_server_);
   if (sent >= 0) connection->to_server = to_server_.substr(static_cast<size_t>(sent));
 }
 
@@ -322,7 +292,7 @@ void Relay::EndAfterBetween(Connection* connection) {
   Push(connection, std::exchange(connection->between, ""));
   connection->server_ended = true;
   StopServer(connection);
-  shutdown(connection->server.get(), SHUT_RDWR);
+  shutdown(connection->server.fd(), SHUT_RDWR);
 }
 
 void Relay::Push(Connection* connection, absl::string_view bytes) {
@@ -347,7 +317,7 @@ void Relay::MoveOut(Connection* connection) {
       FinishOut(connection);
       return;
     }
-    const ssize_t size = ReceiveSome(connection->server.get(), buffer_.data(), buffer_.size());
+    const ssize_t size = connection->server.Receive(buffer_.data(), buffer_.size());
     if (size < 0) break;
     if (size == 0) {
       connection->server_ended = true;
@@ -463,12 +433,12 @@ void Relay::UpdateInterest(Connection* connection) {
   uint32_t server = 0;
   if (!out_waits && !connection->server_ended) server |= EPOLLIN;
   if (in_waits) server |= EPOLLOUT;
-  update(connection->server.get(), server, &connection->server_interest);
+  update(connection->server.fd(), server, &connection->server_interest);
 }
 
 void Relay::EndAll() {
   for (const auto& [id, connection] : connections_) {
-    shutdown(connection->server.get(), SHUT_WR);
+    shutdown(connection->server.fd(), SHUT_WR);
     connection->discards = true;
     connection->to_server = std::string();
     UpdateInterest(connection.get());
@@ -484,7 +454,7 @@ void Relay::Close(Connection* connection) {
   loop_->CancelTimer(&connection->timer);
   // epoll_wait holds what it looks at: it may drop the last reference, and then it closes.
   loop_->Remove(connection->client.fd());
-  if (!connection->server_hung_up) loop_->Remove(connection->server.get());
+  if (!connection->server_hung_up) loop_->Remove(connection->server.fd());
   connections_.erase(id);
   ended_(id);
 }

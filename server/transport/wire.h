@@ -11,7 +11,7 @@
 
 namespace vmeventd {
 
-// The client's end of a connection: a socket, or TLS over one whose handshake is done. Never waits.
+// One end of a connection: a socket, or TLS over one whose handshake is done. Never waits.
 // One thread; the process ignores SIGPIPE. It stays where it is made: OpenSSL keeps a pointer to
 // it.
 class Wire {

@@ -65,7 +65,7 @@ double MeasureFloor(uint64_t events) {
   outbox.Add(events);
   const auto connection = ConnectNats({.servers = {server.url()}, .name = "fleet_bench"});
   if (!connection.ok()) Fail(std::string(connection.status().message()));
-  const FleetEncoder encoder({kSimulatedCluster, "node0", "journal"}, FleetFormat::kProtobuf, "");
+  const FleetEncoder encoder({kSimulatedCluster, "node0", "journal"}, PublishFormat::kProtobuf, "");
   std::vector<FleetMessage> messages;
   for (uint64_t next = 1; next <= events;) {
     const auto blocks = outbox.Read("", next, 1);

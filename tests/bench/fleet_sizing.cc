@@ -66,7 +66,7 @@ FleetMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) 
   builder.Add(event);
   const EventBlockPtr block = builder.Finish();
   const FleetEncoder encoder({"sizing", NodeName(node), absl::StrCat("journal-of-", node)},
-                             FleetFormat::kProtobuf, "secret");
+                             PublishFormat::kProtobuf, "secret");
   return encoder.Encode(block->at(0), block->EncodedView(0));
 }
 
@@ -179,13 +179,13 @@ class Sizing {
     const std::string value(200, 'x');
     for (int node = 0; node < options_.nodes; ++node) {
       for (int vm = 0; vm < kVmsOfNode; ++vm) {
-        Publish(
-            {.sequence = 0,
-             .replaces = std::nullopt,
-             .subject = KeySubject(kVmsBucket,
-                                   VmBucketKey("sizing", NodeName(node), absl::StrCat("vm", vm))),
-             .headers = ValueHeaders({"sizing", NodeName(node), "journal"}, FleetFormat::kProtobuf),
-             .payload = value});
+        Publish({.sequence = 0,
+                 .replaces = std::nullopt,
+                 .subject = KeySubject(
+                     kVmsBucket, VmBucketKey("sizing", NodeName(node), absl::StrCat("vm", vm))),
+                 .headers =
+                     ValueHeaders({"sizing", NodeName(node), "journal"}, PublishFormat::kProtobuf),
+                 .payload = value});
       }
     }
     Settle(BucketStream(kVmsBucket));

@@ -36,7 +36,7 @@ class TestServer {
   GrpcServer& server() { return *server_; }
   VmEventService& service() { return service_; }
   RefusalCounters& refusals() { return refusals_; }
-  std::string address() const { return server_->addresses()[0].ToString(); }
+  std::string address() const { return server_->listeners()[0].address.ToString(); }
   // Each has its own connection to the first listener.
   std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
   std::shared_ptr<grpc::Channel> NewChannel() const;

@@ -347,11 +347,8 @@ TEST_F(FleetTest, ALookAfterARefusalMakesAnotherConnection) {
   const auto connections = [port]() -> uint64_t {
     return AskMonitoring(port, "/varz").value("total_connections", uint64_t{0});
   };
-  const std::unique_ptr<FleetSink> sink =
-      *MakeJetStreamSink({.nats = {.servers = {server.url()}, .name = "a test"},
-                          .cluster = "test",
-                          .node = "a",
-                          .stream = std::string(kFleetStream)});
+  const std::unique_ptr<FleetSink> sink = *MakeJetStreamSink(
+      {.nats = {.servers = {server.url()}, .name = "a test"}, .cluster = "test", .node = "a"});
   ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
   const uint64_t before = connections();
   ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
@@ -368,10 +365,8 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   settings["deny_purge"] = false;
   nats().CreateStream("VMEVENTS", settings);
   const auto sink_of = [&](const std::string& node) {
-    return *MakeJetStreamSink({.nats = {.servers = {nats().url()}, .name = "a test"},
-                               .cluster = "test",
-                               .node = node,
-                               .stream = std::string(kFleetStream)});
+    return *MakeJetStreamSink(
+        {.nats = {.servers = {nats().url()}, .name = "a test"}, .cluster = "test", .node = node});
   };
   const auto send = [](FleetSink* sink, const std::string& subject, uint64_t sequence) {
     return sink->Send(FleetSink::Where::kEvents,
@@ -408,11 +403,8 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
 TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   nats().CreateFleet();
   constexpr auto kEvents = FleetSink::Where::kEvents;
-  const std::unique_ptr<FleetSink> sink =
-      *MakeJetStreamSink({.nats = {.servers = {nats().url()}, .name = "a test"},
-                          .cluster = "test",
-                          .node = "a",
-                          .stream = std::string(kFleetStream)});
+  const std::unique_ptr<FleetSink> sink = *MakeJetStreamSink(
+      {.nats = {.servers = {nats().url()}, .name = "a test"}, .cluster = "test", .node = "a"});
   ASSERT_TRUE(sink->Look(kEvents).ok());
   const auto send = [&](const std::string& subject, const std::string& journal, uint64_t last) {
     std::vector<FleetMessage> batch;

@@ -10,7 +10,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/security/credentials.h"
-#include "tests/support/open_call.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_server.h"
 
@@ -75,11 +74,11 @@ TEST(Roles, AreTheListeners) {
   TestServer server({.addresses = {Address("unix:" + (directory / "all")),
                                    Address("unix:" + (directory / "readers") + ",role=reader"),
                                    Address("127.0.0.1:0"), Address("127.0.0.1:0,role=operator")}});
-  const auto addresses = server.server().addresses();
-  ExpectOperator(ChannelOfItsOwn(addresses[0].ToString()));
-  ExpectReader(ChannelOfItsOwn(addresses[1].ToString()), "role=operator");
-  ExpectReader(ChannelOfItsOwn(addresses[2].ToString()), "role=operator");
-  ExpectOperator(ChannelOfItsOwn(addresses[3].ToString()));
+  const auto listeners = server.server().listeners();
+  ExpectOperator(ChannelOfItsOwn(listeners[0].address.ToString()));
+  ExpectReader(ChannelOfItsOwn(listeners[1].address.ToString()), "role=operator");
+  ExpectReader(ChannelOfItsOwn(listeners[2].address.ToString()), "role=operator");
+  ExpectOperator(ChannelOfItsOwn(listeners[3].address.ToString()));
   EXPECT_EQ(server.refusals().value(Refusal::kRole), 4);
 }
 
@@ -179,26 +178,6 @@ TEST_F(Tls, RefusesStrangers) {
   EXPECT_TRUE(Info(Channel(ClientCertificate("spiffe://any"))).ok());
 }
 
-TEST_F(Tls, AMissingRequestEndsTheCall) {
-  const auto channel = Channel(ClientCertificate("spiffe://site/Reader"));
-  std::vector<std::unique_ptr<OpenCall>> calls;
-  for (const char* method : {"/vmeventd.v1.VmEventService/GetVm", "/grpc.health.v1.Health/Check",
-                             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-                             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}) {
-    calls.push_back(std::make_unique<OpenCall>(channel, method));
-  }
-  // A call is counted as open a moment before its time begins.
-  ASSERT_TRUE(Eventually([&] {
-    server_.clock().Advance(CallGate::kRequestTime);
-    return server_.refusals().value(Refusal::kRequestTime) == 4;
-  }));
-  for (const auto& call : calls) {
-    const grpc::Status status = call->Finish();
-    EXPECT_EQ(status.error_code(), grpc::DEADLINE_EXCEEDED);
-    EXPECT_THAT(status.error_message(), HasSubstr("the request was not complete within 10s"));
-  }
-}
-
 TEST_F(Tls, WithoutAClientAuthorityEveryClientIsAReader) {
   const auto tls = TlsFiles::Open({files_.certificate, files_.key, ""}, &clock_).value();
   const TestServer server({.addresses = {Address("127.0.0.1:0")}, .tls = tls.get()});
@@ -265,11 +244,12 @@ std::string PeerThatListsTooOften(const std::string& target) {
 TEST(Ipv6, AListenerOnEveryAddressKnowsNetworksAndIpv4Hosts) {
   if (!std::filesystem::exists("/proc/net/if_inet6")) GTEST_SKIP() << "the kernel has no IPv6";
   TestServer server({.addresses = {Address("[::1]:0"), Address("[::]:0")}, .list_rate = 1});
-  const std::vector<ListenAddress> addresses = server.server().addresses();
-  ASSERT_EQ(server.server().listening(), (std::vector<bool>{true, true}));
-  EXPECT_EQ(PeerThatListsTooOften(addresses[0].ToString()), "::/64");
-  EXPECT_EQ(PeerThatListsTooOften(absl::StrCat("[::1]:", addresses[1].port)), "::/64");
-  EXPECT_EQ(PeerThatListsTooOften(absl::StrCat("127.0.0.1:", addresses[1].port)), "127.0.0.1");
+  const auto listeners = server.server().listeners();
+  ASSERT_TRUE(listeners[0].listening && listeners[1].listening);
+  EXPECT_EQ(PeerThatListsTooOften(listeners[0].address.ToString()), "::/64");
+  EXPECT_EQ(PeerThatListsTooOften(absl::StrCat("[::1]:", listeners[1].address.port)), "::/64");
+  EXPECT_EQ(PeerThatListsTooOften(absl::StrCat("127.0.0.1:", listeners[1].address.port)),
+            "127.0.0.1");
 }
 
 // Each method has its own limit, per peer.
@@ -286,7 +266,7 @@ TEST(Limits, ListEventsAndListVmsPerSecond) {
     v1::ListVmsResponse response;
     return stub->ListVms(context, {}, &response);
   };
-  const auto addresses = server.server().addresses();
+  const auto listeners = server.server().listeners();
   for (const auto& [name, method, reason] :
        {std::tuple("ListEvents", list_events, Refusal::kListRate),
         {"ListVms", list_vms, Refusal::kVmsRate}}) {
@@ -295,14 +275,14 @@ TEST(Limits, ListEventsAndListVmsPerSecond) {
       return method(v1::VmEventService::NewStub(ChannelOfItsOwn(address.ToString())).get(),
                     &context);
     };
-    for (int i = 0; i < 5; ++i) EXPECT_TRUE(call(addresses[0]).ok()) << name;
-    const grpc::Status refused = call(addresses[0]);
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(call(listeners[0].address).ok()) << name;
+    const grpc::Status refused = call(listeners[0].address);
     EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
     EXPECT_THAT(refused.error_message(), AllOf(HasSubstr(name), HasSubstr("try again in 1s")));
     EXPECT_EQ(server.refusals().value(reason), 1) << name;
-    EXPECT_TRUE(call(addresses[1]).ok()) << "another peer";
+    EXPECT_TRUE(call(listeners[1].address).ok()) << "another peer";
     server.clock().Advance(absl::Seconds(1));
-    EXPECT_TRUE(call(addresses[0]).ok());
+    EXPECT_TRUE(call(listeners[0].address).ok());
   }
 }
 
@@ -332,26 +312,26 @@ TEST(Limits, RefusalsAreReadableAfterTheEnd) {
   const std::string address = server.address();
   EXPECT_TRUE(Info(server.NewChannel()).ok());
   server.server().Shutdown(absl::ZeroDuration());
-  EXPECT_EQ(server.server().addresses()[0].ToString(), address);
-  EXPECT_EQ(server.server().open_connections().size(), 1);
+  EXPECT_EQ(server.server().listeners()[0].address.ToString(), address);
+  EXPECT_EQ(server.server().listeners().size(), 1);
 }
 
 TEST(Limits, Connections) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
                      .max_connections = 4});
-  const auto addresses = server.server().addresses();
+  const auto listeners = server.server().listeners();
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (int i = 0; i < 2; ++i) {
-    channels.push_back(ChannelOfItsOwn(addresses[1].ToString()));
+    channels.push_back(ChannelOfItsOwn(listeners[1].address.ToString()));
     EXPECT_TRUE(Info(channels.back()).ok());
   }
-  EXPECT_EQ(Info(ChannelOfItsOwn(addresses[1].ToString())).error_code(), grpc::UNAVAILABLE);
-  EXPECT_TRUE(Info(ChannelOfItsOwn(addresses[0].ToString())).ok()) << "another listener";
+  EXPECT_EQ(Info(ChannelOfItsOwn(listeners[1].address.ToString())).error_code(), grpc::UNAVAILABLE);
+  EXPECT_TRUE(Info(ChannelOfItsOwn(listeners[0].address.ToString())).ok()) << "another listener";
   EXPECT_GE(server.refusals().value(Refusal::kConnectionsPerPeer), 1);
   channels.clear();
-  EXPECT_TRUE(Eventually([&server] { return server.server().open_connections()[1] == 0; }));
-  EXPECT_TRUE(Info(ChannelOfItsOwn(addresses[1].ToString())).ok());
+  EXPECT_TRUE(Eventually([&server] { return server.server().listeners()[1].connections == 0; }));
+  EXPECT_TRUE(Info(ChannelOfItsOwn(listeners[1].address.ToString())).ok());
 }
 
 }  // namespace

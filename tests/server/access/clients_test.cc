@@ -270,7 +270,7 @@ TEST_F(ClientsTest, RefusedCallsAreBoundedUntilTheyAreDone) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
-  std::vector<Clients::RefusedCall> refused;
+  std::vector<Clients::Call> refused;
   for (int i = 0; i < 3; ++i) refused.push_back(*clients_.BeginRefused("a"));
   for (int i = 0; i < 10; ++i) clients_.BeginRefused("a").reset();
   EXPECT_EQ(cut_, std::vector<std::string>{"a"}) << "once";

@@ -39,7 +39,8 @@ EventBlockPtr BlockOf(const std::string& vm, v1::EventType type, v1::ShutdownCla
   return builder.Finish();
 }
 
-FleetMessage MessageOf(const EventBlockPtr& block, FleetFormat format = FleetFormat::kProtobuf) {
+FleetMessage MessageOf(const EventBlockPtr& block,
+                       PublishFormat format = PublishFormat::kProtobuf) {
   return FleetEncoder(kIdentity, format, "").Encode(block->at(0), block->EncodedView(0));
 }
 
@@ -87,7 +88,7 @@ TEST(CloudEvent, ALargeEventIsWholeToo) {
 
 TEST(CloudEvent, ThePayloadMayBeJson) {
   const FleetMessage message = MessageOf(
-      BlockOf("web1", v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_USER), FleetFormat::kJson);
+      BlockOf("web1", v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_USER), PublishFormat::kJson);
   EXPECT_THAT(HeadersOf(message), Contains(Pair("ce-datacontenttype", "application/json")));
   const auto json = nlohmann::json::parse(message.payload);
   EXPECT_EQ(json["sequence"], "42");
@@ -102,7 +103,7 @@ TEST(CloudEvent, HeadersArePercentEncoded) {
 }
 
 TEST(CloudEvent, AMessageIsThatOfItsOwnEvent) {
-  const FleetEncoder encoder(kIdentity, FleetFormat::kProtobuf, "");
+  const FleetEncoder encoder(kIdentity, PublishFormat::kProtobuf, "");
   for (const auto& [type, shutdown_class, event] :
        {std::tuple(v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED, "started"),
         std::tuple(v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_USER, "stopped.user"),
@@ -124,7 +125,7 @@ TEST(CloudEvent, AnEventOfTheNodeHasNoSubjectAttribute) {
 
 TEST(CloudEvent, AGapNamesWhatIsMissingAndTakesTheLastOfItsSequences) {
   const FleetMessage message =
-      FleetEncoder(kIdentity, FleetFormat::kProtobuf, "").EncodeGap(5, 9, "a test", At(0));
+      FleetEncoder(kIdentity, PublishFormat::kProtobuf, "").EncodeGap(5, 9, "a test", At(0));
   EXPECT_EQ(message.sequence, 9u);
   EXPECT_THAT(HeadersOf(message), Contains(Pair(kMessageIdHeader, std::string(kJournal) + ":9")));
   v1::Event event;

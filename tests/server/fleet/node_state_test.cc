@@ -21,8 +21,9 @@ class NodeStateTest : public testing::Test {
   // As after a start of the daemon.
   void Start() {
     node_ = std::make_unique<NodeState>(
-        NodeStateOptions{.cluster = "c", .node = "n", .version = "1.2"}, &sink_, &outbox_,
-        &state_.clock(), &meters_, &problems_, [] { return 1.0; });
+        PublisherOptions{
+            .cluster = "c", .node = "n", .version = "1.2", .heartbeat = absl::Seconds(30)},
+        &sink_, &outbox_, &state_.clock(), &meters_, &problems_, [] { return 1.0; });
     node_->OnConnected();
   }
   // Everything up to now is published; what that permits is written.
@@ -37,11 +38,15 @@ class NodeStateTest : public testing::Test {
     FAIL() << "it never comes to rest";
   }
   // One step, and the time until the next one is due.
-  void Write() {
+  void Step() {
     const uint64_t newest = state_.live_state().range().newest;
     state_.clock().Advance(node_->Write({kJournal, newest, 1, ""}).next);
   }
   void Push(const VmUpdate& update) { state_.Push({update}); }
+  void PushAndSettle(const std::string& vm, EventType type) {
+    Push(Update(vm, type));
+    Settle();
+  }
   static FleetMessage Value(const std::string& subject, const std::string& payload) {
     FleetMessage message;
     message.subject = subject;
@@ -76,8 +81,7 @@ TEST_F(NodeStateTest, ACrashedVmIsOneLookUp) {
 
 TEST_F(NodeStateTest, AStateThatIsTooLargeHoldsUpNoOtherAndLeavesNoOlderOneBehind) {
   const std::string large(200, 'x');
-  Push(Update(large, EventType::kStarted));
-  Settle();
+  PushAndSettle(large, EventType::kStarted);
   ASSERT_TRUE(sink_.HasVm(large));
   sink_.max_value = 200;
   Push(Stopped(large, "run-" + large, ShutdownClass::kCrash));
@@ -86,7 +90,7 @@ TEST_F(NodeStateTest, AStateThatIsTooLargeHoldsUpNoOtherAndLeavesNoOlderOneBehin
     Push(Update(vm, EventType::kStarted));
     const absl::Duration begin = state_.clock().Now().monotonic;
     while (!sink_.HasVm(vm) && state_.clock().Now().monotonic - begin < kLookInterval) {
-      Write();
+      Step();
     }
     EXPECT_LE(state_.clock().Now().monotonic - begin,
               NodeState::kFirstRetry + NodeState::kScanInterval)
@@ -112,8 +116,7 @@ TEST_F(NodeStateTest, TheStateFollowsThePublishedEvents) {
 }
 
 TEST_F(NodeStateTest, WhatDoesNotChangeIsNotWrittenAgainButOnceADay) {
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   const uint64_t written = meters_.state_writes.value();
   state_.clock().Advance(absl::Hours(2));
   Settle();
@@ -124,26 +127,21 @@ TEST_F(NodeStateTest, WhatDoesNotChangeIsNotWrittenAgainButOnceADay) {
 }
 
 TEST_F(NodeStateTest, ABucketThatFailedAndWasLostMeanwhileIsWrittenAgain) {
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   sink_.bucket_error = absl::UnavailableError("no stream takes it");
-  Push(Update("vm2", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm2", EventType::kStarted);
   EXPECT_FALSE(sink_.HasVm("vm2"));
   sink_.LoseBuckets();
   sink_.bucket_error = absl::OkStatus();
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_TRUE(sink_.HasVm("vm2"));
   EXPECT_TRUE(sink_.HasVm("vm1"));
 }
 
 TEST_F(NodeStateTest, ABucketThatWasLostIsWrittenAgain) {
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   sink_.LoseBuckets();
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_TRUE(sink_.HasVm("vm1"));
   EXPECT_EQ(sink_.Heartbeat().node(), "n");
 }
@@ -151,8 +149,7 @@ TEST_F(NodeStateTest, ABucketThatWasLostIsWrittenAgain) {
 // As by `nats kv purge`, or by a rollup of another node: the bucket is the same one.
 TEST_F(NodeStateTest, WhatSomebodyPurgesIsWrittenAgainWithinAMinute) {
   Push(Update("vm1", EventType::kStarted));
-  Push(Update("vm2", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm2", EventType::kStarted);
   sink_.values.erase(KeyOf("vm1"));
   sink_.places.erase(KeyOf("vm1"));
   LookAgain();
@@ -168,8 +165,7 @@ TEST_F(NodeStateTest, WhatSomebodyPurgesIsWrittenAgainWithinAMinute) {
 TEST_F(NodeStateTest, TheKeysOfAnEarlierDaemonAreAskedForTogether) {
   constexpr int kKeys = 200;
   for (int i = 0; i < kKeys; ++i) sink_.Write(Value(KeyOf(absl::StrCat("old", i)), "a state"));
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   for (int i = 0; i < kKeys; ++i) EXPECT_FALSE(sink_.Has(KeyOf(absl::StrCat("old", i)))) << i;
   EXPECT_TRUE(sink_.HasVm("vm1"));
   EXPECT_LE(sink_.lookups, 8);
@@ -178,8 +174,7 @@ TEST_F(NodeStateTest, TheKeysOfAnEarlierDaemonAreAskedForTogether) {
 // As the server writes its acknowledgement of a message whose reply subject is that key.
 TEST_F(NodeStateTest, WhatSomebodyOverwritesIsWrittenAgainWithinAMinute) {
   Push(Update("vm1", EventType::kStarted));
-  Push(Update("vm2", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm2", EventType::kStarted);
   LookAgain();  // what was read then is not read again
   const uint64_t puts = meters_.state_writes.value();
   sink_.Write(Value(KeyOf("vm1"), "{\"stream\":\"VMEVENTS\",\"seq\":5}"));
@@ -193,24 +188,20 @@ TEST_F(NodeStateTest, WhatSomebodyOverwritesIsWrittenAgainWithinAMinute) {
 
 TEST_F(NodeStateTest, WhatSomebodyOverwritesBeforeTheNextValueIsWrittenAgainToo) {
   Push(Update("vm1", EventType::kStarted));
-  Push(Update("vm2", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm2", EventType::kStarted);
   sink_.Write(Value(KeyOf("vm1"), "a late value"));
-  Push(Update("vm2", EventType::kPaused));
-  Settle();
+  PushAndSettle("vm2", EventType::kPaused);
   LookAgain();
   EXPECT_EQ(sink_.Vm("vm1").last_sequence(), 1u);
   EXPECT_EQ(sink_.Vm("vm2").last_sequence(), 3u);
 }
 
 TEST_F(NodeStateTest, ABucketThatWasRestoredIsWrittenAgain) {
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   const auto values = sink_.values;
   const auto places = sink_.places;
   const uint64_t last_place = sink_.last_place;
-  Push(Update("vm1", EventType::kPaused));
-  Settle();
+  PushAndSettle("vm1", EventType::kPaused);
   sink_.values = values;
   sink_.places = places;
   sink_.last_place = last_place;
@@ -219,22 +210,18 @@ TEST_F(NodeStateTest, ABucketThatWasRestoredIsWrittenAgain) {
 }
 
 TEST_F(NodeStateTest, AValueReplacesTheOneThatItIsMeantFor) {
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   FleetMessage late = sink_.values.at(KeyOf("vm1"));
   EXPECT_EQ(late.replaces, 0u) << "the key was not there";
   const uint64_t first = sink_.places.at(KeyOf("vm1"));
-  Push(Update("vm1", EventType::kPaused));
-  Settle();
+  PushAndSettle("vm1", EventType::kPaused);
   EXPECT_EQ(sink_.values.at(KeyOf("vm1")).replaces, first);
 }
 
 TEST_F(NodeStateTest, AValueThatIsRefusedBecauseOfAnotherIsWrittenAtOnce) {
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   sink_.Write(Value(KeyOf("vm1"), "a late value"));
-  Push(Update("vm1", EventType::kPaused));
-  Settle();
+  PushAndSettle("vm1", EventType::kPaused);
   EXPECT_EQ(sink_.Vm("vm1").last_sequence(), 2u);
   EXPECT_EQ(meters_.bucket_failures.value(), 0u);
 }
@@ -242,7 +229,7 @@ TEST_F(NodeStateTest, AValueThatIsRefusedBecauseOfAnotherIsWrittenAtOnce) {
 TEST_F(NodeStateTest, ANodeOfTheSameNameIsNoticedByItsHeartbeat) {
   Settle();
   FleetMessage other = sink_.values.at(KeySubject(kNodesBucket, NodeBucketKey("c", "n")));
-  other.headers = ValueHeaders({"c", "n", "another"}, FleetFormat::kProtobuf);
+  other.headers = ValueHeaders({"c", "n", "another"}, PublishFormat::kProtobuf);
   for (int i = 0; i < 3; ++i) {
     sink_.Write(other);
     state_.clock().Advance(absl::Seconds(30));
@@ -286,8 +273,7 @@ TEST_F(NodeStateTest, ANewDaemonDeletesTheKeysOfVmsThatItDoesNotKnow) {
   const std::string other = KeySubject(kVmsBucket, VmBucketKey("c", "other", "vm"));
   sink_.Write(Value(gone, "an earlier daemon's"));
   sink_.Write(Value(other, "another node's"));
-  Push(Update("vm1", EventType::kStarted));
-  Settle();
+  PushAndSettle("vm1", EventType::kStarted);
   EXPECT_FALSE(sink_.Has(gone));
   EXPECT_TRUE(sink_.Has(other));
   EXPECT_TRUE(sink_.HasVm("vm1"));

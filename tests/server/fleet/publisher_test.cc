@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/events/event_codec.h"
 #include "tests/support/fake_fleet.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
@@ -78,6 +79,23 @@ class FleetPublisherTest : public testing::Test {
     }
     FAIL() << "it never comes to rest";
   }
+  void Restart() {
+    Start();
+    Settle();
+  }
+  void RestartWithoutFile() {
+    std::filesystem::remove(directory_ / "fleet");
+    Restart();
+  }
+  // Publishes so many events more, by a daemon that has just started.
+  void Publish(int count) {
+    Push(count);
+    Restart();
+  }
+  void LookAgain() {
+    state_.clock().Advance(kLookInterval);
+    Settle();
+  }
 
   PumpedState state_;
   FakeSink sink_;
@@ -88,9 +106,7 @@ class FleetPublisherTest : public testing::Test {
 };
 
 TEST_F(FleetPublisherTest, PublishesWhatTheJournalHasAndWhatComes) {
-  Push(3);
-  Start();
-  Settle();
+  Publish(3);
   EXPECT_EQ(sink_.sequences(), UpTo(3));
   Push(2);
   Settle();
@@ -102,23 +118,18 @@ TEST_F(FleetPublisherTest, PublishesWhatTheJournalHasAndWhatComes) {
 }
 
 TEST_F(FleetPublisherTest, ABatchHasABound) {
-  Push(3000);
-  Start();
-  Settle();
+  Publish(3000);
   EXPECT_EQ(sink_.sequences(), UpTo(3000));
   EXPECT_GE(sink_.batches.size(), 3u);
 }
 
 // Somebody has copied the messages of a backup into a new stream: they have other places.
 TEST_F(FleetPublisherTest, ALongCopyOfTheStreamGetsWhatItLacks) {
-  Push(5'000);
-  Start();
-  Settle();
+  Publish(5'000);
   ASSERT_EQ(sink_.sequences(), UpTo(5'000));
   sink_.stream.resize(4'500);
   ++sink_.streams_created;
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_EQ(sink_.sequences(), UpTo(5'000));
 }
 
@@ -127,8 +138,7 @@ TEST_F(FleetPublisherTest, BatchesGrowOverALongNetwork) {
   Push(200);
   sink_.round_trip = absl::Milliseconds(300);
   sink_.on_publish = [this] { state_.clock().Advance(absl::Milliseconds(310)); };
-  Start();
-  Settle();
+  Restart();
   EXPECT_THAT(sink_.batches, ElementsAre(16, 32, 64, 88));
 }
 
@@ -148,9 +158,7 @@ TEST_F(FleetPublisherTest, BatchesGrowWhileTheServersAreQuickAndShrinkWhileTheyA
 
 // A snapshot of its file system was restored: the journal gives the sequences to other events.
 TEST_F(FleetPublisherTest, AJournalThatWasRolledBackHidesNoEventBehindThoseThatTheStreamHas) {
-  Push(3);
-  Start();
-  Settle();
+  Publish(3);
   FleetMessage lost = sink_.stream.back().message;
   for (auto& [name, value] : lost.headers) {
     if (name == kMessageIdHeader) value = absl::StrCat(kJournal, ":5");
@@ -159,7 +167,7 @@ TEST_F(FleetPublisherTest, AJournalThatWasRolledBackHidesNoEventBehindThoseThatT
   Start();
   for (int i = 0; i < 3; ++i) {
     state_.clock().Advance(publisher_->Step());
-    EXPECT_THAT(publisher_->state().problem,
+    EXPECT_THAT(publisher_->state().problem(),
                 HasSubstr("has events of this journal up to 5, which ends with 3: "));
     Push(2);
   }
@@ -167,13 +175,9 @@ TEST_F(FleetPublisherTest, AJournalThatWasRolledBackHidesNoEventBehindThoseThatT
 }
 
 TEST_F(FleetPublisherTest, ANewDaemonGoesOnAfterThePosition) {
-  Push(3);
-  Start();
-  Settle();
+  Publish(3);
   sink_.stream.clear();  // the stream's own limits have deleted them
-  Push(2);
-  Start();
-  Settle();
+  Publish(2);
   EXPECT_THAT(sink_.sequences(), ElementsAre(4, 5));
 }
 
@@ -194,9 +198,7 @@ TEST_F(FleetPublisherTest, ADaemonThatIsKilledBeforeTheAcknowledgementPublishesN
   sink_.acknowledge_only = 0;
   publisher_->Step();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
-  Push(5);
-  Start();
-  Settle();
+  Publish(5);
   EXPECT_EQ(sink_.sequences(), UpTo(15));
 }
 
@@ -232,9 +234,7 @@ TEST_F(FleetPublisherTest, ADaemonThatIsKilledThenDoesTheSame) {
   Start();
   sink_.lost = {2, 3, 7};
   publisher_->Step();
-  Push(2);
-  Start();
-  Settle();
+  Publish(2);
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10, 3, 4, 8, 11, 12));
 }
 
@@ -248,9 +248,7 @@ TEST_F(FleetPublisherTest, WhatIsLateMayFailAgain) {
   sink_.acknowledge_only = 0;  // and no acknowledgement comes
   publisher_->Step();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10, 4, 8));
-  Push(2);
-  Start();
-  Settle();
+  Publish(2);
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10, 4, 8, 3, 11, 12));
 }
 
@@ -261,53 +259,39 @@ TEST_F(FleetPublisherTest, ALateMessageAtTheEndOfTheStreamRepeatsNothing) {
   publisher_->Step();
   Settle();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 4, 5, 3));
-  Start();
-  Settle();
+  Restart();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 4, 5, 3));
 }
 
 TEST_F(FleetPublisherTest, WithoutItsFileItGoesOnAfterTheStreamsLastMessage) {
-  Push(6000);
-  Start();
-  Settle();
+  Publish(6000);
   std::filesystem::remove(directory_ / "fleet");
-  Push(1);
-  Start();
-  Settle();
+  Publish(1);
   EXPECT_EQ(sink_.sequences(), UpTo(6001));
 }
 
 TEST_F(FleetPublisherTest, WithoutItsFileItPublishesWhatTheLastBatchLacks) {
-  Push(6000);
-  Start();
-  Settle();
+  Publish(6000);
   PushWithHoles();
-  std::filesystem::remove(directory_ / "fleet");
-  Start();
-  Settle();
+  RestartWithoutFile();
   EXPECT_EQ(sink_.sequences(), WithHolesFilledAfter(6000));
 }
 
 // A loss of the host's power takes the file back.
 TEST_F(FleetPublisherTest, WithAnOldFileItPublishesWhatTheLastBatchLacks) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   std::filesystem::copy_file(directory_ / "fleet", directory_ / "old");
   Push(6000);
   Settle();
   PushWithHoles();
   std::filesystem::rename(directory_ / "old", directory_ / "fleet");
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences(), WithHolesFilledAfter(6010));
 }
 
 // Another version's messages do not say behind what they were sent.
 TEST_F(FleetPublisherTest, AMessageThatDoesNotSayWhereItWasSentOutranksNoFile) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   PushWithHoles();
   for (FakeSink::Stored& stored : sink_.stream) {
     std::erase_if(stored.message.headers, [](const auto& header) {
@@ -315,15 +299,12 @@ TEST_F(FleetPublisherTest, AMessageThatDoesNotSayWhereItWasSentOutranksNoFile) {
     });
   }
   ASSERT_EQ(HeaderOf(sink_.stream.back().message, kSentAfterHeader), "");
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences(), WithHolesFilledAfter(10));
 }
 
 TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItsLastBatchLacks) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   PushWithHoles();
   const std::vector<FakeSink::Stored> backup = sink_.stream;
   Settle();
@@ -331,63 +312,48 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItsLastBatchLacks) {
   Settle();
   sink_.stream = backup;
   sink_.last_stream_sequence = backup.back().stream_sequence;
-  Start();
-  Settle();
+  Restart();
   std::vector<uint64_t> expected = WithHolesFilledAfter(10);
   for (uint64_t sequence = 17; sequence <= 26; ++sequence) expected.push_back(sequence);
   EXPECT_EQ(sink_.sequences(), expected);
 }
 
 TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItLacks) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   sink_.stream.resize(6);
   sink_.last_stream_sequence = 6;
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
 }
 
 // They came late into the stream that was made again, whose file is gone too.
 TEST_F(FleetPublisherTest, MessagesForAnotherStreamSayNothingOfWhatIsBeforeThem) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   const std::vector<FakeSink::Stored> late = SendThree();
   sink_.LoseStream();
   sink_.last_stream_sequence = 100;  // other nodes publish too
   for (const FakeSink::Stored& stored : late) sink_.Store(stored.message);
-  std::filesystem::remove(directory_ / "fleet");
-  Start();
-  Settle();
+  RestartWithoutFile();
   EXPECT_THAT(sink_.sequences(), ElementsAre(11, 12, 13, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
 }
 
 TEST_F(FleetPublisherTest, MessagesForAStreamBeforeItWasRestoredSayNothingEither) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   const std::vector<FakeSink::Stored> late = SendThree();
   sink_.stream.resize(4);
   sink_.last_stream_sequence = 4;
   for (const FakeSink::Stored& stored : late) sink_.Store(stored.message);
-  std::filesystem::remove(directory_ / "fleet");
-  Start();
-  Settle();
+  RestartWithoutFile();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 4, 11, 12, 13, 5, 6, 7, 8, 9, 10));
 }
 
 // The stream's message at the position is gone, and others follow.
 TEST_F(FleetPublisherTest, AStreamThatWasRestoredWithoutTheNodeGetsEverything) {
-  Push(5);
-  Start();
-  Settle();
+  Publish(5);
   sink_.stream.clear();
   sink_.first_of_others = 2;
   sink_.last_stream_sequence = 20;
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences(), UpTo(5));
 }
 
@@ -395,9 +361,7 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredWithoutTheNodeGetsEverything) {
 TEST_F(FleetPublisherTest, AConnectionThatIsLostWhileItPublishesAgainLosesNothing) {
   for (const uint64_t restarts : {0, 1}) {
     const uint64_t last = 101 * (restarts + 1);
-    Push(100);
-    Start();
-    Settle();
+    Publish(100);
     sink_.LoseStream();
     Push(1);
     publisher_->Step();
@@ -417,35 +381,27 @@ TEST_F(FleetPublisherTest, AConnectionThatIsLostWhileItPublishesAgainLosesNothin
 }
 
 TEST_F(FleetPublisherTest, AnIdleNodeNoticesAStreamThatWasMadeAgain) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   sink_.LoseStream();
   Settle();
   EXPECT_EQ(sink_.sequences(), std::vector<uint64_t>()) << "it looks once a minute";
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
   EXPECT_EQ(publisher_->meters().streams_lost.value(), 1u);
   EXPECT_EQ(sink_.connects, 1);
 }
 
 TEST_F(FleetPublisherTest, ADaemonThatWasAwayNoticesAStreamThatWasMadeAgain) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   sink_.LoseStream();
   // Other nodes publish; the place alone says nothing.
   sink_.last_stream_sequence = 1'000;
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
 }
 
 TEST_F(FleetPublisherTest, AnAcknowledgementBelowThePositionMeansAnotherStream) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   sink_.LoseStream();
   Push(3);
   Settle();
@@ -454,15 +410,12 @@ TEST_F(FleetPublisherTest, AnAcknowledgementBelowThePositionMeansAnotherStream) 
   for (const uint64_t sequence : UpTo(10)) expected.push_back(sequence);
   EXPECT_EQ(sink_.sequences(), expected);
   EXPECT_EQ(publisher_->meters().position.value(), 13u);
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences(), expected);
 }
 
 TEST_F(FleetPublisherTest, WhatAnOperatorPurgesIsNotPublishedAgain) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   sink_.stream.clear();
   state_.clock().Advance(kLookInterval);
   Push(1);
@@ -518,20 +471,15 @@ TEST_F(FleetPublisherTest, WhatTheStreamRefusedForGoodHidesNothingFromTheNextStr
   Push(kEvents - 10);
   Settle();
   sink_.LoseStream();
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_EQ(sink_.sequences(), UpTo(kEvents));
 }
 
 TEST_F(FleetPublisherTest, WithoutItsFileItFindsItsOwnBeforeAnotherNodesOfItsName) {
-  Push(5);
-  Start();
-  Settle();
+  Publish(5);
   sink_.stream.push_back({{"another-journal", 9}, ++sink_.last_stream_sequence, {}});
   publisher_.reset();
-  std::filesystem::remove(directory_ / "fleet");
-  Start();
-  Settle();
+  RestartWithoutFile();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 4, 5, 9));
 }
 
@@ -545,16 +493,13 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacks) {
   sink_.stream.resize(5);
   sink_.last_stream_sequence = 5;
   sink_.refused.clear();
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
 }
 
 // Likewise where nobody looks before the next start.
 TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacksFromTheNextDaemon) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   Push(10);
   sink_.refused[18] = FleetSink::Answer::kRefused;
   publisher_->Step();
@@ -562,8 +507,7 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacksFromT
   sink_.stream.resize(15);
   sink_.last_stream_sequence = 15;
   sink_.refused.clear();
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences(), UpTo(20));
 }
 
@@ -604,9 +548,7 @@ TEST_F(FleetPublisherTest, AnAcknowledgedBatchAloneEndsTheWaits) {
 
 // What was sent and not acknowledged is found behind the messages of the other one.
 TEST_F(FleetPublisherTest, ANodeOfTheSameNameLosesNothing) {
-  Push(2);
-  Start();
-  Settle();
+  Publish(2);
   Push(4);
   sink_.lost = {1};
   sink_.acknowledge_only = 0;
@@ -622,11 +564,8 @@ class OtherNodeTest : public FleetPublisherTest {
  protected:
   // Ten events, of which the stream has six after the restoration.
   void LoseFour() {
-    Push(10);
-    Start();
-    Settle();
-    state_.clock().Advance(kLookInterval);
-    Settle();
+    Publish(10);
+    LookAgain();
     sink_.stream.resize(6);
     sink_.last_stream_sequence = 6;
   }
@@ -649,9 +588,7 @@ class OtherNodeTest : public FleetPublisherTest {
 TEST_F(OtherNodeTest, HidesNoLossWhileTheDaemonIsAway) {
   LoseFour();
   PublishOther(4);
-  Push(1);
-  Start();
-  Settle();
+  Publish(1);
   EXPECT_EQ(Own(), UpTo(11));
 }
 
@@ -659,8 +596,7 @@ TEST_F(OtherNodeTest, HidesNoLossWhileItIsConnected) {
   LoseFour();
   PublishOther(20);
   for (int i = 0; i < 2; ++i) {
-    state_.clock().Advance(kLookInterval);
-    Settle();
+    LookAgain();
     EXPECT_EQ(Own(), UpTo(10));
     EXPECT_EQ(publisher_->meters().streams_lost.value(), 1u) << "once";
   }
@@ -673,8 +609,7 @@ TEST_F(OtherNodeTest, HidesNoLossWhereTheNodeItselfWritesOnBeforeItLooks) {
   Push(1);
   Settle();
   EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11));
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10));
 }
 
@@ -683,8 +618,7 @@ TEST_F(OtherNodeTest, HidesNoLossWhereTheDaemonIsKilledBeforeItLooks) {
   sink_.last_stream_sequence = 1'000;
   Push(1);
   Settle();
-  Start();
-  Settle();
+  Restart();
   EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10));
 }
 
@@ -694,16 +628,13 @@ TEST_F(OtherNodeTest, WithoutItsFileAMessageIsBelievedOnlyIfTheStreamHasWhatItSa
   sink_.last_stream_sequence = 1'000;
   Push(1);
   Settle();
-  std::filesystem::remove(directory_ / "fleet");
-  Start();
-  Settle();
+  RestartWithoutFile();
   EXPECT_THAT(Own(), ElementsAre(1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10));
 }
 
 // To find the last message under a node's name an old server may read all of its stream.
 TEST_F(FleetPublisherTest, WithoutADoubtTheLastMessageIsNotSearchedFor) {
-  Start();
-  Settle();
+  Restart();
   state_.clock().Advance(kLookInterval);
   Push(10);
   Settle();
@@ -711,8 +642,7 @@ TEST_F(FleetPublisherTest, WithoutADoubtTheLastMessageIsNotSearchedFor) {
   for (int i = 0; i < 3; ++i) {
     Push(1);
     Settle();
-    state_.clock().Advance(kLookInterval);
-    Settle();
+    LookAgain();
     sink_.check = absl::UnavailableError("the connection is lost");
     publisher_->Step();
     sink_.check = absl::OkStatus();
@@ -725,27 +655,19 @@ TEST_F(FleetPublisherTest, WithoutADoubtTheLastMessageIsNotSearchedFor) {
 
 // As the server's own answers, which a hostile node makes it write there.
 TEST_F(OtherNodeTest, AForeignMessageUnderTheNodesNameRepeatsNothing) {
-  Push(10);
-  Start();
-  Settle();
+  Publish(10);
   sink_.stream.push_back({{"", 1'000}, ++sink_.last_stream_sequence, {}});
-  state_.clock().Advance(kLookInterval);
-  Settle();
-  Start();
-  Settle();
+  LookAgain();
+  Restart();
   EXPECT_EQ(publisher_->meters().name_conflicts.value(), 0u);
   EXPECT_EQ(publisher_->meters().streams_lost.value(), 0u);
-  std::filesystem::remove(directory_ / "fleet");
-  Start();
-  Settle();
+  RestartWithoutFile();
   EXPECT_EQ(Own(), UpTo(10));
 }
 
 // Its server writes as many of its answers there as a hostile node asks for.
 TEST_F(OtherNodeTest, AFloodUnderTheNodesNameLosesNothing) {
-  Push(2);
-  Start();
-  Settle();
+  Publish(2);
   Push(4);
   sink_.lost = {1};
   sink_.acknowledge_only = 0;
@@ -756,9 +678,7 @@ TEST_F(OtherNodeTest, AFloodUnderTheNodesNameLosesNothing) {
 }
 
 TEST_F(FleetPublisherTest, AnotherTargetIsAnotherPosition) {
-  Push(3);
-  Start();
-  Settle();
+  Publish(3);
   const auto file = PositionFile::Open(directory_ / "fleet", "c.other").value();
   EXPECT_EQ(file->value().journal_id, "");
 }
@@ -846,9 +766,7 @@ TEST_F(LargeFleetTest, LooksAtItsBucketsLaterThanItComesBack) {
 
 // Servers of NATS 2.9 that are killed one after the other do so.
 TEST_F(FleetPublisherTest, WhatTheServersLoseOfTheMiddleOfTheStreamIsPublishedAgain) {
-  Push(2);
-  Start();
-  Settle();
+  Publish(2);
   uint64_t newest = 2;
   std::vector<uint64_t> expected = {1, 2};
   for (const std::vector<uint64_t>& lost :
@@ -865,8 +783,7 @@ TEST_F(FleetPublisherTest, WhatTheServersLoseOfTheMiddleOfTheStreamIsPublishedAg
       expected.push_back(newest + nth);
     }
     newest += 4;
-    state_.clock().Advance(kLookInterval);
-    Settle();
+    LookAgain();
     EXPECT_EQ(sink_.sequences(), expected);
   }
   EXPECT_EQ(publisher_->meters().streams_lost.value(), 3u);
@@ -874,26 +791,22 @@ TEST_F(FleetPublisherTest, WhatTheServersLoseOfTheMiddleOfTheStreamIsPublishedAg
 
 // Some of a hundred batches are looked at.
 TEST_F(FleetPublisherTest, ALookAsksForABoundedNumberOfMessages) {
-  Start();
-  Settle();
+  Restart();
   for (int i = 0; i < 200; ++i) {
     Push(2);
     Settle();
   }
   sink_.places_asked = 0;
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_LE(sink_.places_asked, kMaxAsked + 2);
   EXPECT_GE(sink_.places_asked, kMaxAsked / 2);
   sink_.places_asked = 0;
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_LE(sink_.places_asked, 2u);
 }
 
 TEST_F(FleetPublisherTest, AConnectionThatIsLostIsNoticedWithoutAnEvent) {
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(publisher_->meters().connected.value(), 1u);
   sink_.check = absl::UnavailableError("the connection is lost");
   publisher_->Step();
@@ -908,21 +821,21 @@ TEST_F(FleetPublisherTest, TheStateSaysHowPublishingGoes) {
   Push(3);
   const absl::Time begin = state_.clock().Now().wall;
   Start();
-  EXPECT_FALSE(publisher_->state().connected);
-  EXPECT_EQ(publisher_->state().problem, "no server has answered yet");
-  EXPECT_EQ(publisher_->state().since, begin);
+  EXPECT_FALSE(publisher_->state().connected());
+  EXPECT_EQ(publisher_->state().problem(), "no server has answered yet");
+  EXPECT_EQ(FromTimestamp(publisher_->state().since()), begin);
   state_.clock().Advance(absl::Seconds(1));
   Settle();
-  EXPECT_TRUE(publisher_->state().connected);
-  EXPECT_EQ(publisher_->state().problem, "");
-  EXPECT_EQ(publisher_->state().since, begin + absl::Seconds(1));
-  EXPECT_EQ(publisher_->state().sequence, 3u);
+  EXPECT_TRUE(publisher_->state().connected());
+  EXPECT_EQ(publisher_->state().problem(), "");
+  EXPECT_EQ(FromTimestamp(publisher_->state().since()), begin + absl::Seconds(1));
+  EXPECT_EQ(publisher_->state().sequence(), 3u);
   sink_.check = absl::UnavailableError("the connection is lost");
   state_.clock().Advance(absl::Seconds(1));
   publisher_->Step();
-  EXPECT_FALSE(publisher_->state().connected);
-  EXPECT_EQ(publisher_->state().problem, "the connection is lost");
-  EXPECT_EQ(publisher_->state().since, begin + absl::Seconds(2));
+  EXPECT_FALSE(publisher_->state().connected());
+  EXPECT_EQ(publisher_->state().problem(), "the connection is lost");
+  EXPECT_EQ(FromTimestamp(publisher_->state().since()), begin + absl::Seconds(2));
 }
 
 TEST_F(FleetPublisherTest, CatchesUpAtABoundedRate) {
@@ -936,9 +849,7 @@ TEST_F(FleetPublisherTest, CatchesUpAtABoundedRate) {
 }
 
 TEST_F(FleetPublisherTest, AnotherJournalIsPublishedFromItsBeginning) {
-  Push(3);
-  Start();
-  Settle();
+  Publish(3);
   state_.pump().ReportCorrupt(state_.live_state().journal_id(), absl::DataLossError("a test"));
   state_.clock().Advance(absl::Minutes(1));
   Push(1);
@@ -955,6 +866,14 @@ class FleetRetentionTest : public FleetPublisherTest {
  protected:
   FleetRetentionTest() : FleetPublisherTest({.retention_events = 10}) {}
 
+  // Pushes a hundred events; returns the oldest that the journal has then.
+  uint64_t PushPastRetention() {
+    for (int i = 0; i < 100; ++i) Push(1);
+    const uint64_t oldest = state_.live_state().range().oldest;
+    EXPECT_GT(oldest, 10u);
+    return oldest;
+  }
+
   // The first and the last event that each GAP of the stream names.
   std::vector<std::pair<uint64_t, uint64_t>> Gaps() const {
     std::vector<std::pair<uint64_t, uint64_t>> gaps;
@@ -969,15 +888,11 @@ class FleetRetentionTest : public FleetPublisherTest {
 };
 
 TEST_F(FleetRetentionTest, WhatRetentionDeletedBeforeItsTimeIsAGap) {
-  Push(5);
-  Start();
-  Settle();
+  Publish(5);
   sink_.connect_error = absl::UnavailableError("nobody is there");
   Start();
   publisher_->Step();
-  for (int i = 0; i < 100; ++i) Push(1);
-  const uint64_t oldest = state_.live_state().range().oldest;
-  ASSERT_GT(oldest, 10u);
+  const uint64_t oldest = PushPastRetention();
   sink_.connect_error = absl::OkStatus();
   Settle();
   std::vector<uint64_t> expected = UpTo(5);
@@ -1000,23 +915,17 @@ TEST_F(FleetRetentionTest, AGapNamesOnlyWhatTheStreamLacks) {
   sink_.lost = {1, 2, 5};
   publisher_->Step();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 4, 5, 7, 8, 9));
-  for (int i = 0; i < 100; ++i) Push(1);
-  const uint64_t oldest = state_.live_state().range().oldest;
-  ASSERT_GT(oldest, 10u);
+  const uint64_t oldest = PushPastRetention();
   Settle();
   EXPECT_THAT(Gaps(), ElementsAre(Pair(2, 3), Pair(6, 6), Pair(10, oldest - 1)));
   EXPECT_EQ(publisher_->meters().lost_events.value(), 3 + oldest - 10);
 }
 
 TEST_F(FleetRetentionTest, WithoutItsFileAGapNamesWhatWasDeletedAfterTheStreamsLastEvent) {
-  Push(5);
-  Start();
-  Settle();
+  Publish(5);
   std::filesystem::remove(directory_ / "fleet");
-  for (int i = 0; i < 100; ++i) Push(1);
-  const uint64_t oldest = state_.live_state().range().oldest;
-  Start();
-  Settle();
+  const uint64_t oldest = PushPastRetention();
+  Restart();
   std::vector<uint64_t> expected = UpTo(5);
   for (uint64_t sequence = oldest - 1; sequence <= 105; ++sequence) expected.push_back(sequence);
   EXPECT_EQ(sink_.sequences(), expected);
@@ -1027,28 +936,23 @@ TEST_F(FleetRetentionTest, WithoutItsFileAGapNamesWhatWasDeletedAfterTheStreamsL
 
 TEST_F(FleetRetentionTest, WithoutItsFileAGapNamesWhatTheLastBatchLacksToo) {
   for (int i = 0; i < 5; ++i) Push(1);
-  Start();
-  Settle();
+  Restart();
   for (int i = 0; i < 4; ++i) Push(1);
   sink_.lost = {0, 2};
   publisher_->Step();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 4, 5, 7, 9));
   std::filesystem::remove(directory_ / "fleet");
-  for (int i = 0; i < 100; ++i) Push(1);
-  const uint64_t oldest = state_.live_state().range().oldest;
-  Start();
-  Settle();
+  const uint64_t oldest = PushPastRetention();
+  Restart();
   EXPECT_THAT(Gaps(), ElementsAre(Pair(6, 6), Pair(8, 8), Pair(10, oldest - 1)));
 }
 
 TEST_F(FleetRetentionTest, AStreamThatWasMadeAgainGetsAGapForWhatTheJournalNoLongerHas) {
   for (int i = 0; i < 100; ++i) Push(1);
-  Start();
-  Settle();
+  Restart();
   const uint64_t oldest = state_.live_state().range().oldest;
   sink_.LoseStream();
-  state_.clock().Advance(kLookInterval);
-  Settle();
+  LookAgain();
   EXPECT_THAT(Gaps(), ElementsAre(Pair(1, oldest - 1)));
   EXPECT_EQ(sink_.sequences().back(), 100u);
   EXPECT_EQ(sink_.sequences().size(), 100 - oldest + 2);
@@ -1056,8 +960,7 @@ TEST_F(FleetRetentionTest, AStreamThatWasMadeAgainGetsAGapForWhatTheJournalNoLon
 
 TEST_F(FleetRetentionTest, WhatWasDeletedBeforeTheFirstStartIsNone) {
   for (int i = 0; i < 100; ++i) Push(1);
-  Start();
-  Settle();
+  Restart();
   EXPECT_EQ(sink_.sequences().front(), state_.live_state().range().oldest);
   EXPECT_EQ(publisher_->meters().lost_events.value(), 0u);
 }

@@ -73,7 +73,7 @@ TEST(ParcelTest, AMessageThatIsOnlyPeekedAtStaysInItWithItsDescriptors) {
   ASSERT_TRUE(SendToParcel(sockets->sender.get(), "text", Numbers(held)).ok());
   for (int round = 0; round < 2; ++round) {
     std::vector<UniqueFd> descriptors;
-    const auto text = PeekIntoParcel(sockets->parcel.get(), 64, &descriptors);
+    const auto text = ReceiveFromParcel(sockets->parcel.get(), 64, &descriptors, /*stays=*/true);
     ASSERT_TRUE(text.ok()) << text.status();
     EXPECT_EQ(*text, "text");
     ASSERT_EQ(descriptors.size(), held.size());

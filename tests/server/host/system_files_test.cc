@@ -10,7 +10,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/random.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"
 #include "server/host/privileges.h"
@@ -50,23 +49,23 @@ class BoundSocket {
 TEST(LockFile, IsHeldByOneProcessAndNamesIt) {
   const TemporaryDirectory directory;
   const std::string path = directory / "lock";
-  absl::StatusOr<std::unique_ptr<LockFile>> first = LockFile::Acquire(path);
+  absl::StatusOr<UniqueFd> first = LockFile(path);
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(ModeOf(path) & ~0640u, 0);
-  const absl::Status second = LockFile::Acquire(path).status();
+  const absl::Status second = LockFile(path).status();
   EXPECT_TRUE(absl::IsAlreadyExists(second));
   EXPECT_THAT(std::string(second.message()), HasSubstr(path));
   EXPECT_THAT(std::string(second.message()), HasSubstr(absl::StrCat("pid ", getpid())));
-  first->reset();
-  EXPECT_TRUE(LockFile::Acquire(path).ok()) << "a file left behind does not matter";
+  first->Reset();
+  EXPECT_TRUE(LockFile(path).ok()) << "a file left behind does not matter";
 }
 
 TEST(LockFile, FollowsNoLinkAndCreatesNoDirectory) {
   const TemporaryDirectory directory;
   ASSERT_EQ(symlink("/dev/null", (directory / "lock").c_str()), 0);
-  EXPECT_THAT(std::string(LockFile::Acquire(directory / "lock").status().message()),
+  EXPECT_THAT(std::string(LockFile(directory / "lock").status().message()),
               HasSubstr("symbolic link"));
-  EXPECT_TRUE(absl::IsNotFound(LockFile::Acquire(directory / "none/lock").status()));
+  EXPECT_TRUE(absl::IsNotFound(LockFile(directory / "none/lock").status()));
 }
 
 TEST(Directories, AreMadeWithTheirParents) {
@@ -240,13 +239,6 @@ TEST(DescriptorShares, ProtectVmsFromClientsAndTheReverse) {
     EXPECT_EQ(shares.vms, row.vms) << row.limit;
     EXPECT_EQ(shares.listener, row.listener) << row.limit;
   }
-}
-
-TEST(RandomUuid, IsAVersion4) {
-  const std::string uuid = RandomUuid().value();
-  EXPECT_THAT(uuid, ::testing::MatchesRegex("[0-9a-f-]{36}"));
-  EXPECT_EQ(uuid[14], '4');
-  EXPECT_NE(uuid, RandomUuid().value());
 }
 
 constexpr char kUuid[] = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "prometheus/text_serializer.h"
 #include "server/metrics/metrics_server.h"
+#include "tests/support/fake_watcher.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
@@ -32,31 +33,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// A watcher with the counters that the test sets.
-class CountingWatcher : public NodeWatcher {
- public:
-  void RunOnce(absl::Duration) override {}
-  void Wake() override {}
-  std::vector<HandedRun> HandOver() override { return {}; }
-  void PublishRunsAgain() override {}
-  void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}
-  void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
-  std::string exit_status_source() const override { return "pidfd"; }
-  SignalWatchState signal_senders() const override { return {true, "processor 9"}; }
-  HostShutdownState host_shutdown() const override { return {true, true, "systemd-logind", ""}; }
-  bool first_scan_done() const override { return true; }
-  bool has_open_source() const override { return true; }
-  bool libvirt_waits() const override { return false; }
-  std::vector<UnfollowedSocket> unfollowed_sockets() const override { return unfollowed_; }
-  std::vector<LibvirtConnectionState> libvirt_connections() const override { return libvirts; }
-  WatcherCounters counters() const override { return counted; }
-
-  WatcherCounters counted;
-  std::vector<LibvirtConnectionState> libvirts;
-
-  std::vector<UnfollowedSocket> unfollowed_;
-};
-
 class MetricsTest : public testing::Test {
  protected:
   std::string Text() const { return prometheus::TextSerializer().Serialize(metrics_.Collect()); }
@@ -65,7 +41,7 @@ class MetricsTest : public testing::Test {
   PumpedState pumped_;
   RefusalCounters refusals_;
   StreamHub hub_{&pumped_.log(), &pumped_.clock(), {}, &refusals_};
-  CountingWatcher watcher_;
+  FakeWatcher watcher_;
   Metrics metrics_{{.log = &pumped_.log(),
                     .hub = &hub_,
                     .watcher = &watcher_,
@@ -261,8 +237,14 @@ class MetricsServerTest : public MetricsTest {
     return ReadAll(connection);
   }
 
-  std::unique_ptr<MetricsServer> server_ = std::make_unique<MetricsServer>(
-      ParseListenAddress("127.0.0.1:0").value(), &metrics_, &refusals_);
+  std::unique_ptr<MetricsServer> Start(const ListenAddress& address,
+                                       const MetricsServerLimits& limits = {}) {
+    return MetricsServer::Create(address, &metrics_, &refusals_, &time_, limits).value();
+  }
+
+  SystemClock time_;
+  const ListenAddress any_port_ = ParseListenAddress("127.0.0.1:0").value();
+  std::unique_ptr<MetricsServer> server_ = Start(any_port_);
 };
 
 TEST_F(MetricsServerTest, AnswersGetAndHeadOfItsOnePath) {
@@ -304,9 +286,7 @@ TEST_F(MetricsServerTest, StalledConnectionsLockNobodyOut) {
 }
 
 TEST_F(MetricsServerTest, ARequestHasOneDeadlineInTotal) {
-  server_ = std::make_unique<MetricsServer>(ParseListenAddress("127.0.0.1:0").value(), &metrics_,
-                                            &refusals_,
-                                            MetricsServerLimits{.time = absl::Milliseconds(200)});
+  server_ = Start(any_port_, {.time = absl::Milliseconds(200)});
   for (int i = 0; i < 2; ++i) {  // the second: it goes on after the first
     const int slow = Connect();
     // Sends often, but never completes the request.
@@ -321,20 +301,16 @@ TEST_F(MetricsServerTest, ARequestHasOneDeadlineInTotal) {
 }
 
 TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceOneIsFree) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(server_->address().port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   rlimit old{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
   const rlimit none = {3, old.rlim_max};  // 0 to 2 are open; poll needs no other descriptor
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  const int connected = connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  const bool connected = ConnectsBy(connection);
   // Counted twice: it retries without any action of another client.
   while (refusals_.value(Refusal::kDescriptors) < 2) poll(nullptr, 0, 1);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
-  ASSERT_EQ(connected, 0);
+  ASSERT_TRUE(connected);
   Send(connection, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
   EXPECT_THAT(ReadAll(connection), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
@@ -355,9 +331,8 @@ TEST_F(MetricsServerTest, AClientThatDoesNotReadDoesNotDelayTheEnd) {
 
 TEST_F(MetricsServerTest, ServesATakenPortOnceItIsFree) {
   server_.reset();
-  std::unique_ptr<ListenSocket> other =
-      ListenSocket::Open(ParseListenAddress("127.0.0.1:0").value()).value();
-  server_ = std::make_unique<MetricsServer>(other->address(), &metrics_, &refusals_);
+  std::unique_ptr<ListenSocket> other = ListenSocket::Open(any_port_).value();
+  server_ = Start(other->address());
   other.reset();
   // Waits for the second attempt.
   while (!Reachable()) poll(nullptr, 0, 10);

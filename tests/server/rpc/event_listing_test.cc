@@ -201,6 +201,16 @@ class SmallRingQueriesTest : public QueriesTest {
     }
     return out;
   }
+  // The same in both orders, in small pages.
+  std::vector<uint64_t> BothWays(v1::ListEventsRequest request) {
+    request.set_page_size(2);
+    std::vector<uint64_t> forward = All(request);
+    request.set_newest_first(true);
+    std::vector<uint64_t> backward = All(request);
+    std::reverse(backward.begin(), backward.end());
+    EXPECT_EQ(forward, backward);
+    return forward;
+  }
 };
 
 TEST_F(SmallRingQueriesTest, ListsTheJournalInBothOrdersAndAnyPageSize) {
@@ -230,14 +240,8 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
   pumped_.PushEach("other", 10);  // the ring then holds nothing else
   const auto with = [this](const std::function<void(v1::ListEventsRequest*)>& set) {
     v1::ListEventsRequest request;
-    request.set_page_size(2);
     set(&request);
-    const std::vector<uint64_t> forward = All(request);
-    request.set_newest_first(true);
-    std::vector<uint64_t> backward = All(request);
-    std::reverse(backward.begin(), backward.end());
-    EXPECT_EQ(forward, backward);
-    return forward;
+    return BothWays(request);
   };
   EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_vm_names("web2"); }),
               ElementsAre(2, 5, 8, 11, 14, 16));
@@ -274,15 +278,9 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
   pumped_.Push({});
   const auto listed = [this](std::vector<std::string> sources, const std::string& name) {
     v1::ListEventsRequest request;
-    request.set_page_size(2);
     for (std::string& source : sources) request.mutable_filter()->add_sources(std::move(source));
     if (!name.empty()) request.mutable_filter()->add_vm_names(name);
-    const std::vector<uint64_t> forward = All(request);
-    request.set_newest_first(true);
-    std::vector<uint64_t> backward = All(request);
-    std::reverse(backward.begin(), backward.end());
-    EXPECT_EQ(forward, backward);
-    return forward;
+    return BothWays(request);
   };
   EXPECT_THAT(listed({"qmp:/run/vms"}, ""), ElementsAre(1, 5, 9, 13));
   EXPECT_THAT(listed({"libvirt:*"}, ""), ElementsAre(2, 3, 6, 7, 10, 11, 13));

@@ -52,15 +52,15 @@ TEST(HealthService, AWatchReportsEachChange) {
   EXPECT_EQ(other.Next(), HealthCheckResponse::SERVICE_UNKNOWN);
   server.server().SetServing(true);
   EXPECT_EQ(daemon.Next(), HealthCheckResponse::SERVING);
-  server.server().SetJournalServing(false);
+  server.server().health().Set("journal", false);
   EXPECT_EQ(journal.Next(), HealthCheckResponse::NOT_SERVING);
   HealthWatch watch(server, "watch");
   EXPECT_EQ(watch.Next(), HealthCheckResponse::SERVING);
-  server.server().SetWatchServing(false);
+  server.server().health().Set("watch", false);
   EXPECT_EQ(watch.Next(), HealthCheckResponse::NOT_SERVING);
   HealthWatch sources(server, "sources");
   EXPECT_EQ(sources.Next(), HealthCheckResponse::NOT_SERVING);
-  server.server().SetSourcesServing(true);
+  server.server().health().Set("sources", true);
   EXPECT_EQ(sources.Next(), HealthCheckResponse::SERVING);
   sources.Cancel();
   EXPECT_EQ(sources.End().error_code(), grpc::CANCELLED);

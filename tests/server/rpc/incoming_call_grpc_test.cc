@@ -93,9 +93,9 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   EXPECT_TRUE(stream.Read()) << "streams are counted separately";
 
   std::string response;
-  EXPECT_TRUE(
-      RawCall(ChannelOfItsOwn(server.server().addresses()[1].ToString()), kListVms, "", &response)
-          .ok())
+  EXPECT_TRUE(RawCall(ChannelOfItsOwn(server.server().listeners()[1].address.ToString()), kListVms,
+                      "", &response)
+                  .ok())
       << "another peer";
   calls.pop_back();
   EXPECT_TRUE(Eventually([&] {

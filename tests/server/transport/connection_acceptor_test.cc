@@ -39,8 +39,9 @@ class ConnectionAcceptorTest : public ::testing::Test {
                            [this](int fd) { taken_.emplace_back(fd); },
                            [this, index] { listening_[index] = true; }});
     }
-    acceptor_ = ConnectionAcceptor::Create(std::move(listeners), max_connections, RelayLimits(),
-                                           &clock_, &clients_, &refusals_)
+    acceptor_ = ConnectionAcceptor::Create(
+                    {.listeners = std::move(listeners), .max_connections = max_connections},
+                    &clock_, &clients_, &refusals_)
                     .value();
   }
 

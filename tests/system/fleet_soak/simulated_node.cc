@@ -69,7 +69,6 @@ SimulatedNode::SimulatedNode(int number, const std::vector<std::string>& servers
   options.nats.name = name;
   options.cluster = kSimulatedCluster;
   options.node = name;
-  options.stream = std::string(kFleetStream);
   auto sink = MakeJetStreamSink(std::move(options));
   if (!sink.ok()) Fail(std::string(sink.status().message()));
   sink_ = *std::move(sink);
