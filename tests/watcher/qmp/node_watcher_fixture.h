@@ -106,7 +106,13 @@ class NodeWatcherFixture : public testing::Test {
   ShutdownClass LastClass() const {
     return sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class;
   }
+  // The first end comes, and has this class.
+  void ExpectEnd(ShutdownClass shutdown_class) {
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+    EXPECT_EQ(LastClass(), shutdown_class);
+  }
 
+  FakeQemu qemu_;
   TempDir directory_;
   SystemClock clock_;
   ManualClock manual_clock_;
