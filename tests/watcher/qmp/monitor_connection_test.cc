@@ -66,8 +66,7 @@ TEST(IdentifySocketTest, TellsOneSocketFromTheNextAtItsPath) {
 TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
   TempDir directory;
   FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.listen = false;
+  FakeMonitor behavior{.listen = false};
   qemu.AddMonitor(directory.Path("socket"), behavior);
   SocketFile file;
   UniqueFd connection;
@@ -151,10 +150,8 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
 };
 
 TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
-  FakeMonitor behavior;
-  behavior.status = "paused";
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
-  behavior.name = "guest";
+  FakeMonitor behavior{
+      .status = "paused", .uuid = "550e8400-e29b-41d4-a716-446655440000", .name = "guest"};
   Connect(behavior);
   ASSERT_TRUE(UntilReady());
   EXPECT_EQ(greetings_, 1);
@@ -175,9 +172,7 @@ TEST_F(MonitorConnectionTest, TheNullUuidIsNone) {
 }
 
 TEST_F(MonitorConnectionTest, ReadsLinesThatComeInPieces) {
-  FakeMonitor behavior;
-  behavior.split = true;
-  behavior.greeting = "";
+  FakeMonitor behavior{.split = true, .greeting = ""};
   Connect(behavior);
   const std::string greeting = FakeMonitor().greeting;
   for (size_t i = 0; i < greeting.size(); i += 10) {
@@ -189,8 +184,7 @@ TEST_F(MonitorConnectionTest, ReadsLinesThatComeInPieces) {
 }
 
 TEST_F(MonitorConnectionTest, HandsOnEventsBetweenTheReplies) {
-  FakeMonitor behavior;
-  behavior.before_replies = kEvent;
+  FakeMonitor behavior{.before_replies = kEvent};
   Connect(behavior);
   ASSERT_TRUE(UntilReady());
   EXPECT_THAT(events_, ElementsAre("X", "X", "X", "X"));

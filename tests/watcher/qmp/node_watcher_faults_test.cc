@@ -276,8 +276,7 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
   {
     FakeQemu qemu;
     qemu.AddMonitor(Socket("vm1"));
-    qemu.Kill(SIGKILL);
-    qemu.Reap();
+    qemu.KillAndReap();
   }
   StartWithManualClock();
   ASSERT_TRUE(Until([&] {

@@ -66,8 +66,7 @@ class NodeWatcherIntentTest : public RestartTest {
 };
 
 TEST_F(NodeWatcherIntentTest, NamesAVmByItsUuid) {
-  FakeMonitor monitor;
-  monitor.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  FakeMonitor monitor{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   qemu_.AddMonitor(Socket("vm1"), monitor);
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -120,7 +119,6 @@ TEST_F(NodeWatcherIntentTest, AGuestsPoweroffUnderItLeavesNoShutdownFile) {
   ASSERT_TRUE(UntilScanned());
   ASSERT_TRUE(Declare("vm1").ok());
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kAdmin, "guest-poweroff");
   EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
 }
@@ -171,13 +169,11 @@ TEST_F(NodeWatcherIntentTest, UnknownVmsAndRunsAreNotFound) {
 TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
   StartOne(&qemu_);
   Outcome outcome;
-  qemu_.Kill(SIGKILL);
-  qemu_.Reap();
+  qemu_.KillAndReap();
   Ask("vm1", &outcome);  // handled in the turn that may not have seen the end yet
   Turn();
   TellAll();
   EXPECT_TRUE(absl::IsNotFound(outcome.intent.status())) << outcome.intent.status();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
 }
 
@@ -192,7 +188,6 @@ TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
   EXPECT_THAT(std::string(late.message()), HasSubstr("guest-poweroff"));
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
   qemu_.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_FALSE(Stopped().intent.has_value());
 }
@@ -253,10 +248,8 @@ TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   EXPECT_TRUE(Withdraw("id-1").ok());
   EXPECT_TRUE(Declare("vm1", "id-2").ok());
   Die();
-  qemu_.Kill(SIGKILL);
-  qemu_.Reap();
+  qemu_.KillAndReap();
   Restart();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kAdmin, "unobserved");
   EXPECT_EQ(Stopped().intent->intent_id, "id-2");
 }

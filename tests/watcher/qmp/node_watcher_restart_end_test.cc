@@ -120,8 +120,7 @@ TEST_F(HalfFinishedEndTest, AnotherRunsFileUnderThisOnesNameIsNoNoteOfThisOne) {
   FakeQemu forger;
   EndByGuest(&forger);
   ASSERT_EQ(std::rename(ShutdownFile("vm1").c_str(), ShutdownFile("victim").c_str()), 0);
-  victim.Kill(SIGKILL);
-  victim.Reap();
+  victim.KillAndReap();
   StartWith({kept});
   ASSERT_TRUE(UntilScanned());
   EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);

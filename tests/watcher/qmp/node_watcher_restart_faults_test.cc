@@ -42,8 +42,7 @@ TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
   ASSERT_TRUE(Until([&] { return qemu_.HasClient(kRuns - 1); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), kRuns);
   Die();
-  qemu_.Kill(SIGKILL);
-  qemu_.Reap();
+  qemu_.KillAndReap();
   RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
   EXPECT_THAT(Kept(), IsEmpty());
@@ -56,8 +55,7 @@ TEST_F(RestartFaultsTest, AMountWhileManyRunsAreRestoredIsSeenAfterThem) {
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
   Die();
-  qemu_.Kill(SIGKILL);
-  qemu_.Reap();
+  qemu_.KillAndReap();
   directory_.MakeDirectory("elsewhere");
   if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     GTEST_SKIP() << "may not mount";
@@ -147,8 +145,7 @@ TEST_F(RestartFaultsTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
 }
 
 TEST_F(RestartFaultsTest, PublishRunsAgainPublishesEachOpenRunOnce) {
-  FakeMonitor behavior;
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   FakeQemu second;
   qemu_.AddMonitor(Socket("vm1"), behavior);
   second.AddMonitor(Socket("vm2"), behavior);

@@ -54,8 +54,7 @@ TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
   qemu_.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
-  qemu_.Kill(SIGKILL);
-  qemu_.Reap();
+  qemu_.KillAndReap();
   ASSERT_FALSE(FileExists(ShutdownFile("vm1")));
   RestartUntilScanned();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
@@ -76,8 +75,7 @@ TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
     ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, reaped ? 2 : 1));
     Die();
     if (reaped) {
-      qemu.Kill(SIGKILL);
-      qemu.Reap();
+      qemu.KillAndReap();
     } else {
       qemu.Exit();
       siginfo_t info;
@@ -110,8 +108,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   old_qemu.Unlink(monitor);
-  old_qemu.Kill(SIGKILL);
-  old_qemu.Reap();
+  old_qemu.KillAndReap();
   new_qemu.AddMonitor(Socket("vm1"));
   Restart();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
@@ -131,8 +128,7 @@ TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   old_qemu.Unlink(monitor);
-  old_qemu.Kill(SIGKILL);
-  old_qemu.Reap();
+  old_qemu.KillAndReap();
   new_qemu.AddMonitor(Socket("vm1"));
   WriteFile(ShutdownFile("vm1"));
   Restart();
@@ -159,8 +155,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   Die();
   new_qemu.Send(new_monitor, kQuitLine);
   new_qemu.Kill(SIGKILL);
-  old_qemu.Kill(SIGKILL);
-  old_qemu.Reap();
+  old_qemu.KillAndReap();
   new_qemu.Reap();
   for (const bool turned : {false, true}) {
     std::vector<std::string> texts = {kept.at(old_run), kept.at(new_run)};
@@ -177,8 +172,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
 TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
   const int monitor = Follow(&qemu_);
   Die();
-  FakeMonitor paused;
-  paused.status = "paused";
+  FakeMonitor paused{.status = "paused"};
   qemu_.SetBehavior(monitor, paused);
   Restart();
   ASSERT_TRUE(UntilState("vm1", VmState::kPaused));

@@ -22,8 +22,7 @@ using testing::Not;
 using NodeWatcherTest = NodeWatcherFixture;
 
 TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
-  FakeMonitor behavior;
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   qemu_.AddMonitor(Socket("vm1"), behavior);
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
@@ -121,8 +120,7 @@ TEST_F(NodeWatcherTest, AKilledProcessIsACrashReapedOrNot) {
   zombie.AddMonitor(Socket("zombie"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  reaped.Kill(SIGKILL);
-  reaped.Reap();
+  reaped.KillAndReap();
   zombie.Kill(SIGSEGV);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
   for (const char* vm : {"reaped", "zombie"}) {
@@ -247,8 +245,7 @@ TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
 }
 
 TEST_F(NodeWatcherTest, TwoRunsWithOneUuidHaveAProblemUntilOneEnds) {
-  FakeMonitor behavior;
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   FakeQemu first;
   FakeQemu second;
   first.AddMonitor(Socket("vm1"), behavior);
