@@ -98,8 +98,7 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
   EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
   // What is kept leads to the next process.
   libvirt_->SetActive({{Container(), "running"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   const DomainName container = Container();
   controller_.reset();
   libvirt_->Stopped(container, ManagerEnd::kDestroyed, "stopped, destroyed");

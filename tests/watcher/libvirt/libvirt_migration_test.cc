@@ -94,8 +94,7 @@ TEST_F(LibvirtMigrationTest, ADaemonThatStartsAgainKnowsTheMigration) {
   Say("active");
   ASSERT_TRUE(UntilCount(EventType::kMigration));
   libvirt_->SetActive({{kDomain, "running"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   Say("STOP");
   EXPECT_EQ(RuleOf(ManagerEnd::kFailed), "migration-unfinished");
 }

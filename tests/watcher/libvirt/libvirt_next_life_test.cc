@@ -151,10 +151,7 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
 // Its end was published, libvirt tidies up, and another process has the number in the pid file when
 // the next daemon starts.
 TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
-  StartWithDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   const Child stranger(Sleep);
   const std::string pid_file = directory_.Path("qemu/web1.pid");
   const auto written = std::filesystem::last_write_time(pid_file);
@@ -162,8 +159,7 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
   std::filesystem::last_write_time(pid_file, written - std::chrono::hours(1));
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->SetOpenError(absl::OkStatus());
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
   ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
@@ -171,18 +167,14 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
 
 // libvirt lists it yet, and reports its end before that list is there.
 TEST_F(LibvirtProcessTest, ALifeThatEndedBeforeARestartAndIsListedBeginsNoRun) {
-  StartWithDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->SetOpenError(absl::OkStatus());
   libvirt_->AroundNextList(nullptr, [&] {
     ReportShutdown();
     StartProcess();
   });
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   const DomainName next = LifeWithId(kDomain.id + 1);
   libvirt_->Qmp(next, "RESUME");
   libvirt_->Started(next);

@@ -395,8 +395,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARestartIsFollowed) {
   watcher_.reset();
   StartProcess();
   libvirt_->SetActive({{kDomain, "running"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
@@ -438,10 +437,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
 
 // Its end was published by its process, and libvirt reports it later.
 TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
-  StartWithDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->AroundNextList([] {},
                            [&] {
@@ -458,10 +454,7 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
 
 // A new libvirtd reports the end of that life, then starts the next one, then makes its list.
 TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) {
-  StartWithDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   const DomainName next = LifeWithId(4);
   libvirt_->AroundNextList(
       [&] {
@@ -482,10 +475,7 @@ TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) 
 }
 
 TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidFileIsGoneAndThatIsListedLateBeginsNoRun) {
-  StartWithDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   std::filesystem::remove(directory_.Path("qemu/web1.pid"));
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->AroundNextList([] {}, [&] { libvirt_->Qmp(kDomain, "RESUME"); });
@@ -535,10 +525,7 @@ TEST_F(LibvirtProcessTest, AProcessThatStartedLaterIsTheNextLife) {
 }
 
 TEST_F(LibvirtProcessTest, AListThatStillHasAnEndedLifeBeginsNoRun) {
-  StartWithDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});  // libvirt has not noticed
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
@@ -589,8 +576,7 @@ TEST_F(LibvirtSourceTest, RunsGoOnAfterARestart) {
   FindDomain();
   const std::string run_id = sink_.Latest("web1")->ref.run_id;
   libvirt_->SetActive({{kDomain, "paused"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   ASSERT_TRUE(UntilCount(EventType::kPaused));
   EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -609,8 +595,7 @@ TEST_F(LibvirtSourceTest, ARunGoesOnWhereItsLibvirtIsSpelledOtherwise) {
   FindDomain();
   const std::string run_id = sink_.Latest("web1")->ref.run_id;
   options_.libvirts = {ParseLibvirtUri("qemu:///system").value()};
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.source == "libvirt:qemu:///system"; }));
   EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
   ReportDestroyed();

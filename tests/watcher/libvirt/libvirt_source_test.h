@@ -98,6 +98,10 @@ class LibvirtSourceTest : public testing::Test {
     Start();
     ASSERT_TRUE(UntilConnected());
   }
+  void RestartConnected() {
+    Restart();
+    ASSERT_TRUE(UntilConnected());
+  }
   void StartDomain(const DomainName& domain = kDomain) {
     const int before = sink_.Count(EventType::kStarted);
     libvirt_->Qmp(domain, "RESUME");
@@ -180,6 +184,13 @@ class LibvirtProcessTest : public LibvirtSourceTest {
     libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
     libvirt_->Close("libvirt closed the connection");
     ASSERT_TRUE(UntilConnected(false));
+  }
+  // The end of its process is published before libvirt is back.
+  void EndWhileLibvirtIsLost() {
+    StartWithDomain();
+    LoseLibvirt();
+    process_.reset();
+    ASSERT_TRUE(UntilCount(EventType::kStopped));
   }
 
   std::unique_ptr<Child> process_;

@@ -152,8 +152,7 @@ TEST_F(NodeWatcherExitTest, TheProcessConnectorTellsOfAReapedProcess) {
 TEST_F(NodeWatcherExitTest, HeldByAnotherToTheEndTheKernelTells) {
   qemu_.AddMonitor(Socket("vm1"), {.greet = false});
   options_.greeting_timeout = absl::Milliseconds(20);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   qemu_.Kill(SIGABRT);
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
 }
@@ -195,8 +194,7 @@ TEST_F(NodeWatcherExitTest, AFullDescriptorTableHidesNoExitStatus) {
   options_.exit_status_source = ExitStatusSource::kNone;  // the zombie's stat file is what is left
   options_.greeting_timeout = absl::Milliseconds(20);
   qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   {
     const FullDescriptorTable full;
     qemu_.Kill(SIGABRT);

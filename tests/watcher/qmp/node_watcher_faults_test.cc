@@ -40,8 +40,7 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsF
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   UniqueFd other = ConnectAsOther(Socket("vm1"));
   ASSERT_TRUE(StepUntil([] {}, [&] { return qemu_.HasClient(monitor); }));
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   other.Reset();
@@ -53,8 +52,7 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsF
 TEST_F(NodeWatcherFaultsTest, TheEndIsSeenThroughAHeldMonitor) {
   options_.greeting_timeout = absl::Milliseconds(30);
   qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   KillUntilStopped(&qemu_);
 }
 

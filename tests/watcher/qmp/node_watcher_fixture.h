@@ -82,6 +82,10 @@ class NodeWatcherFixture : public testing::Test {
   bool UntilProblem(const std::string& vm, const std::string& part) {
     return Until([&] { return HasProblem(vm, part); });
   }
+  void StartUntilHeld() {
+    Start();
+    ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  }
   // A text that the problem of a socket without a run holds; empty: the socket is not listed.
   bool UntilUnfollowed(const std::string& vm, const std::string& part) {
     return Until([&] { return IsUnfollowed(vm, part); });

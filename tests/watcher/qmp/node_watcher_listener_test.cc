@@ -42,8 +42,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
   options_.greeting_timeout = absl::Milliseconds(30);
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   const std::string run_id = RunId("vm1");
   const pid_t real = qemu_.HandOver();
   ASSERT_TRUE(UntilPid(0)) << "it is not known who listens now";
@@ -112,8 +111,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   std::vector<UniqueFd> others;
   others.push_back(HoldMonitor(&qemu_, monitor));
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   SocketFile file;
   ASSERT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
   UniqueFd more;
@@ -130,8 +128,7 @@ TEST_F(ListenerTest, AfterItTheEndOfAQemuThatAnotherClientHoldsIsSeenByItsSocket
   options_.greeting_timeout = absl::Milliseconds(30);
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   const pid_t real = qemu_.HandOver();
   ASSERT_TRUE(UntilPid(0));
   kill(real, SIGKILL);
@@ -142,8 +139,7 @@ TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
   options_.greeting_timeout = absl::Milliseconds(30);
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   const std::string run_id = RunId("vm1");
   Die();
   const pid_t real = qemu_.HandOver();
@@ -230,8 +226,7 @@ TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
   FakeQemu neighbor;
   neighbor.AddMonitor(Socket("vm2"));
   UniqueFd other = HoldMonitor(&launcher, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   const pid_t real = launcher.HandOver();
   ASSERT_TRUE(UntilPid(0));
@@ -264,8 +259,7 @@ TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
   const int second = launcher_.AddMonitor(Socket("vm2"));
   UniqueFd of_first = HoldMonitor(&launcher_, first, "vm1");
   const UniqueFd of_second = HoldMonitor(&launcher_, second, "vm2");
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_TRUE(UntilProblem("vm2", "held by another client"));
   of_first.Reset();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -275,8 +269,7 @@ TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
 TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
   const int first = launcher_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&launcher_, first);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   const std::string run_id = RunId("vm1");
   launcher_.CloseClient(first);
   launcher_.CloseListener(first);
@@ -291,8 +284,7 @@ TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
 TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
   const int monitor = launcher_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&launcher_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   launcher_.Kill(SIGTERM);
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
 }
@@ -329,8 +321,7 @@ class RenamedTest : public ListenerTest {
 TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
   qemu_.CloseListener(monitor);
@@ -345,8 +336,7 @@ TEST_F(RenamedTest, ACommandLineThatNoDescriptorWasLeftForIsReadAgain) {
   command_lines_->out_of_descriptors = true;
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == qemu_.pid(); }));
   EXPECT_FALSE(command_lines_->out_of_descriptors);
 }
@@ -355,8 +345,7 @@ TEST_F(RenamedTest, WithoutItsCommandLineItMayBeALauncher) {
   command_lines_->come = false;
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
 }
 

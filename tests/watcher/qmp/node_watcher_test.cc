@@ -314,8 +314,7 @@ TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
 TEST_F(UntrackedTest, AHeldMonitorWhoseSocketGoesAwayEnds) {
   options_.greeting_timeout = absl::Milliseconds(20);
   const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
   qemu_.Unlink(monitor);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
