@@ -152,11 +152,6 @@ TEST_F(VmSessionEndTest, ResumingAPanickedGuestDoesNotHealIt) {
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
-TEST_F(VmSessionEndTest, SystemResetUnderNoRebootIsAdmin) {
-  vm_.EndBy("host-qmp-system-reset");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit);
-}
-
 TEST_F(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
   vm_.Shutdown("guest-shutdown");
   vm_.Event("STOP");
@@ -283,11 +278,6 @@ TEST_F(VmSessionEndTest, HibernationIsUser) {
   EXPECT_THAT(vm_.Types(), Contains(EventType::kHibernating));
 }
 
-TEST_F(VmSessionEndTest, NoWordAndGoneIsACrash) {
-  vm_.End();
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
-}
-
 TEST_F(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
   SessionDriver vm;
   vm.Held();
@@ -356,39 +346,6 @@ TEST_F(VmSessionEndTest, AGuestThatWasPanickedAtAttachIsACrash) {
   vm.Ready("guest-panicked");
   vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-}
-
-// QEMU before 4.0 and before 2.10.
-
-TEST(VmSessionLegacyTest, GuestDecidesWhereTheReasonIsMissing) {
-  RunningVm user;
-  user.Event("SHUTDOWN", R"({"guest": true})");
-  user.End();
-  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-
-  RunningVm admin;
-  admin.Event("SHUTDOWN", R"({"guest": false})");
-  admin.End();
-  ExpectVerdict(admin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
-}
-
-TEST(VmSessionLegacyTest, WhatCameBeforeDecidesWhereBothAreMissing) {
-  RunningVm user;
-  user.Event("SHUTDOWN");
-  user.End();
-  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-
-  RunningVm pressed;
-  pressed.Event("POWERDOWN");
-  pressed.Event("SHUTDOWN");
-  pressed.End();
-  ExpectVerdict(pressed, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-
-  RunningVm stopped;
-  stopped.Event("STOP");
-  stopped.Event("SHUTDOWN");
-  stopped.End();
-  ExpectVerdict(stopped, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
 }
 
 TEST(VmSessionLegacyTest, AReasonFromTheFutureIsReadByItsName) {

@@ -287,16 +287,6 @@ TEST(VmSessionStateTest, ARestartDoesNotForgetAGuestThatIsDown) {
   EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
 }
 
-TEST(VmSessionStateTest, WhatTheHandshakeFindsAfterAnEarlyEventIsToldByAnEvent) {
-  SessionDriver vm;
-  vm.Event("POWERDOWN");
-  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
-  vm.Ready("running");
-  EXPECT_EQ(vm.Last().type, EventType::kStateChanged);
-  EXPECT_EQ(vm.Last().message, "the VM is running");
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
-}
-
 TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
   RunningVm vm;
   vm.SharedUuid("its UUID is used by the running VM web2 as well");

@@ -81,23 +81,6 @@ TEST_F(VmSessionOrderTest, WithoutAShutdownTheFileFollowsTheProcess) {
   EXPECT_THAT(vm_.log, ElementsAre("file-", "STOPPED"));
 }
 
-TEST_F(VmSessionOrderTest, AFileThatCannotBeWrittenDelaysNothingAndIsTold) {
-  SessionDriver vm;
-  vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
-  vm.Ready();
-  vm.EndBy("guest-shutdown");
-  EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
-  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
-  EXPECT_THAT(vm.statuses.back().problems, ElementsAre(HasSubstr("Permission denied")));
-}
-
-TEST_F(VmSessionOrderTest, ShutdownFilesCanBeOff) {
-  RunningVm vm(SessionOptions{.shutdown_files = ShutdownFiles::kOff});
-  vm.EndBy("guest-shutdown");
-  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
-  EXPECT_THAT(vm.log, ElementsAre("STOPPED"));
-}
-
 TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
   const struct {
     ShutdownFiles files;
@@ -112,6 +95,7 @@ TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
     RunningVm vm(SessionOptions{.shutdown_files = row.files}, true, row.monitor);
     vm.EndBy("guest-shutdown");
     EXPECT_EQ(vm.Stopped().shutdown_file_written, row.written) << row.monitor;
+    EXPECT_EQ(vm.file.has_value(), row.written) << row.monitor;
     EXPECT_THAT(vm.statuses.back().problems, IsEmpty()) << row.monitor;
   }
 }
@@ -152,18 +136,13 @@ TEST_F(VmSessionMonitorTest, StartedComesFirstAndKnowsTheVm) {
 TEST_F(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
   SessionDriver vm;
   vm.Event("POWERDOWN");
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
   vm.Ready();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested,
                                       EventType::kStateChanged));
+  EXPECT_EQ(vm.Last().message, "the VM is running");
   EXPECT_EQ(vm.Status().state, VmState::kRunning);
   EXPECT_EQ(vm.statuses.back().ref.uuid, "uuid-1");
-}
-
-TEST_F(VmSessionMonitorTest, AShutdownBeforeTheRepliesCounts) {
-  SessionDriver vm;
-  vm.EndBy("guest-shutdown");
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
 }
 
 TEST_F(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
