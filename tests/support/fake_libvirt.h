@@ -73,11 +73,6 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     return opened_;
   }
-  // Whether somebody has connected, and may be gone by now.
-  bool has_listener() const {
-    const MutexLock lock(&mutex_);
-    return listener_ != nullptr;
-  }
   // Calls that have not returned.
   int calls_under_way() const {
     const MutexLock lock(&mutex_);

@@ -18,6 +18,11 @@
 #include <utility>
 
 namespace vmeventd {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(FakeMonitor, listen, greet, answer, split, stuck,
+                                                proxy, greeting, before_replies, replies, status,
+                                                uuid, name)
+
 namespace {
 
 using nlohmann::json;
@@ -41,32 +46,6 @@ void SendJson(int channel, const json& message) {
   Check(
       send(channel, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()),
       "send on the channel");
-}
-
-json ToJson(const FakeMonitor& monitor) {
-  return {{"listen", monitor.listen},     {"greet", monitor.greet},
-          {"answer", monitor.answer},     {"split", monitor.split},
-          {"stuck", monitor.stuck},       {"proxy", monitor.proxy},
-          {"greeting", monitor.greeting}, {"before_replies", monitor.before_replies},
-          {"replies", monitor.replies},   {"status", monitor.status},
-          {"uuid", monitor.uuid},         {"name", monitor.name}};
-}
-
-FakeMonitor FromJson(const json& value) {
-  FakeMonitor monitor;
-  value.at("listen").get_to(monitor.listen);
-  value.at("greet").get_to(monitor.greet);
-  value.at("answer").get_to(monitor.answer);
-  value.at("split").get_to(monitor.split);
-  value.at("stuck").get_to(monitor.stuck);
-  value.at("proxy").get_to(monitor.proxy);
-  value.at("greeting").get_to(monitor.greeting);
-  value.at("before_replies").get_to(monitor.before_replies);
-  value.at("replies").get_to(monitor.replies);
-  value.at("status").get_to(monitor.status);
-  value.at("uuid").get_to(monitor.uuid);
-  value.at("name").get_to(monitor.name);
-  return monitor;
 }
 
 // One socket of the fake's process.
@@ -297,7 +276,7 @@ class Server {
     if (what == "hand over") return HandOver(request.at("stay").get<bool>());
     if (what == "add") {
       monitors_.emplace_back(request.at("path").get<std::string>(),
-                             FromJson(request.at("behavior")));
+                             request.at("behavior").get<FakeMonitor>());
       return monitors_.size() - 1;
     }
     Monitor& monitor = monitors_.at(request.at("monitor").get<size_t>());
@@ -305,7 +284,7 @@ class Server {
     if (what == "speak") return ForkFlooder(monitor, request.at("bytes").get<std::string>(), true);
     if (what == "fork server") return ForkServer(&monitor);
     if (what == "listen") monitor.Listen();
-    if (what == "behave") monitor.SetBehavior(FromJson(request.at("behavior")));
+    if (what == "behave") monitor.SetBehavior(request.at("behavior").get<FakeMonitor>());
     if (what == "send")
       monitor.Send(request.at("bytes").get<std::string>(), request.value("cut", false));
     if (what == "send long") {
@@ -426,10 +405,7 @@ void FakeQemu::Start(const char* program) {
 
 FakeQemu::~FakeQemu() {
   if (holder_ > 0) kill(holder_, SIGKILL);
-  if (pid_ > 0) {
-    kill(pid_, SIGKILL);
-    Reap();
-  }
+  if (pid_ > 0) KillAndReap();
   close(channel_);
   close(leash_);
 }
@@ -451,13 +427,13 @@ json FakeQemu::Request(json request) {
 }
 
 int FakeQemu::AddMonitor(const std::string& path, const FakeMonitor& monitor) {
-  return Request({{"do", "add"}, {"path", path}, {"behavior", ToJson(monitor)}}).get<int>();
+  return Request({{"do", "add"}, {"path", path}, {"behavior", monitor}}).get<int>();
 }
 
 void FakeQemu::Listen(int monitor) { Request({{"do", "listen"}, {"monitor", monitor}}); }
 
 void FakeQemu::SetBehavior(int monitor, const FakeMonitor& behavior) {
-  Request({{"do", "behave"}, {"monitor", monitor}, {"behavior", ToJson(behavior)}});
+  Request({{"do", "behave"}, {"monitor", monitor}, {"behavior", behavior}});
 }
 
 void FakeQemu::Send(int monitor, const std::string& bytes) {
@@ -533,6 +509,11 @@ void FakeQemu::Reap() {
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
   pid_ = -1;
+}
+
+void FakeQemu::KillAndReap() {
+  Kill(SIGKILL);
+  Reap();
 }
 
 [[noreturn]] void RunFakeQemu() {

@@ -100,6 +100,7 @@ class FakeQemu {
   void Kill(int signal) const;
   // Waits for the process to end after Exit or Kill.
   void Reap();
+  void KillAndReap();
 
  private:
   // Starts the process; `program` is null for a copy of this one.

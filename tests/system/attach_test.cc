@@ -40,14 +40,6 @@ TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
   EXPECT_EQ(WaitStopped("linux").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
 }
 
-TEST_F(AttachTest, VmThatWasPausedBefore) {
-  const auto guest = StartEmptyGuest("vm1");
-  guest->manager().Execute("stop");
-  StartDaemonAndStream();
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  EXPECT_EQ(StateOf("vm1"), v1::VM_STATE_PAUSED);
-}
-
 TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
   GuestOptions options;
   options.arguments = {"-no-shutdown"};
@@ -144,29 +136,6 @@ TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
   EXPECT_THAT(restored.problems(), IsEmpty());
   guest->manager().Execute("quit");
   EXPECT_EQ(WaitStopped("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT);
-}
-
-TEST_F(AttachTest, MonitorThatIsHeldToTheEndIsUnknown) {
-  const auto guest = StartEmptyGuest("vm1");
-  const QmpClient other(guest->socket_path());
-  StartDaemonAndStream();
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  guest->manager().Execute("quit");
-  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
-}
-
-TEST_F(AttachTest, NewQemuUnderTheNameOfAKilledOneIsANewRun) {
-  StartDaemonAndStream();
-  auto guest = StartEmptyGuest("vm1");
-  const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  guest->Signal(SIGKILL);
-  guest->WaitExit();
-  guest = StartEmptyGuest("vm1");  // over the socket file that the first has left
-  const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
-
-  EXPECT_NE(first.vm().run_id(), second.vm().run_id());
-  EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED STOPPED STARTED");
-  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), second.vm().run_id());
 }
 
 TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {

@@ -270,26 +270,6 @@ TEST_F(FleetClientTest, ListsAndFilters) {
   EXPECT_THAT(Ask({"watch", "--from", "oldest", "--type", "stopped", "--count", "1"}), SizeIs(1));
 }
 
-TEST_F(FleetClientTest, TheLastStates) {
-  auto one = std::make_unique<ChattyVm>(Watched("n1"), "web.1");
-  ChattyVm two(Watched("n2"), "db1");
-  one->Speak(1);
-  two.Speak(1);
-  WaitUntil("both VMs are in the bucket", [&] { return Ask({"vms"}).size() == 2; });
-  const std::vector<json> vms = Ask({"vms", "--node", "n2"});
-  ASSERT_THAT(vms, SizeIs(1));
-  EXPECT_EQ(vms[0]["ref"]["name"], "db1");
-  EXPECT_EQ(vms[0]["node"], "n2");
-  one.reset();
-  WaitUntil("it has stopped", [&] {
-    return Ask({"vm", "web.1"}).at(0)["state"] == "VM_STATE_STOPPED";
-  });
-  EXPECT_EQ(Ask({"vm", "web.1"}).at(0)["node"], "n1");
-  EXPECT_THAT(Ask({"vms"}), SizeIs(1));
-  EXPECT_THAT(Ask({"vms", "--all"}), SizeIs(2));
-  EXPECT_EQ(RunCommand(Command({"vm", "web9"})).exit_code, 3);
-}
-
 TEST_F(FleetClientTest, ASnapshotIsFollowedByEvents) {
   ChattyVm vm(Watched("n1"), "web1");
   vm.Speak(2);

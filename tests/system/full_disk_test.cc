@@ -1,14 +1,12 @@
 // The state directory on a full file system of 16 MiB.
 
 #include <fcntl.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -28,21 +26,9 @@ namespace {
 
 using testing::SizeIs;
 
-class FullDiskTest : public JournalTestBase {
+class FullDiskTest : public OnSmallDisk<JournalTestBase> {
  protected:
-  FullDiskTest() {
-    const std::string state = Options().state_dir;
-    std::filesystem::create_directory(state);
-    mounted_ = mount("tmpfs", state.c_str(), "tmpfs", 0, "size=16m,mode=0750") == 0;
-    error_ = errno;
-  }
-  ~FullDiskTest() override {
-    StopDaemon();
-    if (mounted_) umount2(Options().state_dir.c_str(), MNT_DETACH);
-  }
-  void SetUp() override {
-    if (!mounted_) GTEST_SKIP() << "a tmpfs may not be mounted here: " << std::strerror(error_);
-  }
+  FullDiskTest() : OnSmallDisk("16m") {}
 
   // Fills all free space.
   void FillDisk() {
@@ -55,7 +41,6 @@ class FullDiskTest : public JournalTestBase {
     close(file);
   }
   void FreeDisk() { std::filesystem::remove(filler()); }
-  std::string filler() const { return Options().state_dir + "/filler"; }
 
   // The journal has reserved space: fills the disk until nothing can be written any more.
   void FillUntilNotWritable(ChattyVm* vm) {
@@ -70,10 +55,6 @@ class FullDiskTest : public JournalTestBase {
     WaitUntil("the journal is written again",
               [&] { return daemon().GetServerInfo().journal_writable() && Serving("journal"); });
   }
-
- private:
-  bool mounted_ = false;
-  int error_ = 0;
 };
 
 TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {

@@ -342,27 +342,6 @@ TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedByTheNextDaemon) {
   EXPECT_EQ(WaitStopped("vm1", 2).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
 }
 
-TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedAfterLibvirtWasAway) {
-  Follow();
-  libvirtd().DefineAndStart({});
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  const std::string id = libvirtd().Virsh({"domid", "vm1"});
-  libvirtd().Stop(SIGKILL);
-  kill(libvirtd().Pid("vm1"), SIGKILL);
-  WaitStopped();
-  libvirtd().Start();
-  WaitUntil("libvirt has seen that it is gone", [&] {
-    return libvirtd().Virsh({"domstate", "vm1"}).find("shut off") != std::string::npos;
-  });
-  libvirtd().Stop(SIGTERM);
-  libvirtd().Start();
-  libvirtd().Virsh({"start", "vm1"});
-  ASSERT_EQ(libvirtd().Virsh({"domid", "vm1"}), id);
-  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().pid(), libvirtd().Pid("vm1"));
-  libvirtd().Virsh({"destroy", "vm1"});
-  EXPECT_EQ(WaitStopped("vm1", 2).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
-}
-
 // A run outlives a change of the configuration that follows it otherwise.
 class LibvirtTakeOverTest : public LibvirtTest {
  protected:
@@ -520,13 +499,6 @@ TEST_F(LibvirtPodTest, APodThatIsKilledEndsItsVmAsTheKernelSaysThatItEnded) {
   pod_->Stop(SIGKILL);
   const v1::Event stopped = WaitStopped();
   EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
-  ExpectOneStopped();
-}
-
-TEST_F(LibvirtPodTest, ADestroyedDomainIsTheAdmins) {
-  StartAndFollow();
-  pod_->Virsh({"destroy", "vm1"});
-  EXPECT_EQ(WaitStopped().shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
   ExpectOneStopped();
 }
 

@@ -80,17 +80,6 @@ class PermissionsTest : public LimitsTest {
   DaemonOptions options_;
 };
 
-TEST_F(PermissionsTest, DirectoryIsFollowedOnceItIsReadable) {
-  chmod(watch_dir().c_str(), 0);
-  StartDaemon(options_);
-  EXPECT_NE(daemon().GetServerInfo().version(), "");
-  chmod(watch_dir().c_str(), 0755);
-  OpenStream();
-  const auto guest = StartEmptyGuest("vm1");
-  chmod(guest->socket_path().c_str(), 0777);
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-}
-
 TEST_F(PermissionsTest, SocketIsListedAndAttachedOnceItMayBeOpened) {
   const auto guest = StartEmptyGuest("vm1");
   chmod(guest->socket_path().c_str(), 0);

@@ -84,14 +84,14 @@ class MetricsTest : public E2eTest {
   }
 };
 
-TEST_F(MetricsTest, ReportTheDaemonsState) {
+TEST_F(MetricsTest, FollowAVmToItsEnd) {
   StartDaemon(MetricsOptions());
   OpenStream();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   ScrapeUntil("vmeventd_stream_sent_events_total 1\n");
   // What counts as sent is counted as delivered a moment later.
-  const std::string metrics = ScrapeUntil("vmeventd_stream_lag_max_events 0\n");
+  std::string metrics = ScrapeUntil("vmeventd_stream_lag_max_events 0\n");
   EXPECT_THAT(metrics, HasSubstr("vmeventd_build_info{version=\""));
   EXPECT_THAT(metrics, HasSubstr("vmeventd_exit_status_source_info{source=\"" +
                                  daemon().GetServerInfo().exit_status_source() + "\"} 1"));
@@ -101,17 +101,11 @@ TEST_F(MetricsTest, ReportTheDaemonsState) {
   EXPECT_THAT(metrics, HasSubstr("vmeventd_events_total{type=\"STARTED\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("pattern=\"*.kvmd\"} 1\n"));
   EXPECT_THAT(metrics, Not(HasSubstr("vm1")));
-}
 
-TEST_F(MetricsTest, FollowAVmToItsEnd) {
-  StartDaemon(MetricsOptions());
-  OpenStream();
-  const auto guest = StartEmptyGuest("vm1");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   WaitUntilAttached(daemon(), "vm1");
   guest->Signal(SIGTERM);
   stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  const std::string metrics = ScrapeUntil("_count{leg=\"public_to_sent\"} 2\n");
+  metrics = ScrapeUntil("_count{leg=\"public_to_sent\"} 2\n");
   EXPECT_THAT(metrics,
               HasSubstr("vmeventd_stops_total{class=\"ADMIN\",cause=\"HOST_SIGNAL\"} 1\n"));
   EXPECT_THAT(metrics, HasSubstr("vmeventd_vms{state=\"RUNNING\"} 0\n"));
@@ -120,20 +114,6 @@ TEST_F(MetricsTest, FollowAVmToItsEnd) {
   EXPECT_THAT(metrics, HasSubstr("vmeventd_stream_sent_events_total 2\n"));
   EXPECT_THAT(metrics, HasSubstr("vmeventd_shutdown_file_duration_seconds_count 1\n"));
   EXPECT_THAT(metrics, Not(HasSubstr("vmeventd_journal_size_bytes{file=\"db\"} 0\n")));
-}
-
-TEST_F(MetricsTest, ReportWhyStreamsEnded) {
-  StartDaemon(MetricsOptions());
-  v1::WatchEventsRequest request;
-  request.set_after_sequence(1'000'000);
-  request.set_journal_id(daemon().GetServerInfo().journal_id());
-  EventStream(daemon().channel(), request).WaitEnd();
-  ScrapeUntil("vmeventd_streams_ended_total{reason=\"out_of_range\"} 1\n");
-  {
-    EventStream cancelled(daemon().channel(), FromOldest());
-    cancelled.WaitProgress();
-  }
-  ScrapeUntil("vmeventd_streams_ended_total{reason=\"client\"} 1\n");
 }
 
 TEST_F(MetricsTest, ClientsThatDoNotReadDelayNeitherScrapesNorTheEnd) {

@@ -83,6 +83,16 @@ class ServiceTest : public E2eTest {
          // The preloaded library comes before AddressSanitizer's, and is independent of it.
          "ASAN_OPTIONS=verify_asan_link_order=0", absl::StrCat("HUNG_DISK_WHILE=", hang())});
   }
+  // One that waits for it as it is stopped.
+  std::unique_ptr<ChildProcess> StopOnHungDisk() {
+    auto process = StartOnHungDisk();
+    manager_.ReceiveUntil("READY=1");
+    std::ofstream(hang()).close();
+    qemu_.AddMonitor(watch_dir() + "/vm1.kvmd");
+    WaitUntilItWaits();
+    process->Signal(SIGTERM);
+    return process;
+  }
   std::string hang() const { return dir() / "hang"; }
   void WaitUntilItWaits() const {
     WaitUntil("the daemon waits for its disk",
@@ -91,6 +101,7 @@ class ServiceTest : public E2eTest {
   std::string Log() const { return ReadFile(Options().log_file); }
 
   const NotifySocket manager_{dir() / "notify"};
+  FakeQemu qemu_{VMEVENTD_FAKE_QEMU};
 };
 
 TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {
@@ -105,13 +116,7 @@ TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {
 }
 
 TEST_F(ServiceTest, AReloadDuringTheStopNotifiesNothing) {
-  const auto process = StartOnHungDisk();
-  manager_.ReceiveUntil("READY=1");
-  std::ofstream(hang()).close();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
-  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  WaitUntilItWaits();
-  process->Signal(SIGTERM);
+  const auto process = StopOnHungDisk();
   manager_.ReceiveUntil("STOPPING=1");
   process->Signal(SIGHUP);
   WaitUntil("the reload", [&] { return absl::StrContains(Log(), "nothing to read again"); });
@@ -123,13 +128,7 @@ TEST_F(ServiceTest, AReloadDuringTheStopNotifiesNothing) {
 }
 
 TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
-  const auto process = StartOnHungDisk();
-  manager_.ReceiveUntil("READY=1");
-  std::ofstream(hang()).close();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
-  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  WaitUntilItWaits();
-  process->Signal(SIGTERM);
+  const auto process = StopOnHungDisk();
   const int status = process->Wait();
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 1);

@@ -5,14 +5,6 @@ import os
 import signal
 import socket
 
-GREETING = ('{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, '
-            '"capabilities": ["oob"]}}\r\n')
-BEHAVIOR = {
-    "listen": True, "greet": True, "answer": True, "split": False, "stuck": False,
-    "proxy": False,
-    "greeting": GREETING, "before_replies": "", "replies": {}, "status": "running",
-    "uuid": "00000000-0000-0000-0000-000000000000", "name": ""}
-
 
 def encode(value):
     """Encodes the subset of CBOR that the fake uses."""
@@ -92,10 +84,10 @@ class FakeQemu:
         return answer["result"]
 
     def add_monitor(self, path, **behavior):
-        return self._do("add", path=path, behavior={**BEHAVIOR, **behavior})
+        return self._do("add", path=path, behavior=behavior)
 
     def behave(self, monitor=0, **behavior):
-        self._do("behave", monitor, behavior={**BEHAVIOR, **behavior})
+        self._do("behave", monitor, behavior=behavior)
 
     def send(self, text, monitor=0):
         for begin in range(0, len(text), 30000):

@@ -259,6 +259,14 @@ class World:
         self.stop(number)
         self.start(*arguments)
 
+    def damage_journal(self):
+        """The journal is replaced by what is none; starts a daemon that finds it."""
+        self.stop()
+        (self.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+        for name in ("journal.db-wal", "journal.db-shm"):
+            (self.state / name).unlink(missing_ok=True)
+        self.start()
+
     # VMs.
 
     def vm(self, name="vm1", directory=None, **behavior):

@@ -206,8 +206,8 @@ elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnor
           "--powerdown-window: the guest may have obeyed late. powerdown_age says how long.")
 elsewhere("tests/watcher/session/vm_session_agent_test.cc:VmSessionAgentTest.WhatIsNotTheUsersHasNoCaveat",
           "ShutdownDetail.caveats", "with the class USER")
-elsewhere("tests/watcher/session/vm_session_events_test.cc:"
-          "VmSessionStateTest.WhatTheHandshakeFindsAfterAnEarlyEventIsToldByAnEvent",
+elsewhere("tests/watcher/session/vm_session_test.cc:"
+          "VmSessionMonitorTest.AnEventBeforeTheRepliesFollowsStarted",
           "EventType.EVENT_TYPE_STATE_CHANGED",
           "the VM's state changed, and no other event says why")
 elsewhere("tests/watcher/session/vm_session_panic_test.cc:VmSessionPanicTest.ARequestByPvpanicIsAnEventOfItsOwn",
@@ -362,11 +362,7 @@ def a_durable_event_stays(world):
 def a_gap_of_the_node(world):
     stream, _ = world.follow()
     journal_id = world.info().journal_id
-    world.stop()
-    (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    for name in ("journal.db-wal", "journal.db-shm"):
-        (world.state / name).unlink(missing_ok=True)
-    world.start()
+    world.damage_journal()
     assert world.info().journal_id != journal_id
     stream = world.oldest()
     event = stream.wait("a GAP of the node comes",

@@ -125,11 +125,7 @@ def a_token_of_a_replaced_journal(world):
     lives(world, "ab")
     events = world.call("ListEvents", page_size=1).next_page_token
     vms = world.call("ListVms", page_size=1, include_stopped=True).next_page_token
-    world.stop()
-    (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    for name in ("journal.db-wal", "journal.db-shm"):
-        (world.state / name).unlink(missing_ok=True)
-    world.start()
+    world.damage_journal()
     world.refused("OUT_OF_RANGE", "ListEvents", page_size=1, page_token=events)
     world.refused("OUT_OF_RANGE", "ListVms", page_size=1, include_stopped=True, page_token=vms)
     assert code(world.call("ListEvents", page_size=1)) == "OK"
@@ -197,11 +193,7 @@ def from_a_list_to_a_stream(world):
          "have matched.")
 def a_gap_passes_every_filter(world):
     world.follow()
-    world.stop()
-    (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    for name in ("journal.db-wal", "journal.db-shm"):
-        (world.state / name).unlink(missing_ok=True)
-    world.start()
+    world.damage_journal()
     fields = {"vm_names": ["no such VM"], "types": [pb.EVENT_TYPE_STOPPED]}
     stream = world.oldest(filter=fields)
     stream.wait("the GAP passes", lambda: stream.events)

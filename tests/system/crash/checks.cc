@@ -113,12 +113,6 @@ absl::Time ObserveTime(const v1::Event& event) {
          absl::Nanoseconds(event.observe_time().nanos());
 }
 
-std::string LifeText(const History& history, int life) {
-  if (life < 0) return "by no life of the daemon";
-  return absl::StrCat("by life ", life, " of the daemon, which ended by ",
-                      history.lives[static_cast<size_t>(life)].how);
-}
-
 // Visits each ended run of the journal that belongs to a process of the harness.
 template <typename Visitor>
 void ForEachStopped(const History& history, const Visitor& visitor) {
@@ -350,15 +344,15 @@ Findings CheckClasses(const History& history) {
   Findings findings;
   ForEachStopped(history, [&](const RunHistory& run, const auto& events, const v1::Event& stopped) {
     const int life = LifeAt(history, ObserveTime(stopped));
-    const auto allowed = AllowedClasses(run, life, events);
-    if (allowed.count(stopped.shutdown().class_()) != 0) return;
-    findings.push_back(absl::StrCat(
-        run.name, "/", run.pid, ": STOPPED says ", Class(stopped.shutdown().class_()),
-        ", observed ", LifeText(history, life), "; it may say ",
-        absl::StrJoin(
-            allowed, " or ",
-            [](std::string* out, v1::ShutdownClass value) { absl::StrAppend(out, Class(value)); }),
-        Describe(run, events)));
+    const bool all_seen = std::all_of(run.acts.begin(), run.acts.end(), [life](const Act& act) {
+      return act.seen_by >= 0 && act.seen_by == life;
+    });
+    const v1::ShutdownClass says = stopped.shutdown().class_();
+    if (!all_seen || says == TrueClass(run)) return;
+    findings.push_back(absl::StrCat(run.name, "/", run.pid, ": STOPPED says ", Class(says),
+                                    ", observed by life ", life, " of the daemon, which ended by ",
+                                    history.lives[static_cast<size_t>(life)].how, "; it is ",
+                                    Class(TrueClass(run)), Describe(run, events)));
   });
   return findings;
 }

@@ -29,7 +29,7 @@ Findings CheckJournal(const History& history);
 // has no second run, or without a pid one that has no run; every process that was published has its
 // run.
 Findings CheckRuns(const History& history);
-// Each STOPPED has a class that truth.h allows.
+// A STOPPED of a run all of whose deeds were seen by the life that published it has their class.
 Findings CheckClasses(const History& history);
 // The shutdown files match the STOPPED events, and STOPPED states whether the file was written.
 Findings CheckFiles(const History& history);

@@ -230,7 +230,7 @@ TEST_F(ChecksTest, ProcessThatIsNotInTheJournal) {
 TEST_F(ChecksTest, WrongClass) {
   history_.journal[1].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
   EXPECT_THAT(CheckClasses(history_),
-              ElementsAre(AllOf(HasSubstr("says CRASH"), HasSubstr("it may say USER"))));
+              ElementsAre(AllOf(HasSubstr("says CRASH"), HasSubstr("it is USER"))));
 }
 
 TEST_F(ChecksTest, UnknownOnlyIfTheEndMayHaveBeenMissed) {

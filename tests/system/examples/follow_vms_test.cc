@@ -1,15 +1,11 @@
 // examples/python/follow_vms.py: its record equals the journal, whatever fails.
 
 #include <sqlite3.h>
-#include <sys/mount.h>
 
-#include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -99,6 +95,13 @@ class FollowVmsTest : public JournalTestBase {
              Rows{{info.journal_id(), absl::StrCat(info.newest_sequence())}};
     });
   }
+  // The first events of a journal, after STARTED; all are recorded.
+  void SpeakTen(ChattyVm* vm) {
+    vm->Speak(10);
+    WaitUntil("all is published",
+              [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+    WaitCaughtUp();
+  }
   // Expects each event of the daemon's journal once in the record, and no others of that journal.
   void ExpectRecordIsTheJournal() {
     Rows expected;
@@ -161,16 +164,12 @@ TEST_F(FollowVmsTest, AReplacedJournalIsAGap) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon();
   StartFollower();
-  vm.Speak(10);
-  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
-  WaitCaughtUp();
+  SpeakTen(&vm);
   const std::string old_journal = daemon().GetServerInfo().journal_id();
   KillDaemon();
   fs::remove_all(Options().state_dir);
   StartDaemon();
-  vm.Speak(10);
-  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
-  WaitCaughtUp();
+  SpeakTen(&vm);
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), SizeIs(1));
   EXPECT_THAT(Query("SELECT 1 FROM events WHERE journal_id = '" + old_journal + "'"), SizeIs(11));
@@ -182,9 +181,7 @@ TEST_F(FollowVmsTest, DeletedEventsAreAGap) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon(options);
   StartFollower();
-  vm.Speak(10);
-  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
-  WaitCaughtUp();
+  SpeakTen(&vm);
   KillFollower();
   vm.Speak(1000);
   WaitUntil("most is deleted", [this] {
@@ -260,40 +257,22 @@ TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
                             "--tls-key", server.key, "--tls-client-ca", authority->certificate()});
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon(options);
-  std::smatch address;
-  const std::string log = ReadFile(options.log_file);
-  ASSERT_TRUE(std::regex_search(log, address, std::regex(R"(127\.0\.0\.1:[1-9]\d+)"))) << log;
   // The key is missing at first, as while files are replaced.
   fs::rename(own.key, own.key + ".later");
   StartFollower({"--start", "oldest", "--tls-ca", authority->certificate(), "--tls-cert",
                  own.certificate, "--tls-key", own.key},
-                address.str());
+                LoopbackAddress());
   WaitUntil("it reports the missing key",
             [&] { return ReadFile(errors()).find("No such file") != std::string::npos; });
   fs::rename(own.key + ".later", own.key);
-  vm.Speak(10);
-  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
-  WaitCaughtUp();
+  SpeakTen(&vm);
   ExpectRecordIsTheJournal();
 }
 
-// The state directory on a small file system.
-class FollowVmsFullDiskTest : public FollowVmsTest {
+class FollowVmsFullDiskTest : public OnSmallDisk<FollowVmsTest> {
  protected:
-  FollowVmsFullDiskTest() {
-    fs::create_directory(Options().state_dir);
-    mounted_ = mount("tmpfs", Options().state_dir.c_str(), "tmpfs", 0, "size=8m,mode=0750") == 0;
-    error_ = errno;
-  }
-  ~FollowVmsFullDiskTest() override {
-    StopDaemon();
-    if (mounted_) umount2(Options().state_dir.c_str(), MNT_DETACH);
-  }
-  void SetUp() override {
-    if (!mounted_) GTEST_SKIP() << "a tmpfs may not be mounted here: " << std::strerror(error_);
-  }
+  FollowVmsFullDiskTest() : OnSmallDisk("8m") {}
 
-  std::string filler() const { return Options().state_dir + "/filler"; }
   // Fills it until the journal cannot be written and the follower has received such an event.
   void FillUntilNotDurable(ChattyVm* vm) {
     WaitUntil("something is not durable", [&] {
@@ -305,10 +284,6 @@ class FollowVmsFullDiskTest : public FollowVmsTest {
   }
 
   uint64_t spoken_ = 0;
-
- private:
-  bool mounted_ = false;
-  int error_ = 0;
 };
 
 TEST_F(FollowVmsFullDiskTest, EventsAreReadAgainOnceTheyAreDurable) {

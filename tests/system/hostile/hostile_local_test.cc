@@ -164,8 +164,7 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   const size_t before = Descriptors();
   FakeQemu crowd(VMEVENTD_FAKE_QEMU);
   for (int i = 0; i < 2'000; ++i) {
-    FakeMonitor behavior;
-    behavior.listen = i % 2 == 0;
+    FakeMonitor behavior{.listen = i % 2 == 0};
     const int monitor = crowd.AddMonitor(PathOf(absl::StrCat("crowd", i % 100, ".kvmd")), behavior);
     crowd.CloseListener(monitor);
     crowd.Unlink(monitor);

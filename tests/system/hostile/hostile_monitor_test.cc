@@ -225,8 +225,7 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
     others.push_back(std::make_unique<FakeQemu>(VMEVENTD_FAKE_QEMU));
     others.back()->AddMonitor(PathOf(name), behavior);
   };
-  FakeMonitor pieces;
-  pieces.split = true;
+  FakeMonitor pieces{.split = true};
   add("one-byte-pieces", pieces);
   FakeMonitor odd;
   odd.greeting = "\r\n{\"QMP\": {\"version\": {\"qemu\": [7, 2, 22]}}}\r\n";
@@ -234,16 +233,14 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
                  {"query-name", "{\"return\": []}\r\n"},
                  {"query-status", "{\"return\": {\"status\": \"\\u001b[2Jrunning\\n\"}}\r\n"}};
   add("odd-replies", odd);
-  FakeMonitor steering;
-  steering.uuid = "\x1b[31m\nclass=ADMIN\xe2\x80\xae";
+  FakeMonitor steering{.uuid = "\x1b[31m\nclass=ADMIN\xe2\x80\xae"};
   steering.name = "\x1b]0;owned\x07";
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   const int steering_monitor = qemu.AddMonitor(PathOf("steering"), steering);
   FakeMonitor chatty;  // before each reply a greeting, an error and an event
   chatty.before_replies = chatty.greeting + Event("X");
   add("chatty", chatty);
-  FakeMonitor noise;
-  noise.greeting = Noise(100'000, 2) + "\n";
+  FakeMonitor noise{.greeting = Noise(100'000, 2) + "\n"};
   add("noise", noise);
   FakeMonitor replies;  // none of which was asked for
   replies.greeting = Repeat("{\"return\": {}}\r\n", 5'000) + replies.greeting;

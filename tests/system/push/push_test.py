@@ -4,8 +4,6 @@
   push_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import datetime
-import email.utils
 import json
 import pathlib
 import random
@@ -157,25 +155,6 @@ class PushTest(unittest.TestCase):
         self.assertEqual(other.accepted[0].headers["Content-Type"],
                          "application/cloudevents-batch+json; charset=utf-8")
 
-    def test_json_is_what_o_json_prints(self):
-        self.crash()
-        self.start("--format", "json")
-        self.receiver.wait("it is delivered", lambda: self.receiver.accepted)
-        printed = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{self.world.socket}", "-o", "json",
-                                  "events"], check=True, capture_output=True, text=True).stdout
-        info = self.world.info()
-        self.assertEqual(json.loads(self.receiver.accepted[0].body),
-                         [{"journal_id": info.journal_id, "node": info.node, **json.loads(line)}
-                          for line in printed.splitlines()])
-
-    def test_slack_has_one_text(self):
-        self.crash()
-        self.start("--format", "slack", "--type", "stopped")
-        self.receiver.wait("it is delivered", lambda: self.receiver.accepted)
-        message = json.loads(self.receiver.accepted[0].body)
-        self.assertRegex(message["text"], r"^\S+ \S+ vm1 on \S+: STOPPED, CRASH \(QEMU_KILLED\): ")
-        self.assertFalse(message["mrkdwn"])
-
     def test_filters_are_those_of_watch(self):
         self.crash("web1")
         self.crash("db1")
@@ -266,12 +245,6 @@ class PushTest(unittest.TestCase):
                          arguments=("--timeout", "1s"))
         self.assertIn("(trying again)", self.log)
 
-    def test_retry_after_in_seconds_and_as_a_date(self):
-        soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
-        self.check_after(Answer(429, headers={"Retry-After": "1"}),
-                         Answer(503, headers={"Retry-After": email.utils.format_datetime(soon, usegmt=True)}),
-                         Answer(429, headers={"Retry-After": "x\t;"}))
-
     def test_a_redirection_is_not_followed(self):
         other = self.make_receiver()
         self.check_after(Answer(307, headers={"Location": other.url}), Answer(302, headers={"Location": other.url}))
@@ -300,27 +273,6 @@ class PushTest(unittest.TestCase):
         self.assertEqual(aside[0]["reason"], "it answers 422: no such thing")
         self.assertEqual(int(aside[0]["event"]["sequence"]), bad[1])
         self.assertEqual(self.status()["set_aside_events"], 1)
-
-    def test_a_batch_that_is_too_large_is_halved(self):
-        self.events(10)
-        self.receiver.decide = lambda request: Answer(413 if len(events_of(request)) > 3 else 200)
-        self.start()
-        self.wait_delivered(self.expected())
-        self.assertEqual(self.delivered(), self.expected())
-
-    def test_a_set_aside_file_that_cannot_be_written_holds_the_cursor(self):
-        self.crash()
-        (self.path / "push").mkdir(mode=0o700)
-        link = self.path / "push/set-aside.jsonl"
-        link.symlink_to(self.path / "elsewhere")
-        self.receiver.decide = lambda request: Answer(404)
-        self.start()
-        self.wait_log("set-aside.jsonl is a symbolic link; move it away (trying again)")
-        self.assertEqual(self.sequence(), 0)
-        self.assertFalse((self.path / "elsewhere").exists())
-        link.unlink()
-        world.wait_until("the events are set aside", lambda: self.sequence() == self.expected()[-1][1])
-        self.assertEqual(len(link.read_text().splitlines()), len(self.expected()))
 
     def test_gone_ends_it(self):
         self.crash()

@@ -32,16 +32,7 @@ class LibvirtContainersTest : public LibvirtSourceTest {
   // Its libvirt_lxc, with its pid file, in place of the one before, which has ended.
   void StartController(const std::string& name = "web1") {
     controller_.reset();
-    int running[2];
-    EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
-    controller_ = std::make_unique<Child>([&name] {
-      return execl("/bin/sh", "libvirt_lxc", "-c", "while :; do sleep 1; done", "libvirt_lxc",
-                   "--name", name.c_str(), nullptr);
-    });
-    close(running[1]);
-    char byte = 0;
-    EXPECT_EQ(read(running[0], &byte, 1), 0);
-    close(running[0]);
+    controller_ = StartSleeping("libvirt_lxc", "--name", name);
     std::ofstream(directory_.Path("lxc/web1.pid")) << controller_->pid() << "\n";
   }
   DomainName Container() const { return {kDomain.name, kDomain.uuid, controller_->pid()}; }
@@ -57,8 +48,7 @@ TEST_F(LibvirtContainersTest, StartsAndStops) {
   const DomainName container = Container();
   controller_.reset();
   libvirt_->Stopped(container, ManagerEnd::kShutdown, "stopped, shutdown");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  ExpectEnd(ShutdownClass::kUnknown);
 }
 
 TEST_F(LibvirtContainersTest, OfAnotherNameIsNotItsProcess) {
@@ -108,13 +98,11 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
   EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
   // What is kept leads to the next process.
   libvirt_->SetActive({{Container(), "running"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   const DomainName container = Container();
   controller_.reset();
   libvirt_->Stopped(container, ManagerEnd::kDestroyed, "stopped, destroyed");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  ExpectEnd(ShutdownCause::kHostDestroy);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 

@@ -64,8 +64,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
     options_.keeper = keeper_ = std::make_shared<ProcessKeeper>();
   }
   void FollowAndHandOver() {
-    StartConnected();
-    StartDomain();
+    StartWithDomain();
     ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
     Stop();
     ASSERT_THAT(handed_, SizeIs(1));
@@ -112,7 +111,7 @@ TEST_P(LibvirtHandoverTest, ADomainGoesOn) {
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   process_.reset();
   libvirt_->SetActive({});
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ReportShutdown();
   ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(keeper_->runs, IsEmpty());
 }
@@ -198,8 +197,7 @@ TEST_P(LibvirtHandoverTest, TheNextLifeOfADomainIsAnother) {
   libvirt_->SetActive({{{kDomain.name, kDomain.uuid, kDomain.id + 1}, "running"}});
   GoOn();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  ExpectEnd(ShutdownClass::kUnknown);
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
   EXPECT_THAT(keeper_->runs, SizeIs(1));
 }

@@ -56,8 +56,7 @@ TEST_P(LibvirtKeptEndOfKindTest, IsEvidence) {
 }
 
 TEST_F(LibvirtKeptEndTest, WhatWasSeenBeforeDecides) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   ASSERT_TRUE(Until([&] {
     const auto kept = Kept();
@@ -73,8 +72,7 @@ TEST_F(LibvirtKeptEndTest, WhatWasSeenBeforeDecides) {
 class LibvirtReportHeardTest : public LibvirtKeptEndTest {
  protected:
   LibvirtReportHeardTest() {
-    StartConnected();
-    StartDomain();
+    StartWithDomain();
     libvirt_->Stopped(kDomain, ManagerEnd::kCrashed, "stopped, crashed");
     EXPECT_TRUE(Until([&] {
       const auto kept = Kept();

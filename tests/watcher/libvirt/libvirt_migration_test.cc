@@ -10,142 +10,105 @@
 namespace vmeventd {
 namespace {
 
+// A QEMU that ends without a word, after what libvirt has said of it.
+struct LostQemu {
+  const char* name;
+  const char* listed;  // its state in the first list; null: it begins later
+  // "incoming", "outgoing": it starts as the target of a migration, or runs; an event of QEMU; or a
+  // status of the migration.
+  std::vector<std::string> said;
+  const char* rule;
+};
+
+const LostQemu kLost[] = {
+    {"ATargetThatIsListedHasNotRun", "inmigrate", {}, "never-ran"},
+    {"ATargetThatStartsHasNotRun", nullptr, {"incoming"}, "never-ran"},
+    {"ATargetWhoseMigrationBeginsHasNotRun",
+     nullptr,
+     {"setup", "incoming", "active", "failed"},
+     "never-ran"},
+    {"ATargetThatHasArrivedRuns",
+     nullptr,
+     {"setup", "incoming", "active", "completed", "RESUME"},
+     "unobserved"},
+    {"ASourceThatFailsInItsLastPassMayLiveOn",
+     nullptr,
+     {"outgoing", "setup", "active", "STOP"},
+     "migration-unfinished"},
+    {"APausedSourceThatFailsAfterItsMigrationMayLiveOn",
+     nullptr,
+     {"outgoing", "STOP", "setup", "active", "completed"},
+     "migration-unfinished"},
+    {"ASourceThatIsFoundWhileItMigratesMayLiveOn",
+     "running",
+     {"STOP", "pre-switchover"},
+     "migration-unfinished"},
+    {"ASourceThatIsFoundInItsLastPassMayLiveOn", "finish-migrate", {}, "migration-unfinished"},
+    {"AnAbortedMigrationChangesNothing",
+     nullptr,
+     {"outgoing", "setup", "active", "STOP", "failed", "RESUME", "STOP"},
+     "unobserved"},
+    // A snapshot with memory, a dump.
+    {"AMigrationIntoAFileAfterWhichTheVmGoesOnChangesNothing",
+     nullptr,
+     {"outgoing", "setup", "active", "STOP", "completed", "RESUME", "STOP"},
+     "unobserved"},
+};
+
 class LibvirtMigrationTest : public LibvirtSourceTest {
  protected:
-  void Migration(const std::string& status) {
-    libvirt_->Qmp(kDomain, "MIGRATION", R"({"status":")" + status + "\"}");
+  void Say(const std::string& what) {
+    if (what == "incoming") {
+      libvirt_->Started(kDomain, /*incoming=*/true);
+    } else if (what == "outgoing") {
+      StartDomain();
+    } else if (what == "STOP" || what == "RESUME") {
+      libvirt_->Qmp(kDomain, what);
+    } else {
+      libvirt_->Qmp(kDomain, "MIGRATION", R"({"status":")" + what + "\"}");
+    }
   }
-  // The rule of the end of a QEMU that went without a word.
-  std::string RuleOfAFailure() {
-    libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
+  // The domain ends like that. Returns the rule that matched.
+  std::string RuleOf(ManagerEnd end) {
+    libvirt_->Stopped(kDomain, end, "stopped");
     EXPECT_TRUE(UntilCount(EventType::kStopped));
     return LastStopped().shutdown->rule;
   }
 };
 
-TEST_F(LibvirtMigrationTest, ATargetThatIsListedHasNotRun) {
-  libvirt_->SetActive({{kDomain, "inmigrate"}});
+class LibvirtLostMigrationTest : public LibvirtMigrationTest,
+                                 public testing::WithParamInterface<LostQemu> {};
+
+TEST_P(LibvirtLostMigrationTest, IsClassified) {
+  if (GetParam().listed != nullptr) libvirt_->SetActive({{kDomain, GetParam().listed}});
   StartConnected();
-  EXPECT_EQ(RuleOfAFailure(), "never-ran");
+  for (const std::string& what : GetParam().said) Say(what);
+  EXPECT_EQ(RuleOf(ManagerEnd::kFailed), GetParam().rule);
 }
 
-TEST_F(LibvirtMigrationTest, ATargetWhoseMigrationBeginsHasNotRun) {
-  StartConnected();
-  Migration("setup");
-  libvirt_->Started(kDomain, /*incoming=*/true);
-  Migration("active");
-  Migration("failed");
-  EXPECT_EQ(RuleOfAFailure(), "never-ran");
-}
-
-TEST_F(LibvirtMigrationTest, ATargetThatStartsHasNotRun) {
-  StartConnected();
-  libvirt_->Started(kDomain, /*incoming=*/true);
-  EXPECT_EQ(RuleOfAFailure(), "never-ran");
-}
-
-TEST_F(LibvirtMigrationTest, ATargetThatHasArrivedRuns) {
-  StartConnected();
-  Migration("setup");
-  libvirt_->Started(kDomain, /*incoming=*/true);
-  Migration("active");
-  Migration("completed");
-  libvirt_->Qmp(kDomain, "RESUME");
-  EXPECT_EQ(RuleOfAFailure(), "unobserved");
-}
-
-TEST_F(LibvirtMigrationTest, ASourceThatFailsInItsLastPassMayLiveOn) {
-  StartConnected();
-  StartDomain();
-  Migration("setup");
-  Migration("active");
-  libvirt_->Qmp(kDomain, "STOP");
-  EXPECT_EQ(RuleOfAFailure(), "migration-unfinished");
-}
-
-TEST_F(LibvirtMigrationTest, APausedSourceThatFailsAfterItsMigrationMayLiveOn) {
-  StartConnected();
-  StartDomain();
-  libvirt_->Qmp(kDomain, "STOP");
-  Migration("setup");
-  Migration("active");
-  Migration("completed");
-  EXPECT_EQ(RuleOfAFailure(), "migration-unfinished");
-}
-
-TEST_F(LibvirtMigrationTest, ASourceThatIsFoundWhileItMigratesMayLiveOn) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
-  libvirt_->Qmp(kDomain, "STOP");
-  Migration("pre-switchover");
-  EXPECT_EQ(RuleOfAFailure(), "migration-unfinished");
-}
-
-TEST_F(LibvirtMigrationTest, ASourceThatIsFoundInItsLastPassMayLiveOn) {
-  libvirt_->SetActive({{kDomain, "finish-migrate"}});
-  StartConnected();
-  EXPECT_EQ(RuleOfAFailure(), "migration-unfinished");
-}
+INSTANTIATE_TEST_SUITE_P(Qemus, LibvirtLostMigrationTest, testing::ValuesIn(kLost),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 TEST_F(LibvirtMigrationTest, ADaemonThatStartsAgainKnowsTheMigration) {
-  StartConnected();
-  StartDomain();
-  Migration("active");
+  StartWithDomain();
+  Say("active");
   ASSERT_TRUE(UntilCount(EventType::kMigration));
   libvirt_->SetActive({{kDomain, "running"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
-  libvirt_->Qmp(kDomain, "STOP");
-  EXPECT_EQ(RuleOfAFailure(), "migration-unfinished");
-}
-
-TEST_F(LibvirtMigrationTest, AnAbortedMigrationChangesNothing) {
-  StartConnected();
-  StartDomain();
-  Migration("setup");
-  Migration("active");
-  libvirt_->Qmp(kDomain, "STOP");
-  Migration("failed");
-  libvirt_->Qmp(kDomain, "RESUME");
-  libvirt_->Qmp(kDomain, "STOP");
-  EXPECT_EQ(RuleOfAFailure(), "unobserved");
-}
-
-// A snapshot with memory, a dump.
-TEST_F(LibvirtMigrationTest, AMigrationIntoAFileAfterWhichTheVmGoesOnChangesNothing) {
-  StartConnected();
-  StartDomain();
-  Migration("setup");
-  Migration("active");
-  libvirt_->Qmp(kDomain, "STOP");
-  Migration("completed");
-  libvirt_->Qmp(kDomain, "RESUME");
-  libvirt_->Qmp(kDomain, "STOP");
-  EXPECT_EQ(RuleOfAFailure(), "unobserved");
+  RestartConnected();
+  Say("STOP");
+  EXPECT_EQ(RuleOf(ManagerEnd::kFailed), "migration-unfinished");
 }
 
 TEST_F(LibvirtMigrationTest, AVmThatIsSavedIsTheAdmins) {
-  StartConnected();
-  StartDomain();
-  libvirt_->Qmp(kDomain, "STOP");
-  Migration("setup");
-  Migration("active");
-  Migration("completed");
-  libvirt_->Stopped(kDomain, ManagerEnd::kSaved, "stopped, saved");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->rule, "manager-saved");
+  StartWithDomain();
+  for (const char* what : {"STOP", "setup", "active", "completed"}) Say(what);
+  EXPECT_EQ(RuleOf(ManagerEnd::kSaved), "manager-saved");
 }
 
 TEST_F(LibvirtMigrationTest, AVmThatMigratedIsTheAdmins) {
-  StartConnected();
-  StartDomain();
-  Migration("active");
-  libvirt_->Qmp(kDomain, "STOP");
-  Migration("completed");
-  libvirt_->Stopped(kDomain, ManagerEnd::kMigrated, "stopped, migrated");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->rule, "migrated-away");
+  StartWithDomain();
+  for (const char* what : {"active", "STOP", "completed"}) Say(what);
+  EXPECT_EQ(RuleOf(ManagerEnd::kMigrated), "migrated-away");
 }
 
 }  // namespace

@@ -86,8 +86,7 @@ class LibvirtPodProcessTest : public LibvirtSourceTest {
 
 TEST_F(LibvirtPodProcessTest, AProcessInAPodIsFound) {
   StartQemu();
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid != 0; }));
 }
 
@@ -96,9 +95,7 @@ TEST_F(LibvirtPodProcessTest, ADomainThatIsListedFirstIsFollowed) {
   StartQemu();
   directory_.MakeDirectory("qemu");
   std::ofstream(directory_.Path("qemu/web1.pid")) << "4194304\n";
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid != 0; }));
 }
 
@@ -125,8 +122,7 @@ TEST_F(LibvirtPodProcessTest, AProcessThatALookFindsMayBeTheNextLifes) {
 // The daemon is back, no descriptor is left for the life that it knows, and libvirt lists the next
 // one.
 TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   options_.max_vm_descriptors = 0;
   libvirt_->Hang(true);
   Restart();
@@ -147,22 +143,15 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
   clock_.Advance(absl::Seconds(5));
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
-  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ExpectEnd(ShutdownClass::kUnknown);
+  PowerOff();
+  ExpectEnd(ShutdownCause::kGuestPoweroff, 2);
 }
 
 // Its end was published, libvirt tidies up, and another process has the number in the pid file when
 // the next daemon starts.
 TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
-  StartConnected();
-  StartDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   const Child stranger(Sleep);
   const std::string pid_file = directory_.Path("qemu/web1.pid");
   const auto written = std::filesystem::last_write_time(pid_file);
@@ -170,8 +159,7 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
   std::filesystem::last_write_time(pid_file, written - std::chrono::hours(1));
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->SetOpenError(absl::OkStatus());
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
   ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
@@ -179,21 +167,15 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
 
 // libvirt lists it yet, and reports its end before that list is there.
 TEST_F(LibvirtProcessTest, ALifeThatEndedBeforeARestartAndIsListedBeginsNoRun) {
-  StartConnected();
-  StartDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->SetOpenError(absl::OkStatus());
   libvirt_->AroundNextList(nullptr, [&] {
-    libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+    ReportShutdown();
     StartProcess();
   });
-  Restart();
-  ASSERT_TRUE(UntilConnected());
-  DomainName next = kDomain;
-  ++next.id;
+  RestartConnected();
+  const DomainName next = LifeWithId(kDomain.id + 1);
   libvirt_->Qmp(next, "RESUME");
   libvirt_->Started(next);
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));

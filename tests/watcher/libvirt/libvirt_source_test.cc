@@ -42,8 +42,7 @@ using testing::Contains;
 using testing::HasSubstr;
 
 TEST_F(LibvirtSourceTest, ADomainStartsAndStops) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   const VmStatus* status = sink_.Latest("web1");
   EXPECT_EQ(status->state, VmState::kRunning);
   EXPECT_EQ(status->ref.uuid, kDomain.uuid);
@@ -52,16 +51,14 @@ TEST_F(LibvirtSourceTest, ADomainStartsAndStops) {
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   libvirt_->Qmp(kDomain, "STOP");
   libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal);
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ReportShutdown();
+  ExpectEnd(ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(LastEvidence(), Contains("libvirt: stopped, shutdown"));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
 TEST_F(LibvirtSourceTest, AMonitorThatLibvirtLostWithoutAWordIsNoCrash) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown)
@@ -69,13 +66,10 @@ TEST_F(LibvirtSourceTest, AMonitorThatLibvirtLostWithoutAWordIsNoCrash) {
 }
 
 TEST_F(LibvirtSourceTest, AnObeyedPowerButtonIsTheAdmins) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   libvirt_->Qmp(kDomain, "POWERDOWN");
-  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostPowerdown);
+  PowerOff();
+  ExpectEnd(ShutdownCause::kHostPowerdown);
 }
 
 TEST_F(LibvirtSourceTest, DomainsThatRunAreListed) {
@@ -123,14 +117,9 @@ TEST_F(LibvirtSourceTest, EventsAroundTheListOutliveIt) {
 
 TEST_F(LibvirtSourceTest, ADomainThatEndsAfterTheListWasMadeEndsOnce) {
   libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->AroundNextList([] {},
-                           [&] {
-                             libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-                             libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-                           });
+  libvirt_->AroundNextList([] {}, [&] { PowerOff(); });
   Start();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ExpectEnd(ShutdownCause::kGuestPoweroff);
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
@@ -138,11 +127,9 @@ TEST_F(LibvirtSourceTest, ADomainThatEndsAfterTheListWasMadeEndsOnce) {
 
 TEST_F(LibvirtSourceTest, ADomainThatIsDestroyedAfterTheListWasMadeEndsOnce) {
   libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->AroundNextList(
-      {}, [&] { libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed"); });
+  libvirt_->AroundNextList({}, [&] { ReportDestroyed(); });
   Start();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  ExpectEnd(ShutdownCause::kHostDestroy);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
@@ -164,9 +151,8 @@ TEST_F(LibvirtSourceTest, AGuestThatShutsDownBeforeTheListIsTheUsers) {
   libvirt_->AroundNextList([&] { libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown); }, {});
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted));
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ReportShutdown();
+  ExpectEnd(ShutdownCause::kGuestPoweroff);
 }
 
 // Its SHUTDOWN host-signal after that is libvirt's own.
@@ -175,22 +161,17 @@ TEST_F(LibvirtSourceTest, AGuestThatWasDownBeforeTheConnectionIsUnknown) {
   libvirt_->AroundNextList([&] { libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal); }, {});
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted));
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  ReportShutdown();
+  ExpectEnd(ShutdownClass::kUnknown);
 }
 
 // The life before, which was known here, ends before the list; the next one is in it.
 TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListAreOfTwoRuns) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
-  DomainName next = kDomain;
-  next.id = 4;
+  FindDomain();
+  const DomainName next = LifeWithId(4);
   libvirt_->AroundNextList(
       [&] {
-        libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-        libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+        PowerOff();
         libvirt_->Qmp(next, "RESUME");
         libvirt_->Started(next);
         libvirt_->SetActive({{next, "running"}});
@@ -206,9 +187,7 @@ TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListAreOfTwoRuns) {
 
 // libvirt forgets a domain without an event where it cannot reach its QEMU at its own start.
 TEST_F(LibvirtSourceTest, ARunWithoutAProcessEndsWhenLibvirtListsItNoMore) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   libvirt_->SetActive({});
   ASSERT_TRUE(Until([&] {
     clock_.Advance(absl::Seconds(1));
@@ -242,9 +221,7 @@ TEST_F(LibvirtSourceTest, ALaterListEndsNoRunThatBeginsMeanwhile) {
 }
 
 TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
   libvirt_->Close("libvirt closed the connection");
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost));
@@ -261,13 +238,10 @@ TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
 }
 
 TEST_F(LibvirtSourceTest, ADomainThatEndedWhileTheConnectionWasLostIsUnknown) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   libvirt_->SetActive({});
   libvirt_->Close("libvirt closed the connection");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  ExpectEnd(ShutdownClass::kUnknown);
   EXPECT_THAT(LastEvidence(),
               Contains("libvirt does not list it any more, and its process cannot be seen"));
 }
@@ -275,22 +249,17 @@ TEST_F(LibvirtSourceTest, ADomainThatEndedWhileTheConnectionWasLostIsUnknown) {
 // It ended while the connection was lost, and another one of that name began and ended before the
 // list.
 TEST_F(LibvirtSourceTest, AnEndThatNamesAnotherIdIsNotThisLifes) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   libvirt_->SetActive({});
-  DomainName other = kDomain;
-  other.id = 1;
+  const DomainName other = LifeWithId(1);
   libvirt_->AroundNextList(
       [&] { libvirt_->StoppedWithId(other, ManagerEnd::kDestroyed, "stopped, destroyed"); }, {});
   libvirt_->Close("libvirt closed the connection");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  ExpectEnd(ShutdownClass::kUnknown);
 }
 
 TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   LoseLibvirt();
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(Until([&] {
@@ -301,30 +270,24 @@ TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem
 }
 
 TEST_F(LibvirtProcessTest, TheRunEndsWithItsProcessOnceLibvirtHasReported) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
-  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ReportDestroyed();
   libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "its process lives";
   process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  ExpectEnd(ShutdownCause::kHostDestroy);
 }
 
 TEST_F(LibvirtProcessTest, WithoutAReportTheEndIsUnknownAndLateEventsBeginNoRun) {
-  StartConnected();
-  StartDomain();
-  kill(process_->pid(), SIGKILL);
-  process_->AwaitEnd();
-  Step();
+  StartWithDomain();
+  KillProcess();
   clock_.Advance(absl::Seconds(61));
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal);
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  DomainName next = kDomain;
-  next.id = 4;
+  ReportShutdown();
+  const DomainName next = LifeWithId(4);
   libvirt_->Qmp(next, "RESUME");
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "the next life alone";
@@ -333,38 +296,27 @@ TEST_F(LibvirtProcessTest, WithoutAReportTheEndIsUnknownAndLateEventsBeginNoRun)
 
 // libvirt tidies up before it says that it has destroyed a QEMU that hung.
 TEST_F(LibvirtProcessTest, AnEndThatNothingExplainsWaitsForLibvirtsReport) {
-  StartConnected();
-  StartDomain();
-  kill(process_->pid(), SIGKILL);
-  process_->AwaitEnd();
-  Step();
+  StartWithDomain();
+  KillProcess();
   clock_.Advance(absl::Seconds(50));
   Step();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  ReportDestroyed();
+  ExpectEnd(ShutdownCause::kHostDestroy);
 }
 
 TEST_F(LibvirtProcessTest, AnEndThatWasSeenWaitsForAShorterTime) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
-  kill(process_->pid(), SIGKILL);
-  process_->AwaitEnd();
-  Step();
+  KillProcess();
   clock_.Advance(absl::Seconds(6));
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ExpectEnd(ShutdownCause::kGuestPoweroff);
 }
 
 TEST_F(LibvirtProcessTest, AnEndDoesNotWaitForALibvirtThatIsLost) {
-  StartConnected();
-  StartDomain();
-  kill(process_->pid(), SIGKILL);
-  process_->AwaitEnd();
-  Step();
+  StartWithDomain();
+  KillProcess();
   LoseLibvirt();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
 }
@@ -404,10 +356,9 @@ TEST_F(LibvirtCommandLineTest, ACommandLineThatNeverComesHoldsUpNothing) {
   clock_.Advance(absl::Milliseconds(100));
   ASSERT_TRUE(UntilCount(EventType::kStarted));
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0) << "libvirt's word is the end of the run";
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ReportShutdown();
   clock_.Advance(absl::Milliseconds(100));
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ExpectEnd(ShutdownCause::kGuestPoweroff);
 }
 
 TEST_F(LibvirtCommandLineTest, WhatComesMeanwhileWaitsForTheCommandLineInItsOrder) {
@@ -440,26 +391,22 @@ TEST_F(LibvirtCommandLineTest, AConnectionThatIsLostWhileACommandLineIsReadIsMad
 
 // libvirt counts ids from 1 again where no domain runs when it starts.
 TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARestartIsFollowed) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   watcher_.reset();
   StartProcess();
   libvirt_->SetActive({{kDomain, "running"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   process_.reset();
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ReportShutdown();
+  ExpectEnd(ShutdownCause::kGuestPoweroff, 2);
 }
 
 TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterALostConnectionIsFollowed) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   LoseLibvirt();
   StartProcess();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
@@ -470,8 +417,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterALostConnectionIsFoll
 }
 
 TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   ASSERT_EQ(Kept().size(), 1);
   std::string text = Kept().begin()->second;
   watcher_.reset();
@@ -491,11 +437,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
 
 // Its end was published by its process, and libvirt reports it later.
 TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
-  StartConnected();
-  StartDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->AroundNextList([] {},
                            [&] {
@@ -512,13 +454,8 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
 
 // A new libvirtd reports the end of that life, then starts the next one, then makes its list.
 TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) {
-  StartConnected();
-  StartDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  DomainName next = kDomain;
-  next.id = 4;
+  EndWhileLibvirtIsLost();
+  const DomainName next = LifeWithId(4);
   libvirt_->AroundNextList(
       [&] {
         libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal);
@@ -538,11 +475,7 @@ TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) 
 }
 
 TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidFileIsGoneAndThatIsListedLateBeginsNoRun) {
-  StartConnected();
-  StartDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   std::filesystem::remove(directory_.Path("qemu/web1.pid"));
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->AroundNextList([] {}, [&] { libvirt_->Qmp(kDomain, "RESUME"); });
@@ -552,8 +485,7 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidFileIsGoneAndThatIsListedLateBegin
   ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
   StartProcess();
-  DomainName next = kDomain;
-  next.id = 4;
+  const DomainName next = LifeWithId(4);
   libvirt_->Qmp(next, "RESUME");
   ASSERT_TRUE(UntilCount(EventType::kStarted, 3));
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
@@ -580,8 +512,7 @@ TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
 TEST_F(LibvirtProcessTest, AProcessThatStartedLaterIsTheNextLife) {
   std::filesystem::rename(directory_.Path("qemu"), directory_.Path("hidden"));
   clock_.Advance(-absl::Hours(1));
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
   LoseLibvirt();
   clock_.Advance(absl::Hours(1));
@@ -594,18 +525,13 @@ TEST_F(LibvirtProcessTest, AProcessThatStartedLaterIsTheNextLife) {
 }
 
 TEST_F(LibvirtProcessTest, AListThatStillHasAnEndedLifeBeginsNoRun) {
-  StartConnected();
-  StartDomain();
-  LoseLibvirt();
-  process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});  // libvirt has not noticed
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
   libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
   StartProcess();
-  DomainName next = kDomain;
-  next.id = 4;
+  const DomainName next = LifeWithId(4);
   libvirt_->Qmp(next, "RESUME");
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
@@ -613,18 +539,14 @@ TEST_F(LibvirtProcessTest, AListThatStillHasAnEndedLifeBeginsNoRun) {
 }
 
 TEST_F(LibvirtSourceTest, TheNextLifeOfADomainIsAnotherRun) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
-  DomainName again = kDomain;
-  again.id = 4;
+  FindDomain();
+  const DomainName again = LifeWithId(4);
   libvirt_->SetActive({{again, "running"}});
   libvirt_->Close("libvirt closed the connection");
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   libvirt_->Stopped(again, ManagerEnd::kSaved, "stopped, saved");
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostSave);
+  ExpectEnd(ShutdownCause::kHostSave, 2);
 }
 
 TEST_F(LibvirtSourceTest, ALibvirtThatHangsStallsNobody) {
@@ -651,51 +573,39 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
 }
 
 TEST_F(LibvirtSourceTest, RunsGoOnAfterARestart) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   const std::string run_id = sink_.Latest("web1")->ref.run_id;
   libvirt_->SetActive({{kDomain, "paused"}});
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   ASSERT_TRUE(UntilCount(EventType::kPaused));
   EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  ReportDestroyed();
+  ExpectEnd(ShutdownCause::kHostDestroy);
 }
 
 TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   options_.libvirts.clear();
   Restart();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  ExpectEnd(ShutdownClass::kUnknown);
 }
 
 TEST_F(LibvirtSourceTest, ARunGoesOnWhereItsLibvirtIsSpelledOtherwise) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   const std::string run_id = sink_.Latest("web1")->ref.run_id;
   options_.libvirts = {ParseLibvirtUri("qemu:///system").value()};
-  Restart();
-  ASSERT_TRUE(UntilConnected());
+  RestartConnected();
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.source == "libvirt:qemu:///system"; }));
   EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
-  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  ReportDestroyed();
+  ExpectEnd(ShutdownCause::kHostDestroy);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
 TEST_F(LibvirtProcessTest, ARunWithAProcessGoesOnWhereItsLibvirtIsSpelledOtherwise) {
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   const std::string run_id = sink_.Latest("web1")->ref.run_id;
   const std::string other = directory_.Path("virtqemud-sock");
   options_.libvirts = {ParseLibvirtUri("qemu+unix:///system?socket=" + other).value()};
@@ -704,10 +614,9 @@ TEST_F(LibvirtProcessTest, ARunWithAProcessGoesOnWhereItsLibvirtIsSpelledOtherwi
   ASSERT_TRUE(UntilCount(EventType::kPaused));
   EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
   EXPECT_EQ(sink_.Latest("web1")->ref.source, "libvirt:qemu+unix:///system?socket=" + other);
-  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ReportDestroyed();
   process_.reset();
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  ExpectEnd(ShutdownCause::kHostDestroy);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
@@ -843,21 +752,18 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
 TEST_F(LibvirtSourceTest, AGuestAgentIsACaveat) {
   libvirt_->SetDetails(
       {{.present = true, .open = true, .reported = true, .port = "channel0"}, /*labels=*/{}});
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   ASSERT_TRUE(Until([&] {
     return !Kept().empty() && Kept().begin()->second.find("channel0") != std::string::npos;
   }));
-  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  PowerOff();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_THAT(LastStopped().shutdown->caveats, Contains(ShutdownCaveat::kGuestAgentConnected));
 }
 
 TEST_F(LibvirtSourceTest, LabelsComeWithTheDetailsAndStandInTheNextEvent) {
   libvirt_->SetDetails({.agent = {}, .labels = {{"app", "web"}, {"tier", "db"}}});
-  StartConnected();
-  StartDomain();
+  StartWithDomain();
   ASSERT_TRUE(Until([&] {
     return sink_.Latest("web1") != nullptr && sink_.Latest("web1")->ref.labels.size() == 2;
   }));
@@ -866,7 +772,7 @@ TEST_F(LibvirtSourceTest, LabelsComeWithTheDetailsAndStandInTheNextEvent) {
   libvirt_->DetailsChanged(kDomain);
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.labels.front().second == "mail"; }));
   EXPECT_THAT(sink_.Latest("web1")->ref.labels, testing::ElementsAre(testing::Pair("app", "mail")));
-  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ReportDestroyed();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_THAT(sink_.Latest("web1")->ref.labels, testing::ElementsAre(testing::Pair("app", "mail")));
 }
@@ -885,9 +791,7 @@ TEST_F(LibvirtSourceTest, TheKeptPidFileLeadsToTheProcessOnlyIfItHasTheUuid) {
   const Child stranger(Sleep);
   directory_.MakeDirectory("qemu");
   std::ofstream(directory_.Path("qemu/web1.pid")) << stranger.pid();
-  libvirt_->SetActive({{kDomain, "running"}});
-  StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  FindDomain();
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
 }
 

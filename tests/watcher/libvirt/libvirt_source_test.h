@@ -26,8 +26,31 @@
 namespace vmeventd {
 
 inline const DomainName kDomain = {"web1", "475852fa-ea74-4630-8eae-7a6231894c40", 3};
+// Another life of that domain.
+inline DomainName LifeWithId(int id) {
+  DomainName life = kDomain;
+  life.id = id;
+  return life;
+}
 inline constexpr char kGuestShutdown[] = R"({"guest":true,"reason":"guest-shutdown"})";
 inline constexpr char kHostSignal[] = R"({"guest":false,"reason":"host-signal"})";
+
+// A process with these arguments, which it has when this returns.
+inline std::unique_ptr<Child> StartSleeping(const char* program, const char* option,
+                                            const std::string& value) {
+  // Before its exec it looks like this test.
+  int running[2];
+  EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
+  auto process = std::make_unique<Child>([&] {
+    return execl("/bin/sh", program, "-c", "while :; do sleep 1; done", program, option,
+                 value.c_str(), nullptr);
+  });
+  close(running[1]);
+  char byte = 0;
+  EXPECT_EQ(read(running[0], &byte, 1), 0);
+  close(running[0]);
+  return process;
+}
 
 class LibvirtSourceTest : public testing::Test {
  protected:
@@ -75,11 +98,42 @@ class LibvirtSourceTest : public testing::Test {
     Start();
     ASSERT_TRUE(UntilConnected());
   }
+  void RestartConnected() {
+    Restart();
+    ASSERT_TRUE(UntilConnected());
+  }
   void StartDomain(const DomainName& domain = kDomain) {
     const int before = sink_.Count(EventType::kStarted);
     libvirt_->Qmp(domain, "RESUME");
     libvirt_->Started(domain);
     ASSERT_TRUE(UntilCount(EventType::kStarted, before + 1));
+  }
+  void StartWithDomain() {
+    StartConnected();
+    StartDomain();
+  }
+  // Starts beside a domain that runs already.
+  void FindDomain() {
+    libvirt_->SetActive({{kDomain, "running"}});
+    StartConnected();
+    ASSERT_TRUE(UntilCount(EventType::kStarted));
+  }
+  void ReportShutdown() { libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown"); }
+  void ReportDestroyed() {
+    libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  }
+  void PowerOff() {
+    libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+    ReportShutdown();
+  }
+  // The last one of so many ends has this cause, or class.
+  void ExpectEnd(ShutdownCause cause, int ends = 1) {
+    ASSERT_TRUE(UntilCount(EventType::kStopped, ends));
+    EXPECT_EQ(LastStopped().shutdown->cause, cause) << LastStopped().message;
+  }
+  void ExpectEnd(ShutdownClass shutdown_class, int ends = 1) {
+    ASSERT_TRUE(UntilCount(EventType::kStopped, ends));
+    EXPECT_EQ(LastStopped().shutdown->shutdown_class, shutdown_class) << LastStopped().message;
   }
   // What the sink keeps of each open run, by run id.
   std::map<std::string, std::string> Kept() {
@@ -118,23 +172,25 @@ class LibvirtProcessTest : public LibvirtSourceTest {
   // Another one in its place, which has ended.
   void StartProcess() {
     process_.reset();
-    // Before its exec it looks like this test.
-    int running[2];
-    EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
-    process_ = std::make_unique<Child>([] {
-      return execl("/bin/sh", "sh", "-c", "while :; do sleep 1; done", "sh", "-uuid",
-                   kDomain.uuid.c_str(), nullptr);
-    });
-    close(running[1]);
-    char byte = 0;
-    EXPECT_EQ(read(running[0], &byte, 1), 0);
-    close(running[0]);
+    process_ = StartSleeping("sh", "-uuid", kDomain.uuid);
     std::ofstream(directory_.Path("qemu/web1.pid")) << process_->pid() << "\n";
+  }
+  void KillProcess() {
+    kill(process_->pid(), SIGKILL);
+    process_->AwaitEnd();
+    Step();
   }
   void LoseLibvirt() {
     libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
     libvirt_->Close("libvirt closed the connection");
     ASSERT_TRUE(UntilConnected(false));
+  }
+  // The end of its process is published before libvirt is back.
+  void EndWhileLibvirtIsLost() {
+    StartWithDomain();
+    LoseLibvirt();
+    process_.reset();
+    ASSERT_TRUE(UntilCount(EventType::kStopped));
   }
 
   std::unique_ptr<Child> process_;

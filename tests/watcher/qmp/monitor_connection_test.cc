@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
+#include "tests/watcher/qmp/monitor_fixture.h"
 #include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
@@ -66,8 +67,7 @@ TEST(IdentifySocketTest, TellsOneSocketFromTheNextAtItsPath) {
 TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
   TempDir directory;
   FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.listen = false;
+  FakeMonitor behavior{.listen = false};
   qemu.AddMonitor(directory.Path("socket"), behavior);
   SocketFile file;
   UniqueFd connection;
@@ -91,70 +91,23 @@ TEST(ConnectToTest, KnowsNoLimitOfThePathsLength) {
   EXPECT_EQ(ConnectTo(file, &connection), 0);
 }
 
-class MonitorConnectionTest : public testing::Test, public MonitorConnection::Delegate {
+class MonitorConnectionTest : public MonitorFixture<SystemClock> {
  protected:
-  void OnSpeaker(int64_t) override {}
-  void OnGreeting() override { ++greetings_; }
-  void OnGreetingLate() override {}
-  void OnReplyLate(bool) override {}
-  void OnReady(const MonitorInfo& info) override { info_ = info; }
-  void OnEvent(const QmpEvent& event) override {
-    events_.push_back(event.name);
-    ready_at_event_ = info_.has_value();
-  }
-  void OnRunStateReply(absl::string_view state) override { states_.emplace_back(state); }
-  void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
-  void OnDrainCutShort() override {}
-  void OnDrained() override { ++drained_; }
-  uint64_t OnNotesBegin() override { return 1; }
-  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
-  void OnClosed(absl::string_view why, bool protocol_error) override {
-    closed_.emplace(why.data(), why.size());
-    protocol_error_ = protocol_error;
-  }
-
   void Connect(const FakeMonitor& behavior = {}) {
-    monitor_ = qemu_.AddMonitor(directory_.Path("m"), behavior);
-    SocketFile file;
-    UniqueFd socket;
-    ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
-    ASSERT_EQ(ConnectTo(file, &socket), 0);
-    connection_ = std::make_unique<MonitorConnection>(
-        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, nullptr, this);
-    ASSERT_TRUE(connection_->Start().ok());
-  }
-  bool Until(const std::function<bool()>& done) {
-    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+    TestMonitor::Connect(loop_.get(), &budget_, nullptr, directory_.Path("m"), behavior);
   }
   bool UntilReady() {
     return Until([this] { return info_.has_value(); });
   }
-
-  TempDir directory_;
-  FakeQemu qemu_;
-  SystemClock clock_;
-  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
-  SocketCloser closer_;
-  OwnerBudget budget_{loop_.get()};
-  std::unique_ptr<MonitorConnection> connection_;
-  int monitor_ = -1;
-
-  int greetings_ = 0;
-  int drained_ = 0;
-  std::optional<MonitorInfo> info_;
-  std::vector<std::string> events_;
-  bool ready_at_event_ = false;
-  std::vector<std::string> states_;
-  std::vector<GuestAgentInfo> agents_;
-  std::optional<std::string> closed_;
-  bool protocol_error_ = false;
+  void ConnectUntilReady() {
+    Connect();
+    ASSERT_TRUE(UntilReady());
+  }
 };
 
 TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
-  FakeMonitor behavior;
-  behavior.status = "paused";
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
-  behavior.name = "guest";
+  FakeMonitor behavior{
+      .status = "paused", .uuid = "550e8400-e29b-41d4-a716-446655440000", .name = "guest"};
   Connect(behavior);
   ASSERT_TRUE(UntilReady());
   EXPECT_EQ(greetings_, 1);
@@ -168,16 +121,13 @@ TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
 }
 
 TEST_F(MonitorConnectionTest, TheNullUuidIsNone) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   EXPECT_EQ(info_->uuid, "");
   EXPECT_EQ(info_->qemu_name, "");
 }
 
 TEST_F(MonitorConnectionTest, ReadsLinesThatComeInPieces) {
-  FakeMonitor behavior;
-  behavior.split = true;
-  behavior.greeting = "";
+  FakeMonitor behavior{.split = true, .greeting = ""};
   Connect(behavior);
   const std::string greeting = FakeMonitor().greeting;
   for (size_t i = 0; i < greeting.size(); i += 10) {
@@ -189,8 +139,7 @@ TEST_F(MonitorConnectionTest, ReadsLinesThatComeInPieces) {
 }
 
 TEST_F(MonitorConnectionTest, HandsOnEventsBetweenTheReplies) {
-  FakeMonitor behavior;
-  behavior.before_replies = kEvent;
+  FakeMonitor behavior{.before_replies = kEvent};
   Connect(behavior);
   ASSERT_TRUE(UntilReady());
   EXPECT_THAT(events_, ElementsAre("X", "X", "X", "X"));
@@ -267,8 +216,7 @@ TEST_F(MonitorConnectionTest, RequestsOfTheRunStateBecomeOneWhileOneIsOut) {
 }
 
 TEST_F(MonitorConnectionTest, TellsOfTheEnd) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   qemu_.Send(monitor_, kEvent);
   qemu_.CloseClient(monitor_);
   ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
@@ -279,8 +227,7 @@ TEST_F(MonitorConnectionTest, TellsOfTheEnd) {
 }
 
 TEST_F(MonitorConnectionTest, DrainReadsToTheEnd) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   qemu_.Send(monitor_, kEvent);
   connection_->Drain(absl::Hours(1));
   EXPECT_THAT(events_, ElementsAre("X"));
@@ -293,8 +240,7 @@ TEST_F(MonitorConnectionTest, DrainReadsToTheEnd) {
 }
 
 TEST_F(MonitorConnectionTest, WhatIsNoQmpClosesIt) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   qemu_.Send(monitor_, std::string(kEvent) + "SSH-2.0-OpenSSH\r\n" + kEvent);
   ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
   EXPECT_TRUE(protocol_error_);
@@ -302,16 +248,14 @@ TEST_F(MonitorConnectionTest, WhatIsNoQmpClosesIt) {
 }
 
 TEST_F(MonitorConnectionTest, DeepNestingClosesIt) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   qemu_.Send(monitor_, "{\"return\": " + std::string(100000, '[') + "\r\n");
   ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
   EXPECT_TRUE(protocol_error_);
 }
 
 TEST_F(MonitorConnectionTest, ALongLineIsFineUpToTheLimit) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   qemu_.SendLongEvent(monitor_, 1 << 19);
   ASSERT_TRUE(Until([&] { return !events_.empty(); }));
   EXPECT_FALSE(closed_.has_value());
@@ -322,8 +266,7 @@ TEST_F(MonitorConnectionTest, ALongLineIsFineUpToTheLimit) {
 }
 
 TEST_F(MonitorConnectionTest, AFloodIsReadInBoundedTurns) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   std::string flood;
   while (flood.size() < (3 << 20)) flood += kEvent;
   const size_t total = flood.size() / (sizeof(kEvent) - 1);
@@ -339,8 +282,7 @@ TEST_F(MonitorConnectionTest, AFloodIsReadInBoundedTurns) {
 }
 
 TEST_F(MonitorConnectionTest, ClosedByUsItTellsNothing) {
-  Connect();
-  ASSERT_TRUE(UntilReady());
+  ConnectUntilReady();
   connection_->Close();
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor_); }));
   EXPECT_FALSE(closed_.has_value());

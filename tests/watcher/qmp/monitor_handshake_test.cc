@@ -1,19 +1,16 @@
 // How long a monitor may take for its greeting and for its first answers.
 
 #include <cerrno>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
+#include "tests/watcher/qmp/monitor_fixture.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/socket_file.h"
 
@@ -39,34 +36,17 @@ class HeldCommandLines : public CommandLines {
   std::shared_ptr<Read> begun;
 };
 
-class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Delegate {
+class MonitorHandshakeTest : public MonitorFixture<ManualClock> {
  protected:
-  void OnSpeaker(int64_t) override {}
-  void OnGreeting() override { ++greetings_; }
-  void OnGreetingLate() override { ++late_greetings_; }
-  void OnReplyLate(bool given_up) override { late_replies_.push_back(given_up); }
-  void OnReady(const MonitorInfo& info) override { ready_ = info; }
-  void OnEvent(const QmpEvent&) override { ++events_; }
-  void OnRunStateReply(absl::string_view) override { ++states_; }
-  void OnGuestAgentReply(const GuestAgentInfo&) override {}
-  void OnDrainCutShort() override {}
-  void OnDrained() override {}
-  uint64_t OnNotesBegin() override { return 1; }
-  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
-  void OnClosed(absl::string_view, bool) override {}
-
-  void Connect(const FakeMonitor& behavior, absl::Duration greeting_timeout) {
-    qemu_.AddMonitor(directory_.Path("m"), behavior);
-    SocketFile file;
-    UniqueFd socket;
-    ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
-    ASSERT_EQ(ConnectTo(file, &socket), 0);
-    connection_ = std::make_unique<MonitorConnection>(
-        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, &command_lines_, this);
-    ASSERT_TRUE(connection_->Start(greeting_timeout).ok());
+  void Connect(const FakeMonitor& behavior) {
+    TestMonitor::Connect(loop_.get(), &budget_, &command_lines_, directory_.Path("m"), behavior,
+                         absl::Seconds(3));
   }
-  bool Until(const std::function<bool()>& done) {
-    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+  bool UntilReady() {
+    return Until([this] {
+      clock_.Advance(CommandPacer::kQuietTime);
+      return info_.has_value();
+    });
   }
   // Time passes as far as commands wait for it.
   bool UntilCommands(size_t count) {
@@ -81,24 +61,11 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
     for (int i = 0; i < 3; ++i) loop_->RunOnce(absl::ZeroDuration());
   }
 
-  TempDir directory_;
-  FakeQemu qemu_;
-  ManualClock clock_;
-  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
-  SocketCloser closer_;
   HeldCommandLines command_lines_;
-  OwnerBudget budget_{loop_.get()};
-  std::unique_ptr<MonitorConnection> connection_;
-  int greetings_ = 0;
-  int late_greetings_ = 0;
-  std::vector<bool> late_replies_;
-  std::optional<MonitorInfo> ready_;
-  int events_ = 0;
-  int states_ = 0;
 };
 
 TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnceItsTimeIsOver) {
-  Connect({.greet = false}, absl::Seconds(3));
+  Connect({.greet = false});
   Pass(absl::Seconds(3) - absl::Milliseconds(1));
   EXPECT_EQ(late_greetings_, 0);
   Pass(absl::Milliseconds(1));
@@ -109,7 +76,7 @@ TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnceItsTimeIsOver
 }
 
 TEST_F(MonitorHandshakeTest, AnswersThatDoNotComeAreReportedEachSecondForTenSeconds) {
-  Connect({.answer = false}, absl::Seconds(3));
+  Connect({.answer = false});
   ASSERT_TRUE(Until([this] { return greetings_ == 1; }));
   Pass(CommandPacer::kQuietTime);
   for (int second = 1; second < 10; ++second) {
@@ -125,18 +92,15 @@ TEST_F(MonitorHandshakeTest, AnswersThatDoNotComeAreReportedEachSecondForTenSeco
 }
 
 TEST_F(MonitorHandshakeTest, AMonitorThatAnsweredIsNotLate) {
-  Connect({}, absl::Seconds(3));
-  ASSERT_TRUE(Until([this] {
-    clock_.Advance(CommandPacer::kQuietTime);
-    return ready_.has_value();
-  }));
+  Connect({});
+  ASSERT_TRUE(UntilReady());
   Pass(absl::Minutes(1));
   EXPECT_EQ(late_greetings_, 0);
   EXPECT_THAT(late_replies_, IsEmpty());
 }
 
 TEST_F(MonitorHandshakeTest, AConnectionThatIsClosedIsNotLate) {
-  Connect({.greet = false}, absl::Seconds(3));
+  Connect({.greet = false});
   connection_->Close();
   Pass(absl::Minutes(1));
   EXPECT_EQ(late_greetings_, 0);
@@ -144,7 +108,7 @@ TEST_F(MonitorHandshakeTest, AConnectionThatIsClosedIsNotLate) {
 
 // QEMU may hang in its exit over commands that come close to each other: docs/qemu.md.
 TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTime) {
-  Connect({.answer = false}, absl::Seconds(3));
+  Connect({.answer = false});
   ASSERT_TRUE(Until([this] { return greetings_ == 1; }));
   for (const char* answer : {"{}", "{\"UUID\": \"\"}", "{\"name\": \"\"}"}) {
     const size_t before = qemu_.Commands(0).size();
@@ -161,33 +125,27 @@ TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTim
 
 TEST_F(MonitorHandshakeTest, WhatTheCommandLineSaysIsNotAsked) {
   command_lines_.at_once = {.certain_name = "web1", .certain_uuid = "u"};
-  Connect({}, absl::Seconds(3));
-  ASSERT_TRUE(Until([this] {
-    clock_.Advance(CommandPacer::kQuietTime);
-    return ready_.has_value();
-  }));
+  Connect({});
+  ASSERT_TRUE(UntilReady());
   EXPECT_THAT(qemu_.Commands(0),
               ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-status")));
-  EXPECT_EQ(ready_->qemu_name, "web1");
-  EXPECT_EQ(ready_->uuid, "u");
+  EXPECT_EQ(info_->qemu_name, "web1");
+  EXPECT_EQ(info_->uuid, "u");
 }
 
 TEST_F(MonitorHandshakeTest, WhatTheCommandLineLeavesOpenIsAsked) {
   command_lines_.at_once = {.certain_name = "web1"};
-  Connect({.uuid = "5"}, absl::Seconds(3));
-  ASSERT_TRUE(Until([this] {
-    clock_.Advance(CommandPacer::kQuietTime);
-    return ready_.has_value();
-  }));
+  Connect({.uuid = "5"});
+  ASSERT_TRUE(UntilReady());
   EXPECT_THAT(qemu_.Commands(0), ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-uuid"),
                                              HasSubstr("query-status")));
-  EXPECT_EQ(ready_->qemu_name, "web1");
-  EXPECT_EQ(ready_->uuid, "5");
+  EXPECT_EQ(info_->qemu_name, "web1");
+  EXPECT_EQ(info_->uuid, "5");
 }
 
 TEST_F(MonitorHandshakeTest, AQemuIsAskedForItsCapabilitiesAloneAtFirst) {
   command_lines_.at_once = QemuArguments();
-  Connect({}, absl::Seconds(3));
+  Connect({});
   ASSERT_TRUE(UntilCommands(1));
   for (int i = 0; i < 3; ++i) loop_->RunOnce(absl::Milliseconds(10));
   Pass(MonitorConnection::kQuietStart - absl::Nanoseconds(1));
@@ -197,7 +155,7 @@ TEST_F(MonitorHandshakeTest, AQemuIsAskedForItsCapabilitiesAloneAtFirst) {
 
 TEST_F(MonitorHandshakeTest, OneWhoseVmComesFromElsewhereIsAskedAtOnce) {
   command_lines_.at_once = {.incoming = true};
-  Connect({}, absl::Seconds(3));
+  Connect({});
   ASSERT_TRUE(UntilCommands(1));
   const absl::Duration began = clock_.Now().monotonic;
   ASSERT_TRUE(UntilCommands(2));
@@ -205,7 +163,7 @@ TEST_F(MonitorHandshakeTest, OneWhoseVmComesFromElsewhereIsAskedAtOnce) {
 }
 
 TEST_F(MonitorHandshakeTest, ACommandLineThatCannotBeReadIsWaitedForNoLongerThanTheQuietStart) {
-  Connect({}, absl::Seconds(3));
+  Connect({});
   ASSERT_TRUE(UntilCommands(1));
   for (int i = 0; i < 3; ++i) loop_->RunOnce(absl::Milliseconds(10));
   Pass(MonitorConnection::kQuietStart - absl::Nanoseconds(1));
@@ -216,42 +174,36 @@ TEST_F(MonitorHandshakeTest, ACommandLineThatCannotBeReadIsWaitedForNoLongerThan
 }
 
 TEST_F(MonitorHandshakeTest, NothingIsAskedAfterAShutdownUntilTheVmLivesOn) {
-  Connect({}, absl::Seconds(3));
+  Connect({});
   ASSERT_TRUE(UntilCommands(2));
   qemu_.Send(0, EventLine("SHUTDOWN"));
-  ASSERT_TRUE(Until([this] { return events_ == 1; }));
+  ASSERT_TRUE(Until([this] { return events_.size() == 1; }));
   Pass(absl::Minutes(1));
   EXPECT_THAT(qemu_.Commands(0), SizeIs(2));
   EXPECT_THAT(late_replies_, IsEmpty()) << "it owes no answer";
   qemu_.Send(0, EventLine("RESET"));
-  ASSERT_TRUE(Until([this] {
-    clock_.Advance(CommandPacer::kQuietTime);
-    return ready_.has_value();
-  }));
+  ASSERT_TRUE(UntilReady());
 }
 
 TEST_F(MonitorHandshakeTest, AProbeThatIsUnderWayEndsWithAShutdown) {
-  Connect({}, absl::Seconds(3));
-  ASSERT_TRUE(Until([this] {
-    clock_.Advance(CommandPacer::kQuietTime);
-    return ready_.has_value();
-  }));
+  Connect({});
+  ASSERT_TRUE(UntilReady());
   connection_->RequestGuestAgent();
   connection_->RequestRunState();
   ASSERT_TRUE(UntilCommands(5));
   qemu_.Send(0, EventLine("SHUTDOWN"));
-  ASSERT_TRUE(Until([this] { return events_ == 1; }));
+  ASSERT_TRUE(Until([this] { return events_.size() == 1; }));
   Pass(absl::Minutes(1));
   EXPECT_THAT(qemu_.Commands(0), SizeIs(5));
 }
 
 TEST_F(MonitorHandshakeTest, AnAnswerThatNobodyAskedForIsIgnored) {
-  Connect({.answer = false}, absl::Seconds(3));
+  Connect({.answer = false});
   ASSERT_TRUE(Until([this] { return greetings_ == 1; }));
   for (int i = 0; i < 8; ++i) qemu_.Send(0, "{\"return\": {\"status\": \"running\"}}\r\n");
   qemu_.Send(0, EventLine("STOP"));
-  ASSERT_TRUE(Until([this] { return events_ == 1; }));
-  EXPECT_FALSE(ready_.has_value());
+  ASSERT_TRUE(Until([this] { return events_.size() == 1; }));
+  EXPECT_FALSE(info_.has_value());
 }
 
 TEST(ConnectOutcomeTest, NamesWhatAnAttemptCameTo) {

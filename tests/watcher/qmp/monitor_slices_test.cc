@@ -4,14 +4,11 @@
 #include <array>
 #include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
+#include "tests/watcher/qmp/monitor_fixture.h"
 #include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {
@@ -28,20 +25,13 @@ std::string Events(int count) {
   return events;
 }
 
-// A fake QEMU and our end of its monitor. Each event that is handled takes `cost`.
-class Monitor : public MonitorConnection::Delegate {
+// Each event that is handled takes `cost`.
+class Monitor : public TestMonitor {
  public:
   Monitor(EventLoop* loop, ManualClock* clock, OwnerBudget* budget, const std::string& path,
           absl::Duration cost)
       : clock_(clock), cost_(cost) {
-    monitor_ = qemu_.AddMonitor(path);
-    SocketFile file;
-    UniqueFd socket;
-    EXPECT_EQ(OpenSocketFile(path, &file), 0);
-    EXPECT_EQ(ConnectTo(file, &socket), 0);
-    connection_ = std::make_unique<MonitorConnection>(
-        loop, ReceivingSocket(std::move(socket), &closer_), budget, nullptr, this);
-    EXPECT_TRUE(connection_->Start().ok());
+    Connect(loop, budget, nullptr, path);
   }
 
   // Is in the socket, or waits in the fake for room there, when it returns.
@@ -50,36 +40,20 @@ class Monitor : public MonitorConnection::Delegate {
   void SendRest() { qemu_.Send(monitor_, std::string(kLine).substr(10)); }
   void StartDrain() { connection_->StartDrain(); }
 
-  bool ready = false;
-  int events = 0;
-  int cut_short = 0;
-  int drained = 0;
-  std::string closed;
+  bool ready() const { return info_.has_value(); }
+  int events() const { return static_cast<int>(events_.size()); }
+  int cut_short() const { return cut_short_; }
+  int drained() const { return drained_; }
+  std::string closed() const { return closed_.value_or(""); }
 
  private:
-  void OnSpeaker(int64_t) override {}
-  void OnGreeting() override {}
-  void OnGreetingLate() override {}
-  void OnReplyLate(bool) override {}
-  void OnReady(const MonitorInfo&) override { ready = true; }
-  void OnEvent(const QmpEvent&) override {
-    ++events;
+  void OnEvent(const QmpEvent& event) override {
+    RecordingDelegate::OnEvent(event);
     clock_->Advance(cost_);
   }
-  void OnRunStateReply(absl::string_view) override {}
-  void OnGuestAgentReply(const GuestAgentInfo&) override {}
-  void OnDrainCutShort() override { ++cut_short; }
-  void OnDrained() override { ++drained; }
-  uint64_t OnNotesBegin() override { return 1; }
-  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
-  void OnClosed(absl::string_view why, bool) override { closed = std::string(why); }
 
   ManualClock* const clock_;
   const absl::Duration cost_;
-  SocketCloser closer_;
-  FakeQemu qemu_;
-  int monitor_ = -1;
-  std::unique_ptr<MonitorConnection> connection_;
 };
 
 class MonitorSlicesTest : public testing::Test {
@@ -92,7 +66,7 @@ class MonitorSlicesTest : public testing::Test {
           loop_->RunOnce(absl::Milliseconds(10));
           clock_.Advance(absl::Milliseconds(1));  // the commands of the handshake are spaced
         },
-        [&] { return monitor->ready; }));
+        [&] { return monitor->ready(); }));
     return monitor;
   }
   // One turn; time passes in it for what it handles, or a millisecond for nothing.
@@ -117,11 +91,11 @@ TEST_F(MonitorSlicesTest, AFloodIsHandledInSlicesBetweenWhichItPauses) {
   monitor->Send(kFlood);
   ASSERT_TRUE(StepUntil(
       [&] {
-        const int before = monitor->events;
+        const int before = monitor->events();
         Turn();
-        ASSERT_LE(monitor->events - before, kLinesOfASlice);
+        ASSERT_LE(monitor->events() - before, kLinesOfASlice);
       },
-      [&] { return monitor->events == kFlood; }));
+      [&] { return monitor->events() == kFlood; }));
   const int parts = OwnerBudget::kPausePerWork;  // of the time, for one of work
   EXPECT_GE(Now() - began, kFlood * kCost * parts);
 }
@@ -131,16 +105,16 @@ TEST_F(MonitorSlicesTest, ADrainIsHandledInSlicesToItsEnd) {
   const auto monitor = Connect(kCost);
   monitor->Send(kFlood);
   monitor->StartDrain();
-  EXPECT_LE(monitor->events, kLinesOfASlice);
+  EXPECT_LE(monitor->events(), kLinesOfASlice);
   ASSERT_TRUE(StepUntil(
       [&] {
-        const int before = monitor->events;
+        const int before = monitor->events();
         Turn();
-        ASSERT_LE(monitor->events - before, kLinesOfASlice);
+        ASSERT_LE(monitor->events() - before, kLinesOfASlice);
       },
-      [&] { return monitor->drained == 1; }));
-  EXPECT_EQ(monitor->events, kFlood);
-  EXPECT_EQ(monitor->cut_short, 0);
+      [&] { return monitor->drained() == 1; }));
+  EXPECT_EQ(monitor->events(), kFlood);
+  EXPECT_EQ(monitor->cut_short(), 0);
 }
 
 TEST_F(MonitorSlicesTest, ADrainThatTakesTooLongIsCutShort) {
@@ -149,9 +123,9 @@ TEST_F(MonitorSlicesTest, ADrainThatTakesTooLongIsCutShort) {
   monitor->Send(kFlood);
   const absl::Duration began = Now();
   monitor->StartDrain();
-  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return monitor->drained == 1; }));
-  EXPECT_EQ(monitor->cut_short, 1);
-  EXPECT_LT(monitor->events, kFlood);
+  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return monitor->drained() == 1; }));
+  EXPECT_EQ(monitor->cut_short(), 1);
+  EXPECT_LT(monitor->events(), kFlood);
   const absl::Duration slice = kLinesOfASlice * kCost;
   EXPECT_LE(Now() - began, MonitorConnection::kMaxDrainTime +
                                slice * (1 + OwnerBudget::kPausePerWork) + absl::Milliseconds(1));
@@ -165,13 +139,13 @@ TEST_F(MonitorSlicesTest, ALineHasToEndInTime) {
   ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return budget_.held() > 20; }));
   clock_.Advance(MonitorConnection::kLineTimeout - absl::Seconds(1));
   in_time->SendRest();
-  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return in_time->events == 1; }));
+  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return in_time->events() == 1; }));
   in_time->SendPart();
   Turn();
   clock_.Advance(absl::Seconds(2));
-  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return !late->closed.empty(); }));
-  EXPECT_EQ(late->closed, "a line that has not ended after 10 s");
-  EXPECT_EQ(in_time->closed, "");
+  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return !late->closed().empty(); }));
+  EXPECT_EQ(late->closed(), "a line that has not ended after 10 s");
+  EXPECT_EQ(in_time->closed(), "");
 }
 
 TEST_F(MonitorSlicesTest, BesideFiveFloodsAnEventIsHandledWithin50Milliseconds) {
@@ -184,11 +158,11 @@ TEST_F(MonitorSlicesTest, BesideFiveFloodsAnEventIsHandledWithin50Milliseconds) 
     for (int i = 0; i < 7; ++i) Turn();
     honest->Send(1);
     const absl::Duration sent = Now();
-    ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return honest->events == round; }));
+    ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return honest->events() == round; }));
     latest = std::max(latest, Now() - sent);
   }
   EXPECT_LE(latest, absl::Milliseconds(50));
-  for (const auto& monitor : hostile) EXPECT_GT(monitor->events, 10) << "it is served, too";
+  for (const auto& monitor : hostile) EXPECT_GT(monitor->events(), 10) << "it is served, too";
 }
 
 }  // namespace

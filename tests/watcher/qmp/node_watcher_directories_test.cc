@@ -46,41 +46,38 @@ TEST_F(NodeWatcherDirectoriesTest, ADirectoryMayAppearLater) {
   ASSERT_TRUE(UntilDirectory(false));
   EXPECT_TRUE(watcher_->first_scan_done());
   directory_.MakeDirectory("ctrl");
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
 }
 
 TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBack) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  qemu.Unlink(monitor);
+  qemu_.Unlink(monitor);
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);  // the bound socket keeps its inode alive
   ASSERT_TRUE(UntilDirectory(false));
-  qemu.Send(monitor, EventLine("RESET"));
+  qemu_.Send(monitor, EventLine("RESET"));
   EXPECT_TRUE(UntilCount(EventType::kReset, 1));
 
   directory_.MakeDirectory("ctrl");
   FakeQemu second;
   second.AddMonitor(Socket("vm2"));
   EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
-  qemu.Kill(SIGKILL);
+  qemu_.Kill(SIGKILL);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kRunning);
 }
 
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryThatIsRenamedAwayAndBackChangesNoRun) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   ASSERT_EQ(std::rename(Ctrl().c_str(), directory_.Path("away").c_str()), 0);
   ASSERT_TRUE(UntilDirectory(false));
   ASSERT_EQ(std::rename(directory_.Path("away").c_str(), Ctrl().c_str()), 0);
   ASSERT_TRUE(UntilDirectory(true));
-  qemu.Send(monitor, EventLine("RESET"));
+  qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
 }
@@ -115,18 +112,16 @@ TEST_F(NodeWatcherDirectoriesTest, AParentMayBeRemovedAndComeBack) {
   ASSERT_EQ(rmdir(directory_.Path("a").c_str()), 0);
   ASSERT_TRUE(UntilDirectory(false));
   directory_.MakeDirectory("a/b");
-  FakeQemu qemu;
-  qemu.AddMonitor(deep + "/vm1.kvmd");
+  qemu_.AddMonitor(deep + "/vm1.kvmd");
   EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
 }
 
 TEST_F(NodeWatcherDirectoriesTest, WhatIsNoSocketIsIgnored) {
-  FakeQemu qemu;
-  qemu.AddMonitor(directory_.Path("elsewhere"));
+  qemu_.AddMonitor(directory_.Path("elsewhere"));
   WriteFile(Socket("file"));
   ASSERT_EQ(mkfifo(Socket("fifo").c_str(), 0600), 0);
   ASSERT_EQ(symlink(directory_.Path("elsewhere").c_str(), Socket("link").c_str()), 0);
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   ASSERT_EQ(symlink(directory_.Path("elsewhere").c_str(), Socket("link2").c_str()), 0);
@@ -141,13 +136,12 @@ TEST_F(NodeWatcherDirectoriesTest, WhatIsNoSocketIsIgnored) {
 TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {
   directory_.MakeDirectory("other");
   options_.watches.push_back(Spec("other"));
-  FakeQemu qemu;
   FakeQemu other;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   other.AddMonitor(directory_.Path("other/vm1.kvmd"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  PowerOff(&qemu, monitor);
+  PowerOff(&qemu_, monitor);
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->monitor_path, Socket("vm1"));
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
   EXPECT_FALSE(FileExists(directory_.Path("other/vm1.shutdown")));
@@ -155,12 +149,11 @@ TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {
 
 TEST_F(NodeWatcherDirectoriesTest, ASocketThatTwoSpecsMatchIsFollowedOnce) {
   options_.watches.push_back({Ctrl(), "vm", ".kvmd"});
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   FakeQemu second;
   second.AddMonitor(Socket("vm2"));
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  const std::vector<std::string> commands = qemu.Commands(monitor);
+  const std::vector<std::string> commands = qemu_.Commands(monitor);
   EXPECT_EQ(std::count_if(commands.begin(), commands.end(),
                           [](const std::string& command) {
                             return command.find("qmp_capabilities") != std::string::npos;
@@ -173,16 +166,15 @@ TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce)
   ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
   options_.watches.push_back(Spec("alias"));
   options_.greeting_timeout = absl::Milliseconds(50);
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, EventLine("RESET"));
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_EQ(sink_.directories()[1].sockets, 1);
 
   // The other name is taken once this one is gone.
-  qemu.Unlink(monitor);
-  KillUntilStopped(&qemu);
+  qemu_.Unlink(monitor);
+  KillUntilStopped(&qemu_);
   FakeQemu next;
   next.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));

@@ -39,52 +39,46 @@ class NodeWatcherExitTest : public RestartTest {
 };
 
 TEST_F(NodeWatcherExitTest, AParentThatReapsAtOnce) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   if (watcher_->exit_status_source() == "none") GTEST_SKIP() << "nothing reports reaped processes";
-  qemu.Kill(SIGABRT);
-  qemu.Reap();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.Kill(SIGABRT);
+  qemu_.Reap();
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
   ExpectSignal(SIGABRT);
 }
 
 TEST_F(NodeWatcherExitTest, AnEndLongAfterTheMonitorWasLostIsNotJudgedByItsSilence) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   WriteFile(ShutdownFile("vm1"));
-  qemu.CloseListener(monitor);
-  qemu.CloseClient(monitor);
+  qemu_.CloseListener(monitor);
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.Exit();
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
 }
 
 TEST_F(NodeWatcherExitTest, AParentThatNeverReaps) {
-  FakeQemu qemu;
-  Follow(&qemu);
-  qemu.Kill(SIGKILL);
-  AwaitZombie(qemu);
+  Follow(&qemu_);
+  qemu_.Kill(SIGKILL);
+  AwaitZombie(qemu_);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1)) << "a zombie is gone";
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
   ExpectSignal(SIGKILL);
 }
 
 TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   if (watcher_->exit_status_source() != "pidfd") GTEST_SKIP() << "needs PIDFD_INFO_EXIT";
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.Kill(SIGABRT);
-  AwaitZombie(qemu);
+  qemu_.Kill(SIGABRT);
+  AwaitZombie(qemu_);
   const AsNobody nobody;
   if (!nobody.possible()) GTEST_SKIP() << "needs root";
   for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "its end waits for its status";
-  qemu.Reap();
+  qemu_.Reap();
   manual_clock_.Advance(absl::Milliseconds(1));
   Turn();
   ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
@@ -93,8 +87,7 @@ TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   if (watcher_->exit_status_source() == "none") GTEST_SKIP() << "then nothing is waited for";
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -103,8 +96,8 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
   {
     // The fake is another user's, and may not be killed by this one.
     ASSERT_EQ(seteuid(0), 0);
-    qemu.Exit();
-    AwaitZombie(qemu);
+    qemu_.Exit();
+    AwaitZombie(qemu_);
     ASSERT_EQ(seteuid(65534), 0);
   }
   for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
@@ -122,12 +115,11 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
 }
 
 TEST_F(NodeWatcherExitTest, AUsersShutdownFileDoesNotWaitForTheStatus) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.SendAndExit(monitor, kGuestShutdownLine);
-  AwaitZombie(qemu);
+  qemu_.SendAndExit(monitor, kGuestShutdownLine);
+  AwaitZombie(qemu_);
   ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUser);
@@ -137,75 +129,61 @@ TEST_F(NodeWatcherExitTest, AUsersShutdownFileDoesNotWaitForTheStatus) {
 
 TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   options_.exit_status_source = ExitStatusSource::kNone;
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   EXPECT_EQ(watcher_->exit_status_source(), "none");
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.KillAndReap();
   ExpectStopped(ShutdownClass::kCrash, "process-exited");
   EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
 TEST_F(NodeWatcherExitTest, TheProcessConnectorTellsOfAReapedProcess) {
   options_.exit_status_source = ExitStatusSource::kProcConnector;
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   if (watcher_->exit_status_source() != "proc-connector") {
     GTEST_SKIP() << "needs CAP_NET_ADMIN and a kernel with CONFIG_PROC_EVENTS";
   }
-  qemu.Kill(SIGABRT);
-  qemu.Reap();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.Kill(SIGABRT);
+  qemu_.Reap();
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
   ExpectSignal(SIGABRT);
   EXPECT_EQ(watcher_->counters().exit_statuses_lost, 0u);
 }
 
 TEST_F(NodeWatcherExitTest, HeldByAnotherToTheEndTheKernelTells) {
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.greet = false;
-  qemu.AddMonitor(Socket("vm1"), behavior);
+  qemu_.AddMonitor(Socket("vm1"), {.greet = false});
   options_.greeting_timeout = absl::Milliseconds(20);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  qemu.Kill(SIGABRT);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  StartUntilHeld();
+  qemu_.Kill(SIGABRT);
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
 }
 
 TEST_F(NodeWatcherExitTest, AVmOfTwoSocketsEndsOnce) {
-  FakeQemu qemu;
-  Follow(&qemu);
-  qemu.AddMonitor(Socket("vm2"));
+  Follow(&qemu_);
+  qemu_.AddMonitor(Socket("vm2"));
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatus) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   Die();
-  qemu.Kill(SIGABRT);
-  AwaitZombie(qemu);
+  qemu_.Kill(SIGABRT);
+  AwaitZombie(qemu_);
   Restart();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
   ExpectSignal(SIGABRT);
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   const std::string kept = WithNumber(KeptRun(), "start_ticks", "17");
   Die();
-  qemu.Kill(SIGABRT);
-  AwaitZombie(qemu);
+  qemu_.Kill(SIGABRT);
+  AwaitZombie(qemu_);
   StartWith({kept});
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
@@ -215,15 +193,11 @@ TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
 TEST_F(NodeWatcherExitTest, AFullDescriptorTableHidesNoExitStatus) {
   options_.exit_status_source = ExitStatusSource::kNone;  // the zombie's stat file is what is left
   options_.greeting_timeout = absl::Milliseconds(20);
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.greet = false;
-  qemu.AddMonitor(Socket("vm1"), behavior);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  qemu_.AddMonitor(Socket("vm1"), {.greet = false});
+  StartUntilHeld();
   {
     const FullDescriptorTable full;
-    qemu.Kill(SIGABRT);
+    qemu_.Kill(SIGABRT);
     ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   }
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");

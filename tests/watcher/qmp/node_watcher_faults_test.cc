@@ -37,14 +37,12 @@ class NodeWatcherFaultsTest : public NodeWatcherFixture {
 
 TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsFree) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   UniqueFd other = ConnectAsOther(Socket("vm1"));
-  ASSERT_TRUE(StepUntil([] {}, [&] { return qemu.HasClient(monitor); }));
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_TRUE(StepUntil([] {}, [&] { return qemu_.HasClient(monitor); }));
+  StartUntilHeld();
   EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   other.Reset();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
@@ -53,22 +51,17 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsF
 
 TEST_F(NodeWatcherFaultsTest, TheEndIsSeenThroughAHeldMonitor) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.greet = false;
-  qemu.AddMonitor(Socket("vm1"), behavior);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  KillUntilStopped(&qemu);
+  qemu_.AddMonitor(Socket("vm1"), {.greet = false});
+  StartUntilHeld();
+  KillUntilStopped(&qemu_);
 }
 
 TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   std::vector<UniqueFd> others;
   others.push_back(ConnectAsOther(Socket("vm1")));
-  ASSERT_TRUE(StepUntil([] {}, [&] { return qemu.HasClient(monitor); }));
+  ASSERT_TRUE(StepUntil([] {}, [&] { return qemu_.HasClient(monitor); }));
   for (int i = 0; i < 2; ++i) others.push_back(ConnectAsOther(Socket("vm1")));
   Start();
   ASSERT_TRUE(UntilUnfollowed("vm1", "queue of connections is full"));
@@ -81,34 +74,28 @@ TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter)
 }
 
 TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.answer = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.answer = false});
   StartWithManualClock();
   ASSERT_TRUE(Until([&] {
     LetCommandsPass();
-    return qemu.Commands(monitor).size() == 1;
+    return qemu_.Commands(monitor).size() == 1;
   }));
   manual_clock_.Advance(absl::Seconds(9));
   Turn();
   EXPECT_THAT(sink_.entries(), IsEmpty());
   manual_clock_.Advance(absl::Seconds(2));
   ASSERT_TRUE(UntilProblem("vm1", "does not answer"));
-  EXPECT_TRUE(qemu.HasClient(monitor));
-  qemu.SetBehavior(monitor, FakeMonitor());
-  qemu.Send(monitor, "{\"return\": {}}\r\n");
+  EXPECT_TRUE(qemu_.HasClient(monitor));
+  qemu_.SetBehavior(monitor, FakeMonitor());
+  qemu_.Send(monitor, "{\"return\": {}}\r\n");
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
 }
 
 TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.stuck = true;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.stuck = true});
   StartWithManualClock();
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
   Turn();  // reads its greeting
   manual_clock_.Advance(CommandPacer::kQuietTime);
   Turn();  // asks
@@ -119,40 +106,35 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
 }
 
 TEST_F(NodeWatcherFaultsTest, GarbageClosesThatMonitorAndNoOther) {
-  FakeQemu qemu;
   FakeQemu bystander;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const int other = bystander.AddMonitor(Socket("vm2"));
   StartWithManualClock();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  qemu.Send(monitor, "\x01\x02 garbage\r\n");
+  qemu_.Send(monitor, "\x01\x02 garbage\r\n");
   ASSERT_TRUE(UntilProblem("vm1", "monitor closed by vmeventd: not QMP: a"));
   EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
   manual_clock_.Advance(absl::Seconds(2));
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   bystander.Send(other, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  EXPECT_FALSE(qemu.HasClient(monitor));
+  EXPECT_FALSE(qemu_.HasClient(monitor));
   manual_clock_.Advance(absl::Seconds(5));
   EXPECT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
 }
 
 TEST_F(NodeWatcherFaultsTest, ASocketThatDoesNotSpeakQmpIsListedWithAProblem) {
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.greeting = "220 mail.example.com ESMTP\r\n";
-  qemu.AddMonitor(Socket("vm1"), behavior);
+  qemu_.AddMonitor(Socket("vm1"), {.greeting = "220 mail.example.com ESMTP\r\n"});
   Start();
   EXPECT_TRUE(UntilProblem("vm1", "not QMP"));
 }
 
 TEST_F(NodeWatcherFaultsTest, ALineOverTheLimitClosesTheMonitorAndALongOneDoesNot) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.SendLongEvent(monitor, 1 << 19);
-  qemu.Send(monitor, EventLine("RESET"));
+  const int monitor = Follow(&qemu_);
+  qemu_.SendLongEvent(monitor, 1 << 19);
+  qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  qemu.SendLongEvent(monitor, 2 << 20);
+  qemu_.SendLongEvent(monitor, 2 << 20);
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
 }
@@ -161,11 +143,9 @@ TEST_F(NodeWatcherFaultsTest, EofAfterAnyStepOfTheHandshakeIsNoEnd) {
   const FakeMonitor usual;
   for (size_t cut = 0; cut <= usual.greeting.size(); cut += usual.greeting.size() / 4) {
     FakeQemu qemu;
-    FakeMonitor behavior;
-    behavior.greeting = usual.greeting.substr(0, cut);
-    behavior.answer = false;
     const std::string vm = "vm" + std::to_string(cut);
-    const int monitor = qemu.AddMonitor(Socket(vm), behavior);
+    const int monitor =
+        qemu.AddMonitor(Socket(vm), {.answer = false, .greeting = usual.greeting.substr(0, cut)});
     if (watcher_ == nullptr) Start();
     ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
     qemu.SetBehavior(monitor, usual);
@@ -229,11 +209,10 @@ TEST_F(NodeWatcherFaultsTest, ASuccessorIsListedWhileNoFileCanBeOpened) {
 
 TEST_F(NodeWatcherFaultsTest, ASocketWithoutARunIsForgottenWhenItIsGone) {
   options_.max_vm_descriptors = 0;
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilUnfollowed("vm1", "LimitNOFILE"));
-  qemu.Unlink(monitor);
+  qemu_.Unlink(monitor);
   ASSERT_TRUE(UntilUnfollowed("vm1", ""));
   EXPECT_THAT(sink_.entries(), IsEmpty());
 }
@@ -258,8 +237,7 @@ TEST_F(NodeWatcherFaultsTest, AFullDescriptorTableLosesNoEventAndNoShutdownFile)
 TEST_F(NodeWatcherFaultsTest, AMonitorThatMayNotBeConnectedToIsListedWithTheReason) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to give it up";
   ASSERT_EQ(chmod(directory_.path().c_str(), 0755), 0);
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   ASSERT_EQ(chmod(Socket("vm1").c_str(), 0600), 0);
   Start();
   ASSERT_EQ(seteuid(65534), 0);
@@ -270,8 +248,7 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatMayNotBeConnectedToIsListedWithTheReas
 }
 
 TEST_F(NodeWatcherFaultsTest, APeerThatCannotBeIdentifiedIsListedWithTheReason) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   {
     const FaultyPeerCredentials faulty(EIO);
     Start();
@@ -283,12 +260,11 @@ TEST_F(NodeWatcherFaultsTest, APeerThatCannotBeIdentifiedIsListedWithTheReason) 
 }
 
 TEST_F(NodeWatcherFaultsTest, AShutdownFileThatCannotBeWrittenIsAProblemAndCounted) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   directory_.MakeDirectory("ctrl/vm1.shutdown");
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  PowerOff(&qemu, monitor);
+  PowerOff(&qemu_, monitor);
   EXPECT_EQ(watcher_->counters().shutdown_file_errors, 2u) << "tried once more when it is gone";
   EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_file_written);
   EXPECT_TRUE(HasProblem("vm1", "vm1.shutdown"));
@@ -298,8 +274,7 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
   {
     FakeQemu qemu;
     qemu.AddMonitor(Socket("vm1"));
-    qemu.Kill(SIGKILL);
-    qemu.Reap();
+    qemu.KillAndReap();
   }
   StartWithManualClock();
   ASSERT_TRUE(Until([&] {

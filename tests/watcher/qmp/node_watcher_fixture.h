@@ -82,6 +82,10 @@ class NodeWatcherFixture : public testing::Test {
   bool UntilProblem(const std::string& vm, const std::string& part) {
     return Until([&] { return HasProblem(vm, part); });
   }
+  void StartUntilHeld() {
+    Start();
+    ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  }
   // A text that the problem of a socket without a run holds; empty: the socket is not listed.
   bool UntilUnfollowed(const std::string& vm, const std::string& part) {
     return Until([&] { return IsUnfollowed(vm, part); });
@@ -106,7 +110,13 @@ class NodeWatcherFixture : public testing::Test {
   ShutdownClass LastClass() const {
     return sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class;
   }
+  // The first end comes, and has this class.
+  void ExpectEnd(ShutdownClass shutdown_class) {
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+    EXPECT_EQ(LastClass(), shutdown_class);
+  }
 
+  FakeQemu qemu_;
   TempDir directory_;
   SystemClock clock_;
   ManualClock manual_clock_;

@@ -66,10 +66,8 @@ class NodeWatcherIntentTest : public RestartTest {
 };
 
 TEST_F(NodeWatcherIntentTest, NamesAVmByItsUuid) {
-  FakeQemu qemu;
-  FakeMonitor monitor;
-  monitor.uuid = "550e8400-e29b-41d4-a716-446655440000";
-  qemu.AddMonitor(Socket("vm1"), monitor);
+  FakeMonitor monitor{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
+  qemu_.AddMonitor(Socket("vm1"), monitor);
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilScanned());
@@ -91,8 +89,7 @@ TEST_F(NodeWatcherIntentTest, NamesAVmByItsUuid) {
 }
 
 TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   Outcome outcome;
   Ask("vm1", &outcome);
   Turn();
@@ -107,11 +104,10 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
 }
 
 TEST_F(NodeWatcherIntentTest, MakesAKillAnAdminsWish) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   WriteFile(ShutdownFile("vm1"));
   ASSERT_TRUE(Declare("vm1").ok());
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   ExpectStopped(ShutdownClass::kAdmin, "qemu-killed");
   EXPECT_EQ(Stopped().intent->actor, "ops");
   EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
@@ -119,19 +115,16 @@ TEST_F(NodeWatcherIntentTest, MakesAKillAnAdminsWish) {
 }
 
 TEST_F(NodeWatcherIntentTest, AGuestsPoweroffUnderItLeavesNoShutdownFile) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   ASSERT_TRUE(UntilScanned());
   ASSERT_TRUE(Declare("vm1").ok());
-  qemu.SendAndExit(monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.SendAndExit(monitor, kGuestShutdownLine);
   ExpectStopped(ShutdownClass::kAdmin, "guest-poweroff");
   EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
 }
 
 TEST_F(NodeWatcherIntentTest, ASecondOneIsRefusedAndNamesTheFirst) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   ASSERT_TRUE(Declare("vm1", "first").ok());
   const absl::Status second = Declare("vm1", "second").status();
   EXPECT_TRUE(absl::IsAlreadyExists(second));
@@ -143,8 +136,7 @@ TEST_F(NodeWatcherIntentTest, ASecondOneIsRefusedAndNamesTheFirst) {
 }
 
 TEST_F(NodeWatcherIntentTest, ARetryFindsItsOwnIntent) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   const auto first = Declare("vm1", "id-1", "", absl::Minutes(10), "request");
   ASSERT_TRUE(first.ok());
   const auto again = Declare("vm1", "id-2", "", absl::Minutes(20), "request");
@@ -165,8 +157,7 @@ TEST_F(NodeWatcherIntentTest, ARetryFindsItsOwnIntent) {
 }
 
 TEST_F(NodeWatcherIntentTest, UnknownVmsAndRunsAreNotFound) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   const absl::Status no_vm = Declare("vm2").status();
   EXPECT_TRUE(absl::IsNotFound(no_vm));
   EXPECT_EQ(no_vm.message(), "vm_name: no VM named \"vm2\" runs");
@@ -176,32 +167,27 @@ TEST_F(NodeWatcherIntentTest, UnknownVmsAndRunsAreNotFound) {
 }
 
 TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   Outcome outcome;
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   Ask("vm1", &outcome);  // handled in the turn that may not have seen the end yet
   Turn();
   TellAll();
   EXPECT_TRUE(absl::IsNotFound(outcome.intent.status())) << outcome.intent.status();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
 }
 
 TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();  // however long it takes to read
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilScanned());
-  qemu.Send(monitor, kGuestShutdownLine);
+  qemu_.Send(monitor, kGuestShutdownLine);
   const absl::Status late = Declare("vm1").status();
   EXPECT_TRUE(absl::IsFailedPrecondition(late)) << late;
   EXPECT_THAT(std::string(late.message()), HasSubstr("guest-poweroff"));
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.Exit();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_FALSE(Stopped().intent.has_value());
 }
@@ -226,8 +212,7 @@ TEST_F(NodeWatcherIntentTest, ANameThatStandsForTwoNeedsTheRun) {
 }
 
 TEST_F(NodeWatcherIntentTest, ExpiresByItsTime) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilScanned());
@@ -240,8 +225,7 @@ TEST_F(NodeWatcherIntentTest, ExpiresByItsTime) {
 
 // An operator that declares and withdraws without end pushes no history out of the journal.
 TEST_F(NodeWatcherIntentTest, IsRefusedWhereTooManyWereDeclared) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   absl::Status refused;
   int declared = 0;
   for (; declared < 1000 && refused.ok(); ++declared) {
@@ -255,8 +239,7 @@ TEST_F(NodeWatcherIntentTest, IsRefusedWhereTooManyWereDeclared) {
 }
 
 TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   ASSERT_TRUE(Declare("vm1").ok());
   Restart();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -265,17 +248,14 @@ TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   EXPECT_TRUE(Withdraw("id-1").ok());
   EXPECT_TRUE(Declare("vm1", "id-2").ok());
   Die();
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   Restart();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kAdmin, "unobserved");
   EXPECT_EQ(Stopped().intent->intent_id, "id-2");
 }
 
 TEST_F(NodeWatcherIntentTest, WaitsForTheFirstScan) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   Start();
   Outcome outcome;
   Ask("vm2", &outcome);
@@ -310,8 +290,7 @@ TEST_F(NodeWatcherIntentTest, TheEndOfTheWatcherAnswersWhatWaits) {
 }
 
 TEST_F(NodeWatcherIntentTest, ComesFromAnyThread) {
-  FakeQemu qemu;
-  StartOne(&qemu);
+  StartOne(&qemu_);
   Outcome outcome;
   std::thread other([&] { Ask("vm1", &outcome); });
   EXPECT_TRUE(UntilCount(EventType::kIntentDeclared, 1));

@@ -40,13 +40,11 @@ class ListenerTest : public NodeWatcherProcessTest {
 
 TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  UniqueFd other = HoldMonitor(&qemu_, monitor);
+  StartUntilHeld();
   const std::string run_id = RunId("vm1");
-  const pid_t real = qemu.HandOver();
+  const pid_t real = qemu_.HandOver();
   ASSERT_TRUE(UntilPid(0)) << "it is not known who listens now";
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   other.Reset();
@@ -60,17 +58,16 @@ TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
 
 TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
   options_.greeting_timeout = absl::Seconds(3);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu, monitor);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  UniqueFd other = HoldMonitor(&qemu_, monitor);
   StartWithManualClock();
   Turns();
   manual_clock_.Advance(absl::Seconds(4));  // no greeting: held
   ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
   manual_clock_.Advance(absl::Seconds(2));  // connected again, and waiting
   Turns();
-  qemu.HandOver();
-  AwaitEnd(qemu.pid());
+  qemu_.HandOver();
+  AwaitEnd(qemu_.pid());
   for (int i = 0; i < 20; ++i) {
     manual_clock_.Advance(absl::Milliseconds(500));
     Turns();
@@ -88,8 +85,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
 // A run may have been found by the process that listens, have ended with the QEMU that it listened
 // for, and the next one be found by it as well.
 TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   const std::string ended = RunId("vm1");
   watcher_.reset();
   options_.ended_runs = {{.run_id = "another"}, {.run_id = ended}};
@@ -100,12 +96,9 @@ TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
 
 TEST_F(ListenerTest, AVmWithoutAGreetingIsListedWhenTheGreetingsTimeIsOver) {
   options_.greeting_timeout = absl::Seconds(3);
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.greet = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
   StartWithManualClock();
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
   manual_clock_.Advance(absl::Seconds(3) - absl::Milliseconds(1));
   Turns();
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
@@ -115,17 +108,15 @@ TEST_F(ListenerTest, AVmWithoutAGreetingIsListedWhenTheGreetingsTimeIsOver) {
 
 TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   std::vector<UniqueFd> others;
-  others.push_back(HoldMonitor(&qemu, monitor));
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  others.push_back(HoldMonitor(&qemu_, monitor));
+  StartUntilHeld();
   SocketFile file;
   ASSERT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
   UniqueFd more;
   while (ConnectTo(file, &more) == 0) others.push_back(std::move(more));
-  qemu.HandOver();
+  qemu_.HandOver();
   ASSERT_TRUE(UntilPid(0));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   others.clear();
@@ -135,29 +126,24 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
 
 TEST_F(ListenerTest, AfterItTheEndOfAQemuThatAnotherClientHoldsIsSeenByItsSocket) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&qemu, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  const pid_t real = qemu.HandOver();
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&qemu_, monitor);
+  StartUntilHeld();
+  const pid_t real = qemu_.HandOver();
   ASSERT_TRUE(UntilPid(0));
   kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
 }
 
 TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  UniqueFd other = HoldMonitor(&qemu_, monitor);
+  StartUntilHeld();
   const std::string run_id = RunId("vm1");
   Die();
-  const pid_t real = qemu.HandOver();
-  AwaitEnd(qemu.pid());
+  const pid_t real = qemu_.HandOver();
+  AwaitEnd(qemu_.pid());
   RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   other.Reset();
@@ -169,20 +155,18 @@ TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
 // The listener of a socket is its launcher, also where the monitor was lost.
 TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  const pid_t real = qemu.HandOver(true);
+  qemu_.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu_.HandOver(true);
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilPid(real));
   const std::string run_id = RunId("vm1");
-  FakeMonitor silent;
-  silent.greet = false;
-  qemu.SetBehavior(0, silent);
-  qemu.CloseClient(0);
+  FakeMonitor silent{.greet = false};
+  qemu_.SetBehavior(0, silent);
+  qemu_.CloseClient(0);
   ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  qemu.SetBehavior(0, FakeMonitor());
+  qemu_.SetBehavior(0, FakeMonitor());
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
   kill(real, SIGKILL);
@@ -192,13 +176,12 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
 }
 
 TEST_F(ListenerTest, TheEndOfAForkThatAnswersIsNoEndOfAQemuWhoseLauncherStays) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  const pid_t real = qemu.HandOver(true);
+  qemu_.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu_.HandOver(true);
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   const std::string run_id = RunId("vm1");
-  const pid_t fork = qemu.ForkServer(0);
+  const pid_t fork = qemu_.ForkServer(0);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   kill(fork, SIGKILL);
   ASSERT_TRUE(StepUntil([] {}, [&] { return kill(fork, 0) != 0; }));
@@ -243,8 +226,7 @@ TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
   FakeQemu neighbor;
   neighbor.AddMonitor(Socket("vm2"));
   UniqueFd other = HoldMonitor(&launcher, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   const pid_t real = launcher.HandOver();
   ASSERT_TRUE(UntilPid(0));
@@ -277,8 +259,7 @@ TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
   const int second = launcher_.AddMonitor(Socket("vm2"));
   UniqueFd of_first = HoldMonitor(&launcher_, first, "vm1");
   const UniqueFd of_second = HoldMonitor(&launcher_, second, "vm2");
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_TRUE(UntilProblem("vm2", "held by another client"));
   of_first.Reset();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -288,13 +269,11 @@ TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
 TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
   const int first = launcher_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&launcher_, first);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   const std::string run_id = RunId("vm1");
   launcher_.CloseClient(first);
   launcher_.CloseListener(first);
   launcher_.Unlink(first);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
   launcher_.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -305,10 +284,8 @@ TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
 TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
   const int monitor = launcher_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&launcher_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   launcher_.Kill(SIGTERM);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
 }
 
@@ -339,14 +316,12 @@ class RenamedTest : public ListenerTest {
   }
 
   const std::shared_ptr<FakeCommandLines> command_lines_ = std::make_shared<FakeCommandLines>();
-  FakeQemu qemu_;
 };
 
 TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
   qemu_.CloseListener(monitor);
@@ -361,8 +336,7 @@ TEST_F(RenamedTest, ACommandLineThatNoDescriptorWasLeftForIsReadAgain) {
   command_lines_->out_of_descriptors = true;
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == qemu_.pid(); }));
   EXPECT_FALSE(command_lines_->out_of_descriptors);
 }
@@ -371,8 +345,7 @@ TEST_F(RenamedTest, WithoutItsCommandLineItMayBeALauncher) {
   command_lines_->come = false;
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  StartUntilHeld();
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
 }
 
@@ -425,8 +398,7 @@ TEST_F(ProxyTest, ARestartOfTheDaemonIsNoEnd) {
 TEST_F(ProxyTest, TheEndOfAllOfItIsTheEnd) {
   FakeQemu proxy;
   const pid_t child = Follow(&proxy);
-  proxy.Kill(SIGKILL);
-  proxy.Reap();
+  proxy.KillAndReap();
   Turns();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "the child serves on";
   kill(child, SIGKILL);

@@ -28,41 +28,36 @@ using testing::HasSubstr;
 
 // A launcher may listen, be connected to, hand its socket over and leave.
 TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSpokeIsNoEnd) {
-  FakeQemu qemu;
-  FakeMonitor starting;
-  starting.greet = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), starting);
+  FakeMonitor starting{.greet = false};
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), starting);
   Start();
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
-  const pid_t real = qemu.HandOver();
-  AwaitEnd(qemu.pid());
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
+  const pid_t real = qemu_.HandOver();
+  AwaitEnd(qemu_.pid());
   Turns();
-  qemu.Send(monitor, starting.greeting);
+  qemu_.Send(monitor, starting.greeting);
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
   // From now on that process is the run's: a closed monitor is no end, and its end is one.
-  qemu.SetBehavior(monitor, {});
-  qemu.CloseClient(monitor);
+  qemu_.SetBehavior(monitor, {});
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+  ExpectEnd(ShutdownClass::kCrash);
 }
 
 TEST_F(NodeWatcherProcessTest, TheEndOfAListenerMayComeTogetherWithTheFirstWord) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  FakeMonitor silent;
-  silent.greet = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), silent);
+  FakeMonitor silent{.greet = false};
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), silent);
   Start();
   ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
-  const pid_t real = qemu.HandOver();
-  AwaitEnd(qemu.pid());
-  qemu.Send(monitor, silent.greeting);
-  qemu.SetBehavior(monitor, {});
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
+  const pid_t real = qemu_.HandOver();
+  AwaitEnd(qemu_.pid());
+  qemu_.Send(monitor, silent.greeting);
+  qemu_.SetBehavior(monitor, {});
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   Turns();
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
@@ -73,21 +68,18 @@ TEST_F(NodeWatcherProcessTest, TheEndOfAListenerMayComeTogetherWithTheFirstWord)
 }
 
 TEST_F(NodeWatcherProcessTest, WhatTheQemuSaidAfterItsListenerEndedCounts) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  qemu.HandOver();
-  AwaitEnd(qemu.pid());
+  qemu_.AddMonitor(Socket("vm1"));
+  qemu_.HandOver();
+  AwaitEnd(qemu_.pid());
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.SendAndExit(0, kGuestShutdownLine);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.SendAndExit(0, kGuestShutdownLine);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
 }
 
 TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  const pid_t real = qemu.HandOver();
+  qemu_.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu_.HandOver();
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
@@ -98,15 +90,13 @@ TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
 
 // Nobody knows whether who has listened was the QEMU.
 TEST_F(NodeWatcherProcessTest, AQemuThatEndsAsItIsConnectedToIsARunWithoutAProcess) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const BeforePeerCredentials end([&] {
-    EXPECT_TRUE(qemu.HasClient(monitor));
-    qemu.SendAndExit(monitor, kGuestShutdownLine);
-    AwaitEnd(qemu.pid());
+    EXPECT_TRUE(qemu_.HasClient(monitor));
+    qemu_.SendAndExit(monitor, kGuestShutdownLine);
+    AwaitEnd(qemu_.pid());
   });
   Start();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -119,8 +109,7 @@ TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRu
   before.CloseClient(monitor);
   before.Unlink(monitor);
   FakeQemu after;
-  FakeMonitor later;
-  later.listen = false;
+  FakeMonitor later{.listen = false};
   const int next = after.AddMonitor(Socket("vm1"), later);
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   Turns();  // the new socket refuses
@@ -133,13 +122,12 @@ TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRu
 }
 
 TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
-  const pid_t real = qemu.HandOver(true);
+  qemu_.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu_.HandOver(true);
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
-  EXPECT_NE(real, qemu.pid());
+  EXPECT_NE(real, qemu_.pid());
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
   kill(real, SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1))
@@ -151,9 +139,8 @@ TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
 // A launcher that forks and runs no other program is no proxy if its child is older than the
 // connection.
 TEST_F(NodeWatcherProcessTest, AListenerWhoseChildIsOlderThanTheConnectionIsNoProxy) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  const pid_t real = qemu.ForkServer(monitor);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu_.ForkServer(monitor);
   const uint64_t began = IdentifyByPid(real)->start_ticks;
   ASSERT_TRUE(StepUntil([] {}, [&] { return StartTicksNow() > began; }));
   Start();
@@ -166,17 +153,15 @@ TEST_F(NodeWatcherProcessTest, AListenerWhoseChildIsOlderThanTheConnectionIsNoPr
 // A launcher may listen at one path for one QEMU after the other.
 TEST_F(NodeWatcherProcessTest, ARunIdIsNeverUsedAgain) {
   options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  FakeMonitor silent;
-  silent.greet = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), silent);
+  FakeMonitor silent{.greet = false};
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), silent);
   Start();
   ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
   const std::string run_id = RunId("vm1");
-  ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
-  const pid_t real = qemu.HandOver(true);
-  qemu.SetBehavior(monitor, {});
-  qemu.CloseClient(monitor);
+  ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
+  const pid_t real = qemu_.HandOver(true);
+  qemu_.SetBehavior(monitor, {});
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_EQ(RunId("vm1"), run_id);
@@ -188,54 +173,47 @@ TEST_F(NodeWatcherProcessTest, ARunIdIsNeverUsedAgain) {
 }
 
 TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDoesNotDelayTheEnd) {
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.ForkHolder();
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+  qemu_.ForkHolder();
+  qemu_.KillAndReap();
+  ExpectEnd(ShutdownClass::kCrash);
 }
 
 TEST_F(NodeWatcherProcessTest, AChildThatFloodsTheMonitorIsOneOfItsProcesses) {
-  FakeQemu qemu;
   FakeQemu other;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const int other_monitor = other.AddMonitor(Socket("vm2"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   std::string flood;
   for (int i = 0; i < 500; ++i) flood += EventLine("BLOCK_IO_ERROR");
-  qemu.Send(monitor, kGuestShutdownLine);
-  const pid_t flooder = qemu.ForkFlooder(monitor, flood);
+  qemu_.Send(monitor, kGuestShutdownLine);
+  const pid_t flooder = qemu_.ForkFlooder(monitor, flood);
   ASSERT_TRUE(UntilCount(EventType::kIoError, 1));
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   other.Send(other_monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   kill(flooder, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  ExpectEnd(ShutdownClass::kUser);
 }
 
 TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Rename("vm1", "vm2");
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 1; }));
   Turns();
-  qemu.Send(monitor, EventLine("RESET"));
+  qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   // The new name is the way back to it.
-  qemu.CloseClient(monitor);
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Latest("vm2"), nullptr);
-  PowerOff(&qemu, monitor);
+  PowerOff(&qemu_, monitor);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
   EXPECT_FALSE(FileExists(ShutdownFile("vm2")));
@@ -243,53 +221,49 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
 }
 
 TEST_F(NodeWatcherProcessTest, ASocketThatWasRenamedWhileNobodyWatchedIsTheSameRun) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   const auto kept = Kept();
   Die();
   Rename("vm1", "vm2");
   RestartUntilScanned();
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
-  qemu.Send(0, EventLine("RESET"));
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(0); }));
+  qemu_.Send(0, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   Turns();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
 TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
-  FakeQemu qemu;
-  const int first = Follow(&qemu);
-  const int second = qemu.AddMonitor(Socket("vm1-more"));
+  const int first = Follow(&qemu_);
+  const int second = qemu_.AddMonitor(Socket("vm1-more"));
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   Turns();
-  EXPECT_FALSE(qemu.HasClient(second)) << "it stays free for others";
-  qemu.CloseListener(first);
-  qemu.Unlink(first);
-  qemu.CloseClient(first);
+  EXPECT_FALSE(qemu_.HasClient(second)) << "it stays free for others";
+  qemu_.CloseListener(first);
+  qemu_.Unlink(first);
+  qemu_.CloseClient(first);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
-  EXPECT_TRUE(qemu.HasClient(second));
-  KillUntilStopped(&qemu);
+  EXPECT_TRUE(qemu_.HasClient(second));
+  KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 // The child keeps the socket in reserve open, and never answers on it.
 TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothingBehind) {
-  FakeQemu qemu;
   const std::string reserve = directory_.Path("ctrl/reserve");
-  qemu.AddMonitor(reserve);
-  qemu.ForkHolder();
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(reserve);
+  qemu_.ForkHolder();
+  qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_EQ(std::rename(reserve.c_str(), Socket("vm2").c_str()), 0);
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   Turns();
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   ASSERT_TRUE(Until([&] {
     manual_clock_.Advance(absl::Milliseconds(100));
     return sink_.Count(EventType::kStopped) == 1;
@@ -303,25 +277,23 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothing
 }
 
 TEST_F(NodeWatcherProcessTest, AnEndAfterASocketCouldNotBeAttachedLeavesNothingBehind) {
-  FakeQemu qemu;
-  const int first = qemu.AddMonitor(Socket("vm1"));
+  const int first = qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.AddMonitor(Socket("vm2"));
+  qemu_.AddMonitor(Socket("vm2"));
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   Turns();
-  qemu.CloseListener(first);
-  qemu.Unlink(first);
+  qemu_.CloseListener(first);
+  qemu_.Unlink(first);
   {
     const FaultySocketPoll faulty(ENOSPC);
-    qemu.CloseClient(first);
+    qemu_.CloseClient(first);
     ASSERT_TRUE(Until([&] {
       manual_clock_.Advance(absl::Milliseconds(100));
       return HasProblem("vm1", "cannot connect to the monitor");
     }));
   }
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   for (int i = 0; i < 20; ++i) {
     manual_clock_.Advance(absl::Minutes(1));
@@ -332,14 +304,13 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterASocketCouldNotBeAttachedLeavesNothingB
 }
 
 TEST_F(NodeWatcherProcessTest, SocketsThatComeAndGoLeaveNothingBehind) {
-  FakeQemu qemu;
-  Follow(&qemu, "vm0");
+  Follow(&qemu_, "vm0");
   const size_t before = OpenDescriptors();
   for (int i = 1; i <= 300; ++i) {
-    const int monitor = qemu.AddMonitor(Socket("vm" + std::to_string(i)));
+    const int monitor = qemu_.AddMonitor(Socket("vm" + std::to_string(i)));
     Turn();
-    qemu.Unlink(monitor);
-    qemu.CloseListener(monitor);
+    qemu_.Unlink(monitor);
+    qemu_.CloseListener(monitor);
   }
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 1; }));
   Turns();
@@ -372,17 +343,16 @@ TEST_F(NodeWatcherProcessTest, OneOwnersRunsLeaveDescriptorsToOthers) {
 
 TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverMoreSeldom) {
   options_.process_tracking = false;
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   int ends = 0;
   for (int i = 0; i < 1000; ++i) {  // ten minutes
     manual_clock_.Advance(absl::Milliseconds(600));
     watcher_->RunOnce(absl::ZeroDuration());
-    if (!qemu.HasClient(monitor)) continue;
+    if (!qemu_.HasClient(monitor)) continue;
     // The clock stands still meanwhile: the greeting is in time however slow this machine is.
     ASSERT_TRUE(UntilCount(EventType::kStarted, ends + 1));
-    qemu.CloseClient(monitor);
+    qemu_.CloseClient(monitor);
     ASSERT_TRUE(UntilCount(EventType::kStopped, ++ends));
   }
   EXPECT_GT(sink_.Count(EventType::kStarted), 3);
@@ -420,27 +390,24 @@ class ForkingTest : public NodeWatcherProcessTest {
 };
 
 TEST_F(ForkingTest, TheEndOfAChildThatAnsweredInItsPlaceIsNoEnd) {
-  FakeQemu qemu;
-  Follow(&qemu);
-  const pid_t child = AnswerByChild(&qemu);
+  Follow(&qemu_);
+  const pid_t child = AnswerByChild(&qemu_);
   KillAndAwait(child);
   ExpectItGoesOn();
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   // The one that lives is asked again, as the same run.
-  qemu.Listen(0);
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
-  PowerOff(&qemu, 0);
+  qemu_.Listen(0);
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(0); }));
+  PowerOff(&qemu_, 0);
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 TEST_F(ForkingTest, ItsOwnEndIsNoEndOfAChildThatAnswers) {
-  FakeQemu qemu;
-  Follow(&qemu);
-  const pid_t child = AnswerByChild(&qemu);
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  Follow(&qemu_);
+  const pid_t child = AnswerByChild(&qemu_);
+  qemu_.KillAndReap();
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == child; }));
   ExpectItGoesOn();
   kill(child, SIGKILL);
@@ -451,12 +418,10 @@ TEST_F(ForkingTest, ItsOwnEndIsNoEndOfAChildThatAnswers) {
 }
 
 TEST_F(ForkingTest, ADaemonThatIsStartedAgainKnowsTheChild) {
-  FakeQemu qemu;
-  Follow(&qemu);
-  const pid_t child = AnswerByChild(&qemu);
+  Follow(&qemu_);
+  const pid_t child = AnswerByChild(&qemu_);
   Die();
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   Restart();
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == child; }));
   ASSERT_TRUE(UntilScanned());
@@ -467,38 +432,35 @@ TEST_F(ForkingTest, ADaemonThatIsStartedAgainKnowsTheChild) {
 }
 
 TEST_F(ForkingTest, ADaemonThatIsStartedAgainForgetsTheChildThatIsGone) {
-  FakeQemu qemu;
-  Follow(&qemu);
-  const pid_t child = AnswerByChild(&qemu);
+  Follow(&qemu_);
+  const pid_t child = AnswerByChild(&qemu_);
   Die();
   KillAndAwait(child);
-  qemu.Listen(0);
+  qemu_.Listen(0);
   Restart();
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(0); }));
   ExpectItGoesOn();
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
 TEST_F(ForkingTest, ManyChildrenAreFollowedUpToABoundAndNoneIsForgotten) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   const std::string error = EventLine("BLOCK_IO_ERROR");
   std::vector<pid_t> children;
   for (size_t i = 1; i <= kMaxOtherProcesses; ++i) {
-    children.push_back(qemu.ForkSpeaker(0, error));
+    children.push_back(qemu_.ForkSpeaker(0, error));
     ASSERT_TRUE(UntilCount(EventType::kIoError, static_cast<int>(i)));
   }
   const size_t descriptors = OpenDescriptors();
-  const pid_t last = qemu.ForkSpeaker(0, error);
+  const pid_t last = qemu_.ForkSpeaker(0, error);
   ASSERT_TRUE(UntilProblem("vm1", "more than 8 processes speak on its monitor"));
   EXPECT_EQ(sink_.Count(EventType::kIoError), kMaxOtherProcesses) << "it is not read";
   EXPECT_EQ(watcher_->counters().speakers_left_unread, 1u);
   EXPECT_LT(OpenDescriptors(), descriptors) << "the connection is closed";
   ASSERT_TRUE(UntilKept(absl::StrCat(last)));
   // The last one is followed as soon as another is gone.
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   for (const pid_t child : children) kill(child, SIGKILL);
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == last; }));
   ExpectItGoesOn();
@@ -508,29 +470,26 @@ TEST_F(ForkingTest, ManyChildrenAreFollowedUpToABoundAndNoneIsForgotten) {
 }
 
 TEST_F(ForkingTest, ChildrenThatComeAndGoTakeNothing) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   const size_t descriptors = OpenDescriptors();
   for (int i = 1; i <= 30; ++i) {
-    const pid_t child = qemu.ForkSpeaker(0, EventLine("BLOCK_IO_ERROR"));
+    const pid_t child = qemu_.ForkSpeaker(0, EventLine("BLOCK_IO_ERROR"));
     ASSERT_TRUE(UntilCount(EventType::kIoError, i));
     KillAndAwait(child);
     Turns();
   }
   EXPECT_EQ(OpenDescriptors(), descriptors);
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
 }
 
 TEST_F(ForkingTest, ItsChildrenTakeNoDescriptorsOfOthers) {
   options_.max_vm_descriptors = 4;
-  FakeQemu qemu;
-  Follow(&qemu);  // has two, and may have one more of the three of its user
-  const pid_t first = qemu.ForkSpeaker(0, EventLine("RESET"));
+  Follow(&qemu_);  // has two, and may have one more of the three of its user
+  const pid_t first = qemu_.ForkSpeaker(0, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  const pid_t second = qemu.ForkSpeaker(0, EventLine("RESET"));
+  const pid_t second = qemu_.ForkSpeaker(0, EventLine("RESET"));
   ASSERT_TRUE(UntilProblem("vm1", "out of file descriptors"));
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   kill(first, SIGKILL);
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == second; }));
   ExpectItGoesOn();
@@ -559,38 +518,37 @@ class ForeignNamespaceTest : public NodeWatcherProcessTest {
 };
 
 TEST_F(ForeignNamespaceTest, AProcessWithoutANumberIsFollowedAllTheSame) {
-  FakeQemu qemu;
   FakeQemu second;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   second.AddMonitor(Socket("vm2"));
   const int result = RunApart([&] {
     Start();
     if (!UntilCount(EventType::kStarted, 2)) return 1;
     if (sink_.Latest("vm1")->ref.pid != 0) return 2;
     // A lost monitor is no end.
-    qemu.CloseClient(monitor);
+    qemu_.CloseClient(monitor);
     if (!UntilCount(EventType::kMonitorRestored, 1)) return 3;
     if (sink_.Count(EventType::kStopped) != 0) return 4;
-    const int more = qemu.AddMonitor(Socket("vm1-more"));
+    const int more = qemu_.AddMonitor(Socket("vm1-more"));
     if (!Until([&] { return sink_.directories()[0].sockets == 3; })) return 5;
     Turns();
     if (sink_.Count(EventType::kStarted) != 2) return 6;
-    qemu.Unlink(more);
+    qemu_.Unlink(more);
     // The daemon is started again: its socket leads to it.
     Restart();
     if (!UntilScanned()) return 7;
     const auto handshakes = [&] {
-      const auto commands = qemu.Commands(monitor);
+      const auto commands = qemu_.Commands(monitor);
       return std::count(commands.begin(), commands.end(), "{\"execute\":\"query-status\"}");
     };
     if (!Until([&] { return handshakes() == 3; })) return 8;
-    qemu.Send(monitor, EventLine("RESET"));
+    qemu_.Send(monitor, EventLine("RESET"));
     if (!UntilCount(EventType::kReset, 1)) return 9;
-    qemu.CloseClient(monitor);
+    qemu_.CloseClient(monitor);
     if (!UntilCount(EventType::kMonitorRestored, 2)) return 10;
     if (sink_.Count(EventType::kStarted) != 2) return 11;
-    qemu.Send(monitor, kGuestShutdownLine);
-    qemu.Exit();
+    qemu_.Send(monitor, kGuestShutdownLine);
+    qemu_.Exit();
     if (!UntilCount(EventType::kStopped, 1)) return 12;
     if (LastClass() != ShutdownClass::kUser) return 13;
     return 0;

@@ -61,8 +61,7 @@ class HalfFinishedEndTest : public RestartTest {
 };
 
 TEST_F(HalfFinishedEndTest, IsFinished) {
-  FakeQemu qemu;
-  const std::string kept = EndByGuest(&qemu);
+  const std::string kept = EndByGuest(&qemu_);
   const size_t before = sink_.entries().size();
   StartWith({kept});
   ASSERT_TRUE(UntilScanned());
@@ -76,33 +75,30 @@ TEST_F(HalfFinishedEndTest, IsFinished) {
 }
 
 TEST_F(HalfFinishedEndTest, IsFinishedWhenTheProcessIsGoneAtLast) {
-  FakeQemu qemu;
-  const std::string kept = EndByGuest(&qemu, true);
+  const std::string kept = EndByGuest(&qemu_, true);
   StartWith({kept});
   ASSERT_TRUE(UntilScanned());
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   StartWith({KeptRun()});
   ASSERT_TRUE(UntilScanned());
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   ExpectStopped(ShutdownClass::kUser, "shutdown-file-found");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
 }
 
 TEST_F(HalfFinishedEndTest, WasNoneIfTheVmLives) {
-  FakeQemu qemu;
-  const std::string kept = EndByGuest(&qemu, true);
+  const std::string kept = EndByGuest(&qemu_, true);
   ASSERT_EQ(unlink(Socket("vm1").c_str()), 0);
   StartWith({kept});
   ASSERT_TRUE(UntilScanned());
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   EXPECT_TRUE(Until([&] { return !FileExists(ShutdownFile("vm1")); }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
 
 TEST_F(HalfFinishedEndTest, AFileOfAnotherUserOrKindIsNoNoteOfOurs) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to give the file away";
-  FakeQemu qemu;
-  const std::string kept = EndByGuest(&qemu);
+  const std::string kept = EndByGuest(&qemu_);
   ASSERT_EQ(chown(ShutdownFile("vm1").c_str(), 65534, 65534), 0);
   StartWith({kept});
   ASSERT_TRUE(UntilScanned());
@@ -124,8 +120,7 @@ TEST_F(HalfFinishedEndTest, AnotherRunsFileUnderThisOnesNameIsNoNoteOfThisOne) {
   FakeQemu forger;
   EndByGuest(&forger);
   ASSERT_EQ(std::rename(ShutdownFile("vm1").c_str(), ShutdownFile("victim").c_str()), 0);
-  victim.Kill(SIGKILL);
-  victim.Reap();
+  victim.KillAndReap();
   StartWith({kept});
   ASSERT_TRUE(UntilScanned());
   EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
@@ -133,8 +128,7 @@ TEST_F(HalfFinishedEndTest, AnotherRunsFileUnderThisOnesNameIsNoNoteOfThisOne) {
 }
 
 TEST_F(HalfFinishedEndTest, AFileThatCameWithALaterRunIsNotOfThisOne) {
-  FakeQemu qemu;
-  const std::string kept = EndByGuest(&qemu);
+  const std::string kept = EndByGuest(&qemu_);
   ASSERT_EQ(unlink(ShutdownFile("vm1").c_str()), 0);
   ASSERT_EQ(unlink(Socket("vm1").c_str()), 0);
   FakeQemu later;

@@ -23,12 +23,11 @@ using testing::IsEmpty;
 using RestartFaultsTest = RestartTest;
 
 TEST_F(RestartFaultsTest, WhatCannotBeRestoredIsGivenUpAndTheOthersGoOn) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   const std::string kept = KeptRun();
   StartWith({"", "garbage \xff", kept, kept.substr(0, kept.size() / 2), "{}",
              WithNumber(kept, "format", "2"), kept});
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   EXPECT_EQ(watcher_->counters().unreadable_runs, 6u);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
 }
@@ -36,16 +35,14 @@ TEST_F(RestartFaultsTest, WhatCannotBeRestoredIsGivenUpAndTheOthersGoOn) {
 TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
   constexpr int kRuns = 1000;
   options_.process_tracking = false;  // one process stands for all
-  FakeQemu qemu;
-  for (int i = 0; i < kRuns; ++i) qemu.AddMonitor(Socket("vm" + std::to_string(i)));
+  for (int i = 0; i < kRuns; ++i) qemu_.AddMonitor(Socket("vm" + std::to_string(i)));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
   RestartUntilScanned();
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(kRuns - 1); }));
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(kRuns - 1); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), kRuns);
   Die();
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
   EXPECT_THAT(Kept(), IsEmpty());
@@ -54,13 +51,11 @@ TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
 TEST_F(RestartFaultsTest, AMountWhileManyRunsAreRestoredIsSeenAfterThem) {
   constexpr int kRuns = 600;  // more than are restored in one turn
   options_.process_tracking = false;
-  FakeQemu qemu;
-  for (int i = 0; i < kRuns; ++i) qemu.AddMonitor(Socket("vm" + std::to_string(i)));
+  for (int i = 0; i < kRuns; ++i) qemu_.AddMonitor(Socket("vm" + std::to_string(i)));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
   Die();
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   directory_.MakeDirectory("elsewhere");
   if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     GTEST_SKIP() << "may not mount";
@@ -85,10 +80,8 @@ TEST_F(RestartFaultsTest, SocketsThatGoBeforeTheyAreTriedDoNotHoldTheFirstScanUp
   Die();
   {
     FakeQemu leftovers;
-    FakeMonitor behavior;
-    behavior.listen = false;
     for (int i = 0; i < kLeftovers; ++i) {
-      leftovers.AddMonitor(Socket("left" + std::to_string(i)), behavior);
+      leftovers.AddMonitor(Socket("left" + std::to_string(i)), {.listen = false});
     }
   }
   Restart();
@@ -152,11 +145,9 @@ TEST_F(RestartFaultsTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
 }
 
 TEST_F(RestartFaultsTest, PublishRunsAgainPublishesEachOpenRunOnce) {
-  FakeMonitor behavior;
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
-  FakeQemu qemu;
+  FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   FakeQemu second;
-  qemu.AddMonitor(Socket("vm1"), behavior);
+  qemu_.AddMonitor(Socket("vm1"), behavior);
   second.AddMonitor(Socket("vm2"), behavior);
   Start();
   ASSERT_TRUE(UntilProblem("vm1", "its UUID"));

@@ -19,8 +19,7 @@ using testing::HasSubstr;
 using testing::SizeIs;
 
 TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
   const size_t before = sink_.entries().size();
@@ -30,35 +29,32 @@ TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
   EXPECT_EQ(sink_.entries()[before].update.status->ref.run_id, run_id);
   EXPECT_EQ(sink_.entries()[before].update.status->state, VmState::kRunning);
 
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
-  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
+  qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
   EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   EXPECT_TRUE(watcher_->first_scan_done());
 }
 
 TEST_F(RestartTest, APowerdownBeforeItCountsAfterIt) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, EventLine("POWERDOWN"));
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, EventLine("POWERDOWN"));
   ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
   Restart();
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
-  PowerOff(&qemu, monitor);
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
+  PowerOff(&qemu_, monitor);
   ExpectStopped(ShutdownClass::kAdmin, "powerdown-obeyed");
   EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was started again"));
 }
 
 TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, kGuestShutdownLine);
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
-  qemu.Kill(SIGKILL);
-  qemu.Reap();
+  qemu_.KillAndReap();
   ASSERT_FALSE(FileExists(ShutdownFile("vm1")));
   RestartUntilScanned();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
@@ -79,8 +75,7 @@ TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
     ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, reaped ? 2 : 1));
     Die();
     if (reaped) {
-      qemu.Kill(SIGKILL);
-      qemu.Reap();
+      qemu.KillAndReap();
     } else {
       qemu.Exit();
       siginfo_t info;
@@ -96,12 +91,11 @@ TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
 }
 
 TEST_F(RestartTest, TheEndOfARunWhoseProcessOutlivedItIsSeen) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.CloseListener(monitor);
+  const int monitor = Follow(&qemu_);
+  qemu_.CloseListener(monitor);
   RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
 }
 
@@ -114,8 +108,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   old_qemu.Unlink(monitor);
-  old_qemu.Kill(SIGKILL);
-  old_qemu.Reap();
+  old_qemu.KillAndReap();
   new_qemu.AddMonitor(Socket("vm1"));
   Restart();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
@@ -135,8 +128,7 @@ TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   old_qemu.Unlink(monitor);
-  old_qemu.Kill(SIGKILL);
-  old_qemu.Reap();
+  old_qemu.KillAndReap();
   new_qemu.AddMonitor(Socket("vm1"));
   WriteFile(ShutdownFile("vm1"));
   Restart();
@@ -163,8 +155,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   Die();
   new_qemu.Send(new_monitor, kQuitLine);
   new_qemu.Kill(SIGKILL);
-  old_qemu.Kill(SIGKILL);
-  old_qemu.Reap();
+  old_qemu.KillAndReap();
   new_qemu.Reap();
   for (const bool turned : {false, true}) {
     std::vector<std::string> texts = {kept.at(old_run), kept.at(new_run)};
@@ -179,18 +170,16 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
 }
 
 TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   Die();
-  FakeMonitor paused;
-  paused.status = "paused";
-  qemu.SetBehavior(monitor, paused);
+  FakeMonitor paused{.status = "paused"};
+  qemu_.SetBehavior(monitor, paused);
   Restart();
   ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
   EXPECT_THAT(sink_.Types("vm1"),
               ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
   Restart();
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 3; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 3; }));
   Turn();
   EXPECT_THAT(sink_.Types("vm1"), SizeIs(3)) << "once";
 }
@@ -198,9 +187,8 @@ TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
 // Identity.
 
 TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, kGuestShutdownLine);
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   // Its number may be another process's now.
@@ -224,8 +212,7 @@ TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
 }
 
 TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
   StartWith({Replaced(KeptRun(), ReadBootId(), "00000000-1111-4222-8333-444444444444")});
@@ -236,8 +223,7 @@ TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
 }
 
 TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
-  FakeQemu qemu;
-  Follow(&qemu);
+  Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
   // Its socket was another one, too.
@@ -250,30 +236,28 @@ TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
 }
 
 TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
   StartWith({WithNumber(WithNumber(KeptRun(), "pid_namespace", "1"), "pid", "999999999")});
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
-  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
+  qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
 
 TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, kGuestShutdownLine);
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
   directory_.MakeDirectory("other");
   options_.watches = {Spec("other")};
   RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_FALSE(qemu.HasClient(monitor));
-  KillUntilStopped(&qemu);
+  EXPECT_FALSE(qemu_.HasClient(monitor));
+  KillUntilStopped(&qemu_);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
 }
@@ -281,30 +265,28 @@ TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
 TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
   ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
   options_.watches.push_back(Spec("alias"));
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   Die();
   std::swap(options_.watches[0], options_.watches[1]);
   Restart();
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   ASSERT_TRUE(UntilScanned());
-  qemu.Send(monitor, EventLine("RESET"));
+  qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
   EXPECT_EQ(sink_.Latest("vm1")->monitor_path, Socket("vm1"));
 }
 
 TEST_F(RestartTest, RawNamesComeBack) {
-  FakeQemu qemu;
   const std::string raw = "a\nb\xff";
-  const int monitor = qemu.AddMonitor(Socket(raw));
+  const int monitor = qemu_.AddMonitor(Socket(raw));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  qemu.Send(monitor, kGuestShutdownLine);
+  qemu_.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Restart();
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
-  KillUntilStopped(&qemu);
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
+  KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 

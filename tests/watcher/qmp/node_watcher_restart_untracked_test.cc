@@ -19,14 +19,13 @@ class UntrackedRestartTest : public RestartTest {
 };
 
 TEST_F(UntrackedRestartTest, TheSameSocketIsTheSameRun) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   for (const size_t handshakes : {2, 3}) {
     Restart();
-    ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == handshakes; }));
+    ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == handshakes; }));
   }
-  PowerOff(&qemu, monitor);
+  PowerOff(&qemu_, monitor);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
@@ -90,9 +89,8 @@ TEST_F(UntrackedRestartTest, AReplacedSocketIsTheEndAndANewRun) {
 }
 
 TEST_F(UntrackedRestartTest, AFullDescriptorTableEndsNoRun) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("lives"));
-  const int gone = qemu.AddMonitor(Socket("gone"));
+  const int monitor = qemu_.AddMonitor(Socket("lives"));
+  const int gone = qemu_.AddMonitor(Socket("gone"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   for (const auto& [run_id, text] : Kept()) options_.saved_runs.push_back(text);
@@ -103,18 +101,17 @@ TEST_F(UntrackedRestartTest, AFullDescriptorTableEndsNoRun) {
     Turn();
     EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   }
-  qemu.Unlink(gone);
+  qemu_.Unlink(gone);
   ASSERT_TRUE(Until([&] {
     manual_clock_.Advance(absl::Milliseconds(100));
-    return Handshakes(qemu, monitor) == 2 && sink_.Count(EventType::kStopped) == 1;
+    return Handshakes(qemu_, monitor) == 2 && sink_.Count(EventType::kStopped) == 1;
   }));
   EXPECT_EQ(sink_.Latest("gone")->state, VmState::kStopped);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
 TEST_F(UntrackedRestartTest, NoRunIdIsUsedTwice) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   std::set<std::string> run_ids;
   int started = 0;
   for (int daemon = 0; daemon < 3; ++daemon) {
@@ -122,7 +119,7 @@ TEST_F(UntrackedRestartTest, NoRunIdIsUsedTwice) {
     for (int run = 0; run < 2; ++run) {
       ASSERT_TRUE(UntilCount(EventType::kStarted, ++started));
       run_ids.insert(RunId("vm1"));
-      qemu.CloseClient(monitor);
+      qemu_.CloseClient(monitor);
       ASSERT_TRUE(UntilCount(EventType::kStopped, started));
     }
     Die();

@@ -22,16 +22,14 @@ using testing::Not;
 using NodeWatcherTest = NodeWatcherFixture;
 
 TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
-  qemu.AddMonitor(Socket("vm1"), behavior);
+  FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
+  qemu_.AddMonitor(Socket("vm1"), behavior);
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   EXPECT_TRUE(watcher_->first_scan_done());
   const VmStatus* status = sink_.Latest("vm1");
   EXPECT_EQ(status->state, VmState::kRunning);
-  EXPECT_EQ(status->ref.pid, qemu.pid());
+  EXPECT_EQ(status->ref.pid, qemu_.pid());
   EXPECT_EQ(status->ref.uuid, behavior.uuid);
   EXPECT_THAT(status->ref.run_id, Not(IsEmpty()));
   EXPECT_EQ(status->qemu_version, "7.2.22");
@@ -52,49 +50,42 @@ TEST_F(NodeWatcherTest, TheFirstTurnScansAndDoesNotWait) {
 TEST_F(NodeWatcherTest, FollowsASocketThatAppears) {
   Start();
   Turn();
-  FakeQemu qemu;
-  qemu.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("vm1"));
   EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
 }
 
 TEST_F(NodeWatcherTest, TriesAgainUntilTheSocketListens) {
   Start();
   Turn();
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.listen = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.listen = false});
   ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries >= 3; }));
   EXPECT_THAT(sink_.entries(), IsEmpty());
-  qemu.Listen(monitor);
+  qemu_.Listen(monitor);
   EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
 }
 
 TEST_F(NodeWatcherTest, TellsEventsAsTheyCome) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, EventLine("POWERDOWN") + EventLine("RESET"));
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, EventLine("POWERDOWN") + EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_THAT(sink_.Types("vm1"),
               ElementsAre(EventType::kStarted, EventType::kPowerdownRequested, EventType::kReset));
 }
 
 TEST_F(NodeWatcherTest, EventsBeforeTheRepliesAreNotLost) {
-  FakeQemu qemu;
   FakeMonitor behavior;
   behavior.greeting += kGuestShutdownLine;
   behavior.status = "shutdown";
-  qemu.AddMonitor(Socket("vm1"), behavior);
+  qemu_.AddMonitor(Socket("vm1"), behavior);
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
 }
 
 TEST_F(NodeWatcherTest, TheShutdownFileIsThereBeforeStoppedIsTold) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  PowerOff(&qemu, monitor);
+  const int monitor = Follow(&qemu_);
+  PowerOff(&qemu_, monitor);
   const RecordingSink::Entry* stopped = sink_.Last(EventType::kStopped);
   EXPECT_TRUE(stopped->shutdown_file);
   EXPECT_TRUE(stopped->update.event->shutdown->shutdown_file_written);
@@ -103,25 +94,22 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereBeforeStoppedIsTold) {
 }
 
 TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.CloseListener(monitor);
-  qemu.CloseClient(monitor);
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, kGuestShutdownLine);
+  qemu_.CloseListener(monitor);
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  qemu.Kill(SIGKILL);
+  qemu_.Kill(SIGKILL);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
 }
 
 TEST_F(NodeWatcherTest, AnAdminsStopRemovesTheShutdownFileBeforeStoppedIsTold) {
   WriteFile(ShutdownFile("vm1"));
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Send(monitor, kQuitLine);
-  qemu.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, kQuitLine);
+  qemu_.Exit();
+  ExpectEnd(ShutdownClass::kAdmin);
   EXPECT_FALSE(sink_.Last(EventType::kStopped)->shutdown_file);
 }
 
@@ -132,8 +120,7 @@ TEST_F(NodeWatcherTest, AKilledProcessIsACrashReapedOrNot) {
   zombie.AddMonitor(Socket("zombie"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  reaped.Kill(SIGKILL);
-  reaped.Reap();
+  reaped.KillAndReap();
   zombie.Kill(SIGSEGV);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
   for (const char* vm : {"reaped", "zombie"}) {
@@ -143,19 +130,17 @@ TEST_F(NodeWatcherTest, AKilledProcessIsACrashReapedOrNot) {
 }
 
 TEST_F(NodeWatcherTest, AChildThatHoldsTheMonitorOpenDoesNotHideTheEnd) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.ForkHolder();
-  qemu.Send(monitor, kGuestShutdownLine);
-  KillUntilStopped(&qemu);
+  const int monitor = Follow(&qemu_);
+  qemu_.ForkHolder();
+  qemu_.Send(monitor, kGuestShutdownLine);
+  KillUntilStopped(&qemu_);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
 }
 
 TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   const std::string run_id = sink_.Latest("vm1")->ref.run_id;
-  qemu.CloseClient(monitor);
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_THAT(sink_.Types("vm1"), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
                                               EventType::kMonitorRestored));
@@ -165,25 +150,23 @@ TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
 }
 
 TEST_F(NodeWatcherTest, AMonitorThatStaysAwayIsLostAndTheProcessIsStillFollowed) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.CloseListener(monitor);
-  qemu.Unlink(monitor);
-  qemu.CloseClient(monitor);
+  const int monitor = Follow(&qemu_);
+  qemu_.CloseListener(monitor);
+  qemu_.Unlink(monitor);
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
-  KillUntilStopped(&qemu);
+  KillUntilStopped(&qemu_);
   EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
 }
 
 TEST_F(NodeWatcherTest, ASocketThatTheSameProcessMadeAnewIsTheSameRun) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  qemu.Unlink(monitor);
-  qemu.AddMonitor(Socket("vm1"));
+  const int monitor = Follow(&qemu_);
+  qemu_.Unlink(monitor);
+  qemu_.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  EXPECT_TRUE(Until([&] { return !qemu.HasClient(monitor); }));
+  EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
 }
 
 TEST_F(NodeWatcherTest, ANewProcessAtTheSamePathIsANewRun) {
@@ -226,32 +209,30 @@ TEST_F(NodeWatcherTest, ANewProcessMayTakeThePathWhileTheOldOneStillDies) {
 }
 
 TEST_F(NodeWatcherTest, NamesAreEscapedAndTheShutdownFileHasTheRawOne) {
-  FakeQemu qemu;
   const std::string raw = "a\nb\xff";
-  const int monitor = qemu.AddMonitor(Socket(raw));
+  const int monitor = qemu_.AddMonitor(Socket(raw));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   const VmStatus* status = sink_.Latest("a\nb\\xff");
   ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name;
   EXPECT_THAT(status->monitor_path, EndsWith("a\nb\\xff.kvmd"));
-  PowerOff(&qemu, monitor);
+  PowerOff(&qemu_, monitor);
   EXPECT_TRUE(FileExists(ShutdownFile(raw)));
 }
 
 TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
   constexpr int kSockets = 1000;
   options_.process_tracking = false;  // one process stands for all
-  FakeQemu qemu;
   std::vector<int> monitors;
   monitors.reserve(kSockets);
   for (int i = 0; i < kSockets; ++i) {
-    monitors.push_back(qemu.AddMonitor(Socket("vm" + std::to_string(i))));
+    monitors.push_back(qemu_.AddMonitor(Socket("vm" + std::to_string(i))));
   }
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, kSockets));
   EXPECT_EQ(sink_.directories()[0].sockets, kSockets);
-  for (const int monitor : monitors) qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
+  for (const int monitor : monitors) qemu_.Send(monitor, kGuestShutdownLine);
+  qemu_.Exit();
   ASSERT_TRUE(UntilCount(EventType::kStopped, kSockets));
   std::set<std::string> run_ids;
   for (const RecordingSink::Entry& entry : sink_.entries()) {
@@ -264,8 +245,7 @@ TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
 }
 
 TEST_F(NodeWatcherTest, TwoRunsWithOneUuidHaveAProblemUntilOneEnds) {
-  FakeMonitor behavior;
-  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   FakeQemu first;
   FakeQemu second;
   first.AddMonitor(Socket("vm1"), behavior);
@@ -279,12 +259,11 @@ TEST_F(NodeWatcherTest, TwoRunsWithOneUuidHaveAProblemUntilOneEnds) {
 }
 
 TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() >= 6; }));
-  qemu.Send(monitor, EventLine("STOP"));
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() >= 7; }));
-  EXPECT_THAT(qemu.Commands(monitor),
+  const int monitor = Follow(&qemu_);
+  ASSERT_TRUE(Until([&] { return qemu_.Commands(monitor).size() >= 6; }));
+  qemu_.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(Until([&] { return qemu_.Commands(monitor).size() >= 7; }));
+  EXPECT_THAT(qemu_.Commands(monitor),
               ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-uuid"),
                           HasSubstr("query-name"), HasSubstr("query-status"), HasSubstr("qom-list"),
                           HasSubstr("qom-list"), HasSubstr("query-status")));
@@ -296,24 +275,21 @@ class UntrackedTest : public NodeWatcherFixture {
 };
 
 TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.CloseListener(monitor);
-  qemu.CloseClient(monitor);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  qemu_.Send(monitor, kGuestShutdownLine);
+  qemu_.CloseListener(monitor);
+  qemu_.CloseClient(monitor);
+  ExpectEnd(ShutdownClass::kUser);
   EXPECT_TRUE(sink_.Last(EventType::kStopped)->shutdown_file);
   const auto& evidence = sink_.Last(EventType::kStopped)->update.event->shutdown->evidence;
   EXPECT_THAT(evidence.back().what, HasSubstr("not tracked"));
 }
 
 TEST_F(UntrackedTest, WhatIsFoundBehindTheSameSocketAfterAnEndIsANewRun) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   const std::string first_run = sink_.Latest("vm1")->ref.run_id;
-  qemu.CloseClient(monitor);
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   EXPECT_NE(sink_.Latest("vm1")->ref.run_id, first_run);
@@ -326,40 +302,32 @@ TEST_F(UntrackedTest, NothingTellsExitStatuses) {
 
 TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
   options_.watches = {{directory_.Path("ctrl"), "mon-", ".sock"}};
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(directory_.Path("ctrl/mon-web.sock"));
-  qemu.AddMonitor(directory_.Path("ctrl/web.sock"));  // not of the pattern
+  const int monitor = qemu_.AddMonitor(directory_.Path("ctrl/mon-web.sock"));
+  qemu_.AddMonitor(directory_.Path("ctrl/web.sock"));  // not of the pattern
   Start();
   ASSERT_TRUE(UntilState("web", VmState::kRunning));
-  PowerOff(&qemu, monitor);
+  PowerOff(&qemu_, monitor);
   EXPECT_TRUE(FileExists(ShutdownFile("web")));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 TEST_F(UntrackedTest, AHeldMonitorWhoseSocketGoesAwayEnds) {
   options_.greeting_timeout = absl::Milliseconds(20);
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.greet = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  ASSERT_TRUE(Until([&] { return !qemu.HasClient(monitor); }));
-  qemu.Unlink(monitor);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
+  StartUntilHeld();
+  ASSERT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
+  qemu_.Unlink(monitor);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 TEST_F(UntrackedTest, AConnectionThatEndsUnansweredIsNoRun) {
   options_.greeting_timeout = absl::Seconds(20);
-  FakeQemu qemu;
-  FakeMonitor behavior;
-  behavior.greet = false;
-  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
   Start();
-  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
-  qemu.CloseClient(monitor);
-  qemu.SetBehavior(monitor, FakeMonitor());
+  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
+  qemu_.CloseClient(monitor);
+  qemu_.SetBehavior(monitor, FakeMonitor());
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
 }

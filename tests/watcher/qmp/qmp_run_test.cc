@@ -163,8 +163,7 @@ TEST_F(QmpRunTest, AKillThatIsCountedAsItEndsIsItsOwn) {
 // Its answers wait to be read when its process ends: they are no sign of another process.
 TEST_F(QmpRunTest, AnAnswerFromBeforeItsEndIsNoSignOfLife) {
   Follow();
-  FakeMonitor silent;
-  silent.answer = false;
+  FakeMonitor silent{.answer = false};
   qemu_.SetBehavior(0, silent);
   qemu_.CloseClient(0);
   ASSERT_TRUE(Until([&] { return !run_->connected(); }));

@@ -83,8 +83,10 @@ class RestartTest : public NodeWatcherFixture {
   const ShutdownDetail& Stopped() const {
     return *sink_.Last(EventType::kStopped)->update.event->shutdown;
   }
-  void ExpectStopped(ShutdownClass shutdown_class, const std::string& rule) const {
-    ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
+  // One end comes, and no run is kept.
+  void ExpectStopped(ShutdownClass shutdown_class, const std::string& rule) {
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
     EXPECT_EQ(Stopped().shutdown_class, shutdown_class);
     EXPECT_EQ(Stopped().rule, rule);
     EXPECT_TRUE(Kept().empty());

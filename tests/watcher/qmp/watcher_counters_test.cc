@@ -21,47 +21,43 @@ uint64_t CountOf(const LatencyHistogram::Snapshot& times) {
 }
 
 TEST_F(WatcherCountersTest, AShutdownFileIsTimedOnce) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   EXPECT_EQ(CountOf(watcher_->counters().shutdown_file_times), 0u);
-  PowerOff(&qemu, monitor);
+  PowerOff(&qemu_, monitor);
   EXPECT_EQ(CountOf(watcher_->counters().shutdown_file_times), 1u);
   EXPECT_GT(watcher_->counters().shutdown_file_times.sum, absl::ZeroDuration());
 }
 
 TEST_F(WatcherCountersTest, AMonitorThatAnswersAgainIsAReconnect) {
-  FakeQemu qemu;
-  const int monitor = Follow(&qemu);
+  const int monitor = Follow(&qemu_);
   EXPECT_EQ(watcher_->counters().monitor_reconnects, 0u);
-  qemu.CloseClient(monitor);
+  qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(watcher_->counters().monitor_reconnects, 1u);
 }
 
 TEST_F(WatcherCountersTest, WhatAFloodLosesIsCountedWhileItLasts) {
   constexpr int kFlood = 1000;
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   std::string lines;
   for (int i = 0; i < kFlood; ++i) lines += EventLine("SUSPEND");
-  qemu.Send(monitor, lines);
+  qemu_.Send(monitor, lines);
   EXPECT_TRUE(Until(
       [&] { return watcher_->counters().rate_limited_events == kFlood - EventLimiter::kBurst; }));
 }
 
 TEST_F(WatcherCountersTest, AnyThreadReadsThem) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   Start();
   std::atomic<bool> stop = false;
   std::thread reader([&] {
     while (!stop) EXPECT_LE(CountOf(watcher_->counters().shutdown_file_times), 1u);
   });
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.Send(monitor, kGuestShutdownLine);
-  qemu.Exit();
+  qemu_.Send(monitor, kGuestShutdownLine);
+  qemu_.Exit();
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
   stop = true;
   reader.join();

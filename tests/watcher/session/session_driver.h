@@ -102,7 +102,6 @@ class SessionDriver {
   // The node's clock is set.
   void StepClock(absl::Duration step) { now_.wall += step; }
 
-  void Tick() { Apply(session_->OnTick(now_)); }
   void FoundShutdownFile(absl::Time written) {
     file = true;
     Apply(session_->OnShutdownFileFound(written, now_));
@@ -226,6 +225,12 @@ struct RunningVm : SessionDriver {
       : SessionDriver(options, process_tracked, monitor_path) {
     Ready();
   }
+};
+
+// Tests of such a VM.
+class RunningVmTest : public testing::Test {
+ protected:
+  RunningVm vm_;
 };
 
 // What was seen, each followed by "; ".

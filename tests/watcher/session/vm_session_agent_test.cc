@@ -40,43 +40,41 @@ void ExpectUser(const SessionDriver& vm, bool connected) {
   }
 }
 
-TEST(VmSessionAgentTest, IsAskedForAtEachAttach) {
-  RunningVm vm;
-  EXPECT_EQ(vm.agent_queries, 1);
-  vm.Closed();
-  vm.Ready();
-  EXPECT_EQ(vm.agent_queries, 2);
+using VmSessionAgentTest = RunningVmTest;
+
+TEST_F(VmSessionAgentTest, IsAskedForAtEachAttach) {
+  EXPECT_EQ(vm_.agent_queries, 1);
+  vm_.Closed();
+  vm_.Ready();
+  EXPECT_EQ(vm_.agent_queries, 2);
 }
 
-TEST(VmSessionAgentTest, ConnectedAtAttachItIsACaveatOfTheUsersShutdown) {
-  RunningVm vm;
-  vm.Agent(Port(true));
-  vm.EndBy("guest-shutdown");
-  ExpectUser(vm, true);
+TEST_F(VmSessionAgentTest, ConnectedAtAttachItIsACaveatOfTheUsersShutdown) {
+  vm_.Agent(Port(true));
+  vm_.EndBy("guest-shutdown");
+  ExpectUser(vm_, true);
 }
 
-TEST(VmSessionAgentTest, APortThatNobodyOpensIsNone) {
-  RunningVm vm;
-  vm.Agent(Port(false));
-  vm.EndBy("guest-shutdown");
-  ExpectUser(vm, false);
+TEST_F(VmSessionAgentTest, APortThatNobodyOpensIsNone) {
+  vm_.Agent(Port(false));
+  vm_.EndBy("guest-shutdown");
+  ExpectUser(vm_, false);
 }
 
-TEST(VmSessionAgentTest, ItsPortsEventsAreFollowed) {
-  RunningVm vm;
-  vm.Agent(Port(false));
-  vm.Event("VSERPORT_CHANGE", R"({"id": "spice", "open": true})");
-  vm.Event("VSERPORT_CHANGE", R"({"open": true})");
-  vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": 1})");
-  EXPECT_EQ(vm.agent_queries, 1);
-  vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": true})");
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted)) << "it is no event of the VM's life";
-  vm.EndBy("guest-shutdown");
-  ExpectUser(vm, true);
+TEST_F(VmSessionAgentTest, ItsPortsEventsAreFollowed) {
+  vm_.Agent(Port(false));
+  vm_.Event("VSERPORT_CHANGE", R"({"id": "spice", "open": true})");
+  vm_.Event("VSERPORT_CHANGE", R"({"open": true})");
+  vm_.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": 1})");
+  EXPECT_EQ(vm_.agent_queries, 1);
+  vm_.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": true})");
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted)) << "it is no event of the VM's life";
+  vm_.EndBy("guest-shutdown");
+  ExpectUser(vm_, true);
 }
 
 // A guest that shuts down in order ends its agent first.
-TEST(VmSessionAgentTest, OneThatLeftWithinTheWindowCountsAndNoOlderOne) {
+TEST_F(VmSessionAgentTest, OneThatLeftWithinTheWindowCountsAndNoOlderOne) {
   for (const bool within : {true, false}) {
     RunningVm vm(SessionOptions{.powerdown_window = absl::Seconds(60)});
     vm.Agent(Port(true));
@@ -90,54 +88,49 @@ TEST(VmSessionAgentTest, OneThatLeftWithinTheWindowCountsAndNoOlderOne) {
   }
 }
 
-TEST(VmSessionAgentTest, AResetForgetsTheAgentOfTheBootBefore) {
-  RunningVm vm;
-  vm.Agent(Port(true));
-  vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": false})");
-  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm.EndBy("guest-shutdown");
-  ExpectUser(vm, false);
+TEST_F(VmSessionAgentTest, AResetForgetsTheAgentOfTheBootBefore) {
+  vm_.Agent(Port(true));
+  vm_.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": false})");
+  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm_.EndBy("guest-shutdown");
+  ExpectUser(vm_, false);
 }
 
-TEST(VmSessionAgentTest, APortThatWasPluggedInLaterIsLookedUp) {
-  RunningVm vm;
-  vm.Agent({});
-  vm.Event("VSERPORT_CHANGE", R"({"id": "ch9", "open": true})");
-  EXPECT_EQ(vm.agent_queries, 2);
-  vm.Agent({.present = true, .open = true, .reported = true, .port = "ch9"});
-  vm.EndBy("guest-shutdown");
-  ExpectUser(vm, true);
+TEST_F(VmSessionAgentTest, APortThatWasPluggedInLaterIsLookedUp) {
+  vm_.Agent({});
+  vm_.Event("VSERPORT_CHANGE", R"({"id": "ch9", "open": true})");
+  EXPECT_EQ(vm_.agent_queries, 2);
+  vm_.Agent({.present = true, .open = true, .reported = true, .port = "ch9"});
+  vm_.EndBy("guest-shutdown");
+  ExpectUser(vm_, true);
 }
 
 // A console sends the same event as often as its guest likes.
-TEST(VmSessionAgentTest, AConsoleWithAnIdIsAskedAboutOnce) {
-  RunningVm vm;
-  vm.Agent(Port(true));
+TEST_F(VmSessionAgentTest, AConsoleWithAnIdIsAskedAboutOnce) {
+  vm_.Agent(Port(true));
   for (int i = 0; i < 10; ++i) {
-    vm.Event("VSERPORT_CHANGE", R"({"id": "console0", "open": true})");
-    vm.Agent(Port(true));
+    vm_.Event("VSERPORT_CHANGE", R"({"id": "console0", "open": true})");
+    vm_.Agent(Port(true));
   }
-  EXPECT_EQ(vm.agent_queries, 2);
+  EXPECT_EQ(vm_.agent_queries, 2);
 }
 
-TEST(VmSessionAgentTest, AQemuThatNamesEverMorePortsIsAskedNoMore) {
-  RunningVm vm;
+TEST_F(VmSessionAgentTest, AQemuThatNamesEverMorePortsIsAskedNoMore) {
   for (int i = 0; i < 1000; ++i) {
-    vm.Event("VSERPORT_CHANGE", absl::StrCat(R"({"open": true, "id": "p)", i, R"("})"));
+    vm_.Event("VSERPORT_CHANGE", absl::StrCat(R"({"open": true, "id": "p)", i, R"("})"));
   }
-  EXPECT_EQ(vm.agent_queries, 1 + static_cast<int>(GuestAgentProbe::kMaxPorts));
+  EXPECT_EQ(vm_.agent_queries, 1 + static_cast<int>(GuestAgentProbe::kMaxPorts));
 }
 
-TEST(VmSessionAgentTest, APortThatIsNotReportedMayHaveAnAgent) {
-  RunningVm vm;
-  vm.Agent(UnnamedPort(false));
-  vm.EndBy("guest-shutdown");
-  EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentPossible));
-  EXPECT_THAT(EvidenceOf(vm), Contains(HasSubstr("QEMU does not report")));
+TEST_F(VmSessionAgentTest, APortThatIsNotReportedMayHaveAnAgent) {
+  vm_.Agent(UnnamedPort(false));
+  vm_.EndBy("guest-shutdown");
+  EXPECT_THAT(vm_.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentPossible));
+  EXPECT_THAT(EvidenceOf(vm_), Contains(HasSubstr("QEMU does not report")));
 }
 
 // QEMU is asked one question after the other, and a guest may be faster than the answers.
-TEST(VmSessionAgentTest, OneThatIsNotKnownYetMayBeConnected) {
+TEST_F(VmSessionAgentTest, OneThatIsNotKnownYetMayBeConnected) {
   for (const bool restarted : {false, true}) {
     SessionDriver vm;
     vm.agent_answer.reset();
@@ -152,25 +145,23 @@ TEST(VmSessionAgentTest, OneThatIsNotKnownYetMayBeConnected) {
   }
 }
 
-TEST(VmSessionAgentTest, ThatThereIsNoneIsKnownAfterARestartToo) {
-  RunningVm vm;
-  vm.agent_answer.reset();
-  vm.Restart();
-  vm.Ready();
-  vm.EndBy("guest-shutdown");
-  ExpectUser(vm, false);
+TEST_F(VmSessionAgentTest, ThatThereIsNoneIsKnownAfterARestartToo) {
+  vm_.agent_answer.reset();
+  vm_.Restart();
+  vm_.Ready();
+  vm_.EndBy("guest-shutdown");
+  ExpectUser(vm_, false);
 }
 
-TEST(VmSessionAgentTest, AnIntentSettlesIt) {
-  RunningVm vm;
-  vm.Agent(Port(true));
-  vm.Declare();
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kGuestPoweroff);
-  EXPECT_THAT(vm.Stopped().caveats, IsEmpty());
+TEST_F(VmSessionAgentTest, AnIntentSettlesIt) {
+  vm_.Agent(Port(true));
+  vm_.Declare();
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm_.Stopped().caveats, IsEmpty());
 }
 
-TEST(VmSessionAgentTest, WhatIsNotTheUsersHasNoCaveat) {
+TEST_F(VmSessionAgentTest, WhatIsNotTheUsersHasNoCaveat) {
   const char* const kReasons[] = {"host-signal", "host-qmp-quit", "guest-panic", "host-error"};
   for (const char* reason : kReasons) {
     RunningVm vm;
@@ -186,7 +177,7 @@ TEST(VmSessionAgentTest, WhatIsNotTheUsersHasNoCaveat) {
 }
 
 // The agent can ask for a reboot and for a suspend to disk as well.
-TEST(VmSessionAgentTest, EveryShutdownOfTheUserHasIt) {
+TEST_F(VmSessionAgentTest, EveryShutdownOfTheUserHasIt) {
   for (const char* reason : {"guest-reset", "guest-shutdown"}) {
     RunningVm vm;
     vm.Agent(Port(true));
@@ -197,7 +188,7 @@ TEST(VmSessionAgentTest, EveryShutdownOfTheUserHasIt) {
   }
 }
 
-TEST(VmSessionAgentTest, ItIsKeptAcrossARestart) {
+TEST_F(VmSessionAgentTest, ItIsKeptAcrossARestart) {
   for (const bool down_before : {false, true}) {
     RunningVm vm;
     vm.Agent(Port(true));
@@ -213,13 +204,12 @@ TEST(VmSessionAgentTest, ItIsKeptAcrossARestart) {
   }
 }
 
-TEST(VmSessionAgentTest, AFileThatWasFoundHasTheCaveatToo) {
-  RunningVm vm;
-  vm.Agent(Port(true));
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall);
-  vm.Gone();
-  EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected));
+TEST_F(VmSessionAgentTest, AFileThatWasFoundHasTheCaveatToo) {
+  vm_.Agent(Port(true));
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall);
+  vm_.Gone();
+  EXPECT_THAT(vm_.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected));
 }
 
 }  // namespace

@@ -20,29 +20,29 @@ using ::testing::Not;
 
 // The rows of docs/qemu.md that are no transcript.
 
-TEST(VmSessionEndTest, GuestPoweroffIsUser) {
-  RunningVm vm;
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
-  EXPECT_EQ(vm.Last().qmp_event, "SHUTDOWN");
-  EXPECT_EQ(vm.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
-  EXPECT_EQ(vm.Last().message,
+using VmSessionEndTest = RunningVmTest;
+
+TEST_F(VmSessionEndTest, GuestPoweroffIsUser) {
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+  EXPECT_EQ(vm_.Last().qmp_event, "SHUTDOWN");
+  EXPECT_EQ(vm_.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
+  EXPECT_EQ(vm_.Last().message,
             "USER: the guest powered itself off. Seen: SHUTDOWN reason=guest-shutdown, monitor "
             "closed, process gone.");
-  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
+  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
 }
 
-TEST(VmSessionEndTest, APowerdownInItsWindowIsAdmin) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Advance(absl::Minutes(10));
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(10));
+TEST_F(VmSessionEndTest, APowerdownInItsWindowIsAdmin) {
+  vm_.Event("POWERDOWN");
+  vm_.Advance(absl::Minutes(10));
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Minutes(10));
 }
 
-TEST(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
+TEST_F(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
   RunningVm vm(SessionOptions{.powerdown_window = absl::Seconds(3)});
   vm.Event("POWERDOWN");
   vm.Advance(absl::Milliseconds(3001));
@@ -53,16 +53,15 @@ TEST(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
   EXPECT_THAT(vm.Last().message, HasSubstr("the power button was pressed 3s before the SHUTDOWN"));
 }
 
-TEST(VmSessionEndTest, ARebootObeysNoPowerdown) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Advance(absl::Minutes(11));
-  vm.EndBy("guest-reset");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRebootExit);
-  EXPECT_THAT(vm.Stopped().caveats, IsEmpty());
+TEST_F(VmSessionEndTest, ARebootObeysNoPowerdown) {
+  vm_.Event("POWERDOWN");
+  vm_.Advance(absl::Minutes(11));
+  vm_.EndBy("guest-reset");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRebootExit);
+  EXPECT_THAT(vm_.Stopped().caveats, IsEmpty());
 }
 
-TEST(VmSessionEndTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone) {
+TEST_F(VmSessionEndTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone) {
   for (const bool again : {false, true}) {
     RunningVm vm;
     vm.Shutdown("guest-shutdown");
@@ -77,139 +76,120 @@ TEST(VmSessionEndTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGon
   }
 }
 
-TEST(VmSessionEndTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Closed();
-  vm.file_status = absl::ResourceExhaustedError("Read-only file system");
-  vm.Ready();
-  EXPECT_THAT(vm.log, ElementsAre("file+", "file-"));
-  vm.file_status = absl::OkStatus();
-  vm.Event("RESUME");
-  EXPECT_THAT(vm.log, ElementsAre("file+", "file-", "file-"));
-  EXPECT_EQ(vm.file, false);
+TEST_F(VmSessionEndTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Closed();
+  vm_.file_status = absl::ResourceExhaustedError("Read-only file system");
+  vm_.Ready();
+  EXPECT_THAT(vm_.log, ElementsAre("file+", "file-"));
+  vm_.file_status = absl::OkStatus();
+  vm_.Event("RESUME");
+  EXPECT_THAT(vm_.log, ElementsAre("file+", "file-", "file-"));
+  EXPECT_EQ(vm_.file, false);
 }
 
-TEST(VmSessionEndTest, TheLastPowerdownCounts) {
-  RunningVm vm;
+TEST_F(VmSessionEndTest, TheLastPowerdownCounts) {
   for (int press = 0; press < 12; ++press) {
-    vm.Event("POWERDOWN");
-    vm.Advance(absl::Minutes(1));
+    vm_.Event("POWERDOWN");
+    vm_.Advance(absl::Minutes(1));
   }
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(1));
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Minutes(1));
 }
 
-TEST(VmSessionEndTest, AResetAfterAPowerdownClearsIt) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_EQ(vm.Stopped().powerdown_age, std::nullopt);
-  EXPECT_EQ(vm.Stopped().evidence.front().what, "RESET (clears: POWERDOWN)");
+TEST_F(VmSessionEndTest, AResetAfterAPowerdownClearsIt) {
+  vm_.Event("POWERDOWN");
+  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(vm_.Stopped().powerdown_age, std::nullopt);
+  EXPECT_EQ(vm_.Stopped().evidence.front().what, "RESET (clears: POWERDOWN)");
 }
 
-TEST(VmSessionEndTest, TheClocksStepDoesNotMatter) {
-  RunningVm vm;
-  vm.Line(R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}})");
-  vm.Line(R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
-          R"("data":{"guest":true,"reason":"guest-shutdown"}})");
-  vm.End();
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+TEST_F(VmSessionEndTest, TheClocksStepDoesNotMatter) {
+  vm_.Line(R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}})");
+  vm_.Line(R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
+           R"("data":{"guest":true,"reason":"guest-shutdown"}})");
+  vm_.End();
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
 }
 
-TEST(VmSessionEndTest, PanicPausedThenQuitIsACrash) {
-  RunningVm vm;
-  vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
-  vm.Event("STOP");
-  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
-  vm.RunState("guest-panicked");
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+TEST_F(VmSessionEndTest, PanicPausedThenQuitIsACrash) {
+  vm_.Event("GUEST_PANICKED", R"({"action": "pause"})");
+  vm_.Event("STOP");
+  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
+  vm_.RunState("guest-panicked");
+  vm_.EndBy("host-qmp-quit");
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
-TEST(VmSessionEndTest, PanicWithoutActionUnderNoRebootIsACrash) {
-  RunningVm vm;
-  vm.Event("GUEST_PANICKED", R"({"action": "run"})");
-  vm.EndBy("guest-reset");
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+TEST_F(VmSessionEndTest, PanicWithoutActionUnderNoRebootIsACrash) {
+  vm_.Event("GUEST_PANICKED", R"({"action": "run"})");
+  vm_.EndBy("guest-reset");
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
-TEST(VmSessionEndTest, AResetClearsAPanic) {
-  RunningVm vm;
-  vm.Event("GUEST_PANICKED", R"({"action": "run"})");
-  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionEndTest, AResetClearsAPanic) {
+  vm_.Event("GUEST_PANICKED", R"({"action": "run"})");
+  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST(VmSessionEndTest, ACrashKernelsPoweroffIsACrash) {
-  RunningVm vm;
-  vm.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+TEST_F(VmSessionEndTest, ACrashKernelsPoweroffIsACrash) {
+  vm_.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
-TEST(VmSessionEndTest, ResumingAPanickedGuestDoesNotHealIt) {
-  RunningVm vm;
-  vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
-  vm.Event("STOP");
-  vm.Event("RESUME");
-  vm.EndBy("host-signal");
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+TEST_F(VmSessionEndTest, ResumingAPanickedGuestDoesNotHealIt) {
+  vm_.Event("GUEST_PANICKED", R"({"action": "pause"})");
+  vm_.Event("STOP");
+  vm_.Event("RESUME");
+  vm_.EndBy("host-signal");
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
-TEST(VmSessionEndTest, SystemResetUnderNoRebootIsAdmin) {
-  RunningVm vm;
-  vm.EndBy("host-qmp-system-reset");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit);
+TEST_F(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  EXPECT_EQ(vm_.Last().type, EventType::kGuestShutdown);
+  EXPECT_EQ(vm_.Last().shutdown->shutdown_class, ShutdownClass::kUser);
+  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
+  vm_.Event("RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})");
+  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
+  vm_.Event("RESUME");
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  vm_.EndBy("host-signal");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
-TEST(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
-  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kUser);
-  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
-  vm.Event("RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})");
-  EXPECT_EQ(vm.Status().state, VmState::kPaused);
-  vm.Event("RESUME");
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  vm.EndBy("host-signal");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+TEST_F(VmSessionEndTest, ResumeAloneClearsAShutdown) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  vm_.Event("RESUME");
+  vm_.EndBy("host-qmp-quit");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
-TEST(VmSessionEndTest, ResumeAloneClearsAShutdown) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  vm.Event("RESUME");
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+TEST_F(VmSessionEndTest, WatchdogPoweroffComesWithoutAShutdown) {
+  vm_.Event("WATCHDOG", R"({"action": "poweroff"})");
+  vm_.Closed();
+  EXPECT_EQ(vm_.file, false) << "decided at EOF already";
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
 }
 
-TEST(VmSessionEndTest, WatchdogPoweroffComesWithoutAShutdown) {
-  RunningVm vm;
-  vm.Event("WATCHDOG", R"({"action": "poweroff"})");
-  vm.Closed();
-  EXPECT_EQ(vm.file, false) << "decided at EOF already";
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+TEST_F(VmSessionEndTest, WatchdogShutdownIsNoPressByTheAdmin) {
+  vm_.Event("WATCHDOG", R"({"action": "shutdown"})");
+  vm_.Event("POWERDOWN");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
 }
 
-TEST(VmSessionEndTest, WatchdogShutdownIsNoPressByTheAdmin) {
-  RunningVm vm;
-  vm.Event("WATCHDOG", R"({"action": "shutdown"})");
-  vm.Event("POWERDOWN");
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
-}
-
-TEST(VmSessionEndTest, AWatchdogThatOnlyReportsIsNoCause) {
+TEST_F(VmSessionEndTest, AWatchdogThatOnlyReportsIsNoCause) {
   for (const char* action : {"none", "debug", "inject-nmi"}) {
     RunningVm vm;
     vm.Event("WATCHDOG", absl::StrCat(R"({"action": ")", action, R"("})"));
@@ -218,16 +198,15 @@ TEST(VmSessionEndTest, AWatchdogThatOnlyReportsIsNoCause) {
   }
 }
 
-TEST(VmSessionEndTest, AWatchdogResetIsAliveAgain) {
-  RunningVm vm;
-  vm.Event("WATCHDOG", R"({"action": "reset"})");
-  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionEndTest, AWatchdogResetIsAliveAgain) {
+  vm_.Event("WATCHDOG", R"({"action": "reset"})");
+  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
 // The watchdog has pressed the power button: the guest runs until it obeys.
-TEST(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
+TEST_F(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
   for (const bool restart : {false, true}) {
     RunningVm vm;
     vm.Event("WATCHDOG", R"({"action": "shutdown"})");
@@ -246,17 +225,16 @@ TEST(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
   }
 }
 
-TEST(VmSessionEndTest, AStopAndContDoNotClearAWatchdogThatShutsDown) {
-  RunningVm vm;
-  vm.Event("WATCHDOG", R"({"action": "shutdown"})");
-  vm.Event("POWERDOWN");
-  vm.Event("STOP");
-  vm.Event("RESUME");
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+TEST_F(VmSessionEndTest, AStopAndContDoNotClearAWatchdogThatShutsDown) {
+  vm_.Event("WATCHDOG", R"({"action": "shutdown"})");
+  vm_.Event("POWERDOWN");
+  vm_.Event("STOP");
+  vm_.Event("RESUME");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
 }
 
-TEST(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
+TEST_F(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
   for (const char* how : {"RESUME", "restart", "reconnect", "attach"}) {
     SessionDriver vm;
     if (how == std::string("attach")) {
@@ -280,35 +258,27 @@ TEST(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
   }
 }
 
-TEST(VmSessionEndTest, WhatAReconnectClearsIsSaidOfTheReconnect) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  vm.Restart();
-  vm.Ready("running");
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
-  EXPECT_THAT(vm.Last().message, Not(HasSubstr("RESUME")));
-  EXPECT_THAT(vm.Last().message, HasSubstr("Seen: POWERDOWN, ")) << "it was not cleared";
-  EXPECT_THAT(vm.Last().message, HasSubstr("query-status running (clears: SHUTDOWN "));
+TEST_F(VmSessionEndTest, WhatAReconnectClearsIsSaidOfTheReconnect) {
+  vm_.Event("POWERDOWN");
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  vm_.Restart();
+  vm_.Ready("running");
+  vm_.EndBy("host-qmp-quit");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+  EXPECT_THAT(vm_.Last().message, Not(HasSubstr("RESUME")));
+  EXPECT_THAT(vm_.Last().message, HasSubstr("Seen: POWERDOWN, ")) << "it was not cleared";
+  EXPECT_THAT(vm_.Last().message, HasSubstr("query-status running (clears: SHUTDOWN "));
 }
 
-TEST(VmSessionEndTest, HibernationIsUser) {
-  RunningVm vm;
-  vm.Event("SUSPEND_DISK");
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestHibernate);
-  EXPECT_THAT(vm.Types(), Contains(EventType::kHibernating));
+TEST_F(VmSessionEndTest, HibernationIsUser) {
+  vm_.Event("SUSPEND_DISK");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestHibernate);
+  EXPECT_THAT(vm_.Types(), Contains(EventType::kHibernating));
 }
 
-TEST(VmSessionEndTest, NoWordAndGoneIsACrash) {
-  RunningVm vm;
-  vm.End();
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
-}
-
-TEST(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
+TEST_F(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
   SessionDriver vm;
   vm.Held();
   EXPECT_EQ(vm.Types(), std::vector<EventType>{EventType::kStarted});
@@ -319,7 +289,7 @@ TEST(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
   EXPECT_EQ(vm.file, std::nullopt) << "UNKNOWN touches no file";
 }
 
-TEST(VmSessionEndTest, ALostMonitorTellsNothingOfALaterEnd) {
+TEST_F(VmSessionEndTest, ALostMonitorTellsNothingOfALaterEnd) {
   for (const bool reconnecting : {false, true}) {
     SessionDriver vm;
     vm.file = true;
@@ -336,15 +306,14 @@ TEST(VmSessionEndTest, ALostMonitorTellsNothingOfALaterEnd) {
   }
 }
 
-TEST(VmSessionEndTest, ALostMonitorLeavesWhatTheKernelTells) {
-  RunningVm vm;
-  vm.Closed();
-  vm.Advance(absl::Hours(5));
-  vm.Gone({ExitStatus{0, SIGSEGV}, false});
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+TEST_F(VmSessionEndTest, ALostMonitorLeavesWhatTheKernelTells) {
+  vm_.Closed();
+  vm_.Advance(absl::Hours(5));
+  vm_.Gone({ExitStatus{0, SIGSEGV}, false});
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
-TEST(VmSessionEndTest, AMonitorThatIsBackTellsAgain) {
+TEST_F(VmSessionEndTest, AMonitorThatIsBackTellsAgain) {
   for (const absl::Duration away : {absl::ZeroDuration(), absl::Seconds(1)}) {
     RunningVm vm;
     vm.Closed();
@@ -355,7 +324,7 @@ TEST(VmSessionEndTest, AMonitorThatIsBackTellsAgain) {
   }
 }
 
-TEST(VmSessionEndTest, AMonitorThatClosedInItsHandshakeTellsNothingOfALaterEnd) {
+TEST_F(VmSessionEndTest, AMonitorThatClosedInItsHandshakeTellsNothingOfALaterEnd) {
   SessionDriver vm;
   vm.Event("MEMORY_FAILURE");
   vm.Closed();
@@ -364,7 +333,7 @@ TEST(VmSessionEndTest, AMonitorThatClosedInItsHandshakeTellsNothingOfALaterEnd) 
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST(VmSessionEndTest, AGuestThatWasDownAtAttachIsNotJudged) {
+TEST_F(VmSessionEndTest, AGuestThatWasDownAtAttachIsNotJudged) {
   SessionDriver vm;
   vm.Ready("shutdown");
   EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
@@ -372,44 +341,11 @@ TEST(VmSessionEndTest, AGuestThatWasDownAtAttachIsNotJudged) {
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST(VmSessionEndTest, AGuestThatWasPanickedAtAttachIsACrash) {
+TEST_F(VmSessionEndTest, AGuestThatWasPanickedAtAttachIsACrash) {
   SessionDriver vm;
   vm.Ready("guest-panicked");
   vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-}
-
-// QEMU before 4.0 and before 2.10.
-
-TEST(VmSessionLegacyTest, GuestDecidesWhereTheReasonIsMissing) {
-  RunningVm user;
-  user.Event("SHUTDOWN", R"({"guest": true})");
-  user.End();
-  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-
-  RunningVm admin;
-  admin.Event("SHUTDOWN", R"({"guest": false})");
-  admin.End();
-  ExpectVerdict(admin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
-}
-
-TEST(VmSessionLegacyTest, WhatCameBeforeDecidesWhereBothAreMissing) {
-  RunningVm user;
-  user.Event("SHUTDOWN");
-  user.End();
-  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-
-  RunningVm pressed;
-  pressed.Event("POWERDOWN");
-  pressed.Event("SHUTDOWN");
-  pressed.End();
-  ExpectVerdict(pressed, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-
-  RunningVm stopped;
-  stopped.Event("STOP");
-  stopped.Event("SHUTDOWN");
-  stopped.End();
-  ExpectVerdict(stopped, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
 }
 
 TEST(VmSessionLegacyTest, AReasonFromTheFutureIsReadByItsName) {

@@ -57,19 +57,20 @@ INSTANTIATE_TEST_SUITE_P(
         TypeCase{"MIGRATION", R"({"status":"active"})", EventType::kMigration}),
     [](const auto& test) { return test.param.name; });
 
-TEST(VmSessionEventTest, EvidenceQuotesNoLongText) {
-  RunningVm vm;
+using VmSessionEventTest = RunningVmTest;
+
+TEST_F(VmSessionEventTest, EvidenceQuotesNoLongText) {
   std::string reason = "guest-";
   for (int i = 0; i < 100'000; ++i) reason += "\xC3\xA4";
-  vm.EndBy(reason);
-  ASSERT_TRUE(vm.Last().shutdown.has_value());
-  const std::string& what = vm.Last().shutdown->evidence.at(0).what;
+  vm_.EndBy(reason);
+  ASSERT_TRUE(vm_.Last().shutdown.has_value());
+  const std::string& what = vm_.Last().shutdown->evidence.at(0).what;
   EXPECT_THAT(what, testing::StartsWith("SHUTDOWN reason=guest-"));
   EXPECT_THAT(what, testing::EndsWith("\xC3\xA4..."));
   EXPECT_LE(what.size(), 515u);
 }
 
-TEST(VmSessionEventTest, AShutdownDuringTheHandshakeOutranksTheRunStateThatItTold) {
+TEST_F(VmSessionEventTest, AShutdownDuringTheHandshakeOutranksTheRunStateThatItTold) {
   SessionDriver vm;
   vm.Shutdown("guest-shutdown");
   vm.Ready("running");
@@ -78,7 +79,7 @@ TEST(VmSessionEventTest, AShutdownDuringTheHandshakeOutranksTheRunStateThatItTol
   EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kUser);
 }
 
-TEST(VmSessionEventTest, WhatTheHandshakeTellsStandsBesideAShutdownDuringIt) {
+TEST_F(VmSessionEventTest, WhatTheHandshakeTellsStandsBesideAShutdownDuringIt) {
   for (const auto& [run_state, shutdown_class] :
        std::vector<std::pair<const char*, ShutdownClass>>{{"postmigrate", ShutdownClass::kAdmin},
                                                           {"guest-panicked", ShutdownClass::kCrash},
@@ -93,7 +94,7 @@ TEST(VmSessionEventTest, WhatTheHandshakeTellsStandsBesideAShutdownDuringIt) {
   }
 }
 
-TEST(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
+TEST_F(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
   SessionDriver vm;
   vm.Shutdown("guest-shutdown");
   vm.Event("RESET", R"({"guest": false})");
@@ -102,85 +103,80 @@ TEST(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
 }
 
 // A reset and a `cont` that nobody saw are why it runs.
-TEST(VmSessionEventTest, AShutdownDuringAHandshakeThatEndedDoesNotOutrankTheNextOne) {
-  RunningVm vm;
-  vm.Closed();
-  vm.Shutdown("guest-shutdown");
-  vm.Closed();
-  vm.Ready("running");
-  EXPECT_EQ(vm.session().Status().state, VmState::kRunning);
-  vm.Gone();
-  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kCrash);
+TEST_F(VmSessionEventTest, AShutdownDuringAHandshakeThatEndedDoesNotOutrankTheNextOne) {
+  vm_.Closed();
+  vm_.Shutdown("guest-shutdown");
+  vm_.Closed();
+  vm_.Ready("running");
+  EXPECT_EQ(vm_.session().Status().state, VmState::kRunning);
+  vm_.Gone();
+  EXPECT_EQ(vm_.Last().shutdown->shutdown_class, ShutdownClass::kCrash);
 }
 
-TEST(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
-  RunningVm vm;
-  vm.Event("RTC_CHANGE", R"({"offset": 78})");
-  vm.Event("NIC_RX_FILTER_CHANGED");
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+TEST_F(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
+  vm_.Event("RTC_CHANGE", R"({"offset": 78})");
+  vm_.Event("NIC_RX_FILTER_CHANGED");
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted));
 }
 
-TEST(VmSessionEventTest, OneRebootIsOneReset) {
-  RunningVm vm;
+TEST_F(VmSessionEventTest, OneRebootIsOneReset) {
   for (int i = 0; i < 3; ++i) {
-    vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-    vm.Advance(absl::Milliseconds(25));
+    vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+    vm_.Advance(absl::Milliseconds(25));
   }
-  vm.Advance(absl::Seconds(20));
-  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kReset, EventType::kReset));
+  vm_.Advance(absl::Seconds(20));
+  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kReset, EventType::kReset));
 }
 
-TEST(VmSessionEventTest, StopAndContAreTwoEventsAndTwoStates) {
-  RunningVm vm;
-  vm.Event("STOP");
-  EXPECT_EQ(vm.Status().state, VmState::kPaused);
-  vm.Event("RESUME");
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  EXPECT_THAT(vm.Types(),
+TEST_F(VmSessionEventTest, StopAndContAreTwoEventsAndTwoStates) {
+  vm_.Event("STOP");
+  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
+  vm_.Event("RESUME");
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm_.Types(),
               ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
 }
 
-TEST(VmSessionEventTest, TheFirstResumeOfAStartingQemuIsNoNews) {
+TEST_F(VmSessionEventTest, TheFirstResumeOfAStartingQemuIsNoNews) {
   SessionDriver vm;
   vm.Event("RESUME");
   vm.Ready("running");
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
 }
 
-TEST(VmSessionEventTest, SuspendAndWakeupAreStates) {
-  RunningVm vm;
-  vm.Event("SUSPEND");
-  EXPECT_EQ(vm.Status().state, VmState::kSuspended);
-  vm.Event("WAKEUP");
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+TEST_F(VmSessionEventTest, SuspendAndWakeupAreStates) {
+  vm_.Event("SUSPEND");
+  EXPECT_EQ(vm_.Status().state, VmState::kSuspended);
+  vm_.Event("WAKEUP");
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
 }
 
-TEST(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
-  RunningVm vm;
-  for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE", R"({"recipient": "guest"})");
-  EXPECT_THAT(vm.events, SizeIs(1 + EventLimiter::kBurst));
-  vm.Advance(absl::Seconds(1));
-  ASSERT_THAT(vm.events, SizeIs(2 + EventLimiter::kBurst));
-  EXPECT_EQ(vm.Last().type, EventType::kGap);
-  EXPECT_THAT(vm.Last().message, HasSubstr("800 events"));
-  vm.Advance(absl::Hours(1));
-  EXPECT_EQ(vm.Last().type, EventType::kGap);
-  EXPECT_THAT(vm.events, SizeIs(2 + EventLimiter::kBurst));
+using VmSessionFloodTest = RunningVmTest;
+
+TEST_F(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
+  for (int i = 0; i < 1000; ++i) vm_.Event("MEMORY_FAILURE", R"({"recipient": "guest"})");
+  EXPECT_THAT(vm_.events, SizeIs(1 + EventLimiter::kBurst));
+  vm_.Advance(absl::Seconds(1));
+  ASSERT_THAT(vm_.events, SizeIs(2 + EventLimiter::kBurst));
+  EXPECT_EQ(vm_.Last().type, EventType::kGap);
+  EXPECT_THAT(vm_.Last().message, HasSubstr("800 events"));
+  vm_.Advance(absl::Hours(1));
+  EXPECT_EQ(vm_.Last().type, EventType::kGap);
+  EXPECT_THAT(vm_.events, SizeIs(2 + EventLimiter::kBurst));
 }
 
-TEST(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
-  RunningVm vm;
-  for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE");
-  vm.Event("POWERDOWN");
-  EXPECT_EQ(vm.Last().type, EventType::kPowerdownRequested);
-  vm.EndBy("guest-shutdown");
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap)
+TEST_F(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
+  for (int i = 0; i < 1000; ++i) vm_.Event("MEMORY_FAILURE");
+  vm_.Event("POWERDOWN");
+  EXPECT_EQ(vm_.Last().type, EventType::kPowerdownRequested);
+  vm_.EndBy("guest-shutdown");
+  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm_.events[vm_.events.size() - 2].type, EventType::kGap)
       << "published before the last event";
 }
 
-TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
+TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
   const struct {
     const char* name;
     const char* data;
@@ -216,57 +212,53 @@ TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
   }
 }
 
-TEST(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
-  RunningVm vm;
+TEST_F(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
   for (int i = 0; i < 1000; ++i) {
-    vm.Event("STOP");
-    vm.Event("RESUME");
+    vm_.Event("STOP");
+    vm_.Event("RESUME");
   }
-  vm.Event("STOP");
-  const std::vector<EventType> before = vm.Types();
-  EXPECT_EQ(vm.statuses.back().state, vm.Status().state) << "as of the last event";
-  vm.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm.Last().type, EventType::kGap);
-  EXPECT_EQ(vm.statuses.back().state, VmState::kPaused);
-  vm.Restart();
-  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  vm_.Event("STOP");
+  const std::vector<EventType> before = vm_.Types();
+  EXPECT_EQ(vm_.statuses.back().state, vm_.Status().state) << "as of the last event";
+  vm_.Advance(absl::Seconds(1));
+  EXPECT_EQ(vm_.Last().type, EventType::kGap);
+  EXPECT_EQ(vm_.statuses.back().state, VmState::kPaused);
+  vm_.Restart();
+  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
 }
 
-TEST(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
-  RunningVm vm;
-  for (int i = 0; i < 1000; ++i) vm.Event("POWERDOWN");
+TEST_F(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
+  for (int i = 0; i < 1000; ++i) vm_.Event("POWERDOWN");
   for (int i = 0; i < 1000; ++i) {
-    vm.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
+    vm_.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
   }
-  vm.Advance(absl::Milliseconds(100));
-  EXPECT_FALSE(vm.session().unsaved());
-  vm.Restart();
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+  vm_.Advance(absl::Milliseconds(100));
+  EXPECT_FALSE(vm_.session().unsaved());
+  vm_.Restart();
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
-TEST(VmSessionFloodTest, AQuietLifeIsSavedAtOnce) {
-  RunningVm vm;
+TEST_F(VmSessionFloodTest, AQuietLifeIsSavedAtOnce) {
   for (int i = 0; i < 20; ++i) {
-    vm.Event("POWERDOWN");
-    vm.Event("VSERPORT_CHANGE", R"({"id": "x", "open": true})");
-    vm.RunState("running");
-    EXPECT_FALSE(vm.session().unsaved());
+    vm_.Event("POWERDOWN");
+    vm_.Event("VSERPORT_CHANGE", R"({"id": "x", "open": true})");
+    vm_.RunState("running");
+    EXPECT_FALSE(vm_.session().unsaved());
   }
-  vm.Shutdown("guest-shutdown");
-  EXPECT_FALSE(vm.session().unsaved());
-  vm.Restart();
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  vm_.Shutdown("guest-shutdown");
+  EXPECT_FALSE(vm_.session().unsaved());
+  vm_.Restart();
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
 }
 
-TEST(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
-  RunningVm vm;
+TEST_F(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
   for (int i = 0; i < 1000; ++i) {
-    vm.Closed();
-    vm.Ready(i % 2 == 0 ? "paused" : "running");
+    vm_.Closed();
+    vm_.Ready(i % 2 == 0 ? "paused" : "running");
   }
-  EXPECT_LE(vm.events.size(), 1u + EventLimiter::kBurst + 5);
+  EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + 5);
 }
 
 // The state and the problems. That they change with events only SessionDriver checks in every test.
@@ -293,16 +285,6 @@ TEST(VmSessionStateTest, ARestartDoesNotForgetAGuestThatIsDown) {
   vm.Restart(absl::Seconds(6));
   vm.Advance(absl::ZeroDuration());
   EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
-}
-
-TEST(VmSessionStateTest, WhatTheHandshakeFindsAfterAnEarlyEventIsToldByAnEvent) {
-  SessionDriver vm;
-  vm.Event("POWERDOWN");
-  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
-  vm.Ready("running");
-  EXPECT_EQ(vm.Last().type, EventType::kStateChanged);
-  EXPECT_EQ(vm.Last().message, "the VM is running");
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
 }
 
 TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
@@ -334,23 +316,21 @@ TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
   EXPECT_THAT(vm.Status().problems, IsEmpty());
 }
 
-TEST(VmSessionFloodTest, AGuestCannotFloodWithPanics) {
-  RunningVm vm;
-  for (int i = 0; i < 1000; ++i) vm.Event("GUEST_PANICKED", R"({"action": "run"})");
-  EXPECT_THAT(vm.events, SizeIs(1 + EventLimiter::kBurst));
-  vm.End();
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPanic);
-  EXPECT_THAT(vm.Stopped().evidence, SizeIs(3)) << "a repetition is one line of evidence";
+TEST_F(VmSessionFloodTest, AGuestCannotFloodWithPanics) {
+  for (int i = 0; i < 1000; ++i) vm_.Event("GUEST_PANICKED", R"({"action": "run"})");
+  EXPECT_THAT(vm_.events, SizeIs(1 + EventLimiter::kBurst));
+  vm_.End();
+  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kGuestPanic);
+  EXPECT_THAT(vm_.Stopped().evidence, SizeIs(3)) << "a repetition is one line of evidence";
 }
 
-TEST(VmSessionFloodTest, EvidenceIsBounded) {
-  RunningVm vm;
+TEST_F(VmSessionFloodTest, EvidenceIsBounded) {
   for (int i = 0; i < 1000; ++i) {
-    vm.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
+    vm_.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
   }
-  vm.End();
-  EXPECT_LE(vm.Stopped().evidence.size(), 20u);
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPanic);
+  vm_.End();
+  EXPECT_LE(vm_.Stopped().evidence.size(), 20u);
+  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kGuestPanic);
 }
 
 }  // namespace

@@ -19,7 +19,9 @@ using testing::Not;
 
 ProcessEnd Code(int code) { return {ExitStatus{code, 0}, false}; }
 
-TEST(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
+using VmSessionExitTest = RunningVmTest;
+
+TEST_F(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
   const struct {
     int signal;
     ShutdownClass shutdown_class;
@@ -43,16 +45,15 @@ TEST(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
   }
 }
 
-TEST(VmSessionExitTest, AVmThatIsDownIsAskedNothing) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");  // -no-shutdown
-  vm.Advance(absl::Minutes(1));
-  EXPECT_EQ(vm.queries, 0);
+TEST_F(VmSessionExitTest, AVmThatIsDownIsAskedNothing) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");  // -no-shutdown
+  vm_.Advance(absl::Minutes(1));
+  EXPECT_EQ(vm_.queries, 0);
 }
 
 // Nothing is asked after a SHUTDOWN, so the handshake does not end.
-TEST(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
+TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   SessionDriver vm;
   vm.Shutdown("host-signal");
   vm.Advance(absl::Seconds(4));
@@ -66,15 +67,14 @@ TEST(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
-TEST(VmSessionExitTest, ACodeThatIsNotZeroIsACrash) {
-  RunningVm vm;
-  vm.End(Code(1));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
-  EXPECT_EQ(vm.Stopped().exit_status->code, 1);
-  EXPECT_EQ(vm.Stopped().exit_status->signal, 0);
+TEST_F(VmSessionExitTest, ACodeThatIsNotZeroIsACrash) {
+  vm_.End(Code(1));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+  EXPECT_EQ(vm_.Stopped().exit_status->code, 1);
+  EXPECT_EQ(vm_.Stopped().exit_status->signal, 0);
 }
 
-TEST(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
+TEST_F(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
   for (const ProcessEnd& end : {Code(0), ProcessEnd()}) {
     RunningVm vm;
     vm.End(end);
@@ -85,14 +85,13 @@ TEST(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
   }
 }
 
-TEST(VmSessionExitTest, AnOomKillIsSaid) {
-  RunningVm vm;
-  vm.End({ExitStatus{0, SIGKILL}, true});
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
-  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("OOM kill"));
+TEST_F(VmSessionExitTest, AnOomKillIsSaid) {
+  vm_.End({ExitStatus{0, SIGKILL}, true});
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("OOM kill"));
 }
 
-TEST(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
+TEST_F(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
   const struct {
     ProcessEnd end;
     ShutdownClass shutdown_class;
@@ -113,7 +112,7 @@ TEST(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
   }
 }
 
-TEST(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
+TEST_F(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
   for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Code(1), Code(0)}) {
     RunningVm vm;
     vm.Shutdown("guest-shutdown");
@@ -125,22 +124,21 @@ TEST(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
   }
 }
 
-TEST(VmSessionExitTest, AShutdownThatWasClearedDoesNot) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("RESET");
-  vm.End(Signal(SIGSEGV));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+TEST_F(VmSessionExitTest, AShutdownThatWasClearedDoesNot) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("RESET");
+  vm_.End(Signal(SIGSEGV));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
-TEST(VmSessionExitTest, WhatIsNotTrackedHasNoStatus) {
+TEST_F(VmSessionExitTest, WhatIsNotTrackedHasNoStatus) {
   RunningVm vm({}, false);
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
   EXPECT_FALSE(vm.Stopped().exit_status.has_value());
 }
 
-TEST(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
+TEST_F(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
   for (const ProcessEnd& end : {Signal(SIGKILL), Signal(SIGSEGV), Code(1), Code(0), ProcessEnd()}) {
     RunningVm vm;
     vm.Event("STOP");
@@ -150,31 +148,28 @@ TEST(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
   }
 }
 
-TEST(VmSessionExitTest, ACancelledMigrationChangesNothing) {
-  RunningVm vm;
-  vm.Event("MIGRATION", R"({"status": "setup"})");
-  vm.Event("MIGRATION", R"({"status": "active"})");
-  vm.Event("STOP");
-  vm.RunState("finish-migrate");
-  vm.Event("MIGRATION", R"({"status": "cancelled"})");
-  vm.RunState("paused");
-  vm.Event("RESUME");
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+TEST_F(VmSessionExitTest, ACancelledMigrationChangesNothing) {
+  vm_.Event("MIGRATION", R"({"status": "setup"})");
+  vm_.Event("MIGRATION", R"({"status": "active"})");
+  vm_.Event("STOP");
+  vm_.RunState("finish-migrate");
+  vm_.Event("MIGRATION", R"({"status": "cancelled"})");
+  vm_.RunState("paused");
+  vm_.Event("RESUME");
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
 }
 
-TEST(VmSessionExitTest, TheStatusOfARunThatEndedMeanwhileIsTaken) {
-  RunningVm vm;
-  vm.Restart();
-  vm.Gone(Signal(SIGABRT));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+TEST_F(VmSessionExitTest, TheStatusOfARunThatEndedMeanwhileIsTaken) {
+  vm_.Restart();
+  vm_.Gone(Signal(SIGABRT));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
-TEST(VmSessionExitTest, TheOomCountIsKept) {
-  RunningVm vm;
-  vm.OomKills(7);
-  EXPECT_THAT(vm.saved, Not(HasSubstr("oom")));  // no file has the count
-  EXPECT_EQ(vm.session().run().oom_kills, 7u);
+TEST_F(VmSessionExitTest, TheOomCountIsKept) {
+  vm_.OomKills(7);
+  EXPECT_THAT(vm_.saved, Not(HasSubstr("oom")));  // no file has the count
+  EXPECT_EQ(vm_.session().run().oom_kills, 7u);
 }
 
 // QEMU that does not exit
@@ -192,43 +187,42 @@ std::vector<std::string> HangProblems(const SessionDriver& vm) {
   return reported;
 }
 
-TEST(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
-  RunningVm vm;
-  vm.Shutdown("host-qmp-quit");
-  vm.Closed();
-  for (int second = 0; second < 45; ++second) vm.Advance(absl::Seconds(1));
-  EXPECT_THAT(HangProblems(vm), ElementsAre("QEMU has not exited for 10 s after its shutdown",
-                                            "QEMU has not exited for 20 s after its shutdown",
-                                            "QEMU has not exited for 40 s after its shutdown"));
-  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kStopped)));
-  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
-  vm.Gone(Code(0));
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
-  EXPECT_THAT(vm.statuses.back().problems, IsEmpty());
+using VmSessionHangTest = RunningVmTest;
+
+TEST_F(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
+  vm_.Shutdown("host-qmp-quit");
+  vm_.Closed();
+  for (int second = 0; second < 45; ++second) vm_.Advance(absl::Seconds(1));
+  EXPECT_THAT(HangProblems(vm_), ElementsAre("QEMU has not exited for 10 s after its shutdown",
+                                             "QEMU has not exited for 20 s after its shutdown",
+                                             "QEMU has not exited for 40 s after its shutdown"));
+  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kStopped)));
+  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
+  vm_.Gone(Code(0));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+  EXPECT_THAT(vm_.statuses.back().problems, IsEmpty());
 }
 
-TEST(VmSessionHangTest, OneThatKeepsItsMonitorOpenHangsAsWell) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Advance(absl::Seconds(9));
-  EXPECT_THAT(HangProblems(vm), IsEmpty());
-  vm.Advance(absl::Seconds(1));
-  EXPECT_EQ(HangProblems(vm).size(), 1u);
+TEST_F(VmSessionHangTest, OneThatKeepsItsMonitorOpenHangsAsWell) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Advance(absl::Seconds(9));
+  EXPECT_THAT(HangProblems(vm_), IsEmpty());
+  vm_.Advance(absl::Seconds(1));
+  EXPECT_EQ(HangProblems(vm_).size(), 1u);
 }
 
-TEST(VmSessionHangTest, OneThatStaysByNoShutdownHasNoProblem) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  vm.Advance(absl::Hours(1));
-  EXPECT_THAT(HangProblems(vm), IsEmpty());
-  vm.Shutdown("host-qmp-quit");
-  vm.Closed();
-  vm.Advance(absl::Seconds(10));
-  EXPECT_EQ(HangProblems(vm).size(), 1u) << "the second SHUTDOWN ends it";
+TEST_F(VmSessionHangTest, OneThatStaysByNoShutdownHasNoProblem) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  vm_.Advance(absl::Hours(1));
+  EXPECT_THAT(HangProblems(vm_), IsEmpty());
+  vm_.Shutdown("host-qmp-quit");
+  vm_.Closed();
+  vm_.Advance(absl::Seconds(10));
+  EXPECT_EQ(HangProblems(vm_).size(), 1u) << "the second SHUTDOWN ends it";
 }
 
-TEST(VmSessionHangTest, OneThatAnswersOrIsAliveAgainDoesNotHang) {
+TEST_F(VmSessionHangTest, OneThatAnswersOrIsAliveAgainDoesNotHang) {
   for (const bool answers : {false, true}) {
     RunningVm vm;
     vm.Shutdown("guest-shutdown");
@@ -246,13 +240,12 @@ TEST(VmSessionHangTest, OneThatAnswersOrIsAliveAgainDoesNotHang) {
   }
 }
 
-TEST(VmSessionHangTest, ARestartDoesNotForgetSinceWhen) {
-  RunningVm vm;
-  vm.Shutdown("host-signal");
-  vm.Closed();
-  vm.Restart(absl::Seconds(15));
-  vm.Advance(absl::Milliseconds(1));
-  EXPECT_THAT(HangProblems(vm), ElementsAre("QEMU has not exited for 15 s after its shutdown"));
+TEST_F(VmSessionHangTest, ARestartDoesNotForgetSinceWhen) {
+  vm_.Shutdown("host-signal");
+  vm_.Closed();
+  vm_.Restart(absl::Seconds(15));
+  vm_.Advance(absl::Milliseconds(1));
+  EXPECT_THAT(HangProblems(vm_), ElementsAre("QEMU has not exited for 15 s after its shutdown"));
 }
 
 }  // namespace

@@ -20,42 +20,42 @@ void ExpectIntended(const SessionDriver& vm, ShutdownCause cause) {
   EXPECT_EQ(vm.Stopped().intent->actor, "ops");
 }
 
-TEST(VmSessionIntentTest, IsToldWhenDeclaredAndWithdrawn) {
-  RunningVm vm;
-  const Intent intent = vm.Declare();
-  EXPECT_EQ(vm.Last().type, EventType::kIntentDeclared);
-  EXPECT_EQ(vm.Last().intent->intent_id, intent.intent_id);
-  EXPECT_EQ(vm.Last().message, "ops intends to end the VM: maintenance");
-  EXPECT_EQ(vm.Status().intent->reason, "maintenance");
-  EXPECT_EQ(vm.session().open_intent()->intent_id, intent.intent_id);
-  vm.Withdraw();
-  EXPECT_EQ(vm.Last().type, EventType::kIntentWithdrawn);
-  EXPECT_EQ(vm.Last().intent_end, IntentEnd::kWithdrawn);
-  EXPECT_EQ(vm.Last().intent->intent_id, intent.intent_id);
-  EXPECT_FALSE(vm.Status().intent.has_value());
-  EXPECT_EQ(vm.session().open_intent(), nullptr);
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
-  EXPECT_FALSE(vm.Stopped().intent.has_value());
+using VmSessionIntentTest = RunningVmTest;
+
+TEST_F(VmSessionIntentTest, IsToldWhenDeclaredAndWithdrawn) {
+  const Intent intent = vm_.Declare();
+  EXPECT_EQ(vm_.Last().type, EventType::kIntentDeclared);
+  EXPECT_EQ(vm_.Last().intent->intent_id, intent.intent_id);
+  EXPECT_EQ(vm_.Last().message, "ops intends to end the VM: maintenance");
+  EXPECT_EQ(vm_.Status().intent->reason, "maintenance");
+  EXPECT_EQ(vm_.session().open_intent()->intent_id, intent.intent_id);
+  vm_.Withdraw();
+  EXPECT_EQ(vm_.Last().type, EventType::kIntentWithdrawn);
+  EXPECT_EQ(vm_.Last().intent_end, IntentEnd::kWithdrawn);
+  EXPECT_EQ(vm_.Last().intent->intent_id, intent.intent_id);
+  EXPECT_FALSE(vm_.Status().intent.has_value());
+  EXPECT_EQ(vm_.session().open_intent(), nullptr);
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  EXPECT_FALSE(vm_.Stopped().intent.has_value());
 }
 
-TEST(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
-  RunningVm vm;
-  vm.Declare(absl::Minutes(1));
-  vm.StepClock(absl::Hours(5));
-  vm.Advance(absl::Seconds(59));
-  EXPECT_NE(vm.session().open_intent(), nullptr);
-  vm.StepClock(-absl::Hours(10));
-  vm.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm.session().open_intent(), nullptr);
-  EXPECT_EQ(vm.Last().type, EventType::kIntentWithdrawn);
-  EXPECT_THAT(vm.Last().message, HasSubstr("expired"));
-  EXPECT_EQ(vm.Last().intent_end, IntentEnd::kExpired);
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
+  vm_.Declare(absl::Minutes(1));
+  vm_.StepClock(absl::Hours(5));
+  vm_.Advance(absl::Seconds(59));
+  EXPECT_NE(vm_.session().open_intent(), nullptr);
+  vm_.StepClock(-absl::Hours(10));
+  vm_.Advance(absl::Seconds(1));
+  EXPECT_EQ(vm_.session().open_intent(), nullptr);
+  EXPECT_EQ(vm_.Last().type, EventType::kIntentWithdrawn);
+  EXPECT_THAT(vm_.Last().message, HasSubstr("expired"));
+  EXPECT_EQ(vm_.Last().intent_end, IntentEnd::kExpired);
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST(VmSessionIntentTest, OverridesTheClassAndLeavesTheCause) {
+TEST_F(VmSessionIntentTest, OverridesTheClassAndLeavesTheCause) {
   const struct {
     const char* reason;
     ShutdownCause cause;
@@ -74,7 +74,7 @@ TEST(VmSessionIntentTest, OverridesTheClassAndLeavesTheCause) {
   }
 }
 
-TEST(VmSessionIntentTest, CountsWhateverSignalWasUsed) {
+TEST_F(VmSessionIntentTest, CountsWhateverSignalWasUsed) {
   const struct {
     ProcessEnd end;
     ShutdownCause cause;
@@ -92,11 +92,10 @@ TEST(VmSessionIntentTest, CountsWhateverSignalWasUsed) {
   }
 }
 
-TEST(VmSessionIntentTest, StoppedNamesActorAndReasonAndDoesNotContradictThem) {
-  RunningVm vm;
-  vm.Declare();
-  vm.End(Signal(SIGKILL));
-  EXPECT_THAT(vm.Last().message,
+TEST_F(VmSessionIntentTest, StoppedNamesActorAndReasonAndDoesNotContradictThem) {
+  vm_.Declare();
+  vm_.End(Signal(SIGKILL));
+  EXPECT_THAT(vm_.Last().message,
               testing::StartsWith(
                   "ADMIN: QEMU was killed (SIGKILL), as ops intended (maintenance). Seen:"));
 
@@ -108,7 +107,7 @@ TEST(VmSessionIntentTest, StoppedNamesActorAndReasonAndDoesNotContradictThem) {
               testing::StartsWith("CRASH: the guest's kernel panicked. Seen:"));
 }
 
-TEST(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
+TEST_F(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
   const struct {
     const char* event;
     const char* data;
@@ -134,7 +133,7 @@ TEST(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
   }
 }
 
-TEST(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
+TEST_F(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
   const struct {
     const char* event;
     const char* data;
@@ -157,33 +156,31 @@ TEST(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
   }
 }
 
-TEST(VmSessionIntentTest, ARetryFindsItsOwn) {
-  RunningVm vm;
-  EXPECT_EQ(vm.session().IntentOfRequest("r1"), nullptr);
-  vm.Declare(absl::Minutes(1), "intent-1", "r1");
-  EXPECT_EQ(vm.session().IntentOfRequest("r1")->intent_id, "intent-1");
-  EXPECT_EQ(vm.session().IntentOfRequest("r2"), nullptr);
-  vm.Restart();
-  EXPECT_EQ(vm.session().IntentOfRequest("r1")->intent_id, "intent-1");
-  vm.Shutdown("guest-shutdown");
-  vm.Withdraw();
-  EXPECT_EQ(vm.session().IntentOfRequest("r1")->intent_id, "intent-1") << "it has counted";
-  vm.Event("RESET");
-  EXPECT_EQ(vm.session().IntentOfRequest("r1"), nullptr);
-  vm.Declare(absl::Minutes(1), "intent-2");
-  EXPECT_EQ(vm.session().IntentOfRequest(""), nullptr) << "one without a request id has no retry";
+TEST_F(VmSessionIntentTest, ARetryFindsItsOwn) {
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1"), nullptr);
+  vm_.Declare(absl::Minutes(1), "intent-1", "r1");
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id, "intent-1");
+  EXPECT_EQ(vm_.session().IntentOfRequest("r2"), nullptr);
+  vm_.Restart();
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id, "intent-1");
+  vm_.Shutdown("guest-shutdown");
+  vm_.Withdraw();
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id, "intent-1") << "it has counted";
+  vm_.Event("RESET");
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1"), nullptr);
+  vm_.Declare(absl::Minutes(1), "intent-2");
+  EXPECT_EQ(vm_.session().IntentOfRequest(""), nullptr) << "one without a request id has no retry";
 }
 
-TEST(VmSessionIntentTest, DeclaredAfterTheShutdownItIsShownAndChangesNothing) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Declare();
-  vm.End();
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_EQ(vm.Stopped().intent->intent_id, "intent-1");
+TEST_F(VmSessionIntentTest, DeclaredAfterTheShutdownItIsShownAndChangesNothing) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Declare();
+  vm_.End();
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(vm_.Stopped().intent->intent_id, "intent-1");
 }
 
-TEST(VmSessionIntentTest, ExpiredOrWithdrawnAfterTheShutdownItHasCounted) {
+TEST_F(VmSessionIntentTest, ExpiredOrWithdrawnAfterTheShutdownItHasCounted) {
   for (const bool expires : {false, true}) {
     RunningVm vm;
     vm.Declare(absl::Seconds(5));
@@ -203,7 +200,7 @@ TEST(VmSessionIntentTest, ExpiredOrWithdrawnAfterTheShutdownItHasCounted) {
   }
 }
 
-TEST(VmSessionIntentTest, CountsAgainForAVmThatCameBackToLife) {
+TEST_F(VmSessionIntentTest, CountsAgainForAVmThatCameBackToLife) {
   for (const char* back : {"RESET", "RESUME"}) {
     RunningVm vm;
     vm.Shutdown("guest-shutdown");
@@ -215,59 +212,55 @@ TEST(VmSessionIntentTest, CountsAgainForAVmThatCameBackToLife) {
   }
 }
 
-TEST(VmSessionIntentTest, OneThatCountedForAnEndThatWasNoneIsForgotten) {
-  RunningVm vm;
-  vm.Declare(absl::Seconds(5));
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  vm.Advance(absl::Seconds(6));
-  vm.Event("RESET");
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_FALSE(vm.Stopped().intent.has_value());
+TEST_F(VmSessionIntentTest, OneThatCountedForAnEndThatWasNoneIsForgotten) {
+  vm_.Declare(absl::Seconds(5));
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  vm_.Advance(absl::Seconds(6));
+  vm_.Event("RESET");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_FALSE(vm_.Stopped().intent.has_value());
 }
 
-TEST(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
-  RunningVm vm;
-  Instant now = vm.now();
+TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
+  Instant now = vm_.now();
   const Intent intent{"late", "ops", "", now.wall + absl::Seconds(5)};
-  vm.session().OnIntentDeclared(intent, now);
+  vm_.session().OnIntentDeclared(intent, now);
   now.monotonic += absl::Seconds(5);
   now.wall += absl::Seconds(5);
-  const Effects effects = vm.session().OnProcessGone(now, Signal(SIGKILL));
+  const Effects effects = vm_.session().OnProcessGone(now, Signal(SIGKILL));
   std::vector<EventType> types;
   for (const Effect& effect : effects) {
     const auto* publish = std::get_if<Publish>(&effect);
     if (publish != nullptr) types.push_back(publish->update.event->type);
   }
   EXPECT_THAT(types, ElementsAre(EventType::kIntentWithdrawn));
-  EXPECT_EQ(vm.session().open_intent(), nullptr);
+  EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
 
-TEST(VmSessionIntentTest, OneThatAnUnknownEventFindsExpiredIsKeptAsSuch) {
-  RunningVm vm;
-  vm.Declare(absl::Seconds(5));
-  vm.AdvanceWithoutTick(absl::Seconds(5));
-  vm.Event("RTC_CHANGE");  // the driver checks what is kept
-  EXPECT_EQ(vm.Last().type, EventType::kIntentWithdrawn);
-  vm.Restart();
-  EXPECT_EQ(vm.session().open_intent(), nullptr);
+TEST_F(VmSessionIntentTest, OneThatAnUnknownEventFindsExpiredIsKeptAsSuch) {
+  vm_.Declare(absl::Seconds(5));
+  vm_.AdvanceWithoutTick(absl::Seconds(5));
+  vm_.Event("RTC_CHANGE");  // the driver checks what is kept
+  EXPECT_EQ(vm_.Last().type, EventType::kIntentWithdrawn);
+  vm_.Restart();
+  EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
 
-TEST(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
-  RunningVm vm;
-  vm.Declare(absl::Minutes(1));
-  vm.Restart(absl::Seconds(30));
-  EXPECT_EQ(vm.Status().intent->intent_id, "intent-1");
-  vm.Ready();
-  vm.StepClock(absl::Hours(3));
-  vm.Advance(absl::Seconds(29));
-  EXPECT_NE(vm.session().open_intent(), nullptr);
-  vm.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm.session().open_intent(), nullptr);
+TEST_F(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
+  vm_.Declare(absl::Minutes(1));
+  vm_.Restart(absl::Seconds(30));
+  EXPECT_EQ(vm_.Status().intent->intent_id, "intent-1");
+  vm_.Ready();
+  vm_.StepClock(absl::Hours(3));
+  vm_.Advance(absl::Seconds(29));
+  EXPECT_NE(vm_.session().open_intent(), nullptr);
+  vm_.Advance(absl::Seconds(1));
+  EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
 
-TEST(VmSessionIntentTest, AnEndThatNobodySawCountsIfTheIntentHadNotExpired) {
+TEST_F(VmSessionIntentTest, AnEndThatNobodySawCountsIfTheIntentHadNotExpired) {
   for (const bool expired : {false, true}) {
     RunningVm vm;
     vm.Declare(absl::Minutes(1));
@@ -282,79 +275,73 @@ TEST(VmSessionIntentTest, AnEndThatNobodySawCountsIfTheIntentHadNotExpired) {
   }
 }
 
-TEST(VmSessionIntentTest, WhatCountedIsKeptAcrossARestart) {
-  RunningVm vm;
-  vm.Declare(absl::Seconds(5));
-  vm.Shutdown("guest-shutdown");
-  vm.Advance(absl::Seconds(6));
-  vm.Restart();
-  vm.Gone();
-  ExpectIntended(vm, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionIntentTest, WhatCountedIsKeptAcrossARestart) {
+  vm_.Declare(absl::Seconds(5));
+  vm_.Shutdown("guest-shutdown");
+  vm_.Advance(absl::Seconds(6));
+  vm_.Restart();
+  vm_.Gone();
+  ExpectIntended(vm_, ShutdownCause::kGuestPoweroff);
 }
 
-TEST(VmSessionIntentTest, ARebootIsNoEndThatWasSeen) {
-  RunningVm vm;
-  vm.Declare();
-  vm.Restart();
-  vm.Rebooted();
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_TRUE(vm.Stopped().intent.has_value());
+TEST_F(VmSessionIntentTest, ARebootIsNoEndThatWasSeen) {
+  vm_.Declare();
+  vm_.Restart();
+  vm_.Rebooted();
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_TRUE(vm_.Stopped().intent.has_value());
 }
 
-TEST(VmSessionIntentTest, AFileThatWasWrittenSaysThatTheShutdownCameFirst) {
-  RunningVm vm;
-  vm.Declare();
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall - absl::Seconds(1));
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+TEST_F(VmSessionIntentTest, AFileThatWasWrittenSaysThatTheShutdownCameFirst) {
+  vm_.Declare();
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall - absl::Seconds(1));
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
 }
 
-TEST(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Advance(absl::Seconds(1));
-  vm.Declare();
-  vm.Advance(absl::Seconds(1));
-  vm.EndBy("guest-shutdown");
+TEST_F(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
+  vm_.Event("POWERDOWN");
+  vm_.Advance(absl::Seconds(1));
+  vm_.Declare();
+  vm_.Advance(absl::Seconds(1));
+  vm_.EndBy("guest-shutdown");
   std::vector<std::string> seen;
-  for (const EvidenceEntry& entry : vm.Stopped().evidence) seen.push_back(entry.what);
+  for (const EvidenceEntry& entry : vm_.Stopped().evidence) seen.push_back(entry.what);
   ASSERT_GE(seen.size(), 3u);
   seen.resize(3);
   EXPECT_THAT(seen,
               ElementsAre("POWERDOWN", "intent declared by ops", "SHUTDOWN reason=guest-shutdown"));
-  EXPECT_FALSE(vm.statuses.back().intent.has_value()) << "it ended with the run";
+  EXPECT_FALSE(vm_.statuses.back().intent.has_value()) << "it ended with the run";
 }
 
-TEST(VmSessionIntentTest, IsOfTheGuestThatIsDownAsWell) {
-  RunningVm vm;
-  vm.Declare();
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
-  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kAdmin);
-  EXPECT_EQ(vm.Last().shutdown->intent->intent_id, "intent-1");
+TEST_F(VmSessionIntentTest, IsOfTheGuestThatIsDownAsWell) {
+  vm_.Declare();
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  EXPECT_EQ(vm_.Last().type, EventType::kGuestShutdown);
+  EXPECT_EQ(vm_.Last().shutdown->shutdown_class, ShutdownClass::kAdmin);
+  EXPECT_EQ(vm_.Last().shutdown->intent->intent_id, "intent-1");
 }
 
 // Each makes two events, which no limit of events holds back.
-TEST(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
-  RunningVm vm;
+TEST_F(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
   int declared = 0;
-  while (declared < 1000 && vm.session().CheckIntent(vm.now()).ok()) {
-    vm.Declare();
-    vm.Withdraw();
+  while (declared < 1000 && vm_.session().CheckIntent(vm_.now()).ok()) {
+    vm_.Declare();
+    vm_.Withdraw();
     ++declared;
   }
   EXPECT_EQ(declared, 100);
-  const absl::Status refused = vm.session().CheckIntent(vm.now());
+  const absl::Status refused = vm_.session().CheckIntent(vm_.now());
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
-  vm.Advance(absl::Seconds(2));
-  EXPECT_TRUE(vm.session().CheckIntent(vm.now()).ok());
-  vm.Declare();
-  EXPECT_FALSE(vm.session().CheckIntent(vm.now()).ok());
+  vm_.Advance(absl::Seconds(2));
+  EXPECT_TRUE(vm_.session().CheckIntent(vm_.now()).ok());
+  vm_.Declare();
+  EXPECT_FALSE(vm_.session().CheckIntent(vm_.now()).ok());
 }
 
-TEST(VmSessionIntentTest, WithoutLimitsOfEventsThereIsNone) {
+TEST_F(VmSessionIntentTest, WithoutLimitsOfEventsThereIsNone) {
   RunningVm vm({.event_limits = false});
   for (int i = 0; i < 1000; ++i) {
     ASSERT_TRUE(vm.session().CheckIntent(vm.now()).ok());

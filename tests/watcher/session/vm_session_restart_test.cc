@@ -22,21 +22,22 @@ using ::testing::SizeIs;
 
 // The daemon's restart.
 
-TEST(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Restart();
-  vm.Ready();
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested))
+using VmSessionRestartTest = RunningVmTest;
+
+TEST_F(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
+  vm_.Event("POWERDOWN");
+  vm_.Restart();
+  vm_.Ready();
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested))
       << "nothing happened meanwhile";
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Seconds(30));
-  EXPECT_THAT(vm.Last().message, HasSubstr("vmeventd was started again"));
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Seconds(30));
+  EXPECT_THAT(vm_.Last().message, HasSubstr("vmeventd was started again"));
 }
 
 // QEMU's own time counts of what waited in the connection, and of nothing else.
-TEST(VmSessionRestartTest, WhatWaitedForTheNextDaemonWasSaidInTheWindow) {
+TEST_F(VmSessionRestartTest, WhatWaitedForTheNextDaemonWasSaidInTheWindow) {
   constexpr char kShutdown[] = R"({"guest": true, "reason": "guest-shutdown"})";
   for (const bool waited : {true, false}) {
     RunningVm vm;
@@ -52,17 +53,16 @@ TEST(VmSessionRestartTest, WhatWaitedForTheNextDaemonWasSaidInTheWindow) {
   }
 }
 
-TEST(VmSessionRestartTest, APowerdownThatWaitedWasPressedBeforeTheStart) {
-  RunningVm vm;
-  const absl::Time said = vm.now().wall + absl::Seconds(20);
-  vm.HandOver(absl::Minutes(9));
-  vm.EventAt(said, "POWERDOWN", "{}");
-  vm.Advance(absl::Minutes(2));
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionRestartTest, APowerdownThatWaitedWasPressedBeforeTheStart) {
+  const absl::Time said = vm_.now().wall + absl::Seconds(20);
+  vm_.HandOver(absl::Minutes(9));
+  vm_.EventAt(said, "POWERDOWN", "{}");
+  vm_.Advance(absl::Minutes(2));
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
+TEST_F(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
   RunningVm known;
   known.Shutdown("guest-shutdown");
   known.Restart();
@@ -78,67 +78,61 @@ TEST(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
   EXPECT_EQ(unknown.file, std::nullopt);
 }
 
-TEST(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
-  RunningVm vm;
-  vm.Restart();
-  vm.Ready("paused");
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
-  vm.Restart();
-  vm.Ready("running");
-  EXPECT_EQ(vm.Last().type, EventType::kResumed);
+TEST_F(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
+  vm_.Restart();
+  vm_.Ready("paused");
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
+  vm_.Restart();
+  vm_.Ready("running");
+  EXPECT_EQ(vm_.Last().type, EventType::kResumed);
 }
 
-TEST(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
-  RunningVm vm;
-  vm.Restart();
-  vm.Ready("shutdown");
-  EXPECT_THAT(vm.Types(),
+TEST_F(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
+  vm_.Restart();
+  vm_.Ready("shutdown");
+  EXPECT_THAT(vm_.Types(),
               ElementsAre(EventType::kStarted, EventType::kGap, EventType::kGuestShutdown));
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  vm_.EndBy("host-qmp-quit");
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
-  RunningVm vm;
-  vm.Closed();
-  vm.Advance(absl::Seconds(1));
-  vm.Restart();
-  vm.Ready();
-  EXPECT_EQ(vm.Last().type, EventType::kMonitorRestored);
+TEST_F(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
+  vm_.Closed();
+  vm_.Advance(absl::Seconds(1));
+  vm_.Restart();
+  vm_.Ready();
+  EXPECT_EQ(vm_.Last().type, EventType::kMonitorRestored);
 }
 
-TEST(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
-  RunningVm vm;
-  vm.Event("WATCHDOG", R"({"action": "pause"})");
-  vm.Event("STOP");
-  vm.Event("SUSPEND_DISK");
-  const std::string before = vm.session().Save();
-  vm.Restart();
-  EXPECT_EQ(vm.session().Save(), before);
-  EXPECT_EQ(vm.Status().state, VmState::kPaused);
-  EXPECT_EQ(vm.Status().ref.uuid, "uuid-1");
+TEST_F(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
+  vm_.Event("WATCHDOG", R"({"action": "pause"})");
+  vm_.Event("STOP");
+  vm_.Event("SUSPEND_DISK");
+  const std::string before = vm_.session().Save();
+  vm_.Restart();
+  EXPECT_EQ(vm_.session().Save(), before);
+  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
+  EXPECT_EQ(vm_.Status().ref.uuid, "uuid-1");
 }
 
-TEST(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
-  RunningVm vm;
-  EXPECT_THAT(vm.session().Save(), Not(IsEmpty()));
-  vm.End();
-  EXPECT_EQ(vm.session().Save(), "");
+TEST_F(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
+  EXPECT_THAT(vm_.session().Save(), Not(IsEmpty()));
+  vm_.End();
+  EXPECT_EQ(vm_.session().Save(), "");
 }
 
-TEST(VmSessionRestartTest, AVmThatWasDownStaysDownWithoutNews) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  vm.Restart();
-  vm.Ready("shutdown");
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionRestartTest, AVmThatWasDownStaysDownWithoutNews) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  vm_.Restart();
+  vm_.Ready("shutdown");
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
+  vm_.EndBy("host-qmp-quit");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
 // Nobody saw the reset after its shutdown.
-TEST(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
+TEST_F(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
   for (const char* run_state : {"paused", "prelaunch", "io-error", "internal-error"}) {
     RunningVm vm;
     vm.Shutdown("guest-shutdown");
@@ -152,7 +146,7 @@ TEST(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
   }
 }
 
-TEST(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
+TEST_F(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
   SessionDriver vm;
   vm.Ready("shutdown");
   vm.Restart();
@@ -168,14 +162,13 @@ TEST(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
   ExpectVerdict(by_file, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
-TEST(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
-  RunningVm vm;
-  vm.Event("STOP");
-  vm.Shutdown("guest-shutdown");
-  vm.Restart();
-  vm.Ready("paused");
-  vm.End();
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
+  vm_.Event("STOP");
+  vm_.Shutdown("guest-shutdown");
+  vm_.Restart();
+  vm_.Ready("paused");
+  vm_.End();
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 
   SessionDriver asked;  // when its SHUTDOWN came
   asked.Shutdown("guest-shutdown");
@@ -186,7 +179,7 @@ TEST(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
   ExpectVerdict(asked, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
+TEST_F(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
   SessionDriver vm;
   vm.Ready("");
   vm.Restart();
@@ -195,119 +188,111 @@ TEST(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
       << "and no GAP";
 }
 
-TEST(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
-  RunningVm vm;
-  vm.Restart();
-  vm.Advance(absl::Seconds(9));
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  vm.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("not reached again")));
-  vm.Ready("paused");
-  EXPECT_THAT(vm.Types(),
+TEST_F(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
+  vm_.Restart();
+  vm_.Advance(absl::Seconds(9));
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  vm_.Advance(absl::Seconds(1));
+  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm_.Status().problems, ElementsAre(HasSubstr("not reached again")));
+  vm_.Ready("paused");
+  EXPECT_THAT(vm_.Types(),
               ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,
                           EventType::kGap, EventType::kPaused));
 }
 
-TEST(VmSessionRestartTest, ALostMonitorTellsNothingOfTheEnd) {
-  RunningVm vm;
-  vm.Restart();
-  vm.Advance(absl::Seconds(10));
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+TEST_F(VmSessionRestartTest, ALostMonitorTellsNothingOfTheEnd) {
+  vm_.Restart();
+  vm_.Advance(absl::Seconds(10));
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 // The shutdown file that vmeventd wrote before it was killed, and of which it had kept nothing.
 
-TEST(VmSessionFoundFileTest, SaysThatTheUserEndedIt) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall - absl::Seconds(7));
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-  EXPECT_EQ(vm.Stopped().rule, "shutdown-file-found");
-  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
-  EXPECT_THAT(vm.Last().message, HasSubstr("shutdown file found, written by vmeventd at 20"));
+using VmSessionFoundFileTest = RunningVmTest;
+
+TEST_F(VmSessionFoundFileTest, SaysThatTheUserEndedIt) {
+  vm_.Event("POWERDOWN");
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall - absl::Seconds(7));
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+  EXPECT_EQ(vm_.Stopped().rule, "shutdown-file-found");
+  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
+  EXPECT_THAT(vm_.Last().message, HasSubstr("shutdown file found, written by vmeventd at 20"));
 }
 
-TEST(VmSessionFoundFileTest, StandsBehindWhatWasKept) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Shutdown("guest-shutdown");
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall);
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+TEST_F(VmSessionFoundFileTest, StandsBehindWhatWasKept) {
+  vm_.Event("POWERDOWN");
+  vm_.Shutdown("guest-shutdown");
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall);
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
 }
 
-TEST(VmSessionFoundFileTest, IsTakenBackFromAVmThatLives) {
-  RunningVm vm;
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall);
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall);
-  vm.Ready("running");
-  EXPECT_EQ(vm.file, false);
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
-  vm.End();
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+TEST_F(VmSessionFoundFileTest, IsTakenBackFromAVmThatLives) {
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall);
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall);
+  vm_.Ready("running");
+  EXPECT_EQ(vm_.file, false);
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted));
+  vm_.End();
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
 }
 
-TEST(VmSessionFoundFileTest, StaysWithAGuestThatIsStillDown) {
-  RunningVm vm;
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall);
-  vm.Ready("shutdown");
-  EXPECT_EQ(vm.file, true);
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+TEST_F(VmSessionFoundFileTest, StaysWithAGuestThatIsStillDown) {
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall);
+  vm_.Ready("shutdown");
+  EXPECT_EQ(vm_.file, true);
+  vm_.EndBy("host-qmp-quit");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
 }
 
-TEST(VmSessionFoundFileTest, IsTakenBackWhenADownGuestIsReset) {
-  RunningVm vm;
-  vm.Restart();
-  vm.FoundShutdownFile(vm.now().wall);
-  vm.Ready("shutdown");
-  vm.Event("RESET");
-  EXPECT_EQ(vm.file, false);
+TEST_F(VmSessionFoundFileTest, IsTakenBackWhenADownGuestIsReset) {
+  vm_.Restart();
+  vm_.FoundShutdownFile(vm_.now().wall);
+  vm_.Ready("shutdown");
+  vm_.Event("RESET");
+  EXPECT_EQ(vm_.file, false);
 }
 
-TEST(VmSessionFoundFileTest, IsLeftWhereALaterRunHasTheName) {
-  RunningVm vm;
-  vm.Shutdown("host-qmp-quit");
-  vm.Restart();
-  vm.file = true;
-  vm.file_is_of_another = true;
-  vm.Gone();
-  EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kAdmin);
-  EXPECT_EQ(vm.file, true);
+TEST_F(VmSessionFoundFileTest, IsLeftWhereALaterRunHasTheName) {
+  vm_.Shutdown("host-qmp-quit");
+  vm_.Restart();
+  vm_.file = true;
+  vm_.file_is_of_another = true;
+  vm_.Gone();
+  EXPECT_EQ(vm_.Stopped().shutdown_class, ShutdownClass::kAdmin);
+  EXPECT_EQ(vm_.file, true);
 }
 
 // The host's restart.
 
-TEST(VmSessionRestartTest, ARebootOfTheHostIsAnEndThatNobodySaw) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Restart();
-  vm.Rebooted();
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_EQ(vm.Stopped().rule, "host-rebooted");
-  EXPECT_EQ(vm.file, std::nullopt);
-  EXPECT_EQ(vm.Last().qmp_event, "");
-  EXPECT_THAT(vm.Last().message, HasSubstr("SHUTDOWN reason=guest-shutdown"));
-  EXPECT_THAT(vm.Last().message, HasSubstr("the host was rebooted"));
+TEST_F(VmSessionRestartTest, ARebootOfTheHostIsAnEndThatNobodySaw) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Restart();
+  vm_.Rebooted();
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm_.Stopped().rule, "host-rebooted");
+  EXPECT_EQ(vm_.file, std::nullopt);
+  EXPECT_EQ(vm_.Last().qmp_event, "");
+  EXPECT_THAT(vm_.Last().message, HasSubstr("SHUTDOWN reason=guest-shutdown"));
+  EXPECT_THAT(vm_.Last().message, HasSubstr("the host was rebooted"));
 }
 
-TEST(VmSessionRestartTest, AProcessThatCannotBeFollowedAnyMoreEndsWithItsMonitor) {
-  RunningVm vm;
-  vm.Restart();
-  vm.TrackingLost();
-  EXPECT_EQ(vm.Status().ref.pid, 0);
-  vm.Ready();
-  vm.Closed();
-  vm.Gone();
-  EXPECT_THAT(vm.Last().message, HasSubstr("not tracked"));
+TEST_F(VmSessionRestartTest, AProcessThatCannotBeFollowedAnyMoreEndsWithItsMonitor) {
+  vm_.Restart();
+  vm_.TrackingLost();
+  EXPECT_EQ(vm_.Status().ref.pid, 0);
+  vm_.Ready();
+  vm_.Closed();
+  vm_.Gone();
+  EXPECT_THAT(vm_.Last().message, HasSubstr("not tracked"));
 }
 
 // What is saved. SessionDriver checks in every test that it is never behind.
@@ -380,7 +365,9 @@ TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
   EXPECT_EQ(saved[1], "");
 }
 
-TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
+using VmSessionSaveTest = RunningVmTest;
+
+TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const SessionOptions options;
   RunInfo run;
@@ -410,7 +397,7 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
 
 // As the first version wrote it: a VM that its watchdog paused, and one whose watchdog has pressed
 // the power button.
-TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
+TEST_F(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
   const SessionOptions options;
   const Instant now{absl::FromUnixSeconds(1795157100), absl::Seconds(1100)};
   for (const bool paused : {true, false}) {
@@ -436,27 +423,25 @@ TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
 }
 
 // Its text is the same, the place of its last event is not.
-TEST(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
-  RunningVm vm;
+TEST_F(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
   for (const char* name : {"BLOCK_IO_ERROR", "MEMORY_FAILURE", "MIGRATION"}) {
-    const Effects effects = vm.session().OnQmpEvent(QmpEvent{.name = name}, vm.now());
+    const Effects effects = vm_.session().OnQmpEvent(QmpEvent{.name = name}, vm_.now());
     ASSERT_EQ(effects.size(), 1u) << name;
     const auto& update = std::get<Publish>(effects.front()).update;
     ASSERT_TRUE(update.event.has_value()) << name;
-    EXPECT_EQ(update.saved_run, vm.session().Save()) << name;
+    EXPECT_EQ(update.saved_run, vm_.session().Save()) << name;
   }
 }
 
-TEST(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Restart();
-  vm.Ready();
-  vm.End(Signal(SIGKILL));
-  EXPECT_THAT(vm.Last().message, testing::HasSubstr("(clears: SHUTDOWN reason=guest-shutdown)"));
+TEST_F(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Restart();
+  vm_.Ready();
+  vm_.End(Signal(SIGKILL));
+  EXPECT_THAT(vm_.Last().message, testing::HasSubstr("(clears: SHUTDOWN reason=guest-shutdown)"));
 }
 
-TEST(VmSessionSaveTest, TheSourceComesBack) {
+TEST_F(VmSessionSaveTest, TheSourceComesBack) {
   const SessionOptions options;
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const RunInfo run{.name = SharedText("web1"),
@@ -472,20 +457,19 @@ TEST(VmSessionSaveTest, TheSourceComesBack) {
   EXPECT_EQ(restored->Save(), session.Save());
 }
 
-TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
-  RunningVm vm;
-  std::string text = vm.saved;
+TEST_F(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
+  std::string text = vm_.saved;
   const std::string source = R"("source":"qmp:/run/ctrl",)";
   ASSERT_NE(text.find(source), std::string::npos) << text;
   text.erase(text.find(source), source.size());
   const SessionOptions options;
-  const auto restored = VmSession::Restore(text, &options, vm.now());
+  const auto restored = VmSession::Restore(text, &options, vm_.now());
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_EQ(restored->Status().ref.source, "qmp:/run/ctrl");
-  EXPECT_EQ(restored->Save(), vm.saved);
+  EXPECT_EQ(restored->Save(), vm_.saved);
 }
 
-TEST(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
+TEST_F(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
   const SessionOptions options;
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   for (const char* text :
@@ -494,12 +478,11 @@ TEST(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
   }
 }
 
-TEST(VmSessionSaveTest, AValueThatCannotBeIsRefused) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
+TEST_F(VmSessionSaveTest, AValueThatCannotBeIsRefused) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
   const SessionOptions options;
-  ASSERT_TRUE(VmSession::Restore(vm.saved, &options, vm.now()).ok());
+  ASSERT_TRUE(VmSession::Restore(vm_.saved, &options, vm_.now()).ok());
   const std::pair<const char*, const char*> changes[] = {
       {R"("state":4)", R"("state":6)"},
       {R"("state":4)", R"("state":"down")"},
@@ -515,15 +498,15 @@ TEST(VmSessionSaveTest, AValueThatCannotBeIsRefused) {
       {R"("socket":[0,0,0])", R"("socket":[0,0,1e300])"},
   };
   for (const auto& [from, to] : changes) {
-    std::string text = vm.saved;
+    std::string text = vm_.saved;
     const size_t at = text.find(from);
     ASSERT_NE(at, std::string::npos) << from << " in " << text;
     text.replace(at, std::string(from).size(), to);
-    const absl::Status status = VmSession::Restore(text, &options, vm.now()).status();
+    const absl::Status status = VmSession::Restore(text, &options, vm_.now()).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << to;
   }
-  for (size_t size = 0; size < vm.saved.size(); ++size) {
-    EXPECT_FALSE(VmSession::Restore(vm.saved.substr(0, size), &options, vm.now()).ok());
+  for (size_t size = 0; size < vm_.saved.size(); ++size) {
+    EXPECT_FALSE(VmSession::Restore(vm_.saved.substr(0, size), &options, vm_.now()).ok());
   }
 }
 

@@ -24,80 +24,75 @@ SignalSender Process(int signal, absl::string_view command = "virtqemud") {
           .cgroup = SharedText("/system.slice/virtqemud.service")};
 }
 
-TEST(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
-  RunningVm vm;
-  vm.Sent(Process(SIGKILL));
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
-  EXPECT_EQ(vm.Stopped().rule, "killed-by-host");
-  ASSERT_TRUE(vm.Stopped().sender.has_value());
-  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
-  EXPECT_EQ(vm.Stopped().sender->signal, SIGKILL);
-  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("SIGKILL sent by virtqemud (pid 812, uid 0, "
-                                                  "/system.slice/virtqemud.service); "));
+using VmSessionSenderTest = RunningVmTest;
+
+TEST_F(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
+  vm_.Sent(Process(SIGKILL));
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  EXPECT_EQ(vm_.Stopped().rule, "killed-by-host");
+  ASSERT_TRUE(vm_.Stopped().sender.has_value());
+  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_EQ(vm_.Stopped().sender->signal, SIGKILL);
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("SIGKILL sent by virtqemud (pid 812, uid 0, "
+                                                   "/system.slice/virtqemud.service); "));
 }
 
-TEST(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
-  RunningVm vm;
-  vm.Sent(Process(SIGKILL));
-  vm.Sent({.signal = SIGKILL, .pid = 812, .uid = 0, .command = SharedText("rpc-virtqemud")});
-  vm.End(Signal(SIGKILL));
-  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
+TEST_F(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
+  vm_.Sent(Process(SIGKILL));
+  vm_.Sent({.signal = SIGKILL, .pid = 812, .uid = 0, .command = SharedText("rpc-virtqemud")});
+  vm_.End(Signal(SIGKILL));
+  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
 }
 
-TEST(VmSessionSenderTest, ASigkillOfWhichTheSenderIsNotProvenIsUnknown) {
+TEST_F(VmSessionSenderTest, ASigkillOfWhichTheSenderIsNotProvenIsUnknown) {
   ProcessEnd end = Signal(SIGKILL);
   end.sender_unclear = true;
-  RunningVm vm;
-  vm.End(end);
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_EQ(vm.Stopped().rule, "killed-unseen");
+  vm_.End(end);
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm_.Stopped().rule, "killed-unseen");
   end.oom_killed = true;
   RunningVm full;
   full.End(end);
   ExpectVerdict(full, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
 }
 
-TEST(VmSessionSenderTest, ASigkillOfQemusOwnIsACrash) {
-  RunningVm vm;
+TEST_F(VmSessionSenderTest, ASigkillOfQemusOwnIsACrash) {
   SignalSender own = Process(SIGKILL, "qemu-system-x86");
   own.of_qemu = true;
-  vm.Sent(own);
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
-  EXPECT_EQ(vm.Stopped().sender->pid, 812);
-  EXPECT_THAT(vm.Last().message, Not(HasSubstr("by whom is not known")));
+  vm_.Sent(own);
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  EXPECT_EQ(vm_.Stopped().sender->pid, 812);
+  EXPECT_THAT(vm_.Last().message, Not(HasSubstr("by whom is not known")));
 }
 
-TEST(VmSessionSenderTest, ASigkillOfTheKernelIsACrashAndSaysSo) {
-  RunningVm vm;
-  vm.Sent({.signal = SIGKILL, .by_kernel = true});
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
-  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("SIGKILL sent by the kernel; "));
-  EXPECT_TRUE(vm.Stopped().sender->by_kernel);
+TEST_F(VmSessionSenderTest, ASigkillOfTheKernelIsACrashAndSaysSo) {
+  vm_.Sent({.signal = SIGKILL, .by_kernel = true});
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("SIGKILL sent by the kernel; "));
+  EXPECT_TRUE(vm_.Stopped().sender->by_kernel);
 }
 
-TEST(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
-  RunningVm vm;
-  vm.Sent({.signal = SIGKILL, .by_kernel = true});
-  vm.NamedOomVictim({.total_vm = 5242880, .anon_rss = 4194304, .oom_score_adj = -200});
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
-  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+TEST_F(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
+  vm_.Sent({.signal = SIGKILL, .by_kernel = true});
+  vm_.NamedOomVictim({.total_vm = 5242880, .anon_rss = 4194304, .oom_score_adj = -200});
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("the kernel named it as its OOM victim: total-vm 5242880 KiB, anon-rss "
                         "4194304 KiB, oom_score_adj -200; "));
 }
 
-TEST(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
-  RunningVm vm;
-  vm.NamedOomVictim({});
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
-  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("the kernel named it as its OOM victim; "));
+TEST_F(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
+  vm_.NamedOomVictim({});
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("the kernel named it as its OOM victim; "));
 }
 
-TEST(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
+TEST_F(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
   for (const char* killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
     RunningVm vm;
     vm.Sent(Process(SIGKILL, killer));
@@ -106,7 +101,7 @@ TEST(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
   }
 }
 
-TEST(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
+TEST_F(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
   for (const char* killer : {"earlyoom", "nohang"}) {
     SessionDriver vm;
     vm.Ready();
@@ -121,7 +116,7 @@ TEST(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
   }
 }
 
-TEST(VmSessionSenderTest, AMemoryKillersSignalThatAnotherOneFollowedEndedNothing) {
+TEST_F(VmSessionSenderTest, AMemoryKillersSignalThatAnotherOneFollowedEndedNothing) {
   SessionDriver vm;
   vm.Ready();
   vm.Sent(Process(SIGTERM, "earlyoom"));
@@ -137,7 +132,7 @@ TEST(VmSessionSenderTest, AMemoryKillersSignalThatAnotherOneFollowedEndedNothing
   ExpectVerdict(quit, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
-TEST(VmSessionSenderTest, AMemoryKillersSignalAtItsStartIsACrashOnceItRan) {
+TEST_F(VmSessionSenderTest, AMemoryKillersSignalAtItsStartIsACrashOnceItRan) {
   for (const bool ran : {true, false}) {
     SessionDriver vm;
     vm.Ready(ran ? "running" : "prelaunch");
@@ -148,25 +143,23 @@ TEST(VmSessionSenderTest, AMemoryKillersSignalAtItsStartIsACrashOnceItRan) {
   }
 }
 
-TEST(VmSessionSenderTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
-  RunningVm vm;
+TEST_F(VmSessionSenderTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
   SignalSender neighbour = Process(SIGKILL, "earlyoom");
   neighbour.uid = 107;
   neighbour.of_qemus_user = true;
-  vm.Sent(neighbour);
-  vm.Restart(absl::ZeroDuration());
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  vm_.Sent(neighbour);
+  vm_.Restart(absl::ZeroDuration());
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
 }
 
-TEST(VmSessionSenderTest, AnOomKillOfANeighbourDoesNotHideWhoKilledThisOne) {
-  RunningVm vm;
-  vm.Sent(Process(SIGKILL));
-  vm.End({ExitStatus{0, SIGKILL}, true});
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+TEST_F(VmSessionSenderTest, AnOomKillOfANeighbourDoesNotHideWhoKilledThisOne) {
+  vm_.Sent(Process(SIGKILL));
+  vm_.End({ExitStatus{0, SIGKILL}, true});
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
 }
 
-TEST(VmSessionSenderTest, AnOomKillOfAHelperDoesNotHideAKillOfQemusOwn) {
+TEST_F(VmSessionSenderTest, AnOomKillOfAHelperDoesNotHideAKillOfQemusOwn) {
   SessionDriver vm;
   vm.Ready();
   SignalSender own = Process(SIGKILL, "helper");
@@ -178,43 +171,40 @@ TEST(VmSessionSenderTest, AnOomKillOfAHelperDoesNotHideAKillOfQemusOwn) {
   ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
 }
 
-TEST(VmSessionSenderTest, TheHostsSignalHasItsSender) {
-  RunningVm vm;
-  vm.Sent(Process(SIGTERM));
-  vm.Shutdown("host-signal");
+TEST_F(VmSessionSenderTest, TheHostsSignalHasItsSender) {
+  vm_.Sent(Process(SIGTERM));
+  vm_.Shutdown("host-signal");
   // It hung in its exit.
-  vm.Sent(Process(SIGKILL, "bash"));
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
-  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+  vm_.Sent(Process(SIGKILL, "bash"));
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGTERM sent by virtqemud"), HasSubstr("SIGKILL sent by bash")));
 }
 
-TEST(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
-  RunningVm vm;
-  vm.Sent(Process(SIGHUP, "first"));
-  vm.Sent(Process(SIGTERM, "virtqemud"));
-  vm.Shutdown("host-signal");
-  vm.Sent(Process(SIGTERM, "late"));
-  vm.Sent(Process(SIGINT, "later"));
-  vm.End({ExitStatus{0, 0}, false});
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
-  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+TEST_F(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
+  vm_.Sent(Process(SIGHUP, "first"));
+  vm_.Sent(Process(SIGTERM, "virtqemud"));
+  vm_.Shutdown("host-signal");
+  vm_.Sent(Process(SIGTERM, "late"));
+  vm_.Sent(Process(SIGINT, "later"));
+  vm_.End({ExitStatus{0, 0}, false});
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGTERM sent by virtqemud"), Not(HasSubstr("late"))));
 }
 
-TEST(VmSessionSenderTest, ASignalThatDidNotEndItIsNoSender) {
-  RunningVm vm;
-  vm.Sent(Process(SIGTERM));
-  vm.Shutdown("guest-shutdown");
-  vm.End({ExitStatus{0, 0}, false});
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_FALSE(vm.Stopped().sender.has_value());
+TEST_F(VmSessionSenderTest, ASignalThatDidNotEndItIsNoSender) {
+  vm_.Sent(Process(SIGTERM));
+  vm_.Shutdown("guest-shutdown");
+  vm_.End({ExitStatus{0, 0}, false});
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_FALSE(vm_.Stopped().sender.has_value());
 }
 
-TEST(VmSessionSenderTest, AnExitBySignalHasTheSenderOfThatSignalOnly) {
+TEST_F(VmSessionSenderTest, AnExitBySignalHasTheSenderOfThatSignalOnly) {
   for (const int sent : {SIGTERM, SIGHUP}) {
     RunningVm vm;
     vm.Sent(Process(sent));
@@ -224,60 +214,55 @@ TEST(VmSessionSenderTest, AnExitBySignalHasTheSenderOfThatSignalOnly) {
   }
 }
 
-TEST(VmSessionSenderTest, AKillThatWasSeenNeedsNoExitStatus) {
-  RunningVm vm;
-  vm.Sent(Process(SIGKILL));
-  vm.End();
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+TEST_F(VmSessionSenderTest, AKillThatWasSeenNeedsNoExitStatus) {
+  vm_.Sent(Process(SIGKILL));
+  vm_.End();
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
 }
 
-TEST(VmSessionSenderTest, WhyNobodySawTheSenderIsSaid) {
-  RunningVm vm;
-  vm.End({ExitStatus{0, SIGKILL}, false, "--signal-senders is off"});
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
-  EXPECT_FALSE(vm.Stopped().sender.has_value());
-  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+TEST_F(VmSessionSenderTest, WhyNobodySawTheSenderIsSaid) {
+  vm_.End({ExitStatus{0, SIGKILL}, false, "--signal-senders is off"});
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  EXPECT_FALSE(vm_.Stopped().sender.has_value());
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("who sent SIGKILL is not known: --signal-senders is off; "));
 }
 
-TEST(VmSessionSenderTest, AnIntentIsTheAdmins) {
-  RunningVm vm;
-  vm.Declare();
-  vm.Sent(Process(SIGKILL));
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
-  EXPECT_THAT(vm.Last().message, HasSubstr("as ops intended"));
+TEST_F(VmSessionSenderTest, AnIntentIsTheAdmins) {
+  vm_.Declare();
+  vm_.Sent(Process(SIGKILL));
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  EXPECT_THAT(vm_.Last().message, HasSubstr("as ops intended"));
 }
 
-TEST(VmSessionSenderTest, ManySignalsLeaveRoomForOtherEvidence) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  for (int i = 0; i < 100; ++i) vm.Sent(Process(SIGTERM, i % 2 == 0 ? "one" : "two"));
-  vm.Sent(Process(SIGKILL));
-  vm.End(Signal(SIGKILL));
-  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+TEST_F(VmSessionSenderTest, ManySignalsLeaveRoomForOtherEvidence) {
+  vm_.Event("POWERDOWN");
+  for (int i = 0; i < 100; ++i) vm_.Sent(Process(SIGTERM, i % 2 == 0 ? "one" : "two"));
+  vm_.Sent(Process(SIGKILL));
+  vm_.End(Signal(SIGKILL));
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("POWERDOWN"), HasSubstr("SIGTERM sent by two"),
                     Not(HasSubstr("SIGTERM sent by one"))));
 }
 
-TEST(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
-  RunningVm vm;
+TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
   SignalSender sender = Process(SIGKILL);
   sender.uid = 4294967295U;
-  vm.Sent(sender);
-  vm.Sent(Process(SIGTERM, "kill"));
-  vm.NamedOomVictim({.total_vm = 1});
-  vm.Restart(absl::ZeroDuration());
-  vm.Event("POWERDOWN");
-  vm.Event("RESET");
-  vm.End(Signal(SIGKILL));
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
-  const SignalSender& kept = *vm.Stopped().sender;
+  vm_.Sent(sender);
+  vm_.Sent(Process(SIGTERM, "kill"));
+  vm_.NamedOomVictim({.total_vm = 1});
+  vm_.Restart(absl::ZeroDuration());
+  vm_.Event("POWERDOWN");
+  vm_.Event("RESET");
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  const SignalSender& kept = *vm_.Stopped().sender;
   EXPECT_EQ(kept.pid, 812);
   EXPECT_EQ(kept.uid, sender.uid);
   EXPECT_EQ(kept.executable.str(), "/usr/sbin/virtqemud");
   EXPECT_EQ(kept.cgroup.str(), "/system.slice/virtqemud.service");
-  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGKILL sent by"), HasSubstr("SIGTERM sent by kill")));
 }
 

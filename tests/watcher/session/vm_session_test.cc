@@ -18,7 +18,9 @@ using ::testing::SizeIs;
 
 // The order of things at the end.
 
-TEST(VmSessionOrderTest, AShutdownInAnyHandshakeHasItsFileAtEof) {
+using VmSessionOrderTest = RunningVmTest;
+
+TEST_F(VmSessionOrderTest, AShutdownInAnyHandshakeHasItsFileAtEof) {
   for (const char* how : {"attach", "restart", "reconnect"}) {
     SessionDriver vm;
     if (how != std::string("attach")) vm.Ready();
@@ -38,7 +40,7 @@ TEST(VmSessionOrderTest, AShutdownInAnyHandshakeHasItsFileAtEof) {
   }
 }
 
-TEST(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
+TEST_F(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
   SessionDriver vm;
   vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
   vm.Shutdown("guest-shutdown");
@@ -47,59 +49,39 @@ TEST(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
   EXPECT_THAT(vm.statuses.back().problems, Contains(HasSubstr("Permission denied")));
 }
 
-TEST(VmSessionOrderTest, AnEndThatWasNoneDoesNotDecideTheNextFile) {
-  RunningVm vm;
-  vm.Shutdown("host-qmp-quit");
-  vm.Closed();
-  EXPECT_EQ(vm.file, false);
-  vm.Advance(absl::Seconds(5));  // it lives
-  vm.Event("RESET");
-  vm.Shutdown("guest-shutdown");
-  vm.Closed();
-  EXPECT_EQ(vm.file, true);
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionOrderTest, AnEndThatWasNoneDoesNotDecideTheNextFile) {
+  vm_.Shutdown("host-qmp-quit");
+  vm_.Closed();
+  EXPECT_EQ(vm_.file, false);
+  vm_.Advance(absl::Seconds(5));  // it lives
+  vm_.Event("RESET");
+  vm_.Shutdown("guest-shutdown");
+  vm_.Closed();
+  EXPECT_EQ(vm_.file, true);
+  vm_.Gone();
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST(VmSessionOrderTest, TheFileComesAtEofAndBeforeStopped) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  EXPECT_EQ(vm.file, std::nullopt) << "QEMU may stay (-no-shutdown)";
-  vm.Closed();
-  EXPECT_EQ(vm.file, true);
-  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kStopped)));
-  vm.Advance(absl::Seconds(3));
-  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kMonitorLost)));
-  vm.Gone();
-  EXPECT_THAT(vm.log, ElementsAre("file+", "STOPPED"));
+TEST_F(VmSessionOrderTest, TheFileComesAtEofAndBeforeStopped) {
+  vm_.Shutdown("guest-shutdown");
+  EXPECT_EQ(vm_.file, std::nullopt) << "QEMU may stay (-no-shutdown)";
+  vm_.Closed();
+  EXPECT_EQ(vm_.file, true);
+  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kStopped)));
+  vm_.Advance(absl::Seconds(3));
+  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorLost)));
+  vm_.Gone();
+  EXPECT_THAT(vm_.log, ElementsAre("file+", "STOPPED"));
 }
 
-TEST(VmSessionOrderTest, WithoutAShutdownTheFileFollowsTheProcess) {
-  RunningVm vm;
-  vm.Closed();
-  EXPECT_EQ(vm.file, std::nullopt);
-  vm.Gone();
-  EXPECT_THAT(vm.log, ElementsAre("file-", "STOPPED"));
+TEST_F(VmSessionOrderTest, WithoutAShutdownTheFileFollowsTheProcess) {
+  vm_.Closed();
+  EXPECT_EQ(vm_.file, std::nullopt);
+  vm_.Gone();
+  EXPECT_THAT(vm_.log, ElementsAre("file-", "STOPPED"));
 }
 
-TEST(VmSessionOrderTest, AFileThatCannotBeWrittenDelaysNothingAndIsTold) {
-  SessionDriver vm;
-  vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
-  vm.Ready();
-  vm.EndBy("guest-shutdown");
-  EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
-  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
-  EXPECT_THAT(vm.statuses.back().problems, ElementsAre(HasSubstr("Permission denied")));
-}
-
-TEST(VmSessionOrderTest, ShutdownFilesCanBeOff) {
-  RunningVm vm(SessionOptions{.shutdown_files = ShutdownFiles::kOff});
-  vm.EndBy("guest-shutdown");
-  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
-  EXPECT_THAT(vm.log, ElementsAre("STOPPED"));
-}
-
-TEST(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
+TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
   const struct {
     ShutdownFiles files;
     std::string monitor;
@@ -113,34 +95,35 @@ TEST(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
     RunningVm vm(SessionOptions{.shutdown_files = row.files}, true, row.monitor);
     vm.EndBy("guest-shutdown");
     EXPECT_EQ(vm.Stopped().shutdown_file_written, row.written) << row.monitor;
+    EXPECT_EQ(vm.file.has_value(), row.written) << row.monitor;
     EXPECT_THAT(vm.statuses.back().problems, IsEmpty()) << row.monitor;
   }
 }
 
-TEST(VmSessionOrderTest, TheFirstShutdownWins) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  vm.Advance(absl::Hours(1));
-  vm.EndBy("host-signal");
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
+TEST_F(VmSessionOrderTest, TheFirstShutdownWins) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  vm_.Advance(absl::Hours(1));
+  vm_.EndBy("host-signal");
+  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kGuestPoweroff);
 }
 
-TEST(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
-  RunningVm vm;
-  vm.Event("POWERDOWN");
-  vm.Advance(absl::Seconds(5));
-  vm.Shutdown("guest-shutdown");
-  vm.Event("STOP");
-  vm.Advance(absl::Hours(5));
-  vm.End();
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Seconds(5));
+TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
+  vm_.Event("POWERDOWN");
+  vm_.Advance(absl::Seconds(5));
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  vm_.Advance(absl::Hours(5));
+  vm_.End();
+  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Seconds(5));
 }
 
 // The monitor.
 
-TEST(VmSessionMonitorTest, StartedComesFirstAndKnowsTheVm) {
+using VmSessionMonitorTest = RunningVmTest;
+
+TEST_F(VmSessionMonitorTest, StartedComesFirstAndKnowsTheVm) {
   SessionDriver vm;
   vm.Ready("paused");
   ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
@@ -150,73 +133,64 @@ TEST(VmSessionMonitorTest, StartedComesFirstAndKnowsTheVm) {
   EXPECT_EQ(vm.statuses[0].qemu_version, "7.2.22");
 }
 
-TEST(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
+TEST_F(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
   SessionDriver vm;
   vm.Event("POWERDOWN");
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
   vm.Ready();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested,
                                       EventType::kStateChanged));
+  EXPECT_EQ(vm.Last().message, "the VM is running");
   EXPECT_EQ(vm.Status().state, VmState::kRunning);
   EXPECT_EQ(vm.statuses.back().ref.uuid, "uuid-1");
 }
 
-TEST(VmSessionMonitorTest, AShutdownBeforeTheRepliesCounts) {
-  SessionDriver vm;
-  vm.EndBy("guest-shutdown");
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+TEST_F(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
+  vm_.Closed();
+  vm_.Advance(absl::Milliseconds(999));
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted));
+  vm_.Advance(absl::Milliseconds(1));
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
+  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm_.Status().problems, SizeIs(1));
+  vm_.Ready();
+  EXPECT_EQ(vm_.Last().type, EventType::kMonitorRestored);
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm_.Status().problems, IsEmpty());
 }
 
-TEST(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
-  RunningVm vm;
-  vm.Closed();
-  vm.Advance(absl::Milliseconds(999));
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
-  vm.Advance(absl::Milliseconds(1));
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
-  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(vm.Status().problems, SizeIs(1));
-  vm.Ready();
-  EXPECT_EQ(vm.Last().type, EventType::kMonitorRestored);
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  EXPECT_THAT(vm.Status().problems, IsEmpty());
+TEST_F(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
+  vm_.Closed("a line that is not JSON");
+  vm_.Ready();
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
+                                       EventType::kMonitorRestored));
+  EXPECT_THAT(vm_.events[1].message, HasSubstr("not JSON"));
 }
 
-TEST(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
-  RunningVm vm;
-  vm.Closed("a line that is not JSON");
-  vm.Ready();
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
-                                      EventType::kMonitorRestored));
-  EXPECT_THAT(vm.events[1].message, HasSubstr("not JSON"));
-}
-
-TEST(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
-  RunningVm vm;
-  vm.Closed();
-  vm.Advance(absl::Seconds(1));
-  vm.Ready("paused");
-  EXPECT_THAT(vm.Types(),
+TEST_F(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
+  vm_.Closed();
+  vm_.Advance(absl::Seconds(1));
+  vm_.Ready("paused");
+  EXPECT_THAT(vm_.Types(),
               ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,
                           EventType::kGap, EventType::kPaused));
-  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
 }
 
-TEST(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
-  RunningVm vm;
-  vm.Shutdown("guest-shutdown");
-  vm.Closed();
-  EXPECT_EQ(vm.file, true);
-  vm.Advance(absl::Seconds(5));
-  EXPECT_EQ(vm.Last().type, EventType::kMonitorLost);
-  vm.Ready("running");
-  EXPECT_EQ(vm.file, false);
-  vm.EndBy("guest-shutdown");
-  EXPECT_EQ(vm.file, true);
-  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
+TEST_F(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Closed();
+  EXPECT_EQ(vm_.file, true);
+  vm_.Advance(absl::Seconds(5));
+  EXPECT_EQ(vm_.Last().type, EventType::kMonitorLost);
+  vm_.Ready("running");
+  EXPECT_EQ(vm_.file, false);
+  vm_.EndBy("guest-shutdown");
+  EXPECT_EQ(vm_.file, true);
+  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
 }
 
-TEST(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
+TEST_F(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
   SessionDriver vm;
   vm.Held();
   vm.Held();
@@ -227,21 +201,20 @@ TEST(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kProcessExited);
 }
 
-TEST(VmSessionMonitorTest, TheEofOfAnUntrackedProcessIsTheEndAndSaysSo) {
+TEST_F(VmSessionMonitorTest, TheEofOfAnUntrackedProcessIsTheEndAndSaysSo) {
   RunningVm vm(SessionOptions(), /*process_tracked=*/false);
   vm.EndBy("host-signal");
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostSignal);
   EXPECT_THAT(vm.Stopped().evidence.back().what, HasSubstr("not tracked"));
 }
 
-TEST(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {
-  RunningVm vm;
-  vm.Event("BLOCK_IO_ERROR", R"({"device": "disk0", "action": "stop"})");
-  vm.Event("STOP");
-  vm.RunState("io-error");
-  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("I/O error")));
-  vm.Event("RESUME");
-  EXPECT_THAT(vm.Status().problems, IsEmpty());
+TEST_F(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {
+  vm_.Event("BLOCK_IO_ERROR", R"({"device": "disk0", "action": "stop"})");
+  vm_.Event("STOP");
+  vm_.RunState("io-error");
+  EXPECT_THAT(vm_.Status().problems, ElementsAre(HasSubstr("I/O error")));
+  vm_.Event("RESUME");
+  EXPECT_THAT(vm_.Status().problems, IsEmpty());
 }
 
 TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {

@@ -89,6 +89,13 @@ class BpfTraceTest : public testing::Test {
     }
     return out;
   }
+  // The only one of a process, whose end this waits for.
+  SignalRecord RecordOfTheEnd(const Child& victim) {
+    victim.AwaitEnd();
+    const std::vector<SignalRecord> records = Of(victim.pid());
+    EXPECT_EQ(records.size(), 1U);
+    return records.empty() ? SignalRecord() : records[0];
+  }
   SignalSender SenderOf(const SignalRecord& record, pid_t target) {
     return reader_.SenderOf(record, reader_.OriginOf(target, 1), SinceBoot());
   }
@@ -103,12 +110,10 @@ TEST_F(BpfTraceTest, TheRecordIsThereWhenTheProcessIsGone) {
   for (int round = 0; round < 200; ++round) {
     Child victim(Sleep);
     kill(victim.pid(), SIGKILL);
-    victim.AwaitEnd();
-    const std::vector<SignalRecord> records = Of(victim.pid());
-    ASSERT_EQ(records.size(), 1U) << round;
-    EXPECT_EQ(records[0].signal, SIGKILL);
-    EXPECT_EQ(records[0].sender, getpid());
-    EXPECT_FALSE(records[0].by_kernel);
+    const SignalRecord record = RecordOfTheEnd(victim);
+    EXPECT_EQ(record.signal, SIGKILL);
+    EXPECT_EQ(record.sender, getpid());
+    EXPECT_FALSE(record.by_kernel);
   }
 }
 
@@ -140,11 +145,9 @@ TEST_F(BpfTraceTest, AKillOfAThreadIsOneOfItsProcessAlsoWhereThatIsGone) {
   close(pipe[1]);
   ASSERT_NE(thread, victim.pid());
   ASSERT_EQ(syscall(SYS_tkill, thread, SIGKILL), 0);
-  victim.AwaitEnd();
-  const std::vector<SignalRecord> records = Of(victim.pid());
-  ASSERT_EQ(records.size(), 1U);
-  EXPECT_EQ(records[0].signal, SIGKILL);
-  EXPECT_EQ(records[0].sender, getpid());
+  const SignalRecord record = RecordOfTheEnd(victim);
+  EXPECT_EQ(record.signal, SIGKILL);
+  EXPECT_EQ(record.sender, getpid());
 }
 
 TEST_F(BpfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
@@ -165,10 +168,8 @@ TEST_F(BpfTraceTest, EachSignalThatEndsAProcessIsRecorded) {
   for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGTERM}) {
     Child victim(Sleep);
     kill(victim.pid(), signal);
-    victim.AwaitEnd();
-    const std::vector<SignalRecord> records = Of(victim.pid());
-    ASSERT_EQ(records.size(), 1U) << signal;
-    EXPECT_EQ(records[0].signal, signal);
+    const SignalRecord record = RecordOfTheEnd(victim);
+    EXPECT_EQ(record.signal, signal);
   }
 }
 
@@ -187,11 +188,9 @@ pid_t KillByOneThatIsGone(pid_t victim) {
 TEST_F(BpfTraceTest, ASenderThatIsGoneAtOnceIsRecorded) {
   Child victim(Sleep);
   const pid_t sender = KillByOneThatIsGone(victim.pid());
-  victim.AwaitEnd();
-  const std::vector<SignalRecord> records = Of(victim.pid());
-  ASSERT_EQ(records.size(), 1U);
-  EXPECT_EQ(records[0].sender, sender);
-  const SignalSender recorded = SenderOf(records[0], victim.pid());
+  const SignalRecord record = RecordOfTheEnd(victim);
+  EXPECT_EQ(record.sender, sender);
+  const SignalSender recorded = SenderOf(record, victim.pid());
   EXPECT_EQ(recorded.uid, getuid());
   EXPECT_FALSE(recorded.command.empty());
   EXPECT_TRUE(recorded.executable.empty());
@@ -212,15 +211,13 @@ TEST_F(BpfTraceTest, AProcessThatHasTheSendersNumberSinceIsNotIt) {
   const pid_t other = ForkAs(sender);
   if (other == 0) _exit(Sleep());
   ASSERT_EQ(other, sender) << strerror(errno);
-  victim.AwaitEnd();
-  const std::vector<SignalRecord> records = Of(victim.pid());
-  ASSERT_EQ(records.size(), 1U);
-  EXPECT_EQ(records[0].sender, sender);
+  const SignalRecord record = RecordOfTheEnd(victim);
+  EXPECT_EQ(record.sender, sender);
   // They may have begun in the same tick: it is read after that.
-  const SignalSender read = reader_.SenderOf(records[0], reader_.OriginOf(victim.pid(), 1),
-                                             SinceBoot() + absl::Seconds(1));
+  const SignalSender read =
+      reader_.SenderOf(record, reader_.OriginOf(victim.pid(), 1), SinceBoot() + absl::Seconds(1));
   EXPECT_EQ(read.pid, sender);
-  EXPECT_EQ(read.command.str(), records[0].sender_comm);
+  EXPECT_EQ(read.command.str(), record.sender_comm);
   EXPECT_TRUE(read.executable.empty()) << read.executable.str();
   kill(other, SIGKILL);
   waitpid(other, nullptr, 0);
@@ -270,11 +267,9 @@ TEST_F(BpfTraceTest, ASenderThatClaimsToBeATimerIsNotTakenForTheKernel) {
   info.si_signo = SIGKILL;
   info.si_code = SI_TIMER;
   ASSERT_EQ(syscall(SYS_rt_sigqueueinfo, victim.pid(), SIGKILL, &info), 0);
-  victim.AwaitEnd();
-  const std::vector<SignalRecord> records = Of(victim.pid());
-  ASSERT_EQ(records.size(), 1U);
-  EXPECT_FALSE(records[0].by_kernel);
-  EXPECT_TRUE(records[0].unclear);
+  const SignalRecord record = RecordOfTheEnd(victim);
+  EXPECT_FALSE(record.by_kernel);
+  EXPECT_TRUE(record.unclear);
 }
 
 TEST_F(BpfTraceTest, TheVictimsOwnChildIsItsOwn) {
@@ -287,11 +282,9 @@ TEST_F(BpfTraceTest, TheVictimsOwnChildIsItsOwn) {
     }
     return Sleep();
   });
-  victim.AwaitEnd();
-  const std::vector<SignalRecord> records = Of(victim.pid());
-  ASSERT_EQ(records.size(), 1U);
+  const SignalRecord record = RecordOfTheEnd(victim);
   const ProcessOrigin origin{.pid = victim.pid(), .start_ticks = 1, .uid = getuid()};
-  const SignalSender sender = reader_.SenderOf(records[0], origin, SinceBoot());
+  const SignalSender sender = reader_.SenderOf(record, origin, SinceBoot());
   EXPECT_EQ(sender.command.str(), "a\\x0ab");
   kill(static_cast<pid_t>(sender.pid), SIGKILL);
 }
@@ -354,13 +347,11 @@ TEST_F(BpfTraceTest, OthersThatRecordTheSameSeeItAsBefore) {
 TEST_F(BpfTraceTest, WhoWasKilledIsRecordedAsWell) {
   Child victim(Sleep);
   kill(victim.pid(), SIGKILL);
-  victim.AwaitEnd();
-  const std::vector<SignalRecord> records = Of(victim.pid());
-  ASSERT_EQ(records.size(), 1U);
-  ASSERT_TRUE(records[0].target_mark.has_value());
-  EXPECT_EQ(records[0].target_mark->uid, getuid());
-  EXPECT_NE(records[0].target_mark->cgroup, 0U);
-  EXPECT_EQ(records[0].target_mark->cgroup, records[0].sender_mark->cgroup);
+  const SignalRecord record = RecordOfTheEnd(victim);
+  ASSERT_TRUE(record.target_mark.has_value());
+  EXPECT_EQ(record.target_mark->uid, getuid());
+  EXPECT_NE(record.target_mark->cgroup, 0U);
+  EXPECT_EQ(record.target_mark->cgroup, record.sender_mark->cgroup);
 }
 
 // Whether a kill by a process on `processor` is recorded.

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/test_util.h"
+#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/socket_file.h"
+
+namespace vmeventd {
+
+// Records what a connection reports.
+class RecordingDelegate : public MonitorConnection::Delegate {
+ protected:
+  void OnSpeaker(int64_t) override {}
+  void OnGreeting() override { ++greetings_; }
+  void OnGreetingLate() override { ++late_greetings_; }
+  void OnReplyLate(bool given_up) override { late_replies_.push_back(given_up); }
+  void OnReady(const MonitorInfo& info) override { info_ = info; }
+  void OnEvent(const QmpEvent& event) override {
+    events_.push_back(event.name);
+    ready_at_event_ = info_.has_value();
+  }
+  void OnRunStateReply(absl::string_view state) override { states_.emplace_back(state); }
+  void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
+  void OnDrainCutShort() override { ++cut_short_; }
+  void OnDrained() override { ++drained_; }
+  uint64_t OnNotesBegin() override { return 1; }
+  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
+  void OnClosed(absl::string_view why, bool protocol_error) override {
+    closed_.emplace(why);
+    protocol_error_ = protocol_error;
+  }
+
+  int greetings_ = 0;
+  int late_greetings_ = 0;
+  std::vector<bool> late_replies_;
+  std::optional<MonitorInfo> info_;  // once it is ready
+  std::vector<std::string> events_;
+  bool ready_at_event_ = false;
+  std::vector<std::string> states_;
+  std::vector<GuestAgentInfo> agents_;
+  int cut_short_ = 0;
+  int drained_ = 0;
+  std::optional<std::string> closed_;
+  bool protocol_error_ = false;
+};
+
+// A monitor of a fake QEMU, and our end of it.
+class TestMonitor : public RecordingDelegate {
+ protected:
+  void Connect(EventLoop* loop, OwnerBudget* budget, CommandLines* command_lines,
+               const std::string& path, const FakeMonitor& behavior = {},
+               absl::Duration greeting_timeout = absl::InfiniteDuration()) {
+    monitor_ = qemu_.AddMonitor(path, behavior);
+    SocketFile file;
+    UniqueFd socket;
+    ASSERT_EQ(OpenSocketFile(path, &file), 0);
+    ASSERT_EQ(ConnectTo(file, &socket), 0);
+    connection_ = std::make_unique<MonitorConnection>(
+        loop, ReceivingSocket(std::move(socket), &closer_), budget, command_lines, this);
+    ASSERT_TRUE(connection_->Start(greeting_timeout).ok());
+  }
+
+  FakeQemu qemu_;
+  int monitor_ = -1;
+  SocketCloser closer_;
+  std::unique_ptr<MonitorConnection> connection_;
+};
+
+// The one of a test.
+template <typename TheClock>
+class MonitorFixture : public testing::Test, public TestMonitor {
+ protected:
+  ~MonitorFixture() override { connection_.reset(); }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+
+  TempDir directory_;
+  TheClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  OwnerBudget budget_{loop_.get()};
+};
+
+}  // namespace vmeventd
