@@ -17,14 +17,6 @@
 
 namespace vmeventd::client {
 
-MessageNode NodeOf(const FleetOrigin& origin) {
-  return {origin.node, origin.cluster, {}, origin.journal_id};
-}
-
-MessageNode NodeOf(const FleetVm& vm) {
-  return {vm.origin.node, vm.origin.cluster, vm.stale_since, {}};
-}
-
 void LeftOut::Add(const NatsMessage& message, const absl::Status& why) {
   if (++count_ < next_note_) return;
   next_note_ *= 10;
@@ -58,14 +50,14 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
   const NatsMessage& message = *(*next)->message;
   Item item{(*next)->stream_sequence, IdToKeep(message.header(kMessageIdHeader)), (*next)->time,
             std::nullopt};
-  FleetEvent event;
-  absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(message, &event.event);
+  NodeEvent event;
+  absl::StatusOr<MessageNode> origin = ParseFleetMessage(message, &event.event);
   if (!origin.ok()) {
     left_out_.Add(message, origin.status());
     return item;
   }
-  event.origin = *std::move(origin);
-  if (matcher_.Matches(event.origin, event.event)) item.event = std::move(event);
+  event.node = *std::move(origin);
+  if (matcher_.Matches(event.node, event.event)) item.event = std::move(event);
   return item;
 }
 
@@ -106,8 +98,7 @@ absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view 
 // Sets `stale_since` of the VMs that ran when their node was heard of last, unless it lives. A node
 // without a heartbeat may have died before somebody deleted that.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
-                            const FleetEventReader::Environment& environment,
-                            std::vector<FleetVm>* vms) {
+                            const FleetEventReader::Environment& environment, NodeVms* vms) {
   if (vms->empty()) return absl::OkStatus();
   const auto nodes = ReadFleetNodes(connection, filter, environment);
   if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
@@ -115,13 +106,13 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
   const absl::Time now = environment.now();
   std::map<std::pair<std::string, std::string>, const v1::NodeHeartbeat*> known;
   for (const v1::NodeHeartbeat& node : *nodes) known[{node.cluster(), node.node()}] = &node;
-  for (FleetVm& vm : *vms) {
+  for (NodeVm& vm : *vms) {
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // which does not change any more
-    const auto node = known.find({vm.origin.cluster, vm.origin.node});
+    const auto node = known.find({vm.node.cluster, vm.node.name});
     if (node == known.end()) {
-      vm.stale_since = absl::InfinitePast();
+      vm.node.stale_since = absl::InfinitePast();
     } else if (StateOf(*node->second, now) != NodeState::kUp) {
-      vm.stale_since = FromProto(node->second->time());
+      vm.node.stale_since = FromProto(node->second->time());
     }
   }
   return absl::OkStatus();
@@ -129,30 +120,29 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
 
 }  // namespace
 
-absl::StatusOr<std::vector<FleetVm>> ReadFleetVms(
-    NatsConnection* connection, const FleetFilter& filter,
-    const FleetEventReader::Environment& environment) {
+absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
+                                     const FleetEventReader::Environment& environment) {
   const absl::StatusOr<Values> values =
       ReadBucket(connection, kVmsBucket, VmSubjects(filter), environment);
   if (!values.ok()) return values.status();
   const FleetMatcher matcher(filter);
   LeftOut left_out(environment.note, absl::StrCat("bucket ", kVmsBucket));
-  std::vector<FleetVm> vms;
+  NodeVms vms;
   for (const auto& [subject, message] : *values) {
-    FleetVm vm;
-    absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(*message, &vm.vm);
+    NodeVm vm;
+    absl::StatusOr<MessageNode> origin = ParseFleetMessage(*message, &vm.vm);
     if (!origin.ok()) {
       left_out.Add(*message, origin.status());
       continue;
     }
-    vm.origin = *std::move(origin);
-    if (matcher.Matches(vm.origin, vm.vm.ref())) vms.push_back(std::move(vm));
+    vm.node = *std::move(origin);
+    if (matcher.Matches(vm.node, vm.vm.ref())) vms.push_back(std::move(vm));
   }
-  const auto key = [](const FleetVm& vm) {
-    return std::tie(vm.vm.ref().name(), vm.origin.cluster, vm.origin.node);
+  const auto key = [](const NodeVm& vm) {
+    return std::tie(vm.vm.ref().name(), vm.node.cluster, vm.node.name);
   };
   std::sort(vms.begin(), vms.end(),
-            [&](const FleetVm& a, const FleetVm& b) { return key(a) < key(b); });
+            [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
   if (absl::Status status = JoinHeartbeats(connection, filter, environment, &vms); !status.ok()) {
     return status;
   }
@@ -170,10 +160,10 @@ absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
   std::vector<v1::NodeHeartbeat> nodes;
   for (const auto& [subject, message] : *values) {
     v1::NodeHeartbeat node;
-    const absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(*message, &node);
+    const absl::StatusOr<MessageNode> origin = ParseFleetMessage(*message, &node);
     if (!origin.ok()) {
       left_out.Add(*message, origin.status());
-    } else if (node.cluster() != origin->cluster || node.node() != origin->node) {
+    } else if (node.cluster() != origin->cluster || node.node() != origin->name) {
       left_out.Add(*message, absl::InvalidArgumentError("its heartbeat names another node"));
     } else if (matcher.MatchesNode(node.cluster(), node.node())) {
       nodes.push_back(std::move(node));

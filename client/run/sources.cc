@@ -33,10 +33,10 @@ class ServerLists : public ListSource {
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
     return Ask([&](ListSource* lists) { return lists->ReadEvents(command, take); });
   }
-  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override {
+  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override {
     return Ask([&](ListSource* lists) { return lists->ReadVms(command, vms); });
   }
-  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override {
+  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override {
     return Ask([&](ListSource* lists) { return lists->ReadVm(command, vm); });
   }
 
@@ -141,7 +141,7 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
   list.filter = command.watch.filter;
   if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
   list.last = command.last;
-  std::vector<Formatter::Events> newest;
+  std::vector<NodeEvents> newest;
   std::vector<WatchCommand*> listed;
   for (size_t i = 0; i < servers.size(); ++i) {
     WatchCommand* const watch = &(*watches)[i];
@@ -152,10 +152,10 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
       }
     }
     if (!command.last) continue;
-    Formatter::Events events;
+    NodeEvents events;
     (*failures)[i] = WithServer(servers[i], nullptr, nullptr, [&](const CommandContext& context) {
-      return DaemonLists(context).ReadEvents(list, [&events](EventList* page) {
-        for (v1::Event& event : page->events) events.Add()->Swap(&event);
+      return DaemonLists(context).ReadEvents(list, [&events](NodeEvents* page) {
+        Append(page, &events);
         return true;
       });
     });

@@ -53,21 +53,6 @@ class CommandsTest : public testing::Test {
     return run({server_.address(), stub.get(), health.get(), &formatter_, &output_,
                 [this](absl::Duration pause) { pauses_.push_back(pause); }, [] { return 1.0; }});
   }
-  std::optional<Failure> FindLast(uint64_t last, std::optional<absl::Time> since,
-                                  WatchStart* start) {
-    EventsCommand command;
-    command.since = since;
-    command.last = last;
-    std::vector<Formatter::Events> newest(1);
-    std::optional<Failure> failure = With([&](const CommandContext& context) {
-      return DaemonLists(context).ReadEvents(command, [&newest](EventList* page) {
-        for (v1::Event& event : page->events) newest[0].Add()->Swap(&event);
-        return true;
-      });
-    });
-    *start = StartsOfLast(newest, since, last).front();
-    return failure;
-  }
   size_t Lines() const {
     return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
   }
@@ -191,25 +176,6 @@ TEST_F(CommandsTest, TheLastEventsAreShownOldestFirst) {
   command.newest_first = true;
   EXPECT_FALSE(Run(command).has_value());
   EXPECT_GT(output_.text.find("\"8\""), output_.text.find("\"9\""));
-}
-
-TEST_F(CommandsTest, AWatchOfTheLastEventsBeginsBeforeTheOldestOfThem) {
-  uint64_t newest = 9;
-  server_.service().list_events = [&newest](const v1::ListEventsRequest& request,
-                                            v1::ListEventsResponse* response) {
-    for (int i = 0; i < request.page_size() && newest > 0; ++i) {
-      *response->add_events() = MakeEvent(newest--);
-    }
-    return grpc::Status::OK;
-  };
-  WatchStart start;
-  EXPECT_FALSE(FindLast(3, std::nullopt, &start).has_value());
-  EXPECT_EQ(std::get<FromSequence>(start).sequence, 6U);
-  // There are not so many.
-  EXPECT_FALSE(FindLast(100, std::nullopt, &start).has_value());
-  EXPECT_TRUE(std::holds_alternative<FromOldest>(start));
-  EXPECT_FALSE(FindLast(100, absl::FromUnixSeconds(7), &start).has_value());
-  EXPECT_EQ(std::get<FromTime>(start).time, absl::FromUnixSeconds(7));
 }
 
 TEST_F(CommandsTest, EventsSendsItsOptions) {
@@ -497,11 +463,11 @@ TEST(ConnectToOne, AnUnknownNameIsReportedByTheFirstRequest) {
   EXPECT_FALSE(connected->ambiguous);
 }
 
-Formatter::Events NewestFirst(const std::vector<int>& seconds) {
-  Formatter::Events events;
+NodeEvents NewestFirst(const std::vector<int>& seconds) {
+  NodeEvents events;
   for (const int second : seconds) {
-    *events.Add() = MakeEvent(static_cast<uint64_t>(second) + 100);
-    events.rbegin()->mutable_observe_time()->set_seconds(second);
+    events.push_back({MakeEvent(static_cast<uint64_t>(second) + 100)});
+    events.back().event.mutable_observe_time()->set_seconds(second);
   }
   return events;
 }

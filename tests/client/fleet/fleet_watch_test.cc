@@ -25,17 +25,13 @@ using testing::IsEmpty;
 // Remembers what it is given.
 class Memory : public EventConsumer {
  public:
-  absl::Status Begin() override { return absl::OkStatus(); }
-  absl::Status ConsumeVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) override {
-    for (int i = 0; i < vms.size(); ++i) {
-      seen.push_back("vm " + nodes[static_cast<size_t>(i)].name + "/" + vms[i].ref().name());
-    }
+  absl::Status ConsumeVms(const NodeVms& vms) override {
+    for (const NodeVm& vm : vms) seen.push_back("vm " + vm.node.name + "/" + vm.vm.ref().name());
     return absl::OkStatus();
   }
-  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override {
-    for (int i = 0; i < events.size(); ++i) {
-      seen.push_back(nodes[static_cast<size_t>(i)].name + ":" +
-                     std::to_string(events[i].sequence()));
+  absl::Status Consume(Formatter::Events events) override {
+    for (const auto& [event, node, resume_after] : events) {
+      seen.push_back(node.name + ":" + std::to_string(event.sequence()));
     }
     return fail_at > 0 && seen.size() >= fail_at ? absl::AbortedError("the command failed")
                                                  : absl::OkStatus();
