@@ -63,13 +63,13 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
 
 namespace {
 
-// The last message of each key, by its subject.
-using Values = std::map<std::string, NatsMessagePtr>;
-
-absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view bucket,
-                                  const std::vector<std::string>& subjects,
-                                  const FleetEventReader::Environment& environment) {
-  Values values;
+// Calls `take` with the last value of each key, and its node; what is no value of this node, or is
+// refused by `take`, is left out.
+template <typename Value, typename Take>
+absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
+                        const std::vector<std::string>& subjects,
+                        const FleetEventReader::Environment& environment, const Take& take) {
+  std::map<std::string, NatsMessagePtr> last;  // by its subject
   // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
   for (const std::string& one : subjects) {
     const auto reader = StreamReader::Open(connection, BucketStream(bucket), {one},
@@ -86,13 +86,21 @@ absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view 
       NatsMessagePtr message = std::move((*next)->message);
       const std::string subject(message->subject());
       if (message->header(kKeyOperationHeader).empty()) {
-        values[subject] = std::move(message);
+        last[subject] = std::move(message);
       } else {
-        values.erase(subject);  // the key was deleted
+        last.erase(subject);  // the key was deleted
       }
     }
   }
-  return values;
+  LeftOut left_out(environment.note, absl::StrCat("bucket ", bucket));
+  for (const auto& [subject, message] : last) {
+    Value value;
+    absl::StatusOr<MessageNode> node = ParseFleetMessage(*message, &value);
+    const absl::Status status =
+        node.ok() ? take(*std::move(node), std::move(value)) : node.status();
+    if (!status.ok()) left_out.Add(*message, status);
+  }
+  return absl::OkStatus();
 }
 
 // Sets `stale_since` of the VMs that ran when their node was heard of last, unless it lives. A node
@@ -122,53 +130,41 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
 
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
                                      const FleetEventReader::Environment& environment) {
-  const absl::StatusOr<Values> values =
-      ReadBucket(connection, kVmsBucket, VmSubjects(filter), environment);
-  if (!values.ok()) return values.status();
   const FleetMatcher matcher(filter);
-  LeftOut left_out(environment.note, absl::StrCat("bucket ", kVmsBucket));
   NodeVms vms;
-  for (const auto& [subject, message] : *values) {
-    NodeVm vm;
-    absl::StatusOr<MessageNode> origin = ParseFleetMessage(*message, &vm.vm);
-    if (!origin.ok()) {
-      left_out.Add(*message, origin.status());
-      continue;
-    }
-    vm.node = *std::move(origin);
-    if (matcher.Matches(vm.node, vm.vm.ref())) vms.push_back(std::move(vm));
-  }
+  absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), environment,
+                                           [&](MessageNode node, v1::Vm vm) {
+                                             if (matcher.Matches(node, vm.ref())) {
+                                               vms.push_back({std::move(vm), std::move(node)});
+                                             }
+                                             return absl::OkStatus();
+                                           });
+  if (!status.ok()) return status;
   const auto key = [](const NodeVm& vm) {
     return std::tie(vm.vm.ref().name(), vm.node.cluster, vm.node.name);
   };
   std::sort(vms.begin(), vms.end(),
             [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
-  if (absl::Status status = JoinHeartbeats(connection, filter, environment, &vms); !status.ok()) {
-    return status;
-  }
+  status = JoinHeartbeats(connection, filter, environment, &vms);
+  if (!status.ok()) return status;
   return vms;
 }
 
 absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
     NatsConnection* connection, const FleetFilter& filter,
     const FleetEventReader::Environment& environment) {
-  const absl::StatusOr<Values> values =
-      ReadBucket(connection, kNodesBucket, NodeSubjectsOf(filter), environment);
-  if (!values.ok()) return values.status();
   const FleetMatcher matcher(filter);
-  LeftOut left_out(environment.note, absl::StrCat("bucket ", kNodesBucket));
   std::vector<v1::NodeHeartbeat> nodes;
-  for (const auto& [subject, message] : *values) {
-    v1::NodeHeartbeat node;
-    const absl::StatusOr<MessageNode> origin = ParseFleetMessage(*message, &node);
-    if (!origin.ok()) {
-      left_out.Add(*message, origin.status());
-    } else if (node.cluster() != origin->cluster || node.node() != origin->name) {
-      left_out.Add(*message, absl::InvalidArgumentError("its heartbeat names another node"));
-    } else if (matcher.MatchesNode(node.cluster(), node.node())) {
-      nodes.push_back(std::move(node));
-    }
-  }
+  absl::Status status = ReadBucket<v1::NodeHeartbeat>(
+      connection, kNodesBucket, NodeSubjectsOf(filter), environment,
+      [&](const MessageNode& origin, v1::NodeHeartbeat node) -> absl::Status {
+        if (node.cluster() != origin.cluster || node.node() != origin.name) {
+          return absl::InvalidArgumentError("its heartbeat names another node");
+        }
+        if (matcher.MatchesNode(node.cluster(), node.node())) nodes.push_back(std::move(node));
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
   std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) {
     return std::tie(a.cluster(), a.node()) < std::tie(b.cluster(), b.node());
   });
