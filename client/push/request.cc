@@ -1,8 +1,6 @@
 #include "client/push/request.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
@@ -25,6 +23,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/nats/server_address.h"
 #include "base/nats/subject.h"
 #include "base/utf8.h"
 #include "client/output/enum_names.h"
@@ -248,15 +247,6 @@ std::string PartOf(CURLU* url, CURLUPart part) {
   return value;
 }
 
-bool IsLoopback(absl::string_view host) {
-  if (host == "localhost") return true;  // which curl resolves to loopback by itself
-  const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
-  in_addr four{};
-  if (inet_pton(AF_INET, digits.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
-  in6_addr six{};
-  return inet_pton(AF_INET6, digits.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
-}
-
 std::string HashOf(absl::string_view text) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
@@ -301,7 +291,9 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat for
   PushTarget target;
   target.shown = EscapeForTerminal(
       absl::StrCat(scheme, "://", host, port.empty() ? "" : absl::StrCat(":", port)));
-  if (scheme == "http" && !insecure && !IsLoopback(host)) {
+  // curl resolves localhost to loopback by itself.
+  const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
+  if (scheme == "http" && !insecure && !IsLoopback(digits)) {
     return wrong(absl::StrCat("URL: ", target.shown,
                               " would get the events as plain text; write https://, or allow it "
                               "with --insecure-http"));
