@@ -36,7 +36,7 @@ class Formatter {
 
   // The heading above events: requested once, before the first event if they come one by one, and
   // for a list after its first page, whose widths it then has.
-  virtual std::string EventHeading() = 0;
+  virtual std::string EventHeading() { return ""; }
   // Called repeatedly as events arrive, in order.
   virtual absl::StatusOr<std::string> FormatEvents(Events events) = 0;
   virtual absl::StatusOr<std::string> FormatVms(Vms vms) = 0;
@@ -145,7 +145,6 @@ class JsonFormatter : public Formatter {
  public:
   explicit JsonFormatter(bool yaml = false) : yaml_(yaml) {}
 
-  std::string EventHeading() override { return ""; }
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
   absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
@@ -174,7 +173,6 @@ std::string YamlOfJson(absl::string_view json);
 // are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
 class NameFormatter : public Formatter {
  public:
-  std::string EventHeading() override { return ""; }
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
   absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
