@@ -324,17 +324,11 @@ class MergedWatchTest : public testing::Test {
   bool counts_gaps_ = true;
 };
 
-TEST_F(MergedWatchTest, MergesByTimeAndNamesTheNode) {
+TEST_F(MergedWatchTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
   Serve(0, {1, 4, 9});
   Serve(1, {2, 3, 8});
   EXPECT_EQ(Run(4), ExitCode::kOk);
   EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\nn0/a\n");
-}
-
-TEST_F(MergedWatchTest, KeepsThePositionOfEachNode) {
-  Serve(0, {1, 4, 9});
-  Serve(1, {2, 3, 8});
-  EXPECT_EQ(Run(4), ExitCode::kOk);
   EXPECT_EQ(cursor_->Find("s0"), (WatchPosition{12, "journal-a"}));
   EXPECT_EQ(cursor_->Find("s1"), (WatchPosition{12, "journal-b"}));
 }
