@@ -56,7 +56,7 @@ absl::StatusOr<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool 
 
 }  // namespace
 
-bool NatsServerAddress::is_loopback() const {
+bool IsLoopback(const std::string& host) {
   in_addr v4{};
   if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
   in6_addr v6{};

@@ -9,13 +9,16 @@
 
 namespace vmeventd {
 
+// Returns whether a name, or an IP address in digits, is of this host alone.
+bool IsLoopback(const std::string& host);
+
 // Address that a NATS server listens at.
 struct NatsServerAddress {
   std::string host;  // a name, or an IP address in digits
   uint16_t port = 4222;
   bool tls = false;  // tls://
 
-  bool is_loopback() const;
+  bool is_loopback() const { return IsLoopback(host); }
   // nats://HOST:PORT or tls://HOST:PORT, with an IPv6 address in brackets.
   std::string ToUrl() const;
   friend bool operator==(const NatsServerAddress&, const NatsServerAddress&) = default;

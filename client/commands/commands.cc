@@ -12,38 +12,25 @@
 namespace vmeventd::client {
 namespace {
 
-void Append(EventList* page, EventList* list) {
-  for (v1::Event& event : page->events) list->events.Add()->Swap(&event);
-  list->nodes.insert(list->nodes.end(), page->nodes.begin(), page->nodes.end());
-}
-
 // "prod/node1, prod/node2".
-std::string Places(const Formatter::Nodes& nodes) {
+std::string Places(const std::vector<MessageNode>& nodes) {
   return absl::StrJoin(nodes, ", ", [](std::string* out, const MessageNode& node) {
     absl::StrAppend(out, EscapeForTerminal(node.cluster), node.cluster.empty() ? "" : "/",
                     EscapeForTerminal(node.name));
   });
 }
 
-void Keep(int index, VmList* vms) {
-  VmList one;
-  one.vms.Add()->Swap(vms->vms.Mutable(index));
-  if (!vms->nodes.empty()) one.nodes.push_back(vms->nodes[static_cast<size_t>(index)]);
-  std::swap(*vms, one);
-}
-
 }  // namespace
 
-bool EventBatches::Add(v1::Event event, MessageNode node) {
-  constexpr int kBatch = 1000;
-  *list_.events.Add() = std::move(event);
-  list_.nodes.push_back(std::move(node));
-  if (list_.events.size() == kBatch) Flush();
+bool EventBatches::Add(NodeEvent event) {
+  constexpr size_t kBatch = 1000;
+  list_.push_back(std::move(event));
+  if (list_.size() == kBatch) Flush();
   return wanted_;
 }
 
 void EventBatches::Flush() {
-  if (wanted_ && !list_.events.empty()) wanted_ = take_(&list_);
+  if (wanted_ && !list_.empty()) wanted_ = take_(&list_);
   list_ = {};
 }
 
@@ -60,9 +47,9 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output, const PrintSentence& note) {
   absl::Status printed;
   bool begun = false;
-  const auto print = [&](EventList* page) {
-    if (page->events.empty()) return true;
-    const absl::StatusOr<std::string> text = formatter->FormatEvents(page->events, page->nodes);
+  const auto print = [&](NodeEvents* page) {
+    if (page->empty()) return true;
+    const absl::StatusOr<std::string> text = formatter->FormatEvents(*page);
     printed = text.status();
     // After the first page's rows, which set the widths of its columns.
     if (printed.ok() && !std::exchange(begun, true)) {
@@ -71,18 +58,15 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     if (printed.ok()) printed = output->Write(*text);
     return printed.ok();
   };
-  EventList last;
-  const auto keep = [&last](EventList* page) {
+  NodeEvents last;
+  const auto keep = [&last](NodeEvents* page) {
     Append(page, &last);
     return true;
   };
   std::optional<Failure> failure =
       source->ReadEvents(command, command.last ? ListSource::Take(keep) : ListSource::Take(print));
-  if (!command.newest_first) {
-    std::reverse(last.events.pointer_begin(), last.events.pointer_end());
-    std::reverse(last.nodes.begin(), last.nodes.end());
-  }
-  if (!last.events.empty()) print(&last);
+  if (!command.newest_first) std::reverse(last.begin(), last.end());
+  print(&last);
   if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
   if (failure) return failure;
   if (note) note("no events match");
@@ -110,37 +94,31 @@ bool PassesEnds(const v1::Vm& vm, const v1::EventFilter& filter) {
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, const PrintSentence& note) {
   // Reads everything before it prints, so that the table's columns fit every row.
-  VmList all;
-  std::optional<Failure> failure = source->ReadVms(command, &all);
-  VmList list;
-  for (int i = 0; i < all.vms.size(); ++i) {
-    const v1::Vm& vm = all.vms[i];
-    if (!PassesEnds(vm, command.filter)) continue;
-    list.vms.Add()->Swap(all.vms.Mutable(i));
-    if (!all.nodes.empty()) list.nodes.push_back(all.nodes[static_cast<size_t>(i)]);
-  }
-  if (failure && list.vms.empty()) return failure;
-  if (note && list.vms.empty()) {
+  NodeVms vms;
+  std::optional<Failure> failure = source->ReadVms(command, &vms);
+  std::erase_if(vms, [&](const NodeVm& one) { return !PassesEnds(one.vm, command.filter); });
+  if (failure && vms.empty()) return failure;
+  if (note && vms.empty()) {
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
     note(command.include_stopped ? "no VMs match"
          : filtered              ? "no VMs match; --all includes those that have stopped"
                                  : "no VM runs, as far as vmeventd sees; vmevents doctor says what "
                                    "keeps it from seeing one");
   }
-  const auto printed = PrintText(formatter->FormatVms(list.vms, list.nodes), output);
+  const auto printed = PrintText(formatter->FormatVms(vms), output);
   return printed ? printed : failure;
 }
 
 std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
                                Output* output) {
-  VmList one;
+  NodeVms one;
   if (auto failure = source->ReadVm(command, &one)) return failure;
-  return PrintText(formatter->FormatVm(one.vms[0], one.nodes), output);
+  return PrintText(formatter->FormatVm(one.front()), output);
 }
 
-std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, VmList* vms) {
+std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, NodeVms* vms) {
   const std::string name = EscapeForTerminal(command.name);
-  if (vms->vms.empty()) {
+  if (vms->empty()) {
     const std::string run =
         command.run_id.empty() ? ""
                                : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id),
@@ -149,16 +127,15 @@ std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view wher
                    absl::StrCat("no VM \"", name, "\"", run, " is known", where,
                                 "; `vmevents vms --all` lists those that are")};
   }
-  int latest = 0;
-  std::optional<int> running;
-  Formatter::Nodes places;
-  for (int i = 0; i < vms->vms.size(); ++i) {
-    const MessageNode& node = vms->nodes[static_cast<size_t>(i)];
-    if (vms->vms[i].state() != v1::VM_STATE_STOPPED && !node.stale_since) {
-      running = i;
-      places.push_back(node);
+  const NodeVm* latest = &vms->front();
+  const NodeVm* running = nullptr;
+  std::vector<MessageNode> places;
+  for (const NodeVm& one : *vms) {
+    if (one.vm.state() != v1::VM_STATE_STOPPED && !one.node.stale_since) {
+      running = &one;
+      places.push_back(one.node);
     }
-    if (FromProto(vms->vms[i].state_time()) > FromProto(vms->vms[latest].state_time())) latest = i;
+    if (FromProto(one.vm.state_time()) > FromProto(latest->vm.state_time())) latest = &one;
   }
   if (places.size() > 1) {
     return Failure{
@@ -166,7 +143,7 @@ std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view wher
         absl::StrCat("the name \"", name, "\" stands for more than one VM: on ", Places(places),
                      "; choose one with ", places[0].cluster.empty() ? "--server" : "--node")};
   }
-  Keep(running.value_or(latest), vms);
+  *vms = {NodeVm(running != nullptr ? *running : *latest)};
   return std::nullopt;
 }
 
@@ -205,7 +182,6 @@ grpc::Status ListPage(const CommandContext& context, const v1::ListEventsRequest
   }
 }
 
-// For a call that names a VM. `known` completes the sentence, such as "is known".
 // Asks by the name and, where no VM has it, by the UUID that it is.
 template <typename Ask>
 grpc::Status AskByNameOrUuid(const std::string& name, const Ask& ask) {
@@ -228,6 +204,7 @@ grpc::Status GetVm(const CommandContext& context, const std::string& name,
   });
 }
 
+// For a call that names a VM. `known` completes the sentence, such as "is known".
 Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
                          absl::string_view known, absl::string_view list,
                          const CommandContext& context, const grpc::Status& status) {
@@ -258,23 +235,23 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
     const grpc::Status status = ListPage(context_, request, &page);
     if (!status.ok()) return ExplainFailure(context_.address, status);
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
-    EventList list;
-    list.events.Swap(page.mutable_events());
+    NodeEvents list;
+    for (v1::Event& event : *page.mutable_events()) list.push_back({std::move(event)});
     if (!take(&list)) return std::nullopt;
     if (left == 0 || page.next_page_token().empty()) return std::nullopt;
     request.set_page_token(page.next_page_token());
   }
 }
 
-std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newest,
+std::vector<WatchStart> StartsOfLast(const std::vector<NodeEvents>& newest,
                                      std::optional<absl::Time> since, uint64_t last) {
-  std::vector<int> taken(newest.size(), 0);
+  std::vector<size_t> taken(newest.size(), 0);
   for (uint64_t left = last; left > 0; --left) {
     std::optional<size_t> next;
     absl::Time next_time;
     for (size_t node = 0; node < newest.size(); ++node) {
       if (taken[node] == newest[node].size()) continue;
-      const absl::Time time = FromProto(newest[node][taken[node]].observe_time());
+      const absl::Time time = FromProto(newest[node][taken[node]].event.observe_time());
       if (next && time <= next_time) continue;
       next = node;
       next_time = time;
@@ -284,21 +261,20 @@ std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newes
   }
   std::vector<WatchStart> starts;
   for (size_t node = 0; node < newest.size(); ++node) {
-    const Formatter::Events& events = newest[node];
-    const bool complete =
-        static_cast<uint64_t>(events.size()) < last;  // the node has no older ones
+    const NodeEvents& events = newest[node];
+    const bool complete = events.size() < last;  // the node has no older ones
     if (complete && taken[node] == events.size()) {
       starts.push_back(since ? WatchStart(FromTime{*since}) : WatchStart(FromOldest{}));
     } else if (taken[node] == 0) {
-      starts.emplace_back(FromSequence{events[0].sequence(), ""});
+      starts.emplace_back(FromSequence{events[0].event.sequence(), ""});
     } else {
-      starts.emplace_back(FromSequence{events[taken[node] - 1].sequence() - 1, ""});
+      starts.emplace_back(FromSequence{events[taken[node] - 1].event.sequence() - 1, ""});
     }
   }
   return starts;
 }
 
-std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, VmList* vms) {
+std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   v1::ListVmsRequest request;
   *request.mutable_vm_names() = command.filter.vm_names();
   *request.mutable_sources() = command.filter.sources();
@@ -306,40 +282,37 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, VmList* v
   *request.mutable_labels() = command.filter.labels();
   for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
-  Formatter::Vms all;
+  NodeVms all;
   do {
     grpc::ClientContext call;
     SetRequestDeadline(&call);
     v1::ListVmsResponse page;
     const grpc::Status status = context_.stub->ListVms(&call, request, &page);
     if (!status.ok()) return ExplainFailure(context_.address, status);
-    for (v1::Vm& vm : *page.mutable_vms()) all.Add()->Swap(&vm);
+    for (v1::Vm& vm : *page.mutable_vms()) all.push_back({std::move(vm)});
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
-  for (v1::Vm& vm : all) vms->vms.Add()->Swap(&vm);
+  Append(&all, vms);
   return std::nullopt;
 }
 
-std::optional<Failure> DaemonLists::ReadVm(const VmCommand& command, VmList* vm) {
+std::optional<Failure> DaemonLists::ReadVm(const VmCommand& command, NodeVms* vm) {
   v1::GetVmResponse response;
   const grpc::Status status = GetVm(context_, command.name, command.run_id, &response);
   if (!status.ok()) {
     return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all",
                             context_, status);
   }
-  vm->vms.Add()->Swap(response.mutable_vm());
+  vm->push_back({std::move(*response.mutable_vm())});
   return std::nullopt;
 }
 
 std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
                                   const CommandContext& context) {
-  VmList all;
-  if (auto failure = DaemonLists(context).ReadVms({}, &all)) return failure;
-  Formatter::Vms with_intent;
-  for (v1::Vm& vm : all.vms) {
-    if (vm.has_intent()) with_intent.Add()->Swap(&vm);
-  }
-  return PrintText(context.formatter->FormatIntents(with_intent), context.output);
+  NodeVms vms;
+  if (auto failure = DaemonLists(context).ReadVms({}, &vms)) return failure;
+  std::erase_if(vms, [](const NodeVm& one) { return !one.vm.has_intent(); });
+  return PrintText(context.formatter->FormatIntents(vms), context.output);
 }
 
 namespace {

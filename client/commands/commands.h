@@ -16,6 +16,7 @@
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"
+#include "client/output/node_event.h"
 #include "client/output/output.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
@@ -57,30 +58,20 @@ struct VmCommand {
   std::string run_id;  // empty: the one run of that name
 };
 
-// Messages and the node of each; no nodes: all are of the one server that was named.
-struct EventList {
-  Formatter::Events events;
-  Formatter::Nodes nodes;
-};
-struct VmList {
-  Formatter::Vms vms;
-  Formatter::Nodes nodes;
-};
-
 // One daemon, several, or a fleet. Calls block; one thread.
 class ListSource {
  public:
   virtual ~ListSource() = default;
 
   // Returns whether to go on. It may swap the list out.
-  using Take = std::function<bool(EventList*)>;
+  using Take = std::function<bool(NodeEvents*)>;
   // Reads the command's events in pages, in the order of reads_newest_first(), until there are no
   // more or `take` returns false. A failure of some nodes comes after the events of the others.
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
   // Appends the VMs by name and then by node; with a failure, those of the nodes that answered.
-  virtual std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) = 0;
+  virtual std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) = 0;
   // Appends exactly one VM, unless it fails.
-  virtual std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) = 0;
+  virtual std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) = 0;
 };
 
 // Delivers the events of a merge in batches.
@@ -88,12 +79,12 @@ class EventBatches {
  public:
   explicit EventBatches(const ListSource::Take& take) : take_(take) {}
   // Returns whether to go on.
-  bool Add(v1::Event event, MessageNode node);
+  bool Add(NodeEvent event);
   void Flush();
 
  private:
   const ListSource::Take& take_;
-  EventList list_;
+  NodeEvents list_;
   bool wanted_ = true;
 };
 
@@ -118,7 +109,7 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 // Chooses among the VMs of one name on several nodes: the one that is not stopped, on a node that
 // lives, or else the one whose state is the newest. The others are removed. `where` completes "is
 // known", such as " in the fleet". Pure.
-std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, VmList* vms);
+std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, NodeVms* vms);
 
 // Without a ttl the server's default applies.
 struct DeclareIntentCommand {
@@ -172,8 +163,8 @@ class DaemonLists : public ListSource {
  public:
   explicit DaemonLists(const CommandContext& context) : context_(context) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
-  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override;
-  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override;
+  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
+  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override;
 
  private:
   const CommandContext& context_;
@@ -185,7 +176,7 @@ std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfo
 // Returns where the watches of several nodes begin so that together they first deliver the newest
 // `last` events. `newest` has each node's newest events, newest first and at most `last`, of those
 // at or after `since` if that is set. Pure.
-std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newest,
+std::vector<WatchStart> StartsOfLast(const std::vector<NodeEvents>& newest,
                                      std::optional<absl::Time> since, uint64_t last);
 
 }  // namespace vmeventd::client

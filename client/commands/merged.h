@@ -3,9 +3,12 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -15,50 +18,59 @@
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/consume/delivery.h"
-#include "vmeventd/v1/vm_events.pb.h"
+#include "client/output/node_event.h"
 
 namespace vmeventd::client {
 
-// Merges what the watches of several nodes deliver. The events of one node keep their order. Of
-// those that several nodes have, the one that was observed first comes first, as far as they arrive
-// together: an event waits at most kWindow for the others, and a later one at most kLongestWait
-// behind older ones, so that no node holds up the others. Pure; times are of any clock that is
-// never set.
+// Merges what several nodes deliver. The events of one node keep their order. Of those that several
+// nodes have, the one that was observed first comes first, as far as they arrive together: an event
+// waits at most kWindow for the others, and a later one at most kLongestWait behind older ones, so
+// that no node holds up the others. Pure; times are of any clock that is never set.
 class EventMerger {
  public:
   static constexpr absl::Duration kWindow = absl::Milliseconds(500);
   static constexpr absl::Duration kLongestWait = absl::Seconds(5);
 
-  // One of an event, a snapshot, or a position alone.
+  struct Order {
+    bool exact = false;  // an event waits for each node, however long
+    bool newest_first = false;
+  };
+  // An event, a snapshot, or a position alone.
   struct Item {
     size_t node = 0;
-    std::optional<v1::Event> event;
-    std::optional<MessageNode> from;  // of the event, where its watch identifies it
-    std::optional<google::protobuf::RepeatedPtrField<v1::Vm>> vms;
-    // Position at which the node's watch continues once this and everything before it is done with.
-    std::optional<WatchPosition> position;
+    std::variant<NodeEvent, NodeVms, WatchPosition> what;
   };
 
-  explicit EventMerger(size_t nodes) : queues_(nodes) {}
+  EventMerger(size_t nodes, Order order) : order_(order), queues_(nodes) {}
 
   void Add(Item item, absl::Time now);
-  // The next item that need not wait any longer. With InfiniteFuture nothing waits.
+  // Nothing more comes of the node, and nothing waits for it.
+  void End(size_t node) { queues_[node].ended = true; }
+  // The next item that need not wait any longer.
   std::optional<Item> Take(absl::Time now);
-  // When Take() has the next item, unless more are added; InfiniteFuture: there is none.
+  // When Take() has the next item, unless more are added; InfiniteFuture: not before that.
   absl::Time NextTime() const;
-  size_t waiting(size_t node) const { return queues_[node].size(); }
+  size_t waiting(size_t node) const { return queues_[node].items.size(); }
+  // Returns whether all nodes have ended and all items are taken.
+  bool done() const;
 
  private:
   struct Waiting {
     Item item;
     absl::Time arrival;
   };
+  struct Queue {
+    std::deque<Waiting> items;
+    bool ended = false;
+  };
   Item Pop(size_t node);
-  // The node whose first event was observed first.
-  std::optional<size_t> Oldest() const;
+  // The node whose first event comes first.
+  std::optional<size_t> First() const;
+  // Returns whether each node that may have an event has one.
   bool AllHaveOne() const;
 
-  std::vector<std::deque<Waiting>> queues_;
+  const Order order_;
+  std::vector<Queue> queues_;
 };
 
 // The lists of several nodes as one: events by time, where those of one node keep their order, and
@@ -75,16 +87,19 @@ class MergedLists : public ListSource {
       : nodes_(std::move(nodes)), note_(std::move(note)) {}
 
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
-  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override;
-  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override;
+  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
+  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override;
 
  private:
-  using Read = std::function<std::optional<Failure>(ListSource* node, VmList* vms)>;
+  using Read = std::function<std::optional<Failure>(ListSource* node, NodeVms* vms)>;
+  using Answers = std::vector<std::future<std::optional<Failure>>>;
 
-  // Notes all failures but the last, which it returns.
-  std::optional<Failure> Report(const std::vector<std::optional<Failure>>& failures) const;
+  // Runs `ask` for each node on a thread of its own.
+  Answers AskAll(const std::function<std::optional<Failure>(size_t)>& ask) const;
+  // Waits for all. Notes all failures but the last, which it returns.
+  std::optional<Failure> Report(Answers answers) const;
   // Appends what all nodes answer, by name and then by node.
-  std::optional<Failure> ReadAll(const Read& read, VmList* vms) const;
+  std::optional<Failure> ReadAll(const Read& read, NodeVms* vms) const;
 
   const std::vector<Node> nodes_;
   const std::function<void(const std::string&)> note_;
@@ -110,25 +125,14 @@ class MergedWatch : public WatchSource {
     std::function<absl::Time()> clock = SteadyNow;  // by which events wait; any thread
   };
 
-  MergedWatch(std::vector<WatchedNode> nodes, Environment environment);
-  ~MergedWatch() override;
+  MergedWatch(std::vector<WatchedNode> nodes, Environment environment)
+      : nodes_(std::move(nodes)), env_(std::move(environment)) {}
 
   ExitCode Run(WatchSink* sink) override;
 
  private:
-  class Queue;
-  class QueueSink;
-
-  // Delivers what is ready until the watch is stopped or all nodes have ended. False: the sink
-  // ended it.
-  bool DeliverReady(WatchSink* sink);
-  bool Deliver(std::vector<EventMerger::Item> items, WatchSink* sink) const;
-  ExitCode RunNode(size_t index);
-
   const std::vector<WatchedNode> nodes_;
   const Environment env_;
-  std::unique_ptr<Queue> queue_;
-  std::vector<std::unique_ptr<StopSource>> stops_;  // of each node
 };
 
 }  // namespace vmeventd::client

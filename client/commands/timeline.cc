@@ -4,7 +4,6 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/civil_time.h"
@@ -75,10 +74,9 @@ std::string Heading(const TimelineRun& run, const TimelineStyle& style) {
       absl::StrCat(painter.Paint(LocalTimeText(run.spans.front().from, style.zone), Color::kBold),
                    "  for ", DurationText(length), ", ");
   if (!run.ended) return absl::StrCat(heading, "goes on\n");
-  return absl::StrCat(
-      heading, painter.Paint(ClassWord(run.shutdown), ColorOf(run.shutdown.class_())), ": ",
-      absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(run.shutdown.cause())), {{"_", " "}}),
-      "\n");
+  return absl::StrCat(heading,
+                      painter.Paint(ClassWord(run.shutdown), ColorOf(run.shutdown.class_())), ": ",
+                      CauseWords(run.shutdown.cause()), "\n");
 }
 
 std::string States(const TimelineRun& run, const TimelineStyle& style) {
@@ -115,14 +113,14 @@ std::string Key(const std::vector<TimelineRun>& runs) {
 
 }  // namespace
 
-std::vector<TimelineRun> RunsOf(const google::protobuf::RepeatedPtrField<v1::Event>& events,
-                                absl::Time now) {
+std::vector<TimelineRun> RunsOf(const NodeEvents& events, absl::Time now) {
   std::vector<TimelineRun> runs;
-  for (const v1::Event& event : events) {
+  for (const NodeEvent& one : events) {
+    const v1::Event& event = one.event;
     const v1::VmState state = StateAfter(event);
     if (!event.has_vm() || state == v1::VM_STATE_UNSPECIFIED) continue;
-    auto run = std::find_if(runs.begin(), runs.end(), [&event](const TimelineRun& one) {
-      return one.run_id == event.vm().run_id();
+    auto run = std::find_if(runs.begin(), runs.end(), [&event](const TimelineRun& known) {
+      return known.run_id == event.vm().run_id();
     });
     if (run == runs.end())
       run = runs.insert(runs.end(), TimelineRun{event.vm().run_id(), {}, false, {}});
@@ -178,14 +176,12 @@ EventsCommand EventsOf(const TimelineCommand& command) {
 
 std::optional<Failure> RunTimeline(const TimelineCommand& command, const CommandContext& context,
                                    const TimelineStyle& style, absl::Time now) {
-  Formatter::Events events;
-  auto failure = DaemonLists(context).ReadEvents(EventsOf(command), [&](EventList* page) {
-    for (v1::Event& event : page->events) {
-      // A GAP of the whole node passes every filter.
-      if (!event.has_vm()) continue;
-      if (!command.run_id.empty() && event.vm().run_id() != command.run_id) continue;
-      events.Add()->Swap(&event);
-    }
+  NodeEvents events;
+  auto failure = DaemonLists(context).ReadEvents(EventsOf(command), [&](NodeEvents* page) {
+    std::erase_if(*page, [&command](const NodeEvent& one) {
+      return !command.run_id.empty() && one.event.vm().run_id() != command.run_id;
+    });
+    Append(page, &events);
     return true;
   });
   if (failure) return failure;

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
+#include "client/output/node_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
@@ -29,8 +30,7 @@ struct TimelineRun {
 
 // The runs that the events of one VM report, the oldest first. `now` ends what has not ended. An
 // event whose state is unknown changes nothing. Pure.
-std::vector<TimelineRun> RunsOf(const google::protobuf::RepeatedPtrField<v1::Event>& events,
-                                absl::Time now);
+std::vector<TimelineRun> RunsOf(const NodeEvents& events, absl::Time now);
 
 struct TimelineStyle {
   bool color = false;

@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "client/connect/connection.h"
 #include "client/output/enum_names.h"
 #include "client/output/formatter.h"
@@ -74,7 +72,7 @@ void AddEnds(const TopData& data, Screen* screen) {
                                               {v1::SHUTDOWN_CLASS_ADMIN, 0},
                                               {v1::SHUTDOWN_CLASS_CRASH, 0},
                                               {v1::SHUTDOWN_CLASS_UNKNOWN, 0}};
-  for (const v1::Event& end : data.ends) ++classes[end.shutdown().class_()];
+  for (const NodeEvent& end : data.ends) ++classes[end.event.shutdown().class_()];
   std::vector<Cell> cells = {
       {absl::StrCat(data.ends.size(), data.more_ends ? "+" : ""), Color::kBold}};
   for (const auto& [shutdown_class, count] : classes) {
@@ -100,10 +98,10 @@ void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Lag", std::move(lag));
 }
 
-std::vector<const v1::Event*> Sorted(const std::vector<v1::Event>& ends, TopSort sort) {
+std::vector<const v1::Event*> Sorted(const NodeEvents& ends, TopSort sort) {
   std::vector<const v1::Event*> sorted;
   sorted.reserve(ends.size());
-  for (const v1::Event& end : ends) sorted.push_back(&end);
+  for (const NodeEvent& end : ends) sorted.push_back(&end.event);
   if (sort == TopSort::kVm) {
     std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
       return a->vm().name() < b->vm().name();
@@ -143,11 +141,10 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   for (const v1::Event* end : Sorted(data.ends, style.sort)) {
     if (rows.size() + 1 + last_line >= screen->room()) break;
     const v1::ShutdownDetail& shutdown = end->shutdown();
-    rows.push_back(
-        {{ClockText(FromProto(end->observe_time()), style.zone), Color::kDim},
-         {EscapeForTerminal(end->vm().name()), Color::kBold},
-         {ClassWord(shutdown), ColorOf(shutdown.class_())},
-         {absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(shutdown.cause())), {{"_", " "}})}});
+    rows.push_back({{ClockText(FromProto(end->observe_time()), style.zone), Color::kDim},
+                    {EscapeForTerminal(end->vm().name()), Color::kBold},
+                    {ClassWord(shutdown), ColorOf(shutdown.class_())},
+                    {CauseWords(shutdown.cause())}});
     layout.Fit(rows.back());
     measure.Fit(rows.back());
   }
@@ -164,9 +161,9 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
 
 }  // namespace
 
-std::optional<absl::Duration> LongestLag(const std::vector<v1::Event>& ends) {
+std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
   std::optional<absl::Duration> longest;
-  for (const v1::Event& end : ends) {
+  for (const auto& [end, node, resume_after] : ends) {
     if (!end.has_qemu_time()) continue;
     const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
     longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
@@ -209,17 +206,12 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
                             const TopEnvironment& environment, TopData* data) {
   data->now = environment.now();
   data->window = command.window;
-  {
-    grpc::ClientContext call;
-    SetRequestDeadline(&call);
-    const grpc::Status status = context.stub->GetServerInfo(&call, {}, &data->info);
-    if (!status.ok()) return ExplainFailure(context.address, status);
-    data->answer_time = environment.now() - data->now;
-  }
+  if (auto failure = ReadInfo(context, &data->info)) return failure;
+  data->answer_time = environment.now() - data->now;
   DaemonLists lists(context);
-  VmList all;
+  NodeVms all;
   if (auto failure = lists.ReadVms({}, &all)) return failure;
-  for (const v1::Vm& vm : all.vms) {
+  for (const auto& [vm, node] : all) {
     ++data->states[vm.state()];
     if (vm.problems_size() > 0) ++data->with_problems;
     if (vm.has_intent()) ++data->with_intents;
@@ -228,8 +220,8 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
   ends.since = data->now - command.window;
   ends.last = kMostEnds;
-  auto failure = lists.ReadEvents(ends, [data](EventList* page) {
-    for (v1::Event& event : page->events) data->ends.emplace_back().Swap(&event);
+  auto failure = lists.ReadEvents(ends, [data](NodeEvents* page) {
+    Append(page, &data->ends);
     return true;
   });
   data->more_ends = data->ends.size() >= kMostEnds;

@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
+#include "client/output/node_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
@@ -21,11 +22,11 @@ struct TopData {
   std::map<v1::VmState, int> states;  // how many VMs are in each state
   int with_problems = 0;
   int with_intents = 0;
-  absl::Duration window;        // the ends of so long are counted
-  std::vector<v1::Event> ends;  // STOPPED events of the window, the newest first
-  bool more_ends = false;       // there are more of them than were read
-  absl::Duration answer_time;   // how long the server took for one request
-  std::string failure;          // why all this is no longer current; empty: it is
+  absl::Duration window;       // the ends of so long are counted
+  NodeEvents ends;             // STOPPED events of the window, the newest first
+  bool more_ends = false;      // there are more of them than were read
+  absl::Duration answer_time;  // how long the server took for one request
+  std::string failure;         // why all this is no longer current; empty: it is
 };
 
 // The order of the ends: the newest first, or by name or class and then the newest first.
@@ -44,7 +45,7 @@ struct TopStyle {
 std::string TopFrame(const TopData& data, const TopStyle& style);
 
 // The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
-std::optional<absl::Duration> LongestLag(const std::vector<v1::Event>& ends);
+std::optional<absl::Duration> LongestLag(const NodeEvents& ends);
 
 struct TopCommand {
   absl::Duration interval = absl::Seconds(2);

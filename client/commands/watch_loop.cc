@@ -32,16 +32,13 @@ class CallRegistration {
 
 }  // namespace
 
-WatchedEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
-  WatchedEvents gap;
-  v1::Event* event = gap.events.Add();
-  event->set_type(v1::EVENT_TYPE_GAP);
-  *event->mutable_observe_time() = ToProto(absl::Now());
-  event->mutable_missing()->set_first(behind.sequence + 1);
-  event->set_message(why);
-  gap.nodes.push_back(std::move(node));
-  gap.resume_after.push_back({0, behind});
-  return gap;
+NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
+  v1::Event event;
+  event.set_type(v1::EVENT_TYPE_GAP);
+  *event.mutable_observe_time() = ToProto(absl::Now());
+  event.mutable_missing()->set_first(behind.sequence + 1);
+  event.set_message(why);
+  return {{std::move(event), std::move(node), {0, behind}}};
 }
 
 WatchLoop::WatchLoop(WatchCommand command, Environment environment)
@@ -66,7 +63,7 @@ ExitCode WatchLoop::Run(WatchSink* sink) {
 
 std::optional<ExitCode> WatchLoop::RunStream() {
   stream_established_ = false;
-  snapshot_.Clear();
+  snapshot_.clear();
   const absl::StatusOr<ServerAddress> address = pin_.Next();
   address_ = address.ok() ? *address : env_.address;
   if (!address.ok()) {
@@ -163,12 +160,10 @@ bool WatchLoop::IsToReadAgain(const v1::WatchEventsResponse& response) {
 // Keeps the VMs until all have arrived, so that a stream that breaks off in between prints none
 // twice.
 bool WatchLoop::HandleSnapshot(v1::WatchEventsResponse* response) {
-  for (v1::Vm& vm : *response->mutable_snapshot_vms()) *snapshot_.Add() = std::move(vm);
+  for (v1::Vm& vm : *response->mutable_snapshot_vms()) snapshot_.push_back({std::move(vm)});
   if (!response->has_snapshot_done()) return true;
   cursor_->OnSnapshotDone(response->snapshot_done());
-  Formatter::Vms vms;
-  vms.Swap(&snapshot_);
-  return sink_->OnVms(vms, {});
+  return sink_->OnVms(std::exchange(snapshot_, {}));
 }
 
 bool WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
@@ -176,17 +171,15 @@ bool WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
                            std::holds_alternative<FromSnapshot>(command_.start) &&
                            response->events().empty();
   if (!in_snapshot && !sink_->OnOpen()) return false;
-  WatchedEvents fresh;
+  NodeEvents fresh;
   for (v1::Event& event : *response->mutable_events()) {
     if (!cursor_->OnEvent(event)) continue;
-    *fresh.events.Add() = std::move(event);
-    fresh.resume_after.push_back({0, cursor_->position().value_or(WatchPosition{})});
-    if (!command_.identify) continue;
-    fresh.nodes.push_back(node_);
+    const WatchPosition position = cursor_->position().value_or(WatchPosition{});
+    fresh.push_back({std::move(event), node_, {0, position}});
     // The journal may have been replaced under the stream.
-    if (cursor_->position()) fresh.nodes.back().journal_id = cursor_->position()->journal_id;
+    if (cursor_->position()) fresh.back().node.journal_id = position.journal_id;
   }
-  return fresh.events.empty() || sink_->OnEvents(std::move(fresh));
+  return fresh.empty() || sink_->OnEvents(std::move(fresh));
 }
 
 // A Progress, and an event that was delivered before, move the position as well.
@@ -238,7 +231,7 @@ std::optional<ExitCode> WatchLoop::HandleNoAnswer(const grpc::Status& status) {
 // Sets `follow` to whether the server is the node of this watch.
 std::optional<ExitCode> WatchLoop::HandleAnswer(const v1::GetServerInfoResponse& info,
                                                 bool* follow) {
-  if (command_.identify) node_ = {info.node(), "", {}, info.journal_id()};
+  if (command_.identify) node_ = {info.node(), "", info.journal_id()};
   const bool first = !pin_.node().has_value();
   *follow = (cursor_ && address_.is_unix()) || pin_.OnAnswer(IdentityOf(info));
   if (*follow) {

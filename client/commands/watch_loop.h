@@ -14,6 +14,7 @@
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/delivery.h"
+#include "client/output/node_event.h"
 #include "grpcpp/client_context.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -35,7 +36,7 @@ struct WatchCommand {
 
 // A GAP that no journal has: it has no sequence, and `missing` begins behind the position and has
 // no end. The position does not move.
-WatchedEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
+NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
 
 // Watches one node. If the address has several nodes, it keeps to the first that answers. One
 // thread.
@@ -98,9 +99,9 @@ class WatchLoop : public WatchSource {
   NodePin pin_;
   ServerAddress address_;  // of the present attempt
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
-  std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
-  google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // the received part of an incomplete one
-  std::optional<WatchPosition> reported_;                // the sink's latest
+  std::optional<WatchCursor> cursor_;      // unset until the journal of --from SEQ is known
+  NodeVms snapshot_;                       // the received part of an incomplete one
+  std::optional<WatchPosition> reported_;  // the sink's latest
   Backoff backoff_;
   bool ever_established_ = false;
   bool stream_established_ = false;  // the present stream has sent something

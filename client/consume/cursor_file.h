@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -9,24 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
+#include "client/output/node_event.h"
 
 namespace vmeventd::client {
-
-// Position at which a later watch continues: after `sequence` of that journal, or of that stream of
-// a fleet.
-struct WatchPosition {
-  uint64_t sequence = 0;
-  std::string journal_id;  // empty: there is no position yet
-  // The id of a fleet's message at `sequence`, and when it was stored: the stream is recognised by
-  // them. Empty, or in the infinite past: not known.
-  std::string message_id;
-  absl::Time message_time = absl::InfinitePast();
-  // Earlier events are left out, after a fleet's stream was replaced by another one.
-  absl::Time since = absl::InfinitePast();
-
-  bool operator==(const WatchPosition&) const = default;
-};
 
 // The file that keeps how far a consumer has come with each server, so that it continues there
 // after a restart. JSON:

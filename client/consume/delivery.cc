@@ -1,23 +1,10 @@
 #include "client/consume/delivery.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <map>
 
 namespace vmeventd::client {
-namespace {
-
-// The event alone.
-WatchedEvents TakeOne(WatchedEvents* events, int index) {
-  const auto at = static_cast<size_t>(index);
-  WatchedEvents one;
-  one.events.Add()->Swap(&events->events[index]);
-  if (!events->nodes.empty()) one.nodes.push_back(std::move(events->nodes[at]));
-  one.resume_after.push_back(std::move(events->resume_after[at]));
-  return one;
-}
-
-}  // namespace
-
 bool Delivery::Keep(absl::Status status) {
   if (status_.ok()) status_ = std::move(status);
   return status_.ok();
@@ -25,34 +12,31 @@ bool Delivery::Keep(absl::Status status) {
 
 bool Delivery::OnOpen() { return std::exchange(begun_, true) || Keep(options_.consumer->Begin()); }
 
-bool Delivery::OnVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) {
-  return Keep(options_.consumer->ConsumeVms(vms, nodes));
-}
+bool Delivery::OnVms(const NodeVms& vms) { return Keep(options_.consumer->ConsumeVms(vms)); }
 
-void Delivery::CutOff(WatchedEvents* events) {
-  int taken = 0;
-  while (taken < events->events.size() && !reached()) {
-    const bool is_gap = events->events[taken++].type() == v1::EVENT_TYPE_GAP;
+void Delivery::CutOff(NodeEvents* events) {
+  size_t taken = 0;
+  while (taken < events->size() && !reached()) {
+    const bool is_gap = (*events)[taken++].event.type() == v1::EVENT_TYPE_GAP;
     if (!is_gap || options_.counts_gaps) ++delivered_;
   }
-  events->events.DeleteSubrange(taken, events->events.size() - taken);
-  const auto size = static_cast<size_t>(taken);
-  if (!events->nodes.empty()) events->nodes.resize(size);
-  events->resume_after.resize(size);
+  events->resize(taken);
 }
 
-bool Delivery::OnEvents(WatchedEvents events) {
+bool Delivery::OnEvents(NodeEvents events) {
   if (options_.count) CutOff(&events);
   bool wanted = OnOpen();
-  if (!one_by_one()) return wanted && Consume(events) && !reached();
-  for (int i = 0; wanted && i < events.events.size(); ++i) wanted = Consume(TakeOne(&events, i));
+  const size_t together = one_by_one() ? 1 : std::max<size_t>(events.size(), 1);
+  for (size_t at = 0; wanted && at < events.size(); at += together) {
+    wanted = Consume(Formatter::Events(events).subspan(at, together));
+  }
   return wanted && !reached();
 }
 
-bool Delivery::Consume(const WatchedEvents& events) {
-  if (!Keep(options_.consumer->Consume(events.events, events.nodes))) return false;
+bool Delivery::Consume(Formatter::Events events) {
+  if (!Keep(options_.consumer->Consume(events))) return false;
   std::map<size_t, const ServerPosition*> last;
-  for (const ServerPosition& position : events.resume_after) last[position.server] = &position;
+  for (const NodeEvent& event : events) last[event.resume_after.server] = &event.resume_after;
   return std::all_of(last.begin(), last.end(),
                      [this](const auto& entry) { return OnPosition(*entry.second); });
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -9,27 +8,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 #include "client/connect/failure.h"
 #include "client/consume/cursor_file.h"
 #include "client/output/formatter.h"
+#include "client/output/node_event.h"
 #include "client/output/output.h"
 
 namespace vmeventd::client {
-
-// The position in what one of the watched servers sends.
-struct ServerPosition {
-  size_t server = 0;  // by its index
-  WatchPosition position;
-};
-
-struct WatchedEvents {
-  Formatter::Events events;
-  Formatter::Nodes nodes;  // of each event; empty: all are of the one server that was named
-  // Position of each event: a later watch continues there once the event and all before it are
-  // done with. It stays before an event that is not durable.
-  std::vector<ServerPosition> resume_after;
-};
 
 // Takes what a WatchSource delivers, on the source's thread. Each call returns when the source may
 // go on; false: the watch ends.
@@ -40,8 +25,8 @@ class WatchSink {
   // A stream is open; with a snapshot, after its VMs.
   virtual bool OnOpen() = 0;
   // A complete snapshot.
-  virtual bool OnVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) = 0;
-  virtual bool OnEvents(WatchedEvents events) = 0;
+  virtual bool OnVms(const NodeVms& vms) = 0;
+  virtual bool OnEvents(NodeEvents events) = 0;
   // Called when everything up to this position has been delivered.
   virtual bool OnPosition(const ServerPosition& position) = 0;
   // Returns whether to deliver few events at a time, because each takes long.
@@ -67,12 +52,9 @@ class EventConsumer {
 
   // Before the first event.
   virtual absl::Status Begin() { return absl::OkStatus(); }
-  virtual absl::Status ConsumeVms(const Formatter::Vms& /*vms*/,
-                                  const Formatter::Nodes& /*nodes*/) {
-    return absl::OkStatus();
-  }
+  virtual absl::Status ConsumeVms(const NodeVms& /*vms*/) { return absl::OkStatus(); }
   // Returns when the events are done with, so that a cursor may pass them.
-  virtual absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) = 0;
+  virtual absl::Status Consume(Formatter::Events events) = 0;
   // Returns whether each event is done with before the next one begins, so that a cursor may pass
   // it alone.
   virtual bool one_by_one() const { return false; }
@@ -84,11 +66,9 @@ class Printer : public EventConsumer {
   Printer(Formatter* formatter, Output* output) : formatter_(formatter), output_(output) {}
 
   absl::Status Begin() override { return output_->Write(formatter_->EventHeading()); }
-  absl::Status ConsumeVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) override {
-    return Print(formatter_->FormatVms(vms, nodes));
-  }
-  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override {
-    return Print(formatter_->FormatEvents(events, nodes));
+  absl::Status ConsumeVms(const NodeVms& vms) override { return Print(formatter_->FormatVms(vms)); }
+  absl::Status Consume(Formatter::Events events) override {
+    return Print(formatter_->FormatEvents(events));
   }
 
  private:
@@ -115,8 +95,8 @@ class Delivery : public WatchSink {
   explicit Delivery(Options options) : options_(std::move(options)) {}
 
   bool OnOpen() override;
-  bool OnVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) override;
-  bool OnEvents(WatchedEvents events) override;
+  bool OnVms(const NodeVms& vms) override;
+  bool OnEvents(NodeEvents events) override;
   bool OnPosition(const ServerPosition& position) override;
   bool one_by_one() const override { return options_.consumer->one_by_one(); }
 
@@ -129,9 +109,9 @@ class Delivery : public WatchSink {
  private:
   bool reached() const { return options_.count && delivered_ >= *options_.count; }
   // Removes what follows the last event of the count.
-  void CutOff(WatchedEvents* events);
+  void CutOff(NodeEvents* events);
   // Consumes the events, and moves the cursor.
-  bool Consume(const WatchedEvents& events);
+  bool Consume(Formatter::Events events);
   // Remembers why the watch ends; whether it goes on.
   bool Keep(absl::Status status);
 

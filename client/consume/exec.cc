@@ -70,11 +70,6 @@ std::vector<char*> Pointers(std::vector<std::string>* texts) {
   return pointers;
 }
 
-std::string SignalText(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
-}
-
 // Waits for the end of the child, and leaves its status for waitpid(): nobody else gets its id
 // meanwhile. A suspended command would hold up all events without a word.
 void FollowChild(pid_t pid, const std::function<void(const std::string&)>& note) {
@@ -87,7 +82,7 @@ void FollowChild(pid_t pid, const std::function<void(const std::string&)>& note)
     }
     if (change.si_code != CLD_STOPPED) return;
     waitid(P_PID, id, &change, WSTOPPED | WNOHANG);  // takes this change
-    note(absl::StrCat("the command (pid ", pid, ") is suspended by ", SignalText(change.si_status),
+    note(absl::StrCat("the command (pid ", pid, ") is suspended by ", SignalName(change.si_status),
                       ", and the events wait; `kill -CONT ", pid, "` continues it"));
   }
 }
@@ -105,7 +100,7 @@ bool WaitForEnd(int ended, int event, absl::Duration limit) {
 absl::Status Explain(int status) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
   if (WIFSIGNALED(status)) {
-    return absl::AbortedError(absl::StrCat("was killed by ", SignalText(WTERMSIG(status))));
+    return absl::AbortedError(absl::StrCat("was killed by ", SignalName(WTERMSIG(status))));
   }
   return absl::AbortedError(absl::StrCat("ended with exit code ", WEXITSTATUS(status)));
 }
@@ -224,11 +219,9 @@ std::string NameOf(const v1::Event& event) {
 
 }  // namespace
 
-absl::Status CommandRunner::Consume(const Formatter::Events& events,
-                                    const Formatter::Nodes& nodes) {
-  for (int i = 0; i < events.size(); ++i) {
-    absl::Status status =
-        ConsumeOne(events[i], nodes.empty() ? MessageNode() : nodes[static_cast<size_t>(i)]);
+absl::Status CommandRunner::Consume(Formatter::Events events) {
+  for (const NodeEvent& one : events) {
+    absl::Status status = ConsumeOne(one.event, one.node);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

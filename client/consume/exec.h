@@ -78,7 +78,7 @@ class CommandRunner : public EventConsumer {
   };
   explicit CommandRunner(Environment environment) : env_(std::move(environment)) {}
 
-  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override;
+  absl::Status Consume(Formatter::Events events) override;
   bool one_by_one() const override { return true; }
 
  private:

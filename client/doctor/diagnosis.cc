@@ -352,19 +352,17 @@ class Doctor {
     for (const Monitor& monitor : monitors) {
       if (!monitor.watched) continue;
       problem = ProblemOf(qemu, monitor);
-      if (!problem) return LookAtFree(vm, qemu);
+      if (problem) continue;
+      ++diagnosis_.usable;
+      // vmeventd may take it. What it says of the VM nevertheless is a problem.
+      if (vm != nullptr) explained_.erase(qemu.pid);
+      return;
     }
     if (problem) {
       return Add(problem->kind, subject, std::move(problem->what), std::move(problem->line),
                  Place::kShell, problem->line_for_several, problem->what_for_several);
     }
     AddUnwatched(subject, arguments, monitors);
-  }
-
-  // A monitor that vmeventd may take. What it says of the VM nevertheless is a problem.
-  void LookAtFree(const v1::Vm* vm, const NodeProcess& qemu) {
-    ++diagnosis_.usable;
-    if (vm != nullptr) explained_.erase(qemu.pid);
   }
 
   void AddStopped(const std::string& subject, const NodeProcess& qemu) {
@@ -505,17 +503,17 @@ class Doctor {
       const bool forbidden = absl::StrContains(socket.problem(), "Permission denied");
       const std::string directory = socket.path().substr(0, socket.path().rfind('/'));
       const std::string user = DaemonUser();
-      Add(forbidden ? "rights" : "problem", socket.path(),
-          absl::StrCat("vmeventd says: ", socket.problem(), "."),
-          forbidden
-              ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", InQuotes(directory),
-                             " && setfacl -m u:", user, ":rw ", InQuotes(socket.path()))
-              : absl::StrCat("ss -xlp | grep -F ", InQuotes(socket.path())),
-          Place::kShell,
-          forbidden
-              ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", InQuotes(directory),
-                             " && setfacl -m u:", user, ":rw ", InQuotes(directory), "/*")
-              : "ss -xlp");
+      const std::string what = absl::StrCat("vmeventd says: ", socket.problem(), ".");
+      const std::string path = InQuotes(socket.path());
+      if (!forbidden) {
+        Add("problem", socket.path(), what, absl::StrCat("ss -xlp | grep -F ", path), Place::kShell,
+            "ss -xlp");
+        continue;
+      }
+      const std::string line = absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ",
+                                            InQuotes(directory), " && setfacl -m u:", user, ":rw ");
+      Add("rights", socket.path(), what, line + path, Place::kShell,
+          absl::StrCat(line, InQuotes(directory), "/*"));
     }
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;

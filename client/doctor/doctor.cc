@@ -132,28 +132,16 @@ std::set<uint32_t> WaitedAt(const NodeFacts& facts) {
   return inodes;
 }
 
-const char* PlaceText(Place place) {
-  switch (place) {
-    case Place::kConfiguration:
-      return "in /etc/vmeventd/vmeventd.conf:";
-    case Place::kQemu:
-      return "arguments of QEMU:";
-    case Place::kShell:
-      break;
-  }
-  return "paste:";
-}
-
-const char* PlaceName(Place place) {
-  switch (place) {
-    case Place::kConfiguration:
-      return "vmeventd.conf";
-    case Place::kQemu:
-      return "qemu";
-    case Place::kShell:
-      break;
-  }
-  return "shell";
+// Of each Place: what stands before the line, and its name for programs.
+struct PlaceTexts {
+  const char* before;
+  const char* name;
+};
+const PlaceTexts& TextsOf(Place place) {
+  static constexpr PlaceTexts kTexts[] = {{"paste:", "shell"},
+                                          {"in /etc/vmeventd/vmeventd.conf:", "vmeventd.conf"},
+                                          {"arguments of QEMU:", "qemu"}};
+  return kTexts[static_cast<size_t>(place)];
 }
 
 // Subjects that people read; programs get all.
@@ -247,7 +235,7 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
     for (const std::string& line : WrapText(EscapeForTerminal(finding.what), width - 4)) {
       absl::StrAppend(&text, "    ", line, "\n");
     }
-    absl::StrAppend(&text, "    ", painter.Paint(PlaceText(finding.place), Color::kDim), " ",
+    absl::StrAppend(&text, "    ", painter.Paint(TextsOf(finding.place).before, Color::kDim), " ",
                     EscapeForTerminal(finding.line), "\n\n");
   }
   const size_t found = diagnosis.findings.size();
@@ -264,7 +252,7 @@ std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis) {
     object["finding"] = finding.kind;
     object["subjects"] = finding.subjects;
     object["what"] = finding.what;
-    object["place"] = PlaceName(finding.place);
+    object["place"] = TextsOf(finding.place).name;
     object["line"] = finding.line;
     // Names and paths may hold any bytes.
     objects.push_back(

@@ -168,18 +168,18 @@ bool FleetMatcher::HasLabels(const v1::VmRef& vm) const {
                      [&](const LabelSelector& selector) { return selector.Matches(value_of); });
 }
 
-bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::VmRef& vm) const {
-  return MatchesNode(origin.cluster, origin.node) && AnyMatches(names_, vm.name()) &&
+bool FleetMatcher::Matches(const MessageNode& origin, const v1::VmRef& vm) const {
+  return MatchesNode(origin.cluster, origin.name) && AnyMatches(names_, vm.name()) &&
          AnyMatches(sources_, vm.source()) && Has(filter_.events.run_ids(), vm.run_id()) &&
          Has(uuids_, ParseUuid(vm.uuid())) && HasLabels(vm);
 }
 
-bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::Event& event) const {
+bool FleetMatcher::Matches(const MessageNode& origin, const v1::Event& event) const {
   const absl::Time time = FromProto(event.observe_time());
   if (filter_.since && time < *filter_.since) return false;
   if (filter_.until && time >= *filter_.until) return false;
   if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) {
-    return MatchesNode(origin.cluster, origin.node);
+    return MatchesNode(origin.cluster, origin.name);
   }
   if (!Has(filter_.events.types(), event.type())) return false;
   const bool of_end = !filter_.events.classes().empty() || !filter_.events.causes().empty();

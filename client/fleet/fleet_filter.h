@@ -38,9 +38,9 @@ class FleetMatcher {
 
   // A GAP of a whole node passes what selects VMs, types and classes: the missing events may have
   // matched.
-  bool Matches(const FleetOrigin& origin, const v1::Event& event) const;
+  bool Matches(const MessageNode& origin, const v1::Event& event) const;
   // By its node, name, source, UUID, labels and run.
-  bool Matches(const FleetOrigin& origin, const v1::VmRef& vm) const;
+  bool Matches(const MessageNode& origin, const v1::VmRef& vm) const;
   bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
 
  private:

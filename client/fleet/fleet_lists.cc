@@ -75,23 +75,16 @@ absl::StatusOr<std::deque<Item>> ReadNewest(NatsConnection* connection, const Fl
   }
 }
 
-bool Add(FleetEvent event, EventBatches* batches) {
-  return batches->Add(std::move(event.event), NodeOf(event.origin));
-}
-
 // Appends the VMs that pass both, by name and then by node.
 template <typename Wanted>
 std::optional<Failure> ReadMatching(const FleetFilter& filter, const FleetLists::Environment& env,
-                                    VmList* vms, const Wanted& wanted) {
+                                    NodeVms* vms, const Wanted& wanted) {
   return WithFleet(env, [&](NatsConnection* connection) {
-    absl::StatusOr<std::vector<FleetVm>> all =
+    absl::StatusOr<NodeVms> all =
         ReadFleetVms(connection, filter, {.note = env.note, .now = env.now});
     if (!all.ok()) return all.status();
-    for (FleetVm& vm : *all) {
-      if (!wanted(vm.vm)) continue;
-      vms->nodes.push_back(NodeOf(vm));
-      *vms->vms.Add() = std::move(vm.vm);
-    }
+    std::erase_if(*all, [&wanted](const NodeVm& one) { return !wanted(one.vm); });
+    Append(&*all, vms);
     return absl::OkStatus();
   });
 }
@@ -108,7 +101,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
       uint64_t left = command.most();
       absl::Status status = ReadMessages(
           connection, filter, StartOf(filter, *state), state->last, env_,
-          [&](Item item) { return Add(*std::move(item.event), &batches) && --left > 0; });
+          [&](Item item) { return batches.Add(*std::move(item.event)) && --left > 0; });
       batches.Flush();
       return status;
     }
@@ -122,7 +115,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
     }
     std::reverse(newest->begin(), newest->end());
     for (auto& item : *newest) {
-      if (!Add(*std::move(item.event), &batches)) break;
+      if (!batches.Add(*std::move(item.event))) break;
     }
     batches.Flush();
     return absl::OkStatus();
@@ -145,7 +138,7 @@ std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t
   });
 }
 
-std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, VmList* vms) {
+std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   return ReadMatching(
       {.events = command.filter, .nodes = env_.nodes}, env_, vms, [&](const v1::Vm& vm) {
         const bool wanted = command.states.empty() ||
@@ -155,7 +148,7 @@ std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, VmList* vm
       });
 }
 
-std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, VmList* vm) {
+std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, NodeVms* vm) {
   // The server looks the name up; a name is no glob here.
   FleetFilter filter{.nodes = env_.nodes};
   if (command.name.find_first_of("*?[") == std::string::npos) {
@@ -167,7 +160,7 @@ std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, VmList* vm) 
   auto failure = ReadMatching(filter, env_, vm, [&](const v1::Vm& found) {
     return found.ref().name() == command.name && of_run(found);
   });
-  if (!failure && vm->vms.empty() && ParseUuid(command.name)) {
+  if (!failure && vm->empty() && ParseUuid(command.name)) {
     filter.events.clear_vm_names();
     filter.events.add_uuids(command.name);
     failure = ReadMatching(filter, env_, vm, of_run);

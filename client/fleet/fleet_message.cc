@@ -68,13 +68,13 @@ bool HasGoodTimes(const google::protobuf::Message& message) {
 
 }  // namespace
 
-absl::StatusOr<FleetOrigin> ParseOrigin(absl::string_view source) {
+absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source) {
   const std::vector<absl::string_view> parts = absl::StrSplit(source, '/');
   if (parts.size() == 5 && parts[0].empty() && parts[1] == "vmevents" && !parts[4].empty()) {
     std::optional<std::string> cluster = NameOf(parts[2]);
     std::optional<std::string> node = NameOf(parts[3]);
     if (cluster && node && EscapeForTerminal(parts[4]) == parts[4]) {
-      return FleetOrigin{*std::move(cluster), *std::move(node), std::string(parts[4])};
+      return MessageNode{*std::move(node), *std::move(cluster), std::string(parts[4]), {}};
     }
   }
   return absl::InvalidArgumentError("its header ce-source does not name a node of vmeventd");
@@ -103,17 +103,17 @@ absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* mes
       absl::StrCat("its payload is no ", message->GetDescriptor()->full_name()));
 }
 
-absl::StatusOr<FleetOrigin> ParseFleetMessage(const NatsMessage& from,
+absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message) {
-  absl::StatusOr<FleetOrigin> origin = ParseOrigin(from.header("ce-source"));
+  absl::StatusOr<MessageNode> origin = ParseOrigin(from.header("ce-source"));
   if (!origin.ok()) return origin;
   // "vmevents.v1.CLUSTER.NODE.VM.EVENT" or "$KV.BUCKET.CLUSTER.NODE..."
   const std::vector<absl::string_view> tokens =
       absl::StrSplit(from.subject(), absl::MaxSplits('.', 5));
   if (tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||
-      NameOf(tokens[3]) != origin->node) {
+      NameOf(tokens[3]) != origin->name) {
     return absl::InvalidArgumentError(absl::StrCat("its header ce-source names the node ",
-                                                   origin->cluster, "/", origin->node,
+                                                   origin->cluster, "/", origin->name,
                                                    ", whose subject this is not"));
   }
   const bool event = absl::StartsWith(from.subject(), kSubjectPrefix);

@@ -6,24 +6,16 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/nats/connection.h"
+#include "client/output/node_event.h"
 #include "google/protobuf/message.h"
 
 // Parses the messages of a fleet: CloudEvents in binary mode, docs/fleet.md. Pure.
 
 namespace vmeventd::client {
 
-// Whose message it is.
-struct FleetOrigin {
-  std::string cluster;
-  std::string node;
-  std::string journal_id;
-
-  bool operator==(const FleetOrigin&) const = default;
-};
-
-// Parses a ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID". A name that was cut stays as it is.
-// INVALID_ARGUMENT: it is none.
-absl::StatusOr<FleetOrigin> ParseOrigin(absl::string_view source);
+// Whose message it is, by its ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID". A name that was cut
+// stays as it is. INVALID_ARGUMENT: it is none.
+absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source);
 
 // A Nats-Msg-Id as a position keeps it: empty for what vmeventd would not have written, as every
 // publisher may choose it.
@@ -36,7 +28,7 @@ absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* mes
 // Both, of one message of the stream or of a bucket. A server permits a node its own subjects only,
 // and headers are what the sender likes: INVALID_ARGUMENT also where ce-source or ce-type are not
 // those of the subject.
-absl::StatusOr<FleetOrigin> ParseFleetMessage(const NatsMessage& from,
+absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message);
 
 }  // namespace vmeventd::client

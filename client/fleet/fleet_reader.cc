@@ -17,14 +17,6 @@
 
 namespace vmeventd::client {
 
-MessageNode NodeOf(const FleetOrigin& origin) {
-  return {origin.node, origin.cluster, {}, origin.journal_id};
-}
-
-MessageNode NodeOf(const FleetVm& vm) {
-  return {vm.origin.node, vm.origin.cluster, vm.stale_since, {}};
-}
-
 void LeftOut::Add(const NatsMessage& message, const absl::Status& why) {
   if (++count_ < next_note_) return;
   next_note_ *= 10;
@@ -58,26 +50,26 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
   const NatsMessage& message = *(*next)->message;
   Item item{(*next)->stream_sequence, IdToKeep(message.header(kMessageIdHeader)), (*next)->time,
             std::nullopt};
-  FleetEvent event;
-  absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(message, &event.event);
+  NodeEvent event;
+  absl::StatusOr<MessageNode> origin = ParseFleetMessage(message, &event.event);
   if (!origin.ok()) {
     left_out_.Add(message, origin.status());
     return item;
   }
-  event.origin = *std::move(origin);
-  if (matcher_.Matches(event.origin, event.event)) item.event = std::move(event);
+  event.node = *std::move(origin);
+  if (matcher_.Matches(event.node, event.event)) item.event = std::move(event);
   return item;
 }
 
 namespace {
 
-// The last message of each key, by its subject.
-using Values = std::map<std::string, NatsMessagePtr>;
-
-absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view bucket,
-                                  const std::vector<std::string>& subjects,
-                                  const FleetEventReader::Environment& environment) {
-  Values values;
+// Calls `take` with the last value of each key, and its node; what is no value of this node, or is
+// refused by `take`, is left out.
+template <typename Value, typename Take>
+absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
+                        const std::vector<std::string>& subjects,
+                        const FleetEventReader::Environment& environment, const Take& take) {
+  std::map<std::string, NatsMessagePtr> last;  // by its subject
   // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
   for (const std::string& one : subjects) {
     const auto reader = StreamReader::Open(connection, BucketStream(bucket), {one},
@@ -94,20 +86,27 @@ absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view 
       NatsMessagePtr message = std::move((*next)->message);
       const std::string subject(message->subject());
       if (message->header(kKeyOperationHeader).empty()) {
-        values[subject] = std::move(message);
+        last[subject] = std::move(message);
       } else {
-        values.erase(subject);  // the key was deleted
+        last.erase(subject);  // the key was deleted
       }
     }
   }
-  return values;
+  LeftOut left_out(environment.note, absl::StrCat("bucket ", bucket));
+  for (const auto& [subject, message] : last) {
+    Value value;
+    absl::StatusOr<MessageNode> node = ParseFleetMessage(*message, &value);
+    const absl::Status status =
+        node.ok() ? take(*std::move(node), std::move(value)) : node.status();
+    if (!status.ok()) left_out.Add(*message, status);
+  }
+  return absl::OkStatus();
 }
 
 // Sets `stale_since` of the VMs that ran when their node was heard of last, unless it lives. A node
 // without a heartbeat may have died before somebody deleted that.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
-                            const FleetEventReader::Environment& environment,
-                            std::vector<FleetVm>* vms) {
+                            const FleetEventReader::Environment& environment, NodeVms* vms) {
   if (vms->empty()) return absl::OkStatus();
   const auto nodes = ReadFleetNodes(connection, filter, environment);
   if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
@@ -115,13 +114,13 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
   const absl::Time now = environment.now();
   std::map<std::pair<std::string, std::string>, const v1::NodeHeartbeat*> known;
   for (const v1::NodeHeartbeat& node : *nodes) known[{node.cluster(), node.node()}] = &node;
-  for (FleetVm& vm : *vms) {
+  for (NodeVm& vm : *vms) {
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // which does not change any more
-    const auto node = known.find({vm.origin.cluster, vm.origin.node});
+    const auto node = known.find({vm.node.cluster, vm.node.name});
     if (node == known.end()) {
-      vm.stale_since = absl::InfinitePast();
+      vm.node.stale_since = absl::InfinitePast();
     } else if (StateOf(*node->second, now) != NodeState::kUp) {
-      vm.stale_since = FromProto(node->second->time());
+      vm.node.stale_since = FromProto(node->second->time());
     }
   }
   return absl::OkStatus();
@@ -129,56 +128,43 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
 
 }  // namespace
 
-absl::StatusOr<std::vector<FleetVm>> ReadFleetVms(
-    NatsConnection* connection, const FleetFilter& filter,
-    const FleetEventReader::Environment& environment) {
-  const absl::StatusOr<Values> values =
-      ReadBucket(connection, kVmsBucket, VmSubjects(filter), environment);
-  if (!values.ok()) return values.status();
+absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
+                                     const FleetEventReader::Environment& environment) {
   const FleetMatcher matcher(filter);
-  LeftOut left_out(environment.note, absl::StrCat("bucket ", kVmsBucket));
-  std::vector<FleetVm> vms;
-  for (const auto& [subject, message] : *values) {
-    FleetVm vm;
-    absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(*message, &vm.vm);
-    if (!origin.ok()) {
-      left_out.Add(*message, origin.status());
-      continue;
-    }
-    vm.origin = *std::move(origin);
-    if (matcher.Matches(vm.origin, vm.vm.ref())) vms.push_back(std::move(vm));
-  }
-  const auto key = [](const FleetVm& vm) {
-    return std::tie(vm.vm.ref().name(), vm.origin.cluster, vm.origin.node);
+  NodeVms vms;
+  absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), environment,
+                                           [&](MessageNode node, v1::Vm vm) {
+                                             if (matcher.Matches(node, vm.ref())) {
+                                               vms.push_back({std::move(vm), std::move(node)});
+                                             }
+                                             return absl::OkStatus();
+                                           });
+  if (!status.ok()) return status;
+  const auto key = [](const NodeVm& vm) {
+    return std::tie(vm.vm.ref().name(), vm.node.cluster, vm.node.name);
   };
   std::sort(vms.begin(), vms.end(),
-            [&](const FleetVm& a, const FleetVm& b) { return key(a) < key(b); });
-  if (absl::Status status = JoinHeartbeats(connection, filter, environment, &vms); !status.ok()) {
-    return status;
-  }
+            [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
+  status = JoinHeartbeats(connection, filter, environment, &vms);
+  if (!status.ok()) return status;
   return vms;
 }
 
 absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
     NatsConnection* connection, const FleetFilter& filter,
     const FleetEventReader::Environment& environment) {
-  const absl::StatusOr<Values> values =
-      ReadBucket(connection, kNodesBucket, NodeSubjectsOf(filter), environment);
-  if (!values.ok()) return values.status();
   const FleetMatcher matcher(filter);
-  LeftOut left_out(environment.note, absl::StrCat("bucket ", kNodesBucket));
   std::vector<v1::NodeHeartbeat> nodes;
-  for (const auto& [subject, message] : *values) {
-    v1::NodeHeartbeat node;
-    const absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(*message, &node);
-    if (!origin.ok()) {
-      left_out.Add(*message, origin.status());
-    } else if (node.cluster() != origin->cluster || node.node() != origin->node) {
-      left_out.Add(*message, absl::InvalidArgumentError("its heartbeat names another node"));
-    } else if (matcher.MatchesNode(node.cluster(), node.node())) {
-      nodes.push_back(std::move(node));
-    }
-  }
+  absl::Status status = ReadBucket<v1::NodeHeartbeat>(
+      connection, kNodesBucket, NodeSubjectsOf(filter), environment,
+      [&](const MessageNode& origin, v1::NodeHeartbeat node) -> absl::Status {
+        if (node.cluster() != origin.cluster || node.node() != origin.name) {
+          return absl::InvalidArgumentError("its heartbeat names another node");
+        }
+        if (matcher.MatchesNode(node.cluster(), node.node())) nodes.push_back(std::move(node));
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
   std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) {
     return std::tie(a.cluster(), a.node()) < std::tie(b.cluster(), b.node());
   });

@@ -15,7 +15,7 @@
 #include "base/steady_time.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
-#include "client/output/formatter.h"
+#include "client/output/node_event.h"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -26,14 +26,6 @@ namespace vmeventd::client {
 // Longest time by which an event was stored before its own time: the clocks of node and server
 // differ.
 inline constexpr absl::Duration kMostSkew = absl::Minutes(5);
-
-// An event of the fleet's stream.
-struct FleetEvent {
-  v1::Event event;
-  FleetOrigin origin;
-};
-
-MessageNode NodeOf(const FleetOrigin& origin);
 
 // Counts the messages that are not what vmeventd writes there, and notes the first, the tenth, the
 // hundredth and so on. One thread.
@@ -70,9 +62,9 @@ class FleetEventReader {
 
   struct Item {
     uint64_t stream_sequence = 0;
-    std::string message_id;           // as IdToKeep
-    absl::Time time;                  // when it was stored
-    std::optional<FleetEvent> event;  // nullopt: the filter leaves it out
+    std::string message_id;          // as IdToKeep
+    absl::Time time;                 // when it was stored
+    std::optional<NodeEvent> event;  // nullopt: the filter leaves it out; without a position
   };
   // Of the next message; nullopt: none came within `timeout`. Errors as of StreamReader.
   absl::StatusOr<std::optional<Item>> Next(absl::Duration timeout);
@@ -92,20 +84,10 @@ class FleetEventReader {
 // Limit of the servers' silence; beyond it, a read fails with UNAVAILABLE.
 inline constexpr absl::Duration kPatience = absl::Seconds(5);
 
-struct FleetVm {
-  v1::Vm vm;
-  FleetOrigin origin;
-  // The last heartbeat of a node that fell silent or stopped while the VM ran; the infinite past:
-  // it has none.
-  std::optional<absl::Time> stale_since;
-};
-MessageNode NodeOf(const FleetVm& vm);
-
 // The VMs that the filter lets through, by name and then by node. NOT_FOUND: there is no such
 // bucket. A node whose heartbeat is not there counts as living.
-absl::StatusOr<std::vector<FleetVm>> ReadFleetVms(NatsConnection* connection,
-                                                  const FleetFilter& filter,
-                                                  const FleetEventReader::Environment& environment);
+absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
+                                     const FleetEventReader::Environment& environment);
 
 // The latest heartbeat of each node that the filter lets through, by cluster and node. Errors
 // as of ReadFleetVms().

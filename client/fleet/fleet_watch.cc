@@ -19,7 +19,7 @@ constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 // Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-constexpr int kMostOfBatch = 1000;
+constexpr size_t kMostOfBatch = 1000;
 
 absl::Status SinkEnds() { return absl::CancelledError("the sink ended the watch"); }
 
@@ -140,8 +140,8 @@ void FleetWatch::NoteGap(const std::string& sentence) {
   env_.note(absl::StrCat("GAP: ", sentence));
   if (!command_.identify || !position_) return;
   // A sink that ends the watch says so again at the next event.
-  static_cast<void>(sink_->OnEvents(
-      MakeGap({"", "", {}, EscapeToken(position_->journal_id)}, *position_, sentence)));
+  static_cast<void>(
+      sink_->OnEvents(MakeGap({"", "", EscapeToken(position_->journal_id)}, *position_, sentence)));
 }
 
 absl::Status FleetWatch::Gap(const std::string& why, const StreamState& state) {
@@ -183,19 +183,14 @@ void FleetWatch::CheckJump(const StreamState& state) {
 }
 
 absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamState& state) {
-  absl::StatusOr<std::vector<FleetVm>> all =
+  absl::StatusOr<NodeVms> all =
       ReadFleetVms(connection, filter_, {.note = env_.note, .clock = env_.clock, .now = env_.now});
   if (!all.ok()) return all.status();
-  Formatter::Vms vms;
-  Formatter::Nodes nodes;
-  for (FleetVm& vm : *all) {
-    snapshot_[{vm.origin.cluster, vm.origin.node, vm.vm.ref().name()}] = {vm.origin.journal_id,
-                                                                          vm.vm.last_sequence()};
-    if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;
-    nodes.push_back(NodeOf(vm));
-    *vms.Add() = std::move(vm.vm);
+  for (const auto& [vm, node] : *all) {
+    snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
   }
-  if (!sink_->OnVms(vms, nodes)) return SinkEnds();
+  std::erase_if(*all, [](const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; });
+  if (!sink_->OnVms(*all)) return SinkEnds();
   return FollowSnapshot(connection, state);
 }
 
@@ -238,7 +233,7 @@ absl::Status FleetWatch::DeliverTail(NatsConnection* connection, const v1::NodeH
   const auto reader =
       FleetEventReader::Open(connection, filter, from, {.note = env_.note, .clock = env_.clock});
   if (!reader.ok()) return reader.status();
-  WatchedEvents batch;
+  NodeEvents batch;
   while ((*reader)->pending() > 0) {
     auto next = (*reader)->Next(kPatience);
     if (!next.ok()) return next.status();
@@ -246,21 +241,18 @@ absl::Status FleetWatch::DeliverTail(NatsConnection* connection, const v1::NodeH
     FleetEventReader::Item item = **std::move(next);
     if (item.time >= until) break;
     if (!item.event || IsInSnapshot(*item.event)) continue;
-    batch.nodes.push_back(NodeOf(item.event->origin));
-    batch.resume_after.emplace_back();
-    *batch.events.Add() = std::move(item.event->event);
-    if (batch.events.size() < kMostOfBatch) continue;
+    batch.push_back(*std::move(item.event));
+    if (batch.size() < kMostOfBatch) continue;
     if (!sink_->OnEvents(std::exchange(batch, {}))) return SinkEnds();
   }
-  return batch.events.empty() || sink_->OnEvents(std::move(batch)) ? absl::OkStatus() : SinkEnds();
+  return batch.empty() || sink_->OnEvents(std::move(batch)) ? absl::OkStatus() : SinkEnds();
 }
 
 // Returns whether the VM that was shown has the event already.
-bool FleetWatch::IsInSnapshot(const FleetEvent& event) const {
+bool FleetWatch::IsInSnapshot(const NodeEvent& event) const {
   if (snapshot_.empty()) return false;
-  const auto vm =
-      snapshot_.find({event.origin.cluster, event.origin.node, event.event.vm().name()});
-  return vm != snapshot_.end() && vm->second.first == event.origin.journal_id &&
+  const auto vm = snapshot_.find({event.node.cluster, event.node.name, event.event.vm().name()});
+  return vm != snapshot_.end() && vm->second.first == event.node.journal_id &&
          event.event.sequence() <= vm->second.second;
 }
 
@@ -282,11 +274,11 @@ absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* r
 }
 
 absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Duration timeout) {
-  WatchedEvents batch;
-  const int most = sink_->one_by_one() ? 1 : kMostOfBatch;
+  NodeEvents batch;
+  const size_t most = sink_->one_by_one() ? 1 : kMostOfBatch;
   std::optional<WatchPosition> last;
   absl::Status lost;
-  while (batch.events.size() < most && !env_.stop->stopped()) {
+  while (batch.size() < most && !env_.stop->stopped()) {
     auto next = reader->Next(last ? absl::ZeroDuration() : timeout);
     if (!next.ok()) {
       lost = next.status();
@@ -300,13 +292,12 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
     }
     last = {sequence, stream_, std::move((*next)->message_id), (*next)->time, since_};
     if ((*next)->event && !IsInSnapshot(*(*next)->event)) {
-      batch.nodes.push_back(NodeOf((*next)->event->origin));
-      batch.resume_after.push_back({0, *last});
-      *batch.events.Add() = std::move((*next)->event->event);
+      batch.push_back(*std::move((*next)->event));
+      batch.back().resume_after.position = *last;
     }
   }
   if (!last) return lost.ok() ? absl::StatusOr<bool>(false) : lost;
-  if (!batch.events.empty() && !sink_->OnEvents(std::move(batch))) return SinkEnds();
+  if (!batch.empty() && !sink_->OnEvents(std::move(batch))) return SinkEnds();
   position_ = std::move(last);
   if (absl::Status status = ReportPosition(); !status.ok()) return status;
   if (!lost.ok()) return lost;

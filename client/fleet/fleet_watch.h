@@ -92,7 +92,7 @@ class FleetWatch : public WatchSource {
   // snapshot.
   absl::Status DeliverTail(NatsConnection* connection, const v1::NodeHeartbeat& node,
                            absl::Time from, absl::Time until);
-  bool IsInSnapshot(const FleetEvent& event) const;
+  bool IsInSnapshot(const NodeEvent& event) const;
   // Takes what comes within `timeout` and what then is there; false: nothing came.
   absl::StatusOr<bool> TakeBatch(FleetEventReader* reader, absl::Duration timeout);
   // Moves the position over what the filter leaves out.

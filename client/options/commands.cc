@@ -91,11 +91,9 @@ PushCommand MakePush(OptionReader* options) {
   for (const auto& [option, file] : files) {
     *file = options->TextWith(option, "name a file or directory");
   }
-  if (options->Has("--format")) {
-    const absl::StatusOr<PushFormat> format = ParsePushFormat(options->Text("--format"));
-    if (!format.ok()) options->Wrong(absl::StrCat("--format: ", format.status().message()));
-    command.format = format.value_or(command.format);
-  }
+  auto format = static_cast<size_t>(command.format);
+  options->Choice("--format", "a format", &format);
+  command.format = static_cast<PushFormat>(format);
   command.follow.watch.start = options->Start();
   if (std::holds_alternative<FromSnapshot>(command.follow.watch.start)) {
     options->Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");

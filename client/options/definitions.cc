@@ -125,18 +125,6 @@ Examples:
   vmevents intent declare web1 --actor alice --reason 'node is emptied'
   vmevents intent list
   vmevents intent withdraw INTENT_ID)";
-constexpr char kDeclareFooter[] =
-    R"(Example:
-  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m)";
-constexpr char kWithdrawFooter[] =
-    R"(Example:
-  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001)";
-constexpr char kIntentListFooter[] =
-    R"(Example:
-  vmevents intent list)";
-constexpr char kInfoFooter[] =
-    R"(Example:
-  vmevents -o json info)";
 
 constexpr char kFleetFooter[] =
     R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
@@ -199,9 +187,6 @@ Examples:
   vmevents --context prod vms             once
   vmevents context use prod               from now on
   vmevents context delete prod)";
-constexpr char kContextListFooter[] =
-    R"(Example:
-  vmevents context list)";
 constexpr char kContextAddFooter[] =
     R"(Takes --server, which may name several or the servers of a fleet, the TLS files
 and --credentials. Makes the file if there is none; asks no server.
@@ -209,9 +194,6 @@ and --credentials. Makes the file if there is none; asks no server.
 Examples:
   vmevents context add prod --server node1,node2 --tls-ca /etc/ssl/vm-ca.pem
   vmevents context add fleet --server tls://nats1,nats2 --credentials ops.creds)";
-constexpr char kContextUseFooter[] =
-    R"(Example:
-  vmevents context use prod)";
 constexpr char kContextDeleteFooter[] =
     R"(Deletes its section; the rest of the file stays as it is. If it was the current
 one, there is none afterwards.
@@ -219,12 +201,6 @@ one, there is none afterwards.
 Example:
   vmevents context delete prod)";
 
-constexpr char kHelpFooter[] =
-    R"(Example:
-  vmevents help intent declare)";
-constexpr char kVersionFooter[] =
-    R"(Example:
-  vmevents version)";
 constexpr char kCompletionFooter[] =
     R"(Packages install it. Without them:
   source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
@@ -398,7 +374,9 @@ void AddIntent(CLI::App* app) {
   CLI::App* intent =
       AddCommand(app, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
   intent->require_subcommand(0, 1);
-  CLI::App* declare = AddCommand(intent, "declare", "Declare an intent for a VM", kDeclareFooter);
+  CLI::App* declare = AddCommand(
+      intent, "declare", "Declare an intent for a VM",
+      "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m");
   AddArgument(declare, "NAME", "the VM's name")->required();
   AddOption(declare, "--actor", "WHO",
             "the person or the system that acts; default $SUDO_USER, $USER or the user's name");
@@ -406,9 +384,10 @@ void AddIntent(CLI::App* app) {
   AddOption(declare, "--ttl", "DURATION",
             "how long it is valid, such as 5m; default 10m, at most 24h");
   AddOption(declare, "--run", "RUN_ID", "the run, if a name has several");
-  AddCommand(intent, "list", "List the open intents", kIntentListFooter);
+  AddCommand(intent, "list", "List the open intents", "Example:\n  vmevents intent list");
   CLI::App* withdraw =
-      AddCommand(intent, "withdraw", "Withdraw a declared intent", kWithdrawFooter);
+      AddCommand(intent, "withdraw", "Withdraw a declared intent",
+                 "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
   AddArgument(withdraw, "INTENT_ID", "as printed by declare")->required();
 }
 
@@ -440,11 +419,13 @@ void AddHealth(CLI::App* app) {
 void AddContext(CLI::App* app) {
   CLI::App* context = AddCommand(app, "context", "Choose among named servers", kContextFooter);
   context->require_subcommand(0, 1);
-  AddCommand(context, "list", "List the contexts of the configuration file", kContextListFooter);
+  AddCommand(context, "list", "List the contexts of the configuration file",
+             "Example:\n  vmevents context list");
   CLI::App* add =
       AddCommand(context, "add", "Add a context to the configuration file", kContextAddFooter);
   AddArgument(add, "NAME", "a context")->required();
-  CLI::App* use = AddCommand(context, "use", "Make a context the current one", kContextUseFooter);
+  CLI::App* use = AddCommand(context, "use", "Make a context the current one",
+                             "Example:\n  vmevents context use prod");
   AddArgument(use, "NAME", "a context")->required();
   CLI::App* remove = AddCommand(context, "delete", "Delete a context from the configuration file",
                                 kContextDeleteFooter);
@@ -496,13 +477,14 @@ void Define(CLI::App* app) {
   AddPictures(app);
   AddFleet(app);
   AddIntent(app);
-  AddCommand(app, "info", "Show vmeventd's own state", kInfoFooter);
+  AddCommand(app, "info", "Show vmeventd's own state", "Example:\n  vmevents -o json info");
   AddHealth(app);
   AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
   AddContext(app);
-  CLI::App* help = AddCommand(app, "help", "Explain a command", kHelpFooter);
+  CLI::App* help =
+      AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
   AddArgument(help, "COMMAND", "the command")->expected(CLI::detail::expected_max_vector_size);
-  AddCommand(app, "version", "Print the version", kVersionFooter);
+  AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
       AddCommand(app, "completion", "Print what completes commands in a shell", kCompletionFooter);
   AddArgument(completion, "SHELL", "bash, zsh or fish")->required();

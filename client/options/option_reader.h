@@ -63,6 +63,8 @@ class OptionReader {
 
   // By the option's name, or by an argument's: of the command, or else of the program.
   bool Has(const std::string& name) const;
+  // Returns whether the command knows it, given or not.
+  bool Knows(const std::string& name) const { return Find(name) != nullptr; }
   bool Flag(const std::string& name);
   // As typed; empty where it was not given.
   std::vector<std::string> Texts(const std::string& name) const;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <set>
 #include <string>
@@ -162,14 +161,14 @@ void CheckNoSequence(OptionReader* options, absl::string_view with) {
                               " use oldest, snapshot, a time, or --cursor-file"));
 }
 
-// Only these commands merge what several servers answer; a context may name any number.
+// What can be asked of a fleet can be asked of several servers too.
+bool AsksSeveral(const OptionReader& options) { return options.Knows("--node"); }
+
+// A context may name any number.
 void CheckServerCount(const ServerChoice& choice, OptionReader* options, const CommandLine& line) {
-  static constexpr std::array kMerging = {"watch", "push", "events", "vms", "vm"};
   const std::string& name = options->command();
   if (line.servers.size() <= 1 || name == "context") return;
-  if (std::find(kMerging.begin(), kMerging.end(), name) != kMerging.end()) {
-    return CheckNoSequence(options, "several servers");
-  }
+  if (AsksSeveral(*options)) return CheckNoSequence(options, "several servers");
   options->Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
                               line.servers.size(), "; name one with --server"));
 }
@@ -214,7 +213,6 @@ void ReadOwnServer(OptionReader* options, CommandLine* line) {
 }
 
 void ReadFleetOptions(OptionReader* options, CommandLine* line) {
-  static constexpr std::array kOfFleets = {"watch", "push", "events", "vms", "vm", "fleet"};
   const std::string& name = options->command();
   if (!line->fleet) {
     if (name == "fleet") {
@@ -225,7 +223,7 @@ void ReadFleetOptions(OptionReader* options, CommandLine* line) {
     }
     return;
   }
-  if (std::find(kOfFleets.begin(), kOfFleets.end(), name) == kOfFleets.end()) {
+  if (!AsksSeveral(*options)) {
     options->Wrong(absl::StrCat(name, " asks one vmeventd, and ", ToText(*line->fleet),
                                 " has the stream of many; name one node with --server HOST"));
   }

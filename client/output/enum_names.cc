@@ -1,5 +1,6 @@
 #include "client/output/enum_names.h"
 
+#include <cstring>
 #include <map>
 #include <vector>
 
@@ -68,6 +69,15 @@ std::string SubjectWords(const v1::Event& event) {
                       shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED
                           ? ""
                           : absl::StrCat(".", word(shutdown_class, "class")));
+}
+
+std::string CauseWords(v1::ShutdownCause cause) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(cause)), {{"_", " "}});
+}
+
+std::string SignalName(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
 }
 
 std::string LabelsText(const v1::VmRef& vm) {

@@ -43,6 +43,12 @@ std::string SubjectWord(absl::string_view name);
 // "stopped.crash".
 std::string SubjectWords(const v1::Event& event);
 
+// "guest poweroff" for GUEST_POWEROFF.
+std::string CauseWords(v1::ShutdownCause cause);
+
+// "SIGKILL"; "signal 99" of one without a name.
+std::string SignalName(int signal);
+
 // "app=web,tier=db", by key; "" without labels. A comma or a backslash in a value has a backslash
 // before it, as in a selector.
 std::string LabelsText(const v1::VmRef& vm);

@@ -43,20 +43,6 @@ std::string JsonFormatter::Show(const std::string& json) const {
   return yaml_ ? absl::StrCat("---\n", YamlOfJson(json)) : absl::StrCat(json, "\n");
 }
 
-template <typename Messages>
-absl::StatusOr<std::string> JsonFormatter::Each(const Messages& messages,
-                                                const Nodes& nodes) const {
-  std::string out;
-  size_t index = 0;
-  for (const auto& message : messages) {
-    const absl::StatusOr<std::string> json =
-        ToJson(message, nodes.empty() ? MessageNode() : nodes[index++]);
-    if (!json.ok()) return json.status();
-    out += Show(*json);
-  }
-  return out;
-}
-
 absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& message,
                                                const MessageNode& node) const {
   const absl::StatusOr<std::string> json = ToJson(message, node);
@@ -64,23 +50,35 @@ absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& 
   return Show(*json);
 }
 
-absl::StatusOr<std::string> JsonFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
-  return Each(events, nodes);
+absl::StatusOr<std::string> JsonFormatter::FormatEvents(Events events) {
+  std::string out;
+  for (const NodeEvent& one : events) {
+    const absl::StatusOr<std::string> text = One(one.event, one.node);
+    if (!text.ok()) return text;
+    out += *text;
+  }
+  return out;
 }
-absl::StatusOr<std::string> JsonFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
-  return Each(vms, nodes);
+absl::StatusOr<std::string> JsonFormatter::FormatVms(Vms vms) {
+  std::string out;
+  for (const NodeVm& vm : vms) {
+    const absl::StatusOr<std::string> text = FormatVm(vm);
+    if (!text.ok()) return text;
+    out += *text;
+  }
+  return out;
 }
-absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
-  return One(vm, nodes.empty() ? MessageNode() : nodes.front());
+absl::StatusOr<std::string> JsonFormatter::FormatVm(const NodeVm& vm) {
+  return One(vm.vm, vm.node);
 }
 absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent) {
   return One(intent);
 }
-absl::StatusOr<std::string> JsonFormatter::FormatIntents(const Vms& vms) {
+absl::StatusOr<std::string> JsonFormatter::FormatIntents(Vms vms) {
   std::string out;
-  for (const v1::Vm& vm : vms) {
-    const absl::StatusOr<std::string> intent = ToJson(vm.intent());
-    const absl::StatusOr<std::string> ref = ToJson(vm.ref());
+  for (const NodeVm& one : vms) {
+    const absl::StatusOr<std::string> intent = ToJson(one.vm.intent());
+    const absl::StatusOr<std::string> ref = ToJson(one.vm.ref());
     if (!intent.ok()) return intent.status();
     if (!ref.ok()) return ref.status();
     out += Show(absl::StrCat("{\"vm\":", *ref, ",", intent->substr(1)));
@@ -202,9 +200,8 @@ namespace {
 
 std::string Line(const std::string& name) { return absl::StrCat(EscapeForTerminal(name), "\n"); }
 
-std::string LineOf(const Formatter::Nodes& nodes, int index, const std::string& name) {
-  if (nodes.empty()) return Line(name);
-  const MessageNode& node = nodes[static_cast<size_t>(index)];
+std::string LineOf(const MessageNode& node, const std::string& name) {
+  if (node.name.empty()) return Line(name);
   const std::string cluster =
       node.cluster.empty() ? "" : absl::StrCat(EscapeForTerminal(node.cluster), "/");
   return absl::StrCat(cluster, EscapeForTerminal(node.name), "/", Line(name));
@@ -212,29 +209,29 @@ std::string LineOf(const Formatter::Nodes& nodes, int index, const std::string& 
 
 }  // namespace
 
-absl::StatusOr<std::string> NameFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
+absl::StatusOr<std::string> NameFormatter::FormatEvents(Events events) {
   std::string out;
-  for (int i = 0; i < events.size(); ++i) {
-    if (events[i].has_vm()) out += LineOf(nodes, i, events[i].vm().name());
+  for (const NodeEvent& one : events) {
+    if (one.event.has_vm()) out += LineOf(one.node, one.event.vm().name());
   }
   return out;
 }
 
-absl::StatusOr<std::string> NameFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
+absl::StatusOr<std::string> NameFormatter::FormatVms(Vms vms) {
   std::string out;
-  for (int i = 0; i < vms.size(); ++i) out += LineOf(nodes, i, vms[i].ref().name());
+  for (const NodeVm& vm : vms) out += LineOf(vm.node, vm.vm.ref().name());
   return out;
 }
 
-absl::StatusOr<std::string> NameFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
-  return LineOf(nodes, 0, vm.ref().name());
+absl::StatusOr<std::string> NameFormatter::FormatVm(const NodeVm& vm) {
+  return LineOf(vm.node, vm.vm.ref().name());
 }
 absl::StatusOr<std::string> NameFormatter::FormatIntent(const v1::Intent& intent) {
   return Line(intent.intent_id());
 }
-absl::StatusOr<std::string> NameFormatter::FormatIntents(const Vms& vms) {
+absl::StatusOr<std::string> NameFormatter::FormatIntents(Vms vms) {
   std::string out;
-  for (const v1::Vm& vm : vms) out += Line(vm.intent().intent_id());
+  for (const NodeVm& vm : vms) out += Line(vm.vm.intent().intent_id());
   return out;
 }
 absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {

@@ -1,15 +1,12 @@
 #include <algorithm>
-#include <cstring>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "client/output/enum_names.h"
 #include "client/output/formatter.h"
@@ -34,16 +31,6 @@ Color TypeColor(v1::EventType type) {
     default:
       return Color::kNone;
   }
-}
-
-// "guest poweroff" for GUEST_POWEROFF.
-std::string CauseWords(v1::ShutdownCause cause) {
-  return absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(cause)), {{"_", " "}});
-}
-
-std::string SignalName(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
 }
 
 std::string ExitWords(const v1::ShutdownDetail& shutdown) {
@@ -121,9 +108,10 @@ std::string TimeOrDash(bool known, const google::protobuf::Timestamp& time, absl
 }
 
 // Most servers have one source: a column would say the same of every VM.
-bool HasSeveralSources(const Formatter::Vms& vms) {
-  return std::any_of(vms.begin(), vms.end(),
-                     [&](const v1::Vm& vm) { return vm.ref().source() != vms[0].ref().source(); });
+bool HasSeveralSources(Formatter::Vms vms) {
+  return std::any_of(vms.begin(), vms.end(), [&](const NodeVm& one) {
+    return one.vm.ref().source() != vms[0].vm.ref().source();
+  });
 }
 
 Cell SourceCell(const v1::Vm& vm) {
@@ -336,7 +324,7 @@ std::string TableFormatter::AgeText(const v1::Vm& vm) const {
   return ShortDurationText(style_.now() - FromProto(vm.state_time()));
 }
 
-std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const MessageNode* node) {
+std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const MessageNode& node) {
   std::vector<Cell> row;
   row.push_back({EventTime(FromProto(event.observe_time())), Color::kDim});
   if (style_.nodes) row.push_back(NodeCell(node));
@@ -354,11 +342,11 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const Message
   return row;
 }
 
-std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode* node) const {
+std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode& node) const {
   std::vector<Cell> row;
   if (style_.nodes) row.push_back(NodeCell(node));
   row.push_back({EscapeForTerminal(vm.ref().name()), Color::kBold});
-  if (node != nullptr && node->stale_since) {
+  if (node.stale_since) {
     row.push_back({absl::StrCat(ShortName(vm.state()), " (stale)"), Color::kDim});
   } else {
     row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
@@ -384,27 +372,22 @@ std::string TableFormatter::EventHeading() {
   return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_->Heading());
 }
 
-void TableFormatter::NoteClusters(const Nodes& nodes) {
-  for (const MessageNode& node : nodes) {
-    if (cluster_.empty()) cluster_ = node.cluster;
-    if (node.cluster != cluster_) several_clusters_ = true;
-  }
+void TableFormatter::NoteCluster(const MessageNode& node) {
+  if (cluster_.empty()) cluster_ = node.cluster;
+  if (node.cluster != cluster_) several_clusters_ = true;
 }
 
-Cell TableFormatter::NodeCell(const MessageNode* node) const {
-  if (node == nullptr) return {};
-  return {EscapeForTerminal(several_clusters_ ? absl::StrCat(node->cluster, "/", node->name)
-                                              : node->name)};
+Cell TableFormatter::NodeCell(const MessageNode& node) const {
+  return {EscapeForTerminal(several_clusters_ ? absl::StrCat(node.cluster, "/", node.name)
+                                              : node.name)};
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
-  NoteClusters(nodes);
+absl::StatusOr<std::string> TableFormatter::FormatEvents(Events events) {
+  for (const NodeEvent& one : events) NoteCluster(one.node);
   if (!event_layout_) event_layout_.emplace(EventColumns(style_, /*reserve=*/false), painter_);
   std::vector<std::vector<Cell>> rows;
-  rows.reserve(static_cast<size_t>(events.size()));
-  for (const v1::Event& event : events) {
-    rows.push_back(EventRow(event, nodes.empty() ? nullptr : &nodes[rows.size()]));
-  }
+  rows.reserve(events.size());
+  for (const NodeEvent& one : events) rows.push_back(EventRow(one.event, one.node));
   return event_layout_->Rows(std::move(rows), LineLimit());
 }
 
@@ -415,29 +398,29 @@ std::string TableFormatter::Table(std::vector<ColumnLayout::Column> columns,
   return absl::StrCat(style_.headings ? layout.Heading() : "", lines);
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
-  NoteClusters(nodes);
+absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
+  for (const NodeVm& one : vms) NoteCluster(one.node);
   const bool sources = HasSeveralSources(vms);
   const int source_at = style_.nodes ? 2 : 1;  // after the name
   std::vector<ColumnLayout::Column> columns = VmColumns(style_);
   if (sources) columns.insert(columns.begin() + source_at, {"SOURCE"});
   std::vector<std::vector<Cell>> rows;
-  rows.reserve(static_cast<size_t>(vms.size()));
-  for (const v1::Vm& vm : vms) {
-    rows.push_back(VmRow(vm, nodes.empty() ? nullptr : &nodes[rows.size()]));
-    if (sources) rows.back().insert(rows.back().begin() + source_at, SourceCell(vm));
+  rows.reserve(vms.size());
+  for (const NodeVm& one : vms) {
+    rows.push_back(VmRow(one.vm, one.node));
+    if (sources) rows.back().insert(rows.back().begin() + source_at, SourceCell(one.vm));
   }
   vms_shown_ = true;
   return Table(std::move(columns), std::move(rows));
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
+absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
   std::vector<std::vector<Cell>> rows;
-  rows.reserve(static_cast<size_t>(vms.size()));
-  for (const v1::Vm& vm : vms) {
-    const v1::Intent& intent = vm.intent();
+  rows.reserve(vms.size());
+  for (const NodeVm& one : vms) {
+    const v1::Intent& intent = one.vm.intent();
     rows.push_back({{EscapeForTerminal(intent.intent_id())},
-                    {EscapeForTerminal(vm.ref().name()), Color::kBold},
+                    {EscapeForTerminal(one.vm.ref().name()), Color::kBold},
                     {EscapeForTerminal(intent.actor())},
                     {SinceText(intent.has_expire_time(), intent.expire_time())},
                     {EscapeForTerminal(intent.reason())}});
@@ -445,15 +428,14 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
   return Table({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, std::move(rows));
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
+absl::StatusOr<std::string> TableFormatter::FormatVm(const NodeVm& one) {
+  const v1::Vm& vm = one.vm;
   FactList facts(painter_);
   facts.Add("name", EscapeForTerminal(vm.ref().name()), Color::kBold);
-  if (!nodes.empty()) {
-    facts.Add("node", EscapeForTerminal(nodes.front().name));
-    facts.Add("cluster", EscapeForTerminal(nodes.front().cluster));
-  }
-  if (!nodes.empty() && nodes.front().stale_since) {
-    const absl::Time since = *nodes.front().stale_since;
+  facts.Add("node", EscapeForTerminal(one.node.name));
+  facts.Add("cluster", EscapeForTerminal(one.node.cluster));
+  if (one.node.stale_since) {
+    const absl::Time since = *one.node.stale_since;
     const std::string why =
         since == absl::InfinitePast()
             ? "the node has no heartbeat"

@@ -11,6 +11,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "client/output/node_event.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/message.h"
 #include "google/protobuf/repeated_ptr_field.h"
@@ -20,16 +22,6 @@
 
 namespace vmeventd::client {
 
-// The node that a message is of.
-struct MessageNode {
-  std::string name;
-  std::string cluster;  // of a fleet; empty: it is of a server that was named
-  // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran, the infinite
-  // past if it has none: the VM's state may have changed since.
-  std::optional<absl::Time> stale_since;
-  std::string journal_id;  // of an event, where its source knows it; shown nowhere
-};
-
 // Turns the server's answers into text for standard output. Pure, except that a formatter remembers
 // its own output (column widths); one thread. Each text is whole lines, or empty. INTERNAL: a
 // message cannot be shown; names it.
@@ -37,25 +29,23 @@ class Formatter {
  public:
   virtual ~Formatter() = default;
 
-  using Events = google::protobuf::RepeatedPtrField<v1::Event>;
-  using Vms = google::protobuf::RepeatedPtrField<v1::Vm>;
+  using Events = absl::Span<const NodeEvent>;
+  using Vms = absl::Span<const NodeVm>;
   using Health = grpc::health::v1::HealthCheckResponse;
-  // The node of each message if messages of several nodes are mixed; empty: one node, not shown.
-  using Nodes = std::vector<MessageNode>;
   using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
 
   // The heading above events: requested once, before the first event if they come one by one, and
   // for a list after its first page, whose widths it then has.
-  virtual std::string EventHeading() = 0;
+  virtual std::string EventHeading() { return ""; }
   // Called repeatedly as events arrive, in order.
-  virtual absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) = 0;
-  virtual absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) = 0;
+  virtual absl::StatusOr<std::string> FormatEvents(Events events) = 0;
+  virtual absl::StatusOr<std::string> FormatVms(Vms vms) = 0;
   // One VM with all details.
-  virtual absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) = 0;
+  virtual absl::StatusOr<std::string> FormatVm(const NodeVm& vm) = 0;
   // An intent that was just declared.
   virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
   // The open intents of these VMs; each VM has one.
-  virtual absl::StatusOr<std::string> FormatIntents(const Vms& vms) = 0;
+  virtual absl::StatusOr<std::string> FormatIntents(Vms vms) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
   virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;
   // The nodes of a fleet, as they are at `now`.
@@ -101,11 +91,11 @@ class TableFormatter : public Formatter {
   explicit TableFormatter(TableStyle style);
 
   std::string EventHeading() override;
-  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatEvents(Events events) override;
+  absl::StatusOr<std::string> FormatVms(Vms vms) override;
+  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
-  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatHealth(const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
@@ -117,11 +107,11 @@ class TableFormatter : public Formatter {
   std::string EventTime(absl::Time time);
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
   std::string AgeText(const v1::Vm& vm) const;
-  std::vector<Cell> EventRow(const v1::Event& event, const MessageNode* node);
-  std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode* node) const;
+  std::vector<Cell> EventRow(const v1::Event& event, const MessageNode& node);
+  std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode& node) const;
   // Notes whether the nodes' names need their clusters' from now on.
-  void NoteClusters(const Nodes& nodes);
-  Cell NodeCell(const MessageNode* node) const;
+  void NoteCluster(const MessageNode& node);
+  Cell NodeCell(const MessageNode& node) const;
 
   const TableStyle style_;
   Painter painter_;
@@ -155,12 +145,11 @@ class JsonFormatter : public Formatter {
  public:
   explicit JsonFormatter(bool yaml = false) : yaml_(yaml) {}
 
-  std::string EventHeading() override { return ""; }
-  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatEvents(Events events) override;
+  absl::StatusOr<std::string> FormatVms(Vms vms) override;
+  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
-  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatHealth(const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
@@ -171,8 +160,6 @@ class JsonFormatter : public Formatter {
 
   absl::StatusOr<std::string> One(const google::protobuf::Message& message,
                                   const MessageNode& node = {}) const;
-  template <typename Messages>
-  absl::StatusOr<std::string> Each(const Messages& messages, const Nodes& nodes) const;
 
   const bool yaml_;
 };
@@ -186,12 +173,11 @@ std::string YamlOfJson(absl::string_view json);
 // are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
 class NameFormatter : public Formatter {
  public:
-  std::string EventHeading() override { return ""; }
-  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatEvents(Events events) override;
+  absl::StatusOr<std::string> FormatVms(Vms vms) override;
+  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
-  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatHealth(const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;

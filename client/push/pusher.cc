@@ -10,17 +10,11 @@
 
 namespace vmeventd::client {
 
-bool Batcher::OnEvents(WatchedEvents events) {
-  for (int i = 0; i < events.events.size(); ++i) {
-    const auto at = static_cast<size_t>(i);
-    Item item;
-    item.bytes = events.events[i].ByteSizeLong();
-    item.event.emplace().Swap(&events.events[i]);
-    if (!events.nodes.empty()) item.node = std::move(events.nodes[at]);
-    item.position = std::move(events.resume_after[at]);
-    if (!Add(std::move(item))) return false;
-  }
-  return true;
+bool Batcher::OnEvents(NodeEvents events) {
+  return std::all_of(events.begin(), events.end(), [this](NodeEvent& event) {
+    const size_t bytes = std::max<size_t>(event.event.ByteSizeLong(), 1);
+    return Add({std::move(event), bytes, absl::Time()});
+  });
 }
 
 bool Batcher::Add(Item item) {
@@ -30,8 +24,8 @@ bool Batcher::Add(Item item) {
   if (!room) return false;
   ++events_;
   bytes_ += item.bytes;
-  item.arrival = SteadyNow();
   items_.push_back(std::move(item));
+  items_.back().arrival = SteadyNow();
   changed_.notify_all();
   return true;
 }
@@ -39,15 +33,12 @@ bool Batcher::Add(Item item) {
 bool Batcher::OnPosition(const ServerPosition& position) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto last = std::find_if(items_.rbegin(), items_.rend(), [&position](const Item& item) {
-    return item.position.server == position.server;
+    return item.event.resume_after.server == position.server;
   });
   if (last != items_.rend()) {
-    last->position = position;  // all of this server's events stand there or before
+    last->event.resume_after = position;  // all of this server's events stand there or before
   } else {
-    Item item;
-    item.position = position;
-    item.arrival = absl::InfinitePast();
-    items_.push_back(std::move(item));
+    items_.push_back({{{}, {}, position}, 0, absl::InfinitePast()});
     changed_.notify_all();
   }
   return !stop_.stop_requested();
@@ -84,8 +75,8 @@ std::vector<Batcher::Item> Batcher::Take() {
     const Item& next = items_.front();
     const bool fits =
         events == 0 || (events < limits_.events && bytes + next.bytes <= limits_.bytes);
-    if (next.event && !fits) break;
-    events += next.event ? 1 : 0;
+    if (next.bytes > 0 && !fits) break;
+    events += next.bytes > 0 ? 1 : 0;
     bytes += next.bytes;
     batch.push_back(std::move(items_.front()));
     items_.pop_front();
@@ -100,37 +91,33 @@ void Batcher::Run(WatchSink* to) {
   while (true) {
     std::vector<Item> batch = Take();
     if (batch.empty()) return;
-    WatchedEvents events;
+    NodeEvents events;
     std::map<size_t, ServerPosition> positions;
     for (Item& item : batch) {
-      positions[item.position.server] = item.position;
-      if (!item.event) continue;
-      events.events.Add()->Swap(&*item.event);
-      events.nodes.push_back(std::move(item.node));
-      events.resume_after.push_back(std::move(item.position));
+      positions[item.event.resume_after.server] = item.event.resume_after;
+      if (item.bytes > 0) events.push_back(std::move(item.event));
     }
-    if (!events.events.empty() && !to->OnEvents(std::move(events))) return;
+    if (!events.empty() && !to->OnEvents(std::move(events))) return;
     for (const auto& [server, position] : positions) {
       if (!to->OnPosition(position)) return;
     }
   }
 }
 
-absl::Status Pusher::Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) {
-  const int most = MostEventsOf(env_.format);
-  for (int begin = 0; begin < events.size(); begin += most) {
-    const EventRange range = {&events, &nodes, begin, std::min(begin + most, events.size())};
-    if (absl::Status status = Send(range); !status.ok()) return status;
+absl::Status Pusher::Consume(Formatter::Events events) {
+  const size_t most = MostEventsOf(env_.format);
+  for (size_t begin = 0; begin < events.size(); begin += most) {
+    if (absl::Status status = Send(events.subspan(begin, most)); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status Pusher::Send(const EventRange& range) {
-  const absl::StatusOr<PushBody> body = BodyOf(env_.format, range, env_.alert_for);
-  if (!body.ok()) return SetAside(range, std::string(body.status().message()));
+absl::Status Pusher::Send(Formatter::Events events) {
+  const absl::StatusOr<PushBody> body = BodyOf(env_.format, events, env_.alert_for);
+  if (!body.ok()) return SetAside(events, std::string(body.status().message()));
   if (body->text.empty()) {
-    state_.left_out += static_cast<uint64_t>(range.size());
-    Done(range);
+    state_.left_out += events.size();
+    Done(events);
     return absl::OkStatus();
   }
   Backoff backoff(kFirstPause, kLongestPause);
@@ -138,21 +125,21 @@ absl::Status Pusher::Send(const EventRange& range) {
     const HttpAnswer answer = Post(*body);
     if (answer.stopped) return absl::CancelledError("stopped");
     std::string reason = ReasonOf(answer);
-    const Verdict verdict = VerdictOn(answer, range.size());
+    const Verdict verdict = VerdictOn(answer, events.size());
     if (verdict == Verdict::kDelivered) {
       ++state_.requests;
-      state_.delivered += static_cast<uint64_t>(range.size());
+      state_.delivered += events.size();
       state_.last_success = env_.now();
       state_.failing_since = absl::InfinitePast();
       if (!noted_.empty()) env_.note(absl::StrCat(state_.target, " takes events again"));
       noted_.clear();
-      Done(range);
+      Done(events);
       return absl::OkStatus();
     }
     ++state_.failures;
     state_.last_error = env_.now();
     state_.error = reason;
-    if (verdict == Verdict::kSplit) return Halve(range);
+    if (verdict == Verdict::kSplit) return Halve(events);
     if (verdict == Verdict::kEnd) {
       state_.ended = absl::StrCat(reason, " (Gone): it wants no more events");
       env_.report(state_);
@@ -160,13 +147,13 @@ absl::Status Pusher::Send(const EventRange& range) {
           absl::StrCat(state_.target, ": ", state_.ended, "; nothing is delivered from here on"));
     }
     if (verdict == Verdict::kSetAside) {
-      absl::Status status = SetAside(range, reason);
+      absl::Status status = SetAside(events, reason);
       if (status.ok()) return status;
       absl::StrAppend(&reason, ", and the events cannot be set aside: ", status.message());
       state_.error = reason;
     }
     if (state_.failing_since == absl::InfinitePast()) state_.failing_since = state_.last_error;
-    state_.waiting_since = FromProto(range.event(range.begin).observe_time());
+    state_.waiting_since = FromProto(events.front().event.observe_time());
     NoteFailure(reason, "trying again");
     env_.report(state_);
     absl::Duration pause = backoff.Next(env_.random());
@@ -177,12 +164,10 @@ absl::Status Pusher::Send(const EventRange& range) {
   }
 }
 
-absl::Status Pusher::Halve(const EventRange& range) {
-  EventRange first = range;
-  EventRange second = range;
-  first.end = second.begin = range.begin + range.size() / 2;
-  const absl::Status status = Send(first);
-  return status.ok() ? Send(second) : status;
+absl::Status Pusher::Halve(Formatter::Events events) {
+  const size_t half = events.size() / 2;
+  const absl::Status status = Send(events.first(half));
+  return status.ok() ? Send(events.subspan(half)) : status;
 }
 
 HttpAnswer Pusher::Post(const PushBody& body) {
@@ -195,30 +180,29 @@ HttpAnswer Pusher::Post(const PushBody& body) {
   return env_.post(body.text, headers);
 }
 
-absl::Status Pusher::SetAside(const EventRange& range, const std::string& reason) {
+absl::Status Pusher::SetAside(Formatter::Events events, const std::string& reason) {
   std::string lines;
-  for (int i = range.begin; i < range.end; ++i) {
-    const absl::StatusOr<std::string> event = PushJson(range.event(i), range.node(i));
+  for (const NodeEvent& one : events) {
+    const absl::StatusOr<std::string> event = PushJson(one.event, one.node);
     const nlohmann::ordered_json head = {{"set_aside", Rfc3339Text(env_.now())},
                                          {"target", state_.target},
                                          {"reason", reason},
-                                         {"source", SourceOf(range.node(i))},
-                                         {"id", IdOf(range.event(i))}};
+                                         {"source", SourceOf(one.node)},
+                                         {"id", IdOf(one.event)}};
     constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
     const std::string text = head.dump(-1, ' ', false, kReplace);
     absl::StrAppend(&lines, absl::string_view(text).substr(0, text.size() - 1),
                     ",\"event\":", event.ok() ? *event : "null", "}\n");
   }
   if (absl::Status status = env_.set_aside(lines); !status.ok()) return status;
-  state_.set_aside += static_cast<uint64_t>(range.size());
+  state_.set_aside += events.size();
   NoteFailure(reason, "setting aside what it refuses");
-  Done(range);
+  Done(events);
   return absl::OkStatus();
 }
 
-void Pusher::Done(const EventRange& range) {
-  for (int i = range.begin; i < range.end; ++i) {
-    const v1::Event& event = range.event(i);
+void Pusher::Done(Formatter::Events events) {
+  for (const auto& [event, node, resume_after] : events) {
     if (event.type() == v1::EVENT_TYPE_GAP) ++state_.gaps;
     state_.observed_until = std::max(state_.observed_until, FromProto(event.observe_time()));
   }

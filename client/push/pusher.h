@@ -5,7 +5,6 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -37,11 +36,9 @@ class Batcher : public WatchSink {
 
   bool OnOpen() override { return !stop_.stop_requested(); }
   // A push begins with no snapshot.
-  bool OnVms(const Formatter::Vms& /*vms*/, const Formatter::Nodes& /*nodes*/) override {
-    return true;
-  }
+  bool OnVms(const NodeVms& /*vms*/) override { return true; }
   // The events have nodes.
-  bool OnEvents(WatchedEvents events) override;
+  bool OnEvents(NodeEvents events) override;
   bool OnPosition(const ServerPosition& position) override;
   bool one_by_one() const override { return false; }
 
@@ -52,10 +49,8 @@ class Batcher : public WatchSink {
 
  private:
   struct Item {
-    std::optional<v1::Event> event;
-    MessageNode node;
-    ServerPosition position;
-    size_t bytes = 0;
+    NodeEvent event;   // of a position alone it has nothing else
+    size_t bytes = 0;  // 0: a position alone
     absl::Time arrival;
   };
 
@@ -104,17 +99,17 @@ class Pusher : public EventConsumer {
       : state_(std::move(state)), env_(std::move(environment)) {}
 
   // CANCELLED: it was stopped. NOT_FOUND: the receiver wants no more (410).
-  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override;
+  absl::Status Consume(Formatter::Events events) override;
 
   const PushState& state() const { return state_; }
 
  private:
-  absl::Status Send(const EventRange& range);
-  absl::Status Halve(const EventRange& range);
+  absl::Status Send(Formatter::Events events);
+  absl::Status Halve(Formatter::Events events);
   HttpAnswer Post(const PushBody& body);
-  absl::Status SetAside(const EventRange& range, const std::string& reason);
+  absl::Status SetAside(Formatter::Events events, const std::string& reason);
   // The events are done with.
-  void Done(const EventRange& range);
+  void Done(Formatter::Events events);
   void NoteFailure(const std::string& reason, absl::string_view then);
 
   PushState state_;

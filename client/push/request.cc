@@ -1,8 +1,6 @@
 #include "client/push/request.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
@@ -25,6 +23,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/nats/server_address.h"
 #include "base/nats/subject.h"
 #include "base/utf8.h"
 #include "client/output/enum_names.h"
@@ -37,15 +36,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::pair<absl::string_view, PushFormat>, 4> kFormats = {
-    {{"cloudevents", PushFormat::kCloudEvents},
-     {"slack", PushFormat::kSlack},
-     {"alertmanager", PushFormat::kAlertmanager},
-     {"json", PushFormat::kJson}}};
-
-constexpr int kMostOfSlack = 40;
+constexpr size_t kMostOfSlack = 40;
 constexpr size_t kMostSlackLine = 900;  // bytes, so that 40 stay below 40,000 characters
-constexpr int kMostOfOthers = 1000;
+constexpr size_t kMostOfOthers = 1000;
 
 std::string Text(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -106,11 +99,9 @@ std::string SlackLine(const v1::Event& event, const MessageNode& node) {
   return line;
 }
 
-std::string SlackText(const EventRange& range) {
+std::string SlackText(Formatter::Events events) {
   std::vector<std::string> lines;
-  for (int i = range.begin; i < range.end; ++i) {
-    lines.push_back(SlackLine(range.event(i), range.node(i)));
-  }
+  for (const NodeEvent& one : events) lines.push_back(SlackLine(one.event, one.node));
   const Json json = {{"text", absl::StrJoin(lines, "\n")},
                      {"mrkdwn", false},
                      {"unfurl_links", false},
@@ -163,11 +154,9 @@ Json Resolved(const AlertName& name, const v1::Event& event, const MessageNode& 
   return alert;
 }
 
-std::string AlertmanagerText(const EventRange& range, absl::Duration alert_for) {
+std::string AlertmanagerText(Formatter::Events events, absl::Duration alert_for) {
   Json alerts = Json::array();
-  for (int i = range.begin; i < range.end; ++i) {
-    const v1::Event& event = range.event(i);
-    const MessageNode& node = range.node(i);
+  for (const auto& [event, node, resume_after] : events) {
     if (event.type() == v1::EVENT_TYPE_GAP) {
       alerts.push_back(Firing(kMissing, event, node, alert_for));
     } else if (event.type() == v1::EVENT_TYPE_STARTED) {
@@ -184,10 +173,10 @@ std::string AlertmanagerText(const EventRange& range, absl::Duration alert_for) 
 
 // `write` of each event, as a JSON array.
 template <typename Write>
-absl::StatusOr<std::string> ArrayOf(const EventRange& range, Write write) {
+absl::StatusOr<std::string> ArrayOf(Formatter::Events events, Write write) {
   std::vector<std::string> objects;
-  for (int i = range.begin; i < range.end; ++i) {
-    absl::StatusOr<std::string> object = write(range.event(i), range.node(i));
+  for (const NodeEvent& one : events) {
+    absl::StatusOr<std::string> object = write(one.event, one.node);
     if (!object.ok()) return object.status();
     objects.push_back(*std::move(object));
   }
@@ -196,22 +185,12 @@ absl::StatusOr<std::string> ArrayOf(const EventRange& range, Write write) {
 
 }  // namespace
 
-absl::StatusOr<PushFormat> ParsePushFormat(absl::string_view name) {
-  for (const auto& [text, format] : kFormats) {
-    if (text == name) return format;
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", name, "\" is not a format; use cloudevents, slack, alertmanager or json"));
-}
-
 absl::string_view NameOf(PushFormat format) {
-  for (const auto& [text, one] : kFormats) {
-    if (one == format) return text;
-  }
-  return "";
+  static constexpr absl::string_view kNames[] = {"cloudevents", "slack", "alertmanager", "json"};
+  return kNames[static_cast<size_t>(format)];
 }
 
-int MostEventsOf(PushFormat format) {
+size_t MostEventsOf(PushFormat format) {
   return format == PushFormat::kSlack ? kMostOfSlack : kMostOfOthers;
 }
 
@@ -232,22 +211,22 @@ absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& 
                       absl::string_view(*json).substr(1));
 }
 
-absl::StatusOr<PushBody> BodyOf(PushFormat format, const EventRange& range,
+absl::StatusOr<PushBody> BodyOf(PushFormat format, Formatter::Events events,
                                 absl::Duration alert_for) {
   constexpr char kJsonType[] = "application/json; charset=utf-8";
   switch (format) {
     case PushFormat::kSlack:
-      return PushBody{kJsonType, SlackText(range)};
+      return PushBody{kJsonType, SlackText(events)};
     case PushFormat::kAlertmanager:
-      return PushBody{kJsonType, AlertmanagerText(range, alert_for)};
+      return PushBody{kJsonType, AlertmanagerText(events, alert_for)};
     case PushFormat::kJson:
     case PushFormat::kCloudEvents:
       break;
   }
-  const bool alone = format == PushFormat::kCloudEvents && range.size() == 1;
+  const bool alone = format == PushFormat::kCloudEvents && events.size() == 1;
   absl::StatusOr<std::string> text =
-      alone ? CloudEvent(range.event(range.begin), range.node(range.begin))
-            : ArrayOf(range, format == PushFormat::kJson ? PushJson : CloudEvent);
+      alone ? CloudEvent(events.front().event, events.front().node)
+            : ArrayOf(events, format == PushFormat::kJson ? PushJson : CloudEvent);
   if (!text.ok()) return text.status();
   if (format == PushFormat::kJson) return PushBody{kJsonType, *std::move(text)};
   return PushBody{alone ? "application/cloudevents+json; charset=utf-8"
@@ -266,15 +245,6 @@ std::string PartOf(CURLU* url, CURLUPart part) {
   std::string value = text;
   curl_free(text);
   return value;
-}
-
-bool IsLoopback(absl::string_view host) {
-  if (host == "localhost") return true;  // which curl resolves to loopback by itself
-  const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
-  in_addr four{};
-  if (inet_pton(AF_INET, digits.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
-  in6_addr six{};
-  return inet_pton(AF_INET6, digits.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
 }
 
 std::string HashOf(absl::string_view text) {
@@ -321,7 +291,9 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat for
   PushTarget target;
   target.shown = EscapeForTerminal(
       absl::StrCat(scheme, "://", host, port.empty() ? "" : absl::StrCat(":", port)));
-  if (scheme == "http" && !insecure && !IsLoopback(host)) {
+  // curl resolves localhost to loopback by itself.
+  const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
+  if (scheme == "http" && !insecure && !IsLoopback(digits)) {
     return wrong(absl::StrCat("URL: ", target.shown,
                               " would get the events as plain text; write https://, or allow it "
                               "with --insecure-http"));
@@ -390,7 +362,7 @@ constexpr size_t kMostOfBody = 300;  // in a reason
 
 }  // namespace
 
-Verdict VerdictOn(const HttpAnswer& answer, int events) {
+Verdict VerdictOn(const HttpAnswer& answer, size_t events) {
   const int status = answer.status;
   if (status / 100 == 2) return Verdict::kDelivered;
   if (status / 100 != 4) return Verdict::kRetry;

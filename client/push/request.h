@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,32 +16,20 @@ namespace vmeventd::client {
 
 enum class PushFormat { kCloudEvents, kSlack, kAlertmanager, kJson };
 
-// "cloudevents" and so on. INVALID_ARGUMENT lists the formats.
-absl::StatusOr<PushFormat> ParsePushFormat(absl::string_view name);
+// "cloudevents" and so on, as --format takes it.
 absl::string_view NameOf(PushFormat format);
 // The most events of one request: Slack cuts a text of more than 40,000 characters.
-int MostEventsOf(PushFormat format);
-
-// Consecutive events, of which each has a node with the name and the journal_id.
-struct EventRange {
-  const Formatter::Events* events = nullptr;
-  const Formatter::Nodes* nodes = nullptr;
-  int begin = 0;
-  int end = 0;
-
-  int size() const { return end - begin; }
-  const v1::Event& event(int index) const { return (*events)[index]; }
-  const MessageNode& node(int index) const { return (*nodes)[static_cast<size_t>(index)]; }
-};
+size_t MostEventsOf(PushFormat format);
 
 struct PushBody {
   std::string content_type;
   std::string text;  // empty: the format has nothing to say of these events
 };
 
-// Returns the body for the events. An alert of kAlertmanager that nothing resolves ends `alert_for`
-// after its event. INTERNAL: an event cannot be written as JSON.
-absl::StatusOr<PushBody> BodyOf(PushFormat format, const EventRange& range,
+// Returns the body for the events, whose nodes have the name and the journal_id. An alert of
+// kAlertmanager that nothing resolves ends `alert_for` after its event. INTERNAL: an event cannot
+// be written as JSON.
+absl::StatusOr<PushBody> BodyOf(PushFormat format, Formatter::Events events,
                                 absl::Duration alert_for);
 
 // The CloudEvents attribute "id": the sequence, or of a GAP that no journal has
@@ -94,7 +83,7 @@ enum class Verdict {
   kSetAside,   // another 4xx: the receiver will never take these events
   kEnd,        // 410: the receiver wants no more
 };
-Verdict VerdictOn(const HttpAnswer& answer, int events);
+Verdict VerdictOn(const HttpAnswer& answer, size_t events);
 
 // Reason why it was not delivered, for people: "503 Service Unavailable: its body", "it redirects
 // ...". One line, safe for a terminal.

@@ -102,9 +102,9 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
   answer.address = ToText(server);
   const auto failure = WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
     auto failed = ReadInfo(context, &answer.info);
-    VmList all;
+    NodeVms all;
     if (!failed) failed = DaemonLists(context).ReadVms({}, &all);
-    answer.vms.assign(all.vms.begin(), all.vms.end());
+    for (NodeVm& vm : all) answer.vms.push_back(std::move(vm.vm));
     return failed;
   });
   if (failure) {

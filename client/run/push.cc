@@ -294,7 +294,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   options.cursor = cursor->get();
   Delivery delivery(std::move(options));
   Batcher::Limits limits = command.batch;
-  limits.events = std::min(limits.events, static_cast<size_t>(MostEventsOf(command.format)));
+  limits.events = std::min(limits.events, MostEventsOf(command.format));
   Batcher batcher(limits, stop.token());
   ExitCode code = ExitCode::kOk;
   std::thread follower([&] {

@@ -34,9 +34,6 @@ std::optional<Failure> WithServer(
 // prints a sentence, safe for a terminal, to stderr; any thread.
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
                                     std::function<void(const std::string&)> note);
-// Returns the name of each of several servers: the name of its node, or its address where it does
-// not say one in time, or one that another has too. Asks all at once.
-std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers);
 FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note);
 
 // `watch` and `events --follow`, of one server, of several or of a fleet: until a signal, `--count`

@@ -33,10 +33,10 @@ class ServerLists : public ListSource {
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
     return Ask([&](ListSource* lists) { return lists->ReadEvents(command, take); });
   }
-  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override {
+  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override {
     return Ask([&](ListSource* lists) { return lists->ReadVms(command, vms); });
   }
-  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override {
+  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override {
     return Ask([&](ListSource* lists) { return lists->ReadVm(command, vm); });
   }
 
@@ -51,28 +51,8 @@ class ServerLists : public ListSource {
   const ServerAddress server_;
 };
 
-}  // namespace
-
-std::optional<Failure> WithServer(
-    const ServerAddress& server, Formatter* formatter, Output* output,
-    const std::function<std::optional<Failure>(const CommandContext&)>& ask) {
-  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(server, ResolveHost);
-  if (!connected.ok()) return ExplainBadFiles(connected.status());
-  if (connected->ambiguous) {
-    PrintNote(absl::StrCat(server.host, " has several addresses, which may be several ",
-                           "nodes: asking ", ToText(connected->address), " only"));
-  }
-  const auto stub = v1::VmEventService::NewStub(connected->channel);
-  const auto health = grpc::health::v1::Health::NewStub(connected->channel);
-  CommandContext context;
-  context.address = connected->address;
-  context.stub = stub.get();
-  context.health = health.get();
-  context.formatter = formatter;
-  context.output = output;
-  return ask(context);
-}
-
+// Returns the name of each of several servers: the name of its node, or its address where it does
+// not say one in time, or one that another has too. Asks all at once.
 std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
   std::vector<std::string> names(servers.size());
   std::vector<std::thread> askers;
@@ -94,6 +74,28 @@ std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
     if (names[i].empty() || servers_of[names[i]] > 1) names[i] = NodeName(servers[i]);
   }
   return names;
+}
+
+}  // namespace
+
+std::optional<Failure> WithServer(
+    const ServerAddress& server, Formatter* formatter, Output* output,
+    const std::function<std::optional<Failure>(const CommandContext&)>& ask) {
+  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(server, ResolveHost);
+  if (!connected.ok()) return ExplainBadFiles(connected.status());
+  if (connected->ambiguous) {
+    PrintNote(absl::StrCat(server.host, " has several addresses, which may be several ",
+                           "nodes: asking ", ToText(connected->address), " only"));
+  }
+  const auto stub = v1::VmEventService::NewStub(connected->channel);
+  const auto health = grpc::health::v1::Health::NewStub(connected->channel);
+  CommandContext context;
+  context.address = connected->address;
+  context.stub = stub.get();
+  context.health = health.get();
+  context.formatter = formatter;
+  context.output = output;
+  return ask(context);
 }
 
 FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note) {
@@ -141,7 +143,7 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
   list.filter = command.watch.filter;
   if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
   list.last = command.last;
-  std::vector<Formatter::Events> newest;
+  std::vector<NodeEvents> newest;
   std::vector<WatchCommand*> listed;
   for (size_t i = 0; i < servers.size(); ++i) {
     WatchCommand* const watch = &(*watches)[i];
@@ -152,12 +154,10 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
       }
     }
     if (!command.last) continue;
-    Formatter::Events events;
-    (*failures)[i] = WithServer(servers[i], nullptr, nullptr, [&](const CommandContext& context) {
-      return DaemonLists(context).ReadEvents(list, [&events](EventList* page) {
-        for (v1::Event& event : page->events) events.Add()->Swap(&event);
-        return true;
-      });
+    NodeEvents events;
+    (*failures)[i] = ServerLists(servers[i]).ReadEvents(list, [&events](NodeEvents* page) {
+      Append(page, &events);
+      return true;
     });
     if ((*failures)[i]) {
       watch->start = FromNow{};

@@ -37,19 +37,19 @@ extern "C" int Fuzz_event_formats(const uint8_t* data, size_t size) {
   const size_t end = input.find('\n');
   if (end == absl::string_view::npos) return 0;
   const auto origin = client::ParseOrigin(input.substr(0, end));
-  client::Formatter::Events events;
-  if (!origin.ok() || !client::ParsePayload(input.substr(end + 1), events.Add()).ok()) return 0;
-  const client::MessageNode node = {origin->node, origin->cluster};
+  client::NodeEvents events(1);
+  if (!origin.ok() || !client::ParsePayload(input.substr(end + 1), &events[0].event).ok()) return 0;
+  events[0].node = *origin;
 
   client::JsonFormatter json;
-  const auto line = json.FormatEvents(events, {node});
+  const auto line = json.FormatEvents(events);
   // A time or a detail may have no form in JSON: then it is an error and no abort.
   Require(!line.ok() || nlohmann::json::accept(*line));
   client::JsonFormatter yaml(true);
-  const auto document = yaml.FormatEvents(events, {node});
+  const auto document = yaml.FormatEvents(events);
   Require(document.ok() == line.ok());
   client::NameFormatter names;
-  const auto name = names.FormatEvents(events, {node});
+  const auto name = names.FormatEvents(events);
   Require(name.ok());
   RequireHarmless(*name);
   for (const bool wide : {false, true}) {
@@ -57,11 +57,11 @@ extern "C" int Fuzz_event_formats(const uint8_t* data, size_t size) {
     style.nodes = true;
     style.wide = wide;
     client::TableFormatter table(std::move(style));
-    const auto row = table.FormatEvents(events, {node});
+    const auto row = table.FormatEvents(events);
     Require(row.ok());
     RequireHarmless(*row);
   }
-  for (const auto& [variable, value] : client::EventVariables(events[0], node)) {
+  for (const auto& [variable, value] : client::EventVariables(events[0].event, *origin)) {
     Require(value.find('\0') == std::string::npos);
   }
   return 0;

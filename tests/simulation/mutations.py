@@ -285,7 +285,7 @@ MUTATIONS = [
              "(void)UnfitFor(config);", "server_test:ParseStreamState.SaysWhyNodesCannotPublishIntoIt"),
     Mutation("a-reader-believes-the-header", "client/fleet/fleet_message.cc",
              "if (⟦tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||\n"
-             "      NameOf(tokens[3]) != origin->node⟧) {", "false",
+             "      NameOf(tokens[3]) != origin->name⟧) {", "false",
              "client_test:FleetWatchTest.AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCounted"),
     Mutation("a-readers-place-is-enough", "client/fleet/fleet_watch.cc", "if (⟦!*same⟧) return GoOnByTime(state);",
              "false", "client_test:FleetWatchTest.AfterALossOfTheStreamAReaderGoesOnByTimeWithOneNotice"),

@@ -26,36 +26,33 @@ class EventMergerTest : public testing::Test {
  protected:
   // An event that was observed at the second `observed`, which is also its sequence.
   void Add(size_t node, int observed) {
-    EventMerger::Item item;
-    item.node = node;
-    item.event = MakeEvent(static_cast<uint64_t>(observed));
-    item.event->mutable_observe_time()->set_seconds(observed);
-    merger_.Add(std::move(item), now_);
+    v1::Event event = MakeEvent(static_cast<uint64_t>(observed));
+    event.mutable_observe_time()->set_seconds(observed);
+    merger_->Add({node, NodeEvent{event}}, now_);
   }
   void AddPosition(size_t node, uint64_t sequence) {
-    EventMerger::Item item;
-    item.node = node;
-    item.position = WatchPosition{sequence, "journal"};
-    merger_.Add(std::move(item), now_);
+    merger_->Add({node, WatchPosition{sequence, "journal"}}, now_);
   }
   // The sequences of what need not wait.
   std::vector<uint64_t> Ready() {
     std::vector<uint64_t> sequences;
-    while (const auto item = merger_.Take(now_)) {
-      sequences.push_back(item->event ? item->event->sequence() : item->position->sequence);
+    while (const auto item = merger_->Take(now_)) {
+      const auto* event = std::get_if<NodeEvent>(&item->what);
+      sequences.push_back(event != nullptr ? event->event.sequence()
+                                           : std::get<WatchPosition>(item->what).sequence);
     }
     return sequences;
   }
 
   absl::Time now_ = absl::UnixEpoch();
-  EventMerger merger_{2};
+  std::optional<EventMerger> merger_ = EventMerger(2, {});
 };
 
 TEST_F(EventMergerTest, OrdersByTimeWhileAllHaveEvents) {
   for (const int observed : {1, 4, 6}) Add(0, observed);
   for (const int observed : {2, 3, 5}) Add(1, observed);
   EXPECT_THAT(Ready(), ElementsAre(1, 2, 3, 4, 5));
-  EXPECT_EQ(merger_.NextTime(), now_ + EventMerger::kWindow);
+  EXPECT_EQ(merger_->NextTime(), now_ + EventMerger::kWindow);
 }
 
 TEST_F(EventMergerTest, AnEventWaitsForTheOthersForAWhile) {
@@ -66,7 +63,7 @@ TEST_F(EventMergerTest, AnEventWaitsForTheOthersForAWhile) {
   EXPECT_THAT(Ready(), ElementsAre(4));
   now_ += EventMerger::kWindow / 2;
   EXPECT_THAT(Ready(), ElementsAre(5));
-  EXPECT_EQ(merger_.NextTime(), absl::InfiniteFuture());
+  EXPECT_EQ(merger_->NextTime(), absl::InfiniteFuture());
 }
 
 TEST_F(EventMergerTest, TheEventsOfOneNodeKeepTheirOrderThoughItsClockWasSetBack) {
@@ -99,9 +96,25 @@ TEST_F(EventMergerTest, APositionWaitsForTheEventsBeforeItAlone) {
   EXPECT_THAT(Ready(), ElementsAre(5, 77));
 }
 
-TEST_F(EventMergerTest, AtTheEndNothingWaits) {
+TEST_F(EventMergerTest, NothingWaitsForANodeThatHasEnded) {
   Add(0, 5);
-  now_ = absl::InfiniteFuture();
+  EXPECT_THAT(Ready(), IsEmpty());
+  merger_->End(1);
+  EXPECT_THAT(Ready(), ElementsAre(5));
+  EXPECT_FALSE(merger_->done());
+  merger_->End(0);
+  EXPECT_TRUE(merger_->done());
+}
+
+TEST_F(EventMergerTest, AnExactOrderWaitsForEachNodeHoweverLong) {
+  merger_.emplace(2, EventMerger::Order{.exact = true, .newest_first = true});
+  Add(0, 5);
+  now_ += absl::Hours(1);
+  EXPECT_THAT(Ready(), IsEmpty());
+  EXPECT_EQ(merger_->NextTime(), absl::InfiniteFuture());
+  Add(1, 6);
+  EXPECT_THAT(Ready(), ElementsAre(6));
+  merger_->End(1);
   EXPECT_THAT(Ready(), ElementsAre(5));
 }
 
@@ -311,17 +324,11 @@ class MergedWatchTest : public testing::Test {
   bool counts_gaps_ = true;
 };
 
-TEST_F(MergedWatchTest, MergesByTimeAndNamesTheNode) {
+TEST_F(MergedWatchTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
   Serve(0, {1, 4, 9});
   Serve(1, {2, 3, 8});
   EXPECT_EQ(Run(4), ExitCode::kOk);
   EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\nn0/a\n");
-}
-
-TEST_F(MergedWatchTest, KeepsThePositionOfEachNode) {
-  Serve(0, {1, 4, 9});
-  Serve(1, {2, 3, 8});
-  EXPECT_EQ(Run(4), ExitCode::kOk);
   EXPECT_EQ(cursor_->Find("s0"), (WatchPosition{12, "journal-a"}));
   EXPECT_EQ(cursor_->Find("s1"), (WatchPosition{12, "journal-b"}));
 }

@@ -38,25 +38,19 @@ TopData Data() {
   data.states = {{v1::VM_STATE_RUNNING, 120}, {v1::VM_STATE_PAUSED, 3}};
   data.with_problems = 2;
   data.window = absl::Minutes(15);
-  data.ends = {End(v1::SHUTDOWN_CLASS_CRASH, "db1"), End(v1::SHUTDOWN_CLASS_USER, "web1")};
+  data.ends = {{End(v1::SHUTDOWN_CLASS_CRASH, "db1")}, {End(v1::SHUTDOWN_CLASS_USER, "web1")}};
   data.answer_time = absl::Milliseconds(3);
   return data;
 }
 
-TopStyle Style() {
-  TopStyle style;
-  style.zone = absl::UTCTimeZone();
-  return style;
-}
-
 TEST(TopFrame, AClassWithACaveatHasAQuestionMark) {
   TopData data = Data();
-  data.ends[1].mutable_shutdown()->add_caveats(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED);
-  EXPECT_THAT(TopFrame(data, Style()), testing::HasSubstr("web1  USER?  guest poweroff\n"));
+  data.ends[1].event.mutable_shutdown()->add_caveats(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED);
+  EXPECT_THAT(TopFrame(data, {}), testing::HasSubstr("web1  USER?  guest poweroff\n"));
 }
 
 TEST(TopFrame, TheLastLineNamesTheKeys) {
-  TopStyle style = Style();
+  TopStyle style;
   style.keys = true;
   style.height = 12;
   const std::vector<std::string> lines = absl::StrSplit(TopFrame(Data(), style), '\n');
@@ -65,7 +59,7 @@ TEST(TopFrame, TheLastLineNamesTheKeys) {
 }
 
 TEST(TopFrame, ShowsTheNodeAtOneLook) {
-  EXPECT_EQ(TopFrame(Data(), Style()),
+  EXPECT_EQ(TopFrame(Data(), {}),
             "node1  vmeventd 0.1.0  2026-07-01 12:00:00.000\n"
             "VMs       123  RUNNING 120  PAUSED 3  with problems 2\n"
             "Ends      2  USER 1  ADMIN 0  CRASH 1  UNKNOWN 0  in the last 15m\n"
@@ -81,7 +75,7 @@ TEST(TopFrame, ShowsTheNodeAtOneLook) {
 TEST(TopFrame, KeepsToTheScreen) {
   TopData data = Data();
   for (int i = 0; i < 100; ++i) data.ends.push_back(data.ends[0]);
-  TopStyle style = Style();
+  TopStyle style;
   style.width = 40;
   style.height = 12;
   const std::vector<std::string> lines = absl::StrSplit(TopFrame(data, style), '\n');
@@ -92,31 +86,30 @@ TEST(TopFrame, KeepsToTheScreen) {
 TEST(TopFrame, ShowsAFailureAndWhatWasKnownBefore) {
   TopData data = Data();
   data.failure = "nobody listens on the socket";
-  EXPECT_THAT(TopFrame(data, Style()),
+  EXPECT_THAT(TopFrame(data, {}),
               testing::AllOf(HasSubstr("\nnobody listens on the socket\n"), HasSubstr("PAUSED 3")));
 }
 
 TEST(TopFrame, OneSocketIsNotSockets) {
   TopData data = Data();
   data.info.add_unfollowed_sockets();
-  EXPECT_THAT(TopFrame(data, Style()), HasSubstr("1 socket without a VM"));
+  EXPECT_THAT(TopFrame(data, {}), HasSubstr("1 socket without a VM"));
   data.info.add_unfollowed_sockets();
-  EXPECT_THAT(TopFrame(data, Style()), HasSubstr("2 sockets without a VM"));
+  EXPECT_THAT(TopFrame(data, {}), HasSubstr("2 sockets without a VM"));
 }
 
 TEST(TopFrame, TheServersTextDoesNotControlTheTerminal) {
   TopData data = Data();
   data.info.set_node("x\x1b[2J");
-  data.ends[0].mutable_vm()->set_name("y\x1b[2J");
-  EXPECT_THAT(TopFrame(data, Style()), Not(HasSubstr("\x1b")));
+  data.ends[0].event.mutable_vm()->set_name("y\x1b[2J");
+  EXPECT_THAT(TopFrame(data, {}), Not(HasSubstr("\x1b")));
 }
 
 TEST(LongestLag, IsFromQemuToTheEvent) {
-  std::vector<v1::Event> ends = {End(v1::SHUTDOWN_CLASS_USER, "a"),
-                                 End(v1::SHUTDOWN_CLASS_USER, "b")};
+  NodeEvents ends = {{End(v1::SHUTDOWN_CLASS_USER, "a")}, {End(v1::SHUTDOWN_CLASS_USER, "b")}};
   EXPECT_EQ(LongestLag(ends), std::nullopt);
-  *ends[1].mutable_qemu_time() = ends[1].observe_time();
-  ends[1].mutable_qemu_time()->set_nanos(23000000);
+  *ends[1].event.mutable_qemu_time() = ends[1].event.observe_time();
+  ends[1].event.mutable_qemu_time()->set_nanos(23000000);
   EXPECT_EQ(LongestLag(ends), absl::Milliseconds(100));
 }
 
@@ -164,8 +157,7 @@ class TopTest : public testing::Test {
   }
   std::optional<Failure> Timeline(const TimelineCommand& command) {
     return With([&](const CommandContext& context) {
-      return RunTimeline(command, context, {.zone = absl::UTCTimeZone()},
-                         absl::FromUnixSeconds(1782907200 + 60));
+      return RunTimeline(command, context, {}, absl::FromUnixSeconds(1782907200 + 60));
     });
   }
 

@@ -131,9 +131,7 @@ TEST_F(WatchLoopTest, AGapThatWasNotAskedForDoesNotCount) {
   events.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
   events.mutable_events(0)->clear_vm();
   ServeAndHoldOpen({ProgressMessage(10), events});
-  CountedWatch command = Count(1);
-  command.counts_gaps = false;
-  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Run({{}, 1, /*counts_gaps=*/false}), ExitCode::kOk);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
 }
 
@@ -142,9 +140,7 @@ TEST_F(WatchLoopTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
   Serve({ProgressMessage(10), EventsMessage({11})});
   Serve({}, kOutOfRange);
   ServeAndHoldOpen({ProgressMessage(20), EventsMessage({21})});
-  CountedWatch command = Count(3);
-  command.identify = true;
-  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Run({{.identify = true}, 3}), ExitCode::kOk);
   const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
   EXPECT_THAT(lines, Each(testing::StartsWith(R"({"node":"node7",)")));
   EXPECT_THAT(output_.text, AllOf(HasSubstr(R"("type":"EVENT_TYPE_GAP")"),
@@ -248,10 +244,8 @@ TEST_F(WatchLoopTest, ReportsAGapWhenTheServerMovesToAnotherJournal) {
 
 TEST_F(WatchLoopTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
   for (int i = 0; i < 5; ++i) Serve({}, kOutOfRange);
-  CountedWatch command = Count(1);
-  command.start = FromSequence{3, "journal-a"};
   on_wait_ = [this] { return waits_.size() == 4; };
-  Run(command);
+  Run({{.start = FromSequence{3, "journal-a"}}, 1});
   EXPECT_THAT(notes_, SizeIs(1));
   EXPECT_THAT(waits_, SizeIs(4));
 }
@@ -259,9 +253,7 @@ TEST_F(WatchLoopTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
 TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
   server_.service().info.set_journal_id("journal-now");
   ServeAndHoldOpen({ProgressMessage(7, "journal-now"), EventsMessage({8})});
-  CountedWatch command = Count(1);
-  command.start = FromSequence{7, ""};
-  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Run({{.start = FromSequence{7, ""}}, 1}), ExitCode::kOk);
   EXPECT_EQ(server_.service().WatchRequests()[0].after_sequence(), 7U);
   EXPECT_EQ(server_.service().WatchRequests()[0].journal_id(), "journal-now");
 }
@@ -283,8 +275,7 @@ TEST_F(WatchLoopTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
   v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
   events.mutable_events(1)->set_durable(false);
   ServeAndHoldOpen({ProgressMessage(10), events, ProgressMessage(20)});
-  CountedWatch command = Count(3);
-  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Run(Count(3)), ExitCode::kOk);
   EXPECT_EQ(Kept(), (WatchPosition{11, "journal-a"}));
 }
 
@@ -338,9 +329,7 @@ TEST_F(WatchLoopTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
   Serve({ProgressMessage(11), SnapshotMessage({"a"}), SnapshotMessage({"b"}), SnapshotDone(11),
          EventsMessage({12})});
   ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13})});
-  CountedWatch command = Count(2);
-  command.start = FromSnapshot{};
-  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Run({{.start = FromSnapshot{}}, 2}), ExitCode::kOk);
   const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
   ASSERT_THAT(lines, SizeIs(4));
   EXPECT_THAT(lines[0], HasSubstr("\"name\":\"a\""));
@@ -375,32 +364,40 @@ TEST_F(WatchLoopTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
     if (waits_.size() == 3) server_.Start();
     return false;
   };
-  CountedWatch command = Count(1);
-  command.wait = true;
-  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Run({{.wait = true}, 1}), ExitCode::kOk);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11));
 }
 
 TEST_F(WatchLoopTest, WithoutResumeEndsWithTheDaemon) {
   Serve({ProgressMessage(10), EventsMessage({11})});
-  CountedWatch command;
-  command.resume = false;
-  EXPECT_EQ(Run(command), ExitCode::kUnreachable);
+  EXPECT_EQ(Run({{.resume = false}}), ExitCode::kUnreachable);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11));
 }
 
-TEST_F(WatchLoopTest, WithoutResumeOutOfRangeEndsTheWatch) {
-  Serve({}, kOutOfRange);
-  CountedWatch command;
-  command.resume = false;
-  EXPECT_EQ(Run(command), ExitCode::kFailed);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("after_sequence: 12 is older")));
-}
-
-TEST_F(WatchLoopTest, ARefusedRequestIsNotRetried) {
-  Serve({}, {grpc::StatusCode::INVALID_ARGUMENT, "filter.vm_names: \"[\" is not a glob"});
-  EXPECT_EQ(Run({}), ExitCode::kUsage);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("filter.vm_names: \"[\" is not a glob")));
+TEST_F(WatchLoopTest, EndsWhereAnotherAttemptIsOfNoUseOrNotWanted) {
+  const struct {
+    grpc::Status end;
+    bool resume;
+    ExitCode code;
+    const char* note;
+  } rows[] = {
+      {{grpc::StatusCode::INVALID_ARGUMENT, "bad \x1b[2J"}, true, ExitCode::kUsage, "bad \\x1b[2J"},
+      {{grpc::StatusCode::PERMISSION_DENIED, "not for you"},
+       true,
+       ExitCode::kFailed,
+       "not for you"},
+      {kOutOfRange, false, ExitCode::kFailed, "after_sequence: 12 is older"},
+      {{grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"},
+       false,
+       ExitCode::kFailed,
+       "1000 streams are open"}};
+  for (const auto& row : rows) {
+    notes_.clear();
+    Serve({}, row.end);
+    EXPECT_EQ(Run({{.resume = row.resume}}), row.code);
+    EXPECT_THAT(notes_, ElementsAre(HasSubstr(row.note)));
+    EXPECT_THAT(waits_, IsEmpty());
+  }
 }
 
 TEST_F(WatchLoopTest, RetriesWhileTheServerIsFull) {
@@ -415,20 +412,6 @@ TEST_F(WatchLoopTest, RetriesWhileTheServerIsFull) {
               ElementsAre(testing::AllOf(HasSubstr("1000 streams are open"),
                                          HasSubstr("--max-streams"), HasSubstr("(trying again)")),
                           HasSubstr("connected")));
-}
-
-TEST_F(WatchLoopTest, WithoutResumeAFullServerEndsTheWatch) {
-  Serve({}, {grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"});
-  CountedWatch command;
-  command.resume = false;
-  EXPECT_EQ(Run(command), ExitCode::kFailed);
-  EXPECT_THAT(waits_, IsEmpty());
-}
-
-TEST_F(WatchLoopTest, ADeniedWatchEnds) {
-  Serve({}, {grpc::StatusCode::PERMISSION_DENIED, "not for you"});
-  EXPECT_EQ(Run({}), ExitCode::kFailed);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("not for you")));
 }
 
 TEST_F(WatchLoopTest, AStopEndsASilentStream) {
@@ -469,12 +452,6 @@ TEST_F(WatchLoopTest, AFailingOutputIsAnError) {
   output_.status = absl::UnavailableError("cannot write to standard output: No space left");
   EXPECT_EQ(Run({}), ExitCode::kFailed);
   EXPECT_THAT(notes_, ElementsAre("cannot write to standard output: No space left"));
-}
-
-TEST_F(WatchLoopTest, TheServersTextCannotControlTheTerminal) {
-  Serve({}, {grpc::StatusCode::INVALID_ARGUMENT, "bad \x1b[2J"});
-  Run({});
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("bad \\x1b[2J")));
 }
 
 v1::WatchEventsResponse NotDurableMessage(const std::vector<uint64_t>& sequences) {
@@ -549,9 +526,7 @@ TEST_F(WatchLoopTest, ASlowOutputIsNoSilence) {
 
 TEST_F(WatchLoopTest, WithoutResumeNothingIsReadAgain) {
   Serve({ProgressMessage(10), NotDurableMessage({11}), EventsMessage({12})});
-  CountedWatch command = Count(2);
-  command.resume = false;
-  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Run({{.resume = false}, 2}), ExitCode::kOk);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
 }
 
@@ -722,9 +697,7 @@ TEST_F(TwoNodesTest, WithWaitAnUnknownNameIsWaitedFor) {
     resolved_ = std::vector<std::string>{"127.0.0.1"};
     return false;
   };
-  CountedWatch command = Count(1);
-  command.wait = true;
-  EXPECT_EQ(Follow(command), ExitCode::kOk);
+  EXPECT_EQ(Follow({{.wait = true}, 1}), ExitCode::kOk);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("host of nodes:"), HasSubstr("connected")));
 }
 

@@ -186,11 +186,10 @@ class CommandRunnerTest : public testing::Test {
     CommandRunner runner(std::move(environment));
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node1"});
     Delivery delivery({&runner, cursor->get(), {"node1"}});
-    WatchedEvents events;
+    NodeEvents events;
     for (uint64_t sequence = 1; sequence <= newest; ++sequence) {
-      *events.events.Add() = MakeEvent(sequence);
-      if (type_) events.events.rbegin()->set_type(*type_);
-      events.resume_after.push_back({0, {sequence, "journal-a"}});
+      events.push_back({MakeEvent(sequence), {}, {0, {sequence, "journal-a"}}});
+      if (type_) events.back().event.set_type(*type_);
     }
     delivery.OnEvents(std::move(events));
     position_ = (*cursor)->Find("node1");

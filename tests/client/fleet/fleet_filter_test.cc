@@ -78,7 +78,7 @@ v1::Event Event(v1::EventType type, const std::string& vm) {
 }
 
 TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
-  const FleetOrigin origin{"prod", "n1.example", "j"};
+  const MessageNode origin{"n1.example", "prod", "j"};
   v1::Event stopped = Event(v1::EVENT_TYPE_STOPPED, "web1");
   stopped.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
   stopped.mutable_vm()->set_source("libvirt:qemu:///system");
@@ -123,7 +123,7 @@ TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
 }
 
 TEST(FleetMatcher, AGapOfANodePassesButForItsNode) {
-  const FleetOrigin origin{"prod", "n1", "j"};
+  const MessageNode origin{"n1", "prod", "j"};
   const v1::Event gap = Event(v1::EVENT_TYPE_GAP, "");
   const FleetFilter crashes = Filter({}, {"web1"}, {}, {v1::SHUTDOWN_CLASS_CRASH});
   EXPECT_TRUE(FleetMatcher(crashes).Matches(origin, gap));

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_nats.h"
+#include "tests/support/fake_server.h"
 
 namespace vmeventd::client {
 namespace {
@@ -21,15 +22,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-class TextOutput : public Output {
- public:
-  absl::Status Write(absl::string_view text) override {
-    written.append(text.data(), text.size());
-    return absl::OkStatus();
-  }
-  std::string written;
-};
 
 VmsCommand OfNames(const std::vector<std::string>& names) {
   VmsCommand command;
@@ -67,7 +59,7 @@ class FleetListsTest : public testing::Test {
 
   template <typename Command>
   std::optional<Failure> Run(const Command& command, Formatter* formatter) {
-    output_.written.clear();
+    output_.text.clear();
     FleetLists lists(Fleet());
     if constexpr (std::is_same_v<Command, FleetCommand>) {
       Formatter::Heartbeats nodes;
@@ -82,7 +74,7 @@ class FleetListsTest : public testing::Test {
     JsonFormatter formatter;
     EXPECT_FALSE(Run(command, &formatter).has_value());
     std::vector<std::string> sequences;
-    for (const absl::string_view line : absl::StrSplit(output_.written, '\n', absl::SkipEmpty())) {
+    for (const absl::string_view line : absl::StrSplit(output_.text, '\n', absl::SkipEmpty())) {
       sequences.push_back(nlohmann::json::parse(std::string(line))["sequence"]);
     }
     return sequences;
@@ -91,7 +83,7 @@ class FleetListsTest : public testing::Test {
   std::string Names(const Command& command) {
     NameFormatter formatter;
     const std::optional<Failure> failure = Run(command, &formatter);
-    return failure ? failure->sentence : output_.written;
+    return failure ? failure->sentence : output_.text;
   }
 
   void AddHeartbeat(const std::string& node, int64_t time, bool stopped = false) {
@@ -105,7 +97,7 @@ class FleetListsTest : public testing::Test {
 
   absl::Time now_ = absl::FromUnixSeconds(1'000);
   FakeNats nats_;
-  TextOutput output_;
+  StringOutput output_;
   std::vector<std::string> nodes_;
   std::vector<std::string> notes_;
 };
@@ -118,7 +110,7 @@ TEST_F(FleetListsTest, EventsOldestFirst) {
   EXPECT_THAT(Sequences({.since = absl::FromUnixSeconds(1'782'907'202),
                          .until = absl::FromUnixSeconds(1'782'907'204)}),
               ElementsAre("2", "3"));
-  const auto event = nlohmann::json::parse(output_.written.substr(0, output_.written.find('\n')));
+  const auto event = nlohmann::json::parse(output_.text.substr(0, output_.text.find('\n')));
   EXPECT_EQ(event["cluster"], "prod");
   EXPECT_EQ(event["node"], "n1");
 }
@@ -236,7 +228,7 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
     JsonFormatter formatter;
     EXPECT_FALSE(Run(command, &formatter).has_value());
     std::map<std::string, bool> found;
-    for (const absl::string_view line : absl::StrSplit(output_.written, '\n', absl::SkipEmpty())) {
+    for (const absl::string_view line : absl::StrSplit(output_.text, '\n', absl::SkipEmpty())) {
       const auto vm = nlohmann::json::parse(std::string(line));
       found[absl::StrCat(std::string(vm["node"]), "/", std::string(vm["ref"]["name"]))] =
           vm.value("stale", false);
@@ -248,10 +240,10 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
                 {"n1/web1", true}, {"n1/gone", false}, {"n2/web1", false}, {"n3/db1", true}}));
   TableFormatter table({.nodes = true});
   EXPECT_FALSE(Run(OfNames({"web1"}), &table).has_value());
-  EXPECT_THAT(output_.written, HasSubstr("RUNNING (stale)"));
+  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale)"));
   // Nobody else has it: its last state is all there is.
   EXPECT_FALSE(Run(VmCommand{.name = "db1"}, &table).has_value());
-  EXPECT_THAT(output_.written,
+  EXPECT_THAT(output_.text,
               HasSubstr("PAUSED (stale: the node's last heartbeat was at 1970-01-01 00:16:35"));
   // It ended on the living node, and later ran on the dead one.
   AddVm("n2", "web1", v1::VM_STATE_STOPPED, 60);
@@ -275,7 +267,7 @@ TEST_F(FleetListsTest, AVmOfANodeWithoutAHeartbeatIsStale) {
   TableFormatter table({.nodes = true});
   nodes_ = {"n1"};
   EXPECT_FALSE(Run(VmCommand{.name = "web1"}, &table).has_value());
-  EXPECT_THAT(output_.written, HasSubstr("RUNNING (stale: the node has no heartbeat)"));
+  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale: the node has no heartbeat)"));
 }
 
 // A consumer of a server before 2.10 has one filter at the most.

@@ -8,9 +8,9 @@ namespace {
 
 TEST(ParseOrigin, TakesWhatVmeventdWrites) {
   EXPECT_EQ(*ParseOrigin("/vmevents/prod/n1=2Eexample/j"),
-            (FleetOrigin{"prod", "n1.example", "j"}));
+            (MessageNode{"n1.example", "prod", "j"}));
   // A name that was cut stays recognisable.
-  EXPECT_EQ(ParseOrigin("/vmevents/prod/nn=h0123456789ABCDEF/j")->node, "nn=h0123456789ABCDEF");
+  EXPECT_EQ(ParseOrigin("/vmevents/prod/nn=h0123456789ABCDEF/j")->name, "nn=h0123456789ABCDEF");
   for (const char* source : {"", "/", "/vmevents/prod/n1", "/vmevents/prod/n1/", "/other/prod/n1/j",
                              "vmevents/prod/n1/j/", "/vmevents/prod/n1/j/x"}) {
     EXPECT_FALSE(ParseOrigin(source).ok()) << source;

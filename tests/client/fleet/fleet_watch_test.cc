@@ -25,17 +25,13 @@ using testing::IsEmpty;
 // Remembers what it is given.
 class Memory : public EventConsumer {
  public:
-  absl::Status Begin() override { return absl::OkStatus(); }
-  absl::Status ConsumeVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) override {
-    for (int i = 0; i < vms.size(); ++i) {
-      seen.push_back("vm " + nodes[static_cast<size_t>(i)].name + "/" + vms[i].ref().name());
-    }
+  absl::Status ConsumeVms(const NodeVms& vms) override {
+    for (const NodeVm& vm : vms) seen.push_back("vm " + vm.node.name + "/" + vm.vm.ref().name());
     return absl::OkStatus();
   }
-  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override {
-    for (int i = 0; i < events.size(); ++i) {
-      seen.push_back(nodes[static_cast<size_t>(i)].name + ":" +
-                     std::to_string(events[i].sequence()));
+  absl::Status Consume(Formatter::Events events) override {
+    for (const auto& [event, node, resume_after] : events) {
+      seen.push_back(node.name + ":" + std::to_string(event.sequence()));
     }
     return fail_at > 0 && seen.size() >= fail_at ? absl::AbortedError("the command failed")
                                                  : absl::OkStatus();
@@ -66,6 +62,17 @@ class FleetWatchTest : public testing::Test {
     for (uint64_t sequence = first; sequence <= last; ++sequence) {
       nats_.AddEvent(node, Event(sequence));
     }
+  }
+
+  // Of a node that was heard of at the one time, and had written all states until the other.
+  void AddHeartbeat(const std::string& node, absl::Time time, absl::Time complete) {
+    v1::NodeHeartbeat heartbeat;
+    heartbeat.set_cluster("prod");
+    heartbeat.set_node(node);
+    heartbeat.mutable_time()->set_seconds(absl::ToUnixSeconds(time));
+    heartbeat.mutable_states_time()->set_seconds(absl::ToUnixSeconds(complete));
+    heartbeat.mutable_interval()->set_seconds(30);
+    nats_.AddNode(heartbeat);
   }
 
   // Until it ends, at the latest where nothing more comes.
@@ -387,17 +394,9 @@ TEST_F(FleetWatchTest, ANodeThatSaysToLagFarBehindMakesASnapshotReadNoOthersEven
   nats_.stored = now - absl::Hours(50);
   for (const char* const node : {"honest", "hostile"}) nats_.AddEvent(node, Event(1));
   nats_.stored = now;
-  for (const char* const node : {"honest", "hostile"}) {
-    nats_.AddEvent(node, Event(2));
-    v1::NodeHeartbeat heartbeat;
-    heartbeat.set_cluster("prod");
-    heartbeat.set_node(node);
-    heartbeat.mutable_time()->set_seconds(absl::ToUnixSeconds(now));
-    const bool honest = node == std::string("honest");
-    heartbeat.mutable_states_time()->set_seconds(honest ? absl::ToUnixSeconds(now) : 1);
-    heartbeat.mutable_interval()->set_seconds(30);
-    nats_.AddNode(heartbeat);
-  }
+  for (const char* const node : {"honest", "hostile"}) nats_.AddEvent(node, Event(2));
+  AddHeartbeat("honest", now, now);
+  AddHeartbeat("hostile", now, absl::FromUnixSeconds(1));
   EXPECT_EQ(Run(), ExitCode::kOk);
   EXPECT_THAT(memory_.seen, ElementsAre("hostile:1", "honest:2", "hostile:2"));
 }
@@ -410,15 +409,6 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByOldEventsThatItLacks) {
     nats_.stored = now - ago;
     nats_.AddEvent(node, Event(sequence));
   };
-  const auto beat = [&](const std::string& node, absl::Duration ago, absl::Duration complete) {
-    v1::NodeHeartbeat heartbeat;
-    heartbeat.set_cluster("prod");
-    heartbeat.set_node(node);
-    heartbeat.mutable_time()->set_seconds(absl::ToUnixSeconds(now - ago));
-    heartbeat.mutable_states_time()->set_seconds(absl::ToUnixSeconds(now - complete));
-    heartbeat.mutable_interval()->set_seconds(30);
-    nats_.AddNode(heartbeat);
-  };
   v1::Vm vm;
   vm.mutable_ref()->set_name("web1");
   vm.set_state(v1::VM_STATE_RUNNING);
@@ -429,9 +419,9 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByOldEventsThatItLacks) {
   store(absl::Hours(47), "up", 7);  // its state is not there; nobody looks back so far
   store(absl::Minutes(30), "behind", 2);
   store(absl::ZeroDuration(), "up", 8);
-  beat("up", absl::Seconds(20), absl::Seconds(21));
-  beat("behind", absl::Seconds(10), absl::Minutes(40));
-  beat("dead", absl::Hours(49), absl::Hours(49));
+  AddHeartbeat("up", now - absl::Seconds(20), now - absl::Seconds(21));
+  AddHeartbeat("behind", now - absl::Seconds(10), now - absl::Minutes(40));
+  AddHeartbeat("dead", now - absl::Hours(49), now - absl::Hours(49));
   EXPECT_EQ(Run(), ExitCode::kOk);
   EXPECT_THAT(memory_.seen, ElementsAre("vm behind/web1", "vm dead/web1", "vm up/web1", "dead:2",
                                         "behind:2", "up:8"));

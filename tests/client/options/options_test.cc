@@ -15,6 +15,7 @@ namespace vmeventd::client {
 namespace {
 
 using testing::AllOf;
+using testing::AnyOf;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -30,6 +31,14 @@ OptionContext TestContext() {
   return context;
 }
 
+// With a configuration file.
+OptionContext Configured(const std::string& content) {
+  OptionContext context = TestContext();
+  context.config_path = "/c/config.toml";
+  context.read_config = [content](const std::string&) { return content; };
+  return context;
+}
+
 CommandLine Parsed(const std::vector<std::string>& arguments,
                    const OptionContext& context = TestContext()) {
   auto parsed = ParseCommandLine(arguments, context);
@@ -38,6 +47,12 @@ CommandLine Parsed(const std::vector<std::string>& arguments,
     return {};
   }
   return std::get<CommandLine>(parsed);
+}
+
+template <typename Command>
+Command As(const std::vector<std::string>& arguments,
+           const OptionContext& context = TestContext()) {
+  return std::get<Command>(Parsed(arguments, context).command);
 }
 
 Answered Answer(const std::vector<std::string>& arguments,
@@ -63,36 +78,28 @@ void ExpectComplaints(const std::vector<std::pair<const char*, const char*>>& ro
 }
 
 TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
-  const CommandLine line = Parsed(
-      {"watch",     "--from",   "7",        "--journal", "j",       "--vm",        "a*",
-       "--vm",      "[b]c",     "--type",   "stopped",   "--class", "user",        "--source",
-       "libvirt:*", "--source", "qmp:/run", "--count",   "5",       "--no-resume", "--wait"});
-  const auto& watch = std::get<FollowCommand>(line.command).watch;
-  EXPECT_EQ(std::get<FromSequence>(watch.start).sequence, 7U);
-  EXPECT_EQ(std::get<FromSequence>(watch.start).journal_id, "j");
-  EXPECT_THAT(watch.filter.vm_names(), ElementsAre("a*", "[b]c"));
-  EXPECT_THAT(watch.filter.sources(), ElementsAre("libvirt:*", "qmp:/run"));
-  EXPECT_THAT(watch.filter.types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
-  EXPECT_THAT(watch.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_USER));
-  EXPECT_EQ(std::get<FollowCommand>(line.command).count, 5U);
-  EXPECT_FALSE(watch.resume);
-  EXPECT_TRUE(watch.wait);
+  const auto follow = As<FollowCommand>({"watch", "--from", "7", "--journal", "j", "--vm", "a*",
+                                         "--count", "5", "--no-resume", "--wait"});
+  EXPECT_EQ(std::get<FromSequence>(follow.watch.start).sequence, 7U);
+  EXPECT_EQ(std::get<FromSequence>(follow.watch.start).journal_id, "j");
+  EXPECT_THAT(follow.watch.filter.vm_names(), ElementsAre("a*"));
+  EXPECT_EQ(follow.count, 5U);
+  EXPECT_FALSE(follow.watch.resume);
+  EXPECT_TRUE(follow.watch.wait);
 }
 
 TEST(ParseCommandLine, WatchBeginsNowAndResumesByItself) {
-  const CommandLine line = Parsed({"watch"});
-  const auto& watch = std::get<FollowCommand>(line.command).watch;
-  EXPECT_TRUE(std::holds_alternative<FromNow>(watch.start));
-  EXPECT_TRUE(watch.resume);
-  EXPECT_FALSE(watch.wait);
-  EXPECT_EQ(std::get<FollowCommand>(line.command).count, std::nullopt);
+  const auto follow = As<FollowCommand>({"watch"});
+  EXPECT_TRUE(std::holds_alternative<FromNow>(follow.watch.start));
+  EXPECT_TRUE(follow.watch.resume);
+  EXPECT_FALSE(follow.watch.wait);
+  EXPECT_EQ(follow.count, std::nullopt);
 }
 
 TEST(ParseCommandLine, EventsTakesAllOfItsOptions) {
-  const CommandLine line =
-      Parsed({"events", "--since", "1h", "--until", "10m", "--vm", "a", "--newest-first", "--limit",
-              "3", "--class", "crash", "--source", "qmp:*"});
-  const auto& events = std::get<EventsCommand>(line.command);
+  const auto events =
+      As<EventsCommand>({"events", "--since", "1h", "--until", "10m", "--vm", "a", "--newest-first",
+                         "--limit", "3", "--class", "crash", "--source", "qmp:*"});
   EXPECT_EQ(*events.until - *events.since, absl::Minutes(50));
   EXPECT_TRUE(events.newest_first);
   EXPECT_THAT(events.filter.sources(), ElementsAre("qmp:*"));
@@ -100,42 +107,32 @@ TEST(ParseCommandLine, EventsTakesAllOfItsOptions) {
 }
 
 TEST(ParseCommandLine, NamesStandAloneOrBehindCommas) {
-  const auto watch = std::get<FollowCommand>(Parsed({"watch", "web1", "-n", "3", "db*"}).command);
+  const auto watch = As<FollowCommand>({"watch", "web1", "-n", "3", "db*"});
   EXPECT_THAT(watch.watch.filter.vm_names(), ElementsAre("web1", "db*"));
   EXPECT_EQ(watch.count, 3U);
-  EXPECT_THAT(std::get<EventsCommand>(Parsed({"events", "watch"}).command).filter.vm_names(),
-              ElementsAre("watch"));
-  const auto vms =
-      std::get<VmsCommand>(Parsed({"vms", "--vm", "web1,db1", "--class", "crash", "a"}).command);
+  EXPECT_THAT(As<EventsCommand>({"events", "watch"}).filter.vm_names(), ElementsAre("watch"));
+  const auto vms = As<VmsCommand>({"vms", "--vm", "web1,db1", "--class", "crash", "a"});
   EXPECT_THAT(vms.filter.vm_names(), ElementsAre("web1", "db1", "a"));
   EXPECT_THAT(vms.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
   EXPECT_TRUE(vms.include_stopped) << "only those have a class";
-  const auto ends =
-      std::get<VmsCommand>(Parsed({"vms", "--cause", "host-kill,watchdog", "--run", "r"}).command);
+  const auto ends = As<VmsCommand>({"vms", "--cause", "host-kill,watchdog", "--run", "r"});
   EXPECT_THAT(ends.filter.causes(),
               ElementsAre(v1::SHUTDOWN_CAUSE_HOST_KILL, v1::SHUTDOWN_CAUSE_WATCHDOG));
   EXPECT_THAT(ends.filter.run_ids(), ElementsAre("r"));
   EXPECT_TRUE(ends.include_stopped);
-  EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--run", "r"}).command).include_stopped);
+  EXPECT_TRUE(As<VmsCommand>({"vms", "--run", "r"}).include_stopped);
   EXPECT_THAT(Complaint({"vms", "--vm", "web1,"}), HasSubstr("--vm: the text is empty"));
 }
 
 constexpr char kUuid[] = "550e8400-e29b-41d4-a716-446655440000";
 
 TEST(ParseCommandLine, AFilterTakesShortAndFullNamesInAnyCase) {
-  const CommandLine line = Parsed({"watch",    "--vm",
-                                   "web*",     "db[12]",
-                                   "--type",   "stopped",
-                                   "--type",   "EVENT_TYPE_Gap,monitor-lost",
-                                   "--class",  "User",
-                                   "--class",  "SHUTDOWN_CLASS_CRASH",
-                                   "--cause",  "host-kill,GUEST_PANIC",
-                                   "--source", "libvirt:*",
-                                   "--source", "qmp:/run",
-                                   "--uuid",   kUuid,
-                                   "--run",    "r1,r2",
-                                   "--label",  "app=web,!canary"});
-  const v1::EventFilter& filter = std::get<FollowCommand>(line.command).watch.filter;
+  const std::string options =
+      "watch --vm web* db[12] --type stopped --type EVENT_TYPE_Gap,monitor-lost --class User "
+      "--class SHUTDOWN_CLASS_CRASH --cause host-kill,GUEST_PANIC --source libvirt:* "
+      "--source qmp:/run --run r1,r2 --label app=web,!canary --uuid ";
+  const v1::EventFilter filter =
+      As<FollowCommand>(absl::StrSplit(options + kUuid, ' ')).watch.filter;
   EXPECT_THAT(filter.vm_names(), ElementsAre("web*", "db[12]"));
   EXPECT_THAT(filter.sources(), ElementsAre("libvirt:*", "qmp:/run"));
   EXPECT_THAT(filter.types(),
@@ -146,10 +143,8 @@ TEST(ParseCommandLine, AFilterTakesShortAndFullNamesInAnyCase) {
   EXPECT_THAT(filter.uuids(), ElementsAre(kUuid));
   EXPECT_THAT(filter.run_ids(), ElementsAre("r1", "r2"));
   EXPECT_THAT(filter.labels(), ElementsAre("app=web,!canary"));
-  const CommandLine list = Parsed({"vms", "--state", "running,guest-down", "--source", "qmp:/run"});
-  const auto& vms = std::get<VmsCommand>(list.command);
+  const auto vms = As<VmsCommand>({"vms", "--state", "running,guest-down"});
   EXPECT_THAT(vms.states, ElementsAre(v1::VM_STATE_RUNNING, v1::VM_STATE_GUEST_DOWN));
-  EXPECT_THAT(vms.filter.sources(), ElementsAre("qmp:/run"));
 }
 
 TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
@@ -180,7 +175,7 @@ TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
 TEST(ParseCommandLine, EachStartOfAWatch) {
   const auto start = [](std::vector<std::string> options) {
     options.insert(options.begin(), "watch");
-    return std::get<FollowCommand>(Parsed(options).command).watch.start;
+    return As<FollowCommand>(options).watch.start;
   };
   const absl::Time now = TestContext().now;
   EXPECT_TRUE(std::holds_alternative<FromOldest>(start({"--from", "oldest"})));
@@ -190,7 +185,9 @@ TEST(ParseCommandLine, EachStartOfAWatch) {
   EXPECT_EQ(std::get<FromSequence>(start({"--from", "18446744073709551615"})).sequence, UINT64_MAX);
   ExpectComplaints({{"watch --from 18446744073709551616", "larger than any sequence"},
                     {"watch --from=-1", "--from: \"-1\""},
-                    {"watch --from oldest --journal j", "--from SEQUENCE"}});
+                    {"watch --from oldest --journal j", "--from SEQUENCE"},
+                    {"watch --since 10m --from 7", "use one of them"},
+                    {"watch --since soon", "--since: \"soon\""}});
 }
 
 TEST(ParseCommandLine, ACountIsAWholeNumberFromOne) {
@@ -365,7 +362,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
 
 TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
   EXPECT_EQ(Answer({}).out, Answer({"--help"}).out);
-  EXPECT_EQ(Answer({}).code, ExitCode::kOk);
+  EXPECT_THAT(Answer({}).out, HasSubstr("Exit codes: 0"));
   EXPECT_EQ(Answer({"help"}).out, Answer({"--help"}).out);
   EXPECT_EQ(Answer({"help", "intent", "declare"}).out, Answer({"intent", "declare", "-h"}).out);
   EXPECT_EQ(Answer({"version"}).out, Answer({"--version"}).out);
@@ -416,7 +413,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
 }
 
 TEST(ParseCommandLine, EventsHasShortOptions) {
-  const auto events = std::get<EventsCommand>(Parsed({"events", "-n", "20", "-r"}).command);
+  const auto events = As<EventsCommand>({"events", "-n", "20", "-r"});
   EXPECT_EQ(events.last, 20U);
   EXPECT_TRUE(events.newest_first);
   ExpectComplaints({{"events -n 0", "--last"},
@@ -425,12 +422,11 @@ TEST(ParseCommandLine, EventsHasShortOptions) {
 }
 
 TEST(ParseCommandLine, EventsMayFollow) {
-  const auto all = std::get<FollowCommand>(Parsed({"events", "-f"}).command);
+  const auto all = As<FollowCommand>({"events", "-f"});
   EXPECT_EQ(all.last, 10U) << "as journalctl";
-  EXPECT_FALSE(std::get<FollowCommand>(Parsed({"events", "-f", "--since", "1h"}).command).last);
-  const auto last = std::get<FollowCommand>(
-      Parsed({"events", "-f", "-n", "5", "--since", "1h", "--vm", "a", "--cursor-file", "c"})
-          .command);
+  EXPECT_FALSE(As<FollowCommand>({"events", "-f", "--since", "1h"}).last);
+  const auto last = As<FollowCommand>(
+      {"events", "-f", "-n", "5", "--since", "1h", "--vm", "a", "--cursor-file", "c"});
   EXPECT_TRUE(std::holds_alternative<FromTime>(last.watch.start));
   EXPECT_EQ(last.last, 5U);
   EXPECT_EQ(last.cursor_file, "c");
@@ -442,17 +438,9 @@ TEST(ParseCommandLine, EventsMayFollow) {
       {{"events -f -r", "--newest-first"}, {"events --cursor-file c", "use it with --follow"}});
 }
 
-TEST(ParseCommandLine, WatchMayBeginAtATime) {
-  const auto watch = std::get<FollowCommand>(Parsed({"watch", "--since", "10m"}).command).watch;
-  EXPECT_EQ(std::get<FromTime>(watch.start).time, TestContext().now - absl::Minutes(10));
-  ExpectComplaints({{"watch --since 10m --from 7", "use one of them"},
-                    {"watch --since soon", "--since: \"soon\""}});
-}
-
 TEST(ParseCommandLine, WatchMayRunACommand) {
-  const auto watch = std::get<FollowCommand>(
-      Parsed({"watch", "--exec", "notify", "--exec-on-failure", "retry", "--cursor-file", "c"})
-          .command);
+  const auto watch = As<FollowCommand>(
+      {"watch", "--exec", "notify", "--exec-on-failure", "retry", "--cursor-file", "c"});
   EXPECT_EQ(watch.exec, "notify");
   EXPECT_EQ(watch.on_failure, OnFailure::kRetry);
   EXPECT_EQ(watch.cursor_file, "c");
@@ -465,7 +453,7 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
 
 TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   const auto counts = [](const std::vector<std::string>& arguments) {
-    return std::get<FollowCommand>(Parsed(arguments).command).gaps;
+    return As<FollowCommand>(arguments).gaps;
   };
   EXPECT_TRUE(counts({"watch"}));
   EXPECT_TRUE(counts({"watch", "--type", "stopped,gap"}));
@@ -514,20 +502,6 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                      "--journal: names the journal of one node"}});
 }
 
-TEST(ParseCommandLine, ServersMayBeListedInOneText) {
-  const CommandLine line = Parsed({"--server", "unix:/a.sock,unix:/b.sock,node1", "vms"});
-  ASSERT_EQ(line.servers.size(), 3U);
-  EXPECT_EQ(line.servers[0].path, "/a.sock");
-  EXPECT_EQ(line.servers[1].path, "/b.sock");
-  EXPECT_EQ(line.servers[2].host, "node1");
-}
-
-TEST(ParseCommandLine, ASequenceIsOfOneServer) {
-  EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
-              HasSubstr("with several servers use oldest"));
-  EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
-}
-
 TEST(ParseCommandLine, OutputHasSeveralForms) {
   EXPECT_EQ(Parsed({"vms"}).format, OutputFormat::kTable);
   EXPECT_EQ(Parsed({"vms", "-o", "wide"}).format, OutputFormat::kWide);
@@ -543,7 +517,7 @@ TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
   OptionContext context = TestContext();
   context.zone = absl::FixedTimeZone(7200);
   const auto since = [&context](const std::vector<std::string>& arguments) {
-    return *std::get<EventsCommand>(Parsed(arguments, context).command).since;
+    return *As<EventsCommand>(arguments, context).since;
   };
   EXPECT_EQ(since({"--utc", "events", "--since", "2026-07-01 12:00"}) -
                 since({"events", "--since", "2026-07-01 12:00"}),
@@ -552,13 +526,11 @@ TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
 }
 
 TEST(ParseCommandLine, TopAndTimeline) {
-  const auto top =
-      std::get<TopCommand>(Parsed({"top", "--interval", "5s", "--window", "1h"}).command);
+  const auto top = As<TopCommand>({"top", "--interval", "5s", "--window", "1h"});
   EXPECT_EQ(top.interval, absl::Seconds(5));
   EXPECT_EQ(top.window, absl::Hours(1));
   EXPECT_THAT(Complaint({"top", "--interval", "5"}), HasSubstr("--interval"));
-  const auto timeline = std::get<TimelineCommand>(
-      Parsed({"timeline", "web1", "--run", "r", "--since", "today"}).command);
+  const auto timeline = As<TimelineCommand>({"timeline", "web1", "--run", "r", "--since", "today"});
   EXPECT_EQ(timeline.name, "web1");
   EXPECT_EQ(timeline.run_id, "r");
   EXPECT_TRUE(timeline.since.has_value());
@@ -596,21 +568,18 @@ TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
 }
 
 TEST(ParseCommandLine, AContextMayBeAFleet) {
-  OptionContext context = TestContext();
-  context.config_path = "/etc/me/config.toml";
-  context.read_config = [](const std::string&) -> absl::StatusOr<std::string> {
-    return "[contexts.fleet]\nservers = [\"tls://a\", \"tls://b\"]\ncredentials = \"x.creds\"\n"
-           "tls-ca = \"ca.pem\"\n";
-  };
+  OptionContext context = Configured(
+      "[contexts.fleet]\nservers = [\"tls://a\", \"tls://b\"]\ncredentials = \"x.creds\"\n"
+      "tls-ca = \"ca.pem\"\n");
   context.credentials_variable = "other.creds";
   const CommandLine line = Parsed({"--context", "fleet", "vms"}, context);
   EXPECT_THAT(line.fleet->servers, ElementsAre("tls://a:4222", "tls://b:4222"));
-  EXPECT_EQ(line.fleet->credentials, "/etc/me/x.creds");
-  EXPECT_EQ(line.fleet->tls->ca_file, "/etc/me/ca.pem");
+  EXPECT_EQ(line.fleet->credentials, "/c/x.creds");
+  EXPECT_EQ(line.fleet->tls->ca_file, "/c/ca.pem");
   EXPECT_EQ(Parsed({"--server", "nats://a", "vms"}, context).fleet->credentials, "other.creds");
 }
 
-TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
+TEST(ParseCommandLine, EachHelpHasExamplesAndNoMoreThan80Columns) {
   for (const char* command :
        {"--utc",        "watch",        "events",         "vms",         "vm",
         "intent",       "info",         "intent declare", "intent list", "intent withdraw",
@@ -619,23 +588,27 @@ TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
         "context",      "context list", "context add",    "context use", "context delete"}) {
     std::vector<std::string> arguments = absl::StrSplit(command, ' ');
     arguments.emplace_back("--help");
-    for (const absl::string_view line : absl::StrSplit(Answer(arguments).out, '\n')) {
+    const Answered answered = Answer(arguments);
+    EXPECT_EQ(answered.code, ExitCode::kOk);
+    EXPECT_EQ(answered.err, "");
+    EXPECT_THAT(answered.out, AnyOf(HasSubstr("Example"), HasSubstr("Packages install it.")));
+    for (const absl::string_view line : absl::StrSplit(answered.out, '\n')) {
       EXPECT_LE(line.size(), 80U) << line;
     }
   }
 }
 
 TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
-  EXPECT_FALSE(std::get<VmsCommand>(Parsed({"vms"}).command).include_stopped);
-  EXPECT_FALSE(std::get<VmsCommand>(Parsed({"vms", "--state", "paused"}).command).include_stopped);
-  EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--all"}).command).include_stopped);
-  EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--state", "stopped"}).command).include_stopped);
+  EXPECT_FALSE(As<VmsCommand>({"vms"}).include_stopped);
+  EXPECT_FALSE(As<VmsCommand>({"vms", "--state", "paused"}).include_stopped);
+  EXPECT_TRUE(As<VmsCommand>({"vms", "--all"}).include_stopped);
+  EXPECT_TRUE(As<VmsCommand>({"vms", "--state", "stopped"}).include_stopped);
 }
 
 TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
-  EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "watch"}).command).name, "watch");
-  EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "--", "-x"}).command).name, "-x");
-  EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "web1", "--run", "r"}).command).run_id, "r");
+  EXPECT_EQ(As<VmCommand>({"vm", "watch"}).name, "watch");
+  EXPECT_EQ(As<VmCommand>({"vm", "--", "-x"}).name, "-x");
+  EXPECT_EQ(As<VmCommand>({"vm", "web1", "--run", "r"}).run_id, "r");
 }
 
 TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
@@ -651,8 +624,7 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   const CommandLine short_line =
       Parsed({"intent", "declare", "web1", "--actor", "alice", "--reason", "r"});
   EXPECT_FALSE(std::get<DeclareIntentCommand>(short_line.command).ttl.has_value());
-  EXPECT_EQ(std::get<WithdrawIntentCommand>(Parsed({"intent", "withdraw", "i1"}).command).intent_id,
-            "i1");
+  EXPECT_EQ(As<WithdrawIntentCommand>({"intent", "withdraw", "i1"}).intent_id, "i1");
 
   ExpectComplaints({{"intent", "intent declare, intent list and intent withdraw"},
                     {"intent declare", "NAME"},
@@ -670,9 +642,9 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
 }
 
 TEST(ParseCommandLine, Health) {
-  EXPECT_EQ(std::get<HealthCommand>(Parsed({"health"}).command).service, "");
-  EXPECT_EQ(std::get<HealthCommand>(Parsed({"health"}).command).timeout, absl::Seconds(5));
-  const auto health = std::get<HealthCommand>(Parsed({"health", "a.B", "--timeout", "1s"}).command);
+  EXPECT_EQ(As<HealthCommand>({"health"}).service, "");
+  EXPECT_EQ(As<HealthCommand>({"health"}).timeout, absl::Seconds(5));
+  const auto health = As<HealthCommand>({"health", "a.B", "--timeout", "1s"});
   EXPECT_EQ(health.service, "a.B");
   EXPECT_EQ(health.timeout, absl::Seconds(1));
   ExpectComplaints({{"health --timeout 5", "--timeout"}, {"health a b", "\"b\""}});
@@ -691,23 +663,14 @@ TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
 }
 
 TEST(ParseCommandLine, TlsOptionsThatBelongTogetherAreRequiredTogether) {
-  const std::vector<std::string> start = {"info", "--server", "node1:80"};
-  const auto complaint = [&start](std::vector<std::string> options) {
-    options.insert(options.begin(), start.begin(), start.end());
-    return Complaint(options);
-  };
-  EXPECT_THAT(complaint({"--tls-cert", "c", "--tls-key", "k"}), HasSubstr("--tls-ca FILE"));
-  EXPECT_THAT(complaint({"--tls-server-name", "n"}), HasSubstr("--tls-ca FILE"));
-  EXPECT_THAT(complaint({"--tls-ca", "a", "--tls-cert", "c"}), HasSubstr("give --tls-key"));
-  EXPECT_THAT(complaint({"--tls-ca", "a", "--tls-key", "k"}), HasSubstr("give --tls-cert"));
-  EXPECT_THAT(complaint({"--tls-ca", ""}), HasSubstr("--tls-ca: the text is empty"));
-}
-
-TEST(ParseCommandLine, AUnixSocketHasNoTls) {
-  EXPECT_THAT(Complaint({"info", "--tls-ca", "a"}),
-              AllOf(HasSubstr("--tls-ca"), HasSubstr("Unix socket"), HasSubstr("HOST:PORT")));
-  EXPECT_THAT(Complaint({"info", "--server", "unix:/s", "--tls-server-name", "n"}),
-              HasSubstr("--tls-server-name: a Unix socket (unix:/s)"));
+  ExpectComplaints({{"info --server node1:80 --tls-cert c --tls-key k", "--tls-ca FILE"},
+                    {"info --server node1:80 --tls-server-name n", "--tls-ca FILE"},
+                    {"info --server node1:80 --tls-ca a --tls-cert c", "give --tls-key"},
+                    {"info --server node1:80 --tls-ca a --tls-key k", "give --tls-cert"},
+                    {"info --server node1:80 --tls-ca ", "--tls-ca: the text is empty"},
+                    {"info --server unix:/s --tls-server-name n",
+                     "--tls-server-name: a Unix socket (unix:/s) has no TLS; name a server with "
+                     "--server HOST:PORT"}});
 }
 
 TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
@@ -741,25 +704,11 @@ TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
   context.uid = 1000;
   context.xdg_runtime_dir = "/tmp/rt";
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/rt/vmeventd/vmeventd.sock");
+  context.may_exist = [](const std::string& path) { return path == "/run/vmeventd/vmeventd.sock"; };
+  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
   context.server_variable = "unix:/tmp/v.sock";
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/v.sock");
   EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server().path, "/tmp/o.sock");
-}
-
-TEST(ParseCommandLine, TheSystemsDaemonIsTheDefaultOfAUserWithoutOne) {
-  OptionContext context = TestContext();
-  context.uid = 1000;
-  context.xdg_runtime_dir = "/tmp/rt";
-  context.may_exist = [](const std::string& path) { return path == "/run/vmeventd/vmeventd.sock"; };
-  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
-}
-
-// With a configuration file.
-OptionContext Configured(const std::string& content) {
-  OptionContext context = TestContext();
-  context.config_path = "/c/config.toml";
-  context.read_config = [content](const std::string&) { return content; };
-  return context;
 }
 
 constexpr char kConfig[] =
@@ -769,12 +718,16 @@ constexpr char kConfig[] =
     "tls-ca = \"ca.pem\"\n";
 
 TEST(ParseCommandLine, SeveralServersAreMerged) {
-  const CommandLine line = Parsed({"--server", "node1", "watch", "--server", "unix:/s"});
-  ASSERT_EQ(line.servers.size(), 2U);
+  const CommandLine line = Parsed({"--server", "node1,unix:/a", "watch", "--server", "unix:/s"});
+  ASSERT_EQ(line.servers.size(), 3U);
   EXPECT_EQ(line.servers[0].host, "node1");
-  EXPECT_EQ(line.servers[1].path, "/s");
+  EXPECT_EQ(line.servers[1].path, "/a");
+  EXPECT_EQ(line.servers[2].path, "/s");
   EXPECT_EQ(Parsed({"--server", "node1", "--server", "node1:9555", "vm", "a"}).servers.size(), 1U);
-  EXPECT_EQ(Parsed({"--server", "a", "--server", "b", "vm", "web1"}).servers.size(), 2U);
+  EXPECT_EQ(Parsed({"--server", "a,b", "vm", "web1"}).servers.size(), 2U);
+  EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
+  EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
+              HasSubstr("with several servers use oldest"));
   EXPECT_THAT(Complaint({"--server", "a", "--server", "b", "info"}),
               HasSubstr("--server: info asks one server, and these are 2; name one with --server"));
 }
@@ -838,9 +791,7 @@ TEST(ParseCommandLine, TheFirstContextMakesTheFile) {
 
 TEST(ParseCommandLine, AContextBecomesTheCurrentOne) {
   const OptionContext context = Configured(kConfig);
-  EXPECT_EQ(
-      std::get<ContextListCommand>(Parsed({"context", "list"}, context).command).contexts.current,
-      "lab");
+  EXPECT_EQ(As<ContextListCommand>({"context", "list"}, context).contexts.current, "lab");
   const CommandLine line = Parsed({"context", "use", "prod"}, context);
   const auto& use = std::get<ContextWriteCommand>(line.command);
   EXPECT_EQ(use.path, "/c/config.toml");
@@ -898,17 +849,6 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
 
 TEST(ParseCommandLine, ComplaintsCannotControlTheTerminal) {
   EXPECT_THAT(Complaint({"info", "\x1b[2J"}), HasSubstr("\\x1b[2J"));
-}
-
-TEST(ParseCommandLine, HelpHasExamplesForEachCommand) {
-  EXPECT_THAT(Answer({"--help"}).out,
-              AllOf(HasSubstr("Examples:"), HasSubstr("watch"), HasSubstr("Exit codes: 0")));
-  for (const char* command : {"watch", "events", "vms", "vm", "info"}) {
-    const Answered answered = Answer({command, "--help"});
-    EXPECT_EQ(answered.code, ExitCode::kOk);
-    EXPECT_EQ(answered.err, "");
-    EXPECT_THAT(answered.out, AllOf(HasSubstr("Example"), HasSubstr("vmevents")));
-  }
 }
 
 TEST(ParseCommandLine, VersionIsOneLine) {

@@ -13,22 +13,19 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST(JsonFormatter, PrintsOneObjectALine) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  *events.Add() = MakeEvent(2);
-  events[1].set_message("two\nlines\x1b");
-  const std::string text = *JsonFormatter().FormatEvents(events, {});
+  NodeEvents events = {{MakeEvent(1)}, {MakeEvent(2)}};
+  events[1].event.set_message("two\nlines\x1b");
+  const std::string text = *JsonFormatter().FormatEvents(events);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
   EXPECT_EQ(text.back(), '\n');
   EXPECT_THAT(text, HasSubstr("two\\nlines\\u001b"));
 }
 
 TEST(JsonFormatter, UsesTheContractsNamesAndTimesInUtc) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(7);
-  events[0].set_type(v1::EVENT_TYPE_STOPPED);
-  events[0].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_USER);
-  const std::string text = *JsonFormatter().FormatEvents(events, {});
+  NodeEvents events = {{MakeEvent(7)}};
+  events[0].event.set_type(v1::EVENT_TYPE_STOPPED);
+  events[0].event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_USER);
+  const std::string text = *JsonFormatter().FormatEvents(events);
   EXPECT_THAT(text, HasSubstr("\"sequence\":\"7\""));
   EXPECT_THAT(text, HasSubstr("\"observe_time\":\"2026-07-01T12:00:00.123Z\""));
   EXPECT_THAT(text, HasSubstr("\"type\":\"EVENT_TYPE_STOPPED\""));
@@ -46,29 +43,28 @@ TEST(JsonFormatter, PrintsFieldsThatAreZeroButNoUnsetMessage) {
 
 TEST(JsonFormatter, HasNoHeading) { EXPECT_EQ(JsonFormatter().EventHeading(), ""); }
 
-TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}, {}), ""); }
+TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}), ""); }
 
 TEST(JsonFormatter, NamesWhatCannotBeWritten) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_state_time()->set_seconds(INT64_MAX);
-  const auto text = JsonFormatter().FormatVm(vm, {});
+  const auto text = JsonFormatter().FormatVm({vm});
   ASSERT_FALSE(text.ok());
   EXPECT_THAT(std::string(text.status().message()), HasSubstr("a Vm of the server"));
 }
 
 TEST(NameFormatter, PrintsTheNameOfEachVm) {
-  Formatter::Vms vms;
-  *vms.Add() = MakeVm("web1");
-  *vms.Add() = MakeVm("b\n");
-  EXPECT_EQ(*NameFormatter().FormatVms(vms, {}), "web1\nb\\x0a\n");
-  EXPECT_EQ(*NameFormatter().FormatVms(vms, {{"node1"}, {"node2"}}), "node1/web1\nnode2/b\\x0a\n");
+  NodeVms vms = {{MakeVm("web1")}, {MakeVm("b\n")}};
+  EXPECT_EQ(*NameFormatter().FormatVms(vms), "web1\nb\\x0a\n");
+  vms[0].node.name = "node1";
+  vms[1].node.name = "node2";
+  EXPECT_EQ(*NameFormatter().FormatVms(vms), "node1/web1\nnode2/b\\x0a\n");
 }
 
 TEST(NameFormatter, AnEventOfTheNodeHasNoName) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  events.Add()->set_type(v1::EVENT_TYPE_GAP);
-  EXPECT_EQ(*NameFormatter().FormatEvents(events, {}), "web1\n");
+  NodeEvents events = {{MakeEvent(1)}, {}};
+  events[1].event.set_type(v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(*NameFormatter().FormatEvents(events), "web1\n");
 }
 
 using testing::StartsWith;
@@ -109,19 +105,15 @@ TEST(YamlOfJson, EscapesWhatItQuotes) {
 }
 
 TEST(YamlFormatter, PrintsOneDocumentAMessage) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  *events.Add() = MakeEvent(2);
-  const std::string text = *JsonFormatter(true).FormatEvents(events, {});
+  NodeEvents events = {{MakeEvent(1)}, {MakeEvent(2)}};
+  const std::string text = *JsonFormatter(true).FormatEvents(events);
   EXPECT_THAT(text, StartsWith("---\nsequence: \"1\"\n"));
   EXPECT_THAT(text, HasSubstr("\n---\nsequence: \"2\"\nvm:\n  name: web1\n  run_id: \"\"\n"));
   EXPECT_THAT(text, HasSubstr("\nobserve_time: \"2026-07-01T12:00:00.123Z\"\n"));
 }
 
 TEST(YamlFormatter, NamesTheNode) {
-  Formatter::Vms vms;
-  *vms.Add() = MakeVm("web1");
-  EXPECT_THAT(*JsonFormatter(true).FormatVms(vms, {{"node1"}}),
+  EXPECT_THAT(*JsonFormatter(true).FormatVm({MakeVm("web1"), {"node1"}}),
               StartsWith("---\nnode: node1\nref:\n"));
 }
 

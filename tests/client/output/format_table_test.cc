@@ -30,6 +30,8 @@ v1::ShutdownDetail PowerdownShutdown() {
 
 absl::Time Noon() { return absl::FromUnixSeconds(1782907200); }
 
+const TableStyle kNarrow = {.width = 80, .brief = true, .now = Noon};  // a terminal
+
 v1::Event StoppedEvent() {
   v1::Event event = MakeEvent(42);
   event.set_type(v1::EVENT_TYPE_STOPPED);
@@ -39,17 +41,14 @@ v1::Event StoppedEvent() {
 }
 
 // The rows of events that come one by one, below a heading.
-std::string Rows(TableFormatter* formatter, const Formatter::Events& events,
-                 const Formatter::Nodes& nodes = {}) {
-  static_cast<void>(formatter->EventHeading());
-  return *formatter->FormatEvents(events, nodes);
+std::string Rows(const TableStyle& style, Formatter::Events events) {
+  TableFormatter formatter(style);
+  static_cast<void>(formatter.EventHeading());
+  return *formatter.FormatEvents(events);
 }
 
 std::string EventLine(const v1::Event& event, bool color = false, bool wide = false) {
-  Formatter::Events events;
-  *events.Add() = event;
-  TableFormatter formatter({.color = color, .zone = absl::UTCTimeZone(), .wide = wide});
-  return Rows(&formatter, events);
+  return Rows({.color = color, .wide = wide}, {{event}});
 }
 
 TEST(TableFormatter, AStoppedRowIsOneLineAndAWideOneHasTheEvidenceInASentence) {
@@ -90,97 +89,77 @@ TEST(TableFormatter, AClassWithACaveatHasAQuestionMark) {
 
 TEST(TableFormatter, DetailBeginsWithin80Columns) {
   for (const bool nodes : {false, true}) {
-    TableFormatter formatter(
-        {.zone = absl::UTCTimeZone(), .nodes = nodes, .brief = true, .now = Noon});
+    TableFormatter formatter({.nodes = nodes, .brief = true, .now = Noon});
     EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U);
   }
-  TableFormatter formatter({.zone = absl::UTCTimeZone()});
+  TableFormatter formatter({});
   EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U) << "with dates";
 }
 
 TEST(TableFormatter, ADetailWithoutRoomStandsBelowWrapped) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  events[0].set_message("a problem that takes more words than the line has room for them here");
-  *events.Add() = StoppedEvent();
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
-  EXPECT_EQ(Rows(&formatter, events),
+  v1::Event event = MakeEvent(1);
+  event.set_message("a problem that takes more words than the line has room for them here");
+  EXPECT_EQ(Rows(kNarrow, {{event}, {StoppedEvent()}}),
             "12:00:00.123  web1          STARTED\n"
             "    a problem that takes more words than the line has room for them here\n"
             "12:00:00.123  web1          STOPPED       ADMIN    host powerdown\n");
 }
 
 TEST(TableFormatter, OnANarrowTerminalEachEndOfTheYearHasOneLine) {
-  Formatter::Events events;
+  NodeEvents events;
   for (int cause = v1::ShutdownCause_MIN; cause <= v1::ShutdownCause_MAX; ++cause) {
     if (!v1::ShutdownCause_IsValid(cause)) continue;
-    *events.Add() = StoppedEvent();
-    v1::Event* const event = &events[events.size() - 1];
+    events.push_back({StoppedEvent()});
+    v1::Event* const event = &events.back().event;
     event->mutable_observe_time()->set_seconds(1782907200 - 86400);
     event->mutable_vm()->set_name("webserver-12");
     event->mutable_shutdown()->set_cause(static_cast<v1::ShutdownCause>(cause));
   }
-  events[0].mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_QEMU_CRASHED);
-  events[0].mutable_shutdown()->set_exit_signal(11);
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
-  const std::string text = Rows(&formatter, events);
+  events[0].event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_QEMU_CRASHED);
+  events[0].event.mutable_shutdown()->set_exit_signal(11);
+  const std::string text = Rows(kNarrow, events);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), events.size()) << text;
   EXPECT_THAT(text, testing::StartsWith("Jun 30 12:00:00  webserver-12  STOPPED       ADMIN    "
                                         "qemu crashed, SIGSEGV\n"));
 }
 
 TEST(TableFormatter, ADetailWithRoomStandsBeside) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  events[0].set_message("pid 4711");
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
-  EXPECT_EQ(Rows(&formatter, events),
+  v1::Event event = MakeEvent(1);
+  event.set_message("pid 4711");
+  EXPECT_EQ(Rows(kNarrow, {{event}}),
             "12:00:00.123  web1          STARTED                pid 4711\n");
 }
 
 TEST(TableFormatter, ATimeOfAnotherDayHasItsDate) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  *events.Add() = MakeEvent(2);
-  *events.Add() = MakeEvent(3);
-  events[0].mutable_observe_time()->set_seconds(1782907200 - 86400);
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .brief = true, .now = Noon});
-  const std::vector<std::string> lines = absl::StrSplit(Rows(&formatter, events), '\n');
+  NodeEvents events = {{MakeEvent(1)}, {MakeEvent(2)}, {MakeEvent(3)}};
+  events[0].event.mutable_observe_time()->set_seconds(1782907200 - 86400);
+  const std::vector<std::string> lines =
+      absl::StrSplit(Rows({.brief = true, .now = Noon}, events), '\n');
   EXPECT_THAT(lines[0], testing::StartsWith("2026-06-30 12:00:00.123  1 "));
   EXPECT_THAT(lines[1], testing::StartsWith("2026-07-01 12:00:00.123  2 ")) << "a new day begins";
   EXPECT_THAT(lines[2], testing::StartsWith("12:00:00.123             3 "));
 }
 
 TEST(TableFormatter, NamesTheNodeOfEachEvent) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  *events.Add() = MakeEvent(2);
-  TableFormatter formatter(
-      {.zone = absl::UTCTimeZone(), .nodes = true, .brief = true, .now = Noon});
-  const std::string text = Rows(&formatter, events, {{"node1"}, {"node2"}});
+  const std::string text = Rows({.nodes = true, .brief = true, .now = Noon},
+                                {{MakeEvent(1), {"node1"}}, {MakeEvent(2), {"node2"}}});
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node1     1 "));
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node2     2 "));
 }
 
 TEST(TableFormatter, WideShowsTheRunAndNoLimit) {
-  Formatter::Events events;
-  *events.Add() = StoppedEvent();
-  events[0].mutable_vm()->set_run_id("run-7");
-  events[0].set_state(v1::VM_STATE_STOPPED);
-  TableFormatter formatter(
-      {.zone = absl::UTCTimeZone(), .wide = true, .width = 80, .brief = true, .now = Noon});
-  const std::string text = Rows(&formatter, events);
+  v1::Event event = StoppedEvent();
+  event.mutable_vm()->set_run_id("run-7");
+  event.set_state(v1::VM_STATE_STOPPED);
+  const std::string text = Rows({.wide = true, .width = 80, .brief = true, .now = Noon}, {{event}});
   EXPECT_THAT(text, HasSubstr("2026-07-01 12:00:00.123"));
   EXPECT_THAT(text, HasSubstr("STOPPED      run-7"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
 }
 
 TEST(TableFormatter, AListHasTheWidthsOfItsFirstPage) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1, "a");
-  *events.Add() = StoppedEvent();
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
-  const std::string rows = *formatter.FormatEvents(events, {});
+  TableFormatter formatter(kNarrow);
+  const std::string rows = *formatter.FormatEvents({{MakeEvent(1, "a")}, {StoppedEvent()}});
   EXPECT_EQ(formatter.EventHeading() + rows,
             "TIME          VM    EVENT    CLASS  DETAIL\n"
             "12:00:00.123  a     STARTED\n"
@@ -188,20 +167,19 @@ TEST(TableFormatter, AListHasTheWidthsOfItsFirstPage) {
 }
 
 TEST(TableFormatter, HeadingsMayBeLeftOut) {
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .headings = false});
+  TableFormatter formatter({.headings = false});
   EXPECT_EQ(formatter.EventHeading(), "");
-  EXPECT_EQ(*formatter.FormatVms({}, {}), "");
+  EXPECT_EQ(*formatter.FormatVms({}), "");
 }
 
 TEST(TableFormatter, ListsOpenIntents) {
-  Formatter::Vms vms;
-  *vms.Add() = MakeVm("web1");
-  v1::Intent* intent = vms[0].mutable_intent();
+  NodeVms vms = {{MakeVm("web1")}};
+  v1::Intent* intent = vms[0].vm.mutable_intent();
   intent->set_intent_id("intent-7");
   intent->set_actor("alice");
   intent->set_reason("maintenance");
   intent->mutable_expire_time()->set_seconds(1782907200);
-  EXPECT_EQ(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatIntents(vms),
+  EXPECT_EQ(*TableFormatter({}).FormatIntents(vms),
             "INTENT    VM    ACTOR  EXPIRES                  REASON\n"
             "intent-7  web1  alice  2026-07-01 12:00:00.000  maintenance\n");
 }
@@ -214,7 +192,7 @@ TEST(TableFormatter, AnEventThatIsNotDurableIsMarked) {
 }
 
 TEST(TableFormatter, RowsStandUnderTheirHeadings) {
-  TableFormatter formatter({.zone = absl::UTCTimeZone()});
+  TableFormatter formatter({});
   const std::string heading = formatter.EventHeading();
   const std::string line = EventLine(StoppedEvent());
   EXPECT_EQ(heading.find("CLASS"), line.find("ADMIN"));
@@ -222,19 +200,15 @@ TEST(TableFormatter, RowsStandUnderTheirHeadings) {
 }
 
 TEST(TableFormatter, ALongNameMovesTheRowsThatFollowAsWell) {
-  TableFormatter formatter({.zone = absl::UTCTimeZone()});
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1, "web1");
-  *events.Add() = MakeEvent(2, "a-very-long-name-of-a-vm.example.org");
-  const std::vector<std::string> lines = absl::StrSplit(Rows(&formatter, events), '\n');
+  const std::vector<std::string> lines = absl::StrSplit(
+      Rows({}, {{MakeEvent(1, "web1")}, {MakeEvent(2, "a-very-long-name-of-a-vm.example.org")}}),
+      '\n');
   EXPECT_EQ(lines[0].find("STARTED"), lines[1].find("STARTED"));
 }
 
 TEST(TableFormatter, ShowsTimesInTheZone) {
-  Formatter::Events events;
-  *events.Add() = MakeEvent(1);
-  TableFormatter formatter({.zone = absl::FixedTimeZone(7200)});
-  EXPECT_THAT(Rows(&formatter, events), HasSubstr("2026-07-01 14:00:00.123"));
+  EXPECT_THAT(Rows({.zone = absl::FixedTimeZone(7200)}, {{MakeEvent(1)}}),
+              HasSubstr("2026-07-01 14:00:00.123"));
 }
 
 TEST(TableFormatter, ColoursTheClass) {
@@ -259,9 +233,7 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
         vm.mutable_shutdown()->add_evidence()->mutable_what()}) {
     *text = evil;
   }
-  Formatter::Vms vms;
-  *vms.Add() = vm;
-  vms.Add();  // from no such source: they are shown
+  const NodeVms vms = {{vm}, {}};  // the second is from no such source: they are shown
   v1::GetServerInfoResponse info;
   info.set_version(evil);
   info.set_node(evil);
@@ -272,9 +244,9 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.add_libvirt_connections()->set_uri(evil);
   info.mutable_libvirt_connections(0)->set_problem(evil);
   info.mutable_publishing()->set_problem(evil);
-  TableFormatter formatter({.zone = absl::UTCTimeZone()});
-  const std::string all = EventLine(event) + *formatter.FormatVms(vms, {}) +
-                          *formatter.FormatVm(vm, {}) + *formatter.FormatInfo(info);
+  TableFormatter formatter({});
+  const std::string all = EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatVm({vm}) +
+                          *formatter.FormatInfo(info);
   for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
     EXPECT_THAT(all, Not(HasSubstr(bad)));
   }
@@ -296,49 +268,41 @@ TEST(TableFormatter, AnUnknownEventTypeIsShownAsItsNumber) {
 }
 
 TEST(TableFormatter, ListsVms) {
-  Formatter::Vms vms;
-  *vms.Add() = MakeVm("web1");
-  vms[0].mutable_ref()->set_pid(4711);
-  vms[0].set_qemu_version("7.2.22");
-  vms[0].mutable_state_time()->set_seconds(1782907200);
-  *vms.Add() = MakeVm("a-longer-name");
-  vms[1].set_state(v1::VM_STATE_STOPPED);
-  *vms[1].mutable_shutdown() = PowerdownShutdown();
-  EXPECT_EQ(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVms(vms, {}),
+  NodeVms vms = {{MakeVm("web1")}, {MakeVm("a-longer-name")}};
+  vms[0].vm.mutable_ref()->set_pid(4711);
+  vms[0].vm.set_qemu_version("7.2.22");
+  vms[0].vm.mutable_state_time()->set_seconds(1782907200);
+  vms[1].vm.set_state(v1::VM_STATE_STOPPED);
+  *vms[1].vm.mutable_shutdown() = PowerdownShutdown();
+  EXPECT_EQ(*TableFormatter({}).FormatVms(vms),
             "VM             STATE    SINCE                    PID   QEMU    CLASS  DETAIL\n"
             "web1           RUNNING  2026-07-01 12:00:00.000  4711  7.2.22\n"
             "a-longer-name  STOPPED  -                        -     -       ADMIN  host "
             "powerdown\n");
-  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone(), .wide = true}).FormatVms(vms, {}),
+  EXPECT_THAT(*TableFormatter({.wide = true}).FormatVms(vms),
               HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
 }
 
 TEST(TableFormatter, ShowsHowLongAVmIsInItsState) {
-  Formatter::Vms vms;
-  *vms.Add() = MakeVm("web1");
-  vms[0].mutable_state_time()->set_seconds(1782907200 - 200);
-  *vms.Add() = MakeVm("web2");
-  const TableStyle terminal = {
-      .zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon};
-  EXPECT_EQ(*TableFormatter(terminal).FormatVms(vms, {}),
+  NodeVms vms = {{MakeVm("web1")}, {MakeVm("web2")}};
+  vms[0].vm.mutable_state_time()->set_seconds(1782907200 - 200);
+  EXPECT_EQ(*TableFormatter(kNarrow).FormatVms(vms),
             "VM    STATE    AGE    PID  QEMU  CLASS  DETAIL\n"
             "web1  RUNNING  3m20s  -    -\n"
             "web2  RUNNING  -      -    -\n");
-  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone(), .now = Noon}).FormatVms(vms, {}),
+  EXPECT_THAT(*TableFormatter({.now = Noon}).FormatVms(vms),
               HasSubstr("web1  RUNNING  2026-07-01 11:56:40.000  3m20s  -"));
 }
 
 TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
-  Formatter::Vms vms;
-  *vms.Add() = MakeVm("web1");
-  *vms.Add() = MakeVm("web2");
-  for (v1::Vm& vm : vms) vm.mutable_ref()->set_source("qmp:/run/qemu");
-  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVms(vms, {}),
+  NodeVms vms = {{MakeVm("web1")}, {MakeVm("web2")}};
+  for (NodeVm& one : vms) one.vm.mutable_ref()->set_source("qmp:/run/qemu");
+  EXPECT_THAT(*TableFormatter({}).FormatVms(vms),
               Not(AnyOf(HasSubstr("SOURCE"), HasSubstr("qmp"))));
-  vms[1].mutable_ref()->set_source("libvirt:qemu:///system");
-  *vms.Add() = MakeVm("web3");
-  vms[2].mutable_ref()->clear_source();
-  EXPECT_EQ(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVms(vms, {}),
+  vms[1].vm.mutable_ref()->set_source("libvirt:qemu:///system");
+  vms.push_back({MakeVm("web3")});
+  vms[2].vm.mutable_ref()->clear_source();
+  EXPECT_EQ(*TableFormatter({}).FormatVms(vms),
             "VM    SOURCE                  STATE    SINCE  PID  QEMU  CLASS  DETAIL\n"
             "web1  qmp:/run/qemu           RUNNING  -      -    -\n"
             "web2  libvirt:qemu:///system  RUNNING  -      -    -\n"
@@ -348,7 +312,7 @@ TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
 TEST(TableFormatter, ShowsTheSourceOfAVm) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_ref()->set_source("libvirt:qemu:///system");
-  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVm(vm, {}),
+  EXPECT_THAT(*TableFormatter({}).FormatVm({vm}),
               HasSubstr("source          libvirt:qemu:///system\n"));
 }
 
@@ -360,7 +324,7 @@ TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
   vm.mutable_shutdown()->set_exit_status_known(true);
   vm.mutable_shutdown()->set_exit_signal(9);
   vm.add_problems("monitor held by another client");
-  EXPECT_EQ(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm, {}),
+  EXPECT_EQ(*TableFormatter({}).FormatVm({vm}),
             "name            web1\n"
             "state           STOPPED\n"
             "since           -\n"
@@ -385,7 +349,7 @@ TEST(TableFormatter, ShowsTheOpenIntentOfAVm) {
   vm.mutable_intent()->set_actor("alice");
   vm.mutable_intent()->set_reason("maintenance");
   vm.mutable_intent()->mutable_expire_time()->set_seconds(1782907200);
-  EXPECT_THAT(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm, {}),
+  EXPECT_THAT(*TableFormatter({}).FormatVm({vm}),
               HasSubstr("open intent     alice: maintenance\n"
                         "intent id       intent-7\n"
                         "expires         2026-07-01 12:00:00.000\n"));
@@ -402,19 +366,17 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   present->set_present(true);
   present->set_sockets(3);
   info.add_directories()->set_path("/run/other");
-  const std::string text =
-      *TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatInfo(info);
+  const std::string text = *TableFormatter({}).FormatInfo(info);
   EXPECT_THAT(text, HasSubstr("version         0.1.0\n"));
   EXPECT_THAT(text, HasSubstr("watched         /run/ctrl:*.kvmd  3 sockets\n"));
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
   present->set_sockets(1);
-  EXPECT_THAT(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatInfo(info),
-              HasSubstr("*.kvmd  1 socket\n"));
+  EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("*.kvmd  1 socket\n"));
 }
 
 TEST(TableFormatter, ShowsHowPublishingGoes) {
   const auto text = [](const v1::GetServerInfoResponse& info) {
-    return *TableFormatter({.zone = absl::UTCTimeZone()}).FormatInfo(info);
+    return *TableFormatter({}).FormatInfo(info);
   };
   v1::GetServerInfoResponse info;
   info.set_newest_sequence(12);
@@ -442,16 +404,16 @@ TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
   refused->set_uri("qemu:///session");
   refused->set_problem("Connection refused");
   refused->mutable_since()->set_seconds(1782907200);
-  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatInfo(info),
+  EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
               HasSubstr("libvirt         qemu:///system  1 domain\n"
                         "                qemu:///session  not connected since 2026-07-01 "
                         "12:00:00.000: Connection refused\n"));
 }
 
 TEST(TableFormatter, TheEventsOfASnapshotStandInATableOfTheirOwn) {
-  TableFormatter formatter({.zone = absl::UTCTimeZone()});
+  TableFormatter formatter({});
   EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("TIME"));
-  EXPECT_TRUE(formatter.FormatVms({}, {}).ok());
+  EXPECT_TRUE(formatter.FormatVms({}).ok());
   EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("\nTIME"));
 }
 
@@ -484,15 +446,14 @@ TEST(FormatFleet, ATableHasTheClusterIfThereAreSeveral) {
   *nodes.Add() = Node("n1", 0, 30);
   *nodes.Add() = Node("n2", 91, 30);
   const absl::Time now = absl::FromUnixSeconds(kNow);
-  TableFormatter formatter({.zone = absl::UTCTimeZone()});
+  TableFormatter formatter({});
   EXPECT_EQ(*formatter.FormatFleet(nodes, now),
             "NODE  STATE   SEEN                     LAST EVENT  LAG  VMS  VERSION  JOURNAL\n"
             "n1    up      2026-07-01 12:00:00.000  -           3    0\n"
             "n2    silent  2026-07-01 11:58:29.000  -           3    0\n");
   nodes.Mutable(1)->set_cluster("test");
   EXPECT_THAT(*formatter.FormatFleet(nodes, now), HasSubstr("test     n2"));
-  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone(), .wide = true}).FormatFleet(nodes, now),
-              HasSubstr("PUBLISHED"));
+  EXPECT_THAT(*TableFormatter({.wide = true}).FormatFleet(nodes, now), HasSubstr("PUBLISHED"));
 }
 
 TEST(FormatFleet, JsonHasTheLagAndTheState) {
@@ -506,12 +467,13 @@ TEST(FormatFleet, JsonHasTheLagAndTheState) {
 }
 
 TEST(TableFormatter, TheColumnNodeHasTheClusterOnceThereAreSeveral) {
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = true});
-  Formatter::Events events;
-  events.Add()->mutable_vm()->set_name("web1");
-  EXPECT_THAT(*formatter.FormatEvents(events, {{"n1", "prod"}}), Not(HasSubstr("prod")));
-  EXPECT_THAT(*formatter.FormatEvents(events, {{"n1", "test"}}), HasSubstr("test/n1"));
-  EXPECT_THAT(*formatter.FormatEvents(events, {{"n1", "prod"}}), HasSubstr("prod/n1"));
+  TableFormatter formatter({.nodes = true});
+  const auto row = [&formatter](const char* cluster) {
+    return *formatter.FormatEvents({{MakeEvent(1), {"n1", cluster}}});
+  };
+  EXPECT_THAT(row("prod"), Not(HasSubstr("prod")));
+  EXPECT_THAT(row("test"), HasSubstr("test/n1"));
+  EXPECT_THAT(row("prod"), HasSubstr("prod/n1"));
 }
 
 }  // namespace

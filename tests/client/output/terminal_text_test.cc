@@ -1,6 +1,7 @@
 #include "client/output/terminal_text.h"
 
 #include <string>
+#include <utility>
 
 #include "base/utf8.h"
 #include "gmock/gmock.h"
@@ -9,50 +10,28 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(EscapeForTerminal, KeepsPlainAndNonAsciiLetters) {
-  EXPECT_EQ(EscapeForTerminal("web-1.example.org"), "web-1.example.org");
-  EXPECT_EQ(EscapeForTerminal("größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7"),
-            "größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7");
-  EXPECT_EQ(EscapeForTerminal("a\\b"), "a\\b");
-}
-
-TEST(EscapeForTerminal, ShowsControlCharacters) {
-  EXPECT_EQ(EscapeForTerminal("a\x1b[31mb"), "a\\x1b[31mb");
-  EXPECT_EQ(EscapeForTerminal("a\r\n\tb\x7f"), "a\\x0d\\x0a\\x09b\\x7f");
-  EXPECT_EQ(EscapeForTerminal(absl::string_view("a\0b", 3)), "a\\x00b");
-}
-
-TEST(EscapeForTerminal, ShowsC1Controls) {
-  EXPECT_EQ(EscapeForTerminal("\xc2\x9b"
-                              "31m"),
-            "\\u009b31m");  // CSI
-}
-
-TEST(EscapeForTerminal, ShowsBidirectionalAndInvisibleCharacters) {
-  EXPECT_EQ(EscapeForTerminal("a\xe2\x80\xae"
-                              "b"),
-            "a\\u202eb");  // right-to-left override
-  EXPECT_EQ(EscapeForTerminal("a\xe2\x81\xa6"
-                              "b"),
-            "a\\u2066b");  // left-to-right isolate
-  EXPECT_EQ(EscapeForTerminal("a\xe2\x80\x8b"
-                              "b"),
-            "a\\u200bb");  // zero-width space
-  EXPECT_EQ(EscapeForTerminal("a\xe2\x80\xa8"
-                              "b"),
-            "a\\u2028b");                                           // line separator
-  EXPECT_EQ(EscapeForTerminal("\xf3\xa0\x80\x81"), "\\U000e0001");  // language tag
-}
-
-TEST(EscapeForTerminal, ShowsBytesThatAreNotUtf8) {
-  EXPECT_EQ(EscapeForTerminal("a\xff"
-                              "b"),
-            "a\\xffb");
-  EXPECT_EQ(EscapeForTerminal("\xc3"), "\\xc3");                    // cut short
-  EXPECT_EQ(EscapeForTerminal("\xc0\x9b"), "\\xc0\\x9b");           // overlong ESC
-  EXPECT_EQ(EscapeForTerminal("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // surrogate
-  EXPECT_EQ(EscapeForTerminal("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
-  EXPECT_EQ(EscapeForTerminal("\x9b"), "\\x9b");  // a bare C1 byte
+TEST(EscapeForTerminal, ShowsWhatATerminalObeysOrHides) {
+  using namespace std::string_literals;  // NOLINT(google-build-using-namespace): a NUL
+  const std::pair<std::string, const char*> rows[] = {
+      {"web-1.example.org", "web-1.example.org"},
+      {"größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7", "größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7"},
+      {"a\\b", "a\\b"},
+      {"a\x1b[31mb", "a\\x1b[31mb"},
+      {"a\r\n\tb\x7f", "a\\x0d\\x0a\\x09b\\x7f"},
+      {"a\0b"s, "a\\x00b"},
+      {"\xc2\x9b[31m", "\\u009b[31m"},      // C1: CSI
+      {"a\xe2\x80\xae!", "a\\u202e!"},      // right-to-left override
+      {"a\xe2\x81\xa6!", "a\\u2066!"},      // left-to-right isolate
+      {"a\xe2\x80\x8b!", "a\\u200b!"},      // zero-width space
+      {"a\xe2\x80\xa8!", "a\\u2028!"},      // line separator
+      {"\xf3\xa0\x80\x81", "\\U000e0001"},  // language tag
+      {"a\xff!", "a\\xff!"},                // not UTF-8
+      {"\xc3", "\\xc3"},                    // cut short
+      {"\xc0\x9b", "\\xc0\\x9b"},           // overlong ESC
+      {"\xed\xa0\x80", "\\xed\\xa0\\x80"},  // surrogate
+      {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},
+      {"\x9b", "\\x9b"}};  // a bare C1 byte
+  for (const auto& [text, shown] : rows) EXPECT_EQ(EscapeForTerminal(text), shown);
 }
 
 TEST(EscapeForTerminal, NoTwoBytesControlATerminal) {

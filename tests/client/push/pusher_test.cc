@@ -35,16 +35,15 @@ using testing::SizeIs;
 
 const absl::Time kPushedAt = absl::FromUnixSeconds(1'782'907'200);
 
-WatchedEvents PausedEvents(uint64_t first, uint64_t last, size_t server = 0) {
-  WatchedEvents events;
+NodeEvents PausedEvents(uint64_t first, uint64_t last, size_t server = 0) {
+  NodeEvents events;
   for (uint64_t sequence = first; sequence <= last; ++sequence) {
-    v1::Event* event = events.events.Add();
-    event->set_sequence(sequence);
-    event->set_type(v1::EVENT_TYPE_PAUSED);
-    *event->mutable_observe_time() = ToProto(kPushedAt + absl::Seconds(sequence));
-    event->mutable_vm()->set_name("web1");
-    events.nodes.push_back({"node7", "", {}, "journal-a"});
-    events.resume_after.push_back({server, {sequence, "journal-a"}});
+    v1::Event event;
+    event.set_sequence(sequence);
+    event.set_type(v1::EVENT_TYPE_PAUSED);
+    *event.mutable_observe_time() = ToProto(kPushedAt + absl::Seconds(sequence));
+    event.mutable_vm()->set_name("web1");
+    events.push_back({event, {"node7", "", "journal-a"}, {server, {sequence, "journal-a"}}});
   }
   return events;
 }
@@ -205,13 +204,11 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
 class Batches : public WatchSink {
  public:
   bool OnOpen() override { return true; }
-  bool OnVms(const Formatter::Vms& /*vms*/, const Formatter::Nodes& /*nodes*/) override {
-    return true;
-  }
-  bool OnEvents(WatchedEvents events) override {
+  bool OnVms(const NodeVms& /*vms*/) override { return true; }
+  bool OnEvents(NodeEvents events) override {
     batches.emplace_back();
-    for (const v1::Event& event : events.events) {
-      batches.back().push_back(static_cast<int>(event.sequence()));
+    for (const NodeEvent& one : events) {
+      batches.back().push_back(static_cast<int>(one.event.sequence()));
     }
     return true;
   }
@@ -226,7 +223,7 @@ class Batches : public WatchSink {
 };
 
 TEST(BatcherTest, ABatchHasALimitOfEventsAndOfBytes) {
-  const size_t bytes = PausedEvents(1, 1).events[0].ByteSizeLong();
+  const size_t bytes = PausedEvents(1, 1)[0].event.ByteSizeLong();
   for (const Batcher::Limits& limits :
        {Batcher::Limits{.events = 2, .time = absl::InfiniteDuration()},
         Batcher::Limits{.bytes = 2 * bytes, .time = absl::InfiniteDuration()}}) {
@@ -248,7 +245,7 @@ TEST(BatcherTest, AnEventThatIsAloneGoesAfterItsTime) {
   class First : public Batches {
    public:
     explicit First(std::stop_source* stop) : stop_(stop) {}
-    bool OnEvents(WatchedEvents events) override {
+    bool OnEvents(NodeEvents events) override {
       stop_->request_stop();
       return Batches::OnEvents(std::move(events));
     }

@@ -20,13 +20,13 @@ constexpr char kHostile[] = "<!channel> & \x1b[31m\"web\"\n\u202e";
 class PushFormatTest : public testing::Test {
  protected:
   v1::Event* Add(uint64_t sequence, v1::EventType type, const std::string& vm) {
-    v1::Event* event = events_.Add();
+    events_.push_back({{}, {"n7.example", cluster_, "journal-a"}});
+    v1::Event* event = &events_.back().event;
     event->set_sequence(sequence);
     event->set_type(type);
     event->set_durable(true);
     *event->mutable_observe_time() = ToProto(absl::FromUnixSeconds(1'782'907'200));
     if (!vm.empty()) event->mutable_vm()->set_name(vm);
-    nodes_.push_back({"n7.example", cluster_, {}, "journal-a"});
     return event;
   }
   v1::Event* AddStopped(uint64_t sequence, const std::string& vm,
@@ -37,13 +37,10 @@ class PushFormatTest : public testing::Test {
     event->set_message("the guest's kernel panicked");
     return event;
   }
-  PushBody Body(PushFormat format) {
-    return BodyOf(format, {&events_, &nodes_, 0, events_.size()}, absl::Hours(4)).value();
-  }
+  PushBody Body(PushFormat format) { return BodyOf(format, events_, absl::Hours(4)).value(); }
 
   std::string cluster_ = "prod";
-  Formatter::Events events_;
-  Formatter::Nodes nodes_;
+  NodeEvents events_;
 };
 
 TEST_F(PushFormatTest, AStructuredCloudEvent) {
@@ -51,7 +48,7 @@ TEST_F(PushFormatTest, AStructuredCloudEvent) {
   const PushBody body = Body(PushFormat::kCloudEvents);
   EXPECT_EQ(body.content_type, "application/cloudevents+json; charset=utf-8");
   auto json = nlohmann::ordered_json::parse(body.text);
-  EXPECT_EQ(json["data"], nlohmann::ordered_json::parse(ToJson(events_[0]).value()));
+  EXPECT_EQ(json["data"], nlohmann::ordered_json::parse(ToJson(events_[0].event).value()));
   json["data"] = "...";
   EXPECT_EQ(
       json.dump(),
@@ -124,7 +121,7 @@ TEST_F(PushFormatTest, ForeignTextIsHarmlessInEachFormat) {
 }
 
 TEST_F(PushFormatTest, ATextForSlackIsNeverTooLong) {
-  for (int i = 0; i < MostEventsOf(PushFormat::kSlack); ++i) {
+  for (size_t i = 0; i < MostEventsOf(PushFormat::kSlack); ++i) {
     AddStopped(1, "web1", v1::SHUTDOWN_CLASS_CRASH)->set_message(std::string(5000, '<') + "ü");
   }
   const std::string text = nlohmann::json::parse(Body(PushFormat::kSlack).text)["text"];
@@ -196,7 +193,9 @@ TEST(PushSignatureTest, SecretsAreLinesOfSomeLength) {
 }
 
 TEST(PushVerdictTest, OfEachStatus) {
-  const auto verdict = [](int status, int events) { return VerdictOn({.status = status}, events); };
+  const auto verdict = [](int status, size_t events) {
+    return VerdictOn({.status = status}, events);
+  };
   for (const int status : {200, 201, 202, 204}) EXPECT_EQ(verdict(status, 2), Verdict::kDelivered);
   for (const int status : {0, 101, 301, 302, 307, 308, 408, 425, 429, 500, 503, 599, 999}) {
     EXPECT_EQ(verdict(status, 2), Verdict::kRetry) << status;

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// Events and VMs as lists and watches deliver them: each with its node, whether one server, several
+// or a fleet was asked.
+
+namespace vmeventd::client {
+
+// The node that a message is of.
+struct MessageNode {
+  std::string name;        // empty: it is of the one server that was named, and not shown
+  std::string cluster;     // of a fleet; empty: it is of a server that was named
+  std::string journal_id;  // of an event, where its source knows it; shown nowhere
+  // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran, the infinite
+  // past if it has none: the VM's state may have changed since.
+  std::optional<absl::Time> stale_since;
+
+  bool operator==(const MessageNode&) const = default;
+};
+
+// Position at which a later watch continues: after `sequence` of that journal, or of that stream of
+// a fleet.
+struct WatchPosition {
+  uint64_t sequence = 0;
+  std::string journal_id;  // empty: there is no position yet
+  // The id of a fleet's message at `sequence`, and when it was stored: the stream is recognised by
+  // them. Empty, or in the infinite past: not known.
+  std::string message_id;
+  absl::Time message_time = absl::InfinitePast();
+  // Earlier events are left out, after a fleet's stream was replaced by another one.
+  absl::Time since = absl::InfinitePast();
+
+  bool operator==(const WatchPosition&) const = default;
+};
+
+// The position in what one of the watched servers sends.
+struct ServerPosition {
+  size_t server = 0;  // by its index
+  WatchPosition position;
+};
+
+struct NodeEvent {
+  v1::Event event;
+  MessageNode node;
+  // Of a watch: a later one continues there once the event and all before it are done with. It
+  // stays before an event that is not durable.
+  ServerPosition resume_after;
+};
+using NodeEvents = std::vector<NodeEvent>;
+
+struct NodeVm {
+  v1::Vm vm;
+  MessageNode node;
+};
+using NodeVms = std::vector<NodeVm>;
+
+// Moves all of them to the end of the list.
+template <typename T>
+void Append(std::vector<T>* more, std::vector<T>* list) {
+  list->insert(list->end(), std::make_move_iterator(more->begin()),
+               std::make_move_iterator(more->end()));
+}
+
+}  // namespace vmeventd::client
