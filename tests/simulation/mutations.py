@@ -67,10 +67,10 @@ MUTATIONS = [
              "if (⟦run.saved.has_value()⟧) change_", "run.saved.has_value() && !run.saved->payload.empty()"),
     Mutation("retention-deletes-one-more", "server/eventlog/retention.cc", "rows >= excess", "rows > excess"),
     Mutation("appends-leave-all-to-idle-moments", "server/eventlog/journal.cc",
-             "retention_->Excess(*bounds) > ⟦slack()⟧", "INT64_MAX"),
+             "Excess(*bounds) > ⟦slack()⟧", "INT64_MAX"),
     # A journal that is replaced.
     Mutation("a-new-journal-forgets-the-open-runs", "server/eventlog/schema.cc",
-             "PutRuns(database, ⟦beginning.runs⟧)", "std::vector<SavedRun>()"),
+             "for (const SavedRun& saved : ⟦beginning.runs⟧) {", "std::vector<SavedRun>()"),
     Mutation("runs-keep-sequences-of-the-journal-before", "server/eventlog/open_journal.cc",
              "saved.last_sequence > replacement.begins_after", "false"),
     Mutation("a-replacement-is-not-finished", "server/eventlog/open_journal.cc",
