@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <optional>
-#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -23,88 +21,58 @@
 namespace vmeventd {
 namespace {
 
-// Checksum of a row of the table `events`.
-uint32_t ChecksumOfRow(const SqliteStatement& row) {
-  return ChecksumOfEvent({.sequence = static_cast<uint64_t>(row.Int(0)),
-                          .observe_ns = row.Int(1),
-                          .vm_name = row.Bytes(2),
-                          .run_id = row.Bytes(3),
-                          .type = static_cast<uint64_t>(row.Int(4)),
-                          .shutdown_class = static_cast<uint64_t>(row.Int(5)),
-                          .payload = row.Bytes(6)});
-}
-
-// Collects rows of the table `events` into rows of `blocks`.
-class BlockWriter {
- public:
-  static absl::StatusOr<BlockWriter> Create(SqliteDatabase* database) {
-    absl::StatusOr<SqliteStatement> insert = database->Prepare(kInsertBlock);
-    if (!insert.ok()) return insert.status();
-    return BlockWriter(*std::move(insert));
-  }
-
-  // The row that `row` stands at.
-  absl::Status Add(const SqliteStatement& row) {
-    const auto sequence = static_cast<uint64_t>(row.Int(0));
-    const absl::string_view payload = row.Bytes(6);
-    if (ChecksumOfRow(row) != row.Int(7)) {
+// Writes the events of the journal `old`.
+absl::Status CopyEvents(SqliteDatabase* database) {
+  EventBlockBuilder builder;
+  BlockRowBuilder row;
+  uint64_t last = 0;
+  int64_t latest_ns = INT64_MIN;
+  const auto flush = [&] {
+    if (builder.empty()) return absl::OkStatus();
+    row.Add(*builder.Finish());
+    return PutBlock(database, row.Finish(latest_ns));
+  };
+  SqliteQuery events(
+      database,
+      "SELECT sequence, observe_time, vm_name, run_id, type, class, payload, checksum,"
+      " coalesce(latest_time, observe_time) FROM old.events ORDER BY sequence");
+  while (events.Next()) {
+    const uint64_t sequence = events.Uint(0);
+    const absl::string_view payload = events.Bytes(6);
+    const RowChecksum checksum = RowChecksum()
+                                     .Add(sequence)
+                                     .Add(events.Uint(1))
+                                     .Add(events.Bytes(2))
+                                     .Add(events.Bytes(3))
+                                     .Add(events.Uint(4))
+                                     .Add(events.Uint(5))
+                                     .Add(payload);
+    if (checksum.value() != events.Int(7)) {
       return absl::DataLossError(
           absl::StrCat("the journal's checksum of event ", sequence, " is wrong"));
     }
     const bool fits =
-        sequence == last_ + 1 && builder_.bytes() + payload.size() <= EventBlockBuilder::kFullBytes;
+        sequence == last + 1 && builder.bytes() + payload.size() <= EventBlockBuilder::kFullBytes;
     if (!fits) {
-      if (absl::Status status = Flush(); !status.ok()) return status;
+      if (absl::Status status = flush(); !status.ok()) return status;
     }
-    builder_.AddEncoded({.sequence = sequence,
-                         .type = static_cast<v1::EventType>(row.Int(4)),
-                         .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(5)),
-                         .observe_time = absl::FromUnixNanos(row.Int(1))},
-                        payload);
-    last_ = sequence;
-    latest_ns_ = std::max(latest_ns_, row.Int(8));
-    return absl::OkStatus();
+    builder.AddEncoded({.sequence = sequence,
+                        .type = static_cast<v1::EventType>(events.Int(4)),
+                        .shutdown_class = static_cast<v1::ShutdownClass>(events.Int(5)),
+                        .observe_time = absl::FromUnixNanos(events.Int(1))},
+                       payload);
+    last = sequence;
+    latest_ns = std::max(latest_ns, events.Int(8));
   }
-
-  absl::Status Flush() {
-    if (builder_.empty()) return absl::OkStatus();
-    row_.Add(*builder_.Finish());
-    return BindBlock(row_.Finish(latest_ns_), &insert_).Run();
-  }
-
- private:
-  explicit BlockWriter(SqliteStatement insert) : insert_(std::move(insert)) {}
-
-  SqliteStatement insert_;
-  EventBlockBuilder builder_;
-  BlockRowBuilder row_;
-  uint64_t last_ = 0;
-  int64_t latest_ns_ = INT64_MIN;
-};
-
-absl::Status CopyEvents(SqliteDatabase* database) {
-  absl::StatusOr<BlockWriter> blocks = BlockWriter::Create(database);
-  if (!blocks.ok()) return blocks.status();
-  absl::StatusOr<SqliteStatement> rows = database->Prepare(
-      "SELECT sequence, observe_time, vm_name, run_id, type, class, payload, checksum,"
-      " coalesce(latest_time, observe_time) FROM old.events ORDER BY sequence");
-  if (!rows.ok()) return rows.status();
-  while (true) {
-    absl::StatusOr<bool> row = rows->Step();
-    if (!row.ok()) return row.status();
-    if (!*row) return blocks->Flush();
-    if (absl::Status status = blocks->Add(*rows); !status.ok()) return status;
-  }
+  if (!events.status().ok()) return events.status();
+  return flush();
 }
 
 // Writes the log of the journal `old` into its file. UNAVAILABLE: another program reads it.
 absl::Status EmptyOldLog(SqliteDatabase* database, const std::string& path) {
-  absl::StatusOr<SqliteStatement> checkpoint =
-      database->Prepare("PRAGMA old.wal_checkpoint(TRUNCATE)");
-  if (!checkpoint.ok()) return checkpoint.status();
-  absl::StatusOr<bool> row = checkpoint->Step();
-  if (!row.ok()) return row.status();
-  if (*row && checkpoint->Int(0) == 0) return absl::OkStatus();
+  SqliteQuery checkpoint(database, "PRAGMA old.wal_checkpoint(TRUNCATE)");
+  if (checkpoint.Next() && checkpoint.Int(0) == 0) return absl::OkStatus();
+  if (!checkpoint.status().ok()) return checkpoint.status();
   return absl::UnavailableError(
       absl::StrCat(path, ": another program has it open; end that, so that it can be converted"));
 }
@@ -117,11 +85,8 @@ absl::Status Write(const std::string& path, const std::string& converted) {
   absl::Status status = database->Execute(
       "PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;");
   if (!status.ok()) return status;
-  {
-    absl::StatusOr<SqliteStatement> attach = database->Prepare("ATTACH ? AS old");
-    if (!attach.ok()) return attach.status();
-    if (status = attach->BindText(1, path).Run(); !status.ok()) return status;
-  }
+  status = SqliteQuery(&*database, "ATTACH ? AS old").BindText(path).Run();
+  if (!status.ok()) return status;
   if (status = database->Execute("PRAGMA cell_size_check = ON"); !status.ok()) return status;
   if (status = EmptyOldLog(&*database, path); !status.ok()) return status;
   if (status = database->Execute("BEGIN"); !status.ok()) return status;
@@ -134,11 +99,9 @@ absl::Status Write(const std::string& path, const std::string& converted) {
   if (status.ok()) status = CopyEvents(&*database);
   if (!status.ok()) return status;
   // It is another file now; but one that was a copy stays one.
-  absl::StatusOr<std::optional<std::string>> file = QueryMeta(&*database, "file");
-  if (!file.ok()) return file.status();
-  absl::StatusOr<std::optional<std::string>> generations = QueryMeta(&*database, "generations");
-  if (!generations.ok()) return generations.status();
-  if (WhyJournalIsCopy(path, {file->value_or(""), generations->value_or("")}).empty()) {
+  const absl::StatusOr<std::string> why_copied = WhyCopied(&*database, path);
+  if (!why_copied.ok()) return why_copied.status();
+  if (why_copied->empty()) {
     status = PutMeta(&*database, "file", OriginWith(converted, "").file);
     if (!status.ok()) return status;
   }

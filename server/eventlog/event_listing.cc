@@ -102,10 +102,10 @@ absl::Status NarrowToTimes(JournalReader* journal, const ListBounds& bounds, uin
   return absl::OkStatus();
 }
 
-// Lists the journal from `from`, or from the oldest event, up to `last`. False: the turn is over.
-// Reads in one view, so that retention cannot interfere.
-absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListBounds& bounds,
-                                        ListFrom from, uint64_t last, Lister* lister) {
+// Lists the journal from `from`, or from the oldest event, up to `last`, in either order. False:
+// the turn is over. Reads in one view, so that retention cannot interfere.
+absl::StatusOr<bool> ListJournal(JournalReader* journal, const ListBounds& bounds, ListFrom from,
+                                 uint64_t last, bool newest_first, Lister* lister) {
   const ReadSnapshot snapshot = journal->Snapshot();
   if (!snapshot.status().ok()) return snapshot.status();
   const absl::StatusOr<uint64_t> oldest = journal->Oldest();
@@ -117,11 +117,20 @@ absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListBounds
   if (absl::Status status = NarrowToTimes(journal, bounds, &first, &last); !status.ok()) {
     return status;
   }
-  for (; first <= last; first += kWindow) {
-    const absl::StatusOr<bool> more =
-        lister->TakeFrom(journal, first, std::min(last, first + kWindow - 1), false);
+  while (first <= last) {
+    const bool is_one = last - first < kWindow;
+    const uint64_t begin = newest_first && !is_one ? last - kWindow + 1 : first;
+    const uint64_t end = newest_first || is_one ? last : first + kWindow - 1;
+    const absl::StatusOr<bool> more = lister->TakeFrom(journal, begin, end, newest_first);
     if (!more.ok()) return more.status();
-    if (!*more || (first + kWindow <= last && lister->EndIfLong(first + kWindow))) return false;
+    if (!*more) return false;
+    if (is_one) break;
+    if (newest_first) {
+      last = begin - 1;
+    } else {
+      first = end + 1;
+    }
+    if (lister->EndIfLong(newest_first ? last : first)) return false;
   }
   return true;
 }
@@ -133,7 +142,7 @@ absl::Status ListForward(const LiveState& live_state, JournalReader* journal,
     if (from.named && read.out_of_range) return Deleted(next, read.range.oldest);
     if (read.history.has_value()) {
       const absl::StatusOr<bool> more =
-          ListJournalForward(journal, bounds, {next, from.named}, read.history->last, lister);
+          ListJournal(journal, bounds, {next, from.named}, read.history->last, false, lister);
       if (!more.ok() || !*more) return more.status();
       next = read.history->last + 1;
       continue;
@@ -151,33 +160,15 @@ absl::Status ListForward(const LiveState& live_state, JournalReader* journal,
   }
 }
 
-absl::Status ListJournalBackward(JournalReader* journal, const ListBounds& bounds, uint64_t last,
-                                 Lister* lister) {
-  const ReadSnapshot snapshot = journal->Snapshot();
-  if (!snapshot.status().ok()) return snapshot.status();
-  const absl::StatusOr<uint64_t> oldest = journal->Oldest();
-  if (!oldest.ok()) return oldest.status();
-  uint64_t first = std::max(*oldest, uint64_t{1});
-  if (absl::Status status = NarrowToTimes(journal, bounds, &first, &last); !status.ok()) {
-    return status;
-  }
-  while (first <= last && last != 0) {
-    const uint64_t window = std::max(first, last < kWindow ? 1 : last - kWindow + 1);
-    const absl::StatusOr<bool> more = lister->TakeFrom(journal, window, last, true);
-    if (!more.ok()) return more.status();
-    last = window - 1;
-    if (!*more || (first <= last && lister->EndIfLong(last))) return absl::OkStatus();
-  }
-  return absl::OkStatus();
-}
-
 absl::Status ListBackward(const LiveState& live_state, JournalReader* journal,
                           const ListBounds& bounds, ListFrom from, Lister* lister) {
   const uint64_t begin = from.sequence == 0 ? live_state.range().newest : from.sequence;
   for (uint64_t next = begin; next != 0; from.named = false) {
     const ReadResult read = live_state.Read(next, {.max_bytes = kReadBytes, .backward = true});
     if (from.named && read.out_of_range) return Deleted(next, read.range.oldest);
-    if (read.history.has_value()) return ListJournalBackward(journal, bounds, next, lister);
+    if (read.history.has_value()) {
+      return ListJournal(journal, bounds, {}, next, true, lister).status();
+    }
     for (const EventBlockPtr& block : read.blocks) {
       for (uint64_t at = std::min(next, block->last_sequence());
            at >= std::max(block->first_sequence(), read.range.oldest); --at) {

@@ -1,5 +1,6 @@
 #include "server/eventlog/event_log.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -85,8 +86,8 @@ bool EventLog::Step(absl::Duration timeout) {
 
 absl::Duration EventLog::NextStep() const {
   const OnThread here(&parts_->pump_role);
-  const bool has_input = parts_->queue.directories_changed() ||
-                         (parts_->queue.depth() > 0 && !parts_->pump.holds_back());
+  const bool has_input =
+      parts_->queue.woken() || (parts_->queue.depth() > 0 && !parts_->pump.holds_back());
   return has_input ? absl::ZeroDuration() : parts_->journal.NextTick();
 }
 
@@ -135,15 +136,17 @@ int EventLog::vm_count() const { return parts_->live_state.vm_count(); }
 VmCounts EventLog::vm_counts() const { return parts_->live_state.vm_counts(); }
 uint64_t EventLog::vms_version() const { return parts_->live_state.vms_version(); }
 
-std::vector<WatchedDirectory> EventLog::directories() const {
-  return parts_->live_state.directories();
-}
+std::vector<WatchedDirectory> EventLog::directories() const { return parts_->queue.directories(); }
 
 JournalIdentityPtr EventLog::identity() const { return parts_->live_state.identity(); }
 EventRange EventLog::range() const { return parts_->live_state.range(); }
 
 EventLog::Health EventLog::health() const {
   Health health = parts_->live_state.health();
+  const std::vector<WatchedDirectory> directories = parts_->queue.directories();
+  health.directories_present =
+      std::all_of(directories.begin(), directories.end(),
+                  [](const WatchedDirectory& directory) { return directory.present; });
   health.queued = parts_->queue.depth();
   health.max_queued = parts_->queue.max_updates();
   health.dropped_events = parts_->queue.dropped_events();

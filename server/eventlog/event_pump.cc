@@ -37,8 +37,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   bool closed = false;
   const bool held_back = holds_back();
   if (held_back || updates_.empty()) {
-    EventQueue::Batch batch = held_back ? queue_->PopDirectories(timeout) : queue_->Pop(timeout);
-    live_state_->SetDirectories(std::move(batch.directories));
+    EventQueue::Batch batch = queue_->Pop(timeout, /*take_updates=*/!held_back);
     if (!held_back) {
       updates_ = std::move(batch.updates);
       through_ = batch.through;

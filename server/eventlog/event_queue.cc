@@ -176,20 +176,25 @@ void EventQueue::PushWhenFull(VmUpdate&& update) {
 }
 
 void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
+  auto shared = std::make_shared<const std::vector<WatchedDirectory>>(std::move(directories));
   {
     const MutexLock lock(&mutex_);
-    directories_ = std::move(directories);
-    directories_changed_ = true;
+    directories_ = std::move(shared);
+    woken_ = true;
   }
   changed_.NotifyOne();
 }
 
-EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
+EventQueue::Batch EventQueue::Pop(absl::Duration timeout, bool take_updates) {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !updates_.empty() || directories_changed_ || closed_ || woken_;
-  });
+  WaitUntil(&changed_, &mutex_, timeout,
+            [this, take_updates]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+              return (take_updates && !updates_.empty()) || closed_ || woken_;
+            });
+  woken_ = false;
   Batch batch;
+  batch.closed = closed_;
+  if (!take_updates) return batch;
   batch.updates.swap(updates_);
   batch.through = pushed_;
   bytes_ = 0;
@@ -207,25 +212,7 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
     batch.updates.push_back({std::nullopt, std::move(gap)});
     dropped_unreported_ = 0;
   }
-  TakeRest(&batch);
   return batch;
-}
-
-EventQueue::Batch EventQueue::PopDirectories(absl::Duration timeout) {
-  const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return directories_changed_ || closed_ || woken_;
-  });
-  Batch batch;
-  TakeRest(&batch);
-  return batch;
-}
-
-void EventQueue::TakeRest(Batch* batch) {
-  batch->directories = directories_;
-  batch->closed = closed_;
-  directories_changed_ = false;
-  woken_ = false;
 }
 
 void EventQueue::Close() {
@@ -249,9 +236,18 @@ SinkProgress EventQueue::progress() const {
   return {pushed_, committed_.value()};
 }
 
-bool EventQueue::directories_changed() const {
+bool EventQueue::woken() const {
   const MutexLock lock(&mutex_);
-  return directories_changed_;
+  return woken_;
+}
+
+std::vector<WatchedDirectory> EventQueue::directories() const {
+  std::shared_ptr<const std::vector<WatchedDirectory>> directories;
+  {
+    const MutexLock lock(&mutex_);
+    directories = directories_;
+  }
+  return directories == nullptr ? std::vector<WatchedDirectory>() : *directories;
 }
 
 size_t EventQueue::depth() const {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,16 +42,13 @@ class EventQueue : public EventSink {
   SinkProgress progress() const override;
 
   struct Batch {
-    std::vector<VmUpdate> updates;              // in order
-    std::vector<WatchedDirectory> directories;  // as they are now
-    bool closed = false;                        // nothing will follow
-    uint64_t through = 0;                       // how many were ever pushed, these included
+    std::vector<VmUpdate> updates;  // in order
+    bool closed = false;            // nothing will follow
+    uint64_t through = 0;           // how many were ever pushed, these included
   };
-  // Takes everything that waits; waits for something at most `timeout`. Pump thread.
-  Batch Pop(absl::Duration timeout);
-
-  // The same without the updates, which go on waiting, and are not waited for.
-  Batch PopDirectories(absl::Duration timeout);
+  // Takes everything that waits; waits for something at most `timeout`. Without `take_updates` they
+  // go on waiting, and are not waited for. Pump thread.
+  Batch Pop(absl::Duration timeout, bool take_updates = true);
 
   // The first `updates` that were pushed are committed. Pump thread.
   void SetCommitted(uint64_t updates) { committed_.Set(updates); }
@@ -63,8 +61,10 @@ class EventQueue : public EventSink {
   // The updates that wait now, and how many may wait before events are dropped. Any thread.
   size_t depth() const;
   size_t max_updates() const { return max_updates_; }
-  // Returns whether Pop has directories to take.
-  bool directories_changed() const;
+  // Returns whether Pop returns at once for a Wake or a change of the directories.
+  bool woken() const;
+  // As they were set last.
+  std::vector<WatchedDirectory> directories() const;
   // About how much memory they take.
   size_t bytes() const;
   uint64_t dropped_events() const;
@@ -76,8 +76,6 @@ class EventQueue : public EventSink {
   void PushLocked(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PushWhenFull(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Append(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Takes all but the updates.
-  void TakeRest(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountDropped(const VmEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Returns whether `stopped` ended a run of which nothing has left the queue: then all of it was
   // dropped.
@@ -92,7 +90,8 @@ class EventQueue : public EventSink {
   std::vector<VmUpdate> updates_ ABSL_GUARDED_BY(mutex_);
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of updates_
   size_t empty_ ABSL_GUARDED_BY(mutex_) = 0;  // of updates_, that were dropped
-  std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
+  // Copied by readers without the lock, so that Push waits for none.
+  std::shared_ptr<const std::vector<WatchedDirectory>> directories_ ABSL_GUARDED_BY(mutex_);
   uint64_t pushed_ ABSL_GUARDED_BY(mutex_) = 0;
   Level committed_;
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -105,7 +104,6 @@ class EventQueue : public EventSink {
   // well.
   absl::flat_hash_map<std::string, std::vector<size_t>> new_runs_ ABSL_GUARDED_BY(mutex_);
   size_t held_back_ ABSL_GUARDED_BY(mutex_) = 0;  // pushed since Pop was woken last
-  bool directories_changed_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
 };

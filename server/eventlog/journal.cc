@@ -44,6 +44,11 @@ absl::Status CreateFile(const std::string& path) {
   return absl::OkStatus();
 }
 
+// The identity is ours and the version is known: a table or column that is not there was lost.
+absl::Status LostIsDamage(absl::Status status) {
+  return absl::IsInternal(status) ? absl::DataLossError(status.message()) : status;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& options,
@@ -66,27 +71,16 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& opt
   }
   if (status.ok()) status = journal->database_.KeepLogFile();
   if (status.ok()) status = CreateSchemaIfNew(&journal->database_, beginning);
-  if (status.ok()) status = journal->PrepareStatements();
   if (status.ok()) status = journal->LoadIdentity();
   if (status.ok()) {
     absl::StatusOr<JournalBounds> bounds = ReadBounds(&journal->database_, options);
     if (bounds.ok()) journal->bounds_ = *bounds;
     status = bounds.status();
   }
-  // The identity is ours and the version is known: a table or column that is not there was lost.
-  if (absl::IsInternal(status)) return absl::DataLossError(status.message());
-  if (!status.ok()) return status;
+  if (!status.ok()) return LostIsDamage(status);
   journal->file_ = FileKeyOf(options.path);
   journal->log_ = FileKeyOf(options.path + "-wal");
   return journal;
-}
-
-absl::StatusOr<std::string> Journal::WhyCopied() {
-  absl::StatusOr<std::optional<std::string>> file = QueryMeta(&database_, "file");
-  if (!file.ok()) return file.status();
-  absl::StatusOr<std::optional<std::string>> generations = QueryMeta(&database_, "generations");
-  if (!generations.ok()) return generations.status();
-  return WhyJournalIsCopy(options_.path, {file->value_or(""), generations->value_or("")});
 }
 
 absl::StatusOr<std::string> Journal::WhatItReplaces() {
@@ -156,30 +150,10 @@ absl::Status Journal::LoadIdentity() {
   return absl::OkStatus();
 }
 
-absl::Status Journal::PrepareStatements() {
-  const StatementToPrepare statements[] = {
-      {"BEGIN IMMEDIATE", &begin_},
-      {"COMMIT", &commit_},
-      {kInsertBlock, &insert_block_},
-      {absl::StrCat(kSelectBlocks, "WHERE last > ? ORDER BY last"), &blocks_from_},
-      {"DELETE FROM blocks WHERE last BETWEEN ? AND ?", &delete_blocks_},
-      {kPutRun, &put_run_},
-      {"DELETE FROM sessions WHERE run_id = ?", &delete_run_},
-      {"INSERT OR REPLACE INTO stops(sequence, vm, checksum) VALUES(?, ?, ?)", &insert_stop_},
-      {"DELETE FROM stops WHERE sequence = (SELECT min(sequence) FROM stops)", &delete_stop_},
-      {"INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)", &insert_hole_},
-  };
-  if (absl::Status status = PrepareAll(&database_, statements); !status.ok()) return status;
-  absl::StatusOr<Retention> retention = Retention::Create(&database_, Limits());
-  if (!retention.ok()) return retention.status();
-  retention_.emplace(*std::move(retention));
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<SavedRun>> Journal::Runs() {
-  std::vector<SavedRun> runs;
-  if (absl::Status status = ReadRuns(&database_, &runs); !status.ok()) return status;
-  return runs;
+absl::Status Journal::ReadSaved(std::vector<SavedRun>* runs, std::vector<JournalStop>* stops) {
+  absl::Status status = ReadRuns(&database_, runs);
+  if (status.ok()) status = ReadStops(&database_, stops);
+  return LostIsDamage(status);
 }
 
 std::vector<SavedRun> Journal::ReadableRuns() {
@@ -190,9 +164,9 @@ std::vector<SavedRun> Journal::ReadableRuns() {
 
 absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>& change) {
   JournalBounds bounds = bounds_;
-  absl::Status status = begin_->Run();
+  absl::Status status = SqliteQuery(&database_, "BEGIN IMMEDIATE").Run();
   if (status.ok()) status = change(&bounds);
-  if (status.ok()) status = commit_->Run();
+  if (status.ok()) status = SqliteQuery(&database_, "COMMIT").Run();
   // Commits to files that nobody finds again are not durable.
   if (status.ok()) status = CheckInPlace();
   if (!status.ok()) {
@@ -210,9 +184,9 @@ absl::Status Journal::Append(const Batch& batch, absl::Time now) {
   for (const EventBlockPtr& block : batch.blocks) written += static_cast<int64_t>(block->size());
   absl::Status status = Transact([&](JournalBounds* bounds) {
     absl::Status inserted = Insert(batch, bounds);
-    const bool deletes = retention_problem_.ok() && retention_->Excess(*bounds) > slack();
+    const bool deletes = retention_problem_.ok() && Excess(*bounds) > slack();
     if (!inserted.ok() || !deletes) return inserted;
-    retained = retention_->DeleteOld(now, 2 * written, bounds);
+    retained = DeleteOld(now, 2 * written, bounds);
     return retained;
   });
   if (retained.ok() || absl::IsDataLoss(retained)) return status;
@@ -230,9 +204,11 @@ absl::Status Journal::ExtendTo(const EventBlock& block, JournalBounds* bounds) {
   }
   // Missing events were given up before, not lost later.
   if (first != bounds->newest + 1) {
-    absl::Status status = insert_hole_->Bind(1, static_cast<int64_t>(bounds->newest + 1))
-                              .Bind(2, static_cast<int64_t>(first) - 1)
-                              .Run();
+    absl::Status status =
+        SqliteQuery(&database_, "INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)")
+            .Bind(bounds->newest + 1)
+            .Bind(first - 1)
+            .Run();
     if (!status.ok()) return status;
     if (bounds->newest >= bounds->oldest) {
       bounds->missing += static_cast<int64_t>(first - bounds->newest - 1);
@@ -258,7 +234,7 @@ absl::Status Journal::InsertRow(JournalBounds* bounds) {
   } else {
     bounds->unmerged_bytes += bytes;
   }
-  return BindBlock(columns, insert_block_.get()).Run();
+  return PutBlock(&database_, columns);
 }
 
 absl::Status Journal::MergeRows(JournalBounds* bounds) {
@@ -268,14 +244,8 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
   bool full = false;  // or nothing more fits
   int64_t latest_ns = INT64_MIN;
   {
-    const StatementUse use(blocks_from_.get());
-    blocks_from_->Bind(1, static_cast<int64_t>(bounds->merged_to));
-    while (!full) {
-      absl::StatusOr<bool> row = blocks_from_->Step();
-      if (!row.ok()) return row.status();
-      if (!*row) break;
-      const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
-      if (!block.ok()) return block.status();
+    BlockQuery blocks(&database_, bounds->merged_to + 1);
+    while (const StoredBlock* const block = full ? nullptr : blocks.NextBlock()) {
       full = !merged.empty() && (block->first() != merged.last() + 1 ||
                                  merged.bytes() + block->bytes() > options_.row_bytes);
       if (full) break;
@@ -286,6 +256,7 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
       ++rows;
       full = merged.bytes() >= options_.row_bytes;
     }
+    if (!blocks.status().ok()) return blocks.status();
   }
   if (!full) {  // retention has deleted others
     bounds->unmerged_bytes = merged.bytes();
@@ -294,11 +265,12 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
   bounds->merged_to = merged.last();
   bounds->unmerged_bytes -= std::min(bounds->unmerged_bytes, merged.bytes());
   if (rows == 1) return absl::OkStatus();
-  absl::Status status = delete_blocks_->Bind(1, static_cast<int64_t>(merged.first()))
-                            .Bind(2, static_cast<int64_t>(merged.last()))
+  absl::Status status = SqliteQuery(&database_, "DELETE FROM blocks WHERE last BETWEEN ? AND ?")
+                            .Bind(merged.first())
+                            .Bind(merged.last())
                             .Run();
   if (!status.ok()) return status;
-  return BindBlock(merged.Finish(latest_ns), insert_block_.get()).Run();
+  return PutBlock(&database_, merged.Finish(latest_ns));
 }
 
 absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
@@ -313,18 +285,26 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   }
   if (absl::Status status = InsertRow(bounds); !status.ok()) return status;
   for (const SavedRun& saved : batch.runs) {
-    absl::Status status = saved.payload.empty() ? delete_run_->BindText(1, saved.run_id).Run()
-                                                : BindRun(saved, put_run_.get()).Run();
+    absl::Status status = saved.payload.empty()
+                              ? SqliteQuery(&database_, "DELETE FROM sessions WHERE run_id = ?")
+                                    .BindText(saved.run_id)
+                                    .Run()
+                              : PutRun(&database_, saved);
     if (!status.ok()) return status;
   }
   for (const JournalStop& stop : batch.stops) {
-    absl::Status status = insert_stop_->Bind(1, static_cast<int64_t>(stop.sequence))
-                              .BindBlob(2, stop.vm)
-                              .Bind(3, Checksum(stop))
+    absl::Status status = SqliteQuery(&database_,
+                                      "INSERT OR REPLACE INTO stops(sequence, vm, checksum)"
+                                      " VALUES(?, ?, ?)")
+                              .Bind(stop.sequence)
+                              .BindBlob(stop.vm)
+                              .Bind(Checksum(stop))
                               .Run();
     if (status.ok() && ++bounds->stops > kMaxStops) {
       --bounds->stops;
-      status = delete_stop_->Run();
+      status = SqliteQuery(&database_,
+                           "DELETE FROM stops WHERE sequence = (SELECT min(sequence) FROM stops)")
+                   .Run();
     }
     if (!status.ok()) return status;
   }
@@ -334,7 +314,7 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
 absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {
   const uint64_t before = bounds_.oldest;
   retention_problem_ = Transact([&](JournalBounds* bounds) {
-    absl::Status status = retention_->DeleteOld(now, kRetainRows, bounds);
+    absl::Status status = DeleteOld(now, kRetainRows, bounds);
     return status.ok() ? MergeRows(bounds) : status;
   });
   if (!retention_problem_.ok()) {

@@ -14,7 +14,6 @@
 #include "server/eventlog/block_row.h"
 #include "server/eventlog/journal_origin.h"
 #include "server/eventlog/live_state.h"
-#include "server/eventlog/retention.h"
 #include "server/eventlog/schema.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_block.h"
@@ -38,15 +37,14 @@ class Journal {
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const JournalOptions& options,
                                                        const JournalBeginning& beginning = {});
 
-  // The runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of them is
-  // damaged.
-  absl::StatusOr<std::vector<SavedRun>> Runs();
+  // Appends the runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of
+  // them is damaged.
+  absl::Status ReadSaved(std::vector<SavedRun>* runs, std::vector<JournalStop>* stops);
   // The readable ones of the open runs.
   std::vector<SavedRun> ReadableRuns();
-  absl::StatusOr<std::vector<JournalStop>> Stops() { return ReadStops(&database_); }
 
   // Reason to take the files for a copy of those that were written last; empty: there is none.
-  absl::StatusOr<std::string> WhyCopied();
+  absl::StatusOr<std::string> WhyCopied() { return vmeventd::WhyCopied(&database_, options_.path); }
   // Its JournalBeginning, until it has its first event.
   absl::StatusOr<std::string> WhatItReplaces();
   // Records which files these are, and with `new_identity` gives the journal a new id.
@@ -95,14 +93,14 @@ class Journal {
   // all the same, and deletes nothing more until RetainStep succeeds.
   absl::Status Append(const Batch& batch, absl::Time now);
 
-  // Deletes some of what is too old or too many (see Retention), and joins small rows of the newest
-  // events; a few milliseconds of work. True: there is more to do.
+  // Deletes some of what is too old or too many, and joins small rows of the newest events; a few
+  // milliseconds of work. True: there is more to do.
   absl::StatusOr<bool> RetainStep(absl::Time now);
   // Returns whether there are rows to join.
   bool has_small_rows() const { return bounds_.unmerged_bytes >= options_.row_bytes; }
   // Numbers of events beyond the limit, and of those of them that Append leaves to RetainStep.
-  int64_t excess() const { return retention_->Excess(bounds_); }
-  int64_t slack() const { return Limits().slack(); }
+  int64_t excess() const { return Excess(bounds_); }
+  int64_t slack() const { return options_.retention_events / 100; }
   // Reason why nothing is deleted at present; OK: that works.
   const absl::Status& retention_problem() const { return retention_problem_; }
 
@@ -110,9 +108,7 @@ class Journal {
   Journal(JournalOptions options, SqliteDatabase database)
       : options_(std::move(options)), database_(std::move(database)) {}
 
-  RetentionLimits Limits() const { return {options_.retention_age, options_.retention_events}; }
   absl::Status LoadIdentity();
-  absl::Status PrepareStatements();
   // Runs `change` in a transaction: all of it or nothing.
   absl::Status Transact(const std::function<absl::Status(JournalBounds*)>& change);
   absl::Status Insert(const Batch& batch, JournalBounds* bounds);
@@ -123,19 +119,25 @@ class Journal {
   // Makes one row of the first small ones, if they fill it or what follows does not fit.
   absl::Status MergeRows(JournalBounds* bounds);
 
+  // Retention (retention.cc), within a transaction: a block goes when all of its events are
+  // deleted; until then `retained_from` says which are left. An event whose time is in the future
+  // was given it by a clock that was ahead: it is as old as the first event behind it that is not.
+  // The newest event stays.
+
+  // Events beyond the limit of their number.
+  int64_t Excess(const JournalBounds& bounds) const;
+  // Deletes at most `max_rows` events, and moves `bounds` on.
+  absl::Status DeleteOld(absl::Time now, int64_t max_rows, JournalBounds* bounds);
+  // When the first event behind `sequence` whose time is not after `now` was observed, and which it
+  // is; nothing: there is none.
+  absl::StatusOr<std::optional<std::pair<uint64_t, int64_t>>> NextInPast(uint64_t sequence,
+                                                                         int64_t now);
+  // Deletes the holes before `oldest`, but for the one that ends there: the GAP at `oldest` names
+  // it.
+  absl::Status DeleteHolesBefore(uint64_t oldest, JournalBounds* bounds);
+
   const JournalOptions options_;
   SqliteDatabase database_;
-  std::unique_ptr<SqliteStatement> begin_;
-  std::unique_ptr<SqliteStatement> commit_;
-  std::unique_ptr<SqliteStatement> insert_block_;
-  std::unique_ptr<SqliteStatement> blocks_from_;
-  std::unique_ptr<SqliteStatement> delete_blocks_;
-  std::unique_ptr<SqliteStatement> put_run_;
-  std::unique_ptr<SqliteStatement> delete_run_;
-  std::unique_ptr<SqliteStatement> insert_stop_;
-  std::unique_ptr<SqliteStatement> delete_stop_;
-  std::unique_ptr<SqliteStatement> insert_hole_;
-  std::optional<Retention> retention_;
   absl::Status retention_problem_;
   FileKey file_;  // of the database and of its log, when they were opened
   FileKey log_;

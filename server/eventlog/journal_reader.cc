@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/eventlog/schema.h"
 #include "server/eventlog/unreadable.h"
 #include "server/events/event_codec.h"
 
@@ -22,14 +22,13 @@ EventBlock::Entry WithVm(EventBlock::Entry entry, absl::string_view encoded) {
   return entry;
 }
 
-// The text of a selection of blocks that may have what is looked for. ?1 to ?4: the bounds of
-// sequence and time; the hashes of names follow.
+// The condition of blocks that may have what is looked for. ?1 to ?4: the bounds of sequence and
+// time; the hashes of names follow.
 std::string SelectSql(const JournalReader::Selection& selection) {
   const NameMatcher& names = selection.matcher->names();
-  std::string sql = absl::StrCat(kSelectBlocks,
-                                 "WHERE last >= ?1 AND last <= coalesce((SELECT min(last) FROM"
-                                 " blocks WHERE last >= ?2), ?2)");
-  absl::StrAppend(&sql, " AND earliest_time < ?3 AND latest_time >= ?4");
+  std::string sql =
+      "WHERE last >= ?1 AND last <= coalesce((SELECT min(last) FROM blocks WHERE last >= ?2), ?2)"
+      " AND earliest_time < ?3 AND latest_time >= ?4";
   if (names.globs().empty() && !names.exact().empty()) {
     // Events of the node as a whole pass every filter. What is found across two hashes is harmless.
     absl::StrAppend(&sql, " AND (instr(names, x'00000000') > 0");
@@ -56,36 +55,9 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   if (*empty) {
     return absl::UnavailableError(absl::StrCat(path, ": the journal is being made; try again"));
   }
-  const StatementToPrepare statements[] = {
-      {absl::StrCat(kSelectBlocks, "WHERE last >= ? ORDER BY last"), &reader->blocks_from_},
-      {kSelectOldest, &reader->oldest_},
-      {absl::StrCat("SELECT coalesce((SELECT first FROM holes WHERE last = oldest - 1), oldest)"
-                    " FROM (",
-                    kSelectOldest, ")"),
-       &reader->unbroken_from_},
-      // A new journal that goes on after another one's sequences may be empty yet.
-      {"SELECT max(coalesce((SELECT max(last) FROM blocks), 0), coalesce((SELECT CAST(value AS"
-       " INTEGER) FROM meta WHERE key = 'begins_after'), 0))",
-       &reader->newest_},
-      {"SELECT max(last) FROM holes WHERE first <= ?", &reader->hole_to_},
-      {"SELECT last, latest_time FROM blocks WHERE last >= ? ORDER BY last LIMIT 1",
-       &reader->time_at_},
-      {"SELECT last FROM blocks WHERE last >= ? AND earliest_time < ? ORDER BY last DESC LIMIT 1",
-       &reader->last_early_},
-      {"SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until'",
-       &reader->deleted_until_},
-      {"SELECT coalesce(min(earliest_time), ?1) FROM blocks WHERE last > ?2",
-       &reader->earliest_behind_},
-  };
-  if (absl::Status prepared = PrepareAll(&reader->database_, statements); !prepared.ok()) {
-    return prepared;
-  }
-  absl::StatusOr<SqliteStatement> identity =
-      reader->database_.Prepare("SELECT value FROM meta WHERE key = 'journal_id'");
-  if (!identity.ok()) return identity.status();
-  absl::StatusOr<bool> row = identity->Step();
-  if (!row.ok()) return row.status();
-  if (*row) reader->journal_id_ = std::string(identity->Bytes(0));
+  absl::StatusOr<std::optional<std::string>> id = QueryMeta(&reader->database_, "journal_id");
+  if (!id.ok()) return id.status();
+  reader->journal_id_ = id->value_or("");
   return reader;
 }
 
@@ -100,19 +72,15 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     SetReadErrorPlace(absl::StrCat("event ", page.through + 1), &status);
     return status;
   };
-  const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
+  const absl::StatusOr<uint64_t> oldest = Oldest();
   if (!oldest.ok()) return with_place(oldest.status());
   EventBlockBuilder builder;
   size_t bytes = 0;
   bool full = false;
-  const StatementUse use(blocks_from_.get());
-  blocks_from_->Bind(1, static_cast<int64_t>(std::max(first, *oldest)));
+  BlockQuery blocks(&database_, std::max(first, *oldest));
   while (!full && page.through < last) {
-    absl::StatusOr<bool> row = blocks_from_->Step();
-    if (!row.ok()) return with_place(row.status());
-    if (!*row) break;
-    const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
-    if (!block.ok()) return with_place(block.status());
+    const StoredBlock* const block = blocks.NextBlock();
+    if (block == nullptr) break;
     const uint64_t from = std::max({block->first(), page.through + 1, *oldest});
     if (from > last) break;
     // All of it is read again where it does not fit: so a page ends before it, if that has others.
@@ -132,6 +100,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     bytes += builder.bytes() - before;
     full = bytes >= max_bytes;
   }
+  if (!blocks.status().ok()) return with_place(blocks.status());
   if (!builder.empty()) page.blocks.push_back(builder.Finish());
   if (full) return page;
   if (page.through < last) {
@@ -148,9 +117,9 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadSince(absl::Time time, size_t m
   if (!from_oldest) {
     if (absl::Status status = CheckReaches(time); !status.ok()) return status;
   }
-  const absl::StatusOr<uint64_t> first = from_oldest ? Query(oldest_.get()) : FirstSince(time);
+  const absl::StatusOr<uint64_t> first = from_oldest ? Oldest() : FirstSince(time);
   if (!first.ok()) return first.status();
-  const absl::StatusOr<uint64_t> newest = Query(newest_.get());
+  const absl::StatusOr<uint64_t> newest = Newest();
   if (!newest.ok()) return newest.status();
   const uint64_t begin = *first == 0 ? *newest + 1 : *first;
   if (begin > *newest) return HistoryAnswer{begin, {}, begin - 1};
@@ -160,15 +129,14 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadSince(absl::Time time, size_t m
 absl::Status JournalReader::CheckReaches(absl::Time time) {
   const int64_t since = absl::ToUnixNanos(time);
   {
-    const StatementUse use(deleted_until_.get());
-    absl::StatusOr<bool> row = deleted_until_->Step();
-    if (!row.ok()) return row.status();
-    const bool all_there = !*row || since > deleted_until_->Int(0);
-    if (all_there) return absl::OkStatus();
+    SqliteQuery deleted(&database_,
+                        "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until'");
+    const bool some_deleted = deleted.Next() && since <= deleted.Int(0);
+    if (!some_deleted) return deleted.status();
   }
   // The clock may have been set back: an event that is retained is later than one that was deleted,
   // whatever their times say.
-  const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
+  const absl::StatusOr<uint64_t> oldest = Oldest();
   if (!oldest.ok()) return oldest.status();
   const absl::StatusOr<int64_t> earliest = EarliestFrom(*oldest);
   if (!earliest.ok()) return earliest.status();
@@ -184,23 +152,20 @@ absl::StatusOr<int64_t> JournalReader::EarliestFrom(uint64_t oldest) {
   uint64_t last = 0;
   {
     // Only what is retained counts of the first block.
-    const StatementUse use(blocks_from_.get());
-    blocks_from_->Bind(1, static_cast<int64_t>(oldest));
-    absl::StatusOr<bool> row = blocks_from_->Step();
-    if (!row.ok()) return row.status();
-    if (!*row) return earliest;
-    const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
-    if (!block.ok()) return block.status();
+    BlockQuery blocks(&database_, oldest);
+    const StoredBlock* const block = blocks.NextBlock();
+    if (!blocks.status().ok()) return blocks.status();
+    if (block == nullptr) return earliest;
     last = block->last();
     for (uint64_t at = std::max(oldest, block->first()); at <= last; ++at) {
       earliest = std::min(earliest, absl::ToUnixNanos(block->TimeOf(at)));
     }
   }
-  const StatementUse use(earliest_behind_.get());
-  earliest_behind_->Bind(1, INT64_MAX).Bind(2, static_cast<int64_t>(last));
-  absl::StatusOr<bool> row = earliest_behind_->Step();
-  if (!row.ok()) return row.status();
-  return std::min(earliest, earliest_behind_->Int(0));
+  SqliteQuery behind(
+      &database_, "SELECT earliest_time FROM blocks WHERE last > ? ORDER BY earliest_time LIMIT 1");
+  if (behind.Bind(last).Next()) earliest = std::min(earliest, behind.Int(0));
+  if (!behind.status().ok()) return behind.status();
+  return earliest;
 }
 
 absl::StatusOr<HistoryAnswer> JournalReader::ReadShared(uint64_t first, uint64_t last,
@@ -229,7 +194,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& reques
 }
 
 absl::Status JournalReader::CheckMissing(uint64_t first, uint64_t last) {
-  const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
+  const absl::StatusOr<uint64_t> oldest = Oldest();
   if (!oldest.ok()) return oldest.status();
   // A journal that has just begun; its first event may be committed before the next statement.
   if (*oldest == 0) return absl::OkStatus();
@@ -241,11 +206,11 @@ absl::Status JournalReader::CheckMissing(uint64_t first, uint64_t last) {
                                               "sequence is ",
                                               *oldest));
   }
-  const absl::StatusOr<uint64_t> newest = Query(newest_.get());
+  const absl::StatusOr<uint64_t> newest = Newest();
   if (!newest.ok()) return newest.status();
   if (first > *newest) return absl::OkStatus();
-  hole_to_->Bind(1, static_cast<int64_t>(first));
-  const absl::StatusOr<uint64_t> hole = Query(hole_to_.get());
+  const absl::StatusOr<uint64_t> hole =
+      SqliteQuery(&database_, "SELECT max(last) FROM holes WHERE first <= ?").Bind(first).Number();
   if (!hole.ok()) return hole.status();
   if (*hole >= last) return absl::OkStatus();
   return absl::DataLossError(
@@ -255,32 +220,25 @@ absl::Status JournalReader::CheckMissing(uint64_t first, uint64_t last) {
 absl::Status JournalReader::Select(const Selection& selection, const Take& take) {
   const ReadSnapshot snapshot(&database_);
   if (!snapshot.status().ok()) return snapshot.status();
-  absl::StatusOr<SqliteStatement> statement = database_.Prepare(SelectSql(selection));
-  if (!statement.ok()) return statement.status();
-  statement->Bind(1, static_cast<int64_t>(selection.first))
-      .Bind(2, static_cast<int64_t>(selection.last))
-      .Bind(3, absl::ToUnixNanos(selection.end))
-      .Bind(4, absl::ToUnixNanos(selection.start));
+  BlockQuery blocks(&database_, SelectSql(selection));
+  blocks.Bind(selection.first)
+      .Bind(selection.last)
+      .Bind(absl::ToUnixNanos(selection.end))
+      .Bind(absl::ToUnixNanos(selection.start));
   std::vector<std::string> hashes;
   if (selection.matcher->names().globs().empty()) {
     for (const std::string& name : selection.matcher->names().exact()) {
       hashes.push_back(NameHash(name));
     }
   }
-  for (size_t i = 0; i < hashes.size(); ++i)
-    statement->BindBlob(static_cast<int>(5 + i), hashes[i]);
+  for (const std::string& hash : hashes) blocks.BindBlob(hash);
   const uint64_t types = selection.matcher->types();
   const uint64_t classes = selection.matcher->classes();
   // If all is asked for, all must come.
   const bool all = selection.matcher->matches_all() && selection.start == absl::InfinitePast() &&
                    selection.end == absl::InfiniteFuture();
   uint64_t expected = selection.newest_first ? selection.last : selection.first;
-  while (true) {
-    absl::StatusOr<bool> row = statement->Step();
-    if (!row.ok()) return row.status();
-    if (!*row) break;
-    const absl::StatusOr<StoredBlock> block = ReadBlock(*statement);
-    if (!block.ok()) return block.status();
+  while (const StoredBlock* const block = blocks.NextBlock()) {
     const uint64_t from = std::max(block->first(), selection.first);
     const uint64_t to = std::min(block->last(), selection.last);
     if (from > to) continue;
@@ -301,6 +259,7 @@ absl::Status JournalReader::Select(const Selection& selection, const Take& take)
     if (!more) return absl::OkStatus();
     expected = selection.newest_first ? from - 1 : to + 1;
   }
+  if (!blocks.status().ok()) return blocks.status();
   if (all && !selection.newest_first && expected <= selection.last) {
     return CheckMissing(expected, selection.last);
   }
@@ -310,17 +269,23 @@ absl::Status JournalReader::Select(const Selection& selection, const Take& take)
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> JournalReader::Query(SqliteStatement* statement) {
-  const StatementUse use(statement);
-  absl::StatusOr<bool> row = statement->Step();
-  if (!row.ok()) return row.status();
-  return *row ? static_cast<uint64_t>(statement->Int(0)) : 0;  // NULL reads as 0
+absl::StatusOr<uint64_t> JournalReader::UnbrokenFrom() {
+  const absl::StatusOr<uint64_t> oldest = Oldest();
+  if (!oldest.ok() || *oldest == 0) return oldest;
+  return BeginOfHoleBefore(&database_, *oldest);
+}
+
+absl::StatusOr<uint64_t> JournalReader::Newest() {
+  return SqliteQuery(&database_,
+                     "SELECT max(coalesce((SELECT max(last) FROM blocks), 0), coalesce((SELECT"
+                     " CAST(value AS INTEGER) FROM meta WHERE key = 'begins_after'), 0))")
+      .Number();
 }
 
 absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
-  const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
+  const absl::StatusOr<uint64_t> oldest = Oldest();
   if (!oldest.ok()) return oldest.status();
-  const absl::StatusOr<uint64_t> newest = Query(newest_.get());
+  const absl::StatusOr<uint64_t> newest = Newest();
   if (!newest.ok()) return newest.status();
   // The latest time up to each block never falls, and rises to `time` just in that of the first
   // event since then. All blocks before `low` end earlier; `found` does not, if there is one.
@@ -328,25 +293,22 @@ absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
   uint64_t found = 0;
   for (uint64_t high = *newest + 1; low < high && *newest != 0;) {
     const uint64_t middle = low + (high - low) / 2;
-    const StatementUse use(time_at_.get());
-    time_at_->Bind(1, static_cast<int64_t>(middle));
-    absl::StatusOr<bool> row = time_at_->Step();
-    if (!row.ok()) return row.status();
-    if (!*row || time_at_->Int(1) >= absl::ToUnixNanos(time)) {
-      if (*row) found = static_cast<uint64_t>(time_at_->Int(0));
-      high = middle;
+    SqliteQuery block(&database_,
+                      "SELECT last, latest_time FROM blocks WHERE last >= ? ORDER BY last LIMIT 1");
+    const bool is_there = block.Bind(middle).Next();
+    if (!block.status().ok()) return block.status();
+    if (is_there && block.Int(1) < absl::ToUnixNanos(time)) {
+      low = block.Uint(0) + 1;
     } else {
-      low = static_cast<uint64_t>(time_at_->Int(0)) + 1;
+      if (is_there) found = block.Uint(0);
+      high = middle;
     }
   }
   if (found == 0) return 0;
-  const StatementUse use(blocks_from_.get());
-  blocks_from_->Bind(1, static_cast<int64_t>(found));
-  absl::StatusOr<bool> row = blocks_from_->Step();
-  if (!row.ok()) return row.status();
-  if (!*row) return 0;
-  const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
-  if (!block.ok()) return block.status();
+  BlockQuery blocks(&database_, found);
+  const StoredBlock* const block = blocks.NextBlock();
+  if (!blocks.status().ok()) return blocks.status();
+  if (block == nullptr) return 0;
   for (uint64_t at = block->first(); at <= block->last(); ++at) {
     if (block->TimeOf(at) >= time) return std::max(at, *oldest);
   }
@@ -354,13 +316,17 @@ absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
 }
 
 absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
-  const absl::StatusOr<uint64_t> newest = Query(newest_.get());
+  const absl::StatusOr<uint64_t> newest = Newest();
   if (!newest.ok()) return newest.status();
   const absl::StatusOr<uint64_t> since = FirstSince(time);
   if (!since.ok() || *since == 0) return since.ok() ? *newest : since;
-  const StatementUse use(last_early_.get());
-  last_early_->Bind(1, static_cast<int64_t>(*since)).Bind(2, absl::ToUnixNanos(time));
-  const absl::StatusOr<uint64_t> early = Query(last_early_.get());
+  const absl::StatusOr<uint64_t> early =
+      SqliteQuery(&database_,
+                  "SELECT last FROM blocks WHERE last >= ? AND earliest_time < ?"
+                  " ORDER BY last DESC LIMIT 1")
+          .Bind(*since)
+          .Bind(absl::ToUnixNanos(time))
+          .Number();
   if (!early.ok()) return early.status();
   // After the clock stepped back, earlier times may follow in a block, and so they may in the
   // first.

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/eventlog/event_log.h"
+#include "server/eventlog/schema.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_block.h"
 #include "server/events/event_matcher.h"
@@ -60,9 +61,9 @@ class JournalReader {
   // Gives several calls one view of the database while it lives.
   ReadSnapshot Snapshot() { return ReadSnapshot(&database_); }
   // The oldest event that is retained; 0 if there is none.
-  absl::StatusOr<uint64_t> Oldest() { return Query(oldest_.get()); }
+  absl::StatusOr<uint64_t> Oldest() { return OldestOf(&database_); }
   // See Journal::unbroken_from; 0 if no event is retained.
-  absl::StatusOr<uint64_t> UnbrokenFrom() { return Query(unbroken_from_.get()); }
+  absl::StatusOr<uint64_t> UnbrokenFrom();
 
   using Take = std::function<bool(const EventBlock::Entry&, absl::string_view encoded)>;
   absl::Status Select(const Selection& selection, const Take& take);
@@ -80,8 +81,8 @@ class JournalReader {
   absl::Status CheckReaches(absl::Time time);
   // The earliest observe_time, in nanoseconds, of the events from `oldest` on.
   absl::StatusOr<int64_t> EarliestFrom(uint64_t oldest);
-  // The number that `statement` gives, 0 for none.
-  static absl::StatusOr<uint64_t> Query(SqliteStatement* statement);
+  // The newest event, or the sequence after which a journal begins that has none yet.
+  absl::StatusOr<uint64_t> Newest();
   // For events [first, last] that were not found: OK where they were given up, or are yet to come;
   // OUT_OF_RANGE where retention has deleted `first`; DATA_LOSS otherwise.
   absl::Status CheckMissing(uint64_t first, uint64_t last);
@@ -95,15 +96,6 @@ class JournalReader {
 
   SqliteDatabase database_;
   std::string journal_id_;
-  std::unique_ptr<SqliteStatement> blocks_from_;
-  std::unique_ptr<SqliteStatement> oldest_;
-  std::unique_ptr<SqliteStatement> unbroken_from_;
-  std::unique_ptr<SqliteStatement> newest_;
-  std::unique_ptr<SqliteStatement> hole_to_;
-  std::unique_ptr<SqliteStatement> time_at_;
-  std::unique_ptr<SqliteStatement> last_early_;
-  std::unique_ptr<SqliteStatement> deleted_until_;
-  std::unique_ptr<SqliteStatement> earliest_behind_;
 };
 
 }  // namespace vmeventd

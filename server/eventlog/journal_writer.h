@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/journal.h"
-#include "server/eventlog/retention.h"
+#include "server/eventlog/retention_clock.h"
 #include "server/eventlog/sequence_mark.h"
 #include "server/eventlog/unreadable.h"
 #include "server/events/event_block.h"
@@ -32,11 +32,7 @@ class JournalWriter {
   static constexpr size_t kMaxLeftBytes = kMaxBacklogBytes / 2;
 
   // Updates of one transaction.
-  struct Change {
-    std::vector<EventBlockPtr> blocks;
-    std::vector<SavedRun> runs;
-    std::vector<JournalStop> stops;
-  };
+  using Change = Journal::Batch;
 
   JournalWriter(JournalOptions options, std::unique_ptr<Journal> journal,
                 std::unique_ptr<SequenceMark> mark)
@@ -85,9 +81,8 @@ class JournalWriter {
   // first of all.
   void PutGap(EventBlockPtr gap);
 
-  // The journal's file is damaged: it was found so by a write here, or a reader says so.
-  bool corrupt() const { return corrupt_; }
-  // Returns whether Replace is due: it was tried not long ago otherwise.
+  // Returns whether Replace is due: the journal's file is damaged, as a write here found or a
+  // reader says, and it was not tried not long ago.
   bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
   // DATA_LOSS, or a read error, which counts as damage where it is repeated (UnreadablePlaces).
   void ReportFound(const absl::Status& found, Instant now);

@@ -55,25 +55,17 @@ size_t EventRing::IndexOf(uint64_t sequence) const {
   return after == blocks_.begin() ? 0 : static_cast<size_t>(after - blocks_.begin()) - 1;
 }
 
-std::vector<EventBlockPtr> EventRing::BlocksFrom(uint64_t sequence, size_t max_bytes) const {
+std::vector<EventBlockPtr> EventRing::Blocks(uint64_t sequence, size_t max_bytes,
+                                             bool backward) const {
   std::vector<EventBlockPtr> out;
-  if (sequence > newest_ || blocks_.empty()) return out;
+  if (blocks_.empty() || (backward ? sequence < oldest() : sequence > newest_)) return out;
   size_t bytes = 0;
-  for (size_t i = IndexOf(sequence); i < blocks_.size() && (out.empty() || bytes < max_bytes);
-       ++i) {
-    bytes += blocks_[i]->memory();
-    out.push_back(blocks_[i]);
-  }
-  return out;
-}
-
-std::vector<EventBlockPtr> EventRing::BlocksBackFrom(uint64_t sequence, size_t max_bytes) const {
-  std::vector<EventBlockPtr> out;
-  if (sequence < oldest() || blocks_.empty()) return out;
-  size_t bytes = 0;
-  for (size_t i = IndexOf(sequence) + 1; i-- > 0 && (out.empty() || bytes < max_bytes);) {
-    bytes += blocks_[i]->memory();
-    out.push_back(blocks_[i]);
+  size_t index = IndexOf(sequence);
+  // One before the first is beyond the last as well.
+  for (; index < blocks_.size() && (out.empty() || bytes < max_bytes);
+       index = backward ? index - 1 : index + 1) {
+    bytes += blocks_[index]->memory();
+    out.push_back(blocks_[index]);
   }
   return out;
 }
@@ -92,11 +84,6 @@ void LiveState::Publish(Step step) {
   for (EventBlockPtr& block : step.blocks) ring_.Append(std::move(block));
   if (!step.vms.empty()) ++vms_version_;
   for (VmRecordPtr& vm : step.vms) vms_.Put(std::move(vm));
-}
-
-void LiveState::SetDirectories(std::vector<WatchedDirectory> directories) {
-  const MutexLock lock(&mutex_);
-  directories_ = std::move(directories);
 }
 
 void LiveState::Replace(std::vector<EventBlockPtr> blocks) {
@@ -161,7 +148,7 @@ void LiveState::BeginOldest(StreamBegin* begin) const {
     begin->locate = absl::InfinitePast();
     return;
   }
-  begin->blocks = ring_.BlocksFrom(oldest, kFirstBytes);
+  begin->blocks = ring_.Blocks(oldest, kFirstBytes, false);
 }
 
 absl::Status LiveState::BeginSnapshot(StreamBegin* begin) const {
@@ -218,12 +205,12 @@ ReadResult LiveState::Read(uint64_t sequence, const ReadOptions& options) const 
   if (options.journal_only) {
     if (sequence <= result.range.newest) in_journal(sequence, result.range.newest);
   } else if (options.backward) {
-    result.blocks = ring_.BlocksBackFrom(sequence, options.max_bytes);
+    result.blocks = ring_.Blocks(sequence, options.max_bytes, true);
     if (result.blocks.empty()) in_journal(result.range.oldest, sequence);
   } else if (sequence < ring_.oldest()) {
     in_journal(sequence, ring_.oldest() - 1);
   } else {
-    result.blocks = ring_.BlocksFrom(sequence, options.max_bytes);
+    result.blocks = ring_.Blocks(sequence, options.max_bytes, false);
   }
   return result;
 }
@@ -272,17 +259,9 @@ EventLog::Health LiveState::health() const {
   const MutexLock lock(&mutex_);
   EventLog::Health health;
   health.journal_writable = journal_writable_;
-  health.directories_present =
-      std::all_of(directories_.begin(), directories_.end(),
-                  [](const WatchedDirectory& directory) { return directory.present; });
   health.ring_events = ring_.newest() + 1 - ring_.oldest();
   health.ring_bytes = ring_.memory();
   return health;
-}
-
-std::vector<WatchedDirectory> LiveState::directories() const {
-  const MutexLock lock(&mutex_);
-  return directories_;
 }
 
 }  // namespace vmeventd

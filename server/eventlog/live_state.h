@@ -16,7 +16,6 @@
 #include "server/eventlog/event_log.h"
 #include "server/events/event_block.h"
 #include "server/events/vm_registry.h"
-#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 
@@ -45,11 +44,10 @@ class EventRing {
   }
   size_t memory() const { return memory_; }
 
-  // Blocks in order from the one that holds `sequence` or, where that is gone, the oldest: as many
-  // as hold `max_bytes` (at least one), none past the newest.
-  std::vector<EventBlockPtr> BlocksFrom(uint64_t sequence, size_t max_bytes) const;
-  // Likewise backwards: from the one that holds `sequence` (or the newest) to older ones.
-  std::vector<EventBlockPtr> BlocksBackFrom(uint64_t sequence, size_t max_bytes) const;
+  // Blocks in order from the one that holds `sequence` on or, `backward`, to older ones: as many as
+  // hold `max_bytes` (at least one). Where that is gone they begin at the oldest, or there are none
+  // before it.
+  std::vector<EventBlockPtr> Blocks(uint64_t sequence, size_t max_bytes, bool backward) const;
 
  private:
   // The index of the block that holds `sequence`, clamped to what is here.
@@ -86,7 +84,6 @@ class LiveState {
 
   // Pump thread.
   void Publish(Step step);
-  void SetDirectories(std::vector<WatchedDirectory> directories);
   // The same events as before, durable now.
   void Replace(std::vector<EventBlockPtr> blocks);
   // See EventRing::PutGap.
@@ -102,7 +99,7 @@ class LiveState {
   // See EventLog.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
   ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
-  EventLog::Health health() const;  // but for what waits in the queue
+  EventLog::Health health() const;  // but for what the queue says
   EventLog::VmPage ListVmsAfter(const VmKey* after, size_t limit) const;
   std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
   VmRecordPtr FindVm(const VmKey& key) const;
@@ -112,7 +109,6 @@ class LiveState {
   int vm_count() const;
   uint64_t vms_version() const;
   VmCounts vm_counts() const;
-  std::vector<WatchedDirectory> directories() const;
   // Memory of the snapshots that streams still send.
   size_t snapshot_bytes() const { return snapshots_.memory(); }
 
@@ -144,7 +140,6 @@ class LiveState {
   EventRing ring_ ABSL_GUARDED_BY(mutex_);
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
   uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
-  std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

@@ -131,13 +131,9 @@ absl::StatusOr<OpenedJournal> TryOpen(
   if (!replaces.ok()) return replaces.status();
   std::tie(opened.moved_to, opened.moved_because) =
       std::pair<std::string, std::string>(absl::StrSplit(*replaces, absl::MaxSplits('\n', 1)));
-  absl::StatusOr<std::vector<SavedRun>> runs = (*journal)->Runs();
-  if (!runs.ok()) return runs.status();
-  opened.runs = *std::move(runs);
-  absl::StatusOr<std::vector<JournalStop>> stops = (*journal)->Stops();
-  if (!stops.ok()) return stops.status();
-  opened.stops = *std::move(stops);
-  if (absl::Status status = (*journal)->RecordOrigin(is_copy); !status.ok()) return status;
+  absl::Status status = (*journal)->ReadSaved(&opened.runs, &opened.stops);
+  if (!status.ok()) return status;
+  if (status = (*journal)->RecordOrigin(is_copy); !status.ok()) return status;
   opened.restored_because = *std::move(copied);
   opened.journal = *std::move(journal);
   return opened;

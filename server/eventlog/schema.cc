@@ -4,47 +4,17 @@
 #include <libdeflate.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/container/fixed_array.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/random.h"
+#include "server/eventlog/journal_origin.h"
 
 namespace vmeventd {
 namespace {
-
-// CRC-32, as zlib has it, but by the processor's carry-less multiplication. Numbers as 8 bytes,
-// little endian; texts behind their length. What is added is put together first: one long piece
-// takes a fraction of the time of many short ones.
-class Crc {
- public:
-  explicit Crc(size_t text_bytes) : bytes_(text_bytes + kMaxNumbers * sizeof(uint64_t)) {}
-  Crc& Add(uint64_t number) {
-    const uint64_t little_endian = htole64(number);
-    std::memcpy(end_, &little_endian, sizeof(little_endian));
-    end_ += sizeof(little_endian);
-    return *this;
-  }
-  Crc& Add(absl::string_view text) {
-    Add(text.size());
-    end_ = std::copy(text.begin(), text.end(), end_);
-    return *this;
-  }
-  uint32_t value() const {
-    return libdeflate_crc32(0, bytes_.data(), static_cast<size_t>(end_ - bytes_.data()));
-  }
-
- private:
-  static constexpr size_t kMaxNumbers = 16;  // the lengths of texts among them
-  static constexpr size_t kUsualBytes = 1024;
-
-  absl::FixedArray<char, kUsualBytes> bytes_;
-  char* end_ = bytes_.data();
-};
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
 
@@ -76,102 +46,118 @@ constexpr char kSchema[] = R"sql(
     checksum INTEGER NOT NULL);
 )sql";
 
-absl::Status PutRuns(SqliteDatabase* database, const std::vector<SavedRun>& runs) {
-  absl::StatusOr<SqliteStatement> statement = database->Prepare(kPutRun);
-  if (!statement.ok()) return statement.status();
-  for (const SavedRun& saved : runs) {
-    if (absl::Status status = BindRun(saved, &*statement).Run(); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
-uint32_t ChecksumOfEvent(const EventRow& event) {
-  return Crc(event.vm_name.size() + event.run_id.size() + event.payload.size())
-      .Add(event.sequence)
-      .Add(static_cast<uint64_t>(event.observe_ns))
-      .Add(event.vm_name)
-      .Add(event.run_id)
-      .Add(event.type)
-      .Add(event.shutdown_class)
-      .Add(event.payload)
-      .value();
+RowChecksum& RowChecksum::Add(uint64_t number) {
+  const uint64_t little_endian = htole64(number);
+  crc_ = libdeflate_crc32(crc_, &little_endian, sizeof(little_endian));
+  return *this;
+}
+
+RowChecksum& RowChecksum::Add(absl::string_view text) {
+  Add(text.size());
+  if (!text.empty()) crc_ = libdeflate_crc32(crc_, text.data(), text.size());
+  return *this;
 }
 
 uint32_t Checksum(const SavedRun& saved) {
-  return Crc(saved.run_id.size() + saved.payload.size())
-      .Add(saved.run_id)
-      .Add(saved.payload)
-      .Add(saved.last_sequence)
-      .value();
+  return RowChecksum().Add(saved.run_id).Add(saved.payload).Add(saved.last_sequence).value();
 }
 
 uint32_t Checksum(const JournalStop& stop) {
-  return Crc(stop.vm.size()).Add(stop.sequence).Add(stop.vm).value();
+  return RowChecksum().Add(stop.sequence).Add(stop.vm).value();
 }
 
-SqliteStatement& BindRun(const SavedRun& saved, SqliteStatement* statement) {
-  return statement->BindText(1, saved.run_id)
-      .BindBlob(2, saved.payload)
-      .Bind(3, static_cast<int64_t>(saved.last_sequence))
-      .Bind(4, Checksum(saved));
+absl::Status PutRun(SqliteDatabase* database, const SavedRun& saved) {
+  // In its place: with the same length, which is usual, nothing else in the page moves.
+  return SqliteQuery(database,
+                     "INSERT INTO sessions(run_id, payload, last_sequence, checksum)"
+                     " VALUES(?, ?, ?, ?) ON CONFLICT(run_id) DO UPDATE SET"
+                     " payload = excluded.payload, last_sequence = excluded.last_sequence,"
+                     " checksum = excluded.checksum")
+      .BindText(saved.run_id)
+      .BindBlob(saved.payload)
+      .Bind(saved.last_sequence)
+      .Bind(Checksum(saved))
+      .Run();
 }
 
 absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs) {
-  absl::StatusOr<SqliteStatement> statement = database->Prepare(
-      "SELECT run_id, payload, last_sequence, checksum FROM sessions ORDER BY run_id");
-  if (!statement.ok()) return statement.status();
-  while (true) {
-    absl::StatusOr<bool> row = statement->Step();
-    if (!row.ok()) return row.status();
-    if (!*row) return absl::OkStatus();
-    SavedRun saved{std::string(statement->Bytes(0)), std::string(statement->Bytes(1)),
-                   static_cast<uint64_t>(statement->Int(2))};
-    if (Checksum(saved) != statement->Int(3)) {
+  SqliteQuery rows(database,
+                   "SELECT run_id, payload, last_sequence, checksum FROM sessions ORDER BY run_id");
+  while (rows.Next()) {
+    SavedRun saved{std::string(rows.Bytes(0)), std::string(rows.Bytes(1)), rows.Uint(2)};
+    if (Checksum(saved) != rows.Int(3)) {
       return absl::DataLossError(
           absl::StrCat("the journal's checksum of session ", saved.run_id, " is wrong"));
     }
     runs->push_back(std::move(saved));
   }
+  return rows.status();
 }
 
-absl::StatusOr<std::vector<JournalStop>> ReadStops(SqliteDatabase* database) {
-  absl::StatusOr<SqliteStatement> statement =
-      database->Prepare("SELECT sequence, vm, checksum FROM stops ORDER BY sequence");
-  if (!statement.ok()) return statement.status();
-  std::vector<JournalStop> stops;
-  while (true) {
-    absl::StatusOr<bool> row = statement->Step();
-    if (!row.ok()) return row.status();
-    if (!*row) return stops;
-    JournalStop stop{static_cast<uint64_t>(statement->Int(0)), std::string(statement->Bytes(1))};
-    if (Checksum(stop) != statement->Int(2)) {
+absl::Status ReadStops(SqliteDatabase* database, std::vector<JournalStop>* stops) {
+  SqliteQuery rows(database, "SELECT sequence, vm, checksum FROM stops ORDER BY sequence");
+  while (rows.Next()) {
+    JournalStop stop{rows.Uint(0), std::string(rows.Bytes(1))};
+    if (Checksum(stop) != rows.Int(2)) {
       return absl::DataLossError(
           absl::StrCat("the journal's checksum of stop ", stop.sequence, " is wrong"));
     }
-    stops.push_back(std::move(stop));
+    stops->push_back(std::move(stop));
   }
+  return rows.status();
 }
 
-absl::StatusOr<StoredBlock> ReadBlock(const SqliteStatement& statement) {
-  return StoredBlock::Make({.first = static_cast<uint64_t>(statement.Int(0)),
-                            .last = static_cast<uint64_t>(statement.Int(1)),
-                            .earliest_ns = statement.Int(2),
-                            .latest_ns = statement.Int(3),
-                            .checksum = statement.Int(4),
-                            .names = statement.Bytes(5),
-                            .data = statement.Bytes(6)});
+absl::Status PutBlock(SqliteDatabase* database, const StoredBlock::Columns& columns) {
+  return SqliteQuery(database,
+                     "INSERT INTO blocks(last, first, earliest_time, latest_time, checksum, names,"
+                     " data) VALUES(?, ?, ?, ?, ?, ?, ?)")
+      .Bind(columns.last)
+      .Bind(columns.first)
+      .Bind(columns.earliest_ns)
+      .Bind(columns.latest_ns)
+      .Bind(columns.checksum)
+      .BindBlob(columns.names)
+      .BindBlob(columns.data)
+      .Run();
 }
 
-SqliteStatement& BindBlock(const StoredBlock::Columns& columns, SqliteStatement* statement) {
-  return statement->Bind(1, static_cast<int64_t>(columns.first))
-      .Bind(2, static_cast<int64_t>(columns.last))
-      .Bind(3, columns.earliest_ns)
-      .Bind(4, columns.latest_ns)
-      .Bind(5, columns.checksum)
-      .BindBlob(6, columns.names)
-      .BindBlob(7, columns.data);
+BlockQuery::BlockQuery(SqliteDatabase* database, uint64_t sequence)
+    : SqliteQuery(database,
+                  "SELECT last, first, earliest_time, latest_time, checksum, names, data"
+                  " FROM blocks WHERE last >= ? ORDER BY last") {
+  Bind(sequence);
+}
+
+BlockQuery::BlockQuery(SqliteDatabase* database, absl::string_view sql)
+    : SqliteQuery(database, absl::StrCat("SELECT last, first, earliest_time, latest_time, checksum,"
+                                         " names, data FROM blocks ",
+                                         sql)) {}
+
+const StoredBlock* BlockQuery::NextBlock() {
+  if (!Next()) return nullptr;
+  absl::StatusOr<StoredBlock> block = StoredBlock::Make({.first = Uint(1),
+                                                         .last = Uint(0),
+                                                         .earliest_ns = Int(2),
+                                                         .latest_ns = Int(3),
+                                                         .checksum = Int(4),
+                                                         .names = Bytes(5),
+                                                         .data = Bytes(6)});
+  if (!block.ok()) {
+    Fail(block.status());
+    return nullptr;
+  }
+  block_ = *std::move(block);
+  return &*block_;
+}
+
+absl::StatusOr<uint64_t> OldestOf(SqliteDatabase* database) {
+  return SqliteQuery(database,
+                     "SELECT max(first, coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE"
+                     " key = 'retained_from'), 0)) FROM blocks"
+                     " WHERE last = (SELECT min(last) FROM blocks)")
+      .Number();
 }
 
 absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const JournalOptions& options) {
@@ -189,106 +175,93 @@ absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const Journal
   if (after->has_value() && !absl::SimpleAtoi(**after, &begins_after)) {
     return absl::DataLossError(absl::StrCat(path, ": meta's begins_after is no number"));
   }
-  const absl::StatusOr<int64_t> newest =
-      QueryInt(database, "SELECT coalesce(max(last), 0) FROM blocks");
-  if (!newest.ok()) return newest.status();
-  const absl::StatusOr<int64_t> oldest = QueryInt(database, kSelectOldest);
+  const absl::StatusOr<uint64_t> oldest = OldestOf(database);
   if (!oldest.ok()) return oldest.status();
-  const absl::StatusOr<int64_t> missing =
-      QueryInt(database, absl::StrCat("SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE"
-                                      " first > ",
-                                      *oldest));
-  if (!missing.ok()) return missing.status();
-  if (*oldest != 0) {
-    absl::StatusOr<SqliteStatement> first =
-        database->Prepare(absl::StrCat(kSelectBlocks, "ORDER BY last LIMIT 1"));
-    if (!first.ok()) return first.status();
-    absl::StatusOr<bool> row = first->Step();
-    if (!row.ok()) return row.status();
-    const absl::StatusOr<StoredBlock> block = ReadBlock(*first);
-    if (!block.ok()) return block.status();
-    if (static_cast<uint64_t>(*oldest) > block->last()) {
+  {
+    BlockQuery rows(database, 0);
+    const StoredBlock* const first = rows.NextBlock();
+    if (!rows.status().ok()) return rows.status();
+    if (first != nullptr && *oldest > first->last()) {
       return absl::DataLossError(absl::StrCat(path, ": meta's retained_from is no event's"));
     }
-    bounds.oldest_time = block->TimeOf(static_cast<uint64_t>(*oldest));
-    const absl::StatusOr<int64_t> latest =
-        QueryInt(database, "SELECT latest_time FROM blocks ORDER BY last DESC LIMIT 1");
-    if (!latest.ok()) return latest.status();
-    bounds.latest_time = absl::FromUnixNanos(*latest);
-    // The small ones at the end; what is small before them stays so.
-    const absl::StatusOr<int64_t> large = QueryInt(
-        database, absl::StrCat("SELECT coalesce(max(last), 0) FROM (SELECT last, length(data) AS"
-                               " size FROM blocks ORDER BY last DESC LIMIT ",
-                               kMaxSmallBlocks, ") WHERE size >= ", options.row_bytes / 2));
-    if (!large.ok()) return large.status();
-    bounds.merged_to = static_cast<uint64_t>(*large);
-    const absl::StatusOr<int64_t> small =
-        QueryInt(database, absl::StrCat("SELECT coalesce(sum(length(data)), 0) FROM blocks WHERE"
-                                        " last > ",
-                                        *large));
-    if (!small.ok()) return small.status();
-    bounds.unmerged_bytes = static_cast<size_t>(*small);
+    if (first != nullptr) bounds.oldest_time = first->TimeOf(*oldest);
   }
-  const absl::StatusOr<int64_t> stops = QueryInt(database, "SELECT count(*) FROM stops");
-  if (!stops.ok()) return stops.status();
-  bounds.stops = *stops;
-  bounds.newest = std::max(static_cast<uint64_t>(*newest), begins_after);
-  bounds.oldest = *oldest == 0 ? bounds.newest + 1 : static_cast<uint64_t>(*oldest);
+  // The small blocks are those at the end; what is small before them stays so.
+  SqliteQuery row(database,
+                  absl::StrCat("SELECT (SELECT max(last) FROM blocks),"
+                               " (SELECT latest_time FROM blocks ORDER BY last DESC"
+                               " LIMIT 1),"
+                               " (SELECT count(*) FROM stops),"
+                               " (SELECT sum(last - first + 1) FROM holes WHERE first > ",
+                               *oldest,
+                               "),"
+                               " (SELECT max(last) FROM (SELECT last, length(data) AS"
+                               " size FROM blocks ORDER BY last DESC LIMIT ",
+                               kMaxSmallBlocks, ") WHERE size >= ", options.row_bytes / 2, ")"));
+  row.Next();
+  if (!row.status().ok()) return row.status();
+  bounds.newest = std::max(row.Uint(0), begins_after);
+  if (*oldest != 0) bounds.latest_time = absl::FromUnixNanos(row.Int(1));
+  bounds.stops = row.Int(2);
+  bounds.missing = row.Int(3);
+  bounds.merged_to = row.Uint(4);
+  const absl::StatusOr<uint64_t> unmerged =
+      SqliteQuery(database, "SELECT sum(length(data)) FROM blocks WHERE last > ?")
+          .Bind(bounds.merged_to)
+          .Number();
+  if (!unmerged.ok()) return unmerged.status();
+  bounds.unmerged_bytes = *unmerged;
+  bounds.oldest = *oldest == 0 ? bounds.newest + 1 : *oldest;
   const absl::StatusOr<uint64_t> unbroken_from = BeginOfHoleBefore(database, bounds.oldest);
   if (!unbroken_from.ok()) return unbroken_from.status();
   bounds.unbroken_from = *unbroken_from;
-  bounds.missing = *missing;
   return bounds;
 }
 
 absl::StatusOr<uint64_t> BeginOfHoleBefore(SqliteDatabase* database, uint64_t sequence) {
-  absl::StatusOr<SqliteStatement> hole =
-      database->Prepare("SELECT first FROM holes WHERE last = ?");
-  if (!hole.ok()) return hole.status();
-  hole->Bind(1, static_cast<int64_t>(sequence) - 1);
-  absl::StatusOr<bool> row = hole->Step();
-  if (!row.ok()) return row.status();
-  return *row ? static_cast<uint64_t>(hole->Int(0)) : sequence;
+  SqliteQuery hole(database, "SELECT first FROM holes WHERE last = ?");
+  const uint64_t first = hole.Bind(sequence - 1).Next() ? hole.Uint(0) : sequence;
+  if (!hole.status().ok()) return hole.status();
+  return first;
 }
 
 absl::StatusOr<bool> IsEmpty(SqliteDatabase* database) {
-  const absl::StatusOr<int64_t> tables = QueryInt(database, "SELECT count(*) FROM sqlite_schema");
+  const absl::StatusOr<uint64_t> tables =
+      SqliteQuery(database, "SELECT count(*) FROM sqlite_schema").Number();
   if (!tables.ok()) return tables.status();
   return *tables == 0;
 }
 
 absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
   const absl::StatusOr<bool> empty = IsEmpty(database);
-  if (!empty.ok()) return empty.status();
-  if (*empty) return absl::OkStatus();
-  const absl::StatusOr<int64_t> version = QueryInt(database, "PRAGMA user_version");
-  if (!version.ok()) return version.status();
-  const absl::StatusOr<int64_t> application = QueryInt(database, "PRAGMA application_id");
-  if (!application.ok()) return application.status();
-  const absl::StatusOr<int64_t> ours =
-      QueryInt(database,
-               "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('meta', "
-               "'events', 'blocks', 'sessions', 'holes', 'stops')");
-  if (!ours.ok()) return ours.status();
-  if (*application != kApplicationId && *ours < 5) {
+  if (!empty.ok() || *empty) return empty.status();
+  SqliteQuery row(database,
+                  "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"
+                  " WHERE type = 'table' AND name IN"
+                  " ('meta', 'events', 'blocks', 'sessions', 'holes', 'stops'))"
+                  " FROM pragma_user_version, pragma_application_id");
+  row.Next();
+  if (!row.status().ok()) return row.status();
+  const int64_t version = row.Int(0);
+  const int64_t application = row.Int(1);
+  if (application != kApplicationId && row.Int(2) < 5) {
     return absl::FailedPreconditionError(
         absl::StrCat(path,
                      ": this is a database, but not vmeventd's; move it away, or name another "
                      "--state-dir"));
   }
-  if (*application != kApplicationId || *version < kRowAnEventVersion) {
+  if (application != kApplicationId || version < kRowAnEventVersion) {
     return absl::DataLossError(absl::StrCat(path, ": the file's header says application_id ",
-                                            *application, " and user_version ", *version,
+                                            application, " and user_version ", version,
                                             ", which no vmeventd has written"));
   }
-  if (*version == kRowAnEventVersion) {
+  if (version == kRowAnEventVersion) {
     return absl::UnimplementedError(absl::StrCat(path, ": this journal is of schema version 1"));
   }
-  if (*version > kSchemaVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": the journal has schema version ", *version,
-                     ", this vmeventd knows versions up to ", kSchemaVersion,
-                     "; run the newer vmeventd that wrote it, or name another --state-dir"));
+  if (version > kSchemaVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": the journal has schema version ", version, ", this vmeventd knows versions up to ",
+        kSchemaVersion, "; run the newer vmeventd that wrote it, or name another --state-dir"));
   }
   return absl::OkStatus();
 }
@@ -300,8 +273,7 @@ absl::Status CreateTables(SqliteDatabase* database) {
 
 absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning) {
   const absl::StatusOr<bool> empty = IsEmpty(database);
-  if (!empty.ok()) return empty.status();
-  if (!*empty) return absl::OkStatus();
+  if (!empty.ok() || !*empty) return empty.status();
   const absl::StatusOr<std::string> journal_id = RandomUuid();
   if (!journal_id.ok()) return journal_id.status();
   const absl::StatusOr<std::string> token_key = RandomBytes(32);
@@ -320,36 +292,35 @@ absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning&
   if (status.ok() && !beginning.replaces.empty()) {
     status = PutMeta(database, "replaces", beginning.replaces);
   }
-  if (status.ok()) status = PutRuns(database, beginning.runs);
+  for (const SavedRun& saved : beginning.runs) {
+    if (status.ok()) status = PutRun(database, saved);
+  }
   if (status.ok()) status = database->Execute("COMMIT");
   return status;
 }
 
-absl::StatusOr<int64_t> QueryInt(SqliteDatabase* database, absl::string_view sql) {
-  absl::StatusOr<SqliteStatement> statement = database->Prepare(sql);
-  if (!statement.ok()) return statement.status();
-  absl::StatusOr<bool> row = statement->Step();
-  if (!row.ok()) return row.status();
-  return *row ? statement->Int(0) : 0;
-}
-
 absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
                                                      absl::string_view key) {
-  absl::StatusOr<SqliteStatement> statement =
-      database->Prepare("SELECT value FROM meta WHERE key = ?");
-  if (!statement.ok()) return statement.status();
-  statement->BindText(1, key);
-  absl::StatusOr<bool> row = statement->Step();
-  if (!row.ok()) return row.status();
-  if (!*row) return std::optional<std::string>();
-  return std::optional<std::string>(std::string(statement->Bytes(0)));
+  SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?");
+  std::optional<std::string> value;
+  if (row.BindText(key).Next()) value = std::string(row.Bytes(0));
+  if (!row.status().ok()) return row.status();
+  return value;
 }
 
 absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
-  absl::StatusOr<SqliteStatement> statement =
-      database->Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)");
-  if (!statement.ok()) return statement.status();
-  return statement->BindText(1, key).BindBlob(2, value).Run();
+  return SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)")
+      .BindText(key)
+      .BindBlob(value)
+      .Run();
+}
+
+absl::StatusOr<std::string> WhyCopied(SqliteDatabase* database, const std::string& path) {
+  absl::StatusOr<std::optional<std::string>> file = QueryMeta(database, "file");
+  if (!file.ok()) return file.status();
+  absl::StatusOr<std::optional<std::string>> generations = QueryMeta(database, "generations");
+  if (!generations.ok()) return generations.status();
+  return WhyJournalIsCopy(path, {file->value_or(""), generations->value_or("")});
 }
 
 }  // namespace vmeventd

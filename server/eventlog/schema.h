@@ -25,50 +25,48 @@ struct JournalStop {
 
 // Protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
 // of the row's other columns, docs/journal.md.
+class RowChecksum {
+ public:
+  RowChecksum& Add(uint64_t number);
+  RowChecksum& Add(absl::string_view text);
+  uint32_t value() const { return crc_; }
+
+ private:
+  uint32_t crc_ = 0;
+};
 uint32_t Checksum(const SavedRun& saved);
 uint32_t Checksum(const JournalStop& stop);
 
-// A row an event, as schema version 1 had it, and its checksum.
-struct EventRow {
-  uint64_t sequence = 0;
-  int64_t observe_ns = 0;
-  absl::string_view vm_name;
-  absl::string_view run_id;
-  uint64_t type = 0;
-  uint64_t shutdown_class = 0;
-  absl::string_view payload;
-};
-uint32_t ChecksumOfEvent(const EventRow& event);
-
-// Puts a row of `sessions`, in its place: with the same length, which is usual, nothing else in the
-// page moves.
-inline constexpr char kPutRun[] =
-    "INSERT INTO sessions(run_id, payload, last_sequence, checksum) VALUES(?, ?, ?, ?)"
-    " ON CONFLICT(run_id) DO UPDATE SET payload = excluded.payload,"
-    " last_sequence = excluded.last_sequence, checksum = excluded.checksum";
-SqliteStatement& BindRun(const SavedRun& saved, SqliteStatement* statement);
-
-// Appends the open runs to `sessions`, up to the first that cannot be read. DATA_LOSS: a checksum
+// Puts a row of `sessions`, in its place.
+absl::Status PutRun(SqliteDatabase* database, const SavedRun& saved);
+// Appends the open runs, up to the first that cannot be read. DATA_LOSS: a checksum
 // is wrong.
 absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs);
-// The VMs that stopped last, oldest first. DATA_LOSS: a checksum is wrong.
-absl::StatusOr<std::vector<JournalStop>> ReadStops(SqliteDatabase* database);
+// Appends the VMs that stopped last, oldest first. DATA_LOSS: a checksum is wrong.
+absl::Status ReadStops(SqliteDatabase* database, std::vector<JournalStop>* stops);
 
-// Begins a selection of blocks; the columns are as ReadBlock takes them.
-inline constexpr char kSelectBlocks[] =
-    "SELECT first, last, earliest_time, latest_time, checksum, names, data FROM blocks ";
-// The row that `statement` stands at; its views live until the next step. DATA_LOSS: it is damaged.
-absl::StatusOr<StoredBlock> ReadBlock(const SqliteStatement& statement);
 // Puts a row of `blocks`.
-inline constexpr char kInsertBlock[] =
-    "INSERT INTO blocks(first, last, earliest_time, latest_time, checksum, names, data)"
-    " VALUES(?, ?, ?, ?, ?, ?, ?)";
-SqliteStatement& BindBlock(const StoredBlock::Columns& columns, SqliteStatement* statement);
+absl::Status PutBlock(SqliteDatabase* database, const StoredBlock::Columns& columns);
 
-// The oldest event: retention has deleted what is before it in its block. No row: there is none.
-inline constexpr char kSelectOldest[] =
-    "SELECT max(first, coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key ="
-    " 'retained_from'), 0)) AS oldest FROM blocks WHERE last = (SELECT min(last) FROM blocks)";
+// A selection of rows of `blocks`.
+class BlockQuery : public SqliteQuery {
+ public:
+  // Those that end at `sequence` or later, in order.
+  BlockQuery(SqliteDatabase* database, uint64_t sequence);
+  // Those that `sql` selects behind "SELECT ... FROM blocks".
+  BlockQuery(SqliteDatabase* database, absl::string_view sql);
+
+  // Lives until the next call. Null: there are no more, or status() says why not. DATA_LOSS: one is
+  // damaged.
+  const StoredBlock* NextBlock();
+
+ private:
+  std::optional<StoredBlock> block_;
+};
+
+// Sequence of the oldest event: retention has deleted what is before it in its block; 0 if there is
+// none.
+absl::StatusOr<uint64_t> OldestOf(SqliteDatabase* database);
 
 // From where to where a journal reaches, as one transaction changes it.
 struct JournalBounds {
@@ -116,12 +114,13 @@ absl::Status CreateTables(SqliteDatabase* database);
 // Makes them and their first rows; another database is left as it is.
 absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning);
 
-// The number that the first row of `sql` begins with; 0 if there is no row.
-absl::StatusOr<int64_t> QueryInt(SqliteDatabase* database, absl::string_view sql);
 // A value of the table `meta`.
 absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
                                                      absl::string_view key);
 absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value);
+
+// Returns why the journal at `path`, which is open, is a copy (journal_origin.h); empty: it is not.
+absl::StatusOr<std::string> WhyCopied(SqliteDatabase* database, const std::string& path);
 
 // Makes the journal at `path`, of schema version 1, which had a row an event, one of this version:
 // the same journal, with the same events, runs and stops. It is written as PATH.new beside the old

@@ -39,41 +39,37 @@ SequenceMark::Value ValueOf(absl::string_view text) {
 
 absl::Status SyncDirectoryOf(const std::string& path) {
   const std::string directory = std::filesystem::path(path).parent_path();
-  const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(directory, "cannot be opened", errno);
-  const int result = fsync(fd);
-  const int error = errno;
-  close(fd);
+  const UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoStatus(directory, "cannot be opened", errno);
   // EINVAL: this file system has nothing to sync there.
-  return result == 0 || error == EINVAL ? absl::OkStatus()
-                                        : ErrnoStatus(directory, "cannot be synced", error);
+  if (fsync(fd.get()) == 0 || errno == EINVAL) return absl::OkStatus();
+  return ErrnoStatus(directory, "cannot be synced", errno);
 }
 
 absl::StatusOr<std::unique_ptr<SequenceMark>> SequenceMark::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
-  if (fd < 0) return ErrnoStatus(path, "cannot be opened", errno);
-  std::unique_ptr<SequenceMark> mark(new SequenceMark(path, fd));
+  UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
+  if (!file.valid()) return ErrnoStatus(path, "cannot be opened", errno);
+  std::unique_ptr<SequenceMark> mark(new SequenceMark(path, std::move(file)));
   // Made just now, it is there after a loss of power only then.
   if (absl::Status status = SyncDirectoryOf(path); !status.ok()) return status;
   char text[256];
-  const ssize_t size = pread(fd, text, sizeof(text), 0);
+  const ssize_t size = pread(mark->fd_.get(), text, sizeof(text), 0);
   if (size < 0) return ErrnoStatus(path, "cannot be read", errno);
   mark->value_ = ValueOf(absl::string_view(text, static_cast<size_t>(size)));
   if (!mark->value_.journal_id.empty()) return mark;
   // The disk may be full when the mark is needed: it takes its room now. A disk that is full
   // already does not stop the start; Set fails then.
   if (mark->Set({}).ok()) mark->Sync().IgnoreError();
-  if (ftruncate(fd, static_cast<off_t>(TextOf({}).size())) != 0) {
+  if (ftruncate(mark->fd_.get(), static_cast<off_t>(TextOf({}).size())) != 0) {
     return ErrnoStatus(path, "cannot be truncated", errno);
   }
   return mark;
 }
 
 absl::Status SequenceMark::Sync() {
-  return fdatasync(fd_) == 0 ? absl::OkStatus() : ErrnoStatus(path_, "cannot be synced", errno);
+  return fdatasync(fd_.get()) == 0 ? absl::OkStatus()
+                                   : ErrnoStatus(path_, "cannot be synced", errno);
 }
-
-SequenceMark::~SequenceMark() { close(fd_); }
 
 SequenceMark::Value SequenceMark::Of(const std::string& journal_id) const {
   return value_.journal_id == journal_id ? value_ : Value{journal_id, 0, 0};
@@ -82,7 +78,7 @@ SequenceMark::Value SequenceMark::Of(const std::string& journal_id) const {
 absl::Status SequenceMark::Set(const Value& value) {
   value_ = value;
   const std::string text = TextOf(value);
-  if (pwrite(fd_, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+  if (pwrite(fd_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     return ErrnoStatus(path_, "cannot be written", errno);
   }
   return absl::OkStatus();

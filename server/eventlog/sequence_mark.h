@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 
@@ -29,9 +31,6 @@ class SequenceMark {
   // Opens the file, or makes it with the size that it keeps. What is in it is read; anything else
   // than a mark counts as none.
   static absl::StatusOr<std::unique_ptr<SequenceMark>> Open(const std::string& path);
-  ~SequenceMark();
-  SequenceMark(const SequenceMark&) = delete;
-  SequenceMark& operator=(const SequenceMark&) = delete;
 
   // As read by Open, or as set last.
   const Value& value() const { return value_; }
@@ -42,10 +41,10 @@ class SequenceMark {
   absl::Status Sync();
 
  private:
-  SequenceMark(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  SequenceMark(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
   const std::string path_;
-  const int fd_;
+  const UniqueFd fd_;
   Value value_;
 };
 

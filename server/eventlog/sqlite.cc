@@ -12,12 +12,20 @@
 #include "server/eventlog/unreadable.h"
 
 namespace vmeventd {
-namespace {
 
-absl::Status StatusOf(int code, const char* said, const std::string& path,
-                      absl::string_view doing) {
-  if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE) return absl::OkStatus();
-  const std::string message = absl::StrCat(path, ": cannot ", doing, ": ", said);
+absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int flags) {
+  sqlite3* db = nullptr;
+  const int code = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
+  SqliteDatabase database(path, db);
+  if (code != SQLITE_OK) return database.ToStatus(code, "open it");
+  sqlite3_extended_result_codes(db, 1);
+  return database;
+}
+
+absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
+  if (code == SQLITE_OK) return absl::OkStatus();
+  const char* const said = db_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db_.get());
+  const std::string message = absl::StrCat(path_, ": cannot ", doing, ": ", said);
   switch (code & 0xFF) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -44,35 +52,9 @@ absl::Status StatusOf(int code, const char* said, const std::string& path,
   }
 }
 
-}  // namespace
-
-absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int flags) {
-  sqlite3* db = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
-  SqliteDatabase database(path, db);
-  if (code != SQLITE_OK) return database.ToStatus(code, "open it");
-  sqlite3_extended_result_codes(db, 1);
-  return database;
-}
-
-absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
-  return StatusOf(code, db_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db_.get()), path_,
-                  doing);
-}
-
 absl::Status SqliteDatabase::Execute(const std::string& sql) {
   return ToStatus(sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr),
                   absl::StrCat("run \"", absl::string_view(sql).substr(0, 40), "\""));
-}
-
-absl::StatusOr<SqliteStatement> SqliteDatabase::Prepare(absl::string_view sql) {
-  sqlite3_stmt* statement = nullptr;
-  const int code = sqlite3_prepare_v3(db_.get(), sql.data(), static_cast<int>(sql.size()),
-                                      SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
-  if (code != SQLITE_OK) {
-    return ToStatus(code, absl::StrCat("prepare \"", sql.substr(0, 40), "\""));
-  }
-  return SqliteStatement(path_, statement);
 }
 
 void SqliteDatabase::Close::operator()(sqlite3* db) const {
@@ -105,64 +87,80 @@ void SqliteDatabase::LeaveFilesAlone() {
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
 }
 
-SqliteStatement& SqliteStatement::Bind(int index, int64_t value) {
-  bind_error_ |= sqlite3_bind_int64(statement_.get(), index, value);
-  return *this;
+SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql)
+    : database_(database), kept_as_(sql) {
+  const auto kept = database_->kept_.find(sql);
+  if (kept != database_->kept_.end()) statement_ = std::move(kept->second);
+  if (statement_ == nullptr) Prepare(sql, SQLITE_PREPARE_PERSISTENT);
 }
 
-SqliteStatement& SqliteStatement::BindText(int index, absl::string_view text) {
-  bind_error_ |=
-      sqlite3_bind_text64(statement_.get(), index, text.data() == nullptr ? "" : text.data(),
-                          text.size(), SQLITE_STATIC, SQLITE_UTF8);
-  return *this;
+SqliteQuery::SqliteQuery(SqliteDatabase* database, const std::string& sql)
+    : database_(database), kept_as_(nullptr) {
+  Prepare(sql, 0);
 }
 
-SqliteStatement& SqliteStatement::BindBlob(int index, absl::string_view bytes) {
-  bind_error_ |=
-      sqlite3_bind_blob64(statement_.get(), index, bytes.data() == nullptr ? "" : bytes.data(),
-                          bytes.size(), SQLITE_STATIC);
-  return *this;
-}
-
-absl::StatusOr<bool> SqliteStatement::Step() {
-  if (bind_error_ != SQLITE_OK) {
-    return absl::InternalError(absl::StrCat(path_, ": cannot bind to a statement"));
-  }
-  const int code = sqlite3_step(statement_.get());
-  if (code == SQLITE_ROW) return true;
-  if (code == SQLITE_DONE) return false;
-  const absl::Status status =
-      StatusOf(code, sqlite3_errmsg(sqlite3_db_handle(statement_.get())), path_, "run a statement");
-  Reset();
-  return status;
-}
-
-absl::Status SqliteStatement::Run() {
-  absl::StatusOr<bool> row = Step();
-  Reset();
-  return row.status();
-}
-
-void SqliteStatement::Reset() {
+SqliteQuery::~SqliteQuery() {
+  if (kept_as_ == nullptr || statement_ == nullptr) return;
   sqlite3_reset(statement_.get());
   sqlite3_clear_bindings(statement_.get());
-  bind_error_ = SQLITE_OK;
+  database_->kept_[kept_as_] = std::move(statement_);
 }
 
-absl::string_view SqliteStatement::Bytes(int column) const {
+void SqliteQuery::Prepare(absl::string_view sql, unsigned flags) {
+  sqlite3_stmt* statement = nullptr;
+  const int code = sqlite3_prepare_v3(database_->db_.get(), sql.data(),
+                                      static_cast<int>(sql.size()), flags, &statement, nullptr);
+  statement_.reset(statement);
+  status_ = database_->ToStatus(code, absl::StrCat("prepare \"", sql.substr(0, 40), "\""));
+}
+
+SqliteQuery& SqliteQuery::BindNumber(int64_t value) {
+  return Bound(sqlite3_bind_int64(statement_.get(), ++bound_, value));
+}
+
+SqliteQuery& SqliteQuery::BindText(absl::string_view text) {
+  return Bound(sqlite3_bind_text64(statement_.get(), ++bound_,
+                                   text.data() == nullptr ? "" : text.data(), text.size(),
+                                   SQLITE_STATIC, SQLITE_UTF8));
+}
+
+SqliteQuery& SqliteQuery::BindBlob(absl::string_view bytes) {
+  return Bound(sqlite3_bind_blob64(statement_.get(), ++bound_,
+                                   bytes.data() == nullptr ? "" : bytes.data(), bytes.size(),
+                                   SQLITE_STATIC));
+}
+
+SqliteQuery& SqliteQuery::Bound(int code) {
+  if (code != SQLITE_OK && status_.ok()) {
+    status_ = absl::InternalError(absl::StrCat(database_->path_, ": cannot bind to a statement"));
+  }
+  return *this;
+}
+
+bool SqliteQuery::Next() {
+  if (!status_.ok()) return false;
+  const int code = sqlite3_step(statement_.get());
+  if (code == SQLITE_ROW) return true;
+  if (code != SQLITE_DONE) status_ = database_->ToStatus(code, "run a statement");
+  return false;
+}
+
+absl::Status SqliteQuery::Run() {
+  Next();
+  return status_;
+}
+
+absl::StatusOr<uint64_t> SqliteQuery::Number() {
+  const uint64_t number = Next() ? Uint(0) : 0;
+  if (!status_.ok()) return status_;
+  return number;
+}
+
+absl::string_view SqliteQuery::Bytes(int column) const {
   const void* bytes = sqlite3_column_blob(statement_.get(), column);
   const int size = sqlite3_column_bytes(statement_.get(), column);
   if (bytes == nullptr) return {};
   return {static_cast<const char*>(bytes), static_cast<size_t>(size)};
-}
-
-absl::Status PrepareAll(SqliteDatabase* database, absl::Span<const StatementToPrepare> statements) {
-  for (const auto& [sql, statement] : statements) {
-    absl::StatusOr<SqliteStatement> prepared = database->Prepare(sql);
-    if (!prepared.ok()) return prepared.status();
-    *statement = std::make_unique<SqliteStatement>(*std::move(prepared));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace vmeventd

@@ -2,19 +2,18 @@
 
 #include <sqlite3.h>
 
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 
 namespace vmeventd {
-
-class SqliteStatement;
 
 // One connection to one database file. Errors name the file and what SQLite says of it:
 //   DATA_LOSS          the file is corrupt, or no database
@@ -29,8 +28,6 @@ class SqliteDatabase {
 
   // Runs one or more statements without results.
   absl::Status Execute(const std::string& sql);
-  // The statement must not outlive the connection.
-  absl::StatusOr<SqliteStatement> Prepare(absl::string_view sql);
   // Leaves the write-ahead log's files, with their room on the disk, when the connection is closed:
   // on a full disk they could not be made again, and a log that grows costs each commit more. What
   // was in the log is in the database then, and zeros in its place.
@@ -44,53 +41,66 @@ class SqliteDatabase {
   absl::Status ToStatus(int code, absl::string_view doing) const;
 
  private:
+  friend class SqliteQuery;
   struct Close {
     std::string kept_log;  // its path; empty: none is kept
     void operator()(sqlite3* db) const;
   };
+  struct Finalize {
+    void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+  };
+  using Statement = std::unique_ptr<sqlite3_stmt, Finalize>;
   SqliteDatabase(std::string path, sqlite3* db) : path_(std::move(path)), db_(db) {}
 
   std::string path_;
   std::unique_ptr<sqlite3, Close> db_;
+  absl::flat_hash_map<std::string, Statement> kept_;  // by their text; null: in use
 };
 
-// A prepared statement, for use again and again: bind, step, reset.
-class SqliteStatement {
+// One use of a statement: bind, step, read. It is reset where the use ends: one that stands at a
+// row holds the log. After an error, of whichever step, there are no rows, and status() says it.
+class SqliteQuery {
  public:
-  SqliteStatement& Bind(int index, int64_t value);
-  // The bytes must live until Reset.
-  SqliteStatement& BindText(int index, absl::string_view text);
-  SqliteStatement& BindBlob(int index, absl::string_view bytes);
+  // The statement of a constant text is kept by the connection for the next use.
+  SqliteQuery(SqliteDatabase* database, const char* sql);
+  SqliteQuery(SqliteDatabase* database, const std::string& sql);
+  ~SqliteQuery();
+  SqliteQuery(const SqliteQuery&) = delete;
+  SqliteQuery& operator=(const SqliteQuery&) = delete;
 
-  // True: a row is there to read. False: done.
-  absl::StatusOr<bool> Step();
-  // Step for a statement without results, and Reset.
+  // Each binds the next parameter. The bytes must outlive the use.
+  SqliteQuery& Bind(std::integral auto value) { return BindNumber(static_cast<int64_t>(value)); }
+  SqliteQuery& BindText(absl::string_view text);
+  SqliteQuery& BindBlob(absl::string_view bytes);
+
+  // True: a row is there to read. False: there are no more, or status() is an error.
+  bool Next();
+  // Next for a statement without results.
   absl::Status Run();
-  void Reset();
+  // The first number of the first row; 0 if there is none.
+  absl::StatusOr<uint64_t> Number();
+  const absl::Status& status() const { return status_; }
 
+  // Of the row: NULL is 0 or empty. Bytes live until the next step.
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
-  // Lives until the next Step or Reset.
+  uint64_t Uint(int column) const { return static_cast<uint64_t>(Int(column)); }
   absl::string_view Bytes(int column) const;
 
+ protected:
+  void Fail(absl::Status status) { status_ = std::move(status); }
+
  private:
-  friend class SqliteDatabase;
-  struct Finalize {
-    void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
-  };
-  SqliteStatement(std::string path, sqlite3_stmt* statement)
-      : path_(std::move(path)), statement_(statement) {}
+  void Prepare(absl::string_view sql, unsigned flags);
+  SqliteQuery& BindNumber(int64_t value);
+  // `code` was returned by a call that binds.
+  SqliteQuery& Bound(int code);
 
-  std::string path_;
-  std::unique_ptr<sqlite3_stmt, Finalize> statement_;
-  int bind_error_ = SQLITE_OK;
+  SqliteDatabase* const database_;
+  const char* const kept_as_;  // null: it is not kept
+  SqliteDatabase::Statement statement_;
+  int bound_ = 0;  // parameters
+  absl::Status status_;
 };
-
-// One of several statements that an object prepares when it is made.
-struct StatementToPrepare {
-  std::string sql;
-  std::unique_ptr<SqliteStatement>* statement;
-};
-absl::Status PrepareAll(SqliteDatabase* database, absl::Span<const StatementToPrepare> statements);
 
 // One view of the database for all that is read while this lives, whatever is committed meanwhile.
 // Within another one it adds nothing.
@@ -113,18 +123,6 @@ class ReadSnapshot {
  private:
   SqliteDatabase* const database_;  // null: within another one
   absl::Status status_;
-};
-
-// Resets a statement where its use ends, however that is: one that stands at a row holds the log.
-class StatementUse {
- public:
-  explicit StatementUse(SqliteStatement* statement) : statement_(statement) {}
-  ~StatementUse() { statement_->Reset(); }
-  StatementUse(const StatementUse&) = delete;
-  StatementUse& operator=(const StatementUse&) = delete;
-
- private:
-  SqliteStatement* const statement_;
 };
 
 }  // namespace vmeventd

@@ -34,7 +34,6 @@ class UnreadablePlaces {
   bool Fail(const std::string& place, absl::Duration now);
   // The disk fails as a whole, or works again: what was seen says nothing of one place.
   void Clear() { places_.clear(); }
-  void Clear(const std::string& place) { places_.erase(place); }
 
  private:
   struct Failures {

@@ -81,7 +81,6 @@ void EventBlockBuilder::Add(const v1::Event& event) {
 void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_view encoded) {
   if (empty()) block_->first_sequence_ = key.sequence;
   bytes_.append(encoded.data(), encoded.size());
-  block_->latest_time_ = std::max(block_->latest_time_, key.observe_time);
   block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),
                            .end = static_cast<uint32_t>(bytes_.size()),
                            .type = static_cast<uint8_t>(key.type),

@@ -35,8 +35,6 @@ class EventBlock {
   uint64_t first_sequence() const { return first_sequence_; }
   uint64_t last_sequence() const { return first_sequence_ + size() - 1; }
   size_t size() const { return keys_.size(); }
-  // The newest observe_time in the block.
-  absl::Time latest_time() const { return latest_time_; }
   // When the block became public, on the monotonic clock, for the time that its way to a client
   // takes. Zero: not known, it was read from the journal. Set by the pump.
   absl::Duration published() const {
@@ -81,7 +79,6 @@ class EventBlock {
   void FindVms() const;
 
   uint64_t first_sequence_ = 0;
-  absl::Time latest_time_ = absl::InfinitePast();
   grpc::Slice bytes_;
   // Streams without a filter do not ask for the VMs: those of all events are found at once, when
   // the first is asked for.

@@ -31,39 +31,29 @@ void FanOut::AddAll() {
   changed_.NotifyOne();
 }
 
-FanOut::Work FanOut::TakeLocked() {
-  Work work{.all = std::exchange(all_, false)};
-  if (!tasks_.empty()) work.task = tasks_.Pop();
-  return work;
-}
-
-void FanOut::Do(const Work& work) {
-  if (work.all) add_all_();
-  if (work.task != nullptr) work.task->Turn();
-}
-
 bool FanOut::RunTurn() {
-  Work work;
+  bool all = false;
+  std::shared_ptr<FanOutTask> task;
   {
     const MutexLock lock(&mutex_);
     if (tasks_.empty() && !all_) return false;
-    work = TakeLocked();
+    all = std::exchange(all_, false);
+    if (!tasks_.empty()) task = tasks_.Pop();
   }
-  Do(work);
+  if (all) add_all_();
+  if (task != nullptr) task->Turn();
   return true;
 }
 
 void FanOut::Run() {
   SetThreadName("fan-out");
   while (true) {
-    Work work;
     {
       const MutexLock lock(&mutex_);
       while (tasks_.empty() && !all_ && !stopped_) changed_.Wait(&mutex_);
       if (stopped_) return;
-      work = TakeLocked();
     }
-    Do(work);
+    RunTurn();
   }
 }
 

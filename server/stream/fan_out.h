@@ -42,13 +42,6 @@ class FanOut {
   bool RunTurn();
 
  private:
-  // Takes the next task. Something waits.
-  struct Work {
-    bool all = false;
-    std::shared_ptr<FanOutTask> task;  // null: none
-  };
-  Work TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Do(const Work& work);
   void Run();
 
   const std::function<void()> add_all_;

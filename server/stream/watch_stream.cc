@@ -9,16 +9,8 @@
 namespace vmeventd {
 
 WatchStream::WatchStream(WatchStreamDeps deps, StreamCursor cursor)
-    : call_(deps.call),
-      peer_(std::move(deps.peer)),
-      progress_interval_(deps.progress_interval),
-      write_timeout_(deps.write_timeout),
-      clock_(deps.clock),
-      fan_out_(deps.fan_out),
-      log_(deps.log),
-      hub_(deps.hub),
-      meters_(deps.meters),
-      opened_at_(clock_->Now().monotonic),
+    : deps_(std::move(deps)),
+      opened_at_(deps_.clock->Now().monotonic),
       cursor_(std::move(cursor)),
       since_(opened_at_),
       delivered_(cursor_.sequence()) {}
@@ -28,10 +20,10 @@ void WatchStream::SetSearched(const std::atomic<uint64_t>* searched) {
   searched_ = searched;
 }
 
-void WatchStream::Begin() { fan_out_->Add(peer_, shared_from_this()); }
+void WatchStream::Begin() { deps_.fan_out->Add(deps_.peer, shared_from_this()); }
 
 void WatchStream::Wake() {
-  if (!waits_for_turn_.exchange(true)) fan_out_->Add(peer_, shared_from_this());
+  if (!waits_for_turn_.exchange(true)) deps_.fan_out->Add(deps_.peer, shared_from_this());
 }
 
 void WatchStream::RequestProgress() {
@@ -75,7 +67,7 @@ void WatchStream::Drain() {
 
 void WatchStream::Turn() {
   waits_for_turn_ = false;
-  meters_->turns.Add();
+  deps_.meters->turns.Add();
   if (Advance()) Wake();
 }
 
@@ -83,7 +75,7 @@ std::optional<absl::Status> WatchStream::TakeEnd() {
   if (!end_.has_value() || cutting_ > 0) return std::nullopt;
   if (state_ != State::kIdle && state_ != State::kReading) return std::nullopt;
   state_ = State::kFinished;
-  meters_->CountEnd(*end_, draining_);
+  deps_.meters->CountEnd(*end_, draining_);
   return end_;
 }
 
@@ -93,7 +85,7 @@ void WatchStream::FinishIfEnded() {
     const MutexLock lock(&mutex_);
     finish = TakeEnd();
   }
-  if (finish.has_value()) call_->End(*finish);
+  if (finish.has_value()) deps_.call->End(*finish);
 }
 
 bool WatchStream::Advance() {
@@ -114,7 +106,7 @@ bool WatchStream::Advance() {
     if (at_head_) LeaveHead(searched);
   }
 
-  const Instant now = clock_->Now();
+  const Instant now = deps_.clock->Now();
   absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
   if (answer != nullptr && !answer->ok()) next = answer->status();
   if (next.ok()) {
@@ -153,7 +145,7 @@ bool WatchStream::Advance() {
     }
   }
   if (write) {
-    call_->Write(&message_);
+    deps_.call->Write(&message_);
   } else {
     AskHistory(*request);
   }
@@ -163,8 +155,8 @@ bool WatchStream::Advance() {
 }
 
 void WatchStream::AskHistory(const HistoryRequest& request) {
-  log_->ReadHistory(
-      peer_, request, [self = shared_from_this()] { return self->hub_->HistoryBytes(); },
+  deps_.log->ReadHistory(
+      deps_.peer, request, [self = shared_from_this()] { return self->deps_.hub->HistoryBytes(); },
       [self = shared_from_this()](absl::StatusOr<HistoryAnswer> answer) {
         self->OnHistory(std::move(answer));
       });
@@ -186,13 +178,13 @@ void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
 }
 
 void WatchStream::CountMessage() {
-  meters_->sent_messages.Add();
-  meters_->sent_events.Add(cursor_.sent().events);
-  meters_->sent_bytes.Add(message_.Length());
+  deps_.meters->sent_messages.Add();
+  deps_.meters->sent_events.Add(cursor_.sent().events);
+  deps_.meters->sent_bytes.Add(message_.Length());
   // An event from before the stream was opened was not late on its way.
   const absl::Duration published = cursor_.sent().published;
   if (published >= opened_at_ && published < absl::InfiniteDuration()) {
-    meters_->public_to_sent.Observe(clock_->Now().monotonic - published);
+    deps_.meters->public_to_sent.Observe(deps_.clock->Now().monotonic - published);
   }
   delivered_ = cursor_.sequence();
 }
@@ -203,7 +195,7 @@ void WatchStream::OnWriteDone(bool ok) {
     if (ok) CountMessage();
     message_.Clear();
     state_ = State::kIdle;
-    since_ = clock_->Now().monotonic;
+    since_ = deps_.clock->Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
   }
   FinishIfEnded();
@@ -218,7 +210,7 @@ void WatchStream::OnCancel() {
   FinishIfEnded();
 }
 
-void WatchStream::OnDone() { hub_->StreamDone(this); }
+void WatchStream::OnDone() { deps_.hub->StreamDone(this); }
 
 void WatchStream::Cut(const absl::Status& status) {
   {
@@ -227,7 +219,7 @@ void WatchStream::Cut(const absl::Status& status) {
     if (!end_.has_value()) end_ = status;
     ++cutting_;  // keeps the call until Abort has returned
   }
-  call_->Abort(status);
+  deps_.call->Abort(status);
   {
     const MutexLock lock(&mutex_);
     --cutting_;
@@ -241,14 +233,14 @@ absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
     const MutexLock lock(&mutex_);
     if (state_ == State::kFinished) return absl::InfiniteDuration();
     if (state_ == State::kWriting) {
-      if (now < since_ + write_timeout_) {
+      if (now < since_ + deps_.write_timeout) {
         // It may be done in a moment, and a beat is due an interval after that.
-        return std::min(since_ + write_timeout_, now + progress_interval_);
+        return std::min(since_ + deps_.write_timeout, now + deps_.progress_interval);
       }
     } else {
-      if (now < since_ + progress_interval_) {
+      if (now < since_ + deps_.progress_interval) {
         // A write may begin meanwhile, and must be checked in time.
-        return std::min(since_ + progress_interval_, now + write_timeout_);
+        return std::min(since_ + deps_.progress_interval, now + deps_.write_timeout);
       }
       beat = beat_ = true;
     }
@@ -257,10 +249,10 @@ absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
     Wake();
   } else {
     Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
-                                                  absl::FormatDuration(write_timeout_),
+                                                  absl::FormatDuration(deps_.write_timeout),
                                                   "; resume after the last sequence received")));
   }
-  return now + std::min(progress_interval_, write_timeout_);
+  return now + std::min(deps_.progress_interval, deps_.write_timeout);
 }
 
 }  // namespace vmeventd

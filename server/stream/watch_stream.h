@@ -111,15 +111,7 @@ class WatchStream : public CallStream,
   // The status to finish with, if the stream is free and has ended.
   std::optional<absl::Status> TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  StreamCall* const call_;
-  const std::string peer_;
-  const absl::Duration progress_interval_;
-  const absl::Duration write_timeout_;
-  const Clock* const clock_;
-  FanOut* const fan_out_;
-  EventLog* const log_;
-  StreamHub* const hub_;
-  StreamMeters* const meters_;
+  const WatchStreamDeps deps_;
   const absl::Duration opened_at_;                   // on the monotonic clock
   const std::atomic<uint64_t>* searched_ = nullptr;  // null: it looks at every event itself
   std::atomic<bool> waits_for_turn_{true};           // the first turn is Begin's

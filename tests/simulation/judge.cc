@@ -224,12 +224,13 @@ bool Judge::DamageJournal() {
   absl::StatusOr<SqliteDatabase> database =
       SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
   if (!database.ok()) return false;
-  const absl::StatusOr<int64_t> stops = QueryInt(&*database, "SELECT count(*) FROM stops");
+  const absl::StatusOr<uint64_t> stops =
+      SqliteQuery(&*database, "SELECT count(*) FROM stops").Number();
   if (!stops.ok() || *stops == 0) return false;
   std::vector<SavedRun> runs;
   absl::Status status = ReadRuns(&*database, &runs);
-  const absl::StatusOr<std::vector<JournalStop>> stopped = ReadStops(&*database);
-  if (status.ok()) status = stopped.status();
+  std::vector<JournalStop> stopped;
+  if (status.ok()) status = ReadStops(&*database, &stopped);
   if (status.ok()) {
     status = database->Execute(
         "UPDATE stops SET checksum = checksum + 1 WHERE sequence = (SELECT max(sequence) FROM "
@@ -241,7 +242,7 @@ bool Judge::DamageJournal() {
   }
   open_runs_.clear();
   for (const SavedRun& session : runs) open_runs_[session.run_id] = session.payload;
-  for (const JournalStop& stop : *stopped) {
+  for (const JournalStop& stop : stopped) {
     stopped_before_.insert(DecodeSnapshotVmField(stop.vm).ref().run_id());
   }
   damaged_ = true;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/open_journal.h"
+#include "server/events/event_codec.h"
 
 namespace vmeventd {
 
@@ -36,6 +37,12 @@ VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventTyp
   return update;
 }
 
+VmUpdate LargeUpdate(const std::string& name) {
+  VmUpdate update = Update(name, EventType::kReset);
+  update.event->detail_json = std::string(4000, 'x');
+  return update;
+}
+
 VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class) {
   VmUpdate update = Update(name, EventType::kStopped);
   update.status = Status(name, run_id, VmState::kStopped);
@@ -47,6 +54,16 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
   update.status->shutdown = detail;
   update.event->shutdown = detail;
   return update;
+}
+
+std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks) {
+  std::vector<v1::Event> out;
+  for (const EventBlockPtr& block : blocks) {
+    for (size_t i = 0; i < block->size(); ++i) {
+      out.push_back(DecodeEventField(block->EncodedView(i)));
+    }
+  }
+  return out;
 }
 
 JournalOptions PumpedState::WithPath(JournalOptions options, const std::string& path) {

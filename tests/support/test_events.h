@@ -29,7 +29,18 @@ VmStatus Status(const std::string& name, const std::string& run_id,
 VmUpdate Update(const std::string& name, EventType type, absl::Time time = At(0));
 // The same of a VM from another source than "qmp:/run/vms".
 VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type);
+// A RESET of which 250 take a megabyte.
+VmUpdate LargeUpdate(const std::string& name);
 VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class);
+
+// The events of blocks, in order.
+std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks);
+
+inline LiveStateOptions RingOf(size_t events) {
+  LiveStateOptions options;
+  options.ring.max_events = events;
+  return options;
+}
 
 // A clock that stands still until advanced. Any thread.
 class FakeClock : public Clock {

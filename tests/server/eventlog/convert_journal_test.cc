@@ -61,35 +61,35 @@ class ConvertJournalTest : public ::testing::Test {
     ASSERT_TRUE(PutMeta(&*database, "token_key", kKey).ok());
     ASSERT_TRUE(
         PutMeta(&*database, "deleted_until", absl::StrCat(absl::ToUnixNanos(At(-60)))).ok());
-    auto insert = database->Prepare("INSERT INTO events VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    ASSERT_TRUE(insert.ok()) << insert.status();
     for (uint64_t sequence = 3; sequence <= 30; sequence = sequence == 10 ? 21 : sequence + 1) {
       const std::string payload = PayloadOf(sequence);
-      const EventRow row = {.sequence = sequence,
-                            .observe_ns = absl::ToUnixNanos(TimeOf(sequence)),
-                            .vm_name = "web1",
-                            .run_id = "run-1",
-                            .type = v1::EVENT_TYPE_STOPPED,
-                            .shutdown_class = v1::SHUTDOWN_CLASS_CRASH,
-                            .payload = payload};
-      insert->Bind(1, static_cast<int64_t>(sequence))
-          .Bind(2, row.observe_ns)
-          .BindText(3, row.vm_name)
-          .BindText(4, row.run_id)
-          .Bind(5, v1::EVENT_TYPE_STOPPED)
-          .Bind(6, v1::SHUTDOWN_CLASS_CRASH)
-          .BindBlob(7, payload)
-          .Bind(8, ChecksumOfEvent(row));
+      const int64_t time = absl::ToUnixNanos(TimeOf(sequence));
+      constexpr int kType = v1::EVENT_TYPE_STOPPED;
+      constexpr int kClass = v1::SHUTDOWN_CLASS_CRASH;
+      SqliteQuery insert(&*database, "INSERT INTO events VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      insert.Bind(sequence).Bind(time).BindText("web1").BindText("run-1").Bind(kType).Bind(kClass);
+      insert.BindBlob(payload).Bind(RowChecksum()
+                                        .Add(sequence)
+                                        .Add(static_cast<uint64_t>(time))
+                                        .Add("web1")
+                                        .Add("run-1")
+                                        .Add(kType)
+                                        .Add(kClass)
+                                        .Add(payload)
+                                        .value());
       if (sequence > 20 && TimeOf(sequence) < TimeOf(10)) {
-        insert->Bind(9, absl::ToUnixNanos(TimeOf(10)));
+        insert.Bind(absl::ToUnixNanos(TimeOf(10)));
       }
-      ASSERT_TRUE(insert->Run().ok());
+      ASSERT_TRUE(insert.Run().ok());
     }
-    auto saved = database->Prepare("INSERT INTO sessions VALUES(?, ?, ?, ?)");
-    ASSERT_TRUE(BindRun({"run-2", "evidence", 29}, &*saved).Run().ok());
-    auto stop = database->Prepare("INSERT INTO stops VALUES(?, ?, ?)");
+    ASSERT_TRUE(PutRun(&*database, {"run-2", "evidence", 29}).ok());
     const JournalStop stopped = {28, "vm"};
-    ASSERT_TRUE(stop->Bind(1, 28).BindBlob(2, stopped.vm).Bind(3, Checksum(stopped)).Run().ok());
+    ASSERT_TRUE(SqliteQuery(&*database, "INSERT INTO stops VALUES(?, ?, ?)")
+                    .Bind(28)
+                    .BindBlob(stopped.vm)
+                    .Bind(Checksum(stopped))
+                    .Run()
+                    .ok());
   }
   static absl::Time TimeOf(uint64_t sequence) {
     return At(60 * static_cast<int64_t>(sequence < 20 ? sequence : sequence - 20));
@@ -221,8 +221,8 @@ TEST_F(ConvertJournalTest, OneThatAnotherProgramReadsWaits) {
   MakeOld();
   {
     auto other = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-    auto reading = other->Prepare("SELECT sequence FROM events");
-    ASSERT_TRUE(*reading->Step());
+    SqliteQuery reading(&*other, "SELECT sequence FROM events");
+    ASSERT_TRUE(reading.Next());
     auto later = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
     ASSERT_TRUE(PutMeta(&*later, "x", "in the log, behind what is read").ok());
     const absl::Status status = OpenJournal(options_, At(0)).status();

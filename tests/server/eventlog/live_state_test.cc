@@ -18,12 +18,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-LiveStateOptions SmallRing(size_t events) {
-  LiveStateOptions options;
-  options.ring.max_events = events;
-  return options;
-}
-
 absl::StatusOr<uint64_t> CursorOf(const LiveState& live_state, const WatchStart& start) {
   const absl::StatusOr<StreamBegin> begin = live_state.Begin(start);
   if (!begin.ok()) return begin.status();
@@ -82,7 +76,7 @@ TEST(LiveState, NumbersEventsFromOne) {
 }
 
 TEST(LiveState, EvictsTheOldestByCount) {
-  PumpedState pumped(SmallRing(3), {.retention_events = 3});
+  PumpedState pumped(RingOf(3), {.retention_events = 3});
   pumped.PushEach("a", 10);
   EXPECT_EQ(pumped.live_state().range().oldest, 8);
   EXPECT_EQ(pumped.live_state().range().newest, 10);
@@ -104,7 +98,7 @@ TEST(LiveState, EvictsTheOldestByBytesButNeverTheNewest) {
 }
 
 TEST(LiveState, ResumesWithinWhatIsRetained) {
-  PumpedState pumped(SmallRing(3), {.retention_events = 3});
+  PumpedState pumped(RingOf(3), {.retention_events = 3});
   pumped.PushEach("a", 10);  // retains 8, 9, 10
   const LiveState& live_state = pumped.live_state();
   EXPECT_EQ(CursorOf(live_state, AfterSequence{10, kJournal}).value(), 10);
@@ -125,7 +119,7 @@ TEST(LiveState, ResumesWithinWhatIsRetained) {
 }
 
 TEST(LiveState, TheOldestEventComesAlongWithTheCursor) {
-  PumpedState pumped(SmallRing(3), {.retention_events = 3});
+  PumpedState pumped(RingOf(3), {.retention_events = 3});
   pumped.PushEach("a", 5);
   const absl::StatusOr<StreamBegin> begin = pumped.live_state().Begin(FromOldest{});
   pumped.PushEach("a", 20);  // neither the ring nor the journal has it now
@@ -292,12 +286,16 @@ TEST(EventPump, ABurstSharesABlockWhateverStatusesComeBetween) {
   EXPECT_EQ(pumped.live_state().FindVm({"a", "run-a", ""})->last_sequence(), 3);
 }
 
-TEST(EventPump, PassesOnTheDirectories) {
-  PumpedState pumped;
-  pumped.queue().SetDirectories({{"/run/vms", "*.kvmd", true, 3}});
-  pumped.pump().RunOnce(absl::ZeroDuration());
-  ASSERT_EQ(pumped.live_state().directories().size(), 1);
-  EXPECT_EQ(pumped.live_state().directories()[0].path, "/run/vms");
+// The sequences of a block that pass.
+std::vector<uint64_t> Matched(const EventBlock& block, const v1::EventFilter& filter) {
+  const EventMatcher matcher(filter);
+  size_t steps = 0;
+  std::vector<uint64_t> out;
+  for (size_t i = 0; i < block.size(); ++i) {
+    const EventBlock::Entry entry = block.at(i);
+    if (matcher.Matches(entry, block.EncodedView(i), &steps)) out.push_back(entry.sequence);
+  }
+  return out;
 }
 
 TEST(EventMatcher, PassesWhatMatchesEveryList) {
@@ -305,31 +303,21 @@ TEST(EventMatcher, PassesWhatMatchesEveryList) {
   pumped.Push({Update("web1", EventType::kReset), Stopped("web1", "r", ShutdownClass::kCrash),
                Update("db1", EventType::kReset)});
   const EventBlockPtr block = pumped.log().Read(1, {.max_bytes = 1}).blocks[0];
-  const auto matched = [&block](const v1::EventFilter& filter) {
-    const EventMatcher matcher(filter);
-    size_t steps = 0;
-    std::vector<uint64_t> out;
-    for (size_t i = 0; i < block->size(); ++i) {
-      if (matcher.Matches(block->at(i), block->EncodedView(i), &steps))
-        out.push_back(block->at(i).sequence);
-    }
-    return out;
-  };
   v1::EventFilter filter;
-  EXPECT_THAT(matched(filter), ElementsAre(1, 2, 3));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(1, 2, 3));
   filter.add_vm_names("web1");
-  EXPECT_THAT(matched(filter), ElementsAre(1, 2));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(1, 2));
   filter.add_vm_names("d?1");
-  EXPECT_THAT(matched(filter), ElementsAre(1, 2, 3));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(1, 2, 3));
   filter.add_types(v1::EVENT_TYPE_STOPPED);
-  EXPECT_THAT(matched(filter), ElementsAre(2));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(2));
   filter.add_types(v1::EVENT_TYPE_RESET);
   filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
-  EXPECT_THAT(matched(filter), ElementsAre(2));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(2));
   filter.add_classes(v1::SHUTDOWN_CLASS_USER);
   filter.clear_vm_names();
   filter.add_vm_names("db1");
-  EXPECT_THAT(matched(filter), IsEmpty());
+  EXPECT_THAT(Matched(*block, filter), IsEmpty());
 }
 
 TEST(EventMatcher, FiltersBySourcesLikeByNames) {
@@ -339,29 +327,19 @@ TEST(EventMatcher, FiltersBySourcesLikeByNames) {
                UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
                UpdateFrom("", "web1", EventType::kReset)});
   const EventBlockPtr block = pumped.log().Read(1, {.max_bytes = 1}).blocks[0];
-  const auto matched = [&](const v1::EventFilter& filter) {
-    const EventMatcher matcher(filter);
-    size_t steps = 0;
-    std::vector<uint64_t> out;
-    for (size_t i = 0; i < block->size(); ++i) {
-      if (matcher.Matches(block->at(i), block->EncodedView(i), &steps))
-        out.push_back(block->at(i).sequence);
-    }
-    return out;
-  };
   v1::EventFilter filter;
   filter.add_sources("qmp:/run/vms");
-  EXPECT_THAT(matched(filter), ElementsAre(1));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(1));
   EXPECT_FALSE(EventMatcher(filter).matches_all());
   EXPECT_FALSE(EventMatcher(filter).has_globs());
   filter.add_sources("libvirt:*");
-  EXPECT_THAT(matched(filter), ElementsAre(1, 2, 3));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(1, 2, 3));
   EXPECT_TRUE(EventMatcher(filter).has_globs());
   filter.add_vm_names("web1");
-  EXPECT_THAT(matched(filter), ElementsAre(1, 2));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(1, 2));
   filter.clear_sources();
   filter.add_sources("*");
-  EXPECT_THAT(matched(filter), ElementsAre(1, 2, 4));
+  EXPECT_THAT(Matched(*block, filter), ElementsAre(1, 2, 4));
 }
 
 TEST(EventMatcher, FiltersByUuidLabelsCauseAndRun) {
@@ -375,39 +353,28 @@ TEST(EventMatcher, FiltersByUuidLabelsCauseAndRun) {
   other.status->ref.labels = {{"app", "mail"}, {"tier", "db"}};
   pumped.Push({Update("web1", EventType::kReset), known, other});
   const EventBlockPtr block = pumped.log().Read(1, {.max_bytes = 1}).blocks[0];
-  const auto matched = [&](const v1::EventFilter& filter) {
-    const EventMatcher matcher(filter);
-    EXPECT_FALSE(matcher.matches_all());
-    size_t steps = 0;
-    std::vector<uint64_t> out;
-    for (size_t i = 0; i < block->size(); ++i) {
-      const bool matches = matcher.Matches(block->at(i), block->EncodedView(i), &steps);
-      if (matches) out.push_back(block->at(i).sequence);
-    }
-    return out;
-  };
   v1::EventFilter uuids;
   uuids.add_uuids("550E8400-e29b-41D4-a716-446655440000");
-  EXPECT_THAT(matched(uuids), ElementsAre(2));
+  EXPECT_THAT(Matched(*block, uuids), ElementsAre(2));
   uuids.add_uuids(other.status->ref.uuid);
-  EXPECT_THAT(matched(uuids), ElementsAre(2, 3));
+  EXPECT_THAT(Matched(*block, uuids), ElementsAre(2, 3));
   EXPECT_TRUE(EventMatcher(uuids).is_slow());
   v1::EventFilter labels;
   labels.add_labels("app=web,!tier");
-  EXPECT_THAT(matched(labels), ElementsAre(2));
+  EXPECT_THAT(Matched(*block, labels), ElementsAre(2));
   labels.add_labels("app!=web,tier=db");
-  EXPECT_THAT(matched(labels), ElementsAre(2, 3));
+  EXPECT_THAT(Matched(*block, labels), ElementsAre(2, 3));
   EXPECT_TRUE(EventMatcher(labels).is_slow());
   v1::EventFilter causes;
   causes.add_causes(v1::SHUTDOWN_CAUSE_HOST_KILL);
-  EXPECT_THAT(matched(causes), IsEmpty());
+  EXPECT_THAT(Matched(*block, causes), IsEmpty());
   causes.add_causes(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
-  EXPECT_THAT(matched(causes), ElementsAre(3));
+  EXPECT_THAT(Matched(*block, causes), ElementsAre(3));
   v1::EventFilter runs;
   runs.add_run_ids("run-web1");
-  EXPECT_THAT(matched(runs), ElementsAre(1, 2));
+  EXPECT_THAT(Matched(*block, runs), ElementsAre(1, 2));
   runs.add_uuids(uuid);
-  EXPECT_THAT(matched(runs), ElementsAre(2));
+  EXPECT_THAT(Matched(*block, runs), ElementsAre(2));
 }
 
 TEST(EventMatcher, CountsWhatItsSourcesCost) {

@@ -13,7 +13,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_log_parts.h"
-#include "server/events/event_codec.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/power_loss_disk.h"
 #include "tests/support/test_events.h"
@@ -40,13 +39,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
 
   // What a client has seen by now.
   std::vector<v1::Event> Seen() const {
-    std::vector<v1::Event> out;
-    for (const EventBlockPtr& block : pumped_->log().Read(1, {.max_bytes = 1 << 30}).blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        out.push_back(DecodeEventField(block->EncodedView(i)));
-      }
-    }
-    return out;
+    return EventsOf(pumped_->log().Read(1, {.max_bytes = 1 << 30}).blocks);
   }
 
   // The next start finds what a client has seen as durable, and gives no sequence again.
@@ -84,12 +77,9 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     const auto page = (*reader)->ReadFrom(1, 1'000'000, 1 << 30);
     ASSERT_TRUE(page.ok()) << page.status();
     std::vector<std::string> kept(1);
-    for (const EventBlockPtr& block : page->blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        const v1::Event event = DecodeEventField(block->EncodedView(i));
-        kept.resize(event.sequence() + 1);
-        kept[event.sequence()] = event.SerializeAsString();
-      }
+    for (const v1::Event& event : EventsOf(page->blocks)) {
+      kept.resize(event.sequence() + 1);
+      kept[event.sequence()] = event.SerializeAsString();
     }
     for (const v1::Event& event : seen) {
       if (!event.durable()) continue;

@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
+#include "server/eventlog/retention_clock.h"
 
-#include "server/eventlog/retention.h"
+#include <gtest/gtest.h>
 
 namespace vmeventd {
 namespace {

@@ -187,7 +187,6 @@ TEST(EventBlock, TellsWhatFiltersLookAt) {
   EXPECT_EQ(block->at(1).vm_name, "");
   EXPECT_EQ(block->at(1).source, "");
   EXPECT_EQ(block->at(1).shutdown_class, v1::SHUTDOWN_CLASS_UNSPECIFIED);
-  EXPECT_EQ(block->latest_time(), At(9));
 }
 
 TEST(EventBlock, FindsTheVmsOfEncodedEventsForEachThreadThatAsks) {

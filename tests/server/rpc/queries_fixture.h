@@ -15,12 +15,6 @@
 
 namespace vmeventd {
 
-inline LiveStateOptions RingOf(size_t events) {
-  LiveStateOptions options;
-  options.ring.max_events = events;
-  return options;
-}
-
 // Runs all turns of one ListEvents call.
 inline absl::StatusOr<std::string> List(const Queries& queries,
                                         const v1::ListEventsRequest& request,

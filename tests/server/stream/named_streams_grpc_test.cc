@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -76,9 +75,7 @@ TEST(NamedStreams, AreNotWokenForOtherVms) {
 }
 
 TEST(NamedStreams, StayAtTheHeadThoughNothingIsForThem) {
-  LiveStateOptions small;
-  small.ring.max_events = 3;
-  TestServer server({}, small, {.retention_events = 3});
+  TestServer server({}, RingOf(3), {.retention_events = 3});
   const auto stub = server.NewStub();
   const auto a = OpenStream(stub.get(), OfVms({"a"}));
   for (int i = 0; i < 20; ++i) {
@@ -88,24 +85,6 @@ TEST(NamedStreams, StayAtTheHeadThoughNothingIsForThem) {
   // What it did not look at is neither in the ring nor in the journal.
   server.PushEach("a", 1);
   EXPECT_THAT(a->NextSequences(1), ElementsAre(21));
-}
-
-TEST(NamedStreams, BeatWithTheNewestSequence) {
-  StreamOptions patient;
-  patient.write_timeout = absl::Hours(100'000);
-  TestServer server(patient);
-  const auto stub = server.NewStub();
-  v1::WatchEventsRequest request = OfVms({"a"});
-  request.mutable_progress_interval()->set_seconds(3);
-  const auto a = OpenStream(stub.get(), request);
-  server.PushEach("b", 7);
-  std::atomic<bool> beaten{false};
-  std::thread time([&] {
-    while (!beaten) server.Pass(absl::Seconds(3));
-  });
-  EXPECT_EQ(a->Next().progress().sequence(), 7);
-  beaten = true;
-  time.join();
 }
 
 // Keeps the history thread from its next turn for as long as it lives.
@@ -135,11 +114,8 @@ class HeldHistory {
 // Many messages of history, in which every third event is of `name`.
 constexpr uint64_t kHistory = 900;
 void PushHistory(TestServer* server, const std::string& name) {
-  VmUpdate ours = Update(name, EventType::kReset);
-  ours.event->detail_json = std::string(3'000, 'x');
-  VmUpdate other = Update("other", EventType::kReset);
-  other.event->detail_json = std::string(3'000, 'y');
-  for (uint64_t i = 0; i < kHistory; i += 3) server->Push({other, other, ours});
+  const VmUpdate other = LargeUpdate("other");
+  for (uint64_t i = 0; i < kHistory; i += 3) server->Push({other, other, LargeUpdate(name)});
 }
 
 class NamedStreamsInHistory : public ::testing::TestWithParam<bool> {
@@ -170,9 +146,7 @@ class NamedStreamsInHistory : public ::testing::TestWithParam<bool> {
 };
 
 TEST_P(NamedStreamsInHistory, MissNoneWhereTheirVmHasEventsBeforeTheFirstMessage) {
-  LiveStateOptions small;
-  small.ring.max_events = 3;
-  TestServer server({}, small);
+  TestServer server({}, RingOf(3));
   PushHistory(&server, "a");
   const auto stub = server.NewStub();
   std::unique_ptr<TestStream> stream;
