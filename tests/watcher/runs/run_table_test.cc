@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/event_loop.h"
 #include "gmock/gmock.h"
@@ -26,7 +27,8 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::UnorderedElementsAre;
+
+constexpr char kText[] = "550e8400-e29b-41d4-A716-446655440000";
 
 // A run whose monitor is a test.
 class FakeRun : public VmRun {
@@ -213,15 +215,45 @@ TEST_F(RunTableTest, ARestoredRunIsFoundByItsProcessWithoutADescriptor) {
 }
 
 TEST_F(RunTableTest, SharedUuidsAreReportedOnceAllRunsAreKnown) {
-  constexpr char kUuid[] = "550e8400-e29b-41d4-a716-446655440000";
-  table_.SetUuid(Add("vm1", "run-1"), kUuid);
+  table_.SetUuid(Add("vm1", "run-1"), kText);
   FakeRun* const second = Add("vm2", "run-2");
-  table_.SetUuid(second, kUuid);
+  table_.SetUuid(second, kText);
   EXPECT_THAT(ProblemsOf("vm1"), IsEmpty());
   table_.ReportSharedUuids();
   EXPECT_THAT(ProblemsOf("vm1"), ElementsAre(HasSubstr("the running VM vm2")));
   second->End();
   EXPECT_THAT(ProblemsOf("vm1"), IsEmpty());
+}
+
+TEST_F(RunTableTest, TwoUsersOfAUuidNameEachOtherAndMoreAreSeveral) {
+  table_.ReportSharedUuids();
+  std::vector<FakeRun*> runs;
+  for (const char* number : {"1", "2", "3", "4"}) {
+    runs.push_back(Add(absl::StrCat("vm", number), absl::StrCat("run-", number)));
+  }
+  const auto others_are_several = ElementsAre(HasSubstr("several other running VMs"));
+  for (const int i : {0, 1}) table_.SetUuid(runs[i], kText);
+  EXPECT_THAT(ProblemsOf("vm1"), ElementsAre(HasSubstr("the running VM vm2")));
+  EXPECT_THAT(ProblemsOf("vm2"), ElementsAre(HasSubstr("the running VM vm1")));
+  table_.SetUuid(runs[2], kText);
+  for (const char* name : {"vm1", "vm2", "vm3"}) EXPECT_THAT(ProblemsOf(name), others_are_several);
+  const int published = published_;
+  table_.SetUuid(runs[3], kText);
+  EXPECT_EQ(published_, published + 1) << "a fourth changes nothing for the others";
+  EXPECT_THAT(ProblemsOf("vm4"), others_are_several);
+  EXPECT_THAT(table_.WithUuid(*ParseUuid(kText)), ElementsAre(runs[0], runs[1], runs[2], runs[3]));
+  table_.SetUuid(runs[3], kText);
+  EXPECT_EQ(published_, published + 1) << "it has that UUID already";
+
+  table_.SetUuid(runs[3], "");
+  EXPECT_THAT(ProblemsOf("vm4"), IsEmpty());
+  EXPECT_EQ(published_, published + 2) << "three are several as well";
+  runs[2]->End();
+  EXPECT_THAT(ProblemsOf("vm1"), ElementsAre(HasSubstr("the running VM vm2")));
+  EXPECT_THAT(ProblemsOf("vm2"), ElementsAre(HasSubstr("the running VM vm1")));
+  table_.SetUuid(runs[1], "550e8400-e29b-41d4-a716-446655440001");
+  EXPECT_THAT(ProblemsOf("vm1"), IsEmpty());
+  EXPECT_THAT(ProblemsOf("vm2"), IsEmpty());
 }
 
 TEST_F(RunTableTest, WhatADaemonLeftGoesOnOrEndsWhateverItsSource) {
@@ -239,11 +271,6 @@ TEST_F(RunTableTest, WhatADaemonLeftGoesOnOrEndsWhateverItsSource) {
   EXPECT_EQ(context_.meters.unreadable_runs.value(), 2u) << "one twice, one that is none";
 }
 
-constexpr char kText[] = "550e8400-e29b-41d4-A716-446655440000";
-
-// The index only compares pointers.
-VmRun* RunOf(uintptr_t number) { return reinterpret_cast<VmRun*>(number); }
-
 TEST(ParseUuidTest, ReadsBothCases) {
   EXPECT_EQ(ParseUuid(kText), Uuid(0x550e8400e29b41d4, 0xa716446655440000));
 }
@@ -253,42 +280,6 @@ TEST(ParseUuidTest, RefusesOtherText) {
   EXPECT_EQ(ParseUuid("550e8400-e29b-41d4-a716-44665544000"), std::nullopt);
   EXPECT_EQ(ParseUuid("550e8400-e29b-41d4-a716-44665544000g"), std::nullopt);
   EXPECT_EQ(ParseUuid("550e8400ee29b-41d4-a716-446655440000"), std::nullopt);
-}
-
-class UuidIndexTest : public testing::Test {
- protected:
-  const Uuid uuid_ = *ParseUuid(kText);
-  UuidIndex index_;
-};
-
-TEST_F(UuidIndexTest, TwoRunsThatShareOneNameEachOther) {
-  EXPECT_THAT(index_.Add(uuid_, RunOf(1)), IsEmpty());
-  EXPECT_THAT(index_.Add(Uuid(1, 2), RunOf(9)), IsEmpty());
-  EXPECT_EQ(index_.UserCount(uuid_), 1u);
-  EXPECT_THAT(index_.Add(uuid_, RunOf(2)), ElementsAre(RunOf(1)));
-  EXPECT_EQ(index_.OtherUser(uuid_, RunOf(1)), RunOf(2));
-  EXPECT_EQ(index_.OtherUser(uuid_, RunOf(2)), RunOf(1));
-}
-
-TEST_F(UuidIndexTest, AThirdChangesTheTwoAndAFourthNobody) {
-  index_.Add(uuid_, RunOf(1));
-  index_.Add(uuid_, RunOf(2));
-  EXPECT_THAT(index_.Add(uuid_, RunOf(3)), UnorderedElementsAre(RunOf(1), RunOf(2)));
-  EXPECT_EQ(index_.OtherUser(uuid_, RunOf(1)), nullptr);
-  EXPECT_THAT(index_.Add(uuid_, RunOf(4)), IsEmpty());
-  EXPECT_THAT(index_.Remove(uuid_, RunOf(4)), IsEmpty());
-  EXPECT_THAT(index_.Remove(uuid_, RunOf(3)), UnorderedElementsAre(RunOf(1), RunOf(2)));
-  EXPECT_THAT(index_.Remove(uuid_, RunOf(2)), ElementsAre(RunOf(1)));
-  EXPECT_EQ(index_.UserCount(uuid_), 1u);
-  EXPECT_THAT(index_.Remove(uuid_, RunOf(1)), IsEmpty());
-  EXPECT_EQ(index_.UserCount(uuid_), 0u);
-}
-
-TEST_F(UuidIndexTest, RepeatedStepsChangeNothing) {
-  index_.Add(uuid_, RunOf(1));
-  EXPECT_THAT(index_.Add(uuid_, RunOf(1)), IsEmpty());
-  EXPECT_THAT(index_.Remove(uuid_, RunOf(2)), IsEmpty());
-  EXPECT_EQ(index_.UserCount(uuid_), 1u);
 }
 
 }  // namespace
