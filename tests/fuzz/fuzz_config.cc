@@ -20,7 +20,7 @@ using vmeventd::ParsedConfig;
 
 const vmeventd::Environment& Nobody() {
   static const auto* environment =
-      new vmeventd::Environment{false, 1000, [](const char*) { return std::string("/run/user"); }};
+      new vmeventd::Environment{1000, [](const char*) { return std::string("/run/user"); }};
   return *environment;
 }
 
