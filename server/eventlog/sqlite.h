@@ -54,14 +54,14 @@ class SqliteDatabase {
 
   std::string path_;
   std::unique_ptr<sqlite3, Close> db_;
-  absl::flat_hash_map<std::string, Statement> kept_;  // by their text; null: in use
+  absl::flat_hash_map<const void*, Statement> kept_;  // by the place of their text; null: in use
 };
 
 // One use of a statement: bind, step, read. It is reset where the use ends: one that stands at a
 // row holds the log. After an error, of whichever step, there are no rows, and status() says it.
 class SqliteQuery {
  public:
-  // The statement of a constant text is kept by the connection for the next use.
+  // The statement of `sql`, which lives for ever, is kept by the connection for the next use.
   SqliteQuery(SqliteDatabase* database, const char* sql);
   SqliteQuery(SqliteDatabase* database, const std::string& sql);
   ~SqliteQuery();
