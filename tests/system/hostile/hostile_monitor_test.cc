@@ -252,7 +252,8 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
   }
   ExpectServes("vm1");
   for (const char* name : {"one-byte-pieces", "steering", "chatty", "replies-first"}) {
-    EXPECT_EQ(daemon().GetVm(name).state(), v1::VM_STATE_RUNNING) << name;
+    WaitUntil(absl::StrCat(name, " runs"),
+              [&] { return daemon().GetVm(name).state() == v1::VM_STATE_RUNNING; });
   }
   EXPECT_THAT(daemon().GetVm("noise").problems(0), HasSubstr("not QMP"));
   qemu.SendAndExit(
