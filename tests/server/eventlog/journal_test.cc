@@ -375,6 +375,11 @@ TEST_F(JournalTest, SmallRowsAreJoinedWhereTheyFillOne) {
     EXPECT_THAT(*Read(1, next + 9), SizeIs(next + 9));
     EXPECT_THAT(*Read(joined - 1, joined + 2), SizeIs(4)) << "across two rows";
     EXPECT_EQ(journal->newest(), next + 9);
+
+    for (next += 10; !journal->has_small_rows(); next += 10) Fill(journal, next, 10);
+    EXPECT_FALSE(*journal->RetainStep(kNow));
+    EXPECT_LE(RowsIn(options_.path), 4) << "the next ones are joined as well";
+    EXPECT_THAT(*Read(1, next - 1), SizeIs(next - 1));
   }
   const OpenedJournal again = Open();
   const uint64_t newest = again.journal->newest();
