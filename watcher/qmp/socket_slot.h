@@ -9,6 +9,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "base/keyed_set.h"
 #include "base/rare.h"
 #include "base/shared_text.h"
 #include "watcher/core/run_info.h"
@@ -85,7 +86,7 @@ class InodeClaims {
     if (slot->claims_inode && slot->inode == inode) return true;
     *freed = Release(slot);
     slot->inode = inode;
-    slot->claims_inode = owners_.try_emplace(inode, slot).second;
+    slot->claims_inode = owners_.insert(slot).second;
     if (!slot->claims_inode) {
       slot->awaits_inode = true;
       waiting_[inode].push_back(slot);
@@ -113,7 +114,11 @@ class InodeClaims {
   }
 
  private:
-  absl::flat_hash_map<InodeKey, SocketSlot*> owners_;
+  struct Inode {
+    static const InodeKey& Of(const InodeKey& inode) { return inode; }
+    static const InodeKey& Of(const SocketSlot* slot) { return slot->inode; }
+  };
+  KeyedSet<SocketSlot*, Inode> owners_;
   absl::flat_hash_map<InodeKey, std::vector<SocketSlot*>> waiting_;
 };
 
