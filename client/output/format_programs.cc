@@ -53,7 +53,7 @@ absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& 
 absl::StatusOr<std::string> JsonFormatter::FormatEvents(Events events) {
   std::string out;
   for (const NodeEvent& one : events) {
-    const absl::StatusOr<std::string> text = One(one.event, one.node);
+    absl::StatusOr<std::string> text = One(one.event, one.node);
     if (!text.ok()) return text;
     out += *text;
   }
@@ -62,7 +62,7 @@ absl::StatusOr<std::string> JsonFormatter::FormatEvents(Events events) {
 absl::StatusOr<std::string> JsonFormatter::FormatVms(Vms vms) {
   std::string out;
   for (const NodeVm& vm : vms) {
-    const absl::StatusOr<std::string> text = FormatVm(vm);
+    absl::StatusOr<std::string> text = FormatVm(vm);
     if (!text.ok()) return text;
     out += *text;
   }

@@ -93,7 +93,7 @@ class TableFormatter : public Formatter {
   std::string EventHeading() override;
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
-  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
+  absl::StatusOr<std::string> FormatVm(const NodeVm& one) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
