@@ -132,7 +132,7 @@ std::set<uint32_t> WaitedAt(const NodeFacts& facts) {
   return inodes;
 }
 
-// Of each Place: what stands before the line, and its name for programs.
+// Texts of a Place: what stands before its line, and its name for programs.
 struct PlaceTexts {
   const char* before;
   const char* name;

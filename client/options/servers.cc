@@ -161,7 +161,7 @@ void CheckNoSequence(OptionReader* options, absl::string_view with) {
                               " use oldest, snapshot, a time, or --cursor-file"));
 }
 
-// What can be asked of a fleet can be asked of several servers too.
+// Returns whether the command may ask several servers: those that may ask a fleet.
 bool AsksSeveral(const OptionReader& options) { return options.Knows("--node"); }
 
 // A context may name any number.

@@ -51,8 +51,8 @@ struct ServerPosition {
 struct NodeEvent {
   v1::Event event;
   MessageNode node;
-  // Of a watch: a later one continues there once the event and all before it are done with. It
-  // stays before an event that is not durable.
+  // Place where a later watch continues once the event and all before it are done with. It stays
+  // before an event that is not durable. Only a watch sets it.
   ServerPosition resume_after;
 };
 using NodeEvents = std::vector<NodeEvent>;

@@ -81,7 +81,7 @@ class SqliteQuery {
   absl::StatusOr<uint64_t> Number();
   const absl::Status& status() const { return status_; }
 
-  // Of the row: NULL is 0 or empty. Bytes live until the next step.
+  // Columns of the row: NULL is 0 or empty. Bytes live until the next step.
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
   uint64_t Uint(int column) const { return static_cast<uint64_t>(Int(column)); }
   absl::string_view Bytes(int column) const;

@@ -36,7 +36,7 @@
 namespace vmeventd {
 namespace {
 
-// Of a number, a counter or a level.
+// Returns the value of a number, a counter or a level.
 template <typename Number>
 double ToDouble(const Number& value) {
   if constexpr (std::is_arithmetic_v<Number>) {

@@ -60,11 +60,11 @@ class GrpcServer {
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
 
-  // What the health service says: of "journal", whether published events are durable; of "watch",
+  // State of the health service: of "journal", whether published events are durable; of "watch",
   // whether each directory of --watch is there; of "sources", whether there is anything in which
   // VMs can be found.
   Health& health() { return health_; }
-  // And of the daemon and of its service.
+  // Sets the state of the daemon and of its service.
   void SetServing(bool serving);
 
   // Has the acceptor's thread, and one of those on which gRPC calls reactions, call these in one of

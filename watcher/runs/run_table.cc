@@ -168,6 +168,7 @@ void RunTable::ReportSharedUuids() {
 }
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
+  if (!reports_shared_uuids_) return;
   // All of more than three go on to report that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;

@@ -64,7 +64,7 @@ class FleetWatchTest : public testing::Test {
     }
   }
 
-  // Of a node that was heard of at the one time, and had written all states until the other.
+  // Adds a node that was heard of at `time`, and had written all states until `complete`.
   void AddHeartbeat(const std::string& node, absl::Time time, absl::Time complete) {
     v1::NodeHeartbeat heartbeat;
     heartbeat.set_cluster("prod");

@@ -70,7 +70,7 @@ class JournalTest : public ::testing::Test {
     return payloads;
   }
 
-  // Where a stored text stands in the file.
+  // Place of a stored text in the file.
   int64_t PlaceOf(const std::string& text) const {
     std::ifstream in(options_.path, std::ios::binary);
     const std::string content((std::istreambuf_iterator<char>(in)), {});
