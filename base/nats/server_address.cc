@@ -56,14 +56,6 @@ absl::StatusOr<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool 
 
 }  // namespace
 
-bool IsLoopback(const std::string& host) {
-  in_addr v4{};
-  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  in6_addr v6{};
-  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
-  return host == "localhost";
-}
-
 std::string NatsServerAddress::ToUrl() const {
   const bool v6 = absl::StrContains(host, ':');
   return absl::StrCat(tls ? "tls://" : "nats://", v6 ? "[" : "", host, v6 ? "]" : "", ":", port);

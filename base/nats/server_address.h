@@ -6,11 +6,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/loopback.h"
 
 namespace vmeventd {
-
-// Returns whether a name, or an IP address in digits, is of this host alone.
-bool IsLoopback(const std::string& host);
 
 // Address that a NATS server listens at.
 struct NatsServerAddress {

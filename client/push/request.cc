@@ -23,7 +23,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/nats/server_address.h"
+#include "base/loopback.h"
 #include "base/nats/subject.h"
 #include "base/utf8.h"
 #include "client/output/enum_names.h"
@@ -63,7 +63,7 @@ absl::StatusOr<std::string> CloudEvent(const v1::Event& event, const MessageNode
                       ",\"data\":", *data, "}");
 }
 
-std::string Place(const MessageNode& node) {
+std::string PlaceOf(const MessageNode& node) {
   if (node.name.empty()) return "the fleet";
   return absl::StrCat(node.cluster.empty() ? "" : absl::StrCat(node.cluster, "/"), node.name);
 }
@@ -71,8 +71,8 @@ std::string Place(const MessageNode& node) {
 // "web1 on node7: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked", or "node7: GAP: ...".
 std::string Sentence(const v1::Event& event, const MessageNode& node) {
   std::string text = event.vm().name().empty()
-                         ? Place(node)
-                         : absl::StrCat(event.vm().name(), " on ", Place(node));
+                         ? PlaceOf(node)
+                         : absl::StrCat(event.vm().name(), " on ", PlaceOf(node));
   absl::StrAppend(&text, ": ", ShortName(event.type()));
   if (event.has_shutdown()) {
     absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",

@@ -145,13 +145,6 @@ absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, Listen
 
 }  // namespace
 
-bool ListenAddress::is_loopback() const {
-  in_addr v4{};
-  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
-  in6_addr v6{};
-  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
 std::string ListenAddress::ToString() const {
   if (is_unix()) return absl::StrCat("unix:", path);
   if (absl::StrContains(host, ":")) return absl::StrCat("[", host, "]:", port);

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/loopback.h"
 
 namespace vmeventd {
 
@@ -26,7 +27,7 @@ struct ListenAddress {
   std::optional<gid_t> gid;  // of `group`; set by a number or by ResolveGroup
 
   bool is_unix() const { return !path.empty(); }
-  bool is_loopback() const;  // TCP only
+  bool is_loopback() const { return IsLoopback(host); }  // TCP only
   // The address for people and clients: unix:PATH, HOST:PORT or [HOST]:PORT.
   std::string ToString() const;
   // ToString plus the options that differ from the default, as --listen takes them.
