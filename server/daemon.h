@@ -31,15 +31,6 @@
 
 namespace vmeventd {
 
-// Settings without a flag. The tests have a program of their own with other values
-// (tests/support/tuned_vmeventd.cc).
-struct Tuning {
-  bool event_limits = true;  // bounds the events of each VM
-  double list_rate = 200;    // see GrpcServerOptions
-  double publish_rate = 5'000;
-  absl::Duration publish_heartbeat = absl::Seconds(30);
-};
-
 // The whole daemon, put together. Its threads: the watcher's loop, those of the event log, the
 // hub's deadlines, the fleet's publisher, and gRPC's own.
 class Daemon {

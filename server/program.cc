@@ -8,8 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "base/clock.h"
-#include "server/config/config.h"
+#include "server/daemon.h"
 #include "server/handover.h"
 #include "server/host/privileges.h"
 #include "server/host/signal_watcher.h"
@@ -76,6 +77,9 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // Larger blocks go back to the kernel when they are freed. Without this, one long line from a
   // hostile monitor makes glibc keep up to 64 MiB for the next.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  // Debian's Abseil, built without NDEBUG, checks at each of gRPC's locks whether their order could
+  // make a deadlock, and then ends the process.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   bool dropped = DropCapabilities();
   std::string note;
   absl::StatusOr<SignalTracing> tracing = BeginSignalTracing(*parsed.config, &note);

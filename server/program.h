@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "server/daemon.h"
+#include "server/config/config.h"
 
 namespace vmeventd {
 

@@ -67,6 +67,15 @@ struct Config {
   int64_t max_streams_per_peer() const { return std::max<int64_t>(1, max_streams / 2); }
 };
 
+// Settings without a flag. The tests have a program of their own with other values
+// (tests/support/tuned_vmeventd.cc).
+struct Tuning {
+  bool event_limits = true;  // bounds the events of each VM
+  double list_rate = 200;    // see GrpcServerOptions
+  double publish_rate = 5'000;
+  absl::Duration publish_heartbeat = absl::Seconds(30);
+};
+
 // The source of the defaults of watches, listens and state_dir.
 struct Environment {
   unsigned uid = 0;
