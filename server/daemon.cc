@@ -437,14 +437,14 @@ void Daemon::Stop() {
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   // From here on nothing is read, and each monitor holds what its QEMU says.
   std::vector<HandedRun> handed;
-  if (HasServiceManager()) handed = watcher_->HandOver();
+  if (kept_runs_ != nullptr) handed = watcher_->HandOver();
   deadline.Enter(
       {"the journal cannot be written, the disk of the state directory does not answer; events "
        "that were observed last are lost"});
   log_->Close();
-  if (HasServiceManager() && log_->health().journal_writable) {
+  if (kept_runs_ != nullptr && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
-    StoreHandover(EndOf(*log_), handed, kept_runs_.get());
+    StoreHandover(EndOf(*log_), handed, *kept_runs_);
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.

@@ -1,13 +1,14 @@
 #include "server/handover.h"
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "server/host/parcel.h"
 #include "server/host/service_manager.h"
 #include "server/host/shared_memory.h"
@@ -16,10 +17,11 @@
 namespace vmeventd {
 namespace {
 
-constexpr char kStoreName[] = "vmeventd-runs";
-// Of KeptRuns.
+// Of KeptRuns: the parcel, and the memory of what is read.
 constexpr char kKeptName[] = "vmeventd-kept";
 constexpr char kNotesName[] = "vmeventd-notes";
+// Memory with what WriteHandover() wrote.
+constexpr char kSaidName[] = "vmeventd-runs";
 // A parcel with one message, the descriptors of the trace, which stays in it.
 constexpr char kTraceName[] = "vmeventd-trace";
 constexpr char kTraceText[] = "vmeventd-trace 1";
@@ -27,157 +29,136 @@ constexpr size_t kMaxTraceText = 64;
 // Longest wait for the service manager's answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
-// The text of the parcel: this, the journal's id and its newest sequence; then a line a run: its
-// socket's cookie, 0 if it has none, whether it has a pidfd, and what WriteHandedRun() makes of it.
-constexpr char kFormat[] = "vmeventd-handover 1";
+// Its first line: this, the cookie of the parcel's socket, the journal's id and its newest
+// sequence; then a line a run, which WriteHandedRun() makes.
+constexpr char kFormat[] = "vmeventd-handover 2";
 
-std::string FirstLine(const JournalEnd& journal) {
-  return absl::StrCat(kFormat, " ", journal.journal_id, " ", journal.newest);
+std::string FirstLine(const JournalEnd& journal, int parcel) {
+  return absl::StrCat(kFormat, " ", SocketCookie(parcel), " ", journal.journal_id, " ",
+                      journal.newest);
 }
 
-absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>* descriptors,
-                                  size_t* next) {
-  const std::pair<absl::string_view, absl::string_view> cookie =
-      absl::StrSplit(line, absl::MaxSplits(' ', 1));
-  const std::pair<absl::string_view, absl::string_view> tracked =
-      absl::StrSplit(cookie.second, absl::MaxSplits(' ', 1));
-  absl::StatusOr<HandedRun> run = ReadHandedRun(tracked.second);
-  if (!run.ok()) return run;
-  uint64_t expected = 0;
-  const bool valid = absl::SimpleAtoi(cookie.first, &expected);
-  const bool connected = expected != 0;
-  const bool has_process = tracked.first == "1";
-  if (!valid || *next + (connected ? 1 : 0) + (has_process ? 1 : 0) > descriptors->size() ||
-      (connected ? expected != SocketCookie((*descriptors)[*next].get()) : !has_process)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the connection of ", run->run_id, " is another one"));
+// The runs of `parcel`, with what was noted or said of them.
+std::vector<HandedRun> TakeRuns(const UniqueFd& parcel, const SharedMemory* notes,
+                                const SharedMemory* said, const JournalEnd& journal) {
+  absl::StatusOr<std::vector<HandedRun>> runs = OpenKeptRuns(parcel, notes);
+  if (!runs.ok()) {
+    spdlog::warn("the VMs of the daemon before this one are connected to again: {}",
+                 std::string(runs.status().message()));
+    return {};
   }
-  if (connected) run->connection = std::move((*descriptors)[(*next)++]);
-  if (has_process) run->process = std::move((*descriptors)[(*next)++]);
-  return run;
-}
-
-void TakeKeptRuns(const UniqueFd& parcel, const SharedMemory* notes, std::vector<HandedRun>* runs) {
-  absl::StatusOr<std::vector<HandedRun>> kept = OpenKeptRuns(parcel, notes);
-  if (!kept.ok()) {
-    spdlog::warn("the VMs that were kept for a crash are connected to again: {}",
-                 std::string(kept.status().message()));
-    return;
+  if (runs->empty()) return {};
+  if (said != nullptr) {
+    const absl::Status status =
+        ReadHandover({said->bytes().data(), said->bytes().size()}, journal, parcel.get(), &*runs);
+    if (absl::IsFailedPrecondition(status)) {
+      spdlog::warn("the VMs of the daemon before this one are connected to again: {}",
+                   std::string(status.message()));
+    }
+    if (!absl::IsInvalidArgument(status)) return *std::move(runs);
+    spdlog::warn("what the daemon before this one said of its VMs is not used: {}",
+                 std::string(status.message()));
   }
-  if (kept->empty()) return;
-  const bool complete = std::all_of(kept->begin(), kept->end(), [](const HandedRun& run) {
+  const bool complete = std::all_of(runs->begin(), runs->end(), [](const HandedRun& run) {
     return run.noted.has_value() || !run.connection.valid();
   });
   spdlog::warn("the daemon before this one did not stop in order: going on with {} VMs{}",
-               kept->size(),
+               runs->size(),
                complete ? "" : ", of which what some said in the last moment may be missing");
-  for (HandedRun& run : *kept) runs->push_back(std::move(run));
+  return *std::move(runs);
 }
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
-                                      KeptRuns* kept) {
-  std::string text = absl::StrCat(FirstLine(journal), "\n");
-  std::vector<int> descriptors;
-  for (const HandedRun& run : runs) {
-    const bool tracked = run.process.valid();
-    const bool connected = run.connection.valid();
-    absl::StrAppend(&text, connected ? SocketCookie(run.connection.get()) : 0, " ", tracked ? 1 : 0,
-                    " ", WriteHandedRun(run), "\n");
-    if (connected) descriptors.push_back(run.connection.get());
-    if (tracked) descriptors.push_back(run.process.get());
-  }
-  absl::StatusOr<UniqueFd> parcel = PackParcel(text, descriptors);
-  if (!absl::IsAborted(parcel.status()) || kept == nullptr) return parcel;
-  kept->Clear();
-  return PackParcel(text, descriptors);
+std::string WriteHandover(const JournalEnd& journal, int parcel,
+                          const std::vector<HandedRun>& runs) {
+  std::string text = absl::StrCat(FirstLine(journal, parcel), "\n");
+  for (const HandedRun& run : runs) absl::StrAppend(&text, WriteHandedRun(run), "\n");
+  return text;
 }
 
-absl::StatusOr<Handover> OpenHandover(UniqueFd parcel, const JournalEnd& journal) {
-  absl::StatusOr<Parcel> opened = OpenParcel(std::move(parcel));
-  if (!opened.ok()) return opened.status();
-  std::vector<absl::string_view> lines = absl::StrSplit(opened->text, '\n');
+absl::Status ReadHandover(absl::string_view text, const JournalEnd& journal, int parcel,
+                          std::vector<HandedRun>* runs) {
+  std::vector<absl::string_view> lines = absl::StrSplit(text, '\n');
   if (!lines.back().empty()) return absl::InvalidArgumentError("its last line has no end");
   lines.pop_back();
-  if (lines.empty() || !absl::StartsWith(lines[0], absl::StrCat(kFormat, " "))) {
-    return absl::InvalidArgumentError("another version of vmeventd made it");
+  if (lines.empty() ||
+      !absl::StartsWith(lines[0], absl::StrCat(kFormat, " ", SocketCookie(parcel), " "))) {
+    return absl::InvalidArgumentError("another version of vmeventd wrote it, or of other VMs");
   }
-  Handover handover;
-  size_t next = 0;
+  absl::flat_hash_map<std::string, HandedRun> said;
   for (size_t i = 1; i < lines.size(); ++i) {
-    absl::StatusOr<HandedRun> run = ReadRun(lines[i], &opened->descriptors, &next);
+    absl::StatusOr<HandedRun> run = ReadHandedRun(lines[i]);
     if (!run.ok()) return run.status();
-    handover.runs.push_back(*std::move(run));
+    std::string run_id = run->run_id;
+    said.emplace(std::move(run_id), *std::move(run));
   }
-  if (next != opened->descriptors.size()) {
-    return absl::InvalidArgumentError("it has descriptors of no run");
+  const bool same_journal = lines[0] == FirstLine(journal, parcel);
+  for (HandedRun& run : *runs) {
+    const auto it = said.find(run.run_id);
+    if (!same_journal || it == said.end()) {
+      run.run_id.clear();
+      continue;
+    }
+    it->second.connection = std::move(run.connection);
+    it->second.process = std::move(run.process);
+    run = std::move(it->second);
   }
-  if (lines[0] != FirstLine(journal)) {
-    handover.problem = "the journal is not as the daemon before this one left it";
-    for (HandedRun& run : handover.runs) run.run_id.clear();
-  }
-  return handover;
+  return same_journal ? absl::OkStatus()
+                      : absl::FailedPreconditionError(
+                            "the journal is not as the daemon before this one left it");
 }
 
 std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
-  std::vector<HandedRun> runs;
   std::set<std::string> names;
-  std::vector<UniqueFd> kept;
+  std::vector<UniqueFd> parcels;
   std::unique_ptr<SharedMemory> notes;
-  bool stopped = false;
+  std::unique_ptr<SharedMemory> said;
   const auto is_of_runs = [](absl::string_view name) { return name != kTraceName; };
   for (StoredDescriptor& stored : TakeStoredDescriptors(is_of_runs)) {
     names.insert(stored.name);
     if (stored.name == kKeptName) {
-      kept.push_back(std::move(stored.fd));
-      continue;
-    }
-    if (stored.name == kNotesName) {
+      parcels.push_back(std::move(stored.fd));
+    } else if (stored.name == kNotesName || stored.name == kSaidName) {
       absl::StatusOr<std::unique_ptr<SharedMemory>> memory =
           SharedMemory::Open(std::move(stored.fd));
-      if (memory.ok()) notes = *std::move(memory);
-      continue;
-    }
-    if (stored.name != kStoreName) {
+      if (memory.ok()) (stored.name == kNotesName ? notes : said) = *std::move(memory);
+    } else {
       spdlog::warn("the service manager passes a descriptor named {}, which is closed: not known",
                    stored.name);
-      continue;
     }
-    stopped = true;
-    absl::StatusOr<Handover> handover = OpenHandover(std::move(stored.fd), journal);
-    const std::string problem =
-        handover.ok() ? handover->problem : std::string(handover.status().message());
-    if (!problem.empty()) {
-      spdlog::warn("the VMs that the daemon before this one handed over are connected to again: {}",
-                   problem);
-    }
-    if (!handover.ok()) continue;
-    for (HandedRun& run : handover->runs) runs.push_back(std::move(run));
   }
   for (const std::string& name : names) RemoveStoredDescriptors(name);
-  if (!runs.empty()) {
-    spdlog::info("going on with {} VMs of the daemon before this one", runs.size());
-  }
+  std::vector<HandedRun> runs;
   SocketCloser closer;  // to let go of a monitor may take long
-  for (UniqueFd& parcel : kept) {
-    if (!stopped) TakeKeptRuns(parcel, notes.get(), &runs);
+  for (UniqueFd& parcel : parcels) {
+    for (HandedRun& run : TakeRuns(parcel, notes.get(), said.get(), journal)) {
+      runs.push_back(std::move(run));
+    }
     closer.Close(std::move(parcel));
   }
+  const auto usable = std::count_if(runs.begin(), runs.end(),
+                                    [](const HandedRun& run) { return !run.run_id.empty(); });
+  if (usable > 0) spdlog::info("going on with {} VMs of the daemon before this one", usable);
   return runs;
 }
 
-void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs, KeptRuns* kept) {
-  const auto remove_kept = [] {
+void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
+                   const KeptRuns& kept) {
+  if (runs.empty()) {
     RemoveStoredDescriptors(kKeptName);
     RemoveStoredDescriptors(kNotesName);
-  };
-  if (runs.empty()) return remove_kept();
-  absl::StatusOr<UniqueFd> parcel = PackHandover(journal, runs, kept);
-  const absl::Status status =
-      parcel.ok() ? StoreDescriptor(kStoreName, parcel->get(), kStoreTimeout) : parcel.status();
+    return;
+  }
+  const std::string text = WriteHandover(journal, kept.descriptor(), runs);
+  const absl::StatusOr<std::unique_ptr<SharedMemory>> said =
+      SharedMemory::Create(kSaidName, text.size(), /*held_bytes=*/0);
+  absl::Status status = said.status();
   if (status.ok()) {
-    remove_kept();
+    std::memcpy((*said)->bytes().data(), text.data(), text.size());
+    status = StoreDescriptor(kSaidName, (*said)->descriptor(), kStoreTimeout);
+  }
+  if (status.ok()) {
     spdlog::info("{} VMs are left to the service manager, for the next start", runs.size());
   } else {
     spdlog::warn("{} VMs cannot be left to the service manager: {}", runs.size(),
@@ -222,7 +203,7 @@ std::shared_ptr<KeptRuns> StoreKeptRuns() {
     if (status.ok()) status = StoreDescriptor(name, descriptor, absl::ZeroDuration());
   }
   if (status.ok()) return *std::move(kept);
-  spdlog::warn("after a crash of vmeventd VMs will be connected to again: {}",
+  spdlog::warn("after a restart of vmeventd VMs will be connected to again: {}",
                std::string(status.message()));
   return nullptr;
 }

@@ -226,11 +226,6 @@ void KeptRuns::Tidy() {
   send();
 }
 
-void KeptRuns::Clear() {
-  std::string text;
-  while (messages_ > 0) Receive(&text);
-}
-
 absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
                                                     const SharedMemory* notes,
                                                     size_t max_messages) {

@@ -54,9 +54,6 @@ class KeptRuns : public RunKeeper {
   void EndTurn(const SinkProgress& progress) override;
   ReadNotes* notes() override { return &notes_; }
 
-  // Leaves nothing for a crash: for the end of the process, once its runs are kept otherwise.
-  void Clear();
-
   uint64_t kept() const override { return kept_.value(); }
   uint64_t left_out() const override { return left_out_.value(); }
 

@@ -1,12 +1,7 @@
 #include "server/host/parcel.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -14,54 +9,13 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/types/span.h"
 #include "base/passed_descriptors.h"
 
 namespace vmeventd {
 namespace {
 
-// The first message has the text and says how many descriptors follow, each of the others as many
-// as the kernel takes.
-constexpr char kFirstMessage[] = "vmeventd parcel 1 ";
-constexpr char kNextMessage[] = "+";
-constexpr size_t kMaxFirstText = 64;
-constexpr int kSeals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
-
 absl::Status Failed(absl::string_view call) { return absl::ErrnoToStatus(errno, call); }
-
-absl::StatusOr<UniqueFd> SealedFile(absl::string_view text) {
-  UniqueFd file(memfd_create("vmeventd", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file.valid()) return Failed("memfd_create");
-  while (!text.empty()) {
-    const ssize_t size = write(file.get(), text.data(), text.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return Failed("write");
-    text.remove_prefix(static_cast<size_t>(size));
-  }
-  if (fcntl(file.get(), F_ADD_SEALS, kSeals) != 0) return Failed("F_ADD_SEALS");
-  return file;
-}
-
-absl::StatusOr<std::string> ReadSealedFile(int file) {
-  const int seals = fcntl(file, F_GET_SEALS);
-  struct stat status {};
-  if (seals < 0 || (seals & kSeals) != kSeals || fstat(file, &status) != 0 ||
-      static_cast<size_t>(status.st_size) > Parcel::kMaxText) {
-    return absl::InvalidArgumentError("its text is no sealed file");
-  }
-  std::string text(static_cast<size_t>(status.st_size), '\0');
-  for (size_t read = 0; read < text.size();) {
-    const ssize_t size =
-        pread(file, text.data() + read, text.size() - read, static_cast<off_t>(read));
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return Failed("pread");
-    read += static_cast<size_t>(size);
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -124,57 +78,8 @@ absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const i
     header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
     std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size() * sizeof(int));
   }
-  if (sendmsg(sender, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return absl::OkStatus();
-  const bool too_many = errno == ETOOMANYREFS;
-  absl::Status failed = Failed("sendmsg");
-  return too_many ? absl::AbortedError(failed.message()) : failed;
-}
-
-absl::StatusOr<UniqueFd> PackParcel(absl::string_view text, const std::vector<int>& descriptors) {
-  if (text.size() > Parcel::kMaxText || descriptors.size() > Parcel::kMaxDescriptors) {
-    return absl::ResourceExhaustedError("more than a parcel holds");
-  }
-  absl::StatusOr<ParcelSockets> sockets = MakeParcelSockets();
-  if (!sockets.ok()) return sockets.status();
-  const int sender = sockets->sender.get();
-  absl::StatusOr<UniqueFd> file = SealedFile(text);
-  if (!file.ok()) return file.status();
-  const int number = file->get();
-  absl::Status status =
-      SendToParcel(sender, absl::StrCat(kFirstMessage, descriptors.size()), {&number, 1});
-  const absl::Span<const int> all = descriptors;
-  for (size_t at = 0; status.ok() && at < all.size(); at += kMaxOfMessage) {
-    status = SendToParcel(sender, kNextMessage, all.subspan(at, kMaxOfMessage));
-  }
-  if (!status.ok()) return status;
-  return std::move(sockets->parcel);
-}
-
-absl::StatusOr<Parcel> OpenParcel(UniqueFd parcel) {
-  if (!IsParcelSocket(parcel.get())) return absl::InvalidArgumentError("no parcel of vmeventd");
-  std::vector<UniqueFd> file;
-  const absl::StatusOr<std::string> first = ReceiveFromParcel(parcel.get(), kMaxFirstText, &file);
-  if (!first.ok()) return first.status();
-  absl::string_view count_text = *first;
-  size_t count = 0;
-  if (!absl::ConsumePrefix(&count_text, kFirstMessage) || file.size() != 1 ||
-      !absl::SimpleAtoi(count_text, &count) || count > Parcel::kMaxDescriptors) {
-    return absl::InvalidArgumentError("no parcel of this version of vmeventd");
-  }
-  Parcel opened;
-  while (opened.descriptors.size() < count) {
-    const absl::StatusOr<std::string> next =
-        ReceiveFromParcel(parcel.get(), kMaxFirstText, &opened.descriptors);
-    if (!next.ok()) return next.status();
-    if (*next != kNextMessage) return absl::InvalidArgumentError("a parcel that is not whole");
-  }
-  if (opened.descriptors.size() != count) {
-    return absl::InvalidArgumentError("a parcel with more than it says");
-  }
-  absl::StatusOr<std::string> text = ReadSealedFile(file.front().get());
-  if (!text.ok()) return text.status();
-  opened.text = *std::move(text);
-  return opened;
+  if (sendmsg(sender, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return Failed("sendmsg");
+  return absl::OkStatus();
 }
 
 }  // namespace vmeventd

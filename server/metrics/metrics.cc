@@ -389,7 +389,8 @@ void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
       {"vmeventd_notes_left_out_total",
        "Times that what a VM said could not be noted in case of a crash", counters.notes_left_out},
       {"vmeventd_runs_not_kept_total",
-       "Times that a VM's monitor could not be kept in case of a crash", counters.runs_not_kept},
+       "Times that a VM's monitor could not be kept for a restart or a crash",
+       counters.runs_not_kept},
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",
        counters.command_lines_left_out},
@@ -403,7 +404,8 @@ void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
                  "Times that a socket was left out because of a limit", value, {{"limit", limit}});
   }
   out->Gauge("vmeventd_kept_runs",
-             "VMs whose monitors the service manager keeps in case of a crash", counters.kept_runs);
+             "VMs whose monitors the service manager keeps for a restart or a crash",
+             counters.kept_runs);
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",

@@ -1,132 +1,105 @@
 #include "server/handover.h"
 
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <thread>
-#include <utility>
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "server/host/parcel.h"
 #include "server/kept_runs.h"
 
 namespace vmeventd {
 namespace {
 
-UniqueFd Socket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
-
-std::vector<HandedRun> Runs(int count) {
-  std::vector<HandedRun> runs(count);
-  for (int i = 0; i < count; ++i) {
-    runs[i].run_id = absl::StrCat("run ", i);
-    runs[i].connection = Socket();
-    if (i % 2 == 0) runs[i].process = Socket();
+// A daemon with three runs, the second of which libvirt reports: it has a process alone.
+class HandoverTest : public testing::Test {
+ protected:
+  HandoverTest() {
+    for (int i = 0; i < 3; ++i) {
+      kept_->Keep(RunId(i), {.connection = i == 1 ? -1 : socket_.get(),
+                             .process = i == 2 ? -1 : socket_.get()});
+      said_.emplace_back();
+      said_.back().run_id = RunId(i);
+      said_.back().saved = static_cast<uint64_t>(i);
+    }
+    kept_->EndTurn({});
   }
-  return runs;
-}
 
-absl::StatusOr<Handover> Open(absl::StatusOr<UniqueFd> parcel, const JournalEnd& journal) {
-  EXPECT_TRUE(parcel.ok()) << parcel.status();
-  return OpenHandover(*std::move(parcel), journal);
-}
+  static std::string RunId(int i) { return absl::StrCat("run ", i); }
+  std::string Said() const { return WriteHandover({"journal", 7}, kept_->descriptor(), said_); }
+  // As the next daemon has them of the parcel, completed by `text`, where its journal is `journal`.
+  std::vector<HandedRun> Complete(const std::string& text, const JournalEnd& journal) {
+    const UniqueFd parcel(dup(kept_->descriptor()));
+    std::vector<HandedRun> runs = OpenKeptRuns(parcel, nullptr).value();
+    status_ = ReadHandover(text, journal, parcel.get(), &runs);
+    std::sort(runs.begin(), runs.end(),
+              [](const HandedRun& a, const HandedRun& b) { return a.run_id < b.run_id; });
+    return runs;
+  }
 
-TEST(HandoverTest, RunsComeWithTheirDescriptors) {
-  const std::vector<HandedRun> runs = Runs(3);
-  const absl::StatusOr<Handover> handover =
-      Open(PackHandover({"journal", 7}, runs), {"journal", 7});
-  ASSERT_TRUE(handover.ok()) << handover.status();
-  EXPECT_EQ(handover->problem, "");
-  ASSERT_EQ(handover->runs.size(), 3u);
+  const UniqueFd socket_{socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const std::unique_ptr<KeptRuns> kept_ = KeptRuns::Create().value();
+  std::vector<HandedRun> said_;
+  absl::Status status_;
+};
+
+TEST_F(HandoverTest, RunsComeWithTheirDescriptors) {
+  const std::vector<HandedRun> runs = Complete(Said(), {"journal", 7});
+  ASSERT_TRUE(status_.ok()) << status_;
+  ASSERT_EQ(runs.size(), 3u);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(handover->runs[i].run_id, runs[i].run_id);
-    EXPECT_TRUE(handover->runs[i].connection.valid());
-    EXPECT_EQ(handover->runs[i].process.valid(), runs[i].process.valid());
+    EXPECT_EQ(runs[i].run_id, RunId(i));
+    EXPECT_EQ(runs[i].saved, static_cast<uint64_t>(i));
+    EXPECT_FALSE(runs[i].after_crash);
+    EXPECT_EQ(runs[i].connection.valid(), i != 1);
+    EXPECT_EQ(runs[i].process.valid(), i != 2);
   }
 }
 
-TEST(HandoverTest, OneThatLibvirtReportsHasItsProcessAlone) {
-  std::vector<HandedRun> runs = Runs(3);
-  runs[0].connection.Reset();
-  const absl::StatusOr<Handover> handover =
-      Open(PackHandover({"journal", 7}, runs), {"journal", 7});
-  ASSERT_TRUE(handover.ok()) << handover.status();
-  ASSERT_EQ(handover->runs.size(), 3u);
-  EXPECT_FALSE(handover->runs[0].connection.valid());
-  EXPECT_TRUE(handover->runs[0].process.valid());
-  EXPECT_TRUE(handover->runs[1].connection.valid());
+TEST_F(HandoverTest, OneOfWhichNothingIsSaidIsClosed) {
+  said_.pop_back();
+  said_.emplace_back();
+  said_.back().run_id = "one that was not kept";
+  const std::vector<HandedRun> runs = Complete(Said(), {"journal", 7});
+  ASSERT_TRUE(status_.ok()) << status_;
+  ASSERT_EQ(runs.size(), 3u);
+  EXPECT_EQ(runs[0].run_id, "");
+  EXPECT_TRUE(runs[0].connection.valid());
+  EXPECT_EQ(runs[1].run_id, RunId(0));
+  EXPECT_EQ(runs[2].run_id, RunId(1));
 }
 
-TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
-  for (const JournalEnd& journal : {JournalEnd{"other", 7}, JournalEnd{"journal", 6}}) {
-    const absl::StatusOr<Handover> handover = Open(PackHandover({"journal", 7}, Runs(1)), journal);
-    ASSERT_TRUE(handover.ok()) << handover.status();
-    EXPECT_NE(handover->problem, "");
-    ASSERT_EQ(handover->runs.size(), 1u);
-    EXPECT_EQ(handover->runs[0].run_id, "");
-    EXPECT_TRUE(handover->runs[0].connection.valid());
-  }
+TEST_F(HandoverTest, AnotherJournalKnowsNoneOfThem) {
+  const std::vector<HandedRun> runs = Complete(Said(), {"other", 7});
+  EXPECT_EQ(status_.code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_EQ(runs.size(), 3u);
+  for (const HandedRun& run : runs) EXPECT_EQ(run.run_id, "");
 }
 
-TEST(HandoverTest, DescriptorsThatAreNotItsOwnMakeItUseless) {
-  const UniqueFd socket = Socket();
-  const std::string run = WriteHandedRun({});
+TEST_F(HandoverTest, AnOlderCopyOfTheJournalKnowsNoneOfThem) {
+  EXPECT_EQ(Complete(Said(), {"journal", 6})[2].run_id, "");
+  EXPECT_EQ(status_.code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(HandoverTest, WhatIsNotSaidOfThemLeavesThemAsAfterACrash) {
+  const auto other = KeptRuns::Create().value();
+  const std::string first = WriteHandover({"journal", 7}, kept_->descriptor(), {});
   for (const std::string& text :
-       {std::string(), std::string("vmeventd-handover 2 journal 7\n"),
-        std::string("vmeventd-handover 1 journal 7\n"),
-        absl::StrCat("vmeventd-handover 1 journal 7\n12345 0 ", run, "\n"),
-        absl::StrCat("vmeventd-handover 1 journal 7\n12345 1 ", run, "\n"),
-        absl::StrCat("vmeventd-handover 1 journal 7\n0 0 ", run, "\n"),
-        std::string("vmeventd-handover 1 journal 7\nx")}) {
-    EXPECT_FALSE(Open(PackParcel(text, {socket.get()}), {"journal", 7}).ok()) << text;
+       {std::string(), std::string("vmeventd-handover 1 journal 7\n"), first + "x", first + "x\n",
+        WriteHandover({"journal", 7}, other->descriptor(), said_)}) {
+    std::vector<HandedRun> runs(1);
+    runs[0].run_id = RunId(0);
+    runs[0].after_crash = true;
+    const absl::Status status = ReadHandover(text, {"journal", 7}, kept_->descriptor(), &runs);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_EQ(runs[0].run_id, RunId(0));
+    EXPECT_TRUE(runs[0].after_crash);
   }
-}
-
-TEST(HandoverTest, AnyOtherErrorLeavesWhatIsKeptForACrash) {
-  const auto kept = KeptRuns::Create().value();
-  const UniqueFd socket = Socket();
-  kept->Keep("run 0", {socket.get(), -1, 0});
-  kept->EndTurn({});
-  std::vector<HandedRun> runs(1);
-  runs[0].connection = UniqueFd(1'000'000);  // not open
-  EXPECT_FALSE(PackHandover({"journal", 7}, runs, kept.get()).ok());
-  const UniqueFd stored(dup(kept->descriptor()));
-  const absl::StatusOr<std::vector<HandedRun>> left = OpenKeptRuns(stored, nullptr);
-  ASSERT_TRUE(left.ok()) << left.status();
-  EXPECT_EQ(left->size(), 1u);
-}
-
-// The packing thread is a user of its own, for whom the kernel counts what is under way, without
-// the rights that lift the limit.
-TEST(HandoverTest, AFewDescriptorsUnderWayLeaveWhatIsHandedOver) {
-  rlimit limit{};
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-  rlimit few = limit;
-  few.rlim_cur = 150;
-  const std::vector<HandedRun> runs = Runs(1);
-  const auto kept = KeptRuns::Create().value();
-  const UniqueFd socket = Socket();
-  bool another_user = false;
-  absl::StatusOr<UniqueFd> parcel;
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-  std::thread([&] {
-    const auto user = static_cast<uid_t>(100'000'000 + getpid());
-    if (syscall(SYS_setresuid, user, user, user) != 0) return;  // of this thread alone
-    another_user = true;
-    for (int i = 0; i < 200; ++i) kept->Keep(absl::StrCat("run ", i), {socket.get(), -1, 0});
-    kept->EndTurn({});
-    EXPECT_EQ(kept->kept(), 200u);
-    EXPECT_FALSE(PackHandover({"journal", 7}, runs).ok());
-    parcel = PackHandover({"journal", 7}, runs, kept.get());
-  }).join();
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-  if (!another_user) GTEST_SKIP() << "needs root";
-  const absl::StatusOr<Handover> handover = Open(std::move(parcel), {"journal", 7});
-  ASSERT_TRUE(handover.ok()) << handover.status();
-  EXPECT_EQ(handover->runs.size(), 1u);
 }
 
 }  // namespace

@@ -49,11 +49,11 @@ class HandoverTest : public E2eTest {
     daemon().WaitExit();
     StopDaemon();
   }
-  void End() {
+  // Leaves the runs, what was read, and what is said of them.
+  void End(size_t stored = 3) {
     Terminate();
-    // Beside what a daemon that stops hands over, what it kept for a crash is stored for a moment.
     WaitUntil("the manager has taken what it was sent last",
-              [&] { return manager_->stored() <= 1; });
+              [&] { return manager_->stored() == stored; });
   }
   void Crash() {
     daemon().Signal(SIGKILL);
@@ -87,7 +87,6 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
     WaitUntilAttached(daemon(), name);
   }
   End();
-  ASSERT_EQ(manager_->stored(), 1u);
   user->Type("poweroff -f");
   powerdown->manager().Execute("system_powerdown");
   quit->manager().Execute("quit");
@@ -196,7 +195,6 @@ TEST_F(HandoverTest, AStopDropsTheMonitors) {
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   const int monitor = FollowAsVm1(&qemu);
   End();
-  ASSERT_EQ(manager_->stored(), 1u);
   EXPECT_TRUE(qemu.HasClient(monitor));
   manager_->Drop();
   WaitUntil("QEMU notices", [&] { return !qemu.HasClient(monitor); });
@@ -255,8 +253,7 @@ TEST_F(HandoverTest, AManagerThatKeepsNothingChangesNothing) {
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   WaitUntilAttached(daemon(), "vm1");
-  End();
-  EXPECT_EQ(manager_->stored(), 0u);
+  End(0);
   Begin();
   guest->manager().Execute("stop");
   stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);

@@ -190,7 +190,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
     daemon().Signal(GetParam());
     daemon().WaitExit();
     StopDaemon();
-    const size_t stored = GetParam() == SIGKILL ? 2 : 1;
+    const size_t stored = GetParam() == SIGKILL ? 2 : 3;
     WaitUntil("the manager has it", [&] { return manager_.stored() == stored; });
   }
   void EndDomain(const std::string& name, int signal) {
