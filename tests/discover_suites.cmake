@@ -1,6 +1,6 @@
 # Writes OUT, in which each suite of the GoogleTest program PROGRAM is one ctest test:
 #
-#   cmake -D PROGRAM=FILE -D OUT=FILE -D PROPERTIES=LIST -P discover_suites.cmake
+#   cmake -D PROGRAM=FILE -D OUT=FILE -D PROPERTIES=LIST -D EXCLUSIVE=REGEX -P discover_suites.cmake
 #
 # Tests that take a millisecond would otherwise take the time of their program's start.
 execute_process(COMMAND ${PROGRAM} --gtest_list_tests
@@ -13,6 +13,9 @@ foreach(line IN LISTS lines)
     set(suite ${CMAKE_MATCH_1})
     string(APPEND tests "add_test(${suite} ${PROGRAM} --gtest_filter=${suite}.*)\n"
       "set_tests_properties(${suite} PROPERTIES ${PROPERTIES})\n")
+    if(EXCLUSIVE AND suite MATCHES "^(${EXCLUSIVE})$")
+      string(APPEND tests "set_tests_properties(${suite} PROPERTIES RESOURCE_LOCK exclusive)\n")
+    endif()
   endif()
 endforeach()
 if(NOT tests)

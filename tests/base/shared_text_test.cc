@@ -10,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-const std::string kText = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
+const std::string kLongText = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
 
 TEST(SharedTextTest, IsEmptyUntilItIsSet) {
   SharedText text;
@@ -50,36 +50,36 @@ TEST(SharedTextTest, ACopyKeepsTheTextThatItHad) {
 
 TEST(SharedTextsTest, AlikeTextsHaveOneCopy) {
   SharedTexts texts;
-  SharedText first(kText);
-  SharedText second(kText);
+  SharedText first(kLongText);
+  SharedText second(kLongText);
   SharedText none;
   for (SharedText* text : {&first, &second, &none}) texts.Share(text);
-  EXPECT_EQ(second.str(), kText);
+  EXPECT_EQ(second.str(), kLongText);
   EXPECT_EQ(second.str().data(), first.str().data());
   EXPECT_TRUE(none.empty());
 }
 
 TEST(SharedTextsTest, ATextThatOnlyThePoolHasGoesAsOthersCome) {
   SharedTexts texts;
-  SharedText old(kText);
+  SharedText old(kLongText);
   texts.Share(&old);
   for (int i = 0; i < 100; ++i) {
     SharedText other(absl::StrCat("text ", i));
     texts.Share(&other);
   }
-  SharedText again(kText);
+  SharedText again(kLongText);
   texts.Share(&again);
-  EXPECT_EQ(again.str(), kText);
+  EXPECT_EQ(again.str(), kLongText);
   EXPECT_NE(again.str().data(), old.str().data());
 }
 
 TEST(RareTest, ACopyHasAValueOfItsOwn) {
-  Rare<std::string> text = kText;
+  Rare<std::string> text = kLongText;
   Rare<std::string> copy = text;
   text.reset();
   EXPECT_FALSE(text.has_value());
   ASSERT_TRUE(copy.has_value());
-  EXPECT_EQ(*copy, kText);
+  EXPECT_EQ(*copy, kLongText);
   copy = text;
   EXPECT_FALSE(copy.has_value());
 }

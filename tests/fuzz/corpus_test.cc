@@ -23,7 +23,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr size_t kVariants = 500;  // of all inputs of a target together, but one of each at least
+constexpr size_t kVariants = 100;  // of all inputs of a target together, but one of each at least
 
 struct Target {
   const char* name;
@@ -43,7 +43,7 @@ class FuzzCorpusTest : public testing::TestWithParam<Target> {
 TEST_P(FuzzCorpusTest, Replays) {
   std::vector<std::filesystem::path> inputs;
   for (const auto& file : std::filesystem::directory_iterator(
-           absl::StrCat(VMEVENTD_FUZZ_CORPUS, "/", GetParam().name))) {
+           absl::StrCat(VMEVENTD_SOURCE_DIR "/tests/fuzz/corpus/", GetParam().name))) {
     inputs.push_back(file.path());
   }
   ASSERT_FALSE(inputs.empty());

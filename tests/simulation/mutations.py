@@ -246,7 +246,7 @@ MUTATIONS = [
              "return text;", "server_test:CloudEvent.AnIdCannotBeGuessedWithoutTheSecret"),
     Mutation("a-repetition-counts-under-any-subject", "server/fleet/jetstream_sink.cc",
              "message->subject == batch[repeated[i]].subject", "true",
-             "fleet_e2e_test:FleetTest.ARepetitionCountsUnderTheNodesOwnSubjectOnly"),
+             "e2e_test:FleetTest.ARepetitionCountsUnderTheNodesOwnSubjectOnly"),
     Mutation("a-late-value-replaces-a-newer-one", "server/fleet/node_state.cc",
              "change.message.replaces = place == places_.end() ? uint64_t{0} : place->second;",
              "change.message.replaces.reset();",

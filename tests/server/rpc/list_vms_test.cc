@@ -78,11 +78,11 @@ TEST_F(QueriesTest, ListsVmsOfASource) {
       << "the token is of another question";
 }
 
-constexpr char kUuid[] = "550e8400-e29b-41d4-a716-446655440000";
+constexpr char kVmUuid[] = "550e8400-e29b-41d4-a716-446655440000";
 
 TEST_F(QueriesTest, FindsVmsByTheirUuid) {
   VmUpdate a = Update("a", EventType::kStarted);
-  a.status->ref.uuid = kUuid;
+  a.status->ref.uuid = kVmUuid;
   pumped_.Push({a, Update("b", EventType::kStarted)});
   v1::ListVmsRequest list;
   list.add_uuids("550E8400-E29B-41D4-A716-446655440000");
@@ -91,15 +91,15 @@ TEST_F(QueriesTest, FindsVmsByTheirUuid) {
   EXPECT_THAT(Names(Vms(list)), IsEmpty());
 
   v1::GetVmRequest get;
-  get.set_uuid(kUuid);
+  get.set_uuid(kVmUuid);
   EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(get)).vm().ref().name(), "a");
   get.set_name("b");
   const absl::Status other = queries_.GetVm(get).status();
   EXPECT_TRUE(absl::IsNotFound(other));
   EXPECT_EQ(other.message(),
-            absl::StrCat("uuid: no VM named \"b\" and with the UUID ", kUuid, " is known"));
+            absl::StrCat("uuid: no VM named \"b\" and with the UUID ", kVmUuid, " is known"));
   VmUpdate copy = Update("copy", EventType::kStarted);
-  copy.status->ref.uuid = kUuid;
+  copy.status->ref.uuid = kVmUuid;
   pumped_.Push({copy});
   get.clear_name();
   const absl::Status both = queries_.GetVm(get).status();

@@ -27,7 +27,7 @@ std::string Prefix(uint32_t size, bool compressed = false) {
   for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<char>(size >> shift));
   return out;
 }
-const std::string kStart = absl::StrCat(kHttp2Preface, Frame(FrameType::kSettings, 0, 0));
+const std::string kConnectionStart = absl::StrCat(kHttp2Preface, Frame(FrameType::kSettings, 0, 0));
 const std::string kAck = Frame(FrameType::kSettings, FrameHeader::kAck, 0);
 const std::string kPing = Frame(FrameType::kPing, 0, 0, "12345678");
 
@@ -58,8 +58,8 @@ class ClientFramesTest : public ::testing::Test {
 };
 
 TEST_F(ClientFramesTest, AnHonestCallPassesHoweverItIsSplit) {
-  const std::string call = kStart + Frame(FrameType::kWindowUpdate, 0, 0, "1234") + Headers(1) +
-                           Data(1, Prefix(3) + "abc", FrameHeader::kEndStream) +
+  const std::string call = kConnectionStart + Frame(FrameType::kWindowUpdate, 0, 0, "1234") +
+                           Headers(1) + Data(1, Prefix(3) + "abc", FrameHeader::kEndStream) +
                            Frame(FrameType::kSettings, FrameHeader::kAck, 0) + kPing;
   for (size_t piece = 1; piece <= call.size(); ++piece) {
     ClientFrames frames(limits_, &peer_);
@@ -67,7 +67,8 @@ TEST_F(ClientFramesTest, AnHonestCallPassesHoweverItIsSplit) {
     for (size_t at = 0; at < call.size(); at += piece) {
       EXPECT_EQ(Read(&frames, call.substr(at, piece)), "");
     }
-    EXPECT_EQ(to_server_, absl::StrCat(kStart, kAck, call.substr(kStart.size())));
+    EXPECT_EQ(to_server_,
+              absl::StrCat(kConnectionStart, kAck, call.substr(kConnectionStart.size())));
     EXPECT_EQ(frames.TakeCalls(), 1);
     EXPECT_EQ(frames.TakeCalls(), 0);
   }
@@ -75,7 +76,7 @@ TEST_F(ClientFramesTest, AnHonestCallPassesHoweverItIsSplit) {
 }
 
 TEST_F(ClientFramesTest, TheServerSeesHeadersOnceTheyAreComplete) {
-  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(Read(kConnectionStart), "");
   to_server_.clear();
   const std::string headers = Headers(1);
   for (size_t i = 0; i + 1 < headers.size(); ++i) EXPECT_EQ(Read(headers.substr(i, 1)), "");
@@ -86,10 +87,11 @@ TEST_F(ClientFramesTest, TheServerSeesHeadersOnceTheyAreComplete) {
 
 // gRPC 1.51 holds a client to its SETTINGS from then on only.
 TEST_F(ClientFramesTest, TheServersSettingsAreAcknowledgedBeforeAnyCall) {
-  EXPECT_EQ(Read(kStart), "");
-  EXPECT_EQ(to_server_, kStart + kAck);
+  EXPECT_EQ(Read(kConnectionStart), "");
+  EXPECT_EQ(to_server_, kConnectionStart + kAck);
   EXPECT_EQ(Read(Headers(1) + kAck), "");
-  EXPECT_EQ(to_server_, kStart + kAck + Headers(1) + kAck) << "and by the client, as it likes";
+  EXPECT_EQ(to_server_, kConnectionStart + kAck + Headers(1) + kAck)
+      << "and by the client, as it likes";
 }
 
 TEST_F(ClientFramesTest, NothingButHttp2Passes) {
@@ -108,18 +110,19 @@ TEST_F(ClientFramesTest, SettingsComeFirst) {
 }
 
 TEST_F(ClientFramesTest, HeadersFitIntoOneFrame) {
-  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(Read(kConnectionStart), "");
   const std::string before = to_server_;
   EXPECT_THAT(Read(Headers(1, 0)), HasSubstr("several frames"));
   EXPECT_EQ(to_server_, before);
   ClientFrames continues(limits_, &peer_);
-  EXPECT_THAT(Read(&continues, kStart + Headers(1) + Frame(FrameType::kContinuation, 4, 1, "x")),
-              HasSubstr("CONTINUATION"));
+  EXPECT_THAT(
+      Read(&continues, kConnectionStart + Headers(1) + Frame(FrameType::kContinuation, 4, 1, "x")),
+      HasSubstr("CONTINUATION"));
   EXPECT_EQ(reason_, Refusal::kFrames);
 }
 
 TEST_F(ClientFramesTest, AFrameHasAtMost16KiB) {
-  EXPECT_EQ(Read(kStart + Data(1, std::string(16'384, 'x'))), "");
+  EXPECT_EQ(Read(kConnectionStart + Data(1, std::string(16'384, 'x'))), "");
   // Its header says it: nothing more has to come.
   EXPECT_THAT(Read(Data(1, std::string(16'385, 'x')).substr(0, 9)),
               HasSubstr("a frame of 16385 bytes; at most 16384"));
@@ -140,7 +143,7 @@ TEST_F(ClientFramesTest, FramesThatAskForNothingAreCounted) {
     SCOPED_TRACE(one.name);
     PeerFrames peer(limits_);
     ClientFrames frames(limits_, &peer);
-    EXPECT_EQ(Read(&frames, kStart), "");
+    EXPECT_EQ(Read(&frames, kConnectionStart), "");
     std::string what;
     int sent = 0;
     for (; what.empty() && sent < 100'000; ++sent) what = Read(&frames, one.frame);
@@ -150,7 +153,7 @@ TEST_F(ClientFramesTest, FramesThatAskForNothingAreCounted) {
 }
 
 TEST_F(ClientFramesTest, TheCountIsASecondsCount) {
-  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(Read(kConnectionStart), "");
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(Repeat(kPing, 900), "");
     now_ += absl::Seconds(1);
@@ -158,7 +161,7 @@ TEST_F(ClientFramesTest, TheCountIsASecondsCount) {
 }
 
 TEST_F(ClientFramesTest, AReaderMaySendMore) {
-  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(Read(kConnectionStart), "");
   for (int i = 0; i < 100'000; ++i) {
     frames_.OnAnswer({.type = FrameType::kData, .flags = 0, .length = 100, .stream = 1});
     // Some clients grant both windows, and measure the bandwidth, for each frame.
@@ -179,17 +182,17 @@ TEST_F(ClientFramesTest, AllConnectionsOfAPeerAreCountedTogether) {
   std::string what;
   for (int i = 0; i < 20 && what.empty(); ++i) {
     floods.push_back(std::make_unique<ClientFrames>(limits_, &peer_));
-    EXPECT_EQ(Read(floods.back().get(), kStart), "");
+    EXPECT_EQ(Read(floods.back().get(), kConnectionStart), "");
     for (int j = 0; j < 3'900 && what.empty(); ++j) what = Read(floods.back().get(), kPing);
   }
   EXPECT_THAT(what, HasSubstr("ask for nothing"));
   EXPECT_EQ(floods.size(), 6) << "about 20,000 in all";
-  EXPECT_EQ(Read(kStart), "") << "a quiet connection of the same peer goes on";
+  EXPECT_EQ(Read(kConnectionStart), "") << "a quiet connection of the same peer goes on";
   EXPECT_EQ(Repeat(kPing, 40), "");
 }
 
 TEST_F(ClientFramesTest, ResetsAreCounted) {
-  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(Read(kConnectionStart), "");
   const std::string reset = Frame(FrameType::kResetStream, 0, 1, "1234");
   EXPECT_EQ(Repeat(Headers(1) + reset, 500), "");
   EXPECT_THAT(Repeat(Headers(1) + reset, 1), HasSubstr("resets them"));
@@ -198,7 +201,7 @@ TEST_F(ClientFramesTest, ResetsAreCounted) {
 }
 
 TEST_F(ClientFramesTest, ARequestIsRefusedByItsLength) {
-  EXPECT_EQ(Read(kStart + Headers(1)), "");
+  EXPECT_EQ(Read(kConnectionStart + Headers(1)), "");
   to_server_.clear();
   // Split so that the length comes in two frames.
   const std::string prefix = Prefix((1 << 20) + 1);
@@ -224,7 +227,7 @@ TEST_F(ClientFramesTest, ARequestIsRefusedByItsLength) {
 }
 
 TEST_F(ClientFramesTest, AllowedRequestsPass) {
-  EXPECT_EQ(Read(kStart + Headers(1) + Data(1, Prefix(1 << 20))), "");
+  EXPECT_EQ(Read(kConnectionStart + Headers(1) + Data(1, Prefix(1 << 20))), "");
   for (int i = 0; i < 64; ++i) EXPECT_EQ(Read(Data(1, std::string(16'384, 'x'))), "");
   EXPECT_EQ(Read(Data(1, Prefix(0) + Prefix(2) + "ab" + Prefix(1 << 20))), "")
       << "a stream of several";
@@ -233,7 +236,7 @@ TEST_F(ClientFramesTest, AllowedRequestsPass) {
 }
 
 TEST_F(ClientFramesTest, ACompressedRequestIsSmall) {
-  EXPECT_EQ(Read(kStart + Headers(1) + Data(1, Prefix(4'097, true) + "x")), "");
+  EXPECT_EQ(Read(kConnectionStart + Headers(1) + Data(1, Prefix(4'097, true) + "x")), "");
   EXPECT_THAT(to_client_, HasSubstr("4097 compressed bytes"));
   to_client_.clear();
   EXPECT_EQ(Read(Headers(3) + Data(3, Prefix(1) + "x" + Prefix(5'000, true))), "");
@@ -241,7 +244,7 @@ TEST_F(ClientFramesTest, ACompressedRequestIsSmall) {
 }
 
 TEST_F(ClientFramesTest, RefusedRequestsAreNoBreach) {
-  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(Read(kConnectionStart), "");
   for (uint32_t stream = 1; stream < 1'001; stream += 2) {
     ASSERT_EQ(Read(Headers(stream) + Data(stream, Prefix(2 << 20))), "");
   }
@@ -249,14 +252,14 @@ TEST_F(ClientFramesTest, RefusedRequestsAreNoBreach) {
 }
 
 TEST_F(ClientFramesTest, OpenRequestsAreBounded) {
-  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(Read(kConnectionStart), "");
   std::string what;
   uint32_t stream = 1;
   for (; what.empty() && stream < 100'000; stream += 2) what = Read(Headers(stream));
   EXPECT_THAT(what, HasSubstr("4096 calls are open"));
   // Those that have ended on either side do not count.
   ClientFrames frames(limits_, &peer_);
-  EXPECT_EQ(Read(&frames, kStart), "");
+  EXPECT_EQ(Read(&frames, kConnectionStart), "");
   for (stream = 1; stream < 20'000; stream += 4) {
     ASSERT_EQ(Read(&frames, Headers(stream) + Data(stream, Prefix(0), FrameHeader::kEndStream)),
               "");
