@@ -22,15 +22,15 @@ bool WasDropped(const VmUpdate& update) {
   return !update.status.has_value() && !update.event.has_value() && update.on_public == nullptr;
 }
 
-size_t SizeOf(const Intent& intent) {
-  return intent.intent_id.size() + intent.actor.size() + intent.reason.size();
+size_t SizeOf(const Rare<Intent>& intent) {
+  if (!intent.has_value()) return 0;
+  return sizeof(*intent) + intent->intent_id.size() + intent->actor.size() + intent->reason.size();
 }
 
-size_t SizeOf(const std::optional<ShutdownDetail>& detail) {
+size_t SizeOf(const Rare<ShutdownDetail>& detail) {
   if (!detail.has_value()) return 0;
-  size_t size = detail->rule.size();
+  size_t size = sizeof(*detail) + detail->rule.size() + SizeOf(detail->intent);
   for (const EvidenceEntry& entry : detail->evidence) size += sizeof(entry) + entry.what.size();
-  if (detail->intent.has_value()) size += SizeOf(*detail->intent);
   return size;
 }
 
@@ -40,17 +40,15 @@ size_t SizeOf(const VmUpdate& update) {
   if (const auto& status = update.status; status.has_value()) {
     size += status->ref.name.size() + status->ref.run_id.size() + status->ref.uuid.size() +
             status->ref.source.size() + status->qemu_version.size() + status->monitor_path.size() +
-            SizeOf(status->shutdown);
+            SizeOf(status->shutdown) + SizeOf(status->intent);
     for (const std::string& problem : status->problems)
       size += sizeof(std::string) + problem.size();
     for (const auto& [key, value] : status->ref.labels)
       size += 2 * sizeof(std::string) + key.size() + value.size();
-    if (status->intent.has_value()) size += SizeOf(*status->intent);
   }
   if (const auto& event = update.event; event.has_value()) {
     size += event->qmp_event.size() + event->detail_json.size() + event->message.size() +
-            SizeOf(event->shutdown);
-    if (event->intent.has_value()) size += SizeOf(*event->intent);
+            SizeOf(event->shutdown) + SizeOf(event->intent);
   }
   if (update.saved_run.has_value()) size += update.saved_run->size();
   return size;

@@ -194,7 +194,8 @@ Logging::~Logging() {
 }
 
 nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence) {
-  const ShutdownDetail detail = event.shutdown.value_or(ShutdownDetail());
+  const ShutdownDetail none;
+  const ShutdownDetail& detail = event.shutdown.has_value() ? *event.shutdown : none;
   nlohmann::ordered_json fields = {{"message", "VM stopped"},
                                    {"vm", vm.name},
                                    {"class", std::string(ShutdownClassName(detail.shutdown_class))},

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/rare.h"
 #include "base/shared_text.h"
 
 // Output of the watcher. These types mirror the messages of vm_events.proto, whose comments
@@ -202,23 +203,23 @@ struct ShutdownDetail {
   std::vector<EvidenceEntry> evidence;          // oldest first
   bool shutdown_file_written = false;
   std::optional<ExitStatus> exit_status;  // unset: not known
-  std::optional<Intent> intent;           // that was open when the run ended
+  Rare<Intent> intent;                    // that was open when the run ended
   std::vector<ShutdownCaveat> caveats;
   std::optional<SignalSender> sender;  // of the signal that ended it; unset: none, or not known
-  std::optional<GuestPanic> panic;     // that stands
+  Rare<GuestPanic> panic;              // that stands
 };
 
 struct VmEvent {
   EventType type = EventType::kGap;
   absl::Time observe_time;
   std::optional<absl::Time> qemu_time;
-  std::optional<ShutdownDetail> shutdown;
+  Rare<ShutdownDetail> shutdown;
   std::string qmp_event;
   std::string detail_json;
   std::string message;
-  std::optional<Intent> intent;         // with INTENT_*
+  Rare<Intent> intent;                  // with INTENT_*
   std::optional<IntentEnd> intent_end;  // with INTENT_WITHDRAWN
-  std::optional<GuestPanic> panic;      // with GUEST_PANICKED
+  Rare<GuestPanic> panic;               // with GUEST_PANICKED
   // observe_time on the monotonic clock, since an arbitrary origin, for latencies; unset: not
   // known.
   std::optional<absl::Duration> observe_monotonic;
@@ -232,9 +233,9 @@ struct VmStatus {
   absl::Time start_time = absl::InfinitePast();  // the process's; InfinitePast: not known
   std::string qemu_version;
   std::string monitor_path;
-  std::optional<ShutdownDetail> shutdown;
+  Rare<ShutdownDetail> shutdown;
   std::vector<std::string> problems;
-  std::optional<Intent> intent;  // that is open
+  Rare<Intent> intent;  // that is open
 };
 
 // One step of what is known: an event, the VM's status after it, or both.
