@@ -34,6 +34,7 @@ class SharedText {
   }
   // `text` may be a view of the text that is replaced.
   SharedText& operator=(absl::string_view text) { return *this = SharedText(text); }
+  // NOLINTBEGIN(clang-analyzer-cplusplus.NewDelete): the analyzer does not follow `users`
   ~SharedText() {
     if (text_ != nullptr && text_->users.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       operator delete(text_);
@@ -47,6 +48,7 @@ class SharedText {
     if (text_ == nullptr) return "";
     return {reinterpret_cast<const char*>(text_ + 1), text_->size};
   }
+  // NOLINTEND(clang-analyzer-cplusplus.NewDelete)
   // NOLINTNEXTLINE(google-explicit-constructor): as std::string has it
   operator absl::string_view() const { return str(); }
   explicit operator std::string() const { return std::string(str()); }

@@ -25,7 +25,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build/tidy-cache"
 DATABASE = ROOT / "build/tidy"
-PRECOMPILED = re.compile(r"-Winvalid-pch -include \S+cmake_pch\.hxx ")
+GCC_ALONE = re.compile(r"-Winvalid-pch -include \S+cmake_pch\.hxx |--param \S+ ")
 KEEP_SECONDS = 60 * 24 * 3600  # entries unused for so long are removed
 PROJECT = ("base/", "client/", "server/", "tests/", "watcher/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
@@ -91,7 +91,7 @@ def compile_commands(tree):
     entries = list(each_source(json.loads((tree / "compile_commands.json").read_text())))
     for entry in entries:
         # Clang cannot read GCC's precompiled headers, and each source must include what it uses.
-        entry["command"] = PRECOMPILED.sub("", entry["command"])
+        entry["command"] = GCC_ALONE.sub("", entry["command"])
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), ROOT)
         if path.startswith(PROJECT) and path not in commands:
             # Independent of the clone's path.

@@ -47,7 +47,7 @@ class FollowVmsTest : public JournalTestBase {
                        "-c",
                        "exec \"$0\" \"$@\" >/dev/null",
                        "/usr/bin/python3",
-                       VMEVENTD_SOURCE_DIR "/examples/python/follow_vms.py",
+                       absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/python/follow_vms.py"),
                        "--server",
                        server,
                        "--record",

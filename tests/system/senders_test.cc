@@ -43,13 +43,10 @@ std::string EvidenceOf(const v1::Event& event) {
 
 // Gives a program tracefs, in a mount namespace of its own if the machine does not mount it.
 std::vector<std::string> WithTracefs() {
-  return {"unshare",
-          "--mount",
-          "sh",
-          "-c",
-          "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing; "
-          "exec \"$@\"",
-          "sh"};
+  const std::string script =
+      "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing; "
+      "exec \"$@\"";
+  return {"unshare", "--mount", "sh", "-c", script, "sh"};
 }
 
 // A process with that number, which no other has, and that sleeps.
@@ -112,8 +109,8 @@ TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
   EXPECT_EQ(end.sender().command(), "e2e_test");
   EXPECT_EQ(end.sender().executable(), std::filesystem::read_symlink("/proc/self/exe").string());
   EXPECT_FALSE(end.sender().of_qemu());
-  EXPECT_THAT(EvidenceOf(stopped), HasSubstr(absl::StrCat("SIGKILL sent by e2e_test (pid ",
-                                                          getpid(), ", uid 0")));
+  EXPECT_THAT(EvidenceOf(stopped),
+              HasSubstr(absl::StrCat("SIGKILL sent by e2e_test (pid ", getpid(), ", uid 0")));
   EXPECT_EQ(daemon().GetServerInfo().signal_senders().lost(), 0U);
 }
 

@@ -19,6 +19,7 @@ using ::testing::IsEmpty;
 
 TEST_F(QueriesTest, ACostlyListOfVmsComesInPages) {
   std::vector<VmUpdate> updates;
+  updates.reserve(301);
   for (int i = 0; i < 300; ++i) {
     updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
   }

@@ -70,9 +70,9 @@ inline std::vector<std::string> Names(const v1::ListVmsResponse& response) {
 
 // Patterns that compare as many bytes as possible with names that consist of "a".
 inline std::vector<std::string> CostlyPatterns() {
-  std::vector<std::string> out;
-  for (int i = 0; i < 32; ++i)
-    out.push_back("*" + std::string(100, 'a') + "b" + std::string(i, '?') + "*");
+  std::vector<std::string> out(32);
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = "*" + std::string(100, 'a') + "b" + std::string(i, '?') + "*";
   return out;
 }
 
