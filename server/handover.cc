@@ -22,6 +22,7 @@ constexpr char kKeptName[] = "vmeventd-kept";
 constexpr char kNotesName[] = "vmeventd-notes";
 // Memory with what WriteHandover() wrote.
 constexpr char kSaidName[] = "vmeventd-runs";
+constexpr size_t kMaxSaidBytes = size_t{64} << 20;
 // A parcel with one message, the descriptors of the trace, which stays in it.
 constexpr char kTraceName[] = "vmeventd-trace";
 constexpr char kTraceText[] = "vmeventd-trace 1";
@@ -62,9 +63,10 @@ std::vector<HandedRun> TakeRuns(const UniqueFd& parcel, const SharedMemory* note
   const bool complete = std::all_of(runs->begin(), runs->end(), [](const HandedRun& run) {
     return run.noted.has_value() || !run.connection.valid();
   });
-  spdlog::warn("the daemon before this one did not stop in order: going on with {} VMs{}",
-               runs->size(),
-               complete ? "" : ", of which what some said in the last moment may be missing");
+  spdlog::warn(
+      "{}: going on with {} VMs{}",
+      said == nullptr ? "the daemon before this one did not stop in order" : "as after a crash",
+      runs->size(), complete ? "" : ", of which what some said in the last moment may be missing");
   return *std::move(runs);
 }
 
@@ -119,13 +121,17 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
     names.insert(stored.name);
     if (stored.name == kKeptName) {
       parcels.push_back(std::move(stored.fd));
-    } else if (stored.name == kNotesName || stored.name == kSaidName) {
-      absl::StatusOr<std::unique_ptr<SharedMemory>> memory =
-          SharedMemory::Open(std::move(stored.fd));
-      if (memory.ok()) (stored.name == kNotesName ? notes : said) = *std::move(memory);
+      continue;
+    }
+    absl::StatusOr<std::unique_ptr<SharedMemory>> memory = absl::InvalidArgumentError("not known");
+    if (stored.name == kNotesName || stored.name == kSaidName) {
+      memory = SharedMemory::Open(std::move(stored.fd));
+    }
+    if (memory.ok()) {
+      (stored.name == kNotesName ? notes : said) = *std::move(memory);
     } else {
-      spdlog::warn("the service manager passes a descriptor named {}, which is closed: not known",
-                   stored.name);
+      spdlog::warn("the service manager passes a descriptor named {}, which is closed: {}",
+                   stored.name, std::string(memory.status().message()));
     }
   }
   for (const std::string& name : names) RemoveStoredDescriptors(name);
@@ -151,8 +157,11 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
     return;
   }
   const std::string text = WriteHandover(journal, kept.descriptor(), runs);
-  const absl::StatusOr<std::unique_ptr<SharedMemory>> said =
-      SharedMemory::Create(kSaidName, text.size(), /*held_bytes=*/0);
+  absl::StatusOr<std::unique_ptr<SharedMemory>> said = absl::ResourceExhaustedError(
+      absl::StrCat("more than ", kMaxSaidBytes >> 20, " MiB are to be said of them"));
+  if (text.size() <= kMaxSaidBytes) {
+    said = SharedMemory::Create(kSaidName, text.size(), /*held_bytes=*/0);
+  }
   absl::Status status = said.status();
   if (status.ok()) {
     std::memcpy((*said)->bytes().data(), text.data(), text.size());
@@ -161,7 +170,7 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
   if (status.ok()) {
     spdlog::info("{} VMs are left to the service manager, for the next start", runs.size());
   } else {
-    spdlog::warn("{} VMs cannot be left to the service manager: {}", runs.size(),
+    spdlog::warn("the next start goes on with {} VMs as after a crash: {}", runs.size(),
                  std::string(status.message()));
   }
 }
