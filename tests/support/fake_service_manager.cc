@@ -86,9 +86,9 @@ size_t FakeServiceManager::stored() const {
   return store_.size();
 }
 
-void FakeServiceManager::Drop() {
+void FakeServiceManager::Drop(const std::string& name) {
   const std::lock_guard lock(mutex_);
-  store_.clear();
+  std::erase_if(store_, [&](const auto& stored) { return name.empty() || stored.first == name; });
 }
 
 int FakeServiceManager::Count(const std::string& begin) const {

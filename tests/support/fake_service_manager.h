@@ -27,8 +27,8 @@ class FakeServiceManager {
   std::vector<std::string> Wrapper(std::vector<UniqueFd>* copies) const;
   // How many descriptors it keeps.
   size_t stored() const;
-  // As systemd when the service is stopped.
-  void Drop();
+  // Closes what it keeps as `name`, or all, as systemd when the service is stopped.
+  void Drop(const std::string& name = "");
   // How often it was notified with a text that begins so.
   int Count(const std::string& begin) const;
 

@@ -154,6 +154,27 @@ TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm5")).find("GAP"), std::string::npos);
 }
 
+// As after an upgrade to a version that writes another text.
+TEST_F(HandoverTest, AStopOfWhichNothingIsSaidIsAsACrash) {
+  Begin();
+  const auto quit = StartEmptyGuest("vm1");
+  const auto lives = StartEmptyGuest("vm2");
+  for (const char* name : {"vm1", "vm2"}) {
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+    WaitUntilAttached(daemon(), name);
+  }
+  End();
+  manager_->Drop("vmeventd-runs");
+  quit->manager().Execute("quit");
+  quit->WaitExit();
+  Begin();
+  EXPECT_THAT(daemon().Log(), HasSubstr("did not stop in order: going on with 2 VMs"));
+  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  lives->manager().Execute("stop");
+  stream().Wait("vm2", v1::EVENT_TYPE_PAUSED);
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm2")).find("GAP"), std::string::npos);
+}
+
 // What a QEMU says in its last moments may have been read by then and not committed, or be read in
 // the moment of the kill.
 TEST_F(HandoverTest, WhatIsSaidJustBeforeACrashCounts) {
