@@ -27,9 +27,12 @@ size_t SizeOf(const Rare<Intent>& intent) {
   return sizeof(*intent) + intent->intent_id.size() + intent->actor.size() + intent->reason.size();
 }
 
+size_t SizeOf(const Rare<GuestPanic>& panic) { return panic.has_value() ? sizeof(*panic) : 0; }
+
 size_t SizeOf(const Rare<ShutdownDetail>& detail) {
   if (!detail.has_value()) return 0;
-  size_t size = sizeof(*detail) + detail->rule.size() + SizeOf(detail->intent);
+  size_t size =
+      sizeof(*detail) + detail->rule.size() + SizeOf(detail->intent) + SizeOf(detail->panic);
   for (const EvidenceEntry& entry : detail->evidence) size += sizeof(entry) + entry.what.size();
   return size;
 }
@@ -48,7 +51,7 @@ size_t SizeOf(const VmUpdate& update) {
   }
   if (const auto& event = update.event; event.has_value()) {
     size += event->qmp_event.size() + event->detail_json.size() + event->message.size() +
-            SizeOf(event->shutdown) + SizeOf(event->intent);
+            SizeOf(event->shutdown) + SizeOf(event->intent) + SizeOf(event->panic);
   }
   if (update.saved_run.has_value()) size += update.saved_run->size();
   return size;

@@ -185,6 +185,19 @@ VmUpdate Large(const std::string& run_id, EventType type) {
   return update;
 }
 
+TEST(EventQueueTest, WhatFewUpdatesHaveCountsToo) {
+  EventQueue queue(100);
+  queue.Push(UpdateOf("a", EventType::kGuestPanicked));
+  const size_t without = queue.bytes();
+  VmUpdate update = UpdateOf("b", EventType::kGuestPanicked);
+  update.event->panic.emplace();
+  update.event->intent.emplace();
+  update.event->shutdown.emplace().panic.emplace();
+  queue.Push(std::move(update));
+  EXPECT_GE(queue.bytes(),
+            2 * without + sizeof(ShutdownDetail) + sizeof(Intent) + 2 * sizeof(GuestPanic));
+}
+
 TEST(EventQueueTest, NoKindOfEventFillsMoreThanItsBytes) {
   constexpr size_t kMaxBytes = 1 << 18;
   for (int type = 1; type <= static_cast<int>(EventType::kGap); ++type) {
