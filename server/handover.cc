@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "server/host/parcel.h"
 #include "server/host/service_manager.h"
 #include "server/host/shared_memory.h"
@@ -17,7 +17,7 @@
 namespace vmeventd {
 namespace {
 
-// Of KeptRuns: the parcel, and the memory of what is read.
+// Names of KeptRuns' parcel, and of the memory of what is read.
 constexpr char kKeptName[] = "vmeventd-kept";
 constexpr char kNotesName[] = "vmeventd-notes";
 // Memory with what WriteHandover() wrote.
@@ -34,9 +34,9 @@ constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 // sequence; then a line a run, which WriteHandedRun() makes.
 constexpr char kFormat[] = "vmeventd-handover 2";
 
-std::string FirstLine(const JournalEnd& journal, int parcel) {
-  return absl::StrCat(kFormat, " ", SocketCookie(parcel), " ", journal.journal_id, " ",
-                      journal.newest);
+std::string BeginOf(int parcel) { return absl::StrCat(kFormat, " ", SocketCookie(parcel), " "); }
+std::string TextOf(const JournalEnd& journal) {
+  return absl::StrCat(journal.journal_id, " ", journal.newest);
 }
 
 // The runs of `parcel`, with what was noted or said of them.
@@ -52,11 +52,17 @@ std::vector<HandedRun> TakeRuns(const UniqueFd& parcel, const SharedMemory* note
   if (said != nullptr) {
     const absl::Status status =
         ReadHandover({said->bytes().data(), said->bytes().size()}, journal, parcel.get(), &*runs);
+    if (status.ok()) {
+      const auto known = std::count_if(runs->begin(), runs->end(),
+                                       [](const HandedRun& run) { return !run.run_id.empty(); });
+      spdlog::info("going on with {} VMs of the daemon before this one", known);
+      return *std::move(runs);
+    }
     if (absl::IsFailedPrecondition(status)) {
       spdlog::warn("the VMs of the daemon before this one are connected to again: {}",
                    std::string(status.message()));
+      return *std::move(runs);
     }
-    if (!absl::IsInvalidArgument(status)) return *std::move(runs);
     spdlog::warn("what the daemon before this one said of its VMs is not used: {}",
                  std::string(status.message()));
   }
@@ -74,7 +80,7 @@ std::vector<HandedRun> TakeRuns(const UniqueFd& parcel, const SharedMemory* note
 
 std::string WriteHandover(const JournalEnd& journal, int parcel,
                           const std::vector<HandedRun>& runs) {
-  std::string text = absl::StrCat(FirstLine(journal, parcel), "\n");
+  std::string text = absl::StrCat(BeginOf(parcel), TextOf(journal), "\n");
   for (const HandedRun& run : runs) absl::StrAppend(&text, WriteHandedRun(run), "\n");
   return text;
 }
@@ -84,8 +90,7 @@ absl::Status ReadHandover(absl::string_view text, const JournalEnd& journal, int
   std::vector<absl::string_view> lines = absl::StrSplit(text, '\n');
   if (!lines.back().empty()) return absl::InvalidArgumentError("its last line has no end");
   lines.pop_back();
-  if (lines.empty() ||
-      !absl::StartsWith(lines[0], absl::StrCat(kFormat, " ", SocketCookie(parcel), " "))) {
+  if (lines.empty() || !absl::ConsumePrefix(&lines[0], BeginOf(parcel))) {
     return absl::InvalidArgumentError("another version of vmeventd wrote it, or of other VMs");
   }
   absl::flat_hash_map<std::string, HandedRun> said;
@@ -95,7 +100,7 @@ absl::Status ReadHandover(absl::string_view text, const JournalEnd& journal, int
     std::string run_id = run->run_id;
     said.emplace(std::move(run_id), *std::move(run));
   }
-  const bool same_journal = lines[0] == FirstLine(journal, parcel);
+  const bool same_journal = lines[0] == TextOf(journal);
   for (HandedRun& run : *runs) {
     const auto it = said.find(run.run_id);
     if (!same_journal || it == said.end()) {
@@ -143,9 +148,6 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
     }
     closer.Close(std::move(parcel));
   }
-  const auto usable = std::count_if(runs.begin(), runs.end(),
-                                    [](const HandedRun& run) { return !run.run_id.empty(); });
-  if (usable > 0) spdlog::info("going on with {} VMs of the daemon before this one", usable);
   return runs;
 }
 

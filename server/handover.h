@@ -21,8 +21,8 @@ struct JournalEnd {
   uint64_t newest = 0;  // sequence
 };
 
-// What a daemon that stops says of its open runs, whose descriptors `parcel` holds: the one of
-// KeptRuns.
+// Writes what a daemon that stops says of its open runs, whose descriptors `parcel` holds: the one
+// of KeptRuns.
 std::string WriteHandover(const JournalEnd& journal, int parcel,
                           const std::vector<HandedRun>& runs);
 // Completes `runs`, as OpenKeptRuns() has them of `parcel`, by what was said of them. Those of

@@ -78,7 +78,12 @@ TEST_F(HandoverTest, AnotherJournalKnowsNoneOfThem) {
   const std::vector<HandedRun> runs = Complete(Said(), {"other", 7});
   EXPECT_EQ(status_.code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_EQ(runs.size(), 3u);
-  for (const HandedRun& run : runs) EXPECT_EQ(run.run_id, "");
+  int connected = 0;
+  for (const HandedRun& run : runs) {
+    EXPECT_EQ(run.run_id, "");
+    connected += run.connection.valid() ? 1 : 0;
+  }
+  EXPECT_EQ(connected, 2) << "their descriptors are still to be closed";
 }
 
 TEST_F(HandoverTest, AnOlderCopyOfTheJournalKnowsNoneOfThem) {

@@ -159,12 +159,12 @@ void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
   if (now.has_value()) by_uuid_.insert(run);
   if (before.has_value()) UpdateUuidProblems(*before);
   if (now.has_value()) UpdateUuidProblems(*now);
-  UpdateUuidProblem(run);
+  if (reports_shared_uuids_) run->SetUuidProblem(UuidProblem(run));
 }
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& run : runs_) UpdateUuidProblem(run.get());
+  for (const auto& run : runs_) run->SetUuidProblem(UuidProblem(run.get()));
 }
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
@@ -172,11 +172,7 @@ void RunTable::UpdateUuidProblems(const Uuid& uuid) {
   // All of more than three go on to report that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;
-  for (VmRun* user : users) UpdateUuidProblem(user);
-}
-
-void RunTable::UpdateUuidProblem(VmRun* run) const {
-  if (reports_shared_uuids_) run->SetUuidProblem(UuidProblem(run));
+  for (VmRun* user : users) user->SetUuidProblem(UuidProblem(user));
 }
 
 std::string RunTable::UuidProblem(const VmRun* run) const {

@@ -77,7 +77,6 @@ class RunTable : public VmRun::Owner {
   void ForgetName(VmRun* run);
   // Updates what the users of a UUID report, which depends on whether they are one, two or more.
   void UpdateUuidProblems(const Uuid& uuid);
-  void UpdateUuidProblem(VmRun* run) const;
   std::string UuidProblem(const VmRun* run) const;
 
   EventSink* const sink_;
