@@ -84,8 +84,7 @@ TEST_F(LibvirtTest, ALibvirtThatPassesDescriptorsWhoseCloseTakesAnHourStallsNoOt
   // Stopped, it has the last references when it reads.
   daemon().Signal(SIGSTOP);
   ChildProcess passer(
-      {.arguments = {VMEVENTD_SOURCE_DIR "/tests/support/python/pass_lingering.py", "no length"},
-       .descriptor = front.client()});
+      {.arguments = {VMEVENTD_PASS_LINGERING, "no length"}, .descriptor = front.client()});
   int error = -1;
   EXPECT_TRUE(absl::SimpleAtoi(passer.ReadUntil("\n"), &error));
   EXPECT_EQ(error, EPERM);

@@ -26,9 +26,8 @@ constexpr char kBeginOfCalls[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 class Passed {
  public:
   void Pass(int socket, const std::string& bytes) {
-    passers_.push_back(std::make_unique<ChildProcess>(ChildOptions{
-        .arguments = {VMEVENTD_SOURCE_DIR "/tests/support/python/pass_lingering.py", bytes},
-        .descriptor = socket}));
+    passers_.push_back(std::make_unique<ChildProcess>(
+        ChildOptions{.arguments = {VMEVENTD_PASS_LINGERING, bytes}, .descriptor = socket}));
     const std::string said = passers_.back()->ReadUntil("\n");
     int error = -1;
     EXPECT_TRUE(absl::SimpleAtoi(said, &error)) << said;
