@@ -67,12 +67,16 @@ class PushTest(unittest.TestCase):
                 *([] if "--url-file" in arguments else [url or self.receiver.url + "/hook"]),
                 "--state-dir", self.path / state, *arguments]
 
-    def start(self, *arguments, since="oldest", **options):
+    def start(self, *arguments, since="oldest", batch_time="1ms", **options):
         with open(self.path / "push.log", "ab") as log:
-            push = subprocess.Popen(self.command("--from", since, "--batch-time", "1ms", *arguments, **options),
+            push = subprocess.Popen(self.command("--from", since, "--batch-time", batch_time, *arguments, **options),
                                     stderr=log, stdout=log)
         self.addCleanup(self.end, push, signal.SIGKILL)
         return push
+
+    def start_with_one_batch(self, **options):
+        """Its first request has all events of the journal: the batch waits until it is full."""
+        return self.start("--batch", str(len(self.expected())), batch_time="1m", **options)
 
     def end(self, push, number=signal.SIGTERM):
         if push.poll() is None:
@@ -149,7 +153,7 @@ class PushTest(unittest.TestCase):
         self.assertEqual((stopped["specversion"], stopped["subject"]), ("1.0", "vm1"))
         self.assertEqual(stopped["data"]["vm"]["name"], "vm1")
         other = self.make_receiver()
-        self.start(url=other.url, state="other")
+        self.start_with_one_batch(url=other.url, state="other")
         self.wait_delivered(self.expected(), other)
         self.assertEqual(len(other.accepted), 1)
         self.assertEqual(other.accepted[0].headers["Content-Type"],
@@ -394,7 +398,7 @@ class PushTest(unittest.TestCase):
         released = threading.Event()
         self.addCleanup(released.set)
         self.receiver.answers = [Answer(before=lambda: released.wait(world.PATIENCE))]
-        push = self.start()
+        push = self.start_with_one_batch()
         self.receiver.wait("the request is there", lambda: self.receiver.requests)
         push.send_signal(signal.SIGTERM)
         released.set()
