@@ -13,6 +13,7 @@
 #include "server/daemon.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/fake_watcher.h"
+#include "tests/support/loopback.h"
 #include "tests/support/test_server.h"
 
 namespace vmeventd {
@@ -277,11 +278,11 @@ TEST(GrpcServer, OpensATakenPortOnceItIsFree) {
   TestServer server;
   const TemporaryDirectory directory;
   const ListenAddress socket = ParseListenAddress("unix:" + (directory / "s")).value();
-  std::unique_ptr<ListenSocket> other =
-      ListenSocket::Open(ParseListenAddress("127.0.0.1:0").value()).value();
-  const absl::StatusOr<std::unique_ptr<GrpcServer>> started =
-      GrpcServer::Start({.addresses = {socket, other->address()}}, &server.service(),
-                        &server.refusals(), &server.clock());
+  ListenAddress port = ParseListenAddress("127.0.0.1:0").value();
+  const UniqueFd held = e2e::HoldOnLoopback(&port.port);  // nobody else may get the port
+  std::unique_ptr<ListenSocket> other = ListenSocket::Open(port).value();
+  const absl::StatusOr<std::unique_ptr<GrpcServer>> started = GrpcServer::Start(
+      {.addresses = {socket, port}}, &server.service(), &server.refusals(), &server.clock());
   ASSERT_TRUE(started.ok()) << started.status();
   const auto health = [](const ListenAddress& address) {
     return Health(ChannelOfItsOwn(address.ToString()), "listen");
@@ -289,7 +290,6 @@ TEST(GrpcServer, OpensATakenPortOnceItIsFree) {
   EXPECT_TRUE((*started)->listeners()[0].listening);
   EXPECT_FALSE((*started)->listeners()[1].listening);
   EXPECT_EQ(health(socket), "NOT_SERVING");
-  const ListenAddress port = other->address();
   other.reset();
   server.clock().Advance(ListenAttempts::kFirstRetry);
   EXPECT_TRUE(Eventually([&]() -> bool { return (*started)->listeners()[1].listening; }));

@@ -15,7 +15,7 @@
 namespace vmeventd::simulation {
 namespace {
 
-// What the clients have to read the rest, of a daemon that stops.
+// Time that the clients of a daemon that stops have to read the rest.
 constexpr absl::Duration kDrain = absl::Seconds(4);
 
 const SessionOptions kNoOptions;
@@ -139,7 +139,7 @@ bool Daemon::HasAll(const HandedRun& run) const {
     if (saved.run_id != run.run_id) continue;
     const absl::StatusOr<VmSession> session =
         VmSession::Restore(saved.payload, &kNoOptions, kernel_->Now());
-    // One of several processes is connected to again.
+    // A run with several processes is connected to again.
     return session.ok() && session->run().others.empty() && !session->run().several_processes &&
            run.noted->After(session->heard()).has_value();
   }
@@ -168,13 +168,13 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   watcher_options.exit_status_source = std::nullopt;
   if (options.process_tracking && options.signal_senders) {
     watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
-    // As bpf() that is out of descriptors, under --signal-senders=auto.
+    // Acts as bpf() that is out of descriptors, under --signal-senders=auto.
     if (watcher_options.signals.trace->fd() < 0)
       watcher_options.signals = {nullptr, "no descriptor"};
     if (options.keeps) kernel_->KeepTrace(true);
   }
   watcher_options.host_shutdown.source = std::make_shared<HostShutdown>(kernel_);
-  // As epoll_create1() that is out of descriptors.
+  // Acts as epoll_create1() that is out of descriptors.
   if (watcher_options.host_shutdown.source->fd() < 0) {
     watcher_options.host_shutdown = {nullptr, "no descriptor"};
   }
@@ -214,7 +214,7 @@ absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetS
 
 Daemon::~Daemon() {
   kernel_->set_on_kill(nullptr);
-  for (const auto& [run_id, kept] : kept_at_death_) {  // it died before anybody had it
+  for (const auto& [run_id, kept] : kept_at_death_) {  // the daemon died before another had it
     for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) {
       if (fd >= 0) kernel_->PassKept(fd);
     }
@@ -251,7 +251,7 @@ void Daemon::EndStreams() {
   hub_.Drain(kDrain);
   if (fleet_ == nullptr) return;
   fleet_->Stop();
-  fleet_->Run();  // to its last heartbeat
+  fleet_->Run();  // runs to its last heartbeat
 }
 
 absl::Duration Daemon::fleet_due() const {

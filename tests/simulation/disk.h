@@ -73,7 +73,7 @@ class Disk {
   static void ApplyPart(const File::Change& change, std::string* content, Random* random);
   static bool IsKept(const std::string& path);
 
-  std::map<std::string, FilePtr> files_;      // by path
+  std::map<std::string, FilePtr> files_;      // keyed by path
   std::vector<std::function<void()>> names_;  // takes each change of a name back, oldest first
   uint64_t last_inode_ = 100;
   Fault fault_;

@@ -20,7 +20,7 @@ void Faults::Begin() {
   database_only_ = error_ == EIO && random_->OneIn(3);
   syncs_only_ = error_ == EIO && random_->OneIn(3);
   reads_too_ = error_ == EIO && !syncs_only_ && random_->OneIn(2);
-  // It is written over itself, which needs no room in most file systems.
+  // The mark is written over itself, which needs no room in most file systems.
   mark_too_ = random_->OneIn(error_ == ENOSPC ? 3 : 2);
   one_in_ = random_->OneIn(2) ? 1 : static_cast<uint64_t>(random_->Between(2, 20));
   story_->Say("disk",

@@ -36,7 +36,7 @@ void FleetJudge::AfterStart(const Daemon& daemon, bool kept) {
   }
   if (!kept) {
     position_ = 0;
-    // With neither a position nor a message it begins as one that never published.
+    // A publisher with neither a position nor a message begins as one that never published.
     if (stored_.empty() && in_gaps_.empty()) begins_ = position + 1;
   }
   seen_ = position;
@@ -90,7 +90,7 @@ void FleetJudge::LoseAfter(uint64_t place) {
       in_gaps_.insert(each);
     }
   }
-  // Its file may say more than the stream has, or what the daemon has gone back to.
+  // The position's file may say more than the stream has, or what the daemon has gone back to.
   position_ = 0;
 }
 
@@ -105,7 +105,7 @@ void FleetJudge::StoredGap(const v1::Event& event) {
       story_->Fail(
           absl::StrCat("a GAP of the fleet names the event ", each, ", which the journal has"));
     }
-    // What came of a dead connection since this one looked is there all the same.
+    // Events that a dead connection delivered since this one looked are there all the same.
     if (stored_.contains(each) && !late_.contains(each)) {
       story_->Fail(
           absl::StrCat("a GAP of the fleet names the event ", each, ", which the stream has"));
@@ -136,7 +136,7 @@ void FleetJudge::StoredEvent(const v1::Event& event, bool late) {
   }
   if (!stored_.empty() && *stored_.rbegin() > sequence) {
     story_->Reach("fleet: an event behind later ones");
-    // What a GAP has named may be on its way still, of a connection that broke.
+    // Events that a GAP has named may still be on their way, on a connection that broke.
     if (!dropped_.contains(sequence) && !(late && in_gaps_.contains(sequence))) {
       story_->Fail(absl::StrCat("the fleet's stream has the event ", sequence, " behind ",
                                 *stored_.rbegin()));
@@ -176,7 +176,7 @@ void FleetJudge::AtEnd(const Daemon& daemon,
 
 void FleetJudge::CheckStates(const Daemon& daemon,
                              const std::map<std::string, FleetMessage>& values) const {
-  std::map<std::string, VmRecordPtr> newest;  // by subject
+  std::map<std::string, VmRecordPtr> newest;  // keyed by subject
   for (const VmRecordPtr& vm : daemon.log().Vms(nullptr, 100'000).vms) {
     VmRecordPtr& at = newest[KeySubject(kVmsBucket, VmBucketKey(kCluster, kNode, vm->name()))];
     if (at == nullptr || vm->last_sequence() > at->last_sequence()) at = vm;

@@ -22,9 +22,10 @@ class FleetJudge {
   FleetJudge(const Judge* judge, Story* story, bool states)
       : judge_(judge), story_(story), states_(states) {}
 
-  // After a start; `kept`: nothing has come between that takes a written file back.
+  // Checks the position after a start; `kept`: nothing has come between that takes a written file
+  // back.
   void AfterStart(const Daemon& daemon, bool kept);
-  // After each turn of the daemon's publisher.
+  // Checks the position after each turn of the daemon's publisher.
   void AfterTurn(const Daemon& daemon);
 
   // The stream has a message at a place, behind all others. `late`: its connection was dead.
@@ -41,7 +42,7 @@ class FleetJudge {
   // A bucket has a value.
   void Put(const FleetMessage& message);
 
-  // At the end, when nothing is left to do. `values`: of the buckets, by subject.
+  // Checks the end, when nothing is left to do. `values`: of the buckets, by subject.
   void AtEnd(const Daemon& daemon, const std::map<std::string, FleetMessage>& values) const;
 
  private:
@@ -55,9 +56,9 @@ class FleetJudge {
 
   void StoredGap(const v1::Event& event);
   void StoredEvent(const v1::Event& event, bool late);
-  // Whether the stream has what there is to say of a sequence.
+  // Returns whether the stream has what there is to say of a sequence.
   bool IsCovered(uint64_t sequence) const;
-  // Of those up to `last`, the first of which that is not so, nor ever was; 0: there is none.
+  // The first sequence up to `last` that is not covered, and never was; 0: there is none.
   uint64_t FirstUncovered(uint64_t last);
   void CheckStates(const Daemon& daemon, const std::map<std::string, FleetMessage>& values) const;
 
@@ -65,16 +66,16 @@ class FleetJudge {
   Story* const story_;
   const bool states_;
   std::set<uint64_t> stored_;
-  std::set<uint64_t> in_gaps_;  // of the stream's own
+  std::set<uint64_t> in_gaps_;  // named by the stream's own GAPs
   std::set<uint64_t> dropped_;
-  std::set<uint64_t> late_;  // of stored_: their connection was dead
+  std::set<uint64_t> late_;  // those of stored_ whose connection was dead
   std::vector<Coverage> messages_;
   std::set<uint64_t> removed_;  // the stream had them
   std::set<uint64_t> unfit_;
-  uint64_t begins_ = 0;    // what is before is not to be published
+  uint64_t begins_ = 0;    // first sequence to publish
   uint64_t covered_ = 0;   // the stream lacks none up to this one
   uint64_t seen_ = 0;      // the position after the last turn
-  uint64_t position_ = 0;  // that was written to its file
+  uint64_t position_ = 0;  // position that was written to its file
   uint64_t position_failures_ = 0;
 };
 

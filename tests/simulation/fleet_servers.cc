@@ -15,17 +15,17 @@
 namespace vmeventd::simulation {
 namespace {
 
-// As JetStreamSink has it: a server that acknowledges nothing for so long is lost.
+// JetStreamSink's timeouts: a server that acknowledges nothing for so long is lost.
 constexpr absl::Duration kAckTimeout = absl::Seconds(15);
 constexpr absl::Duration kTableTimeout = absl::Seconds(2);
-// What a connection that broke delivers later comes within that; the duplicate window covers it.
+// Limit of the delay with which a broken connection delivers; the duplicate window covers it.
 constexpr absl::Duration kLatest = absl::Seconds(45);
 
 bool IsValue(const FleetMessage& message) { return absl::StartsWith(message.subject, "$KV."); }
 
 }  // namespace
 
-// What a daemon has instead of JetStreamSink.
+// A daemon's sink, in place of JetStreamSink.
 class SimulatedSink : public FleetSink {
  public:
   explicit SimulatedSink(FleetServers* servers) : servers_(servers) {}
@@ -44,7 +44,7 @@ class SimulatedSink : public FleetSink {
   void Interrupt() override { interrupted_ = true; }
 
  private:
-  // Why it cannot go on; OK: it can.
+  // Reason why it cannot go on; OK: it can.
   absl::Status Status() const;
   // A question and its answer, between which others go on.
   absl::Status RoundTrip(const char* what);
@@ -183,7 +183,7 @@ void FleetServers::Carry(const LinkPtr& link, const std::vector<FleetMessage>& b
     ack_takes = too_late ? random_->Between(kAckTimeout, absl::Seconds(60))
                          : random_->Between(absl::Seconds(1), kAckTimeout - absl::Seconds(1));
   }
-  // While the leader changes.
+  // The leader changes: some messages of the batch are dropped.
   size_t drop_first = batch.size();
   size_t drop_end = batch.size();
   if (batch.size() > 1 && Happens(fails_one_in_)) {
@@ -431,7 +431,7 @@ FleetSink::Answers SimulatedSink::Carry(const std::vector<FleetMessage>& batch,
   size_t seen = 0;
   while (link_->acknowledged < batch.size()) {
     servers_->wait_(deadline, [&] { return !Status().ok() || link_->acknowledged != seen; });
-    // What has come is read before anything else.
+    // Acknowledgements that have come are read before anything else.
     if (link_->acknowledged != seen) {
       seen = link_->acknowledged;
       deadline = servers_->now() + timeout;

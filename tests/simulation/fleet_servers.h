@@ -35,15 +35,15 @@ class FleetServers {
   // A daemon's way to them.
   std::unique_ptr<FleetSink> NewSink();
 
-  // Nobody is there for a while.
+  // Makes the servers unreachable for a while.
   void GoAway(absl::Duration how_long);
-  // Somebody deletes the VMs' bucket, or purges it.
+  // Deletes the VMs' bucket, or purges it.
   void LoseBucket();
-  // Somebody deletes the stream, which is made again, or restores it from a copy.
+  // Deletes the stream, which is made again, or restores it from a copy.
   void LoseStream();
-  // Another node has the name of this one, and publishes.
+  // Publishes as another node that has this one's name.
   void PublishAsOther();
-  // From now on nothing fails any more.
+  // Ends all faults: nothing fails from now on.
   void Settle() {
     settled_ = true;
     away_until_ = absl::ZeroDuration();
@@ -55,20 +55,20 @@ class FleetServers {
   friend class SimulatedSink;
 
   using Ack = FleetSink::Answer;
-  // One connection.
+  // A connection.
   struct Link {
     bool broken = false;
-    absl::Duration cut_at = absl::InfiniteDuration();  // what would arrive later is lost
-    absl::Duration late_by = absl::ZeroDuration();     // of what arrives after it broke
-    uint64_t batch = 0;                                // that waits for acknowledgements
-    std::vector<Ack> acks;                             // by its messages
+    absl::Duration cut_at = absl::InfiniteDuration();  // later arrivals are lost
+    absl::Duration late_by = absl::ZeroDuration();     // delay of what arrives after it broke
+    uint64_t batch = 0;                                // the batch that waits for acknowledgements
+    std::vector<Ack> acks;                             // one for each of its messages
     size_t acknowledged = 0;
   };
   using LinkPtr = std::shared_ptr<Link>;
   struct Stored {
     FleetMessageId id;
     uint64_t stream_sequence = 0;
-    std::string sent_after;  // its headers
+    std::string sent_after;  // headers of the message
     std::string sent_to;
   };
   // A message on its way.
@@ -77,8 +77,8 @@ class FleetServers {
     uint64_t batch = 0;
     size_t index = 0;
     FleetMessage message;
-    bool dropped = false;      // by the servers
-    bool acknowledged = true;  // unless that is lost on its way
+    bool dropped = false;      // the servers drop it
+    bool acknowledged = true;  // the acknowledgement is not lost on its way
     absl::Duration ack_takes;
   };
 
@@ -90,7 +90,7 @@ class FleetServers {
   FleetSink::Stored ValueAt(const std::string& subject) const;
   // The first message at a place or behind it: an event, or a value of a VM.
   FleetSink::Stored FirstFrom(bool events, uint64_t place) const;
-  // What a message takes, there or back.
+  // Time that a message takes, there or back.
   absl::Duration Latency();
   bool Happens(uint64_t one_in) { return !settled_ && random_->OneIn(one_in); }
   void Carry(const LinkPtr& link, const std::vector<FleetMessage>& batch);
@@ -113,11 +113,11 @@ class FleetServers {
   uint64_t last_stream_sequence_ = 0;
   uint64_t streams_made_ = 1;
   std::set<std::string> unfit_;  // ids of the events that the stream never takes
-  std::map<std::string, std::pair<Ack, absl::Duration>> window_;  // by id: what, and until when
-  std::map<std::string, FleetMessage> values_;                    // of the buckets, by subject
-  std::map<std::string, uint64_t> places_;                        // of these
+  std::map<std::string, std::pair<Ack, absl::Duration>> window_;  // by id: answer and expiry
+  std::map<std::string, FleetMessage> values_;                    // bucket values by subject
+  std::map<std::string, uint64_t> places_;                        // places of these
   uint64_t last_place_ = 0;
-  std::map<std::string, uint64_t> buckets_;  // which of those made it is
+  std::map<std::string, uint64_t> buckets_;  // by name: which of those made it is
   uint64_t buckets_made_ = 0;
 };
 

@@ -69,7 +69,7 @@ void Host::FailDisk() {
   const absl::Duration end =
       kernel_->monotonic() + random_->Between(absl::Milliseconds(1), absl::Seconds(60));
   if (kills_ > 0 && daemon_runs() && random_->OneIn(2)) {
-    // What the disk did not take is at stake while it fails.
+    // Events that the disk did not take are at stake while it fails.
     kernel_->KillAfter(static_cast<uint64_t>(random_->Between(1, 2000)));
   } else if (random_->OneIn(4)) {
     world_->At(random_->Between(kernel_->monotonic(), end), [this] { hooks_.stop(); });
@@ -81,7 +81,7 @@ void Host::FailDisk() {
       kernel_->KillAfter(1);
     }
     disk_.End();
-    // What waits for its next try has no other one then.
+    // Writes that wait for their next try have no other one then.
     if (!settles_ && random_->OneIn(4)) {
       world_->At(kernel_->monotonic() + random_->Between(absl::ZeroDuration(), absl::Seconds(1)),
                  [this] { hooks_.stop(); });
@@ -89,7 +89,7 @@ void Host::FailDisk() {
   });
 }
 
-// Nothing of what is observed is written for a while, and the daemon is killed meanwhile: the
+// Holds back all writes of what is observed for a while; the daemon is killed meanwhile: the
 // shutdown file may be all that is left of a run's end.
 void Host::HangDisk() {
   disk_hangs_until_ = kernel_->monotonic() + random_->Between(absl::Seconds(1), absl::Seconds(60));
@@ -129,7 +129,8 @@ bool Host::has_descriptors() const {
   return !shortages_.active() && kernel_->monotonic() - shortage_ended_ >= kFollowsAgain;
 }
 
-// What is public and not in the journal is at stake while the disk fails.
+// Loses the power, at times, while public events are not in the journal: they are at stake while
+// the disk fails.
 void Host::AfterPump() {
   if (!disk_.active() || settles_ || kills_ <= 0 || power_losses_ <= 0 || kernel_->dead()) return;
   const Daemon& daemon = *hooks_.daemon();
@@ -139,7 +140,7 @@ void Host::AfterPump() {
   kernel_->KillAfter(1);
 }
 
-// Anywhere, soon or after a while; or where it matters.
+// Aims anywhere, soon or after a while; or where it matters.
 void Host::AimKill() {
   struct Place {
     const char* call;

@@ -16,45 +16,45 @@
 
 namespace vmeventd::simulation {
 
-// What goes wrong with the daemon's host: its disk fails, is full or hangs, its power is lost, its
-// clock is set, descriptors run out, and somebody kills the daemon. Chooses when, by the plan.
+// Faults of the daemon's host: its disk fails, is full or hangs, its power is lost, its clock is
+// set, descriptors run out, and the daemon is killed. Chooses their times, by the plan.
 class Host {
  public:
-  // Of the daemon that runs.
+  // Calls on the daemon that runs.
   struct Hooks {
     std::function<Daemon*()> daemon;  // null: none runs
-    std::function<void()> stop;       // in order
-    std::function<void()> no_room;    // for some time there were no descriptors
-    std::function<void()> has_room;   // for some time there are descriptors again
+    std::function<void()> stop;       // stops it in order
+    std::function<void()> no_room;    // called after some time without descriptors
+    std::function<void()> has_room;   // called after some time with descriptors again
   };
   Host(const Plan& plan, Kernel* kernel, Random* random, Story* story, World* world, Hooks hooks);
 
   // A time within the first part of the story.
   absl::Duration SomeTime();
 
-  // Before a start: chooses where that daemon is to be killed, if it is.
+  // Chooses, before a start, where that daemon is to be killed, if it is.
   void AimKill();
   // Likewise, for a start that has much to do.
   void AimKillAtStart();
-  // After each turn of the pump.
+  // Called after each turn of the pump.
   void AfterPump();
-  // After the daemon's death, in the call that the kernel names: does what the host does then.
-  // Whether its power was lost.
+  // Does what the host does after the daemon's death in the call that the kernel names. Returns
+  // whether its power was lost.
   bool OnDeath();
-  // Before the daemon is stopped in order: its power stays.
+  // Keeps the power on for the next stop in order.
   void KeepPower() { power_goes_ = false; }
-  // From now on nothing goes wrong any more.
+  // Ends all faults: nothing goes wrong from now on.
   void Settle();
 
-  // Whether something is wrong by which a daemon may not start.
+  // Returns whether something is wrong by which a daemon may not start.
   bool start_may_fail() const { return disk_.active() || shortages_.active(); }
   bool short_of_descriptors() const { return shortages_.active(); }
   bool disk_is_healthy() const {
     return !disk_.active() && !shortages_.active() && disk_hangs_until_ <= kernel_->monotonic();
   }
-  // Whether there have been descriptors for so long that all VMs are followed.
+  // Returns whether there have been descriptors for so long that all VMs are followed.
   bool has_descriptors() const;
-  // Until then nothing is written.
+  // Time until which nothing is written.
   absl::Duration disk_hangs_until() const { return disk_hangs_until_; }
 
  private:
@@ -74,7 +74,7 @@ class Host {
   Shortages shortages_;
   int64_t kills_;
   int64_t power_losses_;
-  bool power_goes_ = false;  // with the daemon's end that was just ordered
+  bool power_goes_ = false;  // lost with the daemon's end that was just ordered
   bool settles_ = false;
   absl::Duration disk_hangs_until_ = absl::ZeroDuration();
   absl::Duration shortage_ended_ = -absl::InfiniteDuration();

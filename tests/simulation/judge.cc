@@ -39,7 +39,7 @@ ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
   return is;
 }
 
-// From when on the class was decided, at the earliest.
+// Earliest time from which on the class was decided.
 absl::Duration DecidedAt(const Life& life) {
   for (const Saying& saying : life.sayings) {
     if (saying.kind == Saying::Kind::kShutdown || saying.kind == Saying::Kind::kPanic ||
@@ -74,7 +74,7 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
   story_->Reach("a domain whose process is not seen");
   std::set<std::string> known;
   for (const auto& [sequence, entry] : entries_) known.insert(entry.event.vm().run_id());
-  // One of which this daemon has heard, or else an earlier one.
+  // Looks first for a life of which this daemon has heard, then for an earlier one.
   for (const bool heard : {true, false}) {
     for (const auto& life : world_->lives()) {
       const bool taken =
@@ -135,7 +135,7 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
   }
   if (shutdown == nullptr) return;
   const bool by_host = rule == "host-signal" || rule == "host-quit" || rule == "host-ui";
-  // When the host began is not known to a daemon that began later.
+  // The start of the host's shutdown is not known to a daemon that began later.
   if (by_host && shutdown->at >= started_at_ &&
       kernel_->HostShutDownThroughout(shutdown->at, life.gone_at)) {
     story_->Fail(absl::StrCat("life ", life.number, " ended by ", rule, " as its host shut down"));
@@ -179,7 +179,7 @@ void Judge::CheckDomains(const Daemon& daemon) const {
 }
 
 std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
-  std::set<int64_t> stamps;  // of QEMU's events
+  std::set<int64_t> stamps;  // stamps of QEMU's events
   for (const auto& [sequence, entry] : entries_) {
     const v1::Event& event = entry.event;
     if (entry.lost || event.vm().run_id() != life.run_id || !event.has_qemu_time()) continue;
@@ -277,7 +277,7 @@ void Judge::TakeNewJournal(const Daemon& daemon) {
   entries_.clear();
   known_uuids_.clear();
   missing_.clear();
-  unseen_ = true;  // what was public before is in another journal
+  unseen_ = true;  // earlier public events are in another journal
 }
 
 void Judge::CheckVms(const Daemon& daemon) const {
@@ -310,7 +310,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
                               " are given again: ", newest(), " was public"));
     return;
   }
-  // What the journal holds, and what only the daemon before it had.
+  // Events that the journal holds, and those that only the daemon before it had.
   const uint64_t oldest = daemon->journal().journal().oldest();
   const std::map<uint64_t, v1::Event> kept =
       ReadJournal(oldest, daemon->journal().journal().newest());
@@ -364,7 +364,8 @@ void Judge::AfterPump(Daemon* daemon, int number) {
                               " VMs do not go on with what was handed over"));
   }
   const auto max = static_cast<size_t>(options_.max_vm_descriptors);
-  // What is closed on a thread of its own, such as a connection that was handed over and refused.
+  // Descriptors that a thread of its own closes, such as a connection that was handed over and
+  // refused.
   const uint64_t closing = daemon->watcher().counters().sockets_to_close;
   if (const size_t are = kernel_->vm_descriptors(); are > max + closing) {
     story_->Fail(absl::StrCat("VMs have ", are, " descriptors, and may have ", max));
@@ -431,7 +432,7 @@ void Judge::Add(const v1::Event& event, int daemon) {
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
 }
 
-// What was handed over has no GAP.
+// A run that was handed over has no GAP.
 void Judge::CheckGap(const v1::Event& event, int daemon) const {
   if (event.type() != v1::EVENT_TYPE_GAP || !event.has_vm()) return;
   const Life* const life = LifeOf(event.vm().run_id());
@@ -483,10 +484,10 @@ bool Judge::IsLatest(const Life& life) const {
 
 void Judge::CheckFiles(int number) {
   constexpr absl::Duration kTakesBack = absl::Seconds(5);
-  constexpr absl::Duration kEnds = absl::Seconds(10);  // of a run before it
+  constexpr absl::Duration kEnds = absl::Seconds(10);  // limit for the end of a run before it
   for (const auto& life : world_->lives()) {
     if (life->gone || !life->uuid.empty() || !IsLatest(*life)) continue;
-    // What an earlier daemon has written, and was killed before it was kept, is nobody's.
+    // A file that an earlier daemon wrote, and was killed before it was committed, is nobody's.
     if (life->daemons != std::set<int>{number}) continue;
     const bool there = kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name,
                                                          ".shutdown")) != nullptr;
@@ -494,7 +495,7 @@ void Judge::CheckFiles(int number) {
       bare_.insert(life->number);
     }
     if (!bare_.contains(life->number)) continue;
-    const Saying* runs = nullptr;  // and nothing was said since that is an end
+    const Saying* runs = nullptr;  // null again if an end was said since
     for (const Saying& saying : life->sayings) {
       const bool is_answer = saying.kind == Saying::Kind::kRunState;
       if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume ||
@@ -508,7 +509,8 @@ void Judge::CheckFiles(int number) {
         runs->at + kTakesBack > kernel_->monotonic()) {
       continue;
     }
-    // What no reset and no resume heals decides what the file is, until the end.
+    // A panic or a watchdog, which no reset and no resume heals, decides what the file is, until
+    // the end.
     const bool stands =
         std::any_of(life->sayings.begin(), life->sayings.end(), [](const Saying& saying) {
           return saying.kind == Saying::Kind::kPanic || saying.kind == Saying::Kind::kWatchdog;
@@ -528,7 +530,7 @@ void Judge::TakeMissing(const v1::Event& gap) {
   missing_.emplace_back(first, last);
   for (auto it = entries_.lower_bound(first); it != entries_.end() && it->first <= last; ++it) {
     Entry& entry = it->second;
-    // The GAP itself takes the place of the last event that was given up.
+    // The GAP itself takes the place of the last event that was dropped.
     if (entry.durable && !entry.event.has_missing()) {
       story_->Fail(absl::StrCat("a GAP names the event ", it->first, ", which was durable"));
     }
@@ -547,7 +549,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   ++stops_;
   const Life* const life = LifeOf(event.vm().run_id());
   for (const Declared& intent : life == nullptr ? std::vector<Declared>() : life->intents) {
-    // Whatever the disk does, the withdrawal's event stands before that of the end.
+    // The withdrawal's event stands before that of the end, whatever the disk does.
     constexpr absl::Duration kFirstScan = absl::Seconds(20);
     if (daemon == number_ && intent.asked_daemon == number_ &&
         intent.asked_daemon_at + kFirstScan < life->gone_at && !IsWithdrawn(*life)) {
@@ -562,7 +564,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   // A fork of which this daemon has heard is one of the run's processes.
   const bool knows_fork = life->fork_daemon == number_ && life->fork_spoke != nullptr &&
                           life->fork_spoke->handed_out >= life->fork_spoke_end;
-  // Who listened for it has left before it spoke, and its monitor's end counts.
+  // The process that listened for it has left before it spoke, and its monitor's end counts.
   const bool is_unknown = life->launcher != nullptr && event.vm().pid() == 0;
   if ((!life->process_gone && !is_unknown) || (life->fork != nullptr && knows_fork)) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
@@ -580,12 +582,12 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               " came long after its process was gone"));
   }
-  // What it said last of all, on its last connection.
+  // The last saying, on its last connection.
   const Saying* const last = life->sayings.empty() ? nullptr : &life->sayings.back();
   if (last != nullptr && life->uuid.empty() && last->kind == Saying::Kind::kShutdown &&
       last->heard_by != nullptr && last->daemon == number_ && daemon == number_ &&
       !last->was_read() && !last->heard_by->reset &&
-      // One that was kept may be refused, and is closed as it is.
+      // A connection that was kept may be refused, and is closed as it is.
       !life->kept_over_crash) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               " came before its SHUTDOWN was read"));
@@ -600,7 +602,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
-  // By the last daemon, which has all that the one before it had.
+  // Counts for the last daemon only, which has all that the one before it had.
   const auto reach = [&](absl::string_view end) {
     const bool is_unseen = rule == "unobserved" || rule == "killed-unseen";
     absl::string_view what = " has its class";
@@ -664,7 +666,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                               absl::StrJoin(names, " or ")));
   }
   if (rule == "guest-hibernate" || rule == "legacy-hibernate") {
-    const Saying* reset = nullptr;  // since the guest began to hibernate
+    const Saying* reset = nullptr;  // last reset since the guest began to hibernate
     for (const Saying& saying : life->sayings) {
       if (saying.kind == Saying::Kind::kHibernate) reset = nullptr;
       if (saying.kind == Saying::Kind::kReset && saying.was_read()) reset = &saying;
@@ -675,7 +677,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     }
   }
   if (!life->uuid.empty() || !IsLatest(*life)) return;  // a domain has no file
-  if (life->listed_as != life->name) return;            // it has the file of its other name
+  if (life->listed_as != life->name) return;            // the file is its other name's
   const bool there = kernel_->disk().Find(
                          absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) != nullptr;
   if (event.shutdown().shutdown_file_written() && !there) {
@@ -704,7 +706,7 @@ void Judge::CheckExcess(const Journal& journal) {
 void Judge::CheckRetention(const Daemon& daemon) {
   const uint64_t oldest = daemon.journal().journal().oldest();
   const absl::Time now = kernel_->Now().wall;
-  // It looks every ten minutes, and what came last stays.
+  // The daemon looks every ten minutes, and what came last stays.
   constexpr absl::Duration kLate = absl::Minutes(11);
   int64_t later = 0;  // events that are not lost
   for (auto it = entries_.end(); it != entries_.begin();) {
@@ -739,7 +741,7 @@ bool Judge::IsFree(const Life& life, absl::Duration since) const {
 
 void Judge::CheckListed(const Daemon& daemon, int number) const {
   constexpr absl::Duration kLists = absl::Seconds(10);  // a directory is read again after five
-  if (daemon.has_queued()) return;  // who is followed is not known yet: the disk hangs
+  if (daemon.has_queued()) return;  // the followed VMs are not known yet: the disk hangs
   const std::vector<UnfollowedSocket> listed = daemon.unfollowed_sockets();
   for (const auto& life : world_->lives()) {
     if (!IsFree(*life, kLists) || (life->client != nullptr && life->client_daemon == number)) {
@@ -748,7 +750,7 @@ void Judge::CheckListed(const Daemon& daemon, int number) const {
     const bool is_listed =
         std::any_of(listed.begin(), listed.end(),
                     [&](const UnfollowedSocket& each) { return each.path == life->socket; });
-    // One that was restored has its run; one that is not known is in a directory that cannot be
+    // A VM that was restored has its run; one that is not known is in a directory that cannot be
     // read.
     const VmRecordPtr run = daemon.log().FindVm({life->listed_as, life->run_id, ""});
     const std::vector<WatchedDirectory> directories = daemon.log().directories();
@@ -763,15 +765,15 @@ void Judge::CheckListed(const Daemon& daemon, int number) const {
 
 void Judge::CheckFollowed(int number) const {
   constexpr absl::Duration kFollows = absl::Seconds(20);
-  // A run has its descriptors until it ends, also while its monitor is lost; who waits for them
-  // tries again a while later.
+  // A run has its descriptors until it ends, also while its monitor is lost; one that waits for
+  // them is tried again a while later.
   std::set<std::string> open;
   size_t forks = 0;
   for (const auto& [sequence, entry] : entries_) {
     const std::string& run_id = entry.event.vm().run_id();
     if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(run_id);
     if (entry.event.type() != v1::EVENT_TYPE_STOPPED) continue;
-    // Its STARTED may be in a journal that was replaced.
+    // The run's STARTED may be in a journal that was replaced.
     if (entry.taken_at + kFollows > kernel_->monotonic()) {
       open.insert(run_id);
     } else {
@@ -834,7 +836,7 @@ void Judge::AtEnd(const Daemon& daemon) {
   }
   for (const auto& life : world_->lives()) {
     if (life->daemons.size() == 1 && *life->daemons.begin() == 1 && life->negotiated) {
-      // Of a run that begins and ends while the event queue is full nothing is public.
+      // A run that begins and ends while the event queue is full has no public events.
       const bool left_out = dropped_ && starts[life->run_id] == 0;
       if (stops[life->run_id] == 0 && !unseen_ && !left_out) {
         story_->Fail(absl::StrCat("life ", life->number, " was followed, and has no STOPPED"));

@@ -21,11 +21,11 @@ class Judge {
  public:
   struct Entry {
     v1::Event event;
-    std::string content;  // of the event, but for `durable`
+    std::string content;  // the event's, but for `durable`
     bool durable = false;
     bool written = false;     // the journal must have it, whatever `durable` said
-    bool lost = false;        // it was not durable, and a later daemon does not have it
-    absl::Duration taken_at;  // by the judge
+    bool lost = false;        // not durable, and a later daemon does not have it
+    absl::Duration taken_at;  // time at which the judge saw it
   };
 
   // `clock_steps`: the wall clock may be set, so that nothing can be said of ages.
@@ -38,34 +38,33 @@ class Judge {
         options_(options),
         clock_steps_(clock_steps) {}
 
-  // While no daemon runs: changes a row of the journal, so that the next start finds it corrupt,
-  // and looks which runs it must find in it all the same. False: there is no such row.
+  // Changes a row of the journal while no daemon runs, so that the next start finds it corrupt, and
+  // looks which runs it must find in it all the same. False: there is no such row.
   bool DamageJournal();
-  // After a start: what the journal holds is what was durable, and perhaps more.
+  // Checks after a start that the journal holds what was durable, and perhaps more.
   void AfterStart(Daemon* daemon, int number);
-  // With each step that became public, before anything else can happen to it: takes what it has.
+  // Takes each step that became public, before anything else can happen to it.
   void Look(Daemon* daemon, int number);
-  // After each turn of the pump.
+  // Called after each turn of the pump.
   void AfterPump(Daemon* daemon, int number);
-  // After a stop in order while nothing was wrong with the disk: the journal has all that is
-  // public.
+  // Checks after a stop in order, with a healthy disk, that the journal has all that is public.
   void AfterStop();
   // The daemon that runs began with few descriptors, or not.
   void set_short_of_descriptors(bool is) { short_of_descriptors_ = is; }
-  // For a while there were no descriptors: what is not followed is listed.
+  // Checks that what is not followed is listed, after some time without descriptors.
   void CheckListed(const Daemon& daemon, int number) const;
-  // For a while there are descriptors: what may be followed is.
+  // Checks that what may be followed is, after some time with descriptors.
   void CheckFollowed(int number) const;
-  // From time to time: the domains of libvirt are followed, each as what it is.
+  // Checks from time to time that the domains of libvirt are followed, each as what it is.
   void CheckDomains(const Daemon& daemon) const;
-  // At the end, when nothing is left to do.
+  // Checks the end, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
   const std::map<uint64_t, Entry>& entries() const { return entries_; }
   const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
   uint64_t stops() const { return stops_; }
-  uint64_t oldest() const { return oldest_; }  // that the journal has
+  uint64_t oldest() const { return oldest_; }  // oldest event in the journal
 
   // The event without what may differ between two looks at it.
   static std::string ContentOf(const v1::Event& event);
@@ -73,9 +72,9 @@ class Judge {
  private:
   // HOST_SHUTDOWN is said where the host shut down, and nowhere else.
   void CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const;
-  // What the journal has of these.
+  // Events of this range in the journal.
   std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last) const;
-  // Whether daemons had been kept from its monitor by nothing for so long.
+  // Returns whether nothing has kept daemons from its monitor for so long.
   bool IsFree(const Life& life, absl::Duration since) const;
   void Add(const v1::Event& event, int daemon);
   // Marks as lost what the GAP names.
@@ -84,22 +83,22 @@ class Judge {
   // The event names its VM as that is, and forgets nothing that events before it knew.
   void CheckRef(const v1::Event& event);
   void CheckGap(const v1::Event& event, int daemon) const;
-  // Whether the withdrawal of an intent for it was published.
+  // Returns whether the withdrawal of an intent for it was published.
   bool IsWithdrawn(const Life& life) const;
-  // No VM that is known to run has the shutdown file of an end that was none.
+  // Checks that no VM that is known to run has the shutdown file of an end that was none.
   void CheckFiles(int number);
   bool IsLatest(const Life& life) const;
   const Life* LifeOf(const std::string& run_id) const;
   void TakeUnseenDomain(const v1::VmRef& vm);
   void TakeOtherRunId(const v1::VmRef& vm);
   void TakeRunId(const std::string& run_id, Life* life) const;
-  // Of what each daemon has read of the life, how much is in the journal for certain: up to the
+  // The number of each daemon's sayings of the life that are in the journal for certain: up to the
   // last event that is not lost, since what an event changed is committed with it.
   std::map<int, size_t> KeptSayings(const Life& life) const;
 
   void CheckExcess(const Journal& journal);
   void CheckRetention(const Daemon& daemon);
-  // After a start with a journal that has taken the damaged one's place.
+  // Takes a journal that has taken the damaged one's place, after a start.
   void TakeNewJournal(const Daemon& daemon);
   void CheckVms(const Daemon& daemon) const;
 
@@ -111,21 +110,21 @@ class Judge {
   const bool clock_steps_;
   std::string journal_id_;
   std::map<uint64_t, Entry> entries_;
-  std::set<std::string> known_uuids_;  // by run id: of which a durable event had the UUID
-  std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
-  bool damaged_ = false;                                // and no new journal has been seen yet
-  std::map<std::string, std::string> open_runs_;        // of the damaged one, as they are saved
-  std::map<std::string, const Life*> unseen_domains_;   // by run
+  std::set<std::string> known_uuids_;  // run ids of which a durable event had the UUID
+  std::vector<std::pair<uint64_t, uint64_t>> missing_;  // named by GAPs
+  bool damaged_ = false;                                // damaged, and no new journal seen yet
+  std::map<std::string, std::string> open_runs_;        // the damaged one's, as they are saved
+  std::map<std::string, const Life*> unseen_domains_;   // keyed by run
   std::set<std::string> stopped_before_;                // runs, in journals before this one
   bool unseen_ = false;   // retention has deleted events before anybody could see them
   bool dropped_ = false;  // the event queue has left events out
   bool short_of_descriptors_ = false;
-  uint64_t node_gaps_ = 0;  // that name no sequences
+  uint64_t node_gaps_ = 0;  // GAPs that name no sequences
   uint64_t newest_of_turn_ = 0;
   uint64_t stops_ = 0;
   uint64_t oldest_ = 0;
-  int64_t excess_ = 0;         // of the journal's events, beyond their limit
-  absl::Duration started_at_;  // of the daemon that runs, which is this one
+  int64_t excess_ = 0;         // the journal's events beyond their limit
+  absl::Duration started_at_;  // start of the daemon that runs, which is this one
   int number_ = 0;
   std::set<int> bare_;  // lives that had no shutdown file when none before them could write one
 };

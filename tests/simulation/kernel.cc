@@ -134,7 +134,7 @@ void Kernel::Reboot() {
   oom_kills_.clear();
   host_shutdowns_[monotonic_] = false;
   boot_id_ = NewBootId(random_);
-  booted_ = monotonic_ - absl::Seconds(10);  // what a boot takes
+  booted_ = monotonic_ - absl::Seconds(10);  // a boot takes that long
 }
 
 // Processes
@@ -171,7 +171,7 @@ void Kernel::Record(SignalRecord record) {
 
 void Kernel::SendSignal(const ProcessPtr& process, int signal, int64_t sender) {
   if (process->state != Process::State::kLives) return;
-  // Of another user than the one that sends it.
+  // The QEMU's user, who is not the one that sends the signal.
   constexpr ProcessMark kQemu{.uid = 107, .cgroup = 2};
   SignalRecord record{
       .target = process->pid, .signal = signal, .by_kernel = sender == 0, .sender = sender};

@@ -27,17 +27,17 @@ struct Process {
   enum class State { kLives, kZombie, kReaped };
   int64_t pid = 0;
   uint64_t start_ticks = 0;
-  uint64_t inode = 0;  // of its pidfd
+  uint64_t inode = 0;  // inode of its pidfd
   State state = State::kLives;
   int wait_status = 0;
   bool killed = false;       // a SIGKILL waits for it
   std::string cgroup;        // "/vm-7"
-  std::string command_line;  // each argument with a zero at its end
+  std::string command_line;  // arguments, each with a zero at its end
   std::string program = "qemu";
 };
 using ProcessPtr = std::shared_ptr<Process>;
 
-// One connection to a socket of a QEMU. The client is the daemon, or a manager.
+// A connection to a socket of a QEMU. The client is the daemon, or a manager.
 struct Connection {
   struct Chunk {
     std::string bytes;
@@ -51,12 +51,12 @@ struct Connection {
   bool reset = false;                // the server closed with input unread
   bool kept = false;                 // a daemon that stopped has handed it over
   uint64_t handed_out = 0;           // bytes that the client has read
-  uint64_t read_before_sending = 0;  // of them, when it sent last
+  uint64_t read_before_sending = 0;  // bytes that the client had read, when it sent last
   uint64_t sent = 0;                 // bytes that the server has written
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
 
-// A socket file with somebody who listens, or listened.
+// A socket file with a process that listens, or listened.
 struct Listener {
   ProcessPtr process;
   bool listening = false;
@@ -66,7 +66,7 @@ struct Listener {
 };
 using ListenerPtr = std::shared_ptr<Listener>;
 
-// What the daemon sees of a kernel: its system calls, as far as it uses them, on descriptors of its
+// The kernel as the daemon sees it: its system calls, as far as it uses them, on descriptors of its
 // own (system_calls.cc leads them here), and the processes, sockets and clocks of the node, which
 // the simulation moves. One at a time; one thread.
 class Kernel : public Clock {
@@ -100,12 +100,12 @@ class Kernel : public Clock {
     return static_cast<uint64_t>(absl::ToInt64Milliseconds(monotonic_ - booted_) / 10);
   }
   const std::string& boot_id() const { return boot_id_; }
-  // Every process is gone, and what a tmpfs held.
+  // Ends every process, and drops what a tmpfs held.
   void Reboot();
 
   // Processes.
   ProcessPtr Start(std::string cgroup);
-  // The one that has the number now; null: nobody has.
+  // The process that has the number now; null: there is none.
   ProcessPtr Living(int64_t pid) const;
   void Exit(const ProcessPtr& process, int wait_status);
   void Reap(const ProcessPtr& process);
@@ -129,7 +129,7 @@ class Kernel : public Clock {
   void SetHostShutdown(bool shutting_down);
   int WatchHostShutdown();
   bool AskHostShutdown();
-  // Whether it shut down at some time from `from` to `to`, and all of that time.
+  // Returns whether it shut down at some time from `from` to `to`, and all of that time.
   bool HostShutDown(absl::Duration from, absl::Duration to) const;
   bool HostShutDownThroughout(absl::Duration from, absl::Duration to) const;
   // An OOM kill is counted in the cgroup.
@@ -138,9 +138,9 @@ class Kernel : public Clock {
   // Sockets, from QEMU's side.
   ListenerPtr Bind(const std::string& path, const ProcessPtr& process);
   void CloseListener(const ListenerPtr& listener);
-  void Unlink(const std::string& path);  // with its inotify event
-  // The queue of who watches `directory` is full of other files' events: what happens there is not
-  // noted until it has been read.
+  void Unlink(const std::string& path);  // sends its inotify event, too
+  // Fills the queue of the watcher of `directory` with other files' events: what happens there is
+  // not noted until it has been read.
   void FillInotifyQueue(const std::string& directory);
   ConnectionPtr ConnectAsManager(const ListenerPtr& listener);
   static void Send(const ConnectionPtr& connection, absl::string_view bytes, int64_t sender);
@@ -150,7 +150,7 @@ class Kernel : public Clock {
   bool dead() const { return dead_; }
   // Called when the daemon is killed, perhaps twice: what it does afterwards nobody sees.
   void set_on_kill(std::function<void()> on_kill) { on_kill_ = std::move(on_kill); }
-  // At the begin of each call: whether it may go on; sets errno where not.
+  // Called at the start of each call: returns whether it may go on; sets errno where not.
   bool Enter(absl::string_view call, const std::string& what);
   void Kill(absl::string_view where);
   // Kills it within the system call after so many others; 0: not.
@@ -160,8 +160,7 @@ class Kernel : public Clock {
     target_ = {std::move(call), std::move(path_end), later};
   }
   const std::string& killed_in() const { return killed_in_; }
-  // Its descriptors are closed, but for those that the service manager keeps; the next one may
-  // begin.
+  // Closes its descriptors, except those that the service manager keeps; the next one may begin.
   void BuryDaemon();
   // The service manager has the daemon's descriptor from now on; it passes it to a daemon; it
   // closes all that it has. False: it is not open.
@@ -174,10 +173,10 @@ class Kernel : public Clock {
   // The first call of any kind that fails, by its name and file, is asked for here: an errno or 0.
   using CallFault = std::function<int(absl::string_view call, const std::string& what)>;
   void set_call_fault(CallFault fault) { call_fault_ = std::move(fault); }
-  // Asked likewise before each call that makes a descriptor, as to that.
+  // Sets a fault that is asked for likewise before each call that makes a descriptor.
   void set_descriptor_fault(CallFault fault) { descriptor_fault_ = std::move(fault); }
 
-  // While it lives, the calls are a bystander's: none fails, is counted, or has the daemon killed.
+  // Makes the calls a bystander's while it lives: none fails, is counted, or has the daemon killed.
   class Bystander {
    public:
     explicit Bystander(Kernel* kernel) : kernel_(kernel) { kernel_->bystander_ = true; }
@@ -189,9 +188,9 @@ class Kernel : public Clock {
     Kernel* const kernel_;
   };
 
-  // Whether epoll would return at once.
+  // Returns whether epoll would return at once.
   bool LoopHasInput() const;
-  // When the loop wants to run without input, as its last epoll_wait said.
+  // Time at which the loop wants to run without input, as its last epoll_wait said.
   absl::Duration loop_due() const { return loop_due_; }
 
   // System calls, as system_calls.cc hands them in. Descriptors are from kFirst on. They return -1
@@ -200,7 +199,7 @@ class Kernel : public Clock {
   bool Owns(int fd) const { return fd >= kFirst; }
   int Open(const std::string& path, int flags, mode_t mode);
   int OpenAt(int directory, const std::string& name, int flags, mode_t mode);
-  // One of a file that is used past it, as SQLite's are (sqlite_files.cc).
+  // Opens a file that is used past its descriptor, as SQLite's are (sqlite_files.cc).
   int OpenUnused(const std::string& path);
   int Close(int fd);
   ssize_t Read(int fd, void* to, size_t size);
@@ -208,7 +207,7 @@ class Kernel : public Clock {
   ssize_t PositionedWrite(int fd, const void* from, size_t size, off_t at);
   int Sync(int fd);
   int TruncateFile(int fd, off_t size);
-  // Of a path, or with "" of the descriptor itself. Null, with errno: there is none.
+  // The file at a path, or with "" the descriptor's own. Null, with errno: there is none.
   Disk::FilePtr Look(int directory, const std::string& path);
   int UnlinkAt(int directory, const std::string& name);
   int Rename(const std::string& from, const std::string& to);
@@ -238,9 +237,9 @@ class Kernel : public Clock {
   int BytesWaiting(int fd);
   int PidfdOpen(int64_t pid);
   int PidfdSignal(int fd);
-  // How PIDFD_GET_INFO answers: unset with errno, or the exit status if it has one.
+  // Answers as PIDFD_GET_INFO: unset with errno, or the exit status if it has one.
   int PidfdExit(int fd, std::optional<int>* wait_status);
-  // What PidfdTellsExits (exit_status_reader.cc) makes: a process that has exited with 3.
+  // Makes the process of PidfdTellsExits (exit_status_reader.cc): it has exited with 3.
   int64_t CloneProbe(int* pidfd);
   int64_t WaitFor(int64_t pid);
   bool IsReadable(int fd) const;
@@ -264,13 +263,13 @@ class Kernel : public Clock {
     std::map<int, std::string> watches;  // kInotify: paths by watch
     std::deque<std::string> events;      // kInotify: encoded records
     bool queue_full = false;             // kInotify
-    bool kept = false;                   // by the service manager
+    bool kept = false;                   // the service manager keeps it
     int last_watch = 0;
   };
   using DescriptorPtr = std::shared_ptr<Descriptor>;
 
   static int Fail(int error);
-  // Whether there is a descriptor for the call; sets errno where not. Add takes it.
+  // Returns whether there is a descriptor for the call; sets errno where not. Add takes it.
   bool HasRoom(absl::string_view call, const std::string& what) const;
   int Add(DescriptorPtr descriptor);
   Descriptor* Find(int fd) const;  // null: not open
@@ -293,15 +292,15 @@ class Kernel : public Clock {
   int64_t last_pid_ = 300;
   int64_t last_reaped_ = 0;
   uint64_t last_process_inode_ = 1000;
-  std::map<std::string, uint64_t> oom_kills_;  // by cgroup
+  std::map<std::string, uint64_t> oom_kills_;  // keyed by cgroup
   int traced_ = -1;                            // -1: no daemon reads the records
   std::vector<SignalRecord> signals_;
-  int rings_ = 0;        // made so far
+  int rings_ = 0;        // number of rings made
   int host_watch_ = -1;  // -1: no daemon asks
-  std::map<absl::Duration, bool> host_shutdowns_ = {{absl::ZeroDuration(), false}};  // from then on
+  std::map<absl::Duration, bool> host_shutdowns_ = {{absl::ZeroDuration(), false}};  // by its start
   std::map<uint64_t, ListenerPtr> listeners_;                                        // by inode
 
-  std::vector<DescriptorPtr> descriptors_;  // from kFirst on; null: not open
+  std::vector<DescriptorPtr> descriptors_;  // the first is kFirst; null: not open
   size_t open_descriptors_ = 0;
   bool dead_ = false;
   std::function<void()> on_kill_;

@@ -107,8 +107,8 @@ int Kernel::EpollWait(int epoll, epoll_event* events, int max, int timeout_ms) {
     ready.back().events = is;
   }
   if (ready.empty()) return 0;
-  loop_due_ = monotonic_;  // what it does now may add timers
-  // In any order, and perhaps not all: the rest came a moment later.
+  loop_due_ = monotonic_;  // its next steps may add timers
+  // Reports the events in any order, and perhaps not all: the rest came a moment later.
   random_->Shuffle(&ready);
   size_t count = std::min(ready.size(), static_cast<size_t>(max));
   if (random_->OneIn(4)) count = 1 + random_->Below(count);
@@ -207,7 +207,7 @@ ssize_t Kernel::Receive(int fd, void* to, size_t size, int flags, int64_t* sende
   if (descriptor == nullptr) return -1;
   const bool lives = !dead_;
   if (!Enter("recv", descriptor->path)) {
-    // One that is killed in the call may have got what is there, as its last act.
+    // A daemon that is killed in the call may have got what is there, as its last act.
     if (!lives || !dead_ || (flags & MSG_PEEK) != 0 || random_->OneIn(2)) return -1;
     Take(descriptor->connection.get(), to, size);
     if (on_kill_ != nullptr) on_kill_();

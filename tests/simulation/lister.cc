@@ -64,8 +64,8 @@ bool Lister::Turn(Daemon* daemon) {
   return true;
 }
 
-// Of questions that wait, the one beyond what a peer may have is refused at once. Nobody waits for
-// the answers.
+// Asks more questions than may wait: the one beyond what a peer may have is refused at once. The
+// answers are ignored.
 void Lister::Flood(Daemon* daemon) {
   story_->Say(name_, "asks for more than a peer may");
   const auto refused = std::make_shared<bool>(false);
@@ -117,7 +117,7 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
     if (!absl::IsInvalidArgument(answer.status())) Fail("its token of another question is taken");
     return;
   }
-  if (absl::IsUnavailable(answer.status())) return;  // once more
+  if (absl::IsUnavailable(answer.status())) return;  // tries again
   // Its questions before that wait still.
   if (absl::IsResourceExhausted(answer.status())) return;
   if (absl::IsOutOfRange(answer.status())) {
@@ -140,7 +140,7 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
 
 void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page) {
   const bool newest_first = question_.newest_first();
-  // What was deleted before it asked must have been refused.
+  // Events that were deleted before it asked must have been refused.
   if (!token_.empty()) {
     const uint64_t next = FirstAfter(done_, token_newest_);
     if (next != 0 && next < call.unbroken_from) {
@@ -161,7 +161,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
       Fail(absl::StrCat("it got another event ", sequence));
     }
     if (!IsListed(event)) Fail(absl::StrCat("it did not ask for the event ", sequence));
-    // Of the first page, newest first: what came after the question is not missed.
+    // Events after the question are not missed on the first page, newest first.
     if (newest_first) {
       Skip(sequence, std::min(done_, call.newest + 1), oldest);
     } else {

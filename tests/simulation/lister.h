@@ -22,18 +22,18 @@ class Lister {
  public:
   Lister(int number, Kernel* kernel, Random* random, Story* story, const Judge* judge);
 
-  // Asks, or gives an answer up. False: there is nothing to do now.
+  // Asks, or abandons its question. False: there is nothing to do now.
   bool Turn(Daemon* daemon);
-  // When it goes on by itself.
+  // Time at which it goes on by itself.
   absl::Duration next() const { return pause_until_; }
   // The daemon is gone, and with it the call.
   void Disconnect() { call_ = nullptr; }
 
  private:
-  // What was public when a question was asked, or a token made.
+  // Limits of what was public when a question was asked, or a token made.
   struct Call {
     bool cancelled = false;
-    bool forged = false;  // with a token of another question
+    bool forged = false;  // uses a token of another question
     uint64_t newest = 0;
     uint64_t unbroken_from = 1;
   };
@@ -43,10 +43,10 @@ class Lister {
   void Ask(Daemon* daemon);
   void OnAnswer(const Daemon& daemon, const Call& call, const absl::StatusOr<std::string>& answer);
   void TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page);
-  // None of the events between the two came: each must be excused.
+  // Checks that each of the events between the two, none of which came, is excused.
   void Skip(uint64_t above, uint64_t below, uint64_t oldest);
   bool IsListed(const v1::Event& event) const;
-  // What is to come next, of the events up to `newest`; 0: nothing is.
+  // The next sequence to come, of the events up to `newest`; 0: none.
   uint64_t FirstAfter(uint64_t done, uint64_t newest) const;
   void Fail(absl::string_view what) const;
 
@@ -60,8 +60,8 @@ class Lister {
   v1::ListEventsRequest question_;
   std::string token_;           // empty: the first page is next
   uint64_t token_newest_ = 0;   // the newest event when it was made
-  uint64_t done_ = 0;           // everything up to here, or down to here, is done with
-  std::shared_ptr<Call> call_;  // that waits for its answer
+  uint64_t done_ = 0;           // events up to here, or down to here, are done with
+  std::shared_ptr<Call> call_;  // the call that waits for its answer
 };
 
 }  // namespace vmeventd::simulation

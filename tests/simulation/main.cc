@@ -29,15 +29,15 @@ using vmeventd::simulation::Result;
 using vmeventd::simulation::Worker;
 
 struct Flags {
-  uint64_t seed = 0;  // with --seed: that one alone, with its story
+  uint64_t seed = 0;  // value of --seed: that one alone, with its story
   bool one = false;
   bool shrink = false;
   uint64_t first = 1;
   uint64_t lives = 10'000;
   uint64_t processes = 1;
   uint64_t failures = 1000;
-  uint64_t found = 0;  // with --found
-  uint64_t away = 0;   // with --away
+  uint64_t found = 0;  // value of --found
+  uint64_t away = 0;   // value of --away
 };
 
 // A story by which a failure was found: seeds change with the code, so it is a kind of plan, and
@@ -109,7 +109,8 @@ constexpr char kUsage[] =
     "  --failures N   ends after so many failures; 1000 if not given\n";
 
 constexpr size_t kMaxProcesses = 64;
-// Of so many seeds one is simulated once more, after all others: it must be the same story.
+// Interval of the seeds that are simulated once more, after all others: each must be the same
+// story.
 constexpr uint64_t kRepeatOneIn = 50;
 
 // Allocates nothing: see Worker.
@@ -141,8 +142,8 @@ bool Parse(int argc, char** argv, Flags* flags) {
   return argc % 2 == 1;
 }
 
-// For a simulation's process, which is short and uses some MiB: memory in large pages, none of
-// which is given back.
+// Settings for a simulation's process, which is short and uses some MiB: memory in large pages,
+// none of which is given back.
 constexpr char kMalloc[] =
     "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=16777216:glibc.malloc.trim_threshold=1073741824:"
     "glibc.malloc.mmap_threshold=1073741824";
@@ -185,7 +186,7 @@ Plan Shrink(Worker* worker, Plan plan, const std::string& kind) {
     smaller = false;
     for (size_t i = 0; i < plan.Parts().size(); ++i) {
       const int64_t value = *plan.Parts()[i].second;
-      const bool must_be = i + 2 >= plan.Parts().size();  // there is no world without a VM
+      const bool must_be = i + 2 >= plan.Parts().size();  // a world needs a VM
       for (const int64_t less : {int64_t{must_be ? 1 : 0}, value / 2, value * 3 / 4, value - 1}) {
         if (less >= value || less < (must_be ? 1 : 0)) continue;
         Plan tried = plan;
@@ -213,7 +214,7 @@ int RunOne(Worker* worker, const Flags& flags) {
   return result.problem.empty() ? 0 : 1;
 }
 
-// Each of kFound with so many seeds, of which one at least must be that story.
+// Runs each of kFound with so many seeds, of which one at least must be that story.
 int RunFound(Worker* worker, uint64_t seeds) {
   int failed = 0;
   for (const Found& found : kFound) {
@@ -248,7 +249,7 @@ int RunFound(Worker* worker, uint64_t seeds) {
 // exit status afterwards, these are counted apart.
 int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
   uint64_t wrong = 0;
-  // Both of domains and of other VMs.
+  // Ends of domains and of other VMs.
   for (const auto& [domains, crash] :
        {std::pair(0, false), std::pair(0, true), std::pair(3, false), std::pair(3, true)}) {
     const std::string name = absl::StrCat(domains > 0 ? "an end of a domain" : "an end", " over a ",
@@ -288,7 +289,7 @@ int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
   return wrong == 0 ? 0 : 1;
 }
 
-// Many seeds, and what came of all of them.
+// Runs many seeds, and collects the results of all of them.
 class Batch {
  public:
   Batch(const Flags& flags, Worker* workers) : flags_(flags), workers_(workers) {}
@@ -363,12 +364,12 @@ class Batch {
   const Flags flags_;
   Worker* const workers_;
   uint64_t begun_ = 0;
-  std::deque<Running> running_;  // in the order in which they began
+  std::deque<Running> running_;  // ordered by their start
   std::vector<std::pair<uint64_t, uint64_t>>
       to_repeat_;  // seeds, with the digests of their stories
   uint64_t seeds_ = 0;
   uint64_t lives_ = 0;
-  uint64_t told_lives_ = 0;  // of lives_
+  uint64_t told_lives_ = 0;  // lives_ at the last report
   uint64_t failed_ = 0;
   uint64_t repeated_ = 0;
   uint64_t digest_ = 0;  // the sum of all, in whatever order they ran

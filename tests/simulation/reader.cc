@@ -9,12 +9,12 @@
 namespace vmeventd::simulation {
 namespace {
 
-// What lies between the daemon's reading of the clock and the network's, at the most.
+// Limit of the time between the daemon's reading of the clock and the network's.
 constexpr absl::Duration kClocksDiffer = absl::Seconds(1);
 
 }  // namespace
 
-// One call, as gRPC would carry it.
+// A call, as gRPC would carry it.
 class Reader::Call : public StreamCall {
  public:
   Call(const Clock* clock, std::function<void(absl::StatusCode)> on_abort)
@@ -39,9 +39,10 @@ class Reader::Call : public StreamCall {
     return bytes;
   }
   bool has_message() const { return message_ != nullptr; }
-  // When the message came, or was taken.
+  // Time at which the message came, or was taken.
   absl::Duration since() const { return since_; }
-  // Whether the server may have found that the client reads nothing: now, or just before it did.
+  // Returns whether the server may have found that the client reads nothing: now, or just before it
+  // did.
   bool MayBeCutOff() const {
     const absl::Duration now = clock_->Now().monotonic;
     return (has_message() && IsLate()) || now <= taken_late_at_ + kClocksDiffer;
@@ -56,7 +57,7 @@ class Reader::Call : public StreamCall {
     if (stream_ != nullptr) stream_->OnCancel();
     DropMessage();
   }
-  // What is written to a client that is gone. False: nothing is.
+  // Drops what is written to a client that is gone. False: nothing is.
   bool DropMessage() {
     if (message_ == nullptr) return false;
     message_ = nullptr;
@@ -132,7 +133,7 @@ bool Reader::Turn(Daemon* daemon) {
       return true;
     }
     if (random_->OneIn(10)) {
-      // Sometimes for longer than a write may take.
+      // A pause is sometimes longer than a write may take.
       pause_until_ =
           kernel_->monotonic() +
           random_->Between(absl::Milliseconds(1), absl::Seconds(random_->OneIn(4) ? 90 : 20));
@@ -246,7 +247,7 @@ void Reader::Take(const std::string& bytes) {
   };
   if (response.has_progress()) {
     place(response.progress());
-    if (in_snapshot_) journal_id_.clear();  // there is no cursor before the snapshot is complete
+    if (in_snapshot_) journal_id_.clear();  // no cursor before the snapshot is complete
   }
   if (response.has_snapshot_done()) {
     in_snapshot_ = false;
@@ -277,14 +278,14 @@ void Reader::Skip(uint64_t from, uint64_t to) {
 }
 
 bool Reader::Wants(const v1::Event& event) const {
-  // What is the node's passes every filter.
+  // The node's own events pass every filter.
   return names_.empty() || event.vm().name().empty() ||
          std::find(names_.begin(), names_.end(), event.vm().name()) != names_.end();
 }
 
 uint64_t Reader::FirstMissing() const {
   for (auto it = judge_->entries().upper_bound(sequence_); it != judge_->entries().end(); ++it) {
-    // What is lost waits for its GAP, which has a sequence of its own.
+    // A lost event waits for its GAP, which has a sequence of its own.
     if (!it->second.lost && Wants(it->second.event)) return it->first;
   }
   return 0;

@@ -15,9 +15,9 @@ constexpr absl::Duration kPowerdownWindow = absl::Minutes(10);
 struct Facts {
   std::optional<absl::Duration> powerdown;
   const Saying* shutdown = nullptr;
-  bool obeyed = false;        // of `shutdown`: a POWERDOWN was young enough
-  bool hibernated = false;    // likewise, SUSPEND_DISK before it
-  bool while_paused = false;  // likewise
+  bool obeyed = false;        // by `shutdown`: a POWERDOWN was young enough
+  bool hibernated = false;    // SUSPEND_DISK came before `shutdown`
+  bool while_paused = false;  // state at `shutdown`
   bool paused = false;
   bool panicked = false;
   bool watchdog = false;
@@ -28,10 +28,10 @@ struct Facts {
   bool finishing = false;  // a migration
   bool never_ran = false;
   bool incoming = false;
-  // Of a domain.
+  // The facts of a domain.
   bool migrating = false;
   std::optional<ManagerEnd> manager;
-  bool kept = false;  // it was said when libvirt was asked, after the end
+  bool kept = false;  // libvirt was asked, after the end
 };
 
 void HearMigration(const std::string& status, Facts* facts) {
@@ -97,7 +97,7 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kRunState:
       if (saying.text == "running" || saying.text == "suspended") Runs(facts);
-      // What was down was reset, and ran.
+      // A guest that was down was reset, and ran.
       if (saying.text == "paused" && IsDown(*facts)) Runs(facts);
       if (saying.text == "paused" || saying.text == "finish-migrate") facts->paused = true;
       if (saying.text == "inmigrate" || saying.text == "prelaunch") facts->never_ran = true;
@@ -109,7 +109,7 @@ void Hear(const Saying& saying, Facts* facts) {
       if (saying.text == "shutdown" && facts->shutdown == nullptr) facts->down_before = true;
       return;
     case Saying::Kind::kManager:
-      if (saying.kept && facts->manager.has_value()) return;  // it was heard as it happened
+      if (saying.kept && facts->manager.has_value()) return;  // heard as it happened
       facts->manager = saying.manager;
       facts->kept = saying.kept;
       return;
@@ -165,7 +165,8 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const 
   if (end_unseen && (signal == SIGKILL || !status_known)) return ShutdownClass::kUnknown;
   if (failed) return ShutdownClass::kCrash;
   if (facts.manager == ManagerEnd::kShutdown) return ShutdownClass::kUnknown;
-  // What libvirt does not report, or as a failure, may have been a SHUTDOWN that it did not read.
+  // An end that libvirt does not report, or as a failure, may have been a SHUTDOWN that it did not
+  // read.
   if (!life.uuid.empty() && facts.manager.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
     return ShutdownClass::kUnknown;
   }
@@ -175,13 +176,13 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const 
 std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
                                        const std::map<int, size_t>& certainly_kept,
                                        bool host_shut_down) {
-  // From what the last daemon has read nothing is missing; of what earlier ones have read each may
-  // have lost what came last.
+  // Sayings that the last daemon has read are certain; of those of earlier daemons, each may have
+  // lost the last ones.
   std::vector<size_t> certain;
-  std::map<int, std::vector<size_t>> uncertain;  // by daemon
+  std::map<int, std::vector<size_t>> uncertain;  // keyed by daemon
   bool complete = true;
   bool attached = false;  // a state was asked for, so that what came before matters no more
-  bool asked = false;     // the same on the last connection: that one has all
+  bool asked = false;     // asked on the last connection: that one has all
   size_t last_read = 0;
   for (size_t i = 0; i < life.sayings.size(); ++i) {
     const Saying& saying = life.sayings[i];
@@ -208,7 +209,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   // counts.
   const bool killer_is_known = complete && life.kill_seen_by != 0 &&
                                life.kill_seen_by == last_daemon && life.fork == nullptr;
-  // Every combination of what earlier daemons kept.
+  // Number of sayings that earlier daemons kept, in every combination.
   std::vector<std::pair<int, size_t>> kept;  // daemon, how many
   kept.reserve(uncertain.size());
   for (const auto& [daemon, places] : uncertain) kept.emplace_back(daemon, places.size());
@@ -218,9 +219,10 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
     for (const bool known : {true, false}) {
       for (const bool killer : {true, false}) {
         if (killer && !life.killed_by_host) continue;
-        // How one of several processes ended says nothing.
+        // The end of one of several processes says nothing.
         if ((killer || known) && life.proxy != nullptr) continue;
-        // Without the exit status the process may not have been followed yet when it was killed.
+        // The process may not have been followed yet when it was killed, if there is no exit
+        // status.
         if (!killer && known && killer_is_known) continue;
         for (const bool unseen : {true, false}) {
           if (unseen && !handed) continue;
@@ -235,7 +237,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
     std::vector<size_t> heard;
     for (size_t i = 0; i < life.sayings.size(); ++i) {
       if (!life.sayings[i].was_read()) {
-        // What was sent since may have been handled while later messages of that libvirt wait.
+        // Sayings sent since may have been handled while later messages of that libvirt wait.
         if (life.uuid.empty() || !life.sayings[i].was_sent() || i < last_read) continue;
         add(heard);
         heard.push_back(i);
@@ -262,7 +264,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
     --kept[digit].second;
   }
   if (life.truth.has_value()) allowed.insert(*life.truth);
-  // A kill by whom is not known, or an end that nobody saw, may be the host's.
+  // A kill by an unknown sender, or an end that nobody saw, may be the host's.
   if (host_shut_down && (allowed.contains(ShutdownClass::kCrash) ||
                          allowed.contains(ShutdownClass::kUnknown) || !complete)) {
     allowed.insert(ShutdownClass::kAdmin);

@@ -10,11 +10,11 @@
 namespace vmeventd::simulation {
 namespace {
 
-// What is refused in a shortage, at the most: each VM and directory is tried again after longer and
-// longer, up to five seconds. Who does not wait between is refused more often by far.
+// Limit of refusals in a shortage: each VM and directory is tried again after longer and longer, up
+// to five seconds. A caller that does not wait between is refused more often by far.
 constexpr uint64_t kMaxRefused = 500;
 
-// What a descriptor was for.
+// Name of what a descriptor was for.
 std::string KindOf(absl::string_view call, const std::string& path) {
   if (call != "open") return std::string(call);
   if (absl::StartsWith(path, "/proc/")) return "open of a file of /proc";

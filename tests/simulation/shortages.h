@@ -12,13 +12,13 @@
 namespace vmeventd::simulation {
 
 // Times in which the daemon gets no descriptor, or only a few: its own limit is reached (EMFILE),
-// or the system's (ENFILE). What it has it keeps, and what it closes it may open again.
+// or the system's (ENFILE). It keeps what it has, and may open again what it closes.
 class Shortages {
  public:
   Shortages(Kernel* kernel, Random* random, Story* story);
 
-  // There is room for few beyond those that are open. `at_start`: as for a daemon that begins,
-  // which may have too few to do so.
+  // Leaves room for few beyond those that are open. `at_start`: as for a daemon that begins, which
+  // may have too few to do so.
   void Begin(bool at_start);
   void End();
   bool active() const { return error_ != 0; }
@@ -30,10 +30,10 @@ class Shortages {
   Kernel* const kernel_;
   Random* const random_;
   Story* const story_;
-  int begun_ = 0;  // so far
+  int begun_ = 0;  // number of shortages so far
   int error_ = 0;
   size_t max_ = 0;        // descriptors
-  uint64_t refused_ = 0;  // since it began
+  uint64_t refused_ = 0;  // number of refusals since it began
 };
 
 }  // namespace vmeventd::simulation

@@ -42,7 +42,7 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   Daemon::Options options;
   options.keeps = plan.handover != 0;
   if (plan.domains > 0) options.libvirt = {std::shared_ptr<void>(), libvirtd};
-  // What waits for a disk that fails must have room in the ring: see kMaxBacklogBytes.
+  // The ring must have room for what waits for a disk that fails: see kMaxBacklogBytes.
   if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
   if (random->OneIn(4))
     options.retention_events = random->OneIn(4) ? random->Between(2, 20) : random->Between(20, 300);
@@ -175,7 +175,7 @@ class Simulation {
   }
 
  private:
-  // By then the daemon has looked for events past their age.
+  // Time by which the daemon has looked for events past their age.
   static constexpr absl::Duration kSettles = absl::Minutes(12);
   // A heartbeat is due each 30 s.
   static constexpr absl::Duration kHeartbeatFollows = absl::Seconds(40);
@@ -234,10 +234,10 @@ class Simulation {
     libvirtd_.Forget();
   }
 
-  // As the service manager stops it: all that was observed is written.
+  // Stops it as the service manager does: all that was observed is written.
   void StopDaemon() {
     if (daemon_ == nullptr) return;
-    if (fleet_waits_) {  // until it has noticed
+    if (fleet_waits_) {  // defers the stop until it has noticed
       daemon_->InterruptFleet();
       stops_ = true;
       return;
@@ -247,7 +247,7 @@ class Simulation {
     story_.Reach("stop");
     daemon_->Stop(hands_over_ ? &store_ : nullptr);
     store_.daemon = number_;
-    if (kernel_random_.OneIn(8)) DropStore();  // as where it is not started again at once
+    if (kernel_random_.OneIn(8)) DropStore();  // case of a daemon that is not started again at once
     libvirtd_.AfterLoopTurn(daemon_->has_read_libvirt());
     judge_.AfterPump(daemon_.get(), number_);
     if (!kernel_.dead()) daemon_->EndStreams();
@@ -294,7 +294,7 @@ class Simulation {
 
   // The main thread waits for a condition; others do what is needed for it, or time passes.
   void WaitForThreads(absl::Duration until) {
-    if (daemon_ == nullptr) {  // its parts end
+    if (daemon_ == nullptr) {  // the daemon's parts end
       if (threads_.CanTurn()) return threads_.Turn();
       return kernel_.AdvanceTo(std::min(until, threads_.due()));
     }
@@ -348,7 +348,7 @@ class Simulation {
 
   enum class Who { kLoop, kPump, kHistory, kThreads, kFleet, kQemu, kReader, kLister, kWorld };
 
-  // One turn of one of all who have something to do; or else time passes.
+  // Gives a turn to one of those that have something to do; else time passes.
   void Step() {
     if (++steps_ > kMaxSteps) return story_.Fail("the simulation does not come to its end");
     if (daemon_ == nullptr && kernel_.monotonic() >= restart_at_) return StartDaemon();
@@ -434,7 +434,7 @@ class Simulation {
     if (!kernel_.dead()) fleet_judge_.AfterTurn(*daemon_);
   }
 
-  // While the fleet's publisher waits for its servers.
+  // Lets the others go on while the fleet's publisher waits for its servers.
   void OthersGoOn(absl::Duration until, const std::function<bool()>& done) {
     fleet_waits_ = true;
     fleet_waits_until_ = until;
@@ -451,7 +451,8 @@ class Simulation {
     }
   }
 
-  // Whether somebody of whom that is not known before had something to do.
+  // Gives a turn to those of whom it is not known before whether they have something to do. Returns
+  // whether one had.
   bool DoWhatIsLeft() {
     if (daemon_ == nullptr) return false;
     if (daemon_->HistoryTurn()) return true;
@@ -488,8 +489,8 @@ class Simulation {
     idle_ = 0;
   }
 
-  // Everything has happened, but that a libvirtd may still end and start: the daemon comes to rest,
-  // and each reader has all there is.
+  // Settles after everything has happened, except that a libvirtd may still end and start: the
+  // daemon comes to rest, and each reader has all there is.
   void Settle() {
     host_.Settle();
     fleet_.Settle();
@@ -534,7 +535,7 @@ class Simulation {
   World world_;
   Judge judge_;
   Host host_;
-  int64_t damages_;  // to come
+  int64_t damages_;  // damages left
   const bool publishes_;
   const bool hands_over_;
   Store store_;
@@ -544,7 +545,7 @@ class Simulation {
   const uint64_t loop_stalls_one_in_;  // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
   std::vector<std::unique_ptr<Lister>> listers_;
-  std::vector<Who> who_;  // of Step alone
+  std::vector<Who> who_;  // used by Step alone
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
   absl::Duration restart_at_ = absl::ZeroDuration();
@@ -552,8 +553,8 @@ class Simulation {
   absl::Duration loop_stalls_until_ = absl::ZeroDuration();
   bool fleet_waits_ = false;  // its publisher's turn is under way
   absl::Duration fleet_waits_until_;
-  bool stops_ = false;            // as soon as that turn is over
-  bool position_is_kept_ = true;  // no loss of power may have taken it back
+  bool stops_ = false;            // stops as soon as that turn is over
+  bool position_is_kept_ = true;  // no power loss may have taken it back
   bool try_readers_ = true;
   bool try_qemu_ = true;
   int idle_ = 0;
@@ -578,11 +579,11 @@ Plan PlanOf(uint64_t seed) {
   plan.outages = random.OneIn(2) ? 0 : random.Between(1, 4);
   plan.listers = random.OneIn(2) ? 0 : random.Between(1, 2);
   plan.shortages = random.OneIn(2) ? 0 : random.Between(1, 4);
-  // What the fleet and lists get of two journals is not judged.
+  // Answers that the fleet and lists get of two journals are not judged.
   if (random.OneIn(6)) {
     plan.damages = random.Between(1, 3);
     plan.fleet = plan.listers = 0;
-    plan.stops += 2;  // it is found at a start
+    plan.stops += 2;  // a start finds it
     plan.kills += 2;
   }
   if (plan.shortages == 0 && random.OneIn(2)) {

@@ -15,31 +15,31 @@ struct Outcome {
   uint64_t lives = 0;
 };
 
-// What a simulation is made of. The seed chooses all of it; a shorter story for the same seed is
-// found by leaving parts of it out.
+// Parts of a simulation. The seed chooses all of them; a shorter story for the same seed is found
+// by leaving some out.
 struct Plan {
   uint64_t seed = 0;
   int64_t names = 0;          // VMs at the same time
-  int64_t domains = 0;        // of libvirt, likewise
-  int64_t libvirtd_ends = 0;  // and starts again
+  int64_t domains = 0;        // libvirt's VMs at the same time
+  int64_t libvirtd_ends = 0;  // ends of libvirtd, each with a new start
   int64_t lives = 0;          // QEMUs in all
-  int64_t kills = 0;          // of the daemon
-  int64_t power_losses = 0;   // of these, so many are the host's
+  int64_t kills = 0;          // kills of the daemon
+  int64_t power_losses = 0;   // kills that are the host's
   int64_t faults = 0;         // times in which the disk of the state directory fails
-  int64_t stops = 0;          // of the daemon, in order
-  int64_t clock_steps = 0;    // of the wall clock
+  int64_t stops = 0;          // stops of the daemon, in order
+  int64_t clock_steps = 0;    // steps of the wall clock
   int64_t readers = 0;
   int64_t listers = 0;
   int64_t calm = 0;       // 1: no lost monitors, hangs and other clients
   int64_t fleet = 0;      // 1: the journal is published to the fleet
   int64_t outages = 0;    // times in which the fleet's servers are away
   int64_t shortages = 0;  // times in which there are no descriptors
-  int64_t damages = 0;    // of the journal, while no daemon runs
+  int64_t damages = 0;    // damages of the journal, while no daemon runs
   int64_t handover = 0;   // 1: a service manager keeps what a daemon leaves that stops
 
   int64_t retention = 0;  // events that are kept, with a small ring; 0: the seed chooses
 
-  // Each part by its name, in the order in which to leave them out.
+  // The parts by name, in the order in which to leave them out.
   std::vector<std::pair<const char*, int64_t*>> Parts() {
     return {{"power_losses", &power_losses},
             {"faults", &faults},
@@ -61,8 +61,8 @@ struct Plan {
 };
 Plan PlanOf(uint64_t seed);
 
-// One node from the start of its first VM to the end of its last. The same plan is the same story,
-// in a process that has done nothing else.
+// Simulates one node from the start of its first VM to the end of its last. The same plan is the
+// same story, in a process that has done nothing else.
 Outcome Simulate(const Plan& plan);
 
 }  // namespace vmeventd::simulation

@@ -18,7 +18,7 @@
 namespace vmeventd::simulation {
 namespace {
 
-// What the connections to one database share, as processes share it through the file.
+// State that the connections to one database share, as processes share it through the file.
 struct Shared {
   int readers = 0;            // connections with SQLITE_LOCK_SHARED or more
   void* reserved = nullptr;   // the connection that has that lock, or more
@@ -38,7 +38,7 @@ struct State {
   std::string path;
   Disk::FilePtr file;
   std::shared_ptr<Shared> shared;
-  int fd = -1;  // that the file would take
+  int fd = -1;  // the descriptor that the file would take
   int lock = SQLITE_LOCK_NONE;
   bool mapped = false;
   bool keeps_log = false;

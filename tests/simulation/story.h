@@ -11,7 +11,7 @@
 
 namespace vmeventd::simulation {
 
-// What happens in one simulation, for people: a line an occurrence, with the time since its begin.
+// The record of one simulation, for people: a line an occurrence, with the time since its begin.
 // Counts what was reached, and collects what is wrong.
 class Story {
  public:
@@ -22,7 +22,7 @@ class Story {
     lines_.push_back(absl::StrFormat(
         "%11.4f  %-10s %s", absl::ToDoubleSeconds(kernel_->monotonic() - began_), who, what));
   }
-  // Something is not as it must be.
+  // Reports a failure: something is not as it must be.
   void Fail(absl::string_view problem) {
     Say("JUDGE", absl::StrCat("WRONG: ", problem));
     if (problem_.empty()) problem_ = std::string(problem);

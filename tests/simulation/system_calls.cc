@@ -33,8 +33,8 @@
 
 namespace vmeventd::simulation {
 
-// What std::thread hands over, by the layout of its table of functions. Not in an unnamed
-// namespace, where the compiler would know that nobody derives from it.
+// The object that std::thread hands over, by the layout of its table of functions. Not in an
+// unnamed namespace, where the compiler would know that nobody derives from it.
 class ThreadState {
  public:
   virtual ~ThreadState() = default;
@@ -185,7 +185,7 @@ int __wrap_fstat(int fd, struct stat* status) {
   if (Kernel::Current().IsPidfd(fd)) {
     const uint64_t inode = Kernel::Current().PidfdInode(fd);
     *status = {};
-    status->st_ino = inode != 0 ? inode : 1;  // all of a kernel without pidfs have one inode
+    status->st_ino = inode != 0 ? inode : 1;  // a kernel without pidfs has one inode for all
     return 0;
   }
   return Fill(Kernel::Current().Look(fd, ""), status);
@@ -379,7 +379,7 @@ int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t 
 int REAL(getsockopt)(int, int, int, void*, socklen_t*);
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* size) {
   if (!Simulated(fd)) return REAL(getsockopt)(fd, level, name, value, size);
-  if (name == SO_DOMAIN || name == kSoPassRights) {  // its sockets refuse descriptors
+  if (name == SO_DOMAIN || name == kSoPassRights) {  // the sockets refuse descriptors
     const int answer = name == SO_DOMAIN ? AF_UNIX : 0;
     std::memcpy(value, &answer, sizeof(answer));
     return 0;

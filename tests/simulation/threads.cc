@@ -125,7 +125,7 @@ void Threads::AfterUnlock() {
 }
 
 bool Threads::WaitUnlocked(pthread_mutex_t* mutex, const void* condition, absl::Duration until) {
-  // Not by the wrapped calls: nobody comes between the wait and the release.
+  // Bypasses the wrapped calls: no thread runs between the wait and the release.
   __real_pthread_mutex_unlock(mutex);
   --running_->locks;
   const bool notified = Wait(condition, until);

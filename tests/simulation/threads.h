@@ -22,7 +22,7 @@ namespace vmeventd::simulation {
 // the standard library's calls here.
 class Threads {
  public:
-  // What the main thread does while it waits for a condition, until `until` at the latest.
+  // Runs on the main thread while it waits for a condition, until `until` at the latest.
   using MainWaits = std::function<void(absl::Duration until)>;
 
   Threads(const Clock* clock, Random* random);
@@ -34,15 +34,15 @@ class Threads {
 
   void set_main_waits(MainWaits main_waits) { main_waits_ = std::move(main_waits); }
 
-  // Of the main thread alone.
+  // Calls for the main thread alone.
   bool CanTurn() const;
-  void Turn();                 // of one that can, until it gives way
-  absl::Duration due() const;  // when one can, though nobody notifies it
+  void Turn();                 // runs one that can, until it gives way
+  absl::Duration due() const;  // time at which one can, though nobody notifies it
 
-  // Of any.
+  // Calls for any thread.
   uint64_t Start(std::function<void()> body);
   void Join(uint64_t id);
-  void Detach(uint64_t id);  // nobody joins it
+  void Detach(uint64_t id);  // for a thread that nobody joins
   void BeforeLock();
   void AfterUnlock();
   // Waits without `mutex`, which the caller holds alone. False: it is `until`.
@@ -55,7 +55,7 @@ class Threads {
     ucontext_t context{};
     std::unique_ptr<char[]> stack;
     std::function<void()> body;
-    int locks = 0;  // that it holds
+    int locks = 0;  // number of locks that it holds
     bool waits = false;
     const void* condition = nullptr;
     absl::Duration until = absl::InfiniteDuration();
@@ -65,7 +65,7 @@ class Threads {
   static constexpr size_t kStackBytes = size_t{256} << 10;
 
   static void Body();
-  void Drop(Thread* thread);  // that has ended
+  void Drop(Thread* thread);  // frees one that has ended
   bool Wait(const void* condition, absl::Duration until);
   bool Can(const Thread& thread) const;
   void GiveWay();
@@ -75,10 +75,10 @@ class Threads {
   static Threads* current_;
   const Clock* const clock_;
   Random* const random_;
-  const uint64_t gives_way_one_in_;  // times that it may
+  const uint64_t gives_way_one_in_;  // chances to give way, of which it takes one
   MainWaits main_waits_;
   std::vector<std::unique_ptr<Thread>> threads_;
-  std::vector<std::unique_ptr<char[]>> stacks_;  // of those that ended
+  std::vector<std::unique_ptr<char[]>> stacks_;  // stacks of those that ended
   uint64_t last_id_ = 0;
   Thread main_;
   Thread* running_ = &main_;

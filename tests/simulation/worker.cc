@@ -14,7 +14,7 @@
 namespace vmeventd::simulation {
 namespace {
 
-// Of one simulation, which takes a tenth of a second: then it hangs.
+// Timeout of one simulation, which takes a tenth of a second: beyond it, it hangs.
 constexpr unsigned kMaxSeconds = 60;
 
 struct Request {

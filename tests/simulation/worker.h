@@ -10,13 +10,13 @@
 
 namespace vmeventd::simulation {
 
-// What came of a plan.
+// The outcome of a plan.
 struct Result {
   std::string problem;  // empty: all is as it must be
   uint64_t lives = 0;
-  uint64_t digest = 0;  // of the story
+  uint64_t digest = 0;  // digest of the story
   std::map<std::string, uint64_t> reached;
-  std::vector<std::string> story;  // if it was asked for
+  std::vector<std::string> story;  // empty unless it was asked for
 };
 
 // A process that simulates, each plan in a child of its own. It allocates nothing between two
@@ -28,7 +28,7 @@ class Worker {
   // Ends the process with a message if there is none to be had.
   static Worker Start();
 
-  // One plan at a time: each Begin is followed by a Wait.
+  // Simulates one plan at a time: each Begin is followed by a Wait.
   void Begin(const Plan& plan, bool story);
   Result Wait();
 
@@ -37,7 +37,7 @@ class Worker {
 
   int plans_;
   int results_;
-  FILE* reader_ = nullptr;  // of results_
+  FILE* reader_ = nullptr;  // reads results_
 };
 
 }  // namespace vmeventd::simulation

@@ -110,7 +110,7 @@ void World::Begin(const std::string& name) {
 
 void World::BeginSocket(Life* life) {
   const std::string& name = life->name;
-  // As Ganeti does, and others do not.
+  // Ganeti removes the file; others do not.
   if (!random_->OneIn(3)) kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
   if (random_->OneIn(10)) {
     story_->Say("host", "the queue of file events is full");
@@ -170,7 +170,7 @@ void World::ProxyEnds(Life* life) {
   if (random_->OneIn(2) && kernel_->disk().Find(life->socket) == life->listener->file) {
     kernel_->Unlink(life->socket);
   }
-  // As a service manager stops it, or by itself.
+  // The end of the proxy: a service manager stops it, or it ends by itself.
   kernel_->Exit(life->proxy, random_->OneIn(2) ? SIGTERM : 0);
   kernel_->Reap(life->proxy);
   AllAreGone(life);
@@ -200,7 +200,8 @@ void World::BeginLauncher(Life* life) {
        story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " is gone"));
        if (!life->gone && life->daemons.empty())
          story_->Reach("a launcher goes before its QEMU has spoken");
-       // Without SO_PEERPIDFD it is known by its id alone, which nobody else has meanwhile.
+       // The launcher is known by its id alone, if there is no SO_PEERPIDFD: nobody else has it
+       // meanwhile.
        if (kernel_->features().peer_pidfd) return EndHelper(launcher);
        kernel_->Exit(launcher, 0);
        ReapLauncher(launcher);
@@ -262,7 +263,7 @@ std::string World::SecondSocketOf(const Life& life) {
   return absl::StrCat(kWatchedDirectory, "/", life.name, "-b.qmp");
 }
 
-// Null: nobody waits. A client of one of two sockets has the other one wait.
+// A client of one of two sockets has the other one wait.
 std::deque<ConnectionPtr>* World::WaitingAt(const Life& life) {
   for (const ListenerPtr& listener : {life.listener, life.second}) {
     if (listener == nullptr || !listener->listening) continue;
@@ -310,7 +311,7 @@ void World::Serve(Life* life) {
       life->proxy_child->program = life->proxy->program;
       life->proxy_child->command_line = life->proxy->command_line;
       NoteProxied(life, *life->proxy_child);
-      if (life->process_gone) {  // there is nothing to connect it to
+      if (life->process_gone) {  // nothing is left to connect it to
         story_->Reach("a proxy outlives its QEMU");
         return CloseClient(life);
       }
@@ -341,7 +342,7 @@ void World::Serve(Life* life) {
 
 void World::CheckPace(const Life& life) const {
   const std::string& commands = life.client->to_server;
-  // What was asked by a daemon that crashed is answered now.
+  // A question of a daemon that crashed is answered now.
   if (commands.find('\n') + 1 != commands.size() && !life.kept_over_crash) {
     story_->Fail(absl::StrCat("the daemon sent more than one command: ", commands));
   }
@@ -460,7 +461,7 @@ void World::CloseSockets(Life* life, bool unlink) {
   }
   life->client = nullptr;
   life->negotiated = false;
-  if (life->proxy != nullptr) return EndProxyChild(life);  // its socket is not QEMU's
+  if (life->proxy != nullptr) return EndProxyChild(life);  // the socket is the proxy's
   for (const ListenerPtr& listener : {life->listener, life->second}) {
     if (listener == nullptr) continue;
     const std::string path = listener == life->listener ? life->socket : SecondSocketOf(*life);
@@ -470,7 +471,7 @@ void World::CloseSockets(Life* life, bool unlink) {
 }
 
 void World::Leave(Life* life, int code) {
-  life->hangs = true;  // its main loop has ended: it answers nothing more
+  life->hangs = true;  // the main loop has ended: nothing more is answered
   const bool slow = random_->OneIn(8);
   In(absl::ZeroDuration(), absl::Milliseconds(slow ? 3000 : 30), life, [this, life, code] {
     CloseSockets(life, true);
@@ -528,7 +529,7 @@ void World::AllAreGone(Life* life) {
 
 void World::ProcessEnds(Life* life, int wait_status) {
   if (life->process_gone) return;
-  // Without SO_PEERPIDFD who listened may be taken for a later process of the same id.
+  // The listener may be taken for a later process of the same id, if there is no SO_PEERPIDFD.
   const bool listens = life->second != nullptr && life->second->listening;
   if (listens && kernel_->features().peer_pidfd && random_->OneIn(3)) {
     story_->Say(life->name, "a child of it keeps its other monitor");

@@ -21,7 +21,8 @@
 namespace vmeventd::simulation {
 
 inline constexpr char kWatchedDirectory[] = "/run/qemu";
-// After so long with descriptors all VMs are followed: twice what a retry waits, and the greetings.
+// Time with descriptors after which all VMs are followed: twice what a retry waits, and the
+// greetings.
 inline constexpr absl::Duration kFollowsAgain = absl::Seconds(20);
 
 // The VMs of the node and their managers: what they do, when, and with which words, as docs/qemu.md
@@ -30,8 +31,8 @@ class World {
  public:
   struct Options {
     int names = 4;
-    int domains = 0;    // of libvirt, beside these
-    int lives = 24;     // in all
+    int domains = 0;    // VMs of libvirt, beside these
+    int lives = 24;     // total
     bool calm = false;  // no lost monitors, hangs and other clients
   };
   // Declares an intent for the VM that `life` is of.
@@ -54,12 +55,12 @@ class World {
 
   // The daemon `to` goes on with what `from` handed over: has all that it has read.
   void GoOn(int from, int to);
-  // The same after the crash of `from`: has what that had not read.
+  // Goes on after the crash of `from`: `to` has what that had not read.
   void GoOnAfterCrash(int from, int to, const std::set<std::string>& noted);
-  // Of these domains it has the processes.
+  // Hands over the processes of these domains.
   void GoOnWithProcesses(int to, bool by_crash, const std::set<std::string>& run_ids);
 
-  // When the next thing happens by itself; InfiniteDuration: nothing will.
+  // Time at which the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;
   // Does what is due.
   void RunDue();
@@ -76,18 +77,18 @@ class World {
   const std::vector<std::unique_ptr<Life>>& lives() const { return lives_; }
 
  private:
-  // All that the daemon `from` has heard of it, `to` knows.
+  // Makes `to` know all that the daemon `from` has heard of it.
   void GoesOn(Life* life, int from, int to);
   using Step = void (World::*)(Life*);
 
   absl::Duration now() const { return kernel_->monotonic(); }
   void In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what);
   void Begin(const std::string& name);
-  // Of its process: one that QEMU was started with, or something else's.
+  // The command line of its process: one that QEMU was started with, or something else's.
   std::string CommandLineOf(const Life& life);
   void BeginSocket(Life* life);
   void BeginLauncher(Life* life);
-  // Once it has ended, and no VM has been listened for by it.
+  // Reaps it once it has ended, and it has listened for no VM.
   void ReapLauncher(const ProcessPtr& launcher);
   void BeginProxy(Life* life);
   // A process of its proxy, as which it may be known.
@@ -97,12 +98,13 @@ class World {
   static std::string SecondSocketOf(const Life& life);
   void BeginDomain(Life* life);
   void NextStep(Life* life);
-  // Serves what waits on its monitor.
+  // The queue of clients that wait on its monitor; null: nobody waits.
   static std::deque<ConnectionPtr>* WaitingAt(const Life& life);
   bool HasWork(const Life& life) const;
   void Serve(Life* life);
   void Answer(Life* life, absl::string_view command);
-  // Whether the daemon may ask this QEMU something now: docs/qemu.md, "A command while QEMU ends".
+  // Checks that the daemon may ask this QEMU something now: docs/qemu.md, "A command while QEMU
+  // ends".
   void CheckPace(const Life& life) const;
   void Send(Life* life, const std::string& bytes);
   void Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
@@ -110,7 +112,7 @@ class World {
   void SayShutdown(Life* life, absl::string_view reason);
   void Decide(Life* life, ShutdownClass truth, absl::string_view ending);
 
-  // What happens while it lives.
+  // Steps while it lives.
   void Reboot(Life* life);
   void StopAndContinue(Life* life);
   void Sleep(Life* life);
@@ -135,7 +137,7 @@ class World {
   void ShutHostDown();
   void HostBeginsToShutDown(Life* life);
 
-  // How it ends.
+  // Endings.
   void GuestPowersOff(Life* life);
   void PowerdownObeyed(Life* life);
   void Quit(Life* life);
@@ -158,7 +160,7 @@ class World {
   void StaysDown(Life* life);
   void StopQuit(Life* life);
 
-  // Of a domain (world_domains.cc).
+  // Steps of a domain (world_domains.cc).
   void NextDomainStep(Life* life);
   void DomainArrives(Life* life);
   void DomainIsGone(Life* life);
@@ -198,7 +200,7 @@ class World {
   uint64_t serial_ = 0;
   std::map<std::pair<absl::Duration, uint64_t>, std::function<void()>> agenda_;
   std::vector<std::unique_ptr<Life>> lives_;
-  std::vector<ProcessPtr> launchers_;  // that stay for a while
+  std::vector<ProcessPtr> launchers_;  // processes that stay for a while
 };
 
 }  // namespace vmeventd::simulation

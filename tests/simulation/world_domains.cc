@@ -1,4 +1,4 @@
-// What happens to the domains of libvirt: docs/libvirt.md, "Endings".
+// Steps of the domains of libvirt: docs/libvirt.md, "Endings".
 
 #include <algorithm>
 #include <csignal>
@@ -86,7 +86,7 @@ void World::DomainIsGone(Life* life) {
      });
 }
 
-// It waits for a VM of another host, which arrives or does not.
+// Waits for a VM of another host, which arrives or does not.
 void World::DomainArrives(Life* life) {
   life->run_state = "inmigrate";
   libvirtd_->SayRunState(life);

@@ -1,4 +1,4 @@
-// What happens to the VMs: docs/qemu.md, "Events and their meaning".
+// Steps of the VMs: docs/qemu.md, "Events and their meaning".
 
 #include <csignal>
 
@@ -14,7 +14,7 @@ constexpr absl::Duration kWindow = absl::Minutes(10);
 
 }  // namespace
 
-// While it lives
+// Steps of a life
 
 void World::Reboot(Life* life) {
   if (life->no_reboot) return NextStep(life);
@@ -58,7 +58,7 @@ void World::DiskError(Life* life) {
     Say(life, Saying::Kind::kOther, "MIGRATION", "{\"status\": \"setup\"}");
     return NextStep(life);
   }
-  // Sometimes a flood.
+  // A flood, sometimes.
   for (uint64_t i = random_->OneIn(6) ? 300 : 1; i > 0; --i) {
     Say(life, Saying::Kind::kOther, "BLOCK_IO_ERROR",
         "{\"device\": \"disk0\", \"operation\": \"write\", \"action\": \"report\"}");
@@ -84,7 +84,7 @@ bool World::AnswersAtOneSocket(const Life& life) {
 }
 
 void World::AnswerByFork(Life* life) {
-  // At one of two sockets it would be a VM of its own.
+  // A fork at one of two sockets would be a VM of its own.
   if (!AnswersAtOneSocket(*life)) return NextStep(life);
   story_->Say(life->name, "is compromised: a fork answers in its place");
   story_->Reach("a fork answers in a QEMU's place");
@@ -101,7 +101,7 @@ void World::AnswerByFork(Life* life) {
 }
 
 void World::AddSocket(Life* life) {
-  // Until its QEMU has spoken a daemon cannot know that two sockets lead to it.
+  // A daemon cannot know that two sockets lead to one QEMU until that has spoken.
   if (life->launcher != nullptr || !AnswersAtOneSocket(*life)) return NextStep(life);
   story_->Say(life->name, "listens on another socket, too");
   story_->Reach("a QEMU has two sockets");
@@ -134,7 +134,7 @@ void World::ManagerConnects(Life* life) {
     connection->client_closed = true;
     life->kept_at = now();
   });
-  if (!life->sayings.empty()) NextStep(life);  // else it has not begun
+  if (!life->sayings.empty()) NextStep(life);  // no sayings: it has not begun
 }
 
 void World::DownAndUp(Life* life) {
@@ -145,7 +145,7 @@ void World::DownAndUp(Life* life) {
   In(kNow, absl::Seconds(30), life, [this, life] { ComesUp(life); });
 }
 
-// By a reset; then it may be paused, which shows that it was not down any more.
+// Comes up by a reset; then it may be paused, which shows that it was not down any more.
 void World::ComesUp(Life* life) {
   life->run_state = "prelaunch";
   Say(life, Saying::Kind::kReset, "RESET", "");
@@ -164,7 +164,7 @@ void World::ComesUp(Life* life) {
   });
 }
 
-// The same while its monitor is closed for a while: what looks like its end is none.
+// Goes down and up while its monitor is closed for a while: what looks like its end is none.
 void World::DownAndUpUnseen(Life* life) {
   if (!life->no_shutdown) return NextStep(life);
   SayShutdown(life, "guest-shutdown");
@@ -178,7 +178,7 @@ void World::DownAndUpUnseen(Life* life) {
     life->negotiated = false;
     EndProxyChild(life);
   }
-  // Before anybody has connected again, or later.
+  // Comes up before anybody has connected again, or later.
   In(absl::Milliseconds(10), random_->OneIn(2) ? absl::Milliseconds(500) : absl::Seconds(30), life,
      [this, life] { ComesUp(life); });
 }
@@ -235,7 +235,7 @@ void World::ShutHostDown() {
   story_->Reach("the host begins to shut down");
   kernel_->SetHostShutdown(true);
   At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(60)), [this] {
-    if (!kernel_->HostShutDown(now(), now())) return;  // it was rebooted since
+    if (!kernel_->HostShutDown(now(), now())) return;  // rebooted since
     story_->Say("host", "cancels its shutdown");
     kernel_->SetHostShutdown(false);
   });
@@ -255,7 +255,7 @@ void World::GuestPowersOff(Life* life) {
     if (saying.kind == Saying::Kind::kReset) pressed = -absl::InfiniteDuration();
   }
   const absl::Duration age = now() - pressed;
-  if (absl::AbsDuration(age - kWindow) < absl::Minutes(1)) {  // too close to be told
+  if (absl::AbsDuration(age - kWindow) < absl::Minutes(1)) {  // too close to decide
     return In(absl::Minutes(2), absl::Minutes(3), life, [this, life] { GuestPowersOff(life); });
   }
   const bool obeyed = age <= kWindow;
@@ -304,11 +304,11 @@ void World::Signal(Life* life) {
   Leave(life);
 }
 
-// By a process of the host's that is gone at once.
+// Kills it by a process of the host's that is gone at once.
 void World::HostKills(Life* life) {
   constexpr int64_t kGoneAtOnce = 299;
   life->killed_by_host = true;
-  // No daemon knows the process of a proxy's QEMU.
+  // A proxy's QEMU is a process that no daemon knows.
   if (life->proxy == nullptr) life->kill_ring = kernel_->ring();
   if (life->kill_ring != 0) life->kill_seen_by = daemon_;
   kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
@@ -330,7 +330,7 @@ void World::Kill(Life* life) {
   ProcessEnds(life, SIGKILL);
 }
 
-// At once: nothing but the order of what is said shows that one came before the other.
+// Says both at once: nothing but the order of what is said shows that one came before the other.
 void World::EndsWithHost(Life* life) {
   ShutHostDown();
   Decide(life, ShutdownClass::kAdmin, "the host shuts down");
@@ -357,7 +357,7 @@ void World::OutOfMemory(Life* life) {
 void World::Panic(Life* life) {
   Decide(life, ShutdownClass::kCrash, "the guest panics");
   const bool newer = life->major >= 4;
-  if (!newer || !random_->OneIn(4)) {  // of an old panic device the reason is all there is
+  if (!newer || !random_->OneIn(4)) {  // an old panic device leaves only the reason
     Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
   }
   if (newer || random_->OneIn(2)) SayShutdown(life, "guest-panic");
@@ -433,7 +433,7 @@ void World::Migrate(Life* life) {
   });
 }
 
-// Whether the last pages had arrived, nobody here knows.
+// Kills it while a migration finishes: nobody here knows whether the last pages had arrived.
 void World::KilledAsItMigrates(Life* life) {
   life->run_state = "finish-migrate";
   Say(life, Saying::Kind::kStop, "STOP", "");

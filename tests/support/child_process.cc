@@ -56,7 +56,7 @@ ChildProcess::ChildProcess(const ChildOptions& options) {
   std::signal(SIGPIPE, SIG_IGN);  // a dead child makes Write fail instead of the test program
   pid_ = fork();
   if (pid_ < 0) FailErrno("fork");
-  if (pid_ == 0) {  // only async-signal-safe calls: the test has threads
+  if (pid_ == 0) {  // limited to async-signal-safe calls: the test has threads
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
     signal(SIGPIPE, SIG_DFL);

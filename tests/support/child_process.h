@@ -12,9 +12,9 @@ namespace vmeventd::e2e {
 struct ChildOptions {
   std::vector<std::string> arguments;       // the program first, with its path or found in $PATH
   std::vector<std::string> environment;     // "NAME=value", in addition to the test's own
-  std::string error_file;                   // for its standard error; empty: into its output
+  std::string error_file;                   // file of its standard error; empty: into its output
   std::optional<unsigned> max_descriptors;  // RLIMIT_NOFILE, soft and hard
-  std::optional<int> descriptor;            // of the test's own, which is its descriptor 3
+  std::optional<int> descriptor;            // the test's own, which is its descriptor 3
 };
 
 // A program that a test runs. It dies with the test, however that ends, and leaves no core file.

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "tests/support/files.h"
@@ -92,6 +93,10 @@ void Daemon::WaitReady() {
 
 std::string Daemon::Log() const { return ReadFile(options_.log_file); }
 
+void Daemon::WaitLog(const std::string& text) const {
+  WaitUntil("the log has: " + text, [&] { return absl::StrContains(Log(), text); });
+}
+
 v1::Vm Daemon::GetVm(const std::string& name) {
   grpc::ClientContext context;
   context.set_deadline(Deadline());
@@ -140,7 +145,7 @@ std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::st
   grpc::CompletionQueue queue;
   grpc::ClientContext context;
   context.set_deadline(Deadline());
-  // Called as a bidirectional stream, which works for methods of every kind.
+  // Makes the call as a bidirectional stream, which works for methods of every kind.
   const auto call = stub.PrepareCall(&context, method, &queue);
   const auto done = [&queue] {
     void* tag = nullptr;

@@ -11,7 +11,7 @@
 
 namespace vmeventd::e2e {
 
-// Whether the daemon is built with a sanitizer, which makes it slow and its memory large.
+// Set if the daemon is built with a sanitizer, which makes it slow and its memory large.
 #ifdef VMEVENTD_SANITIZED
 inline constexpr bool kSanitized = true;
 #else
@@ -23,14 +23,14 @@ struct DaemonOptions {
   std::string socket;                // --listen unix:...
   std::string state_dir;             // --state-dir
   std::string log_file;
-  std::vector<std::string> arguments;  // in addition
+  std::vector<std::string> arguments;  // additional arguments
   // --signal-senders. Off: that tests kill VMs is no fact to be found out, whatever the machine
   // permits.
   std::string signal_senders = "off";
   std::vector<std::string> wrapper;  // a command that runs the daemon: setpriv and its options
   std::optional<unsigned> max_descriptors;
   std::string program = VMEVENTD_BINARY;
-  // What no flag sets, as tests/support/tuned_vmeventd.cc takes it; empty: `program` runs.
+  // Settings without a flag, as tests/support/tuned_vmeventd.cc takes them; empty: `program` runs.
   std::vector<std::string> tuning;
 };
 
@@ -48,12 +48,15 @@ class Daemon {
   explicit Daemon(const DaemonOptions& options, bool wait = true);
   void WaitReady();
 
-  const std::string& server_address() const { return address_; }  // for gRPC and for vmevents
+  const std::string& server_address() const { return address_; }  // gRPC's and vmevents' address
   std::shared_ptr<grpc::Channel> channel() const { return channel_; }
   v1::VmEventService::Stub& stub() { return *stub_; }
 
-  // What it has logged, if its options name a file for it.
+  // The log so far, if its options name a file for it.
   std::string Log() const;
+  // Waits until that has `text`: the daemon's log is written by a thread of its own, which may be
+  // behind what else is seen of the daemon.
+  void WaitLog(const std::string& text) const;
 
   v1::Vm GetVm(const std::string& name);
   std::vector<v1::Vm> ListVms(bool include_stopped);

@@ -13,7 +13,7 @@
 
 namespace vmeventd::e2e {
 
-// One WatchEvents stream, read by its own thread until the server ends it.
+// A WatchEvents stream, read by its own thread until the server ends it.
 class EventStream {
  public:
   using Predicate = std::function<bool(const v1::Event&)>;
@@ -28,7 +28,7 @@ class EventStream {
 
   // Waits for a past or future event. If none arrives, throws and lists all events.
   v1::Event Wait(const std::string& what, const Predicate& predicate);
-  // The same for the `nth` event of a VM and type, from 1 on.
+  // Waits likewise for the `nth` event of a VM and type, from 1 on.
   v1::Event Wait(const std::string& vm_name, v1::EventType type, int nth = 1);
   // Waits for the first message of the stream, its position: events from now on are delivered.
   v1::Progress WaitProgress();

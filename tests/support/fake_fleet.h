@@ -110,29 +110,29 @@ class FakeSink : public FleetSink {
     return out;
   }
 
-  // Somebody deletes the stream, and makes it again.
+  // Replaces the stream by an empty one, as if it had been deleted and made again.
   void LoseStream() {
     stream.clear();
     last_stream_sequence = 0;
     ++streams_created;
   }
-  // A value of a key, whoever writes it.
+  // Writes the value of a key, as any client may.
   void Write(const FleetMessage& message) {
     values[message.subject] = message;
     places[message.subject] = ++last_place;
   }
-  // Somebody deletes the buckets.
+  // Replaces the buckets by empty ones, as if they had been deleted and made again.
   void LoseBuckets() {
     values.clear();
     places.clear();
     ++buckets_created;
   }
-  // Whether a key has a value.
+  // Returns whether a key has a value.
   bool Has(const std::string& subject) const {
     const auto found = values.find(subject);
     return found != values.end() && !found->second.payload.empty();
   }
-  // Of the node n of the cluster c.
+  // Returns whether the node n of the cluster c has the VM.
   bool HasVm(absl::string_view vm) const {
     return Has(KeySubject(kVmsBucket, VmBucketKey("c", "n", vm)));
   }
@@ -151,18 +151,18 @@ class FakeSink : public FleetSink {
 
   int streams_created = 1;
   std::optional<uint64_t> first_of_others;  // place of the oldest message of other nodes
-  int looks = 0;                            // at the stream and the buckets
+  int looks = 0;                            // lookups of the stream and the buckets
   size_t places_asked = 0;                  // messages that were asked for by their places
-  int searches = 0;                         // for messages of the stream
-  int tails = 0;                            // times that the last message was asked for
-  int lookups = 0;                          // times that values of keys were asked for
+  int searches = 0;                         // searches for messages of the stream
+  int tails = 0;                            // requests for the last message
+  int lookups = 0;                          // requests for values of keys
   // Messages that the stream refuses, by their sequence: what it answers.
   std::map<uint64_t, Answer::Kind> refused;
-  std::map<std::string, uint64_t> places;  // of values
+  std::map<std::string, uint64_t> places;  // places of values
   uint64_t last_place = 0;
   absl::Status bucket_error;
   size_t put_only = std::numeric_limits<size_t>::max();  // values of the next batch
-  std::map<std::string, FleetMessage> values;            // of both buckets, by subject
+  std::map<std::string, FleetMessage> values;            // values of both buckets, by subject
   size_t puts = 0;
   size_t max_value = std::numeric_limits<size_t>::max();  // size of what the buckets take
   int buckets_created = 1;
@@ -171,11 +171,11 @@ class FakeSink : public FleetSink {
   absl::Status connect_error;
   absl::Status check;
   std::set<size_t> lost;  // messages of the next batch, by their index
-  size_t acknowledge_only = std::numeric_limits<size_t>::max();  // of the next batch, so many
+  size_t acknowledge_only = std::numeric_limits<size_t>::max();  // limit for the next batch
   std::vector<Stored> stream;
   uint64_t last_stream_sequence = 0;
   std::vector<size_t> batches;
-  std::function<void()> on_publish;  // while a batch is under way
+  std::function<void()> on_publish;  // called while a batch is under way
   int connects = 0;
   bool connected = false;
   bool interrupted = false;
@@ -185,7 +185,7 @@ class FakeSink : public FleetSink {
     for (const Stored& stored : stream) {
       if (stored.stream_sequence == place) return ToStored(stored);
     }
-    // What is not of this node is other nodes'.
+    // The rest are messages of other nodes.
     const uint64_t first = first_of_others.value_or(
         stream.empty() ? last_stream_sequence + 1 : stream.front().stream_sequence);
     if (place < first || place > last_stream_sequence) return std::nullopt;

@@ -48,12 +48,12 @@ NatsMessagePtr Answer(const json& body) {
 struct Consumer {
   std::string stream;
   std::vector<std::string> subjects;
-  std::vector<uint64_t> last_of_each;  // with last_per_subject
+  std::vector<uint64_t> last_of_each;  // for last_per_subject
   bool of_each = false;
   uint64_t next = 1;
   uint64_t delivered = 0;
   int wanted = 0;
-  size_t bytes = 0;  // of those
+  size_t bytes = 0;  // bytes of those
   bool lost = false;
 };
 

@@ -43,7 +43,7 @@ class FakeNats {
   Stream& events() { return streams["VMEVENTS"]; }
   void Add(const std::string& stream, const std::string& subject,
            std::map<std::string, std::string> headers, const std::string& data);
-  // As a node of the cluster "prod" publishes them.
+  // Adds messages as a node of the cluster "prod" publishes them.
   void AddEvent(const std::string& node, const v1::Event& event,
                 const std::string& word = "paused");
   void AddVm(const std::string& node, const v1::Vm& vm);
@@ -53,19 +53,19 @@ class FakeNats {
   bool reachable = true;
   int connections = 0;
   int deleted_consumers = 0;
-  std::vector<std::string> consumers;  // what was asked for: JSON
+  std::vector<std::string> consumers;  // requested consumers: JSON
   size_t most_pulled = 0;              // bytes that were asked for at once
   // The connection is lost after so many more messages; once.
   std::optional<int> lose_after;
   // The next message is lost on its way; once.
   bool drop_one = false;
-  // Called where nothing is there to be read; the clock goes on by the time that it waited.
+  // Called if nothing is there to be read; the clock advances by the time that it waited.
   std::function<void()> on_idle = [] {};
   absl::Time clock = absl::UnixEpoch() + absl::Hours(1);
-  absl::Time stored = absl::FromUnixSeconds(1'782'907'200);  // of the next message
+  absl::Time stored = absl::FromUnixSeconds(1'782'907'200);  // time of the next message
 };
 
-// Whether a subject matches one with * and >.
+// Returns whether a subject matches one with * and >.
 bool SubjectMatches(absl::string_view pattern, absl::string_view subject);
 
 }  // namespace vmeventd

@@ -48,7 +48,7 @@ void SendJson(int channel, const json& message) {
       "send on the channel");
 }
 
-// One socket of the fake's process.
+// A socket of the fake's process.
 class Monitor {
  public:
   Monitor(std::string path, FakeMonitor behavior)
@@ -130,7 +130,7 @@ class Monitor {
             {"commands", std::vector<std::string>(first, commands_.end())}};
   }
 
-  // What to poll. QEMU accepts no second client before the first is gone.
+  // The descriptor to poll. QEMU accepts no second client before the first is gone.
   pollfd Poll() const {
     if (client_ < 0 || stuck_) return {listening_ ? listener_ : -1, POLLIN, 0};
     return {client_, static_cast<short>(POLLIN | (output_.empty() ? 0 : POLLOUT)), 0};
@@ -235,9 +235,9 @@ class Monitor {
   std::string input_;
   std::string output_;
   bool within_line_ = false;  // the last piece of Send ends within a line
-  std::string held_answers_;  // until it is whole
+  std::string held_answers_;  // answers held back until Send ends its line
   std::vector<std::string> commands_;
-  size_t client_commands_ = 0;  // how many of the last ones this client sent
+  size_t client_commands_ = 0;  // number of the last ones, which this client sent
 };
 
 // The fake's process: serves its sockets and executes the requests of the channel.
@@ -305,13 +305,18 @@ class Server {
     return json::object();
   }
 
-  // The child answers the request.
+  // The child answers the request. The process that stays has its new name by then.
   static json HandOver(bool stay) {
+    std::array<char, 16> name{};
+    prctl(PR_GET_NAME, name.data());
+    if (stay) prctl(PR_SET_NAME, "launcher");
     const pid_t child = fork();
     Check(child >= 0, "fork");
-    if (child == 0) return getpid();
+    if (child == 0) {
+      prctl(PR_SET_NAME, name.data());
+      return getpid();
+    }
     if (stay) {
-      prctl(PR_SET_NAME, "launcher");
       close(kChannel);
       signal(SIGCHLD, SIG_IGN);  // the kernel reaps
       pollfd leash{kLeash, POLLIN, 0};
@@ -330,7 +335,7 @@ class Server {
     close(begun[child > 0 ? 1 : 0]);
     if (child > 0) {
       char byte;
-      if (once) Check(read(begun[0], &byte, 1) == 0, "read");  // it has spoken
+      if (once) Check(read(begun[0], &byte, 1) == 0, "read");  // the child has spoken
       close(begun[0]);
       return child;
     }

@@ -10,14 +10,14 @@
 
 namespace vmeventd {
 
-// How a fake monitor behaves. All text is sent verbatim, including line ends.
+// Behavior of a fake monitor. All text is sent verbatim, including line ends.
 struct FakeMonitor {
   bool listen = true;  // false: bound only, until Listen()
   bool greet = true;   // false: the connection is accepted without a greeting
   bool answer = true;  // false: commands are read and not answered
   bool split = false;  // every byte is written alone
-  // After the greeting it reads nothing until another connection comes, which it drops: a QEMU
-  // whose main thread waits in accept(2), docs/qemu.md.
+  // Stops reading after the greeting, until another connection comes, which it drops: a QEMU whose
+  // main thread waits in accept(2), docs/qemu.md.
   bool stuck = false;
   // Each client is served by its own child, which ends with the connection: a proxy such as `socat
   // UNIX-LISTEN:...,fork`. The fake's other methods do not reach these clients.
@@ -26,7 +26,7 @@ struct FakeMonitor {
       "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
       "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
   std::string before_replies;                  // sent before each reply
-  std::map<std::string, std::string> replies;  // by command, instead of the default
+  std::map<std::string, std::string> replies;  // keyed by command; override the default
   std::string status = "running";
   std::string uuid = "00000000-0000-0000-0000-000000000000";
   std::string name;
@@ -35,7 +35,7 @@ struct FakeMonitor {
 // The client of a fake monitor.
 struct FakeClient {
   pid_t pid = 0;                      // 0: none
-  std::vector<std::string> commands;  // sent by it
+  std::vector<std::string> commands;  // commands that it has sent
 };
 
 // A QEMU as far as its QMP sockets go: a separate process that serves one client at a time on each
@@ -46,7 +46,7 @@ class FakeQemu {
  public:
   // Starts the process, which dies with the test. Call it only while the test has one thread.
   FakeQemu();
-  // For a test with more threads: runs `program`, whose main is RunFakeQemu.
+  // Runs `program`, whose main is RunFakeQemu; for a test with more threads.
   explicit FakeQemu(const std::string& program);
   // Kills and reaps it unless that is done.
   ~FakeQemu();
@@ -69,7 +69,7 @@ class FakeQemu {
   void CloseListener(int monitor);
   void Unlink(int monitor);
 
-  // Whether a client is served.
+  // Returns whether a client is served.
   bool HasClient(int monitor);
   std::vector<std::string> Commands(int monitor);
   // The present client.

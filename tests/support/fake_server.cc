@@ -15,7 +15,7 @@ namespace vmeventd::client {
 namespace {
 
 // A socket that is bound to the port and does not listen: connections to it are refused, and the
-// kernel gives the port to nobody who asks for any. Invalid: the port is taken.
+// kernel gives the port to no other socket that asks for any. Invalid: the port is taken.
 UniqueFd BindLoopback(uint32_t address, uint16_t* port) {
   UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int one = 1;  // a server may listen on it

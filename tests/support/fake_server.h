@@ -22,7 +22,7 @@ namespace vmeventd::client {
 // The messages of a fake server on one WatchEvents stream.
 struct StreamScript {
   std::vector<v1::WatchEventsResponse> messages;
-  grpc::Status end;  // after the last message
+  grpc::Status end;  // sent after the last message
   bool hold_open =
       false;  // stays open after the last message until the client or the server ends it
 };
@@ -75,7 +75,7 @@ class FakeServer {
   explicit FakeServer(const std::string& socket_name = "fake.sock");
   ~FakeServer();
 
-  // From the next Start() on it listens on `host` instead, always on the same port; "0": one that
+  // Listens on `host` instead from the next Start() on, always on the same port; "0": one that
   // nobody else has or gets on 127.0.0.1 to 3, as long as this lives, also while it is stopped.
   void UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials,
               const std::string& host = "127.0.0.1", const std::string& port = "0");
@@ -100,7 +100,7 @@ class StringOutput : public Output {
   absl::Status Write(absl::string_view added) override;
 
   std::string text;
-  absl::Status status;  // what Write() returns
+  absl::Status status;  // result of Write()
   std::function<void()> after_write = [] {};
 };
 

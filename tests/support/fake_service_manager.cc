@@ -22,7 +22,7 @@
 namespace vmeventd::e2e {
 namespace {
 
-constexpr size_t kMaxDescriptors = 253;  // of a message
+constexpr size_t kMaxDescriptors = 253;  // limit of a message
 
 std::string Field(const std::string& text, const std::string& name) {
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
@@ -61,6 +61,7 @@ std::vector<std::string> FakeServiceManager::Wrapper(std::vector<UniqueFd>* copi
   std::vector<std::string> wrapper = {"/usr/bin/env", absl::StrCat("NOTIFY_SOCKET=", path_)};
   std::string script;
   const std::lock_guard lock(mutex_);
+  HandleSent();
   if (!store_.empty()) {
     const auto name = [](std::string* out, const auto& stored) { out->append(stored.first); };
     wrapper.push_back(absl::StrCat("LISTEN_FDS=", store_.size()));
@@ -68,12 +69,12 @@ std::vector<std::string> FakeServiceManager::Wrapper(std::vector<UniqueFd>* copi
     std::string close;
     int passed = kFirstPassed;
     for (const auto& [stored_as, stored] : store_) {
-      // It has no FD_CLOEXEC.
+      // The copy has no FD_CLOEXEC.
       copies->emplace_back(fcntl(stored.get(), F_DUPFD, kFirstCopy));
       absl::StrAppend(&script, " ", passed++, "<&", copies->back().get());
       absl::StrAppend(&close, " ", copies->back().get(), "<&-");
     }
-    // What LISTEN_PID is to be is known in the process alone.
+    // LISTEN_PID is known in the process alone.
     script = absl::StrCat("exec", script, close, "; LISTEN_PID=$$ ");
   }
   script += "exec \"$@\"";
@@ -83,16 +84,19 @@ std::vector<std::string> FakeServiceManager::Wrapper(std::vector<UniqueFd>* copi
 
 size_t FakeServiceManager::stored() const {
   const std::lock_guard lock(mutex_);
+  HandleSent();
   return store_.size();
 }
 
 void FakeServiceManager::Drop(const std::string& name) {
   const std::lock_guard lock(mutex_);
+  HandleSent();
   std::erase_if(store_, [&](const auto& stored) { return name.empty() || stored.first == name; });
 }
 
 int FakeServiceManager::Count(const std::string& begin) const {
   const std::lock_guard lock(mutex_);
+  HandleSent();
   int count = 0;
   for (const std::string& text : texts_) count += absl::StartsWith(text, begin) ? 1 : 0;
   return count;
@@ -103,6 +107,13 @@ void FakeServiceManager::Run() {
     std::array<pollfd, 2> waits = {{{socket_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
     poll(waits.data(), waits.size(), -1);
     if (waits[1].revents != 0) return;
+    const std::lock_guard lock(mutex_);
+    HandleSent();
+  }
+}
+
+void FakeServiceManager::HandleSent() const {
+  for (;;) {
     alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
     std::array<char, 4096> text;
     iovec data{text.data(), text.size()};
@@ -111,21 +122,20 @@ void FakeServiceManager::Run() {
     message.msg_iovlen = 1;
     message.msg_control = control.data();
     message.msg_controllen = control.size();
-    const ssize_t size = recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
-    if (size < 0) continue;
+    const ssize_t size = recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (size < 0) return;
     Handle({text.data(), static_cast<size_t>(size)}, TakeDescriptors(&message));
   }
 }
 
-void FakeServiceManager::Handle(const std::string& text, std::vector<UniqueFd> descriptors) {
-  const std::lock_guard lock(mutex_);
+void FakeServiceManager::Handle(const std::string& text, std::vector<UniqueFd> descriptors) const {
   texts_.push_back(text);
   const std::string name = Field(text, "FDNAME");
   if (Field(text, "FDSTOREREMOVE") == "1") store_.erase(name);
   if (Field(text, "FDSTORE") != "1") return;
   for (UniqueFd& descriptor : descriptors) {
     if (store_.size() >= max_stored_) return;
-    // It would hear of the hang-up, and close it.
+    // systemd would poll it, notice the hang-up, and close it.
     if (Field(text, "FDPOLL") != "0" && HungUp(descriptor.get())) continue;
     store_.emplace(name, std::move(descriptor));
   }

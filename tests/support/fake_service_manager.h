@@ -13,7 +13,8 @@ namespace vmeventd::e2e {
 
 // The service manager's side of sd_notify(3), on a socket of its own, with systemd's store of file
 // descriptors: FDSTORE=1 keeps those that come with it, FDSTOREREMOVE=1 closes those of a name, and
-// what comes with BARRIER=1 is closed when all before it is done. Any thread.
+// what comes with BARRIER=1 is closed when all before it is done. A caller of any method sees all
+// that was sent by then, as by a process that has ended. Any thread.
 class FakeServiceManager {
  public:
   // `max_stored` is FileDescriptorStoreMax=.
@@ -25,25 +26,27 @@ class FakeServiceManager {
   // The begin of a command line that runs the rest as a process that it starts: with its variables,
   // and what is stored, of which `*copies` are held until it runs.
   std::vector<std::string> Wrapper(std::vector<UniqueFd>* copies) const;
-  // How many descriptors it keeps.
+  // Number of descriptors that it keeps.
   size_t stored() const;
   // Closes what it keeps as `name`, or all, as systemd when the service is stopped.
   void Drop(const std::string& name = "");
-  // How often it was notified with a text that begins so.
+  // Number of notifications whose text begins so.
   int Count(const std::string& begin) const;
 
  private:
   void Run();
-  void Handle(const std::string& text, std::vector<UniqueFd> descriptors);
+  // Handles all that was sent by now. mutex_ is held.
+  void HandleSent() const;
+  void Handle(const std::string& text, std::vector<UniqueFd> descriptors) const;
 
   const std::string path_;
   const size_t max_stored_;
   const UniqueFd socket_;
   const UniqueFd stop_;
   mutable std::mutex mutex_;
-  std::multimap<std::string, UniqueFd> store_;  // by name; guarded by mutex_
-  std::vector<std::string> texts_;              // guarded by mutex_
-  std::thread thread_;                          // last: it uses the rest
+  mutable std::multimap<std::string, UniqueFd> store_;  // keyed by name; guarded by mutex_
+  mutable std::vector<std::string> texts_;              // guarded by mutex_
+  std::thread thread_;                                  // last: it uses the rest
 };
 
 }  // namespace vmeventd::e2e

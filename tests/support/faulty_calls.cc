@@ -12,7 +12,7 @@
 
 namespace {
 
-// For the calling thread; -1 and 0: the calls work.
+// Faults for the calling thread; -1 and 0: the calls work.
 thread_local int entries_left = -1;
 thread_local int peer_error = 0;
 thread_local int poll_error = 0;

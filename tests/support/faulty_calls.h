@@ -36,8 +36,8 @@ class BeforePeerCredentials {
   BeforePeerCredentials& operator=(const BeforePeerCredentials&) = delete;
 };
 
-// As on a kernel without SO_PEERPIDFD, before Linux 6.5, where the process `gone` has ended and
-// `now` has its id: getsockopt(2) names that one.
+// Acts as a kernel without SO_PEERPIDFD, before Linux 6.5, on which the process `gone` has ended
+// and `now` has its id: getsockopt(2) names that one.
 class ReusedPeerPid {
  public:
   ReusedPeerPid(pid_t gone, pid_t now);

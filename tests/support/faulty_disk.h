@@ -16,13 +16,13 @@ class FaultyDisk {
   // The result of each write, sync and growth from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC, ...;
   // SQLITE_OK: it works again. The first `after` calls still succeed.
   void Fail(int code, int after = 0);
-  // One opening of a database fails with SQLITE_IOERR, after so many from now on; a negative
-  // number: none does.
+  // Lets one opening of a database fail with SQLITE_IOERR, after so many from now on; a negative
+  // number: none fails.
   void FailOpen(int after);
   // Reads of a database's file, not of its log, fail with SQLITE_IOERR_READ where they touch the
   // byte `at`, as of one sector that is lost; a negative one: none does.
   void FailReadsAt(int64_t at);
-  // While paused it works, for the test's own use; then it continues as before.
+  // Works while paused, for the test's own use; then continues as before.
   void Pause(bool pause);
 };
 

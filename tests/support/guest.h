@@ -13,7 +13,7 @@ namespace vmeventd::e2e {
 
 enum class Boot {
   kLinux,          // the test guest: a shell on the serial line
-  kLinuxFromBios,  // the same, slower, and able to wake up from suspend to RAM
+  kLinuxFromBios,  // kLinux, slower, and able to wake up from suspend to RAM
   kNothing,        // a machine without memory and processor: a cheap QEMU
 };
 
@@ -29,7 +29,7 @@ struct GuestOptions {
   std::string program = "qemu-system-x86_64";
   std::vector<std::string> arguments;  // QEMU's, in addition
   std::string kernel_arguments;        // "ignore_powerdown", "panic=-1"
-  bool wait_until_ready = true;        // for the guest's shell
+  bool wait_until_ready = true;        // waits for the guest's shell
 };
 
 // A real QEMU under TCG. It has the monitor that vmeventd follows, and another one for the test,
@@ -65,7 +65,7 @@ class Guest {
 // The command line of such a QEMU, without monitors, serial line and uuid.
 std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_arguments);
 
-// Of a disk that boots into a program for an 8086, instead of an operating system.
+// Contents of a disk that boots into a program for an 8086, instead of an operating system.
 std::string BootSector(const std::vector<unsigned char>& program);
 
 }  // namespace vmeventd::e2e

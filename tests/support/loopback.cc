@@ -17,18 +17,31 @@ sockaddr_in Loopback(uint16_t port) {
   return address;
 }
 
+// Binds it to a port that the kernel chooses.
+void BindToAnyPort(const UniqueFd& fd, uint16_t* port) {
+  sockaddr_in address = Loopback(0);
+  socklen_t size = sizeof(address);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  if (bind(fd.get(), generic, size) != 0 || getsockname(fd.get(), generic, &size) != 0) {
+    FailErrno("cannot have a port of loopback");
+  }
+  *port = ntohs(address.sin_port);
+}
+
 }  // namespace
 
 UniqueFd ListenOnLoopback(uint16_t* port) {
   UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address = Loopback(0);
-  socklen_t size = sizeof(address);
-  auto* const generic = reinterpret_cast<sockaddr*>(&address);
-  if (bind(fd.get(), generic, size) != 0 || listen(fd.get(), 1024) != 0 ||
-      getsockname(fd.get(), generic, &size) != 0) {
-    FailErrno("cannot listen on loopback");
-  }
-  *port = ntohs(address.sin_port);
+  BindToAnyPort(fd, port);
+  if (listen(fd.get(), 1024) != 0) FailErrno("cannot listen on loopback");
+  return fd;
+}
+
+UniqueFd HoldOnLoopback(uint16_t* port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int one = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  BindToAnyPort(fd, port);
   return fd;
 }
 

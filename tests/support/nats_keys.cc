@@ -18,7 +18,7 @@ namespace {
 
 using nlohmann::json;
 
-// What an encoded key begins with, as its first byte says.
+// First bytes of encoded keys: they say what a key is.
 constexpr uint8_t kSeed = 18 << 3;
 constexpr uint8_t kOperator = 14 << 3;
 constexpr uint8_t kAccount = 0;

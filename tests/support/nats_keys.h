@@ -9,7 +9,7 @@
 
 namespace vmeventd::e2e {
 
-// What a user may do. Empty lists: everything.
+// Permissions of a user. Empty lists: everything.
 struct NatsPermissions {
   std::vector<std::string> publish;
   std::vector<std::string> subscribe;
@@ -22,7 +22,7 @@ class NatsOperator {
   NatsOperator();
   ~NatsOperator();
 
-  // For the server's configuration: the operator and its account, which has JetStream.
+  // The operator and its account, which has JetStream, for the server's configuration.
   std::string Configuration() const;
   // The contents of a credentials file of a new user.
   std::string MakeCredentials(const std::string& name, const NatsPermissions& permissions) const;

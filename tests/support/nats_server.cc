@@ -104,7 +104,9 @@ std::string StreamMessage::header(const std::string& name) const {
 }
 
 NatsServer::NatsServer(std::string directory, std::string configuration)
-    : directory_(std::move(directory)), configuration_(std::move(configuration)) {
+    : directory_(std::move(directory)),
+      configuration_(std::move(configuration)),
+      held_port_(HoldOnLoopback(&port_)) {
   std::filesystem::create_directories(directory_);
   Start();
 }
@@ -116,26 +118,12 @@ std::string NatsServer::log() const { return ReadFile(directory_ + "/log"); }
 void NatsServer::Start() {
   const std::string configuration = directory_ + "/nats.conf";
   std::ofstream(configuration) << "host: 127.0.0.1\n"
-                               << "port: " << (port_ == 0 ? -1 : int{port_}) << "\n"
-                               << "ports_file_dir: \"" << directory_ << "\"\n"
-                               << "authorization { timeout: 60 }\n"  // of a loaded machine
+                               << "port: " << port_ << "\n"
+                               << "authorization { timeout: 60 }\n"  // allows for a loaded machine
                                << "jetstream { store_dir: \"" << directory_ << "/js\" }\n"
                                << configuration_;
   process_ = std::make_unique<ChildProcess>(ChildOptions{
       .arguments = {"nats-server", "-c", configuration}, .error_file = directory_ + "/log"});
-  if (port_ == 0) {
-    const std::string ports = absl::StrCat(directory_, "/nats-server_", process_->pid(), ".ports");
-    WaitUntil("the NATS server names its port", [&] {
-      const auto json =
-          Exists(ports) ? nlohmann::json::parse(ReadFile(ports), nullptr, false) : nlohmann::json();
-      if (!json.is_object()) return false;
-      const std::string url = json["nats"][0];
-      uint32_t port = 0;
-      if (!absl::SimpleAtoi(url.substr(url.rfind(':') + 1), &port)) return false;
-      port_ = static_cast<uint16_t>(port);
-      return true;
-    });
-  }
   WaitUntil("the NATS server listens", [&] { return ConnectToLoopback(port_).valid(); });
 }
 

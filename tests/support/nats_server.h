@@ -54,9 +54,9 @@ class NatsServer {
   std::string url() const;
   pid_t pid() const { return process_->pid(); }
   std::string log() const;
-  // As a loss of the process: what it did not write is gone.
+  // Kills the process: what it did not write is gone.
   void Kill() { process_.reset(); }
-  // On the same port, with the same files.
+  // Starts it on the same port, which nobody else gets meanwhile, with the same files.
   void Start();
 
   // 0: there is no stream, or it has had no message.
@@ -66,31 +66,32 @@ class NatsServer {
   void DeleteStream(const std::string& stream);
   std::vector<StreamMessage> Messages();
   void CreateStream(const std::string& stream, const nlohmann::json& settings);
-  // What `vmevents fleet create` makes.
+  // Makes what `vmevents fleet create` makes.
   void CreateFleet();
   void CreateBuckets();
-  // With a window, in which it recognises repeated messages, that is over at once.
+  // Makes a stream whose window, in which it recognises repeated messages, is over at once.
   void CreateStreamWithoutWindow();
 
  private:
   const std::string directory_;
   const std::string configuration_;
-  uint16_t port_ = 0;  // 0: the server chooses
+  uint16_t port_ = 0;
+  const UniqueFd held_port_;
   std::unique_ptr<ChildProcess> process_;
 };
 
-// What a server's monitoring on this port of loopback says of "/varz" and so on; an empty object:
-// nothing.
+// The answer of a server's monitoring on this port of loopback to "/varz" and so on; an empty
+// object: none.
 nlohmann::json AskMonitoring(uint16_t port, const std::string& path);
 
-// Between a client and a server on loopback: can drop what the server answers.
+// A relay between a client and a server on loopback: can drop what the server answers.
 class AnswerDropper {
  public:
   explicit AnswerDropper(uint16_t server_port);
   ~AnswerDropper();
 
   uint16_t port() const { return port_; }
-  // From the first message that is published on, answers are dropped: those of this connection.
+  // Drops the answers of this connection from the first message that is published on.
   void DropAfterPublish() { drop_ = true; }
   uint64_t dropped() const { return dropped_; }
 

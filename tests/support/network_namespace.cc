@@ -10,7 +10,7 @@
 namespace vmeventd::e2e {
 namespace {
 
-// Of two addresses that no other test of this machine has: a subnet for each process.
+// An address of a pair that no other test of this machine has: a subnet for each process.
 std::string Address(int host) {
   constexpr int kSubnets = 1 << 14;
   const int subnet = getpid() % kSubnets;
@@ -41,8 +41,8 @@ NetworkNamespace::NetworkNamespace()
 }
 
 NetworkNamespace::~NetworkNamespace() {
-  // With the namespace its device goes, and with that the other end of the pair, once no process
-  // is left there.
+  // The device goes with the namespace, and with it the other end of the pair, once no process is
+  // left there.
   Ip("link delete " + host_device_);
   Ip("netns delete " + name_);
 }

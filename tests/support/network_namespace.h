@@ -14,9 +14,9 @@ class NetworkNamespace {
   NetworkNamespace(const NetworkNamespace&) = delete;
   NetworkNamespace& operator=(const NetworkNamespace&) = delete;
 
-  // This machine's address, as the namespace reaches it.
+  // Address of this machine, as the namespace reaches it.
   const std::string& host_address() const { return host_address_; }
-  // What runs a command in the namespace, where this is put before it.
+  // Words that run a command in the namespace, put before it.
   std::vector<std::string> wrapper() const;
   // Unplugs the cable, or plugs it in again. While it is unplugged every packet is lost, without an
   // error for the sender.

@@ -1,6 +1,6 @@
-// A guest that panics with whatever information it likes: a QEMU that preloads this reads lines
-// from the FIFO $PANICS, and reports each as its guest's panic by the function that its devices
-// call. Numbers are decimal or 0x...:
+// A guest that panics with any information: a QEMU that preloads this reads lines from the FIFO
+// $PANICS, and reports each as its guest's panic by the function that its devices call. Numbers are
+// decimal or 0x...:
 //
 //   hyper-v ARG1 ARG2 ARG3 ARG4 ARG5
 //   s390 CORE PSW_MASK PSW_ADDR REASON      REASON: its place in S390CrashReason
@@ -51,7 +51,7 @@ uint64_t Number(std::istringstream& words) {
   return std::strtoull(word.c_str(), nullptr, 0);
 }
 
-// As QEMU frees it, which is with free(3).
+// Allocates with calloc(3): QEMU frees it with free(3).
 Information* Parse(const std::string& line) {
   std::istringstream words(line);
   std::string type;
@@ -90,7 +90,7 @@ Function* OfQemu(const char* name) {
 
 void Panic(void* information) { OfQemu<void(void*)>("qemu_system_guest_panicked")(information); }
 
-// On the thread of QEMU's main loop, which holds its lock.
+// Runs `what` on the thread of QEMU's main loop, which holds its lock.
 void OnMainLoop(void (*what)(void*), void* argument) {
   void* const loop = OfQemu<void*()>("qemu_get_aio_context")();
   OfQemu<void(void*, void (*)(void*), void*, const char*)>("aio_bh_schedule_oneshot_full")(

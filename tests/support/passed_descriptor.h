@@ -17,7 +17,7 @@ struct LingeringConnection {
 };
 LingeringConnection MakeLingering();
 
-// Has this process and those that it starts live without SO_PASSRIGHTS, as before Linux 6.16.
+// Makes this process and those that it starts live without SO_PASSRIGHTS, as before Linux 6.16.
 void ForgetPassRights();
 
 }  // namespace vmeventd::e2e

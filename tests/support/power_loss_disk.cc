@@ -23,7 +23,7 @@ using sqlite_shim::Real;
 
 namespace fs = std::filesystem;
 
-// One change that is not synced: a write, or a new size of the file.
+// A change that is not synced: a write, or a new size of the file.
 struct Change {
   size_t offset = 0;
   std::string bytes;
@@ -35,8 +35,8 @@ struct DiskFile {
 };
 
 bool active = false;
-std::map<std::string, DiskFile> files;      // by path, of SQLite
-std::map<std::string, std::string> synced;  // by path, what fdatasync made durable
+std::map<std::string, DiskFile> files;      // SQLite's files, by path
+std::map<std::string, std::string> synced;  // contents that fdatasync made durable, by path
 std::function<void()> before_change = [] {};
 
 std::string ContentOf(const std::string& path) {

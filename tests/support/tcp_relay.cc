@@ -14,7 +14,7 @@
 namespace vmeventd::e2e {
 namespace {
 
-// How soon a change of Cut is seen.
+// Limit of the delay until a change of Cut is seen.
 constexpr int kSliceMillis = 50;
 
 }  // namespace

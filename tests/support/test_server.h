@@ -21,7 +21,7 @@ class TestServer {
  public:
   explicit TestServer(StreamOptions streams = {}, LiveStateOptions events = {},
                       JournalOptions journal = {});
-  // With listeners other than a Unix socket.
+  // Serves listeners other than a Unix socket.
   explicit TestServer(GrpcServerOptions listeners);
   ~TestServer();
 
@@ -37,7 +37,7 @@ class TestServer {
   VmEventService& service() { return service_; }
   RefusalCounters& refusals() { return refusals_; }
   std::string address() const { return server_->listeners()[0].address.ToString(); }
-  // Each has its own connection to the first listener.
+  // Returns a stub or a channel with its own connection to the first listener.
   std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
   std::shared_ptr<grpc::Channel> NewChannel() const;
 
@@ -60,7 +60,7 @@ inline v1::WatchEventsRequest FromTheOldest() {
   return request;
 }
 
-// One WatchEvents call, read by the test's thread.
+// A WatchEvents call, read by the test's thread.
 class TestStream {
  public:
   TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request);
@@ -88,7 +88,7 @@ std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
 // Waits until `condition` is true; returns false after 3 min.
 bool Eventually(const std::function<bool()>& condition);
 
-// One unary call with an arbitrary request; returns the encoded response.
+// Makes a unary call with an arbitrary request; returns the encoded response.
 grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                      const std::string& request, std::string* response);
 

@@ -47,11 +47,11 @@ class RecordingSink : public EventSink {
 
   void Push(VmUpdate update) override;
   void SetDirectories(std::vector<WatchedDirectory> directories) override;
-  // Unless something else was set, all that was pushed is committed.
+  // Reports all that was pushed as committed, unless HoldCommits() was called.
   SinkProgress progress() const override {
     return {entries_.size(), std::min(committed_, entries_.size())};
   }
-  // No more than what was pushed so far is committed.
+  // Lets no more than what was pushed so far be committed.
   void HoldCommits() { committed_ = entries_.size(); }
 
   const std::vector<Entry>& entries() const { return entries_; }

@@ -6,12 +6,12 @@
 
 #include "absl/time/time.h"
 
-// How the end-to-end tests wait and fail: by throwing std::runtime_error, which GoogleTest reports
-// as the test's failure after everything is cleaned up.
+// Waits and failures of the end-to-end tests: they throw std::runtime_error, which GoogleTest
+// reports as the test's failure after everything is cleaned up.
 
 namespace vmeventd::e2e {
 
-// How long a test waits before it fails. Only a broken test waits that long, so this leaves room
+// Time that a test waits before it fails. Only a broken test waits that long, so this leaves room
 // for a loaded machine.
 inline constexpr absl::Duration kPatience = absl::Minutes(3);
 
@@ -19,7 +19,7 @@ inline constexpr absl::Duration kPatience = absl::Minutes(3);
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);
 
 [[noreturn]] void Fail(const std::string& what);
-// Like Fail, with errno in words.
+// Fails like Fail, with errno in words.
 [[noreturn]] void FailErrno(const std::string& what);
 
 }  // namespace vmeventd::e2e

@@ -12,7 +12,7 @@
 
 namespace vmeventd {
 
-// Whether an epoll instance of this process watches the file of `fd`, by this descriptor or
+// Returns whether an epoll instance of this process watches the file of `fd`, by this descriptor or
 // another.
 inline bool IsWatchedByEpoll(int fd) {
   struct stat file {};

@@ -29,7 +29,10 @@ TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
   options.name = "linux";
   const auto linux_guest = StartGuest(options);
   StartDaemonAndStream();
-  for (const char* name : {"vm1", "vm2", "linux"}) stream().Wait(name, v1::EVENT_TYPE_STARTED);
+  for (const char* name : {"vm1", "vm2", "linux"}) {
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+    WaitUntilAttached(daemon(), name);
+  }
   EXPECT_EQ(StateOf("linux"), v1::VM_STATE_RUNNING);
 
   first->manager().Execute("quit");
@@ -51,6 +54,7 @@ TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
   stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
   EXPECT_EQ(StateOf(guest->name()), v1::VM_STATE_GUEST_DOWN);
 
+  WaitUntilAttached(daemon(), guest->name());
   guest->manager().Execute("quit");
   const v1::Event stopped = WaitStopped(guest->name());
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
@@ -68,6 +72,7 @@ TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
   stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
   EXPECT_EQ(StateOf(guest->name()), v1::VM_STATE_GUEST_DOWN);
 
+  WaitUntilAttached(daemon(), guest->name());
   guest->manager().Execute("quit");
   EXPECT_EQ(WaitStopped(guest->name()).shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
 }
@@ -134,6 +139,7 @@ TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
   const v1::Vm restored = daemon().GetVm("vm1");
   EXPECT_EQ(restored.state(), v1::VM_STATE_RUNNING);
   EXPECT_THAT(restored.problems(), IsEmpty());
+  WaitUntilAttached(daemon(), "vm1");
   guest->manager().Execute("quit");
   EXPECT_EQ(WaitStopped("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT);
 }
@@ -142,6 +148,7 @@ TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {
   StartDaemonAndStream();
   const auto old = StartEmptyGuest("vm1");
   const std::string old_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
+  WaitUntilAttached(daemon(), "vm1");
   old->Signal(SIGSTOP);  // it ends slowly
   const auto next = StartEmptyGuest("vm1");
   const std::string next_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
@@ -152,6 +159,7 @@ TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {
   EXPECT_EQ(first.vm().run_id(), old_run);
   EXPECT_EQ(first.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << first.message();
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), next_run);
+  WaitUntilAttached(daemon(), "vm1", 2);
   next->manager().Execute("quit");
   const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED, 2);
   EXPECT_EQ(second.vm().run_id(), next_run);

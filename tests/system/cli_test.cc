@@ -1,5 +1,6 @@
 // vmevents against a running daemon, as scripts use it.
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -7,8 +8,10 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/e2e_test.h"
@@ -27,6 +30,7 @@ class CliTest : public E2eTest {
     StartDaemonAndStream();
     const auto guest = StartEmptyGuest("vm1");
     stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    WaitUntilAttached(daemon(), "vm1");
     guest->manager().Execute("quit");
     stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
     running_ = StartEmptyGuest("vm2");
@@ -270,8 +274,10 @@ class TwoNodesTest : public E2eTest {
 };
 
 TEST_F(TwoNodesTest, AWatchKeepsToItsFirstNode) {
-  StartDaemon(Listening(Options(), "127.0.0.1:0"));
-  const std::string port = LoopbackAddress().substr(sizeof("127.0.0.1"));
+  uint16_t number = 0;
+  const UniqueFd held = HoldOnLoopback(&number);  // also while the daemon is away
+  const std::string port = std::to_string(number);
+  StartDaemon(Listening(Options(), "127.0.0.1:" + port));
   std::filesystem::create_directory(other_dir());
   Daemon other(Listening(OtherNode(), "127.0.0.2:" + port));
   const ChattyVm alien(other_dir(), "alien");

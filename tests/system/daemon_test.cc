@@ -63,9 +63,8 @@ TEST_F(DaemonTest, APortThatIsTakenStopsNoWatching) {
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
-  EXPECT_THAT(daemon().Log(),
-              HasSubstr(absl::StrCat("gRPC does not listen on ", address, ": ", address,
-                                     ": another process listens on this port")));
+  daemon().WaitLog(absl::StrCat("gRPC does not listen on ", address, ": ", address,
+                                ": another process listens on this port"));
   EXPECT_EQ(Client(daemon().server_address(), {"health", "listen"}).exit_code, 1);
   taken.Reset();
   WaitUntil("the port is opened", [&] {

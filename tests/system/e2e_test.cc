@@ -38,12 +38,15 @@ void E2eTest::StartDaemon(const DaemonOptions& options) {
 }
 
 std::string E2eTest::LoopbackAddress() const {
-  std::smatch found;
-  const std::string log = ReadFile(Options().log_file);
-  if (!std::regex_search(log, found, std::regex(R"(127\.0\.0\.1:\d+)"))) {
-    Fail("the log names no address: " + log);
-  }
-  return found.str();
+  std::string address;
+  WaitUntil("the log names the address", [&] {
+    std::smatch found;
+    const std::string log = ReadFile(Options().log_file);
+    if (!std::regex_search(log, found, std::regex(R"((127\.0\.0\.1:\d+)\D)"))) return false;
+    address = found[1].str();
+    return true;
+  });
+  return address;
 }
 
 void E2eTest::OpenStream() {

@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "server/fleet/jetstream_sink.h"
@@ -178,7 +179,8 @@ TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
   EXPECT_EQ(heartbeat().journal_id(), daemon().GetServerInfo().journal_id());
   daemon().Signal(SIGTERM);
   EXPECT_EQ(daemon().WaitExit(), 0);
-  EXPECT_FALSE(heartbeat().has_interval()) << "it says that it stopped";
+  // The server may store its last word after the daemon has waited for that.
+  WaitUntil("it says that it stopped", [&] { return !heartbeat().has_interval(); });
 }
 
 TEST_F(FleetTest, ANodeHasTheNameThatItIsGiven) {
@@ -218,8 +220,7 @@ TEST_F(FleetTest, ANodeThatIsRenamedPublishesItsJournalUnderItsNewNameAndSaysSo)
   }
   ASSERT_EQ(ids.size(), all);
   for (size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(ids[i], absl::StrCat(i + 1));
-  EXPECT_THAT(ReadFile(Options().log_file),
-              HasSubstr("the journal was published as VMEVENTS/vmevents.v1.test.old.>"));
+  daemon().WaitLog("the journal was published as VMEVENTS/vmevents.v1.test.old.>");
 }
 
 TEST_F(FleetTest, TwoNodesOfOneNameSaySo) {
@@ -315,7 +316,7 @@ TEST_F(FleetTest, AStreamThatDoesNotKeepEventsIsRefusedWithAReason) {
 // An answer is one, also that nobody takes the message: another connection would hear it too.
 TEST_F(FleetTest, AStreamThatIsGoneKeepsTheConnection) {
   uint16_t port = 0;
-  ListenOnLoopback(&port);
+  const UniqueFd held_port = HoldOnLoopback(&port);
   NatsServer server(dir() / "monitored", absl::StrCat("http: \"127.0.0.1:", port, "\"\n"));
   const auto connections_of_daemon = [port] {
     const nlohmann::json connections = AskMonitoring(port, "/connz?state=all&limit=1000");
@@ -344,7 +345,7 @@ TEST_F(FleetTest, AStreamThatIsGoneKeepsTheConnection) {
 // The server's last complaint stays with a connection, and would count against every slow answer.
 TEST_F(FleetTest, ALookAfterARefusalMakesAnotherConnection) {
   uint16_t port = 0;
-  ListenOnLoopback(&port);
+  const UniqueFd held_port = HoldOnLoopback(&port);
   NatsServer server(dir() / "refusing",
                     absl::StrCat("http: \"127.0.0.1:", port, "\"\n",
                                  "accounts: { NODES: { jetstream: enabled, users: [ { user: node, "
@@ -491,7 +492,7 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
   };
   WaitUntil("it has them all", [&] { return published().size() >= 12; });
   EXPECT_THAT(published(), testing::ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12));
-  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("the fleet's stream was restored"));
+  daemon().WaitLog("the fleet's stream was restored");
 }
 
 TEST_F(FleetTest, AStreamThatWasWipedAndMadeAgainGetsTheWholeJournal) {
@@ -505,7 +506,7 @@ TEST_F(FleetTest, AStreamThatWasWipedAndMadeAgainGetsTheWholeJournal) {
   vm.Speak(1);
   WaitRecorded(6);
   ExpectEachOnce();
-  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("the fleet's stream was made again"));
+  daemon().WaitLog("the fleet's stream was made again");
 }
 
 TEST_F(FleetTest, AServerThatIsAwayLosesAndRepeatsNothing) {
@@ -585,7 +586,7 @@ TEST_F(FleetTest, AcknowledgementsThatAreLostForLongerThanTheWindowRepeatNothing
   vm.Speak(10);
   WaitRecorded(21 + kBurst);
   ExpectEachOnce();
-  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("no acknowledgement came"));
+  daemon().WaitLog("no acknowledgement came");
 }
 
 }  // namespace

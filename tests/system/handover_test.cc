@@ -93,7 +93,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   killed->Signal(SIGKILL);
   for (Guest* guest : {user.get(), quit.get(), killed.get(), powerdown.get()}) guest->WaitExit();
   Begin();
-  EXPECT_THAT(daemon().Log(), HasSubstr("going on with 4 VMs"));
+  daemon().WaitLog("going on with 4 VMs");
   EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_TRUE(FileAtStop("vm1"));
   EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
@@ -111,7 +111,7 @@ TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   const std::vector<std::string> asked = qemu.Commands(monitor);
   End();
   Begin();
-  EXPECT_THAT(daemon().Log(), HasSubstr("going on with 1 VMs"));
+  daemon().WaitLog("going on with 1 VMs");
   // A STOP would be followed by a question of its own.
   qemu.Send(monitor, kIoError);
   stream().Wait("vm1", v1::EVENT_TYPE_IO_ERROR);
@@ -140,7 +140,7 @@ TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   killed->Signal(SIGKILL);
   for (Guest* guest : {user.get(), quit.get(), killed.get(), panics.get()}) guest->WaitExit();
   Begin();
-  EXPECT_THAT(daemon().Log(), HasSubstr("going on with 5 VMs"));
+  daemon().WaitLog("going on with 5 VMs");
   const auto stopped = [&](const std::string& name) {
     return stream().Wait(name, v1::EVENT_TYPE_STOPPED).shutdown();
   };
@@ -168,7 +168,7 @@ TEST_F(HandoverTest, AStopOfWhichNothingIsSaidIsAsACrash) {
   quit->manager().Execute("quit");
   quit->WaitExit();
   Begin();
-  EXPECT_THAT(daemon().Log(), HasSubstr("did not stop in order: going on with 2 VMs"));
+  daemon().WaitLog("did not stop in order: going on with 2 VMs");
   EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
   lives->manager().Execute("stop");
   stream().Wait("vm2", v1::EVENT_TYPE_PAUSED);
@@ -262,7 +262,7 @@ TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
   WaitUntilAttached(daemon(), "vm1");
   End();
   begin_again();
-  EXPECT_THAT(daemon().Log(), HasSubstr("the journal is not as the daemon before this one left"));
+  daemon().WaitLog("the journal is not as the daemon before this one left");
   Crash();
   begin_again();
 }

@@ -262,8 +262,9 @@ TEST_F(JournalFaultsTest, DamageFoundByAReplay) {
               AnyOf(Eq(grpc::StatusCode::OUT_OF_RANGE), Eq(grpc::StatusCode::DATA_LOSS),
                     Eq(grpc::StatusCode::UNAVAILABLE)))
       << end.error_message();
-  for (size_t i = 0; i < replay.events().size(); ++i) {
-    EXPECT_EQ(replay.events()[i].SerializeAsString(), events_[i].SerializeAsString());
+  const std::vector<v1::Event> replayed = replay.events();
+  for (size_t i = 0; i < replayed.size(); ++i) {
+    EXPECT_EQ(replayed[i].SerializeAsString(), events_[i].SerializeAsString());
   }
   WaitUntil("a new journal exists", [&] { return Replaced(); });
   ExpectNewJournal("overwritten while it runs");

@@ -96,7 +96,7 @@ TEST_F(PermissionsTest, SocketIsListedAndAttachedOnceItMayBeOpened) {
 
 TEST_F(PermissionsTest, MissingRightsAreLoggedAtTheStart) {
   StartDaemon(options_);
-  EXPECT_THAT(ReadFile(options_.log_file), HasSubstr("without CAP_DAC_OVERRIDE"));
+  daemon().WaitLog("without CAP_DAC_OVERRIDE");
   if (geteuid() != 0) return;
   StopDaemon();
   DaemonOptions as_root = Options();

@@ -33,10 +33,14 @@ class MetricsTest : public E2eTest {
   }
   // Connects to the metrics at the address in the daemon's log.
   int Connect() const {
-    const std::string log = ReadFile(Options().log_file);
     const std::string text = "metrics at http://127.0.0.1:";
-    const size_t at = log.find(text);
-    if (at == std::string::npos) Fail("the daemon did not say where its metrics are");
+    std::string log;
+    size_t at = std::string::npos;
+    WaitUntil("the daemon has said where its metrics are", [&] {
+      log = ReadFile(Options().log_file);
+      at = log.find(text);
+      return at != std::string::npos && log.find('\n', at) != std::string::npos;
+    });
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<uint16_t>(std::atoi(log.c_str() + at + text.size())));

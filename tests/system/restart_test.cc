@@ -58,9 +58,11 @@ TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
   Begin();
   const auto guest = StartEmptyGuest("vm1");
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
   Restart();
   guest->manager().Execute("stop");
   stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  WaitUntilAttached(daemon(), "vm1", 2);
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), started.vm().run_id());
   guest->manager().Execute("quit");
   const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
@@ -127,6 +129,7 @@ TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
   for (int i = 1; i <= 3; ++i) {
     const auto guest = StartEmptyGuest(absl::StrCat("vm", i));
     output += watch.ReadUntil("EVENT_TYPE_STARTED");
+    WaitUntilAttached(daemon(), guest->name());
     guest->manager().Execute("quit");
     output += watch.ReadUntil("EVENT_TYPE_STOPPED");
     if (i < 3) Restart();

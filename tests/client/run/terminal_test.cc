@@ -10,11 +10,12 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd::client {
 namespace {
 
-constexpr absl::Duration kDeadline = absl::Seconds(60);
+constexpr absl::Duration kDeadline = e2e::kPatience;
 
 // As of a shell with job control, whatever runs the tests ignores.
 void TakeSignalsByDefault() {

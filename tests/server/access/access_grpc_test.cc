@@ -33,7 +33,7 @@ grpc::Status Declare(const std::shared_ptr<grpc::Channel>& channel) {
   request.set_actor("alice");
   request.set_reason("maintenance");
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(3));
   v1::DeclareIntentResponse response;
   return v1::VmEventService::NewStub(channel)->DeclareIntent(&context, request, &response);
 }
@@ -48,7 +48,7 @@ grpc::Status Withdraw(const std::shared_ptr<grpc::Channel>& channel) {
 
 grpc::Status Info(const std::shared_ptr<grpc::Channel>& channel) {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(3));
   v1::GetServerInfoResponse response;
   return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &response);
 }

@@ -14,19 +14,19 @@
 namespace vmeventd {
 namespace {
 
-constexpr char kId[] = "6a6f7572-6e61-4c00-8000-000000000001";
+constexpr char kMarksId[] = "6a6f7572-6e61-4c00-8000-000000000001";
 
 TEST(SequenceMark, IsReadAgainAsItWasSet) {
   const TemporaryDirectory directory;
   {
     const auto mark = SequenceMark::Open(directory / "sequence").value();
-    EXPECT_EQ(mark->Of(kId).published, 0u);
-    EXPECT_TRUE(mark->Set({kId, 7, 9}).ok());
-    EXPECT_EQ(mark->Of(kId).committed, 7u);
+    EXPECT_EQ(mark->Of(kMarksId).published, 0u);
+    EXPECT_TRUE(mark->Set({kMarksId, 7, 9}).ok());
+    EXPECT_EQ(mark->Of(kMarksId).committed, 7u);
   }
   const auto mark = SequenceMark::Open(directory / "sequence").value();
-  EXPECT_EQ(mark->Of(kId).committed, 7u);
-  EXPECT_EQ(mark->Of(kId).published, 9u);
+  EXPECT_EQ(mark->Of(kMarksId).committed, 7u);
+  EXPECT_EQ(mark->Of(kMarksId).published, 9u);
   EXPECT_EQ(mark->Of("another journal").published, 0u);
 }
 
@@ -34,9 +34,9 @@ TEST(SequenceMark, KeepsItsSizeSoThatAFullDiskDoesNotStopIt) {
   const TemporaryDirectory directory;
   const auto mark = SequenceMark::Open(directory / "sequence").value();
   const auto size = std::filesystem::file_size(directory / "sequence");
-  ASSERT_TRUE(mark->Set({kId, UINT64_MAX, UINT64_MAX}).ok());
+  ASSERT_TRUE(mark->Set({kMarksId, UINT64_MAX, UINT64_MAX}).ok());
   EXPECT_EQ(std::filesystem::file_size(directory / "sequence"), size);
-  EXPECT_EQ(SequenceMark::Open(directory / "sequence").value()->Of(kId).committed, UINT64_MAX);
+  EXPECT_EQ(SequenceMark::Open(directory / "sequence").value()->Of(kMarksId).committed, UINT64_MAX);
 }
 
 TEST(SequenceMark, AnythingElseInTheFileIsNoMark) {

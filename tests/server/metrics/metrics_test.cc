@@ -22,6 +22,7 @@
 #include "server/metrics/metrics_server.h"
 #include "tests/support/fake_watcher.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/loopback.h"
 #include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
 
@@ -213,7 +214,7 @@ class MetricsServerTest : public MetricsTest {
   int Connect() const {
     const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     EXPECT_TRUE(ConnectsBy(connection));
-    const timeval timeout = {.tv_sec = 30};
+    const timeval timeout = {.tv_sec = 180};
     setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     return connection;
   }
@@ -237,8 +238,10 @@ class MetricsServerTest : public MetricsTest {
     return ReadAll(connection);
   }
 
+  // A connection's time is real. So that a loaded machine does not use it up, there is plenty.
   std::unique_ptr<MetricsServer> Start(const ListenAddress& address,
-                                       const MetricsServerLimits& limits = {}) {
+                                       const MetricsServerLimits& limits = {
+                                           .time = absl::Hours(1)}) {
     return MetricsServer::Create(address, &metrics_, &refusals_, &time_, limits).value();
   }
 
@@ -331,8 +334,10 @@ TEST_F(MetricsServerTest, AClientThatDoesNotReadDoesNotDelayTheEnd) {
 
 TEST_F(MetricsServerTest, ServesATakenPortOnceItIsFree) {
   server_.reset();
-  std::unique_ptr<ListenSocket> other = ListenSocket::Open(any_port_).value();
-  server_ = Start(other->address());
+  ListenAddress address = any_port_;
+  const UniqueFd held = e2e::HoldOnLoopback(&address.port);  // nobody else may get the port
+  std::unique_ptr<ListenSocket> other = ListenSocket::Open(address).value();
+  server_ = Start(address);
   other.reset();
   // Waits for the second attempt.
   while (!Reachable()) poll(nullptr, 0, 10);

@@ -363,7 +363,7 @@ TEST(WatchEvents, DrainSendsEverythingAndThenSaysWhereToResume) {
   TestStream stream(stub.get(), Live());
   stream.Next();
   server.Push(LargeEvents(400));
-  std::thread drain([&server] { server.hub().Drain(absl::Seconds(30)); });
+  std::thread drain([&server] { server.hub().Drain(absl::Minutes(3)); });
   EXPECT_EQ(stream.NextSequences(400), Range(1, 400));
   const grpc::Status status = stream.End();
   drain.join();
@@ -412,12 +412,16 @@ TEST(WatchEvents, TwoHundredStreamsGetTheSame) {
 }
 
 TEST(WatchEvents, StreamsComeAndGoWhileEventsFlow) {
-  TestServer server(WithPatience());
+  // A beat is due in every tenth round, but the clock runs no faster than the real one: a new
+  // connection, and the request of a new call, have ten seconds of it.
+  StreamOptions options = WithPatience();
+  options.progress_interval = absl::Milliseconds(10);
+  TestServer server(options);
   std::atomic<bool> stop{false};
   std::thread events([&] {
     while (!stop) {
       server.PushEach("a", 5);
-      server.Pass(absl::Seconds(1));
+      server.Pass(absl::Milliseconds(1));
     }
   });
   std::vector<std::thread> clients;

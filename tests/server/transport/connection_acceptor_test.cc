@@ -19,6 +19,7 @@
 
 #include "server/transport/frames.h"
 #include "server/transport/listen_socket.h"
+#include "tests/support/loopback.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 
@@ -128,9 +129,11 @@ TEST_F(ConnectionAcceptorTest, PassesEachConnectionOn) {
 
 TEST_F(ConnectionAcceptorTest, APeerMayHaveHalfOfTheConnections) {
   Open(4);
-  const UniqueFd own[] = {ConnectTcp("127.0.0.2"), ConnectTcp("127.0.0.2"),
-                          ConnectTcp("127.0.0.2")};
-  Accept();
+  std::vector<UniqueFd> own;
+  for (int i = 0; i < 3; ++i) {
+    own.push_back(ConnectTcp("127.0.0.2"));
+    Accept();  // before the next, which could overtake it on its way
+  }
   EXPECT_TRUE(UntilClosed(own[2]));
   EXPECT_FALSE(Closed(own[1]));
   EXPECT_EQ(refusals_.value(Refusal::kConnectionsPerPeer), 1);
@@ -183,8 +186,11 @@ TEST_F(ConnectionAcceptorTest, AConnectionThatGrpcClosesIsClosed) {
 
 TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
   Open(10);
-  const UniqueFd own[] = {ConnectTcp("127.0.0.2"), ConnectTcp("127.0.0.3")};
-  Accept();
+  std::vector<UniqueFd> own;
+  for (const char* from : {"127.0.0.2", "127.0.0.3"}) {
+    own.push_back(ConnectTcp(from));
+    Accept();
+  }
   ASSERT_EQ(taken_.size(), 2);
   std::vector<std::string> peers;
   for (const UniqueFd& fd : taken_) {
@@ -266,8 +272,9 @@ TEST_F(ConnectionAcceptorTest, WaitsWhileOutOfDescriptors) {
 }
 
 TEST_F(ConnectionAcceptorTest, ASocketThatCannotBeOpenedIsTriedAgainWhileOthersAccept) {
-  std::unique_ptr<ListenSocket> other =
-      ListenSocket::Open(ParseListenAddress("127.0.0.1:0").value()).value();
+  ListenAddress address = ParseListenAddress("127.0.0.1:0").value();
+  const UniqueFd held = e2e::HoldOnLoopback(&address.port);  // nobody else may get the port
+  std::unique_ptr<ListenSocket> other = ListenSocket::Open(address).value();
   Open(10, other->address().ToString());
   Turn();
   EXPECT_FALSE(listening_[1]);

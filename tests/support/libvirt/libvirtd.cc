@@ -17,6 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "tests/support/files.h"
 #include "tests/support/guest.h"
@@ -34,12 +35,12 @@ void TypeAt(int fd, std::string_view text) {
   }
 }
 
-// Reads until `text` was read, nothing came for half a second, or the other side has closed the
+// Reads until `text` was read, nothing came for `patience`, or the other side has closed the
 // connection; whether the text was read.
-bool ReadUntil(int fd, const std::string& text) {
+bool ReadUntil(int fd, const std::string& text, absl::Duration patience) {
   std::string output;
   pollfd input{fd, POLLIN, 0};
-  while (poll(&input, 1, 500) > 0) {
+  while (poll(&input, 1, static_cast<int>(absl::ToInt64Milliseconds(patience))) > 0) {
     char buffer[4096];
     const ssize_t size = read(fd, buffer, sizeof(buffer));
     if (size <= 0) return false;
@@ -90,7 +91,7 @@ void Libvirtd::Stop(int signal) {
 }
 
 void Libvirtd::KillDomains() {
-  if (kind_ == Kind::kPod) return;  // they are dead, and their numbers are others' here
+  if (kind_ == Kind::kPod) return;  // dead already, and their numbers are others' here
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(PidDirectory(), none)) {
     if (entry.path().extension() != ".pid" || entry.path().stem() == "driver") continue;
@@ -225,23 +226,27 @@ void Libvirtd::Type(const std::string& name, const std::string& command) const {
     return;
   }
   // The guest acknowledges it: what QEMU or the guest's terminal has not read is lost when the
-  // connection ends.
-  WaitUntil("the guest's shell runs what was typed",
-            [&] { return TryType(name, "echo TYPED-\"THIS\"; " + command, "TYPED-THIS"); });
+  // connection ends. It is typed once, however slow the guest is: what ends the guest could not be
+  // typed again, and its acknowledgement would be waited for in vain.
+  WaitUntil("the guest's shell runs what was typed", [&] {
+    return TryType(name, "echo TYPED-\"THIS\"; " + command, "TYPED-THIS", kPatience);
+  });
 }
 
-bool Libvirtd::TryType(const std::string& name, const std::string& line,
-                       const std::string& answer) const {
+bool Libvirtd::TryType(const std::string& name, const std::string& line, const std::string& answer,
+                       absl::Duration patience) const {
   const UniqueFd serial(ConnectUnix(SerialPath(name)));
   if (!serial.valid()) return false;
-  constexpr char kEraseLine[] = "\x15";  // what an earlier try may have left there
+  constexpr char kEraseLine[] = "\x15";  // erases what an earlier try may have left there
   TypeAt(serial.get(), absl::StrCat(kEraseLine, line, "\n"));
-  return ReadUntil(serial.get(), answer);
+  return ReadUntil(serial.get(), answer, patience);
 }
 
 void Libvirtd::WaitReady(const std::string& name) const {
+  // Typed text is lost until the shell is there.
+  constexpr absl::Duration kTry = absl::Milliseconds(500);
   WaitUntil("the guest's shell answers",
-            [&] { return TryType(name, "echo SHELL-\"READY\"", "SHELL-READY"); });
+            [&] { return TryType(name, "echo SHELL-\"READY\"", "SHELL-READY", kTry); });
 }
 
 }  // namespace vmeventd::e2e

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "tests/support/child_process.h"
 
 namespace vmeventd::e2e {
@@ -18,7 +19,7 @@ struct DomainOptions {
   std::string on_crash = "destroy";
   bool agent_channel = false;
   bool paused = false;
-  std::vector<std::string> qemu_arguments;  // in addition; this taints the domain
+  std::vector<std::string> qemu_arguments;  // additional arguments; these taint the domain
 };
 
 // A real libvirtd of its own, in a directory. Its domains end with it at the latest.
@@ -42,7 +43,7 @@ class Libvirtd {
   std::string uri() const {
     return (kind_ == Kind::kContainers ? "lxc" : "qemu") + ("+unix:///system?socket=" + socket());
   }
-  // What VmRef::source says.
+  // Text of VmRef::source.
   std::string source() const { return "libvirt:" + uri(); }
   const std::string& directory() const { return directory_; }
 
@@ -52,12 +53,12 @@ class Libvirtd {
 
   // Starts a transient domain; of the test guest, waits for its shell.
   void Create(const DomainOptions& options);
-  // The same of a persistent one.
+  // Defines and starts a persistent domain; waits likewise.
   void DefineAndStart(const DomainOptions& options);
   // Defines and starts a container, which has the host's files, and whose init runs the lines that
   // it is typed. Where libvirt cannot start one here, what it says; empty: it runs.
   std::string TryDefineAndStartContainer(const std::string& name);
-  // As the libvirtd sees it.
+  // The pid as the libvirtd sees it.
   pid_t Pid(const std::string& name) const;
   // Runs a command line in the guest's shell, or in a container's.
   void Type(const std::string& name, const std::string& command) const;
@@ -68,15 +69,16 @@ class Libvirtd {
   std::string PidDirectory() const;
   std::string FifoPath(const std::string& name) const;
   std::string SerialPath(const std::string& name) const;
-  // Types a line; whether the shell answered it within half a second.
-  bool TryType(const std::string& name, const std::string& line, const std::string& answer) const;
+  // Types a line; whether the shell answered it before nothing came for `patience`.
+  bool TryType(const std::string& name, const std::string& line, const std::string& answer,
+               absl::Duration patience) const;
 
   const std::string directory_;
   const Kind kind_;
   std::unique_ptr<ChildProcess> process_;
 };
 
-// Whether the machine has what that takes: root, and the programs; and libvirt's driver of
+// Returns whether the machine has what that takes: root, and the programs; and libvirt's driver of
 // containers.
 bool CanRunLibvirtd();
 bool HasContainerDriver();

@@ -2,6 +2,7 @@
 selectors and that of a pod's node, bookmarks, watches that end or are cut, and positions that have expired;
 and as far as one object is read or made."""
 
+import contextlib
 import http.server
 import json
 import re
@@ -87,9 +88,12 @@ class FakeKubeApi:
             self._cut += 1
             self._changed.notify_all()
 
-    def expire(self):
-        """Forgets what has changed until now."""
-        with self._changed:
+    @contextlib.contextmanager
+    def missed(self):
+        """What changes within it no watch brings: all have ended before, and a later one's position has expired."""
+        with self._changed:  # so that none begins in between
+            self.cut()
+            yield
             self._oldest = self._version
             self._changes = {}
 

@@ -383,10 +383,17 @@ def hook_environment(**variables):
     return {"PATH": "/usr/bin:/bin", "PYTHONPATH": STUBS.name, "PYTHONDONTWRITEBYTECODE": "1", **variables}
 
 
+HELD_PORTS = []
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback that nobody else gets as long as this process lives: a socket holds it, without listening. A
+    server with SO_REUSEADDR may listen there, as those of Go and eventlet."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    HELD_PORTS.append(held)
+    return held.getsockname()[1]
 
 
 def run_tests(description):

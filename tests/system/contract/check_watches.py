@@ -82,6 +82,7 @@ def progress_overtakes_no_event(world):
                    for name, fields in FILTERS.items()}
         # The one that no event passes has a Progress each second, while events flow.
         streams["never"].wait("its Progress moves on", lambda: len(set(progresses(streams["never"]))) >= 3)
+        all_events.wait("there is a history", lambda: len(all_events.events) > 100)
         # Those that read the whole history meanwhile.
         for number in range(8):
             name = list(FILTERS)[number % len(FILTERS)]

@@ -28,12 +28,10 @@ NatsCluster::NatsCluster(const std::string& directory) : directory_(directory) {
   for (int i = 0; i < kServers; ++i) std::filesystem::create_directories(this->directory(i));
   small_disk_ = mount("tmpfs", this->directory(kServers - 1).c_str(), "tmpfs", 0, kSmallDisk) == 0;
   std::array<uint16_t, kServers> ports{};
-  {
-    std::vector<UniqueFd> held;  // so that the ports differ
-    held.reserve(ports.size());
-    for (uint16_t& port : ports) held.push_back(ListenOnLoopback(&port));
+  for (uint16_t& port : ports) held_ports_.push_back(HoldOnLoopback(&port));
+  for (int i = 0; i < kServers; ++i) {
+    held_ports_.push_back(HoldOnLoopback(&monitoring_.emplace_back()));
   }
-  for (int i = 0; i < kServers; ++i) ListenOnLoopback(&monitoring_.emplace_back());
   std::string routes;
   for (const uint16_t port : ports) {
     absl::StrAppend(&routes, routes.empty() ? "" : ", ", "\"nats://127.0.0.1:", port, "\"");

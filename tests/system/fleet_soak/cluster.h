@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "tests/support/nats_server.h"
 
 namespace vmeventd::e2e {
@@ -44,6 +45,7 @@ class NatsCluster {
   const std::string directory_;
   bool small_disk_ = false;
   std::vector<uint16_t> monitoring_;  // ports
+  std::vector<UniqueFd> held_ports_;  // of these and of the routes
   std::vector<std::unique_ptr<NatsServer>> servers_;
 };
 

@@ -169,9 +169,14 @@ class Reader {
   // whole yet.
   void ReadCopy(Copies* copies) {
     const uint64_t all = Request("$JS.API.STREAM.INFO.VMEVENTS", {})["state"]["messages"];
-    const auto created = Request("$JS.API.CONSUMER.CREATE.VMEVENTS",
-                                 {{"stream_name", "VMEVENTS"},
-                                  {"config", {{"ack_policy", "none"}, {"deliver_policy", "all"}}}});
+    const auto created =
+        Request("$JS.API.CONSUMER.CREATE.VMEVENTS",
+                {{"stream_name", "VMEVENTS"},
+                 {"config",
+                  {{"ack_policy", "none"},
+                   {"deliver_policy", "all"},
+                   // Not 5 s, in which this process may have no turn.
+                   {"inactive_threshold", absl::ToInt64Nanoseconds(absl::Minutes(1))}}}});
     uint64_t left = created["num_pending"].get<uint64_t>();
     const std::string server =
         created.value("cluster", nlohmann::json::object()).value("leader", "");
@@ -189,7 +194,7 @@ class Reader {
           connection_->Publish({.subject = next, .reply = inbox, .data = request});
       if (!sent.ok()) Fail(std::string(sent.message()));
       for (int i = 0; i < 1000 && left > 0; ++i) {
-        const auto message = (*messages)->Next(absl::Seconds(10));
+        const auto message = (*messages)->Next(kPatience);
         if (!message.ok() || *message == nullptr) Fail("the stream cannot be read");
         const std::string id = (*message)->header(kMessageIdHeader);
         if (id.empty()) break;  // no more of this batch

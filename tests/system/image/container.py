@@ -5,6 +5,8 @@ import os
 import pathlib
 import subprocess
 
+from guest import PATIENCE
+
 # The paths that Docker and Kubernetes hide from containers.
 MASKED = ['/proc/acpi', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/timer_list',
           '/proc/sched_debug', '/proc/scsi', '/sys/firmware']
@@ -95,9 +97,9 @@ class Container:
     def exec_command(self, *command):
         return self.runc + ['exec', self.name, *command]
 
-    def exec(self, *command, timeout=30):
+    def exec(self, *command):
         return subprocess.run(self.exec_command(*command), capture_output=True, text=True,
-                              timeout=timeout, check=False)
+                              timeout=PATIENCE, check=False)
 
     def signal(self, name):
         subprocess.run(self.runc + ['kill', self.name, name], check=True, capture_output=True)

@@ -8,6 +8,9 @@ daemon_log() {
   journalctl --no-pager -q -k | grep apparmor
 }
 
+# The journal may be late.
+is_denied() { [[ -n $(denied) ]]; }
+
 denied() { journalctl --no-pager -q -k --grep 'apparmor="DENIED".*profile="vmeventd"' || true; }
 
 # A shell under the profile, whose builtins open files.
@@ -52,5 +55,5 @@ confined 'read -r line </etc/vmeventd/vmeventd.conf' || fail "its own file is de
 ! confined 'read -r line </etc/shadow' 2>/dev/null || fail "it may read /etc/shadow"
 ! confined ': >/etc/vmeventd/new' 2>/dev/null || fail "it may write its configuration"
 ! confined /usr/bin/id >/dev/null 2>&1 || fail "it may run programs"
-[[ -n $(denied) ]] || fail "the kernel does not say what it denies"
+wait_for "the kernel says what it denies" is_denied
 step "all well"

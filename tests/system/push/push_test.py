@@ -226,12 +226,13 @@ class PushTest(unittest.TestCase):
 
     # Faults that pass.
 
-    def check_after(self, *faults, arguments=()):
+    def check_after(self, *faults, arguments=(), once=True):
         self.events(5)
         self.receiver.answers = list(faults)
         self.start("--batch", "2", *arguments)
         self.wait_delivered(self.expected())
-        self.assertEqual(self.delivered(), self.expected(), "each once, in order")
+        delivered = self.delivered() if once else list(dict.fromkeys(self.delivered()))
+        self.assertEqual(delivered, self.expected(), "each once, in order")
         self.assertEqual(self.status()["set_aside_events"], 0)
 
     def test_what_fails_comes_again(self):
@@ -245,8 +246,9 @@ class PushTest(unittest.TestCase):
     def test_a_receiver_that_hangs(self):
         released = threading.Event()
         self.addCleanup(released.set)
+        # So short a timeout may pass before an answer of a busy machine too, and its events come again.
         self.check_after(Answer(before=lambda: released.wait(world.PATIENCE), status=500),
-                         arguments=("--timeout", "1s"))
+                         arguments=("--timeout", "1s"), once=False)
         self.assertIn("(trying again)", self.log)
 
     def test_a_redirection_is_not_followed(self):

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -52,6 +53,17 @@ inline std::unique_ptr<Child> StartSleeping(const char* program, const char* opt
   return process;
 }
 
+// Each is there when Begin returns. A run whose command line takes 100 ms is without its process,
+// and on a loaded machine the thread that reads it may not have had its turn by then.
+class AwaitedCommandLines : public CommandLines {
+ public:
+  std::shared_ptr<const Read> Begin(int64_t pid) override {
+    std::shared_ptr<const Read> read = CommandLines::Begin(pid);
+    EXPECT_TRUE(StepUntil([] { std::this_thread::yield(); }, [&] { return read->done(); }));
+    return read;
+  }
+};
+
 class LibvirtSourceTest : public testing::Test {
  protected:
   LibvirtSourceTest() {
@@ -60,7 +72,7 @@ class LibvirtSourceTest : public testing::Test {
     options_.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;
-    options_.command_lines = std::make_shared<CommandLines>();
+    options_.command_lines = std::make_shared<AwaitedCommandLines>();
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 

@@ -126,18 +126,6 @@ TEST_F(MonitorConnectionTest, TheNullUuidIsNone) {
   EXPECT_EQ(info_->qemu_name, "");
 }
 
-TEST_F(MonitorConnectionTest, ReadsLinesThatComeInPieces) {
-  FakeMonitor behavior{.split = true, .greeting = ""};
-  Connect(behavior);
-  const std::string greeting = FakeMonitor().greeting;
-  for (size_t i = 0; i < greeting.size(); i += 10) {
-    EXPECT_EQ(greetings_, 0);
-    qemu_.Send(monitor_, greeting.substr(i, 10));
-    loop_->RunOnce(absl::Milliseconds(10));
-  }
-  EXPECT_TRUE(UntilReady());
-}
-
 TEST_F(MonitorConnectionTest, HandsOnEventsBetweenTheReplies) {
   FakeMonitor behavior{.before_replies = kEvent};
   Connect(behavior);

@@ -232,6 +232,7 @@ TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
   ASSERT_TRUE(UntilPid(0));
   Die();
   options_.max_vm_descriptors = 3;
+  options_.greeting_timeout = absl::Minutes(2);  // a late one would cost vm2 its connection
   RestartUntilScanned();
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   other.Reset();

@@ -152,6 +152,7 @@ TEST_F(RestartFaultsTest, PublishRunsAgainPublishesEachOpenRunOnce) {
   Start();
   ASSERT_TRUE(UntilProblem("vm1", "its UUID"));
   ASSERT_TRUE(UntilProblem("vm2", "its UUID"));
+  ASSERT_TRUE(UntilAgentsKnown());  // nothing else is published then
   for (const bool restarted : {false, true}) {
     if (restarted) Restart();
     const auto kept = Kept();

@@ -46,6 +46,16 @@ class RestartTest : public NodeWatcherFixture {
     });
   }
 
+  // Its last questions, about the guest agent, are answered and kept, of each VM that is followed.
+  bool UntilAgentsKnown() {
+    return Until([this] {
+      const auto kept = Kept();
+      return !kept.empty() && std::none_of(kept.begin(), kept.end(), [](const auto& run) {
+        return run.second.find("\"unknown\":true") != std::string::npos;
+      });
+    });
+  }
+
   void Die() {
     watcher_.reset();
     options_.saved_runs.clear();
