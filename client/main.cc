@@ -49,7 +49,7 @@ void OccupyStandardDescriptors() {
 
 constexpr size_t kMostConfigBytes = 1 << 20;
 
-// Only a file that the user named must be there, and be readable: $HOME may be another user's.
+// A file must exist and be readable only if the user named it: $HOME may be another user's.
 absl::StatusOr<std::string> ReadConfig(const std::string& path) {
   if (access(path.c_str(), R_OK) == 0) return vmeventd::ReadSmallFile(path, kMostConfigBytes);
   const int error = errno;

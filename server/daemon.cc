@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/backoff.h"
 #include "base/nats/subject.h"
 #include "base/thread_name.h"
 #include "server/fleet/jetstream_sink.h"
@@ -135,7 +135,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   watcher_options.libvirt_api = std::move(libvirt);
   const std::string no_senders = signals.problem;
   watcher_options.signals = std::move(signals);
-  absl::StatusOr<std::unique_ptr<HostShutdownSource>> host = ListenOnSystemBus();
+  absl::StatusOr<std::unique_ptr<HostShutdownApi>> host = ListenOnSystemBus();
   if (host.ok()) {
     watcher_options.host_shutdown.source = *std::move(host);
   } else {
@@ -245,7 +245,7 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
                                                         .secret = *std::move(secret),
                                                         .heartbeat = tuning_.publish_heartbeat},
                                        fleet_sink_.get(), &outbox_, *std::move(position), clock_,
-                                       [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
+                                       RandomFraction);
   log_->Subscribe({.published = [this] { fleet_->Wake(); }});
   service_.SetPublishing([this] { return fleet_->state(); });
   return absl::OkStatus();
@@ -253,7 +253,7 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
 
 absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return absl::OkStatus();
-  metrics_ = std::make_unique<Metrics>(Metrics::Sources{
+  metrics_ = std::make_unique<Metrics>(Metrics::Inputs{
       log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
       ToJournalOptions(config).path, kVersion, fleet_ == nullptr ? nullptr : &fleet_->meters(),
       static_cast<size_t>(config.metrics_vms)});

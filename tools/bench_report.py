@@ -25,6 +25,8 @@ RATIOS = [
      "floor: all stop at once, until the last file"),
     ("one event to one subscriber, durable, p50", "one event to one subscriber, durable, p50",
      "floor: one event, durable to 1 subscribers, p50"),
+    ("burst to one subscriber, durable; the floor: not durable",
+     r"burst to one subscriber of \d+ VMs", "floor: fan-out, deliveries to 1 subscribers"),
     ("one event to 1,000 subscribers, p50", "one event to 1000 subscribers, p50",
      "floor: one event, durable to 1000 subscribers, p50"),
     ("a million deliveries to 100 subscribers, CPU",

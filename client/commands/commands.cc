@@ -51,7 +51,7 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     if (page->empty()) return true;
     const absl::StatusOr<std::string> text = formatter->FormatEvents(*page);
     printed = text.status();
-    // After the first page's rows, which set the widths of its columns.
+    // Begins the output after the first page, whose rows set the widths of the columns.
     if (printed.ok() && !std::exchange(begun, true)) {
       printed = output->Write(formatter->EventHeading());
     }
@@ -149,7 +149,7 @@ std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view wher
 
 namespace {
 
-constexpr uint64_t kLargestPage = 1000;  // of ListEventsRequest.page_size
+constexpr uint64_t kLargestPage = 1000;  // limit of ListEventsRequest.page_size
 
 // Pauses of one page while the server limits the rate of pages: half a minute in total.
 constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
@@ -204,7 +204,8 @@ grpc::Status GetVm(const CommandContext& context, const std::string& name,
   });
 }
 
-// For a call that names a VM. `known` completes the sentence, such as "is known".
+// Explains the failure of a call that names a VM. `known` completes the sentence, such as "is
+// known".
 Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
                          absl::string_view known, absl::string_view list,
                          const CommandContext& context, const grpc::Status& status) {

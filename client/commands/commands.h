@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/backoff.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
@@ -42,7 +43,7 @@ struct EventsCommand {
 };
 
 struct VmsCommand {
-  v1::EventFilter filter;  // without types; classes and causes are of the ends of stopped VMs
+  v1::EventFilter filter;  // no types; classes and causes are of the ends of stopped VMs
   std::vector<v1::VmState> states;
   bool include_stopped = false;
 
@@ -54,11 +55,11 @@ struct VmsCommand {
 };
 
 struct VmCommand {
-  std::string name;    // or its UUID, where no VM has that name
+  std::string name;    // name, or the UUID if no VM has that name
   std::string run_id;  // empty: the one run of that name
 };
 
-// One daemon, several, or a fleet. Calls block; one thread.
+// A source of lists: one daemon, several, or a fleet. Calls block; one thread.
 class ListSource {
  public:
   virtual ~ListSource() = default;
@@ -111,7 +112,7 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 // known", such as " in the fleet". Pure.
 std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, NodeVms* vms);
 
-// Without a ttl the server's default applies.
+// The server's default applies if there is no ttl.
 struct DeclareIntentCommand {
   std::string name;
   std::string run_id;  // empty: the one run of that name
@@ -143,7 +144,7 @@ struct CommandContext {
   Output* output = nullptr;
   // Waits before it repeats a request that the server had no capacity for.
   std::function<void(absl::Duration)> wait = absl::SleepFor;
-  // In [0, 1), for the random part of such a wait.
+  // A number in [0, 1) for the random part of such a wait.
   std::function<double()> random = RandomFraction;
 };
 

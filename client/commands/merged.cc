@@ -55,7 +55,7 @@ bool EventMerger::done() const {
 std::optional<Item> EventMerger::Take(absl::Time now) {
   for (size_t node = 0; node < queues_.size(); ++node) {
     const auto& items = queues_[node].items;
-    // Only events are ordered by time.
+    // Time orders events only.
     if (!items.empty() && !std::holds_alternative<NodeEvent>(items.front().item.what)) {
       return Pop(node);
     }
@@ -111,7 +111,7 @@ class MergeQueue {
     return true;
   }
 
-  // Nothing more comes of the node.
+  // Ends the node's queue: nothing more comes.
   void End(size_t node) {
     const std::lock_guard<std::mutex> lock(mutex_);
     merger_.End(node);
@@ -147,7 +147,7 @@ class MergeQueue {
   const std::function<absl::Time()> clock_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  EventMerger merger_;  // under mutex_
+  EventMerger merger_;  // guarded by mutex_
 };
 
 }  // namespace
@@ -222,7 +222,7 @@ std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* 
 std::optional<Failure> MergedLists::ReadVm(const VmCommand& command, NodeVms* vm) {
   const auto read = [&](ListSource* node, NodeVms* own) {
     auto failure = node->ReadVm(command, own);
-    // Another node has it.
+    // The VM may be on another node.
     return failure && failure->code == ExitCode::kNotFound ? std::nullopt : failure;
   };
   if (auto failure = ReadAll(read, vm)) return failure;
@@ -258,7 +258,7 @@ class QueueSink : public WatchSink {
  private:
   MergeQueue* const queue_;
   const size_t index_;
-  const std::string& name_;  // shown where the watch does not identify its events
+  const std::string& name_;  // the server's name, for a watch that does not identify its events
   const std::stop_token stop_;
 };
 

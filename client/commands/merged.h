@@ -44,11 +44,11 @@ class EventMerger {
   EventMerger(size_t nodes, Order order) : order_(order), queues_(nodes) {}
 
   void Add(Item item, absl::Time now);
-  // Nothing more comes of the node, and nothing waits for it.
+  // Ends the node's queue: nothing more comes, and the others' items no longer wait for it.
   void End(size_t node) { queues_[node].ended = true; }
   // The next item that need not wait any longer.
   std::optional<Item> Take(absl::Time now);
-  // When Take() has the next item, unless more are added; InfiniteFuture: not before that.
+  // Time at which Take() has the next item, unless more are added; InfiniteFuture: not before that.
   absl::Time NextTime() const;
   size_t waiting(size_t node) const { return queues_[node].items.size(); }
   // Returns whether all nodes have ended and all items are taken.
@@ -105,7 +105,7 @@ class MergedLists : public ListSource {
   const std::function<void(const std::string&)> note_;
 };
 
-// One node of a merged watch.
+// A node of a merged watch.
 struct WatchedNode {
   std::string name;  // shown with its events
   WatchCommand command;
@@ -120,9 +120,9 @@ class MergedWatch : public WatchSource {
   // The dependencies. All must outlive the call.
   struct Environment {
     StopSource* stop = nullptr;
-    std::function<void(const std::string&)> note;  // as of WatchLoop; any thread
+    std::function<void(const std::string&)> note;  // called as WatchLoop's; any thread
     Resolver resolve = ResolveHost;
-    std::function<absl::Time()> clock = SteadyNow;  // by which events wait; any thread
+    std::function<absl::Time()> clock = SteadyNow;  // the time by which events wait; any thread
   };
 
   MergedWatch(std::vector<WatchedNode> nodes, Environment environment)

@@ -44,7 +44,7 @@ v1::VmState StateAfter(const v1::Event& event) {
   return event.state();
 }
 
-// One character for each part of the time from `first` to `last`.
+// A bar with one character for each part of the time from `first` to `last`.
 std::string Bar(const TimelineRun& run, absl::Time first, absl::Time last,
                 const TimelineStyle& style) {
   const Painter painter(style.color);
@@ -164,7 +164,7 @@ std::string TimelineText(const std::string& name, const std::vector<TimelineRun>
 }
 
 EventsCommand EventsOf(const TimelineCommand& command) {
-  constexpr uint64_t kMostEvents = 100'000;  // kept in memory
+  constexpr uint64_t kMostEvents = 100'000;  // limit of events in memory
   EventsCommand events;
   // The name is no pattern: each character with a meaning becomes a bracket of its own.
   events.filter.add_vm_names(

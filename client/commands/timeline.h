@@ -20,12 +20,12 @@ struct TimelineSpan {
   std::string why;  // the type of the event that began it
 };
 
-// One run of a VM.
+// A run of a VM.
 struct TimelineRun {
   std::string run_id;
   std::vector<TimelineSpan> spans;  // at least one
   bool ended = false;
-  v1::ShutdownDetail shutdown;  // if it has ended
+  v1::ShutdownDetail shutdown;  // valid if `ended`
 };
 
 // The runs that the events of one VM report, the oldest first. `now` ends what has not ended. An
@@ -38,7 +38,7 @@ struct TimelineStyle {
   size_t width = 80;
 };
 
-// For each run a bar on one common scale, and its states with their durations; then a key to the
+// A bar on one common scale for each run, and its states with their durations; then a key to the
 // bars. `runs` is not empty. Pure.
 std::string TimelineText(const std::string& name, const std::vector<TimelineRun>& runs,
                          const TimelineStyle& style);

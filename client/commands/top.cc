@@ -114,7 +114,7 @@ std::vector<const v1::Event*> Sorted(const NodeEvents& ends, TopSort sort) {
   return sorted;
 }
 
-// On the last line of the screen.
+// Adds the keys to the last line of the screen.
 void AddKeys(const TopStyle& style, Screen* screen) {
   const auto key = [&](const char* text, TopSort sort) {
     return Cell{text, style.sort == sort ? Color::kBold : Color::kDim};
@@ -148,7 +148,7 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
     layout.Fit(rows.back());
     measure.Fit(rows.back());
   }
-  // On a narrow terminal the last columns are left out.
+  // A narrow terminal does without the last columns.
   for (std::vector<Cell>& row : rows) {
     for (auto cell = row.rbegin(); cell != row.rend(); ++cell) {
       if (DisplayWidth(without_newline(measure.Line(row))) <= style.width) break;
@@ -197,9 +197,9 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
 
 namespace {
 
-constexpr uint64_t kMostEnds = 1000;  // of a frame, kept in memory
+constexpr uint64_t kMostEnds = 1000;  // limit of STOPPED events of a frame, in memory
 
-// To the upper left corner, and clear from there.
+// Moves to the upper left corner, and clears from there.
 constexpr char kRedraw[] = "\x1b[H\x1b[J";
 
 std::optional<Failure> Read(const TopCommand& command, const CommandContext& context,

@@ -19,14 +19,14 @@ namespace vmeventd::client {
 struct TopData {
   absl::Time now;
   v1::GetServerInfoResponse info;
-  std::map<v1::VmState, int> states;  // how many VMs are in each state
+  std::map<v1::VmState, int> states;  // number of VMs in each state
   int with_problems = 0;
   int with_intents = 0;
   absl::Duration window;       // the ends of so long are counted
   NodeEvents ends;             // STOPPED events of the window, the newest first
-  bool more_ends = false;      // there are more of them than were read
-  absl::Duration answer_time;  // how long the server took for one request
-  std::string failure;         // why all this is no longer current; empty: it is
+  bool more_ends = false;      // more ends exist than were read
+  absl::Duration answer_time;  // duration of one request to the server
+  std::string failure;         // reason why this is no longer current; empty: it is
 };
 
 // The order of the ends: the newest first, or by name or class and then the newest first.
@@ -41,7 +41,7 @@ struct TopStyle {
   bool keys = false;  // the last line names the keys
 };
 
-// One screen, at most `height` lines of at most `width` columns. Pure.
+// A screen of at most `height` lines of at most `width` columns. Pure.
 std::string TopFrame(const TopData& data, const TopStyle& style);
 
 // The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.

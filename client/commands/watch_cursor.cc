@@ -74,7 +74,7 @@ bool WatchCursor::NoteShown(const v1::Event& event) {
   return std::exchange(place->fingerprint, fingerprint) != fingerprint;
 }
 
-// Everything up to `sequence` has arrived.
+// Moves the position to `sequence`: everything up to it has arrived.
 void WatchCursor::Move(uint64_t sequence) {
   if (shown_.size() > kMostHeld) {
     if (held_at_) held_at_ = std::max(*held_at_, shown_.front().sequence);

@@ -81,7 +81,7 @@ class WatchCursor {
   // An event after the position that was shown.
   struct Shown {
     uint64_t sequence;
-    uint64_t fingerprint;  // of all but `durable`
+    uint64_t fingerprint;  // covers all but `durable`
   };
 
   bool AwaitsSnapshot() const;
@@ -91,11 +91,11 @@ class WatchCursor {
 
   WatchStart start_;
   std::optional<WatchPosition> position_;
-  std::optional<uint64_t> last_event_;  // in the position's journal
-  std::deque<Shown> shown_;             // by sequence; all after the position
-  std::optional<uint64_t> held_at_;     // on this stream: just before what is not durable
-  bool durable_after_held_ = false;     // on this stream
-  int readings_ = 0;                    // from the present position, without progress
+  std::optional<uint64_t> last_event_;  // sequence in the position's journal
+  std::deque<Shown> shown_;             // ordered by sequence; all after the position
+  std::optional<uint64_t> held_at_;     // this stream's: just before what is not durable
+  bool durable_after_held_ = false;     // this stream's
+  int readings_ = 0;                    // readings from the position, without progress
 };
 
 }  // namespace vmeventd::client

@@ -322,7 +322,7 @@ void WatchLoop::NoteOnce(const std::string& why) {
   env_.note(why);
 }
 
-// At the start the user must correct the files; later they may be in the middle of a replacement.
+// The user must correct the files at the start; later they may be in the middle of a replacement.
 std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
   const Failure failure = ExplainBadFiles(status);
   if (ever_established_ && command_.resume) {

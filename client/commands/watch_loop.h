@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/backoff.h"
 #include "base/steady_time.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/connection.h"
@@ -29,8 +30,8 @@ struct WatchCommand {
   v1::EventFilter filter;
   bool resume = true;  // continues when the daemon, or the fleet's servers, come back
   bool wait = false;   // waits for those that are not there yet
-  // For consumers that are no people: delivers each event with its node's own name and journal, for
-  // which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
+  // Set for consumers that are no people: delivers each event with its node's own name and journal,
+  // for which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
   bool identify = false;
 };
 
@@ -50,12 +51,12 @@ class WatchLoop : public WatchSource {
     std::function<void(const std::string&)> note;
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
-    // In [0, 1), for the random part of a pause.
+    // A number in [0, 1) for the random part of a pause.
     std::function<double()> random = RandomFraction;
     Resolver resolve = ResolveHost;
     // Limit of a stream's silence: three progress intervals.
     absl::Duration silence_limit = 3 * kProgressInterval;
-    std::function<absl::Time()> clock = SteadyNow;  // which measures the silence; any thread
+    std::function<absl::Time()> clock = SteadyNow;  // measures the silence; any thread
   };
 
   WatchLoop(WatchCommand command, Environment environment);
@@ -95,9 +96,9 @@ class WatchLoop : public WatchSource {
 
   const WatchCommand command_;
   const Environment env_;
-  WatchSink* sink_ = nullptr;  // of Run()
+  WatchSink* sink_ = nullptr;  // Run()'s
   NodePin pin_;
-  ServerAddress address_;  // of the present attempt
+  ServerAddress address_;  // address of the present attempt
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::optional<WatchCursor> cursor_;      // unset until the journal of --from SEQ is known
   NodeVms snapshot_;                       // the received part of an incomplete one
@@ -107,7 +108,7 @@ class WatchLoop : public WatchSource {
   bool stream_established_ = false;  // the present stream has sent something
   bool loss_noted_ = false;
   std::string last_reason_;  // last noted, since the last stream
-  MessageNode node_;         // with `identify`: the present server's
+  MessageNode node_;         // the present server's, for `identify`
   bool retry_at_once_ = false;
 };
 

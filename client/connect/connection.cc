@@ -120,7 +120,7 @@ Resolver StoppableResolver(Resolver resolver, std::stop_token stop) {
     struct Lookup {
       std::mutex mutex;
       std::condition_variable_any done;
-      std::optional<absl::StatusOr<std::vector<std::string>>> result;  // under mutex
+      std::optional<absl::StatusOr<std::vector<std::string>>> result;  // guarded by mutex
     };
     const auto lookup = std::make_shared<Lookup>();
     std::thread([lookup, resolver, address] {
@@ -222,7 +222,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
   arguments.SetMaxReceiveMessageSize(-1);
   // Each attempt uses its own connection, so that gRPC's backoff does not add to the caller's.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // in effect, the connect timeout
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // the connect timeout, in effect
   // The daemon is local to a node: ignore proxies that the environment sets for the web.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
@@ -235,7 +235,7 @@ absl::StatusOr<PinnedChannel> ConnectToOne(const ServerAddress& address, const R
   NodePin pin(address, resolve);
   while (true) {
     const absl::StatusOr<ServerAddress> next = pin.Next();
-    // If the name is unknown, the first request reports it.
+    // The first request reports a name that is unknown.
     PinnedChannel out{next.ok() ? *next : address, nullptr, pin.is_ambiguous()};
     absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect(out.address);
     if (!channel.ok()) return channel.status();

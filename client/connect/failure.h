@@ -54,10 +54,10 @@ struct ProbeResult {
   };
   Kind kind = Kind::kConnected;
   int error = 0;       // an errno
-  std::string detail;  // with EACCES from stat: the directory that may not be passed
-  std::string owner;   // with EACCES, its or the socket's: "mode 0660, owner root, group vmeventd"
-  std::string group;   // with EACCES: its members may pass there; empty: nobody but root and owner
-  TlsFinding tls;      // of an address with TLS
+  std::string detail;  // for EACCES from stat: the directory that may not be passed
+  std::string owner;   // for EACCES, its or the socket's: "mode 0660, owner root, group vmeventd"
+  std::string group;   // for EACCES: its members may pass there; empty: only root and owner
+  TlsFinding tls;      // for an address with TLS
   int daemon = 0;      // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 

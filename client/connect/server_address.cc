@@ -42,7 +42,7 @@ absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
 }
 
 bool IsHostCharacter(char c) { return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_'; }
-bool IsIpv6Character(char c) {  // with a zone: fe80::1%eth0
+bool IsIpv6Character(char c) {  // zone included: fe80::1%eth0
   return absl::ascii_isalnum(c) || absl::StrContains(":.%", c);
 }
 

@@ -15,19 +15,19 @@ namespace vmeventd::client {
 struct TlsOptions {
   std::string ca_file;      // the authorities that may issue a server's certificate
   std::string cert_file;    // the client's own certificate; empty: it shows none
-  std::string key_file;     // its key; set where cert_file is
+  std::string key_file;     // key of the certificate; set if cert_file is
   std::string server_name;  // the name in the server's certificate; empty: the address's host
 
   bool operator==(const TlsOptions&) const = default;
 };
 
 struct ServerAddress {
-  std::string path;  // of the Unix socket; empty: TCP
-  std::string host;  // without the brackets of an IPv6 address
+  std::string path;  // path of the Unix socket; empty: TCP
+  std::string host;  // host without the brackets of an IPv6 address
   std::string port;
   // Host's chosen address of TCP, in digits; empty: any of them.
   std::string numeric;
-  std::optional<TlsOptions> tls;  // of TCP alone; unset: no TLS
+  std::optional<TlsOptions> tls;  // for TCP only; unset: no TLS
 
   bool is_unix() const { return !path.empty(); }
 };

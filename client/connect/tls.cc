@@ -102,7 +102,7 @@ absl::Status NoCertificate(const PemFile& file, const std::string& text) {
                "-inform der -in FILE` makes PEM of DER");
 }
 
-// Never asks for a passphrase: programs that run vmevents could not answer.
+// Refuses to ask for a passphrase: programs that run vmevents could not answer.
 int RefusePassphrase(char* /*buffer*/, int /*size*/, int /*writing*/, void* asked) {
   *static_cast<bool*>(asked) = true;
   return -1;
@@ -279,7 +279,7 @@ namespace {
 
 using Kind = TlsFinding::Kind;
 
-constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // in ALPN's encoding
+constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // ALPN's encoding
 constexpr size_t kMostNames = 8;                   // the most names shown of a certificate
 
 std::string TextOf(const ASN1_STRING* text) {
@@ -502,8 +502,8 @@ TlsFinding ProbeTls(int socket, const ServerAddress& address, absl::Duration tim
   std::optional<Kind> fault = Drive(
       ssl.get(), deadline, [&] { return SSL_connect(ssl.get()); }, &error);
   if (!fault) {
-    // With TLS 1.3 a server refuses the client after the client's handshake is complete; a server
-    // that accepts sends its HTTP/2 settings.
+    // A TLS 1.3 server refuses the client after the client's handshake is complete; a server that
+    // accepts sends its HTTP/2 settings.
     char byte = 0;
     fault = Drive(
         ssl.get(), deadline, [&] { return SSL_read(ssl.get(), &byte, 1); }, &error);

@@ -14,7 +14,7 @@ namespace vmeventd::client {
 // The contents of the files of TlsOptions, in PEM.
 struct TlsMaterial {
   std::string ca;
-  std::string certificate;  // with its intermediates; empty: none
+  std::string certificate;  // includes its intermediates; empty: none
   std::string key;          // empty: none
 };
 
@@ -40,7 +40,7 @@ struct TlsFinding {
   };
   Kind kind = Kind::kNone;
   int error = 0;
-  int depth = 0;  // with kUntrusted: 0: the server's own certificate; more: an authority's
+  int depth = 0;  // for kUntrusted: 0: the server's own certificate; more: an authority's
   std::string detail;
 };
 

@@ -37,7 +37,7 @@ class CursorFile {
   explicit CursorFile(std::string path) : path_(std::move(path)) {}
 
   const std::string path_;
-  std::map<std::string, WatchPosition> positions_;  // by server
+  std::map<std::string, WatchPosition> positions_;  // keyed by server
 };
 
 }  // namespace vmeventd::client

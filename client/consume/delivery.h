@@ -50,7 +50,7 @@ class EventConsumer {
  public:
   virtual ~EventConsumer() = default;
 
-  // Before the first event.
+  // Called before the first event.
   virtual absl::Status Begin() { return absl::OkStatus(); }
   virtual absl::Status ConsumeVms(const NodeVms& /*vms*/) { return absl::OkStatus(); }
   // Returns when the events are done with, so that a cursor may pass them.
@@ -116,7 +116,7 @@ class Delivery : public WatchSink {
   bool Keep(absl::Status status);
 
   const Options options_;
-  uint64_t delivered_ = 0;  // of those that count
+  uint64_t delivered_ = 0;  // number of delivered events that count
   bool begun_ = false;
   absl::Status status_;
 };

@@ -70,7 +70,7 @@ std::vector<char*> Pointers(std::vector<std::string>* texts) {
   return pointers;
 }
 
-// Waits for the end of the child, and leaves its status for waitpid(): nobody else gets its id
+// Waits for the end of the child, and leaves its status for waitpid(), so that its id is not reused
 // meanwhile. A suspended command would hold up all events without a word.
 void FollowChild(pid_t pid, const std::function<void(const std::string&)>& note) {
   const auto id = static_cast<id_t>(pid);
@@ -196,7 +196,7 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
   if (WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
     was_stopped = true;
     kill(-*pid, SIGTERM);
-    kill(-*pid, SIGCONT);  // what is suspended could not act on it
+    kill(-*pid, SIGCONT);  // a suspended process could not act on it
     // poll() ignores a descriptor of -1.
     if (WaitForEnd(ended.get(), -1, grace)) kill(-*pid, SIGKILL);
   }

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/connect/connection.h"
+#include "base/backoff.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -38,7 +38,7 @@ absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
 struct CommandCall {
   std::string command;
   std::vector<std::pair<std::string, std::string>> variables;  // beside the environment
-  std::string input;                                           // its standard input
+  std::string input;                                           // text of its standard input
 };
 
 // Runs the command in a session of its own, without a terminal, and returns when it has ended. A

@@ -20,7 +20,7 @@ constexpr char kGanetiPattern[] = ".kvmd";
 constexpr char kLibvirtLine[] = "libvirt = [\"qemu:///system\"]";
 constexpr char kLibvirtSessionLine[] = "libvirt = [\"qemu:///session\"]";
 
-// As the daemon shares its descriptors: two for each VM, of three quarters of the limit.
+// The daemon's shares of its descriptors: two for each VM, of three quarters of the limit.
 constexpr uint64_t kDescriptorsOfVm = 2;
 constexpr uint64_t DescriptorsFor(uint64_t vms) { return vms * kDescriptorsOfVm * 4 / 3; }
 
@@ -85,7 +85,7 @@ class SocketIndex {
     for (auto [it, end] = by_path_.equal_range(path); it != end; ++it) {
       const UnixSocket* socket = it->second;
       if (socket->listening || socket->peer == 0) continue;
-      // One of a socket that was there before, at the same path, is another QEMU's.
+      // A connection to an earlier socket at the same path is another QEMU's.
       if (!qemu.sees_descriptors || Has(qemu, socket->inode)) accepted.push_back(socket);
     }
     return accepted;
@@ -128,9 +128,8 @@ class Doctor {
   }
 
  private:
-  // Merges findings of the same cause, which the same sentences and line answer.
-  // `line_for_several` and `what_for_several` stand in it where they are others for each subject;
-  // empty: they are not.
+  // Merges findings of the same cause, which the same sentences and line answer. `line_for_several`
+  // and `what_for_several` replace those that differ for each subject; empty: none differs.
   void Add(const char* kind, std::string subject, std::string what, std::string line,
            Place place = Place::kShell, const std::string& line_for_several = "",
            const std::string& what_for_several = "") {
@@ -189,7 +188,7 @@ class Doctor {
     if (!facts_.daemon.reachable()) return;
     const v1::SignalSenderWatch& senders = facts_.daemon.info.signal_senders();
     const std::string& problem = senders.problem();
-    // Nobody misses what was switched off.
+    // A watch that the user switched off is no finding.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
     Add("senders", facts_.daemon.address,
         absl::StrCat(senders.active()
@@ -202,7 +201,7 @@ class Doctor {
   }
 
   void LookAtHostShutdown() {
-    // Elsewhere there is nobody to say it.
+    // systemd is the only source of it.
     if (!facts_.daemon.reachable() || !facts_.has_systemd) return;
     const std::string& problem = facts_.daemon.info.host_shutdown().problem();
     if (problem.empty()) return;
@@ -443,7 +442,7 @@ class Doctor {
             absl::StrCat(whats, kCure), ""};
   }
 
-  // It has monitors, of which no --watch takes one.
+  // Reports monitors of which no --watch takes one.
   void AddUnwatched(const std::string& subject, const QemuArguments& arguments,
                     const std::vector<Monitor>& monitors) {
     const char* const what = "No --watch takes a monitor of this QEMU";
@@ -456,7 +455,7 @@ class Doctor {
                    session ? kLibvirtSessionLine : kLibvirtLine, Place::kConfiguration);
       }
       if (manager || !absl::StartsWith(monitor.path, "/")) continue;
-      if (!monitor.accepted.empty()) continue;  // somebody needs it
+      if (!monitor.accepted.empty()) continue;  // a client uses it
       return Add("unwatched", subject, absl::StrCat(what, ", which are in ", spec.directory, "."),
                  absl::StrCat("watch = [\"", spec.directory, ":", spec.pattern(), "\"]"),
                  Place::kConfiguration);
@@ -528,7 +527,7 @@ class Doctor {
   const SocketIndex sockets_;
   Diagnosis diagnosis_;
   std::map<std::string, size_t> by_cause_;  // the index of the finding
-  size_t added_ = 0;                        // that of the last Add()
+  size_t added_ = 0;                        // index of the last Add()'s finding
   std::string continue_;                    // the line for all QEMUs that a signal stopped
   std::set<int64_t> explained_;             // the QEMUs of which a finding says enough, by pid
 };

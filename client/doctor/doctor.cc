@@ -103,8 +103,8 @@ bool ReadProcess(const std::string& proc, int64_t pid, NodeProcess* process) {
   return true;
 }
 
-// All processes that are visible, by pid, but for kernel threads and zombies. A process that ends
-// meanwhile is left out.
+// All visible processes, by pid, except kernel threads and zombies. A process that ends meanwhile
+// is left out.
 std::vector<NodeProcess> ReadProcesses() {
   const std::string proc = "/proc";
   std::vector<int64_t> pids;
@@ -123,7 +123,7 @@ bool IsDirectory(const std::string& path) {
   return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// The listening sockets of QEMUs at which somebody waits.
+// The listening sockets of QEMUs at which a client waits.
 std::set<uint32_t> WaitedAt(const NodeFacts& facts) {
   std::set<uint32_t> inodes;
   for (const UnixSocket& socket : facts.sockets) {

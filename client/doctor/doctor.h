@@ -24,11 +24,11 @@ struct NodeProcess {
   int64_t pid = 0;
   std::string program;                 // its name, at most 15 bytes
   std::vector<std::string> arguments;  // the program first
-  char state = '?';                    // of ps: R, S, D, T, ...
+  char state = '?';                    // as in ps: R, S, D, T, ...
   bool stopped() const { return state == 'T' || state == 't'; }
-  std::string user;                 // whose it is
+  std::string user;                 // owner
   std::string network_namespace;    // names it; empty: not visible
-  bool sees_descriptors = false;    // that `sockets` is known
+  bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
   uint64_t descriptor_limit = 0;    // 0: not known
 };
@@ -38,9 +38,9 @@ struct DaemonAnswer {
   std::string address;
   std::string failure;     // a sentence; empty: the rest is known
   bool forbidden = false;  // a right is missing
-  std::string group;       // whose members have it; empty: only root has, or it is not known
+  std::string group;       // its members have it; empty: only root has, or it is not known
   v1::GetServerInfoResponse info;
-  std::vector<v1::Vm> vms;  // that have not stopped
+  std::vector<v1::Vm> vms;  // VMs that have not stopped
   bool reachable() const { return failure.empty(); }
 };
 
@@ -53,7 +53,7 @@ struct WatchedPlace {
 struct NodeFacts {
   std::vector<NodeProcess> processes;
   std::vector<UnixSocket> sockets;
-  // The listening sockets at which somebody waited all the time that the doctor looked, by inode.
+  // The listening sockets at which a client waited all the time that the doctor looked, by inode.
   std::set<uint32_t> waited_at;
   std::vector<WatchedPlace> watches;
   std::string network_namespace;  // the doctor's own
@@ -71,12 +71,12 @@ struct Finding {
   std::vector<std::string> subjects;  // at least one: all that have the same cause
   std::string what;                   // sentences
   Place place = Place::kShell;
-  std::string line;  // to paste there
+  std::string line;  // the line to paste there
 };
 
 struct Diagnosis {
   size_t qemus = 0;
-  size_t usable = 0;  // of those: followed, or with a monitor that vmeventd may take
+  size_t usable = 0;  // QEMUs that are followed, or have a monitor that vmeventd may take
   std::vector<Finding> findings;
 };
 
@@ -87,16 +87,16 @@ Diagnosis Diagnose(const NodeFacts& facts);
 // text, or none there: the daemon's default. INVALID_ARGUMENT: it is no such file.
 absl::StatusOr<std::vector<WatchSpec>> WatchesOfConfiguration(const std::string& content);
 
-// Reads this node, whose daemon gave `daemon`. Without an answer the watches are `configured`.
-// Connects to no socket. Where somebody waits at a socket it looks again after `kSecondLook`, by
-// `wait`. An error names what could not be read.
+// Reads this node, whose daemon gave `daemon`. The watches are `configured` if the daemon gave no
+// answer. Connects to no socket. If a client waits at a socket, it looks again after `kSecondLook`,
+// by `wait`. An error names what could not be read.
 constexpr absl::Duration kSecondLook = absl::Seconds(1);
 absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchSpec>& configured,
                                    const std::function<void(absl::Duration)>& wait);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);
-// For programs: one JSON object for each finding.
+// One JSON object for each finding, for programs.
 std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis);
 // One subject a line.
 std::string DiagnosisNames(const Diagnosis& diagnosis);

@@ -40,7 +40,7 @@ std::set<std::string> NodeTokens(const std::vector<std::string>& patterns) {
     if (node == kAny) return {all};
     tokens.insert(absl::StrCat(cluster, ".", node));
   }
-  // Without a pattern, or where subjects would overlap: *.node7 and prod.node7.
+  // No pattern, or subjects that would overlap: *.node7 and prod.node7.
   if (with_cluster.size() != 1) return {all};
   return tokens;
 }

@@ -17,7 +17,7 @@ namespace vmeventd::client {
 
 // Selection of events or VMs of a fleet.
 struct FleetFilter {
-  v1::EventFilter events;           // as the daemon applies it
+  v1::EventFilter events;           // applied as by the daemon
   std::vector<std::string> nodes;   // globs of NODE, or of CLUSTER/NODE; empty: all
   std::optional<absl::Time> since;  // observed at or after
   std::optional<absl::Time> until;  // observed before
@@ -27,7 +27,7 @@ struct FleetFilter {
 // may have them. Names that are no globs, types and classes become part of them. Pure.
 std::vector<std::string> EventSubjects(const FleetFilter& filter);
 
-// The same for the keys of a bucket of VMs, or of nodes, whose keys have no VM.
+// Subjects of the keys of a bucket of VMs, or of nodes, whose keys have no VM.
 std::vector<std::string> VmSubjects(const FleetFilter& filter);
 std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter);
 
@@ -39,7 +39,7 @@ class FleetMatcher {
   // A GAP of a whole node passes what selects VMs, types and classes: the missing events may have
   // matched.
   bool Matches(const MessageNode& origin, const v1::Event& event) const;
-  // By its node, name, source, UUID, labels and run.
+  // Checks the VM's node, name, source, UUID, labels and run.
   bool Matches(const MessageNode& origin, const v1::VmRef& vm) const;
   bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
 
@@ -54,7 +54,7 @@ class FleetMatcher {
   const Globs sources_;
   std::vector<Uuid> uuids_;
   std::vector<LabelSelector> labels_;
-  std::vector<std::pair<bool, Glob>> nodes_;  // whether the cluster is part of it
+  std::vector<std::pair<bool, Glob>> nodes_;  // the flag: the cluster is part of the glob
 };
 
 }  // namespace vmeventd::client

@@ -24,11 +24,11 @@ class FleetLists : public ListSource {
  public:
   struct Environment {
     FleetConnector connect;
-    std::string servers;             // for messages
+    std::string servers;             // names the servers in messages
     std::vector<std::string> nodes;  // globs, as of FleetFilter
     // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
-    std::function<absl::Time()> now = absl::Now;  // to which heartbeats are compared
+    std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
   };
   explicit FleetLists(Environment environment) : env_(std::move(environment)) {}
 

@@ -88,7 +88,7 @@ std::string IdToKeep(std::string message_id) {
 }
 
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message) {
-  // In protobuf's encoding no message of ours begins so: it would be the start of a group.
+  // JSON: none of our messages begins so in protobuf's encoding, in which it would start a group.
   if (absl::StartsWith(data, "{")) {
     google::protobuf::util::JsonParseOptions options;
     options.ignore_unknown_fields = true;

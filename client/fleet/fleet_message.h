@@ -13,8 +13,8 @@
 
 namespace vmeventd::client {
 
-// Whose message it is, by its ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID". A name that was cut
-// stays as it is. INVALID_ARGUMENT: it is none.
+// The node that sent a message, by its ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID". A name that
+// was cut stays as it is. INVALID_ARGUMENT: it is none.
 absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source);
 
 // A Nats-Msg-Id as a position keeps it: empty for what vmeventd would not have written, as every
@@ -25,9 +25,9 @@ std::string IdToKeep(std::string message_id);
 // neither, or has times that JSON cannot say.
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message);
 
-// Both, of one message of the stream or of a bucket. A server permits a node its own subjects only,
-// and headers are what the sender likes: INVALID_ARGUMENT also where ce-source or ce-type are not
-// those of the subject.
+// Parses the node and the content of a message of the stream or of a bucket. A server permits a
+// node its own subjects only, and the sender chooses the headers: INVALID_ARGUMENT also if
+// ce-source or ce-type are not those of the subject.
 absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message);
 

@@ -69,7 +69,7 @@ template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
                         const std::vector<std::string>& subjects,
                         const FleetEventReader::Environment& environment, const Take& take) {
-  std::map<std::string, NatsMessagePtr> last;  // by its subject
+  std::map<std::string, NatsMessagePtr> last;  // keyed by subject
   // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
   for (const std::string& one : subjects) {
     const auto reader = StreamReader::Open(connection, BucketStream(bucket), {one},
@@ -103,8 +103,8 @@ absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
   return absl::OkStatus();
 }
 
-// Sets `stale_since` of the VMs that ran when their node was heard of last, unless it lives. A node
-// without a heartbeat may have died before somebody deleted that.
+// Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives. A
+// node without a heartbeat may have died before its heartbeat was deleted.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
                             const FleetEventReader::Environment& environment, NodeVms* vms) {
   if (vms->empty()) return absl::OkStatus();
@@ -115,7 +115,7 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
   std::map<std::pair<std::string, std::string>, const v1::NodeHeartbeat*> known;
   for (const v1::NodeHeartbeat& node : *nodes) known[{node.cluster(), node.node()}] = &node;
   for (NodeVm& vm : *vms) {
-    if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // which does not change any more
+    if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // final state
     const auto node = known.find({vm.node.cluster, vm.node.name});
     if (node == known.end()) {
       vm.node.stale_since = absl::InfinitePast();

@@ -50,7 +50,7 @@ class FleetEventReader {
     // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
     std::function<absl::Time()> clock = SteadyNow;
-    std::function<absl::Time()> now = absl::Now;  // to which heartbeats are compared
+    std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
   };
 
   // Errors as of StreamReader, and NOT_FOUND: there is no such stream. `connection` must outlive
@@ -62,11 +62,11 @@ class FleetEventReader {
 
   struct Item {
     uint64_t stream_sequence = 0;
-    std::string message_id;          // as IdToKeep
-    absl::Time time;                 // when it was stored
+    std::string message_id;          // an id as of IdToKeep
+    absl::Time time;                 // time of storage
     std::optional<NodeEvent> event;  // nullopt: the filter leaves it out; without a position
   };
-  // Of the next message; nullopt: none came within `timeout`. Errors as of StreamReader.
+  // Reads the next message; nullopt: none came within `timeout`. Errors as of StreamReader.
   absl::StatusOr<std::optional<Item>> Next(absl::Duration timeout);
   uint64_t pending() const { return reader_->pending(); }
   absl::StatusOr<std::optional<uint64_t>> AskScanned() { return reader_->AskScanned(); }

@@ -18,17 +18,17 @@ namespace vmeventd::client {
 struct FleetAddress {
   std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT
   std::string credentials;           // a file; empty: none
-  std::string domain;                // of JetStream; empty: the servers' own
+  std::string domain;                // JetStream's domain; empty: the servers' own
   std::optional<TlsOptions> tls;
 };
 
 // Returns whether a text of --server means NATS servers.
 bool IsFleetText(absl::string_view text);
-// As a user writes it, safe for a terminal.
+// The address as a user writes it, safe for a terminal.
 std::string ToText(const FleetAddress& address);
 
 using FleetConnector = std::function<absl::StatusOr<std::unique_ptr<NatsConnection>>()>;
-// Each call makes a connection; errors as of ConnectNats. Any thread.
+// Returns a function that makes a connection with each call; errors as of ConnectNats. Any thread.
 FleetConnector ConnectorTo(const FleetAddress& address);
 
 // Explains a failed request to the fleet; `servers` as ToText() has them. Pure.

@@ -107,9 +107,9 @@ absl::Status FleetWatch::TakeStart(NatsConnection* connection, const StreamState
 absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
                                         const StreamState& state) const {
   const WatchPosition& known = *position_;
-  if (known.sequence == 0) return true;  // nothing was read of it
+  if (known.sequence == 0) return true;  // nothing read yet
   if (known.sequence > state.last) return false;
-  // Its time of creation says little: a copy that is restored has the old one.
+  // The creation time says little: a restored copy has the old one.
   const bool same_name = known.journal_id == stream_;
   const absl::Time stored = known.message_time;
   if (known.sequence < state.first) {
@@ -120,7 +120,8 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
   if (!found->has_value()) return same_name;
   const StoredMessage& message = **found;
   if (message.stream_sequence > known.sequence) return same_name && message.time >= stored;
-  // Another stream may have the same event at this place, and others before it.
+  // The sequence does not suffice: another stream may have the same event at this place, and others
+  // before it.
   if (stored == absl::InfinitePast()) return same_name;
   // A publisher can give a message several ids, of which two parsers take different ones.
   return message.time == stored && absl::StrContains(message.headers, known.message_id);
@@ -312,7 +313,7 @@ absl::Status FleetWatch::MoveOn(NatsConnection* connection, FleetEventReader* re
   if (position_ && position_->sequence >= **scanned) return ReportPosition();
   absl::StatusOr<std::optional<WatchPosition>> known = PositionAt(connection, **scanned);
   if (!known.ok()) return known.status();
-  // Without the message the stream could not be recognised there.
+  // The message is needed to recognise the stream at that position.
   if (!known->has_value()) return absl::OkStatus();
   position_ = *std::move(known);
   return ReportPosition();

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/backoff.h"
 #include "base/nats/connection.h"
 #include "base/nats/consumer.h"
 #include "base/steady_time.h"
@@ -43,7 +44,7 @@ class FleetWatch : public WatchSource {
   // The dependencies. All must outlive the watch.
   struct Environment {
     FleetConnector connect;
-    std::string servers;             // for messages
+    std::string servers;             // names the servers in messages
     std::vector<std::string> nodes;  // globs, as of FleetFilter
     StopSource* stop = nullptr;
     // Prints a sentence, safe for a terminal, to stderr.
@@ -52,7 +53,7 @@ class FleetWatch : public WatchSource {
     std::function<bool(absl::Duration)> wait;
     std::function<double()> random = RandomFraction;
     std::function<absl::Time()> clock = SteadyNow;
-    std::function<absl::Time()> now = absl::Now;  // to which heartbeats are compared
+    std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
   };
 
   FleetWatch(WatchCommand command, Environment environment);
@@ -65,7 +66,7 @@ class FleetWatch : public WatchSource {
  private:
   using VmKey = std::tuple<std::string, std::string, std::string>;  // cluster, node, name
 
-  // One connection; returns why it ended. CANCELLED: the sink ended the watch.
+  // Runs one connection; returns why it ended. CANCELLED: the sink ended the watch.
   absl::Status RunConnection();
   absl::Status ReadAll(NatsConnection* connection, FleetEventReader* reader);
   // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
@@ -105,15 +106,15 @@ class FleetWatch : public WatchSource {
   const WatchCommand command_;
   const Environment env_;
   FleetFilter filter_;
-  WatchSink* sink_ = nullptr;                // of Run()
-  ReadStart start_ = uint64_t{1};            // until there is a position
-  std::optional<WatchPosition> position_;    // its journal_id is the stream's
-  absl::Time since_ = absl::InfinitePast();  // as WatchPosition has it
+  WatchSink* sink_ = nullptr;                // Run()'s
+  ReadStart start_ = uint64_t{1};            // valid until there is a position
+  std::optional<WatchPosition> position_;    // journal_id is the stream's
+  absl::Time since_ = absl::InfinitePast();  // WatchPosition's
   std::string stream_;                       // the present one's time of creation
   bool started_ = false;                     // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
-  absl::Time asked_;    // when it was last asked how far the consumer is
-  absl::Time checked_;  // when the stream's oldest message was last compared
+  absl::Time asked_;    // time of the last question how far the consumer is
+  absl::Time checked_;  // time of the last comparison with the stream's oldest message
   // Behind this message the filter left some out, or the stream had deleted them.
   std::optional<uint64_t> jumped_after_;
   Backoff backoff_;

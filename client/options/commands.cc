@@ -230,7 +230,7 @@ void ReadContextAdd(OptionReader* options, CommandLine* line) {
     return options->Wrong(
         "context add: there is no place for a configuration file; set $VMEVENTS_CONFIG or $HOME");
   }
-  context.config_required = false;  // it is made
+  context.config_required = false;  // the command makes it
   const absl::StatusOr<Contexts> contexts = ReadContexts(context);
   if (!options->Check(contexts.status())) return;
   if (contexts->Find(name) != nullptr) {
@@ -289,7 +289,7 @@ void ReadContextCommand(OptionReader* options, CommandLine* line) {
 }
 
 void ReadStyle(OptionReader* options, CommandLine* line) {
-  // As ValuesOf() has them.
+  // Order of ValuesOf().
   static constexpr OutputFormat kFormats[] = {OutputFormat::kTable, OutputFormat::kWide,
                                               OutputFormat::kJson,  OutputFormat::kJson,
                                               OutputFormat::kYaml,  OutputFormat::kName};
@@ -325,7 +325,7 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     line->command = DoctorCommand{};
     return ReadOwnServer(options, line);
   }
-  if (command != "push" || !options->Flag("--status")) {  // which asks no server
+  if (command != "push" || !options->Flag("--status")) {  // --status asks no server
     ReadServers(options, line);
     ReadFleetOptions(options, line);
   }

@@ -155,7 +155,7 @@ class Line {
       ask({"-o", "name", "--no-pager", "vms", "--all"});
     } else if (positional && name == "INTENT_ID") {
       ask({"-o", "name", "intent", "list"});
-    } else if (positional && name == "COMMAND") {  // of `help`
+    } else if (positional && name == "COMMAND") {  // argument of `help`
       for (const CLI::App* one : root_.get_subcommands({})) {
         absl::StrAppend(&out.lines, one->get_name(), "\t", one->get_description(), "\n");
       }
@@ -171,7 +171,7 @@ class Line {
 
   const CLI::App& root_;
   const CLI::App* command_;
-  const CLI::Option* option_ = nullptr;  // whose value comes next
+  const CLI::Option* option_ = nullptr;  // the option whose value comes next
   std::vector<std::string> server_;
 };
 

@@ -11,7 +11,7 @@ namespace {
 
 // The width of a help text.
 constexpr size_t kHelpWidth = 80;
-constexpr size_t kHelpColumn = 30;  // where CLI11 begins an option's description
+constexpr size_t kHelpColumn = 30;  // column at which CLI11 begins an option's description
 
 constexpr char kProgramHelp[] =
     "Shows who ended the virtual machines of a node, and how vmeventd knows.";
@@ -221,7 +221,7 @@ void AddList(CLI::App* app, const char* names, const char* value_name, const cha
       ->allow_extra_args(false);
 }
 
-// For a value that stands without an option's name.
+// Adds a value that stands without an option's name.
 CLI::Option* AddArgument(CLI::App* app, const char* name, const std::string& help) {
   return app->add_option(name, CLI::callback_t(), help)->type_name("");
 }
@@ -269,7 +269,7 @@ void AddEnds(CLI::App* command) {
   AddList(command, "--run", "RUN_ID", "only this run of a VM; may be repeated");
 }
 
-// All but the names.
+// Adds all of the filter but the names.
 void AddFilter(CLI::App* command) {
   AddSource(command);
   AddList(command, "--type", "TYPE",

@@ -178,7 +178,7 @@ constexpr Words kValueWords[] = {
 std::string DidYouMean(absl::string_view answer) {
   const size_t end = std::min(answer.find(';'), answer.size());
   if (end == 0) return std::string(answer);
-  const absl::string_view rest = answer.substr(end);  // with its semicolon
+  const absl::string_view rest = answer.substr(end);  // includes its semicolon
   return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
                       rest.empty() ? rest : rest.substr(1));
 }
@@ -258,7 +258,7 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   const absl::string_view scope = in_program ? "" : absl::string_view(command.get_name());
   const auto fits = [](absl::string_view) { return true; };
   const absl::string_view answer = Answer(kCommandWords, scope, typed, fits);
-  // After "get" and its like the command itself is named.
+  // Names the command itself after "get" and its like.
   const auto given = command.get_subcommands();
   if (in_program && answer == "vms" && !given.empty()) return DidYouMean(given[0]->get_name());
   if (!answer.empty()) return DidYouMean(answer);
@@ -269,7 +269,7 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
 }
 
 std::string HintForValue(const std::string& option, absl::string_view typed) {
-  absl::ConsumePrefix(&typed, "=");  // of "-o=json"
+  absl::ConsumePrefix(&typed, "=");  // the equals sign of "-o=json"
   std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
   std::replace_if(
       word.begin(), word.end(), [](char c) { return c == '_' || c == ' '; }, '-');

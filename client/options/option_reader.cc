@@ -65,7 +65,7 @@ bool OptionReader::Has(const std::string& name) const { return !Texts(name).empt
 bool OptionReader::Flag(const std::string& name) {
   try {
     return Has(name) && Find(name)->as<bool>();
-  } catch (const CLI::ConversionError& error) {  // as in --wait=maybe
+  } catch (const CLI::ConversionError& error) {  // such as --wait=maybe
     Wrong(error.what());
     return false;
   }
@@ -212,7 +212,7 @@ std::vector<Enum> OptionReader::Names(const std::string& name) {
       values.push_back(*value);
       continue;
     }
-    // One name is more help than the list of all, which may be long.
+    // A single name helps more than the list of all, which may be long.
     const std::string hint = HintForValue(name, word);
     const absl::string_view fault = value.status().message();
     Wrong(absl::StrCat(name, ": ",

@@ -35,8 +35,8 @@ struct OptionContext {
   std::string user;                  // $SUDO_USER, else $USER, else by the uid
   unsigned uid = 0;
   std::string directory;         // the working directory
-  std::string config_path;       // of the configuration file; empty: there is none
-  bool config_required = false;  // it was named, so that it must exist
+  std::string config_path;       // path of the configuration file; empty: there is none
+  bool config_required = false;  // the user named it, so that it must exist
   // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
   // Returns whether a path exists, or may exist: see DefaultServerAddress().
@@ -61,34 +61,36 @@ class OptionReader {
   const std::string& command() const { return command_; }
   const std::string& action() const { return action_; }
 
-  // By the option's name, or by an argument's: of the command, or else of the program.
+  // Looks up an option by its name, or an argument: the command's, or else the program's.
   bool Has(const std::string& name) const;
   // Returns whether the command knows it, given or not.
   bool Knows(const std::string& name) const { return Find(name) != nullptr; }
   bool Flag(const std::string& name);
-  // As typed; empty where it was not given.
+  // The texts as typed; empty if it was not given.
   std::vector<std::string> Texts(const std::string& name) const;
   std::string Text(const std::string& name) const;
-  // As typed; with nothing in it a fault, of which `cure` completes the sentence.
+  // The text as typed; an empty one is a fault, of which `cure` completes the sentence.
   std::string TextWith(const std::string& name, absl::string_view cure);
-  // For the server: not empty, and UTF-8, as the protocol requires.
+  // Reads a text for the server: not empty, and UTF-8, as the protocol requires.
   std::string Word(const std::string& name);
-  // The same of another text; whether it is so.
+  // Checks another text likewise; returns whether it is valid.
   bool IsWord(absl::string_view option, absl::string_view text);
-  // At least 1.
+  // Reads a number of at least 1.
   std::optional<uint64_t> Count(const std::string& name);
-  // At least 1, and at most `most`; `cure` completes the sentence of a larger one.
+  // Reads a number of at least 1, and at most `most`; `cure` completes the sentence of a larger
+  // one.
   std::optional<uint64_t> CountTo(const std::string& name, uint64_t most, absl::string_view cure);
   std::optional<absl::Time> Time(const std::string& name);
   // Stays as it is where the option was not given.
   void Duration(const std::string& name, absl::Duration* duration);
-  // Likewise: the index of the text in ValuesOf(name); `noun` completes "is not ...".
+  // Reads the index of the text in ValuesOf(name); stays as it is where the option was not given.
+  // `noun` completes "is not ...".
   void Choice(const std::string& name, absl::string_view noun, size_t* index);
   // The four of --tls-ca and so on.
   TlsOptions Tls() const;
   // --from, --journal and --since.
   WatchStart Start();
-  // All that select events or VMs, and the names on the command line.
+  // Reads all options that select events or VMs, and the names on the command line.
   v1::EventFilter Filter();
   std::vector<v1::VmState> States();
 
@@ -105,7 +107,7 @@ class OptionReader {
   std::vector<Enum> Names(const std::string& name);
   WatchStart From();
 
-  OptionContext context_;              // with the time zone of --utc
+  OptionContext context_;              // has the time zone of --utc
   std::vector<const CLI::App*> apps_;  // the innermost first
   std::string command_;
   std::string action_;

@@ -35,7 +35,7 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   if (commands.size() == 1 && !command->get_subcommands().empty()) {
     command = command->get_subcommands().front();
   }
-  // In "get vms" the word stands before the command.
+  // The word stands before the command in "get vms".
   const auto at = [&](const std::string& word) {
     return std::find(arguments.begin(), arguments.end(), word);
   };

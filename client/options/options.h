@@ -34,22 +34,22 @@ struct FollowCommand {
   bool gaps = true;               // a GAP counts, and runs `exec`
   std::optional<uint64_t> last;   // begins with the newest so many events instead
   std::string cursor_file;        // empty: none
-  std::string exec;               // for /bin/sh; empty: prints the events
+  std::string exec;               // command for /bin/sh; empty: prints the events
   OnFailure on_failure = OnFailure::kStop;
 };
 
 // `push`.
 struct PushCommand {
-  FollowCommand follow;  // where it begins, and the filter
+  FollowCommand follow;  // holds where it begins, and the filter
   std::string url;       // empty: the first line of `url_file` has it
   std::string url_file;
   PushFormat format = PushFormat::kCloudEvents;
   Batcher::Limits batch;
-  absl::Duration timeout = absl::Seconds(30);  // of a request
+  absl::Duration timeout = absl::Seconds(30);  // timeout of a request
   absl::Duration alert_for = absl::Hours(4);
   std::string secret_file;  // empty: requests have no signature
-  std::string header_file;  // more headers; empty: none
-  TlsOptions tls;           // of the target
+  std::string header_file;  // file with more headers; empty: none
+  TlsOptions tls;           // the target's
   bool insecure_http = false;
   std::string state_dir;   // empty: below `state_home`, by the target
   std::string state_home;  // empty: there is none
@@ -64,9 +64,9 @@ struct ContextListCommand {
 
 // `context add`, `context use` and `context delete`.
 struct ContextWriteCommand {
-  std::string path;     // of the configuration file
-  std::string content;  // its new content
-  std::string note;     // what else follows, for standard error; empty: nothing
+  std::string path;     // path of the configuration file
+  std::string content;  // the file's new content
+  std::string note;     // a note on what else follows, for standard error; empty: nothing
 };
 
 // `doctor`, which looks at this node.
@@ -78,13 +78,13 @@ struct FleetCommand {};
 // The parsed and checked command line.
 struct CommandLine {
   std::vector<ServerAddress> servers;  // more than one only for a command that merges them
-  std::optional<FleetAddress> fleet;   // asked instead of `servers`, which then has none
-  std::vector<std::string> nodes;      // of the fleet: globs; empty: all
+  std::optional<FleetAddress> fleet;   // asked instead of `servers`, which is empty then
+  std::vector<std::string> nodes;      // nodes of the fleet: globs; empty: all
   OutputFormat format = OutputFormat::kTable;
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
-  bool pager = true;    // on a terminal, for long lists
+  bool pager = true;    // used on a terminal, for long lists
   std::string preface;  // printed before the command's output
   const ServerAddress& server() const { return servers.front(); }
   bool for_people() const {
@@ -100,8 +100,8 @@ struct CommandLine {
 // The command line is already answered: by --help, --version or a complaint.
 struct Answered {
   ExitCode code = ExitCode::kOk;
-  std::string out;  // for standard output
-  std::string err;  // for standard error: a sentence, safe for a terminal
+  std::string out;  // text for standard output
+  std::string err;  // text for standard error: a sentence, safe for a terminal
 };
 
 // `arguments` without the program's name. Pure, but for the context's functions.

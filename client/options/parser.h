@@ -19,7 +19,7 @@ absl::Status NoSuchContext(absl::string_view name, const Contexts& contexts,
                            const OptionContext& context);
 // Sets `line->servers` or `line->fleet`: from the options, the environment and the contexts.
 void ReadServers(OptionReader* options, CommandLine* line);
-// The same for `doctor`: only the daemon of this node is asked, whatever the context.
+// Reads the server of `doctor`: only the daemon of this node is asked, whatever the context.
 void ReadOwnServer(OptionReader* options, CommandLine* line);
 // Checks whether the options and the kind of servers fit each other; sets `line->nodes`.
 void ReadFleetOptions(OptionReader* options, CommandLine* line);

@@ -44,7 +44,7 @@ void ChooseServers(OptionReader* options, ServerChoice* choice) {
     options->Check(NoSuchContext(name, *contexts, context));
     return;
   }
-  // With both, the option chooses among servers that have the context's TLS files.
+  // The option chooses among servers that have the context's TLS files, if both are given.
   choice->context = *found;
   if (given) return;
   choice->origin = absl::StrCat("context \"", name, "\"");

@@ -30,7 +30,7 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
   }
   if (node.name.empty()) return json;
   const auto text = [](const std::string& name) {
-    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
+    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // replaces non-UTF-8
     return nlohmann::json(name).dump(-1, ' ', false, kReplace);
   };
   return absl::StrCat(

@@ -245,7 +245,7 @@ size_t LongestName(const TableStyle& style) {
   return style.width == 0 || style.wide ? SIZE_MAX : 24;
 }
 
-// So that no later event moves the columns.
+// Keeps later events from moving the columns.
 size_t LongestType() {
   size_t longest = 0;
   for (int type = v1::EventType_MIN; type <= v1::EventType_MAX; ++type) {
@@ -254,8 +254,8 @@ size_t LongestType() {
   return longest;
 }
 
-// With `reserve` the widths fit usual rows, so that rows printed one by one are aligned, and leave
-// room for DETAIL to begin within 80 columns. Without it the rows at hand widen the columns.
+// `reserve`: the widths fit usual rows, so that rows printed one by one are aligned, and leave room
+// for DETAIL to begin within 80 columns. Otherwise the rows at hand widen the columns.
 std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style, bool reserve) {
   const auto least = [reserve](size_t width) { return reserve ? width : 0; };
   std::vector<ColumnLayout::Column> columns;
@@ -263,7 +263,7 @@ std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style, bool res
   if (style.nodes) columns.push_back({"NODE", least(std::max<size_t>(style.node_width, 8))});
   if (!style.narrow()) columns.push_back({"SEQUENCE"});
   columns.push_back({"VM", least(12), LongestName(style)});
-  // On a terminal a longer one moves only its own row.
+  // A longer one moves only its own row on a terminal.
   const size_t type_width = style.width == 0 ? LongestType() : 12;
   columns.push_back({"EVENT", least(type_width), type_width});
   columns.push_back({"CLASS", least(7)});
@@ -297,7 +297,7 @@ std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
 TableFormatter::TableFormatter(TableStyle style)
     : style_(std::move(style)), painter_(style_.color), zone_(style_.zone) {}
 
-// Without the date if it is today's, unless the row before has another day.
+// Omits the date if it is today's, unless the row before has another day.
 std::string TableFormatter::EventTime(absl::Time time) {
   const absl::CivilDay day = absl::ToCivilDay(time, zone_);
   const bool same_day = !any_shown_ || shown_day_ == day;
@@ -401,7 +401,7 @@ std::string TableFormatter::Table(std::vector<ColumnLayout::Column> columns,
 absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
   for (const NodeVm& one : vms) NoteCluster(one.node);
   const bool sources = HasSeveralSources(vms);
-  const int source_at = style_.nodes ? 2 : 1;  // after the name
+  const int source_at = style_.nodes ? 2 : 1;  // follows the name
   std::vector<ColumnLayout::Column> columns = VmColumns(style_);
   if (sources) columns.insert(columns.begin() + source_at, {"SOURCE"});
   std::vector<std::vector<Cell>> rows;

@@ -40,7 +40,7 @@ class Formatter {
   // Called repeatedly as events arrive, in order.
   virtual absl::StatusOr<std::string> FormatEvents(Events events) = 0;
   virtual absl::StatusOr<std::string> FormatVms(Vms vms) = 0;
-  // One VM with all details.
+  // Formats one VM with all details.
   virtual absl::StatusOr<std::string> FormatVm(const NodeVm& vm) = 0;
   // An intent that was just declared.
   virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
@@ -55,7 +55,7 @@ class Formatter {
 // The state of a fleet's node, from its latest heartbeat.
 enum class NodeState {
   kUp,
-  kSilent,   // its heartbeat is older than three intervals
+  kSilent,   // last heartbeat older than three intervals
   kStopped,  // its daemon stopped in order
 };
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
@@ -72,8 +72,8 @@ struct TableStyle {
   // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
   // CLUSTER/NODE.
   bool nodes = false;
-  size_t node_width = 0;  // of the longest node's name
-  bool wide = false;      // more columns, and no limit to a line
+  size_t node_width = 0;  // width of the longest node's name
+  bool wide = false;      // adds columns, and sets no limit to a line
   // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
   size_t width = 0;
   // Shows events without their sequence and with brief dates, to have one line each.
@@ -118,7 +118,7 @@ class TableFormatter : public Formatter {
   absl::TimeZone zone_;
   // Layout of the rows that come one by one, or of a list's first page.
   std::optional<ColumnLayout> event_layout_;
-  absl::CivilDay shown_day_;  // of the last event's row
+  absl::CivilDay shown_day_;  // day of the last event's row
   bool any_shown_ = false;
   std::string cluster_;  // the first that was shown
   bool several_clusters_ = false;
@@ -129,18 +129,18 @@ class TableFormatter : public Formatter {
 Color ColorOf(v1::VmState state);
 Color ColorOf(v1::ShutdownClass shutdown_class);
 
-// One escaped sentence about how a VM ended and how the daemon knows: the cause, the event's own
-// `message` if any, and the evidence unless the message names it.
+// Explains in one escaped sentence how a VM ended and how the daemon knows: the cause, the event's
+// own `message` if any, and the evidence unless the message names it.
 std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
 
-// One JSON object, without a newline: protobuf's JSON mapping with the contract's field names,
-// enums by name, 64-bit numbers as strings. Includes zero and empty fields, so that a script finds
-// each number, text and list without testing for it; omits unset messages. With a `node` the object
-// begins with the members "cluster", if there is one, and "node".
+// Converts a message into one JSON object, without a newline: protobuf's JSON mapping with the
+// contract's field names, enums by name, 64-bit numbers as strings. Includes zero and empty fields,
+// so that a script finds each number, text and list without testing for it; omits unset messages.
+// The object begins with the members "cluster", if there is one, and "node" if a `node` is given.
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    const MessageNode& node = {});
 
-// One JSON object a line, as by ToJson(), or the same objects as YAML documents.
+// Writes one JSON object a line, as by ToJson(), or the same objects as YAML documents.
 class JsonFormatter : public Formatter {
  public:
   explicit JsonFormatter(bool yaml = false) : yaml_(yaml) {}
@@ -155,7 +155,7 @@ class JsonFormatter : public Formatter {
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
-  // One object of ToJson() as it is printed.
+  // Text of an object of ToJson() as it is printed.
   std::string Show(const std::string& json) const;
 
   absl::StatusOr<std::string> One(const google::protobuf::Message& message,
@@ -168,9 +168,9 @@ class JsonFormatter : public Formatter {
 // or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
 std::string YamlOfJson(absl::string_view json);
 
-// One name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id, the
-// node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME if there
-// are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
+// Writes one name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
+// the node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME if
+// there are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
 class NameFormatter : public Formatter {
  public:
   absl::StatusOr<std::string> FormatEvents(Events events) override;

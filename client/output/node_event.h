@@ -18,8 +18,8 @@ namespace vmeventd::client {
 // The node that a message is of.
 struct MessageNode {
   std::string name;        // empty: it is of the one server that was named, and not shown
-  std::string cluster;     // of a fleet; empty: it is of a server that was named
-  std::string journal_id;  // of an event, where its source knows it; shown nowhere
+  std::string cluster;     // cluster of a fleet; empty: the event is of a server that was named
+  std::string journal_id;  // journal of the event, if its source knows it; not shown
   // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran, the infinite
   // past if it has none: the VM's state may have changed since.
   std::optional<absl::Time> stale_since;
@@ -44,7 +44,7 @@ struct WatchPosition {
 
 // The position in what one of the watched servers sends.
 struct ServerPosition {
-  size_t server = 0;  // by its index
+  size_t server = 0;  // index of the server
   WatchPosition position;
 };
 

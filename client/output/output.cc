@@ -80,7 +80,7 @@ absl::Status SyncDirectoryOf(const std::string& path) {
 }  // namespace
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content, mode_t mode) {
-  const std::string name = path.substr(path.rfind('/') + 1);  // all where there is none
+  const std::string name = path.substr(path.rfind('/') + 1);  // the whole path if it has no slash
   const std::string fresh = absl::StrCat(DirectoryOf(path), "/.", name, ".new");
   struct stat found {};
   if (lstat(path.c_str(), &found) == 0) {
@@ -145,7 +145,7 @@ absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit)
   }
   const absl::Status kind = CheckKind(path, found);
   if (!kind.ok()) return kind;
-  // Nothing can block the open(): the file may have been replaced since.
+  // O_NONBLOCK: the file may have been replaced since, and the open() must not block.
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file.valid()) return Failed("read", path, errno);
   absl::StatusOr<std::string> content = ReadSmallFile(file.get(), path, limit + 1);

@@ -140,7 +140,7 @@ std::string ColumnLayout::Lines(std::vector<Cell> row, size_t width) const {
   if (used <= width) return Line(row);
   const Cell detail = std::exchange(row.back(), Cell{});
   std::string lines = Line(row);
-  // At least 20 columns, however narrow the terminal says that it is.
+  // Uses at least 20 columns, however narrow the terminal says that it is.
   const size_t room = std::max<size_t>(width, kDetailIndent + 20) - kDetailIndent;
   for (const std::string& line : WrapText(detail.text, room)) {
     absl::StrAppend(&lines, std::string(kDetailIndent, ' '), painter_.Paint(line, detail.color),

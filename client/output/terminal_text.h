@@ -56,10 +56,10 @@ class ColumnLayout {
 
   // Widens the columns for `row`; call it for every row of a batch before formatting the first.
   void Fit(const std::vector<Cell>& row);
-  // One line with its newline, without trailing blanks. `row` has one cell per column.
+  // A line with its newline, without trailing blanks. `row` has one cell per column.
   std::string Line(const std::vector<Cell>& row) const;
-  // Like Line(), but if the row does not fit `width` columns, the last cell stands below the
-  // others, indented and wrapped. 0: every row fits.
+  // Line(), but if the row does not fit `width` columns, the last cell stands below the others,
+  // indented and wrapped. 0: every row fits.
   std::string Lines(std::vector<Cell> row, size_t width) const;
   // Fits all rows, and returns their Lines().
   std::string Rows(std::vector<std::vector<Cell>> rows, size_t width);

@@ -38,7 +38,8 @@ std::string Rfc3339Text(absl::Time time);
 
 // "350ms", "42s", "3m 5s", "2h 10m", "4d 6h": at most two units.
 std::string DurationText(absl::Duration duration);
-// For a narrow column, as kubectl shows ages: "90s", "5m30s", "45m", "3h20m", "30h", "12d", "3y".
+// A duration for a narrow column, as kubectl shows ages: "90s", "5m30s", "45m", "3h20m", "30h",
+// "12d", "3y".
 std::string ShortDurationText(absl::Duration duration);
 
 absl::Time FromProto(const google::protobuf::Timestamp& timestamp);

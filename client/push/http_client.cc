@@ -21,16 +21,16 @@ namespace {
 
 constexpr absl::Duration kLongestConnect = absl::Seconds(10);
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
-constexpr size_t kMostHeaderBytes = 64 << 10;  // of an answer
-constexpr size_t kMostBodyBytes = 64 << 10;    // that are read
-constexpr size_t kMostKept = 1 << 10;          // of the body
+constexpr size_t kMostHeaderBytes = 64 << 10;  // limit of an answer's headers
+constexpr size_t kMostBodyBytes = 64 << 10;    // limit of what is read of a body
+constexpr size_t kMostKept = 1 << 10;          // limit of what is kept of a body
 
 // The part of an answer that is read.
 struct Reading {
   size_t header_bytes = 0;
   size_t body_bytes = 0;
   std::string body;
-  bool enough = false;  // more than the limit came: the rest is not read
+  bool enough = false;  // the limit is exceeded: the rest is not read
 };
 
 size_t TakeHeader(char* /*data*/, size_t size, size_t count, void* user) {
@@ -168,7 +168,7 @@ HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::stri
   for (const std::string& header : headers) {
     curl_slist* const longer = curl_slist_append(lines.get(), header.c_str());
     if (longer == nullptr) return {.fault = "out of memory"};
-    (void)lines.release();  // of which `longer` is the owner
+    (void)lines.release();  // `longer` is the owner
     lines.reset(longer);
   }
   Reading reading;

@@ -14,8 +14,8 @@ namespace vmeventd::client {
 
 struct HttpOptions {
   std::string url;
-  TlsOptions tls;  // without a CA the system's authorities count; server_name is not used
-  absl::Duration timeout = absl::Seconds(30);  // of a whole request
+  TlsOptions tls;  // no CA: the system's authorities count; server_name is not used
+  absl::Duration timeout = absl::Seconds(30);  // timeout of a whole request
 };
 
 // POSTs a body with these headers, which are lines without their ends.

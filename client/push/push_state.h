@@ -15,7 +15,7 @@ struct PushState {
   std::string target;  // PushTarget::shown
   std::string format;
   // Totals of all times.
-  uint64_t requests = 0;   // that were answered 2xx
+  uint64_t requests = 0;   // requests that were answered 2xx
   uint64_t delivered = 0;  // events in them
   uint64_t left_out = 0;   // events of which the format says nothing
   uint64_t set_aside = 0;  // events
@@ -27,7 +27,7 @@ struct PushState {
   std::string error;                                 // the last
   absl::Time failing_since = absl::InfinitePast();   // unset by a success
   absl::Time observed_until = absl::InfinitePast();  // the newest event that is done with
-  absl::Time waiting_since = absl::InfinitePast();   // when the oldest that waits was observed
+  absl::Time waiting_since = absl::InfinitePast();   // observe time of the oldest that waits
   std::string ended;                                 // why it ended by itself; empty: it did not
 
   bool operator==(const PushState&) const = default;
@@ -38,7 +38,7 @@ std::string ToJson(const PushState& state);
 // INVALID_ARGUMENT: it is none, or of a later version.
 absl::StatusOr<PushState> ParsePushState(absl::string_view json);
 
-// For the node exporter's textfile collector. `name` distinguishes the pushes of a host.
+// Metrics for the node exporter's textfile collector. `name` distinguishes the pushes of a host.
 std::string MetricsOf(const PushState& state, absl::string_view name);
 
 // The state and the rest that `--status` shows.
@@ -50,7 +50,7 @@ struct PushStatus {
   std::string set_aside_file;
 };
 std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone);
-// One JSON object, without a newline.
+// The status as one JSON object, without a newline.
 std::string StatusJson(const PushStatus& status, absl::Time now);
 
 }  // namespace vmeventd::client

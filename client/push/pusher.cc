@@ -36,7 +36,7 @@ bool Batcher::OnPosition(const ServerPosition& position) {
     return item.event.resume_after.server == position.server;
   });
   if (last != items_.rend()) {
-    last->event.resume_after = position;  // all of this server's events stand there or before
+    last->event.resume_after = position;  // covers all of this server's events
   } else {
     items_.push_back({{{}, {}, position}, 0, absl::InfinitePast()});
     changed_.notify_all();
@@ -73,8 +73,9 @@ std::vector<Batcher::Item> Batcher::Take() {
   size_t bytes = 0;
   while (!stop_.stop_requested() && !items_.empty()) {
     const Item& next = items_.front();
-    const bool fits =
-        events == 0 || (events < limits_.events && bytes + next.bytes <= limits_.bytes);
+    // A position alone waits for nothing, and the events behind it have their time.
+    const bool fits = events == 0 ? batch.empty()
+                                  : events < limits_.events && bytes + next.bytes <= limits_.bytes;
     if (next.bytes > 0 && !fits) break;
     events += next.bytes > 0 ? 1 : 0;
     bytes += next.bytes;

@@ -12,7 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "client/connect/connection.h"
+#include "base/backoff.h"
 #include "client/consume/delivery.h"
 #include "client/push/push_state.h"
 #include "client/push/request.h"
@@ -25,9 +25,9 @@ namespace vmeventd::client {
 class Batcher : public WatchSink {
  public:
   struct Limits {
-    size_t events = 100;       // of a batch
-    size_t bytes = 256 << 10;  // of a batch, encoded; one event may have more
-    absl::Duration time;       // that the first event of a batch waits for others
+    size_t events = 100;       // limit of a batch
+    size_t bytes = 256 << 10;  // limit of a batch, encoded; one event may have more
+    absl::Duration time;       // time that the first event of a batch waits for others
     size_t waiting = 1000;     // events, above which the source waits
     size_t waiting_bytes = 4 << 20;
   };
@@ -49,7 +49,7 @@ class Batcher : public WatchSink {
 
  private:
   struct Item {
-    NodeEvent event;   // of a position alone it has nothing else
+    NodeEvent event;   // a position alone has nothing else
     size_t bytes = 0;  // 0: a position alone
     absl::Time arrival;
   };
@@ -57,14 +57,14 @@ class Batcher : public WatchSink {
   bool Add(Item item);
   // Waits for a batch; empty: there is none any more.
   std::vector<Item> Take();
-  // When the batch that begins the queue is complete.
+  // Time at which the batch that begins the queue is complete.
   absl::Time CompleteAt() const;
 
   const Limits limits_;
   const std::stop_token stop_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::deque<Item> items_;  // under mutex_, as the rest
+  std::deque<Item> items_;  // guarded by mutex_, as the rest
   size_t events_ = 0;
   size_t bytes_ = 0;
   bool closed_ = false;

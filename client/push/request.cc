@@ -147,7 +147,8 @@ Json Firing(const AlertName& name, const v1::Event& event, const MessageNode& no
   return alert;
 }
 
-// Without startsAt the Alertmanager ends the alert that there is, and else makes one that is over.
+// An alert without startsAt: the Alertmanager ends the one that exists, or else makes one that is
+// over.
 Json Resolved(const AlertName& name, const v1::Event& event, const MessageNode& node) {
   Json alert = Alert(name, event, node);
   alert["endsAt"] = TimeOf(event);
@@ -358,7 +359,7 @@ constexpr int kTooLarge = 413;
 constexpr int kUnprocessable = 422;
 constexpr int kTooEarly = 425;
 constexpr int kTooMany = 429;
-constexpr size_t kMostOfBody = 300;  // in a reason
+constexpr size_t kMostOfBody = 300;  // limit in a reason
 
 }  // namespace
 

@@ -39,7 +39,8 @@ std::string IdOf(const v1::Event& event);
 // forever. A node that is read directly has the empty cluster.
 std::string SourceOf(const MessageNode& node);
 
-// One JSON object: the event as -o json prints it of several nodes, and before that the journal_id.
+// The body as one JSON object: the event as -o json prints it of several nodes, and before that the
+// journal_id.
 absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node);
 
 // Destination of the requests. Its path and query may be a secret, as Slack's are.
@@ -69,18 +70,18 @@ std::string Signature(const std::vector<std::string>& secrets, absl::string_view
 
 // Result of a request.
 struct HttpAnswer {
-  int status = 0;           // of HTTP; 0: no complete answer came
-  std::string fault;        // why not; safe for a terminal
+  int status = 0;           // HTTP's; 0: no complete answer came
+  std::string fault;        // reason why not; safe for a terminal
   std::string retry_after;  // the header's value; empty: there is none
-  std::string body;         // its beginning
-  bool stopped = false;     // it was broken off by a stop
+  std::string body;         // beginning of the body
+  bool stopped = false;     // a stop broke it off
 };
 
 enum class Verdict {
   kDelivered,  // 2xx
   kRetry,      // no answer, 3xx, 408, 425, 429, 5xx and what HTTP does not know
   kSplit,      // 400, 413 or 422 of several events: some of them, or their number, are the cause
-  kSetAside,   // another 4xx: the receiver will never take these events
+  kSetAside,   // another 4xx: the receiver will never accept these events
   kEnd,        // 410: the receiver wants no more
 };
 Verdict VerdictOn(const HttpAnswer& answer, size_t events);

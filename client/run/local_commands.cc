@@ -27,7 +27,7 @@
 namespace vmeventd::client {
 namespace {
 
-// One JSON object each, as lines or as YAML documents.
+// Formats JSON objects as lines or as YAML documents.
 std::string TextOf(const std::vector<std::string>& objects, OutputFormat format) {
   std::string text;
   for (const std::string& object : objects) {
@@ -58,7 +58,7 @@ std::string TextOf(const Contexts& contexts, const CommandLine& line) {
     const nlohmann::ordered_json json = {{"name", context.name},
                                          {"current", context.name == contexts.current},
                                          {"servers", context.servers}};
-    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
+    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // replaces non-UTF-8
     objects.push_back(json.dump(-1, ' ', false, kReplace));
   }
   return line.format == OutputFormat::kName ? names : TextOf(objects, line.format);

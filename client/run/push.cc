@@ -40,7 +40,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMostOfFile = 16 << 10;  // of a secret, a URL or headers
+constexpr size_t kMostOfFile = 16 << 10;  // limit of a file with a secret, a URL or headers
 constexpr size_t kMostState = 64 << 10;
 constexpr size_t kMostCursor = 1 << 20;
 constexpr uint64_t kMostSetAside = 64 << 20;
@@ -243,7 +243,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (absl::Status files = CheckTlsFiles(command.tls); !files.ok()) return wrong(files);
 
   StopSource stop;
-  // Before anything that may start a thread. Nothing is printed on standard output.
+  // Runs before anything that may start a thread. Nothing is printed on standard output.
   constexpr int kNoOutput = -1;
   const auto signals = StopSignals::Create(&stop, kNoOutput);
   if (!signals.ok()) return Fail(signals.status());

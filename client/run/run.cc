@@ -41,7 +41,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
   for (const ServerAddress& server : line.servers) {
-    if (!server.path.empty()) continue;  // its node's name is shown
+    if (!server.path.empty()) continue;  // a Unix socket: its node's name is shown
     style.node_width =
         std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
   }
@@ -65,7 +65,7 @@ std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& termin
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Terminal& terminal,
                   Output* output) {
   StopSource stop;
-  // Before anything that may start a thread.
+  // Runs before anything that may start a thread.
   auto screen = LiveScreen::Create(STDIN_FILENO, STDOUT_FILENO);
   if (!screen.ok()) return Fail(screen.status());
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);

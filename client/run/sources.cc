@@ -195,7 +195,7 @@ MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddr
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < servers.size(); ++i) {
     if (failures[i]) PrintNote(failures[i]->sentence);
-    watches[i].wait = watches[i].resume;  // no node that is down ends the watch
+    watches[i].wait = watches[i].resume;  // a node that is down does not end the watch
     nodes.push_back({names[i], std::move(watches[i]), servers[i]});
   }
   MergedWatch::Environment environment;
@@ -245,7 +245,7 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
 
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
   StopSource stop;
-  // Before anything that may start a thread.
+  // Runs before anything that may start a thread.
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
   if (!signals.ok()) return Fail(signals.status());
   Delivery::Options options = {

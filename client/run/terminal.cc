@@ -106,7 +106,7 @@ void StopSignals::Wait(StopSource* stop) const {
     (void)!read(signals_.get(), &taken, sizeof(taken));
   }
   stop->Stop();
-  // From here on this thread takes the signals with their default action.
+  // This thread takes the signals with their default action from here on.
   const sigset_t set = StoppingSignals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   pollfd last = {done_.get(), POLLIN, 0};
@@ -244,7 +244,7 @@ bool Pager::Wait() {
   }
   pid_ = 0;
   signal(SIGINT, interrupt_);
-  // So ends a shell that cannot run its command.
+  // A shell that cannot run its command ends so.
   return !WIFEXITED(status) || (WEXITSTATUS(status) != 126 && WEXITSTATUS(status) != 127);
 }
 

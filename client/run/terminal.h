@@ -53,8 +53,8 @@ class LateNotes {
   std::vector<std::string> sentences_;
 };
 
-// While it exists, SIGINT, SIGTERM and SIGHUP stop `stop`, and so does a reader of standard output
-// that goes away, even while nothing is written. A second signal ends the process at once.
+// Lets SIGINT, SIGTERM and SIGHUP stop `stop` while it exists, and so does a reader of standard
+// output that goes away, even while nothing is written. A second signal ends the process at once.
 //
 // Create it before any other thread: it blocks the signals for later threads. It runs one thread of
 // its own.

@@ -25,10 +25,10 @@ namespace vmeventd::client {
 
 struct Context {
   std::string name;
-  std::vector<std::string> servers;  // as --server takes them; at least one
+  std::vector<std::string> servers;  // form of --server; at least one
   TlsOptions tls;                    // all empty: none
   std::string credentials;           // a file, for the NATS servers of a fleet; empty: none
-  std::string nats_domain;           // of their JetStream; empty: their own
+  std::string nats_domain;           // domain of their JetStream; empty: their own
 };
 
 struct Contexts {

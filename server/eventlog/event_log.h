@@ -272,11 +272,10 @@ class EventLog {
   const EventMeters& event_meters() const;
   const JournalMeters& journal_meters() const;
 
-  struct Parts;
-  // For tests alone.
-  Parts* parts() const { return parts_.get(); }
-
  private:
+  friend struct EventLogForTests;
+  struct Parts;
+
   explicit EventLog(std::unique_ptr<Parts> parts);
 
   void RunPump();

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
+#include "base/backoff.h"
 #include "server/eventlog/open_journal.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
@@ -104,7 +105,7 @@ bool JournalWriter::WriteWaiting(Instant now) {
 }
 
 void JournalWriter::RetryLater(Instant now) {
-  retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
+  retry_wait_ = NextPause(retry_wait_, kFirstRetry, kMaxRetry);
   retry_at_ = now.monotonic + retry_wait_;
 }
 
@@ -251,7 +252,7 @@ void JournalWriter::RetainLater(Instant now) {
   if (retain_wait_ == absl::ZeroDuration()) {
     spdlog::warn("{}; old events are kept until they can be deleted", std::string(why.message()));
   }
-  retain_wait_ = std::clamp(retain_wait_ * 2, kFirstRetention, kRetainInterval);
+  retain_wait_ = NextPause(retain_wait_, kFirstRetention, kRetainInterval);
   retain_at_ = now.monotonic + retain_wait_;
   ReportFound(why, now);
 }

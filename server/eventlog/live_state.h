@@ -109,8 +109,6 @@ class LiveState {
   int vm_count() const;
   uint64_t vms_version() const;
   VmCounts vm_counts() const;
-  // Memory of the snapshots that streams still send.
-  size_t snapshot_bytes() const { return snapshots_.memory(); }
 
  private:
   // The VMs that run, as of `begin->cursor`, which it sets.

@@ -26,10 +26,10 @@ class JournalReadQueue {
   using Task = std::function<absl::Status(absl::StatusOr<JournalReader*>)>;
   // Called on the history thread: a journal, by its id, is corrupt, or could not be read (see
   // IsReadError).
-  using CorruptListener = std::function<void(const std::string&, const absl::Status&)>;
+  using CorruptReport = std::function<void(const std::string&, const absl::Status&)>;
 
   // `path`: of the database. `live_state` outlives the queue.
-  JournalReadQueue(std::string path, const LiveState* live_state, CorruptListener corrupt)
+  JournalReadQueue(std::string path, const LiveState* live_state, CorruptReport corrupt)
       : path_(std::move(path)), live_state_(live_state), corrupt_(std::move(corrupt)) {}
 
   // Any thread.
@@ -62,7 +62,7 @@ class JournalReadQueue {
 
   const std::string path_;
   const LiveState* const live_state_;
-  const CorruptListener corrupt_;
+  const CorruptReport corrupt_;
   ThreadRole history_;
   std::string journal_id_ ABSL_GUARDED_BY(history_);  // of reader_
   std::unique_ptr<JournalReader> reader_ ABSL_GUARDED_BY(history_);

@@ -89,7 +89,7 @@ absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs) {
     SavedRun saved{std::string(rows.Bytes(0)), std::string(rows.Bytes(1)), rows.Uint(2)};
     if (Checksum(saved) != rows.Int(3)) {
       return absl::DataLossError(
-          absl::StrCat("the journal's checksum of session ", saved.run_id, " is wrong"));
+          absl::StrCat("the journal's checksum of the run ", saved.run_id, " is wrong"));
     }
     runs->push_back(std::move(saved));
   }

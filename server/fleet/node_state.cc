@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/backoff.h"
 #include "base/nats/subject.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/events/event_codec.h"
@@ -103,7 +104,7 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
   // The one VM whose state is too large holds up no other's for long.
   bucket->retry = absl::IsInvalidArgument(status)
                       ? kFirstRetry
-                      : std::clamp(bucket->retry * 2, kFirstRetry, kMaxRetry);
+                      : NextPause(bucket->retry, kFirstRetry, kMaxRetry);
   bucket->due = now + bucket->retry * (0.5 + random_() / 2);
   const std::string problem = absl::StrCat("cannot write ", what, ": ", status.message());
   if (problems_->Set(bucket->problem, problem)) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/backoff.h"
 #include "base/thread_name.h"
 #include "server/events/event_codec.h"
 #include "server/fleet/stored_messages.h"
@@ -468,7 +469,7 @@ absl::Duration FleetPublisher::NextRetry(const absl::Status& why) {
   if (!absl::IsCancelled(why) && problems_.Set(PublishingProblems::kEvents, message)) {
     spdlog::warn("cannot publish to the fleet's stream: {}; events wait in the journal", message);
   }
-  retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
+  retry_wait_ = NextPause(retry_wait_, kFirstRetry, kMaxRetry);
   const absl::Duration shortest = retry_wait_ / 2;
   const auto nodes = static_cast<double>(meters_.nodes.value());
   const absl::Duration longest = std::max(retry_wait_, std::min(kRetryANode * nodes, kMaxRetry));

@@ -151,22 +151,22 @@ absl::Time ReadProcessStartTime() {
   return ticks.has_value() ? ProcessStartTime(*ticks) : absl::UnixEpoch();
 }
 
-void CollectInfo(const Metrics::Sources& sources, MetricFamilies* out) {
+void CollectInfo(const Metrics::Inputs& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_build_info", "Always 1; the labels hold the versions", 1,
-             {{"version", sources.version}, {"grpc_version", grpc::Version()}});
+             {{"version", inputs.version}, {"grpc_version", grpc::Version()}});
   out->Gauge("vmeventd_exit_status_source_info",
              "Always 1; the label names the source of QEMU exit statuses", 1,
-             {{"source", sources.watcher->exit_status_source()}});
+             {{"source", inputs.watcher->exit_status_source()}});
   out->Gauge("vmeventd_signal_senders_seen", "1 if the senders of signals are seen",
-             sources.watcher->signal_senders().active ? 1 : 0);
-  const HostShutdownState host = sources.watcher->host_shutdown();
+             inputs.watcher->signal_senders().active ? 1 : 0);
+  const HostShutdownState host = inputs.watcher->host_shutdown();
   out->Gauge("vmeventd_host_shutdown_seen", "1 if the shutdown of the host is seen",
              host.known && host.problem.empty() ? 1 : 0);
   out->Gauge("vmeventd_host_shutting_down", "1 if the host shuts down", host.shutting_down ? 1 : 0);
 }
 
-void CollectVms(const Metrics::Sources& sources, MetricFamilies* out) {
-  const VmCounts counts = sources.log->vm_counts();
+void CollectVms(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  const VmCounts counts = inputs.log->vm_counts();
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
     out->Gauge(
         "vmeventd_vms", "VMs that have not stopped, by their state", counts.by_state[state],
@@ -175,7 +175,7 @@ void CollectVms(const Metrics::Sources& sources, MetricFamilies* out) {
   out->Gauge("vmeventd_stopped_vms", "Stopped VMs that are still listed",
              counts.by_state[v1::VM_STATE_STOPPED]);
   out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem", counts.with_problems);
-  for (const WatchedDirectory& directory : sources.log->directories()) {
+  for (const WatchedDirectory& directory : inputs.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
     out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
@@ -185,10 +185,10 @@ void CollectVms(const Metrics::Sources& sources, MetricFamilies* out) {
   }
 }
 
-void CollectStops(const Metrics::Sources& sources, MetricFamilies* out) {
-  if (sources.named_vms == 0) return;
+void CollectStops(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  if (inputs.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
-  for (const VmRecordPtr& record : sources.log->LastStoppedVms(sources.named_vms)) {
+  for (const VmRecordPtr& record : inputs.log->LastStoppedVms(inputs.named_vms)) {
     const v1::Vm vm = DecodeSnapshotVmField(record->encoded());
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
     out->Gauge(
@@ -202,8 +202,8 @@ void CollectStops(const Metrics::Sources& sources, MetricFamilies* out) {
   }
 }
 
-void CollectEvents(const Metrics::Sources& sources, MetricFamilies* out) {
-  const EventMeters& meters = sources.log->event_meters();
+void CollectEvents(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  const EventMeters& meters = inputs.log->event_meters();
   for (size_t type = 1; type < EventMeters::kTypes; ++type) {
     out->Counter(
         "vmeventd_events_total", "Events published, by type",
@@ -222,21 +222,21 @@ void CollectEvents(const Metrics::Sources& sources, MetricFamilies* out) {
                  {{"leg", "qemu_to_observed"}});
   out->Histogram(kLatency, kLatencyHelp, meters.observed_to_durable.Read(),
                  {{"leg", "observed_to_durable"}});
-  out->Histogram(kLatency, kLatencyHelp, sources.hub->meters().public_to_sent.Read(),
+  out->Histogram(kLatency, kLatencyHelp, inputs.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
-  const EventLog::Health health = sources.log->health();
+  const EventLog::Health health = inputs.log->health();
   out->Gauge("vmeventd_ring_events", "Newest events kept in memory", health.ring_events);
   out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", health.ring_bytes);
 }
 
-void CollectJournal(const Metrics::Sources& sources, MetricFamilies* out) {
-  const JournalMeters& meters = sources.log->journal_meters();
-  const EventRange range = sources.log->range();
+void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  const JournalMeters& meters = inputs.log->journal_meters();
+  const EventRange range = inputs.log->range();
   out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
-             sources.log->health().journal_writable ? 1 : 0);
+             inputs.log->health().journal_writable ? 1 : 0);
   for (const auto& [file, suffix] : {std::pair("db", ""), std::pair("wal", "-wal")}) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
-               FileBytes(absl::StrCat(sources.journal_path, suffix)), {{"file", file}});
+               FileBytes(absl::StrCat(inputs.journal_path, suffix)), {{"file", file}});
   }
   out->Gauge("vmeventd_journal_events", "Retained events", range.newest + 1 - range.oldest);
   out->Gauge("vmeventd_journal_oldest_sequence", "The oldest retained event", range.oldest);
@@ -268,10 +268,10 @@ void CollectJournal(const Metrics::Sources& sources, MetricFamilies* out) {
                meters.replacements);
 }
 
-void CollectStreams(const Metrics::Sources& sources, MetricFamilies* out) {
-  const StreamMeters& meters = sources.hub->meters();
-  const StreamLag lag = sources.hub->Lag(sources.log->range().newest);
-  out->Gauge("vmeventd_streams", "Open WatchEvents streams", sources.hub->stream_count());
+void CollectStreams(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  const StreamMeters& meters = inputs.hub->meters();
+  const StreamLag lag = inputs.hub->Lag(inputs.log->range().newest);
+  out->Gauge("vmeventd_streams", "Open WatchEvents streams", inputs.hub->stream_count());
   out->Gauge("vmeventd_streams_behind", "Streams that have not been sent the newest event",
              lag.behind);
   out->Gauge("vmeventd_stream_lag_max_events", "How many events the slowest stream is behind",
@@ -292,14 +292,14 @@ void CollectStreams(const Metrics::Sources& sources, MetricFamilies* out) {
                meters.sent_bytes);
 }
 
-void CollectAccess(const Metrics::Sources& sources, MetricFamilies* out) {
+void CollectAccess(const Metrics::Inputs& inputs, MetricFamilies* out) {
   for (size_t i = 0; i < kRefusalNames.size(); ++i) {
     out->Counter("vmeventd_refusals_total", "Connections and calls refused, by reason",
-                 sources.refusals->value(static_cast<Refusal>(i)),
+                 inputs.refusals->value(static_cast<Refusal>(i)),
                  {{"reason", std::string(kRefusalNames[i])}});
   }
-  if (sources.server == nullptr) return;
-  for (const ListenerState& listener : sources.server->listeners()) {
+  if (inputs.server == nullptr) return;
+  for (const ListenerState& listener : inputs.server->listeners()) {
     const MetricFamilies::Labels labels = {{"listen", listener.address.ToString()}};
     out->Gauge("vmeventd_connections", "Open connections of clients, by the address of --listen",
                listener.connections, labels);
@@ -307,10 +307,10 @@ void CollectAccess(const Metrics::Sources& sources, MetricFamilies* out) {
                "1 if clients can connect to the address of --listen; 0 while it cannot be opened",
                listener.listening ? 1 : 0, labels);
   }
-  out->Gauge(kSocketsToClose, kSocketsToCloseHelp, sources.server->sockets_to_close(),
+  out->Gauge(kSocketsToClose, kSocketsToCloseHelp, inputs.server->sockets_to_close(),
              {{"of", "clients"}});
-  if (sources.tls == nullptr) return;
-  const std::shared_ptr<const TlsMaterial> certificate = sources.tls->Current();
+  if (inputs.tls == nullptr) return;
+  const std::shared_ptr<const TlsMaterial> certificate = inputs.tls->Current();
   out->Gauge("vmeventd_tls_certificate_not_before_timestamp_seconds",
              "When the certificate of new connections becomes valid",
              ToSeconds(certificate->not_before));
@@ -318,13 +318,13 @@ void CollectAccess(const Metrics::Sources& sources, MetricFamilies* out) {
              "When the certificate of new connections expires", ToSeconds(certificate->not_after));
   out->Gauge("vmeventd_tls_files_usable",
              "1 if the TLS files are usable; 0 while their previous contents are in use",
-             sources.tls->usable() ? 1 : 0);
+             inputs.tls->usable() ? 1 : 0);
   out->Counter("vmeventd_tls_reload_failures_total", "Times that changed TLS files were not usable",
-               sources.tls->reload_failures());
+               inputs.tls->reload_failures());
 }
 
-void CollectQueue(const Metrics::Sources& sources, MetricFamilies* out) {
-  const EventLog::Health health = sources.log->health();
+void CollectQueue(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  const EventLog::Health health = inputs.log->health();
   out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded", health.queued);
   out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are left out",
              health.max_queued);
@@ -332,8 +332,8 @@ void CollectQueue(const Metrics::Sources& sources, MetricFamilies* out) {
                "Events left out because too many waited to be recorded", health.dropped_events);
 }
 
-void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
-  const WatcherCounters counters = sources.watcher->counters();
+void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  const WatcherCounters counters = inputs.watcher->counters();
   const struct {
     const char* name;
     const char* help;
@@ -412,12 +412,12 @@ void CollectWatcher(const Metrics::Sources& sources, MetricFamilies* out) {
                  counters.shutdown_file_times);
 }
 
-void CollectLibvirt(const Metrics::Sources& sources, MetricFamilies* out) {
-  for (const LibvirtConnectionState& connection : sources.watcher->libvirt_connections()) {
+void CollectLibvirt(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  for (const LibvirtConnectionState& connection : inputs.watcher->libvirt_connections()) {
     out->Gauge("vmeventd_libvirt_connected", "1 if the connection to this libvirt is open",
                connection.connected ? 1 : 0, {{"uri", connection.uri}});
   }
-  const WatcherCounters counters = sources.watcher->counters();
+  const WatcherCounters counters = inputs.watcher->counters();
   out->Counter("vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
                counters.libvirt_connects);
   out->Counter("vmeventd_libvirt_failures_total",
@@ -428,10 +428,10 @@ void CollectLibvirt(const Metrics::Sources& sources, MetricFamilies* out) {
                counters.libvirt_overflows);
 }
 
-void CollectFleet(const Metrics::Sources& sources, MetricFamilies* out) {
-  if (sources.fleet == nullptr) return;
-  const FleetMeters& meters = *sources.fleet;
-  const uint64_t newest = sources.log->range().newest;
+void CollectFleet(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  if (inputs.fleet == nullptr) return;
+  const FleetMeters& meters = *inputs.fleet;
+  const uint64_t newest = inputs.log->range().newest;
   const uint64_t position = meters.position.value();
   out->Gauge("vmeventd_fleet_connected", "1 if connected to a server that has the fleet's stream",
              meters.connected);
@@ -475,11 +475,11 @@ void CollectFleet(const Metrics::Sources& sources, MetricFamilies* out) {
   }
 }
 
-void CollectLog(const Metrics::Sources& sources, MetricFamilies* out) {
-  if (sources.log_lines == nullptr) return;
+void CollectLog(const Metrics::Inputs& inputs, MetricFamilies* out) {
+  if (inputs.log_lines == nullptr) return;
   for (const auto& [reason, counter] :
-       {std::pair("rate", &sources.log_lines->rate),
-        std::pair("stalled_read", &sources.log_lines->stalled_read)}) {
+       {std::pair("rate", &inputs.log_lines->rate),
+        std::pair("stalled_read", &inputs.log_lines->stalled_read)}) {
     out->Counter("vmeventd_log_dropped_lines_total", "Log lines left out, by reason", *counter,
                  {{"reason", reason}});
   }
@@ -508,23 +508,23 @@ void CollectProcess(absl::Time start, MetricFamilies* out) {
 
 }  // namespace
 
-Metrics::Metrics(Sources sources)
-    : sources_(std::move(sources)), process_start_(ReadProcessStartTime()) {}
+Metrics::Metrics(Inputs inputs)
+    : inputs_(std::move(inputs)), process_start_(ReadProcessStartTime()) {}
 
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   MetricFamilies out;
-  CollectInfo(sources_, &out);
-  CollectVms(sources_, &out);
-  CollectStops(sources_, &out);
-  CollectEvents(sources_, &out);
-  CollectJournal(sources_, &out);
-  CollectStreams(sources_, &out);
-  CollectAccess(sources_, &out);
-  CollectQueue(sources_, &out);
-  CollectWatcher(sources_, &out);
-  CollectLibvirt(sources_, &out);
-  CollectFleet(sources_, &out);
-  CollectLog(sources_, &out);
+  CollectInfo(inputs_, &out);
+  CollectVms(inputs_, &out);
+  CollectStops(inputs_, &out);
+  CollectEvents(inputs_, &out);
+  CollectJournal(inputs_, &out);
+  CollectStreams(inputs_, &out);
+  CollectAccess(inputs_, &out);
+  CollectQueue(inputs_, &out);
+  CollectWatcher(inputs_, &out);
+  CollectLibvirt(inputs_, &out);
+  CollectFleet(inputs_, &out);
+  CollectLog(inputs_, &out);
   CollectProcess(process_start_, &out);
   return out.Take();
 }

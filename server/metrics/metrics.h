@@ -23,7 +23,7 @@ namespace vmeventd {
 class Metrics : public prometheus::Collectable {
  public:
   // All pointers must outlive the metrics.
-  struct Sources {
+  struct Inputs {
     const EventLog* log;
     const StreamHub* hub;
     const NodeWatcher* watcher;
@@ -37,12 +37,12 @@ class Metrics : public prometheus::Collectable {
     size_t named_vms = 0;                // how many of the last stops have the name of their VM
   };
 
-  explicit Metrics(Sources sources);
+  explicit Metrics(Inputs inputs);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
-  const Sources sources_;
+  const Inputs inputs_;
   const absl::Time process_start_;
 };
 

@@ -7,7 +7,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -15,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/backoff.h"
 #include "base/errno_status.h"
 #include "base/receiving_socket.h"
 #include "server/host/directories.h"
@@ -186,7 +186,7 @@ const absl::Status& ListenAttempts::Try(absl::Duration now) {
   }
   failed_ = true;
   status_ = opened.status();
-  backoff_ = std::clamp(backoff_ * 2, kFirstRetry, kMaxRetry);
+  backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
   due_ = now + backoff_;
   return status_;
 }

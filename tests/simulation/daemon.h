@@ -13,7 +13,6 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "server/eventlog/event_log_parts.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
@@ -21,6 +20,7 @@
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
+#include "tests/support/event_log_for_tests.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/read_notes.h"
@@ -28,7 +28,7 @@
 
 namespace vmeventd::simulation {
 
-// Of the streams.
+// Settings of the streams.
 inline constexpr absl::Duration kProgressInterval = absl::Seconds(30);
 inline constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
 
@@ -39,7 +39,7 @@ inline constexpr char kPositionPath[] = "/var/lib/vmeventd/published";
 inline constexpr char kCluster[] = "cluster";
 inline constexpr char kNode[] = "node";
 
-// What the service manager keeps of a daemon that has stopped, as server/handover.h has it: runs as
+// The service manager's store of a daemon that has stopped, as server/handover.h has it: runs as
 // texts, and their descriptors.
 struct Store {
   struct Run {
@@ -47,16 +47,16 @@ struct Store {
     uint32_t socket_owner = 0;
     int connection = -1;  // -1: libvirt reports it
     int process = -1;     // -1: it is not tracked
-    uint64_t serial = 0;  // after a crash, of its notes
+    uint64_t serial = 0;  // number of its notes, after a crash
   };
-  bool after_crash = false;  // they were kept, by run ids as texts, and nothing was handed over
+  bool after_crash = false;  // kept by run ids as texts, with nothing handed over
   JournalEnd journal;
   std::vector<Run> runs;
   std::string notes;  // the memory of what was read
-  int daemon = 0;     // whose they were
+  int daemon = 0;     // number of that daemon
 };
 
-// As server/kept_runs.h.
+// The keeper of server/kept_runs.h.
 class Keeper : public RunKeeper {
  public:
   struct Run {
@@ -97,7 +97,7 @@ class Keeper : public RunKeeper {
   uint64_t last_serial_ = 0;
 };
 
-// One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
+// A run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
 // pump, its history and the fleet's publisher are stepped; the hub and where its streams match have
 // threads of the simulation (threads.h). Must not outlive the kernel, in which it may die at any
 // call.
@@ -109,13 +109,13 @@ class Daemon {
     size_t max_queued = 100'000;
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 64 << 20;
-    size_t history_bytes = StreamCursor::kHistoryBytes;  // of one page
+    size_t history_bytes = StreamCursor::kHistoryBytes;  // limit of one page
     bool process_tracking = true;
-    bool signal_senders = true;                    // only with process tracking
+    bool signal_senders = true;                    // needs process tracking
     std::shared_ptr<LibvirtApi> libvirt;           // null: it follows no domains
-    absl::Duration heartbeat = absl::Seconds(30);  // in the fleet; zero: events alone
+    absl::Duration heartbeat = absl::Seconds(30);  // interval in the fleet; zero: events alone
     bool keeps = false;                            // a service manager has a store
-    uint32_t note_blocks = 500;                    // for what is read
+    uint32_t note_blocks = 500;                    // room for notes of what is read
   };
 
   // An error that Daemon::Create would return. `sink`: of the fleet; null: it publishes nothing.
@@ -131,17 +131,17 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
-  // What of it has something to do now.
+  // Returns whether that part has something to do now.
   bool LoopIsDue() const;
   bool PumpIsDue() const { return pump_due() <= kernel_->monotonic(); }
-  // When the pump wants a turn, as far as is known now.
+  // Time at which the pump wants a turn, as far as is known now.
   absl::Duration pump_due() const;
 
   void LoopTurn() {
     ++loop_turns_;
     watcher_->RunOnce(absl::InfiniteDuration());
   }
-  // Of its connection to libvirt: it is open, and all that was taken in is handled.
+  // Returns whether its connection to libvirt is open, and all that was taken in is handled.
   bool has_read_libvirt() const {
     const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
     return !states.empty() && states.front().connected && !watcher_->libvirt_waits();
@@ -149,7 +149,7 @@ class Daemon {
   void PumpTurn() { log_->Step(); }
   bool HistoryTurn() { return log_->StepHistory(); }
 
-  // When the fleet's publisher wants a turn.
+  // Time at which the fleet's publisher wants a turn.
   absl::Duration fleet_due() const;
   void FleetTurn();
   // Ends what the publisher waits for, as a stop does.
@@ -164,7 +164,7 @@ class Daemon {
   // the fleet's publisher.
   void Stop(Store* store);
   void EndStreams();
-  // It is dead, and did not stop: leaves what was kept of it.
+  // Leaves what was kept of it, when it is dead and did not stop.
   void LeaveKept(Store* store);
 
   bool stops() const { return stops_; }
@@ -179,7 +179,7 @@ class Daemon {
   NodeWatcher& watcher() { return *watcher_; }
   EventLog& log() const { return *log_; }
   const JournalWriter& journal() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return log_->parts()->journal;
+    return EventLogForTests::PartsOf(*log_).journal;
   }
   // The open runs that it began with.
   const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
@@ -192,30 +192,30 @@ class Daemon {
   uint64_t dropped_events() const { return log_->health().dropped_events; }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
-  // That were kept over the crash of the one before.
+  // Number of runs that were kept over the crash of the daemon before.
   size_t kept() const { return kept_; }
   // Runs of domains, whose processes were handed over or kept.
   const std::set<std::string>& domains() const { return domains_; }
-  // And of which all is known that they said.
+  // Those of them whose sayings are all known.
   const std::set<std::string>& noted() const { return noted_; }
   uint64_t handovers() const { return watcher_->counters().handovers; }
   uint64_t handovers_refused() const { return watcher_->counters().handovers_refused; }
-  // Whether something waits for the pump.
+  // Returns whether something waits for the pump.
   bool has_queued() const { return log_->health().queued > 0; }
   // Events wait in the pump, as neither the journal nor the sequence mark can be written.
   bool holds_back() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return log_->parts()->pump.holds_back();
+    return EventLogForTests::PartsOf(*log_).pump.holds_back();
   }
 
  private:
   Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
   absl::Status Watch(const Options& options, Store* store);
-  // As TakeHandover() and StoreHandover().
+  // Act as TakeHandover() and StoreHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
   void StoreRuns(std::vector<HandedRun> runs, Store* store);
-  // Whether nothing of what it said is missing.
+  // Returns whether nothing of what the run said is missing.
   bool HasAll(const HandedRun& run) const;
-  // It does nothing from now on that anybody sees.
+  // Makes all that it does from now on invisible.
   void OnKill();
   JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }
   absl::Status PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
@@ -235,7 +235,7 @@ class Daemon {
   const std::shared_ptr<Keeper> keeper_;
   std::set<std::string> domains_;
   std::set<std::string> noted_;
-  // As they were when it was killed.
+  // The keeper's runs and notes when it was killed.
   std::map<std::string, Keeper::Run> kept_at_death_;
   std::string notes_at_death_;
   int loop_turns_ = 0;

@@ -1,12 +1,13 @@
 #pragma once
 
 #include "tests/simulation/kernel.h"
-#include "watcher/host/host_shutdown_source.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd::simulation {
 
-// What one daemon hears of the shutdown of the simulated host. `kernel` outlives it.
-class HostShutdown : public HostShutdownSource {
+// The source from which one daemon learns of the shutdown of the simulated host. `kernel` outlives
+// it.
+class HostShutdown : public HostShutdownApi {
  public:
   explicit HostShutdown(Kernel* kernel) : kernel_(kernel), fd_(kernel->WatchHostShutdown()) {}
   ~HostShutdown() override { kernel_->Close(fd_); }

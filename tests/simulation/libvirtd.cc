@@ -28,7 +28,7 @@ absl::Status Away() { return absl::UnavailableError("libvirtd is away"); }
 
 }  // namespace
 
-// One connection to it.
+// A connection to it.
 class Libvirtd::Client : public Connection {
  public:
   Client(Libvirtd* libvirtd, ConnectionPtr link) : libvirtd_(libvirtd), link_(std::move(link)) {}
@@ -63,7 +63,7 @@ void Libvirtd::Take() {
 }
 
 absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Libvirtd::Open(
-    const std::string& /*uri*/, std::shared_ptr<Listener> listener) {
+    const std::string& /*uri*/, std::shared_ptr<Callbacks> listener) {
   Take();
   if (!runs_ || daemon_ == 0) return Away();
   listener_ = std::move(listener);
@@ -84,7 +84,7 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
         other != nullptr && other != life->process) {
       story_->Reach("a list has a domain whose number another process has");
     }
-    // It has not noticed the end of another, and its state says nothing.
+    // libvirtd has not noticed the end of another yet, and its state says nothing.
     if (!life->process_gone) SayRunState(life);
   }
   story_->Say("libvirtd", absl::StrCat("lists ", active.size(), " domains"));
@@ -231,7 +231,7 @@ void Libvirtd::Remove(Life* life, ManagerEnd end) {
   Hear(life, &saying);
   life->sayings.push_back(std::move(saying));
   DomainName name = NameOf(*life);
-  if (random_->OneIn(2)) name.id = -1;  // as of a transient domain
+  if (random_->OneIn(2)) name.id = -1;  // a transient domain's
   const auto listener = listener_;
   listener->OnLifecycle(name,
                         {.what = DomainLifecycle::What::kStopped, .end = end, .text = "stopped"});

@@ -34,15 +34,15 @@ class Libvirtd : public LibvirtApi {
 
   bool runs() const { return runs_; }
   absl::Duration started_at() const { return started_at_; }
-  // Its clients lose it. The domains go on.
+  // Ends it: its clients lose it. The domains go on.
   void Stop();
   void Start();
 
   // A domain starts: gives it an id and its pid file.
   void Add(Life* life);
-  // It has ended, and libvirtd has tidied up: `end` is said to who listens.
+  // Tidies up after a domain that has ended, and says `end` to who listens.
   void Remove(Life* life, ManagerEnd end);
-  // Both: what QEMU says, and that the domain has started. Who listens has it by `saying`.
+  // Forwards what QEMU says, and says that the domain has started. Listeners get it by `saying`.
   void Forward(Life* life, absl::string_view event, absl::string_view data, Saying* saying);
   void SayStarted(Life* life, bool incoming);
   // An answer of libvirt about its run state.
@@ -52,11 +52,11 @@ class Libvirtd : public LibvirtApi {
   void set_daemon(int number);
   // The daemon is gone, with its connection.
   void Forget();
-  // What was sent until now was handled, if the daemon says so of its connection.
+  // Marks what was sent until now as handled, if the daemon says so of its connection.
   void AfterLoopTurn(bool has_read);
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
-                                                   std::shared_ptr<Listener> listener) override;
+                                                   std::shared_ptr<Callbacks> listener) override;
 
  private:
   class Client;
@@ -77,17 +77,17 @@ class Libvirtd : public LibvirtApi {
   bool runs_ = true;
   absl::Duration started_at_ = absl::ZeroDuration();
   int64_t last_id_ = 0;
-  std::vector<Life*> domains_;  // that it knows as running
-  // What it has kept of the last end of each domain, by UUID.
+  std::vector<Life*> domains_;  // domains that it knows as running
+  // The last end of a domain, as it has kept it. kept_ends_ is keyed by UUID.
   struct KeptEnd {
     Life* life = nullptr;  // null: it is a guess of a libvirtd that was not there
     ManagerEnd end = ManagerEnd::kShutdown;
   };
   std::map<std::string, KeptEnd> kept_ends_;
   int daemon_ = 0;
-  std::shared_ptr<Listener> listener_;
+  std::shared_ptr<Callbacks> listener_;
   ConnectionPtr link_;   // `listener_`'s; null: it has lost it
-  bool listed_ = false;  // it has had its first list
+  bool listed_ = false;  // set after its first list
   Mutex mutex_;
   CondVar ends_;  // calls return at once
 };

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/backoff.h"
 #include "client/connect/connection.h"
 #include "grpcpp/grpcpp.h"
 #include "tests/simulation/daemon.h"
@@ -27,17 +28,18 @@ class Reader {
   // The next thing that the network or the client does: connects, takes a message, stands still,
   // breaks off. False: there is nothing to do now.
   bool Turn(Daemon* daemon);
-  // Nobody has anything to do: the stream has sent what there is, and whatever was due.
+  // Checks that the stream has sent what there is, and whatever was due; called when nobody has
+  // anything to do.
   void CheckAtRest();
   // The server cancels `call`, which may be this one's.
   void Cancel(const grpc_call* call, grpc::StatusCode why);
   // Reads without a pause from now on, for the end of the simulation.
   void Hurry() { hurries_ = true; }
-  // When it goes on by itself.
+  // Time at which it goes on by itself.
   absl::Duration next() const { return pause_until_; }
   // The daemon is gone.
   void Disconnect();
-  // All that there is has come.
+  // Checks that all that there is has come.
   void CheckComplete();
   uint64_t sequence() const { return sequence_; }
 
@@ -49,11 +51,11 @@ class Reader {
   void TakeEvent(const v1::Event& event);
   // The stream has ended.
   void OnEnd(const grpc::Status& status);
-  // It asked for the oldest event, and is at its first place.
+  // Checks the first place of a call that asked for the oldest event.
   void CheckBegin();
-  // What is between the two was not sent: each of it that it asked for must be excused.
+  // Checks that each event between the two that it asked for, none of which was sent, is excused.
   void Skip(uint64_t from, uint64_t to);
-  // Whether it asked for `event`.
+  // Returns whether it asked for `event`.
   bool Wants(const v1::Event& event) const;
   // The first event after its place that it asked for and may still get; 0: there is none.
   uint64_t FirstMissing() const;
@@ -65,19 +67,19 @@ class Reader {
   Story* const story_;
   const Judge* const judge_;
   const uint64_t kind_;
-  std::vector<std::string> names_;  // of the VMs whose events it asks for; empty: of all
+  std::vector<std::string> names_;  // VMs whose events it asks for; empty: all
   bool hurries_ = false;
   absl::Duration pause_until_ = absl::ZeroDuration();
-  // After each stream that ended without an event.
-  client::Backoff backoff_{absl::Milliseconds(100), absl::Seconds(5)};
+  // Backoff after each stream that ended without an event.
+  Backoff backoff_{absl::Milliseconds(100), absl::Seconds(5)};
 
-  std::string journal_id_;  // of the cursor; empty: there is none
-  uint64_t sequence_ = 0;   // everything up to here is done with
+  std::string journal_id_;  // journal of the cursor; empty: there is none
+  uint64_t sequence_ = 0;   // events up to here are done with
   bool in_snapshot_ = false;
   bool from_snapshot_ = false;  // the next start, after OUT_OF_RANGE
-  bool from_oldest_ = false;    // this stream, whose first message is yet to come
+  bool from_oldest_ = false;    // set for a stream whose first message is yet to come
   std::vector<std::pair<uint64_t, uint64_t>> announced_gaps_;
-  std::vector<uint64_t> left_out_;  // what did not come, and must be named by a GAP
+  std::vector<uint64_t> left_out_;  // events that did not come, and must be named by a GAP
   std::shared_ptr<Call> call_;
 };
 

@@ -5,12 +5,12 @@
 #include <utility>
 
 #include "base/unique_fd.h"
-#include "watcher/host/host_shutdown_source.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
 
-// A HostShutdownSource that says what a test has it say. One thread.
-class FakeHostShutdown : public HostShutdownSource {
+// A HostShutdownApi that says what a test has it say. One thread.
+class FakeHostShutdown : public HostShutdownApi {
  public:
   // The loop wakes for it, unless `silent`.
   void Say(HostShutdownState state, bool silent = false) {

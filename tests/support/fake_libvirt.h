@@ -17,7 +17,7 @@ namespace vmeventd {
 // what the test says; they come on the test's thread, or from within a call. Any thread.
 class FakeLibvirt : public LibvirtApi {
  public:
-  // What Open returns from now on; OK: it connects.
+  // Sets the result of Open from now on; OK: it connects.
   void SetOpenError(absl::Status status) {
     const MutexLock lock(&mutex_);
     open_error_ = std::move(status);
@@ -33,19 +33,19 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     active_ = std::move(domains);
   }
-  // Are called by the next list before and after it was made, with none of its locks held: what
-  // libvirt's other threads do meanwhile.
+  // Sets functions that the next list calls before and after it is made, with none of its locks
+  // held: they act as libvirt's other threads.
   void AroundNextList(std::function<void()> before, std::function<void()> after) {
     const MutexLock lock(&mutex_);
     before_list_ = std::move(before);
     after_list_ = std::move(after);
   }
-  // What it has kept of the last end of each domain; unset: it knows no such domain.
+  // Sets what it has kept of the last end of each domain; unset: it knows no such domain.
   void SetLastEnd(std::optional<DomainLifecycle> end) {
     const MutexLock lock(&mutex_);
     last_end_ = std::move(end);
   }
-  // Of each domain.
+  // Sets the details of each domain.
   void SetDetails(DomainDetails details) {
     const MutexLock lock(&mutex_);
     details_ = std::move(details);
@@ -57,7 +57,7 @@ class FakeLibvirt : public LibvirtApi {
   void Started(const DomainName& domain, bool incoming = false) {
     Current()->OnLifecycle(domain, {DomainLifecycle::What::kStarted, {}, "started", incoming});
   }
-  // As libvirt does of a transient domain, without the number that it had.
+  // Reports the end as libvirt does of a transient domain, without the number that it had.
   void Stopped(DomainName domain, ManagerEnd end, const std::string& text) {
     domain.id = -1;
     StoppedWithId(domain, end, text);
@@ -88,11 +88,11 @@ class FakeLibvirt : public LibvirtApi {
   }
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
-                                                   std::shared_ptr<Listener> listener) override {
+                                                   std::shared_ptr<Callbacks> listener) override {
     const MutexLock lock(&mutex_);
     ++opened_;
     Block(uri);
-    // Not a copy, which shares its text by a counter that ThreadSanitizer does not see.
+    // Makes no copy, which would share its text by a counter that ThreadSanitizer does not see.
     if (!open_error_.ok()) return absl::Status(open_error_.code(), open_error_.message());
     listener_ = std::move(listener);
     ++open_connections_;
@@ -148,7 +148,7 @@ class FakeLibvirt : public LibvirtApi {
     }
     if (once) once();
   }
-  std::shared_ptr<Listener> Current() const {
+  std::shared_ptr<Callbacks> Current() const {
     const MutexLock lock(&mutex_);
     return listener_;
   }
@@ -165,7 +165,7 @@ class FakeLibvirt : public LibvirtApi {
   std::vector<ActiveDomain> active_ ABSL_GUARDED_BY(mutex_);
   std::optional<DomainLifecycle> last_end_ ABSL_GUARDED_BY(mutex_);
   DomainDetails details_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<Listener> listener_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<Callbacks> listener_ ABSL_GUARDED_BY(mutex_);
   int opened_ ABSL_GUARDED_BY(mutex_) = 0;
   int open_connections_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -9,8 +9,8 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "server/eventlog/event_log_parts.h"
 #include "server/eventlog/journal_reader.h"
+#include "tests/support/event_log_for_tests.h"
 #include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
@@ -27,7 +27,7 @@ absl::Time At(int64_t seconds);
 VmStatus Status(const std::string& name, const std::string& run_id,
                 VmState state = VmState::kRunning);
 VmUpdate Update(const std::string& name, EventType type, absl::Time time = At(0));
-// The same of a VM from another source than "qmp:/run/vms".
+// Likewise, of a VM from another source than "qmp:/run/vms".
 VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type);
 // A RESET of which 250 take a megabyte.
 VmUpdate LargeUpdate(const std::string& name);
@@ -72,16 +72,18 @@ class PumpedState {
 
   EventLog& log() { return *log_; }
   // Parts of the log: what the pump thread owns, and what is not public.
-  EventQueue& queue() { return log_->parts()->queue; }
-  EventPump& pump() ABSL_NO_THREAD_SAFETY_ANALYSIS { return log_->parts()->pump; }
-  LiveState& live_state() { return log_->parts()->live_state; }
-  JournalWriter& journal() ABSL_NO_THREAD_SAFETY_ANALYSIS { return log_->parts()->journal; }
+  EventQueue& queue() { return EventLogForTests::PartsOf(*log_).queue; }
+  EventPump& pump() ABSL_NO_THREAD_SAFETY_ANALYSIS { return EventLogForTests::PartsOf(*log_).pump; }
+  LiveState& live_state() { return EventLogForTests::PartsOf(*log_).live_state; }
+  JournalWriter& journal() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return EventLogForTests::PartsOf(*log_).journal;
+  }
   JournalReader* reader() { return reader_.get(); }
   // Makes reader() read the journal that replaced the first.
   void ReadReplaced() { reader_ = JournalReader::Open(options_.path).value(); }
   FakeClock& clock() { return clock_; }
   const JournalOptions& journal_options() const { return options_; }
-  // What the pump last reported about the journal.
+  // The pump's last report about the journal.
   bool reported_writable() const { return reported_writable_; }
   int reported_replaced() const { return reported_replaced_; }
 

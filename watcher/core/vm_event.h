@@ -133,8 +133,10 @@ enum class EvidenceId {
   kFinishingMigration = 12,
   kSignalSent = 13,
   kHostShutdown = 14,
+  kEnd,  // one after the last, of no entry
 };
-inline constexpr EvidenceId kLastEvidenceId = EvidenceId::kHostShutdown;
+inline constexpr auto kLastEvidenceId =
+    static_cast<EvidenceId>(static_cast<int>(EvidenceId::kEnd) - 1);
 
 // One thing that was seen, as a person would say it.
 struct EvidenceEntry {

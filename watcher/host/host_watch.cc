@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-HostWatch::HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownSource> source,
+HostWatch::HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownApi> source,
                      std::string problem)
     : loop_(loop), source_(std::move(source)) {
   if (source_ != nullptr) {

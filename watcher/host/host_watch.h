@@ -7,7 +7,7 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
-#include "watcher/host/host_shutdown_source.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
 
@@ -19,7 +19,7 @@ class HostWatch : public FdHandler {
 
   // `source` is null where nobody is asked, for which `problem` is the reason. `loop` outlives the
   // watch.
-  HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownSource> source, std::string problem);
+  HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownApi> source, std::string problem);
   ~HostWatch() override;
 
   // Called with each change, and once with the first answer.
@@ -40,7 +40,7 @@ class HostWatch : public FdHandler {
 
  private:
   EventLoop* const loop_;
-  const std::shared_ptr<HostShutdownSource> source_;
+  const std::shared_ptr<HostShutdownApi> source_;
   std::function<void(const HostShutdownState&)> on_change_;
   bool settled_ = false;
   bool said_ = false;  // the first answer was handed out

@@ -42,7 +42,7 @@ struct BusCloser {
   void operator()(sd_bus* bus) const { sd_bus_close_unref(bus); }
 };
 
-class SystemBus : public HostShutdownSource {
+class SystemBus : public HostShutdownApi {
  public:
   SystemBus(UniqueFd epoll, UniqueFd timer) : epoll_(std::move(epoll)), timer_(std::move(timer)) {
     Connect();
@@ -316,7 +316,7 @@ class SystemBus : public HostShutdownSource {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HostShutdownSource>> ListenOnSystemBus() {
+absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus() {
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   epoll_event input{};

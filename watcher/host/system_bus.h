@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "watcher/host/host_shutdown_source.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
 
@@ -13,6 +13,6 @@ namespace vmeventd {
 // believes no other sender. Connects, and again 5 s after a connection was lost, 320 s at most
 // where that fails, without waiting. What was said last holds while nobody can be asked: the bus
 // may end before the VMs. The error names the call that failed.
-absl::StatusOr<std::unique_ptr<HostShutdownSource>> ListenOnSystemBus();
+absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus();
 
 }  // namespace vmeventd

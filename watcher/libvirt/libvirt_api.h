@@ -63,9 +63,9 @@ class LibvirtApi {
  public:
   // Is called on the library's own thread, for one thing after another: must not block, nor call
   // the library.
-  class Listener {
+  class Callbacks {
    public:
-    virtual ~Listener() = default;
+    virtual ~Callbacks() = default;
     // An event of QEMU: its name, its time (unset: QEMU did not know), its `data` as JSON ("" if it
     // has none).
     virtual void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
@@ -92,10 +92,10 @@ class LibvirtApi {
   };
 
   virtual ~LibvirtApi() = default;
-  // Connects to `uri` and has `listener` called for all of its domains from then on. The error is
+  // Connects to `uri` and has `callbacks` called for all of its domains from then on. The error is
   // for people, and says what to do.
-  virtual absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
-                                                           std::shared_ptr<Listener> listener) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Connection>> Open(
+      const std::string& uri, std::shared_ptr<Callbacks> callbacks) = 0;
 };
 
 // Loads libvirt.so.0 and libvirt-qemu.so.0, once in a process. FAILED_PRECONDITION names the Debian

@@ -243,10 +243,10 @@ absl::string_view CloseReason(int reason) {
   }
 }
 
-// Passed to libvirt with a callback; libvirt frees it by FreeListener when it forgets that.
-using ListenerHandle = std::shared_ptr<LibvirtApi::Listener>;
-LibvirtApi::Listener* Of(void* opaque) { return static_cast<ListenerHandle*>(opaque)->get(); }
-void FreeListener(void* opaque) { delete static_cast<ListenerHandle*>(opaque); }
+// Passed to libvirt with a callback; libvirt frees it by FreeCallbacks when it forgets that.
+using CallbacksHandle = std::shared_ptr<LibvirtApi::Callbacks>;
+LibvirtApi::Callbacks* Of(void* opaque) { return static_cast<CallbacksHandle*>(opaque)->get(); }
+void FreeCallbacks(void* opaque) { delete static_cast<CallbacksHandle*>(opaque); }
 
 void OnQemuEvent(virConnectPtr, virDomainPtr domain, const char* event, long long seconds,
                  unsigned int micros, const char* details, void* opaque) {
@@ -326,27 +326,27 @@ class RealConnection : public LibvirtApi::Connection {
     lib.virConnectClose(connection_);
   }
 
-  absl::Status Listen(const ListenerHandle& listener) {
+  absl::Status Listen(const CallbacksHandle& callbacks) {
     close_registered_ =
-        Register(listener, [&](void* opaque) {
-          return lib.virConnectRegisterCloseCallback(connection_, OnClose, opaque, FreeListener);
+        Register(callbacks, [&](void* opaque) {
+          return lib.virConnectRegisterCloseCallback(connection_, OnClose, opaque, FreeCallbacks);
         }) >= 0;
     if (!close_registered_) return OpenError();
     if (containers_) {
-      reboots_ = RegisterEvents(listener, VIR_DOMAIN_EVENT_ID_REBOOT,
+      reboots_ = RegisterEvents(callbacks, VIR_DOMAIN_EVENT_ID_REBOOT,
                                 VIR_DOMAIN_EVENT_CALLBACK(OnContainerReboot));
       if (reboots_ < 0) return OpenError();
     } else {
-      qemu_events_ = Register(listener, [&](void* opaque) {
+      qemu_events_ = Register(callbacks, [&](void* opaque) {
         return lib.virConnectDomainQemuMonitorEventRegister(connection_, nullptr, nullptr,
-                                                            OnQemuEvent, opaque, FreeListener, 0);
+                                                            OnQemuEvent, opaque, FreeCallbacks, 0);
       });
       if (qemu_events_ < 0) return OpenError();
     }
     lifecycle_events_ = RegisterEvents(
-        listener, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+        callbacks, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
         VIR_DOMAIN_EVENT_CALLBACK(containers_ ? OnContainerLifecycle : OnLifecycleEvent));
-    metadata_changes_ = RegisterEvents(listener, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+    metadata_changes_ = RegisterEvents(callbacks, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
                                        VIR_DOMAIN_EVENT_CALLBACK(OnMetadataChange));
     if (lifecycle_events_ < 0 || metadata_changes_ < 0 ||
         lib.virConnectSetKeepAlive(connection_, kKeepAliveSeconds, kKeepAliveCount) < 0) {
@@ -421,19 +421,19 @@ class RealConnection : public LibvirtApi::Connection {
     return active;
   }
 
-  int RegisterEvents(const ListenerHandle& listener, int id,
+  int RegisterEvents(const CallbacksHandle& callbacks, int id,
                      virConnectDomainEventGenericCallback callback) {
-    return Register(listener, [&](void* opaque) {
+    return Register(callbacks, [&](void* opaque) {
       return lib.virConnectDomainEventRegisterAny(connection_, nullptr, id, callback, opaque,
-                                                  FreeListener);
+                                                  FreeCallbacks);
     });
   }
 
   template <typename Call>
-  static int Register(const ListenerHandle& listener, Call call) {
-    auto handle = std::make_unique<ListenerHandle>(listener);
+  static int Register(const CallbacksHandle& callbacks, Call call) {
+    auto handle = std::make_unique<CallbacksHandle>(callbacks);
     const int result = call(handle.get());
-    if (result >= 0) std::ignore = handle.release();  // libvirt's, until it calls FreeListener
+    if (result >= 0) std::ignore = handle.release();  // libvirt's, until it calls FreeCallbacks
     return result;
   }
 
@@ -458,7 +458,7 @@ class RealLibvirt : public LibvirtApi {
   }
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
-                                                   std::shared_ptr<Listener> listener) override {
+                                                   std::shared_ptr<Callbacks> callbacks) override {
     const virConnectPtr opened = lib.virConnectOpen(uri.c_str());
     if (opened == nullptr) return OpenError();
     const bool containers = IsContainerUri(uri);
@@ -468,7 +468,7 @@ class RealLibvirt : public LibvirtApi {
       return absl::UnavailableError(
           absl::StrCat("it is a libvirt, but not of ", containers ? "containers" : "QEMU"));
     }
-    if (absl::Status status = connection->Listen(listener); !status.ok()) return status;
+    if (absl::Status status = connection->Listen(callbacks); !status.ok()) return status;
     return connection;
   }
 

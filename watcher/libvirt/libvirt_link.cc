@@ -20,7 +20,7 @@ namespace vmeventd {
 namespace {
 
 // Posts what one connection says. Lives for as long as libvirt may call it.
-class Poster : public LibvirtApi::Listener {
+class Poster : public LibvirtApi::Callbacks {
  public:
   Poster(std::shared_ptr<LibvirtInbox> inbox, AttemptId attempt)
       : inbox_(std::move(inbox)), attempt_(attempt) {}

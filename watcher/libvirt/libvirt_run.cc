@@ -56,8 +56,9 @@ void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
     Apply(session().OnManagerEnd(*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text), Now()));
   }
   if (over()) return;
-  if (lifecycle.end == ManagerEnd::kFailed && info().reported_by == ReportedBy::kContainerLibvirt) {
-    return AwaitReport(kReportWaitFailed);
+  if (info().reported_by == ReportedBy::kContainerLibvirt &&
+      (lifecycle.end == ManagerEnd::kFailed || lifecycle.end == ManagerEnd::kShutdown)) {
+    return AwaitReport(kDestroyWait);
   }
   if (!tracked()) return End();
   if (process().gone()) AwaitEnd();

@@ -24,8 +24,9 @@ class LibvirtRun : public VmRun {
   static constexpr absl::Duration kReportWait = absl::Seconds(60);
   // The same where what decides the end was seen already, or the VM has not arrived yet.
   static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
-  // The same where libvirt has said that a container failed: that it was destroyed may follow.
-  static constexpr absl::Duration kReportWaitFailed = absl::Seconds(1);
+  // The same where libvirt has said that a container failed or shut down: its driver tells an end
+  // that it sees itself beside a destroy of its own, which follows.
+  static constexpr absl::Duration kDestroyWait = absl::Seconds(1);
   // Longest wait for a libvirt that is to be connected and to say how an earlier life ended.
   static constexpr absl::Duration kKeptEndWait = absl::Seconds(5);
 

@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/backoff.h"
 #include "base/thread_name.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/libvirt_spec.h"
@@ -196,7 +197,7 @@ void LibvirtSource::OnSlow(Link* link) {
 }
 
 void LibvirtSource::BackOff(Link* link) {
-  link->backoff = std::min(std::max(link->backoff * 2, kFirstRetry), kMaxRetry);
+  link->backoff = NextPause(link->backoff, kFirstRetry, kMaxRetry);
   link->not_before = context_->loop->Now().monotonic + link->backoff;
 }
 

@@ -12,7 +12,7 @@
 #include "base/counter.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/host/host_shutdown_source.h"
+#include "watcher/host/host_shutdown_api.h"
 #include "watcher/qmp/unfollowed_sockets.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/intents.h"

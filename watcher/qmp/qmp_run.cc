@@ -27,10 +27,10 @@ constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 }  // namespace
 
-QmpRun::QmpRun(QmpContext* context, Owner* owner, Source* source, VmSession session)
+QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSession session)
     : VmRun(context, owner, std::move(session)),
       context_(context),
-      source_(source),
+      connector_(connector),
       spoken_(answered()) {}
 
 QmpRun::~QmpRun() {
@@ -213,7 +213,7 @@ void QmpRun::GoOnOrEnd() {
   switch (FollowAnother()) {
     case Next::kFollowed:
       if (connection_ == nullptr) {
-        source_->OnMonitorEnded(this, MonitorEnd::kLost, absl::ZeroDuration());
+        connector_->OnMonitorEnded(this, MonitorEnd::kLost, absl::ZeroDuration());
       }
       return;
     case Next::kUnknown:
@@ -226,11 +226,11 @@ void QmpRun::GoOnOrEnd() {
       break;
   }
   // A launcher may have handed its listening socket over and left.
-  if (!spoken_ && (connection_ != nullptr || source_->IsServed(this))) {
+  if (!spoken_ && (connection_ != nullptr || connector_->IsServed(this))) {
     GoOnUntracked();
     if (connection_ != nullptr) return;
     ReportHeld();
-    return source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
+    return connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
   }
   if (connection_ != nullptr) {
     RetireConnection();
@@ -261,7 +261,7 @@ void QmpRun::OnFirstSpeaker(PeerProcess speaker) {
   absl::StatusOr<std::optional<PeerProcess>> proxy = TakeItsProxy(speaker);
   if (!proxy.ok()) return LeaveSpeakerUnread(speaker.pid);
   std::optional<PeerProcess> listener = *std::move(proxy);
-  if (!published()) return source_->OnSpeaker(this, std::move(speaker), std::move(listener));
+  if (!published()) return connector_->OnSpeaker(this, std::move(speaker), std::move(listener));
   spoken_ = true;
   TrackInstead(std::move(speaker)).IgnoreError();  // else the monitor's end is the run's
   if (listener.has_value() && tracked()) AddProcess(*std::move(listener));
@@ -287,7 +287,7 @@ absl::StatusOr<std::optional<PeerProcess>> QmpRun::TakeItsProxy(const PeerProces
 
 void QmpRun::LeaveSpeakerUnread(int64_t pid) {
   context_->meters.speakers_left_unread.Add();
-  if (!tracked() && !published()) return source_->OnSpeakerUnread(this);
+  if (!tracked() && !published()) return connector_->OnSpeakerUnread(this);
   const bool crowded = spoken_ && others().full();
   RetireConnection();
   absl::StatusOr<PeerProcess> speaker = absl::UnknownError("not looked at");
@@ -308,7 +308,7 @@ void QmpRun::LeaveSpeakerUnread(int64_t pid) {
   Apply(session().OnMonitorClosed(why, Now()));
   if (process().gone()) return GoOnOrEnd();
   ReportProblem(why);
-  source_->OnMonitorEnded(this, MonitorEnd::kProtocol, absl::ZeroDuration());
+  connector_->OnMonitorEnded(this, MonitorEnd::kProtocol, absl::ZeroDuration());
 }
 
 // The monitor
@@ -321,7 +321,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   ready_since_ = now.monotonic;
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   process().NoteBegun();
-  source_->OnMonitorReady(this, info.uuid);
+  connector_->OnMonitorReady(this, info.uuid);
   Apply(session().OnMonitorReady(info, now));
 }
 
@@ -367,12 +367,12 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   } else if (!tracked()) {
     return End();
   }
-  source_->OnMonitorEnded(this, protocol_error ? MonitorEnd::kProtocol : MonitorEnd::kLost,
-                          answered_for);
+  connector_->OnMonitorEnded(this, protocol_error ? MonitorEnd::kProtocol : MonitorEnd::kLost,
+                             answered_for);
 }
 
 void QmpRun::OnGreetingLate() {
-  if (!tracked() && !published() && source_->ListensAsQemu(this)) return Discard();
+  if (!tracked() && !published() && connector_->ListensAsQemu(this)) return Discard();
   if (needs_speaker_ && !published()) return Discard();
   RetireConnection();
   if (process().gone()) return GoOnOrEnd();
@@ -382,7 +382,7 @@ void QmpRun::OnGreetingLate() {
                  VmSession::kNoGreeting);
   }
   ReportHeld();
-  source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
+  connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 
 // A QEMU that gets its connection while it starts may take it on its monitor thread and have its

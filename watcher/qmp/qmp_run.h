@@ -41,9 +41,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   };
 
   // Called from within any method that hands an input to the session, and from the loop.
-  class Source {
+  class Connector {
    public:
-    virtual ~Source() = default;
+    virtual ~Connector() = default;
     virtual void OnMonitorReady(QmpRun* run, const std::string& uuid) = 0;
     // The connection is closed and the run goes on: connect again. `answered_for` is how long QEMU
     // had answered on it, zero if it never did.
@@ -68,7 +68,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   };
 
   // `owner`, `source` and `context` outlive the run.
-  QmpRun(QmpContext* context, Owner* owner, Source* source, VmSession session);
+  QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSession session);
   ~QmpRun() override;
 
   // Takes over a new connection, to the socket `file`, and closes the one it has.
@@ -104,8 +104,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void AskGuestAgent() override;
   void ReadNow(absl::Duration limit) override;
   void Disconnect() override;
-  int RoomForOthers() const override { return source_->DescriptorsLeft(this); }
-  void OnOtherDescriptors(int change) override { source_->OnDescriptors(this, change); }
+  int RoomForOthers() const override { return connector_->DescriptorsLeft(this); }
+  void OnOtherDescriptors(int change) override { connector_->OnDescriptors(this, change); }
 
   void OnSpeaker(int64_t pid) override;
   void OnGreeting() override;
@@ -141,7 +141,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void RetireNotes();
 
   QmpContext* const context_;
-  Source* const source_;
+  Connector* const connector_;
   RunSockets sockets_;
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet

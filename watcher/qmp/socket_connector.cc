@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/backoff.h"
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
@@ -186,7 +187,7 @@ void SocketConnector::ScheduleAll(const std::vector<SocketSlot*>& slots) {
 }
 
 void SocketConnector::BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit) {
-  slot->backoff = std::min(std::max(slot->backoff * 2, first), limit);
+  slot->backoff = NextPause(slot->backoff, first, limit);
   Schedule(slot, slot->backoff);
 }
 
@@ -327,12 +328,12 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
   CommandLines* const command_lines = context_->options->command_lines.get();
   if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
   const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
-  const SocketSlot::Listener* const known = slot->listener.get();
+  const SocketSlot::ListeningProcess* const known = slot->listener.get();
   const bool begun = known != nullptr && known->process == listener;
   if (!begun || (known->command_line->done() && known->command_line->out_of_descriptors())) {
     std::shared_ptr<const CommandLines::Read> read = command_lines->Begin(peer.pid);
     slot->listener.reset();
-    if (read != nullptr) slot->listener = SocketSlot::Listener{listener, std::move(read)};
+    if (read != nullptr) slot->listener = SocketSlot::ListeningProcess{listener, std::move(read)};
   }
   return SaysQemu(*slot);
 }

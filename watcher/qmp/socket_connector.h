@@ -29,7 +29,9 @@ namespace vmeventd {
 // The source "QMP sockets": connects to each socket in the watched directories, finds out which
 // process it belongs to, and hands the connection to the run of that process. A slot is a socket's
 // path, a run is a process; several slots may be ways to one run. Loop thread.
-class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, public QmpRun::Source {
+class SocketConnector : public RunSource,
+                        public DirectoryWatcher::Delegate,
+                        public QmpRun::Connector {
  public:
   // All outlive the connector. An error names the system resource that could not be had.
   static absl::StatusOr<std::unique_ptr<SocketConnector>> Create(QmpContext* context,

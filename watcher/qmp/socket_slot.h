@@ -42,11 +42,11 @@ struct SocketSlot {
   InodeKey inode;  // the socket's, as seen last
 
   // A listener whose name is not a QEMU's, and its command line once that is read.
-  struct Listener {
+  struct ListeningProcess {
     ProcessId process;
     std::shared_ptr<const CommandLines::Read> command_line;
   };
-  Rare<Listener> listener;
+  Rare<ListeningProcess> listener;
 
   SharedText problem;  // while no run is seen behind the socket; as it was reported
 };

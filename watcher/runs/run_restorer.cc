@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "base/backoff.h"
 #include "spdlog/spdlog.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/shutdown_file.h"
@@ -221,7 +222,7 @@ bool RunRestorer::FindProcess(VmRun* run) {
 
 void RunRestorer::FindProcessesLater() {
   if (retry_.serial != 0) return;
-  backoff_ = std::min(std::max(backoff_ * 2, kFirstRetry), kMaxRetry);
+  backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
   retry_ = context_->loop->AddTimer(context_->loop->Now().monotonic + backoff_,
                                     [this] { FindProcesses(); });
 }

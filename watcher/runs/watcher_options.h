@@ -9,7 +9,7 @@
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/watch_spec.h"
-#include "watcher/host/host_shutdown_source.h"
+#include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/bpf_trace.h"
@@ -33,7 +33,7 @@ struct WatcherOptions {
   // Source of the host's shutdown, or for people why there is none; both empty: nobody wanted
   // it.
   struct HostShutdown {
-    std::shared_ptr<HostShutdownSource> source;
+    std::shared_ptr<HostShutdownApi> source;
     std::string problem;
   } host_shutdown;
   SessionOptions session;

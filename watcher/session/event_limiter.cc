@@ -22,10 +22,19 @@ bool IsEvidenceOrState(EventType type) {
     case EventType::kMonitorRestored:
     case EventType::kStateChanged:
     case EventType::kProblemsChanged:
+    case EventType::kPvshutdownRequested:
       return true;
-    default:
-      return false;
+    case EventType::kStarted:
+    case EventType::kStopped:
+    case EventType::kIoError:
+    case EventType::kMemoryFailure:
+    case EventType::kMigration:
+    case EventType::kIntentDeclared:
+    case EventType::kIntentWithdrawn:
+    case EventType::kGap:
+      break;
   }
+  return false;
 }
 
 }  // namespace

@@ -45,7 +45,6 @@ class EventLimiter {
 
   // Returns the number of drops since the last call.
   uint64_t TakeDropped();
-  bool has_dropped() const { return dropped_ > 0; }
   // Number of all drops.
   uint64_t dropped_total() const { return dropped_total_; }
 

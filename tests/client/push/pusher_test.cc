@@ -257,6 +257,31 @@ TEST(BatcherTest, AnEventThatIsAloneGoesAfterItsTime) {
   EXPECT_THAT(first.batches, ElementsAre(ElementsAre(1)));
 }
 
+TEST(BatcherTest, EventsBehindAPositionAloneHaveTheirTime) {
+  std::stop_source stop;
+  Batcher batcher({.events = 2, .time = absl::InfiniteDuration()}, stop.get_token());
+  batcher.OnPosition({0, {0, "journal-a"}});
+  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1)));
+  // The second event comes once the position was passed.
+  class Feed : public Batches {
+   public:
+    explicit Feed(Batcher* batcher) : batcher_(batcher) {}
+    bool OnPosition(const ServerPosition& position) override {
+      if (positions.empty()) {
+        EXPECT_TRUE(batcher_->OnEvents(PausedEvents(2, 2)));
+        batcher_->Close();
+      }
+      return Batches::OnPosition(position);
+    }
+
+   private:
+    Batcher* const batcher_;
+  } feed(&batcher);
+  batcher.Run(&feed);
+  EXPECT_THAT(feed.batches, ElementsAre(ElementsAre(1, 2)));
+  EXPECT_EQ(feed.positions[0], 2);
+}
+
 TEST(BatcherTest, PositionsOfManyServersTakeNoRoom) {
   std::stop_source stop;
   Batcher batcher({.events = 10, .time = absl::InfiniteDuration()}, stop.get_token());

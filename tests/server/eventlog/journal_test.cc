@@ -748,7 +748,7 @@ TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
   }
   FlipIn("evidence");
   const OpenedJournal again = Open();
-  EXPECT_THAT(again.moved_because, HasSubstr("session run-1"));
+  EXPECT_THAT(again.moved_because, HasSubstr("the run run-1"));
 }
 
 TEST_F(JournalTest, ANewerSchemaIsRefused) {

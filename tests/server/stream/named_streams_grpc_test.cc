@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "tests/support/event_log_for_tests.h"
 #include "tests/support/test_server.h"
 
 namespace vmeventd {
@@ -91,7 +92,7 @@ TEST(NamedStreams, StayAtTheHeadThoughNothingIsForThem) {
 class HeldHistory {
  public:
   explicit HeldHistory(TestServer* server) {
-    server->pumped().log().parts()->read_queue.PostForStream(
+    EventLogForTests::PartsOf(server->pumped().log()).read_queue.PostForStream(
         "test", [gate = gate_](const absl::StatusOr<JournalReader*>&) {
           gate->held.Notify();
           gate->released.WaitForNotification();
@@ -153,11 +154,14 @@ TEST_P(NamedStreamsInHistory, MissNoneWhereTheirVmHasEventsBeforeTheFirstMessage
   {
     const HeldHistory held(&server);
     stream = std::make_unique<TestStream>(stub.get(), Request());
-    ASSERT_TRUE(Eventually([&] { return server.hub().meters().turns.value() == 1; }));
+    const auto turns = [&server] { return server.hub().meters().turns.value(); };
+    // Where a thread of the hub is late with the history's end, it is woken for that as well.
+    ASSERT_TRUE(Eventually([&] { return turns() >= 1; }));
+    const uint64_t before = turns();
     server.PushEach("other", 2);
     server.PushEach("a", 1);
     // It was woken for this one.
-    ASSERT_TRUE(Eventually([&] { return server.hub().meters().turns.value() == 2; }));
+    ASSERT_TRUE(Eventually([&] { return turns() > before; }));
   }
   EXPECT_EQ(SequencesTo(kHistory + 3, stream.get()), EveryThird(kHistory + 3));
   server.PushEach("a", 1);

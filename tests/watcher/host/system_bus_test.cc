@@ -141,7 +141,7 @@ class SystemBusTest : public testing::Test {
   std::unique_ptr<e2e::ChildProcess> daemon_;
   std::unique_ptr<Client> logind_;
   std::unique_ptr<Client> systemd_;
-  std::unique_ptr<HostShutdownSource> source_;
+  std::unique_ptr<HostShutdownApi> source_;
 };
 
 TEST_F(SystemBusTest, LogindSaysThatTheHostShutsDownAndThatItDoesNot) {

@@ -35,6 +35,11 @@ class LibvirtContainersTest : public LibvirtSourceTest {
     controller_ = StartSleeping("libvirt_lxc", "--name", name);
     std::ofstream(directory_.Path("lxc/web1.pid")) << controller_->pid() << "\n";
   }
+  // Nobody has reaped it: its exit status is there at once.
+  void KillController() const {
+    kill(controller_->pid(), SIGKILL);
+    controller_->AwaitEnd();
+  }
   DomainName Container() const { return {kDomain.name, kDomain.uuid, controller_->pid()}; }
 
   std::unique_ptr<Child> controller_;
@@ -60,27 +65,33 @@ TEST_F(LibvirtContainersTest, OfAnotherNameIsNotItsProcess) {
 }
 
 // virtlxcd reports the end of the process first, and then that it was its own doing.
-TEST_F(LibvirtContainersTest, AFailureMayBeADestroy) {
+TEST_F(LibvirtContainersTest, AFailureOrAShutdownMayBeADestroy) {
   StartConnected();
-  StartDomain(Container());
-  const DomainName container = Container();
-  libvirt_->StoppedWithId(container, ManagerEnd::kFailed, "stopped, failed");
-  controller_.reset();
-  Step();
-  libvirt_->Stopped(container, ManagerEnd::kDestroyed, "stopped, destroyed");
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy) << LastStopped().message;
+  clock_.Stop();  // either waits for a second
+  int stops = 0;
+  for (const ManagerEnd end : {ManagerEnd::kFailed, ManagerEnd::kShutdown}) {
+    StartController();
+    StartDomain(Container());
+    const DomainName container = Container();
+    libvirt_->StoppedWithId(container, end, "stopped, at first");
+    KillController();
+    Step();
+    libvirt_->Stopped(container, ManagerEnd::kDestroyed, "stopped, destroyed");
+    ASSERT_TRUE(UntilCount(EventType::kStopped, ++stops));
+    EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy) << LastStopped().message;
+  }
 }
 
 TEST_F(LibvirtContainersTest, AFailureAloneIsWhatTheKernelSays) {
   StartConnected();
   StartDomain(Container());
   const DomainName container = Container();
-  controller_.reset();  // by SIGKILL
+  clock_.Stop();
+  KillController();
   libvirt_->StoppedWithId(container, ManagerEnd::kFailed, "stopped, failed");
   Step();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  clock_.Advance(LibvirtRun::kReportWaitFailed);
+  clock_.Advance(LibvirtRun::kDestroyWait);
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kQemuKilled) << LastStopped().message;
 }

@@ -20,7 +20,7 @@ namespace {
 
 constexpr char kOomFile[] = "/memory.events";
 
-class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Source {
+class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Connector {
  protected:
   QmpRunTest() {
     context_.loop = loop_.get();

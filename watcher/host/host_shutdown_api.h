@@ -13,9 +13,9 @@ struct HostShutdownState {
 };
 
 // The border to the outside of this folder, of which tests have a fake. Loop thread.
-class HostShutdownSource {
+class HostShutdownApi {
  public:
-  virtual ~HostShutdownSource() = default;
+  virtual ~HostShutdownApi() = default;
   // Readable, level-triggered, when there is something for Read() to do.
   virtual int fd() const = 0;
   // Takes in what has come by now, and waits for nothing.
