@@ -9,7 +9,7 @@ namespace vmeventd {
 // verdict.
 struct Instant {
   absl::Time wall;
-  absl::Duration monotonic;  // since an arbitrary origin (CLOCK_MONOTONIC)
+  absl::Duration monotonic;  // time since an arbitrary origin (CLOCK_MONOTONIC)
 };
 
 // The source of the time, which tests replace.

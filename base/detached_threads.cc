@@ -12,7 +12,7 @@
 namespace vmeventd {
 namespace {
 
-// So many stay for jobs to come; to start one takes longer than most jobs.
+// Limit of idle threads kept for later jobs: starting one takes longer than most jobs.
 constexpr int kMaxIdle = 4;
 
 }  // namespace
@@ -33,7 +33,7 @@ struct DetachedThreads::State {
   CondVar done;
   std::deque<std::function<void()>> waiting ABSL_GUARDED_BY(mutex);
   int threads ABSL_GUARDED_BY(mutex) = 0;
-  int idle ABSL_GUARDED_BY(mutex) = 0;  // of those, also from their start on
+  int idle ABSL_GUARDED_BY(mutex) = 0;  // the idle ones of those, starting ones included
   bool ended ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> starved = false;
 };

@@ -18,7 +18,7 @@
 
 namespace vmeventd {
 
-// Takes what epoll says of a descriptor.
+// Receives epoll's events of a descriptor.
 class FdHandler {
  public:
   virtual ~FdHandler() = default;
@@ -46,31 +46,31 @@ class EventLoop {
 
   // Watches `fd`, which stays the caller's. `handler` must live until Remove.
   absl::Status Add(int fd, uint32_t events, FdHandler* handler);
-  // Watches `fd`, which is watched, for other events from now on.
+  // Changes the events that `fd`, which is watched, is watched for.
   void Modify(int fd, uint32_t events);
-  // To be called before the descriptor is closed. Input of this turn that `handler` has not been
-  // given yet is not given to it, nor to the next user of the number. Nothing happens if it is not
-  // watched, as after an Add that failed.
+  // Stops watching `fd`; call it before closing the descriptor. Pending input of this turn is
+  // dropped: neither `handler` nor the next user of the number gets it. No-op if `fd` is not
+  // watched, as after a failed Add.
   void Remove(int fd);
 
   // Calls `callback` once, in the first turn at or after `deadline` (Clock's monotonic). Timers
   // with the same deadline fire in the order in which they were added.
   TimerId AddTimer(absl::Duration deadline, std::function<void()> callback);
-  // Clears `id` as well. Nothing happens if the timer has fired or never was.
+  // Cancels the timer and clears `id`. No-op if the timer has fired or never was.
   void CancelTimer(TimerId* id);
 
-  // Waits for input, a timer or Wake, at most `timeout`, then handles what is due: of a very long
-  // list a part, so that neither input nor timers wait for the other.
+  // Waits for input, a timer or Wake, at most `timeout`, then handles what is due. Of a very long
+  // list it handles a part, so that neither input nor timers starve the other.
   void RunOnce(absl::Duration timeout);
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   void Wake() const;
-  // Has the next turn call `function`; those of one thread in their order. It is destroyed uncalled
-  // with the loop. The callers bound how many wait. Any thread.
+  // Has the next turn call `function`. Functions of one thread run in order; those still pending
+  // are destroyed uncalled with the loop. The callers bound the backlog. Any thread.
   void Post(absl::AnyInvocable<void()> function);
 
   Instant Now() const { return clock_->Now(); }
-  // When the turn that runs now, or the last one, had waited and began its work; on the monotonic
-  // clock.
+  // Time at which the current turn, or the last one, ended its wait and began its work; on the
+  // monotonic clock.
   absl::Duration turn_began() const { return turn_began_; }
 
  private:
@@ -94,7 +94,7 @@ class EventLoop {
   const Clock* const clock_;
   const UniqueFd epoll_;
   const UniqueFd wake_;
-  std::vector<Watch> watches_;  // by descriptor
+  std::vector<Watch> watches_;  // indexed by descriptor
   std::map<TimerId, std::function<void()>> timers_;
   absl::Duration turn_began_;
   uint32_t last_watch_ = 0;

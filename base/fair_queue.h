@@ -12,8 +12,8 @@
 namespace vmeventd {
 
 // A queue that is fair between owners: the items of one owner leave in the order they came, and
-// owners take turns, so that an owner with many items does not delay the others. Neither
-// synchronised nor bounded: the caller does both.
+// owners take turns, so that an owner with many items does not delay the others. Not thread-safe
+// and not bounded: the caller locks and limits it.
 template <typename Item>
 class FairQueue {
  public:

@@ -5,7 +5,8 @@
 namespace vmeventd {
 namespace {
 
-// No name is as long, so that a pattern with more elements matches none; it is cut there.
+// Limit of a pattern's elements; beyond it, the pattern is cut. No name is as long, so it matches
+// none.
 constexpr size_t kMaxElements = 65'000;
 
 }  // namespace

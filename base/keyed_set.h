@@ -7,9 +7,9 @@
 
 namespace vmeventd {
 
-// A hash set whose elements are found by a key that they have themselves, and so is not kept twice.
-// `Key` has functions Of(), which return the key of an element, and the one that is given. An
-// element's key stays the same while it is in the set.
+// A hash set whose elements contain their own key, which is thus not stored twice. `Key` has two
+// functions Of(): one returns an element's key, one returns the given key. An element's key stays
+// the same while it is in the set.
 template <typename Key>
 struct KeyHash {
   using is_transparent = void;

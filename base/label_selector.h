@@ -11,7 +11,7 @@
 
 namespace vmeventd {
 
-inline constexpr size_t kMaxLabels = 16;  // of a VM
+inline constexpr size_t kMaxLabels = 16;  // limit per VM
 inline constexpr size_t kMaxLabelKeyBytes = 63;
 inline constexpr size_t kMaxLabelValueBytes = 128;
 

@@ -74,11 +74,11 @@ bool WaitUntil(CondVar* changed, Mutex* mutex, absl::Duration timeout, Condition
   return true;
 }
 
-// A thread, as Clang's thread-safety analysis knows it: what is ABSL_GUARDED_BY a role is touched
-// by that thread alone, and the compiler finds who else does. Costs nothing when it runs.
+// A thread, as Clang's thread-safety analysis knows it: only that thread touches data that is
+// ABSL_GUARDED_BY the role, and the compiler reports any other access. No cost at run time.
 class ABSL_LOCKABLE ThreadRole {};
 
-// The code in whose scope it stands runs on that thread, or in its stead while it does not run.
+// Declares that the enclosing scope runs on that thread, or in its stead while it does not run.
 class ABSL_SCOPED_LOCKABLE OnThread {
  public:
   explicit OnThread(const ThreadRole* role) ABSL_EXCLUSIVE_LOCK_FUNCTION(role) {

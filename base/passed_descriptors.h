@@ -9,8 +9,8 @@
 
 namespace vmeventd {
 
-// The descriptors that came with a message of a Unix socket (SCM_RIGHTS), as recvmsg(2) has filled
-// it: to be called once, as they are the caller's from then on.
+// Takes the descriptors out of a Unix socket's message (SCM_RIGHTS) that recvmsg(2) has filled.
+// Call it once: they are the caller's from then on.
 inline std::vector<UniqueFd> TakeDescriptors(msghdr* message) {
   std::vector<UniqueFd> descriptors;
   for (cmsghdr* header = CMSG_FIRSTHDR(message); header != nullptr;

@@ -6,8 +6,8 @@
 
 namespace vmeventd {
 
-// A std::optional whose value is on the heap: for what is unset in nearly all of many objects. It
-// takes 8 bytes there.
+// A std::optional with its value on the heap, for members that are unset in nearly all of many
+// objects. Unset, it takes 8 bytes.
 template <typename T>
 class Rare {
  public:

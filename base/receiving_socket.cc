@@ -26,7 +26,7 @@ constexpr int kSoPassRights = SO_PASSRIGHTS;
 constexpr int kSoPassRights = 83;  // Linux 6.16
 #endif
 
-// Bytes that are looked at at once.
+// Limit of bytes looked at in one call.
 constexpr size_t kMaxLook = 16 << 10;
 
 // Ignored by default, so that a stray one does no harm.
@@ -42,7 +42,7 @@ int Option(int fd, int name, int otherwise) {
 class Interrupter {
  public:
   explicit Interrupter(absl::Duration patience) : every_(absl::ToTimespec(patience)) {
-    // Without a handler the kernel discards the signal.
+    // The signal needs a handler: otherwise the kernel discards it.
     struct sigaction action {};
     action.sa_handler = [](int) {};
     action.sa_flags = SA_RESTART;
@@ -112,7 +112,7 @@ void ReceivingSocket::Reset() {
 // `to` is written through the iovec.
 // NOLINTNEXTLINE(readability-non-const-parameter)
 ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
-  // No more than the sender fits in.
+  // Room for the sender alone.
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
   iovec data{to, size};
   const auto receive = [&](msghdr* message, int flags) {

@@ -31,7 +31,7 @@ void RefusePassedDescriptors(int fd);
 class SocketCloser {
  public:
   static constexpr int kMaxThreads = 4;
-  // Beyond so many that wait, no new socket may be opened: each would have to be closed.
+  // Backlog limit; beyond it, no new socket may be opened, as each would have to be closed.
   static constexpr size_t kMaxWaiting = 256;
 
   explicit SocketCloser(absl::Duration patience = absl::Milliseconds(10));
@@ -67,13 +67,13 @@ class ReceivingSocket {
   int get() const { return socket_.get(); }
   bool valid() const { return socket_.valid(); }
   void Reset();
-  // Passes the descriptor to the caller. To close it may wait while others have the socket open.
+  // Passes the descriptor to the caller. Closing it may block while others have the socket open.
   UniqueFd Release() { return std::move(socket_); }
 
   // recv(2), which does not wait. EBADMSG: the peer passes descriptors, and nothing more can be
   // read.
   ssize_t Receive(char* to, size_t size) { return Receive(to, size, nullptr); }
-  // The same for a socket with SO_PASSCRED. Sets `*sender` to who sent, if that is known.
+  // Receives from a socket with SO_PASSCRED. Sets `*sender` to the sender, if it is known.
   ssize_t ReceiveFrom(char* to, size_t size, ucred* sender) { return Receive(to, size, sender); }
 
  private:

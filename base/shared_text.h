@@ -13,8 +13,8 @@
 
 namespace vmeventd {
 
-// A text that is set as a whole, for what many objects keep: it takes 8 bytes in each, and nothing
-// more while it is empty. Copies share the memory of the text. Any thread.
+// A compact text for many objects: 8 bytes in each, and nothing more while it is empty. Set only as
+// a whole; copies share the memory of the text. Any thread.
 class SharedText {
  public:
   SharedText() = default;
@@ -43,7 +43,7 @@ class SharedText {
 
   void clear() { *this = SharedText(); }
   bool empty() const { return text_ == nullptr; }
-  // Lives until the next change.
+  // Valid until the next change.
   absl::string_view str() const {
     if (text_ == nullptr) return "";
     return {reinterpret_cast<const char*>(text_ + 1), text_->size};
@@ -61,7 +61,7 @@ class SharedText {
   }
 
  private:
-  // Its bytes stand behind it.
+  // Header of a text; the bytes follow it in memory.
   struct Text {
     std::atomic<uint32_t> users;
     const uint32_t size;
@@ -70,10 +70,10 @@ class SharedText {
   Text* text_ = nullptr;
 };
 
-// Finds texts that are alike among the last kTexts different ones. One thread.
+// Shares equal texts among the last kTexts different ones. One thread.
 class SharedTexts {
  public:
-  // Makes `text` one of those that it was given before, if there is an equal one.
+  // Makes `text` share the memory of an equal text that it was given before, if there is one.
   void Share(SharedText* text) {
     if (text->empty()) return;
     for (const SharedText& known : texts_) {

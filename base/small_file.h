@@ -12,7 +12,7 @@ namespace vmeventd {
 // Never waits, whatever is there (a FIFO). Errors name the path;
 // RESOURCE_EXHAUSTED: out of descriptors.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
-// The same of an open file, from where it stands. `path` is for errors.
+// Reads an open file likewise, from its current offset. `path` is for errors.
 absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size_t max_bytes);
 
 }  // namespace vmeventd

@@ -21,7 +21,7 @@ class TokenBucket {
   explicit constexpr TokenBucket(const TokenRate& rate)
       : TokenBucket(rate.burst, rate.per_second) {}
 
-  // Negative: so many are owed.
+  // Returns the tokens left; negative: a debt.
   double Available(absl::Duration now) const {
     if (now <= filled_at_) return tokens_;
     return std::min(burst_, tokens_ + absl::ToDoubleSeconds(now - filled_at_) * per_second_);
@@ -40,8 +40,8 @@ class TokenBucket {
     Spend(now);
     return true;
   }
-  // Takes `amount`, which has been used already. What is missing becomes a debt without a bound.
-  // Returns the time until it is paid, zero where there is none.
+  // Takes `amount`, which has been used already. A shortfall becomes a debt without limit. Returns
+  // the time until it is paid; zero: there is none.
   absl::Duration Charge(double amount, absl::Duration now) {
     tokens_ = Available(now) - amount;
     filled_at_ = std::max(filled_at_, now);
@@ -55,7 +55,7 @@ class TokenBucket {
   }
 
  private:
-  // From `filled_at_` on.
+  // Measured from `filled_at_`.
   absl::Duration TimeUntil(double tokens) const {
     return tokens_ >= tokens ? absl::ZeroDuration()
                              : absl::Seconds((tokens - tokens_) / per_second_);

@@ -10,16 +10,17 @@
 
 namespace vmeventd {
 
-// A Unix socket of this network namespace, as `ss -xp` sees it. Who looks connects to nothing.
+// A Unix socket of this network namespace, as `ss -xp` sees it. Looking connects to nothing.
 struct UnixSocket {
   uint32_t inode = 0;
   std::string path;  // raw bytes; an accepted one has its listener's; empty: not bound to a path
   bool listening = false;
-  uint32_t pending = 0;  // of a listening one: connections that nobody has accepted yet
-  uint32_t peer = 0;     // of a connected one: the inode of the other end
+  uint32_t pending = 0;  // a listening one's connections that nobody has accepted yet
+  uint32_t peer = 0;     // a connected one's other end, by its inode
 };
 
-// All of them, by the kernel's sock_diag. UNAVAILABLE: the kernel does not answer; names the call.
+// Reads all of them by the kernel's sock_diag. UNAVAILABLE: the kernel does not answer; names the
+// call.
 absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
 
 // Appends the sockets of one answer of the kernel, a row of netlink messages. True: it was the

@@ -236,16 +236,15 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   absl::StatusOr<std::string> secret = KeptUuid(config.state_dir + "/publish_key", 0600);
   if (!secret.ok()) return secret.status();
   fleet_sink_ = *std::move(sink);
-  fleet_ =
-      std::make_unique<FleetPublisher>(PublisherOptions{.cluster = config.publish_cluster,
-                                                        .node = node,
-                                                        .format = config.publish_format,
-                                                        .events_per_second = tuning_.publish_rate,
-                                                        .version = kVersion,
-                                                        .secret = *std::move(secret),
-                                                        .heartbeat = tuning_.publish_heartbeat},
-                                       fleet_sink_.get(), &outbox_, *std::move(position), clock_,
-                                       RandomFraction);
+  fleet_ = std::make_unique<FleetPublisher>(
+      PublisherOptions{.cluster = config.publish_cluster,
+                       .node = node,
+                       .format = config.publish_format,
+                       .events_per_second = tuning_.publish_rate,
+                       .version = kVersion,
+                       .secret = *std::move(secret),
+                       .heartbeat = tuning_.publish_heartbeat},
+      fleet_sink_.get(), &outbox_, *std::move(position), clock_, RandomFraction);
   log_->Subscribe({.published = [this] { fleet_->Wake(); }});
   service_.SetPublishing([this] { return fleet_->state(); });
   return absl::OkStatus();

@@ -1,4 +1,4 @@
-# What nearly every source of the watcher includes; they take it over from this target.
+# Headers that nearly every source of the watcher includes; the sources reuse them from this target.
 file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/precompiled.cc CONTENT "")
 add_library(vmeventd_watcher_precompiled STATIC ${CMAKE_CURRENT_BINARY_DIR}/precompiled.cc)
 target_link_libraries(vmeventd_watcher_precompiled
@@ -8,7 +8,7 @@ target_precompile_headers(vmeventd_watcher_precompiled PRIVATE
   <absl/container/flat_hash_map.h> <absl/status/statusor.h> <absl/strings/str_cat.h>
   <absl/time/time.h> <nlohmann/json.hpp> <spdlog/spdlog.h>)
 
-# For what does not link spdlog: GCC compares the definitions.
+# Covers targets that do not link spdlog: GCC compares the definitions.
 function(vmeventd_watcher_precompiled_headers name)
   target_compile_definitions(${name} PRIVATE
     $<TARGET_PROPERTY:spdlog::spdlog,INTERFACE_COMPILE_DEFINITIONS>)

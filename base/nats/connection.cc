@@ -20,7 +20,7 @@ using nats::ErrorText;
 using nats::Lib;
 using nats::Owned;
 
-// A server that takes no bytes for so long is lost.
+// Timeout of a write; then the server counts as lost.
 constexpr absl::Duration kWriteTimeout = absl::Seconds(5);
 // A connection whose server says nothing to two pings is lost.
 constexpr absl::Duration kPingInterval = absl::Seconds(20);
@@ -28,7 +28,7 @@ constexpr int kMaxPings = 2;
 // The library (3.4.1) signs about one in 256 of the servers' challenges wrongly: 12 of 3,000
 // measured. Each connection gets another challenge.
 constexpr int kSignatures = 3;
-// How soon who waits for a message notices that the connection is lost.
+// Interval in which a wait for a message checks for a lost connection.
 constexpr absl::Duration kClosedCheck = absl::Milliseconds(100);
 constexpr absl::string_view kTls = "tls://";
 
@@ -71,9 +71,9 @@ class Message : public NatsMessage {
   const Owned<natsMsg> message_;
 };
 
-// What the library delivers on a thread of its own, which all connections share. Its functions that
-// wait for a message take the status 503 of one for a server's word, with which any publisher can
-// stop a reader, and do not say what has no responders.
+// Messages that the library delivers on a thread of its own, which all connections share. Its
+// functions that wait for a message take a message's status 503 for the server's, with which any
+// publisher can stop a reader, and do not say what has no responders.
 struct Inbox {
   explicit Inbox(size_t max_messages) : limit(max_messages) {}
 
@@ -81,7 +81,7 @@ struct Inbox {
   Mutex mutex;
   CondVar changed;
   std::deque<NatsMessagePtr> messages ABSL_GUARDED_BY(mutex);
-  bool dropped ABSL_GUARDED_BY(mutex) = false;  // some, behind these
+  bool dropped ABSL_GUARDED_BY(mutex) = false;  // messages after these are missing
 };
 using InboxPtr = std::shared_ptr<Inbox>;
 

@@ -20,16 +20,16 @@ namespace vmeventd {
 
 struct NatsOptions {
   std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, in any order
-  std::string name;                  // of the client, as the server shows it
+  std::string name;                  // the client's, which the server shows
   std::string credentials;           // a file of NATS's form; empty: none
   std::string tls_ca;                // PEM files; empty: the system's authorities
   std::string tls_cert;              // empty: the client shows none
   std::string tls_key;
-  std::string tls_server_name;  // in the servers' certificates; empty: the host of each
-  // Of the JetStream that is meant: see InDomain(). Empty: the servers' own.
+  std::string tls_server_name;  // expected in the servers' certificates; empty: the host of each
+  // Domain of the JetStream; see InDomain(). Empty: the servers' own.
   std::string domain;
-  // Of the subjects to which answers come. A client that may subscribe to another's sees its
-  // answers: each has one of its own (docs/fleet.md).
+  // Prefix of the subjects to which answers come. A client that may subscribe to another's prefix
+  // sees its answers: each has one of its own (docs/fleet.md).
   std::string inbox_prefix = "_INBOX";
 };
 
@@ -45,14 +45,14 @@ struct NatsOutgoing {
 class NatsMessage {
  public:
   virtual ~NatsMessage() = default;
-  // As long as the message lives.
+  // Valid as long as the message lives.
   virtual absl::string_view subject() const = 0;
   virtual absl::string_view reply() const = 0;  // empty: no answer is wanted
   virtual absl::string_view data() const = 0;
   // Empty: it has no such header. The server's own messages have "Status", as "404", and
   // "Description".
   virtual std::string header(const char* name) const = 0;
-  // The server's word that nobody serves the subject of a request.
+  // Returns whether this is the server's report that nobody serves a request's subject.
   virtual bool no_responders() const = 0;
 };
 using NatsMessagePtr = std::unique_ptr<NatsMessage>;
@@ -66,7 +66,7 @@ class NatsSubscription {
   virtual absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) = 0;
 };
 
-// One connection to one of the servers. It is not made again when it is lost. Any thread.
+// One connection to one of the servers. Never reconnects. Any thread.
 class NatsConnection {
  public:
   // Time limit to connect to one server, and to get an answer to a request.
@@ -79,8 +79,8 @@ class NatsConnection {
   // serves the subject.
   virtual absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
                                                  absl::Duration timeout = kRequestTimeout) = 0;
-  // Sends a message, without a word on its arrival. INVALID_ARGUMENT: it is larger than the server
-  // permits, and the connection stands; UNAVAILABLE: anything else.
+  // Sends a message, without confirmation of its arrival. INVALID_ARGUMENT: it is larger than the
+  // server permits, and the connection stands; UNAVAILABLE: any other error.
   virtual absl::Status Publish(const NatsOutgoing& message) = 0;
   // Receives from now on. The queue holds up to `max_messages`; further ones are dropped. The
   // connection outlives the subscription.

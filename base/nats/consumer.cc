@@ -76,7 +76,7 @@ std::optional<Delivery> ParseDelivery(absl::string_view reply) {
   if (tokens.size() < 9 || tokens.size() == 10 || tokens[0] != "$JS" || tokens[1] != "ACK") {
     return std::nullopt;
   }
-  const size_t at = tokens.size() == 9 ? 5 : 7;  // of SEQUENCE
+  const size_t at = tokens.size() == 9 ? 5 : 7;  // index of SEQUENCE
   Delivery delivery;
   int64_t nanoseconds = 0;
   if (!absl::SimpleAtoi(tokens[at], &delivery.stream_sequence) ||

@@ -10,8 +10,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
-// The texts by which JetStream's streams are read: a consumer that is pulled from, acknowledges
-// nothing and goes away by itself. Pure; any thread.
+// Texts for reading JetStream's streams, by a pull consumer that acknowledges nothing and goes away
+// by itself. Pure; any thread.
 
 namespace vmeventd {
 
@@ -29,23 +29,23 @@ std::string CreateConsumerRequest(absl::string_view stream,
 struct ConsumerState {
   std::string name;
   uint64_t pending = 0;    // messages of the stream that it has not sent
-  uint64_t delivered = 0;  // that it has sent
-  uint64_t scanned = 0;    // it has sent what matches of the stream's messages up to here
+  uint64_t delivered = 0;  // messages that it has sent
+  uint64_t scanned = 0;    // stream sequence up to which it has sent all matches
 };
 // Errors: as CheckAnswer.
 absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer);
 
-// The request for so many messages and bytes, or what comes of them until `expires`; while nothing
-// comes the consumer says so each `heartbeat`.
+// The request for up to so many messages and bytes, which ends after `expires`. While none come,
+// the consumer sends a heartbeat each `heartbeat`.
 std::string PullRequest(int messages, int64_t bytes, absl::Duration expires,
                         absl::Duration heartbeat);
 
 // Contents of the reply subject of a consumer's message.
 struct Delivery {
   uint64_t stream_sequence = 0;
-  uint64_t number = 0;   // of the consumer's messages: 1, 2, ...
-  uint64_t pending = 0;  // that match behind it
-  absl::Time time;       // when the stream stored it
+  uint64_t number = 0;   // place among the consumer's messages: 1, 2, ...
+  uint64_t pending = 0;  // matching messages after it
+  absl::Time time;       // storage time in the stream
 };
 // nullopt: it is no such subject.
 std::optional<Delivery> ParseDelivery(absl::string_view reply);

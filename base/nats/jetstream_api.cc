@@ -46,7 +46,7 @@ absl::Status CheckError(const json& answer, absl::string_view text) {
   return absl::UnavailableError(message);
 }
 
-// As StreamState.unfit. `config`: null: the answer has none.
+// Returns StreamState::unfit. Null `config`: the answer has none.
 std::string UnfitFor(const json& config) {
   if (const std::string retention = TextIn(config, "retention");
       !retention.empty() && retention != "limits") {
@@ -101,7 +101,7 @@ std::string CreateStreamRequest(absl::string_view stream, int replicas) {
 }
 
 std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
-  // As NATS's own clients create one, but for what would make it unsafe.
+  // Settings of NATS's own clients, but for those that would make it unsafe.
   return json{{"name", BucketStream(bucket)},
               {"description", "Written by vmeventd"},
               {"subjects", {KeySubject(bucket, ">")}},

@@ -14,7 +14,8 @@
 
 namespace vmeventd {
 
-// The header that a stream recognises a repeated message by; its names are of the whole stream.
+// Header of a message's id, by which a stream recognises a repetition. The ids' scope is the whole
+// stream.
 inline constexpr char kMessageIdHeader[] = "Nats-Msg-Id";
 
 // Header of a message that is stored only if the last message of its subject is this one.
@@ -26,7 +27,7 @@ inline constexpr char kKeyOperationHeader[] = "KV-Operation";
 // Subject of a request of the API: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
-// `subject` as it is for the JetStream of another domain, as behind a leaf node:
+// Maps `subject` to the JetStream of another domain, as behind a leaf node:
 // "$JS.DOMAIN.API.STREAM.INFO.VMEVENTS", "$JS.DOMAIN.API.$KV.BUCKET.KEY". Other subjects, and all
 // of them without a domain, stay as they are.
 std::string InDomain(absl::string_view domain, absl::string_view subject);
@@ -35,7 +36,7 @@ absl::Status CheckDomain(absl::string_view domain);
 
 // Limits of a stream that vmeventd creates; docs/fleet-servers.md has the reasons.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
-// A value of a bucket that nobody has written again for so long goes.
+// Maximum age of a bucket's value since its last write; then it is dropped.
 inline constexpr absl::Duration kBucketMaxAge = absl::Hours(24 * 30);
 inline constexpr absl::Duration kStreamDuplicateWindow = absl::Minutes(2);
 
@@ -45,11 +46,10 @@ inline constexpr absl::Duration kStreamDuplicateWindow = absl::Minutes(2);
 // by its own answer, which it sends wherever a publisher wants it.
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
 std::string CreateBucketRequest(absl::string_view bucket, int replicas);
-// The request that turns off what makes a stream unsafe, which an answer to a StreamInfoRequest
-// describes.
+// The request that turns off a stream's unsafe settings. `answer`: to its StreamInfoRequest.
 std::string SafeUpdateRequest(absl::string_view answer);
-// Asks for a stream's settings and contents; `filter`: subjects to list, of which the answer has
-// 100,000 at the most. Empty: none.
+// Asks for a stream's settings and contents. `filter`: subjects to list, of which the answer has at
+// most 100,000. Empty: none.
 std::string StreamInfoRequest(absl::string_view filter);
 // The last message that matches `subjects`; the next one from a place in the stream on; the one at
 // a place.
@@ -63,13 +63,13 @@ absl::Status CheckAnswer(absl::string_view text);
 
 // State of a stream.
 struct StreamState {
-  std::string created;    // when, as text: another stream of its name was created at another time
-  uint64_t first = 0;     // its oldest message; `last` + 1: it is empty
-  uint64_t last = 0;      // the newest message that it ever had
-  uint64_t messages = 0;  // that it has
-  absl::Time first_time;  // when `first` was stored
-  absl::Time last_time;   // when `last` was stored
-  std::vector<std::string> subjects;  // that were asked for
+  std::string created;                // creation time as text; distinguishes streams of one name
+  uint64_t first = 0;                 // its oldest message; `last` + 1: it is empty
+  uint64_t last = 0;                  // the newest message that it ever had
+  uint64_t messages = 0;              // messages it has now
+  absl::Time first_time;              // storage time of `first`
+  absl::Time last_time;               // storage time of `last`
+  std::vector<std::string> subjects;  // the requested ones
   // Settings that let nodes change what others have published, or let events come twice, for
   // people. Empty: there are none.
   std::string unsafe;
@@ -92,7 +92,7 @@ absl::StatusOr<StreamAck> ParseAck(absl::string_view text);
 // A message that the stream has. Errors: as CheckAnswer.
 struct StoredMessage {
   uint64_t stream_sequence = 0;
-  absl::Time time = absl::InfinitePast();  // when it was stored; the infinite past: not said
+  absl::Time time = absl::InfinitePast();  // storage time; the infinite past: not known
   std::string subject;
   std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
   std::string data;

@@ -6,13 +6,13 @@
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
 
-// Reads JSON that a server sent, whatever it is. Pure. For this folder.
+// Reads untrusted JSON from a server. Pure. For this folder.
 
 namespace vmeventd::nats {
 
 using nlohmann::json;
 
-// Discarded where it is no JSON.
+// Returns a discarded value if `text` is not JSON.
 inline json ParseJson(absl::string_view text) {
   return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
 }

@@ -12,7 +12,7 @@
 
 namespace vmeventd::nats {
 
-// The functions that are used of the library.
+// The library's functions in use.
 #define VMEVENTD_NATS_FUNCTIONS(F)           \
   F(natsConnection_Connect)                  \
   F(natsConnection_Destroy)                  \
@@ -71,7 +71,7 @@ const Functions& Lib();
 // of credentials.
 std::string ErrorText(natsStatus status);
 
-// By which RAII holds the library's objects.
+// Deleter of the library's objects.
 struct Destroyer {
   void operator()(natsConnection* connection) const { Lib().natsConnection_Destroy(connection); }
   void operator()(natsSubscription* subscription) const {

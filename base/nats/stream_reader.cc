@@ -50,12 +50,12 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   const absl::StatusOr<std::string> inbox = connection->NewInbox();
   if (!inbox.ok()) return inbox.status();
   reader->inbox_ = *inbox;
-  // Beside the messages come the server's words on the pull.
+  // The inbox gets the messages and the server's statuses of the pull.
   auto subscription = connection->Subscribe(*inbox, size_t{2} * kMessages);
   if (!subscription.ok()) return subscription.status();
   reader->subscription_ = *std::move(subscription);
-  // For half a minute a cluster may choose a server that has just died for the consumer; then
-  // nobody answers, and another attempt is likely to get another server.
+  // A cluster may choose a server that has just died for the consumer, for half a minute; then
+  // nobody answers, and a retry is likely to get another server.
   absl::StatusOr<std::string> answer = absl::UnavailableError("not asked");
   for (int i = 0; i < kCreateAttempts && !answer.ok() && !connection->closed(); ++i) {
     answer = AskJetStream(connection, "CONSUMER.CREATE", reader->stream_,

@@ -39,14 +39,14 @@ absl::StatusOr<std::optional<StoredMessage>> ReadMessageFrom(NatsConnection* con
 class StreamReader {
  public:
   static constexpr int kMessages = 1000;
-  // Of a pull: a server ends a connection that has more than 64 MiB to take. Doubled for a message
-  // that is larger.
+  // Size limit of a pull, doubled for a larger message: a server ends a connection with a backlog
+  // of more than 64 MiB.
   static constexpr int64_t kBytes = int64_t{8} << 20;
   static constexpr absl::Duration kExpires = absl::Seconds(30);
   static constexpr absl::Duration kHeartbeat = absl::Seconds(5);
   static constexpr int kCreateAttempts = 5;
   static constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
-  // A consumer that says nothing for so long, three heartbeats, is lost.
+  // Timeout of a silent consumer, three heartbeats; then it counts as lost.
   static constexpr absl::Duration kSilence = absl::Seconds(15);
 
   // `clock` is one that is never set. `connection` must outlive the reader.
@@ -61,15 +61,15 @@ class StreamReader {
   struct Message {
     NatsMessagePtr message;
     uint64_t stream_sequence = 0;
-    absl::Time time;  // when the stream stored it
+    absl::Time time;  // storage time in the stream
   };
   // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection or the
   // consumer is lost, or messages are.
   absl::StatusOr<std::optional<Message>> Next(absl::Duration timeout);
   // Returns the number of the stream's messages that it has still to read, as far as it knows.
   uint64_t pending() const { return pending_; }
-  // The place in the stream up to which everything was read, messages of other subjects included,
-  // by the server; nullopt: messages are on their way.
+  // Asks the server up to which place in the stream everything was read, messages of other subjects
+  // included; nullopt: messages are on their way.
   absl::StatusOr<std::optional<uint64_t>> AskScanned();
 
  private:
@@ -90,7 +90,7 @@ class StreamReader {
   int64_t bytes_ = kBytes;
   uint64_t read_ = 0;
   uint64_t pending_ = 0;
-  absl::Time heard_;  // when the consumer last said something
+  absl::Time heard_;  // time of the consumer's last sign of life
 };
 
 }  // namespace vmeventd

@@ -32,7 +32,7 @@ std::string EscapeToken(absl::string_view name);
 // The name of a token; nullopt: EscapeToken never writes it, or it was cut.
 std::optional<std::string> UnescapeToken(absl::string_view token);
 
-// Of an event of a node whose NodeSubjectPrefix this is.
+// Subject of an event; `node_prefix` is its node's NodeSubjectPrefix.
 std::string ToSubject(absl::string_view node_prefix, absl::string_view vm, absl::string_view event);
 
 // Prefix of the subjects of a node's events: "vmevents.v1.CLUSTER.NODE.".

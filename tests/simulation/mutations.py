@@ -323,7 +323,7 @@ MUTATIONS = [
              "if (⟦!was_connected_⟧) {\n    process().NoteUnseenEnd();", "false",
              "LibvirtKeptEndTest.AKillBeforeTheListIsNobodysCrash"),
     Mutation("a-speaker-left-unread-is-a-run", "watcher/qmp/qmp_run.cc",
-             "if (⟦!tracked() && !published()⟧) return source_->OnSpeakerUnread(this);", "false"),
+             "if (⟦!tracked() && !published()⟧) return connector_->OnSpeakerUnread(this);", "false"),
     Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",
              "  const bool went_on = ⟦was_down && NeedsReset(run_state)⟧;", "false"),
     Mutation("a-look-finds-this-lifes-process", "watcher/libvirt/libvirt_domains.cc",

@@ -10,7 +10,7 @@ namespace vmeventd {
 // Progress of the updates that were pushed.
 struct SinkProgress {
   uint64_t pushed = 0;     // updates
-  uint64_t committed = 0;  // of them, the first so many: no kill undoes them
+  uint64_t committed = 0;  // number of the first ones that no kill undoes
 };
 
 // Destination of what the watcher sees. Called on the watcher's loop thread; must never block.

@@ -19,9 +19,9 @@ struct LibvirtSpec {
   bool has_glob() const;
   // The URI by which libvirt is reached at `path`, a socket that `socket` matches.
   std::string UriAt(absl::string_view path) const;
-  // The same where there is no glob.
+  // The URI where there is no glob.
   std::string Uri() const;
-  // As it is given, globs and all.
+  // The flag's text, globs included.
   std::string ToFlag() const;
 
   bool operator==(const LibvirtSpec&) const = default;

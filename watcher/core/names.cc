@@ -35,7 +35,7 @@ std::string EscapeNonUtf8(absl::string_view bytes) {
     if (bytes.empty()) return text;
     const size_t length = DecodeUtf8(bytes).length;
     if (length == 0) {
-      // By hand: a hostile peer may send megabytes of such bytes.
+      // Written by hand: a hostile peer may send megabytes of such bytes.
       constexpr char kDigits[] = "0123456789abcdef";
       const auto byte = static_cast<unsigned char>(bytes[0]);
       text.append({'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0xF]});

@@ -12,11 +12,11 @@ namespace vmeventd {
 // inherited.
 struct QmpMonitor {
   std::string path;     // as given; empty with a descriptor
-  int descriptor = -1;  // of the QEMU; -1 with a path
+  int descriptor = -1;  // number in the QEMU; -1 with a path
 };
 
 struct QemuArguments {
-  std::string name;  // of -name; may be empty
+  std::string name;  // the name in -name; may be empty
   std::vector<QmpMonitor> monitors;
   // QEMU's answers to query-name and query-uuid, where its command line leaves no doubt: it
   // has a QMP monitor and no -readconfig, and the option once. Unset: only QEMU knows.
@@ -37,7 +37,7 @@ std::string WithoutNullUuid(std::string uuid);
 // The argument of the first -uuid, as it stands there; empty: there is none.
 std::string GivenUuid(const std::vector<std::string>& arguments);
 
-// The container that a libvirt_lxc has, by its name; empty: it is none.
+// Name of the container of a libvirt_lxc; empty: the process is none.
 std::string GivenContainer(const std::vector<std::string>& arguments);
 
 // Reads the command line of a QEMU. Pure.

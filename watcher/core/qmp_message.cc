@@ -26,8 +26,8 @@ absl::Status Malformed(absl::string_view what) {
 }
 
 struct Extent {
-  int depth = 0;   // of the deepest nesting
-  int values = 0;  // at least so many: each opens something or stands before a comma
+  int depth = 0;   // the deepest nesting
+  int values = 0;  // lower bound: each opens something or stands before a comma
 };
 
 // The extent of `line`, without building anything.
@@ -187,7 +187,7 @@ size_t AfterSpace(absl::string_view text, size_t at) {
   return at;
 }
 
-// And the place after the value that begins at `at`.
+// Returns the place after the value that begins at `at`.
 size_t AfterValue(absl::string_view text, size_t at) {
   int depth = 0;
   while (at < text.size()) {
@@ -199,7 +199,7 @@ size_t AfterValue(absl::string_view text, size_t at) {
     }
     if (c == '{' || c == '[') ++depth;
     if (c == '}' || c == ']') {
-      if (depth == 0) return at;  // that of what the value stands in
+      if (depth == 0) return at;  // the end of the enclosing value
       if (--depth == 0) return at + 1;
     }
     if (depth == 0 && (c == ',' || IsSpace(c))) return at;
@@ -265,7 +265,7 @@ bool ConsumeNumber(absl::string_view* text, int64_t* number) {
   return true;
 }
 
-// The same of a name in capitals, and of the quote behind it.
+// Takes a name in capitals off the beginning of `text`, and the quote behind it.
 bool ConsumeName(absl::string_view* text, absl::string_view* name) {
   const auto is_plain = [](char c) { return (c >= 'A' && c <= 'Z') || c == '_'; };
   const size_t end =

@@ -74,17 +74,16 @@ std::optional<bool> QmpBool(const QmpObject& object, const char* name);
 
 using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpError, QmpEvent>;
 
-// Deeper nesting is refused, before anything is built from it.
+// Limit of nesting; beyond it, a line is refused before anything is built from it.
 inline constexpr int kMaxQmpDepth = 64;
 
-// More values and members than that in one line are refused likewise: QEMU's largest event has
-// some dozens, and the time to take them in grows with their square.
+// Limit of values and members in one line; beyond it, the line is refused likewise. QEMU's largest
+// event has some dozens, and the time to take them in grows with their square.
 inline constexpr int kMaxQmpValues = 4096;
 
-// Parses one line. Of a line of more than 64 KiB strings of more than 8 KiB are cut, and of 64
-// bytes once they are more than 256 KiB together. Bytes that are not UTF-8 are read as the text
-// "\xNN". INVALID_ARGUMENT says what the line has wrong: not JSON, too deep, too many values, or
-// not a QMP message.
+// Parses one line. In a line of more than 64 KiB, strings are cut to 8 KiB, and to 64 bytes once
+// the line has 256 KiB. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT says
+// what the line has wrong: not JSON, too deep, too many values, or not a QMP message.
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line);
 
 // Limit of an event's data that is passed on.

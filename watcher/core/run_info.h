@@ -15,11 +15,11 @@
 
 namespace vmeventd {
 
-// Which socket file it is: another process may bind the path again, and an inode may be used again.
+// Identity of a socket file: another process may bind the path again, and an inode may be reused.
 struct SocketIdentity {
   uint64_t device = 0;
   uint64_t inode = 0;
-  int64_t made_ns = 0;  // when the file was made, since 1970
+  int64_t made_ns = 0;  // creation time of the file, since 1970
 
   bool operator==(const SocketIdentity&) const = default;
 };
@@ -32,7 +32,7 @@ struct ProcessId {
   bool operator==(const ProcessId&) const = default;
 };
 
-// A process as far as a run is concerned, with the members of RunInfo.
+// Facts of a run's process, as RunInfo has them.
 struct ProcessInfo {
   int64_t pid = 0;
   uint64_t start_ticks = 0;
@@ -58,32 +58,33 @@ inline constexpr size_t kMaxOtherProcesses = 7;
 struct RunInfo {
   SharedText name;
   SharedText run_id;
-  SharedText source;           // as VmRef has it: "qmp:/run/qemu", "libvirt:qemu:///system"
+  SharedText source;           // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
   SharedText monitor_path;     // empty for a domain of libvirt
   int64_t pid = 0;             // 0: not visible, or of a foreign PID namespace
-  uint64_t start_ticks = 0;    // of the process: field 22 of /proc/PID/stat; 0: not known
-  uint64_t pidfd_inode = 0;    // of the process: ProcessKey; 0: not known
-  SharedText boot_id;          // of the kernel that it runs under
-  uint64_t pid_namespace = 0;  // in which `pid` was read; 0: not known
+  uint64_t start_ticks = 0;    // field 22 of the process's /proc/PID/stat; 0: not known
+  uint64_t pidfd_inode = 0;    // the process's, see ProcessKey; 0: not known
+  SharedText boot_id;          // id of the boot that it runs under
+  uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
   SharedText unescaped_path;   // see raw_path(); empty: the same as monitor_path
   SharedText unescaped_name;   // see raw_name(); empty: the same as name
-  SocketIdentity socket;       // that was connected to last
-  // False: the monitor's EOF is the end of the run, or libvirt's word where that has the monitor.
+  SocketIdentity socket;       // the one connected to last
+  // False: the run ends with the monitor's EOF, or by libvirt's report where libvirt has the
+  // monitor.
   bool process_tracked = true;
-  // Further ones that speak on its monitor, or may: the run ends when all have.
+  // Other processes that speak on its monitor, or may: the run ends when all have ended.
   std::vector<ProcessId> others;
-  bool several_processes = false;  // there were some: which one was QEMU's is not known
+  bool several_processes = false;  // it had others: which one is QEMU's is not known
   ReportedBy reported_by = ReportedBy::kMonitor;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
-  // Which libvirtd had it when libvirt was connected last: when that began, as its driver.pid says,
-  // in Unix nanoseconds; 0: not known.
+  // Start time, from driver.pid, of the libvirtd that had it at the last connection, in Unix
+  // nanoseconds; 0: not known.
   int64_t libvirtd_began_ns = 0;
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
   SharedText oom_file;
   uint64_t oom_kills = 0;
-  // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
+  // Mark of its shutdown file (watcher/runs/shutdown_file.h); 0: none.
   uint32_t shutdown_file_mark = 0;
 
   // Originals of the escaped `monitor_path` and `name`: the path of the monitor's socket as the
@@ -92,13 +93,13 @@ struct RunInfo {
     return unescaped_path.empty() ? monitor_path : unescaped_path;
   }
   const SharedText& raw_name() const { return unescaped_name.empty() ? name : unescaped_name; }
-  // For the escaped text that the run has already, which shares the memory of an equal one.
+  // Sets the original of an escaped text that is set already; an equal one shares its memory.
   void SetRawPath(const SharedText& raw) {
     (raw == monitor_path ? monitor_path : unescaped_path) = raw;
   }
   void SetRawName(const SharedText& raw) { (raw == name ? name : unescaped_name) = raw; }
 
-  // From now on this is its process, which is tracked.
+  // Makes `process` the run's process, which is tracked.
   void SetProcess(const ProcessInfo& process) {
     process_tracked = true;
     pid = process.pid;
@@ -113,7 +114,7 @@ struct RunInfo {
 // A run whose STOPPED an earlier daemon has published.
 struct EndedRun {
   std::string run_id;
-  std::string source;  // as RunInfo has it
+  std::string source;  // RunInfo::source
   std::string uuid;
 };
 
@@ -121,9 +122,9 @@ struct EndedRun {
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
-  // Reason for which nobody saw who sent its SIGKILL; empty: that is known, or was not looked for.
+  // Reason why the sender of its SIGKILL is unknown; empty: it is known, or was not looked for.
   std::string sender_unknown = {};
-  bool sender_unclear = false;  // and then it may have been anybody
+  bool sender_unclear = false;  // anybody may have sent it
   bool unseen = false;  // no vmeventd ran when it ended, and the next one went on with the run
 };
 

@@ -12,7 +12,7 @@ namespace vmeventd {
 struct WatchSpec {
   std::string directory;  // absolute, without "." or ".." or a trailing slash
   std::string prefix;     // the pattern's text before its one '*'
-  std::string suffix;     // and after it
+  std::string suffix;     // the text after it
   std::string pattern() const { return prefix + "*" + suffix; }
 
   // The VM's name: the file name without the pattern's prefix and suffix. Unset where the name
@@ -24,12 +24,12 @@ inline constexpr absl::string_view kDefaultWatchPattern = "*.kvmd";
 // The directory that is watched where no flag names another source.
 inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
 
-// Beside which monitors NAME.shutdown is written. Only Ganeti reads it, and a directory of others
-// need not be writable.
+// Choice of the monitors beside which NAME.shutdown is written. Only Ganeti reads it, and a
+// directory of others need not be writable.
 enum class ShutdownFiles {
   kOff,
   kGaneti,  // beside sockets whose names end with .kvmd
-  kOn,      // beside every socket, as version 0.1.0 did; tests play it by this
+  kOn,      // beside every socket, as version 0.1.0 did; for tests that play it
 };
 
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
@@ -40,7 +40,7 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 struct ManagerMonitor {
   std::string socket;  // a path that the --watch would take
   std::string owner;   // the program that needs it
-  std::string cure;    // what to write instead, as an imperative
+  std::string cure;    // advice what to write instead, as an imperative
 };
 
 // Advice instead of a watch of the directory, which may contain "*" and is a manager's. Empty:

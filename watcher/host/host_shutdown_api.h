@@ -4,21 +4,21 @@
 
 namespace vmeventd {
 
-// State of the host's shutdown, as its service managers say.
+// State of the host's shutdown, as its service managers report it.
 struct HostShutdownState {
-  bool known = false;  // somebody has said it, or there is nobody to ask
+  bool known = false;  // somebody has reported it, or there is nobody to ask
   bool shutting_down = false;
-  std::string by;       // who said that last, for people
-  std::string problem;  // for people: why nobody says it now; empty: somebody does
+  std::string by;       // the last to report it, for people
+  std::string problem;  // reason why nobody reports it now, for people; empty: somebody does
 };
 
-// The border to the outside of this folder, of which tests have a fake. Loop thread.
+// This folder's border to the outside; tests have a fake of it. Loop thread.
 class HostShutdownApi {
  public:
   virtual ~HostShutdownApi() = default;
-  // Readable, level-triggered, when there is something for Read() to do.
+  // Descriptor that is readable, level-triggered, while Read() has something to do.
   virtual int fd() const = 0;
-  // Takes in what has come by now, and waits for nothing.
+  // Handles pending reports, without waiting.
   virtual HostShutdownState Read() = 0;
 };
 

@@ -8,8 +8,7 @@
 
 namespace vmeventd {
 
-HostWatch::HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownApi> source,
-                     std::string problem)
+HostWatch::HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownApi> source, std::string problem)
     : loop_(loop), source_(std::move(source)) {
   if (source_ != nullptr) {
     const absl::Status added = loop_->Add(source_->fd(), EPOLLIN, this);

@@ -17,8 +17,7 @@ class HostWatch : public FdHandler {
   // Longest wait of the start for the first answer.
   static constexpr absl::Duration kFirstAnswer = absl::Milliseconds(500);
 
-  // `source` is null where nobody is asked, for which `problem` is the reason. `loop` outlives the
-  // watch.
+  // Null `source`: nobody is asked, for the reason `problem`. `loop` outlives the watch.
   HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownApi> source, std::string problem);
   ~HostWatch() override;
 
@@ -27,10 +26,9 @@ class HostWatch : public FdHandler {
     on_change_ = std::move(on_change);
   }
 
-  // Takes in what was said by now. systemd-logind says that the host shuts down before anything is
-  // ended for that.
+  // Handles pending reports. systemd-logind reports a shutdown before anything is ended for it.
   void Drain();
-  // Returns whether what was said first is known, or has been waited for.
+  // Returns whether the first answer is known, or the wait for it is over.
   bool settled() const { return settled_; }
 
   // Any thread.

@@ -72,7 +72,7 @@ class Reader {
   }
 
   void Text(const char* bytes, int size) {
-    // More than a value may have is cut later.
+    // Limit of the text that is collected; a value is cut to its own later.
     constexpr size_t kEnough = 4 * kMaxLabelValueBytes;
     if (text_.size() < kEnough) text_.append(bytes, static_cast<size_t>(size));
   }
@@ -93,7 +93,7 @@ class Reader {
   }
 
  private:
-  // In the element of a user or a project: the label that it is for.
+  // The label of the enclosing element, a user's or a project's; unset elsewhere.
   std::optional<std::string> Owner() const {
     if (path_.size() != 5 || !IsNova(path_[3], "owner")) return std::nullopt;
     if (IsNova(path_[4], "user")) return "nova.user";
@@ -105,16 +105,16 @@ class Reader {
     if (!value.empty()) Add(key, value);
   }
   void Add(absl::string_view key, absl::string_view value) {
-    // Some more than are kept, as the first ones by key are.
+    // Limit of the labels that are collected; the first kMaxLabels by key are kept.
     constexpr size_t kMost = 8 * kMaxLabels;
     if (!IsLabelKey(key) || labels_.size() == kMost) return;
     const std::string line = OneLine(value);
     labels_.emplace(key, std::string(Utf8Prefix(line, kMaxLabelValueBytes)));
   }
 
-  std::vector<std::string> path_;  // of the elements around
-  std::string text_;               // of the innermost one since its last child
-  std::string name_;               // of the domain
+  std::vector<std::string> path_;  // the enclosing elements
+  std::string text_;               // the innermost one's since its last child
+  std::string name_;               // the domain's
   bool is_kubevirt_ = false;
   std::map<std::string, std::string> labels_;
 };

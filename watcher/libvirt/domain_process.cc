@@ -33,8 +33,8 @@ constexpr size_t kMaxPidFile = 64;
 constexpr size_t kMaxLog = 4 << 20;
 // libvirt notes a start before it starts the process, which may take a while.
 constexpr absl::Duration kMaxStart = absl::Seconds(10);
-// By which a process may seem to have begun later than it did: its start is kept in ticks of 10 ms
-// since the boot, which itself is known by the clock of now.
+// Error by which a process may seem to have begun later than it did: its start is kept in ticks of
+// 10 ms since the boot, which itself is known by the clock of now.
 constexpr absl::Duration kStartError = absl::Seconds(1);
 // Longest wait for a process's command line. Most take some microseconds.
 constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
@@ -268,7 +268,7 @@ absl::flat_hash_map<std::string, PeerProcess> FindProcessesInNamespace(
   for (const auto& [pid, uuid] : candidates) {
     absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
     if (!process.ok() || process->kind != PeerProcess::Kind::kTracked) continue;
-    // Once more, now that the descriptor holds the process: another may have taken the number.
+    // Read again, now that the descriptor holds the process: another may have taken the number.
     const absl::flat_hash_map<int64_t, std::string> again = ReadUuids({pid}, command_lines);
     const auto it = again.find(pid);
     if (it == again.end() || it->second != uuid || PidNamespaceOf(pid) != pid_namespace ||

@@ -17,22 +17,22 @@
 
 namespace vmeventd {
 
-// Returns where the libvirt that serves `socket` (empty: where libvirt itself looks) keeps the pid
-// files of its domains.
+// Returns the directory of pid files of the libvirt that serves `socket` (empty: where libvirt
+// itself looks).
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
 
-// When the libvirtd began that has that directory of pid files, in Unix nanoseconds: no two have
+// Start time of the libvirtd that has that directory of pid files, in Unix nanoseconds: no two have
 // the same. 0: not known.
 int64_t LibvirtdBegan(const std::string& pid_directory);
 
-// Returns where libvirt keeps the logs of its domains; empty: not known. `directory` is that of its
-// logs.
+// Returns the directory of the logs of libvirt's domains; empty: not known. `directory` is that of
+// its logs.
 std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory);
 
 // The last life of a domain, by the domain's log NAME.log, in which libvirt notes each start, and
 // from libvirt 3.0 on why it takes a domain for ended.
 struct LoggedLife {
-  std::optional<DomainLifecycle> end;  // unset: none is noted that says anything
+  std::optional<DomainLifecycle> end;  // unset: no end is noted, or none of use
 };
 // Returns what is noted of the life that began at `process_start`. Unset where the log does not
 // show that the domain has not begun again since that life was `seen`.
@@ -50,14 +50,14 @@ class DomainProcesses {
   explicit DomainProcesses(CommandLines* command_lines, bool containers = false)
       : command_lines_(command_lines), containers_(containers) {}
   void set_directory(std::string directory) { directory_ = std::move(directory); }
-  // The numbers in the files are of another PID namespace, and say nothing here: nothing is looked
-  // for.
+  // Turns looks off if the numbers in the files are of another PID namespace: they mean nothing
+  // here.
   void set_foreign(bool foreign) { foreign_ = foreign; }
   bool can_look() const { return command_lines_ != nullptr && !directory_.empty() && !foreign_; }
 
   // Begins a look, unless there is one. Without `has_descriptors` its result is an error.
   void Begin(const DomainName& domain, bool has_descriptors, absl::Duration now);
-  // Returns whether the look for that domain waits still: for 100 ms at the most.
+  // Returns whether the look for that domain still waits, for at most 100 ms.
   bool Waits(const std::string& uuid, absl::Duration now) const;
   // Returns a process of kind kUntracked if there is no such process here, its command line does
   // not come, or no look began; kGone with the pid if the file has one that nobody has (any more),
@@ -73,12 +73,12 @@ class DomainProcesses {
 
  private:
   struct Look {
-    absl::StatusOr<PeerProcess> process;  // that the pid file has; it keeps its number
+    absl::StatusOr<PeerProcess> process;  // the pid file's; it keeps its number
     std::shared_ptr<const CommandLines::Read> command_line;
     absl::Duration not_after;
     bool no_pid_file = false;
     int64_t pid_in_file = 0;
-    bool younger_than_file = false;  // the process
+    bool younger_than_file = false;  // the process began after it
   };
 
   // Sets the look's process, whatever it was started with, and what the pid file says.
@@ -88,7 +88,7 @@ class DomainProcesses {
   const bool containers_;
   std::string directory_;
   bool foreign_ = false;
-  absl::flat_hash_map<std::string, Look> looks_;  // by UUID
+  absl::flat_hash_map<std::string, Look> looks_;  // keyed by UUID
 };
 
 // The PID namespace of the process that serves the Unix socket `path`, if that is not this

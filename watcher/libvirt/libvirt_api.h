@@ -23,9 +23,9 @@ namespace vmeventd {
 struct DomainName {
   std::string name;
   std::string uuid;  // "475852fa-ea74-4630-8eae-7a6231894c40"
-  int64_t id = 0;    // of a running domain, at least 1; of another one not positive
-  // When this was heard, in the kernel's ticks since boot: a process that was started later is of a
-  // later life of the domain. UINT64_MAX: now.
+  int64_t id = 0;    // a running domain's is at least 1, another's not positive
+  // Time at which this was heard, in the kernel's ticks since boot: a process that was started
+  // later is of a later life of the domain. UINT64_MAX: now.
   uint64_t heard_ticks = UINT64_MAX;
 };
 
@@ -34,13 +34,13 @@ struct ActiveDomain {
   std::string run_state;  // its state in QEMU's words ("running", "paused", "inmigrate")
 };
 
-// libvirt's word on a domain's life, as far as it is of use beside QEMU's own events.
+// libvirt's report on a domain's life, as far as it adds to QEMU's own events.
 struct DomainLifecycle {
   enum class What { kStarted, kStopped };
   What what = What::kStarted;
-  std::optional<ManagerEnd> end;  // with kStopped; unset: it does not say
-  std::string text;               // for people: "stopped, destroyed"
-  bool incoming = false;          // with kStarted: it waits for a VM that migrates
+  std::optional<ManagerEnd> end;  // reason for kStopped; unset: it does not say
+  std::string text;               // text for people: "stopped, destroyed"
+  bool incoming = false;          // it has kStarted and waits for a VM that migrates
 };
 
 // libvirt's word for each ManagerEnd, by its number less one: in virsh and in a domain's log.
@@ -61,8 +61,8 @@ struct DomainDetails {
 
 class LibvirtApi {
  public:
-  // Is called on the library's own thread, for one thing after another: must not block, nor call
-  // the library.
+  // Receives events on the library's own thread, one at a time. Must not block, nor call the
+  // library.
   class Callbacks {
    public:
     virtual ~Callbacks() = default;
@@ -71,9 +71,9 @@ class LibvirtApi {
     virtual void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
                             uint32_t microseconds, const std::string& data) = 0;
     virtual void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) = 0;
-    // The answer of Details() may be another now.
+    // Reports that the answer of Details() may have changed.
     virtual void OnDetailsChanged(const DomainName& domain) = 0;
-    // The connection is of no use any more; `why` is for people.
+    // Reports that the connection is of no use any more; `why` is for people.
     virtual void OnClosed(const std::string& why) = 0;
   };
 

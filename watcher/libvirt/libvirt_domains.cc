@@ -1,4 +1,4 @@
-// Which domain of a LibvirtSource is which run.
+// Match of a LibvirtSource's domains with their runs.
 
 #include <algorithm>
 #include <optional>
@@ -532,7 +532,7 @@ VmRun* LibvirtSource::Restore(VmSession session) {
   return Adopt(LinkAt(uri), uuid, std::move(session));
 }
 
-// Its connection to libvirt nobody can keep.
+// Nobody can keep a run's connection to libvirt.
 bool LibvirtSource::GoOn(VmRun* run, HandedRun* handed) {
   return options_->process_tracking && context_->vm_descriptors < context_->max_vm_descriptors &&
          Of(run)->GoOn(handed);

@@ -26,22 +26,22 @@ namespace vmeventd {
 // Then a DomainListed for each, and DomainsListed.
 struct LinkOpened {
   std::vector<ActiveDomain> domains;
-  // By UUID, the newest id of a domain in the list and in the events before it. A libvirtd counts
+  // Newest id of each domain, by UUID, in the list and in the events before it. A libvirtd counts
   // its ids upwards: a life with an older one is over.
   absl::flat_hash_map<std::string, int64_t> newest_ids;
-  int64_t libvirtd_began_ns = 0;  // as RunInfo has it
+  int64_t libvirtd_began_ns = 0;  // RunInfo's
   bool foreign_pids = false;      // the libvirt counts other PIDs than we do
 };
 struct DomainListed {
   std::string uuid;
 };
 struct DomainsListed {};
-struct DomainsListedAgain {  // while it is open
+struct DomainsListedAgain {  // sent while it is open
   std::vector<ActiveDomain> domains;
 };
-struct LinkClosed {  // or it was never opened
+struct LinkClosed {  // also sent if it was never opened
   std::string why;
-  bool overflow = false;  // more came than is kept
+  bool overflow = false;  // its backlog exceeded the limit
 };
 struct DomainEvent {
   DomainName domain;
@@ -58,13 +58,13 @@ struct DetailsKnown {
 struct DetailsChanged {
   std::string uuid;
 };
-struct EndKept {  // of a life that ended while vmeventd was away
+struct EndKept {  // end of a life while vmeventd was away
   std::string uuid;
-  std::optional<ManagerEnd> end;  // unset: libvirt's word is of no use
+  std::optional<ManagerEnd> end;  // unset: libvirt's report is of no use
   std::string what;               // for people
 };
-struct ProcessFound {  // in the PID namespace of its libvirt, with the domain's UUID
-  DomainName domain;   // as it was asked for
+struct ProcessFound {  // a process in its libvirt's PID namespace with the domain's UUID
+  DomainName domain;   // the requested one
   PeerProcess process;
 };
 using LibvirtMessage =
@@ -74,21 +74,22 @@ using LibvirtMessage =
 // One attempt to connect a link, and the connection that it led to. No two have the same number.
 using AttemptId = uint64_t;
 
-// The queue between libvirt's threads and the loop thread. Each attempt has a bound; one that
-// reaches it is closed, with what it has not delivered left out, so that the domains are listed and
-// compared again. Attempts take turns. Any thread but for Take.
+// The queue between libvirt's threads and the loop thread. Each attempt has a backlog limit; one
+// that reaches it is closed and its backlog dropped, so that the domains are listed and compared
+// again. Attempts take turns. Any thread but for Take.
 class LibvirtInbox {
  public:
-  static constexpr size_t kMaxBytes = 8 << 20;  // of one attempt that wait
+  static constexpr size_t kMaxBytes = 8 << 20;  // backlog limit of one attempt
 
   // The error names the call that failed.
   static absl::StatusOr<std::shared_ptr<LibvirtInbox>> Create();
 
-  // Nothing of an attempt that was forgotten, or not begun, is taken in.
+  // Accepts messages of `attempt` from now on. Those of an attempt that was forgotten, or not
+  // begun, are dropped.
   void Begin(AttemptId attempt);
   void Forget(AttemptId attempt);
 
-  // A message before PostList waits for it, and is dropped if LinkClosed comes instead.
+  // Posts a message. One before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
   // Posts the first list of an attempt, as the messages above.
   void PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids = false,
@@ -103,15 +104,15 @@ class LibvirtInbox {
   };
   // Takes the waiting messages, of the attempts in turn, at most kBatch of each. Loop thread.
   std::vector<Entry> Take();
-  // Is readable while something waits.
+  // Descriptor that is readable while messages wait.
   int fd() const { return wake_.get(); }
 
  private:
   struct Queue {
     std::deque<LibvirtMessage> messages;
     size_t bytes = 0;
-    bool held = true;     // until its first list is there
-    bool paused = false;  // by who takes
+    bool held = true;     // waits for its first list
+    bool paused = false;  // the consumer has paused it
     bool ready = false;   // it is in ready_
     bool closed = false;  // LinkClosed is its last message
   };
@@ -126,7 +127,7 @@ class LibvirtInbox {
   const UniqueFd wake_;
   Mutex mutex_;
   absl::flat_hash_map<AttemptId, Queue> queues_ ABSL_GUARDED_BY(mutex_);
-  std::deque<AttemptId> ready_ ABSL_GUARDED_BY(mutex_);  // that have messages to hand out
+  std::deque<AttemptId> ready_ ABSL_GUARDED_BY(mutex_);  // attempts with messages to hand out
 };
 
 }  // namespace vmeventd

@@ -29,7 +29,7 @@ namespace {
 constexpr int kKeepAliveSeconds = 5;
 constexpr unsigned int kKeepAliveCount = 3;
 
-// The functions that are used of the two libraries.
+// The two libraries' functions in use.
 #define VMEVENTD_LIBVIRT_FUNCTIONS(F)   \
   F(virConnectClose)                    \
   F(virConnectDomainEventDeregisterAny) \

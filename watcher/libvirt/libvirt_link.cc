@@ -27,7 +27,7 @@ class Poster : public LibvirtApi::Callbacks {
 
   void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
                   uint32_t microseconds, const std::string& data) override {
-    // As QEMU sent it, so that it is read, bounded and cut like what comes from a monitor.
+    // The message as QEMU sent it, so that it is read, bounded and cut like a monitor's.
     const std::string name =
         nlohmann::json(event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     std::string line = absl::StrCat("{\"event\":", name, ",\"timestamp\":{\"seconds\":", seconds,
@@ -83,10 +83,10 @@ struct LibvirtLink::Shared {
   bool has_thread ABSL_GUARDED_BY(mutex) = false;
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
-  AttemptId attempt = 0;                               // of it
-  int64_t libvirtd_began_ns = 0;                       // of its libvirt
-  std::optional<uint64_t> pid_namespace;               // of its libvirt, if that is not ours
-  CommandLines command_lines;                          // of processes of that namespace
+  AttemptId attempt = 0;                               // the connection's
+  int64_t libvirtd_began_ns = 0;                       // the start of its libvirtd
+  std::optional<uint64_t> pid_namespace;               // its libvirt's, if that is not ours
+  CommandLines command_lines;                          // for processes of that namespace
 
   void OpenNow(AttemptId next) {
     connection.reset();

@@ -11,20 +11,20 @@
 
 namespace vmeventd {
 
-// One connection to a libvirt: makes its blocking calls, one after another, on one of the
-// threads, which it has while there is something to do. A libvirt that hangs holds up this thread
-// alone. What comes of the calls is posted to the inbox. Loop thread.
+// One connection to a libvirt: makes its blocking calls, one after another, on one of the threads,
+// which it has while there is something to do. A libvirt that hangs holds up this thread alone.
+// Results are posted to the inbox. Loop thread.
 class LibvirtLink {
  public:
   struct Place {
-    std::string socket;         // behind the URI; empty: not known, and no process is looked for
-    std::string pid_directory;  // of its domains and of itself
-    std::string log_directory;  // of its domains
+    std::string socket;         // the URI's; empty: not known, and no process is looked for
+    std::string pid_directory;  // has the pid files of its domains and its own
+    std::string log_directory;  // has the logs of its domains
   };
   // `threads` outlives the link.
   LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
               DetachedThreads* threads, std::string uri, Place place);
-  // Closes the connection, behind the caller's back.
+  // Closes the connection, without waiting for that.
   ~LibvirtLink();
 
   // Closes the connection if there is one, makes another and lists its domains: LinkOpened and so
@@ -32,16 +32,17 @@ class LibvirtLink {
   void Open(AttemptId attempt);
   // Closes the connection. What it has posted is forgotten.
   void Close();
-  // DomainsListedAgain follows, or nothing where libvirt cannot list them.
+  // Lists the domains again: DomainsListedAgain follows, or nothing if libvirt cannot list them.
   void ListAgain();
-  // DetailsKnown follows, unless the domain is gone by then.
+  // Asks for a domain's details: DetailsKnown follows, unless the domain is gone by then.
   void AskDetails(const std::string& uuid);
 
-  // EndKept follows, of the domain's life that `run` was, unless the connection ends before that.
+  // Asks for the end of the domain's life that `run` was: EndKept follows, unless the connection
+  // ends before that.
   void AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen);
 
-  // ProcessFound follows where libvirt has PIDs of its own, and a process of the domain is seen
-  // here: at the time of the look, so it may be a later life's.
+  // Looks for the domain's process, if libvirt has PIDs of its own: ProcessFound follows if one is
+  // seen here at the time of the look, so it may be a later life's.
   void FindProcess(const DomainName& domain);
 
   // Returns whether calls are under way, or wait for a thread.
@@ -53,7 +54,7 @@ class LibvirtLink {
   struct Shared;
 
   void Do(std::function<void(Shared*)> task);
-  // The same in place of all that waits.
+  // Replaces all pending tasks by `task`.
   void DoInstead(std::function<void(Shared*)> task);
   static void Work(Shared* shared);
 

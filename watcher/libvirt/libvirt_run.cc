@@ -37,7 +37,8 @@ void LibvirtRun::OnNotListed() {
   // Its process shows when the end comes, if it can be seen.
   if (!tracked() || awaits_kept_end_) return EndAsFarAsKnown();
   if (process().gone()) return AwaitEnd();
-  // Without a descriptor nobody knows yet. Of one that has ended the loop says so next.
+  // A process without a descriptor may have ended. The loop reports the end of one with a
+  // descriptor next.
   if (followed() && !process().ended())
     ReportProblem("libvirt does not list the domain, and its QEMU still runs");
 }
@@ -50,7 +51,7 @@ void LibvirtRun::OnDetails(DomainDetails details) {
 }
 
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
-  if (awaits_kept_end_) return EndAsFarAsKnown();  // of it, or of the domain's next life
+  if (awaits_kept_end_) return EndAsFarAsKnown();  // its own end, or one of the domain's next life
   reported_ = true;
   if (lifecycle.end.has_value()) {
     Apply(session().OnManagerEnd(*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text), Now()));

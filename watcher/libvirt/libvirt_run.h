@@ -22,10 +22,10 @@ class LibvirtRun : public VmRun {
  public:
   // Longest wait for libvirt's report of the end of a process that is gone: it tidies up first.
   static constexpr absl::Duration kReportWait = absl::Seconds(60);
-  // The same where what decides the end was seen already, or the VM has not arrived yet.
+  // Longest wait for it if what decides the end was seen already, or the VM has not arrived yet.
   static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
-  // The same where libvirt has said that a container failed or shut down: its driver tells an end
-  // that it sees itself beside a destroy of its own, which follows.
+  // Longest wait for the destroy of a container that failed or shut down, by libvirt's report: its
+  // driver reports an end that it sees itself, and then its own destroy.
   static constexpr absl::Duration kDestroyWait = absl::Seconds(1);
   // Longest wait for a libvirt that is to be connected and to say how an earlier life ended.
   static constexpr absl::Duration kKeptEndWait = absl::Seconds(5);
@@ -51,7 +51,7 @@ class LibvirtRun : public VmRun {
   bool GoOn(HandedRun* handed);
   // Has the keeper keep its process, if it is followed.
   void Keep();
-  // Restored, and its process is gone: libvirt may have kept how it ended.
+  // Waits for what libvirt may have kept of the end of a restored run whose process is gone.
   void AwaitKeptEnd();
   bool awaits_kept_end() const { return awaits_kept_end_; }
   void OnKeptEnd(const std::optional<ManagerEnd>& end, absl::string_view what);
@@ -75,11 +75,11 @@ class LibvirtRun : public VmRun {
   void ReadNow(absl::Duration limit) override;
   void Disconnect() override;
 
-  // The process is gone, and libvirt may have something to say yet.
+  // Waits at most `wait` for libvirt's report of the end of a process that is gone.
   void AwaitReport(absl::Duration wait);
-  // The process is gone, and libvirt has said what it has to say.
+  // Waits for how the process ended, which is gone; libvirt has nothing more to report.
   void AwaitEnd();
-  // The same where the process may not be followed.
+  // Ends the run likewise where the process may not be followed.
   void EndAsFarAsKnown();
   void Forget();
 
@@ -92,7 +92,7 @@ class LibvirtRun : public VmRun {
   bool reported_ = false;  // libvirt has said that it stopped
   bool awaits_end_ = false;
   bool awaits_kept_end_ = false;
-  bool kept_ = false;  // by the keeper
+  bool kept_ = false;  // the keeper has its process
   TimerId report_timer_;
 };
 

@@ -16,7 +16,7 @@
 namespace vmeventd {
 namespace {
 
-// The share of the loop's time that looking may take is one in so many.
+// Divisor of the loop's time: looking may take one part in so many.
 constexpr int kShare = 50;
 
 // Names that a shell's pattern leaves out.
@@ -99,7 +99,7 @@ void SocketGlobWatcher::Look(int spec, size_t at, const std::string& path) {
     return;
   }
   if (!S_ISSOCK(there.st_mode)) return;
-  // Those that were found before keep their places.
+  // Sockets that were found before keep their places.
   if (!sockets_.contains(path) && !found_.contains(path) &&
       !Count(&new_sockets_, kMaxSockets, "sockets match")) {
     return;

@@ -20,9 +20,9 @@ namespace vmeventd {
 class SocketGlobWatcher {
  public:
   static constexpr absl::Duration kInterval = absl::Seconds(1);
-  // In one look.
+  // Limits of one look.
   static constexpr size_t kMaxDirectories = 8'192;
-  static constexpr size_t kMaxEntries = 32'768;  // of all directories that are listed
+  static constexpr size_t kMaxEntries = 32'768;  // all listed directories together
   static constexpr size_t kMaxEntriesOfDirectory = 8'192;
   static constexpr size_t kMaxSockets = 1'024;
 
@@ -66,19 +66,19 @@ class SocketGlobWatcher {
   // Looks in the directory `path` for what part `at` of the pattern matches.
   void Enter(int spec, size_t at, const std::string& path);
   void Look(int spec, size_t at, const std::string& path);
-  // Counts something of which there may be no more than `limit`; whether there still may.
+  // Counts something of which there may be no more than `limit`. Returns whether the limit holds.
   bool Count(size_t* count, size_t limit, const char* what);
 
   EventLoop* const loop_;
   Delegate* const delegate_;
   std::vector<Pattern> patterns_;
-  std::map<std::string, Socket> sockets_;  // that were reported, by path
+  std::map<std::string, Socket> sockets_;  // reported ones, by path
   TimerId next_;
   // Sockets of the look that is under way.
   std::map<std::string, Socket> found_;
   size_t directories_ = 0;
   size_t entries_ = 0;
-  size_t new_sockets_ = 0;  // and those that were reported
+  size_t new_sockets_ = 0;  // those that were reported included
   bool limited_ = false;
   bool warned_ = false;
 };

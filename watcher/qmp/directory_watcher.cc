@@ -61,7 +61,7 @@ std::string ErrnoText(absl::string_view what, const std::string& path, int error
                       std::generic_category().message(error));
 }
 
-// Null at the end, with errno 0, and after an error, with another one.
+// Returns null at the end, with errno 0, and after an error, with its errno.
 const dirent* NextEntry(DIR* directory) {
   errno = 0;
   return readdir(directory);

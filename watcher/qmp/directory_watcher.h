@@ -33,7 +33,7 @@ class SocketSet {
 
   explicit SocketSet(const Limits& limits) : limits_(limits) {}
 
-  // A name that is there already stays, whatever `owner` has by now.
+  // Adds `name`. A name that is there already stays, whatever `owner` has by now.
   Result Add(absl::string_view name, uint32_t owner) {
     const auto known = owners_.find(SharedText(name));
     if (known == owners_.end()) {
@@ -50,7 +50,7 @@ class SocketSet {
     return Result::kAdded;
   }
 
-  // Returns whether it was there.
+  // Removes `name`. Returns whether it was there.
   bool Remove(absl::string_view name) {
     const auto it = owners_.find(SharedText(name));
     if (it == owners_.end()) return false;
@@ -67,14 +67,14 @@ class SocketSet {
  private:
   const Limits limits_;
   absl::flat_hash_map<SharedText, uint32_t> owners_;
-  absl::flat_hash_map<uint32_t, size_t> sockets_;  // by owner
+  absl::flat_hash_map<uint32_t, size_t> sockets_;  // keyed by owner
 };
 
 // One record of inotify(7).
 struct InotifyEvent {
   int watch = -1;     // the watch descriptor; -1 with IN_Q_OVERFLOW
   uint32_t mask = 0;  // IN_*
-  std::string name;   // of the directory's entry; empty if the event is about the directory itself
+  std::string name;   // the directory's entry; empty if the event is about the directory itself
 };
 
 // Cuts what one read() of an inotify descriptor returned into events. What is left of a record
@@ -155,9 +155,9 @@ class DirectoryWatcher {
     int directory_watch = -1;  // the kernel gives each inode one, and never one number twice
     bool scanned = false;
     bool needs_retry = false;  // a watch on the way could not be set
-    bool needs_scan = false;   // by the retry
+    bool needs_scan = false;   // the retry has to scan
     bool left_out = false;     // sockets are there that are not in `sockets`
-    std::string problem;       // as logged last
+    std::string problem;       // last one logged
     SocketSet sockets;
   };
 
@@ -177,7 +177,7 @@ class DirectoryWatcher {
   int WalkTo(int index, Way* way, std::string* problem);
   void ReplaceWay(int index, const Way& way);
   void Scan(int index, std::string* problem);
-  // To a set of that spec's. False: it is left out.
+  // Adds a socket to a set of that spec's. False: it is left out.
   bool AddSocket(int index, SocketSet* sockets, const std::string& name, uint32_t owner);
   void RemoveSocket(int index, const std::string& name);
   // Forgets the spec's sockets but those in `except`.
@@ -194,7 +194,7 @@ class DirectoryWatcher {
   std::unique_ptr<Input> inotify_input_;
   std::unique_ptr<Input> mounts_input_;
   std::vector<Spec> specs_;
-  absl::flat_hash_map<int, std::vector<Use>> uses_;  // by watch
+  absl::flat_hash_map<int, std::vector<Use>> uses_;  // keyed by watch
   std::vector<WatchedDirectory> reported_;
   TimerId retry_timer_;
   bool started_ = false;

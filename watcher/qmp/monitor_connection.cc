@@ -18,8 +18,8 @@ namespace {
 
 // Limit of one connection's turn; then the others have theirs.
 constexpr size_t kMaxBytesPerTurn = 256 << 10;
-// And at once, however short the time is that it takes: more than all answers and events that a
-// QEMU sends together.
+// Limit of bytes handled at once, however short the time is that they take: more than all answers
+// and events that a QEMU sends together.
 constexpr size_t kFirstBytes = 8 << 10;
 constexpr size_t kMaxTextBytes = 4096;
 
@@ -103,7 +103,7 @@ absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info, int64_t speaker
   phase_ = Phase::kStatus;
   handshake_->info = std::move(info);
   after_crash_ = in_line_ = true;
-  // After what has come by now, which may be its last words.
+  // The pause begins after what has come by now, which may be QEMU's last words.
   pacer_.OnGreeting(loop_->Now().monotonic);
   SendNext();
   return absl::OkStatus();
@@ -328,7 +328,7 @@ bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
     if (!HandleLines(absl::string_view(buffer.data(), bytes), deadline)) return false;
     // A short read has emptied the socket: epoll reports what follows.
     if (bytes < wanted && !to_the_end && unhandled_.empty()) return false;
-    // At its end one read more is none too many: the end is what is waited for.
+    // A read to the end ignores the deadline: the end is what is waited for.
     if (!to_the_end && loop_->Now().monotonic >= deadline) return true;
   }
   return socket_.valid();
@@ -339,7 +339,7 @@ bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration dead
   while (socket_.valid() && !bytes.empty()) {
     const size_t end = bytes.find('\n');
     const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
-    // Before the line is handled, as the run may be saved in it.
+    // The place moves before the line is handled, as the run may be saved in it.
     if (end != absl::string_view::npos) heard_ += framer_.partial().size() + size;
     if (const absl::Status status = framer_.Feed(bytes.substr(0, size), on_line); !status.ok()) {
       Fail(status.message(), true);
@@ -529,7 +529,7 @@ std::string MonitorConnection::TakeCommand() {
     case Phase::kReady:
       break;
   }
-  // In turns, where both wait.
+  // The two alternate while both wait.
   const bool agent_waits = probe_ != nullptr || agent_wanted_;
   if (!agent_waits || (status_wanted_ && asked_ == Query::kAgent)) {
     asked_ = Query::kStatus;

@@ -44,14 +44,13 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   static constexpr TokenRate kAtOnce = {.per_second = 1e-3, .burst = 2e-3};  // in seconds
   // Limit of a line's time from its first byte to its end.
   static constexpr absl::Duration kLineTimeout = absl::Seconds(10);
-  // Limit of QEMU's time for an answer of the handshake, and the time until that is reported
-  // for the first time.
+  // Timeout of an answer in the handshake, and the interval in which it is reported as late.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
   static constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
-  // A QEMU is asked nothing for so long after its capabilities, unless its VM comes from elsewhere:
-  // many a VM ends shortly after its start. So long is also waited for its command line.
+  // Pause after the capabilities before QEMU is asked anything, unless its VM comes from elsewhere:
+  // many a VM ends shortly after its start. Also the longest wait for its command line.
   static constexpr absl::Duration kQuietStart = absl::Milliseconds(100);
-  // For what a process left behind in its socket.
+  // Limits of draining what a process left behind in its socket.
   static constexpr absl::Duration kMaxDrainTime = absl::Seconds(2);
   static constexpr size_t kMaxDrainBytes = 64 << 20;
 
@@ -96,19 +95,19 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
 
   // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
   absl::Status Start(absl::Duration greeting_timeout = absl::InfiniteDuration());
-  // In place of Start, goes on where the connection of the daemon before this one stopped. Nothing
+  // Goes on, in place of Start, where the connection of the daemon before this one stopped. Nothing
   // is handled before the loop's next turn or Drain. An error as above.
   absl::Status GoOn(const HandedMonitor& handed);
-  // The same where that daemon did not stop: the first line may have lost its beginning, and an
-  // answer may come that nobody waits for. Asks query-status, and then calls OnReady with `info`.
-  // `speaker_pid`: of the process that has spoken there so far; 0: it is not known.
+  // Goes on likewise if that daemon did not stop: the first line may have lost its beginning, and
+  // an answer may come that nobody waits for. Asks query-status, and then calls OnReady with
+  // `info`. `speaker_pid`: the process that has spoken there so far; 0: not known.
   absl::Status GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid);
-  // The same after a crash of which everything is known: `unhandled` is what was read and not
+  // Goes on after a crash of which everything is known: `unhandled` is what was read and not
   // handled, and all else is asked again. `ending`: a SHUTDOWN stands.
   absl::Status GoOnNoted(absl::string_view unhandled, int64_t speaker_pid, bool ending);
-  // Another descriptor of its socket is kept: the peer is to notice the close all the same. What is
-  // read is noted in `notes`, which may be null: where this connection goes on, at once and from
-  // the place `heard`, otherwise once it is ready.
+  // Notes that another descriptor of its socket is kept: the peer is to notice the close all the
+  // same. Input is noted in `notes`, which may be null: at once and from the place `heard` if this
+  // connection goes on, otherwise once it is ready.
   void SetKept(std::unique_ptr<ReadNotes::Stream> notes, uint64_t heard);
   bool noted() const { return notes_ != nullptr && notes_->begun(); }
   // Passes the notes to the caller, of a connection that is closed.
@@ -126,15 +125,15 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Asks query-status once more, if the handshake is over and as soon as the pacer permits it.
   // Until then further requests become one.
   void RequestRunState();
-  // The same for what GuestAgentProbe finds out.
+  // Asks likewise for what GuestAgentProbe finds out.
   void RequestGuestAgent();
 
   // Hands on what can be read now, within `limit`, to the end if it is there.
   void Drain(absl::Duration limit);
-  // The same for all that the peer has sent by now and nothing that comes later, a slice a turn,
-  // for kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
+  // Hands on all that the peer has sent by now and nothing that comes later, a slice a turn, for
+  // kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
   void StartDrain();
-  // Returns whether what StartDrain was called for is not handed in yet.
+  // Returns whether a drain that StartDrain began is under way.
   bool draining() const { return drain_.has_value(); }
 
   // Closes without OnClosed.
@@ -157,14 +156,14 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
   struct Handshake {
     MonitorInfo info;
-    bool name_known = false;  // without asking
-    // From the greeting until it was gone by, and when that was waited for long enough.
+    bool name_known = false;  // known without asking
+    // The speaker's, from the greeting until it is used, and the deadline of the wait for it.
     std::shared_ptr<const CommandLines::Read> command_line;
     absl::Duration quiet_start_ends;
-    absl::Duration deadline;  // of the answer that is awaited
+    absl::Duration deadline;  // the pending answer's
     TimerId timer;            // for the greeting, then for the answers
   };
-  // The peer's bytes that are still to be read, and until when.
+  // Number of the peer's bytes that are still to be read, and the deadline.
   struct DrainState {
     size_t left;
     absl::Duration deadline;
@@ -173,9 +172,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Reads and handles until nothing is left, `max_bytes` were read or `deadline` has passed.
   // Returns whether more may be there.
   bool Read(size_t max_bytes, absl::Duration deadline, bool to_the_end);
-  // One slice, without those that follow. Returns whether more may be there.
+  // Reads one slice. Returns whether more may be there.
   bool Slice(absl::Duration time, size_t max_bytes, bool to_the_end);
-  // The slice of what comes, and what follows of the time that it took.
+  // Reads the first slice of new input, and charges its time: the rest may have to wait for a turn.
   void FirstSlice(bool to_the_end);
   bool DrainSlice(absl::Duration time);
   // Waits for a turn.
@@ -188,7 +187,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
   // the connection is closed.
   bool HandleLines(absl::string_view bytes, absl::Duration deadline);
-  // The part of it that may be needed after a crash.
+  // Notes the part of the input that may be needed after a crash.
   void Note();
   absl::Status OnLine(absl::string_view line);
   void OnEvent(const QmpEvent& event);
@@ -196,9 +195,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   void OnReadyReply(const QmpObject* value);
   // Sends the next command that is wanted, now or when the pacer permits it.
   void SendNext();
-  // Begins to, if the speaker is known.
+  // Begins to read the speaker's command line, if the speaker is known.
   void ReadCommandLine();
-  // Goes by what the speaker's command line says, once that is known or given up. Returns when the
+  // Uses the speaker's command line, once it is known or given up. Returns the time at which the
   // next question may be sent.
   absl::Duration UseCommandLine();
   // Returns whether an answer is to a question of the daemon before this one.
@@ -217,29 +216,29 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
-  SharedText unhandled_;                  // that was read
-  std::unique_ptr<Handshake> handshake_;  // until it is complete
-  TokenBucket at_once_{kAtOnce};  // time that it may be handled in without waiting for a turn
-  TimerId line_timer_;            // while a line is incomplete
-  uint64_t lines_ = 0;            // that have ended
-  uint64_t heard_ = 0;            // see heard()
+  SharedText unhandled_;                  // input that was read
+  std::unique_ptr<Handshake> handshake_;  // null once it is complete
+  TokenBucket at_once_{kAtOnce};          // time for handling input without waiting for a turn
+  TimerId line_timer_;                    // set while a line is incomplete
+  uint64_t lines_ = 0;                    // complete ones
+  uint64_t heard_ = 0;                    // see heard()
   std::unique_ptr<ReadNotes::Stream> notes_;
   Rare<DrainState> drain_;
   ucred speaker_{};
   Phase phase_ = Phase::kGreeting;
   CommandPacer pacer_;
   TimerId next_command_;
-  // Once ready: what was asked last, and what is to be asked.
+  // The last question, and those to be asked, once it is ready.
   enum class Query : uint8_t { kNone, kStatus, kAgent };
   Query asked_ = Query::kNone;
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
-  bool waits_ = false;  // for a turn: the loop does not watch the socket
+  bool waits_ = false;  // turn pending: the loop does not watch the socket
   bool kept_ = false;
-  bool goes_on_ = false;  // where a daemon before this one has stopped: nothing is missing
+  bool goes_on_ = false;  // continues where an earlier daemon stopped: nothing is missing
   bool after_crash_ = false;
-  bool in_line_ = false;                    // what comes first may be the rest of a line
-  std::unique_ptr<GuestAgentProbe> probe_;  // that has begun
+  bool in_line_ = false;                    // the first input may be the rest of a line
+  std::unique_ptr<GuestAgentProbe> probe_;  // the one under way
 };
 
 }  // namespace vmeventd

@@ -40,7 +40,7 @@ void OwnerBudget::Serve() {
   client->OnTurn();
   const absl::Duration ended = loop_->Now().monotonic;
   next_turn_ = ended + std::min((ended - began) * (urgent ? 1 : kPausePerWork), kMaxPause);
-  loop_->CancelTimer(&timer_);  // of a client that waits again
+  loop_->CancelTimer(&timer_);  // the timer of a client that waits again
   Arm();
 }
 

@@ -39,14 +39,14 @@ class OwnerBudget {
   class Client {
    public:
     virtual ~Client() = default;
-    // It waits no more, and may work for kSlice.
+    // Gives it a turn: it waits no more, and may work for kSlice.
     virtual void OnTurn() = 0;
-    // It is to free the memory that it holds.
+    // Frees the memory that it holds.
     virtual void OnHeldTooMuch() = 0;
 
    private:
     friend class OwnerBudget;
-    uid_t owner_ = 0;  // in whose queue and account it is
+    uid_t owner_ = 0;  // the owner of its queue and account
     size_t held_ = 0;
     bool waits_ = false;
   };
@@ -64,7 +64,7 @@ class OwnerBudget {
   void Wait(Client* client, uid_t owner, bool urgent);
   // Notes how much the client holds from now on. May call OnHeldTooMuch, of any client.
   void Hold(Client* client, uid_t owner, size_t bytes);
-  // The client waits for nothing and holds nothing.
+  // Notes that the client waits for nothing and holds nothing.
   void Forget(Client* client);
 
   // Buffer that clients read into during a call.
@@ -90,8 +90,8 @@ class OwnerBudget {
   EventLoop* const loop_;
   ReadNotes* const notes_;
   std::vector<char> buffer_;
-  absl::flat_hash_map<uid_t, Owner> owners_;  // who wait or hold
-  std::deque<uid_t> turns_;                   // those who wait, the next one first
+  absl::flat_hash_map<uid_t, Owner> owners_;  // owners that wait or hold
+  std::deque<uid_t> turns_;                   // waiting owners, the next one first
   std::deque<Client*> urgent_;
   TimerId timer_;
   absl::Duration next_turn_ = -absl::InfiniteDuration();

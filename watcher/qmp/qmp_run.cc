@@ -14,8 +14,8 @@
 namespace vmeventd {
 namespace {
 
-// When a run whose process is gone looks for another one again, where that takes a descriptor and
-// none was left.
+// Retry interval of the look for another process of a run whose process is gone, while no
+// descriptor is left for it.
 constexpr absl::Duration kAnotherRetry = absl::Milliseconds(100);
 
 constexpr char kCrowded[] =

@@ -86,15 +86,16 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void CatchUp();
   // Has the keeper keep its connection, whose handshake is complete, and its process.
   void Keep(uint32_t socket_owner);
-  // The process that listened is gone: what greets is another one, and without a greeting there is
-  // no run.
+  // Notes that the process that listened is gone: what greets is another one, and without a
+  // greeting there is no run.
   void ExpectSpeaker() { needs_speaker_ = !published(); }
   bool needs_speaker() const { return needs_speaker_; }
-  // Nobody has spoken on its monitor so far: who does is to be followed.
+  // Returns whether nobody has spoken on its monitor so far, so that the first speaker is to be
+  // followed.
   bool awaits_speaker() const { return !spoken_ && context_->options->process_tracking; }
 
   bool connected() const override { return connection_ != nullptr; }
-  // The source's.
+  // State of the source.
   RunSockets& sockets() { return sockets_; }
   const RunSockets& sockets() const { return sockets_; }
 
@@ -121,18 +122,19 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnHandled(ReadNotes::Stream* notes, uint64_t handled) override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
-  // The next step depends on the state of its connection.
+  // Notes that the next step depends on the state of its connection.
   void NoteHeard();
-  // The first process that speaks is not the one that listens.
+  // Handles a first speaker that is not the process that listens.
   void OnFirstSpeaker(PeerProcess speaker);
-  // The process that listens, if it may be a proxy that has forked `speaker` for the connection:
-  // then QEMU may outlive that one. RESOURCE_EXHAUSTED: no descriptor is left to find out.
+  // Returns the process that listens, if it may be a proxy that has forked `speaker` for the
+  // connection: then QEMU may outlive that one. RESOURCE_EXHAUSTED: no descriptor is left to find
+  // out.
   absl::StatusOr<std::optional<PeerProcess>> TakeItsProxy(const PeerProcess& speaker);
-  // `pid` has spoken too, and cannot be followed now: closes the connection, so that no further one
-  // can.
+  // Closes the connection, so that no further process can speak: `pid` has spoken too, and cannot
+  // be followed now.
   void LeaveSpeakerUnread(int64_t pid);
-  // The process that it was followed by is gone, and what it said was handed in: the run goes on
-  // by another one, or ends.
+  // Goes on by another process, or ends the run: the one that it was followed by is gone, and what
+  // it said was handed in.
   void GoOnOrEnd();
   // Reads what the connection still has, then closes it and hands in `why`.
   void DrainAndClose(absl::string_view why);
@@ -146,14 +148,14 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
   TimerId another_timer_;  // no descriptor was left to find out whether another process lives
-  // Not later than it was connected, as a process that began then would have it.
+  // Start ticks of a process that would begin at the connect, or earlier.
   uint64_t connected_ticks_ = 0;
-  // Until somebody has spoken on its monitor, it is followed by the process that listens.
+  // Somebody has spoken on its monitor; until then it is followed by the process that listens.
   bool spoken_;
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
-  bool kept_ = false;            // by the keeper
-  bool silence_logged_ = false;  // since it was ready
+  bool kept_ = false;            // the keeper has its descriptors
+  bool silence_logged_ = false;  // logged since it was ready
   // Notes of its last connection, until the run has another one or is over.
   std::unique_ptr<ReadNotes::Stream> last_notes_;
 };

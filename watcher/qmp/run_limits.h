@@ -24,8 +24,8 @@ class RunShares {
   bool HasRoom(uint32_t owner, int directory) const {
     return Left(owner, directory) >= kDescriptorsOfRun;
   }
-  // Returns the number of descriptors that both may still take; less than 0 after what was known of
-  // them changed.
+  // Returns the number of descriptors that both may still take; negative after what is known of
+  // them has changed.
   int Left(uint32_t owner, int directory) const {
     const int left = share_ - Used(owners_, owner);
     return several_directories_ ? std::min(left, share_ - Used(directories_, directory)) : left;

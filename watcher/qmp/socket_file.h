@@ -21,18 +21,18 @@ struct SocketFile {
   UniqueFd fd;  // O_PATH
   SocketIdentity identity;
   uint32_t owner = 0;         // the file's user
-  uint64_t opened_ticks = 0;  // when, as a process that began then would have it
+  uint64_t opened_ticks = 0;  // time of the open, as start ticks of a process
 };
 
 // Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
 // anything but a socket, links included.
 int OpenSocketFile(absl::string_view path, SocketFile* file);
 
-// Which socket is at `path`, without opening it; the same errors.
+// Identifies the socket at `path` without opening it; the same errors.
 int IdentifySocket(absl::string_view path, SocketIdentity* identity);
 
-// Connects to it without waiting; what it reads names its sender, and is read through a
-// ReceivingSocket. Returns 0 or the errno.
+// Connects to it without waiting. Messages read from `connection` name their sender; read them
+// through a ReceivingSocket. Returns 0 or the errno.
 int ConnectTo(const SocketFile& file, UniqueFd* connection);
 
 // Outcome of an attempt to connect.
@@ -41,7 +41,7 @@ enum class ConnectOutcome {
   kNoSocket,          // nothing is there, or no socket
   kRefused,           // nobody listens
   kQueueFull,         // somebody listens, and its queue of connections is full
-  kOutOfDescriptors,  // or out of memory
+  kOutOfDescriptors,  // out of memory included
   kFailed,            // anything else
 };
 

@@ -42,7 +42,7 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
   if (QmpRun* const known = FindRun(*slot, file.identity, peer); known != nullptr) {
     if (!tracked || known->followed()) return known;
-    // Without a descriptor it is as before: its process is looked for again, or stays unknown.
+    // A run without a descriptor is as before: its process is looked for again, or stays unknown.
     if (known->tracked()) {
       if (IsProcessOf(*known, peer)) known->Track(std::move(peer)).IgnoreError();
     } else {

@@ -25,7 +25,7 @@ class QmpRun;
 struct SocketSlot {
   SharedText path;  // raw bytes
   int spec = -1;    // -1: known from a run of an earlier daemon only
-  int runs = 0;     // that were found here and live
+  int runs = 0;     // live ones that were found here
   bool present = false;
   bool untried = false;  // found by the first scan, and not connected to yet
   // This slot is the one that follows the socket's inode, or waits for it.
@@ -48,32 +48,32 @@ struct SocketSlot {
   };
   Rare<ListeningProcess> listener;
 
-  SharedText problem;  // while no run is seen behind the socket; as it was reported
+  SharedText problem;  // as reported, while no run is seen behind the socket
 };
 
 // The sockets of a run, as its SocketConnector notes them.
 struct RunSockets {
-  SocketSlot* home = nullptr;  // where it was found first: that names it
-  // The slots whose `run` it is, and the one of them that it was attached by last, if that is left.
+  SocketSlot* home = nullptr;  // the slot of its first sight, which names it
+  // Slots whose `run` it is, and the one of them that it was attached by last, if that is left.
   absl::InlinedVector<SocketSlot*, 1> ways;
   SocketSlot* attached_by = nullptr;
   // Key of the socket that it was attached by last, by which it is found again.
   std::optional<InodeKey> attached_inode;
   uint32_t owner = 0;   // the user whose socket it was found at
-  int spec = -1;        // that the socket belongs to
-  int descriptors = 0;  // that it may hold, as RunShares counts them
+  int spec = -1;        // the spec of that socket
+  int descriptors = 0;  // those it may hold, as RunShares counts them
 };
 
-// When a SocketConnector tries a socket again.
+// Retry intervals of a SocketConnector.
 
 inline constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
 inline constexpr absl::Duration kMaxRetry = absl::Seconds(5);
-// A socket file that a killed QEMU left refuses for ever.
+// Longest retry interval of a socket that refuses: the file that a killed QEMU left does for ever.
 inline constexpr absl::Duration kMaxRefusedRetry = absl::Seconds(60);
-// After the end of a monitor that worked: mostly its process is about to go.
+// First retry after the end of a monitor that worked, whose process is mostly about to go.
 inline constexpr absl::Duration kFirstReconnect = absl::Milliseconds(100);
 inline constexpr absl::Duration kFirstHeldRetry = absl::Seconds(1);
-// A monitor that answered for so long has earned a quick reconnect.
+// Shortest time for which a monitor must have answered to get a quick reconnect.
 inline constexpr absl::Duration kSteadyMonitor = absl::Seconds(10);
 
 // Sees to it that a socket with several paths (two --watch of one directory under different names,

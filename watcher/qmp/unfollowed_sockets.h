@@ -15,15 +15,15 @@ namespace vmeventd {
 // A socket in a watched directory behind which no run is followed, and why. Text is UTF-8.
 struct UnfollowedSocket {
   std::string path;
-  std::string name;  // that a VM there would have
+  std::string name;  // name that a VM there would have
   std::string problem;
   absl::Time since;
 };
 
-// Those sockets, by the raw bytes of their paths. Any thread.
+// The unfollowed sockets, by the raw bytes of their paths. Any thread.
 class UnfollowedSockets {
  public:
-  // One that is listed already keeps its `since`.
+  // Adds or replaces a socket; one that is listed already keeps its `since`.
   void Set(const std::string& raw_path, UnfollowedSocket socket) {
     const MutexLock lock(&mutex_);
     const auto [it, added] = sockets_.try_emplace(raw_path);
@@ -34,7 +34,7 @@ class UnfollowedSockets {
     const MutexLock lock(&mutex_);
     sockets_.erase(raw_path);
   }
-  // The first kMaxListed.
+  // Returns the first kMaxListed.
   std::vector<UnfollowedSocket> List() const {
     constexpr size_t kMaxListed = 1000;
     std::vector<UnfollowedSocket> sockets;

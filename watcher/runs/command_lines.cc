@@ -12,7 +12,7 @@
 namespace vmeventd {
 namespace {
 
-// More than libvirt writes for a large VM. A longer one is not read.
+// Limit of a command line, more than libvirt writes for a large VM. A longer one is not read.
 constexpr size_t kMaxCommandLine = 256 << 10;
 
 // RESOURCE_EXHAUSTED: no descriptor was left. Empty: it cannot be read otherwise.

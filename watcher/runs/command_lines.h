@@ -56,7 +56,7 @@ class CommandLines {
     std::string uuid_;
     std::string container_;
     bool out_of_descriptors_ = false;
-    std::atomic<bool> done_ = false;  // then the others do not change
+    std::atomic<bool> done_ = false;  // set last: then the others do not change
   };
 
   CommandLines();
@@ -64,14 +64,14 @@ class CommandLines {
   CommandLines(const CommandLines&) = delete;
   CommandLines& operator=(const CommandLines&) = delete;
 
-  // Begins to read that of the process `pid`, unless that is being read.
+  // Begins to read the command line of the process `pid`, unless a read of it is under way.
   virtual std::shared_ptr<const Read> Begin(int64_t pid);
 
-  // Number of those that were not begun, since too many waited. Any thread.
+  // Number of reads that were not begun because too many waited. Any thread.
   uint64_t left_out() const { return left_out_.value(); }
 
  private:
-  // Those that wait, or are being read, by pid: a process holds one thread at the most.
+  // Reads that wait or are under way, by pid: a process holds one thread at the most.
   struct UnderWay {
     Mutex mutex;
     absl::flat_hash_map<int64_t, std::shared_ptr<Read>> reads ABSL_GUARDED_BY(mutex);

@@ -77,7 +77,7 @@ bool PidfdTellsExits() {
 // Returns whether the number is still that of the process that `pidfd` stands for: not reaped.
 bool StillThere(int pidfd) {
   if (syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0) return true;
-  return errno == EPERM || errno == EACCES;  // by the process's user; by a security module
+  return errno == EPERM || errno == EACCES;  // refused by the process's user; by a security module
 }
 
 // Returns whether the kernel shows this process what stands behind ptrace access, field 52 among

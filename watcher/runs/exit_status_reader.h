@@ -39,7 +39,7 @@ class ExitStatusReader {
   // Any thread.
   uint64_t overflows() const { return connector_ == nullptr ? 0 : connector_->overflows(); }
 
-  // `pid` lives, and its end will be asked for. Once for each Unfollow.
+  // Prepares for Ask() about `pid`, which lives. Call it once for each Unfollow.
   void Follow(int64_t pid);
   void Unfollow(int64_t pid);
 

@@ -8,7 +8,7 @@
 namespace vmeventd {
 namespace {
 
-// For both archives: `Run` is const for a writer.
+// Lists the fields for both archives; `Run` is const for a writer.
 template <typename Archive, typename Run>
 void Fields(Archive* archive, Run* run) {
   archive->Field("run_id", run->run_id);

@@ -18,7 +18,7 @@ namespace vmeventd {
 struct HandedMonitor {
   static constexpr size_t kMaxUnhandled = 64 << 10;
 
-  SharedText unhandled;  // that was read, and is not handled: whole lines, then the begin of one
+  SharedText unhandled;  // input not handled yet: whole lines, then the beginning of one
   int64_t speaker_pid = 0;
   uint32_t speaker_uid = 0;
   bool answer_due = false;  // QEMU was asked, and has not answered
@@ -49,7 +49,7 @@ std::string WriteHandedRun(const HandedRun& run);
 // INVALID_ARGUMENT: not such a text.
 absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text);
 
-// The same in every version of the daemon.
+// Fingerprint of a text, the same in every version of the daemon.
 uint64_t FingerprintOf(absl::string_view text);
 
 }  // namespace vmeventd

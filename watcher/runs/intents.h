@@ -23,13 +23,13 @@ namespace vmeventd {
 // Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
 inline constexpr int kMaxIntentRequests = 1000;
 
-// Declarations on a node: so many at once, and in the long run. Each makes two events, which no
-// other limit holds back: they may not push the history out of the journal faster than VMs may.
+// Rate limit of a node's declarations. Each makes two events, which no other limit holds back: they
+// may not push the history out of the journal faster than VMs may.
 inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
 
 // Request of DeclareIntent. Texts are UTF-8 and within their limits.
 struct IntentRequest {
-  std::string vm_name;  // or `uuid`, or both
+  std::string vm_name;  // this or `uuid`, or both
   std::string run_id;   // empty: the one run of that name
   std::string intent_id;
   std::string actor;
@@ -39,9 +39,9 @@ struct IntentRequest {
   std::optional<Uuid> uuid;
 };
 
-// Requests about intents, which that come from other threads, and are carried out
-// on the loop thread. NodeWatcher::DeclareIntent says what `done` gets. Those that wait when this
-// is destroyed get UNAVAILABLE.
+// Requests about intents from other threads, carried out on the loop thread.
+// NodeWatcher::DeclareIntent says what `done` gets. Requests still pending when this is destroyed
+// get UNAVAILABLE.
 class IntentRequests {
  public:
   // Both outlive this. Without `limited` any number is declared.
@@ -53,7 +53,7 @@ class IntentRequests {
   void Declare(IntentRequest request, std::function<void(absl::StatusOr<Intent>)> done);
   void Withdraw(std::string intent_id, std::function<void(absl::Status)> done);
 
-  // Carries out what has come by now. Loop thread.
+  // Carries out the pending requests. Loop thread.
   void Handle();
 
  private:
@@ -78,7 +78,7 @@ class IntentRequests {
   TokenBucket node_intents_{kNodeIntents};
   Mutex mutex_;
   std::vector<Task> tasks_ ABSL_GUARDED_BY(mutex_);
-  // Outlives this with what the sink has not answered yet.
+  // Number of requests without an answer yet; their callbacks may outlive this.
   const std::shared_ptr<std::atomic<int>> unanswered_ = std::make_shared<std::atomic<int>>(0);
 };
 

@@ -27,7 +27,7 @@ class OomCounters {
   explicit OomCounters(std::string root = "");
 
   struct Count {
-    std::string file;  // that has it
+    std::string file;  // the file that has it
     uint64_t kills = 0;
   };
   // The count that the end of `pid` would raise; unset: not known. Two small reads, and one failing
@@ -70,9 +70,10 @@ class OomWatch : public FdHandler {
   static absl::StatusOr<std::unique_ptr<OomWatch>> Create(EventLoop* loop, std::string root = "");
   ~OomWatch() override;
 
-  // `user` lives until Unfollow. Once for each user, whose OnOomCountChanged() is called.
+  // Calls `user`'s OnOomCountChanged() when the count changes. `user` lives until Unfollow; call
+  // this once for each user.
   void Follow(const std::string& file, ProcessWatch* user);
-  // Nothing happens if it does not follow it.
+  // No-op if `user` does not follow `file`.
   void Unfollow(const std::string& file, ProcessWatch* user);
 
   void OnFdReady(uint32_t events) override;
@@ -94,8 +95,8 @@ class OomWatch : public FdHandler {
   EventLoop* const loop_;
   const UniqueFd inotify_;
   const std::string root_;
-  absl::flat_hash_map<std::string, File> files_;  // by path
-  absl::flat_hash_map<int, std::string> paths_;   // by watch
+  absl::flat_hash_map<std::string, File> files_;  // keyed by path
+  absl::flat_hash_map<int, std::string> paths_;   // keyed by watch
   TimerId poll_;
 };
 

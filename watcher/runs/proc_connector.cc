@@ -27,7 +27,7 @@ constexpr size_t kTgidOffset = kEventOffset + offsetof(proc_event, event_data.ex
 
 // Room for the ends of some ten thousand processes at once; taken as they come.
 constexpr int kReceiveBytes = 8 << 20;
-// Until the loop looks after other things again.
+// Limit of one turn; then the loop looks after other things again.
 constexpr size_t kMessagesATurn = 1000;
 constexpr int kAnswerMilliseconds = 100;
 
@@ -90,7 +90,7 @@ absl::Status AwaitAnswer(int socket) {
   return absl::UnavailableError("the kernel does not answer");
 }
 
-// Nothing but ends of processes wakes the loop: no forks, no ends of threads.
+// Lets only ends of processes wake the loop: no forks, no ends of threads.
 absl::Status FilterExits(int socket) {
   // Loaded words are in network order.
   sock_filter code[] = {

@@ -15,9 +15,9 @@
 
 namespace vmeventd {
 
-// Reports of the kernel's process connector (Linux, Documentation/driver-api/connector.rst) reports
-// of processes that end. Keeps it for the processes that are followed alone, so that it needs no
-// more room than they do. The kernel throws messages away when they are not read fast enough. Loop
+// Reads the reports of ended processes from the kernel's process connector (Linux,
+// Documentation/driver-api/connector.rst). Keeps those of the followed processes alone, so that it
+// needs no more room than they do. The kernel drops messages that are not read fast enough. Loop
 // thread.
 class ProcConnector : public FdHandler {
  public:
@@ -26,18 +26,18 @@ class ProcConnector : public FdHandler {
   static absl::StatusOr<std::unique_ptr<ProcConnector>> Create(EventLoop* loop);
   ~ProcConnector() override;
 
-  // Begins to listen for the end of `pid`, which lives now. Once for each Unfollow.
+  // Begins to listen for the end of `pid`, which lives now. Call it once for each Unfollow.
   void Follow(int64_t pid);
   void Unfollow(int64_t pid);
-  // As wait(2) would report it; unset: not known, yet or ever.
+  // Status of `pid` as wait(2) would report it; unset: not known, yet or ever.
   std::optional<int> WaitStatusOf(int64_t pid);
 
-  // Number of times that messages were thrown away.
+  // Number of times that messages were dropped.
   uint64_t overflows() const { return overflows_.value(); }
 
   void OnFdReady(uint32_t events) override;
 
-  // One message as it comes from the socket. Public for tests.
+  // Handles one message from the socket. Public for tests.
   void OnMessage(absl::string_view message);
 
  private:
@@ -52,7 +52,7 @@ class ProcConnector : public FdHandler {
 
   EventLoop* const loop_;
   const UniqueFd socket_;
-  absl::flat_hash_map<int64_t, Followed> followed_;  // by pid
+  absl::flat_hash_map<int64_t, Followed> followed_;  // keyed by pid
   Counter overflows_;
 };
 

@@ -82,7 +82,7 @@ absl::StatusOr<PeerProcess> IdentifyPeer(int socket) {
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
     return absl::ErrnoToStatus(errno, "SO_PEERCRED");
   }
-  // In a foreign PID namespace the process has no number here, and a pidfd all the same.
+  // A process of a foreign PID namespace has no number here, and a pidfd all the same.
   int pidfd = -1;
   size = sizeof(pidfd);
   if (getsockopt(socket, SOL_SOCKET, kSoPeerPidfd, &pidfd, &size) == 0) {

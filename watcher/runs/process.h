@@ -27,7 +27,7 @@ struct PeerProcess {
 
 // Names one process for as long as the kernel runs.
 struct ProcessKey {
-  uint64_t pidfd_inode = 0;  // of pidfs (Linux 6.9), which gives each process one; then that is all
+  uint64_t pidfd_inode = 0;  // unique in pidfs (Linux 6.9); then the other members are 0
   int64_t pid = 0;
   uint64_t start_ticks = 0;
 
@@ -46,8 +46,8 @@ std::optional<ProcessKey> KeyOf(const PeerProcess& process);
 // call that failed. Never blocks.
 absl::StatusOr<PeerProcess> IdentifyPeer(int socket);
 
-// The same without SO_PEERPIDFD, as on kernels before 6.5: for the process `pid`, of which another
-// may have taken the number at any time.
+// Identifies the process `pid` without SO_PEERPIDFD, as on kernels before 6.5: another process may
+// have taken the number at any time.
 absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
 
 // The process that was `pid` and had been started at `start_ticks` when it was seen earlier under
@@ -59,7 +59,7 @@ absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
 // under this boot and in this PID namespace. Never blocks.
 bool IsPidfdOf(int pidfd, const ProcessKey& process);
 
-// Now, as the start of a process that is started now would be.
+// The present time, as the start ticks of a process that is started now.
 uint64_t StartTicksNow();
 
 // Returns whether both run the same program under the same name, as a process and its fork do; true
@@ -84,7 +84,7 @@ std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);
 // Field 52, exit_code, likewise: encoded as wait(2) does. 0 as well where the reader may not know.
 std::optional<int> ParseStatExitCode(absl::string_view stat);
 
-// When a process with that start time was started, by the node's clock.
+// Start time of a process with those ticks, by the node's clock.
 absl::Time ProcessStartTime(uint64_t start_ticks);
 
 // The kernel's boot id; empty if it cannot be read.

@@ -16,7 +16,7 @@ constexpr uint64_t kMagic = 0x31736574'6f6e6d76;  // "vmnotes1"
 constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 constexpr size_t kPage = 4096;
 
-// Stores what a reader after a crash goes by: whatever was stored before it stands then.
+// Publishes a value to a reader after a crash: a reader that sees it sees all earlier stores.
 template <typename T>
 void Set(T* to, T value) {
   std::atomic_ref<T>(*to).store(value, std::memory_order_release);
@@ -31,7 +31,7 @@ struct ReadNotes::Header {
   uint64_t owner;
   uint32_t runs;
   uint32_t blocks;
-  uint32_t used_runs;  // so many of them were ever used
+  uint32_t used_runs;  // number of entries ever used
   uint32_t used_blocks;
   // Serial of the desk; 0: nothing is read.
   uint64_t desk_serial;
@@ -49,7 +49,7 @@ struct ReadNotes::Entry {
 
 struct ReadNotes::Block {
   static constexpr size_t kRoom = kBlockBytes - 20;
-  uint64_t serial;  // whose it is; 0: free
+  uint64_t serial;  // its owner's; 0: free
   uint64_t begin;
   uint32_t bytes;
   char data[kRoom];
@@ -316,7 +316,7 @@ absl::StatusOr<absl::flat_hash_map<uint64_t, NotedReads>> ReadNotes::ReadBack(
               [](const Block& a, const Block& b) { return a.begin < b.begin; });
     NotedReads& reads = all[serial];
     reads = {entry.least, entry.begin, ""};
-    // Adds what follows on what is there.
+    // Appends bytes that follow on what is there.
     const auto add = [&reads](uint64_t begin, absl::string_view bytes) {
       const uint64_t end = reads.begin + reads.bytes.size();
       if (begin > end || begin + bytes.size() <= end) return;

@@ -32,7 +32,7 @@ namespace vmeventd {
 
 // Bytes that a crash has left of what was read from one monitor.
 struct NotedReads {
-  uint64_t least = 0;  // that a saved run must have handled at least, or it is older than the rest
+  uint64_t least = 0;  // a saved run must have handled at least this, or it is older than the rest
   uint64_t begin = 0;  // the place of the first of `bytes`
   std::string bytes;
 
@@ -46,7 +46,7 @@ class ReadNotes {
  public:
   struct Limits {
     uint32_t runs = 15'000;
-    uint32_t blocks = 1 << 16;  // of kBlockBytes; memory that is not used is not touched
+    uint32_t blocks = 1 << 16;  // blocks of kBlockBytes; unused memory is not touched
   };
   static constexpr size_t kDeskBytes = 64 << 10;
   // Part of the memory that the kernel writes what is read into: it should not have to be fetched.
@@ -111,16 +111,16 @@ class ReadNotes {
 
   const absl::Span<char> memory_;
   const Limits limits_;
-  // Those before next_* were used: the others' memory was never touched.
+  // Free ones of those before next_*: memory beyond was never touched.
   std::vector<uint32_t> free_entries_;
   std::vector<uint32_t> free_blocks_;
   uint32_t next_entry_ = 0;
   uint32_t next_block_ = 0;
   absl::flat_hash_set<uint64_t> serials_;
-  std::vector<Stream*> changed_;  // which EndTurn() has to look at
+  std::vector<Stream*> changed_;  // streams that EndTurn() has to look at
   struct Retired {
     std::unique_ptr<Stream> stream;
-    std::optional<uint64_t> pushed;  // it goes once so many updates are committed; unset: this turn
+    std::optional<uint64_t> pushed;  // dropped once so many updates are committed; unset: this turn
   };
   std::vector<Retired> retired_;
   Stream* reading_ = nullptr;
@@ -142,9 +142,10 @@ class ReadNotes::Stream {
   // The newest saved run that was pushed, which says that it has handled all up to `saved`, holds
   // at the place `handled` too: nothing since has changed it.
   void Cover(uint64_t saved, uint64_t handled);
-  // Whose the bytes are is no longer known: there are no notes of this connection any more.
+  // Drops all notes of this connection, now and later: the owner of the bytes is no longer known.
   void GiveUp();
-  // Nothing more is read: the notes stay as they are, in case that who goes on finds nothing else.
+  // Leaves the notes as they are: nothing more is read, and the run's successor may find nothing
+  // else.
   void Leave() { left_ = true; }
 
  private:
@@ -156,7 +157,7 @@ class ReadNotes::Stream {
   struct Mark {
     uint64_t saved;
     uint64_t handled;
-    uint64_t pushed;  // it is committed once so many updates are
+    uint64_t pushed;  // committed once so many updates are
   };
 
   Stream(ReadNotes* notes, uint32_t entry, uint64_t serial)
@@ -166,7 +167,7 @@ class ReadNotes::Stream {
   // Returns whether all of it has a block.
   bool Store(absl::string_view bytes);
   void FreeBlocks(uint64_t before);
-  // The journal has what `mark` says: nothing before that is needed any more.
+  // Drops what precedes `mark`: the journal has it.
   void Commit(const Mark& mark);
   // Returns whether a later turn has something to do for it.
   bool EndTurn(const SinkProgress& progress);
@@ -177,9 +178,9 @@ class ReadNotes::Stream {
   uint64_t end_ = 0;    // the place after what was read
   uint64_t begin_ = 0;  // the first place that is still needed
   std::vector<Noted> blocks_;
-  std::optional<Mark> fresh_;  // of this turn
-  std::optional<Mark> due_;    // which will be committed first
-  std::optional<Mark> next_;   // and the newest after it
+  std::optional<Mark> fresh_;  // made in this turn
+  std::optional<Mark> due_;    // the next to be committed
+  std::optional<Mark> next_;   // the newest after `due_`
   bool begun_ = false;
   bool given_up_ = false;
   bool left_ = false;

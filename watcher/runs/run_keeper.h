@@ -16,25 +16,26 @@ class RunKeeper {
  public:
   // Descriptors of a run. They stay the run's, which calls Forget() before it closes one.
   struct Descriptors {
-    int connection = -1;  // to its monitor, which answers; -1: libvirt reports it
+    int connection = -1;  // the one to its monitor, which answers; -1: libvirt reports it
     int process = -1;     // its pidfd; -1: it is not tracked
     uint32_t socket_owner = 0;
   };
 
   virtual ~RunKeeper() = default;
 
-  // From the end of the turn on; in the place of what is kept of that run. Who closes a connection
-  // that is kept shuts it down, or its peer would not notice. Returns where to note what is read,
-  // for which the keeper outlives it; null: nowhere, or there is no connection.
+  // Keeps a run's descriptors from the end of the turn on, in the place of those kept before. The
+  // run shuts a kept connection down before it closes it, or its peer would not notice. Returns the
+  // stream for notes of what is read, which the keeper outlives; null: none, or there is no
+  // connection.
   virtual std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
                                                   const Descriptors& descriptors) = 0;
   virtual void Forget(const std::string& run_id) = 0;
   // A turn of the loop is over, and what its runs have pushed has come so far.
   virtual void EndTurn(const SinkProgress& progress) = 0;
-  // Whose streams Keep() returns; null: it returns none.
+  // Notes whose streams Keep() returns; null: it returns none.
   virtual ReadNotes* notes() { return nullptr; }
 
-  // Runs that are kept now, and how often one could not be. Any thread.
+  // Number of runs that are kept now, and of times that one could not be. Any thread.
   virtual uint64_t kept() const { return 0; }
   virtual uint64_t left_out() const { return 0; }
 };

@@ -15,9 +15,9 @@ class RunSource {
 
   // Begins to look for runs. Those that a daemon before this one left are in the table.
   virtual void Start() = 0;
-  // Everything that was there at the start was tried.
+  // Returns whether everything that was there at the start was tried.
   virtual bool first_scan_done() const = 0;
-  // To be called after each turn of the loop: drops what was on the call stack.
+  // Drops what was on the call stack. Call it after each turn of the loop.
   virtual void EndTurn() = 0;
 
   // Returns whether a run that a daemon before this one left is of this source.
@@ -25,14 +25,14 @@ class RunSource {
   // Makes a run of the session, which a daemon before this one left, and adds it to the table.
   // Before Start().
   virtual VmRun* Restore(VmSession session) = 0;
-  // A restored run of this source goes on where the daemon before this one stopped, with what that
-  // has handed over. False: it cannot, and is as before; descriptors that are left in `handed` are
-  // the caller's.
+  // Continues a restored run of this source where the daemon before this one stopped, with what
+  // that has handed over. False: it cannot, and is as before; descriptors that are left in `handed`
+  // are the caller's.
   virtual bool GoOn(VmRun* /*run*/, HandedRun* /*handed*/) { return false; }
   // A restored run goes on, as far as its process says.
   virtual void OnRestored(VmRun* /*run*/) {}
-  // A restored run of this source whose process is gone, and of which nothing is left: ends it, at
-  // once or when it is known how.
+  // Ends a restored run of this source whose process is gone, and of which nothing is left: at
+  // once, or when it is known how it ended.
   virtual void EndRestored(VmRun* run) { run->End(); }
   // Returns whether somebody serves the monitor of a run whose listener is gone and on which nobody
   // has spoken: that process was not QEMU's then.
@@ -43,7 +43,7 @@ class RunSource {
   // Notifications of the table about this source's runs. `run` is in the table:
   virtual void OnPublished(VmRun* /*run*/) {}
   virtual bool OwnsName(const VmRun* run) const = 0;
-  // and is not any more.
+  // `run` is no longer in the table.
   virtual void OnOver(VmRun* run) = 0;
 };
 

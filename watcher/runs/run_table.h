@@ -34,32 +34,32 @@ class RunTable : public VmRun::Owner {
 
   // Returns the source of a run in the table.
   static RunSource* SourceOf(const VmRun* run) { return run->source_; }
-  // Null without one.
+  // Finds a run by its id; null: there is none.
   VmRun* Find(absl::string_view run_id) const;
   VmRun* FindByProcess(const ProcessKey& key) const;
   // Finds also a restored run that has no descriptor yet (AwaitProcess). Null as well for a process
   // that is not tracked, or cannot be distinguished from others.
   VmRun* FindByProcess(const PeerProcess& process) const;
-  // From now on a restored run is found by its process, for which no descriptor was left.
+  // Makes a restored run findable by its process, for which no descriptor was left.
   void AwaitProcess(const VmRun* run);
   VmRun* FindByIntent(const std::string& intent_id) const;
   std::vector<VmRun*> RunsOf(const RunSource* source) const;
-  // The runs of VMs of that name.
+  // Runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;
 
-  // The first `limit` of them, by run_id.
+  // The first `limit` runs of VMs with that UUID, by run_id.
   std::vector<VmRun*> WithUuid(const Uuid& uuid, size_t limit = SIZE_MAX) const;
 
-  // The UUID that QEMU reported; "" or another text that is none: it has none.
+  // Sets the UUID that QEMU reported; "" or another text that is no UUID: the VM has none.
   void SetUuid(VmRun* run, absl::string_view uuid);
   // Reports from now on which runs share a UUID. Before, others of a UUID may still be missing.
   void ReportSharedUuids();
 
-  // Returns whether the host shuts down, for all runs and those that come. One that is restored
-  // waits for ApplyHostShutdown: it may have ended before what the host says now.
+  // Sets the state of the host's shutdown, for all runs and those that come. A restored one waits
+  // for ApplyHostShutdown: it may have ended before the host's present report.
   void SetHostShutdown(const HostShutdownState& state);
   void ApplyHostShutdown(VmRun* run) const;
-  // Likewise, before that, of one whose monitor is read on: where the host does not shut down.
+  // Applies it earlier, to a run whose monitor is read on, if the host does not shut down.
   void ApplyHostCancel(VmRun* run) const;
 
   // Pushes every open run's status and what is kept of it once more.
@@ -82,8 +82,8 @@ class RunTable : public VmRun::Owner {
   EventSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
-  std::optional<HostShutdownState> host_;  // unset: it has not said
-  // By VmRun::indexed_uuid_, which is set, and run_id.
+  std::optional<HostShutdownState> host_;  // unset: not reported yet
+  // Order by VmRun::indexed_uuid_, which is set, and run_id.
   struct UuidOrder {
     using is_transparent = void;
     using Key = std::pair<Uuid, absl::string_view>;
@@ -97,7 +97,7 @@ class RunTable : public VmRun::Owner {
   absl::btree_set<VmRun*, UuidOrder> by_uuid_;
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
   absl::flat_hash_map<ProcessKey, std::string> awaited_;  // ids of runs, which may be over
-  absl::flat_hash_map<std::string, VmRun*> intents_;      // by the id of a run's open intent
+  absl::flat_hash_map<std::string, VmRun*> intents_;      // keyed by the id of a run's open intent
   // Nearly always one.
   using SameName = absl::InlinedVector<VmRun*, 1>;
   absl::flat_hash_map<absl::string_view, SameName> by_name_;  // RunInfo::name

@@ -81,7 +81,7 @@ absl::Status CreateShutdownFile(const std::string& directory, const std::string&
                      ": something that is no regular file is in its place"));
   }
   if (there.st_nlink > 1) {
-    // It is another file too, which is none of our business.
+    // Its other link is none of our business.
     if (unlink(path.c_str()) != 0 && errno != ENOENT) return Failed("replace", path, errno);
     return CreateNew(path, mark);
   }

@@ -14,9 +14,9 @@ namespace vmeventd {
 // and the errno; EMFILE and ENFILE are RESOURCE_EXHAUSTED. Nothing here follows a link at the
 // file's place or waits for anything but the file system.
 
-// A number by which the file of one run is known again: the nanoseconds of the file's mtime, which
-// only its owner can set, 1 to 999,999,999. Drawn at random, so that no two runs' files are taken
-// for each other whatever they are renamed to.
+// A number that identifies the file of one run: the nanoseconds of the file's mtime, which only its
+// owner can set, 1 to 999,999,999. Drawn at random, so that no two runs' files are taken for each
+// other whatever they are renamed to.
 uint32_t NewShutdownFileMark();
 
 // Creates the file, empty, with mode 0644 whatever the umask, or renews the times of one that is

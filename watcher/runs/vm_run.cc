@@ -174,7 +174,7 @@ void VmRun::OnReleased() {
 }
 
 void VmRun::OnProcessEnd(const ProcessEnd& end) {
-  // Nobody has read the report of a kernel before 6.15 of its end.
+  // Nobody has read the report of its end by a kernel before 6.15.
   if (process_.end_unseen() && !end.status.has_value()) session_.LoseSight();
   End(end);
 }

@@ -25,23 +25,23 @@ class RunSource;
 
 // Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
 struct WatcherMeters {
-  Counter connect_retries;     // of connections that were refused or found a full queue
+  Counter connect_retries;     // after a connect was refused or found a full queue
   Counter monitor_reconnects;  // monitors that answered again after their connection had ended
   Counter monitors_lost;
   Counter protocol_errors;  // connections that were closed because what came was not QMP
   Counter out_of_descriptors;
   Counter rate_limited_events;  // left out, each counted by a GAP
   Counter shutdown_file_errors;
-  Counter unreadable_runs;             // of WatcherOptions::saved_runs
+  Counter unreadable_runs;             // unreadable ones of WatcherOptions::saved_runs
   Counter drains_cut_short;            // runs whose last messages were not all read
-  Counter sockets_over_process_limit;  // left out: their process had as many as it may have
+  Counter sockets_over_process_limit;  // sockets left out: their process is at its limit
   Counter libvirt_connects;            // connections to libvirt that were made
-  Counter libvirt_failures;            // that could not be made, or were lost
-  Counter libvirt_overflows;           // of those, cut because more came than is taken in
+  Counter libvirt_failures;            // connections that failed or were lost
+  Counter libvirt_overflows;           // those of them cut at the backlog limit
   Counter speakers_left_unread;
-  Counter connects_put_off;   // since too many sockets waited to be closed
+  Counter connects_put_off;   // delayed: too many sockets waited to be closed
   Counter handovers;          // runs that went on with what the daemon before handed over
-  Counter handovers_refused;  // that were handed over and could not
+  Counter handovers_refused;  // handed-over runs that could not go on
   // Runs that were kept for a crash, and of which something that was read last is missing.
   Counter handovers_incomplete;
 };
@@ -51,13 +51,13 @@ struct RunContext : ProcessContext {
   WatcherMeters meters;
   // WatcherCounters::shutdown_file_times.
   LatencyHistogram shutdown_file_times;
-  std::string boot_id;         // of the kernel; empty: not known
-  uint64_t pid_namespace = 0;  // of this process; 0: not known
-  int max_vm_descriptors = 0;  // that runs may hold together
-  SocketCloser closer;         // of connections to monitors
+  std::string boot_id;         // the kernel's; empty: not known
+  uint64_t pid_namespace = 0;  // this process's; 0: not known
+  int max_vm_descriptors = 0;  // limit for all runs together
+  SocketCloser closer;         // closes connections to monitors
 
-  // When a run whose process is not known is first seen: no two of them have the same. Unix time in
-  // nanoseconds.
+  // Returns the time of the first sight of a run whose process is not known: no two of them have
+  // the same. Unix time in nanoseconds.
   int64_t NewFirstSeen() {
     last_first_seen_ns = std::max(absl::ToUnixNanos(loop->Now().wall), last_first_seen_ns + 1);
     return last_first_seen_ns;
@@ -97,22 +97,23 @@ class VmRun {
 
   // Begins to wait for the end of `process`, which is tracked, and whose facts the session has.
   absl::Status Track(PeerProcess process);
-  // The same for a restored run, whose process lives.
+  // Tracks the process of a restored run, which lives.
   absl::Status TrackAgain(PeerProcess process);
-  // The same for one that the daemon before this one has handed over, which may have ended since.
-  // INVALID_ARGUMENT: it is another process's.
+  // Tracks the process that the daemon before this one has handed over, which may have ended since.
+  // INVALID_ARGUMENT: `pidfd` is another process's.
   absl::Status TrackHanded(UniqueFd pidfd);
-  // Later: finds out whether it had ended by then or was about to. Until this is called it counts
-  // as one that had, so that what takes longest of all need not be done at once.
+  // Finds out, later, whether it had ended by then or was about to. Until this is called it counts
+  // as ended, so that the slowest step need not be done at once.
   void NoteUnseenEnd();
-  // The same in place of the process that it followed, if any.
+  // Tracks `process` in place of the one that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
-  // The same for a run that another source has given away: again, where that followed it.
+  // Tracks the process of a run that another source has given away: again, if that followed it.
   void TrackOn(PeerProcess process);
-  // `process`, which is tracked, speaks on the run's monitor as well, or may: the run does not end
-  // before it.
+  // Adds `process`, which is tracked and speaks on the run's monitor as well, or may: the run does
+  // not end before it.
   void AddProcess(PeerProcess process);
-  // Follows what could not be followed for lack of descriptors. Whether nothing is left of that.
+  // Follows what could not be followed for lack of descriptors. Returns whether nothing is left of
+  // that.
   bool FollowAll();
   bool others_wait() const { return others_.any_waits(); }
   enum class Next {
@@ -120,14 +121,14 @@ class VmRun {
     kNone,
     kUnknown,  // no descriptor is left to find out
   };
-  // Another process of the run in place of the one that it followed, which is gone.
+  // Follows another process of the run in place of the one that it followed, which is gone.
   Next FollowAnother();
   // Ends a run of which nothing was published.
   void Discard();
   // Ends this object, and not its run: its session goes on in another one, of another source.
   VmSession GiveAway();
 
-  // For a restored run: it goes on, its process cannot be followed any more, another process
+  // Inputs of a restored run: it goes on, its process cannot be followed any more, another process
   // listens on its socket, it ended with its host, its shutdown file was written then.
   void Resume();
   void LoseTracking();
@@ -135,18 +136,18 @@ class VmRun {
   void EndWithHost();
   void NoteShutdownFile(absl::Time written);
 
-  // Which other run has the same UUID, as a problem; empty: none.
+  // Sets the problem that names other runs with the same UUID; empty: there are none.
   void SetUuidProblem(absl::string_view problem);
 
-  // Returns whether the host shuts down, as `by` says.
+  // Notes whether the host shuts down, as `by` reports.
   void NoteHostShutdown(bool shutting_down, absl::string_view by);
 
-  // The monitor cannot be had for now, and why.
+  // Reports that the monitor cannot be had for now, and why.
   void ReportHeld(absl::string_view why = VmSession::kNoGreeting);
   void ReportProblem(absl::string_view problem);
-  // The end of a run that is not tracked, or was restored and has no process any more.
+  // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
-  // The same where `zombie` is what is left of the process.
+  // Ends a run of whose process `zombie` is left.
   void EndWithZombie(const PeerProcess& zombie);
 
   // Returns whether the process has not ended. All that QEMU has said by now has been handed in
@@ -158,26 +159,26 @@ class VmRun {
   absl::Status CheckIntent() const { return session_.CheckIntent(Now()); }
   // Calls `done` when all that was published of the run by now is public.
   void Confirm(std::function<void()> done);
-  // For a run for which CheckIntent() is OK and no intent is open. `done` is called when that is
-  // public.
+  // Declares `intent` for a run for which CheckIntent() is OK and no intent is open. Calls `done`
+  // when that is public.
   void DeclareIntent(Intent intent, std::function<void()> done);
-  // For a run with one.
+  // Withdraws the open intent of a run that has one.
   void WithdrawIntent(std::function<void()> done);
   const Intent* open_intent() const { return session_.open_intent(); }
 
-  // One of the `kills` that its cgroup counts was of another process.
+  // Notes that one of the `kills` that its cgroup counts was of another process.
   void DiscountOomKill(uint64_t kills) { process_.DiscountOomKill(kills); }
 
   const RunInfo& info() const { return session_.run(); }
   Instant attached_at() const { return session_.attached_at(); }
-  // Restored, and its monitor was not attached since.
+  // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return session_.away(); }
   // Directory of its socket and its shutdown file.
   std::string Directory() const;
   VmStatus Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
-  // Somebody has answered on its monitor as QEMU does.
+  // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
   // Returns whether the process that it follows has ended.
@@ -218,7 +219,7 @@ class VmRun {
   void HandOverTo(HandedRun* handed);
   // Returns how many descriptors its other processes may take.
   int Room() const;
-  // Another one that cannot be followed now.
+  // Adds another process, which cannot be followed now.
   void AddWaitingProcess(const ProcessId& process);
   void Apply(Effects effects);
 
@@ -252,7 +253,7 @@ class VmRun {
   void OnOtherUnfollowed(const std::optional<ProcessKey>& key);
   void OnOtherGone();
 
-  // Keeps which the others are.
+  // Keeps the list of the other processes in the session.
   void NoteOthers();
 
   // Carries out `effects`; the first event of `type` among them has `done` called.
@@ -273,10 +274,10 @@ class VmRun {
   ProcessWatch process_;
   OtherProcesses others_;
   TimerId tick_timer_;
-  uint64_t limited_events_ = 0;  // of the session, that were counted
+  uint64_t limited_events_ = 0;  // the session's that were counted
   bool published_ = false;
   bool over_ = false;
-  // The table's:
+  // State of the table:
   RunSource* source_ = nullptr;
   std::optional<Uuid> indexed_uuid_;
 };

@@ -25,7 +25,7 @@ struct WatcherOptions {
   std::vector<WatchSpec> watches;
   std::vector<LibvirtSpec> libvirts;
   std::string libvirt_logs = "/var/log/libvirt";
-  std::shared_ptr<LibvirtApi> libvirt_api;  // by which they are reached; null: there are none
+  std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
   bool process_tracking = true;
   // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;

@@ -32,10 +32,10 @@ ShutdownReason ParseShutdownReason(absl::string_view reason);
 struct ShutdownFact {
   ShutdownReason reason = ShutdownReason::kMissing;
   std::optional<bool> guest;                    // unset: QEMU before 2.10
-  std::optional<absl::Duration> powerdown_age;  // of the last uncleared POWERDOWN; unset if none
+  std::optional<absl::Duration> powerdown_age;  // the last uncleared POWERDOWN's; unset if none
   bool while_paused = false;                    // a STOP stood uncleared when it came
   bool host_shutdown = false;                   // the host was shutting down when it came
-  bool powerdown_in_host_shutdown = false;      // and when the last uncleared POWERDOWN came
+  bool powerdown_in_host_shutdown = false;      // likewise as the last uncleared POWERDOWN came
   // Doubt that a guest agent that was connected then leaves: a host that asks through the agent
   // leaves no trace on the monitor.
   std::optional<ShutdownCaveat> caveat;
@@ -43,8 +43,8 @@ struct ShutdownFact {
 
 // Libvirt's reason for the stop of a domain.
 enum class ManagerEnd {
-  kShutdown = 1,   // in order, whether or not it was requested
-  kDestroyed = 2,  // by libvirt, which kills QEMU if it must
+  kShutdown = 1,   // orderly, whether or not it was requested
+  kDestroyed = 2,  // libvirt ended it, and kills QEMU if it must
   kSaved = 3,      // its memory is in a file, from which it can go on
   kMigrated = 4,
   kFailed = 5,   // QEMU went without a word
@@ -55,23 +55,23 @@ enum class ManagerEnd {
 struct Evidence {
   Rare<ShutdownFact> shutdown;
   bool guest_panicked = false;
-  bool watchdog_expired = false;     // with an action that ends or stops the guest
-  bool watchdog_paused = false;      // and the action was `pause`: RESUME clears it
+  bool watchdog_expired = false;     // its action ends or stops the guest
+  bool watchdog_paused = false;      // its action was `pause`: RESUME clears it
   bool hibernating = false;          // SUSPEND_DISK
   bool migrated = false;             // run state postmigrate, or MIGRATION completed
   bool finishing_migration = false;  // the last answer was run state finish-migrate
   // The VM was not seen running: its run state was `inmigrate` or `prelaunch`, or its monitor
   // closed before QEMU said one; no RESUME since.
   bool never_ran = false;
-  bool incoming = false;            // likewise, and it was `inmigrate`
+  bool incoming = false;            // never_ran, and the run state was `inmigrate`
   bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor is ours, or was until the process went
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
   bool shutdown_file_found = false;
-  bool host_rebooted = false;             // since the run was seen last
+  bool host_rebooted = false;             // rebooted since the run was seen last
   bool host_shutdown = false;             // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
-  bool manager_end_kept = false;          // it said that when it was asked, after the end
+  bool manager_end_kept = false;          // reported only when asked, after the end
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
   bool killer_unclear = false;  // nobody recorded who sent the SIGKILL, or the record is no proof
@@ -80,8 +80,8 @@ struct Evidence {
   // Senders of the SIGKILL, and of the newest of the other signals that end a process.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;
-  // Somebody had declared the intent to end the run: when what decides it was seen, or, where
-  // nothing but the end of the process decides, then.
+  // An intent to end the run was open when the deciding evidence was seen, or, where nothing but
+  // the end of the process decides, at that end.
   bool intended = false;
 };
 
@@ -90,12 +90,12 @@ inline constexpr char kHostShutdownAgentRule[] = "host-shutdown-agent";
 
 struct Verdict {
   ShutdownClass shutdown_class;
-  ShutdownCause cause;     // of the rule, with an intent as without
+  ShutdownCause cause;     // the rule's, with an intent as without
   absl::string_view rule;  // lives for ever
 };
 
-// The one table of classification_rules.h: the first row that matches. `powerdown_window` is how
-// old a POWERDOWN may be to count as the cause of a guest's poweroff.
+// Applies the one table of classification_rules.h: the first row that matches. `powerdown_window`
+// is the maximum age of a POWERDOWN that counts as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
 
 // Returns whether such a process ends what is left as a host shuts down: its signal shows that.
@@ -105,7 +105,7 @@ bool EndsTheHost(const SignalSender& sender);
 // unless the VM comes to life again.
 bool IsDecided(const Evidence& evidence);
 
-// docs/classification.md.
+// Returns the text of docs/classification.md.
 std::string ClassificationDocument();
 
 absl::string_view ShutdownClassName(ShutdownClass shutdown_class);  // "USER"

@@ -116,7 +116,7 @@ struct Rule {
   const char* condition;  // in words, for the document
   bool (*holds)(const RuleInput&);
   ShutdownClass shutdown_class;
-  ShutdownClass intended_class;  // under an intent
+  ShutdownClass intended_class;  // class under an intent
   ShutdownCause cause;
 };
 

@@ -35,7 +35,8 @@ class CommandPacer {
     }
   }
 
-  // When the next command may be sent; InfiniteDuration: not before another of these inputs.
+  // Time at which the next command may be sent; InfiniteDuration: not before another of these
+  // inputs.
   absl::Duration NextAt() const {
     return outstanding_ || ending_ ? absl::InfiniteDuration() : quiet_until_;
   }

@@ -25,8 +25,8 @@ bool NeedsReset(absl::string_view run_state) {
 
 // A fact that a VM's new life makes void.
 struct EvidenceLog::Clearable {
-  const char* what;  // for the document
-  EvidenceId id;     // of its entries in the timeline
+  const char* what;  // text for the document
+  EvidenceId id;     // the id of its entries in the timeline
   bool by_reset;
   bool by_running;
   // Null: it leaves no trace in the timeline when cleared alone.
@@ -220,7 +220,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
   const bool went_on = was_down && NeedsReset(run_state);
   if (went_on) Clear(Clearing::kRunning, by, now);
   paused_ = !run_state.empty();
-  if (run_state == "prelaunch" && went_on) return;  // by a reset; it ran before that
+  if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
   if (run_state == "running" || run_state == "suspended") {
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
     // one whose watchdog has pressed the power button: it runs until it obeys.

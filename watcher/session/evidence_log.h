@@ -28,7 +28,7 @@ enum class Clearing {
 // shows it. No thread of its own.
 class EvidenceLog {
  public:
-  static constexpr size_t kMaxEntries = 16;  // of the timeline; beyond it the oldest go
+  static constexpr size_t kMaxEntries = 16;  // timeline limit; beyond it the oldest are dropped
   static constexpr size_t kMaxEntryBytes = 512;
 
   const Evidence& facts() const { return facts_; }
@@ -55,7 +55,8 @@ class EvidenceLog {
   // Events.
   // `said`: when QEMU said it, which may be before it was seen.
   void SawPowerdown(Instant said, Instant now);
-  // For the first one only. `what` is its entry; what came before it is added to `fact`.
+  // Records the first SHUTDOWN; call it for no other. `what` is its entry; earlier evidence is
+  // added to `fact`.
   void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant said,
                    Instant now);
   void SawStop(Instant now);
@@ -64,23 +65,22 @@ class EvidenceLog {
   void SawHibernation(Instant now);
   void SawReset(Instant now);
 
-  // `run_state` as `by` says: a RESUME, the answer to a query-status, libvirt.
-  // One that only a reset leads to from `shutdown` ends what a guest's SHUTDOWN says, as RESUME
-  // does.
+  // Records `run_state` as `by` reports it: a RESUME, the answer to a query-status, libvirt. A run
+  // state that only a reset leads to from `shutdown` clears a guest's SHUTDOWN, as RESUME does.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
-  // The same where the SHUTDOWN, which stands, came while `run_state` was asked for: a VM that is
+  // Records it where the SHUTDOWN, which stands, came while `run_state` was asked for: a VM that is
   // paused then was so before.
   void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
-  // Its monitor closed before anything showed a run state.
+  // Records that the monitor closed before anything showed a run state.
   void SawNoRunState(Instant now);
   // Takes from an answer of query-status how far an outgoing migration is.
   void SawMigrationState(absl::string_view run_state, absl::string_view by, Instant now);
   // A MIGRATION of a VM whose run state nobody asks for: a STOP within one that goes out, and its
   // end where the VM was paused already, stand for `finish-migrate`.
   void SawMigration(absl::string_view status, Instant now);
-  // `what` is its entry.
+  // Records the manager's report of the end; `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
-  // The same, which it has kept and said when it was asked; unset: nothing of use, as `what` says.
+  // Records an end that it has kept and reported when asked; unset: nothing of use, as `what` says.
   void SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
 
@@ -88,7 +88,7 @@ class EvidenceLog {
   void SawSignal(const SignalSender& sender, Instant now);
   void SawOomVictim(const OomVictim& victim, Instant now);
 
-  // Returns whether the host shuts down; `by` says so. What came before it began or after it was
+  // Records whether the host shuts down, as `by` reports. What came before it began or after it was
   // cancelled did not come as the host shut down.
   void SawHostShutdown(bool shutting_down, absl::string_view by, Instant now);
 
@@ -100,7 +100,7 @@ class EvidenceLog {
   void SetIntended(bool intended) { facts_.intended = intended; }
 
  private:
-  friend class VmSession;  // which saves and restores it
+  friend class VmSession;  // saves and restores it
 
   struct Clearable;
   static const Clearable kClearables[];
@@ -112,9 +112,9 @@ class EvidenceLog {
   std::vector<EvidenceEntry> timeline_;
   Rare<Instant> powerdown_at_;  // the last one that nothing has cleared
   Rare<GuestPanic> panic_;
-  Rare<Instant> host_shutdown_at_;  // since when the host shuts down
+  Rare<Instant> host_shutdown_at_;  // beginning of the host's shutdown
   bool paused_ = false;
-  bool migrating_ = false;  // away, as SawMigration says
+  bool migrating_ = false;  // outgoing, see SawMigration
   Rare<absl::Time> shutdown_qemu_time_;
   SharedText shutdown_json_;
 };

@@ -33,7 +33,7 @@ class GuestAgentProbe {
   bool done() const { return step_ == Step::kDone; }
   // The answer to NextCommand(); null: an error, and what was asked for stays unknown.
   void OnReply(const QmpObject* value);
-  // To be called once, at the end.
+  // Returns the result. Call it once, at the end.
   GuestAgentInfo Take() { return std::move(info_); }
 
  private:

@@ -5,23 +5,23 @@
 
 namespace vmeventd {
 
-// The party that reports on a run (RunInfo::reported_by). What a session does otherwise for the one
-// than for the other, and how its texts name it.
+// The party that reports on a run (RunInfo::reported_by): how a session treats it, and its texts
+// for it.
 struct Reporter {
-  bool has_qemu;            // what it says are QEMU's own events
+  bool has_qemu;            // it reports QEMU's own events
   bool is_manager;          // it has the monitor, reports the end, and may have lost what QEMU said
-  bool can_be_asked;        // for the run state
+  bool can_be_asked;        // it answers queries of the run state
   bool has_shutdown_file;   // the VM has one
-  absl::string_view state;  // before a run state that it gave
+  absl::string_view state;  // prefix of a run state that it gave
   absl::string_view closed;
-  absl::string_view end;           // of a run whose process is not seen
+  absl::string_view end;           // end of a run whose process is not seen
   absl::string_view reported_end;  // the same, where it has reported one
   absl::string_view regained;
   absl::string_view was_lost;
-  // Around the reason.
+  // Texts before and after the reason.
   absl::string_view lost, lost_end;
   absl::string_view lost_message, lost_message_end;
-  absl::string_view lost_problem;  // before it
+  absl::string_view lost_problem;  // prefix of the reason
   absl::string_view away_problem;
   absl::string_view away_message;
 };

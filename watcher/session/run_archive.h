@@ -195,7 +195,7 @@ class ArchiveWriter {
 
   std::array<char, kUsualBytes> usual_;
   std::string beyond_usual_;
-  // In one of them: [begin_, end_) is written.
+  // Range in one of the two: [begin_, end_) is written.
   char* begin_ = usual_.data();
   char* end_ = usual_.data();
   char* limit_ = usual_.data() + usual_.size();
@@ -281,7 +281,7 @@ class ArchiveReader {
     absl::string_view value;  // as it stands in the text
   };
 
-  // From now on the fields are those of `object`.
+  // Makes the fields those of `object`.
   void Open(absl::string_view object);
   std::optional<absl::string_view> Find(absl::string_view key);
   absl::string_view At(absl::string_view key);
@@ -329,7 +329,7 @@ class ArchiveReader {
   }
 
   std::vector<Member> members_;
-  size_t next_ = 0;  // of members_: the one after that which was found last
+  size_t next_ = 0;  // index in members_ after the one found last
 };
 
 }  // namespace vmeventd

@@ -53,7 +53,7 @@ struct SessionOptions {
   absl::Time started = absl::InfinitePast();
   bool event_limits = true;                 // false: every event is published
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
-  SharedTexts* texts = nullptr;             // which all sessions share; null: each has its own
+  SharedTexts* texts = nullptr;             // shared by all sessions; null: each has its own
 };
 
 // State that Save() does not keep, of a run whose monitor the next daemon goes on with.
@@ -103,19 +103,19 @@ class VmSession {
   HandedSession Handed() const { return {poll_at_, last_reset_, file_written_}; }
   // The restored run goes on as if no time had passed: nothing of what its monitor says was missed.
   void GoOn(const HandedSession& handed);
-  // The same after a crash: what its monitor said last may have been read and lost. Until
+  // Makes it go on after a crash: what its monitor said last may have been read and lost. Until
   // OnMonitorReady, that no SHUTDOWN came says nothing.
   void GoOnAfterCrash() { after_crash_ = goes_on_ = true; }
-  // Up to which place what its monitor has said is handled (read_notes.h), which Save() keeps: set
-  // before an input that comes from there. It alone is no change of Save().
+  // Sets the place up to which the monitor's output is handled (read_notes.h), which Save() keeps.
+  // Call it before an input that comes from there. It alone is no change of Save().
   void SetHeard(uint64_t place) { heard_ = place; }
   uint64_t heard() const { return heard_; }
-  // The same as it was kept last.
+  // The place as it was kept last.
   uint64_t kept_heard() const { return kept_heard_; }
   // All that its monitor said before now is handled, and has no place: a place that no run had
   // before is kept at once.
   Effects OnNewPlace();
-  // Nobody saw the end that follows: that no SHUTDOWN came says nothing.
+  // Notes that nobody saw the end that follows: that no SHUTDOWN came says nothing.
   void LoseSight() { evidence_.SetMonitored(false); }
 
   // The shutdown file is there and vmeventd wrote it, at `written`, during this restored run.
@@ -143,8 +143,8 @@ class VmSession {
   // The host begins to shut down, or does not any more, as `by` says. May be called again with what
   // is known.
   Effects OnHostShutdown(bool shutting_down, absl::string_view by, Instant now);
-  // From now on the run is followed by the source, the domain or the socket of `place`: what led to
-  // it before does not any more.
+  // Moves the run to the source, the domain or the socket of `place`: what led to it before does
+  // not any more.
   void MoveTo(const RunInfo& place);
   // A container was rebooted: it has a next id, and process, and is the same run.
   Effects OnNextId(int64_t domain_id);
@@ -165,16 +165,16 @@ class VmSession {
   Effects OnQmpEvent(const QmpEvent& event, Instant now);
   // The connection ended; `why` is for people ("EOF", "a line of more than 1 MiB").
   Effects OnMonitorClosed(absl::string_view why, Instant now);
-  // A run of libvirt: how that says that it ended. OnProcessGone follows, once the process is
-  // gone where it can be seen. `what` is for people ("libvirt: stopped, destroyed").
+  // Takes libvirt's report of how its run ended. OnProcessGone follows, once the process is gone
+  // where it can be seen. `what` is for people ("libvirt: stopped, destroyed").
   Effects OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now);
-  // A restored run of libvirt whose process is gone: what libvirt has kept of its end; unset:
+  // Takes what libvirt has kept of the end of its restored run, whose process is gone; unset:
   // nothing of use. `what` is for people. OnProcessGone follows.
   Effects OnKeptEnd(std::optional<ManagerEnd> end, absl::string_view what, Instant now);
   // The process is gone. All that the monitor still had to say has been handed in before.
   Effects OnProcessGone(Instant now, const ProcessEnd& end = {});
   Effects OnShutdownFileDone(const absl::Status& status, Instant now);
-  // The same, of a file that was left as it is: its name belongs to a later run.
+  // Takes the report that the file was left as it is: its name belongs to a later run.
   Effects OnShutdownFileLeft(Instant now);
   // Somebody is about to end the run; CheckIntent() has said that it may be declared. It expires by
   // the monotonic clock, as long after `now` as its expire_time is.
@@ -183,16 +183,16 @@ class VmSession {
   Effects OnIntentWithdrawn(Instant now);
   Effects OnTick(Instant now);
 
-  // When OnTick is due, on the monotonic clock; InfiniteDuration: never.
+  // Time at which OnTick is due, on the monotonic clock; InfiniteDuration: never.
   absl::Duration NextTick() const;
 
-  // As published with the last event.
+  // Status as published with the last event.
   VmStatus Status() const;
   // Returns whether Save() has changed since it was published: OnTick will publish it.
   bool unsaved() const { return keep_at_ < absl::InfiniteDuration(); }
   const RunInfo& run() const { return run_; }
   Instant attached_at() const { return attached_at_; }
-  // Null without one.
+  // The open intent; null: there is none.
   const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
   // The intent of that request_id, not empty, which is open or has counted for the end that is
   // under way; null: none.
@@ -201,17 +201,17 @@ class VmSession {
   // what decides the end of the run was seen already; the message says what. RESOURCE_EXHAUSTED:
   // too many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
-  // Its QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
+  // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
   bool incoming() const { return evidence_.facts().incoming; }
-  // Restored, and its monitor was not attached since.
+  // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return away_; }
   // Returns whether the class of its end is known, whatever else is heard of that.
   bool decided() const { return evidence_.decided(); }
-  // Its monitor ended while its process lived on, and it was published that it is lost.
+  // Returns whether its monitor ended while its process lived on, and the loss was published.
   bool monitor_lost() const { return monitor_ == Monitor::kLost; }
-  // A SHUTDOWN was seen, and nothing since that takes it back.
+  // Returns whether a SHUTDOWN was seen, and nothing since that takes it back.
   bool has_shutdown() const { return evidence_.facts().shutdown.has_value(); }
-  // Somebody has answered on its monitor as QEMU does.
+  // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return !qemu_version_.empty(); }
   // Number of events that the rate limit has left out so far.
   uint64_t rate_limited_events() const {
@@ -238,11 +238,11 @@ class VmSession {
     bool reported = false;
     SharedText port;
     std::forward_list<std::string> other_ports;
-    // The ids of further ports over which QEMU was asked once more, at most
-    // GuestAgentProbe::kMaxPorts; beyond that it is not.
+    // Ids of further ports for which QEMU was asked again, at most GuestAgentProbe::kMaxPorts;
+    // beyond that it is not asked.
     std::forward_list<std::string> asked_about;
-    Rare<Instant> opened;  // when it was seen to be open
-    Rare<Instant> closed;  // and when no longer, since then
+    Rare<Instant> opened;  // time at which it was seen open
+    Rare<Instant> closed;  // later time at which it was seen closed
   };
   struct DeclaredIntent {
     Intent intent;
@@ -251,7 +251,7 @@ class VmSession {
   };
   // Each intent makes two events, which nothing else holds back.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
-  // When the rate limit left the first and the last event out; on the monotonic clock.
+  // Times of the first and the last event that the rate limit left out, on the monotonic clock.
   struct Drops {
     absl::Duration first;
     absl::Duration last;
@@ -287,7 +287,7 @@ class VmSession {
   // Publishes a QMP event.
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               std::optional<GuestPanic> panic = std::nullopt);
-  // When QEMU said it: `now`, but for what waited for this daemon.
+  // Time at which QEMU said it: `now`, but for what waited for this daemon.
   Instant SaidAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
   void OnPowerdown(const QmpEvent& event, Instant now);
@@ -311,10 +311,10 @@ class VmSession {
   bool IntentIsOver(Instant now) const;
   void ExpireIntent(Instant now);
   void CloseIntent(IntentEnd end, Instant now);
-  // To be called when an intent comes or goes and when evidence is cleared: as long as nothing
-  // decides the run's class, an open intent counts.
+  // Updates whether an open intent counts: it does as long as nothing decides the run's class. Call
+  // it when an intent comes or goes and when evidence is cleared.
   void ReconsiderIntent();
-  // The one that counts, else the one that is open; null without any.
+  // The intent that counts, else the one that is open; null: there is none.
   const DeclaredIntent* IntentOfTheEnd() const;
 
   // QEMU was seen to begin its exit, or not to exit after all.
@@ -335,12 +335,13 @@ class VmSession {
   void ResumeAfterRestart(absl::string_view run_state, Instant now);
   // The VM lives after what looked like its end: the next one decides about the shutdown file.
   void ReopenShutdownFile();
-  // A GAP, and then an event for `state_`: it was `before` at the time that `since` names.
+  // Publishes a GAP, and then an event for `state_`: it was `before` at the time that `since`
+  // names.
   void PublishUnseenChange(VmState before, absl::string_view since, Instant now);
   void DeclareLost(Instant now);
-  // A restored run whose monitor did not come back.
+  // Publishes that a restored run's monitor did not come back.
   void DeclareAway(Instant now);
-  // Both: the monitor is lost, and `message` says why.
+  // Publishes, for both, that the monitor is lost; `message` says why.
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
   // Returns whether the end of the connection to the monitor is not the end of the run.
@@ -362,21 +363,22 @@ class VmSession {
   static VmEvent MakeEvent(EventType type, std::string message, Instant now);
   // STARTED comes before the first event.
   void EnsureStarted(Instant now);
-  // A GAP for what the limiter left out.
+  // Publishes a GAP for what the limiter left out.
   void FlushDropped(Instant now);
-  // When a GAP for what the limiter left out is due, which is some; on the monotonic clock.
+  // Time at which a GAP for what the limiter left out, which is some, is due; on the monotonic
+  // clock.
   absl::Duration DropReport() const;
   // Returns whether the rate limit lets an event pass.
   bool Admit(EventType type, Instant now);
   void Emit(VmEvent event, Instant now);
-  // The same for what no limit holds back.
+  // Publishes an event that no limit holds back.
   void EmitAlways(VmEvent event, Instant now);
-  // The status alone.
+  // Publishes the status alone.
   void PublishStatus();
   void PublishEvent(VmEvent event);
   std::forward_list<std::string> Problems() const;
   static absl::string_view StateText(VmState state);
-  // When a guest that is down counts as staying so, its QEMU not having ended.
+  // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
   absl::Duration DownReport() const;
 
   // The end.
@@ -396,7 +398,7 @@ class VmSession {
   RunInfo run_;
   const SessionOptions* options_;
   Instant attached_at_;
-  Effects effects_;  // of the step that is under way
+  Effects effects_;  // those of the current step
 
   VmState state_ = VmState::kUnreachable;
   VmState published_state_ = VmState::kUnreachable;  // as the last event published it
@@ -405,7 +407,7 @@ class VmSession {
   SharedText uuid_;
   Labels labels_;
   SharedText qemu_version_;
-  SharedText qemu_name_;  // until STARTED has it
+  SharedText qemu_name_;  // kept until STARTED has it
   SharedText monitor_problem_;
   SharedText run_problem_;
   SharedText file_problem_;
@@ -422,7 +424,7 @@ class VmSession {
   bool away_ = false;
   bool unready_ = false;      // its monitor closed in its first handshake
   bool after_crash_ = false;  // see GoOnAfterCrash()
-  bool goes_on_ = false;      // over a connection of the daemon before this one
+  bool goes_on_ = false;      // on a connection of the daemon before this one
   bool down_in_handshake_ =
       false;  // SHUTDOWN came on this connection, before the handshake was over
   bool file_written_ = false;
@@ -432,22 +434,22 @@ class VmSession {
   uint64_t kept_heard_ = 0;
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
-  Rare<TokenBucket> intents_;                          // that were declared; see kIntents
-  absl::Duration keep_at_ = absl::InfiniteDuration();  // when to keep what was put off
+  Rare<TokenBucket> intents_;                          // rate limit of declarations; see kIntents
+  absl::Duration keep_at_ = absl::InfiniteDuration();  // time to keep what was put off
 
   EvidenceLog evidence_;
-  Rare<DeclaredIntent> intent_;          // that is open
+  Rare<DeclaredIntent> intent_;          // the open one
   Rare<DeclaredIntent> counted_intent_;  // closed since, and the evidence is intended by it
   GuestAgent agent_;
 
-  // Since when QEMU is expected to go, and after how long that is reported next.
+  // Time from which QEMU is expected to exit, and the delay until that is reported next.
   Rare<Instant> exiting_since_;
   absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
-  absl::Duration poll_at_ = absl::InfiniteDuration();  // when to ask for the run state
+  absl::Duration poll_at_ = absl::InfiniteDuration();  // time to ask for the run state
   std::unique_ptr<EventLimiter> limiter_;              // null: no event has come that it limits
-  Rare<Drops> drops_;                                  // that no GAP counts yet
+  Rare<Drops> drops_;                                  // events that no GAP counts yet
 };
 
 }  // namespace vmeventd

@@ -25,7 +25,7 @@ VmState StateOf(absl::string_view run_state) {
   return VmState::kPaused;
 }
 
-// Then a SHUTDOWN or a pause before is over.
+// Returns whether an earlier SHUTDOWN or pause is over in `state`.
 bool GuestGoesOn(VmState state) {
   return state == VmState::kRunning || state == VmState::kSuspended;
 }
@@ -67,7 +67,7 @@ void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   }
 }
 
-// By then it may be known, or be no longer of use.
+// Delays the question: by then the answer may be known, or be no longer of use.
 void VmSession::AskSoon(Instant now) { AskIn(CommandPacer::kQuietTime, now); }
 
 void VmSession::AskIn(absl::Duration wait, Instant now) {

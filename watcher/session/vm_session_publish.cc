@@ -22,7 +22,7 @@ bool HasEvent(const Effect& effect) {
   return IsPublish(effect) && std::get<Publish>(effect).update.event.has_value();
 }
 
-// An update to be filled in, which would be large to move.
+// Appends an update to be filled in, which would be large to move.
 VmUpdate& AddUpdate(Effects* effects) {
   if (effects->empty()) effects->reserve(2);  // most steps have one more effect at the most
   return std::get<Publish>(effects->emplace_back(Publish{})).update;
@@ -155,7 +155,7 @@ void VmSession::KeepNow() {
   keep_at_ = absl::InfiniteDuration();
   std::string text = SaveState();
   const size_t hash = absl::HashOf(text);
-  // With an event the place of the run's last event changes, which is kept beside the text.
+  // An event changes the place of the run's last event, which is kept beside the text.
   if (hash == kept_ && std::none_of(effects_.begin(), effects_.end(), HasEvent)) return;
   kept_ = hash;
   kept_heard_ = heard_;

@@ -43,7 +43,7 @@ constexpr char kProgramName[] = "vmeventd";
 // Memory of the second map.
 struct Counts {
   uint64_t lost = 0;  // records for which the ring had no room, as the programs count them
-  uint64_t told = 0;  // of these, as many as a daemon has said
+  uint64_t told = 0;  // those of them that a daemon has reported
 };
 
 // ---- Programs, as instructions of the kernel's machine.
@@ -89,7 +89,7 @@ constexpr bpf_insn Exit() { return Instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); 
 enum : int { kResult = 0, kFirst = 1, kSecond = 2, kThird = 3, kFourth = 4 };
 constexpr int kContext = 6;
 constexpr int kStack = 10;
-constexpr int kRecord = -static_cast<int>(sizeof(TraceRecord));  // where it is on the stack
+constexpr int kRecord = -static_cast<int>(sizeof(TraceRecord));  // its place on the stack
 
 class Program {
  public:
@@ -118,7 +118,8 @@ class Program {
     }
     PutLeave();
   }
-  // With another result the kernel would hide the event from all others that have asked for it.
+  // Leaves with 1: the kernel would hide the event from all others that have asked for it
+  // otherwise.
   void PutLeave() {
     Put(Set(kResult, 1));
     Put(Exit());
@@ -137,7 +138,7 @@ Program MakeProgram(TraceRecord::Kind kind, const TraceFormat& format, int ring,
   Program out;
   out.Put(Move(kContext, kFirst));
   if (kind == TraceRecord::kSignal) {
-    // Not those that were ignored or wait already: TRACE_SIGNAL_DELIVERED is 0.
+    // Skip those that were ignored or wait already: TRACE_SIGNAL_DELIVERED is 0.
     out.PutField(kFirst, *format.values[3]);
     out.PutOnlyIf(kFirst, {0});
   }
@@ -267,7 +268,7 @@ absl::StatusOr<UniqueFd> Attach(const Program& program, uint64_t tracepoint) {
   return event;
 }
 
-// The formats, from where the kernel's tracefs is mounted.
+// Reads the formats from the mounted tracefs.
 absl::StatusOr<TraceFormats> ReadFormats(const std::string& root) {
   absl::Status status;
   for (const char* mount : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
@@ -289,9 +290,9 @@ absl::StatusOr<TraceFormats> ReadFormats(const std::string& root) {
       absl::StatusOr<TraceFormat> format = parse(*text);
       if (format.ok()) *out = *std::move(format);
     };
-    // Without it the kernel's OOM kills are known by their cgroup's count.
+    // The kernel's OOM kills are known by their cgroup's count without it.
     read_further("/oom/mark_victim", ParseVictimFormat, &formats.victim);
-    // Without it /proc says whose thread it is that a signal was sent to.
+    // The process of a thread that a signal was sent to is read from /proc without it.
     read_further("/signal/signal_deliver", ParseDeliveryFormat, &formats.delivery);
     return formats;
   }
@@ -300,7 +301,8 @@ absl::StatusOr<TraceFormats> ReadFormats(const std::string& root) {
                    " (mount -t tracefs tracefs /sys/kernel/tracing, and the right to read it)"));
 }
 
-// In another PID namespace the kernel says other pids than the ones that are followed.
+// Requires the host's PID namespace: in another one the kernel reports other pids than those
+// followed.
 absl::Status CheckPidNamespace(const std::string& root) {
   char target[64];
   const ssize_t size = readlink((root + "/proc/self/ns/pid").c_str(), target, sizeof(target));
@@ -350,8 +352,8 @@ struct BpfTrace::Maps {
   }
   Counts* all() const { return static_cast<Counts*>(counts.begin()); }
 
-  const Mapping consumed;  // up to where the kernel may write again, which the reader says
-  const Mapping produced;  // up to where it has written; from the next page on, the records
+  const Mapping consumed;  // end of what was read, up to where the kernel may write again
+  const Mapping produced;  // end of what was written; from the next page on, the records
   const Mapping counts;
 };
 

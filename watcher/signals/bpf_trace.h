@@ -48,9 +48,9 @@ class BpfTrace : public SignalTrace {
 
   const UniqueFd ring_;
   const UniqueFd counters_;
-  const std::vector<UniqueFd> events_;  // by which the programs are attached
-  const std::unique_ptr<Maps> maps_;    // of the first two
-  const uint64_t told_before_;          // of what is lost, by daemons before this one
+  const std::vector<UniqueFd> events_;  // attach the programs
+  const std::unique_ptr<Maps> maps_;    // memory of the first two
+  const uint64_t told_before_;          // losses reported by earlier daemons
   RingReader reader_;
   std::vector<SignalRecord> waiting_;  // kills of what may be a thread, whose process is not known
 };

@@ -24,14 +24,14 @@ class ProcessReader {
  public:
   explicit ProcessReader(std::string root = "") : root_(std::move(root)) {}
 
-  // Returns those of `pid`, which lives.
+  // Reads the facts of `pid`, which lives.
   ProcessOrigin OriginOf(int64_t pid, uint64_t start_ticks) const;
 
   // The sender of `record`, a signal to `target`, as it is at `now`, which is since the boot. A
   // process that began after the signal has the number of one that is gone, and is not it.
   SignalSender SenderOf(const SignalRecord& record, const ProcessOrigin& target,
                         absl::Duration now) const;
-  // The same without a look at it.
+  // The sender as the record has it, without a look at it.
   static SignalSender RecordedSenderOf(const SignalRecord& record, const ProcessOrigin& target);
   // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
   ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
@@ -63,7 +63,7 @@ class ProcessReader {
 // others; or root, in another cgroup.
 bool IsOfAnother(const SignalRecord& record);
 
-// When a process of that start began, at the earliest, by the clock of SignalRecord::time.
+// Earliest start of a process with those ticks, by the clock of SignalRecord::time.
 absl::Duration StartOf(uint64_t start_ticks);
 
 // Returns the time on that clock.

@@ -20,16 +20,16 @@ struct ProcessMark {
 struct SignalRecord {
   enum class Kind { kSignal, kOomVictim };
   Kind kind = Kind::kSignal;
-  absl::Duration time;  // since the boot, the time that the host slept included
+  absl::Duration time;  // time since the boot, the host's sleep included
   int64_t target = 0;   // the thread that the signal was sent to, or that was named
   int signal = 0;       // kSignal, like what follows up to the victim
   bool by_kernel = false;
-  // By the process that ran, or else by a timer or the like that went off meanwhile: the signal has
-  // a code that both may give it.
+  // True if the sender may be the process that ran, or a timer or the like that went off meanwhile:
+  // the signal has a code that both may give it.
   bool unclear = false;
   int64_t sender = 0;                      // the process that ran
   std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
-  std::string sender_comm;                 // of the thread that ran
+  std::string sender_comm;                 // name of the thread that ran
   std::optional<ProcessMark> target_mark;
   OomVictim victim;  // kOomVictim
 };

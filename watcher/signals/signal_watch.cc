@@ -63,7 +63,7 @@ void SignalWatch::OnFdReady(uint32_t) {
   rest_ = loop_->AddTimer(loop_->Now().monotonic + kRest, [this] { Rest(); });
 }
 
-// From now on what comes wakes the loop; what came before is looked at.
+// Lets new records wake the loop again, and handles those that came before.
 void SignalWatch::Rest() {
   rest_ = {};
   if (!loop_->Add(trace_->fd(), EPOLLIN, this).ok()) {

@@ -36,25 +36,24 @@ class SignalWatch : public FdHandler {
   class User {
    public:
     virtual ~User() = default;
-    // May follow and unfollow nothing.
+    // Must not follow or unfollow anything.
     virtual void OnSignal(const SignalSender& sender) = 0;
-    // One of which the record does not prove who sent it, for the reason `why`.
+    // Reports a signal whose sender the record does not prove, for the reason `why`.
     virtual void OnUnclearSignal(int signal, const std::string& why) = 0;
     virtual void OnOomVictim(const OomVictim& victim) = 0;
   };
 
-  // `trace` is null where nothing is recorded, for which `problem` is the reason. `loop` outlives
-  // the watch.
+  // Null `trace`: nothing is recorded, for the reason `problem`. `loop` outlives the watch.
   SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, std::string problem,
               ProcessReader reader = ProcessReader());
   ~SignalWatch() override;
 
-  // `user` hears of the signals to `pid`, which lives and began at `start_ticks`, and lives until
-  // Unfollow. Once for each user; one user a process.
+  // Reports to `user` the signals to `pid`, which lives and began at `start_ticks`. `user` lives
+  // until Unfollow. Call it once for each user; one user a process.
   void Follow(int64_t pid, uint64_t start_ticks, User* user);
   // `user`'s process has begun its work: its user and cgroup are no longer those of who started it.
   void NoteBegun(int64_t pid, const User* user);
-  // Nothing happens if it does not follow it.
+  // No-op if `user` does not follow `pid`.
   void Unfollow(int64_t pid, User* user);
 
   // Hands out what was recorded by now: of a process that has ended, all.
@@ -81,7 +80,7 @@ class SignalWatch : public FdHandler {
     ProcessOrigin origin;
   };
   void Rest();
-  // Whose record it is; null: nobody's.
+  // The followed process of a record; null: none.
   Followed* Find(const SignalRecord& record);
   void HandOut(const SignalRecord& record, const Followed& followed);
 
@@ -89,11 +88,11 @@ class SignalWatch : public FdHandler {
   const std::shared_ptr<SignalTrace> trace_;
   const ProcessReader reader_;
   const std::string problem_;
-  absl::flat_hash_map<int64_t, Followed> followed_;  // by pid
+  absl::flat_hash_map<int64_t, Followed> followed_;  // keyed by pid
   std::vector<SignalRecord> records_;
-  // Of the time before this watch, in which a daemon before it followed their targets.
+  // Records from before this watch, whose targets an earlier daemon followed.
   std::vector<SignalRecord> unclaimed_;
-  const absl::Duration begun_;  // since the boot
+  const absl::Duration begun_;  // time since the boot
   TokenBucket wakes_{kWakes};
   TokenBucket lookups_{kReads};
   TokenBucket reads_{kReads};

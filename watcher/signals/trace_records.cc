@@ -74,10 +74,11 @@ std::optional<int64_t> ValueOf(const TraceRecord& record, size_t i) {
   return value == TraceRecord::kNoValue ? std::nullopt : std::optional(value);
 }
 
-// Says of `out`, of si_code `code`, whose it is. The kernel's own codes are above 0, and process 0
-// is none. What kill(2), tgkill(2) and sigqueue(3) send has these three, in the context of the
-// sender. The others are of timers and of other things that a process has asked the kernel for, in
-// an interrupt of whatever runs; but rt_sigqueueinfo(2) lets every process claim them.
+// Sets whether `out`, a signal of si_code `code`, is the kernel's or unclear. The kernel's own
+// codes are above 0, and process 0 is none. What kill(2), tgkill(2) and sigqueue(3) send has these
+// three, in the context of the sender. The others are of timers and of other things that a process
+// has asked the kernel for, in an interrupt of whatever runs; but rt_sigqueueinfo(2) lets every
+// process claim them.
 void DecodeCode(int64_t code, SignalRecord* out) {
   out->by_kernel = code > 0 || out->sender == 0;
   out->unclear = !out->by_kernel && code != SI_USER && code != SI_QUEUE && code != SI_TKILL;
@@ -140,7 +141,7 @@ void DecodeRecord(absl::string_view bytes, std::vector<SignalRecord>* out,
   const auto process = static_cast<int64_t>(record.process_and_thread >> 32);
   const ProcessMark mark{static_cast<uint32_t>(record.gid_and_uid), record.cgroup};
   if (record.kind == TraceRecord::kDelivery) {
-    // Whatever has the number later is another one.
+    // The first record of a number counts: a later thread or process with it is another one.
     const auto thread = static_cast<uint32_t>(record.process_and_thread);
     for (const int64_t number : {int64_t{thread}, process}) {
       reached->try_emplace(number, SignalledThread{process, mark});

@@ -57,7 +57,7 @@ struct TraceRecord {
 
   uint64_t kind = 0;
   uint64_t time_ns = 0;  // CLOCK_BOOTTIME
-  // Of the thread that ran.
+  // Ids of the thread that ran.
   uint64_t process_and_thread = 0;
   uint64_t gid_and_uid = 0;  // the real ones
   uint64_t cgroup = 0;
@@ -72,8 +72,8 @@ static_assert(sizeof(TraceRecord) == 88);
 // keep what is behind it from a reader that has to know whether that is there.
 class RingReader {
  public:
-  // `data` is the ring's memory twice in a row, so that no record is cut. `position` is up to where
-  // it was read before.
+  // `data` is the ring's memory twice in a row, so that no record is cut. `position` is the end of
+  // what was read before.
   RingReader(absl::string_view data, uint64_t position)
       : data_(data), size_(data.size() / 2), position_(position) {}
 
@@ -97,7 +97,7 @@ struct SignalledThread {
   int64_t process = 0;
   ProcessMark mark;
 };
-using SignalledThreads = absl::flat_hash_map<int64_t, SignalledThread>;  // by thread
+using SignalledThreads = absl::flat_hash_map<int64_t, SignalledThread>;  // keyed by thread
 
 // Appends what a record says to `out`, or to `reached`, which gets the threads that signals were
 // delivered to. What is no record is left out.
@@ -106,8 +106,8 @@ void DecodeRecord(absl::string_view bytes, std::vector<SignalRecord>* out,
 
 // Puts the processes of `reached` in the place of their threads: in `records`, of which the first
 // `old` were handed out before, and in the kills of `waiting`, which are appended to `records` then
-// and are no longer waiting. What of the new ones may still be to a thread waits afterwards, the
-// newest kMaxWaitingKills.
+// and are no longer waiting. New ones that may still be to a thread wait afterwards, the newest
+// kMaxWaitingKills of them.
 inline constexpr size_t kMaxWaitingKills = 64;
 void ResolveThreads(const SignalledThreads& reached, size_t old, std::vector<SignalRecord>* records,
                     std::vector<SignalRecord>* waiting);

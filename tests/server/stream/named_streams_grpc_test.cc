@@ -92,8 +92,8 @@ TEST(NamedStreams, StayAtTheHeadThoughNothingIsForThem) {
 class HeldHistory {
  public:
   explicit HeldHistory(TestServer* server) {
-    EventLogForTests::PartsOf(server->pumped().log()).read_queue.PostForStream(
-        "test", [gate = gate_](const absl::StatusOr<JournalReader*>&) {
+    EventLogForTests::PartsOf(server->pumped().log())
+        .read_queue.PostForStream("test", [gate = gate_](const absl::StatusOr<JournalReader*>&) {
           gate->held.Notify();
           gate->released.WaitForNotification();
           return absl::OkStatus();
