@@ -35,7 +35,7 @@ std::string NodeName(const Config& config) {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
 
-// Empty where it cannot be found out, which is logged.
+// Returns the node's id; empty if it cannot be determined, which is logged.
 std::string NodeIdOrNone(const std::string& state_dir) {
   absl::StatusOr<std::string> id = NodeId(state_dir);
   if (id.ok()) return *std::move(id);
@@ -91,7 +91,7 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
       config.state_dir, journal_id);
 }
 
-// Ends the process where a stop takes longer than it may.
+// Ends the process if a stop exceeds its deadline.
 void GiveUpStop(const StopDeadline::Step& hangs) {
   if (hangs.exit_code == 0) {
     spdlog::warn("the stop takes too long: {}; exiting without it", hangs.what);
@@ -232,7 +232,7 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
         "the new name, from its oldest event on",
         before, target);
   }
-  // Another one would be that of other messages: what was sent and not acknowledged came twice.
+  // Kept, because with another secret messages that were not acknowledged would be stored twice.
   absl::StatusOr<std::string> secret = KeptUuid(config.state_dir + "/publish_key", 0600);
   if (!secret.ok()) return secret.status();
   fleet_sink_ = *std::move(sink);
@@ -281,7 +281,7 @@ Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, U
 }
 
 Daemon::~Daemon() {
-  // First, because scrapes and open streams use the rest.
+  // Destroyed first, because scrapes and open streams use the rest.
   metrics_server_.reset();
   server_.reset();
 }
@@ -299,7 +299,7 @@ void Daemon::WatcherLoop() {
     stop = stop_;
     watchdog_->Answer(Watchdog::kWatcher);
   }
-  watcher_->RunOnce(absl::ZeroDuration());  // handles what has come until now
+  watcher_->RunOnce(absl::ZeroDuration());  // handles input so far
 }
 
 std::string Daemon::StatusText() const {
@@ -434,7 +434,7 @@ void Daemon::Stop() {
   service_.SetWatcher(nullptr);  // refuses intents
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
-  // From here on nothing is read, and each monitor holds what its QEMU says.
+  // Nothing is read any more; each monitor keeps its QEMU's messages.
   std::vector<HandedRun> handed;
   if (kept_runs_ != nullptr) handed = watcher_->HandOver();
   deadline.Enter(
@@ -456,7 +456,8 @@ void Daemon::Stop() {
     fleet_->Stop();
     fleet_thread_.join();
   }
-  // Before the transport's shutdown, which waits for the queries that the history thread answers.
+  // Stops before the transport's shutdown, which waits for the queries that the history thread
+  // answers.
   deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
   log_->Stop();
   // Everything is in the journal now, and was sent or given up.

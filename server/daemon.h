@@ -35,17 +35,17 @@ namespace vmeventd {
 // hub's deadlines, the fleet's publisher, and gRPC's own.
 class Daemon {
  public:
-  // From RequestStop to the return of Run.
+  // Longest time from RequestStop to the return of Run.
   static constexpr absl::Duration kStopTimeout = absl::Seconds(5);
-  // From the start of Run until the service manager hears that the daemon is ready, at the latest:
-  // it starts the managers of VMs after that, and a libvirt that it has yet to start does not
-  // answer before. The health service waits for the first scan.
+  // Longest time from the start of Run until the service manager is notified that the daemon is
+  // ready: it starts the managers of VMs after that, and a libvirt that it has yet to start does
+  // not answer before. The health service waits for the first scan.
   static constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
 
   // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
-  // tried again while the daemon runs. The error names what stands in the way. `meters`: of
-  // the log; null: the process's log is not counted. `signals` was begun before any thread. The
-  // pointers outlive the daemon.
+  // retried while the daemon runs. The error names the obstacle. `meters` are the log's; null: the
+  // process's log is not counted. `signals` was begun before any thread. The pointers outlive the
+  // daemon.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
                                                         const LogMeters* meters = nullptr,
                                                         const Tuning& tuning = Tuning(),
@@ -68,7 +68,7 @@ class Daemon {
   absl::Status StartMetrics(const Config& config, const LogMeters* log);
   absl::Status PrepareFleet(const Config& config);
   void WatcherLoop();
-  // After each turn of the pump thread, on it.
+  // Runs after each turn of the pump thread, on it.
   void OnPumpTurn();
   // A line for people.
   std::string StatusText() const;
@@ -100,7 +100,7 @@ class Daemon {
   std::unique_ptr<MetricsServer> metrics_server_;
 
   std::thread watcher_thread_;
-  bool directories_present_ = true;  // as the health service says; the pump thread's
+  bool directories_present_ = true;  // the health service's value; pump thread
   std::thread hub_thread_;
   std::thread fleet_thread_;
 
@@ -108,7 +108,7 @@ class Daemon {
   CondVar changed_;
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // the service manager knows
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // the service manager was notified
   // Shared with calls of gRPC that end later than the daemon.
   const std::shared_ptr<Watchdog> watchdog_ = std::make_shared<Watchdog>(WatchdogInterval());
 };

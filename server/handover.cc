@@ -20,18 +20,18 @@ namespace {
 // Names of KeptRuns' parcel, and of the memory of what is read.
 constexpr char kKeptName[] = "vmeventd-kept";
 constexpr char kNotesName[] = "vmeventd-notes";
-// Memory with what WriteHandover() wrote.
+// Name of the memory with WriteHandover()'s text.
 constexpr char kSaidName[] = "vmeventd-runs";
 constexpr size_t kMaxSaidBytes = size_t{64} << 20;
-// A parcel with one message, the descriptors of the trace, which stays in it.
+// Name of the parcel with one message, the descriptors of the trace, which stays in it.
 constexpr char kTraceName[] = "vmeventd-trace";
 constexpr char kTraceText[] = "vmeventd-trace 1";
 constexpr size_t kMaxTraceText = 64;
 // Longest wait for the service manager's answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
-// Its first line: this, the cookie of the parcel's socket, the journal's id and its newest
-// sequence; then a line a run, which WriteHandedRun() makes.
+// The text's first line is this, the cookie of the parcel's socket, the journal's id and its newest
+// sequence; a line a run, by WriteHandedRun(), follows.
 constexpr char kFormat[] = "vmeventd-handover 2";
 
 std::string BeginOf(int parcel) { return absl::StrCat(kFormat, " ", SocketCookie(parcel), " "); }
@@ -141,7 +141,7 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   }
   for (const std::string& name : names) RemoveStoredDescriptors(name);
   std::vector<HandedRun> runs;
-  SocketCloser closer;  // to let go of a monitor may take long
+  SocketCloser closer;  // closing a monitor's connection may take long
   for (UniqueFd& parcel : parcels) {
     for (HandedRun& run : TakeRuns(parcel, notes.get(), said.get(), journal)) {
       runs.push_back(std::move(run));
@@ -206,7 +206,7 @@ absl::Status StoreTrace(const std::vector<int>& descriptors) {
 std::shared_ptr<KeptRuns> StoreKeptRuns() {
   if (!HasServiceManager()) return nullptr;
   absl::StatusOr<std::unique_ptr<KeptRuns>> kept = KeptRuns::Create();
-  // Nobody waits for its answer: what it does not keep is as without it.
+  // Nobody waits for its answer: runs that it does not keep are as without it.
   absl::Status status = kept.status();
   for (const auto& [name, descriptor] :
        {std::pair(kNotesName, kept.ok() ? (*kept)->notes_descriptor() : -1),

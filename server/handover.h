@@ -18,35 +18,35 @@ namespace vmeventd {
 // a journal that ends elsewhere has other runs than it handed over.
 struct JournalEnd {
   std::string journal_id;
-  uint64_t newest = 0;  // sequence
+  uint64_t newest = 0;  // its newest sequence
 };
 
-// Writes what a daemon that stops says of its open runs, whose descriptors `parcel` holds: the one
-// of KeptRuns.
+// Writes the record that a stopping daemon leaves of its open runs, whose descriptors are in
+// `parcel`, that of KeptRuns.
 std::string WriteHandover(const JournalEnd& journal, int parcel,
                           const std::vector<HandedRun>& runs);
-// Completes `runs`, as OpenKeptRuns() has them of `parcel`, by what was said of them. Those of
-// which nothing was said have no id then, and their descriptors are still to be closed; so do all
-// of them where the journal is not as it was left: FAILED_PRECONDITION. INVALID_ARGUMENT: the text
-// is of another version or another parcel, and `runs` are as after a crash.
+// Completes `runs`, as OpenKeptRuns() read them from `parcel`, by that record. Runs that are not in
+// it lose their id; the caller still closes their descriptors. FAILED_PRECONDITION: the journal is
+// not as it was left, and that holds for all runs. INVALID_ARGUMENT: the text is of another version
+// or another parcel, and `runs` are as after a crash.
 absl::Status ReadHandover(absl::string_view text, const JournalEnd& journal, int parcel,
                           std::vector<HandedRun>* runs);
 
-// Takes what the service manager has kept since the daemon before this one, and has it keep it no
-// longer. What is not of use is logged and closed.
+// Takes back what the service manager has kept since the previous daemon. Logs and closes what is
+// not of use.
 std::vector<HandedRun> TakeHandover(const JournalEnd& journal);
-// Has the service manager keep what is to be said of `runs` to the next daemon, beside their
-// descriptors in `kept`. Logs why that cannot be done: then the next one goes on as after a crash.
+// Has the service manager keep the record of `runs` for the next daemon, beside their descriptors
+// in `kept`. Logs a failure; the next daemon then continues as after a crash.
 void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
                    const KeptRuns& kept);
-// Takes what the service manager keeps of the records of signals, as StoreTrace() was given them;
-// it keeps them on. Empty: it has none. An error: what it had is none, and is kept no longer.
+// Returns the descriptors of the trace of signals, as given to StoreTrace(); the service manager
+// keeps them on. Empty: it has none. An error: what it kept is no trace, and is dropped.
 absl::StatusOr<std::vector<UniqueFd>> TakeTrace();
-// Has the service manager keep `descriptors`, of a trace, in the place of those before; none: of no
-// other any more.
+// Has the service manager keep `descriptors`, of a trace, in place of those before; none: it keeps
+// no trace any more.
 absl::Status StoreTrace(const std::vector<int>& descriptors);
-// Has the service manager keep the runs that are attached from now on. Null where there is none, or
-// where that cannot be done, which is logged.
+// Has the service manager keep the runs that are attached from now on. Null if there is no service
+// manager, or if that fails, which is logged.
 std::shared_ptr<KeptRuns> StoreKeptRuns();
 
 }  // namespace vmeventd

@@ -23,17 +23,17 @@ struct KeptEntry {
 
 namespace {
 
-// A message has this, and then a line for each run: its serial, the user whose socket it was found
+// First line of a message; then a line for each run: its serial, the user whose socket it was found
 // at, its descriptors (0: a pidfd, 1: a connection, 2: a connection and a pidfd), its id.
 constexpr char kFirstLine[] = "vmeventd-kept 1\n";
 enum : uint32_t { kProcess = 0, kConnection = 1, kBoth = 2 };
 constexpr size_t kMaxText = 64 << 10;
 constexpr size_t kMaxRunId = 1000;
 constexpr size_t kMaxLine = kMaxRunId + 64;
-// For the messages of kMaxRuns, as far as the kernel permits it.
+// Queue size for the messages of kMaxRuns, as far as the kernel permits it.
 constexpr int kQueueBytes = 4 << 20;
 
-// Limits of what may be untidy, and of what is tidied in one turn.
+// Limits of untidy messages, and of those tidied in one turn.
 constexpr size_t kSpareMessages = 32;
 constexpr size_t kSpareEntries = 64;
 constexpr size_t kMessagesATurn = 8;
@@ -66,7 +66,7 @@ absl::StatusOr<std::vector<KeptEntry>> ReadEntries(absl::string_view text,
 
 }  // namespace
 
-// In the making.
+// A message being built.
 struct KeptRuns::Message {
   std::string text = kFirstLine;
   std::vector<int> descriptors;
@@ -172,7 +172,7 @@ absl::Status KeptRuns::Send(const Message& message) {
 }
 
 bool KeptRuns::IsUntidy() const {
-  // One whose end is not committed has its notes yet.
+  // A run whose end is not committed still has its notes.
   const size_t needed = std::max(open_.size(), notes_.size());
   return messages_ > kSpareMessages + 2 * needed / kRunsOfMessage ||
          entries_ > kSpareEntries + 2 * needed;
@@ -183,7 +183,7 @@ std::vector<KeptEntry> KeptRuns::Receive(std::string* text) {
   absl::StatusOr<std::string> message =
       ReceiveFromParcel(sockets_.parcel.get(), kMaxText, &descriptors);
   --messages_;
-  if (!message.ok()) {  // no descriptor was left: what it was of is not known
+  if (!message.ok()) {  // no descriptor was left, so its runs are not known
     left_out_.Add();
     return {};
   }
@@ -195,7 +195,7 @@ std::vector<KeptEntry> KeptRuns::Receive(std::string* text) {
     const auto it = open_.find(entry.run_id);
     const bool open = it != open_.end() && it->second == entry.serial;
     if (open || notes_.Has(entry.serial)) return false;
-    // Perhaps the last that held it.
+    // This may be the connection's last descriptor.
     if (entry.connection.valid()) closer_.Close(std::move(entry.connection));
     return true;
   };
@@ -205,7 +205,7 @@ std::vector<KeptEntry> KeptRuns::Receive(std::string* text) {
 
 void KeptRuns::Tidy() {
   Message message;
-  std::vector<KeptEntry> held;  // in `message`
+  std::vector<KeptEntry> held;  // entries in `message`
   const auto send = [&] {
     if (held.empty()) return;
     if (const absl::Status status = Send(message); !status.ok()) {
@@ -230,7 +230,7 @@ absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
                                                     const SharedMemory* notes,
                                                     size_t max_messages) {
   if (!IsParcelSocket(parcel.get())) return absl::InvalidArgumentError("no parcel of vmeventd");
-  absl::flat_hash_map<uint64_t, NotedReads> noted;  // by serial
+  absl::flat_hash_map<uint64_t, NotedReads> noted;  // keyed by serial
   if (notes != nullptr) {
     const absl::Span<char> bytes = notes->bytes();
     auto found = ReadNotes::ReadBack({bytes.data(), bytes.size()}, SocketCookie(parcel.get()));

@@ -22,18 +22,18 @@
 
 namespace vmeventd {
 
-struct KeptEntry;  // of one run, in a message of the parcel
+struct KeptEntry;  // one run in a message of the parcel
 
 // A parcel to which runs are added as they are attached, and whose one descriptor lies with the
 // service manager all the time: whenever this process dies, it has the open runs.
 //
-// A Unix socket gives back only what came first. So what it has of ended runs stays in it until a
-// few of its messages are received, and sent again without that, at the end of a turn: once more
-// than half of it is of ended runs, or its messages have become small. What is in the hands of that
-// is lost to a crash at this very moment, and those VMs are connected to as without a keeper.
+// A Unix socket returns only its oldest message. So entries of ended runs stay until a few messages
+// are received and sent again without them, at the end of a turn: once ended runs are more than
+// half of the entries, or messages have become small. A crash at that very moment loses the
+// received entries, and those VMs are connected to as without a keeper.
 //
-// Beside it is the memory in which what is read is noted: it belongs to the parcel whose socket's
-// cookie it names, and has the notes of a run by the serial that the parcel has.
+// Beside it is the memory with notes of what is read: it belongs to the parcel whose socket's
+// cookie it names, and finds the notes of a run by its serial in the parcel.
 class KeptRuns : public RunKeeper {
  public:
   // Linux up to 6.8 has each sender on a Unix socket of the host wait for a collection of garbage
@@ -71,9 +71,10 @@ class KeptRuns : public RunKeeper {
   void SendAdded();
   absl::Status Send(const Message& message);
   bool IsUntidy() const;
-  // Takes a message out. Returns what it has of open runs, whose ids are in `*text`.
+  // Takes a message out. Returns its entries of open runs, whose ids are in `*text`.
   std::vector<KeptEntry> Receive(std::string* text);
-  // Receives some messages, and sends what is of open runs again, in as few as it fits in.
+  // Receives some messages, and sends their entries of open runs again, in as few messages as
+  // possible.
   void Tidy();
   void LeaveOut(const std::string& run_id, const absl::Status& why);
 
@@ -81,19 +82,19 @@ class KeptRuns : public RunKeeper {
   const ParcelSockets sockets_;
   const std::unique_ptr<SharedMemory> memory_;
   ReadNotes notes_;
-  absl::flat_hash_map<std::string, uint64_t> open_;  // by run id, the serial of what is kept
-  std::vector<Added> added_;                         // in this turn
+  absl::flat_hash_map<std::string, uint64_t> open_;  // serials of the kept runs, by run id
+  std::vector<Added> added_;                         // runs added in this turn
   uint64_t last_serial_ = 0;
-  size_t messages_ = 0;  // in the parcel
-  size_t entries_ = 0;   // in them, those of ended runs included
+  size_t messages_ = 0;  // messages in the parcel
+  size_t entries_ = 0;   // entries in them, those of ended runs included
   SocketCloser closer_;
   Level kept_;
   Counter left_out_;
 };
 
-// Opens what such a parcel has left, of each run the newest, with what `notes` have of it, which
-// may be null. INVALID_ARGUMENT: it is none, of another version, or has more than `max_messages`,
-// which no daemon leaves: somebody else fills it.
+// Reads the runs that such a parcel has left, the newest entry of each, with its `notes`, which may
+// be null. INVALID_ARGUMENT: it is none, of another version, or has more than `max_messages`, which
+// no daemon leaves: somebody else fills it.
 absl::StatusOr<std::vector<HandedRun>> OpenKeptRuns(const UniqueFd& parcel,
                                                     const SharedMemory* notes,
                                                     size_t max_messages = 2 * KeptRuns::kMaxRuns);

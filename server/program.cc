@@ -22,8 +22,8 @@ namespace vmeventd {
 
 namespace {
 
-// Goes on with `kept`, the trace that the service manager has kept, or begins one, which it keeps
-// from now on. `*note` is for the log.
+// Continues `kept`, the trace that the service manager has kept, or begins one, which it keeps from
+// now on. `*note` is for the log.
 absl::StatusOr<std::shared_ptr<SignalTrace>> BeginTrace(absl::StatusOr<std::vector<UniqueFd>> kept,
                                                         std::string* note) {
   absl::Status unusable = kept.status();
@@ -59,7 +59,7 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::stri
       return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", tracing.problem));
     }
   }
-  // Records that nobody reads are not to be made.
+  // Ends the kept trace: nobody would read its records.
   StoreTrace({}).IgnoreError();
   return tracing;
 }

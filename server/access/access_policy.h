@@ -26,7 +26,8 @@ class RateLimiter {
   RateLimiter(double per_second, double burst, size_t max_keys)
       : rate_{per_second, burst}, max_keys_(max_keys) {}
 
-  // Zero: it may happen now, and is counted. Else the time until it may. `now` is monotonic.
+  // Returns zero and counts the event if it may happen now, else the time until it may. `now` is
+  // monotonic.
   absl::Duration Take(const std::string& key, absl::Duration now);
   // Counts `amount`, which has happened. Returns the time until more of it may happen.
   absl::Duration Spend(const std::string& key, double amount, absl::Duration now);
@@ -41,10 +42,10 @@ class RateLimiter {
   absl::flat_hash_map<std::string, TokenBucket> buckets_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Identity and rights of those who call on one listener. Any thread.
+// Identity and rights of one listener's callers. Any thread.
 //
-// The role is the listener's, where it has one. Else: on a Unix socket every caller is an operator,
-// for the socket's mode chose them; over TLS an operator is whose certificate has one of
+// The listener's role applies if it has one. Else every caller on a Unix socket is an operator,
+// because the socket's mode admitted it; a TLS caller is one if its certificate has one of
 // `operators` among its subject alternative names; everybody else is a reader.
 class AccessPolicy {
  public:
@@ -55,7 +56,7 @@ class AccessPolicy {
 
   // PERMISSION_DENIED, counted, for a reader; the message says who may and how to become one.
   absl::Status CheckOperator(const grpc::CallbackServerContext& context) const;
-  // RESOURCE_EXHAUSTED, counted, where this peer has called ListEvents, or ListVms, too often.
+  // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents, or ListVms, too often.
   absl::Status CheckListRate(const grpc::CallbackServerContext& context) const;
   absl::Status CheckVmsRate(const grpc::CallbackServerContext& context) const;
   // Returns the name under which the caller is counted: see Clients.

@@ -26,10 +26,11 @@ struct CertificateName {
   std::string name;
 };
 
-// Those of the certificate; IP addresses in digits. The caller has verified it. Null: none.
+// Returns the names in the certificate, IP addresses in digits. The caller has verified it. Null:
+// none.
 std::vector<CertificateName> CertificateNamesOf(X509* certificate);
 
-// As "URI spiffe://site/mover, DNS host", for people; "it has none".
+// Text for people: "URI spiffe://site/mover, DNS host", or "it has none".
 std::string CertificateNamesText(const std::vector<CertificateName>& names);
 
 }  // namespace vmeventd

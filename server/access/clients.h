@@ -25,43 +25,43 @@ namespace vmeventd {
 // and so have calls that were refused.
 enum class CallKind { kStream, kOther, kHealth, kRefused };
 
-// Limits of the open calls of one listener. Where all are taken, a peer with fewer than
-// `few_calls` gets one more, up to an eighth beyond the limit: so two peers do not lock out the
-// others. Beyond that is the reserve of those that HasReserve names.
+// Limits of the open calls of one listener. If all are taken, a peer with fewer than `few_calls`
+// gets one more, up to an eighth beyond the limit, so that two peers cannot lock out the others.
+// Peers that HasReserve names have a reserve beyond that.
 struct CallLimits {
-  int calls = 5'000;  // of all methods together, but for health checks
+  int calls = 5'000;  // all methods together, except health checks
   int calls_of_peer = 2'500;
-  int other_calls = 1'000;  // of these, all but WatchEvents
+  int other_calls = 1'000;  // those of methods other than WatchEvents
   int other_calls_of_peer = 500;
-  int unread_calls = 2'000;  // of any method, whose request has not arrived
+  int unread_calls = 2'000;  // those whose request has not arrived
   int unread_calls_of_peer = 1'000;
   int health_calls = 200;
   int health_calls_of_peer = 100;
   int few_calls = 8;
-  int reserved_calls = 16;  // of each kind
-  // Calls that were refused, or are of no method, and are not done: a client that does not read
-  // leaves them with gRPC. Where there are more the connection is cut.
+  int reserved_calls = 16;  // limit per kind
+  // Limit of refused calls, and calls of unknown methods, that are not done: a client that does not
+  // read leaves them with gRPC. Beyond it, the connection is cut.
   int refused_calls = 1'000;
   int refused_calls_of_peer = 500;
   int refused_calls_of_connection = 100;
-  // Answers that are not sent yet, of calls that are no streams: a client may leave them unread.
+  // Limit of unsent answers of calls that are no streams: a client may leave them unread.
   size_t answer_bytes = size_t{48} << 20;
   size_t answer_bytes_of_peer = size_t{16} << 20;
-  // Size of an answer that is always sent to a peer none of whose answers wait; to one with a
-  // reserve any is.
+  // Largest answer that is always sent to a peer without unsent answers; to a peer with a reserve
+  // any size is.
   size_t small_answer_bytes = 4'096;
 };
 
-// The open connections and calls. A call gives the name of its connection, this gives the peer
-// behind it. A peer is an IPv4 address, the /64 network of an IPv6 address, or a user of a Unix
-// socket: who is counted as one wherever there is a limit for one. Any thread.
+// The open connections and calls. Maps the name of a call's connection to the peer behind it. A
+// peer, the unit of every per-peer limit, is an IPv4 address, the /64 network of an IPv6 address,
+// or a user of a Unix socket. Any thread.
 class Clients {
  public:
   // The other end of a connection.
   struct Caller {
-    size_t listener = 0;  // that it came by, from 0 on
+    size_t listener = 0;  // index of the listener that accepted it
     std::string peer;
-    std::vector<CertificateName> names;  // of its certificate, which was verified
+    std::vector<CertificateName> names;  // names in its verified certificate
   };
 
   // The pointer outlives it.
@@ -72,12 +72,11 @@ class Clients {
   void Add(const std::string& name, Caller caller, std::function<void()> cut);
   void Remove(const std::string& name);
 
-  // "a closed connection" where there is none of that name.
+  // Returns "a closed connection" if there is none of that name.
   std::string PeerOf(absl::string_view name) const;
   std::vector<CertificateName> NamesOf(absl::string_view name) const;
 
-  // One call that is counted, for as long as this object lives: as open, or as refused and not
-  // done.
+  // Counts one call for as long as this object lives: as open, or as refused and not done.
   class Call {
    public:
     Call(Call&& other) noexcept
@@ -92,13 +91,13 @@ class Clients {
     ~Call() {
       if (clients_ != nullptr) clients_->End(*this);
     }
-    // Its request has arrived. Not beside the destructor.
+    // Records that its request has arrived. Not concurrently with the destructor.
     void SetRead() {
       if (std::exchange(unread_, false)) clients_->SetRead(*this);
     }
 
-    // Its answer, or its next one, has so many bytes, which wait until the call is done.
-    // RESOURCE_EXHAUSTED, counted: too many wait already. A health check's are not counted.
+    // Counts the `bytes` of its answer, or of its next one, as unsent until the call is done.
+    // RESOURCE_EXHAUSTED, counted: too many are unsent already. A health check's are not counted.
     absl::Status HoldAnswer(size_t bytes) { return clients_->HoldAnswer(this, bytes); }
 
    private:
@@ -122,13 +121,13 @@ class Clients {
   // UNAVAILABLE: the connection has ended, or Drain was called.
   absl::StatusOr<Call> Begin(const std::string& name, CallKind kind);
 
-  // Counts a refused call of the connection `name`, and cuts the connection where there are too
-  // many. nullopt: the connection has ended.
+  // Counts a refused call of the connection `name`, and cuts the connection if there are too many.
+  // nullopt: the connection has ended.
   std::optional<Call> BeginRefused(const std::string& name);
 
   // Refuses every call from now on.
   void Drain();
-  // Until no call is open, or for `timeout`.
+  // Waits until no call is open, or for `timeout`.
   void WaitUntilNoCalls(absl::Duration timeout);
   int open_calls() const;
 
@@ -139,8 +138,8 @@ class Clients {
     int refused = 0;
   };
   struct OpenCalls {
-    int all = 0;     // but for health checks
-    int others = 0;  // than WatchEvents
+    int all = 0;     // all except health checks
+    int others = 0;  // methods other than WatchEvents
     int unread = 0;
     int health = 0;
     int refused = 0;
@@ -170,13 +169,13 @@ class Clients {
   mutable Mutex mutex_;
   CondVar changed_;
   absl::flat_hash_map<std::string, Connection> connections_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Share> shares_ ABSL_GUARDED_BY(mutex_);  // by the listener
+  std::vector<Share> shares_ ABSL_GUARDED_BY(mutex_);  // indexed by listener
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Returns whether seats are kept for the peer that others cannot take: root, and the daemon's own
-// user, on a Unix socket. They are who looks after the node, and who probes whether the daemon
-// lives.
+// Returns whether the peer has reserved seats, which others cannot take: root and the daemon's own
+// user on a Unix socket have them, because they administer the node and probe whether the daemon is
+// alive.
 bool HasReserve(absl::string_view peer);
 
 // The peer of the connected socket `fd`: "192.0.2.7", "2001:db8:1:2::/64", "user 1000". Empty: it

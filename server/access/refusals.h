@@ -11,20 +11,20 @@ namespace vmeventd {
 
 // Reason why a connection or a call was turned away.
 enum class Refusal {
-  kConnections,         // more on one listener than may be
-  kConnectionsPerPeer,  // more of one peer there
-  kDescriptors,         // none left in the process or the system
-  kStreams,             // more WatchEvents calls than may be
-  kStreamsPerPeer,      // more of one peer
+  kConnections,         // limit of one listener
+  kConnectionsPerPeer,  // limit of one peer on it
+  kDescriptors,         // no descriptor left in the process or the system
+  kStreams,             // limit of open WatchEvents calls
+  kStreamsPerPeer,      // limit of one peer's
   kListRate,            // ListEvents too often
   kRequestSize,         // a request of too many bytes
-  kRole,                // a reader asked for what operators may
+  kRole,                // a reader called a method for operators
   kInboundRate,         // a connection sent or called too much, and has to wait
   kQueries,             // too many ListEvents wait for the journal
   kFilterMemory,        // the filters of the open streams take too much memory
-  kSnapshotMemory,      // likewise the snapshots that streams still send
-  kCalls,               // more calls of any method than may be open
-  kCallsPerPeer,        // more of one peer
+  kSnapshotMemory,      // the snapshots that streams still send take too much memory
+  kCalls,               // limit of open calls of all methods
+  kCallsPerPeer,        // limit of one peer's
   kRequestTime,         // a request that was not complete in time
   kResets,              // a connection was cut: it reset too many calls
   kVmsRate,             // ListVms too often

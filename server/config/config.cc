@@ -52,19 +52,19 @@ absl::Status Invalid(absl::string_view flag, absl::string_view message) {
 
 // The values given for one flag, as CLI11 stores them.
 struct Given {
-  std::vector<std::string> list;  // of a repeatable flag
+  std::vector<std::string> list;  // values of a repeatable flag
   std::string text;
-  bool on = false;  // of a switch
+  bool on = false;  // value of a switch
   CLI::Option* option = nullptr;
 
-  // Empty: the flag was not given.
+  // Returns the flag's values; empty: it was not given.
   std::vector<std::string> Values(const Flag& flag) const {
     if (flag.repeatable) return list;
     if (option->count() == 0) return {};
     return {flag.kind == Flag::Kind::kSwitch ? (on ? "true" : "false") : text};
   }
 };
-using GivenFlags = std::map<std::string, Given>;  // by name; CLI11 keeps pointers into it
+using GivenFlags = std::map<std::string, Given>;  // keyed by name; CLI11 keeps pointers into it
 
 // The width of the help, and where CLI11 begins a flag's description.
 constexpr size_t kHelpWidth = 80;
@@ -213,7 +213,7 @@ std::array<std::pair<const char*, const std::string*>, 4> PublishFiles(const Con
 }
 
 absl::Status CheckNode(const std::string& node) {
-  constexpr size_t kMaxNode = 253;  // as of a host name in the DNS
+  constexpr size_t kMaxNode = 253;  // limit of a host name in the DNS
   if (node.size() > kMaxNode) {
     return Invalid("--node", absl::StrCat(Quote(node), " is longer than ", kMaxNode, " bytes"));
   }
@@ -267,8 +267,8 @@ absl::Status CheckPublish(const Config& config) {
   return absl::OkStatus();
 }
 
-// Checks what the flags name on this host: groups and files. What is wrong there may pass without
-// another configuration: a directory service that comes up, certificates that are being replaced.
+// Checks what the flags name on this host: groups and files. A fault there may pass without another
+// configuration: a directory service comes up, certificates are being replaced.
 absl::Status CheckHost(Config* config) {
   for (ListenAddress& address : config->listens) {
     if (absl::Status status = ResolveGroup(&address); !status.ok()) {
@@ -306,7 +306,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
     absl::Status status = flag.read(values, &config);
     if (!status.ok()) return Invalid(name, status.message());
   }
-  // The default directory is Ganeti's, where libvirt has no part.
+  // The default directory is Ganeti's, which does not use libvirt.
   if (!config.libvirts.empty() && !watch_is_given) config.watches.clear();
   absl::Status status = CheckWatches(config);
   if (status.ok()) status = CheckTls(config);

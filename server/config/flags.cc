@@ -83,7 +83,7 @@ Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
           .print = [field](const Config& config) { return Texts{PrintDuration(config.*field)}; }};
 }
 
-// One of a few words, each with its value.
+// A flag that takes one of a few words, each with its value.
 template <typename Value>
 Flag Word(const std::string& name, const std::string& argument, Value Config::*field,
           std::initializer_list<std::pair<const char*, Value>> words, const std::string& help) {
@@ -130,8 +130,8 @@ Flag Text(std::string name, std::string argument, std::string Config::*field, st
               }};
 }
 
-// A list of what `parse` reads and `print` writes. Of two with the same `key` the second is
-// refused; empty: it may be there again.
+// A list of what `parse` reads and `print` writes. Refuses the second of two with the same `key`;
+// an empty key may be there again.
 template <typename Spec, typename Parse, typename Print, typename Key>
 Flag List(std::string name, std::string argument, std::vector<Spec> Config::*field, Parse parse,
           Print print, Key key, std::string help) {

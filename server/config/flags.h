@@ -13,15 +13,15 @@ namespace vmeventd {
 // and --check-config are generated from it, and tests compare the manual page, the example
 // configuration and the completions with it. Defaults are those of Config.
 struct Flag {
-  enum class Kind { kText, kNumber, kSwitch };  // how a configuration file writes it
+  enum class Kind { kText, kNumber, kSwitch };  // its form in a configuration file
 
   std::string name;      // without --
-  std::string argument;  // what --help calls its value; empty: a switch
+  std::string argument;  // name of its value in --help; empty: a switch
   std::string help;      // sentences, without the default
   Kind kind = Kind::kText;
   bool repeatable = false;
   // Advice on what to do instead: the flag was dropped, but is accepted for one release, with this
-  // as a warning. --help does not show it. Empty: it is there.
+  // as a warning. --help does not show it. Empty: the flag is current.
   std::string dropped;
 
   // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not
@@ -31,10 +31,10 @@ struct Flag {
   std::function<std::vector<std::string>(const Config&)> print;
 };
 
-// In the order of --help, and what was dropped after that.
+// All flags, in the order of --help, then the dropped ones.
 const std::vector<Flag>& Flags();
 
-// The value as a configuration file writes it; empty where `config` has none.
+// The value as a configuration file writes it; empty if `config` has none.
 std::string ConfigFileValue(const Flag& flag, const Config& config);
 
 }  // namespace vmeventd

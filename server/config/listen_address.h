@@ -16,15 +16,15 @@ namespace vmeventd {
 // Rights of a caller: a reader watches and queries, an operator declares intents too.
 enum class Role { kReader, kOperator };
 
-// One --listen: the address, and the rights of those who call there.
+// One --listen: the address, and the rights of its callers.
 struct ListenAddress {
-  std::string path;          // of a Unix socket, absolute; empty: TCP
+  std::string path;          // Unix socket, absolute; empty: TCP
   std::string host;          // an IP address in digits
   uint16_t port = 0;         // 0: the kernel chooses
-  std::optional<Role> role;  // what every caller is; unset: AccessPolicy decides
-  mode_t mode = 0660;        // of a Unix socket
-  std::string group;         // who owns a Unix socket; empty: the process's own group
-  std::optional<gid_t> gid;  // of `group`; set by a number or by ResolveGroup
+  std::optional<Role> role;  // every caller's; unset: AccessPolicy decides
+  mode_t mode = 0660;        // permissions of a Unix socket
+  std::string group;         // owner of a Unix socket; empty: the process's own group
+  std::optional<gid_t> gid;  // id of `group`; set by a number or by ResolveGroup
 
   bool is_unix() const { return !path.empty(); }
   bool is_loopback() const { return IsLoopback(host); }  // TCP only

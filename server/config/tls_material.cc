@@ -88,7 +88,7 @@ absl::Time NotAfter(X509* certificate) {
   return ToTime(X509_get0_notAfter(certificate), absl::InfiniteFuture());
 }
 
-// As gRPC has them: forward secrecy and authenticated encryption. TLS 1.3 has no others.
+// Ciphers of gRPC: forward secrecy and authenticated encryption. TLS 1.3 has no others.
 constexpr char kCiphers12[] =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
     "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384";
@@ -96,7 +96,7 @@ constexpr int kSecurityLevel = 2;  // 112 bits: RSA from 2,048 bits on, no SHA-1
 constexpr int kSecurityBits = 112;
 constexpr long kMaxClientChain = 32 << 10;  // bytes of a client's certificates
 
-// The error of OpenSSL that came last.
+// The last error of OpenSSL.
 std::string Reason() {
   const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
   ERR_clear_error();
@@ -110,7 +110,7 @@ absl::Status Refused(const char* flag, const std::string& path) {
                    "better"));
 }
 
-// Takes HTTP/2, which every client of gRPC offers.
+// Selects HTTP/2, which every client of gRPC offers.
 int SelectHttp2(SSL*, const unsigned char** selected, unsigned char* selected_size,
                 const unsigned char* offered, unsigned int offered_size, void*) {
   static constexpr unsigned char kHttp2[] = {2, 'h', '2'};
@@ -142,8 +142,8 @@ absl::Status UseAuthorities(const TlsPaths& paths, const std::vector<X509Ptr>& a
 }
 
 // Context of the server's handshakes: HTTP/2 over TLS 1.2 or newer, with the certificates of
-// `chain` (its own first) and its key. Where there are `authorities`, a client must show a
-// certificate of one of them. Nothing is kept for later handshakes, and none is renewed.
+// `chain` (its own first) and its key. With `authorities`, a client must show a certificate of one
+// of them. There is no session resumption and no renegotiation.
 absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeTlsContext(const TlsPaths& paths,
                                                         const std::vector<X509Ptr>& chain,
                                                         EVP_PKEY* key,

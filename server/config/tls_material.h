@@ -20,14 +20,14 @@ struct TlsPaths {
 // The contents of those files, checked: a certificate, its key, the authorities for clients.
 struct TlsMaterial {
   std::shared_ptr<SSL_CTX> context;  // never null; for handshakes of any thread
-  std::string subject;               // of the certificate, for people
+  std::string subject;               // the certificate's, for people
   absl::Time not_before;
   absl::Time not_after;
 };
 
 // Reads and checks the files. INVALID_ARGUMENT or the error of reading names the flag, the file,
-// the fault and the rule: also of what OpenSSL would refuse every client with, as a weak key. An
-// expired certificate is no error: the daemon's other listeners still work.
+// the fault and the rule. A fault is also what would make OpenSSL refuse every client, such as a
+// weak key. An expired certificate is no error: the daemon's other listeners still work.
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
 
 }  // namespace vmeventd

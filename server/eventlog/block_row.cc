@@ -15,8 +15,8 @@
 namespace vmeventd {
 namespace {
 
-// Before the encodings, one for each event: its observe_time in nanoseconds since 1970, the size of
-// its encoding, and the numbers of its type and class; little endian, without gaps.
+// Header of each event, before the encodings: its observe_time in nanoseconds since 1970, the size
+// of its encoding, and the numbers of its type and class; little endian, without gaps.
 constexpr size_t kTimeAt = 0;
 constexpr size_t kSizeAt = 8;
 constexpr size_t kTypeAt = 12;

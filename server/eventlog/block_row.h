@@ -14,8 +14,8 @@
 
 namespace vmeventd {
 
-// A row that was read: events with consecutive sequences. Its views live as long as what it was
-// made of.
+// A row that was read: events with consecutive sequences. Its views live as long as the bytes that
+// it was made of.
 class StoredBlock {
  public:
   // Values of the row's columns.
@@ -23,7 +23,7 @@ class StoredBlock {
     uint64_t first = 0;  // sequences
     uint64_t last = 0;
     int64_t earliest_ns = 0;  // observe_time of these events
-    int64_t latest_ns = 0;    // the same of these and all before
+    int64_t latest_ns = 0;    // observe_time of these and all before
     int64_t checksum = 0;
     absl::string_view names;  // NameHash of each VM, ascending
     absl::string_view data;
@@ -56,7 +56,7 @@ class StoredBlock {
 
   Columns columns_;
   absl::string_view encodings_;
-  std::vector<uint32_t> ends_;  // of each encoding
+  std::vector<uint32_t> ends_;  // end of each encoding
 };
 
 // Protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
@@ -78,8 +78,8 @@ class BlockRowBuilder {
   void Clear() { finished_ = true; }
   // `block` begins behind last().
   void Add(const EventBlock& block);
-  // The columns' values, whose views live until the next Add; the builder begins anew with that.
-  // `latest_ns`: of all events before.
+  // Returns the columns' values, whose views live until the next Add, and empties the builder.
+  // `latest_ns` is that of all events before.
   StoredBlock::Columns Finish(int64_t latest_ns);
 
  private:

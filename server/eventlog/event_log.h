@@ -29,7 +29,7 @@ namespace vmeventd {
 class JournalReader;  // the history thread's, for one turn of a query
 
 struct JournalOptions {
-  std::string path;  // of the database; its directory exists
+  std::string path;  // the database; its directory exists
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
   // Small rows are joined up to this size of their events' encodings. Less is for tests.
@@ -64,8 +64,8 @@ struct SavedRun {
 
 // State that the daemon before this one left, for the watcher.
 struct SavedState {
-  std::vector<SavedRun> runs;        // that were open
-  std::vector<EndedRun> ended_runs;  // in the order in which they ended
+  std::vector<SavedRun> runs;        // open runs
+  std::vector<EndedRun> ended_runs;  // oldest end first
   bool journal_is_new = false;       // its events say nothing of the open runs
 };
 
@@ -85,17 +85,16 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence
 // Start of a stream: everything up to `cursor` is behind it.
 struct StreamBegin {
   uint64_t cursor = 0;
-  // Events after the cursor, where they might be gone from the ring and the journal when they are
-  // asked for next.
+  // Events after the cursor, if the ring and the journal might have dropped them by the next read.
   std::vector<EventBlockPtr> blocks;
-  // Set: the journal is to say where it begins, which is behind `cursor`. InfinitePast: at the
-  // oldest event.
+  // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence.
+  // Unset: `cursor` counts. InfinitePast: at the oldest event.
   std::optional<absl::Time> locate;
   absl::Time since = absl::InfinitePast();  // earlier ones are left out
-  VmSnapshotPtr snapshot;                   // as of `cursor`, where it was asked for
+  VmSnapshotPtr snapshot;                   // state as of `cursor`, if requested
 };
 
-// Identity of the journal that sequences are of, and of its node.
+// Identity of the journal that gave the sequences, and of its node.
 struct JournalIdentity {
   std::string journal_id;
   std::string token_key;  // signs page tokens
@@ -107,34 +106,34 @@ using JournalIdentityPtr = std::shared_ptr<const JournalIdentity>;
 struct EventRange {
   uint64_t oldest = 1;  // newest + 1 if nothing is retained
   uint64_t newest = 0;
-  // From here on nothing is missing but what a GAP names: `oldest`, or the first of the sequences
-  // that were given up just before it. A stream may begin with any of them.
+  // First sequence from which on nothing is missing but what a GAP names: `oldest`, or the first of
+  // the sequences that were given up just before it. A stream may begin with any of them.
   uint64_t unbroken_from = 1;
 };
 
-// Asks for what the journal alone holds: where the events since `locate` begin, with the first, or
+// Request for what only the journal holds: the first events since `locate`, and their place, or
 // else the events [first, last].
 struct HistoryRequest {
   std::optional<absl::Time> locate;
   uint64_t first = 0;
   uint64_t last = 0;
-  std::string journal_id;  // another one is in use: UNAVAILABLE; empty, as by Read: any
+  std::string journal_id;  // UNAVAILABLE if another one is in use; empty, as by Read: any
 };
 struct HistoryAnswer {
-  uint64_t first = 0;                 // where the blocks begin
-  std::vector<EventBlockPtr> blocks;  // all that is kept of [first, through]
+  uint64_t first = 0;                 // sequence at which the blocks begin
+  std::vector<EventBlockPtr> blocks;  // retained events of [first, through]
   uint64_t through = 0;
 };
 
 struct ReadOptions {
-  size_t max_bytes = 0;   // of blocks, about; one at least
-  bool backward = false;  // to older events, and from the newest where there is no such sequence
-  bool journal_only = false;  // what a kill cannot undo
+  size_t max_bytes = 0;       // approximate, but at least one block
+  bool backward = false;      // towards older events; from the newest if there is no such sequence
+  bool journal_only = false;  // only events that a kill cannot undo
 };
 // Neither blocks nor history: there is nothing yet.
 struct ReadResult {
-  std::vector<EventBlockPtr> blocks;      // from the one that holds the sequence on
-  std::optional<HistoryRequest> history;  // set: that comes first, and the journal alone has it
+  std::vector<EventBlockPtr> blocks;      // blocks from the sequence's own on
+  std::optional<HistoryRequest> history;  // set: events to read first, which only the journal has
   bool out_of_range = false;  // retention has passed the sequence; the ring may hold it yet
   EventRange range;
 };
@@ -143,7 +142,7 @@ struct ReadResult {
 // why there is none, takes some milliseconds at the most, and returns whether it was the last.
 struct HistoryQuery {
   std::function<absl::StatusOr<bool>(absl::StatusOr<JournalReader*>)> turn;
-  // True: nobody waits for the answer any longer; then the next turn gets CANCELLED.
+  // Returns whether nobody waits for the answer any longer; the next turn then gets CANCELLED.
   std::function<bool()> cancelled;
 };
 
@@ -163,30 +162,30 @@ struct ListFrom {
 // The result of one turn of a listing.
 struct EventListing {
   std::string events;   // encoded, as `events` fields
-  int count = 0;        // of events
-  uint64_t next = 0;    // where to continue; 0: there are no more
+  int count = 0;        // number of events
+  uint64_t next = 0;    // sequence to continue at; 0: there are no more
   bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
 };
 
 // Takes what the watcher saw, gives each event its sequence, keeps it durably and then makes it
 // public; answers for events and VMs. Its threads: the pump, which writes, and the history thread,
-// which reads the journal, so that nobody else waits for the disk. Any thread where nothing else is
-// said. No call but Close and Stop blocks for longer than it takes to copy pointers.
+// which reads the journal, so that nobody else waits for the disk. Any thread, unless stated
+// otherwise. No call but Close and Stop blocks for longer than it takes to copy pointers.
 class EventLog {
  public:
   // Callbacks on the pump thread. Each function may be empty, and may call gRPC.
   struct Subscriber {
     std::function<void()> published{};             // there is more to read, or to read as durable
-    std::function<void(bool)> journal_writable{};  // whether it can be written has changed
+    std::function<void(bool)> journal_writable{};  // writability has changed, to the argument
     std::function<void()> journal_replaced{};      // a new one knows nothing of the open runs
     std::function<void()> turn{};                  // a turn of the pump is over
   };
   struct Health {
-    bool journal_writable = true;     // as of what is public
+    bool journal_writable = true;     // state that matches the public events
     bool directories_present = true;  // each one of --watch
     size_t queued = 0;                // updates that wait for the pump
     size_t max_queued = 0;
-    uint64_t dropped_events = 0;  // of a full queue
+    uint64_t dropped_events = 0;  // number dropped by a full queue
     uint64_t ring_events = 0;
     size_t ring_bytes = 0;
   };
@@ -195,22 +194,22 @@ class EventLog {
   static constexpr size_t kMaxBacklogBytes = 32 << 20;
   struct VmPage {
     std::vector<VmRecordPtr> vms;
-    uint64_t sequence = 0;  // which they are as of
+    uint64_t sequence = 0;  // sequence up to which they are current
   };
 
-  // Opens the journal, or makes it, finds out what became of what was published, and publishes the
-  // VMs that it knows and a GAP for what is lost. A corrupt journal is replaced. Errors name what
-  // stands in the way. `clock` outlives the log.
+  // Opens or creates the journal, determines which published events are lost, and publishes the VMs
+  // that the journal knows and a GAP for what is lost. A corrupt journal is replaced. Errors name
+  // the obstacle. `clock` outlives the log.
   static absl::StatusOr<std::unique_ptr<EventLog>> Open(const EventLogOptions& options,
                                                         const Clock* clock);
-  // Its threads have ended by then, or end.
+  // Closes and stops, if that has not been done.
   ~EventLog();
 
   // Returns what Open found; once.
   SavedState TakeSaved();
   // The watcher's thread pushes; never waits.
   EventSink* sink();
-  // Before Start.
+  // Call it before Start.
   void Subscribe(Subscriber subscriber);
 
   // Threads that run; Step and StepHistory do the other's work.
@@ -218,15 +217,15 @@ class EventLog {
   void Start(Threads threads = Threads::kAll);
   // Makes the pump take a turn.
   void Wake();
-  // Nothing will be pushed any more: returns when all is public and, where the journal can be
+  // Call it once nothing more will be pushed. Returns when all is public and, if the journal can be
   // written, durable.
   void Close();
-  // Ends the history thread after what waits; later questions get UNAVAILABLE.
+  // Ends the history thread after its pending questions; later questions get UNAVAILABLE.
   void Stop();
   // One turn of the pump, after waiting for something to do at most `timeout`. False: the sink is
   // closed and all of it is public or lost. For tests and the simulation, instead of the thread.
   bool Step(absl::Duration timeout = absl::ZeroDuration());
-  // When Step has something to do, on the monotonic clock; zero: now.
+  // Time at which Step next has something to do, on the monotonic clock; zero: now.
   absl::Duration NextStep() const;
   // One turn of the history thread; false: nothing waits.
   bool StepHistory();
@@ -242,7 +241,7 @@ class EventLog {
   void ReadHistory(const std::string& peer, HistoryRequest request,
                    std::function<size_t()> max_bytes,
                    std::function<void(absl::StatusOr<HistoryAnswer>)> done);
-  // Questions that may wait: in all, and of one peer.
+  // Limits of pending queries: in all, and of one peer.
   static constexpr size_t kMaxQueries = 1'000;
   static constexpr size_t kMaxQueriesPerPeer = 500;
   // If all places are taken, the peer with the most loses its latest query to a peer with fewer.

@@ -19,14 +19,14 @@
 
 namespace vmeventd {
 
-// State that a start finds of the daemon before it.
+// State that a start finds of the previous daemon.
 struct RecoveredState {
   std::unique_ptr<Journal> journal;
   std::unique_ptr<SequenceMark> mark;
   uint64_t newest = 0;  // the newest sequence that was given, in this journal
   std::vector<SavedRun> runs;
   std::vector<VmRecordPtr> stopped;  // the VMs that stopped last, oldest first
-  std::vector<EndedRun> ended_runs;  // the same
+  std::vector<EndedRun> ended_runs;  // runs of VMs that stopped, in the same order
   // Missing events, to be published as a GAP each.
   struct Gap {
     std::string message;
@@ -36,19 +36,19 @@ struct RecoveredState {
   bool replaced = false;  // the journal is new: its events say nothing of the open runs
 };
 
-// Opens the journal, or makes it, and finds out what became of what was published. A corrupt
-// journal is replaced; what is lost is logged and stands in `gaps`. Errors: see Journal::Open and
+// Opens or creates the journal, and determines which published events are lost. A corrupt journal
+// is replaced; what is lost is logged and stands in `gaps`. Errors: see Journal::Open and
 // SequenceMark::Open, with `mark_path`.
 absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std::string& mark_path,
                                        absl::Time now);
 
 // Publishes the VMs of `recovered`, as of its newest sequence, then its gaps. `live_state` begins
-// there, and `pump` writes to its journal. The pump's thread, or before there is one.
+// there, and `pump` writes to its journal. Pump thread, or before it exists.
 void PublishRecovered(const RecoveredState& recovered, Retained retained, Instant now,
                       LiveState* live_state, EventPump* pump);
 
-// Contents of an EventLog. What is guarded by `pump_role` is the pump thread's; the rest has locks
-// of its own or does not change.
+// Contents of an EventLog. Members guarded by `pump_role` belong to the pump thread; the others
+// have their own locks or do not change.
 struct EventLog::Parts {
   Parts(const EventLogOptions& options, const Clock* clock, RecoveredState recovered);
 

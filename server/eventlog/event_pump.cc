@@ -10,14 +10,14 @@
 
 namespace vmeventd {
 
-// A reader finds what waits for the journal in the ring, and nowhere else.
+// Only the ring has the events that wait for the journal: it must hold all of them.
 static_assert(JournalWriter::kMaxBacklogBytes < EventRingOptions{}.max_bytes);
 namespace {
 
-// Limit of one commit, so that a burst is on its way while it lasts.
+// Limit of one commit, so that the events of a burst are published while it lasts.
 constexpr size_t kMaxBlocksAStep = 16;
 
-// The same events, marked as not durable.
+// Copies the block with its events marked as not durable.
 EventBlockPtr NotDurable(const EventBlock& block) {
   EventBlockBuilder builder;
   for (size_t i = 0; i < block.size(); ++i) {
@@ -51,7 +51,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   }
   if (!holds_back()) Flush();
   if (handled_ == updates_.size()) {
-    updates_ = {};  // of many VMs at once it is large, and clear() would keep its memory
+    updates_ = {};  // large after a burst, and clear() would keep its memory
     handled_ = 0;
   }
   if (closed) journal_->RetryNow();  // there is no later
@@ -107,7 +107,7 @@ void EventPump::Take(VmUpdate* update) {
   const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*update->event, status);
   if (status == nullptr) return;
-  // Without a run_id each is a VM of its own, and the order between the two kinds counts.
+  // Each update without a run_id is a VM of its own, and the order between the two kinds counts.
   if (status->ref.run_id.empty()) {
     statuses_.push_back({status, 0});
     return;
@@ -177,7 +177,7 @@ void EventPump::Flush() {
   }
   if (events && !journal_->may_publish()) {
     held_blocks_ = step_.blocks.size();
-    PutGap();  // of what is public: the newest is never given up
+    PutGap();  // gap in public events: the newest is never given up
   } else {
     PublishStep(journal_->writable());
   }
@@ -225,7 +225,7 @@ void EventPump::TendJournal(bool idle) {
   if (writable != reported_writable_) {
     reported_writable_ = writable;
     Tell(&Subscriber::journal_writable, writable);
-    Tell(&Subscriber::published);  // what was public before may be durable now
+    Tell(&Subscriber::published);  // public events may be durable now
   }
 }
 

@@ -23,15 +23,15 @@ namespace vmeventd {
 
 // Takes what the watcher saw from the queue, gives each event its sequence, encodes it, commits it
 // to the journal together with the runs that it changed, publishes it in the live state, and then
-// says so. What waits together is committed together. Where the journal cannot be written the
-// events are public all the same, as not durable; where the sequence mark cannot be written either,
+// notifies the subscribers. Events that wait together are committed together. If the journal cannot
+// be written, events are published as not durable; if the sequence mark cannot be written either,
 // they are held back and the rest waits in the queue, within its bound. Every method but
 // ReportCorrupt is for one thread, the pump thread, which is the only writer of the live state and
 // the journal.
 class EventPump {
  public:
   using Subscriber = EventLog::Subscriber;
-  // All outlive the pump. Sequences go on where the live state is.
+  // The pointers outlive the pump. Sequences continue those of the live state.
   EventPump(EventQueue* queue, LiveState* live_state, JournalWriter* journal, const Clock* clock,
             const std::vector<Subscriber>* subscribers)
       : queue_(queue),
@@ -56,15 +56,16 @@ class EventPump {
   // JournalWriter::may_publish.
   bool holds_back() const { return held_blocks_ > 0; }
 
-  // Publishes a GAP of the node as a whole. Pump thread, or before there is one. `missing`: the
-  // sequences that are lost, where they are known.
+  // Publishes a GAP of the node as a whole. Pump thread, or before it exists. `missing`: the
+  // sequences that are lost, if known.
   struct Missing {
     uint64_t first;
     uint64_t last;
   };
   void PublishGap(const std::string& message, std::optional<Missing> missing = std::nullopt);
 
-  // A reader has found that journal corrupt, or could not read it (see IsReadError). Any thread.
+  // Reports that a reader found that journal corrupt, or could not read it (see IsReadError). Any
+  // thread.
   void ReportCorrupt(const std::string& journal_id, const absl::Status& found);
   // Any thread.
   const EventMeters& meters() const { return meters_; }
@@ -72,7 +73,7 @@ class EventPump {
  private:
   // `update` lives until the next Flush.
   void Take(VmUpdate* update);
-  // Adds to step_ and change_ what the updates that were taken leave: of each run the last.
+  // Adds the statuses that the taken updates leave, the last of each run, to step_ and change_.
   void EncodeStatuses();
   void AddEvent(const VmEvent& event, const VmStatus* vm,
                 std::optional<Missing> missing = std::nullopt);
@@ -98,31 +99,31 @@ class EventPump {
     uint64_t last_sequence;  // the newest event of its run, 0 if it has none
   };
   struct OfRun {
-    size_t status = 0;  // in statuses_
+    size_t status = 0;  // index in statuses_
     uint64_t last_sequence = 0;
     std::optional<SavedRun> saved;
   };
 
-  std::vector<VmUpdate> updates_;  // that were taken from the queue
-  size_t handled_ = 0;             // of updates_
-  uint64_t through_ = 0;           // how many were ever pushed, up to updates_
+  std::vector<VmUpdate> updates_;  // taken from the queue
+  size_t handled_ = 0;             // number of updates_ that were handled
+  uint64_t through_ = 0;           // number ever pushed, up to updates_
 
-  // Encoded last; their memory is used again.
+  // Messages encoded last; their memory is reused.
   v1::Event event_;
   v1::Vm vm_;
   EventBlockBuilder builder_;
   LiveState::Step step_;
-  size_t held_blocks_ = 0;             // of step_: they are with the journal's writer already
-  JournalWriter::Change change_;       // of step_
-  std::vector<TakenStatus> statuses_;  // of step_
-  absl::flat_hash_map<std::string, OfRun> runs_;  // of step_
-  std::vector<std::function<void()>> on_public_;  // of step_
-  std::vector<StopLine> stop_lines_;              // of step_
-  std::vector<absl::Duration> observed_;          // when the events of step_ were observed
+  size_t held_blocks_ = 0;             // those of step_ that the journal's writer has already
+  JournalWriter::Change change_;       // belongs to step_
+  std::vector<TakenStatus> statuses_;  // belong to step_
+  absl::flat_hash_map<std::string, OfRun> runs_;  // belong to step_
+  std::vector<std::function<void()>> on_public_;  // belong to step_
+  std::vector<StopLine> stop_lines_;              // belong to step_
+  std::vector<absl::Duration> observed_;          // observation times of the events of step_
   EventMeters meters_;
 
   Mutex mutex_;
-  std::pair<std::string, absl::Status> found_corrupt_ ABSL_GUARDED_BY(mutex_);  // by a reader
+  std::pair<std::string, absl::Status> found_corrupt_ ABSL_GUARDED_BY(mutex_);  // found by a reader
 };
 
 }  // namespace vmeventd

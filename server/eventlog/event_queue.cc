@@ -7,7 +7,8 @@
 namespace vmeventd {
 namespace {
 
-// The events that are kept whatever happens: each run has one of each, or somebody asked for it.
+// Returns whether the event is never dropped: each run has one of each kind, or somebody asked for
+// it.
 bool MustKeep(const VmEvent& event) {
   return event.type == EventType::kStarted || event.type == EventType::kStopped ||
          event.type == EventType::kIntentDeclared || event.type == EventType::kIntentWithdrawn;
@@ -37,7 +38,7 @@ size_t SizeOf(const Rare<ShutdownDetail>& detail) {
   return size;
 }
 
-// About the memory that it takes.
+// Approximate memory of an update.
 size_t SizeOf(const VmUpdate& update) {
   size_t size = sizeof(update);
   if (const auto& status = update.status; status.has_value()) {
@@ -85,7 +86,7 @@ void EventQueue::EndTurn() {
 void EventQueue::PushLocked(VmUpdate&& update) {
   ++pushed_;
   if (FullLocked()) return PushWhenFull(std::move(update));
-  // It was full before: a status that waits is older, and no newer one may take its place.
+  // The queue was full before: a waiting status is older, and no newer one may take its place.
   if (!waiting_status_.empty() && update.status.has_value()) {
     waiting_status_.erase(KeyOf(*update.status));
   }
@@ -131,7 +132,7 @@ bool EventQueue::DropWholeRun(const VmUpdate& stopped) {
 
 void EventQueue::Compact() {
   std::vector<VmUpdate> left;
-  std::vector<size_t> places(updates_.size());  // of each update, in `left`
+  std::vector<size_t> places(updates_.size());  // place of each update in `left`
   for (size_t at = 0; at < updates_.size(); ++at) {
     places[at] = left.size();
     if (!WasDropped(updates_[at])) left.push_back(std::move(updates_[at]));
@@ -160,8 +161,8 @@ void EventQueue::PushWhenFull(VmUpdate&& update) {
     if (keep) Append(std::move(update));
     return;
   }
-  // Statuses alone: the newest says all, and takes the place of the one that waits already, so that
-  // a VM that changes for ever fills one place. After a kept update it needs another place.
+  // A status alone takes the place of the one that waits already, so that a VM that changes for
+  // ever fills one place. After a kept update it needs another place.
   const std::string key = KeyOf(*update.status);
   if (keep) {
     waiting_status_.erase(key);

@@ -44,7 +44,7 @@ class EventQueue : public EventSink {
   struct Batch {
     std::vector<VmUpdate> updates;  // in order
     bool closed = false;            // nothing will follow
-    uint64_t through = 0;           // how many were ever pushed, these included
+    uint64_t through = 0;           // number ever pushed, these included
   };
   // Takes everything that waits; waits for something at most `timeout`. Without `take_updates` they
   // go on waiting, and are not waited for. Pump thread.
@@ -53,7 +53,7 @@ class EventQueue : public EventSink {
   // The first `updates` that were pushed are committed. Pump thread.
   void SetCommitted(uint64_t updates) { committed_.Set(updates); }
 
-  // Says that nothing will follow, and wakes Pop. Any thread.
+  // Declares that nothing will follow, and wakes Pop. Any thread.
   void Close();
   // Makes a waiting Pop return, perhaps with nothing. Any thread.
   void Wake();
@@ -63,9 +63,9 @@ class EventQueue : public EventSink {
   size_t max_updates() const { return max_updates_; }
   // Returns whether Pop returns at once for a Wake or a change of the directories.
   bool woken() const;
-  // As they were set last.
+  // Directories as set last.
   std::vector<WatchedDirectory> directories() const;
-  // About how much memory they take.
+  // Approximate memory of the waiting updates.
   size_t bytes() const;
   uint64_t dropped_events() const;
 
@@ -77,8 +77,7 @@ class EventQueue : public EventSink {
   void PushWhenFull(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Append(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountDropped(const VmEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns whether `stopped` ended a run of which nothing has left the queue: then all of it was
-  // dropped.
+  // Drops a run that `stopped` ended, if nothing of it has left the queue. Returns whether it did.
   bool DropWholeRun(const VmUpdate& stopped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Gives the places of dropped updates back.
   void Compact() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -88,8 +87,8 @@ class EventQueue : public EventSink {
   mutable Mutex mutex_;
   CondVar changed_;
   std::vector<VmUpdate> updates_ ABSL_GUARDED_BY(mutex_);
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of updates_
-  size_t empty_ ABSL_GUARDED_BY(mutex_) = 0;  // of updates_, that were dropped
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of updates_
+  size_t empty_ ABSL_GUARDED_BY(mutex_) = 0;  // number of updates_ that were dropped
   // Copied by readers without the lock, so that Push waits for none.
   std::shared_ptr<const std::vector<WatchedDirectory>> directories_ ABSL_GUARDED_BY(mutex_);
   uint64_t pushed_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -97,8 +96,7 @@ class EventQueue : public EventSink {
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);
-  // Place in updates_ at which a VM's status alone waits, of those that came while the queue was
-  // full.
+  // Places in updates_ of the statuses that came while the queue was full and wait alone, by VM.
   absl::flat_hash_map<std::string, size_t> waiting_status_ ABSL_GUARDED_BY(mutex_);
   // Places in updates_ at which each update of a run waits, for the runs whose STARTED waits as
   // well.

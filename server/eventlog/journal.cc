@@ -16,7 +16,7 @@
 namespace vmeventd {
 namespace {
 
-// Events that a step of retention deletes: short enough to come between two appends unnoticed.
+// Events deleted per retention step, which is short enough to fit unnoticed between two appends.
 constexpr int64_t kRetainRows = 500;
 
 // Number of the VMs that stopped last that are kept for the answers about VMs.
@@ -111,7 +111,8 @@ absl::Status Journal::RecordOrigin(bool new_identity) {
     if (put.ok()) put = PutMeta(&database_, "token_key", token_key);
     return put;
   });
-  // On a full disk what was recorded before still holds; but a copy must not go on as it was.
+  // The earlier record still holds if the disk is full; but a copy must not continue with its old
+  // id.
   if (!status.ok()) return absl::IsUnavailable(status) && !new_identity ? absl::OkStatus() : status;
   journal_id_ = journal_id;
   token_key_ = token_key;

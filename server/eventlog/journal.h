@@ -31,9 +31,9 @@ class Journal {
     std::vector<JournalStop> stops;
   };
 
-  // Opens the database, or makes it, with `beginning`. DATA_LOSS: it is corrupt.
-  // FAILED_PRECONDITION: it was written by a newer version, or is somebody else's. Else see
-  // SqliteDatabase. OpenJournal (open_journal.h) replaces one that is corrupt.
+  // Opens the database, or creates it with `beginning`. DATA_LOSS: it is corrupt.
+  // FAILED_PRECONDITION: it was written by a newer version, or is another program's. Other errors:
+  // see SqliteDatabase. OpenJournal (open_journal.h) replaces one that is corrupt.
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const JournalOptions& options,
                                                        const JournalBeginning& beginning = {});
 
@@ -72,11 +72,11 @@ class Journal {
   uint64_t newest() const { return bounds_.newest; }
   // The oldest that is kept; newest() + 1 if none is.
   uint64_t oldest() const { return bounds_.oldest; }
-  // From here on nothing is missing but what a GAP names: oldest(), or the first of the sequences
-  // that were given up just before it.
+  // First sequence from which on nothing is missing but what a GAP names: oldest(), or the first of
+  // the sequences that were given up just before it.
   uint64_t unbroken_from() const { return bounds_.unbroken_from; }
   Retained retained() const { return {bounds_.oldest, bounds_.unbroken_from}; }
-  // When that one was observed; InfiniteFuture if none is.
+  // Observation time of that event; InfiniteFuture if none is kept.
   absl::Time oldest_time() const {
     return bounds_.newest < bounds_.oldest ? absl::InfiniteFuture() : bounds_.oldest_time;
   }
@@ -86,11 +86,11 @@ class Journal {
   // InfinitePast if there is none.
   absl::Time deleted_until() const { return bounds_.deleted_until; }
 
-  // Durable when it returns OK. Otherwise nothing of the batch counts as written and the same batch
-  // may be tried again. DATA_LOSS: the journal is corrupt, or its files are no longer in their
-  // place. Leaves what is too old or too many to RetainStep; only where more than slack() events
-  // are beyond the limit it deletes about twice as much as it writes. Where that fails it writes
-  // all the same, and deletes nothing more until RetainStep succeeds.
+  // Writes the batch durably. After an error nothing of it counts as written, and the same batch
+  // may be retried. DATA_LOSS: the journal is corrupt, or its files are no longer in their place.
+  // Leaves what is too old or too many to RetainStep; only if more than slack() events are beyond
+  // the limit does it delete about twice as much as it writes. If that fails it still writes, and
+  // deletes nothing more until RetainStep succeeds.
   absl::Status Append(const Batch& batch, absl::Time now);
 
   // Deletes some of what is too old or too many, and joins small rows of the newest events; a few
@@ -128,8 +128,8 @@ class Journal {
   int64_t Excess(const JournalBounds& bounds) const;
   // Deletes at most `max_rows` events, and moves `bounds` on.
   absl::Status DeleteOld(absl::Time now, int64_t max_rows, JournalBounds* bounds);
-  // When the first event behind `sequence` whose time is not after `now` was observed, and which it
-  // is; nothing: there is none.
+  // Returns the sequence and the time of the first event behind `sequence` that was not observed
+  // after `now`; nullopt: there is none.
   absl::StatusOr<std::optional<std::pair<uint64_t, int64_t>>> NextInPast(uint64_t sequence,
                                                                          int64_t now);
   // Deletes the holes before `oldest`, but for the one that ends there: the GAP at `oldest` names
@@ -139,7 +139,7 @@ class Journal {
   const JournalOptions options_;
   SqliteDatabase database_;
   absl::Status retention_problem_;
-  FileKey file_;  // of the database and of its log, when they were opened
+  FileKey file_;  // identities of the database and its log when opened
   FileKey log_;
   std::string journal_id_;
   std::string token_key_;

@@ -20,13 +20,13 @@ struct JournalOrigin {
   std::string generations;  // the generations that may be found, separated by spaces
 };
 
-// Returns why the journal at `path` is a copy, by what it says itself; empty: it is not.
+// Returns why the journal at `path` is a copy, judged by its own record; empty: it is not.
 std::string WhyJournalIsCopy(const std::string& path, const JournalOrigin& said);
 
 // Contents for the journal at `path` before `generation` begins.
 JournalOrigin OriginWith(const std::string& path, const std::string& generation);
-// Leaves the file of `generation` beside the journal, and removes those of others. Where it cannot
-// be made, on a full disk, they stay.
+// Leaves the file of `generation` beside the journal, and removes those of others. If it cannot be
+// created, on a full disk, they stay.
 void BeginGeneration(const std::string& path, const std::string& generation);
 
 // Identity of the file that a path names.
@@ -37,7 +37,7 @@ struct FileKey {
 };
 FileKey FileKeyOf(const std::string& path);
 // Returns whether the path that gave `now` names another file than the one that gave `before`, or
-// none. Not where that is not known, or there was none before.
+// none. False if that is not known, or there was none before.
 bool IsOtherFile(const FileKey& before, const FileKey& now);
 
 }  // namespace vmeventd

@@ -22,15 +22,15 @@ EventBlock::Entry WithVm(EventBlock::Entry entry, absl::string_view encoded) {
   return entry;
 }
 
-// The condition of blocks that may have what is looked for. ?1 to ?4: the bounds of sequence and
-// time; the hashes of names follow.
+// Condition of blocks that may contain selected events. ?1 to ?4: the bounds of sequence and time;
+// the hashes of names follow.
 std::string SelectSql(const JournalReader::Selection& selection) {
   const NameMatcher& names = selection.matcher->names();
   std::string sql =
       "WHERE last >= ?1 AND last <= coalesce((SELECT min(last) FROM blocks WHERE last >= ?2), ?2)"
       " AND earliest_time < ?3 AND latest_time >= ?4";
   if (names.globs().empty() && !names.exact().empty()) {
-    // Events of the node as a whole pass every filter. What is found across two hashes is harmless.
+    // Events of the node as a whole pass every filter. A match across two hashes is harmless.
     absl::StrAppend(&sql, " AND (instr(names, x'00000000') > 0");
     for (size_t i = 0; i < names.exact().size(); ++i) {
       absl::StrAppend(&sql, " OR instr(names, ?", 5 + i, ") > 0");
@@ -83,7 +83,8 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     if (block == nullptr) break;
     const uint64_t from = std::max({block->first(), page.through + 1, *oldest});
     if (from > last) break;
-    // All of it is read again where it does not fit: so a page ends before it, if that has others.
+    // A block that does not fit is read again as a whole, so a page ends before it, if it has
+    // others.
     full = bytes > 0 && bytes + block->bytes() > max_bytes;
     if (full) break;
     const bool follows = from == page.through + 1;
@@ -151,7 +152,7 @@ absl::StatusOr<int64_t> JournalReader::EarliestFrom(uint64_t oldest) {
   int64_t earliest = INT64_MAX;
   uint64_t last = 0;
   {
-    // Only what is retained counts of the first block.
+    // Only retained events of the first block count.
     BlockQuery blocks(&database_, oldest);
     const StoredBlock* const block = blocks.NextBlock();
     if (!blocks.status().ok()) return blocks.status();
@@ -177,7 +178,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadShared(uint64_t first, uint64_t
     }
   }
   absl::StatusOr<HistoryAnswer> page = ReadFrom(first, last, max_bytes);
-  if (page.ok() && page->through < last) {  // it ends because it is full: it will stay the same
+  if (page.ok() && page->through < last) {  // full, so it will stay the same
     if (shared_.size() == kSharedPages) shared_.pop_front();
     shared_.push_back({max_bytes, *page});
   }
@@ -328,8 +329,7 @@ absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
           .Bind(absl::ToUnixNanos(time))
           .Number();
   if (!early.ok()) return early.status();
-  // After the clock stepped back, earlier times may follow in a block, and so they may in the
-  // first.
+  // Earlier times may follow in a block after the clock stepped back, also in the first one.
   return std::max(*early, *since - 1);
 }
 

@@ -39,8 +39,8 @@ class JournalReader {
   // some that may have been observed since then were deleted. Without such an event `first` is
   // behind the newest.
   absl::StatusOr<HistoryAnswer> ReadSince(absl::Time time, size_t max_bytes);
-  // The same of what was read last, where it is still at hand: many streams that replay side by
-  // side, as after a restart, read each page once.
+  // Cached variant of ReadFrom, which answers from the pages read last: many streams that replay
+  // side by side, as after a restart, read each page once.
   absl::StatusOr<HistoryAnswer> ReadShared(uint64_t first, uint64_t last, size_t max_bytes);
 
   // Answers what a Read left to the journal, with about `max_bytes` of events.
@@ -70,8 +70,8 @@ class JournalReader {
 
   // The first sequence that was observed at `time` or later; 0 if there is none.
   absl::StatusOr<uint64_t> FirstSince(absl::Time time);
-  // A sequence after which none was observed before `time`, as low as can be said without looking
-  // at each; 0 if there is no event.
+  // A sequence after which none was observed before `time`, as low as can be determined without
+  // examining each event; 0 if there is no event.
   absl::StatusOr<uint64_t> LastBefore(absl::Time time);
 
  private:
@@ -83,8 +83,8 @@ class JournalReader {
   absl::StatusOr<int64_t> EarliestFrom(uint64_t oldest);
   // The newest event, or the sequence after which a journal begins that has none yet.
   absl::StatusOr<uint64_t> Newest();
-  // For events [first, last] that were not found: OK where they were given up, or are yet to come;
-  // OUT_OF_RANGE where retention has deleted `first`; DATA_LOSS otherwise.
+  // Explains why events [first, last] were not found: OK if they were given up, or are yet to come;
+  // OUT_OF_RANGE if retention has deleted `first`; DATA_LOSS otherwise.
   absl::Status CheckMissing(uint64_t first, uint64_t last);
 
   struct SharedPage {

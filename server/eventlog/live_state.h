@@ -33,7 +33,7 @@ class EventRing {
   // Puts `block` in the place of the one with the same sequences, if that is still here.
   void Replace(EventBlockPtr block);
   // Puts `gap`, a block of one event, in the place of all blocks from `first` on up to its own
-  // sequence: they hold nothing else. What is left of them in the ring goes.
+  // sequence: they hold nothing else. Removes what is left of them in the ring.
   void PutGap(uint64_t first, EventBlockPtr gap);
 
   // The newest sequence ever appended, or what it began after; and the oldest that is still here,
@@ -45,8 +45,8 @@ class EventRing {
   size_t memory() const { return memory_; }
 
   // Blocks in order from the one that holds `sequence` on or, `backward`, to older ones: as many as
-  // hold `max_bytes` (at least one). Where that is gone they begin at the oldest, or there are none
-  // before it.
+  // hold `max_bytes` (at least one). If that one is gone, they begin at the oldest, or there are
+  // none before it.
   std::vector<EventBlockPtr> Blocks(uint64_t sequence, size_t max_bytes, bool backward) const;
 
  private:
@@ -61,15 +61,15 @@ class EventRing {
 
 // Range of the journal.
 struct Retained {
-  uint64_t oldest = 1;  // event; the one after the newest if there is none
-  // From here on nothing is missing but what a GAP names: `oldest`, or the first of the sequences
-  // that were given up just before it. A stream may begin with any of them.
+  uint64_t oldest = 1;  // oldest event; the one after the newest if there is none
+  // First sequence from which on nothing is missing but what a GAP names: `oldest`, or the first of
+  // the sequences that were given up just before it. A stream may begin with any of them.
   uint64_t unbroken_from = 1;
 };
 
 // The events and VMs that are public: the newest events in a ring, and the registry, under one
-// lock, so that an answer about VMs is as of one sequence. What the ring no longer holds is in the
-// journal. The pump writes, every thread reads. No call blocks for longer than it takes to copy
+// lock, so that an answer about VMs is as of one sequence. The journal has what the ring no longer
+// holds. The pump writes, every thread reads. No call blocks for longer than it takes to copy
 // pointers.
 class LiveState {
  public:
@@ -84,11 +84,11 @@ class LiveState {
 
   // Pump thread.
   void Publish(Step step);
-  // The same events as before, durable now.
+  // Replaces public blocks by the same events, durable now.
   void Replace(std::vector<EventBlockPtr> blocks);
   // See EventRing::PutGap.
   void PutGap(uint64_t first, EventBlockPtr gap);
-  // Later events are kept in another journal; earlier ones are no longer retained.
+  // Changes to another journal: it keeps later events, and earlier ones are no longer retained.
   void ChangeJournal(JournalIdentity identity);
   void SetJournalWritable(bool writable);
   void SetRetained(Retained retained);
@@ -99,7 +99,7 @@ class LiveState {
   // See EventLog.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
   ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
-  EventLog::Health health() const;  // but for what the queue says
+  EventLog::Health health() const;  // without the queue's part
   EventLog::VmPage ListVmsAfter(const VmKey* after, size_t limit) const;
   std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
   VmRecordPtr FindVm(const VmKey& key) const;
@@ -129,7 +129,7 @@ class LiveState {
   mutable Mutex snapshot_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   const SnapshotMaker snapshots_;
   mutable std::weak_ptr<const VmSnapshot> snapshot_ ABSL_GUARDED_BY(snapshot_mutex_);  // the latest
-  mutable uint64_t snapshot_version_ ABSL_GUARDED_BY(snapshot_mutex_) = 0;             // of vms_
+  mutable uint64_t snapshot_version_ ABSL_GUARDED_BY(snapshot_mutex_) = 0;  // version of vms_
 
   mutable Mutex mutex_;
   JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);

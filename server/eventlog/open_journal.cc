@@ -63,7 +63,7 @@ void RemoveDatabase(const std::string& path) {
 }
 
 // Appends what can still be read of the open runs of a corrupt database, so that their evidence is
-// not lost with it. The status says why that is not all.
+// not lost with it. The status says why some are missing.
 absl::Status SalvageRuns(const std::string& path, std::vector<SavedRun>* runs) {
   absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(
       path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
@@ -88,15 +88,16 @@ std::vector<SavedRun> RunsOf(const Replacement& replacement) {
   put(replacement.changes);
   std::vector<SavedRun> out;
   for (auto& [run_id, saved] : runs) {
-    // In a journal whose sequences do not go on it would name another event, or none.
+    // The sequence would name another event, or none, in a journal that does not continue the
+    // sequences.
     if (saved.last_sequence > replacement.begins_after) saved.last_sequence = 0;
     out.push_back(std::move(saved));
   }
   return out;
 }
 
-// Returns whether starts fail since so long ago that it is no passing state of the disk. `path`:
-// the file that keeps when that began.
+// Returns whether starts have failed for so long that it is no passing state of the disk. `path` is
+// the file that keeps the time of the first failure.
 bool HasFailedForLong(const std::string& path, absl::Time now) {
   int64_t began_ns = 0;
   const absl::StatusOr<std::string> text = ReadSmallFile(path);
@@ -106,7 +107,7 @@ bool HasFailedForLong(const std::string& path, absl::Time now) {
   const UniqueFd fd(
       open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
   const std::string began = absl::StrCat(absl::ToUnixNanos(now));
-  // A disk that takes nothing is no place for a new journal either: the next start tries again.
+  // A disk that cannot be written has no room for a new journal either: the next start retries.
   if (fd.get() < 0 || pwrite(fd.get(), began.data(), began.size(), 0) < 0) return false;
   return false;
 }
@@ -161,7 +162,7 @@ absl::Status BuildReplacement(const JournalOptions& options, const JournalBeginn
   {
     absl::StatusOr<std::unique_ptr<Journal>> journal = Journal::Open(built, beginning);
     if (!journal.ok()) return journal.status();
-    // Its log would not come along.
+    // Its log would stay behind.
     if (absl::Status status = (*journal)->MergeLog(); !status.ok()) return status;
   }
   for (const char* suffix : {"-wal", "-shm"}) unlink(absl::StrCat(built.path, suffix).c_str());
@@ -190,7 +191,7 @@ absl::Status FinishReplacement(const std::string& path) {
 absl::StatusOr<OpenedJournal> OpenJournal(
     const JournalOptions& options, absl::Time now,
     const std::function<uint64_t(const std::string&)>& newest_durable) {
-  // The daemon before this one may have ended in it.
+  // The previous daemon may have ended during a replacement.
   if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;
   absl::StatusOr<OpenedJournal> opened = TryOpen(options, newest_durable);
   if (absl::IsUnimplemented(opened.status())) {  // of an earlier version
@@ -216,7 +217,7 @@ absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options,
                                              const Replacement& replacement) {
   Journal* const in_use = replacement.in_use;
   if (in_use != nullptr && !in_use->CheckInPlace().ok()) {
-    // Wherever its file is now, it shall be whole. If that fails, what is missing is in its log.
+    // Completes its file, wherever that is now. If that fails, its log has the rest.
     in_use->MergeLog().IgnoreError();
   }
   const absl::StatusOr<std::string> aside = NameAside(options.path, now);

@@ -18,42 +18,42 @@ namespace vmeventd {
 // or a loss of power leaves the old files in their place, or the new journal complete: as
 // PATH.next-SUFFIX until the old files are PATH.SUFFIX, and then as PATH.
 
-// Returns the name to which the journal at `path` is moved: PATH.corrupt-DATE, or what a
-// replacement that is under way has begun with. UNAVAILABLE: the directory cannot be listed.
+// Returns the name to which the journal at `path` is moved: PATH.corrupt-DATE, or the name that a
+// replacement under way has begun to use. UNAVAILABLE: the directory cannot be listed.
 absl::StatusOr<std::string> NameAside(const std::string& path, absl::Time now);
 
-// Writes the new journal, durably, with which its place is taken by FinishReplacement alone.
-// `aside` as by NameAside. UNAVAILABLE: it cannot be written; nothing has changed.
+// Writes the new journal durably; only FinishReplacement moves it to its place. `aside` is as
+// NameAside returned it. UNAVAILABLE: it cannot be written; nothing has changed.
 absl::Status BuildReplacement(const JournalOptions& options, const JournalBeginning& beginning,
                               const std::string& aside);
 
-// Does what is left to do of a replacement, if one is under way: moves the old files aside and the
-// new journal to `path`. UNAVAILABLE: not all could be done; the next call goes on.
+// Completes a replacement, if one is under way: moves the old files aside and the new journal to
+// `path`. UNAVAILABLE: a step failed; the next call continues.
 absl::Status FinishReplacement(const std::string& path);
 
-// A journal that is open, and what it had to say.
+// An open journal, and what was found in it.
 struct OpenedJournal {
   std::unique_ptr<Journal> journal;
-  // A corrupt database was moved here, and why; both empty: none was. Also where the daemon before
-  // this one did that, and the new one has no event yet. Only moved_to empty: it was no longer
-  // there.
+  // Path to which a corrupt database was moved, and why; both empty: none was. Also set if the
+  // previous daemon moved it, and the new journal has no event yet. Only moved_to empty: it was no
+  // longer there.
   std::string moved_to;
   std::string moved_because;
-  // The open runs: of the database, which has what could still be read of the one that was moved.
+  // Open runs of the database, which include what could still be read of one that was moved.
   std::vector<SavedRun> runs;
   // The VMs that stopped last, oldest first; none of one that was moved.
   std::vector<JournalStop> stops;
   // Reason to take its files for a copy of those that were written last; empty: they are not.
-  // Events may be missing behind the newest, whose sequences a client has seen: so it has a new
-  // journal_id.
+  // Events behind the newest may be missing though clients have seen their sequences, so it has a
+  // new journal_id.
   std::string restored_because;
 };
 
-// Opens the database, or makes it. A corrupt one is moved aside under a dated name, and a new one
+// Opens or creates the database. A corrupt one is moved aside under a dated name, and a new one
 // made; so is one that holds less than `newest_durable` says it must, and one that has failed each
-// start for a while because a part of it cannot be read. One that is a copy keeps its
-// events and gets a new journal_id (journal_origin.h). Errors: see Journal::Open. `newest_durable`
-// takes the journal's id and gives the newest sequence known to be committed.
+// start for a while because a part of it cannot be read. One that is a copy keeps its events and
+// gets a new journal_id (journal_origin.h). Errors: see Journal::Open. `newest_durable` takes the
+// journal's id and gives the newest sequence known to be committed.
 absl::StatusOr<OpenedJournal> OpenJournal(
     const JournalOptions& options, absl::Time now,
     const std::function<uint64_t(const std::string&)>& newest_durable = [](const std::string&) {
@@ -63,8 +63,8 @@ absl::StatusOr<OpenedJournal> OpenJournal(
 // State that a new journal continues.
 struct Replacement {
   uint64_t begins_after = 0;        // its events have later sequences
-  Journal* in_use = nullptr;        // the one that was in use; it stays open
-  std::vector<SavedRun> changes{};  // of the open runs, that are not in `in_use`, in order
+  Journal* in_use = nullptr;        // the journal in use so far; it stays open
+  std::vector<SavedRun> changes{};  // changes of open runs that are not in `in_use`, in order
 };
 // Moves what is there aside, whatever it is, and makes a new one in its place, whose events begin
 // at the time `now` and which has the open runs. A failure, or a kill, leaves the old one in its

@@ -24,11 +24,10 @@ class JournalReadQueue {
   // One turn of a task: gets the reader, or why there is none; returns how the reading went. Takes
   // some milliseconds at the most, and is not called again.
   using Task = std::function<absl::Status(absl::StatusOr<JournalReader*>)>;
-  // Called on the history thread: a journal, by its id, is corrupt, or could not be read (see
-  // IsReadError).
+  // Reports a journal, by its id, as corrupt or not readable (see IsReadError). History thread.
   using CorruptReport = std::function<void(const std::string&, const absl::Status&)>;
 
-  // `path`: of the database. `live_state` outlives the queue.
+  // `path` is the database's. `live_state` outlives the queue.
   JournalReadQueue(std::string path, const LiveState* live_state, CorruptReport corrupt)
       : path_(std::move(path)), live_state_(live_state), corrupt_(std::move(corrupt)) {}
 
@@ -39,7 +38,7 @@ class JournalReadQueue {
 
   // Does tasks until Stop; those that come afterwards fail with UNAVAILABLE. The queue's thread.
   void Run();
-  // Does one turn of what waits; false: nothing did. For tests.
+  // Runs one pending turn; false: none was pending. For tests.
   bool RunTurn();
   void Stop();
 
@@ -52,7 +51,7 @@ class JournalReadQueue {
   bool idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return streams_.empty() && queries_.empty();
   }
-  // Returns whether the next turn is a stream's. Something waits.
+  // Returns whether the next turn is a stream's. Requires a pending task.
   bool StreamIsNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunQuery(Waiting waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(history_);
   // Reports the journal as corrupt or not readable, if `status` says so.
@@ -64,14 +63,14 @@ class JournalReadQueue {
   const LiveState* const live_state_;
   const CorruptReport corrupt_;
   ThreadRole history_;
-  std::string journal_id_ ABSL_GUARDED_BY(history_);  // of reader_
+  std::string journal_id_ ABSL_GUARDED_BY(history_);  // journal of reader_
   std::unique_ptr<JournalReader> reader_ ABSL_GUARDED_BY(history_);
 
   Mutex mutex_;
   CondVar changed_;
   FairQueue<Task> streams_ ABSL_GUARDED_BY(mutex_);
   FairQueue<Waiting> queries_ ABSL_GUARDED_BY(mutex_);
-  int stream_turns_ ABSL_GUARDED_BY(mutex_) = 0;  // since the last turn of a query
+  int stream_turns_ ABSL_GUARDED_BY(mutex_) = 0;  // streams' turns since the last one of a query
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

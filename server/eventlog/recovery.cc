@@ -93,7 +93,7 @@ void PublishRecovered(const RecoveredState& recovered, Retained retained, Instan
   LiveState::Step step;
   step.retained = retained;
   step.vms = recovered.stopped;
-  // The runs that were open stand in the first snapshot already: the watcher publishes them later.
+  // Open runs are in the first snapshot already: the watcher publishes them later.
   const SessionOptions session_options;
   for (const SavedRun& saved : recovered.runs) {
     const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);

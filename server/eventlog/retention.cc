@@ -6,7 +6,7 @@
 namespace vmeventd {
 
 int64_t Journal::Excess(const JournalBounds& bounds) const {
-  // The newest is one before the oldest where there is none.
+  // `newest` is one before `oldest` if there is no event.
   return static_cast<int64_t>(bounds.newest) - static_cast<int64_t>(bounds.oldest) + 1 -
          bounds.missing - options_.retention_events;
 }

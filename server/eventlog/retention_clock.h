@@ -16,10 +16,10 @@ class RetentionClock {
   // A step ahead of more than this is not believed at once, and believed after kHold.
   static constexpr absl::Duration kMaxStep = absl::Hours(1);
   static constexpr absl::Duration kHold = absl::Hours(24);
-  // The same where the daemon has not run meanwhile.
+  // Likewise for a step while no daemon ran.
   static constexpr absl::Duration kMaxAbsence = absl::Hours(24 * 180);
 
-  // `newest`: when the newest event was observed; InfinitePast if there is none.
+  // `newest`: observation time of the newest event; InfinitePast if there is none.
   explicit RetentionClock(absl::Time newest) : newest_(newest) {}
 
   // The time that counts. `now` never goes back on the monotonic clock.
@@ -45,7 +45,7 @@ class RetentionClock {
  private:
   const absl::Time newest_;
   std::optional<absl::Time> origin_;     // the believed time at which the monotonic clock was 0
-  std::optional<absl::Duration> until_;  // of the monotonic clock: the step is believed then
+  std::optional<absl::Duration> until_;  // monotonic time at which the step is believed
   std::optional<absl::Duration> step_;
 };
 

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
 
-// Number of blocks at the end that a start looks at for small ones.
+// Number of last blocks among which a start looks for small ones.
 constexpr int64_t kMaxSmallBlocks = 10'000;
 
 // The payloads of runs stand in a table with rowids: a row without one must not take more than
@@ -69,7 +69,7 @@ uint32_t Checksum(const JournalStop& stop) {
 }
 
 absl::Status PutRun(SqliteDatabase* database, const SavedRun& saved) {
-  // In its place: with the same length, which is usual, nothing else in the page moves.
+  // Updates in place: with the same length, which is usual, nothing else in the page moves.
   return SqliteQuery(database,
                      "INSERT INTO sessions(run_id, payload, last_sequence, checksum)"
                      " VALUES(?, ?, ?, ?) ON CONFLICT(run_id) DO UPDATE SET"

@@ -19,7 +19,7 @@ namespace vmeventd {
 
 // A VM that has stopped, for the answers about VMs after a restart.
 struct JournalStop {
-  uint64_t sequence = 0;  // of its STOPPED
+  uint64_t sequence = 0;  // sequence of its STOPPED
   std::string vm;         // one `snapshot_vms` field of WatchEventsResponse
 };
 
@@ -37,7 +37,7 @@ class RowChecksum {
 uint32_t Checksum(const SavedRun& saved);
 uint32_t Checksum(const JournalStop& stop);
 
-// Puts a row of `sessions`, in its place.
+// Writes a row of `sessions`, in place if there is one.
 absl::Status PutRun(SqliteDatabase* database, const SavedRun& saved);
 // Appends the open runs, up to the first that cannot be read. DATA_LOSS: a checksum
 // is wrong.
@@ -45,19 +45,19 @@ absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs);
 // Appends the VMs that stopped last, oldest first. DATA_LOSS: a checksum is wrong.
 absl::Status ReadStops(SqliteDatabase* database, std::vector<JournalStop>* stops);
 
-// Puts a row of `blocks`.
+// Writes a row of `blocks`.
 absl::Status PutBlock(SqliteDatabase* database, const StoredBlock::Columns& columns);
 
 // A selection of rows of `blocks`.
 class BlockQuery : public SqliteQuery {
  public:
-  // Those that end at `sequence` or later, in order.
+  // Selects the rows that end at `sequence` or later, in order.
   BlockQuery(SqliteDatabase* database, uint64_t sequence);
-  // Those that `sql` selects behind "SELECT ... FROM blocks".
+  // Selects the rows that match `sql`, which follows "SELECT ... FROM blocks".
   BlockQuery(SqliteDatabase* database, absl::string_view sql);
 
-  // Lives until the next call. Null: there are no more, or status() says why not. DATA_LOSS: one is
-  // damaged.
+  // Returns the next row, which lives until the next call. Null: there are no more, or status() is
+  // an error. DATA_LOSS: a row is damaged.
   const StoredBlock* NextBlock();
 
  private:
@@ -68,24 +68,24 @@ class BlockQuery : public SqliteQuery {
 // none.
 absl::StatusOr<uint64_t> OldestOf(SqliteDatabase* database);
 
-// From where to where a journal reaches, as one transaction changes it.
+// Bounds of a journal, as one transaction changes them.
 struct JournalBounds {
-  uint64_t newest = 0;  // sequence ever written, or after which the journal begins
-  uint64_t oldest = 1;  // that is kept; newest + 1 if none is
+  uint64_t newest = 0;  // newest sequence ever written, or after which the journal begins
+  uint64_t oldest = 1;  // oldest sequence that is kept; newest + 1 if none is
   // `oldest`, or the first of the sequences that were given up just before it.
   uint64_t unbroken_from = 1;
-  absl::Time oldest_time;                         // of the event `oldest`, where there is one
-  absl::Time latest_time = absl::InfinitePast();  // of all events up to `newest`
+  absl::Time oldest_time;                         // time of the event `oldest`, if there is one
+  absl::Time latest_time = absl::InfinitePast();  // latest time up to `newest`
   absl::Time deleted_until = absl::InfinitePast();
   int64_t missing = 0;  // sequences from `oldest` to `newest` without an event
   int64_t stops = 0;    // rows
-  // Blocks up to here are as large as they become, or stand alone; and the encodings' bytes of
-  // those behind.
+  // End of the blocks that are not joined any further; then the encodings' bytes of the later
+  // blocks.
   uint64_t merged_to = 0;
   size_t unmerged_bytes = 0;
 };
 
-// Reads them. DATA_LOSS: they are not what a journal writes; `path` is for the error.
+// Reads the bounds. DATA_LOSS: no journal writes such bounds; `path` is for the error.
 absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const JournalOptions& options);
 
 // The first sequence of the hole that ends before `sequence`; `sequence` if none does.
@@ -96,7 +96,7 @@ struct JournalBeginning {
   uint64_t after = 0;  // its first event's sequence is greater
   absl::Time deleted_until = absl::InfinitePast();
   std::vector<SavedRun> runs;
-  std::string replaces;  // where the one is now whose place it took, a line feed, and why; or empty
+  std::string replaces;  // path of the journal that it replaced, a line feed, and why; or empty
 };
 
 // Version of the schema, and an earlier one (ConvertJournal).
@@ -109,9 +109,9 @@ absl::StatusOr<bool> IsEmpty(SqliteDatabase* database);
 // DATA_LOSS: its header says what no vmeventd has written. UNIMPLEMENTED: an earlier version's, to
 // be converted. An empty database is fine.
 absl::Status CheckSchema(SqliteDatabase* database, const std::string& path);
-// Makes the tables of an empty database, without rows. Within a transaction.
+// Creates the tables of an empty database, without rows. Within a transaction.
 absl::Status CreateTables(SqliteDatabase* database);
-// Makes them and their first rows; another database is left as it is.
+// Creates them and their first rows if the database is empty.
 absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning);
 
 // A value of the table `meta`.
@@ -122,11 +122,11 @@ absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::stri
 // Returns why the journal at `path`, which is open, is a copy (journal_origin.h); empty: it is not.
 absl::StatusOr<std::string> WhyCopied(SqliteDatabase* database, const std::string& path);
 
-// Makes the journal at `path`, of schema version 1, which had a row an event, one of this version:
-// the same journal, with the same events, runs and stops. It is written as PATH.new beside the old
-// one and takes its place in one step, so a kill or a loss of power leaves either. The memory it
-// takes does not grow with the journal. DATA_LOSS: the old one is damaged. UNAVAILABLE: it cannot
-// be read or written now, or another program uses it; nothing has changed.
+// Converts the journal at `path` from schema version 1, which had a row an event: it remains the
+// same journal, with the same events, runs and stops. It is written as PATH.new beside the old one
+// and takes its place in one step, so a kill or a loss of power leaves either. The memory it takes
+// does not grow with the journal. DATA_LOSS: the old one is damaged. UNAVAILABLE: it cannot be read
+// or written now, or another program uses it; nothing has changed.
 absl::Status ConvertJournal(const std::string& path);
 
 }  // namespace vmeventd

@@ -50,7 +50,7 @@ absl::StatusOr<std::unique_ptr<SequenceMark>> SequenceMark::Open(const std::stri
   UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
   if (!file.valid()) return ErrnoStatus(path, "cannot be opened", errno);
   std::unique_ptr<SequenceMark> mark(new SequenceMark(path, std::move(file)));
-  // Made just now, it is there after a loss of power only then.
+  // A new file survives a loss of power only once its directory is synced.
   if (absl::Status status = SyncDirectoryOf(path); !status.ok()) return status;
   char text[256];
   const ssize_t size = pread(mark->fd_.get(), text, sizeof(text), 0);

@@ -11,15 +11,15 @@
 
 namespace vmeventd {
 
-// Makes the names of files durable that were made or moved in the directory of `path`.
+// Makes the names of files that were created or moved in the directory of `path` durable.
 absl::Status SyncDirectoryOf(const std::string& path);
 
-// Position up to which events are committed and published, in a small file beside the journal. From
-// it the next start learns what the journal itself does not show: that a commit was lost with the
-// end of a damaged log, or that events were published while the journal could not be written. So no
+// Position up to which events are committed and published, in a small file beside the journal. It
+// shows the next start what the journal itself does not show: that a commit was lost with the end
+// of a damaged log, or that events were published while the journal could not be written. So no
 // sequence is ever given twice. Written in place, so that a full disk does not stop it. It outlives
 // the daemon's kill. A loss of the host's power may take it back to what was synced last: that is
-// enough where the journal holds all that was published; otherwise its user syncs it. One thread.
+// enough if the journal holds all that was published; otherwise its user syncs it. One thread.
 class SequenceMark {
  public:
   struct Value {
@@ -28,16 +28,16 @@ class SequenceMark {
     uint64_t published = 0;
   };
 
-  // Opens the file, or makes it with the size that it keeps. What is in it is read; anything else
-  // than a mark counts as none.
+  // Opens and reads the file, or creates it with its final size. Contents that are no mark count as
+  // none.
   static absl::StatusOr<std::unique_ptr<SequenceMark>> Open(const std::string& path);
 
-  // As read by Open, or as set last.
+  // Value as read by Open, or as set last.
   const Value& value() const { return value_; }
-  // The value, if it is of that journal; else zeros.
+  // Returns the value if it is that journal's, else zeros.
   Value Of(const std::string& journal_id) const;
   absl::Status Set(const Value& value);
-  // The value is durable when it returns OK.
+  // Makes the value durable.
   absl::Status Sync();
 
  private:

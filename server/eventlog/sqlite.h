@@ -29,8 +29,8 @@ class SqliteDatabase {
   // Runs one or more statements without results.
   absl::Status Execute(const std::string& sql);
   // Leaves the write-ahead log's files, with their room on the disk, when the connection is closed:
-  // on a full disk they could not be made again, and a log that grows costs each commit more. What
-  // was in the log is in the database then, and zeros in its place.
+  // on a full disk they could not be made again, and a log that grows costs each commit more. Its
+  // contents are in the database then, and zeros in their place.
   absl::Status KeepLogFile();
   // Leaves the files as they are when the connection is closed.
   void LeaveFilesAlone();
@@ -54,11 +54,11 @@ class SqliteDatabase {
 
   std::string path_;
   std::unique_ptr<sqlite3, Close> db_;
-  absl::flat_hash_map<const void*, Statement> kept_;  // by the place of their text; null: in use
+  absl::flat_hash_map<const void*, Statement> kept_;  // by the address of their text; null: in use
 };
 
-// One use of a statement: bind, step, read. It is reset where the use ends: one that stands at a
-// row holds the log. After an error, of whichever step, there are no rows, and status() says it.
+// One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a
+// row holds the log. After an error in any step there are no rows, and status() is the error.
 class SqliteQuery {
  public:
   // The statement of `sql`, which lives for ever, is kept by the connection for the next use.
@@ -68,12 +68,12 @@ class SqliteQuery {
   SqliteQuery(const SqliteQuery&) = delete;
   SqliteQuery& operator=(const SqliteQuery&) = delete;
 
-  // Each binds the next parameter. The bytes must outlive the use.
+  // Bind the next parameter. The bytes must outlive the use.
   SqliteQuery& Bind(std::integral auto value) { return BindNumber(static_cast<int64_t>(value)); }
   SqliteQuery& BindText(absl::string_view text);
   SqliteQuery& BindBlob(absl::string_view bytes);
 
-  // True: a row is there to read. False: there are no more, or status() is an error.
+  // Steps to the next row. False: there are no more, or status() is an error.
   bool Next();
   // Next for a statement without results.
   absl::Status Run();
@@ -92,13 +92,13 @@ class SqliteQuery {
  private:
   void Prepare(absl::string_view sql, unsigned flags);
   SqliteQuery& BindNumber(int64_t value);
-  // `code` was returned by a call that binds.
+  // Records `code`, the result of a call that binds.
   SqliteQuery& Bound(int code);
 
   SqliteDatabase* const database_;
   const char* const kept_as_;  // null: it is not kept
   SqliteDatabase::Statement statement_;
-  int bound_ = 0;  // parameters
+  int bound_ = 0;  // number of bound parameters
   absl::Status status_;
 };
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr char kPayload[] = "vmeventd/read-error";
 
-// After so long a failure begins a new count: the place is seldom read.
+// Time after which a failure begins a new count: the place is seldom read.
 constexpr absl::Duration kForgotten = absl::Minutes(30);
 
 }  // namespace

@@ -10,8 +10,7 @@
 
 namespace vmeventd {
 
-// Returns whether the disk did not give what it holds: an I/O error of a read (SqliteDatabase marks
-// them).
+// Returns whether `status` is an I/O error of a read (SqliteDatabase marks them).
 bool IsReadError(const absl::Status& status);
 void MarkReadError(absl::Status* status);
 // Sets the place of that error, for UnreadablePlaces; another status is left as it is.
@@ -23,16 +22,16 @@ std::string ReadErrorPlace(const absl::Status& status);
 // one thread.
 class UnreadablePlaces {
  public:
-  // It is damage where so many reads of one place failed, the first and the last so far apart.
+  // Thresholds of damage: failed reads of one place, and the time from the first to the last.
   static constexpr int kTries = 3;
   static constexpr absl::Duration kLasts = absl::Minutes(2);
-  // Places that are remembered; the one that failed longest ago goes.
+  // Limit of remembered places; beyond it, the one that failed longest ago is forgotten.
   static constexpr size_t kMaxPlaces = 64;
 
-  // A read of `place`, empty where it is not known, failed at `now`, on the monotonic clock. True:
-  // it is damage.
+  // Counts a failed read of `place`, empty if not known, at `now` on the monotonic clock. True: it
+  // is damage.
   bool Fail(const std::string& place, absl::Duration now);
-  // The disk fails as a whole, or works again: what was seen says nothing of one place.
+  // Forgets all places, when the disk fails as a whole or works again.
   void Clear() { places_.clear(); }
 
  private:

@@ -8,7 +8,7 @@
 namespace vmeventd {
 namespace {
 
-// Overhead of the allocator, the slice and the shared pointer of a block, about.
+// Approximate overhead of the allocator, the slice and the shared pointer of a block.
 constexpr size_t kBlockOverhead = 160;
 
 }  // namespace

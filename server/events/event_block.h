@@ -25,9 +25,9 @@ class EventBlock {
     uint64_t sequence;
     absl::string_view vm_name;  // empty: an event of the node as a whole
     absl::string_view run_id;   // likewise
-    absl::string_view source;   // VmRef.source; empty too where an earlier version wrote the event
+    absl::string_view source;   // VmRef.source; also empty if an earlier version wrote the event
     v1::EventType type;
-    v1::ShutdownClass shutdown_class;  // UNSPECIFIED where the event has none
+    v1::ShutdownClass shutdown_class;  // UNSPECIFIED if the event has none
     absl::Time observe_time;
     size_t bytes;
   };
@@ -35,15 +35,15 @@ class EventBlock {
   uint64_t first_sequence() const { return first_sequence_; }
   uint64_t last_sequence() const { return first_sequence_ + size() - 1; }
   size_t size() const { return keys_.size(); }
-  // When the block became public, on the monotonic clock, for the time that its way to a client
-  // takes. Zero: not known, it was read from the journal. Set by the pump.
+  // Monotonic time at which the block became public, to measure its way to a client. Zero: not
+  // known, it was read from the journal. Set by the pump.
   absl::Duration published() const {
     return absl::Nanoseconds(published_ns_.load(std::memory_order_relaxed));
   }
   void SetPublished(absl::Duration at) const {
     published_ns_.store(absl::ToInt64Nanoseconds(at), std::memory_order_relaxed);
   }
-  // Memory of the block, about.
+  // Approximate memory of the block.
   size_t memory() const;
 
   Entry at(size_t index) const;
@@ -51,9 +51,9 @@ class EventBlock {
   size_t EndWithin(size_t from, size_t bytes) const;
   // The encodings of the events [from, to) as `events` fields. Shares the block's memory.
   grpc::Slice Encoded(size_t from, size_t to) const;
-  // The same of one event; lives as long as the block.
+  // Encoding of one event; lives as long as the block.
   absl::string_view EncodedView(size_t index) const;
-  // The same of all.
+  // Encodings of all events; live as long as the block.
   absl::string_view encodings() const {
     return {reinterpret_cast<const char*>(bytes_.begin()), bytes_.size()};
   }
@@ -62,7 +62,7 @@ class EventBlock {
   friend class EventBlockBuilder;
   struct Key {
     int64_t observe_ns;
-    uint32_t end;  // of its encoding, in bytes_
+    uint32_t end;  // end of its encoding in bytes_
     uint32_t name_offset;
     uint32_t run_id_offset;
     uint32_t source_offset;
@@ -102,9 +102,9 @@ class EventBlockBuilder {
 
   // `event.sequence` is one more than that of the event before.
   void Add(const v1::Event& event);
-  // The same for an event that was encoded before. The VM and `bytes` of `key` are not looked at.
+  // Adds an event that is encoded already. Ignores the VM and `bytes` of `key`.
   void AddEncoded(const EventBlock::Entry& key, absl::string_view encoded);
-  // The block; the builder is empty again.
+  // Returns the block, and empties the builder.
   EventBlockPtr Finish();
 
  private:

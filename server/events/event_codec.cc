@@ -189,8 +189,8 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
 
 using google::protobuf::io::CodedInputStream;
 
-// Goes into the first field `number` of the message that `in` stands in, which is a text or a
-// message: what follows are its bytes, as many as are returned. Unset if there is none.
+// Enters the first field `number`, a text or a message, of the message that `in` reads. Returns the
+// number of its bytes, which follow. Unset if there is none.
 std::optional<uint32_t> EnterField(int number, CodedInputStream* in) {
   while (const uint32_t tag = in->ReadTag()) {
     if (tag != WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED)) {
@@ -210,8 +210,8 @@ CodedInputStream StreamOf(absl::string_view bytes) {
                           static_cast<int>(bytes.size()));
 }
 
-// Goes into the field `inner` of the field `outer`: what is left to read are its bytes. False:
-// there is none.
+// Enters the field `inner` of the field `outer`: only its bytes are left to read. False: there is
+// none.
 bool Enter(int outer, int inner, CodedInputStream* in) {
   for (const int number : {outer, inner}) {
     const std::optional<uint32_t> size = EnterField(number, in);

@@ -11,13 +11,13 @@
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 
-// From the watcher's types to the wire contract. Pure; any thread.
+// Conversion of the watcher's types to the wire contract. Pure; any thread.
 
 namespace vmeventd {
 
-// `vm` is the VM as it is after the event; null for an event of the node as a whole. What `out`
-// held is gone, but for its memory: to fill one message again and again saves most of what it
-// takes.
+// `vm` is the VM as it is after the event; null for an event of the node as a whole. Replaces the
+// contents of `out` but reuses its memory, so filling one message repeatedly saves most of the
+// cost.
 void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v1::Event* out);
 v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence);
 
@@ -34,8 +34,8 @@ void AppendEventField(const v1::Event& event, std::string* out);
 // The event of such bytes; an empty one if they are none.
 v1::Event DecodeEventField(absl::string_view event_field);
 
-// The same as DecodeEventField(event_field).vm(), as parts of those bytes: the rest of the event is
-// skipped.
+// Equivalent of DecodeEventField(event_field).vm(), as parts of those bytes: the rest of the event
+// is skipped.
 struct VmRefView {
   absl::string_view name;
   absl::string_view run_id;
@@ -44,16 +44,16 @@ struct VmRefView {
   std::vector<std::pair<absl::string_view, absl::string_view>> labels;
 };
 VmRefView VmInEventField(absl::string_view event_field);
-// The same of EncodeSnapshotVmField's bytes.
+// Likewise for EncodeSnapshotVmField's bytes.
 VmRefView VmInSnapshotVmField(absl::string_view snapshot_vm_field);
 
-// The same as DecodeEventField(event_field).shutdown().cause().
+// Equivalent of DecodeEventField(event_field).shutdown().cause().
 v1::ShutdownCause CauseInEventField(absl::string_view event_field);
 
 // The bytes of one `snapshot_vms` field of WatchEventsResponse.
 std::string EncodeSnapshotVmField(const v1::Vm& vm);
 
-// The same bytes as one `vms` field of ListVmsResponse, and as a message to read.
+// Converts those bytes to one `vms` field of ListVmsResponse, and to a message to read.
 std::string ListedVmField(absl::string_view snapshot_vm_field);
 v1::Vm DecodeSnapshotVmField(absl::string_view snapshot_vm_field);
 

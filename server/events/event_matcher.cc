@@ -107,7 +107,7 @@ bool EventMatcher::Matches(const EventBlock::Entry& entry, absl::string_view enc
   if (!names_.Matches(entry.vm_name, steps) || !sources_.Matches(entry.source, steps)) return false;
   if (causes_ != 0) {
     *steps += kReadSteps;
-    // A newer version's cause, in a journal that it wrote, is none that can be asked for.
+    // A newer version's cause, in a journal that it wrote, cannot be asked for.
     const auto cause = static_cast<uint32_t>(CauseInEventField(encoded));
     if (cause >= 64 || (causes_ >> cause & 1) == 0) return false;
   }

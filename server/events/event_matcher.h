@@ -24,14 +24,14 @@ class NameMatcher {
   NameMatcher() = default;
   explicit NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& patterns);
 
-  // Adds to `steps` what the answer cost, at least one: patterns without a wildcard cost one step
-  // together, each other one a step for each byte that it compares (Glob).
+  // Adds the cost of the answer, at least one, to `steps`: patterns without a wildcard cost one
+  // step together, each other one a step for each byte that it compares (Glob).
   bool Matches(absl::string_view name, size_t* steps) const;
   bool matches_all() const { return exact_.empty() && globs_.empty(); }
   // The patterns without a wildcard, and the others.
   const absl::flat_hash_set<std::string>& exact() const { return exact_; }
   const std::vector<Glob>& globs() const { return globs_; }
-  // Memory of the list, about.
+  // Approximate memory of the list.
   size_t memory() const;
 
  private:
@@ -48,7 +48,7 @@ class RefMatcher {
   RefMatcher() = default;
   RefMatcher(const Texts& uuids, const Texts& labels);
 
-  // Reads the VM in `vm_field`, by `read`, where that is needed.
+  // Reads the VM in `vm_field` by `read`, if needed.
   bool Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field,
                size_t* steps) const;
   bool matches_all() const { return uuids_.empty() && labels_.empty(); }
@@ -63,8 +63,7 @@ class RefMatcher {
 bool IsGlob(absl::string_view pattern);
 
 // A checked EventFilter: an event passes if it matches one entry of every list that is not empty.
-// An event of the node as a whole always passes.
-// Immutable after its making.
+// An event of the node as a whole always passes. Immutable once made.
 class EventMatcher {
  public:
   EventMatcher() = default;

@@ -31,10 +31,10 @@ class EventMeters {
     return stops_[Index(shutdown_class, cause)].value();
   }
 
-  // By the node's wall clock, which QEMU stamps its events with: a step of the clock between the
-  // two shows here.
+  // Measured by the node's wall clock, with which QEMU stamps its events: a step of the clock
+  // between the two shows here.
   LatencyHistogram qemu_to_observed;
-  // By the monotonic clock.
+  // Measured by the monotonic clock.
   LatencyHistogram observed_to_durable;
 
  private:
@@ -52,16 +52,16 @@ class EventMeters {
 // Meters of the journal's writing. The pump counts, any thread reads.
 struct JournalMeters {
   LatencyHistogram commits;  // each transaction, its sync to the disk included
-  // 1: a transaction is under way: it takes as long as the disk likes.
+  // Set while a transaction is under way, which may last as long as the disk takes.
   std::atomic<bool> committing{false};
   Counter write_errors;      // transactions that failed
-  Counter given_up_events;   // that were published and are in no journal
+  Counter given_up_events;   // published events that are in no journal
   Counter given_up_runs;     // saves of open runs, likewise
-  Counter retention_errors;  // times in which what is too old could not be deleted
+  Counter retention_errors;  // failures to delete what is too old
   Counter replacements;      // corrupt journals that were moved aside, by this daemon's run
-  Level backlog_bytes;       // of updates that wait while the journal cannot be written
+  Level backlog_bytes;       // size of updates that wait while the journal cannot be written
   Level backlog_events;
-  Level oldest_event_ns;  // when the oldest event kept was observed, since 1970; 0: none is
+  Level oldest_event_ns;  // observe_time of the oldest event kept, since 1970; 0: none is
 };
 
 }  // namespace vmeventd

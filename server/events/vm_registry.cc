@@ -129,7 +129,7 @@ SnapshotChunk::~SnapshotChunk() { memory_->fetch_sub(cost_, std::memory_order_re
 
 VmSnapshotPtr SnapshotMaker::Make(const std::vector<VmRecordPtr>& vms,
                                   const VmSnapshot* previous) const {
-  absl::flat_hash_map<const VmRecord*, const SnapshotChunkPtr*> before;  // by their first VM
+  absl::flat_hash_map<const VmRecord*, const SnapshotChunkPtr*> before;  // keyed by their first VM
   if (previous != nullptr) {
     for (const SnapshotChunkPtr& chunk : previous->chunks) before[chunk->vms()[0].get()] = &chunk;
   }

@@ -27,7 +27,7 @@ struct VmKey {
 };
 bool operator<(const VmKey& a, const VmKey& b);
 
-// One VM as it was after one step: its encoding, and where in it is what queries look at.
+// One VM as it was after one step: its encoding, and the places in it of what queries look at.
 // Immutable, so that any thread reads it without a lock.
 class VmRecord {
  public:
@@ -82,8 +82,8 @@ class VmRegistry {
  public:
   explicit VmRegistry(size_t max_stopped) : max_stopped_(max_stopped) {}
 
-  // Replaces the entry of the same run. The first record with a run_id also replaces what stood for
-  // its socket before.
+  // Replaces the entry of the same run. The first record with a run_id also replaces its socket's
+  // entry without one.
   void Put(VmRecordPtr record);
   // Drops an entry, if there is one.
   void Forget(const VmKey& key);
@@ -94,7 +94,7 @@ class VmRegistry {
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
   // At most `limit` entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after, size_t limit) const;
-  // At most `limit` of those that stopped, the last first.
+  // Returns at most `limit` stopped VMs, the last to stop first.
   std::vector<VmRecordPtr> LastStopped(size_t limit) const;
   // Every VM that is not stopped, in order.
   std::vector<VmRecordPtr> Running() const;
@@ -120,7 +120,7 @@ class VmRegistry {
 
   const size_t max_stopped_;
   Records records_;
-  std::set<VmRecordPtr, StopOrder> stopped_;  // of records_
+  std::set<VmRecordPtr, StopOrder> stopped_;  // stopped ones of records_
   VmCounts counts_;
 };
 
@@ -131,7 +131,7 @@ class SnapshotChunk {
  public:
   using Memory = std::shared_ptr<std::atomic<size_t>>;
 
-  // Counts what it costs in `memory` for as long as it lives.
+  // Counts its cost in `memory` for as long as it lives.
   SnapshotChunk(std::vector<VmRecordPtr> vms, Memory memory);
   ~SnapshotChunk();
   SnapshotChunk(const SnapshotChunk&) = delete;
@@ -146,7 +146,7 @@ class SnapshotChunk {
 
  private:
   const std::vector<VmRecordPtr> vms_;
-  std::vector<uint32_t> ends_;  // of their encodings, in bytes_
+  std::vector<uint32_t> ends_;  // ends of their encodings in bytes_
   grpc::Slice bytes_;
   size_t cost_ = 0;
   const Memory memory_;
@@ -165,7 +165,7 @@ class SnapshotMaker {
  public:
   // `previous` may be null: nothing is shared then.
   VmSnapshotPtr Make(const std::vector<VmRecordPtr>& vms, const VmSnapshot* previous) const;
-  // Memory of the chunks of all live snapshots, about.
+  // Approximate memory of the chunks of all live snapshots.
   size_t memory() const { return memory_->load(std::memory_order_relaxed); }
 
  private:

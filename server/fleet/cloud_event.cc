@@ -38,7 +38,7 @@ std::string PercentEncode(absl::string_view value) {
   return out;
 }
 
-// Of an id's code: enough that nobody guesses one of the few ids to come.
+// Digits of an id's code: enough that nobody guesses one of the next few ids.
 constexpr size_t kCodeDigits = 16;
 
 // "MONITOR_LOST" as "monitor-lost", without `prefix`.
@@ -116,7 +116,7 @@ FleetMessage FleetEncoder::EncodeGap(uint64_t first, uint64_t last, absl::string
   event.set_sequence(last);
   *event.mutable_observe_time() = ToTimestamp(now);
   event.set_type(v1::EVENT_TYPE_GAP);
-  event.set_durable(true);  // as the stream is
+  event.set_durable(true);  // the stream is durable
   event.set_message(
       absl::StrCat("the events ", first, " to ", last, " are not in the fleet's stream: ", why));
   event.mutable_missing()->set_first(first);

@@ -18,7 +18,7 @@
 
 namespace vmeventd {
 
-// Whose events these are.
+// Identity of the events' node and journal.
 struct FleetIdentity {
   std::string cluster;
   std::string node;
@@ -27,18 +27,19 @@ struct FleetIdentity {
 
 // One message of the fleet's stream, or of a bucket.
 struct FleetMessage {
-  uint64_t sequence = 0;  // in the journal
-  // Of a bucket: stored only if the key's last message is at this place; 0: if it has none.
+  uint64_t sequence = 0;  // the event's in the journal
+  // Place of the key's last message, in a bucket: at any other the message is not stored; 0: the
+  // key has none.
   std::optional<uint64_t> replaces;
   std::string subject;
   std::vector<std::pair<std::string, std::string>> headers;
-  std::string payload;  // of a bucket; empty: the key is deleted
+  std::string payload;  // empty, in a bucket: the key is deleted
 };
 
 // Makes the messages of one journal. Immutable.
 class FleetEncoder {
  public:
-  // `secret`: of the node; a message's id can be guessed by nobody else. Empty: the ids have no
+  // `secret` is the node's, so that nobody else can guess a message's id. Empty: the ids have no
   // code.
   FleetEncoder(const FleetIdentity& identity, PublishFormat format, std::string secret);
 
@@ -51,7 +52,7 @@ class FleetEncoder {
                          absl::Time now) const;
 
  private:
-  // All but the payload.
+  // Makes all but the payload.
   FleetMessage Envelope(const EventBlock::Entry& entry) const;
 
   const std::string journal_id_;
@@ -83,7 +84,7 @@ struct FleetMessageId {
 };
 std::string ToMessageId(const FleetMessageId& id, absl::string_view subject_prefix,
                         const std::string& secret);
-// Whatever its code is. nullopt: it is another program's.
+// Parses an id, without checking its code. nullopt: it is another program's.
 std::optional<FleetMessageId> ParseMessageId(absl::string_view text);
 
 // The journal id of a ce-source; empty: it is none.

@@ -10,18 +10,18 @@ struct FleetMeters {
   Level position;             // everything up to this sequence is in the stream
   Counter connects;           // connections that were made
   Counter failures;           // attempts to connect, and batches, that failed
-  Counter published_events;   // acknowledged
-  Counter repeated_events;    // of these, so many were in the stream already: it kept one of each
-  Counter late_events;        // stored behind a later event of the node, after a batch failed
-  Counter lost_events;        // deleted before they were published, or refused: a GAP says so
-  Counter streams_lost;       // streams that were made again, restored or purged
+  Counter published_events;   // acknowledged events
+  Counter repeated_events;    // those of them that the stream had already: it kept one of each
+  Counter late_events;        // events stored behind a later one of the node, after a batch failed
+  Counter lost_events;        // events deleted before publishing, or refused: a GAP says so
+  Counter streams_lost;       // streams that were recreated, restored or purged
   Counter name_conflicts;     // other nodes that publish under this node's name
   Counter state_writes;       // values of the VMs' bucket that were written or deleted
   Level state_vms;            // VMs whose state is in the bucket
-  Counter heartbeats;         // written
-  Level nodes;                // of the fleet that have a heartbeat, as they were counted last
-  Counter bucket_failures;    // attempts to use a bucket that failed
-  Counter position_failures;  // times that the position could not be written
+  Counter heartbeats;         // heartbeats written
+  Level nodes;                // nodes of the fleet with a heartbeat, as counted last
+  Counter bucket_failures;    // failed attempts to use a bucket
+  Counter position_failures;  // failures to write the position
 };
 
 }  // namespace vmeventd

@@ -22,7 +22,7 @@ namespace vmeventd {
 // thread, and ends within a time that the sink bounds. Errors are for people and have no secrets.
 class FleetSink {
  public:
-  using Stored = std::optional<FleetStored>;  // nullopt: there is no such message, any more or yet
+  using Stored = std::optional<FleetStored>;  // nullopt: no such message exists, any more or yet
 
   virtual ~FleetSink() = default;
 
@@ -33,29 +33,29 @@ class FleetSink {
     uint64_t first = 1;          // place of its oldest message; last + 1: it has none
     uint64_t last = 0;           // place of the newest message that it ever had
     uint64_t size = 0;           // messages that it has
-    std::set<std::string> keys;  // of kVms: the node's subjects that have a message
+    std::set<std::string> keys;  // the node's subjects that have a message; for kVms
     // Round trip of the network alone, measured as the connection was made.
     absl::Duration round_trip = absl::ZeroDuration();
   };
-  // Looks at a log; at that of events over a new connection if none stands whose messages are all
-  // answered. FAILED_PRECONDITION: there is no such log.
+  // Looks at a log; for that of events, connects again unless a connection stands on which all
+  // messages are answered. FAILED_PRECONDITION: there is no such log.
   virtual absl::StatusOr<Log> Look(Where where) = 0;
 
   // The message at each of `places`, whoever sent it.
   virtual absl::StatusOr<std::vector<Stored>> At(Where where,
                                                  const std::vector<uint64_t>& places) = 0;
-  // For each of `places` the first message under the node's name that is there or behind it.
+  // Finds the first message under the node's name at or behind each of `places`.
   virtual absl::StatusOr<std::vector<Stored>> Next(Where where,
                                                    const std::vector<uint64_t>& places) = 0;
-  // For each of these subjects of the node the last message; empty: of all of them. May cost the
-  // engine a search of all that it has.
+  // Finds the last message of each of these subjects of the node; empty: of all its subjects. May
+  // cost the engine a search of its whole log.
   virtual absl::StatusOr<std::vector<Stored>> Last(Where where,
                                                    const std::vector<std::string>& subjects) = 0;
 
   struct Answer {
     enum Kind {
       kNone,      // it may be stored, or not
-      kStored,    // at `place`
+      kStored,    // stored at `place`
       kRefused,   // not now; another time it may be stored
       kUnfit,     // never
       kOutdated,  // its subject has another message than FleetMessage.replaces
@@ -65,8 +65,8 @@ class FleetSink {
     bool repeated = false;  // it was stored already
   };
   struct Answers {
-    absl::Status status;       // OK: all are stored. Otherwise why one of them is not
-    std::vector<Answer> each;  // by message
+    absl::Status status;       // OK: all are stored. Else the reason why one is not
+    std::vector<Answer> each;  // answer of each message
 
     bool has(Answer::Kind kind) const {
       return std::any_of(each.begin(), each.end(),

@@ -21,17 +21,17 @@
 namespace vmeventd {
 namespace {
 
-// A server that acknowledges nothing of a batch of events for so long is lost; a bucket that takes
-// so long is tried again later, so that it holds no event up.
+// Timeouts: a server that acknowledges nothing of a batch of events for the first is lost; a bucket
+// that takes the second is retried later, so that it holds no event up.
 constexpr absl::Duration kEventsTimeout = absl::Seconds(15);
 constexpr absl::Duration kTableTimeout = absl::Seconds(2);
 // A server before 2.10 reads all of its stream to find the last message of a node that has none.
 constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 // Time limit of the last message at a stop.
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
-// How soon an Interrupt is noticed.
+// Longest time until an Interrupt is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-// Answers that wait to be read: of a batch, and of some before it.
+// Limit of unread answers: a batch's, and those of some before it.
 constexpr size_t kMaxAnswers = 65'536;
 
 absl::Duration TimeoutOf(FleetSink::Where where, absl::Duration of_events = kEventsTimeout) {
@@ -54,9 +54,9 @@ class JetStreamSink : public FleetSink {
  private:
   absl::Status Open();
   std::string StreamOf(Where where) const;
-  // What matches the subjects of the node there.
+  // Returns the pattern of the node's subjects there.
   std::string SubjectsOf(Where where) const;
-  // FAILED_PRECONDITION: there is no such stream.
+  // Returns the state of a stream. FAILED_PRECONDITION: there is no such stream.
   absl::StatusOr<StreamState> AskState(const std::string& stream, absl::string_view filter,
                                        absl::Duration timeout);
   // JetStream's answers to requests of its API about a stream, in their order; kMaxAsked are
@@ -77,22 +77,22 @@ class JetStreamSink : public FleetSink {
   // last complaint is about this batch.
   absl::StatusOr<std::pair<size_t, NatsMessagePtr>> NextAnswer(
       absl::Duration timeout, const std::function<bool(const std::string&)>& refused);
-  // Gives each message of the batch that has none its answer.
+  // Waits for the answers of the batch's messages that have none.
   absl::Status CollectAnswers(Where where, const std::vector<FleetMessage>& batch,
                               std::vector<Answer>* answers);
   Answer ToAnswer(const std::string& stream, const NatsMessage& message, absl::Status* why);
-  // Another node may have stored its own message with the id of one of ours.
+  // Checks repeated messages: another node may have stored its own with the id of one of ours.
   absl::Status CheckRepeated(Where where, const std::vector<FleetMessage>& batch,
                              std::vector<Answer>* answers);
 
   const JetStreamOptions options_;
   std::atomic<bool> interrupted_ = false;
 
-  // In this order: the subscription goes before its connection.
+  // Order matters: the subscription is destroyed before its connection.
   std::unique_ptr<NatsConnection> connection_;
   std::unique_ptr<NatsSubscription> answers_;
-  std::string inbox_;        // where answers go: INBOX.BATCH.INDEX
-  std::string batch_inbox_;  // of the batch under way
+  std::string inbox_;        // answers go to INBOX.BATCH.INDEX
+  std::string batch_inbox_;  // prefix of the batch under way
   uint64_t batches_ = 0;
   absl::Duration round_trip_;
   std::string created_;  // the stream of events, by the last Look
@@ -100,7 +100,7 @@ class JetStreamSink : public FleetSink {
   // last complaint stays with the connection: it would count against answers that are slow once
   // the account may do what it was refused.
   bool in_doubt_ = false;
-  std::set<std::string> noted_unsafe_;  // streams
+  std::set<std::string> noted_unsafe_;  // names of streams
 };
 
 absl::Status JetStreamSink::Open() {
@@ -165,7 +165,7 @@ absl::StatusOr<std::pair<size_t, NatsMessagePtr>> JetStreamSink::NextAnswer(
     absl::StatusOr<NatsMessagePtr> message = answers_->Next(kSlice);
     if (!message.ok()) return message.status();
     if (*message == nullptr) {
-      // The server gives no answer to what is not permitted, but complains at once.
+      // The server answers no request that is not permitted, but complains at once.
       if (const std::string complaint = connection_->complaint(); refused(complaint)) {
         in_doubt_ = true;
         return absl::PermissionDeniedError(absl::StrCat("the server says: ", complaint));
@@ -239,8 +239,8 @@ absl::StatusOr<std::vector<FleetSink::Stored>> JetStreamSink::GetMessages(
 FleetSink::Stored JetStreamSink::ToStored(Where where, const StoredMessage& message) const {
   const auto header = [&message](const char* name) { return HeaderIn(message.headers, name); };
   const std::string own = SubjectsOf(where);
-  // Another program's, and the server's own, which writes its answer where a request asks for it,
-  // have none.
+  // Messages of other programs have no id, nor have the server's own: it writes its answer to the
+  // subject that a request names.
   FleetMessageId id;
   if (where != Where::kEvents) {
     id.journal_id = JournalOfSource(header("ce-source"));
@@ -259,7 +259,7 @@ absl::StatusOr<FleetSink::Log> JetStreamSink::Look(Where where) {
   if (events && (connection_ == nullptr || connection_->closed() || in_doubt_)) {
     if (absl::Status status = Open(); !status.ok()) return status;
   }
-  // Without a filter the server counts nothing.
+  // The server counts nothing without a filter.
   const absl::StatusOr<StreamState> state =
       AskState(StreamOf(where), where == Where::kVms ? SubjectsOf(where) : "",
                TimeoutOf(where, NatsConnection::kRequestTimeout));
@@ -332,7 +332,7 @@ FleetSink::Answers JetStreamSink::Send(Where where, const std::vector<FleetMessa
   if (interrupted_ && answers.status.ok()) answers.status = connection_->Flush(kLeaveTimeout);
   if (answers.status.ok()) answers.status = CollectAnswers(where, batch, &answers.each);
   if (answers.status.ok()) answers.status = why;
-  // What is late of a bucket is recognised by what it replaces.
+  // Late messages of a bucket need no new connection: FleetMessage.replaces identifies them.
   if (where == Where::kEvents && answers.has(Answer::kNone)) in_doubt_ = true;
   return answers;
 }

@@ -11,7 +11,7 @@ namespace vmeventd {
 
 struct JetStreamOptions {
   NatsOptions nats;
-  std::string cluster;  // of the fleet, as in the subjects
+  std::string cluster;  // the fleet's, as in the subjects
   std::string node;
 };
 

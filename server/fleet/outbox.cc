@@ -20,7 +20,7 @@ Outbox::Newest JournalOutbox::newest() const {
 }
 
 std::vector<VmRecordPtr> JournalOutbox::vms() const {
-  constexpr size_t kPage = 1'000;  // so that others get the lock in between
+  constexpr size_t kPage = 1'000;  // lets others get the lock in between
   std::vector<VmRecordPtr> vms;
   while (true) {
     const VmKey after = vms.empty() ? VmKey{} : vms.back()->key();

@@ -21,7 +21,7 @@ class Outbox {
  public:
   virtual ~Outbox() = default;
 
-  // Which journal it is, and from where on nothing is missing but what a GAP names.
+  // The journal's id, and the sequence from which on nothing is missing but what a GAP names.
   struct Range {
     std::string journal_id;
     uint64_t unbroken_from = 1;
@@ -31,7 +31,7 @@ class Outbox {
   // The newest event and the VMs that run.
   struct Newest {
     uint64_t sequence = 0;
-    std::optional<absl::Time> time;  // of that event; nullopt: not known
+    std::optional<absl::Time> time;  // that event's; nullopt: not known
     uint64_t running_vms = 0;
   };
   virtual Newest newest() const = 0;
@@ -43,8 +43,9 @@ class Outbox {
   // Ends a Read that is under way, and every later one, with CANCELLED. Any thread.
   virtual void Interrupt() = 0;
 
-  // The events from `first` on, about `max_bytes` of them; none: there are no more yet. Of another
-  // journal than `journal_id`: UNAVAILABLE. OUT_OF_RANGE: retention has deleted some of them.
+  // The events from `first` on, about `max_bytes` of them; none: there are no more yet.
+  // UNAVAILABLE: another journal than `journal_id` is in use. OUT_OF_RANGE: retention has deleted
+  // some of them.
   virtual absl::StatusOr<std::vector<EventBlockPtr>> Read(const std::string& journal_id,
                                                           uint64_t first, size_t max_bytes) = 0;
 };
@@ -69,7 +70,7 @@ class JournalOutbox : public Outbox {
   struct Shared {
     Mutex mutex;
     CondVar changed;
-    uint64_t ticket ABSL_GUARDED_BY(mutex) = 0;  // of the Read that waits
+    uint64_t ticket ABSL_GUARDED_BY(mutex) = 0;  // number of the Read that waits
     std::optional<absl::StatusOr<HistoryAnswer>> answer ABSL_GUARDED_BY(mutex);
     bool interrupted ABSL_GUARDED_BY(mutex) = false;
   };

@@ -17,12 +17,12 @@
 namespace vmeventd {
 namespace {
 
-// More than a target takes: two tokens of names of 64 bytes, and a stream's name.
+// Size of the file: more than a target takes, two tokens of names of 64 bytes and a stream's name.
 constexpr size_t kFileBytes = 1024;
 
 constexpr absl::string_view kNoStream = "-";
 
-// Each number of a position, with its name.
+// Calls `use` with each number of a position and its name.
 template <typename Position, typename Use>
 void ForEachNumber(Position& value, const Use& use) {
   use("sequence", value.sequence);
@@ -47,7 +47,7 @@ std::string TextOf(const FleetPosition& value, absl::string_view target) {
   return text;
 }
 
-// Empty: it names none.
+// Returns the target; empty: the text names none.
 std::string TargetOf(const std::vector<absl::string_view>& words) {
   return words.size() >= 3 && words[1] == "target" ? std::string(words[2]) : "";
 }

@@ -16,14 +16,14 @@ namespace vmeventd {
 // stream itself says then how far it came. One thread.
 class PositionFile {
  public:
-  // Opens the file, or makes it. `target` names the stream and the node's place in it; what was
-  // written for another target counts as nothing.
+  // Opens or creates the file. `target` names the stream and the node's place in it; a position
+  // written for another target counts as none.
   static absl::StatusOr<std::unique_ptr<PositionFile>> Open(const std::string& path,
                                                             const std::string& target);
 
   // The other target for which the file was written, as Open has read it; empty: there was none.
   const std::string& target_before() const { return target_before_; }
-  // As read by Open, or as set last; an empty journal_id: there is none.
+  // Position as read by Open, or as set last; an empty journal_id: there is none.
   const FleetPosition& value() const { return value_; }
   absl::Status Set(const FleetPosition& value);
 

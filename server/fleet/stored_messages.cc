@@ -23,7 +23,7 @@ absl::StatusOr<FleetSink::Stored> FindFirst(FleetSink* sink, const std::string& 
     absl::StatusOr<std::vector<FleetSink::Stored>> found = sink->Next(Where::kEvents, places);
     if (!found.ok()) return found.status();
     for (FleetSink::Stored& message : *found) {
-      // Behind several of the places it may be the same one.
+      // Several places may have the same message behind them.
       if (message.has_value() && message->position.stream_sequence < from) continue;
       if (!message.has_value() || message->position.stream_sequence >= to) return std::nullopt;
       if (message->position.journal_id == journal_id) return std::move(message);
@@ -69,7 +69,7 @@ absl::StatusOr<uint64_t> ReadStored(FleetSink* sink, Where where, uint64_t first
     std::vector<Part> left;
     for (size_t i = 0; i < parts.size(); ++i) {
       const FleetSink::Stored& message = (*found)[i];
-      // Those behind it are another part's.
+      // Messages behind the part belong to another one.
       if (!message.has_value() || message->position.stream_sequence >= parts[i].end) continue;
       use(*message);
       ++read;

@@ -14,14 +14,14 @@
 
 namespace vmeventd {
 
-// Messages that one question asks for. Nodes that come back together must not fill the servers'
-// queue of requests, which drops all of them at 10,000.
+// Limit of messages per request. Nodes that come back together must not fill the servers' queue of
+// requests, which drops all of them at 10,000.
 inline constexpr size_t kMaxAsked = 32;
-// Others' messages under the node's name that are passed over.
+// Limit of others' messages under the node's name that a search passes over.
 inline constexpr size_t kMaxPassed = 4096;
 
-// Calls `use` for the node's messages at the places from `first` to `last`, in no order. Returns up
-// to where that were all: `last`, or less with more than about `limit` of them.
+// Calls `use` for the node's messages at the places from `first` to `last`, in no order. Returns
+// the place up to which all were found: `last`, or less if there are more than about `limit`.
 absl::StatusOr<uint64_t> ReadStored(FleetSink* sink, FleetSink::Where where, uint64_t first,
                                     uint64_t last, size_t limit,
                                     const std::function<void(const FleetStored&)>& use);
@@ -31,9 +31,9 @@ absl::StatusOr<uint64_t> ReadStored(FleetSink* sink, FleetSink::Where where, uin
 absl::StatusOr<FleetSink::Stored> FindLast(FleetSink* sink, const std::string& journal_id,
                                            uint64_t first, uint64_t before);
 
-// Which events of `after.journal_id` later than `after.sequence` are stored behind
-// `after.stream_sequence`, up to the place `last`; some are left out behind more than kMaxPassed
-// others. OUT_OF_RANGE: more than `limit` of the journal's are there.
+// Returns the events of `after.journal_id` later than `after.sequence` that are stored behind
+// `after.stream_sequence`, up to the place `last`; events behind more than kMaxPassed others may be
+// missing. OUT_OF_RANGE: more than `limit` of the journal's are there.
 absl::StatusOr<std::set<uint64_t>> FindStored(FleetSink* sink, const FleetPosition& after,
                                               uint64_t last, size_t limit);
 

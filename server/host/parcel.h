@@ -16,11 +16,11 @@ namespace vmeventd {
 // of type SOCK_SEQPACKET with all of them in its queue. The service manager keeps it as it is, and
 // sees neither number nor content. Any thread; nothing blocks.
 
-// Descriptors of one message at the most.
+// Most descriptors of one message.
 inline constexpr size_t kMaxOfMessage = 253;  // SCM_MAX_FD
 
 struct ParcelSockets {
-  UniqueFd parcel;  // from which messages are received
+  UniqueFd parcel;  // the end from which messages are received
   UniqueFd sender;
 };
 absl::StatusOr<ParcelSockets> MakeParcelSockets();
@@ -28,11 +28,11 @@ bool IsParcelSocket(int fd);
 // Names one socket for as long as the kernel runs; 0: no socket.
 uint64_t SocketCookie(int socket);
 // `descriptors` stay open and the caller's. The error names the system call that failed: nothing
-// was sent. So it is where so many descriptors of this user are under way that the kernel permits
+// was sent. It also fails if so many descriptors of this user are in flight that the kernel permits
 // no more (RLIMIT_NOFILE).
 absl::Status SendToParcel(int sender, absl::string_view text, absl::Span<const int> descriptors);
-// Adds to `descriptors` what comes with the next message, and returns its text: empty at the end.
-// The message `stays` in the parcel, or does not. UNAVAILABLE: no message is there.
+// Adds the descriptors of the next message to `descriptors`, and returns its text: empty at the
+// end. The message `stays` in the parcel, or is removed. UNAVAILABLE: no message is there.
 // INVALID_ARGUMENT: not all of it could be received.
 absl::StatusOr<std::string> ReceiveFromParcel(int parcel, size_t max_text,
                                               std::vector<UniqueFd>* descriptors,

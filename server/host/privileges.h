@@ -29,7 +29,7 @@ uint64_t RaiseDescriptorLimit();
 // quarters, so that a low limit costs connections first. Each of `listeners` wants `wanted`.
 struct DescriptorShares {
   int vms;
-  int listener;  // of each
+  int listener;  // share of each
 };
 DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int wanted);
 

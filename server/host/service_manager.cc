@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-// An unreachable service manager is not vmeventd's to fix, and no reason to stop: ignore errors.
+// Ignores errors: vmeventd cannot fix an unreachable service manager, and need not stop for it.
 void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
 
 }  // namespace

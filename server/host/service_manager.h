@@ -23,20 +23,20 @@ void NotifyAlive(const std::string& status);
 // Infinite: there is no watchdog.
 absl::Duration WatchdogInterval();
 
-// One that the service manager has kept, or listens on for this process.
+// A descriptor that the service manager has kept, or listens on for this process.
 struct StoredDescriptor {
   std::string name;
   UniqueFd fd;
 };
-// All that it passed to this process at its start and whose names `wanted` takes. Each is to be
-// taken once.
+// Returns the descriptors that it passed to this process at its start and whose names `wanted`
+// accepts. Take each once.
 std::vector<StoredDescriptor> TakeStoredDescriptors(
     absl::FunctionRef<bool(absl::string_view name)> wanted);
 bool HasServiceManager();
-// Has it keep `fd`, which stays the caller's, as `name`, also where nothing holds its other end,
-// and pass it to the next process of this service. It forgets it without FileDescriptorStoreMax= in
-// the unit, and when the service is stopped and not started again. Waits for at most `timeout`
-// until it has it, with zero not at all. An error says why not.
+// Has it keep `fd`, which stays the caller's, as `name`, even if nothing holds its other end, and
+// pass it to the next process of this service. It forgets it without FileDescriptorStoreMax= in the
+// unit, and when the service is stopped and not started again. Waits for at most `timeout` until it
+// has it, with zero not at all. An error says why not.
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
 // Has it close all that it keeps as `name`.
 void RemoveStoredDescriptors(const std::string& name);

@@ -28,7 +28,7 @@ absl::StatusOr<std::unique_ptr<SharedMemory>> SharedMemory::Create(const std::st
   if (fcntl(fd.get(), F_ADD_SEALS, kSizeSeals) != 0) return MemoryError("F_ADD_SEALS");
   void* const at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (at == MAP_FAILED) return MemoryError("mmap");
-  // Without it the same holds, unless the host swaps these pages out.
+  // Errors are ignored: without the lock the same holds, unless the host swaps these pages out.
   mlock(at, held_bytes);
   return std::unique_ptr<SharedMemory>(
       new SharedMemory(std::move(fd), {static_cast<char*>(at), size}));

@@ -12,13 +12,13 @@
 namespace vmeventd {
 
 // Memory that lives as long as somebody holds its descriptor, mapped into this process. Its size is
-// sealed, so that nobody can take it away from under who has it mapped. Memory that nobody has
-// touched takes none. Any thread.
+// sealed, so that nobody can shrink it while it is mapped. Untouched pages take no memory. Any
+// thread.
 class SharedMemory {
  public:
-  // All NUL. `name` is what /proc/PID/maps and the service manager's tools show. Its first
-  // `held_bytes` stay in memory where the limits permit it: the kernel writes there without having
-  // to wait for a page. An error names the system call that failed.
+  // Creates the memory, all NUL. `name` is what /proc/PID/maps and the service manager's tools
+  // show. Its first `held_bytes` are locked in memory if the limits permit it, so that the kernel
+  // writes there without waiting for a page. An error names the system call that failed.
   static absl::StatusOr<std::unique_ptr<SharedMemory>> Create(const std::string& name, size_t size,
                                                               size_t held_bytes);
   // Opens the memory of another process for reading. INVALID_ARGUMENT: `fd` is no such memory.

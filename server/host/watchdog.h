@@ -14,31 +14,31 @@
 
 namespace vmeventd {
 
-// Decides when the service manager hears that the daemon is alive: as long as every watched thread
-// still does its turns. The threads are asked thirty times within the manager's limit, so that a
-// hang that is shorter than 29/30 of it is no end.
+// Decides when to notify the service manager that the daemon is alive: as long as every watched
+// thread still does its turns. Asks the threads thirty times within the manager's limit, so that a
+// hang shorter than 29/30 of it is survived.
 class Watchdog {
  public:
   enum Thread { kWatcher, kPump, kAcceptor, kGrpc };
   static constexpr size_t kThreads = 4;
 
-  // `limit`: after so long without a notification the manager kills the daemon.
+  // `limit`: time without a notification after which the manager kills the daemon.
   explicit Watchdog(absl::Duration limit) : limit_(limit) {}
 
   // The time from one Turn to the next.
   absl::Duration turn() const { return limit_ / 30; }
-  // True: all threads have answered the last question. The caller notifies the manager and asks the
-  // threads once more. A pump that waits for the disk needs no answer: to kill it would lose what
-  // it holds, and not repair the disk. Logs the threads that have been silent for a third of the
-  // limit. One thread.
+  // Returns whether all threads have answered the last question; the caller then notifies the
+  // manager and asks the threads again. A pump that waits for the disk needs no answer: to kill it
+  // would lose what it holds, and not repair the disk. Logs the threads that have been silent for a
+  // third of the limit. One thread.
   bool Turn(absl::Duration now, bool pump_waits_for_disk);
-  // `thread` has done a turn. Any thread.
+  // Records that `thread` has done a turn. Any thread.
   void Answer(Thread thread) { answered_[thread] = asked_.load(); }
 
  private:
   const absl::Duration limit_;
   std::atomic<uint64_t> asked_ = 0;
-  std::array<std::atomic<uint64_t>, kThreads> answered_ = {};  // the question, by thread
+  std::array<std::atomic<uint64_t>, kThreads> answered_ = {};  // question answered last, by thread
   absl::Duration asked_at_ = absl::InfiniteDuration();
   bool logged_ = false;
 };
@@ -55,7 +55,7 @@ class StopDeadline {
   // Ends the process. Called at most once, on a thread of its own.
   using GiveUp = std::function<void(const Step& hangs)>;
 
-  // `timeout` counts from now on the steady clock. The stop begins in `step`.
+  // `timeout` starts now, on the steady clock. The stop begins in `step`.
   StopDeadline(absl::Duration timeout, Step step, GiveUp give_up);
   ~StopDeadline();
   StopDeadline(const StopDeadline&) = delete;

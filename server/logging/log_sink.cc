@@ -25,7 +25,7 @@ bool IsSocket(int fd) {
   return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
-// "info", "stop warn"
+// Returns "info" or "stop warn", for example.
 std::string KindOf(const spdlog::details::log_msg& msg) {
   const absl::string_view logger = View(msg.logger_name);
   return absl::StrCat(logger, logger.empty() ? "" : " ", LogLevelName(msg.level));

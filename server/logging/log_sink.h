@@ -50,7 +50,7 @@ class LogLimiter {
   // The lines left out in the seconds that are over at `now`, which may be infinite; reports each
   // once.
   std::vector<LeftOut> Take(absl::Duration now);
-  // When Take next has something to return; InfiniteDuration: never, as things stand.
+  // Time at which Take next has something to return; InfiniteDuration: never, as things stand.
   absl::Duration NextTake() const;
 
  private:
@@ -61,12 +61,12 @@ class LogLimiter {
     absl::Duration take_at;  // if any
   };
 
-  std::map<std::string, Second, std::less<>> seconds_;  // by kind
+  std::map<std::string, Second, std::less<>> seconds_;  // keyed by kind
 };
 
 struct LogSinkOptions {
-  size_t max_bytes = size_t{1} << 20;          // of queued lines
-  absl::Duration patience = absl::Seconds(1);  // a flush and a stop wait so long for the reader
+  size_t max_bytes = size_t{1} << 20;          // limit of queued lines
+  absl::Duration patience = absl::Seconds(1);  // longest wait of a flush or a stop for the reader
   // Limits of each kind of line, a second.
   uint64_t lines = 50;
   uint64_t stop_lines = 100;
@@ -81,7 +81,7 @@ class LogSink : public spdlog::sinks::sink {
   // `fd`, `clock` and `meters` must outlive the sink.
   LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clock* clock,
           LogMeters* meters, LogSinkOptions options = {});
-  // As Stop.
+  // Stops, if Stop was not called.
   ~LogSink() override;
 
   // Never blocks.
@@ -100,7 +100,7 @@ class LogSink : public spdlog::sinks::sink {
   void Run();
   // Takes the lines to write next, followed by reports of those left out. False: the sink ends.
   bool Take(std::string* lines);
-  // Until the limiter has something to report.
+  // Returns the time until the limiter has something to report.
   absl::Duration UntilReport() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AppendReport(const nlohmann::ordered_json& fields, std::string* lines);
   // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
@@ -120,7 +120,7 @@ class LogSink : public spdlog::sinks::sink {
   LogLimiter limiter_ ABSL_GUARDED_BY(mutex_);
   std::string waiting_ ABSL_GUARDED_BY(mutex_);
   size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;     // bytes taken by the thread
-  uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // without room, since last reported
+  uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // lines without room, since last reported
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time give_up_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // after Stop
   std::thread thread_;                                                   // last: it uses the rest

@@ -58,7 +58,7 @@ bool HasFields(const spdlog::details::log_msg& msg) {
   return View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger;
 }
 
-// By spdlog's level: its name here, and syslog's priority as sd-daemon(3) describes it.
+// Texts of spdlog's levels: the name here, and syslog's priority as sd-daemon(3) describes it.
 struct LevelText {
   const char* name;
   const char* priority;
@@ -84,7 +84,7 @@ class LineFormatter : public spdlog::formatter {
       nlohmann::ordered_json object = {{"time", time},
                                        {"level", std::string(LogLevelName(msg.level))}};
       object.update(fields);
-      // In ASCII, so that it cannot affect a terminal.
+      // ASCII only, so that it cannot affect a terminal.
       line += object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     } else {
       if (reader_ != LogReader::kJournald) absl::StrAppend(&line, time, " ");

@@ -143,7 +143,7 @@ uint64_t CountDescriptors() {
   return count - 1;  // the directory's own
 }
 
-// When this process started, by the node's clock as it is set now.
+// Start time of this process, by the node's clock as it is set now.
 absl::Time ReadProcessStartTime() {
   const absl::StatusOr<std::string> stat = ReadSmallFile("/proc/self/stat");
   if (!stat.ok()) return absl::UnixEpoch();

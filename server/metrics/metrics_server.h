@@ -21,7 +21,8 @@ namespace vmeventd {
 struct MetricsServerLimits {
   int connections = 64;
   int connections_of_peer = 16;  // see Clients
-  // From accepting the connection to the client's close after the last byte of the answer.
+  // Time limit from accepting the connection to the client's close after the last byte of the
+  // answer.
   absl::Duration time = absl::Seconds(5);
 };
 
@@ -71,7 +72,7 @@ class MetricsServer : private FdHandler {
   const MetricsServerLimits limits_;
   ListenAddress address_;
 
-  // The thread's, once there is one.
+  // Belongs to the thread, once there is one.
   const std::unique_ptr<EventLoop> loop_;
   ListenAttempts listener_;
   std::list<Connection> connections_;  // oldest first

@@ -89,7 +89,7 @@ class Health::Watcher : public CallStream, public std::enable_shared_from_this<H
   Health* const health_;
   StreamCall* const call_;
   const std::string service_;
-  grpc::ByteBuffer message_;  // in flight
+  grpc::ByteBuffer message_;  // message in flight
 
   Mutex mutex_;  // acquired before the lock of health_
   int sent_ ABSL_GUARDED_BY(mutex_) = -1;

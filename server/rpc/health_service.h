@@ -30,7 +30,7 @@ class Health {
   void Watch(IncomingCall* call);
   class Watcher;
   struct Current {
-    int status;  // as HealthCheckResponse::ServingStatus
+    int status;  // value of HealthCheckResponse::ServingStatus
     bool draining;
   };
   Current Read(const std::string& service) const;

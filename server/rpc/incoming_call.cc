@@ -30,7 +30,7 @@ constexpr int kMaxDepth = 10;  // no request is nested this deep
 
 // A text field that is not UTF-8.
 struct BadText {
-  std::string field;  // as "filter.vm_names[2]"
+  std::string field;  // for example "filter.vm_names[2]"
   std::string value;
 };
 
@@ -40,7 +40,7 @@ std::optional<BadText> FindBadText(const std::string& bytes, const Descriptor& t
                                    const std::string& prefix, int depth) {
   CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
                       static_cast<int>(bytes.size()));
-  std::map<int, int> counts;  // of each repeated field's entries so far
+  std::map<int, int> counts;  // entries of each repeated field so far
   while (const uint32_t tag = in.ReadTag()) {
     const FieldDescriptor* const field =
         type.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
@@ -242,7 +242,7 @@ void IncomingCall::End(const absl::Status& status) {
 }
 
 void IncomingCall::Abort(const absl::Status& status) {
-  // As TryCancel does, but with the reason.
+  // Cancels the call like TryCancel, but with the reason.
   const grpc_call_error error =
       grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
                                    std::string(status.message()).c_str(), nullptr);

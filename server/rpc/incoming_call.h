@@ -60,7 +60,7 @@ class CallGate {
   const Clock* const clock_;
   RefusalCounters* const refusals_;
   Mutex mutex_;
-  std::list<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);  // for their request, oldest first
+  std::list<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);  // oldest first
 };
 
 // One call, from its headers on. gRPC 1.51 shows a unary call to its method only once the request
@@ -77,7 +77,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   // Starts to read the request, or refuses the call. `handler` and `gate` must outlive the call.
   static IncomingCall* Start(grpc::CallbackServerContext* context, CallKind kind,
                              const Handler* handler, CallGate* gate);
-  // A call of a method that there is not.
+  // Starts a call of a method that does not exist.
   static IncomingCall* StartUnknown(grpc::CallbackServerContext* context, CallGate* gate);
 
   grpc::CallbackServerContext* context() const { return context_; }
@@ -113,19 +113,19 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   // Makes `response` the one to send. RESOURCE_EXHAUSTED: too much waits already.
   absl::Status SetResponse(const std::string& response);
   void ReadRequest();
-  // True, once: the caller must end the call, which still waits for its request.
+  // Returns true once, while the call waits for its request: the caller must end it.
   bool TakeWhileReading();
   CallStream* stream();
 
   grpc::CallbackServerContext* const context_;
   const Handler* const handler_;
   CallGate* const gate_;
-  std::optional<Clients::Call> counted_;  // as open or as refused, once Clients has been asked
+  std::optional<Clients::Call> counted_;  // open or refused, once Clients has been asked
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
-  CallGate::Place place_;    // while it reads
-  bool answered_ = false;    // at least one request was
-  bool reads_next_ = false;  // after the write
+  CallGate::Place place_;    // set while it reads
+  bool answered_ = false;    // at least one request was answered
+  bool reads_next_ = false;  // reads another request after the write
 
   Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;

@@ -25,7 +25,7 @@ class PageTokens {
   std::string Sign(absl::string_view question, absl::string_view position) const;
 
   const std::string key_;
-  const std::string journal_;  // as tokens name it
+  const std::string journal_;  // its name in tokens
 };
 
 }  // namespace vmeventd

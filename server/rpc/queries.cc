@@ -29,7 +29,7 @@ void ClearEmptyFilter(v1::ListEventsRequest* request) {
 }
 void ClearEmptyFilter(v1::ListVmsRequest*) {}
 
-// A text that is the same for all pages of one question to one journal.
+// Returns a text that is equal for all pages of one question to one journal.
 template <typename Request>
 std::string QuestionOf(const JournalIdentity& identity, Request request) {
   request.clear_page_token();
@@ -77,7 +77,8 @@ std::string PositionOf(const VmRecord& vm) {
   return absl::StrJoin({key.name, key.run_id, key.path}, absl::string_view("\0", 1));
 }
 
-// The way a request names a VM, for errors: its field, and "named "web1"" or "with the UUID ...".
+// Describes the VM that a request names, for errors: its field, and "named "web1"" or "with the
+// UUID ...".
 std::pair<std::string, std::string> Described(const v1::GetVmRequest& request) {
   if (request.uuid().empty()) return {"name", absl::StrCat("named ", Quote(request.name()))};
   const std::string uuid = absl::StrCat("with the UUID ", request.uuid());

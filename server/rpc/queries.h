@@ -42,7 +42,7 @@ class EventsQuery {
   std::string Response() const;
 
   const EventLog* const log_;
-  const JournalIdentityPtr identity_;  // of the journal of `from_`
+  const JournalIdentityPtr identity_;  // identity of the journal of `from_`
   const std::string question_;
   const EventMatcher matcher_;
   ListBounds bounds_;  // page_size is what the page still lacks

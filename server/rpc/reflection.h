@@ -30,7 +30,7 @@ class Reflection {
   // Adds the file and those that it imports, which come first.
   void AddFile(const google::protobuf::FileDescriptor& file);
 
-  google::protobuf::DescriptorPool pool_;  // what a client may ask about, and nothing else
+  google::protobuf::DescriptorPool pool_;  // only what clients may ask about
   std::vector<std::string> services_;
 };
 

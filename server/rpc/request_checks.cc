@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kFirstSecond = -62135596800;         // 0001-01-01T00:00:00Z
 constexpr int64_t kLastSecond = 253402300799;          // 9999-12-31T23:59:59Z
-constexpr int64_t kMaxDurationSeconds = 315576000000;  // as duration.proto says
+constexpr int64_t kMaxDurationSeconds = 315576000000;  // limit in duration.proto
 constexpr int32_t kMaxNanos = 999999999;
 
 absl::Status Invalid(const std::string& field, const std::string& value, const std::string& rule) {
@@ -189,7 +189,7 @@ bool HoldsControl(absl::string_view text) {
   for (; !text.empty(); text.remove_prefix(1)) {
     if (absl::ascii_iscntrl(static_cast<unsigned char>(text[0]))) return true;
     const auto next = text.size() < 2 ? 0 : static_cast<unsigned char>(text[1]);
-    if (text[0] == '\xc2' && next >= 0x80 && next <= 0x9f) return true;  // C1, as U+0085
+    if (text[0] == '\xc2' && next >= 0x80 && next <= 0x9f) return true;  // C1, for example U+0085
     if (absl::StartsWith(text, "\u2028") || absl::StartsWith(text, "\u2029")) return true;
   }
   return false;

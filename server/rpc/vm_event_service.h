@@ -35,8 +35,8 @@ class VmEventService {
   // Adds the methods to one listener's, whose policy decides who may call. `policy` outlives it.
   void AddTo(CallService* listener, const AccessPolicy* policy);
 
-  // From now on, intents go to `watcher`, which must outlive the service. Null: they are refused; a
-  // watcher that was there before still answers those that it has, and need not live longer.
+  // Sends intents to `watcher` from now on; it must outlive the service. Null: intents are refused;
+  // the watcher before still answers those that it has, and need not live longer.
   void SetWatcher(NodeWatcher* watcher);
   // Sets what GetServerInfo says of publishing, from any thread. Once, before the first call.
   void SetPublishing(std::function<v1::Publishing()> publishing) {

@@ -12,17 +12,17 @@
 
 namespace vmeventd {
 
-// Something with work now and then, of a few milliseconds at most.
+// A task with occasional work, of a few milliseconds at most.
 class FanOutTask {
  public:
   virtual ~FanOutTask() = default;
-  // One turn, on a thread of the FanOut it was added to. Not twice at a time, where each task is
+  // One turn, on a thread of the FanOut it was added to. Not concurrent with itself if each task is
   // added only once until its turn begins.
   virtual void Turn() = 0;
 };
 
 // Threads that give tasks their turns, owner by owner, so that the caller of Add never does its
-// work. Its bound is its users': each task waits once at the most.
+// work. Its users bound the queue: each task waits once at most.
 class FanOut {
  public:
   // `add_all` adds every task that there is; called on these threads, without a lock.
@@ -37,8 +37,8 @@ class FanOut {
   // Has `add_all` called on one of the threads, once for all calls until then.
   void AddAll();
 
-  // Does on the caller's thread what one of the threads would do next; false: nothing waits. For
-  // tests, without threads.
+  // Runs the next pending turn on the caller's thread; false: none is pending. For tests, without
+  // threads.
   bool RunTurn();
 
  private:

@@ -24,10 +24,10 @@ class StreamCall {
   virtual void AnswerBy(CallStream* stream) = 0;
   // Sends `message`, which must stay until OnWriteDone. One at a time.
   virtual void Write(const grpc::ByteBuffer* message) = 0;
-  // Ends the call with `status`. Once, and not beside a write.
+  // Ends the call with `status`. Once, and not during a write.
   virtual void End(const absl::Status& status) = 0;
-  // The client gets `status` now, even if it does not read: a cancellation goes past what waits to
-  // be read. OnCancel follows, and End must too.
+  // Sends `status` now, even if the client does not read: a cancellation overtakes data that waits
+  // to be read. OnCancel follows, and End must too.
   virtual void Abort(const absl::Status& status) = 0;
 
  protected:

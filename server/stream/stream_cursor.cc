@@ -10,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-// After so many steps of a matcher without a full message the stream reports its progress instead,
+// Limit of a matcher's steps for one message; beyond it, the stream reports its progress instead,
 // so that a filter that matches nothing holds no thread for long.
 constexpr size_t kMaxScanSteps = 500'000;
 

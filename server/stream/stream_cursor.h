@@ -25,7 +25,7 @@ std::string StreamIdText(uint64_t id);
 class StreamCursor {
  public:
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
-  // Size of a HistoryAnswer: it fits into one message, so that nothing of it waits.
+  // Size of a HistoryAnswer, which fits into one message, so that nothing of it waits.
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
 
   // `log` outlives the cursor. The stream begins with what matches of begin.snapshot, if it
@@ -33,11 +33,11 @@ class StreamCursor {
   StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher, uint64_t id = 0);
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
-  // snapshot), then the snapshot, then events as they come. Unset when there is nothing to say, or
-  // when TakeHistoryRequest has something; with `beat` that is a Progress instead. OUT_OF_RANGE:
-  // what comes next is no longer retained.
+  // snapshot), then the snapshot, then events as they come. Unset when there is nothing to send, or
+  // when TakeHistoryRequest has something; with `beat`, a Progress instead. OUT_OF_RANGE: what
+  // comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
-  // Returns whether Next said nothing only because its search took long: call it again, after
+  // Returns whether Next returned nothing only because its search took long: call it again, after
   // others.
   bool more() const { return more_; }
   // Returns whether the last call of Next went as far as there were events.
@@ -45,14 +45,15 @@ class StreamCursor {
   // Request for the journal, whose answer Supply takes before Next is called again.
   std::unique_ptr<const HistoryRequest> TakeHistoryRequest() { return std::move(history_request_); }
   void Supply(HistoryAnswer answer);
-  // No event up to this sequence matches, beyond those that Next has looked at: it need not look at
-  // the others. Only where it has caught up.
+  // Skips to this sequence: no event after those that Next has looked at, up to it, matches. Only
+  // if Next has caught up.
   void SkipTo(uint64_t sequence);
 
   // Contents of the last message of Next.
   struct Sent {
     size_t events = 0;
-    // When the oldest of them became public (EventBlock::published); InfiniteDuration: not known.
+    // Time at which the oldest of them became public (EventBlock::published); InfiniteDuration: not
+    // known.
     absl::Duration published = absl::InfiniteDuration();
   };
   const Sent& sent() const { return sent_; }
@@ -70,9 +71,9 @@ class StreamCursor {
   grpc::ByteBuffer ProgressMessage(uint64_t sequence, absl::Time now, bool is_first = false);
   // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
   std::optional<grpc::ByteBuffer> SnapshotMessage();
-  // Takes what matches and fits out of one block. False: the message is full.
+  // Takes the events of one block that match and fit. False: the message is full.
   bool TakeBlock(const EventBlock& block, Batch* batch);
-  // Both take events from `begin` on, of which there is one at least, and return where they end.
+  // Take events from `begin` on, of which there is at least one, and return the end of those taken.
   static size_t TakeAll(const EventBlock& block, size_t begin, Batch* batch);
   size_t TakeMatching(const EventBlock& block, size_t begin, Batch* batch) const;
   // Fills `batch` from the ring until it is full, the ring ends or the scan was long enough.
@@ -84,16 +85,16 @@ class StreamCursor {
   const uint64_t id_;
   uint64_t sequence_;
   Sent sent_;
-  std::optional<absl::Time> locate_;  // while kLocating
+  std::optional<absl::Time> locate_;  // set while kLocating
   absl::Time since_;
-  const bool takes_all_;  // without looking at each event
+  const bool takes_all_;  // matches without looking at each event
   Phase phase_;
   // Pointers, since a stream has them for a moment of its life.
   std::unique_ptr<const HistoryRequest> history_request_;
   std::unique_ptr<HistoryAnswer> history_;
-  JournalIdentityPtr identity_;  // as last sent to the client
-  VmSnapshotPtr snapshot_;       // until it is sent; null: none is to be sent
-  size_t snapshot_chunk_ = 0;    // where it goes on: this chunk, this VM in it
+  JournalIdentityPtr identity_;  // identity last sent to the client
+  VmSnapshotPtr snapshot_;       // snapshot being sent; null: none
+  size_t snapshot_chunk_ = 0;    // next to send: this chunk, this VM in it
   size_t snapshot_vm_ = 0;
   bool more_ = false;
   bool caught_up_ = false;

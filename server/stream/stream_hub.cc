@@ -60,7 +60,8 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
   if (!status.ok()) return status;
   meters_.opened.Add();
-  // Since it is registered, events may wake it: it takes no turn before its call is answered by it.
+  // Events may wake the stream once it is registered, but it takes no turn before it answers its
+  // call.
   call->AnswerBy(stream.get());
   stream->Begin();
   return absl::OkStatus();
@@ -86,7 +87,7 @@ absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes
   if (draining_) return absl::UnavailableError("vmeventd is shutting down");
   const auto found = peers_.find(peer);
   const Peer of_peer = found == peers_.end() ? Peer() : found->second;
-  // So two peers do not lock out the others.
+  // Extra streams, so that two peers cannot lock out the others.
   const auto limit = static_cast<size_t>(options_.max_streams);
   const size_t reserve = of_peer.streams < kFewStreams ? limit / 8 : 0;
   if (streams_.size() >= limit + reserve) {
@@ -151,7 +152,7 @@ void StreamHub::StreamDone(WatchStream* stream) {
 }
 
 size_t StreamHub::HistoryBytes() const {
-  // Few sizes, so that streams that replay side by side share their pages.
+  // Rounded to few sizes, so that streams that replay side by side share pages.
   constexpr size_t kAllBytes = size_t{112} << 20;
   const MutexLock lock(&mutex_);
   size_t bytes = options_.history_bytes;
@@ -204,7 +205,7 @@ void StreamHub::WakeNamed() {
         const auto mark = [searched](WatchStream* stream) {
           stream->MarkPending(searched, searched);
         };
-        if (entry.vm_name.empty()) {  // of the node
+        if (entry.vm_name.empty()) {  // an event of the node
           index_.FindAll(mark);
         } else {
           index_.Find(entry.vm_name, mark);

@@ -29,19 +29,19 @@ namespace vmeventd {
 
 class WatchStream;
 
-// Which streams want the events of which names, for filters without a wildcard. Keeps hashes of the
-// names: a stream may be found for a name that is not its own. Not synchronised; does not own the
-// streams.
+// Index of streams by the names of their filters, for filters without a wildcard. Keeps hashes of
+// the names: a stream may be found for a name that is not its own. Not thread-safe; the owner
+// locks. Does not own the streams.
 class NameIndex {
  public:
-  // Memory of a name, about.
+  // Approximate memory of a name.
   static constexpr size_t kBytesOfName = 24;
 
   void Add(WatchStream* stream, const NameMatcher& names) {
     streams_.insert(stream);
     for (const std::string& name : names.exact()) wanted_.emplace(HashOf(name), stream);
   }
-  // `names` as they were added.
+  // Removes the stream; `names` are those that it was added with.
   void Remove(WatchStream* stream, const NameMatcher& names) {
     streams_.erase(stream);
     for (const std::string& name : names.exact()) wanted_.erase({HashOf(name), stream});
@@ -76,11 +76,11 @@ struct WatchRequest {
   std::optional<absl::Duration> progress_interval{};  // unset: the server's default
 };
 
-// Every open WatchEvents stream. Owns them; outlives the gRPC server. Methods are for any thread
-// where they do not say otherwise. Calls gRPC without holding its lock.
+// Every open WatchEvents stream. Owns them; outlives the gRPC server. Any thread, unless stated
+// otherwise. Calls gRPC without holding its lock.
 class StreamHub {
  public:
-  // All outlive the hub, which subscribes to the log.
+  // The pointers outlive the hub, which subscribes to the log.
   StreamHub(EventLog* log, const Clock* clock, StreamOptions options, RefusalCounters* refusals)
       : log_(log),
         clock_(clock),
@@ -109,16 +109,16 @@ class StreamHub {
   // Pump thread.
   void WakeStreams();
 
-  // Sends the beats and cuts the writes that are due. Returns the time until the next, Infinite
-  // where no stream is open. Hub thread.
+  // Sends the beats and cuts the writes that are due. Returns the time until the next, Infinite if
+  // no stream is open. Hub thread.
   absl::Duration CheckDeadlines();
-  // CheckDeadlines in time, until Stop.
+  // Runs CheckDeadlines in time, until Stop.
   void Run();
   void Stop();
 
-  // Nothing more will be published: refuses new streams, and ends each one after its last event.
-  // Streams that have not ended after `timeout` are cut. Returns when no stream is open, or soon
-  // after.
+  // Call it once nothing more will be published: refuses new streams, and ends each one after its
+  // last event. Streams that have not ended after `timeout` are cut. Returns when no stream is
+  // open, or soon after.
   void Drain(absl::Duration timeout);
 
   int stream_count() const;
@@ -126,10 +126,10 @@ class StreamHub {
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
 
-  // The stream's call is done: its last use of the stream, which is the hub's to destroy.
+  // Removes a stream whose call is done and which is not used any more; the hub destroys it.
   void StreamDone(WatchStream* stream);
-  // Size of one answer of the journal: less where more streams are open, so that all together stay
-  // in bounds though none of their clients reads.
+  // Size of one answer of the journal: less if more streams are open, so that all answers together
+  // stay in bounds even if no client reads.
   size_t HistoryBytes() const;
 
  private:
@@ -138,7 +138,7 @@ class StreamHub {
     absl::Duration due;
     std::string peer;
     size_t filter_bytes;
-    const FanOut* woken_for_each;  // where it is woken for every event; null: index_ has it
+    const FanOut* woken_for_each;  // threads that wake it for every event; null: index_ has it
   };
   // Counters of one peer.
   struct Peer {
@@ -149,7 +149,8 @@ class StreamHub {
   // only each other.
   static constexpr int kPlainThreads = 2;
   static constexpr int kSlowThreads = 1;
-  // A peer with fewer gets one more where others have taken all, up to an eighth beyond the limit.
+  // Streams up to which a peer still gets one more if others have taken all, up to an eighth beyond
+  // the limit.
   static constexpr int kFewStreams = 8;
 
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
@@ -159,9 +160,9 @@ class StreamHub {
   absl::Status CheckLimits(const std::string& peer, size_t filter_bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
-  // The streams that are woken there for every event.
+  // Wakes the streams that are woken on `fan_out` for every event.
   void WakeEach(const FanOut* fan_out) const;
-  // The streams of index_ that new events are for.
+  // Wakes the streams of index_ that new events may match.
   void WakeNamed();
   void WaitUntilEmpty(absl::Duration timeout);
 
@@ -174,21 +175,21 @@ class StreamHub {
   // Held until every matching stream is marked: no thread searches ahead of another one.
   Mutex index_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   NameIndex index_ ABSL_GUARDED_BY(index_mutex_);
-  // The streams of all events up to this one have been found. Written with index_mutex_.
+  // Sequence up to which the streams of all events have been found. Written with index_mutex_.
   std::atomic<uint64_t> searched_;
 
   mutable Mutex mutex_;
   CondVar changed_;
   absl::flat_hash_map<WatchStream*, Entry> streams_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<uint64_t, WatchStream*> ids_ ABSL_GUARDED_BY(mutex_);  // of streams_
-  // When each of streams_ is to be checked, soonest first.
+  absl::flat_hash_map<uint64_t, WatchStream*> ids_ ABSL_GUARDED_BY(mutex_);  // ids of streams_
+  // Times at which streams_ are to be checked, soonest first.
   std::set<std::pair<absl::Duration, WatchStream*>> due_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, Peer> peers_ ABSL_GUARDED_BY(mutex_);
-  size_t filter_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of streams_
+  size_t filter_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // total of streams_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
-  // Last: their threads use the rest.
+  // Destroyed first: their threads use the rest.
   FanOut plain_;
   FanOut slow_;
 };

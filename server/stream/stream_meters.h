@@ -22,7 +22,7 @@ enum class StreamEnd {
 };
 inline constexpr size_t kStreamEnds = static_cast<size_t>(StreamEnd::kError) + 1;
 
-// As a metric's label: "client", "out_of_range".
+// Label of a metric: "client", "out_of_range".
 inline absl::string_view StreamEndName(StreamEnd end) {
   constexpr std::array<const char*, kStreamEnds> kNames = {
       "client", "out_of_range", "stalled_write", "shutdown", "limit", "invalid_request", "error"};
@@ -45,13 +45,13 @@ class StreamMeters {
   uint64_t ends(StreamEnd end) const { return ends_[static_cast<size_t>(end)].value(); }
 
   Counter opened;
-  Counter turns;  // of streams on the fan-out's threads
+  Counter turns;  // turns of streams on the fan-out's threads
   // Handed over to the network.
   Counter sent_messages;
   Counter sent_events;
   Counter sent_bytes;
-  // From the moment that an event is public to the moment that gRPC has written it, of the streams
-  // that were open then.
+  // Time from an event's publication until gRPC has written it, for the streams that were open
+  // then.
   LatencyHistogram public_to_sent;
 
  private:

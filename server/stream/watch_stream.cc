@@ -149,7 +149,7 @@ bool WatchStream::Advance() {
   } else {
     AskHistory(*request);
   }
-  // An end that came before the state was kReading waits for nobody.
+  // If the call ended before the state was kReading, finish it now.
   FinishIfEnded();
   return false;
 }
@@ -234,7 +234,7 @@ absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
     if (state_ == State::kFinished) return absl::InfiniteDuration();
     if (state_ == State::kWriting) {
       if (now < since_ + deps_.write_timeout) {
-        // It may be done in a moment, and a beat is due an interval after that.
+        // The write may end in a moment, and a beat is due an interval after that.
         return std::min(since_ + deps_.write_timeout, now + deps_.progress_interval);
       }
     } else {

@@ -25,8 +25,8 @@ struct StreamOptions {
   int max_streams_per_peer = 2'000;
   // Memory limit of all filters; one peer may take half of it.
   size_t max_filter_bytes = size_t{64} << 20;
-  absl::Duration progress_interval = absl::Seconds(10);  // where the client asks for none
-  absl::Duration write_timeout = absl::Seconds(60);      // one write pending for longer ends it
+  absl::Duration progress_interval = absl::Seconds(10);  // default of a client that sets none
+  absl::Duration write_timeout = absl::Seconds(60);      // time after which a pending write ends it
   // Size of one answer of the journal while few streams are open.
   size_t history_bytes = StreamCursor::kHistoryBytes;
 };
@@ -40,7 +40,7 @@ struct WatchStreamDeps {
   absl::Duration progress_interval;
   absl::Duration write_timeout;
   const Clock* clock = nullptr;
-  FanOut* fan_out = nullptr;  // where it searches what to send
+  FanOut* fan_out = nullptr;  // threads that search what to send
   EventLog* log = nullptr;
   StreamHub* hub = nullptr;
   StreamMeters* meters = nullptr;
@@ -53,29 +53,31 @@ class WatchStream : public CallStream,
                     public FanOutTask,
                     public std::enable_shared_from_this<WatchStream> {
  public:
-  // Nothing happens before Begin.
+  // Idle until Begin.
   WatchStream(WatchStreamDeps deps, StreamCursor cursor);
-  // From now on the hub searches what is published for the stream: it calls MarkPending for every
-  // event that may match, of those after `*searched`, and only then moves `*searched` past it. A
-  // stream at the head has no other place than that; one that is behind looks at each event itself
-  // until it has caught up. Before Begin; `searched` outlives the stream.
+  // Has the hub search published events for the stream: it calls MarkPending for every event after
+  // `*searched` that may match, and only then moves `*searched` past it. `*searched` is the place
+  // of a stream at the head; one that is behind looks at each event itself until it has caught up.
+  // Before Begin; `searched` outlives the stream.
   void SetSearched(const std::atomic<uint64_t>* searched);
 
-  // Begins, once its call is answered by it: a write before that would have nobody to report to.
+  // Begins. Call it once the stream answers its call: a write before that would have nobody to
+  // report to.
   void Begin();
-  // There may be something to send. Does no work itself.
+  // Notes that there may be something to send. Does no work itself.
   void Wake();
   // Has it send a Progress once it has sent everything that is published by now. Does no work
   // itself.
   void RequestProgress();
-  // Any of the events [first, last], which come in order, may match. Does no work itself.
+  // Notes that any of the events [first, last], which come in order, may match. Does no work
+  // itself.
   void MarkPending(uint64_t first, uint64_t last);
-  // The log is complete: send the rest, then end with UNAVAILABLE.
+  // Sends the rest of the log, which is complete, then ends with UNAVAILABLE.
   void Drain();
   // Ends at once, whatever is pending. The client gets `status` even if it does not read.
   void Cut(const absl::Status& status);
-  // Sends a beat or cuts a write that is pending for too long, if either is due. Returns when to
-  // ask again, on the monotonic clock.
+  // Sends a beat or cuts a write that is pending for too long, if either is due. Returns the
+  // monotonic time at which to call it again.
   absl::Duration CheckDeadline(absl::Duration now);
 
   // Events up to this sequence have been handed to the network, or do not match.
@@ -90,8 +92,8 @@ class WatchStream : public CallStream,
   void Turn() override;
 
  private:
-  // kBuilding, kWriting and kReading: a thread, a write or the journal's reading has the stream,
-  // which goes on by itself afterwards.
+  // State of the stream. In kBuilding, kWriting and kReading a thread, a write or a read of the
+  // journal owns it, and it continues by itself afterwards.
   enum class State { kIdle, kBuilding, kWriting, kReading, kFinished };
 
   // False: nothing is left to do now.
@@ -116,8 +118,8 @@ class WatchStream : public CallStream,
   const std::atomic<uint64_t>* searched_ = nullptr;  // null: it looks at every event itself
   std::atomic<bool> waits_for_turn_{true};           // the first turn is Begin's
 
-  StreamCursor cursor_;       // of the thread that made the state kBuilding; else of mutex_
-  grpc::ByteBuffer message_;  // in flight
+  StreamCursor cursor_;       // owned by the thread that set kBuilding; else by mutex_
+  grpc::ByteBuffer message_;  // message in flight
 
   Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
@@ -126,14 +128,15 @@ class WatchStream : public CallStream,
   bool progress_requested_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that abort the call: no End meanwhile
+  // Number of threads that abort the call: no End meanwhile.
+  int cutting_ ABSL_GUARDED_BY(mutex_) = 0;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
-  absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // when the state became what it is
+  absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // begin of the state
   uint64_t delivered_ ABSL_GUARDED_BY(mutex_);
   // Nothing after the cursor and up to *searched_ is for the stream. Never while it is built or
   // read.
   bool at_head_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t pending_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest that MarkPending was called for
+  uint64_t pending_ ABSL_GUARDED_BY(mutex_) = 0;  // newest event that MarkPending was called for
 };
 
 }  // namespace vmeventd

@@ -45,7 +45,7 @@ void Arrivals::Add(size_t listener, ReceivingSocket socket, std::string peer, SS
     refusals_->Count(Refusal::kHandshakes);
     Take(arrival);
   });
-  // Edges: what has come so far is looked at once, however little it is.
+  // Edge-triggered: received bytes are looked at once, however few.
   constexpr uint32_t kEdges = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   if (!loop_->Add(arrival->connection.socket.get(), kEdges, arrival).ok()) Take(arrival);
 }
@@ -77,7 +77,7 @@ bool Arrivals::HasSpoken(Arrival* arrival) {
 
 Arrivals::Arrived Arrivals::Take(Arrival* arrival) {
   Arrived out = std::move(arrival->connection);
-  // epoll_wait holds what it looks at: it may drop the last reference, and then it closes.
+  // epoll_wait holds the sockets that it looks at: it may drop the last reference, and then closes.
   loop_->Remove(out.socket.get());
   loop_->CancelTimer(&arrival->timer);
   arrivals_.erase(arrival->id);

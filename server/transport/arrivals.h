@@ -18,16 +18,15 @@
 namespace vmeventd {
 
 struct ArrivalLimits {
-  // Unfinished ones of a listener. Where there are more, one goes of the peer, or peers, with the
-  // most: the oldest that has sent nothing, else the oldest.
+  // Limit of a listener's unfinished ones. Beyond it, one of the peer, or peers, with the most is
+  // closed: the oldest that has sent nothing, else the oldest.
   size_t at_once = 500;
   absl::Duration time = absl::Seconds(10);
 };
 
 // The connections that were accepted and are not served yet: over TLS until the handshake is done,
 // else until the client has sent the preface of HTTP/2. They hold no seat of those that are served,
-// and cost one descriptor each. Loop
-// thread.
+// and cost one descriptor each. Loop thread.
 class Arrivals {
  public:
   // A connection that may be served.
@@ -45,7 +44,7 @@ class Arrivals {
   Arrivals(const Arrivals&) = delete;
   Arrivals& operator=(const Arrivals&) = delete;
 
-  // `context`: null for a plain connection.
+  // Adds a connection; a plain one if `context` is null.
   void Add(size_t listener, ReceivingSocket socket, std::string peer, SSL_CTX* context);
   void CloseAll();
 
@@ -61,7 +60,7 @@ class Arrivals {
     const uint64_t id;
     Arrived connection;
     TimerId timer;
-    bool spoke = false;  // has been seen to send something
+    bool spoke = false;  // seen to send something
   };
 
   enum class Step { kWaits, kDone, kFailed };
@@ -81,7 +80,7 @@ class Arrivals {
   std::map<uint64_t, Arrival> arrivals_;  // oldest first
   struct Listener {
     size_t arrivals = 0;
-    absl::flat_hash_map<std::string, size_t> peers;  // how many of each
+    absl::flat_hash_map<std::string, size_t> peers;  // number of each peer's
   };
   std::vector<Listener> listeners_;
 };

@@ -8,11 +8,11 @@
 namespace vmeventd {
 namespace {
 
-// DATA of less than this costs gRPC more than its bytes.
+// Size of DATA below which a frame costs gRPC more than its bytes.
 constexpr uint32_t kSmallData = 64;
 // A client that reads a long backlog later may grant its windows later.
 constexpr double kMaxFreeControl = 100'000;
-constexpr int kResourceExhausted = 8;  // as grpc::StatusCode
+constexpr int kResourceExhausted = 8;  // value of grpc::StatusCode
 
 Breach BrokenRule(std::string what) { return {Refusal::kFrames, std::move(what), true}; }
 

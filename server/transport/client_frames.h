@@ -21,10 +21,10 @@ struct FrameLimits {
   // RST_STREAM: gRPC 1.51 spends far more on a call that is reset at once than the client.
   TokenRate resets = {100, 500};
   TokenRate resets_of_peer = {200, 2'000};
-  // SETTINGS, PING, PRIORITY, WINDOW_UPDATE, what has no known type, and DATA of a few bytes that
-  // ends nothing; but for each frame of a call that was sent to it, a client may send
-  // `control_per_answer` for nothing. Clients grant windows and measure bandwidth with them, some
-  // for each frame that they receive.
+  // SETTINGS, PING, PRIORITY, WINDOW_UPDATE, frames of unknown type, and DATA of a few bytes that
+  // ends nothing; but for each frame of a call that it receives, a client may send
+  // `control_per_answer` free of charge. Clients grant windows and measure bandwidth with them,
+  // some for each frame that they receive.
   TokenRate control = {1'000, 4'000};
   TokenRate control_of_peer = {5'000, 20'000};
   double control_per_answer = 4;
@@ -52,12 +52,12 @@ struct Breach {
   bool is_http2;     // the client understands a GOAWAY
 };
 
-// The frames of one client, which it reads before gRPC does: what could harm gRPC 1.51 does not get
-// there (docs/adr/0012-a-relay.md). No system call, no clock, one thread.
+// The frames of one client, which it reads before gRPC does: frames that could harm gRPC 1.51 do
+// not reach it (docs/adr/0012-a-relay.md). No system call, no clock, one thread.
 class ClientFrames {
  public:
   static constexpr size_t kMaxOpenRequests = 4'096;
-  static constexpr size_t kMaxRefusedRequests = 100;  // that are remembered
+  static constexpr size_t kMaxRefusedRequests = 100;  // limit of remembered ones
 
   // `peer` outlives it.
   ClientFrames(const FrameLimits& limits, PeerFrames* peer);
@@ -70,7 +70,7 @@ class ClientFrames {
   // do it. A breach: nothing after it may pass. `now` is monotonic.
   std::optional<Breach> Read(absl::string_view bytes, absl::Duration now, std::string* to_server,
                              std::string* to_client);
-  // The server sends a frame.
+  // Notes that the server sends a frame.
   void OnAnswer(const FrameHeader& header);
 
   // The calls that were opened since the last such question.
@@ -84,7 +84,7 @@ class ClientFrames {
   struct Request {
     std::array<uint8_t, 5> prefix{};
     uint8_t prefix_bytes = 0;
-    uint32_t left = 0;  // of the message
+    uint32_t left = 0;  // bytes left of the message
   };
 
   std::optional<Breach> OnHeader(const FrameHeader& header, absl::Duration now);
@@ -108,14 +108,14 @@ class ClientFrames {
 
   size_t preface_bytes_ = 0;
   bool started_ = false;       // the first frame, SETTINGS, has begun
-  bool acknowledged_ = false;  // the server's SETTINGS
+  bool acknowledged_ = false;  // the server's SETTINGS were acknowledged
   FrameReader reader_;
-  bool drops_ = false;         // the frame that is read
-  bool resets_after_ = false;  // the stream of the frame that is read, once it is complete
-  std::string headers_;        // that are not complete
+  bool drops_ = false;         // drops the frame that is read
+  bool resets_after_ = false;  // resets its stream once it is complete
+  std::string headers_;        // incomplete headers
   int calls_ = 0;
   uint32_t last_stream_ = 0;
-  absl::flat_hash_map<uint32_t, Request> requests_;  // of streams that the client has not ended
+  absl::flat_hash_map<uint32_t, Request> requests_;  // requests that the client has not ended
   // The last requests that were refused, whose DATA does not pass. A client that has read the
   // refusal sends no more, and does not say so.
   std::deque<uint32_t> refused_;

@@ -17,9 +17,9 @@ namespace vmeventd {
 namespace {
 
 constexpr int kDescriptorsOfConnection = 3;  // the client's, and the relay's pair
-// The part of its connections that a listener has beyond them, for peers with few.
+// Fraction 1/kExtraPart of a listener's connections that it has beyond them, for peers with few.
 constexpr int kExtraPart = 8;
-constexpr int kAcceptsAtOnce = 64;  // of one listener before the next has its turn
+constexpr int kAcceptsAtOnce = 64;  // accepts on one listener before the next has its turn
 constexpr absl::Duration kLogInterval = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kDescriptorWait = absl::Milliseconds(100);
@@ -95,7 +95,7 @@ void ConnectionAcceptor::RunAccepting() {
 bool ConnectionAcceptor::AcceptOnce(absl::Duration timeout) {
   timeout = std::min(timeout, OpenSockets());
   if (std::exchange(out_of_descriptors_, false)) {
-    // Waiting connections cannot be accepted now, and would be reported at once for ever.
+    // Pending connections cannot be accepted now, and epoll would report them at once for ever.
     WatchSockets(false);
     accept_loop_->RunOnce(std::min(timeout, kDescriptorWait));
     WatchSockets(true);
@@ -256,7 +256,7 @@ void ConnectionAcceptor::Serve(Arrivals::Arrived arrived) {
   const size_t listener = arrived.listener;
   Clients::Caller caller{.listener = listener, .peer = arrived.peer};
   if (arrived.tls != nullptr) {
-    // Null where clients are not asked for one: whoever shows one was verified.
+    // Null if clients are not asked for a certificate; one that is shown was verified.
     const X509Ptr certificate(SSL_get1_peer_certificate(arrived.tls.get()));
     caller.names = CertificateNamesOf(certificate.get());
   }

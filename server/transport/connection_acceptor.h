@@ -25,12 +25,12 @@
 namespace vmeventd {
 
 // Accepts the connections of listening sockets, and serves them behind a relay once their client
-// has shown that it speaks HTTP/2, and who it is; or closes them where there are too many:
-// gRPC 1.51 itself takes as many as come, until no descriptor is left for the VMs.
+// has shown that it speaks HTTP/2, and who it is; or closes them if there are too many: gRPC 1.51
+// itself takes as many as come, until no descriptor is left for the VMs.
 //
 // The limit is one listener's, so that a crowd on one leaves the others reachable; one peer (see
-// Clients) may hold half of it; and a peer with few connections gets one more where others have
-// taken all. Some seats are kept for root and the daemon's own user on a Unix socket.
+// Clients) may hold half of it; and a peer with few connections gets one more if others have taken
+// all. Some seats are kept for root and the daemon's own user on a Unix socket.
 //
 // Two threads: one accepts and makes handshakes, whose cost is any stranger's to cause; the other
 // relays, and is not held up by it.
@@ -43,16 +43,16 @@ class ConnectionAcceptor {
     std::function<void()> listening = [] {};  // the socket is open now; accepting thread
     TlsFiles* tls = nullptr;                  // null: plain connections
   };
-  // A peer with fewer connections may have one more where others have taken all, up to an eighth
+  // A peer with fewer connections may have one more if others have taken all, up to an eighth
   // beyond the limit.
   static constexpr int kFewConnections = 4;
-  // And beyond that, for those that HasReserve names.
+  // Further seats, for peers that HasReserve names.
   static constexpr int kReservedConnections = 16;
 
   // The descriptors that a listener takes at most: three for each connection, those beyond its
   // limit as well, and one for each that is not served yet.
   static int DescriptorsFor(int max_connections);
-  // A listener's share of so many descriptors: `connections` is at least 1.
+  // A listener's share of its descriptors: `connections` is at least 1.
   struct Seats {
     int connections;
     size_t arrivals;
@@ -79,12 +79,12 @@ class ConnectionAcceptor {
   // Accepts what waits, and goes on with handshakes, after waiting at most `timeout`. False:
   // StopAccepting was called, and all that was not served yet is closed.
   bool AcceptOnce(absl::Duration timeout);
-  // AcceptOnce until it is false.
+  // Calls AcceptOnce until it is false.
   void RunAccepting();
   // Relays what waits, after waiting for it at most `timeout`. False: Stop was called, and no
   // connection is left or its time has passed.
   bool RelayOnce(absl::Duration timeout);
-  // RelayOnce until it is false.
+  // Calls RelayOnce until it is false.
   void RunRelay();
 
   // Calls `done` on the relay's thread once both threads have had a turn. Any thread.
@@ -110,10 +110,10 @@ class ConnectionAcceptor {
   // The connections of one listener.
   struct Open {
     int connections = 0;
-    absl::flat_hash_map<std::string, int> peers;  // how many of each
+    absl::flat_hash_map<std::string, int> peers;  // number of each peer's
   };
 
-  // Takes what waits on the socket of a listener.
+  // Accepts pending connections of a listener's socket.
   class Accepting;
 
   ConnectionAcceptor(Options options, std::unique_ptr<EventLoop> accept_loop,
@@ -127,7 +127,7 @@ class ConnectionAcceptor {
     return options_.listeners[listener].socket->socket()->fd();
   }
   void Accept(size_t listener);
-  // Gives a connection its seat, or refuses it; then it is the relay's thread's.
+  // Gives a connection its seat and passes it to the relay's thread, or refuses it.
   void OnArrived(Arrivals::Arrived arrived);
   void Serve(Arrivals::Arrived arrived);
   void Forget(Relay::Id id);
@@ -147,19 +147,19 @@ class ConnectionAcceptor {
   const std::unique_ptr<EventLoop> accept_loop_;
   const std::unique_ptr<EventLoop> relay_loop_;
 
-  // Accepting thread.
+  // Belongs to the accepting thread.
   Arrivals arrivals_;
-  std::vector<std::unique_ptr<Accepting>> watched_;  // by listener; null: not open yet
+  std::vector<std::unique_ptr<Accepting>> watched_;  // indexed by listener; null: not open yet
   bool out_of_descriptors_ = false;
 
-  // Relay's thread.
+  // Belongs to the relay's thread.
   Relay relay_;
   absl::flat_hash_map<Relay::Id, Connection> connections_;
   absl::Time end_ = absl::InfiniteFuture();  // given by Stop; real time, as SteadyNow
   bool ending_ = false;
 
   mutable Mutex mutex_;
-  std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // by listener
+  std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // indexed by listener
   absl::Duration logged_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 
   Mutex accepting_mutex_;  // held while connections are accepted

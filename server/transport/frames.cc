@@ -23,7 +23,7 @@ std::string Integer(uint32_t value, int bytes) {
   return out;
 }
 
-// A string of HPACK (RFC 7541, 5), not compressed.
+// Appends a string of HPACK (RFC 7541, 5), not compressed.
 void AppendText(std::string* out, absl::string_view text) {
   constexpr size_t kPrefix = 127;
   out->push_back(static_cast<char>(std::min(text.size(), kPrefix)));
@@ -90,7 +90,7 @@ std::string GoAwayFrame(uint32_t last_stream, Http2Error error, absl::string_vie
 }
 
 std::string TrailersOnlyFrame(uint32_t stream, int grpc_status, absl::string_view message) {
-  constexpr char kStatus200 = static_cast<char>(0x88);  // of the static table
+  constexpr char kStatus200 = static_cast<char>(0x88);  // index in the static table
   constexpr char kLiteral = 0;                          // a new name, and not indexed
   std::string block(1, kStatus200);
   const std::string status = absl::StrCat(grpc_status);

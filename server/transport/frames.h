@@ -33,13 +33,13 @@ enum class Http2Error : uint32_t { kNone = 0, kCancel = 8, kEnhanceYourCalm = 11
 
 struct FrameHeader {
   static constexpr size_t kBytes = 9;
-  static constexpr uint8_t kEndStream = 1;   // of DATA and HEADERS
-  static constexpr uint8_t kAck = 1;         // of SETTINGS and PING
-  static constexpr uint8_t kEndHeaders = 4;  // of HEADERS
+  static constexpr uint8_t kEndStream = 1;   // flag of DATA and HEADERS
+  static constexpr uint8_t kAck = 1;         // flag of SETTINGS and PING
+  static constexpr uint8_t kEndHeaders = 4;  // flag of HEADERS
 
   FrameType type;
   uint8_t flags;
-  uint32_t length;  // of the payload
+  uint32_t length;  // size of the payload
   uint32_t stream;
 
   bool EndsStream() const {
@@ -68,13 +68,13 @@ class FrameReader {
  private:
   std::array<char, FrameHeader::kBytes> raw_;
   size_t held_ = 0;    // bytes of raw_, of a header that is not complete
-  uint32_t left_ = 0;  // of the payload
+  uint32_t left_ = 0;  // bytes left of the payload
   FrameHeader header_{};
 };
 
 std::string EncodeFrame(const FrameHeader& header, absl::string_view payload);
 std::string ResetStreamFrame(uint32_t stream, Http2Error error);
-// `stream` 0: the connection's window.
+// Grants `bytes` on the stream; `stream` 0: on the connection.
 std::string WindowUpdateFrame(uint32_t stream, uint32_t bytes);
 std::string GoAwayFrame(uint32_t last_stream, Http2Error error, absl::string_view why);
 // Ends a gRPC call that has had no answer yet. Leaves the tables of the header compression alone,

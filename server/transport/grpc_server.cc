@@ -17,11 +17,12 @@
 namespace vmeventd {
 namespace {
 
-// The service's own limit is lower, and counted; this one is for what need not be read to its end.
+// Limit beyond which a message is not read to its end. The service's own limit is lower, and
+// counted.
 constexpr int kMaxMessageBytes = 4 << 20;
-constexpr double kListBurstSeconds = 5;  // so many seconds of the rate may come at once
+constexpr double kListBurstSeconds = 5;  // seconds of the rate that may come at once
 constexpr size_t kMaxListPeers = 1'024;
-// For clients to read what gRPC has sent, and to close, after it is shut down.
+// Time for clients to read what gRPC has sent, and to close, after its shutdown.
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
 // Limit of one connection's calls beside its streams.
 constexpr int kOtherCallsOfConnection = 100;
@@ -57,7 +58,7 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
-  // It would measure the bandwidth by pings, and ask for frames of more than 16 KiB.
+  // The probe would measure the bandwidth by pings, and ask for frames of more than 16 KiB.
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
 }
 
@@ -73,7 +74,7 @@ struct GrpcServer::Listener {
   std::unique_ptr<CallService> methods;
   std::unique_ptr<UnknownMethods> unknown;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
-  std::unique_ptr<grpc::Server> server;  // first to go: it uses the others
+  std::unique_ptr<grpc::Server> server;  // destroyed first: it uses the others
 };
 
 GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
@@ -86,7 +87,7 @@ GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
       vms_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
       clients_(CallLimitsOf(options_), refusals),
       gate_(&clients_, clock, refusals),
-      // Without credentials a channel leads nowhere: each call fails at once, and gRPC reports that
+      // A channel without credentials leads nowhere: each call fails at once, and gRPC reports that
       // where it reports everything else.
       nowhere_(grpc::CreateChannel("", nullptr)) {}
 
@@ -131,7 +132,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   });
   out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("acceptor");
-    // Strangers make it work. Linux keeps this for each thread; it fails for no one.
+    // Lowers the thread's priority, because strangers cause its work. Linux keeps this per thread;
+    // lowering never fails.
     setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kAcceptorNiceness);
     acceptor->RunAccepting();
   });
@@ -232,8 +234,8 @@ void GrpcServer::Shutdown(absl::Duration timeout) {
   health_.Drain();
   gate_.Drain();
   clients_.WaitUntilNoCalls(timeout);
-  // First the connections, then gRPC: it answers what comes while it shuts down, or is open after
-  // its deadline, with CANCELLED, which clients do not take for the end of the daemon.
+  // Ends connections before gRPC: a call that arrives during gRPC's shutdown, or is open after its
+  // deadline, gets CANCELLED, which clients do not take for the end of the daemon.
   if (relay_thread_.joinable()) {
     acceptor_->Stop(kFlushTime);
     acceptor_thread_.join();

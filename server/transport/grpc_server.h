@@ -28,12 +28,12 @@ namespace vmeventd {
 
 struct GrpcServerOptions {
   std::vector<ListenAddress> addresses;
-  TlsFiles* tls = nullptr;             // for every TCP address; null: they are plain
+  TlsFiles* tls = nullptr;             // files of every TCP address; null: plain TCP
   std::vector<std::string> operators;  // names in certificates; see AccessPolicy
-  int max_connections = 4'000;         // of each address
-  ArrivalLimits arrivals;              // likewise
-  int max_streams = 4'000;             // as the hub has it
-  int max_streams_per_peer = 2'000;    // as the hub has it
+  int max_connections = 4'000;         // limit of each address
+  ArrivalLimits arrivals;              // limits of each address
+  int max_streams = 4'000;             // the hub's limit
+  int max_streams_per_peer = 2'000;    // the hub's limit
   double list_rate = 200;              // ListEvents a second and peer; and ListVms
   RelayLimits relay;                   // what clients may send
 };
@@ -42,16 +42,16 @@ struct GrpcServerOptions {
 struct ListenerState {
   ListenAddress address;  // with the port that the kernel chose, once it listens
   bool listening = false;
-  int connections = 0;  // that are open
+  int connections = 0;  // open ones
 };
 
 // The listening gRPC server: the service, health and reflection on each address. Removes the Unix
 // sockets when it is shut down. Any thread.
 class GrpcServer {
  public:
-  // Listens on the addresses. One that fails is tried again until it succeeds; ALREADY_EXISTS where
-  // another process listens on a Unix socket. The pointers, and options.tls, outlive the server.
-  // Health says NOT_SERVING at first, its service "listen" whether all addresses are listened on.
+  // Listens on the addresses. Retries one that fails until it succeeds; ALREADY_EXISTS if another
+  // process listens on a Unix socket. The pointers, and options.tls, outlive the server. Health
+  // says NOT_SERVING at first, its service "listen" whether all addresses are listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
                                                            VmEventService* service,
                                                            RefusalCounters* refusals,
@@ -67,16 +67,15 @@ class GrpcServer {
   // Sets the state of the daemon and of its service.
   void SetServing(bool serving);
 
-  // Has the acceptor's thread, and one of those on which gRPC calls reactions, call these in one of
-  // their next turns: all calls hang if they do not. The second may be called after the server is
-  // gone.
+  // Has the acceptor's thread, and one of gRPC's threads for reactions, call these in one of their
+  // next turns: all calls hang if they do not. The second may be called after the server is gone.
   void Probe(std::function<void()> acceptor, std::function<void()> grpc);
 
   // Stops listening, answers calls with UNAVAILABLE, waits for those under way, and ends what is
   // still open after `timeout` and a little more.
   void Shutdown(absl::Duration timeout);
 
-  // In the order of the options.
+  // States of the listeners, in the order of the options.
   std::vector<ListenerState> listeners() const;
   // Closed connections of clients whose sockets wait to be closed.
   size_t sockets_to_close() const { return acceptor_->sockets_to_close(); }
@@ -91,7 +90,7 @@ class GrpcServer {
   GrpcServer(GrpcServerOptions options, VmEventService* service, RefusalCounters* refusals,
              const Clock* clock);
   absl::Status StartListener(const ListenAddress& address);
-  // The acceptor's thread.
+  // Marks a listener as listening. The acceptor's thread.
   void SetListening(size_t listener);
   void ShowListening();
 
@@ -108,7 +107,7 @@ class GrpcServer {
   grpc::GenericStub nowhere_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   mutable Mutex mutex_;
-  std::vector<ListenerState> states_ ABSL_GUARDED_BY(mutex_);  // but for the connections
+  std::vector<ListenerState> states_ ABSL_GUARDED_BY(mutex_);  // all but the connections
   std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::thread acceptor_thread_;
   std::thread relay_thread_;

@@ -5,7 +5,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr double kLeastPiece = 64;  // not a few bytes at a time where a peer has sent too much
+constexpr double kLeastPiece = 64;  // avoids reads of a few bytes once a peer has sent too much
 constexpr absl::Duration kPeerPause = absl::Milliseconds(50);
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace vmeventd {
 
 // Limits of what clients send. Bytes and calls beyond it wait; frames beyond it end the connection.
 struct RelayLimits {
-  // Bytes. What clients need most of is flow control: 26 bytes for each 16 KiB that they read, so
+  // Bytes. Clients need most of them for flow control: 26 bytes for each 16 KiB that they read, so
   // that a reader of 600 MB/s sends 1 MB/s. The burst admits the largest request at once.
   TokenRate connection = {1 << 20, (1 << 20) + (128 << 10)};
   // All connections of one peer together; but each may send as much as `always` whatever the others
@@ -25,7 +25,7 @@ struct RelayLimits {
   TokenRate calls = {2'500, 500};
   TokenRate calls_of_peer = {5'000, 1'000};
   FrameLimits frames;
-  // A client that takes nothing for so long, while something waits for it, is disconnected.
+  // Time after which a client that reads nothing, while data waits for it, is disconnected.
   absl::Duration unread = absl::Seconds(60);
 };
 
@@ -45,7 +45,8 @@ struct PeerBudget {
 // The budgets of all peers. One thread; times are monotonic.
 class PeerBudgets {
  public:
-  static constexpr size_t kMaxPeers = 16'384;  // with a budget of their own; the rest share one
+  // Peers with a budget of their own; the rest share one.
+  static constexpr size_t kMaxPeers = 16'384;
 
   explicit PeerBudgets(const RelayLimits& limits) : limits_(limits) {}
   std::shared_ptr<PeerBudget> Find(const std::string& peer, absl::Duration now);

@@ -24,13 +24,14 @@
 namespace vmeventd {
 namespace {
 
-// From the client at once: between two such pieces gRPC finds nothing to read, and does what the
-// first one has caused.
+// Most bytes passed on from the client at once: between two such pieces gRPC finds nothing to read,
+// and handles the first one.
 constexpr size_t kPieceIn = 4 << 10;
-constexpr int kPiecesOut = 4;  // of one connection before the next has its turn
-// Time in which a connection that gRPC has closed may read what was sent before, and to close.
+constexpr int kPiecesOut = 4;  // pieces of one connection before the next has its turn
+// Time for the client of a connection that gRPC has closed to read what was sent before, and to
+// close.
 constexpr absl::Duration kLinger = absl::Seconds(10);
-// The same of one that is closed because of what its client sent.
+// Likewise for a connection closed because of what its client sent.
 constexpr absl::Duration kGoodbye = absl::Seconds(2);
 
 // Removes what was sent, and the memory with the last of it.
@@ -42,7 +43,7 @@ void Consume(std::string* waiting, size_t sent) {
   }
 }
 
-// In the kernel; it doubles what is asked for, and counts its own overhead.
+// Socket buffer sizes; the kernel doubles them, and counts its own overhead.
 constexpr int kToServer = 4 << 10;
 constexpr int kFromServer = 64 << 10;
 
@@ -73,7 +74,7 @@ absl::StatusOr<NamedPair> MakeNamedPair() {
   if (getsockname(pair[0], reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     return ErrnoStatus("a connection", "the name of its socket pair cannot be read", errno);
   }
-  constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // behind the zero
+  constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // offset behind the zero
   out.name = absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
   setsockopt(out.relay.get(), SOL_SOCKET, SO_SNDBUF, &kToServer, sizeof(kToServer));
   setsockopt(out.server.get(), SOL_SOCKET, SO_SNDBUF, &kFromServer, sizeof(kFromServer));
@@ -98,7 +99,7 @@ struct Relay::Connection {
 
   bool server_reads() const { return !discards && !server_hung_up && !server_ended; }
 
-  // Takes what epoll says of one end.
+  // Receives epoll's events of one end.
   struct End : FdHandler {
     End(Relay* of, Connection* is, void (Relay::*does)(Connection*, uint32_t))
         : relay(of), connection(is), handle(does) {}
@@ -113,23 +114,23 @@ struct Relay::Connection {
   const Id id;
   Wire client;
   Wire server;
-  InboundBudget budget;  // of the client; it keeps the peer's
-  ClientFrames frames;   // of the client
-  FrameReader answers;   // of the server
+  InboundBudget budget;  // client's; keeps the peer's alive
+  ClientFrames frames;   // frames of the client
+  FrameReader answers;   // frames of the server
   std::string between;   // frames that go out at the end of the server's present one
 
-  std::string to_server;  // was read and not yet taken: nothing more is read meanwhile
+  std::string to_server;  // read but not yet taken; blocks further reads
   std::string to_client;
   absl::Duration read_at = -absl::InfiniteDuration();  // the client has to wait until then
-  absl::Duration took_at = absl::ZeroDuration();       // the client, when to_client was not empty
+  absl::Duration took_at = absl::ZeroDuration();       // last time the client took data or had none
   absl::Duration close_at = absl::InfiniteDuration();
   TimerId timer;
   bool answered = false;  // the server has sent its SETTINGS: before, its bounds do not hold
   bool ends_after_between = false;
-  bool client_ended = false;    // it sends no more
-  bool discards = false;        // what it sends
-  bool server_hung_up = false;  // it is closed; what it has sent can still be read
-  bool server_ended = false;    // and has been read, or does not count any more
+  bool client_ended = false;    // client sends no more
+  bool discards = false;        // discards what the client sends
+  bool server_hung_up = false;  // server closed; its data can still be read
+  bool server_ended = false;    // all of that was read, or does not count any more
   bool finished = false;        // the client has been sent all, and the end
   uint32_t client_interest = 0;
   uint32_t server_interest = EPOLLIN;
@@ -215,7 +216,7 @@ void Relay::MoveIn(Connection* connection) {
   std::string& waiting = connection->to_server;
   if (!waiting.empty()) {
     const ssize_t sent = connection->server_reads() ? connection->server.Send(waiting) : -1;
-    // Negative: the server is gone, which the other way finds too.
+    // Negative: the server is gone, which the other direction also finds.
     Consume(&waiting, sent < 0 ? waiting.size() : static_cast<size_t>(sent));
   } else if (connection->read_at <= now() && !connection->client_ended) {
     absl::Duration wait = absl::ZeroDuration();
@@ -328,7 +329,7 @@ void Relay::MoveOut(Connection* connection) {
       Close(connection);
       return;
     }
-    // Less than the buffer: nothing more waits now, and epoll reports what comes later.
+    // Fewer bytes than the buffer holds: nothing more is pending, and epoll reports later data.
     if (bytes.size() < buffer_.size() / 2 && !connection->server_hung_up &&
         connection->to_client.empty()) {
       break;
@@ -374,7 +375,7 @@ void Relay::FinishOut(Connection* connection) {
     Close(connection);
     return;
   }
-  // To close while the client sends would take from it what was sent last (RFC 1122, 4.2.2.13).
+  // Closing while the client sends would cost it what was sent last (RFC 1122, 4.2.2.13).
   if (!std::exchange(connection->finished, true)) connection->client.ShutDown();
   UpdateInterest(connection);
 }
@@ -452,7 +453,7 @@ void Relay::CloseAll() {
 void Relay::Close(Connection* connection) {
   const Id id = connection->id;
   loop_->CancelTimer(&connection->timer);
-  // epoll_wait holds what it looks at: it may drop the last reference, and then it closes.
+  // epoll_wait holds the sockets that it looks at: it may drop the last reference, and then closes.
   loop_->Remove(connection->client.fd());
   if (!connection->server_hung_up) loop_->Remove(connection->server.fd());
   connections_.erase(id);

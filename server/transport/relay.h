@@ -20,20 +20,20 @@
 
 namespace vmeventd {
 
-// Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each:
-// what a client sends is checked frame by frame (ClientFrames), and bounded, before gRPC sees it,
-// because gRPC 1.51 aborts where a connection always has more to read (docs/adr/0012-a-relay.md).
-// Nothing of a client is read before the server has sent its SETTINGS.
-// No more than 64 KiB of a connection are held here; who does not read holds up the other end.
+// Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each: it
+// checks what a client sends frame by frame (ClientFrames), and bounds it, before gRPC sees it,
+// because gRPC 1.51 aborts if a connection always has more to read (docs/adr/0012-a-relay.md).
+// Nothing of a client is read before the server has sent its SETTINGS. It holds at most 64 KiB of a
+// connection; an end that does not read holds up the other one.
 //
 // Loop thread, but for Cut.
 class Relay {
  public:
   using Id = uint64_t;
 
-  // `ended` is called on the loop's thread when a connection is gone. `breached`, likewise and
-  // before, when one is closed because of what its client sent or did not read. The pointers
-  // outlive it, and the loop takes no turn without it.
+  // Calls `ended` on the loop's thread when a connection is gone, and `breached` before that if it
+  // is closed because of what its client sent or did not read. The pointers outlive it, and the
+  // loop takes no turn without it.
   Relay(
       RelayLimits limits, EventLoop* loop, RefusalCounters* refusals, std::function<void(Id)> ended,
       std::function<void(Id, const Breach&)> breached = [](Id, const Breach&) {});
@@ -49,8 +49,8 @@ class Relay {
     // socket of the host has while the connection is open.
     std::string name;
   };
-  // `tls`: of a handshake that is done; null: a plain connection. The error is of the system, which
-  // is out of descriptors or memory.
+  // Adds a connection. `tls` has finished its handshake; null: a plain connection. The error is of
+  // the system, which is out of descriptors or memory.
   absl::StatusOr<Added> Add(ReceivingSocket client, SslPtr tls, const std::string& peer);
 
   // Closes a connection soon, without sending what waits. Any thread.
@@ -68,10 +68,10 @@ class Relay {
 
   void HandleClient(Connection* connection, uint32_t events);
   void HandleServer(Connection* connection, uint32_t events);
-  // From the client to the server, and back.
+  // Move bytes from the client to the server, and back.
   void MoveIn(Connection* connection);
   void MoveOut(Connection* connection);
-  // Takes what the client sent, and passes on what may be.
+  // Takes what the client sent, and passes on what is permitted.
   void TakeIn(Connection* connection, absl::string_view bytes);
   // Takes what the server sent. False: the connection is closed.
   bool TakeOut(Connection* connection, absl::string_view bytes);
@@ -79,18 +79,18 @@ class Relay {
   // Ends the connection with a GOAWAY, which comes between two frames of the server.
   void SayGoodbye(Connection* connection, const Breach& breach);
   void EndAfterBetween(Connection* connection);
-  // Reads from the server what it has sent, and gives it nothing more.
+  // Reads the rest from the server, and sends it nothing more.
   void StopServer(Connection* connection);
   // Appends to what waits for the client.
   void Push(Connection* connection, absl::string_view bytes);
-  // Nothing more comes for the client, which may take a while to read the rest, not for ever.
+  // Gives the client `time` to read the rest; nothing more comes for it.
   void StartLinger(Connection* connection, absl::Duration time);
-  // All that the client gets has been passed on.
+  // Ends the client's side, after all was passed on to it.
   void FinishOut(Connection* connection);
   // Looks at the connection at `when`, or earlier.
   void Arm(Connection* connection, absl::Duration when);
   void OnTimer(Connection* connection);
-  // Tells epoll what to look for.
+  // Updates the events that epoll waits for.
   void UpdateInterest(Connection* connection);
   void Close(Connection* connection);
   Connection* Find(Id id);
@@ -106,7 +106,7 @@ class Relay {
   Id next_id_ = 0;
   absl::flat_hash_map<Id, std::unique_ptr<Connection>> connections_;
   std::array<char, 64 << 10> buffer_;
-  std::string to_server_;  // of one turn
+  std::string to_server_;  // buffers of one turn
   std::string to_client_;
 };
 

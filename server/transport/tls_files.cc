@@ -35,7 +35,7 @@ std::string TlsFiles::Fingerprint() const {
 }
 
 absl::Status TlsFiles::ReadLocked() {
-  fingerprint_ = Fingerprint();  // before: what changes while they are read is read again
+  fingerprint_ = Fingerprint();  // taken first, so that changes during the read cause another one
   absl::StatusOr<TlsMaterial> read = LoadTlsMaterial(paths_);
   if (!read.ok()) return read.status();
   material_ = std::make_shared<const TlsMaterial>(*std::move(read));

@@ -15,8 +15,8 @@
 namespace vmeventd {
 
 // The newest valid contents of the files, which others replace while the daemon runs. No thread, no
-// timer: each handshake asks, and the files are read when they have changed. What is not valid (a
-// pair half replaced) is logged and the contents before it stay in use. Any thread.
+// timer: each handshake asks, and the files are read when they have changed. Invalid contents (a
+// pair half replaced) are logged, and the previous ones stay in use. Any thread.
 class TlsFiles {
  public:
   static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TlsPaths& paths, const Clock* clock);
@@ -26,15 +26,14 @@ class TlsFiles {
   // Looks at them now. The error says why the old contents stay.
   absl::Status Reload();
 
-  // Returns whether the files could be used when they were read last; else what was read before is
-  // in use.
+  // Returns whether the files were valid when read last; if not, earlier contents are in use.
   bool usable() const;
   uint64_t reload_failures() const { return reload_failures_.value(); }
 
  private:
   TlsFiles(TlsPaths paths, const Clock* clock) : paths_(std::move(paths)), clock_(clock) {}
   absl::Status ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Counts and logs where the old contents stay.
+  // Reads the files; counts and logs a failure, after which the old contents stay.
   absl::Status ReadAgainLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string Fingerprint() const;
 
@@ -43,7 +42,7 @@ class TlsFiles {
   Counter reload_failures_;
   mutable Mutex mutex_;
   std::shared_ptr<const TlsMaterial> material_ ABSL_GUARDED_BY(mutex_);
-  std::string fingerprint_ ABSL_GUARDED_BY(mutex_);  // of the files when they were read last
+  std::string fingerprint_ ABSL_GUARDED_BY(mutex_);  // the files' when read last
   bool usable_ ABSL_GUARDED_BY(mutex_) = true;
   absl::Duration looked_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };

@@ -20,7 +20,7 @@ class Wire {
   // a long while; each costs far more than its bytes.
   static constexpr int kMaxTlsMessages = 16;
 
-  // `tls`: null for a plain connection.
+  // Makes one end; a plain connection's if `tls` is null.
   explicit Wire(ReceivingSocket socket, SslPtr tls = nullptr);
   Wire(const Wire&) = delete;
   Wire& operator=(const Wire&) = delete;
@@ -28,15 +28,15 @@ class Wire {
   int fd() const { return socket_.get(); }
   // Negative: nothing to read now; 0: the end, or an error, which is one.
   ssize_t Receive(char* out, size_t size);
-  // Sends what is taken now, maybe nothing. Negative: nothing is taken any more. After less than
-  // all was taken, the next call begins with the rest.
+  // Sends what the other end accepts now, maybe nothing, and returns its size. Negative: it accepts
+  // nothing any more. If not all was accepted, the next call begins with the rest.
   ssize_t Send(absl::string_view bytes);
   // Sends the end after what was sent.
   void ShutDown();
 
   // Bytes that came from the network for Receive, headers of TLS included.
   uint64_t received() const;
-  // Receive may return more although the socket has nothing to read.
+  // Returns whether Receive may return more although the socket has nothing to read.
   bool HasPending() const;
 
  private:
@@ -45,7 +45,7 @@ class Wire {
 
   ReceivingSocket socket_;
   const SslPtr tls_;
-  uint64_t received_ = 0;  // of a plain connection
+  uint64_t received_ = 0;  // bytes of a plain connection
   int tls_messages_ = 0;
   bool failed_ = false;
 };

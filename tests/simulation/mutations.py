@@ -74,7 +74,7 @@ MUTATIONS = [
     Mutation("runs-keep-sequences-of-the-journal-before", "server/eventlog/open_journal.cc",
              "saved.last_sequence > replacement.begins_after", "false"),
     Mutation("a-replacement-is-not-finished", "server/eventlog/open_journal.cc",
-             "// The daemon before this one may have ended in it.\n"
+             "// The previous daemon may have ended during a replacement.\n"
              "  ⟦if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;⟧", ";"),
     # What a run's end means.
     Mutation("powerdown-is-not-saved", "watcher/session/vm_session_save.cc",
