@@ -29,7 +29,7 @@ namespace vmeventd {
 class JournalReader;  // the history thread's, for one turn of a query
 
 struct JournalOptions {
-  std::string path;  // the database; its directory exists
+  std::string path;  // database file; its directory exists
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
   // Small rows are joined up to this size of their events' encodings. Less is for tests.

@@ -31,7 +31,7 @@ class Metrics : public prometheus::Collectable {
     GrpcServer* server = nullptr;          // null: nothing listens
     TlsFiles* tls = nullptr;               // null: no TLS. A scrape checks the files
     const LogMeters* log_lines = nullptr;  // null: the process's log is not the daemon's
-    std::string journal_path;              // the database
+    std::string journal_path;              // database file
     std::string version;
     const FleetMeters* fleet = nullptr;  // null: nothing is published
     size_t named_vms = 0;                // number of the last stops that have the name of their VM

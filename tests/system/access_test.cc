@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
@@ -140,15 +139,12 @@ TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {
   const CertificateFiles replacement = authority_->Issue(next);
   ReplaceCertificate({replacement.certificate, server_.key}, server_);
   daemon().Signal(SIGHUP);
-  WaitUntil("the log reports it", [&] {
-    return absl::StrContains(ReadFile(options_.log_file), "is not the key of the certificate");
-  });
+  daemon().WaitLog("is not the key of the certificate");
   EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
 
   ReplaceCertificate(replacement, server_);
   daemon().Signal(SIGHUP);
-  WaitUntil("it is in use",
-            [&] { return absl::StrContains(ReadFile(options_.log_file), "/CN=next of"); });
+  daemon().WaitLog("/CN=next of");
   EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");

@@ -256,10 +256,7 @@ TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
   StartDaemon(PublishTo(nats().url(),
                         {"--publish-credentials", MakeUser("node", PermissionsOf(ThisNode()))}));
   for (const char* const stream : {"VMEVENTS", "KV_VMEVENTS_VMS", "KV_VMEVENTS_NODES"}) {
-    WaitUntil("the log says so", [&] {
-      return absl::StrContains(
-          Log(), absl::StrCat("the stream ", stream, " is unsafe: it permits rollups"));
-    });
+    daemon().WaitLog(absl::StrCat("the stream ", stream, " is unsafe: it permits rollups"));
   }
 }
 
@@ -411,7 +408,7 @@ TEST_F(FleetAccountTest, ADaemonWithTheCredentialsOfAnotherNodeSaysWhatIsRefused
   StartDaemon(PublishTo(nats().url(), {"--publish-credentials", credentials}));
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1);
-  WaitUntil("the log says so", [&] { return absl::StrContains(Log(), "Permissions Violation"); });
+  daemon().WaitLog("Permissions Violation");
   EXPECT_EQ(CountMessages(kFleetStream), 0u);
   EXPECT_EQ(CountMessages(BucketStream(kVmsBucket)), 0u);
   EXPECT_EQ(CountMessages(BucketStream(kNodesBucket)), 0u);
@@ -419,7 +416,7 @@ TEST_F(FleetAccountTest, ADaemonWithTheCredentialsOfAnotherNodeSaysWhatIsRefused
 
 TEST_F(FleetAccountTest, WithoutCredentialsNothingIsPublished) {
   StartDaemon(PublishTo(nats().url(), {}));
-  WaitUntil("the log says so", [&] { return absl::StrContains(Log(), "Authorization Violation"); });
+  daemon().WaitLog("Authorization Violation");
 }
 
 TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
@@ -675,15 +672,13 @@ TEST_F(FleetTlsTest, AServerWithTheNameOfAnotherHostIsRefused) {
 TEST_F(FleetTlsTest, AServerOfAnotherAuthorityIsRefused) {
   StartDaemon(PublishTo(url_, {"--publish-tls-ca", other_->certificate(), "--publish-tls-cert",
                                client_.certificate, "--publish-tls-key", client_.key}));
-  WaitUntil("the log says so", [&] { return absl::StrContains(Log(), "SSL Error"); });
+  daemon().WaitLog("SSL Error");
 }
 
 TEST_F(FleetTlsTest, ANodeWithoutACertificateIsRefused) {
   StartDaemon(PublishTo(url_, {"--publish-tls-ca", authority_->certificate()}));
   // A server that was too slow at first has another reason.
-  WaitUntil("the log says so", [&] {
-    return absl::StrContains(Log(), "may require a certificate of the client; give one");
-  });
+  daemon().WaitLog("may require a certificate of the client; give one");
   EXPECT_THAT(Log(), HasSubstr("no connection to " + url_));
   EXPECT_THAT(Log(), Not(HasSubstr("PONG")));
 }

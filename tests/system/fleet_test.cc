@@ -255,9 +255,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   StartDaemon(PublishTo(nats().url(), {"--publish-create-stream", "1"}));  // only warns
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(10);
-  WaitUntil("the log says so", [&] {
-    return absl::StrContains(ReadFile(Options().log_file), "there is no stream VMEVENTS");
-  });
+  daemon().WaitLog("there is no stream VMEVENTS");
   EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("--publish-create-stream was dropped"));
   const v1::Publishing without = daemon().GetServerInfo().publishing();
   EXPECT_FALSE(without.connected());
@@ -301,8 +299,7 @@ TEST_F(FleetTest, AStreamThatDoesNotKeepEventsIsRefusedWithAReason) {
     WaitUntil("the problem is " + streams[i].first, [&] {
       return absl::StrContains(daemon().GetServerInfo().publishing().problem(), streams[i].first);
     });
-    WaitUntil("the log says so",
-              [&] { return absl::StrContains(ReadFile(Options().log_file), streams[i].first); });
+    daemon().WaitLog(streams[i].first);
     EXPECT_FALSE(daemon().GetServerInfo().publishing().connected());
     EXPECT_EQ(nats().last_sequence(), 0u);
   }
@@ -333,9 +330,7 @@ TEST_F(FleetTest, AStreamThatIsGoneKeepsTheConnection) {
   WaitPublished(server);
   server.DeleteStream("VMEVENTS");
   vm.Speak(2);
-  WaitUntil("nobody takes the events", [&] {
-    return absl::StrContains(ReadFile(Options().log_file), "no stream takes the events");
-  });
+  daemon().WaitLog("no stream takes the events");
   server.CreateStream("VMEVENTS", nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1)));
   WaitRecorded(3);
   ExpectEachOnce(server);

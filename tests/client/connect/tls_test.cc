@@ -197,8 +197,8 @@ class TlsTest : public testing::Test {
   // Why a request fails to reach the server.
   std::string Fault() { return Fault(Address()); }
   std::string Fault(const ServerAddress& address) {
-    // What explains a failure waits two seconds for the server. On a busy machine the server's
-    // threads may get no turn for as long: that it was silent is right then, and it is asked again.
+    // The explanation of a failure waits two seconds for the server. On a busy machine the server's
+    // threads may get no turn for as long: it was silent then, and is asked again.
     const absl::Time end = absl::Now() + e2e::kPatience;
     std::optional<Failure> failure = Ask(address);
     while (failure && IsOfSilence(failure->sentence) && absl::Now() < end) failure = Ask(address);

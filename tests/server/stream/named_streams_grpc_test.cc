@@ -155,7 +155,7 @@ TEST_P(NamedStreamsInHistory, MissNoneWhereTheirVmHasEventsBeforeTheFirstMessage
     const HeldHistory held(&server);
     stream = std::make_unique<TestStream>(stub.get(), Request());
     const auto turns = [&server] { return server.hub().meters().turns.value(); };
-    // Where a thread of the hub is late with the history's end, it is woken for that as well.
+    // The stream is woken once more if a thread of the hub is late with the history's end.
     ASSERT_TRUE(Eventually([&] { return turns() >= 1; }));
     const uint64_t before = turns();
     server.PushEach("other", 2);

@@ -45,7 +45,7 @@ class NatsCluster {
   const std::string directory_;
   bool small_disk_ = false;
   std::vector<uint16_t> monitoring_;  // ports
-  std::vector<UniqueFd> held_ports_;  // of these and of the routes
+  std::vector<UniqueFd> held_ports_;  // hold these and the ports of the routes
   std::vector<std::unique_ptr<NatsServer>> servers_;
 };
 
