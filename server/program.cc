@@ -77,6 +77,9 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // Larger blocks go back to the kernel when they are freed. Without this, one long line from a
   // hostile monitor makes glibc keep up to 64 MiB for the next.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  // Free memory at the end of an arena that it keeps. With glibc's 128 KiB a burst of events gives
+  // memory back and takes it again all the time, for a fifth of its processor time.
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
   // Debian's Abseil, built without NDEBUG, checks at each of gRPC's locks whether their order could
   // make a deadlock, and then ends the process.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

@@ -57,7 +57,7 @@ struct EventLogOptions {
 
 // One open run as it is kept; an empty payload says that it is over.
 struct SavedRun {
-  std::string run_id;
+  SharedText run_id;
   std::string payload;
   uint64_t last_sequence = 0;  // the run's newest event
 };

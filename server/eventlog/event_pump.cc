@@ -142,7 +142,7 @@ void EventPump::EncodeStatuses() {
   runs_.clear();
   // Neighbours in the table are written together.
   std::sort(change_.runs.begin(), change_.runs.end(),
-            [](const auto& a, const auto& b) { return a.run_id < b.run_id; });
+            [](const auto& a, const auto& b) { return a.run_id.str() < b.run_id.str(); });
 }
 
 void EventPump::PutGap() {

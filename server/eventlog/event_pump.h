@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/shared_text.h"
 #include "server/eventlog/event_queue.h"
 #include "server/eventlog/journal_writer.h"
 #include "server/eventlog/live_state.h"
@@ -116,7 +117,7 @@ class EventPump {
   size_t held_blocks_ = 0;             // those of step_ that the journal's writer has already
   JournalWriter::Change change_;       // belongs to step_
   std::vector<TakenStatus> statuses_;  // belong to step_
-  absl::flat_hash_map<std::string, OfRun> runs_;  // belong to step_
+  absl::flat_hash_map<SharedText, OfRun> runs_;   // belong to step_
   std::vector<std::function<void()>> on_public_;  // belong to step_
   std::vector<StopLine> stop_lines_;              // belong to step_
   std::vector<absl::Duration> observed_;          // observation times of the events of step_

@@ -42,9 +42,12 @@ size_t SizeOf(const Rare<ShutdownDetail>& detail) {
 size_t SizeOf(const VmUpdate& update) {
   size_t size = sizeof(update);
   if (const auto& status = update.status; status.has_value()) {
-    size += status->ref.name.size() + status->ref.run_id.size() + status->ref.uuid.size() +
-            status->ref.source.size() + status->qemu_version.size() + status->monitor_path.size() +
-            SizeOf(status->shutdown) + SizeOf(status->intent);
+    for (const SharedText* text :
+         {&status->ref.name, &status->ref.run_id, &status->ref.uuid, &status->ref.source,
+          &status->qemu_version, &status->monitor_path}) {
+      size += text->str().size();
+    }
+    size += SizeOf(status->shutdown) + SizeOf(status->intent);
     for (const std::string& problem : status->problems)
       size += sizeof(std::string) + problem.size();
     for (const auto& [key, value] : status->ref.labels)
@@ -59,7 +62,7 @@ size_t SizeOf(const VmUpdate& update) {
 }
 
 // A VM without a run_id is known by its monitor_path, as VmUpdate says.
-const std::string& KeyOf(const VmStatus& status) {
+const SharedText& KeyOf(const VmStatus& status) {
   return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
 }
 
@@ -95,12 +98,13 @@ void EventQueue::PushLocked(VmUpdate&& update) {
 
 void EventQueue::Append(VmUpdate&& update) {
   if (update.status.has_value() && !update.status->ref.run_id.empty()) {
-    const std::string& run_id = update.status->ref.run_id;
+    const SharedText& run_id = update.status->ref.run_id;
     if (IsEvent(update, EventType::kStarted)) new_runs_[run_id].clear();
     const auto run = new_runs_.find(run_id);
     if (run != new_runs_.end()) run->second.push_back(updates_.size());
   }
   bytes_ += SizeOf(update);
+  if (updates_.empty()) updates_.reserve(last_taken_);
   updates_.push_back(std::move(update));
 }
 
@@ -163,7 +167,7 @@ void EventQueue::PushWhenFull(VmUpdate&& update) {
   }
   // A status alone takes the place of the one that waits already, so that a VM that changes for
   // ever fills one place. After a kept update it needs another place.
-  const std::string key = KeyOf(*update.status);
+  const SharedText key = KeyOf(*update.status);
   if (keep) {
     waiting_status_.erase(key);
   } else if (const auto [it, added] = waiting_status_.try_emplace(key, updates_.size()); !added) {
@@ -198,6 +202,7 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout, bool take_updates) {
   batch.closed = closed_;
   if (!take_updates) return batch;
   batch.updates.swap(updates_);
+  last_taken_ = batch.updates.size();
   batch.through = pushed_;
   bytes_ = 0;
   empty_ = 0;

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/counter.h"
 #include "base/mutex.h"
+#include "base/shared_text.h"
 #include "watcher/core/event_sink.h"
 
 namespace vmeventd {
@@ -97,11 +98,12 @@ class EventQueue : public EventSink {
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);
   // Places in updates_ of the statuses that came while the queue was full and wait alone, by VM.
-  absl::flat_hash_map<std::string, size_t> waiting_status_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<SharedText, size_t> waiting_status_ ABSL_GUARDED_BY(mutex_);
   // Places in updates_ at which each update of a run waits, for the runs whose STARTED waits as
   // well.
-  absl::flat_hash_map<std::string, std::vector<size_t>> new_runs_ ABSL_GUARDED_BY(mutex_);
-  size_t held_back_ ABSL_GUARDED_BY(mutex_) = 0;  // pushed since Pop was woken last
+  absl::flat_hash_map<SharedText, std::vector<size_t>> new_runs_ ABSL_GUARDED_BY(mutex_);
+  size_t last_taken_ ABSL_GUARDED_BY(mutex_) = 0;  // size of the last batch: the next is alike
+  size_t held_back_ ABSL_GUARDED_BY(mutex_) = 0;   // pushed since Pop was woken last
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
 };

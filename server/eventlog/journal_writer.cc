@@ -30,7 +30,7 @@ constexpr size_t kMaxTransactionBytes = 1 << 20;
 
 // Memory of one, about.
 size_t SizeOf(const SavedRun& saved) {
-  return sizeof(saved) + 2 * saved.run_id.size() + saved.payload.size();
+  return sizeof(saved) + 2 * saved.run_id.str().size() + saved.payload.size();
 }
 size_t SizeOf(const JournalStop& stop) { return sizeof(stop) + stop.vm.size(); }
 
@@ -121,25 +121,11 @@ absl::Status JournalWriter::AppendWaiting(absl::Time now) {
 }
 
 absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
-  Journal::Batch batch;
-  for (auto& [run_id, saved] : left_runs_) batch.runs.push_back(std::move(saved));
-  std::move(left_stops_.begin(), left_stops_.end(), std::back_inserter(batch.stops));
-  const size_t left_stops = left_stops_.size();
-  const size_t left_runs = left_runs_.size();
-  for (size_t i = 0; i < count; ++i) {
-    const Change& change = backlog_[i].change;
-    batch.blocks.insert(batch.blocks.end(), change.blocks.begin(), change.blocks.end());
-    batch.runs.insert(batch.runs.end(), change.runs.begin(), change.runs.end());
-    batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
-  }
-  if (absl::Status status = Commit(batch, now); !status.ok()) {
-    for (size_t i = 0; i < left_runs; ++i) {
-      left_runs_[batch.runs[i].run_id] = std::move(batch.runs[i]);
-    }
-    std::move(batch.stops.begin(), batch.stops.begin() + static_cast<ptrdiff_t>(left_stops),
-              left_stops_.begin());
-    return status;
-  }
+  // Usually it is one change, which needs no copy.
+  const bool joins = count > 1 || !left_runs_.empty() || !left_stops_.empty();
+  const absl::Status status =
+      joins ? CommitJoined(count, now) : Commit(backlog_.front().change, now);
+  if (!status.ok()) return status;
   ForgetLeft();
   for (; count > 0; --count) {
     Waiting& written = backlog_.front();
@@ -152,6 +138,29 @@ absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
     backlog_.pop_front();
   }
   return absl::OkStatus();
+}
+
+absl::Status JournalWriter::CommitJoined(size_t count, absl::Time now) {
+  Change joined;
+  for (auto& [run_id, saved] : left_runs_) joined.runs.push_back(std::move(saved));
+  std::move(left_stops_.begin(), left_stops_.end(), std::back_inserter(joined.stops));
+  const size_t left_stops = left_stops_.size();
+  const size_t left_runs = left_runs_.size();
+  for (size_t i = 0; i < count; ++i) {
+    const Change& change = backlog_[i].change;
+    joined.blocks.insert(joined.blocks.end(), change.blocks.begin(), change.blocks.end());
+    joined.runs.insert(joined.runs.end(), change.runs.begin(), change.runs.end());
+    joined.stops.insert(joined.stops.end(), change.stops.begin(), change.stops.end());
+  }
+  absl::Status status = Commit(joined, now);
+  if (!status.ok()) {
+    for (size_t i = 0; i < left_runs; ++i) {
+      left_runs_[joined.runs[i].run_id] = std::move(joined.runs[i]);
+    }
+    std::move(joined.stops.begin(), joined.stops.begin() + static_cast<ptrdiff_t>(left_stops),
+              left_stops_.begin());
+  }
+  return status;
 }
 
 void JournalWriter::GiveUpBeyondBound() {

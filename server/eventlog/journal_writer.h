@@ -109,6 +109,8 @@ class JournalWriter {
   // run's last event and the end of its saved run stay together.
   absl::Status AppendWaiting(absl::Time now);
   absl::Status AppendOldest(size_t count, absl::Time now);
+  // Commits the oldest `count` changes in one transaction with the runs and stops that were left.
+  absl::Status CommitJoined(size_t count, absl::Time now);
   void GiveUpBeyondBound();
   // Keeps the runs and stops of a change whose events are given up. At the bound the stops go
   // first, oldest first; then how open runs were to be saved, so that the journal has them as they
@@ -145,7 +147,7 @@ class JournalWriter {
   size_t backlog_events_ = 0;
   // Changes whose events were given up: they are written with the oldest that is left. The bound of
   // the backlog is theirs too.
-  absl::flat_hash_map<std::string, SavedRun> left_runs_;  // by run_id
+  absl::flat_hash_map<SharedText, SavedRun> left_runs_;  // by run_id
   std::deque<JournalStop> left_stops_;
   size_t left_bytes_ = 0;
   absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written

@@ -78,9 +78,9 @@ std::vector<SavedRun> RunsOf(const Replacement& replacement) {
   const auto put = [&](const std::vector<SavedRun>& from) {
     for (const SavedRun& saved : from) {
       if (saved.payload.empty()) {
-        runs.erase(saved.run_id);
+        runs.erase(std::string(saved.run_id));
       } else {
-        runs[saved.run_id] = saved;
+        runs[std::string(saved.run_id)] = saved;
       }
     }
   };

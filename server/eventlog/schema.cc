@@ -86,10 +86,10 @@ absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs) {
   SqliteQuery rows(database,
                    "SELECT run_id, payload, last_sequence, checksum FROM sessions ORDER BY run_id");
   while (rows.Next()) {
-    SavedRun saved{std::string(rows.Bytes(0)), std::string(rows.Bytes(1)), rows.Uint(2)};
+    SavedRun saved{SharedText(rows.Bytes(0)), std::string(rows.Bytes(1)), rows.Uint(2)};
     if (Checksum(saved) != rows.Int(3)) {
       return absl::DataLossError(
-          absl::StrCat("the journal's checksum of the run ", saved.run_id, " is wrong"));
+          absl::StrCat("the journal's checksum of the run ", saved.run_id.str(), " is wrong"));
     }
     runs->push_back(std::move(saved));
   }

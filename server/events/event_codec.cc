@@ -99,12 +99,15 @@ static_assert(Same(VmState::kGuestDown, v1::VM_STATE_GUEST_DOWN));
 static_assert(Same(VmState::kUnreachable, v1::VM_STATE_UNREACHABLE));
 static_assert(Same(VmState::kStopped, v1::VM_STATE_STOPPED));
 
+// Copies into the memory that `out` has.
+void Copy(absl::string_view text, std::string* out) { out->assign(text.data(), text.size()); }
+
 void FillRef(const VmRef& ref, v1::VmRef* out) {
-  out->set_name(ref.name);
-  out->set_run_id(ref.run_id);
-  out->set_uuid(ref.uuid);
+  Copy(ref.name, out->mutable_name());
+  Copy(ref.run_id, out->mutable_run_id());
+  Copy(ref.uuid, out->mutable_uuid());
   out->set_pid(ref.pid);
-  out->set_source(ref.source);
+  Copy(ref.source, out->mutable_source());
   out->clear_labels();
   for (const auto& [key, value] : ref.labels) (*out->mutable_labels())[key] = value;
 }
@@ -341,8 +344,8 @@ void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out) {
   if (status.start_time != absl::InfinitePast()) {
     FillTimestamp(status.start_time, out->mutable_start_time());
   }
-  out->set_qemu_version(status.qemu_version);
-  out->set_monitor_path(status.monitor_path);
+  Copy(status.qemu_version, out->mutable_qemu_version());
+  Copy(status.monitor_path, out->mutable_monitor_path());
   out->set_last_sequence(last_sequence);
   if (status.shutdown.has_value()) FillShutdown(*status.shutdown, out->mutable_shutdown());
   if (status.intent.has_value()) FillIntent(*status.intent, out->mutable_intent());

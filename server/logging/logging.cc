@@ -197,14 +197,14 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_
   const ShutdownDetail none;
   const ShutdownDetail& detail = event.shutdown.has_value() ? *event.shutdown : none;
   nlohmann::ordered_json fields = {{"message", "VM stopped"},
-                                   {"vm", vm.name},
+                                   {"vm", std::string(vm.name)},
                                    {"class", std::string(ShutdownClassName(detail.shutdown_class))},
                                    {"cause", std::string(ShutdownCauseName(detail.cause))},
                                    {"rule", detail.rule},
                                    {"sequence", sequence},
-                                   {"run_id", vm.run_id},
+                                   {"run_id", std::string(vm.run_id)},
                                    {"pid", vm.pid},
-                                   {"source", vm.source},
+                                   {"source", std::string(vm.source)},
                                    {"shutdown_file", detail.shutdown_file_written}};
   if (detail.exit_status.has_value()) {
     const bool signalled = detail.exit_status->signal != 0;

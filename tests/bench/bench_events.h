@@ -20,10 +20,11 @@ inline constexpr char kResumeLine[] =
 // What vmeventd makes of kStopLine.
 inline v1::Event PausedEvent(uint64_t sequence) {
   VmStatus vm;
-  vm.ref = {absl::StrCat("instance", sequence % 9000, ".example.com"),
-            absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + sequence % 9000),
-            absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + sequence % 9000), 4711,
-            "qmp:/run/ganeti/kvm-hypervisor/ctrl"};
+  vm.ref.name = absl::StrCat("instance", sequence % 9000, ".example.com");
+  vm.ref.run_id = absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + sequence % 9000);
+  vm.ref.uuid = absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + sequence % 9000);
+  vm.ref.pid = 4711;
+  vm.ref.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
   vm.state = VmState::kPaused;
   VmEvent event;
   event.type = EventType::kPaused;

@@ -82,9 +82,11 @@ EventBlockPtr NextEvents(int count, uint64_t* sequence) {
   for (int done = 0; done < count;) {
     const uint64_t vm = *sequence / 6;
     VmStatus status;
-    status.ref = {VmName(vm), absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm),
-                  absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000), 4711,
-                  "qmp:/run/ganeti/kvm-hypervisor/ctrl"};
+    status.ref.name = VmName(vm);
+    status.ref.run_id = absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm);
+    status.ref.uuid = absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000);
+    status.ref.pid = 4711;
+    status.ref.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
     for (const VmEvent& event : Story(start + absl::Milliseconds(vm))) {
       v1::Event encoded = EventToProto(event, &status, ++*sequence);
       encoded.set_durable(true);

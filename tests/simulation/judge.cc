@@ -241,7 +241,7 @@ bool Judge::DamageJournal() {
     return false;
   }
   open_runs_.clear();
-  for (const SavedRun& session : runs) open_runs_[session.run_id] = session.payload;
+  for (const SavedRun& session : runs) open_runs_[std::string(session.run_id)] = session.payload;
   for (const JournalStop& stop : stopped) {
     stopped_before_.insert(DecodeSnapshotVmField(stop.vm).ref().run_id());
   }
@@ -257,9 +257,9 @@ void Judge::TakeNewJournal(const Daemon& daemon) {
     return story_->Fail("the damage of the journal is not found");
   }
   for (const SavedRun& session : daemon.saved_runs()) {
-    const auto run = open_runs_.find(session.run_id);
+    const auto run = open_runs_.find(std::string(session.run_id));
     if (run == open_runs_.end() || run->second != session.payload) {
-      story_->Fail(absl::StrCat("the run ", session.run_id, " was not open, or otherwise"));
+      story_->Fail(absl::StrCat("the run ", session.run_id.str(), " was not open, or otherwise"));
     } else {
       open_runs_.erase(run);
       story_->Reach("an open run outlives its journal");

@@ -12,7 +12,10 @@ absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + se
 
 VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {
   VmStatus status;
-  status.ref = {.name = name, .run_id = run_id, .uuid = "", .pid = 4711, .source = "qmp:/run/vms"};
+  status.ref.name = name;
+  status.ref.run_id = run_id;
+  status.ref.pid = 4711;
+  status.ref.source = "qmp:/run/vms";
   status.state = state;
   status.state_time = At(0);
   status.start_time = At(-60);

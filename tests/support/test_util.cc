@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
@@ -15,9 +16,10 @@ namespace vmeventd {
 void RecordingSink::Push(VmUpdate update) {
   bool shutdown_file = false;
   if (update.status.has_value()) {
-    const std::string& path = update.status->monitor_path;
+    const std::string path(update.status->monitor_path);
     const std::string directory = path.substr(0, path.rfind('/'));
-    shutdown_file = FileExists(directory + "/" + update.status->ref.name + ".shutdown");
+    shutdown_file =
+        FileExists(absl::StrCat(directory, "/", update.status->ref.name.str(), ".shutdown"));
   }
   entries_.push_back({std::move(update), shutdown_file});
 }

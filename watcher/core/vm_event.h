@@ -107,12 +107,12 @@ using Labels = std::vector<std::pair<std::string, std::string>>;
 
 // One life of one QEMU process.
 struct VmRef {
-  std::string name;
-  std::string run_id;  // empty while no process has been seen behind the socket
-  std::string uuid;    // empty if QEMU has none, or it is not known yet
-  int64_t pid = 0;     // 0 if it cannot be seen
-  std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
-  Labels labels;       // empty if it has none, or they are not known yet
+  SharedText name;
+  SharedText run_id;  // empty while no process has been seen behind the socket
+  SharedText uuid;    // empty if QEMU has none, or it is not known yet
+  int64_t pid = 0;    // 0 if it cannot be seen
+  SharedText source;  // "qmp:DIRECTORY" or "libvirt:URI"
+  Labels labels;      // empty if it has none, or they are not known yet
 };
 
 // Subject of an entry of the evidence, as far as something may make it void. The numbers stand
@@ -233,8 +233,8 @@ struct VmStatus {
   VmState state = VmState::kUnreachable;
   absl::Time state_time;
   absl::Time start_time = absl::InfinitePast();  // the process's; InfinitePast: not known
-  std::string qemu_version;
-  std::string monitor_path;
+  SharedText qemu_version;
+  SharedText monitor_path;
   Rare<ShutdownDetail> shutdown;
   std::vector<std::string> problems;
   Rare<Intent> intent;  // that is open

@@ -527,7 +527,7 @@ void LibvirtSource::EndOrphans() {
 }
 
 VmRun* LibvirtSource::Restore(VmSession session) {
-  const std::string uuid = session.Status().ref.uuid;
+  const std::string uuid(session.Status().ref.uuid);
   const std::string uri(absl::StripPrefix(session.run().source.str(), "libvirt:"));
   return Adopt(LinkAt(uri), uuid, std::move(session));
 }

@@ -96,8 +96,9 @@ bool QmpRun::GoOn(HandedRun* handed) {
       !handed->after_crash ? connection->GoOn(handed->monitor)
       : unhandled.has_value()
           ? connection->GoOnNoted(*unhandled, speaker, session().has_shutdown())
-          : connection->GoOnAfterCrash(
-                {.qemu_version = status.qemu_version, .uuid = status.ref.uuid}, speaker);
+          : connection->GoOnAfterCrash({.qemu_version = std::string(status.qemu_version),
+                                        .uuid = std::string(status.ref.uuid)},
+                                       speaker);
   if (!begun.ok()) {
     if (tracked()) TakeProcess();
     return false;

@@ -190,17 +190,17 @@ std::forward_list<std::string> VmSession::Problems() const {
 
 VmStatus VmSession::Status() const {
   VmStatus status;
-  status.ref = {.name = std::string(run_.name),
-                .run_id = std::string(run_.run_id),
-                .uuid = std::string(uuid_),
+  status.ref = {.name = run_.name,
+                .run_id = run_.run_id,
+                .uuid = uuid_,
                 .pid = run_.pid,
-                .source = std::string(run_.source),
+                .source = run_.source,
                 .labels = labels_};
   status.state = published_state_;
   status.state_time = published_state_time_;
   status.start_time = run_.process_start;
-  status.qemu_version = std::string(qemu_version_);
-  status.monitor_path = std::string(run_.monitor_path);
+  status.qemu_version = qemu_version_;
+  status.monitor_path = run_.monitor_path;
   status.problems.assign(published_problems_.begin(), published_problems_.end());
   if (published_state_ == VmState::kGuestDown || published_state_ == VmState::kStopped) {
     status.shutdown = MakeDetail();

@@ -82,7 +82,7 @@ class ConvertJournalTest : public ::testing::Test {
       }
       ASSERT_TRUE(insert.Run().ok());
     }
-    ASSERT_TRUE(PutRun(&*database, {"run-2", "evidence", 29}).ok());
+    ASSERT_TRUE(PutRun(&*database, {SharedText("run-2"), "evidence", 29}).ok());
     const JournalStop stopped = {28, "vm"};
     ASSERT_TRUE(SqliteQuery(&*database, "INSERT INTO stops VALUES(?, ?, ?)")
                     .Bind(28)

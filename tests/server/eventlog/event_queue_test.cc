@@ -32,7 +32,7 @@ VmUpdate UpdateOf(const std::string& run_id, std::optional<EventType> type,
 std::vector<std::string> Texts(const EventQueue::Batch& batch) {
   std::vector<std::string> texts;
   for (const VmUpdate& update : batch.updates) {
-    std::string text = update.status.has_value() ? update.status->ref.run_id : "node";
+    std::string text(update.status.has_value() ? update.status->ref.run_id.str() : "node");
     if (update.event.has_value())
       text += " " + std::to_string(static_cast<int>(update.event->type));
     texts.push_back(text);

@@ -135,9 +135,14 @@ TEST_F(JournalTest, ReadsBesideTheWriterInPages) {
 TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
   {
     const OpenedJournal opened = Open();
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "one"}, {"run-2", "two"}}, {}}, kNow).ok());
     ASSERT_TRUE(
-        opened.journal->Append({{}, {{"run-1", "one more"}, {"run-2", ""}}, {}}, kNow).ok());
+        opened.journal
+            ->Append({{}, {{SharedText("run-1"), "one"}, {SharedText("run-2"), "two"}}, {}}, kNow)
+            .ok());
+    ASSERT_TRUE(
+        opened.journal
+            ->Append({{}, {{SharedText("run-1"), "one more"}, {SharedText("run-2"), ""}}, {}}, kNow)
+            .ok());
   }
   const OpenedJournal again = Open();
   ASSERT_THAT(again.runs, SizeIs(1));
@@ -289,7 +294,8 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
     const OpenedJournal opened = Open();
     id = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 5);
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence", 4}}, {}}, kNow).ok());
+    ASSERT_TRUE(
+        opened.journal->Append({{}, {{SharedText("run-1"), "evidence", 4}}, {}}, kNow).ok());
   }
   const std::filesystem::path copy = directory_ / "copy";
   const std::filesystem::path state = std::filesystem::path(options_.path).parent_path();
@@ -485,7 +491,8 @@ TEST_F(JournalTest, OneThatLostWhatWasCommittedIsMovedAsideAndItsRunsAreKept) {
   {
     const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 5);
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence", 4}}, {}}, kNow).ok());
+    ASSERT_TRUE(
+        opened.journal->Append({{}, {{SharedText("run-1"), "evidence", 4}}, {}}, kNow).ok());
   }
   const auto again = OpenJournal(options_, kNow, [](const std::string&) { return uint64_t{6}; });
   ASSERT_TRUE(again.ok()) << again.status();
@@ -507,7 +514,10 @@ class ReplacementTest : public JournalTest {
     id_ = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 5);
     ASSERT_TRUE(
-        opened.journal->Append({{}, {{"run-1", "one", 4}, {"run-2", "two", 5}}, {}}, kNow).ok());
+        opened.journal
+            ->Append({{}, {{SharedText("run-1"), "one", 4}, {SharedText("run-2"), "two", 5}}, {}},
+                     kNow)
+            .ok());
   }
   // Each start finds that events are missing.
   absl::StatusOr<OpenedJournal> Start() {
@@ -570,8 +580,9 @@ TEST_F(ReplacementTest, AKillAtAnyStepLeavesTheOldOneOrTheNewOne) {
     MakeCorrupt();
     const std::string& path = options_.path;
     const std::string aside = NameAside(path, kNow).value();
-    const JournalBeginning beginning = {.runs = {{"run-1", "one"}, {"run-2", "two"}},
-                                        .replaces = absl::StrCat(aside, "\nits newest event is 5")};
+    const JournalBeginning beginning = {
+        .runs = {{SharedText("run-1"), "one"}, {SharedText("run-2"), "two"}},
+        .replaces = absl::StrCat(aside, "\nits newest event is 5")};
     ASSERT_TRUE(BuildReplacement(options_, beginning, aside).ok());
     const std::string next = path + ".next-" + aside.substr(path.size() + 1);
     ASSERT_TRUE(std::filesystem::exists(next));
@@ -744,7 +755,7 @@ TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
 TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
   {
     const OpenedJournal opened = Open();
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence"}}, {}}, kNow).ok());
+    ASSERT_TRUE(opened.journal->Append({{}, {{SharedText("run-1"), "evidence"}}, {}}, kNow).ok());
   }
   FlipIn("evidence");
   const OpenedJournal again = Open();

@@ -351,7 +351,7 @@ TEST(EventMatcher, FiltersByUuidLabelsCauseAndRun) {
   v1::EventFilter uuids;
   uuids.add_uuids("550E8400-e29b-41D4-a716-446655440000");
   EXPECT_THAT(Matched(*block, uuids), ElementsAre(2));
-  uuids.add_uuids(other.status->ref.uuid);
+  uuids.add_uuids(std::string(other.status->ref.uuid));
   EXPECT_THAT(Matched(*block, uuids), ElementsAre(2, 3));
   EXPECT_TRUE(EventMatcher(uuids).is_slow());
   v1::EventFilter labels;

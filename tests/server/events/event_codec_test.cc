@@ -39,10 +39,13 @@ VmEvent FullEvent() {
 }
 
 TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
-  const VmStatus status = {
-      .ref = {.name = "web1", .run_id = "r1", .uuid = "u1", .pid = 42, .source = "qmp:/run/qemu"},
-      .state = VmState::kGuestDown,
-      .problems = {"monitor lost"}};
+  const VmStatus status = {.ref = {.name = SharedText("web1"),
+                                   .run_id = SharedText("r1"),
+                                   .uuid = SharedText("u1"),
+                                   .pid = 42,
+                                   .source = SharedText("qmp:/run/qemu")},
+                           .state = VmState::kGuestDown,
+                           .problems = {"monitor lost"}};
   const v1::Event event = EventToProto(FullEvent(), &status, 9);
   EXPECT_EQ(event.sequence(), 9);
   EXPECT_EQ(event.observe_time().nanos(), 7);
@@ -100,10 +103,16 @@ TEST(EventCodec, ClampsTimesThatATimestampCannotHold) {
 }
 
 TEST(EventCodec, AMessageThatIsFilledAgainHasNothingOfTheEventBefore) {
-  const VmStatus status = {
-      .ref = {.name = "web1", .run_id = "r1", .uuid = "u1", .pid = 42, .source = "qmp:/run/qemu"},
-      .problems = {"monitor lost"}};
-  const VmStatus other = {.ref = {.name = "web2", .run_id = "r2", .uuid = "", .pid = 0}};
+  const VmStatus status = {.ref = {.name = SharedText("web1"),
+                                   .run_id = SharedText("r1"),
+                                   .uuid = SharedText("u1"),
+                                   .pid = 42,
+                                   .source = SharedText("qmp:/run/qemu")},
+                           .problems = {"monitor lost"}};
+  const VmStatus other = {.ref = {.name = SharedText("web2"),
+                                  .run_id = SharedText("r2"),
+                                  .uuid = SharedText(""),
+                                  .pid = 0}};
   VmEvent gap;
   gap.observe_time = At(9);
   v1::Event filled;
@@ -116,7 +125,10 @@ TEST(EventCodec, AMessageThatIsFilledAgainHasNothingOfTheEventBefore) {
 }
 
 TEST(EventCodec, AnEventFieldReadsInBothResponses) {
-  const VmStatus status = {.ref = {.name = "web1", .run_id = "r1", .uuid = "", .pid = 1}};
+  const VmStatus status = {.ref = {.name = SharedText("web1"),
+                                   .run_id = SharedText("r1"),
+                                   .uuid = SharedText(""),
+                                   .pid = 1}};
   std::string bytes;
   AppendEventField(EventToProto(FullEvent(), &status, 1), &bytes);
   AppendEventField(EventToProto(FullEvent(), &status, 2), &bytes);

@@ -99,7 +99,7 @@ TEST_F(LibvirtContainersTest, AFailureAloneIsWhatTheKernelSays) {
 TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
   StartConnected();
   StartDomain(Container());
-  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  const std::string run_id(sink_.Latest("web1")->ref.run_id);
   StartController();
   Step();
   libvirt_->Qmp(Container(), "RESET");

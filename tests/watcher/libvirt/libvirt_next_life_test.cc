@@ -113,7 +113,7 @@ TEST_F(LibvirtPodProcessTest, AProcessThatALookFindsMayBeTheNextLifes) {
   StartQemu();
   libvirt_->Hang(false);
   ASSERT_TRUE(Until([&] {  // asked after the look
-    const std::string& run_id = sink_.Latest("web1")->ref.run_id;
+    const std::string run_id(sink_.Latest("web1")->ref.run_id);
     return Kept()[run_id].find("channel0") != std::string::npos;
   }));
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);

@@ -574,7 +574,7 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
 
 TEST_F(LibvirtSourceTest, RunsGoOnAfterARestart) {
   FindDomain();
-  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  const std::string run_id(sink_.Latest("web1")->ref.run_id);
   libvirt_->SetActive({{kDomain, "paused"}});
   RestartConnected();
   ASSERT_TRUE(UntilCount(EventType::kPaused));
@@ -593,7 +593,7 @@ TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
 
 TEST_F(LibvirtSourceTest, ARunGoesOnWhereItsLibvirtIsSpelledOtherwise) {
   FindDomain();
-  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  const std::string run_id(sink_.Latest("web1")->ref.run_id);
   options_.libvirts = {ParseLibvirtUri("qemu:///system").value()};
   RestartConnected();
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.source == "libvirt:qemu:///system"; }));
@@ -606,7 +606,7 @@ TEST_F(LibvirtSourceTest, ARunGoesOnWhereItsLibvirtIsSpelledOtherwise) {
 
 TEST_F(LibvirtProcessTest, ARunWithAProcessGoesOnWhereItsLibvirtIsSpelledOtherwise) {
   StartWithDomain();
-  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  const std::string run_id(sink_.Latest("web1")->ref.run_id);
   const std::string other = directory_.Path("virtqemud-sock");
   options_.libvirts = {ParseLibvirtUri("qemu+unix:///system?socket=" + other).value()};
   libvirt_->SetActive({{kDomain, "paused"}});

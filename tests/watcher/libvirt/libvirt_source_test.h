@@ -86,7 +86,9 @@ class LibvirtSourceTest : public testing::Test {
       const VmUpdate& update = entry.update;
       if (!update.event.has_value() || update.event->type != EventType::kStopped) continue;
       const VmRef& ref = update.status->ref;
-      options_.ended_runs.push_back({.run_id = ref.run_id, .source = ref.source, .uuid = ref.uuid});
+      options_.ended_runs.push_back({.run_id = std::string(ref.run_id),
+                                     .source = std::string(ref.source),
+                                     .uuid = std::string(ref.uuid)});
     }
     Start();
   }
@@ -152,7 +154,7 @@ class LibvirtSourceTest : public testing::Test {
     std::map<std::string, std::string> kept;
     for (const RecordingSink::Entry& entry : sink_.entries()) {
       if (!entry.update.saved_run.has_value()) continue;
-      const std::string& run_id = entry.update.status->ref.run_id;
+      const std::string run_id(entry.update.status->ref.run_id);
       kept[run_id] = *entry.update.saved_run;
       if (kept[run_id].empty()) kept.erase(run_id);
     }

@@ -90,7 +90,7 @@ TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameNa
   new_qemu.AddMonitor(directory_.Path("other/vm1.kvmd"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  const std::string old_run = sink_.Latest("vm1")->ref.run_id;
+  const std::string old_run(sink_.Latest("vm1")->ref.run_id);
   ASSERT_EQ(renameat2(AT_FDCWD, Ctrl().c_str(), AT_FDCWD, directory_.Path("other").c_str(),
                       RENAME_EXCHANGE),
             0);

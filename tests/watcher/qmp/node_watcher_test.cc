@@ -31,7 +31,7 @@ TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
   EXPECT_EQ(status->state, VmState::kRunning);
   EXPECT_EQ(status->ref.pid, qemu_.pid());
   EXPECT_EQ(status->ref.uuid, behavior.uuid);
-  EXPECT_THAT(status->ref.run_id, Not(IsEmpty()));
+  EXPECT_FALSE(status->ref.run_id.empty());
   EXPECT_EQ(status->qemu_version, "7.2.22");
   EXPECT_EQ(status->monitor_path, Socket("vm1"));
   EXPECT_NE(status->start_time, absl::InfinitePast());
@@ -139,7 +139,7 @@ TEST_F(NodeWatcherTest, AChildThatHoldsTheMonitorOpenDoesNotHideTheEnd) {
 
 TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
   const int monitor = Follow(&qemu_);
-  const std::string run_id = sink_.Latest("vm1")->ref.run_id;
+  const std::string run_id(sink_.Latest("vm1")->ref.run_id);
   qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_THAT(sink_.Types("vm1"), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
@@ -176,7 +176,7 @@ TEST_F(NodeWatcherTest, ANewProcessAtTheSamePathIsANewRun) {
     FakeQemu qemu;
     const int monitor = qemu.AddMonitor(Socket("vm1"));
     ASSERT_TRUE(UntilCount(EventType::kStarted, run));
-    run_ids.insert(sink_.Latest("vm1")->ref.run_id);
+    run_ids.emplace(sink_.Latest("vm1")->ref.run_id);
     qemu.Send(monitor, kQuitLine);
     qemu.Unlink(monitor);
     qemu.Exit();
@@ -191,11 +191,11 @@ TEST_F(NodeWatcherTest, ANewProcessMayTakeThePathWhileTheOldOneStillDies) {
   const int old_monitor = old_qemu.AddMonitor(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  const std::string old_run = sink_.Latest("vm1")->ref.run_id;
+  const std::string old_run(sink_.Latest("vm1")->ref.run_id);
   old_qemu.Unlink(old_monitor);
   new_qemu.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  const std::string new_run = sink_.Latest("vm1")->ref.run_id;
+  const std::string new_run(sink_.Latest("vm1")->ref.run_id);
   EXPECT_NE(old_run, new_run);
 
   // The old one is still heard, and its end is its own.
@@ -214,8 +214,8 @@ TEST_F(NodeWatcherTest, NamesAreEscapedAndTheShutdownFileHasTheRawOne) {
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   const VmStatus* status = sink_.Latest("a\nb\\xff");
-  ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name;
-  EXPECT_THAT(status->monitor_path, EndsWith("a\nb\\xff.kvmd"));
+  ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name.str();
+  EXPECT_THAT(std::string(status->monitor_path), EndsWith("a\nb\\xff.kvmd"));
   PowerOff(&qemu_, monitor);
   EXPECT_TRUE(FileExists(ShutdownFile(raw)));
 }
@@ -239,7 +239,7 @@ TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
     if (!entry.update.event.has_value() || entry.update.event->type != EventType::kStopped)
       continue;
     EXPECT_TRUE(entry.shutdown_file);
-    run_ids.insert(entry.update.status->ref.run_id);
+    run_ids.emplace(entry.update.status->ref.run_id);
   }
   EXPECT_EQ(run_ids.size(), static_cast<size_t>(kSockets));
 }
@@ -288,7 +288,7 @@ TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
 
 TEST_F(UntrackedTest, WhatIsFoundBehindTheSameSocketAfterAnEndIsANewRun) {
   const int monitor = Follow(&qemu_);
-  const std::string first_run = sink_.Latest("vm1")->ref.run_id;
+  const std::string first_run(sink_.Latest("vm1")->ref.run_id);
   qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);

@@ -20,7 +20,7 @@ class RestartTest : public NodeWatcherFixture {
     std::map<std::string, std::string> kept;
     for (const RecordingSink::Entry& entry : sink_.entries()) {
       if (!entry.update.saved_run.has_value()) continue;
-      const std::string& run_id = entry.update.status->ref.run_id;
+      const std::string run_id(entry.update.status->ref.run_id);
       if (entry.update.saved_run->empty()) {
         kept.erase(run_id);
       } else {
@@ -89,7 +89,9 @@ class RestartTest : public NodeWatcherFixture {
         }));
   }
 
-  std::string RunId(const std::string& vm) const { return sink_.Latest(vm)->ref.run_id; }
+  std::string RunId(const std::string& vm) const {
+    return std::string(sink_.Latest(vm)->ref.run_id);
+  }
   const ShutdownDetail& Stopped() const {
     return *sink_.Last(EventType::kStopped)->update.event->shutdown;
   }
