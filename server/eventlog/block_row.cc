@@ -31,11 +31,13 @@ int64_t TimeIn(const char* key) {
   return static_cast<int64_t>(le64toh(value));
 }
 
-uint32_t SizeIn(const char* key) {
+uint32_t NumberIn(const char* bytes) {
   uint32_t value = 0;
-  std::memcpy(&value, key + kSizeAt, sizeof(value));
+  std::memcpy(&value, bytes, sizeof(value));
   return le32toh(value);
 }
+
+uint32_t SizeIn(const char* key) { return NumberIn(key + kSizeAt); }
 
 void AppendNumber(uint32_t number, std::string* out) {
   const uint32_t little_endian = htole32(number);
@@ -121,17 +123,37 @@ uint64_t StoredBlock::AppendTo(EventBlockBuilder* block, uint64_t from, uint64_t
   return through;
 }
 
-void BlockRowBuilder::Add(const EventBlock& block) {
+void BlockRowBuilder::Extend(uint64_t first, uint64_t last, int64_t earliest_ns,
+                             int64_t latest_ns) {
   if (std::exchange(finished_, false)) {
     keys_.clear();
     encodings_.clear();
     hashes_.clear();
   }
   if (empty()) {
-    first_ = block.first_sequence();
-    earliest_ns_ = latest_ns_ = absl::ToUnixNanos(block.at(0).observe_time);
+    first_ = first;
+    earliest_ns_ = earliest_ns;
+    latest_ns_ = latest_ns;
   }
-  last_ = block.last_sequence();
+  last_ = last;
+  earliest_ns_ = std::min(earliest_ns_, earliest_ns);
+  latest_ns_ = std::max(latest_ns_, latest_ns);
+}
+
+void BlockRowBuilder::Add(const StoredBlock& block) {
+  const StoredBlock::Columns& columns = block.columns();
+  Extend(columns.first, columns.last, columns.earliest_ns, columns.latest_ns);
+  const size_t keys = columns.data.size() - block.bytes();
+  keys_.append(columns.data.data(), keys);
+  encodings_.append(columns.data.data() + keys, block.bytes());
+  for (size_t at = 0; at < columns.names.size(); at += kHashBytes) {
+    hashes_.push_back(NumberIn(columns.names.data() + at));
+  }
+}
+
+void BlockRowBuilder::Add(const EventBlock& block) {
+  const int64_t first_ns = absl::ToUnixNanos(block.at(0).observe_time);
+  Extend(block.first_sequence(), block.last_sequence(), first_ns, first_ns);
   absl::string_view name_before;
   for (size_t i = 0; i < block.size(); ++i) {
     const EventBlock::Entry entry = block.at(i);

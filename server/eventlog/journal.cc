@@ -45,7 +45,7 @@ absl::Status CreateFile(const std::string& path) {
 }
 
 // The identity is ours and the version is known: a table or column that is not there was lost.
-absl::Status LostIsDamage(absl::Status status) {
+absl::Status LostIsDamage(const absl::Status& status) {
   return absl::IsInternal(status) ? absl::DataLossError(status.message()) : status;
 }
 
@@ -250,9 +250,7 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
       full = !merged.empty() && (block->first() != merged.last() + 1 ||
                                  merged.bytes() + block->bytes() > options_.row_bytes);
       if (full) break;
-      EventBlockBuilder events;
-      block->AppendTo(&events, block->first(), block->last(), SIZE_MAX);
-      merged.Add(*events.Finish());
+      merged.Add(*block);
       latest_ns = block->latest_ns();
       ++rows;
       full = merged.bytes() >= options_.row_bytes;

@@ -123,8 +123,7 @@ absl::Status JournalWriter::AppendWaiting(absl::Time now) {
 absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
   // Usually it is one change, which needs no copy.
   const bool joins = count > 1 || !left_runs_.empty() || !left_stops_.empty();
-  const absl::Status status =
-      joins ? CommitJoined(count, now) : Commit(backlog_.front().change, now);
+  absl::Status status = joins ? CommitJoined(count, now) : Commit(backlog_.front().change, now);
   if (!status.ok()) return status;
   ForgetLeft();
   for (; count > 0; --count) {

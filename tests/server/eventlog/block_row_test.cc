@@ -78,6 +78,31 @@ TEST_F(BlockRowTest, HasItsEventsAsTheyWere) {
   EXPECT_EQ(DecodeEventField(block->EncodedView(1)).sequence(), 8u);
 }
 
+TEST_F(BlockRowTest, JoinedFromRowsItIsTheSame) {
+  const Row row(row_.Finish(0));
+  BlockRowBuilder joined;
+  int64_t latest_ns = 0;
+  for (const v1::Event& event :
+       {EventOf(7, "web1", absl::Seconds(5)), EventOf(8, "web1", absl::Seconds(1)),
+        EventOf(9, "db", absl::Seconds(3))}) {
+    BlockRowBuilder one;
+    one.Add(*BlockOf({event}));
+    const Row of_one(one.Finish(latest_ns));
+    latest_ns = of_one.columns.latest_ns;
+    const absl::StatusOr<StoredBlock> stored = StoredBlock::Make(of_one.columns);
+    ASSERT_TRUE(stored.ok()) << stored.status();
+    joined.Add(*stored);
+  }
+  const Row again(joined.Finish(latest_ns));
+  EXPECT_EQ(again.columns.first, row.columns.first);
+  EXPECT_EQ(again.columns.last, row.columns.last);
+  EXPECT_EQ(again.columns.earliest_ns, row.columns.earliest_ns);
+  EXPECT_EQ(again.columns.latest_ns, row.columns.latest_ns);
+  EXPECT_EQ(again.names, row.names);
+  EXPECT_EQ(again.data, row.data);
+  EXPECT_EQ(again.columns.checksum, row.columns.checksum);
+}
+
 TEST_F(BlockRowTest, GivesAPartOfItsEventsInEitherOrder) {
   const Row row(row_.Finish(0));
   const StoredBlock stored = StoredBlock::Make(row.columns).value();
