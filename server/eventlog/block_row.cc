@@ -123,26 +123,23 @@ uint64_t StoredBlock::AppendTo(EventBlockBuilder* block, uint64_t from, uint64_t
   return through;
 }
 
-void BlockRowBuilder::Extend(uint64_t first, uint64_t last, int64_t earliest_ns,
-                             int64_t latest_ns) {
+void BlockRowBuilder::Extend(uint64_t first, uint64_t last) {
   if (std::exchange(finished_, false)) {
     keys_.clear();
     encodings_.clear();
     hashes_.clear();
+    earliest_ns_ = INT64_MAX;
+    latest_ns_ = INT64_MIN;
   }
-  if (empty()) {
-    first_ = first;
-    earliest_ns_ = earliest_ns;
-    latest_ns_ = latest_ns;
-  }
+  if (empty()) first_ = first;
   last_ = last;
-  earliest_ns_ = std::min(earliest_ns_, earliest_ns);
-  latest_ns_ = std::max(latest_ns_, latest_ns);
 }
 
 void BlockRowBuilder::Add(const StoredBlock& block) {
   const StoredBlock::Columns& columns = block.columns();
-  Extend(columns.first, columns.last, columns.earliest_ns, columns.latest_ns);
+  Extend(columns.first, columns.last);
+  earliest_ns_ = std::min(earliest_ns_, columns.earliest_ns);
+  latest_ns_ = std::max(latest_ns_, columns.latest_ns);
   const size_t keys = columns.data.size() - block.bytes();
   keys_.append(columns.data.data(), keys);
   encodings_.append(columns.data.data() + keys, block.bytes());
@@ -152,8 +149,7 @@ void BlockRowBuilder::Add(const StoredBlock& block) {
 }
 
 void BlockRowBuilder::Add(const EventBlock& block) {
-  const int64_t first_ns = absl::ToUnixNanos(block.at(0).observe_time);
-  Extend(block.first_sequence(), block.last_sequence(), first_ns, first_ns);
+  Extend(block.first_sequence(), block.last_sequence());
   absl::string_view name_before;
   for (size_t i = 0; i < block.size(); ++i) {
     const EventBlock::Entry entry = block.at(i);

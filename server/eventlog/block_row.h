@@ -33,7 +33,6 @@ class StoredBlock {
 
   uint64_t first() const { return columns_.first; }
   uint64_t last() const { return columns_.last; }
-  int64_t latest_ns() const { return columns_.latest_ns; }
   const Columns& columns() const { return columns_; }
   // Size of all encodings.
   size_t bytes() const { return encodings_.size(); }
@@ -81,17 +80,17 @@ class BlockRowBuilder {
   void Add(const EventBlock& block);
   void Add(const StoredBlock& block);
   // Returns the columns' values, whose views live until the next Add, and empties the builder.
-  // `latest_ns` is that of all events before.
+  // `latest_ns` is that of all events before; a StoredBlock brings its own.
   StoredBlock::Columns Finish(int64_t latest_ns);
 
  private:
-  // Adds the sequences and times of a block; its events follow.
-  void Extend(uint64_t first, uint64_t last, int64_t earliest_ns, int64_t latest_ns);
+  // Adds the sequences of a block; its events follow.
+  void Extend(uint64_t first, uint64_t last);
 
   uint64_t first_ = 0;
   uint64_t last_ = 0;
-  int64_t earliest_ns_ = 0;
-  int64_t latest_ns_ = 0;
+  int64_t earliest_ns_ = INT64_MAX;
+  int64_t latest_ns_ = INT64_MIN;
   bool finished_ = false;
   std::string keys_;
   std::string encodings_;

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/shared_text.h"
 #include "server/events/event_block.h"
 #include "server/events/event_matcher.h"
 #include "server/events/event_meters.h"

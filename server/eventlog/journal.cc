@@ -243,7 +243,6 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
   BlockRowBuilder merged;
   int rows = 0;
   bool full = false;  // or nothing more fits
-  int64_t latest_ns = INT64_MIN;
   {
     BlockQuery blocks(&database_, bounds->merged_to + 1);
     while (const StoredBlock* const block = full ? nullptr : blocks.NextBlock()) {
@@ -251,7 +250,6 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
                                  merged.bytes() + block->bytes() > options_.row_bytes);
       if (full) break;
       merged.Add(*block);
-      latest_ns = block->latest_ns();
       ++rows;
       full = merged.bytes() >= options_.row_bytes;
     }
@@ -269,7 +267,7 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
                             .Bind(merged.last())
                             .Run();
   if (!status.ok()) return status;
-  return PutBlock(&database_, merged.Finish(latest_ns));
+  return PutBlock(&database_, merged.Finish(INT64_MIN));
 }
 
 absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
