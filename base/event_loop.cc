@@ -36,8 +36,6 @@ absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create(const Clock* clock)
   return std::unique_ptr<EventLoop>(new EventLoop(clock, std::move(epoll), std::move(wake)));
 }
 
-EventLoop::~EventLoop() = default;
-
 absl::Status EventLoop::Add(int fd, uint32_t events, FdHandler* handler) {
   const uint32_t serial = ++last_watch_;
   epoll_event event{};

@@ -42,7 +42,6 @@ class EventLoop {
  public:
   // `clock` outlives the loop. The error names the call that failed.
   static absl::StatusOr<std::unique_ptr<EventLoop>> Create(const Clock* clock);
-  ~EventLoop();
 
   // Watches `fd`, which stays the caller's. `handler` must live until Remove.
   absl::Status Add(int fd, uint32_t events, FdHandler* handler);
@@ -58,6 +57,21 @@ class EventLoop {
   TimerId AddTimer(absl::Duration deadline, std::function<void()> callback);
   // Cancels the timer and clears `id`. No-op if the timer has fired or never was.
   void CancelTimer(TimerId* id);
+  // Adds a timer in place of the one that `id` names. `id` is cleared before `callback` is called,
+  // and stays where it is until then.
+  template <typename Callback>
+  void SetTimer(TimerId* id, absl::Duration deadline, Callback callback) {
+    CancelTimer(id);
+    *id = AddTimer(deadline, [id, callback = std::move(callback)] {
+      *id = {};
+      callback();
+    });
+  }
+  // The same, `delay` from now.
+  template <typename Callback>
+  void SetTimerIn(TimerId* id, absl::Duration delay, Callback callback) {
+    SetTimer(id, Now().monotonic + delay, std::move(callback));
+  }
 
   // Waits for input, a timer or Wake, at most `timeout`, then handles what is due. Of a very long
   // list it handles a part, so that neither input nor timers starve the other.

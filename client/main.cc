@@ -27,16 +27,13 @@
 
 namespace {
 
-std::string Variable(const char* name) {
-  const char* value = getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 std::optional<std::string> VariableIfSet(const char* name) {
   const char* value = getenv(name);
   if (value == nullptr) return std::nullopt;
   return value;
 }
+
+std::string Variable(const char* name) { return VariableIfSet(name).value_or(""); }
 
 // Occupies standard descriptors that the caller left closed: otherwise the next socket would take
 // one, and output would go there.

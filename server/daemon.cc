@@ -14,7 +14,6 @@
 #include "base/nats/subject.h"
 #include "base/thread_name.h"
 #include "server/fleet/jetstream_sink.h"
-#include "server/fleet/position_file.h"
 #include "server/handover.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"
@@ -22,7 +21,7 @@
 #include "server/host/service_manager.h"
 #include "server/transport/connection_acceptor.h"
 #include "spdlog/spdlog.h"
-#include "watcher/host/system_bus.h"
+#include "watcher/host/host_shutdown_api.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
 
@@ -63,10 +62,8 @@ JournalOptions ToJournalOptions(const Config& config) {
 }
 
 StreamOptions ToStreamOptions(const Config& config) {
-  StreamOptions options;
-  options.max_streams = static_cast<int>(config.max_streams);
-  options.max_streams_per_peer = static_cast<int>(config.max_streams_per_peer());
-  return options;
+  return {.max_streams = static_cast<int>(config.max_streams),
+          .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer())};
 }
 
 JournalEnd EndOf(const EventLog& log) { return {log.identity()->journal_id, log.range().newest}; }
@@ -304,14 +301,10 @@ void Daemon::WatcherLoop() {
 
 std::string Daemon::StatusText() const {
   const EventLog::Health health = log_->health();
-  return absl::StrCat("following ", log_->vm_count(), " VMs for ", hub_.stream_count(), " streams",
-                      health.journal_writable ? "" : "; the journal cannot be written",
-                      health.directories_present ? "" : "; a watched directory is missing",
-                      NotListening());
-}
-
-std::string Daemon::NotListening() const {
-  std::string out;
+  std::string out =
+      absl::StrCat("following ", log_->vm_count(), " VMs for ", hub_.stream_count(), " streams",
+                   health.journal_writable ? "" : "; the journal cannot be written",
+                   health.directories_present ? "" : "; a watched directory is missing");
   for (const ListenerState& listener : server_->listeners()) {
     if (listener.listening) continue;
     absl::StrAppend(&out, "; not listening on ", listener.address.ToString());
@@ -364,7 +357,12 @@ void Daemon::ServeUntilStop() {
     }
     if (!ready && (serving || now >= ready_by)) {
       ready = true;
-      NotifyFirstReady(serving ? StatusText() : "the first scan is not done yet");
+      const std::string status = serving ? StatusText() : "the first scan is not done yet";
+      const MutexLock lock(&mutex_);
+      if (!stop_) {
+        ready_ = true;
+        NotifyReady(status);
+      }
     }
     if (now >= trim_at) {
       malloc_trim(0);
@@ -386,13 +384,6 @@ void Daemon::Run() {
   ServeUntilStop();
   NotifyStopping("sending what was observed");
   Stop();
-}
-
-void Daemon::NotifyFirstReady(const std::string& status) {
-  const MutexLock lock(&mutex_);
-  if (stop_) return;
-  ready_ = true;
-  NotifyReady(status);
 }
 
 void Daemon::RequestStop() {

@@ -70,16 +70,11 @@ class Daemon {
   void WatcherLoop();
   // Runs after each turn of the pump thread, on it.
   void OnPumpTurn();
-  // A line for people.
   std::string StatusText() const;
-  // Its part about addresses that cannot be listened on.
-  std::string NotListening() const;
   // Asks the watched threads to answer in their next turns.
   void AskThreads();
   // Serves from the first scan on, and keeps the service manager informed, until RequestStop.
   void ServeUntilStop();
-  // Notifies the service manager that the daemon is ready, unless it is to stop already.
-  void NotifyFirstReady(const std::string& status);
   void Stop();
 
   const Tuning tuning_;

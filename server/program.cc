@@ -1,19 +1,24 @@
 #include "server/program.h"
 
 #include <malloc.h>
+#include <pthread.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
+#include "base/thread_name.h"
 #include "server/daemon.h"
 #include "server/handover.h"
 #include "server/host/privileges.h"
-#include "server/host/signal_watcher.h"
 #include "server/logging/logging.h"
 #include "spdlog/spdlog.h"
 #include "watcher/signals/bpf_trace.h"
@@ -64,6 +69,49 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::stri
   return tracing;
 }
 
+sigset_t WatchedSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
+  return signals;
+}
+
+// Waits for signals on a thread of its own. SIGHUP reloads the daemon. The first SIGTERM or SIGINT
+// stops it; the second ends the process at once, with status 1.
+class SignalWatcher {
+ public:
+  explicit SignalWatcher(Daemon* daemon) : daemon_(daemon), thread_([this] { Run(); }) {}
+  ~SignalWatcher() {
+    done_ = true;
+    pthread_kill(thread_.native_handle(), SIGHUP);
+    thread_.join();
+  }
+  SignalWatcher(const SignalWatcher&) = delete;
+  SignalWatcher& operator=(const SignalWatcher&) = delete;
+
+ private:
+  void Run() {
+    SetThreadName("signals");
+    const sigset_t signals = WatchedSignals();
+    for (bool stopping = false;;) {
+      int number = 0;
+      sigwait(&signals, &number);
+      if (done_) return;
+      if (number == SIGHUP) {
+        daemon_->Reload();
+        continue;
+      }
+      if (stopping) _exit(1);
+      stopping = true;
+      daemon_->RequestStop();
+    }
+  }
+
+  Daemon* const daemon_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;  // last: it uses the rest
+};
+
 }  // namespace
 
 int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) {
@@ -87,7 +135,10 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   std::string note;
   absl::StatusOr<SignalTracing> tracing = BeginSignalTracing(*parsed.config, &note);
   dropped = DropTracing() && dropped;
-  BlockSignals();
+  // In this thread and in those that it starts.
+  const sigset_t signals = WatchedSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
   if (!dropped) spdlog::warn("the capabilities that are not needed cannot be given up");
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
@@ -102,8 +153,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
     spdlog::error("cannot start: {}", std::string(daemon.status().message()));
     return 1;
   }
-  const SignalWatcher signals([&daemon] { (*daemon)->RequestStop(); },
-                              [&daemon] { (*daemon)->Reload(); });
+  const SignalWatcher watcher(daemon->get());
   (*daemon)->Run();
   return 0;
 }

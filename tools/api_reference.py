@@ -62,7 +62,7 @@ class Comments:
 
 def prose(text):
     """A comment as Markdown: its indented lines are lists."""
-    out, item = [], None
+    out, item, margin = [], None, ""
     for line in text.split("\n"):
         indent = len(line) - len(line.lstrip())
         start = re.match(r"\s+(\d+\.|\S+\s)\s*(.*)", line)
@@ -72,21 +72,15 @@ def prose(text):
             if item is None and out and out[-1]:
                 out.append("")
             out.append(f"{word} {rest}" if numbered else f"- **{word}** {rest}")
-            item = indent
+            item, margin = indent, "   " if numbered else "  "
         elif indent and item is not None:
-            out.append("  " + " " * (out_indent(out)) + line.strip())
+            out.append(margin + line.strip())
         else:
             if item is not None and line:
                 out.append("")
             item = None
             out.append(line)
     return escape("\n".join(out))
-
-
-def out_indent(out):
-    """The indent of a list item's continuation lines, less two."""
-    mark = next(line for line in reversed(out) if line and line[0] != " ")
-    return 1 if mark[0].isdigit() else 0
 
 
 def escape(text):
@@ -97,17 +91,11 @@ def cell(text):
     return escape(" ".join(text.split())).replace("|", r"\|")
 
 
-def anchor(name):
-    return name.lower()
-
-
 def type_of(field):
-    if field.type_name.startswith(".google.protobuf."):
+    if field.type_name:
         name = field.type_name.rsplit(".", 1)[1]
-        text = f"[{name}]({WELL_KNOWN}{name.lower()})"
-    elif field.type_name:
-        name = field.type_name.rsplit(".", 1)[1]
-        text = f"[{name}](#{anchor(name)})"
+        page = WELL_KNOWN if field.type_name.startswith(".google.protobuf.") else "#"
+        text = f"[{name}]({page}{name.lower()})"
     else:
         text = SCALARS[field.type]
     return "repeated " + text if field.label == field.LABEL_REPEATED else text
@@ -128,7 +116,7 @@ def method_section(method, comment):
     stream = "stream of " if method.server_streaming else ""
     rows, text = statuses(comment)
     yield f"### {method.name}\n"
-    yield f"[{request}](#{anchor(request)}) → {stream}[{response}](#{anchor(response)})\n"
+    yield f"[{request}](#{request.lower()}) → {stream}[{response}](#{response.lower()})\n"
     yield prose(text.rstrip()) + "\n"
     if rows:
         yield "| status | when |\n|---|---|"
@@ -167,7 +155,7 @@ def enum_section(index, enum, comments):
 
 def contents(file):
     def links(names):
-        return ", ".join(f"[{name}](#{anchor(name)})" for name in names)
+        return ", ".join(f"[{name}](#{name.lower()})" for name in names)
     methods = [method.name for service in file.service for method in service.method]
     yield f"- Methods: {links(methods)}"
     yield f"- Messages: {links(message.name for message in file.message_type)}"

@@ -1,8 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the includes of every source with tools/include_rules.txt.
-
-  check_includes.py [ROOT]
-"""
+"""Compares the includes of every source with tools/include_rules.txt, from the root of the repository."""
 
 import pathlib
 import re
@@ -90,15 +87,14 @@ def matches(include, name):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    rules = Rules((root / TABLE).read_text())
+    rules = Rules(TABLE.read_text())
     problems = []
     needed = set()
     for tree in TREES:
-        for source in sorted((root / tree).rglob("*")):
+        for source in sorted(pathlib.Path(tree).rglob("*")):
             if source.suffix not in (".h", ".cc"):
                 continue
-            path = source.relative_to(root).as_posix()
+            path = source.as_posix()
             folder = path.rpartition("/")[0]
             for mark, include in INCLUDE.findall(source.read_text()):
                 problem = rules.problem(folder, mark == '"', include)

@@ -8,52 +8,14 @@
 # the nodes' host names. Leaves no files or processes.
 set -euo pipefail
 
-[[ $# -eq 2 ]] || { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY" >&2; exit 2; }
-bin=$(cd "$1" && pwd)
-guest=$(cd "$2" && pwd)
+readonly demo=demo-fleet patience=180  # a node is silent after 90 s
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly bin guest tools
-readonly patience=180  # seconds, for any one step: a node is silent after 90 s
+# shellcheck source=tools/demo_common.sh
+source "$tools/demo_common.sh"
 readonly nodes=(node1 node2 node3 node4 node5)
-
-dir=$(mktemp -d /tmp/vmeventd-demo-fleet.XXXXXX)
 base=$((20000 + RANDOM % 20000))  # of the ports: clients 1 to 3, routes 4 to 6, the relay 7
-readonly dir base
+readonly tools base
 readonly fleet=nats://127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2)),127.0.0.1:$((base + 3))
-
-declare -A qemu serial monitor server
-bold='' plain=''
-if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
-  bold=$'\e[1m' plain=$'\e[0m'
-fi
-
-say() { printf '%s== %s%s\n' "$bold" "$*" "$plain"; }
-
-fail() {
-  echo "demo-fleet: $*" >&2
-  tail -n 5 "$dir"/*.log >&2 || true
-  exit 1
-}
-
-# Ends everything that was started.
-clean_up() {
-  trap - EXIT INT TERM HUP
-  local pids
-  pids="$(jobs -p) ${qemu[*]} ${server[*]}"
-  # shellcheck disable=SC2086  # one word a process
-  kill -KILL $pids 2>/dev/null || true
-  wait 2>/dev/null || true
-  rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-# Runs in the background and is waited for, so that Ctrl-C works at once.
-vmevents() {
-  timeout "$patience" "$bin/vmevents" "$@" &
-  wait $!
-}
 
 # until_true WHAT COMMAND...: waits until the command succeeds.
 until_true() {
@@ -101,27 +63,6 @@ vmevents_of() {
   vmevents --server "unix:$dir/$node/socket" "$@"
 }
 
-# boot NODE NAME [QEMU ARGUMENT...]: boots a guest on a node and waits for it.
-boot() {
-  local node=$1 name=$2 line output serial_in monitor_in
-  shift 2
-  mkfifo "$dir/$name."{serial,monitor}.{in,out}
-  exec {serial_in}<>"$dir/$name.serial.in" {output}<>"$dir/$name.serial.out" \
-    {monitor_in}<>"$dir/$name.monitor.in"
-  qemu-system-x86_64 -name "$name" -accel tcg -machine pc -m 192 -nodefaults -no-user-config \
-    -display none -kernel "$guest/vmlinux" -initrd "$guest/initrd" \
-    -append "console=ttyS0 quiet nokaslr mitigations=off no_timer_check" \
-    -serial "pipe:$dir/$name.serial" -monitor "pipe:$dir/$name.monitor" \
-    -qmp "unix:$dir/$node/vms/$name.kvmd,server=on,wait=off" "$@" >>"$dir/qemu.log" 2>&1 &
-  qemu[$name]=$!
-  disown "${qemu[$name]}"  # otherwise the shell prints a message at its end
-  serial[$name]=$serial_in
-  monitor[$name]=$monitor_in
-  until [[ ${line:-} == *GUEST-READY* ]]; do
-    read -r -t "$patience" -u "$output" line || fail "$name does not boot"
-  done
-}
-
 # The watch has printed the end of a VM.
 has_ended() { grep -q "\"name\":\"$1\".*\"type\":\"EVENT_TYPE_STOPPED\"" "$dir/watch.json"; }
 await_end() {
@@ -149,8 +90,8 @@ say "one vmevents watch follows all of them"
 "$bin/vmevents" --server "$fleet" -o json watch --from oldest >"$dir/watch.json" 2>"$dir/watch.log" &
 watch=$!
 "$bin/vmevents" --server "$fleet" --no-headers watch --from oldest 2>/dev/null &
-for number in 1 2 3 4; do boot "node$number" "web$number"; done
-boot node5 web5 -device pvpanic
+for number in 1 2 3 4; do boot "$dir/node$number/vms" "web$number"; done
+boot "$dir/node5/vms" web5 -device pvpanic
 
 say "node3 is cut off; its VM's user types poweroff"
 kill -STOP "$relay"

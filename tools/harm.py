@@ -17,6 +17,7 @@ One that has not exited after 15 s hangs; it is killed and counted. Exit status 
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import pathlib
@@ -92,7 +93,6 @@ class Qemu:
             path.unlink(missing_ok=True)
         return hung
 
-
     def tell_where(self):
         """In which system call each of its threads waits."""
         for task in sorted(pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()):
@@ -151,13 +151,6 @@ class Watch:
         return os.path.getsize(self.directory / "log")
 
 
-def end(qemu, manager, dice):
-    if manager is not None and dice.random() < 0.5:
-        manager.send("quit")
-    else:
-        qemu.process.send_signal(signal.SIGTERM)
-
-
 def starts(watch, name, dice):
     qemu = Qemu(watch.directory, name)
     # SIGTERM takes its usual course once QEMU has its handler; before that it is only killed.
@@ -183,31 +176,26 @@ def restarts(watch, name, dice):
     return [qemu.hangs() for qemu in qemus]
 
 
-def stops(watch, name, dice):
+def ends_while_followed(watch, name, dice, pause):
     since = watch.said()
     qemu = Qemu(watch.directory, name)
     manager = qemu.manager()
     watch.wait_for(f"{name} has answered everything", since)
-    time.sleep(dice.uniform(0, 0.02))
-    end(qemu, manager, dice)
+    if pause:
+        manager.execute("stop")
+    else:
+        time.sleep(dice.uniform(0, 0.02))
+    if dice.random() < 0.5:
+        manager.send("quit")
+    else:
+        qemu.process.send_signal(signal.SIGTERM)
     hung = qemu.hangs()
     manager.close()
     return [hung]
 
 
-def pauses(watch, name, dice):
-    since = watch.said()
-    qemu = Qemu(watch.directory, name)
-    manager = qemu.manager()
-    watch.wait_for(f"{name} has answered everything", since)
-    manager.execute("stop")
-    end(qemu, manager, dice)
-    hung = qemu.hangs()
-    manager.close()
-    return [hung]
-
-
-PHASES = {"start": starts, "restart": restarts, "stop": stops, "pause": pauses}
+PHASES = {"start": starts, "restart": restarts, "stop": functools.partial(ends_while_followed, pause=False),
+          "pause": functools.partial(ends_while_followed, pause=True)}
 
 
 def run_share(phase, program, rounds, seed):

@@ -8,11 +8,10 @@ off, with the records and no signals, and while a process sends another one 10,0
 waits for. Root, for the records. Prints a row of Markdown for each.
 """
 
-import mmap
+import multiprocessing
 import os
 import pathlib
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -40,18 +39,8 @@ def send_signals(pid, count):
         for _ in range(BATCH):
             os.kill(pid, signal.SIGTERM)
         sent += BATCH
-        struct.pack_into("Q", count, 0, sent)
+        count.value = sent
         time.sleep(max(0.0, begin + sent / PER_SECOND - time.monotonic()))
-
-
-def fork(work, *arguments):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(*arguments)
-        finally:
-            os._exit(1)
-    return pid
 
 
 def measure(daemon, senders, seconds, flood):
@@ -63,7 +52,7 @@ def measure(daemon, senders, seconds, flood):
                 [daemon, "--watch", f"{vms}:*.qmp", "--listen", f"unix:{directory}/socket", "--state-dir",
                  f"{directory}/state", "--signal-senders", senders], stderr=log)
         children = []
-        count = mmap.mmap(-1, mmap.PAGESIZE)  # shared
+        count = multiprocessing.Value("L", 0, lock=False)
         try:
             while not os.path.exists(f"{directory}/socket"):
                 if process.poll() is not None:
@@ -71,15 +60,17 @@ def measure(daemon, senders, seconds, flood):
                 time.sleep(0.05)
             time.sleep(1)  # its start is over
             if flood:
-                children.append(fork(take_signals))
-                children.append(fork(send_signals, children[0], count))
-            before = cpu_seconds(process.pid), struct.unpack_from("Q", count)[0]
+                children.append(multiprocessing.Process(target=take_signals))
+                children[0].start()
+                children.append(multiprocessing.Process(target=send_signals, args=(children[0].pid, count)))
+                children[1].start()
+            before = cpu_seconds(process.pid), count.value
             time.sleep(seconds)
-            return cpu_seconds(process.pid) - before[0], struct.unpack_from("Q", count)[0] - before[1]
+            return cpu_seconds(process.pid) - before[0], count.value - before[1]
         finally:
             for child in reversed(children):
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+                child.kill()
+                child.join()
             process.kill()
             process.wait()
 

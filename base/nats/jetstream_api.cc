@@ -6,20 +6,17 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/nats/json_text.h"
 #include "base/nats/subject.h"
 #include "base/quote.h"
+#include "nlohmann/json.hpp"
 
 namespace vmeventd {
 namespace {
 
-using nats::json;
-using nats::Member;
-using nats::NumberIn;
-using nats::ParseJson;
-using nats::TextIn;
+using nlohmann::json;
 
 constexpr char kRollups[] = "allow_rollup_hdrs";
 constexpr char kSchedules[] = "allow_msg_schedules";  // since 2.12
@@ -31,6 +28,33 @@ constexpr uint64_t kNoMessage = 10037;
 constexpr uint64_t kNoStream = 10059;
 constexpr uint64_t kTooLarge = 10054;
 constexpr uint64_t kOutdated[] = {10071, 10164};  // before 2.11, and since
+// A consumer that nobody pulls from for so long is deleted by the server.
+constexpr absl::Duration kInactive = absl::Minutes(1);
+
+// Returns a discarded value if `text` is not JSON.
+json ParseJson(absl::string_view text) {
+  return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+// A member; null: there is none.
+const json& Member(const json& object, const char* name) {
+  static const auto* const null = new json();
+  if (!object.is_object()) return *null;
+  const auto found = object.find(name);
+  return found == object.end() ? *null : *found;
+}
+
+// "": there is no such text.
+std::string TextIn(const json& object, const char* name) {
+  const json& member = Member(object, name);
+  return member.is_string() ? member.get<std::string>() : "";
+}
+
+// 0: there is no such number.
+uint64_t NumberIn(const json& object, const char* name) {
+  const json& member = Member(object, name);
+  return member.is_number_unsigned() ? member.get<uint64_t>() : 0;
+}
 
 absl::Status CheckError(const json& answer, absl::string_view text) {
   if (!answer.is_object()) {
@@ -237,6 +261,70 @@ std::string HeaderIn(absl::string_view headers, absl::string_view name) {
     return std::string(absl::StripAsciiWhitespace(line.substr(colon + 1)));
   }
   return "";
+}
+
+std::string CreateConsumerRequest(absl::string_view stream,
+                                  const std::vector<std::string>& subjects,
+                                  const ReadStart& start) {
+  json config = {{"ack_policy", "none"},
+                 {"replay_policy", "instant"},
+                 {"inactive_threshold", absl::ToInt64Nanoseconds(kInactive)},
+                 {"mem_storage", true},
+                 {"num_replicas", 1}};
+  if (const auto* sequence = std::get_if<uint64_t>(&start)) {
+    config["deliver_policy"] = "by_start_sequence";
+    config["opt_start_seq"] = *sequence;
+  } else if (const auto* time = std::get_if<absl::Time>(&start)) {
+    config["deliver_policy"] = "by_start_time";
+    config["opt_start_time"] = absl::FormatTime(absl::RFC3339_full, *time, absl::UTCTimeZone());
+  } else {
+    config["deliver_policy"] = "last_per_subject";
+  }
+  if (subjects.size() == 1) config["filter_subject"] = subjects.front();
+  if (subjects.size() > 1) config["filter_subjects"] = subjects;
+  return json{{"stream_name", std::string(stream)}, {"config", config}}.dump();
+}
+
+absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer) {
+  if (absl::Status status = CheckAnswer(answer); !status.ok()) return status;
+  const json object = ParseJson(answer);
+  const json& delivered = Member(object, "delivered");
+  const ConsumerState state{TextIn(object, "name"), NumberIn(object, "num_pending"),
+                            NumberIn(delivered, "consumer_seq"), NumberIn(delivered, "stream_seq")};
+  if (state.name.empty()) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(answer), " does not describe a consumer"));
+  }
+  return state;
+}
+
+std::string PullRequest(int messages, int64_t bytes, absl::Duration expires,
+                        absl::Duration heartbeat) {
+  return json{{"batch", messages},
+              {"max_bytes", bytes},
+              {"expires", absl::ToInt64Nanoseconds(expires)},
+              {"idle_heartbeat", absl::ToInt64Nanoseconds(heartbeat)}}
+      .dump();
+}
+
+// $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
+// account before the stream, and more at the end.
+std::optional<Delivery> ParseDelivery(absl::string_view reply) {
+  const std::vector<absl::string_view> tokens = absl::StrSplit(reply, '.');
+  if (tokens.size() < 9 || tokens.size() == 10 || tokens[0] != "$JS" || tokens[1] != "ACK") {
+    return std::nullopt;
+  }
+  const size_t at = tokens.size() == 9 ? 5 : 7;  // index of SEQUENCE
+  Delivery delivery;
+  int64_t nanoseconds = 0;
+  if (!absl::SimpleAtoi(tokens[at], &delivery.stream_sequence) ||
+      !absl::SimpleAtoi(tokens[at + 1], &delivery.number) ||
+      !absl::SimpleAtoi(tokens[at + 2], &nanoseconds) ||
+      !absl::SimpleAtoi(tokens[at + 3], &delivery.pending)) {
+    return std::nullopt;
+  }
+  delivery.time = absl::FromUnixNanos(nanoseconds);
+  return delivery;
 }
 
 }  // namespace vmeventd

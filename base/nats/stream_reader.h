@@ -11,7 +11,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/nats/connection.h"
-#include "base/nats/consumer.h"
 #include "base/nats/jetstream_api.h"
 
 namespace vmeventd {

@@ -1,7 +1,6 @@
 #include "client/commands/commands.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -21,18 +20,6 @@ std::string Places(const std::vector<MessageNode>& nodes) {
 }
 
 }  // namespace
-
-bool EventBatches::Add(NodeEvent event) {
-  constexpr size_t kBatch = 1000;
-  list_.push_back(std::move(event));
-  if (list_.size() == kBatch) Flush();
-  return wanted_;
-}
-
-void EventBatches::Flush() {
-  if (wanted_ && !list_.empty()) wanted_ = take_(&list_);
-  list_ = {};
-}
 
 std::optional<Failure> FromPrint(const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
@@ -75,18 +62,13 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
 
 namespace {
 
-// Returns whether `value` is in a list, or there is none.
-template <typename List, typename Value>
-bool Has(const List& list, const Value& value) {
-  return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
-}
-
 // The part of the filter that the request of a list cannot have.
 bool PassesEnds(const v1::Vm& vm, const v1::EventFilter& filter) {
   const bool of_end = filter.classes_size() + filter.causes_size() > 0;
   if (of_end && !vm.has_shutdown()) return false;
-  return Has(filter.classes(), vm.shutdown().class_()) &&
-         Has(filter.causes(), vm.shutdown().cause()) && Has(filter.run_ids(), vm.ref().run_id());
+  return IsWanted(filter.classes(), vm.shutdown().class_()) &&
+         IsWanted(filter.causes(), vm.shutdown().cause()) &&
+         IsWanted(filter.run_ids(), vm.ref().run_id());
 }
 
 }  // namespace

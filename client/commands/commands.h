@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -80,8 +81,16 @@ class EventBatches {
  public:
   explicit EventBatches(const ListSource::Take& take) : take_(take) {}
   // Returns whether to go on.
-  bool Add(NodeEvent event);
-  void Flush();
+  bool Add(NodeEvent event) {
+    constexpr size_t kBatch = 1000;
+    list_.push_back(std::move(event));
+    if (list_.size() == kBatch) Flush();
+    return wanted_;
+  }
+  void Flush() {
+    if (wanted_ && !list_.empty()) wanted_ = take_(&list_);
+    list_ = {};
+  }
 
  private:
   const ListSource::Take& take_;
@@ -89,11 +98,8 @@ class EventBatches {
   bool wanted_ = true;
 };
 
-// Prints a sentence, safe for a terminal, to stderr; null: prints none.
-using PrintSentence = std::function<void(const std::string&)>;
-
 // Each prints the answer and returns nothing, or the failure. An output whose reader has gone is no
-// failure. `note` gets what an empty list means.
+// failure. `note` gets what an empty list means; null: that is not printed.
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output,
                                const PrintSentence& note = nullptr);

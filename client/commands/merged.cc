@@ -262,17 +262,6 @@ class QueueSink : public WatchSink {
   const std::stop_token stop_;
 };
 
-ExitCode RunNode(const WatchedNode& node, const MergedWatch::Environment& env, StopSource* stop,
-                 WatchSink* sink) {
-  WatchLoop::Environment environment;
-  environment.address = node.address;
-  environment.stop = stop;
-  environment.note = env.note;
-  environment.resolve = StoppableResolver(env.resolve, stop->token());
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  return WatchLoop(node.command, std::move(environment)).Run(sink);
-}
-
 bool Deliver(std::vector<Item> items, WatchSink* sink) {
   NodeEvents events;
   std::map<size_t, WatchPosition> positions;
@@ -319,7 +308,8 @@ ExitCode MergedWatch::Run(WatchSink* sink) {
   for (size_t i = 0; i < nodes_.size(); ++i) {
     threads.emplace_back([&, i] {
       QueueSink node_sink(&queue, i, nodes_[i].name, stops[i].token());
-      codes[i] = RunNode(nodes_[i], env_, &stops[i], &node_sink);
+      codes[i] =
+          WatchLoop(nodes_[i].command, nodes_[i].address, &stops[i], env_.note).Run(&node_sink);
       queue.End(i);
     });
   }

@@ -82,8 +82,7 @@ class MergedLists : public ListSource {
     std::string name;  // shown with its events and VMs
     std::unique_ptr<ListSource> lists;
   };
-  // `note` prints a sentence, safe for a terminal, to stderr.
-  MergedLists(std::vector<Node> nodes, std::function<void(const std::string&)> note)
+  MergedLists(std::vector<Node> nodes, PrintSentence note)
       : nodes_(std::move(nodes)), note_(std::move(note)) {}
 
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
@@ -102,7 +101,7 @@ class MergedLists : public ListSource {
   std::optional<Failure> ReadAll(const Read& read, NodeVms* vms) const;
 
   const std::vector<Node> nodes_;
-  const std::function<void(const std::string&)> note_;
+  const PrintSentence note_;
 };
 
 // A node of a merged watch.
@@ -120,8 +119,7 @@ class MergedWatch : public WatchSource {
   // The dependencies. All must outlive the call.
   struct Environment {
     StopSource* stop = nullptr;
-    std::function<void(const std::string&)> note;  // called as WatchLoop's; any thread
-    Resolver resolve = ResolveHost;
+    PrintSentence note;                             // called as WatchLoop's; any thread
     std::function<absl::Time()> clock = SteadyNow;  // the time by which events wait; any thread
   };
 

@@ -48,10 +48,6 @@ class Screen {
   std::vector<std::string> lines_;
 };
 
-std::string Count(size_t count, const char* noun) {
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
-}
-
 void AddVms(const TopData& data, Screen* screen) {
   std::vector<Cell> cells;
   int all = 0;
@@ -186,7 +182,7 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
   AddServer(data, &screen);
   const int unfollowed = data.info.unfollowed_sockets_size();
   if (unfollowed > 0) {
-    screen.Add("Sockets", {{absl::StrCat(Count(static_cast<size_t>(unfollowed), "socket"),
+    screen.Add("Sockets", {{absl::StrCat(unfollowed, unfollowed == 1 ? " socket" : " sockets",
                                          " without a VM: see vmevents info"),
                             Color::kYellow}});
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/connect/connection.h"
@@ -16,19 +17,11 @@ namespace {
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 
-// Registers a call for the stop source to cancel; restores the previous one on destruction.
-class CallRegistration {
- public:
-  CallRegistration(StopSource* stop, std::shared_ptr<grpc::ClientContext> call)
-      : stop_(stop), before_(stop->SetCall(std::move(call))) {}
-  ~CallRegistration() { stop_->SetCall(before_); }
-  CallRegistration(const CallRegistration&) = delete;
-  CallRegistration& operator=(const CallRegistration&) = delete;
-
- private:
-  StopSource* const stop_;
-  const std::shared_ptr<grpc::ClientContext> before_;
-};
+// Registers a call for the stop source to cancel, until the end of the result's life.
+auto Register(std::shared_ptr<grpc::ClientContext> call, StopSource* stop) {
+  return absl::MakeCleanup(
+      [stop, before = stop->SetCall(std::move(call))] { stop->SetCall(before); });
+}
 
 }  // namespace
 
@@ -50,6 +43,15 @@ WatchLoop::WatchLoop(WatchCommand command, Environment environment)
   const auto* from = std::get_if<FromSequence>(&command_.start);
   if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
 }
+
+WatchLoop::WatchLoop(WatchCommand command, const ServerAddress& address, StopSource* stop,
+                     PrintSentence note)
+    : WatchLoop(std::move(command),
+                {.address = address,
+                 .stop = stop,
+                 .note = std::move(note),
+                 .wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); },
+                 .resolve = StoppableResolver(ResolveHost, stop->token())}) {}
 
 ExitCode WatchLoop::Run(WatchSink* sink) {
   sink_ = sink;
@@ -83,7 +85,7 @@ std::optional<ExitCode> WatchLoop::RunStream() {
   }
   cursor_->OnStreamBegin();
   const auto context = std::make_shared<grpc::ClientContext>();
-  const CallRegistration registration(env_.stop, context);
+  const auto registration = Register(context, env_.stop);
   v1::WatchEventsRequest request;
   *request.mutable_filter() = command_.filter;
   *request.mutable_progress_interval() = ToProto(kProgressInterval);
@@ -216,7 +218,7 @@ bool WatchLoop::NeedsServerInfo() const {
 grpc::Status WatchLoop::GetServerInfo(v1::GetServerInfoResponse* info) {
   const auto context = std::make_shared<grpc::ClientContext>();
   SetRequestDeadline(context.get());
-  const CallRegistration registration(env_.stop, context);
+  const auto registration = Register(context, env_.stop);
   return stub_->GetServerInfo(context.get(), {}, info);
 }
 
@@ -283,8 +285,6 @@ std::optional<ExitCode> WatchLoop::HandleServerEnd(const grpc::Status& status) {
   env_.note(failure.sentence);
   return failure.code;
 }
-
-bool WatchLoop::IsResolved() const { return address_.is_unix() || !address_.numeric.empty(); }
 
 Failure WatchLoop::Explain(const grpc::Status& status) const {
   // A probe would resolve the name again, and nothing could stop that.

@@ -47,8 +47,7 @@ class WatchLoop : public WatchSource {
   struct Environment {
     ServerAddress address;
     StopSource* stop = nullptr;
-    // Prints a sentence, safe for a terminal, to stderr.
-    std::function<void(const std::string&)> note;
+    PrintSentence note;
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
     // A number in [0, 1) for the random part of a pause.
@@ -60,6 +59,9 @@ class WatchLoop : public WatchSource {
   };
 
   WatchLoop(WatchCommand command, Environment environment);
+  // Waits and asks the system's resolver until `stop` ends both.
+  WatchLoop(WatchCommand command, const ServerAddress& address, StopSource* stop,
+            PrintSentence note);
 
   ExitCode Run(WatchSink* sink) override;
 
@@ -87,7 +89,7 @@ class WatchLoop : public WatchSource {
   void HandleOutOfRange(const grpc::Status& status);
   std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
   // Returns whether the host of the present attempt could be resolved.
-  bool IsResolved() const;
+  bool IsResolved() const { return address_.is_unix() || !address_.numeric.empty(); }
   Failure Explain(const grpc::Status& status) const;
   bool MayRetry(grpc::StatusCode code) const;
   void NoteRetry(const grpc::Status& status);

@@ -4,8 +4,8 @@
 
 #include <chrono>
 #include <cstddef>
-#include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "client/connect/tls.h"
@@ -14,6 +14,34 @@
 #include "grpcpp/support/channel_arguments.h"
 
 namespace vmeventd::client {
+namespace {
+
+// Returns whether the server at an address continues the events of `known`. At the same address it
+// does so with the same journal, or as the same node with a new journal; at another address only
+// with the same journal, because one node may run several servers. If nothing can be compared, it
+// does.
+bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address) {
+  const bool journals = !known.journal_id.empty() && !found.journal_id.empty();
+  if (journals && known.journal_id == found.journal_id) return true;
+  if (journals && !same_address) return false;
+  if (!known.node_id.empty() && known.node_id == found.node_id) return true;
+  return known.node.empty() || found.node.empty() || known.node == found.node;
+}
+
+constexpr std::chrono::seconds kConnectTimeout(5);
+
+// Connects. False: the first attempt failed.
+bool Connects(grpc::Channel* channel) {
+  const auto deadline = std::chrono::system_clock::now() + kConnectTimeout;
+  while (true) {
+    const grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) return true;
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) return false;
+    if (!channel->WaitForStateChange(state, deadline)) return false;
+  }
+}
+
+}  // namespace
 
 void StopSource::Stop() {
   source_.request_stop();
@@ -49,16 +77,7 @@ SilenceGuard::SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientCon
     : limit_(limit),
       call_(std::move(call)),
       clock_(std::move(clock)),
-      thread_([this] { Watch(); }) {}
-
-SilenceGuard::~SilenceGuard() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    done_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
+      thread_([this](const std::stop_token& end) { Watch(end); }) {}
 
 // The thread need not be woken: its deadline only moved later.
 void SilenceGuard::Arm() {
@@ -77,9 +96,9 @@ bool SilenceGuard::fired() const {
   return fired_;
 }
 
-void SilenceGuard::Watch() {
+void SilenceGuard::Watch(const std::stop_token& end) {
   std::unique_lock<std::mutex> lock(mutex_);
-  while (!done_) {
+  while (!end.stop_requested()) {
     const absl::Time now = clock_();
     if (armed_ && now >= deadline_) {
       fired_ = true;
@@ -87,7 +106,8 @@ void SilenceGuard::Watch() {
       call_->TryCancel();
       return;
     }
-    changed_.wait_for(lock, absl::ToChronoNanoseconds(armed_ ? deadline_ - now : limit_));
+    changed_.wait_for(lock, end, absl::ToChronoNanoseconds(armed_ ? deadline_ - now : limit_),
+                      [] { return false; });
   }
 }
 
@@ -109,7 +129,7 @@ absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& addres
     const int bad = getnameinfo(one->ai_addr, one->ai_addrlen, digits, sizeof(digits), nullptr, 0,
                                 NI_NUMERICHOST);
     if (bad != 0) return absl::UnavailableError(gai_strerror(bad));
-    if (std::find(out.begin(), out.end(), digits) == out.end()) out.emplace_back(digits);
+    if (!absl::c_linear_search(out, digits)) out.emplace_back(digits);
   }
   return out;
 }
@@ -138,27 +158,6 @@ Resolver StoppableResolver(Resolver resolver, std::stop_token stop) {
   };
 }
 
-namespace {
-
-bool IsIpv6(const std::string& numeric) { return absl::StrContains(numeric, ':'); }
-
-}  // namespace
-
-NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info) {
-  return {info.node_id(), info.node(), info.journal_id()};
-}
-
-bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address) {
-  const bool journals = !known.journal_id.empty() && !found.journal_id.empty();
-  if (journals && known.journal_id == found.journal_id) return true;
-  if (journals && !same_address) return false;
-  if (!known.node_id.empty() && known.node_id == found.node_id) return true;
-  return known.node.empty() || found.node.empty() || known.node == found.node;
-}
-
-NodePin::NodePin(ServerAddress address, Resolver resolver)
-    : address_(std::move(address)), resolver_(std::move(resolver)) {}
-
 absl::StatusOr<ServerAddress> NodePin::Next() {
   if (address_.is_unix()) return address_;
   if (untried_.empty()) {
@@ -167,8 +166,8 @@ absl::StatusOr<ServerAddress> NodePin::Next() {
     if (!resolved.ok() && kept_.empty()) return resolved.status();
     if (!kept_.empty()) untried_.push_back(kept_);
     if (resolved.ok()) {
-      const auto ipv6 =
-          static_cast<size_t>(std::count_if(resolved->begin(), resolved->end(), IsIpv6));
+      const auto ipv6 = static_cast<size_t>(absl::c_count_if(
+          *resolved, [](const std::string& one) { return absl::StrContains(one, ':'); }));
       ambiguous_ = ipv6 > 1 || resolved->size() - ipv6 > 1;
       for (const std::string& numeric : *resolved) {
         if (numeric != kept_) untried_.push_back(numeric);
@@ -188,23 +187,6 @@ bool NodePin::OnAnswer(const NodeIdentity& identity) {
   untried_.clear();
   return true;
 }
-
-namespace {
-
-constexpr std::chrono::seconds kConnectTimeout(5);
-
-// Connects. False: the first attempt failed.
-bool Connects(grpc::Channel* channel) {
-  const auto deadline = std::chrono::system_clock::now() + kConnectTimeout;
-  while (true) {
-    const grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);
-    if (state == GRPC_CHANNEL_READY) return true;
-    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) return false;
-    if (!channel->WaitForStateChange(state, deadline)) return false;
-  }
-}
-
-}  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address) {
   grpc::ChannelArguments arguments;

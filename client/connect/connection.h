@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -53,9 +54,6 @@ class SilenceGuard {
   // `clock` is never set, and asked on both threads.
   SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call,
                std::function<absl::Time()> clock);
-  ~SilenceGuard();
-  SilenceGuard(const SilenceGuard&) = delete;
-  SilenceGuard& operator=(const SilenceGuard&) = delete;
 
   void Arm();
   void Disarm();
@@ -63,18 +61,17 @@ class SilenceGuard {
   bool fired() const;
 
  private:
-  void Watch();
+  void Watch(const std::stop_token& end);
 
   const absl::Duration limit_;
   const std::shared_ptr<grpc::ClientContext> call_;
   const std::function<absl::Time()> clock_;
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  absl::Time deadline_;  // guarded by mutex_, as are the next three
+  std::condition_variable_any changed_;
+  absl::Time deadline_;  // guarded by mutex_, as are the next two
   bool armed_ = false;
   bool fired_ = false;
-  bool done_ = false;
-  std::thread thread_;
+  std::jthread thread_;  // ends with the guard
 };
 
 // The addresses, in digits, of the host of a TCP address, the preferred first; at
@@ -99,13 +96,9 @@ struct NodeIdentity {
   std::string node;        // the host's name
   std::string journal_id;  // of its journal now
 };
-NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info);
-
-// Returns whether the server at an address continues the events of `known`. At the same address it
-// does so with the same journal, or as the same node with a new journal; at another address only
-// with the same journal, because one node may run several servers. If nothing can be compared, it
-// does.
-bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address);
+inline NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info) {
+  return {info.node_id(), info.node(), info.journal_id()};
+}
 
 // Keeps to one node if a name has several, such as that of a headless Service of Kubernetes: each
 // node has its own events and sequences, and a client that switched nodes would mix them. Keeps the
@@ -113,7 +106,8 @@ bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_addr
 // calls only the resolver.
 class NodePin {
  public:
-  NodePin(ServerAddress address, Resolver resolver);
+  NodePin(ServerAddress address, Resolver resolver)
+      : address_(std::move(address)), resolver_(std::move(resolver)) {}
 
   // The address of the next attempt: the kept one first, then the name's present addresses.
   // UNAVAILABLE: the name cannot be resolved.

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -89,22 +90,12 @@ Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reas
   return {ExitCode::kUnreachable, ExplainProbe(address, result)};
 }
 
-Failure ExplainBadFiles(const absl::Status& status) {
-  return {ExitCode::kFailed, std::string(status.message())};
-}
-
 bool IsWorthRetrying(grpc::StatusCode code) {
-  switch (code) {
-    case grpc::StatusCode::INVALID_ARGUMENT:
-    case grpc::StatusCode::NOT_FOUND:
-    case grpc::StatusCode::PERMISSION_DENIED:
-    case grpc::StatusCode::UNAUTHENTICATED:
-    case grpc::StatusCode::UNIMPLEMENTED:
-    case grpc::StatusCode::FAILED_PRECONDITION:
-      return false;
-    default:
-      return true;
-  }
+  static constexpr grpc::StatusCode kFinal[] = {
+      grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
+      grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
+      grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
+  return !absl::c_linear_search(kFinal, code);
 }
 
 namespace {
@@ -298,14 +289,11 @@ std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result
 std::string ExplainTlsFault(const ServerAddress& address) {
   if (address.is_unix()) return "";
   const ProbeResult result = Probe(address);
-  switch (result.tls.kind) {
-    case TlsFinding::Kind::kNoTls:
-    case TlsFinding::Kind::kUntrusted:
-    case TlsFinding::Kind::kRefused:
-      return ExplainProbe(address, result);
-    default:
-      return result.kind == ProbeResult::Kind::kOnlyTls ? ExplainProbe(address, result) : "";
-  }
+  const TlsFinding::Kind kind = result.tls.kind;
+  const bool lasts = result.kind == ProbeResult::Kind::kOnlyTls ||
+                     kind == TlsFinding::Kind::kNoTls || kind == TlsFinding::Kind::kUntrusted ||
+                     kind == TlsFinding::Kind::kRefused;
+  return lasts ? ExplainProbe(address, result) : "";
 }
 
 }  // namespace vmeventd::client

@@ -35,7 +35,9 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
 Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason);
 
 // The failure of unusable TLS files, from Connect()'s status.
-Failure ExplainBadFiles(const absl::Status& status);
+inline Failure ExplainBadFiles(const absl::Status& status) {
+  return {ExitCode::kFailed, std::string(status.message())};
+}
 
 // Returns whether the same request can succeed later, so that a stream ended with `code` may be
 // retried.

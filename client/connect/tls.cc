@@ -19,6 +19,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -45,16 +46,11 @@ absl::Status Wrong(const PemFile& file, absl::string_view what) {
 }
 
 std::string OpenFault(int error) {
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return "does not exist: check the path";
-    case EACCES:
-    case EPERM:
-      return "may not be read (permission denied): let the user who runs vmevents read it";
-    default:
-      return absl::StrCat("cannot be read (", strerror(error), ")");
+  if (error == ENOENT || error == ENOTDIR) return "does not exist: check the path";
+  if (error == EACCES || error == EPERM) {
+    return "may not be read (permission denied): let the user who runs vmevents read it";
   }
+  return absl::StrCat("cannot be read (", strerror(error), ")");
 }
 
 absl::StatusOr<std::string> ReadPem(const PemFile& file) {
@@ -163,7 +159,7 @@ bool IsOfUnknownIssuer(int error) {
       X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT,     X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN,
       X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,       X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
       X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_SIGNATURE_FAILURE};
-  return std::find(kErrors.begin(), kErrors.end(), error) != kErrors.end();
+  return absl::c_linear_search(kErrors, error);
 }
 
 std::string ExplainUntrusted(const ServerAddress& address, const TlsFinding& finding) {
@@ -388,7 +384,7 @@ bool IsOfferedAuthority(SSL* ssl) {
   for (int i = 0; i < sk_X509_NAME_num(offered); ++i) {
     const X509_NAME* const one = sk_X509_NAME_value(offered, i);
     const auto is_one = [one](const X509_NAME* name) { return X509_NAME_cmp(name, one) == 0; };
-    if (std::any_of(issuers.begin(), issuers.end(), is_one)) return true;
+    if (absl::c_any_of(issuers, is_one)) return true;
   }
   return false;
 }
@@ -444,15 +440,10 @@ std::optional<Kind> Drive(SSL* ssl, absl::Time deadline, Step step, unsigned lon
 constexpr int kAlertOffset = SSL_AD_REASON_OFFSET;
 
 bool IsNotTls(unsigned long error) {
-  switch (ERR_GET_REASON(error)) {
-    case SSL_R_WRONG_VERSION_NUMBER:
-    case SSL_R_HTTP_REQUEST:
-    case SSL_R_HTTPS_PROXY_REQUEST:
-    case SSL_R_PACKET_LENGTH_TOO_LONG:
-      return ERR_GET_LIB(error) == ERR_LIB_SSL;
-    default:
-      return false;
-  }
+  static constexpr std::array kReasons = {SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST,
+                                          SSL_R_HTTPS_PROXY_REQUEST, SSL_R_PACKET_LENGTH_TOO_LONG};
+  return ERR_GET_LIB(error) == ERR_LIB_SSL &&
+         absl::c_linear_search(kReasons, ERR_GET_REASON(error));
 }
 
 void Classify(Kind kind, unsigned long error, TlsFinding* finding) {

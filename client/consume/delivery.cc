@@ -5,14 +5,6 @@
 #include <map>
 
 namespace vmeventd::client {
-bool Delivery::Keep(absl::Status status) {
-  if (status_.ok()) status_ = std::move(status);
-  return status_.ok();
-}
-
-bool Delivery::OnOpen() { return std::exchange(begun_, true) || Keep(options_.consumer->Begin()); }
-
-bool Delivery::OnVms(const NodeVms& vms) { return Keep(options_.consumer->ConsumeVms(vms)); }
 
 void Delivery::CutOff(NodeEvents* events) {
   size_t taken = 0;
@@ -46,8 +38,7 @@ bool Delivery::OnPosition(const ServerPosition& position) {
   return Keep(options_.cursor->Save(options_.servers[position.server], position.position));
 }
 
-ExitCode Delivery::CodeOf(ExitCode code,
-                          const std::function<void(const std::string&)>& note) const {
+ExitCode Delivery::CodeOf(ExitCode code, const PrintSentence& note) const {
   if (!status_.ok() && !absl::IsCancelled(status_)) {
     note(std::string(status_.message()));
     return ExitCode::kFailed;

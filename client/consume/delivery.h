@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -94,8 +93,8 @@ class Delivery : public WatchSink {
   };
   explicit Delivery(Options options) : options_(std::move(options)) {}
 
-  bool OnOpen() override;
-  bool OnVms(const NodeVms& vms) override;
+  bool OnOpen() override { return std::exchange(begun_, true) || Keep(options_.consumer->Begin()); }
+  bool OnVms(const NodeVms& vms) override { return Keep(options_.consumer->ConsumeVms(vms)); }
   bool OnEvents(NodeEvents events) override;
   bool OnPosition(const ServerPosition& position) override;
   bool one_by_one() const override { return options_.consumer->one_by_one(); }
@@ -104,7 +103,7 @@ class Delivery : public WatchSink {
   const absl::Status& status() const { return status_; }
   // The watch's exit code, where its source returned `code`: kOk; kInterrupted if it was stopped
   // before the count; or a failure, after a note about it.
-  ExitCode CodeOf(ExitCode code, const std::function<void(const std::string&)>& note) const;
+  ExitCode CodeOf(ExitCode code, const PrintSentence& note) const;
 
  private:
   bool reached() const { return options_.count && delivered_ >= *options_.count; }
@@ -113,7 +112,10 @@ class Delivery : public WatchSink {
   // Consumes the events, and moves the cursor.
   bool Consume(Formatter::Events events);
   // Remembers why the watch ends; whether it goes on.
-  bool Keep(absl::Status status);
+  bool Keep(const absl::Status& status) {
+    status_.Update(status);
+    return status_.ok();
+  }
 
   const Options options_;
   uint64_t delivered_ = 0;  // number of delivered events that count

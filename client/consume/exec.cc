@@ -72,7 +72,7 @@ std::vector<char*> Pointers(std::vector<std::string>* texts) {
 
 // Waits for the end of the child, and leaves its status for waitpid(), so that its id is not reused
 // meanwhile. A suspended command would hold up all events without a word.
-void FollowChild(pid_t pid, const std::function<void(const std::string&)>& note) {
+void FollowChild(pid_t pid, const PrintSentence& note) {
   const auto id = static_cast<id_t>(pid);
   while (true) {
     siginfo_t change{};
@@ -172,8 +172,7 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
 }
 
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
-                            const std::function<void(const std::string&)>& note,
-                            absl::Duration grace) {
+                            const PrintSentence& note, absl::Duration grace) {
   const absl::StatusOr<UniqueFd> input = FileWith(call.input);
   if (!input.ok()) return input.status();
   const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));
@@ -209,16 +208,6 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
   return result;
 }
 
-namespace {
-
-std::string NameOf(const v1::Event& event) {
-  return absl::StrCat("event ", event.sequence(), " (",
-                      event.has_vm() ? absl::StrCat(EscapeForTerminal(event.vm().name()), " ") : "",
-                      ShortName(event.type()), ")");
-}
-
-}  // namespace
-
 absl::Status CommandRunner::Consume(Formatter::Events events) {
   for (const NodeEvent& one : events) {
     absl::Status status = ConsumeOne(one.event, one.node);
@@ -240,8 +229,11 @@ absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const MessageNode
   for (int retries = 0;; ++retries) {
     absl::Status status = env_.run(call);
     if (status.ok() || absl::IsCancelled(status)) return status;
+    const std::string vm =
+        event.has_vm() ? absl::StrCat(EscapeForTerminal(event.vm().name()), " ") : "";
     const std::string failed =
-        absl::StrCat("the command ", status.message(), " for ", NameOf(event));
+        absl::StrCat("the command ", status.message(), " for event ", event.sequence(), " (", vm,
+                     ShortName(event.type()), ")");
     if (env_.on_failure == OnFailure::kSkip) {
       env_.note(absl::StrCat(failed, "; skipping the event"));
       return absl::OkStatus();

@@ -46,8 +46,7 @@ struct CommandCall {
 // a signal has suspended the command, on another thread. ABORTED: it failed; the message completes
 // "the command ..." with how. CANCELLED: it was stopped. UNAVAILABLE: it could not be started.
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
-                            const std::function<void(const std::string&)>& note,
-                            absl::Duration grace = absl::Seconds(5));
+                            const PrintSentence& note, absl::Duration grace = absl::Seconds(5));
 
 // Handling of an event whose command failed.
 enum class OnFailure {
@@ -72,8 +71,7 @@ class CommandRunner : public EventConsumer {
     std::function<absl::Status(const CommandCall&)> run;
     // Waits before it runs a failed command again; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
-    // Prints a sentence, safe for a terminal, to stderr.
-    std::function<void(const std::string&)> note;
+    PrintSentence note;
     std::function<double()> random = RandomFraction;
   };
   explicit CommandRunner(Environment environment) : env_(std::move(environment)) {}

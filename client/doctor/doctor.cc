@@ -22,7 +22,7 @@
 #include "absl/strings/strip.h"
 #include "base/account_names.h"
 #include "base/small_file.h"
-#include "client/output/terminal_text.h"
+#include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/qemu_arguments.h"
 
@@ -159,8 +159,6 @@ std::string Subjects(const Finding& finding) {
                           : "");
 }
 
-const char* Plural(size_t count) { return count == 1 ? "" : "s"; }
-
 }  // namespace
 
 absl::StatusOr<std::vector<WatchSpec>> WatchesOfConfiguration(const std::string& content) {
@@ -240,8 +238,8 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   }
   const size_t found = diagnosis.findings.size();
   absl::StrAppend(&text, diagnosis.qemus, " QEMU process", diagnosis.qemus == 1 ? "" : "es", ", ",
-                  diagnosis.usable, " with a usable monitor; ", found, " finding", Plural(found),
-                  "\n");
+                  diagnosis.usable, " with a usable monitor; ", found, " finding",
+                  found == 1 ? "" : "s", "\n");
   return text;
 }
 
@@ -254,9 +252,7 @@ std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis) {
     object["what"] = finding.what;
     object["place"] = TextsOf(finding.place).name;
     object["line"] = finding.line;
-    // Names and paths may hold any bytes.
-    objects.push_back(
-        object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    objects.push_back(JsonText(object));
   }
   return objects;
 }

@@ -1,9 +1,9 @@
 #include "client/fleet/fleet_filter.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <set>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
 #include "client/output/enum_names.h"
@@ -46,18 +46,12 @@ std::set<std::string> NodeTokens(const std::vector<std::string>& patterns) {
 }
 
 std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  if (patterns.empty() || !std::all_of(patterns.begin(), patterns.end(), IsExact)) {
+  if (patterns.empty() || !absl::c_all_of(patterns, IsExact)) {
     return {std::string(kAny)};
   }
   std::set<std::string> tokens;
   for (const std::string& pattern : patterns) tokens.insert(EscapeToken(pattern));
   return tokens;
-}
-
-// Returns whether `value` is in a list, or there is none.
-template <typename List, typename Value>
-bool Has(const List& list, const Value& value) {
-  return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
 }
 
 bool HasClass(v1::EventType type) {
@@ -71,17 +65,17 @@ std::set<std::string> EventTokens(const v1::EventFilter& filter) {
   for (const int one : filter.classes()) {
     classes.insert(SubjectWord(ShortName(static_cast<v1::ShutdownClass>(one))));
   }
+  const bool any_class = classes.empty();
+  if (any_class) classes.insert(std::string(kAny));
   std::set<std::string> tokens;
   for (const int number : filter.types()) {
     const auto type = static_cast<v1::EventType>(number);
     const std::string word = SubjectWord(ShortName(type));
-    if (!HasClass(type)) {
-      if (classes.empty()) tokens.insert(word);
-    } else if (classes.empty()) {
-      tokens.insert(absl::StrCat(word, ".", kAny));
+    if (HasClass(type)) {
+      for (const std::string& one : classes) tokens.insert(absl::StrCat(word, ".", one));
+    } else if (any_class) {
+      tokens.insert(word);
     }
-    if (!HasClass(type)) continue;
-    for (const std::string& one : classes) tokens.insert(absl::StrCat(word, ".", one));
   }
   if (filter.types().empty()) {
     for (const std::string& one : classes) tokens.insert(absl::StrCat(kAny, ".", one));
@@ -128,8 +122,8 @@ std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter) {
 
 bool FleetMatcher::AnyMatches(const Globs& globs, absl::string_view text) {
   size_t steps = 0;
-  return globs.empty() || std::any_of(globs.begin(), globs.end(),
-                                      [&](const Glob& glob) { return glob.Matches(text, &steps); });
+  return globs.empty() ||
+         absl::c_any_of(globs, [&](const Glob& glob) { return glob.Matches(text, &steps); });
 }
 
 FleetMatcher::FleetMatcher(FleetFilter filter)
@@ -150,7 +144,7 @@ FleetMatcher::FleetMatcher(FleetFilter filter)
 
 bool FleetMatcher::MatchesNode(absl::string_view cluster, absl::string_view node) const {
   size_t steps = 0;
-  return nodes_.empty() || std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& one) {
+  return nodes_.empty() || absl::c_any_of(nodes_, [&](const auto& one) {
            const auto& [with_cluster, glob] = one;
            return with_cluster ? glob.Matches(absl::StrCat(cluster, "/", node), &steps)
                                : glob.Matches(node, &steps);
@@ -163,15 +157,15 @@ bool FleetMatcher::HasLabels(const v1::VmRef& vm) const {
     return label == vm.labels().end() ? std::nullopt
                                       : std::optional<absl::string_view>(label->second);
   };
-  return labels_.empty() ||
-         std::any_of(labels_.begin(), labels_.end(),
-                     [&](const LabelSelector& selector) { return selector.Matches(value_of); });
+  return labels_.empty() || absl::c_any_of(labels_, [&](const LabelSelector& selector) {
+           return selector.Matches(value_of);
+         });
 }
 
 bool FleetMatcher::Matches(const MessageNode& origin, const v1::VmRef& vm) const {
   return MatchesNode(origin.cluster, origin.name) && AnyMatches(names_, vm.name()) &&
-         AnyMatches(sources_, vm.source()) && Has(filter_.events.run_ids(), vm.run_id()) &&
-         Has(uuids_, ParseUuid(vm.uuid())) && HasLabels(vm);
+         AnyMatches(sources_, vm.source()) && IsWanted(filter_.events.run_ids(), vm.run_id()) &&
+         IsWanted(uuids_, ParseUuid(vm.uuid())) && HasLabels(vm);
 }
 
 bool FleetMatcher::Matches(const MessageNode& origin, const v1::Event& event) const {
@@ -181,11 +175,11 @@ bool FleetMatcher::Matches(const MessageNode& origin, const v1::Event& event) co
   if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) {
     return MatchesNode(origin.cluster, origin.name);
   }
-  if (!Has(filter_.events.types(), event.type())) return false;
+  if (!IsWanted(filter_.events.types(), event.type())) return false;
   const bool of_end = !filter_.events.classes().empty() || !filter_.events.causes().empty();
   if (of_end &&
-      (!event.has_shutdown() || !Has(filter_.events.classes(), event.shutdown().class_()) ||
-       !Has(filter_.events.causes(), event.shutdown().cause()))) {
+      (!event.has_shutdown() || !IsWanted(filter_.events.classes(), event.shutdown().class_()) ||
+       !IsWanted(filter_.events.causes(), event.shutdown().cause()))) {
     return false;
   }
   return Matches(origin, event.vm());

@@ -139,13 +139,11 @@ std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t
 }
 
 std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
-  return ReadMatching(
-      {.events = command.filter, .nodes = env_.nodes}, env_, vms, [&](const v1::Vm& vm) {
-        const bool wanted = command.states.empty() ||
-                            std::find(command.states.begin(), command.states.end(), vm.state()) !=
-                                command.states.end();
-        return wanted && (vm.state() != v1::VM_STATE_STOPPED || command.include_stopped);
-      });
+  return ReadMatching({.events = command.filter, .nodes = env_.nodes}, env_, vms,
+                      [&](const v1::Vm& vm) {
+                        return IsWanted(command.states, vm.state()) &&
+                               (vm.state() != v1::VM_STATE_STOPPED || command.include_stopped);
+                      });
 }
 
 std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, NodeVms* vm) {

@@ -26,8 +26,7 @@ class FleetLists : public ListSource {
     FleetConnector connect;
     std::string servers;             // names the servers in messages
     std::vector<std::string> nodes;  // globs, as of FleetFilter
-    // Prints a sentence, safe for a terminal, to stderr.
-    std::function<void(const std::string&)> note;
+    PrintSentence note;
     std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
   };
   explicit FleetLists(Environment environment) : env_(std::move(environment)) {}

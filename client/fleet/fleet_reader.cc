@@ -1,11 +1,11 @@
 #include "client/fleet/fleet_reader.h"
 
-#include <algorithm>
 #include <map>
 #include <string>
 #include <tuple>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/jetstream_api.h"
@@ -143,8 +143,7 @@ absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilt
   const auto key = [](const NodeVm& vm) {
     return std::tie(vm.vm.ref().name(), vm.node.cluster, vm.node.name);
   };
-  std::sort(vms.begin(), vms.end(),
-            [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
+  absl::c_sort(vms, [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
   status = JoinHeartbeats(connection, filter, environment, &vms);
   if (!status.ok()) return status;
   return vms;
@@ -165,7 +164,7 @@ absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
-  std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) {
+  absl::c_sort(nodes, [](const auto& a, const auto& b) {
     return std::tie(a.cluster(), a.node()) < std::tie(b.cluster(), b.node());
   });
   return nodes;

@@ -16,6 +16,7 @@
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/node_event.h"
+#include "client/output/output.h"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -31,13 +32,13 @@ inline constexpr absl::Duration kMostSkew = absl::Minutes(5);
 // hundredth and so on. One thread.
 class LeftOut {
  public:
-  // `note` prints a sentence, safe for a terminal; `where` names the stream or bucket.
-  LeftOut(std::function<void(const std::string&)> note, std::string where)
+  // `where` names the stream or bucket.
+  LeftOut(PrintSentence note, std::string where)
       : note_(std::move(note)), where_(std::move(where)) {}
   void Add(const NatsMessage& message, const absl::Status& why);
 
  private:
-  const std::function<void(const std::string&)> note_;
+  const PrintSentence note_;
   const std::string where_;
   uint64_t count_ = 0;
   uint64_t next_note_ = 1;
@@ -47,8 +48,7 @@ class LeftOut {
 class FleetEventReader {
  public:
   struct Environment {
-    // Prints a sentence, safe for a terminal, to stderr.
-    std::function<void(const std::string&)> note;
+    PrintSentence note;
     std::function<absl::Time()> clock = SteadyNow;
     std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
   };

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/nats/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
@@ -33,5 +34,16 @@ FleetConnector ConnectorTo(const FleetAddress& address);
 
 // Explains a failed request to the fleet; `servers` as ToText() has them. Pure.
 Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status);
+
+// `fleet create`.
+struct FleetCreateCommand {
+  int replicas = 1;
+};
+
+// Makes those of the fleet's stream and its two buckets that are missing, and turns off what would
+// let a node delete the keys of others. Returns a line on each, for people. UNAVAILABLE: a server
+// refuses it, or does not answer.
+absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
+                                        const FleetCreateCommand& command);
 
 }  // namespace vmeventd::client

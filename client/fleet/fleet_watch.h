@@ -6,22 +6,20 @@
 #include <optional>
 #include <string>
 #include <tuple>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/backoff.h"
 #include "base/nats/connection.h"
-#include "base/nats/consumer.h"
+#include "base/nats/jetstream_api.h"
 #include "base/steady_time.h"
-#include "client/commands/watch_cursor.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/consume/delivery.h"
 #include "client/fleet/fleet_filter.h"
+#include "client/fleet/fleet_lists.h"
 #include "client/fleet/fleet_reader.h"
-#include "client/fleet/fleet_servers.h"
 
 namespace vmeventd::client {
 
@@ -42,18 +40,12 @@ class FleetWatch : public WatchSource {
   static constexpr absl::Duration kSnapshotReach = absl::Hours(1);
 
   // The dependencies. All must outlive the watch.
-  struct Environment {
-    FleetConnector connect;
-    std::string servers;             // names the servers in messages
-    std::vector<std::string> nodes;  // globs, as of FleetFilter
+  struct Environment : FleetLists::Environment {
     StopSource* stop = nullptr;
-    // Prints a sentence, safe for a terminal, to stderr.
-    std::function<void(const std::string&)> note;
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
     std::function<double()> random = RandomFraction;
     std::function<absl::Time()> clock = SteadyNow;
-    std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
   };
 
   FleetWatch(WatchCommand command, Environment environment);

@@ -391,14 +391,6 @@ void AddIntent(CLI::App* app) {
   AddArgument(withdraw, "INTENT_ID", "as printed by declare")->required();
 }
 
-void AddFleet(CLI::App* app) {
-  CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
-  fleet->require_subcommand(0, 1);
-  AddNode(fleet);
-  CLI::App* create = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
-  AddOption(create, "--replicas", "N", "how many servers keep each stream, 1 to 5; default 1");
-}
-
 void AddPictures(CLI::App* app) {
   CLI::App* top = AddCommand(app, "top", "Watch the VMs of a node on a terminal", kTopFooter);
   AddOption(top, "--interval", "DURATION", "how often it is drawn; default 2s");
@@ -407,13 +399,6 @@ void AddPictures(CLI::App* app) {
   AddArgument(timeline, "NAME", "the VM's name")->required();
   AddOption(timeline, "--since", "TIME", "only from this time on");
   AddOption(timeline, "--run", "RUN_ID", "only this run");
-}
-
-void AddHealth(CLI::App* app) {
-  CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
-  AddArgument(health, "SERVICE", "one of its services");
-  AddOption(health, "--timeout", "DURATION",
-            "how long to wait for the answer, such as 1s; default 5s");
 }
 
 void AddContext(CLI::App* app) {
@@ -432,15 +417,6 @@ void AddContext(CLI::App* app) {
   AddArgument(remove, "NAME", "a context")->required();
 }
 
-void AddTls(CLI::App* app) {
-  AddOption(app, "--tls-ca", "FILE",
-            "speak TLS with a server whose certificate is of a CA in this PEM file");
-  AddOption(app, "--tls-cert", "FILE", "the certificate to show the server, PEM");
-  AddOption(app, "--tls-key", "FILE", "that certificate's private key, PEM");
-  AddOption(app, "--tls-server-name", "NAME",
-            "the name in the server's certificate; default the host of --server");
-}
-
 }  // namespace
 
 void Define(CLI::App* app) {
@@ -454,7 +430,12 @@ void Define(CLI::App* app) {
   AddOption(app, "--context", "NAME",
             "the TLS files, and without --server the servers, of this context in the configuration "
             "file");
-  AddTls(app);
+  AddOption(app, "--tls-ca", "FILE",
+            "speak TLS with a server whose certificate is of a CA in this PEM file");
+  AddOption(app, "--tls-cert", "FILE", "the certificate to show the server, PEM");
+  AddOption(app, "--tls-key", "FILE", "that certificate's private key, PEM");
+  AddOption(app, "--tls-server-name", "NAME",
+            "the name in the server's certificate; default the host of --server");
   AddOption(app, "--credentials", "FILE",
             "log in to the NATS servers of a fleet by this file (NATS's .creds)");
   AddOption(
@@ -475,10 +456,17 @@ void Define(CLI::App* app) {
   AddEvents(app);
   AddVms(app);
   AddPictures(app);
-  AddFleet(app);
+  CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
+  fleet->require_subcommand(0, 1);
+  AddNode(fleet);
+  CLI::App* create = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
+  AddOption(create, "--replicas", "N", "how many servers keep each stream, 1 to 5; default 1");
   AddIntent(app);
   AddCommand(app, "info", "Show vmeventd's own state", "Example:\n  vmevents -o json info");
-  AddHealth(app);
+  CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
+  AddArgument(health, "SERVICE", "one of its services");
+  AddOption(health, "--timeout", "DURATION",
+            "how long to wait for the answer, such as 1s; default 5s");
   AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
   AddContext(app);
   CLI::App* help =

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -193,10 +194,6 @@ std::vector<std::string> OptionsOf(const CLI::App& app) {
   return names;
 }
 
-bool Has(const std::vector<std::string>& names, absl::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 // The answer of the first row of that scope that has the word and that `fits`; empty: none.
 template <size_t kSize, typename Fits>
 absl::string_view Answer(const Words (&rows)[kSize], absl::string_view scope,
@@ -205,7 +202,7 @@ absl::string_view Answer(const Words (&rows)[kSize], absl::string_view scope,
     const std::vector<absl::string_view> words = absl::StrSplit(row.typed, ' ');
     const bool any_word = row.typed.empty();
     if (row.scope == scope && fits(row.answer) &&
-        (any_word || std::find(words.begin(), words.end(), typed) != words.end())) {
+        (any_word || absl::c_linear_search(words, typed))) {
       return row.answer;
     }
   }
@@ -216,7 +213,7 @@ absl::string_view Answer(const Words (&rows)[kSize], absl::string_view scope,
 std::string Elsewhere(const CLI::App& program, absl::string_view option) {
   std::vector<std::string> commands;
   for (const CLI::App* command : program.get_subcommands({})) {
-    if (Has(OptionsOf(*command), option)) commands.push_back(command->get_name());
+    if (absl::c_linear_search(OptionsOf(*command), option)) commands.push_back(command->get_name());
   }
   if (commands.empty()) return "";
   const std::string last = std::move(commands.back());
@@ -237,7 +234,7 @@ std::string HintForOption(const CLI::App& command, absl::string_view typed) {
   const auto fits = [&](absl::string_view answer) {
     if (!absl::StartsWith(answer, "-")) return true;
     const size_t end = answer.find_first_of(" ,;");
-    return Has(names, answer.substr(0, end));
+    return absl::c_linear_search(names, answer.substr(0, end));
   };
   for (const absl::string_view scope :
        {absl::string_view(command.get_name()), absl::string_view()}) {
@@ -245,8 +242,7 @@ std::string HintForOption(const CLI::App& command, absl::string_view typed) {
     if (!answer.empty()) return DidYouMean(answer);
   }
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
-  const std::string nearest = NearestName(typed, names);
-  return nearest.empty() ? "" : DidYouMean(nearest);
+  return DidYouMean(NearestName(typed, names));
 }
 
 }  // namespace
@@ -264,24 +260,24 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   if (!answer.empty()) return DidYouMean(answer);
   std::vector<std::string> names;
   for (const CLI::App* one : command.get_subcommands({})) names.push_back(one->get_name());
-  const std::string nearest = NearestName(typed, names);
-  return nearest.empty() ? "" : DidYouMean(nearest);
+  return DidYouMean(NearestName(typed, names));
 }
 
 std::string HintForValue(const std::string& option, absl::string_view typed) {
   absl::ConsumePrefix(&typed, "=");  // the equals sign of "-o=json"
   std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
-  std::replace_if(
-      word.begin(), word.end(), [](char c) { return c == '_' || c == ' '; }, '-');
+  absl::c_replace_if(
+      word, [](char c) { return c == '_' || c == ' '; }, '-');
   const auto fits = [](absl::string_view) { return true; };
   const absl::string_view answer = Answer(kValueWords, option, word, fits);
   if (!answer.empty()) return DidYouMean(answer);
   const std::vector<std::string> values = ValuesOf(option);
-  const std::string nearest = Has(values, word) ? word : NearestName(word, values);
+  const std::string nearest =
+      absl::c_linear_search(values, word) ? word : NearestName(word, values);
   if (!nearest.empty()) return DidYouMean(nearest);
   std::vector<absl::string_view> others;
   for (const char* other : {"--type", "--class", "--cause", "--state"}) {
-    if (Has(ValuesOf(other), word)) others.emplace_back(other);
+    if (absl::c_linear_search(ValuesOf(other), word)) others.emplace_back(other);
   }
   if (others.empty()) return "";
   return absl::StrCat("; it is a value of ", absl::StrJoin(others, " and "));

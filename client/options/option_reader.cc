@@ -60,8 +60,6 @@ const CLI::Option* OptionReader::Find(const std::string& name) const {
   return nullptr;
 }
 
-bool OptionReader::Has(const std::string& name) const { return !Texts(name).empty(); }
-
 bool OptionReader::Flag(const std::string& name) {
   try {
     return Has(name) && Find(name)->as<bool>();
@@ -207,9 +205,9 @@ template <typename Enum>
 std::vector<Enum> OptionReader::Names(const std::string& name) {
   std::vector<Enum> values;
   for (const std::string& word : Words(name)) {
-    const absl::StatusOr<Enum> value = ParseEnum<Enum>(word);
+    const auto value = ParseEnumName(*google::protobuf::GetEnumDescriptor<Enum>(), word);
     if (value.ok()) {
-      values.push_back(*value);
+      values.push_back(static_cast<Enum>(*value));
       continue;
     }
     // A single name helps more than the list of all, which may be long.

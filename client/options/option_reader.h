@@ -62,7 +62,7 @@ class OptionReader {
   const std::string& action() const { return action_; }
 
   // Looks up an option by its name, or an argument: the command's, or else the program's.
-  bool Has(const std::string& name) const;
+  bool Has(const std::string& name) const { return !Texts(name).empty(); }
   // Returns whether the command knows it, given or not.
   bool Knows(const std::string& name) const { return Find(name) != nullptr; }
   bool Flag(const std::string& name);

@@ -1,21 +1,363 @@
 #include "client/options/options.h"
 
-#include <algorithm>
 #include <sstream>
+#include <tuple>
 
 #include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "client/options/parser.h"
+#include "absl/strings/str_split.h"
+#include "base/quote.h"
+#include "client/options/servers.h"
 #include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 
 namespace vmeventd::client {
 namespace {
 
+// Limit of --last, which keeps its events in memory.
+constexpr uint64_t kMostLast = 100'000;
+// Events that --follow begins with by default.
+constexpr uint64_t kUsualLast = 10;
+// Limit of --batch, and its default.
+constexpr uint64_t kMostBatch = 1000;
+constexpr uint64_t kUsualBatch = 100;
+
+// A GAP of the node passes every filter: whether it was asked for.
+bool AskedForGaps(const v1::EventFilter& filter, OptionReader* options) {
+  const auto& types = filter.types();
+  if (absl::c_linear_search(types, v1::EVENT_TYPE_GAP)) return true;
+  return options->Has("--exec") ? options->Flag("--exec-gaps") : filter.ByteSizeLong() == 0;
+}
+
+void ReadExec(OptionReader* options, FollowCommand* command) {
+  command->exec = options->TextWith("--exec", "give a command");
+  for (const char* option : {"--exec-on-failure", "--exec-gaps"}) {
+    if (!options->Has(option) || options->Has("--exec")) continue;
+    options->Wrong(absl::StrCat(option, ": belongs to a command; use it with --exec COMMAND"));
+  }
+  auto on_failure = static_cast<size_t>(command->on_failure);
+  options->Choice("--exec-on-failure", "an action", &on_failure);
+  command->on_failure = static_cast<OnFailure>(on_failure);
+}
+
+FollowCommand MakeWatch(OptionReader* options) {
+  FollowCommand command;
+  command.watch.filter = options->Filter();
+  command.watch.start = options->Start();
+  command.count = options->Count("--count");
+  command.cursor_file = options->TextWith("--cursor-file", "name a file");
+  ReadExec(options, &command);
+  command.gaps = AskedForGaps(command.watch.filter, options);
+  command.watch.resume = !options->Flag("--no-resume");
+  command.watch.wait = options->Flag("--wait");
+  return command;
+}
+
+// Reads the destination of a push.
+void ReadTarget(OptionReader* options, PushCommand* command) {
+  command->url = options->Text("URL");
+  command->insecure_http = options->Flag("--insecure-http");
+  command->status = options->Flag("--status");
+  if (command->tls.cert_file.empty() != command->tls.key_file.empty()) {
+    options->Wrong(command->tls.key_file.empty()
+                       ? "--push-cert: its private key is missing: give --push-key FILE"
+                       : "--push-key: its certificate is missing: give --push-cert FILE");
+  }
+  if (!command->url.empty() && !command->url_file.empty()) {
+    options->Wrong("--url-file: the command line has a URL as well; use one of them");
+  }
+  const bool named = !command->url.empty() || !command->url_file.empty();
+  if (!named && !(command->status && !command->state_dir.empty())) {
+    options->Wrong(command->status
+                       ? "push --status: which push? Give its URL, --url-file or --state-dir"
+                       : "push: where to? Write `vmevents push https://HOST/PATH`, or --url-file");
+  }
+  if (command->url.empty()) return;
+  options->Check(
+      ParsePushTarget(command->url, command->format, command->insecure_http || command->status)
+          .status());
+}
+
+PushCommand MakePush(OptionReader* options) {
+  PushCommand command;
+  const std::pair<const char*, std::string*> files[] = {
+      {"--url-file", &command.url_file},       {"--secret-file", &command.secret_file},
+      {"--header-file", &command.header_file}, {"--push-ca", &command.tls.ca_file},
+      {"--push-cert", &command.tls.cert_file}, {"--push-key", &command.tls.key_file},
+      {"--state-dir", &command.state_dir},     {"--metrics-file", &command.metrics_file}};
+  for (const auto& [option, file] : files) {
+    *file = options->TextWith(option, "name a file or directory");
+  }
+  auto format = static_cast<size_t>(command.format);
+  options->Choice("--format", "a format", &format);
+  command.format = static_cast<PushFormat>(format);
+  command.follow.watch.start = options->Start();
+  if (std::holds_alternative<FromSnapshot>(command.follow.watch.start)) {
+    options->Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
+  }
+  command.follow.watch.filter = options->Filter();
+  command.follow.watch.wait = true;
+  command.follow.watch.identify = true;
+  command.batch.events =
+      static_cast<size_t>(options->CountTo("--batch", kMostBatch, "").value_or(kUsualBatch));
+  command.batch.time = absl::Seconds(1);
+  const std::tuple<const char*, absl::Duration, absl::Duration, absl::Duration*> durations[] = {
+      {"--batch-time", absl::Milliseconds(1), absl::Minutes(1), &command.batch.time},
+      {"--timeout", absl::Seconds(1), absl::Minutes(10), &command.timeout},
+      {"--alert-for", absl::Minutes(1), absl::Hours(24 * 7), &command.alert_for}};
+  for (const auto& [option, least, most, value] : durations) {
+    options->Duration(option, value);
+    if (*value >= least && *value <= most) continue;
+    options->Wrong(absl::StrCat(option, ": ", options->Text(option), " is not between ",
+                                DurationText(least), " and ", DurationText(most)));
+  }
+  if (options->Has("--alert-for") && command.format != PushFormat::kAlertmanager) {
+    options->Wrong("--alert-for: only alerts have an end; use it with --format alertmanager");
+  }
+  ReadTarget(options, &command);
+  command.state_home = options->context().state_home;
+  return command;
+}
+
+EventsCommand MakeEvents(OptionReader* options) {
+  EventsCommand command;
+  command.filter = options->Filter();
+  command.since = options->Time("--since");
+  command.until = options->Time("--until");
+  if (command.since && command.until && *command.since >= *command.until) {
+    options->Wrong("--since is not before --until, so no event can match; swap the two");
+  }
+  command.newest_first = options->Flag("--newest-first");
+  command.limit = options->Count("--limit");
+  command.last = options->CountTo("--last", kMostLast, ", or use --since");
+  if (command.last && command.limit) {
+    options->Wrong("--last: --limit limits the list as well; use one of them");
+  }
+  if (options->Has("--cursor-file") && !options->Flag("--follow")) {
+    options->Wrong("--cursor-file: a list has no position to keep; use it with --follow");
+  }
+  return command;
+}
+
+// `events -f`: the history that `events` has, and what follows.
+FollowCommand MakeFollow(OptionReader* options) {
+  const EventsCommand events = MakeEvents(options);
+  for (const char* option : {"--until", "--newest-first", "--limit"}) {
+    if (!options->Has(option)) continue;
+    options->Wrong(absl::StrCat("--follow: has no end, so that ", option,
+                                " has no meaning; leave one of them out"));
+  }
+  FollowCommand command;
+  command.cursor_file = options->TextWith("--cursor-file", "name a file");
+  command.watch.filter = events.filter;
+  command.watch.start = events.since ? WatchStart(FromTime{*events.since}) : FromOldest{};
+  command.last = events.last;
+  if (!command.last && !events.since) command.last = kUsualLast;
+  return command;
+}
+
+VmsCommand MakeVms(OptionReader* options) {
+  VmsCommand command;
+  command.filter = options->Filter();
+  command.states = options->States();
+  // A request for stopped VMs implies that they are listed.
+  command.include_stopped = options->Flag("--all") || command.of_ends() ||
+                            absl::c_linear_search(command.states, v1::VM_STATE_STOPPED);
+  return command;
+}
+
+DeclareIntentCommand MakeDeclareIntent(OptionReader* options) {
+  DeclareIntentCommand command;
+  command.name = options->Word("NAME");
+  command.actor = options->Has("--actor") ? options->Text("--actor") : options->context().user;
+  if (command.actor.empty() && !options->Has("--actor")) {
+    options->Wrong("--actor: say who is about to act");
+  }
+  options->IsWord("--actor", command.actor);
+  if (!options->Has("--reason")) options->Wrong("--reason: say why");
+  command.reason = options->Word("--reason");
+  command.run_id = options->Word("--run");
+  absl::Duration ttl;
+  options->Duration("--ttl", &ttl);
+  if (options->Has("--ttl")) command.ttl = ttl;
+  return command;
+}
+
+FleetCreateCommand MakeFleetCreate(OptionReader* options) {
+  constexpr int kMaxReplicas = 5;  // JetStream's limit
+  FleetCreateCommand create;
+  const std::string replicas = options->Text("--replicas");
+  if (!replicas.empty() && (!absl::SimpleAtoi(replicas, &create.replicas) || create.replicas < 1 ||
+                            create.replicas > kMaxReplicas)) {
+    options->Wrong(
+        absl::StrCat("--replicas: ", Quote(replicas), " is not a number from 1 to ", kMaxReplicas));
+  }
+  return create;
+}
+
+// A file as the configuration file must name it, which may be in another directory.
+std::string Absolute(const std::string& file, const OptionContext& context) {
+  return file.empty() || absl::StartsWith(file, "/") ? file
+                                                     : absl::StrCat(context.directory, "/", file);
+}
+
+void ReadContextAdd(OptionReader* options, CommandLine* line) {
+  const std::string name = options->Word("NAME");
+  OptionContext context = options->context();
+  if (!options->Has("--server")) {
+    options->Wrong(absl::StrCat("context add: no server is given; write `vmevents context add ",
+                                name, " --server ADDR`"));
+  }
+  if (context.config_path.empty()) {
+    return options->Wrong(
+        "context add: there is no place for a configuration file; set $VMEVENTS_CONFIG or $HOME");
+  }
+  context.config_required = false;  // the command makes it
+  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+  if (!options->Check(contexts.status())) return;
+  if (contexts->Find(name) != nullptr) {
+    options->Wrong(absl::StrCat("there is a context \"", name,
+                                "\" already; choose another name, or edit ", context.config_path));
+  }
+  CommandLine asked;
+  ReadServers(options, &asked);
+  Context added = {name,
+                   {},
+                   options->Tls(),
+                   Absolute(options->Text("--credentials"), context),
+                   options->Text("--nats-domain")};
+  for (const std::string& server : options->Texts("--server")) {
+    for (const absl::string_view one : absl::StrSplit(server, ',')) added.servers.emplace_back(one);
+  }
+  for (std::string* file : {&added.tls.ca_file, &added.tls.cert_file, &added.tls.key_file}) {
+    *file = Absolute(*file, context);
+  }
+  const absl::StatusOr<std::string> present = context.read_config(context.config_path);
+  if (!absl::IsNotFound(present.status()) && !options->Check(present.status())) return;
+  auto content = WithContext(present.ok() ? *present : "", added, context.config_path);
+  if (!options->Check(content.status())) return;
+  line->command = ContextWriteCommand{context.config_path, *std::move(content)};
+}
+
+void ReadContextCommand(OptionReader* options, CommandLine* line) {
+  const std::string& action = options->action();
+  if (action == "add") return ReadContextAdd(options, line);
+  const OptionContext& context = options->context();
+  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+  if (!options->Check(contexts.status())) return;
+  if (action == "list") {
+    line->command = ContextListCommand{*contexts};
+    return;
+  }
+  const std::string name = options->Text("NAME");
+  if (contexts->Find(name) == nullptr) {
+    options->Check(NoSuchContext(name, *contexts, context));
+    return;
+  }
+  const absl::StatusOr<std::string> content = context.read_config(context.config_path);
+  if (!options->Check(content.status())) return;
+  ContextWriteCommand write = {context.config_path, WithCurrent(*content, name)};
+  if (action == "delete") {
+    const auto without = WithoutContext(*content, name, context.config_path);
+    if (!options->Check(without.status())) return;
+    write.content = *without;
+    if (contexts->current == name) {
+      write.note = absl::StrCat("\"", EscapeForTerminal(name),
+                                "\" was the current context; there is none now, so that without "
+                                "--server this node's vmeventd is asked");
+    }
+  }
+  line->command = std::move(write);
+}
+
+void ReadStyle(OptionReader* options, CommandLine* line) {
+  // Order of ValuesOf().
+  static constexpr OutputFormat kFormats[] = {OutputFormat::kTable, OutputFormat::kWide,
+                                              OutputFormat::kJson,  OutputFormat::kJson,
+                                              OutputFormat::kYaml,  OutputFormat::kName};
+  size_t format = 0;
+  options->Choice("--output", "a format", &format);
+  line->format = kFormats[format];
+  auto color = static_cast<size_t>(line->color);
+  options->Choice("--color", "a choice", &color);
+  line->color = static_cast<ColorMode>(color);
+  line->headings = !options->Flag("--no-headers");
+  line->pager = !options->Flag("--no-pager");
+  line->zone = options->context().zone;
+}
+
+// Sets the command, its servers and everything else of the line.
+void ReadCommandLine(OptionReader* options, CommandLine* line) {
+  ReadStyle(options, line);
+  const std::string& command = options->command();
+  const std::string& action = options->action();
+  if (action.empty() && command == "intent") {
+    return options->Wrong(
+        "intent: no action is given; the actions are intent declare, intent list and intent "
+        "withdraw");
+  }
+  if (action.empty() && command == "context") {
+    return options->Wrong(
+        "context: no action is given; the actions are context list, context add, context use and "
+        "context delete");
+  }
+  if (command == "context") return ReadContextCommand(options, line);
+  if (command == "doctor") {
+    line->command = DoctorCommand{};
+    return ReadOwnServer(options, line);
+  }
+  if (command != "push" || !options->Flag("--status")) {  // --status asks no server
+    ReadServers(options, line);
+    ReadFleetOptions(options, line);
+  }
+  if (command == "push") {
+    line->command = MakePush(options);
+  } else if (command == "watch") {
+    line->command = MakeWatch(options);
+  } else if (command == "events" && options->Flag("--follow")) {
+    line->command = MakeFollow(options);
+  } else if (command == "events") {
+    line->command = MakeEvents(options);
+  } else if (command == "vms") {
+    line->command = MakeVms(options);
+  } else if (command == "vm") {
+    line->command = VmCommand{options->Word("NAME"), options->Word("--run")};
+  } else if (command == "top") {
+    TopCommand top;
+    options->Duration("--interval", &top.interval);
+    options->Duration("--window", &top.window);
+    line->command = top;
+  } else if (command == "timeline") {
+    line->command =
+        TimelineCommand{options->Word("NAME"), options->Word("--run"), options->Time("--since")};
+  } else if (action == "declare") {
+    line->command = MakeDeclareIntent(options);
+  } else if (action == "list") {
+    line->command = IntentsCommand{};
+  } else if (action == "withdraw") {
+    line->command = WithdrawIntentCommand{options->Word("INTENT_ID")};
+  } else if (command == "health") {
+    HealthCommand health;
+    if (!options->Text("SERVICE").empty()) health.service = options->Word("SERVICE");
+    options->Duration("--timeout", &health.timeout);
+    line->command = std::move(health);
+  } else if (action == "create") {
+    line->command = MakeFleetCreate(options);
+  } else if (command == "fleet") {
+    line->command = FleetCommand{};
+  } else {
+    line->command = InfoCommand{};
+  }
+}
+
 constexpr char kCommands[] =
     "watch, push, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, "
     "help, version and completion";
+
 Answered Complain(const CLI::App& app, absl::string_view what) {
   const auto commands = app.get_subcommands();
   const std::string command = commands.empty() ? "" : absl::StrCat(" ", commands[0]->get_name());
@@ -36,9 +378,7 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
     command = command->get_subcommands().front();
   }
   // The word stands before the command in "get vms".
-  const auto at = [&](const std::string& word) {
-    return std::find(arguments.begin(), arguments.end(), word);
-  };
+  const auto at = [&](const std::string& word) { return absl::c_find(arguments, word); };
   const bool is_word = !absl::StartsWith(extras.front(), "-");
   const bool is_before = !commands.empty() && at(extras.front()) < at(commands[0]->get_name());
   const std::string hint = HintFor(is_word && is_before ? app : *command, extras.front());

@@ -15,7 +15,6 @@
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/exec.h"
-#include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_servers.h"
 #include "client/options/option_reader.h"
 #include "client/push/pusher.h"

@@ -1,3 +1,5 @@
+#include "client/options/servers.h"
+
 #include <algorithm>
 #include <optional>
 #include <set>
@@ -10,7 +12,6 @@
 #include "absl/strings/str_split.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/server_address.h"
-#include "client/options/parser.h"
 
 namespace vmeventd::client {
 namespace {

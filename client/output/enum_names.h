@@ -27,12 +27,6 @@ std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descr
 // names.
 absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
                                   absl::string_view name);
-template <typename Enum>
-absl::StatusOr<Enum> ParseEnum(absl::string_view name) {
-  const auto number = ParseEnumName(*google::protobuf::GetEnumDescriptor<Enum>(), name);
-  if (!number.ok()) return number.status();
-  return static_cast<Enum>(*number);
-}
 
 // The class for a table: "USER?" where a caveat says why it may not be so.
 std::string ClassWord(const v1::ShutdownDetail& shutdown);

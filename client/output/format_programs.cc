@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -29,14 +28,14 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                      " of the server cannot be written as JSON: ", std::string(status.message())));
   }
   if (node.name.empty()) return json;
-  const auto text = [](const std::string& name) {
-    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // replaces non-UTF-8
-    return nlohmann::json(name).dump(-1, ' ', false, kReplace);
-  };
   return absl::StrCat(
-      "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", text(node.cluster), ","),
-      "\"node\":", text(node.name), node.stale_since ? ",\"stale\":true" : "",
+      "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", JsonText(node.cluster), ","),
+      "\"node\":", JsonText(node.name), node.stale_since ? ",\"stale\":true" : "",
       json == "{}" ? "" : ",", json.substr(1));
+}
+
+std::string JsonText(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 std::string JsonFormatter::Show(const std::string& json) const {
@@ -50,58 +49,47 @@ absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& 
   return Show(*json);
 }
 
+namespace {
+
+// What `show` makes of each, one after another.
+template <typename List, typename Show>
+absl::StatusOr<std::string> ShowEach(const List& list, const Show& show) {
+  std::string out;
+  for (const auto& one : list) {
+    const absl::StatusOr<std::string> text = show(one);
+    if (!text.ok()) return text;
+    out += *text;
+  }
+  return out;
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> JsonFormatter::FormatEvents(Events events) {
-  std::string out;
-  for (const NodeEvent& one : events) {
-    absl::StatusOr<std::string> text = One(one.event, one.node);
-    if (!text.ok()) return text;
-    out += *text;
-  }
-  return out;
+  return ShowEach(events, [this](const NodeEvent& one) { return One(one.event, one.node); });
 }
+
 absl::StatusOr<std::string> JsonFormatter::FormatVms(Vms vms) {
-  std::string out;
-  for (const NodeVm& vm : vms) {
-    absl::StatusOr<std::string> text = FormatVm(vm);
-    if (!text.ok()) return text;
-    out += *text;
-  }
-  return out;
+  return ShowEach(vms, [this](const NodeVm& one) { return FormatVm(one); });
 }
-absl::StatusOr<std::string> JsonFormatter::FormatVm(const NodeVm& vm) {
-  return One(vm.vm, vm.node);
-}
-absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent) {
-  return One(intent);
-}
+
 absl::StatusOr<std::string> JsonFormatter::FormatIntents(Vms vms) {
-  std::string out;
-  for (const NodeVm& one : vms) {
+  return ShowEach(vms, [this](const NodeVm& one) -> absl::StatusOr<std::string> {
     const absl::StatusOr<std::string> intent = ToJson(one.vm.intent());
     const absl::StatusOr<std::string> ref = ToJson(one.vm.ref());
-    if (!intent.ok()) return intent.status();
-    if (!ref.ok()) return ref.status();
-    out += Show(absl::StrCat("{\"vm\":", *ref, ",", intent->substr(1)));
-  }
-  return out;
-}
-absl::StatusOr<std::string> JsonFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
-  return One(info);
-}
-absl::StatusOr<std::string> JsonFormatter::FormatHealth(const Health& health) {
-  return One(health);
+    if (!intent.ok()) return intent;
+    if (!ref.ok()) return ref;
+    return Show(absl::StrCat("{\"vm\":", *ref, ",", intent->substr(1)));
+  });
 }
 
 absl::StatusOr<std::string> JsonFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
-  std::string out;
-  for (const v1::NodeHeartbeat& node : nodes) {
+  return ShowEach(nodes, [&](const v1::NodeHeartbeat& node) -> absl::StatusOr<std::string> {
     const absl::StatusOr<std::string> json = ToJson(node);
-    if (!json.ok()) return json.status();
-    const absl::string_view members = *json;
-    out += Show(absl::StrCat(members.substr(0, members.size() - 1), ",\"lag\":\"", LagOf(node),
+    if (!json.ok()) return json;
+    return Show(absl::StrCat(json->substr(0, json->size() - 1), ",\"lag\":\"", LagOf(node),
                              "\",\"state\":\"", StateName(StateOf(node, now)), "\"}"));
-  }
-  return out;
+  });
 }
 
 namespace {
@@ -149,6 +137,10 @@ std::string Scalar(absl::string_view text) {
   return absl::StrCat(out, "\"");
 }
 
+std::string ScalarOf(const Json& value) {
+  return value.is_string() ? Scalar(value.get_ref<const std::string&>()) : value.dump();
+}
+
 void Append(const Json& value, size_t indent, std::string* out);
 
 // Appends the value after "key:" or "-": a scalar on the same line, or a block below it.
@@ -158,9 +150,7 @@ void AppendValue(const Json& value, size_t indent, std::string* out) {
     Append(value, indent, out);
     return;
   }
-  const std::string text =
-      value.is_string() ? Scalar(value.get_ref<const std::string&>()) : value.dump();
-  absl::StrAppend(out, " ", text, "\n");
+  absl::StrAppend(out, " ", ScalarOf(value), "\n");
 }
 
 void Append(const Json& value, size_t indent, std::string* out) {
@@ -182,9 +172,7 @@ void Append(const Json& value, size_t indent, std::string* out) {
       }
     }
   } else {
-    absl::StrAppend(out, margin);
-    absl::StrAppend(
-        out, value.is_string() ? Scalar(value.get_ref<const std::string&>()) : value.dump(), "\n");
+    absl::StrAppend(out, margin, ScalarOf(value), "\n");
   }
 }
 
@@ -210,17 +198,13 @@ std::string LineOf(const MessageNode& node, const std::string& name) {
 }  // namespace
 
 absl::StatusOr<std::string> NameFormatter::FormatEvents(Events events) {
-  std::string out;
-  for (const NodeEvent& one : events) {
-    if (one.event.has_vm()) out += LineOf(one.node, one.event.vm().name());
-  }
-  return out;
+  return ShowEach(events, [](const NodeEvent& one) {
+    return one.event.has_vm() ? LineOf(one.node, one.event.vm().name()) : "";
+  });
 }
 
 absl::StatusOr<std::string> NameFormatter::FormatVms(Vms vms) {
-  std::string out;
-  for (const NodeVm& vm : vms) out += LineOf(vm.node, vm.vm.ref().name());
-  return out;
+  return ShowEach(vms, [this](const NodeVm& vm) { return FormatVm(vm); });
 }
 
 absl::StatusOr<std::string> NameFormatter::FormatVm(const NodeVm& vm) {
@@ -230,9 +214,7 @@ absl::StatusOr<std::string> NameFormatter::FormatIntent(const v1::Intent& intent
   return Line(intent.intent_id());
 }
 absl::StatusOr<std::string> NameFormatter::FormatIntents(Vms vms) {
-  std::string out;
-  for (const NodeVm& vm : vms) out += Line(vm.vm.intent().intent_id());
-  return out;
+  return ShowEach(vms, [](const NodeVm& vm) { return Line(vm.vm.intent().intent_id()); });
 }
 absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   return Line(info.node());
@@ -242,11 +224,9 @@ absl::StatusOr<std::string> NameFormatter::FormatHealth(const Health& health) {
 }
 absl::StatusOr<std::string> NameFormatter::FormatFleet(const Heartbeats& nodes,
                                                        absl::Time /*now*/) {
-  std::string out;
-  for (const v1::NodeHeartbeat& node : nodes) {
-    out += absl::StrCat(EscapeForTerminal(node.cluster()), "/", Line(node.node()));
-  }
-  return out;
+  return ShowEach(nodes, [](const v1::NodeHeartbeat& node) {
+    return absl::StrCat(EscapeForTerminal(node.cluster()), "/", Line(node.node()));
+  });
 }
 
 }  // namespace vmeventd::client

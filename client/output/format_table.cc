@@ -81,10 +81,6 @@ std::string WhatHappened(const v1::Event& event, bool wide) {
   return detail;
 }
 
-std::string EventDetail(const v1::Event& event, bool wide) {
-  return absl::StrCat(event.durable() ? "" : "(not durable) ", WhatHappened(event, wide));
-}
-
 Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
@@ -112,10 +108,6 @@ bool HasSeveralSources(Formatter::Vms vms) {
   return std::any_of(vms.begin(), vms.end(), [&](const NodeVm& one) {
     return one.vm.ref().source() != vms[0].vm.ref().source();
   });
-}
-
-Cell SourceCell(const v1::Vm& vm) {
-  return {vm.ref().source().empty() ? "-" : EscapeForTerminal(vm.ref().source())};
 }
 
 // "qemu:///system  2 domains".
@@ -294,9 +286,6 @@ std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
 
 }  // namespace
 
-TableFormatter::TableFormatter(TableStyle style)
-    : style_(std::move(style)), painter_(style_.color), zone_(style_.zone) {}
-
 // Omits the date if it is today's, unless the row before has another day.
 std::string TableFormatter::EventTime(absl::Time time) {
   const absl::CivilDay day = absl::ToCivilDay(time, zone_);
@@ -318,12 +307,6 @@ std::string TableFormatter::SinceText(bool known, const google::protobuf::Timest
   return today ? ClockText(since, zone_) : LocalTimeText(since, zone_);
 }
 
-// Time since it is in its state.
-std::string TableFormatter::AgeText(const v1::Vm& vm) const {
-  if (!vm.has_state_time()) return "-";
-  return ShortDurationText(style_.now() - FromProto(vm.state_time()));
-}
-
 std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const MessageNode& node) {
   std::vector<Cell> row;
   row.push_back({EventTime(FromProto(event.observe_time())), Color::kDim});
@@ -338,7 +321,8 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const Message
     row.push_back({EscapeForTerminal(event.vm().run_id())});
     row.push_back(LabelsCell(event.vm()));
   }
-  row.push_back({EventDetail(event, style_.wide)});
+  row.push_back(
+      {absl::StrCat(event.durable() ? "" : "(not durable) ", WhatHappened(event, style_.wide))});
   return row;
 }
 
@@ -352,7 +336,10 @@ std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode& nod
     row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
   }
   if (!style_.narrow()) row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
-  if (style_.now) row.push_back({AgeText(vm)});
+  if (style_.now) {
+    const absl::Duration age = style_.now() - FromProto(vm.state_time());
+    row.push_back({vm.has_state_time() ? ShortDurationText(age) : "-"});
+  }
   row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
   row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
   row.push_back(vm.has_shutdown() ? ClassCell(vm.shutdown()) : Cell{});
@@ -408,7 +395,9 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
   rows.reserve(vms.size());
   for (const NodeVm& one : vms) {
     rows.push_back(VmRow(one.vm, one.node));
-    if (sources) rows.back().insert(rows.back().begin() + source_at, SourceCell(one.vm));
+    if (!sources) continue;
+    const std::string source = EscapeForTerminal(one.vm.ref().source());
+    rows.back().insert(rows.back().begin() + source_at, Cell{source.empty() ? "-" : source});
   }
   vms_shown_ = true;
   return Table(std::move(columns), std::move(rows));
@@ -558,10 +547,6 @@ const char* StateName(NodeState state) {
       return "stopped";
   }
   return "";
-}
-
-uint64_t LagOf(const v1::NodeHeartbeat& node) {
-  return node.newest_sequence() - std::min(node.newest_sequence(), node.published_sequence());
 }
 
 namespace {

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -17,6 +19,7 @@
 #include "google/protobuf/message.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "grpc/health/v1/health.pb.h"
+#include "nlohmann/json_fwd.hpp"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -63,7 +66,9 @@ NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
 const char* StateName(NodeState state);
 
 // Number of sequences of its journal that are not published yet.
-uint64_t LagOf(const v1::NodeHeartbeat& node);
+inline uint64_t LagOf(const v1::NodeHeartbeat& node) {
+  return node.newest_sequence() - std::min(node.newest_sequence(), node.published_sequence());
+}
 
 struct TableStyle {
   bool color = false;
@@ -88,7 +93,8 @@ struct TableStyle {
 // of the server for terminals.
 class TableFormatter : public Formatter {
  public:
-  explicit TableFormatter(TableStyle style);
+  explicit TableFormatter(TableStyle style)
+      : style_(std::move(style)), painter_(style_.color), zone_(style_.zone) {}
 
   std::string EventHeading() override;
   absl::StatusOr<std::string> FormatEvents(Events events) override;
@@ -106,7 +112,6 @@ class TableFormatter : public Formatter {
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   std::string EventTime(absl::Time time);
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
-  std::string AgeText(const v1::Vm& vm) const;
   std::vector<Cell> EventRow(const v1::Event& event, const MessageNode& node);
   std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode& node) const;
   // Notes whether the nodes' names need their clusters' from now on.
@@ -140,6 +145,9 @@ std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_vi
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    const MessageNode& node = {});
 
+// The value in one line; what is not UTF-8 in it is replaced.
+std::string JsonText(const nlohmann::ordered_json& json);
+
 // Writes one JSON object a line, as by ToJson(), or the same objects as YAML documents.
 class JsonFormatter : public Formatter {
  public:
@@ -147,11 +155,15 @@ class JsonFormatter : public Formatter {
 
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
-  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
-  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override { return One(vm.vm, vm.node); }
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override {
+    return One(intent);
+  }
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
-  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override {
+    return One(info);
+  }
+  absl::StatusOr<std::string> FormatHealth(const Health& health) override { return One(health); }
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/time/time.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -62,6 +63,12 @@ struct NodeVm {
   MessageNode node;
 };
 using NodeVms = std::vector<NodeVm>;
+
+// Returns whether a filter's list has the value, or is empty and so has no say.
+template <typename List, typename Value>
+bool IsWanted(const List& list, const Value& value) {
+  return list.empty() || absl::c_linear_search(list, value);
+}
 
 // Moves all of them to the end of the list.
 template <typename T>

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,6 +12,9 @@
 #include "absl/strings/string_view.h"
 
 namespace vmeventd::client {
+
+// Prints a sentence, which is safe for a terminal, to standard error.
+using PrintSentence = std::function<void(const std::string&)>;
 
 // The destination of results. One thread.
 class Output {

@@ -132,22 +132,6 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
       absl::StrCat("\"", text, "\" is not a duration; use 30s, 10m, 1h30m"));
 }
 
-std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
-  return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
-}
-
-std::string BriefTimeText(absl::Time time, absl::TimeZone zone) {
-  return absl::FormatTime("%b %d %H:%M:%S", time, zone);
-}
-
-std::string ClockText(absl::Time time, absl::TimeZone zone) {
-  return absl::FormatTime("%H:%M:%E3S", time, zone);
-}
-
-std::string Rfc3339Text(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
-}
-
 std::string DurationText(absl::Duration duration) {
   if (duration < absl::ZeroDuration()) return absl::StrCat("-", DurationText(-duration));
   if (duration < absl::Seconds(1)) {
@@ -187,14 +171,6 @@ std::string ShortDurationText(absl::Duration duration) {
                         seconds < form.fine && rest > 0 ? absl::StrCat(rest, form.part_name) : "");
   }
   return "";
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
-  return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
-}
-
-absl::Duration FromProto(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
 google::protobuf::Timestamp ToProto(absl::Time time) {

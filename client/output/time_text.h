@@ -28,13 +28,21 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
 absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
 
 // "2026-07-01 12:00:00.123" in `zone`.
-std::string LocalTimeText(absl::Time time, absl::TimeZone zone);
+inline std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
+}
 // "Jul 01 12:00:00" in `zone`.
-std::string BriefTimeText(absl::Time time, absl::TimeZone zone);
+inline std::string BriefTimeText(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%b %d %H:%M:%S", time, zone);
+}
 // "12:00:00.123" in `zone`.
-std::string ClockText(absl::Time time, absl::TimeZone zone);
+inline std::string ClockText(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%H:%M:%E3S", time, zone);
+}
 // "2026-07-01T12:00:00.123Z", for programs.
-std::string Rfc3339Text(absl::Time time);
+inline std::string Rfc3339Text(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
+}
 
 // "350ms", "42s", "3m 5s", "2h 10m", "4d 6h": at most two units.
 std::string DurationText(absl::Duration duration);
@@ -42,8 +50,12 @@ std::string DurationText(absl::Duration duration);
 // "12d", "3y".
 std::string ShortDurationText(absl::Duration duration);
 
-absl::Time FromProto(const google::protobuf::Timestamp& timestamp);
-absl::Duration FromProto(const google::protobuf::Duration& duration);
+inline absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
+  return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
+}
+inline absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
 // `time` lies within the years 1 to 9999.
 google::protobuf::Timestamp ToProto(absl::Time time);
 google::protobuf::Duration ToProto(absl::Duration duration);

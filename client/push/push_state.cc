@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
-#include "client/output/terminal_text.h"
+#include "client/output/formatter.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
 
@@ -60,14 +60,6 @@ Json JsonOf(const PushState& state) {
   return json;
 }
 
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-double Seconds(absl::Time time) {
-  return IsSet(time) ? absl::ToDoubleSeconds(time - absl::UnixEpoch()) : 0;
-}
-
 // "2026-07-01 12:00:00.123 (3m 5s ago)"
 std::string TimeAndAge(absl::Time time, absl::Time now, absl::TimeZone zone) {
   if (!IsSet(time)) return "never";
@@ -90,7 +82,7 @@ Json PositionsOf(const PushStatus& status) {
 std::string ToJson(const PushState& state) {
   Json json = {{"vmevents_push", kVersion}};
   json.update(JsonOf(state));
-  return absl::StrCat(Dump(json), "\n");
+  return absl::StrCat(JsonText(json), "\n");
 }
 
 absl::StatusOr<PushState> ParsePushState(absl::string_view json) {
@@ -137,7 +129,9 @@ std::string MetricsOf(const PushState& state, absl::string_view name) {
   }
   for (const auto& [metric, member, help] : kTimes) {
     if (help == nullptr) continue;
-    add(absl::StrCat(metric, "_timestamp_seconds"), "gauge", help, Seconds(state.*member));
+    const absl::Time time = state.*member;
+    add(absl::StrCat(metric, "_timestamp_seconds"), "gauge", help,
+        IsSet(time) ? absl::ToDoubleSeconds(time - absl::UnixEpoch()) : 0);
   }
   return text;
 }
@@ -193,7 +187,7 @@ std::string StatusJson(const PushStatus& status, absl::Time now) {
   } else if (status.running) {
     json["lag_seconds"] = 0;
   }
-  return Dump(json);
+  return JsonText(json);
 }
 
 }  // namespace vmeventd::client

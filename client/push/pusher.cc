@@ -140,7 +140,11 @@ absl::Status Pusher::Send(Formatter::Events events) {
     ++state_.failures;
     state_.last_error = env_.now();
     state_.error = reason;
-    if (verdict == Verdict::kSplit) return Halve(events);
+    if (verdict == Verdict::kSplit) {
+      const size_t half = events.size() / 2;
+      const absl::Status status = Send(events.first(half));
+      return status.ok() ? Send(events.subspan(half)) : status;
+    }
     if (verdict == Verdict::kEnd) {
       state_.ended = absl::StrCat(reason, " (Gone): it wants no more events");
       env_.report(state_);
@@ -165,12 +169,6 @@ absl::Status Pusher::Send(Formatter::Events events) {
   }
 }
 
-absl::Status Pusher::Halve(Formatter::Events events) {
-  const size_t half = events.size() / 2;
-  const absl::Status status = Send(events.first(half));
-  return status.ok() ? Send(events.subspan(half)) : status;
-}
-
 HttpAnswer Pusher::Post(const PushBody& body) {
   std::vector<std::string> headers = env_.headers;
   headers.push_back(absl::StrCat("Content-Type: ", body.content_type));
@@ -190,8 +188,7 @@ absl::Status Pusher::SetAside(Formatter::Events events, const std::string& reaso
                                          {"reason", reason},
                                          {"source", SourceOf(one.node)},
                                          {"id", IdOf(one.event)}};
-    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
-    const std::string text = head.dump(-1, ' ', false, kReplace);
+    const std::string text = JsonText(head);
     absl::StrAppend(&lines, absl::string_view(text).substr(0, text.size() - 1),
                     ",\"event\":", event.ok() ? *event : "null", "}\n");
   }

@@ -89,8 +89,7 @@ class Pusher : public EventConsumer {
     std::function<bool(absl::Duration)> wait;
     // The state has changed.
     std::function<void(const PushState&)> report;
-    // Prints a sentence, safe for a terminal, to stderr.
-    std::function<void(const std::string&)> note;
+    PrintSentence note;
     std::function<absl::Time()> now;
     std::function<double()> random = RandomFraction;
   };
@@ -101,11 +100,8 @@ class Pusher : public EventConsumer {
   // CANCELLED: it was stopped. NOT_FOUND: the receiver wants no more (410).
   absl::Status Consume(Formatter::Events events) override;
 
-  const PushState& state() const { return state_; }
-
  private:
   absl::Status Send(Formatter::Events events);
-  absl::Status Halve(Formatter::Events events);
   HttpAnswer Post(const PushBody& body);
   absl::Status SetAside(Formatter::Events events, const std::string& reason);
   // The events are done with.

@@ -40,10 +40,6 @@ constexpr size_t kMostOfSlack = 40;
 constexpr size_t kMostSlackLine = 900;  // bytes, so that 40 stay below 40,000 characters
 constexpr size_t kMostOfOthers = 1000;
 
-std::string Text(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string TimeOf(const v1::Event& event) {
   return absl::FormatTime(absl::RFC3339_full, FromProto(event.observe_time()), absl::UTCTimeZone());
 }
@@ -58,7 +54,7 @@ absl::StatusOr<std::string> CloudEvent(const v1::Event& event, const MessageNode
   if (!event.vm().name().empty()) json["subject"] = event.vm().name();
   json["time"] = TimeOf(event);
   json["datacontenttype"] = "application/json";
-  const std::string attributes = Text(json);
+  const std::string attributes = JsonText(json);
   return absl::StrCat(absl::string_view(attributes).substr(0, attributes.size() - 1),
                       ",\"data\":", *data, "}");
 }
@@ -106,7 +102,7 @@ std::string SlackText(Formatter::Events events) {
                      {"mrkdwn", false},
                      {"unfurl_links", false},
                      {"unfurl_media", false}};
-  return Text(json);
+  return JsonText(json);
 }
 
 struct AlertName {
@@ -169,7 +165,7 @@ std::string AlertmanagerText(Formatter::Events events, absl::Duration alert_for)
       alerts.push_back(Firing(kUnexplained, event, node, alert_for));
     }
   }
-  return alerts.empty() ? "" : Text(alerts);
+  return alerts.empty() ? "" : JsonText(alerts);
 }
 
 // `write` of each event, as a JSON array.
@@ -208,7 +204,7 @@ std::string SourceOf(const MessageNode& node) {
 absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node) {
   const absl::StatusOr<std::string> json = ToJson(event, node);
   if (!json.ok()) return json.status();
-  return absl::StrCat("{\"journal_id\":", Text(node.journal_id), ",",
+  return absl::StrCat("{\"journal_id\":", JsonText(node.journal_id), ",",
                       absl::string_view(*json).substr(1));
 }
 

@@ -58,8 +58,7 @@ std::string TextOf(const Contexts& contexts, const CommandLine& line) {
     const nlohmann::ordered_json json = {{"name", context.name},
                                          {"current", context.name == contexts.current},
                                          {"servers", context.servers}};
-    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // replaces non-UTF-8
-    objects.push_back(json.dump(-1, ' ', false, kReplace));
+    objects.push_back(JsonText(json));
   }
   return line.format == OutputFormat::kName ? names : TextOf(objects, line.format);
 }

@@ -56,8 +56,8 @@ struct Places {
   std::string name() const { return std::filesystem::path(directory).filename(); }
 };
 
-// The content of a file that must have something in it, of which no other user may read a secret.
-absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path, bool secret) {
+// The content of a file that must have something in it, which not every user may read.
+absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path) {
   const auto failed = [&](absl::string_view what) {
     return absl::InvalidArgumentError(
         absl::StrCat(option, ": ", EscapeForTerminal(path), " ", what));
@@ -65,7 +65,7 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
   struct stat found {};
   if (stat(path.c_str(), &found) != 0)
     return failed(absl::StrCat("cannot be read: ", strerror(errno)));
-  if (secret && (found.st_mode & S_IRWXO) != 0) {
+  if ((found.st_mode & S_IRWXO) != 0) {
     return failed("may be read by every user of the host; chmod o-rwx it");
   }
   absl::StatusOr<std::string> content = ReadSmallFile(path, kMostOfFile + 1);
@@ -78,18 +78,16 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
 
 absl::StatusOr<std::string> UrlOf(const PushCommand& command) {
   if (command.url_file.empty()) return command.url;
-  const absl::StatusOr<std::string> content = ReadOption("--url-file", command.url_file, true);
+  const absl::StatusOr<std::string> content = ReadOption("--url-file", command.url_file);
   if (!content.ok()) return content.status();
-  const std::vector<absl::string_view> lines =
-      absl::StrSplit(absl::StripAsciiWhitespace(*content), '\n');
-  return std::string(absl::StripAsciiWhitespace(lines.front()));
+  const absl::string_view text = absl::StripAsciiWhitespace(*content);
+  return std::string(absl::StripAsciiWhitespace(text.substr(0, text.find('\n'))));
 }
 
 absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
   std::vector<std::string> headers = {"User-Agent: vmevents", "Expect:"};
   if (command.header_file.empty()) return headers;
-  const absl::StatusOr<std::string> content =
-      ReadOption("--header-file", command.header_file, true);
+  const absl::StatusOr<std::string> content = ReadOption("--header-file", command.header_file);
   if (!content.ok()) return content.status();
   constexpr int kMostHeaders = 32;
   for (absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipWhitespace())) {
@@ -115,8 +113,7 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
 
 absl::StatusOr<std::vector<std::string>> SecretsOf(const PushCommand& command) {
   if (command.secret_file.empty()) return std::vector<std::string>();
-  const absl::StatusOr<std::string> content =
-      ReadOption("--secret-file", command.secret_file, true);
+  const absl::StatusOr<std::string> content = ReadOption("--secret-file", command.secret_file);
   if (!content.ok()) return content.status();
   auto secrets = ParseSecrets(*content);
   if (secrets.ok()) return secrets;
@@ -193,30 +190,21 @@ ExitCode ShowStatus(const Places& places, const CommandLine& line, Output* outpu
                                ? EscapeForTerminal(status.name) + "\n"
                            : line.format == OutputFormat::kYaml ? "---\n" + YamlOfJson(json)
                                                                 : json + "\n";
-  const absl::Status written = output->Write(text);
-  return written.ok() || absl::IsCancelled(written) ? ExitCode::kOk : Fail(written);
+  const auto failure = PrintText(text, output);
+  return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
 // Writes the state and the metrics. A fault of theirs stops no delivery; it is noted once.
-class Reporter {
- public:
-  Reporter(const Places& places, std::string metrics_file)
-      : places_(places), metrics_file_(std::move(metrics_file)) {}
-
-  void Report(const PushState& state) {
-    absl::Status status = WriteFileAtomically(places_.state(), ToJson(state));
-    if (status.ok() && !metrics_file_.empty()) {
-      status = WriteFileAtomically(metrics_file_, MetricsOf(state, places_.name()), kForAll);
+auto ReporterOf(const Places& places, const std::string& metrics_file) {
+  return [places, metrics_file, noted = absl::OkStatus()](const PushState& state) mutable {
+    absl::Status status = WriteFileAtomically(places.state(), ToJson(state));
+    if (status.ok() && !metrics_file.empty()) {
+      status = WriteFileAtomically(metrics_file, MetricsOf(state, places.name()), kForAll);
     }
-    if (!status.ok() && status != noted_) PrintNote(std::string(status.message()));
-    noted_ = status;
-  }
-
- private:
-  const Places places_;
-  const std::string metrics_file_;
-  absl::Status noted_;
-};
+    if (!status.ok() && status != noted) PrintNote(std::string(status.message()));
+    noted = status;
+  };
+}
 
 }  // namespace
 
@@ -270,7 +258,6 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (!cursor.ok()) return Fail(cursor.status());
   const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
   if (!post.ok()) return Fail(post.status());
-  Reporter reporter(*places, command.metrics_file);
 
   Pusher::Environment environment;
   environment.format = command.format;
@@ -282,11 +269,11 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
     return AppendDurably(places->set_aside(), lines, kMostSetAside);
   };
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
-  environment.report = [&reporter](const PushState& changed) { reporter.Report(changed); };
+  environment.report = ReporterOf(*places, command.metrics_file);
   environment.note = PrintNote;
   environment.now = absl::Now;
+  environment.report(begin);
   Pusher pusher(std::move(begin), std::move(environment));
-  reporter.Report(pusher.state());
 
   const MadeSource source = MakeSource(command.follow, line, cursor->get(), &stop);
   if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);

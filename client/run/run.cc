@@ -12,7 +12,6 @@
 #include "absl/time/clock.h"
 #include "client/commands/top.h"
 #include "client/connect/connection.h"
-#include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_lists.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
@@ -111,12 +110,6 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
   });
 }
 
-ExitCode Finish(const std::optional<Failure>& failure, LateNotes* notes) {
-  if (!failure) return ExitCode::kOk;
-  notes->Add(failure->sentence);
-  return failure->code;
-}
-
 ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatter* formatter,
                       Output* output, LateNotes* notes) {
   const auto run = [&](const auto& command) -> ExitCode {
@@ -139,7 +132,7 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       failure = WriteContexts(command);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
       Formatter::Heartbeats nodes;
-      failure = FleetListsOf(line, note).ReadNodes(&nodes);
+      failure = FleetLists(FleetOf(line, note)).ReadNodes(&nodes);
       if (!failure) failure = PrintText(formatter->FormatFleet(nodes, absl::Now()), output);
     } else if constexpr (std::is_same_v<Command, FleetCreateCommand>) {
       const auto connection = ConnectorTo(*line.fleet)();
@@ -165,7 +158,9 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
           line.server(), formatter, output,
           [&command](const CommandContext& context) { return RunCommand(command, context); });
     }
-    return Finish(failure, notes);
+    if (!failure) return ExitCode::kOk;
+    note(failure->sentence);
+    return failure->code;
   };
   return std::visit(run, line.command);
 }
@@ -187,21 +182,17 @@ ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
   return code;
 }
 
-ExitCode PrintAnswer(const Answered& answered) {
-  if (!answered.err.empty()) PrintNote(answered.err);
-  DescriptorOutput output(STDOUT_FILENO);
-  const absl::Status written = output.Write(answered.out);
-  if (written.ok() || absl::IsCancelled(written)) return answered.code;
-  return Fail(written);
-}
-
 }  // namespace
 
 ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context,
              const Terminal& terminal) {
-  auto parsed = ParseCommandLine(arguments, context);
-  if (const auto* answered = std::get_if<Answered>(&parsed)) return PrintAnswer(*answered);
-  return RunLine(std::get<CommandLine>(parsed), terminal);
+  const auto parsed = ParseCommandLine(arguments, context);
+  if (const auto* line = std::get_if<CommandLine>(&parsed)) return RunLine(*line, terminal);
+  const auto& answered = std::get<Answered>(parsed);
+  if (!answered.err.empty()) PrintNote(answered.err);
+  DescriptorOutput output(STDOUT_FILENO);
+  const auto failure = PrintText(answered.out, &output);
+  return failure ? Fail(*failure) : answered.code;
 }
 
 }  // namespace vmeventd::client

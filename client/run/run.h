@@ -30,11 +30,10 @@ std::optional<Failure> WithServer(
     const ServerAddress& server, Formatter* formatter, Output* output,
     const std::function<std::optional<Failure>(const CommandContext&)>& ask);
 
-// The lists of the server, of the servers, or of the fleet that the command line names. `note`
-// prints a sentence, safe for a terminal, to stderr; any thread.
-std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
-                                    std::function<void(const std::string&)> note);
-FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note);
+// The lists of the server, of the servers, or of the fleet that the command line names. `note` is
+// called by any thread.
+std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note);
+FleetLists::Environment FleetOf(const CommandLine& line, PrintSentence note);
 
 // `watch` and `events --follow`, of one server, of several or of a fleet: until a signal, `--count`
 // or a failure ends it. Blocks the signals that end it, so call it before any thread starts.

@@ -98,13 +98,12 @@ std::optional<Failure> WithServer(
   return ask(context);
 }
 
-FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note) {
-  return FleetLists({ConnectorTo(*line.fleet), ToText(*line.fleet), line.nodes, std::move(note)});
+FleetLists::Environment FleetOf(const CommandLine& line, PrintSentence note) {
+  return {ConnectorTo(*line.fleet), ToText(*line.fleet), line.nodes, std::move(note)};
 }
 
-std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
-                                    std::function<void(const std::string&)> note) {
-  if (line.fleet) return std::make_unique<FleetLists>(FleetListsOf(line, std::move(note)));
+std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note) {
+  if (line.fleet) return std::make_unique<FleetLists>(FleetOf(line, std::move(note)));
   if (line.servers.size() == 1) return std::make_unique<ServerLists>(line.server());
   const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<MergedLists::Node> nodes;
@@ -177,13 +176,7 @@ MadeSource MakeDaemon(const FollowCommand& command, const ServerAddress& server,
   std::vector<std::optional<Failure>> failures;
   SetStarts(command, {server}, cursor, &watches, &failures);
   if (failures[0]) return *failures[0];
-  WatchLoop::Environment environment;
-  environment.address = server;
-  environment.stop = stop;
-  environment.note = PrintNote;
-  environment.resolve = StoppableResolver(ResolveHost, stop->token());
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  return std::make_unique<WatchLoop>(std::move(watches[0]), std::move(environment));
+  return std::make_unique<WatchLoop>(std::move(watches[0]), server, stop, PrintNote);
 }
 
 MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddress>& servers,
@@ -213,17 +206,13 @@ MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
   } else if (command.last) {
     FleetFilter filter = {watch.filter, line.nodes, std::nullopt, std::nullopt};
     if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
-    const FleetLists lists = FleetListsOf(line, PrintNote);
+    const FleetLists lists(FleetOf(line, PrintNote));
     const auto failure = lists.FindStart(filter, *command.last, &watch.start);
     if (failure) return *failure;
   }
-  FleetWatch::Environment environment;
-  environment.connect = ConnectorTo(*line.fleet);
-  environment.servers = ToText(*line.fleet);
-  environment.nodes = line.nodes;
-  environment.stop = stop;
-  environment.note = PrintNote;
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
+  FleetWatch::Environment environment = {
+      FleetOf(line, PrintNote), stop,
+      [stop](absl::Duration duration) { return stop->WaitFor(duration); }};
   return std::make_unique<FleetWatch>(std::move(watch), std::move(environment));
 }
 

@@ -45,16 +45,6 @@ ExitCode Fail(const absl::Status& status) {
   return Fail(Failure{ExitCode::kFailed, std::string(status.message())});
 }
 
-void LateNotes::Add(const std::string& sentence) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  sentences_.push_back(sentence);
-}
-
-void LateNotes::Print() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  for (const std::string& sentence : sentences_) PrintNote(sentence);
-}
-
 namespace {
 
 sigset_t StoppingSignals() {
@@ -90,10 +80,7 @@ StopSignals::StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource
       output_(output),
       thread_([this, stop] { Wait(stop); }) {}
 
-StopSignals::~StopSignals() {
-  WakeEvent(done_.get());
-  thread_.join();
-}
+StopSignals::~StopSignals() { WakeEvent(done_.get()); }
 
 void StopSignals::Wait(StopSource* stop) const {
   // Requests no event for the output: poll() then reports only that its reader has gone.

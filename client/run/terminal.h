@@ -45,8 +45,14 @@ ExitCode Fail(const absl::Status& status);
 // Keeps sentences until the pager, which would hide them, has ended. Any thread.
 class LateNotes {
  public:
-  void Add(const std::string& sentence);
-  void Print();
+  void Add(const std::string& sentence) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    sentences_.push_back(sentence);
+  }
+  void Print() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const std::string& sentence : sentences_) PrintNote(sentence);
+  }
 
  private:
   std::mutex mutex_;
@@ -74,7 +80,7 @@ class StopSignals {
   const UniqueFd signals_;  // a signalfd
   const UniqueFd done_;     // an eventfd: written by the destructor to end the thread
   const int output_;
-  std::thread thread_;
+  std::jthread thread_;
 };
 
 // The terminal while a command draws whole frames on it: the alternate screen without a cursor, and

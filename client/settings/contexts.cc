@@ -222,13 +222,12 @@ void FindSections(const toml::table& table, const std::string& prefix, const std
   }
 }
 
-bool IsComment(const std::string& line) {
-  return absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "#");
-}
-
 // The line on which a section begins: with the comments right above its heading.
 size_t BeginOf(size_t heading, const std::vector<std::string>& lines) {
-  while (heading > 0 && IsComment(lines[heading - 1])) --heading;
+  const auto is_comment = [](absl::string_view line) {
+    return absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "#");
+  };
+  while (heading > 0 && is_comment(lines[heading - 1])) --heading;
   return heading;
 }
 

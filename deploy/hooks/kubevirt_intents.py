@@ -114,12 +114,12 @@ class Api:
 
 class Watcher(threading.Thread):
     """Follows the objects of one kind for ever. `on_list` is called with all of them, at the start and
-    when changes were missed, `on_change` with what a watch says: ADDED, MODIFIED or DELETED."""
+    when changes were missed, `on_change` with what a watch says: ADDED, MODIFIED or DELETED; both under the lock."""
 
-    def __init__(self, api, path, on_list, on_change, **query):
+    def __init__(self, api, path, lock, on_list, on_change, **query):
         super().__init__(daemon=True)
         self._api, self._path, self._query = api, path, query
-        self._on_list, self._on_change = on_list, on_change
+        self._lock, self._on_list, self._on_change = lock, on_list, on_change
 
     def run(self):
         position, wait = None, FIRST_RETRY
@@ -127,12 +127,14 @@ class Watcher(threading.Thread):
             try:
                 if position is None:
                     objects, position = self._api.list(self._path, **self._query)
-                    self._on_list(objects)
+                    with self._lock:
+                        self._on_list(objects)
                 for kind, each in self._api.watch(self._path, position, **self._query):
                     position = each.get("metadata", {}).get("resourceVersion", position)
                     wait = FIRST_RETRY
                     if kind != "BOOKMARK":
-                        self._on_change(kind, each)
+                        with self._lock:
+                            self._on_change(kind, each)
             except Expired:
                 position = None
             except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
@@ -142,48 +144,32 @@ class Watcher(threading.Thread):
 
 
 class Declarer:
-    """Declares one intent for each VMI at the most. Any thread."""
+    """Declares one intent for each VMI at the most. One thread at a time."""
 
     def __init__(self, node, server):
         self._node, self._server = node, server
-        self._lock = threading.Lock()
         self._vmis = {}        # that run on the node, by namespace and name
         self._requested = {}   # of a VM that is to stop, by the same: the UID of its VMI, and why
         self._evicted = {}     # likewise, of a VMI whose pod is deleted
         self._declared = {}    # by the same: the UID of the VMI for which that was tried
 
     def list_vmis(self, vmis):
-        with self._lock:
-            self._vmis = {}
-            for vmi in vmis:
-                self._on_vmi("MODIFIED", vmi)
-            self._declared = {key: uid for key, uid in self._declared.items() if key in self._vmis}
+        self._vmis = {}
+        for vmi in vmis:
+            self.on_vmi("MODIFIED", vmi)
+        self._declared = {key: uid for key, uid in self._declared.items() if key in self._vmis}
 
     def list_vms(self, vms):
-        with self._lock:
-            self._requested = {}
-            for vm in vms:
-                self._on_vm("MODIFIED", vm)
+        self._requested = {}
+        for vm in vms:
+            self.on_vm("MODIFIED", vm)
 
     def list_pods(self, pods):
-        with self._lock:
-            self._evicted = {}
-            for pod in pods:
-                self._on_pod("MODIFIED", pod)
+        self._evicted = {}
+        for pod in pods:
+            self.on_pod("MODIFIED", pod)
 
     def on_vmi(self, kind, vmi):
-        with self._lock:
-            self._on_vmi(kind, vmi)
-
-    def on_vm(self, kind, vm):
-        with self._lock:
-            self._on_vm(kind, vm)
-
-    def on_pod(self, kind, pod):
-        with self._lock:
-            self._on_pod(kind, pod)
-
-    def _on_vmi(self, kind, vmi):
         meta, status = vmi["metadata"], vmi.get("status", {})
         key = (meta["namespace"], meta["name"])
         over = status.get("phase") in ("Succeeded", "Failed")
@@ -197,7 +183,7 @@ class Declarer:
         else:
             self._declare_requested(key)
 
-    def _on_vm(self, kind, vm):
+    def on_vm(self, kind, vm):
         meta, status = vm["metadata"], vm.get("status", {})
         key = (meta["namespace"], meta["name"])
         self._requested.pop(key, None)
@@ -208,7 +194,7 @@ class Declarer:
         self._requested[key] = (requests["Stop"].get("uid"), reason)
         self._declare_requested(key)
 
-    def _on_pod(self, kind, pod):
+    def on_pod(self, kind, pod):
         meta, status = pod["metadata"], pod.get("status", {})
         key = (meta["namespace"], meta.get("annotations", {}).get("kubevirt.io/domain"))
         self._evicted.pop(key, None)
@@ -269,11 +255,11 @@ def main():
         options.ca = options.ca or str(ACCOUNT / "ca.crt")
         options.token_file = options.token_file or str(ACCOUNT / "token")
     api = Api(options.api, options.ca, options.token_file)
-    declarer = Declarer(options.node, options.server)
-    watchers = [Watcher(api, VMIS, declarer.list_vmis, declarer.on_vmi,
+    lock, declarer = threading.Lock(), Declarer(options.node, options.server)
+    watchers = [Watcher(api, VMIS, lock, declarer.list_vmis, declarer.on_vmi,
                         labelSelector=f"kubevirt.io/nodeName={options.node}"),
-                Watcher(api, VMS, declarer.list_vms, declarer.on_vm),
-                Watcher(api, PODS, declarer.list_pods, declarer.on_pod,
+                Watcher(api, VMS, lock, declarer.list_vms, declarer.on_vm),
+                Watcher(api, PODS, lock, declarer.list_pods, declarer.on_pod,
                         labelSelector="kubevirt.io=virt-launcher",
                         fieldSelector=f"spec.nodeName={options.node}")]
     for watcher in watchers:

@@ -141,9 +141,7 @@ class Connection:
 def headers_of(text):
     """The headers of a message; the server's own messages have a status: 408 and so on."""
     lines = text.decode(errors="replace").split("\r\n")
-    headers = {}
-    status = lines[0].split(" ", 2)
-    headers.update(zip(("Status", "Description"), status[1:]))
+    headers = dict(zip(("Status", "Description"), lines[0].split(" ", 2)[1:]))
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         if colon:

@@ -8,24 +8,15 @@
 
 namespace vmeventd {
 
-TokenBucket& RateLimiter::Find(const std::string& key, absl::Duration now) {
-  if (const auto found = buckets_.find(key); found != buckets_.end()) return found->second;
-  if (buckets_.size() >= max_keys_) {
+absl::Duration RateLimiter::Take(const std::string& key, absl::Duration now) {
+  const MutexLock lock(&mutex_);
+  const bool is_known = buckets_.contains(key);
+  if (!is_known && buckets_.size() >= max_keys_) {
     // A full bucket is as good as none.
     absl::erase_if(buckets_, [now](const auto& entry) { return entry.second.IsFull(now); });
   }
-  const bool room = buckets_.size() < max_keys_;
-  return buckets_.try_emplace(room ? key : "", rate_).first->second;
-}
-
-absl::Duration RateLimiter::Take(const std::string& key, absl::Duration now) {
-  const MutexLock lock(&mutex_);
-  return Find(key, now).TakeOrWait(now);
-}
-
-absl::Duration RateLimiter::Spend(const std::string& key, double amount, absl::Duration now) {
-  const MutexLock lock(&mutex_);
-  return Find(key, now).Charge(amount, now);
+  const bool has_own = is_known || buckets_.size() < max_keys_;
+  return buckets_.try_emplace(has_own ? key : "", rate_).first->second.TakeOrWait(now);
 }
 
 AccessPolicy::AccessPolicy(ListenAddress address, std::vector<std::string> operators,
@@ -66,28 +57,18 @@ absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& cont
                    ") is given to vmeventd by --tls-operator"));
 }
 
-absl::Status AccessPolicy::CheckListRate(const grpc::CallbackServerContext& context) const {
-  return CheckRate(context, list_rate_, Refusal::kListRate, "ListEvents");
-}
-
-absl::Status AccessPolicy::CheckVmsRate(const grpc::CallbackServerContext& context) const {
-  return CheckRate(context, vms_rate_, Refusal::kVmsRate, "ListVms");
-}
-
-absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context, RateLimiter* rate,
-                                     Refusal reason, absl::string_view method) const {
+absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context,
+                                     Refusal reason) const {
+  const bool of_events = reason == Refusal::kListRate;
   const std::string peer = Peer(context);
-  const absl::Duration wait = rate->Take(peer, clock_->Now().monotonic);
+  const absl::Duration wait =
+      (of_events ? list_rate_ : vms_rate_)->Take(peer, clock_->Now().monotonic);
   if (wait == absl::ZeroDuration()) return absl::OkStatus();
   refusals_->Count(reason);
   return absl::ResourceExhaustedError(
-      absl::StrCat(method, " is called too often from ", peer, "; try again in ",
-                   absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
+      absl::StrCat(of_events ? "ListEvents" : "ListVms", " is called too often from ", peer,
+                   "; try again in ", absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
                    ", or follow the events with WatchEvents"));
-}
-
-std::string AccessPolicy::Peer(const grpc::CallbackServerContext& context) const {
-  return clients_->PeerOf(context.peer());
 }
 
 }  // namespace vmeventd

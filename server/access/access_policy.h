@@ -29,13 +29,8 @@ class RateLimiter {
   // Returns zero and counts the event if it may happen now, else the time until it may. `now` is
   // monotonic.
   absl::Duration Take(const std::string& key, absl::Duration now);
-  // Counts `amount`, which has happened. Returns the time until more of it may happen.
-  absl::Duration Spend(const std::string& key, double amount, absl::Duration now);
 
  private:
-  TokenBucket& Find(const std::string& key, absl::Duration now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-
   const TokenRate rate_;
   const size_t max_keys_;
   Mutex mutex_;
@@ -56,11 +51,13 @@ class AccessPolicy {
 
   // PERMISSION_DENIED, counted, for a reader; the message says who may and how to become one.
   absl::Status CheckOperator(const grpc::CallbackServerContext& context) const;
-  // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents, or ListVms, too often.
-  absl::Status CheckListRate(const grpc::CallbackServerContext& context) const;
-  absl::Status CheckVmsRate(const grpc::CallbackServerContext& context) const;
+  // RESOURCE_EXHAUSTED, counted as `reason`, if this peer has called ListEvents (kListRate) or
+  // ListVms (kVmsRate) too often.
+  absl::Status CheckRate(const grpc::CallbackServerContext& context, Refusal reason) const;
   // Returns the name under which the caller is counted: see Clients.
-  std::string Peer(const grpc::CallbackServerContext& context) const;
+  std::string Peer(const grpc::CallbackServerContext& context) const {
+    return clients_->PeerOf(context.peer());
+  }
 
  private:
   bool IsOperator(const grpc::CallbackServerContext& context) const;
@@ -68,9 +65,6 @@ class AccessPolicy {
   const ListenAddress address_;
   const std::vector<std::string> operators_;
   const Clients* const clients_;
-  absl::Status CheckRate(const grpc::CallbackServerContext& context, RateLimiter* rate,
-                         Refusal reason, absl::string_view method) const;
-
   RateLimiter* const list_rate_;
   RateLimiter* const vms_rate_;
   const Clock* const clock_;

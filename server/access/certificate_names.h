@@ -20,7 +20,6 @@ NameKind KindOfOperator(absl::string_view name);
 // DNS names and domains of email addresses are the same in any case, IP addresses in any notation.
 bool IsOperatorName(absl::string_view name_of_operator, NameKind kind, absl::string_view name);
 
-// A subject alternative name of a client's certificate.
 struct CertificateName {
   NameKind kind;
   std::string name;

@@ -56,11 +56,6 @@ void Clients::Add(const std::string& name, Caller caller, std::function<void()> 
   connections_.insert_or_assign(name, Connection{std::move(caller), std::move(cut)});
 }
 
-void Clients::Remove(const std::string& name) {
-  const MutexLock lock(&mutex_);
-  connections_.erase(name);
-}
-
 std::string Clients::PeerOf(absl::string_view name) const {
   const MutexLock lock(&mutex_);
   const auto found = connections_.find(name);
@@ -202,22 +197,6 @@ int Clients::CountOpen() const {
   int out = 0;
   for (const Share& share : shares_) out += share.all.all + share.all.health;
   return out;
-}
-
-void Clients::Drain() {
-  const MutexLock lock(&mutex_);
-  draining_ = true;
-}
-
-void Clients::WaitUntilNoCalls(absl::Duration timeout) {
-  const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout,
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return CountOpen() == 0; });
-}
-
-int Clients::open_calls() const {
-  const MutexLock lock(&mutex_);
-  return CountOpen();
 }
 
 }  // namespace vmeventd

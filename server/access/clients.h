@@ -57,7 +57,6 @@ struct CallLimits {
 // or a user of a Unix socket. Any thread.
 class Clients {
  public:
-  // The other end of a connection.
   struct Caller {
     size_t listener = 0;  // index of the listener that accepted it
     std::string peer;
@@ -70,7 +69,10 @@ class Clients {
   // `name` is that of ServerContext::peer() on this connection. `cut` closes it soon; it is called
   // on any thread, with a lock held, and not after Remove has returned.
   void Add(const std::string& name, Caller caller, std::function<void()> cut);
-  void Remove(const std::string& name);
+  void Remove(const std::string& name) {
+    const MutexLock lock(&mutex_);
+    connections_.erase(name);
+  }
 
   // Returns "a closed connection" if there is none of that name.
   std::string PeerOf(absl::string_view name) const;
@@ -126,10 +128,20 @@ class Clients {
   std::optional<Call> BeginRefused(const std::string& name);
 
   // Refuses every call from now on.
-  void Drain();
+  void Drain() {
+    const MutexLock lock(&mutex_);
+    draining_ = true;
+  }
   // Waits until no call is open, or for `timeout`.
-  void WaitUntilNoCalls(absl::Duration timeout);
-  int open_calls() const;
+  void WaitUntilNoCalls(absl::Duration timeout) {
+    const MutexLock lock(&mutex_);
+    WaitUntil(&changed_, &mutex_, timeout,
+              [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return CountOpen() == 0; });
+  }
+  int open_calls() const {
+    const MutexLock lock(&mutex_);
+    return CountOpen();
+  }
 
  private:
   struct Connection {

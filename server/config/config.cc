@@ -198,12 +198,6 @@ absl::Status CheckWatches(const Config& config) {
   return absl::OkStatus();
 }
 
-// Returns whether a file can be read; "": it is not set.
-absl::Status CheckReadable(absl::string_view flag, const std::string& path) {
-  if (path.empty() || access(path.c_str(), R_OK) == 0) return absl::OkStatus();
-  return Invalid(flag, ErrnoStatus(path, "cannot be read", errno).message());
-}
-
 // The flags that name a file for --publish, and what they name.
 std::array<std::pair<const char*, const std::string*>, 4> PublishFiles(const Config& config) {
   return {{{"--publish-credentials", &config.publish_credentials},
@@ -279,7 +273,8 @@ absl::Status CheckHost(Config* config) {
     if (absl::Status status = LoadTlsMaterial(*tls).status(); !status.ok()) return status;
   }
   for (const auto& [flag, path] : PublishFiles(*config)) {
-    if (absl::Status status = CheckReadable(flag, *path); !status.ok()) return status;
+    if (path->empty() || access(path->c_str(), R_OK) == 0) continue;
+    return Invalid(flag, ErrnoStatus(*path, "cannot be read", errno).message());
   }
   return absl::OkStatus();
 }

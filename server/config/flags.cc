@@ -33,54 +33,60 @@ absl::Status CheckDirectory(const std::string& path) {
   return absl::OkStatus();  // the daemon waits for a missing one
 }
 
+// A flag of one text, which `read` takes and `print` gives; printed empty: no value.
+Flag One(std::string name, std::string argument, std::string help,
+         std::function<absl::Status(const std::string& text, Config* config)> read,
+         std::function<std::string(const Config&)> print, Flag::Kind kind = Flag::Kind::kText) {
+  return {.name = std::move(name),
+          .argument = std::move(argument),
+          .help = std::move(help),
+          .kind = kind,
+          .read = [read = std::move(read)](const Texts& texts,
+                                           Config* config) { return read(texts.front(), config); },
+          .print =
+              [print = std::move(print)](const Config& config) {
+                const std::string text = print(config);
+                return text.empty() ? Texts{} : Texts{text};
+              }};
+}
+
 Flag Switch(std::string name, bool Config::*field, std::string help) {
-  return {
-      .name = std::move(name),
-      .help = std::move(help),
-      .kind = Flag::Kind::kSwitch,
-      .read =
-          [field](const Texts& texts, Config* config) {
-            config->*field = texts.front() == "true";
-            return absl::OkStatus();
-          },
-      .print = [field](const Config& config) { return config.*field ? Texts{"true"} : Texts{}; }};
+  return One(
+      std::move(name), "", std::move(help),
+      [field](const std::string& text, Config* config) {
+        config->*field = text == "true";
+        return absl::OkStatus();
+      },
+      [field](const Config& config) { return config.*field ? "true" : ""; }, Flag::Kind::kSwitch);
 }
 
 Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string help,
             int64_t min = 1) {
-  return {.name = std::move(name),
-          .argument = "NUMBER",
-          .help = std::move(help),
-          .kind = Flag::Kind::kNumber,
-          .read =
-              [field, min, max](const Texts& texts, Config* config) {
-                int64_t& out = config->*field;
-                if (absl::SimpleAtoi(texts.front(), &out) && out >= min && out <= max) {
-                  return absl::OkStatus();
-                }
-                return InvalidText(texts.front(),
-                                   absl::StrCat("is not a number from ", min, " to ", max));
-              },
-          .print = [field](const Config& config) { return Texts{absl::StrCat(config.*field)}; }};
+  return One(
+      std::move(name), "NUMBER", std::move(help),
+      [field, min, max](const std::string& text, Config* config) {
+        int64_t& out = config->*field;
+        if (absl::SimpleAtoi(text, &out) && out >= min && out <= max) return absl::OkStatus();
+        return InvalidText(text, absl::StrCat("is not a number from ", min, " to ", max));
+      },
+      [field](const Config& config) { return absl::StrCat(config.*field); }, Flag::Kind::kNumber);
 }
 
 Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
-  return {.name = std::move(name),
-          .argument = "DURATION",
-          .help = std::move(help),
-          .read =
-              [field](const Texts& texts, Config* config) {
-                const auto duration = ParseDuration(texts.front());
-                if (!duration.has_value() || *duration <= absl::ZeroDuration() ||
-                    *duration >= absl::InfiniteDuration()) {
-                  return InvalidText(texts.front(),
-                                     "is not a positive duration with a unit, such as 500ms, 3s, "
-                                     "10m, 1h30m or 30d");
-                }
-                config->*field = *duration;
-                return absl::OkStatus();
-              },
-          .print = [field](const Config& config) { return Texts{PrintDuration(config.*field)}; }};
+  return One(
+      std::move(name), "DURATION", std::move(help),
+      [field](const std::string& text, Config* config) {
+        const auto duration = ParseDuration(text);
+        if (!duration.has_value() || *duration <= absl::ZeroDuration() ||
+            *duration >= absl::InfiniteDuration()) {
+          return InvalidText(text,
+                             "is not a positive duration with a unit, such as 500ms, 3s, 10m, "
+                             "1h30m or 30d");
+        }
+        config->*field = *duration;
+        return absl::OkStatus();
+      },
+      [field](const Config& config) { return PrintDuration(config.*field); });
 }
 
 // A flag that takes one of a few words, each with its value.
@@ -88,46 +94,37 @@ template <typename Value>
 Flag Word(const std::string& name, const std::string& argument, Value Config::*field,
           std::initializer_list<std::pair<const char*, Value>> words, const std::string& help) {
   const std::vector<std::pair<const char*, Value>> table = words;
-  return {.name = name,
-          .argument = argument,
-          .help = help,
-          .read =
-              [field, table](const Texts& texts, Config* config) {
-                for (const auto& [word, value] : table) {
-                  if (texts.front() != word) continue;
-                  config->*field = value;
-                  return absl::OkStatus();
-                }
-                return InvalidText(
-                    texts.front(),
-                    absl::StrCat("is not one of ",
-                                 absl::StrJoin(table, ", ", [](std::string* out, const auto& row) {
-                                   absl::StrAppend(out, row.first);
-                                 })));
-              },
-          .print =
-              [field, table](const Config& config) {
-                for (const auto& [word, value] : table) {
-                  if (config.*field == value) return Texts{word};
-                }
-                return Texts{};
-              }};
+  return One(
+      name, argument, help,
+      [field, table](const std::string& text, Config* config) {
+        for (const auto& [word, value] : table) {
+          if (text != word) continue;
+          config->*field = value;
+          return absl::OkStatus();
+        }
+        const auto append = [](std::string* out, const auto& row) {
+          absl::StrAppend(out, row.first);
+        };
+        return InvalidText(text,
+                           absl::StrCat("is not one of ", absl::StrJoin(table, ", ", append)));
+      },
+      [field, table](const Config& config) {
+        for (const auto& [word, value] : table) {
+          if (config.*field == value) return word;
+        }
+        return "";
+      });
 }
 
 // A text that `ParseConfig` checks together with others; empty: not set.
 Flag Text(std::string name, std::string argument, std::string Config::*field, std::string help) {
-  return {.name = std::move(name),
-          .argument = std::move(argument),
-          .help = std::move(help),
-          .read =
-              [field](const Texts& texts, Config* config) {
-                config->*field = texts.front();
-                return absl::OkStatus();
-              },
-          .print =
-              [field](const Config& config) {
-                return (config.*field).empty() ? Texts{} : Texts{config.*field};
-              }};
+  return One(
+      std::move(name), std::move(argument), std::move(help),
+      [field](const std::string& text, Config* config) {
+        config->*field = text;
+        return absl::OkStatus();
+      },
+      [field](const Config& config) { return config.*field; });
 }
 
 // A list of what `parse` reads and `print` writes. Refuses the second of two with the same `key`;
@@ -182,8 +179,7 @@ std::string KeyOfListen(const ListenAddress& listen) {
   return listen.is_unix() || listen.port != 0 ? listen.ToString() : "";
 }
 
-absl::Status ReadMetricsListen(const Texts& texts, Config* config) {
-  const std::string& text = texts.front();
+absl::Status ReadMetricsListen(const std::string& text, Config* config) {
   config->metrics_listen.reset();
   if (text.empty()) return absl::OkStatus();
   absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
@@ -194,15 +190,20 @@ absl::Status ReadMetricsListen(const Texts& texts, Config* config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadPublish(const Texts& texts, Config* config) {
-  absl::StatusOr<std::vector<NatsServerAddress>> servers = ParseNatsServers(texts.front());
+absl::Status ReadPublish(const std::string& text, Config* config) {
+  absl::StatusOr<std::vector<NatsServerAddress>> servers = ParseNatsServers(text);
   if (!servers.ok()) return servers.status();
   config->publish = *std::move(servers);
   return absl::OkStatus();
 }
 
-absl::Status ReadStateDir(const Texts& texts, Config* config) {
-  const std::string& text = texts.front();
+std::string PrintPublish(const Config& config) {
+  return absl::StrJoin(config.publish, ",", [](std::string* out, const NatsServerAddress& server) {
+    absl::StrAppend(out, server.ToUrl());
+  });
+}
+
+absl::Status ReadStateDir(const std::string& text, Config* config) {
   if (text.empty()) return InvalidText(text, "must not be empty");
   std::error_code error;
   const std::filesystem::path path = std::filesystem::absolute(text, error);
@@ -215,10 +216,11 @@ absl::Status ReadStateDir(const Texts& texts, Config* config) {
 
 // A flag of the release before. `instead`: what to do, or what holds now.
 Flag Dropped(std::string name, std::string instead) {
-  return {.name = std::move(name),
-          .dropped = std::move(instead),
-          .read = [](const Texts&, Config*) { return absl::OkStatus(); },
-          .print = [](const Config&) { return Texts{}; }};
+  Flag flag = One(
+      std::move(name), "", "", [](const std::string&, Config*) { return absl::OkStatus(); },
+      [](const Config&) { return ""; });
+  flag.dropped = std::move(instead);
+  return flag;
 }
 
 std::vector<Flag> MakeFlags() {
@@ -263,25 +265,18 @@ std::vector<Flag> MakeFlags() {
       Number("max-streams", &Config::max_streams, kMaxClients,
              "Serve at most this many WatchEvents streams, and half as many to one peer: an IPv4 "
              "address, an IPv6 /64 network, or a user of a Unix socket"),
-      {.name = "metrics-listen",
-       .argument = "HOST:PORT",
-       .help = "Serve Prometheus metrics by HTTP, at /metrics",
-       .read = ReadMetricsListen,
-       .print =
-           [](const Config& config) {
-             return config.metrics_listen.has_value() ? Texts{config.metrics_listen->ToString()}
-                                                      : Texts{};
-           }},
+      One("metrics-listen", "HOST:PORT", "Serve Prometheus metrics by HTTP, at /metrics",
+          ReadMetricsListen,
+          [](const Config& config) {
+            return config.metrics_listen.has_value() ? config.metrics_listen->ToString() : "";
+          }),
       Number(
           "metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
           "Name the VMs of so many of the last stops in the metrics, for alerts that say which VM "
           "crashed; 0: no VM is named",
           0),
-      {.name = "state-dir",
-       .argument = "DIR",
-       .help = "The daemon's own directory, which holds the journal",
-       .read = ReadStateDir,
-       .print = [](const Config& config) { return Texts{config.state_dir}; }},
+      One("state-dir", "DIR", "The daemon's own directory, which holds the journal", ReadStateDir,
+          std::mem_fn(&Config::state_dir)),
       Time("powerdown-window", &Config::powerdown_window,
            "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
            "host; such as 3s, 10m or 1h30m"),
@@ -309,19 +304,10 @@ std::vector<Flag> MakeFlags() {
       Word<LogFormat>("log-format", "text|json", &Config::log_format,
                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                       "json: one object a line"),
-      {.name = "publish",
-       .argument = "nats://HOST:PORT[,nats://HOST:PORT...]",
-       .help = "Publish the journal into the stream VMEVENTS of these NATS servers (JetStream); "
-               "tls:// for TLS. Needs --publish-cluster and the package libnats3.4",
-       .read = ReadPublish,
-       .print =
-           [](const Config& config) {
-             if (config.publish.empty()) return Texts{};
-             return Texts{absl::StrJoin(config.publish, ",",
-                                        [](std::string* out, const NatsServerAddress& server) {
-                                          absl::StrAppend(out, server.ToUrl());
-                                        })};
-           }},
+      One("publish", "nats://HOST:PORT[,nats://HOST:PORT...]",
+          "Publish the journal into the stream VMEVENTS of these NATS servers (JetStream); tls:// "
+          "for TLS. Needs --publish-cluster and the package libnats3.4",
+          ReadPublish, PrintPublish),
       Text(
           "node", "NAME", &Config::node,
           "The name of this node, in the fleet's stream and in GetServerInfo; the host name if not "

@@ -68,24 +68,10 @@ KeyPtr ReadKey(const std::string& pem) {
   return out;
 }
 
-std::string SubjectOf(X509* certificate) {
-  char text[256] = {};
-  X509_NAME_oneline(X509_get_subject_name(certificate), text, sizeof(text));
-  return text;
-}
-
 absl::Time ToTime(const ASN1_TIME* time, absl::Time unreadable) {
   tm parts{};
   if (ASN1_TIME_to_tm(time, &parts) != 1) return unreadable;
   return absl::FromTM(parts, absl::UTCTimeZone());
-}
-
-absl::Time NotBefore(X509* certificate) {
-  return ToTime(X509_get0_notBefore(certificate), absl::InfinitePast());
-}
-
-absl::Time NotAfter(X509* certificate) {
-  return ToTime(X509_get0_notAfter(certificate), absl::InfiniteFuture());
 }
 
 // Ciphers of gRPC: forward secrecy and authenticated encryption. TLS 1.3 has no others.
@@ -217,10 +203,12 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
       MakeTlsContext(paths, chain, private_key.get(), authorities);
   if (!context.ok()) return context.status();
   X509* const own = chain.front().get();
+  char subject[256] = {};
+  X509_NAME_oneline(X509_get_subject_name(own), subject, sizeof(subject));
   return TlsMaterial{.context = *std::move(context),
-                     .subject = SubjectOf(own),
-                     .not_before = NotBefore(own),
-                     .not_after = NotAfter(own)};
+                     .subject = subject,
+                     .not_before = ToTime(X509_get0_notBefore(own), absl::InfinitePast()),
+                     .not_after = ToTime(X509_get0_notAfter(own), absl::InfiniteFuture())};
 }
 
 }  // namespace vmeventd

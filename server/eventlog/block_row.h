@@ -18,7 +18,6 @@ namespace vmeventd {
 // it was made of.
 class StoredBlock {
  public:
-  // Values of the row's columns.
   struct Columns {
     uint64_t first = 0;  // sequences
     uint64_t last = 0;
@@ -36,7 +35,6 @@ class StoredBlock {
   const Columns& columns() const { return columns_; }
   // Size of all encodings.
   size_t bytes() const { return encodings_.size(); }
-  // Time of one event in it.
   absl::Time TimeOf(uint64_t sequence) const;
   // Returns whether it has events of the node as a whole.
   bool has_node_events() const;
@@ -59,8 +57,7 @@ class StoredBlock {
   std::vector<uint32_t> ends_;  // end of each encoding
 };
 
-// Protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
-// of the numbers but itself and of the size of `names`, 8 bytes each, then of both texts.
+// CRC-32 of the numbers but itself and of the size of `names`, 8 bytes each, then of both texts.
 uint32_t BlockChecksum(const StoredBlock::Columns& columns);
 
 // Collects events for one row. One thread.
@@ -74,7 +71,6 @@ class BlockRowBuilder {
   uint64_t first() const { return first_; }
   uint64_t last() const { return last_; }
 
-  // Forgets what was added.
   void Clear() { finished_ = true; }
   // `block` begins behind last().
   void Add(const EventBlock& block);

@@ -78,8 +78,7 @@ absl::Status EmptyOldLog(SqliteDatabase* database, const std::string& path) {
 }
 
 absl::Status Write(const std::string& path, const std::string& converted) {
-  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(
-      converted, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
+  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(converted, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();
   // Nobody reads the new one before it is complete: it needs no log, and is synced once.
   absl::Status status = database->Execute(

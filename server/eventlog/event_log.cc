@@ -24,9 +24,7 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* clock, Recov
       journal_meters(journal.meters()) {
   const OnThread here(&pump_role);
   PublishRecovered(recovered, journal.journal().retained(), clock->Now(), &live_state, &pump);
-  saved.runs = std::move(recovered.runs);
-  saved.ended_runs = std::move(recovered.ended_runs);
-  saved.journal_is_new = recovered.replaced;
+  saved = std::move(recovered.saved);
 }
 
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
@@ -55,14 +53,14 @@ void EventLog::Subscribe(Subscriber subscriber) {
 }
 
 void EventLog::Start(Threads threads) {
-  if (threads == Threads::kAll) parts_->pump_thread = std::thread([this] { RunPump(); });
-  parts_->history_thread = std::thread([this] { parts_->read_queue.Run(); });
-}
-
-void EventLog::RunPump() {
-  SetThreadName("pump");
-  while (Step(absl::InfiniteDuration())) {
+  if (threads == Threads::kAll) {
+    parts_->pump_thread = std::thread([this] {
+      SetThreadName("pump");
+      while (Step(absl::InfiniteDuration())) {
+      }
+    });
   }
+  parts_->history_thread = std::thread([this] { parts_->read_queue.Run(); });
 }
 
 void EventLog::Wake() { parts_->queue.Wake(); }

@@ -153,7 +153,6 @@ struct ListBounds {
   absl::Time end = absl::InfiniteFuture();
   int page_size = 100;
 };
-// Start of a turn of a listing.
 struct ListFrom {
   uint64_t sequence = 0;  // 0: where the order begins
   // A client named it, and must learn if retention has passed it. Otherwise the listing continues
@@ -277,8 +276,6 @@ class EventLog {
   struct Parts;
 
   explicit EventLog(std::unique_ptr<Parts> parts);
-
-  void RunPump();
 
   const std::unique_ptr<Parts> parts_;
 };

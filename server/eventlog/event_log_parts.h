@@ -24,16 +24,14 @@ struct RecoveredState {
   std::unique_ptr<Journal> journal;
   std::unique_ptr<SequenceMark> mark;
   uint64_t newest = 0;  // the newest sequence that was given, in this journal
-  std::vector<SavedRun> runs;
+  SavedState saved;
   std::vector<VmRecordPtr> stopped;  // the VMs that stopped last, oldest first
-  std::vector<EndedRun> ended_runs;  // runs of VMs that stopped, in the same order
   // Missing events, to be published as a GAP each.
   struct Gap {
     std::string message;
     std::optional<EventPump::Missing> missing;
   };
   std::vector<Gap> gaps;
-  bool replaced = false;  // the journal is new: its events say nothing of the open runs
 };
 
 // Opens or creates the journal, and determines which published events are lost. A corrupt journal

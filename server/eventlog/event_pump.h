@@ -42,7 +42,6 @@ class EventPump {
         subscribers_(subscribers),
         newest_(live_state->range().newest) {}
 
-  // Calls that function of each subscriber that has one.
   template <typename Function, typename... Arguments>
   void Tell(Function Subscriber::*function, Arguments... arguments) const {
     for (const Subscriber& subscriber : *subscribers_) {

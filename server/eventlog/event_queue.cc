@@ -88,7 +88,8 @@ void EventQueue::EndTurn() {
 
 void EventQueue::PushLocked(VmUpdate&& update) {
   ++pushed_;
-  if (FullLocked()) return PushWhenFull(std::move(update));
+  const bool full = updates_.size() >= max_updates_ || bytes_ >= max_bytes_;
+  if (full) return PushWhenFull(std::move(update));
   // The queue was full before: a waiting status is older, and no newer one may take its place.
   if (!waiting_status_.empty() && update.status.has_value()) {
     waiting_status_.erase(KeyOf(*update.status));
@@ -238,16 +239,6 @@ void EventQueue::Wake() {
   changed_.NotifyAll();
 }
 
-SinkProgress EventQueue::progress() const {
-  const MutexLock lock(&mutex_);
-  return {pushed_, committed_.value()};
-}
-
-bool EventQueue::woken() const {
-  const MutexLock lock(&mutex_);
-  return woken_;
-}
-
 std::vector<WatchedDirectory> EventQueue::directories() const {
   std::shared_ptr<const std::vector<WatchedDirectory>> directories;
   {
@@ -255,21 +246,6 @@ std::vector<WatchedDirectory> EventQueue::directories() const {
     directories = directories_;
   }
   return directories == nullptr ? std::vector<WatchedDirectory>() : *directories;
-}
-
-size_t EventQueue::depth() const {
-  MutexLock lock(&mutex_);
-  return updates_.size() - empty_;
-}
-
-size_t EventQueue::bytes() const {
-  MutexLock lock(&mutex_);
-  return bytes_;
-}
-
-uint64_t EventQueue::dropped_events() const {
-  MutexLock lock(&mutex_);
-  return dropped_;
 }
 
 }  // namespace vmeventd

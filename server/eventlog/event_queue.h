@@ -40,7 +40,10 @@ class EventQueue : public EventSink {
   void Push(VmUpdate update) override;
   void EndTurn() override;
   void SetDirectories(std::vector<WatchedDirectory> directories) override;
-  SinkProgress progress() const override;
+  SinkProgress progress() const override {
+    const MutexLock lock(&mutex_);
+    return {pushed_, committed_.value()};
+  }
 
   struct Batch {
     std::vector<VmUpdate> updates;  // in order
@@ -60,20 +63,28 @@ class EventQueue : public EventSink {
   void Wake();
 
   // The updates that wait now, and how many may wait before events are dropped. Any thread.
-  size_t depth() const;
+  size_t depth() const {
+    MutexLock lock(&mutex_);
+    return updates_.size() - empty_;
+  }
   size_t max_updates() const { return max_updates_; }
   // Returns whether Pop returns at once for a Wake or a change of the directories.
-  bool woken() const;
-  // Directories as set last.
+  bool woken() const {
+    const MutexLock lock(&mutex_);
+    return woken_;
+  }
   std::vector<WatchedDirectory> directories() const;
   // Approximate memory of the waiting updates.
-  size_t bytes() const;
-  uint64_t dropped_events() const;
+  size_t bytes() const {
+    MutexLock lock(&mutex_);
+    return bytes_;
+  }
+  uint64_t dropped_events() const {
+    MutexLock lock(&mutex_);
+    return dropped_;
+  }
 
  private:
-  bool FullLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return updates_.size() >= max_updates_ || bytes_ >= max_bytes_;
-  }
   void PushLocked(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PushWhenFull(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Append(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

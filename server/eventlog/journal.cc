@@ -54,8 +54,8 @@ absl::Status LostIsDamage(const absl::Status& status) {
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& options,
                                                        const JournalBeginning& beginning) {
   if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
-  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(
-      options.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
+  absl::StatusOr<SqliteDatabase> database =
+      SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();
   std::unique_ptr<Journal> journal(new Journal(options, *std::move(database)));
   // `cell_size_check` finds more corruption, `trusted_schema` runs nothing that a foreign file

@@ -40,7 +40,6 @@ class Journal {
   // Appends the runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of
   // them is damaged.
   absl::Status ReadSaved(std::vector<SavedRun>* runs, std::vector<JournalStop>* stops);
-  // The readable ones of the open runs.
   std::vector<SavedRun> ReadableRuns();
 
   // Reason to take the files for a copy of those that were written last; empty: there is none.
@@ -72,8 +71,7 @@ class Journal {
   uint64_t newest() const { return bounds_.newest; }
   // The oldest that is kept; newest() + 1 if none is.
   uint64_t oldest() const { return bounds_.oldest; }
-  // First sequence from which on nothing is missing but what a GAP names: oldest(), or the first of
-  // the sequences that were given up just before it.
+  // See EventRange.
   uint64_t unbroken_from() const { return bounds_.unbroken_from; }
   Retained retained() const { return {bounds_.oldest, bounds_.unbroken_from}; }
   // Observation time of that event; InfiniteFuture if none is kept.
@@ -96,7 +94,6 @@ class Journal {
   // Deletes some of what is too old or too many, and joins small rows of the newest events; a few
   // milliseconds of work. True: there is more to do.
   absl::StatusOr<bool> RetainStep(absl::Time now);
-  // Returns whether there are rows to join.
   bool has_small_rows() const { return bounds_.unmerged_bytes >= options_.row_bytes; }
   // Numbers of events beyond the limit, and of those of them that Append leaves to RetainStep.
   int64_t excess() const { return Excess(bounds_); }

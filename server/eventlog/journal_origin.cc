@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "server/eventlog/schema.h"
 
 namespace vmeventd {
 namespace {
@@ -61,13 +62,17 @@ std::vector<std::string> GenerationsAt(const std::string& path) {
 
 }  // namespace
 
-std::string WhyJournalIsCopy(const std::string& path, const JournalOrigin& said) {
-  if (said.file.empty()) return "";
+absl::StatusOr<std::string> WhyCopied(SqliteDatabase* database, const std::string& path) {
+  const auto said_file = QueryMeta(database, "file");
+  if (!said_file.ok()) return said_file.status();
+  const auto said_generations = QueryMeta(database, "generations");
+  if (!said_generations.ok()) return said_generations.status();
+  if (said_file->value_or("").empty()) return "";
   const std::string file = FileOf(path);
-  if (!file.empty() && !IsSameFile(file, said.file)) {
+  if (!file.empty() && !IsSameFile(file, **said_file)) {
     return absl::StrCat(path, ": the file was made again since vmeventd wrote it last");
   }
-  const std::vector<std::string> known = absl::StrSplit(said.generations, ' ');
+  const std::vector<std::string> known = absl::StrSplit(said_generations->value_or(""), ' ');
   for (const std::string& generation : GenerationsAt(path)) {
     if (std::find(known.begin(), known.end(), generation) == known.end()) {
       return absl::StrCat(path, ": the journal does not know of ", GenerationPath(path, generation),

@@ -4,6 +4,9 @@
 
 #include <string>
 
+#include "absl/status/statusor.h"
+#include "server/eventlog/sqlite.h"
+
 // Detects whether the journal's files are a copy that was put in their place: a restored back-up,
 // which has forgotten sequences that clients have seen. Two traces are compared with what
 // the journal itself says. A file that was made again has another inode or another time of birth.
@@ -20,8 +23,8 @@ struct JournalOrigin {
   std::string generations;  // the generations that may be found, separated by spaces
 };
 
-// Returns why the journal at `path` is a copy, judged by its own record; empty: it is not.
-std::string WhyJournalIsCopy(const std::string& path, const JournalOrigin& said);
+// Returns why the journal at `path`, which is open, is a copy; empty: it is not.
+absl::StatusOr<std::string> WhyCopied(SqliteDatabase* database, const std::string& path);
 
 // Contents for the journal at `path` before `generation` begins.
 JournalOrigin OriginWith(const std::string& path, const std::string& generation);

@@ -43,8 +43,7 @@ std::string SelectSql(const JournalReader::Selection& selection) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) {
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(path, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
+  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READONLY);
   if (!database.ok()) return database.status();
   std::unique_ptr<JournalReader> reader(new JournalReader(*std::move(database)));
   const absl::Status status = reader->database_.Execute(

@@ -206,12 +206,6 @@ void JournalWriter::GiveUpLeftRuns(bool (*may_go)(const SavedRun&)) {
   });
 }
 
-void JournalWriter::ForgetLeft() {
-  left_runs_.clear();
-  left_stops_.clear();
-  left_bytes_ = 0;
-}
-
 void JournalWriter::GiveUp(const Waiting& waiting) {
   for (const EventBlockPtr& block : waiting.change.blocks) {
     uint64_t first = block->first_sequence();
@@ -284,16 +278,6 @@ absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) 
   return status;
 }
 
-void JournalWriter::Forget(const Waiting& oldest) {
-  backlog_bytes_ -= oldest.bytes;
-  backlog_events_ -= oldest.events;
-}
-
-void JournalWriter::MeasureBacklog() {
-  meters_.backlog_bytes.Set(backlog_bytes_ + left_bytes_);
-  meters_.backlog_events.Set(backlog_events_);
-}
-
 void JournalWriter::MeasureOldest() {
   const absl::Time time = journal_->oldest_time();
   meters_.oldest_event_ns.Set(
@@ -336,19 +320,15 @@ void JournalWriter::ReportFound(const absl::Status& found, Instant now) {
   retry_at_ = absl::ZeroDuration();
 }
 
-std::vector<SavedRun> JournalWriter::WaitingRuns() const {
-  std::vector<SavedRun> runs;
+absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
+  // The old one stays open until there is a new one: this object is never without.
+  Replacement replacement{newest, journal_.get()};
+  std::vector<SavedRun>& runs = replacement.changes;
   for (const auto& [run_id, saved] : left_runs_) runs.push_back(saved);
   for (const Waiting& waiting : backlog_) {
     runs.insert(runs.end(), waiting.change.runs.begin(), waiting.change.runs.end());
   }
-  return runs;
-}
-
-absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
-  // The old one stays open until there is a new one: this object is never without.
-  absl::StatusOr<OpenedJournal> opened =
-      ReplaceJournal(options_, problem_, now.wall, {newest, journal_.get(), WaitingRuns()});
+  absl::StatusOr<OpenedJournal> opened = ReplaceJournal(options_, problem_, now.wall, replacement);
   if (!opened.ok()) {
     RetryLater(now);
     if (std::exchange(only_unreadable_, false)) {

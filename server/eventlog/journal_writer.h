@@ -31,7 +31,6 @@ class JournalWriter {
   // Part of it for runs and stops whose events were dropped.
   static constexpr size_t kMaxLeftBytes = kMaxBacklogBytes / 2;
 
-  // Updates of one transaction.
   using Change = Journal::Batch;
 
   JournalWriter(JournalOptions options, std::unique_ptr<Journal> journal,
@@ -86,7 +85,6 @@ class JournalWriter {
   bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
   // DATA_LOSS, or a read error, which counts as damage where it is repeated (UnreadablePlaces).
   void ReportFound(const absl::Status& found, Instant now);
-  // The damage that was found.
   const std::string& problem() const { return problem_; }
   // Moves the damaged journal aside and begins a new one after the sequence `newest`, with the open
   // runs. What waited is dropped with the old one. Returns where the old one is now; empty: it was
@@ -95,7 +93,6 @@ class JournalWriter {
   absl::StatusOr<std::string> Replace(uint64_t newest, Instant now);
 
  private:
-  // A change that waits.
   struct Waiting {
     Change change;
     size_t bytes = 0;
@@ -117,9 +114,11 @@ class JournalWriter {
   // were before. That a run is over goes last.
   void Leave(Change change);
   void GiveUpLeftRuns(bool (*may_go)(const SavedRun&));
-  void ForgetLeft();
-  // The changes of runs that wait, in order.
-  std::vector<SavedRun> WaitingRuns() const;
+  void ForgetLeft() {
+    left_runs_.clear();
+    left_stops_.clear();
+    left_bytes_ = 0;
+  }
   // Counts in what `waiting` holds.
   void GiveUp(const Waiting& waiting);
   void Retain(Instant now);
@@ -130,8 +129,14 @@ class JournalWriter {
   absl::Time RetentionTime(Instant now);
   // Journal::Append, and how long it took.
   absl::Status Commit(const Journal::Batch& batch, absl::Time now);
-  void Forget(const Waiting& oldest);
-  void MeasureBacklog();
+  void Forget(const Waiting& oldest) {
+    backlog_bytes_ -= oldest.bytes;
+    backlog_events_ -= oldest.events;
+  }
+  void MeasureBacklog() {
+    meters_.backlog_bytes.Set(backlog_bytes_ + left_bytes_);
+    meters_.backlog_events.Set(backlog_events_);
+  }
   void MeasureOldest();
 
   const JournalOptions options_;

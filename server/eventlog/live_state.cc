@@ -91,32 +91,6 @@ void LiveState::Replace(std::vector<EventBlockPtr> blocks) {
   for (EventBlockPtr& block : blocks) ring_.Replace(std::move(block));
 }
 
-void LiveState::PutGap(uint64_t first, EventBlockPtr gap) {
-  const MutexLock lock(&mutex_);
-  ring_.PutGap(first, std::move(gap));
-}
-
-void LiveState::ChangeJournal(JournalIdentity identity) {
-  const MutexLock lock(&mutex_);
-  identity_ = std::make_shared<const JournalIdentity>(std::move(identity));
-  retained_ = {ring_.newest() + 1, ring_.newest() + 1};
-}
-
-void LiveState::SetJournalWritable(bool writable) {
-  const MutexLock lock(&mutex_);
-  journal_writable_ = writable;
-}
-
-void LiveState::SetRetained(Retained retained) {
-  const MutexLock lock(&mutex_);
-  retained_ = retained;
-}
-
-JournalIdentityPtr LiveState::identity() const {
-  const MutexLock lock(&mutex_);
-  return identity_;
-}
-
 absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) const {
   const EventRange range = RangeLocked();
   if (start.journal_id != identity_->journal_id) {
@@ -138,17 +112,6 @@ absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) cons
                                               range.oldest));
   }
   return start.sequence;
-}
-
-void LiveState::BeginOldest(StreamBegin* begin) const {
-  // Retention may pass the oldest event before it is read, so that the first events come along.
-  const uint64_t oldest = RangeLocked().oldest;
-  begin->cursor = oldest - 1;
-  if (oldest < ring_.oldest()) {
-    begin->locate = absl::InfinitePast();
-    return;
-  }
-  begin->blocks = ring_.Blocks(oldest, kFirstBytes, false);
 }
 
 absl::Status LiveState::BeginSnapshot(StreamBegin* begin) const {
@@ -189,7 +152,14 @@ absl::StatusOr<StreamBegin> LiveState::Begin(const WatchStart& start) const {
     begin.locate = begin.since = since->time;
     begin.cursor = RangeLocked().oldest - 1;
   } else if (std::holds_alternative<FromOldest>(start)) {
-    BeginOldest(&begin);
+    // Retention may pass the oldest event before it is read, so that the first events come along.
+    const uint64_t oldest = RangeLocked().oldest;
+    begin.cursor = oldest - 1;
+    if (oldest < ring_.oldest()) {
+      begin.locate = absl::InfinitePast();
+    } else {
+      begin.blocks = ring_.Blocks(oldest, kFirstBytes, false);
+    }
   }
   return begin;
 }
@@ -213,46 +183,6 @@ ReadResult LiveState::Read(uint64_t sequence, const ReadOptions& options) const 
     result.blocks = ring_.Blocks(sequence, options.max_bytes, false);
   }
   return result;
-}
-
-EventLog::VmPage LiveState::ListVmsAfter(const VmKey* after, size_t limit) const {
-  const MutexLock lock(&mutex_);
-  return {vms_.ListAfter(after, limit), ring_.newest()};
-}
-
-std::vector<VmRecordPtr> LiveState::VmsNamed(absl::string_view name) const {
-  const MutexLock lock(&mutex_);
-  return vms_.Named(name);
-}
-
-VmRecordPtr LiveState::FindVm(const VmKey& key) const {
-  const MutexLock lock(&mutex_);
-  return vms_.Find(key);
-}
-
-std::vector<VmRecordPtr> LiveState::LastStoppedVms(size_t limit) const {
-  const MutexLock lock(&mutex_);
-  return vms_.LastStopped(limit);
-}
-
-EventRange LiveState::range() const {
-  const MutexLock lock(&mutex_);
-  return RangeLocked();
-}
-
-int LiveState::vm_count() const {
-  const MutexLock lock(&mutex_);
-  return static_cast<int>(vms_.running_count());
-}
-
-uint64_t LiveState::vms_version() const {
-  const MutexLock lock(&mutex_);
-  return vms_version_;
-}
-
-VmCounts LiveState::vm_counts() const {
-  const MutexLock lock(&mutex_);
-  return vms_.counts();
 }
 
 EventLog::Health LiveState::health() const {

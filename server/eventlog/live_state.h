@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -59,11 +60,9 @@ class EventRing {
   size_t memory_ = 0;
 };
 
-// Range of the journal.
+// Range of the journal: see EventRange.
 struct Retained {
-  uint64_t oldest = 1;  // oldest event; the one after the newest if there is none
-  // First sequence from which on nothing is missing but what a GAP names: `oldest`, or the first of
-  // the sequences that were given up just before it. A stream may begin with any of them.
+  uint64_t oldest = 1;
   uint64_t unbroken_from = 1;
 };
 
@@ -87,28 +86,68 @@ class LiveState {
   // Replaces public blocks by the same events, durable now.
   void Replace(std::vector<EventBlockPtr> blocks);
   // See EventRing::PutGap.
-  void PutGap(uint64_t first, EventBlockPtr gap);
+  void PutGap(uint64_t first, EventBlockPtr gap) {
+    const MutexLock lock(&mutex_);
+    ring_.PutGap(first, std::move(gap));
+  }
   // Changes to another journal: it keeps later events, and earlier ones are no longer retained.
-  void ChangeJournal(JournalIdentity identity);
-  void SetJournalWritable(bool writable);
-  void SetRetained(Retained retained);
+  void ChangeJournal(JournalIdentity identity) {
+    const MutexLock lock(&mutex_);
+    identity_ = std::make_shared<const JournalIdentity>(std::move(identity));
+    retained_ = {ring_.newest() + 1, ring_.newest() + 1};
+  }
+  void SetJournalWritable(bool writable) {
+    const MutexLock lock(&mutex_);
+    journal_writable_ = writable;
+  }
+  void SetRetained(Retained retained) {
+    const MutexLock lock(&mutex_);
+    retained_ = retained;
+  }
 
-  JournalIdentityPtr identity() const;
+  JournalIdentityPtr identity() const {
+    const MutexLock lock(&mutex_);
+    return identity_;
+  }
   std::string journal_id() const { return identity()->journal_id; }
 
   // See EventLog.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
   ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
   EventLog::Health health() const;  // without the queue's part
-  EventLog::VmPage ListVmsAfter(const VmKey* after, size_t limit) const;
-  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
-  VmRecordPtr FindVm(const VmKey& key) const;
-  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const;
+  EventLog::VmPage ListVmsAfter(const VmKey* after, size_t limit) const {
+    const MutexLock lock(&mutex_);
+    return {vms_.ListAfter(after, limit), ring_.newest()};
+  }
+  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const {
+    const MutexLock lock(&mutex_);
+    return vms_.Named(name);
+  }
+  VmRecordPtr FindVm(const VmKey& key) const {
+    const MutexLock lock(&mutex_);
+    return vms_.Find(key);
+  }
+  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const {
+    const MutexLock lock(&mutex_);
+    return vms_.LastStopped(limit);
+  }
 
-  EventRange range() const;
-  int vm_count() const;
-  uint64_t vms_version() const;
-  VmCounts vm_counts() const;
+  EventRange range() const {
+    const MutexLock lock(&mutex_);
+    return RangeLocked();
+  }
+  int vm_count() const {
+    const MutexLock lock(&mutex_);
+    return static_cast<int>(vms_.running_count());
+  }
+  uint64_t vms_version() const {
+    const MutexLock lock(&mutex_);
+    return vms_version_;
+  }
+  VmCounts vm_counts() const {
+    const MutexLock lock(&mutex_);
+    return vms_.counts();
+  }
 
  private:
   // The VMs that run, as of `begin->cursor`, which it sets.
@@ -116,7 +155,6 @@ class LiveState {
 
   absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void BeginOldest(StreamBegin* begin) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const uint64_t after_newest = ring_.newest() + 1;
     return {std::min(retained_.oldest, after_newest), ring_.newest(),

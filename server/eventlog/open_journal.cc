@@ -58,15 +58,10 @@ absl::Status Move(const std::string& from, const std::string& to) {
       ErrnoStatus(from, absl::StrCat("cannot be moved to ", to), errno).message());
 }
 
-void RemoveDatabase(const std::string& path) {
-  for (const char* suffix : kWithLog) unlink(absl::StrCat(path, suffix).c_str());
-}
-
 // Appends what can still be read of the open runs of a corrupt database, so that their evidence is
 // not lost with it. The status says why some are missing.
 absl::Status SalvageRuns(const std::string& path, std::vector<SavedRun>* runs) {
-  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(
-      path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
+  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();
   database->LeaveFilesAlone();
   return ReadRuns(&*database, runs);
@@ -158,7 +153,7 @@ absl::Status BuildReplacement(const JournalOptions& options, const JournalBeginn
                               const std::string& aside) {
   JournalOptions built = options;
   built.path = absl::StrCat(options.path, ".new");
-  RemoveDatabase(built.path);
+  for (const char* suffix : kWithLog) unlink(absl::StrCat(built.path, suffix).c_str());
   {
     absl::StatusOr<std::unique_ptr<Journal>> journal = Journal::Open(built, beginning);
     if (!journal.ok()) return journal.status();

@@ -129,10 +129,4 @@ absl::StatusOr<JournalReader*> JournalReadQueue::Reader() {
   return reader_.get();
 }
 
-void JournalReadQueue::Stop() {
-  const MutexLock lock(&mutex_);
-  stopped_ = true;
-  changed_.NotifyAll();
-}
-
 }  // namespace vmeventd

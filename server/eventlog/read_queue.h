@@ -40,7 +40,11 @@ class JournalReadQueue {
   void Run();
   // Runs one pending turn; false: none was pending. For tests.
   bool RunTurn();
-  void Stop();
+  void Stop() {
+    const MutexLock lock(&mutex_);
+    stopped_ = true;
+    changed_.NotifyAll();
+  }
 
  private:
   struct Waiting {

@@ -13,7 +13,7 @@ namespace {
 
 void NoteReplaced(const OpenedJournal& opened, const SequenceMark::Value& before,
                   RecoveredState* recovered) {
-  recovered->replaced = true;
+  recovered->saved.journal_is_new = true;
   const std::string old_one =
       opened.moved_to.empty()
           ? "the journal's file was no longer in its place"
@@ -60,10 +60,10 @@ absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std:
   if (!opened.ok()) return opened.status();
   RecoveredState recovered{.journal = std::move(opened->journal),
                            .mark = *std::move(mark),
-                           .runs = std::move(opened->runs)};
+                           .saved = {.runs = std::move(opened->runs)}};
   for (const JournalStop& stop : opened->stops) {
     const v1::Vm vm = DecodeSnapshotVmField(stop.vm);
-    recovered.ended_runs.push_back({vm.ref().run_id(), vm.ref().source(), vm.ref().uuid()});
+    recovered.saved.ended_runs.push_back({vm.ref().run_id(), vm.ref().source(), vm.ref().uuid()});
     recovered.stopped.push_back(std::make_shared<const VmRecord>(vm));
   }
   const std::string& journal_id = recovered.journal->journal_id();
@@ -95,7 +95,7 @@ void PublishRecovered(const RecoveredState& recovered, Retained retained, Instan
   step.vms = recovered.stopped;
   // Open runs are in the first snapshot already: the watcher publishes them later.
   const SessionOptions session_options;
-  for (const SavedRun& saved : recovered.runs) {
+  for (const SavedRun& saved : recovered.saved.runs) {
     const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
     step.vms.push_back(std::make_shared<const VmRecord>(run->Status(), saved.last_sequence));

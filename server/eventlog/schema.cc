@@ -11,7 +11,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/random.h"
-#include "server/eventlog/journal_origin.h"
 
 namespace vmeventd {
 namespace {
@@ -313,14 +312,6 @@ absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::stri
       .BindText(key)
       .BindBlob(value)
       .Run();
-}
-
-absl::StatusOr<std::string> WhyCopied(SqliteDatabase* database, const std::string& path) {
-  absl::StatusOr<std::optional<std::string>> file = QueryMeta(database, "file");
-  if (!file.ok()) return file.status();
-  absl::StatusOr<std::optional<std::string>> generations = QueryMeta(database, "generations");
-  if (!generations.ok()) return generations.status();
-  return WhyJournalIsCopy(path, {file->value_or(""), generations->value_or("")});
 }
 
 }  // namespace vmeventd

@@ -23,8 +23,8 @@ struct JournalStop {
   std::string vm;         // one `snapshot_vms` field of WatchEventsResponse
 };
 
-// Protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
-// of the row's other columns, docs/journal.md.
+// Protects a row, as BlockChecksum does, against a flipped bit: SQLite checks its structure, not
+// its content. CRC-32 of the row's other columns, docs/journal.md.
 class RowChecksum {
  public:
   RowChecksum& Add(uint64_t number);
@@ -45,10 +45,8 @@ absl::Status ReadRuns(SqliteDatabase* database, std::vector<SavedRun>* runs);
 // Appends the VMs that stopped last, oldest first. DATA_LOSS: a checksum is wrong.
 absl::Status ReadStops(SqliteDatabase* database, std::vector<JournalStop>* stops);
 
-// Writes a row of `blocks`.
 absl::Status PutBlock(SqliteDatabase* database, const StoredBlock::Columns& columns);
 
-// A selection of rows of `blocks`.
 class BlockQuery : public SqliteQuery {
  public:
   // Selects the rows that end at `sequence` or later, in order.
@@ -118,9 +116,6 @@ absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning&
 absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
                                                      absl::string_view key);
 absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value);
-
-// Returns why the journal at `path`, which is open, is a copy (journal_origin.h); empty: it is not.
-absl::StatusOr<std::string> WhyCopied(SqliteDatabase* database, const std::string& path);
 
 // Converts the journal at `path` from schema version 1, which had a row an event: it remains the
 // same journal, with the same events, runs and stops. It is written as PATH.new beside the old one

@@ -71,10 +71,6 @@ absl::Status SequenceMark::Sync() {
                                    : ErrnoStatus(path_, "cannot be synced", errno);
 }
 
-SequenceMark::Value SequenceMark::Of(const std::string& journal_id) const {
-  return value_.journal_id == journal_id ? value_ : Value{journal_id, 0, 0};
-}
-
 absl::Status SequenceMark::Set(const Value& value) {
   value_ = value;
   const std::string text = TextOf(value);

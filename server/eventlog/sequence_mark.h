@@ -35,7 +35,9 @@ class SequenceMark {
   // Value as read by Open, or as set last.
   const Value& value() const { return value_; }
   // Returns the value if it is that journal's, else zeros.
-  Value Of(const std::string& journal_id) const;
+  Value Of(const std::string& journal_id) const {
+    return value_.journal_id == journal_id ? value_ : Value{journal_id, 0, 0};
+  }
   absl::Status Set(const Value& value);
   // Makes the value durable.
   absl::Status Sync();

@@ -15,6 +15,7 @@ namespace vmeventd {
 
 absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int flags) {
   sqlite3* db = nullptr;
+  flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
   const int code = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
   SqliteDatabase database(path, db);
   if (code != SQLITE_OK) return database.ToStatus(code, "open it");
@@ -83,10 +84,6 @@ absl::Status SqliteDatabase::KeepLogFile() {
                   "keep its log's file");
 }
 
-void SqliteDatabase::LeaveFilesAlone() {
-  sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-}
-
 SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql)
     : database_(database), kept_as_(sql) {
   const auto kept = database_->kept_.find(sql);
@@ -114,10 +111,6 @@ void SqliteQuery::Prepare(absl::string_view sql, unsigned flags) {
   status_ = database_->ToStatus(code, absl::StrCat("prepare \"", sql.substr(0, 40), "\""));
 }
 
-SqliteQuery& SqliteQuery::BindNumber(int64_t value) {
-  return Bound(sqlite3_bind_int64(statement_.get(), ++bound_, value));
-}
-
 SqliteQuery& SqliteQuery::BindText(absl::string_view text) {
   return Bound(sqlite3_bind_text64(statement_.get(), ++bound_,
                                    text.data() == nullptr ? "" : text.data(), text.size(),
@@ -143,11 +136,6 @@ bool SqliteQuery::Next() {
   if (code == SQLITE_ROW) return true;
   if (code != SQLITE_DONE) status_ = database_->ToStatus(code, "run a statement");
   return false;
-}
-
-absl::Status SqliteQuery::Run() {
-  Next();
-  return status_;
 }
 
 absl::StatusOr<uint64_t> SqliteQuery::Number() {

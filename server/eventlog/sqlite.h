@@ -23,7 +23,7 @@ namespace vmeventd {
 // One thread at a time.
 class SqliteDatabase {
  public:
-  // `flags` as sqlite3_open_v2 takes them.
+  // `flags` as sqlite3_open_v2 takes them; it follows no symbolic link.
   static absl::StatusOr<SqliteDatabase> Open(const std::string& path, int flags);
 
   // Runs one or more statements without results.
@@ -33,7 +33,9 @@ class SqliteDatabase {
   // contents are in the database then, and zeros in their place.
   absl::Status KeepLogFile();
   // Leaves the files as they are when the connection is closed.
-  void LeaveFilesAlone();
+  void LeaveFilesAlone() {
+    sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
   // Returns whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
@@ -69,14 +71,19 @@ class SqliteQuery {
   SqliteQuery& operator=(const SqliteQuery&) = delete;
 
   // Bind the next parameter. The bytes must outlive the use.
-  SqliteQuery& Bind(std::integral auto value) { return BindNumber(static_cast<int64_t>(value)); }
+  SqliteQuery& Bind(std::integral auto value) {
+    return Bound(sqlite3_bind_int64(statement_.get(), ++bound_, static_cast<int64_t>(value)));
+  }
   SqliteQuery& BindText(absl::string_view text);
   SqliteQuery& BindBlob(absl::string_view bytes);
 
   // Steps to the next row. False: there are no more, or status() is an error.
   bool Next();
   // Next for a statement without results.
-  absl::Status Run();
+  absl::Status Run() {
+    Next();
+    return status_;
+  }
   // The first number of the first row; 0 if there is none.
   absl::StatusOr<uint64_t> Number();
   const absl::Status& status() const { return status_; }
@@ -91,7 +98,6 @@ class SqliteQuery {
 
  private:
   void Prepare(absl::string_view sql, unsigned flags);
-  SqliteQuery& BindNumber(int64_t value);
   // Records `code`, the result of a call that binds.
   SqliteQuery& Bound(int code);
 

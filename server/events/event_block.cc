@@ -58,10 +58,6 @@ size_t EventBlock::EndWithin(size_t from, size_t bytes) const {
   return static_cast<size_t>(past - keys_.begin());
 }
 
-grpc::Slice EventBlock::Encoded(size_t from, size_t to) const {
-  return bytes_.sub(begin_of(from), begin_of(to));
-}
-
 absl::string_view EventBlock::EncodedView(size_t index) const {
   const char* const bytes = reinterpret_cast<const char*>(bytes_.begin());
   const size_t begin = begin_of(index);

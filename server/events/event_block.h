@@ -50,7 +50,9 @@ class EventBlock {
   // Returns the end of the events from `from` on that have at most `bytes` together.
   size_t EndWithin(size_t from, size_t bytes) const;
   // The encodings of the events [from, to) as `events` fields. Shares the block's memory.
-  grpc::Slice Encoded(size_t from, size_t to) const;
+  grpc::Slice Encoded(size_t from, size_t to) const {
+    return bytes_.sub(begin_of(from), begin_of(to));
+  }
   // Encoding of one event; lives as long as the block.
   absl::string_view EncodedView(size_t index) const;
   // Encodings of all events; live as long as the block.

@@ -31,7 +31,6 @@ class NameMatcher {
   // The patterns without a wildcard, and the others.
   const absl::flat_hash_set<std::string>& exact() const { return exact_; }
   const std::vector<Glob>& globs() const { return globs_; }
-  // Approximate memory of the list.
   size_t memory() const;
 
  private:
@@ -75,7 +74,6 @@ class EventMatcher {
   // Returns whether a snapshot has such a VM.
   bool MatchesVm(const VmRecord& vm, size_t* steps) const;
   const NameMatcher& names() const { return names_; }
-  // Returns whether any pattern has a wildcard.
   bool has_globs() const { return !names_.globs().empty() || !sources_.globs().empty(); }
   // Returns whether an event takes long: it is compared with wildcards, or its encoding is read.
   bool is_slow() const { return has_globs() || !refs_.matches_all() || causes_ != 0; }

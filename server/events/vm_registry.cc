@@ -68,16 +68,6 @@ void VmRegistry::Put(VmRecordPtr record) {
   if (stopped_.size() > max_stopped_) Erase(records_.find(*stopped_.begin()));
 }
 
-void VmRegistry::Forget(const VmKey& key) {
-  const auto found = records_.find(key);
-  if (found != records_.end()) Erase(found);
-}
-
-VmRecordPtr VmRegistry::Find(const VmKey& key) const {
-  const auto found = records_.find(key);
-  return found == records_.end() ? nullptr : *found;
-}
-
 std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
   std::vector<VmRecordPtr> out;
   for (auto it = records_.lower_bound(VmKey{name, "", ""});

@@ -70,7 +70,6 @@ class VmRecord {
 
 using VmRecordPtr = std::shared_ptr<const VmRecord>;
 
-// Numbers of known VMs.
 struct VmCounts {
   std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
   size_t with_problems = 0;
@@ -86,10 +85,16 @@ class VmRegistry {
   // entry without one.
   void Put(VmRecordPtr record);
   // Drops an entry, if there is one.
-  void Forget(const VmKey& key);
+  void Forget(const VmKey& key) {
+    const auto found = records_.find(key);
+    if (found != records_.end()) Erase(found);
+  }
 
   // Null: not known.
-  VmRecordPtr Find(const VmKey& key) const;
+  VmRecordPtr Find(const VmKey& key) const {
+    const auto found = records_.find(key);
+    return found == records_.end() ? nullptr : *found;
+  }
   // Every entry of that name, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
   // At most `limit` entries in order, beginning after `after` (null: at the first).

@@ -66,11 +66,9 @@ class FleetEncoder {
 // "stopped.crash".
 std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class);
 
-// The payload of a message.
 std::string PayloadOf(const google::protobuf::Message& message, PublishFormat format);
 // A v1.Vm; `encoded`: as one `snapshot_vms` field, as VmRecord has it.
 std::string VmPayload(absl::string_view encoded, PublishFormat format);
-// The headers of a key's value.
 std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentity& identity,
                                                               PublishFormat format);
 

@@ -27,7 +27,6 @@ class FleetSink {
   virtual ~FleetSink() = default;
 
   enum class Where { kEvents, kVms, kNodes };
-  // A log as it is now.
   struct Log {
     std::string id;              // another text: it was made again
     uint64_t first = 1;          // place of its oldest message; last + 1: it has none

@@ -33,11 +33,6 @@ std::map<std::string, VmRecordPtr> ByName(const std::vector<VmRecordPtr>& record
   return vms;
 }
 
-google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
-  return google::protobuf::util::TimeUtil::NanosecondsToDuration(
-      absl::ToInt64Nanoseconds(duration));
-}
-
 }  // namespace
 
 absl::Duration NextLook(const FleetMeters& meters, double random) {
@@ -94,7 +89,7 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
   const absl::Duration now = clock_->Now().monotonic;
   if (status.ok()) {
     bucket->retry = absl::ZeroDuration();
-    problems_->Clear(bucket->problem);
+    problems_->Set(bucket->problem, "");
     bucket->due = now + interval;
     return;
   }
@@ -391,7 +386,8 @@ FleetMessage NodeState::Heartbeat(const FleetPosition& published, absl::Duration
     *heartbeat.mutable_newest_event_time() = ToTimestamp(*newest.time);
   }
   if (interval > absl::ZeroDuration()) {
-    *heartbeat.mutable_interval() = ToProtoDuration(interval);
+    *heartbeat.mutable_interval() =
+        google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(interval));
   }
   heartbeat.set_vms(newest.running_vms);
   if (complete_.has_value()) *heartbeat.mutable_states_time() = ToTimestamp(*complete_);

@@ -84,7 +84,6 @@ class NodeState {
   void Leave(const FleetPosition& published);
 
  private:
-  // Last written value and its time.
   struct Written {
     VmRecordPtr record;
     absl::Duration at;
@@ -117,7 +116,6 @@ class NodeState {
   // The message's place is known if nobody else has written its key.
   void TakeAnswer(const Change& change, const FleetSink::Answer& answer, absl::Duration now);
   absl::Status WriteHeartbeat(const FleetPosition& published);
-  // The subject of a VM's key.
   std::string KeyOf(const std::string& vm) const;
   FleetMessage Heartbeat(const FleetPosition& published, absl::Duration interval) const;
   FleetMessage Message(std::string subject, const std::string& journal_id,

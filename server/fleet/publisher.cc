@@ -478,7 +478,7 @@ absl::Duration FleetPublisher::NextRetry(const absl::Status& why) {
 
 void FleetPublisher::EndRetries() {
   retry_wait_ = absl::ZeroDuration();
-  problems_.Clear(PublishingProblems::kEvents);
+  problems_.Set(PublishingProblems::kEvents, "");
 }
 
 void FleetPublisher::SetConnected(bool connected) {

@@ -18,10 +18,10 @@
 #include "base/token_bucket.h"
 #include "server/fleet/cloud_event.h"
 #include "server/fleet/fleet_meters.h"
+#include "server/fleet/fleet_position.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/node_state.h"
 #include "server/fleet/outbox.h"
-#include "server/fleet/position_file.h"
 #include "server/fleet/publishing_problems.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -130,7 +130,6 @@ class FleetPublisher {
   // Each of `batch` has an answer, and not all of them are stored.
   absl::Duration TakeRefusals(const std::vector<FleetMessage>& batch,
                               const FleetSink::Answers& answers);
-  // A batch was acknowledged after `took`.
   void AdjustBatch(absl::Duration took);
   // Everything up to `sequence` is in the stream, and nothing later up to `stream_sequence`; 0: it
   // is not known.

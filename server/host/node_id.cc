@@ -15,6 +15,7 @@
 #include "base/errno_status.h"
 #include "base/random.h"
 #include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "base/uuid.h"
 
 namespace vmeventd {
@@ -31,14 +32,14 @@ absl::StatusOr<std::string> MakeIdFile(const std::string& path, mode_t mode) {
   if (!id.ok()) return id.status();
   const std::string text = absl::StrCat(*id, "\n");
   const std::string made = absl::StrCat(path, ".new");
-  const int fd = open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
-  if (fd < 0) return ErrnoStatus(made, "cannot be created", errno);
+  const UniqueFd fd(
+      open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
+  if (!fd.valid()) return ErrnoStatus(made, "cannot be created", errno);
   errno = ENOSPC;  // a short write means this
-  const bool written =
-      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
-  const int error = errno;
-  close(fd);
-  if (!written) return ErrnoStatus(made, "cannot be written", error);
+  if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+      fsync(fd.get()) != 0) {
+    return ErrnoStatus(made, "cannot be written", errno);
+  }
   if (rename(made.c_str(), path.c_str()) != 0) {
     return ErrnoStatus(path, "cannot be created", errno);
   }

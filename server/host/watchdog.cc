@@ -50,11 +50,6 @@ StopDeadline::~StopDeadline() {
   thread_.join();
 }
 
-void StopDeadline::Enter(Step step) {
-  const MutexLock lock(&mutex_);
-  step_ = std::move(step);
-}
-
 void StopDeadline::Wait(absl::Duration timeout) {
   SetThreadName("stop-deadline");
   Step hangs;

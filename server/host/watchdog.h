@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
@@ -25,7 +26,6 @@ class Watchdog {
   // `limit`: time without a notification after which the manager kills the daemon.
   explicit Watchdog(absl::Duration limit) : limit_(limit) {}
 
-  // The time from one Turn to the next.
   absl::Duration turn() const { return limit_ / 30; }
   // Returns whether all threads have answered the last question; the caller then notifies the
   // manager and asks the threads again. A pump that waits for the disk needs no answer: to kill it
@@ -61,7 +61,10 @@ class StopDeadline {
   StopDeadline(const StopDeadline&) = delete;
   StopDeadline& operator=(const StopDeadline&) = delete;
 
-  void Enter(Step step);
+  void Enter(Step step) {
+    const MutexLock lock(&mutex_);
+    step_ = std::move(step);
+  }
 
  private:
   void Wait(absl::Duration timeout);

@@ -21,7 +21,6 @@
 
 namespace vmeventd {
 
-// A text of spdlog's.
 inline absl::string_view View(const spdlog::string_view_t& text) {
   return {text.data(), text.size()};
 }

@@ -158,11 +158,6 @@ void MetricsServer::MakeRoom(const std::string& peer) {
   }
 }
 
-void MetricsServer::Evict(Connection* connection) {
-  refusals_->Count(Refusal::kScrapes);
-  Close(connection);
-}
-
 void MetricsServer::Close(Connection* connection) {
   loop_->CancelTimer(&connection->timer);
   loop_->Remove(connection->fd.get());

@@ -53,13 +53,14 @@ class MetricsServer : private FdHandler {
 
   // Opens the listening socket, now or later, and waits for connections.
   void Listen();
-  // Accepts one.
   void OnFdReady(uint32_t events) override;
   // Closes the oldest connection if there are too many.
   void MakeRoom(const std::string& peer);
-  void Evict(Connection* connection);
+  void Evict(Connection* connection) {
+    refusals_->Count(Refusal::kScrapes);
+    Close(connection);
+  }
   void Close(Connection* connection);
-  // Makes what progress is possible now.
   void Advance(Connection* connection);
   // False: close the connection.
   bool Read(Connection* connection) const;

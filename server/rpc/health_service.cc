@@ -14,8 +14,6 @@ using grpc::health::v1::HealthCheckResponse;
 
 constexpr size_t kMaxServiceName = 200;
 
-absl::Status ShuttingDown() { return absl::UnavailableError("vmeventd is shutting down"); }
-
 std::string Encode(int status) {
   HealthCheckResponse response;
   response.set_status(static_cast<HealthCheckResponse::ServingStatus>(status));
@@ -56,7 +54,8 @@ class Health::Watcher : public CallStream, public std::enable_shared_from_this<H
         message_ = grpc::ByteBuffer(&slice, 1);
       } else if (cancelled_ || now.draining) {
         finished_ = true;
-        finish = cancelled_ ? absl::CancelledError("the call was cancelled") : ShuttingDown();
+        finish = cancelled_ ? absl::CancelledError("the call was cancelled")
+                            : absl::UnavailableError("vmeventd is shutting down");
       } else {
         return;
       }

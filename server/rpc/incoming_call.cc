@@ -100,11 +100,6 @@ CallGate::Place CallGate::Add(IncomingCall* call) {
   return waiting_.insert(waiting_.end(), {call, until});
 }
 
-void CallGate::Remove(Place place) {
-  const MutexLock lock(&mutex_);
-  waiting_.erase(place);
-}
-
 int CallGate::EndUntil(absl::Duration time, const absl::Status& status) {
   // No call in the list can end while the lock is held, nor one that was taken before it is ended
   // here.
@@ -165,16 +160,6 @@ IncomingCall::IncomingCall(grpc::CallbackServerContext* context, const Handler* 
 
 IncomingCall::~IncomingCall() = default;
 
-bool IncomingCall::cancelled() {
-  const MutexLock lock(&mutex_);
-  return cancelled_;
-}
-
-CallStream* IncomingCall::stream() {
-  const MutexLock lock(&mutex_);
-  return stream_;
-}
-
 void IncomingCall::ReadRequest() {
   {
     const MutexLock lock(&mutex_);
@@ -182,11 +167,6 @@ void IncomingCall::ReadRequest() {
   }
   place_ = gate_->Add(this);
   StartRead(&request_);
-}
-
-bool IncomingCall::TakeWhileReading() {
-  const MutexLock lock(&mutex_);
-  return std::exchange(reading_, false);
 }
 
 void IncomingCall::OnReadDone(bool ok) {
@@ -231,8 +211,6 @@ void IncomingCall::AnswerBy(CallStream* stream) {
   }
   if (cancelled) stream->OnCancel();
 }
-
-void IncomingCall::Write(const grpc::ByteBuffer* message) { StartWrite(message); }
 
 void IncomingCall::End(const absl::Status& status) {
   // The codes have the same numbers.

@@ -4,6 +4,7 @@
 #include <list>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -52,7 +53,10 @@ class CallGate {
   using Place = std::list<Waiting>::iterator;
 
   Place Add(IncomingCall* call);
-  void Remove(Place place);
+  void Remove(Place place) {
+    const MutexLock lock(&mutex_);
+    waiting_.erase(place);
+  }
   // Ends the calls whose limit is `time` or earlier; returns how many.
   int EndUntil(absl::Duration time, const absl::Status& status);
 
@@ -83,17 +87,18 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::CallbackServerContext* context() const { return context_; }
   const grpc::ByteBuffer& request() const { return request_; }
 
-  // Returns whether the client has cancelled.
-  bool cancelled();
+  bool cancelled() {
+    const MutexLock lock(&mutex_);
+    return cancelled_;
+  }
 
   // Sends the encoded response and ends the call, or ends it with the error.
   void Answer(const absl::StatusOr<std::string>& response);
   // Likewise, but passes the next request to the same handler. The call ends with OK when no more
   // requests come.
   void AnswerAndReadNext(const absl::StatusOr<std::string>& response);
-  // Answers with a stream: AnswerBy.
   void AnswerBy(CallStream* stream) override;
-  void Write(const grpc::ByteBuffer* message) override;
+  void Write(const grpc::ByteBuffer* message) override { StartWrite(message); }
   void End(const absl::Status& status) override;
   void Abort(const absl::Status& status) override;
 
@@ -114,8 +119,14 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   absl::Status SetResponse(const std::string& response);
   void ReadRequest();
   // Returns true once, while the call waits for its request: the caller must end it.
-  bool TakeWhileReading();
-  CallStream* stream();
+  bool TakeWhileReading() {
+    const MutexLock lock(&mutex_);
+    return std::exchange(reading_, false);
+  }
+  CallStream* stream() {
+    const MutexLock lock(&mutex_);
+    return stream_;
+  }
 
   grpc::CallbackServerContext* const context_;
   const Handler* const handler_;

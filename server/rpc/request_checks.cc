@@ -15,6 +15,8 @@
 namespace vmeventd {
 namespace {
 
+using Texts = google::protobuf::RepeatedPtrField<std::string>;
+
 constexpr int64_t kFirstSecond = -62135596800;         // 0001-01-01T00:00:00Z
 constexpr int64_t kLastSecond = 253402300799;          // 9999-12-31T23:59:59Z
 constexpr int64_t kMaxDurationSeconds = 315576000000;  // limit in duration.proto
@@ -31,16 +33,6 @@ absl::Status FirstError(std::initializer_list<absl::Status> checks) {
   return absl::OkStatus();
 }
 
-std::string Element(const std::string& field, int index) {
-  return absl::StrCat(field, "[", index, "]");
-}
-
-absl::Status CheckCount(const std::string& field, int count, int most = kMaxListEntries) {
-  if (count <= most) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(count, " entries"),
-                 absl::StrCat("are too many, at most ", most, " are allowed"));
-}
-
 // Checks a value that names something and may be empty.
 absl::Status CheckLength(const std::string& field, const std::string& value, size_t max_bytes) {
   if (value.size() <= max_bytes) return absl::OkStatus();
@@ -53,26 +45,39 @@ absl::Status CheckName(const std::string& field, const std::string& name) {
   return CheckLength(field, name, kMaxNameBytes);
 }
 
-absl::Status CheckNames(const std::string& field,
-                        const google::protobuf::RepeatedPtrField<std::string>& names,
-                        int max_globs = kMaxGlobs) {
-  absl::Status status = CheckCount(field, names.size());
+// Checks the number of entries, then each of them by `check`, which gets its field.
+template <typename Entries, typename Check>
+absl::Status CheckEach(const std::string& field, const Entries& entries, int most,
+                       const Check& check) {
+  if (entries.size() > most) {
+    return Invalid(field, absl::StrCat(entries.size(), " entries"),
+                   absl::StrCat("are too many, at most ", most, " are allowed"));
+  }
+  for (int i = 0; i < entries.size(); ++i) {
+    absl::Status status = check(absl::StrCat(field, "[", i, "]"), entries[i]);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNames(const std::string& field, const Texts& names, int max_globs = kMaxGlobs) {
+  absl::Status status = CheckEach(field, names, kMaxListEntries, CheckName);
+  if (!status.ok()) return status;
   int globs = 0;
   size_t bytes = 0;
-  for (int i = 0; status.ok() && i < names.size(); ++i) {
-    status = CheckName(Element(field, i), names[i]);
-    if (IsGlob(names[i])) ++globs;
-    bytes += names[i].size();
+  for (const std::string& name : names) {
+    if (IsGlob(name)) ++globs;
+    bytes += name.size();
   }
-  if (status.ok() && globs > max_globs) {
-    status = Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
-                     absl::StrCat("are too many, at most ", max_globs, " are allowed"));
+  if (globs > max_globs) {
+    return Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
+                   absl::StrCat("are too many, at most ", max_globs, " are allowed"));
   }
-  if (status.ok() && bytes > kMaxPatternBytes) {
-    status = Invalid(field, absl::StrCat(bytes, " bytes together"),
-                     absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+  if (bytes > kMaxPatternBytes) {
+    return Invalid(field, absl::StrCat(bytes, " bytes together"),
+                   absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
   }
-  return status;
+  return absl::OkStatus();
 }
 
 absl::Status CheckUuid(const std::string& field, const std::string& text) {
@@ -80,43 +85,23 @@ absl::Status CheckUuid(const std::string& field, const std::string& text) {
   return Invalid(field, Quote(text), "is no UUID: write 550e8400-e29b-41d4-a716-446655440000");
 }
 
-absl::Status CheckUuids(const std::string& field,
-                        const google::protobuf::RepeatedPtrField<std::string>& uuids) {
-  absl::Status status = CheckCount(field, uuids.size());
-  for (int i = 0; status.ok() && i < uuids.size(); ++i) {
-    status = CheckUuid(Element(field, i), uuids[i]);
-  }
-  return status;
-}
-
-absl::Status CheckLabels(const std::string& field,
-                         const google::protobuf::RepeatedPtrField<std::string>& labels) {
-  absl::Status status = CheckCount(field, labels.size(), kMaxSelectors);
-  for (int i = 0; status.ok() && i < labels.size(); ++i) {
-    const std::string element = Element(field, i);
-    status = CheckLength(element, labels[i], kMaxNameBytes);
-    if (!status.ok()) break;
-    const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(labels[i]);
-    if (!selector.ok()) {
-      status = Invalid(element, Quote(labels[i]), std::string(selector.status().message()));
-    }
-  }
-  return status;
+absl::Status CheckLabel(const std::string& field, const std::string& label) {
+  absl::Status status = CheckLength(field, label, kMaxNameBytes);
+  if (!status.ok()) return status;
+  const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(label);
+  if (selector.ok()) return absl::OkStatus();
+  return Invalid(field, Quote(label), std::string(selector.status().message()));
 }
 
 // `is_valid` is the enum's generated check; 0 is UNSPECIFIED in every enum.
 absl::Status CheckEnums(const std::string& field,
                         const google::protobuf::RepeatedField<int>& values, bool (*is_valid)(int),
                         const std::string& type) {
-  if (absl::Status status = CheckCount(field, values.size()); !status.ok()) return status;
-  for (int i = 0; i < values.size(); ++i) {
-    const std::string value = absl::StrCat(values[i]);
-    if (values[i] == 0) return Invalid(Element(field, i), value, "(UNSPECIFIED) is not allowed");
-    if (!is_valid(values[i])) {
-      return Invalid(Element(field, i), value, absl::StrCat("is not a known ", type));
-    }
-  }
-  return absl::OkStatus();
+  return CheckEach(field, values, kMaxListEntries, [&](const std::string& element, int value) {
+    if (value == 0) return Invalid(element, "0", "(UNSPECIFIED) is not allowed");
+    if (is_valid(value)) return absl::OkStatus();
+    return Invalid(element, absl::StrCat(value), absl::StrCat("is not a known ", type));
+  });
 }
 
 absl::Status CheckFilter(const v1::EventFilter& filter) {
@@ -124,8 +109,9 @@ absl::Status CheckFilter(const v1::EventFilter& filter) {
       {CheckNames("filter.vm_names", filter.vm_names()),
        CheckEnums("filter.types", filter.types(), v1::EventType_IsValid, "EventType"),
        CheckEnums("filter.classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass"),
-       CheckNames("filter.sources", filter.sources()), CheckUuids("filter.uuids", filter.uuids()),
-       CheckLabels("filter.labels", filter.labels()),
+       CheckNames("filter.sources", filter.sources()),
+       CheckEach("filter.uuids", filter.uuids(), kMaxListEntries, CheckUuid),
+       CheckEach("filter.labels", filter.labels(), kMaxSelectors, CheckLabel),
        CheckEnums("filter.causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause"),
        // A wildcard in the id of a run is none.
        CheckNames("filter.run_ids", filter.run_ids(), kMaxListEntries)});
@@ -306,8 +292,9 @@ absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
   const absl::Status status =
       FirstError({CheckNames("vm_names", request.vm_names()),
                   CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState"),
-                  CheckNames("sources", request.sources()), CheckUuids("uuids", request.uuids()),
-                  CheckLabels("labels", request.labels()),
+                  CheckNames("sources", request.sources()),
+                  CheckEach("uuids", request.uuids(), kMaxListEntries, CheckUuid),
+                  CheckEach("labels", request.labels(), kMaxSelectors, CheckLabel),
                   CheckLength("page_token", request.page_token(), kMaxPageTokenBytes)});
   if (!status.ok()) return status;
   return CheckPageSize(request.page_size());

@@ -51,11 +51,6 @@ void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
   }
 }
 
-void VmEventService::SetWatcher(NodeWatcher* watcher) {
-  const MutexLock lock(&mutex_);
-  watcher_ = watcher;
-}
-
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
   if (!log_->health().journal_writable) {
     return absl::UnavailableError(
@@ -113,7 +108,7 @@ void VmEventService::RequestProgress(IncomingCall* call, const AccessPolicy&) {
 void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListEventsRequest request;
   absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckListRate(*call->context());
+  if (status.ok()) status = policy.CheckRate(*call->context(), Refusal::kListRate);
   if (!status.ok()) return call->Answer(status);
   absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return call->Answer(query.status());
@@ -133,7 +128,7 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
 void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListVmsRequest request;
   absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckVmsRate(*call->context());
+  if (status.ok()) status = policy.CheckRate(*call->context(), Refusal::kVmsRate);
   call->Answer(status.ok() ? queries_.ListVms(request) : status);
 }
 
@@ -141,7 +136,8 @@ void VmEventService::GetVm(IncomingCall* call, const AccessPolicy& policy) {
   v1::GetVmRequest request;
   absl::Status status = Parse(*call, &request);
   // A UUID alone is looked for among all VMs, as ListVms does.
-  if (status.ok() && request.name().empty()) status = policy.CheckVmsRate(*call->context());
+  if (status.ok() && request.name().empty())
+    status = policy.CheckRate(*call->context(), Refusal::kVmsRate);
   call->Answer(status.ok() ? queries_.GetVm(request) : status);
 }
 

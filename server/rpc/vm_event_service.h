@@ -37,7 +37,10 @@ class VmEventService {
 
   // Sends intents to `watcher` from now on; it must outlive the service. Null: intents are refused;
   // the watcher before still answers those that it has, and need not live longer.
-  void SetWatcher(NodeWatcher* watcher);
+  void SetWatcher(NodeWatcher* watcher) {
+    const MutexLock lock(&mutex_);
+    watcher_ = watcher;
+  }
   // Sets what GetServerInfo says of publishing, from any thread. Once, before the first call.
   void SetPublishing(std::function<v1::Publishing()> publishing) {
     publishing_ = std::move(publishing);

@@ -1,7 +1,5 @@
 #include "server/stream/fan_out.h"
 
-#include <utility>
-
 #include "base/thread_name.h"
 
 namespace vmeventd {
@@ -17,18 +15,6 @@ FanOut::~FanOut() {
     changed_.NotifyAll();
   }
   for (std::thread& thread : threads_) thread.join();
-}
-
-void FanOut::Add(const std::string& owner, std::shared_ptr<FanOutTask> task) {
-  const MutexLock lock(&mutex_);
-  tasks_.Push(owner, std::move(task));
-  changed_.NotifyOne();
-}
-
-void FanOut::AddAll() {
-  const MutexLock lock(&mutex_);
-  all_ = true;
-  changed_.NotifyOne();
 }
 
 bool FanOut::RunTurn() {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -33,9 +34,17 @@ class FanOut {
   FanOut& operator=(const FanOut&) = delete;
 
   // Any thread; never waits.
-  void Add(const std::string& owner, std::shared_ptr<FanOutTask> task);
+  void Add(const std::string& owner, std::shared_ptr<FanOutTask> task) {
+    const MutexLock lock(&mutex_);
+    tasks_.Push(owner, std::move(task));
+    changed_.NotifyOne();
+  }
   // Has `add_all` called on one of the threads, once for all calls until then.
-  void AddAll();
+  void AddAll() {
+    const MutexLock lock(&mutex_);
+    all_ = true;
+    changed_.NotifyOne();
+  }
 
   // Runs the next pending turn on the caller's thread; false: none is pending. For tests, without
   // threads.

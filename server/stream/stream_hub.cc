@@ -1,6 +1,7 @@
 #include "server/stream/stream_hub.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -9,25 +10,11 @@
 #include "base/thread_name.h"
 
 namespace vmeventd {
-namespace {
-
-uint64_t NumberOf(absl::string_view bytes) {
-  uint64_t number = 0;
-  for (const char byte : bytes) number = number << 8 | static_cast<uint8_t>(byte);
-  return number;
-}
-
-}  // namespace
 
 void StreamHub::Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
                      const std::string& peer) {
   const absl::Status status = OpenStream(call, request, filter, peer);
   if (!status.ok()) Refuse(call, status);
-}
-
-void StreamHub::Refuse(StreamCall* call, const absl::Status& status) {
-  meters_.CountRefusal(status);
-  call->End(status);
 }
 
 absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request,
@@ -52,10 +39,12 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
       .hub = this,
       .meters = &meters_,
   };
-  const absl::StatusOr<std::string> id = RandomBytes(sizeof(uint64_t));
-  if (!id.ok()) return id.status();
+  uint64_t id = 0;
+  const absl::StatusOr<std::string> random = RandomBytes(sizeof(id));
+  if (!random.ok()) return random.status();
+  std::memcpy(&id, random->data(), sizeof(id));
   const auto stream = std::make_shared<WatchStream>(
-      std::move(deps), StreamCursor(log_, *begin, std::move(matcher), NumberOf(*id)));
+      std::move(deps), StreamCursor(log_, *begin, std::move(matcher), id));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
   absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
   if (!status.ok()) return status;
@@ -168,11 +157,6 @@ std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
   return out;
 }
 
-void StreamHub::WakeStreams() {
-  plain_.AddAll();
-  slow_.AddAll();
-}
-
 void StreamHub::WakeEach(const FanOut* fan_out) const {
   std::vector<std::shared_ptr<WatchStream>> streams;
   {
@@ -251,18 +235,6 @@ void StreamHub::Run() {
   }
 }
 
-void StreamHub::Stop() {
-  const MutexLock lock(&mutex_);
-  stopped_ = true;
-  changed_.NotifyAll();
-}
-
-void StreamHub::WaitUntilEmpty(absl::Duration timeout) {
-  const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout,
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); });
-}
-
 void StreamHub::Drain(absl::Duration timeout) {
   {
     const MutexLock lock(&mutex_);
@@ -276,11 +248,6 @@ void StreamHub::Drain(absl::Duration timeout) {
         "sequence received"));
   }
   WaitUntilEmpty(absl::Milliseconds(200));
-}
-
-int StreamHub::stream_count() const {
-  const MutexLock lock(&mutex_);
-  return static_cast<int>(streams_.size());
 }
 
 StreamLag StreamHub::Lag(uint64_t newest) const {

@@ -57,7 +57,6 @@ class NameIndex {
       visit(it->second);
     }
   }
-  // Calls `visit` with every stream.
   template <typename Visit>
   void FindAll(const Visit& visit) const {
     for (WatchStream* const stream : streams_) visit(stream);
@@ -102,26 +101,39 @@ class StreamHub {
   // such stream is open.
   absl::Status RequestProgress(const std::string& stream_id);
   // Ends a call with `status`, and counts that.
-  void Refuse(StreamCall* call, const absl::Status& status);
+  void Refuse(StreamCall* call, const absl::Status& status) {
+    meters_.CountRefusal(status);
+    call->End(status);
+  }
 
   // Has the streams look for new events, on other threads: those whose filter has names without
   // wildcards for events of these names and of the node, the others for every event. Never waits.
   // Pump thread.
-  void WakeStreams();
+  void WakeStreams() {
+    plain_.AddAll();
+    slow_.AddAll();
+  }
 
   // Sends the beats and cuts the writes that are due. Returns the time until the next, Infinite if
   // no stream is open. Hub thread.
   absl::Duration CheckDeadlines();
   // Runs CheckDeadlines in time, until Stop.
   void Run();
-  void Stop();
+  void Stop() {
+    const MutexLock lock(&mutex_);
+    stopped_ = true;
+    changed_.NotifyAll();
+  }
 
   // Call it once nothing more will be published: refuses new streams, and ends each one after its
   // last event. Streams that have not ended after `timeout` are cut. Returns when no stream is
   // open, or soon after.
   void Drain(absl::Duration timeout);
 
-  int stream_count() const;
+  int stream_count() const {
+    const MutexLock lock(&mutex_);
+    return static_cast<int>(streams_.size());
+  }
   // Statistics of the open streams, `newest` being the newest event.
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
@@ -140,7 +152,6 @@ class StreamHub {
     size_t filter_bytes;
     const FanOut* woken_for_each;  // threads that wake it for every event; null: index_ has it
   };
-  // Counters of one peer.
   struct Peer {
     int streams = 0;
     size_t filter_bytes = 0;
@@ -164,7 +175,11 @@ class StreamHub {
   void WakeEach(const FanOut* fan_out) const;
   // Wakes the streams of index_ that new events may match.
   void WakeNamed();
-  void WaitUntilEmpty(absl::Duration timeout);
+  void WaitUntilEmpty(absl::Duration timeout) {
+    const MutexLock lock(&mutex_);
+    WaitUntil(&changed_, &mutex_, timeout,
+              [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); });
+  }
 
   EventLog* const log_;
   const Clock* const clock_;

@@ -10,7 +10,6 @@
 
 namespace vmeventd {
 
-// End of a WatchEvents call.
 enum class StreamEnd {
   kClient,          // the client cancelled it or went away
   kOutOfRange,      // its cursor is no longer retained

@@ -15,11 +15,6 @@ WatchStream::WatchStream(WatchStreamDeps deps, StreamCursor cursor)
       since_(opened_at_),
       delivered_(cursor_.sequence()) {}
 
-void WatchStream::SetSearched(const std::atomic<uint64_t>* searched) {
-  const MutexLock lock(&mutex_);
-  searched_ = searched;
-}
-
 void WatchStream::Begin() { deps_.fan_out->Add(deps_.peer, shared_from_this()); }
 
 void WatchStream::Wake() {
@@ -71,21 +66,17 @@ void WatchStream::Turn() {
   if (Advance()) Wake();
 }
 
-std::optional<absl::Status> WatchStream::TakeEnd() {
-  if (!end_.has_value() || cutting_ > 0) return std::nullopt;
-  if (state_ != State::kIdle && state_ != State::kReading) return std::nullopt;
-  state_ = State::kFinished;
-  deps_.meters->CountEnd(*end_, draining_);
-  return end_;
-}
-
 void WatchStream::FinishIfEnded() {
-  std::optional<absl::Status> finish;
+  absl::Status end;
   {
     const MutexLock lock(&mutex_);
-    finish = TakeEnd();
+    if (!end_.has_value() || cutting_ > 0) return;
+    if (state_ != State::kIdle && state_ != State::kReading) return;
+    state_ = State::kFinished;
+    deps_.meters->CountEnd(*end_, draining_);
+    end = *end_;
   }
-  if (finish.has_value()) deps_.call->End(*finish);
+  deps_.call->End(end);
 }
 
 bool WatchStream::Advance() {
@@ -147,19 +138,16 @@ bool WatchStream::Advance() {
   if (write) {
     deps_.call->Write(&message_);
   } else {
-    AskHistory(*request);
+    deps_.log->ReadHistory(
+        deps_.peer, *request,
+        [self = shared_from_this()] { return self->deps_.hub->HistoryBytes(); },
+        [self = shared_from_this()](absl::StatusOr<HistoryAnswer> read) {
+          self->OnHistory(std::move(read));
+        });
   }
   // If the call ended before the state was kReading, finish it now.
   FinishIfEnded();
   return false;
-}
-
-void WatchStream::AskHistory(const HistoryRequest& request) {
-  deps_.log->ReadHistory(
-      deps_.peer, request, [self = shared_from_this()] { return self->deps_.hub->HistoryBytes(); },
-      [self = shared_from_this()](absl::StatusOr<HistoryAnswer> answer) {
-        self->OnHistory(std::move(answer));
-      });
 }
 
 void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {

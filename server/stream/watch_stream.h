@@ -59,7 +59,10 @@ class WatchStream : public CallStream,
   // `*searched` that may match, and only then moves `*searched` past it. `*searched` is the place
   // of a stream at the head; one that is behind looks at each event itself until it has caught up.
   // Before Begin; `searched` outlives the stream.
-  void SetSearched(const std::atomic<uint64_t>* searched);
+  void SetSearched(const std::atomic<uint64_t>* searched) {
+    const MutexLock lock(&mutex_);
+    searched_ = searched;
+  }
 
   // Begins. Call it once the stream answers its call: a write before that would have nobody to
   // report to.
@@ -105,13 +108,9 @@ class WatchStream : public CallStream,
   }
   // Finishes at once, if the stream is free and has ended.
   void FinishIfEnded();
-  // Asks the journal; the history thread calls OnHistory.
-  void AskHistory(const HistoryRequest& request);
+  // The journal's answer; the history thread.
   void OnHistory(absl::StatusOr<HistoryAnswer> answer);
-  // Measures the message that was written.
   void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The status to finish with, if the stream is free and has ended.
-  std::optional<absl::Status> TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const WatchStreamDeps deps_;
   const absl::Duration opened_at_;                   // on the monotonic clock

@@ -88,10 +88,6 @@ Arrivals::Arrived Arrivals::Take(Arrival* arrival) {
   return out;
 }
 
-void Arrivals::CloseAll() {
-  while (!arrivals_.empty()) Take(&arrivals_.begin()->second);
-}
-
 Arrivals::Step Arrivals::Advance(const Arrived& connection) {
   SSL* const tls = connection.tls.get();
   if (tls != nullptr) {

@@ -29,7 +29,6 @@ struct ArrivalLimits {
 // and cost one descriptor each. Loop thread.
 class Arrivals {
  public:
-  // A connection that may be served.
   struct Arrived {
     size_t listener;
     ReceivingSocket socket;
@@ -46,7 +45,9 @@ class Arrivals {
 
   // Adds a connection; a plain one if `context` is null.
   void Add(size_t listener, ReceivingSocket socket, std::string peer, SSL_CTX* context);
-  void CloseAll();
+  void CloseAll() {
+    while (!arrivals_.empty()) Take(&arrivals_.begin()->second);
+  }
 
   size_t size() const { return arrivals_.size(); }
 

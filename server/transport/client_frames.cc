@@ -1,7 +1,6 @@
 #include "server/transport/client_frames.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -25,9 +24,6 @@ ClientFrames::ClientFrames(const FrameLimits& limits, PeerFrames* peer)
       control_(limits.control),
       always_resets_(limits.always),
       always_control_(limits.always) {}
-
-int ClientFrames::TakeCalls() { return std::exchange(calls_, 0); }
-int ClientFrames::TakeRefusedRequests() { return std::exchange(refused_requests_, 0); }
 
 std::optional<Breach> ClientFrames::Read(absl::string_view bytes, absl::Duration now,
                                          std::string* to_server, std::string* to_client) {
@@ -61,11 +57,8 @@ std::optional<Breach> ClientFrames::Read(absl::string_view bytes, absl::Duration
     }
     if (!part->ends_frame) continue;
     if (!std::exchange(acknowledged_, true)) {
-      absl::StrAppend(
-          to_server,
-          EncodeFrame(
-              {.type = FrameType::kSettings, .flags = FrameHeader::kAck, .length = 0, .stream = 0},
-              ""));
+      absl::StrAppend(to_server,
+                      EncodeFrame({.type = FrameType::kSettings, .flags = FrameHeader::kAck}, ""));
     }
     if (header.type == FrameType::kHeaders) to_server->append(std::exchange(headers_, ""));
     if (std::exchange(resets_after_, false)) {
@@ -169,21 +162,17 @@ bool ClientFrames::WasRefused(uint32_t stream) const {
 }
 
 void ClientFrames::Refuse(uint32_t stream, const Request& request, std::string* to_client) {
-  absl::StrAppend(to_client, TrailersOnlyFrame(stream, kResourceExhausted, RefusalOf(request)),
+  const bool compressed = request.left <= limits_.max_request_bytes;
+  const std::string why = absl::StrCat(
+      "the request has ", request.left, compressed ? " compressed" : "", " bytes, at most ",
+      compressed ? limits_.max_compressed_request_bytes : limits_.max_request_bytes, " are allowed",
+      compressed ? ": send it uncompressed" : "");
+  absl::StrAppend(to_client, TrailersOnlyFrame(stream, kResourceExhausted, why),
                   ResetStreamFrame(stream, Http2Error::kNone));
   ++refused_requests_;
   resets_after_ = true;
   refused_.push_back(stream);
   if (refused_.size() > kMaxRefusedRequests) refused_.pop_front();
-}
-
-std::string ClientFrames::RefusalOf(const Request& request) const {
-  if (request.left > limits_.max_request_bytes) {
-    return absl::StrCat("the request has ", request.left, " bytes, at most ",
-                        limits_.max_request_bytes, " are allowed");
-  }
-  return absl::StrCat("the request has ", request.left, " compressed bytes, at most ",
-                      limits_.max_compressed_request_bytes, " are allowed: send it uncompressed");
 }
 
 void ClientFrames::OnAnswer(const FrameHeader& header) {

@@ -6,6 +6,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
@@ -74,10 +75,10 @@ class ClientFrames {
   void OnAnswer(const FrameHeader& header);
 
   // The calls that were opened since the last such question.
-  int TakeCalls();
+  int TakeCalls() { return std::exchange(calls_, 0); }
   uint32_t last_stream() const { return last_stream_; }
   // The requests that were refused by their length since the last such question.
-  int TakeRefusedRequests();
+  int TakeRefusedRequests() { return std::exchange(refused_requests_, 0); }
 
  private:
   // A request that the client still sends: length-prefixed messages (5 bytes, then the content).
@@ -96,7 +97,6 @@ class ClientFrames {
   bool WasRefused(uint32_t stream) const;
   // Follows the messages within DATA. True: one is too large.
   bool OnContent(absl::string_view bytes, Request* request) const;
-  std::string RefusalOf(const Request& request) const;
 
   const FrameLimits limits_;
   PeerFrames* const peer_;

@@ -87,11 +87,6 @@ void ConnectionAcceptor::Stop(absl::Duration timeout) {
   relay_loop_->Post([this, end = SteadyNow() + timeout] { end_ = end; });
 }
 
-void ConnectionAcceptor::RunAccepting() {
-  while (AcceptOnce(absl::InfiniteDuration())) {
-  }
-}
-
 bool ConnectionAcceptor::AcceptOnce(absl::Duration timeout) {
   timeout = std::min(timeout, OpenSockets());
   if (std::exchange(out_of_descriptors_, false)) {

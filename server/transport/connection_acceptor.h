@@ -80,7 +80,10 @@ class ConnectionAcceptor {
   // StopAccepting was called, and all that was not served yet is closed.
   bool AcceptOnce(absl::Duration timeout);
   // Calls AcceptOnce until it is false.
-  void RunAccepting();
+  void RunAccepting() {
+    while (AcceptOnce(absl::InfiniteDuration())) {
+    }
+  }
   // Relays what waits, after waiting for it at most `timeout`. False: Stop was called, and no
   // connection is left or its time has passed.
   bool RelayOnce(absl::Duration timeout);
@@ -113,7 +116,6 @@ class ConnectionAcceptor {
     absl::flat_hash_map<std::string, int> peers;  // number of each peer's
   };
 
-  // Accepts pending connections of a listener's socket.
   class Accepting;
 
   ConnectionAcceptor(Options options, std::unique_ptr<EventLoop> accept_loop,
@@ -121,7 +123,7 @@ class ConnectionAcceptor {
                      RefusalCounters* refusals);
   // Opens the sockets that are not open yet. Returns the time until another is due.
   absl::Duration OpenSockets();
-  // Returns whether the open sockets are waited for.
+  // Has epoll wait for the open sockets, or not.
   void WatchSockets(bool watch);
   int DescriptorOf(size_t listener) const {
     return options_.listeners[listener].socket->socket()->fd();

@@ -74,18 +74,17 @@ std::string EncodeFrame(const FrameHeader& header, absl::string_view payload) {
 }
 
 std::string ResetStreamFrame(uint32_t stream, Http2Error error) {
-  return EncodeFrame({.type = FrameType::kResetStream, .flags = 0, .length = 0, .stream = stream},
+  return EncodeFrame({.type = FrameType::kResetStream, .stream = stream},
                      Integer(static_cast<uint32_t>(error), 4));
 }
 
 std::string WindowUpdateFrame(uint32_t stream, uint32_t bytes) {
-  return EncodeFrame({.type = FrameType::kWindowUpdate, .flags = 0, .length = 0, .stream = stream},
-                     Integer(bytes, 4));
+  return EncodeFrame({.type = FrameType::kWindowUpdate, .stream = stream}, Integer(bytes, 4));
 }
 
 std::string GoAwayFrame(uint32_t last_stream, Http2Error error, absl::string_view why) {
   return EncodeFrame(
-      {.type = FrameType::kGoAway, .flags = 0, .length = 0, .stream = 0},
+      {.type = FrameType::kGoAway},
       absl::StrCat(Integer(last_stream, 4), Integer(static_cast<uint32_t>(error), 4), why));
 }
 
@@ -104,7 +103,6 @@ std::string TrailersOnlyFrame(uint32_t stream, int grpc_status, absl::string_vie
   }
   return EncodeFrame({.type = FrameType::kHeaders,
                       .flags = FrameHeader::kEndStream | FrameHeader::kEndHeaders,
-                      .length = 0,
                       .stream = stream},
                      block);
 }

@@ -38,9 +38,9 @@ struct FrameHeader {
   static constexpr uint8_t kEndHeaders = 4;  // flag of HEADERS
 
   FrameType type;
-  uint8_t flags;
-  uint32_t length;  // size of the payload
-  uint32_t stream;
+  uint8_t flags = 0;
+  uint32_t length = 0;  // size of the payload; EncodeFrame ignores it
+  uint32_t stream = 0;
 
   bool EndsStream() const {
     return type == FrameType::kResetStream ||
@@ -61,7 +61,6 @@ class FrameReader {
   // of a header, and are used up.
   std::optional<Part> Next(absl::string_view* bytes);
 
-  // Header of the last part.
   const FrameHeader& header() const { return header_; }
   bool between_frames() const { return held_ == 0 && left_ == 0; }
 

@@ -38,7 +38,6 @@ struct GrpcServerOptions {
   RelayLimits relay;                   // what clients may send
 };
 
-// State of one listener.
 struct ListenerState {
   ListenAddress address;  // with the port that the kernel chose, once it listens
   bool listening = false;
@@ -90,8 +89,7 @@ class GrpcServer {
   GrpcServer(GrpcServerOptions options, VmEventService* service, RefusalCounters* refusals,
              const Clock* clock);
   absl::Status StartListener(const ListenAddress& address);
-  // Marks a listener as listening. The acceptor's thread.
-  void SetListening(size_t listener);
+  void SetListening(size_t listener);  // the acceptor's thread
   void ShowListening();
 
   const GrpcServerOptions options_;

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
@@ -49,7 +51,17 @@ class PeerBudgets {
   static constexpr size_t kMaxPeers = 16'384;
 
   explicit PeerBudgets(const RelayLimits& limits) : limits_(limits) {}
-  std::shared_ptr<PeerBudget> Find(const std::string& peer, absl::Duration now);
+  std::shared_ptr<PeerBudget> Find(const std::string& peer, absl::Duration now) {
+    if (const auto found = budgets_.find(peer); found != budgets_.end()) return found->second;
+    if (budgets_.size() >= kMaxPeers) {
+      absl::erase_if(budgets_, [now](const auto& entry) {
+        return entry.second.use_count() == 1 && entry.second->IsFull(now);
+      });
+    }
+    std::shared_ptr<PeerBudget>& out = budgets_[budgets_.size() < kMaxPeers ? peer : ""];
+    if (out == nullptr) out = std::make_shared<PeerBudget>(limits_);
+    return out;
+  }
 
  private:
   const RelayLimits limits_;
@@ -66,11 +78,32 @@ class InboundBudget {
         always_(limits.always) {}
 
   // Returns the bytes that may be read now, at most `most`. 0: none before `*wait` has passed.
-  size_t Allowance(size_t most, absl::Duration now, absl::Duration* wait);
+  size_t Allowance(size_t most, absl::Duration now, absl::Duration* wait) {
+    const absl::Duration debt = std::max(peer_->bytes.Charge(0, now), peer_->calls.Charge(0, now));
+    if (debt == absl::ZeroDuration()) return most;
+    const double always = always_.Available(now);
+    if (always >= kLeastPiece) {
+      return static_cast<size_t>(std::min<double>(static_cast<double>(most), always));
+    }
+    *wait = std::min(debt, kPeerPause);
+    return 0;
+  }
   // Counts what was read. Returns for how long nothing may be.
-  absl::Duration Spend(uint64_t bytes, int calls, absl::Duration now);
+  absl::Duration Spend(uint64_t bytes, int calls, absl::Duration now) {
+    const auto amount = static_cast<double>(bytes);
+    if (always_.Available(now) >= amount) {
+      always_.Charge(amount, now);
+    } else {
+      peer_->bytes.Charge(amount, now);
+      peer_->calls.Charge(calls, now);
+    }
+    return std::max(bytes_.Charge(amount, now), calls_.Charge(calls, now));
+  }
 
  private:
+  static constexpr double kLeastPiece = 64;  // avoids reads of a few bytes after too much was sent
+  static constexpr absl::Duration kPeerPause = absl::Milliseconds(50);
+
   const std::shared_ptr<PeerBudget> peer_;
   TokenBucket bytes_;
   TokenBucket calls_;

@@ -52,9 +52,7 @@ constexpr int kFromServer = 64 << 10;
 struct NamedPair {
   UniqueFd relay;
   UniqueFd server;
-  // gRPC's name for the peer of `server`, as in ServerContext::peer(): one that no other socket
-  // of the host has while `relay` is open.
-  std::string name;
+  std::string name;  // of `server`'s peer: see Relay::Added
 };
 
 // The error is of the system, which is out of descriptors or memory.
@@ -184,10 +182,7 @@ Relay::Connection* Relay::Find(Id id) {
 
 void Relay::HandleClient(Connection* connection, uint32_t events) {
   // Nothing can be sent to it any more. What it sent before is an order without an answer at most.
-  if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-    Close(connection);
-    return;
-  }
+  if ((events & (EPOLLHUP | EPOLLERR)) != 0) return Close(connection);
   const Id id = connection->id;
   if ((events & EPOLLOUT) != 0) MoveOut(connection);
   if ((events & EPOLLIN) != 0 && Find(id) != nullptr) MoveIn(connection);
@@ -228,10 +223,7 @@ void Relay::MoveIn(Connection* connection) {
     if (size == 0) {
       connection->client_ended = true;
       shutdown(connection->server.fd(), SHUT_WR);
-      if (connection->finished) {
-        Close(connection);
-        return;
-      }
+      if (connection->finished) return Close(connection);
     }
     if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
     wait = connection->budget.Spend(connection->client.received() - before,
@@ -258,10 +250,7 @@ void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
   const std::optional<Breach> breach = frames.Read(bytes, now(), &to_server_, &to_client_);
   for (int i = frames.TakeRefusedRequests(); i > 0; --i) refusals_->Count(Refusal::kRequestSize);
   connection->between += to_client_;
-  if (breach.has_value()) {
-    SayGoodbye(connection, *breach);
-    return;
-  }
+  if (breach.has_value()) return SayGoodbye(connection, *breach);
   if (connection->answers.between_frames()) {
     Push(connection, std::exchange(connection->between, ""));
   }
@@ -306,18 +295,12 @@ void Relay::MoveOut(Connection* connection) {
   for (int piece = 0; piece < kPiecesOut; ++piece) {
     if (!connection->to_client.empty()) {
       const ssize_t sent = connection->client.Send(connection->to_client);
-      if (sent < 0) {
-        Close(connection);
-        return;
-      }
+      if (sent < 0) return Close(connection);
       if (sent > 0) connection->took_at = now();
       Consume(&connection->to_client, static_cast<size_t>(sent));
       if (!connection->to_client.empty()) break;
     }
-    if (connection->server_ended) {
-      FinishOut(connection);
-      return;
-    }
+    if (connection->server_ended) return FinishOut(connection);
     const ssize_t size = connection->server.Receive(buffer_.data(), buffer_.size());
     if (size < 0) break;
     if (size == 0) {
@@ -325,10 +308,7 @@ void Relay::MoveOut(Connection* connection) {
       continue;
     }
     const absl::string_view bytes(buffer_.data(), static_cast<size_t>(size));
-    if (!TakeOut(connection, bytes)) {
-      Close(connection);
-      return;
-    }
+    if (!TakeOut(connection, bytes)) return Close(connection);
     // Fewer bytes than the buffer holds: nothing more is pending, and epoll reports later data.
     if (bytes.size() < buffer_.size() / 2 && !connection->server_hung_up &&
         connection->to_client.empty()) {
@@ -371,10 +351,7 @@ void Relay::StartLinger(Connection* connection, absl::Duration time) {
 
 void Relay::FinishOut(Connection* connection) {
   StartLinger(connection, kLinger);
-  if (connection->client_ended) {
-    Close(connection);
-    return;
-  }
+  if (connection->client_ended) return Close(connection);
   // Closing while the client sends would cost it what was sent last (RFC 1122, 4.2.2.13).
   if (!std::exchange(connection->finished, true)) connection->client.ShutDown();
   UpdateInterest(connection);
@@ -389,10 +366,7 @@ void Relay::Arm(Connection* connection, absl::Duration when) {
 
 void Relay::OnTimer(Connection* connection) {
   connection->timer = {};
-  if (connection->close_at <= now()) {
-    Close(connection);
-    return;
-  }
+  if (connection->close_at <= now()) return Close(connection);
   if (!connection->to_client.empty()) {
     const absl::Duration until = connection->took_at + limits_.unread;
     if (until <= now()) {
@@ -408,10 +382,7 @@ void Relay::OnTimer(Connection* connection) {
     Arm(connection, until);
   }
   if (connection->close_at != absl::InfiniteDuration()) Arm(connection, connection->close_at);
-  if (connection->read_at > now()) {
-    Arm(connection, connection->read_at);
-    return;
-  }
+  if (connection->read_at > now()) return Arm(connection, connection->read_at);
   if (connection->client.HasPending()) return MoveIn(connection);
   UpdateInterest(connection);
 }

@@ -41,7 +41,6 @@ class Relay {
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
 
-  // A connection that is relayed.
   struct Added {
     Id id;            // never used again
     UniqueFd server;  // the other end of the pair, non-blocking
@@ -81,7 +80,6 @@ class Relay {
   void EndAfterBetween(Connection* connection);
   // Reads the rest from the server, and sends it nothing more.
   void StopServer(Connection* connection);
-  // Appends to what waits for the client.
   void Push(Connection* connection, absl::string_view bytes);
   // Gives the client `time` to read the rest; nothing more comes for it.
   void StartLinger(Connection* connection, absl::Duration time);
@@ -90,7 +88,6 @@ class Relay {
   // Looks at the connection at `when`, or earlier.
   void Arm(Connection* connection, absl::Duration when);
   void OnTimer(Connection* connection);
-  // Updates the events that epoll waits for.
   void UpdateInterest(Connection* connection);
   void Close(Connection* connection);
   Connection* Find(Id id);

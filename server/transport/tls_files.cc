@@ -59,11 +59,6 @@ absl::Status TlsFiles::ReadAgainLocked() {
   return status;
 }
 
-absl::Status TlsFiles::Reload() {
-  const MutexLock lock(&mutex_);
-  return ReadAgainLocked();
-}
-
 std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
   const MutexLock lock(&mutex_);
   const absl::Duration now = clock_->Now().monotonic;
@@ -72,11 +67,6 @@ std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
     if (Fingerprint() != fingerprint_) ReadAgainLocked().IgnoreError();  // it has been logged
   }
   return material_;
-}
-
-bool TlsFiles::usable() const {
-  const MutexLock lock(&mutex_);
-  return usable_;
 }
 
 }  // namespace vmeventd

@@ -24,10 +24,16 @@ class TlsFiles {
   // Never null. Looks at the files at most once a second.
   std::shared_ptr<const TlsMaterial> Current();
   // Looks at them now. The error says why the old contents stay.
-  absl::Status Reload();
+  absl::Status Reload() {
+    const MutexLock lock(&mutex_);
+    return ReadAgainLocked();
+  }
 
   // Returns whether the files were valid when read last; if not, earlier contents are in use.
-  bool usable() const;
+  bool usable() const {
+    const MutexLock lock(&mutex_);
+    return usable_;
+  }
   uint64_t reload_failures() const { return reload_failures_.value(); }
 
  private:

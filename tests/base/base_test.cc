@@ -1,6 +1,5 @@
-#include <gtest/gtest.h>
-
 #include <map>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -8,10 +7,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/account_names.h"
+#include "base/counter.h"
 #include "base/duration_text.h"
 #include "base/fair_queue.h"
 #include "base/label_selector.h"
 #include "base/mutex.h"
+#include "base/token_bucket.h"
 #include "base/unix_sockets.h"
 #include "base/utf8.h"
 #include "gmock/gmock.h"
@@ -218,6 +219,74 @@ TEST(UnixSocketsTest, AnErrorOfTheKernelIsNamed) {
       36);
   EXPECT_EQ(ParseUnixSockets(error, &sockets).status().message(),
             "cannot list Unix sockets: sock_diag: No such file or directory");
+}
+
+TEST(LatencyHistogram, CountsEachLatencyInTheBucketOfTheNextBound) {
+  LatencyHistogram histogram;
+  histogram.Observe(absl::ZeroDuration());
+  histogram.Observe(absl::Microseconds(100));
+  histogram.Observe(absl::Microseconds(101));
+  histogram.Observe(absl::Seconds(60));
+  histogram.Observe(absl::Hours(1));
+  const LatencyHistogram::Snapshot snapshot = histogram.Read();
+  EXPECT_EQ(snapshot.counts.front(), 2u);
+  EXPECT_EQ(snapshot.counts[1], 1u);
+  EXPECT_EQ(snapshot.counts[LatencyHistogram::kBounds.size() - 1], 1u);
+  EXPECT_EQ(snapshot.counts.back(), 1u);
+  EXPECT_EQ(std::accumulate(snapshot.counts.begin(), snapshot.counts.end(), uint64_t{0}), 5u);
+  EXPECT_EQ(snapshot.sum, absl::Hours(1) + absl::Seconds(60) + absl::Microseconds(201));
+}
+
+TEST(LatencyHistogram, AClockSetBackCountsAsZero) {
+  LatencyHistogram histogram;
+  histogram.Observe(-absl::Hours(1));
+  EXPECT_EQ(histogram.Read().counts.front(), 1u);
+  EXPECT_EQ(histogram.Read().sum, absl::ZeroDuration());
+}
+
+int TakenOf(TokenBucket* bucket, int wanted, absl::Duration now) {
+  int taken = 0;
+  for (int i = 0; i < wanted; ++i) taken += bucket->Take(now) ? 1 : 0;
+  return taken;
+}
+
+TEST(TokenBucketTest, BeginsFullAndRefillsWithTime) {
+  TokenBucket bucket(20, 5);
+  EXPECT_TRUE(bucket.IsFull(absl::ZeroDuration()));
+  EXPECT_EQ(TakenOf(&bucket, 100, absl::Seconds(1)), 20);
+  EXPECT_FALSE(bucket.Has(absl::Seconds(1)));
+  EXPECT_EQ(TakenOf(&bucket, 100, absl::Seconds(2)), 5);
+  EXPECT_EQ(TakenOf(&bucket, 100, absl::Hours(1)), 20) << "never more than the burst";
+}
+
+TEST(TokenBucketTest, ADebtIsPaidOffFirst) {
+  TokenBucket bucket(20, 5);
+  TakenOf(&bucket, 20, absl::Seconds(1));
+  for (int i = 0; i < 3; ++i) bucket.Spend(absl::Seconds(1));
+  EXPECT_EQ(bucket.Available(absl::Seconds(1)), -3);
+  EXPECT_EQ(TakenOf(&bucket, 100, absl::Seconds(2)), 2);
+}
+
+TEST(TokenBucketTest, ADebtIsBoundedByTheBurst) {
+  TokenBucket bucket(20, 5);
+  for (int i = 0; i < 1000; ++i) bucket.Spend(absl::Seconds(1));
+  EXPECT_EQ(bucket.Available(absl::Seconds(1)), -20);
+}
+
+TEST(TokenBucketTest, AChargeMayLeaveADebtBeyondTheBurst) {
+  TokenBucket bucket(TokenRate{.per_second = 5, .burst = 20});
+  EXPECT_EQ(bucket.Charge(20, absl::Seconds(1)), absl::ZeroDuration());
+  EXPECT_EQ(bucket.Charge(100, absl::Seconds(1)), absl::Seconds(20));
+  EXPECT_EQ(bucket.Charge(0, absl::Seconds(11)), absl::Seconds(10));
+  EXPECT_EQ(bucket.TakeOrWait(absl::Seconds(21)), absl::Milliseconds(200)) << "paid, none left";
+  EXPECT_EQ(bucket.TakeOrWait(absl::Milliseconds(21'200)), absl::ZeroDuration());
+}
+
+TEST(TokenBucketTest, ATimeThatGoesBackEarnsNothing) {
+  TokenBucket bucket(20, 5);
+  TakenOf(&bucket, 20, absl::Seconds(10));
+  EXPECT_EQ(TakenOf(&bucket, 100, absl::Seconds(5)), 0);
+  EXPECT_EQ(TakenOf(&bucket, 100, absl::Seconds(11)), 5);
 }
 
 }  // namespace

@@ -131,6 +131,20 @@ TEST_F(EventLoopTest, ACancelledTimerDoesNotFire) {
   EXPECT_EQ(fired, 0);
 }
 
+TEST_F(EventLoopTest, ATimerTakesThePlaceOfTheOneBefore) {
+  std::vector<std::string> fired;
+  TimerId id;
+  loop_->SetTimer(&id, clock_.Now().monotonic, [&] { fired.emplace_back("before"); });
+  loop_->SetTimerIn(&id, absl::ZeroDuration(), [&] {
+    fired.emplace_back(id.serial == 0 ? "cleared" : "not cleared");
+    loop_->SetTimerIn(&id, absl::ZeroDuration(), [&] { fired.emplace_back("again"); });
+  });
+  Turn();
+  EXPECT_THAT(fired, ElementsAre("cleared"));
+  Turn();
+  EXPECT_THAT(fired, ElementsAre("cleared", "again"));
+}
+
 TEST_F(EventLoopTest, ATimerMayCancelAnotherOfTheSameTurn) {
   int fired = 0;
   TimerId other;

@@ -10,12 +10,18 @@
 
 namespace vmeventd::bench {
 
-// The lines of a VM's monitor that make one event each.
+// Lines of a VM's monitor: its first one, two that make one event each, and one before its end.
+inline constexpr char kGreetingLine[] =
+    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
+    "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
 inline constexpr char kStopLine[] =
     "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 123456}, \"event\": \"STOP\"}\r\n";
 inline constexpr char kResumeLine[] =
     "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 123456}, \"event\": "
     "\"RESUME\"}\r\n";
+inline constexpr char kShutdownLine[] =
+    "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
+    "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
 
 // What vmeventd makes of kStopLine.
 inline v1::Event PausedEvent(uint64_t sequence) {

@@ -5,47 +5,29 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
-#include <cstring>
+#include <functional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "tests/bench/bench_events.h"
+#include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::bench {
 namespace {
 
-constexpr std::string_view kGreeting =
-    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
-    "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
-constexpr std::string_view kShutdown =
-    "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
-    "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
 constexpr uint64_t kStop = ~uint64_t{0};
 constexpr uint64_t kListener = uint64_t{1} << 32;
 
 std::string PathOf(const std::string& directory, int vm) {
   return directory + "/" + FakeFleet::Name(vm) + ".kvmd";
-}
-
-int Listen(const std::string& directory, int vm) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string path = PathOf(directory, vm);
-  if (path.size() >= sizeof(address.sun_path)) e2e::Fail(path + " is too long for a socket");
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(fd, 4) != 0) {
-    e2e::FailErrno("cannot listen on " + path);
-  }
-  return fd;
 }
 
 void Write(int fd, std::string_view text) {
@@ -97,15 +79,15 @@ volatile int process_client = -1;
 [[noreturn]] void ServeAsProcess(const std::string& directory, int vm, int ready) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   signal(SIGTERM, [](int) {
-    Write(process_client, kShutdown);
+    Write(process_client, kShutdownLine);
     _exit(0);
   });
-  const int listener = Listen(directory, vm);
+  const int listener = e2e::ListenUnix(PathOf(directory, vm));
   if (write(ready, "x", 1) != 1) _exit(1);
   for (;;) {
     const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     process_client = fd;
-    Write(fd, kGreeting);
+    Write(fd, kGreetingLine);
     std::string unread;
     char bytes[4096];
     for (ssize_t size = 1; size > 0;) {
@@ -128,33 +110,25 @@ FakeFleet::FakeFleet(const std::string& directory, int count)
       stop_(eventfd(0, EFD_CLOEXEC)),
       monitors_(count) {
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kStop}};
-  epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_, &event);
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &event);
   for (int vm = 0; vm < count; ++vm) {
     const MutexLock lock(&mutex_);
-    monitors_[vm].listener = Listen(directory, vm);
+    monitors_[vm].listener = UniqueFd(e2e::ListenUnix(PathOf(directory, vm)));
     event.data.u64 = kListener | static_cast<uint32_t>(vm);
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, monitors_[vm].listener, &event);
+    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, monitors_[vm].listener.get(), &event);
   }
   thread_ = std::thread([this] { Run(); });
 }
 
 FakeFleet::~FakeFleet() {
-  eventfd_write(stop_, 1);
+  eventfd_write(stop_.get(), 1);
   thread_.join();
-  const MutexLock lock(&mutex_);
-  for (const Monitor& monitor : monitors_) {
-    if (monitor.client >= 0) close(monitor.client);
-    if (monitor.listener >= 0) close(monitor.listener);
-  }
-  close(stop_);
-  close(epoll_);
 }
 
 int FakeFleet::Attached() const {
   const MutexLock lock(&mutex_);
-  int attached = 0;
-  for (const Monitor& monitor : monitors_) attached += monitor.attached ? 1 : 0;
-  return attached;
+  return static_cast<int>(
+      std::count_if(monitors_.begin(), monitors_.end(), std::mem_fn(&Monitor::attached)));
 }
 
 uint64_t FakeFleet::commands() const {
@@ -164,30 +138,28 @@ uint64_t FakeFleet::commands() const {
 
 int FakeFleet::Negotiated() const {
   const MutexLock lock(&mutex_);
-  int negotiated = 0;
-  for (const Monitor& monitor : monitors_) negotiated += monitor.negotiated ? 1 : 0;
-  return negotiated;
+  return static_cast<int>(
+      std::count_if(monitors_.begin(), monitors_.end(), std::mem_fn(&Monitor::negotiated)));
 }
 
 void FakeFleet::Send(int vm, std::string_view lines) {
   const MutexLock lock(&mutex_);
-  Write(monitors_[vm].client, lines);
+  Write(monitors_[vm].client.get(), lines);
 }
 
 void FakeFleet::Stop(int vm) {
   const MutexLock lock(&mutex_);
   Monitor& monitor = monitors_[vm];
-  Write(monitor.client, kShutdown);
-  close(monitor.client);
+  Write(monitor.client.get(), kShutdownLine);
+  monitor.client.Reset();
   unlink(PathOf(directory_, vm).c_str());
-  close(monitor.listener);
-  monitor.listener = monitor.client = -1;
+  monitor.listener.Reset();
 }
 
 void FakeFleet::Run() {
   std::array<epoll_event, 256> events;
   for (;;) {
-    const int count = epoll_wait(epoll_, events.data(), events.size(), -1);
+    const int count = epoll_wait(epoll_.get(), events.data(), events.size(), -1);
     const MutexLock lock(&mutex_);
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 == kStop) return;
@@ -203,31 +175,29 @@ void FakeFleet::Run() {
 
 void FakeFleet::Accept(int vm) {
   Monitor& monitor = monitors_[vm];
-  if (monitor.listener < 0) return;
-  const int fd = accept4(monitor.listener, nullptr, nullptr, SOCK_CLOEXEC);
+  if (!monitor.listener.valid()) return;
+  const int fd = accept4(monitor.listener.get(), nullptr, nullptr, SOCK_CLOEXEC);
   if (fd < 0) return;
-  if (monitor.client >= 0) close(monitor.client);  // the daemon was started again
-  monitor.client = fd;
+  monitor.client = UniqueFd(fd);  // the daemon may have been started again
   monitor.negotiated = monitor.attached = false;
   monitor.unread.clear();
   epoll_event event{.events = EPOLLIN, .data = {.u64 = static_cast<uint32_t>(vm)}};
-  epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
-  Write(fd, kGreeting);
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  Write(fd, kGreetingLine);
 }
 
 void FakeFleet::Answer(int vm) {
   Monitor& monitor = monitors_[vm];
-  if (monitor.client < 0) return;
+  if (!monitor.client.valid()) return;
   char bytes[4096];
-  const ssize_t size = recv(monitor.client, bytes, sizeof(bytes), MSG_DONTWAIT);
+  const ssize_t size = recv(monitor.client.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
   if (size == 0) {
-    close(monitor.client);
-    monitor.client = -1;
+    monitor.client.Reset();
     monitor.negotiated = monitor.attached = false;
   }
   if (size <= 0) return;
   monitor.unread.append(bytes, static_cast<size_t>(size));
-  const Asked asked = AnswerLines(monitor.client, vm, &monitor.unread);
+  const Asked asked = AnswerLines(monitor.client.get(), vm, &monitor.unread);
   monitor.negotiated |= asked.capabilities;
   monitor.attached |= asked.status;
   commands_ += asked.commands;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd::bench {
 
@@ -38,8 +39,8 @@ class FakeFleet {
 
  private:
   struct Monitor {
-    int listener = -1;
-    int client = -1;
+    UniqueFd listener;
+    UniqueFd client;
     bool negotiated = false;
     bool attached = false;
     std::string unread;
@@ -51,8 +52,8 @@ class FakeFleet {
 
   const std::string directory_;
   const int size_;
-  int epoll_ = -1;
-  int stop_ = -1;  // eventfd
+  const UniqueFd epoll_;
+  const UniqueFd stop_;  // eventfd
   mutable Mutex mutex_;
   std::vector<Monitor> monitors_ ABSL_GUARDED_BY(mutex_);
   uint64_t commands_ ABSL_GUARDED_BY(mutex_) = 0;

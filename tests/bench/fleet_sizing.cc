@@ -7,20 +7,16 @@
 // --mib: limit of the stream (1,024); --nodes: each has 50 VMs with five kinds of events (1,000);
 // --connections: that are open and idle (1,000).
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <fstream>
 #include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/nats/connection.h"
 #include "base/nats/jetstream_api.h"
@@ -29,6 +25,7 @@
 #include "server/events/event_block.h"
 #include "server/events/event_codec.h"
 #include "server/fleet/cloud_event.h"
+#include "tests/bench/measuring.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
@@ -111,25 +108,9 @@ class Sizing {
     return Request(ApiSubject("STREAM.INFO", stream), "")["state"];
   }
   // In MiB.
-  double Resident() const {
-    uint64_t size = 0;
-    uint64_t pages = 0;
-    std::ifstream(absl::StrCat("/proc/", server_.pid(), "/statm")) >> size >> pages;
-    return static_cast<double>(pages) * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
-  }
+  double Resident() const { return bench::ResidentKib(server_.pid()) / 1024; }
   // Of the server, in seconds: other work on the machine does not count.
-  double CpuSeconds() const {
-    std::ifstream file(absl::StrCat("/proc/", server_.pid(), "/stat"));
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    const std::vector<std::string> words =
-        absl::StrSplit(text.substr(std::min(text.find(") ") + 2, text.size())), ' ');
-    double ticks = 0;
-    for (size_t i = 11; i < 13 && i < words.size(); ++i) {  // user's and the system's
-      double part = 0;
-      if (absl::SimpleAtod(words[i], &part)) ticks += part;
-    }
-    return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-  }
+  double CpuSeconds() const { return absl::ToDoubleSeconds(bench::CpuOf(server_.pid())); }
   void Publish(const FleetMessage& message) {
     const absl::Status sent = admin_->Publish(
         {.subject = message.subject, .data = message.payload, .headers = &message.headers});
@@ -288,17 +269,11 @@ class Sizing {
 
 int main(int argc, char** argv) {
   vmeventd::e2e::Options options;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    const char* const value = i + 1 < argc ? argv[i + 1] : "";
-    if ((name == "--mib" && absl::SimpleAtoi(value, &options.mib)) ||
-        (name == "--nodes" && absl::SimpleAtoi(value, &options.nodes)) ||
-        (name == "--connections" && absl::SimpleAtoi(value, &options.connections))) {
-      continue;
-    }
-    std::fprintf(stderr, "usage: %s [--mib N] [--nodes N] [--connections N]\n", argv[0]);
-    return 2;
-  }
+  CLI::App app;
+  app.add_option("--mib", options.mib);
+  app.add_option("--nodes", options.nodes);
+  app.add_option("--connections", options.connections);
+  CLI11_PARSE(app, argc, argv);
   setvbuf(stdout, nullptr, _IOLBF, 0);
   if (const absl::Status loaded = vmeventd::LoadNatsLibrary(); !loaded.ok()) {
     std::fprintf(stderr, "%s\n", std::string(loaded.message()).c_str());

@@ -3,11 +3,9 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstring>
 #include <deque>
 #include <filesystem>
 #include <iostream>
@@ -19,6 +17,7 @@
 #include "grpcpp/grpcpp.h"
 #include "server/events/event_codec.h"
 #include "tests/bench/bench_events.h"
+#include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -126,13 +125,8 @@ void RunFileFloor(const std::string& directory) {
   int open_sockets = 0;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
     if (!entry.is_socket()) continue;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, entry.path().c_str(), sizeof(address.sun_path) - 1);
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-      e2e::FailErrno("the floor cannot connect to " + entry.path().string());
-    }
+    const int fd = e2e::ConnectUnix(entry.path());
+    if (fd < 0) e2e::FailErrno("the floor cannot connect to " + entry.path().string());
     if (names.size() <= static_cast<size_t>(fd)) names.resize(fd + 1);
     names[fd] = directory + "/" + entry.path().stem().string() + ".shutdown";
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};

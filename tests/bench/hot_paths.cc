@@ -39,9 +39,6 @@ constexpr int kEvents = 1000;
 constexpr int kStops = 100;
 constexpr int kTraced = 20;  // commits and stops whose system calls are counted
 
-constexpr char kGreetingLine[] =
-    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
-    "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
 // To the commands of an attach, in their order.
 constexpr std::array kAnswerLines = {
     "{\"return\": {}}\r\n",
@@ -50,9 +47,6 @@ constexpr std::array kAnswerLines = {
     "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n",
     "{\"return\": []}\r\n",
     "{\"return\": []}\r\n"};
-constexpr char kShutdownLine[] =
-    "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
-    "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
 
 [[noreturn]] void Fail(const std::string& what) {
   std::fprintf(stderr, "hot_paths: %s\n", what.c_str());
@@ -99,9 +93,11 @@ RunInfo Run() {
   return run;
 }
 
+constexpr SessionOptions kSession = {.event_limits = false};
+
 // A run after its handshake.
-std::unique_ptr<VmSession> Session(const SessionOptions* options) {
-  auto session = std::make_unique<VmSession>(Run(), options, Instant{At(0), absl::Seconds(1)});
+std::unique_ptr<VmSession> Session() {
+  auto session = std::make_unique<VmSession>(Run(), &kSession, Instant{At(0), absl::Seconds(1)});
   MonitorInfo info;
   info.qemu_version = "7.2.22";
   info.uuid = "6b2f7a52-0d3c-4a8e-8f11-200000000042";
@@ -127,16 +123,14 @@ std::vector<VmUpdate> Updates(VmSession* session, int count) {
 }
 
 void CountSteps() {
-  const SessionOptions options{.event_limits = false};
-  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<VmSession> session = Session();
   Count("step a session", kEvents, [&] {
     if (Updates(session.get(), kEvents).size() < kEvents) Fail("an event was not published");
   });
 }
 
 void CountPublishing() {
-  const SessionOptions options{.event_limits = false};
-  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<VmSession> session = Session();
   PumpedState pumped;
   std::array<std::vector<VmUpdate>, 2> bursts = {Updates(session.get(), kEvents),
                                                  Updates(session.get(), kEvents)};
@@ -165,11 +159,10 @@ void CountPublishing() {
 }
 
 void CountSavedRuns() {
-  const SessionOptions options{.event_limits = false};
-  const std::string saved = Session(&options)->Save();
+  const std::string saved = Session()->Save();
   Count("restore a run", 100, [&] {
     for (int i = 0; i < 100; ++i) {
-      if (!VmSession::Restore(saved, &options, {At(9), absl::Seconds(9)}).ok())
+      if (!VmSession::Restore(saved, &kSession, {At(9), absl::Seconds(9)}).ok())
         Fail("not restored");
     }
   });
@@ -180,8 +173,7 @@ void Commit(PumpedState* pumped, VmSession* session, int commits) {
 }
 
 void CountCommits() {
-  const SessionOptions options{.event_limits = false};
-  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<VmSession> session = Session();
   PumpedState pumped;
   Count("commit one event", 100, [&] { Commit(&pumped, session.get(), 100); });
 }
@@ -206,8 +198,7 @@ std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
 }
 
 void CountCommitsToAFullJournal() {
-  const SessionOptions options{.event_limits = false};
-  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<VmSession> session = Session();
   const std::unique_ptr<PumpedState> pumped = FullJournal(session.get());
   Count("commit one event to a full journal, and delete one", kFullCommits, [&] {
     Commit(pumped.get(), session.get(), kFullCommits);
@@ -335,8 +326,7 @@ void CountAll() {
 
 // For a trace of their system calls.
 void CommitBetweenMarks() {
-  const SessionOptions options{.event_limits = false};
-  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<VmSession> session = Session();
   PumpedState pumped;
   Commit(&pumped, session.get(), kTraced);
   VALGRIND_PRINTF("commits begin\n");
@@ -345,8 +335,7 @@ void CommitBetweenMarks() {
 }
 
 void CommitToAFullJournalBetweenMarks() {
-  const SessionOptions options{.event_limits = false};
-  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<VmSession> session = Session();
   const std::unique_ptr<PumpedState> pumped = FullJournal(session.get());
   Commit(pumped.get(), session.get(), kTraced);
   VALGRIND_PRINTF("full commits begin\n");

@@ -2,15 +2,11 @@
 // to open, and how fast one subscriber gets all of it, as a ratio against a floor: a bare gRPC
 // server that sends the same bytes from memory in messages of the same size.
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,16 +14,16 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "server/eventlog/journal.h"
 #include "server/eventlog/journal_reader.h"
 #include "server/eventlog/open_journal.h"
 #include "server/events/event_codec.h"
 #include "server/stream/stream_cursor.h"
+#include "tests/bench/measuring.h"
 #include "tests/bench/subscribers.h"
 #include "tests/support/child_process.h"
-#include "tests/support/files.h"
+#include "tests/support/open_call.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
@@ -118,52 +114,33 @@ double Fill(Journal* journal, int count, int batch_size) {
   return seconds;
 }
 
-double FileBytes(const std::string& path) {
-  struct stat info {};
-  return stat(path.c_str(), &info) == 0 ? static_cast<double>(info.st_size) : 0;
+std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
 // A WatchEvents call from the oldest event, on a connection of its own.
 class RawStream {
  public:
-  explicit RawStream(const std::string& address) {
-    grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(-1);
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    stub_ = std::make_unique<grpc::GenericStub>(
-        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  explicit RawStream(const std::string& address)
+      : call_(ChannelTo(address), "/vmeventd.v1.VmEventService/WatchEvents") {
     v1::WatchEventsRequest request;
     request.set_from_oldest(true);
-    const std::string encoded = request.SerializeAsString();
-    const grpc::Slice slice(encoded);
-    context_.set_wait_for_ready(true);
-    call_ = stub_->PrepareCall(&context_, "/vmeventd.v1.VmEventService/WatchEvents", &queue_);
-    call_->StartCall(nullptr);
-    Wait();
-    call_->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
-    Wait();
+    call_.Write(request.SerializeAsString());
+    call_.WritesDone();
   }
-  ~RawStream() { context_.TryCancel(); }
 
   // The events of the next message.
   uint64_t Read() {
     grpc::ByteBuffer message;
-    call_->Read(&message, nullptr);
-    if (!Wait()) e2e::Fail("the stream ended early");
+    if (!call_.Read(&message)) e2e::Fail("the stream ended early");
     return bench::CountEvents(message);
   }
 
  private:
-  bool Wait() {
-    void* tag = nullptr;
-    bool ok = false;
-    return queue_.Next(&tag, &ok) && ok;
-  }
-
-  grpc::ClientContext context_;
-  grpc::CompletionQueue queue_;
-  std::unique_ptr<grpc::GenericStub> stub_;
-  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+  OpenCall call_;
 };
 
 // Calls WatchEvents from the oldest event and reads `events` of them. Returns the seconds.
@@ -174,26 +151,20 @@ double Replay(const std::string& address, uint64_t events) {
   return SecondsNow() - begin;
 }
 
-double ResidentKib(pid_t pid) {
-  const std::string status = e2e::ReadFile(absl::StrCat("/proc/", pid, "/status"));
-  const size_t at = status.find("VmRSS:");
-  return at == std::string::npos ? 0 : std::atof(status.c_str() + at + 6);
-}
-
 // What clients that open a stream over the whole journal and read no more than its first message
 // cost the daemon.
 void MeasureStalled(const std::string& address, pid_t daemon) {
   constexpr int kStreams = 100;
-  const double before = ResidentKib(daemon);
+  const double before = bench::ResidentKib(daemon);
   std::vector<std::unique_ptr<RawStream>> stalled;
   for (int i = 0; i < kStreams; ++i) {
     stalled.push_back(std::make_unique<RawStream>(address));
     stalled.back()->Read();
   }
-  double now = ResidentKib(daemon);
+  double now = bench::ResidentKib(daemon);
   for (int still = 0; still < 20;) {  // until it grows no more
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    const double next = ResidentKib(daemon);
+    const double next = bench::ResidentKib(daemon);
     still = next > now ? 0 : still + 1;
     now = std::max(now, next);
   }
@@ -298,16 +269,16 @@ double Floor(const std::string& address, const std::string& path, uint64_t event
 
 void Measure(int events) {
   const TemporaryDirectory directory;
-  const std::string state = directory / "state";
-  mkdir(state.c_str(), 0700);
-  mkdir((directory / "vms").c_str(), 0700);
+  const std::string state = directory.MakeDirectory("state");
+  const std::string vms = directory.MakeDirectory("vms");
   const JournalOptions options = {.path = state + "/journal.db"};
   {
     auto opened = OpenJournal(options, absl::Now());
     const double seconds = Fill(opened->journal.get(), events, 6000);
     std::printf("append, batches of 6,000:  %.0f events/s\n", events / seconds);
   }
-  std::printf("on disk:                   %.0f bytes an event\n", FileBytes(options.path) / events);
+  std::printf("on disk:                   %.0f bytes an event\n",
+              static_cast<double>(std::filesystem::file_size(options.path)) / events);
 
   const double before_open = SecondsNow();
   {
@@ -323,7 +294,7 @@ void Measure(int events) {
 
   const std::string address = "unix:" + (directory / "s");
   e2e::ChildProcess daemon(
-      {{VMEVENTD_BINARY, "--watch", directory / "vms", "--listen", address, "--state-dir", state},
+      {{VMEVENTD_BINARY, "--watch", vms, "--listen", address, "--state-dir", state},
        {},
        directory / "log",
        std::nullopt});

@@ -44,6 +44,10 @@ void Record::Add(const std::string& name, double value, const std::string& unit)
   json_[name] = {{"value", value}, {"unit", unit}};
 }
 
+void Record::AddEach(const std::string& name, absl::Duration cpu, int count) {
+  Add(name, absl::ToDoubleMicroseconds(cpu) / count, "us");
+}
+
 void Record::AddTimes(const std::string& name, std::vector<absl::Duration> times) {
   std::sort(times.begin(), times.end());
   const auto at = [&](size_t percent) {
@@ -68,6 +72,7 @@ absl::Duration CpuOf(pid_t pid) {
 }
 
 double AnonymousKib(pid_t pid) { return StatusField(pid, "RssAnon", false); }
+double ResidentKib(pid_t pid) { return StatusField(pid, "VmRSS", false); }
 double Wakeups(pid_t pid) { return StatusField(pid, "voluntary_ctxt_switches", true); }
 
 double FileCalls(pid_t pid) {
@@ -88,19 +93,17 @@ void Settle(pid_t pid) {
 }
 
 FileCounter::FileCounter(const std::string& directory) : fd_(inotify_init1(IN_CLOEXEC)) {
-  inotify_add_watch(fd_, directory.c_str(), IN_CREATE);
+  inotify_add_watch(fd_.get(), directory.c_str(), IN_CREATE);
 }
-
-FileCounter::~FileCounter() { close(fd_); }
 
 absl::Time FileCounter::Wait(int count) {
   char bytes[65536];
   while (seen_ < count) {
-    pollfd readable{fd_, POLLIN, 0};
+    pollfd readable{fd_.get(), POLLIN, 0};
     if (poll(&readable, 1, static_cast<int>(absl::ToInt64Milliseconds(e2e::kPatience))) <= 0) {
       e2e::Fail(absl::StrCat("only ", seen_, " of ", count, " shutdown files were made"));
     }
-    const ssize_t size = read(fd_, bytes, sizeof(bytes));
+    const ssize_t size = read(fd_.get(), bytes, sizeof(bytes));
     for (ssize_t at = 0; at < size;) {
       const auto* const event = reinterpret_cast<const inotify_event*>(bytes + at);
       if (absl::EndsWith(event->name, ".shutdown")) ++seen_;

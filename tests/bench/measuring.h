@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::bench {
@@ -18,6 +19,8 @@ class Record {
   Record& operator=(const Record&) = delete;
 
   void Add(const std::string& name, double value, const std::string& unit);
+  // The processor time that each of `count` took, of the time that all took.
+  void AddEach(const std::string& name, absl::Duration cpu, int count);
   // The times of single operations: their p50 and p99, and for the plots each percentile.
   void AddTimes(const std::string& name, std::vector<absl::Duration> times);
   void Write(const std::string& path) const;
@@ -31,6 +34,7 @@ absl::Duration CpuOf(pid_t pid);
 // Of all its threads together.
 double Wakeups(pid_t pid);
 double AnonymousKib(pid_t pid);
+double ResidentKib(pid_t pid);
 // The calls with which it has read and written files.
 double FileCalls(pid_t pid);
 // Returns once the process does next to nothing.
@@ -40,15 +44,12 @@ void Settle(pid_t pid);
 class FileCounter {
  public:
   explicit FileCounter(const std::string& directory);
-  ~FileCounter();
-  FileCounter(const FileCounter&) = delete;
-  FileCounter& operator=(const FileCounter&) = delete;
 
   // Returns when there were `count` since the counter was made; fails after e2e::kPatience.
   absl::Time Wait(int count);
 
  private:
-  const int fd_;
+  const UniqueFd fd_;
   int seen_ = 0;
 };
 

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/unique_fd.h"
@@ -182,7 +183,7 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
   node.Start(false);
   WaitAttached(fleet);
   Settle(node.pid());
-  record->Add("attach, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
+  record->AddEach("attach, CPU a VM" + of, CpuOf(node.pid()), vms);
   if (empty.has_value()) {
     record->Add("memory a VM" + of, (node.SettledKib() - *empty) / vms, "KiB");
   }
@@ -197,8 +198,7 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
     record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
                 "s");
     Settle(node.pid());
-    record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms,
-                "us");
+    record->AddEach("restart, CPU a VM" + of, CpuOf(node.pid()), vms);
     record->Add("memory a VM after a restart" + of, (node.SettledKib() - *empty) / vms, "KiB");
   }
   if (plan.only_memory) return;
@@ -224,8 +224,7 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
     SendEvents(&fleet, 0, vms, burst);
     const absl::Time end = one.WaitDelivered(delivered + static_cast<uint64_t>(burst));
     Settle(node.pid());
-    record->Add("burst to one subscriber, CPU an event" + of,
-                absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / burst, "us");
+    record->AddEach("burst to one subscriber, CPU an event" + of, CpuOf(node.pid()) - cpu, burst);
     record->Add("burst to one subscriber, file reads and writes an event" + of,
                 (FileCalls(node.pid()) - calls) / burst, "");
     if (full) {
@@ -262,8 +261,19 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
   }
   record->Add("all stop at once, file reads and writes a stop" + of,
               (FileCalls(node.pid()) - calls) / left, "");
-  record->Add("all stop at once, CPU a stop" + of,
-              absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / left, "us");
+  record->AddEach("all stop at once, CPU a stop" + of, CpuOf(node.pid()) - cpu, left);
+}
+
+// Starts a daemon that goes on with the VMs that the one before has left.
+void MeasureStartAgain(Node* node, bool track, int vms, const std::string& of, Record* record) {
+  e2e::WaitUntil("the daemon has left its VMs", [&] { return node->stored() == 3; });
+  const absl::Time begin = absl::Now();
+  node->Start(track);
+  record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
+              "s");
+  record->AddEach("restart until all are followed, CPU a VM" + of, CpuOf(node->pid()), vms);
+  Settle(node->pid());
+  record->AddEach("restart, CPU a VM" + of, CpuOf(node->pid()), vms);
 }
 
 // A restart that hands `vms` VMs over, through a stand-in for the service manager. A daemon serves
@@ -277,18 +287,10 @@ void MeasureRestart(int vms, Record* record) {
   WaitAttached(fleet);
   Settle(node.pid());
   const uint64_t commands = fleet.commands();
-  absl::Time begin = absl::Now();
+  const absl::Time begin = absl::Now();
   node.Stop();
   record->Add("stop" + of, absl::ToDoubleSeconds(absl::Now() - begin), "s");
-  e2e::WaitUntil("the daemon has left its VMs", [&] { return node.stored() == 3; });
-  begin = absl::Now();
-  node.Start(false);
-  record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
-              "s");
-  record->Add("restart until all are followed, CPU a VM" + of,
-              absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
-  Settle(node.pid());
-  record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
+  MeasureStartAgain(&node, false, vms, of, record);
   record->Add("restart, commands to QEMU" + of, static_cast<double>(fleet.commands() - commands),
               "");
   FileCounter files(node.sockets());
@@ -305,15 +307,7 @@ void MeasureTrackedRestart(int vms, Record* record) {
   node.Start(true);
   Settle(node.pid());
   node.Stop();
-  e2e::WaitUntil("the daemon has left its VMs", [&] { return node.stored() == 3; });
-  const absl::Time begin = absl::Now();
-  node.Start(true);
-  record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
-              "s");
-  record->Add("restart until all are followed, CPU a VM" + of,
-              absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
-  Settle(node.pid());
-  record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
+  MeasureStartAgain(&node, true, vms, of, record);
   FileCounter files(node.sockets());
   processes.StopAll();
   files.Wait(vms);
@@ -400,8 +394,7 @@ void MeasureNamedStreams(const Plan& plan, int count, Record* record) {
     times.push_back(subscribers.WaitDelivered(static_cast<uint64_t>(i) + 1) - begin);
   }
   Settle(node.pid());
-  record->Add("one event, CPU" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / events,
-              "us");
+  record->AddEach("one event, CPU" + of, CpuOf(node.pid()) - cpu, events);
   record->AddTimes("one event to one" + of, times);
 }
 
@@ -455,11 +448,12 @@ void MeasureTracked(int vms, Record* record) {
   processes.StopAll();
   files.Wait(vms);
   Settle(node.pid());
-  record->Add(absl::StrCat("all stop at once, CPU a stop of ", vms, " tracked processes"),
-              absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / vms, "us");
+  record->AddEach(absl::StrCat("all stop at once, CPU a stop of ", vms, " tracked processes"),
+                  CpuOf(node.pid()) - cpu, vms);
 }
 
-int Main(const std::vector<std::string>& arguments) {
+int Main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   if (arguments.size() == 2 && arguments[0] == "--file-floor") {
     RunFileFloor(arguments[1]);
     return 0;
@@ -471,23 +465,13 @@ int Main(const std::vector<std::string>& arguments) {
   Plan plan;
   std::string json;
   std::string only;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == "--quick") {
-      plan.quick = true;
-    } else if (arguments[i] == "--json" && i + 1 < arguments.size()) {
-      json = arguments[++i];
-    } else if (arguments[i] == "--vms" && i + 1 < arguments.size()) {
-      plan.only_vms = std::stoi(arguments[++i]);
-    } else if (arguments[i] == "--only" && i + 1 < arguments.size()) {
-      only = arguments[++i];
-    } else {
-      std::fprintf(stderr,
-                   "usage: node_bench [--quick] [--json FILE] [--only "
-                   "vms|memory|restart|streams|named|tracked|others] "
-                   "[--vms N]\n");
-      return 2;
-    }
-  }
+  CLI::App app;
+  app.add_flag("--quick", plan.quick);
+  app.add_option("--json", json);
+  app.add_option("--vms", plan.only_vms);
+  app.add_option("--only", only)
+      ->check(CLI::IsMember({"vms", "memory", "restart", "streams", "named", "tracked", "others"}));
+  CLI11_PARSE(app, argc, argv);
   Record record;
   const auto wanted = [&](const char* part) { return only.empty() || only == part; };
   plan.only_memory = only == "memory";
@@ -537,7 +521,7 @@ int main(int argc, char** argv) {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
   try {
-    return vmeventd::bench::Main({argv + 1, argv + argc});
+    return vmeventd::bench::Main(argc, argv);
   } catch (const std::exception& failure) {  // so that what was started is ended
     std::fprintf(stderr, "node_bench: %s\n", failure.what());
     return 1;

@@ -161,8 +161,7 @@ void MeasureKvmd(int vms, Record* record) {
     alone = AnonymousKib(node.pid());
   }
   KvmdNode node(vms);
-  record->Add("kvmd: attach, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms,
-              "us");
+  record->AddEach("kvmd: attach, CPU a VM" + of, CpuOf(node.pid()), vms);
   record->Add("kvmd: memory a VM" + of, (AnonymousKib(node.pid()) - alone) / (vms - 1), "KiB");
   FileCounter files(node.sockets());
   std::vector<absl::Duration> times;
@@ -179,8 +178,7 @@ void MeasureKvmd(int vms, Record* record) {
   record->Add("kvmd: all stop at once, until the last file" + of,
               absl::ToDoubleSeconds(files.Wait(vms) - begin), "s");
   Settle(node.pid());
-  record->Add("kvmd: CPU a stop" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / vms,
-              "us");
+  record->AddEach("kvmd: CPU a stop" + of, CpuOf(node.pid()) - cpu, vms);
 }
 
 void MeasureLibvirt(int domains, Record* record) {
@@ -239,10 +237,8 @@ void MeasureLibvirt(int domains, Record* record) {
   Settle(libvirtd.pid());
   record->AddTimes("QEMU killed to STOPPED, durable" + of, our_times);
   record->AddTimes("libvirt: QEMU killed to lifecycle event" + of, their_times);
-  record->Add("killed QEMUs, CPU a stop" + of,
-              absl::ToDoubleMicroseconds(CpuOf(daemon.pid()) - our_cpu) / domains, "us");
-  record->Add("libvirt: CPU a stop" + of,
-              absl::ToDoubleMicroseconds(CpuOf(libvirtd.pid()) - their_cpu) / domains, "us");
+  record->AddEach("killed QEMUs, CPU a stop" + of, CpuOf(daemon.pid()) - our_cpu, domains);
+  record->AddEach("libvirt: CPU a stop" + of, CpuOf(libvirtd.pid()) - their_cpu, domains);
 }
 
 }  // namespace vmeventd::bench

@@ -70,10 +70,6 @@ Subscribers::Subscribers(const std::string& address,
 }
 
 Subscribers::~Subscribers() {
-  {
-    const MutexLock lock(&mutex_);
-    closing_ = true;
-  }
   for (const auto& stream : streams_) stream->context.TryCancel();
   e2e::WaitUntil("the streams are closed", [&] {
     const MutexLock lock(&mutex_);
@@ -81,11 +77,6 @@ Subscribers::~Subscribers() {
   });
   queue_.Shutdown();
   thread_.join();
-}
-
-uint64_t Subscribers::delivered() const {
-  const MutexLock lock(&mutex_);
-  return delivered_;
 }
 
 absl::Time Subscribers::WaitDelivered(uint64_t events) {

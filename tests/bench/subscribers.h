@@ -33,9 +33,7 @@ class Subscribers {
   Subscribers(const Subscribers&) = delete;
   Subscribers& operator=(const Subscribers&) = delete;
 
-  // The events of all streams together.
-  uint64_t delivered() const;
-  // Returns when that was `events` first, which is after this call began.
+  // Returns when all streams together had `events` first, which is after this call began.
   absl::Time WaitDelivered(uint64_t events);
 
  private:
@@ -47,11 +45,10 @@ class Subscribers {
   grpc::CompletionQueue queue_;
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
   std::vector<std::unique_ptr<Stream>> streams_;
-  mutable Mutex mutex_;
+  Mutex mutex_;
   CondVar changed_;
   int open_ ABSL_GUARDED_BY(mutex_) = 0;
   int failed_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t delivered_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t target_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time reached_ ABSL_GUARDED_BY(mutex_);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -15,8 +14,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
-#define TARGET(name) extern "C" int Fuzz_##name(const uint8_t* data, size_t size);
+#define TARGET(name) void Fuzz_##name(absl::string_view input);
 #include "fuzz_targets.inc"
 #undef TARGET
 
@@ -27,7 +27,7 @@ constexpr size_t kVariants = 100;  // of all inputs of a target together, but on
 
 struct Target {
   const char* name;
-  int (*run)(const uint8_t* data, size_t size);
+  void (*run)(absl::string_view input);
 };
 void PrintTo(const Target& target, std::ostream* out) { *out << target.name; }
 
@@ -35,8 +35,8 @@ class FuzzCorpusTest : public testing::TestWithParam<Target> {
  protected:
   static void Run(const std::string& input) {
     // A copy of its exact size: a read beyond it is found.
-    const std::vector<uint8_t> bytes(input.begin(), input.end());
-    GetParam().run(bytes.data(), bytes.size());
+    const std::vector<char> bytes(input.begin(), input.end());
+    GetParam().run({bytes.data(), bytes.size()});
   }
 };
 

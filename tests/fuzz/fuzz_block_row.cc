@@ -3,21 +3,18 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
-#include <string>
 
 #include "server/eventlog/block_row.h"
 
-extern "C" int Fuzz_block_row(const uint8_t* data, size_t size) {
-  if (size < 2) return 0;
-  const auto* const bytes = reinterpret_cast<const char*>(data);
+void Fuzz_block_row(absl::string_view input) {
+  if (input.size() < 2) return;
   vmeventd::StoredBlock::Columns columns;
   columns.first = 5;
-  columns.last = columns.first + data[0] - 1;
-  columns.data = absl::string_view(bytes + 1, size - 1);
+  columns.last = columns.first + static_cast<uint8_t>(input[0]) - 1;
+  columns.data = input.substr(1);
   columns.checksum = vmeventd::BlockChecksum(columns);
   const auto block = vmeventd::StoredBlock::Make(columns);
-  if (!block.ok()) return 0;
+  if (!block.ok()) return;
   uint64_t expected = columns.first;
   size_t total = 0;
   block->ForEach(block->first(), block->last(), false,
@@ -28,5 +25,4 @@ extern "C" int Fuzz_block_row(const uint8_t* data, size_t size) {
                    return true;
                  });
   if (total != block->bytes() || expected != columns.last + 1) std::abort();
-  return 0;
 }

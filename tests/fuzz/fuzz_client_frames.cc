@@ -13,10 +13,7 @@ struct Result {
   std::string what;
   std::string to_server;
   std::string to_client;
-  bool operator==(const Result& other) const {
-    return breached == other.breached && what == other.what && to_server == other.to_server &&
-           to_client == other.to_client;
-  }
+  bool operator==(const Result& other) const = default;
 };
 
 Result Read(absl::string_view bytes, size_t piece) {
@@ -52,15 +49,15 @@ void CheckFrames(absl::string_view bytes, bool from_client) {
 
 }  // namespace
 
-extern "C" int Fuzz_client_frames(const uint8_t* data, size_t size) {
-  if (size < 2) return 0;
-  const size_t piece = data[0] + 1;
+void Fuzz_client_frames(absl::string_view input) {
+  if (input.size() < 2) return;
+  const size_t piece = static_cast<uint8_t>(input[0]) + 1;
   // Most inputs would fail at the preface.
   std::string bytes;
-  if (data[1] % 4 != 0) {
+  if (static_cast<uint8_t>(input[1]) % 4 != 0) {
     bytes = std::string(vmeventd::kHttp2Preface) + std::string("\0\0\0\4\0\0\0\0\0", 9);
   }
-  bytes.append(reinterpret_cast<const char*>(data) + 2, size - 2);
+  bytes.append(input.data() + 2, input.size() - 2);
   const Result whole = Read(bytes, bytes.size());
   const Result split = Read(bytes, piece);
   // What precedes a breach may have passed in pieces before it was found.
@@ -73,5 +70,4 @@ extern "C" int Fuzz_client_frames(const uint8_t* data, size_t size) {
     }
     CheckFrames(result->to_client, false);
   }
-  return 0;
 }

@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -50,28 +49,27 @@ void Check(const ParsedConfig& parsed) {
 }  // namespace
 
 // The first byte decides whether the rest is a file, or flags, one a line.
-extern "C" int Fuzz_config(const uint8_t* data, size_t size) {
-  if (size < 1) return 0;
-  const absl::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+void Fuzz_config(absl::string_view input) {
+  if (input.empty()) return;
+  const absl::string_view text = input.substr(1);
   std::vector<std::string> arguments;
   const MemoryFile file(text);
-  if (data[0] == 'f') {
+  if (input[0] == 'f') {
     arguments = {"--config", file.path()};
   } else {
     for (const absl::string_view line : absl::StrSplit(text, '\n')) {
       // The fuzzer must not read files of the system.
       if (line.find('/') != absl::string_view::npos &&
           line.find("config") != absl::string_view::npos) {
-        return 0;
+        return;
       }
       arguments.emplace_back(line);
     }
   }
   const ParsedConfig parsed = ParseConfig(arguments, Nobody());
   Check(parsed);
-  if (!parsed.config.has_value()) return 0;
+  if (!parsed.config.has_value()) return;
   arguments.insert(arguments.begin(), "--check-config");  // "--" may end the flags
   const ParsedConfig described = ParseConfig(arguments, Nobody());
   if (described.exit_code != 0 || described.text.empty()) std::abort();
-  return 0;
 }

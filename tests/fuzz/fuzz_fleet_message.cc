@@ -1,20 +1,17 @@
 // What a NATS server and other publishers may send: answers of JetStream, the places of deliveries,
 // origins and payloads.
 
-#include <cstdint>
 #include <cstdlib>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/nats/consumer.h"
 #include "base/nats/jetstream_api.h"
 #include "client/fleet/fleet_message.h"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-extern "C" int Fuzz_fleet_message(const uint8_t* data, size_t size) {
+void Fuzz_fleet_message(absl::string_view input) {
   using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
-  const absl::string_view input(reinterpret_cast<const char*>(data), size);
   (void)ParseDelivery(input);
   (void)ParseStreamState(input);
   (void)ParseConsumerState(input);
@@ -31,5 +28,4 @@ extern "C" int Fuzz_fleet_message(const uint8_t* data, size_t size) {
   (void)client::ParsePayload(input, &vm);
   v1::NodeHeartbeat heartbeat;
   (void)client::ParsePayload(input, &heartbeat);
-  return 0;
 }

@@ -1,6 +1,5 @@
 // A name comes back from its token.
 
-#include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -19,16 +18,15 @@ bool IsToken(absl::string_view token) {
 
 }  // namespace
 
-extern "C" int Fuzz_fleet_subject(const uint8_t* data, size_t size) {
-  const std::string input(reinterpret_cast<const char*>(data), size);
+void Fuzz_fleet_subject(absl::string_view input) {
   const std::string token = vmeventd::EscapeToken(input);
   if (!IsToken(token)) std::abort();
   const std::optional<std::string> back = vmeventd::UnescapeToken(token);
-  if (back.has_value() ? *back != input : size <= vmeventd::kMaxTokenBytes / 3) std::abort();
+  const bool is_short = input.size() <= vmeventd::kMaxTokenBytes / 3;
+  if (back.has_value() ? *back != input : is_short) std::abort();
 
   if (const auto name = vmeventd::UnescapeToken(input);
       name.has_value() && vmeventd::EscapeToken(*name) != input) {
     std::abort();
   }
-  return 0;
 }

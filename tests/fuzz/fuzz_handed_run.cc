@@ -1,7 +1,6 @@
 // A run that was handed over by arbitrary bytes is refused, or it is written as it is read, holds
 // no more than may wait, and a saved run goes on with it.
 
-#include <cstdint>
 #include <cstdlib>
 
 #include "watcher/runs/handed_run.h"
@@ -17,10 +16,10 @@ constexpr char kSaved[] =
 
 }  // namespace
 
-extern "C" int Fuzz_handed_run(const uint8_t* data, size_t size) {
+void Fuzz_handed_run(absl::string_view input) {
   using vmeventd::HandedMonitor;
-  const auto run = vmeventd::ReadHandedRun({reinterpret_cast<const char*>(data), size});
-  if (!run.ok()) return 0;
+  const auto run = vmeventd::ReadHandedRun(input);
+  if (!run.ok()) return;
   if (run->monitor.unhandled.str().size() > HandedMonitor::kMaxUnhandled) std::abort();
   const std::string written = vmeventd::WriteHandedRun(*run);
   const auto again = vmeventd::ReadHandedRun(written);
@@ -34,5 +33,4 @@ extern "C" int Fuzz_handed_run(const uint8_t* data, size_t size) {
   session->GoOn(run->session);
   session->OnTick(now);
   session->OnProcessGone(now, {vmeventd::ExitStatus{0, 9}, true});
-  return 0;
 }

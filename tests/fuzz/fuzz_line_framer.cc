@@ -26,14 +26,13 @@ std::vector<std::string> Lines(absl::string_view bytes, size_t piece) {
 
 }  // namespace
 
-extern "C" int Fuzz_line_framer(const uint8_t* data, size_t size) {
-  if (size < 1) return 0;
-  const size_t piece = data[0] + 1;
-  const absl::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+void Fuzz_line_framer(absl::string_view input) {
+  if (input.empty()) return;
+  const size_t piece = static_cast<uint8_t>(input[0]) + 1;
+  const absl::string_view bytes = input.substr(1);
   const std::vector<std::string> lines = Lines(bytes, bytes.size() + 1);
   if (lines != Lines(bytes, piece)) std::abort();
   for (const std::string& line : lines) {
     if (line.empty() || line.find('\n') != std::string::npos) std::abort();
   }
-  return 0;
 }

@@ -1,7 +1,6 @@
 // Any text on the client's command line is a value or an error; a printed time is parsed as the
 // same time.
 
-#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -12,9 +11,9 @@
 #include "client/options/option_reader.h"
 #include "client/output/time_text.h"
 
-extern "C" int Fuzz_option_values(const uint8_t* data, size_t size) {
+void Fuzz_option_values(absl::string_view input) {
   namespace client = vmeventd::client;
-  const std::string text(reinterpret_cast<const char*>(data), size);
+  const std::string text(input);
   const absl::Time now = absl::FromUnixSeconds(1'795'157'000);
   const absl::TimeZone zone = absl::UTCTimeZone();
 
@@ -72,5 +71,4 @@ extern "C" int Fuzz_option_values(const uint8_t* data, size_t size) {
   give("watch", {"--from"}, {text}, [](client::OptionReader& options) { (void)options.Start(); });
   give("watch", {"--from", "--journal"}, {words.front()},
        [](client::OptionReader& options) { (void)options.Start(); });
-  return 0;
 }

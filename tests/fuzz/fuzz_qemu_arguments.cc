@@ -1,7 +1,6 @@
 // Any command line of a process that calls itself QEMU is read, as are the kernel's lists of
 // sockets.
 
-#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -11,8 +10,7 @@
 #include "base/unix_sockets.h"
 #include "watcher/core/qemu_arguments.h"
 
-extern "C" int Fuzz_qemu_arguments(const uint8_t* data, size_t size) {
-  const absl::string_view input(reinterpret_cast<const char*>(data), size);
+void Fuzz_qemu_arguments(absl::string_view input) {
   const std::vector<std::string> arguments = absl::StrSplit(input, '\0');
   vmeventd::IsQemu(arguments);
   for (const vmeventd::QmpMonitor& monitor : vmeventd::ParseQemuArguments(arguments).monitors) {
@@ -22,6 +20,5 @@ extern "C" int Fuzz_qemu_arguments(const uint8_t* data, size_t size) {
   std::vector<vmeventd::UnixSocket> sockets;
   vmeventd::ParseUnixSockets(input, &sockets).IgnoreError();
   // Each takes at least its header, of 16 bytes.
-  if (sockets.size() > size / 16) std::abort();
-  return 0;
+  if (sockets.size() > input.size() / 16) std::abort();
 }

@@ -1,7 +1,6 @@
 // Parsing any line results in a message or an error; the event's data is bounded and can be parsed
 // again. A space before the line, which leads round the short way of usual events, changes nothing.
 
-#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <variant>
@@ -26,17 +25,17 @@ void CheckShortWay(const std::string& line, const absl::StatusOr<vmeventd::QmpMe
 
 }  // namespace
 
-extern "C" int Fuzz_qmp_message(const uint8_t* data, size_t size) {
-  const std::string line(reinterpret_cast<const char*>(data), size);
+void Fuzz_qmp_message(absl::string_view input) {
+  const std::string line(input);
   const auto message = vmeventd::ParseQmpMessage(line);
   // The other way a long line may be cut elsewhere, and a byte order mark is none.
-  if (size < (64 << 10) && size > 0 && line[0] == '{') CheckShortWay(line, message);
-  if (!message.ok()) return 0;
+  if (line.size() < (64 << 10) && line[0] == '{') CheckShortWay(line, message);
+  if (!message.ok()) return;
   if (const auto* event = std::get_if<vmeventd::QmpEvent>(&*message)) {
     constexpr size_t kMaxBytes = 256;
     const std::string& whole = event->detail_json;
     if (whole.empty() != event->data.is_null()) std::abort();
-    if (whole.empty()) return 0;
+    if (whole.empty()) return;
     for (const std::string& detail : {whole, vmeventd::DetailJson(whole, kMaxBytes)}) {
       if (vmeventd::EscapeNonUtf8(detail) != detail) std::abort();
       if (!nlohmann::json::accept(detail)) std::abort();
@@ -44,5 +43,4 @@ extern "C" int Fuzz_qmp_message(const uint8_t* data, size_t size) {
     if (whole.size() > vmeventd::kMaxDetailBytes) std::abort();
     if (vmeventd::DetailJson(whole, kMaxBytes).size() > kMaxBytes) std::abort();
   }
-  return 0;
 }

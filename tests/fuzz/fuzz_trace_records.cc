@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -29,8 +28,7 @@ void CheckFormat(const absl::StatusOr<vmeventd::TraceFormat>& format) {
 
 }  // namespace
 
-extern "C" int Fuzz_trace_records(const uint8_t* data, size_t size) {
-  const absl::string_view input(reinterpret_cast<const char*>(data), size);
+void Fuzz_trace_records(absl::string_view input) {
   const size_t end = std::min(input.find('\0'), input.size());
   const absl::string_view text = input.substr(0, end);
   CheckFormat(vmeventd::ParseSignalFormat(text));
@@ -40,7 +38,7 @@ extern "C" int Fuzz_trace_records(const uint8_t* data, size_t size) {
   const absl::string_view bytes = input.substr(std::min(end + 1, input.size()));
   // The ring, twice in a row.
   std::vector<uint64_t> words(bytes.size() / kWord * 2);
-  if (words.empty()) return 0;
+  if (words.empty()) return;
   const size_t ring = words.size() / 2 * kWord;
   char* const memory = reinterpret_cast<char*>(words.data());
   std::copy_n(bytes.data(), ring, memory);
@@ -58,5 +56,4 @@ extern "C" int Fuzz_trace_records(const uint8_t* data, size_t size) {
   size_t again = 0;
   Check(reader.Read(ring, [&](absl::string_view) { ++again; }) >= consumed);
   Check(again == 0);
-  return 0;
 }

@@ -3,8 +3,6 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <string>
-#include <utility>
 #include <variant>
 
 #include "watcher/session/vm_session.h"
@@ -139,13 +137,14 @@ class Run {
 
 }  // namespace
 
-extern "C" int Fuzz_vm_session(const uint8_t* data, size_t size) {
-  if (size < 1) return 0;
+void Fuzz_vm_session(absl::string_view input) {
+  if (input.empty()) return;
   vmeventd::SessionOptions options;
   options.shutdown_files =
-      (data[0] & 1) != 0 ? vmeventd::ShutdownFiles::kOn : vmeventd::ShutdownFiles::kOff;
-  Run run(&options, (data[0] & 2) != 0);
-  for (size_t i = 1; i + 1 < size && !run.done(); i += 2) run.Step(data[i], data[i + 1]);
+      (input[0] & 1) != 0 ? vmeventd::ShutdownFiles::kOn : vmeventd::ShutdownFiles::kOff;
+  Run run(&options, (input[0] & 2) != 0);
+  for (size_t i = 1; i + 1 < input.size() && !run.done(); i += 2) {
+    run.Step(static_cast<uint8_t>(input[i]), static_cast<uint8_t>(input[i + 1]));
+  }
   run.End();
-  return 0;
 }

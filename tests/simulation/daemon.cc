@@ -1,16 +1,15 @@
 #include "tests/simulation/daemon.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
-#include "tests/simulation/host_shutdown.h"
-#include "tests/simulation/signal_rings.h"
 #include "tests/simulation/world.h"
+#include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/session/vm_session.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -19,6 +18,43 @@ namespace {
 constexpr absl::Duration kDrain = absl::Seconds(4);
 
 const SessionOptions kNoOptions;
+
+// The source from which one daemon learns of the shutdown of the simulated host. `kernel` outlives
+// it.
+class HostShutdown : public HostShutdownApi {
+ public:
+  explicit HostShutdown(Kernel* kernel) : kernel_(kernel), fd_(kernel->WatchHostShutdown()) {}
+  ~HostShutdown() override { kernel_->Close(fd_); }
+
+  int fd() const override { return fd_; }
+  HostShutdownState Read() override {
+    return {.known = true, .shutting_down = kernel_->AskHostShutdown(), .by = "systemd-logind"};
+  }
+
+ private:
+  Kernel* const kernel_;
+  const int fd_;
+};
+
+// The records of signals that the simulated kernel has for one daemon, which goes on with those
+// that the service manager has kept. `kernel` outlives it.
+class SignalRings : public SignalTrace {
+ public:
+  explicit SignalRings(Kernel* kernel)
+      : kernel_(kernel),
+        fd_(kernel->KeptTrace() >= 0 ? kernel->KeptTrace() : kernel->TraceSignals()) {}
+  ~SignalRings() override {
+    if (kernel_->KeptTrace() != fd_) kernel_->Close(fd_);
+  }
+
+  int fd() const override { return fd_; }
+  void Read(std::vector<SignalRecord>* out) override { kernel_->ReadSignals(out); }
+  uint64_t lost() const override { return 0; }
+
+ private:
+  Kernel* const kernel_;
+  const int fd_;
+};
 
 }  // namespace
 
@@ -40,8 +76,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(log)));
   if (absl::Status status = daemon->Watch(options, store); !status.ok()) return status;
   if (sink == nullptr) return daemon;
-  const absl::Status status = daemon->PrepareFleet(options, std::move(sink), std::move(random));
-  if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<PositionFile>> position = PositionFile::Open(
+      kPositionPath, absl::StrCat(kFleetStream, "/", NodeSubjects(kCluster, kNode)));
+  if (!position.ok()) return position.status();
+  daemon->fleet_sink_ = std::move(sink);
+  daemon->fleet_ = std::make_unique<FleetPublisher>(
+      PublisherOptions{
+          .cluster = kCluster, .node = kNode, .version = "1", .heartbeat = options.heartbeat},
+      daemon->fleet_sink_.get(), &daemon->outbox_, *std::move(position), kernel, std::move(random));
   return daemon;
 }
 
@@ -60,11 +102,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
       outbox_(log_.get()) {
   kernel_->set_on_kill([this] { OnKill(); });
   log_->Subscribe({.published = [this] { fleet_woken_ = true; },
-                   .journal_replaced =
-                       [this] {
-                         ++replacements_;
-                         watcher_->PublishRunsAgain();
-                       }});
+                   .journal_replaced = [this] { watcher_->PublishRunsAgain(); }});
   hub_thread_ = std::thread([this] { hub_.Run(); });
 }
 
@@ -97,9 +135,7 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
     }
     run.connection = UniqueFd(stored.connection);
     run.process = UniqueFd(stored.process);
-    for (const int fd : {stored.connection, stored.process}) {
-      if (fd >= 0) kernel_->PassKept(fd);
-    }
+    for (const int fd : {stored.connection, stored.process}) kernel_->PassKept(fd);
     if (!fits) run.run_id.clear();
     if (!run.connection.valid()) domains_.insert(run.run_id);
     runs.push_back(std::move(run));
@@ -118,9 +154,7 @@ void Daemon::OnKill() {
   kept_at_death_ = keeper_->runs();
   notes_at_death_ = keeper_->memory();
   for (const auto& [run_id, kept] : kept_at_death_) {
-    for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) {
-      if (fd >= 0) kernel_->Keep(fd);
-    }
+    for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) kernel_->Keep(fd);
   }
 }
 
@@ -146,33 +180,16 @@ bool Daemon::HasAll(const HandedRun& run) const {
   return false;
 }
 
-void Daemon::StoreRuns(std::vector<HandedRun> runs, Store* store) {
-  store->after_crash = false;
-  store->journal = EndOfLog();
-  for (HandedRun& run : runs) {
-    store->runs.push_back(
-        {WriteHandedRun(run), 0, run.connection.Release(), run.process.Release(), 0});
-    for (const int fd : {store->runs.back().connection, store->runs.back().process}) {
-      if (fd >= 0) kernel_->Keep(fd);
-    }
-  }
-}
-
 absl::Status Daemon::Watch(const Options& options, Store* store) {
   WatcherOptions watcher_options;
   absl::StatusOr<WatchSpec> watch = ParseWatchSpec(std::string(kWatchedDirectory) + ":*.qmp");
   if (!watch.ok()) return watch.status();
   watcher_options.watches = {*std::move(watch)};
-  watcher_options.process_tracking = options.process_tracking;
-  if (options.process_tracking) watcher_options.command_lines = std::make_shared<CommandLines>();
-  watcher_options.exit_status_source = std::nullopt;
-  if (options.process_tracking && options.signal_senders) {
-    watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
-    // Acts as bpf() that is out of descriptors, under --signal-senders=auto.
-    if (watcher_options.signals.trace->fd() < 0)
-      watcher_options.signals = {nullptr, "no descriptor"};
-    if (options.keeps) kernel_->KeepTrace(true);
-  }
+  watcher_options.command_lines = std::make_shared<CommandLines>();
+  watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
+  // Acts as bpf() that is out of descriptors, under --signal-senders=auto.
+  if (watcher_options.signals.trace->fd() < 0) watcher_options.signals = {nullptr, "no descriptor"};
+  if (options.keeps) kernel_->KeepTrace(true);
   watcher_options.host_shutdown.source = std::make_shared<HostShutdown>(kernel_);
   // Acts as epoll_create1() that is out of descriptors.
   if (watcher_options.host_shutdown.source->fd() < 0) {
@@ -199,24 +216,11 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
-                                  std::function<double()> random) {
-  absl::StatusOr<std::unique_ptr<PositionFile>> position = PositionFile::Open(
-      kPositionPath, absl::StrCat(kFleetStream, "/", NodeSubjects(kCluster, kNode)));
-  if (!position.ok()) return position.status();
-  fleet_sink_ = std::move(sink);
-  fleet_ = std::make_unique<FleetPublisher>(
-      PublisherOptions{
-          .cluster = kCluster, .node = kNode, .version = "1", .heartbeat = options.heartbeat},
-      fleet_sink_.get(), &outbox_, *std::move(position), kernel_, std::move(random));
-  return absl::OkStatus();
-}
-
 Daemon::~Daemon() {
   kernel_->set_on_kill(nullptr);
   for (const auto& [run_id, kept] : kept_at_death_) {  // the daemon died before another had it
     for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) {
-      if (fd >= 0) kernel_->PassKept(fd);
+      kernel_->PassKept(fd);
     }
   }
   hub_.Stop();
@@ -244,7 +248,14 @@ void Daemon::Stop(Store* store) {
   while (log_->Step()) {
   }
   if (handed.empty() || kernel_->dead() || !log_->health().journal_writable) return;
-  StoreRuns(std::move(handed), store);
+  store->after_crash = false;
+  store->journal = EndOfLog();
+  for (HandedRun& run : handed) {
+    const int connection = run.connection.Release();
+    const int process = run.process.Release();
+    store->runs.push_back({WriteHandedRun(run), 0, connection, process, 0});
+    for (const int fd : {connection, process}) kernel_->Keep(fd);
+  }
 }
 
 void Daemon::EndStreams() {

@@ -110,9 +110,7 @@ class Daemon {
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 64 << 20;
     size_t history_bytes = StreamCursor::kHistoryBytes;  // limit of one page
-    bool process_tracking = true;
-    bool signal_senders = true;                    // needs process tracking
-    std::shared_ptr<LibvirtApi> libvirt;           // null: it follows no domains
+    std::shared_ptr<LibvirtApi> libvirt;                 // null: it follows no domains
     absl::Duration heartbeat = absl::Seconds(30);  // interval in the fleet; zero: events alone
     bool keeps = false;                            // a service manager has a store
     uint32_t note_blocks = 500;                    // room for notes of what is read
@@ -176,7 +174,7 @@ class Daemon {
             std::function<bool()> cancelled,
             std::function<void(const absl::StatusOr<std::string>&)> answer);
 
-  NodeWatcher& watcher() { return *watcher_; }
+  NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
   const JournalWriter& journal() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return EventLogForTests::PartsOf(*log_).journal;
@@ -184,12 +182,6 @@ class Daemon {
   // The open runs that it began with.
   const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
   bool replaced() const { return saved_.journal_is_new; }
-  // A journal was found corrupt while it ran, and replaced.
-  int replacements() const { return replacements_; }
-  std::vector<UnfollowedSocket> unfollowed_sockets() const {
-    return watcher_->unfollowed_sockets();
-  }
-  uint64_t dropped_events() const { return log_->health().dropped_events; }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
   // Number of runs that were kept over the crash of the daemon before.
@@ -198,10 +190,6 @@ class Daemon {
   const std::set<std::string>& domains() const { return domains_; }
   // Those of them whose sayings are all known.
   const std::set<std::string>& noted() const { return noted_; }
-  uint64_t handovers() const { return watcher_->counters().handovers; }
-  uint64_t handovers_refused() const { return watcher_->counters().handovers_refused; }
-  // Returns whether something waits for the pump.
-  bool has_queued() const { return log_->health().queued > 0; }
   // Events wait in the pump, as neither the journal nor the sequence mark can be written.
   bool holds_back() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return EventLogForTests::PartsOf(*log_).pump.holds_back();
@@ -210,16 +198,13 @@ class Daemon {
  private:
   Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
   absl::Status Watch(const Options& options, Store* store);
-  // Act as TakeHandover() and StoreHandover().
+  // Acts as TakeHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
-  void StoreRuns(std::vector<HandedRun> runs, Store* store);
   // Returns whether nothing of what the run said is missing.
   bool HasAll(const HandedRun& run) const;
   // Makes all that it does from now on invisible.
   void OnKill();
   JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }
-  absl::Status PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
-                            std::function<double()> random);
 
   Kernel* const kernel_;
   const std::unique_ptr<EventLog> log_;
@@ -228,7 +213,6 @@ class Daemon {
   RefusalCounters refusals_;
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;
-  int replacements_ = 0;
   size_t handed_ = 0;
   size_t kept_ = 0;
   const bool keeps_;

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -65,7 +64,7 @@ std::vector<std::string> Disk::List(const std::string& directory) const {
 }
 
 int Disk::Write(const std::string& path, File* file, size_t offset, absl::string_view bytes) {
-  if (const int error = Try(Operation::kWrite, path); error != 0) return error;
+  if (const int error = Try("write", path); error != 0) return error;
   File::Change change{offset, std::string(bytes), std::nullopt};
   Apply(change, &file->content);
   if (file->kept) file->changes_.push_back(std::move(change));
@@ -73,7 +72,7 @@ int Disk::Write(const std::string& path, File* file, size_t offset, absl::string
 }
 
 int Disk::Truncate(const std::string& path, File* file, size_t size) {
-  if (const int error = Try(Operation::kTruncate, path); error != 0) return error;
+  if (const int error = Try("truncate", path); error != 0) return error;
   File::Change change{0, "", size};
   Apply(change, &file->content);
   if (file->kept) file->changes_.push_back(std::move(change));
@@ -81,7 +80,7 @@ int Disk::Truncate(const std::string& path, File* file, size_t size) {
 }
 
 int Disk::Sync(const std::string& path, File* file) {
-  if (const int error = Try(Operation::kSync, path); error != 0) return error;
+  if (const int error = Try("fsync", path); error != 0) return error;
   names_.clear();
   if (file == nullptr) return 0;
   for (const File::Change& change : file->changes_) Apply(change, &file->durable_);

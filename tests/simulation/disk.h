@@ -22,15 +22,12 @@ namespace vmeventd::simulation {
 // /run nothing outlives the power (tmpfs). Errors are errno values, 0 for none.
 class Disk {
  public:
-  enum class Operation { kOpen, kWrite, kTruncate, kSync, kRead, kUnlink };
-
   struct File {
     mode_t mode = 0;  // S_IF* and permissions
     uint64_t inode = 0;
     int64_t birth_ns = 0;
     int64_t change_ns = 0;
     int64_t modify_ns = 0;
-    int links = 1;
     bool kept = false;  // false: in a tmpfs
     std::string content;
 
@@ -46,12 +43,11 @@ class Disk {
   };
   using FilePtr = std::shared_ptr<File>;
 
-  // Asked before each operation on a file that is kept: the error that it fails with, or 0.
-  using Fault = std::function<int(Operation, const std::string& path)>;
+  // Asked before each operation on a file that is kept, by the name of its system call: the error
+  // that it fails with, or 0.
+  using Fault = std::function<int(absl::string_view call, const std::string& path)>;
   void set_fault(Fault fault) { fault_ = std::move(fault); }
-  int Try(Operation operation, const std::string& path) {
-    return fault_ == nullptr ? 0 : fault_(operation, path);
-  }
+  int Try(absl::string_view call, const std::string& path) { return fault_(call, path); }
 
   // Null: there is none.
   FilePtr Find(const std::string& path) const;

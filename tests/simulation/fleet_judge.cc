@@ -1,11 +1,8 @@
 #include "tests/simulation/fleet_judge.h"
 
-#include <algorithm>
 #include <optional>
-#include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/match.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
 #include "server/events/event_codec.h"
@@ -31,8 +28,7 @@ void FleetJudge::AfterStart(const Daemon& daemon, bool kept) {
   position_failures_ = 0;
   const uint64_t position = daemon.fleet_meters()->position.value();
   if (kept && position < position_) {
-    story_->Fail(absl::StrCat("the fleet's position is ", position, " after a restart, and was ",
-                              position_));
+    story_->Fail("the fleet's position is ", position, " after a restart, and was ", position_);
   }
   if (!kept) {
     position_ = 0;
@@ -48,8 +44,7 @@ void FleetJudge::AfterTurn(const Daemon& daemon) {
   // A position that no file has is compared with the stream at the connect.
   const uint64_t untold = meters.connected.value() == 0 ? 0 : FirstUncovered(position);
   if (untold != 0) {
-    story_->Fail(
-        absl::StrCat("the fleet's position is ", position, ", and the stream lacks ", untold));
+    story_->Fail("the fleet's position is ", position, ", and the stream lacks ", untold);
   }
   const bool failed = meters.position_failures.value() != position_failures_;
   if (position != seen_ && !failed) position_ = position;
@@ -62,7 +57,7 @@ void FleetJudge::Stored(const FleetMessage& message, uint64_t place, bool late) 
   v1::Event event;
   if (!id.has_value() || !event.ParseFromString(message.payload) ||
       id->sequence != event.sequence() || id->journal_id != judge_->journal_id()) {
-    return story_->Fail(absl::StrCat("the fleet got what is no event: ", message.subject));
+    return story_->Fail("the fleet got what is no event: ", message.subject);
   }
   // The journal's own ones have a sequence of their own.
   if (event.has_missing() && event.missing().last() == event.sequence()) {
@@ -96,19 +91,16 @@ void FleetJudge::LoseAfter(uint64_t place) {
 
 void FleetJudge::StoredGap(const v1::Event& event) {
   story_->Reach("fleet: GAP");
-  story_->Say("fleet", absl::StrCat("stores the GAP ", event.missing().first(), " to ",
-                                    event.missing().last()));
+  story_->Say("fleet", "stores the GAP ", event.missing().first(), " to ", event.missing().last());
   for (uint64_t each = event.missing().first(); each <= event.missing().last(); ++each) {
     const auto entry = judge_->entries().find(each);
     if (entry != judge_->entries().end() && !entry->second.lost && each >= judge_->oldest() &&
         !unfit_.contains(each)) {
-      story_->Fail(
-          absl::StrCat("a GAP of the fleet names the event ", each, ", which the journal has"));
+      story_->Fail("a GAP of the fleet names the event ", each, ", which the journal has");
     }
     // Events that a dead connection delivered since this one looked are there all the same.
     if (stored_.contains(each) && !late_.contains(each)) {
-      story_->Fail(
-          absl::StrCat("a GAP of the fleet names the event ", each, ", which the stream has"));
+      story_->Fail("a GAP of the fleet names the event ", each, ", which the stream has");
     }
     in_gaps_.insert(each);
   }
@@ -116,30 +108,26 @@ void FleetJudge::StoredGap(const v1::Event& event) {
 
 void FleetJudge::StoredEvent(const v1::Event& event, bool late) {
   const uint64_t sequence = event.sequence();
-  story_->Say("fleet", absl::StrCat("stores the event ", sequence,
-                                    late ? " of a connection that is dead" : ""));
+  story_->Say("fleet", "stores the event ", sequence, late ? " of a connection that is dead" : "");
   if (stored_.contains(sequence)) {
-    return story_->Fail(absl::StrCat("the event ", sequence, " is twice in the fleet's stream"));
+    return story_->Fail("the event ", sequence, " is twice in the fleet's stream");
   }
   const auto entry = judge_->entries().find(sequence);
   if (entry == judge_->entries().end() || entry->second.content != Judge::ContentOf(event) ||
       !event.durable()) {
-    return story_->Fail(
-        absl::StrCat("the fleet got another event ", sequence, ": ", event.ShortDebugString()));
+    return story_->Fail("the fleet got another event ", sequence, ": ", event.ShortDebugString());
   }
   if (const uint64_t untold = FirstUncovered(sequence - 1); untold != 0) {
     for (uint64_t each = untold; each < sequence; ++each) {
       if (IsCovered(each) || dropped_.contains(each)) continue;
-      return story_->Fail(
-          absl::StrCat("the fleet's stream has the event ", sequence, " before ", each));
+      return story_->Fail("the fleet's stream has the event ", sequence, " before ", each);
     }
   }
   if (!stored_.empty() && *stored_.rbegin() > sequence) {
     story_->Reach("fleet: an event behind later ones");
     // Events that a GAP has named may still be on their way, on a connection that broke.
     if (!dropped_.contains(sequence) && !(late && in_gaps_.contains(sequence))) {
-      story_->Fail(absl::StrCat("the fleet's stream has the event ", sequence, " behind ",
-                                *stored_.rbegin()));
+      story_->Fail("the fleet's stream has the event ", sequence, " behind ", *stored_.rbegin());
     }
   }
   stored_.insert(sequence);
@@ -151,11 +139,11 @@ void FleetJudge::Put(const FleetMessage& message) {
   v1::Vm vm;
   if (message.payload.empty()) return;  // deleted
   if (!vm.ParseFromString(message.payload)) {
-    return story_->Fail(absl::StrCat("a bucket got what is no VM: ", message.subject));
+    return story_->Fail("a bucket got what is no VM: ", message.subject);
   }
   if (const uint64_t untold = FirstUncovered(vm.last_sequence()); untold != 0) {
-    story_->Fail(absl::StrCat("the state of ", vm.ref().name(), " is as of ", vm.last_sequence(),
-                              ", and the fleet's stream lacks ", untold));
+    story_->Fail("the state of ", vm.ref().name(), " is as of ", vm.last_sequence(),
+                 ", and the fleet's stream lacks ", untold);
   }
 }
 
@@ -164,11 +152,11 @@ void FleetJudge::AtEnd(const Daemon& daemon,
   if (daemon.fleet_meters() == nullptr) return;
   for (const auto& [sequence, entry] : judge_->entries()) {
     if (!IsCovered(sequence)) {
-      return story_->Fail(absl::StrCat("the event ", sequence, " is not in the fleet's stream"));
+      return story_->Fail("the event ", sequence, " is not in the fleet's stream");
     }
     if (entry.lost && stored_.contains(sequence)) {
-      return story_->Fail(absl::StrCat("the event ", sequence,
-                                       " is in the fleet's stream, and the journal lost it"));
+      return story_->Fail("the event ", sequence,
+                          " is in the fleet's stream, and the journal lost it");
     }
   }
   if (states_) CheckStates(daemon, values);
@@ -184,20 +172,20 @@ void FleetJudge::CheckStates(const Daemon& daemon,
   for (const auto& [subject, vm] : newest) {
     const auto value = values.find(subject);
     if (value == values.end()) {
-      return story_->Fail(absl::StrCat("the bucket has no state of ", std::string(vm->name())));
+      return story_->Fail("the bucket has no state of ", std::string(vm->name()));
     }
     const v1::Vm is = DecodeSnapshotVmField(vm->encoded());
     if (value->second.payload != is.SerializeAsString()) {
       v1::Vm has;
       has.ParseFromString(value->second.payload);
-      return story_->Fail(absl::StrCat("the bucket has ", has.ShortDebugString(), " instead of ",
-                                       is.ShortDebugString()));
+      return story_->Fail("the bucket has ", has.ShortDebugString(), " instead of ",
+                          is.ShortDebugString());
     }
   }
   for (const auto& [subject, value] : values) {
     if (absl::StartsWith(subject, KeySubject(kVmsBucket, "")) && !value.payload.empty() &&
         !newest.contains(subject)) {
-      story_->Fail(absl::StrCat("the bucket has a VM that nobody knows: ", subject));
+      story_->Fail("the bucket has a VM that nobody knows: ", subject);
     }
   }
   v1::NodeHeartbeat heartbeat;
@@ -207,7 +195,7 @@ void FleetJudge::CheckStates(const Daemon& daemon,
   }
   if (heartbeat.published_sequence() != heartbeat.newest_sequence() ||
       heartbeat.newest_sequence() != judge_->newest()) {
-    story_->Fail(absl::StrCat("the heartbeat says ", heartbeat.ShortDebugString()));
+    story_->Fail("the heartbeat says ", heartbeat.ShortDebugString());
   }
 }
 

@@ -6,7 +6,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
 #include "server/fleet/publisher.h"
@@ -34,12 +33,11 @@ class SimulatedSink : public FleetSink {
   }
 
   absl::StatusOr<Log> Look(Where where) override;
-  absl::StatusOr<std::vector<FleetSink::Stored>> At(Where where,
-                                                    const std::vector<uint64_t>& places) override;
-  absl::StatusOr<std::vector<FleetSink::Stored>> Next(Where where,
-                                                      const std::vector<uint64_t>& places) override;
-  absl::StatusOr<std::vector<FleetSink::Stored>> Last(
-      Where where, const std::vector<std::string>& subjects) override;
+  absl::StatusOr<std::vector<Stored>> At(Where where, const std::vector<uint64_t>& places) override;
+  absl::StatusOr<std::vector<Stored>> Next(Where where,
+                                           const std::vector<uint64_t>& places) override;
+  absl::StatusOr<std::vector<Stored>> Last(Where where,
+                                           const std::vector<std::string>& subjects) override;
   Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
   void Interrupt() override { interrupted_ = true; }
 
@@ -76,7 +74,7 @@ std::unique_ptr<FleetSink> FleetServers::NewSink() { return std::make_unique<Sim
 
 void FleetServers::GoAway(absl::Duration how_long) {
   if (settled_) return;
-  story_->Say("fleet", absl::StrCat("is away for ", absl::FormatDuration(how_long)));
+  story_->Say("fleet", "is away for ", absl::FormatDuration(how_long));
   story_->Reach("fleet: away");
   away_until_ = std::max(away_until_, now() + how_long);
   if (link_ != nullptr) Break(link_);
@@ -92,12 +90,11 @@ void FleetServers::LoseBucket() {
     story_->Say("fleet", "somebody purges the bucket of the VMs");
     story_->Reach("fleet: a bucket is purged");
   }
-  std::erase_if(values_, [](const auto& value) {
-    return absl::StartsWith(value.first, KeySubject(kVmsBucket, ""));
-  });
-  std::erase_if(places_, [](const auto& place) {
-    return absl::StartsWith(place.first, KeySubject(kVmsBucket, ""));
-  });
+  const auto is_vm = [](const auto& each) {
+    return absl::StartsWith(each.first, KeySubject(kVmsBucket, ""));
+  };
+  std::erase_if(values_, is_vm);
+  std::erase_if(places_, is_vm);
 }
 
 void FleetServers::LoseStream() {
@@ -109,12 +106,12 @@ void FleetServers::LoseStream() {
     ++streams_made_;
   } else {
     kept = random_->Below(stream_.size() + 1);
-    story_->Say("fleet", absl::StrCat("somebody restores the stream with ", kept, " messages"));
+    story_->Say("fleet", "somebody restores the stream with ", kept, " messages");
     story_->Reach("fleet: a restored stream");
     if (link_ != nullptr) Break(link_);
   }
   stream_.resize(kept);
-  last_stream_sequence_ = kept == 0 ? 0 : stream_.back().stream_sequence;
+  last_stream_sequence_ = kept == 0 ? 0 : stream_.back().position.stream_sequence;
   std::erase_if(window_, [this](const auto& seen) {
     return seen.second.first.place > last_stream_sequence_;
   });
@@ -132,13 +129,9 @@ void FleetServers::PublishAsOther() {
   story_->Reach("fleet: another node of this name");
   for (uint64_t left = 1 + random_->Below(3); left > 0; --left) {
     last_stream_sequence_ += 1 + random_->Below(3);
-    stream_.push_back({{"another-journal", last_stream_sequence_}, last_stream_sequence_, "", ""});
+    stream_.push_back(ToStored({"another-journal", last_stream_sequence_}, last_stream_sequence_,
+                               LogId(), "", ""));
   }
-}
-
-FleetSink::Stored FleetServers::ToStored(const Stored& stored) const {
-  return vmeventd::ToStored(stored.id, stored.stream_sequence, LogId(), stored.sent_after,
-                            stored.sent_to);
 }
 
 FleetSink::Stored FleetServers::ValueAt(const std::string& subject) const {
@@ -152,10 +145,11 @@ FleetSink::Stored FleetServers::ValueAt(const std::string& subject) const {
 
 FleetSink::Stored FleetServers::FirstFrom(bool events, uint64_t place) const {
   if (events) {
-    const auto next = std::lower_bound(
-        stream_.begin(), stream_.end(), place,
-        [](const Stored& stored, uint64_t at) { return stored.stream_sequence < at; });
-    return next == stream_.end() ? std::nullopt : ToStored(*next);
+    const auto next = std::lower_bound(stream_.begin(), stream_.end(), place,
+                                       [](const FleetStored& stored, uint64_t at) {
+                                         return stored.position.stream_sequence < at;
+                                       });
+    return next == stream_.end() ? std::nullopt : FleetSink::Stored(*next);
   }
   FleetSink::Stored first;
   for (const auto& [subject, at] : places_) {
@@ -233,7 +227,7 @@ void FleetServers::Arrive(const std::shared_ptr<Message>& message, bool delayed)
   }
   if (message->dropped) {
     if (!value) {
-      story_->Say("fleet", absl::StrCat("drops the message ", message->message.sequence));
+      story_->Say("fleet", "drops the message ", message->message.sequence);
       story_->Reach("fleet: a message is dropped");
       judge_->Dropped(message->message.sequence);
     }
@@ -272,13 +266,13 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
     if (Happens(fails_one_in_ * 40)) unfit_.insert(id);
     if (unfit_.contains(id)) {
       story_->Reach("fleet: an event that does not fit");
-      story_->Say("fleet", absl::StrCat("does not take the event ", message.sequence));
+      story_->Say("fleet", "does not take the event ", message.sequence);
       judge_->Unfit(message.sequence);
       return {.kind = Ack::kUnfit};
     }
   }
   if (Happens(fails_one_in_ * 10)) {
-    story_->Say("fleet", absl::StrCat("refuses the event ", message.sequence, " for now"));
+    story_->Say("fleet", "refuses the event ", message.sequence, " for now");
     story_->Reach("fleet: a refusal");
     judge_->Dropped(message.sequence);
     return {.kind = Ack::kRefused};
@@ -286,7 +280,7 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
   auto& [ack, until] = window_[id];
   if (now() < until) {
     story_->Reach("fleet: a repeated message");
-    story_->Say("fleet", absl::StrCat("has the message of ", message.sequence, " already"));
+    story_->Say("fleet", "has the message of ", message.sequence, " already");
     return {Ack::kStored, ack.place, true};
   }
   if (HeaderOf(message, kSentToHeader) != LogId()) {
@@ -295,8 +289,9 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
   last_stream_sequence_ += 1 + random_->Below(3);  // other nodes publish too
   until = now() + kStreamDuplicateWindow;
   ack = {Ack::kStored, last_stream_sequence_, false};
-  stream_.push_back({ParseMessageId(id).value_or(FleetMessageId()), last_stream_sequence_,
-                     HeaderOf(message, kSentAfterHeader), HeaderOf(message, kSentToHeader)});
+  stream_.push_back(ToStored(ParseMessageId(id).value_or(FleetMessageId()), last_stream_sequence_,
+                             LogId(), HeaderOf(message, kSentAfterHeader),
+                             HeaderOf(message, kSentToHeader)));
   judge_->Stored(message, last_stream_sequence_, late);
   return ack;
 }
@@ -353,7 +348,7 @@ absl::StatusOr<FleetSink::Log> SimulatedSink::Look(Where where) {
 absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::At(
     Where where, const std::vector<uint64_t>& places) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  std::vector<FleetSink::Stored> found;
+  std::vector<Stored> found;
   for (const uint64_t place : places) {
     found.push_back(servers_->FirstFrom(where == Where::kEvents, place));
     if (found.back().has_value() && found.back()->position.stream_sequence == place) continue;
@@ -368,7 +363,7 @@ absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::At(
 absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::Next(
     Where where, const std::vector<uint64_t>& places) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  std::vector<FleetSink::Stored> found;
+  std::vector<Stored> found;
   for (const uint64_t place : places) {
     found.push_back(servers_->FirstFrom(where == Where::kEvents, place));
     if (where == Where::kEvents && found.back().has_value()) {
@@ -381,14 +376,14 @@ absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::Next(
 absl::StatusOr<std::vector<FleetSink::Stored>> SimulatedSink::Last(
     Where where, const std::vector<std::string>& subjects) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  std::vector<FleetSink::Stored> found;
+  std::vector<Stored> found;
   for (const std::string& subject : subjects) {
     if (where != Where::kEvents) {
       found.push_back(servers_->ValueAt(subject));
     } else if (servers_->stream_.empty()) {
       found.emplace_back();
     } else {
-      found.emplace_back(servers_->ToStored(servers_->stream_.back()));
+      found.emplace_back(servers_->stream_.back());
     }
   }
   return found;

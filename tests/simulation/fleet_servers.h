@@ -65,12 +65,6 @@ class FleetServers {
     size_t acknowledged = 0;
   };
   using LinkPtr = std::shared_ptr<Link>;
-  struct Stored {
-    FleetMessageId id;
-    uint64_t stream_sequence = 0;
-    std::string sent_after;  // headers of the message
-    std::string sent_to;
-  };
   // A message on its way.
   struct Message {
     LinkPtr link;
@@ -85,7 +79,6 @@ class FleetServers {
   absl::Duration now() const { return kernel_->monotonic(); }
   bool away() const { return now() < away_until_; }
   std::string LogId() const { return absl::StrCat("stream-", streams_made_); }
-  FleetSink::Stored ToStored(const Stored& stored) const;
   // The value of a key of a bucket.
   FleetSink::Stored ValueAt(const std::string& subject) const;
   // The first message at a place or behind it: an event, or a value of a VM.
@@ -109,7 +102,7 @@ class FleetServers {
   absl::Duration away_until_ = absl::ZeroDuration();
   LinkPtr link_;  // the newest
 
-  std::vector<Stored> stream_;
+  std::vector<FleetStored> stream_;
   uint64_t last_stream_sequence_ = 0;
   uint64_t streams_made_ = 1;
   std::set<std::string> unfit_;  // ids of the events that the stream never takes

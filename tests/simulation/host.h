@@ -1,23 +1,71 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "tests/simulation/daemon.h"
-#include "tests/simulation/faults.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/random.h"
-#include "tests/simulation/shortages.h"
 #include "tests/simulation/simulation.h"
 #include "tests/simulation/story.h"
 #include "tests/simulation/world.h"
 
 namespace vmeventd::simulation {
 
-// Faults of the daemon's host: its disk fails, is full or hangs, its power is lost, its clock is
-// set, descriptors run out, and the daemon is killed. Chooses their times, by the plan.
+// A disk that fails for a while: calls on the files of the state directory get ENOSPC or EIO, all
+// of them or some.
+class DiskFaults {
+ public:
+  DiskFaults(Kernel* kernel, Random* random, Story* story);
+
+  void Begin();
+  void End();
+  bool active() const { return error_ != 0; }
+
+ private:
+  int Ask(absl::string_view call, const std::string& path);
+
+  Random* const random_;
+  Story* const story_;
+  int error_ = 0;
+  bool database_only_ = false;
+  bool syncs_only_ = false;
+  bool reads_too_ = false;
+  bool mark_too_ = false;
+  uint64_t one_in_ = 1;
+};
+
+// Times in which the daemon gets no descriptor, or only a few: its own limit is reached (EMFILE),
+// or the system's (ENFILE). It keeps what it has, and may open again what it closes.
+class Shortages {
+ public:
+  Shortages(Kernel* kernel, Random* random, Story* story);
+
+  // Leaves room for few beyond those that are open. `at_start`: as for a daemon that begins, which
+  // may have too few to do so.
+  void Begin(bool at_start);
+  void End();
+  bool active() const { return error_ != 0; }
+  int begun() const { return begun_; }
+
+ private:
+  int Ask(absl::string_view call, const std::string& path);
+
+  Kernel* const kernel_;
+  Random* const random_;
+  Story* const story_;
+  int begun_ = 0;  // number of shortages so far
+  int error_ = 0;
+  size_t max_ = 0;        // descriptors
+  uint64_t refused_ = 0;  // number of refusals since it began
+};
+
+// Faults of the daemon's host: its disk fails, is full or hangs, its power is lost, its clock
+// is set, descriptors run out, and the daemon is killed. Chooses their times, by the plan.
 class Host {
  public:
   // Calls on the daemon that runs.
@@ -70,7 +118,7 @@ class Host {
   Story* const story_;
   World* const world_;
   const Hooks hooks_;
-  Faults disk_;
+  DiskFaults disk_;
   Shortages shortages_;
   int64_t kills_;
   int64_t power_losses_;

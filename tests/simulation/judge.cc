@@ -1,7 +1,6 @@
 #include "tests/simulation/judge.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 #include <utility>
 
@@ -86,8 +85,7 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
       return;
     }
   }
-  story_->Fail(
-      absl::StrCat("a run of ", vm.name(), " of which each life has another: ", vm.run_id()));
+  story_->Fail("a run of ", vm.name(), " of which each life has another: ", vm.run_id());
 }
 
 // A VM that was listed before its QEMU spoke, and whose listener is none, has a run id by its
@@ -112,9 +110,7 @@ void Judge::TakeRunId(const std::string& run_id, Life* life) const {
   const bool has_another = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return !entry.second.lost && entry.second.event.vm().run_id() == life->run_id;
   });
-  if (has_another) {
-    story_->Fail(absl::StrCat("life ", life->number, " has a second run: ", run_id));
-  }
+  if (has_another) story_->Fail("life ", life->number, " has a second run: ", run_id);
   life->run_id = run_id;
 }
 
@@ -123,9 +119,8 @@ void Judge::TakeRunId(const std::string& run_id, Life* life) const {
 void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const {
   const std::string& rule = event.shutdown().rule();
   if (rule.starts_with("host-shutdown") &&
-      !kernel_->HostShutDown(life.began, kernel_->monotonic())) {
-    story_->Fail(
-        absl::StrCat("life ", life.number, " ended by ", rule, ", and its host did not shut down"));
+      !kernel_->HostWas(true, life.began, kernel_->monotonic())) {
+    story_->Fail("life ", life.number, " ended by ", rule, ", and its host did not shut down");
   }
   const Saying* shutdown = nullptr;
   for (const Saying& saying : life.sayings) {
@@ -137,20 +132,19 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
   const bool by_host = rule == "host-signal" || rule == "host-quit" || rule == "host-ui";
   // The start of the host's shutdown is not known to a daemon that began later.
   if (by_host && shutdown->at >= started_at_ &&
-      kernel_->HostShutDownThroughout(shutdown->at, life.gone_at)) {
-    story_->Fail(absl::StrCat("life ", life.number, " ended by ", rule, " as its host shut down"));
+      !kernel_->HostWas(false, shutdown->at, life.gone_at)) {
+    story_->Fail("life ", life.number, " ended by ", rule, " as its host shut down");
   }
-  if (rule == "host-shutdown" && !kernel_->HostShutDown(shutdown->at, life.gone_at)) {
-    story_->Fail(absl::StrCat("life ", life.number, " ended by ", rule,
-                              ", and its host did not shut down then"));
+  if (rule == "host-shutdown" && !kernel_->HostWas(true, shutdown->at, life.gone_at)) {
+    story_->Fail("life ", life.number, " ended by ", rule, ", and its host did not shut down then");
   }
 }
 
 void Judge::CheckDomains(const Daemon& daemon) const {
   constexpr absl::Duration kFollows = absl::Minutes(2);
   const absl::Duration long_ago = kernel_->monotonic() - kFollows;
-  if (daemon.has_queued() || started_at_ > long_ago || libvirtd_->started_at() > long_ago ||
-      !libvirtd_->runs()) {
+  if (daemon.log().health().queued > 0 || started_at_ > long_ago ||
+      libvirtd_->started_at() > long_ago || !libvirtd_->runs()) {
     return;
   }
   const std::vector<VmRecordPtr> vms = daemon.log().Vms(nullptr, 1'000'000).vms;
@@ -163,7 +157,7 @@ void Judge::CheckDomains(const Daemon& daemon) const {
       return !vm->stopped() && LifeOf(std::string(vm->run_id())) == life.get();
     });
     if (run == vms.end()) {
-      story_->Fail(absl::StrCat("life ", life->number, " is a domain that is not followed"));
+      story_->Fail("life ", life->number, " is a domain that is not followed");
       continue;
     }
     story_->Reach("a domain is followed");
@@ -172,8 +166,8 @@ void Judge::CheckDomains(const Daemon& daemon) const {
     if (life->run_state == "running") state = v1::VM_STATE_RUNNING;
     if (life->run_state == "suspended") state = v1::VM_STATE_SUSPENDED;
     if ((*run)->state() != state) {
-      story_->Fail(absl::StrCat("life ", life->number, " is ", life->run_state, ", and shown as ",
-                                v1::VmState_Name((*run)->state())));
+      story_->Fail("life ", life->number, " is ", life->run_state, ", and shown as ",
+                   v1::VmState_Name((*run)->state()));
     }
   }
 }
@@ -214,7 +208,7 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
     if (page->through < next) break;
     next = page->through + 1;
   }
-  if (!status.ok()) story_->Fail(absl::StrCat("the journal cannot be read: ", status.message()));
+  if (!status.ok()) story_->Fail("the journal cannot be read: ", status.message());
   return events;
 }
 
@@ -237,7 +231,7 @@ bool Judge::DamageJournal() {
         "stops)");
   }
   if (!status.ok()) {
-    story_->Fail(absl::StrCat("the journal cannot be damaged: ", status.message()));
+    story_->Fail("the journal cannot be damaged: ", status.message());
     return false;
   }
   open_runs_.clear();
@@ -246,7 +240,7 @@ bool Judge::DamageJournal() {
     stopped_before_.insert(DecodeSnapshotVmField(stop.vm).ref().run_id());
   }
   damaged_ = true;
-  story_->Say("host", absl::StrCat("the journal is damaged, with ", runs.size(), " open runs"));
+  story_->Say("host", "the journal is damaged, with ", runs.size(), " open runs");
   return true;
 }
 
@@ -259,14 +253,14 @@ void Judge::TakeNewJournal(const Daemon& daemon) {
   for (const SavedRun& session : daemon.saved_runs()) {
     const auto run = open_runs_.find(std::string(session.run_id));
     if (run == open_runs_.end() || run->second != session.payload) {
-      story_->Fail(absl::StrCat("the run ", session.run_id.str(), " was not open, or otherwise"));
+      story_->Fail("the run ", session.run_id.str(), " was not open, or otherwise");
     } else {
       open_runs_.erase(run);
       story_->Reach("an open run outlives its journal");
     }
   }
   for (const auto& [run_id, payload] : open_runs_) {
-    story_->Fail(absl::StrCat("the open run ", run_id, " is lost with its journal"));
+    story_->Fail("the open run ", run_id, " is lost with its journal");
   }
   const std::map<uint64_t, v1::Event> events =
       ReadJournal(daemon.journal().journal().oldest(), daemon.journal().journal().newest());
@@ -284,8 +278,8 @@ void Judge::CheckVms(const Daemon& daemon) const {
   const EventLog::VmPage page = daemon.log().Vms(nullptr, 1'000'000);
   for (const VmRecordPtr& vm : page.vms) {
     if (vm->last_sequence() <= page.sequence) continue;
-    story_->Fail(absl::StrCat(vm->name(), " has the event ", vm->last_sequence(),
-                              " as its last, and the newest is ", page.sequence));
+    story_->Fail(vm->name(), " has the event ", vm->last_sequence(),
+                 " as its last, and the newest is ", page.sequence);
   }
 }
 
@@ -298,16 +292,15 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   CheckVms(*daemon);
   if (journal_id_ != journal_id) {
     if (!journal_id_.empty() && newest() > 0) {
-      story_->Fail(absl::StrCat("the journal was replaced: ",
-                                daemon->replaced() ? "found corrupt" : "gone"));
+      story_->Fail("the journal was replaced: ", daemon->replaced() ? "found corrupt" : "gone");
     }
     journal_id_ = journal_id;
     entries_.clear();
     known_uuids_.clear();
   }
   if (daemon->log().range().newest < newest()) {
-    story_->Fail(absl::StrCat("the sequences after ", daemon->log().range().newest,
-                              " are given again: ", newest(), " was public"));
+    story_->Fail("the sequences after ", daemon->log().range().newest,
+                 " are given again: ", newest(), " was public");
     return;
   }
   // Events that the journal holds, and those that only the daemon before it had.
@@ -319,15 +312,15 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     const auto it = kept.find(sequence);
     if (it == kept.end()) {
       entry.lost = true;
-      if (entry.durable || entry.written) {
-        story_->Fail(absl::StrCat("the event ", sequence, " was ",
-                                  entry.durable ? "durable" : "public at a stop in order",
-                                  ", and is not in the journal after a restart"));
+      if (entry.event.durable() || entry.written) {
+        story_->Fail("the event ", sequence, " was ",
+                     entry.event.durable() ? "durable" : "public at a stop in order",
+                     ", and is not in the journal after a restart");
       }
     } else if (ContentOf(it->second) != entry.content) {
-      story_->Fail(absl::StrCat("the event ", sequence,
-                                " is another one after a restart: ", it->second.ShortDebugString(),
-                                " instead of ", entry.event.ShortDebugString()));
+      story_->Fail("the event ", sequence,
+                   " is another one after a restart: ", it->second.ShortDebugString(),
+                   " instead of ", entry.event.ShortDebugString());
     }
   }
   // Committed and deleted at once, before it was public.
@@ -350,25 +343,26 @@ void Judge::AfterPump(Daemon* daemon, int number) {
                       : "retention of what the same turn published");
   }
   newest_of_turn_ = newest();
-  if (daemon->dropped_events() > 0 && !std::exchange(dropped_, true)) {
+  if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the event queue is full");
   }
   if (daemon->holds_back()) story_->Reach("bound: the pump holds events back");
-  if (daemon->handovers() > 0) {
+  const NodeWatcher& watcher = daemon->watcher();
+  if (watcher.counters().handovers > 0) {
     story_->Reach(daemon->kept() > 0 ? "a VM goes on over a crash" : "a VM goes on over a restart");
   }
   // The bound of the VMs' descriptors may have been reached by then.
-  if (daemon->handed() > 0 && daemon->handovers_refused() > 0 && !short_of_descriptors_ &&
+  if (daemon->handed() > 0 && watcher.counters().handovers_refused > 0 && !short_of_descriptors_ &&
       options_.max_vm_descriptors == Daemon::Options().max_vm_descriptors) {
-    story_->Fail(absl::StrCat(daemon->handovers_refused(), " of ", daemon->handed(),
-                              " VMs do not go on with what was handed over"));
+    story_->Fail(watcher.counters().handovers_refused.value(), " of ", daemon->handed(),
+                 " VMs do not go on with what was handed over");
   }
   const auto max = static_cast<size_t>(options_.max_vm_descriptors);
   // Descriptors that a thread of its own closes, such as a connection that was handed over and
   // refused.
-  const uint64_t closing = daemon->watcher().counters().sockets_to_close;
+  const uint64_t closing = watcher.counters().sockets_to_close;
   if (const size_t are = kernel_->vm_descriptors(); are > max + closing) {
-    story_->Fail(absl::StrCat("VMs have ", are, " descriptors, and may have ", max));
+    story_->Fail("VMs have ", are, " descriptors, and may have ", max);
   }
 }
 
@@ -414,13 +408,11 @@ void Judge::Look(Daemon* daemon, int number) {
 void Judge::Add(const v1::Event& event, int daemon) {
   const bool says_why = event.type() == v1::EVENT_TYPE_PROBLEMS_CHANGED ||
                         event.type() == v1::EVENT_TYPE_MONITOR_LOST;
-  story_->Say("daemon", absl::StrCat("published ", Describe(event), says_why ? ": " : "",
-                                     says_why ? event.message() : ""));
-  story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
-  entries_[event.sequence()] = {.event = event,
-                                .content = ContentOf(event),
-                                .durable = event.durable(),
-                                .taken_at = kernel_->monotonic()};
+  story_->Say("daemon", "published ", Describe(event), says_why ? ": " : "",
+              says_why ? event.message() : "");
+  story_->Reach("event ", v1::EventType_Name(event.type()).substr(11));
+  entries_[event.sequence()] = {
+      .event = event, .content = ContentOf(event), .taken_at = kernel_->monotonic()};
   if (event.has_missing()) TakeMissing(event);
   if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() && !event.has_missing()) {
     ++node_gaps_;
@@ -438,8 +430,7 @@ void Judge::CheckGap(const v1::Event& event, int daemon) const {
   const Life* const life = LifeOf(event.vm().run_id());
   if (life == nullptr || life->handed_to != daemon) return;
   if (event.message().find("when vmeventd stopped") == std::string::npos) return;
-  story_->Fail(
-      absl::StrCat("life ", life->number, " was handed over, and has a GAP: ", event.message()));
+  story_->Fail("life ", life->number, " was handed over, and has a GAP: ", event.message());
 }
 
 void Judge::CheckRef(const v1::Event& event) {
@@ -450,8 +441,8 @@ void Judge::CheckRef(const v1::Event& event) {
                                 (life->launcher != nullptr && vm.pid() == life->launcher->pid);
   if (vm.name() != life->listed_as || (!vm.uuid().empty() && vm.uuid() != UuidOf(*life)) ||
       (vm.pid() != 0 && vm.pid() != life->process->pid && !one_of_its_forks)) {
-    story_->Fail(absl::StrCat("the event ", event.sequence(), " of life ", life->number,
-                              " names another VM: ", vm.ShortDebugString()));
+    story_->Fail("the event ", event.sequence(), " of life ", life->number,
+                 " names another VM: ", vm.ShortDebugString());
   }
   // The run state is asked last.
   const bool asked =
@@ -460,11 +451,10 @@ void Judge::CheckRef(const v1::Event& event) {
                saying.was_read();
       });
   if (vm.uuid().empty() && asked && event.type() == v1::EVENT_TYPE_STOPPED) {
-    story_->Fail(absl::StrCat("life ", life->number, " has ended without its UUID"));
+    story_->Fail("life ", life->number, " has ended without its UUID");
   }
   if (vm.uuid().empty() && known_uuids_.contains(vm.run_id())) {
-    story_->Fail(absl::StrCat("the event ", event.sequence(), " of life ", life->number,
-                              " has lost its UUID"));
+    story_->Fail("the event ", event.sequence(), " of life ", life->number, " has lost its UUID");
   }
   if (!vm.uuid().empty() && event.durable()) known_uuids_.insert(vm.run_id());
 }
@@ -517,10 +507,7 @@ void Judge::CheckFiles(int number) {
         });
     if (stands) continue;
     story_->Reach("a VM that runs has no shutdown file");
-    if (there) {
-      story_->Fail(
-          absl::StrCat("life ", life->number, " runs, and ", life->name, ".shutdown is there"));
-    }
+    if (there) story_->Fail("life ", life->number, " runs, and ", life->name, ".shutdown is there");
   }
 }
 
@@ -531,8 +518,8 @@ void Judge::TakeMissing(const v1::Event& gap) {
   for (auto it = entries_.lower_bound(first); it != entries_.end() && it->first <= last; ++it) {
     Entry& entry = it->second;
     // The GAP itself takes the place of the last event that was dropped.
-    if (entry.durable && !entry.event.has_missing()) {
-      story_->Fail(absl::StrCat("a GAP names the event ", it->first, ", which was durable"));
+    if (entry.event.durable() && !entry.event.has_missing()) {
+      story_->Fail("a GAP names the event ", it->first, ", which was durable");
     }
     entry.lost = it->first != gap.sequence();
   }
@@ -546,19 +533,18 @@ bool Judge::IsWithdrawn(const Life& life) const {
 }
 
 void Judge::CheckStop(const v1::Event& event, int daemon) {
-  ++stops_;
   const Life* const life = LifeOf(event.vm().run_id());
   for (const Declared& intent : life == nullptr ? std::vector<Declared>() : life->intents) {
     // The withdrawal's event stands before that of the end, whatever the disk does.
     constexpr absl::Duration kFirstScan = absl::Seconds(20);
     if (daemon == number_ && intent.asked_daemon == number_ &&
         intent.asked_daemon_at + kFirstScan < life->gone_at && !IsWithdrawn(*life)) {
-      story_->Fail(absl::StrCat("nobody answers who withdraws an intent for life ", life->number));
+      story_->Fail("nobody answers who withdraws an intent for life ", life->number);
     }
   }
   if (life == nullptr) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(),
-                              " of a run that there never was: ", event.vm().run_id()));
+    story_->Fail("STOPPED ", event.sequence(),
+                 " of a run that there never was: ", event.vm().run_id());
     return;
   }
   // A fork of which this daemon has heard is one of the run's processes.
@@ -567,20 +553,20 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   // The process that listened for it has left before it spoke, and its monitor's end counts.
   const bool is_unknown = life->launcher != nullptr && event.vm().pid() == 0;
   if ((!life->process_gone && !is_unknown) || (life->fork != nullptr && knows_fork)) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
-                              life->process_gone ? ", whose fork lives" : ", whose process lives"));
+    story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
+                 life->process_gone ? ", whose fork lives" : ", whose process lives");
   }
   if (stopped_before_.contains(life->run_id)) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
-                              ", which stands in the journal before this one"));
+    story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
+                 ", which stands in the journal before this one");
   }
   const std::string rule = event.shutdown().rule();
-  story_->Reach(absl::StrCat("rule ", rule));
+  story_->Reach("rule ", rule);
   const auto is = static_cast<ShutdownClass>(event.shutdown().class_());
   constexpr absl::Duration kLate = absl::Minutes(3);  // a disk that fails does so for a minute
   if (kernel_->monotonic() - std::max(life->gone_at, started_at_) > kLate) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
-                              " came long after its process was gone"));
+    story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
+                 " came long after its process was gone");
   }
   // The last saying, on its last connection.
   const Saying* const last = life->sayings.empty() ? nullptr : &life->sayings.back();
@@ -589,10 +575,10 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
       !last->was_read() && !last->heard_by->reset &&
       // A connection that was kept may be refused, and is closed as it is.
       !life->kept_over_crash) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
-                              " came before its SHUTDOWN was read"));
+    story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
+                 " came before its SHUTDOWN was read");
   }
-  const bool host_shut_down = kernel_->HostShutDown(life->began, life->gone_at);
+  const bool host_shut_down = kernel_->HostWas(true, life->began, life->gone_at);
   std::set<ShutdownClass> allowed =
       AllowedClasses(*life, daemon, KeptSayings(*life), host_shut_down);
   const bool has_spoken = std::any_of(life->sayings.begin(), life->sayings.end(),
@@ -607,15 +593,14 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     const bool is_unseen = rule == "unobserved" || rule == "killed-unseen";
     absl::string_view what = " has its class";
     if (is_unseen) what = kernel_->features().pidfd_exit ? " is unseen" : " has no exit status";
-    story_->Reach(
-        absl::StrCat(end, " over a ", life->handed_by_crash ? "crash" : "clean stop", what));
+    story_->Reach(end, " over a ", life->handed_by_crash ? "crash" : "clean stop", what);
   };
   if (life->ended_unattended && life->handed_to == daemon && daemon == number_) reach("an end");
   if (life->ended_unattended && life->process_handed_to == daemon && daemon == number_) {
     reach("an end of a domain");
     if (rule == "unobserved" && life->reaped_before && life->process->wait_status != 0 &&
         kernel_->features().pidfd_exit && !short_of_descriptors_) {
-      story_->Fail(absl::StrCat("nobody looked how the process of life ", life->number, " ended"));
+      story_->Fail("nobody looked how the process of life ", life->number, " ended");
     }
   }
   // The end of a VM whose process is not known is its socket's, shortly before the process's.
@@ -641,29 +626,21 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
       allowed.insert(intended.begin(), intended.end());
     }
   }
-  if (daemon == number_ && life->boot_id != kernel_->boot_id() && rule != "host-rebooted" &&
-      rule != "host-shutdown-unseen") {
-    story_->Fail(absl::StrCat("life ", life->number, " ended with its host, and not by ", rule));
+  const bool rebooted = life->boot_id != kernel_->boot_id();
+  const bool by_reboot = rule == "host-rebooted" || rule == "host-shutdown-unseen";
+  if (daemon == number_ && rebooted && !by_reboot) {
+    story_->Fail("life ", life->number, " ended with its host, and not by ", rule);
   }
-  if (rule == "host-rebooted") {
-    allowed = {ShutdownClass::kUnknown};
-    if (life->boot_id == kernel_->boot_id()) {
-      story_->Fail(absl::StrCat("life ", life->number, " ends by a reboot, and there was none"));
-    }
-  }
-  if (rule == "host-shutdown-unseen") {
-    allowed = {ShutdownClass::kAdmin};
-    if (life->boot_id == kernel_->boot_id()) {
-      story_->Fail(absl::StrCat("life ", life->number, " ends by a reboot, and there was none"));
-    }
+  if (by_reboot) {
+    allowed = {rule == "host-rebooted" ? ShutdownClass::kUnknown : ShutdownClass::kAdmin};
+    if (!rebooted) story_->Fail("life ", life->number, " ends by a reboot, and there was none");
   }
   if (!allowed.contains(is)) {
     std::vector<std::string> names;
     names.reserve(allowed.size());
     for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
-    story_->Fail(absl::StrCat("life ", life->number, " (", life->ending, ") is classified ",
-                              ShutdownClassName(is), " by ", rule, "; it may be ",
-                              absl::StrJoin(names, " or ")));
+    story_->Fail("life ", life->number, " (", life->ending, ") is classified ",
+                 ShutdownClassName(is), " by ", rule, "; it may be ", absl::StrJoin(names, " or "));
   }
   if (rule == "guest-hibernate" || rule == "legacy-hibernate") {
     const Saying* reset = nullptr;  // last reset since the guest began to hibernate
@@ -672,8 +649,8 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
       if (saying.kind == Saying::Kind::kReset && saying.was_read()) reset = &saying;
     }
     if (reset != nullptr && reset->daemon == daemon) {
-      story_->Fail(absl::StrCat("life ", life->number, " is said to have hibernated by ", rule,
-                                ", and was reset since"));
+      story_->Fail("life ", life->number, " is said to have hibernated by ", rule,
+                   ", and was reset since");
     }
   }
   if (!life->uuid.empty() || !IsLatest(*life)) return;  // a domain has no file
@@ -681,16 +658,16 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   const bool there = kernel_->disk().Find(
                          absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) != nullptr;
   if (event.shutdown().shutdown_file_written() && !there) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " says that ", life->name,
-                              ".shutdown was written, and it is not there"));
+    story_->Fail("STOPPED ", event.sequence(), " says that ", life->name,
+                 ".shutdown was written, and it is not there");
   }
   if (is == ShutdownClass::kUser && !there) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of a USER's end came before ",
-                              life->name, ".shutdown"));
+    story_->Fail("STOPPED ", event.sequence(), " of a USER's end came before ", life->name,
+                 ".shutdown");
   }
   if ((is == ShutdownClass::kAdmin || is == ShutdownClass::kCrash) && there) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " is no USER's end, and ", life->name,
-                              ".shutdown is there"));
+    story_->Fail("STOPPED ", event.sequence(), " is no USER's end, and ", life->name,
+                 ".shutdown is there");
   }
 }
 
@@ -699,7 +676,7 @@ void Judge::CheckExcess(const Journal& journal) {
   if (excess_ > 0) story_->Reach("old events wait for an idle moment");
   // An error may have kept more.
   if (excess_ > journal.slack() && excess_ > before && journal.retention_problem().ok()) {
-    story_->Fail(absl::StrCat("the journal has grown to ", excess_, " events beyond its limit"));
+    story_->Fail("the journal has grown to ", excess_, " events beyond its limit");
   }
 }
 
@@ -723,11 +700,11 @@ void Judge::CheckRetention(const Daemon& daemon) {
       if (many || clock_steps_) continue;
       story_->Reach("retention by age");
       if (age >= options_.retention_age) continue;
-      return story_->Fail(absl::StrCat("the event ", sequence, " was deleted too early"));
+      return story_->Fail("the event ", sequence, " was deleted too early");
     }
     const bool too_many = number > options_.retention_events + options_.retention_events / 100;
     if (too_many || (!clock_steps_ && age > options_.retention_age + kLate)) {
-      return story_->Fail(absl::StrCat("the event ", sequence, " is kept too long"));
+      return story_->Fail("the event ", sequence, " is kept too long");
     }
   }
 }
@@ -741,8 +718,9 @@ bool Judge::IsFree(const Life& life, absl::Duration since) const {
 
 void Judge::CheckListed(const Daemon& daemon, int number) const {
   constexpr absl::Duration kLists = absl::Seconds(10);  // a directory is read again after five
-  if (daemon.has_queued()) return;  // the followed VMs are not known yet: the disk hangs
-  const std::vector<UnfollowedSocket> listed = daemon.unfollowed_sockets();
+  // The followed VMs are not known yet while the disk hangs.
+  if (daemon.log().health().queued > 0) return;
+  const std::vector<UnfollowedSocket> listed = daemon.watcher().unfollowed_sockets();
   for (const auto& life : world_->lives()) {
     if (!IsFree(*life, kLists) || (life->client != nullptr && life->client_daemon == number)) {
       continue;
@@ -758,7 +736,7 @@ void Judge::CheckListed(const Daemon& daemon, int number) const {
                                     [](const auto& each) { return !each.present; });
     if (is_listed) story_->Reach("a VM that gets no descriptor is listed");
     if (!is_listed && run == nullptr && !unread) {
-      story_->Fail(absl::StrCat("life ", life->number, " is neither followed nor listed"));
+      story_->Fail("life ", life->number, " is neither followed nor listed");
     }
   }
 }
@@ -797,15 +775,14 @@ void Judge::CheckFollowed(int number) const {
     if (life->client != nullptr && life->client_daemon == number) {
       story_->Reach("a VM is followed after a shortage of descriptors");
     } else {
-      story_->Fail(
-          absl::StrCat("life ", life->number, " is not followed, and there are descriptors"));
+      story_->Fail("life ", life->number, " is not followed, and there are descriptors");
     }
   }
 }
 
 void Judge::AtEnd(const Daemon& daemon) {
   CheckRetention(daemon);
-  if (daemon.dropped_events() > 0 && node_gaps_ == 0) {
+  if (daemon.log().health().dropped_events > 0 && node_gaps_ == 0) {
     story_->Fail("the event queue has left events out, and no GAP says so");
   }
   std::map<std::string, int> starts;
@@ -816,30 +793,29 @@ void Judge::AtEnd(const Daemon& daemon) {
       for (const auto& [first, last] : missing_) {
         named = named || (first <= sequence && sequence <= last);
       }
-      if (!named)
-        story_->Fail(absl::StrCat("no GAP names the event ", sequence, ", which is lost"));
+      if (!named) story_->Fail("no GAP names the event ", sequence, ", which is lost");
       continue;
     }
     const std::string& run = entry.event.vm().run_id();
     if (entry.event.type() == v1::EVENT_TYPE_STARTED) ++starts[run];
     if (entry.event.type() == v1::EVENT_TYPE_STOPPED) ++stops[run];
     if (!run.empty() && stops[run] > 0 && entry.event.type() != v1::EVENT_TYPE_STOPPED) {
-      story_->Fail(absl::StrCat("the event ", sequence, " comes after the STOPPED of its run"));
+      story_->Fail("the event ", sequence, " comes after the STOPPED of its run");
     }
   }
   for (const auto& [run, count] : stops) {
-    if (count > 1) story_->Fail(absl::StrCat(count, " STOPPED of one run: ", run));
+    if (count > 1) story_->Fail(count, " STOPPED of one run: ", run);
   }
   for (const auto& [run, count] : starts) {
-    if (stops[run] == 0 && !unseen_) story_->Fail(absl::StrCat("no STOPPED of the run ", run));
-    if (count > 1) story_->Fail(absl::StrCat(count, " STARTED of one run: ", run));
+    if (stops[run] == 0 && !unseen_) story_->Fail("no STOPPED of the run ", run);
+    if (count > 1) story_->Fail(count, " STARTED of one run: ", run);
   }
   for (const auto& life : world_->lives()) {
     if (life->daemons.size() == 1 && *life->daemons.begin() == 1 && life->negotiated) {
       // A run that begins and ends while the event queue is full has no public events.
       const bool left_out = dropped_ && starts[life->run_id] == 0;
       if (stops[life->run_id] == 0 && !unseen_ && !left_out) {
-        story_->Fail(absl::StrCat("life ", life->number, " was followed, and has no STOPPED"));
+        story_->Fail("life ", life->number, " was followed, and has no STOPPED");
       }
     }
   }

@@ -21,8 +21,7 @@ class Judge {
  public:
   struct Entry {
     v1::Event event;
-    std::string content;  // the event's, but for `durable`
-    bool durable = false;
+    std::string content;      // the event's, but for `durable`
     bool written = false;     // the journal must have it, whatever `durable` said
     bool lost = false;        // not durable, and a later daemon does not have it
     absl::Duration taken_at;  // time at which the judge saw it
@@ -63,7 +62,6 @@ class Judge {
   const std::map<uint64_t, Entry>& entries() const { return entries_; }
   const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
-  uint64_t stops() const { return stops_; }
   uint64_t oldest() const { return oldest_; }  // oldest event in the journal
 
   // The event without what may differ between two looks at it.
@@ -121,7 +119,6 @@ class Judge {
   bool short_of_descriptors_ = false;
   uint64_t node_gaps_ = 0;  // GAPs that name no sequences
   uint64_t newest_of_turn_ = 0;
-  uint64_t stops_ = 0;
   uint64_t oldest_ = 0;
   int64_t excess_ = 0;         // the journal's events beyond their limit
   absl::Duration started_at_;  // start of the daemon that runs, which is this one

@@ -2,13 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/inotify.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
-#include <cstring>
 #include <iterator>
 
 #include "absl/strings/match.h"
@@ -41,10 +38,8 @@ Kernel* Kernel::current_ = nullptr;
 Kernel::Kernel(Random* random, Features features)
     : random_(random), features_(features), boot_id_(NewBootId(random)) {
   current_ = this;
-  disk_.set_fault([this](Disk::Operation operation, const std::string& path) {
-    static constexpr absl::string_view kNames[] = {"open",  "write", "truncate",
-                                                   "fsync", "read",  "unlink"};
-    return Enter(kNames[static_cast<size_t>(operation)], path) ? 0 : errno;
+  disk_.set_fault([this](absl::string_view call, const std::string& path) {
+    return Enter(call, path) ? 0 : errno;
   });
 }
 
@@ -58,7 +53,6 @@ int Kernel::Fail(int error) {
 bool Kernel::Enter(absl::string_view call, const std::string& what) {
   if (bystander_) return true;
   if (dead_) return Fail(EIO) == 0;
-  ++calls_;
   if (call == target_.call && absl::EndsWith(what, target_.path_end)) {
     calls_left_ = target_.later + 1;
     target_ = {};
@@ -102,15 +96,16 @@ void Kernel::BuryDaemon() {
   signals_.clear();
 }
 
-bool Kernel::Keep(int fd) {
+void Kernel::Keep(int fd) {
   Descriptor* const descriptor = Find(fd);
-  if (descriptor == nullptr) return false;
+  if (descriptor == nullptr) return;
   descriptor->kept = true;
   if (descriptor->connection != nullptr) descriptor->connection->kept = true;
-  return true;
 }
 
-void Kernel::PassKept(int fd) { Find(fd)->kept = false; }
+void Kernel::PassKept(int fd) {
+  if (fd >= 0) Find(fd)->kept = false;
+}
 
 void Kernel::DropKept() {
   for (size_t i = 0; i < descriptors_.size(); ++i) {
@@ -162,7 +157,7 @@ void Kernel::Exit(const ProcessPtr& process, int wait_status) {
 }
 
 void Kernel::Record(SignalRecord record) {
-  Descriptor* const rings = traced_ >= 0 ? Find(traced_) : nullptr;
+  Descriptor* const rings = Find(traced_);
   if (rings == nullptr) return;
   record.time = monotonic_ - booted_;
   signals_.push_back(std::move(record));
@@ -192,16 +187,12 @@ int Kernel::TraceSignals() {
 }
 
 void Kernel::KeepTrace(bool keeps) {
-  if (Descriptor* const ring = traced_ >= 0 ? Find(traced_) : nullptr; ring != nullptr) {
-    ring->kept = keeps;
-  }
+  if (Descriptor* const ring = Find(traced_); ring != nullptr) ring->kept = keeps;
 }
 
 int Kernel::KeptTrace() const {
-  const size_t place = static_cast<size_t>(traced_ - kFirst);
-  const bool kept = traced_ >= kFirst && place < descriptors_.size() &&
-                    descriptors_[place] != nullptr && descriptors_[place]->kept;
-  return kept ? traced_ : -1;
+  const Descriptor* const ring = Find(traced_);
+  return ring != nullptr && ring->kept ? traced_ : -1;
 }
 
 void Kernel::ReadSignals(std::vector<SignalRecord>* out) {
@@ -212,8 +203,7 @@ void Kernel::ReadSignals(std::vector<SignalRecord>* out) {
 
 void Kernel::SetHostShutdown(bool shutting_down) {
   host_shutdowns_[monotonic_] = shutting_down;
-  Descriptor* const watch = host_watch_ >= 0 ? Find(host_watch_) : nullptr;
-  if (watch != nullptr) ++watch->counter;
+  if (Descriptor* const watch = Find(host_watch_); watch != nullptr) ++watch->counter;
 }
 
 int Kernel::WatchHostShutdown() {
@@ -226,20 +216,12 @@ bool Kernel::AskHostShutdown() {
   return host_shutdowns_.rbegin()->second;
 }
 
-bool Kernel::HostShutDown(absl::Duration from, absl::Duration to) const {
+bool Kernel::HostWas(bool shutting_down, absl::Duration from, absl::Duration to) const {
   for (auto it = std::prev(host_shutdowns_.upper_bound(from));
        it != host_shutdowns_.end() && it->first <= to; ++it) {
-    if (it->second) return true;
+    if (it->second == shutting_down) return true;
   }
   return false;
-}
-
-bool Kernel::HostShutDownThroughout(absl::Duration from, absl::Duration to) const {
-  for (auto it = std::prev(host_shutdowns_.upper_bound(from));
-       it != host_shutdowns_.end() && it->first <= to; ++it) {
-    if (!it->second) return false;
-  }
-  return true;
 }
 
 void Kernel::Reap(const ProcessPtr& process) {
@@ -306,16 +288,12 @@ bool Kernel::HasRoom(absl::string_view call, const std::string& what) const {
   return error == 0 || Fail(error) == 0;
 }
 
-int Kernel::Add(DescriptorPtr descriptor) {
+int Kernel::Add(Descriptor descriptor) {
   ++open_descriptors_;
-  const auto free = std::find(descriptors_.begin(), descriptors_.end(), nullptr);
-  const auto index = static_cast<int>(free - descriptors_.begin());
-  if (free == descriptors_.end()) {
-    descriptors_.push_back(std::move(descriptor));
-  } else {
-    *free = std::move(descriptor);
-  }
-  return kFirst + index;
+  auto free = std::find(descriptors_.begin(), descriptors_.end(), nullptr);
+  if (free == descriptors_.end()) free = descriptors_.insert(free, nullptr);
+  *free = std::make_shared<Descriptor>(std::move(descriptor));
+  return kFirst + static_cast<int>(free - descriptors_.begin());
 }
 
 Kernel::Descriptor* Kernel::Find(int fd) const {
@@ -384,42 +362,32 @@ std::optional<std::string> Kernel::SystemFile(const std::string& path) const {
 }
 
 int Kernel::Open(const std::string& path, int flags, mode_t mode) {
-  constexpr absl::string_view kOwn = "/proc/self/fd/";
+  absl::string_view number = path;
   int fd = -1;
-  if (absl::StartsWith(path, kOwn) && absl::SimpleAtoi(path.substr(kOwn.size()), &fd)) {
+  if (absl::ConsumePrefix(&number, kOwnDescriptors) && absl::SimpleAtoi(number, &fd)) {
     return Open(PathOf(fd), flags, mode);
   }
-  auto descriptor = std::make_shared<Descriptor>();
-  descriptor->path = path;
-  if (path == "/dev/null") {
-    if (dead_) return Fail(EIO);
-    return HasRoom("open", path) ? Add(std::move(descriptor)) : -1;
-  }
+  if (path == "/dev/null") return dead_ ? Fail(EIO) : OpenUnused(path);
+  if (!Enter("open", path) || !HasRoom("open", path)) return -1;
   if (absl::StartsWith(path, "/proc/") || absl::StartsWith(path, "/sys/")) {
-    if (!Enter("open", path) || !HasRoom("open", path)) return -1;
     std::optional<std::string> text = SystemFile(path);
     if (!text.has_value()) return Fail(ENOENT);
-    descriptor->kind = Descriptor::Kind::kText;
-    descriptor->text = *std::move(text);
-    return Add(std::move(descriptor));
+    return Add({.kind = Descriptor::Kind::kText, .path = path, .text = *std::move(text)});
   }
-  if (!Enter("open", path) || !HasRoom("open", path)) return -1;
-  descriptor->file = disk_.Find(path);
-  if (descriptor->file == nullptr) {
+  Disk::FilePtr file = disk_.Find(path);
+  if (file == nullptr) {
     if ((flags & O_CREAT) == 0) return Fail(ENOENT);
     if (disk_.Find(Directory(path)) == nullptr) return Fail(ENOENT);
-    descriptor->file = disk_.Make(path, S_IFREG | mode, wall_ns());
+    file = disk_.Make(path, S_IFREG | mode, wall_ns());
     Notify(path, IN_CREATE);
   } else if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) {
     return Fail(EEXIST);
   }
-  if ((flags & O_DIRECTORY) != 0 && !S_ISDIR(descriptor->file->mode)) return Fail(ENOTDIR);
-  descriptor->kind = (flags & O_PATH) != 0 ? Descriptor::Kind::kPath : Descriptor::Kind::kFile;
-  return Add(std::move(descriptor));
-}
-
-int Kernel::OpenAt(int directory, const std::string& name, int flags, mode_t mode) {
-  return Open(absl::StrCat(PathOf(directory), "/", name), flags, mode);
+  if ((flags & O_DIRECTORY) != 0 && !S_ISDIR(file->mode)) return Fail(ENOTDIR);
+  const bool is_path = (flags & O_PATH) != 0;
+  return Add({.kind = is_path ? Descriptor::Kind::kPath : Descriptor::Kind::kFile,
+              .path = path,
+              .file = std::move(file)});
 }
 
 size_t Kernel::vm_descriptors() const {
@@ -431,10 +399,7 @@ size_t Kernel::vm_descriptors() const {
 }
 
 int Kernel::OpenUnused(const std::string& path) {
-  if (!HasRoom("open", path)) return -1;
-  auto descriptor = std::make_shared<Descriptor>();
-  descriptor->path = path;
-  return Add(std::move(descriptor));
+  return HasRoom("open", path) ? Add({.path = path}) : -1;
 }
 
 int Kernel::Close(int fd) {
@@ -460,9 +425,7 @@ ssize_t Kernel::Read(int fd, void* to, size_t size) {
     if (descriptor.events.empty()) return Fail(EAGAIN);
     size_t used = 0;
     while (!descriptor.events.empty() && used + descriptor.events.front().size() <= size) {
-      std::memcpy(static_cast<char*>(to) + used, descriptor.events.front().data(),
-                  descriptor.events.front().size());
-      used += descriptor.events.front().size();
+      used += descriptor.events.front().copy(static_cast<char*>(to) + used, size - used);
       descriptor.events.pop_front();
     }
     if (descriptor.events.empty()) descriptor.queue_full = false;
@@ -470,8 +433,8 @@ ssize_t Kernel::Read(int fd, void* to, size_t size) {
   }
   const std::string& content =
       descriptor.kind == Descriptor::Kind::kText ? descriptor.text : descriptor.file->content;
-  const size_t there = std::min(size, content.size() - std::min(content.size(), descriptor.offset));
-  std::memcpy(to, content.data() + descriptor.offset, there);
+  const size_t begin = std::min(descriptor.offset, content.size());
+  const size_t there = content.copy(static_cast<char*>(to), size, begin);
   descriptor.offset += there;
   return static_cast<ssize_t>(there);
 }
@@ -481,9 +444,7 @@ ssize_t Kernel::PositionedRead(int fd, void* to, size_t size, off_t at) {
   if (descriptor == nullptr || !Enter("read", descriptor->path)) return -1;
   const std::string& content = descriptor->file->content;
   const size_t begin = std::min(static_cast<size_t>(at), content.size());
-  const size_t there = std::min(size, content.size() - begin);
-  std::memcpy(to, content.data() + begin, there);
-  return static_cast<ssize_t>(there);
+  return static_cast<ssize_t>(content.copy(static_cast<char*>(to), size, begin));
 }
 
 ssize_t Kernel::PositionedWrite(int fd, const void* from, size_t size, off_t at) {
@@ -523,8 +484,7 @@ Disk::FilePtr Kernel::Look(int directory, const std::string& path) {
   return file;
 }
 
-int Kernel::UnlinkAt(int directory, const std::string& name) {
-  const std::string path = name.front() == '/' ? name : absl::StrCat(PathOf(directory), "/", name);
+int Kernel::UnlinkFile(const std::string& path) {
   if (!Enter("unlink", path)) return -1;
   if (disk_.Find(path) == nullptr) return Fail(ENOENT);
   Unlink(path);

@@ -121,17 +121,15 @@ class Kernel : public Clock {
   // The one that it holds; -1: none.
   int KeptTrace() const;
   // Names the ring that is written; 0: none.
-  int ring() const { return traces_signals() ? rings_ : 0; }
+  int ring() const { return traced_ >= 0 ? rings_ : 0; }
   void ReadSignals(std::vector<SignalRecord>* out);
-  bool traces_signals() const { return traced_ >= 0; }
   // The host begins to shut down, or does not any more. A daemon's descriptor that is readable
   // while it has not asked since.
   void SetHostShutdown(bool shutting_down);
   int WatchHostShutdown();
   bool AskHostShutdown();
-  // Returns whether it shut down at some time from `from` to `to`, and all of that time.
-  bool HostShutDown(absl::Duration from, absl::Duration to) const;
-  bool HostShutDownThroughout(absl::Duration from, absl::Duration to) const;
+  // Returns whether it was shutting down, or was not, at some time from `from` to `to`.
+  bool HostWas(bool shutting_down, absl::Duration from, absl::Duration to) const;
   // An OOM kill is counted in the cgroup.
   void CountOomKill(const std::string& cgroup);
 
@@ -163,11 +161,10 @@ class Kernel : public Clock {
   // Closes its descriptors, except those that the service manager keeps; the next one may begin.
   void BuryDaemon();
   // The service manager has the daemon's descriptor from now on; it passes it to a daemon; it
-  // closes all that it has. False: it is not open.
-  bool Keep(int fd);
+  // closes all that it has. -1: there is none.
+  void Keep(int fd);
   void PassKept(int fd);
   void DropKept();
-  uint64_t calls() const { return calls_; }
   size_t descriptors() const { return open_descriptors_; }
   size_t vm_descriptors() const;  // connections to monitors, and pidfds
   // The first call of any kind that fails, by its name and file, is asked for here: an errno or 0.
@@ -198,7 +195,6 @@ class Kernel : public Clock {
   static constexpr int kFirst = 900;
   bool Owns(int fd) const { return fd >= kFirst; }
   int Open(const std::string& path, int flags, mode_t mode);
-  int OpenAt(int directory, const std::string& name, int flags, mode_t mode);
   // Opens a file that is used past its descriptor, as SQLite's are (sqlite_files.cc).
   int OpenUnused(const std::string& path);
   int Close(int fd);
@@ -209,7 +205,7 @@ class Kernel : public Clock {
   int TruncateFile(int fd, off_t size);
   // The file at a path, or with "" the descriptor's own. Null, with errno: there is none.
   Disk::FilePtr Look(int directory, const std::string& path);
-  int UnlinkAt(int directory, const std::string& name);
+  int UnlinkFile(const std::string& path);
   int Rename(const std::string& from, const std::string& to);
   int SetTimes(int fd_or_minus_1, const std::string& path, const timespec* times);
   int ChangeMode(int fd, mode_t mode);
@@ -271,7 +267,7 @@ class Kernel : public Clock {
   static int Fail(int error);
   // Returns whether there is a descriptor for the call; sets errno where not. Add takes it.
   bool HasRoom(absl::string_view call, const std::string& what) const;
-  int Add(DescriptorPtr descriptor);
+  int Add(Descriptor descriptor);
   Descriptor* Find(int fd) const;  // null: not open
   Descriptor* Get(int fd, Descriptor::Kind kind) const;
   uint32_t Readiness(int fd) const;
@@ -312,7 +308,6 @@ class Kernel : public Clock {
     uint64_t later = 0;
   };
   Target target_;
-  uint64_t calls_ = 0;
   CallFault call_fault_;
   CallFault descriptor_fault_;
   bool bystander_ = false;

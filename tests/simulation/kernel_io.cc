@@ -1,16 +1,12 @@
 // The kernel's waiting: epoll, inotify, sockets, pidfds.
 
-#include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "tests/simulation/kernel.h"
 #include "tests/support/inotify_record.h"
@@ -23,10 +19,7 @@ constexpr uint32_t kReadable = EPOLLIN;
 }  // namespace
 
 int Kernel::EventFd() {
-  if (!HasRoom("eventfd", "")) return -1;
-  auto descriptor = std::make_shared<Descriptor>();
-  descriptor->kind = Descriptor::Kind::kEvent;
-  return Add(std::move(descriptor));
+  return HasRoom("eventfd", "") ? Add({.kind = Descriptor::Kind::kEvent}) : -1;
 }
 
 int Kernel::EventFdWrite(int fd) {
@@ -44,10 +37,7 @@ int Kernel::EventFdRead(int fd) {
 }
 
 int Kernel::EpollCreate() {
-  if (!HasRoom("epoll_create1", "")) return -1;
-  auto descriptor = std::make_shared<Descriptor>();
-  descriptor->kind = Descriptor::Kind::kEpoll;
-  return Add(std::move(descriptor));
+  return HasRoom("epoll_create1", "") ? Add({.kind = Descriptor::Kind::kEpoll}) : -1;
 }
 
 int Kernel::EpollControl(int epoll, int operation, int fd, epoll_event* event) {
@@ -119,10 +109,7 @@ int Kernel::EpollWait(int epoll, epoll_event* events, int max, int timeout_ms) {
 // inotify
 
 int Kernel::InotifyInit() {
-  if (!HasRoom("inotify_init1", "")) return -1;
-  auto descriptor = std::make_shared<Descriptor>();
-  descriptor->kind = Descriptor::Kind::kInotify;
-  return Add(std::move(descriptor));
+  return HasRoom("inotify_init1", "") ? Add({.kind = Descriptor::Kind::kInotify}) : -1;
 }
 
 int Kernel::InotifyAdd(int fd, const std::string& path) {
@@ -176,9 +163,7 @@ void Kernel::FillInotifyQueue(const std::string& directory) {
 int Kernel::Socket(int family) {
   if (family != AF_UNIX) return Fail(EPROTONOSUPPORT);
   if (!Enter("socket", "") || !HasRoom("socket", "")) return -1;
-  auto descriptor = std::make_shared<Descriptor>();
-  descriptor->kind = Descriptor::Kind::kSocket;
-  return Add(std::move(descriptor));
+  return Add({.kind = Descriptor::Kind::kSocket});
 }
 
 int Kernel::Connect(int fd, const std::string& path) {
@@ -221,16 +206,13 @@ ssize_t Kernel::Receive(int fd, void* to, size_t size, int flags, int64_t* sende
   const Connection::Chunk& chunk = connection.to_client.front();
   if (descriptor->pass_credentials) *sender = chunk.sender;
   if ((flags & MSG_PEEK) == 0) return static_cast<ssize_t>(Take(&connection, to, size));
-  const size_t there = std::min(size, chunk.bytes.size());
-  std::memcpy(to, chunk.bytes.data(), there);
-  return static_cast<ssize_t>(there);
+  return static_cast<ssize_t>(chunk.bytes.copy(static_cast<char*>(to), size));
 }
 
 size_t Kernel::Take(Connection* connection, void* to, size_t size) {
   if (connection->to_client.empty()) return 0;
   Connection::Chunk& chunk = connection->to_client.front();
-  const size_t there = std::min(size, chunk.bytes.size());
-  std::memcpy(to, chunk.bytes.data(), there);
+  const size_t there = chunk.bytes.copy(static_cast<char*>(to), size);
   connection->handed_out += there;
   chunk.bytes.erase(0, there);
   if (chunk.bytes.empty()) connection->to_client.pop_front();
@@ -262,10 +244,7 @@ int Kernel::PeerPidfd(int fd) {
   }
   const ProcessPtr process = descriptor->listener->process;
   if (process->state == Process::State::kReaped) return Fail(EINVAL);
-  auto pidfd = std::make_shared<Descriptor>();
-  pidfd->kind = Descriptor::Kind::kPidfd;
-  pidfd->process = process;
-  return Add(std::move(pidfd));
+  return Add({.kind = Descriptor::Kind::kPidfd, .process = process});
 }
 
 int Kernel::PassCredentials(int fd) {
@@ -291,10 +270,7 @@ int Kernel::PidfdOpen(int64_t pid) {
   if (!Enter("pidfd_open", "") || !HasRoom("pidfd_open", "")) return -1;
   const ProcessPtr process = Living(pid);
   if (process == nullptr) return Fail(ESRCH);
-  auto pidfd = std::make_shared<Descriptor>();
-  pidfd->kind = Descriptor::Kind::kPidfd;
-  pidfd->process = process;
-  return Add(std::move(pidfd));
+  return Add({.kind = Descriptor::Kind::kPidfd, .process = process});
 }
 
 int Kernel::PidfdSignal(int fd) {

@@ -87,7 +87,7 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
     // libvirtd has not noticed the end of another yet, and its state says nothing.
     if (!life->process_gone) SayRunState(life);
   }
-  story_->Say("libvirtd", absl::StrCat("lists ", active.size(), " domains"));
+  story_->Say("libvirtd", "lists ", active.size(), " domains");
   story_->Reach("a list of domains");
   Take();
   if (link_ != link) return Away();
@@ -165,7 +165,7 @@ void Libvirtd::Start() {
   last_id_ = 0;
   for (const Life* const life : domains_) last_id_ = std::max(last_id_, life->domain_id);
   if (last_id_ == 0) story_->Reach("the ids of domains begin again");
-  story_->Say("libvirtd", absl::StrCat("starts, with ", domains_.size(), " domains"));
+  story_->Say("libvirtd", "starts, with ", domains_.size(), " domains");
   runs_ = true;
   WritePidFile();
   started_at_ = kernel_->monotonic();

@@ -119,7 +119,6 @@ struct Life {
   bool process_gone = false;
   bool gone = false;  // the process, its fork and its proxy
   absl::Duration gone_at = absl::InfiniteDuration();
-  bool oom_killed = false;
   // Set if another process killed it, and the daemon that read the kernel's records then; 0: none.
   bool killed_by_host = false;
   int kill_seen_by = 0;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
@@ -91,9 +90,9 @@ void Lister::Ask(Daemon* daemon) {
   }
   if (!random_->OneIn(4)) request.set_page_size(static_cast<int32_t>(random_->Between(1, 40)));
   request.set_page_token(token_);
-  story_->Say(name_, absl::StrCat("asks for ", request.page_size(), " events ",
-                                  question_.newest_first() ? "before " : "after ", done_,
-                                  call->forged ? ", with the token of another question" : ""));
+  story_->Say(name_, "asks for ", request.page_size(), " events ",
+              question_.newest_first() ? "before " : "after ", done_,
+              call->forged ? ", with the token of another question" : "");
   call_ = call;
   daemon->List(
       request, name_, [call] { return call->cancelled; },
@@ -110,8 +109,8 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
                  random_->Between(absl::ZeroDuration(),
                                   random_->OneIn(6) ? absl::Minutes(5) : absl::Seconds(20));
   if (!answer.ok()) {
-    story_->Say(name_, absl::StrCat("gets ", answer.status().ToString()));
-    story_->Reach(absl::StrCat("list ends with ", static_cast<int>(answer.status().code())));
+    story_->Say(name_, "gets ", answer.status().ToString());
+    story_->Reach("list ends with ", static_cast<int>(answer.status().code()));
   }
   if (call.forged) {
     if (!absl::IsInvalidArgument(answer.status())) Fail("its token of another question is taken");
@@ -144,23 +143,21 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
   if (!token_.empty()) {
     const uint64_t next = FirstAfter(done_, token_newest_);
     if (next != 0 && next < call.unbroken_from) {
-      Fail(absl::StrCat("the event ", next, " was deleted, and the list went on without it"));
+      Fail("the event ", next, " was deleted, and the list went on without it");
     }
   }
   const uint64_t oldest = daemon.log().range().oldest;
   for (const v1::Event& event : page.events()) {
     const uint64_t sequence = event.sequence();
     if (newest_first ? sequence >= done_ : sequence <= done_) {
-      return Fail(absl::StrCat("it got the event ", sequence, " after ", done_));
+      return Fail("it got the event ", sequence, " after ", done_);
     }
     const auto it = judge_->entries().find(sequence);
     if (it == judge_->entries().end()) {
-      return Fail(absl::StrCat("it got the event ", sequence, ", which was not published"));
+      return Fail("it got the event ", sequence, ", which was not published");
     }
-    if (it->second.content != Judge::ContentOf(event)) {
-      Fail(absl::StrCat("it got another event ", sequence));
-    }
-    if (!IsListed(event)) Fail(absl::StrCat("it did not ask for the event ", sequence));
+    if (it->second.content != Judge::ContentOf(event)) Fail("it got another event ", sequence);
+    if (!IsListed(event)) Fail("it did not ask for the event ", sequence);
     // Events after the question are not missed on the first page, newest first.
     if (newest_first) {
       Skip(sequence, std::min(done_, call.newest + 1), oldest);
@@ -169,7 +166,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
     }
     done_ = sequence;
   }
-  story_->Say(name_, absl::StrCat("gets ", page.events_size(), " events, to ", done_));
+  story_->Say(name_, "gets ", page.events_size(), " events, to ", done_);
   if (!page.next_page_token().empty()) {
     story_->Reach(newest_first ? "list: a page, newest first" : "list: a page");
     token_ = page.next_page_token();
@@ -189,7 +186,7 @@ void Lister::Skip(uint64_t above, uint64_t below, uint64_t oldest) {
   for (auto it = judge_->entries().lower_bound(std::max(above + 1, oldest));
        it != judge_->entries().end() && it->first < below; ++it) {
     if (it->second.lost || !IsListed(it->second.event)) continue;
-    return Fail(absl::StrCat("it did not get the event ", it->first));
+    return Fail("it did not get the event ", it->first);
   }
 }
 
@@ -216,7 +213,5 @@ uint64_t Lister::FirstAfter(uint64_t done, uint64_t newest) const {
   }
   return first;
 }
-
-void Lister::Fail(absl::string_view what) const { story_->Fail(absl::StrCat(name_, ": ", what)); }
 
 }  // namespace vmeventd::simulation

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -48,7 +47,10 @@ class Lister {
   bool IsListed(const v1::Event& event) const;
   // The next sequence to come, of the events up to `newest`; 0: none.
   uint64_t FirstAfter(uint64_t done, uint64_t newest) const;
-  void Fail(absl::string_view what) const;
+  template <typename... Parts>
+  void Fail(const Parts&... what) const {
+    story_->Fail(name_, ": ", what...);
+  }
 
   const std::string name_;
   Kernel* const kernel_;

@@ -3,12 +3,15 @@
 #include <sys/personality.h>
 #include <unistd.h>
 
-#include <cinttypes>
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -16,9 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
-#include "tests/simulation/coverage.h"
 #include "tests/simulation/simulation.h"
-#include "tests/simulation/sqlite_files.h"
 #include "tests/simulation/worker.h"
 
 namespace {
@@ -39,6 +40,15 @@ struct Flags {
   uint64_t found = 0;  // value of --found
   uint64_t away = 0;   // value of --away
 };
+
+// Has many ends come while the daemon is away: after crashes, or after clean stops.
+void HaveAway(Plan* plan, bool crash) {
+  plan->handover = plan->calm = 1;
+  plan->lives = 60;
+  plan->kills = crash ? 60 : 0;
+  plan->stops = crash ? 0 : 60;
+  plan->power_losses = plan->faults = plan->damages = plan->shortages = 0;
+}
 
 // A story by which a failure was found: seeds change with the code, so it is a kind of plan, and
 // what its simulations reach where they are that story.
@@ -78,19 +88,13 @@ constexpr Found kFound[] = {
      "an open run outlives its journal"},
     {"a VM that ends while the daemon is restarted has no class",
      [](Plan* plan) {
-       plan->handover = plan->calm = 1;
-       plan->stops = 60;
-       plan->lives = 60;
-       plan->kills = plan->power_losses = plan->faults = plan->damages = plan->shortages = 0;
+       HaveAway(plan, false);
        plan->domains = plan->libvirtd_ends = 0;
      },
      "an end over a clean stop has its class"},
     {"a VM that ends after a crash of the daemon has no class",
      [](Plan* plan) {
-       plan->handover = plan->calm = 1;
-       plan->kills = 60;
-       plan->lives = 60;
-       plan->stops = plan->power_losses = plan->faults = plan->damages = plan->shortages = 0;
+       HaveAway(plan, true);
        plan->domains = plan->libvirtd_ends = 0;
      },
      "an end over a crash has its class"},
@@ -115,31 +119,22 @@ constexpr uint64_t kRepeatOneIn = 50;
 
 // Allocates nothing: see Worker.
 bool Parse(int argc, char** argv, Flags* flags) {
+  const std::pair<absl::string_view, uint64_t*> numbers[] = {
+      {"--seed", &flags->seed},           {"--shrink", &flags->seed},
+      {"--found", &flags->found},         {"--away", &flags->away},
+      {"--first", &flags->first},         {"--lives", &flags->lives},
+      {"--processes", &flags->processes}, {"--failures", &flags->failures}};
   for (int i = 1; i + 1 < argc; i += 2) {
-    const absl::string_view name = argv[i];
-    uint64_t value = 0;
-    if (!absl::SimpleAtoi(argv[i + 1], &value)) return false;
-    if (name == "--seed" || name == "--shrink") {
-      flags->seed = value;
-      flags->one = true;
-      flags->shrink = name == "--shrink";
-    } else if (name == "--found") {
-      flags->found = value;
-    } else if (name == "--away") {
-      flags->away = value;
-    } else if (name == "--first") {
-      flags->first = value;
-    } else if (name == "--lives") {
-      flags->lives = value;
-    } else if (name == "--processes" && value > 0 && value <= kMaxProcesses) {
-      flags->processes = value;
-    } else if (name == "--failures" && value > 0) {
-      flags->failures = value;
-    } else {
-      return false;
-    }
+    const auto* const number =
+        std::find_if(std::begin(numbers), std::end(numbers),
+                     [&](const auto& each) { return each.first == argv[i]; });
+    if (number == std::end(numbers) || !absl::SimpleAtoi(argv[i + 1], number->second)) return false;
+    if (number->second != &flags->seed) continue;
+    flags->one = true;
+    flags->shrink = number->first == "--shrink";
   }
-  return argc % 2 == 1;
+  const bool enough = flags->processes > 0 && flags->failures > 0;
+  return argc % 2 == 1 && enough && flags->processes <= kMaxProcesses;
 }
 
 // Settings for a simulation's process, which is short and uses some MiB: memory in large pages,
@@ -164,6 +159,21 @@ void FixAddresses(char** argv) {
 Result Run(Worker* worker, const Plan& plan, bool story) {
   worker->Begin(plan, story);
   return worker->Wait();
+}
+
+void PrintStory(const Result& result) {
+  for (const std::string& line : result.story) absl::PrintF("%s\n", line);
+}
+
+// Says why the plan fails, with its story.
+void Explain(Worker* worker, const Plan& plan, absl::string_view name, const std::string& problem) {
+  PrintStory(Run(worker, plan, true));
+  absl::PrintF("%s: seed %d: %s\n", name, plan.seed, problem);
+}
+
+uint64_t TimesReached(const Result& result, const std::string& what) {
+  const auto it = result.reached.find(what);
+  return it == result.reached.end() ? 0 : it->second;
 }
 
 std::string TextOf(Plan plan) {
@@ -208,9 +218,9 @@ int RunOne(Worker* worker, const Flags& flags) {
     if (!kind.empty()) plan = Shrink(worker, plan, kind);
   }
   const Result result = Run(worker, plan, true);
-  for (const std::string& line : result.story) std::printf("%s\n", line.c_str());
-  std::printf("%s: %s\n", TextOf(plan).c_str(),
-              result.problem.empty() ? "all is as it must be" : result.problem.c_str());
+  PrintStory(result);
+  absl::PrintF("%s: %s\n", TextOf(plan),
+               result.problem.empty() ? "all is as it must be" : result.problem);
   return result.problem.empty() ? 0 : 1;
 }
 
@@ -223,20 +233,16 @@ int RunFound(Worker* worker, uint64_t seeds) {
       Plan plan = PlanOf(seed);
       found.make(&plan);
       const Result result = Run(worker, plan, false);
-      if (const auto it = result.reached.find(found.reaches); it != result.reached.end()) {
-        reached += it->second;
-      }
+      reached += TimesReached(result, found.reaches);
       if (!result.problem.empty()) {
-        for (const std::string& line : Run(worker, plan, true).story)
-          std::printf("%s\n", line.c_str());
-        std::printf("%s: seed %" PRIu64 ": %s\n", found.name, seed, result.problem.c_str());
+        Explain(worker, plan, found.name, result.problem);
         return 1;
       }
     }
     if (reached > 0) {
-      std::printf("%s: passes, reached %" PRIu64 " times\n", found.name, reached);
+      absl::PrintF("%s: passes, reached %d times\n", found.name, reached);
     } else {
-      std::printf("%s: no seed reaches it\n", found.name);
+      absl::PrintF("%s: no seed reaches it\n", found.name);
       ++failed;
     }
   }
@@ -260,30 +266,19 @@ int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
     uint64_t failed = 0;
     for (uint64_t seed = first; known + unseen < ends && seed < first + 20 * ends + 20; ++seed) {
       Plan plan = PlanOf(seed);
-      plan.handover = plan.calm = 1;
-      plan.lives = 60;
-      (crash ? plan.kills : plan.stops) = 60;
-      (crash ? plan.stops : plan.kills) = 0;
-      plan.power_losses = plan.faults = plan.damages = plan.shortages = 0;
+      HaveAway(&plan, crash);
       plan.libvirtd_ends = plan.listers = plan.fleet = 0;
       plan.domains = domains;
       const Result result = Run(worker, plan, false);
-      const auto reached = [&result](const std::string& what) {
-        const auto it = result.reached.find(what);
-        return it == result.reached.end() ? 0 : it->second;
-      };
-      known += reached(absl::StrCat(name, " has its class"));
-      unseen += reached(absl::StrCat(name, " is unseen"));
-      without_status += reached(absl::StrCat(name, " has no exit status"));
+      known += TimesReached(result, absl::StrCat(name, " has its class"));
+      unseen += TimesReached(result, absl::StrCat(name, " is unseen"));
+      without_status += TimesReached(result, absl::StrCat(name, " has no exit status"));
       if (result.problem.empty()) continue;
       ++failed;
-      for (const std::string& line : Run(worker, plan, true).story)
-        std::printf("%s\n", line.c_str());
-      std::printf("%s: seed %" PRIu64 ": %s\n", name.c_str(), seed, result.problem.c_str());
+      Explain(worker, plan, name, result.problem);
     }
-    std::printf("%s: %" PRIu64 " have their class, %" PRIu64 " are unseen, %" PRIu64
-                " more have no exit status, %" PRIu64 " wrong\n",
-                name.c_str(), known, unseen, without_status, failed);
+    absl::PrintF("%s: %d have their class, %d are unseen, %d more have no exit status, %d wrong\n",
+                 name, known, unseen, without_status, failed);
     wrong += failed;
   }
   return wrong == 0 ? 0 : 1;
@@ -307,15 +302,12 @@ class Batch {
   }
 
   int Report() const {
-    for (const auto& [what, count] : reached_) {
-      std::printf("%10" PRIu64 "  %s\n", count, what.c_str());
-    }
+    for (const auto& [what, count] : reached_) absl::PrintF("%10d  %s\n", count, what);
     for (const std::string& what : vmeventd::simulation::NotReached(reached_)) {
-      std::printf("%10s  %s\n", "NOT", what.c_str());
+      absl::PrintF("%10s  %s\n", "NOT", what);
     }
-    std::printf("%" PRIu64 " lives in %" PRIu64 " simulations, %" PRIu64 " failed; %" PRIu64
-                " were repeated; all stories %016" PRIx64 "\n",
-                lives_, seeds_, failed_, repeated_, digest_);
+    absl::PrintF("%d lives in %d simulations, %d failed; %d were repeated; all stories %016x\n",
+                 lives_, seeds_, failed_, repeated_, digest_);
     return failed_ == 0 ? 0 : 1;
   }
 
@@ -334,7 +326,7 @@ class Batch {
 
   void Fail(uint64_t seed, const std::string& problem) {
     ++failed_;
-    std::printf("seed %" PRIu64 ": %s\n", seed, problem.c_str());
+    absl::PrintF("seed %d: %s\n", seed, problem);
   }
 
   void Collect() {
@@ -354,7 +346,7 @@ class Batch {
     digest_ += result.digest;
     if (lives_ >= told_lives_ + 100'000) {
       told_lives_ = lives_;
-      std::fprintf(stderr, "%" PRIu64 " lives, %" PRIu64 " failed\n", lives_, failed_);
+      absl::FPrintF(stderr, "%d lives, %d failed\n", lives_, failed_);
     }
     for (const auto& [what, count] : result.reached) reached_[what] += count;
     if (!result.problem.empty()) Fail(running.seed, result.problem);

@@ -86,9 +86,9 @@ MUTATIONS = [
     Mutation("intent-does-not-expire", "watcher/session/vm_session_intent.cc",
              "now.monotonic >= intent_->deadline", "false"),
     Mutation("reset-keeps-the-powerdown", "watcher/session/evidence_log.cc",
-             'EvidenceId::kPowerdown,\n     /*by_reset=*/⟦true⟧', "false"),
+             "EvidenceId::kPowerdown, ⟦Clearable::By::kReset⟧", "Clearable::By::kRunning"),
     Mutation("resume-keeps-the-shutdown", "watcher/session/evidence_log.cc",
-             'EvidenceId::kShutdown,\n     /*by_reset=*/true,\n     /*by_running=*/⟦true⟧', "false"),
+             "EvidenceId::kShutdown, ⟦Clearable::By::kBoth⟧", "Clearable::By::kReset"),
     Mutation("reset-keeps-the-hibernation", "watcher/session/evidence_log.cc",
              "[](EvidenceLog* log) { log->facts_.hibernating = false; }",
              "static_cast<void (*)(EvidenceLog*)>([](EvidenceLog*) {})"),
@@ -154,10 +154,7 @@ MUTATIONS = [
     Mutation("one-of-several-processes-decides", "watcher/runs/vm_run.cc",
              "⟦info().several_processes⟧ ? ProcessEnd{} : end", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
-             "unfollowed_.Set(std::string(slot->path), {.path = EscapeNonUtf8(slot->path),\n"
-             "                                            .name = EscapeName(RawVmName(*slot)),\n"
-             "                                            .problem = problem,\n"
-             "                                            .since = context_->loop->Now().wall});", ";"),
+             "sockets.push_back(socket);", ";"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
              "slot->backoff = absl::ZeroDuration();\n        ⟦BackOff(slot, kFirstReconnect, kMaxRetry);⟧", ";"),
     # What one daemon hands over to the next.
@@ -206,7 +203,7 @@ MUTATIONS = [
     Mutation("a-stream-at-the-head-jumps-over-what-it-is-woken-for", "server/stream/watch_stream.cc",
              "if (at_head_) LeaveHead(⟦first - 1⟧);", "first"),
     Mutation("history-before-the-newest-is-left-out", "server/eventlog/live_state.cc",
-             "begin->cursor = ⟦oldest - 1⟧;", "ring_.newest()"),
+             "begin.cursor = ⟦oldest - 1⟧;", "ring_.newest()"),
     Mutation("a-reader-that-reads-nothing-is-not-cut", "server/stream/watch_stream.cc",
              "if (⟦now < since_ + deps_.write_timeout⟧) {", "true"),
     Mutation("the-hub-sleeps-through-a-new-stream", "server/stream/stream_hub.cc",
@@ -229,7 +226,7 @@ MUTATIONS = [
              "if (⟦!is.has_value() || (is->position.journal_id == position_.journal_id &&\n"
              "                            is->position.sequence <= after.sequence)⟧) {",
              "true",
-             "server_test:OtherNodeTest.WithoutItsFileAMessageIsBelievedOnlyIfTheStreamHasWhatItSays"),
+             "server_test:WritesOnTest.WithoutItsFileAMessageIsBelievedOnlyIfTheStreamHasWhatItSays"),
     Mutation("the-position-outlives-its-stream", "server/fleet/publisher.cc",
              "if (⟦!position_.log_id.empty() && position_.log_id != log_.id⟧) {", "false",
              "server_test:FleetPublisherTest.ADaemonThatWasAwayNoticesAStreamThatWasMadeAgain"),

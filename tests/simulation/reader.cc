@@ -1,7 +1,6 @@
 #include "tests/simulation/reader.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,8 +16,7 @@ constexpr absl::Duration kClocksDiffer = absl::Seconds(1);
 // A call, as gRPC would carry it.
 class Reader::Call : public StreamCall {
  public:
-  Call(const Clock* clock, std::function<void(absl::StatusCode)> on_abort)
-      : clock_(clock), on_abort_(std::move(on_abort)) {}
+  explicit Call(const Reader* reader) : reader_(reader) {}
   virtual ~Call() = default;
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -33,23 +31,16 @@ class Reader::Call : public StreamCall {
       bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
     }
     message_ = nullptr;
-    if (IsLate()) taken_late_at_ = clock_->Now().monotonic;
-    since_ = clock_->Now().monotonic;
+    if (IsLate()) taken_late_at_ = now();
+    since_ = now();
     stream_->OnWriteDone(true);
     return bytes;
   }
   bool has_message() const { return message_ != nullptr; }
   // Time at which the message came, or was taken.
   absl::Duration since() const { return since_; }
-  // Returns whether the server may have found that the client reads nothing: now, or just before it
-  // did.
-  bool MayBeCutOff() const {
-    const absl::Duration now = clock_->Now().monotonic;
-    return (has_message() && IsLate()) || now <= taken_late_at_ + kClocksDiffer;
-  }
   bool broken() const { return broken_; }
   bool cancelled() const { return cancelled_; }
-  void Cancel() { cancelled_ = true; }
   const std::optional<grpc::Status>& finished() const { return finished_; }
   // The client is gone, or the server has cut it off.
   void Break() {
@@ -71,21 +62,31 @@ class Reader::Call : public StreamCall {
   void AnswerBy(CallStream* stream) override { stream_ = stream; }
   void Write(const grpc::ByteBuffer* message) override {
     message_ = message;
-    since_ = clock_->Now().monotonic;
+    since_ = now();
   }
   void End(const absl::Status& status) override {
     finished_.emplace(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
   }
-  void Abort(const absl::Status& status) override { on_abort_(status.code()); }
+  void Abort(const absl::Status& status) override {
+    if (absl::IsResourceExhausted(status) && !MayBeCutOff()) {
+      reader_->story_->Fail(reader_->name_, " is cut off, and it reads");
+    }
+    cancelled_ = true;
+  }
 
  private:
-  bool IsLate() const { return clock_->Now().monotonic >= since_ + kWriteTimeout - kClocksDiffer; }
+  absl::Duration now() const { return reader_->kernel_->monotonic(); }
+  bool IsLate() const { return now() >= since_ + kWriteTimeout - kClocksDiffer; }
+  // Returns whether the server may have found that the client reads nothing: now, or just before it
+  // did.
+  bool MayBeCutOff() const {
+    return (has_message() && IsLate()) || now() <= taken_late_at_ + kClocksDiffer;
+  }
 
-  const Clock* const clock_;
-  const std::function<void(absl::StatusCode)> on_abort_;
+  const Reader* const reader_;
   CallStream* stream_ = nullptr;  // the hub's; null: the call was refused
   const grpc::ByteBuffer* message_ = nullptr;
-  absl::Duration since_ = clock_->Now().monotonic;
+  absl::Duration since_ = now();
   absl::Duration taken_late_at_ = -absl::InfiniteDuration();
   bool broken_ = false;
   bool cancelled_ = false;
@@ -128,7 +129,7 @@ bool Reader::Turn(Daemon* daemon) {
   if (!call_->has_message()) return false;
   if (!hurries_) {
     if (random_->OneIn(40)) {
-      story_->Say(name_, absl::StrCat("breaks off at ", sequence_));
+      story_->Say(name_, "breaks off at ", sequence_);
       call_->Break();
       return true;
     }
@@ -161,55 +162,39 @@ void Reader::Connect(Daemon* daemon) {
   } else if (kind_ == 2) {
     start = FromNow();
   }
-  story_->Say(name_,
-              absl::StrCat("connects after ", sequence_, snapshot ? ", with a snapshot" : ""));
+  story_->Say(name_, "connects after ", sequence_, snapshot ? ", with a snapshot" : "");
   in_snapshot_ = snapshot;
   from_oldest_ = std::holds_alternative<FromOldest>(start);
   if (start.index() != WatchStart(AfterSequence()).index()) journal_id_.clear();
   v1::EventFilter filter;
   for (const std::string& name : names_) filter.add_vm_names(name);
   if (number_ % 3 == 2) filter.add_vm_names(std::string(1, '*'));
-  call_ = std::make_shared<Call>(kernel_, [this](absl::StatusCode why) {
-    Cancel(reinterpret_cast<const grpc_call*>(call_.get()), static_cast<grpc::StatusCode>(why));
-  });
+  call_ = std::make_shared<Call>(this);
   daemon->hub().Open(call_.get(), {.start = start, .progress_interval = {}}, filter,
                      absl::StrCat("peer ", number_));
 }
 
-void Reader::Cancel(const grpc_call* call, grpc::StatusCode why) {
-  if (call_ == nullptr || call != reinterpret_cast<const grpc_call*>(call_.get())) return;
-  if (why == grpc::StatusCode::RESOURCE_EXHAUSTED && !call_->MayBeCutOff()) {
-    story_->Fail(absl::StrCat(name_, " is cut off, and it reads"));
-  }
-  call_->Cancel();
-}
-
 void Reader::CheckAtRest() {
   if (call_ == nullptr || call_->finished().has_value()) return;
-  if (call_->broken()) story_->Fail(absl::StrCat(name_, " is gone, and its stream does not end"));
+  if (call_->broken()) story_->Fail(name_, " is gone, and its stream does not end");
   const absl::Duration waits = kernel_->monotonic() - call_->since();
   if (call_->has_message()) {
     if (waits > kWriteTimeout + kClocksDiffer) {
-      story_->Fail(absl::StrCat(name_, " reads nothing, and is not cut off"));
+      story_->Fail(name_, " reads nothing, and is not cut off");
     }
     return;
   }
   if (waits > kProgressInterval + kClocksDiffer) {
-    story_->Fail(absl::StrCat(name_, " hears nothing, not even a beat"));
+    story_->Fail(name_, " hears nothing, not even a beat");
   }
   if (const uint64_t missing = FirstMissing(); missing != 0) {
-    story_->Fail(absl::StrCat(name_, " is at ", sequence_, ", and nobody goes on to ", missing));
+    story_->Fail(name_, " is at ", sequence_, ", and nobody goes on to ", missing);
   }
-}
-
-void Reader::Disconnect() {
-  if (call_ == nullptr) return;
-  call_ = nullptr;
 }
 
 void Reader::OnEnd(const grpc::Status& status) {
-  story_->Say(name_, absl::StrCat("its stream ends: ", status.error_message()));
-  story_->Reach(absl::StrCat("stream ends with ", static_cast<int>(status.error_code())));
+  story_->Say(name_, "its stream ends: ", status.error_message());
+  story_->Reach("stream ends with ", static_cast<int>(status.error_code()));
   if (status.error_code() != grpc::StatusCode::CANCELLED) {
     const absl::Duration pause =
         hurries_ ? absl::ZeroDuration()
@@ -225,28 +210,25 @@ void Reader::OnEnd(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return;
     default:
-      story_->Fail(absl::StrCat(name_, ": its stream ends with ",
-                                static_cast<int>(status.error_code()), ": ",
-                                status.error_message()));
+      story_->Fail(name_, ": its stream ends with ", static_cast<int>(status.error_code()), ": ",
+                   status.error_message());
   }
 }
 
 void Reader::Take(const std::string& bytes) {
   v1::WatchEventsResponse response;
   if (!response.ParseFromString(bytes)) {
-    story_->Fail(absl::StrCat(name_, " got what is no message"));
+    story_->Fail(name_, " got what is no message");
     return;
   }
-  const auto place = [&](const v1::Progress& progress) {
+  if (response.has_progress()) {
+    const v1::Progress& progress = response.progress();
     const bool is_new = journal_id_.empty();
     if (is_new && !in_snapshot_) sequence_ = progress.sequence();
     if (std::exchange(from_oldest_, false)) CheckBegin();
     journal_id_ = progress.journal_id();
     if (!is_new && !in_snapshot_) Skip(sequence_, progress.sequence());
     if (!in_snapshot_) sequence_ = std::max(sequence_, progress.sequence());
-  };
-  if (response.has_progress()) {
-    place(response.progress());
     if (in_snapshot_) journal_id_.clear();  // no cursor before the snapshot is complete
   }
   if (response.has_snapshot_done()) {
@@ -265,8 +247,7 @@ void Reader::CheckBegin() {
   for (auto it = entries.lower_bound(judge_->oldest());
        it != entries.end() && it->first <= sequence_; ++it) {
     if (it->second.lost || !Wants(it->second.event)) continue;
-    return story_->Fail(
-        absl::StrCat(name_, " begins after ", sequence_, ", and ", it->first, " is retained"));
+    return story_->Fail(name_, " begins after ", sequence_, ", and ", it->first, " is retained");
   }
 }
 
@@ -295,7 +276,7 @@ void Reader::TakeEvent(const v1::Event& event) {
   backoff_.Reset();
   const uint64_t sequence = event.sequence();
   if (sequence <= sequence_) {
-    story_->Fail(absl::StrCat(name_, " got the event ", sequence, " after ", sequence_));
+    story_->Fail(name_, " got the event ", sequence, " after ", sequence_);
     return;
   }
   Skip(sequence_, sequence - 1);
@@ -304,27 +285,25 @@ void Reader::TakeEvent(const v1::Event& event) {
     announced_gaps_.emplace_back(event.missing().first(), event.missing().last());
   const auto it = judge_->entries().find(sequence);
   if (it == judge_->entries().end()) {
-    story_->Fail(absl::StrCat(name_, " got the event ", sequence, ", which was not published"));
+    story_->Fail(name_, " got the event ", sequence, ", which was not published");
   } else if (it->second.content != Judge::ContentOf(event)) {
-    story_->Fail(absl::StrCat(name_, " got another event ", sequence, ": ",
-                              event.ShortDebugString(), " instead of ",
-                              it->second.event.ShortDebugString()));
+    story_->Fail(name_, " got another event ", sequence, ": ", event.ShortDebugString(),
+                 " instead of ", it->second.event.ShortDebugString());
   }
-  if (!Wants(event)) story_->Fail(absl::StrCat(name_, " did not ask for the event ", sequence));
+  if (!Wants(event)) story_->Fail(name_, " did not ask for the event ", sequence);
 }
 
 void Reader::CheckComplete() {
   if (journal_id_.empty()) return;
   if (const uint64_t missing = FirstMissing(); missing != 0) {
-    story_->Fail(absl::StrCat(name_, " is at ", sequence_, ", and did not get ", missing));
+    story_->Fail(name_, " is at ", sequence_, ", and did not get ", missing);
   }
   for (const uint64_t sequence : left_out_) {
     const bool announced = std::any_of(
         announced_gaps_.begin(), announced_gaps_.end(),
         [&](const auto& gap) { return gap.first <= sequence && sequence <= gap.second; });
     if (!announced) {
-      story_->Fail(
-          absl::StrCat(name_, " did not get the event ", sequence, ", and no GAP names it"));
+      story_->Fail(name_, " did not get the event ", sequence, ", and no GAP names it");
     }
   }
 }

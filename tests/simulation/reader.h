@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "base/backoff.h"
-#include "client/connect/connection.h"
 #include "grpcpp/grpcpp.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/judge.h"
@@ -31,17 +30,14 @@ class Reader {
   // Checks that the stream has sent what there is, and whatever was due; called when nobody has
   // anything to do.
   void CheckAtRest();
-  // The server cancels `call`, which may be this one's.
-  void Cancel(const grpc_call* call, grpc::StatusCode why);
   // Reads without a pause from now on, for the end of the simulation.
   void Hurry() { hurries_ = true; }
   // Time at which it goes on by itself.
   absl::Duration next() const { return pause_until_; }
   // The daemon is gone.
-  void Disconnect();
+  void Disconnect() { call_ = nullptr; }
   // Checks that all that there is has come.
   void CheckComplete();
-  uint64_t sequence() const { return sequence_; }
 
  private:
   class Call;

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -11,7 +10,6 @@
 #include "spdlog/details/null_mutex.h"
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
-#include "tests/simulation/cancellation.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/fleet_judge.h"
 #include "tests/simulation/fleet_servers.h"
@@ -91,11 +89,7 @@ class Simulation {
         libvirt_random_(plan.seed ^ 0x6c696276),
         libvirtd_(&kernel_, &libvirt_random_, &story_),
         options_(ChooseOptions(plan, &fault_random_, &libvirtd_)),
-        world_(&kernel_, &world_random_, &story_, &libvirtd_,
-               {.names = static_cast<int>(plan.names),
-                .domains = static_cast<int>(plan.domains),
-                .lives = static_cast<int>(plan.lives),
-                .calm = plan.calm != 0}),
+        world_(&kernel_, &world_random_, &story_, &libvirtd_, plan),
         judge_(&kernel_, &world_, &libvirtd_, &story_, options_, plan.clock_steps > 0),
         host_(plan, &kernel_, &fault_random_, &story_, &world_,
               {.daemon = [this] { return daemon_.get(); },
@@ -110,7 +104,6 @@ class Simulation {
                    }}),
         damages_(plan.damages),
         publishes_(plan.fleet != 0),
-        hands_over_(plan.handover != 0),
         fleet_judge_(&judge_, &story_, options_.heartbeat > absl::ZeroDuration()),
         fleet_(&kernel_, &fleet_random_, &story_, &world_, &fleet_judge_,
                [this](absl::Duration until, const std::function<bool()>& done) {
@@ -155,23 +148,18 @@ class Simulation {
       if (daemon_ != nullptr && host_.has_descriptors()) judge_.CheckFollowed(number_);
     });
     threads_.set_main_waits([this](absl::Duration until) { WaitForThreads(until); });
-    SetOnCancellation([this](const grpc_call* call, int status) {
-      for (const auto& reader : readers_) {
-        reader->Cancel(call, static_cast<grpc::StatusCode>(status));
-      }
-    });
     world_.set_intents([this](Life* life, size_t index) { Declare(life, index); },
                        [this](Life* life, size_t index) { Withdraw(life, index); });
   }
 
-  Outcome Run() {
+  Result Run() {
     spdlog::set_default_logger(
         std::make_shared<spdlog::logger>("simulation", std::make_shared<StorySink>(&story_)));
     while (!world_.over() && !story_.failed()) Step();
     if (!story_.failed()) Settle();
-    Outcome outcome{story_.problem(), story_.lines(), story_.reached(), world_.lives().size()};
+    Result result{story_.problem(), story_.lines(), story_.reached(), world_.lives().size()};
     daemon_.reset();
-    return outcome;
+    return result;
   }
 
  private:
@@ -184,7 +172,7 @@ class Simulation {
 
   void StartDaemon() {
     ++number_;
-    story_.Say("daemon", absl::StrCat("starts, for the ", number_, ". time"));
+    story_.Say("daemon", "starts, for the ", number_, ". time");
     world_.set_daemon(number_);
     host_.AimKill();
     if (damages_ > 0 && fault_random_.OneIn(2) && judge_.DamageJournal()) {
@@ -200,7 +188,7 @@ class Simulation {
       return Bury();
     }
     if (!daemon.ok() && host_.start_may_fail()) {
-      story_.Say("daemon", absl::StrCat("does not start: ", daemon.status().message()));
+      story_.Say("daemon", "does not start: ", daemon.status().message());
       story_.Reach("start fails");
       world_.set_daemon(0);
       EndThreads();
@@ -209,7 +197,7 @@ class Simulation {
       return;
     }
     if (!daemon.ok()) {
-      story_.Fail(absl::StrCat("the daemon does not start: ", daemon.status().message()));
+      story_.Fail("the daemon does not start: ", daemon.status().message());
       return;
     }
     daemon_ = *std::move(daemon);
@@ -245,7 +233,7 @@ class Simulation {
     host_.KeepPower();
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
-    daemon_->Stop(hands_over_ ? &store_ : nullptr);
+    daemon_->Stop(options_.keeps ? &store_ : nullptr);
     store_.daemon = number_;
     if (kernel_random_.OneIn(8)) DropStore();  // case of a daemon that is not started again at once
     libvirtd_.AfterLoopTurn(daemon_->has_read_libvirt());
@@ -271,7 +259,7 @@ class Simulation {
   // The daemon is dead.
   void Bury() {
     world_.set_daemon(0);
-    if (hands_over_ && daemon_ != nullptr) {
+    if (options_.keeps && daemon_ != nullptr) {
       daemon_->LeaveKept(&store_);
       store_.daemon = number_;
     }
@@ -537,7 +525,6 @@ class Simulation {
   Host host_;
   int64_t damages_;  // damages left
   const bool publishes_;
-  const bool hands_over_;
   Store store_;
   FleetJudge fleet_judge_;
   FleetServers fleet_;
@@ -594,9 +581,6 @@ Plan PlanOf(uint64_t seed) {
   return plan;
 }
 
-Outcome Simulate(const Plan& plan) {
-  Simulation simulation(plan);
-  return simulation.Run();
-}
+Result Simulate(const Plan& plan) { return Simulation(plan).Run(); }
 
 }  // namespace vmeventd::simulation

@@ -8,11 +8,13 @@
 
 namespace vmeventd::simulation {
 
-struct Outcome {
+// The outcome of a plan.
+struct Result {
   std::string problem;  // empty: all is as it must be
   std::vector<std::string> story;
   std::map<std::string, uint64_t> reached;
   uint64_t lives = 0;
+  uint64_t digest = 0;  // digest of the story, by Worker
 };
 
 // Parts of a simulation. The seed chooses all of them; a shorter story for the same seed is found
@@ -63,6 +65,15 @@ Plan PlanOf(uint64_t seed);
 
 // Simulates one node from the start of its first VM to the end of its last. The same plan is the
 // same story, in a process that has done nothing else.
-Outcome Simulate(const Plan& plan);
+Result Simulate(const Plan& plan);
+
+// Makes the files of the running simulation's disk those of SQLite, from now on and for the whole
+// process: a VFS beside SQLite's own, with its locks and its shared memory.
+void UseSimulatedFilesForSqlite();
+
+// Names under which Story counts what simulations are to reach: each row of the classification
+// table, each kind of event, each way for a stream to end, each call on the journal's files to
+// fail, to be killed and to lose power in. Those of `reached` are left out.
+std::vector<std::string> NotReached(const std::map<std::string, uint64_t>& reached);
 
 }  // namespace vmeventd::simulation

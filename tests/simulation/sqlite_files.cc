@@ -1,5 +1,3 @@
-#include "tests/simulation/sqlite_files.h"
-
 #include <sqlite3.h>
 #include <sys/stat.h>
 
@@ -9,11 +7,11 @@
 #include <cstring>
 #include <map>
 #include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "tests/simulation/kernel.h"
+#include "tests/simulation/simulation.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -93,17 +91,41 @@ int CheckReservedLock(sqlite3_file* file, int* reserved) {
   return SQLITE_OK;
 }
 
+int ShmLock(sqlite3_file* file, int offset, int count, int flags) {
+  State& state = StateOf(file);
+  Shared& shared = *state.shared;
+  const auto begin = static_cast<size_t>(offset);
+  const size_t end = begin + static_cast<size_t>(count);
+  if ((flags & SQLITE_SHM_UNLOCK) != 0) {
+    for (size_t i = begin; i < end; ++i) {
+      if (state.shm_shared[i]) --shared.shm_readers[i];
+      state.shm_shared[i] = false;
+      if (shared.shm_writer[i] == file) shared.shm_writer[i] = nullptr;
+    }
+    return SQLITE_OK;
+  }
+  for (size_t i = begin; i < end; ++i) {
+    if (shared.shm_writer[i] != nullptr && shared.shm_writer[i] != file) return SQLITE_BUSY;
+    const int others = shared.shm_readers[i] - (state.shm_shared[i] ? 1 : 0);
+    if ((flags & SQLITE_SHM_EXCLUSIVE) != 0 && others > 0) return SQLITE_BUSY;
+  }
+  for (size_t i = begin; i < end; ++i) {
+    if ((flags & SQLITE_SHM_EXCLUSIVE) != 0) {
+      shared.shm_writer[i] = file;
+    } else if (!state.shm_shared[i]) {
+      state.shm_shared[i] = true;
+      ++shared.shm_readers[i];
+    }
+  }
+  return SQLITE_OK;
+}
+
 int ShmUnmap(sqlite3_file* file, int) {
   State& state = StateOf(file);
   if (!state.mapped) return SQLITE_OK;
   state.mapped = false;
-  Shared& shared = *state.shared;
-  for (size_t i = 0; i < SQLITE_SHM_NLOCK; ++i) {
-    if (state.shm_shared[i]) --shared.shm_readers[i];
-    state.shm_shared[i] = false;
-    if (shared.shm_writer[i] == file) shared.shm_writer[i] = nullptr;
-  }
-  if (--shared.maps == 0) shared.regions.clear();
+  ShmLock(file, 0, SQLITE_SHM_NLOCK, SQLITE_SHM_UNLOCK);
+  if (--state.shared->maps == 0) state.shared->regions.clear();
   return SQLITE_OK;
 }
 
@@ -121,13 +143,10 @@ int Close(sqlite3_file* file) {
 
 int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
   const State& state = StateOf(file);
-  if (Kernel::Current().disk().Try(Disk::Operation::kRead, state.path) != 0) {
-    return SQLITE_IOERR_READ;
-  }
+  if (Kernel::Current().disk().Try("read", state.path) != 0) return SQLITE_IOERR_READ;
   const std::string& content = state.file->content;
   const size_t begin = std::min(static_cast<size_t>(at), content.size());
-  const size_t there = std::min(static_cast<size_t>(size), content.size() - begin);
-  std::memcpy(to, content.data() + begin, there);
+  const size_t there = content.copy(static_cast<char*>(to), static_cast<size_t>(size), begin);
   if (there == static_cast<size_t>(size)) return SQLITE_OK;
   std::memset(static_cast<char*>(to) + there, 0, static_cast<size_t>(size) - there);
   return SQLITE_IOERR_SHORT_READ;
@@ -188,35 +207,6 @@ int ShmMap(sqlite3_file* file, int page, int size, int extend, void volatile** t
   return SQLITE_OK;
 }
 
-int ShmLock(sqlite3_file* file, int offset, int count, int flags) {
-  State& state = StateOf(file);
-  Shared& shared = *state.shared;
-  const auto begin = static_cast<size_t>(offset);
-  const size_t end = begin + static_cast<size_t>(count);
-  if ((flags & SQLITE_SHM_UNLOCK) != 0) {
-    for (size_t i = begin; i < end; ++i) {
-      if (state.shm_shared[i]) --shared.shm_readers[i];
-      state.shm_shared[i] = false;
-      if (shared.shm_writer[i] == file) shared.shm_writer[i] = nullptr;
-    }
-    return SQLITE_OK;
-  }
-  for (size_t i = begin; i < end; ++i) {
-    if (shared.shm_writer[i] != nullptr && shared.shm_writer[i] != file) return SQLITE_BUSY;
-    const int others = shared.shm_readers[i] - (state.shm_shared[i] ? 1 : 0);
-    if ((flags & SQLITE_SHM_EXCLUSIVE) != 0 && others > 0) return SQLITE_BUSY;
-  }
-  for (size_t i = begin; i < end; ++i) {
-    if ((flags & SQLITE_SHM_EXCLUSIVE) != 0) {
-      shared.shm_writer[i] = file;
-    } else if (!state.shm_shared[i]) {
-      state.shm_shared[i] = true;
-      ++shared.shm_readers[i];
-    }
-  }
-  return SQLITE_OK;
-}
-
 void ShmBarrier(sqlite3_file*) {}
 
 const sqlite3_io_methods kMethods = {2,
@@ -243,7 +233,7 @@ int Open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out
   file->pMethods = nullptr;
   Kernel& kernel = Kernel::Current();
   const std::string path = name == nullptr ? "/run/sqlite-temporary" : name;
-  if (kernel.disk().Try(Disk::Operation::kOpen, path) != 0) return SQLITE_CANTOPEN;
+  if (kernel.disk().Try("open", path) != 0) return SQLITE_CANTOPEN;
   Disk::FilePtr found = kernel.disk().Find(path);
   if (found == nullptr && (flags & SQLITE_OPEN_CREATE) == 0) return SQLITE_CANTOPEN;
   const int fd = kernel.OpenUnused(path);
@@ -262,7 +252,7 @@ int Open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out
 
 int Delete(sqlite3_vfs*, const char* name, int) {
   Kernel& kernel = Kernel::Current();
-  if (kernel.disk().Try(Disk::Operation::kUnlink, name) != 0) return SQLITE_IOERR_DELETE;
+  if (kernel.disk().Try("unlink", name) != 0) return SQLITE_IOERR_DELETE;
   return kernel.disk().Unlink(name) ? SQLITE_OK : SQLITE_IOERR_DELETE_NOENT;
 }
 
@@ -283,11 +273,6 @@ int Randomness(sqlite3_vfs*, int size, char* to) {
 
 int Sleep(sqlite3_vfs*, int microseconds) { return microseconds; }
 
-int CurrentTime(sqlite3_vfs*, double* julian_days) {
-  *julian_days = 2440587.5 + static_cast<double>(Kernel::Current().wall_ns()) / 86400e9;
-  return SQLITE_OK;
-}
-
 int CurrentTimeInt64(sqlite3_vfs*, sqlite3_int64* milliseconds) {
   *milliseconds = 210866760000000 + Kernel::Current().wall_ns() / 1'000'000;
   return SQLITE_OK;
@@ -307,7 +292,6 @@ void UseSimulatedFilesForSqlite() {
   vfs.xFullPathname = FullPathname;
   vfs.xRandomness = Randomness;
   vfs.xSleep = Sleep;
-  vfs.xCurrentTime = CurrentTime;
   vfs.xCurrentTimeInt64 = CurrentTimeInt64;
   sqlite3_vfs_register(&vfs, 1);
 }

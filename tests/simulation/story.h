@@ -17,17 +17,23 @@ class Story {
  public:
   explicit Story(const Kernel* kernel) : kernel_(kernel), began_(kernel->monotonic()) {}
 
-  // `who` is a word or two: "qemu vm3", "daemon", "reader 2".
-  void Say(absl::string_view who, absl::string_view what) {
-    lines_.push_back(absl::StrFormat(
-        "%11.4f  %-10s %s", absl::ToDoubleSeconds(kernel_->monotonic() - began_), who, what));
+  // Each takes its text in parts, as absl::StrCat does. `who` is a word or two: "qemu vm3",
+  // "daemon", "reader 2".
+  template <typename... Parts>
+  void Say(absl::string_view who, const Parts&... what) {
+    const double time = absl::ToDoubleSeconds(kernel_->monotonic() - began_);
+    lines_.push_back(absl::StrFormat("%11.4f  %-10s %s", time, who, absl::StrCat(what...)));
   }
   // Reports a failure: something is not as it must be.
-  void Fail(absl::string_view problem) {
-    Say("JUDGE", absl::StrCat("WRONG: ", problem));
-    if (problem_.empty()) problem_ = std::string(problem);
+  template <typename... Parts>
+  void Fail(const Parts&... problem) {
+    Say("JUDGE", "WRONG: ", problem...);
+    if (problem_.empty()) problem_ = absl::StrCat(problem...);
   }
-  void Reach(absl::string_view what) { ++reached_[std::string(what)]; }
+  template <typename... Parts>
+  void Reach(const Parts&... what) {
+    ++reached_[absl::StrCat(what...)];
+  }
 
   bool failed() const { return !problem_.empty(); }
   const std::string& problem() const { return problem_; }  // the first

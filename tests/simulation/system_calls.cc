@@ -27,7 +27,6 @@
 #include <string>
 #include <vector>
 
-#include "tests/simulation/cancellation.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/threads.h"
 
@@ -69,11 +68,6 @@ struct Directory {
   dirent entry;
 };
 
-vmeventd::simulation::OnCancellation& Cancellation() {
-  static auto* const on_cancellation = new vmeventd::simulation::OnCancellation();
-  return *on_cancellation;
-}
-
 timespec ToTimespec(int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'000'000}; }
 
 int Fill(const Disk::FilePtr& file, struct stat* status) {
@@ -82,7 +76,7 @@ int Fill(const Disk::FilePtr& file, struct stat* status) {
   status->st_dev = makedev(8, 1);
   status->st_ino = file->inode;
   status->st_mode = file->mode;
-  status->st_nlink = static_cast<nlink_t>(file->links);
+  status->st_nlink = 1;
   status->st_uid = geteuid();
   status->st_size = static_cast<off_t>(file->content.size());
   status->st_mtim = ToTimespec(file->modify_ns);
@@ -91,10 +85,6 @@ int Fill(const Disk::FilePtr& file, struct stat* status) {
 }
 
 }  // namespace
-
-void vmeventd::simulation::SetOnCancellation(OnCancellation on_cancellation) {
-  Cancellation() = std::move(on_cancellation);
-}
 
 // The linker makes these names of --wrap.
 // NOLINTBEGIN(bugprone-reserved-identifier)
@@ -110,16 +100,6 @@ int __wrap_open(const char* path, int flags, ...) {
   va_end(list);
   if (!Simulated()) return REAL(open)(path, flags, mode);
   return Kernel::Current().Open(path, flags, mode);
-}
-
-int REAL(openat)(int, const char*, int, ...);
-int __wrap_openat(int directory, const char* path, int flags, ...) {
-  va_list list;
-  va_start(list, flags);
-  const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(list, mode_t) : 0;
-  va_end(list);
-  if (!Simulated(directory)) return REAL(openat)(directory, path, flags, mode);
-  return Kernel::Current().OpenAt(directory, path, flags, mode);
 }
 
 int REAL(close)(int);
@@ -153,13 +133,6 @@ int __wrap_fdatasync(int fd) {
 int REAL(ftruncate)(int, off_t);
 int __wrap_ftruncate(int fd, off_t size) {
   return Simulated(fd) ? Kernel::Current().TruncateFile(fd, size) : REAL(ftruncate)(fd, size);
-}
-
-int REAL(truncate)(const char*, off_t);
-int __wrap_truncate(const char* path, off_t size) {
-  if (!Simulated()) return REAL(truncate)(path, size);
-  errno = ENOENT;  // SQLite's index is in the simulation's memory
-  return -1;
 }
 
 int REAL(stat)(const char*, struct stat*);
@@ -228,12 +201,7 @@ int __wrap_access(const char* path, int mode) {
 
 int REAL(unlink)(const char*);
 int __wrap_unlink(const char* path) {
-  return Simulated() ? Kernel::Current().UnlinkAt(AT_FDCWD, path) : REAL(unlink)(path);
-}
-int REAL(unlinkat)(int, const char*, int);
-int __wrap_unlinkat(int directory, const char* path, int flags) {
-  return Simulated(directory) ? Kernel::Current().UnlinkAt(directory, path)
-                              : REAL(unlinkat)(directory, path, flags);
+  return Simulated() ? Kernel::Current().UnlinkFile(path) : REAL(unlink)(path);
 }
 int REAL(rename)(const char*, const char*);
 int __wrap_rename(const char* from, const char* to) {
@@ -484,12 +452,6 @@ int __wrap_RAND_bytes(unsigned char* to, int size) {
   return 1;
 }
 
-// A call that the server cuts; its stream reports the rest.
-int __wrap_grpc_call_cancel_with_status(const grpc_call* call, int status, const char*, void*) {
-  if (Cancellation()) Cancellation()(call, status);
-  return 0;
-}
-
 ssize_t REAL(getrandom)(void*, size_t, unsigned);
 ssize_t __wrap_getrandom(void* to, size_t size, unsigned flags) {
   if (!Simulated()) return REAL(getrandom)(to, size, flags);
@@ -502,9 +464,8 @@ ssize_t __wrap_getrandom(void* to, size_t size, unsigned flags) {
 
 // std::chrono::steady_clock::now()
 int64_t __wrap__ZNSt6chrono3_V212steady_clock3nowEv() {
-  if (Simulated()) return absl::ToInt64Nanoseconds(Kernel::Current().monotonic());
   timespec now{};
-  REAL(clock_gettime)(CLOCK_MONOTONIC, &now);
+  __wrap_clock_gettime(CLOCK_MONOTONIC, &now);
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 

@@ -3,16 +3,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cinttypes>
 #include <cstdlib>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "nlohmann/json.hpp"
 
 namespace vmeventd::simulation {
 namespace {
+
+using Json = nlohmann::json;
 
 // Timeout of one simulation, which takes a tenth of a second: beyond it, it hangs.
 constexpr unsigned kMaxSeconds = 60;
@@ -39,18 +40,13 @@ uint64_t DigestOf(const std::vector<std::string>& story) {
 
 [[noreturn]] void SimulateAndExit(const Request& request, int results) {
   alarm(kMaxSeconds);
-  const Outcome outcome = Simulate(request.plan);
-  FILE* const output = fdopen(results, "w");
-  std::fprintf(output, "lives %" PRIu64 "\n", outcome.lives);
-  std::fprintf(output, "digest %" PRIu64 "\n", DigestOf(outcome.story));
-  for (const auto& [what, count] : outcome.reached) {
-    std::fprintf(output, "reached %" PRIu64 " %s\n", count, what.c_str());
-  }
-  if (request.story) {
-    for (const std::string& line : outcome.story) std::fprintf(output, "story %s\n", line.c_str());
-  }
-  if (!outcome.problem.empty()) std::fprintf(output, "problem %s\n", outcome.problem.c_str());
-  std::fclose(output);
+  Result result = Simulate(request.plan);
+  result.digest = DigestOf(result.story);
+  if (!request.story) result.story.clear();
+  const Json json = {result.problem, result.story, result.reached, result.lives, result.digest};
+  // A story may have bytes of any kind.
+  const std::string line = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  dprintf(results, "%s\n", line.c_str());
   std::_Exit(0);
 }
 
@@ -99,22 +95,15 @@ Result Worker::Wait() {
   char* line = nullptr;
   size_t size = 0;
   while (status == -1 && getline(&line, &size, reader_) > 0) {
-    absl::string_view text = absl::StripSuffix(absl::string_view(line), "\n");
-    uint64_t count = 0;
-    if (absl::ConsumePrefix(&text, "lives ")) {
-      if (absl::SimpleAtoi(text, &count)) result.lives = count;
-    } else if (absl::ConsumePrefix(&text, "digest ")) {
-      if (absl::SimpleAtoi(text, &count)) result.digest = count;
-    } else if (absl::ConsumePrefix(&text, "reached ")) {
-      const std::pair<absl::string_view, absl::string_view> parts =
-          absl::StrSplit(text, absl::MaxSplits(' ', 1));
-      if (absl::SimpleAtoi(parts.first, &count)) result.reached[std::string(parts.second)] = count;
-    } else if (absl::ConsumePrefix(&text, "story ")) {
-      result.story.emplace_back(text);
-    } else if (absl::ConsumePrefix(&text, "problem ")) {
-      result.problem = std::string(text);
-    } else if (absl::ConsumePrefix(&text, "end ")) {
+    absl::string_view text = line;
+    if (absl::ConsumePrefix(&text, "end ")) {
       if (!absl::SimpleAtoi(text, &status)) break;
+    } else if (const Json json = Json::parse(text, nullptr, false); !json.is_discarded()) {
+      json.at(0).get_to(result.problem);
+      json.at(1).get_to(result.story);
+      json.at(2).get_to(result.reached);
+      json.at(3).get_to(result.lives);
+      json.at(4).get_to(result.digest);
     }
   }
   std::free(line);

@@ -1,23 +1,10 @@
 #pragma once
 
-#include <cstdint>
 #include <cstdio>
-#include <map>
-#include <string>
-#include <vector>
 
 #include "tests/simulation/simulation.h"
 
 namespace vmeventd::simulation {
-
-// The outcome of a plan.
-struct Result {
-  std::string problem;  // empty: all is as it must be
-  uint64_t lives = 0;
-  uint64_t digest = 0;  // digest of the story
-  std::map<std::string, uint64_t> reached;
-  std::vector<std::string> story;  // empty unless it was asked for
-};
 
 // A process that simulates, each plan in a child of its own. It allocates nothing between two
 // plans: each child begins with the same heap at the same addresses, on which the order of hash
@@ -28,7 +15,8 @@ class Worker {
   // Ends the process with a message if there is none to be had.
   static Worker Start();
 
-  // Simulates one plan at a time: each Begin is followed by a Wait.
+  // Simulates one plan at a time: each Begin is followed by a Wait. The result has its story only
+  // if `story`.
   void Begin(const Plan& plan, bool story);
   Result Wait();
 

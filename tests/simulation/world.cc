@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,22 +13,18 @@
 namespace vmeventd::simulation {
 namespace {
 
-struct Version {
-  int major;
-  int minor;
-};
-constexpr Version kVersions[] = {{1, 4}, {2, 5}, {2, 9}, {2, 10}, {3, 1},
-                                 {4, 2}, {7, 2}, {8, 2}, {10, 0}, {11, 0}};
+// Major and minor.
+constexpr std::pair<int, int> kVersions[] = {{1, 4}, {2, 5}, {2, 9}, {2, 10}, {3, 1},
+                                             {4, 2}, {7, 2}, {8, 2}, {10, 0}, {11, 0}};
 
 }  // namespace
 
-World::World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, Options options)
-    : kernel_(kernel), random_(random), story_(story), libvirtd_(libvirtd), options_(options) {
-  for (int i = 0; i < options_.names + options_.domains; ++i) {
-    const std::string name = i < options_.names ? absl::StrCat("vm", i + 1)
-                                                : absl::StrCat("dom", i - options_.names + 1);
-    At(now() + random_->Between(absl::ZeroDuration(), absl::Seconds(20)),
-       [this, name] { Begin(name); });
+World::World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, const Plan& plan)
+    : kernel_(kernel), random_(random), story_(story), libvirtd_(libvirtd), plan_(plan) {
+  for (int64_t i = 0; i < plan_.names + plan_.domains; ++i) {
+    const std::string name =
+        i < plan_.names ? absl::StrCat("vm", i + 1) : absl::StrCat("dom", i - plan_.names + 1);
+    Within(absl::ZeroDuration(), absl::Seconds(20), [this, name] { Begin(name); });
   }
 }
 
@@ -46,10 +43,21 @@ void World::RunDue() {
   what();
 }
 
+void World::Within(absl::Duration low, absl::Duration high, std::function<void()> what) {
+  At(now() + random_->Between(low, high), std::move(what));
+}
+
 void World::In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what) {
-  At(now() + random_->Between(low, high), [life, what = std::move(what)] {
+  Within(low, high, [life, what = std::move(what)] {
     if (!life->process_gone) what();
   });
+}
+
+std::string World::RunIdOf(const std::string& path, const Process& process) const {
+  return MakeRunId({.boot_id = kernel_->boot_id(),
+                    .monitor_path = path,
+                    .pid = process.pid,
+                    .start_ticks = process.start_ticks});
 }
 
 std::string World::CommandLineOf(const Life& life) {
@@ -72,7 +80,7 @@ std::string World::CommandLineOf(const Life& life) {
 }
 
 void World::Begin(const std::string& name) {
-  if (begun_ == options_.lives) return;
+  if (begun_ == plan_.lives) return;
   const bool is_domain = name.starts_with("dom");
   if (is_domain && !libvirtd_->runs()) {
     return At(now() + absl::Seconds(1), [this, name] { Begin(name); });
@@ -81,9 +89,7 @@ void World::Begin(const std::string& name) {
   Life* const life = lives_.back().get();
   life->number = ++begun_;
   life->name = name;
-  const Version& version = kVersions[random_->Below(std::size(kVersions))];
-  life->major = version.major;
-  life->minor = version.minor;
+  std::tie(life->major, life->minor) = kVersions[random_->Below(std::size(kVersions))];
   life->no_shutdown = random_->OneIn(4);
   life->no_reboot = random_->OneIn(4);
   life->began = now();
@@ -96,10 +102,7 @@ void World::Begin(const std::string& name) {
     life->process->program = name;
   }
   life->boot_id = kernel_->boot_id();
-  life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
-                            .monitor_path = life->socket,
-                            .pid = life->process->pid,
-                            .start_ticks = life->process->start_ticks});
+  life->run_id = RunIdOf(life->socket, *life->process);
   story_->Say(name, absl::StrFormat("life %d: QEMU %d.%d starts, pid %d%s%s", life->number,
                                     life->major, life->minor, life->process->pid,
                                     life->no_shutdown ? ", -no-shutdown" : "",
@@ -120,9 +123,9 @@ void World::BeginSocket(Life* life) {
   }
   kernel_->Unlink(life->socket);
   kernel_->Unlink(SecondSocketOf(*life));
-  if (!options_.calm && random_->OneIn(6)) {
+  if (plan_.calm == 0 && random_->OneIn(6)) {
     BeginLauncher(life);
-  } else if (!options_.calm && random_->OneIn(8)) {
+  } else if (plan_.calm == 0 && random_->OneIn(8)) {
     BeginProxy(life);
   }
   ProcessPtr listens = life->process;
@@ -133,7 +136,7 @@ void World::BeginSocket(Life* life) {
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
     life->listener->listening = true;
     life->kept_at = now();
-    if (!options_.calm && random_->OneIn(8)) ManagerConnects(life);
+    if (plan_.calm == 0 && random_->OneIn(8)) ManagerConnects(life);
   });
   In(absl::Milliseconds(1), absl::Seconds(3), life, [this, life] {
     Say(life, Saying::Kind::kResume, "RESUME", "");
@@ -146,16 +149,13 @@ void World::BeginProxy(Life* life) {
   life->proxy->program = "socat";
   life->proxy->command_line = std::string("socat\0UNIX-LISTEN:", 18);
   NoteProxied(life, *life->proxy);
-  story_->Say(life->name, absl::StrCat("a proxy ", life->proxy->pid, " listens in front of it"));
+  story_->Say(life->name, "a proxy ", life->proxy->pid, " listens in front of it");
   story_->Reach("a proxy that forks");
 }
 
 void World::NoteProxied(Life* life, const Process& process) const {
   life->proxy_pids.insert(process.pid);
-  life->proxy_run_ids.insert(MakeRunId({.boot_id = kernel_->boot_id(),
-                                        .monitor_path = life->socket,
-                                        .pid = process.pid,
-                                        .start_ticks = process.start_ticks}));
+  life->proxy_run_ids.insert(RunIdOf(life->socket, process));
 }
 
 void World::EndProxyChild(Life* life) {
@@ -164,7 +164,7 @@ void World::EndProxyChild(Life* life) {
 
 void World::ProxyEnds(Life* life) {
   if (life->proxy->state != Process::State::kLives) return;
-  story_->Say(life->name, absl::StrCat("its proxy ", life->proxy->pid, " is gone"));
+  story_->Say(life->name, "its proxy ", life->proxy->pid, " is gone");
   if (life->client != nullptr) CloseClient(life);
   kernel_->CloseListener(life->listener);
   if (random_->OneIn(2) && kernel_->disk().Find(life->socket) == life->listener->file) {
@@ -181,8 +181,7 @@ void World::BeginLauncher(Life* life) {
                 [](const ProcessPtr& each) { return each->state != Process::State::kLives; });
   if (!launchers_.empty() && random_->OneIn(2)) {
     life->launcher = random_->Pick(launchers_);
-    story_->Say(life->name,
-                absl::StrCat("the launcher ", life->launcher->pid, " of others listens for it"));
+    story_->Say(life->name, "the launcher ", life->launcher->pid, " of others listens for it");
     return story_->Reach("a launcher listens for several QEMUs");
   }
   const ProcessPtr launcher = kernel_->Start("/launcher");
@@ -190,22 +189,22 @@ void World::BeginLauncher(Life* life) {
   life->launcher = launcher;
   const bool leaves = random_->OneIn(2);
   if (!leaves) launchers_.push_back(launcher);
-  story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " listens for it, and ",
-                                       leaves ? "leaves" : "stays"));
+  story_->Say(life->name, "its launcher ", launcher->pid, " listens for it, and ",
+              leaves ? "leaves" : "stays");
   story_->Reach(leaves ? "a launcher listens and leaves" : "a launcher listens and stays");
-  At(now() + random_->Between(absl::ZeroDuration(),
-                              leaves ? absl::Milliseconds(20) : absl::Seconds(100)),
-     [this, life, launcher] {
-       if (launcher->state != Process::State::kLives) return;
-       story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " is gone"));
-       if (!life->gone && life->daemons.empty())
-         story_->Reach("a launcher goes before its QEMU has spoken");
-       // The launcher is known by its id alone, if there is no SO_PEERPIDFD: nobody else has it
-       // meanwhile.
-       if (kernel_->features().peer_pidfd) return EndHelper(launcher);
-       kernel_->Exit(launcher, 0);
-       ReapLauncher(launcher);
-     });
+  const absl::Duration stays = leaves ? absl::Milliseconds(20) : absl::Seconds(100);
+  Within(absl::ZeroDuration(), stays, [this, life, launcher] {
+    if (launcher->state != Process::State::kLives) return;
+    story_->Say(life->name, "its launcher ", launcher->pid, " is gone");
+    if (!life->gone && life->daemons.empty()) {
+      story_->Reach("a launcher goes before its QEMU has spoken");
+    }
+    // The launcher is known by its id alone, if there is no SO_PEERPIDFD: nobody else has it
+    // meanwhile.
+    if (kernel_->features().peer_pidfd) return EndHelper(launcher);
+    kernel_->Exit(launcher, 0);
+    ReapLauncher(launcher);
+  });
 }
 
 void World::NextStep(Life* life) {
@@ -251,8 +250,9 @@ void World::NextStep(Life* life) {
                                &World::StaysDown,
                                &World::StopQuit};
   const bool ends = random_->OneIn(3);
-  const Step step = ends ? kEndings[random_->Below(std::size(kEndings))]
-                         : kSteps[random_->Below(std::size(kSteps) - (options_.calm ? kCalm : 0))];
+  const Step step = ends
+                        ? kEndings[random_->Below(std::size(kEndings))]
+                        : kSteps[random_->Below(std::size(kSteps) - (plan_.calm != 0 ? kCalm : 0))];
   const absl::Duration high = random_->OneIn(6) ? absl::Minutes(15) : absl::Seconds(10);
   In(absl::ZeroDuration(), high, life, [this, life, step] { (this->*step)(life); });
 }
@@ -344,10 +344,10 @@ void World::CheckPace(const Life& life) const {
   const std::string& commands = life.client->to_server;
   // A question of a daemon that crashed is answered now.
   if (commands.find('\n') + 1 != commands.size() && !life.kept_over_crash) {
-    story_->Fail(absl::StrCat("the daemon sent more than one command: ", commands));
+    story_->Fail("the daemon sent more than one command: ", commands);
   }
   if (now() - life.answered_at < absl::Milliseconds(10) && !life.kept_over_crash) {
-    story_->Fail(absl::StrCat("the daemon asked too soon after an answer: ", commands));
+    story_->Fail("the daemon asked too soon after an answer: ", commands);
   }
   const Saying* down = nullptr;
   for (const Saying& saying : life.sayings) {
@@ -356,7 +356,7 @@ void World::CheckPace(const Life& life) const {
   }
   if (down != nullptr && down->heard_by == life.client && down->daemon == life.client_daemon &&
       life.client->read_before_sending >= down->end) {
-    story_->Fail(absl::StrCat("the daemon asked a VM that is down: ", commands));
+    story_->Fail("the daemon asked a VM that is down: ", commands);
   }
 }
 
@@ -369,7 +369,7 @@ void World::Answer(Life* life, absl::string_view command) {
     life->negotiated = true;
     Send(life, "{\"return\": {}}\r\n");
     // An event may come before the answers to what is asked next.
-    if (!options_.calm && !life->truth.has_value() && random_->OneIn(20)) {
+    if (plan_.calm == 0 && !life->truth.has_value() && random_->OneIn(20)) {
       Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
     }
   } else if (is("query-status")) {
@@ -389,7 +389,7 @@ void World::Answer(Life* life, absl::string_view command) {
   } else if (is("qom-list") || is("query-chardev")) {
     Send(life, "{\"return\": []}\r\n");
   } else {
-    story_->Fail(absl::StrCat("the daemon sent ", command));
+    story_->Fail("the daemon sent ", command);
   }
 }
 
@@ -428,7 +428,7 @@ void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::st
   const absl::string_view to = saying.heard_by == nullptr ? "nobody listens"
                                : life->client_daemon == 0 ? "to a manager"
                                                           : "to the daemon";
-  story_->Say(life->name, absl::StrCat(event, data.empty() ? "" : " ", data, " (", to, ")"));
+  story_->Say(life->name, event, data.empty() ? "" : " ", data, " (", to, ")");
   life->sayings.push_back(std::move(saying));
 }
 
@@ -443,12 +443,29 @@ void World::SayShutdown(Life* life, absl::string_view reason) {
   if (has_guest) life->sayings.back().guest = guest;
 }
 
+void World::Pause(Life* life, absl::string_view run_state) {
+  life->run_state = std::string(run_state);
+  Say(life, Saying::Kind::kStop, "STOP", "");
+}
+
+void World::Resume(Life* life) {
+  life->run_state = "running";
+  Say(life, Saying::Kind::kResume, "RESUME", "");
+}
+
+void World::ResumeWithin(absl::Duration high, Life* life) {
+  In(absl::ZeroDuration(), high, life, [this, life] {
+    Resume(life);
+    NextStep(life);
+  });
+}
+
 void World::Decide(Life* life, ShutdownClass truth, absl::string_view ending) {
   if (life->truth.has_value()) return;  // the first cause wins
   life->truth = truth;
   life->ending = std::string(ending);
-  story_->Say(life->name, absl::StrCat("truth: ", ending));
-  story_->Reach(absl::StrCat("ending ", ending));
+  story_->Say(life->name, "truth: ", ending);
+  story_->Reach("ending ", ending);
 }
 
 // The end
@@ -470,14 +487,19 @@ void World::CloseSockets(Life* life, bool unlink) {
   }
 }
 
-void World::Leave(Life* life, int code) {
+void World::ShutDown(Life* life, absl::string_view reason) {
+  SayShutdown(life, reason);
+  Leave(life);
+}
+
+void World::Leave(Life* life) {
   life->hangs = true;  // the main loop has ended: nothing more is answered
   const bool slow = random_->OneIn(8);
-  In(absl::ZeroDuration(), absl::Milliseconds(slow ? 3000 : 30), life, [this, life, code] {
+  In(absl::ZeroDuration(), absl::Milliseconds(slow ? 3000 : 30), life, [this, life] {
     CloseSockets(life, true);
     const bool lingers = random_->OneIn(8);
     In(absl::ZeroDuration(), absl::Milliseconds(lingers ? 7000 : 20), life,
-       [this, life, code] { ProcessEnds(life, code << 8); });
+       [this, life] { ProcessEnds(life, 0); });
   });
 }
 
@@ -497,7 +519,7 @@ void World::EndHelper(const ProcessPtr& process) {
 }
 
 void World::ForkEnds(Life* life) {
-  story_->Say(life->name, absl::StrCat("its fork ", life->fork->pid, " is gone"));
+  story_->Say(life->name, "its fork ", life->fork->pid, " is gone");
   if (life->fork_serves && life->client != nullptr) CloseClient(life);
   life->kept_at = now();
   kernel_->Exit(life->fork, SIGKILL);
@@ -522,9 +544,8 @@ void World::AllAreGone(Life* life) {
   if (!life->uuid.empty()) return DomainIsGone(life);
   const std::string name = life->name;
   const bool at_once = random_->OneIn(3);
-  At(now() + random_->Between(absl::ZeroDuration(),
-                              at_once ? absl::Milliseconds(5) : absl::Seconds(60)),
-     [this, name] { Begin(name); });
+  Within(absl::ZeroDuration(), at_once ? absl::Milliseconds(5) : absl::Seconds(60),
+         [this, name] { Begin(name); });
 }
 
 void World::ProcessEnds(Life* life, int wait_status) {
@@ -534,8 +555,8 @@ void World::ProcessEnds(Life* life, int wait_status) {
   if (listens && kernel_->features().peer_pidfd && random_->OneIn(3)) {
     story_->Say(life->name, "a child of it keeps its other monitor");
     story_->Reach("a child keeps a QEMU's other socket");
-    At(now() + random_->Between(absl::ZeroDuration(), absl::Seconds(10)),
-       [this, kept = std::exchange(life->second, nullptr)] { kernel_->CloseListener(kept); });
+    Within(absl::ZeroDuration(), absl::Seconds(10),
+           [this, kept = std::exchange(life->second, nullptr)] { kernel_->CloseListener(kept); });
   }
   CloseSockets(life, false);
   kernel_->Exit(life->process, wait_status);
@@ -545,13 +566,12 @@ void World::ProcessEnds(Life* life, int wait_status) {
   story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
                                           life->process->pid, wait_status));
   const bool late = random_->OneIn(5);
-  At(now() + random_->Between(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3)),
-     [this, life] { kernel_->Reap(life->process); });
+  Within(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3),
+         [this, life] { kernel_->Reap(life->process); });
   if (life->proxy != nullptr) {
     const bool stays = random_->OneIn(2);
-    At(now() + random_->Between(absl::ZeroDuration(),
-                                stays ? absl::Seconds(20) : absl::Milliseconds(5)),
-       [this, life] { ProxyEnds(life); });
+    Within(absl::ZeroDuration(), stays ? absl::Seconds(20) : absl::Milliseconds(5),
+           [this, life] { ProxyEnds(life); });
     return;
   }
   if (life->fork == nullptr) return AllAreGone(life);
@@ -618,7 +638,7 @@ void World::GoOnWithProcesses(int to, bool by_crash, const std::set<std::string>
 
 void World::KillAll() {
   libvirtd_->Stop();
-  At(now() + random_->Between(absl::Minutes(1), absl::Minutes(2)), [this] { libvirtd_->Start(); });
+  Within(absl::Minutes(1), absl::Minutes(2), [this] { libvirtd_->Start(); });
   for (const std::unique_ptr<Life>& life : lives_) {
     if (life->launcher != nullptr) EndHelper(life->launcher);
     if (life->gone) continue;

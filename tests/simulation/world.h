@@ -16,6 +16,7 @@
 #include "tests/simulation/libvirtd.h"
 #include "tests/simulation/life.h"
 #include "tests/simulation/random.h"
+#include "tests/simulation/simulation.h"
 #include "tests/simulation/story.h"
 
 namespace vmeventd::simulation {
@@ -29,19 +30,12 @@ inline constexpr absl::Duration kFollowsAgain = absl::Seconds(20);
 // has measured it. Each name has one QEMU after the other.
 class World {
  public:
-  struct Options {
-    int names = 4;
-    int domains = 0;    // VMs of libvirt, beside these
-    int lives = 24;     // total
-    bool calm = false;  // no lost monitors, hangs and other clients
-  };
-  // Declares an intent for the VM that `life` is of.
-  using Declare = std::function<void(Life* life, size_t intent)>;
-  using Withdraw = std::function<void(Life* life, size_t intent)>;
+  // Declares or withdraws an intent for the VM that `life` is of.
+  using IntentCall = std::function<void(Life* life, size_t intent)>;
 
-  World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, Options options);
+  World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, const Plan& plan);
 
-  void set_intents(Declare declare, Withdraw withdraw) {
+  void set_intents(IntentCall declare, IntentCall withdraw) {
     declare_ = std::move(declare);
     withdraw_ = std::move(withdraw);
   }
@@ -73,7 +67,7 @@ class World {
   // The host's end: all QEMUs at once.
   void KillAll();
 
-  bool over() const { return ended_ == options_.lives; }
+  bool over() const { return ended_ == plan_.lives; }
   const std::vector<std::unique_ptr<Life>>& lives() const { return lives_; }
 
  private:
@@ -82,7 +76,11 @@ class World {
   using Step = void (World::*)(Life*);
 
   absl::Duration now() const { return kernel_->monotonic(); }
+  // Does something after `low` to `high`; In only if the life's process is there still.
+  void Within(absl::Duration low, absl::Duration high, std::function<void()> what);
   void In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what);
+  // The run id by a monitor's path and a process.
+  std::string RunIdOf(const std::string& path, const Process& process) const;
   void Begin(const std::string& name);
   // The command line of its process: one that QEMU was started with, or something else's.
   std::string CommandLineOf(const Life& life);
@@ -110,6 +108,11 @@ class World {
   void Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
            std::string text = "");
   void SayShutdown(Life* life, absl::string_view reason);
+  // Its CPUs stop, for that run state, or go on, and it says so; ResumeWithin takes the next step
+  // then.
+  void Pause(Life* life, absl::string_view run_state);
+  void Resume(Life* life);
+  void ResumeWithin(absl::Duration high, Life* life);
   void Decide(Life* life, ShutdownClass truth, absl::string_view ending);
 
   // Steps while it lives.
@@ -175,8 +178,9 @@ class World {
   void DomainIsSaved(Life* life);
   void DomainIsDumped(Life* life);
 
-  // QEMU exits in order, with that status.
-  void Leave(Life* life, int code = 0);
+  // QEMU exits in order; after a SHUTDOWN, or without one.
+  void ShutDown(Life* life, absl::string_view reason);
+  void Leave(Life* life);
   void CloseSockets(Life* life, bool unlink);
   void ProcessEnds(Life* life, int wait_status);
   void HostKills(Life* life);
@@ -190,9 +194,9 @@ class World {
   Random* const random_;
   Story* const story_;
   Libvirtd* const libvirtd_;
-  const Options options_;
-  Declare declare_;
-  Withdraw withdraw_;
+  const Plan plan_;
+  IntentCall declare_;
+  IntentCall withdraw_;
   std::function<void()> after_overflow_;
   int daemon_ = 0;
   int begun_ = 0;

@@ -1,13 +1,11 @@
 // Steps of the domains of libvirt: docs/libvirt.md, "Endings".
 
-#include <algorithm>
 #include <csignal>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/world.h"
 #include "watcher/core/libvirt_spec.h"
-#include "watcher/core/names.h"
 
 namespace vmeventd::simulation {
 
@@ -20,12 +18,9 @@ void World::BeginDomain(Life* life) {
   life->no_shutdown = true;
   life->no_reboot = false;
   life->run_state = "prelaunch";
-  life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
-                            .monitor_path = DomainSource(kLibvirtUri),
-                            .pid = life->process->pid,
-                            .start_ticks = life->process->start_ticks});
+  life->run_id = RunIdOf(DomainSource(kLibvirtUri), *life->process);
   libvirtd_->Add(life);
-  story_->Say(life->name, absl::StrCat("is a domain, id ", life->domain_id));
+  story_->Say(life->name, "is a domain, id ", life->domain_id);
   if (random_->OneIn(5)) return DomainArrives(life);
   In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
     life->run_state = "running";
@@ -75,15 +70,13 @@ void World::DomainIsGone(Life* life) {
   }
   if (life->reported.has_value()) end = *life->reported;
   const bool late = random_->OneIn(8);
-  At(now() +
-         random_->Between(absl::ZeroDuration(), late ? absl::Seconds(20) : absl::Milliseconds(50)),
-     [this, life, end] {
-       libvirtd_->Remove(life, end);
-       const std::string name = life->name;
-       At(now() + random_->Between(absl::ZeroDuration(),
-                                   random_->OneIn(2) ? absl::Milliseconds(5) : absl::Seconds(60)),
-          [this, name] { Begin(name); });
-     });
+  Within(absl::ZeroDuration(), late ? absl::Seconds(20) : absl::Milliseconds(50),
+         [this, life, end] {
+           libvirtd_->Remove(life, end);
+           const bool at_once = random_->OneIn(2);
+           Within(absl::ZeroDuration(), at_once ? absl::Milliseconds(5) : absl::Seconds(60),
+                  [this, name = life->name] { Begin(name); });
+         });
 }
 
 // Waits for a VM of another host, which arrives or does not.
@@ -96,8 +89,7 @@ void World::DomainArrives(Life* life) {
     Migration(life, "active");
     if (random_->OneIn(2)) {
       Migration(life, "completed");
-      life->run_state = "running";
-      Say(life, Saying::Kind::kResume, "RESUME", "");
+      Resume(life);
       return NextStep(life);
     }
     Decide(life, ShutdownClass::kAdmin, "an incoming migration fails");
@@ -114,16 +106,14 @@ void World::Migration(Life* life, absl::string_view status) {
 void World::StopToMigrate(Life* life) {
   Migration(life, "setup");
   Migration(life, "active");
-  life->run_state = "finish-migrate";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "finish-migrate");
 }
 
 void World::DomainMigrationFails(Life* life) {
   StopToMigrate(life);
   In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
     Migration(life, "failed");
-    life->run_state = "running";
-    Say(life, Saying::Kind::kResume, "RESUME", "");
+    Resume(life);
     NextStep(life);
   });
 }
@@ -149,8 +139,7 @@ void World::DomainIsKilledAsItMigrates(Life* life) {
 void World::DomainIsDestroyed(Life* life) {
   Decide(life, ShutdownClass::kAdmin, "a domain is destroyed");
   life->reported = ManagerEnd::kDestroyed;
-  SayShutdown(life, "host-signal");
-  Leave(life);
+  ShutDown(life, "host-signal");
 }
 
 void World::DomainThatHangsIsDestroyed(Life* life) {
@@ -160,8 +149,7 @@ void World::DomainThatHangsIsDestroyed(Life* life) {
 }
 
 void World::DomainIsSaved(Life* life) {
-  life->run_state = "paused";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "paused");
   Migration(life, "setup");
   Migration(life, "active");
   In(absl::ZeroDuration(), absl::Seconds(5), life, [this, life] {

@@ -2,15 +2,23 @@
 
 #include <csignal>
 
-#include "absl/strings/str_cat.h"
 #include "tests/simulation/world.h"
-#include "watcher/core/names.h"
 
 namespace vmeventd::simulation {
 namespace {
 
 constexpr absl::Duration kNow = absl::ZeroDuration();
 constexpr absl::Duration kWindow = absl::Minutes(10);
+
+// Time of the last press of its power button since its last reset.
+absl::Duration PressedAt(const Life& life) {
+  absl::Duration pressed = -absl::InfiniteDuration();
+  for (const Saying& saying : life.sayings) {
+    if (saying.kind == Saying::Kind::kPowerdown) pressed = saying.at;
+    if (saying.kind == Saying::Kind::kReset) pressed = -absl::InfiniteDuration();
+  }
+  return pressed;
+}
 
 }  // namespace
 
@@ -23,13 +31,8 @@ void World::Reboot(Life* life) {
 }
 
 void World::StopAndContinue(Life* life) {
-  life->run_state = "paused";
-  Say(life, Saying::Kind::kStop, "STOP", "");
-  In(kNow, absl::Seconds(20), life, [this, life] {
-    life->run_state = "running";
-    Say(life, Saying::Kind::kResume, "RESUME", "");
-    NextStep(life);
-  });
+  Pause(life, "paused");
+  ResumeWithin(absl::Seconds(20), life);
 }
 
 void World::Sleep(Life* life) {
@@ -94,7 +97,7 @@ void World::AnswerByFork(Life* life) {
   life->fork_daemon = daemon_;
   life->fork_spoke = nullptr;
   const ProcessPtr fork = life->fork;
-  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(30)), [this, life, fork] {
+  Within(absl::Milliseconds(1), absl::Seconds(30), [this, life, fork] {
     if (life->fork == fork) ForkEnds(life);
   });
   In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] { NextStep(life); });
@@ -105,10 +108,7 @@ void World::AddSocket(Life* life) {
   if (life->launcher != nullptr || !AnswersAtOneSocket(*life)) return NextStep(life);
   story_->Say(life->name, "listens on another socket, too");
   story_->Reach("a QEMU has two sockets");
-  life->second_run_id = MakeRunId({.boot_id = kernel_->boot_id(),
-                                   .monitor_path = SecondSocketOf(*life),
-                                   .pid = life->process->pid,
-                                   .start_ticks = life->process->start_ticks});
+  life->second_run_id = RunIdOf(SecondSocketOf(*life), *life->process);
   life->second = kernel_->Bind(SecondSocketOf(*life), life->process);
   life->second->listening = true;
   NextStep(life);
@@ -130,7 +130,7 @@ void World::ManagerConnects(Life* life) {
   if (connection == nullptr) return NextStep(life);
   story_->Say(life->name, "a manager connects to the monitor");
   connection->to_server = "{\"execute\":\"qmp_capabilities\"}\n";
-  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(40)), [this, life, connection] {
+  Within(absl::Milliseconds(1), absl::Seconds(40), [this, life, connection] {
     connection->client_closed = true;
     life->kept_at = now();
   });
@@ -140,8 +140,7 @@ void World::ManagerConnects(Life* life) {
 void World::DownAndUp(Life* life) {
   if (!life->no_shutdown) return NextStep(life);
   SayShutdown(life, "guest-shutdown");
-  life->run_state = "shutdown";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "shutdown");
   In(kNow, absl::Seconds(30), life, [this, life] { ComesUp(life); });
 }
 
@@ -149,13 +148,9 @@ void World::DownAndUp(Life* life) {
 void World::ComesUp(Life* life) {
   life->run_state = "prelaunch";
   Say(life, Saying::Kind::kReset, "RESET", "");
-  life->run_state = "running";
-  Say(life, Saying::Kind::kResume, "RESUME", "");
+  Resume(life);
   const bool paused = random_->OneIn(2);
-  if (paused) {
-    life->run_state = "paused";
-    Say(life, Saying::Kind::kStop, "STOP", "");
-  }
+  if (paused) Pause(life, "paused");
   In(absl::Seconds(1), absl::Seconds(30), life, [this, life, paused] {
     if (paused && random_->OneIn(2)) return Quit(life);
     life->run_state = "running";
@@ -168,15 +163,10 @@ void World::ComesUp(Life* life) {
 void World::DownAndUpUnseen(Life* life) {
   if (!life->no_shutdown) return NextStep(life);
   SayShutdown(life, "guest-shutdown");
-  life->run_state = "shutdown";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "shutdown");
   if (life->client != nullptr) {
     story_->Say(life->name, "its monitor is closed, and listens again");
-    life->kept_at = now();
-    Kernel::CloseServer(life->client);
-    life->client = nullptr;
-    life->negotiated = false;
-    EndProxyChild(life);
+    CloseClient(life);
   }
   // Comes up before anybody has connected again, or later.
   In(absl::Milliseconds(10), random_->OneIn(2) ? absl::Milliseconds(500) : absl::Seconds(30), life,
@@ -192,50 +182,39 @@ void World::HibernatesInVain(Life* life) {
 
 void World::WatchdogPause(Life* life) {
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
-  life->run_state = "watchdog";
-  Say(life, Saying::Kind::kStop, "STOP", "");
-  In(kNow, absl::Seconds(20), life, [this, life] {
-    life->run_state = "running";
-    Say(life, Saying::Kind::kResume, "RESUME", "");
-    NextStep(life);
-  });
+  Pause(life, "watchdog");
+  ResumeWithin(absl::Seconds(20), life);
 }
 
 void World::DeclareIntent(Life* life) {
   const absl::Duration ttl =
       random_->OneIn(2) ? absl::Hours(2) : absl::Seconds(random_->Between(1, 60));
   life->intents.push_back({.asked = now(), .ttl = ttl});
-  story_->Say(life->name,
-              absl::StrCat("somebody declares an intent for ", absl::FormatDuration(ttl)));
+  story_->Say(life->name, "somebody declares an intent for ", absl::FormatDuration(ttl));
   const size_t index = life->intents.size() - 1;
-  if (declare_ != nullptr) declare_(life, index);
+  declare_(life, index);
   if (random_->OneIn(3)) {
     In(absl::Milliseconds(1), absl::Seconds(30), life, [this, life, index] {
       story_->Say(life->name, "the intent is withdrawn");
       life->intents[index].withdrawn = true;
-      if (withdraw_ != nullptr) withdraw_(life, index);
+      withdraw_(life, index);
     });
   }
   NextStep(life);
 }
 
 void World::MigrationFails(Life* life) {
-  life->run_state = "finish-migrate";
-  Say(life, Saying::Kind::kStop, "STOP", "");
-  In(kNow, absl::Milliseconds(4), life, [this, life] {
-    life->run_state = "running";
-    Say(life, Saying::Kind::kResume, "RESUME", "");
-    NextStep(life);
-  });
+  Pause(life, "finish-migrate");
+  ResumeWithin(absl::Milliseconds(4), life);
 }
 
 void World::ShutHostDown() {
-  if (kernel_->HostShutDown(now(), now())) return;
+  if (kernel_->HostWas(true, now(), now())) return;
   story_->Say("host", "begins to shut down");
   story_->Reach("the host begins to shut down");
   kernel_->SetHostShutdown(true);
-  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(60)), [this] {
-    if (!kernel_->HostShutDown(now(), now())) return;  // rebooted since
+  Within(absl::Milliseconds(1), absl::Seconds(60), [this] {
+    if (!kernel_->HostWas(true, now(), now())) return;  // rebooted since
     story_->Say("host", "cancels its shutdown");
     kernel_->SetHostShutdown(false);
   });
@@ -249,26 +228,19 @@ void World::HostBeginsToShutDown(Life* life) {
 // Endings
 
 void World::GuestPowersOff(Life* life) {
-  absl::Duration pressed = -absl::InfiniteDuration();
-  for (const Saying& saying : life->sayings) {
-    if (saying.kind == Saying::Kind::kPowerdown) pressed = saying.at;
-    if (saying.kind == Saying::Kind::kReset) pressed = -absl::InfiniteDuration();
-  }
-  const absl::Duration age = now() - pressed;
+  const absl::Duration age = now() - PressedAt(*life);
   if (absl::AbsDuration(age - kWindow) < absl::Minutes(1)) {  // too close to decide
     return In(absl::Minutes(2), absl::Minutes(3), life, [this, life] { GuestPowersOff(life); });
   }
   const bool obeyed = age <= kWindow;
   Decide(life, obeyed ? ShutdownClass::kAdmin : ShutdownClass::kUser,
          obeyed ? "the guest powers off after a press" : "the guest powers off");
+  if (!life->no_shutdown) return ShutDown(life, "guest-shutdown");
   SayShutdown(life, "guest-shutdown");
-  if (!life->no_shutdown) return Leave(life);
-  life->run_state = "shutdown";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "shutdown");
   In(absl::Milliseconds(1), absl::Minutes(2), life, [this, life] {
     if (random_->OneIn(3)) return HostKills(life);
-    SayShutdown(life, "host-qmp-quit");
-    Leave(life);
+    ShutDown(life, "host-qmp-quit");
   });
 }
 
@@ -284,13 +256,11 @@ void World::PowerdownObeyed(Life* life) {
 
 void World::Quit(Life* life) {
   Decide(life, ShutdownClass::kAdmin, "quit");
-  SayShutdown(life, "host-qmp-quit");
-  Leave(life);
+  ShutDown(life, "host-qmp-quit");
 }
 
 void World::StopQuit(Life* life) {
-  life->run_state = "paused";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "paused");
   In(kNow, absl::Seconds(5), life, [this, life] { Quit(life); });
 }
 
@@ -300,8 +270,7 @@ void World::Signal(Life* life) {
     return ProcessEnds(life, SIGTERM);
   }
   Decide(life, ShutdownClass::kAdmin, "SIGTERM");
-  SayShutdown(life, "host-signal");
-  Leave(life);
+  ShutDown(life, "host-signal");
 }
 
 // Kills it by a process of the host's that is gone at once.
@@ -335,8 +304,7 @@ void World::EndsWithHost(Life* life) {
   ShutHostDown();
   Decide(life, ShutdownClass::kAdmin, "the host shuts down");
   if (random_->OneIn(4)) return HostKills(life);
-  SayShutdown(life, "host-signal");
-  Leave(life);
+  ShutDown(life, "host-signal");
 }
 
 void World::Crash(Life* life) {
@@ -346,7 +314,6 @@ void World::Crash(Life* life) {
 
 void World::OutOfMemory(Life* life) {
   Decide(life, ShutdownClass::kCrash, "out of memory");
-  life->oom_killed = true;
   life->process->killed = true;
   kernel_->SendSignal(life->process, SIGKILL, 0);
   kernel_->NameVictim(life->process);
@@ -367,12 +334,8 @@ void World::Panic(Life* life) {
 void World::PanicPauseQuit(Life* life) {
   Decide(life, ShutdownClass::kCrash, "the guest panics and is paused");
   Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"pause\"}", "pause");
-  life->run_state = "guest-panicked";
-  Say(life, Saying::Kind::kStop, "STOP", "");
-  In(kNow, absl::Minutes(1), life, [this, life] {
-    SayShutdown(life, "host-qmp-quit");
-    Leave(life);
-  });
+  Pause(life, "guest-panicked");
+  In(kNow, absl::Minutes(1), life, [this, life] { ShutDown(life, "host-qmp-quit"); });
 }
 
 void World::RebootExit(Life* life) {
@@ -401,42 +364,29 @@ void World::WatchdogShutdown(Life* life) {
   Decide(life, ShutdownClass::kCrash, "watchdog, shutdown");
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
   Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
-  In(kNow, absl::Seconds(20), life, [this, life] {
-    SayShutdown(life, "guest-shutdown");
-    Leave(life);
-  });
+  In(kNow, absl::Seconds(20), life, [this, life] { ShutDown(life, "guest-shutdown"); });
 }
 
 void World::Hibernate(Life* life) {
-  absl::Duration pressed = -absl::InfiniteDuration();
-  for (const Saying& saying : life->sayings) {
-    if (saying.kind == Saying::Kind::kPowerdown) pressed = saying.at;
-    if (saying.kind == Saying::Kind::kReset) pressed = -absl::InfiniteDuration();
-  }
-  if (now() - pressed < kWindow + absl::Minutes(1)) return NextStep(life);
+  if (now() - PressedAt(*life) < kWindow + absl::Minutes(1)) return NextStep(life);
   Decide(life, ShutdownClass::kUser, "the guest hibernates");
   Say(life, Saying::Kind::kHibernate, "SUSPEND_DISK", "");
-  SayShutdown(life, "guest-shutdown");
-  Leave(life);
+  ShutDown(life, "guest-shutdown");
 }
 
 void World::Migrate(Life* life) {
-  life->run_state = "finish-migrate";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "finish-migrate");
   In(kNow, absl::Milliseconds(4), life, [this, life] {
     Decide(life, ShutdownClass::kAdmin, "migrated away");
     life->run_state = "postmigrate";
-    In(absl::Milliseconds(1), absl::Seconds(30), life, [this, life] {
-      SayShutdown(life, "host-qmp-quit");
-      Leave(life);
-    });
+    In(absl::Milliseconds(1), absl::Seconds(30), life,
+       [this, life] { ShutDown(life, "host-qmp-quit"); });
   });
 }
 
 // Kills it while a migration finishes: nobody here knows whether the last pages had arrived.
 void World::KilledAsItMigrates(Life* life) {
-  life->run_state = "finish-migrate";
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Pause(life, "finish-migrate");
   In(kNow, absl::Milliseconds(60), life, [this, life] {
     Decide(life, ShutdownClass::kUnknown, "SIGKILL while a migration finishes");
     HostKills(life);
@@ -446,14 +396,12 @@ void World::KilledAsItMigrates(Life* life) {
 void World::HostError(Life* life) {
   if (life->major < 4) return NextStep(life);
   Decide(life, ShutdownClass::kCrash, "host error");
-  SayShutdown(life, "host-error");
-  Leave(life);
+  ShutDown(life, "host-error");
 }
 
 void World::WindowClosed(Life* life) {
   Decide(life, ShutdownClass::kAdmin, "window closed");
-  SayShutdown(life, "host-ui");
-  Leave(life);
+  ShutDown(life, "host-ui");
 }
 
 void World::ExitsSilently(Life* life) {

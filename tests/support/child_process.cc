@@ -9,6 +9,7 @@
 
 #include <array>
 #include <csignal>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "tests/support/files.h"
@@ -30,11 +31,11 @@ struct Pipe {
   Pipe() {
     std::array<int, 2> ends{};
     if (pipe2(ends.data(), O_CLOEXEC) != 0) FailErrno("no pipe");
-    read_end = ends[0];
-    write_end = ends[1];
+    read_end = UniqueFd(ends[0]);
+    write_end = UniqueFd(ends[1]);
   }
-  int read_end = -1;
-  int write_end = -1;
+  UniqueFd read_end;
+  UniqueFd write_end;
 };
 
 void Limit(__rlimit_resource resource, rlim_t value) {
@@ -49,8 +50,8 @@ ChildProcess::ChildProcess(const ChildOptions& options) {
   for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
   const std::vector<char*> argv = Pointers(options.arguments);
   const std::vector<char*> envp = Pointers(environment);
-  const Pipe input;
-  const Pipe output;
+  Pipe input;
+  Pipe output;
   const pid_t parent = getpid();
 
   std::signal(SIGPIPE, SIG_IGN);  // a dead child makes Write fail instead of the test program
@@ -62,35 +63,30 @@ ChildProcess::ChildProcess(const ChildOptions& options) {
     signal(SIGPIPE, SIG_DFL);
     Limit(RLIMIT_CORE, 0);
     if (options.max_descriptors.has_value()) Limit(RLIMIT_NOFILE, *options.max_descriptors);
-    int error = output.write_end;
+    int error = output.write_end.get();
     if (!options.error_file.empty()) {
       error = open(options.error_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     }
-    dup2(input.read_end, STDIN_FILENO);
-    dup2(output.write_end, STDOUT_FILENO);
+    dup2(input.read_end.get(), STDIN_FILENO);
+    dup2(output.write_end.get(), STDOUT_FILENO);
     dup2(error, STDERR_FILENO);
     if (options.descriptor.has_value()) dup2(*options.descriptor, STDERR_FILENO + 1);
     execvpe(argv[0], argv.data(), envp.data());
     _exit(127);
   }
-  close(input.read_end);
-  close(output.write_end);
-  input_ = input.write_end;
-  output_ = output.read_end;
+  input_ = std::move(input.write_end);
+  output_ = std::move(output.read_end);
 }
 
 ChildProcess::~ChildProcess() {
-  if (!has_exited()) {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-  }
-  close(input_);
-  close(output_);
+  if (has_exited()) return;
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
 }
 
 void ChildProcess::Write(std::string_view input) {
   while (!input.empty()) {
-    const ssize_t written = write(input_, input.data(), input.size());
+    const ssize_t written = write(input_.get(), input.data(), input.size());
     if (written < 0) FailErrno("writing to a child");
     input.remove_prefix(static_cast<size_t>(written));
   }
@@ -105,11 +101,11 @@ std::string ChildProcess::ReadUntil(std::string_view text) {
       unread_.erase(0, found.size());
       return found;
     }
-    pollfd readable{output_, POLLIN, 0};
+    pollfd readable{output_.get(), POLLIN, 0};
     const auto left = absl::ToInt64Milliseconds(deadline - absl::Now());
     std::array<char, 4096> buffer{};
     const ssize_t count = left > 0 && poll(&readable, 1, static_cast<int>(left)) > 0
-                              ? read(output_, buffer.data(), buffer.size())
+                              ? read(output_.get(), buffer.data(), buffer.size())
                               : 0;
     if (count <= 0) {
       Fail("a child did not print \"" + std::string(text) + "\" but \"" + unread_ + "\"");

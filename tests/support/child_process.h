@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/unique_fd.h"
+
 namespace vmeventd::e2e {
 
 struct ChildOptions {
@@ -38,8 +40,8 @@ class ChildProcess {
 
  private:
   pid_t pid_ = -1;
-  int input_ = -1;
-  int output_ = -1;
+  UniqueFd input_;
+  UniqueFd output_;
   std::string unread_;
   std::optional<int> status_;
 };

@@ -2,15 +2,14 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "grpcpp/generic/generic_stub.h"
 #include "tests/support/files.h"
+#include "tests/support/open_call.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 
@@ -20,22 +19,8 @@ namespace {
 // grpc.health.v1.HealthCheckResponse with status SERVING.
 constexpr char kServing[] = "\x08\x01";
 
-std::chrono::system_clock::time_point Deadline() {
-  return std::chrono::system_clock::now() + absl::ToChronoSeconds(kPatience);
-}
-
 void Check(const grpc::Status& status, const std::string& method) {
   if (!status.ok()) Fail(method + ": " + status.error_message());
-}
-
-std::string Bytes(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  if (!buffer.Dump(&slices).ok()) Fail("a response that cannot be read");
-  std::string bytes;
-  for (const grpc::Slice& slice : slices) {
-    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  return bytes;
 }
 
 }  // namespace
@@ -99,7 +84,7 @@ void Daemon::WaitLog(const std::string& text) const {
 
 v1::Vm Daemon::GetVm(const std::string& name) {
   grpc::ClientContext context;
-  context.set_deadline(Deadline());
+  context.set_deadline(CallDeadline());
   v1::GetVmRequest request;
   request.set_name(name);
   v1::GetVmResponse response;
@@ -122,7 +107,7 @@ std::vector<v1::Vm> Daemon::ListVms(bool include_stopped) {
   request.set_include_stopped(include_stopped);
   do {
     grpc::ClientContext context;
-    context.set_deadline(Deadline());
+    context.set_deadline(CallDeadline());
     v1::ListVmsResponse response;
     Check(stub_->ListVms(&context, request, &response), "ListVms");
     vms.insert(vms.end(), response.vms().begin(), response.vms().end());
@@ -131,9 +116,25 @@ std::vector<v1::Vm> Daemon::ListVms(bool include_stopped) {
   return vms;
 }
 
+std::vector<v1::Event> Daemon::ListEvents(bool newest_first) {
+  std::vector<v1::Event> events;
+  v1::ListEventsRequest request;
+  request.set_newest_first(newest_first);
+  request.set_page_size(1000);
+  do {
+    grpc::ClientContext context;
+    context.set_deadline(CallDeadline());
+    v1::ListEventsResponse response;
+    Check(stub_->ListEvents(&context, request, &response), "ListEvents");
+    events.insert(events.end(), response.events().begin(), response.events().end());
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return events;
+}
+
 v1::GetServerInfoResponse Daemon::GetServerInfo() {
   grpc::ClientContext context;
-  context.set_deadline(Deadline());
+  context.set_deadline(CallDeadline());
   v1::GetServerInfoResponse response;
   Check(stub_->GetServerInfo(&context, {}, &response), "GetServerInfo");
   return response;
@@ -141,34 +142,9 @@ v1::GetServerInfoResponse Daemon::GetServerInfo() {
 
 std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                     const std::string& request) {
-  grpc::GenericStub stub(channel);
-  grpc::CompletionQueue queue;
-  grpc::ClientContext context;
-  context.set_deadline(Deadline());
-  // Makes the call as a bidirectional stream, which works for methods of every kind.
-  const auto call = stub.PrepareCall(&context, method, &queue);
-  const auto done = [&queue] {
-    void* tag = nullptr;
-    bool ok = false;
-    return queue.Next(&tag, &ok) && ok;
-  };
-  const grpc::Slice slice(request);
-  grpc::ByteBuffer response;
-  call->StartCall(nullptr);
-  bool ok = done();
-  if (ok) {
-    call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
-    ok = done();
-  }
-  if (ok) {
-    call->Read(&response, nullptr);
-    ok = done();
-  }
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  done();
-  if (!ok) Fail(method + ": " + status.error_message());
-  return Bytes(response);
+  std::string response;
+  Check(RawCall(channel, method, request, &response), method);
+  return response;
 }
 
 }  // namespace vmeventd::e2e

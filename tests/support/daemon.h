@@ -60,6 +60,8 @@ class Daemon {
 
   v1::Vm GetVm(const std::string& name);
   std::vector<v1::Vm> ListVms(bool include_stopped);
+  // All retained events.
+  std::vector<v1::Event> ListEvents(bool newest_first = false);
   v1::GetServerInfoResponse GetServerInfo();
 
   pid_t pid() const { return process_.pid(); }
@@ -78,8 +80,7 @@ class Daemon {
   std::unique_ptr<v1::VmEventService::Stub> stub_;
 };
 
-// Calls a method for which this repository has no generated code, with an encoded request; returns
-// the first response, encoded.
+// Calls a unary method with an encoded request; returns the response, encoded.
 std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                     const std::string& request);
 

@@ -48,6 +48,22 @@ void SendJson(int channel, const json& message) {
       "send on the channel");
 }
 
+// Forks a child, which the kernel reaps.
+pid_t Fork() {
+  signal(SIGCHLD, SIG_IGN);
+  const pid_t child = fork();
+  Check(child >= 0, "fork");
+  return child;
+}
+
+// Exits when the test ends, which closes the leash.
+[[noreturn]] void AwaitLeash() {
+  pollfd leash{kLeash, POLLIN, 0};
+  while (poll(&leash, 1, -1) != 1) {
+  }
+  _exit(0);
+}
+
 // A socket of the fake's process.
 class Monitor {
  public:
@@ -100,15 +116,17 @@ class Monitor {
   }
   void Unlink() { Check(unlink(path_.c_str()) == 0, "unlink"); }
 
-  // Serves this socket alone, until the leash is let go.
+  // Serves this socket alone, until the leash is let go or there is neither a listener nor a
+  // client.
   [[noreturn]] void ServeAlone() {
     close(kChannel);
-    while (true) {
+    while (listening_ || client_ >= 0) {
       pollfd polls[] = {{kLeash, POLLIN, 0}, Poll()};
       poll(polls, 2, -1);
-      if (polls[0].revents != 0) _exit(0);
+      if (polls[0].revents != 0) break;
       Handle(polls[1].revents);
     }
+    _exit(0);
   }
   void StopListening() { listening_ = false; }
 
@@ -158,24 +176,14 @@ class Monitor {
   }
 
   void ForkProxy(int connection) {
-    signal(SIGCHLD, SIG_IGN);  // the kernel reaps
-    const pid_t child = fork();
-    Check(child >= 0, "fork");
-    if (child > 0) {
+    if (Fork() > 0) {
       close(connection);
       return;
     }
-    close(listener_);
-    close(kChannel);
+    CloseListener();
     client_ = connection;
     if (behavior_.greet) Queue(behavior_.greeting);
-    while (client_ >= 0) {
-      pollfd polls[] = {{kLeash, POLLIN, 0}, Poll()};
-      poll(polls, 2, -1);
-      if (polls[0].revents != 0) break;
-      Handle(polls[1].revents);
-    }
-    _exit(0);
+    ServeAlone();
   }
 
   void ReadClient() {
@@ -268,7 +276,7 @@ class Server {
   json Do(const json& request) {
     const std::string& what = request.at("do").get_ref<const std::string&>();
     if (what == "exit") _exit(0);
-    if (what == "fork") return Fork();
+    if (what == "fork") return ForkHolder();
     if (what == "rename") {
       prctl(PR_SET_NAME, request.at("name").get<std::string>().c_str());
       return json::object();
@@ -310,28 +318,19 @@ class Server {
     std::array<char, 16> name{};
     prctl(PR_GET_NAME, name.data());
     if (stay) prctl(PR_SET_NAME, "launcher");
-    const pid_t child = fork();
-    Check(child >= 0, "fork");
-    if (child == 0) {
+    if (Fork() == 0) {
       prctl(PR_SET_NAME, name.data());
       return getpid();
     }
-    if (stay) {
-      close(kChannel);
-      signal(SIGCHLD, SIG_IGN);  // the kernel reaps
-      pollfd leash{kLeash, POLLIN, 0};
-      while (poll(&leash, 1, -1) != 1) {
-      }
-    }
-    _exit(0);
+    if (!stay) _exit(0);
+    close(kChannel);
+    AwaitLeash();
   }
 
   json ForkFlooder(const Monitor& monitor, const std::string& bytes, bool once) const {
-    signal(SIGCHLD, SIG_IGN);
     std::array<int, 2> begun{};  // the child closes its end
     Check(pipe(begun.data()) == 0, "pipe");
-    const pid_t child = fork();
-    Check(child >= 0, "fork");
+    const pid_t child = Fork();
     close(begun[child > 0 ? 1 : 0]);
     if (child > 0) {
       char byte;
@@ -344,31 +343,24 @@ class Server {
     while (poll(&leash, 1, 0) == 0 && monitor.Flood(bytes)) {
       if (!once) continue;
       close(begun[1]);
-      poll(&leash, 1, -1);
+      AwaitLeash();
     }
     _exit(0);
   }
 
   static json ForkServer(Monitor* monitor) {
-    signal(SIGCHLD, SIG_IGN);
     monitor->CloseClient();
-    const pid_t child = fork();
-    Check(child >= 0, "fork");
+    const pid_t child = Fork();
     if (child == 0) monitor->ServeAlone();
     monitor->StopListening();
     return child;
   }
 
-  json Fork() const {
-    const pid_t child = fork();
-    Check(child >= 0, "fork");
+  json ForkHolder() const {
+    const pid_t child = Fork();
     if (child > 0) return child;
     close(channel_);
-    // The test closes the leash when it ends.
-    pollfd leash{kLeash, POLLIN, 0};
-    while (poll(&leash, 1, -1) != 1) {
-    }
-    _exit(0);
+    AwaitLeash();
   }
 
   const int channel_;
@@ -377,11 +369,7 @@ class Server {
 
 }  // namespace
 
-FakeQemu::FakeQemu() { Start(nullptr); }
-
-FakeQemu::FakeQemu(const std::string& program) { Start(program.c_str()); }
-
-void FakeQemu::Start(const char* program) {
+FakeQemu::FakeQemu(const std::string& program) {
   int ends[2];
   Check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
   int leash[2];
@@ -398,9 +386,9 @@ void FakeQemu::Start(const char* program) {
     const int leash_end = fcntl(leash[0], F_DUPFD, kLeash + 1);
     Check(dup2(channel, kChannel) == kChannel && dup2(leash_end, kLeash) == kLeash, "dup2");
     Check(close_range(kLeash + 1, ~0U, 0) == 0, "close_range");
-    if (program == nullptr) RunFakeQemu();
-    execl(program, program, nullptr);
-    Check(false, program);
+    if (program.empty()) RunFakeQemu();
+    execl(program.c_str(), program.c_str(), nullptr);
+    Check(false, program.c_str());
   }
   close(leash[0]);
   leash_ = leash[1];
@@ -431,11 +419,15 @@ json FakeQemu::Request(json request) {
   return std::move(answer.at("result"));
 }
 
+json FakeQemu::Do(const char* what, int monitor) {
+  return Request({{"do", what}, {"monitor", monitor}});
+}
+
 int FakeQemu::AddMonitor(const std::string& path, const FakeMonitor& monitor) {
   return Request({{"do", "add"}, {"path", path}, {"behavior", monitor}}).get<int>();
 }
 
-void FakeQemu::Listen(int monitor) { Request({{"do", "listen"}, {"monitor", monitor}}); }
+void FakeQemu::Listen(int monitor) { Do("listen", monitor); }
 
 void FakeQemu::SetBehavior(int monitor, const FakeMonitor& behavior) {
   Request({{"do", "behave"}, {"monitor", monitor}, {"behavior", behavior}});
@@ -460,24 +452,18 @@ void FakeQemu::SendLongEvent(int monitor, size_t size) {
   Request({{"do", "send long"}, {"monitor", monitor}, {"size", size}});
 }
 
-void FakeQemu::CloseClient(int monitor) { Request({{"do", "close client"}, {"monitor", monitor}}); }
+void FakeQemu::CloseClient(int monitor) { Do("close client", monitor); }
 
-void FakeQemu::CloseListener(int monitor) {
-  Request({{"do", "close listener"}, {"monitor", monitor}});
-}
+void FakeQemu::CloseListener(int monitor) { Do("close listener", monitor); }
 
-void FakeQemu::Unlink(int monitor) { Request({{"do", "unlink"}, {"monitor", monitor}}); }
+void FakeQemu::Unlink(int monitor) { Do("unlink", monitor); }
 
-bool FakeQemu::HasClient(int monitor) {
-  return Request({{"do", "has client"}, {"monitor", monitor}}).get<bool>();
-}
+bool FakeQemu::HasClient(int monitor) { return Do("has client", monitor); }
 
-std::vector<std::string> FakeQemu::Commands(int monitor) {
-  return Request({{"do", "commands"}, {"monitor", monitor}}).get<std::vector<std::string>>();
-}
+std::vector<std::string> FakeQemu::Commands(int monitor) { return Do("commands", monitor); }
 
 FakeClient FakeQemu::Client(int monitor) {
-  const json client = Request({{"do", "client"}, {"monitor", monitor}});
+  const json client = Do("client", monitor);
   return {client.at("pid").get<pid_t>(), client.at("commands").get<std::vector<std::string>>()};
 }
 
@@ -491,9 +477,7 @@ pid_t FakeQemu::ForkSpeaker(int monitor, const std::string& bytes) {
   return Request({{"do", "speak"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
 }
 
-pid_t FakeQemu::ForkServer(int monitor) {
-  return Request({{"do", "fork server"}, {"monitor", monitor}}).get<pid_t>();
-}
+pid_t FakeQemu::ForkServer(int monitor) { return Do("fork server", monitor); }
 
 pid_t FakeQemu::HandOver(bool stay) {
   return Request({{"do", "hand over"}, {"stay", stay}}).get<pid_t>();

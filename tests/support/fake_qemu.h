@@ -44,10 +44,9 @@ struct FakeClient {
 // program.
 class FakeQemu {
  public:
-  // Starts the process, which dies with the test. Call it only while the test has one thread.
-  FakeQemu();
-  // Runs `program`, whose main is RunFakeQemu; for a test with more threads.
-  explicit FakeQemu(const std::string& program);
+  // Starts the process, which dies with the test: `program`, whose main is RunFakeQemu; empty: a
+  // copy of this one, for which the test must have one thread.
+  explicit FakeQemu(const std::string& program = "");
   // Kills and reaps it unless that is done.
   ~FakeQemu();
   FakeQemu(const FakeQemu&) = delete;
@@ -103,10 +102,9 @@ class FakeQemu {
   void KillAndReap();
 
  private:
-  // Starts the process; `program` is null for a copy of this one.
-  void Start(const char* program);
   void SendRequest(nlohmann::json request);
   nlohmann::json Request(nlohmann::json request);
+  nlohmann::json Do(const char* what, int monitor);
 
   pid_t pid_ = -1;
   pid_t holder_ = -1;

@@ -82,42 +82,6 @@ grpc::Status FakeService::WatchEvents(grpc::ServerContext* /*context*/,
   return script.end;
 }
 
-grpc::Status FakeService::ListEvents(grpc::ServerContext* /*context*/,
-                                     const v1::ListEventsRequest* request,
-                                     v1::ListEventsResponse* response) {
-  return list_events(*request, response);
-}
-
-grpc::Status FakeService::ListVms(grpc::ServerContext* /*context*/,
-                                  const v1::ListVmsRequest* request,
-                                  v1::ListVmsResponse* response) {
-  return list_vms(*request, response);
-}
-
-grpc::Status FakeService::GetVm(grpc::ServerContext* /*context*/, const v1::GetVmRequest* request,
-                                v1::GetVmResponse* response) {
-  return get_vm(*request, response);
-}
-
-grpc::Status FakeService::DeclareIntent(grpc::ServerContext* /*context*/,
-                                        const v1::DeclareIntentRequest* request,
-                                        v1::DeclareIntentResponse* response) {
-  return declare_intent(*request, response);
-}
-
-grpc::Status FakeService::WithdrawIntent(grpc::ServerContext* /*context*/,
-                                         const v1::WithdrawIntentRequest* request,
-                                         v1::WithdrawIntentResponse* /*response*/) {
-  return withdraw_intent(*request);
-}
-
-grpc::Status FakeService::GetServerInfo(grpc::ServerContext* /*context*/,
-                                        const v1::GetServerInfoRequest* /*request*/,
-                                        v1::GetServerInfoResponse* response) {
-  *response = info;
-  return grpc::Status::OK;
-}
-
 FakeServer::FakeServer(const std::string& socket_name)
     : credentials_(grpc::InsecureServerCredentials()) {
   address_.path = absl::StrCat(directory_.path(), "/", socket_name);

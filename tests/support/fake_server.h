@@ -14,6 +14,7 @@
 #include "client/output/output.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -48,25 +49,52 @@ class FakeService : public v1::VmEventService::Service {
  private:
   grpc::Status WatchEvents(grpc::ServerContext* context, const v1::WatchEventsRequest* request,
                            grpc::ServerWriter<v1::WatchEventsResponse>* writer) override;
-  grpc::Status ListEvents(grpc::ServerContext* context, const v1::ListEventsRequest* request,
-                          v1::ListEventsResponse* response) override;
-  grpc::Status ListVms(grpc::ServerContext* context, const v1::ListVmsRequest* request,
-                       v1::ListVmsResponse* response) override;
-  grpc::Status GetVm(grpc::ServerContext* context, const v1::GetVmRequest* request,
-                     v1::GetVmResponse* response) override;
-  grpc::Status DeclareIntent(grpc::ServerContext* context, const v1::DeclareIntentRequest* request,
-                             v1::DeclareIntentResponse* response) override;
-  grpc::Status WithdrawIntent(grpc::ServerContext* context,
+  grpc::Status ListEvents(grpc::ServerContext* /*context*/, const v1::ListEventsRequest* request,
+                          v1::ListEventsResponse* response) override {
+    return list_events(*request, response);
+  }
+  grpc::Status ListVms(grpc::ServerContext* /*context*/, const v1::ListVmsRequest* request,
+                       v1::ListVmsResponse* response) override {
+    return list_vms(*request, response);
+  }
+  grpc::Status GetVm(grpc::ServerContext* /*context*/, const v1::GetVmRequest* request,
+                     v1::GetVmResponse* response) override {
+    return get_vm(*request, response);
+  }
+  grpc::Status DeclareIntent(grpc::ServerContext* /*context*/,
+                             const v1::DeclareIntentRequest* request,
+                             v1::DeclareIntentResponse* response) override {
+    return declare_intent(*request, response);
+  }
+  grpc::Status WithdrawIntent(grpc::ServerContext* /*context*/,
                               const v1::WithdrawIntentRequest* request,
-                              v1::WithdrawIntentResponse* response) override;
-  grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
-                             v1::GetServerInfoResponse* response) override;
+                              v1::WithdrawIntentResponse* /*response*/) override {
+    return withdraw_intent(*request);
+  }
+  grpc::Status GetServerInfo(grpc::ServerContext* /*context*/,
+                             const v1::GetServerInfoRequest* /*request*/,
+                             v1::GetServerInfoResponse* response) override {
+    *response = info;
+    return grpc::Status::OK;
+  }
 
   mutable std::mutex mutex_;
   std::condition_variable released_changed_;
   bool released_ = false;
   std::vector<v1::WatchEventsRequest> watch_requests_;
 };
+
+// What a method of the service does: it answers with the message that the text writes, or fails.
+template <typename Response>
+auto Answers(const std::string& text) {
+  return [answer = FromText<Response>(text)](const auto& /*request*/, Response* response) {
+    *response = answer;
+    return grpc::Status::OK;
+  };
+}
+inline auto Refuses(const grpc::Status& status) {
+  return [status](const auto& /*request*/, auto* /*response*/) { return status; };
+}
 
 // A FakeService on a Unix socket, which can be stopped and restarted, with gRPC's health service.
 class FakeServer {

@@ -75,20 +75,22 @@ extern "C" int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) n
 
 namespace vmeventd {
 
-FaultyReaddir::FaultyReaddir(int entries) { entries_left = entries; }
-FaultyReaddir::~FaultyReaddir() { entries_left = -1; }
-FaultyPeerCredentials::FaultyPeerCredentials(int error) { peer_error = error; }
-FaultyPeerCredentials::~FaultyPeerCredentials() { peer_error = 0; }
-BeforePeerCredentials::BeforePeerCredentials(std::function<void()> then) {
+FaultyReaddir::FaultyReaddir(int entries) : ScopedFault([] { entries_left = -1; }) {
+  entries_left = entries;
+}
+FaultyPeerCredentials::FaultyPeerCredentials(int error) : ScopedFault([] { peer_error = 0; }) {
+  peer_error = error;
+}
+BeforePeerCredentials::BeforePeerCredentials(std::function<void()> then)
+    : ScopedFault([] { before_peer = {}; }) {
   before_peer = std::move(then);
 }
-BeforePeerCredentials::~BeforePeerCredentials() { before_peer = {}; }
-ReusedPeerPid::ReusedPeerPid(pid_t gone, pid_t now) {
+ReusedPeerPid::ReusedPeerPid(pid_t gone, pid_t now) : ScopedFault([] { gone_peer = 0; }) {
   gone_peer = gone;
   reused_by = now;
 }
-ReusedPeerPid::~ReusedPeerPid() { gone_peer = 0; }
-FaultySocketPoll::FaultySocketPoll(int error) { poll_error = error; }
-FaultySocketPoll::~FaultySocketPoll() { poll_error = 0; }
+FaultySocketPoll::FaultySocketPoll(int error) : ScopedFault([] { poll_error = 0; }) {
+  poll_error = error;
+}
 
 }  // namespace vmeventd

@@ -7,8 +7,6 @@
 namespace vmeventd {
 namespace {
 
-using sqlite_shim::Real;
-
 int fail_code = SQLITE_OK;
 int calls_until_failure = 0;
 
@@ -30,28 +28,23 @@ int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
   const bool is_lost = sqlite_shim::Shim(file)->owner == &is_database && lost_byte >= at &&
                        lost_byte < at + size && !paused;
   if (is_lost) return SQLITE_IOERR_READ;
-  return Real(file)->pMethods->xRead(Real(file), to, size, at);
+  return sqlite_shim::Forward<&sqlite3_io_methods::xRead, int>(file, to, size, at);
 }
-int Write(sqlite3_file* file, const void* from, int size, sqlite3_int64 at) {
+
+// Fails, or calls the same method of the real file.
+template <auto kMethod, typename... Args>
+int FailOrForward(sqlite3_file* file, Args... args) {
   const int fault = Fault();
-  return fault != SQLITE_OK ? fault : Real(file)->pMethods->xWrite(Real(file), from, size, at);
-}
-int Truncate(sqlite3_file* file, sqlite3_int64 size) {
-  const int fault = Fault();
-  return fault != SQLITE_OK ? fault : Real(file)->pMethods->xTruncate(Real(file), size);
-}
-int Sync(sqlite3_file* file, int flags) {
-  const int fault = Fault();
-  return fault != SQLITE_OK ? fault : Real(file)->pMethods->xSync(Real(file), flags);
+  return fault != SQLITE_OK ? fault : sqlite_shim::Forward<kMethod, int>(file, args...);
 }
 
 int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   static const sqlite3_io_methods methods = [] {
     sqlite3_io_methods made = sqlite_shim::PassOn();
     made.xRead = Read;
-    made.xWrite = Write;
-    made.xTruncate = Truncate;
-    made.xSync = Sync;
+    made.xWrite = FailOrForward<&sqlite3_io_methods::xWrite>;
+    made.xTruncate = FailOrForward<&sqlite3_io_methods::xTruncate>;
+    made.xSync = FailOrForward<&sqlite3_io_methods::xSync>;
     return made;
   }();
   if ((flags & SQLITE_OPEN_MAIN_DB) != 0 && opens_until_failure >= 0 && --opens_until_failure < 0) {

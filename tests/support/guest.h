@@ -6,10 +6,32 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
-#include "tests/support/qmp_client.h"
 
 namespace vmeventd::e2e {
+
+// The manager's side of a QMP monitor, like Ganeti or libvirt.
+class QmpClient {
+ public:
+  // Waits for the socket and the greeting, and leaves negotiation mode.
+  explicit QmpClient(const std::string& path);
+
+  // Returns the command's "return" member. An error reply throws.
+  nlohmann::json Execute(const std::string& command,
+                         const nlohmann::json& arguments = nlohmann::json::object());
+  // Waits for the next event of that name that no earlier call has returned.
+  nlohmann::json WaitEvent(const std::string& name);
+
+ private:
+  nlohmann::json ReadMessage();
+
+  const std::string path_;
+  UniqueFd socket_;
+  std::string unread_;
+  std::vector<nlohmann::json> events_;
+};
 
 enum class Boot {
   kLinux,          // the test guest: a shell on the serial line

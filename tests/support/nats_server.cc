@@ -1,7 +1,6 @@
 #include "tests/support/nats_server.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,15 +23,6 @@
 
 namespace vmeventd::e2e {
 namespace {
-
-bool WriteAll(int fd, absl::string_view text) {
-  while (!text.empty()) {
-    const ssize_t size = send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-    if (size <= 0) return false;
-    text.remove_prefix(static_cast<size_t>(size));
-  }
-  return true;
-}
 
 std::string Decode(const nlohmann::json& message, const char* member) {
   std::string out;
@@ -66,8 +56,12 @@ nlohmann::json NatsClient::Request(const std::string& subject, const nlohmann::j
   }
 }
 
-void NatsClient::Write(const std::string& text) {
-  if (!WriteAll(fd_.get(), text)) FailErrno("cannot write to the NATS server");
+void NatsClient::Write(absl::string_view text) {
+  while (!text.empty()) {
+    const ssize_t size = send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    if (size <= 0) FailErrno("cannot write to the NATS server");
+    text.remove_prefix(static_cast<size_t>(size));
+  }
 }
 
 void NatsClient::ReadMore() {
@@ -204,50 +198,27 @@ nlohmann::json AskMonitoring(uint16_t port, const std::string& path) {
   return json.is_object() ? json : nlohmann::json::object();
 }
 
-AnswerDropper::AnswerDropper(uint16_t server_port)
-    : server_port_(server_port),
-      listener_(ListenOnLoopback(&port_)),
-      stop_(eventfd(0, EFD_CLOEXEC)) {
-  thread_ = std::thread([this] { Run(); });
+std::string NatsOperator::Print(const std::vector<std::string>& arguments) const {
+  ChildOptions script;
+  script.arguments = {VMEVENTD_NATS_CREDS, "--keys", keys_.path()};
+  script.arguments.insert(script.arguments.end(), arguments.begin(), arguments.end());
+  const CommandResult result = RunCommand(script);
+  if (result.exit_code != 0) Fail("nats_creds.py: " + result.error);
+  return result.output;
 }
 
-AnswerDropper::~AnswerDropper() {
-  eventfd_write(stop_.get(), 1);
-  thread_.join();
-}
+std::string NatsOperator::Configuration() const { return Print({"server"}); }
 
-void AnswerDropper::Run() {
-  while (true) {
-    std::array<pollfd, 2> inputs{{{listener_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
-    poll(inputs.data(), inputs.size(), -1);
-    if (inputs[1].revents != 0) return;
-    const UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (client.valid()) Relay(client.get());
+std::string NatsOperator::MakeCredentials(const std::string& name,
+                                          const NatsPermissions& permissions) const {
+  std::vector<std::string> arguments = {"user", name};
+  for (const auto& [option, subjects] : {std::pair("--publish", permissions.publish),
+                                         std::pair("--subscribe", permissions.subscribe)}) {
+    if (subjects.empty()) continue;
+    arguments.emplace_back(option);
+    arguments.insert(arguments.end(), subjects.begin(), subjects.end());
   }
-}
-
-void AnswerDropper::Relay(int client) {
-  const UniqueFd server = ConnectToLoopback(server_port_);
-  bool dropping = false;
-  while (server.valid()) {
-    std::array<pollfd, 3> inputs{
-        {{client, POLLIN, 0}, {server.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
-    poll(inputs.data(), inputs.size(), -1);
-    if (inputs[2].revents != 0) return;
-    std::array<char, 65536> buffer{};
-    const bool from_client = inputs[0].revents != 0;
-    const ssize_t size = read(from_client ? client : server.get(), buffer.data(), buffer.size());
-    if (size <= 0) return;
-    const absl::string_view text(buffer.data(), static_cast<size_t>(size));
-    if (from_client && text.find("HPUB vmevents.v1.") != text.npos && drop_.exchange(false)) {
-      dropping = true;
-    }
-    if (!from_client && dropping) {
-      dropped_ += text.size();
-      continue;
-    }
-    if (!WriteAll(from_client ? server.get() : client, text)) return;
-  }
+  return Print(arguments);
 }
 
 }  // namespace vmeventd::e2e

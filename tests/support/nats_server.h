@@ -1,16 +1,17 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
+#include "tests/support/tcp_relay.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vmeventd::e2e {
 
@@ -26,7 +27,7 @@ class NatsClient {
   void ReadMore();
   std::string ReadLine();
   std::string ReadBytes(size_t count);
-  void Write(const std::string& text);
+  void Write(absl::string_view text);
 
   UniqueFd fd_;
   std::string unread_;
@@ -84,28 +85,34 @@ class NatsServer {
 // object: none.
 nlohmann::json AskMonitoring(uint16_t port, const std::string& path);
 
-// A relay between a client and a server on loopback: can drop what the server answers.
-class AnswerDropper {
+// A relay between a client and a server: can drop what the server answers.
+class AnswerDropper : public TcpRelay {
  public:
-  explicit AnswerDropper(uint16_t server_port);
-  ~AnswerDropper();
-
-  uint16_t port() const { return port_; }
+  using TcpRelay::TcpRelay;
   // Drops the answers of this connection from the first message that is published on.
-  void DropAfterPublish() { drop_ = true; }
-  uint64_t dropped() const { return dropped_; }
+  void DropAfterPublish() { DropAnswersAfter("HPUB vmevents.v1."); }
+};
+
+// Permissions of a user. Empty lists: everything.
+struct NatsPermissions {
+  std::vector<std::string> publish;
+  std::vector<std::string> subscribe;
+};
+
+// An operator of NATS servers and an account with users, which examples/fleet/nats_creds.py makes.
+class NatsOperator {
+ public:
+  // The operator and its account, which has JetStream, for the server's configuration. Makes the
+  // keys, which MakeCredentials needs.
+  std::string Configuration() const;
+  // The contents of a credentials file of a new user.
+  std::string MakeCredentials(const std::string& name, const NatsPermissions& permissions) const;
 
  private:
-  void Run();
-  void Relay(int client);
+  // What the script prints for these arguments.
+  std::string Print(const std::vector<std::string>& arguments) const;
 
-  const uint16_t server_port_;
-  uint16_t port_ = 0;
-  UniqueFd listener_;
-  UniqueFd stop_;
-  std::atomic<bool> drop_ = false;
-  std::atomic<uint64_t> dropped_ = 0;  // bytes
-  std::thread thread_;
+  const TemporaryDirectory keys_;
 };
 
 }  // namespace vmeventd::e2e

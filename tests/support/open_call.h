@@ -3,18 +3,49 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 
 namespace vmeventd {
 
+inline std::chrono::system_clock::time_point CallDeadline() {
+  return std::chrono::system_clock::now() + std::chrono::minutes(3);
+}
+
+// Makes a unary call with an arbitrary request; `*response` gets the encoded response.
+inline grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel,
+                            const std::string& method, const std::string& request,
+                            std::string* response) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(CallDeadline());
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(request);
+  const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  call->Finish(&answer, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  std::vector<grpc::Slice> slices;
+  if (status.ok() && answer.Dump(&slices).ok()) {
+    for (const grpc::Slice& part : slices) {
+      response->append(reinterpret_cast<const char*>(part.begin()), part.size());
+    }
+  }
+  return status;
+}
+
 // A call whose parts the test sends one by one.
 class OpenCall {
  public:
   OpenCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
       : stub_(channel) {
-    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(3));
+    context_.set_deadline(CallDeadline());
     stream_ = stub_.PrepareCall(&context_, method, &queue_);
     stream_->StartCall(this);
     Next();
@@ -33,8 +64,11 @@ class OpenCall {
     return Next();
   }
   bool Read() {
-    grpc::ByteBuffer message;
-    stream_->Read(&message, this);
+    grpc::ByteBuffer ignored;
+    return Read(&ignored);
+  }
+  bool Read(grpc::ByteBuffer* message) {
+    stream_->Read(message, this);
     return Next();
   }
   bool WritesDone() {

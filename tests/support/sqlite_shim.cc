@@ -3,11 +3,6 @@
 #include <new>
 
 namespace vmeventd::sqlite_shim {
-namespace {
-
-const sqlite3_io_methods& Methods(sqlite3_file* file) { return *Real(file)->pMethods; }
-
-}  // namespace
 
 File* Shim(sqlite3_file* file) { return reinterpret_cast<File*>(file); }
 
@@ -16,48 +11,22 @@ sqlite3_file* Real(sqlite3_file* file) { return Shim(file)->real; }
 sqlite3_io_methods PassOn() {
   sqlite3_io_methods methods{};
   methods.iVersion = 2;
-  methods.xClose = [](sqlite3_file* file) { return Methods(file).xClose(Real(file)); };
-  methods.xRead = [](sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
-    return Methods(file).xRead(Real(file), to, size, at);
-  };
-  methods.xWrite = [](sqlite3_file* file, const void* from, int size, sqlite3_int64 at) {
-    return Methods(file).xWrite(Real(file), from, size, at);
-  };
-  methods.xTruncate = [](sqlite3_file* file, sqlite3_int64 size) {
-    return Methods(file).xTruncate(Real(file), size);
-  };
-  methods.xSync = [](sqlite3_file* file, int flags) {
-    return Methods(file).xSync(Real(file), flags);
-  };
-  methods.xFileSize = [](sqlite3_file* file, sqlite3_int64* size) {
-    return Methods(file).xFileSize(Real(file), size);
-  };
-  methods.xLock = [](sqlite3_file* file, int lock) {
-    return Methods(file).xLock(Real(file), lock);
-  };
-  methods.xUnlock = [](sqlite3_file* file, int lock) {
-    return Methods(file).xUnlock(Real(file), lock);
-  };
-  methods.xCheckReservedLock = [](sqlite3_file* file, int* result) {
-    return Methods(file).xCheckReservedLock(Real(file), result);
-  };
-  methods.xFileControl = [](sqlite3_file* file, int operation, void* argument) {
-    return Methods(file).xFileControl(Real(file), operation, argument);
-  };
-  methods.xSectorSize = [](sqlite3_file* file) { return Methods(file).xSectorSize(Real(file)); };
-  methods.xDeviceCharacteristics = [](sqlite3_file* file) {
-    return Methods(file).xDeviceCharacteristics(Real(file));
-  };
-  methods.xShmMap = [](sqlite3_file* file, int page, int size, int extend, void volatile** out) {
-    return Methods(file).xShmMap(Real(file), page, size, extend, out);
-  };
-  methods.xShmLock = [](sqlite3_file* file, int offset, int count, int flags) {
-    return Methods(file).xShmLock(Real(file), offset, count, flags);
-  };
-  methods.xShmBarrier = [](sqlite3_file* file) { Methods(file).xShmBarrier(Real(file)); };
-  methods.xShmUnmap = [](sqlite3_file* file, int remove) {
-    return Methods(file).xShmUnmap(Real(file), remove);
-  };
+  methods.xClose = Forward<&sqlite3_io_methods::xClose>;
+  methods.xRead = Forward<&sqlite3_io_methods::xRead>;
+  methods.xWrite = Forward<&sqlite3_io_methods::xWrite>;
+  methods.xTruncate = Forward<&sqlite3_io_methods::xTruncate>;
+  methods.xSync = Forward<&sqlite3_io_methods::xSync>;
+  methods.xFileSize = Forward<&sqlite3_io_methods::xFileSize>;
+  methods.xLock = Forward<&sqlite3_io_methods::xLock>;
+  methods.xUnlock = Forward<&sqlite3_io_methods::xUnlock>;
+  methods.xCheckReservedLock = Forward<&sqlite3_io_methods::xCheckReservedLock>;
+  methods.xFileControl = Forward<&sqlite3_io_methods::xFileControl>;
+  methods.xSectorSize = Forward<&sqlite3_io_methods::xSectorSize>;
+  methods.xDeviceCharacteristics = Forward<&sqlite3_io_methods::xDeviceCharacteristics>;
+  methods.xShmMap = Forward<&sqlite3_io_methods::xShmMap>;
+  methods.xShmLock = Forward<&sqlite3_io_methods::xShmLock>;
+  methods.xShmBarrier = Forward<&sqlite3_io_methods::xShmBarrier>;
+  methods.xShmUnmap = Forward<&sqlite3_io_methods::xShmUnmap>;
   return methods;
 }
 

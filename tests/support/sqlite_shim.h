@@ -17,6 +17,12 @@ struct File {
 File* Shim(sqlite3_file* file);
 sqlite3_file* Real(sqlite3_file* file);
 
+// Calls the same method of the real file.
+template <auto kMethod, typename Result, typename... Args>
+Result Forward(sqlite3_file* file, Args... args) {
+  return (Real(file)->pMethods->*kMethod)(Real(file), args...);
+}
+
 // Every method passes its call on to the real file.
 sqlite3_io_methods PassOn();
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,15 +32,26 @@ TcpRelay::~TcpRelay() {
   thread_.join();
 }
 
-bool TcpRelay::Forward(int from, int to) {
+bool TcpRelay::Forward(Pair* pair, bool from_client) {
+  const UniqueFd& from = from_client ? pair->client : pair->server;
+  const UniqueFd& to = from_client ? pair->server : pair->client;
   std::array<char, 65536> buffer{};
-  const ssize_t size = read(from, buffer.data(), buffer.size());
+  const ssize_t size = read(from.get(), buffer.data(), buffer.size());
   if (size <= 0) return false;
-  for (ssize_t sent = 0; sent < size;) {
-    const ssize_t more =
-        send(to, buffer.data() + sent, static_cast<size_t>(size - sent), MSG_NOSIGNAL);
-    if (more <= 0) return false;
-    sent += more;
+  std::string_view bytes(buffer.data(), static_cast<size_t>(size));
+  const char* const text = drop_after_;
+  if (from_client && text != nullptr && bytes.find(text) != bytes.npos) {
+    pair->drops_answers = true;
+    drop_after_ = nullptr;
+  }
+  if (!from_client && pair->drops_answers) {
+    dropped_ += bytes.size();
+    return true;
+  }
+  while (!bytes.empty()) {
+    const ssize_t sent = send(to.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(sent));
   }
   return true;
 }
@@ -60,12 +72,8 @@ void TcpRelay::Run() {
     if (cut) continue;
     size_t at = 2;
     for (Pair& pair : pairs_) {
-      if (inputs[at].revents != 0) {
-        pair.broken = !Forward(pair.client.get(), pair.server.get());
-      }
-      if (!pair.broken && inputs[at + 1].revents != 0) {
-        pair.broken = !Forward(pair.server.get(), pair.client.get());
-      }
+      if (inputs[at].revents != 0) pair.broken = !Forward(&pair, true);
+      if (!pair.broken && inputs[at + 1].revents != 0) pair.broken = !Forward(&pair, false);
       at += 2;
     }
     pairs_.remove_if([](const Pair& pair) { return pair.broken; });
@@ -73,7 +81,7 @@ void TcpRelay::Run() {
     UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     UniqueFd server = ConnectToLoopback(server_port_);
     if (client.valid() && server.valid()) {
-      pairs_.push_back({std::move(client), std::move(server)});
+      pairs_.push_back({.client = std::move(client), .server = std::move(server)});
     }
   }
 }

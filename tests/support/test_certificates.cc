@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/openssl_ptr.h"
 
 namespace vmeventd {
@@ -60,32 +62,18 @@ void AddExtension(X509* certificate, X509* issuer, int nid, const std::string& v
   Check(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
 }
 
-void AddName(GENERAL_NAMES* names, int type, ASN1_STRING* value) {
-  GENERAL_NAME* const name = GENERAL_NAME_new();
-  Check(name != nullptr && value != nullptr, "making a name");
-  GENERAL_NAME_set0_value(name, type, value);
-  Check(sk_GENERAL_NAME_push(names, name) > 0, "adding a name");
-}
-
-void AddTexts(GENERAL_NAMES* names, int type, const std::vector<std::string>& texts) {
-  for (const std::string& text : texts) {
-    ASN1_IA5STRING* const value = ASN1_IA5STRING_new();
-    Check(ASN1_STRING_set(value, text.data(), static_cast<int>(text.size())) == 1, text.c_str());
-    AddName(names, type, value);
-  }
-}
-
+// No name has a comma.
 void AddAlternativeNames(const CertificateOptions& options, X509* certificate) {
-  const GeneralNamesPtr names(GENERAL_NAMES_new());
-  AddTexts(names.get(), GEN_DNS, options.dns_names);
-  AddTexts(names.get(), GEN_URI, options.uris);
-  AddTexts(names.get(), GEN_EMAIL, options.emails);
-  for (const std::string& address : options.ip_addresses) {
-    AddName(names.get(), GEN_IPADD, a2i_IPADDRESS(address.c_str()));
-  }
-  if (sk_GENERAL_NAME_num(names.get()) == 0) return;
-  Check(X509_add1_ext_i2d(certificate, NID_subject_alt_name, names.get(), 0, 0) == 1,
-        "adding the subject alternative names");
+  std::vector<std::string> names;
+  const auto add = [&names](const char* kind, const std::vector<std::string>& texts) {
+    for (const std::string& text : texts) names.push_back(absl::StrCat(kind, ":", text));
+  };
+  add("DNS", options.dns_names);
+  add("URI", options.uris);
+  add("email", options.emails);
+  add("IP", options.ip_addresses);
+  if (names.empty()) return;
+  AddExtension(certificate, nullptr, NID_subject_alt_name, absl::StrJoin(names, ","));
 }
 
 // Makes an unsigned certificate for `key`, without extensions.
@@ -120,10 +108,9 @@ struct CertificateAuthority::State {
 CertificateAuthority::CertificateAuthority(const std::string& directory,
                                            const std::string& common_name)
     : certificate_(directory + "/" + common_name + ".pem"), state_(std::make_unique<State>()) {
-  CertificateOptions options;
-  options.common_name = common_name;
-  options.not_before = absl::Now() - absl::Hours(24 * 365);
-  options.not_after = absl::Now() + absl::Hours(24 * 365);
+  const CertificateOptions options = {.common_name = common_name,
+                                      .not_before = absl::Now() - absl::Hours(24 * 365),
+                                      .not_after = absl::Now() + absl::Hours(24 * 365)};
   state_->key = MakeKey();
   state_->certificate = MakeCertificate(options, state_->key.get(), nullptr);
   X509* const own = state_->certificate.get();
@@ -160,26 +147,15 @@ CertificateFiles CertificateAuthority::Issue(const CertificateOptions& options) 
   return files;
 }
 
-std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(const std::string& directory,
-                                                               const std::string& common_name) {
-  return std::unique_ptr<CertificateAuthority>(new CertificateAuthority(directory, common_name));
-}
-
 CertificateOptions ServerCertificate() {
-  CertificateOptions options;
-  options.common_name = "localhost";
-  options.dns_names = {"localhost"};
-  options.ip_addresses = {"127.0.0.1", "::1"};
-  options.server = true;
-  return options;
+  return {.common_name = "localhost",
+          .dns_names = {"localhost"},
+          .ip_addresses = {"127.0.0.1", "::1"},
+          .server = true};
 }
 
 CertificateOptions ClientCertificate(const std::string& uri) {
-  CertificateOptions options;
-  options.common_name = "client";
-  options.uris = {uri};
-  options.client = true;
-  return options;
+  return {.common_name = "client", .uris = {uri}, .client = true};
 }
 
 void ReplaceCertificate(const CertificateFiles& from, const CertificateFiles& to) {

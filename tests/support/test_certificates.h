@@ -34,6 +34,9 @@ struct CertificateOptions {
 // A self-signed authority. One thread.
 class CertificateAuthority {
  public:
+  // Writes into `directory`, which must exist. Authorities in one directory need different common
+  // names without a slash.
+  CertificateAuthority(const std::string& directory, const std::string& common_name);
   ~CertificateAuthority();
   CertificateAuthority(const CertificateAuthority&) = delete;
   CertificateAuthority& operator=(const CertificateAuthority&) = delete;
@@ -45,19 +48,16 @@ class CertificateAuthority {
   CertificateFiles Issue(const CertificateOptions& options);
 
  private:
-  friend std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(
-      const std::string& directory, const std::string& common_name);
   struct State;
-  CertificateAuthority(const std::string& directory, const std::string& common_name);
 
   const std::string certificate_;
   std::unique_ptr<State> state_;
 };
 
-// Writes into `directory`, which must exist. Authorities in one directory need different common
-// names without a slash.
-std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(
-    const std::string& directory, const std::string& common_name = "test-ca");
+inline std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(
+    const std::string& directory, const std::string& common_name = "test-ca") {
+  return std::make_unique<CertificateAuthority>(directory, common_name);
+}
 
 // The usual certificates: of a server that is localhost, 127.0.0.1 and ::1, and of a client
 // identified by one URI.

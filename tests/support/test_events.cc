@@ -7,6 +7,24 @@
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
+namespace {
+
+JournalOptions WithPath(JournalOptions options, const std::string& path) {
+  options.path = path;
+  return options;
+}
+
+// Makes a journal with the id kJournal, and opens it as the daemon does.
+std::unique_ptr<EventLog> OpenLog(const LiveStateOptions& live, const JournalOptions& options,
+                                  const Clock* clock) {
+  OpenJournal(options, At(0)).value();
+  ExecuteSql(options.path, absl::StrCat("UPDATE meta SET value = CAST('", kJournal,
+                                        "' AS BLOB) WHERE key = 'journal_id'"))
+      .IgnoreError();
+  return EventLog::Open({.journal = options, .live = live, .node_id = kNode}, clock).value();
+}
+
+}  // namespace
 
 absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
 
@@ -25,13 +43,8 @@ VmStatus Status(const std::string& name, const std::string& run_id, VmState stat
 }
 
 VmUpdate Update(const std::string& name, EventType type, absl::Time time) {
-  VmUpdate update;
-  update.status = Status(name, absl::StrCat("run-", name));
-  update.event.emplace();
-  update.event->type = type;
-  update.event->observe_time = time;
-  update.event->message = "something happened";
-  return update;
+  return {.status = Status(name, absl::StrCat("run-", name)),
+          .event = VmEvent{.type = type, .observe_time = time, .message = "something happened"}};
 }
 
 VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type) {
@@ -69,19 +82,17 @@ std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks) {
   return out;
 }
 
-JournalOptions PumpedState::WithPath(JournalOptions options, const std::string& path) {
-  options.path = path;
-  return options;
+absl::Status ExecuteSql(const std::string& path, const std::string& sql) {
+  auto database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  return database.ok() ? database->Execute(sql) : database.status();
 }
 
-std::unique_ptr<EventLog> PumpedState::OpenLog(const LiveStateOptions& live,
-                                               const JournalOptions& options, const Clock* clock) {
-  OpenJournal(options, At(0)).value();
-  SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE)
-      ->Execute(absl::StrCat("UPDATE meta SET value = CAST('", kJournal,
-                             "' AS BLOB) WHERE key = 'journal_id'"))
-      .IgnoreError();
-  return EventLog::Open({.journal = options, .live = live, .node_id = kNode}, clock).value();
+std::vector<std::string> CostlyPatterns() {
+  std::vector<std::string> out(32);
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = "*" + std::string(100, 'a') + "b" + std::string(i, '?') + "*";
+  }
+  return out;
 }
 
 PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)

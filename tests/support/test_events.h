@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -36,11 +37,13 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
 // The events of blocks, in order.
 std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks);
 
-inline LiveStateOptions RingOf(size_t events) {
-  LiveStateOptions options;
-  options.ring.max_events = events;
-  return options;
-}
+inline LiveStateOptions RingOf(size_t events) { return {.ring = {.max_events = events}}; }
+
+// Changes the database at `path`, which it makes if there is none.
+absl::Status ExecuteSql(const std::string& path, const std::string& sql);
+
+// Patterns that compare as many bytes as possible with names that consist of "a".
+std::vector<std::string> CostlyPatterns();
 
 // A clock that stands still until advanced. Any thread.
 class FakeClock : public Clock {
@@ -88,11 +91,6 @@ class PumpedState {
   int reported_replaced() const { return reported_replaced_; }
 
  private:
-  static JournalOptions WithPath(JournalOptions options, const std::string& path);
-  // Makes a journal with the id kJournal, and opens it as the daemon does.
-  static std::unique_ptr<EventLog> OpenLog(const LiveStateOptions& live,
-                                           const JournalOptions& options, const Clock* clock);
-
   const TemporaryDirectory directory_;
   const JournalOptions options_;
   FakeClock clock_;

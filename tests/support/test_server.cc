@@ -7,16 +7,7 @@
 #include <thread>
 #include <utility>
 
-#include "grpcpp/generic/generic_stub.h"
-
 namespace vmeventd {
-namespace {
-
-std::chrono::system_clock::time_point Deadline() {
-  return std::chrono::system_clock::now() + std::chrono::minutes(3);
-}
-
-}  // namespace
 
 TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal)
     : TestServer(streams, events, std::move(journal), {}) {}
@@ -49,9 +40,11 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
       GrpcServer::Start(std::move(listeners), &service_, &refusals_, &pumped_.clock());
   EXPECT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
+  stub_ = NewStub();
 }
 
 TestServer::~TestServer() {
+  stub_.reset();
   server_.reset();
   pumped_.log().Stop();
 }
@@ -75,7 +68,7 @@ std::unique_ptr<v1::VmEventService::Stub> TestServer::NewStub() const {
 }
 
 TestStream::TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request) {
-  context_.set_deadline(Deadline());
+  context_.set_deadline(CallDeadline());
   reader_ = stub->WatchEvents(&context_, request);
 }
 
@@ -116,30 +109,6 @@ bool Eventually(const std::function<bool()>& condition) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return true;
-}
-
-grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                     const std::string& request, std::string* response) {
-  grpc::GenericStub stub(channel);
-  grpc::ClientContext context;
-  context.set_deadline(Deadline());
-  grpc::CompletionQueue queue;
-  const grpc::Slice slice(request);
-  const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
-  call->StartCall();
-  grpc::ByteBuffer answer;
-  grpc::Status status;
-  call->Finish(&answer, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  queue.Next(&tag, &ok);
-  std::vector<grpc::Slice> slices;
-  if (status.ok() && answer.Dump(&slices).ok()) {
-    for (const grpc::Slice& part : slices) {
-      response->append(reinterpret_cast<const char*>(part.begin()), part.size());
-    }
-  }
-  return status;
 }
 
 }  // namespace vmeventd

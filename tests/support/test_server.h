@@ -9,6 +9,7 @@
 #include "server/rpc/vm_event_service.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
+#include "tests/support/open_call.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
@@ -37,6 +38,8 @@ class TestServer {
   VmEventService& service() { return service_; }
   RefusalCounters& refusals() { return refusals_; }
   std::string address() const { return server_->listeners()[0].address.ToString(); }
+  // A client of the first listener, for the test's thread.
+  v1::VmEventService::Stub* stub() { return stub_.get(); }
   // Returns a stub or a channel with its own connection to the first listener.
   std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
   std::shared_ptr<grpc::Channel> NewChannel() const;
@@ -51,6 +54,7 @@ class TestServer {
   StreamHub hub_;
   VmEventService service_;
   std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<v1::VmEventService::Stub> stub_;
 };
 
 inline v1::WatchEventsRequest Live() { return {}; }
@@ -87,9 +91,5 @@ std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
 
 // Waits until `condition` is true; returns false after 3 min.
 bool Eventually(const std::function<bool()>& condition);
-
-// Makes a unary call with an arbitrary request; returns the encoded response.
-grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                     const std::string& request, std::string* response);
 
 }  // namespace vmeventd

@@ -24,31 +24,20 @@ class AccessTest : public E2eTest {
  protected:
   // A daemon that serves mutual TLS on a port as well as its socket.
   void StartTlsDaemon() {
-    options_ = Options();
-    options_.arguments.insert(
-        options_.arguments.end(),
-        {"--listen", "127.0.0.1:0", "--tls-cert", server_.certificate, "--tls-key", server_.key,
-         "--tls-client-ca", authority_->certificate(), "--tls-operator", "spiffe://site/mover"});
-    StartDaemon(options_);
+    StartDaemon(Options({"--listen", "127.0.0.1:0", "--tls-cert", server_.certificate, "--tls-key",
+                         server_.key, "--tls-client-ca", authority_->certificate(),
+                         "--tls-operator", "spiffe://site/mover"}));
     tcp_ = LoopbackAddress();
   }
 
-  static std::vector<std::string> Command(const std::string& server,
-                                          const std::vector<std::string>& arguments) {
-    std::vector<std::string> out = {VMEVENTS_BINARY, "--server", server};
-    out.insert(out.end(), arguments.begin(), arguments.end());
-    return out;
-  }
   std::vector<std::string> TlsCommand(const CertificateFiles& own,
                                       std::vector<std::string> arguments) const {
     arguments.insert(arguments.begin(), {"--tls-ca", authority_->certificate(), "--tls-cert",
                                          own.certificate, "--tls-key", own.key});
-    return Command(tcp_, arguments);
+    return VmeventsCommand(tcp_, arguments);
   }
   static CommandResult Run(const std::vector<std::string>& arguments) {
-    ChildOptions child;
-    child.arguments = arguments;
-    return RunCommand(child);
+    return RunCommand({.arguments = arguments});
   }
 
   const std::unique_ptr<CertificateAuthority> authority_ = MakeCertificateAuthority(dir().path());
@@ -57,7 +46,6 @@ class AccessTest : public E2eTest {
   const CertificateFiles reader_ = authority_->Issue(ClientCertificate("spiffe://site/reader"));
   const std::vector<std::string> declare_ = {"intent", "declare",  "vm1",    "--actor",
                                              "alice",  "--reason", "upgrade"};
-  DaemonOptions options_;
   std::string tcp_;
 };
 
@@ -75,19 +63,16 @@ TEST_F(AccessTest, ACertificateMakesAnOperator) {
 }
 
 TEST_F(AccessTest, AListenerForReaders) {
-  options_ = Options();
   const std::string readers = dir() / "readers.sock";
-  options_.arguments.insert(options_.arguments.end(),
-                            {"--listen", "unix:" + readers + ",role=reader,mode=0666"});
-  StartDaemon(options_);
+  StartDaemon(Options({"--listen", "unix:" + readers + ",role=reader,mode=0666"}));
   struct stat info {};
   ASSERT_EQ(stat(readers.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0666);
-  EXPECT_EQ(Run(Command("unix:" + readers, {"vms"})).exit_code, 0);
-  const CommandResult refused = Run(Command("unix:" + readers, declare_));
+  EXPECT_EQ(Run(VmeventsCommand("unix:" + readers, {"vms"})).exit_code, 0);
+  const CommandResult refused = Run(VmeventsCommand("unix:" + readers, declare_));
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_THAT(refused.error, HasSubstr("role=operator"));
-  EXPECT_EQ(Run(Command(daemon().server_address(), declare_)).exit_code, 3) << "no such VM";
+  EXPECT_EQ(Run(VmeventsCommand(daemon().server_address(), declare_)).exit_code, 3) << "no such VM";
 }
 
 TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonContinues) {
@@ -100,8 +85,9 @@ TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonContinues) {
        {others->Issue(ClientCertificate("spiffe://site/mover")), authority_->Issue(expired)}) {
     EXPECT_NE(Run(TlsCommand(own, {"info"})).exit_code, 0);
   }
-  EXPECT_NE(Run(Command(tcp_, {"info"})).exit_code, 0) << "no TLS";
-  EXPECT_NE(Run(Command(tcp_, {"--tls-ca", authority_->certificate(), "info"})).exit_code, 0)
+  EXPECT_NE(Run(VmeventsCommand(tcp_, {"info"})).exit_code, 0) << "no TLS";
+  EXPECT_NE(Run(VmeventsCommand(tcp_, {"--tls-ca", authority_->certificate(), "info"})).exit_code,
+            0)
       << "no certificate";
   EXPECT_EQ(Run(TlsCommand(mover_, {"info"})).exit_code, 0);
 }
@@ -109,12 +95,10 @@ TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonContinues) {
 TEST_F(AccessTest, TlsIs12OrNewer) {
   StartTlsDaemon();
   const auto handshake = [this](const std::string& version) {
-    ChildOptions client;
-    client.arguments = {"sh", "-c",
-                        absl::StrCat("openssl s_client -connect ", tcp_, " ", version,
-                                     " -alpn h2 -cipher ALL:@SECLEVEL=0 -cert ",
-                                     reader_.certificate, " -key ", reader_.key, " </dev/null")};
-    return RunCommand(client);
+    return Run({"sh", "-c",
+                absl::StrCat("openssl s_client -connect ", tcp_, " ", version,
+                             " -alpn h2 -cipher ALL:@SECLEVEL=0 -cert ", reader_.certificate,
+                             " -key ", reader_.key, " </dev/null")});
   };
   for (const char* version : {"-tls1", "-tls1_1"}) {
     const CommandResult refused = handshake(version);
@@ -128,9 +112,7 @@ TEST_F(AccessTest, TlsIs12OrNewer) {
 
 TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {
   StartTlsDaemon();
-  ChildOptions watch;
-  watch.arguments = TlsCommand(reader_, {"-o", "json", "watch"});
-  ChildProcess watching(watch);
+  ChildProcess watching({.arguments = TlsCommand(reader_, {"-o", "json", "watch"})});
   WaitUntil("the stream is open", [&] { return daemon().GetServerInfo().streams() == 1; });
 
   // First half a replacement: the old pair stays in use.

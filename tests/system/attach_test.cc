@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
-#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -16,23 +15,15 @@ using testing::IsEmpty;
 
 class AttachTest : public E2eTest {
  protected:
-  v1::Event WaitStopped(const std::string& name) {
-    return stream().Wait(name, v1::EVENT_TYPE_STOPPED);
-  }
   v1::VmState StateOf(const std::string& name) { return daemon().GetVm(name).state(); }
 };
 
 TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
   const auto first = StartEmptyGuest("vm1");
   const auto second = StartEmptyGuest("vm2");
-  GuestOptions options;
-  options.name = "linux";
-  const auto linux_guest = StartGuest(options);
+  const auto linux_guest = StartGuest({.name = "linux"});
   StartDaemonAndStream();
-  for (const char* name : {"vm1", "vm2", "linux"}) {
-    stream().Wait(name, v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), name);
-  }
+  for (const char* name : {"vm1", "vm2", "linux"}) WaitFollowed(name);
   EXPECT_EQ(StateOf("linux"), v1::VM_STATE_RUNNING);
 
   first->manager().Execute("quit");
@@ -44,9 +35,7 @@ TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
 }
 
 TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
-  GuestOptions options;
-  options.arguments = {"-no-shutdown"};
-  const auto guest = StartGuest(options);
+  const auto guest = StartGuest({.arguments = {"-no-shutdown"}});
   guest->Type("poweroff -f");
   guest->manager().WaitEvent("STOP");
   Touch(guest->shutdown_file());
@@ -56,16 +45,12 @@ TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
 
   WaitUntilAttached(daemon(), guest->name());
   guest->manager().Execute("quit");
-  const v1::Event stopped = WaitStopped(guest->name());
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_UNOBSERVED);
+  ExpectStopped(kUnobserved);
   EXPECT_TRUE(FileAtStop(guest->name()));
 }
 
 TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
-  GuestOptions options;
-  options.arguments = {"-device", "pvpanic", "-action", "panic=pause"};
-  const auto guest = StartGuest(options);
+  const auto guest = StartGuest({.arguments = {"-device", "pvpanic", "-action", "panic=pause"}});
   guest->Type("echo c > /proc/sysrq-trigger");
   guest->manager().WaitEvent("STOP");
   StartDaemonAndStream();
@@ -74,7 +59,7 @@ TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
 
   WaitUntilAttached(daemon(), guest->name());
   guest->manager().Execute("quit");
-  EXPECT_EQ(WaitStopped(guest->name()).shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
+  ExpectStopped(kGuestPanic);
 }
 
 // QEMU 7.2 may hang in its exit over a command (docs/qemu.md): without the quiet time one of some
@@ -82,15 +67,13 @@ TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
 TEST_F(AttachTest, AVmThatIsStoppedAndEndedAtOnceDoesNotHang) {
   StartDaemonAndStream();
   for (int i = 0; i < 20; ++i) {
-    GuestOptions options;
-    options.name = absl::StrCat("vm", i);
-    options.boot = Boot::kNothing;
-    options.arguments = {"-machine", "pc"};
-    const auto guest = StartGuest(options);
-    WaitUntilAttached(daemon(), options.name);
+    const std::string name = absl::StrCat("vm", i);
+    const auto guest =
+        StartGuest({.name = name, .boot = Boot::kNothing, .arguments = {"-machine", "pc"}});
+    WaitUntilAttached(daemon(), name);
     guest->manager().Execute("stop");
     guest->Signal(SIGTERM);
-    EXPECT_EQ(WaitStopped(options.name).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL);
+    ExpectStopped(kHostSignal, name);
   }
 }
 
@@ -102,27 +85,18 @@ INSTANTIATE_TEST_SUITE_P(By, DaemonizedTest, testing::Values(SIGTERM, SIGKILL));
 TEST_P(DaemonizedTest, QemuIsNotOurChild) {
   StartDaemonAndStream();
   const std::string pid_file = dir() / "pid";
-  ChildOptions qemu;
-  qemu.arguments = QemuCommand(Boot::kNothing, "");
-  qemu.arguments.insert(qemu.arguments.end(),
-                        {"-daemonize", "-pidfile", pid_file, "-qmp",
-                         "unix:" + watch_dir() + "/vm1.kvmd,server=on,wait=off"});
-  ASSERT_EQ(RunCommand(qemu).exit_code, 0);
+  std::vector<std::string> qemu = QemuCommand(Boot::kNothing, "");
+  qemu.insert(qemu.end(), {"-daemonize", "-pidfile", pid_file, "-qmp",
+                           "unix:" + watch_dir() + "/vm1.kvmd,server=on,wait=off"});
+  ASSERT_EQ(RunCommand({.arguments = qemu}).exit_code, 0);
   const pid_t pid = std::stoi(ReadFile(pid_file));
 
-  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  EXPECT_EQ(started.vm().pid(), pid);
-  WaitUntilAttached(daemon(), "vm1");
+  EXPECT_EQ(WaitFollowed("vm1").vm().pid(), pid);
   kill(pid, GetParam());
-  const v1::ShutdownDetail end = WaitStopped("vm1").shutdown();
-  EXPECT_TRUE(end.exit_status_known());
-  if (GetParam() == SIGTERM) {
-    EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL);
-    EXPECT_EQ(end.exit_signal(), 0) << "it ended cleanly";
-  } else {
-    EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
-    EXPECT_EQ(end.exit_signal(), SIGKILL);
-  }
+  const bool ended_cleanly = GetParam() == SIGTERM;
+  const v1::Event stopped = ExpectStopped(ended_cleanly ? kHostSignal : kQemuKilled);
+  EXPECT_TRUE(stopped.shutdown().exit_status_known());
+  EXPECT_EQ(stopped.shutdown().exit_signal(), ended_cleanly ? 0 : SIGKILL);
 }
 
 TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
@@ -141,29 +115,24 @@ TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
   EXPECT_THAT(restored.problems(), IsEmpty());
   WaitUntilAttached(daemon(), "vm1");
   guest->manager().Execute("quit");
-  EXPECT_EQ(WaitStopped("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT);
+  ExpectStopped(kHostQuit);
 }
 
 TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {
   StartDaemonAndStream();
   const auto old = StartEmptyGuest("vm1");
-  const std::string old_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
-  WaitUntilAttached(daemon(), "vm1");
+  const std::string old_run = WaitFollowed("vm1").vm().run_id();
   old->Signal(SIGSTOP);  // it ends slowly
   const auto next = StartEmptyGuest("vm1");
   const std::string next_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
   EXPECT_NE(next_run, old_run);
 
   old->Signal(SIGKILL);
-  const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(first.vm().run_id(), old_run);
-  EXPECT_EQ(first.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << first.message();
+  EXPECT_EQ(ExpectStopped(kQemuKilled).vm().run_id(), old_run);
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), next_run);
   WaitUntilAttached(daemon(), "vm1", 2);
   next->manager().Execute("quit");
-  const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED, 2);
-  EXPECT_EQ(second.vm().run_id(), next_run);
-  EXPECT_EQ(second.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT) << second.message();
+  EXPECT_EQ(ExpectStopped(kHostQuit, "vm1", 2).vm().run_id(), next_run);
 }
 
 }  // namespace

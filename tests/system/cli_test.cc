@@ -23,25 +23,30 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
 
+// The options of another node's daemon, beside those of the first.
+DaemonOptions OtherNode(DaemonOptions options, const TemporaryDirectory& dir) {
+  options.watches = {dir / "other:*.kvmd"};
+  options.socket = dir / "other.sock";
+  options.state_dir = dir / "other-state";
+  options.log_file = dir / "other-log";
+  return options;
+}
+
 class CliTest : public E2eTest {
  protected:
   // A daemon that has seen vm1 start and quit, and vm2 start.
   void SetUp() override {
     StartDaemonAndStream();
     const auto guest = StartEmptyGuest("vm1");
-    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), "vm1");
+    WaitFollowed("vm1");
     guest->manager().Execute("quit");
-    stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+    WaitStopped("vm1");
     running_ = StartEmptyGuest("vm2");
     stream().Wait("vm2", v1::EVENT_TYPE_STARTED);
   }
 
   CommandResult Vmevents(const std::vector<std::string>& arguments) {
-    ChildOptions child;
-    child.arguments = {VMEVENTS_BINARY, "--server", "unix:" + Options().socket};
-    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
-    return RunCommand(child);
+    return RunCommand({.arguments = VmeventsCommand("unix:" + Options().socket, arguments)});
   }
   // Runs it with -o json; each line of its output must be one object.
   std::vector<nlohmann::json> VmeventsJson(std::vector<std::string> arguments) {
@@ -149,12 +154,8 @@ TEST_F(CliTest, ExitCodes) {
 
 TEST_F(CliTest, ACursorFileContinuesAcrossItsOwnRestarts) {
   const std::string cursor = dir() / "cursor";
-  const std::vector<std::string> watch = {"watch",         "--from", "oldest",
-                                          "--cursor-file", cursor,   "--count"};
   const auto watch_for = [&](const std::string& count) {
-    std::vector<std::string> arguments = watch;
-    arguments.push_back(count);
-    return VmeventsJson(arguments);
+    return VmeventsJson({"watch", "--from", "oldest", "--cursor-file", cursor, "--count", count});
   };
   EXPECT_THAT(Types(watch_for("2")), ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_STOPPED"));
   StopDaemon();
@@ -181,36 +182,22 @@ TEST_F(CliTest, ACommandRunsForEachEventAndItsFailureKeepsTheCursor) {
 }
 
 TEST_F(CliTest, EventsFollowsAfterTheNewest) {
-  ChildOptions child;
-  child.arguments = {VMEVENTS_BINARY,
-                     "--server",
-                     daemon().server_address(),
-                     "-o",
-                     "json",
-                     "events",
-                     "-n",
-                     "1",
-                     "-f"};
-  ChildProcess events(child);
+  ChildProcess events({.arguments = VmeventsCommand(daemon().server_address(),
+                                                    {"-o", "json", "events", "-n", "1", "-f"})});
   EXPECT_THAT(events.ReadUntil("\"vm2\""), testing::Not(HasSubstr("\"vm1\"")));
   const auto guest = StartEmptyGuest("vm3");
   events.ReadUntil("\"vm3\"");
 }
 
 TEST_F(CliTest, SeveralNodesAreMergedAndOneThatIsDownHoldsUpNone) {
-  DaemonOptions options = Options();
+  const DaemonOptions options = OtherNode(Options(), dir());
   const std::string other_dir = dir().MakeDirectory("other");
-  options.watches = {other_dir + ":*.kvmd"};
-  options.socket = dir() / "other.sock";
-  options.state_dir = dir() / "other-state";
-  options.log_file = dir() / "other-log";
   Daemon other(options);
   const ChattyVm alien(other_dir, "alien");
   WaitUntil("the other node has an event",
             [&] { return other.GetServerInfo().newest_sequence() > 0; });
-  const std::vector<std::string> both = {"--server", "unix:" + options.socket};
-  const auto with_both = [&both](std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), both.begin(), both.end());
+  const auto with_both = [&options](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--server", "unix:" + options.socket});
     return arguments;
   };
   // Both are nodes of the host's name, which distinguishes nothing.
@@ -228,46 +215,22 @@ TEST_F(CliTest, SeveralNodesAreMergedAndOneThatIsDownHoldsUpNone) {
 class TwoNodesTest : public E2eTest {
  protected:
   void SetUp() override {
-    ChildOptions mount;
-    mount.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"};
-    if (RunCommand(mount).exit_code != 0) {
+    const std::string mount = "mount -t tmpfs none /run";
+    if (RunCommand({.arguments = {"unshare", "-m", "sh", "-c", mount}}).exit_code != 0) {
       GTEST_SKIP() << "needs the right to mount: vmevents gets its own /etc/hosts";
     }
   }
 
-  static DaemonOptions Listening(DaemonOptions options, const std::string& address) {
-    options.arguments.insert(options.arguments.end(), {"--listen", address});
-    return options;
-  }
-  DaemonOptions OtherNode() const {
-    DaemonOptions options = Options();
-    options.watches = {other_dir() + ":*.kvmd"};
-    options.socket = dir() / "other.sock";
-    options.state_dir = dir() / "other-state";
-    options.log_file = dir() / "other-log";
-    return options;
-  }
   std::string other_dir() const { return dir() / "other"; }
   std::string errors() const { return dir() / "watch-errors"; }
 
   std::unique_ptr<ChildProcess> Watch(const std::string& port) {
     const std::string hosts = dir() / "hosts";
     std::ofstream(hosts) << "127.0.0.1 nodes\n127.0.0.2 nodes\n";
+    const std::string bind = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
     ChildOptions child;
-    child.arguments = {"unshare",
-                       "-m",
-                       "sh",
-                       "-c",
-                       "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
-                       hosts,
-                       VMEVENTS_BINARY,
-                       "--server",
-                       "nodes:" + port,
-                       "-o",
-                       "json",
-                       "watch",
-                       "--from",
-                       "oldest"};
+    child.arguments = VmeventsCommand("nodes:" + port, {"-o", "json", "watch", "--from", "oldest"});
+    child.arguments.insert(child.arguments.begin(), {"unshare", "-m", "sh", "-c", bind, hosts});
     child.error_file = errors();
     return std::make_unique<ChildProcess>(child);
   }
@@ -277,9 +240,9 @@ TEST_F(TwoNodesTest, AWatchKeepsToItsFirstNode) {
   uint16_t number = 0;
   const UniqueFd held = HoldOnLoopback(&number);  // also while the daemon is away
   const std::string port = std::to_string(number);
-  StartDaemon(Listening(Options(), "127.0.0.1:" + port));
+  StartDaemon(Options({"--listen", "127.0.0.1:" + port}));
   std::filesystem::create_directory(other_dir());
-  Daemon other(Listening(OtherNode(), "127.0.0.2:" + port));
+  Daemon other(OtherNode(Options({"--listen", "127.0.0.2:" + port}), dir()));
   const ChattyVm alien(other_dir(), "alien");
   WaitUntil("the other node has an event",
             [&] { return other.GetServerInfo().newest_sequence() > 0; });
@@ -291,7 +254,7 @@ TEST_F(TwoNodesTest, AWatchKeepsToItsFirstNode) {
   WaitUntil("it has found the other node", [this] {
     return ReadFile(errors()).find("(127.0.0.2) is the node") != std::string::npos;
   });
-  StartDaemon(Listening(Options(), "127.0.0.1:" + port));
+  StartDaemon(Options({"--listen", "127.0.0.1:" + port}));
   const ChattyVm two(watch_dir(), "vm2");
   shown += watch->ReadUntil("\"vm2\"");
   EXPECT_THAT(shown, testing::Not(HasSubstr("alien")));

@@ -2,9 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <csignal>
-
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
@@ -25,11 +22,16 @@ class DaemonTest : public E2eTest {
     child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
     return RunCommand(child);
   }
-  static CommandResult Client(const std::string& server, std::vector<std::string> arguments) {
-    ChildOptions child;
-    child.arguments = {VMEVENTS_BINARY, "--server", server};
-    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
-    return RunCommand(child);
+  // Whether the server says that all it was to listen on is open: the exit code.
+  static int ListenHealth(const std::string& server) {
+    return RunCommand({.arguments = VmeventsCommand(server, {"health", "listen"})}).exit_code;
+  }
+  // Expects that a second daemon is refused over what it shares with the first, which still serves.
+  void ExpectRefused(const DaemonOptions& second, const std::string& shared) {
+    const CommandResult result = RunCommand(DaemonCommand(second));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.error, HasSubstr(shared));
+    EXPECT_NE(daemon().GetServerInfo().version(), "");
   }
 };
 
@@ -37,48 +39,36 @@ TEST_F(DaemonTest, SecondOneOnTheSameSocketIsRefused) {
   StartDaemon();
   DaemonOptions second = Options();
   second.state_dir = dir() / "other-state";
-  const CommandResult result = RunCommand(DaemonCommand(second));
-  EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.error, HasSubstr(second.socket));
-  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one still serves";
+  ExpectRefused(second, second.socket);
 }
 
 TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
   StartDaemon();
   DaemonOptions second = Options();
   second.socket = dir() / "other-run/vmeventd.sock";
-  const CommandResult result = RunCommand(DaemonCommand(second));
-  EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.error, HasSubstr(second.state_dir));
-  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one still serves";
+  ExpectRefused(second, second.state_dir);
 }
 
 TEST_F(DaemonTest, APortThatIsTakenStopsNoWatching) {
   uint16_t port = 0;
   UniqueFd taken = ListenOnLoopback(&port);
   const std::string address = absl::StrCat("127.0.0.1:", port);
-  DaemonOptions options = Options();
-  options.arguments.insert(options.arguments.end(), {"--listen", address});
-  StartDaemon(options);
+  StartDaemon(Options({"--listen", address}));
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
   daemon().WaitLog(absl::StrCat("gRPC does not listen on ", address, ": ", address,
                                 ": another process listens on this port"));
-  EXPECT_EQ(Client(daemon().server_address(), {"health", "listen"}).exit_code, 1);
+  EXPECT_EQ(ListenHealth(daemon().server_address()), 1);
   taken.Reset();
-  WaitUntil("the port is opened", [&] {
-    return absl::StrContains(daemon().Log(), absl::StrCat("gRPC listens on ", address, " now"));
-  });
-  EXPECT_EQ(Client(address, {"health", "listen"}).exit_code, 0);
+  daemon().WaitLog(absl::StrCat("gRPC listens on ", address, " now"));
+  EXPECT_EQ(ListenHealth(address), 0);
 }
 
 // In a network namespace, where the address can come later.
 TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
-  DaemonOptions options = Options();
+  DaemonOptions options = Options({"--listen", "192.0.2.55:9555", "--insecure-listen"});
   options.wrapper = {"unshare", "--net"};
-  options.arguments.insert(options.arguments.end(),
-                           {"--listen", "192.0.2.55:9555", "--insecure-listen"});
   StartDaemon(options);
   const auto inside = [this](std::vector<std::string> command) {
     ChildOptions child;
@@ -88,8 +78,7 @@ TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
   };
   ASSERT_EQ(inside({"ip", "link", "set", "lo", "up"}).exit_code, 0);
   ASSERT_EQ(inside({"ip", "address", "add", "192.0.2.55/32", "dev", "lo"}).exit_code, 0);
-  const CommandResult health =
-      inside({VMEVENTS_BINARY, "--server", "192.0.2.55:9555", "health", "listen"});
+  const CommandResult health = inside(VmeventsCommand("192.0.2.55:9555", {"health", "listen"}));
   EXPECT_EQ(health.exit_code, 0) << health.error;
 }
 
@@ -122,15 +111,14 @@ TEST_F(DaemonTest, VersionAndCheckedConfiguration) {
 }
 
 TEST_F(DaemonTest, WrongFlagsAreNamed) {
-  const CommandResult unknown = RunDaemon({"--wacht", "/run"});
-  EXPECT_EQ(unknown.exit_code, 2);
-  EXPECT_THAT(unknown.error, HasSubstr("--wacht"));
-  const CommandResult window = RunDaemon({"--powerdown-window", "soon"});
-  EXPECT_EQ(window.exit_code, 2);
-  EXPECT_THAT(window.error, HasSubstr("--powerdown-window"));
-  const CommandResult address = RunDaemon({"--listen", "192.0.2.1:7000"});
-  EXPECT_EQ(address.exit_code, 2);
-  EXPECT_THAT(address.error, HasSubstr("192.0.2.1:7000"));
+  const std::vector<std::vector<std::string>> wrong = {
+      {"--wacht", "/run"}, {"--powerdown-window", "soon"}, {"--listen", "192.0.2.1:7000"}};
+  for (const std::vector<std::string>& arguments : wrong) {
+    const CommandResult result = RunDaemon(arguments);
+    EXPECT_EQ(result.exit_code, 2);
+    const std::string& named = arguments[0] == "--listen" ? arguments[1] : arguments[0];
+    EXPECT_THAT(result.error, HasSubstr(named));
+  }
 }
 
 }  // namespace

@@ -2,16 +2,30 @@
 
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <regex>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
+
+void ExpectEnd(const v1::Event& stopped, const VmEnd& end) {
+  const v1::ShutdownDetail& is = stopped.shutdown();
+  EXPECT_EQ(v1::ShutdownClass_Name(is.class_()), v1::ShutdownClass_Name(end.shutdown_class))
+      << stopped.vm().name() << ": " << stopped.message();
+  EXPECT_EQ(v1::ShutdownCause_Name(is.cause()), v1::ShutdownCause_Name(end.cause))
+      << stopped.vm().name() << ": " << stopped.message();
+}
+
+std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
+  std::vector<std::string> what;
+  for (const v1::Evidence& entry : stopped.shutdown().evidence()) what.push_back(entry.what());
+  return what;
+}
 
 E2eTest::E2eTest() { std::filesystem::create_directory(watch_dir()); }
 
@@ -22,13 +36,14 @@ E2eTest::~E2eTest() {
   std::cerr << "the daemon's log:\n" << ReadFile(Options().log_file) << std::endl;
 }
 
-DaemonOptions E2eTest::Options() const {
+DaemonOptions E2eTest::Options(const std::vector<std::string>& arguments) const {
   DaemonOptions options;
   options.watches = {watch_dir() + ":*.kvmd"};
   options.socket = dir_ / "run/vmeventd.sock";
   options.state_dir = dir_ / "state";
   options.log_file = dir_ / "log";
   options.arguments = {"--log-level", "debug"};
+  options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
   if (!event_limits_) options.tuning.push_back("event-limits=off");
   return options;
 }
@@ -61,9 +76,26 @@ void E2eTest::OpenStream() {
       });
 }
 
-void E2eTest::StartDaemonAndStream() {
-  StartDaemon();
+void E2eTest::StartDaemonAndStream(const DaemonOptions& options) {
+  StartDaemon(options);
   OpenStream();
+}
+
+int E2eTest::EndDaemon(int signal) {
+  daemon_->Signal(signal);
+  const int status = daemon_->WaitExit();
+  StopDaemon();
+  return status;
+}
+
+size_t E2eTest::CountDescriptors() {
+  const std::filesystem::directory_iterator all(absl::StrCat("/proc/", daemon_->pid(), "/fd"));
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
+void E2eTest::WaitNewest(uint64_t sequence) {
+  WaitUntil(absl::StrCat("the event ", sequence, " is published"),
+            [&] { return daemon_->GetServerInfo().newest_sequence() >= sequence; });
 }
 
 std::unique_ptr<Guest> E2eTest::StartGuest(GuestOptions options) const {
@@ -72,10 +104,35 @@ std::unique_ptr<Guest> E2eTest::StartGuest(GuestOptions options) const {
 }
 
 std::unique_ptr<Guest> E2eTest::StartEmptyGuest(const std::string& name) const {
-  GuestOptions options;
-  options.name = name;
-  options.boot = Boot::kNothing;
-  return StartGuest(std::move(options));
+  return StartGuest({.name = name, .boot = Boot::kNothing});
+}
+
+v1::Event E2eTest::WaitFollowed(const std::string& name) {
+  v1::Event started = stream_->Wait(name, v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(*daemon_, name);
+  return started;
+}
+
+v1::Event E2eTest::WaitStopped(const std::string& name, int nth) {
+  return stream_->Wait(name, v1::EVENT_TYPE_STOPPED, nth);
+}
+
+v1::Event E2eTest::ExpectStopped(const VmEnd& end, const std::string& name, int nth) {
+  v1::Event stopped = WaitStopped(name, nth);
+  ExpectEnd(stopped, end);
+  return stopped;
+}
+
+v1::Intent E2eTest::DeclareIntent(const std::string& name) {
+  v1::DeclareIntentRequest request;
+  request.set_vm_name(name);
+  request.set_actor("orchestrator");
+  request.set_reason("makes room");
+  grpc::ClientContext context;
+  v1::DeclareIntentResponse response;
+  const grpc::Status status = daemon_->stub().DeclareIntent(&context, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response.intent();
 }
 
 bool E2eTest::FileAtStop(const std::string& name) {
@@ -89,6 +146,19 @@ v1::WatchEventsRequest FromOldest() {
   return request;
 }
 
+std::shared_ptr<grpc::Channel> OwnChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+std::vector<std::string> VmeventsCommand(const std::string& server,
+                                         const std::vector<std::string>& arguments) {
+  std::vector<std::string> command = {VMEVENTS_BINARY, "--server", server};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
 void WaitUntilAttached(const Daemon& daemon, const std::string& name, int times) {
   const std::string line = " " + name + " has answered everything";
   WaitUntil(absl::StrCat(name, " has answered everything, ", times, " times"), [&] {
@@ -98,8 +168,7 @@ void WaitUntilAttached(const Daemon& daemon, const std::string& name, int times)
 }
 
 void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name) {
-  WaitUntil(name + " was migrated away",
-            [&] { return absl::StrContains(daemon.Log(), name + " was migrated away"); });
+  daemon.WaitLog(name + " was migrated away");
 }
 
 }  // namespace vmeventd::e2e

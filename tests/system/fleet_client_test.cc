@@ -46,6 +46,19 @@ std::vector<json> Lines(const std::string& text) {
   return objects;
 }
 
+// The example in Python, which reads the stream of a server on this port.
+ChildOptions FollowFleet(uint16_t port, const std::string& record, const std::string& count,
+                         const std::vector<std::string>& more = {}) {
+  ChildOptions child;
+  child.arguments = {
+      "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),
+      "--server",         absl::StrCat("127.0.0.1:", port),
+      "--record",         record,
+      "--count",          count};
+  child.arguments.insert(child.arguments.end(), more.begin(), more.end());
+  return child;
+}
+
 // Two nodes, n1 and n2, each with a daemon that has a host name of its own.
 class FleetClientTest : public JournalTestBase {
  protected:
@@ -84,10 +97,8 @@ class FleetClientTest : public JournalTestBase {
   }
 
   ChildOptions Command(std::vector<std::string> arguments) {
-    ChildOptions child;
-    child.arguments = {VMEVENTS_BINARY, "--server", nats().url(), "-o", "json"};
-    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
-    return child;
+    arguments.insert(arguments.begin(), {"-o", "json"});
+    return {.arguments = VmeventsCommand(nats().url(), arguments)};
   }
   std::vector<json> Ask(const std::vector<std::string>& arguments) {
     constexpr int kUnavailable = 4;  // as of a server that has no turn for seconds
@@ -98,6 +109,11 @@ class FleetClientTest : public JournalTestBase {
     });
     EXPECT_EQ(result.exit_code, 0) << result.error;
     return Lines(result.output);
+  }
+  // Runs a watch that continues where the one before it ended.
+  CommandResult WatchOn(const std::string& count) {
+    return RunCommand(Command(
+        {"watch", "--from", "oldest", "--cursor-file", dir() / "cursor", "--count", count}));
   }
   // Reads `count` events of a watch that runs.
   static std::vector<json> Read(ChildProcess* watch, size_t count) {
@@ -151,16 +167,11 @@ TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersAndDaemons) 
 }
 
 TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
-  const std::string cursor = dir() / "cursor";
   ChattyVm vm(Watched("n1"), "web1");
   vm.Speak(9);
   WaitPublished(10);
-  const auto watch = [&](const std::string& count) {
-    return RunCommand(
-        Command({"watch", "--from", "oldest", "--cursor-file", cursor, "--count", count}));
-  };
-  std::vector<json> events = Lines(watch("4").output);
-  for (json& event : Lines(watch("6").output)) events.push_back(std::move(event));
+  std::vector<json> events = Lines(WatchOn("4").output);
+  for (json& event : Lines(WatchOn("6").output)) events.push_back(std::move(event));
   EXPECT_THAT(events, SizeIs(10));
   ExpectEachOnceInOrder(events);
   vm.Speak(5);
@@ -169,7 +180,7 @@ TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
   json limited = operator_of_nats.Request("$JS.API.STREAM.INFO.VMEVENTS", nullptr)["config"];
   limited["max_msgs"] = 2;
   operator_of_nats.Request("$JS.API.STREAM.UPDATE.VMEVENTS", limited);
-  CommandResult result = watch("1");
+  CommandResult result = WatchOn("1");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the stream no longer has"));
   EXPECT_EQ(Lines(result.output).at(0)["sequence"], "14");
@@ -177,18 +188,13 @@ TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
   nats().DeleteStream("VMEVENTS");
   nats().CreateStreamWithoutWindow();
   vm.Speak(1);
-  result = watch("1");
-  for (int tries = 0; result.exit_code == 3 && tries < 1000; ++tries) result = watch("1");
+  result = WatchOn("1");
+  for (int tries = 0; result.exit_code == 3 && tries < 1000; ++tries) result = WatchOn("1");
   EXPECT_EQ(result.exit_code, 0) << result.error;
   EXPECT_THAT(result.error, HasSubstr("the position 14 is of another stream"));
 }
 
 TEST_F(FleetClientTest, AReaderOfAStreamThatWasRestoredFromACopyMissesNothing) {
-  const std::string cursor = dir() / "cursor";
-  const auto watch = [&](const std::string& count) {
-    return RunCommand(
-        Command({"watch", "--from", "oldest", "--cursor-file", cursor, "--count", count}));
-  };
   ChattyVm vm(Watched("n1"), "web1");
   vm.Speak(4);
   WaitPublished(5);
@@ -197,7 +203,7 @@ TEST_F(FleetClientTest, AReaderOfAStreamThatWasRestoredFromACopyMissesNothing) {
   nats().Start();
   vm.Speak(5);
   WaitPublished(10);
-  EXPECT_THAT(Lines(watch("10").output), SizeIs(10));
+  EXPECT_THAT(Lines(WatchOn("10").output), SizeIs(10));
   nats().Kill();
   fs::remove_all(dir() / "nats/js");
   fs::rename(dir() / "copy", dir() / "nats/js");
@@ -210,13 +216,13 @@ TEST_F(FleetClientTest, AReaderOfAStreamThatWasRestoredFromACopyMissesNothing) {
   node("n1").Signal(SIGCONT);
   WaitPublished(20);
   // All were observed within the 5 minutes that come again.
-  const CommandResult result = watch("20");
+  const CommandResult result = WatchOn("20");
   EXPECT_EQ(result.exit_code, 0) << result.error;
   ExpectEachOnceInOrder(Lines(result.output));
   EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the position 10 is of another"));
   EXPECT_THAT(result.error, HasSubstr("with the events that were observed since"));
   vm.Speak(1);
-  const CommandResult next = watch("1");
+  const CommandResult next = WatchOn("1");
   EXPECT_EQ(Lines(next.output).at(0)["sequence"], "11");
   EXPECT_THAT(next.error, testing::Not(HasSubstr("GAP")));
 }
@@ -319,14 +325,8 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   ChattyVm vm(Watched("n1"), "web.1");
   vm.Speak(9);
   WaitPublished(10);
-  const auto follow = [&](const std::string& count) {
-    ChildOptions child;
-    child.arguments = {
-        "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),
-        "--server",         absl::StrCat("127.0.0.1:", nats().port()),
-        "--record",         dir() / "record.db",
-        "--count",          count};
-    return child;
+  const auto follow = [&](const std::string& count, const std::vector<std::string>& more = {}) {
+    return FollowFleet(nats().port(), dir() / "record.db", count, more);
   };
   CommandResult result = RunCommand(follow("4"));
   EXPECT_EQ(result.exit_code, 0) << result.error;
@@ -345,9 +345,7 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   EXPECT_EQ(follower.Wait(), 0);
   EXPECT_THAT(ReadFile(child.error_file), HasSubstr("trying again"));
   // Nothing is left for one that begins anew with the same record: all is done already.
-  ChildOptions again = follow("1");
-  again.arguments.insert(again.arguments.end(), {"--durable", "another"});
-  ChildProcess repeated(again);
+  ChildProcess repeated(follow("1", {"--durable", "another"}));
   vm.Speak(1);
   repeated.ReadUntil("powerdown-requested");
   EXPECT_EQ(repeated.Wait(), 0);
@@ -415,13 +413,7 @@ TEST_F(FleetClientTest, MessagesOfAHostileNodeStopNoReader) {
   };
   EXPECT_EQ(of_n1(Ask({"watch", "--from", "oldest", "--count", "4"})), 4);
   EXPECT_EQ(of_n1(Ask({"events"})), 4);
-  ChildOptions follow;
-  follow.arguments = {
-      "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),
-      "--server",         absl::StrCat("127.0.0.1:", nats().port()),
-      "--record",         dir() / "record.db",
-      "--count",          "5"};
-  const CommandResult followed = RunCommand(follow);
+  const CommandResult followed = RunCommand(FollowFleet(nats().port(), dir() / "record.db", "5"));
   EXPECT_EQ(followed.exit_code, 0) << followed.error;
   EXPECT_THAT(followed.output, AllOf(HasSubstr(" /vmevents/prod/evil vmevents.v1.reset ?[2J\n"),
                                      HasSubstr(" /vmevents/prod/n1 vmevents.v1.started web1\n")));
@@ -444,12 +436,8 @@ class LeafNodeTest : public JournalTestBase {
                      found[1].str(), "\" }] }\n"));
     hub_.CreateFleet();
   }
-  CommandResult Ask(std::vector<std::string> arguments) {
-    std::vector<std::string> all = {VMEVENTS_BINARY, "--server", leaf_->url()};
-    all.insert(all.end(), arguments.begin(), arguments.end());
-    ChildOptions child;
-    child.arguments = std::move(all);
-    return RunCommand(child);
+  CommandResult Ask(const std::vector<std::string>& arguments) {
+    return RunCommand({.arguments = VmeventsCommand(leaf_->url(), arguments)});
   }
   void PublishesAndReads() {
     DaemonOptions options = Options();
@@ -459,8 +447,7 @@ class LeafNodeTest : public JournalTestBase {
     {
       ChattyVm vm(watch_dir(), "web1");
       vm.Speak(10);
-      WaitUntil("all is recorded",
-                [&] { return daemon().GetServerInfo().newest_sequence() == 11; });
+      WaitNewest(11);
     }
     WaitUntil("the hub has the events", [&] { return hub_.last_sequence() == 12; });
     WaitUntil("the hub has the VM's state", [&] {
@@ -473,14 +460,8 @@ class LeafNodeTest : public JournalTestBase {
     EXPECT_THAT(std::vector<std::string>(absl::StrSplit(events.output, '\n', absl::SkipEmpty())),
                 SizeIs(12));
     EXPECT_NE(Ask({"fleet"}).exit_code, 0) << "of its own it has no stream";
-    ChildOptions example;
-    example.arguments = {
-        "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),
-        "--server",         absl::StrCat("127.0.0.1:", leaf_->port()),
-        "--domain",         "hub",
-        "--record",         dir() / "record.db",
-        "--count",          "12"};
-    const CommandResult followed = RunCommand(example);
+    const CommandResult followed =
+        RunCommand(FollowFleet(leaf_->port(), dir() / "record.db", "12", {"--domain", "hub"}));
     EXPECT_EQ(followed.exit_code, 0) << followed.error;
     EXPECT_THAT(std::vector<std::string>(absl::StrSplit(followed.output, '\n', absl::SkipEmpty())),
                 SizeIs(12));

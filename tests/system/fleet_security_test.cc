@@ -6,6 +6,7 @@
 #include <climits>
 #include <fstream>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,7 +23,6 @@
 #include "base/nats/subject.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/nats_keys.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
@@ -87,12 +87,10 @@ std::unique_ptr<NatsConnection> Connect(const NatsOptions& options) {
   return *std::move(connection);
 }
 
-// vmevents with these arguments.
-CommandResult Vmevents(std::vector<std::string> arguments) {
-  ChildOptions child;
-  child.arguments = {VMEVENTS_BINARY, "-o", "json"};
-  for (std::string& argument : arguments) child.arguments.push_back(std::move(argument));
-  return RunCommand(child);
+// vmevents with these arguments, to a server.
+CommandResult Vmevents(const std::string& server, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"-o", "json"});
+  return RunCommand({.arguments = VmeventsCommand(server, arguments)});
 }
 
 class FleetSecurityTest : public JournalTestBase {
@@ -103,12 +101,9 @@ class FleetSecurityTest : public JournalTestBase {
     std::ofstream(path) << contents;
     return path;
   }
-  DaemonOptions PublishTo(const std::string& url, const std::vector<std::string>& arguments) {
-    DaemonOptions options = Options();
-    options.arguments.insert(options.arguments.end(),
-                             {"--publish", url, "--publish-cluster", "test"});
-    options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
-    return options;
+  DaemonOptions PublishTo(const std::string& url, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--publish", url, "--publish-cluster", "test"});
+    return Options(arguments);
   }
   std::string Log() const { return ReadFile(Options().log_file); }
 };
@@ -125,15 +120,23 @@ class FleetAccountTest : public FleetSecurityTest {
   std::string MakeUser(const std::string& name, const NatsPermissions& permissions) {
     return Write(name + ".creds", operator_.MakeCredentials(name, permissions));
   }
+  // Starts a daemon with the permissions of its node; the path of its credentials.
+  std::string StartNode() {
+    std::string credentials = MakeUser("node", PermissionsOf(ThisNode()));
+    StartDaemon(PublishTo(nats().url(), {"--publish-credentials", credentials}));
+    return credentials;
+  }
+  void WaitForEvents(uint64_t count) {
+    WaitUntil("the stream has the events", [&] { return CountMessages(kFleetStream) == count; });
+  }
   std::unique_ptr<NatsConnection> ConnectAs(const std::string& credentials) {
     return Connect({.servers = {nats_.url()}, .name = "a test", .credentials = credentials});
   }
-  // As the node of this name would, whose answers come to its own inbox.
-  std::unique_ptr<NatsConnection> ConnectNode(const std::string& credentials,
-                                              const std::string& node) {
+  // As the node of this name would, with its permissions and an inbox of its own.
+  std::unique_ptr<NatsConnection> ConnectNode(const std::string& node) {
     return Connect({.servers = {nats_.url()},
                     .name = "a test",
-                    .credentials = credentials,
+                    .credentials = MakeUser(node, PermissionsOf(node)),
                     .inbox_prefix = "_INBOX.vmeventd." + NodeBucketKey("test", node)});
   }
   // The server's acknowledgement of a message with headers.
@@ -165,8 +168,8 @@ class FleetAccountTest : public FleetSecurityTest {
     return sequences;
   }
   static std::vector<uint64_t> UpTo(uint64_t last) {
-    std::vector<uint64_t> sequences;
-    for (uint64_t sequence = 1; sequence <= last; ++sequence) sequences.push_back(sequence);
+    std::vector<uint64_t> sequences(last);
+    std::iota(sequences.begin(), sequences.end(), 1);
     return sequences;
   }
   // Expects that the server answers nothing to a message of this user, and says why.
@@ -196,8 +199,8 @@ class FleetAccountTest : public FleetSecurityTest {
   const std::string& admin() const { return admin_; }
   // What vmevents answers with these credentials.
   CommandResult AskAs(const std::string& credentials, std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"--server", nats().url(), "--credentials", credentials});
-    return Vmevents(std::move(arguments));
+    arguments.insert(arguments.begin(), {"--credentials", credentials});
+    return Vmevents(nats().url(), std::move(arguments));
   }
   uint64_t CountMessages(absl::string_view stream) {
     const auto answer = ConnectAs(admin_)->Request(ApiSubject("STREAM.INFO", stream), "");
@@ -211,11 +214,10 @@ class FleetAccountTest : public FleetSecurityTest {
 };
 
 TEST_F(FleetAccountTest, ANodeWithItsCredentialsPublishesAndItsLogHasNothingOfThem) {
-  const std::string credentials = MakeUser("node", PermissionsOf(ThisNode()));
-  StartDaemon(PublishTo(nats().url(), {"--publish-credentials", credentials}));
+  const std::string credentials = StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(10);
-  WaitUntil("the stream has the events", [&] { return CountMessages(kFleetStream) == 11; });
+  WaitForEvents(11);
   WaitUntil("the buckets have their values", [&] {
     return CountMessages(BucketStream(kVmsBucket)) > 0 &&
            CountMessages(BucketStream(kNodesBucket)) > 0;
@@ -253,8 +255,7 @@ TEST_F(FleetAccountTest, TheStreamsOfAFleetAreMadeByACommand) {
 
 TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
   PermitRollups();
-  StartDaemon(PublishTo(nats().url(),
-                        {"--publish-credentials", MakeUser("node", PermissionsOf(ThisNode()))}));
+  StartNode();
   for (const char* const stream : {"VMEVENTS", "KV_VMEVENTS_VMS", "KV_VMEVENTS_NODES"}) {
     daemon().WaitLog(absl::StrCat("the stream ", stream, " is unsafe: it permits rollups"));
   }
@@ -262,7 +263,7 @@ TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
 
 TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {
   const std::string credentials = MakeUser("b", PermissionsOf("b"));
-  const std::unique_ptr<NatsConnection> b = ConnectNode(credentials, "b");
+  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   EXPECT_TRUE(b->Request("vmevents.v1.test.b.vm.started", "x").ok());
   EXPECT_TRUE(b->Request("$KV.VMEVENTS_VMS.test.b.vm", "x").ok());
   EXPECT_TRUE(b->Request("$KV.VMEVENTS_NODES.test.b", "x").ok());
@@ -280,8 +281,8 @@ TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {
 
 // A rollup deletes what is stored before it: all of the stream, if it says so.
 TEST_F(FleetAccountTest, ANodeCannotWipeTheKeysOfOthers) {
-  const std::unique_ptr<NatsConnection> a = ConnectNode(MakeUser("a", PermissionsOf("a")), "a");
-  const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
+  const std::unique_ptr<NatsConnection> a = ConnectNode("a");
+  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   for (const auto& [stream, subject] :
        {std::pair("VMEVENTS", "vmevents.v1.test.%.vm.started"),
         std::pair("KV_VMEVENTS_VMS", "$KV.VMEVENTS_VMS.test.%.vm"),
@@ -298,13 +299,12 @@ TEST_F(FleetAccountTest, ANodeCannotWipeTheKeysOfOthers) {
 
 // The stream drops a message whose Nats-Msg-Id it has seen, whoever sent it.
 TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
-  StartDaemon(PublishTo(nats().url(),
-                        {"--publish-credentials", MakeUser("node", PermissionsOf(ThisNode()))}));
+  StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1);
-  WaitUntil("the stream has the events", [&] { return CountMessages(kFleetStream) == 2; });
+  WaitForEvents(2);
   const std::string journal_id = daemon().GetServerInfo().journal_id();
-  const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
+  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   const auto own = LastOf(std::string(kFleetStream), NodeSubjects("test", ThisNode()));
   ASSERT_TRUE(own.has_value());
   const std::string id = HeaderIn(own->headers, kMessageIdHeader);
@@ -324,9 +324,7 @@ TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
 
 // The server writes its acknowledgement to the subject that the publisher chose.
 TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals) {
-  const std::string credentials = MakeUser("node", PermissionsOf(ThisNode()));
-  const DaemonOptions options = PublishTo(nats().url(), {"--publish-credentials", credentials});
-  StartDaemon(options);
+  StartNode();
   auto vm = std::make_unique<ChattyVm>(watch_dir(), "vm1");
   vm->Speak(2);
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", ThisNode(), "vm1"));
@@ -336,7 +334,7 @@ TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals)
     return value.has_value() && state.ParseFromString(value->data) ? state.last_sequence() : 0;
   };
   WaitUntil("the bucket has the state", [&] { return state_of() == 3; });
-  const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
+  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   const std::string events = NodeSubjectPrefix("test", ThisNode());
   for (const std::string& reply : {key, events + "vm1.stopped.crash"}) {
     for (const char* const subject :
@@ -353,7 +351,7 @@ TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals)
   });
   // A new connection looks at once; without one the daemon looks each minute.
   KillDaemon();
-  StartDaemon(options);
+  StartNode();
   WaitUntil("the bucket has the state again", [&] { return state_of() == 3; });
   vm->Speak(1);
   WaitUntil("the bucket has the new state", [&] { return state_of() == 4; });
@@ -364,8 +362,8 @@ TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals)
 // A server of NATS 2.9 takes its answer for a request, where that is what the publisher wants: the
 // answer to a repetition names the message of another node.
 TEST_F(FleetAccountTest, ANodeMakesTheServerDeleteNothing) {
-  const std::unique_ptr<NatsConnection> a = ConnectNode(MakeUser("a", PermissionsOf("a")), "a");
-  const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
+  const std::unique_ptr<NatsConnection> a = ConnectNode("a");
+  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   const auto publish = [](NatsConnection* from, const std::string& subject, const char* id,
                           const std::string& reply) {
     const std::vector<std::pair<std::string, std::string>> headers = {{kMessageIdHeader, id}};
@@ -392,10 +390,9 @@ TEST_F(FleetAccountTest, ANodeMakesTheServerDeleteNothing) {
 }
 
 TEST_F(FleetAccountTest, ANodeSeesNoAnswersOfAnother) {
-  const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
   for (const char* const subject :
        {"_INBOX.>", "_INBOX.vmeventd.>", "_INBOX.vmeventd.test.a.>", "_INBOX.vmevents.>", ">"}) {
-    const std::unique_ptr<NatsConnection> one = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
+    const std::unique_ptr<NatsConnection> one = ConnectNode("b");
     const auto subscription = one->Subscribe(subject, 10);
     ASSERT_TRUE(one->Flush().ok());
     WaitUntil("the server refuses it",
@@ -420,11 +417,10 @@ TEST_F(FleetAccountTest, WithoutCredentialsNothingIsPublished) {
 }
 
 TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
-  StartDaemon(PublishTo(nats().url(),
-                        {"--publish-credentials", MakeUser("node", PermissionsOf(ThisNode()))}));
+  StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(3);
-  WaitUntil("the stream has the events", [&] { return CountMessages(kFleetStream) == 4; });
+  WaitForEvents(4);
   WaitUntil("the bucket has the state after them", [&] {
     return absl::StrContains(AskAs(admin(), {"vms"}).output, R"("last_sequence":"4")");
   });
@@ -449,12 +445,11 @@ TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
 }
 
 TEST_F(FleetAccountTest, TheExampleFollowsWithTheDocumentedPermissionsAndBelievesSubjects) {
-  StartDaemon(PublishTo(nats().url(),
-                        {"--publish-credentials", MakeUser("node", PermissionsOf(ThisNode()))}));
+  StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(2);
-  WaitUntil("the stream has the events", [&] { return CountMessages(kFleetStream) == 3; });
-  const std::unique_ptr<NatsConnection> b = ConnectNode(MakeUser("b", PermissionsOf("b")), "b");
+  WaitForEvents(3);
+  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   EXPECT_THAT(Publish(b.get(), "vmevents.v1.test.b.vm1.stopped.crash",
                       {{"ce-source", "/vmevents/test/" + EscapeToken(ThisNode()) + "/j"},
                        {"ce-id", "4"},
@@ -479,7 +474,7 @@ TEST_F(FleetAccountTest, TheExampleFollowsWithTheDocumentedPermissionsAndBelieve
 }
 
 TEST_F(FleetAccountTest, AReaderWithoutCredentialsOrPermissionsIsToldWhatIsMissing) {
-  const CommandResult without = Vmevents({"--server", nats().url(), "events"});
+  const CommandResult without = Vmevents(nats().url(), {"events"});
   EXPECT_EQ(without.exit_code, 4);
   EXPECT_THAT(without.error, HasSubstr("Authorization Violation"));
   const CommandResult missing = AskAs(dir() / "missing.creds", {"events"});
@@ -531,14 +526,8 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
                                         std::pair(nodes, CreateBucketRequest(kNodesBucket, 1))}) {
     ASSERT_TRUE(admin_->Request(ApiSubject("STREAM.CREATE", stream), request).ok());
   }
-  DaemonOptions options = Options();
-  for (const std::string& argument :
-       {std::string("--publish"), nats_.url(), std::string("--publish-cluster"),
-        std::string("prod"), std::string("--node"), std::string("node7"),
-        std::string("--publish-domain"), std::string("fleet")}) {
-    options.arguments.push_back(argument);
-  }
-  StartDaemon(options);
+  StartDaemon(Options({"--publish", nats_.url(), "--publish-cluster", "prod", "--node", "node7",
+                       "--publish-domain", "fleet"}));
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(2);
   WaitUntil("the stream has the events", [&] { return StateOf(events).last == 3; });
@@ -588,10 +577,13 @@ class FleetTlsTest : public FleetSecurityTest {
                         "\", ca_file: \"", authority_->certificate(), "\", verify: true }\n");
   }
 
+  CommandResult AskWithCertificate(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--tls-ca", authority_->certificate(), "--tls-cert",
+                                         client_.certificate, "--tls-key", client_.key});
+    return Vmevents(url_, std::move(arguments));
+  }
   void StartPublishing() {
-    const CommandResult created =
-        Vmevents({"--server", url_, "--tls-ca", authority_->certificate(), "--tls-cert",
-                  client_.certificate, "--tls-key", client_.key, "fleet", "create"});
+    const CommandResult created = AskWithCertificate({"fleet", "create"});
     EXPECT_EQ(created.exit_code, 0) << created.error;
     StartDaemon(
         PublishTo(url_, {"--publish-tls-ca", authority_->certificate(), "--publish-tls-cert",
@@ -628,18 +620,13 @@ TEST_F(FleetTlsTest, AReaderReadsOverTlsWithItsCertificate) {
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(3);
-  const std::vector<std::string> files = {"--tls-ca",   authority_->certificate(),
-                                          "--tls-cert", client_.certificate,
-                                          "--tls-key",  client_.key};
-  std::vector<std::string> watch = {"--server", url_,     "watch",   "--wait",
-                                    "--from",   "oldest", "--count", "4"};
-  watch.insert(watch.begin(), files.begin(), files.end());
-  const CommandResult read = Vmevents(watch);
+  const CommandResult read =
+      AskWithCertificate({"watch", "--wait", "--from", "oldest", "--count", "4"});
   EXPECT_EQ(read.exit_code, 0) << read.error;
   EXPECT_THAT(read.output, HasSubstr("EVENT_TYPE_STARTED"));
   const auto refused = [&](std::vector<std::string> arguments) {
-    arguments.insert(arguments.end(), {"--server", url_, "events"});
-    const CommandResult result = Vmevents(arguments);
+    arguments.emplace_back("events");
+    const CommandResult result = Vmevents(url_, arguments);
     EXPECT_NE(result.exit_code, 0);
     EXPECT_THAT(result.error, HasSubstr("no connection to " + url_));
     EXPECT_THAT(result.error, Not(HasSubstr("PONG")));

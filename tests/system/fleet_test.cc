@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
@@ -42,11 +41,8 @@ class FleetTest : public JournalTestBase {
     if (HasFailure()) std::cerr << "the NATS server's log:\n" << nats_.log() << std::endl;
   }
   DaemonOptions PublishTo(const std::string& url, std::vector<std::string> arguments = {}) {
-    DaemonOptions options = Options();
-    options.arguments.insert(options.arguments.end(),
-                             {"--publish", url, "--publish-cluster", "test"});
-    options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
-    return options;
+    arguments.insert(arguments.begin(), {"--publish", url, "--publish-cluster", "test"});
+    return Options(arguments);
   }
   NatsServer& nats() { return nats_; }
   std::string NodeName() { return daemon().GetServerInfo().node(); }
@@ -55,9 +51,6 @@ class FleetTest : public JournalTestBase {
   // The VM says so much at once that the daemon has read it before it says more: what does not fit
   // into the socket is lost.
   static constexpr int kBurst = 300;
-  void WaitRecorded(uint64_t events) {
-    WaitUntil("all is recorded", [&] { return newest() >= events; });
-  }
 
   // Waits until the stream's last message is the newest event.
   void WaitPublished() { WaitPublished(nats()); }
@@ -72,7 +65,7 @@ class FleetTest : public JournalTestBase {
     const uint64_t expected = newest();
     WaitPublished(server);
     const std::vector<StreamMessage> messages = server.Messages();
-    const std::vector<v1::Event> events = ListEvents();  // may have more by now
+    const std::vector<v1::Event> events = daemon().ListEvents();  // may have more by now
     const std::string journal_id = daemon().GetServerInfo().journal_id();
     ASSERT_GE(messages.size(), expected);
     ASSERT_LE(messages.size(), events.size());
@@ -85,10 +78,26 @@ class FleetTest : public JournalTestBase {
     }
   }
 
+  // What a bucket's key has; without one, an empty message.
+  template <typename Message>
+  Message LastOf(const std::string& bucket, const std::string& key) {
+    const std::optional<StreamMessage> last = nats().Last(bucket, key);
+    Message message;
+    if (last.has_value()) message.ParseFromString(last->data);
+    return message;
+  }
+  static std::string HeartbeatKey(const std::string& node) {
+    return KeySubject(kNodesBucket, NodeBucketKey("test", node));
+  }
+  std::unique_ptr<FleetSink> MakeSink(const std::string& url, const std::string& node) {
+    return *MakeJetStreamSink(
+        {.nats = {.servers = {url}, .name = "a test"}, .cluster = "test", .node = node});
+  }
+
   // Then the server's files can be changed.
   void PublishFiveAndKill(ChattyVm* vm) {
     vm->Speak(4);
-    WaitRecorded(5);
+    WaitNewest(5);
     WaitPublished();
     nats().Kill();
   }
@@ -103,7 +112,7 @@ TEST_F(FleetTest, EveryEventIsInTheStreamOnce) {
   ChattyVm vm(watch_dir(), "web.1");
   for (int round = 1; round <= 5; ++round) {
     vm.Speak(kBurst);
-    WaitRecorded(1 + round * kBurst);  // and STARTED
+    WaitNewest(1 + round * kBurst);  // and STARTED
   }
   ExpectEachOnce();
   const StreamMessage first = nats().Messages().front();
@@ -120,7 +129,7 @@ TEST_F(FleetTest, ThePayloadMayBeJson) {
   StartDaemon(PublishTo(nats().url(), {"--publish-format", "json"}));
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1);
-  WaitRecorded(2);
+  WaitNewest(2);
   WaitPublished();
   const StreamMessage first = nats().Messages().front();
   EXPECT_EQ(first.header("ce-datacontenttype"), "application/json");
@@ -132,16 +141,11 @@ TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
   const DaemonOptions options = PublishTo(nats().url());
   StartDaemon(options);
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
-  const auto class_of = [&] {
-    const std::optional<StreamMessage> last = nats().Last("KV_VMEVENTS_VMS", key);
-    v1::Vm vm;
-    if (last.has_value()) vm.ParseFromString(last->data);
-    return vm.shutdown().class_();
-  };
+  const auto class_of = [&] { return LastOf<v1::Vm>("KV_VMEVENTS_VMS", key).shutdown().class_(); };
   {
     ChattyVm vm(watch_dir(), "web.1");
     vm.Speak(1);
-    WaitRecorded(2);
+    WaitNewest(2);
   }
   WaitUntil("the bucket has the crash", [&] { return class_of() == v1::SHUTDOWN_CLASS_CRASH; });
   EXPECT_THAT(nats().Last("KV_VMEVENTS_VMS", key)->header("ce-source"),
@@ -161,15 +165,11 @@ TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
   StartDaemon(options);
   const std::string node = NodeName();
   const auto heartbeat = [&] {
-    const std::optional<StreamMessage> last =
-        nats().Last("KV_VMEVENTS_NODES", KeySubject(kNodesBucket, NodeBucketKey("test", node)));
-    v1::NodeHeartbeat out;
-    if (last.has_value()) out.ParseFromString(last->data);
-    return out;
+    return LastOf<v1::NodeHeartbeat>("KV_VMEVENTS_NODES", HeartbeatKey(node));
   };
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(10);
-  WaitRecorded(11);
+  WaitNewest(11);
   WaitUntil("the heartbeat has the newest event", [&] {
     const v1::NodeHeartbeat now = heartbeat();
     return now.published_sequence() == 11 && now.newest_sequence() == 11 && now.vms() == 1;
@@ -177,8 +177,7 @@ TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
   EXPECT_EQ(heartbeat().node(), node);
   EXPECT_EQ(heartbeat().interval().seconds(), 1);
   EXPECT_EQ(heartbeat().journal_id(), daemon().GetServerInfo().journal_id());
-  daemon().Signal(SIGTERM);
-  EXPECT_EQ(daemon().WaitExit(), 0);
+  EXPECT_EQ(EndDaemon(SIGTERM), 0);
   // The server may store its last word after the daemon has waited for that.
   WaitUntil("it says that it stopped", [&] { return !heartbeat().has_interval(); });
 }
@@ -189,7 +188,7 @@ TEST_F(FleetTest, ANodeHasTheNameThatItIsGiven) {
   EXPECT_EQ(NodeName(), "node7.example");
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1);
-  WaitRecorded(2);
+  WaitNewest(2);
   ExpectEachOnce();
   EXPECT_TRUE(
       absl::StartsWith(nats().Messages().front().subject, "vmevents.v1.test.node7=2Eexample.vm1."));
@@ -201,14 +200,13 @@ TEST_F(FleetTest, ANodeThatIsRenamedPublishesItsJournalUnderItsNewNameAndSaysSo)
   StartDaemon(PublishTo(nats().url(), {"--node", "old"}));
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(3);
-  WaitRecorded(4);
+  WaitNewest(4);
   ExpectEachOnce();
   const uint64_t before = nats().last_sequence();
-  daemon().Signal(SIGTERM);
-  EXPECT_EQ(daemon().WaitExit(), 0);
+  EXPECT_EQ(EndDaemon(SIGTERM), 0);
   StartDaemon(PublishTo(nats().url(), {"--node", "new"}));
   vm.Speak(1);
-  WaitRecorded(before + 1);
+  WaitNewest(before + 1);
   const uint64_t all = newest();
   WaitUntil("all of it is published",
             [&] { return daemon().GetServerInfo().publishing().sequence() >= all; });
@@ -228,25 +226,18 @@ TEST_F(FleetTest, TwoNodesOfOneNameSaySo) {
   DaemonOptions options = PublishTo(nats().url(), {"--node", "twin"});
   options.tuning = {"publish-heartbeat=1"};
   StartDaemon(options);
-  const std::string key = KeySubject(kNodesBucket, NodeBucketKey("test", "twin"));
-  const auto journal_of_heartbeat = [&]() -> std::string {
-    const std::optional<StreamMessage> last = nats().Last("KV_VMEVENTS_NODES", key);
-    v1::NodeHeartbeat out;
-    if (last.has_value()) out.ParseFromString(last->data);
-    return out.journal_id();
-  };
-  WaitUntil("it has a heartbeat", [&] { return !journal_of_heartbeat().empty(); });
-  const std::string first = journal_of_heartbeat();
+  WaitUntil("it has a heartbeat", [&] {
+    return !LastOf<v1::NodeHeartbeat>("KV_VMEVENTS_NODES", HeartbeatKey("twin"))
+                .journal_id()
+                .empty();
+  });
   DaemonOptions twin = options;
   twin.log_file = dir() / "twin.log";
   twin.state_dir = dir() / "twin-state";
   twin.socket = dir() / "twin.sock";
   const Daemon other(twin);
-  const std::string said = "another vmeventd publishes as test/twin";
-  WaitUntil("both say so", [&] {
-    return absl::StrContains(ReadFile(options.log_file), said) &&
-           absl::StrContains(ReadFile(twin.log_file), said);
-  });
+  daemon().WaitLog("another vmeventd publishes as test/twin");
+  other.WaitLog("another vmeventd publishes as test/twin");
   EXPECT_THAT(daemon().GetServerInfo().publishing().problem(),
               HasSubstr("another vmeventd published under this node's name"));
 }
@@ -263,7 +254,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   EXPECT_EQ(without.sequence(), 0u);
   EXPECT_EQ(nats().last_sequence(), 0u);
   nats().CreateStreamWithoutWindow();
-  WaitRecorded(11);
+  WaitNewest(11);
   ExpectEachOnce();
   WaitUntil("the position is behind them", [&] {
     const v1::Publishing with = daemon().GetServerInfo().publishing();
@@ -306,7 +297,7 @@ TEST_F(FleetTest, AStreamThatDoesNotKeepEventsIsRefusedWithAReason) {
   nats().DeleteStream("VMEVENTS");
   nats().CreateStream("VMEVENTS", usual);
   vm.Speak(1);
-  WaitRecorded(2);
+  WaitNewest(2);
   ExpectEachOnce();
 }
 
@@ -326,13 +317,13 @@ TEST_F(FleetTest, AStreamThatIsGoneKeepsTheConnection) {
   server.CreateFleet();
   StartDaemon(PublishTo(server.url()));
   ChattyVm vm(watch_dir(), "vm1");
-  WaitRecorded(1);
+  WaitNewest(1);
   WaitPublished(server);
   server.DeleteStream("VMEVENTS");
   vm.Speak(2);
   daemon().WaitLog("no stream takes the events");
   server.CreateStream("VMEVENTS", nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1)));
-  WaitRecorded(3);
+  WaitNewest(3);
   ExpectEachOnce(server);
   EXPECT_EQ(connections_of_daemon(), 1u);
 }
@@ -351,8 +342,7 @@ TEST_F(FleetTest, ALookAfterARefusalMakesAnotherConnection) {
   const auto connections = [port]() -> uint64_t {
     return AskMonitoring(port, "/varz").value("total_connections", uint64_t{0});
   };
-  const std::unique_ptr<FleetSink> sink = *MakeJetStreamSink(
-      {.nats = {.servers = {server.url()}, .name = "a test"}, .cluster = "test", .node = "a"});
+  const std::unique_ptr<FleetSink> sink = MakeSink(server.url(), "a");
   ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
   const uint64_t before = connections();
   ASSERT_TRUE(sink->Look(FleetSink::Where::kEvents).ok());
@@ -368,10 +358,6 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
   auto settings = nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1));
   settings["deny_purge"] = false;
   nats().CreateStream("VMEVENTS", settings);
-  const auto sink_of = [&](const std::string& node) {
-    return *MakeJetStreamSink(
-        {.nats = {.servers = {nats().url()}, .name = "a test"}, .cluster = "test", .node = node});
-  };
   const auto send = [](FleetSink* sink, const std::string& subject, uint64_t sequence) {
     return sink->Send(FleetSink::Where::kEvents,
                       {{.sequence = sequence,
@@ -380,8 +366,8 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
                         .headers = {{"Nats-Msg-Id", absl::StrCat("j:", sequence, ":code")}},
                         .payload = "x"}});
   };
-  const std::unique_ptr<FleetSink> a = sink_of("a");
-  const std::unique_ptr<FleetSink> b = sink_of("b");
+  const std::unique_ptr<FleetSink> a = MakeSink(nats().url(), "a");
+  const std::unique_ptr<FleetSink> b = MakeSink(nats().url(), "b");
   ASSERT_TRUE(a->Look(FleetSink::Where::kEvents).ok());
   ASSERT_TRUE(b->Look(FleetSink::Where::kEvents).ok());
   const std::string subject = "vmevents.v1.test.a.vm.reset";
@@ -407,8 +393,7 @@ TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
 TEST_F(FleetTest, ANodesLastMessageIsFoundFarBehindForeignOnes) {
   nats().CreateFleet();
   constexpr auto kEvents = FleetSink::Where::kEvents;
-  const std::unique_ptr<FleetSink> sink = *MakeJetStreamSink(
-      {.nats = {.servers = {nats().url()}, .name = "a test"}, .cluster = "test", .node = "a"});
+  const std::unique_ptr<FleetSink> sink = MakeSink(nats().url(), "a");
   ASSERT_TRUE(sink->Look(kEvents).ok());
   const auto send = [&](const std::string& subject, const std::string& journal, uint64_t last) {
     std::vector<FleetMessage> batch;
@@ -464,7 +449,7 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
   fs::copy(dir() / "nats/js", dir() / "copy", fs::copy_options::recursive);
   nats().Start();
   vm.Speak(5);
-  WaitRecorded(10);
+  WaitNewest(10);
   WaitPublished();
   const std::string own = NodeSubjectPrefix("test", NodeName());
   daemon().Signal(SIGSTOP);
@@ -499,7 +484,7 @@ TEST_F(FleetTest, AStreamThatWasWipedAndMadeAgainGetsTheWholeJournal) {
   nats().Start();
   nats().CreateFleet();
   vm.Speak(1);
-  WaitRecorded(6);
+  WaitNewest(6);
   ExpectEachOnce();
   daemon().WaitLog("the fleet's stream was made again");
 }
@@ -511,9 +496,9 @@ TEST_F(FleetTest, AServerThatIsAwayLosesAndRepeatsNothing) {
   for (int round = 0; round < 3; ++round) {
     vm.Speak(kBurst);
     nats().Kill();
-    WaitRecorded(1 + (2 * round + 1) * kBurst);
+    WaitNewest(1 + (2 * round + 1) * kBurst);
     vm.Speak(kBurst);
-    WaitRecorded(1 + (2 * round + 2) * kBurst);
+    WaitNewest(1 + (2 * round + 2) * kBurst);
     nats().Start();
   }
   ExpectEachOnce();
@@ -556,12 +541,12 @@ TEST_F(FleetTest, ANodeWhoseNetworkIsCutLosesAndRepeatsNothing) {
     const size_t before = given_up();
     network.Cut(true);
     vm.Speak(kBurst);
-    WaitRecorded(1 + (2 * round + 2) * kBurst);
+    WaitNewest(1 + (2 * round + 2) * kBurst);
     // The second time for so long that the daemon gives the connection up.
     if (round == 1) WaitUntil("the log says so", [&] { return given_up() > before; });
     network.Cut(false);
     vm.Speak(kBurst);
-    WaitRecorded(1 + (2 * round + 3) * kBurst);
+    WaitNewest(1 + (2 * round + 3) * kBurst);
   }
   ExpectEachOnce(server);
 }
@@ -572,14 +557,14 @@ TEST_F(FleetTest, AcknowledgementsThatAreLostForLongerThanTheWindowRepeatNothing
   StartDaemon(PublishTo(absl::StrCat("nats://127.0.0.1:", dropper.port())));
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(10);
-  WaitRecorded(11);
+  WaitNewest(11);
   WaitPublished();
   dropper.DropAfterPublish();
   vm.Speak(kBurst);
   WaitUntil("the server has it, and its answer is lost",
             [&] { return dropper.dropped() > 0 && nats().last_sequence() >= 11 + kBurst; });
   vm.Speak(10);
-  WaitRecorded(21 + kBurst);
+  WaitNewest(21 + kBurst);
   ExpectEachOnce();
   daemon().WaitLog("no acknowledgement came");
 }

@@ -98,14 +98,13 @@ class FollowVmsTest : public JournalTestBase {
   // The first events of a journal, after STARTED; all are recorded.
   void SpeakTen(ChattyVm* vm) {
     vm->Speak(10);
-    WaitUntil("all is published",
-              [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+    WaitNewest(11);
     WaitCaughtUp();
   }
   // Expects each event of the daemon's journal once in the record, and no others of that journal.
   void ExpectRecordIsTheJournal() {
     Rows expected;
-    for (const v1::Event& event : ListEvents()) {
+    for (const v1::Event& event : daemon().ListEvents()) {
       expected.push_back({absl::StrCat(event.sequence()), v1::EventType_Name(event.type()),
                           event.vm().run_id(), "0"});
     }
@@ -130,13 +129,12 @@ TEST_F(FollowVmsTest, ARestartOfTheDaemonLosesAndRepeatsNothing) {
   StartDaemon();
   vm->Speak(200);
   WaitCaughtUp();
-  daemon().Signal(SIGTERM);
-  daemon().WaitExit();
+  EndDaemon(SIGTERM);
   StartDaemon();
   vm->Speak(200);
   vm.reset();
   WaitUntil("its end is published, and so all of it",
-            [this] { return ListEvents().back().type() == v1::EVENT_TYPE_STOPPED; });
+            [this] { return daemon().ListEvents().back().type() == v1::EVENT_TYPE_STOPPED; });
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());
@@ -153,8 +151,7 @@ TEST_F(FollowVmsTest, AKilledFollowerResumesAtItsPosition) {
     KillFollower();
   }
   StartFollower();
-  WaitUntil("all is published",
-            [this] { return daemon().GetServerInfo().newest_sequence() > 5000; });
+  WaitNewest(5001);
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());
@@ -176,10 +173,8 @@ TEST_F(FollowVmsTest, AReplacedJournalIsAGap) {
 }
 
 TEST_F(FollowVmsTest, DeletedEventsAreAGap) {
-  DaemonOptions options = Options();
-  options.arguments.insert(options.arguments.end(), {"--retention-events", "100"});
   ChattyVm vm(watch_dir(), "vm1");
-  StartDaemon(options);
+  StartDaemon(Options({"--retention-events", "100"}));
   StartFollower();
   SpeakTen(&vm);
   KillFollower();
@@ -194,7 +189,7 @@ TEST_F(FollowVmsTest, DeletedEventsAreAGap) {
   ASSERT_THAT(Gaps(), SizeIs(1));
   EXPECT_THAT(Gaps()[0][0], HasSubstr("is too old"));
   // Earlier events stay, and each retained event is recorded.
-  const auto kept = ListEvents();
+  const auto kept = daemon().ListEvents();
   EXPECT_EQ(Recorded(), 11 + kept.size());
   EXPECT_THAT(Query(absl::StrCat("SELECT count(*) FROM events WHERE sequence >= ",
                                  kept.front().sequence())),
@@ -207,8 +202,7 @@ TEST_F(FollowVmsTest, ASnapshotHasTheVmsAndThenLaterEvents) {
   StartDaemon();
   one.Speak(10);
   two.Speak(1);
-  WaitUntil("all is published",
-            [this] { return daemon().GetServerInfo().newest_sequence() >= 13; });
+  WaitNewest(13);
   StartFollower({"--start", "snapshot"});
   WaitCaughtUp();
   EXPECT_THAT(
@@ -226,8 +220,7 @@ TEST_F(FollowVmsTest, AFilteredFollowerKeepsUp) {
   StartFollower({"--start", "oldest", "--vm", "vm2"});
   WaitUntil("it follows vm2", [this] { return Recorded() == 1; });
   one.Speak(100);
-  WaitUntil("all is published",
-            [this] { return daemon().GetServerInfo().newest_sequence() > 100; });
+  WaitNewest(101);
   WaitCaughtUp();
   EXPECT_EQ(Recorded(), 1u);
 }
@@ -252,12 +245,9 @@ TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   const auto authority = MakeCertificateAuthority(dir() / "");
   const CertificateFiles server = authority->Issue(ServerCertificate());
   const CertificateFiles own = authority->Issue(ClientCertificate("spiffe://test/follower"));
-  DaemonOptions options = Options();
-  options.arguments.insert(options.arguments.end(),
-                           {"--listen", "127.0.0.1:0", "--tls-cert", server.certificate,
-                            "--tls-key", server.key, "--tls-client-ca", authority->certificate()});
   ChattyVm vm(watch_dir(), "vm1");
-  StartDaemon(options);
+  StartDaemon(Options({"--listen", "127.0.0.1:0", "--tls-cert", server.certificate, "--tls-key",
+                       server.key, "--tls-client-ca", authority->certificate()}));
   // The key is missing at first, as while files are replaced.
   fs::rename(own.key, own.key + ".later");
   StartFollower({"--start", "oldest", "--tls-ca", authority->certificate(), "--tls-cert",
@@ -299,8 +289,7 @@ TEST_F(FollowVmsFullDiskTest, EventsAreReadAgainOnceTheyAreDurable) {
   fs::remove(filler());
   WaitUntil("the journal is written again",
             [this] { return daemon().GetServerInfo().journal_writable(); });
-  WaitUntil("all is published",
-            [this] { return daemon().GetServerInfo().newest_sequence() > spoken_; });
+  WaitNewest(spoken_ + 1);
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());

@@ -12,8 +12,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
@@ -41,6 +41,24 @@ class FullDiskTest : public OnSmallDisk<JournalTestBase> {
     close(file);
   }
   void FreeDisk() { std::filesystem::remove(filler()); }
+
+  // grpc.health.v1: whether the service is SERVING.
+  bool Serving(const std::string& service) {
+    // A HealthCheckRequest for that service, and a HealthCheckResponse with status SERVING.
+    const std::string request =
+        service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
+    return CallRaw(daemon().channel(), "/grpc.health.v1.Health/Check", request) == "\x08\x01";
+  }
+  // Expects increasing sequences, with a hole only before a GAP of the node.
+  static void ExpectInOrder(const std::vector<v1::Event>& events) {
+    for (size_t i = 1; i < events.size(); ++i) {
+      const uint64_t before = events[i - 1].sequence();
+      const bool gap = !events[i].has_vm() && events[i].type() == v1::EVENT_TYPE_GAP;
+      ASSERT_GT(events[i].sequence(), before);
+      ASSERT_TRUE(events[i].sequence() == before + 1 || gap)
+          << before << " is followed by " << events[i].ShortDebugString();
+    }
+  }
 
   // The journal has reserved space: fills the disk until nothing can be written any more.
   void FillUntilNotWritable(ChattyVm* vm) {
@@ -83,7 +101,7 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   StartDaemonAndStream();
   WaitWritable();
   guest->manager().Execute("quit");
-  const v1::Event stopped = stream().Wait("vm2", v1::EVENT_TYPE_STOPPED);
+  const v1::Event stopped = WaitStopped("vm2");
   EXPECT_GT(stopped.sequence(), gap.sequence());
   EXPECT_TRUE(stopped.durable());
   ExpectInOrder(stream().events());
@@ -96,8 +114,7 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
 
 TEST_F(FullDiskTest, StartsWithAFullDiskAfterAnOrderlyStop) {
   StartDaemon();
-  daemon().Signal(SIGTERM);
-  EXPECT_EQ(daemon().WaitExit(), 0);
+  EXPECT_EQ(EndDaemon(SIGTERM), 0);
   FillDisk();
   StartDaemonAndStream();
   ChattyVm vm(watch_dir(), "vm0");
@@ -108,28 +125,24 @@ TEST_F(FullDiskTest, StartsWithAFullDiskAfterAnOrderlyStop) {
   FreeDisk();
   WaitWritable();
   guest->manager().Execute("quit");
-  EXPECT_TRUE(stream().Wait("vm1", v1::EVENT_TYPE_STOPPED).durable());
+  EXPECT_TRUE(WaitStopped().durable());
 }
 
 TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {
-  DaemonOptions options = Options();
-  options.arguments.insert(options.arguments.end(), {"--retention-events", "5000"});
-  StartDaemon(options);
+  StartDaemon(Options({"--retention-events", "5000"}));
   ChattyVm vm(watch_dir(), "vm1");
   constexpr int kRounds = 60;  // more than the disk holds
   constexpr int kBurst = 2000;
   for (int i = 1; i <= kRounds; ++i) {
     vm.Speak(kBurst);
-    WaitUntil("the burst is published", [&] {
-      return daemon().GetServerInfo().newest_sequence() >= static_cast<uint64_t>(i) * kBurst;
-    });
+    WaitNewest(static_cast<uint64_t>(i) * kBurst);
     ASSERT_TRUE(daemon().GetServerInfo().journal_writable()) << "after " << i * kBurst << " events";
   }
   WaitUntil("retention has caught up", [&] {
     const auto info = daemon().GetServerInfo();
     return info.newest_sequence() - info.oldest_sequence() < 5000;
   });
-  const auto kept = ListEvents();
+  const auto kept = daemon().ListEvents();
   EXPECT_THAT(kept, SizeIs(testing::Le(5000)));
   ExpectInOrder(kept);
   EXPECT_TRUE(std::all_of(kept.begin(), kept.end(),
@@ -141,10 +154,10 @@ class WatchOnAFullDiskTest : public FullDiskTest {
  protected:
   void StartWatch() {
     ChildOptions child;
-    child.arguments = {
-        "sh",    "-c",       "exec \"$0\" \"$@\" >" + output(), VMEVENTS_BINARY, "-o",
-        "json",  "--server", "unix:" + Options().socket,        "watch",         "--from",
-        "oldest"};
+    child.arguments =
+        VmeventsCommand("unix:" + Options().socket, {"-o", "json", "watch", "--from", "oldest"});
+    child.arguments.insert(child.arguments.begin(),
+                           {"sh", "-c", "exec \"$0\" \"$@\" >" + output()});
     child.error_file = dir() / "watch-errors";
     watch_ = std::make_unique<ChildProcess>(child);
   }
@@ -165,7 +178,7 @@ class WatchOnAFullDiskTest : public FullDiskTest {
   }
   // Expects that each event of the journal was shown once.
   void ExpectShownOnce() {
-    const auto events = ListEvents();
+    const auto events = daemon().ListEvents();
     WaitUntil("the newest is shown", [&] { return Shown().count(events.back().sequence()) > 0; });
     std::map<uint64_t, int> shown = Shown();
     for (const v1::Event& event : events) {

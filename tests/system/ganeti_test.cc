@@ -46,10 +46,8 @@ TEST_P(KvmdTest, BothLeaveTheSameFile) {
   const auto kvmd = StartReadyKvmd();
   if (HasFailure()) return;
   StartDaemonAndStream();
-  GuestOptions options;
   const std::string monitor = dir() / "kvmd.monitor";
-  options.arguments = {"-qmp", "unix:" + monitor + ",server=on,wait=off"};
-  const auto guest = StartGuest(options);
+  const auto guest = StartGuest({.arguments = {"-qmp", "unix:" + monitor + ",server=on,wait=off"}});
   // kvmd gives up a VM whose socket it finds between QEMU's bind and its listen.
   ASSERT_EQ(link(monitor.c_str(), (kvmd_dir() + "/vm1.kvmd").c_str()), 0);
   kvmd->ReadUntil("Receive QMP message: {\"return\"");
@@ -57,7 +55,7 @@ TEST_P(KvmdTest, BothLeaveTheSameFile) {
   GetParam().steps(*guest, stream());
   guest->WaitExit();
   kvmd->ReadUntil("Stop monitor");
-  stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  WaitStopped();
   EXPECT_EQ(Exists(kvmd_dir() + "/vm1.shutdown"), GetParam().file) << "what kvmd says";
   EXPECT_EQ(FileAtStop("vm1"), GetParam().file) << "what vmeventd says";
   if (GetParam().file) {
@@ -86,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(
                    [](Guest& guest, EventStream&) { guest.manager().Execute("system_powerdown"); },
                    false},
         KvmdEnding{"Killed", [](Guest& guest, EventStream&) { guest.Signal(SIGKILL); }, false}),
-    [](const testing::TestParamInfo<KvmdEnding>& ending) { return ending.param.name; });
+    kByName);
 
 }  // namespace
 }  // namespace vmeventd::e2e

@@ -1,10 +1,8 @@
 // A guest agent, through which the host can shut down the guest without a trace on the monitor.
 
 #include <string>
-#include <vector>
 
 #include "gmock/gmock.h"
-#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -15,14 +13,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
-
-std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
-  std::vector<std::string> texts;
-  for (const v1::Evidence& evidence : stopped.shutdown().evidence()) {
-    texts.push_back(evidence.what());
-  }
-  return texts;
-}
 
 class GuestAgentTest : public E2eTest {
  protected:
@@ -44,10 +34,7 @@ class GuestAgentTest : public E2eTest {
   }
   v1::Event PowerOff(Guest* guest) {
     guest->Type("poweroff -f");
-    v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
-    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
-    return stopped;
+    return ExpectStopped(kGuestPoweroff);
   }
 };
 

@@ -1,8 +1,6 @@
 // A daemon that stops leaves its monitors and processes to the service manager, and the next one
 // goes on as if nothing had happened.
 
-#include <unistd.h>
-
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -21,6 +19,7 @@
 namespace vmeventd::e2e {
 namespace {
 
+using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -34,40 +33,34 @@ class HandoverTest : public E2eTest {
     DaemonOptions options = Options();
     std::vector<UniqueFd> stored;
     options.wrapper = manager_->Wrapper(&stored);
-    StartDaemon(options);
-    OpenStream();
+    StartDaemonAndStream(options);
   }
   // Returns its monitor, which the daemon is attached to.
   int FollowAsVm1(FakeQemu* qemu) {
     const int monitor = qemu->AddMonitor(watch_dir() + "/vm1.kvmd");
-    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), "vm1");
+    WaitFollowed("vm1");
     return monitor;
-  }
-  void Terminate() {
-    daemon().Signal(SIGTERM);
-    daemon().WaitExit();
-    StopDaemon();
   }
   // Leaves the runs, what was read, and what is said of them.
   void End(size_t stored = 3) {
-    Terminate();
+    EndDaemon(SIGTERM);
     WaitUntil("the manager has taken what it was sent last",
               [&] { return manager_->stored() == stored; });
   }
   void Crash() {
-    daemon().Signal(SIGKILL);
-    daemon().WaitExit();
-    StopDaemon();
+    EndDaemon(SIGKILL);
     ASSERT_EQ(manager_->stored(), 2u);  // the runs, and what was read
   }
-  v1::Event WaitStopped(const std::string& name) {
-    v1::Event stopped = stream().Wait(name, v1::EVENT_TYPE_STOPPED);
-    for (const v1::Evidence& entry : stopped.shutdown().evidence()) {
-      EXPECT_THAT(entry.what(), Not(HasSubstr("started again"))) << stopped.message();
-    }
-    EXPECT_EQ(TypesOf(stream().EventsOf(name)).find("GAP"), std::string::npos);
+  // The STOPPED of a VM of which the daemon before has told everything.
+  v1::Event WaitKnownEnd(const std::string& name) {
+    v1::Event stopped = WaitStopped(name);
+    EXPECT_THAT(EvidenceOf(stopped), Not(Contains(HasSubstr("started again"))))
+        << stopped.message();
+    ExpectNoGap(name);
     return stopped;
+  }
+  void ExpectNoGap(const std::string& name) {
+    EXPECT_THAT(TypesOf(stream().EventsOf(name)), Not(HasSubstr("GAP")));
   }
 
   std::unique_ptr<FakeServiceManager> manager_ =
@@ -76,16 +69,11 @@ class HandoverTest : public E2eTest {
 
 TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   Begin();
-  GuestOptions options;
-  const auto user = StartGuest(options);
-  options.name = "vm4";
-  const auto powerdown = StartGuest(options);
+  const auto user = StartGuest();
+  const auto powerdown = StartGuest({.name = "vm4"});
   const auto quit = StartEmptyGuest("vm2");
   const auto killed = StartEmptyGuest("vm3");
-  for (const char* name : {"vm1", "vm2", "vm3", "vm4"}) {
-    stream().Wait(name, v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), name);
-  }
+  for (const char* name : {"vm1", "vm2", "vm3", "vm4"}) WaitFollowed(name);
   End();
   user->Type("poweroff -f");
   powerdown->manager().Execute("system_powerdown");
@@ -94,12 +82,12 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   for (Guest* guest : {user.get(), quit.get(), killed.get(), powerdown.get()}) guest->WaitExit();
   Begin();
   daemon().WaitLog("going on with 4 VMs");
-  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(WaitKnownEnd("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_TRUE(FileAtStop("vm1"));
-  EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
-  const v1::Event kill = WaitStopped("vm3");
+  EXPECT_EQ(WaitKnownEnd("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  const v1::Event kill = WaitKnownEnd("vm3");
   EXPECT_EQ(kill.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << kill.message();
-  EXPECT_EQ(WaitStopped("vm4").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(WaitKnownEnd("vm4").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
   WaitUntil("what was handed over is stored no longer",
             [&] { return manager_->Count("FDSTOREREMOVE=1\nFDNAME=vmeventd-runs") == 1; });
 }
@@ -121,18 +109,12 @@ TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
 
 TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   Begin();
-  GuestOptions options;
-  const auto user = StartGuest(options);
-  options.name = "vm4";
-  options.arguments = {"-device", "pvpanic"};
-  const auto panics = StartGuest(options);
+  const auto user = StartGuest();
+  const auto panics = StartGuest({.name = "vm4", .arguments = {"-device", "pvpanic"}});
   const auto quit = StartEmptyGuest("vm2");
   const auto killed = StartEmptyGuest("vm3");
   const auto lives = StartEmptyGuest("vm5");
-  for (const char* name : {"vm1", "vm2", "vm3", "vm4", "vm5"}) {
-    stream().Wait(name, v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), name);
-  }
+  for (const char* name : {"vm1", "vm2", "vm3", "vm4", "vm5"}) WaitFollowed(name);
   Crash();
   user->Type("poweroff -f");
   panics->Type("echo c > /proc/sysrq-trigger");
@@ -141,9 +123,7 @@ TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   for (Guest* guest : {user.get(), quit.get(), killed.get(), panics.get()}) guest->WaitExit();
   Begin();
   daemon().WaitLog("going on with 5 VMs");
-  const auto stopped = [&](const std::string& name) {
-    return stream().Wait(name, v1::EVENT_TYPE_STOPPED).shutdown();
-  };
+  const auto stopped = [&](const std::string& name) { return WaitStopped(name).shutdown(); };
   EXPECT_EQ(stopped("vm1").class_(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_TRUE(FileAtStop("vm1"));
   EXPECT_EQ(stopped("vm2").class_(), v1::SHUTDOWN_CLASS_ADMIN);
@@ -151,7 +131,7 @@ TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   EXPECT_EQ(stopped("vm4").cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
   lives->manager().Execute("stop");
   stream().Wait("vm5", v1::EVENT_TYPE_PAUSED);
-  EXPECT_EQ(TypesOf(stream().EventsOf("vm5")).find("GAP"), std::string::npos);
+  ExpectNoGap("vm5");
 }
 
 // As after an upgrade to a version that writes another text.
@@ -159,20 +139,17 @@ TEST_F(HandoverTest, AStopOfWhichNothingIsSaidIsAsACrash) {
   Begin();
   const auto quit = StartEmptyGuest("vm1");
   const auto lives = StartEmptyGuest("vm2");
-  for (const char* name : {"vm1", "vm2"}) {
-    stream().Wait(name, v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), name);
-  }
+  for (const char* name : {"vm1", "vm2"}) WaitFollowed(name);
   End();
   manager_->Drop("vmeventd-runs");
   quit->manager().Execute("quit");
   quit->WaitExit();
   Begin();
   daemon().WaitLog("did not stop in order: going on with 2 VMs");
-  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(WaitKnownEnd("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
   lives->manager().Execute("stop");
   stream().Wait("vm2", v1::EVENT_TYPE_PAUSED);
-  EXPECT_EQ(TypesOf(stream().EventsOf("vm2")).find("GAP"), std::string::npos);
+  ExpectNoGap("vm2");
 }
 
 // What a QEMU says in its last moments may have been read by then and not committed, or be read in
@@ -182,16 +159,12 @@ TEST_F(HandoverTest, WhatIsSaidJustBeforeACrashCounts) {
   std::vector<std::unique_ptr<Guest>> guests;
   guests.reserve(8);
   for (int i = 0; i < 8; ++i) guests.push_back(StartEmptyGuest(absl::StrCat("vm", i)));
-  for (int i = 0; i < 8; ++i) {
-    stream().Wait(absl::StrCat("vm", i), v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), absl::StrCat("vm", i));
-  }
+  for (int i = 0; i < 8; ++i) WaitFollowed(absl::StrCat("vm", i));
   for (int i = 0; i < 8; ++i) {
     guests[i]->manager().Execute("quit");
     Crash();
     Begin();
-    EXPECT_EQ(stream().Wait(absl::StrCat("vm", i), v1::EVENT_TYPE_STOPPED).shutdown().class_(),
-              v1::SHUTDOWN_CLASS_ADMIN);
+    EXPECT_EQ(WaitStopped(absl::StrCat("vm", i)).shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
     for (int next = i + 1; next < 8; ++next) WaitUntilAttached(daemon(), absl::StrCat("vm", next));
   }
   EXPECT_EQ(TypesOf(stream().EventsOf("vm7")), "STARTED STOPPED");
@@ -199,16 +172,13 @@ TEST_F(HandoverTest, WhatIsSaidJustBeforeACrashCounts) {
 
 TEST_F(HandoverTest, APanicMeanwhileIsACrash) {
   Begin();
-  GuestOptions options;
-  options.arguments = {"-device", "pvpanic"};
-  const auto guest = StartGuest(options);
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  const auto guest = StartGuest({.arguments = {"-device", "pvpanic"}});
+  WaitFollowed("vm1");
   End();
   guest->Type("echo c > /proc/sysrq-trigger");
   guest->WaitExit();
   Begin();
-  EXPECT_EQ(WaitStopped("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
+  EXPECT_EQ(WaitKnownEnd("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
 }
 
 TEST_F(HandoverTest, AStopDropsTheMonitors) {
@@ -236,7 +206,7 @@ TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
     WaitUntil("QEMU is asked", [&] { return qemu.Commands(monitor).size() > asked; });
   };
   connects([&] { StartDaemon(Options()); });
-  Terminate();
+  EndDaemon(SIGTERM);
   EXPECT_EQ(manager_->stored(), 0u);
   connects([&] { Begin(); });
   qemu.Send(monitor, kIoError);
@@ -253,13 +223,11 @@ TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
     const size_t asked = qemu.Commands(monitor).size();
     std::filesystem::remove_all(dir() / "state");
     Begin();
-    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-    WaitUntilAttached(daemon(), "vm1");
+    WaitFollowed("vm1");
     EXPECT_GT(qemu.Commands(monitor).size(), asked);
     EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED");
   };
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  WaitFollowed("vm1");
   End();
   begin_again();
   daemon().WaitLog("the journal is not as the daemon before this one left");
@@ -272,8 +240,7 @@ TEST_F(HandoverTest, AManagerThatKeepsNothingChangesNothing) {
   manager_ = std::make_unique<FakeServiceManager>(dir() / "notify2", 0);
   Begin();
   const auto guest = StartEmptyGuest("vm1");
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  WaitFollowed("vm1");
   End(0);
   Begin();
   guest->manager().Execute("stop");

@@ -3,15 +3,23 @@
 #include <sys/mount.h>
 
 #include <cerrno>
+#include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
+
+// A cursor of `journal_id`.
+inline v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id) {
+  v1::WatchEventsRequest request;
+  request.set_after_sequence(sequence);
+  request.set_journal_id(journal_id);
+  return request;
+}
 
 // Shared by the tests of journal failures.
 class JournalTestBase : public E2eTest {
@@ -19,19 +27,17 @@ class JournalTestBase : public E2eTest {
   // Filling a journal takes more events than the limits admit.
   JournalTestBase() { LimitEvents(false); }
 
-  std::string journal_path() const { return Options().state_dir + "/journal.db"; }
-
-  // grpc.health.v1: whether the service is SERVING.
-  bool Serving(const std::string& service);
-  // All events of ListEvents.
-  std::vector<v1::Event> ListEvents();
   // How a stream with this start ends, if it is refused.
-  grpc::Status TryCursor(uint64_t after, const std::string& journal_id);
-  void KillDaemon();
-
-  // Expects increasing sequences, with a hole only before a GAP of the node.
-  static void ExpectInOrder(const std::vector<v1::Event>& events);
-  static size_t CountGaps(const std::vector<v1::Event>& events);
+  grpc::Status TryCursor(uint64_t after, const std::string& journal_id) {
+    grpc::ClientContext context;
+    const auto reader = daemon().stub().WatchEvents(&context, After(after, journal_id));
+    v1::WatchEventsResponse response;
+    if (!reader->Read(&response)) return reader->Finish();
+    context.TryCancel();
+    reader->Finish();
+    return grpc::Status::OK;
+  }
+  void KillDaemon() { EndDaemon(SIGKILL); }
 };
 
 // Tests whose state directory is a file system of its own, of a size as "16m".
@@ -59,11 +65,5 @@ class OnSmallDisk : public Base {
   bool mounted_ = false;
   int error_ = 0;
 };
-
-// A cursor of `journal_id`.
-v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id);
-
-// The names of moved-aside journals in `directory`.
-std::vector<std::string> CorruptJournals(const std::string& directory);
 
 }  // namespace vmeventd::e2e

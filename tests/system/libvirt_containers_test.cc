@@ -52,8 +52,7 @@ class LibvirtContainerTest : public LibvirtTest {
 
 struct ContainerEnding {
   std::string name;
-  v1::ShutdownClass shutdown_class;
-  v1::ShutdownCause cause;
+  VmEnd end;
   std::string evidence;  // that it must name
   std::function<void(Libvirtd&)> act;
 };
@@ -72,28 +71,19 @@ std::vector<ContainerEnding> ContainerEndings() {
   const std::string failed = "libvirt: stopped, failed";
   return {
       // Who ended these, the driver does not say.
-      {"InitExits", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
-       type("exit 0")},
-      {"InitFails", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
-       type("exit 3")},
-      {"Poweroff", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
-       type("busybox poweroff -f")},
-      {"VirshShutdown", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
-       virsh({"shutdown", "vm1", "--mode", "signal"})},
-      {"VirshDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
-       "libvirt: stopped, destroyed", virsh({"destroy", "vm1"})},
-      {"SuspendThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
-       "libvirt: stopped, destroyed",
+      {"InitExits", kUnobserved, orderly, type("exit 0")},
+      {"InitFails", kUnobserved, orderly, type("exit 3")},
+      {"Poweroff", kUnobserved, orderly, type("busybox poweroff -f")},
+      {"VirshShutdown", kUnobserved, orderly, virsh({"shutdown", "vm1", "--mode", "signal"})},
+      {"VirshDestroy", kHostDestroy, "libvirt: stopped, destroyed", virsh({"destroy", "vm1"})},
+      {"SuspendThenDestroy", kHostDestroy, "libvirt: stopped, destroyed",
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"suspend", "vm1"});
          libvirtd.Virsh({"destroy", "vm1"});
        }},
-      {"ControllerIsKilled", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_KILLED, failed,
-       kill_controller(SIGKILL)},
-      {"ControllerIsTerminated", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SIGNAL, failed,
-       kill_controller(SIGTERM)},
-      {"ControllerCrashes", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_CRASHED, failed,
-       kill_controller(SIGSEGV)},
+      {"ControllerIsKilled", kQemuKilled, failed, kill_controller(SIGKILL)},
+      {"ControllerIsTerminated", kHostSignal, failed, kill_controller(SIGTERM)},
+      {"ControllerCrashes", kQemuCrashed, failed, kill_controller(SIGSEGV)},
   };
 }
 
@@ -101,17 +91,13 @@ class LibvirtContainerEndingTest : public LibvirtContainerTest,
                                    public testing::WithParamInterface<ContainerEnding> {};
 
 INSTANTIATE_TEST_SUITE_P(Of, LibvirtContainerEndingTest, testing::ValuesIn(ContainerEndings()),
-                         [](const testing::TestParamInfo<ContainerEnding>& ending) {
-                           return ending.param.name;
-                         });
+                         kByName);
 
 TEST_P(LibvirtContainerEndingTest, IsClassifiedAndPublishedOnce) {
   const ContainerEnding& ending = GetParam();
   Begin();
   ending.act(containers());
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.shutdown().class_(), ending.shutdown_class) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), ending.cause) << stopped.message();
+  const v1::Event stopped = ExpectStopped(ending.end);
   EXPECT_THAT(EvidenceOf(stopped), Contains(ending.evidence)) << stopped.message();
   ExpectOneStopped();
   ExpectNoQmp();
@@ -119,15 +105,7 @@ TEST_P(LibvirtContainerEndingTest, IsClassifiedAndPublishedOnce) {
 
 TEST_F(LibvirtContainerTest, AnIntentSettlesWhoEndedIt) {
   Begin();
-  v1::DeclareIntentRequest request;
-  request.set_vm_name("vm1");
-  request.set_actor("orchestrator");
-  request.set_reason("makes room");
-  request.mutable_ttl()->set_seconds(300);
-  grpc::ClientContext context;
-  v1::DeclareIntentResponse response;
-  const grpc::Status declared = daemon().stub().DeclareIntent(&context, request, &response);
-  ASSERT_TRUE(declared.ok()) << declared.error_message();
+  DeclareIntent("vm1");
   containers().Virsh({"shutdown", "vm1", "--mode", "signal"});
   EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
 }
@@ -155,9 +133,7 @@ TEST_F(LibvirtContainerTest, ARebootIsNoEnd) {
   EXPECT_NE(vm.ref().pid(), before);
   EXPECT_EQ(vm.ref().pid(), containers().Pid("vm1"));
   containers().Virsh({"destroy", "vm1"});
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY) << stopped.message();
-  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
+  EXPECT_EQ(ExpectStopped(kHostDestroy).vm().run_id(), started.vm().run_id());
   ExpectOneStopped();
 }
 

@@ -25,10 +25,7 @@ class LibvirtKeptEndTest : public LibvirtTest {
     options.wrapper = {"nsenter", absl::StrCat("--mount=/proc/", libvirtd().pid(), "/ns/mnt")};
     return options;
   }
-  void FollowBeside() {
-    StartDaemon(OptionsBeside());
-    OpenStream();
-  }
+  void FollowBeside() { StartDaemonAndStream(OptionsBeside()); }
   // Follows a domain, has it end while vmeventd is away, and returns its STOPPED.
   v1::Event EndUnseen(const DomainOptions& domain, bool transient,
                       const std::function<void(Libvirtd&)>& end) {
@@ -55,79 +52,48 @@ class LibvirtKeptEndTest : public LibvirtTest {
 
 struct UnseenEnding {
   std::string name;
-  v1::ShutdownClass shutdown_class;
-  v1::ShutdownCause cause;
+  VmEnd end;
   std::string evidence;
   std::function<void(Libvirtd&)> act;
-  DomainOptions domain{};
   bool transient = false;
+  DomainOptions domain{};
 };
 
 std::vector<UnseenEnding> UnseenEndings() {
   const auto kill_qemu = [](int signal) {
     return [signal](Libvirtd& libvirtd) { kill(libvirtd.Pid("vm1"), signal); };
   };
+  const auto virsh = [](const std::string& command) {
+    return [command](Libvirtd& libvirtd) { libvirtd.Virsh({command, "vm1"}); };
+  };
+  const auto type = [](const std::string& line) {
+    return [line](Libvirtd& libvirtd) { libvirtd.Type("vm1", line); };
+  };
+  constexpr VmEnd kUnseenCrash = {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED};
   return {
-      {"Destroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY, "destroyed",
-       [](Libvirtd& libvirtd) {
-         libvirtd.Virsh({"destroy", "vm1"});
-       }},
-      {"Save", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE, "saved",
-       [](Libvirtd& libvirtd) {
-         libvirtd.Virsh({"managedsave", "vm1"});
-       }},
-      {"Sigkill", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED, "crashed",
-       kill_qemu(SIGKILL)},
-      {"Segfault", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED, "crashed",
-       kill_qemu(SIGSEGV)},
-      {"Panic", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED, "crashed",
-       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "echo c > /proc/sysrq-trigger"); },
-       LinuxGuest()},
-      {"Sigterm", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, "shutdown",
-       kill_qemu(SIGTERM)},
-      {"GuestPoweroff", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, "shutdown",
-       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "poweroff -f"); }, LinuxGuest()},
-      {"DestroyThenRestartOfLibvirt", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
-       "unknown",
+      {"Destroy", kHostDestroy, "destroyed", virsh("destroy")},
+      {"Save", kHostSave, "saved", virsh("managedsave")},
+      {"Sigkill", kUnseenCrash, "crashed", kill_qemu(SIGKILL)},
+      {"Segfault", kUnseenCrash, "crashed", kill_qemu(SIGSEGV)},
+      {"Panic", kUnseenCrash, "crashed", type("echo c > /proc/sysrq-trigger"), false, LinuxGuest()},
+      {"Sigterm", kUnobserved, "shutdown", kill_qemu(SIGTERM)},
+      {"GuestPoweroff", kUnobserved, "shutdown", type("poweroff -f"), false, LinuxGuest()},
+      {"DestroyThenRestartOfLibvirt", kUnobserved, "unknown",
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"destroy", "vm1"});
          libvirtd.Stop(SIGTERM);
          libvirtd.Start();
        }},
-      {"DestroyOfATransientDomain",
-       v1::SHUTDOWN_CLASS_ADMIN,
-       v1::SHUTDOWN_CAUSE_HOST_DESTROY,
-       "destroyed, by its log",
-       [](Libvirtd& libvirtd) {
-         libvirtd.Virsh({"destroy", "vm1"});
-       },
-       {},
-       true},
-      {"SaveOfATransientDomain",
-       v1::SHUTDOWN_CLASS_ADMIN,
-       v1::SHUTDOWN_CAUSE_HOST_SAVE,
-       "saved, by its log",
+      {"DestroyOfATransientDomain", kHostDestroy, "destroyed, by its log", virsh("destroy"), true},
+      {"SaveOfATransientDomain", kHostSave, "saved, by its log",
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"save", "vm1", libvirtd.directory() + "/vm1.save"});
        },
-       {},
        true},
-      {"SegfaultOfATransientDomain",
-       v1::SHUTDOWN_CLASS_CRASH,
-       v1::SHUTDOWN_CAUSE_UNOBSERVED,
-       "crashed, by its log",
-       kill_qemu(SIGSEGV),
-       {},
-       true},
-      {"SigtermOfATransientDomain",
-       v1::SHUTDOWN_CLASS_UNKNOWN,
-       v1::SHUTDOWN_CAUSE_UNOBSERVED,
-       "shutdown, by its log",
-       kill_qemu(SIGTERM),
-       {},
-       true},
+      {"SegfaultOfATransientDomain", kUnseenCrash, "crashed, by its log", kill_qemu(SIGSEGV), true},
+      {"SigtermOfATransientDomain", kUnobserved, "shutdown, by its log", kill_qemu(SIGTERM), true},
       // It takes what it does not find any more for a crash.
-      {"SigtermWhileLibvirtIsAwayToo", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
+      {"SigtermWhileLibvirtIsAwayToo", kUnobserved,
        "crashed, by a libvirt that may have been restarted meanwhile",
        [](Libvirtd& libvirtd) {
          libvirtd.Stop(SIGKILL);
@@ -136,7 +102,7 @@ std::vector<UnseenEnding> UnseenEndings() {
          WaitUntil("it is gone", [pid] { return kill(pid, 0) != 0; });
          libvirtd.Start();
        }},
-      {"DestroyOfALaterLife", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
+      {"DestroyOfALaterLife", kUnobserved,
        "destroyed, of this or of a later life of the domain, as its log does not say",
        [](Libvirtd& libvirtd) {
          kill(libvirtd.Pid("vm1"), SIGKILL);
@@ -151,16 +117,12 @@ std::vector<UnseenEnding> UnseenEndings() {
 class LibvirtKeptEndEndingTest : public LibvirtKeptEndTest,
                                  public testing::WithParamInterface<UnseenEnding> {};
 
-INSTANTIATE_TEST_SUITE_P(Of, LibvirtKeptEndEndingTest, testing::ValuesIn(UnseenEndings()),
-                         [](const testing::TestParamInfo<UnseenEnding>& ending) {
-                           return ending.param.name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Of, LibvirtKeptEndEndingTest, testing::ValuesIn(UnseenEndings()), kByName);
 
 TEST_P(LibvirtKeptEndEndingTest, IsWhatLibvirtHasKept) {
   const UnseenEnding& ending = GetParam();
   const v1::Event stopped = EndUnseen(ending.domain, ending.transient, ending.act);
-  EXPECT_EQ(stopped.shutdown().class_(), ending.shutdown_class) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), ending.cause) << stopped.message();
+  ExpectEnd(stopped, ending.end);
   EXPECT_THAT(EvidenceOf(stopped),
               Contains(absl::StrCat("libvirt, asked afterwards: shut off, ", ending.evidence)))
       << stopped.message();
@@ -174,8 +136,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
     std::vector<UniqueFd> stored;
     const std::vector<std::string> managed = manager_.Wrapper(&stored);
     options.wrapper.insert(options.wrapper.end(), managed.begin(), managed.end());
-    StartDaemon(options);
-    OpenStream();
+    StartDaemonAndStream(options);
   }
   void FollowAll(const std::vector<std::string>& names) {
     Begin();
@@ -186,9 +147,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
     }
   }
   void End() {
-    daemon().Signal(GetParam());
-    daemon().WaitExit();
-    StopDaemon();
+    EndDaemon(GetParam());
     const size_t stored = GetParam() == SIGKILL ? 2 : 3;
     WaitUntil("the manager has it", [&] { return manager_.stored() == stored; });
   }
@@ -215,15 +174,13 @@ TEST_P(LibvirtHandoverTest, ProcessesAreFollowedOn) {
   daemon().WaitLog("going on with 3 VMs");
   const bool known = daemon().GetServerInfo().exit_status_source() == "pidfd";
   const v1::Event crash = WaitStopped("crashes");
-  if (known) {
-    EXPECT_EQ(crash.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_CRASHED) << crash.message();
-  }
+  if (known) ExpectEnd(crash, kQemuCrashed);
   const v1::Event killed = WaitStopped("killed");
   EXPECT_EQ(killed.shutdown().rule(), known ? "killed-unseen" : "manager-kept-crash");
   WaitUntil("the one that stays is listed",
             [&] { return daemon().GetVm("stays").state() == v1::VM_STATE_RUNNING && Connected(); });
   libvirtd().Virsh({"destroy", "stays"});
-  EXPECT_EQ(WaitStopped("stays").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+  ExpectStopped(kHostDestroy, "stays");
   EXPECT_EQ(TypesOf(stream().EventsOf("stays")), "STARTED STOPPED");
 }
 

@@ -22,10 +22,7 @@ TEST_F(LibvirtTest, AMigrationEndsTheSourceAndBeginsTheTarget) {
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   libvirtd().Virsh({"migrate", "--live", "vm1", target.uri(), "--migrateuri", "tcp://127.0.0.1",
                     "--listen-address", "127.0.0.1"});
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_MIGRATED_AWAY) << stopped.message();
+  EXPECT_EQ(ExpectStopped(kMigratedAway).vm().run_id(), started.vm().run_id());
   const v1::Event arrived = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
   EXPECT_EQ(arrived.vm().source(), target.source());
   EXPECT_EQ(arrived.vm().uuid(), started.vm().uuid());
@@ -34,7 +31,7 @@ TEST_F(LibvirtTest, AMigrationEndsTheSourceAndBeginsTheTarget) {
     return vm.ref().source() == target.source() && vm.state() == v1::VM_STATE_RUNNING;
   });
   target.Virsh({"destroy", "vm1"});
-  EXPECT_EQ(WaitStopped("vm1", 2).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+  ExpectStopped(kHostDestroy, "vm1", 2);
 }
 
 // A migration that is under way for as long as the test wants.
@@ -74,9 +71,7 @@ class LibvirtIncomingTest : public LibvirtTest {
     });
   }
   void ExpectMigrationFailed(const Libvirtd& libvirtd) {
-    const v1::Event stopped = WaitStoppedAt(libvirtd);
-    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
-    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_MIGRATION_FAILED) << stopped.message();
+    ExpectEnd(WaitStoppedAt(libvirtd), kMigrationFailed);
   }
   // The VM runs on where it was.
   void ExpectSourceRuns() {
@@ -84,7 +79,7 @@ class LibvirtIncomingTest : public LibvirtTest {
     EXPECT_EQ(daemon().GetVm("vm1").ref().source(), libvirtd().source());
     EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_RUNNING);
     libvirtd().Virsh({"destroy", "vm1"});
-    EXPECT_EQ(WaitStoppedAt(libvirtd()).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+    ExpectEnd(WaitStoppedAt(libvirtd()), kHostDestroy);
   }
   Libvirtd& target() { return *target_; }
 
@@ -114,7 +109,7 @@ TEST_F(LibvirtIncomingTest, ASourceThatIsKilledIsACrashAndItsTargetNone) {
   FollowBoth();
   BeginMigration();
   kill(libvirtd().Pid("vm1"), SIGKILL);
-  EXPECT_EQ(WaitStoppedAt(libvirtd()).shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  ExpectEnd(WaitStoppedAt(libvirtd()), kQemuKilled);
   ExpectMigrationFailed(target());
 }
 
@@ -122,9 +117,7 @@ TEST_F(LibvirtIncomingTest, ATargetThatIsKilledNeverRan) {
   FollowBoth();
   BeginMigration();
   kill(target().Pid("vm1"), SIGKILL);
-  const v1::Event stopped = WaitStoppedAt(target());
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_NEVER_RAN) << stopped.message();
+  ExpectEnd(WaitStoppedAt(target()), kNeverRan);
   ExpectSourceRuns();
 }
 
@@ -149,13 +142,7 @@ TEST_F(LibvirtIncomingTest, ARestoreOfABrokenFileIsNoCrash) {
   EXPECT_NE(libvirtd().TryVirsh({"restore", file}).exit_code, 0);
   const v1::Event stopped = WaitStopped("vm1", 2);
   // It fails at once, and may be gone before its process is looked at.
-  const bool known = stopped.shutdown().exit_status_known();
-  EXPECT_EQ(stopped.shutdown().class_(),
-            known ? v1::SHUTDOWN_CLASS_ADMIN : v1::SHUTDOWN_CLASS_UNKNOWN)
-      << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(),
-            known ? v1::SHUTDOWN_CAUSE_MIGRATION_FAILED : v1::SHUTDOWN_CAUSE_NEVER_RAN)
-      << stopped.message();
+  ExpectEnd(stopped, stopped.shutdown().exit_status_known() ? kMigrationFailed : kNeverRan);
 }
 
 }  // namespace

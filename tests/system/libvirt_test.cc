@@ -2,7 +2,6 @@
 
 #include "tests/system/libvirt_test.h"
 
-#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -27,17 +26,14 @@ using testing::HasSubstr;
 // What ends a domain, and what is to be said of it.
 struct Ending {
   std::string name;
-  v1::ShutdownClass shutdown_class;
-  v1::ShutdownCause cause;
+  VmEnd end;
   std::function<void(Libvirtd&)> act;
-  DomainOptions domain{};
   std::string evidence{};  // that it must name
+  DomainOptions domain{};
 };
 
 DomainOptions PanickingGuest(const std::string& on_crash) {
-  DomainOptions domain = LinuxGuest();
-  domain.on_crash = on_crash;
-  return domain;
+  return {.linux_guest = true, .on_crash = on_crash};
 }
 
 void Panic(Libvirtd& libvirtd) { libvirtd.Type("vm1", "echo c > /proc/sysrq-trigger"); }
@@ -49,61 +45,40 @@ std::vector<Ending> Endings() {
   const auto kill_qemu = [](int signal) {
     return [signal](Libvirtd& libvirtd) { kill(libvirtd.Pid("vm1"), signal); };
   };
-  DomainOptions reboot = LinuxGuest();
-  reboot.on_reboot = "destroy";
-  DomainOptions restart = LinuxGuest();
-  restart.on_poweroff = "restart";
+  const auto type = [](const std::string& line) {
+    return [line](Libvirtd& libvirtd) { libvirtd.Type("vm1", line); };
+  };
+  const DomainOptions reboot = {.linux_guest = true, .on_reboot = "destroy"};
+  const DomainOptions restart = {.linux_guest = true, .on_poweroff = "restart"};
   return {
-      {"GuestPoweroff", v1::SHUTDOWN_CLASS_USER, v1::SHUTDOWN_CAUSE_GUEST_POWEROFF,
-       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "poweroff -f"); }, LinuxGuest(),
-       "libvirt: stopped, shutdown"},
-      {"VirshShutdown", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_POWERDOWN,
-       virsh({"shutdown", "vm1", "--mode", "acpi"}), LinuxGuest(), "POWERDOWN"},
-      {"VirshDestroy",
-       v1::SHUTDOWN_CLASS_ADMIN,
-       v1::SHUTDOWN_CAUSE_HOST_DESTROY,
-       virsh({"destroy", "vm1"}),
-       {},
-       "libvirt: stopped, destroyed"},
-      {"VirshDestroyOfAQemuThatHangs",
-       v1::SHUTDOWN_CLASS_ADMIN,
-       v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+      {"GuestPoweroff", kGuestPoweroff, type("poweroff -f"), "libvirt: stopped, shutdown",
+       LinuxGuest()},
+      {"VirshShutdown", kHostPowerdown, virsh({"shutdown", "vm1", "--mode", "acpi"}), "POWERDOWN",
+       LinuxGuest()},
+      {"VirshDestroy", kHostDestroy, virsh({"destroy", "vm1"}), "libvirt: stopped, destroyed"},
+      {"VirshDestroyOfAQemuThatHangs", kHostDestroy,
        [](Libvirtd& libvirtd) {
          kill(libvirtd.Pid("vm1"), SIGSTOP);
          libvirtd.Virsh({"destroy", "vm1"});
        },
-       {},
        "libvirt: stopped, destroyed"},
-      {"Sigterm", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SIGNAL, kill_qemu(SIGTERM)},
-      {"Sigkill",
-       v1::SHUTDOWN_CLASS_CRASH,
-       v1::SHUTDOWN_CAUSE_QEMU_KILLED,
-       kill_qemu(SIGKILL),
-       {},
-       "libvirt: stopped, failed"},
-      {"Segfault", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_CRASHED, kill_qemu(SIGSEGV)},
-      {"Save",
-       v1::SHUTDOWN_CLASS_ADMIN,
-       v1::SHUTDOWN_CAUSE_HOST_SAVE,
+      {"Sigterm", kHostSignal, kill_qemu(SIGTERM)},
+      {"Sigkill", kQemuKilled, kill_qemu(SIGKILL), "libvirt: stopped, failed"},
+      {"Segfault", kQemuCrashed, kill_qemu(SIGSEGV)},
+      {"Save", kHostSave,
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"save", "vm1", libvirtd.directory() + "/vm1.save"});
        },
-       {},
        "libvirt: stopped, saved"},
-      {"ManagedSave", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE,
-       virsh({"managedsave", "vm1"})},
-      {"DumpThatCrashes",
-       v1::SHUTDOWN_CLASS_UNKNOWN,
-       v1::SHUTDOWN_CAUSE_UNOBSERVED,
+      {"ManagedSave", kHostSave, virsh({"managedsave", "vm1"})},
+      {"DumpThatCrashes", kUnobserved,
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh(
              {"dump", "vm1", libvirtd.directory() + "/vm1.dump", "--crash", "--memory-only"});
        },
-       {},
        "libvirt: stopped, crashed"},
-      {"PanicDestroy", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_GUEST_PANIC, Panic,
-       PanickingGuest("destroy"), "libvirt: stopped, crashed"},
-      {"PanicPreserveThenDestroy", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_GUEST_PANIC,
+      {"PanicDestroy", kGuestPanic, Panic, "libvirt: stopped, crashed", PanickingGuest("destroy")},
+      {"PanicPreserveThenDestroy", kGuestPanic,
        [](Libvirtd& libvirtd) {
          Panic(libvirtd);
          WaitUntil("libvirt says that it crashed", [&] {
@@ -111,8 +86,8 @@ std::vector<Ending> Endings() {
          });
          libvirtd.Virsh({"destroy", "vm1"});
        },
-       PanickingGuest("preserve"), "GUEST_PANICKED action=pause"},
-      {"PanicRestartThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       "GUEST_PANICKED action=pause", PanickingGuest("preserve")},
+      {"PanicRestartThenDestroy", kHostDestroy,
        [](Libvirtd& libvirtd) {
          const pid_t before = libvirtd.Pid("vm1");
          Panic(libvirtd);
@@ -123,18 +98,16 @@ std::vector<Ending> Endings() {
          });
          libvirtd.Virsh({"destroy", "vm1"});
        },
-       PanickingGuest("restart")},
-      {"GuestRebootWhereThatDestroys", v1::SHUTDOWN_CLASS_USER,
-       v1::SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT,
-       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "reboot -f"); }, reboot},
-      {"PoweroffThatRestartsThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       "", PanickingGuest("restart")},
+      {"GuestRebootWhereThatDestroys", kGuestRebootExit, type("reboot -f"), "", reboot},
+      {"PoweroffThatRestartsThenDestroy", kHostDestroy,
        [](Libvirtd& libvirtd) {
          libvirtd.Type("vm1", "poweroff -f");
          libvirtd.WaitReady("vm1");
          libvirtd.Virsh({"destroy", "vm1"});
        },
-       restart},
-      {"ResetThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       "", restart},
+      {"ResetThenDestroy", kHostDestroy,
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"reset", "vm1"});
          libvirtd.Virsh({"destroy", "vm1"});
@@ -144,10 +117,7 @@ std::vector<Ending> Endings() {
 
 class LibvirtEndingTest : public LibvirtTest, public testing::WithParamInterface<Ending> {};
 
-INSTANTIATE_TEST_SUITE_P(Of, LibvirtEndingTest, testing::ValuesIn(Endings()),
-                         [](const testing::TestParamInfo<Ending>& ending) {
-                           return ending.param.name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Of, LibvirtEndingTest, testing::ValuesIn(Endings()), kByName);
 
 TEST_P(LibvirtEndingTest, IsClassifiedAndPublishedOnce) {
   const Ending& ending = GetParam();
@@ -158,9 +128,7 @@ TEST_P(LibvirtEndingTest, IsClassifiedAndPublishedOnce) {
   EXPECT_EQ(started.vm().source(), libvirtd().source());
   EXPECT_EQ(started.vm().pid(), pid);
   ending.act(libvirtd());
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.shutdown().class_(), ending.shutdown_class) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), ending.cause) << stopped.message();
+  const v1::Event stopped = ExpectStopped(ending.end);
   if (!ending.evidence.empty()) {
     EXPECT_THAT(EvidenceOf(stopped), Contains(ending.evidence));
   }
@@ -176,21 +144,14 @@ TEST_F(LibvirtTest, AQuitIsTheAdminsOrUnknownAndNeverACrash) {
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   libvirtd().TryVirsh({"qemu-monitor-command", "vm1", R"({"execute":"quit"})"});
   const v1::Event stopped = WaitStopped();
-  const bool seen = stopped.qmp_event() == "SHUTDOWN";
-  EXPECT_EQ(stopped.shutdown().class_(),
-            seen ? v1::SHUTDOWN_CLASS_ADMIN : v1::SHUTDOWN_CLASS_UNKNOWN)
-      << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(),
-            seen ? v1::SHUTDOWN_CAUSE_HOST_QUIT : v1::SHUTDOWN_CAUSE_UNOBSERVED)
-      << stopped.message();
+  ExpectEnd(stopped, stopped.qmp_event() == "SHUTDOWN" ? kHostQuit : kUnobserved);
   ExpectOneStopped();
 }
 
 TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
   libvirtd().Create({.name = "vm1", .paused = true});
   Follow();
-  WaitUntil("its STARTED is published",
-            [&] { return daemon().GetServerInfo().newest_sequence() >= 1; });
+  WaitNewest(1);
   const v1::Vm vm = daemon().GetVm("vm1");
   EXPECT_EQ(vm.state(), v1::VM_STATE_PAUSED);
   EXPECT_EQ(vm.ref().pid(), libvirtd().Pid("vm1"));
@@ -251,9 +212,7 @@ TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
     });
   }
   libvirtd().Virsh({"destroy", "vm1"});
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY) << stopped.message();
+  EXPECT_EQ(ExpectStopped(kHostDestroy).vm().run_id(), started.vm().run_id());
   ExpectOneStopped();
 }
 
@@ -267,7 +226,7 @@ TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsUnknownUnlessTheKernelTells) {
   kill(libvirtd().Pid("terminated"), SIGTERM);
   kill(libvirtd().Pid("killed"), SIGKILL);
   EXPECT_EQ(WaitStopped("terminated").shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
-  EXPECT_EQ(WaitStopped("killed").shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  ExpectStopped(kQemuKilled, "killed");
   libvirtd().Signal(SIGCONT);
 }
 
@@ -290,10 +249,7 @@ TEST_F(LibvirtTest, ALibvirtThatHangsMakesItsDomainsUnreachableAndStallsNobody) 
 
 class LibvirtRestartTest : public LibvirtTest, public testing::WithParamInterface<int> {};
 
-INSTANTIATE_TEST_SUITE_P(By, LibvirtRestartTest, testing::Values(SIGKILL, SIGTERM),
-                         [](const testing::TestParamInfo<int>& way) {
-                           return way.param == SIGKILL ? "Kill" : "Term";
-                         });
+INSTANTIATE_TEST_SUITE_P(By, LibvirtRestartTest, testing::Values(SIGKILL, SIGTERM), kBySignal);
 
 TEST_P(LibvirtRestartTest, RunsGoOnAfterARestartOfTheDaemon) {
   Follow();
@@ -303,9 +259,7 @@ TEST_P(LibvirtRestartTest, RunsGoOnAfterARestartOfTheDaemon) {
   for (const char* name : {"stays", "ends", "pauses"}) {
     stream().Wait(name, v1::EVENT_TYPE_STARTED);
   }
-  daemon().Signal(GetParam());
-  daemon().WaitExit();
-  StopDaemon();
+  EndDaemon(GetParam());
   libvirtd().Virsh({"destroy", "ends"});
   libvirtd().Virsh({"suspend", "pauses"});
   Follow();
@@ -314,7 +268,7 @@ TEST_P(LibvirtRestartTest, RunsGoOnAfterARestartOfTheDaemon) {
   stream().Wait("pauses", v1::EVENT_TYPE_PAUSED);
   libvirtd().Virsh({"destroy", "stays"});
   libvirtd().Virsh({"destroy", "pauses"});
-  EXPECT_EQ(WaitStopped("stays").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+  ExpectStopped(kHostDestroy, "stays");
   WaitStopped("pauses");
   for (const char* name : {"stays", "ends", "pauses"}) ExpectOneStopped(name);
 }
@@ -325,9 +279,7 @@ TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedByTheNextDaemon) {
   libvirtd().DefineAndStart({});
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   const std::string id = libvirtd().Virsh({"domid", "vm1"});
-  daemon().Signal(SIGTERM);
-  daemon().WaitExit();
-  StopDaemon();
+  EndDaemon(SIGTERM);
   libvirtd().Virsh({"destroy", "vm1"});
   libvirtd().Stop(SIGTERM);
   libvirtd().Start();
@@ -339,7 +291,7 @@ TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedByTheNextDaemon) {
   EXPECT_NE(next.vm().run_id(), started.vm().run_id());
   EXPECT_EQ(next.vm().pid(), libvirtd().Pid("vm1"));
   libvirtd().Virsh({"destroy", "vm1"});
-  EXPECT_EQ(WaitStopped("vm1", 2).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+  ExpectStopped(kHostDestroy, "vm1", 2);
 }
 
 // A run outlives a change of the configuration that follows it otherwise.
@@ -349,24 +301,20 @@ class LibvirtTakeOverTest : public LibvirtTest {
     LibvirtTest::SetUp();
     if (IsSkipped()) return;
     std::filesystem::create_directories(directory());
-    watched_ = Options();
-    watched_.arguments.insert(watched_.arguments.end(), {"--watch", directory() + ":*.kvmd"});
     // A domain with a monitor of its own.
     libvirtd().Create({.qemu_arguments = {"-qmp", absl::StrCat("unix:", directory(),
                                                                "/vm1.kvmd,server=on,wait=off")}});
   }
   std::string directory() const { return dir() / "monitors"; }
-  const DaemonOptions& watched() const { return watched_; }
+  DaemonOptions Watched() const { return Options({"--watch", directory() + ":*.kvmd"}); }
 
   void Begin(const DaemonOptions& options) {
-    StartDaemon(options);
-    OpenStream();
+    StartDaemonAndStream(options);
     run_id_ = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
     StopDaemon();
   }
   void ExpectThatItGoesOn(const DaemonOptions& options, const std::string& source) {
-    StartDaemon(options);
-    OpenStream();
+    StartDaemonAndStream(options);
     WaitUntil("it is followed by the other", [&] {
       const v1::Vm vm = daemon().GetVm("vm1");
       return vm.ref().source() == source && vm.state() == v1::VM_STATE_RUNNING;
@@ -383,18 +331,17 @@ class LibvirtTakeOverTest : public LibvirtTest {
   }
 
  private:
-  DaemonOptions watched_;
   std::string run_id_;
 };
 
 TEST_F(LibvirtTakeOverTest, ARunThatWasWatchedGoesOnWithLibvirt) {
-  Begin(watched());
+  Begin(Watched());
   ExpectThatItGoesOn(LibvirtOptions({libvirtd().uri()}), libvirtd().source());
 }
 
 TEST_F(LibvirtTakeOverTest, ARunOfLibvirtGoesOnWithItsSocket) {
   Begin(LibvirtOptions({libvirtd().uri()}));
-  ExpectThatItGoesOn(watched(), "qmp:" + directory());
+  ExpectThatItGoesOn(Watched(), "qmp:" + directory());
 }
 
 TEST_F(LibvirtTakeOverTest, ARunGoesOnWhereTheUriIsSpelledOtherwise) {
@@ -444,10 +391,7 @@ TEST_F(LibvirtTest, SocketsThatMatchAGlobComeAndGo) {
 }
 
 TEST_F(LibvirtTest, WithoutTheProcessLibvirtsReportIsTheEnd) {
-  DaemonOptions options = LibvirtOptions({libvirtd().uri()});
-  options.arguments.insert(options.arguments.end(), {"--process-tracking", "off"});
-  StartDaemon(options);
-  OpenStream();
+  StartDaemonAndStream(Options({"--libvirt", libvirtd().uri(), "--process-tracking", "off"}));
   libvirtd().Create({});
   EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().pid(), 0);
   libvirtd().Stop(SIGKILL);
@@ -489,16 +433,14 @@ class LibvirtPodTest : public LibvirtTest {
 TEST_F(LibvirtPodTest, AQemuThatIsKilledIsACrash) {
   const pid_t pid = StartAndFollow();
   kill(pid, SIGKILL);
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  ExpectStopped(kQemuKilled);
   ExpectOneStopped();
 }
 
 TEST_F(LibvirtPodTest, APodThatIsKilledEndsItsVmAsTheKernelSaysThatItEnded) {
   StartAndFollow();
   pod_->Stop(SIGKILL);
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  ExpectStopped(kQemuKilled);
   ExpectOneStopped();
 }
 
@@ -533,9 +475,7 @@ TEST_F(LibvirtTest, ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain) {
   libvirtd().Virsh({"suspend", "vm1"});
   stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
   libvirtd().Virsh({"destroy", "vm1"});
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY) << stopped.message();
+  EXPECT_EQ(ExpectStopped(kHostDestroy).vm().run_id(), started.vm().run_id());
   ExpectOneStopped();
 }
 
@@ -566,11 +506,7 @@ TEST_P(LibvirtGuestsTest, AShutdownOfTheHostIsTheAdmins) {
   const CommandResult result =
       RunCommand({.arguments = {"unshare", "--mount", "sh", "-euc", kStop, settings, state}});
   EXPECT_EQ(result.exit_code, 0) << result.output << result.error;
-  const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(),
-            way == "shutdown" ? v1::SHUTDOWN_CAUSE_HOST_POWERDOWN : v1::SHUTDOWN_CAUSE_HOST_SAVE)
-      << stopped.message();
+  ExpectStopped(way == "shutdown" ? kHostPowerdown : kHostSave);
   ExpectOneStopped();
 }
 

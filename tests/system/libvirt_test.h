@@ -14,12 +14,6 @@ namespace vmeventd::e2e {
 
 inline DomainOptions LinuxGuest() { return {.linux_guest = true}; }
 
-inline std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
-  std::vector<std::string> what;
-  for (const v1::Evidence& entry : stopped.shutdown().evidence()) what.push_back(entry.what());
-  return what;
-}
-
 class LibvirtTest : public E2eTest {
  protected:
   void SetUp() override {
@@ -29,23 +23,15 @@ class LibvirtTest : public E2eTest {
   void TearDown() override { libvirtd_.reset(); }
 
   DaemonOptions LibvirtOptions(const std::vector<std::string>& uris) const {
-    DaemonOptions options = Options();
-    for (const std::string& uri : uris) {
-      options.arguments.insert(options.arguments.end(), {"--libvirt", uri});
-    }
-    return options;
+    std::vector<std::string> arguments;
+    for (const std::string& uri : uris) arguments.insert(arguments.end(), {"--libvirt", uri});
+    return Options(arguments);
   }
-  void Follow(const std::vector<std::string>& uris) {
-    StartDaemon(LibvirtOptions(uris));
-    OpenStream();
-  }
+  void Follow(const std::vector<std::string>& uris) { StartDaemonAndStream(LibvirtOptions(uris)); }
   void Follow() { Follow({libvirtd().uri()}); }
   Libvirtd& libvirtd() { return *libvirtd_; }
   void DropLibvirtd() { libvirtd_.reset(); }
 
-  v1::Event WaitStopped(const std::string& name = "vm1", int nth = 1) {
-    return stream().Wait(name, v1::EVENT_TYPE_STOPPED, nth);
-  }
   void ExpectOneStopped(const std::string& name = "vm1") {
     const std::vector<v1::Event> events = stream().EventsOf(name);
     EXPECT_EQ(std::count_if(

@@ -35,16 +35,16 @@ class LimitsTest : public E2eTest {
 TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedLater) {
   constexpr int kLeaving = 70;
   constexpr int kStaying = 10;
-  std::vector<std::unique_ptr<FakeQemu>> leaving;
-  std::vector<std::unique_ptr<FakeQemu>> staying;
-  for (int i = 0; i < kLeaving; ++i) {
-    leaving.push_back(std::make_unique<FakeQemu>());
-    leaving.back()->AddMonitor(watch_dir() + "/leaving" + std::to_string(i) + ".kvmd");
-  }
-  for (int i = 0; i < kStaying; ++i) {
-    staying.push_back(std::make_unique<FakeQemu>());
-    staying.back()->AddMonitor(watch_dir() + "/staying" + std::to_string(i) + ".kvmd");
-  }
+  const auto start = [this](const std::string& name, int count) {
+    std::vector<std::unique_ptr<FakeQemu>> qemus;
+    for (int i = 0; i < count; ++i) {
+      qemus.push_back(std::make_unique<FakeQemu>());
+      qemus.back()->AddMonitor(watch_dir() + "/" + name + std::to_string(i) + ".kvmd");
+    }
+    return qemus;
+  };
+  const auto leaving = start("leaving", kLeaving);
+  const auto staying = start("staying", kStaying);
   DaemonOptions options = Options();
   options.max_descriptors = 64;
   StartDaemon(options);
@@ -83,8 +83,7 @@ class PermissionsTest : public LimitsTest {
 TEST_F(PermissionsTest, SocketIsListedAndAttachedOnceItMayBeOpened) {
   const auto guest = StartEmptyGuest("vm1");
   chmod(guest->socket_path().c_str(), 0);
-  StartDaemon(options_);
-  OpenStream();
+  StartDaemonAndStream(options_);
   const auto unfollowed = [&] { return daemon().GetServerInfo().unfollowed_sockets(); };
   WaitUntil("the socket is listed with a problem", [&] { return unfollowed().size() == 1; });
   EXPECT_THAT(unfollowed().at(0).problem(), HasSubstr("ermission denied"));

@@ -1,8 +1,5 @@
 // Prometheus' view of the daemon.
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -12,8 +9,10 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -26,13 +25,8 @@ using testing::SizeIs;
 
 class MetricsTest : public E2eTest {
  protected:
-  DaemonOptions MetricsOptions() const {
-    DaemonOptions options = Options();
-    options.arguments.insert(options.arguments.end(), {"--metrics-listen", "127.0.0.1:0"});
-    return options;
-  }
   // Connects to the metrics at the address in the daemon's log.
-  int Connect() const {
+  UniqueFd Connect() const {
     const std::string text = "metrics at http://127.0.0.1:";
     std::string log;
     size_t at = std::string::npos;
@@ -41,29 +35,24 @@ class MetricsTest : public E2eTest {
       at = log.find(text);
       return at != std::string::npos && log.find('\n', at) != std::string::npos;
     });
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(std::atoi(log.c_str() + at + text.size())));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-      FailErrno("connecting to the metrics");
-    }
+    UniqueFd connection =
+        ConnectToLoopback(static_cast<uint16_t>(std::atoi(log.c_str() + at + text.size())));
+    if (!connection.valid()) FailErrno("connecting to the metrics");
     return connection;
   }
-  static void Send(int connection, const std::string& request) {
-    if (write(connection, request.data(), request.size()) < 0) FailErrno("asking for metrics");
+  static void Send(const UniqueFd& connection, const std::string& request) {
+    if (write(connection.get(), request.data(), request.size()) < 0)
+      FailErrno("asking for metrics");
   }
   // The answer to GET /metrics.
   std::string Scrape() const {
-    const int connection = Connect();
+    const UniqueFd connection = Connect();
     Send(connection, "GET /metrics HTTP/1.0\r\n\r\n");
     std::string answer;
     char buffer[4096];
-    for (ssize_t size = 0; (size = read(connection, buffer, sizeof(buffer))) > 0;) {
+    for (ssize_t size = 0; (size = read(connection.get(), buffer, sizeof(buffer))) > 0;) {
       answer.append(buffer, static_cast<size_t>(size));
     }
-    close(connection);
     return answer;
   }
   // Scrapes until the answer contains `text`.
@@ -89,8 +78,7 @@ class MetricsTest : public E2eTest {
 };
 
 TEST_F(MetricsTest, FollowAVmToItsEnd) {
-  StartDaemon(MetricsOptions());
-  OpenStream();
+  StartDaemonAndStream(Options({"--metrics-listen", "127.0.0.1:0"}));
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   ScrapeUntil("vmeventd_stream_sent_events_total 1\n");
@@ -108,7 +96,7 @@ TEST_F(MetricsTest, FollowAVmToItsEnd) {
 
   WaitUntilAttached(daemon(), "vm1");
   guest->Signal(SIGTERM);
-  stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  WaitStopped();
   metrics = ScrapeUntil("_count{leg=\"public_to_sent\"} 2\n");
   EXPECT_THAT(metrics,
               HasSubstr("vmeventd_stops_total{class=\"ADMIN\",cause=\"HOST_SIGNAL\"} 1\n"));
@@ -121,28 +109,23 @@ TEST_F(MetricsTest, FollowAVmToItsEnd) {
 }
 
 TEST_F(MetricsTest, ClientsThatDoNotReadDelayNeitherScrapesNorTheEnd) {
-  StartDaemon(MetricsOptions());
-  std::vector<int> connections;
+  StartDaemon(Options({"--metrics-listen", "127.0.0.1:0"}));
+  std::vector<UniqueFd> connections;
   for (int i = 0; i < 12; ++i) {
     connections.push_back(Connect());
     if (i % 2 == 0) Send(connections.back(), "GET /metrics HTT");
   }
   EXPECT_THAT(Scrape(), HasSubstr("vmeventd_build_info"));
-  daemon().Signal(SIGTERM);
-  EXPECT_EQ(daemon().WaitExit(), 0);
+  EXPECT_EQ(EndDaemon(SIGTERM), 0);
   EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("stopped at sequence"));
-  for (const int connection : connections) close(connection);
 }
 
 TEST_F(MetricsTest, TheLogHasALineForEachStop) {
-  DaemonOptions options = MetricsOptions();
-  options.arguments.insert(options.arguments.end(), {"--log-format", "json"});
-  StartDaemon(options);
-  OpenStream();
+  StartDaemonAndStream(Options({"--log-format", "json"}));
   const auto guest = StartEmptyGuest("vm1");
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   guest->Signal(SIGKILL);
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  const v1::Event stopped = WaitStopped();
   // The line follows the event's commit, which a live stream does not wait for.
   WaitUntil("the log has the stop", [&] { return !Lines("VM stopped").empty(); });
   const std::vector<nlohmann::json> lines = Lines("VM stopped");

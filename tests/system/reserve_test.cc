@@ -6,13 +6,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
-#include "gmock/gmock.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -29,14 +27,10 @@ class ReserveTest : public E2eTest {
  protected:
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "connects as other users";
-    DaemonOptions options = Options();
-    options.arguments.insert(
-        options.arguments.end(),
-        {"--max-connections", absl::StrCat(kConnections), "--max-streams", "8"});
-    StartDaemon(options);
+    StartDaemon(Options({"--max-connections", absl::StrCat(kConnections), "--max-streams", "8"}));
     chmod(dir().path().c_str(), 0755);
     chmod((dir() / "run").c_str(), 0755);
-    chmod(options.socket.c_str(), 0666);
+    chmod(Options().socket.c_str(), 0666);
   }
 
   // Connects as a user other than root, and shows that it speaks HTTP/2.
@@ -58,8 +52,7 @@ class ReserveTest : public E2eTest {
   static void OpenCalls(const UniqueFd& fd) {
     std::string bytes;
     for (uint32_t i = 0; i < kCallsOfConnection; ++i) {
-      bytes += Frame(1, 4, 2 * i + 1, CallHeaders("/grpc.health.v1.Health/Watch")) +
-               Frame(0, 1, 2 * i + 1, std::string(5, '\0'));
+      bytes += Call("/grpc.health.v1.Health/Watch", 2 * i + 1);
     }
     EXPECT_EQ(send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), bytes.size());
   }
@@ -83,12 +76,7 @@ TEST_F(ReserveTest, RootIsAnsweredWhileOthersHaveTakenEveryConnectionAndCall) {
   } while (user < 3000 + kConnections);
   ASSERT_LT(user, 3000 + kConnections) << "somebody was refused";
 
-  const auto channel =
-      grpc::CreateCustomChannel(daemon().server_address(), grpc::InsecureChannelCredentials(), [] {
-        grpc::ChannelArguments own;
-        own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-        return own;
-      }());
+  const auto channel = OwnChannel(daemon().server_address());
   const auto stub = v1::VmEventService::NewStub(channel);
   grpc::ClientContext info_context;
   v1::GetServerInfoResponse info;

@@ -1,6 +1,7 @@
 // A restart of the daemon: what it knows, what it missed, and what its clients see.
 
 #include <csignal>
+#include <numeric>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -21,19 +22,10 @@ using testing::ElementsAre;
 // Once for each way to end the daemon: the parameter is a signal.
 class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
  protected:
-  void Begin() {
-    StartDaemon();
-    OpenStream();
-  }
-  void EndDaemon() {
-    daemon().Signal(GetParam());
-    const int status = daemon().WaitExit();
-    EXPECT_EQ(status, GetParam() == SIGTERM ? 0 : SIGKILL);
-    StopDaemon();
-  }
+  void End() { EXPECT_EQ(EndDaemon(GetParam()), GetParam() == SIGTERM ? 0 : SIGKILL); }
   void Restart() {
-    EndDaemon();
-    Begin();
+    End();
+    StartDaemonAndStream();
   }
   // Between two questions: QEMU 7.2 may hang in its exit over one (docs/qemu.md).
   void RestartWhileAttached(const Guest& guest) {
@@ -49,24 +41,19 @@ class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(By, RestartTest, testing::Values(SIGKILL, SIGTERM),
-                         [](const testing::TestParamInfo<int>& way) {
-                           return way.param == SIGKILL ? "Kill" : "Term";
-                         });
+INSTANTIATE_TEST_SUITE_P(By, RestartTest, testing::Values(SIGKILL, SIGTERM), kBySignal);
 
 TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
-  Begin();
+  StartDaemonAndStream();
   const auto guest = StartEmptyGuest("vm1");
-  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  const v1::Event started = WaitFollowed("vm1");
   Restart();
   guest->manager().Execute("stop");
   stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
   WaitUntilAttached(daemon(), "vm1", 2);
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), started.vm().run_id());
   guest->manager().Execute("quit");
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  ExpectStopped(kHostQuit);
   const auto events = stream().EventsOf("vm1");
   EXPECT_THAT(RunIds(events), Each(started.vm().run_id()));
   EXPECT_THAT(TypesOf(events), testing::MatchesRegex("STARTED (GAP )?PAUSED STOPPED"));
@@ -74,55 +61,46 @@ TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
 }
 
 TEST_P(RestartTest, PowerdownBeforeItAndStopAfterItIsAdmin) {
-  Begin();
-  GuestOptions options;
-  options.kernel_arguments = "ignore_powerdown";
-  const auto guest = StartGuest(options);
+  StartDaemonAndStream();
+  const auto guest = StartGuest({.kernel_arguments = "ignore_powerdown"});
   guest->manager().Execute("system_powerdown");
   stream().Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
   RestartWhileAttached(*guest);
   guest->Type("poweroff -f");
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_POWERDOWN);
-  EXPECT_TRUE(stopped.shutdown().has_powerdown_age());
+  EXPECT_TRUE(ExpectStopped(kHostPowerdown).shutdown().has_powerdown_age());
   EXPECT_FALSE(FileAtStop("vm1"));
 }
 
 TEST_P(RestartTest, UnobservedEndIsUnknown) {
-  Begin();
-  GuestOptions options;
-  const auto user = StartGuest(options);
+  StartDaemonAndStream();
+  const auto user = StartGuest();
   const auto quit = StartEmptyGuest("vm2");
   const auto killed = StartEmptyGuest("vm3");
   for (const char* name : {"vm1", "vm2", "vm3"}) stream().Wait(name, v1::EVENT_TYPE_STARTED);
-  EndDaemon();
+  End();
   user->Type("poweroff -f");
   quit->manager().Execute("quit");
   killed->Signal(SIGKILL);
   for (Guest* guest : {user.get(), quit.get(), killed.get()}) guest->WaitExit();
-  Begin();
+  StartDaemonAndStream();
   for (const char* name : {"vm1", "vm2", "vm3"}) {
-    const v1::Event stopped = stream().Wait(name, v1::EVENT_TYPE_STOPPED);
-    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
-    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_UNOBSERVED);
+    ExpectStopped(kUnobserved, name);
     EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED");
     EXPECT_FALSE(Exists(watch_dir() + "/" + name + ".shutdown"));
   }
   Restart();
-  EXPECT_EQ(stream().Wait("vm3", v1::EVENT_TYPE_STOPPED).shutdown().class_(),
-            v1::SHUTDOWN_CLASS_UNKNOWN);
+  ExpectStopped(kUnobserved, "vm3");
   for (const char* name : {"vm1", "vm2", "vm3"}) {
     EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED") << "still only once";
   }
 }
 
 TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
-  Begin();
+  StartDaemonAndStream();
   ChildOptions child;
-  child.arguments = {
-      VMEVENTS_BINARY, "--server", daemon().server_address(), "-o",      "json", "watch", "--from",
-      "oldest",        "--type",   "started,stopped",         "--count", "6"};
+  child.arguments = VmeventsCommand(
+      daemon().server_address(),
+      {"-o", "json", "watch", "--from", "oldest", "--type", "started,stopped", "--count", "6"});
   child.error_file = dir() / "watch-errors";
   ChildProcess watch(child);
   std::string output;
@@ -156,15 +134,15 @@ TEST_P(RestartTest, EndDuringTheHandshakeIsSeen) {
   FakeMonitor monitor;
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   const int number = qemu.AddMonitor(watch_dir() + "/vm1.kvmd", monitor);
-  Begin();
+  StartDaemonAndStream();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  EndDaemon();
+  End();
   monitor.replies["query-name"] =
       R"({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}, )"
       R"("timestamp": {"seconds": 1, "microseconds": 2}})"
       "\r\n{\"return\": {}}\r\n";
   qemu.SetBehavior(number, monitor);
-  Begin();
+  StartDaemonAndStream();
   WaitUntil("the monitor is attached", [&] {
     const FakeClient client = qemu.Client(number);
     return client.pid == daemon().pid() &&
@@ -172,8 +150,7 @@ TEST_P(RestartTest, EndDuringTheHandshakeIsSeen) {
   });
   qemu.Exit();
   qemu.Reap();
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
+  ExpectStopped(kGuestPoweroff);
 }
 
 // A VM that floods, and streams whose clients do not read until asked to.
@@ -196,12 +173,9 @@ class DrainTest : public E2eTest {
     }
   };
   std::unique_ptr<Stream> OpenUnread() {
-    // Its own connection, so that it has its own window.
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     auto stream = std::make_unique<Stream>();
-    const auto stub = v1::VmEventService::NewStub(grpc::CreateCustomChannel(
-        daemon().server_address(), grpc::InsecureChannelCredentials(), arguments));
+    // Its own connection, so that it has its own window.
+    const auto stub = v1::VmEventService::NewStub(OwnChannel(daemon().server_address()));
     stream->reader = stub->WatchEvents(&stream->context, FromOldest());
     v1::WatchEventsResponse response;
     EXPECT_TRUE(stream->reader->Read(&response));
@@ -212,20 +186,11 @@ class DrainTest : public E2eTest {
   // Starts a `vmevents watch` for STARTED and one burst, which reads nothing until it gets SIGCONT.
   std::unique_ptr<ChildProcess> StartStoppedWatch() {
     ChildOptions child;
-    child.arguments = {"/bin/sh",
-                       "-c",
-                       "exec \"$@\" >\"$0\"",
-                       watch_output(),
-                       VMEVENTS_BINARY,
-                       "--server",
-                       daemon().server_address(),
-                       "-o",
-                       "json",
-                       "watch",
-                       "--from",
-                       "oldest",
-                       "--count",
-                       absl::StrCat(kBurst + 1)};
+    child.arguments = VmeventsCommand(
+        daemon().server_address(),
+        {"-o", "json", "watch", "--from", "oldest", "--count", absl::StrCat(kBurst + 1)});
+    child.arguments.insert(child.arguments.begin(),
+                           {"/bin/sh", "-c", "exec \"$@\" >\"$0\"", watch_output()});
     child.error_file = watch_errors();
     auto watch = std::make_unique<ChildProcess>(child);
     WaitUntil("its first event is printed", [&] { return !ReadFile(watch_output()).empty(); });
@@ -251,8 +216,7 @@ TEST_F(DrainTest, EveryStreamGetsAllEventsAndThenUnavailable) {
   streams.reserve(kStreams);
   for (int i = 0; i < kStreams; ++i) streams.push_back(OpenUnread());
   vm_.Speak(kEvents);
-  WaitUntil("a part is published",
-            [&] { return daemon().GetServerInfo().newest_sequence() > kEvents / 4; });
+  WaitNewest(kEvents / 4 + 1);
   daemon().Signal(SIGTERM);
   std::vector<std::thread> readers;
   readers.reserve(kStreams);
@@ -265,7 +229,7 @@ TEST_F(DrainTest, EveryStreamGetsAllEventsAndThenUnavailable) {
   const uint64_t newest = daemon().GetServerInfo().newest_sequence();
   EXPECT_GT(newest, kEvents / 4u);
   std::vector<uint64_t> all(newest);
-  for (size_t i = 0; i < all.size(); ++i) all[i] = i + 1;
+  std::iota(all.begin(), all.end(), 1);
   for (const auto& stream : streams) {
     EXPECT_EQ(stream->status.error_code(), grpc::StatusCode::UNAVAILABLE)
         << stream->status.error_message();
@@ -280,9 +244,7 @@ TEST_F(DrainTest, StopDoesNotWaitForAClientThatNeverReadsAndItResumesAtItsPositi
   const auto watch = StartStoppedWatch();
   vm_.Speak(kBurst);
   stream().Wait("the burst", [](const v1::Event& event) { return event.sequence() > kBurst; });
-  daemon().Signal(SIGTERM);
-  EXPECT_EQ(daemon().WaitExit(), 0);  // while that client still does not read
-  StopDaemon();
+  EXPECT_EQ(EndDaemon(SIGTERM), 0);  // while that client still does not read
   StartDaemon();
   watch->Signal(SIGCONT);
   EXPECT_EQ(watch->Wait(), 0) << ReadFile(watch_errors());

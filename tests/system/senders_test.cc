@@ -17,7 +17,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
@@ -27,19 +26,13 @@
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
-#include "tests/watcher/runs/memory_cgroup.h"
 
 namespace vmeventd::e2e {
 namespace {
 
+using testing::Contains;
 using testing::ContainsRegex;
 using testing::HasSubstr;
-
-std::string EvidenceOf(const v1::Event& event) {
-  return absl::StrJoin(
-      event.shutdown().evidence(), "; ",
-      [](std::string* out, const v1::Evidence& entry) { absl::StrAppend(out, entry.what()); });
-}
 
 // Gives a program tracefs, in a mount namespace of its own if the machine does not mount it.
 std::vector<std::string> WithTracefs() {
@@ -63,20 +56,31 @@ pid_t StartAs(pid_t pid) {
   return started;
 }
 
+// A process that kills another one and is gone.
+void KillAndBeGone(pid_t pid) {
+  Child killer([pid] {
+    kill(pid, SIGKILL);
+    return 0;
+  });
+  killer.AwaitEnd();
+}
+
 class SendersTest : public E2eTest {
  protected:
-  void StartWatching() {
-    DaemonOptions options = Options();
-    options.signal_senders = "auto";
-    options.wrapper = WithTracefs();
-    StartDaemon(options);
-    OpenStream();
+  void SetUp() override {
+    if (getuid() != 0) GTEST_SKIP() << "needs root";
+    Begin();
     const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
     if (!senders.active()) GTEST_SKIP() << senders.problem();
   }
-  void SetUp() override {
-    if (getuid() != 0) GTEST_SKIP() << "needs root";
-    StartWatching();
+  virtual void Begin() { StartWatching({}); }
+  // `wrapper`: a command that runs the daemon, within the one that gives it tracefs.
+  void StartWatching(const std::vector<std::string>& wrapper) {
+    DaemonOptions options = Options();
+    options.signal_senders = "auto";
+    options.wrapper = WithTracefs();
+    options.wrapper.insert(options.wrapper.end(), wrapper.begin(), wrapper.end());
+    StartDaemonAndStream(options);
   }
 
   // No thread of the daemon runs from now on until SIGCONT.
@@ -92,15 +96,14 @@ class SendersTest : public E2eTest {
     const auto guest = StartEmptyGuest(name);
     WaitUntilAttached(daemon(), name);
     end(guest->pid());
-    return stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+    return WaitStopped(name);
   }
 };
 
 TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
   const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGKILL); });
   const v1::ShutdownDetail& end = stopped.shutdown();
-  EXPECT_EQ(end.class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
-  EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_HOST_KILL);
+  ExpectEnd(stopped, kHostKill);
   EXPECT_EQ(end.rule(), "killed-by-host");
   EXPECT_EQ(end.sender().signal(), SIGKILL);
   EXPECT_EQ(end.sender().pid(), getpid());
@@ -109,14 +112,15 @@ TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
   EXPECT_EQ(end.sender().command(), "e2e_test");
   EXPECT_EQ(end.sender().executable(), std::filesystem::read_symlink("/proc/self/exe").string());
   EXPECT_FALSE(end.sender().of_qemu());
-  EXPECT_THAT(EvidenceOf(stopped),
-              HasSubstr(absl::StrCat("SIGKILL sent by e2e_test (pid ", getpid(), ", uid 0")));
+  EXPECT_THAT(
+      EvidenceOf(stopped),
+      Contains(HasSubstr(absl::StrCat("SIGKILL sent by e2e_test (pid ", getpid(), ", uid 0"))));
   EXPECT_EQ(daemon().GetServerInfo().signal_senders().lost(), 0U);
 }
 
 TEST_F(SendersTest, ASignalThatQemuObeysHasItsSender) {
   const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGTERM); });
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL) << stopped.message();
+  ExpectEnd(stopped, kHostSignal);
   EXPECT_EQ(stopped.shutdown().sender().signal(), SIGTERM);
   EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
 }
@@ -125,13 +129,13 @@ TEST_F(SendersTest, ProcessesOfManyNamesAreNamedAsTheyAre) {
   const struct {
     const char* name;
     const char* shown;
-    v1::ShutdownCause cause;
-  } kCases[] = {{"virtqemud", "virtqemud", v1::SHUTDOWN_CAUSE_HOST_KILL},
-                {"a\nb) c", "a\\x0ab) c", v1::SHUTDOWN_CAUSE_HOST_KILL},
-                {"\xff (Z) 1 \xc3", "\\xff (Z) 1 \\xc3", v1::SHUTDOWN_CAUSE_HOST_KILL},
-                {"", "", v1::SHUTDOWN_CAUSE_HOST_KILL},
-                {"earlyoom", "earlyoom", v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY},
-                {"systemd-oomd", "systemd-oomd", v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY}};
+    VmEnd end;
+  } kCases[] = {{"virtqemud", "virtqemud", kHostKill},
+                {"a\nb) c", "a\\x0ab) c", kHostKill},
+                {"\xff (Z) 1 \xc3", "\\xff (Z) 1 \\xc3", kHostKill},
+                {"", "", kHostKill},
+                {"earlyoom", "earlyoom", kOutOfMemory},
+                {"systemd-oomd", "systemd-oomd", kOutOfMemory}};
   int number = 0;
   for (const auto& killer : kCases) {
     const v1::Event stopped = StoppedBy(absl::StrCat("vm", ++number), [&](pid_t pid) {
@@ -142,12 +146,13 @@ TEST_F(SendersTest, ProcessesOfManyNamesAreNamedAsTheyAre) {
         return Sleep();
       });
     });
-    EXPECT_EQ(stopped.shutdown().cause(), killer.cause) << stopped.message();
+    ExpectEnd(stopped, killer.end);
     EXPECT_EQ(stopped.shutdown().sender().command(), killer.shown);
     const absl::string_view described =
         *killer.shown == '\0' ? "a process without a name" : killer.shown;
-    EXPECT_THAT(EvidenceOf(stopped), HasSubstr(absl::StrCat("SIGKILL sent by ", described, " (pid ",
-                                                            stopped.shutdown().sender().pid())));
+    EXPECT_THAT(EvidenceOf(stopped),
+                Contains(HasSubstr(absl::StrCat("SIGKILL sent by ", described, " (pid ",
+                                                stopped.shutdown().sender().pid()))));
   }
 }
 
@@ -160,8 +165,7 @@ TEST_F(SendersTest, AMemoryKillersSigtermRunsOutOfMemory) {
       return Sleep();
     });
   });
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY);
+  ExpectEnd(stopped, kOutOfMemory);
   EXPECT_EQ(stopped.shutdown().rule(), "memory-killer");
   EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
 }
@@ -169,12 +173,11 @@ TEST_F(SendersTest, AMemoryKillersSigtermRunsOutOfMemory) {
 TEST_F(SendersTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
   constexpr uid_t kUser = 65534;
   for (const uid_t killers_user : {kUser, kUser - 1, uid_t{0}}) {
-    GuestOptions options;
-    options.name = absl::StrCat("vm", killers_user);
-    options.boot = Boot::kNothing;
-    options.arguments = {"-runas", absl::StrCat(kUser, ":", kUser)};
-    const auto guest = StartGuest(options);
-    WaitUntilAttached(daemon(), options.name);
+    const std::string name = absl::StrCat("vm", killers_user);
+    const auto guest = StartGuest({.name = name,
+                                   .boot = Boot::kNothing,
+                                   .arguments = {"-runas", absl::StrCat(kUser, ":", kUser)}});
+    WaitUntilAttached(daemon(), name);
     const Child killer([&] {
       prctl(PR_SET_NAME, "earlyoom");
       // As a service of another user would be permitted to.
@@ -185,24 +188,15 @@ TEST_F(SendersTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
       kill(guest->pid(), SIGKILL);
       return Sleep();
     });
-    const v1::Event stopped = stream().Wait(options.name, v1::EVENT_TYPE_STOPPED);
+    const v1::Event stopped = ExpectStopped(killers_user == kUser ? kHostKill : kOutOfMemory, name);
     EXPECT_EQ(stopped.shutdown().sender().uid(), killers_user);
     EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
-    EXPECT_EQ(stopped.shutdown().cause(), killers_user == kUser ? v1::SHUTDOWN_CAUSE_HOST_KILL
-                                                                : v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY)
-        << stopped.message();
   }
 }
 
 TEST_F(SendersTest, ASenderThatIsGoneIsAProcessOfTheHost) {
-  const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) {
-    Child killer([pid] {
-      kill(pid, SIGKILL);
-      return 0;
-    });
-    killer.AwaitEnd();
-  });
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL) << stopped.message();
+  const v1::Event stopped = StoppedBy("vm1", KillAndBeGone);
+  ExpectEnd(stopped, kHostKill);
   EXPECT_GT(stopped.shutdown().sender().pid(), 0);
 }
 
@@ -226,7 +220,7 @@ TEST_F(SendersTest, AProcessThatHasTheSendersNumberSinceIsNotTakenForIt) {
     daemon().Signal(SIGCONT);
   });
   ASSERT_EQ(other, sender);
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL) << stopped.message();
+  ExpectEnd(stopped, kHostKill);
   EXPECT_EQ(stopped.shutdown().sender().pid(), sender);
   EXPECT_EQ(stopped.shutdown().sender().uid(), getuid());
   EXPECT_EQ(stopped.shutdown().sender().command(), "e2e_test");
@@ -249,12 +243,12 @@ TEST_F(SendersTest, AKillWhoseRecordWasLostIsNoKnowledge) {
     kill(pid, SIGKILL);
     daemon().Signal(SIGCONT);
   });
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  ExpectEnd(stopped, kQemuKilled);
   EXPECT_FALSE(stopped.shutdown().has_sender());
-  EXPECT_THAT(EvidenceOf(stopped),
-              ContainsRegex("who sent SIGKILL is not known: the kernel has no record of it, and "
-                            "has thrown [0-9]+ away"));
+  EXPECT_THAT(
+      EvidenceOf(stopped),
+      Contains(ContainsRegex("who sent SIGKILL is not known: the kernel has no record of it, and "
+                             "has thrown [0-9]+ away")));
   EXPECT_GT(daemon().GetServerInfo().signal_senders().lost(), 0U);
 }
 
@@ -267,9 +261,7 @@ TEST_F(SendersTest, AProgramThatQemuStartedIsItsOwn) {
   // QEMU ends within the command.
   EXPECT_ANY_THROW(guest->manager().Execute(
       "netdev_add", {{"type", "bridge"}, {"id", "net0"}, {"br", "br0"}, {"helper", helper}}));
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  const v1::Event stopped = ExpectStopped(kQemuKilled);
   EXPECT_TRUE(stopped.shutdown().sender().of_qemu());
   kill(static_cast<pid_t>(stopped.shutdown().sender().pid()), SIGKILL);
 }
@@ -286,9 +278,7 @@ TEST_F(SendersTest, AFloodOfSignalsToOthersHidesNoKill) {
     return 0;
   });
   for (int i = 0; i < 5; ++i) {
-    const v1::Event stopped =
-        StoppedBy(absl::StrCat("vm", i), [](pid_t pid) { kill(pid, SIGKILL); });
-    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL) << stopped.message();
+    ExpectEnd(StoppedBy(absl::StrCat("vm", i), [](pid_t pid) { kill(pid, SIGKILL); }), kHostKill);
   }
 }
 
@@ -296,17 +286,13 @@ TEST_F(SendersTest, AVmWhoseMemoryCgroupIsFullIsTheKernelsVictim) {
   constexpr size_t kLimit = size_t{16} << 20;  // of what it takes from then on
   const MemoryCgroup cgroup(kLimit);
   if (!cgroup.made()) GTEST_SKIP() << "no memory cgroup can be made here";
-  GuestOptions options;
-  const auto guest = StartGuest(options);
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  WaitUntilAttached(daemon(), "vm1");
+  const auto guest = StartGuest();
+  WaitFollowed("vm1");
   ASSERT_TRUE(cgroup.Add(guest->pid()));
   guest->Type("dd if=/dev/zero of=/file bs=1M count=60");
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY) << stopped.message();
+  const v1::Event stopped = ExpectStopped(kOutOfMemory);
   EXPECT_TRUE(stopped.shutdown().sender().kernel());
-  EXPECT_THAT(EvidenceOf(stopped), HasSubstr("the kernel named it as its OOM victim"));
+  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("the kernel named it as its OOM victim")));
 }
 
 TEST_F(SendersTest, TheRightsAreGivenUpAtOnce) {
@@ -326,26 +312,12 @@ TEST_F(SendersTest, TheRightsAreGivenUpAtOnce) {
 // With a service manager that keeps the records.
 class SendersOverARestartTest : public SendersTest {
  protected:
-  void SetUp() override {
-    if (getuid() != 0) GTEST_SKIP() << "needs root";
-    Begin();
-    const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
-    if (!senders.active()) GTEST_SKIP() << senders.problem();
-  }
-  void Begin() {
-    DaemonOptions options = Options();
-    options.signal_senders = "auto";
+  void Begin() override {
     std::vector<UniqueFd> stored;
-    options.wrapper = WithTracefs();
-    const std::vector<std::string> passed = manager_->Wrapper(&stored);
-    options.wrapper.insert(options.wrapper.end(), passed.begin(), passed.end());
-    StartDaemon(options);
-    OpenStream();
+    StartWatching(manager_->Wrapper(&stored));
   }
   void End(int signal) {
-    daemon().Signal(signal);
-    daemon().WaitExit();
-    StopDaemon();
+    EndDaemon(signal);
     // What the daemon sent last is taken by the time that another one begins.
     WaitUntil("the manager has taken what it was sent last",
               [&] { return signal == SIGKILL || manager_->stored() != 3; });
@@ -359,7 +331,7 @@ class SendersOverARestartTest : public SendersTest {
     end(guest->pid());
     guest->WaitExit();
     Begin();
-    return stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+    return WaitStopped(name);
   }
 
   std::unique_ptr<FakeServiceManager> manager_ =
@@ -371,8 +343,7 @@ TEST_F(SendersOverARestartTest, WhoKilledMeanwhileIsKnown) {
   for (const int how : {SIGTERM, SIGKILL, SIGTERM}) {
     const v1::Event stopped =
         StoppedMeanwhile(absl::StrCat("vm", ++number), how, [](pid_t pid) { kill(pid, SIGKILL); });
-    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
-    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL);
+    ExpectEnd(stopped, kHostKill);
     EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
     EXPECT_EQ(stopped.shutdown().sender().command(), "e2e_test");
   }
@@ -391,22 +362,16 @@ TEST_F(SendersOverARestartTest, AMemoryKillerMeanwhileIsKnown) {
       return Sleep();
     });
   });
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY);
+  ExpectEnd(stopped, kOutOfMemory);
 }
 
 TEST_F(SendersOverARestartTest, ASenderThatIsGoneAndMayHaveBeenQemusOwnIsNotKnown) {
   // Of QEMU's own user, root, and of its cgroup.
-  const v1::Event stopped = StoppedMeanwhile("vm1", SIGTERM, [](pid_t pid) {
-    Child killer([pid] {
-      kill(pid, SIGKILL);
-      return 0;
-    });
-    killer.AwaitEnd();
-  });
+  const v1::Event stopped = StoppedMeanwhile("vm1", SIGTERM, KillAndBeGone);
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
   EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
-  EXPECT_THAT(EvidenceOf(stopped), HasSubstr("by a process that is gone and may have been QEMU's"));
+  EXPECT_THAT(EvidenceOf(stopped),
+              Contains(HasSubstr("by a process that is gone and may have been QEMU's")));
 }
 
 TEST_F(SendersOverARestartTest, ATraceThatWasDroppedIsBegunAnew) {
@@ -421,16 +386,20 @@ TEST_F(SendersOverARestartTest, ATraceThatWasDroppedIsBegunAnew) {
 
 class UnwatchedSendersTest : public E2eTest {};
 
+// Whatever the machine has.
+const std::vector<std::string> kWithoutTheRight = {"setpriv", "--bounding-set",
+                                                   "-bpf,-perfmon,-sys_admin", "--inh-caps",
+                                                   "-bpf,-perfmon,-sys_admin"};
+
 TEST_F(UnwatchedSendersTest, AKillThatNobodyWatchedSaysSo) {
   StartDaemonAndStream();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   guest->Signal(SIGKILL);
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  const v1::Event stopped = ExpectStopped(kQemuKilled);
   EXPECT_FALSE(stopped.shutdown().has_sender());
   EXPECT_THAT(EvidenceOf(stopped),
-              HasSubstr("who sent SIGKILL is not known: --signal-senders is off"));
+              Contains(HasSubstr("who sent SIGKILL is not known: --signal-senders is off")));
 }
 
 TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndTheEvidenceSaysWhichOne) {
@@ -438,11 +407,8 @@ TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndTheEvidenceSaysWhich
   DaemonOptions options = Options();
   options.signal_senders = "auto";
   options.wrapper = WithTracefs();
-  options.wrapper.insert(options.wrapper.end(),
-                         {"setpriv", "--bounding-set", "-bpf,-perfmon,-sys_admin", "--inh-caps",
-                          "-bpf,-perfmon,-sys_admin"});
-  StartDaemon(options);
-  OpenStream();
+  options.wrapper.insert(options.wrapper.end(), kWithoutTheRight.begin(), kWithoutTheRight.end());
+  StartDaemonAndStream(options);
   const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
   if (!absl::StrContains(senders.problem(), "CAP_PERFMON")) GTEST_SKIP() << senders.problem();
   EXPECT_FALSE(senders.active());
@@ -450,22 +416,17 @@ TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndTheEvidenceSaysWhich
   const auto guest = StartEmptyGuest("vm1");
   WaitUntilAttached(daemon(), "vm1");
   guest->Signal(SIGKILL);
-  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
-  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  const v1::Event stopped = ExpectStopped(kQemuKilled);
   EXPECT_THAT(EvidenceOf(stopped),
-              HasSubstr("who sent SIGKILL is not known: bpf, to make a ring: "));
+              Contains(HasSubstr("who sent SIGKILL is not known: bpf, to make a ring: ")));
 }
 
 TEST_F(UnwatchedSendersTest, WhereSendersAreRequiredTheDaemonDoesNotStartWithoutThem) {
   if (getuid() != 0) GTEST_SKIP() << "needs root";
   DaemonOptions options = Options();
   options.signal_senders = "require";
-  // Without the right, whatever the machine has.
-  options.wrapper = {"setpriv", "--bounding-set", "-bpf,-perfmon,-sys_admin", "--inh-caps",
-                     "-bpf,-perfmon,-sys_admin"};
-  const ChildOptions command = DaemonCommand(options);
-  const auto result = RunCommand(command);
+  options.wrapper = kWithoutTheRight;
+  const auto result = RunCommand(DaemonCommand(options));
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.error, HasSubstr("--signal-senders=require: "));
 }

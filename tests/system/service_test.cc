@@ -45,12 +45,6 @@ class NotifySocket {
     setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   }
 
-  std::string Receive() const {
-    char text[4096];
-    const ssize_t size = recv(fd_.get(), text, sizeof(text), 0);
-    if (size < 0) FailErrno("no notification came");
-    return {text, static_cast<size_t>(size)};
-  }
   // The next notification that has arrived; empty: none.
   std::string ReceiveNow() const {
     char text[4096];
@@ -59,8 +53,11 @@ class NotifySocket {
   }
   std::string ReceiveUntil(const std::string& begin) const {
     for (;;) {
-      std::string text = Receive();
-      if (absl::StartsWith(text, begin)) return text;
+      char text[4096];
+      const ssize_t size = recv(fd_.get(), text, sizeof(text), 0);
+      if (size < 0) FailErrno("no notification came");
+      std::string notification(text, static_cast<size_t>(size));
+      if (absl::StartsWith(notification, begin)) return notification;
     }
   }
 

@@ -37,13 +37,15 @@ class Comparison:
     def __init__(self, directory, programs, guest, cache):
         self._guest = guest
         self._watched = [directory / "kvmd", directory / "qmp"]
-        for path in self._watched:
+        nothing = directory / "empty"
+        for path in (*self._watched, nothing):
             path.mkdir()
         self._libvirtd = machine.Libvirtd(directory / "libvirt", cache)
         self._observers = {
-            "qmp": observers.vmeventd_on_qmp(directory, programs, self._watched[1]),
+            "qmp": observers.Vmeventd(directory, "vmeventd-qmp", programs, ["--watch", self._watched[1]]),
             "kvmd": observers.Kvmd(directory, self._watched[0]),
-            "libvirt": observers.vmeventd_on_libvirt(directory, programs, self._libvirtd.uri),
+            "libvirt": observers.Vmeventd(directory, "vmeventd-libvirt", programs,
+                                          ["--watch", nothing, "--libvirt", self._libvirtd.uri]),
             "lifecycle": observers.LifecycleEvents(directory, self._libvirtd),
         }
 

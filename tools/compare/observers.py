@@ -122,16 +122,6 @@ class Vmeventd(Observer):
                 "evidence": stops[0]["message"]}
 
 
-def vmeventd_on_qmp(directory, programs, watched):
-    return Vmeventd(directory, "vmeventd-qmp", programs, ["--watch", watched])
-
-
-def vmeventd_on_libvirt(directory, programs, uri):
-    empty = directory / "empty"
-    empty.mkdir()
-    return Vmeventd(directory, "vmeventd-libvirt", programs, ["--watch", empty, "--libvirt", uri])
-
-
 class Kvmd(Observer):
     """ganeti-kvmd of Debian, on `watched` in the place of Ganeti's directory."""
 

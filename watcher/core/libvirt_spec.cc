@@ -1,7 +1,11 @@
 #include "watcher/core/libvirt_spec.h"
 
+#include <utility>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/utf8.h"
@@ -20,21 +24,17 @@ absl::Status Wrong(absl::string_view uri, absl::string_view why) {
 // A URI's path keeps these bytes as they are (RFC 3986: unreserved, and what a query may hold of
 // the rest).
 bool IsPlain(char byte) {
-  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-         (byte >= '0' && byte <= '9') || absl::StrContains("-._~/:@!$'()*,;", byte);
+  return absl::ascii_isalnum(static_cast<unsigned char>(byte)) ||
+         absl::StrContains("-._~/:@!$'()*,;", byte);
 }
 
 std::string PercentEncode(absl::string_view path) {
-  constexpr char kHex[] = "0123456789ABCDEF";
   std::string text;
   for (const char byte : path) {
     if (IsPlain(byte)) {
       text += byte;
     } else {
-      const auto value = static_cast<unsigned char>(byte);
-      text += '%';
-      text += kHex[value >> 4];
-      text += kHex[value & 15];
+      absl::StrAppendFormat(&text, "%%%02X", static_cast<unsigned char>(byte));
     }
   }
   return text;
@@ -75,12 +75,9 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
   if (!absl::StartsWith(rest, "/")) {
     return Wrong(uri, absl::StrCat("another host's libvirt cannot be followed: ", kForms));
   }
-  absl::string_view path = rest;
-  absl::string_view query;
-  if (const size_t mark = rest.find('?'); mark != absl::string_view::npos) {
-    path = rest.substr(0, mark);
-    query = rest.substr(mark + 1);
-  }
+  std::pair<absl::string_view, absl::string_view> halves =
+      absl::StrSplit(rest, absl::MaxSplits('?', 1));
+  auto& [path, query] = halves;
   if (path != "/system" && path != "/session") return Wrong(uri, kForms);
   spec.session = path == "/session";
   if (spec.session && spec.containers) {

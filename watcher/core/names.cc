@@ -8,9 +8,7 @@
 #include "base/utf8.h"
 
 namespace vmeventd {
-namespace {
 
-// FNV-1a, 64 bits: stable across builds and versions, as a run id must be.
 uint64_t StableHash(absl::string_view text) {
   uint64_t hash = 14695981039346656037U;
   for (const char c : text) {
@@ -18,8 +16,6 @@ uint64_t StableHash(absl::string_view text) {
   }
   return hash;
 }
-
-}  // namespace
 
 std::string EscapeNonUtf8(absl::string_view bytes) {
   std::string text;

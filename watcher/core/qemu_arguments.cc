@@ -12,14 +12,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/utf8.h"
+#include "base/uuid.h"
 
 namespace vmeventd {
 namespace {
 
 // QEMU's "first,key=value,flag": what has no "=" has the value "on". A doubled comma is a comma.
 using Options = std::vector<std::pair<std::string, std::string>>;
-
-constexpr size_t kUuidSize = 36;
 
 Options ParseOptions(absl::string_view text) {
   Options options;
@@ -85,15 +84,6 @@ std::string NameOf(absl::string_view value, const Options& options) {
   return absl::StrContains(value.substr(0, value.find(',')), '=') ? "" : options.front().first;
 }
 
-bool IsUuid(absl::string_view text) {
-  if (text.size() != kUuidSize) return false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return false;
-  }
-  return true;
-}
-
 // The option that an argument names; empty: none.
 absl::string_view OptionOf(absl::string_view argument) {
   if (!absl::ConsumePrefix(&argument, "-")) return "";
@@ -133,7 +123,8 @@ std::optional<std::string> CertainUuid(const std::vector<std::string>& arguments
     }
   }
   const std::optional<std::string> value = OnlyValue(arguments, "uuid");
-  if (!value.has_value() || (!value->empty() && !IsUuid(*value))) return std::nullopt;
+  if (!value.has_value() || (!value->empty() && !ParseUuid(*value).has_value()))
+    return std::nullopt;
   return WithoutNullUuid(absl::AsciiStrToLower(*value));
 }
 

@@ -14,11 +14,6 @@
 namespace vmeventd {
 namespace {
 
-absl::Status TooLong() {
-  return absl::ResourceExhaustedError(
-      absl::StrCat("a line of more than ", LineFramer::kMaxLineBytes >> 20, " MiB"));
-}
-
 constexpr char kTruncatedMember[] = "_truncated";
 
 absl::Status Malformed(absl::string_view what) {
@@ -324,7 +319,10 @@ absl::Status LineFramer::Feed(absl::string_view bytes,
   while (true) {
     const size_t end = bytes.find('\n');
     const absl::string_view piece = bytes.substr(0, end);
-    if (partial().size() + piece.size() > kMaxLineBytes) return TooLong();
+    if (partial().size() + piece.size() > kMaxLineBytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("a line of more than ", kMaxLineBytes >> 20, " MiB"));
+    }
     absl::string_view line = piece;
     if (partial_.has_value()) {
       line = partial_->append(piece.data(), piece.size());
@@ -357,9 +355,7 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   if (!message.is_object()) return Malformed("a line that is no JSON object");
   if (const QmpObject* name = Member(message, "event")) return ParseEvent(message, *name, text);
   if (const QmpObject* value = Member(message, "return")) return QmpReturn{*value};
-  if (const QmpObject* error = Member(message, "error")) {
-    return QmpError{QmpText(*error, "class"), QmpText(*error, "desc")};
-  }
+  if (Member(message, "error") != nullptr) return QmpError{};
   if (const QmpObject* body = Member(message, "QMP")) return ParseGreeting(*body);
   return Malformed("an object that is no greeting, reply or event");
 }

@@ -272,4 +272,12 @@ struct LibvirtConnectionState {
   int domains = 0;      // that are followed through it
 };
 
+// A socket in a watched directory behind which no run is followed, and why. Text is UTF-8.
+struct UnfollowedSocket {
+  std::string path;
+  std::string name;  // name that a VM there would have
+  std::string problem;
+  absl::Time since;
+};
+
 }  // namespace vmeventd

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -65,11 +66,7 @@ bool DirectoryMatches(absl::string_view pattern, absl::string_view directory) {
     if (found.size() < wanted.size()) return false;
     found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(wanted.size()));
   }
-  if (wanted.size() != found.size()) return false;
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (!ComponentMatches(wanted[i], found[i])) return false;
-  }
-  return true;
+  return absl::c_equal(wanted, found, ComponentMatches);
 }
 
 // Returns whether the watch may match the socket. A VM's own part of the name may be any, so that

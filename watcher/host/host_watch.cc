@@ -26,8 +26,6 @@ HostWatch::~HostWatch() {
   if (source_ != nullptr) loop_->Remove(source_->fd());
 }
 
-void HostWatch::OnFdReady(uint32_t) { Drain(); }
-
 void HostWatch::Drain() {
   if (source_ == nullptr) return;
   HostShutdownState now = source_->Read();

@@ -34,7 +34,7 @@ class HostWatch : public FdHandler {
   // Any thread.
   HostShutdownState state() const;
 
-  void OnFdReady(uint32_t events) override;
+  void OnFdReady(uint32_t /*events*/) override { Drain(); }
 
  private:
   EventLoop* const loop_;

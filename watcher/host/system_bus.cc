@@ -1,5 +1,3 @@
-#include "watcher/host/system_bus.h"
-
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <systemd/sd-bus.h>
@@ -11,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <ctime>
-#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -21,6 +18,7 @@
 #include "base/errno_status.h"
 #include "base/steady_time.h"
 #include "base/unique_fd.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
 namespace {

@@ -31,10 +31,6 @@ std::string FirstRunState(const std::string& event) {
   return "prelaunch";
 }
 
-bool IsGuestShutdown(const QmpEvent& event) {
-  return event.name == "SHUTDOWN" && QmpBool(event.data, "guest") == true;
-}
-
 }  // namespace
 
 // Looks at processes, whose command lines come when they like
@@ -45,7 +41,7 @@ bool LibvirtSource::NeedsLook(const Link& link, const DomainName& domain, bool e
   if (run != link.runs.end() && IsPlainlySameLife(*run->second, domain)) return false;
   const auto passed_over = link.passed_over.find(domain.uuid);
   return !event || passed_over == link.passed_over.end() ||
-         !passed_over->second.Is(domain, link.attempt);
+         passed_over->second.domain_id != domain.id || passed_over->second.attempt != link.attempt;
 }
 
 std::vector<DomainName> LibvirtSource::LooksFor(const Link& link,
@@ -187,7 +183,9 @@ void LibvirtSource::ApplyRow(Link* link, const DomainName& domain, const QmpEven
   active.domain.heard_ticks = domain.heard_ticks;
   link->rows.erase(it);
   // It comes once: the list was made after it.
-  if (event != nullptr && IsGuestShutdown(*event)) active.run_state = "running";
+  if (event != nullptr && event->name == "SHUTDOWN" && QmpBool(event->data, "guest") == true) {
+    active.run_state = "running";
+  }
   OnActive(link, active);
 }
 
@@ -263,8 +261,7 @@ bool LibvirtSource::IsSameLife(const Link& link, const LibvirtRun& run, const Do
                                PeerProcess* process) {
   if (run.info().domain_id != domain.id) return false;
   if (IsPlainlySameLife(run, domain)) return true;
-  bool out_of_descriptors = false;
-  *process = FindProcess(link, domain, &out_of_descriptors);
+  *process = FindProcess(link, domain);
   if (process->kind != PeerProcess::Kind::kTracked) return true;  // nothing says otherwise
   const RunInfo& info = run.info();
   if (run.tracked()) {
@@ -282,8 +279,7 @@ bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
     return true;
   }
   if (life.domain_id == domain.id && life.pid > 0) {
-    bool out_of_descriptors = false;
-    const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
+    const PeerProcess process = FindProcess(*link, domain);
     // libvirt removes the pid file of an end before it reports that. Until then the file is that
     // life's, whoever has the number by now, unless it leads to a process of this domain.
     if (link->processes.HasNoPidFile(domain.uuid) ||
@@ -350,8 +346,7 @@ LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, st
     PeerProcess process;
     if (IsSameLife(*link, *it->second, domain, &process)) return it->second;
     if (link->containers && event == Event::kReset) {
-      bool out_of_descriptors = false;
-      it->second->OnRebooted(domain.id, FindProcess(*link, domain, &out_of_descriptors));
+      it->second->OnRebooted(domain.id, FindProcess(*link, domain));
       return it->second;
     }
     LeaveRun(link, it->second);
@@ -378,12 +373,13 @@ LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, st
 
 PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domain,
                                        bool* out_of_descriptors) {
-  *out_of_descriptors = false;
   if (!options_->process_tracking || link.IsOver(domain)) return {};
   absl::StatusOr<PeerProcess> process = absl::ResourceExhaustedError("pidfd");
   if (HasRoomFor(link, domain)) process = link.processes.Find(domain);
-  *out_of_descriptors = absl::IsResourceExhausted(process.status());
-  if (*out_of_descriptors) context_->meters.out_of_descriptors.Add();
+  if (absl::IsResourceExhausted(process.status())) {
+    context_->meters.out_of_descriptors.Add();
+    if (out_of_descriptors != nullptr) *out_of_descriptors = true;
+  }
   if (!process.ok()) return {};
   if (process->kind == PeerProcess::Kind::kTracked && process->start_ticks > domain.heard_ticks) {
     return {.kind = PeerProcess::Kind::kGone};  // that one is of a later life
@@ -440,8 +436,6 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
   if (table_->Find(info.run_id) != nullptr) return nullptr;
   LibvirtRun* const added = Adopt(
       link, domain.uuid, VmSession(std::move(info), &options_->session, context_->loop->Now()));
-  table_->SetUuid(added, domain.uuid);
-  ShowState(*link);
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
   if (!tracked && !link->IsOver(domain)) link->worker->FindProcess(domain);
   if (out_of_descriptors) added->ReportProblem(kOutOfDescriptorsProblem);
@@ -450,10 +444,9 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
 
 void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks) {
   if (run->tracked()) return;
-  bool out_of_descriptors = false;
   const DomainName domain = {std::string(run->info().raw_name()), run->uuid(),
                              run->info().domain_id, heard_ticks};
-  TrackInstead(link, run, domain, FindProcess(*link, domain, &out_of_descriptors));
+  TrackInstead(link, run, domain, FindProcess(*link, domain));
 }
 
 void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, const DomainName& domain,
@@ -512,8 +505,6 @@ LibvirtRun* LibvirtSource::TakeOver(Link* link, const DomainName& domain, VmRun*
   place.domain_id = domain.id;
   session.MoveTo(place);
   LibvirtRun* const added = Adopt(link, domain.uuid, std::move(session));
-  table_->SetUuid(added, domain.uuid);
-  ShowState(*link);
   if (process.kind == PeerProcess::Kind::kTracked) added->TrackOn(std::move(process));
   return added;
 }
@@ -574,6 +565,8 @@ LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession 
   link->runs[uuid] = added;
   link_of_[added] = link;
   table_->Add(this, std::move(run));
+  table_->SetUuid(added, uuid);
+  ShowState(*link);
   return added;
 }
 

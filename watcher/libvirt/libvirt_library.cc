@@ -18,7 +18,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
 #include "watcher/core/libvirt_spec.h"
-#include "watcher/libvirt/domain_labels.h"
 #include "watcher/libvirt/domain_xml.h"
 #include "watcher/libvirt/libvirt_api.h"
 
@@ -171,16 +170,12 @@ std::string RunStateOf(virDomainPtr domain, int state, int reason) {
   }
 }
 
-std::string UuidOf(virDomainPtr domain) {
-  char uuid[VIR_UUID_STRING_BUFLEN] = "";
-  lib.virDomainGetUUIDString(domain, uuid);
-  return uuid;
-}
-
 DomainName NameOf(virDomainPtr domain) {
   const char* const name = lib.virDomainGetName(domain);
+  char uuid[VIR_UUID_STRING_BUFLEN] = "";
+  lib.virDomainGetUUIDString(domain, uuid);
   const auto id = static_cast<int>(lib.virDomainGetID(domain));  // -1 as unsigned: not running
-  return {name == nullptr ? "" : name, UuidOf(domain), id};
+  return {name == nullptr ? "" : name, uuid, id};
 }
 
 struct EndCode {
@@ -296,19 +291,10 @@ std::optional<int> StatOf(const virDomainStatsRecord& record, absl::string_view 
   return std::nullopt;
 }
 
-class Domain {
- public:
-  explicit Domain(virDomainPtr domain) : domain_(domain) {}
-  ~Domain() {
-    if (domain_ != nullptr) lib.virDomainFree(domain_);
-  }
-  Domain(const Domain&) = delete;
-  Domain& operator=(const Domain&) = delete;
-  virDomainPtr get() const { return domain_; }
-
- private:
-  const virDomainPtr domain_;
+struct DomainDeleter {
+  void operator()(virDomainPtr domain) const { lib.virDomainFree(domain); }
 };
+using Domain = std::unique_ptr<virDomain, DomainDeleter>;
 
 class RealConnection : public LibvirtApi::Connection {
  public:
@@ -448,7 +434,11 @@ class RealConnection : public LibvirtApi::Connection {
 
 class RealLibvirt : public LibvirtApi {
  public:
-  RealLibvirt() : thread_([this] { RunEvents(); }) {}
+  RealLibvirt()
+      : thread_([this] {
+          SetThreadName("libvirt-events");
+          while (!stop_) lib.virEventRunDefaultImpl();
+        }) {}
   ~RealLibvirt() override {
     stop_ = true;
     // A timer that is due wakes the thread.
@@ -473,11 +463,6 @@ class RealLibvirt : public LibvirtApi {
   }
 
  private:
-  void RunEvents() {
-    SetThreadName("libvirt-events");
-    while (!stop_) lib.virEventRunDefaultImpl();
-  }
-
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };

@@ -76,9 +76,8 @@ struct LibvirtLink::Shared {
   Mutex mutex;
   // A task at a time is under way; bounded by the domains, each of which is asked about twice.
   std::deque<std::function<void(Shared*)>> tasks ABSL_GUARDED_BY(mutex);
-  absl::flat_hash_set<std::string> details_asked ABSL_GUARDED_BY(mutex);
+  absl::flat_hash_set<std::string> pending ABSL_GUARDED_BY(mutex);  // names, see DoOnce()
   absl::flat_hash_map<std::string, DomainName> processes_asked ABSL_GUARDED_BY(mutex);  // by UUID
-  bool list_asked ABSL_GUARDED_BY(mutex) = false;
   bool working ABSL_GUARDED_BY(mutex) = false;  // it has a thread, or waits for one
   bool has_thread ABSL_GUARDED_BY(mutex) = false;
 
@@ -161,32 +160,14 @@ void LibvirtLink::Close() {
 }
 
 void LibvirtLink::AskDetails(const std::string& uuid) {
-  {
-    const MutexLock lock(&shared_->mutex);
-    if (!shared_->details_asked.insert(uuid).second) return;
-  }
-  Do([uuid](Shared* shared) {
-    {
-      const MutexLock lock(&shared->mutex);
-      shared->details_asked.erase(uuid);
-    }
-    if (shared->connection == nullptr) return;
+  DoOnce(uuid, [uuid](Shared* shared) {
     absl::StatusOr<DomainDetails> details = shared->connection->Details(uuid);
     if (details.ok()) shared->inbox->Post(shared->attempt, DetailsKnown{uuid, *std::move(details)});
   });
 }
 
 void LibvirtLink::ListAgain() {
-  {
-    const MutexLock lock(&shared_->mutex);
-    if (std::exchange(shared_->list_asked, true)) return;
-  }
-  Do([](Shared* shared) {
-    {
-      const MutexLock lock(&shared->mutex);
-      shared->list_asked = false;
-    }
-    if (shared->connection == nullptr) return;
+  DoOnce("list", [](Shared* shared) {
     absl::StatusOr<std::vector<ActiveDomain>> domains = List(shared->connection.get());
     if (!domains.ok()) return;
     shared->inbox->Post(shared->attempt, DomainsListedAgain{*std::move(domains)});
@@ -239,9 +220,8 @@ void LibvirtLink::DoInstead(std::function<void(Shared*)> task) {
   {
     const MutexLock lock(&shared_->mutex);
     shared_->tasks.clear();
-    shared_->details_asked.clear();
+    shared_->pending.clear();
     shared_->processes_asked.clear();
-    shared_->list_asked = false;
   }
   Do(std::move(task));
 }
@@ -253,6 +233,20 @@ void LibvirtLink::Do(std::function<void(Shared*)> task) {
     if (std::exchange(shared_->working, true)) return;
   }
   threads_->Run([shared = shared_] { Work(shared.get()); });
+}
+
+void LibvirtLink::DoOnce(const std::string& name, std::function<void(Shared*)> task) {
+  {
+    const MutexLock lock(&shared_->mutex);
+    if (!shared_->pending.insert(name).second) return;
+  }
+  Do([name, task = std::move(task)](Shared* shared) {
+    {
+      const MutexLock lock(&shared->mutex);
+      shared->pending.erase(name);
+    }
+    if (shared->connection != nullptr) task(shared);
+  });
 }
 
 void LibvirtLink::Work(Shared* shared) {

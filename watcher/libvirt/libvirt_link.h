@@ -54,6 +54,8 @@ class LibvirtLink {
   struct Shared;
 
   void Do(std::function<void(Shared*)> task);
+  // Does `task` if there is a connection then; no-op while one of the same `name` is pending.
+  void DoOnce(const std::string& name, std::function<void(Shared*)> task);
   // Replaces all pending tasks by `task`.
   void DoInstead(std::function<void(Shared*)> task);
   static void Work(Shared* shared);

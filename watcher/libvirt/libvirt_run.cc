@@ -20,8 +20,6 @@ LibvirtRun::~LibvirtRun() {
   Forget();
 }
 
-void LibvirtRun::Disconnect() { context_->loop->CancelTimer(&report_timer_); }
-
 void LibvirtRun::OnListed(const std::string& run_state, int64_t libvirtd_began_ns) {
   if (awaits_end_) return;  // libvirt has not noticed
   connected_ = was_connected_ = true;
@@ -42,8 +40,6 @@ void LibvirtRun::OnNotListed() {
   if (followed() && !process().ended())
     ReportProblem("libvirt does not list the domain, and its QEMU still runs");
 }
-
-void LibvirtRun::OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
 
 void LibvirtRun::OnDetails(DomainDetails details) {
   Apply(session().OnLabels(std::move(details.labels), Now()));
@@ -106,10 +102,7 @@ void LibvirtRun::OnReleased() {
 void LibvirtRun::AwaitKeptEnd() {
   if (session().decided() || !source_->AskKeptEnd(this)) return EndAsFarAsKnown();
   awaits_kept_end_ = true;
-  report_timer_ = context_->loop->AddTimer(Now().monotonic + kKeptEndWait, [this] {
-    report_timer_ = {};
-    EndAsFarAsKnown();
-  });
+  context_->loop->SetTimerIn(&report_timer_, kKeptEndWait, [this] { EndAsFarAsKnown(); });
 }
 
 void LibvirtRun::OnKeptEnd(const std::optional<ManagerEnd>& end, absl::string_view what) {
@@ -149,9 +142,7 @@ void LibvirtRun::OnProcessGone() {
 }
 
 void LibvirtRun::AwaitReport(absl::Duration wait) {
-  context_->loop->CancelTimer(&report_timer_);
-  report_timer_ = context_->loop->AddTimer(Now().monotonic + wait, [this] {
-    report_timer_ = {};
+  context_->loop->SetTimerIn(&report_timer_, wait, [this] {
     if (!tracked()) return End();
     if (process().gone()) AwaitEnd();
   });

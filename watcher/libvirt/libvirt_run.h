@@ -40,14 +40,14 @@ class LibvirtRun : public VmRun {
   void OnListed(const std::string& run_state, int64_t libvirtd_began_ns);
   // libvirt is connected, and the domain does not run.
   void OnNotListed();
-  void OnQmpEvent(const QmpEvent& event);
+  void OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
   void OnStopped(const DomainLifecycle& lifecycle);
   // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
   void OnRebooted(int64_t domain_id, PeerProcess next);
   void OnDetails(DomainDetails details);
   // Gives the next daemon the process, if it is followed. The run takes no more input.
   std::optional<HandedRun> HandOver();
-  // Goes on with the process that the daemon before this one has handed over. False: it cannot.
+  // As RunSource::GoOn().
   bool GoOn(HandedRun* handed);
   // Has the keeper keep its process, if it is followed.
   void Keep();
@@ -73,7 +73,7 @@ class LibvirtRun : public VmRun {
   void AskRunState() override {}  // libvirt reports what it would say
   void AskGuestAgent() override;
   void ReadNow(absl::Duration limit) override;
-  void Disconnect() override;
+  void Disconnect() override { context_->loop->CancelTimer(&report_timer_); }
 
   // Waits at most `wait` for libvirt's report of the end of a process that is gone.
   void AwaitReport(absl::Duration wait);

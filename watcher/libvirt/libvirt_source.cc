@@ -78,9 +78,7 @@ LibvirtSource::~LibvirtSource() {
   context_->loop->CancelTimer(&retry_threads_);
   for (const auto& [uri, link] : links_) {
     context_->loop->CancelTimer(&link->retry);
-    context_->loop->CancelTimer(&link->slow);
-    context_->loop->CancelTimer(&link->check);
-    context_->loop->CancelTimer(&link->look);
+    EndAttempt(link.get());
     link->worker.reset();
   }
   if (!threads_.WaitForJobs(kStopWait)) {
@@ -110,11 +108,7 @@ void LibvirtSource::EndTurn() {
     spdlog::error("--libvirt: cannot start a thread; trying again");
   }
   if (starved && retry_threads_.serial == 0) {
-    retry_threads_ =
-        context_->loop->AddTimer(context_->loop->Now().monotonic + kThreadRetry, [this] {
-          retry_threads_ = {};
-          threads_.Retry();
-        });
+    context_->loop->SetTimerIn(&retry_threads_, kThreadRetry, [this] { threads_.Retry(); });
   }
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
   if (!first_scan_done_ && started_ && std::all_of(links_.begin(), links_.end(), tried)) {
@@ -181,14 +175,12 @@ void LibvirtSource::Connect(Link* link) {
   context_->loop->CancelTimer(&link->retry);
   link->attempt = ++last_attempt_;
   attempts_[link->attempt] = link;
-  link->slow = context_->loop->AddTimer(context_->loop->Now().monotonic + kSlowAttempt,
-                                        [this, link] { OnSlow(link); });
+  context_->loop->SetTimerIn(&link->slow, kSlowAttempt, [this, link] { OnSlow(link); });
   link->worker->Open(link->attempt);
   ShowState(*link);
 }
 
 void LibvirtSource::OnSlow(Link* link) {
-  link->slow = {};
   link->tried = true;
   SetProblem(link, link->worker->waits_for_thread()
                        ? absl::StrCat("it waits for its turn: ", kMaxThreads,
@@ -202,11 +194,7 @@ void LibvirtSource::BackOff(Link* link) {
 }
 
 void LibvirtSource::RetryLater(Link* link) {
-  context_->loop->CancelTimer(&link->retry);
-  link->retry = context_->loop->AddTimer(link->not_before, [this, link] {
-    link->retry = {};
-    Connect(link);
-  });
+  context_->loop->SetTimer(&link->retry, link->not_before, [this, link] { Connect(link); });
 }
 
 void LibvirtSource::EndAttempt(Link* link) {
@@ -267,7 +255,7 @@ void LibvirtSource::DropUnusedLinks() {
 }
 
 void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
-  link->check = context_->loop->AddTimer(context_->loop->Now().monotonic + wait, [this, link] {
+  context_->loop->SetTimerIn(&link->check, wait, [this, link] {
     CheckLater(link, kCheckInterval);
     const auto unseen = [](const auto& entry) { return !entry.second->tracked(); };
     if (std::none_of(link->runs.begin(), link->runs.end(), unseen)) return;
@@ -384,12 +372,10 @@ bool LibvirtSource::waits() const {
 
 void LibvirtSource::LookLater(Link* link) {
   inbox_->SetPaused(link->attempt, true);
-  link->look = context_->loop->AddTimer(context_->loop->Now().monotonic + kLookInterval,
-                                        [this, link] { OnLook(link); });
+  context_->loop->SetTimerIn(&link->look, kLookInterval, [this, link] { OnLook(link); });
 }
 
 void LibvirtSource::OnLook(Link* link) {
-  link->look = {};
   reading_ = true;
   while (!link->waiting.empty() && Look(link, link->waiting.front())) {
     LibvirtMessage message = std::move(link->waiting.front());

@@ -112,10 +112,6 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     int64_t pid = 0;        // that it had; 0: not known
     AttemptId attempt = 0;  // whose events are meant: ids are used again by the next libvirtd
     bool resumed = false;   // a RESUME came since, of this life or of the next one
-
-    bool Is(const DomainName& domain, AttemptId now) const {
-      return domain_id == domain.id && attempt == now;
-    }
   };
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
@@ -262,7 +258,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   // By `process`; if that is not seen here, it is looked for where the libvirt of `domain` has it.
   void TrackInstead(Link* link, LibvirtRun* run, const DomainName& domain, PeerProcess process);
   // Returns kGone, without a pid, for the process of a later life than the one that `domain` names.
-  PeerProcess FindProcess(const Link& link, const DomainName& domain, bool* out_of_descriptors);
+  // Sets `out_of_descriptors` where that is why it is not found.
+  PeerProcess FindProcess(const Link& link, const DomainName& domain,
+                          bool* out_of_descriptors = nullptr);
 
   RunContext* const context_;
   const WatcherOptions* const options_;

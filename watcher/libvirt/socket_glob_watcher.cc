@@ -54,10 +54,7 @@ void SocketGlobWatcher::Scan() {
   warned_ = limited_;
   const std::map<std::string, Socket> before = std::exchange(sockets_, std::exchange(found_, {}));
   const absl::Duration now = loop_->Now().monotonic;
-  next_ = loop_->AddTimer(now + std::max(kInterval, (now - began) * kShare), [this] {
-    next_ = {};
-    Scan();
-  });
+  loop_->SetTimer(&next_, now + std::max(kInterval, (now - began) * kShare), [this] { Scan(); });
   for (const auto& [path, socket] : before) {
     if (!sockets_.contains(path)) delegate_->OnSocketPathGone(socket.spec, path);
   }

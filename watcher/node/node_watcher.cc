@@ -21,8 +21,7 @@ namespace vmeventd {
 namespace {
 
 // Options that all sessions share.
-WatcherOptions WithShared(WatcherOptions options, NodeEventLimiter* node_events,
-                          SharedTexts* texts) {
+WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events, SharedTexts* texts) {
   options.session.node_events = node_events;
   options.session.texts = texts;
   return options;
@@ -175,7 +174,7 @@ class NodeWatcherImpl : public NodeWatcher {
   // The loop thread alone touches what this role guards, and what leads to the runs; what other
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
-  NodeEventLimiter node_events_;
+  TokenBucket node_events_{kNodeEvents};
   SharedTexts texts_;
   const WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;

@@ -13,7 +13,6 @@
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/host/host_shutdown_api.h"
-#include "watcher/qmp/unfollowed_sockets.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/intents.h"
 #include "watcher/runs/watcher_options.h"

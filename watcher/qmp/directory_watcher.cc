@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <functional>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -95,16 +94,6 @@ std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes) {
   return events;
 }
 
-// Leads a descriptor's input to a method.
-class DirectoryWatcher::Input : public FdHandler {
- public:
-  explicit Input(std::function<void()> on_ready) : on_ready_(std::move(on_ready)) {}
-  void OnFdReady(uint32_t) override { on_ready_(); }
-
- private:
-  const std::function<void()> on_ready_;
-};
-
 absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
     EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, SocketSet::Limits limits) {
   UniqueFd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
@@ -117,15 +106,13 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
 
   std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
       loop, std::move(specs), delegate, limits, std::move(inotify), std::move(mounts)));
-  if (absl::Status status =
-          loop->Add(watcher->inotify_.get(), EPOLLIN, watcher->inotify_input_.get());
+  if (absl::Status status = loop->Add(watcher->inotify_.get(), EPOLLIN, watcher.get());
       !status.ok()) {
     return status;
   }
   if (watcher->mounts_.valid()) {
     // Polling it says, and clears, whether the mounts have changed since the last poll.
-    if (absl::Status status =
-            loop->Add(watcher->mounts_.get(), EPOLLPRI, watcher->mounts_input_.get());
+    if (absl::Status status = loop->Add(watcher->mounts_.get(), EPOLLPRI, watcher.get());
         !status.ok()) {
       return status;
     }
@@ -136,14 +123,7 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
 DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
                                    Delegate* delegate, const SocketSet::Limits& limits,
                                    UniqueFd inotify, UniqueFd mounts)
-    : loop_(loop),
-      delegate_(delegate),
-      inotify_(std::move(inotify)),
-      mounts_(std::move(mounts)),
-      inotify_input_(std::make_unique<Input>([this] { ReadInotify(); })),
-      mounts_input_(std::make_unique<Input>([this] {
-        if (started_) EvaluateAll(false);  // Start looks at everything anyway
-      })) {
+    : loop_(loop), delegate_(delegate), inotify_(std::move(inotify)), mounts_(std::move(mounts)) {
   for (WatchSpec& spec : specs) specs_.emplace_back(std::move(spec), limits);
 }
 
@@ -163,7 +143,11 @@ void DirectoryWatcher::Start() {
   }
 }
 
-void DirectoryWatcher::ReadInotify() {
+void DirectoryWatcher::OnFdReady(uint32_t events) {
+  if ((events & EPOLLIN) == 0) {       // of the mounts: they have changed
+    if (started_) EvaluateAll(false);  // Start looks at everything anyway
+    return;
+  }
   std::array<char, kReadBytes> buffer;
   const ssize_t size = read(inotify_.get(), buffer.data(), buffer.size());
   if (size > 0) Dispatch(absl::string_view(buffer.data(), static_cast<size_t>(size)));
@@ -398,8 +382,7 @@ void DirectoryWatcher::ArmRetry() {
   if (retry_timer_.serial != 0) return;
   const auto needs_retry = [](const Spec& spec) { return spec.needs_retry; };
   if (std::none_of(specs_.begin(), specs_.end(), needs_retry)) return;
-  retry_timer_ = loop_->AddTimer(loop_->Now().monotonic + kRetryInterval, [this, needs_retry] {
-    retry_timer_ = {};
+  loop_->SetTimerIn(&retry_timer_, kRetryInterval, [this, needs_retry] {
     for (size_t spec = 0; spec < specs_.size(); ++spec) {
       if (needs_retry(specs_[spec])) Evaluate(static_cast<int>(spec), false);
     }

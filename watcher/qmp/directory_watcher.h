@@ -91,7 +91,7 @@ std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
 // A mount over a watched directory gives no inotify event: /proc/self/mountinfo shows it.
 //
 // Loop thread.
-class DirectoryWatcher {
+class DirectoryWatcher : public FdHandler {
  public:
   class Delegate {
    public:
@@ -120,12 +120,13 @@ class DirectoryWatcher {
                                                                   std::vector<WatchSpec> specs,
                                                                   Delegate* delegate,
                                                                   SocketSet::Limits limits = {});
-  ~DirectoryWatcher();
+  ~DirectoryWatcher() override;
 
   // Sets all watches, then scans all directories, and calls the delegate, not before. Once, at the
   // start.
   void Start();
 
+  void OnFdReady(uint32_t events) override;
   // Handles bytes as read from the inotify descriptor.
   void Dispatch(absl::string_view bytes);
 
@@ -138,8 +139,6 @@ class DirectoryWatcher {
   bool any_present() const;
 
  private:
-  class Input;
-
   // Purpose of a watch: a spec, and the name in that directory that is the next one on its way;
   // empty for the spec's directory itself.
   struct Use {
@@ -167,7 +166,6 @@ class DirectoryWatcher {
   // The watches to a directory, each with the name that is the next one there.
   using Way = std::vector<std::pair<int, std::string>>;
 
-  void ReadInotify();
   void EvaluateAll(bool scan_always);
   // Evaluates spec number `index`. Rebuilds the watches on its way; scans if its directory is
   // another than before.
@@ -191,8 +189,6 @@ class DirectoryWatcher {
   Delegate* const delegate_;
   const UniqueFd inotify_;
   const UniqueFd mounts_;  // /proc/self/mountinfo; invalid where there is none
-  std::unique_ptr<Input> inotify_input_;
-  std::unique_ptr<Input> mounts_input_;
   std::vector<Spec> specs_;
   absl::flat_hash_map<int, std::vector<Use>> uses_;  // keyed by watch
   std::vector<WatchedDirectory> reported_;

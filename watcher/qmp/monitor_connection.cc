@@ -31,11 +31,9 @@ constexpr char kNameCommand[] = "{\"execute\":\"query-name\"}\n";
 // The text member `name` of a reply; empty if there is none or it is of an unlikely length, or the
 // reply was an error.
 std::string TextMember(const QmpObject* value, const char* name) {
-  if (value == nullptr || !value->is_object()) return "";
-  const auto it = value->find(name);
-  if (it == value->end() || !it->is_string()) return "";
-  const std::string& text = it->get_ref<const std::string&>();
-  return text.size() <= kMaxTextBytes ? text : "";
+  std::string text = value == nullptr ? "" : QmpText(*value, name);
+  if (text.size() > kMaxTextBytes) text.clear();
+  return text;
 }
 
 }  // namespace
@@ -56,10 +54,8 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   if (!status.ok()) {
     socket_.Reset();
   } else if (greeting_timeout < absl::InfiniteDuration()) {
-    handshake_->timer = loop_->AddTimer(loop_->Now().monotonic + greeting_timeout, [this] {
-      handshake_->timer = {};
-      delegate_->OnGreetingLate();
-    });
+    loop_->SetTimerIn(&handshake_->timer, greeting_timeout,
+                      [this] { delegate_->OnGreetingLate(); });
   }
   return status;
 }
@@ -129,15 +125,8 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   return handed;
 }
 
-void MonitorConnection::AwaitReply() {
-  StopHandshakeTimer();
-  handshake_->deadline = loop_->Now().monotonic + kReplyTimeout;
-  ArmReplyTimer();
-}
-
 void MonitorConnection::ArmReplyTimer() {
-  handshake_->timer = loop_->AddTimer(loop_->Now().monotonic + kNudgeInterval, [this] {
-    handshake_->timer = {};
+  loop_->SetTimerIn(&handshake_->timer, kNudgeInterval, [this] {
     const bool given_up = loop_->Now().monotonic >= handshake_->deadline;
     if (!given_up) ArmReplyTimer();
     delegate_->OnReplyLate(given_up);
@@ -474,14 +463,13 @@ void MonitorConnection::SendNext() {
     at = UseCommandLine();
   }
   if (loop_->Now().monotonic < at) {
-    next_command_ = loop_->AddTimer(at, [this] {
-      next_command_ = {};
-      SendNext();
-    });
-    return;
+    return loop_->SetTimer(&next_command_, at, [this] { SendNext(); });
   }
   pacer_.OnSent();
-  if (phase_ != Phase::kReady) AwaitReply();
+  if (phase_ != Phase::kReady) {
+    handshake_->deadline = loop_->Now().monotonic + kReplyTimeout;
+    ArmReplyTimer();
+  }
   Send(TakeCommand());
 }
 

@@ -120,7 +120,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   std::optional<HandedMonitor> HandOver(UniqueFd* socket);
   // Replaces the delegate.
   void SetDelegate(Delegate* delegate) { delegate_ = delegate; }
-  Delegate* delegate() const { return delegate_; }
 
   // Asks query-status once more, if the handshake is over and as soon as the pacer permits it.
   // Until then further requests become one.
@@ -133,8 +132,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Hands on all that the peer has sent by now and nothing that comes later, a slice a turn, for
   // kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
   void StartDrain();
-  // Returns whether a drain that StartDrain began is under way.
-  bool draining() const { return drain_.has_value(); }
 
   // Closes without OnClosed.
   void Close();
@@ -143,9 +140,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   int descriptor() const { return socket_.get(); }
   bool greeted() const { return phase_ != Phase::kGreeting; }
   bool ready() const { return phase_ == Phase::kReady; }
-  // The process that sent what was read last, which need not be the one that listened; 0: not
-  // known. Any process with this socket open may send.
-  int64_t speaker() const { return speaker_.pid; }
 
   void OnFdReady(uint32_t events) override;
   void OnTurn() override;
@@ -182,7 +176,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Notes what it holds, and that a line is to end in time.
   void Account();
   void ArmLineTimer();
-  void AwaitReply();
   void ArmReplyTimer();
   // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
   // the connection is closed.
@@ -224,6 +217,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   uint64_t heard_ = 0;                    // see heard()
   std::unique_ptr<ReadNotes::Stream> notes_;
   Rare<DrainState> drain_;
+  // The process that sent what was read last, which need not be the one that listened. Any process
+  // with this socket open may send.
   ucred speaker_{};
   Phase phase_ = Phase::kGreeting;
   CommandPacer pacer_;

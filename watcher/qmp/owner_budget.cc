@@ -25,10 +25,7 @@ void OwnerBudget::Wait(Client* client, uid_t owner, bool urgent) {
 
 void OwnerBudget::Arm() {
   if (timer_.serial != 0 || (urgent_.empty() && turns_.empty())) return;
-  timer_ = loop_->AddTimer(std::max(next_turn_, loop_->Now().monotonic), [this] {
-    timer_ = {};
-    Serve();
-  });
+  loop_->SetTimer(&timer_, std::max(next_turn_, loop_->Now().monotonic), [this] { Serve(); });
 }
 
 void OwnerBudget::Serve() {

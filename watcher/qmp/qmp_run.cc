@@ -22,9 +22,6 @@ constexpr char kCrowded[] =
     "more than 8 processes speak on its monitor: it is read again when one of them has ended";
 static_assert(kMaxOtherProcesses == 7);
 
-// Time for which a connection that is replaced is read to its end.
-constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
-
 }  // namespace
 
 QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSession session)
@@ -34,8 +31,7 @@ QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSessio
       spoken_(answered()) {}
 
 QmpRun::~QmpRun() {
-  context_->loop->CancelTimer(&another_timer_);
-  RetireConnection();
+  QmpRun::Disconnect();
   RetireNotes();
 }
 
@@ -116,8 +112,6 @@ bool QmpRun::GoOn(HandedRun* handed) {
   return true;
 }
 
-void QmpRun::CatchUp() { ReadNow(kMaxDrain); }
-
 void QmpRun::Keep(uint32_t socket_owner) {
   RunKeeper* const keeper = context_->options->keeper.get();
   if (keeper == nullptr || connection_ == nullptr || (tracked() && !followed())) return;
@@ -163,18 +157,6 @@ void QmpRun::RetireNotes() {
   if (last_notes_ != nullptr) context_->budget->notes()->Retire(std::move(last_notes_));
 }
 
-void QmpRun::AskRunState() {
-  if (connection_ != nullptr) connection_->RequestRunState();
-}
-
-void QmpRun::AskGuestAgent() {
-  if (connection_ != nullptr) connection_->RequestGuestAgent();
-}
-
-void QmpRun::ReadNow(absl::Duration limit) {
-  if (connection_ != nullptr) connection_->Drain(limit);
-}
-
 // The process's end
 
 void QmpRun::OnProcessGone() {
@@ -189,14 +171,6 @@ void QmpRun::OnDrainCutShort() {
       "that takes longer than {} s",
       absl::Utf8SafeCHexEscape(info().name),
       absl::ToInt64Seconds(MonitorConnection::kMaxDrainTime));
-}
-
-// All that the process has said was handed in. Another one that has the monitor open and never
-// spoke on it, such as a helper of QEMU's, does not count.
-void QmpRun::OnDrained() { GoOnOrEnd(); }
-
-void QmpRun::NoteHeard() {
-  if (connection_->noted()) session().SetHeard(connection_->heard());
 }
 
 uint64_t QmpRun::OnNotesBegin() {
@@ -218,11 +192,7 @@ void QmpRun::GoOnOrEnd() {
       }
       return;
     case Next::kUnknown:
-      another_timer_ = context_->loop->AddTimer(Now().monotonic + kAnotherRetry, [this] {
-        another_timer_ = {};
-        GoOnOrEnd();
-      });
-      return;
+      return context_->loop->SetTimerIn(&another_timer_, kAnotherRetry, [this] { GoOnOrEnd(); });
     case Next::kNone:
       break;
   }
@@ -291,13 +261,8 @@ void QmpRun::LeaveSpeakerUnread(int64_t pid) {
   if (!tracked() && !published()) return connector_->OnSpeakerUnread(this);
   const bool crowded = spoken_ && others().full();
   RetireConnection();
-  absl::StatusOr<PeerProcess> speaker = absl::UnknownError("not looked at");
-  context_->spares
-      .Do([&] {
-        speaker = IdentifyByPid(pid);
-        return speaker.status();
-      })
-      .IgnoreError();
+  const absl::StatusOr<PeerProcess> speaker =
+      context_->spares.Do([pid] { return IdentifyByPid(pid); });
   if (!spoken_) {
     // The process that listens still counts.
   } else if (!speaker.ok()) {
@@ -313,8 +278,6 @@ void QmpRun::LeaveSpeakerUnread(int64_t pid) {
 }
 
 // The monitor
-
-void QmpRun::OnGreeting() { needs_speaker_ = false; }
 
 void QmpRun::OnReady(const MonitorInfo& info) {
   const Instant now = Now();

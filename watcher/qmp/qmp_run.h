@@ -79,11 +79,10 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // Hands its connection and its process to the next daemon, if both can be: the last use of the
   // run, with what it publishes. `socket_owner` is left to the caller.
   std::optional<HandedRun> HandOver();
-  // A restored run goes on with what the daemon before this one has handed over. False: it cannot,
-  // and is as before; descriptors that are left in `handed` are the caller's.
+  // As RunSource::GoOn().
   bool GoOn(HandedRun* handed);
   // Reads what QEMU has said meanwhile.
-  void CatchUp();
+  void CatchUp() { ReadNow(kMaxDrain); }
   // Has the keeper keep its connection, whose handshake is complete, and its process.
   void Keep(uint32_t socket_owner);
   // Notes that the process that listened is gone: what greets is another one, and without a
@@ -101,15 +100,21 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 
  private:
   void OnProcessGone() override;
-  void AskRunState() override;
-  void AskGuestAgent() override;
-  void ReadNow(absl::Duration limit) override;
+  void AskRunState() override {
+    if (connection_ != nullptr) connection_->RequestRunState();
+  }
+  void AskGuestAgent() override {
+    if (connection_ != nullptr) connection_->RequestGuestAgent();
+  }
+  void ReadNow(absl::Duration limit) override {
+    if (connection_ != nullptr) connection_->Drain(limit);
+  }
   void Disconnect() override;
   int RoomForOthers() const override { return connector_->DescriptorsLeft(this); }
   void OnOtherDescriptors(int change) override { connector_->OnDescriptors(this, change); }
 
   void OnSpeaker(int64_t pid) override;
-  void OnGreeting() override;
+  void OnGreeting() override { needs_speaker_ = false; }
   void OnGreetingLate() override;
   void OnReplyLate(bool given_up) override;
   void OnReady(const MonitorInfo& info) override;
@@ -117,13 +122,17 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnRunStateReply(absl::string_view run_state) override;
   void OnGuestAgentReply(const GuestAgentInfo& agent) override;
   void OnDrainCutShort() override;
-  void OnDrained() override;
+  // All that the process has said was handed in. Another one that has the monitor open and never
+  // spoke on it, such as a helper of QEMU's, does not count.
+  void OnDrained() override { GoOnOrEnd(); }
   uint64_t OnNotesBegin() override;
   void OnHandled(ReadNotes::Stream* notes, uint64_t handled) override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
   // Notes that the next step depends on the state of its connection.
-  void NoteHeard();
+  void NoteHeard() {
+    if (connection_->noted()) session().SetHeard(connection_->heard());
+  }
   // Handles a first speaker that is not the process that listens.
   void OnFirstSpeaker(PeerProcess speaker);
   // Returns the process that listens, if it may be a proxy that has forked `speaker` for the
@@ -141,6 +150,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // Lets go of the connection, whose object may be on the call stack.
   void RetireConnection();
   void RetireNotes();
+
+  // Time for which a connection that is replaced is read to its end.
+  static constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
   QmpContext* const context_;
   Connector* const connector_;

@@ -150,9 +150,7 @@ void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
 }
 
 void SocketConnector::ClaimInode(SocketSlot* slot, const SocketIdentity& socket) {
-  std::vector<SocketSlot*> freed;
-  claims_.Claim(InodeOf(socket), slot, &freed);
-  ScheduleAll(freed);
+  ScheduleAll(claims_.Claim(InodeOf(socket), slot));
 }
 
 void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
@@ -160,16 +158,32 @@ void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem
   if (slot->problem.str() == problem) return;
   slot->problem = problem;
   spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
-  unfollowed_.Set(std::string(slot->path), {.path = EscapeNonUtf8(slot->path),
-                                            .name = EscapeName(RawVmName(*slot)),
-                                            .problem = problem,
-                                            .since = context_->loop->Now().wall});
+  UnfollowedSocket listed{.path = EscapeNonUtf8(slot->path),
+                          .name = EscapeName(RawVmName(*slot)),
+                          .problem = problem,
+                          .since = context_->loop->Now().wall};
+  const MutexLock lock(&mutex_);
+  const auto [it, is_new] = unfollowed_.try_emplace(std::string(slot->path));
+  if (!is_new) listed.since = it->second.since;
+  it->second = std::move(listed);
 }
 
 void SocketConnector::ForgetProblem(SocketSlot* slot) {
   if (slot->problem.empty()) return;
   slot->problem.clear();
-  unfollowed_.Remove(std::string(slot->path));
+  const MutexLock lock(&mutex_);
+  unfollowed_.erase(std::string(slot->path));
+}
+
+std::vector<UnfollowedSocket> SocketConnector::unfollowed_sockets() const {
+  constexpr size_t kMaxListed = 1000;
+  std::vector<UnfollowedSocket> sockets;
+  const MutexLock lock(&mutex_);
+  for (const auto& [path, socket] : unfollowed_) {
+    if (sockets.size() == kMaxListed) break;
+    sockets.push_back(socket);
+  }
+  return sockets;
 }
 
 // Connecting
@@ -261,7 +275,9 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, ConnectOutcome outcome,
       context_->meters.connect_retries.Add();
       EndUntrackedRun(slot);
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
-      return ReportRefused(slot);
+      if (slot->run != nullptr) return;  // its VM says so
+      // Not at once: one that a QEMU binds refuses, too.
+      return TriedForLong(*slot) ? ReportProblem(slot, kRefusedProblem) : ForgetProblem(slot);
     case ConnectOutcome::kQueueFull:
       context_->meters.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
@@ -302,7 +318,11 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   }
   const bool listener_gone = peer.kind == PeerProcess::Kind::kGone;
   if (listener_gone) {
-    if (slot->run != nullptr && slot->run->process_ended()) return OnListenerGone(slot);
+    if (slot->run != nullptr && slot->run->process_ended()) {
+      // Mostly a QEMU that ended in this moment; else a child of it that still has the socket.
+      BackOff(slot, kFirstRetry, kMaxRetry);
+      return ReportListenerGone(slot);
+    }
     peer = PeerProcess();
   } else if (peer.pid != 0 && !IsQemuAt(slot, peer)) {
     // A launcher, which may listen for many, or a proxy: who speaks will show which VM it is.
@@ -341,21 +361,6 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
 bool SocketConnector::ListensAsQemu(const QmpRun* run) const {
   const SocketSlot* const slot = SocketsOf(run).attached_by;
   return slot != nullptr && SaysQemu(*slot);
-}
-
-void SocketConnector::ReportRefused(SocketSlot* slot) {
-  if (slot->run != nullptr) return;  // its VM says so
-  if (TriedForLong(*slot)) {
-    ReportProblem(slot, kRefusedProblem);
-  } else {
-    ForgetProblem(slot);
-  }
-}
-
-void SocketConnector::OnListenerGone(SocketSlot* slot) {
-  // Mostly a QEMU that ended in this moment; else a child of it that still has the socket.
-  BackOff(slot, kFirstRetry, kMaxRetry);
-  ReportListenerGone(slot);
 }
 
 void SocketConnector::ReportListenerGone(SocketSlot* slot) {

@@ -2,24 +2,27 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/keyed_set.h"
+#include "base/mutex.h"
 #include "base/receiving_socket.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
 #include "watcher/qmp/directory_watcher.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/run_limits.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/qmp/socket_slot.h"
-#include "watcher/qmp/unfollowed_sockets.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
@@ -56,13 +59,12 @@ class SocketConnector : public RunSource,
 
   // Returns whether a watched directory is there.
   bool is_open() const { return directories_->any_present(); }
-  // Hands over what the next daemon can go on with. The last call, when the loop takes no more
-  // turns.
+  // As NodeWatcher::HandOver().
   std::vector<HandedRun> HandOver();
 
   // Any thread.
   DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
-  std::vector<UnfollowedSocket> unfollowed_sockets() const { return unfollowed_.List(); }
+  std::vector<UnfollowedSocket> unfollowed_sockets() const;
 
  private:
   SocketConnector(QmpContext* context, RunTable* table, EventSink* sink);
@@ -122,9 +124,6 @@ class SocketConnector : public RunSource,
   bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
   // Connects without waiting; 0 or the errno.
   int Connect(const SocketFile& file, ReceivingSocket* connection) const;
-  // Lists a socket that nobody listens on, after a while: one that a QEMU binds refuses, too.
-  void ReportRefused(SocketSlot* slot);
-  void OnListenerGone(SocketSlot* slot);
   void ReportListenerGone(SocketSlot* slot);
 
   // Runs.
@@ -182,12 +181,15 @@ class SocketConnector : public RunSource,
   std::deque<std::string> used_ids_;
   RunShares shares_;
   RunLimiter new_runs_;
-  UnfollowedSockets unfollowed_;
   bool runs_to_reach_ = false;  // untracked ones whose directories could not be scanned
   int untried_slots_ = 0;
   bool started_ = false;
   bool first_scan_done_ = false;
   std::unique_ptr<DirectoryWatcher> directories_;
+
+  mutable Mutex mutex_;
+  // By the raw bytes of their paths.
+  std::map<std::string, UnfollowedSocket> unfollowed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

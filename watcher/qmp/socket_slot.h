@@ -80,18 +80,18 @@ inline constexpr absl::Duration kSteadyMonitor = absl::Seconds(10);
 // hard links) is followed once: the first path claims its inode, the others wait. Loop thread.
 class InodeClaims {
  public:
-  // Claims `inode` for `slot`, which gives up what it claimed before. False if another slot has
-  // it; `slot` then waits for it. `freed` receives the slots that may claim what was given up.
-  bool Claim(const InodeKey& inode, SocketSlot* slot, std::vector<SocketSlot*>* freed) {
-    if (slot->claims_inode && slot->inode == inode) return true;
-    *freed = Release(slot);
+  // Claims `inode` for `slot`, which gives up what it claimed before; if another slot has it,
+  // `slot` waits for it. Returns the slots that may claim what was given up.
+  std::vector<SocketSlot*> Claim(const InodeKey& inode, SocketSlot* slot) {
+    if (slot->claims_inode && slot->inode == inode) return {};
+    std::vector<SocketSlot*> freed = Release(slot);
     slot->inode = inode;
     slot->claims_inode = owners_.insert(slot).second;
     if (!slot->claims_inode) {
       slot->awaits_inode = true;
       waiting_[inode].push_back(slot);
     }
-    return slot->claims_inode;
+    return freed;
   }
 
   // Gives up what `slot` claims or waits for. Returns the slots that may claim it now.

@@ -124,14 +124,6 @@ std::unique_ptr<ExitStatusReader> ExitStatusReader::Create(EventLoop* loop,
   return make(ExitStatusSource::kNone, nullptr);
 }
 
-void ExitStatusReader::Follow(int64_t pid) {
-  if (connector_ != nullptr) connector_->Follow(pid);
-}
-
-void ExitStatusReader::Unfollow(int64_t pid) {
-  if (connector_ != nullptr) connector_->Unfollow(pid);
-}
-
 ExitStatusReader::Answer ExitStatusReader::Ask(int pidfd, int64_t pid, uint64_t start_ticks) {
   std::optional<int> wait_status;
   if (source_ == ExitStatusSource::kPidfd) wait_status = WaitStatusFromPidfd(pidfd);

@@ -40,8 +40,12 @@ class ExitStatusReader {
   uint64_t overflows() const { return connector_ == nullptr ? 0 : connector_->overflows(); }
 
   // Prepares for Ask() about `pid`, which lives. Call it once for each Unfollow.
-  void Follow(int64_t pid);
-  void Unfollow(int64_t pid);
+  void Follow(int64_t pid) {
+    if (connector_ != nullptr) connector_->Follow(pid);
+  }
+  void Unfollow(int64_t pid) {
+    if (connector_ != nullptr) connector_->Unfollow(pid);
+  }
 
   struct Answer {
     std::optional<ExitStatus> status;

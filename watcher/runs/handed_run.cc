@@ -49,13 +49,4 @@ absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text) try {
   return absl::InvalidArgumentError(absl::StrCat("not a run that was handed over: ", error.what()));
 }
 
-// FNV-1a.
-uint64_t FingerprintOf(absl::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
-  return hash;
-}
-
 }  // namespace vmeventd

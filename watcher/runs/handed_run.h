@@ -36,7 +36,7 @@ struct HandedRun {
   // socket_owner and what was noted are set.
   bool after_crash = false;
   std::optional<NotedReads> noted;  // unset: what had been read last may be lost
-  uint64_t saved = 0;  // FingerprintOf() the text that the journal keeps, WithoutPlace()
+  uint64_t saved = 0;  // StableHash() of the text that the journal keeps, WithoutPlace()
   HandedSession session;
   HandedMonitor monitor;
   uint32_t socket_owner = 0;  // the user whose socket it was found at
@@ -48,8 +48,5 @@ struct HandedRun {
 std::string WriteHandedRun(const HandedRun& run);
 // INVALID_ARGUMENT: not such a text.
 absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text);
-
-// Fingerprint of a text, the same in every version of the daemon.
-uint64_t FingerprintOf(absl::string_view text);
 
 }  // namespace vmeventd

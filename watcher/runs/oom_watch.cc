@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
@@ -35,8 +36,7 @@ std::string Unescaped(absl::string_view path) {
 }
 
 bool Lists(absl::string_view comma_separated, absl::string_view word) {
-  const std::vector<absl::string_view> words = absl::StrSplit(comma_separated, ',');
-  return std::find(words.begin(), words.end(), word) != words.end();
+  return absl::c_linear_search(absl::StrSplit(comma_separated, ','), word);
 }
 
 }  // namespace
@@ -90,10 +90,8 @@ std::optional<OomCounters::Count> OomCounters::Find(int64_t pid) const {
 absl::StatusOr<uint64_t> OomCounters::Read(const std::string& file) const {
   const absl::StatusOr<std::string> text = ReadSmallFile(root_ + file);
   if (!text.ok()) return text.status();
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    uint64_t kills = 0;
-    if (absl::ConsumePrefix(&line, "oom_kill ") && absl::SimpleAtoi(line, &kills)) return kills;
-  }
+  uint64_t kills = 0;
+  if (absl::SimpleAtoi(ValueInLine(*text, "oom_kill "), &kills)) return kills;
   return absl::NotFoundError(absl::StrCat(file, " counts no OOM kills"));
 }
 
@@ -163,9 +161,7 @@ void OomWatch::OnFdReady(uint32_t) {
     std::memcpy(&event, buffer.data() + at, sizeof(event));
     at += static_cast<ssize_t>(sizeof(event) + event.len);
     if (event.mask & IN_Q_OVERFLOW) {
-      std::vector<std::string> all;
-      for (const auto& [watch, path] : paths_) all.push_back(path);
-      for (const std::string& path : all) OnChange(path);
+      for (const auto& [watch, path] : paths_) OnChange(path);
       continue;
     }
     const auto path = paths_.find(event.wd);
@@ -196,8 +192,7 @@ void OomWatch::Check(const std::string& path) {
 
 void OomWatch::ArmPoll() {
   if (poll_.serial != 0) return;
-  poll_ = loop_->AddTimer(loop_->Now().monotonic + kPoll, [this] {
-    poll_ = {};
+  loop_->SetTimerIn(&poll_, kPoll, [this] {
     bool any = false;
     for (const auto& [path, file] : files_) {
       if (file.watch >= 0) continue;

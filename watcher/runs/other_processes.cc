@@ -71,12 +71,8 @@ absl::StatusOr<PeerProcess> OtherProcesses::TakeLiving() {
       process->pidfd = Unfollow(member);
       if (HasEnded(process->pidfd.get())) process->kind = PeerProcess::Kind::kGone;
     } else {
-      context_->spares
-          .Do([&] {
-            process = IdentifyAgain(member->id.pid, member->id.start_ticks);
-            return process.status();
-          })
-          .IgnoreError();
+      process = context_->spares.Do(
+          [member] { return IdentifyAgain(member->id.pid, member->id.start_ticks); });
       if (!process.ok()) return process.status();
     }
     members_.erase(members_.begin());

@@ -19,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/small_file.h"
+#include "watcher/signals/sender.h"
 
 namespace vmeventd {
 namespace {
@@ -150,14 +151,10 @@ bool IsPidfdOf(int pidfd, const ProcessKey& process) {
   }
   const absl::StatusOr<std::string> info = ReadSmallFile(absl::StrCat("/proc/self/fdinfo/", pidfd));
   if (!info.ok()) return false;
-  for (absl::string_view line : absl::StrSplit(*info, '\n')) {
-    if (!absl::ConsumePrefix(&line, "Pid:\t")) continue;
-    int64_t pid = 0;
-    if (!absl::SimpleAtoi(line, &pid)) return false;
-    if (pid == -1) return true;  // it was reaped: nothing more can be said of it
-    return pid == process.pid && ReadStartTicks(pid).value_or(0) == process.start_ticks;
-  }
-  return false;
+  int64_t pid = 0;
+  if (!absl::SimpleAtoi(ValueInLine(*info, "Pid:"), &pid)) return false;
+  if (pid == -1) return true;  // it was reaped: nothing more can be said of it
+  return pid == process.pid && ReadStartTicks(pid).value_or(0) == process.start_ticks;
 }
 
 bool IsDying(int64_t pid) {
@@ -166,12 +163,12 @@ bool IsDying(int64_t pid) {
   if (stat.ok() && (StatField<unsigned>(*stat, 9).value_or(0) & kExiting) != 0) return true;
   const absl::StatusOr<std::string> status = ReadSmallFile(directory + "/status");
   if (!status.ok()) return false;
-  for (absl::string_view line : absl::StrSplit(*status, '\n')) {
-    if (!absl::ConsumePrefix(&line, "SigPnd:\t") && !absl::ConsumePrefix(&line, "ShdPnd:\t")) {
-      continue;
-    }
+  for (const absl::string_view name : {"SigPnd:", "ShdPnd:"}) {
     uint64_t pending = 0;
-    if (absl::SimpleHexAtoi(line, &pending) && (pending & (1 << (SIGKILL - 1))) != 0) return true;
+    if (absl::SimpleHexAtoi(ValueInLine(*status, name), &pending) &&
+        (pending & (1 << (SIGKILL - 1))) != 0) {
+      return true;
+    }
   }
   return false;
 }
@@ -213,12 +210,8 @@ std::optional<int> ParseStatExitCode(absl::string_view stat) { return StatField<
 absl::Time ProcessStartTime(uint64_t start_ticks) {
   // The start time counts from boot, on the clock that goes on while the node sleeps.
   timespec wall{};
-  timespec since_boot{};
   clock_gettime(CLOCK_REALTIME, &wall);
-  clock_gettime(CLOCK_BOOTTIME, &since_boot);
-  const absl::Duration ticks =
-      absl::Seconds(static_cast<double>(start_ticks)) / static_cast<double>(sysconf(_SC_CLK_TCK));
-  return absl::TimeFromTimespec(wall) - absl::DurationFromTimespec(since_boot) + ticks;
+  return absl::TimeFromTimespec(wall) - SinceBoot() + StartOf(start_ticks);
 }
 
 uint64_t ReadPidNamespace() {

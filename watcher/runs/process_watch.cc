@@ -5,7 +5,6 @@
 #include <csignal>
 #include <utility>
 
-#include "absl/status/statusor.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/vm_run.h"
 
@@ -37,13 +36,9 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_c
 }
 
 ProcessWatch::ProcessWatch(ProcessContext* context, VmRun* run, const ProcessInfo& info)
-    : context_(context),
-      run_(run),
-      pid_(info.pid),
-      start_ticks_(info.start_ticks),
-      pidfd_inode_(info.pidfd_inode),
-      oom_file_(info.oom_file),
-      oom_kills_(info.oom_kills) {}
+    : context_(context), run_(run) {
+  Reset(info);
+}
 
 ProcessWatch::~ProcessWatch() {
   if (status_wait_.has_value()) context_->loop->CancelTimer(&status_wait_->timer);
@@ -63,8 +58,6 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   context_->signals->Follow(pid_, start_ticks_, this);
   return absl::OkStatus();
 }
-
-void ProcessWatch::NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsDying(pid_); }
 
 void ProcessWatch::Reset(const ProcessInfo& info) {
   Release();
@@ -178,13 +171,8 @@ ExitStatusReader::Answer ProcessWatch::ExitStatusOf(int pidfd, int64_t pid, uint
 }
 
 std::optional<uint64_t> ProcessWatch::ReadOomKills() {
-  absl::StatusOr<uint64_t> kills = absl::UnknownError("not read");
-  context_->spares
-      .Do([&] {
-        kills = context_->oom_counters->Read(std::string(oom_file_));
-        return kills.status();
-      })
-      .IgnoreError();
+  const absl::StatusOr<uint64_t> kills =
+      context_->spares.Do([this] { return context_->oom_counters->Read(std::string(oom_file_)); });
   return kills.ok() ? std::optional(*kills) : std::nullopt;
 }
 

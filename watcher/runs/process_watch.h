@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/rare.h"
@@ -39,19 +40,25 @@ class SpareDescriptors {
     }
   }
 
-  // Does `operation` (it returns an absl::Status), and once more with the spare descriptors given
-  // back to the process if it was RESOURCE_EXHAUSTED.
+  // Does `operation` (it returns an absl::Status or StatusOr), and once more with the spare
+  // descriptors given back to the process if it was RESOURCE_EXHAUSTED. Returns its last result.
   template <typename Operation>
-  absl::Status Do(Operation operation) {
-    absl::Status status = operation();
-    if (!absl::IsResourceExhausted(status)) return status;
+  auto Do(Operation operation) {
+    auto result = operation();
+    if (!absl::IsResourceExhausted(StatusOf(result))) return result;
     for (UniqueFd& spare : spares_) spare.Reset();
-    status = operation();
+    result = operation();
     Refill();
-    return status;
+    return result;
   }
 
  private:
+  static const absl::Status& StatusOf(const absl::Status& status) { return status; }
+  template <typename T>
+  static const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
+    return result.status();
+  }
+
   std::array<UniqueFd, 4> spares_;
 };
 
@@ -86,7 +93,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // The process has begun its work, as QEMU has with its first answer: after -runas.
   void NoteBegun() { context_->signals->NoteBegun(pid_, this); }
   // If the process, which is followed, has ended or is about to: nobody watched then.
-  void NoteUnseenEnd();
+  void NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsDying(pid_); }
   // Until NoteUnseenEnd() its end is one of these.
   void ExpectUnseenEnd() { end_unseen_ = true; }
   bool end_unseen() const { return end_unseen_; }
@@ -136,11 +143,11 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   ProcessContext* const context_;
   VmRun* const run_;
-  int64_t pid_;
-  uint64_t start_ticks_;
-  uint64_t pidfd_inode_;
+  int64_t pid_ = 0;
+  uint64_t start_ticks_ = 0;
+  uint64_t pidfd_inode_ = 0;
   SharedText oom_file_;
-  uint64_t oom_kills_;  // of the cgroup's, that were of others
+  uint64_t oom_kills_ = 0;  // of the cgroup's, that were of others
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;

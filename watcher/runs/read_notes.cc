@@ -162,12 +162,10 @@ void ReadNotes::EndTurn(const SinkProgress& progress) {
   }
   std::erase_if(retired_,
                 [&progress](const Retired& each) { return *each.pushed <= progress.committed; });
-  changed_.erase(std::remove_if(changed_.begin(), changed_.end(),
-                                [&](Stream* stream) {
-                                  stream->changed_ = stream->EndTurn(progress);
-                                  return !stream->changed_;
-                                }),
-                 changed_.end());
+  std::erase_if(changed_, [&progress](Stream* stream) {
+    stream->changed_ = stream->EndTurn(progress);
+    return !stream->changed_;
+  });
 }
 
 // A stream
@@ -175,10 +173,7 @@ void ReadNotes::EndTurn(const SinkProgress& progress) {
 ReadNotes::Stream::~Stream() {
   notes_->serials_.erase(serial_);
   if (notes_->reading_ == this) notes_->reading_ = nullptr;
-  if (changed_) {
-    std::vector<Stream*>& changed = notes_->changed_;
-    changed.erase(std::remove(changed.begin(), changed.end(), this), changed.end());
-  }
+  if (changed_) std::erase(notes_->changed_, this);
   if (left_) return;
   Set(&notes_->entry(entry_)->serial, uint64_t{0});
   FreeBlocks(kNever);

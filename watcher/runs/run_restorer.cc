@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "base/backoff.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/names.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/shutdown_file.h"
 
@@ -72,14 +73,12 @@ bool RunRestorer::RestoreSome() {
 }
 
 void RunRestorer::NoteUnseenEnds() {
-  note_timer_ = {};
   for (size_t i = 0; i < kNotesATurn && !going_on_.empty(); ++i) {
     if (VmRun* const run = table_->Find(going_on_.back()); run != nullptr) run->NoteUnseenEnd();
     going_on_.pop_back();
   }
   if (going_on_.empty()) return;
-  note_timer_ = context_->loop->AddTimer(context_->loop->Now().monotonic + kNoteInterval,
-                                         [this] { NoteUnseenEnds(); });
+  context_->loop->SetTimerIn(&note_timer_, kNoteInterval, [this] { NoteUnseenEnds(); });
 }
 
 void RunRestorer::ReadSavedRuns() {
@@ -94,7 +93,7 @@ void RunRestorer::ReadSavedRuns() {
       const auto handed = handed_runs.find(session->run().run_id);
       if (handed != handed_runs.end() &&
           (handed->second.after_crash ||
-           handed->second.saved == FingerprintOf(VmSession::WithoutPlace(text)))) {
+           handed->second.saved == StableHash(VmSession::WithoutPlace(text)))) {
         handed_runs_.insert(handed_runs.extract(handed));
       }
       sessions.push_back(*std::move(session));
@@ -223,12 +222,10 @@ bool RunRestorer::FindProcess(VmRun* run) {
 void RunRestorer::FindProcessesLater() {
   if (retry_.serial != 0) return;
   backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
-  retry_ = context_->loop->AddTimer(context_->loop->Now().monotonic + backoff_,
-                                    [this] { FindProcesses(); });
+  context_->loop->SetTimerIn(&retry_, backoff_, [this] { FindProcesses(); });
 }
 
 void RunRestorer::FindProcesses() {
-  retry_ = {};
   for (const std::string& run_id : std::exchange(without_process_, {})) {
     VmRun* const run = table_->Find(run_id);
     // A new connection may have brought its process in the meantime.

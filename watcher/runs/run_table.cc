@@ -100,14 +100,10 @@ void RunTable::PublishAll() {
   }
 }
 
-void RunTable::OnFollowed(VmRun* run, const ProcessKey& key) { by_process_.try_emplace(key, run); }
-
 void RunTable::OnUnfollowed(VmRun* run, const ProcessKey& key) {
   const auto it = by_process_.find(key);
   if (it != by_process_.end() && it->second == run) by_process_.erase(it);
 }
-
-bool RunTable::OwnsName(const VmRun* run) const { return SourceOf(run)->OwnsName(run); }
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
   for (const auto& other : runs_) {

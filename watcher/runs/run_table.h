@@ -67,9 +67,9 @@ class RunTable : public VmRun::Owner {
   void EndTurn() { ended_.clear(); }
 
   void OnPublish(VmRun* run, VmUpdate update) override;
-  void OnFollowed(VmRun* run, const ProcessKey& key) override;
+  void OnFollowed(VmRun* run, const ProcessKey& key) override { by_process_.try_emplace(key, run); }
   void OnUnfollowed(VmRun* run, const ProcessKey& key) override;
-  bool OwnsName(const VmRun* run) const override;
+  bool OwnsName(const VmRun* run) const override { return SourceOf(run)->OwnsName(run); }
   void OnOomKill(VmRun* run, uint64_t kills) override;
   void OnOver(VmRun* run) override;
 

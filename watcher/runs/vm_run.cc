@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/names.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/shutdown_file.h"
 
@@ -157,10 +158,6 @@ void VmRun::GoOnUntracked() {
   Apply(session_.OnListenerGone(Now()));
 }
 
-void VmRun::OnOomKillsOfOthers(uint64_t kills) { Apply(session_.OnOomKills(kills)); }
-
-void VmRun::OnOomKilled(uint64_t kills) { owner_->OnOomKill(this, kills); }
-
 void VmRun::OnSignal(const SignalSender& sender) {
   if (!over_) Apply(session_.OnSignal(sender, Now()));
 }
@@ -198,7 +195,7 @@ VmSession VmRun::GiveAway() {
 void VmRun::HandOverTo(HandedRun* handed) {
   Apply(session_.OnHandOver(Now()));
   handed->run_id = std::string(info().run_id);
-  handed->saved = FingerprintOf(VmSession::WithoutPlace(Save()));
+  handed->saved = StableHash(VmSession::WithoutPlace(Save()));
   if (tracked()) handed->process = TakeProcess().pidfd;
 }
 
@@ -210,18 +207,6 @@ void VmRun::Resume() {
 void VmRun::LoseTracking() {
   others_.Clear();
   Apply(session_.OnTrackingLost(Now()));
-}
-
-void VmRun::LoseListener() { Apply(session_.OnListenerGone(Now())); }
-
-void VmRun::EndWithHost() { Apply(session_.OnHostRebooted(Now())); }
-
-void VmRun::NoteShutdownFile(absl::Time written) {
-  Apply(session_.OnShutdownFileFound(written, Now()));
-}
-
-void VmRun::SetUuidProblem(absl::string_view problem) {
-  Apply(session_.OnSharedUuid(problem, Now()));
 }
 
 void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
@@ -237,18 +222,10 @@ void VmRun::HearEvent(const QmpEvent& event) {
   Apply(session_.OnQmpEvent(event, Now()));
 }
 
-void VmRun::ReportHeld(absl::string_view why) { Apply(session_.OnMonitorHeld(Now(), why)); }
-
-void VmRun::ReportProblem(absl::string_view problem) {
-  Apply(session_.OnMonitorProblem(problem, Now()));
-}
-
 // The end of one of several processes says nothing of QEMU's.
 void VmRun::End(const ProcessEnd& end) {
   Apply(session_.OnProcessGone(Now(), info().several_processes ? ProcessEnd{} : end));
 }
-
-void VmRun::EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
 std::string VmRun::Directory() const {
   const absl::string_view path = info().raw_path();
@@ -328,10 +305,6 @@ void VmRun::TouchShutdownFile(Operation operation) {
   Apply(session_.OnShutdownFileDone(status, now));
 }
 
-void VmRun::Execute(const QueryRunState&) { AskRunState(); }
-
-void VmRun::Execute(const QueryGuestAgent&) { AskGuestAgent(); }
-
 void VmRun::Execute(const Done&) {
   over_ = true;
   context_->loop->CancelTimer(&tick_timer_);
@@ -348,12 +321,8 @@ void VmRun::ArmTick() {
           : tick_timer_.serial != 0 && tick_timer_.deadline_ns == absl::ToInt64Nanoseconds(next)) {
     return;
   }
-  context_->loop->CancelTimer(&tick_timer_);
-  if (never) return;
-  tick_timer_ = context_->loop->AddTimer(next, [this] {
-    tick_timer_ = {};
-    Apply(session_.OnTick(Now()));
-  });
+  if (never) return context_->loop->CancelTimer(&tick_timer_);
+  context_->loop->SetTimer(&tick_timer_, next, [this] { Apply(session_.OnTick(Now())); });
 }
 
 }  // namespace vmeventd

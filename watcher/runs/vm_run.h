@@ -132,23 +132,23 @@ class VmRun {
   // listens on its socket, it ended with its host, its shutdown file was written then.
   void Resume();
   void LoseTracking();
-  void LoseListener();
-  void EndWithHost();
-  void NoteShutdownFile(absl::Time written);
+  void LoseListener() { Apply(session_.OnListenerGone(Now())); }
+  void EndWithHost() { Apply(session_.OnHostRebooted(Now())); }
+  void NoteShutdownFile(absl::Time written) { Apply(session_.OnShutdownFileFound(written, Now())); }
 
-  // Sets the problem that names other runs with the same UUID; empty: there are none.
-  void SetUuidProblem(absl::string_view problem);
-
-  // Notes whether the host shuts down, as `by` reports.
+  // Inputs of any run, as VmSession has them.
+  void SetUuidProblem(absl::string_view problem) { Apply(session_.OnSharedUuid(problem, Now())); }
   void NoteHostShutdown(bool shutting_down, absl::string_view by);
 
-  // Reports that the monitor cannot be had for now, and why.
-  void ReportHeld(absl::string_view why = VmSession::kNoGreeting);
-  void ReportProblem(absl::string_view problem);
+  // Reports that the monitor cannot be had for now: it has sent no greeting, or as `problem` says.
+  void ReportHeld() { Apply(session_.OnMonitorHeld(Now())); }
+  void ReportProblem(absl::string_view problem) {
+    Apply(session_.OnMonitorProblem(problem, Now()));
+  }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
   // Ends a run of whose process `zombie` is left.
-  void EndWithZombie(const PeerProcess& zombie);
+  void EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
   // Returns whether the process has not ended. All that QEMU has said by now has been handed in
   // then.
@@ -165,20 +165,16 @@ class VmRun {
   // Withdraws the open intent of a run that has one.
   void WithdrawIntent(std::function<void()> done);
   const Intent* open_intent() const { return session_.open_intent(); }
-
-  // Notes that one of the `kills` that its cgroup counts was of another process.
   void DiscountOomKill(uint64_t kills) { process_.DiscountOomKill(kills); }
 
   const RunInfo& info() const { return session_.run(); }
   Instant attached_at() const { return session_.attached_at(); }
-  // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return session_.away(); }
   // Directory of its socket and its shutdown file.
   std::string Directory() const;
   VmStatus Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
-  // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
   // Returns whether the process that it follows has ended.
@@ -213,7 +209,6 @@ class VmRun {
   void GoOnUntracked();
   // Returns whether `pid` is a process that it follows, and lives.
   bool Follows(int64_t pid) const;
-  // Gives the process away that it follows.
   PeerProcess TakeProcess() { return process_.Take(); }
   // Gives the next daemon the process, and which text of the journal is the run's.
   void HandOverTo(HandedRun* handed);
@@ -241,9 +236,8 @@ class VmRun {
   // watch holds no descriptor any more.
   void OnProcessEnd(const ProcessEnd& end);
   // The cgroup of the process, which lives, counts `kills` by now: all were of others.
-  void OnOomKillsOfOthers(uint64_t kills);
-  // One of the `kills` that the cgroup counts was this process, and so no other one there.
-  void OnOomKilled(uint64_t kills);
+  void OnOomKillsOfOthers(uint64_t kills) { Apply(session_.OnOomKills(kills)); }
+  void OnOomKilled(uint64_t kills) { owner_->OnOomKill(this, kills); }
   // The process, which has not ended as far as the loop knows, was sent a signal that may end it,
   // or the kernel is about to kill it for its memory.
   void OnSignal(const SignalSender& sender);
@@ -253,7 +247,6 @@ class VmRun {
   void OnOtherUnfollowed(const std::optional<ProcessKey>& key);
   void OnOtherGone();
 
-  // Keeps the list of the other processes in the session.
   void NoteOthers();
 
   // Carries out `effects`; the first event of `type` among them has `done` called.
@@ -261,8 +254,8 @@ class VmRun {
   void Execute(Publish& effect);
   void Execute(const WriteShutdownFile& effect);
   void Execute(const RemoveShutdownFile& effect);
-  void Execute(const QueryRunState& effect);
-  void Execute(const QueryGuestAgent& effect);
+  void Execute(const QueryRunState& /*effect*/) { AskRunState(); }
+  void Execute(const QueryGuestAgent& /*effect*/) { AskGuestAgent(); }
   void Execute(const Done& effect);
   template <typename Operation>
   void TouchShutdownFile(Operation operation);

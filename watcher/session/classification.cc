@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -10,14 +11,9 @@
 namespace vmeventd {
 namespace {
 
-struct ReasonName {
-  absl::string_view name;
-  ShutdownReason reason;
-};
-
 // qapi/run-state.json. `none`, `subsystem-reset` and `snapshot-load` do not end a VM; should one
 // come with a SHUTDOWN all the same, its `guest` decides.
-constexpr ReasonName kReasonNames[] = {
+constexpr std::pair<absl::string_view, ShutdownReason> kReasonNames[] = {
     {"host-error", ShutdownReason::kHostError},
     {"host-qmp-quit", ShutdownReason::kHostQmpQuit},
     {"host-qmp-system-reset", ShutdownReason::kHostQmpSystemReset},
@@ -32,8 +28,8 @@ constexpr ReasonName kReasonNames[] = {
 
 ShutdownReason ParseShutdownReason(absl::string_view reason) {
   if (reason.empty()) return ShutdownReason::kMissing;
-  for (const ReasonName& entry : kReasonNames) {
-    if (entry.name == reason) return entry.reason;
+  for (const auto& [name, known] : kReasonNames) {
+    if (name == reason) return known;
   }
   return ShutdownReason::kOther;
 }

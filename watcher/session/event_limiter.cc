@@ -1,7 +1,6 @@
 #include "watcher/session/event_limiter.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace vmeventd {
 namespace {
@@ -39,15 +38,13 @@ bool IsEvidenceOrState(EventType type) {
 
 }  // namespace
 
-EventLimiter::EventLimiter(NodeEventLimiter* node) : node_(node) {}
-
 bool EventLimiter::Admit(EventType type, absl::Duration now) {
   const auto last = std::find_if(admitted_.begin(), admitted_.end(),
                                  [type](const Admitted& one) { return one.type == type; });
   const bool first = last == admitted_.end();
   const bool due = IsEvidenceOrState(type) && (first || now - last->at >= kEvidenceInterval);
   const bool quiet = quiet_.Has(now);
-  const bool room = vm_.Has(now) && (quiet || node_ == nullptr || node_->bucket().Has(now));
+  const bool room = vm_.Has(now) && (quiet || node_ == nullptr || node_->Has(now));
   if (!room && !due) {
     ++dropped_;
     ++dropped_total_;
@@ -62,11 +59,9 @@ bool EventLimiter::Admit(EventType type, absl::Duration now) {
   if (quiet) {
     quiet_.Spend(now);
   } else if (node_ != nullptr) {
-    node_->bucket().Spend(now);
+    node_->Spend(now);
   }
   return true;
 }
-
-uint64_t EventLimiter::TakeDropped() { return std::exchange(dropped_, 0); }
 
 }  // namespace vmeventd

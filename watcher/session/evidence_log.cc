@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <iterator>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -27,8 +26,7 @@ bool NeedsReset(absl::string_view run_state) {
 struct EvidenceLog::Clearable {
   const char* what;  // text for the document
   EvidenceId id;     // the id of its entries in the timeline
-  bool by_reset;
-  bool by_running;
+  enum class By { kReset, kRunning, kBoth } by;
   // Null: it leaves no trace in the timeline when cleared alone.
   bool (*stands)(const EvidenceLog&);
   void (*clear)(EvidenceLog*);
@@ -36,66 +34,51 @@ struct EvidenceLog::Clearable {
 
 // The one place that says what clears evidence.
 const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
-    {"POWERDOWN", EvidenceId::kPowerdown,
-     /*by_reset=*/true,
-     /*by_running=*/false, [](const EvidenceLog& log) { return log.powerdown_at_.has_value(); },
+    {"POWERDOWN", EvidenceId::kPowerdown, Clearable::By::kReset,
+     [](const EvidenceLog& log) { return log.powerdown_at_.has_value(); },
      [](EvidenceLog* log) { log->powerdown_at_.reset(); }},
-    {"SHUTDOWN", EvidenceId::kShutdown,
-     /*by_reset=*/true,
-     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
+    {"SHUTDOWN", EvidenceId::kShutdown, Clearable::By::kBoth,
+     [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
      [](EvidenceLog* log) { log->facts_.shutdown.reset(); }},
-    {"STOP", EvidenceId::kStop,
-     /*by_reset=*/false,
-     /*by_running=*/true, nullptr, [](EvidenceLog* log) { log->paused_ = false; }},
+    {"STOP", EvidenceId::kStop, Clearable::By::kRunning, nullptr,
+     [](EvidenceLog* log) { log->paused_ = false; }},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it said a run state",
-     EvidenceId::kNotRunning,
-     /*by_reset=*/false,
-     /*by_running=*/true, nullptr,
+     EvidenceId::kNotRunning, Clearable::By::kRunning, nullptr,
      [](EvidenceLog* log) { log->facts_.never_ran = log->facts_.incoming = false; }},
-    {"run state `finish-migrate`", EvidenceId::kFinishingMigration,
-     /*by_reset=*/false,
-     /*by_running=*/true, nullptr,
-     [](EvidenceLog* log) { log->facts_.finishing_migration = false; }},
+    {"run state `finish-migrate`", EvidenceId::kFinishingMigration, Clearable::By::kRunning,
+     nullptr, [](EvidenceLog* log) { log->facts_.finishing_migration = false; }},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
-     EvidenceId::kPanic,
-     /*by_reset=*/true,
-     /*by_running=*/false, [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
+     EvidenceId::kPanic, Clearable::By::kReset,
+     [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
      [](EvidenceLog* log) {
        log->facts_.guest_panicked = false;
        log->panic_.reset();
      }},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
-     /*by_reset=*/true,
-     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
+     Clearable::By::kBoth, [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
      [](EvidenceLog* log) { log->facts_.watchdog_paused = log->facts_.watchdog_expired = false; }},
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog,
-     /*by_reset=*/true,
-     /*by_running=*/false, [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
+     Clearable::By::kReset, [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
      [](EvidenceLog* log) { log->facts_.watchdog_expired = false; }},
-    {"SUSPEND_DISK", EvidenceId::kHibernation,
-     /*by_reset=*/true,
-     /*by_running=*/false, [](const EvidenceLog& log) { return log.facts_.hibernating; },
+    {"SUSPEND_DISK", EvidenceId::kHibernation, Clearable::By::kReset,
+     [](const EvidenceLog& log) { return log.facts_.hibernating; },
      [](EvidenceLog* log) { log->facts_.hibernating = false; }},
-    {"run state `postmigrate`", EvidenceId::kMigration,
-     /*by_reset=*/true,
-     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.migrated; },
+    {"run state `postmigrate`", EvidenceId::kMigration, Clearable::By::kBoth,
+     [](const EvidenceLog& log) { return log.facts_.migrated; },
      [](EvidenceLog* log) { log->facts_.migrated = false; }},
-    {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach,
-     /*by_reset=*/true,
-     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.down_before_attach; },
+    {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, Clearable::By::kBoth,
+     [](const EvidenceLog& log) { return log.facts_.down_before_attach; },
      [](EvidenceLog* log) { log->facts_.down_before_attach = false; }},
     {"a shutdown file that was found after a restart of vmeventd", EvidenceId::kShutdownFile,
-     /*by_reset=*/true,
-     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.shutdown_file_found; },
+     Clearable::By::kBoth, [](const EvidenceLog& log) { return log.facts_.shutdown_file_found; },
      [](EvidenceLog* log) { log->facts_.shutdown_file_found = false; }},
 };
 
 std::string ClearingsTable() {
+  constexpr const char* kNames[] = {"RESET", "RESUME", "RESET, RESUME"};
   std::string table = "| seen | cleared by |\n|---|---|\n";
   for (const EvidenceLog::Clearable& row : EvidenceLog::kClearables) {
-    const char* by = row.by_reset ? "RESET" : "RESUME";
-    if (row.by_reset && row.by_running) by = "RESET, RESUME";
-    absl::StrAppend(&table, "| ", row.what, " | ", by, " |\n");
+    absl::StrAppend(&table, "| ", row.what, " | ", kNames[static_cast<int>(row.by)], " |\n");
   }
   return table;
 }
@@ -109,17 +92,17 @@ void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline) {
 
 void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   const auto is_cleared = [clearing](const Clearable& row) {
-    return clearing == Clearing::kReset ? row.by_reset : row.by_running;
+    const auto one = clearing == Clearing::kReset ? Clearable::By::kReset : Clearable::By::kRunning;
+    return row.by == one || row.by == Clearable::By::kBoth;
   };
-  const bool leaves_trace =
-      std::any_of(std::begin(kClearables), std::end(kClearables), [&](const Clearable& row) {
-        return is_cleared(row) && row.stands != nullptr && row.stands(*this);
-      });
+  const bool leaves_trace = absl::c_any_of(kClearables, [&](const Clearable& row) {
+    return is_cleared(row) && row.stands != nullptr && row.stands(*this);
+  });
   // A reset is a new life, of which nothing was seen yet.
   const auto goes = [&](const EvidenceEntry& entry) {
     if (entry.id == EvidenceId::kSignalSent || entry.id == EvidenceId::kHostShutdown) return false;
     if (clearing == Clearing::kReset) return leaves_trace;
-    return std::any_of(std::begin(kClearables), std::end(kClearables), [&](const Clearable& row) {
+    return absl::c_any_of(kClearables, [&](const Clearable& row) {
       return row.id == entry.id && is_cleared(row) && (leaves_trace || row.stands == nullptr);
     });
   };
@@ -203,8 +186,6 @@ void EvidenceLog::SawHibernation(Instant now) {
   facts_.hibernating = true;
   Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
 }
-
-void EvidenceLog::SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
 
 void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,
                                         Instant now) {

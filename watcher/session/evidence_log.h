@@ -63,7 +63,7 @@ class EvidenceLog {
   void SawPanic(absl::string_view event, GuestPanic panic, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
   void SawHibernation(Instant now);
-  void SawReset(Instant now);
+  void SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
 
   // Records `run_state` as `by` reports it: a RESUME, the answer to a query-status, libvirt. A run
   // state that only a reset leads to from `shutdown` clears a guest's SHUTDOWN, as RESUME does.

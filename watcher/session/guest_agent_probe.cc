@@ -17,22 +17,19 @@ std::string Command(const char* name, const QmpObject& arguments = nullptr) {
   return command.dump(-1, ' ', false, QmpObject::error_handler_t::replace) + "\n";
 }
 
-// The text of `value`; empty if it is none or of an unlikely length.
+// Empty if it is of an unlikely length.
+std::string Bounded(std::string text) {
+  if (text.size() > kMaxNameBytes) text.clear();
+  return text;
+}
+
+// The text of `value`; empty if it is none, or as above.
 std::string Text(const QmpObject& value) {
-  if (!value.is_string()) return "";
-  const std::string& text = value.get_ref<const std::string&>();
-  return text.size() <= kMaxNameBytes ? text : "";
+  return value.is_string() ? Bounded(value.get<std::string>()) : "";
 }
 
 std::string TextMember(const QmpObject& object, const char* name) {
-  if (!object.is_object()) return "";
-  const auto it = object.find(name);
-  return it == object.end() ? "" : Text(*it);
-}
-
-bool IsTrue(const QmpObject& object, const char* name) {
-  const auto it = object.find(name);
-  return it != object.end() && it->is_boolean() && it->get<bool>();
+  return Bounded(QmpText(object, name));
 }
 
 }  // namespace
@@ -104,7 +101,7 @@ void GuestAgentProbe::OnReply(const QmpObject* value) {
       if (answer.is_array()) {
         for (const QmpObject& chardev : answer) {
           if (!chardev_.empty() && TextMember(chardev, "label") == chardev_) {
-            info_.open = IsTrue(chardev, "frontend-open");
+            info_.open = QmpBool(chardev, "frontend-open") == true;
           }
         }
       }

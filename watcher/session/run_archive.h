@@ -64,19 +64,13 @@ class ArchiveWriter {
   }
   template <typename T>
   void FieldIf(absl::string_view key, const T& value) {
-    if constexpr (std::is_arithmetic_v<T>) {
+    if constexpr (requires { value.has_value(); }) {
+      if (value.has_value()) Field(key, *value);
+    } else if constexpr (std::is_arithmetic_v<T>) {
       FieldIf(key, value, value != T());
     } else {
       FieldIf(key, value, !value.empty());
     }
-  }
-  template <typename T>
-  void FieldIf(absl::string_view key, const std::optional<T>& value) {
-    if (value.has_value()) Field(key, *value);
-  }
-  template <typename T>
-  void FieldIf(absl::string_view key, const Rare<T>& value) {
-    if (value.has_value()) Field(key, *value);
   }
 
   // One of `first` to `last`.
@@ -242,10 +236,8 @@ class ArchiveReader {
       ReadEnum(*text, &value.emplace(), first, last);
     }
   }
-  void FlagIf(absl::string_view key, bool& value, bool /*condition*/) {
-    if (const auto text = Find(key); text.has_value()) value = Number<int>(*text) != 0;
-  }
-  void FlagIf(absl::string_view key, std::optional<bool>& value) {
+  template <typename T>
+  void FlagIf(absl::string_view key, T& value, bool /*condition*/ = true) {
     if (const auto text = Find(key); text.has_value()) value = Number<int>(*text) != 0;
   }
   void RawBytes(absl::string_view key, SharedText& raw);

@@ -51,9 +51,9 @@ struct SessionOptions {
   ShutdownFiles shutdown_files = ShutdownFiles::kOn;
   // Start of the daemon. QEMU said before it what waited in a connection that was handed over.
   absl::Time started = absl::InfinitePast();
-  bool event_limits = true;                 // false: every event is published
-  NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
-  SharedTexts* texts = nullptr;             // shared by all sessions; null: each has its own
+  bool event_limits = true;            // false: every event is published
+  TokenBucket* node_events = nullptr;  // shared by all sessions; null: no bound of the node
+  SharedTexts* texts = nullptr;        // shared by all sessions; null: each has its own
 };
 
 // State that Save() does not keep, of a run whose monitor the next daemon goes on with.
@@ -90,7 +90,7 @@ class VmSession {
                                            Instant now);
   // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
   // STOPPED: there is no open run then.
-  std::string Save() const;
+  std::string Save() const { return WithPlace(SaveState()); }
   // The text of Save() without heard().
   static std::string WithoutPlace(absl::string_view saved);
 
@@ -153,9 +153,9 @@ class VmSession {
 
   // The handshake is complete: for the first time, or again after the monitor was lost.
   Effects OnMonitorReady(const MonitorInfo& info, Instant now);
-  // Connected, but no greeting came in time, because another client holds the monitor or QEMU
-  // hangs; `why` is the problem. May be called for each attempt.
-  Effects OnMonitorHeld(Instant now, absl::string_view why = kNoGreeting);
+  // Connected, but no greeting came in time: the problem is kNoGreeting. May be called for each
+  // attempt.
+  Effects OnMonitorHeld(Instant now);
   // `problem` stands in the VM's problems until the next OnMonitorReady.
   Effects OnMonitorProblem(absl::string_view problem, Instant now);
   Effects OnRunState(absl::string_view run_state, Instant now);
@@ -262,7 +262,7 @@ class VmSession {
   // OnOomKills is one step. What is wanted is added to `effects_` in it.
   template <typename Body>
   Effects Step(Instant now, Body body) {
-    if (!gone_) ExpireIntent(now);
+    if (!gone_ && IntentIsOver(now)) CloseIntent(IntentEnd::kExpired, now);
     body();
     PublishChanges(now);
     return std::exchange(effects_, {});
@@ -282,9 +282,9 @@ class VmSession {
   void ShareTexts();
 
   // QMP events.
-  using Handler = void (VmSession::*)(const QmpEvent&, Instant);
-  static Handler HandlerOf(absl::string_view event);
-  // Publishes a QMP event.
+  struct KnownEvent;
+  // Null: it is not followed.
+  static const KnownEvent* Find(absl::string_view event);
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               std::optional<GuestPanic> panic = std::nullopt);
   // Time at which QEMU said it: `now`, but for what waited for this daemon.
@@ -295,27 +295,19 @@ class VmSession {
   void OnStop(const QmpEvent& event, Instant now);
   void OnResume(const QmpEvent& event, Instant now);
   void OnPanic(const QmpEvent& event, Instant now);
-  void OnPvshutdown(const QmpEvent& event, Instant now);
   void OnWatchdog(const QmpEvent& event, Instant now);
   void OnSuspend(const QmpEvent& event, Instant now);
   void OnWakeup(const QmpEvent& event, Instant now);
   void OnSuspendDisk(const QmpEvent& event, Instant now);
   void OnPortChange(const QmpEvent& event, Instant now);
-  void OnDiskError(const QmpEvent& event, Instant now);
-  void OnBlockJobError(const QmpEvent& event, Instant now);
-  void OnImageCorrupted(const QmpEvent& event, Instant now);
-  void OnMemoryFailure(const QmpEvent& event, Instant now);
   void OnMigration(const QmpEvent& event, Instant now);
 
   // Intents.
   bool IntentIsOver(Instant now) const;
-  void ExpireIntent(Instant now);
   void CloseIntent(IntentEnd end, Instant now);
   // Updates whether an open intent counts: it does as long as nothing decides the run's class. Call
   // it when an intent comes or goes and when evidence is cleared.
   void ReconsiderIntent();
-  // The intent that counts, else the one that is open; null: there is none.
-  const DeclaredIntent* IntentOfTheEnd() const;
 
   // QEMU was seen to begin its exit, or not to exit after all.
   void BeginExit(Instant now);
@@ -368,12 +360,10 @@ class VmSession {
   // Time at which a GAP for what the limiter left out, which is some, is due; on the monotonic
   // clock.
   absl::Duration DropReport() const;
-  // Returns whether the rate limit lets an event pass.
   bool Admit(EventType type, Instant now);
   void Emit(VmEvent event, Instant now);
   // Publishes an event that no limit holds back.
   void EmitAlways(VmEvent event, Instant now);
-  // Publishes the status alone.
   void PublishStatus();
   void PublishEvent(VmEvent event);
   std::forward_list<std::string> Problems() const;

@@ -34,10 +34,6 @@ std::string HowItEnded(const ShutdownDetail& detail) {
                       " intended (", detail.intent->reason, ")");
 }
 
-std::string Seconds(absl::Duration age) {
-  return absl::FormatDuration(absl::Trunc(age, absl::Milliseconds(1)));
-}
-
 }  // namespace
 
 Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
@@ -171,12 +167,11 @@ void VmSession::Finish(Instant now) {
   uuid_problem_.clear();
   ForgetExit();
   ShutdownDetail detail = MakeDetail();
-  std::vector<std::string> seen;
-  for (const EvidenceEntry& entry : detail.evidence) seen.push_back(entry.what);
+  const auto add_seen = [](std::string* out, const EvidenceEntry& entry) { *out += entry.what; };
   VmEvent event =
       MakeEvent(EventType::kStopped,
                 absl::StrCat(ShutdownClassName(detail.shutdown_class), ": ", HowItEnded(detail),
-                             ". Seen: ", absl::StrJoin(seen, ", "), "."),
+                             ". Seen: ", absl::StrJoin(detail.evidence, ", ", add_seen), "."),
                 now);
   if (evidence_.facts().shutdown.has_value() && !evidence_.facts().host_rebooted) {
     event.qmp_event = "SHUTDOWN";
@@ -213,13 +208,15 @@ ShutdownDetail VmSession::MakeDetail() const {
   const absl::Duration late = attached_at_.wall - run_.process_start;
   if (late >= kLateAttach && late < absl::InfiniteDuration()) {
     detail.evidence.push_back(
-        {attached_at_.wall,
-         absl::StrCat("monitor attached ", Seconds(absl::Trunc(late, absl::Seconds(1))),
-                      " after QEMU started, what came before was not seen")});
+        {attached_at_.wall, absl::StrCat("monitor attached ",
+                                         absl::FormatDuration(absl::Trunc(late, absl::Seconds(1))),
+                                         " after QEMU started, what came before was not seen")});
   }
   detail.evidence.insert(detail.evidence.end(), evidence_.timeline().begin(),
                          evidence_.timeline().end());
-  if (const DeclaredIntent* intent = IntentOfTheEnd(); intent != nullptr) {
+  // The intent that counts, else the one that is open.
+  const Rare<DeclaredIntent>& intent = counted_intent_.has_value() ? counted_intent_ : intent_;
+  if (intent.has_value()) {
     detail.intent = intent->intent;
     InsertByTime({intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)},
                  &detail.evidence);

@@ -18,12 +18,15 @@ constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
 
 }  // namespace
 
-VmSession::Handler VmSession::HandlerOf(absl::string_view event) {
-  struct Entry {
-    absl::string_view name;
-    Handler handler;
-  };
-  static constexpr Entry kHandlers[] = {
+struct VmSession::KnownEvent {
+  absl::string_view name;
+  void (VmSession::*handler)(const QmpEvent&, Instant);  // null: it is reported, and no evidence
+  EventType type = EventType::kGap;                      // of one without a handler, as the next
+  absl::string_view message = "";
+};
+
+const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
+  static constexpr KnownEvent kEvents[] = {
       {"SHUTDOWN", &VmSession::OnShutdown},
       {"POWERDOWN", &VmSession::OnPowerdown},
       {"RESET", &VmSession::OnReset},
@@ -31,32 +34,34 @@ VmSession::Handler VmSession::HandlerOf(absl::string_view event) {
       {"RESUME", &VmSession::OnResume},
       {"GUEST_PANICKED", &VmSession::OnPanic},
       {"GUEST_CRASHLOADED", &VmSession::OnPanic},
-      {"GUEST_PVSHUTDOWN", &VmSession::OnPvshutdown},
+      {"GUEST_PVSHUTDOWN", nullptr, EventType::kPvshutdownRequested,
+       "the guest asked its pvpanic device for its shutdown"},
       {"WATCHDOG", &VmSession::OnWatchdog},
       {"SUSPEND", &VmSession::OnSuspend},
       {"WAKEUP", &VmSession::OnWakeup},
       {"SUSPEND_DISK", &VmSession::OnSuspendDisk},
       {"VSERPORT_CHANGE", &VmSession::OnPortChange},
-      // These are published, and are no evidence.
-      {"BLOCK_IO_ERROR", &VmSession::OnDiskError},
-      {"BLOCK_JOB_ERROR", &VmSession::OnBlockJobError},
-      {"BLOCK_IMAGE_CORRUPTED", &VmSession::OnImageCorrupted},
-      {"MEMORY_FAILURE", &VmSession::OnMemoryFailure},
+      {"BLOCK_IO_ERROR", nullptr, EventType::kIoError, "a disk of the VM met an I/O error"},
+      {"BLOCK_JOB_ERROR", nullptr, EventType::kIoError, "a block job met an I/O error"},
+      {"BLOCK_IMAGE_CORRUPTED", nullptr, EventType::kIoError, "a disk image of the VM is corrupt"},
+      {"MEMORY_FAILURE", nullptr, EventType::kMemoryFailure, "the VM's memory failed"},
       {"MIGRATION", &VmSession::OnMigration},
   };
-  for (const Entry& entry : kHandlers) {
-    if (entry.name == event) return entry.handler;
+  for (const KnownEvent& known : kEvents) {
+    if (known.name == event) return &known;
   }
   return nullptr;
 }
 
 Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
   if (!after_crash_) evidence_.SetMonitored(true);
-  const Handler handler = HandlerOf(event.name);
+  const KnownEvent* const known = Find(event.name);
   // An event that is not followed changes nothing.
-  if (handler == nullptr && !IntentIsOver(now)) return {};
+  if (known == nullptr && !IntentIsOver(now)) return {};
   return Step(now, [&] {
-    if (handler != nullptr) (this->*handler)(event, now);
+    if (known == nullptr) return;
+    if (known->handler == nullptr) return Report(known->type, known->message, event, now);
+    (this->*known->handler)(event, now);
   });
 }
 
@@ -165,11 +170,6 @@ void VmSession::OnPanic(const QmpEvent& event, Instant now) {
   Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now, std::move(panic));
 }
 
-void VmSession::OnPvshutdown(const QmpEvent& event, Instant now) {
-  Report(EventType::kPvshutdownRequested, "the guest asked its pvpanic device for its shutdown",
-         event, now);
-}
-
 void VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
   evidence_.SawWatchdog(QmpText(event.data, "action"), now);
   Report(EventType::kWatchdogExpired, "the guest did not feed its watchdog", event, now);
@@ -188,22 +188,6 @@ void VmSession::OnWakeup(const QmpEvent& event, Instant now) {
 void VmSession::OnSuspendDisk(const QmpEvent& event, Instant now) {
   evidence_.SawHibernation(now);
   Report(EventType::kHibernating, "the guest hibernates", event, now);
-}
-
-void VmSession::OnDiskError(const QmpEvent& event, Instant now) {
-  Report(EventType::kIoError, "a disk of the VM met an I/O error", event, now);
-}
-
-void VmSession::OnBlockJobError(const QmpEvent& event, Instant now) {
-  Report(EventType::kIoError, "a block job met an I/O error", event, now);
-}
-
-void VmSession::OnImageCorrupted(const QmpEvent& event, Instant now) {
-  Report(EventType::kIoError, "a disk image of the VM is corrupt", event, now);
-}
-
-void VmSession::OnMemoryFailure(const QmpEvent& event, Instant now) {
-  Report(EventType::kMemoryFailure, "the VM's memory failed", event, now);
 }
 
 void VmSession::OnMigration(const QmpEvent& event, Instant now) {

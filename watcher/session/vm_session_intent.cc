@@ -59,10 +59,6 @@ bool VmSession::IntentIsOver(Instant now) const {
   return intent_.has_value() && now.monotonic >= intent_->deadline;
 }
 
-void VmSession::ExpireIntent(Instant now) {
-  if (IntentIsOver(now)) CloseIntent(IntentEnd::kExpired, now);
-}
-
 void VmSession::CloseIntent(IntentEnd end, Instant now) {
   VmEvent event =
       MakeEvent(EventType::kIntentWithdrawn,
@@ -83,10 +79,6 @@ void VmSession::ReconsiderIntent() {
   if (evidence_.decided()) return;  // what came first stands
   evidence_.SetIntended(intent_.has_value());
   counted_intent_.reset();
-}
-
-const VmSession::DeclaredIntent* VmSession::IntentOfTheEnd() const {
-  return counted_intent_.has_value() ? counted_intent_.get() : intent_.get();
 }
 
 }  // namespace vmeventd

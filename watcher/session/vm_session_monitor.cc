@@ -166,9 +166,9 @@ void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Ins
   Emit(std::move(event), now);
 }
 
-Effects VmSession::OnMonitorHeld(Instant now, absl::string_view why) {
+Effects VmSession::OnMonitorHeld(Instant now) {
   return Step(now, [&] {
-    monitor_problem_ = why;
+    monitor_problem_ = kNoGreeting;
     evidence_.SetMonitored(false);
     if (started_) return;
     monitor_ = Monitor::kLost;

@@ -206,8 +206,6 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->Entries("timeline", evidence->timeline_, EvidenceLog::kMaxEntries);
 }
 
-std::string VmSession::Save() const { return WithPlace(SaveState()); }
-
 // The last member, so that it is found without a look at the others: within a text of theirs there
 // is no '"' without a backslash before it.
 std::string VmSession::WithPlace(std::string state) const {

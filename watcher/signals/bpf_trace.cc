@@ -268,6 +268,9 @@ absl::StatusOr<UniqueFd> Attach(const Program& program, uint64_t tracepoint) {
   return event;
 }
 
+// The tracepoints that this kernel has, in the order in which programs are attached to them.
+using TraceFormats = std::vector<std::pair<TraceRecord::Kind, TraceFormat>>;
+
 // Reads the formats from the mounted tracefs.
 absl::StatusOr<TraceFormats> ReadFormats(const std::string& root) {
   absl::Status status;
@@ -282,18 +285,19 @@ absl::StatusOr<TraceFormats> ReadFormats(const std::string& root) {
     absl::StatusOr<TraceFormat> parsed = ParseSignalFormat(*signal);
     if (!parsed.ok()) return parsed.status();
     TraceFormats formats;
-    formats.signal = *std::move(parsed);
-    const auto read_further = [&](absl::string_view event, const auto& parse, TraceFormat* out) {
+    const auto read_further = [&](absl::string_view event, TraceRecord::Kind kind,
+                                  const auto& parse) {
       const absl::StatusOr<std::string> text =
           ReadSmallFile(absl::StrCat(events, event, "/format"), kMaxFormatBytes);
       if (!text.ok()) return;
       absl::StatusOr<TraceFormat> format = parse(*text);
-      if (format.ok()) *out = *std::move(format);
+      if (format.ok()) formats.emplace_back(kind, *std::move(format));
     };
-    // The kernel's OOM kills are known by their cgroup's count without it.
-    read_further("/oom/mark_victim", ParseVictimFormat, &formats.victim);
     // The process of a thread that a signal was sent to is read from /proc without it.
-    read_further("/signal/signal_deliver", ParseDeliveryFormat, &formats.delivery);
+    read_further("/signal/signal_deliver", TraceRecord::kDelivery, ParseDeliveryFormat);
+    // The kernel's OOM kills are known by their cgroup's count without it.
+    read_further("/oom/mark_victim", TraceRecord::kVictim, ParseVictimFormat);
+    formats.emplace_back(TraceRecord::kSignal, *std::move(parsed));
     return formats;
   }
   return absl::UnavailableError(
@@ -387,14 +391,9 @@ absl::StatusOr<std::unique_ptr<BpfTrace>> BpfTrace::Begin(const std::string& roo
   UniqueFd counters(Bpf(BPF_MAP_CREATE, &counts_attributes));
   if (!counters.valid()) return Failed("bpf, to make a counter", errno);
   std::vector<UniqueFd> events;
-  const std::array<std::pair<TraceRecord::Kind, const TraceFormat*>, 3> all = {
-      {{TraceRecord::kDelivery, &formats->delivery},
-       {TraceRecord::kVictim, &formats->victim},
-       {TraceRecord::kSignal, &formats->signal}}};
-  for (const auto& [kind, format] : all) {
-    if (format->id == 0) continue;
+  for (const auto& [kind, format] : *formats) {
     absl::StatusOr<UniqueFd> event =
-        Attach(MakeProgram(kind, *format, ring.get(), counters.get()), format->id);
+        Attach(MakeProgram(kind, format, ring.get(), counters.get()), format.id);
     if (!event.ok()) return event.status();
     events.push_back(*std::move(event));
   }

@@ -27,14 +27,6 @@ constexpr int64_t kKernelThreads = 2;  // kthreadd: the parent of all others
 // A number comes round to another process later than that, unless somebody chooses it.
 constexpr absl::Duration kNumberReturns = absl::Milliseconds(50);
 
-// The text after "NAME:" in a file of lines, without the space around it; empty: there is none.
-absl::string_view ValueOf(absl::string_view text, absl::string_view name) {
-  for (absl::string_view line : absl::StrSplit(text, '\n')) {
-    if (absl::ConsumePrefix(&line, name)) return absl::StripAsciiWhitespace(line);
-  }
-  return "";
-}
-
 // Returns whether `uid` is that of the user that `target` runs as, who is not root, or may be.
 bool MayBeUserOf(const ProcessOrigin& target, uint32_t uid) {
   constexpr uint32_t kRoot = 0;
@@ -42,6 +34,13 @@ bool MayBeUserOf(const ProcessOrigin& target, uint32_t uid) {
 }
 
 }  // namespace
+
+absl::string_view ValueInLine(absl::string_view text, absl::string_view name) {
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::ConsumePrefix(&line, name)) return absl::StripAsciiWhitespace(line);
+  }
+  return "";
+}
 
 bool IsOfAnother(const SignalRecord& record) {
   if (!record.sender_mark.has_value() || !record.target_mark.has_value()) return false;
@@ -95,7 +94,7 @@ std::optional<ProcessReader::Stat> ProcessReader::ReadStat(int64_t pid) const {
 std::optional<uint32_t> ProcessReader::ReadUid(int64_t pid) const {
   const std::string status = Read(pid, "status");
   const absl::string_view real =
-      *absl::StrSplit(ValueOf(status, "Uid:"), absl::ByAnyChar("\t ")).begin();
+      *absl::StrSplit(ValueInLine(status, "Uid:"), absl::ByAnyChar("\t ")).begin();
   uint32_t uid = 0;
   return absl::SimpleAtoi(real, &uid) ? std::optional(uid) : std::nullopt;
 }
@@ -103,7 +102,7 @@ std::optional<uint32_t> ProcessReader::ReadUid(int64_t pid) const {
 std::string ProcessReader::ReadCgroup(int64_t pid) const {
   const std::string text = Read(pid, "cgroup");
   // Path in v2, or in systemd's own hierarchy where v2 has no part in it.
-  std::string unified(ValueOf(text, "0::"));
+  std::string unified(ValueInLine(text, "0::"));
   if (unified.size() > 1) return unified;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     const std::vector<absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
@@ -124,8 +123,8 @@ std::string ProcessReader::ReadExecutable(int64_t pid) const {
 std::optional<int64_t> ProcessReader::ProcessOf(int64_t pid) const {
   const std::string status = Read(pid, "status");
   int64_t process = 0;
-  return absl::SimpleAtoi(ValueOf(status, "Tgid:"), &process) ? std::optional(process)
-                                                              : std::nullopt;
+  return absl::SimpleAtoi(ValueInLine(status, "Tgid:"), &process) ? std::optional(process)
+                                                                  : std::nullopt;
 }
 
 ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {

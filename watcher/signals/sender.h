@@ -69,4 +69,8 @@ absl::Duration StartOf(uint64_t start_ticks);
 // Returns the time on that clock.
 absl::Duration SinceBoot();
 
+// The text after `name` in the first line of a file that begins with it, without the space around;
+// empty: there is none.
+absl::string_view ValueInLine(absl::string_view text, absl::string_view name);
+
 }  // namespace vmeventd

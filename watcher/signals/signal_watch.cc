@@ -27,8 +27,7 @@ SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, st
       reader_(std::move(reader)),
       problem_(std::move(problem)),
       begun_(SinceBoot()) {
-  if (trace_ == nullptr) return;
-  Rest();
+  if (trace_ != nullptr) Rest();
 }
 
 SignalWatch::~SignalWatch() {
@@ -60,14 +59,13 @@ void SignalWatch::OnFdReady(uint32_t) {
   Drain();
   if (wakes_.Take(loop_->Now().monotonic)) return;
   loop_->Remove(trace_->fd());
-  rest_ = loop_->AddTimer(loop_->Now().monotonic + kRest, [this] { Rest(); });
+  loop_->SetTimerIn(&rest_, kRest, [this] { Rest(); });
 }
 
 // Lets new records wake the loop again, and handles those that came before.
 void SignalWatch::Rest() {
-  rest_ = {};
   if (!loop_->Add(trace_->fd(), EPOLLIN, this).ok()) {
-    rest_ = loop_->AddTimer(loop_->Now().monotonic + kRest, [this] { Rest(); });
+    loop_->SetTimerIn(&rest_, kRest, [this] { Rest(); });
   }
   Drain();
 }

@@ -29,7 +29,7 @@ inline constexpr size_t kTraceValues = 4;
 // One tracepoint as its `format` file describes it. `values` has the fields of which a TraceRecord
 // has the values; unset: this kernel does not have it.
 struct TraceFormat {
-  uint64_t id = 0;  // 0: this kernel does not have the tracepoint
+  uint64_t id = 0;
   std::array<std::optional<TraceField>, kTraceValues> values;
 };
 
@@ -38,12 +38,6 @@ struct TraceFormat {
 absl::StatusOr<TraceFormat> ParseSignalFormat(absl::string_view format);
 absl::StatusOr<TraceFormat> ParseVictimFormat(absl::string_view format);
 absl::StatusOr<TraceFormat> ParseDeliveryFormat(absl::string_view format);
-
-struct TraceFormats {
-  TraceFormat signal;
-  TraceFormat victim;
-  TraceFormat delivery;
-};
 
 // A record in the ring.
 struct TraceRecord {

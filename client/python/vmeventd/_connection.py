@@ -27,19 +27,13 @@ class Server:
 
     def channel(self) -> grpc.Channel:
         """A new channel. Raises OSError if a file cannot be read."""
-        options, credentials = self._arguments()
-        if credentials is None:
-            return grpc.insecure_channel(self.address, options)
-        return grpc.secure_channel(self.address, credentials, options)
+        return self._open(grpc)
 
     def aio_channel(self) -> grpc.aio.Channel:
         """The same for asyncio."""
-        options, credentials = self._arguments()
-        if credentials is None:
-            return grpc.aio.insecure_channel(self.address, options)
-        return grpc.aio.secure_channel(self.address, credentials, options)
+        return self._open(grpc.aio)
 
-    def _arguments(self) -> Tuple[List[Tuple[str, Any]], Optional[grpc.ChannelCredentials]]:
+    def _open(self, library: Any) -> Any:
         options: List[Tuple[str, Any]] = [
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
@@ -48,11 +42,12 @@ class Server:
             ("grpc.enable_http_proxy", 0),
         ]
         if not self.tls_ca:
-            return options, None
+            return library.insecure_channel(self.address, options)
         if self.tls_server_name:
             options.append(("grpc.ssl_target_name_override", self.tls_server_name))
-        return options, grpc.ssl_channel_credentials(
+        credentials = grpc.ssl_channel_credentials(
             _read(self.tls_ca), _read(self.tls_key), _read(self.tls_cert))
+        return library.secure_channel(self.address, credentials, options)
 
 
 def _read(path: Optional[str]) -> Optional[bytes]:

@@ -1,21 +1,16 @@
 #include "client/commands/commands.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <cstring>
 #include <functional>
 #include <string>
 #include <tuple>
 #include <vector>
 
-#include "absl/strings/str_split.h"
 #include "client/connect/connection.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/unix_socket.h"
 
 namespace vmeventd::client {
 namespace {
@@ -88,9 +83,7 @@ TEST_F(CommandsTest, EventsReadsAllPages) {
 
 TEST_F(CommandsTest, AnEmptyListSaysSo) {
   ServeEvents(0);
-  server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse*) {
-    return grpc::Status::OK;
-  };
+  server_.service().list_vms = Answers<v1::ListVmsResponse>("");
   std::vector<std::string> notes;
   const auto note = [&notes](const std::string& sentence) { notes.push_back(sentence); };
   const auto run = [&](const auto& command) {
@@ -99,8 +92,7 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
       return RunList(command, &lists, &formatter_, &output_, note);
     }));
   };
-  v1::EventFilter of_name;
-  of_name.add_vm_names("a");
+  const auto of_name = FromText<v1::EventFilter>("vm_names: 'a'");
   run(EventsCommand{});
   run(VmsCommand{});
   run(VmsCommand{.filter = of_name});
@@ -111,42 +103,26 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
 }
 
 TEST_F(CommandsTest, VmsMayBeChosenByTheirEndAndByTheirRun) {
-  server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse* response) {
-    for (const char* name : {"a", "b", "c"}) {
-      *response->add_vms() = MakeVm(name);
-      response->mutable_vms()->rbegin()->mutable_ref()->set_run_id(name);
-    }
-    v1::ShutdownDetail* const killed = response->mutable_vms(0)->mutable_shutdown();
-    killed->set_class_(v1::SHUTDOWN_CLASS_USER);
-    killed->set_cause(v1::SHUTDOWN_CAUSE_HOST_KILL);
-    v1::ShutdownDetail* const crashed = response->mutable_vms(1)->mutable_shutdown();
-    crashed->set_class_(v1::SHUTDOWN_CLASS_CRASH);
-    crashed->set_cause(v1::SHUTDOWN_CAUSE_WATCHDOG);
-    return grpc::Status::OK;
-  };
-  const auto chosen = [this](const VmsCommand& command) {
+  server_.service().list_vms = Answers<v1::ListVmsResponse>(R"(
+      vms { ref { name: 'a' run_id: 'a' }
+            shutdown { class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_HOST_KILL } }
+      vms { ref { name: 'b' run_id: 'b' }
+            shutdown { class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_WATCHDOG } }
+      vms { ref { name: 'c' run_id: 'c' } })");
+  const auto chosen = [this](const std::string& filter) {
     output_.text.clear();
-    EXPECT_FALSE(Run(command).has_value());
+    EXPECT_FALSE(Run(VmsCommand{.filter = FromText<v1::EventFilter>(filter)}).has_value());
     return Lines() == 1 ? output_.text : std::to_string(Lines());
   };
-  VmsCommand by_class;
-  by_class.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
-  EXPECT_THAT(chosen(by_class), HasSubstr("\"name\":\"b\""));
-  VmsCommand by_cause;
-  by_cause.filter.add_causes(v1::SHUTDOWN_CAUSE_WATCHDOG);
-  EXPECT_THAT(chosen(by_cause), HasSubstr("\"name\":\"b\""));
-  VmsCommand by_run;
-  by_run.filter.add_run_ids("c");
-  EXPECT_THAT(chosen(by_run), HasSubstr("\"name\":\"c\""));
-  by_run.filter.add_causes(v1::SHUTDOWN_CAUSE_HOST_KILL);
-  EXPECT_EQ(chosen(by_run), "0");
+  EXPECT_THAT(chosen("classes: SHUTDOWN_CLASS_CRASH"), HasSubstr("\"name\":\"b\""));
+  EXPECT_THAT(chosen("causes: SHUTDOWN_CAUSE_WATCHDOG"), HasSubstr("\"name\":\"b\""));
+  EXPECT_THAT(chosen("run_ids: 'c'"), HasSubstr("\"name\":\"c\""));
+  EXPECT_EQ(chosen("run_ids: 'c' causes: SHUTDOWN_CAUSE_HOST_KILL"), "0");
 }
 
 TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   ServeEvents(5000);
-  EventsCommand command;
-  command.limit = 1200;
-  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_FALSE(Run(EventsCommand{.limit = 1200}).has_value());
   EXPECT_EQ(Lines(), 1200U);
   ASSERT_THAT(requests_, SizeIs(2));
   EXPECT_EQ(requests_[0].page_size(), 1000);
@@ -160,26 +136,21 @@ TEST_F(CommandsTest, TheLastEventsAreShownOldestFirst) {
     for (const uint64_t sequence : {9, 8}) *response->add_events() = MakeEvent(sequence);
     return grpc::Status::OK;
   };
-  EventsCommand command;
-  command.last = 2;
-  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_FALSE(Run(EventsCommand{.last = 2}).has_value());
   EXPECT_EQ(requests_[0].page_size(), 2);
   EXPECT_TRUE(requests_[0].newest_first());
   EXPECT_LT(output_.text.find("\"8\""), output_.text.find("\"9\""));
   output_.text.clear();
-  command.newest_first = true;
-  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_FALSE(Run(EventsCommand{.newest_first = true, .last = 2}).has_value());
   EXPECT_GT(output_.text.find("\"8\""), output_.text.find("\"9\""));
 }
 
 TEST_F(CommandsTest, EventsSendsItsOptions) {
   ServeEvents(1);
-  EventsCommand command;
-  command.since = absl::FromUnixSeconds(5);
-  command.until = absl::FromUnixSeconds(9);
-  command.newest_first = true;
-  command.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
-  Run(command);
+  Run(EventsCommand{.filter = FromText<v1::EventFilter>("classes: SHUTDOWN_CLASS_CRASH"),
+                    .since = absl::FromUnixSeconds(5),
+                    .until = absl::FromUnixSeconds(9),
+                    .newest_first = true});
   EXPECT_EQ(requests_[0].start_time().seconds(), 5);
   EXPECT_EQ(requests_[0].end_time().seconds(), 9);
   EXPECT_TRUE(requests_[0].newest_first());
@@ -206,12 +177,11 @@ TEST_F(CommandsTest, VmsReadsAllPages) {
     if (request.page_token().empty()) response->set_next_page_token("more");
     return grpc::Status::OK;
   };
-  VmsCommand command;
-  command.filter.add_vm_names("web*");
-  command.filter.add_sources("libvirt:*");
-  command.states = {v1::VM_STATE_STOPPED};
-  command.include_stopped = true;
-  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_FALSE(
+      Run(VmsCommand{.filter = FromText<v1::EventFilter>("vm_names: 'web*' sources: 'libvirt:*'"),
+                     .states = {v1::VM_STATE_STOPPED},
+                     .include_stopped = true})
+          .has_value());
   EXPECT_EQ(Lines(), 2U);
 }
 
@@ -249,17 +219,14 @@ TEST_F(CommandsTest, AVmIsFoundByItsUuid) {
 }
 
 TEST_F(CommandsTest, AnUnknownVmIsNotFound) {
-  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
-    return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
-  };
+  server_.service().get_vm = Refuses({grpc::StatusCode::NOT_FOUND, "name: no VM"});
   EXPECT_THAT(Run(VmCommand{"we\nb", ""}),
               Fails(ExitCode::kNotFound, HasSubstr("no VM \"we\\x0ab\" is known")));
 }
 
 TEST_F(CommandsTest, AnAmbiguousNameExplainsHowToChoose) {
-  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
-    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2");
-  };
+  server_.service().get_vm =
+      Refuses({grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2"});
   EXPECT_THAT(Run(VmCommand{"web1", ""}),
               Fails(ExitCode::kFailed, HasSubstr("run-1 and run-2; choose one with --run RUN_ID")));
 }
@@ -288,15 +255,9 @@ TEST_F(CommandsTest, HealthOfAnUnknownServiceIsNotFound) {
 TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
   // A socket that listens and never accepts.
   server_.Stop();
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  memcpy(name.sun_path, server_.address().path.data(), server_.address().path.size());
-  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
-  ASSERT_EQ(listen(fd, 8), 0);
-  const auto failure = Run(HealthCommand{"", absl::Milliseconds(50)});
-  close(fd);
-  EXPECT_THAT(failure, Fails(ExitCode::kUnreachable, HasSubstr("did not answer in time")));
+  const UniqueFd listener(e2e::ListenUnix(server_.address().path));
+  EXPECT_THAT(Run(HealthCommand{"", absl::Milliseconds(50)}),
+              Fails(ExitCode::kUnreachable, HasSubstr("did not answer in time")));
 }
 
 TEST_F(CommandsTest, EventsWaitsForARateLimit) {
@@ -323,10 +284,7 @@ TEST_F(CommandsTest, AnErrorOfTheServerIsExplained) {
       {grpc::INVALID_ARGUMENT, "end_time: before start_time", ExitCode::kUsage, "not accept"},
       {grpc::INTERNAL, "the journal cannot be read", ExitCode::kFailed, "could not do this"}};
   for (const auto& [error, message, code, sentence] : rows) {
-    server_.service().list_events = [status = grpc::Status(error, message)](
-                                        const v1::ListEventsRequest&, v1::ListEventsResponse*) {
-      return status;
-    };
+    server_.service().list_events = Refuses({error, message});
     EXPECT_THAT(Run(EventsCommand{}), Fails(code, AllOf(HasSubstr(message), HasSubstr(sentence))));
   }
   server_.Stop();
@@ -351,42 +309,27 @@ TEST_F(CommandsTest, DeclaresAnIntentAndShowsIt) {
 }
 
 TEST_F(CommandsTest, ExplainsWhyAnIntentWasNotDeclared) {
-  grpc::Status answer;
-  server_.service().declare_intent = [&answer](const v1::DeclareIntentRequest&,
-                                               v1::DeclareIntentResponse*) { return answer; };
   const DeclareIntentCommand command = {"web1", "", "alice", "maintenance", std::nullopt};
-  answer = grpc::Status(grpc::NOT_FOUND, "vm_name: no VM");
+  server_.service().declare_intent = Refuses({grpc::NOT_FOUND, "vm_name: no VM"});
   EXPECT_THAT(Run(command), Fails(ExitCode::kNotFound, HasSubstr("\"web1\"")));
-  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse* response) {
-    *response->mutable_vm() = MakeVm("web1");
-    v1::Intent* intent = response->mutable_vm()->mutable_intent();
-    intent->set_intent_id("intent-0");
-    intent->set_actor("bob");
-    intent->set_reason("upgrade");
-    intent->mutable_expire_time()->set_seconds(1782907200);
-    return grpc::Status::OK;
-  };
-  answer = grpc::Status(grpc::ALREADY_EXISTS, "the run has the open intent intent-0");
+  server_.service().get_vm = Answers<v1::GetVmResponse>(R"(
+      vm { ref { name: 'web1' } intent { intent_id: 'intent-0' actor: 'bob' reason: 'upgrade'
+                                         expire_time { seconds: 1782907200 } } })");
+  server_.service().declare_intent =
+      Refuses({grpc::ALREADY_EXISTS, "the run has the open intent intent-0"});
   EXPECT_THAT(Run(command),
               Fails(ExitCode::kFailed,
                     AllOf(HasSubstr("open intent of bob until 2026-07-01T12:00:00.000Z: upgrade"),
                           testing::EndsWith("vmevents intent withdraw intent-0"))));
   // The intent may have ended since.
-  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse* response) {
-    *response->mutable_vm() = MakeVm("web1");
-    return grpc::Status::OK;
-  };
+  server_.service().get_vm = Answers<v1::GetVmResponse>("vm { ref { name: 'web1' } }");
   EXPECT_THAT(Run(command),
               Fails(ExitCode::kFailed, AllOf(HasSubstr("intent-0"), HasSubstr("intent list"))));
 }
 
 TEST_F(CommandsTest, ListsTheVmsThatHaveAnOpenIntent) {
-  server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse* response) {
-    *response->add_vms() = MakeVm("web1");
-    *response->add_vms() = MakeVm("web2");
-    response->mutable_vms(1)->mutable_intent()->set_intent_id("intent-2");
-    return grpc::Status::OK;
-  };
+  server_.service().list_vms = Answers<v1::ListVmsResponse>(
+      "vms { ref { name: 'web1' } } vms { ref { name: 'web2' } intent { intent_id: 'intent-2' } }");
   EXPECT_FALSE(Run(IntentsCommand{}).has_value());
   EXPECT_EQ(Lines(), 1U);
   EXPECT_THAT(output_.text, AllOf(testing::StartsWith("{\"vm\":{\"name\":\"web2\""),

@@ -176,30 +176,18 @@ class MergedListsTest : public testing::Test {
   std::vector<std::string> notes_;
 };
 
-TEST_F(MergedListsTest, EventsAreMergedByTime) {
+TEST_F(MergedListsTest, EventsAreMergedByTimeInEitherOrderAndOnlySoMany) {
   Serve(0, {1, 4, 6, 7});
   Serve(1, {2, 3, 5});
-  EXPECT_EQ(Run(EventsCommand{}), ExitCode::kOk);
-  EXPECT_EQ(output_.text, "n0/1\nn1/2\nn1/3\nn0/4\nn1/5\nn0/6\nn0/7\n");
-}
-
-TEST_F(MergedListsTest, TheNewestFirstAndOnlySoMany) {
-  Serve(0, {1, 4, 6, 7});
-  Serve(1, {2, 3, 5});
-  EventsCommand command;
-  command.newest_first = true;
-  command.limit = 3;
-  EXPECT_EQ(Run(command), ExitCode::kOk);
-  EXPECT_EQ(output_.text, "n0/7\nn0/6\nn1/5\n");
-}
-
-TEST_F(MergedListsTest, TheLastAreShownOldestFirst) {
-  Serve(0, {1, 4, 6, 7});
-  Serve(1, {2, 3, 5});
-  EventsCommand command;
-  command.last = 3;
-  EXPECT_EQ(Run(command), ExitCode::kOk);
-  EXPECT_EQ(output_.text, "n1/5\nn0/6\nn0/7\n");
+  const std::pair<EventsCommand, const char*> rows[] = {
+      {{}, "n0/1\nn1/2\nn1/3\nn0/4\nn1/5\nn0/6\nn0/7\n"},
+      {{.newest_first = true, .limit = 3}, "n0/7\nn0/6\nn1/5\n"},
+      {{.last = 3}, "n1/5\nn0/6\nn0/7\n"}};
+  for (const auto& [command, text] : rows) {
+    output_.text.clear();
+    EXPECT_EQ(Run(command), ExitCode::kOk);
+    EXPECT_EQ(output_.text, text);
+  }
 }
 
 TEST_F(MergedListsTest, ANodeThatIsDownIsReportedAndTheOthersAreListed) {

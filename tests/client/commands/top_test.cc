@@ -27,20 +27,15 @@ v1::Event End(v1::ShutdownClass shutdown_class, const std::string& name) {
 }
 
 TopData Data() {
-  TopData data;
-  data.now = absl::FromUnixSeconds(1782907200);
-  data.info.set_node("node1");
-  data.info.set_version("0.1.0");
-  data.info.set_streams(4);
-  data.info.set_journal_writable(true);
-  data.info.set_oldest_sequence(1);
-  data.info.set_newest_sequence(4711);
-  data.states = {{v1::VM_STATE_RUNNING, 120}, {v1::VM_STATE_PAUSED, 3}};
-  data.with_problems = 2;
-  data.window = absl::Minutes(15);
-  data.ends = {{End(v1::SHUTDOWN_CLASS_CRASH, "db1")}, {End(v1::SHUTDOWN_CLASS_USER, "web1")}};
-  data.answer_time = absl::Milliseconds(3);
-  return data;
+  return {.now = absl::FromUnixSeconds(1782907200),
+          .info = FromText<v1::GetServerInfoResponse>(
+              "node: 'node1' version: '0.1.0' streams: 4 journal_writable: true "
+              "oldest_sequence: 1 newest_sequence: 4711"),
+          .states = {{v1::VM_STATE_RUNNING, 120}, {v1::VM_STATE_PAUSED, 3}},
+          .with_problems = 2,
+          .window = absl::Minutes(15),
+          .ends = {{End(v1::SHUTDOWN_CLASS_CRASH, "db1")}, {End(v1::SHUTDOWN_CLASS_USER, "web1")}},
+          .answer_time = absl::Milliseconds(3)};
 }
 
 TEST(TopFrame, AClassWithACaveatHasAQuestionMark) {
@@ -50,10 +45,8 @@ TEST(TopFrame, AClassWithACaveatHasAQuestionMark) {
 }
 
 TEST(TopFrame, TheLastLineNamesTheKeys) {
-  TopStyle style;
-  style.keys = true;
-  style.height = 12;
-  const std::vector<std::string> lines = absl::StrSplit(TopFrame(Data(), style), '\n');
+  const std::vector<std::string> lines =
+      absl::StrSplit(TopFrame(Data(), {.height = 12, .keys = true}), '\n');
   ASSERT_THAT(lines, testing::SizeIs(13));
   EXPECT_EQ(lines[11], "Sort      t time  v VM  c class  q quits");
 }
@@ -75,10 +68,8 @@ TEST(TopFrame, ShowsTheNodeAtOneLook) {
 TEST(TopFrame, KeepsToTheScreen) {
   TopData data = Data();
   for (int i = 0; i < 100; ++i) data.ends.push_back(data.ends[0]);
-  TopStyle style;
-  style.width = 40;
-  style.height = 12;
-  const std::vector<std::string> lines = absl::StrSplit(TopFrame(data, style), '\n');
+  const std::vector<std::string> lines =
+      absl::StrSplit(TopFrame(data, {.width = 40, .height = 12}), '\n');
   EXPECT_EQ(lines.size(), 13U) << "twelve lines with their newlines";
   for (const std::string& line : lines) EXPECT_LE(DisplayWidth(line), 40U) << line;
 }
@@ -136,11 +127,7 @@ class TopTest : public testing::Test {
   template <typename Run>
   std::optional<Failure> With(const Run& run) {
     const auto stub = v1::VmEventService::NewStub(*Connect(server_.address()));
-    CommandContext context;
-    context.address = server_.address();
-    context.stub = stub.get();
-    context.output = &output_;
-    return run(context);
+    return run({.address = server_.address(), .stub = stub.get(), .output = &output_});
   }
   std::optional<Failure> Top(bool live, int frames) {
     TopEnvironment environment;

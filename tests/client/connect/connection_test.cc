@@ -7,8 +7,6 @@
 #include <memory>
 #include <thread>
 
-#include "gtest/gtest.h"
-
 namespace vmeventd::client {
 namespace {
 

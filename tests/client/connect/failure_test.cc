@@ -1,46 +1,23 @@
 #include "client/connect/failure.h"
 
-#include <netinet/in.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/fake_server.h"
+#include "tests/support/loopback.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/unix_socket.h"
 
 namespace vmeventd::client {
 namespace {
 
 using testing::HasSubstr;
 using Kind = ProbeResult::Kind;
-
-// A bound socket, which listens if asked to.
-class BoundSocket {
- public:
-  BoundSocket(const std::string& path, bool listening)
-      : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    memcpy(name.sun_path, path.data(), path.size());
-    EXPECT_EQ(bind(fd_, reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
-    if (listening) {
-      EXPECT_EQ(listen(fd_, 1), 0);
-    }
-  }
-  ~BoundSocket() { close(fd_); }
-  BoundSocket(const BoundSocket&) = delete;
-  BoundSocket& operator=(const BoundSocket&) = delete;
-
- private:
-  const int fd_;
-};
 
 class ReachabilityTest : public testing::Test {
  protected:
@@ -63,17 +40,12 @@ TEST_F(ReachabilityTest, ExplainsAFileThatIsNoSocket) {
 }
 
 TEST_F(ReachabilityTest, ExplainsAStaleSocket) {
-  const BoundSocket bound(address_.path, false);
+  UniqueFd(e2e::ListenUnix(address_.path)).Reset();
   EXPECT_THAT(Explain(), HasSubstr("nobody listens on the socket"));
 }
 
-TEST_F(ReachabilityTest, ExplainsAnotherListener) {
-  const BoundSocket bound(address_.path, true);
-  EXPECT_THAT(Explain(), HasSubstr("does not answer as vmeventd does"));
-}
-
 TEST_F(ReachabilityTest, ExplainsADaemonThatDoesNotAnswer) {
-  const BoundSocket bound(address_.path, true);
+  const UniqueFd listener(e2e::ListenUnix(address_.path));
   char name[16] = "";
   prctl(PR_GET_NAME, name);
   prctl(PR_SET_NAME, "vmeventd");
@@ -89,7 +61,7 @@ TEST_F(ReachabilityTest, ARequestToAnotherListenerFailsWithoutProtocolJargon) {
   const grpc::Status status(grpc::StatusCode::UNAVAILABLE,
                             "failed to connect to all addresses; last error: UNKNOWN: timed out "
                             "before receiving SETTINGS frame");
-  const BoundSocket bound(address_.path, true);
+  const UniqueFd listener(e2e::ListenUnix(address_.path));
   const Failure failure = ExplainFailure(address_, status);
   EXPECT_EQ(failure.code, ExitCode::kUnreachable);
   EXPECT_EQ(failure.sentence, "another program listens on the socket " + address_.path +
@@ -116,25 +88,14 @@ TEST_F(ReachabilityTest, ExplainsPermissionDeniedOnADirectory) {
 }
 
 TEST_F(ReachabilityTest, ExplainsARefusedPort) {
-  // A port that is bound but does not listen refuses connections, and no other process can take it.
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in name{};
-  name.sin_family = AF_INET;
-  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(name);
-  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), size), 0);
-  ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size), 0);
-  ServerAddress address;
-  address.host = "127.0.0.1";
-  address.port = std::to_string(ntohs(name.sin_port));
+  uint16_t port = 0;
+  const UniqueFd held = e2e::HoldOnLoopback(&port);
+  const ServerAddress address = {.host = "127.0.0.1", .port = std::to_string(port)};
   EXPECT_THAT(ExplainProbe(address, Probe(address)), HasSubstr("(Connection refused)"));
-  close(fd);
 }
 
 TEST_F(ReachabilityTest, ExplainsAnUnknownHost) {
-  ServerAddress address;
-  address.host = "nobody.invalid";
-  address.port = "80";
+  const ServerAddress address = {.host = "nobody.invalid", .port = "80"};
   const ProbeResult unknown = {Kind::kNoSuchHost, 0, "Name or service not known", ""};
   EXPECT_THAT(ExplainProbe(address, unknown), HasSubstr("the host of nobody.invalid:80"));
 }

@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/files.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 
@@ -28,11 +29,6 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 class TlsFilesTest : public testing::Test {
  protected:
@@ -62,9 +58,9 @@ class TlsFilesTest : public testing::Test {
 TEST_F(TlsFilesTest, GoodFilesAreReadWhole) {
   const auto loaded = LoadTlsFiles(options_);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->ca, ReadAll(options_.ca_file));
-  EXPECT_EQ(loaded->certificate, ReadAll(own_.certificate));
-  EXPECT_EQ(loaded->key, ReadAll(own_.key));
+  EXPECT_EQ(loaded->ca, e2e::ReadFile(options_.ca_file));
+  EXPECT_EQ(loaded->certificate, e2e::ReadFile(own_.certificate));
+  EXPECT_EQ(loaded->key, e2e::ReadFile(own_.key));
 }
 
 TEST_F(TlsFilesTest, WithoutAClientCertificateTheAuthorityIsEnough) {
@@ -74,7 +70,7 @@ TEST_F(TlsFilesTest, WithoutAClientCertificateTheAuthorityIsEnough) {
 }
 
 TEST_F(TlsFilesTest, CertificateAndKeyMayShareAFile) {
-  options_.cert_file = Write(ReadAll(own_.key) + ReadAll(own_.certificate));
+  options_.cert_file = Write(e2e::ReadFile(own_.key) + e2e::ReadFile(own_.certificate));
   options_.key_file = options_.cert_file;
   EXPECT_TRUE(LoadTlsFiles(options_).ok());
 }
@@ -110,7 +106,7 @@ TEST_F(TlsFilesTest, ExplainsAFileThatIsNotPem) {
 }
 
 TEST_F(TlsFilesTest, ExplainsADamagedFile) {
-  std::string text = ReadAll(own_.certificate);
+  std::string text = e2e::ReadFile(own_.certificate);
   text.replace(text.find('\n') + 10, 20, "AAAAAAAAAAAAAAAAAAAA");
   options_.cert_file = Write(text);
   EXPECT_THAT(Fault(), HasSubstr("damaged certificate"));
@@ -169,8 +165,9 @@ class TlsTest : public testing::Test {
     grpc::SslServerCredentialsOptions options(
         client_ca.empty() ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
                           : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-    options.pem_key_cert_pairs.push_back({ReadAll(files.key), ReadAll(files.certificate)});
-    if (!client_ca.empty()) options.pem_root_certs = ReadAll(client_ca);
+    options.pem_key_cert_pairs.push_back(
+        {e2e::ReadFile(files.key), e2e::ReadFile(files.certificate)});
+    if (!client_ca.empty()) options.pem_root_certs = e2e::ReadFile(client_ca);
     server_.UseTcp(grpc::SslServerCredentials(options));
     server_.Start();
   }
@@ -320,13 +317,13 @@ class TlsWatchTest : public TlsTest {
   ExitCode Watch(uint64_t count) {
     Printer printer(&formatter_, &output_);
     Delivery delivery({.consumer = &printer, .count = count});
-    WatchLoop::Environment environment;
-    environment.address = Address();
-    environment.stop = &stop_;
     const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
-    environment.note = note;
-    environment.wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };
-    return delivery.CodeOf(WatchLoop({}, std::move(environment)).Run(&delivery), note);
+    WatchLoop loop({},
+                   {.address = Address(),
+                    .stop = &stop_,
+                    .note = note,
+                    .wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); }});
+    return delivery.CodeOf(loop.Run(&delivery), note);
   }
   void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {
     server_.service().streams.push_back(

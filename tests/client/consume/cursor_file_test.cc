@@ -9,6 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::client {
@@ -107,28 +108,23 @@ TEST_F(CursorFileTest, RefusesLinksAndOtherKindsOfFiles) {
   Write("{}");
   const std::string link = directory_ / "link";
   std::filesystem::create_symlink(path(), link);
-  EXPECT_THAT(std::string(CursorFile::Open(link, {"a"}).status().message()),
-              HasSubstr("is a symbolic link"));
+  EXPECT_THAT(CursorFile::Open(link, {"a"}), Says("is a symbolic link"));
   const std::string hard = directory_ / "hard";
   std::filesystem::create_hard_link(path(), hard);
-  EXPECT_THAT(std::string(CursorFile::Open(hard, {"a"}).status().message()),
-              HasSubstr("a hard link"));
-  EXPECT_THAT(std::string(CursorFile::Open(directory_.path(), {"a"}).status().message()),
-              HasSubstr("is not a regular file"));
+  EXPECT_THAT(CursorFile::Open(hard, {"a"}), Says("a hard link"));
+  EXPECT_THAT(CursorFile::Open(directory_.path(), {"a"}), Says("is not a regular file"));
 }
 
 TEST_F(CursorFileTest, ALinkThatAppearsLaterIsNotReplaced) {
   const auto file = Open();
   std::filesystem::create_symlink(directory_ / "elsewhere", path());
-  EXPECT_THAT(std::string(file->Save("node1:9555", {7, "j"}).message()),
-              HasSubstr("is a symbolic link"));
+  EXPECT_THAT(file->Save("node1:9555", {7, "j"}), Says("is a symbolic link"));
 }
 
 TEST_F(CursorFileTest, NamesADirectoryThatDoesNotExist) {
   auto file = CursorFile::Open(directory_ / "no/cursor", {"a"});
   ASSERT_TRUE(file.ok());
-  EXPECT_THAT(std::string((*file)->Save("a", {7, "j"}).message()),
-              HasSubstr("No such file or directory"));
+  EXPECT_THAT((*file)->Save("a", {7, "j"}), Says("No such file or directory"));
 }
 
 }  // namespace

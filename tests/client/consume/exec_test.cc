@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstdint>
 #include <deque>
-#include <fstream>
 #include <map>
 #include <sstream>
 #include <string>
@@ -16,6 +15,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/files.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::client {
@@ -36,11 +37,7 @@ class EventCommandTest : public testing::Test {
     kill(std::stoi(Output()), SIGCONT);
   }
   std::string out() const { return directory_ / "out"; }
-  std::string Output() const {
-    std::ostringstream text;
-    text << std::ifstream(out()).rdbuf();
-    return text.str();
-  }
+  std::string Output() const { return e2e::ReadFile(out()); }
 
   TemporaryDirectory directory_;
   std::stop_source stop_;
@@ -64,10 +61,9 @@ TEST_F(EventCommandTest, SaysHowItFailed) {
 }
 
 TEST_F(EventCommandTest, AnEnvironmentThatIsTooLargeIsAFailure) {
-  const absl::Status status = RunCommandCall({"true", {{"HUGE", std::string(1 << 18, 'x')}}, ""},
-                                             stop_.get_token(), nullptr);
-  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("Argument list too long"));
+  EXPECT_THAT(RunCommandCall({"true", {{"HUGE", std::string(1 << 18, 'x')}}, ""}, stop_.get_token(),
+                             nullptr),
+              FailsAs(absl::IsUnavailable, "Argument list too long"));
 }
 
 TEST_F(EventCommandTest, StartsWithUnblockedSignalsAndADefaultSigpipe) {
@@ -249,8 +245,7 @@ TEST_F(CommandRunnerTest, RetryRunsItAgainAfterGrowingPauses) {
 }
 
 TEST_F(CommandRunnerTest, RetryGivesUpInTheEnd) {
-  const absl::Status status = Run(OnFailure::kRetry, 1, std::deque<absl::Status>(99, kFailed));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("11 times"));
+  EXPECT_THAT(Run(OnFailure::kRetry, 1, std::deque<absl::Status>(99, kFailed)), Says("11 times"));
   EXPECT_THAT(pauses_, SizeIs(CommandRunner::kMostRetries));
   EXPECT_EQ(pauses_.back(), CommandRunner::kLongestPause);
   EXPECT_EQ(position_, std::nullopt);

@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_nats.h"
+#include "tests/support/proto_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -14,59 +15,49 @@ namespace {
 using testing::ElementsAre;
 using testing::UnorderedElementsAre;
 
-FleetFilter Filter(std::vector<std::string> nodes, std::vector<std::string> vms,
-                   std::vector<v1::EventType> types, std::vector<v1::ShutdownClass> classes) {
-  FleetFilter filter{.nodes = std::move(nodes)};
-  for (const std::string& vm : vms) filter.events.add_vm_names(vm);
-  for (const v1::EventType type : types) filter.events.add_types(type);
-  for (const v1::ShutdownClass one : classes) filter.events.add_classes(one);
-  return filter;
+FleetFilter Filter(std::vector<std::string> nodes, const std::string& events = "") {
+  return {.events = FromText<v1::EventFilter>(events), .nodes = std::move(nodes)};
 }
 
 TEST(EventSubjects, AreAsNarrowAsTheFilterPermits) {
-  constexpr auto kStopped = v1::EVENT_TYPE_STOPPED;
-  constexpr auto kLost = v1::EVENT_TYPE_MONITOR_LOST;
-  constexpr auto kCrash = v1::SHUTDOWN_CLASS_CRASH;
+  const auto subjects = [](const std::string& events) { return EventSubjects(Filter({}, events)); };
   EXPECT_THAT(EventSubjects({}), ElementsAre("vmevents.v1.*.*.*.>"));
-  EXPECT_THAT(EventSubjects(Filter({"node7.example"}, {}, {}, {})),
+  EXPECT_THAT(EventSubjects(Filter({"node7.example"})),
               ElementsAre("vmevents.v1.*.node7=2Eexample.*.>"));
-  EXPECT_THAT(EventSubjects(Filter({"prod/n1", "prod/n2"}, {}, {}, {})),
+  EXPECT_THAT(EventSubjects(Filter({"prod/n1", "prod/n2"})),
               ElementsAre("vmevents.v1.prod.n1.*.>", "vmevents.v1.prod.n2.*.>"));
-  EXPECT_THAT(EventSubjects(Filter({}, {}, {kStopped}, {kCrash})),
+  EXPECT_THAT(subjects("types: EVENT_TYPE_STOPPED classes: SHUTDOWN_CLASS_CRASH"),
               UnorderedElementsAre("vmevents.v1.*.*.*.stopped.crash", "vmevents.v1.*.*.=.gap"));
-  EXPECT_THAT(EventSubjects(Filter({}, {}, {}, {kCrash})),
+  EXPECT_THAT(subjects("classes: SHUTDOWN_CLASS_CRASH"),
               UnorderedElementsAre("vmevents.v1.*.*.*.*.crash", "vmevents.v1.*.*.=.gap"));
-  EXPECT_THAT(EventSubjects(Filter({}, {}, {kLost, kStopped}, {})),
+  EXPECT_THAT(subjects("types: [EVENT_TYPE_MONITOR_LOST, EVENT_TYPE_STOPPED]"),
               UnorderedElementsAre("vmevents.v1.*.*.*.monitor-lost", "vmevents.v1.*.*.*.stopped.*",
                                    "vmevents.v1.*.*.=.gap"));
-  EXPECT_THAT(EventSubjects(Filter({}, {"web1"}, {}, {})),
+  EXPECT_THAT(subjects("vm_names: 'web1'"),
               UnorderedElementsAre("vmevents.v1.*.*.web1.>", "vmevents.v1.*.*.=.gap"));
-  EXPECT_THAT(EventSubjects(Filter({}, {}, {v1::EVENT_TYPE_GAP}, {})),
-              ElementsAre("vmevents.v1.*.*.*.gap"));
-  EXPECT_THAT(EventSubjects(Filter({}, {}, {kLost}, {kCrash})),
+  EXPECT_THAT(subjects("types: EVENT_TYPE_GAP"), ElementsAre("vmevents.v1.*.*.*.gap"));
+  EXPECT_THAT(subjects("types: EVENT_TYPE_MONITOR_LOST classes: SHUTDOWN_CLASS_CRASH"),
               ElementsAre("vmevents.v1.*.*.=.gap"));
 }
 
 TEST(EventSubjects, GlobsAreLeftToTheMatcher) {
-  EXPECT_THAT(EventSubjects(Filter({"n*"}, {"web?", "db"}, {}, {})),
-              ElementsAre("vmevents.v1.*.*.*.>"));
-  EXPECT_THAT(EventSubjects(Filter({"prod/n*", "n1"}, {}, {}, {})),
-              ElementsAre("vmevents.v1.*.*.*.>"));
-  // The server refuses subjects that overlap: *.n1 and prod.n1.
-  EXPECT_THAT(EventSubjects(Filter({"prod/n1", "n1"}, {}, {}, {})),
-              ElementsAre("vmevents.v1.*.*.*.>"));
+  // Of the last: the server refuses subjects that overlap, *.n1 and prod.n1.
+  for (const FleetFilter& filter : {Filter({"n*"}, "vm_names: ['web?', 'db']"),
+                                    Filter({"prod/n*", "n1"}), Filter({"prod/n1", "n1"})}) {
+    EXPECT_THAT(EventSubjects(filter), ElementsAre("vmevents.v1.*.*.*.>"));
+  }
 }
 
 TEST(EventSubjects, ManyBecomeOne) {
-  std::vector<std::string> vms;
-  for (int i = 0; i < 100; ++i) vms.push_back(absl::StrCat("vm", i));
-  EXPECT_THAT(EventSubjects(Filter({}, vms, {}, {})), ElementsAre("vmevents.v1.>"));
+  FleetFilter filter;
+  for (int i = 0; i < 100; ++i) filter.events.add_vm_names(absl::StrCat("vm", i));
+  EXPECT_THAT(EventSubjects(filter), ElementsAre("vmevents.v1.>"));
 }
 
 TEST(VmSubjects, AreKeysOfTheBucket) {
-  EXPECT_THAT(VmSubjects(Filter({}, {"web.1"}, {}, {})),
+  EXPECT_THAT(VmSubjects(Filter({}, "vm_names: 'web.1'")),
               ElementsAre("$KV.VMEVENTS_VMS.*.*.web=2E1"));
-  EXPECT_THAT(NodeSubjectsOf(Filter({"n1"}, {}, {}, {})), ElementsAre("$KV.VMEVENTS_NODES.*.n1"));
+  EXPECT_THAT(NodeSubjectsOf(Filter({"n1"})), ElementsAre("$KV.VMEVENTS_NODES.*.n1"));
 }
 
 v1::Event Event(v1::EventType type, const std::string& vm) {
@@ -79,44 +70,30 @@ v1::Event Event(v1::EventType type, const std::string& vm) {
 
 TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
   const MessageNode origin{"n1.example", "prod", "j"};
-  v1::Event stopped = Event(v1::EVENT_TYPE_STOPPED, "web1");
-  stopped.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
-  stopped.mutable_vm()->set_source("libvirt:qemu:///system");
-  EXPECT_TRUE(FleetMatcher({}).Matches(origin, stopped));
+  const auto stopped = FromText<v1::Event>(R"(
+      type: EVENT_TYPE_STOPPED observe_time { seconds: 100 }
+      vm { name: 'web1' source: 'libvirt:qemu:///system' run_id: 'r1'
+           uuid: '550e8400-e29b-41d4-a716-446655440000' labels { key: 'app' value: 'web' } }
+      shutdown { class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_GUEST_PANIC })");
   const auto matches = [&](const FleetFilter& filter) {
     return FleetMatcher(filter).Matches(origin, stopped);
   };
-  EXPECT_TRUE(matches(Filter({}, {"db*", "web?"}, {v1::EVENT_TYPE_STOPPED}, {})));
-  EXPECT_FALSE(matches(Filter({}, {"db*"}, {}, {})));
-  EXPECT_FALSE(matches(Filter({}, {}, {v1::EVENT_TYPE_STARTED}, {})));
-  EXPECT_TRUE(matches(Filter({}, {}, {}, {v1::SHUTDOWN_CLASS_CRASH})));
-  EXPECT_FALSE(matches(Filter({}, {}, {}, {v1::SHUTDOWN_CLASS_USER})));
-  EXPECT_TRUE(matches(Filter({"n1.*"}, {}, {}, {})));
-  EXPECT_TRUE(matches(Filter({"prod/n1.*"}, {}, {}, {})));
-  EXPECT_FALSE(matches(Filter({"test/n1.*"}, {}, {}, {})));
-  FleetFilter sources;
-  sources.events.add_sources("qmp:*");
-  EXPECT_FALSE(matches(sources));
-  stopped.mutable_vm()->set_uuid("550e8400-e29b-41d4-a716-446655440000");
-  stopped.mutable_vm()->set_run_id("r1");
-  stopped.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
-  FleetFilter others;
-  others.events.add_uuids("550E8400-e29b-41d4-a716-446655440000");
-  others.events.add_run_ids("r1");
-  others.events.add_causes(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
-  EXPECT_TRUE(matches(others));
-  others.events.set_uuids(0, "00000000-e29b-41d4-a716-446655440000");
-  EXPECT_FALSE(matches(others));
-  others.events.clear_uuids();
-  others.events.add_labels("app=web");
-  EXPECT_FALSE(matches(others));
-  (*stopped.mutable_vm()->mutable_labels())["app"] = "web";
-  EXPECT_TRUE(matches(others));
-  others.events.set_run_ids(0, "r2");
-  EXPECT_FALSE(matches(others));
-  others.events.clear_run_ids();
-  others.events.set_causes(0, v1::SHUTDOWN_CAUSE_HOST_KILL);
-  EXPECT_FALSE(matches(others));
+  EXPECT_TRUE(matches({}));
+  for (const char* events :
+       {"vm_names: ['db*', 'web?'] types: EVENT_TYPE_STOPPED", "classes: SHUTDOWN_CLASS_CRASH",
+        "uuids: '550E8400-e29b-41d4-a716-446655440000' run_ids: 'r1' labels: 'app=web' "
+        "causes: SHUTDOWN_CAUSE_GUEST_PANIC"}) {
+    EXPECT_TRUE(matches(Filter({}, events))) << events;
+  }
+  for (const char* events :
+       {"vm_names: 'db*'", "types: EVENT_TYPE_STARTED", "classes: SHUTDOWN_CLASS_USER",
+        "sources: 'qmp:*'", "uuids: '00000000-e29b-41d4-a716-446655440000'", "labels: 'tier=db'",
+        "run_ids: 'r2'", "causes: SHUTDOWN_CAUSE_HOST_KILL"}) {
+    EXPECT_FALSE(matches(Filter({}, events))) << events;
+  }
+  EXPECT_TRUE(matches(Filter({"n1.*"})));
+  EXPECT_TRUE(matches(Filter({"prod/n1.*"})));
+  EXPECT_FALSE(matches(Filter({"test/n1.*"})));
   EXPECT_TRUE(matches({.since = absl::FromUnixSeconds(100)}));
   EXPECT_FALSE(matches({.since = absl::FromUnixSeconds(101)}));
   EXPECT_FALSE(matches({.until = absl::FromUnixSeconds(100)}));
@@ -125,17 +102,17 @@ TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
 TEST(FleetMatcher, AGapOfANodePassesButForItsNode) {
   const MessageNode origin{"n1", "prod", "j"};
   const v1::Event gap = Event(v1::EVENT_TYPE_GAP, "");
-  const FleetFilter crashes = Filter({}, {"web1"}, {}, {v1::SHUTDOWN_CLASS_CRASH});
+  const FleetFilter crashes = Filter({}, "vm_names: 'web1' classes: SHUTDOWN_CLASS_CRASH");
   EXPECT_TRUE(FleetMatcher(crashes).Matches(origin, gap));
-  EXPECT_FALSE(FleetMatcher(Filter({"n2"}, {}, {}, {})).Matches(origin, gap));
+  EXPECT_FALSE(FleetMatcher(Filter({"n2"})).Matches(origin, gap));
 }
 
 // Every event that the matcher lets through has one of the subjects.
 TEST(EventSubjects, CoverWhatMatches) {
   const std::vector<FleetFilter> filters = {
-      Filter({"n1"}, {}, {v1::EVENT_TYPE_STOPPED}, {}),
-      Filter({}, {"web1"}, {}, {v1::SHUTDOWN_CLASS_CRASH}),
-      Filter({"prod/n*"}, {"a b", "web1"}, {v1::EVENT_TYPE_GAP, v1::EVENT_TYPE_PAUSED}, {})};
+      Filter({"n1"}, "types: EVENT_TYPE_STOPPED"),
+      Filter({}, "vm_names: 'web1' classes: SHUTDOWN_CLASS_CRASH"),
+      Filter({"prod/n*"}, "vm_names: ['a b', 'web1'] types: [EVENT_TYPE_GAP, EVENT_TYPE_PAUSED]")};
   FakeNats nats;
   v1::Event stopped = Event(v1::EVENT_TYPE_STOPPED, "web1");
   stopped.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
@@ -183,12 +182,7 @@ TEST_F(FleetListsTest, TheVmThatRunsIsMeant) {
 }
 
 TEST_F(FleetListsTest, Nodes) {
-  v1::NodeHeartbeat node;
-  node.set_cluster("prod");
-  for (const char* name : {"n2", "n1"}) {
-    node.set_node(name);
-    nats_.AddNode(node);
-  }
+  for (const char* name : {"n2", "n1"}) AddHeartbeat(name, 990);
   EXPECT_EQ(Names(FleetCommand{}), "prod/n1\nprod/n2\n");
   nodes_ = {"prod/*2"};
   EXPECT_EQ(Names(FleetCommand{}), "prod/n2\n");

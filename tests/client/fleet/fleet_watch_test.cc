@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_nats.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::client {
@@ -102,6 +103,11 @@ class FleetWatchTest : public testing::Test {
     Delivery delivery({&memory_, cursor.get(), {FleetWatch::CursorKey()}, count_});
     return delivery.CodeOf(FleetWatch(command, std::move(environment)).Run(&delivery), note);
   }
+  // What has been seen after a run that ends well.
+  const std::vector<std::string>& Seen() {
+    EXPECT_EQ(Run(), ExitCode::kOk);
+    return memory_.seen;
+  }
   std::string notes() const { return absl::StrJoin(notes_, "\n"); }
   uint64_t saved() {
     return (*CursorFile::Open(directory_ / "cursor", {FleetWatch::CursorKey()}))
@@ -125,8 +131,7 @@ TEST_F(FleetWatchTest, DeliversEachEventOnceOverLostConnections) {
   AddEvents("n2", 1, 3);
   nats_.lose_after = 3;
   count_ = 5;
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n2:1", "n2:2", "n2:3"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:2", "n2:1", "n2:2", "n2:3"));
   EXPECT_EQ(nats_.connections, 2);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("the connection is lost (connecting again)"),
                                   HasSubstr("reading the stream VMEVENTS")));
@@ -135,8 +140,7 @@ TEST_F(FleetWatchTest, DeliversEachEventOnceOverLostConnections) {
 TEST_F(FleetWatchTest, AMessageLostOnItsWayIsReadAgain) {
   AddEvents("n1", 1, 3);
   nats_.drop_one = true;
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:2", "n1:3"));
   EXPECT_THAT(notes(), HasSubstr("were lost on the way"));
 }
 
@@ -147,8 +151,7 @@ TEST_F(FleetWatchTest, BeginsNow) {
     if (nats_.events().last == 3) stop_->Stop();
     if (nats_.events().last == 2) AddEvents("n1", 3, 3);
   };
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:3"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:3"));
   EXPECT_EQ(nats_.deleted_consumers, 1);
 }
 
@@ -158,8 +161,7 @@ TEST_F(FleetWatchTest, ContinuesBehindTheCursor) {
   count_ = 2;
   EXPECT_EQ(Run(), ExitCode::kOk);
   count_.reset();
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
   EXPECT_EQ(saved(), 5u);
   EXPECT_THAT(notes_, IsEmpty());
 }
@@ -210,8 +212,7 @@ TEST_F(FleetWatchTest, AStreamThatIsCreatedAgainUnderTheWatchIsAGap) {
     nats_.events() = {.created = "2026-07-02T12:00:00Z"};
     AddEvents("n1", 3, 3);
   };
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:2", "n1:3"));
   EXPECT_THAT(notes(), HasSubstr("GAP: "));
 }
 
@@ -235,8 +236,7 @@ TEST_F(FleetWatchTest, AfterALossOfTheStreamAReaderGoesOnByTimeWithOneNotice) {
     at(absl::Hours(sequence), sequence);
   }
   const FakeNats::Stream read = nats_.events();
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
   const auto overwrite = std::filesystem::copy_options::overwrite_existing;
   std::filesystem::copy_file(directory_ / "cursor", directory_ / "kept");
   const auto expect_after = [&](const char* what, auto reset, auto matcher, bool noted) {
@@ -297,12 +297,10 @@ TEST_F(FleetWatchTest, AfterALossOfTheStreamAReaderGoesOnByTimeWithOneNotice) {
   // A node that was away publishes its journal later: not all of it again.
   nats_.events() = {.created = "2026-07-03T12:00:00Z"};
   publish(9, 9);
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:9"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:9"));
   memory_.seen.clear();
   publish(1, 10);
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:9", "n1:10"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:9", "n1:10"));
 }
 
 // Every node chooses the headers of its messages.
@@ -327,14 +325,12 @@ TEST_F(FleetWatchTest, LargeMessagesComeInParts) {
   for (int i = 0; i < 100; ++i)
     nats_.Add("VMEVENTS", "vmevents.v1.a.b.c.d", {}, std::string(kLarge, 'x'));
   AddEvents("n1", 1, 1);
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1"));
   EXPECT_LT(nats_.most_pulled, 64 * kLarge);
   nats_.Add("VMEVENTS", "vmevents.v1.a.b.c.d", {}, std::string(20 * kLarge, 'x'));
   AddEvents("n1", 2, 2);
   memory_.seen.clear();
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:2"));
 }
 
 TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
@@ -350,8 +346,7 @@ TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
     }
     if (idle == 3) stop_->Stop();
   };
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:7", "n1:8", "n1:9"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:7", "n1:8", "n1:9"));
   EXPECT_THAT(notes(), HasSubstr("deleted messages after 1 before they were read"));
 }
 
@@ -363,28 +358,22 @@ TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {
     // The fake says nothing while it waits, which a watch takes for a loss after 15 s.
     if (nats_.clock - begin > FleetWatch::kProgressInterval + absl::Seconds(1)) stop_->Stop();
   };
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, IsEmpty());
+  EXPECT_THAT(Seen(), IsEmpty());
   EXPECT_EQ(saved(), 9u);
   EXPECT_THAT(notes_, IsEmpty());
 }
 
 TEST_F(FleetWatchTest, ASnapshotIsFollowedByWhatItDoesNotHave) {
   command_.start = FromSnapshot{};
-  v1::Vm vm;
-  vm.mutable_ref()->set_name("web1");
-  vm.set_state(v1::VM_STATE_RUNNING);
-  vm.set_last_sequence(2);
-  nats_.AddVm("n1", vm);
-  vm.mutable_ref()->set_name("old");
-  vm.set_state(v1::VM_STATE_STOPPED);
-  nats_.AddVm("n1", vm);
+  for (const char* const vm : {"ref { name: 'web1' } state: VM_STATE_RUNNING last_sequence: 2",
+                               "ref { name: 'old' } state: VM_STATE_STOPPED last_sequence: 2"}) {
+    nats_.AddVm("n1", FromText<v1::Vm>(vm));
+  }
   nats_.stored -= absl::Hours(1);
   nats_.AddEvent("n2", Event(7, "long ago"));
   nats_.stored += absl::Hours(1);
   AddEvents("n1", 1, 4);
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("vm n1/web1", "n1:3", "n1:4"));
+  EXPECT_THAT(Seen(), ElementsAre("vm n1/web1", "n1:3", "n1:4"));
 }
 
 // Each node writes its own heartbeat as it likes.
@@ -397,8 +386,7 @@ TEST_F(FleetWatchTest, ANodeThatSaysToLagFarBehindMakesASnapshotReadNoOthersEven
   for (const char* const node : {"honest", "hostile"}) nats_.AddEvent(node, Event(2));
   AddHeartbeat("honest", now, now);
   AddHeartbeat("hostile", now, absl::FromUnixSeconds(1));
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("hostile:1", "honest:2", "hostile:2"));
+  EXPECT_THAT(Seen(), ElementsAre("hostile:1", "honest:2", "hostile:2"));
 }
 
 // A node that catches up writes its VMs' states long after their events.
@@ -409,10 +397,7 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByOldEventsThatItLacks) {
     nats_.stored = now - ago;
     nats_.AddEvent(node, Event(sequence));
   };
-  v1::Vm vm;
-  vm.mutable_ref()->set_name("web1");
-  vm.set_state(v1::VM_STATE_RUNNING);
-  vm.set_last_sequence(1);
+  const auto vm = FromText<v1::Vm>("ref { name: 'web1' } state: VM_STATE_RUNNING last_sequence: 1");
   for (const char* const node : {"up", "behind", "dead"}) nats_.AddVm(node, vm);
   for (const char* const node : {"up", "behind", "dead"}) store(absl::Hours(50), node, 1);
   store(absl::Hours(48), "dead", 2);
@@ -422,9 +407,8 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByOldEventsThatItLacks) {
   AddHeartbeat("up", now - absl::Seconds(20), now - absl::Seconds(21));
   AddHeartbeat("behind", now - absl::Seconds(10), now - absl::Minutes(40));
   AddHeartbeat("dead", now - absl::Hours(49), now - absl::Hours(49));
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("vm behind/web1", "vm dead/web1", "vm up/web1", "dead:2",
-                                        "behind:2", "up:8"));
+  EXPECT_THAT(Seen(), ElementsAre("vm behind/web1", "vm dead/web1", "vm up/web1", "dead:2",
+                                  "behind:2", "up:8"));
 }
 
 TEST_F(FleetWatchTest, BeginsAtATime) {
@@ -433,8 +417,7 @@ TEST_F(FleetWatchTest, BeginsAtATime) {
   nats_.AddEvent("n1", early);
   nats_.AddEvent("n1", Event(2));
   command_.start = FromTime{absl::FromUnixSeconds(1'782'907'150)};
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:2"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:2"));
 }
 
 TEST_F(FleetWatchTest, AMessageOfAnotherProgramIsLeftOut) {
@@ -442,8 +425,7 @@ TEST_F(FleetWatchTest, AMessageOfAnotherProgramIsLeftOut) {
   nats_.Add("VMEVENTS", "vmevents.v1.prod.n1.web1.paused",
             {{"ce-source", "/vmevents/prod/n1/j"}, {"ce-id", "1"}}, "\xff");
   AddEvents("n1", 3, 3);
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:3"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:3"));
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("is left out: its header ce-source")));
 }
 
@@ -459,8 +441,7 @@ TEST_F(FleetWatchTest, AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCou
   add("/vmevents/prod/n2/j", "vmevents.v1.stopped.crash");
   add("/vmevents/prod/n2/j", "");  // as a value of a bucket
   AddEvents("n2", 3, 3);
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n2:3"));
+  EXPECT_THAT(Seen(), ElementsAre("n2:3"));
   EXPECT_THAT(
       notes_,
       ElementsAre(AllOf(HasSubstr("names the node prod/n1, whose subject this is not"),
@@ -475,8 +456,7 @@ TEST_F(FleetWatchTest, ServersThatAreNotThere) {
   AddEvents("n1", 1, 1);
   int waits = 0;
   on_wait_ = [&] { nats_.reachable = ++waits == 3; };
-  EXPECT_EQ(Run(), ExitCode::kOk);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1"));
+  EXPECT_THAT(Seen(), ElementsAre("n1:1"));
 }
 
 TEST_F(FleetWatchTest, AMissingStreamIsNotFound) {

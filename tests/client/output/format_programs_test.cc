@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/status_matchers.h"
 
 namespace vmeventd::client {
 namespace {
@@ -50,7 +51,7 @@ TEST(JsonFormatter, NamesWhatCannotBeWritten) {
   vm.mutable_state_time()->set_seconds(INT64_MAX);
   const auto text = JsonFormatter().FormatVm({vm});
   ASSERT_FALSE(text.ok());
-  EXPECT_THAT(std::string(text.status().message()), HasSubstr("a Vm of the server"));
+  EXPECT_THAT(text, Says("a Vm of the server"));
 }
 
 TEST(NameFormatter, PrintsTheNameOfEachVm) {

@@ -16,16 +16,17 @@ using testing::HasSubstr;
 using testing::Not;
 
 v1::ShutdownDetail PowerdownShutdown() {
-  v1::ShutdownDetail shutdown;
-  shutdown.set_class_(v1::SHUTDOWN_CLASS_ADMIN);
-  shutdown.set_cause(v1::SHUTDOWN_CAUSE_HOST_POWERDOWN);
-  shutdown.set_rule("guest-shutdown-in-window");
-  shutdown.mutable_powerdown_age()->set_seconds(4);
-  v1::Evidence* pressed = shutdown.add_evidence();
-  pressed->mutable_time()->set_seconds(1782907200);
-  pressed->set_what("POWERDOWN");
-  shutdown.add_evidence()->set_what("SHUTDOWN reason=guest-shutdown");
-  return shutdown;
+  return FromText<v1::ShutdownDetail>(R"(
+      class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_POWERDOWN
+      rule: 'guest-shutdown-in-window' powerdown_age { seconds: 4 }
+      evidence { time { seconds: 1782907200 } what: 'POWERDOWN' }
+      evidence { what: 'SHUTDOWN reason=guest-shutdown' })");
+}
+
+v1::Intent OpenIntent() {
+  return FromText<v1::Intent>(
+      "intent_id: 'intent-7' actor: 'alice' reason: 'maintenance' "
+      "expire_time { seconds: 1782907200 }");
 }
 
 absl::Time Noon() { return absl::FromUnixSeconds(1782907200); }
@@ -174,11 +175,7 @@ TEST(TableFormatter, HeadingsMayBeLeftOut) {
 
 TEST(TableFormatter, ListsOpenIntents) {
   NodeVms vms = {{MakeVm("web1")}};
-  v1::Intent* intent = vms[0].vm.mutable_intent();
-  intent->set_intent_id("intent-7");
-  intent->set_actor("alice");
-  intent->set_reason("maintenance");
-  intent->mutable_expire_time()->set_seconds(1782907200);
+  *vms[0].vm.mutable_intent() = OpenIntent();
   EXPECT_EQ(*TableFormatter({}).FormatIntents(vms),
             "INTENT    VM    ACTOR  EXPIRES                  REASON\n"
             "intent-7  web1  alice  2026-07-01 12:00:00.000  maintenance\n");
@@ -317,13 +314,11 @@ TEST(TableFormatter, ShowsTheSourceOfAVm) {
 }
 
 TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
-  v1::Vm vm = MakeVm("web1");
-  vm.set_state(v1::VM_STATE_STOPPED);
-  vm.mutable_ref()->set_run_id("run-7");
-  *vm.mutable_shutdown() = PowerdownShutdown();
-  vm.mutable_shutdown()->set_exit_status_known(true);
-  vm.mutable_shutdown()->set_exit_signal(9);
-  vm.add_problems("monitor held by another client");
+  auto vm = FromText<v1::Vm>(R"(
+      ref { name: 'web1' run_id: 'run-7' } state: VM_STATE_STOPPED
+      shutdown { exit_status_known: true exit_signal: 9 }
+      problems: 'monitor held by another client')");
+  vm.mutable_shutdown()->MergeFrom(PowerdownShutdown());
   EXPECT_EQ(*TableFormatter({}).FormatVm({vm}),
             "name            web1\n"
             "state           STOPPED\n"
@@ -345,10 +340,7 @@ TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
 
 TEST(TableFormatter, ShowsTheOpenIntentOfAVm) {
   v1::Vm vm = MakeVm("web1");
-  vm.mutable_intent()->set_intent_id("intent-7");
-  vm.mutable_intent()->set_actor("alice");
-  vm.mutable_intent()->set_reason("maintenance");
-  vm.mutable_intent()->mutable_expire_time()->set_seconds(1782907200);
+  *vm.mutable_intent() = OpenIntent();
   EXPECT_THAT(*TableFormatter({}).FormatVm({vm}),
               HasSubstr("open intent     alice: maintenance\n"
                         "intent id       intent-7\n"
@@ -356,54 +348,37 @@ TEST(TableFormatter, ShowsTheOpenIntentOfAVm) {
 }
 
 TEST(TableFormatter, ShowsTheServersInfo) {
-  v1::GetServerInfoResponse info;
-  info.set_version("0.1.0");
-  info.set_vms(3);
-  info.set_journal_writable(true);
-  auto* present = info.add_directories();
-  present->set_path("/run/ctrl");
-  present->set_pattern("*.kvmd");
-  present->set_present(true);
-  present->set_sockets(3);
-  info.add_directories()->set_path("/run/other");
+  auto info = FromText<v1::GetServerInfoResponse>(R"(
+      version: '0.1.0' vms: 3 journal_writable: true
+      directories { path: '/run/ctrl' pattern: '*.kvmd' present: true sockets: 3 }
+      directories { path: '/run/other' })");
   const std::string text = *TableFormatter({}).FormatInfo(info);
   EXPECT_THAT(text, HasSubstr("version         0.1.0\n"));
   EXPECT_THAT(text, HasSubstr("watched         /run/ctrl:*.kvmd  3 sockets\n"));
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
-  present->set_sockets(1);
+  info.mutable_directories(0)->set_sockets(1);
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("*.kvmd  1 socket\n"));
 }
 
 TEST(TableFormatter, ShowsHowPublishingGoes) {
-  const auto text = [](const v1::GetServerInfoResponse& info) {
-    return *TableFormatter({}).FormatInfo(info);
+  const auto text = [](const std::string& info) {
+    return *TableFormatter({}).FormatInfo(
+        FromText<v1::GetServerInfoResponse>("newest_sequence: 12 " + info));
   };
-  v1::GetServerInfoResponse info;
-  info.set_newest_sequence(12);
-  EXPECT_THAT(text(info), Not(HasSubstr("publishing")));
-  v1::Publishing* publishing = info.mutable_publishing();
-  publishing->set_connected(true);
-  publishing->mutable_since()->set_seconds(1782907200);
-  publishing->set_sequence(12);
-  EXPECT_THAT(text(info), HasSubstr("publishing      connected since 2026-07-01 12:00:00.000\n"));
-  publishing->set_connected(false);
-  publishing->set_problem("Connection refused");
-  publishing->set_sequence(2);
-  EXPECT_THAT(text(info),
+  EXPECT_THAT(text(""), Not(HasSubstr("publishing")));
+  EXPECT_THAT(text("publishing { connected: true since { seconds: 1782907200 } sequence: 12 }"),
+              HasSubstr("publishing      connected since 2026-07-01 12:00:00.000\n"));
+  EXPECT_THAT(text("publishing { problem: 'Connection refused' since { seconds: 1782907200 } "
+                   "sequence: 2 }"),
               HasSubstr("publishing      not connected since 2026-07-01 12:00:00.000, 10 "
                         "events waiting: Connection refused\n"));
 }
 
 TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
-  v1::GetServerInfoResponse info;
-  v1::LibvirtConnection* open = info.add_libvirt_connections();
-  open->set_uri("qemu:///system");
-  open->set_connected(true);
-  open->set_domains(1);
-  v1::LibvirtConnection* refused = info.add_libvirt_connections();
-  refused->set_uri("qemu:///session");
-  refused->set_problem("Connection refused");
-  refused->mutable_since()->set_seconds(1782907200);
+  const auto info = FromText<v1::GetServerInfoResponse>(R"(
+      libvirt_connections { uri: 'qemu:///system' connected: true domains: 1 }
+      libvirt_connections { uri: 'qemu:///session' problem: 'Connection refused'
+                            since { seconds: 1782907200 } })");
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
               HasSubstr("libvirt         qemu:///system  1 domain\n"
                         "                qemu:///session  not connected since 2026-07-01 "

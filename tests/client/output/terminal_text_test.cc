@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/utf8.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd::client {

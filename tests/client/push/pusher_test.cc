@@ -7,6 +7,7 @@
 
 #include <deque>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <optional>
 #include <stop_token>
@@ -22,6 +23,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::client {
@@ -29,7 +31,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 
@@ -82,9 +83,7 @@ class PusherTest : public testing::Test {
     environment.note = [this](const std::string& note) { notes_.push_back(note); };
     environment.now = [] { return kPushedAt; };
     environment.random = [] { return 1.0; };
-    PushState begin;
-    begin.target = "https://x";
-    Pusher pusher(begin, std::move(environment));
+    Pusher pusher({.target = "https://x"}, std::move(environment));
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
     Delivery delivery({&pusher, cursor->get(), {"node7"}});
     delivery.OnEvents(PausedEvents(1, newest));
@@ -170,11 +169,10 @@ TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
 }
 
 TEST(PushStateTest, IsReadAsItWasWritten) {
-  PushState state;
-  state.target = "https://x";
-  state.error = "a \"quoted\" \x1b thing";
-  state.delivered = 12;
-  state.last_success = kPushedAt;
+  const PushState state = {.target = "https://x",
+                           .delivered = 12,
+                           .last_success = kPushedAt,
+                           .error = "a \"quoted\" \x1b thing"};
   EXPECT_EQ(ParsePushState(ToJson(state)).value(), state);
   EXPECT_EQ(ParsePushState(ToJson(PushState())).value(), PushState());
   for (const char* wrong : {"", "[]", "{}", R"({"vmevents_push":2})", R"({"vmevents_push":"1"})",
@@ -206,6 +204,7 @@ class Batches : public WatchSink {
   bool OnOpen() override { return true; }
   bool OnVms(const NodeVms& /*vms*/) override { return true; }
   bool OnEvents(NodeEvents events) override {
+    on_events();
     batches.emplace_back();
     for (const NodeEvent& one : events) {
       batches.back().push_back(static_cast<int>(one.event.sequence()));
@@ -213,6 +212,7 @@ class Batches : public WatchSink {
     return true;
   }
   bool OnPosition(const ServerPosition& position) override {
+    if (positions.empty()) on_first_position();
     positions[position.server] = position.position.sequence;
     return true;
   }
@@ -220,6 +220,8 @@ class Batches : public WatchSink {
 
   std::vector<std::vector<int>> batches;
   std::map<size_t, uint64_t> positions;
+  std::function<void()> on_events = [] {};
+  std::function<void()> on_first_position = [] {};
 };
 
 TEST(BatcherTest, ABatchHasALimitOfEventsAndOfBytes) {
@@ -242,17 +244,8 @@ TEST(BatcherTest, AnEventThatIsAloneGoesAfterItsTime) {
   std::stop_source stop;
   Batcher batcher({.events = 100, .time = absl::Milliseconds(1)}, stop.get_token());
   EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1)));
-  class First : public Batches {
-   public:
-    explicit First(std::stop_source* stop) : stop_(stop) {}
-    bool OnEvents(NodeEvents events) override {
-      stop_->request_stop();
-      return Batches::OnEvents(std::move(events));
-    }
-
-   private:
-    std::stop_source* const stop_;
-  } first(&stop);
+  Batches first;
+  first.on_events = [&stop] { stop.request_stop(); };
   batcher.Run(&first);
   EXPECT_THAT(first.batches, ElementsAre(ElementsAre(1)));
 }
@@ -263,20 +256,11 @@ TEST(BatcherTest, EventsBehindAPositionAloneHaveTheirTime) {
   batcher.OnPosition({0, {0, "journal-a"}});
   EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1)));
   // The second event comes once the position was passed.
-  class Feed : public Batches {
-   public:
-    explicit Feed(Batcher* batcher) : batcher_(batcher) {}
-    bool OnPosition(const ServerPosition& position) override {
-      if (positions.empty()) {
-        EXPECT_TRUE(batcher_->OnEvents(PausedEvents(2, 2)));
-        batcher_->Close();
-      }
-      return Batches::OnPosition(position);
-    }
-
-   private:
-    Batcher* const batcher_;
-  } feed(&batcher);
+  Batches feed;
+  feed.on_first_position = [&batcher] {
+    EXPECT_TRUE(batcher.OnEvents(PausedEvents(2, 2)));
+    batcher.Close();
+  };
   batcher.Run(&feed);
   EXPECT_THAT(feed.batches, ElementsAre(ElementsAre(1, 2)));
   EXPECT_EQ(feed.positions[0], 2);
@@ -332,9 +316,7 @@ TEST_F(SetAsideTest, ATornLineStandsAlone) {
 
 TEST_F(SetAsideTest, HasALimit) {
   EXPECT_TRUE(Append("0123456789\n").ok());
-  const absl::Status full = Append("0123456789\n");
-  EXPECT_TRUE(absl::IsResourceExhausted(full));
-  EXPECT_THAT(std::string(full.message()), HasSubstr("move it away"));
+  EXPECT_THAT(Append("0123456789\n"), FailsAs(absl::IsResourceExhausted, "move it away"));
   EXPECT_EQ(ReadSmallFile(Path()).value(), "0123456789\n");
 }
 
@@ -354,7 +336,7 @@ TEST_F(SetAsideTest, ALinkIsNotFollowedAndAnotherKindOfFileIsRefused) {
   ASSERT_EQ(unlink(Path().c_str()), 0);
   std::ofstream(Path()) << "b\n";
   ASSERT_EQ(chmod(Path().c_str(), 0644), 0);
-  EXPECT_THAT(std::string(Append("a\n").message()), HasSubstr("may be read by others"));
+  EXPECT_THAT(Append("a\n"), Says("may be read by others"));
 }
 
 }  // namespace

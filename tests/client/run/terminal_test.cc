@@ -5,10 +5,10 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 #include <string>
 
 #include "gtest/gtest.h"
+#include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 
@@ -116,9 +116,7 @@ TEST(Pager, GetsWhatIsWrittenAndIsWaitedFor) {
     ASSERT_NE(pager, nullptr);
     EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
   }
-  std::string text;
-  std::ifstream(out) >> text;
-  EXPECT_EQ(text, "text");
+  EXPECT_EQ(e2e::ReadFile(out), "text");
 }
 
 TEST(Pager, SaysThatItCannotBeRun) {
@@ -139,9 +137,7 @@ TEST(Pager, IsWaitedForThroughAnInterrupt) {
   EXPECT_EQ(raise(SIGINT), 0);
   EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
   EXPECT_TRUE(pager->Wait());
-  std::string text;
-  std::ifstream(out) >> text;
-  EXPECT_EQ(text, "text");
+  EXPECT_EQ(e2e::ReadFile(out), "text");
 }
 
 TEST(SizeOfTerminal, AFileHasNone) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
 
 namespace vmeventd::client {
 namespace {
@@ -115,9 +116,7 @@ TEST(WithoutContext, RefusesWhatHasNoSection) {
         "contexts = {a = {servers = \"x\"}}\n", "contexts.a.servers = \"x\"\ncurrent = \"a\"\n",
         "[contexts.a]\nservers = \"x\"\n[contexts]\nb.servers = \"y\"\n"}) {
     ASSERT_TRUE(ParseContexts(file, "f").ok()) << file;
-    EXPECT_THAT(std::string(WithoutContext(file, "a", "f").status().message()),
-                HasSubstr("with an editor"))
-        << file;
+    EXPECT_THAT(WithoutContext(file, "a", "f"), Says("with an editor")) << file;
   }
 }
 

@@ -2,14 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
-#include <functional>
-#include <sstream>
-#include <tuple>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/security/credentials.h"
+#include "tests/support/files.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_server.h"
 
@@ -21,36 +21,26 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-std::string ReadFile(const std::string& path) {
-  std::ostringstream out;
-  out << std::ifstream(path).rdbuf();
-  return out.str();
+// Calls a method with an encoded request; empty: one without a field.
+grpc::Status CallMethod(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                        const std::string& request = "") {
+  std::string response;
+  return RawCall(channel, "/vmeventd.v1.VmEventService/" + method, request, &response);
 }
 
 grpc::Status Declare(const std::shared_ptr<grpc::Channel>& channel) {
-  v1::DeclareIntentRequest request;
-  request.set_vm_name("web1");
-  request.set_actor("alice");
-  request.set_reason("maintenance");
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(3));
-  v1::DeclareIntentResponse response;
-  return v1::VmEventService::NewStub(channel)->DeclareIntent(&context, request, &response);
+  const auto request =
+      FromText<v1::DeclareIntentRequest>("vm_name: 'web1' actor: 'alice' reason: 'maintenance'");
+  return CallMethod(channel, "DeclareIntent", request.SerializeAsString());
 }
 
 grpc::Status Withdraw(const std::shared_ptr<grpc::Channel>& channel) {
-  v1::WithdrawIntentRequest request;
-  request.set_intent_id("4711");
-  grpc::ClientContext context;
-  v1::WithdrawIntentResponse response;
-  return v1::VmEventService::NewStub(channel)->WithdrawIntent(&context, request, &response);
+  const auto request = FromText<v1::WithdrawIntentRequest>("intent_id: '4711'");
+  return CallMethod(channel, "WithdrawIntent", request.SerializeAsString());
 }
 
 grpc::Status Info(const std::shared_ptr<grpc::Channel>& channel) {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(3));
-  v1::GetServerInfoResponse response;
-  return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &response);
+  return CallMethod(channel, "GetServerInfo");
 }
 
 // TestServer has no watcher: an operator's intent is answered with UNAVAILABLE.
@@ -86,14 +76,9 @@ TEST(Roles, AReaderMayWatchAndQuery) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s") + ",role=reader")}});
   server.PushEach("a", 3);
-  const auto stub = server.NewStub();
-  v1::WatchEventsRequest watch;
-  watch.set_from_oldest(true);
-  TestStream stream(stub.get(), watch);
+  TestStream stream(server.stub(), FromTheOldest());
   EXPECT_EQ(stream.NextSequences(3).back(), 3);
-  grpc::ClientContext context;
-  v1::ListVmsResponse vms;
-  EXPECT_TRUE(stub->ListVms(&context, {}, &vms).ok());
+  EXPECT_TRUE(CallMethod(server.NewChannel(), "ListVms").ok());
 }
 
 // A server with mutual TLS.
@@ -101,10 +86,10 @@ class Tls : public ::testing::Test {
  protected:
   std::shared_ptr<grpc::ChannelCredentials> Credentials(const CertificateFiles* own) const {
     grpc::SslCredentialsOptions options;
-    options.pem_root_certs = ReadFile(authority_->certificate());
+    options.pem_root_certs = e2e::ReadFile(authority_->certificate());
     if (own != nullptr) {
-      options.pem_private_key = ReadFile(own->key);
-      options.pem_cert_chain = ReadFile(own->certificate);
+      options.pem_private_key = e2e::ReadFile(own->key);
+      options.pem_cert_chain = e2e::ReadFile(own->certificate);
     }
     return grpc::SslCredentials(options);
   }
@@ -131,35 +116,29 @@ class Tls : public ::testing::Test {
 
 TEST_F(Tls, AnOperatorIsNamedByItsCertificate) {
   ExpectOperator(Channel(ClientCertificate("spiffe://site/Mover")));
-  CertificateOptions names;
-  names.client = true;
-  names.common_name = "someone";
-  names.dns_names = {"other.example", "MOVER.example"};
-  ExpectOperator(Channel(names));
-  names.dns_names.clear();
-  names.emails = {"ops@example.org"};
-  ExpectOperator(Channel(names));
-  names.emails.clear();
-  names.ip_addresses = {"192.0.2.7"};
-  ExpectOperator(Channel(names));
+  for (CertificateOptions names :
+       {CertificateOptions{.dns_names = {"other.example", "MOVER.example"}},
+        CertificateOptions{.emails = {"ops@example.org"}},
+        CertificateOptions{.ip_addresses = {"192.0.2.7"}}}) {
+    names.client = true;
+    names.common_name = "someone";
+    ExpectOperator(Channel(names));
+  }
 }
 
 TEST_F(Tls, ANameOfAnotherKindMakesNoOperator) {
-  CertificateOptions names;
-  names.client = true;
-  names.common_name = "someone";
-  names.dns_names = {"spiffe://site/Mover", "ops@example.org", "192.0.2.7"};
-  ExpectReader(Channel(names), "DNS spiffe://site/Mover");
+  ExpectReader(Channel({.common_name = "someone",
+                        .dns_names = {"spiffe://site/Mover", "ops@example.org", "192.0.2.7"},
+                        .client = true}),
+               "DNS spiffe://site/Mover");
   ExpectReader(Channel(ClientCertificate("mover.example")), "URI mover.example");
 }
 
 TEST_F(Tls, EveryOtherClientIsAReader) {
   ExpectReader(Channel(ClientCertificate("spiffe://site/mover")), "spiffe://site/mover");
   ExpectReader(Channel(ClientCertificate("spiffe://site/Mover/x")), "--tls-operator");
-  CertificateOptions nameless;
-  nameless.client = true;
-  nameless.common_name = "mover.example";  // only the alternative names count
-  ExpectReader(Channel(nameless), "it has none");
+  // Only the alternative names count.
+  ExpectReader(Channel({.common_name = "mover.example", .client = true}), "it has none");
 }
 
 TEST_F(Tls, RefusesStrangers) {
@@ -205,34 +184,27 @@ TEST_F(Tls, ACertificateIsReplacedUnderAnOpenStream) {
 }
 
 TEST(Limits, StreamsInTotalAndPerPeer) {
-  const TemporaryDirectory directory;
-  StreamOptions options;
-  options.max_streams = 3;
-  options.max_streams_per_peer = 2;
-  TestServer server(options);
-  const auto stub = server.NewStub();
-  TestStream first(stub.get(), {});
-  TestStream second(stub.get(), {});
+  TestServer server(StreamOptions{.max_streams = 3, .max_streams_per_peer = 2});
+  TestStream first(server.stub(), {});
+  TestStream second(server.stub(), {});
   first.Next();
   second.Next();
-  TestStream third(stub.get(), {});
+  TestStream third(server.stub(), {});
   const grpc::Status refused = third.End();
   EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.error_message(), AllOf(HasSubstr("at most 2"), HasSubstr("from user ")));
   EXPECT_EQ(server.refusals().value(Refusal::kStreamsPerPeer), 1);
   first.Cancel();
   ASSERT_TRUE(Eventually([&server] { return server.hub().stream_count() == 1; }));
-  TestStream fourth(stub.get(), {});
+  TestStream fourth(server.stub(), {});
   EXPECT_TRUE(fourth.Next().has_progress());
 }
 
 // How a peer is called that lists too often, by this address of the listener.
 std::string PeerThatListsTooOften(const std::string& target) {
-  const auto stub = v1::VmEventService::NewStub(ChannelOfItsOwn(target));
+  const auto channel = ChannelOfItsOwn(target);
   for (int i = 0; i < 100; ++i) {
-    grpc::ClientContext context;
-    v1::ListVmsResponse response;
-    const std::string error = stub->ListVms(&context, {}, &response).error_message();
+    const std::string error = CallMethod(channel, "ListVms").error_message();
     if (const size_t from = error.find(" from "); from != std::string::npos) {
       return error.substr(from + 6, error.find(';') - from - 6);
     }
@@ -257,23 +229,11 @@ TEST(Limits, ListEventsAndListVmsPerSecond) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
                      .list_rate = 1});
-  using Call = std::function<grpc::Status(v1::VmEventService::Stub*, grpc::ClientContext*)>;
-  const Call list_events = [](v1::VmEventService::Stub* stub, grpc::ClientContext* context) {
-    v1::ListEventsResponse response;
-    return stub->ListEvents(context, {}, &response);
-  };
-  const Call list_vms = [](v1::VmEventService::Stub* stub, grpc::ClientContext* context) {
-    v1::ListVmsResponse response;
-    return stub->ListVms(context, {}, &response);
-  };
   const auto listeners = server.server().listeners();
-  for (const auto& [name, method, reason] :
-       {std::tuple("ListEvents", list_events, Refusal::kListRate),
-        {"ListVms", list_vms, Refusal::kVmsRate}}) {
-    const auto call = [&method = method](const ListenAddress& address) {
-      grpc::ClientContext context;
-      return method(v1::VmEventService::NewStub(ChannelOfItsOwn(address.ToString())).get(),
-                    &context);
+  for (const auto& [name, reason] :
+       {std::pair("ListEvents", Refusal::kListRate), std::pair("ListVms", Refusal::kVmsRate)}) {
+    const auto call = [&name = name](const ListenAddress& address) {
+      return CallMethod(ChannelOfItsOwn(address.ToString()), name);
     };
     for (int i = 0; i < 5; ++i) EXPECT_TRUE(call(listeners[0].address).ok()) << name;
     const grpc::Status refused = call(listeners[0].address);
@@ -290,20 +250,18 @@ TEST(Limits, RequestSize) {
   TestServer server;
   v1::WatchEventsRequest large;
   large.mutable_filter()->add_vm_names(std::string(1 << 20, 'x'));
-  const auto stub = server.NewStub();
-  TestStream stream(stub.get(), large);
+  TestStream stream(server.stub(), large);
   EXPECT_EQ(stream.End().error_code(), grpc::RESOURCE_EXHAUSTED);
   v1::GetVmRequest request;
   request.set_name(std::string(1 << 20, 'x'));
-  grpc::ClientContext context;
-  v1::GetVmResponse response;
-  const grpc::Status refused = stub->GetVm(&context, request, &response);
+  const auto channel = server.NewChannel();
+  const grpc::Status refused = CallMethod(channel, "GetVm", request.SerializeAsString());
   EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.error_message(), HasSubstr("at most 1048576 are allowed"));
   EXPECT_EQ(server.refusals().value(Refusal::kRequestSize), 2);
   request.set_name(std::string(5 << 20, 'x'));
-  grpc::ClientContext again;
-  EXPECT_EQ(stub->GetVm(&again, request, &response).error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(CallMethod(channel, "GetVm", request.SerializeAsString()).error_code(),
+            grpc::RESOURCE_EXHAUSTED);
 }
 
 // A scrape of the metrics may come while the daemon stops.

@@ -11,7 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
-#include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
@@ -100,11 +99,9 @@ TEST_F(ClientsTest, APeerHasALimitOfCalls) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
-  absl::StatusOr<Clients::Call> first = clients_.Begin("a", CallKind::kStream);
-  ASSERT_TRUE(first.ok());
+  const Clients::Call first = *clients_.Begin("a", CallKind::kStream);
   {
-    const absl::StatusOr<Clients::Call> second = clients_.Begin("b", CallKind::kStream);
-    ASSERT_TRUE(second.ok());
+    const Clients::Call second = *clients_.Begin("b", CallKind::kStream);
     EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kStream).status().message()),
               "too many calls: at most 2 may be open from user 1");
     EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
@@ -116,15 +113,13 @@ TEST_F(ClientsTest, APeerHasALimitOfCalls) {
 
 TEST_F(ClientsTest, CallsOtherThanStreamsHaveALowerLimit) {
   for (const char* name : {"a", "b", "c"}) Add(name, absl::StrCat("user ", name));
-  const absl::StatusOr<Clients::Call> of_a = clients_.Begin("a", CallKind::kOther);
-  ASSERT_TRUE(of_a.ok());
+  const Clients::Call of_a = *clients_.Begin("a", CallKind::kOther);
   EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kOther).status().message()),
             "too many calls beside WatchEvents: at most 1 may be open from user a");
   EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
   EXPECT_TRUE(clients_.Begin("a", CallKind::kStream).ok());
   {
-    const absl::StatusOr<Clients::Call> of_b = clients_.Begin("b", CallKind::kOther);
-    ASSERT_TRUE(of_b.ok());
+    const Clients::Call of_b = *clients_.Begin("b", CallKind::kOther);
     EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kOther).status().message()),
               "too many calls beside WatchEvents: at most 2 may be open");
     EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
@@ -139,18 +134,16 @@ TEST(Clients, CallsWithoutARequestHaveALowerLimit) {
   for (const char* name : {"a", "b", "c"}) {
     clients.Add(name, {.peer = absl::StrCat("user ", name)}, nullptr);
   }
-  absl::StatusOr<Clients::Call> of_a = clients.Begin("a", CallKind::kStream);
-  ASSERT_TRUE(of_a.ok());
+  Clients::Call of_a = *clients.Begin("a", CallKind::kStream);
   EXPECT_EQ(std::string(clients.Begin("a", CallKind::kOther).status().message()),
             "too many calls without a request: at most 1 may be open from user a");
   EXPECT_EQ(refusals.value(Refusal::kCallsPerPeer), 1);
-  const absl::StatusOr<Clients::Call> of_b = clients.Begin("b", CallKind::kOther);
-  ASSERT_TRUE(of_b.ok());
+  const Clients::Call of_b = *clients.Begin("b", CallKind::kOther);
   EXPECT_EQ(std::string(clients.Begin("c", CallKind::kStream).status().message()),
             "too many calls without a request: at most 2 may be open");
   EXPECT_EQ(refusals.value(Refusal::kCalls), 1);
 
-  of_a->SetRead();
+  of_a.SetRead();
   {
     const absl::StatusOr<Clients::Call> second = clients.Begin("a", CallKind::kStream);
     EXPECT_TRUE(second.ok()) << "the first has its request";
@@ -163,9 +156,7 @@ TEST_F(ClientsTest, AllTogetherHaveALimit) {
   for (const char* name : {"a", "b", "c"}) {
     Add(name, name);
     for (int i = 0; i < 2 && open.size() < 4; ++i) {
-      absl::StatusOr<Clients::Call> call = clients_.Begin(name, CallKind::kStream);
-      ASSERT_TRUE(call.ok());
-      open.push_back(*std::move(call));
+      open.push_back(*clients_.Begin(name, CallKind::kStream));
     }
   }
   EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kStream).status().message()),

@@ -1,13 +1,12 @@
 #include "server/eventlog/block_row.h"
 
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/events/event_codec.h"
+#include "tests/support/status_matchers.h"
 
 namespace vmeventd {
 namespace {
@@ -165,8 +164,7 @@ TEST_F(BlockRowTest, AFlippedBitAnywhereIsFound) {
   }
   EXPECT_FALSE(damaged());
   row.columns.data.remove_suffix(1);
-  EXPECT_THAT(std::string(StoredBlock::Make(row.columns).status().message()),
-              HasSubstr("checksum of events 7 to 9"));
+  EXPECT_THAT(StoredBlock::Make(row.columns), Says("checksum of events 7 to 9"));
 }
 
 }  // namespace

@@ -2,10 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -15,6 +12,7 @@
 #include "server/eventlog/schema.h"
 #include "server/events/event_codec.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 
@@ -180,10 +178,8 @@ TEST_F(ConvertJournalTest, ADiskThatIsFullIsNamedWithWhatItTakes) {
   MakeOld();
   FaultyDisk disk;
   disk.Fail(SQLITE_FULL);
-  const absl::Status status = OpenJournal(options_, At(0)).status();
-  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("full; to convert the journal takes up to 1 MiB"));
+  EXPECT_THAT(OpenJournal(options_, At(0)),
+              FailsAs(absl::IsUnavailable, "full; to convert the journal takes up to 1 MiB"));
 }
 
 TEST_F(ConvertJournalTest, WhatWasBegunAndNotCompleteIsForgotten) {
@@ -194,10 +190,7 @@ TEST_F(ConvertJournalTest, WhatWasBegunAndNotCompleteIsForgotten) {
 
 TEST_F(ConvertJournalTest, ADamagedOneIsMovedAsideWithItsRunsKept) {
   MakeOld();
-  {
-    auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-    ASSERT_TRUE(database->Execute("UPDATE events SET class = 1 WHERE sequence = 22").ok());
-  }
+  ASSERT_TRUE(ExecuteSql(options_.path, "UPDATE events SET class = 1 WHERE sequence = 22").ok());
   const auto opened = OpenJournal(options_, At(0));
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_THAT(opened->moved_because, HasSubstr("checksum of event 22"));
@@ -208,10 +201,7 @@ TEST_F(ConvertJournalTest, ADamagedOneIsMovedAsideWithItsRunsKept) {
 
 TEST_F(ConvertJournalTest, AMissingTableIsDamage) {
   MakeOld();
-  {
-    auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-    ASSERT_TRUE(database->Execute("DROP TABLE holes").ok());
-  }
+  ASSERT_TRUE(ExecuteSql(options_.path, "DROP TABLE holes").ok());
   const auto opened = OpenJournal(options_, At(0));
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_THAT(opened->moved_because, Not(IsEmpty()));
@@ -225,10 +215,8 @@ TEST_F(ConvertJournalTest, OneThatAnotherProgramReadsWaits) {
     ASSERT_TRUE(reading.Next());
     auto later = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
     ASSERT_TRUE(PutMeta(&*later, "x", "in the log, behind what is read").ok());
-    const absl::Status status = OpenJournal(options_, At(0)).status();
-    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-    EXPECT_THAT(std::string(status.message()),
-                HasSubstr("journal.db: another program has it open"));
+    EXPECT_THAT(OpenJournal(options_, At(0)),
+                FailsAs(absl::IsUnavailable, "journal.db: another program has it open"));
   }
   ExpectConverted(OpenJournal(options_, At(0)));
 }

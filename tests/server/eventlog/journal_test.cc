@@ -16,7 +16,10 @@
 #include "server/eventlog/schema.h"
 #include "server/eventlog/unreadable.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/files.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
@@ -51,6 +54,16 @@ class JournalTest : public ::testing::Test {
     }
     ASSERT_TRUE(journal->Append({{events.Finish()}, {}, {}}, kNow).ok());
   }
+  OpenedJournal OpenAndFill(uint64_t first, int count, absl::Time start = kNow) {
+    OpenedJournal opened = Open();
+    Fill(opened.journal.get(), first, count, start);
+    return opened;
+  }
+  // A journal with so many events, from 1 on, which is closed again. Returns its id.
+  std::string Make(int count) { return OpenAndFill(1, count).journal->journal_id(); }
+  static void Save(Journal* journal, std::vector<SavedRun> runs) {
+    ASSERT_TRUE(journal->Append({{}, std::move(runs), {}}, kNow).ok());
+  }
 
   absl::StatusOr<std::vector<std::string>> Read(uint64_t from, uint64_t last,
                                                 size_t max_bytes = 1 << 20) {
@@ -72,9 +85,7 @@ class JournalTest : public ::testing::Test {
 
   // Place of a stored text in the file.
   int64_t PlaceOf(const std::string& text) const {
-    std::ifstream in(options_.path, std::ios::binary);
-    const std::string content((std::istreambuf_iterator<char>(in)), {});
-    const size_t at = content.find(text);
+    const size_t at = e2e::ReadFile(options_.path).find(text);
     EXPECT_NE(at, std::string::npos);
     return static_cast<int64_t>(at);
   }
@@ -125,8 +136,7 @@ TEST_F(JournalTest, KeepsEventsAndItsIdAcrossARestart) {
 }
 
 TEST_F(JournalTest, ReadsBesideTheWriterInPages) {
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1, 1000);
+  const OpenedJournal opened = OpenAndFill(1, 1000);
   EXPECT_THAT(*Read(1, 1000, 1), SizeIs(1)) << "one event at the least";
   EXPECT_THAT(*Read(1, 1000), SizeIs(1000));
   EXPECT_THAT(*Read(1001, 2000), IsEmpty());
@@ -135,14 +145,8 @@ TEST_F(JournalTest, ReadsBesideTheWriterInPages) {
 TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
   {
     const OpenedJournal opened = Open();
-    ASSERT_TRUE(
-        opened.journal
-            ->Append({{}, {{SharedText("run-1"), "one"}, {SharedText("run-2"), "two"}}, {}}, kNow)
-            .ok());
-    ASSERT_TRUE(
-        opened.journal
-            ->Append({{}, {{SharedText("run-1"), "one more"}, {SharedText("run-2"), ""}}, {}}, kNow)
-            .ok());
+    Save(opened.journal.get(), {{SharedText("run-1"), "one"}, {SharedText("run-2"), "two"}});
+    Save(opened.journal.get(), {{SharedText("run-1"), "one more"}, {SharedText("run-2"), ""}});
   }
   const OpenedJournal again = Open();
   ASSERT_THAT(again.runs, SizeIs(1));
@@ -151,8 +155,7 @@ TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
 }
 
 TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1, 1);
+  const OpenedJournal opened = OpenAndFill(1, 1);
   EventBlockBuilder events;
   Journal::Batch batch;
   for (const uint64_t sequence : {2, 1}) {  // the second is taken already
@@ -167,10 +170,7 @@ TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
 }
 
 TEST_F(JournalTest, RetentionByCountGoesInSmallStepsAndKeepsTheNewest) {
-  {
-    const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 1, 2000);
-  }
+  Make(2000);
   options_.retention_events = 100;
   const OpenedJournal opened = Open();
   int steps = 1;
@@ -185,8 +185,7 @@ TEST_F(JournalTest, RetentionByCountGoesInSmallStepsAndKeepsTheNewest) {
 
 TEST_F(JournalTest, AnAppendLeavesAHundredthBeyondTheLimitToIdleSteps) {
   options_.retention_events = 1000;
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1, 1000);
+  const OpenedJournal opened = OpenAndFill(1, 1000);
   EXPECT_EQ(opened.journal->excess(), 0);
   EXPECT_EQ(opened.journal->slack(), 10);
   Fill(opened.journal.get(), 1001, 10);
@@ -201,8 +200,7 @@ TEST_F(JournalTest, AnAppendLeavesAHundredthBeyondTheLimitToIdleSteps) {
 
 TEST_F(JournalTest, AnAppendDeletesNothingForItsAge) {
   options_.retention_age = absl::Hours(1);
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1, 10);
+  const OpenedJournal opened = OpenAndFill(1, 10);
   Fill(opened.journal.get(), 11, 1, kNow + absl::Hours(24));
   EXPECT_EQ(opened.journal->oldest(), 1u);
   EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Hours(24)));
@@ -212,8 +210,7 @@ TEST_F(JournalTest, AnAppendDeletesNothingForItsAge) {
 TEST_F(JournalTest, RetentionByAgeNeverDeletesTheNewest) {
   options_.retention_age = absl::Hours(1);
   {
-    const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 1, 10);
+    const OpenedJournal opened = OpenAndFill(1, 10);
     EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Minutes(30)));
     EXPECT_EQ(opened.journal->oldest(), 1u);
     EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Minutes(65)));
@@ -228,8 +225,7 @@ TEST_F(JournalTest, RetentionByAgeNeverDeletesTheNewest) {
 
 TEST_F(JournalTest, AnEventOfAClockThatWasAheadGoesWithWhatFollowsIt) {
   options_.retention_age = absl::Hours(1);
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1, 700, kNow + absl::Hours(24 * 365));
+  const OpenedJournal opened = OpenAndFill(1, 700, kNow + absl::Hours(24 * 365));
   Fill(opened.journal.get(), 701, 10);  // minutes 0 to 9
   EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Minutes(30)));
   EXPECT_EQ(opened.journal->oldest(), 1u) << "what follows them is young";
@@ -241,8 +237,7 @@ TEST_F(JournalTest, AnEventOfAClockThatWasAheadGoesWithWhatFollowsIt) {
 
 TEST_F(JournalTest, EventsOfAClockThatIsSetBackNowStayWhileNothingFollowsThem) {
   options_.retention_age = absl::Hours(1);
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1, 10, kNow + absl::Hours(24 * 365));
+  const OpenedJournal opened = OpenAndFill(1, 10, kNow + absl::Hours(24 * 365));
   EXPECT_FALSE(*opened.journal->RetainStep(kNow));
   EXPECT_EQ(opened.journal->oldest(), 1u);
 }
@@ -250,13 +245,11 @@ TEST_F(JournalTest, EventsOfAClockThatIsSetBackNowStayWhileNothingFollowsThem) {
 TEST_F(JournalTest, RetentionByCountCountsEventsAndNotSequences) {
   options_.retention_events = 10;
   {
-    const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 1, 5);
+    const OpenedJournal opened = OpenAndFill(1, 5);
     Fill(opened.journal.get(), 1'000'006, 5);
     EXPECT_EQ(opened.journal->oldest(), 1u);
   }
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1'000'011, 3);
+  const OpenedJournal opened = OpenAndFill(1'000'011, 3);
   EXPECT_EQ(opened.journal->oldest(), 4u);
   Fill(opened.journal.get(), 1'000'014, 4);
   EXPECT_EQ(opened.journal->oldest(), 1'000'008u);
@@ -266,8 +259,7 @@ TEST_F(JournalTest, RetentionByCountCountsEventsAndNotSequences) {
 TEST_F(JournalTest, ReachesBackOverWhatWasGivenUpBeforeItsOldestEvent) {
   options_.retention_events = 2;
   {
-    const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 3, 1);
+    const OpenedJournal opened = OpenAndFill(3, 1);
     EXPECT_EQ(opened.journal->oldest(), 3u);
     EXPECT_EQ(opened.journal->unbroken_from(), 1u);
     Fill(opened.journal.get(), 4, 1);
@@ -294,8 +286,7 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
     const OpenedJournal opened = Open();
     id = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 5);
-    ASSERT_TRUE(
-        opened.journal->Append({{}, {{SharedText("run-1"), "evidence", 4}}, {}}, kNow).ok());
+    Save(opened.journal.get(), {{SharedText("run-1"), "evidence", 4}});
   }
   const std::filesystem::path copy = directory_ / "copy";
   const std::filesystem::path state = std::filesystem::path(options_.path).parent_path();
@@ -332,19 +323,11 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
 }
 
 TEST_F(JournalTest, OneOfAnEarlierVersionIsNotTakenForACopy) {
-  std::string id;
-  {
-    const OpenedJournal opened = Open();
-    id = opened.journal->journal_id();
-    Fill(opened.journal.get(), 1, 5);
-  }
-  {
-    auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-    ASSERT_TRUE(database
-                    ->Execute("DELETE FROM meta WHERE key IN ('file', 'generations');"
-                              "PRAGMA wal_checkpoint(TRUNCATE)")
-                    .ok());
-  }
+  const std::string id = Make(5);
+  ASSERT_TRUE(ExecuteSql(options_.path,
+                         "DELETE FROM meta WHERE key IN ('file', 'generations');"
+                         "PRAGMA wal_checkpoint(TRUNCATE)")
+                  .ok());
   const std::string copy = options_.path + "2";
   std::filesystem::copy(options_.path, copy);
   options_.path = copy;
@@ -412,8 +395,7 @@ TEST_F(JournalTest, RowsAreNotJoinedOverAHole) {
 TEST_F(JournalTest, ABlockIsDeletedWithTheLastOfItsEvents) {
   options_.retention_events = 100;
   {
-    const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 1, 90);
+    const OpenedJournal opened = OpenAndFill(1, 90);
     Fill(opened.journal.get(), 91, 10, kNow + absl::Minutes(90));
     Fill(opened.journal.get(), 101, 20, kNow + absl::Minutes(100));
     while (*opened.journal->RetainStep(kNow)) {
@@ -475,12 +457,7 @@ TEST_F(JournalTest, WhatIsNoDatabaseIsMovedAside) {
 }
 
 TEST_F(JournalTest, ATruncatedOneIsMovedAside) {
-  std::string id;
-  {
-    const OpenedJournal opened = Open();
-    id = opened.journal->journal_id();
-    Fill(opened.journal.get(), 1, 2000);
-  }
+  const std::string id = Make(2000);
   std::filesystem::resize_file(options_.path, std::filesystem::file_size(options_.path) / 2);
   const OpenedJournal again = Open();
   EXPECT_THAT(again.moved_to, Not(IsEmpty()));
@@ -489,10 +466,8 @@ TEST_F(JournalTest, ATruncatedOneIsMovedAside) {
 
 TEST_F(JournalTest, OneThatLostWhatWasCommittedIsMovedAsideAndItsRunsAreKept) {
   {
-    const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 1, 5);
-    ASSERT_TRUE(
-        opened.journal->Append({{}, {{SharedText("run-1"), "evidence", 4}}, {}}, kNow).ok());
+    const OpenedJournal opened = OpenAndFill(1, 5);
+    Save(opened.journal.get(), {{SharedText("run-1"), "evidence", 4}});
   }
   const auto again = OpenJournal(options_, kNow, [](const std::string&) { return uint64_t{6}; });
   ASSERT_TRUE(again.ok()) << again.status();
@@ -513,11 +488,7 @@ class ReplacementTest : public JournalTest {
     const OpenedJournal opened = Open();
     id_ = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 5);
-    ASSERT_TRUE(
-        opened.journal
-            ->Append({{}, {{SharedText("run-1"), "one", 4}, {SharedText("run-2"), "two", 5}}, {}},
-                     kNow)
-            .ok());
+    Save(opened.journal.get(), {{SharedText("run-1"), "one", 4}, {SharedText("run-2"), "two", 5}});
   }
   // Each start finds that events are missing.
   absl::StatusOr<OpenedJournal> Start() {
@@ -624,8 +595,7 @@ TEST_F(JournalTest, AStopKeepsTheRoomOfTheLogForTheNextStart) {
   const std::string log = options_.path + "-wal";
   uintmax_t size = 0;
   {
-    const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 1, 2000);
+    const OpenedJournal opened = OpenAndFill(1, 2000);
     size = std::filesystem::file_size(log);
     EXPECT_GT(size, 50'000u);
   }
@@ -643,10 +613,7 @@ class LostSectorTest : public JournalTest {
   LostSectorTest() { options_.retention_events = 1000; }
 
   OpenedJournal OpenWithLostSector() {
-    {
-      const OpenedJournal opened = Open();
-      Fill(opened.journal.get(), 1, 1000);
-    }
+    Make(1000);
     OpenedJournal opened = Open();
     opened.journal->ReleaseMemory();
     disk_.FailReadsAt(PlaceOf("web1 payload 2"));
@@ -717,9 +684,8 @@ TEST_F(JournalTest, KeepsTheVmsThatStoppedLast) {
 TEST_F(JournalTest, ADatabaseOfAnotherUserIsRefused) {
   Open();
   if (chown(options_.path.c_str(), 12345, 0) != 0) GTEST_SKIP() << "takes root";
-  const auto opened = OpenJournal(options_, kNow);
-  EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
-  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("user with the id 12345"));
+  EXPECT_THAT(OpenJournal(options_, kNow),
+              FailsAs(absl::IsFailedPrecondition, "user with the id 12345"));
 }
 
 TEST_F(JournalTest, TwoCorruptOnesOfOneSecondAreBothKept) {
@@ -747,15 +713,13 @@ TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
   FlipIn("payload 2");
   const OpenedJournal again = Open();
   EXPECT_THAT(again.moved_to, IsEmpty());
-  const auto read = Read(1, 3);
-  EXPECT_TRUE(absl::IsDataLoss(read.status())) << read.status();
-  EXPECT_THAT(std::string(read.status().message()), HasSubstr("event 2"));
+  EXPECT_THAT(Read(1, 3), FailsAs(absl::IsDataLoss, "event 2"));
 }
 
 TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
   {
     const OpenedJournal opened = Open();
-    ASSERT_TRUE(opened.journal->Append({{}, {{SharedText("run-1"), "evidence"}}, {}}, kNow).ok());
+    Save(opened.journal.get(), {{SharedText("run-1"), "evidence"}});
   }
   FlipIn("evidence");
   const OpenedJournal again = Open();
@@ -764,33 +728,24 @@ TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
 
 TEST_F(JournalTest, ANewerSchemaIsRefused) {
   Open();
-  auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-  ASSERT_TRUE(database->Execute("PRAGMA user_version = 3").ok());
-  const auto opened = OpenJournal(options_, kNow);
-  EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
-  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("newer vmeventd"));
+  ASSERT_TRUE(ExecuteSql(options_.path, "PRAGMA user_version = 3").ok());
+  EXPECT_THAT(OpenJournal(options_, kNow), FailsAs(absl::IsFailedPrecondition, "newer vmeventd"));
 }
 
 TEST_F(JournalTest, AForeignDatabaseIsRefusedAndLeftAlone) {
-  {
-    auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-    ASSERT_TRUE(database->Execute("CREATE TABLE t(x)").ok());
-  }
+  ASSERT_TRUE(ExecuteSql(options_.path, "CREATE TABLE t(x)").ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(OpenJournal(options_, kNow).status()));
 }
 
 TEST_F(JournalTest, AMissingDirectoryIsNamed) {
   options_.path = directory_ / "missing/journal.db";
-  const auto opened = OpenJournal(options_, kNow);
-  EXPECT_TRUE(absl::IsUnavailable(opened.status()));
-  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("No such file"));
+  EXPECT_THAT(OpenJournal(options_, kNow), FailsAs(absl::IsUnavailable, "No such file"));
 }
 
 TEST_F(JournalTest, OneThatCannotBeOpenedIsUnavailable) {
   options_.path = directory_ / "missing.db";
-  const auto reader = JournalReader::Open(options_.path);
-  EXPECT_TRUE(absl::IsUnavailable(reader.status())) << "a client tries again";
-  EXPECT_THAT(std::string(reader.status().message()), HasSubstr("missing.db"));
+  EXPECT_THAT(JournalReader::Open(options_.path), FailsAs(absl::IsUnavailable, "missing.db"))
+      << "a client tries again";
 }
 
 TEST_F(JournalTest, ALinkInItsPlaceIsNotFollowed) {
@@ -800,8 +755,7 @@ TEST_F(JournalTest, ALinkInItsPlaceIsNotFollowed) {
 }
 
 TEST_F(JournalTest, CanBeReadByTheSqliteShellMeanwhile) {
-  const OpenedJournal opened = Open();
-  Fill(opened.journal.get(), 1, 3);
+  const OpenedJournal opened = OpenAndFill(1, 3);
   auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READONLY);
   ASSERT_TRUE(database.ok()) << database.status();
   EXPECT_EQ(SqliteQuery(&*database, "SELECT sum(last - first + 1) FROM blocks").Number().value(),
@@ -810,9 +764,8 @@ TEST_F(JournalTest, CanBeReadByTheSqliteShellMeanwhile) {
 
 TEST_F(JournalTest, AReaderOfAJournalThatIsBeingMadeTriesAgain) {
   std::ofstream(options_.path).close();
-  const absl::Status status = JournalReader::Open(options_.path).status();
-  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("is being made; try again"));
+  EXPECT_THAT(JournalReader::Open(options_.path),
+              FailsAs(absl::IsUnavailable, "is being made; try again"));
   Open();
   EXPECT_TRUE(JournalReader::Open(options_.path).ok());
 }

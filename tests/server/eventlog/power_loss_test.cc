@@ -1,6 +1,5 @@
 // The host's power fails at any moment of a commit, while the disk is well and while it is full.
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
@@ -51,7 +50,9 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     disk_->CutPower(directory_, there, random_);
     JournalOptions options;
     options.path = there + "/journal.db";
-    const absl::Status forgotten = ForgetOrigin(options.path);
+    // The files stand elsewhere than they would: they are no copy.
+    const absl::Status forgotten =
+        ExecuteSql(options.path, "DELETE FROM meta WHERE key IN ('file', 'generations')");
     ASSERT_TRUE(forgotten.ok()) << forgotten;
     {
       const auto recovered = Recover(options, there + "/sequence", At(0));
@@ -86,13 +87,6 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
       ASSERT_LT(event.sequence(), kept.size()) << "a durable event is lost";
       EXPECT_EQ(kept[event.sequence()], event.SerializeAsString());
     }
-  }
-
-  // The files stand elsewhere than they would: they are no copy.
-  static absl::Status ForgetOrigin(const std::string& path) {
-    absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
-    if (!database.ok()) return database.status();
-    return database->Execute("DELETE FROM meta WHERE key IN ('file', 'generations')");
   }
 
   static constexpr uint64_t kChangesALoss = 4;

@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 // A queue whose turns the test takes.
 class JournalReadQueueTest : public ::testing::Test {
@@ -92,7 +92,7 @@ TEST_F(JournalReadQueueTest, ALongQueryHoldsNobodyUp) {
 TEST_F(JournalReadQueueTest, OnePeerCannotTakeAllPlaces) {
   for (size_t i = 0; i <= EventLog::kMaxQueriesPerPeer; ++i) Query("a", "a");
   EXPECT_THAT(std::exchange(done_, {}), ElementsAre("a RESOURCE_EXHAUSTED"));
-  EXPECT_THAT(std::string(last_.message()), HasSubstr("500 from a"));
+  EXPECT_THAT(last_, Says("500 from a"));
   Query("b", "b");
   const std::vector<std::string> done = RunAll();
   ASSERT_EQ(done.size(), EventLog::kMaxQueriesPerPeer + 1);

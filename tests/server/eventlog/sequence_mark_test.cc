@@ -2,13 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
@@ -58,8 +58,7 @@ TEST(SequenceMark, AnythingElseInTheFileIsNoMark) {
 TEST(SequenceMark, FollowsNoLink) {
   const TemporaryDirectory directory;
   ASSERT_EQ(symlink("/etc/hostname", (directory / "sequence").c_str()), 0);
-  const auto mark = SequenceMark::Open(directory / "sequence");
-  EXPECT_THAT(std::string(mark.status().message()), ::testing::HasSubstr("sequence"));
+  EXPECT_THAT(SequenceMark::Open(directory / "sequence"), Says("sequence"));
 }
 
 }  // namespace

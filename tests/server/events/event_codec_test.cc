@@ -6,8 +6,11 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "server/events/event_block.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
+#include "watcher/session/classification.h"
 
 namespace vmeventd {
 namespace {
@@ -38,46 +41,44 @@ VmEvent FullEvent() {
   return event;
 }
 
+VmStatus FullStatus() {
+  VmStatus status = Status("web1", "r1", VmState::kGuestDown);
+  status.ref.uuid = "u1";
+  status.problems = {"monitor lost"};
+  return status;
+}
+
 TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
-  const VmStatus status = {.ref = {.name = SharedText("web1"),
-                                   .run_id = SharedText("r1"),
-                                   .uuid = SharedText("u1"),
-                                   .pid = 42,
-                                   .source = SharedText("qmp:/run/qemu")},
-                           .state = VmState::kGuestDown,
-                           .problems = {"monitor lost"}};
-  const v1::Event event = EventToProto(FullEvent(), &status, 9);
-  EXPECT_EQ(event.sequence(), 9);
-  EXPECT_EQ(event.observe_time().nanos(), 7);
-  EXPECT_EQ(event.qemu_time().seconds(), absl::ToUnixSeconds(At(4)));
-  EXPECT_EQ(event.vm().name(), "web1");
-  EXPECT_EQ(event.vm().run_id(), "r1");
-  EXPECT_EQ(event.vm().uuid(), "u1");
-  EXPECT_EQ(event.vm().pid(), 42);
-  EXPECT_EQ(event.vm().source(), "qmp:/run/qemu");
-  EXPECT_EQ(event.type(), v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(event.qmp_event(), "SHUTDOWN");
-  EXPECT_EQ(event.detail_json(), R"({"guest":true})");
-  EXPECT_EQ(event.message(), "the guest powered itself off");
-  EXPECT_FALSE(event.durable());
-  EXPECT_EQ(event.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
-  EXPECT_EQ(event.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_POWERDOWN);
-  EXPECT_EQ(event.shutdown().rule(), "powerdown-obeyed");
-  EXPECT_EQ(event.shutdown().powerdown_age().seconds(), 1);
-  EXPECT_EQ(event.shutdown().powerdown_age().nanos(), 500'000'000);
-  ASSERT_EQ(event.shutdown().evidence_size(), 2);
-  EXPECT_EQ(event.shutdown().evidence(0).what(), "POWERDOWN");
-  EXPECT_TRUE(event.shutdown().shutdown_file_written());
-  const v1::SignalSender& sender = event.shutdown().sender();
-  EXPECT_EQ(sender.signal(), 15);
-  EXPECT_FALSE(sender.kernel());
-  EXPECT_EQ(sender.pid(), 812);
-  EXPECT_TRUE(sender.details_known());
-  EXPECT_EQ(sender.uid(), 0U);
-  EXPECT_EQ(sender.command(), "virtqemud");
-  EXPECT_EQ(sender.executable(), "/usr/sbin/virtqemud");
-  EXPECT_EQ(sender.cgroup(), "/system.slice/virtqemud.service");
-  EXPECT_TRUE(sender.of_qemu());
+  const VmStatus status = FullStatus();
+  const auto expected = FromText<v1::Event>(R"(
+      sequence: 9 type: EVENT_TYPE_STOPPED state: VM_STATE_GUEST_DOWN problems: 'monitor lost'
+      observe_time { seconds: 1800000005 nanos: 7 } qemu_time { seconds: 1800000004 }
+      vm { name: 'web1' run_id: 'r1' uuid: 'u1' pid: 4711 source: 'qmp:/run/vms' }
+      qmp_event: 'SHUTDOWN' detail_json: '{"guest":true}' message: 'the guest powered itself off'
+      shutdown {
+        class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_POWERDOWN rule: 'powerdown-obeyed'
+        powerdown_age { seconds: 1 nanos: 500000000 }
+        evidence { time { seconds: 1800000001 } what: 'POWERDOWN' }
+        evidence { time { seconds: 1800000002 } what: 'SHUTDOWN reason=guest-shutdown' }
+        shutdown_file_written: true
+        sender { signal: 15 pid: 812 details_known: true uid: 0 command: 'virtqemud'
+                 executable: '/usr/sbin/virtqemud' cgroup: '/system.slice/virtqemud.service'
+                 of_qemu: true }
+      })");
+  EXPECT_EQ(EventToProto(FullEvent(), &status, 9).DebugString(), expected.DebugString());
+}
+
+TEST(EventCodec, ClassesAndCausesHaveTheContractsNumbers) {
+  for (int number = 1; number <= v1::ShutdownClass_MAX; ++number) {
+    EXPECT_EQ(
+        v1::ShutdownClass_Name(static_cast<v1::ShutdownClass>(number)),
+        absl::StrCat("SHUTDOWN_CLASS_", ShutdownClassName(static_cast<ShutdownClass>(number))));
+  }
+  for (int number = 1; number <= v1::ShutdownCause_MAX; ++number) {
+    EXPECT_EQ(
+        v1::ShutdownCause_Name(static_cast<v1::ShutdownCause>(number)),
+        absl::StrCat("SHUTDOWN_CAUSE_", ShutdownCauseName(static_cast<ShutdownCause>(number))));
+  }
 }
 
 TEST(EventCodec, LeavesUnsetWhatIsNotKnown) {
@@ -103,16 +104,8 @@ TEST(EventCodec, ClampsTimesThatATimestampCannotHold) {
 }
 
 TEST(EventCodec, AMessageThatIsFilledAgainHasNothingOfTheEventBefore) {
-  const VmStatus status = {.ref = {.name = SharedText("web1"),
-                                   .run_id = SharedText("r1"),
-                                   .uuid = SharedText("u1"),
-                                   .pid = 42,
-                                   .source = SharedText("qmp:/run/qemu")},
-                           .problems = {"monitor lost"}};
-  const VmStatus other = {.ref = {.name = SharedText("web2"),
-                                  .run_id = SharedText("r2"),
-                                  .uuid = SharedText(""),
-                                  .pid = 0}};
+  const VmStatus status = FullStatus();
+  const VmStatus other = Status("web2", "r2");
   VmEvent gap;
   gap.observe_time = At(9);
   v1::Event filled;
@@ -125,10 +118,7 @@ TEST(EventCodec, AMessageThatIsFilledAgainHasNothingOfTheEventBefore) {
 }
 
 TEST(EventCodec, AnEventFieldReadsInBothResponses) {
-  const VmStatus status = {.ref = {.name = SharedText("web1"),
-                                   .run_id = SharedText("r1"),
-                                   .uuid = SharedText(""),
-                                   .pid = 1}};
+  const VmStatus status = Status("web1", "r1");
   std::string bytes;
   AppendEventField(EventToProto(FullEvent(), &status, 1), &bytes);
   AppendEventField(EventToProto(FullEvent(), &status, 2), &bytes);

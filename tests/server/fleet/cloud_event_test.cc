@@ -5,7 +5,6 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "base/nats/jetstream_api.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

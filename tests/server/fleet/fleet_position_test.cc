@@ -9,7 +9,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
-#include "server/fleet/position_file.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 

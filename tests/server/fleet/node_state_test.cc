@@ -2,7 +2,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -48,10 +47,7 @@ class NodeStateTest : public testing::Test {
     Settle();
   }
   static FleetMessage Value(const std::string& subject, const std::string& payload) {
-    FleetMessage message;
-    message.subject = subject;
-    message.payload = payload;
-    return message;
+    return {.subject = subject, .payload = payload};
   }
   static std::string KeyOf(const std::string& vm) {
     return KeySubject(kVmsBucket, VmBucketKey("c", "n", vm));

@@ -1,6 +1,5 @@
 #include "server/fleet/stored_messages.h"
 
-#include <algorithm>
 #include <set>
 #include <string>
 

@@ -3,10 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"

@@ -1,11 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -14,12 +11,13 @@
 #include "server/host/node_id.h"
 #include "server/host/privileges.h"
 #include "server/transport/listen_socket.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/unix_socket.h"
 
 namespace vmeventd {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 mode_t ModeOf(const std::string& path) {
@@ -28,24 +26,6 @@ mode_t ModeOf(const std::string& path) {
   return info.st_mode & 0777;
 }
 
-// A bound Unix socket, which listens if `listens`.
-class BoundSocket {
- public:
-  BoundSocket(const std::string& path, bool listens) : fd_(socket(AF_UNIX, SOCK_STREAM, 0)) {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    std::memcpy(name.sun_path, path.data(), path.size());
-    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&name), sizeof(name)), 0);
-    if (listens) {
-      EXPECT_EQ(listen(fd_, 1), 0);
-    }
-  }
-  ~BoundSocket() { close(fd_); }
-
- private:
-  const int fd_;
-};
-
 TEST(LockFile, IsHeldByOneProcessAndNamesIt) {
   const TemporaryDirectory directory;
   const std::string path = directory / "lock";
@@ -53,9 +33,8 @@ TEST(LockFile, IsHeldByOneProcessAndNamesIt) {
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(ModeOf(path) & ~0640u, 0);
   const absl::Status second = LockFile(path).status();
-  EXPECT_TRUE(absl::IsAlreadyExists(second));
-  EXPECT_THAT(std::string(second.message()), HasSubstr(path));
-  EXPECT_THAT(std::string(second.message()), HasSubstr(absl::StrCat("pid ", getpid())));
+  EXPECT_THAT(second, FailsAs(absl::IsAlreadyExists, path));
+  EXPECT_THAT(second, Says(absl::StrCat("pid ", getpid())));
   first->Reset();
   EXPECT_TRUE(LockFile(path).ok()) << "a file left behind does not matter";
 }
@@ -63,8 +42,7 @@ TEST(LockFile, IsHeldByOneProcessAndNamesIt) {
 TEST(LockFile, FollowsNoLinkAndCreatesNoDirectory) {
   const TemporaryDirectory directory;
   ASSERT_EQ(symlink("/dev/null", (directory / "lock").c_str()), 0);
-  EXPECT_THAT(std::string(LockFile(directory / "lock").status().message()),
-              HasSubstr("symbolic link"));
+  EXPECT_THAT(LockFile(directory / "lock"), Says("symbolic link"));
   EXPECT_TRUE(absl::IsNotFound(LockFile(directory / "none/lock").status()));
 }
 
@@ -78,10 +56,8 @@ TEST(Directories, AreMadeWithTheirParents) {
 TEST(Directories, AFileIsRefused) {
   const TemporaryDirectory directory;
   std::ofstream(directory / "file") << "x";
-  EXPECT_THAT(std::string(MakeOwnDirectory(directory / "file").message()),
-              HasSubstr("Not a directory"));
-  EXPECT_THAT(std::string(MakeOwnDirectory(directory / "file/below").message()),
-              HasSubstr("Not a directory"));
+  EXPECT_THAT(MakeOwnDirectory(directory / "file"), Says("Not a directory"));
+  EXPECT_THAT(MakeOwnDirectory(directory / "file/below"), Says("Not a directory"));
 }
 
 TEST(Directories, OneThatOthersOwnOrMayWriteIsRefused) {
@@ -89,32 +65,29 @@ TEST(Directories, OneThatOthersOwnOrMayWriteIsRefused) {
   EXPECT_TRUE(CheckOwner(directory.path()).ok());
   ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
   ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
-  EXPECT_THAT(std::string(CheckOwner(directory / "open").message()), HasSubstr("chmod o-w"));
+  EXPECT_THAT(CheckOwner(directory / "open"), Says("chmod o-w"));
   if (geteuid() != 0) return;  // only root can give a directory away
   ASSERT_TRUE(MakeOwnDirectory(directory / "given").ok());
   ASSERT_EQ(chown((directory / "given").c_str(), 0, 12345), 0);
   ASSERT_EQ(chmod((directory / "given").c_str(), 0750), 0);
   EXPECT_TRUE(CheckOwner(directory / "given").ok());
   ASSERT_EQ(chmod((directory / "given").c_str(), 0770), 0);
-  EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("chmod g-w"));
-  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "given").message()),
-              HasSubstr("chmod g-w"));
+  EXPECT_THAT(CheckOwner(directory / "given"), Says("chmod g-w"));
+  EXPECT_THAT(CheckNobodyElseReplaces(directory / "given"), Says("chmod g-w"));
   ASSERT_EQ(chown((directory / "given").c_str(), 12345, 0), 0);
-  EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("12345"));
+  EXPECT_THAT(CheckOwner(directory / "given"), Says("12345"));
 }
 
 TEST(Directories, OneWhereOthersCouldReplaceASocketIsRefused) {
   const TemporaryDirectory directory;
   ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
   ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
-  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
-              HasSubstr("chmod o-w"));
+  EXPECT_THAT(CheckNobodyElseReplaces(directory / "open"), Says("chmod o-w"));
   ASSERT_EQ(chmod((directory / "open").c_str(), 01777), 0);
   EXPECT_TRUE(CheckNobodyElseReplaces(directory / "open").ok()) << "like /tmp";
   if (geteuid() != 0) return;  // only root can give a directory away
   ASSERT_EQ(chown((directory / "open").c_str(), 12345, 0), 0);
-  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
-              HasSubstr("12345"));
+  EXPECT_THAT(CheckNobodyElseReplaces(directory / "open"), Says("12345"));
 }
 
 ListenAddress UnixAddress(const std::string& path, const std::string& options = "") {
@@ -127,7 +100,7 @@ TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
   ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
   EXPECT_EQ(ModeOf(directory / "own") & ~0750u, 0);
   EXPECT_NE(access(path.c_str(), F_OK), 0) << "removed with its socket";
-  { const BoundSocket stale(path, false); }
+  UniqueFd(e2e::ListenUnix(path)).Reset();  // what it leaves is stale
   ASSERT_EQ(access(path.c_str(), F_OK), 0);
   const auto socket = ListenSocket::Open(UnixAddress(path));
   ASSERT_TRUE(socket.ok()) << socket.status();
@@ -174,14 +147,12 @@ TEST(ListenSocket, TheGroupMayEnterTheDirectoryCreatedForItsSocket) {
 TEST(ListenSocket, KeepsFilesOfOthers) {
   const TemporaryDirectory directory;
   const std::string live = directory / "live";
-  const BoundSocket listener(live, true);
-  const absl::Status taken = ListenSocket::Open(UnixAddress(live)).status();
-  EXPECT_TRUE(absl::IsAlreadyExists(taken));
-  EXPECT_THAT(std::string(taken.message()), HasSubstr("another process listens"));
+  const UniqueFd listener(e2e::ListenUnix(live));
+  EXPECT_THAT(ListenSocket::Open(UnixAddress(live)),
+              FailsAs(absl::IsAlreadyExists, "another process listens"));
   const std::string file = directory / "file";
   std::ofstream(file) << "x";
-  EXPECT_THAT(std::string(ListenSocket::Open(UnixAddress(file)).status().message()),
-              HasSubstr("not a socket"));
+  EXPECT_THAT(ListenSocket::Open(UnixAddress(file)), Says("not a socket"));
   EXPECT_EQ(access(live.c_str(), F_OK), 0);
   EXPECT_EQ(access(file.c_str(), F_OK), 0);
 }
@@ -201,7 +172,7 @@ TEST(ListenAttempts, OpenTheSocketOnceWhatIsInTheWayIsGone) {
   std::ofstream(path) << "x";
   ListenAttempts attempts("gRPC", UnixAddress(path));
   absl::Duration now = absl::Hours(1);
-  EXPECT_THAT(std::string(attempts.Try(now).message()), HasSubstr("not a socket"));
+  EXPECT_THAT(attempts.Try(now), Says("not a socket"));
   EXPECT_EQ(attempts.socket(), nullptr);
   EXPECT_EQ(attempts.due(), now + absl::Seconds(1));
   ASSERT_EQ(unlink(path.c_str()), 0);
@@ -288,8 +259,7 @@ TEST(NodeId, ADamagedFileIsReplaced) {
 
 TEST(NodeId, NamesTheFileThatCannotBeCreated) {
   const TemporaryDirectory directory;
-  const auto id = NodeId(directory / "missing", directory / "missing");
-  EXPECT_THAT(std::string(id.status().message()), HasSubstr("missing/node_id"));
+  EXPECT_THAT(NodeId(directory / "missing", directory / "missing"), Says("missing/node_id"));
 }
 
 }  // namespace

@@ -7,13 +7,9 @@
 #include <unistd.h>
 
 #include <map>
-#include <memory>
-#include <sstream>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
 #include "spdlog/details/log_msg.h"

@@ -10,11 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -207,33 +205,28 @@ class MetricsServerTest : public MetricsTest {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     return connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
   }
-  bool Reachable() const {
-    const UniqueFd connection(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    return ConnectsBy(connection.get());
-  }
-  int Connect() const {
-    const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    EXPECT_TRUE(ConnectsBy(connection));
+  UniqueFd Connect() const {
+    UniqueFd connection(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_TRUE(ConnectsBy(connection.get()));
     const timeval timeout = {.tv_sec = 180};
-    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     return connection;
   }
-  static void Send(int connection, const std::string& text) {
-    EXPECT_EQ(send(connection, text.data(), text.size(), MSG_NOSIGNAL),
+  static void Send(const UniqueFd& connection, const std::string& text) {
+    EXPECT_EQ(send(connection.get(), text.data(), text.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(text.size()));
   }
   // Reads until the server closes the connection.
-  static std::string ReadAll(int connection) {
+  static std::string ReadAll(const UniqueFd& connection) {
     std::string answer;
     char buffer[4096];
-    for (ssize_t size = 0; (size = read(connection, buffer, sizeof(buffer))) > 0;) {
+    for (ssize_t size = 0; (size = read(connection.get(), buffer, sizeof(buffer))) > 0;) {
       answer.append(buffer, static_cast<size_t>(size));
     }
-    close(connection);
     return answer;
   }
   std::string Ask(const std::string& method_and_path) const {
-    const int connection = Connect();
+    const UniqueFd connection = Connect();
     Send(connection, absl::StrCat(method_and_path, " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     return ReadAll(connection);
   }
@@ -278,38 +271,36 @@ TEST_F(MetricsServerTest, ServesConcurrentScrapes) {
 }
 
 TEST_F(MetricsServerTest, StalledConnectionsLockNobodyOut) {
-  std::vector<int> stalled;
+  std::vector<UniqueFd> stalled;
   for (int i = 0; i < 200; ++i) {
     stalled.push_back(Connect());
     if (i % 2 == 1) Send(stalled.back(), "GET /metrics HTTP/1.1\r\nHost: ");
   }
   EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_GT(refusals_.value(Refusal::kScrapes), 0);
-  for (const int connection : stalled) close(connection);
 }
 
 TEST_F(MetricsServerTest, ARequestHasOneDeadlineInTotal) {
   server_ = Start(any_port_, {.time = absl::Milliseconds(200)});
   for (int i = 0; i < 2; ++i) {  // the second: it goes on after the first
-    const int slow = Connect();
+    const UniqueFd slow = Connect();
     // Sends often, but never completes the request.
-    while (send(slow, "x", 1, MSG_NOSIGNAL) == 1) {
-      pollfd closed = {slow, POLLIN, 0};
+    while (send(slow.get(), "x", 1, MSG_NOSIGNAL) == 1) {
+      pollfd closed = {slow.get(), POLLIN, 0};
       if (poll(&closed, 1, 10) == 1) break;
     }
     char byte = 0;
-    EXPECT_LE(recv(slow, &byte, 1, 0), 0);
-    close(slow);
+    EXPECT_LE(recv(slow.get(), &byte, 1, 0), 0);
   }
 }
 
 TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceOneIsFree) {
-  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const UniqueFd connection(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   rlimit old{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
   const rlimit none = {3, old.rlim_max};  // 0 to 2 are open; poll needs no other descriptor
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  const bool connected = ConnectsBy(connection);
+  const bool connected = ConnectsBy(connection.get());
   // Counted twice: it retries without any action of another client.
   while (refusals_.value(Refusal::kDescriptors) < 2) poll(nullptr, 0, 1);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
@@ -323,13 +314,12 @@ TEST_F(MetricsServerTest, ARequestOfTooManyBytesIsRefused) {
 }
 
 TEST_F(MetricsServerTest, AClientThatDoesNotReadDoesNotDelayTheEnd) {
-  std::vector<int> stalled;
+  std::vector<UniqueFd> stalled;
   for (int i = 0; i < 8; ++i) {
     stalled.push_back(Connect());
     Send(stalled.back(), i % 2 == 0 ? "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" : "GET /me");
   }
   server_.reset();
-  for (const int connection : stalled) close(connection);
 }
 
 TEST_F(MetricsServerTest, ServesATakenPortOnceItIsFree) {
@@ -340,7 +330,7 @@ TEST_F(MetricsServerTest, ServesATakenPortOnceItIsFree) {
   server_ = Start(address);
   other.reset();
   // Waits for the second attempt.
-  while (!Reachable()) poll(nullptr, 0, 10);
+  while (!e2e::ConnectToLoopback(server_->address().port).valid()) poll(nullptr, 0, 10);
   EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 

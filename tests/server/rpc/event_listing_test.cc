@@ -6,17 +6,16 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/events/event_codec.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/queries.h"
 #include "tests/server/rpc/queries_fixture.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -34,28 +33,29 @@ std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
 TEST_F(QueriesTest, ListsEventsInBothOrders) {
   pumped_.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
   pumped_.PushEach("a", 1);
-  v1::ListEventsRequest request;
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(1, 2, 3));
-  EXPECT_THAT(Events(request).next_page_token(), IsEmpty());
-  request.set_newest_first(true);
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 2, 1));
+  EXPECT_THAT(Sequences(Events("")), ElementsAre(1, 2, 3));
+  EXPECT_THAT(Events("").next_page_token(), IsEmpty());
+  EXPECT_THAT(Sequences(Events("newest_first: true")), ElementsAre(3, 2, 1));
 }
 
 TEST_F(QueriesTest, AnEmptyLogHasAnEmptyPage) {
-  v1::ListEventsRequest request;
-  EXPECT_THAT(Sequences(Events(request)), IsEmpty());
-  request.set_newest_first(true);
-  EXPECT_THAT(Sequences(Events(request)), IsEmpty());
+  EXPECT_THAT(Sequences(Events("")), IsEmpty());
+  EXPECT_THAT(Sequences(Events("newest_first: true")), IsEmpty());
+}
+
+// Fields of a request: the times At(`seconds`).
+std::string StartTime(int64_t seconds) {
+  return absl::StrCat("start_time { seconds: ", absl::ToUnixSeconds(At(seconds)), " }");
+}
+std::string EndTime(int64_t seconds) {
+  return absl::StrCat("end_time { seconds: ", absl::ToUnixSeconds(At(seconds)), " }");
 }
 
 TEST_F(QueriesTest, ListsATimeRangeWithoutItsEnd) {
   for (int i = 1; i <= 5; ++i) pumped_.Push({Update("a", EventType::kReset, At(i))});
-  v1::ListEventsRequest request;
-  request.mutable_start_time()->set_seconds(absl::ToUnixSeconds(At(2)));
-  request.mutable_end_time()->set_seconds(absl::ToUnixSeconds(At(4)));
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(2, 3));
-  request.set_newest_first(true);
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 2));
+  const std::string range = StartTime(2) + EndTime(4);
+  EXPECT_THAT(Sequences(Events(range)), ElementsAre(2, 3));
+  EXPECT_THAT(Sequences(Events(range + "newest_first: true")), ElementsAre(3, 2));
 }
 
 TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
@@ -80,38 +80,31 @@ TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
 TEST_F(QueriesTest, ThereIsNoTokenForAPageThatWouldBeEmpty) {
   pumped_.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
                 Update("b", EventType::kReset)});
-  v1::ListEventsRequest request;
-  request.mutable_filter()->add_vm_names("a");
-  request.set_page_size(2);
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(1, 2));
-  EXPECT_THAT(Events(request).next_page_token(), IsEmpty());
-  request.set_page_size(1);
-  EXPECT_FALSE(Events(request).next_page_token().empty());
+  const v1::ListEventsResponse page = Events("filter { vm_names: 'a' } page_size: 2");
+  EXPECT_THAT(Sequences(page), ElementsAre(1, 2));
+  EXPECT_THAT(page.next_page_token(), IsEmpty());
+  EXPECT_FALSE(Events("filter { vm_names: 'a' } page_size: 1").next_page_token().empty());
 }
 
 TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
   pumped_.PushEach("a", 5);
-  v1::ListEventsRequest request;
-  request.set_page_size(2);
-  const std::string token = Events(request).next_page_token();
-  request.set_page_size(1);
+  const std::string token = Events("page_size: 2").next_page_token();
+  v1::ListEventsRequest request = FromText<v1::ListEventsRequest>("page_size: 1");
   request.set_page_token(token);
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3)) << "the page size may change";
 
   const auto refused = [this](const v1::ListEventsRequest& bad) {
     const absl::Status status = List(queries_, bad, pumped_.reader()).status();
-    EXPECT_THAT(std::string(status.message()), HasSubstr("page_token"));
+    EXPECT_THAT(status, Says("page_token"));
     return absl::IsInvalidArgument(status);
   };
-  v1::ListEventsRequest other = request;
-  other.mutable_filter()->add_vm_names("a");
-  EXPECT_TRUE(refused(other));
-  other = request;
-  other.mutable_filter()->add_sources("qmp:*");
-  EXPECT_TRUE(refused(other));
-  other = request;
-  other.set_newest_first(true);
-  EXPECT_TRUE(refused(other));
+  v1::ListEventsRequest other;
+  for (const char* question :
+       {"filter { vm_names: 'a' }", "filter { sources: 'qmp:*' }", "newest_first: true"}) {
+    other = request;
+    other.MergeFrom(FromText<v1::ListEventsRequest>(question));
+    EXPECT_TRUE(refused(other)) << question;
+  }
   for (const char* forged : {"x", "!!!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
     other = request;
     other.set_page_token(forged);
@@ -150,19 +143,15 @@ TEST_F(QueriesTest, AnUnsetFilterAndAnEmptyOneAreTheSameQuestion) {
 TEST_F(QueriesTest, ATokenOfAReplacedJournalIsOutOfRange) {
   pumped_.Push({Update("a", EventType::kStarted), Update("b", EventType::kStarted)});
   v1::ListEventsRequest events;
-  events.set_page_size(1);
-  events.set_page_token(Events(events).next_page_token());
+  events.set_page_token(Events("page_size: 1").next_page_token());
   v1::ListVmsRequest vms;
-  vms.set_page_size(1);
-  vms.set_page_token(Vms(vms).next_page_token());
+  vms.set_page_token(Vms("page_size: 1").next_page_token());
   pumped_.pump().ReportCorrupt(pumped_.journal().journal().journal_id(),
                                absl::DataLossError("a flipped bit"));
   pumped_.Push({});
   ASSERT_EQ(pumped_.reported_replaced(), 1);
   pumped_.ReadReplaced();
-  const absl::Status status = List(queries_, events, pumped_.reader()).status();
-  EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("page_token"));
+  EXPECT_THAT(List(queries_, events, pumped_.reader()), FailsAs(absl::IsOutOfRange, "page_token"));
   EXPECT_TRUE(absl::IsOutOfRange(queries_.ListVms(vms).status()));
   for (const char* garbage : {"x", "AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
     events.set_page_token(garbage);
@@ -179,10 +168,8 @@ TEST(PageTokens, ReadsTokensOfVersionsThatNamedNoJournal) {
 
 TEST_F(QueriesTest, ATokenIsValidForOneMethod) {
   pumped_.PushEach("a", 2);
-  v1::ListEventsRequest events;
-  events.set_page_size(1);
   v1::ListVmsRequest vms;
-  vms.set_page_token(Events(events).next_page_token());
+  vms.set_page_token(Events("page_size: 1").next_page_token());
   EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(vms).status()));
 }
 
@@ -202,7 +189,8 @@ class SmallRingQueriesTest : public QueriesTest {
     return out;
   }
   // The same in both orders, in small pages.
-  std::vector<uint64_t> BothWays(v1::ListEventsRequest request) {
+  std::vector<uint64_t> BothWays(const std::string& text) {
+    v1::ListEventsRequest request = FromText<v1::ListEventsRequest>(text);
     request.set_page_size(2);
     std::vector<uint64_t> forward = All(request);
     request.set_newest_first(true);
@@ -238,33 +226,18 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
   pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
   pumped_.Push({});
   pumped_.PushEach("other", 10);  // the ring then holds nothing else
-  const auto with = [this](const std::function<void(v1::ListEventsRequest*)>& set) {
-    v1::ListEventsRequest request;
-    set(&request);
-    return BothWays(request);
-  };
-  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_vm_names("web2"); }),
-              ElementsAre(2, 5, 8, 11, 14, 16));
-  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_vm_names("web?"); }),
+  EXPECT_THAT(BothWays("filter { vm_names: 'web2' }"), ElementsAre(2, 5, 8, 11, 14, 16));
+  EXPECT_THAT(BothWays("filter { vm_names: 'web?' }"),
               ElementsAre(1, 2, 4, 5, 7, 8, 10, 11, 13, 14, 16));
-  EXPECT_THAT(with([](auto* r) {
-                r->mutable_filter()->add_vm_names("db[[]1]");
-                r->mutable_filter()->add_vm_names("web1");
-              }),
+  EXPECT_THAT(BothWays("filter { vm_names: ['db[[]1]', 'web1'] }"),
               ElementsAre(1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16));
-  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_types(v1::EVENT_TYPE_PAUSED); }),
-              ElementsAre(2, 5, 8, 11, 14, 16));
-  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_classes(v1::SHUTDOWN_CLASS_CRASH); }),
+  EXPECT_THAT(BothWays("filter { types: EVENT_TYPE_PAUSED }"), ElementsAre(2, 5, 8, 11, 14, 16));
+  EXPECT_THAT(BothWays("filter { classes: SHUTDOWN_CLASS_CRASH }"),
               ElementsAre(3, 6, 9, 12, 15, 16));
-  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_classes(v1::SHUTDOWN_CLASS_USER); }),
-              ElementsAre(16));
-  EXPECT_THAT(with([](auto* r) {
-                *r->mutable_start_time() = ToTimestamp(At(20));
-                *r->mutable_end_time() = ToTimestamp(At(40));
-              }),
-              ElementsAre(7, 8, 10, 11));
-  EXPECT_THAT(with([](auto* r) { *r->mutable_start_time() = ToTimestamp(At(99)); }), IsEmpty());
-  EXPECT_THAT(with([](auto* r) { *r->mutable_end_time() = ToTimestamp(At(-99)); }), IsEmpty());
+  EXPECT_THAT(BothWays("filter { classes: SHUTDOWN_CLASS_USER }"), ElementsAre(16));
+  EXPECT_THAT(BothWays(StartTime(20) + EndTime(40)), ElementsAre(7, 8, 10, 11));
+  EXPECT_THAT(BothWays(StartTime(99)), IsEmpty());
+  EXPECT_THAT(BothWays(EndTime(-99)), IsEmpty());
 }
 
 TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
@@ -276,24 +249,18 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
   }
   pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 13
   pumped_.Push({});
-  const auto listed = [this](std::vector<std::string> sources, const std::string& name) {
-    v1::ListEventsRequest request;
-    for (std::string& source : sources) request.mutable_filter()->add_sources(std::move(source));
-    if (!name.empty()) request.mutable_filter()->add_vm_names(name);
-    return BothWays(request);
-  };
-  EXPECT_THAT(listed({"qmp:/run/vms"}, ""), ElementsAre(1, 5, 9, 13));
-  EXPECT_THAT(listed({"libvirt:*"}, ""), ElementsAre(2, 3, 6, 7, 10, 11, 13));
-  EXPECT_THAT(listed({"libvirt:*"}, "web1"), ElementsAre(2, 6, 10, 13));
-  EXPECT_THAT(listed({"libvirt:*/session", "qmp:/run/vms"}, "*b1"),
+  EXPECT_THAT(BothWays("filter { sources: 'qmp:/run/vms' }"), ElementsAre(1, 5, 9, 13));
+  EXPECT_THAT(BothWays("filter { sources: 'libvirt:*' }"), ElementsAre(2, 3, 6, 7, 10, 11, 13));
+  EXPECT_THAT(BothWays("filter { sources: 'libvirt:*' vm_names: 'web1' }"),
+              ElementsAre(2, 6, 10, 13));
+  EXPECT_THAT(BothWays("filter { sources: ['libvirt:*/session', 'qmp:/run/vms'] vm_names: '*b1' }"),
               ElementsAre(1, 3, 5, 7, 9, 11, 13));
-  EXPECT_THAT(listed({"libvirt:qemu:///other"}, ""), ElementsAre(13));
+  EXPECT_THAT(BothWays("filter { sources: 'libvirt:qemu:///other' }"), ElementsAre(13));
 }
 
 TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
   pumped_.PushEach("a", 4);
-  v1::ListEventsRequest request;
-  request.set_page_size(2);
+  v1::ListEventsRequest request = FromText<v1::ListEventsRequest>("page_size: 2");
   request.set_page_token(Events(request).next_page_token());  // at 3, in the ring
   pumped_.PushEach("a", 10);
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "from the journal";
@@ -302,15 +269,11 @@ TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
 TEST_F(SmallRingQueriesTest, RetentionNotYetPublishedRefusesNothing) {
   pumped_.PushEach("a", 40);
   // The state between a commit and the publication of its bounds.
-  auto database = SqliteDatabase::Open(pumped_.journal_options().path, SQLITE_OPEN_READWRITE);
-  ASSERT_TRUE(database->Execute("DELETE FROM blocks WHERE last <= 30").ok());
+  ASSERT_TRUE(
+      ExecuteSql(pumped_.journal_options().path, "DELETE FROM blocks WHERE last <= 30").ok());
   ASSERT_EQ(pumped_.live_state().range().oldest, 1);
-  v1::ListEventsRequest request;
-  request.set_page_size(3);
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(31, 32, 33));
-  request.set_newest_first(true);
-  request.set_page_size(100);
-  EXPECT_EQ(Sequences(Events(request)).back(), 31u);
+  EXPECT_THAT(Sequences(Events("page_size: 3")), ElementsAre(31, 32, 33));
+  EXPECT_EQ(Sequences(Events("newest_first: true page_size: 100")).back(), 31u);
 }
 
 TEST_F(SmallLogQueriesTest, ReportsAPageThatIsNoLongerRetained) {
@@ -326,9 +289,8 @@ TEST_F(SmallLogQueriesTest, ReportsAPageThatIsNoLongerRetained) {
   EXPECT_THAT(Sequences(Events(backward)), ElementsAre(3));
   pumped_.PushEach("a", 1);
   for (const v1::ListEventsRequest& request : {forward, backward}) {
-    const absl::Status status = List(queries_, request, pumped_.reader()).status();
-    EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("oldest retained sequence is 4"));
+    EXPECT_THAT(List(queries_, request, pumped_.reader()),
+                FailsAs(absl::IsOutOfRange, "oldest retained sequence is 4"));
   }
 }
 

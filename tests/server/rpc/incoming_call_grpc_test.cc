@@ -8,7 +8,6 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "server/rpc/incoming_call.h"
 #include "tests/support/open_call.h"
 #include "tests/support/test_server.h"
@@ -105,9 +104,7 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
 }
 
 TEST(IncomingCall, AConnectionThatResetsTooManyIsClosed) {
-  const TemporaryDirectory directory;
-  TestServer server({.addresses = {ParseListenAddress("unix:" + (directory / "s")).value()},
-                     .relay = {.frames = {.resets = {1, 10}, .always = 0}}});
+  TestServer server(GrpcServerOptions{.relay = {.frames = {.resets = {1, 10}, .always = 0}}});
   const auto channel = server.NewChannel();
   OpenCall stays(channel, kWatchEvents);
   OpenCall of_another(server.NewChannel(), kWatchEvents);

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_log.h"
 #include "server/rpc/queries.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -35,8 +36,14 @@ class QueriesTest : public ::testing::Test {
   v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
     return Parsed<v1::ListEventsResponse>(List(queries_, request, pumped_.reader()));
   }
+  v1::ListEventsResponse Events(const std::string& request) {
+    return Events(FromText<v1::ListEventsRequest>(request));
+  }
   v1::ListVmsResponse Vms(const v1::ListVmsRequest& request) {
     return Parsed<v1::ListVmsResponse>(queries_.ListVms(request));
+  }
+  v1::ListVmsResponse Vms(const std::string& request) {
+    return Vms(FromText<v1::ListVmsRequest>(request));
   }
   v1::Vm Vm(const std::string& name, const std::string& run_id = "") {
     return Parsed<v1::GetVmResponse>(Get(name, run_id)).vm();
@@ -65,14 +72,6 @@ inline std::vector<std::string> Names(const v1::ListVmsResponse& response) {
   for (const v1::Vm& vm : response.vms()) {
     out.push_back(absl::StrCat(vm.ref().name(), "/", vm.ref().run_id()));
   }
-  return out;
-}
-
-// Patterns that compare as many bytes as possible with names that consist of "a".
-inline std::vector<std::string> CostlyPatterns() {
-  std::vector<std::string> out(32);
-  for (size_t i = 0; i < out.size(); ++i)
-    out[i] = "*" + std::string(100, 'a') + "b" + std::string(i, '?') + "*";
   return out;
 }
 

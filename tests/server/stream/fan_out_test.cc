@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "base/mutex.h"
 
 namespace vmeventd {

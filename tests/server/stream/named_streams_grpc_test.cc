@@ -40,10 +40,9 @@ bool AreAllAtTheHead(TestServer* server) {
 
 TEST(NamedStreams, GetTheEventsOfTheirVmsAndOfTheNode) {
   TestServer server;
-  const auto stub = server.NewStub();
-  const auto a = OpenStream(stub.get(), OfVms({"a"}));
-  const auto b = OpenStream(stub.get(), OfVms({"b", "none"}));
-  const auto both = OpenStream(stub.get(), OfVms({"a", "b"}));
+  const auto a = OpenStream(server.stub(), OfVms({"a"}));
+  const auto b = OpenStream(server.stub(), OfVms({"b", "none"}));
+  const auto both = OpenStream(server.stub(), OfVms({"a", "b"}));
   server.PushEach("a", 2);
   server.PushEach("c", 3);
   server.Push({Update("b", EventType::kReset), Update("a", EventType::kReset)});
@@ -58,12 +57,11 @@ TEST(NamedStreams, AreNotWokenForOtherVms) {
   constexpr uint64_t kStreams = 100;
   constexpr uint64_t kEvents = 50;
   TestServer server;
-  const auto stub = server.NewStub();
   std::vector<std::unique_ptr<TestStream>> named;
   for (uint64_t i = 0; i < kStreams; ++i) {
-    named.push_back(OpenStream(stub.get(), OfVms({absl::StrCat("vm", i)})));
+    named.push_back(OpenStream(server.stub(), OfVms({absl::StrCat("vm", i)})));
   }
-  const auto all = OpenStream(stub.get(), {});
+  const auto all = OpenStream(server.stub(), {});
   for (uint64_t i = 0; i < kEvents; ++i) {
     server.PushEach("another", 1);
     EXPECT_THAT(all->NextSequences(1), ElementsAre(i + 1));
@@ -77,8 +75,7 @@ TEST(NamedStreams, AreNotWokenForOtherVms) {
 
 TEST(NamedStreams, StayAtTheHeadThoughNothingIsForThem) {
   TestServer server({}, RingOf(3), {.retention_events = 3});
-  const auto stub = server.NewStub();
-  const auto a = OpenStream(stub.get(), OfVms({"a"}));
+  const auto a = OpenStream(server.stub(), OfVms({"a"}));
   for (int i = 0; i < 20; ++i) {
     server.PushEach("b", 1);
     ASSERT_TRUE(AreAllAtTheHead(&server)) << "after event " << i + 1;
@@ -149,11 +146,10 @@ class NamedStreamsInHistory : public ::testing::TestWithParam<bool> {
 TEST_P(NamedStreamsInHistory, MissNoneWhereTheirVmHasEventsBeforeTheFirstMessage) {
   TestServer server({}, RingOf(3));
   PushHistory(&server, "a");
-  const auto stub = server.NewStub();
   std::unique_ptr<TestStream> stream;
   {
     const HeldHistory held(&server);
-    stream = std::make_unique<TestStream>(stub.get(), Request());
+    stream = std::make_unique<TestStream>(server.stub(), Request());
     const auto turns = [&server] { return server.hub().meters().turns.value(); };
     // The stream is woken once more if a thread of the hub is late with the history's end.
     ASSERT_TRUE(Eventually([&] { return turns() >= 1; }));

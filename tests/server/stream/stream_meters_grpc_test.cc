@@ -20,8 +20,7 @@ uint64_t Timed(TestServer& server) {
 
 TEST(StreamMeters, CountWhatIsSentAndTimeWhatIsLive) {
   TestServer server;
-  const auto stub = server.NewStub();
-  TestStream live(stub.get(), Live());
+  TestStream live(server.stub(), Live());
   live.Next();
   server.PushEach("a", 3);
   live.NextSequences(3);
@@ -35,7 +34,7 @@ TEST(StreamMeters, CountWhatIsSentAndTimeWhatIsLive) {
   EXPECT_LE(timed, 3u);
 
   server.clock().Advance(absl::Seconds(1));
-  TestStream replay(stub.get(), FromTheOldest());
+  TestStream replay(server.stub(), FromTheOldest());
   replay.NextSequences(3);
   ASSERT_TRUE(Eventually([&] { return meters.sent_events.value() == 6 && delivered_all(); }));
   EXPECT_EQ(Timed(server), timed) << "what was public before was not late";
@@ -45,8 +44,7 @@ TEST(StreamMeters, CountWhatIsSentAndTimeWhatIsLive) {
 
 TEST(StreamMeters, TellHowFarAStreamIsBehindAndWhyItEnded) {
   TestServer server;
-  const auto stub = server.NewStub();
-  TestStream slow(stub.get(), Live());
+  TestStream slow(server.stub(), Live());
   slow.Next();
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 10'000; ++i) {
@@ -66,23 +64,30 @@ TEST(StreamMeters, TellHowFarAStreamIsBehindAndWhyItEnded) {
 }
 
 TEST(StreamMeters, TellRefusalsByTheirReason) {
-  StreamOptions options;
-  options.max_streams = 1;
-  TestServer server(options);
-  const auto stub = server.NewStub();
-  TestStream first(stub.get(), Live());
+  TestServer server(StreamOptions{.max_streams = 1});
+  TestStream first(server.stub(), Live());
   first.Next();
-  EXPECT_EQ(TestStream(stub.get(), Live()).End().error_code(), grpc::RESOURCE_EXHAUSTED);
+  const grpc::Status refused = TestStream(server.stub(), Live()).End();
+  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), testing::HasSubstr("at most 1"));
   EXPECT_EQ(server.hub().meters().ends(StreamEnd::kLimit), 1u);
   v1::WatchEventsRequest beyond;
   beyond.set_after_sequence(1000);
   beyond.set_journal_id(kJournal);
-  EXPECT_EQ(TestStream(stub.get(), beyond).End().error_code(), grpc::OUT_OF_RANGE);
+  EXPECT_EQ(TestStream(server.stub(), beyond).End().error_code(), grpc::OUT_OF_RANGE);
   EXPECT_EQ(server.hub().meters().ends(StreamEnd::kOutOfRange), 1u);
+  const auto ended_by_clients = [&server](uint64_t count) {
+    return Eventually([&] {
+      return server.hub().meters().ends(StreamEnd::kClient) == count &&
+             server.hub().stream_count() == 0;
+    });
+  };
   first.Cancel();
-  EXPECT_TRUE(Eventually([&] { return server.hub().meters().ends(StreamEnd::kClient) == 1; }));
+  EXPECT_TRUE(ended_by_clients(1));
+  EXPECT_TRUE(TestStream(server.stub(), Live()).Next().has_progress()) << "there is room again";
+  EXPECT_TRUE(ended_by_clients(2));
   server.hub().Drain(absl::Seconds(5));
-  EXPECT_EQ(TestStream(stub.get(), Live()).End().error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(TestStream(server.stub(), Live()).End().error_code(), grpc::UNAVAILABLE);
   EXPECT_EQ(server.hub().meters().ends(StreamEnd::kShutdown), 1u);
 }
 

@@ -33,13 +33,17 @@ class ArrivalsTest : public ::testing::Test {
         [this](Arrivals::Arrived arrived) { arrived_.push_back(std::move(arrived)); });
   }
   void Turn() { loop_->RunOnce(absl::ZeroDuration()); }
-  // The client's end of a connection.
-  UniqueFd Connect(const std::string& peer, size_t listener = 0, SSL_CTX* context = nullptr) {
+  // The client's end of a connection, which is looked at in the next turn.
+  UniqueFd Add(const std::string& peer, size_t listener = 0, SSL_CTX* context = nullptr) {
     int pair[2] = {-1, -1};
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     arrivals_->Add(listener, ReceivingSocket(UniqueFd(pair[0]), &closer_), peer, context);
-    Turn();
     return UniqueFd(pair[1]);
+  }
+  UniqueFd Connect(const std::string& peer, size_t listener = 0, SSL_CTX* context = nullptr) {
+    UniqueFd client = Add(peer, listener, context);
+    Turn();
+    return client;
   }
   static bool Closed(const UniqueFd& fd) {
     char byte = 0;
@@ -145,13 +149,7 @@ TEST_F(ArrivalsTest, WhoHasSpokenOutlivesWhoIsSilent) {
   const UniqueFd speaks = Connect("begins");
   EXPECT_EQ(send(speaks.get(), kHttp2Preface.data(), 3, 0), 3);  // and was not looked at
   std::vector<UniqueFd> flood;
-  int pair[2] = {-1, -1};
-  for (int i = 0; i < 50; ++i) {
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    flood.emplace_back(pair[1]);
-    arrivals_->Add(0, ReceivingSocket(UniqueFd(pair[0]), &closer_), absl::StrCat("silent ", i),
-                   nullptr);
-  }
+  for (int i = 0; i < 50; ++i) flood.push_back(Add(absl::StrCat("silent ", i)));
   EXPECT_FALSE(Closed(speaks));
   Shake(client);
   ASSERT_EQ(arrived_.size(), 1);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -129,24 +130,22 @@ TEST_F(ClientFramesTest, AFrameHasAtMost16KiB) {
 }
 
 TEST_F(ClientFramesTest, FramesThatAskForNothingAreCounted) {
-  struct Case {
-    const char* name;
-    std::string frame;
-  } const cases[] = {{"ping", kPing},
-                     {"settings", Frame(FrameType::kSettings, 0, 0)},
-                     {"priority", Frame(FrameType::kPriority, 0, 1, "12345")},
-                     {"window", Frame(FrameType::kWindowUpdate, 0, 0, "1234")},
-                     {"unknown", Frame(static_cast<FrameType>(66), 0, 0)},
-                     {"empty data", Data(1, "")},
-                     {"small data", Data(1, "x")}};
-  for (const Case& one : cases) {
-    SCOPED_TRACE(one.name);
+  const std::pair<const char*, std::string> cases[] = {
+      {"ping", kPing},
+      {"settings", Frame(FrameType::kSettings, 0, 0)},
+      {"priority", Frame(FrameType::kPriority, 0, 1, "12345")},
+      {"window", Frame(FrameType::kWindowUpdate, 0, 0, "1234")},
+      {"unknown", Frame(static_cast<FrameType>(66), 0, 0)},
+      {"empty data", Data(1, "")},
+      {"small data", Data(1, "x")}};
+  for (const auto& [name, frame] : cases) {
+    SCOPED_TRACE(name);
     PeerFrames peer(limits_);
     ClientFrames frames(limits_, &peer);
     EXPECT_EQ(Read(&frames, kConnectionStart), "");
     std::string what;
     int sent = 0;
-    for (; what.empty() && sent < 100'000; ++sent) what = Read(&frames, one.frame);
+    for (; what.empty() && sent < 100'000; ++sent) what = Read(&frames, frame);
     EXPECT_THAT(what, HasSubstr("ask for nothing"));
     EXPECT_EQ(sent, limits_.control.burst);  // SETTINGS was one
   }

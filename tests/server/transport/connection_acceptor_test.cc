@@ -1,7 +1,6 @@
 #include "server/transport/connection_acceptor.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -11,7 +10,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <future>
 #include <memory>
 #include <thread>
@@ -22,6 +20,7 @@
 #include "tests/support/loopback.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
+#include "tests/support/unix_socket.h"
 
 namespace vmeventd {
 namespace {
@@ -70,11 +69,8 @@ class ConnectionAcceptorTest : public ::testing::Test {
   }
 
   UniqueFd ConnectUnixSilently() {
-    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    std::strncpy(to.sun_path, sockets_[0]->address().path.c_str(), sizeof(to.sun_path) - 1);
-    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    UniqueFd fd(e2e::ConnectUnix(sockets_[0]->address().path));
+    EXPECT_TRUE(fd.valid());
     return fd;
   }
 

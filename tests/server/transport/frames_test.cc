@@ -65,24 +65,14 @@ TEST(FrameReader, IgnoresTheReservedBitOfTheStream) {
 }
 
 TEST(Frames, AreEncodedAsTheProtocolSays) {
-  EXPECT_EQ(ResetStreamFrame(5, Http2Error::kCancel),
-            std::string("\0\0\x4\x3\0\0\0\0\x5\0\0\0\x8", 13));
-  EXPECT_EQ(WindowUpdateFrame(0, 0x10203), std::string("\0\0\x4\x8\0\0\0\0\0\0\1\2\3", 13));
+  using namespace std::string_literals;  // NOLINT(google-build-using-namespace): NULs
+  EXPECT_EQ(ResetStreamFrame(5, Http2Error::kCancel), "\0\0\x4\x3\0\0\0\0\x5\0\0\0\x8"s);
+  EXPECT_EQ(WindowUpdateFrame(0, 0x10203), "\0\0\x4\x8\0\0\0\0\0\0\1\2\3"s);
   EXPECT_EQ(GoAwayFrame(7, Http2Error::kEnhanceYourCalm, "why"),
-            std::string("\0\0\xb\x7\0\0\0\0\0\0\0\0\7\0\0\0\xbwhy", 20));
-  EXPECT_EQ(TrailersOnlyFrame(3, 8, "no"), std::string("\0\0\x40\x1\x5\0\0\0\3\x88", 10) +
-                                               std::string("\0\xc"
-                                                           "content-type\x10"
-                                                           "application/grpc",
-                                                           31) +
-                                               std::string("\0\xb"
-                                                           "grpc-status\1"
-                                                           "8",
-                                                           15) +
-                                               std::string("\0\xc"
-                                                           "grpc-message\2"
-                                                           "no",
-                                                           17));
+            "\0\0\xb\x7\0\0\0\0\0\0\0\0\7\0\0\0\xbwhy"s);
+  EXPECT_EQ(TrailersOnlyFrame(3, 8, "no"),
+            "\0\0\x40\1\5\0\0\0\3\x88\0\14content-type\20application/grpc"
+            "\0\13grpc-status\0018\0\14grpc-message\2no"s);
   const size_t before_message = 9 + 1 + 31 + 15 + 14;
   EXPECT_EQ(TrailersOnlyFrame(3, 8, std::string(200, 'x')).substr(before_message, 4), "\x7fIxx")
       << "a length of more than seven bits";

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/openssl_ptr.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_events.h"
@@ -85,8 +86,7 @@ TEST_F(TlsFilesTest, HalfAReplacementIsNotLoaded) {
   EXPECT_FALSE(files->usable());
   EXPECT_THAT(Subject(files.get()), HasSubstr("first"));
   EXPECT_EQ(files->reload_failures(), 1) << "the same files are not retried forever";
-  const absl::Status status = files->Reload();
-  EXPECT_THAT(std::string(status.message()), HasSubstr("is not the key"));
+  EXPECT_THAT(files->Reload(), Says("is not the key"));
   ReplaceCertificate(second, in_use_);
   EXPECT_THAT(Subject(files.get()), HasSubstr("second"));
   EXPECT_TRUE(files->usable());
@@ -99,9 +99,7 @@ TEST_F(TlsFilesTest, MissingAndBrokenFilesChangeNothing) {
   std::ofstream(in_use_.certificate) << "not PEM";
   EXPECT_THAT(Subject(files.get()), HasSubstr("first"));
   EXPECT_EQ(files->reload_failures(), 2);
-  const absl::Status opened =
-      TlsFiles::Open({in_use_.certificate, in_use_.key, ""}, &clock_).status();
-  EXPECT_THAT(std::string(opened.message()), HasSubstr(in_use_.key));
+  EXPECT_THAT(TlsFiles::Open({in_use_.certificate, in_use_.key, ""}, &clock_), Says(in_use_.key));
 }
 
 TEST_F(TlsFilesTest, AnExpiredCertificateIsLoadedAndReported) {
@@ -146,10 +144,9 @@ TEST_F(TlsFilesTest, WhatOpensslWouldRefuseIsNotLoaded) {
   for (const auto& [certificate, key] : weak) {
     std::ofstream(in_use_.certificate) << certificate;
     std::ofstream(in_use_.key) << key;
-    const absl::Status status = files->Reload();
-    EXPECT_THAT(std::string(status.message()),
-                testing::AllOf(HasSubstr("--tls-cert"), HasSubstr(in_use_.certificate),
-                               HasSubstr("OpenSSL does not use it"), HasSubstr("2048 bits")));
+    EXPECT_THAT(files->Reload(),
+                testing::AllOf(Says("--tls-cert"), Says(in_use_.certificate),
+                               Says("OpenSSL does not use it"), Says("2048 bits")));
     EXPECT_EQ(files->reload_failures(), ++failures);
     EXPECT_THAT(files->Current()->subject, HasSubstr("first")) << "the old one stays in use";
     EXPECT_FALSE(
@@ -162,9 +159,8 @@ TEST_F(TlsFilesTest, AWeakAuthorityIsNotLoaded) {
   const KeyPtr rsa_1024(EVP_RSA_gen(1024));
   const std::string path = directory_ / "weak-ca.pem";
   std::ofstream(path) << SelfSigned(rsa_1024.get(), EVP_sha256()).first;
-  const auto opened = TlsFiles::Open({in_use_.certificate, in_use_.key, path}, &clock_);
-  EXPECT_THAT(std::string(opened.status().message()),
-              testing::AllOf(HasSubstr("--tls-client-ca"), HasSubstr(path)));
+  EXPECT_THAT(TlsFiles::Open({in_use_.certificate, in_use_.key, path}, &clock_),
+              testing::AllOf(Says("--tls-client-ca"), Says(path)));
 }
 
 }  // namespace

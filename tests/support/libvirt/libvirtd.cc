@@ -134,17 +134,12 @@ std::string Libvirtd::WriteXml(const DomainOptions& options) const {
                     VMEVENTD_GUEST_DIR, "/initrd</initrd><cmdline>", kGuestKernelArguments,
                     "</cmdline>");
   }
-  std::string devices = absl::StrCat(
+  const std::string devices = absl::StrCat(
       "<emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='unix'><source mode='bind' "
       "path='",
       SerialPath(options.name),
       "'/></serial><controller type='usb' model='none'/><memballoon model='none'/>"
       "<panic model='isa'/>");
-  if (options.agent_channel) {
-    absl::StrAppend(&devices,
-                    "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>"
-                    "</channel>");
-  }
   std::string arguments;
   for (const std::string& argument : options.qemu_arguments) {
     absl::StrAppend(&arguments, "<qemu:arg value='", argument, "'/>");

@@ -17,7 +17,6 @@ struct DomainOptions {
   std::string on_poweroff = "destroy";
   std::string on_reboot = "restart";
   std::string on_crash = "destroy";
-  bool agent_channel = false;
   bool paused = false;
   std::vector<std::string> qemu_arguments;  // additional arguments; these taint the domain
 };

@@ -3,7 +3,6 @@ selectors and that of a pod's node, bookmarks, watches that end or are cut, and 
 and as far as one object is read or made."""
 
 import contextlib
-import http.server
 import json
 import re
 import threading
@@ -21,35 +20,21 @@ class FakeKubeApi:
         self._changes = {}   # path: [(version, type, object)]
         self._version = 100
         self._oldest = 0     # watches from before have expired
-        self._watches = 0    # that are open
+        self.watches = 0     # that are open
         self._cut = 0        # how often all watches were ended
         self._closing = False
         self._token = token
         self.page = None     # objects of a page; None: as many as are asked for
         self.log = []
         self.faults = []     # statuses of the next answers
-        api = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):  # pylint: disable=invalid-name
-                api.answer(self)
-
-            def do_POST(self):  # pylint: disable=invalid-name
-                api.answer(self)
-
-            def log_message(self, *_):  # pylint: disable=arguments-differ
-                pass
-
-        self._server, self.url = local_http.serve(Handler)
+        self._server = local_http.Server(self.answer)
+        self.url = self._server.url
 
     def close(self):
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     # What the cluster does.
 
@@ -102,10 +87,6 @@ class FakeKubeApi:
             if not self._changed.wait_for(lambda: condition(self), timeout=180):
                 raise AssertionError(f"the client did not come; its queries: {self.log}")
 
-    @property
-    def watches(self):
-        return self._watches
-
     # What a client asks.
 
     def answer(self, handler):
@@ -135,21 +116,12 @@ class FakeKubeApi:
         return (all(labels.get(key) == value for key, value in wanted.items())
                 and (not node or body.get("spec", {}).get("nodeName") == node))
 
-    @staticmethod
-    def _send(handler, code, body):
-        text = json.dumps(body).encode()
-        handler.send_response(code)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(text)))
-        handler.end_headers()
-        handler.wfile.write(text)
-
     def _fail(self, handler, code, message):
-        self._send(handler, code, {"kind": "Status", "code": code, "message": message})
+        local_http.send_json(handler, code, {"kind": "Status", "code": code, "message": message})
 
     def _serve_one(self, handler, path, namespace, name):
         if handler.command == "POST":
-            body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+            body = local_http.body_of(handler)
             assert body["metadata"]["namespace"] == namespace and not name
             name = body["metadata"]["name"]
             assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", name), name
@@ -157,10 +129,10 @@ class FakeKubeApi:
                 if (namespace, name) in self._objects.get(path, {}):
                     return self._fail(handler, 409, f'{path} "{name}" already exists')
                 self._change(path, "ADDED", body)
-            return self._send(handler, 201, body)
+            return local_http.send_json(handler, 201, body)
         with self._changed:
             body = self._objects.get(path, {}).get((namespace, name))
-        return self._send(handler, 200, body) if body else self._fail(handler, 404, "not found")
+        return local_http.send_json(handler, 200, body) if body else self._fail(handler, 404, "not found")
 
     def objects(self, path):
         """All of a kind, oldest first."""
@@ -177,7 +149,7 @@ class FakeKubeApi:
         meta = {"resourceVersion": version}
         if end < len(found):
             meta["continue"] = str(end)
-        self._send(handler, 200, {"kind": "List", "metadata": meta, "items": found[begin:end]})
+        local_http.send_json(handler, 200, {"kind": "List", "metadata": meta, "items": found[begin:end]})
 
     def _serve_watch(self, handler, path, query):
         position = int(query["resourceVersion"])
@@ -200,7 +172,7 @@ class FakeKubeApi:
             handler.wfile.write(b"0\r\n\r\n")
             return
         with self._changed:
-            self._watches += 1
+            self.watches += 1
             self._changed.notify_all()
         try:
             while True:
@@ -222,5 +194,5 @@ class FakeKubeApi:
             pass
         finally:
             with self._changed:
-                self._watches -= 1
+                self.watches -= 1
                 self._changed.notify_all()

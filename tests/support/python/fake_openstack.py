@@ -1,8 +1,6 @@
 """As much of OpenStack as a notifier of masakari meets: keystone's tokens, and masakari's notifications."""
 
 import datetime
-import http.server
-import json
 import threading
 import uuid
 
@@ -17,36 +15,18 @@ class _Server:
     def __init__(self):
         self.lock = threading.Condition()
         self.faults = []
-        outer = self
+        self._server = local_http.Server(self._handle)
+        self.url = self._server.url
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self):
-                size = int(self.headers.get("Content-Length", 0))
-                body = json.loads(self.rfile.read(size)) if size else None
-                with outer.lock:
-                    fault = outer.faults.pop(0) if outer.faults else None
-                    outer.lock.notify_all()
-                status, answer, headers = (fault, {}, {}) if fault else outer.answer(self, body)
-                text = json.dumps(answer).encode()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            do_GET = do_POST = handle_any
-
-            def log_message(self, *_):  # pylint: disable=arguments-differ
-                pass
-
-        self._server, self.url = local_http.serve(Handler)
+    def _handle(self, handler):
+        body = local_http.body_of(handler)
+        with self.lock:
+            fault = self.faults.pop(0) if self.faults else None
+            self.lock.notify_all()
+        local_http.send_json(handler, *((fault, {}) if fault else self.answer(handler, body)))
 
     def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
 
 class Keystone(_Server):
@@ -73,18 +53,18 @@ class Keystone(_Server):
         if request.path in ("/", "/v3", "/v3/"):
             version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": f"{self.url}/v3/"}]}
             if request.path == "/":
-                return 300, {"versions": {"values": [version]}}, {}
-            return 200, {"version": version}, {}
+                return 300, {"versions": {"values": [version]}}
+            return 200, {"version": version}
         if request.path.startswith("/v3/auth/tokens") and request.command == "POST":
             user = body["auth"]["identity"]["password"]["user"]
             if (user["name"], user["password"]) != (USER, PASSWORD):
-                return 401, {"error": {"code": 401, "message": "wrong password"}}, {}
+                return 401, {"error": {"code": 401, "message": "wrong password"}}
             self.logins += 1
             token = self.give()
             return 201, self._body(), {"X-Subject-Token": token}
         with self.lock:
             known = self.tokens.get(request.headers.get("X-Subject-Token"))
-        return (200, known, {}) if known else (404, {"error": {"code": 404}}, {})
+        return (200, known) if known else (404, {"error": {"code": 404}})
 
     def _body(self):
         now = datetime.datetime.utcnow()
@@ -120,18 +100,18 @@ class Masakari(_Server):
     def answer(self, request, body):
         with self._keystone.lock:
             if request.headers.get("X-Auth-Token") not in self._keystone.tokens:
-                return 401, {"error": "who are you?"}, {}
+                return 401, {"error": "who are you?"}
         notification = body["notification"]
         assert request.path == "/v1/notifications" and notification["type"] == "VM", request.path
         datetime.datetime.fromisoformat(notification["generated_time"])
         uuid.UUID(notification["payload"]["instance_uuid"])
         if notification["hostname"] not in self._hosts:
-            return 400, {"badRequest": {"message": f"no host {notification['hostname']}"}}, {}
+            return 400, {"badRequest": {"message": f"no host {notification['hostname']}"}}
         with self.lock:
             if notification["payload"] in self._found:
-                return 409, {"conflictingRequest": {"message": "duplicate"}}, {}
+                return 409, {"conflictingRequest": {"message": "duplicate"}}
             self._found.append(notification["payload"])
-            return 202, body, {}
+            return 202, body
 
     def notifications(self):
         """The payloads of the accepted ones, in order."""

@@ -96,14 +96,8 @@ class FakeQemu:
     def close_client(self, monitor=0):
         self._do("close client", monitor)
 
-    def close_listener(self, monitor=0):
-        self._do("close listener", monitor)
-
     def unlink(self, monitor=0):
         self._do("unlink", monitor)
-
-    def has_client(self, monitor=0):
-        return self._do("has client", monitor)
 
     def exit(self):
         self._send({"do": "exit"})

@@ -1,7 +1,6 @@
 """What events are POSTed to, with faults."""
 
 import collections
-import http.server
 import socket
 import struct
 import threading
@@ -30,54 +29,45 @@ class Receiver:
         self.accepted = []  # those that were answered 2xx
         self.answers = []
         self.decide = lambda request: Answer()
-        outer = self
+        self._server = local_http.Server(self._handle, tls)
+        self.url = self._server.url
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def _handle(self, handler):
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        request = Request(handler.path, dict(handler.headers), body)
+        with self.lock:
+            self.requests.append(request)
+            answer = self.answers.pop(0) if self.answers else self.decide(request)
+            self.lock.notify_all()
+        if answer.before:
+            answer.before()
+        if answer.status // 100 == 2 and not answer.reset:
+            with self.lock:
+                self.accepted.append(request)
+                self.lock.notify_all()
+        if answer.reset == "before":
+            return self._reset(handler)
+        try:
+            handler.send_response(answer.status)
+            for name, value in answer.headers.items():
+                handler.send_header(name, value)
+            handler.send_header("Content-Length", str(len(answer.body) + (1000 if answer.reset else 0)))
+            handler.end_headers()
+            handler.wfile.write(answer.body)
+            handler.wfile.flush()
+        except OSError:  # the client has gone
+            handler.close_connection = True
+        if answer.reset:
+            return self._reset(handler)
+        if answer.after:
+            answer.after()
+        return None
 
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                request = Request(self.path, dict(self.headers), body)
-                with outer.lock:
-                    outer.requests.append(request)
-                    answer = outer.answers.pop(0) if outer.answers else outer.decide(request)
-                    outer.lock.notify_all()
-                self._answer(request, answer)
-
-            def _answer(self, request, answer):
-                if answer.before:
-                    answer.before()
-                if answer.status // 100 == 2 and not answer.reset:
-                    with outer.lock:
-                        outer.accepted.append(request)
-                        outer.lock.notify_all()
-                if answer.reset == "before":
-                    return self._reset()
-                try:
-                    self.send_response(answer.status)
-                    for name, value in answer.headers.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(answer.body) + (1000 if answer.reset else 0)))
-                    self.end_headers()
-                    self.wfile.write(answer.body)
-                    self.wfile.flush()
-                except OSError:  # the client has gone
-                    self.close_connection = True
-                if answer.reset:
-                    return self._reset()
-                if answer.after:
-                    answer.after()
-                return None
-
-            def _reset(self):
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-                self.close_connection = True
-
-            def log_message(self, *_):  # pylint: disable=arguments-differ
-                pass
-
-        self._server, self.url = local_http.serve(Handler, tls)
+    @staticmethod
+    def _reset(handler):
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()
+        handler.close_connection = True
 
     def wait(self, what, condition):
         """Waits for a true value of `condition()`."""
@@ -88,5 +78,4 @@ class Receiver:
             return condition()
 
     def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()

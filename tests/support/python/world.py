@@ -99,26 +99,20 @@ class Stream:
                     self.events.extend(message.events)
                     self._changed.notify_all()
         except grpc.RpcError as error:
-            with self._changed:
-                self.error = error
-                self._changed.notify_all()
+            self.error = error
         with self._changed:
             self._changed.notify_all()
 
     def wait(self, what, condition):
         """Waits for a true value of `condition()` and returns it; fails if the stream ends first."""
         with self._changed:
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                value = condition()
-                if value:
-                    return value
-                left = deadline - time.monotonic()
-                if left <= 0 or (self.error and not condition()):
-                    raise Timeout(f"timed out waiting until {what}; events: "
-                                  f"{[type_name(e) + ' ' + e.vm.name for e in self.events]}, "
-                                  f"error: {self.error}")
-                self._changed.wait(left)
+            self._changed.wait_for(lambda: condition() or self.error, PATIENCE)
+            value = condition()
+            if not value:
+                raise Timeout(f"timed out waiting until {what}; events: "
+                              f"{[type_name(e) + ' ' + e.vm.name for e in self.events]}, "
+                              f"error: {self.error}")
+            return value
 
     def wait_event(self, kind, name="vm1", nth=1):
         def find():

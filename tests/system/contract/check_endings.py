@@ -61,7 +61,7 @@ elsewhere(f"{HOST}.AGuestThatPowersItselfOffInTheShutdownIsTheUsersWithACaveat",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN",
           "The host was shutting down when the guest shut itself down: somebody on the host may have asked it by a "
           "way that leaves no trace on the monitor, as a command over SSH.")
-PANIC = "tests/watcher/session/vm_session_panic_test.cc:VmSessionPanicTest"
+PANIC = "tests/watcher/session/vm_session_events_test.cc:VmSessionPanicTest"
 headline("GuestPanic", "A panic of a guest's kernel, as QEMU reported it.",
          "All of it but `action` is the guest's own word.")
 headline("HyperVPanic", "A guest with Hyper-V's crash registers, as Windows and Linux have them.")

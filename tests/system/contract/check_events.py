@@ -210,7 +210,7 @@ elsewhere("tests/watcher/session/vm_session_test.cc:"
           "VmSessionMonitorTest.AnEventBeforeTheRepliesFollowsStarted",
           "EventType.EVENT_TYPE_STATE_CHANGED",
           "the VM's state changed, and no other event says why")
-elsewhere("tests/watcher/session/vm_session_panic_test.cc:VmSessionPanicTest.ARequestByPvpanicIsAnEventOfItsOwn",
+elsewhere("tests/watcher/session/vm_session_events_test.cc:VmSessionPanicTest.ARequestByPvpanicIsAnEventOfItsOwn",
           "EventType.EVENT_TYPE_PVSHUTDOWN_REQUESTED",
           "the guest asked its pvpanic device for its shutdown (QEMU 9.1 and later); its end follows")
 elsewhere("tests/watcher/session/vm_session_events_test.cc:"
@@ -358,17 +358,20 @@ def a_durable_event_stays(world):
     assert world.events()[:len(seen)] == seen
 
 
+def gap_of_the_node(stream):
+    """Waits for it."""
+    return stream.wait("a GAP of the node comes",
+                       lambda: next((e for e in stream.events if e.type == pb.EVENT_TYPE_GAP
+                                     and not e.HasField("vm")), None))
+
+
 @promise("Event.vm", "unset: the event concerns the whole node, a GAP")
 def a_gap_of_the_node(world):
-    stream, _ = world.follow()
+    world.follow()
     journal_id = world.info().journal_id
     world.damage_journal()
     assert world.info().journal_id != journal_id
-    stream = world.oldest()
-    event = stream.wait("a GAP of the node comes",
-                        lambda: next((e for e in stream.events if e.type == pb.EVENT_TYPE_GAP
-                                      and not e.HasField("vm")), None))
-    assert event.message
+    assert gap_of_the_node(world.oldest()).message
 
 
 @promise("GetServerInfoResponse.journal_id",
@@ -391,9 +394,7 @@ def a_restored_copy(world):
     world.start()
     assert world.info().journal_id != journal_id
     stream = world.oldest()
-    stream.wait("a GAP of the node comes",
-                lambda: next((e for e in stream.events if e.type == pb.EVENT_TYPE_GAP
-                              and not e.HasField("vm")), None))
+    gap_of_the_node(stream)
     assert type_name(stream.events[0]) == "STARTED", "what the copy holds is there"
 
 

@@ -6,11 +6,11 @@ from promises import elsewhere, promise
 from world import code, pb, qmp, wait_until
 
 
-elsewhere("tests/server/eventlog/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
+elsewhere("tests/server/eventlog/event_pump_test.cc:EventPumpTest.WhatIsGivenUpLeavesAGapInItsPlace",
           "VmEventService",
           "If they were lost, a GAP stands at the end of the jump, and its `missing` names them.",
           "The GAP may have the sequence of the last lost event;")
-elsewhere("tests/server/eventlog/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
+elsewhere("tests/server/eventlog/event_pump_test.cc:EventPumpTest.WhatIsGivenUpLeavesAGapInItsPlace",
           "Event.missing",
           "With a GAP: the sequences of the lost events, as far as they are known.",
           "The events had been sent with durable = false.")
@@ -18,7 +18,7 @@ for element, sentence in (("SequenceRange", "Sequences from `first` to `last`, b
                           ("SequenceRange.first", "at least 1"),
                           ("SequenceRange.last", "at least `first`")):
     elsewhere(
-        "tests/server/eventlog/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
+        "tests/server/eventlog/event_pump_test.cc:EventPumpTest.WhatIsGivenUpLeavesAGapInItsPlace",
         element, sentence)
 
 

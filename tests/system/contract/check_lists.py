@@ -258,7 +258,7 @@ def patterns_of_sources(world):
 elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "VmRef.labels",
           "What the metadata of its libvirt domain says of its owner, or what was set by hand for it: "
           "docs/libvirt.md, \"Labels\".")
-elsewhere("tests/watcher/libvirt/domain_labels_test.cc:DomainLabelsTest.WhatPeopleWriteIsBounded",
+elsewhere("tests/watcher/libvirt/domain_xml_test.cc:DomainLabelsTest.WhatPeopleWriteIsBounded",
           "VmRef.labels", "At most 16.",
           "A key has at most 63 bytes of letters, digits, \".\", \"_\", \"-\" and \"/\", a value at most 128 "
           "bytes of one line.")

@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "tests/system/crash/truth.h"
 
 namespace vmeventd::crash {
 namespace {
@@ -33,8 +32,15 @@ std::string Text(const v1::Event& event) {
   return text;
 }
 
-std::string StreamName(const ClientHistory& client, size_t stream) {
-  return absl::StrCat("client ", client.name, ", stream ", stream, ": ");
+// Visits each stream of each client, with its name.
+template <typename Visitor>
+void ForEachStream(const History& history, const Visitor& visitor) {
+  for (const ClientHistory& client : history.clients) {
+    for (size_t i = 0; i < client.streams.size(); ++i) {
+      visitor(client, client.streams[i],
+              absl::StrCat("client ", client.name, ", stream ", i, ": "));
+    }
+  }
 }
 
 // The journal, indexed by sequence.
@@ -181,94 +187,87 @@ bool Passes(const v1::Event& event, const v1::EventFilter& filter) {
 Findings CheckNothingIsLost(const History& history) {
   Findings findings;
   const JournalIndex journal(history);
-  for (const ClientHistory& client : history.clients) {
-    for (size_t i = 0; i < client.streams.size(); ++i) {
-      for (const Delivery& delivery : client.streams[i].deliveries) {
-        if (!delivery.durable) continue;
-        const v1::Event* const kept = journal.Find(delivery.sequence);
-        if (kept != nullptr && kept->SerializeAsString() == delivery.bytes) continue;
-        v1::Event received;
-        received.ParseFromString(delivery.bytes);
-        findings.push_back(absl::StrCat(
-            StreamName(client, i), "received ", received.ShortDebugString(), ", and the journal ",
-            kept == nullptr ? "does not have it" : "has " + kept->ShortDebugString()));
-      }
-    }
-  }
+  ForEachStream(history,
+                [&](const ClientHistory&, const StreamHistory& stream, const std::string& where) {
+                  for (const Delivery& delivery : stream.deliveries) {
+                    if (!delivery.durable) continue;
+                    const v1::Event* const kept = journal.Find(delivery.sequence);
+                    if (kept != nullptr && kept->SerializeAsString() == delivery.bytes) continue;
+                    v1::Event received;
+                    received.ParseFromString(delivery.bytes);
+                    findings.push_back(absl::StrCat(
+                        where, "received ", received.ShortDebugString(), ", and the journal ",
+                        kept == nullptr ? "does not have it" : "has " + kept->ShortDebugString()));
+                  }
+                });
   return findings;
 }
 
 Findings CheckStreamsAreComplete(const History& history) {
   Findings findings;
   const JournalIndex journal(history);
-  for (const ClientHistory& client : history.clients) {
-    for (size_t i = 0; i < client.streams.size(); ++i) {
-      const StreamHistory& stream = client.streams[i];
-      CheckOrder(stream, StreamName(client, i), &findings);
-      CheckComplete(stream, client.filter, journal, StreamName(client, i), &findings);
-    }
-  }
+  ForEachStream(history, [&](const ClientHistory& client, const StreamHistory& stream,
+                             const std::string& where) {
+    CheckOrder(stream, where, &findings);
+    CheckComplete(stream, client.filter, journal, where, &findings);
+  });
   return findings;
 }
 
 Findings CheckResumption(const History& history) {
   Findings findings;
-  for (const ClientHistory& client : history.clients) {
-    uint64_t position = 0;
-    for (size_t i = 0; i < client.streams.size(); ++i) {
-      const StreamHistory& stream = client.streams[i];
-      const std::string where = StreamName(client, i);
-      if (stream.end == grpc::StatusCode::OUT_OF_RANGE ||
-          stream.end == grpc::StatusCode::INVALID_ARGUMENT ||
-          stream.end == grpc::StatusCode::DATA_LOSS || stream.end == grpc::StatusCode::INTERNAL) {
-        findings.push_back(absl::StrCat(where, "after ", stream.after, " ended with code ",
-                                        static_cast<int>(stream.end), ": ", stream.end_message));
-      }
-      if (!stream.journal_id.empty() && stream.journal_id != history.journal_id) {
-        findings.push_back(absl::StrCat(where, "the journal was ", stream.journal_id,
-                                        " and is now ", history.journal_id));
-      }
-      if (!client.resumes) continue;
-      if (stream.start == StreamStart::kAfter && stream.after != position) {
-        findings.push_back(
-            absl::StrCat(where, "began after ", stream.after, " and not after ", position));
-      }
-      for (const Delivery& delivery : stream.deliveries) {
-        if (delivery.sequence > position) {
-          position = delivery.sequence;
-        } else {
-          findings.push_back(absl::StrCat(where, "event ", delivery.sequence,
-                                          " was repeated: all up to ", position, " had arrived"));
-        }
-      }
-      position = std::max(position, stream.position);
+  std::map<const ClientHistory*, uint64_t> positions;
+  ForEachStream(history, [&](const ClientHistory& client, const StreamHistory& stream,
+                             const std::string& where) {
+    if (stream.end == grpc::StatusCode::OUT_OF_RANGE ||
+        stream.end == grpc::StatusCode::INVALID_ARGUMENT ||
+        stream.end == grpc::StatusCode::DATA_LOSS || stream.end == grpc::StatusCode::INTERNAL) {
+      findings.push_back(absl::StrCat(where, "after ", stream.after, " ended with code ",
+                                      static_cast<int>(stream.end), ": ", stream.end_message));
     }
-  }
+    if (!stream.journal_id.empty() && stream.journal_id != history.journal_id) {
+      findings.push_back(absl::StrCat(where, "the journal was ", stream.journal_id, " and is now ",
+                                      history.journal_id));
+    }
+    if (!client.resumes) return;
+    uint64_t& position = positions[&client];
+    if (stream.start == StreamStart::kAfter && stream.after != position) {
+      findings.push_back(
+          absl::StrCat(where, "began after ", stream.after, " and not after ", position));
+    }
+    for (const Delivery& delivery : stream.deliveries) {
+      if (delivery.sequence > position) {
+        position = delivery.sequence;
+      } else {
+        findings.push_back(absl::StrCat(where, "event ", delivery.sequence,
+                                        " was repeated: all up to ", position, " had arrived"));
+      }
+    }
+    position = std::max(position, stream.position);
+  });
   return findings;
 }
 
 Findings CheckSnapshots(const History& history) {
   Findings findings;
-  for (const ClientHistory& client : history.clients) {
-    for (size_t i = 0; i < client.streams.size(); ++i) {
-      const StreamHistory& stream = client.streams[i];
-      if (!stream.snapshot_sequence.has_value()) continue;
-      std::set<std::string> open;
-      for (const v1::Event& event : history.journal) {
-        if (!event.has_vm() || event.sequence() > *stream.snapshot_sequence) continue;
-        if (event.type() == v1::EVENT_TYPE_STARTED) open.insert(event.vm().run_id());
-        if (event.type() == v1::EVENT_TYPE_STOPPED) open.erase(event.vm().run_id());
-      }
-      std::set<std::string> listed;
-      for (const v1::Vm& vm : stream.snapshot) {
-        if (!vm.ref().run_id().empty()) listed.insert(vm.ref().run_id());
-      }
-      if (open == listed) continue;
-      findings.push_back(absl::StrCat(
-          StreamName(client, i), "the snapshot as of ", *stream.snapshot_sequence, " has the runs ",
-          absl::StrJoin(listed, " "), ", and open were ", absl::StrJoin(open, " ")));
-    }
-  }
+  ForEachStream(
+      history, [&](const ClientHistory&, const StreamHistory& stream, const std::string& where) {
+        if (!stream.snapshot_sequence.has_value()) return;
+        std::set<std::string> open;
+        for (const v1::Event& event : history.journal) {
+          if (!event.has_vm() || event.sequence() > *stream.snapshot_sequence) continue;
+          if (event.type() == v1::EVENT_TYPE_STARTED) open.insert(event.vm().run_id());
+          if (event.type() == v1::EVENT_TYPE_STOPPED) open.erase(event.vm().run_id());
+        }
+        std::set<std::string> listed;
+        for (const v1::Vm& vm : stream.snapshot) {
+          if (!vm.ref().run_id().empty()) listed.insert(vm.ref().run_id());
+        }
+        if (open == listed) return;
+        findings.push_back(absl::StrCat(where, "the snapshot as of ", *stream.snapshot_sequence,
+                                        " has the runs ", absl::StrJoin(listed, " "),
+                                        ", and open were ", absl::StrJoin(open, " ")));
+      });
   return findings;
 }
 

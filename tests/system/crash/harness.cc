@@ -105,9 +105,13 @@ void Harness::EndDaemon(int signal, const std::string& how) {
   if (signal == SIGTERM && status != 0) {
     e2e::Fail(absl::StrCat("after SIGTERM the daemon ended with wait status ", status));
   }
+  ForgetDaemon(absl::StrCat(how, " in round ", round_));
+}
+
+void Harness::ForgetDaemon(const std::string& how) {
   daemon_.reset();
   history_.lives.back().end = absl::Now();
-  history_.lives.back().how = absl::StrCat(how, " in round ", round_);
+  history_.lives.back().how = how;
   now_ = DaemonNow();
 }
 
@@ -210,11 +214,7 @@ void Harness::Drain() {
   Spin(absl::Microseconds(random_.Below(kMaxMicros)));
   if (daemon_->has_exited()) {
     daemon_->WaitExit();
-    daemon_.reset();
-    history_.lives.back().end = absl::Now();
-    history_.lives.back().how = "SIGTERM";
-    now_ = DaemonNow();
-    return;
+    return ForgetDaemon("SIGTERM");
   }
   EndDaemon(SIGKILL, "kill -9 while it drained");
 }
@@ -250,14 +250,14 @@ void Harness::DoSomething() {
 bool Harness::Settle(Slot* slot) {
   if (!slot->used) return true;
   const RunHistory& last = history_.runs[slot->last_run];
-  const bool can_wait = daemon_ != nullptr && sightings_.started(last.name, last.pid);
+  const bool can_wait = daemon_ != nullptr && sightings_.Of(last.name, last.pid).started;
   if (can_wait && random_.Percent(60)) {
     if (!sightings_.WaitStopped(last.name, last.pid, e2e::kPatience)) {
       e2e::Fail(absl::StrCat("no STOPPED of ", last.name, "/", last.pid,
                              " has arrived: ", last.log.back()));
     }
   }
-  return sightings_.stopped(last.name, last.pid);
+  return sightings_.Of(last.name, last.pid).stopped;
 }
 
 void Harness::StartVm(Slot* slot) {
@@ -308,13 +308,14 @@ void Harness::EndEverything() {
     slot.vm->set_round(round_);
     const RunHistory& run = slot.vm->history();
     if (!slot.vm->ended()) {
-      WaitUntil(run.name + " is published", [&] { return sightings_.started(run.name, run.pid); });
+      WaitUntil(run.name + " is published",
+                [&] { return sightings_.Of(run.name, run.pid).started; });
       slot.vm->BeginEnd(random_.Pick(slot.vm->Ends()), false, now_);
     }
     FinishEnd(&slot);
   }
   for (RunHistory& run : history_.runs) {
-    run.must_be_published = sightings_.started(run.name, run.pid);
+    run.must_be_published = sightings_.Of(run.name, run.pid).started;
     if (run.must_be_published && !sightings_.WaitStopped(run.name, run.pid, e2e::kPatience)) {
       e2e::Fail(absl::StrCat("no STOPPED of ", run.name, "/", run.pid, ": ", run.log.back()));
     }
@@ -338,27 +339,11 @@ void Harness::AskLastDaemon() {
   StartDaemon(true);
   const v1::GetServerInfoResponse info = daemon_->GetServerInfo();
   history_.vms = daemon_->ListVms(true);
-  history_.listed = ListEvents(false);
-  history_.listed_newest_first = ListEvents(true);
+  history_.listed = daemon_->ListEvents();
+  history_.listed_newest_first = daemon_->ListEvents(true);
   ProbeCursors(info.journal_id(), info.newest_sequence());
   EndDaemon(SIGTERM, "SIGTERM");
   ReadJournalFile(daemon_options_.state_dir + "/journal.db", &history_);
-}
-
-std::vector<v1::Event> Harness::ListEvents(bool newest_first) {
-  std::vector<v1::Event> events;
-  v1::ListEventsRequest request;
-  request.set_newest_first(newest_first);
-  request.set_page_size(1000);
-  do {
-    grpc::ClientContext context;
-    v1::ListEventsResponse response;
-    const grpc::Status status = daemon_->stub().ListEvents(&context, request, &response);
-    if (!status.ok()) e2e::Fail("ListEvents: " + status.error_message());
-    events.insert(events.end(), response.events().begin(), response.events().end());
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
-  return events;
 }
 
 void Harness::ProbeCursors(const std::string& journal_id, uint64_t newest) {

@@ -52,6 +52,8 @@ class Harness {
 
   void StartDaemon(bool wait);
   void EndDaemon(int signal, const std::string& how);
+  // It has ended.
+  void ForgetDaemon(const std::string& how);
 
   void Round();
   void StartUp();
@@ -79,7 +81,6 @@ class Harness {
   void WaitForClients();
   void AskLastDaemon();
   void ProbeCursors(const std::string& journal_id, uint64_t newest);
-  std::vector<v1::Event> ListEvents(bool newest_first);
 
   const HarnessOptions options_;
   e2e::DaemonOptions daemon_options_;

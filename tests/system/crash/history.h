@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -65,6 +64,10 @@ struct RunHistory {
   absl::Time next_began = absl::InfiniteFuture();
   std::vector<std::string> log;  // for people
 };
+
+// The class of the run's end, had everything been seen. What follows from less is the simulation's
+// to judge: tests/simulation/reference.h.
+v1::ShutdownClass TrueClass(const RunHistory& run);
 
 struct Delivery {
   uint64_t sequence = 0;

@@ -12,7 +12,7 @@
 #include <random>
 #include <string>
 
-#include "absl/strings/numbers.h"
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/system/crash/checks.h"
@@ -78,19 +78,13 @@ int Main(int argc, char** argv) {
   options.seed = std::random_device()();
   options.fake_program = VMEVENTD_FAKE_QEMU;
   int rounds = 25;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    const char* const value = i + 1 < argc ? argv[i + 1] : "";
-    const bool known = (name == "--seed" && absl::SimpleAtoi(value, &options.seed)) ||
-                       (name == "--rounds" && absl::SimpleAtoi(value, &rounds)) ||
-                       (name == "--fakes" && absl::SimpleAtoi(value, &options.fakes)) ||
-                       (name == "--real" && absl::SimpleAtoi(value, &options.real)) ||
-                       (name == "--subscribers" && absl::SimpleAtoi(value, &options.subscribers));
-    if (known) continue;
-    std::cerr << "usage: " << argv[0]
-              << " [--seed N] [--rounds N] [--fakes N] [--real N] [--subscribers N]\n";
-    return 2;
-  }
+  CLI::App app("The crash harness");
+  app.add_option("--seed", options.seed);
+  app.add_option("--rounds", rounds);
+  app.add_option("--fakes", options.fakes);
+  app.add_option("--real", options.real);
+  app.add_option("--subscribers", options.subscribers);
+  CLI11_PARSE(app, argc, argv);
   bool good = true;
   for (; rounds > 0; rounds -= kRoundsAtOnce, ++options.seed) {
     options.rounds = std::min(rounds, kRoundsAtOnce);

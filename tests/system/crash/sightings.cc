@@ -29,22 +29,10 @@ void Sightings::Add(const v1::Event& event) {
   changed_.notify_all();
 }
 
-Sightings::Seen Sightings::Get(const std::string& name, int64_t pid) const {
+Sightings::Seen Sightings::Of(const std::string& name, int64_t pid) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = seen_.find({name, pid});
   return found == seen_.end() ? Seen() : found->second;
-}
-
-bool Sightings::started(const std::string& name, int64_t pid) const {
-  return Get(name, pid).started;
-}
-
-bool Sightings::stopped(const std::string& name, int64_t pid) const {
-  return Get(name, pid).stopped;
-}
-
-absl::Time Sightings::heard_of(const std::string& name, int64_t pid) const {
-  return Get(name, pid).heard_of;
 }
 
 bool Sightings::WaitStopped(const std::string& name, int64_t pid, absl::Duration patience) const {

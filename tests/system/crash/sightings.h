@@ -17,23 +17,19 @@ class Sightings {
  public:
   void Add(const v1::Event& event);
 
-  bool started(const std::string& name, int64_t pid) const;
-  bool stopped(const std::string& name, int64_t pid) const;
-  // When the daemon last observed something that came through the VM's monitor and knew its run
-  // state. An end in the handshake, before QEMU has said one, is UNKNOWN.
-  absl::Time heard_of(const std::string& name, int64_t pid) const;
+  struct Seen {
+    bool started = false;
+    bool stopped = false;
+    // When the daemon last observed something that came through the VM's monitor and knew its run
+    // state. An end in the handshake, before QEMU has said one, is UNKNOWN.
+    absl::Time heard_of = absl::InfinitePast();
+  };
+  Seen Of(const std::string& name, int64_t pid) const;
 
   // False: it did not arrive within `patience`.
   bool WaitStopped(const std::string& name, int64_t pid, absl::Duration patience) const;
 
  private:
-  struct Seen {
-    bool started = false;
-    bool stopped = false;
-    absl::Time heard_of = absl::InfinitePast();
-  };
-  Seen Get(const std::string& name, int64_t pid) const;
-
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::map<std::pair<std::string, int64_t>, Seen> seen_;  // guarded by mutex_

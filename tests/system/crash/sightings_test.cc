@@ -19,9 +19,9 @@ TEST(SightingsTest, AnEventInTheHandshakeWitnessesNothing) {
   Sightings sightings;
   sightings.Add(Powerdown(v1::VM_STATE_RUNNING, 100));
   sightings.Add(Powerdown(v1::VM_STATE_UNREACHABLE, 200));
-  EXPECT_EQ(sightings.heard_of("web1", 7), absl::FromUnixSeconds(100));
+  EXPECT_EQ(sightings.Of("web1", 7).heard_of, absl::FromUnixSeconds(100));
   sightings.Add(Powerdown(v1::VM_STATE_PAUSED, 300));
-  EXPECT_EQ(sightings.heard_of("web1", 7), absl::FromUnixSeconds(300));
+  EXPECT_EQ(sightings.Of("web1", 7).heard_of, absl::FromUnixSeconds(300));
 }
 
 }  // namespace

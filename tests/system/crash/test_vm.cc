@@ -175,7 +175,9 @@ class RealVm : public TestVm {
  public:
   RealVm(const std::string& name, const std::string& directory, const Sightings* sightings,
          int round)
-      : TestVm(name, round), sightings_(sightings), guest_(Options(name, directory)) {
+      : TestVm(name, round),
+        sightings_(sightings),
+        guest_({.name = name, .directory = directory, .boot = e2e::Boot::kNothing}) {
     history().pid = guest_.pid();
     Log("started, a real one");
   }
@@ -184,19 +186,11 @@ class RealVm : public TestVm {
   std::vector<Deed> Ends() const override { return {Deed::kQuit, Deed::kSignal, Deed::kDie}; }
 
   int Witness(const DaemonNow& daemon) override {
-    const bool heard = sightings_->heard_of(history().name, history().pid) >= daemon.begin;
+    const bool heard = sightings_->Of(history().name, history().pid).heard_of >= daemon.begin;
     return daemon.pid != 0 && heard ? daemon.life : -1;
   }
 
  private:
-  static e2e::GuestOptions Options(const std::string& name, const std::string& directory) {
-    e2e::GuestOptions options;
-    options.name = name;
-    options.directory = directory;
-    options.boot = e2e::Boot::kNothing;
-    return options;
-  }
-
   void CarryOut(Deed) override { guest_.manager().Execute("system_powerdown"); }
 
   bool CarryOutEnd(Deed deed, bool) override {

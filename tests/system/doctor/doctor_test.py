@@ -3,10 +3,9 @@
 
 Other QEMUs may run here, so that each test looks only at the findings of its own.
 
-  doctor_test.py --vmeventd FILE --vmevents FILE
+  doctor_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -204,14 +203,5 @@ def state_of(pid):
     return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(") ", 1)[1][0]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vmeventd", required=True)
-    parser.add_argument("--vmevents", required=True)
-    options, rest = parser.parse_known_args()
-    world.PROGRAMS.update(vmeventd=options.vmeventd, vmevents=options.vmevents)
-    unittest.main(argv=sys.argv[:1] + rest, verbosity=2)
-
-
 if __name__ == "__main__":
-    main()
+    world.run_tests(__doc__)

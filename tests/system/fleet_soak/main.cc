@@ -26,15 +26,12 @@
 #include <random>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/nats/connection.h"
 #include "base/nats/jetstream_api.h"
@@ -109,16 +106,8 @@ class RealNode {
 
   std::vector<uint64_t> Sequences() {
     std::vector<uint64_t> sequences;
-    v1::ListEventsRequest request;
-    while (true) {
-      grpc::ClientContext context;
-      v1::ListEventsResponse response;
-      const grpc::Status status = daemon_->stub().ListEvents(&context, request, &response);
-      if (!status.ok()) Fail("ListEvents: " + status.error_message());
-      for (const v1::Event& event : response.events()) sequences.push_back(event.sequence());
-      if (response.next_page_token().empty()) return sequences;
-      request.set_page_token(response.next_page_token());
-    }
+    for (const v1::Event& event : daemon_->ListEvents()) sequences.push_back(event.sequence());
+    return sequences;
   }
 
  private:
@@ -341,6 +330,15 @@ class Soak {
               << cluster_.ResidentBytes() / 1024 << " KiB" << std::endl;
   }
 
+  // Waits until something is so, for kRecovery; false: it has not become so.
+  static bool Becomes(const std::function<bool()>& is_so) {
+    const absl::Time end = absl::Now() + kRecovery;
+    while (!is_so()) {
+      if (absl::Now() > end) return false;
+      absl::SleepFor(absl::Milliseconds(100));
+    }
+    return true;
+  }
   void WaitNodes() {
     WaitForEach("do not publish", [](const NodeShare& node) { return node.published(); });
   }
@@ -477,10 +475,8 @@ class Soak {
     const absl::Time begin = absl::Now();
     WaitNodes();
     for (const auto& daemon : daemons_) {
-      const absl::Time end = absl::Now() + kRecovery;
-      while (!HeartbeatIsNewest(daemon.get())) {
-        if (absl::Now() > end) Fail(daemon->cluster_name() + " does not publish its events");
-        absl::SleepFor(absl::Milliseconds(100));
+      if (!Becomes([&] { return HeartbeatIsNewest(daemon.get()); })) {
+        Fail(daemon->cluster_name() + " does not publish its events");
       }
     }
     std::cout << "after the faults everything was published within "
@@ -534,19 +530,15 @@ class Soak {
       const std::string key = KeySubject(
           kVmsBucket,
           VmBucketKey(kSimulatedCluster, SimulatedNode::NameOf(i), absl::StrCat("vm", i)));
-      v1::Vm vm;
-      const absl::Time end = absl::Now() + kRecovery;
-      while (true) {
+      const auto is_newest = [&] {
         const std::optional<std::string> data = reader_.LastData(BucketStream(kVmsBucket), key);
-        if (data.has_value() && vm.ParseFromString(*data) &&
-            vm.last_sequence() == nodes_[i].newest) {
-          break;
-        }
-        if (absl::Now() > end) {
-          findings->push_back(absl::StrCat("the bucket has not the last state of ", key));
-          return;
-        }
-        absl::SleepFor(absl::Milliseconds(100));
+        v1::Vm vm;
+        return data.has_value() && vm.ParseFromString(*data) &&
+               vm.last_sequence() == nodes_[i].newest;
+      };
+      if (!Becomes(is_newest)) {
+        findings->push_back(absl::StrCat("the bucket has not the last state of ", key));
+        return;
       }
     }
   }
@@ -567,20 +559,14 @@ class Soak {
 
 int Main(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    const char* const value = i + 1 < argc ? argv[i + 1] : "";
-    const bool known = (name == "--seconds" && absl::SimpleAtoi(value, &options.seconds)) ||
-                       (name == "--nodes" && absl::SimpleAtoi(value, &options.nodes)) ||
-                       (name == "--events" && absl::SimpleAtoi(value, &options.events)) ||
-                       (name == "--daemons" && absl::SimpleAtoi(value, &options.daemons)) ||
-                       (name == "--outage" && absl::SimpleAtoi(value, &options.outage)) ||
-                       (name == "--seed" && absl::SimpleAtoi(value, &options.seed));
-    if (known && options.nodes > 0 && options.events > 0) continue;
-    std::cerr << "usage: " << argv[0]
-              << " [--seconds N] [--nodes N] [--events N] [--daemons N] [--outage N] [--seed N]\n";
-    return 2;
-  }
+  CLI::App app("The fleet under faults");
+  app.add_option("--seconds", options.seconds);
+  app.add_option("--nodes", options.nodes)->check(CLI::PositiveNumber);
+  app.add_option("--events", options.events)->check(CLI::PositiveNumber);
+  app.add_option("--daemons", options.daemons);
+  app.add_option("--outage", options.outage);
+  app.add_option("--seed", options.seed);
+  CLI11_PARSE(app, argc, argv);
   // A server has a connection for each node.
   const auto files = static_cast<rlim_t>(std::max(NodeProcesses::kFiles, options.nodes + 600));
   rlimit limit{};

@@ -7,33 +7,19 @@ vmeventd and vmevents.
 
 import importlib.util
 import os
-import pathlib
 import signal
 import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-HOOKS = ROOT / "deploy/hooks"
-sys.path.insert(0, str(ROOT / "tests/support/python"))
-
-# pylint: disable=wrong-import-position
-import world  # noqa: E402
-
-UUID = "550e8400-e29b-41d4-a716-446655440000"
+from hook_case import HOOKS, UUID, HookTest, world
 
 
-class HooksTest(world.WorldTest):
+class HooksTest(HookTest):
     """Each test has a daemon and the VM "vm1"."""
 
     def setUp(self):
         super().setUp()
-        self.stream = self.world.begin()
         self.qemu = self.world.started_vm(self.stream, uuid=UUID)
-        # The programs that a hook finds.
-        programs = self.world.path / "bin"
-        programs.mkdir()
-        (programs / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
-        self.path = f"{programs}:/usr/bin:/bin"
+        self.path = self.programs()
         self.server = f"unix:{self.world.socket}"
 
     def run_hook(self, name, *arguments, **variables):
@@ -64,14 +50,10 @@ class HooksTest(world.WorldTest):
         self.assertEqual(self.intent().actor, "ganeti")
         self.assertEqual(self.intent().reason, "OP_INSTANCE_SHUTDOWN on node1.example.org")
         self.assertEqual(self.seconds_left(), 420)
-        # What a guest agent's shutdown looks like.
-        self.qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.send_shutdown(self.qemu)
         self.qemu.kill(signal.SIGKILL)
-        stopped = self.stream.wait_event("STOPPED")
-        self.assertEqual(world.pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")),
-                         "SHUTDOWN_CLASS_ADMIN")
         self.assertIn("as ganeti intended (OP_INSTANCE_SHUTDOWN on node1.example.org)",
-                      stopped.message)
+                      self.expect_admin().message)
 
     def test_ganeti_waits_as_long_as_the_guest_may_take(self):
         self.ganeti(GANETI_TIMEOUT="", GANETI_SHUTDOWN_TIMEOUT="999999")
@@ -130,13 +112,7 @@ class HooksTest(world.WorldTest):
         self.assertEqual(self.intent().reason, "power off by user alice")
 
     def test_the_unit_of_nova_is_one(self):
-        unit = self.world.path / "nova-vmeventd.service"
-        text = (HOOKS / unit.name).read_text()
-        self.assertIn("ExecStart=/usr/local/bin/nova_notifications.py ", text)
-        unit.write_text(text.replace("/usr/local/bin/", f"{HOOKS}/"))
-        done = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True,
-                              text=True)
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.check_unit("nova-vmeventd.service", "/usr/local/bin/nova_notifications.py")
 
 
 if __name__ == "__main__":

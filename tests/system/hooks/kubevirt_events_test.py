@@ -4,17 +4,11 @@
   kubevirt_events_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import pathlib
 import signal
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-HOOK = ROOT / "deploy/hooks/kubevirt_events.py"
-sys.path.insert(0, str(ROOT / "tests/support/python"))
+from hook_case import HOOKS, HookTest, world
 
-# pylint: disable=wrong-import-position
-import fake_kube_api  # noqa: E402
-import world  # noqa: E402
+import fake_kube_api
 
 VMIS = "/apis/kubevirt.io/v1/virtualmachineinstances"
 PODS = "/api/v1/pods"
@@ -23,12 +17,11 @@ TOKEN = "secret"
 VM = "tenant_web1"  # as KubeVirt names the domain of tenant/web1
 
 
-class KubevirtEventsTest(world.WorldTest):
+class KubevirtEventsTest(HookTest):
     """Each test has a daemon, an API server and the VM tenant/web1 on the node "node1"."""
 
     def setUp(self):
         super().setUp()
-        self.stream = self.world.begin()
         self.api = fake_kube_api.FakeKubeApi(TOKEN)
         self.addCleanup(self.api.close)
         self.put_vmi()
@@ -37,7 +30,7 @@ class KubevirtEventsTest(world.WorldTest):
 
     def start(self, *arguments):
         hook = self.run_beside(
-            ["/usr/bin/python3", HOOK, "--node", "node1", "--server", f"unix:{self.world.socket}", "--cursor",
+            ["/usr/bin/python3", HOOKS / "kubevirt_events.py", "--node", "node1", "--server", f"unix:{self.world.socket}", "--cursor",
              self.world.path / "cursor", "--api", self.api.url, "--token-file", self.world.path / "token", *arguments],
             world.hook_environment())
         world.wait_until("the hook follows", (self.world.path / "cursor").exists)
@@ -82,7 +75,7 @@ class KubevirtEventsTest(world.WorldTest):
     def test_a_stop_by_the_user_is_no_warning(self):
         self.start()
         qemu = self.world.started_vm(self.stream, VM)
-        qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.send_shutdown(qemu)
         qemu.exit()
         vmi, _ = self.wait_events(2)
         self.assertEqual((vmi["reason"], vmi["type"]), ("StoppedByUser", "Normal"))
@@ -106,7 +99,7 @@ class KubevirtEventsTest(world.WorldTest):
         (self.world.path / "token").write_text("old")
         self.start()
         self.crash()
-        world.wait_until("it is refused", lambda: "401" in self.log)
+        self.wait_log("401")
         self.api.faults = [503, 500, 429]
         (self.world.path / "token").write_text(TOKEN)
         self.wait_events(2)
@@ -121,7 +114,7 @@ class KubevirtEventsTest(world.WorldTest):
     def test_the_past_gets_no_event(self):
         self.start("--max-age", "0")
         self.crash()
-        world.wait_until("it says so", lambda: "longer than --max-age" in self.log)
+        self.wait_log("longer than --max-age")
         self.assertEqual(self.api.objects(EVENTS), [])
 
     def test_an_instance_that_is_gone_and_a_vm_of_others(self):

@@ -6,18 +6,14 @@ real vmeventd and vmevents.
 """
 
 import os
-import pathlib
 import signal
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-HOOK = ROOT / "deploy/hooks/kubevirt_intents.py"
-sys.path.insert(0, str(ROOT / "tests/support/python"))
+from hook_case import HOOKS, HookTest, world
 
-# pylint: disable=wrong-import-position
-import fake_kube_api  # noqa: E402
-import world  # noqa: E402
+import fake_kube_api
 
+HOOK = HOOKS / "kubevirt_intents.py"
 VMIS = "/apis/kubevirt.io/v1/virtualmachineinstances"
 VMS = "/apis/kubevirt.io/v1/virtualmachines"
 PODS = "/api/v1/pods"
@@ -25,19 +21,16 @@ TOKEN = "secret"
 VM = "tenant_web1"  # as KubeVirt names the domain of tenant/web1
 
 
-class KubevirtTest(world.WorldTest):
+class KubevirtTest(HookTest):
     """Each test has a daemon, an API server and the VM tenant/web1 on the node "node1"."""
 
     def setUp(self):
         super().setUp()
-        self.stream = self.world.begin()
         self.qemu = self.world.started_vm(self.stream, VM)
         self.api = fake_kube_api.FakeKubeApi(TOKEN)
         self.addCleanup(self.api.close)
         self.put_vmi()
-        programs = self.world.path / "bin"
-        programs.mkdir()
-        (programs / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
+        self.path = self.programs()
         (self.world.path / "token").write_text(TOKEN)
 
     def start(self, *program):
@@ -47,7 +40,7 @@ class KubevirtTest(world.WorldTest):
     def start_hook(self, *program):
         self.run_beside([sys.executable, *(program or [HOOK]), "--node", "node1", "--server",
                          f"unix:{self.world.socket}", "--api", self.api.url, "--token-file", self.world.path / "token"],
-                        {**os.environ, "PATH": f"{self.world.path}/bin:/usr/bin:/bin"})
+                        {**os.environ, "PATH": self.path})
 
     def wait_for_watches(self):
         self.api.wait(lambda api: api.watches == 3)
@@ -92,12 +85,9 @@ class KubevirtTest(world.WorldTest):
                          "its VirtualMachineInstance is deleted, tenant/web1")
         left = declared.intent.expire_time.ToNanoseconds() - declared.observe_time.ToNanoseconds()
         self.assertEqual(round(left / 1e9), 360)
-        # What a guest agent's shutdown looks like.
-        self.qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.send_shutdown(self.qemu)
         self.qemu.kill(signal.SIGKILL)
-        stopped = self.stream.wait_event("STOPPED", VM)
-        self.assertEqual(world.pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")),
-                         "SHUTDOWN_CLASS_ADMIN")
+        self.expect_admin(VM)
 
     def test_a_request_to_stop_or_restart_is_declared_once(self):
         self.start()
@@ -127,11 +117,9 @@ class KubevirtTest(world.WorldTest):
                      conditions=[{"type": "DisruptionTarget", "reason": "EvictionByEvictionAPI"}])
         self.assertEqual(self.wait_declared().intent.reason,
                          "its pod is deleted (EvictionByEvictionAPI), tenant/web1")
-        self.qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.send_shutdown(self.qemu)
         self.qemu.kill(signal.SIGKILL)
-        stopped = self.stream.wait_event("STOPPED", VM)
-        self.assertEqual(world.pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")),
-                         "SHUTDOWN_CLASS_ADMIN")
+        self.expect_admin(VM)
 
     def test_a_pod_that_was_evicted_before_the_start_is_declared(self):
         self.put_pod(deleted=True)

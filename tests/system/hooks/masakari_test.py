@@ -19,16 +19,11 @@ import tempfile
 import unittest
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-HOOK = ROOT / "deploy/hooks/masakari_notifier.py"
-sys.path.insert(0, str(ROOT / "tests/support/python"))
+from hook_case import HOOKS, UUID, HookTest, world
 
-# pylint: disable=wrong-import-position
-import fake_openstack  # noqa: E402
-import world  # noqa: E402
+import fake_openstack
 
 REAL = "--real" in sys.argv
-UUID = "550e8400-e29b-41d4-a716-446655440000"
 OTHER_UUID = "550e8400-e29b-41d4-a716-446655440001"
 HOST = "compute1"
 CONFIGURATION = """
@@ -140,7 +135,7 @@ def payload(instance=UUID):
     return {"event": "LIFECYCLE", "vir_domain_event": "STOPPED_FAILED", "instance_uuid": instance}
 
 
-class MasakariTest(world.WorldTest):
+class MasakariTest(HookTest):
     """Each test has a daemon, the instance vm1 and the API."""
 
     @classmethod
@@ -158,14 +153,13 @@ class MasakariTest(world.WorldTest):
         self.keystone.masakari = self.masakari.endpoint
         self.before = self.masakari.notifications()
         super().setUp()
-        self.stream = self.world.begin()
         self.hook = None
         # masakari takes the same twice within three minutes for one: each test has another instance.
         self.uuid = f"550e8400-e29b-41d4-a716-{os.urandom(6).hex()}"
 
     def start(self, *arguments, password=fake_openstack.PASSWORD):
         self.hook = self.run_beside(
-            ["/usr/bin/python3", HOOK, "--server", f"unix:{self.world.socket}", "--cursor",
+            ["/usr/bin/python3", HOOKS / "masakari_notifier.py", "--server", f"unix:{self.world.socket}", "--cursor",
              self.world.path / "cursor", "--hostname", HOST, *arguments],
             world.hook_environment(OS_AUTH_URL=self.keystone.url, OS_USERNAME=fake_openstack.USER,
                                    OS_PASSWORD=password, OS_PROJECT_NAME="service"))
@@ -191,9 +185,6 @@ class MasakariTest(world.WorldTest):
                          lambda: len(self.new()) >= len(payloads))
         self.assertEqual(self.new(), list(payloads))
 
-    def wait_log(self, text):
-        world.wait_until(f"the log has {text!r}: {self.log}", lambda: text in self.log)
-
     def expect_only(self, *payloads):
         """What was to come before the next crash is there by then."""
         last = f"550e8400-e29b-41d4-a716-{os.urandom(6).hex()}"
@@ -203,7 +194,7 @@ class MasakariTest(world.WorldTest):
     def test_a_crash_is_notified_and_other_ends_are_not(self):
         self.start()
         users = self.world.started_vm(self.stream, "users", uuid=OTHER_UUID)
-        users.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.send_shutdown(users)
         users.exit()
         self.stream.wait_event("STOPPED", "users")
         self.crash()
@@ -294,12 +285,7 @@ class MasakariTest(world.WorldTest):
 
     @unittest.skipIf(REAL, "it is the hook's own")
     def test_the_unit_is_one(self):
-        unit = self.world.path / "masakari-vmeventd.service"
-        text = (HOOK.parent / unit.name).read_text()
-        self.assertIn("ExecStart=/usr/local/bin/masakari_notifier.py ", text)
-        unit.write_text(text.replace("/usr/local/bin/", f"{HOOK.parent}/"))
-        done = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True)
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.check_unit("masakari-vmeventd.service", "/usr/local/bin/masakari_notifier.py")
 
 
 if __name__ == "__main__":

@@ -9,18 +9,12 @@ import contextlib
 import csv
 import json
 import os
-import pathlib
 import re
 import signal
 import sqlite3
 import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests/support/python"))
-
-# pylint: disable=wrong-import-position
-import world  # noqa: E402
+from hook_case import HOOKS, ROOT, HookTest, world
 
 
 def page(name):
@@ -32,25 +26,21 @@ def blocks(name, kind):
     return [text for each, text in found if each == kind]
 
 
-class RecipesTest(world.WorldTest):
+class RecipesTest(HookTest):
     """Each test has a daemon with a VM that alice stopped, one that its user shut down, and one that crashed."""
 
     def setUp(self):
         super().setUp()
-        stream = self.world.begin()
-        qemu = self.world.started_vm(stream, "admins")
+        qemu = self.world.started_vm(self.stream, "admins")
         self.world.declare("admins", actor="alice", reason="maintenance")
         qemu.kill(signal.SIGKILL)
-        qemu = self.world.started_vm(stream, "users")
-        qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        qemu = self.world.started_vm(self.stream, "users")
+        self.send_shutdown(qemu)
         qemu.exit()
-        self.world.started_vm(stream, "=crash()").kill(signal.SIGKILL)
+        self.world.started_vm(self.stream, "=crash()").kill(signal.SIGKILL)
         for name in ("admins", "users", "=crash()"):
-            stream.wait_event("STOPPED", name)
-        programs = self.world.path / "bin"
-        programs.mkdir()
-        (programs / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
-        self.environment = {**os.environ, "PATH": f"{programs}:{ROOT}/examples/audit:/usr/bin:/bin",
+            self.stream.wait_event("STOPPED", name)
+        self.environment = {**os.environ, "PATH": f"{ROOT}/examples/audit:{self.programs()}",
                             "VMEVENTS_SERVER": f"unix:{self.world.socket}"}
 
     def run_block(self, text):
@@ -126,7 +116,7 @@ class RecipesTest(world.WorldTest):
         self.assertLessEqual({cause for row in rows for cause in row.split(", ")}, known)
 
     def test_the_managers_are_those_of_the_hook(self):
-        hook = (ROOT / "deploy/hooks/restart_crashed.py").read_text(encoding="utf-8")
+        hook = (HOOKS / "restart_crashed.py").read_text(encoding="utf-8")
         commands = dict(re.findall(r'^    "(\w+)": "(.*)",$', hook, re.MULTILINE))
         listed = re.findall(r"^\| [^|]+ \| `(.*?)` \|", page("restart.md"), re.MULTILINE)
         self.assertEqual({command.replace("MASTER", "{master}") for command in listed}, set(commands.values()))

@@ -5,20 +5,12 @@
 """
 
 import json
-import os
-import pathlib
 import signal
 import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-HOOK = ROOT / "deploy/hooks/restart_crashed.py"
-sys.path.insert(0, str(ROOT / "tests/support/python"))
+from hook_case import HOOKS, UUID, HookTest, world
 
-# pylint: disable=wrong-import-position
-import world  # noqa: E402
-
-UUID = "550e8400-e29b-41d4-a716-446655440000"
+HOOK = HOOKS / "restart_crashed.py"
 PROGRAM = """#!/bin/sh
 echo "$(basename "$0") $*" >>"$CALLS"
 [ ! -e "$CALLS.fail" ]
@@ -30,12 +22,11 @@ def kill(hook):
     hook.wait()
 
 
-class RestartCrashedTest(world.WorldTest):
+class RestartCrashedTest(HookTest):
     """Each test has a daemon, and managers' programs in PATH."""
 
     def setUp(self):
         super().setUp()
-        self.stream = self.world.begin()
         self.calls_file = self.world.path / "calls"
         programs = self.world.path / "bin"
         programs.mkdir()
@@ -64,9 +55,6 @@ class RestartCrashedTest(world.WorldTest):
                          lambda: len(self.calls) >= len(calls))
         self.assertEqual(self.calls, list(calls))
 
-    def wait_log(self, text):
-        world.wait_until(f"its log has {text!r}: {self.log}", lambda: text in self.log)
-
     def plan_and_kill(self):
         """Has a start planned, which the hook does not live to make."""
         hook = self.start("--first-delay", "1000", "--longest-delay", "1000")
@@ -81,7 +69,7 @@ class RestartCrashedTest(world.WorldTest):
     def test_a_crash_is_started_and_other_ends_are_not(self):
         self.start()
         users = self.world.started_vm(self.stream, "100")
-        users.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.send_shutdown(users)
         users.exit()
         self.stream.wait_event("STOPPED", "100")
         self.crash()
@@ -102,8 +90,7 @@ class RestartCrashedTest(world.WorldTest):
                 self.crash(name, uuid=UUID)
                 self.wait_log(f"{name}: done")
                 self.assertEqual(self.calls[-1], call)
-                hook.kill()
-                hook.wait()
+                kill(hook)
                 (self.world.path / "state.json").unlink()
                 world.wait_until("its stream has ended", lambda: self.world.info().streams == 1)
 
@@ -197,13 +184,7 @@ class RestartCrashedTest(world.WorldTest):
         self.assertIn("{name}", done.stderr)
 
     def test_the_unit_is_one(self):
-        unit = self.world.path / "restart-crashed.service"
-        text = (HOOK.parent / unit.name).read_text()
-        self.assertIn("ExecStart=/usr/local/sbin/restart_crashed.py ", text)
-        unit.write_text(text.replace("/usr/local/sbin/", f"{HOOK.parent}/"))
-        done = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True,
-                              env=os.environ)
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.check_unit("restart-crashed.service", "/usr/local/sbin/restart_crashed.py")
 
 
 if __name__ == "__main__":

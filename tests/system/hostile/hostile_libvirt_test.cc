@@ -14,7 +14,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
-#include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/unix_socket.h"
 #include "tests/system/libvirt_test.h"
@@ -93,7 +92,7 @@ TEST_F(LibvirtTest, ALibvirtThatPassesDescriptorsWhoseCloseTakesAnHourStallsNoOt
   libvirtd().Create({});
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   libvirtd().Virsh({"destroy", "vm1"});
-  EXPECT_EQ(WaitStopped().shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+  ExpectStopped(kHostDestroy);
 }
 
 }  // namespace

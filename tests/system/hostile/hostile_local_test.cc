@@ -56,10 +56,6 @@ class HostileLocalTest : public HostileTest {
   std::string PathOf(const std::string& name) const { return watch_dir() + "/" + name; }
 
   int Sockets() { return daemon().GetServerInfo().directories(0).sockets(); }
-  size_t Descriptors() {
-    const fs::directory_iterator all(absl::StrCat("/proc/", daemon().pid(), "/fd"));
-    return static_cast<size_t>(std::distance(begin(all), end(all)));
-  }
 
   // Creates everything but sockets, under names that match. `victim` is a monitor elsewhere.
   void PlantWhatIsNoSocket(const std::string& victim) {
@@ -112,8 +108,7 @@ TEST_F(HostileLocalTest, ReplacedSocketIsFollowedToItsEnd) {
   ExpectServes("vm2");
   EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_RUNNING);
   qemu.SendAndExit(monitor, kGuestShutdown);
-  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STOPPED).shutdown().class_(),
-            v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_FALSE(elsewhere.HasClient(victim));
   qemu.Reap();
 }
@@ -161,7 +156,7 @@ TEST_F(HostileLocalTest, SocketsThatAreNoMonitorsAreListedWithAProblem) {
 TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   StartDaemonAndStream();
   ExpectServes("vm1");
-  const size_t before = Descriptors();
+  const size_t before = CountDescriptors();
   FakeQemu crowd(VMEVENTD_FAKE_QEMU);
   for (int i = 0; i < 2'000; ++i) {
     FakeMonitor behavior{.listen = i % 2 == 0};
@@ -174,7 +169,7 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   crowd.Kill(SIGKILL);
   crowd.Reap();
   WaitUntil("nothing is left of them", [&] { return daemon().ListVms(false).empty(); });
-  WaitUntil("their descriptors are free", [&] { return Descriptors() <= before; });
+  WaitUntil("their descriptors are free", [&] { return CountDescriptors() <= before; });
   EXPECT_EQ(Sockets(), 3) << "the files of vm1, vm2 and vm3 remain";
   // Each one that was seen started and ended once. The daemon has sent all events when it has
   // ended.
@@ -207,8 +202,7 @@ TEST_F(HostileLocalTest, DirectoryThatIsReplacedByALink) {
 
   ExpectServes("vm2");  // in the new directory
   qemu.SendAndExit(monitor, kGuestShutdown);
-  const v1::Event end = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_EQ(ReadFile(elsewhere + "/vm1.shutdown"), "kept");
   qemu.Reap();
 
@@ -246,13 +240,10 @@ class HostileShutdownFileTest : public HostileLocalTest,
     const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
     stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
     plant();
-    qemu.SendAndExit(monitor, GetParam() == EndedBy::kUser
-                                  ? kGuestShutdown
-                                  : "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, "
-                                    "\"reason\": \"host-qmp-quit\"}}\r\n");
-    const v1::Event end = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
-    EXPECT_EQ(end.shutdown().class_(),
-              GetParam() == EndedBy::kUser ? v1::SHUTDOWN_CLASS_USER : v1::SHUTDOWN_CLASS_ADMIN);
+    qemu.SendAndExit(monitor, user() ? kGuestShutdown
+                                     : "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, "
+                                       "\"reason\": \"host-qmp-quit\"}}\r\n");
+    const v1::Event end = ExpectStopped(user() ? kGuestPoweroff : kHostQuit);
     qemu.Reap();
     ExpectServes("vm2");
     struct stat status {};
@@ -381,10 +372,7 @@ class HostileNameTest : public HostileLocalTest, public testing::WithParamInterf
 
 TEST_P(HostileNameTest, AreEscapedEverywhereAndFoundAgain) {
   const std::string format = GetParam();
-  DaemonOptions options = Options();
-  options.arguments.insert(options.arguments.end(), {"--log-format", format});
-  StartDaemon(options);
-  OpenStream();
+  StartDaemonAndStream(Options({"--log-format", format}));
   std::vector<std::unique_ptr<FakeQemu>> qemus;
   std::vector<int> monitors;
   for (const HostileName& name : HostileNames()) {
@@ -406,8 +394,7 @@ TEST_P(HostileNameTest, AreEscapedEverywhereAndFoundAgain) {
     qemus[i]->Reap();
   }
   for (const HostileName& name : HostileNames()) {
-    const v1::Event end = stream().Wait(name.escaped, v1::EVENT_TYPE_STOPPED);
-    EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+    const v1::Event end = ExpectStopped(kGuestPoweroff, name.escaped);
     // A name may have 255 bytes, including the file's suffix.
     const bool fits = name.raw.size() + std::strlen(".shutdown") <= NAME_MAX;
     EXPECT_EQ(end.shutdown().shutdown_file_written(), fits) << name.escaped;

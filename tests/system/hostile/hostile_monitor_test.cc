@@ -302,8 +302,7 @@ TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsPublished) {
   qemu.Send(monitor, Event("STOP") + Event("RESUME"));
   stream().Wait("flood", v1::EVENT_TYPE_RESUMED);  // all has been read
   qemu.SendAndExit(monitor, kGuestShutdown);
-  const v1::Event end = stream().Wait("flood", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  ExpectStopped(kGuestPoweroff, "flood");
   EXPECT_TRUE(FileAtStop("flood"));
   qemu.Reap();
   const auto events = stream().EventsOf("flood");
@@ -356,14 +355,11 @@ TEST_F(HostileMonitorTest, AFloodingGuestIsCountedAndItsEndIsPublished) {
   });
 
   StartDaemonAndStream();
-  GuestOptions options;
-  options.name = "guest";
-  options.boot = Boot::kNothing;
-  options.arguments = {"-machine",  "pc",      "-m",
-                       "16",        "-drive",  "if=ide,format=raw,file=" + (dir() / "boot.img"),
-                       "-device",   "pvpanic", "-action",
-                       "panic=none"};
-  const auto guest = StartGuest(options);
+  const std::string drive = "if=ide,format=raw,file=" + (dir() / "boot.img");
+  const auto guest = StartGuest({.name = "guest",
+                                 .boot = Boot::kNothing,
+                                 .arguments = {"-machine", "pc", "-m", "16", "-drive", drive,
+                                               "-device", "pvpanic", "-action", "panic=none"}});
   stream().Wait("guest", v1::EVENT_TYPE_GUEST_PANICKED);
   ExpectServes("vm1");
   // An exiting QEMU discards its unsent output, so wait for it first.
@@ -372,8 +368,7 @@ TEST_F(HostileMonitorTest, AFloodingGuestIsCountedAndItsEndIsPublished) {
     return CountTold(events, v1::EVENT_TYPE_GUEST_PANICKED) + CountLost(events) >= kFlood;
   });
   guest->Signal(SIGTERM);
-  const v1::Event end = stream().Wait("guest", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(end.shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC) << end.DebugString();
+  ExpectStopped(kGuestPanic, "guest");
   const auto events = stream().EventsOf("guest");
   EXPECT_EQ(CountTold(events, v1::EVENT_TYPE_GUEST_PANICKED) + CountLost(events), kFlood);
   EXPECT_GE(CountTold(events, v1::EVENT_TYPE_GAP), 1);

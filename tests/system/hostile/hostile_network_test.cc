@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
 #include <random>
 #include <string>
 #include <vector>
@@ -33,10 +32,7 @@ namespace {
 class HostileNetworkTest : public E2eTest {
  protected:
   void SetUp() override {
-    DaemonOptions options = Options();
-    options.arguments.insert(options.arguments.end(), {"--listen", "127.0.0.1:0"});
-    StartDaemon(options);
-    OpenStream();
+    StartDaemonAndStream(Options({"--listen", "127.0.0.1:0"}));
     const std::string address = LoopbackAddress();
     port_ = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
   }
@@ -79,9 +75,16 @@ class HostileNetworkTest : public E2eTest {
     }
   }
 
-  size_t Descriptors() {
-    const std::filesystem::directory_iterator all(absl::StrCat("/proc/", daemon().pid(), "/fd"));
-    return static_cast<size_t>(std::distance(begin(all), end(all)));
+  // Reads until the answer has `text`; returns what came.
+  static std::string ReadUntil(const UniqueFd& fd, const std::string& text) {
+    std::string answer;
+    char bytes[4096];
+    while (answer.find(text) == std::string::npos) {
+      const ssize_t size = recv(fd.get(), bytes, sizeof(bytes), 0);
+      if (size <= 0) Fail("the daemon closed the connection, and did not answer: " + text);
+      answer.append(bytes, static_cast<size_t>(size));
+    }
+    return answer;
   }
 
   // The daemon follows a VM to its end, publishes it on the stream, and answers a new TCP client.
@@ -94,10 +97,7 @@ class HostileNetworkTest : public E2eTest {
     stream().Wait(vm_name, v1::EVENT_TYPE_STOPPED);
   }
   bool AnswersTcp() const {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    const auto channel = grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port_),
-                                                   grpc::InsecureChannelCredentials(), arguments);
+    const auto channel = OwnChannel(absl::StrCat("127.0.0.1:", port_));
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoSeconds(kPatience));
     v1::GetServerInfoResponse info;
@@ -109,8 +109,7 @@ class HostileNetworkTest : public E2eTest {
     const UniqueFd connection = Connect(from);
     const timeval patience = absl::ToTimeval(kPatience);
     setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/ListVms")) +
-                         Frame(0, 1, 1, std::string("\0\0\0\0\0", 5)));
+    Send(connection, kPreface + Call("/vmeventd.v1.VmEventService/ListVms"));
     // The trailers are literal, and contain the status as text.
     const std::string name = "grpc-status";
     std::string answer;
@@ -137,7 +136,7 @@ TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
   if (limit.rlim_max < wanted) GTEST_SKIP() << "at most " << limit.rlim_max << " descriptors here";
   limit.rlim_cur = limit.rlim_max;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-  const size_t before = Descriptors();
+  const size_t before = CountDescriptors();
 
   std::vector<UniqueFd> crowd;
   crowd.reserve(10'000);
@@ -148,11 +147,11 @@ TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
            crowd.size() - kHalf;
   });
   constexpr size_t kPerConnection = 3;  // the client's, and the relay's pair
-  EXPECT_LE(Descriptors(), before + kPerConnection * kHalf + 20);
+  EXPECT_LE(CountDescriptors(), before + kPerConnection * kHalf + 20);
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp()) << "another peer is refused";
   crowd.clear();
-  WaitUntil("the descriptors are free again", [&] { return Descriptors() <= before + 20; });
+  WaitUntil("the descriptors are free again", [&] { return CountDescriptors() <= before + 20; });
   EXPECT_TRUE(AnswersTcp());
 }
 
@@ -217,14 +216,12 @@ TEST_F(HostileNetworkTest, CountlessOpenCalls) {
   // Calls that gRPC has not got through yet take 20 KB each, more of them on a busy machine; all
   // that are begun here would take 1.5 GB.
   const size_t most = daemon().ResidentMiB() + 256;
-  const std::string headers = CallHeaders("/grpc.health.v1.Health/Watch");
-  const std::string message("\0\0\0\0\0", 5);
   std::vector<UniqueFd> connections;
   const auto watch = [&](uint32_t calls) {
     connections.push_back(Connect("127.0.0.9"));
     std::string bytes = kPreface;
     for (uint32_t stream = 1; stream < 2 * calls; stream += 2) {
-      bytes += Frame(1, 4, stream, headers) + Frame(0, 1, stream, message);
+      bytes += Call("/grpc.health.v1.Health/Watch", stream);
     }
     Send(connections.back(), bytes);
   };
@@ -280,17 +277,9 @@ TEST_F(HostileNetworkTest, FramesThatComeByteByByteAreAnswered) {
   const UniqueFd connection = Connect("127.0.0.9");
   const int one = 1;
   setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  const std::string bytes = kPreface +
-                            Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/ListVms")) +
-                            Frame(0, 1, 1, std::string(5, '\0'));
+  const std::string bytes = kPreface + Call("/vmeventd.v1.VmEventService/ListVms");
   for (const char byte : bytes) ASSERT_TRUE(Send(connection, std::string(1, byte)));
-  std::string answer;
-  char piece[4096];
-  while (answer.find("grpc-status") == std::string::npos) {
-    const ssize_t size = recv(connection.get(), piece, sizeof(piece), 0);
-    ASSERT_GT(size, 0);
-    answer.append(piece, static_cast<size_t>(size));
-  }
+  ReadUntil(connection, "grpc-status");
 }
 
 // Calls whose answers are large, or refusals, and none of which is read.
@@ -301,8 +290,7 @@ TEST_F(HostileNetworkTest, AnswersThatAreNotRead) {
   for (uint32_t stream = 1; stream < 4'000; stream += 2) {
     const char* const method =
         stream % 4 == 1 ? "/vmeventd.v1.VmEventService/GetServerInfo" : "/no.such.Service/Method";
-    calls += Frame(1, 4, stream, CallHeaders(method)) +
-             Frame(0, 1, stream, std::string("\0\0\0\0\0", 5));
+    calls += Call(method, stream);
   }
   std::vector<UniqueFd> deaf;
   for (int i = 0; i < 60; ++i) {
@@ -323,13 +311,7 @@ TEST_F(HostileNetworkTest, ALargeRequestIsRefusedAtOnce) {
   ASSERT_TRUE(
       Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/GetVm")) +
                            Frame(0, 0, 1, announced)));
-  std::string answer;
-  char bytes[4096];
-  while (answer.find("at most 1048576 are allowed") == std::string::npos) {
-    const ssize_t size = recv(connection.get(), bytes, sizeof(bytes), 0);
-    ASSERT_GT(size, 0);
-    answer.append(bytes, static_cast<size_t>(size));
-  }
+  const std::string answer = ReadUntil(connection, "at most 1048576 are allowed");
   EXPECT_THAT(answer, testing::HasSubstr("the request has 12582912 bytes"));
 }
 
@@ -341,13 +323,7 @@ TEST_F(HostileNetworkTest, ACompressedRequestIsSmall) {
   const UniqueFd connection = Connect();
   const std::string announced("\1\0\x8\0\0", 5);
   ASSERT_TRUE(Send(connection, kPreface + Frame(1, 4, 1, headers) + Frame(0, 0, 1, announced)));
-  std::string answer;
-  char bytes[4096];
-  while (answer.find("compressed") == std::string::npos) {
-    const ssize_t size = recv(connection.get(), bytes, sizeof(bytes), 0);
-    ASSERT_GT(size, 0);
-    answer.append(bytes, static_cast<size_t>(size));
-  }
+  ReadUntil(connection, "compressed");
   EXPECT_LE(daemon().ResidentMiB(), before + 16);
 }
 
@@ -356,11 +332,7 @@ TEST_F(HostileNetworkTest, SubscribersThatNeverRead) {
   std::vector<UniqueFd> deaf;
   for (int i = 0; i < 100; ++i) {
     deaf.push_back(Connect());
-    ASSERT_TRUE(Send(deaf.back(), kPreface +
-                                      Frame(1, 4, 1,
-                                            CallHeaders("/vmeventd.v1.VmEventService/"
-                                                        "WatchEvents")) +
-                                      Frame(0, 1, 1, std::string("\0\0\0\0\0", 5))));
+    ASSERT_TRUE(Send(deaf.back(), kPreface + Call("/vmeventd.v1.VmEventService/WatchEvents")));
   }
   WaitUntil("all have their stream", [&] { return daemon().GetServerInfo().streams() == 101; });
   for (int i = 0; i < 5; ++i) ExpectServes(absl::StrCat("vm", i));

@@ -35,8 +35,7 @@ void HostileTest::ExpectServes(const std::string& vm_name) {
   const int monitor = qemu.AddMonitor(watch_dir() + "/" + vm_name + ".kvmd");
   EXPECT_EQ(stream().Wait(vm_name, v1::EVENT_TYPE_STARTED).vm().pid(), qemu.pid());
   qemu.SendAndExit(monitor, kGuestShutdown);
-  const v1::Event end = stream().Wait(vm_name, v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  const v1::Event end = ExpectStopped(kGuestPoweroff, vm_name);
   EXPECT_TRUE(FileAtStop(vm_name));
   EXPECT_TRUE(end.durable());
   EXPECT_EQ(TypesOf(stream().EventsOf(vm_name)), "STARTED STOPPED");
@@ -45,10 +44,8 @@ void HostileTest::ExpectServes(const std::string& vm_name) {
 }
 
 std::string HostileTest::Vmevents(const std::vector<std::string>& arguments) {
-  ChildOptions child;
-  child.arguments = {VMEVENTS_BINARY, "--server", "unix:" + Options().socket};
-  child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
-  const CommandResult result = RunCommand(child);
+  const CommandResult result =
+      RunCommand({.arguments = VmeventsCommand("unix:" + Options().socket, arguments)});
   EXPECT_EQ(result.exit_code, 0) << result.error;
   EXPECT_FALSE(ControlsTerminal(result.error)) << testing::PrintToString(result.error);
   return result.output;

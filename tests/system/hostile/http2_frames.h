@@ -41,4 +41,9 @@ inline std::string CallHeaders(const std::string& path) {
   return out;
 }
 
+// The frames of a whole call, whose request is an empty message.
+inline std::string Call(const std::string& path, uint32_t stream = 1) {
+  return Frame(1, 4, stream, CallHeaders(path)) + Frame(0, 1, stream, std::string(5, '\0'));
+}
+
 }  // namespace vmeventd::e2e

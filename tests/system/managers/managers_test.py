@@ -2,10 +2,9 @@
 """docs/managers.md, as written: its unit, its directory and its arguments of QEMU, with real QEMUs under
 the real vmeventd.
 
-  managers_test.py --vmeventd FILE
+  managers_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import argparse
 import pathlib
 import re
 import shlex
@@ -13,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UNIT = ROOT / "examples/systemd/qemu@.service"
@@ -126,13 +124,5 @@ class ManagersTest(world.WorldTest):
             self.assertIn("docs/managers.md", done.stderr)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vmeventd", required=True)
-    options, rest = parser.parse_known_args()
-    world.PROGRAMS.update(vmeventd=options.vmeventd)
-    unittest.main(argv=sys.argv[:1] + rest, verbosity=2)
-
-
 if __name__ == "__main__":
-    main()
+    world.run_tests(__doc__)

@@ -14,7 +14,6 @@ import stat
 import subprocess
 import sys
 import threading
-import unittest
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -34,19 +33,23 @@ def document_code(marker):
     return next(block for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) if marker in block)
 
 
+def cloud_events(request):
+    body = json.loads(request.body)
+    return body if isinstance(body, list) else [body]
+
+
 def events_of(request):
     """The (source, id, type, subject) of each CloudEvent of a request."""
-    body = json.loads(request.body)
     return [(event["source"], int(event["id"]), event["type"], event.get("subject"))
-            for event in (body if isinstance(body, list) else [body])]
+            for event in cloud_events(request)]
 
 
-class PushTest(unittest.TestCase):
+class PushTest(world.WorldTest):
     """Each test has a daemon with the VM "vm1" and a receiver."""
 
     def setUp(self):
-        self.world = self.make_world()
-        self.stream = self.world.oldest()
+        super().setUp()
+        self.stream = self.world.begin()
         self.path = self.world.path
         self.receiver = self.make_receiver()
 
@@ -381,8 +384,7 @@ class PushTest(unittest.TestCase):
         self.assertGreater(len(pushes), 1, "none was killed")
         bodies = {}
         for request in self.receiver.requests:
-            body = json.loads(request.body)
-            for event in body if isinstance(body, list) else [body]:
+            for event in cloud_events(request):
                 self.assertEqual(bodies.setdefault((event["source"], event["id"]), event), event)
         firsts = list(dict.fromkeys(self.delivered()))
         self.assertEqual(firsts, expected, "in order, none left out")
@@ -475,8 +477,7 @@ class PushTest(unittest.TestCase):
         self.start()
         self.receiver.wait("the new journal's events come", lambda: b"vm2" in b"".join(
             request.body for request in self.receiver.accepted))
-        bodies = [json.loads(request.body) for request in self.receiver.accepted]
-        gaps = [event for body in bodies for event in (body if isinstance(body, list) else [body])
+        gaps = [event for request in self.receiver.accepted for event in cloud_events(request)
                 if event["id"].startswith("gap")]
         self.assertEqual([(gap["source"], gap["id"], gap["type"]) for gap in gaps],
                          [(before[0][0], f"gap-after-{before[-1][1]}", "vmevents.v1.gap")])

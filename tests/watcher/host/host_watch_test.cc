@@ -3,22 +3,16 @@
 #include <memory>
 #include <vector>
 
-#include "base/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_host_shutdown.h"
+#include "tests/support/test_util.h"
 
 namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-class SetClock : public Clock {
- public:
-  Instant Now() const override { return now; }
-  Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-};
 
 class HostWatchTest : public testing::Test {
  protected:
@@ -31,7 +25,7 @@ class HostWatchTest : public testing::Test {
     return {.known = true, .shutting_down = shutting_down, .by = "systemd-logind"};
   }
 
-  SetClock clock_;
+  ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::shared_ptr<FakeHostShutdown> source_ = std::make_shared<FakeHostShutdown>();
   HostWatch watch_{loop_.get(), source_, ""};
@@ -68,10 +62,10 @@ TEST_F(HostWatchTest, WhereNobodyAnswersNothingIsHandedOutAndTheStartGoesOn) {
 }
 
 TEST_F(HostWatchTest, AnAnswerThatDoesNotComeIsNotWaitedForLonger) {
-  clock_.now.monotonic += HostWatch::kFirstAnswer - absl::Milliseconds(1);
+  clock_.Advance(HostWatch::kFirstAnswer - absl::Milliseconds(1));
   Turn();
   EXPECT_FALSE(watch_.settled());
-  clock_.now.monotonic += absl::Milliseconds(1);
+  clock_.Advance(absl::Milliseconds(1));
   Turn();
   EXPECT_TRUE(watch_.settled());
   source_->Say(Says(true));
@@ -91,7 +85,7 @@ TEST_F(HostWatchTest, AShutdownGoesOnWhereTheBusIsGone) {
 }
 
 TEST(HostWatchWithoutASourceTest, IsSettled) {
-  const SetClock clock;
+  const ManualClock clock;
   const auto loop = EventLoop::Create(&clock).value();
   HostWatch watch(loop.get(), nullptr, "nobody wanted it");
   watch.Drain();

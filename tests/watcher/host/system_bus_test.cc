@@ -1,11 +1,8 @@
 // With a real bus of its own, and stand-ins for systemd-logind and systemd on it.
 
-#include "watcher/host/system_bus.h"
-
 #include <poll.h>
 #include <systemd/sd-bus.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <functional>
 #include <memory>
@@ -16,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_directory.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
 namespace {

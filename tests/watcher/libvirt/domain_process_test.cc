@@ -1,6 +1,5 @@
 #include "watcher/libvirt/domain_process.h"
 
-#include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,6 +1,9 @@
 #include "watcher/libvirt/domain_xml.h"
 
+#include <string>
+
 #include "absl/strings/str_cat.h"
+#include "base/label_selector.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -8,6 +11,8 @@ namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
 
 // As libvirt 9.0 writes it.
 constexpr char kHead[] = R"(<domain type='qemu' id='1'>
@@ -54,6 +59,88 @@ TEST(DomainXmlTest, TextOutsideTheDevicesIsNoChannel) {
 TEST(DomainXmlTest, TextThatIsNoDomainHasNothing) {
   for (const char* text : {"", "<domain>", "\n  <devices>\n", "\n  <devices>\n    <channel "}) {
     EXPECT_FALSE(GuestAgentOf(text).present);
+  }
+}
+
+std::string Domain(const std::string& name, const std::string& metadata) {
+  return absl::StrCat("<domain type='kvm' id='1'>\n  <name>", name, "</name>\n  <metadata>\n",
+                      metadata,
+                      "  </metadata>\n  <devices>\n    <name>device</name>\n  </devices>\n"
+                      "</domain>\n");
+}
+
+TEST(DomainLabelsTest, NovaSaysProjectUserFlavorAndName) {
+  // As nova 26 writes it.
+  const std::string xml = Domain("instance-0000002a", R"(
+    <nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
+      <nova:package version="26.1.0"/>
+      <nova:name>mail &amp; web</nova:name>
+      <nova:creationTime>2026-11-22 10:00:00</nova:creationTime>
+      <nova:flavor name="m1.small">
+        <nova:memory>2048</nova:memory>
+        <nova:name>no label</nova:name>
+      </nova:flavor>
+      <nova:owner>
+        <nova:user uuid="11111111">alice</nova:user>
+        <nova:project uuid="22222222">demo</nova:project>
+      </nova:owner>
+      <nova:root type="image" uuid="33333333"/>
+    </nova:instance>
+)");
+  EXPECT_THAT(LabelsOf(xml),
+              ElementsAre(Pair("nova.flavor", "m1.small"), Pair("nova.name", "mail & web"),
+                          Pair("nova.project", "demo"), Pair("nova.project_id", "22222222"),
+                          Pair("nova.user", "alice"), Pair("nova.user_id", "11111111")));
+}
+
+TEST(DomainLabelsTest, KubeVirtSaysNamespaceAndInstance) {
+  const std::string xml = Domain("prod_web-1", R"(
+    <kubevirt xmlns="http://kubevirt.io">
+      <uid>550e8400-e29b-41d4-a716-446655440000</uid>
+      <graceperiod><deletionGracePeriodSeconds>30</deletionGracePeriodSeconds></graceperiod>
+    </kubevirt>
+)");
+  EXPECT_THAT(LabelsOf(xml),
+              ElementsAre(Pair("kubevirt.namespace", "prod"),
+                          Pair("kubevirt.uid", "550e8400-e29b-41d4-a716-446655440000"),
+                          Pair("kubevirt.vmi", "web-1")));
+}
+
+TEST(DomainLabelsTest, LabelsThatWereSetByHand) {
+  // As `virsh metadata` stores it; another program's element has the same names.
+  const std::string xml = Domain("a_b", R"(
+    <mine:labels xmlns:mine="urn:vmeventd:labels">
+      <mine:label key="app" value="web"/>
+      <mine:label key="app" value="second"/>
+      <mine:label key="empty" value=""/>
+      <mine:label key="no key" value="x"/>
+      <mine:label value="x"/>
+      <mine:other key="other" value="x"/>
+    </mine:labels>
+    <x:labels xmlns:x="urn:x"><x:label key="x" value="x"/></x:labels>
+)");
+  EXPECT_THAT(LabelsOf(xml), ElementsAre(Pair("app", "web"), Pair("empty", "")));
+}
+
+TEST(DomainLabelsTest, WhatPeopleWriteIsBounded) {
+  std::string labels = R"(<labels xmlns="urn:vmeventd:labels">)";
+  for (int i = 0; i < 1000; ++i) {
+    absl::StrAppend(&labels, "<label key='k", 1000 + i, "' value='", std::string(1000, 'x'), "'/>");
+  }
+  const Labels bounded = LabelsOf(Domain("a", labels + "</labels>"));
+  EXPECT_EQ(bounded.size(), kMaxLabels);
+  EXPECT_EQ(bounded.front().second, std::string(kMaxLabelValueBytes, 'x'));
+  const Labels line = LabelsOf(Domain(
+      "a", "<labels xmlns=\"urn:vmeventd:labels\"><label key='a' value='x&#10;\\'/></labels>"));
+  EXPECT_THAT(line, ElementsAre(Pair("a", "x\\x0a\\x5c")));
+}
+
+TEST(DomainLabelsTest, OutsideOfTheMetadataIsNothing) {
+  EXPECT_THAT(LabelsOf("<domain><labels xmlns=\"urn:vmeventd:labels\"><label key=\"a\" "
+                       "value=\"b\"/></labels></domain>"),
+              IsEmpty());
+  for (const char* text : {"", "<", "<domain><metadata>", "no XML", "</a>"}) {
+    EXPECT_THAT(LabelsOf(text), IsEmpty()) << text;
   }
 }
 

@@ -1,17 +1,12 @@
 // libvirt's driver of containers: it reports no events of a QEMU, and a container's id is the
 // number of its libvirt_lxc.
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"

@@ -5,7 +5,6 @@
 #include "gtest/gtest.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "watcher/libvirt/libvirt_api.h"
-#include "watcher/session/classification.h"
 
 namespace vmeventd {
 namespace {

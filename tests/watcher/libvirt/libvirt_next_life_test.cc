@@ -105,7 +105,7 @@ TEST_F(LibvirtPodProcessTest, AProcessThatALookFindsMayBeTheNextLifes) {
       {{.present = true, .open = true, .reported = true, .port = "channel0"}, /*labels=*/{}});
   StartConnected();
   libvirt_->Hang(true);
-  StartDomain({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9});
+  StartDomain(kOther);
   ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == 1; }));
   StartDomain();  // the look at its process waits for that call
   const uint64_t heard = StartTicksNow();
@@ -160,8 +160,7 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->SetOpenError(absl::OkStatus());
   RestartConnected();
-  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
-  ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
+  BeginOther();
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
 }
 

@@ -3,11 +3,7 @@
 
 #include "watcher/libvirt/libvirt_source.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -23,15 +19,12 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
-#include "tests/support/test_util.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
-#include "watcher/libvirt/libvirt_source.h"
-#include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 
@@ -73,12 +66,11 @@ TEST_F(LibvirtSourceTest, AnObeyedPowerButtonIsTheAdmins) {
 }
 
 TEST_F(LibvirtSourceTest, DomainsThatRunAreListed) {
-  libvirt_->SetActive(
-      {{kDomain, "paused"}, {{"web2", "475852fa-0000-4630-8eae-7a6231894c40", 4}, "running"}});
+  libvirt_->SetActive({{kDomain, "paused"}, {kOther, "running"}});
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kPaused);
-  EXPECT_EQ(sink_.Latest("web2")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("other")->state, VmState::kRunning);
   EXPECT_EQ(watcher_->libvirt_connections()[0].domains, 2);
   EXPECT_EQ(sink_.Count(EventType::kGap), 0);
 }
@@ -117,7 +109,7 @@ TEST_F(LibvirtSourceTest, EventsAroundTheListOutliveIt) {
 
 TEST_F(LibvirtSourceTest, ADomainThatEndsAfterTheListWasMadeEndsOnce) {
   libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->AroundNextList([] {}, [&] { PowerOff(); });
+  libvirt_->AroundNextList({}, [&] { PowerOff(); });
   Start();
   ExpectEnd(ShutdownCause::kGuestPoweroff);
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
@@ -125,20 +117,11 @@ TEST_F(LibvirtSourceTest, ADomainThatEndsAfterTheListWasMadeEndsOnce) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
-TEST_F(LibvirtSourceTest, ADomainThatIsDestroyedAfterTheListWasMadeEndsOnce) {
-  libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->AroundNextList({}, [&] { ReportDestroyed(); });
-  Start();
-  ExpectEnd(ShutdownCause::kHostDestroy);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
 TEST_F(LibvirtSourceTest, ADomainThatStartsWhileTheListIsMadeIsFollowed) {
-  libvirt_->AroundNextList([] {},
-                           [&] {
-                             libvirt_->Qmp(kDomain, "RESUME");
-                             libvirt_->Started(kDomain);
-                           });
+  libvirt_->AroundNextList({}, [&] {
+    libvirt_->Qmp(kDomain, "RESUME");
+    libvirt_->Started(kDomain);
+  });
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -189,34 +172,23 @@ TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListAreOfTwoRuns) {
 TEST_F(LibvirtSourceTest, ARunWithoutAProcessEndsWhenLibvirtListsItNoMore) {
   FindDomain();
   libvirt_->SetActive({});
-  ASSERT_TRUE(Until([&] {
-    clock_.Advance(absl::Seconds(1));
-    return sink_.Count(EventType::kStopped) == 1;
-  }));
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
   EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
 }
 
 // A list that is asked for while it is connected says nothing of what comes meanwhile.
 TEST_F(LibvirtSourceTest, ALaterListEndsNoRunThatBeginsMeanwhile) {
-  const DomainName other = {"web2", "475852fa-0000-4630-8eae-7a6231894c40", 4};
-  libvirt_->SetActive({{other, "running"}});
+  libvirt_->SetActive({{kOther, "running"}});
   StartConnected();
   ASSERT_TRUE(UntilCount(EventType::kStarted));
-  libvirt_->AroundNextList([] {},
-                           [&] {
-                             libvirt_->Qmp(kDomain, "RESUME");
-                             libvirt_->Started(kDomain);
-                           });
-  ASSERT_TRUE(Until([&] {
-    clock_.Advance(absl::Seconds(1));
-    return sink_.Count(EventType::kStarted) == 2;
-  }));
-  libvirt_->SetActive({{other, "running"}, {kDomain, "running"}});
+  libvirt_->AroundNextList({}, [&] {
+    libvirt_->Qmp(kDomain, "RESUME");
+    libvirt_->Started(kDomain);
+  });
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 2; }));
+  libvirt_->SetActive({{kOther, "running"}, {kDomain, "running"}});
   const int lists = libvirt_->lists();
-  ASSERT_TRUE(Until([&] {
-    clock_.Advance(absl::Seconds(10));
-    return libvirt_->lists() >= lists + 2;
-  }));
+  ASSERT_TRUE(UntilInTime([&] { return libvirt_->lists() >= lists + 2; }, absl::Seconds(10)));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
 
@@ -273,8 +245,7 @@ TEST_F(LibvirtProcessTest, TheRunEndsWithItsProcessOnceLibvirtHasReported) {
   StartWithDomain();
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
   ReportDestroyed();
-  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  BeginOther();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "its process lives";
   process_.reset();
   ExpectEnd(ShutdownCause::kHostDestroy);
@@ -362,11 +333,10 @@ TEST_F(LibvirtCommandLineTest, ACommandLineThatNeverComesHoldsUpNothing) {
 }
 
 TEST_F(LibvirtCommandLineTest, WhatComesMeanwhileWaitsForTheCommandLineInItsOrder) {
-  const DomainName other = {"other", "475852fa-0000-4630-8eae-7a6231894c40", 9};
-  libvirt_->SetActive({{kDomain, "running"}, {other, "running"}});
+  libvirt_->SetActive({{kDomain, "running"}, {kOther, "running"}});
   Start();
   ASSERT_TRUE(UntilAsked());
-  for (int event = 0; event < 40; ++event) libvirt_->Qmp(other, "RTC_CHANGE");
+  for (int event = 0; event < 40; ++event) libvirt_->Qmp(kOther, "RTC_CHANGE");
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   Step();
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
@@ -439,15 +409,13 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
 TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
   EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->AroundNextList([] {},
-                           [&] {
-                             std::filesystem::remove(directory_.Path("qemu/web1.pid"));
-                             libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
-                           });
+  libvirt_->AroundNextList({}, [&] {
+    std::filesystem::remove(directory_.Path("qemu/web1.pid"));
+    libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
+  });
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
-  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
-  ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
+  BeginOther();
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
@@ -478,17 +446,40 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidFileIsGoneAndThatIsListedLateBegin
   EndWhileLibvirtIsLost();
   std::filesystem::remove(directory_.Path("qemu/web1.pid"));
   libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->AroundNextList([] {}, [&] { libvirt_->Qmp(kDomain, "RESUME"); });
+  libvirt_->AroundNextList({}, [&] { libvirt_->Qmp(kDomain, "RESUME"); });
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
-  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
-  ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
+  BeginOther();
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
   StartProcess();
   const DomainName next = LifeWithId(4);
   libvirt_->Qmp(next, "RESUME");
   ASSERT_TRUE(UntilCount(EventType::kStarted, 3));
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+}
+
+TEST(LibvirtInboxTest, WhatComesBeforeTheListWaitsForIt) {
+  const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
+  inbox->Begin(1);
+  inbox->Post(1, DomainChanged{kDomain, {}});
+  EXPECT_TRUE(inbox->Take().empty());
+  inbox->PostList(1, {{kDomain, "running"}});
+  const std::vector<LibvirtInbox::Entry> entries = inbox->Take();
+  ASSERT_EQ(entries.size(), 4u);
+  EXPECT_TRUE(std::holds_alternative<LinkOpened>(entries[0].message));
+  EXPECT_TRUE(std::holds_alternative<DomainChanged>(entries[1].message));
+  EXPECT_TRUE(std::holds_alternative<DomainListed>(entries[2].message));
+  EXPECT_TRUE(std::holds_alternative<DomainsListed>(entries[3].message));
+}
+
+TEST(LibvirtInboxTest, WhatIsForgottenOrNotBegunIsNotTakenIn) {
+  const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
+  inbox->Post(1, DomainChanged{kDomain, {}});
+  inbox->Begin(1);
+  inbox->PostList(1, {});
+  inbox->Forget(1);
+  inbox->Post(1, DomainChanged{kDomain, {}});
+  EXPECT_TRUE(inbox->Take().empty());
 }
 
 // What is handled late says nothing of processes that began meanwhile.
@@ -641,14 +632,8 @@ class LibvirtPodsTest : public LibvirtSourceTest {
   void RemovePod(const std::string& name) {
     std::filesystem::remove_all(directory_.Path("pods/" + name));
   }
-  bool Until(const std::function<bool()>& done) {
-    return LibvirtSourceTest::Until([&] {
-      clock_.Advance(absl::Seconds(1));
-      return done();
-    });
-  }
   bool UntilConnections(size_t count) {
-    return Until([&] { return watcher_->libvirt_connections().size() == count; });
+    return UntilInTime([&] { return watcher_->libvirt_connections().size() == count; });
   }
 
   std::map<std::string, UniqueFd> sockets_;
@@ -660,7 +645,7 @@ TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainAndAgainTakesOneThread) {
   for (int round = 0; round < 10; ++round) {
     MakePod("hostile");
     ASSERT_TRUE(UntilConnections(1));
-    ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == 1; }));
+    ASSERT_TRUE(UntilInTime([&] { return libvirt_->calls_under_way() == 1; }));
     RemovePod("hostile");
     ASSERT_TRUE(UntilConnections(0));
   }
@@ -668,7 +653,7 @@ TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainAndAgainTakesOneThread) {
   EXPECT_EQ(libvirt_->calls_under_way(), 1);
   MakePod("hostile");
   libvirt_->Hang(false);
-  ASSERT_TRUE(Until([&] {
+  ASSERT_TRUE(UntilInTime([&] {
     return !watcher_->libvirt_connections().empty() && watcher_->libvirt_connections()[0].connected;
   })) << "it answers after all";
 }
@@ -697,9 +682,9 @@ TEST_F(LibvirtPodsTest, HangingPodsDoNotTakeTheThreadsOfOthersBeforeTheLimit) {
   const int hostile = LibvirtSource::kMaxThreads - 1;
   for (int pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
   Start();
-  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == hostile; }));
+  ASSERT_TRUE(UntilInTime([&] { return libvirt_->calls_under_way() == hostile; }));
   MakePod("good");
-  ASSERT_TRUE(Until([&] { return libvirt_->open_connections() == 1; }));
+  ASSERT_TRUE(UntilInTime([&] { return libvirt_->open_connections() == 1; }));
   EXPECT_EQ(libvirt_->calls_under_way(), hostile);
 }
 
@@ -708,16 +693,16 @@ TEST_F(LibvirtPodsTest, BeyondTheLimitOfThreadsALibvirtWaitsForItsTurn) {
   const int hostile = LibvirtSource::kMaxThreads;
   for (int pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
   Start();
-  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == hostile; }));
+  ASSERT_TRUE(UntilInTime([&] { return libvirt_->calls_under_way() == hostile; }));
   MakePod("good");
-  ASSERT_TRUE(Until([&] {
+  ASSERT_TRUE(UntilInTime([&] {
     const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
     return std::any_of(states.begin(), states.end(), [](const LibvirtConnectionState& state) {
       return state.problem.starts_with("it waits for its turn");
     });
   }));
   libvirt_->Hang(true, "hostile1");
-  ASSERT_TRUE(Until([&] {
+  ASSERT_TRUE(UntilInTime([&] {
     const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
     return std::any_of(states.begin(), states.end(), [](const LibvirtConnectionState& state) {
       return state.connected && state.uri.ends_with("good/sock");
@@ -732,17 +717,14 @@ TEST_F(LibvirtSourceTest, WithoutDirectoriesNothingIsOpenUntilALibvirtIsConnecte
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_FALSE(watcher_->has_open_source());
   libvirt_->SetOpenError(absl::OkStatus());
-  ASSERT_TRUE(Until([&] {
-    clock_.Advance(absl::Seconds(1));
-    return watcher_->has_open_source();
-  }));
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->has_open_source(); }));
 }
 
 TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
   options_.watches.clear();
   libvirt_->SetOpenError(absl::UnavailableError("broken"));
   Start();
-  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->first_scan_done(); }));
   EXPECT_TRUE(watcher_->has_open_source());
   MakePod("broken");
   ASSERT_TRUE(UntilConnections(1));

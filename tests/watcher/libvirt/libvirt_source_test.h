@@ -10,15 +10,16 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/test_util.h"
-#include "tests/watcher/libvirt/shifted_clock.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/node/node_watcher.h"
@@ -27,7 +28,8 @@
 namespace vmeventd {
 
 inline const DomainName kDomain = {"web1", "475852fa-ea74-4630-8eae-7a6231894c40", 3};
-// Another life of that domain.
+inline const DomainName kOther = {"other", "475852fa-0000-4630-8eae-7a6231894c40", 9};
+// Another life of the first.
 inline DomainName LifeWithId(int id) {
   DomainName life = kDomain;
   life.id = id;
@@ -64,6 +66,23 @@ class AwaitedCommandLines : public CommandLines {
   }
 };
 
+// The node's clocks, ahead of themselves: for tests with real processes. One thread.
+class ShiftedClock : public Clock {
+ public:
+  Instant Now() const override {
+    const Instant now = stopped_.value_or(real_.Now());
+    return {now.wall + shift_, now.monotonic + shift_};
+  }
+  void Advance(absl::Duration step) { shift_ += step; }
+  // From now on they move by Advance alone.
+  void Stop() { stopped_ = real_.Now(); }
+
+ private:
+  SystemClock real_;
+  std::optional<Instant> stopped_;
+  absl::Duration shift_;
+};
+
 class LibvirtSourceTest : public testing::Test {
  protected:
   LibvirtSourceTest() {
@@ -95,6 +114,13 @@ class LibvirtSourceTest : public testing::Test {
   bool Until(const std::function<bool()>& done) {
     return StepUntil([this] { watcher_->RunOnce(absl::Milliseconds(10)); }, done);
   }
+  // The same while the clock goes on faster.
+  bool UntilInTime(const std::function<bool()>& done, absl::Duration step = absl::Seconds(1)) {
+    return Until([&] {
+      clock_.Advance(step);
+      return done();
+    });
+  }
   // All that is due is handled.
   void Step() {
     for (int turn = 0; turn < 10; ++turn) watcher_->RunOnce(absl::ZeroDuration());
@@ -121,6 +147,11 @@ class LibvirtSourceTest : public testing::Test {
     libvirt_->Qmp(domain, "RESUME");
     libvirt_->Started(domain);
     ASSERT_TRUE(UntilCount(EventType::kStarted, before + 1));
+  }
+  // An event of another domain, which began unnoticed.
+  void BeginOther() {
+    libvirt_->Qmp(kOther, "RESUME");
+    ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
   }
   void StartWithDomain() {
     StartConnected();

@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +10,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 namespace {
@@ -51,9 +49,7 @@ TEST_F(NodeWatcherDirectoriesTest, ADirectoryMayAppearLater) {
 }
 
 TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBack) {
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const int monitor = Follow(&qemu_);
   qemu_.Unlink(monitor);
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);  // the bound socket keeps its inode alive
   ASSERT_TRUE(UntilDirectory(false));
@@ -70,9 +66,7 @@ TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBac
 }
 
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryThatIsRenamedAwayAndBackChangesNoRun) {
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const int monitor = Follow(&qemu_);
   ASSERT_EQ(std::rename(Ctrl().c_str(), directory_.Path("away").c_str()), 0);
   ASSERT_TRUE(UntilDirectory(false));
   ASSERT_EQ(std::rename(directory_.Path("away").c_str(), Ctrl().c_str()), 0);
@@ -114,23 +108,6 @@ TEST_F(NodeWatcherDirectoriesTest, AParentMayBeRemovedAndComeBack) {
   directory_.MakeDirectory("a/b");
   qemu_.AddMonitor(deep + "/vm1.kvmd");
   EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
-}
-
-TEST_F(NodeWatcherDirectoriesTest, WhatIsNoSocketIsIgnored) {
-  qemu_.AddMonitor(directory_.Path("elsewhere"));
-  WriteFile(Socket("file"));
-  ASSERT_EQ(mkfifo(Socket("fifo").c_str(), 0600), 0);
-  ASSERT_EQ(symlink(directory_.Path("elsewhere").c_str(), Socket("link").c_str()), 0);
-  qemu_.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  ASSERT_EQ(symlink(directory_.Path("elsewhere").c_str(), Socket("link2").c_str()), 0);
-  FakeQemu second;
-  second.AddMonitor(Socket("vm2"));
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  for (const char* name : {"file", "fifo", "link", "link2"}) {
-    EXPECT_EQ(sink_.Latest(name), nullptr) << name;
-  }
 }
 
 TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {

@@ -2,9 +2,6 @@
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 
 #include <csignal>
 #include <cstring>
@@ -13,10 +10,9 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/qmp/restart_fixture.h"
+#include "tests/support/unix_socket.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
-#include "tests/watcher/runs/memory_cgroup.h"
-#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
@@ -27,11 +23,6 @@ using testing::Not;
 class NodeWatcherExitTest : public RestartTest {
  protected:
   // SIGABRT stands for all crashes: the sanitizers take the other signals for themselves.
-  // Follows a fake as "vm1".
-  static void AwaitZombie(const FakeQemu& qemu) {
-    siginfo_t info;
-    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &info, WEXITED | WNOWAIT), 0);
-  }
   void ExpectSignal(int signal) const {
     ASSERT_TRUE(Stopped().exit_status.has_value());
     EXPECT_EQ(Stopped().exit_status->signal, signal);
@@ -61,22 +52,20 @@ TEST_F(NodeWatcherExitTest, AnEndLongAfterTheMonitorWasLostIsNotJudgedByItsSilen
 TEST_F(NodeWatcherExitTest, AParentThatNeverReaps) {
   Follow(&qemu_);
   qemu_.Kill(SIGKILL);
-  AwaitZombie(qemu_);
+  AwaitEnd(qemu_.pid());
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1)) << "a zombie is gone";
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
   ExpectSignal(SIGKILL);
 }
 
 TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
-  qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();
+  FollowWithManualClock();
   if (watcher_->exit_status_source() != "pidfd") GTEST_SKIP() << "needs PIDFD_INFO_EXIT";
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   qemu_.Kill(SIGABRT);
-  AwaitZombie(qemu_);
+  AwaitEnd(qemu_.pid());
   const AsNobody nobody;
   if (!nobody.possible()) GTEST_SKIP() << "needs root";
-  for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
+  Turns();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "its end waits for its status";
   qemu_.Reap();
   manual_clock_.Advance(absl::Milliseconds(1));
@@ -87,20 +76,18 @@ TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
-  qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();
+  FollowWithManualClock();
   if (watcher_->exit_status_source() == "none") GTEST_SKIP() << "then nothing is waited for";
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   const AsNobody nobody;
   if (!nobody.possible()) GTEST_SKIP() << "needs root";
   {
     // The fake is another user's, and may not be killed by this one.
     ASSERT_EQ(seteuid(0), 0);
     qemu_.Exit();
-    AwaitZombie(qemu_);
+    AwaitEnd(qemu_.pid());
     ASSERT_EQ(seteuid(65534), 0);
   }
-  for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
+  Turns();
   const bool pidfd = watcher_->exit_status_source() == "pidfd";
   EXPECT_TRUE(!pidfd || sink_.Count(EventType::kStopped) == 0);
   for (int i = 0; i < 100; ++i) {
@@ -115,11 +102,9 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
 }
 
 TEST_F(NodeWatcherExitTest, AUsersShutdownFileDoesNotWaitForTheStatus) {
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = FollowWithManualClock();
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  AwaitZombie(qemu_);
+  AwaitEnd(qemu_.pid());
   ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUser);
@@ -150,29 +135,16 @@ TEST_F(NodeWatcherExitTest, TheProcessConnectorTellsOfAReapedProcess) {
 }
 
 TEST_F(NodeWatcherExitTest, HeldByAnotherToTheEndTheKernelTells) {
-  qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  options_.greeting_timeout = absl::Milliseconds(20);
-  StartUntilHeld();
+  FollowSilent();
   qemu_.Kill(SIGABRT);
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
-}
-
-TEST_F(NodeWatcherExitTest, AVmOfTwoSocketsEndsOnce) {
-  Follow(&qemu_);
-  qemu_.AddMonitor(Socket("vm2"));
-  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
-  for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
-  KillUntilStopped(&qemu_);
-  for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
-  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatus) {
   Follow(&qemu_);
   Die();
   qemu_.Kill(SIGABRT);
-  AwaitZombie(qemu_);
+  AwaitEnd(qemu_.pid());
   Restart();
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
   ExpectSignal(SIGABRT);
@@ -183,7 +155,7 @@ TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
   const std::string kept = WithNumber(KeptRun(), "start_ticks", "17");
   Die();
   qemu_.Kill(SIGABRT);
-  AwaitZombie(qemu_);
+  AwaitEnd(qemu_.pid());
   StartWith({kept});
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
@@ -192,9 +164,7 @@ TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
 
 TEST_F(NodeWatcherExitTest, AFullDescriptorTableHidesNoExitStatus) {
   options_.exit_status_source = ExitStatusSource::kNone;  // the zombie's stat file is what is left
-  options_.greeting_timeout = absl::Milliseconds(20);
-  qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  StartUntilHeld();
+  FollowSilent();
   {
     const FullDescriptorTable full;
     qemu_.Kill(SIGABRT);
@@ -221,12 +191,7 @@ TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
 // A process with a socket, where nobody answers, that takes memory on command.
 int TakeMemory(const std::string& path, int go) {
   prctl(PR_SET_NAME, "qemu-fake");
-  const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
-  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return 1;
-  if (listen(listener, 1) != 0) return 1;
+  e2e::ListenUnix(path);
   char byte;
   if (read(go, &byte, 1) != 1) return 1;
   constexpr size_t kBytes = 256 << 20;

@@ -1,4 +1,4 @@
-#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,10 +10,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
+#include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/node/node_watcher.h"
 #include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {
@@ -23,17 +22,10 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-class NodeWatcherFaultsTest : public NodeWatcherFixture {
- protected:
-  // Another client, such as the VM's manager.
-  UniqueFd ConnectAsOther(const std::string& path) {
-    SocketFile file;
-    UniqueFd connection;
-    EXPECT_EQ(OpenSocketFile(path, &file), 0);
-    EXPECT_EQ(ConnectTo(file, &connection), 0);
-    return connection;
-  }
-};
+using NodeWatcherFaultsTest = NodeWatcherFixture;
+
+// Another client, such as the VM's manager.
+UniqueFd ConnectAsOther(const std::string& path) { return UniqueFd(e2e::ConnectUnix(path)); }
 
 TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsFree) {
   options_.greeting_timeout = absl::Milliseconds(30);
@@ -47,13 +39,6 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsF
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(NodeWatcherFaultsTest, TheEndIsSeenThroughAHeldMonitor) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  StartUntilHeld();
-  KillUntilStopped(&qemu_);
 }
 
 TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter) {
@@ -129,16 +114,6 @@ TEST_F(NodeWatcherFaultsTest, ASocketThatDoesNotSpeakQmpIsListedWithAProblem) {
   EXPECT_TRUE(UntilProblem("vm1", "not QMP"));
 }
 
-TEST_F(NodeWatcherFaultsTest, ALineOverTheLimitClosesTheMonitorAndALongOneDoesNot) {
-  const int monitor = Follow(&qemu_);
-  qemu_.SendLongEvent(monitor, 1 << 19);
-  qemu_.Send(monitor, EventLine("RESET"));
-  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  qemu_.SendLongEvent(monitor, 2 << 20);
-  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
-  EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
-}
-
 TEST_F(NodeWatcherFaultsTest, EofAfterAnyStepOfTheHandshakeIsNoEnd) {
   const FakeMonitor usual;
   for (size_t cut = 0; cut <= usual.greeting.size(); cut += usual.greeting.size() / 4) {
@@ -160,9 +135,7 @@ TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLate
   options_.max_vm_descriptors = 2;
   FakeQemu first;
   FakeQemu second;
-  const int monitor = first.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const int monitor = Follow(&first);
   const int second_monitor = second.AddMonitor(Socket("vm2"));
   ASSERT_TRUE(UntilUnfollowed("vm2", "LimitNOFILE"));
   EXPECT_EQ(sink_.Latest("vm2"), nullptr);
@@ -262,8 +235,7 @@ TEST_F(NodeWatcherFaultsTest, APeerThatCannotBeIdentifiedIsListedWithTheReason) 
 TEST_F(NodeWatcherFaultsTest, AShutdownFileThatCannotBeWrittenIsAProblemAndCounted) {
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   directory_.MakeDirectory("ctrl/vm1.shutdown");
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  StartUntilRunning();
   PowerOff(&qemu_, monitor);
   EXPECT_EQ(watcher_->counters().shutdown_file_errors, 2u) << "tried once more when it is gone";
   EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_file_written);
@@ -277,15 +249,11 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
     qemu.KillAndReap();
   }
   StartWithManualClock();
-  ASSERT_TRUE(Until([&] {
-    manual_clock_.Advance(absl::Milliseconds(1));
-    return watcher_->counters().connect_retries >= 3;
-  }));
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->counters().connect_retries >= 3; },
+                          absl::Milliseconds(1)));
   EXPECT_THAT(watcher_->unfollowed_sockets(), IsEmpty()) << "it may be about to listen";
-  ASSERT_TRUE(Until([&] {
-    manual_clock_.Advance(absl::Seconds(1));
-    return !watcher_->unfollowed_sockets().empty();
-  }));
+  ASSERT_TRUE(
+      UntilInTime([&] { return !watcher_->unfollowed_sockets().empty(); }, absl::Seconds(1)));
   EXPECT_THAT(watcher_->unfollowed_sockets()[0].problem, HasSubstr("nobody listens"));
   EXPECT_THAT(sink_.entries(), IsEmpty());
   EXPECT_EQ(sink_.directories()[0].sockets, 1);

@@ -1,10 +1,16 @@
 #pragma once
 
+#include <sys/types.h>
+#include <sys/wait.h>
+
+#include <algorithm>
 #include <csignal>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
@@ -42,8 +48,20 @@ class NodeWatcherFixture : public testing::Test {
     watcher_ = NodeWatcher::Create(options_, &manual_clock_, &sink_).value();
   }
   void Turn() { watcher_->RunOnce(absl::Milliseconds(10)); }
+  // Turns in which nothing is due any more.
+  void Turns() {
+    for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
+  }
   bool Until(const std::function<bool()>& done) {
     return StepUntil([this] { Turn(); }, done);
+  }
+  // The same while the test's own clock goes on.
+  bool UntilInTime(const std::function<bool()>& done,
+                   absl::Duration step = absl::Milliseconds(100)) {
+    return Until([&] {
+      manual_clock_.Advance(step);
+      return done();
+    });
   }
   // Where the clock is the test's own, time passes as far as the handshake's commands need it.
   bool UntilCount(EventType type, int count) {
@@ -69,10 +87,17 @@ class NodeWatcherFixture : public testing::Test {
     EXPECT_TRUE(UntilState(vm, VmState::kRunning));
     return monitor;
   }
-  void KillUntilStopped(FakeQemu* qemu) {
-    qemu->Kill(SIGKILL);
+  int FollowWithManualClock() {
+    const int monitor = qemu_.AddMonitor(Socket("vm1"));
+    StartWithManualClock();
+    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+    return monitor;
+  }
+  void KillUntilStopped(pid_t pid) {
+    kill(pid, SIGKILL);
     ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   }
+  void KillUntilStopped(FakeQemu* qemu) { KillUntilStopped(qemu->pid()); }
   void PowerOff(FakeQemu* qemu, int monitor) {
     qemu->Send(monitor, kGuestShutdownLine);
     qemu->Exit();
@@ -82,9 +107,20 @@ class NodeWatcherFixture : public testing::Test {
   bool UntilProblem(const std::string& vm, const std::string& part) {
     return Until([&] { return HasProblem(vm, part); });
   }
+  void StartUntilRunning() {
+    Start();
+    ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  }
   void StartUntilHeld() {
     Start();
     ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  }
+  // Follows a VM of qemu_ that sends no greeting. Returns its monitor.
+  int FollowSilent() {
+    options_.greeting_timeout = absl::Milliseconds(30);
+    const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
+    StartUntilHeld();
+    return monitor;
   }
   // A text that the problem of a socket without a run holds; empty: the socket is not listed.
   bool UntilUnfollowed(const std::string& vm, const std::string& part) {
@@ -124,5 +160,134 @@ class NodeWatcherFixture : public testing::Test {
   WatcherOptions options_;
   std::unique_ptr<NodeWatcher> watcher_;
 };
+
+// A daemon that was killed and started again: the new one gets what the sink received to keep.
+class RestartTest : public NodeWatcherFixture {
+ protected:
+  // By run_id, as a journal has it.
+  std::map<std::string, std::string> Kept() const {
+    std::map<std::string, std::string> kept;
+    for (const RecordingSink::Entry& entry : sink_.entries()) {
+      if (!entry.update.saved_run.has_value()) continue;
+      const std::string run_id(entry.update.status->ref.run_id);
+      if (entry.update.saved_run->empty()) {
+        kept.erase(run_id);
+      } else {
+        kept[run_id] = *entry.update.saved_run;
+      }
+    }
+    return kept;
+  }
+  std::vector<std::string> KeptTexts() const {
+    std::vector<std::string> texts;
+    for (const auto& [run_id, text] : Kept()) texts.push_back(text);
+    return texts;
+  }
+  // The one run that is kept.
+  std::string KeptRun() const {
+    const auto kept = Kept();
+    EXPECT_EQ(kept.size(), 1u);
+    return kept.begin()->second;
+  }
+
+  // A SHUTDOWN was seen and is kept.
+  bool UntilShutdownKept() {
+    return Until([this] {
+      const auto kept = Kept();
+      return std::any_of(kept.begin(), kept.end(), [](const auto& run) {
+        return run.second.find("shutdown_json") != std::string::npos;
+      });
+    });
+  }
+
+  // Follows a VM of `qemu` until its SHUTDOWN is kept. Returns its monitor.
+  int FollowUntilShutdown(FakeQemu* qemu, const std::string& line = kGuestShutdownLine) {
+    const int monitor = Follow(qemu);
+    qemu->Send(monitor, line);
+    EXPECT_TRUE(UntilShutdownKept());
+    return monitor;
+  }
+
+  // Its last questions, about the guest agent, are answered and kept, of each VM that is followed.
+  bool UntilAgentsKnown() {
+    return Until([this] {
+      const auto kept = Kept();
+      return !kept.empty() && std::none_of(kept.begin(), kept.end(), [](const auto& run) {
+        return run.second.find("\"unknown\":true") != std::string::npos;
+      });
+    });
+  }
+
+  void Die() {
+    watcher_.reset();
+    options_.saved_runs.clear();
+  }
+  // Nothing but `texts` was kept.
+  void StartWith(std::vector<std::string> texts) {
+    Die();
+    options_.saved_runs = std::move(texts);
+    Start();
+  }
+  void Restart() { StartWith(KeptTexts()); }
+  bool UntilScanned() {
+    return Until([&] { return watcher_->first_scan_done(); });
+  }
+  void StartUntilScanned(std::vector<std::string> texts) {
+    StartWith(std::move(texts));
+    ASSERT_TRUE(UntilScanned());
+  }
+  void RestartUntilScanned() { StartUntilScanned(KeptTexts()); }
+
+  // Returns once the process has ended, and does not reap it.
+  static void AwaitEnd(pid_t pid) {
+    siginfo_t info;
+    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  }
+
+  // How often a watcher has asked everything of the handshake on a monitor.
+  static size_t Handshakes(FakeQemu& qemu, int monitor) {
+    const std::vector<std::string> commands = qemu.Commands(monitor);
+    // query-status follows, and is asked at other times too.
+    return static_cast<size_t>(
+        std::count_if(commands.begin(), commands.end(), [&](const std::string& command) {
+          return &command != &commands.back() && command.find("query-name") != std::string::npos;
+        }));
+  }
+
+  std::string RunId(const std::string& vm) const {
+    return std::string(sink_.Latest(vm)->ref.run_id);
+  }
+  const ShutdownDetail& Stopped() const {
+    return *sink_.Last(EventType::kStopped)->update.event->shutdown;
+  }
+  // One end comes, and no run is kept.
+  void ExpectStopped(ShutdownClass shutdown_class, const std::string& rule) {
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+    EXPECT_EQ(Stopped().shutdown_class, shutdown_class);
+    EXPECT_EQ(Stopped().rule, rule);
+    EXPECT_TRUE(Kept().empty());
+  }
+  std::string EvidenceText() const {
+    std::string text;
+    for (const EvidenceEntry& entry : Stopped().evidence) text += entry.what + "; ";
+    return text;
+  }
+};
+
+inline std::string Replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from << " in " << text;
+  if (at != std::string::npos) text.replace(at, from.size(), to);
+  return text;
+}
+
+// The same with the number of a member changed.
+inline std::string WithNumber(std::string text, const std::string& member,
+                              const std::string& number) {
+  const std::string key = "\"" + member + "\":";
+  const size_t begin = text.find(key) + key.size();
+  return text.replace(begin, text.find_first_of(",}", begin) - begin, number);
+}
 
 }  // namespace vmeventd

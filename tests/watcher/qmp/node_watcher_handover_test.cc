@@ -13,7 +13,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/qmp/restart_fixture.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/read_notes.h"
@@ -31,12 +31,10 @@ using testing::SizeIs;
 class HandoverTest : public RestartTest {
  protected:
   // Starts a daemon that follows vm1.
-  int Follow(FakeQemu* qemu, const FakeMonitor& monitor = {}) {
-    const int number = qemu->AddMonitor(Socket("vm1"), monitor);
-    Start();
-    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+  int Follow(FakeQemu* qemu) {
+    const int monitor = RestartTest::Follow(qemu);
     EXPECT_TRUE(UntilAgentsKnown());
-    return number;
+    return monitor;
   }
   void Stop() {
     handed_ = watcher_->HandOver();
@@ -47,32 +45,9 @@ class HandoverTest : public RestartTest {
     Restart();
     EXPECT_TRUE(UntilScanned());
   }
-  // Of all that was published of it.
-  std::vector<EventType> Types() const {
-    std::vector<EventType> types;
-    for (const RecordingSink::Entry& entry : sink_.entries()) {
-      if (entry.update.event.has_value()) types.push_back(entry.update.event->type);
-    }
-    return types;
-  }
 
   std::vector<HandedRun> handed_;
 };
-
-TEST_F(HandoverTest, TheNextDaemonGoesOnWithoutACommand) {
-  const int monitor = Follow(&qemu_);
-  const std::vector<std::string> asked = qemu_.Commands(monitor);
-  Stop();
-  ASSERT_THAT(handed_, SizeIs(1));
-  EXPECT_TRUE(qemu_.HasClient(monitor));
-  GoOn();
-  EXPECT_EQ(watcher_->counters().handovers, 1u);
-  EXPECT_EQ(watcher_->counters().handovers_refused, 0u);
-  qemu_.Send(monitor, EventLine("POWERDOWN"));  // which makes nobody ask, as a STOP would
-  ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
-  EXPECT_EQ(qemu_.Commands(monitor), asked);
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested));
-}
 
 TEST_F(HandoverTest, WhatItSaidMeanwhileIsReadOnce) {
   const int monitor = Follow(&qemu_);
@@ -82,7 +57,8 @@ TEST_F(HandoverTest, WhatItSaidMeanwhileIsReadOnce) {
   qemu_.Send(monitor, EventLine("RESUME"));
   GoOn();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
+  EXPECT_THAT(sink_.Types(),
+              ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
 }
 
 TEST_F(HandoverTest, AnEndMeanwhileHasItsClass) {
@@ -95,15 +71,7 @@ TEST_F(HandoverTest, AnEndMeanwhileHasItsClass) {
   EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUser);
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
   EXPECT_THAT(EvidenceText(), Not(HasSubstr("started again")));
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
-}
-
-TEST_F(HandoverTest, AQuitMeanwhileIsTheAdmins) {
-  const int monitor = Follow(&qemu_);
-  Stop();
-  qemu_.SendAndExit(monitor, kQuitLine);
-  GoOn();
-  ExpectEnd(ShutdownClass::kAdmin);
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
 }
 
 TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
@@ -170,15 +138,14 @@ TEST_F(HandoverTest, AJournalThatSaysSomethingElseIsFollowedAsBefore) {
   EXPECT_EQ(watcher_->counters().handovers, 0u);
   EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
   ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
 }
 
 TEST_F(HandoverTest, ARunThatNobodyKnowsIsClosed) {
   const int monitor = Follow(&qemu_);
   Stop();
   options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
-  StartWith({});
-  ASSERT_TRUE(UntilScanned());
+  StartUntilScanned({});
   EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
   // QEMU serves the new connection, as the old one has ended.
   EXPECT_TRUE(Until([&] { return qemu_.Commands(monitor).size() > 1; }));
@@ -293,8 +260,7 @@ class CrashTest : public HandoverTest {
   }
   // What was published so far was committed.
   void Crash() {
-    saved_.clear();
-    for (const auto& [run_id, text] : Kept()) saved_.push_back(text);
+    saved_ = KeptTexts();
     CrashUncommitted();
   }
   // The same, where nothing since the last call of Commit() was.
@@ -305,8 +271,7 @@ class CrashTest : public HandoverTest {
   }
   void Commit() {
     sink_.HoldCommits();
-    saved_.clear();
-    for (const auto& [run_id, text] : Kept()) saved_.push_back(text);
+    saved_ = KeptTexts();
   }
   void GoOnAfterCrash() {
     options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
@@ -334,7 +299,7 @@ TEST_F(CrashTest, TheNextDaemonGoesOnWithoutAHandshake) {
   for (size_t i = asked; i < commands.size(); ++i) {
     EXPECT_THAT(commands[i], Not(HasSubstr("qmp_capabilities")));
   }
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kPaused));
   EXPECT_THAT(keeper_->runs_, SizeIs(1));
 }
 
@@ -346,19 +311,8 @@ TEST_F(CrashTest, AnEndMeanwhileHasItsClass) {
   GoOnAfterCrash();
   ExpectEnd(ShutdownClass::kUser);
   EXPECT_THAT(EvidenceText(), HasSubstr("in the last moment before its crash may be missing"));
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
   EXPECT_THAT(keeper_->runs_, testing::IsEmpty());
-}
-
-TEST_F(CrashTest, APanicMeanwhileIsACrash) {
-  const int monitor = Follow(&qemu_);
-  Crash();
-  qemu_.SendAndExit(monitor, EventLine("GUEST_PANICKED", "{\"action\": \"poweroff\"}") +
-                                 EventLine("SHUTDOWN",
-                                           "{\"guest\": true, \"reason\": "
-                                           "\"guest-panic\"}"));
-  GoOnAfterCrash();
-  ExpectEnd(ShutdownClass::kCrash);
 }
 
 TEST_F(CrashTest, WhatWasReadAndNotCommittedIsFoundByItsState) {
@@ -488,8 +442,8 @@ TEST_F(NotedCrashTest, WhatWasReadAndNotCommittedIsHandledOnce) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(watcher_->counters().handovers, 1u);
   EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kPaused,
-                                   EventType::kResumed));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kPaused,
+                                         EventType::kPaused, EventType::kResumed));
 }
 
 TEST_F(NotedCrashTest, WhatWasCommittedIsNotRepeated) {
@@ -502,7 +456,8 @@ TEST_F(NotedCrashTest, WhatWasCommittedIsNotRepeated) {
   GoOnAfterCrash();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
-  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
+  EXPECT_THAT(sink_.Types(),
+              ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
 }
 
 TEST_F(NotedCrashTest, AnEndThatWasReadAndNotCommittedHasItsClass) {
@@ -580,8 +535,7 @@ TEST_F(NotedCrashTest, WhatChangesNothingIsForgottenAndNotMissed) {
 
 TEST_F(NotedCrashTest, AnOlderJournalThanTheNotesIsNotTakenForTheirs) {
   const int monitor = Follow(&qemu_);
-  saved_.clear();
-  for (const auto& [run_id, text] : Kept()) saved_.push_back(text);
+  saved_ = KeptTexts();
   qemu_.Send(monitor, EventLine("STOP"));
   ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
   CrashUncommitted();  // the sink said that it was committed

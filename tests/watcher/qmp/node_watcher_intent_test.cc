@@ -1,13 +1,12 @@
 // Intents that come from other threads.
 
-#include <csignal>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/qmp/restart_fixture.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
 
 namespace vmeventd {
 namespace {
@@ -22,22 +21,20 @@ class NodeWatcherIntentTest : public RestartTest {
     absl::StatusOr<Intent> intent = absl::UnknownError("not called");
   };
 
-  void Ask(const std::string& vm, Outcome* outcome, const std::string& id = "id-1",
-           const std::string& run_id = "", absl::Duration ttl = absl::Minutes(10),
-           const std::string& request_id = "") {
-    watcher_->DeclareIntent({vm, run_id, id, "ops", "upgrade", ttl, request_id},
-                            [outcome](absl::StatusOr<Intent> intent) {
-                              ++outcome->calls;
-                              outcome->intent = std::move(intent);
-                            });
+  static IntentRequest Of(const std::string& vm, const std::string& id = "id-1",
+                          const std::string& run_id = "") {
+    return {vm, run_id, id, "ops", "upgrade", absl::Minutes(10), ""};
+  }
+  void Ask(const IntentRequest& request, Outcome* outcome) {
+    watcher_->DeclareIntent(request, [outcome](absl::StatusOr<Intent> intent) {
+      ++outcome->calls;
+      outcome->intent = std::move(intent);
+    });
   }
   // Asks, and records the answer in the sink.
-  absl::StatusOr<Intent> Declare(const std::string& vm, const std::string& id = "id-1",
-                                 const std::string& run_id = "",
-                                 absl::Duration ttl = absl::Minutes(10),
-                                 const std::string& request_id = "") {
+  absl::StatusOr<Intent> Declare(const IntentRequest& request) {
     Outcome outcome;
-    Ask(vm, &outcome, id, run_id, ttl, request_id);
+    Ask(request, &outcome);
     Turn();
     TellAll();
     EXPECT_EQ(outcome.calls, 1);
@@ -68,18 +65,12 @@ class NodeWatcherIntentTest : public RestartTest {
 TEST_F(NodeWatcherIntentTest, NamesAVmByItsUuid) {
   FakeMonitor monitor{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   qemu_.AddMonitor(Socket("vm1"), monitor);
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  StartUntilRunning();
   ASSERT_TRUE(UntilScanned());
   const auto declare = [&](const std::string& name, const std::string& uuid) {
-    Outcome outcome;
-    IntentRequest request = {name, "", "id-1", "ops", "upgrade", absl::Minutes(10), ""};
+    IntentRequest request = Of(name);
     request.uuid = ParseUuid(uuid);
-    watcher_->DeclareIntent(
-        request, [&](absl::StatusOr<Intent> intent) { outcome.intent = std::move(intent); });
-    Turn();
-    TellAll();
-    return outcome.intent;
+    return Declare(request);
   };
   EXPECT_EQ(declare("", "00000000-e29b-41d4-a716-446655440000").status().message(),
             "uuid: no VM with that UUID runs");
@@ -91,7 +82,7 @@ TEST_F(NodeWatcherIntentTest, NamesAVmByItsUuid) {
 TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   StartOne(&qemu_);
   Outcome outcome;
-  Ask("vm1", &outcome);
+  Ask(Of("vm1"), &outcome);
   Turn();
   ASSERT_EQ(sink_.Count(EventType::kIntentDeclared), 1);
   EXPECT_EQ(outcome.calls, 0);
@@ -106,7 +97,7 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
 TEST_F(NodeWatcherIntentTest, MakesAKillAnAdminsWish) {
   StartOne(&qemu_);
   WriteFile(ShutdownFile("vm1"));
-  ASSERT_TRUE(Declare("vm1").ok());
+  ASSERT_TRUE(Declare(Of("vm1")).ok());
   KillUntilStopped(&qemu_);
   ExpectStopped(ShutdownClass::kAdmin, "qemu-killed");
   EXPECT_EQ(Stopped().intent->actor, "ops");
@@ -114,55 +105,30 @@ TEST_F(NodeWatcherIntentTest, MakesAKillAnAdminsWish) {
   EXPECT_TRUE(absl::IsNotFound(Withdraw("id-1"))) << "it ended with the run";
 }
 
-TEST_F(NodeWatcherIntentTest, AGuestsPoweroffUnderItLeavesNoShutdownFile) {
-  const int monitor = Follow(&qemu_);
-  ASSERT_TRUE(UntilScanned());
-  ASSERT_TRUE(Declare("vm1").ok());
-  qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  ExpectStopped(ShutdownClass::kAdmin, "guest-poweroff");
-  EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
-}
-
-TEST_F(NodeWatcherIntentTest, ASecondOneIsRefusedAndNamesTheFirst) {
-  StartOne(&qemu_);
-  ASSERT_TRUE(Declare("vm1", "first").ok());
-  const absl::Status second = Declare("vm1", "second").status();
-  EXPECT_TRUE(absl::IsAlreadyExists(second));
-  EXPECT_THAT(std::string(second.message()), HasSubstr("first"));
-  EXPECT_TRUE(Withdraw("first").ok());
-  EXPECT_EQ(sink_.Count(EventType::kIntentWithdrawn), 1);
-  EXPECT_TRUE(absl::IsNotFound(Withdraw("first")));
-  EXPECT_TRUE(Declare("vm1", "second").ok());
-}
-
 TEST_F(NodeWatcherIntentTest, ARetryFindsItsOwnIntent) {
   StartOne(&qemu_);
-  const auto first = Declare("vm1", "id-1", "", absl::Minutes(10), "request");
+  const auto first = Declare({"vm1", "", "id-1", "ops", "upgrade", absl::Minutes(10), "request"});
   ASSERT_TRUE(first.ok());
-  const auto again = Declare("vm1", "id-2", "", absl::Minutes(20), "request");
+  const auto again = Declare({"vm1", "", "id-2", "ops", "upgrade", absl::Minutes(20), "request"});
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->intent_id, "id-1");
   EXPECT_EQ(again->expire_time, first->expire_time);
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 1);
-  EXPECT_TRUE(
-      absl::IsAlreadyExists(Declare("vm1", "id-3", "", absl::Minutes(10), "another").status()));
-  Outcome another_reason;
-  watcher_->DeclareIntent({"vm1", "", "id-4", "ops", "another", absl::Minutes(1), "request"},
-                          [&](absl::StatusOr<Intent> intent) {
-                            another_reason = {1, std::move(intent)};
-                          });
-  Turn();
-  EXPECT_TRUE(absl::IsAlreadyExists(another_reason.intent.status()));
-  EXPECT_THAT(std::string(another_reason.intent.status().message()), HasSubstr("request_id"));
+  EXPECT_TRUE(absl::IsAlreadyExists(
+      Declare({"vm1", "", "id-3", "ops", "upgrade", absl::Minutes(10), "another"}).status()));
+  const absl::Status another_reason =
+      Declare({"vm1", "", "id-4", "ops", "another", absl::Minutes(1), "request"}).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(another_reason));
+  EXPECT_THAT(std::string(another_reason.message()), HasSubstr("request_id"));
 }
 
 TEST_F(NodeWatcherIntentTest, UnknownVmsAndRunsAreNotFound) {
   StartOne(&qemu_);
-  const absl::Status no_vm = Declare("vm2").status();
+  const absl::Status no_vm = Declare(Of("vm2")).status();
   EXPECT_TRUE(absl::IsNotFound(no_vm));
   EXPECT_EQ(no_vm.message(), "vm_name: no VM named \"vm2\" runs");
-  EXPECT_TRUE(absl::IsNotFound(Declare("vm1", "id-1", "another run").status()));
-  EXPECT_TRUE(Declare("vm1", "id-1", RunId("vm1")).ok());
+  EXPECT_TRUE(absl::IsNotFound(Declare(Of("vm1", "id-1", "another run")).status()));
+  EXPECT_TRUE(Declare(Of("vm1", "id-1", RunId("vm1"))).ok());
   EXPECT_TRUE(absl::IsNotFound(Withdraw("never")));
 }
 
@@ -170,7 +136,7 @@ TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
   StartOne(&qemu_);
   Outcome outcome;
   qemu_.KillAndReap();
-  Ask("vm1", &outcome);  // handled in the turn that may not have seen the end yet
+  Ask(Of("vm1"), &outcome);  // handled in the turn that may not have seen the end yet
   Turn();
   TellAll();
   EXPECT_TRUE(absl::IsNotFound(outcome.intent.status())) << outcome.intent.status();
@@ -178,12 +144,10 @@ TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
 }
 
 TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();  // however long it takes to read
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int monitor = FollowWithManualClock();  // however long it takes to read
   ASSERT_TRUE(UntilScanned());
   qemu_.Send(monitor, kGuestShutdownLine);
-  const absl::Status late = Declare("vm1").status();
+  const absl::Status late = Declare(Of("vm1")).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(late)) << late;
   EXPECT_THAT(std::string(late.message()), HasSubstr("guest-poweroff"));
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
@@ -202,51 +166,24 @@ TEST_F(NodeWatcherIntentTest, ANameThatStandsForTwoNeedsTheRun) {
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   ASSERT_TRUE(UntilScanned());
-  const absl::Status ambiguous = Declare("vm1").status();
+  const absl::Status ambiguous = Declare(Of("vm1")).status();
   EXPECT_EQ(ambiguous.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(ambiguous.message()), HasSubstr(RunId("vm1")));
-  EXPECT_TRUE(Declare("vm1", "id-1", RunId("vm1")).ok());
+  EXPECT_TRUE(Declare(Of("vm1", "id-1", RunId("vm1"))).ok());
   KillUntilStopped(&first);
   const bool other_has_it = Stopped().intent.has_value();
-  EXPECT_EQ(Declare("vm1", "id-2").ok(), other_has_it) << "one is left of that name";
-}
-
-TEST_F(NodeWatcherIntentTest, ExpiresByItsTime) {
-  qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  ASSERT_TRUE(UntilScanned());
-  ASSERT_TRUE(Declare("vm1", "id-1", "", absl::Seconds(5)).ok());
-  manual_clock_.Advance(absl::Seconds(5));
-  ASSERT_TRUE(UntilCount(EventType::kIntentWithdrawn, 1));
-  EXPECT_TRUE(absl::IsNotFound(Withdraw("id-1")));
-  EXPECT_TRUE(Declare("vm1", "id-2").ok());
-}
-
-// An operator that declares and withdraws without end pushes no history out of the journal.
-TEST_F(NodeWatcherIntentTest, IsRefusedWhereTooManyWereDeclared) {
-  StartOne(&qemu_);
-  absl::Status refused;
-  int declared = 0;
-  for (; declared < 1000 && refused.ok(); ++declared) {
-    refused = Declare("vm1").status();
-    if (refused.ok()) {
-      ASSERT_TRUE(Withdraw("id-1").ok());
-    }
-  }
-  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
-  EXPECT_GE(declared, 100);
+  EXPECT_EQ(Declare(Of("vm1", "id-2")).ok(), other_has_it) << "one is left of that name";
 }
 
 TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   StartOne(&qemu_);
-  ASSERT_TRUE(Declare("vm1").ok());
+  ASSERT_TRUE(Declare(Of("vm1")).ok());
   Restart();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilScanned());
-  EXPECT_TRUE(absl::IsAlreadyExists(Declare("vm1", "id-2").status()));
+  EXPECT_TRUE(absl::IsAlreadyExists(Declare(Of("vm1", "id-2")).status()));
   EXPECT_TRUE(Withdraw("id-1").ok());
-  EXPECT_TRUE(Declare("vm1", "id-2").ok());
+  EXPECT_TRUE(Declare(Of("vm1", "id-2")).ok());
   Die();
   qemu_.KillAndReap();
   Restart();
@@ -258,7 +195,7 @@ TEST_F(NodeWatcherIntentTest, WaitsForTheFirstScan) {
   qemu_.AddMonitor(Socket("vm1"));
   Start();
   Outcome outcome;
-  Ask("vm2", &outcome);
+  Ask(Of("vm2"), &outcome);
   EXPECT_EQ(outcome.calls, 0);
   ASSERT_TRUE(UntilScanned());
   ASSERT_TRUE(Until([&] { return outcome.calls == 1; }));
@@ -268,19 +205,19 @@ TEST_F(NodeWatcherIntentTest, WaitsForTheFirstScan) {
 TEST_F(NodeWatcherIntentTest, TooManyThatWaitAreRefused) {
   Start();
   std::vector<Outcome> outcomes(kMaxIntentRequests + 1);
-  for (Outcome& outcome : outcomes) Ask("vm1", &outcome);
+  for (Outcome& outcome : outcomes) Ask(Of("vm1"), &outcome);
   EXPECT_EQ(outcomes.front().calls, 0);
   EXPECT_EQ(outcomes.back().intent.status().code(), absl::StatusCode::kResourceExhausted);
   Turn();
   ASSERT_TRUE(UntilScanned());
   EXPECT_TRUE(absl::IsNotFound(outcomes.front().intent.status()));
-  EXPECT_TRUE(absl::IsNotFound(Declare("vm1").status())) << "there is room again";
+  EXPECT_TRUE(absl::IsNotFound(Declare(Of("vm1")).status())) << "there is room again";
 }
 
 TEST_F(NodeWatcherIntentTest, TheEndOfTheWatcherAnswersWhatWaits) {
   Start();
   Outcome declared;
-  Ask("vm1", &declared);
+  Ask(Of("vm1"), &declared);
   absl::Status withdrawn;
   watcher_->WithdrawIntent("id-1", [&](const absl::Status& status) { withdrawn = status; });
   watcher_.reset();
@@ -292,7 +229,7 @@ TEST_F(NodeWatcherIntentTest, TheEndOfTheWatcherAnswersWhatWaits) {
 TEST_F(NodeWatcherIntentTest, ComesFromAnyThread) {
   StartOne(&qemu_);
   Outcome outcome;
-  std::thread other([&] { Ask("vm1", &outcome); });
+  std::thread other([&] { Ask(Of("vm1"), &outcome); });
   EXPECT_TRUE(UntilCount(EventType::kIntentDeclared, 1));
   other.join();
   TellAll();

@@ -1,20 +1,17 @@
 // The process that listens on the monitor and the QEMU that answers may be two.
 
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
-#include "tests/watcher/qmp/process_fixture.h"
+#include "tests/support/unix_socket.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/qemu_arguments.h"
-#include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
 
@@ -22,15 +19,19 @@ namespace vmeventd {
 namespace {
 
 // A launcher may hand over its listening socket while another client holds the monitor.
-class ListenerTest : public NodeWatcherProcessTest {
+class ListenerTest : public RestartTest {
  protected:
   // Has another client, such as the VM's manager, be served by `monitor` of `qemu` at `vm`.
   UniqueFd HoldMonitor(FakeQemu* qemu, int monitor, const std::string& vm = "vm1") const {
-    SocketFile file;
-    UniqueFd other;
-    EXPECT_EQ(OpenSocketFile(Socket(vm), &file), 0);
-    EXPECT_EQ(ConnectTo(file, &other), 0);
+    UniqueFd other(e2e::ConnectUnix(Socket(vm)));
     EXPECT_TRUE(StepUntil([] {}, [&] { return qemu->HasClient(monitor); }));
+    return other;
+  }
+  // Starts beside another client of `qemu`, which keeps its monitor.
+  UniqueFd StartHeldByAnother(FakeQemu* qemu) {
+    options_.greeting_timeout = absl::Milliseconds(30);
+    UniqueFd other = HoldMonitor(qemu, qemu->AddMonitor(Socket("vm1")));
+    StartUntilHeld();
     return other;
   }
   bool UntilPid(int64_t pid) {
@@ -39,10 +40,7 @@ class ListenerTest : public NodeWatcherProcessTest {
 };
 
 TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu_, monitor);
-  StartUntilHeld();
+  UniqueFd other = StartHeldByAnother(&qemu_);
   const std::string run_id = RunId("vm1");
   const pid_t real = qemu_.HandOver();
   ASSERT_TRUE(UntilPid(0)) << "it is not known who listens now";
@@ -51,8 +49,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilPid(real));
   EXPECT_EQ(RunId("vm1"), run_id);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(real);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
@@ -74,10 +71,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
   }
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   other.Reset();
-  ASSERT_TRUE(Until([&] {
-    manual_clock_.Advance(absl::Milliseconds(100));
-    return sink_.Latest("vm1")->state == VmState::kRunning;
-  }));
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("vm1")->state == VmState::kRunning; }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
@@ -94,24 +88,9 @@ TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
   EXPECT_NE(RunId("vm1"), ended);
 }
 
-TEST_F(ListenerTest, AVmWithoutAGreetingIsListedWhenTheGreetingsTimeIsOver) {
-  options_.greeting_timeout = absl::Seconds(3);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  StartWithManualClock();
-  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
-  manual_clock_.Advance(absl::Seconds(3) - absl::Milliseconds(1));
-  Turns();
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
-  manual_clock_.Advance(absl::Milliseconds(1));
-  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
-}
-
 TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
   std::vector<UniqueFd> others;
-  others.push_back(HoldMonitor(&qemu_, monitor));
-  StartUntilHeld();
+  others.push_back(StartHeldByAnother(&qemu_));
   SocketFile file;
   ASSERT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
   UniqueFd more;
@@ -125,10 +104,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
 }
 
 TEST_F(ListenerTest, AfterItTheEndOfAQemuThatAnotherClientHoldsIsSeenByItsSocket) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  StartUntilHeld();
+  const UniqueFd other = StartHeldByAnother(&qemu_);
   const pid_t real = qemu_.HandOver();
   ASSERT_TRUE(UntilPid(0));
   kill(real, SIGKILL);
@@ -136,10 +112,7 @@ TEST_F(ListenerTest, AfterItTheEndOfAQemuThatAnotherClientHoldsIsSeenByItsSocket
 }
 
 TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu_, monitor);
-  StartUntilHeld();
+  UniqueFd other = StartHeldByAnother(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
   const pid_t real = qemu_.HandOver();
@@ -157,8 +130,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   options_.greeting_timeout = absl::Milliseconds(30);
   qemu_.AddMonitor(Socket("vm1"));
   const pid_t real = qemu_.HandOver(true);
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  StartUntilRunning();
   ASSERT_TRUE(UntilPid(real));
   const std::string run_id = RunId("vm1");
   FakeMonitor silent{.greet = false};
@@ -169,8 +141,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   qemu_.SetBehavior(0, FakeMonitor());
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(real);
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
@@ -178,8 +149,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
 TEST_F(ListenerTest, TheEndOfAForkThatAnswersIsNoEndOfAQemuWhoseLauncherStays) {
   qemu_.AddMonitor(Socket("vm1"));
   const pid_t real = qemu_.HandOver(true);
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  StartUntilRunning();
   const std::string run_id = RunId("vm1");
   const pid_t fork = qemu_.ForkServer(0);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
@@ -188,8 +158,7 @@ TEST_F(ListenerTest, TheEndOfAForkThatAnswersIsNoEndOfAQemuWhoseLauncherStays) {
   Turns();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(real);
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
 }
 
@@ -201,8 +170,7 @@ TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   const int others = other.AddMonitor(Socket("vm2"));
   const pid_t real = launcher.HandOver();
   const ReusedPeerPid reused(launcher.pid(), 0);  // nobody has it yet
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  StartUntilRunning();
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   ASSERT_TRUE(UntilPid(real));
   const ReusedPeerPid again(launcher.pid(), other.pid());
@@ -212,8 +180,7 @@ TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   launcher.CloseClient(0);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(sink_.Last(EventType::kMonitorRestored)->update.status->ref.name, "vm1");
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(real);
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.name, "vm1");
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
@@ -268,13 +235,11 @@ TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
 }
 
 TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
-  const int first = launcher_.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&launcher_, first);
-  StartUntilHeld();
+  const UniqueFd other = StartHeldByAnother(&launcher_);
   const std::string run_id = RunId("vm1");
-  launcher_.CloseClient(first);
-  launcher_.CloseListener(first);
-  launcher_.Unlink(first);
+  launcher_.CloseClient(0);
+  launcher_.CloseListener(0);
+  launcher_.Unlink(0);
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
   launcher_.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -283,9 +248,7 @@ TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
 }
 
 TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
-  const int monitor = launcher_.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&launcher_, monitor);
-  StartUntilHeld();
+  const UniqueFd other = StartHeldByAnother(&launcher_);
   launcher_.Kill(SIGTERM);
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
 }
@@ -311,7 +274,6 @@ class FakeCommandLines : public CommandLines {
 class RenamedTest : public ListenerTest {
  protected:
   RenamedTest() {
-    options_.greeting_timeout = absl::Milliseconds(30);
     options_.command_lines = command_lines_;
     qemu_.Rename("web1");
   }
@@ -320,12 +282,10 @@ class RenamedTest : public ListenerTest {
 };
 
 TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  StartUntilHeld();
+  const UniqueFd other = StartHeldByAnother(&qemu_);
   ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
-  qemu_.CloseListener(monitor);
+  qemu_.CloseListener(0);
   const uint64_t refused = watcher_->counters().connect_retries;
   ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries > refused; }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
@@ -335,18 +295,14 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
 
 TEST_F(RenamedTest, ACommandLineThatNoDescriptorWasLeftForIsReadAgain) {
   command_lines_->out_of_descriptors = true;
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  StartUntilHeld();
+  const UniqueFd other = StartHeldByAnother(&qemu_);
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == qemu_.pid(); }));
   EXPECT_FALSE(command_lines_->out_of_descriptors);
 }
 
 TEST_F(RenamedTest, WithoutItsCommandLineItMayBeALauncher) {
   command_lines_->come = false;
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&qemu_, monitor);
-  StartUntilHeld();
+  const UniqueFd other = StartHeldByAnother(&qemu_);
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
 }
 
@@ -364,6 +320,13 @@ class ProxyTest : public ListenerTest {
     EXPECT_NE(child, proxy->pid()) << "it is followed by who speaks";
     return child;
   }
+  // Another process speaks by now.
+  bool UntilAnotherThan(pid_t child) {
+    return Until([&] {
+      const int64_t pid = sink_.Latest("vm1")->ref.pid;
+      return pid != child && pid != 0;
+    });
+  }
 
   FakeMonitor behavior_;
 };
@@ -373,10 +336,7 @@ TEST_F(ProxyTest, TheEndOfAChildIsNoEnd) {
   const pid_t child = Follow(&proxy);
   const std::string run_id = RunId("vm1");
   kill(child, SIGKILL);
-  ASSERT_TRUE(Until([&] {
-    const int64_t pid = sink_.Latest("vm1")->ref.pid;
-    return pid != child && pid != 0;
-  }));
+  ASSERT_TRUE(UntilAnotherThan(child));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -388,10 +348,7 @@ TEST_F(ProxyTest, ARestartOfTheDaemonIsNoEnd) {
   Die();
   ASSERT_TRUE(StepUntil([] {}, [&] { return kill(child, 0) != 0; }));
   Restart();
-  ASSERT_TRUE(Until([&] {
-    const int64_t pid = sink_.Latest("vm1")->ref.pid;
-    return pid != child && pid != 0;
-  }));
+  ASSERT_TRUE(UntilAnotherThan(child));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
@@ -402,8 +359,7 @@ TEST_F(ProxyTest, TheEndOfAllOfItIsTheEnd) {
   proxy.KillAndReap();
   Turns();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "the child serves on";
-  kill(child, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(child);
 }
 
 TEST_F(ProxyTest, WithoutAQemuBehindItTheVmIsLostUntilItEnds) {

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,7 +18,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
-#include "tests/watcher/qmp/process_fixture.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/run_info.h"
 #include "watcher/runs/process.h"
 
@@ -26,16 +28,26 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+class NodeWatcherProcessTest : public RestartTest {
+ protected:
+  static size_t OpenDescriptors() {
+    const std::filesystem::directory_iterator all("/proc/self/fd");
+    return static_cast<size_t>(std::distance(begin(all), end(all)));
+  }
+  void Rename(const std::string& from, const std::string& to) {
+    ASSERT_EQ(std::rename(Socket(from).c_str(), Socket(to).c_str()), 0);
+  }
+};
+
 // A launcher may listen, be connected to, hand its socket over and leave.
 TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSpokeIsNoEnd) {
-  FakeMonitor starting{.greet = false};
-  const int monitor = qemu_.AddMonitor(Socket("vm1"), starting);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
   Start();
   ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
   const pid_t real = qemu_.HandOver();
   AwaitEnd(qemu_.pid());
   Turns();
-  qemu_.Send(monitor, starting.greeting);
+  qemu_.Send(monitor, FakeMonitor().greeting);
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
@@ -48,43 +60,28 @@ TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSpokeIsNoEnd) {
 }
 
 TEST_F(NodeWatcherProcessTest, TheEndOfAListenerMayComeTogetherWithTheFirstWord) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  FakeMonitor silent{.greet = false};
-  const int monitor = qemu_.AddMonitor(Socket("vm1"), silent);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
+  const int monitor = FollowSilent();
   ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
   const pid_t real = qemu_.HandOver();
   AwaitEnd(qemu_.pid());
-  qemu_.Send(monitor, silent.greeting);
+  qemu_.Send(monitor, FakeMonitor().greeting);
   qemu_.SetBehavior(monitor, {});
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   Turns();
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(real);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(NodeWatcherProcessTest, WhatTheQemuSaidAfterItsListenerEndedCounts) {
-  qemu_.AddMonitor(Socket("vm1"));
-  qemu_.HandOver();
-  AwaitEnd(qemu_.pid());
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu_.SendAndExit(0, kGuestShutdownLine);
-  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
 }
 
 TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
   qemu_.AddMonitor(Socket("vm1"));
   const pid_t real = qemu_.HandOver();
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  AwaitEnd(qemu_.pid());
+  StartUntilRunning();
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  qemu_.SendAndExit(0, kGuestShutdownLine);
+  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
 }
 
@@ -124,8 +121,7 @@ TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRu
 TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
   qemu_.AddMonitor(Socket("vm1"));
   const pid_t real = qemu_.HandOver(true);
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  StartUntilRunning();
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_NE(real, qemu_.pid());
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
@@ -143,20 +139,14 @@ TEST_F(NodeWatcherProcessTest, AListenerWhoseChildIsOlderThanTheConnectionIsNoPr
   const pid_t real = qemu_.ForkServer(monitor);
   const uint64_t began = IdentifyByPid(real)->start_ticks;
   ASSERT_TRUE(StepUntil([] {}, [&] { return StartTicksNow() > began; }));
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  StartUntilRunning();
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(real);
 }
 
 // A launcher may listen at one path for one QEMU after the other.
 TEST_F(NodeWatcherProcessTest, ARunIdIsNeverUsedAgain) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  FakeMonitor silent{.greet = false};
-  const int monitor = qemu_.AddMonitor(Socket("vm1"), silent);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
+  const int monitor = FollowSilent();
   const std::string run_id = RunId("vm1");
   ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   const pid_t real = qemu_.HandOver(true);
@@ -165,17 +155,14 @@ TEST_F(NodeWatcherProcessTest, ARunIdIsNeverUsedAgain) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_EQ(RunId("vm1"), run_id);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(real);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2)) << "somebody listens still";
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0) << "the launcher is none";
   EXPECT_NE(RunId("vm1"), run_id);
 }
 
 TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDoesNotDelayTheEnd) {
-  qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  FollowWithManualClock();
   qemu_.ForkHolder();
   qemu_.Kill(SIGKILL);  // not reaped: no report of its end is waited for while the clock stands
   ExpectEnd(ShutdownClass::kCrash);
@@ -223,7 +210,6 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
 TEST_F(NodeWatcherProcessTest, ASocketThatWasRenamedWhileNobodyWatchedIsTheSameRun) {
   Follow(&qemu_);
   const std::string run_id = RunId("vm1");
-  const auto kept = Kept();
   Die();
   Rename("vm1", "vm2");
   RestartUntilScanned();
@@ -257,17 +243,12 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothing
   const std::string reserve = directory_.Path("ctrl/reserve");
   qemu_.AddMonitor(reserve);
   qemu_.ForkHolder();
-  qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  FollowWithManualClock();
   ASSERT_EQ(std::rename(reserve.c_str(), Socket("vm2").c_str()), 0);
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   Turns();
   qemu_.KillAndReap();
-  ASSERT_TRUE(Until([&] {
-    manual_clock_.Advance(absl::Milliseconds(100));
-    return sink_.Count(EventType::kStopped) == 1;
-  }));
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
   for (int i = 0; i < 20; ++i) {
     manual_clock_.Advance(absl::Minutes(1));  // both sockets are tried again
     Turns();
@@ -277,9 +258,7 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothing
 }
 
 TEST_F(NodeWatcherProcessTest, AnEndAfterASocketCouldNotBeAttachedLeavesNothingBehind) {
-  const int first = qemu_.AddMonitor(Socket("vm1"));
-  StartWithManualClock();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int first = FollowWithManualClock();
   qemu_.AddMonitor(Socket("vm2"));
   ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
   Turns();
@@ -288,10 +267,7 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterASocketCouldNotBeAttachedLeavesNothingB
   {
     const FaultySocketPoll faulty(ENOSPC);
     qemu_.CloseClient(first);
-    ASSERT_TRUE(Until([&] {
-      manual_clock_.Advance(absl::Milliseconds(100));
-      return HasProblem("vm1", "cannot connect to the monitor");
-    }));
+    ASSERT_TRUE(UntilInTime([&] { return HasProblem("vm1", "cannot connect to the monitor"); }));
   }
   qemu_.Kill(SIGKILL);  // not reaped: no report of its end is waited for while the clock stands
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
@@ -411,8 +387,7 @@ TEST_F(ForkingTest, ItsOwnEndIsNoEndOfAChildThatAnswers) {
   qemu_.KillAndReap();
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == child; }));
   ExpectItGoesOn();
-  kill(child, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(child);
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
   EXPECT_FALSE(Stopped().exit_status.has_value()) << "it is not known which of them was QEMU";
   EXPECT_THAT(EvidenceText(), HasSubstr("more than one process"));
@@ -427,8 +402,7 @@ TEST_F(ForkingTest, ADaemonThatIsStartedAgainKnowsTheChild) {
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == child; }));
   ASSERT_TRUE(UntilScanned());
   ExpectItGoesOn();
-  kill(child, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(child);
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
 }
 
@@ -466,8 +440,7 @@ TEST_F(ForkingTest, ManyChildrenAreFollowedUpToABoundAndNoneIsForgotten) {
   for (const pid_t child : children) kill(child, SIGKILL);
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == last; }));
   ExpectItGoesOn();
-  kill(last, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(last);
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
 }
 
@@ -495,8 +468,7 @@ TEST_F(ForkingTest, ItsChildrenTakeNoDescriptorsOfOthers) {
   kill(first, SIGKILL);
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == second; }));
   ExpectItGoesOn();
-  kill(second, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  KillUntilStopped(second);
 }
 
 // A watcher in a PID namespace of its own, where the QEMU has no number.

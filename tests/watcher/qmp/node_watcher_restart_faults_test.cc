@@ -1,8 +1,10 @@
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
-#include <functional>
+#include <cstdio>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,7 +12,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/qmp/restart_fixture.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
 
 namespace vmeventd {
 namespace {
@@ -99,7 +101,7 @@ TEST_F(RestartFaultsTest, AFullDescriptorTableEndsNoRun) {
   ends.AddMonitor(Socket("vm2"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  for (const auto& [run_id, text] : Kept()) options_.saved_runs.push_back(text);
+  options_.saved_runs = KeptTexts();
   StartWithManualClock();
   {
     const FullDescriptorTable full;
@@ -110,15 +112,9 @@ TEST_F(RestartFaultsTest, AFullDescriptorTableEndsNoRun) {
     EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
     ends.Kill(SIGKILL);
   }
-  const auto advancing = [&](const std::function<bool()>& done) {
-    return Until([&] {
-      manual_clock_.Advance(absl::Milliseconds(100));
-      return done();
-    });
-  };
-  ASSERT_TRUE(advancing([&] { return sink_.Count(EventType::kStopped) == 1; }));
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
   EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kStopped);
-  ASSERT_TRUE(advancing([&] { return Handshakes(lives, monitor) == 2; }));
+  ASSERT_TRUE(UntilInTime([&] { return Handshakes(lives, monitor) == 2; }));
   ASSERT_TRUE(UntilProblem("vm1", ""));
   lives.Kill(SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
@@ -174,6 +170,114 @@ TEST_F(RestartFaultsTest, PublishRunsAgainPublishesEachOpenRunOnce) {
       EXPECT_EQ(sink_.entries().size(), after);
     }
   }
+}
+
+// A daemon that was killed between the shutdown file and the journal.
+
+class HalfFinishedEndTest : public RestartTest {
+ protected:
+  // Returns what was kept before the guest powered itself off.
+  std::string EndByGuest(FakeQemu* qemu, bool process_lives = false) {
+    const int monitor = Follow(qemu);
+    std::string kept = Kept().at(RunId("vm1"));
+    // A file's time stands still between two ticks of the kernel.
+    EXPECT_TRUE(StepUntil([] {}, [&] { return TimeOfNewFile() > TimeOf(Socket("vm1")); }));
+    qemu->Send(monitor, kGuestShutdownLine);
+    if (process_lives) {
+      qemu->CloseListener(monitor);
+      qemu->CloseClient(monitor);
+    } else {
+      qemu->Exit();
+    }
+    EXPECT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
+    if (!process_lives) qemu->Reap();
+    Die();
+    return kept;
+  }
+  absl::Time TimeOf(const std::string& path) const {
+    struct stat status {};
+    EXPECT_EQ(lstat(path.c_str(), &status), 0);
+    return absl::TimeFromTimespec(status.st_ctim);
+  }
+  absl::Time TimeOfNewFile() const {
+    const std::string path = directory_.Path("probe");
+    unlink(path.c_str());
+    WriteFile(path);
+    return TimeOf(path);
+  }
+};
+
+TEST_F(HalfFinishedEndTest, IsFinished) {
+  const std::string kept = EndByGuest(&qemu_);
+  const int before = sink_.Count(EventType::kStopped);
+  StartUntilScanned({kept});
+  EXPECT_EQ(sink_.Count(EventType::kStopped), before + 1);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  EXPECT_EQ(Stopped().cause, ShutdownCause::kGuestRequest);
+  EXPECT_EQ(Stopped().rule, "shutdown-file-found");
+  EXPECT_TRUE(Stopped().shutdown_file_written);
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+  EXPECT_THAT(EvidenceText(), HasSubstr("shutdown file found, written by vmeventd at"));
+}
+
+TEST_F(HalfFinishedEndTest, IsFinishedWhenTheProcessIsGoneAtLast) {
+  const std::string kept = EndByGuest(&qemu_, true);
+  StartUntilScanned({kept});
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  StartUntilScanned({KeptRun()});
+  KillUntilStopped(&qemu_);
+  ExpectStopped(ShutdownClass::kUser, "shutdown-file-found");
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+}
+
+TEST_F(HalfFinishedEndTest, WasNoneIfTheVmLives) {
+  const std::string kept = EndByGuest(&qemu_, true);
+  ASSERT_EQ(unlink(Socket("vm1").c_str()), 0);
+  StartUntilScanned({kept});
+  qemu_.AddMonitor(Socket("vm1"));
+  EXPECT_TRUE(Until([&] { return !FileExists(ShutdownFile("vm1")); }));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+}
+
+TEST_F(HalfFinishedEndTest, AFileOfAnotherUserOrKindIsNoNoteOfOurs) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to give the file away";
+  const std::string kept = EndByGuest(&qemu_);
+  ASSERT_EQ(chown(ShutdownFile("vm1").c_str(), 65534, 65534), 0);
+  StartUntilScanned({kept});
+  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+
+  ASSERT_EQ(unlink(ShutdownFile("vm1").c_str()), 0);
+  ASSERT_EQ(symlink("elsewhere", ShutdownFile("vm1").c_str()), 0);
+  StartUntilScanned({kept});
+  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+}
+
+TEST_F(HalfFinishedEndTest, AnotherRunsFileUnderThisOnesNameIsNoNoteOfThisOne) {
+  FakeQemu victim;
+  Follow(&victim, "victim");
+  const std::string kept = KeptRun();
+  Die();
+  FakeQemu forger;
+  EndByGuest(&forger);
+  ASSERT_EQ(std::rename(ShutdownFile("vm1").c_str(), ShutdownFile("victim").c_str()), 0);
+  victim.KillAndReap();
+  StartUntilScanned({kept});
+  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+  EXPECT_THAT(EvidenceText(), testing::Not(HasSubstr("shutdown file")));
+}
+
+TEST_F(HalfFinishedEndTest, AFileThatCameWithALaterRunIsNotOfThisOne) {
+  const std::string kept = EndByGuest(&qemu_);
+  ASSERT_EQ(unlink(ShutdownFile("vm1").c_str()), 0);
+  ASSERT_EQ(unlink(Socket("vm1").c_str()), 0);
+  FakeQemu later;
+  later.AddMonitor(Socket("vm1"));
+  EXPECT_TRUE(StepUntil([] {}, [&] { return TimeOfNewFile() > TimeOf(Socket("vm1")); }));
+  WriteFile(ShutdownFile("vm1"));
+  StartUntilScanned({kept});
+  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
 }
 
 }  // namespace

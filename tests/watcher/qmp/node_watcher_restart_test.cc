@@ -1,14 +1,14 @@
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/qmp/restart_fixture.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -16,6 +16,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::SizeIs;
 
 TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
@@ -50,9 +51,7 @@ TEST_F(RestartTest, APowerdownBeforeItCountsAfterIt) {
 }
 
 TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilShutdownKept());
+  FollowUntilShutdown(&qemu_);
   Die();
   qemu_.KillAndReap();
   ASSERT_FALSE(FileExists(ShutdownFile("vm1")));
@@ -78,8 +77,7 @@ TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
       qemu.KillAndReap();
     } else {
       qemu.Exit();
-      siginfo_t info;
-      ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &info, WEXITED | WNOWAIT), 0);
+      AwaitEnd(qemu.pid());
     }
     Restart();
     ASSERT_TRUE(UntilCount(EventType::kStopped, reaped ? 2 : 1));
@@ -102,10 +100,8 @@ TEST_F(RestartTest, TheEndOfARunWhoseProcessOutlivedItIsSeen) {
 TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int monitor = Follow(&old_qemu);
+  const int monitor = FollowUntilShutdown(&old_qemu);
   const std::string old_run = RunId("vm1");
-  old_qemu.Send(monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilShutdownKept());
   Die();
   old_qemu.Unlink(monitor);
   old_qemu.KillAndReap();
@@ -123,9 +119,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
 TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int monitor = Follow(&old_qemu);
-  old_qemu.Send(monitor, kQuitLine);
-  ASSERT_TRUE(UntilShutdownKept());
+  const int monitor = FollowUntilShutdown(&old_qemu, kQuitLine);
   Die();
   old_qemu.Unlink(monitor);
   old_qemu.KillAndReap();
@@ -140,10 +134,8 @@ TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
 TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int old_monitor = Follow(&old_qemu);
+  const int old_monitor = FollowUntilShutdown(&old_qemu);
   const std::string old_run = RunId("vm1");
-  old_qemu.Send(old_monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilShutdownKept());
   old_qemu.Unlink(old_monitor);
   const int new_monitor = new_qemu.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
@@ -160,8 +152,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   for (const bool turned : {false, true}) {
     std::vector<std::string> texts = {kept.at(old_run), kept.at(new_run)};
     if (turned) std::swap(texts[0], texts[1]);
-    StartWith(texts);
-    ASSERT_TRUE(UntilScanned());
+    StartUntilScanned(texts);
     EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
     EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, new_run);
     EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
@@ -187,9 +178,7 @@ TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
 // Identity.
 
 TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilShutdownKept());
+  FollowUntilShutdown(&qemu_);
   Die();
   // Its number may be another process's now.
   const std::string kept = WithNumber(KeptRun(), "start_ticks", "17");
@@ -215,8 +204,7 @@ TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
   Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
-  StartWith({Replaced(KeptRun(), ReadBootId(), "00000000-1111-4222-8333-444444444444")});
-  ASSERT_TRUE(UntilScanned());
+  StartUntilScanned({Replaced(KeptRun(), ReadBootId(), "00000000-1111-4222-8333-444444444444")});
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
@@ -248,9 +236,7 @@ TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
 }
 
 TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilShutdownKept());
+  const int monitor = FollowUntilShutdown(&qemu_);
   Die();
   directory_.MakeDirectory("other");
   options_.watches = {Spec("other")};
@@ -288,6 +274,118 @@ TEST_F(RestartTest, RawNamesComeBack) {
   ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+// Without the processes.
+
+class UntrackedRestartTest : public RestartTest {
+ protected:
+  UntrackedRestartTest() { options_.process_tracking = false; }
+};
+
+TEST_F(UntrackedRestartTest, TheSameSocketIsTheSameRun) {
+  const int monitor = Follow(&qemu_);
+  const std::string run_id = RunId("vm1");
+  for (const size_t handshakes : {2, 3}) {
+    Restart();
+    ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == handshakes; }));
+  }
+  PowerOff(&qemu_, monitor);
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+}
+
+TEST_F(UntrackedRestartTest, GoesOnWhenProcessesAreTrackedFromNowOnAndTheOtherWayRound) {
+  for (const bool tracked_first : {false, true}) {
+    const std::string vm = tracked_first ? "tracked" : "untracked";
+    options_.process_tracking = tracked_first;
+    FakeQemu qemu;
+    const int monitor = qemu.AddMonitor(Socket(vm));
+    Start();
+    ASSERT_TRUE(UntilState(vm, VmState::kRunning));
+    const std::string run_id = RunId(vm);
+    options_.process_tracking = !tracked_first;
+    Restart();
+    ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
+    ASSERT_TRUE(UntilScanned());
+    qemu.Exit();
+    ASSERT_TRUE(Until([&] { return sink_.Latest(vm)->state == VmState::kStopped; }));
+    EXPECT_THAT(sink_.Types(vm), ElementsAre(EventType::kStarted, EventType::kStopped));
+    EXPECT_EQ(RunId(vm), run_id);
+    Die();
+  }
+}
+
+TEST_F(UntrackedRestartTest, ASocketThatIsGoneOrRefusesIsTheEnd) {
+  for (const bool gone : {false, true}) {
+    FakeQemu qemu;
+    const std::string vm = gone ? "gone" : "refuses";
+    const int monitor = qemu.AddMonitor(Socket(vm));
+    Start();
+    ASSERT_TRUE(UntilState(vm, VmState::kRunning));
+    Die();
+    qemu.CloseListener(monitor);
+    if (gone) qemu.Unlink(monitor);
+    RestartUntilScanned();
+    EXPECT_EQ(sink_.Latest(vm)->state, VmState::kStopped) << vm;
+    EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+    EXPECT_THAT(Kept(), IsEmpty());
+    Die();
+  }
+}
+
+TEST_F(UntrackedRestartTest, AReplacedSocketIsTheEndAndANewRun) {
+  FakeQemu old_qemu;
+  FakeQemu new_qemu;
+  const int monitor = FollowUntilShutdown(&old_qemu);
+  const std::string old_run = RunId("vm1");
+  Die();
+  old_qemu.Unlink(monitor);
+  new_qemu.AddMonitor(Socket("vm1"));
+  Restart();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  EXPECT_FALSE(FileExists(ShutdownFile("vm1"))) << "the name is the new run's";
+  EXPECT_NE(RunId("vm1"), old_run);
+}
+
+TEST_F(UntrackedRestartTest, AFullDescriptorTableEndsNoRun) {
+  const int monitor = qemu_.AddMonitor(Socket("lives"));
+  const int gone = qemu_.AddMonitor(Socket("gone"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  options_.saved_runs = KeptTexts();
+  StartWithManualClock();
+  {
+    const FullDescriptorTable full;
+    Turn();
+    Turn();
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  }
+  qemu_.Unlink(gone);
+  ASSERT_TRUE(UntilInTime(
+      [&] { return Handshakes(qemu_, monitor) == 2 && sink_.Count(EventType::kStopped) == 1; }));
+  EXPECT_EQ(sink_.Latest("gone")->state, VmState::kStopped);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(UntrackedRestartTest, NoRunIdIsUsedTwice) {
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  std::set<std::string> run_ids;
+  int started = 0;
+  for (int daemon = 0; daemon < 3; ++daemon) {
+    Restart();
+    for (int run = 0; run < 2; ++run) {
+      ASSERT_TRUE(UntilCount(EventType::kStarted, ++started));
+      run_ids.insert(RunId("vm1"));
+      qemu_.CloseClient(monitor);
+      ASSERT_TRUE(UntilCount(EventType::kStopped, started));
+    }
+    Die();
+  }
+  EXPECT_THAT(run_ids, SizeIs(started));
 }
 
 }  // namespace

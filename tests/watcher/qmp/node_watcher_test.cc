@@ -1,14 +1,17 @@
 #include "watcher/node/node_watcher.h"
 
+#include <atomic>
 #include <csignal>
-#include <memory>
+#include <numeric>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "watcher/session/event_limiter.h"
 
 namespace vmeventd {
 namespace {
@@ -17,7 +20,6 @@ using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::Not;
 
 using NodeWatcherTest = NodeWatcherFixture;
 
@@ -45,13 +47,6 @@ TEST_F(NodeWatcherTest, TheFirstTurnScansAndDoesNotWait) {
   EXPECT_FALSE(watcher_->first_scan_done());
   watcher_->RunOnce(absl::InfiniteDuration());
   EXPECT_TRUE(watcher_->first_scan_done());
-}
-
-TEST_F(NodeWatcherTest, FollowsASocketThatAppears) {
-  Start();
-  Turn();
-  qemu_.AddMonitor(Socket("vm1"));
-  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
 }
 
 TEST_F(NodeWatcherTest, TriesAgainUntilTheSocketListens) {
@@ -188,9 +183,7 @@ TEST_F(NodeWatcherTest, ANewProcessAtTheSamePathIsANewRun) {
 TEST_F(NodeWatcherTest, ANewProcessMayTakeThePathWhileTheOldOneStillDies) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
-  const int old_monitor = old_qemu.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const int old_monitor = Follow(&old_qemu);
   const std::string old_run(sink_.Latest("vm1")->ref.run_id);
   old_qemu.Unlink(old_monitor);
   new_qemu.AddMonitor(Socket("vm1"));
@@ -312,9 +305,7 @@ TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
 }
 
 TEST_F(UntrackedTest, AHeldMonitorWhoseSocketGoesAwayEnds) {
-  options_.greeting_timeout = absl::Milliseconds(20);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-  StartUntilHeld();
+  const int monitor = FollowSilent();
   ASSERT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
   qemu_.Unlink(monitor);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
@@ -330,6 +321,55 @@ TEST_F(UntrackedTest, AConnectionThatEndsUnansweredIsNoRun) {
   qemu_.SetBehavior(monitor, FakeMonitor());
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
+}
+
+// What the watcher counts, and that any thread may read it at any time.
+
+using WatcherCountersTest = NodeWatcherFixture;
+
+uint64_t CountOf(const LatencyHistogram::Snapshot& times) {
+  return std::accumulate(times.counts.begin(), times.counts.end(), uint64_t{0});
+}
+
+TEST_F(WatcherCountersTest, AShutdownFileIsTimedOnce) {
+  const int monitor = Follow(&qemu_);
+  EXPECT_EQ(CountOf(watcher_->counters().shutdown_file_times), 0u);
+  PowerOff(&qemu_, monitor);
+  EXPECT_EQ(CountOf(watcher_->counters().shutdown_file_times), 1u);
+  EXPECT_GT(watcher_->counters().shutdown_file_times.sum, absl::ZeroDuration());
+}
+
+TEST_F(WatcherCountersTest, AMonitorThatAnswersAgainIsAReconnect) {
+  const int monitor = Follow(&qemu_);
+  EXPECT_EQ(watcher_->counters().monitor_reconnects, 0u);
+  qemu_.CloseClient(monitor);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_EQ(watcher_->counters().monitor_reconnects, 1u);
+}
+
+TEST_F(WatcherCountersTest, WhatAFloodLosesIsCountedWhileItLasts) {
+  constexpr int kFlood = 1000;
+  const int monitor = FollowWithManualClock();
+  std::string lines;
+  for (int i = 0; i < kFlood; ++i) lines += EventLine("SUSPEND");
+  qemu_.Send(monitor, lines);
+  EXPECT_TRUE(Until(
+      [&] { return watcher_->counters().rate_limited_events == kFlood - EventLimiter::kBurst; }));
+}
+
+TEST_F(WatcherCountersTest, AnyThreadReadsThem) {
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  Start();
+  std::atomic<bool> stop = false;
+  std::thread reader([&] {
+    while (!stop) EXPECT_LE(CountOf(watcher_->counters().shutdown_file_times), 1u);
+  });
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu_.Send(monitor, kGuestShutdownLine);
+  qemu_.Exit();
+  EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
+  stop = true;
+  reader.join();
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
@@ -92,20 +91,16 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     info.pid = qemu_.pid();
     info.oom_file = kOomFile;
     qemu_.AddMonitor(std::string(info.monitor_path));
-    SocketFile file;
-    UniqueFd socket;
-    ASSERT_EQ(OpenSocketFile(info.monitor_path, &file), 0);
-    ASSERT_EQ(ConnectTo(file, &socket), 0);
     run_ = std::make_unique<QmpRun>(&context_, this, this,
                                     VmSession(std::move(info), &options_.session, clock_.Now()));
     ASSERT_TRUE(run_->Track(IdentifyByPid(qemu_.pid()).value()).ok());
-    ASSERT_TRUE(run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file).ok());
+    Attach();
     ASSERT_TRUE(Until([&] {
       clock_.Advance(absl::Milliseconds(1));  // the commands of the handshake are spaced
       return sink_.Count(EventType::kStarted) == 1;
     }));
   }
-  void AttachAgain() {
+  void Attach() {
     SocketFile file;
     UniqueFd socket;
     ASSERT_EQ(OpenSocketFile(run_->info().raw_path(), &file), 0);
@@ -167,7 +162,7 @@ TEST_F(QmpRunTest, AnAnswerFromBeforeItsEndIsNoSignOfLife) {
   qemu_.SetBehavior(0, silent);
   qemu_.CloseClient(0);
   ASSERT_TRUE(Until([&] { return !run_->connected(); }));
-  AttachAgain();
+  Attach();
   const size_t asked = qemu_.Commands(0).size();
   ASSERT_TRUE(Until([&] {
     clock_.Advance(absl::Milliseconds(1));

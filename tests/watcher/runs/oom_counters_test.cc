@@ -1,14 +1,10 @@
-#include <sys/mman.h>
 
-#include <algorithm>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
-#include "tests/watcher/runs/child.h"
 #include "watcher/runs/oom_watch.h"
 
 namespace vmeventd {

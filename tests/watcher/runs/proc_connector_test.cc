@@ -1,7 +1,5 @@
 #include "watcher/runs/proc_connector.h"
 
-#include <fcntl.h>
-
 #include <csignal>
 #include <memory>
 #include <thread>

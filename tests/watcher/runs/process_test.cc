@@ -1,20 +1,26 @@
 #include "watcher/runs/process.h"
 
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <csignal>
+#include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/process_state.h"
 #include "tests/support/test_util.h"
-#include "watcher/qmp/socket_file.h"
+#include "tests/support/unix_socket.h"
+#include "tests/watcher/runs/child.h"
+#include "watcher/core/qemu_arguments.h"
+#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 namespace {
@@ -48,15 +54,6 @@ TEST(ParseStatExitCodeTest, ReadsField52) {
 
 TEST(ProcessTest, TheBootIdIsAUuid) { EXPECT_EQ(ReadBootId().size(), 36u); }
 
-// Connects to a fake; `file` keeps nothing.
-UniqueFd ConnectToFake(const std::string& path) {
-  SocketFile file;
-  UniqueFd connection;
-  EXPECT_EQ(OpenSocketFile(path, &file), 0);
-  EXPECT_EQ(ConnectTo(file, &connection), 0);
-  return connection;
-}
-
 bool Readable(const UniqueFd& fd) {
   pollfd poll_fd{fd.get(), POLLIN, 0};
   return poll(&poll_fd, 1, -1) == 1;
@@ -66,7 +63,7 @@ TEST(ProcessTest, IdentifiesTheProcessBehindASocket) {
   TempDir directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("m"));
-  const UniqueFd connection = ConnectToFake(directory.Path("m"));
+  const UniqueFd connection(e2e::ConnectUnix(directory.Path("m")));
   const auto peer = IdentifyPeer(connection.get());
   ASSERT_TRUE(peer.ok()) << peer.status();
   EXPECT_EQ(peer->kind, PeerProcess::Kind::kTracked);
@@ -91,7 +88,7 @@ TEST(ProcessTest, AZombieIsGone) {
   TempDir directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("m"));
-  const UniqueFd connection = ConnectToFake(directory.Path("m"));
+  const UniqueFd connection(e2e::ConnectUnix(directory.Path("m")));
   qemu.Kill(SIGKILL);
   siginfo_t info;
   ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &info, WEXITED | WNOWAIT), 0);
@@ -103,7 +100,7 @@ TEST(ProcessTest, AReapedProcessIsGone) {
   TempDir directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("m"));
-  const UniqueFd connection = ConnectToFake(directory.Path("m"));
+  const UniqueFd connection(e2e::ConnectUnix(directory.Path("m")));
   const pid_t pid = qemu.pid();
   qemu.Kill(SIGKILL);
   qemu.Reap();
@@ -153,6 +150,49 @@ TEST(ProcessTest, AThreadsNumberIsNoProcess) {
 }
 
 TEST(ProcessTest, ThePidNamespaceHasANumber) { EXPECT_NE(ReadPidNamespace(), 0u); }
+
+// A shell that has `arguments` as its own and waits to be killed.
+int RunAs(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin() + 1, {"-c", "kill -STOP $$"});
+  arguments.push_back(nullptr);
+  execv("/bin/sh", const_cast<char* const*>(arguments.data()));
+  return 1;
+}
+
+class CommandLinesTest : public testing::Test {
+ protected:
+  // Returns once that process has said so of itself.
+  const QemuArguments* Find(pid_t pid) {
+    read_ = lines_.Begin(pid);
+    EXPECT_TRUE(
+        StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); }, [&] { return read_->done(); }));
+    return read_->found();
+  }
+
+  CommandLines lines_;
+  std::shared_ptr<const CommandLines::Read> read_;
+};
+
+TEST_F(CommandLinesTest, SaysWhatAQemuWasStartedWith) {
+  const Child qemu([] {
+    return RunAs({"/usr/bin/qemu-system-x86_64", "-qmp", "unix:/p,server=on", "-name", "web1"});
+  });
+  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                        [&] { return IsStopped(qemu.pid()); }));
+  const QemuArguments* const found = Find(qemu.pid());
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(found->certain_name, "web1");
+}
+
+TEST_F(CommandLinesTest, SaysNothingOfOtherProcesses) {
+  EXPECT_EQ(Find(getpid()), nullptr);
+  Child ended([] { return 0; });
+  const pid_t pid = ended.pid();
+  ended.AwaitEnd();
+  EXPECT_EQ(Find(pid), nullptr);
+  ended.Reap();
+  EXPECT_EQ(Find(pid), nullptr);
+}
 
 }  // namespace
 }  // namespace vmeventd

@@ -35,7 +35,6 @@ class FakeRun : public VmRun {
  public:
   using VmRun::VmRun;
   void BecomeReady() { Apply(session().OnMonitorReady({"7.2", "running", "", ""}, Now())); }
-  void SeeEvent(const std::string& name) { Apply(session().OnQmpEvent({.name = name}, Now())); }
 
   bool connected() const override { return true; }
   int agent_questions = 0;

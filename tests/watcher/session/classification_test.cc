@@ -9,9 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/session/golden_file.h"
+#include "tests/support/files.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
@@ -25,10 +24,6 @@ struct Value {
   std::function<void(Evidence*)> set;
 };
 using Dimension = std::vector<Value>;
-
-void SetReason(Evidence* evidence, ShutdownReason reason) {
-  evidence->shutdown = ShutdownFact{.reason = reason};
-}
 
 Dimension Reasons() {
   Dimension values = {{"none", [](Evidence*) {}}};
@@ -45,7 +40,8 @@ Dimension Reasons() {
       {"unknown", ShutdownReason::kOther},
   };
   for (const auto& [name, reason] : reasons) {
-    values.push_back({name, [reason = reason](Evidence* e) { SetReason(e, reason); }});
+    values.push_back(
+        {name, [reason = reason](Evidence* e) { e->shutdown = ShutdownFact{.reason = reason}; }});
   }
   return values;
 }
@@ -199,7 +195,7 @@ std::string TruthTable() {
 }
 
 TEST(ClassificationTest, TheTruthTableIsAsItWasAgreed) {
-  EXPECT_EQ(TruthTable(), ReadSourceFile("tests/golden/classification.txt"));
+  EXPECT_EQ(TruthTable(), e2e::ReadFile(VMEVENTD_SOURCE_DIR "/tests/golden/classification.txt"));
 }
 
 TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
@@ -245,15 +241,6 @@ TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
     EXPECT_EQ(rule.intended_class, accident || unseen ? rule.shutdown_class : ShutdownClass::kAdmin)
         << rule.id;
   }
-}
-
-TEST(ClassificationTest, WhatAManagerDoesHasACause) {
-  EXPECT_EQ(ShutdownCauseName(ShutdownCause::kHostDestroy), "HOST_DESTROY");
-  EXPECT_EQ(CauseSentence(ShutdownCause::kHostDestroy),
-            "the host destroyed the VM through its manager");
-  EXPECT_EQ(ShutdownCauseName(ShutdownCause::kHostSave), "HOST_SAVE");
-  EXPECT_EQ(CauseSentence(ShutdownCause::kHostSave),
-            "the host saved the VM's memory to a file and ended QEMU");
 }
 
 TEST(ClassificationTest, WhatNeverRanHereIsNoCrash) {
@@ -345,7 +332,8 @@ TEST(ClassificationTest, EveryReasonOfQemuIsKnown) {
 }
 
 TEST(ClassificationTest, TheDocumentIsGeneratedFromTheTable) {
-  EXPECT_EQ(ClassificationDocument(), ReadSourceFile("docs/classification.md")) << "run ./dev docs";
+  EXPECT_EQ(ClassificationDocument(), e2e::ReadFile(VMEVENTD_SOURCE_DIR "/docs/classification.md"))
+      << "run ./dev docs";
 }
 
 }  // namespace

@@ -10,20 +10,6 @@ constexpr absl::Duration kQuiet = CommandPacer::kQuietTime;
 constexpr absl::Duration kLater = absl::Hours(1);
 constexpr absl::Duration kNever = absl::InfiniteDuration();
 
-TEST(CommandPacerTest, TheGreetingIsFollowedByTheQuietTime) {
-  CommandPacer pacer;
-  pacer.OnGreeting(kLater);
-  EXPECT_EQ(pacer.NextAt(), kLater + kQuiet);
-}
-
-TEST(CommandPacerTest, OneCommandIsOutAtATime) {
-  CommandPacer pacer;
-  pacer.OnSent();
-  EXPECT_EQ(pacer.NextAt(), kNever);
-  EXPECT_TRUE(pacer.OnReply(kLater));
-  EXPECT_EQ(pacer.NextAt(), kLater + kQuiet);
-}
-
 TEST(CommandPacerTest, AReplyThatNobodyAskedForIsNone) {
   CommandPacer pacer;
   EXPECT_FALSE(pacer.OnReply(kLater));

@@ -63,18 +63,18 @@ TEST(EventLimiterTest, ALongFloodOfAllTypesKeepsTheRate) {
 
 TEST(NodeEventLimiterTest, ManyVmsThatFloodShareABound) {
   constexpr int kVms = 500;
-  NodeEventLimiter node;
+  TokenBucket node{kNodeEvents};
   std::deque<EventLimiter> limiters(kVms, EventLimiter(&node));
   int admitted = 0;
   for (EventLimiter& limiter : limiters) admitted += AdmittedOf(&limiter, 1000, absl::Seconds(5));
-  EXPECT_EQ(admitted, NodeEventLimiter::kBurst + kVms * EventLimiter::kQuietBurst);
+  EXPECT_EQ(admitted, kNodeEvents.burst + kVms * EventLimiter::kQuietBurst);
   admitted = 0;
   for (EventLimiter& limiter : limiters) admitted += AdmittedOf(&limiter, 1000, absl::Seconds(15));
-  EXPECT_EQ(admitted, 10 * (NodeEventLimiter::kPerSecond + kVms * EventLimiter::kQuietPerSecond));
+  EXPECT_EQ(admitted, 10 * (kNodeEvents.per_second + kVms * EventLimiter::kQuietPerSecond));
 }
 
 TEST(NodeEventLimiterTest, AQuietVmIsNotBoundByWhatTheOthersDo) {
-  NodeEventLimiter node;
+  TokenBucket node{kNodeEvents};
   for (int i = 0; i < 1000; ++i) {
     EventLimiter flood(&node);
     AdmittedOf(&flood, 1000, absl::Seconds(5));

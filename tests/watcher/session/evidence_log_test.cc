@@ -105,15 +105,6 @@ TEST_F(EvidenceLogTest, AResumeHealsNoPanic) {
   EXPECT_THAT(Timeline(), ElementsAre("GUEST_CRASHLOADED"));
 }
 
-TEST_F(EvidenceLogTest, AResumeClearsTheWatchdogThatPausedOnly) {
-  for (const bool paused : {false, true}) {
-    log_ = EvidenceLog();
-    log_.SawWatchdog(paused ? "pause" : "shutdown", now_);
-    log_.SawRunState("running", "RESUME", now_);
-    EXPECT_EQ(log_.facts().watchdog_expired, !paused);
-  }
-}
-
 TEST_F(EvidenceLogTest, TheTimelineAndItsEntriesAreBounded) {
   for (int i = 0; i < 100; ++i) log_.Saw(absl::StrCat(i, std::string(10'000, 'x')), now_);
   EXPECT_EQ(log_.timeline().size(), EvidenceLog::kMaxEntries);

@@ -8,19 +8,21 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/session/golden_file.h"
+#include "tests/support/files.h"
 #include "tests/watcher/session/session_driver.h"
 
 namespace vmeventd {
 namespace {
 
+constexpr char kGolden[] = VMEVENTD_SOURCE_DIR "/tests/golden";
+
 std::vector<std::string> Transcripts() {
   std::vector<std::string> names;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(std::string(VMEVENTD_SOURCE_DIR) + "/tests/golden")) {
+  for (const auto& entry : std::filesystem::directory_iterator(kGolden)) {
     if (entry.path().extension() == ".jsonl") names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
@@ -30,7 +32,7 @@ std::vector<std::string> Transcripts() {
 class ReplayTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ReplayTest, EndsInItsClass) {
-  std::istringstream transcript(ReadSourceFile("tests/golden/" + GetParam()));
+  std::istringstream transcript(e2e::ReadFile(absl::StrCat(kGolden, "/", GetParam())));
   std::string line;
   std::getline(transcript, line);
   // "# class USER; ..."

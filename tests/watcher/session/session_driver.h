@@ -16,6 +16,8 @@ namespace vmeventd {
 
 // The end of a process that this signal killed.
 inline ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
+// That of one that exited with this code.
+inline ProcessEnd Exited(int code) { return {ExitStatus{code, 0}, false}; }
 
 // Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
 // published. Time moves only by Advance(). After each input what was published to be kept of the
@@ -82,9 +84,9 @@ class SessionDriver {
     Closed();
     Gone(end);
   }
-  void EndBy(const std::string& reason) {
+  void EndBy(const std::string& reason, const ProcessEnd& end = {}) {
     Shutdown(reason);
-    End();
+    End(end);
   }
   Intent Declare(absl::Duration ttl = absl::Minutes(10), const std::string& id = "intent-1",
                  const std::string& request_id = "") {
@@ -116,6 +118,18 @@ class SessionDriver {
     absl::StatusOr<VmSession> restored = VmSession::Restore(saved, &options_, now_);
     ASSERT_TRUE(restored.ok()) << restored.status();
     session_ = std::make_unique<VmSession>(*std::move(restored));
+  }
+
+  // The same, and the next daemon attaches its monitor.
+  void RestartAndAttach(const std::string& run_state = "running") {
+    Restart();
+    Ready(run_state);
+  }
+
+  // The same, and its process has ended meanwhile.
+  void EndDuringRestart(absl::Duration away = absl::Seconds(30)) {
+    Restart(away);
+    Gone();
   }
 
   // The same, and the next daemon has the monitor's connection.

@@ -245,8 +245,7 @@ TEST_F(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
     }
     vm.Event("STOP");
     if (how == std::string("restart")) {
-      vm.Restart();
-      vm.Ready("running");
+      vm.RestartAndAttach();
     } else if (how == std::string("reconnect")) {
       vm.Closed();
       vm.Ready("running");
@@ -262,8 +261,7 @@ TEST_F(VmSessionEndTest, WhatAReconnectClearsIsSaidOfTheReconnect) {
   vm_.Event("POWERDOWN");
   vm_.Shutdown("guest-shutdown");
   vm_.Event("STOP");
-  vm_.Restart();
-  vm_.Ready("running");
+  vm_.RestartAndAttach();
   vm_.EndBy("host-qmp-quit");
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
   EXPECT_THAT(vm_.Last().message, Not(HasSubstr("RESUME")));
@@ -299,7 +297,7 @@ TEST_F(VmSessionEndTest, ALostMonitorTellsNothingOfALaterEnd) {
     ASSERT_EQ(vm.Last().type, EventType::kMonitorLost);
     vm.Advance(absl::Hours(5));
     if (reconnecting) vm.Closed();
-    vm.Gone({ExitStatus{0, 0}, false});
+    vm.Gone(Exited(0));
     EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUnknown);
     EXPECT_EQ(vm.Stopped().rule, "unobserved");
     EXPECT_EQ(vm.file, true) << "UNKNOWN touches no file";
@@ -329,7 +327,7 @@ TEST_F(VmSessionEndTest, AMonitorThatClosedInItsHandshakeTellsNothingOfALaterEnd
   vm.Event("MEMORY_FAILURE");
   vm.Closed();
   vm.Advance(absl::Hours(5));
-  vm.Gone({ExitStatus{0, 0}, false});
+  vm.Gone(Exited(0));
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 

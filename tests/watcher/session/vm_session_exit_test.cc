@@ -3,7 +3,6 @@
 #include <csignal>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
@@ -17,30 +16,39 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-ProcessEnd Code(int code) { return {ExitStatus{code, 0}, false}; }
-
 using VmSessionExitTest = RunningVmTest;
 
-TEST_F(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
+TEST_F(VmSessionExitTest, TheKernelSaysWhatBecameOfQemu) {
   const struct {
-    int signal;
+    ProcessEnd end;
     ShutdownClass shutdown_class;
     ShutdownCause cause;
     const char* evidence;
   } kCases[] = {
-      {SIGKILL, ShutdownClass::kCrash, ShutdownCause::kQemuKilled, "exit signal 9 (SIGKILL)"},
-      {SIGSEGV, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed, "exit signal 11 (SIGSEGV)"},
-      {SIGABRT, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed, "exit signal 6 (SIGABRT)"},
-      {SIGBUS, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed, "exit signal 7 (SIGBUS)"},
-      {SIGTERM, ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 15 (SIGTERM)"},
-      {SIGINT, ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 2 (SIGINT)"},
-      {SIGHUP, ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 1 (SIGHUP)"},
+      {Signal(SIGKILL), ShutdownClass::kCrash, ShutdownCause::kQemuKilled,
+       "exit signal 9 (SIGKILL)"},
+      {Signal(SIGSEGV), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed,
+       "exit signal 11 (SIGSEGV)"},
+      {Signal(SIGABRT), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed,
+       "exit signal 6 (SIGABRT)"},
+      {Signal(SIGBUS), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed,
+       "exit signal 7 (SIGBUS)"},
+      {Signal(SIGTERM), ShutdownClass::kAdmin, ShutdownCause::kHostSignal,
+       "exit signal 15 (SIGTERM)"},
+      {Signal(SIGINT), ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 2 (SIGINT)"},
+      {Signal(SIGHUP), ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 1 (SIGHUP)"},
+      {Exited(1), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed, "exit code 1"},
+      {{ExitStatus{0, SIGKILL}, true},
+       ShutdownClass::kCrash,
+       ShutdownCause::kOutOfMemory,
+       "OOM kill"},
   };
   for (const auto& expected : kCases) {
     RunningVm vm;
-    vm.End(Signal(expected.signal));
+    vm.End(expected.end);
     ExpectVerdict(vm, expected.shutdown_class, expected.cause);
-    EXPECT_EQ(vm.Stopped().exit_status->signal, expected.signal);
+    EXPECT_EQ(vm.Stopped().exit_status->signal, expected.end.status->signal);
+    EXPECT_EQ(vm.Stopped().exit_status->code, expected.end.status->code);
     EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr(expected.evidence));
   }
 }
@@ -67,15 +75,8 @@ TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
-TEST_F(VmSessionExitTest, ACodeThatIsNotZeroIsACrash) {
-  vm_.End(Code(1));
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
-  EXPECT_EQ(vm_.Stopped().exit_status->code, 1);
-  EXPECT_EQ(vm_.Stopped().exit_status->signal, 0);
-}
-
 TEST_F(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
-  for (const ProcessEnd& end : {Code(0), ProcessEnd()}) {
+  for (const ProcessEnd& end : {Exited(0), ProcessEnd()}) {
     RunningVm vm;
     vm.End(end);
     ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
@@ -83,12 +84,6 @@ TEST_F(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
     EXPECT_THAT(EvidenceOf(vm.Stopped()),
                 HasSubstr(end.status.has_value() ? "exit code 0" : "exit status not known"));
   }
-}
-
-TEST_F(VmSessionExitTest, AnOomKillIsSaid) {
-  vm_.End({ExitStatus{0, SIGKILL}, true});
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
-  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("OOM kill"));
 }
 
 TEST_F(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
@@ -100,8 +95,8 @@ TEST_F(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
       {Signal(SIGSEGV), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
       {Signal(SIGKILL), ShutdownClass::kCrash, ShutdownCause::kQemuKilled},
       {Signal(SIGTERM), ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
-      {Code(1), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
-      {Code(0), ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+      {Exited(1), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
+      {Exited(0), ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
       {{}, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
   };
   for (const auto& expected : kCases) {
@@ -113,10 +108,9 @@ TEST_F(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
 }
 
 TEST_F(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
-  for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Code(1), Code(0)}) {
+  for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Exited(1), Exited(0)}) {
     RunningVm vm;
-    vm.Shutdown("guest-shutdown");
-    vm.End(end);
+    vm.EndBy("guest-shutdown", end);
     ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
     EXPECT_EQ(vm.Stopped().exit_status->signal, end.status->signal);
     EXPECT_EQ(vm.Stopped().exit_status->code, end.status->code);
@@ -139,25 +133,14 @@ TEST_F(VmSessionExitTest, WhatIsNotTrackedHasNoStatus) {
 }
 
 TEST_F(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
-  for (const ProcessEnd& end : {Signal(SIGKILL), Signal(SIGSEGV), Code(1), Code(0), ProcessEnd()}) {
+  for (const ProcessEnd& end :
+       {Signal(SIGKILL), Signal(SIGSEGV), Exited(1), Exited(0), ProcessEnd()}) {
     RunningVm vm;
     vm.Event("STOP");
     vm.RunState("postmigrate");
     vm.End(end);
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
   }
-}
-
-TEST_F(VmSessionExitTest, ACancelledMigrationChangesNothing) {
-  vm_.Event("MIGRATION", R"({"status": "setup"})");
-  vm_.Event("MIGRATION", R"({"status": "active"})");
-  vm_.Event("STOP");
-  vm_.RunState("finish-migrate");
-  vm_.Event("MIGRATION", R"({"status": "cancelled"})");
-  vm_.RunState("paused");
-  vm_.Event("RESUME");
-  vm_.End(Signal(SIGKILL));
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
 }
 
 TEST_F(VmSessionExitTest, TheStatusOfARunThatEndedMeanwhileIsTaken) {
@@ -198,7 +181,7 @@ TEST_F(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
                                              "QEMU has not exited for 40 s after its shutdown"));
   EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kStopped)));
   EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
-  vm_.Gone(Code(0));
+  vm_.Gone(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
   EXPECT_THAT(vm_.statuses.back().problems, IsEmpty());
 }

@@ -17,8 +17,6 @@ using testing::IsEmpty;
 
 constexpr char kLogind[] = "systemd-logind";
 
-ProcessEnd Exit(int code) { return {ExitStatus{code, 0}, false}; }
-
 SignalSender RootProcess(int signal, absl::string_view command) {
   return {.signal = signal, .pid = 1, .uid = 0, .command = SharedText(command)};
 }
@@ -48,8 +46,7 @@ TEST_F(VmSessionHostTest, WhatTheHostEndsAsItShutsDownEndsByThat) {
   for (const char* reason : {"host-signal", "host-qmp-quit", "host-ui"}) {
     Begin();
     ShutsDown();
-    vm().Shutdown(reason);
-    vm().End(Exit(0));
+    vm().EndBy(reason, Exited(0));
     ExpectHostShutdown("host-shutdown");
   }
 }
@@ -58,8 +55,7 @@ TEST_F(VmSessionHostTest, AGuestThatObeysAPressInTheShutdownEndsByThat) {
   ShutsDown();
   vm().Event("POWERDOWN");
   vm().Advance(absl::Seconds(40));
-  vm().Shutdown("guest-shutdown");
-  vm().End(Exit(0));
+  vm().EndBy("guest-shutdown", Exited(0));
   ExpectHostShutdown("host-shutdown");
   EXPECT_EQ(vm().Stopped().powerdown_age, absl::Seconds(40));
 }
@@ -68,15 +64,13 @@ TEST_F(VmSessionHostTest, APressBeforeTheShutdownIsTheCause) {
   vm().Event("POWERDOWN");
   vm().Advance(absl::Seconds(10));
   ShutsDown();
-  vm().Shutdown("guest-shutdown");
-  vm().End(Exit(0));
+  vm().EndBy("guest-shutdown", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
 }
 
 TEST_F(VmSessionHostTest, AGuestThatPowersItselfOffInTheShutdownIsTheUsersWithACaveat) {
   ShutsDown();
-  vm().Shutdown("guest-shutdown");
-  vm().End(Exit(0));
+  vm().EndBy("guest-shutdown", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm().Stopped().caveats, ElementsAre(ShutdownCaveat::kHostShuttingDown));
   EXPECT_THAT(EvidenceOf(vm().Stopped()), HasSubstr("the host began to shut down, said by "));
@@ -85,8 +79,7 @@ TEST_F(VmSessionHostTest, AGuestThatPowersItselfOffInTheShutdownIsTheUsersWithAC
 TEST_F(VmSessionHostTest, WhereAnAgentIsConnectedTheHostHasAskedIt) {
   vm().Agent({.present = true, .open = true, .reported = true, .port = "agent0"});
   ShutsDown();
-  vm().Shutdown("guest-shutdown");
-  vm().End(Exit(0));
+  vm().EndBy("guest-shutdown", Exited(0));
   ExpectHostShutdown("host-shutdown-agent");
   EXPECT_THAT(EvidenceOf(vm().Stopped()), HasSubstr("guest agent connected"));
 }
@@ -94,7 +87,7 @@ TEST_F(VmSessionHostTest, WhereAnAgentIsConnectedTheHostHasAskedIt) {
 TEST_F(VmSessionHostTest, AShutdownThatCameBeforeTheHostsIsWhatItWas) {
   vm().Shutdown("guest-shutdown");
   ShutsDown();
-  vm().End(Exit(0));
+  vm().End(Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm().Stopped().caveats, IsEmpty());
 }
@@ -103,24 +96,20 @@ TEST_F(VmSessionHostTest, AShutdownThatIsCancelledIsNone) {
   ShutsDown();
   vm().Advance(absl::Seconds(5));
   vm().Host(false, kLogind);
-  vm().Shutdown("host-signal");
-  vm().End(Exit(0));
+  vm().EndBy("host-signal", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   EXPECT_THAT(EvidenceOf(vm().Stopped()),
               HasSubstr("the host's shutdown was cancelled, said by systemd-logind"));
 }
 
-TEST_F(VmSessionHostTest, AKillInTheShutdownIsTheHosts) {
-  ShutsDown();
-  vm().Sent(RootProcess(SIGKILL, "systemd"));
-  vm().End(Signal(SIGKILL));
-  ExpectHostShutdown("host-shutdown-end");
-}
-
-TEST_F(VmSessionHostTest, AKillInTheShutdownWhoseSenderNobodySawIsTheHosts) {
-  ShutsDown();
-  vm().End(Signal(SIGKILL));
-  ExpectHostShutdown("host-shutdown-end");
+TEST_F(VmSessionHostTest, AKillInTheShutdownIsTheHostsWhetherItsSenderWasSeenOrNot) {
+  for (const bool seen : {true, false}) {
+    Begin();
+    ShutsDown();
+    if (seen) vm().Sent(RootProcess(SIGKILL, "systemd"));
+    vm().End(Signal(SIGKILL));
+    ExpectHostShutdown("host-shutdown-end");
+  }
 }
 
 TEST_F(VmSessionHostTest, AKillForMemoryOrByItselfIsACrashAlsoThen) {
@@ -142,24 +131,22 @@ TEST_F(VmSessionHostTest, ACrashOrAPanicIsOneAlsoThen) {
   Begin();
   ShutsDown();
   vm().Event("GUEST_PANICKED", R"({"action": "poweroff"})");
-  vm().Shutdown("guest-panic");
-  vm().End(Exit(0));
+  vm().EndBy("guest-panic", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
   Begin();
   ShutsDown();
-  vm().End(Exit(0));
+  vm().End(Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kCrash, ShutdownCause::kProcessExited);
 }
 
 TEST_F(VmSessionHostTest, AnEndThatNobodySawInTheShutdownIsUnknown) {
   ShutsDown();
-  vm().Restart();
-  vm().Gone();
+  vm().EndDuringRestart();
   ExpectVerdict(vm(), ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 TEST_F(VmSessionHostTest, ALauncherThatEndsInTheShutdownDoesNotSayHowItsQemuEnded) {
-  for (const ProcessEnd& end : {ProcessEnd{}, Exit(0)}) {
+  for (const ProcessEnd& end : {ProcessEnd{}, Exited(0)}) {
     Begin();
     vm().Ready();
     vm().Closed();
@@ -193,20 +180,17 @@ TEST_F(VmSessionHostTest, ARunThatWasDecidedBeforeTheRebootStaysUnseen) {
 TEST_F(VmSessionHostTest, WhenItBeganOutlivesARestart) {
   ShutsDown();
   vm().Event("POWERDOWN");
-  vm().Restart();
-  vm().Ready();
+  vm().RestartAndAttach();
   vm().Host(true, kLogind);
   vm().Shutdown("guest-shutdown");
-  vm().Restart(absl::ZeroDuration());
-  vm().Gone();
+  vm().EndDuringRestart(absl::ZeroDuration());
   ExpectHostShutdown("host-shutdown");
 }
 
 TEST_F(VmSessionHostTest, AResetDoesNotEndTheHostsShutdown) {
   ShutsDown();
   vm().Event("RESET");
-  vm().Shutdown("host-signal");
-  vm().End(Exit(0));
+  vm().EndBy("host-signal", Exited(0));
   ExpectHostShutdown("host-shutdown");
 }
 
@@ -214,16 +198,14 @@ TEST_F(VmSessionHostTest, TheProgramThatEndsWhatIsLeftShowsAShutdownThatNobodySa
   for (const char* program : {"systemd-shutdow", "killall5"}) {
     Begin();
     vm().Sent(RootProcess(SIGTERM, program));
-    vm().Shutdown("host-signal");
-    vm().End(Exit(0));
+    vm().EndBy("host-signal", Exited(0));
     ExpectHostShutdown("host-shutdown");
   }
   Begin();
   SignalSender user = RootProcess(SIGTERM, "killall5");
   user.uid = 1000;
   vm().Sent(user);
-  vm().Shutdown("host-signal");
-  vm().End(Exit(0));
+  vm().EndBy("host-signal", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
@@ -231,8 +213,7 @@ TEST_F(VmSessionHostTest, AContainersShutdownIsNotTheHosts) {
   SignalSender init = RootProcess(SIGTERM, "systemd-shutdow");
   init.pid = 812;  // to the host
   vm().Sent(init);
-  vm().Shutdown("host-signal");
-  vm().End(Exit(0));
+  vm().EndBy("host-signal", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 

@@ -3,7 +3,6 @@
 #include <csignal>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
@@ -57,36 +56,23 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
 
 TEST_F(VmSessionIntentTest, OverridesTheClassAndLeavesTheCause) {
   const struct {
-    const char* reason;
-    ShutdownCause cause;
-  } kCases[] = {
-      {"guest-shutdown", ShutdownCause::kGuestPoweroff},
-      {"guest-reset", ShutdownCause::kGuestRebootExit},
-      {"host-qmp-quit", ShutdownCause::kHostQuit},
-      {"host-signal", ShutdownCause::kHostSignal},
-  };
-  for (const auto& expected : kCases) {
-    RunningVm vm;
-    vm.Declare();
-    vm.Shutdown(expected.reason);
-    vm.End({ExitStatus{0, 0}, false});
-    ExpectIntended(vm, expected.cause);
-  }
-}
-
-TEST_F(VmSessionIntentTest, CountsWhateverSignalWasUsed) {
-  const struct {
+    const char* reason;  // null: no SHUTDOWN
     ProcessEnd end;
     ShutdownCause cause;
   } kCases[] = {
-      {Signal(SIGKILL), ShutdownCause::kQemuKilled},
-      {Signal(SIGTERM), ShutdownCause::kHostSignal},
-      {{}, ShutdownCause::kProcessExited},
-      {{ExitStatus{0, 0}, false}, ShutdownCause::kProcessExited},
+      {"guest-shutdown", Exited(0), ShutdownCause::kGuestPoweroff},
+      {"guest-reset", Exited(0), ShutdownCause::kGuestRebootExit},
+      {"host-qmp-quit", Exited(0), ShutdownCause::kHostQuit},
+      {"host-signal", Exited(0), ShutdownCause::kHostSignal},
+      {nullptr, Signal(SIGKILL), ShutdownCause::kQemuKilled},
+      {nullptr, Signal(SIGTERM), ShutdownCause::kHostSignal},
+      {nullptr, {}, ShutdownCause::kProcessExited},
+      {nullptr, Exited(0), ShutdownCause::kProcessExited},
   };
   for (const auto& expected : kCases) {
     RunningVm vm;
     vm.Declare();
+    if (expected.reason != nullptr) vm.Shutdown(expected.reason);
     vm.End(expected.end);
     ExpectIntended(vm, expected.cause);
   }
@@ -120,7 +106,7 @@ TEST_F(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
       {"SHUTDOWN", R"({"guest": false, "reason": "host-error"})", {}, ShutdownCause::kHostError},
       {"WAKEUP", "{}", Signal(SIGSEGV), ShutdownCause::kQemuCrashed},
       {"WAKEUP", "{}", Signal(SIGABRT), ShutdownCause::kQemuCrashed},
-      {"WAKEUP", "{}", {ExitStatus{1, 0}, false}, ShutdownCause::kQemuCrashed},
+      {"WAKEUP", "{}", Exited(1), ShutdownCause::kQemuCrashed},
       {"WAKEUP", "{}", {ExitStatus{0, SIGKILL}, true}, ShutdownCause::kOutOfMemory},
   };
   for (const auto& expected : kCases) {
@@ -264,8 +250,7 @@ TEST_F(VmSessionIntentTest, AnEndThatNobodySawCountsIfTheIntentHadNotExpired) {
   for (const bool expired : {false, true}) {
     RunningVm vm;
     vm.Declare(absl::Minutes(1));
-    vm.Restart(expired ? absl::Minutes(2) : absl::Seconds(30));
-    vm.Gone();
+    vm.EndDuringRestart(expired ? absl::Minutes(2) : absl::Seconds(30));
     if (expired) {
       ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
       EXPECT_FALSE(vm.Stopped().intent.has_value());
@@ -279,8 +264,7 @@ TEST_F(VmSessionIntentTest, WhatCountedIsKeptAcrossARestart) {
   vm_.Declare(absl::Seconds(5));
   vm_.Shutdown("guest-shutdown");
   vm_.Advance(absl::Seconds(6));
-  vm_.Restart();
-  vm_.Gone();
+  vm_.EndDuringRestart();
   ExpectIntended(vm_, ShutdownCause::kGuestPoweroff);
 }
 

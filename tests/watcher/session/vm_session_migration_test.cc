@@ -146,7 +146,7 @@ TEST(VmSessionMigrationTest, AnIncomingMigrationThatFailsIsNoCrash) {
     SessionDriver vm;
     vm.Ready("inmigrate");
     if (said) vm.Event("MIGRATION", R"({"status": "failed"})");
-    vm.End({ExitStatus{1, 0}, false});
+    vm.End(Exited(1));
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigrationFailed);
     EXPECT_EQ(vm.Stopped().rule, "incoming-failed");
     EXPECT_THAT(vm.Last().message, HasSubstr("query-status inmigrate"));
@@ -156,9 +156,8 @@ TEST(VmSessionMigrationTest, AnIncomingMigrationThatFailsIsNoCrash) {
 
 TEST(VmSessionMigrationTest, AQemuThatEndsBeforeItsVmRanIsNoCrash) {
   for (const char* state : {"inmigrate", "prelaunch"}) {
-    for (const ProcessEnd& end :
-         {Signal(SIGKILL), Signal(SIGSEGV), Signal(SIGABRT), ProcessEnd{ExitStatus{0, 0}, false},
-          ProcessEnd{ExitStatus{0, SIGKILL}, true}, ProcessEnd{}}) {
+    for (const ProcessEnd& end : {Signal(SIGKILL), Signal(SIGSEGV), Signal(SIGABRT), Exited(0),
+                                  ProcessEnd{ExitStatus{0, SIGKILL}, true}, ProcessEnd{}}) {
       SessionDriver vm;
       vm.Ready(state);
       vm.End(end);
@@ -170,7 +169,7 @@ TEST(VmSessionMigrationTest, AQemuThatEndsBeforeItsVmRanIsNoCrash) {
 
 // As of a QEMU whose file of saved memory is bad: it gives up within milliseconds.
 TEST(VmSessionMigrationTest, AQemuThatEndsBeforeItSaidItsRunStateIsNoCrash) {
-  for (const ProcessEnd& end : {ProcessEnd{ExitStatus{1, 0}, false}, Signal(SIGSEGV)}) {
+  for (const ProcessEnd& end : {Exited(1), Signal(SIGSEGV)}) {
     SessionDriver vm;
     vm.End(end);
     ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kNeverRan);
@@ -216,7 +215,7 @@ TEST(VmSessionMigrationTest, ThatAVmNeverRanIsKeptAcrossARestart) {
   SessionDriver vm;
   vm.Ready("inmigrate");
   vm.Restart();
-  vm.Gone({ExitStatus{1, 0}, false});
+  vm.Gone(Exited(1));
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigrationFailed);
 }
 
@@ -237,11 +236,15 @@ TEST(VmSessionMigrationTest, AQemuThatEndsWhileItFinishesAMigrationIsUnknown) {
 }
 
 TEST(VmSessionMigrationTest, AMigrationThatDidNotFinishDecidesNothing) {
-  for (const char* after : {"RESUME", "paused", "running"}) {
+  for (const char* after : {"RESUME", "paused", "running", "cancelled"}) {
     RunningVm vm;
     vm.Event("STOP");
     vm.RunState("finish-migrate");
-    if (after == std::string("RESUME")) {
+    if (after == std::string("cancelled")) {
+      vm.Event("MIGRATION", R"({"status": "cancelled"})");
+      vm.RunState("paused");
+      vm.Event("RESUME");
+    } else if (after == std::string("RESUME")) {
       vm.Event("RESUME");
     } else {
       vm.RunState(after);

@@ -26,8 +26,7 @@ using VmSessionRestartTest = RunningVmTest;
 
 TEST_F(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
   vm_.Event("POWERDOWN");
-  vm_.Restart();
-  vm_.Ready();
+  vm_.RestartAndAttach();
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested))
       << "nothing happened meanwhile";
   vm_.EndBy("guest-shutdown");
@@ -65,31 +64,26 @@ TEST_F(VmSessionRestartTest, APowerdownThatWaitedWasPressedBeforeTheStart) {
 TEST_F(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
   RunningVm known;
   known.Shutdown("guest-shutdown");
-  known.Restart();
-  known.Gone();
+  known.EndDuringRestart();
   ExpectVerdict(known, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_EQ(known.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
 
   RunningVm unknown;
   unknown.Event("POWERDOWN");
-  unknown.Restart();
-  unknown.Gone();
+  unknown.EndDuringRestart();
   ExpectVerdict(unknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
   EXPECT_EQ(unknown.file, std::nullopt);
 }
 
 TEST_F(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
-  vm_.Restart();
-  vm_.Ready("paused");
+  vm_.RestartAndAttach("paused");
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
-  vm_.Restart();
-  vm_.Ready("running");
+  vm_.RestartAndAttach();
   EXPECT_EQ(vm_.Last().type, EventType::kResumed);
 }
 
 TEST_F(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
-  vm_.Restart();
-  vm_.Ready("shutdown");
+  vm_.RestartAndAttach("shutdown");
   EXPECT_THAT(vm_.Types(),
               ElementsAre(EventType::kStarted, EventType::kGap, EventType::kGuestShutdown));
   vm_.EndBy("host-qmp-quit");
@@ -99,8 +93,7 @@ TEST_F(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
 TEST_F(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
   vm_.Closed();
   vm_.Advance(absl::Seconds(1));
-  vm_.Restart();
-  vm_.Ready();
+  vm_.RestartAndAttach();
   EXPECT_EQ(vm_.Last().type, EventType::kMonitorRestored);
 }
 
@@ -124,8 +117,7 @@ TEST_F(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
 TEST_F(VmSessionRestartTest, AVmThatWasDownStaysDownWithoutNews) {
   vm_.Shutdown("guest-shutdown");
   vm_.Event("STOP");
-  vm_.Restart();
-  vm_.Ready("shutdown");
+  vm_.RestartAndAttach("shutdown");
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
   vm_.EndBy("host-qmp-quit");
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
@@ -137,8 +129,7 @@ TEST_F(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
     RunningVm vm;
     vm.Shutdown("guest-shutdown");
     vm.Event("STOP");
-    vm.Restart();
-    vm.Ready(run_state);
+    vm.RestartAndAttach(run_state);
     EXPECT_EQ(vm.Last().type, EventType::kPaused) << run_state;
     vm.EndBy("host-qmp-quit");
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
@@ -149,8 +140,7 @@ TEST_F(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
 TEST_F(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
   SessionDriver vm;
   vm.Ready("shutdown");
-  vm.Restart();
-  vm.Ready("paused");
+  vm.RestartAndAttach("paused");
   vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 
@@ -165,16 +155,14 @@ TEST_F(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
 TEST_F(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
   vm_.Event("STOP");
   vm_.Shutdown("guest-shutdown");
-  vm_.Restart();
-  vm_.Ready("paused");
+  vm_.RestartAndAttach("paused");
   vm_.End();
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 
   SessionDriver asked;  // when its SHUTDOWN came
   asked.Shutdown("guest-shutdown");
   asked.Ready("paused");
-  asked.Restart();
-  asked.Ready("paused");
+  asked.RestartAndAttach("paused");
   asked.End();
   ExpectVerdict(asked, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
@@ -182,8 +170,7 @@ TEST_F(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
 TEST_F(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
   SessionDriver vm;
   vm.Ready("");
-  vm.Restart();
-  vm.Ready("running");
+  vm.RestartAndAttach();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStateChanged))
       << "and no GAP";
 }
@@ -435,26 +422,9 @@ TEST_F(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
 
 TEST_F(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
   vm_.Shutdown("guest-shutdown");
-  vm_.Restart();
-  vm_.Ready();
+  vm_.RestartAndAttach();
   vm_.End(Signal(SIGKILL));
   EXPECT_THAT(vm_.Last().message, testing::HasSubstr("(clears: SHUTDOWN reason=guest-shutdown)"));
-}
-
-TEST_F(VmSessionSaveTest, TheSourceComesBack) {
-  const SessionOptions options;
-  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-  const RunInfo run{.name = SharedText("web1"),
-                    .run_id = SharedText("r"),
-                    .source = SharedText("libvirt:qemu:///system"),
-                    .monitor_path = SharedText("/run/ctrl/web1.kvmd"),
-                    .pid = 1};
-  VmSession session(run, &options, now);
-  session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
-  const auto restored = VmSession::Restore(session.Save(), &options, now);
-  ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ(restored->Status().ref.source, "libvirt:qemu:///system");
-  EXPECT_EQ(restored->Save(), session.Save());
 }
 
 TEST_F(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {

@@ -1,7 +1,6 @@
 // Who sent the signal that ended a run.
 
 #include <csignal>
-#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -92,19 +91,9 @@ TEST_F(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("the kernel named it as its OOM victim; "));
 }
 
-TEST_F(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
-  for (const char* killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
-    RunningVm vm;
-    vm.Sent(Process(SIGKILL, killer));
-    vm.End(Signal(SIGKILL));
-    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
-  }
-}
-
 TEST_F(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
   for (const char* killer : {"earlyoom", "nohang"}) {
-    SessionDriver vm;
-    vm.Ready();
+    RunningVm vm;
     vm.Declare();
     vm.Sent(Process(SIGTERM, killer));
     vm.Shutdown("host-signal");
@@ -117,18 +106,14 @@ TEST_F(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
 }
 
 TEST_F(VmSessionSenderTest, AMemoryKillersSignalThatAnotherOneFollowedEndedNothing) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   vm.Sent(Process(SIGTERM, "earlyoom"));
   vm.Sent(Process(SIGTERM, "systemd"));
-  vm.Shutdown("host-signal");
-  vm.End({ExitStatus{0, 0}, false});
+  vm.EndBy("host-signal", Exited(0));
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  SessionDriver quit;
-  quit.Ready();
+  RunningVm quit;
   quit.Sent(Process(SIGTERM, "earlyoom"));
-  quit.Shutdown("host-qmp-quit");
-  quit.End({ExitStatus{0, 0}, false});
+  quit.EndBy("host-qmp-quit", Exited(0));
   ExpectVerdict(quit, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
@@ -160,8 +145,7 @@ TEST_F(VmSessionSenderTest, AnOomKillOfANeighbourDoesNotHideWhoKilledThisOne) {
 }
 
 TEST_F(VmSessionSenderTest, AnOomKillOfAHelperDoesNotHideAKillOfQemusOwn) {
-  SessionDriver vm;
-  vm.Ready();
+  RunningVm vm;
   SignalSender own = Process(SIGKILL, "helper");
   own.of_qemu = true;
   vm.Sent(own);
@@ -189,7 +173,7 @@ TEST_F(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
   vm_.Shutdown("host-signal");
   vm_.Sent(Process(SIGTERM, "late"));
   vm_.Sent(Process(SIGINT, "later"));
-  vm_.End({ExitStatus{0, 0}, false});
+  vm_.End(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
@@ -198,8 +182,7 @@ TEST_F(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
 
 TEST_F(VmSessionSenderTest, ASignalThatDidNotEndItIsNoSender) {
   vm_.Sent(Process(SIGTERM));
-  vm_.Shutdown("guest-shutdown");
-  vm_.End({ExitStatus{0, 0}, false});
+  vm_.EndBy("guest-shutdown", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_FALSE(vm_.Stopped().sender.has_value());
 }

@@ -123,16 +123,6 @@ TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
 
 using VmSessionMonitorTest = RunningVmTest;
 
-TEST_F(VmSessionMonitorTest, StartedComesFirstAndKnowsTheVm) {
-  SessionDriver vm;
-  vm.Ready("paused");
-  ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
-  EXPECT_EQ(vm.statuses[0].ref.uuid, "uuid-1");
-  EXPECT_EQ(vm.statuses[0].ref.pid, 4711);
-  EXPECT_EQ(vm.statuses[0].state, VmState::kPaused);
-  EXPECT_EQ(vm.statuses[0].qemu_version, "7.2.22");
-}
-
 TEST_F(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
   SessionDriver vm;
   vm.Event("POWERDOWN");
@@ -199,13 +189,6 @@ TEST_F(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
   EXPECT_THAT(vm.Status().problems, IsEmpty());
   vm.End();
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kProcessExited);
-}
-
-TEST_F(VmSessionMonitorTest, TheEofOfAnUntrackedProcessIsTheEndAndSaysSo) {
-  RunningVm vm(SessionOptions(), /*process_tracked=*/false);
-  vm.EndBy("host-signal");
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostSignal);
-  EXPECT_THAT(vm.Stopped().evidence.back().what, HasSubstr("not tracked"));
 }
 
 TEST_F(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {

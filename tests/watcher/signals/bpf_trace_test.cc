@@ -96,6 +96,11 @@ class BpfTraceTest : public testing::Test {
     EXPECT_EQ(records.size(), 1U);
     return records.empty() ? SignalRecord() : records[0];
   }
+  SignalRecord RecordOfAKill(int signal = SIGKILL) {
+    const Child victim(Sleep);
+    kill(victim.pid(), signal);
+    return RecordOfTheEnd(victim);
+  }
   SignalSender SenderOf(const SignalRecord& record, pid_t target) {
     return reader_.SenderOf(record, reader_.OriginOf(target, 1), SinceBoot());
   }
@@ -108,9 +113,7 @@ class BpfTraceTest : public testing::Test {
 
 TEST_F(BpfTraceTest, TheRecordIsThereWhenTheProcessIsGone) {
   for (int round = 0; round < 200; ++round) {
-    Child victim(Sleep);
-    kill(victim.pid(), SIGKILL);
-    const SignalRecord record = RecordOfTheEnd(victim);
+    const SignalRecord record = RecordOfAKill();
     EXPECT_EQ(record.signal, SIGKILL);
     EXPECT_EQ(record.sender, getpid());
     EXPECT_FALSE(record.by_kernel);
@@ -166,10 +169,7 @@ TEST_F(BpfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
 
 TEST_F(BpfTraceTest, EachSignalThatEndsAProcessIsRecorded) {
   for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGTERM}) {
-    Child victim(Sleep);
-    kill(victim.pid(), signal);
-    const SignalRecord record = RecordOfTheEnd(victim);
-    EXPECT_EQ(record.signal, signal);
+    EXPECT_EQ(RecordOfAKill(signal).signal, signal);
   }
 }
 
@@ -299,15 +299,18 @@ TEST_F(BpfTraceTest, ItsDescriptorIsReadableOncePerRecord) {
   EXPECT_EQ(Of(victim.pid()).size(), 1U);
 }
 
+// This process sends itself so many signals, which do not end it.
+int SignalItself(uint64_t times) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGHUP, &action, nullptr);
+  for (uint64_t i = 0; i < times; ++i) kill(getpid(), SIGHUP);
+  return 0;
+}
+
 TEST_F(BpfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
   constexpr uint64_t kSent = 50'000;
-  Child deaf([] {
-    struct sigaction action {};
-    action.sa_handler = [](int) {};
-    sigaction(SIGHUP, &action, nullptr);
-    for (uint64_t i = 0; i < kSent; ++i) kill(getpid(), SIGHUP);
-    return 0;
-  });
+  Child deaf([] { return SignalItself(kSent); });
   deaf.AwaitEnd();
   // It is counted before the process is gone.
   const uint64_t lost = trace_->lost();
@@ -317,10 +320,7 @@ TEST_F(BpfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
   EXPECT_GE(lost, kSent - recorded);
   // Each was delivered as well; other processes may have lost some.
   EXPECT_LT(lost, 3 * kSent);
-  Child after(Sleep);
-  kill(after.pid(), SIGKILL);
-  after.AwaitEnd();
-  EXPECT_EQ(Of(after.pid()).size(), 1U);
+  RecordOfAKill();
 }
 
 TEST_F(BpfTraceTest, OthersThatRecordTheSameSeeItAsBefore) {
@@ -345,9 +345,7 @@ TEST_F(BpfTraceTest, OthersThatRecordTheSameSeeItAsBefore) {
 }
 
 TEST_F(BpfTraceTest, WhoWasKilledIsRecordedAsWell) {
-  Child victim(Sleep);
-  kill(victim.pid(), SIGKILL);
-  const SignalRecord record = RecordOfTheEnd(victim);
+  const SignalRecord record = RecordOfAKill();
   ASSERT_TRUE(record.target_mark.has_value());
   EXPECT_EQ(record.target_mark->uid, getuid());
   EXPECT_NE(record.target_mark->cgroup, 0U);
@@ -379,8 +377,7 @@ TEST_F(BpfTraceTest, ByItsDescriptorsAnotherGoesOnAndHasWhatCameInBetween) {
   std::vector<UniqueFd> copies = CopiesOf(*trace_);
   Child before(Sleep);
   kill(before.pid(), SIGKILL);
-  before.AwaitEnd();
-  EXPECT_EQ(Of(before.pid()).size(), 1U);
+  RecordOfTheEnd(before);
   trace_.reset();
   Child between(Sleep);
   const pid_t sender = KillByOneThatIsGone(between.pid());
@@ -394,23 +391,11 @@ TEST_F(BpfTraceTest, ByItsDescriptorsAnotherGoesOnAndHasWhatCameInBetween) {
   EXPECT_EQ(records[0].sender, sender);
   EXPECT_TRUE(records[0].sender_mark.has_value() && records[0].target_mark.has_value());
   EXPECT_TRUE(Of(before.pid()).empty()) << "it was read before";
-  Child after(Sleep);
-  kill(after.pid(), SIGKILL);
-  after.AwaitEnd();
-  EXPECT_EQ(Of(after.pid()).size(), 1U);
+  RecordOfAKill();
 }
 
 TEST_F(BpfTraceTest, OneThatGoesOnCountsWhatWasLostInBetween) {
-  const auto flood = [] {
-    Child deaf([] {
-      struct sigaction action {};
-      action.sa_handler = [](int) {};
-      sigaction(SIGHUP, &action, nullptr);
-      for (int i = 0; i < 20'000; ++i) kill(getpid(), SIGHUP);
-      return 0;
-    });
-    deaf.AwaitEnd();
-  };
+  const auto flood = [] { Child([] { return SignalItself(20'000); }).AwaitEnd(); };
   flood();
   trace_->Read(&all_);
   const uint64_t told = trace_->lost();

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_signal_trace.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/test_util.h"
 
 namespace vmeventd {
 namespace {
@@ -31,22 +31,28 @@ class Hearer : public SignalWatch::User {
   std::vector<OomVictim> victims;
 };
 
-class SetClock : public Clock {
- public:
-  Instant Now() const override { return now; }
-  Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-};
-
 class SignalWatchTest : public testing::Test {
  protected:
   void Turn() { loop_->RunOnce(absl::ZeroDuration()); }
+  void RecordAndTurn(const SignalRecord& record) {
+    trace_->Record(record);
+    Turn();
+  }
   void Advance(absl::Duration time) {
-    clock_.now.monotonic += time;
+    clock_.Advance(time);
     Turn();
   }
   static SignalRecord Signal(int64_t target, int signal = SIGKILL, int64_t sender = 812) {
     return {
         .time = SinceBoot() + absl::Hours(1), .target = target, .signal = signal, .sender = sender};
+  }
+  // A process that began then.
+  void WriteProcess(int64_t pid, int uid, int start_ticks) {
+    const std::string process = root_.MakeDirectory(absl::StrCat("proc/", pid));
+    std::ofstream(process + "/status") << "Tgid:\t" << pid << "\nUid:\t" << uid << "\t1\t1\t1\n";
+    std::ofstream(process + "/stat")
+        << pid << " (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 " << start_ticks << " 0 0\n";
+    std::ofstream(process + "/comm") << "x\n";
   }
   // Sent while no daemon read it, by a process that is gone.
   static SignalRecord Before(ProcessMark sender, ProcessMark target, int64_t pid = 812) {
@@ -57,7 +63,7 @@ class SignalWatchTest : public testing::Test {
     return record;
   }
 
-  SetClock clock_;
+  ManualClock clock_;
   TemporaryDirectory root_;  // where no process is found
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::shared_ptr<FakeSignalTrace> trace_ = std::make_shared<FakeSignalTrace>();
@@ -68,8 +74,7 @@ class SignalWatchTest : public testing::Test {
 TEST_F(SignalWatchTest, SignalsToAFollowedProcessAreHandedOut) {
   watch_.Follow(4711, 5000, &qemu_);
   trace_->Record(Signal(99));
-  trace_->Record(Signal(4711, SIGTERM));
-  Turn();
+  RecordAndTurn(Signal(4711, SIGTERM));
   ASSERT_EQ(qemu_.signals.size(), 1U);
   EXPECT_EQ(qemu_.signals[0].signal, SIGTERM);
   EXPECT_EQ(qemu_.signals[0].pid, 812);
@@ -84,11 +89,10 @@ TEST_F(SignalWatchTest, WhatWasRecordedIsThereOnceTheProcessHasEnded) {
 
 TEST_F(SignalWatchTest, AVictimIsNamed) {
   watch_.Follow(4711, 5000, &qemu_);
-  trace_->Record({.kind = SignalRecord::Kind::kOomVictim,
-                  .time = SinceBoot() + absl::Hours(1),
-                  .target = 4711,
-                  .victim = {.total_vm = 5}});
-  Turn();
+  RecordAndTurn({.kind = SignalRecord::Kind::kOomVictim,
+                 .time = SinceBoot() + absl::Hours(1),
+                 .target = 4711,
+                 .victim = {.total_vm = 5}});
   ASSERT_EQ(qemu_.victims.size(), 1U);
   EXPECT_EQ(qemu_.victims[0].total_vm, 5);
 }
@@ -99,12 +103,10 @@ TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne)
   watch_.Follow(4711, start, &qemu_);
   SignalRecord earlier = Signal(4711);
   earlier.time = StartOf(start) - absl::Nanoseconds(1);
-  trace_->Record(earlier);
-  Turn();
+  RecordAndTurn(earlier);
   EXPECT_TRUE(qemu_.signals.empty());
   earlier.time = StartOf(start);
-  trace_->Record(earlier);
-  Turn();
+  RecordAndTurn(earlier);
   EXPECT_EQ(qemu_.signals.size(), 1U);
 }
 
@@ -117,8 +119,7 @@ TEST_F(SignalWatchTest, ARecordOfTheProcessThatStillHasTheNumberIsItsOwn) {
   EXPECT_EQ(qemu_.signals.size(), 1U);
   Turn();
   EXPECT_TRUE(next.signals.empty());
-  trace_->Record(Signal(4711));
-  Turn();
+  RecordAndTurn(Signal(4711));
   EXPECT_EQ(next.signals.size(), 1U);
 }
 
@@ -126,34 +127,24 @@ TEST_F(SignalWatchTest, NobodyHearsAfterUnfollow) {
   Hearer other;
   watch_.Follow(4711, 5000, &qemu_);
   watch_.Unfollow(4711, &other);
-  trace_->Record(Signal(4711));
-  Turn();
+  RecordAndTurn(Signal(4711));
   EXPECT_EQ(qemu_.signals.size(), 1U) << "it was another's to give up";
   watch_.Unfollow(4711, &qemu_);
-  trace_->Record(Signal(4711));
-  Turn();
+  RecordAndTurn(Signal(4711));
   EXPECT_EQ(qemu_.signals.size(), 1U);
 }
 
 TEST_F(SignalWatchTest, AQemuThatChangedItsUserAsItBeganIsOfItsNewOne) {
-  const auto write = [&](int64_t pid, int uid) {
-    const std::string process = root_.MakeDirectory(absl::StrCat("proc/", pid));
-    std::ofstream(process + "/status") << "Tgid:\t" << pid << "\nUid:\t" << uid << "\t1\t1\t1\n";
-    std::ofstream(process + "/stat")
-        << pid << " (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0\n";
-    std::ofstream(process + "/comm") << "x\n";
-  };
   const auto last = [&] {
-    trace_->Record(Signal(4711));
-    Turn();
+    RecordAndTurn(Signal(4711));
     return qemu_.signals.back();
   };
   Hearer other;
-  write(4711, 0);
-  write(812, 107);
+  WriteProcess(4711, 0, 5);
+  WriteProcess(812, 107, 5);
   watch_.Follow(4711, 5000, &qemu_);
   EXPECT_FALSE(last().of_qemus_user);
-  write(4711, 107);
+  WriteProcess(4711, 107, 5);
   watch_.NoteBegun(4711, &other);
   EXPECT_FALSE(last().of_qemus_user);
   watch_.NoteBegun(4711, &qemu_);
@@ -178,8 +169,7 @@ TEST_F(SignalWatchTest, AFloodWakesTheLoopNoMoreThanItMay) {
   EXPECT_EQ(qemu_.signals.size(), 1U);
   // Afterwards it wakes at once again.
   Advance(absl::Minutes(1));
-  trace_->Record(Signal(4711));
-  Turn();
+  RecordAndTurn(Signal(4711));
   EXPECT_EQ(qemu_.signals.size(), 2U);
 }
 
@@ -192,7 +182,7 @@ TEST_F(SignalWatchTest, AFloodToAFollowedProcessIsHandedOutWithThePidAlone) {
   EXPECT_TRUE(qemu_.signals.back().of_qemu);
 }
 
-TEST_F(SignalWatchTest, ASenderThatIsGoneIsKnownByTheRecord) {
+TEST_F(SignalWatchTest, OfASenderThatIsGoneTheRecordSaysUserAndName) {
   watch_.Follow(4711, 5000, &qemu_);
   SignalRecord record = Signal(4711);
   record.sender_mark = {.uid = 998, .cgroup = 4000};
@@ -204,6 +194,8 @@ TEST_F(SignalWatchTest, ASenderThatIsGoneIsKnownByTheRecord) {
     EXPECT_EQ(sender.pid, 812);
     EXPECT_EQ(sender.uid, 998U);
     EXPECT_EQ(sender.command.str(), "kill\\x0a");
+    EXPECT_EQ(sender.executable.str(), "");
+    EXPECT_EQ(sender.cgroup.str(), "");
     EXPECT_TRUE(sender.of_qemus_user) << "the user of QEMU is not known here";
     EXPECT_FALSE(sender.of_qemu);
   }
@@ -213,40 +205,23 @@ TEST_F(SignalWatchTest, WhatATimerMayHaveSentIsOfNobodyUnlessQemuRanThen) {
   watch_.Follow(4711, 5000, &qemu_);
   SignalRecord record = Signal(4711);
   record.unclear = true;
-  trace_->Record(record);
-  Turn();
+  RecordAndTurn(record);
   EXPECT_TRUE(qemu_.signals.empty());
   EXPECT_THAT(qemu_.unclear, ElementsAre(SIGKILL));
   record.sender = 4711;
-  trace_->Record(record);
-  Turn();
+  RecordAndTurn(record);
   ASSERT_EQ(qemu_.signals.size(), 1U);
   EXPECT_TRUE(qemu_.signals[0].of_qemu);
 }
 
 TEST_F(SignalWatchTest, WhatWasSentBeforeWaitsForTheProcessToBeFollowed) {
   trace_->Record(Before({.uid = 0, .cgroup = 1}, {.uid = 107, .cgroup = 2}));
-  trace_->Record(Signal(4711));
-  Turn();
+  RecordAndTurn(Signal(4711));
   watch_.Follow(4711, 5000, &qemu_);
   watch_.Drain();
   EXPECT_EQ(qemu_.signals.size(), 1U) << "what was sent since is not kept";
   watch_.Drain();
   EXPECT_EQ(qemu_.signals.size(), 1U);
-}
-
-TEST_F(SignalWatchTest, OfASenderThatIsGoneTheRecordSaysUserAndName) {
-  SignalRecord record = Signal(4711);
-  record.sender_mark = ProcessMark{.uid = 998, .cgroup = 1};
-  record.sender_comm = "kill";
-  watch_.Follow(4711, 5000, &qemu_);
-  trace_->Record(record);
-  Turn();
-  ASSERT_EQ(qemu_.signals.size(), 1U);
-  EXPECT_EQ(qemu_.signals[0].uid, 998U);
-  EXPECT_EQ(qemu_.signals[0].command.str(), "kill");
-  EXPECT_EQ(qemu_.signals[0].executable.str(), "");
-  EXPECT_EQ(qemu_.signals[0].cgroup.str(), "");
 }
 
 TEST_F(SignalWatchTest, OfASenderThatWentBeforeItCouldBeReadTheRecordHasToSayThatItIsNotQemus) {
@@ -266,8 +241,7 @@ TEST_F(SignalWatchTest, OfASenderThatWentBeforeItCouldBeReadTheRecordHasToSayTha
   for (const auto& expected : kCases) {
     qemu_.signals.clear();
     qemu_.unclear.clear();
-    trace_->Record(Before(expected.sender, expected.qemu));
-    Turn();
+    RecordAndTurn(Before(expected.sender, expected.qemu));
     EXPECT_EQ(qemu_.signals.size(), expected.proven ? 1U : 0U)
         << expected.sender.uid << " " << expected.qemu.uid;
     EXPECT_EQ(qemu_.unclear.size(), expected.proven ? 0U : 1U);
@@ -275,12 +249,10 @@ TEST_F(SignalWatchTest, OfASenderThatWentBeforeItCouldBeReadTheRecordHasToSayTha
   // Nor where the record does not have it.
   SignalRecord record = Before({}, {});
   record.target_mark.reset();
-  trace_->Record(record);
-  Turn();
+  RecordAndTurn(record);
   EXPECT_TRUE(qemu_.signals.empty());
   // QEMU itself needs no proof.
-  trace_->Record(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}, 4711));
-  Turn();
+  RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}, 4711));
   ASSERT_EQ(qemu_.signals.size(), 1U);
   EXPECT_TRUE(qemu_.signals[0].of_qemu);
 }
@@ -305,23 +277,14 @@ TEST_F(SignalWatchTest, OfWhatANumberWasSentBeforeTheFirstOfEachKindCounts) {
 }
 
 TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
-  const std::string process = root_.MakeDirectory("proc/812");
-  std::ofstream(process + "/status") << "Tgid:\t812\nUid:\t107\t1\t1\t1\n";
-  std::ofstream(process + "/comm") << "bash\n";
-  std::ofstream(process + "/cgroup") << "0::/machine.slice/qemu.scope\n";
-  const auto started = [&](int ticks) {
-    std::ofstream(process + "/stat")
-        << "812 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 " << ticks << " 0 0\n";
-  };
   watch_.Follow(4711, 5000, &qemu_);
-  started(5050);
-  trace_->Record(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
-  Turn();
+  WriteProcess(812, 107, 5050);
+  std::ofstream(root_ / "proc/812/cgroup") << "0::/machine.slice/qemu.scope\n";
+  RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
   ASSERT_EQ(qemu_.signals.size(), 1U);
   EXPECT_TRUE(qemu_.signals[0].of_qemu) << "an orphan of its user and cgroup";
-  started(10);
-  trace_->Record(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
-  Turn();
+  WriteProcess(812, 107, 10);
+  RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
   ASSERT_EQ(qemu_.signals.size(), 2U);
   EXPECT_FALSE(qemu_.signals[1].of_qemu) << "it is older";
   EXPECT_EQ(qemu_.signals[1].cgroup.str(), "/machine.slice/qemu.scope");

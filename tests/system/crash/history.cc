@@ -1,4 +1,4 @@
-#include "tests/system/crash/truth.h"
+#include "tests/system/crash/history.h"
 
 #include <cstddef>
 

@@ -6,12 +6,9 @@
 #include "client/options/option_reader.h"
 #include "client/options/options.h"
 
-// Turns options into a command and its servers. The reader keeps the first fault.
+// Turns options into servers. The reader keeps the first fault.
 
 namespace vmeventd::client {
-
-// Sets the command, its servers and everything else of the line.
-void ReadCommandLine(OptionReader* options, CommandLine* line);
 
 // The contexts of the configuration file; none if there is no file.
 absl::StatusOr<Contexts> ReadContexts(const OptionContext& context);
