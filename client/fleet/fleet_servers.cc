@@ -103,7 +103,7 @@ absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
       {BucketStream(kNodesBucket), CreateBucketRequest(kNodesBucket, replicas)}};
   std::string lines;
   for (const auto& [stream, request] : streams) {
-    const absl::StatusOr<std::string> line = CreateOne(connection, stream, request);
+    absl::StatusOr<std::string> line = CreateOne(connection, stream, request);
     if (!line.ok()) return line;
     lines += *line;
   }

@@ -56,7 +56,7 @@ template <typename List, typename Show>
 absl::StatusOr<std::string> ShowEach(const List& list, const Show& show) {
   std::string out;
   for (const auto& one : list) {
-    const absl::StatusOr<std::string> text = show(one);
+    absl::StatusOr<std::string> text = show(one);
     if (!text.ok()) return text;
     out += *text;
   }
@@ -77,8 +77,8 @@ absl::StatusOr<std::string> JsonFormatter::FormatIntents(Vms vms) {
   return ShowEach(vms, [this](const NodeVm& one) -> absl::StatusOr<std::string> {
     const absl::StatusOr<std::string> intent = ToJson(one.vm.intent());
     const absl::StatusOr<std::string> ref = ToJson(one.vm.ref());
-    if (!intent.ok()) return intent;
-    if (!ref.ok()) return ref;
+    if (!intent.ok()) return intent.status();
+    if (!ref.ok()) return ref.status();
     return Show(absl::StrCat("{\"vm\":", *ref, ",", intent->substr(1)));
   });
 }
@@ -86,7 +86,7 @@ absl::StatusOr<std::string> JsonFormatter::FormatIntents(Vms vms) {
 absl::StatusOr<std::string> JsonFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
   return ShowEach(nodes, [&](const v1::NodeHeartbeat& node) -> absl::StatusOr<std::string> {
     const absl::StatusOr<std::string> json = ToJson(node);
-    if (!json.ok()) return json;
+    if (!json.ok()) return json.status();
     return Show(absl::StrCat(json->substr(0, json->size() - 1), ",\"lag\":\"", LagOf(node),
                              "\",\"state\":\"", StateName(StateOf(node, now)), "\"}"));
   });
