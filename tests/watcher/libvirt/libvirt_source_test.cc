@@ -307,9 +307,11 @@ class SlowCommandLines : public CommandLines {
 class LibvirtCommandLineTest : public LibvirtProcessTest {
  protected:
   LibvirtCommandLineTest() { options_.command_lines = command_lines_; }
-  // The loop has begun to look at the process.
+  // The loop has begun to look at the process; the clock stands since.
   bool UntilAsked() {
-    return Until([&] { return command_lines_->reads.contains(process_->pid()); });
+    clock_.Stop();
+    return UntilInTime([&] { return command_lines_->reads.contains(process_->pid()); },
+                       absl::Milliseconds(1));
   }
 
   const std::shared_ptr<SlowCommandLines> command_lines_ = std::make_shared<SlowCommandLines>();
@@ -324,6 +326,7 @@ TEST_F(LibvirtCommandLineTest, ACommandLineThatNeverComesHoldsUpNothing) {
   ASSERT_TRUE(UntilAsked());
   Step();
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+  clock_.GoOn();
   clock_.Advance(absl::Milliseconds(100));
   ASSERT_TRUE(UntilCount(EventType::kStarted));
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0) << "libvirt's word is the end of the run";
@@ -341,6 +344,7 @@ TEST_F(LibvirtCommandLineTest, WhatComesMeanwhileWaitsForTheCommandLineInItsOrde
   Step();
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
   EXPECT_TRUE(watcher_->libvirt_waits());
+  clock_.GoOn();
   command_lines_->reads[process_->pid()]->Finish(nullptr, kDomain.uuid);
   ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
@@ -353,6 +357,7 @@ TEST_F(LibvirtCommandLineTest, AConnectionThatIsLostWhileACommandLineIsReadIsMad
   Start();
   ASSERT_TRUE(UntilAsked());
   libvirt_->Close("libvirt closed the connection");
+  clock_.GoOn();
   clock_.Advance(absl::Milliseconds(100));
   ASSERT_TRUE(Until([&] { return watcher_->counters().libvirt_connects == 2; }));
   command_lines_->reads[process_->pid()]->Finish(nullptr, kDomain.uuid);

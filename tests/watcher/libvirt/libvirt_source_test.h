@@ -76,6 +76,11 @@ class ShiftedClock : public Clock {
   void Advance(absl::Duration step) { shift_ += step; }
   // From now on they move by Advance alone.
   void Stop() { stopped_ = real_.Now(); }
+  // They go on from where they stopped.
+  void GoOn() {
+    shift_ -= real_.Now().monotonic - stopped_->monotonic;
+    stopped_.reset();
+  }
 
  private:
   SystemClock real_;

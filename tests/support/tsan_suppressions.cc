@@ -1,0 +1,7 @@
+// What ThreadSanitizer cannot see: Debian's Abseil is not compiled for it.
+
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizer's name for it
+extern "C" const char* __tsan_default_suppressions() {
+  // The table of errors' names is made once, under a lock of the compiler's.
+  return "race:base_internal::StrError\n";
+}
