@@ -123,7 +123,7 @@ vmevents --server "$fleet" fleet
 if vmevents --server "$fleet" -o json fleet | grep -v '"lag":"0"'; then fail "a node lags behind"; fi
 
 say "the watch against the nodes' journals"
-kill -INT "$watch"
+kill -TERM "$watch"  # SIGINT is ignored behind a shell without job control
 wait "$watch"
 journals=()
 for node in "${nodes[@]}"; do
