@@ -23,7 +23,7 @@ FOLDERS = ("base", "client", "debian", "deploy", "dev", "docs", "examples", "pro
 
 def defined_tests():
     names = set()
-    for path in glob.glob("tests/**/*.cc", recursive=True):
+    for path in [p for f in ("tests", "tools") for p in glob.glob(f"{f}/**/*.cc", recursive=True)]:
         with open(path, encoding="utf-8") as source:
             names.update(f"{suite}.{name}" for suite, name in DEFINED.findall(source.read()))
     return names

@@ -55,7 +55,7 @@ case "$#:${1:-}" in
 esac
 
 say "formatting"
-find base client proto server tests watcher \( -name '*.h' -o -name '*.cc' \) -print0 |
+find base client proto server tests tools watcher \( -name '*.h' -o -name '*.cc' \) -print0 |
   xargs -0 -n 40 -P "$jobs" clang-format --dry-run -Werror || complain "not formatted: clang-format -i"
 
 say "shell scripts"

@@ -27,7 +27,7 @@ CACHE = ROOT / "build/tidy-cache"
 DATABASE = ROOT / "build/tidy"
 GCC_ALONE = re.compile(r"-Winvalid-pch -include \S+cmake_pch\.hxx |--param \S+ ")
 KEEP_SECONDS = 60 * 24 * 3600  # entries unused for so long are removed
-PROJECT = ("base/", "client/", "server/", "tests/", "watcher/")
+PROJECT = ("base/", "client/", "server/", "tests/", "tools/", "watcher/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 NOISE = re.compile(r"^(\d+ warnings? generated|Suppressed |Use -header-filter|Use -system-headers)")
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/support/files.h"
 #include "tests/support/open_call.h"
+#include "tests/support/programs.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 
@@ -31,7 +32,7 @@ ChildOptions DaemonCommand(const DaemonOptions& options) {
   if (options.tuning.empty()) {
     child.arguments.push_back(options.program);
   } else {
-    child.arguments.push_back(VMEVENTD_TUNED_BINARY);
+    child.arguments.push_back(TestProgramPath("vmeventd_tuned"));
     child.arguments.insert(child.arguments.end(), options.tuning.begin(), options.tuning.end());
   }
   child.arguments.insert(child.arguments.end(),
@@ -48,7 +49,7 @@ ChildOptions DaemonCommand(const DaemonOptions& options) {
 
 std::string CopyProgram(const std::string& directory) {
   const std::string copy = directory + "/vmeventd";
-  std::filesystem::copy_file(VMEVENTD_BINARY, copy);
+  std::filesystem::copy_file(ProgramPath("vmeventd"), copy);
   std::filesystem::permissions(copy, std::filesystem::perms(0755));
   return copy;
 }
@@ -93,7 +94,7 @@ v1::Vm Daemon::GetVm(const std::string& name) {
 }
 
 size_t Daemon::ResidentMiB() const {
-  if (kSanitized) return 0;
+  if (ProgramsAreSanitized()) return 0;
   std::ifstream file(absl::StrCat("/proc/", pid(), "/statm"));
   size_t pages = 0;
   file >> pages >> pages;

@@ -7,16 +7,10 @@
 
 #include "grpcpp/grpcpp.h"
 #include "tests/support/child_process.h"
+#include "tests/support/programs.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd::e2e {
-
-// Set if the daemon is built with a sanitizer, which makes it slow and its memory large.
-#ifdef VMEVENTD_SANITIZED
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
 
 struct DaemonOptions {
   std::vector<std::string> watches;  // --watch
@@ -29,7 +23,7 @@ struct DaemonOptions {
   std::string signal_senders = "off";
   std::vector<std::string> wrapper;  // a command that runs the daemon: setpriv and its options
   std::optional<unsigned> max_descriptors;
-  std::string program = VMEVENTD_BINARY;
+  std::string program = ProgramPath("vmeventd");
   // Settings without a flag, as tests/support/tuned_vmeventd.cc takes them; empty: `program` runs.
   std::vector<std::string> tuning;
 };

@@ -10,13 +10,13 @@ namespace {
 int fail_code = SQLITE_OK;
 int calls_until_failure = 0;
 
-bool paused = false;
+bool syncs_paused = false;
 int64_t lost_byte = -1;
 int opens_until_failure = -1;
 char is_database;  // its address marks the files of databases
 
 int Fault() {
-  if (fail_code == SQLITE_OK || paused) return SQLITE_OK;
+  if (fail_code == SQLITE_OK || syncs_paused) return SQLITE_OK;
   if (calls_until_failure > 0) {
     --calls_until_failure;
     return SQLITE_OK;
@@ -26,7 +26,7 @@ int Fault() {
 
 int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
   const bool is_lost = sqlite_shim::Shim(file)->owner == &is_database && lost_byte >= at &&
-                       lost_byte < at + size && !paused;
+                       lost_byte < at + size && !syncs_paused;
   if (is_lost) return SQLITE_IOERR_READ;
   return sqlite_shim::Forward<&sqlite3_io_methods::xRead, int>(file, to, size, at);
 }
@@ -78,7 +78,7 @@ void FaultyDisk::FailOpen(int after) { opens_until_failure = after; }
 
 void FaultyDisk::FailReadsAt(int64_t at) { lost_byte = at; }
 
-void FaultyDisk::Pause(bool pause) { paused = pause; }
+void FaultyDisk::Pause(bool pause) { syncs_paused = pause; }
 
 void FaultyDisk::Fail(int code, int after) {
   fail_code = code;

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/random.h"
 #include "tests/support/unix_socket.h"
@@ -84,6 +86,10 @@ std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_argume
     command.insert(command.end(), {"-machine", "none"});
     return command;
   }
+  if (boot == Boot::kSector) {
+    command.insert(command.end(), {"-machine", "pc", "-m", "16"});
+    return command;
+  }
   const std::string guest_dir = VMEVENTD_GUEST_DIR;
   const std::string kernel = boot == Boot::kLinux ? "/vmlinux" : "/vmlinuz";
   command.insert(command.end(), {"-machine", "pc", "-m", "192", "-kernel", guest_dir + kernel,
@@ -98,12 +104,57 @@ std::string BootSector(const std::vector<unsigned char>& program) {
   return sector + "\x55\xaa";
 }
 
+std::string GuestSector(bool obeys_power_button, bool reboots_after_panic) {
+  const unsigned char press = obeys_power_button ? 0x38 : 0xE6;   // off, wait
+  const unsigned char panic = reboots_after_panic ? 0x08 : 0x1A;  // reset, hang
+  // An 8086's program at 0x7C00. PM1a's registers are at 0x600 with QEMU's firmware.
+  std::vector<unsigned char> code = {
+      0xFA, 0x31,  0xC0, 0x8E, 0xD8,              //           cli; ds = 0
+      0xBA, 0x02,  0x06, 0xB8, 0x00, 0x01, 0xEF,  //           outw 0x602, 0x100: enable the button
+      0xBE, 0x80,  0x7C, 0xBA, 0xF8, 0x03,        //           si = text; dx = the serial line
+      0xAC, 0x84,  0xC0, 0x74, 0x03,              // print:    al = *si++; if 0, wait
+      0xEE, 0xEB,  0xF8,                          //           outb; print
+      0xFB, 0xF4,  0xFA,                          // wait:     until the timer ticks
+      0xBA, 0xFD,  0x03, 0xEC, 0xA8, 0x01,        //           inb 0x3FD: a byte on the line?
+      0x75, 0x0F,                                 //           read
+      0xBA, 0x00,  0x06, 0xED, 0xF6, 0xC4, 0x01,  //           inw 0x600: the power button?
+      0x74, 0xEC,                                 //           else wait
+      0xB8, 0x00,  0x01, 0xEF,                    //           outw 0x600, 0x100: it was seen
+      0xEB, press,                                //
+      0xBA, 0xF8,  0x03, 0xEC,                    // read:     inb 0x3F8
+      0x3C, 'o',   0x74, 0x30,                    //           off
+      0xB4, 0x28,  0x3C, 'h',  0x74, 0x2C,        //           ah = S4; sleep
+      0xB4, 0x24,  0x3C, 's',  0x74, 0x26,        //           ah = S3; sleep
+      0x3C, 'w',   0x74, 0x10,                    //           watchdog
+      0x3C, 'r',   0x74, 0x14,                    //           reset
+      0x3C, 'p',   0x75, 0xC6,                    //           else wait
+      0xBA, 0x05,  0x05, 0xB0, 0x01, 0xEE,        //           outb 0x505, 1: pvpanic
+      0xEB, panic,                                //
+      0xBA, 0x43,  0x04, 0xB0, 0x0F, 0xEE,        // watchdog: outb 0x443, 15: expires at once
+      0xEB, 0xB6,                                 //           wait
+      0xBA, 0xF9,  0x0C, 0xB0, 0x06, 0xEE,        // reset:    outb 0xCF9, 6
+      0xEB, 0x0A,                                 //           hang
+      0xB4, 0x20,                                 // off:      ah = S5
+      0x30, 0xC0,  0xBA, 0x04, 0x06, 0xEF,        // sleep:    outw 0x604, ax
+      0xEB, 0xA4,                                 //           wait
+      0xF4, 0xEB,  0xFD,                          // hang:     hlt; hang
+  };
+  constexpr size_t kText = 0x80;
+  code.resize(kText);
+  for (const char c : std::string("GUEST-READY\r\n")) {
+    code.push_back(static_cast<unsigned char>(c));
+  }
+  return BootSector(code);
+}
+
 Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomUuid().value()) {
   const std::string control_path = options_.directory + "/" + name() + ".control";
   // A QEMU that ran under this name may have left its socket behind.
   std::filesystem::remove(control_path);
   ChildOptions child;
-  child.arguments = QemuCommand(options_.boot, options_.kernel_arguments);
+  child.arguments = QemuCommand(options_.boot,
+                                absl::StrCat(options_.obeys_power_button ? "" : "ignore_powerdown ",
+                                             options_.reboots_after_panic ? "panic=-1" : ""));
   child.arguments.front() = options_.program;
   const std::string socket_options = ",server=on,wait=off";
   child.arguments.insert(
@@ -112,6 +163,13 @@ Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomU
        "unix:" + socket_path() + socket_options, "-qmp", "unix:" + control_path + socket_options});
   child.arguments.insert(child.arguments.end(), options_.arguments.begin(),
                          options_.arguments.end());
+  if (options_.boot == Boot::kSector) {
+    const std::string disk = options_.directory + "/" + name() + ".disk";
+    std::ofstream(disk, std::ios::binary)
+        << GuestSector(options_.obeys_power_button, options_.reboots_after_panic);
+    child.arguments.insert(child.arguments.end(),
+                           {"-drive", "format=raw,snapshot=on,file=" + disk});
+  }
   process_ = std::make_unique<ChildProcess>(child);
   manager_ = std::make_unique<QmpClient>(control_path);
   if (options_.boot != Boot::kNothing && options_.wait_until_ready) WaitReady();

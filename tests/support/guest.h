@@ -34,7 +34,8 @@ class QmpClient {
 };
 
 enum class Boot {
-  kLinux,          // the test guest: a shell on the serial line
+  kSector,         // a boot sector that obeys the power button and the calls of Guest
+  kLinux,          // a kernel with a shell on the serial line, ten times as expensive
   kLinuxFromBios,  // kLinux, slower, and able to wake up from suspend to RAM
   kNothing,        // a machine without memory and processor: a cheap QEMU
 };
@@ -47,11 +48,12 @@ inline constexpr char kGuestKernelArguments[] =
 struct GuestOptions {
   std::string name = "vm1";
   std::string directory;  // the directory of NAME.kvmd, the followed monitor
-  Boot boot = Boot::kLinux;
+  Boot boot = Boot::kSector;
   std::string program = "qemu-system-x86_64";
   std::vector<std::string> arguments;  // QEMU's, in addition
-  std::string kernel_arguments;        // "ignore_powerdown", "panic=-1"
-  bool wait_until_ready = true;        // waits for the guest's shell
+  bool obeys_power_button = true;
+  bool reboots_after_panic = false;  // otherwise it hangs
+  bool wait_until_ready = true;      // waits until the guest has booted
 };
 
 // A real QEMU under TCG. It has the monitor that vmeventd follows, and another one for the test,
@@ -67,8 +69,19 @@ class Guest {
   std::string shutdown_file() const { return options_.directory + "/" + name() + ".shutdown"; }
 
   QmpClient& manager() { return *manager_; }
-  // Runs a command line in the guest's shell.
+  // Runs a command line in the shell of a guest that runs Linux.
   void Type(const std::string& command) { process_->Write(command + "\n"); }
+  // Acts of the guest itself. A panic is reported to a device pvpanic only.
+  void PowerOff() { Do('o', "poweroff -f"); }
+  void Reboot() { Do('r', "reboot -f"); }
+  void Hibernate() { Do('h', "outw 0x604 0x2800"); }  // S4 to PM1a_CNT of the machine pc
+  void Suspend() { Do('s', "echo mem > /sys/power/state"); }
+  void Panic() { Do('p', "echo c > /proc/sysrq-trigger"); }
+  // Lets a device WatchdogDevice() expire.
+  void StarveWatchdog() { Do('w', "(watchdog -T 2 -t 100 -F /dev/watchdog &)"); }
+  static std::string WatchdogDevice(Boot boot) {
+    return boot == Boot::kSector ? "ib700" : "i6300esb";
+  }
   // Waits until the guest has booted; call it again after a reset.
   void WaitReady() { process_->ReadUntil("GUEST-READY"); }
   void WaitOutput(const std::string& text) { process_->ReadUntil(text); }
@@ -78,16 +91,23 @@ class Guest {
   int WaitExit() { return process_->Wait(); }
 
  private:
+  void Do(char sector, const std::string& linux_shell) {
+    process_->Write(options_.boot == Boot::kSector ? std::string(1, sector) : linux_shell + "\n");
+  }
+
   const GuestOptions options_;
   const std::string uuid_;
   std::unique_ptr<ChildProcess> process_;
   std::unique_ptr<QmpClient> manager_;
 };
 
-// The command line of such a QEMU, without monitors, serial line and uuid.
-std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_arguments);
+// The command line of a QEMU that boots so, without monitors, serial line and uuid, and for kSector
+// without its disk.
+std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_arguments = "");
 
 // Contents of a disk that boots into a program for an 8086, instead of an operating system.
 std::string BootSector(const std::vector<unsigned char>& program);
+// Contents of the disk of a guest that boots kSector.
+std::string GuestSector(bool obeys_power_button, bool reboots_after_panic);
 
 }  // namespace vmeventd::e2e

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/programs.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -51,7 +52,7 @@ class AccessTest : public E2eTest {
 
 TEST_F(AccessTest, ACertificateMakesAnOperator) {
   StartTlsDaemon();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
   EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
@@ -128,7 +129,7 @@ TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {
   daemon().Signal(SIGHUP);
   daemon().WaitLog("/CN=next of");
   EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   watching.ReadUntil("EVENT_TYPE_STARTED");
   EXPECT_EQ(daemon().GetServerInfo().streams(), 1) << "the stream is still the first";

@@ -21,22 +21,22 @@ class AttachTest : public E2eTest {
 TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
   const auto first = StartEmptyGuest("vm1");
   const auto second = StartEmptyGuest("vm2");
-  const auto linux_guest = StartGuest({.name = "linux"});
+  const auto booted = StartGuest({.name = "vm3"});
   StartDaemonAndStream();
-  for (const char* name : {"vm1", "vm2", "linux"}) WaitFollowed(name);
-  EXPECT_EQ(StateOf("linux"), v1::VM_STATE_RUNNING);
+  for (const char* name : {"vm1", "vm2", "vm3"}) WaitFollowed(name);
+  EXPECT_EQ(StateOf("vm3"), v1::VM_STATE_RUNNING);
 
   first->manager().Execute("quit");
   EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
   second->Signal(SIGKILL);
   EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
-  linux_guest->Type("poweroff -f");
-  EXPECT_EQ(WaitStopped("linux").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  booted->PowerOff();
+  EXPECT_EQ(WaitStopped("vm3").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
 }
 
 TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
   const auto guest = StartGuest({.arguments = {"-no-shutdown"}});
-  guest->Type("poweroff -f");
+  guest->PowerOff();
   guest->manager().WaitEvent("STOP");
   Touch(guest->shutdown_file());
   StartDaemonAndStream();
@@ -51,7 +51,7 @@ TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
 
 TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
   const auto guest = StartGuest({.arguments = {"-device", "pvpanic", "-action", "panic=pause"}});
-  guest->Type("echo c > /proc/sysrq-trigger");
+  guest->Panic();
   guest->manager().WaitEvent("STOP");
   StartDaemonAndStream();
   stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);

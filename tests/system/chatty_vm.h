@@ -3,6 +3,7 @@
 #include <string>
 
 #include "tests/support/fake_qemu.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
@@ -11,7 +12,7 @@ namespace vmeventd::e2e {
 class ChattyVm {
  public:
   ChattyVm(const std::string& directory, const std::string& name)
-      : qemu_(VMEVENTD_FAKE_QEMU), monitor_(qemu_.AddMonitor(directory + "/" + name + ".kvmd")) {}
+      : qemu_(TestProgramPath("fake_qemu")), monitor_(qemu_.AddMonitor(directory + "/" + name + ".kvmd")) {}
 
   // Waits for the daemon's connection, and sends `count` POWERDOWN events.
   void Speak(int count) {

@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/loopback.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -18,7 +19,7 @@ class DaemonTest : public E2eTest {
  protected:
   static CommandResult RunDaemon(const std::vector<std::string>& arguments) {
     ChildOptions child;
-    child.arguments = {VMEVENTD_BINARY};
+    child.arguments = {ProgramPath("vmeventd")};
     child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
     return RunCommand(child);
   }
@@ -54,7 +55,7 @@ TEST_F(DaemonTest, APortThatIsTakenStopsNoWatching) {
   UniqueFd taken = ListenOnLoopback(&port);
   const std::string address = absl::StrCat("127.0.0.1:", port);
   StartDaemon(Options({"--listen", address}));
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
   daemon().WaitLog(absl::StrCat("gRPC does not listen on ", address, ": ", address,

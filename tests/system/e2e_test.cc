@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
@@ -154,7 +155,7 @@ std::shared_ptr<grpc::Channel> OwnChannel(const std::string& address) {
 
 std::vector<std::string> VmeventsCommand(const std::string& server,
                                          const std::vector<std::string>& arguments) {
-  std::vector<std::string> command = {VMEVENTS_BINARY, "--server", server};
+  std::vector<std::string> command = {ProgramPath("vmevents"), "--server", server};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return command;
 }

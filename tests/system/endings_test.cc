@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/system/e2e_test.h"
@@ -27,9 +29,8 @@ struct Scene {
   Daemon& daemon;
 
   void Manager(const std::string& command) const { guest.manager().Execute(command); }
-  void Panic() const { guest.Type("echo c > /proc/sysrq-trigger"); }
-  // Opens the watchdog and feeds it too rarely.
-  void StarveWatchdog() const { guest.Type("watchdog -T 2 -t 100 -F /dev/watchdog"); }
+  void Panic() const { guest.Panic(); }
+  void StarveWatchdog() const { guest.StarveWatchdog(); }
   // Waits for an event of the VM and checks the state that follows from it.
   void Expect(v1::EventType type, v1::VmState state) const {
     const v1::Event event = stream.Wait(guest.name(), type);
@@ -45,8 +46,7 @@ struct Ending {
   std::function<void(const Scene&)> steps;
   std::string between;  // the events after STARTED and before STOPPED
   std::vector<std::string> qemu_arguments = {};
-  std::string kernel_arguments = {};
-  Boot boot = Boot::kLinux;
+  GuestOptions guest = {};
   std::vector<std::string> daemon_arguments = {};
 };
 
@@ -55,6 +55,10 @@ void PrintTo(const Ending& ending, std::ostream* out) { *out << ending.name; }
 constexpr VmEnd kGuestHibernate = {v1::SHUTDOWN_CLASS_USER, v1::SHUTDOWN_CAUSE_GUEST_HIBERNATE};
 constexpr VmEnd kHostResetExit = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_RESET_EXIT};
 constexpr VmEnd kWatchdog = {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_WATCHDOG};
+
+const GuestOptions kIgnoresPowerButton = {.obeys_power_button = false};
+// Stands for the watchdog that the guest knows.
+constexpr char kWatchdogDevice[] = "WATCHDOG";
 
 const std::vector<std::string> kNone;
 const std::vector<std::string> kNoReboot = {"-no-reboot"};
@@ -70,13 +74,14 @@ std::vector<std::string> PanicAction(const std::string& action,
 
 std::vector<std::string> WatchdogAction(const std::string& action,
                                         const std::vector<std::string>& more = {}) {
-  std::vector<std::string> arguments = {"-device", "i6300esb", "-action", "watchdog=" + action};
+  std::vector<std::string> arguments = {"-device", kWatchdogDevice, "-action",
+                                        "watchdog=" + action};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
 
-void PowerOff(const Scene& scene) { scene.guest.Type("poweroff -f"); }
-void Reboot(const Scene& scene) { scene.guest.Type("reboot -f"); }
+void PowerOff(const Scene& scene) { scene.guest.PowerOff(); }
+void Reboot(const Scene& scene) { scene.guest.Reboot(); }
 void PressPowerButton(const Scene& scene) { scene.Manager("system_powerdown"); }
 void ExpectPowerdown(const Scene& scene) {
   scene.Expect(v1::EVENT_TYPE_POWERDOWN_REQUESTED, v1::VM_STATE_RUNNING);
@@ -137,14 +142,18 @@ const std::vector<Ending>& Endings() {
   static const auto* const kEndings = new std::vector<Ending>{
       // From inside the guest.
       {"GuestPoweroff", kGuestPoweroff, PowerOff},
-      {"GuestPoweroffBySysrq", kGuestPoweroff,
-       [](const Scene& scene) { scene.guest.Type("echo o > /proc/sysrq-trigger"); }},
+      {"GuestPoweroffBySysrq",
+       kGuestPoweroff,
+       [](const Scene& scene) { scene.guest.Type("echo o > /proc/sysrq-trigger"); },
+       "",
+       kNone,
+       {.boot = Boot::kLinux}},
       {"GuestRebootUnderNoReboot", kGuestRebootExit, Reboot, "", kNoReboot},
       {"GuestRebootThenPoweroff", kGuestPoweroff, Then(Reboot, WaitReset, PowerOff), "RESET"},
-      {"GuestHibernates", kGuestHibernate,
-       // PM1a_CNT of the i440fx: SLP_EN, and S4 as the sleep type.
-       [](const Scene& scene) { scene.guest.Type("outw 0x604 0x2800"); }, "HIBERNATING"},
-      {"GuestSleepsAndWakesThenPoweroff", kGuestPoweroff,
+      {"GuestHibernates", kGuestHibernate, [](const Scene& scene) { scene.guest.Hibernate(); },
+       "HIBERNATING"},
+      {"GuestSleepsAndWakesThenPoweroff",
+       kGuestPoweroff,
        [](const Scene& scene) {
          scene.guest.Type("echo mem > /sys/power/state; echo AWA\"\"KE");
          scene.Expect(v1::EVENT_TYPE_SUSPENDED, v1::VM_STATE_SUSPENDED);
@@ -153,10 +162,12 @@ const std::vector<Ending>& Endings() {
          scene.guest.WaitOutput("AWAKE");
          PowerOff(scene);
        },
-       "SUSPENDED WOKEN", kNone, "", Boot::kLinuxFromBios},
+       "SUSPENDED WOKEN",
+       kNone,
+       {.boot = Boot::kLinuxFromBios}},
       {"QuitWhileTheGuestSleeps", kHostQuit,
        [](const Scene& scene) {
-         scene.guest.Type("echo mem > /sys/power/state");
+         scene.guest.Suspend();
          scene.Expect(v1::EVENT_TYPE_SUSPENDED, v1::VM_STATE_SUSPENDED);
          Quit(scene);
        },
@@ -166,18 +177,18 @@ const std::vector<Ending>& Endings() {
       {"PowerdownObeyed", kHostPowerdown, PressPowerButton, "POWERDOWN_REQUESTED"},
       {"PowerdownIgnoredThenPoweroff",
        kGuestPoweroff,
-       Then(PressPowerButton, ExpectPowerdown,
-            [](const Scene& scene) { scene.guest.Type("sleep 4; poweroff -f"); }),
+       Then(
+           PressPowerButton, ExpectPowerdown,
+           [](const Scene&) { absl::SleepFor(absl::Milliseconds(1100)); }, PowerOff),
        "POWERDOWN_REQUESTED",
        kNone,
-       "ignore_powerdown",
-       Boot::kLinux,
-       {"--powerdown-window", "3s"}},
+       kIgnoresPowerButton,
+       {"--powerdown-window", "1s"}},
       {"PowerdownIgnoredThenQuit", kHostQuit, Then(PressPowerButton, Quit), "POWERDOWN_REQUESTED",
-       kNone, "ignore_powerdown"},
+       kNone, kIgnoresPowerButton},
       {"PowerdownThenRebootThenPoweroff", kGuestPoweroff,
        Then(PressPowerButton, Reboot, WaitReset, PowerOff), "POWERDOWN_REQUESTED RESET", kNone,
-       "ignore_powerdown"},
+       kIgnoresPowerButton},
       {"Quit", kHostQuit, Quit},
       {"QuitByHumanMonitor", kHostQuit,
        [](const Scene& scene) {
@@ -226,13 +237,14 @@ const std::vector<Ending>& Endings() {
       {"PowerdownIgnoredThenSigkill", kQemuKilled,
        // QEMU says that the button was pressed after it has answered: a SIGKILL may come before.
        Then(PressPowerButton, ExpectPowerdown, Kill(SIGKILL)), "POWERDOWN_REQUESTED", kNone,
-       "ignore_powerdown"},
+       kIgnoresPowerButton},
       {"Panic", kGuestPanic, &Scene::Panic, "GUEST_PANICKED", kPvpanic},
       {"PanicByPciDevice",
        kGuestPanic,
        &Scene::Panic,
        "GUEST_PANICKED",
-       {"-device", "pvpanic-pci"}},
+       {"-device", "pvpanic-pci"},
+       {.boot = Boot::kLinux}},
       {"PanicExitFailure", kGuestPanic, &Scene::Panic, "GUEST_PANICKED",
        PanicAction("exit-failure")},
       {"PanicPausesThenQuit", kGuestPanic, Then(PanicAndWaitForPause, Quit),
@@ -242,10 +254,18 @@ const std::vector<Ending>& Endings() {
       {"PanicPausesThenResetAndContinueThenPoweroff", kGuestPoweroff,
        Then(PanicAndWaitForPause, ResetAndContinue, PowerOff),
        "GUEST_PANICKED PAUSED RESET RESUMED", PanicAction("pause")},
-      {"PanicRebootsUnderNoReboot", kGuestPanic, &Scene::Panic, "GUEST_PANICKED",
-       PanicAction("none", {"-no-reboot"}), "panic=-1"},
-      {"PanicRebootsThenPoweroff", kGuestPoweroff, Then(&Scene::Panic, WaitReset, PowerOff),
-       "GUEST_PANICKED RESET", PanicAction("none"), "panic=-1"},
+      {"PanicRebootsUnderNoReboot",
+       kGuestPanic,
+       &Scene::Panic,
+       "GUEST_PANICKED",
+       PanicAction("none", {"-no-reboot"}),
+       {.reboots_after_panic = true}},
+      {"PanicRebootsThenPoweroff",
+       kGuestPoweroff,
+       Then(&Scene::Panic, WaitReset, PowerOff),
+       "GUEST_PANICKED RESET",
+       PanicAction("none"),
+       {.reboots_after_panic = true}},
       {"PanicHangsThenSigkill", kGuestPanic, Then(&Scene::Panic, ExpectPanic, Kill(SIGKILL)),
        "GUEST_PANICKED", PanicAction("none")},
       {"WatchdogPowersOff", kWatchdog, &Scene::StarveWatchdog, "WATCHDOG_EXPIRED",
@@ -255,22 +275,15 @@ const std::vector<Ending>& Endings() {
       {"WatchdogResetsUnderNoReboot", kWatchdog, &Scene::StarveWatchdog, "WATCHDOG_EXPIRED",
        WatchdogAction("reset", {"-no-reboot"})},
       {"WatchdogResetsThenQuit", kHostQuit, Then(&Scene::StarveWatchdog, WaitReset, Quit),
-       "WATCHDOG_EXPIRED RESET", WatchdogAction("reset"), "", Boot::kLinuxFromBios},
+       "WATCHDOG_EXPIRED RESET", WatchdogAction("reset")},
       {"WatchdogPausesThenQuit", kWatchdog, Then(StarveAndWaitForPause, Quit),
        "WATCHDOG_EXPIRED PAUSED", WatchdogAction("pause")},
       {"WatchdogPausesThenContinueThenPoweroff", kGuestPoweroff,
-       // The watchdog's feeder occupies the shell; the power button still works.
-       [](const Scene& scene) {
-         scene.guest.Type("(watchdog -T 2 -t 100 -F /dev/watchdog &) ; echo FE\"\"D");
-         scene.guest.WaitOutput("FED");
-         scene.Expect(v1::EVENT_TYPE_PAUSED, v1::VM_STATE_PAUSED);
-         Continue(scene);
-         PowerOff(scene);
-       },
-       "WATCHDOG_EXPIRED PAUSED RESUMED", WatchdogAction("pause")},
+       Then(StarveAndWaitForPause, Continue, PowerOff), "WATCHDOG_EXPIRED PAUSED RESUMED",
+       WatchdogAction("pause")},
       {"WatchdogIsOnlyToldThenPoweroff", kGuestPoweroff,
        [](const Scene& scene) {
-         scene.guest.Type("(watchdog -T 2 -t 100 -F /dev/watchdog &)");
+         scene.StarveWatchdog();
          scene.Expect(v1::EVENT_TYPE_WATCHDOG_EXPIRED, v1::VM_STATE_RUNNING);
          PowerOff(scene);
        },
@@ -281,6 +294,10 @@ const std::vector<Ending>& Endings() {
 
 class EndingTest : public E2eTest, public testing::WithParamInterface<Ending> {
  protected:
+  // Ends a guest as the parameter says, and checks all that is published. `linux`: in place of the
+  // boot sector.
+  void CheckEnding(bool linux);
+
   // Expects exactly one STOPPED, as the run's last event, and all events in order. The daemon sends
   // everything it has seen before it ends, so what is missing then is lost.
   void ExpectWholeRun(const std::string& name) {
@@ -299,13 +316,16 @@ class EndingTest : public E2eTest, public testing::WithParamInterface<Ending> {
   }
 };
 
-TEST_P(EndingTest, HasTheRightVerdict) {
+void EndingTest::CheckEnding(bool linux) {
   const Ending& ending = GetParam();
   const bool by_user = ending.end.shutdown_class == v1::SHUTDOWN_CLASS_USER;
   StartDaemonAndStream(Options(ending.daemon_arguments));
-  const auto guest = StartGuest({.boot = ending.boot,
-                                 .arguments = ending.qemu_arguments,
-                                 .kernel_arguments = ending.kernel_arguments});
+  GuestOptions options = ending.guest;
+  if (linux && options.boot == Boot::kSector) options.boot = Boot::kLinuxFromBios;
+  options.arguments = ending.qemu_arguments;
+  std::replace(options.arguments.begin(), options.arguments.end(), std::string(kWatchdogDevice),
+               Guest::WatchdogDevice(options.boot));
+  const auto guest = StartGuest(options);
   if (!by_user) Touch(guest->shutdown_file());  // left by an earlier run: it must be removed
   stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
 
@@ -329,7 +349,16 @@ TEST_P(EndingTest, HasTheRightVerdict) {
   ExpectWholeRun(guest->name());
 }
 
+TEST_P(EndingTest, HasTheRightVerdict) { CheckEnding(/*linux=*/false); }
+
 INSTANTIATE_TEST_SUITE_P(Endings, EndingTest, testing::ValuesIn(Endings()), kByName);
+
+// The endings that a boot sector has above, of guests that run Linux.
+class LinuxEndingTest : public EndingTest {};
+
+TEST_P(LinuxEndingTest, HasTheRightVerdict) { CheckEnding(/*linux=*/true); }
+
+INSTANTIATE_TEST_SUITE_P(Endings, LinuxEndingTest, testing::ValuesIn(Endings()), kByName);
 
 std::pair<int, int> QemuVersion() {
   const std::string text = RunCommand({.arguments = {"qemu-system-x86_64", "--version"}}).output;

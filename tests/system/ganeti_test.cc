@@ -71,13 +71,13 @@ TEST_P(KvmdTest, BothLeaveTheSameFile) {
 INSTANTIATE_TEST_SUITE_P(
     As, KvmdTest,
     testing::Values(
-        KvmdEnding{"Poweroff", [](Guest& guest, EventStream&) { guest.Type("poweroff -f"); }, true},
+        KvmdEnding{"Poweroff", [](Guest& guest, EventStream&) { guest.PowerOff(); }, true},
         KvmdEnding{"RebootThenPoweroff",
                    [](Guest& guest, EventStream& stream) {
-                     guest.Type("reboot -f");
+                     guest.Reboot();
                      stream.Wait("vm1", v1::EVENT_TYPE_RESET);
                      guest.WaitReady();
-                     guest.Type("poweroff -f");
+                     guest.PowerOff();
                    },
                    true},
         KvmdEnding{"Powerdown",

@@ -18,7 +18,7 @@ class GuestAgentTest : public E2eTest {
  protected:
   // `device`: properties of the agent's port besides its chardev and its name.
   std::unique_ptr<Guest> StartGuestWithPort(const std::string& device = ",id=channel0") {
-    GuestOptions options;
+    GuestOptions options = {.boot = Boot::kLinux};
     options.arguments = {
         "-device",  "virtio-serial",
         "-chardev", "null,id=qga",
@@ -33,7 +33,7 @@ class GuestAgentTest : public E2eTest {
     guest->WaitOutput("OPEN");
   }
   v1::Event PowerOff(Guest* guest) {
-    guest->Type("poweroff -f");
+    guest->PowerOff();
     return ExpectStopped(kGuestPoweroff);
   }
 };

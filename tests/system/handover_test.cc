@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -75,7 +76,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   const auto killed = StartEmptyGuest("vm3");
   for (const char* name : {"vm1", "vm2", "vm3", "vm4"}) WaitFollowed(name);
   End();
-  user->Type("poweroff -f");
+  user->PowerOff();
   powerdown->manager().Execute("system_powerdown");
   quit->manager().Execute("quit");
   killed->Signal(SIGKILL);
@@ -94,7 +95,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
 
 TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   Begin();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = FollowAsVm1(&qemu);
   const std::vector<std::string> asked = qemu.Commands(monitor);
   End();
@@ -116,8 +117,8 @@ TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
   const auto lives = StartEmptyGuest("vm5");
   for (const char* name : {"vm1", "vm2", "vm3", "vm4", "vm5"}) WaitFollowed(name);
   Crash();
-  user->Type("poweroff -f");
-  panics->Type("echo c > /proc/sysrq-trigger");
+  user->PowerOff();
+  panics->Panic();
   quit->manager().Execute("quit");
   killed->Signal(SIGKILL);
   for (Guest* guest : {user.get(), quit.get(), killed.get(), panics.get()}) guest->WaitExit();
@@ -175,7 +176,7 @@ TEST_F(HandoverTest, APanicMeanwhileIsACrash) {
   const auto guest = StartGuest({.arguments = {"-device", "pvpanic"}});
   WaitFollowed("vm1");
   End();
-  guest->Type("echo c > /proc/sysrq-trigger");
+  guest->Panic();
   guest->WaitExit();
   Begin();
   EXPECT_EQ(WaitKnownEnd("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
@@ -183,7 +184,7 @@ TEST_F(HandoverTest, APanicMeanwhileIsACrash) {
 
 TEST_F(HandoverTest, AStopDropsTheMonitors) {
   Begin();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = FollowAsVm1(&qemu);
   End();
   EXPECT_TRUE(qemu.HasClient(monitor));
@@ -195,7 +196,7 @@ TEST_F(HandoverTest, AStopDropsTheMonitors) {
 // it.
 TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
   Begin();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = FollowAsVm1(&qemu);
   End();
   manager_->Drop();
@@ -217,7 +218,7 @@ TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
 // It knows none of the runs, and the VM is a new one for it, over a connection of its own.
 TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
   Begin();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   const auto begin_again = [&] {
     const size_t asked = qemu.Commands(monitor).size();

@@ -27,7 +27,7 @@ class IntentTest : public E2eTest {
 };
 
 TEST_F(IntentTest, AGuestsPoweroffIsTheAdminsAndLeavesNoFile) {
-  const v1::Event stopped = StoppedBy([](Guest& guest) { guest.Type("poweroff -f"); });
+  const v1::Event stopped = StoppedBy([](Guest& guest) { guest.PowerOff(); });
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
   EXPECT_FALSE(FileAtStop("vm1"));
 }

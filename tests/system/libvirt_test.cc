@@ -510,7 +510,7 @@ TEST_P(LibvirtGuestsTest, AShutdownOfTheHostIsTheAdmins) {
   ExpectOneStopped();
 }
 
-// ./dev test-libvirt sets the number.
+// ./dev nightly libvirt sets the number.
 int ManyDomains() {
   int domains = 0;
   const char* const text = std::getenv("VMEVENTD_LIBVIRT_DOMAINS");

@@ -16,9 +16,11 @@ namespace {
 class MigrationTest : public E2eTest {
  protected:
   // A QEMU that waits for a VM.
-  std::unique_ptr<Guest> StartDestination(const std::string& channel) {
-    auto destination = StartGuest(
-        {.name = "destination", .arguments = {"-incoming", channel}, .wait_until_ready = false});
+  std::unique_ptr<Guest> StartDestination(const std::string& channel, Boot boot = Boot::kSector) {
+    auto destination = StartGuest({.name = "destination",
+                                   .boot = boot,
+                                   .arguments = {"-incoming", channel},
+                                   .wait_until_ready = false});
     stream().Wait("destination", v1::EVENT_TYPE_STARTED);
     return destination;
   }
@@ -40,7 +42,7 @@ TEST_F(MigrationTest, SourceMigratesAndTheVmContinuesAtItsDestination) {
   ExpectStopped(kMigratedAway, "source");
   EXPECT_FALSE(FileAtStop("source"));
 
-  destination->Type("poweroff -f");
+  destination->PowerOff();
   ExpectStopped(kGuestPoweroff, "destination");
   EXPECT_TRUE(FileAtStop("destination"));
 }
@@ -71,10 +73,10 @@ TEST_F(IncomingTest, AStreamThatIsNoneIsNoCrash) {
 
 TEST_F(IncomingTest, ASourceThatBreaksOffIsNoCrashOfTheDestination) {
   StartDaemonAndStream();
-  const auto source = StartGuest({.name = "source"});
+  const auto source = StartGuest({.name = "source", .boot = Boot::kLinux});
   stream().Wait("source", v1::EVENT_TYPE_STARTED);
   const std::string channel = "unix:" + dir() / "migration";
-  const auto destination = StartDestination(channel);
+  const auto destination = StartDestination(channel, Boot::kLinux);
   source->manager().Execute("migrate-set-parameters", {{"max-bandwidth", 4096}});  // it never ends
   source->manager().Execute("migrate", {{"uri", channel}});
   WaitUntil("pages are on their way",
@@ -102,7 +104,7 @@ TEST_F(MigrationTest, CancelledMigrationChangesNothing) {
   source->manager().Execute("migrate_cancel");
   WaitUntil("the migration is cancelled",
             [&] { return source->manager().Execute("query-migrate")["status"] == "cancelled"; });
-  source->Type("poweroff -f");
+  source->PowerOff();
   ExpectStopped(kGuestPoweroff);
 }
 

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/e2e_test.h"
@@ -62,11 +63,11 @@ TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
 
 TEST_P(RestartTest, PowerdownBeforeItAndStopAfterItIsAdmin) {
   StartDaemonAndStream();
-  const auto guest = StartGuest({.kernel_arguments = "ignore_powerdown"});
+  const auto guest = StartGuest({.obeys_power_button = false});
   guest->manager().Execute("system_powerdown");
   stream().Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
   RestartWhileAttached(*guest);
-  guest->Type("poweroff -f");
+  guest->PowerOff();
   EXPECT_TRUE(ExpectStopped(kHostPowerdown).shutdown().has_powerdown_age());
   EXPECT_FALSE(FileAtStop("vm1"));
 }
@@ -78,7 +79,7 @@ TEST_P(RestartTest, UnobservedEndIsUnknown) {
   const auto killed = StartEmptyGuest("vm3");
   for (const char* name : {"vm1", "vm2", "vm3"}) stream().Wait(name, v1::EVENT_TYPE_STARTED);
   End();
-  user->Type("poweroff -f");
+  user->PowerOff();
   quit->manager().Execute("quit");
   killed->Signal(SIGKILL);
   for (Guest* guest : {user.get(), quit.get(), killed.get()}) guest->WaitExit();
@@ -132,7 +133,7 @@ TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
 // earlier.
 TEST_P(RestartTest, EndDuringTheHandshakeIsSeen) {
   FakeMonitor monitor;
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int number = qemu.AddMonitor(watch_dir() + "/vm1.kvmd", monitor);
   StartDaemonAndStream();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);

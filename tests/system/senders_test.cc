@@ -286,7 +286,7 @@ TEST_F(SendersTest, AVmWhoseMemoryCgroupIsFullIsTheKernelsVictim) {
   constexpr size_t kLimit = size_t{16} << 20;  // of what it takes from then on
   const MemoryCgroup cgroup(kLimit);
   if (!cgroup.made()) GTEST_SKIP() << "no memory cgroup can be made here";
-  const auto guest = StartGuest();
+  const auto guest = StartGuest({.boot = Boot::kLinux});
   WaitFollowed("vm1");
   ASSERT_TRUE(cgroup.Add(guest->pid()));
   guest->Type("dd if=/dev/zero of=/file bs=1M count=60");

@@ -21,6 +21,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -99,7 +100,7 @@ class ServiceTest : public E2eTest {
   std::string Log() const { return ReadFile(Options().log_file); }
 
   const NotifySocket manager_{dir() / "notify"};
-  FakeQemu qemu_{VMEVENTD_FAKE_QEMU};
+  FakeQemu qemu_{TestProgramPath("fake_qemu")};
 };
 
 TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {

@@ -124,7 +124,7 @@ def markdown(record):
     parts = [
         "# Who ended the VM: four observers compared",
         _filled(f"""
-            `./dev compare` wrote this page on {record['date']}. It ended real QEMUs with Linux guests
+            `./dev nightly compare` wrote this page on {record['date']}. It ended real QEMUs with Linux guests
             in {len(endings)} ways, each observed by vmeventd, by ganeti-kvmd and through libvirt's own
             lifecycle events at the same time. Only the list of endings and the truth of each are
             written by hand."""),

@@ -27,7 +27,7 @@ tls-server-name = "vmeventd"
 servers = "unix:/run/lab.sock"
 )";
 
-std::string Complaint(const std::string& content) {
+std::string FileComplaint(const std::string& content) {
   const auto contexts = ParseContexts(content, "/home/a/config.toml");
   EXPECT_TRUE(absl::IsInvalidArgument(contexts.status())) << content;
   return std::string(contexts.status().message());
@@ -58,17 +58,19 @@ TEST(Contexts, MayBeNone) {
 }
 
 TEST(Contexts, NameTheFileAndTheFault) {
-  EXPECT_THAT(Complaint("[contexts.a]\nserver-list = \"x\"\n"),
+  EXPECT_THAT(FileComplaint("[contexts.a]\nserver-list = \"x\"\n"),
               HasSubstr("/home/a/config.toml: \"server-list\" of the context \"a\" is not known; "
                         "the keys are servers, tls-ca"));
-  EXPECT_THAT(Complaint("[servers.a]\nservers = \"x\"\n"),
+  EXPECT_THAT(FileComplaint("[servers.a]\nservers = \"x\"\n"),
               HasSubstr("[servers] is not known; use [contexts.NAME]"));
-  EXPECT_THAT(Complaint("default = \"x\"\n"), HasSubstr("use current = \"NAME\""));
-  EXPECT_THAT(Complaint("[contexts.a]\ntls-ca = \"x\"\n"), HasSubstr("\"a\" has no servers"));
-  EXPECT_THAT(Complaint("[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n"),
+  EXPECT_THAT(FileComplaint("default = \"x\"\n"), HasSubstr("use current = \"NAME\""));
+  EXPECT_THAT(FileComplaint("[contexts.a]\ntls-ca = \"x\"\n"), HasSubstr("\"a\" has no servers"));
+  EXPECT_THAT(FileComplaint("[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n"),
               HasSubstr("\"tls-ca\" needs one text"));
-  EXPECT_THAT(Complaint("this is no toml\n"), HasSubstr("/home/a/config.toml: line 1: no TOML: "));
-  EXPECT_THAT(Complaint("[contexts.a]\nservers = 1\n"), HasSubstr("\"servers\" needs one text"));
+  EXPECT_THAT(FileComplaint("this is no toml\n"),
+              HasSubstr("/home/a/config.toml: line 1: no TOML: "));
+  EXPECT_THAT(FileComplaint("[contexts.a]\nservers = 1\n"),
+              HasSubstr("\"servers\" needs one text"));
 }
 
 TEST(Contexts, AreToml) {

@@ -9,7 +9,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr auto kEvents = FleetSink::Where::kEvents;
+constexpr auto kOfEvents = FleetSink::Where::kEvents;
 
 class StoredMessagesTest : public testing::Test {
  protected:
@@ -70,7 +70,7 @@ TEST_F(StoredMessagesTest, EachMessageOfARangeIsReadOnce) {
   Store("mine", 50, 90);
   std::multiset<uint64_t> read;
   const uint64_t last = sink_.last_stream_sequence - 200;
-  const auto up_to = ReadStored(&sink_, kEvents, 10, last, 10'000, [&](const FleetStored& stored) {
+  const auto up_to = ReadStored(&sink_, kOfEvents, 10, last, 10'000, [&](const FleetStored& stored) {
     read.insert(stored.position.stream_sequence);
   });
   EXPECT_EQ(*up_to, last);
@@ -86,7 +86,7 @@ TEST_F(StoredMessagesTest, EachMessageOfARangeIsReadOnce) {
 TEST_F(StoredMessagesTest, AReadThatIsCutSaysUpToWhereItHasAll) {
   Store("mine", 5'000, 2);
   std::set<uint64_t> read;
-  const auto up_to = ReadStored(&sink_, kEvents, 1, 10'000, 1'000, [&](const FleetStored& stored) {
+  const auto up_to = ReadStored(&sink_, kOfEvents, 1, 10'000, 1'000, [&](const FleetStored& stored) {
     read.insert(stored.position.stream_sequence);
   });
   ASSERT_LT(*up_to, 10'000u);

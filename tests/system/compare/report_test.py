@@ -133,7 +133,7 @@ class Picture(unittest.TestCase):
 
 
 class Committed(unittest.TestCase):
-    """docs/comparison.* are what ./dev compare wrote."""
+    """docs/comparison.* are what ./dev nightly compare wrote."""
 
     def setUp(self):
         self.record = json.loads((ROOT / 'docs/comparison.json').read_text(encoding='utf-8'))
@@ -145,7 +145,7 @@ class Committed(unittest.TestCase):
 
     def test_the_record_has_every_ending_with_its_truth(self):
         self.assertEqual([(ending['title'], ending['truth']) for ending in self.record['endings']],
-                         [(ending.title, ending.truth) for ending in ENDINGS], 'run ./dev compare')
+                         [(ending.title, ending.truth) for ending in ENDINGS], 'run ./dev nightly compare')
 
 
 class Endings(unittest.TestCase):

@@ -9,7 +9,7 @@ from promises import elsewhere, headline, promise
 from world import PATIENCE, Stream, pb, qmp, type_name, wait_until
 
 headline("file", "The public contract of vmeventd: VM lifecycle events of one hypervisor node.")
-elsewhere("tests/system/contract/CMakeLists.txt:NAME.contract_check", "file",
+elsewhere("tools/lint.sh:contract/check.sh", "file",
           "Field numbers and names are stable within v1: fields are only added.")
 elsewhere("tests/system/journal_faults_test.cc:JournalFaultsTest.DamageFoundByAReplay", "VmEventService",
           "If a stream stays open while the journal is replaced, its sequences continue to "

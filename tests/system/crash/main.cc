@@ -14,6 +14,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "tests/support/programs.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/system/crash/checks.h"
 #include "tests/system/crash/harness.h"
@@ -76,7 +77,7 @@ bool Play(HarnessOptions options) {
 int Main(int argc, char** argv) {
   HarnessOptions options;
   options.seed = std::random_device()();
-  options.fake_program = VMEVENTD_FAKE_QEMU;
+  options.fake_program = e2e::TestProgramPath("fake_qemu");
   int rounds = 25;
   CLI::App app("The crash harness");
   app.add_option("--seed", options.seed);

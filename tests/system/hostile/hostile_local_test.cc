@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
+#include "tests/support/programs.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tests/system/hostile/hostile_test.h"
@@ -76,7 +77,7 @@ class HostileLocalTest : public HostileTest {
 };
 
 TEST_F(HostileLocalTest, OtherFilesAreIgnored) {
-  FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
+  FakeQemu elsewhere(TestProgramPath("fake_qemu"));
   const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
   PlantWhatIsNoSocket(dir() / "victim.sock");
   StartDaemonAndStream();
@@ -86,7 +87,7 @@ TEST_F(HostileLocalTest, OtherFilesAreIgnored) {
 }
 
 TEST_F(HostileLocalTest, OtherFilesThatAppearLaterAreIgnored) {
-  FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
+  FakeQemu elsewhere(TestProgramPath("fake_qemu"));
   const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
   StartDaemonAndStream();
   PlantWhatIsNoSocket(dir() / "victim.sock");
@@ -98,9 +99,9 @@ TEST_F(HostileLocalTest, OtherFilesThatAppearLaterAreIgnored) {
 // Whatever replaces a followed socket does not affect the VM.
 TEST_F(HostileLocalTest, ReplacedSocketIsFollowedToItsEnd) {
   StartDaemonAndStream();
-  FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
+  FakeQemu elsewhere(TestProgramPath("fake_qemu"));
   const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   fs::create_symlink(dir() / "victim.sock", PathOf("link"));
@@ -157,7 +158,7 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   StartDaemonAndStream();
   ExpectServes("vm1");
   const size_t before = CountDescriptors();
-  FakeQemu crowd(VMEVENTD_FAKE_QEMU);
+  FakeQemu crowd(TestProgramPath("fake_qemu"));
   for (int i = 0; i < 2'000; ++i) {
     FakeMonitor behavior{.listen = i % 2 == 0};
     const int monitor = crowd.AddMonitor(PathOf(absl::StrCat("crowd", i % 100, ".kvmd")), behavior);
@@ -190,7 +191,7 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
 // who can replace the directory could also name another one.
 TEST_F(HostileLocalTest, DirectoryThatIsReplacedByALink) {
   StartDaemonAndStream();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   const std::string elsewhere = dir() / "elsewhere";
@@ -236,7 +237,7 @@ class HostileShutdownFileTest : public HostileLocalTest,
   // Starts vm1, calls `plant` and ends the VM. Expects that neither the outside file nor another VM
   // changes.
   v1::ShutdownDetail EndAfter(const std::function<void()>& plant) {
-    FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+    FakeQemu qemu(TestProgramPath("fake_qemu"));
     const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
     stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
     plant();
@@ -376,7 +377,7 @@ TEST_P(HostileNameTest, AreEscapedEverywhereAndFoundAgain) {
   std::vector<std::unique_ptr<FakeQemu>> qemus;
   std::vector<int> monitors;
   for (const HostileName& name : HostileNames()) {
-    qemus.push_back(std::make_unique<FakeQemu>(VMEVENTD_FAKE_QEMU));
+    qemus.push_back(std::make_unique<FakeQemu>(TestProgramPath("fake_qemu")));
     monitors.push_back(AddMonitor(qemus.back().get(), name.raw));
   }
   std::set<std::string> seen;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/hostile/hostile_test.h"
 #include "tests/system/hostile/rogue_monitor.h"
@@ -222,7 +223,7 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
   StartDaemonAndStream();
   std::vector<std::unique_ptr<FakeQemu>> others;
   const auto add = [&](const std::string& name, const FakeMonitor& behavior) {
-    others.push_back(std::make_unique<FakeQemu>(VMEVENTD_FAKE_QEMU));
+    others.push_back(std::make_unique<FakeQemu>(TestProgramPath("fake_qemu")));
     others.back()->AddMonitor(PathOf(name), behavior);
   };
   FakeMonitor pieces{.split = true};
@@ -235,7 +236,7 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
   add("odd-replies", odd);
   FakeMonitor steering{.uuid = "\x1b[31m\nclass=ADMIN\xe2\x80\xae"};
   steering.name = "\x1b]0;owned\x07";
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int steering_monitor = qemu.AddMonitor(PathOf("steering"), steering);
   FakeMonitor chatty;  // before each reply a greeting, an error and an event
   chatty.before_replies = chatty.greeting + Event("X");
@@ -270,7 +271,7 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
 // A verdict's evidence quotes QEMU, up to a limit.
 TEST_F(HostileMonitorTest, LongTextsAreTruncatedInTheVerdict) {
   StartDaemonAndStream();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(PathOf("wordy"));
   stream().Wait("wordy", v1::EVENT_TYPE_STARTED);
   for (char c = 'a'; c < 'i'; ++c) {
@@ -292,12 +293,12 @@ TEST_F(HostileMonitorTest, LongTextsAreTruncatedInTheVerdict) {
 }
 
 TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsPublished) {
-  constexpr int kFlood = kSanitized ? 20'000 : 200'000;
+  const int flood = ProgramsAreSanitized() ? 20'000 : 200'000;
   StartDaemonAndStream();
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(PathOf("flood"));
   stream().Wait("flood", v1::EVENT_TYPE_STARTED);
-  qemu.Send(monitor, Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {\"device\": \"hd0\"}"), kFlood));
+  qemu.Send(monitor, Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {\"device\": \"hd0\"}"), flood));
   ExpectServes("vm1");
   qemu.Send(monitor, Event("STOP") + Event("RESUME"));
   stream().Wait("flood", v1::EVENT_TYPE_RESUMED);  // all has been read
@@ -308,7 +309,7 @@ TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsPublished) {
   const auto events = stream().EventsOf("flood");
   EXPECT_EQ(events.back().type(), v1::EVENT_TYPE_STOPPED);
   EXPECT_GE(CountTold(events, v1::EVENT_TYPE_GAP), 1);
-  EXPECT_EQ(CountTold(events, v1::EVENT_TYPE_IO_ERROR) + CountLost(events), kFlood);
+  EXPECT_EQ(CountTold(events, v1::EVENT_TYPE_IO_ERROR) + CountLost(events), flood);
   ExpectServes("vm2");
 }
 

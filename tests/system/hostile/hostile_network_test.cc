@@ -21,6 +21,7 @@
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/programs.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -89,7 +90,7 @@ class HostileNetworkTest : public E2eTest {
 
   // The daemon follows a VM to its end, publishes it on the stream, and answers a new TCP client.
   void ExpectServes(const std::string& vm_name) {
-    FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+    FakeQemu qemu(TestProgramPath("fake_qemu"));
     qemu.AddMonitor(watch_dir() + "/" + vm_name + ".kvmd");
     stream().Wait(vm_name, v1::EVENT_TYPE_STARTED);
     qemu.Kill(SIGKILL);

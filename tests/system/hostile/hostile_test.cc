@@ -5,6 +5,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/programs.h"
 
 namespace vmeventd::e2e {
 
@@ -31,7 +32,7 @@ bool ControlsTerminal(const std::string& text) {
 }
 
 void HostileTest::ExpectServes(const std::string& vm_name) {
-  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(watch_dir() + "/" + vm_name + ".kvmd");
   EXPECT_EQ(stream().Wait(vm_name, v1::EVENT_TYPE_STARTED).vm().pid(), qemu.pid());
   qemu.SendAndExit(monitor, kGuestShutdown);

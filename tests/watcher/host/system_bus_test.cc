@@ -77,7 +77,7 @@ const sd_bus_vtable kSystemdTable[] = {
     SD_BUS_SIGNAL("JobRemoved", "uoss", 0),
     SD_BUS_VTABLE_END};
 
-constexpr char kLogind[] = "org.freedesktop.login1";
+constexpr char kLogindName[] = "org.freedesktop.login1";
 constexpr char kLogindPath[] = "/org/freedesktop/login1";
 constexpr char kLogindInterface[] = "org.freedesktop.login1.Manager";
 constexpr char kSystemd[] = "org.freedesktop.systemd1";
@@ -96,7 +96,7 @@ class SystemBusTest : public testing::Test {
   void StartLogind(bool preparing = false) {
     logind_ = std::make_unique<Client>(address_);
     logind_->preparing = preparing;
-    logind_->Serve(kLogind, kLogindPath, kLogindInterface, kLogindTable);
+    logind_->Serve(kLogindName, kLogindPath, kLogindInterface, kLogindTable);
   }
   void StartSystemd(const std::string& state = "running") {
     systemd_ = std::make_unique<Client>(address_);

@@ -118,7 +118,7 @@ TEST_F(DomainProcessTest, ANumberOfAnotherPidNamespaceSaysNothing) {
 }
 
 // One process keeps its command line to itself.
-class HeldCommandLines : public CommandLines {
+class OneHeldCommandLine : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t pid) override {
     if (pid != held) return CommandLines::Begin(pid);
@@ -135,7 +135,7 @@ TEST(ProcessesInNamespaceTest, ACommandLineThatNeverComesHidesNoOtherProcess) {
   const Child qemu(RunAsQemu);
   ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
                         [&] { return IsStopped(qemu.pid()); }));
-  HeldCommandLines command_lines;
+  OneHeldCommandLine command_lines;
   command_lines.held = hostile.pid();
   absl::flat_hash_map<std::string, PeerProcess> found;
   ASSERT_TRUE(StepUntil(

@@ -25,22 +25,22 @@
 namespace vmeventd {
 namespace {
 
-constexpr char kTail[] =
+constexpr char kStatTail[] =
     " S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 170 11 18446744073709551615 1\n";
 
 TEST(ParseStatStartTicksTest, ReadsField22) {
-  EXPECT_EQ(ParseStatStartTicks("1 (init)" + std::string(kTail)), 12345u);
+  EXPECT_EQ(ParseStatStartTicks("1 (init)" + std::string(kStatTail)), 12345u);
 }
 
 TEST(ParseStatStartTicksTest, TheNameMayHoldBracketsSpacesAndNewlines) {
-  EXPECT_EQ(ParseStatStartTicks("7 (a) S 1 (b\n) ) 9" + ("x)" + std::string(kTail))), 12345u);
+  EXPECT_EQ(ParseStatStartTicks("7 (a) S 1 (b\n) ) 9" + ("x)" + std::string(kStatTail))), 12345u);
 }
 
 TEST(ParseStatStartTicksTest, RefusesOtherText) {
   EXPECT_EQ(ParseStatStartTicks(""), std::nullopt);
   EXPECT_EQ(ParseStatStartTicks("1 (init) S 1 2 3"), std::nullopt);
   EXPECT_EQ(ParseStatStartTicks("1 init S 1 2 3"), std::nullopt);
-  std::string text = "1 (init)" + std::string(kTail);
+  std::string text = "1 (init)" + std::string(kStatTail);
   text.replace(text.find("12345"), 5, "12x45");
   EXPECT_EQ(ParseStatStartTicks(text), std::nullopt);
 }

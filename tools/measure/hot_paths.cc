@@ -24,7 +24,7 @@
 #include "server/eventlog/event_queue.h"
 #include "server/events/event_codec.h"
 #include "server/stream/stream_cursor.h"
-#include "tests/bench/bench_events.h"
+#include "tools/measure/bench_events.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 #include "watcher/core/qmp_message.h"

@@ -1,4 +1,4 @@
-#include "tests/bench/subscribers.h"
+#include "tools/measure/subscribers.h"
 
 #include <utility>
 

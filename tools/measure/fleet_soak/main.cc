@@ -44,10 +44,10 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
-#include "tests/system/fleet_soak/cluster.h"
-#include "tests/system/fleet_soak/node_processes.h"
-#include "tests/system/fleet_soak/simulated_node.h"
-#include "tests/system/fleet_soak/verdict.h"
+#include "tools/measure/fleet_soak/cluster.h"
+#include "tools/measure/fleet_soak/node_processes.h"
+#include "tools/measure/fleet_soak/simulated_node.h"
+#include "tools/measure/fleet_soak/verdict.h"
 #include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::e2e {

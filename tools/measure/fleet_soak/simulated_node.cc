@@ -1,4 +1,4 @@
-#include "tests/system/fleet_soak/simulated_node.h"
+#include "tools/measure/fleet_soak/simulated_node.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "tests/system/fleet_soak/node_threads.h"
+#include "tools/measure/fleet_soak/node_threads.h"
 
 #include "base/steady_time.h"
 

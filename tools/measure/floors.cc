@@ -1,4 +1,4 @@
-#include "tests/bench/floors.h"
+#include "tools/measure/floors.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -16,7 +16,7 @@
 #include "base/mutex.h"
 #include "grpcpp/grpcpp.h"
 #include "server/events/event_codec.h"
-#include "tests/bench/bench_events.h"
+#include "tools/measure/bench_events.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"

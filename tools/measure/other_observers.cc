@@ -1,4 +1,4 @@
-#include "tests/bench/other_observers.h"
+#include "tools/measure/other_observers.h"
 
 #include <libvirt/libvirt.h>
 #include <sys/prctl.h>
@@ -18,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/mutex.h"
-#include "tests/bench/fake_fleet.h"
+#include "tools/measure/fake_fleet.h"
 #include "tests/support/child_process.h"
 #include "tests/support/daemon.h"
 #include "tests/support/event_stream.h"

@@ -9,7 +9,7 @@
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
-#include "tests/system/fleet_soak/node_threads.h"
+#include "tools/measure/fleet_soak/node_threads.h"
 
 namespace vmeventd::e2e {
 

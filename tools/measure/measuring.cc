@@ -1,4 +1,4 @@
-#include "tests/bench/measuring.h"
+#include "tools/measure/measuring.h"
 
 #include <poll.h>
 #include <sys/inotify.h>

@@ -19,7 +19,7 @@
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
-#include "tests/system/fleet_soak/simulated_node.h"
+#include "tools/measure/fleet_soak/simulated_node.h"
 
 namespace vmeventd::e2e {
 namespace {

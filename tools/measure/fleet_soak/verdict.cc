@@ -1,4 +1,4 @@
-#include "tests/system/fleet_soak/verdict.h"
+#include "tools/measure/fleet_soak/verdict.h"
 
 #include <algorithm>
 #include <cstddef>

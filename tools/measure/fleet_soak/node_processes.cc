@@ -1,4 +1,4 @@
-#include "tests/system/fleet_soak/node_processes.h"
+#include "tools/measure/fleet_soak/node_processes.h"
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -17,8 +17,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "tests/support/wait.h"
-#include "tests/system/fleet_soak/node_threads.h"
-#include "tests/system/fleet_soak/simulated_node.h"
+#include "tools/measure/fleet_soak/node_threads.h"
+#include "tools/measure/fleet_soak/simulated_node.h"
 
 namespace vmeventd::e2e {
 namespace {

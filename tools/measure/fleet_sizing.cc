@@ -25,7 +25,7 @@
 #include "server/events/event_block.h"
 #include "server/events/event_codec.h"
 #include "server/fleet/cloud_event.h"
-#include "tests/bench/measuring.h"
+#include "tools/measure/measuring.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"

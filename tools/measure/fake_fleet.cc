@@ -1,4 +1,4 @@
-#include "tests/bench/fake_fleet.h"
+#include "tools/measure/fake_fleet.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -16,7 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
-#include "tests/bench/bench_events.h"
+#include "tools/measure/bench_events.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 

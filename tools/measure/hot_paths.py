@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares what the hot paths cost with tests/bench/hot_paths.json: instructions, as callgrind
+"""Compares what the hot paths cost with tools/measure/hot_paths.json: instructions, as callgrind
 counts them, and the system calls of a commit and of a stop. So a path that becomes slower fails a
 test, however loaded the machine is.
 
@@ -73,7 +73,7 @@ def main():
         print(f"{now:>9} instructions, {bound:>9} when they were last accepted: {path}")
         if not 0 < now <= bound * INSTRUCTIONS_MARGIN:
             too_much.append(f"{path}: {now} instructions, {now / bound:.2f} times the {bound} of "
-                            "tests/bench/hot_paths.json")
+                            "tools/measure/hot_paths.json")
     for what, accepted in bounds["system calls"].items():
         for call in sorted(set(calls[what]) | set(accepted)):
             now, bound = calls[what].get(call, 0), accepted.get(call, 0)

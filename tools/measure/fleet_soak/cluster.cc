@@ -1,4 +1,4 @@
-#include "tests/system/fleet_soak/cluster.h"
+#include "tools/measure/fleet_soak/cluster.h"
 
 #include <fcntl.h>
 #include <sys/mount.h>

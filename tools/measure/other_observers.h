@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tests/bench/measuring.h"
+#include "tools/measure/measuring.h"
 
 // What others that watch QEMUs cost, measured as vmeventd is. Each says so where the machine lacks
 // what it takes: root, for a mount namespace, and the Debian package.
