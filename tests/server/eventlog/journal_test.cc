@@ -3,7 +3,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -703,6 +706,100 @@ TEST_F(JournalTest, TwoCorruptOnesOfOneSecondAreBothKept) {
     }
   }
   EXPECT_EQ(kept, 2);
+}
+
+// Damage to the files of a journal that nobody has open.
+class JournalDamageTest : public JournalTest {
+ protected:
+  // Makes a journal of `events` events, which stand in the database, or still in its log.
+  void MakeFiles(int events, bool in_log) {
+    const OpenedJournal opened = OpenAndFill(1, events);
+    if (!in_log) ASSERT_TRUE(opened.journal->MergeLog().ok());
+    for (const char* suffix : {"", "-wal", "-shm"}) {
+      if (e2e::Exists(options_.path + suffix))
+        files_[suffix] = e2e::ReadFile(options_.path + suffix);
+    }
+  }
+
+  // Changes the bytes of one file, then opens the journal, reads all, writes, and opens it again.
+  // Whatever is read is what was written. Returns whether the damage was found.
+  bool IsFound(const std::string& suffix, const std::function<void(std::string*)>& change) {
+    // Into the same files: they count as damaged, not as copied.
+    for (const auto& [each, content] : files_) {
+      std::string bytes = content;
+      if (each == suffix) change(&bytes);
+      std::ofstream(options_.path + each, std::ios::binary) << bytes;
+    }
+    bool found = false;
+    for (const bool writes : {true, false}) {
+      const OpenedJournal opened = Open();
+      if (opened.journal == nullptr) return true;
+      found = found || !opened.moved_because.empty();
+      const absl::StatusOr<std::vector<std::string>> payloads = Read(1, opened.journal->newest());
+      found = found || !payloads.ok();
+      if (!payloads.ok()) EXPECT_TRUE(absl::IsDataLoss(payloads.status())) << payloads.status();
+      for (size_t i = 0; payloads.ok() && i < payloads->size(); ++i) {
+        EXPECT_EQ((*payloads)[i], absl::StrCat("web1 payload ", opened.journal->oldest() + i));
+      }
+      if (writes && !found) Fill(opened.journal.get(), opened.journal->newest() + 1, 1);
+    }
+    return found;
+  }
+  size_t Bytes(const std::string& suffix) const { return files_.at(suffix).size(); }
+
+ private:
+  std::map<std::string, std::string> files_;  // contents by the suffix of the name
+};
+
+TEST_F(JournalDamageTest, ADatabaseThatIsCutIsFound) {
+  MakeFiles(3000, /*in_log=*/false);
+  const size_t size = Bytes("");
+  for (const size_t length :
+       {size_t{1}, size_t{99}, size_t{100}, size_t{512}, size_t{4095}, size_t{4096}, size_t{8192},
+        size / 3, size / 2, size - 4096, size - 1}) {
+    EXPECT_TRUE(IsFound("", [&](std::string* bytes) { bytes->resize(length); })) << length;
+  }
+}
+
+TEST_F(JournalDamageTest, OfALogThatIsCutWhatWasCommittedBeforeIsRead) {
+  MakeFiles(300, /*in_log=*/true);
+  const size_t size = Bytes("-wal");
+  for (const size_t length : {size_t{0}, size_t{31}, size_t{32}, size_t{100}, size / 3, size / 2,
+                              size - 4096, size - 1}) {
+    SCOPED_TRACE(length);
+    IsFound("-wal", [&](std::string* bytes) { bytes->resize(length); });
+  }
+}
+
+TEST_F(JournalDamageTest, AFlippedBitReadsNothingFalse) {
+  std::mt19937_64 random(20);
+  for (const bool in_log : {false, true}) {
+    MakeFiles(500, in_log);
+    const std::string suffix = in_log ? "-wal" : "";
+    for (int i = 0; i < 60; ++i) {
+      // Half of them hit the first page, which holds the header and the schema.
+      const uint64_t bits = 8 * (i % 2 == 0 ? 4096 : Bytes(suffix));
+      const uint64_t bit = random() % bits;
+      SCOPED_TRACE(absl::StrCat("bit ", bit, " of journal.db", suffix));
+      IsFound(suffix, [&](std::string* bytes) {
+        (*bytes)[bit / 8] = static_cast<char>((*bytes)[bit / 8] ^ (1 << bit % 8));
+      });
+    }
+  }
+}
+
+TEST_F(JournalDamageTest, AnOverwrittenPageReadsNothingFalse) {
+  MakeFiles(2000, /*in_log=*/false);
+  const size_t pages = Bytes("") / 4096;
+  std::mt19937_64 random(22);
+  int found = 0;
+  for (size_t page = 0; page < pages; ++page) {
+    SCOPED_TRACE(absl::StrCat("page ", page));
+    found += IsFound("", [&](std::string* bytes) {
+      bytes->replace(page * 4096, 4096, std::string(4096, static_cast<char>(random())));
+    });
+  }
+  EXPECT_GE(found, static_cast<int>(pages) - 2) << "of the pages, those that nothing is in";
 }
 
 TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
