@@ -334,14 +334,16 @@ const SignalSender* EvidenceLog::SenderOfEnd() const {
 }
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
-  Saw("process gone", now);
+  Saw(end.unseen ? "process gone while vmeventd was restarted" : "process gone", now);
   facts_.exit_status = end.status;
   facts_.oom_killed = end.oom_killed;
   facts_.killer_unclear = end.sender_unclear;
   if (end.status.has_value()) {
     Saw(DescribeExit(*end.status), now);
   } else if (!decided()) {
-    Saw("exit status not known", now);
+    constexpr char kUnknown[] = "exit status not known";
+    Saw(end.status_unknown.empty() ? kUnknown : absl::StrCat(kUnknown, ": ", end.status_unknown),
+        now);
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
   if (!end.sender_unknown.empty() && !facts_.killer.has_value()) {

@@ -120,13 +120,6 @@ std::string ProcessReader::ReadExecutable(int64_t pid) const {
   return size > 0 ? std::string(target.data(), static_cast<size_t>(size)) : "";
 }
 
-std::optional<int64_t> ProcessReader::ProcessOf(int64_t pid) const {
-  const std::string status = Read(pid, "status");
-  int64_t process = 0;
-  return absl::SimpleAtoi(ValueInLine(status, "Tgid:"), &process) ? std::optional(process)
-                                                                  : std::nullopt;
-}
-
 ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
   return {.pid = pid, .start_ticks = start_ticks, .uid = ReadUid(pid), .cgroup = ReadCgroup(pid)};
 }

@@ -36,9 +36,6 @@ class ProcessReader {
   // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
   ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
 
-  // The process of which `pid` is a thread; unset: there is none.
-  std::optional<int64_t> ProcessOf(int64_t pid) const;
-
  private:
   struct Stat {
     int64_t parent = 0;

@@ -21,7 +21,7 @@ struct SignalRecord {
   enum class Kind { kSignal, kOomVictim };
   Kind kind = Kind::kSignal;
   absl::Duration time;  // time since the boot, the host's sleep included
-  int64_t target = 0;   // the thread that the signal was sent to, or that was named
+  int64_t target = 0;   // the process that the signal was sent to, or the OOM killer named
   int signal = 0;       // kSignal, like what follows up to the victim
   bool by_kernel = false;
   // True if the sender may be the process that ran, or a timer or the like that went off meanwhile:

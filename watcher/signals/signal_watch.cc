@@ -71,18 +71,11 @@ void SignalWatch::Rest() {
 }
 
 SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
-  auto it = followed_.find(record.target);
-  const bool from_before = record.time < begun_;
-  if (it == followed_.end() && !followed_.empty() && !from_before &&
-      lookups_.Take(loop_->Now().monotonic)) {
-    // A signal to a thread of a process is one to the process.
-    const std::optional<int64_t> process = reader_.ProcessOf(record.target);
-    if (process.has_value()) it = followed_.find(*process);
-  }
+  const auto it = followed_.find(record.target);
   if (it == followed_.end()) return nullptr;
   // Records of a process that had the number before, if it is older, do not count. One that was
   // followed before this watch has lived for longer than a tick.
-  const uint64_t start = it->second.origin.start_ticks + (from_before ? 1 : 0);
+  const uint64_t start = it->second.origin.start_ticks + (record.time < begun_ ? 1 : 0);
   return record.time < StartOf(start) ? nullptr : &it->second;
 }
 

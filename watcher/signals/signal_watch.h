@@ -25,9 +25,8 @@ struct SignalWatchState {
 // once who sent them. Loop thread.
 //
 // A flood of signals to other processes wakes the loop kWakes times a second at the most; what
-// came meanwhile waits in the trace's memory, or is lost there and counted. kReads of their targets
-// a second are looked up, since a thread of a followed process may be one. Of a flood to processes
-// that are followed kReads senders a second are read, of the others the pid is known.
+// came meanwhile waits in the trace's memory, or is lost there and counted. Of a flood to processes
+// that are followed kReads senders a second are read, of the others what the record has is known.
 class SignalWatch : public FdHandler {
  public:
   static constexpr TokenRate kWakes{.per_second = 100, .burst = 200};
@@ -94,7 +93,6 @@ class SignalWatch : public FdHandler {
   std::vector<SignalRecord> unclaimed_;
   const absl::Duration begun_;  // time since the boot
   TokenBucket wakes_{kWakes};
-  TokenBucket lookups_{kReads};
   TokenBucket reads_{kReads};
   TimerId rest_;
   Counter lost_;

@@ -296,8 +296,8 @@ TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
   watch_.Drain();
   EXPECT_EQ(watch_.lost(), 7U);
   EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 7 away"));
-  SignalWatch none(loop_.get(), nullptr, "no tracefs");
-  EXPECT_EQ(none.WhyUnknown(), "no tracefs");
+  SignalWatch none(loop_.get(), nullptr, "no BTF");
+  EXPECT_EQ(none.WhyUnknown(), "no BTF");
   EXPECT_FALSE(none.state().active);
   EXPECT_EQ(SignalWatch(loop_.get(), nullptr, "").WhyUnknown(), "");
 }
