@@ -146,6 +146,16 @@ std::string SignalName(int signal) {
 }
 
 std::string DescribeSender(const SignalSender& sender) {
+  if (sender.first_process != 0) {
+    const std::string first =
+        absl::StrCat("the kernel, because the first process of its container (pid ",
+                     sender.first_process, ") ended");
+    if (sender.first_signal == 0) return first;
+    SignalSender sent = sender;
+    sent.first_process = 0;
+    return absl::StrCat(first, " after a ", SignalName(sender.first_signal), " of ",
+                        DescribeSender(sent));
+  }
   if (sender.by_kernel) return "the kernel";
   if (!sender.uid.has_value()) {
     return absl::StrCat(sender.of_qemu ? "QEMU or a process of its own" : "a process that is gone",

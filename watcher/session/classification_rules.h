@@ -54,10 +54,19 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
+  // The kernel killed it with its container, whose first process ended by itself as far as is
+  // known.
+  bool container_ended() const {
+    return killed() && evidence.killer.has_value() && evidence.killer->by_kernel &&
+           evidence.killer->first_process != 0 && evidence.killer->first_signal == 0;
+  }
   // An OOM kill in the cgroup was another's where a process is known to have sent the signal; and
   // the kernel names also a process as its victim that ends already.
   bool out_of_memory() const {
     if (!killed()) return false;
+    const bool with_container = evidence.killer.has_value() && evidence.killer->first_process != 0;
+    // It was the victim, in a container whose first process had been sent a signal before.
+    if (with_container && evidence.oom_victim) return true;
     if (killed_by_other_process()) return IsMemoryKiller(*evidence.killer);
     const bool own = evidence.killer.has_value() && !evidence.killer->by_kernel;
     return !own && (evidence.oom_victim || evidence.oom_killed);
@@ -101,7 +110,8 @@ struct RuleInput {
       return false;
     }
     if (killed()) {
-      return !out_of_memory() && (!evidence.killer.has_value() || killed_by_other_process());
+      return !out_of_memory() &&
+             (!evidence.killer.has_value() || killed_by_other_process() || container_ended());
     }
     // A monitor that was lost before may have been lost with QEMU, long before the host shut down:
     // what ended by now may be its launcher.
@@ -291,14 +301,18 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.out_of_memory(); },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
     {"killed-by-host",
-     "no SHUTDOWN, exit by SIGKILL, and another process of the host sent it, as the kernel showed",
+     "no SHUTDOWN, exit by SIGKILL, and another process of the host sent it, as the kernel showed; "
+     "or ended the first process of its container by SIGKILL, SIGTERM, SIGINT or SIGQUIT, with "
+     "which the kernel killed the rest of that",
      [](const RuleInput& in) { return in.killed_by_other_process(); },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
     {"killed-unseen",
      "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
-     "restarted, or with a code that the kernel's timers and any process may give it",
+     "restarted, or with a code that the kernel's timers and any process may give it; or the "
+     "kernel killed it with its container, whose first process had ended without a known signal",
      [](const RuleInput& in) {
-       return in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value();
+       return in.container_ended() ||
+              (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
      },
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"qemu-killed",

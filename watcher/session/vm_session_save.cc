@@ -85,6 +85,8 @@ void FactFields(Archive* archive, Facts* facts) {
     json->FieldIf("cgroup", sender->cgroup);
     json->FieldIf("of_qemu", sender->of_qemu);
     json->FieldIf("of_qemus_user", sender->of_qemus_user);
+    json->FieldIf("first_process", sender->first_process);
+    json->FieldIf("first_signal", sender->first_signal);
   };
   archive->ObjectIf("killer", facts->killer, sender_fields);
   archive->ObjectIf("signaller", facts->signaller, sender_fields);

@@ -127,6 +127,13 @@ std::optional<int64_t> ProcessReader::ProcessOf(int64_t pid) const {
                                                                   : std::nullopt;
 }
 
+std::optional<bool> ProcessReader::LeadsNamespace(int64_t pid) const {
+  const std::string status = Read(pid, "status");
+  if (status.empty()) return std::nullopt;
+  // Its number in each namespace, this one's first.
+  return absl::EndsWith(ValueInLine(status, "NSpid:"), "\t1");
+}
+
 ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
   return {.pid = pid, .start_ticks = start_ticks, .uid = ReadUid(pid), .cgroup = ReadCgroup(pid)};
 }

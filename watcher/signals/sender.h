@@ -36,6 +36,10 @@ class ProcessReader {
   // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
   ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
 
+  // Returns whether `pid` is the first process of a PID namespace below this one; unset: it is
+  // gone.
+  std::optional<bool> LeadsNamespace(int64_t pid) const;
+
   // The process of which `pid` is a thread; unset: there is none.
   std::optional<int64_t> ProcessOf(int64_t pid) const;
 

@@ -82,7 +82,7 @@ std::optional<int64_t> ValueOf(const TraceRecord& record, size_t i) {
 void DecodeCode(int64_t code, SignalRecord* out) {
   out->by_kernel = code > 0 || out->sender == 0;
   out->unclear = !out->by_kernel && code != SI_USER && code != SI_QUEUE && code != SI_TKILL;
-  if (out->by_kernel) out->sender = 0;
+  if (out->by_kernel) out->context = std::exchange(out->sender, 0);
 }
 
 }  // namespace

@@ -28,7 +28,9 @@ elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTh
           "or of another user than QEMU's), whose SIGTERM counts as well")
 SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL",
-          "SIGKILL from another process of the host, as the kernel shows: `sender` names it")
+          "SIGKILL from another process of the host, as the kernel shows: `sender` names it.")
+elsewhere(f"{SENDERS}.AKillOfItsContainerIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL",
+          "Also the kernel's SIGKILL to a container's processes, where such a process had ended its first one")
 elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownDetail.sender",
           "Who sent the signal that ended the VM.")
 elsewhere(f"{SENDERS}.WhyNobodySawTheSenderIsSaid", "ShutdownDetail.sender",

@@ -103,6 +103,8 @@ std::vector<Dimension> OtherDimensions() {
         [](Evidence* e) { SetKiller(e, {.pid = 812, .command = SharedText("earlyoom")}); }},
        {"exit:SIGKILL-own", [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true}); }},
        {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
+       {"exit:SIGKILL-container",
+        [](Evidence* e) { SetKiller(e, {.by_kernel = true, .first_process = 4700}); }},
        {"exit:SIGKILL-kernel-victim",
         [](Evidence* e) {
           SetKiller(e, {.by_kernel = true});

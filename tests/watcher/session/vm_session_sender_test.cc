@@ -74,6 +74,56 @@ TEST_F(VmSessionSenderTest, ASigkillOfTheKernelIsACrashAndSaysSo) {
   EXPECT_TRUE(vm_.Stopped().sender->by_kernel);
 }
 
+TEST_F(VmSessionSenderTest, AKillOfItsContainerIsTheHosts) {
+  for (const int sent : {SIGKILL, SIGTERM}) {
+    RunningVm vm;
+    SignalSender runc = Process(SIGKILL, "runc");
+    runc.first_process = 4700;
+    runc.first_signal = sent;
+    vm.Sent(runc);
+    vm.Restart(absl::ZeroDuration());
+    vm.End(Signal(SIGKILL));
+    ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+    EXPECT_EQ(vm.Stopped().sender->command.str(), "runc");
+    EXPECT_THAT(EvidenceOf(vm.Stopped()),
+                HasSubstr(absl::StrCat("SIGKILL sent by the kernel, because the first process of "
+                                       "its container (pid 4700) ended after a ",
+                                       sent == SIGKILL ? "SIGKILL" : "SIGTERM",
+                                       " of runc (pid 812, uid 0, ")));
+  }
+}
+
+TEST_F(VmSessionSenderTest, AContainerWhoseFirstProcessEndedByItselfIsUnknown) {
+  vm_.Sent({.signal = SIGKILL, .by_kernel = true, .first_process = 4700});
+  vm_.Restart(absl::ZeroDuration());
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm_.Stopped().rule, "killed-unseen");
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("SIGKILL sent by the kernel, because the first "
+                                                   "process of its container (pid 4700) ended; "));
+}
+
+TEST_F(VmSessionSenderTest, AContainerThatTheKernelsVictimIsInHidesNothing) {
+  for (const int first_signal : {0, SIGTERM}) {
+    RunningVm vm;
+    SignalSender runc = Process(SIGKILL, "runc");
+    runc.by_kernel = first_signal == 0;
+    runc.first_process = 4700;
+    runc.first_signal = first_signal;
+    vm.Sent(runc);
+    vm.NamedOomVictim({});
+    vm.End(Signal(SIGKILL));
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  }
+}
+
+TEST_F(VmSessionSenderTest, AContainerThatEndsWithItsHostEndsByThat) {
+  vm_.Host(true, "systemd-logind");
+  vm_.Sent({.signal = SIGKILL, .by_kernel = true, .first_process = 4700});
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown);
+}
+
 TEST_F(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
   vm_.Sent({.signal = SIGKILL, .by_kernel = true});
   vm_.NamedOomVictim({.total_vm = 5242880, .anon_rss = 4194304, .oom_score_adj = -200});

@@ -352,6 +352,43 @@ TEST_F(BpfTraceTest, WhoWasKilledIsRecordedAsWell) {
   EXPECT_EQ(record.target_mark->cgroup, record.sender_mark->cgroup);
 }
 
+TEST_F(BpfTraceTest, TheKernelKillsAContainerInTheContextOfItsFirstProcess) {
+  int ready[2];
+  int started[2];
+  ASSERT_EQ(pipe(ready), 0);
+  ASSERT_EQ(pipe(started), 0);
+  const Child runtime([&] {
+    if (unshare(CLONE_NEWPID) != 0) return 1;
+    const pid_t first = fork();
+    if (first == 0) {
+      if (fork() == 0) _exit(Sleep());
+      if (write(ready[1], "r", 1) != 1) _exit(1);
+      _exit(Sleep());
+    }
+    char byte = 0;
+    if (read(ready[0], &byte, 1) != 1 || write(started[1], &first, sizeof(first)) < 0) return 1;
+    return waitpid(first, nullptr, 0) == first ? 0 : 1;
+  });
+  pid_t first = 0;
+  ASSERT_EQ(read(started[0], &first, sizeof(first)), static_cast<ssize_t>(sizeof(first)));
+  EXPECT_EQ(reader_.LeadsNamespace(first), true);
+  EXPECT_EQ(reader_.LeadsNamespace(getpid()), false);
+  kill(first, SIGKILL);
+  runtime.AwaitEnd();
+  const std::vector<SignalRecord> records = Of(first);
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].sender, getpid());
+  int killed = 0;
+  for (const SignalRecord& record : all_) {
+    if (record.context != first) continue;
+    EXPECT_TRUE(record.by_kernel);
+    EXPECT_EQ(record.signal, SIGKILL);
+    ++killed;
+  }
+  EXPECT_EQ(killed, 1);
+  for (const int end : {ready[0], ready[1], started[0], started[1]}) close(end);
+}
+
 // Whether a kill by a process on `processor` is recorded.
 bool SeesAKillOn(int processor, const std::function<std::vector<SignalRecord>(pid_t)>& of) {
   const Child victim(Sleep);
