@@ -164,7 +164,7 @@ void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Ins
 
 Effects VmSession::OnMonitorHeld(Instant now) {
   return Step(now, [&] {
-    monitor_problem_ = kNoGreeting;
+    monitor_problem_ = NoGreeting(now);
     evidence_.SetMonitored(false);
     if (started_) return;
     monitor_ = Monitor::kLost;
