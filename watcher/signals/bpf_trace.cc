@@ -212,7 +212,10 @@ SignalRecord Decode(const TraceRecord& record) {
   // other things that a process has asked the kernel for, in an interrupt of whatever runs; but
   // rt_sigqueueinfo(2) lets every process claim them.
   out.by_kernel = record.code > 0 || record.sender.pid == 0;
-  if (out.by_kernel) return out;
+  if (out.by_kernel) {
+    out.context = record.sender.pid;
+    return out;
+  }
   out.unclear = record.code != SI_USER && record.code != SI_QUEUE && record.code != SI_TKILL;
   out.sender = record.sender.pid;
   out.sender_mark = ProcessMark{record.sender.uid, record.sender.cgroup};

@@ -316,10 +316,13 @@ TEST_F(BpfTraceTest, AKillByTheKernelHasNoSender) {
   const Child first(Sleep);
   const Child rest(Sleep);
   ASSERT_EQ(setns(own.get(), CLONE_NEWPID), 0) << strerror(errno);
+  EXPECT_EQ(reader_.LeadsNamespace(first.pid()), true);
+  EXPECT_EQ(reader_.LeadsNamespace(getpid()), false);
   kill(first.pid(), SIGKILL);
   const SignalRecord record = RecordOfTheEnd(rest);
   EXPECT_TRUE(record.by_kernel);
   EXPECT_EQ(record.sender, 0);
+  EXPECT_EQ(record.context, first.pid());
 }
 
 TEST_F(BpfTraceTest, AVictimOfTheOomKillerIsNamed) {
