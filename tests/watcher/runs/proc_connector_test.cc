@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 
@@ -14,8 +15,9 @@ namespace {
 class ProcConnectorTest : public testing::Test {
  protected:
   void SetUp() override {
+    if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
     auto connector = ProcConnector::Create(loop_.get());
-    if (!connector.ok()) GTEST_SKIP() << connector.status();
+    ASSERT_TRUE(connector.ok()) << connector.status();
     connector_ = *std::move(connector);
   }
   std::optional<int> Learn(pid_t pid) {

@@ -34,6 +34,7 @@
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/signals/sender.h"
@@ -70,12 +71,9 @@ class TracedRoot {
 class BpfTraceTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (!root_.problem().empty()) GTEST_SKIP() << "tracefs: " << root_.problem();
+    if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
+    ASSERT_EQ(root_.problem(), "");
     absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin(root_.path());
-    if (absl::StrContains(trace.status().message(), "CAP_PERFMON") ||
-        absl::StrContains(trace.status().message(), "PID namespace")) {
-      GTEST_SKIP() << trace.status();
-    }
     ASSERT_TRUE(trace.ok()) << trace.status();
     trace_ = *std::move(trace);
   }
