@@ -23,6 +23,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
@@ -68,10 +69,10 @@ void KillAndBeGone(pid_t pid) {
 class SendersTest : public E2eTest {
  protected:
   void SetUp() override {
-    if (getuid() != 0) GTEST_SKIP() << "needs root";
+    if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
     Begin();
     const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
-    if (!senders.active()) GTEST_SKIP() << senders.problem();
+    ASSERT_TRUE(senders.active()) << senders.problem();
   }
   virtual void Begin() { StartWatching({}); }
   // `wrapper`: a command that runs the daemon, within the one that gives it tracefs.
@@ -447,14 +448,13 @@ TEST_F(UnwatchedSendersTest, AKillThatNobodyWatchedSaysSo) {
 }
 
 TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndTheEvidenceSaysWhichOne) {
-  if (getuid() != 0) GTEST_SKIP() << "needs root";
+  if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
   DaemonOptions options = Options();
   options.signal_senders = "auto";
   options.wrapper = WithTracefs();
   options.wrapper.insert(options.wrapper.end(), kWithoutTheRight.begin(), kWithoutTheRight.end());
   StartDaemonAndStream(options);
   const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
-  if (!absl::StrContains(senders.problem(), "CAP_PERFMON")) GTEST_SKIP() << senders.problem();
   EXPECT_FALSE(senders.active());
   EXPECT_THAT(senders.problem(), HasSubstr("it needs CAP_BPF and CAP_PERFMON"));
   const auto guest = StartEmptyGuest("vm1");

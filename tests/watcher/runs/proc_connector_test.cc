@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 
@@ -37,8 +38,9 @@ std::string ExitMessage(pid_t pid, int wait_status) {
 class ProcConnectorTest : public testing::Test {
  protected:
   void SetUp() override {
+    if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
     auto connector = ProcConnector::Create(loop_.get());
-    if (!connector.ok()) GTEST_SKIP() << connector.status();
+    ASSERT_TRUE(connector.ok()) << connector.status();
     connector_ = *std::move(connector);
   }
   std::optional<int> Learn(pid_t pid) {

@@ -25,6 +25,7 @@
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/signals/sender.h"
@@ -37,10 +38,7 @@ using testing::HasSubstr;
 class BpfTraceTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (getuid() != 0) GTEST_SKIP() << "needs root";
-    if (std::filesystem::read_symlink("/proc/self/ns/pid") != "pid:[4026531836]") {
-      GTEST_SKIP() << "needs the host's PID namespace";
-    }
+    if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
     absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin();
     ASSERT_TRUE(trace.ok()) << trace.status();
     trace_ = *std::move(trace);
