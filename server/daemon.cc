@@ -144,6 +144,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
 
   watcher_options.handed_runs =
       std::make_shared<std::vector<HandedRun>>(TakeHandover(EndOf(**log)));
+  watcher_options.handed_exits = TakeExitStatusSocket();
   std::shared_ptr<KeptRuns> kept = StoreKeptRuns();
   watcher_options.keeper = kept;
 
@@ -434,7 +435,7 @@ void Daemon::Stop() {
   log_->Close();
   if (kept_runs_ != nullptr && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
-    StoreHandover(EndOf(*log_), handed, *kept_runs_);
+    StoreHandover(EndOf(*log_), handed, *kept_runs_, watcher_->exit_status_socket());
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.

@@ -23,6 +23,8 @@ constexpr char kNotesName[] = "vmeventd-notes";
 // Name of the memory with WriteHandover()'s text.
 constexpr char kSaidName[] = "vmeventd-runs";
 constexpr size_t kMaxSaidBytes = size_t{64} << 20;
+// Name of the socket that receives exit statuses.
+constexpr char kExitsName[] = "vmeventd-exits";
 // Name of the parcel with one message, the descriptors of the trace, which stays in it.
 constexpr char kTraceName[] = "vmeventd-trace";
 constexpr char kTraceText[] = "vmeventd-trace 1";
@@ -32,7 +34,7 @@ constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
 // The text's first line is this, the cookie of the parcel's socket, the journal's id and its newest
 // sequence; a line a run, by WriteHandedRun(), follows.
-constexpr char kFormat[] = "vmeventd-handover 2";
+constexpr char kFormat[] = "vmeventd-handover 3";
 
 std::string BeginOf(int parcel) { return absl::StrCat(kFormat, " ", SocketCookie(parcel), " "); }
 std::string TextOf(const JournalEnd& journal) {
@@ -121,7 +123,9 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
   std::vector<UniqueFd> parcels;
   std::unique_ptr<SharedMemory> notes;
   std::unique_ptr<SharedMemory> said;
-  const auto is_of_runs = [](absl::string_view name) { return name != kTraceName; };
+  const auto is_of_runs = [](absl::string_view name) {
+    return name != kTraceName && name != kExitsName;
+  };
   for (StoredDescriptor& stored : TakeStoredDescriptors(is_of_runs)) {
     names.insert(stored.name);
     if (stored.name == kKeptName) {
@@ -152,7 +156,7 @@ std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
 }
 
 void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
-                   const KeptRuns& kept) {
+                   const KeptRuns& kept, int exit_status_socket) {
   if (runs.empty()) {
     RemoveStoredDescriptors(kKeptName);
     RemoveStoredDescriptors(kNotesName);
@@ -165,6 +169,9 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
     said = SharedMemory::Create(kSaidName, text.size(), /*held_bytes=*/0);
   }
   absl::Status status = said.status();
+  if (status.ok() && exit_status_socket >= 0) {
+    status = StoreDescriptor(kExitsName, exit_status_socket, absl::ZeroDuration());
+  }
   if (status.ok()) {
     std::memcpy((*said)->bytes().data(), text.data(), text.size());
     status = StoreDescriptor(kSaidName, (*said)->descriptor(), kStoreTimeout);
@@ -175,6 +182,14 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
     spdlog::warn("the next start goes on with {} VMs as after a crash: {}", runs.size(),
                  std::string(status.message()));
   }
+}
+
+std::shared_ptr<UniqueFd> TakeExitStatusSocket() {
+  std::vector<StoredDescriptor> stored =
+      TakeStoredDescriptors([](absl::string_view name) { return name == kExitsName; });
+  if (stored.empty()) return nullptr;
+  RemoveStoredDescriptors(kExitsName);
+  return std::make_shared<UniqueFd>(std::move(stored.back().fd));
 }
 
 absl::StatusOr<std::vector<UniqueFd>> TakeTrace() {

@@ -36,9 +36,12 @@ absl::Status ReadHandover(absl::string_view text, const JournalEnd& journal, int
 // not of use.
 std::vector<HandedRun> TakeHandover(const JournalEnd& journal);
 // Has the service manager keep the record of `runs` for the next daemon, beside their descriptors
-// in `kept`. Logs a failure; the next daemon then continues as after a crash.
+// in `kept`, and the socket that receives their exit statuses (-1: none). Logs a failure; the next
+// daemon then continues as after a crash.
 void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
-                   const KeptRuns& kept);
+                   const KeptRuns& kept, int exit_status_socket);
+// Returns that socket; null: none was left.
+std::shared_ptr<UniqueFd> TakeExitStatusSocket();
 // Returns the descriptors of the trace of signals, as given to StoreTrace(); the service manager
 // keeps them on. Empty: it has none. An error: what it kept is no trace, and is dropped.
 absl::StatusOr<std::vector<UniqueFd>> TakeTrace();

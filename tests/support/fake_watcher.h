@@ -14,6 +14,7 @@ class FakeWatcher : public NodeWatcher {
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
   std::vector<HandedRun> HandOver() override { return {}; }
+  int exit_status_socket() const override { return -1; }
   void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}
   void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}

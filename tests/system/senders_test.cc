@@ -23,6 +23,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
@@ -68,10 +69,10 @@ void KillAndBeGone(pid_t pid) {
 class SendersTest : public E2eTest {
  protected:
   void SetUp() override {
-    if (getuid() != 0) GTEST_SKIP() << "needs root";
+    if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
     Begin();
     const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
-    if (!senders.active()) GTEST_SKIP() << senders.problem();
+    ASSERT_TRUE(senders.active()) << senders.problem();
   }
   virtual void Begin() { StartWatching({}); }
   // `wrapper`: a command that runs the daemon, within the one that gives it tracefs.
@@ -88,6 +89,23 @@ class SendersTest : public E2eTest {
     daemon().Signal(SIGSTOP);
     siginfo_t info;
     if (waitid(P_PID, static_cast<id_t>(daemon().pid()), &info, WSTOPPED) != 0) std::abort();
+  }
+
+  // The end of a QEMU by `end`, which is given the pid of the first process of its PID namespace.
+  // That process runs `after` once QEMU is started.
+  template <typename End>
+  v1::Event StoppedInContainer(const std::string& name, const std::string& after, End end) {
+    const std::string program = dir() / (name + ".sh");
+    std::ofstream(program) << "#!/bin/sh\nexec unshare --pid --fork --mount-proc sh -c "
+                              "'qemu-system-x86_64 \"$@\" <&- & "
+                           << after << "' sh \"$@\"\n";
+    std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+    const auto guest = StartGuest({.name = name, .boot = Boot::kNothing, .program = program});
+    WaitUntilAttached(daemon(), name);
+    const std::string children =
+        ReadFile(absl::StrCat("/proc/", guest->pid(), "/task/", guest->pid(), "/children"));
+    end(static_cast<pid_t>(std::stol(children)));
+    return WaitStopped(name);
   }
 
   // The end of an empty QEMU by `end`, which is given its pid.
@@ -116,6 +134,33 @@ TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
       EvidenceOf(stopped),
       Contains(HasSubstr(absl::StrCat("SIGKILL sent by e2e_test (pid ", getpid(), ", uid 0"))));
   EXPECT_EQ(daemon().GetServerInfo().signal_senders().lost(), 0U);
+}
+
+TEST_F(SendersTest, WhoKillsTheFirstProcessOfItsContainerKillsTheVm) {
+  const v1::Event stopped =
+      StoppedInContainer("vm1", "wait", [](pid_t first) { kill(first, SIGKILL); });
+  ExpectEnd(stopped, kHostKill);
+  EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
+  EXPECT_EQ(stopped.shutdown().sender().command(), "e2e_test");
+  EXPECT_THAT(EvidenceOf(stopped),
+              Contains(ContainsRegex("because the first process of its container \\(pid [0-9]+\\) "
+                                     "ended after a SIGKILL of e2e_test")));
+}
+
+TEST_F(SendersTest, WhoAsksTheFirstProcessOfItsContainerToEndEndsTheVm) {
+  const v1::Event stopped = StoppedInContainer("vm1", "trap \"exit 0\" TERM; wait",
+                                               [](pid_t first) { kill(first, SIGTERM); });
+  ExpectEnd(stopped, kHostKill);
+  EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
+}
+
+TEST_F(SendersTest, AContainerWhoseFirstProcessEndsByItselfIsUnknown) {
+  const std::string end = dir() / "end";
+  const v1::Event stopped =
+      StoppedInContainer("vm1", absl::StrCat("until test -e ", end, "; do sleep 0.1; done"),
+                         [&](pid_t) { std::ofstream(end) << "now"; });
+  ExpectEnd(stopped, kUnobserved);
+  EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
 }
 
 TEST_F(SendersTest, ASignalThatQemuObeysHasItsSender) {
@@ -403,14 +448,13 @@ TEST_F(UnwatchedSendersTest, AKillThatNobodyWatchedSaysSo) {
 }
 
 TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndTheEvidenceSaysWhichOne) {
-  if (getuid() != 0) GTEST_SKIP() << "needs root";
+  if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
   DaemonOptions options = Options();
   options.signal_senders = "auto";
   options.wrapper = WithTracefs();
   options.wrapper.insert(options.wrapper.end(), kWithoutTheRight.begin(), kWithoutTheRight.end());
   StartDaemonAndStream(options);
   const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
-  if (!absl::StrContains(senders.problem(), "CAP_PERFMON")) GTEST_SKIP() << senders.problem();
   EXPECT_FALSE(senders.active());
   EXPECT_THAT(senders.problem(), HasSubstr("it needs CAP_BPF and CAP_PERFMON"));
   const auto guest = StartEmptyGuest("vm1");

@@ -126,6 +126,7 @@ struct ProcessEnd {
   std::string sender_unknown = {};
   bool sender_unclear = false;  // anybody may have sent it
   bool unseen = false;  // no vmeventd ran when it ended, and the next one went on with the run
+  std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
 };
 
 // The kernel's numbers of a process that it kills because memory ran out; in KiB. Unset: this
@@ -143,6 +144,7 @@ struct MonitorInfo {
   std::string run_state;          // query-status
   std::string uuid;               // query-uuid; the null UUID is given as ""
   std::string qemu_name;          // query-name
+  bool guest_can_exit = false;    // QemuArguments
   int64_t libvirtd_began_ns = 0;  // RunInfo's
 };
 

@@ -133,6 +133,8 @@ enum class EvidenceId {
   kFinishingMigration = 12,
   kSignalSent = 13,
   kHostShutdown = 14,
+  kIoError = 15,
+  kInternalError = 16,
   kEnd,  // one after the last, of no entry
 };
 inline constexpr auto kLastEvidenceId =
@@ -170,7 +172,13 @@ struct SignalSender {
   SharedText command;           // its comm
   SharedText executable;        // empty, as the next: it was gone before it was read
   SharedText cgroup;
-  bool of_qemu = false;  // QEMU itself, or it may descend from it
+  bool of_qemu = false;                    // QEMU itself, or it may descend from it
+  absl::Time sent = absl::InfinitePast();  // InfinitePast: before all that QEMU says from now on
+  // The first process of QEMU's PID namespace, as a container has one, if the kernel killed QEMU
+  // because that ended; 0: it did not. All but `signal` is then of the signal that ended the first
+  // process: its number is `first_signal`. 0: nobody saw one, and by_kernel is set.
+  int64_t first_process = 0;
+  int first_signal = 0;
   // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a
   // QEMU can have given it its name.
   bool of_qemus_user = false;

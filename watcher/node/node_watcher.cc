@@ -27,16 +27,29 @@ WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events, Shar
   return options;
 }
 
+HandedExits HandedExitsOf(const std::shared_ptr<UniqueFd>& socket,
+                          const std::vector<HandedRun>& runs) {
+  HandedExits exits;
+  if (socket == nullptr) return exits;
+  exits.socket = std::move(*socket);
+  for (const HandedRun& run : runs) {
+    if (run.pid != 0) exits.wait_statuses[run.pid] = run.wait_status;
+  }
+  return exits;
+}
+
 // The parts of the watcher, in the order in which they are made.
 class NodeWatcherImpl : public NodeWatcher {
  public:
   NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
-                  std::unique_ptr<OomWatch> oom_watch)
+                  std::unique_ptr<OomWatch> oom_watch, HandedExits handed_exits)
       : options_(WithShared(std::move(options), &node_events_, &texts_)),
         loop_(std::move(loop)),
-        exit_statuses_(ExitStatusReader::Create(
-            loop_.get(), options_.process_tracking ? options_.exit_status_source
-                                                   : std::optional(ExitStatusSource::kNone))),
+        exit_statuses_(ExitStatusReader::Create(loop_.get(),
+                                                options_.process_tracking
+                                                    ? options_.exit_status_source
+                                                    : std::optional(ExitStatusSource::kNone),
+                                                std::move(handed_exits))),
         oom_watch_(std::move(oom_watch)),
         signals_(loop_.get(), options_.signals.trace, options_.signals.problem),
         host_(loop_.get(), options_.host_shutdown.source, options_.host_shutdown.problem),
@@ -87,6 +100,7 @@ class NodeWatcherImpl : public NodeWatcher {
       timeout = absl::ZeroDuration();
       // The runs come first, so that what is found in the directories is known for theirs.
       if (restorer_->RestoreSome()) {
+        exit_statuses_->ForgetHanded();
         sockets_->Start();
         libvirt_->Start();
         started_ = true;
@@ -114,6 +128,8 @@ class NodeWatcherImpl : public NodeWatcher {
     sink_->EndTurn();
     return handed;
   }
+
+  int exit_status_socket() const override { return exit_statuses_->socket(); }
 
   void PublishRunsAgain() override {
     publish_runs_again_ = true;
@@ -208,8 +224,9 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
   std::vector<std::string> saved_runs = std::exchange(options.saved_runs, {});
   std::vector<HandedRun> handed_runs;
   if (options.handed_runs != nullptr) handed_runs = std::move(*options.handed_runs);
+  HandedExits handed_exits = HandedExitsOf(options.handed_exits, handed_runs);
   auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop),
-                                                   *std::move(oom_watch));
+                                                   *std::move(oom_watch), std::move(handed_exits));
   if (absl::Status status =
           watcher->AddSources(sink, std::move(saved_runs), std::move(handed_runs));
       !status.ok()) {

@@ -62,6 +62,9 @@ class NodeWatcher {
   // one stops; publishes first what is to be kept of them. Runs that cannot be handed over are left
   // out. The last call, after the last RunOnce. Loop thread.
   virtual std::vector<HandedRun> HandOver() = 0;
+  // Returns the socket that goes with them, and receives the exit statuses of their processes; -1:
+  // none is needed.
+  virtual int exit_status_socket() const = 0;
 
   // Has the loop push every open run's status with its saved_run once more, for a sink that lost
   // what it kept. Any thread.

@@ -107,7 +107,8 @@ std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_tic
 }  // namespace
 
 std::unique_ptr<ExitStatusReader> ExitStatusReader::Create(EventLoop* loop,
-                                                           std::optional<ExitStatusSource> only) {
+                                                           std::optional<ExitStatusSource> only,
+                                                           HandedExits handed) {
   const auto wanted = [only](ExitStatusSource source) { return only.value_or(source) == source; };
   const auto make = [](ExitStatusSource source, std::unique_ptr<ProcConnector> connector) {
     spdlog::info("exit statuses of processes come from: {}", ExitStatusSourceName(source));
@@ -117,7 +118,9 @@ std::unique_ptr<ExitStatusReader> ExitStatusReader::Create(EventLoop* loop,
     return make(ExitStatusSource::kPidfd, nullptr);
   }
   if (wanted(ExitStatusSource::kProcConnector)) {
-    absl::StatusOr<std::unique_ptr<ProcConnector>> connector = ProcConnector::Create(loop);
+    absl::StatusOr<std::unique_ptr<ProcConnector>> connector =
+        handed.socket.valid() ? ProcConnector::Resume(loop, std::move(handed))
+                              : ProcConnector::Create(loop);
     if (connector.ok()) return make(ExitStatusSource::kProcConnector, *std::move(connector));
     spdlog::debug("no process connector: {}", std::string(connector.status().message()));
   }

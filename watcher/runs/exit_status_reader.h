@@ -31,9 +31,11 @@ enum class ExitStatusSource {
 class ExitStatusReader {
  public:
   // Finds the source that this kernel and this process's rights allow: pidfd, else the connector,
-  // else none. With `only` that one or none. May take 100 ms. `loop` outlives the reader.
+  // else none. With `only` that one or none. The connector resumes `handed`, if that has a socket.
+  // May take 100 ms. `loop` outlives the reader.
   static std::unique_ptr<ExitStatusReader> Create(EventLoop* loop,
-                                                  std::optional<ExitStatusSource> only);
+                                                  std::optional<ExitStatusSource> only,
+                                                  HandedExits handed = {});
 
   ExitStatusSource source() const { return source_; }
   // Any thread.
@@ -46,6 +48,16 @@ class ExitStatusReader {
   void Unfollow(int64_t pid) {
     if (connector_ != nullptr) connector_->Unfollow(pid);
   }
+
+  // As ProcConnector has them.
+  void ForgetHanded() {
+    if (connector_ != nullptr) connector_->ForgetHanded();
+  }
+  std::optional<int> WaitStatusRead(int64_t pid) const {
+    return connector_ == nullptr ? std::nullopt : connector_->WaitStatusRead(pid);
+  }
+  // Socket for HandedExits; -1: the source needs none.
+  int socket() const { return connector_ == nullptr ? -1 : connector_->socket(); }
 
   struct Answer {
     std::optional<ExitStatus> status;

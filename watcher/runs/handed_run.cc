@@ -13,6 +13,8 @@ template <typename Archive, typename Run>
 void Fields(Archive* archive, Run* run) {
   archive->Field("run_id", run->run_id);
   archive->Field("saved", run->saved);
+  archive->FieldIf("pid", run->pid);
+  archive->FieldIf("wait_status", run->wait_status);
   auto* const session = &run->session;
   archive->FieldIf("poll_at", session->poll_at, session->poll_at < absl::InfiniteDuration());
   archive->FieldIf("last_reset", session->last_reset,

@@ -37,6 +37,8 @@ struct HandedRun {
   bool after_crash = false;
   std::optional<NotedReads> noted;  // unset: what had been read last may be lost
   uint64_t saved = 0;  // StableHash() of the text that the journal keeps, WithoutPlace()
+  int64_t pid = 0;     // of its process, in this PID namespace; 0: it is not tracked
+  std::optional<int> wait_status;  // of its process, if the process connector had reported its end
   HandedSession session;
   HandedMonitor monitor;
   uint32_t socket_owner = 0;  // the user whose socket it was found at

@@ -127,7 +127,21 @@ absl::StatusOr<std::unique_ptr<ProcConnector>> ProcConnector::Create(EventLoop* 
   if (absl::Status status = Subscribe(socket.get()); !status.ok()) return status;
   if (absl::Status status = AwaitAnswer(socket.get()); !status.ok()) return status;
   if (absl::Status status = FilterExits(socket.get()); !status.ok()) return status;
-  std::unique_ptr<ProcConnector> connector(new ProcConnector(loop, std::move(socket)));
+  return Resume(loop, {.socket = std::move(socket)});
+}
+
+absl::StatusOr<std::unique_ptr<ProcConnector>> ProcConnector::Resume(EventLoop* loop,
+                                                                     HandedExits handed) {
+  int protocol = -1;
+  socklen_t size = sizeof(protocol);
+  if (getsockopt(handed.socket.get(), SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 ||
+      protocol != NETLINK_CONNECTOR) {
+    return absl::InvalidArgumentError("not a socket of the process connector");
+  }
+  std::unique_ptr<ProcConnector> connector(new ProcConnector(loop, std::move(handed.socket)));
+  for (const auto& [pid, wait_status] : handed.wait_statuses) {
+    connector->followed_[pid] = {.handed = true, .wait_status = wait_status};
+  }
   if (absl::Status status = loop->Add(connector->socket_.get(), EPOLLIN, connector.get());
       !status.ok()) {
     return status;
@@ -139,7 +153,7 @@ ProcConnector::~ProcConnector() { loop_->Remove(socket_.get()); }
 
 void ProcConnector::Follow(int64_t pid) {
   Followed& followed = followed_[pid];
-  if (++followed.users > 1) return;
+  if (++followed.users > 1 || std::exchange(followed.handed, false)) return;
   // A waiting message may be of a process that had the number before.
   Read(SIZE_MAX);
   followed_[pid].wait_status.reset();
@@ -150,8 +164,16 @@ void ProcConnector::Unfollow(int64_t pid) {
   if (it != followed_.end() && --it->second.users == 0) followed_.erase(it);
 }
 
+void ProcConnector::ForgetHanded() {
+  absl::erase_if(followed_, [](const auto& entry) { return entry.second.users == 0; });
+}
+
 std::optional<int> ProcConnector::WaitStatusOf(int64_t pid) {
   Read(SIZE_MAX);
+  return WaitStatusRead(pid);
+}
+
+std::optional<int> ProcConnector::WaitStatusRead(int64_t pid) const {
   const auto it = followed_.find(pid);
   return it == followed_.end() ? std::nullopt : it->second.wait_status;
 }
@@ -177,7 +199,8 @@ void ProcConnector::OnMessage(absl::string_view message) {
   const auto& exit = event->event_data.exit;
   if (exit.process_pid != exit.process_tgid) return;  // a thread
   const auto it = followed_.find(exit.process_tgid);
-  if (it != followed_.end()) it->second.wait_status = static_cast<int>(exit.exit_code);
+  if (it == followed_.end() || it->second.wait_status.has_value()) return;  // its number, reused
+  it->second.wait_status = static_cast<int>(exit.exit_code);
 }
 
 }  // namespace vmeventd

@@ -15,6 +15,13 @@
 
 namespace vmeventd {
 
+// Subscription of a daemon that has stopped.
+struct HandedExits {
+  UniqueFd socket;  // has received messages since
+  // By pid, the processes that it followed, with the status of those whose end it had read.
+  absl::flat_hash_map<int64_t, std::optional<int>> wait_statuses;
+};
+
 // Reads the reports of ended processes from the kernel's process connector (Linux,
 // Documentation/driver-api/connector.rst). Keeps those of the followed processes alone, so that it
 // needs no more room than they do. The kernel drops messages that are not read fast enough. Loop
@@ -24,13 +31,22 @@ class ProcConnector : public FdHandler {
   // Subscribes. An error if the kernel does not answer at once: it has no connector, CAP_NET_ADMIN
   // is missing, or this is not the host's network or PID namespace. `loop` outlives it.
   static absl::StatusOr<std::unique_ptr<ProcConnector>> Create(EventLoop* loop);
+  // Resumes such a subscription. Each process is taken over by the first Follow(), until
+  // ForgetHanded(). INVALID_ARGUMENT: the descriptor is no such socket.
+  static absl::StatusOr<std::unique_ptr<ProcConnector>> Resume(EventLoop* loop, HandedExits handed);
   ~ProcConnector() override;
 
   // Begins to listen for the end of `pid`, which lives now. Call it once for each Unfollow.
   void Follow(int64_t pid);
   void Unfollow(int64_t pid);
+  // Drops the processes of the daemon before this one that nobody follows.
+  void ForgetHanded();
   // Status of `pid` as wait(2) would report it; unset: not known, yet or ever.
   std::optional<int> WaitStatusOf(int64_t pid);
+  // The same, of the messages that were read before: takes none of those that wait.
+  std::optional<int> WaitStatusRead(int64_t pid) const;
+
+  int socket() const { return socket_.get(); }
 
   // Number of times that messages were dropped.
   uint64_t overflows() const { return overflows_.value(); }
@@ -43,6 +59,7 @@ class ProcConnector : public FdHandler {
  private:
   struct Followed {
     int users = 0;
+    bool handed = false;  // followed by the daemon before this one, and not taken over yet
     std::optional<int> wait_status;
   };
 

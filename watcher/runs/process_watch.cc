@@ -178,6 +178,9 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() {
 
 ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   ProcessEnd end{.status = status, .unseen = end_unseen_};
+  if (!status.has_value() && context_->exit_statuses->overflows() > 0) {
+    end.status_unknown = "the kernel dropped reports of ended processes";
+  }
   if (!status.has_value() || status->signal != SIGKILL) return end;
   if (!kill_seen_) {
     end.sender_unclear = end_unseen_ || !kill_unclear_.empty();

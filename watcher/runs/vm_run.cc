@@ -171,7 +171,7 @@ void VmRun::OnReleased() {
 }
 
 void VmRun::OnProcessEnd(const ProcessEnd& end) {
-  // Nobody has read the report of its end by a kernel before 6.15.
+  // The report of its end is lost, as it may be before Linux 6.15: nothing says how it ended.
   if (process_.end_unseen() && !end.status.has_value()) session_.LoseSight();
   End(end);
 }
@@ -196,7 +196,10 @@ void VmRun::HandOverTo(HandedRun* handed) {
   Apply(session_.OnHandOver(Now()));
   handed->run_id = std::string(info().run_id);
   handed->saved = StableHash(VmSession::WithoutPlace(Save()));
-  if (tracked()) handed->process = TakeProcess().pidfd;
+  if (!tracked()) return;
+  handed->pid = info().pid;
+  handed->wait_status = context_->exit_statuses->WaitStatusRead(handed->pid);
+  handed->process = TakeProcess().pidfd;
 }
 
 void VmRun::Resume() {

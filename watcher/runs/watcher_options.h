@@ -44,6 +44,8 @@ struct WatcherOptions {
   // Runs that the daemon before this one has handed over; null: nothing. Taken by
   // NodeWatcher::Create.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
+  // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken too.
+  std::shared_ptr<UniqueFd> handed_exits;
   // Keeper of descriptors in case of a crash; null: none.
   std::shared_ptr<RunKeeper> keeper;
   // Runs that ended before, the last ones at the end: their ids are not used again.

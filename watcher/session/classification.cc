@@ -55,7 +55,8 @@ bool EndsTheHost(const SignalSender& sender) {
 
 bool IsDecided(const Evidence& evidence) {
   return evidence.shutdown.has_value() || evidence.guest_panicked || evidence.watchdog_expired ||
-         evidence.migrated || evidence.down_before_attach || evidence.shutdown_file_found;
+         evidence.internal_error || evidence.migrated || evidence.down_before_attach ||
+         evidence.shutdown_file_found;
 }
 
 absl::string_view ShutdownClassName(ShutdownClass shutdown_class) {
@@ -101,7 +102,7 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or gave up with an error"},
     {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY", "QEMU was killed because memory ran out"},
     {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU went without a word"},
-    {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
+    {ShutdownCause::kUnobserved, "UNOBSERVED", "what ended it is not known"},
     {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
     {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
     {ShutdownCause::kHostDestroy, "HOST_DESTROY", "the host destroyed the VM through its manager"},
@@ -112,7 +113,7 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kNeverRan, "NEVER_RAN", "QEMU ended before its VM was seen running"},
     {ShutdownCause::kMigrationUnfinished, "MIGRATION_UNFINISHED",
      "QEMU ended while it finished a migration: the VM may live on elsewhere"},
-    {ShutdownCause::kHostKill, "HOST_KILL", "a process of the host killed QEMU (SIGKILL)"},
+    {ShutdownCause::kHostKill, "HOST_KILL", "a process of the host killed QEMU"},
     {ShutdownCause::kHostShutdown, "HOST_SHUTDOWN", "the VM ended because its host shut down"},
 };
 
@@ -146,6 +147,16 @@ std::string SignalName(int signal) {
 }
 
 std::string DescribeSender(const SignalSender& sender) {
+  if (sender.first_process != 0) {
+    const std::string first =
+        absl::StrCat("the kernel, because the first process of its container (pid ",
+                     sender.first_process, ") ended");
+    if (sender.first_signal == 0) return first;
+    SignalSender sent = sender;
+    sent.first_process = 0;
+    return absl::StrCat(first, " after a ", SignalName(sender.first_signal), " of ",
+                        DescribeSender(sent));
+  }
   if (sender.by_kernel) return "the kernel";
   if (!sender.uid.has_value()) {
     return absl::StrCat(sender.of_qemu ? "QEMU or a process of its own" : "a process that is gone",

@@ -41,7 +41,7 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
      [](EvidenceLog* log) { log->facts_.shutdown.reset(); }},
     {"STOP", EvidenceId::kStop, Clearable::By::kRunning, nullptr,
-     [](EvidenceLog* log) { log->paused_ = false; }},
+     [](EvidenceLog* log) { log->facts_.paused = false; }},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it said a run state",
      EvidenceId::kNotRunning, Clearable::By::kRunning, nullptr,
      [](EvidenceLog* log) { log->facts_.never_ran = log->facts_.incoming = false; }},
@@ -60,6 +60,11 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog,
      Clearable::By::kReset, [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
      [](EvidenceLog* log) { log->facts_.watchdog_expired = false; }},
+    {"run state `internal-error`", EvidenceId::kInternalError, Clearable::By::kBoth,
+     [](const EvidenceLog& log) { return log.facts_.internal_error; },
+     [](EvidenceLog* log) { log->facts_.internal_error = false; }},
+    {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, Clearable::By::kBoth, nullptr,
+     [](EvidenceLog*) {}},
     {"SUSPEND_DISK", EvidenceId::kHibernation, Clearable::By::kReset,
      [](const EvidenceLog& log) { return log.facts_.hibernating; },
      [](EvidenceLog* log) { log->facts_.hibernating = false; }},
@@ -101,7 +106,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   // A reset is a new life, of which nothing was seen yet.
   const auto goes = [&](const EvidenceEntry& entry) {
     if (entry.id == EvidenceId::kSignalSent || entry.id == EvidenceId::kHostShutdown) return false;
-    if (clearing == Clearing::kReset) return leaves_trace;
+    if (clearing == Clearing::kReset && leaves_trace) return true;
     return absl::c_any_of(kClearables, [&](const Clearable& row) {
       return row.id == entry.id && is_cleared(row) && (leaves_trace || row.stands == nullptr);
     });
@@ -142,7 +147,13 @@ void EvidenceLog::SawPowerdown(Instant said, Instant now) {
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
                               Instant said, Instant now) {
-  fact.while_paused = paused_;
+  fact.while_paused = facts_.paused;
+  const Rare<SignalSender>& sender = facts_.signaller;
+  const bool has_reason =
+      fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
+  fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
+                      sender->signal != SIGQUIT && sender->signal != SIGABRT &&
+                      sender->sent <= event.time.value_or(said.wall);
   if (powerdown_at_.has_value()) fact.powerdown_age = said.monotonic - powerdown_at_->monotonic;
   fact.host_shutdown = host_shutdown_at_.has_value();
   fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at_.has_value() &&
@@ -154,7 +165,7 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
 }
 
 void EvidenceLog::SawStop(Instant now) {
-  paused_ = true;
+  facts_.paused = true;
   // After a SHUTDOWN it only says that QEMU stays.
   if (!facts_.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
   if (migrating_) SawMigrationState("finish-migrate", "STOP in a migration", now);
@@ -182,6 +193,16 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
       facts_.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }
 
+void EvidenceLog::SawIoError(absl::string_view error, Instant now) {
+  Saw(absl::StrCat("I/O error, for which QEMU paused the VM: ", error), now, EvidenceId::kIoError);
+}
+
+void EvidenceLog::SawInternalError(absl::string_view by, Instant now) {
+  if (!std::exchange(facts_.internal_error, true)) {
+    Saw(std::string(by), now, EvidenceId::kInternalError);
+  }
+}
+
 void EvidenceLog::SawHibernation(Instant now) {
   facts_.hibernating = true;
   Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
@@ -200,7 +221,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
   const bool went_on = was_down && NeedsReset(run_state);
   if (went_on) Clear(Clearing::kRunning, by, now);
-  paused_ = !run_state.empty();
+  facts_.paused = !run_state.empty();
   if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
   if (run_state == "running" || run_state == "suspended") {
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
@@ -214,6 +235,8 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
   } else if (run_state == "guest-panicked" && !facts_.guest_panicked) {
     facts_.guest_panicked = true;
     Saw(std::string(by), now, EvidenceId::kPanic);
+  } else if (run_state == "internal-error") {
+    SawInternalError(by, now);
   } else if (run_state == "watchdog") {
     facts_.watchdog_paused = true;
     if (!std::exchange(facts_.watchdog_expired, true)) {
@@ -229,6 +252,13 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
 void EvidenceLog::SawNoRunState(Instant now) {
   facts_.never_ran = true;
   Saw("monitor closed before QEMU said its run state", now, EvidenceId::kNotRunning);
+}
+
+void EvidenceLog::SawNoGreeting(absl::Duration age, Instant now) {
+  facts_.never_greeted = true;
+  Saw(absl::StrCat("QEMU sent no greeting in its ",
+                   absl::FormatDuration(absl::Trunc(age, absl::Seconds(1)))),
+      now);
 }
 
 void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_view by,
@@ -249,7 +279,7 @@ void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
   migrating_ = !facts_.never_ran && status != "failed" && status != "cancelled";
   if (!migrating_) {
     SawMigrationState("paused", "", now);
-  } else if (paused_ &&
+  } else if (facts_.paused &&
              (status == "completed" || status == "device" || status == "pre-switchover")) {
     SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
   }
@@ -322,8 +352,9 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 
 const SignalSender* EvidenceLog::SenderOfEnd() const {
   if (facts_.shutdown.has_value()) {
-    return facts_.shutdown->reason == ShutdownReason::kHostSignal ? facts_.signaller.get()
-                                                                  : nullptr;
+    const bool by_it =
+        facts_.shutdown->reason == ShutdownReason::kHostSignal || facts_.shutdown->after_signal;
+    return by_it ? facts_.signaller.get() : nullptr;
   }
   if (!facts_.exit_status.has_value() || facts_.exit_status->signal == SIGKILL) {
     return facts_.killer.get();
@@ -334,14 +365,16 @@ const SignalSender* EvidenceLog::SenderOfEnd() const {
 }
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
-  Saw("process gone", now);
+  Saw(end.unseen ? "process gone while vmeventd was restarted" : "process gone", now);
   facts_.exit_status = end.status;
   facts_.oom_killed = end.oom_killed;
   facts_.killer_unclear = end.sender_unclear;
   if (end.status.has_value()) {
     Saw(DescribeExit(*end.status), now);
   } else if (!decided()) {
-    Saw("exit status not known", now);
+    constexpr char kUnknown[] = "exit status not known";
+    Saw(end.status_unknown.empty() ? kUnknown : absl::StrCat(kUnknown, ": ", end.status_unknown),
+        now);
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
   if (!end.sender_unknown.empty() && !facts_.killer.has_value()) {

@@ -36,7 +36,7 @@ class EvidenceLog {
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts_); }
   // QEMU has stopped the guest's processors.
-  bool paused() const { return paused_; }
+  bool paused() const { return facts_.paused; }
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time() const {
     if (!shutdown_qemu_time_.has_value()) return std::nullopt;
@@ -62,6 +62,10 @@ class EvidenceLog {
   void SawStop(Instant now);
   void SawPanic(absl::string_view event, GuestPanic panic, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
+  // QEMU paused the VM for it; `error` is for people.
+  void SawIoError(absl::string_view error, Instant now);
+  // Run state `internal-error`: QEMU or KVM cannot go on with the guest.
+  void SawInternalError(absl::string_view by, Instant now);
   void SawHibernation(Instant now);
   void SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
 
@@ -73,6 +77,8 @@ class EvidenceLog {
   void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
   // Records that the monitor closed before anything showed a run state.
   void SawNoRunState(Instant now);
+  // Records that QEMU ended without a greeting, that long after its start.
+  void SawNoGreeting(absl::Duration age, Instant now);
   // Takes from an answer of query-status how far an outgoing migration is.
   void SawMigrationState(absl::string_view run_state, absl::string_view by, Instant now);
   // A MIGRATION of a VM whose run state nobody asks for: a STOP within one that goes out, and its
@@ -97,6 +103,8 @@ class EvidenceLog {
   void SawHostReboot(Instant now);
 
   void SetMonitored(bool monitored) { facts_.monitored = monitored; }
+  // The guest can end QEMU by itself, as its command line says.
+  void SetGuestCanExit() { facts_.guest_can_exit = true; }
   void SetIntended(bool intended) { facts_.intended = intended; }
 
  private:
@@ -113,8 +121,7 @@ class EvidenceLog {
   Rare<Instant> powerdown_at_;  // the last one that nothing has cleared
   Rare<GuestPanic> panic_;
   Rare<Instant> host_shutdown_at_;  // beginning of the host's shutdown
-  bool paused_ = false;
-  bool migrating_ = false;  // outgoing, see SawMigration
+  bool migrating_ = false;          // outgoing, see SawMigration
   Rare<absl::Time> shutdown_qemu_time_;
   SharedText shutdown_json_;
 };

@@ -76,6 +76,11 @@ class VmSession {
   // The problem of a monitor that sent no greeting; `vmevents doctor` finds which it is.
   static constexpr char kNoGreeting[] =
       "monitor held by another client, or QEMU hangs or is stopped: it sent no greeting";
+  // The problem of one that started less than kStartTime ago: it may reserve memory or set up
+  // devices, and listens meanwhile.
+  static constexpr char kNoGreetingYet[] =
+      "no greeting yet: QEMU may still be starting, or its monitor is held by another client";
+  static constexpr absl::Duration kStartTime = absl::Minutes(2);
 
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
@@ -213,6 +218,10 @@ class VmSession {
   bool has_shutdown() const { return evidence_.facts().shutdown.has_value(); }
   // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return !qemu_version_.empty(); }
+  // The problem of a monitor that has sent no greeting by `now`.
+  const char* NoGreeting(Instant now) const {
+    return MayBeStarting(now) ? kNoGreetingYet : kNoGreeting;
+  }
   // Number of events that the rate limit has left out so far.
   uint64_t rate_limited_events() const {
     return limiter_ == nullptr ? 0 : limiter_->dropped_total();
@@ -226,6 +235,8 @@ class VmSession {
     kLost,    // ended while the process lives on, and said so
     kUnseen,  // not attached since the daemon's restart
   };
+  // The beginning of the problem of a VM that QEMU has paused; the error may follow.
+  static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
@@ -296,6 +307,7 @@ class VmSession {
   void OnResume(const QmpEvent& event, Instant now);
   void OnPanic(const QmpEvent& event, Instant now);
   void OnWatchdog(const QmpEvent& event, Instant now);
+  void OnIoError(const QmpEvent& event, Instant now);
   void OnSuspend(const QmpEvent& event, Instant now);
   void OnWakeup(const QmpEvent& event, Instant now);
   void OnSuspendDisk(const QmpEvent& event, Instant now);
@@ -321,6 +333,7 @@ class VmSession {
   void AskIn(absl::Duration wait, Instant now);
   void PollRunState(Instant now);
   void SetMonitorProblem(absl::string_view problem, Instant now);
+  void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` is what said it, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
   void Regain(absl::string_view run_state, Instant now);
@@ -336,6 +349,10 @@ class VmSession {
   // Publishes, for both, that the monitor is lost; `message` says why.
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
+  // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
+  bool MayBeStarting(Instant now) const {
+    return !answered() && now.wall - run_.process_start < kStartTime;
+  }
   // Returns whether the end of the connection to the monitor is not the end of the run.
   bool OutlivesMonitor() const;
   // "query-status paused", "libvirt: state paused".

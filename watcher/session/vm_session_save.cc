@@ -57,6 +57,7 @@ void FactFields(Archive* archive, Facts* facts) {
     shutdown->FlagIf("guest", fact->guest);
     shutdown->FieldIf("powerdown_age", fact->powerdown_age);
     shutdown->FieldIf("while_paused", fact->while_paused);
+    shutdown->FieldIf("after_signal", fact->after_signal);
     shutdown->FieldIf("host_shutdown", fact->host_shutdown);
     shutdown->FieldIf("powerdown_in_host_shutdown", fact->powerdown_in_host_shutdown);
     shutdown->EnumIf("caveat", fact->caveat, ShutdownCaveat::kGuestAgentConnected,
@@ -68,10 +69,12 @@ void FactFields(Archive* archive, Facts* facts) {
   archive->FieldIf("panicked", facts->guest_panicked);
   archive->FieldIf("watchdog", facts->watchdog_expired);
   archive->FlagIf("watchdog_paused", facts->watchdog_paused, facts->watchdog_expired);
+  archive->FieldIf("internal_error", facts->internal_error);
   archive->FieldIf("hibernating", facts->hibernating);
   archive->FieldIf("migrated", facts->migrated);
   archive->FieldIf("down_before_attach", facts->down_before_attach);
   archive->FieldIf("shutdown_file_found", facts->shutdown_file_found);
+  archive->FieldIf("guest_can_exit", facts->guest_can_exit);
   archive->FieldIf("intended", facts->intended);
   archive->FieldIf("host_shutdown", facts->host_shutdown);
   archive->FieldIf("oom_victim", facts->oom_victim);
@@ -85,6 +88,8 @@ void FactFields(Archive* archive, Facts* facts) {
     json->FieldIf("cgroup", sender->cgroup);
     json->FieldIf("of_qemu", sender->of_qemu);
     json->FieldIf("of_qemus_user", sender->of_qemus_user);
+    json->FieldIf("first_process", sender->first_process);
+    json->FieldIf("first_signal", sender->first_signal);
   };
   archive->ObjectIf("killer", facts->killer, sender_fields);
   archive->ObjectIf("signaller", facts->signaller, sender_fields);
@@ -171,7 +176,7 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->Labels("labels", session->labels_);
   archive->FieldIf("qemu_version", session->qemu_version_);
   auto* const evidence = &session->evidence_;
-  archive->FieldIf("paused", evidence->paused_);
+  archive->FieldIf("paused", evidence->facts_.paused);
   archive->FieldIf("migrating", evidence->migrating_);
   archive->FieldIf("powerdown_at", evidence->powerdown_at_);
   archive->FieldIf("host_shutdown_at", evidence->host_shutdown_at_);

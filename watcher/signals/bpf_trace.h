@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -8,7 +9,9 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "watcher/signals/signal_trace.h"
-#include "watcher/signals/trace_records.h"
+#include "watcher/signals/trace_record.h"
+
+struct ring_buffer;
 
 namespace vmeventd {
 
@@ -18,41 +21,48 @@ struct SignalTracing {
   std::string problem = {};
 };
 
-// Records by programs (BPF) at the kernel's tracepoints signal:signal_generate,
-// signal:signal_deliver and oom:mark_victim, which write into one ring for all processors. It goes
-// on for as long as somebody holds its descriptors, also where nobody reads it.
+// Records by programs (BPF) at the kernel's tracepoints signal:signal_generate and oom:mark_victim,
+// which write into one ring for all processors. They run for as long as somebody holds the
+// descriptors, also where nobody reads the ring.
 class BpfTrace : public SignalTrace {
  public:
-  // Begins to record. The error says for people why it cannot: no tracefs, a capability is missing,
-  // a PID namespace other than the host's. It needs CAP_BPF and CAP_PERFMON, and none afterwards.
-  // `root` stands before every path, for tests.
+  // Begins to record. The error says for people why it cannot: a capability is missing, the kernel
+  // has no BTF, a PID namespace other than the host's. It needs CAP_BPF and CAP_PERFMON, and none
+  // afterwards. `root` stands before every path, for tests.
   static absl::StatusOr<std::unique_ptr<BpfTrace>> Begin(const std::string& root = "");
-  // Goes on with one that another process began, by its descriptors(). It needs CAP_BPF.
+  // Continues one that another process began, by its descriptors(). It needs CAP_BPF.
   // INVALID_ARGUMENT: they are not those of such a trace.
   static absl::StatusOr<std::unique_ptr<BpfTrace>> GoOn(std::vector<UniqueFd> descriptors);
   ~BpfTrace() override;
 
+  // The ring, the counts, and a link for each program.
   std::vector<int> descriptors() const;
 
-  int fd() const override { return ring_.get(); }
+  int fd() const override { return descriptors_[0].get(); }
   void Read(std::vector<SignalRecord>* out) override;
   uint64_t lost() const override;
 
  private:
-  struct Maps;
+  struct FreeRing {
+    void operator()(ring_buffer* ring) const;
+  };
+  struct Unmap {
+    void operator()(TraceCounts* counts) const;
+  };
 
-  BpfTrace(UniqueFd ring, UniqueFd counters, std::vector<UniqueFd> events,
-           std::unique_ptr<Maps> maps);
-  static absl::StatusOr<std::unique_ptr<BpfTrace>> Map(UniqueFd ring, UniqueFd counters,
-                                                       std::vector<UniqueFd> events);
+  BpfTrace(std::vector<UniqueFd> descriptors, std::unique_ptr<TraceCounts, Unmap> counts);
+  static absl::StatusOr<std::unique_ptr<BpfTrace>> Map(std::vector<UniqueFd> descriptors);
+  static int OnRecord(void* trace, void* data, size_t size);
 
-  const UniqueFd ring_;
-  const UniqueFd counters_;
-  const std::vector<UniqueFd> events_;  // attach the programs
-  const std::unique_ptr<Maps> maps_;    // memory of the first two
-  const uint64_t told_before_;          // losses reported by earlier daemons
-  RingReader reader_;
-  std::vector<SignalRecord> waiting_;  // kills of what may be a thread, whose process is not known
+  const std::vector<UniqueFd> descriptors_;
+  const std::unique_ptr<TraceCounts, Unmap> counts_;
+  const uint64_t reported_before_;  // losses reported by earlier daemons
+  std::unique_ptr<ring_buffer, FreeRing> ring_;
+  std::vector<SignalRecord>* out_ = nullptr;  // Read() appends to it
+  size_t left_ = 0;                           // records that it still may read
 };
+
+// A record of the kernel's programs in the terms of SignalTrace.
+SignalRecord Decode(const TraceRecord& record);
 
 }  // namespace vmeventd

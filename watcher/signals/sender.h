@@ -36,8 +36,9 @@ class ProcessReader {
   // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
   ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
 
-  // The process of which `pid` is a thread; unset: there is none.
-  std::optional<int64_t> ProcessOf(int64_t pid) const;
+  // Returns whether `pid` is the first process of a PID namespace below this one; unset: it is
+  // gone.
+  std::optional<bool> LeadsNamespace(int64_t pid) const;
 
  private:
   struct Stat {
@@ -68,6 +69,9 @@ absl::Duration StartOf(uint64_t start_ticks);
 
 // Returns the time on that clock.
 absl::Duration SinceBoot();
+
+// Returns the wall clock's time at a time of that clock.
+absl::Time WallTimeOf(absl::Duration since_boot);
 
 // The text after `name` in the first line of a file that begins with it, without the space around;
 // empty: there is none.

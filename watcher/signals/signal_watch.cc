@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -71,25 +72,20 @@ void SignalWatch::Rest() {
 }
 
 SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
-  auto it = followed_.find(record.target);
-  const bool from_before = record.time < begun_;
-  if (it == followed_.end() && !followed_.empty() && !from_before &&
-      lookups_.Take(loop_->Now().monotonic)) {
-    // A signal to a thread of a process is one to the process.
-    const std::optional<int64_t> process = reader_.ProcessOf(record.target);
-    if (process.has_value()) it = followed_.find(*process);
-  }
+  const auto it = followed_.find(record.target);
   if (it == followed_.end()) return nullptr;
   // Records of a process that had the number before, if it is older, do not count. One that was
   // followed before this watch has lived for longer than a tick.
-  const uint64_t start = it->second.origin.start_ticks + (from_before ? 1 : 0);
+  const uint64_t start = it->second.origin.start_ticks + (record.time < begun_ ? 1 : 0);
   return record.time < StartOf(start) ? nullptr : &it->second;
 }
 
 void SignalWatch::Drain() {
   if (trace_ == nullptr) return;
   records_ = std::exchange(unclaimed_, {});
+  const size_t old = records_.size();
   trace_->Read(&records_);
+  for (size_t i = old; i < records_.size(); ++i) RememberEnder(records_[i]);
   lost_.Add(trace_->lost() - lost_.value());
   absl::flat_hash_set<int64_t> killed;
   absl::flat_hash_set<int64_t> asked;
@@ -113,21 +109,57 @@ void SignalWatch::Drain() {
   }
 }
 
-void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) {
-  const bool from_before = record.time < begun_;
-  const ProcessOrigin target =
-      from_before ? reader_.RecordedOrigin(record, followed.origin) : followed.origin;
-  // A timer that goes off in QEMU's own time is QEMU's.
-  if (record.unclear && record.sender != target.pid) {
-    followed.user->OnUnclearSignal(record.signal, kUnclear);
+void SignalWatch::RememberEnder(const SignalRecord& record) {
+  if (record.kind != SignalRecord::Kind::kSignal || record.unclear) return;
+  // SIGHUP has many a program read its configuration.
+  if (record.signal != SIGKILL && record.signal != SIGTERM && record.signal != SIGINT &&
+      record.signal != SIGQUIT) {
     return;
   }
-  const SignalSender sender = reads_.Take(loop_->Now().monotonic)
-                                  ? reader_.SenderOf(record, target, SinceBoot())
-                                  : ProcessReader::RecordedSenderOf(record, target);
+  enders_.push_back(record);
+  if (enders_.size() > kMaxEnders) enders_.pop_front();
+}
+
+const SignalRecord& SignalWatch::EnderOf(const SignalRecord& kill) const {
+  constexpr int kMaxNamespaces = 32;  // the kernel's limit of namespaces within each other
+  const SignalRecord* cause = &kill;
+  for (int depth = 0; depth < kMaxNamespaces && cause->by_kernel; ++depth) {
+    const auto ender = std::find_if(enders_.rbegin(), enders_.rend(), [&](const auto& sent) {
+      return sent.target == cause->context && sent.target != 0 && sent.time <= cause->time &&
+             (sent.signal == SIGKILL || cause->time - sent.time <= kObeyTime);
+    });
+    if (ender == enders_.rend()) break;
+    cause = &*ender;
+  }
+  return *cause;
+}
+
+void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) {
+  // The kernel kills the processes of a PID namespace in the context of the first one as that ends.
+  const bool namespace_ended = record.by_kernel && record.signal == SIGKILL &&
+                               record.context != 0 && record.context != followed.origin.pid &&
+                               reader_.LeadsNamespace(record.context).value_or(true);
+  const SignalRecord& sent = namespace_ended ? EnderOf(record) : record;
+  const bool from_before = sent.time < begun_;
+  const ProcessOrigin target =
+      from_before ? reader_.RecordedOrigin(sent, followed.origin) : followed.origin;
+  // A timer that goes off in QEMU's own time is QEMU's.
+  if (sent.unclear && sent.sender != target.pid) {
+    followed.user->OnUnclearSignal(sent.signal, kUnclear);
+    return;
+  }
+  SignalSender sender = reads_.Take(loop_->Now().monotonic)
+                            ? reader_.SenderOf(sent, target, SinceBoot())
+                            : ProcessReader::RecordedSenderOf(sent, target);
+  sender.sent = WallTimeOf(sent.time);
+  if (namespace_ended) {
+    sender.signal = record.signal;
+    sender.first_process = record.context;
+    sender.first_signal = &sent == &record ? 0 : sent.signal;
+  }
   // One that was read just now has its cgroup.
-  const bool was_read = !sender.cgroup.empty() && record.target_mark.has_value();
-  if (!from_before || sender.by_kernel || sender.of_qemu || was_read || IsOfAnother(record)) {
+  const bool was_read = !sender.cgroup.empty() && sent.target_mark.has_value();
+  if (!from_before || sender.by_kernel || sender.of_qemu || was_read || IsOfAnother(sent)) {
     followed.user->OnSignal(sender);
   } else {
     followed.user->OnUnclearSignal(record.signal, kGone);

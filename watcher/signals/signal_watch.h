@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,9 +27,8 @@ struct SignalWatchState {
 // once who sent them. Loop thread.
 //
 // A flood of signals to other processes wakes the loop kWakes times a second at the most; what
-// came meanwhile waits in the trace's memory, or is lost there and counted. kReads of their targets
-// a second are looked up, since a thread of a followed process may be one. Of a flood to processes
-// that are followed kReads senders a second are read, of the others the pid is known.
+// came meanwhile waits in the trace's memory, or is lost there and counted. Of a flood to processes
+// that are followed kReads senders a second are read, of the others what the record has is known.
 class SignalWatch : public FdHandler {
  public:
   static constexpr TokenRate kWakes{.per_second = 100, .burst = 200};
@@ -75,6 +76,11 @@ class SignalWatch : public FdHandler {
   // a domain of libvirt.
   static constexpr absl::Duration kUnclaimed = absl::Minutes(10);
 
+  // Number of newest signals of all processes that may turn out to have ended a PID namespace.
+  static constexpr size_t kMaxEnders = 128;
+  // Time in which a first process that was asked to end obeys.
+  static constexpr absl::Duration kObeyTime = absl::Minutes(10);
+
   struct Followed {
     User* user = nullptr;
     ProcessOrigin origin;
@@ -83,6 +89,11 @@ class SignalWatch : public FdHandler {
   // The followed process of a record; null: none.
   Followed* Find(const SignalRecord& record);
   void HandOut(const SignalRecord& record, const Followed& followed);
+  // Saves `record` if a process may end by it.
+  void RememberEnder(const SignalRecord& record);
+  // The signal that ended the first process of the PID namespace with which the kernel sent `kill`;
+  // `kill` if nobody saw one.
+  const SignalRecord& EnderOf(const SignalRecord& kill) const;
 
   EventLoop* const loop_;
   const std::shared_ptr<SignalTrace> trace_;
@@ -92,9 +103,9 @@ class SignalWatch : public FdHandler {
   std::vector<SignalRecord> records_;
   // Records from before this watch, whose targets an earlier daemon followed.
   std::vector<SignalRecord> unclaimed_;
-  const absl::Duration begun_;  // time since the boot
+  std::deque<SignalRecord> enders_;  // the oldest first
+  const absl::Duration begun_;       // time since the boot
   TokenBucket wakes_{kWakes};
-  TokenBucket lookups_{kReads};
   TokenBucket reads_{kReads};
   TimerId rest_;
   Counter lost_;

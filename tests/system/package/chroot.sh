@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The packages in a clean Debian: lifecycle.sh in a chroot, boot.sh or shutdown.sh in a system that systemd-nspawn
-# boots, or apparmor.sh in a virtual machine, whose kernel has AppArmor.
+# boots, or machine.sh in a virtual machine with Debian's own kernel and AppArmor.
 #
-#   chroot.sh lifecycle|boot|shutdown|apparmor PACKAGE_DIR CACHE_DIR GUEST_DIR
+#   chroot.sh lifecycle|boot|shutdown|machine PACKAGE_DIR CACHE_DIR GUEST_DIR
 #
 # GUEST_DIR has Debian's kernel (tests/support/guest/make_guest.sh).
 # CACHE_DIR keeps the bare system and the packages that were downloaded. All mounts are of a mount
@@ -73,7 +73,7 @@ unpack_base() {
   for package in vmeventd vmevents vmeventd-doc python3-vmeventd; do
     cp "$package_dir/$package"_*.deb "$root/root/$package.deb"
   done
-  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,apparmor.sh,fake_qemu.pl,fake_kvmd.pl,fake_receiver.pl,v0.1.0-1} "$root/root/"
+  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,machine.sh,fake_qemu.pl,fake_kvmd.pl,fake_receiver.pl,v0.1.0-1} "$root/root/"
   cp -r "$source/debian/tests" "$root/root/"
   mkdir "$root/root/state"
   tar -x -f "$source/tests/system/upgrade/v0.1.0/state.tar.xz" -C "$root/root/state" --no-same-owner
@@ -169,7 +169,7 @@ boot_and_power_off() {
 
 # Boots the system in a virtual machine, as the initramfs of Debian's kernel: it needs no disk and no module.
 boot_machine() {
-  prepare apparmor.sh apparmor systemd
+  prepare machine.sh apparmor systemd qemu-system-x86
   # Of what it says, the console gets all.
   sed -i 's|^StandardOutput=.*|StandardOutput=tty\nTTYPath=/dev/ttyS0|; s|^ExecStart=/bin/touch.*||' \
     "$root/etc/systemd/system/boot-checks.service"
@@ -177,7 +177,7 @@ boot_machine() {
   (cd "$root" && rm -rf usr/share/{doc,i18n,locale,man,zoneinfo} usr/lib/*/gconv var/lib/apt/lists root/*.deb &&
     find . -print0 | cpio --null -o -H newc --quiet) >/tmp/initrd
   umount "$root"
-  local log=$cache/apparmor.log
+  local log=$cache/machine.log
   # Without KVM, which few machines of tests have and some have in a form that boots nothing.
   timeout --signal=KILL 600 qemu-system-x86_64 -accel tcg -cpu max -m 1536 -nodefaults -no-reboot \
     -display none -serial stdio -kernel "$guest/vmlinux" -initrd /tmp/initrd \
@@ -205,5 +205,5 @@ case $what in
   lifecycle) in_chroot /root/lifecycle.sh ;;
   boot) boot ;;
   shutdown) boot_and_power_off ;;
-  apparmor) boot_machine ;;
+  machine) boot_machine ;;
 esac

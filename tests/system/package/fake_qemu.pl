@@ -1,13 +1,10 @@
 #!/usr/bin/perl
 # A QEMU as far as its monitor goes, out of what a bare Debian has: serves PATH, which nobody but its
-# own user may open, and powers off as its guest does when it gets a SIGUSR1. Leaves no zombie.
-#
-#   fake_qemu.pl PATH UID
-use strict;
+XXuse strict;
 use warnings;
 use Socket;
 
-my ($path, $uid) = @ARGV;
+my ($path, $uid, $end) = @ARGV;
 socket(my $listener, PF_UNIX, SOCK_STREAM, 0) or die "socket: $!";
 umask 0177;
 bind($listener, sockaddr_un($path)) or die "bind $path: $!";
@@ -22,6 +19,12 @@ $SIG{USR1} = sub {
   syswrite $client, '{"timestamp": {"seconds": 1, "microseconds": 0}, "event": "SHUTDOWN",'
     . ' "data": {"guest": true, "reason": "guest-shutdown"}}' . "\r\n";
   exit 0;
+};
+$SIG{USR2} = sub {
+  exit 3 if $end eq 'exit';
+  unpack 'P1', pack 'J', 1 if $end eq 'crash';
+  my @eaten;
+  push @eaten, 'x' x (1 << 20) while 1;
 };
 listen($listener, 1) or die "listen: $!";
 while (accept($client, $listener)) {

@@ -83,11 +83,11 @@ setting() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 # Whether `vmevents vm NAME` has the text.
 vm_says() { vmevents --color never vm "$1" | tee /dev/stderr | grep -q "$2"; }
 
-# start_qemu DIRECTORY NAME: a VM of another user, whose monitor only that user may open, in root's
+# start_qemu DIRECTORY NAME [END]: a VM of another user, whose monitor only that user may open, in root's
 # directory. Sets qemu to its pid.
 start_qemu() {
   mkdir -p "$1"
-  ./fake_qemu.pl "$1/$2.kvmd" "$nobody" &
+  ./fake_qemu.pl "$1/$2.kvmd" "$nobody" "${3:-}" &
   # shellcheck disable=SC2034  # the caller's
   qemu=$!
   wait_for "the monitor is there" test -S "$1/$2.kvmd"

@@ -10,6 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
@@ -30,8 +31,8 @@ class NodeWatcherExitTest : public RestartTest {
 };
 
 TEST_F(NodeWatcherExitTest, AParentThatReapsAtOnce) {
+  if (const std::string why = WhyNoExitStatus(); !why.empty()) GTEST_SKIP() << why;
   Follow(&qemu_);
-  if (watcher_->exit_status_source() == "none") GTEST_SKIP() << "nothing reports reaped processes";
   qemu_.Kill(SIGABRT);
   qemu_.Reap();
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
@@ -59,8 +60,8 @@ TEST_F(NodeWatcherExitTest, AParentThatNeverReaps) {
 }
 
 TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
+  if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   FollowWithManualClock();
-  if (watcher_->exit_status_source() != "pidfd") GTEST_SKIP() << "needs PIDFD_INFO_EXIT";
   qemu_.Kill(SIGABRT);
   AwaitEnd(qemu_.pid());
   const AsNobody nobody;
@@ -76,8 +77,9 @@ TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
+  if (const std::string why = WhyNoExitStatus(); !why.empty()) GTEST_SKIP() << why;
+  const bool pidfd = WhyNoPidfdExitStatus().empty();
   FollowWithManualClock();
-  if (watcher_->exit_status_source() == "none") GTEST_SKIP() << "then nothing is waited for";
   const AsNobody nobody;
   if (!nobody.possible()) GTEST_SKIP() << "needs root";
   {
@@ -88,7 +90,6 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
     ASSERT_EQ(seteuid(65534), 0);
   }
   Turns();
-  const bool pidfd = watcher_->exit_status_source() == "pidfd";
   EXPECT_TRUE(!pidfd || sink_.Count(EventType::kStopped) == 0);
   for (int i = 0; i < 100; ++i) {
     manual_clock_.Advance(absl::Milliseconds(1));
@@ -122,11 +123,9 @@ TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
 }
 
 TEST_F(NodeWatcherExitTest, TheProcessConnectorTellsOfAReapedProcess) {
+  if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
   options_.exit_status_source = ExitStatusSource::kProcConnector;
   Follow(&qemu_);
-  if (watcher_->exit_status_source() != "proc-connector") {
-    GTEST_SKIP() << "needs CAP_NET_ADMIN and a kernel with CONFIG_PROC_EVENTS";
-  }
   qemu_.Kill(SIGABRT);
   qemu_.Reap();
   ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
@@ -175,6 +174,8 @@ TEST_F(NodeWatcherExitTest, AFullDescriptorTableHidesNoExitStatus) {
 }
 
 TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
+  // The process connector's messages come later.
+  if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   std::vector<std::unique_ptr<FakeQemu>> qemus;
   for (int i = 0; i < 20; ++i) {
     qemus.push_back(std::make_unique<FakeQemu>());
@@ -184,7 +185,6 @@ TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 20));
   for (const auto& qemu : qemus) qemu->Kill(SIGKILL);
   for (const auto& qemu : qemus) qemu->Reap();
-  if (watcher_->exit_status_source() == "proc-connector") GTEST_SKIP() << "its messages come later";
   ASSERT_TRUE(UntilCount(EventType::kStopped, 20));
 }
 

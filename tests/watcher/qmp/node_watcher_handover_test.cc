@@ -1,3 +1,6 @@
+#include <linux/connector.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -14,6 +17,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "tests/watcher/runs/child.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/read_notes.h"
@@ -38,6 +42,8 @@ class HandoverTest : public RestartTest {
   }
   void Stop() {
     handed_ = watcher_->HandOver();
+    const int exits = watcher_->exit_status_socket();
+    if (exits >= 0) options_.handed_exits = std::make_shared<UniqueFd>(dup(exits));
     Die();
   }
   void GoOn() {
@@ -84,6 +90,93 @@ TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
   if (watcher_->exit_status_source() != "none") {
     EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was being restarted when it was sent"));
   }
+}
+
+// Where the kernel says how a process ended in messages alone, as Linux does before 6.15.
+class ConnectorHandoverTest : public HandoverTest {
+ protected:
+  void SetUp() override {
+    const UniqueFd probe(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_CONNECTOR));
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    address.nl_groups = CN_IDX_PROC;
+    if (bind(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+      GTEST_SKIP() << "this kernel has no process connector for this user";
+    }
+    options_.exit_status_source = ExitStatusSource::kProcConnector;
+  }
+};
+
+TEST_F(ConnectorHandoverTest, ACrashMeanwhileIsACrash) {
+  Follow(&qemu_);
+  Stop();
+  qemu_.Kill(SIGSEGV);
+  qemu_.Reap();
+  GoOn();
+  ExpectEnd(ShutdownClass::kCrash);
+  EXPECT_THAT(EvidenceText(),
+              HasSubstr("process gone while vmeventd was restarted; exit signal 11"));
+}
+
+TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
+  FakeQemu other;
+  Follow(&qemu_);
+  other.AddMonitor(Socket("vm2"));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(2));
+  qemu_.Kill(SIGSEGV);
+  other.Kill(SIGKILL);
+  qemu_.Reap();
+  other.Reap();
+  GoOn();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  std::vector<int> signals;
+  for (const RecordingSink::Entry& entry : sink_.entries()) {
+    const auto& event = entry.update.event;
+    if (event.has_value() && event->type == EventType::kStopped) {
+      signals.push_back(event->shutdown->exit_status->signal);
+    }
+  }
+  EXPECT_THAT(signals, testing::UnorderedElementsAre(SIGSEGV, SIGKILL));
+}
+
+TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
+  Follow(&qemu_);
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(1));
+  EXPECT_EQ(handed_[0].pid, qemu_.pid());
+  handed_[0].wait_status = SIGSEGV;
+  qemu_.Kill(SIGKILL);
+  qemu_.Reap();
+  GoOn();
+  ExpectEnd(ShutdownClass::kCrash);
+}
+
+TEST_F(ConnectorHandoverTest, AnEndWhoseReportWasDroppedIsUnknown) {
+  Follow(&qemu_);
+  const int least = 0;
+  ASSERT_EQ(
+      setsockopt(watcher_->exit_status_socket(), SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
+  Stop();
+  for (int i = 0; i < 20; ++i) Child([] { return 0; }).AwaitEnd();
+  qemu_.Kill(SIGSEGV);
+  qemu_.Reap();
+  GoOn();
+  ExpectEnd(ShutdownClass::kUnknown);
+  EXPECT_THAT(EvidenceText(),
+              HasSubstr("exit status not known: the kernel dropped reports of ended processes"));
+}
+
+TEST_F(ConnectorHandoverTest, OneThatIsHandedOverTwiceHasItsStatus) {
+  Follow(&qemu_);
+  Stop();
+  GoOn();
+  Stop();
+  qemu_.Kill(SIGSEGV);
+  qemu_.Reap();
+  GoOn();
+  ExpectEnd(ShutdownClass::kCrash);
 }
 
 TEST_F(HandoverTest, ALineIsReadInTwoParts) {
@@ -581,6 +674,8 @@ TEST(HandedRunTest, IsReadAsItWasWritten) {
   HandedRun run;
   run.run_id = "run";
   run.saved = ~uint64_t{0};
+  run.pid = 7;
+  run.wait_status = 0;
   run.session.poll_at = absl::Seconds(3);
   run.session.file_written = true;
   run.monitor = {.unhandled = SharedText(absl::string_view("\xff\0{", 3)),
@@ -594,6 +689,7 @@ TEST(HandedRunTest, IsReadAsItWasWritten) {
   const std::string text = WriteHandedRun(run);
   const absl::StatusOr<HandedRun> read = ReadHandedRun(text);
   ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->wait_status, 0);
   EXPECT_EQ(read->monitor.unhandled.str(), run.monitor.unhandled.str());
   EXPECT_EQ(read->session.last_reset, -absl::InfiniteDuration());
   EXPECT_EQ(WriteHandedRun(*read), text);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/process.h"
@@ -14,14 +15,17 @@
 namespace vmeventd {
 namespace {
 
+std::string WhyNo(ExitStatusSource source) {
+  if (source == ExitStatusSource::kPidfd) return WhyNoPidfdExitStatus();
+  return source == ExitStatusSource::kProcConnector ? WhyNoProcConnector() : "";
+}
+
 class ExitStatusReaderTest : public testing::TestWithParam<ExitStatusSource> {
  protected:
   void SetUp() override {
+    if (const std::string why = WhyNo(GetParam()); !why.empty()) GTEST_SKIP() << why;
     reader_ = ExitStatusReader::Create(loop_.get(), GetParam());
-    if (reader_->source() != GetParam()) {
-      GTEST_SKIP() << "this kernel or this user's rights do not allow "
-                   << ExitStatusSourceName(GetParam());
-    }
+    ASSERT_EQ(reader_->source(), GetParam());
   }
 
   ExitStatusReader::Answer Ask(const Child& child, const UniqueFd& pidfd, pid_t pid = 0) {
@@ -181,12 +185,10 @@ TEST_P(ExitStatusReaderTest, AProcessWhoseParentIsGoneIsNoDifference) {
 TEST(ExitStatusSourceTest, TheBestIsTakenWhereNoneIsForced) {
   const SystemClock clock;
   const auto loop = EventLoop::Create(&clock).value();
-  const auto source = [&](std::optional<ExitStatusSource> only) {
-    return ExitStatusReader::Create(loop.get(), only)->source();
-  };
-  ExitStatusSource expected = source(ExitStatusSource::kPidfd);
-  if (expected == ExitStatusSource::kNone) expected = source(ExitStatusSource::kProcConnector);
-  EXPECT_EQ(source(std::nullopt), expected);
+  ExitStatusSource best = ExitStatusSource::kPidfd;
+  if (!WhyNo(best).empty()) best = ExitStatusSource::kProcConnector;
+  if (!WhyNo(best).empty()) best = ExitStatusSource::kNone;
+  EXPECT_EQ(ExitStatusReader::Create(loop.get(), std::nullopt)->source(), best);
 }
 
 }  // namespace

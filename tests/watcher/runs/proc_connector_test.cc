@@ -1,21 +1,46 @@
 #include "watcher/runs/proc_connector.h"
 
+#include <linux/cn_proc.h>
+#include <linux/connector.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <csignal>
+#include <cstring>
 #include <memory>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 
 namespace vmeventd {
 namespace {
 
+// A message of the kernel's: the process has ended.
+std::string ExitMessage(pid_t pid, int wait_status) {
+  cn_msg head{};
+  head.id = {CN_IDX_PROC, CN_VAL_PROC};
+  proc_event event{};
+  event.what = proc_event::PROC_EVENT_EXIT;
+  event.event_data.exit.process_pid = event.event_data.exit.process_tgid = pid;
+  event.event_data.exit.exit_code = static_cast<uint32_t>(wait_status);
+  std::string message(NLMSG_HDRLEN + sizeof(head) + sizeof(event), '\0');
+  std::memcpy(message.data() + NLMSG_HDRLEN, &head, sizeof(head));
+  std::memcpy(message.data() + NLMSG_HDRLEN + sizeof(head), &event, sizeof(event));
+  return message;
+}
+
 class ProcConnectorTest : public testing::Test {
  protected:
   void SetUp() override {
+    if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
     auto connector = ProcConnector::Create(loop_.get());
-    if (!connector.ok()) GTEST_SKIP() << connector.status();
+    ASSERT_TRUE(connector.ok()) << connector.status();
     connector_ = *std::move(connector);
   }
   std::optional<int> Learn(pid_t pid) {
@@ -23,10 +48,21 @@ class ProcConnectorTest : public testing::Test {
     StepUntil([&] { status = connector_->WaitStatusOf(pid); }, [&] { return status.has_value(); });
     return status;
   }
+  // The daemon stops: nobody reads the socket any more, and the next one gets it.
+  void Stop() {
+    handed_.socket = UniqueFd(dup(connector_->socket()));
+    connector_.reset();
+  }
+  void Resume() {
+    auto connector = ProcConnector::Resume(loop_.get(), std::move(handed_));
+    ASSERT_TRUE(connector.ok()) << connector.status();
+    connector_ = *std::move(connector);
+  }
 
   SystemClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::unique_ptr<ProcConnector> connector_;
+  HandedExits handed_;
 };
 
 TEST_F(ProcConnectorTest, TellsTheEndOfAProcessThatIsFollowed) {
@@ -66,6 +102,80 @@ TEST_F(ProcConnectorTest, WhatWaitsWhenANumberIsFollowedIsOfAnEarlierProcess) {
   // As if its number had been given to a new process.
   connector_->Follow(earlier.pid());
   EXPECT_EQ(connector_->WaitStatusOf(earlier.pid()), std::nullopt);
+}
+
+TEST_F(ProcConnectorTest, AReusedNumberDoesNotReplaceTheStatusOfItsFirstProcess) {
+  Child child(Sleep);
+  connector_->Follow(child.pid());
+  connector_->OnMessage(ExitMessage(child.pid(), SIGSEGV));
+  connector_->OnMessage(ExitMessage(child.pid(), 0));
+  EXPECT_EQ(connector_->WaitStatusOf(child.pid()), SIGSEGV);
+}
+
+TEST_F(ProcConnectorTest, EndsWhileNobodyReadsAreKnownToTheNextReader) {
+  Child first(Sleep);
+  Child second(Sleep);
+  connector_->Follow(first.pid());
+  connector_->Follow(second.pid());
+  handed_.wait_statuses = {{first.pid(), std::nullopt}, {second.pid(), std::nullopt}};
+  Stop();
+  for (Child* child : {&first, &second}) {
+    kill(child->pid(), SIGKILL);
+    child->AwaitEnd();
+  }
+  Resume();
+  connector_->Follow(first.pid());
+  EXPECT_EQ(Learn(first.pid()), SIGKILL);
+  connector_->Follow(second.pid());
+  EXPECT_EQ(Learn(second.pid()), SIGKILL) << "its message was read before it was followed";
+}
+
+TEST_F(ProcConnectorTest, AStatusThatTheReaderBeforeHadReadCounts) {
+  Child child(Sleep);
+  connector_->Follow(child.pid());
+  EXPECT_EQ(connector_->WaitStatusRead(child.pid()), std::nullopt);
+  kill(child.pid(), SIGKILL);
+  ASSERT_TRUE(Learn(child.pid()).has_value());
+  handed_.wait_statuses = {{child.pid(), connector_->WaitStatusRead(child.pid())}};
+  Stop();
+  Resume();
+  connector_->Follow(child.pid());
+  EXPECT_EQ(connector_->WaitStatusOf(child.pid()), SIGKILL);
+}
+
+TEST_F(ProcConnectorTest, AProcessThatNobodyTookOverIsForgotten) {
+  Child child(Sleep);
+  handed_.wait_statuses = {{child.pid(), SIGSEGV}};
+  Stop();
+  Resume();
+  connector_->ForgetHanded();
+  connector_->Follow(child.pid());
+  EXPECT_EQ(connector_->WaitStatusOf(child.pid()), std::nullopt);
+}
+
+TEST_F(ProcConnectorTest, ReportsDroppedWhileNobodyReadsAreCounted) {
+  Child child(Sleep);
+  connector_->Follow(child.pid());
+  const int least = 0;
+  ASSERT_EQ(setsockopt(connector_->socket(), SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
+  handed_.wait_statuses = {{child.pid(), std::nullopt}};
+  Stop();
+  for (int i = 0; i < 20; ++i) Child([] { return 0; }).AwaitEnd();
+  kill(child.pid(), SIGKILL);
+  child.AwaitEnd();
+  Resume();
+  connector_->Follow(child.pid());
+  EXPECT_TRUE(StepUntil([&] { connector_->WaitStatusOf(child.pid()); },
+                        [&] { return connector_->overflows() > 0; }));
+}
+
+TEST_F(ProcConnectorTest, ResumesNoOtherDescriptor) {
+  const UniqueFd another(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_ROUTE));
+  for (const int descriptor : {another.get(), STDIN_FILENO}) {
+    const auto connector =
+        ProcConnector::Resume(loop_.get(), {.socket = UniqueFd(dup(descriptor))});
+    EXPECT_EQ(connector.status().code(), absl::StatusCode::kInvalidArgument);
+  }
 }
 
 TEST_F(ProcConnectorTest, NeitherForksNorThreadsWakeTheLoop) {

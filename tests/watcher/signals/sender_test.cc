@@ -232,10 +232,5 @@ TEST_F(SenderTest, ThreadsOfTheKernelAreTheKernel) {
   EXPECT_EQ(Sender(77).pid, 0);
 }
 
-TEST_F(SenderTest, AThreadLeadsToItsProcess) {
-  EXPECT_EQ(reader_.ProcessOf(kQemu), kQemu);
-  EXPECT_EQ(reader_.ProcessOf(99), std::nullopt);
-}
-
 }  // namespace
 }  // namespace vmeventd

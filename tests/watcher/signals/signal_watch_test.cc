@@ -46,6 +46,13 @@ class SignalWatchTest : public testing::Test {
     return {
         .time = SinceBoot() + absl::Hours(1), .target = target, .signal = signal, .sender = sender};
   }
+  // The kernel's kill of `target`, in the context of that process.
+  static SignalRecord KernelsKill(int64_t target, int64_t context) {
+    SignalRecord record = Signal(target, SIGKILL, 0);
+    record.by_kernel = true;
+    record.context = context;
+    return record;
+  }
   // A process that began then.
   void WriteProcess(int64_t pid, int uid, int start_ticks) {
     const std::string process = root_.MakeDirectory(absl::StrCat("proc/", pid));
@@ -290,14 +297,73 @@ TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
   EXPECT_EQ(qemu_.signals[1].cgroup.str(), "/machine.slice/qemu.scope");
 }
 
+TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfItsContainerIsOneOfTheVm) {
+  watch_.Follow(4711, 5000, &qemu_);
+  for (const int signal : {SIGKILL, SIGTERM, SIGINT, SIGQUIT}) {
+    qemu_.signals.clear();
+    trace_->Record(Signal(4700, signal));
+    for (int i = 0; i < 100; ++i) trace_->Record(Signal(99));
+    RecordAndTurn(KernelsKill(4711, 4700));
+    ASSERT_EQ(qemu_.signals.size(), 1U);
+    EXPECT_EQ(qemu_.signals[0].signal, SIGKILL);
+    EXPECT_EQ(qemu_.signals[0].pid, 812);
+    EXPECT_FALSE(qemu_.signals[0].by_kernel);
+    EXPECT_EQ(qemu_.signals[0].first_process, 4700);
+    EXPECT_EQ(qemu_.signals[0].first_signal, signal);
+  }
+}
+
+TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsOneOfTheVm) {
+  watch_.Follow(4711, 5000, &qemu_);
+  trace_->Record(Signal(4600));
+  trace_->Record(KernelsKill(4700, 4600));
+  RecordAndTurn(KernelsKill(4711, 4700));
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_EQ(qemu_.signals[0].pid, 812);
+}
+
+TEST_F(SignalWatchTest, AFirstProcessThatEndedByItselfIsTheKernelsReason) {
+  watch_.Follow(4711, 5000, &qemu_);
+  trace_->Record(Signal(4700, SIGHUP));
+  trace_->Record(Signal(4701));
+  SignalRecord obeyed_by_then = Signal(4700, SIGTERM);
+  obeyed_by_then.time -= absl::Minutes(10) + absl::Nanoseconds(1);
+  trace_->Record(obeyed_by_then);
+  RecordAndTurn(KernelsKill(4711, 4700));
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_TRUE(qemu_.signals[0].by_kernel);
+  EXPECT_EQ(qemu_.signals[0].first_process, 4700);
+  EXPECT_EQ(qemu_.signals[0].first_signal, 0);
+}
+
+TEST_F(SignalWatchTest, AProcessThatLeadsNoNamespaceIsNoReasonOfTheKernels) {
+  WriteProcess(4700, 0, 5);
+  watch_.Follow(4711, 5000, &qemu_);
+  for (const char* numbers : {"4700", "4700\t7"}) {
+    qemu_.signals.clear();
+    std::ofstream(root_ / "proc/4700/status") << "NSpid:\t" << numbers << "\n";
+    trace_->Record(Signal(4700));
+    RecordAndTurn(KernelsKill(4711, 4700));
+    ASSERT_EQ(qemu_.signals.size(), 1U);
+    EXPECT_TRUE(qemu_.signals[0].by_kernel);
+    EXPECT_EQ(qemu_.signals[0].first_process, 0);
+  }
+  std::ofstream(root_ / "proc/4700/status") << "NSpid:\t4700\t1\n";
+  RecordAndTurn(KernelsKill(4711, 4700));
+  EXPECT_EQ(qemu_.signals.back().pid, 812);
+  // Its own, as of a full cgroup.
+  RecordAndTurn(KernelsKill(4711, 4711));
+  EXPECT_EQ(qemu_.signals.back().first_process, 0);
+}
+
 TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
   EXPECT_EQ(watch_.WhyUnknown(), "the kernel has no record of it");
   trace_->Lose(7);
   watch_.Drain();
   EXPECT_EQ(watch_.lost(), 7U);
   EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 7 away"));
-  SignalWatch none(loop_.get(), nullptr, "no tracefs");
-  EXPECT_EQ(none.WhyUnknown(), "no tracefs");
+  SignalWatch none(loop_.get(), nullptr, "no BTF");
+  EXPECT_EQ(none.WhyUnknown(), "no BTF");
   EXPECT_FALSE(none.state().active);
   EXPECT_EQ(SignalWatch(loop_.get(), nullptr, "").WhyUnknown(), "");
 }

@@ -1,0 +1,175 @@
+#!/bin/bash
+# The service on Debian's own kernel with its default settings, confined by its unit and its AppArmor profile: does all
+# its work, and no more. How VMs end, and who ended them, is seen there, also while the service restarts.
+# shellcheck source=tests/system/package/inside.sh
+source /root/inside.sh
+daemon_log() {
+  journalctl --no-pager -q -u vmeventd.service
+  journalctl --no-pager -q -k | grep apparmor
+}
+
+# The journal may be late.
+is_denied() { [[ -n $(denied) ]]; }
+
+denied() { journalctl --no-pager -q -k --grep 'apparmor="DENIED".*profile="vmeventd"' || true; }
+
+# A shell under the profile, whose builtins open files.
+confined() { aa-exec -p vmeventd -- /bin/bash -c "$1"; }
+
+info_says() { vmevents --color never info | tee /dev/stderr | grep -qE "$1"; }
+
+# vm NAME [END]: a VM that is followed. Sets qemu to its pid.
+vm() {
+  start_qemu "$monitors" "$@"
+  wait_for "$1 is followed" vm_says "$1" RUNNING
+}
+
+# real_vm NAME: the same with a real QEMU, of root.
+real_vm() {
+  qemu-system-x86_64 -nodefaults -display none -m 16 -mon chardev=events,mode=control \
+    -chardev "socket,id=events,path=$monitors/$1.kvmd,server=on,wait=off" &
+  qemu=$!
+  wait_for "$1 is followed" vm_says "$1" RUNNING
+}
+
+# ended NAME TEXT...: the VM has ended, and `vmevents vm NAME` has each text.
+ended() {
+  local name=$1 text said
+  shift
+  wait_for "$name has ended" vm_says "$name" STOPPED
+  said=$(vmevents --color never vm "$name")
+  for text in "$@"; do
+    grep -qE "$text" <<<"$said" || fail "$name: no '$text' in: $said"
+  done
+}
+
+step "the profile"
+aa-enabled --quiet || fail "this kernel has no AppArmor"
+# The package was installed where no kernel could load it; at boot the service apparmor does.
+wait_for "the profile is loaded" grep -x 'vmeventd (enforce)' /sys/kernel/security/apparmor/profiles
+
+step "the service is confined"
+echo 'watch = ["/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd"]' >>/etc/vmeventd/vmeventd.conf
+mkdir -p "$monitors"
+systemctl restart vmeventd.service
+pid=$(systemctl show --value -p MainPID vmeventd.service)
+same "the process" "$(cat "/proc/$pid/attr/current")" "vmeventd (enforce)"
+
+step "the kernel's settings are Debian's own"
+same "perf_event_paranoid" "$(cat /proc/sys/kernel/perf_event_paranoid)" 3
+same "unprivileged_bpf_disabled" "$(cat /proc/sys/kernel/unprivileged_bpf_disabled)" 2
+
+step "senders of signals and exit statuses are seen"
+vmevents -o json info
+info_says '^signal senders *yes *$' || fail "signal senders: $(vmevents --color never info)"
+info_says '^exit status *proc-connector$' || fail "exit status: $(vmevents --color never info)"
+same "what was denied" "$(denied)" ""
+
+step "kills by a shell"
+vm shell
+kill -KILL "$qemu"
+ended shell 'ADMIN' 'host kill' 'SIGKILL sent by machine.sh'
+vm asked
+kill -TERM "$qemu"
+ended asked 'ADMIN' 'host signal' 'SIGTERM sent by machine.sh'
+
+step "a signal to a real QEMU"
+real_vm real
+kill -TERM "$qemu"
+ended real 'ADMIN' 'host signal' 'SIGTERM sent by machine.sh.*SHUTDOWN reason=host-signal'
+
+step "kills from another cgroup"
+vm cgroup
+mkfifo /run/killer
+systemd-run --quiet --unit=killer /bin/bash -c "kill -KILL $qemu; read -r </run/killer"
+ended cgroup 'ADMIN' 'host kill' 'SIGKILL sent by bash .*/system.slice/killer.service'
+echo >/run/killer
+vm gone
+systemd-run --quiet --wait --collect /bin/kill -KILL "$qemu"
+ended gone 'ADMIN' 'host kill' 'SIGKILL sent by kill'
+
+step "a kill by a container's init"
+mkfifo /run/init
+unshare --pid --fork --mount-proc /bin/bash -c "
+  /root/fake_qemu.pl $monitors/init.kvmd $nobody &
+  read -r </run/init
+  kill -KILL \$!
+  wait \$! || true" &
+wait_for "init is followed" vm_says init RUNNING
+echo >/run/init
+ended init 'ADMIN' 'host kill' 'SIGKILL sent by bash'
+
+step "ends of its own"
+vm crash crash
+kill -USR2 "$qemu"
+ended crash 'CRASH' 'exit signal 11'
+vm exit exit
+kill -USR2 "$qemu"
+ended exit 'CRASH' 'exit code 3'
+
+step "a full cgroup"
+systemd-run --quiet --unit=vm-eat -p MemoryMax=32M -p MemorySwapMax=0 \
+  /root/fake_qemu.pl "$monitors/eat.kvmd" "$nobody" eat
+wait_for "eat is followed" vm_says eat RUNNING
+systemctl kill --signal=USR2 vm-eat.service
+ended eat 'CRASH' 'out of memory'
+same "what was denied" "$(denied)" ""
+
+step "ends while the service restarts"
+mkdir -p /etc/systemd/system/vmeventd.service.d
+printf '[Service]\nExecStartPre=+/bin/sh -c "echo >/run/stopped; read line </run/resume"\n' \
+  >/etc/systemd/system/vmeventd.service.d/restart.conf
+systemctl daemon-reload
+mkfifo /run/resume
+vm lives
+vm killed
+killed=$qemu
+vm crashed crash
+crashed=$qemu
+vm exited exit
+exited=$qemu
+real_vm real-crashed
+real=$qemu
+systemctl restart --no-block vmeventd.service
+wait_for "the service has stopped" test -e /run/stopped
+kill -KILL "$killed"
+kill -USR2 "$crashed" "$exited"
+kill -SEGV "$real"
+wait "$killed" "$crashed" "$exited" "$real" || true
+echo >/run/resume
+ended killed 'ADMIN' 'host kill' 'SIGKILL sent by machine.sh'
+ended crashed 'CRASH' 'exit signal 11'
+ended exited 'CRASH' 'exit code 3'
+ended real-crashed 'CRASH' 'exit signal 11'
+wait_for "the other VM is followed" vm_says lives RUNNING
+rm /etc/systemd/system/vmeventd.service.d/restart.conf
+same "what was denied" "$(denied)" ""
+
+step "a second socket, as operations.md says"
+echo 'd /run/vmeventd-all 0755 vmeventd vmeventd' >/etc/tmpfiles.d/vmeventd-all.conf
+systemd-tmpfiles --create /etc/tmpfiles.d/vmeventd-all.conf
+printf '[Service]\nReadWritePaths=/run/vmeventd-all\n' >/etc/systemd/system/vmeventd.service.d/all.conf
+systemctl daemon-reload
+printf 'listen = ["%s", "%s"]\n' unix:/run/vmeventd/vmeventd.sock \
+  unix:/run/vmeventd-all/vmeventd.sock,role=reader,mode=0666 >>/etc/vmeventd/vmeventd.conf
+systemctl restart vmeventd.service
+wait_for "the second socket answers" vmevents --server unix:/run/vmeventd-all/vmeventd.sock health listen
+same "what was denied" "$(denied)" ""
+
+step "a VM"
+vm web1
+systemctl reload vmeventd.service
+systemctl restart vmeventd.service
+wait_for "the VM is followed" vm_says web1 RUNNING
+kill -USR1 "${qemu:?}"
+wait_for "the shutdown file" test -f "$monitors/web1.shutdown"
+wait_for "the verdict" vm_says web1 USER
+same "what was denied" "$(denied)" ""
+
+step "what it may not do"
+confined 'read -r line </etc/vmeventd/vmeventd.conf' || fail "its own file is denied"
+! confined 'read -r line </etc/shadow' 2>/dev/null || fail "it may read /etc/shadow"
+! confined ': >/etc/vmeventd/new' 2>/dev/null || fail "it may write its configuration"
+! confined /usr/bin/id >/dev/null 2>&1 || fail "it may run programs"
+wait_for "the kernel says what it denies" is_denied
+step "all well"
