@@ -23,10 +23,12 @@ inline bool IsMemoryKiller(const SignalSender& sender) {
   return false;
 }
 
-// Input of the conditions: the evidence, and whether a POWERDOWN was young enough.
+// Input of the conditions: the evidence, whether a POWERDOWN was young enough, and whether a return
+// to a snapshot, if there was one, makes another class.
 struct RuleInput {
   const Evidence& evidence;
   bool powerdown_in_window;
+  bool snapshot_matters;
 
   bool down() const { return evidence.shutdown.has_value(); }
   bool reason_is(ShutdownReason reason) const {
@@ -165,6 +167,11 @@ inline constexpr Rule kClassificationRules[] = {
     {"migrated-away", "the run state was `postmigrate`, not resumed since",
      [](const RuleInput& in) { return in.evidence.migrated; },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway},
+    {"snapshot",
+     "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
+     "have returned to a snapshot of before (`loadvm`), which QEMU does not say",
+     [](const RuleInput& in) { return in.snapshot_matters; },  //
+     ShutdownClass::kUnknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
      [](const RuleInput& in) { return in.evidence.guest_panicked; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
@@ -181,7 +188,9 @@ inline constexpr Rule kClassificationRules[] = {
     {"manager-saved", "libvirt saved the VM's memory and ended it",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kSaved); },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSave},
-    {"down-before-attach", "the guest was down already when its monitor was attached",
+    {"down-before-attach",
+     "the guest was down already when its monitor was attached, or when the VM arrived by a "
+     "migration",
      [](const RuleInput& in) { return in.evidence.down_before_attach; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 
