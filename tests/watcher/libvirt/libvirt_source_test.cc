@@ -493,7 +493,7 @@ TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
   libvirt->SetActive({{kDomain, "running"}});
   const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
   DetachedThreads threads(1, [] {});
-  LibvirtLink link(libvirt, inbox, &threads, "qemu:///system", LibvirtLink::Place());
+  LibvirtLink link(libvirt, inbox, &threads, LibvirtSpec(), LibvirtLink::Place());
   link.Open(1);
   ASSERT_TRUE(threads.WaitForJobs(absl::InfiniteDuration()));
   const std::vector<LibvirtInbox::Entry> entries = inbox->Take();
