@@ -199,7 +199,7 @@ class Doctor {
       return "docker run --pid host ...  # Kubernetes: hostPID: true";
     }
     if (absl::StrContains(problem, "CAP_")) {
-      return "systemctl edit vmeventd  # Capabilities: see the unit, and \"Who sent a signal\"";
+      return "systemctl show vmeventd | grep Capabilities=  # both need cap_bpf and cap_perfmon";
     }
     return "man vmeventd  # --signal-senders";
   }
