@@ -11,10 +11,15 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
 
 namespace vmeventd {
@@ -136,6 +141,35 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
     if (!done.ok()) return done.status();
     if (*done) return sockets;
   }
+}
+
+std::vector<UnixSocket> ParseProcNetUnix(absl::string_view text) {
+  constexpr uint32_t kListens = 1 << 16;  // SO_ACCEPTCON
+  std::vector<UnixSocket> sockets;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    // "Num RefCount Protocol Flags Type St Inode Path", of which a socket may have no path.
+    std::istringstream columns{std::string(line)};
+    std::string other;
+    std::string flags;
+    UnixSocket socket;
+    uint32_t bits = 0;
+    columns >> other >> other >> other >> flags >> other >> other >> socket.inode;
+    if (!columns || !absl::SimpleHexAtoi(flags, &bits)) continue;
+    columns.get();
+    std::getline(columns, socket.path);
+    // The name of an abstract one.
+    if (absl::StartsWith(socket.path, "@")) socket.path.clear();
+    socket.listening = (bits & kListens) != 0;
+    sockets.push_back(std::move(socket));
+  }
+  return sockets;
+}
+
+absl::StatusOr<std::vector<UnixSocket>> ReadUnixSocketsOfProc() {
+  constexpr size_t kMaxBytes = size_t{64} << 20;
+  const absl::StatusOr<std::string> text = ReadSmallFile("/proc/net/unix", kMaxBytes);
+  if (!text.ok()) return text.status();
+  return ParseProcNetUnix(*text);
 }
 
 }  // namespace vmeventd

@@ -32,9 +32,15 @@ struct UnixSocket {
   UnixSocketFile file;   // an accepted one has its listener's
 };
 
-// Reads all of them by the kernel's sock_diag. UNAVAILABLE: the kernel does not answer; names the
-// call.
+// Reads all of them by the kernel's sock_diag. UNAVAILABLE: the kernel does not answer, as without
+// its module unix_diag; names the call.
 absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
+
+// Reads them from /proc/net/unix, which each kernel has: without `pending` and `peer`.
+absl::StatusOr<std::vector<UnixSocket>> ReadUnixSocketsOfProc();
+
+// Parses that file. What is no line of a socket is left out. Pure.
+std::vector<UnixSocket> ParseProcNetUnix(absl::string_view text);
 
 // Appends the sockets of one answer of the kernel, a row of netlink messages. True: it was the
 // last. INVALID_ARGUMENT: it is no such answer. Pure.

@@ -128,6 +128,7 @@ class Doctor {
 
   Diagnosis Finish() && {
     LookAtRights();
+    LookAtConnections();
     LookAtDaemon();
     LookAtSignals();
     LookAtHostShutdown();
@@ -178,6 +179,15 @@ class Doctor {
         "sudo vmevents doctor");
   }
 
+  void LookAtConnections() {
+    if (facts_.no_connections.empty()) return;
+    Add("kernel", "vmevents doctor",
+        absl::StrCat("The kernel does not show who is connected to a monitor, so a held or a hung "
+                     "one is not found: ",
+                     facts_.no_connections, "."),
+        "modprobe unix_diag && vmevents doctor");
+  }
+
   void LookAtDaemon() {
     if (facts_.daemon.reachable()) return;
     const DaemonAnswer& daemon = facts_.daemon;
@@ -198,20 +208,25 @@ class Doctor {
         absl::StrCat("sudo usermod -aG ", InQuotes(daemon.group), " \"$USER\""));
   }
 
+  static const char* LineForSenders(absl::string_view problem) {
+    if (absl::StrContains(problem, "PID namespace")) {
+      return "docker run --pid host ...  # Kubernetes: hostPID: true";
+    }
+    if (absl::StrContains(problem, "CAP_")) {
+      return "systemctl show vmeventd | grep Capabilities=  # both need cap_bpf and cap_perfmon";
+    }
+    return "man vmeventd  # --signal-senders";
+  }
+
   void LookAtSignals() {
     if (!facts_.daemon.reachable()) return;
-    const v1::SignalSenderWatch& senders = facts_.daemon.info.signal_senders();
-    const std::string& problem = senders.problem();
+    const std::string& problem = facts_.daemon.info.signal_senders().problem();
     // A watch that the user switched off is no finding.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
     Add("senders", facts_.daemon.address,
-        absl::StrCat(senders.active()
-                         ? "Who kills a VM is not seen on every processor, so a kill may be a "
-                           "CRASH, by whom is not known: "
-                         : "Who kills a VM is not seen, so a kill is a CRASH, by whom is not "
-                           "known: ",
+        absl::StrCat("Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: ",
                      problem, "."),
-        "man vmeventd  # --signal-senders");
+        LineForSenders(problem));
   }
 
   void LookAtHostShutdown() {

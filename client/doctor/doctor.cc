@@ -222,7 +222,11 @@ absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchS
     facts.watches.push_back({std::move(spec), exists, std::move(sockets)});
   }
   auto sockets = ReadUnixSockets();
-  if (!sockets.ok()) return sockets.status();
+  if (!sockets.ok()) {
+    facts.no_connections = std::string(sockets.status().message());
+    sockets = ReadUnixSocketsOfProc();
+    if (!sockets.ok()) return sockets.status();
+  }
   facts.sockets = *std::move(sockets);
   facts.waited_at = WaitedAt(facts);
   if (!facts.waited_at.empty()) {

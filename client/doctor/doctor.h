@@ -55,6 +55,8 @@ struct WatchedPlace {
 struct NodeFacts {
   std::vector<NodeProcess> processes;
   std::vector<UnixSocket> sockets;
+  // Reason why `sockets` are without their connections; empty: they have them.
+  std::string no_connections;
   // The listening sockets at which a client waited all the time that the doctor looked, by inode.
   std::set<uint32_t> waited_at;
   std::vector<WatchedPlace> watches;

@@ -140,14 +140,6 @@ def compare(directory, programs, guest, cache, endings):
     }
 
 
-def show_tracefs():
-    """Goes on where the kernel's tracefs is mounted, from which vmeventd has the senders of signals: in a mount
-    namespace of its own if the machine does not mount it."""
-    if not pathlib.Path("/sys/kernel/tracing/events").is_dir():
-        os.execvp("unshare", ["unshare", "--mount", "sh", "-c",
-                              'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"', "sh", *sys.argv])
-
-
 def render(out):
     record = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     (out / "comparison.md").write_text(report.markdown(record), encoding="utf-8")
@@ -169,7 +161,6 @@ def main(arguments):
     if os.geteuid() != 0:
         print("compare: must be root, for mount namespaces", file=sys.stderr)
         return 1
-    show_tracefs()
     # An end by SIGTERM cleans up like one by Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="vmeventd-compare.", dir="/tmp"))

@@ -34,17 +34,17 @@ struct {
 
 struct TraceCounts counts;
 
-INLINE __u64 Word(__u64 base, __u32 offset) {
+INLINE __u64 Word(__u64 base, __u64 offset) {
   __u64 value = 0;
   ProbeReadKernel(&value, sizeof(value), (const void*)(base + offset));
   return value;
 }
-INLINE __u32 Half(__u64 base, __u32 offset) {
+INLINE __u32 Half(__u64 base, __u64 offset) {
   __u32 value = 0;
   ProbeReadKernel(&value, sizeof(value), (const void*)(base + offset));
   return value;
 }
-INLINE __s16 Quarter(__u64 base, __u32 offset) {
+INLINE __s16 Quarter(__u64 base, __u64 offset) {
   __s16 value = 0;
   ProbeReadKernel(&value, sizeof(value), (const void*)(base + offset));
   return value;
@@ -72,9 +72,9 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   const __u64 kDelivered = 0;  // and neither ignored nor waiting already
   const __u64 kNoInfo = 0;     // SEND_SIG_NOINFO
   const __u64 kPrivate = 1;    // SEND_SIG_PRIV
-  const __u32 signal = (__u32)context->args[0];
+  const __u64 signal = context->args[0];
   const __u64 info = context->args[1];
-  if ((__u32)context->args[4] != kDelivered || signal > 63 || (kEnding >> signal & 1) == 0) {
+  if (context->args[4] != kDelivered || signal > 63 || (kEnding >> signal & 1) == 0) {
     return 0;
   }
   struct TraceRecord record = {};
@@ -100,7 +100,7 @@ int vmeventd_victim(struct bpf_raw_tracepoint_args* context) {
   const __u64 task = context->args[0];
   if (offsets.victim_is_task) {
     record.target.pid = Half(task, offsets.task_tgid);
-    record.has_memory = offsets.has_memory;
+    if (offsets.has_memory) record.kind = TRACE_VICTIM_WITH_MEMORY;
     const __u64 memory = Word(task, offsets.task_mm);
     record.total_vm_pages = (__s64)Word(memory, offsets.mm_total_vm);
     record.anon_rss_pages = (__s64)Word(memory, offsets.mm_anon_rss);

@@ -4,6 +4,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,12 +13,18 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/small_file.h"
+#include "watcher/signals/sender.h"
+#include "watcher/signals/trace_record.h"
 
 // bpf_trace.bpf.c, compiled.
 extern "C" const char _binary_bpf_trace_bpf_o_start[];
@@ -37,14 +44,28 @@ constexpr struct {
   const char* tracepoint;
 } kPrograms[] = {{"vmeventd_victim", "mark_victim"}, {"vmeventd_signal", "signal_generate"}};
 constexpr size_t kMaps = 2;
+static_assert(sizeof(TraceRecord) == 88 && std::has_unique_object_representations_v<TraceRecord>);
+
+std::string MissingCapabilities() {
+  const std::string status = ReadSmallFile("/proc/self/status").value_or("");
+  uint64_t held = 0;
+  if (!absl::SimpleHexAtoi(ValueInLine(status, "CapEff:"), &held)) return "";
+  std::vector<absl::string_view> missing;
+  if ((held >> CAP_BPF & 1) == 0) missing.emplace_back("CAP_BPF");
+  if ((held >> CAP_PERFMON & 1) == 0) missing.emplace_back("CAP_PERFMON");
+  return absl::StrJoin(missing, " and ");
+}
 
 absl::Status Failed(absl::string_view what, int error) {
-  const bool right = error == EPERM || error == EACCES;
-  const bool old = error == EINVAL || error == ENOSYS;
-  return absl::UnavailableError(absl::StrCat(
-      what, ": ", ErrnoText(error),
-      right ? " (it needs CAP_BPF and CAP_PERFMON, and a seccomp filter that permits bpf)" : "",
-      old ? " (it needs Linux 5.8 or later)" : ""));
+  std::string reason;
+  if (error == EPERM || error == EACCES) {
+    const std::string missing = MissingCapabilities();
+    reason = missing.empty() ? " (a seccomp filter forbids bpf, or this is a user namespace)"
+                             : absl::StrCat(" (vmeventd has no ", missing, ")");
+  } else if (error == EINVAL || error == ENOSYS) {
+    reason = " (it needs Linux 5.8 or later, not locked down for confidentiality)";
+  }
+  return absl::UnavailableError(absl::StrCat(what, ": ", ErrnoText(error), reason));
 }
 
 // Requires the host's PID namespace: in another one the kernel reports other pids than those
@@ -127,7 +148,7 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
   struct Wanted {
     const char* structure;
     const char* member;
-    uint32_t* offset;
+    __u64* offset;
   };
   for (const Wanted& wanted : {Wanted{"kernel_siginfo", "si_code", &out.info_code},
                                {"task_struct", "tgid", &out.task_tgid},
@@ -195,9 +216,9 @@ SignalRecord Decode(const TraceRecord& record) {
   SignalRecord out;
   out.time = absl::Nanoseconds(static_cast<int64_t>(record.time_ns));
   out.target = record.target.pid;
-  if (record.kind == TRACE_VICTIM) {
+  if (record.kind != TRACE_SIGNAL) {
     out.kind = SignalRecord::Kind::kOomVictim;
-    if (record.has_memory != 0) {
+    if (record.kind == TRACE_VICTIM_WITH_MEMORY) {
       const int64_t page_kib = sysconf(_SC_PAGESIZE) / 1024;
       out.victim = {.total_vm = record.total_vm_pages * page_kib,
                     .anon_rss = record.anon_rss_pages * page_kib,

@@ -9,9 +9,10 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "watcher/signals/signal_trace.h"
-#include "watcher/signals/trace_record.h"
 
 struct ring_buffer;
+struct TraceCounts;
+struct TraceRecord;
 
 namespace vmeventd {
 

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 #pragma once
 
 #include <linux/types.h>
 
 // The layouts that the kernel's programs (bpf_trace.bpf.c) and their loader share: C and C++.
 
-enum TraceKind { TRACE_SIGNAL = 1, TRACE_VICTIM = 2 };
+enum TraceKind { TRACE_SIGNAL = 1, TRACE_VICTIM = 2, TRACE_VICTIM_WITH_MEMORY = 3 };
 
 // A process as the kernel knew it then. Host's pid, real user, id in cgroup v2.
 struct TracedProcess {
@@ -13,8 +14,9 @@ struct TracedProcess {
   __u32 uid;
 };
 
-// A record in the ring. A change takes another name of the ring: a restarted vmeventd reads the
-// records of the one before it.
+// A record in the ring, without gaps: the kernel refuses a program that copies memory it has not
+// set. A change takes another name of the ring: a restarted vmeventd reads the records of the one
+// before it.
 struct TraceRecord {
   __u64 time_ns;                // CLOCK_BOOTTIME
   struct TracedProcess sender;  // the process that ran
@@ -23,8 +25,7 @@ struct TraceRecord {
   __s32 signal;
   __s32 code;            // si_code
   __u8 sender_comm[16];  // the thread's that ran
-  // TRACE_VICTIM, if has_memory.
-  __u32 has_memory;
+  // TRACE_VICTIM_WITH_MEMORY.
   __s32 oom_score_adj;
   __s64 total_vm_pages;
   __s64 anon_rss_pages;
@@ -36,21 +37,22 @@ struct TraceCounts {
   __u64 reported;  // those of them that a vmeventd has reported
 };
 
-// The places of members in this kernel's structures, by its BTF.
+// The places of members in this kernel's structures, by its BTF. In 64 bits, to which
+// gcc-bpf widens no smaller number correctly.
 struct KernelOffsets {
-  __u32 info_code;
-  __u32 task_tgid;
-  __u32 task_cred;
-  __u32 cred_uid;
-  __u32 task_css_set;
-  __u32 css_set_cgroup;
-  __u32 cgroup_node;
-  __u32 node_id;
-  __u32 victim_is_task;  // oom:mark_victim passes the task, and no pid
-  __u32 has_memory;      // with it, the next ones are there
-  __u32 task_mm;
-  __u32 mm_total_vm;
-  __u32 mm_anon_rss;
-  __u32 task_signal;
-  __u32 signal_oom_score_adj;
+  __u64 info_code;
+  __u64 task_tgid;
+  __u64 task_cred;
+  __u64 cred_uid;
+  __u64 task_css_set;
+  __u64 css_set_cgroup;
+  __u64 cgroup_node;
+  __u64 node_id;
+  __u64 victim_is_task;  // oom:mark_victim passes the task, and no pid
+  __u64 has_memory;      // with it, the next ones are there
+  __u64 task_mm;
+  __u64 mm_total_vm;
+  __u64 mm_anon_rss;
+  __u64 task_signal;
+  __u64 signal_oom_score_adj;
 };

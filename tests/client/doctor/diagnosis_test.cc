@@ -170,18 +170,36 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
             "cd /" + directory + " && virsh -c 'qemu+unix:///session?socket=virtqemud-sock' list");
 }
 
-TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeenOrNotAll) {
+TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
   v1::SignalSenderWatch* const senders = facts_.daemon.info.mutable_signal_senders();
   senders->set_problem("--signal-senders is off");
   EXPECT_TRUE(Diagnose(facts_).findings.empty()) << "nobody misses it";
-  senders->set_problem("no tracefs");
-  EXPECT_EQ(Only(facts_, "senders").what,
-            "Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: no tracefs.");
-  senders->set_active(true);
-  senders->set_problem("processor 9 is new");
-  EXPECT_EQ(Only(facts_, "senders").what,
-            "Who kills a VM is not seen on every processor, so a kill may be a CRASH, by whom is "
-            "not known: processor 9 is new.");
+  const struct {
+    const char* problem;
+    const char* line;
+  } kCases[] = {{"vmeventd does not run in the host's PID namespace", "--pid host"},
+                {"bpf, to load the programs: Operation not permitted (vmeventd has no CAP_PERFMON)",
+                 "# both need cap_bpf and cap_perfmon"},
+                {"cannot read the kernel's types (BTF)", "man vmeventd"}};
+  for (const auto& expected : kCases) {
+    senders->set_problem(expected.problem);
+    const Finding found = Only(facts_, "senders");
+    EXPECT_EQ(
+        found.what,
+        absl::StrCat("Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: ",
+                     expected.problem, "."));
+    EXPECT_THAT(found.line, testing::HasSubstr(expected.line));
+  }
+}
+
+TEST_F(DiagnosisTest, AKernelThatDoesNotShowConnectionsIsAFindingBesideTheOthers) {
+  facts_.no_connections = "cannot list Unix sockets: sock_diag: No such file or directory";
+  EXPECT_EQ(
+      Only(facts_, "kernel").what,
+      "The kernel does not show who is connected to a monitor, so a held or a hung one is not "
+      "found: cannot list Unix sockets: sock_diag: No such file or directory.");
+  facts_.daemon.failure = "no such file";
+  EXPECT_EQ(Diagnose(facts_).findings.size(), 2U);
 }
 
 TEST_F(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {

@@ -446,7 +446,7 @@ def check_daemonset(report, node):
     """The DaemonSet's container, with its own rights, mounts and configuration."""
     specification = daemonset()
     sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),
-               'qemu': node.directory('qemu', STRANGER), 'run': None, 'tracing': None, 'state': None}
+               'qemu': node.directory('qemu', STRANGER), 'run': None, 'state': None}
     guests = {name: node.guest(name, [sources['qemu']], STRANGER, boot=False)
               for name in ('reaped', 'zombie')}
     container = run_daemonset(node, specification, sources)
@@ -472,7 +472,7 @@ def check_libvirt(report, node):
     libvirt = Libvirt(node.path / 'libvirt', node.options.libvirt_cache)
     node.stack.callback(libvirt.close)
     sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),
-               'qemu': node.directory('qemu', STRANGER), 'run': None, 'tracing': None, 'state': None,
+               'qemu': node.directory('qemu', STRANGER), 'run': None, 'state': None,
                'libvirt': libvirt.run}
     container = run_daemonset(node, daemonset('libvirt'), sources)
     wait_healthy(container)

@@ -92,8 +92,7 @@ check_units() {
   complaints=$(systemd-analyze verify --man=no "$unit" "${push_unit/@/@ops}" 2>&1
     XDG_RUNTIME_DIR=/run systemd-analyze verify --man=no --user /usr/lib/systemd/user/vmeventd.service 2>&1) || true
   same "systemd-analyze verify" "$complaints" ""
-  # bpf, for who sends signals, counts 0.2.
-  systemd-analyze security --offline=yes --no-pager --threshold=22 "$unit" | tail -n 1
+  systemd-analyze security --offline=yes --no-pager --threshold=20 "$unit" | tail -n 1
   systemd-analyze security --offline=yes --no-pager --threshold=11 "$push_unit" | tail -n 1
 }
 

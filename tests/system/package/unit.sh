@@ -40,6 +40,5 @@ complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$push" 2>&1)
 [[ -z $complaints ]] || { printf 'vmevents-push@.service:\n%s\n' "$complaints" >&2; exit 1; }
 systemd-analyze security --offline=yes --no-pager --threshold=11 "$push" | tail -n 1
 
-# bpf, for who sends signals, counts 0.2.
-systemd-analyze security --offline=yes --no-pager --threshold=22 "$scratch/vmeventd.service" |
+systemd-analyze security --offline=yes --no-pager --threshold=20 "$scratch/vmeventd.service" |
   tail -n 1

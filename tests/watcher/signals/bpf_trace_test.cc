@@ -29,6 +29,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/signals/sender.h"
+#include "watcher/signals/trace_record.h"
 
 namespace vmeventd {
 namespace {
@@ -412,7 +413,7 @@ TEST_F(BpfTraceTest, WithoutTheRightItSaysWhichOne) {
   const AsNobody nobody;
   const auto trace = BpfTrace::Begin();
   ASSERT_FALSE(trace.ok());
-  EXPECT_THAT(trace.status().message(), HasSubstr("it needs CAP_BPF and CAP_PERFMON"));
+  EXPECT_THAT(trace.status().message(), HasSubstr("(vmeventd has no CAP_BPF and CAP_PERFMON)"));
 }
 
 TEST(BpfTraceErrorTest, AKernelThatDoesNotDescribeItsTypesIsNamedAsThat) {
