@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/handed_run.h"
@@ -81,7 +82,7 @@ TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
   GoOn();
   ExpectEnd(ShutdownClass::kUnknown);
   EXPECT_THAT(EvidenceText(), Not(HasSubstr("started again")));
-  if (watcher_->exit_status_source() != "none") {
+  if (WhyNoExitStatus().empty()) {
     EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was being restarted when it was sent"));
   }
 }
@@ -480,7 +481,7 @@ TEST_F(NotedCrashTest, AnEndWithoutAWordIsACrash) {
   qemu_.Kill(SIGSEGV);
   GoOnAfterCrash();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  const bool known = watcher_->exit_status_source() != "none";
+  const bool known = WhyNoExitStatus().empty();
   EXPECT_EQ(LastClass(), known ? ShutdownClass::kCrash : ShutdownClass::kUnknown);
   EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
 }
