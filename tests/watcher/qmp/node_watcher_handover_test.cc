@@ -380,11 +380,11 @@ TEST_F(CrashTest, AnAnswerToTheDaemonBeforeIsNone) {
 }
 
 TEST_F(CrashTest, AMonitorThatIsClosedIsClosedForQemuToo) {
-  const int monitor = Follow(&qemu_);
+  const int monitor = FollowWithManualClock();
   ASSERT_THAT(keeper_->runs_, SizeIs(1));
   const UniqueFd another(dup(keeper_->runs_.begin()->second.connection.get()));
   qemu_.Send(monitor, "no JSON\r\n");
-  EXPECT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
+  EXPECT_TRUE(UntilInTime([&] { return Handshakes(qemu_, monitor) == 2; }));
   EXPECT_TRUE(Until([&] { return keeper_->runs_.size() == 1; }));
 }
 
