@@ -50,7 +50,7 @@ class DoctorTest(world.WorldTest):
         """Takes the monitor, as another client does."""
         client = socket.socket(socket.AF_UNIX)
         self.addCleanup(client.close)
-        client.settimeout(180)
+        client.settimeout(60)
         client.connect(str(self.sockets / f"{name}.qmp"))
         # A QEMU that starts may send an event before its greeting.
         said = b""
