@@ -181,7 +181,7 @@ TEST_F(EventLoopTest, AFloodOfTimersDoesNotKeepInputWaiting) {
 
 TEST_F(EventLoopTest, WakeEndsAWaitThatHasNotBegunYet) {
   loop_->Wake();
-  loop_->RunOnce(absl::InfiniteDuration());  // returns, or the test's own time is over
+  loop_->RunOnce(absl::InfiniteDuration());  // the test's deadline ends it otherwise
 }
 
 TEST_F(EventLoopTest, CallsWhatOtherThreadsHavePostedInItsOrder) {

@@ -17,6 +17,7 @@
 #include "tests/support/proto_text.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd {
 namespace {
@@ -255,8 +256,10 @@ TEST(GrpcServer, ItsThreadsAnswerAProbe) {
     std::promise<void> acceptor;
     std::promise<void> grpc;
     server.server().Probe([&] { acceptor.set_value(); }, [&] { grpc.set_value(); });
-    acceptor.get_future().wait();
-    grpc.get_future().wait();
+    for (std::promise<void>* const thread : {&acceptor, &grpc}) {
+      ASSERT_EQ(thread->get_future().wait_for(absl::ToChronoSeconds(kPatience)),
+                std::future_status::ready);
+    }
   }
 }
 

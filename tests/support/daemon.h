@@ -59,8 +59,8 @@ class Daemon {
   v1::GetServerInfoResponse GetServerInfo();
 
   pid_t pid() const { return process_.pid(); }
-  // Resident memory; 0 under a sanitizer, which delays freeing: bounds of memory are checked in the
-  // release tree.
+  // Resident memory. Fails the test under a sanitizer, which delays freeing: tests that bound
+  // memory are of suites *MemoryTest, for the shipped daemon.
   size_t ResidentMiB() const;
   bool has_exited() { return process_.has_exited(); }
   void Signal(int signal) { process_.Signal(signal); }

@@ -5,13 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd {
 
 inline std::chrono::system_clock::time_point CallDeadline() {
-  return std::chrono::system_clock::now() + std::chrono::minutes(3);
+  return absl::ToChronoTime(absl::Now() + kPatience);
 }
 
 // Makes a unary call with an arbitrary request; `*response` gets the encoded response.

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "tests/support/open_call.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
+#include "tests/support/wait.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd {
@@ -88,8 +88,5 @@ class TestStream {
 std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
     const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
                                    grpc::InsecureChannelCredentials());
-
-// Waits until `condition` is true; returns false after 3 min.
-bool Eventually(const std::function<bool()>& condition);
 
 }  // namespace vmeventd

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd {
@@ -87,15 +86,6 @@ void WriteFile(const std::string& path) {
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (file < 0) std::abort();
   close(file);
-}
-
-bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done) {
-  const absl::Time deadline = absl::Now() + absl::Minutes(3);
-  while (!done()) {
-    if (absl::Now() > deadline) return false;
-    step();
-  }
-  return true;
 }
 
 }  // namespace vmeventd

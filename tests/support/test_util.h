@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -14,6 +13,7 @@
 #include "base/clock.h"
 #include "base/unique_fd.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 
@@ -86,8 +86,5 @@ class FullDescriptorTable {
 
 bool FileExists(const std::string& path);
 void WriteFile(const std::string& path);
-
-// Calls `step` until `done`, for at most three minutes. Returns whether it was done.
-bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done);
 
 }  // namespace vmeventd

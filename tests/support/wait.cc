@@ -7,14 +7,27 @@
 
 #include "absl/time/clock.h"
 
-namespace vmeventd::e2e {
+namespace vmeventd {
+
+bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done) {
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (!done()) {
+    if (absl::Now() > deadline) return false;
+    step();
+  }
+  return true;
+}
+
+bool Eventually(const std::function<bool()>& done) {
+  return StepUntil([] { poll(nullptr, 0, 1); }, done);
+}
+
+namespace e2e {
 
 void WaitUntil(const std::string& what, const std::function<bool()>& condition) {
   constexpr int kProbeMs = 10;
-  const absl::Time deadline = absl::Now() + kPatience;
-  while (!condition()) {
-    if (absl::Now() > deadline) Fail("timed out waiting until " + what);
-    poll(nullptr, 0, kProbeMs);
+  if (!StepUntil([] { poll(nullptr, 0, kProbeMs); }, condition)) {
+    Fail("timed out waiting until " + what);
   }
 }
 
@@ -22,4 +35,5 @@ void Fail(const std::string& what) { throw std::runtime_error(what); }
 
 void FailErrno(const std::string& what) { Fail(what + ": " + std::strerror(errno)); }
 
-}  // namespace vmeventd::e2e
+}  // namespace e2e
+}  // namespace vmeventd

@@ -6,14 +6,23 @@
 
 #include "absl/time/time.h"
 
-// Waits and failures of the end-to-end tests: they throw std::runtime_error, which GoogleTest
-// reports as the test's failure after everything is cleaned up.
+// Waits of tests. Those of e2e fail by std::runtime_error, which GoogleTest reports as the test's
+// failure after everything is cleaned up.
 
-namespace vmeventd::e2e {
+namespace vmeventd {
 
 // Time that a test waits before it fails. Only a broken test waits that long, so this leaves room
 // for a loaded machine.
-inline constexpr absl::Duration kPatience = absl::Minutes(3);
+inline constexpr absl::Duration kPatience = absl::Minutes(1);
+
+// Calls `step` until `done`, for at most kPatience. Returns whether it was done.
+bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done);
+// Polls.
+bool Eventually(const std::function<bool()>& done);
+
+namespace e2e {
+
+using vmeventd::kPatience;
 
 // Returns once `condition` is true; throws with `what` after kPatience.
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);
@@ -22,4 +31,5 @@ void WaitUntil(const std::string& what, const std::function<bool()>& condition);
 // Fails like Fail, with errno in words.
 [[noreturn]] void FailErrno(const std::string& what);
 
-}  // namespace vmeventd::e2e
+}  // namespace e2e
+}  // namespace vmeventd

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/system/e2e_test.h"
 
@@ -65,21 +64,6 @@ TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
   WaitUntilAttached(daemon(), guest->name());
   guest->manager().Execute("quit");
   ExpectStopped(kGuestPanic);
-}
-
-// QEMU 7.2 may hang in its exit over a command (docs/qemu.md): without the quiet time one of some
-// thirteen did here.
-TEST_F(AttachTest, AVmThatIsStoppedAndEndedAtOnceDoesNotHang) {
-  StartDaemonAndStream();
-  for (int i = 0; i < 20; ++i) {
-    const std::string name = absl::StrCat("vm", i);
-    const auto guest =
-        StartGuest({.name = name, .boot = Boot::kNothing, .arguments = {"-machine", "pc"}});
-    WaitUntilAttached(daemon(), name);
-    guest->manager().Execute("stop");
-    guest->Signal(SIGTERM);
-    ExpectStopped(kHostSignal, name);
-  }
 }
 
 // A QEMU adopted by init ends by a signal that it handles, or by one that it does not.

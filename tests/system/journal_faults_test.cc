@@ -133,7 +133,7 @@ class JournalFaultsTest : public JournalTestBase {
     // A write may find what no read does; so may the merging of rows after it, and the next write.
     SpeakOrReplace();
     SpeakOrReplace();
-    EXPECT_TRUE(!Replaced() || SpeakDurably()) << damage;
+    EXPECT_TRUE(SpeakDurably()) << damage;
     const std::string journal_id = daemon().GetServerInfo().journal_id();
     KillDaemon();
     // It also starts again, on the same journal.
@@ -214,9 +214,7 @@ TEST_F(JournalFaultsTest, MissingParts) {
   for (const char* part : {"journal.db", "journal.db-wal", "journal.db-shm"}) {
     RestoreJournal();
     fs::remove(state_dir() + "/" + part);
-    StartDaemon();
-    ReadAll();
-    KillDaemon();
+    EXPECT_EQ(CheckServes(part), !absl::EndsWith(part, "-shm")) << "SQLite makes that one again";
   }
 }
 

@@ -9,6 +9,7 @@
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/wait.h"
 #include "tests/system/libvirt_test.h"
 
@@ -172,7 +173,7 @@ TEST_P(LibvirtHandoverTest, ProcessesAreFollowedOn) {
   EndDomain("killed", SIGKILL);
   Begin();
   daemon().WaitLog("going on with 3 VMs");
-  const bool known = daemon().GetServerInfo().exit_status_source() == "pidfd";
+  const bool known = WhyNoPidfdExitStatus().empty();
   const v1::Event crash = WaitStopped("crashes");
   if (known) ExpectEnd(crash, kQemuCrashed);
   const v1::Event killed = WaitStopped("killed");

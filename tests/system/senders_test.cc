@@ -34,10 +34,6 @@ using testing::Contains;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 
-bool InTheHostsPidNamespace() {
-  return std::filesystem::read_symlink("/proc/self/ns/pid") == "pid:[4026531836]";
-}
-
 // Runs a program without these capabilities.
 std::vector<std::string> Without(const std::string& capabilities) {
   return {"setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities};

@@ -22,6 +22,7 @@
 #include "tests/support/faulty_disk.h"
 #include "tests/support/loopback.h"
 #include "tests/support/test_events.h"
+#include "tests/support/wait.h"
 #include "watcher/session/classification.h"
 
 namespace vmeventd {
@@ -208,7 +209,7 @@ class MetricsServerTest : public MetricsTest {
   UniqueFd Connect() const {
     UniqueFd connection(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_TRUE(ConnectsBy(connection.get()));
-    const timeval timeout = {.tv_sec = 180};
+    const timeval timeout = absl::ToTimeval(kPatience);
     setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     return connection;
   }
@@ -302,9 +303,9 @@ TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceOneIsFree) {
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
   const bool connected = ConnectsBy(connection.get());
   // Counted twice: it retries without any action of another client.
-  while (refusals_.value(Refusal::kDescriptors) < 2) poll(nullptr, 0, 1);
+  const bool refused = Eventually([&] { return refusals_.value(Refusal::kDescriptors) >= 2; });
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
-  ASSERT_TRUE(connected);
+  ASSERT_TRUE(connected && refused);
   Send(connection, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
   EXPECT_THAT(ReadAll(connection), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
@@ -329,8 +330,8 @@ TEST_F(MetricsServerTest, ServesATakenPortOnceItIsFree) {
   std::unique_ptr<ListenSocket> other = ListenSocket::Open(address).value();
   server_ = Start(address);
   other.reset();
-  // Waits for the second attempt.
-  while (!e2e::ConnectToLoopback(server_->address().port).valid()) poll(nullptr, 0, 10);
+  ASSERT_TRUE(Eventually([&] { return e2e::ConnectToLoopback(server_->address().port).valid(); }))
+      << "there is no second attempt";
   EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 

@@ -18,7 +18,7 @@ class HealthWatch {
  public:
   HealthWatch(const TestServer& server, const std::string& service)
       : stub_(grpc::health::v1::Health::NewStub(server.NewChannel())) {
-    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(3));
+    context_.set_deadline(CallDeadline());
     HealthCheckRequest request;
     request.set_service(service);
     reader_ = stub_->Watch(&context_, request);
@@ -75,7 +75,7 @@ TEST(HealthService, AWatchReportsNotServingBeforeItEnds) {
   server.server().SetServing(true);
   HealthWatch daemon(server, "");
   EXPECT_EQ(daemon.Next(), HealthCheckResponse::SERVING);
-  server.server().Shutdown(absl::Minutes(3));
+  server.server().Shutdown(kPatience);
   EXPECT_EQ(daemon.Next(), HealthCheckResponse::NOT_SERVING);
   EXPECT_EQ(daemon.End().error_code(), grpc::UNAVAILABLE);
 }

@@ -308,7 +308,7 @@ TEST(WatchEvents, DrainSendsEverythingAndThenSaysWhereToResume) {
   TestStream stream(server.stub(), Live());
   stream.Next();
   server.Push(LargeEvents(400));
-  std::thread drain([&server] { server.hub().Drain(absl::Minutes(3)); });
+  std::thread drain([&server] { server.hub().Drain(kPatience); });
   EXPECT_EQ(stream.NextSequences(400), Range(1, 400));
   const grpc::Status status = stream.End();
   drain.join();

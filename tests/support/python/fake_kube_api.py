@@ -84,7 +84,7 @@ class FakeKubeApi:
 
     def wait(self, condition):
         with self._changed:
-            if not self._changed.wait_for(lambda: condition(self), timeout=180):
+            if not self._changed.wait_for(lambda: condition(self), timeout=60):
                 raise AssertionError(f"the client did not come; its queries: {self.log}")
 
     # What a client asks.

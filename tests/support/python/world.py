@@ -20,7 +20,7 @@ from fake_qemu import FakeQemu
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROTO = ROOT / "proto/vmeventd/v1/vm_events.proto"
-PATIENCE = 180  # seconds before a wait fails
+PATIENCE = 60  # seconds before a wait fails
 STUBS = tempfile.TemporaryDirectory()
 
 

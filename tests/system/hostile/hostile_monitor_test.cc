@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -69,21 +70,46 @@ int64_t CountTold(const std::vector<v1::Event>& events, v1::EventType type) {
                        [type](const v1::Event& event) { return event.type() == type; });
 }
 
+struct Input {
+  const char* name;
+  std::string bytes;
+};
+
+using Rogues = std::vector<std::unique_ptr<RogueMonitor>>;
+
 class HostileMonitorTest : public HostileTest {
  protected:
   std::string PathOf(const std::string& vm_name) const {
     return watch_dir() + "/" + vm_name + ".kvmd";
   }
 
-  void ExpectMemoryGivenBack(size_t before) {
-    WaitUntil(absl::StrCat("the memory is returned, of ", daemon().ResidentMiB(), " MiB"),
-              [&] { return daemon().ResidentMiB() < before + 32; });
+  // Monitors that send their input once, after a handshake, and then `after`.
+  Rogues Send(const std::vector<Input>& all, const std::string& after) const {
+    Rogues rogues;
+    for (const Input& input : all) {
+      const auto send = [bytes = input.bytes + after, sent = false](const RogueMonitor::Peer& peer,
+                                                                    int) mutable {
+        if (peer.Handshake() && !std::exchange(sent, true)) peer.Send(bytes);
+      };
+      rogues.push_back(std::make_unique<RogueMonitor>(PathOf(input.name), send));
+    }
+    return rogues;
   }
-};
 
-struct Input {
-  const char* name;
-  std::string bytes;
+  // Monitors that send events for as long as they live, and count them by thousands.
+  Rogues Flood(std::atomic<int>* thousands) const {
+    const std::string piece =
+        Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {\"device\": \"hd0\"}"), 1'000);
+    Rogues rogues;
+    for (int i = 0; i < 3; ++i) {
+      rogues.push_back(std::make_unique<RogueMonitor>(PathOf(absl::StrCat("flood", i)),
+                                                      [=](const RogueMonitor::Peer& peer, int) {
+                                                        if (!peer.Handshake()) return;
+                                                        while (peer.Send(piece)) ++*thousands;
+                                                      }));
+    }
+    return rogues;
+  }
 };
 
 // Input that ends its connection.
@@ -164,16 +190,8 @@ std::vector<Input> OddInput() {
 TEST_F(HostileMonitorTest, InvalidQmpEndsOnlyItsConnectionWhichIsRetried) {
   StartDaemonAndStream();
   ExpectServes("vm1");
-  const size_t before = daemon().ResidentMiB();
   const std::vector<Input> all = FatalInput();
-  std::vector<std::unique_ptr<RogueMonitor>> rogues;
-  rogues.reserve(all.size());
-  for (const Input& said : all) {
-    rogues.push_back(std::make_unique<RogueMonitor>(
-        PathOf(said.name), [&said](const RogueMonitor::Peer& peer, int number) {
-          if (peer.Handshake() && number == 1) peer.Send(said.bytes);
-        }));
-  }
+  const Rogues rogues = Send(all, "");
   ExpectServes("vm2");
   for (const Input& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_LOST);
   for (const Input& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_RESTORED);
@@ -183,7 +201,6 @@ TEST_F(HostileMonitorTest, InvalidQmpEndsOnlyItsConnectionWhichIsRetried) {
         << said.name;
     EXPECT_THAT(events.at(2).message(), testing::AnyOf(HasSubstr("not QMP"), HasSubstr("1 MiB")));
   }
-  ExpectMemoryGivenBack(before);
   ExpectServes("vm3");
   ExpectHarmlessLog(false);
 }
@@ -191,17 +208,8 @@ TEST_F(HostileMonitorTest, InvalidQmpEndsOnlyItsConnectionWhichIsRetried) {
 TEST_F(HostileMonitorTest, OddInputIsAccepted) {
   StartDaemonAndStream();
   ExpectServes("vm1");
-  const size_t before = daemon().ResidentMiB();
   const std::vector<Input> all = OddInput();
-  std::vector<std::unique_ptr<RogueMonitor>> rogues;
-  rogues.reserve(all.size());
-  for (const Input& said : all) {
-    rogues.push_back(std::make_unique<RogueMonitor>(PathOf(said.name),
-                                                    [&said](const RogueMonitor::Peer& peer, int) {
-                                                      if (peer.Handshake() && peer.Send(said.bytes))
-                                                        peer.Send(Event("POWERDOWN"));
-                                                    }));
-  }
+  const Rogues rogues = Send(all, Event("POWERDOWN"));
   ExpectServes("vm2");
   std::vector<std::string> names;
   for (const Input& said : all) {
@@ -213,7 +221,6 @@ TEST_F(HostileMonitorTest, OddInputIsAccepted) {
     }
     names.emplace_back(said.name);
   }
-  ExpectMemoryGivenBack(before);
   ExpectServes("vm3");
   ExpectHarmlessOutput(names);
   ExpectHarmlessLog(false);
@@ -317,28 +324,50 @@ TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsPublished) {
 TEST_F(HostileMonitorTest, AnEndlessFloodDelaysNoOtherVm) {
   StartDaemonAndStream();
   ExpectServes("vm1");
-  const size_t before = daemon().ResidentMiB();
-  // Shared with the monitors' processes.
-  const auto counter = SharedCounter();
-  std::atomic<int>& pieces = *counter;
-  const std::string piece =
-      Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {\"device\": \"hd0\"}"), 1'000);
-  const auto flood = [&](const RogueMonitor::Peer& peer, int) {
-    if (!peer.Handshake()) return;
-    while (peer.Send(piece)) ++pieces;
-  };
-  std::vector<std::unique_ptr<RogueMonitor>> rogues;
-  rogues.reserve(3);
-  for (int i = 0; i < 3; ++i) {
-    rogues.push_back(std::make_unique<RogueMonitor>(PathOf(absl::StrCat("flood", i)), flood));
-  }
+  const auto thousands = SharedCounter();
+  const Rogues rogues = Flood(thousands.get());
   for (int i = 0; i < 5; ++i) {
-    const int seen = pieces;
-    WaitUntil("it floods", [&] { return pieces > seen + 10; });
+    const int seen = *thousands;
+    WaitUntil("it floods", [&] { return *thousands > seen + 10; });
     ExpectServes(absl::StrCat("other", i));
   }
   EXPECT_EQ(daemon().GetVm("flood1").state(), v1::VM_STATE_RUNNING);
-  ExpectMemoryGivenBack(before);
+}
+
+class HostileMonitorMemoryTest : public HostileMonitorTest {
+ protected:
+  void SetUp() override {
+    StartDaemonAndStream();
+    ExpectServes("vm1");
+    before_ = daemon().ResidentMiB();
+  }
+  void ExpectGivenBack() {
+    WaitUntil("the memory is returned", [&] { return daemon().ResidentMiB() < before_ + 32; });
+  }
+
+ private:
+  size_t before_ = 0;
+};
+
+TEST_F(HostileMonitorMemoryTest, InvalidQmpsMemoryIsGivenBack) {
+  const std::vector<Input> all = FatalInput();
+  const Rogues rogues = Send(all, "");
+  for (const Input& input : all) stream().Wait(input.name, v1::EVENT_TYPE_MONITOR_LOST);
+  ExpectGivenBack();
+}
+
+TEST_F(HostileMonitorMemoryTest, OddInputsMemoryIsGivenBack) {
+  const std::vector<Input> all = OddInput();
+  const Rogues rogues = Send(all, Event("POWERDOWN"));
+  for (const Input& input : all) stream().Wait(input.name, v1::EVENT_TYPE_POWERDOWN_REQUESTED);
+  ExpectGivenBack();
+}
+
+TEST_F(HostileMonitorMemoryTest, AnEndlessFloodTakesNoMoreThanItsBuffers) {
+  const auto thousands = SharedCounter();
+  const Rogues rogues = Flood(thousands.get());
+  WaitUntil("it floods", [&] { return *thousands > 500; });
+  ExpectGivenBack();
 }
 
 // A real guest, without an operating system, that writes to pvpanic as often as it can. (QEMU

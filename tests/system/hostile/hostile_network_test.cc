@@ -130,6 +130,8 @@ class HostileNetworkTest : public E2eTest {
   uint16_t port_ = 0;
 };
 
+class HostileNetworkMemoryTest : public HostileNetworkTest {};
+
 TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
   rlimit limit{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -213,7 +215,7 @@ TEST_F(HostileNetworkTest, Garbage) {
 }
 
 // Uses many connections of one peer, so that no limit of a connection applies.
-TEST_F(HostileNetworkTest, CountlessOpenCalls) {
+TEST_F(HostileNetworkMemoryTest, CountlessOpenCalls) {
   // Calls that gRPC has not got through yet take 20 KB each, more of them on a busy machine; all
   // that are begun here would take 1.5 GB.
   const size_t most = daemon().ResidentMiB() + 256;
@@ -250,7 +252,7 @@ TEST_F(HostileNetworkTest, CountlessOpenCalls) {
   WaitUntil("the peer may call again", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
 }
 
-TEST_F(HostileNetworkTest, CallsWithoutARequestEnd) {
+TEST_F(HostileNetworkMemoryTest, CallsWithoutARequestEnd) {
   const size_t before = daemon().ResidentMiB();
   const std::string methods[] = {
       "/vmeventd.v1.VmEventService/GetVm", "/vmeventd.v1.VmEventService/WatchEvents",
@@ -284,7 +286,7 @@ TEST_F(HostileNetworkTest, FramesThatComeByteByByteAreAnswered) {
 }
 
 // Calls whose answers are large, or refusals, and none of which is read.
-TEST_F(HostileNetworkTest, AnswersThatAreNotRead) {
+TEST_F(HostileNetworkMemoryTest, AnswersThatAreNotRead) {
   const size_t before = daemon().ResidentMiB();
   // No window: not even an answer's first byte may be sent.
   std::string calls = kPreface + Frame(4, 0, 0, std::string("\0\4\0\0\0\0", 6));
@@ -317,7 +319,7 @@ TEST_F(HostileNetworkTest, ALargeRequestIsRefusedAtOnce) {
 }
 
 // One that becomes a thousand times larger when it is unpacked.
-TEST_F(HostileNetworkTest, ACompressedRequestIsSmall) {
+TEST_F(HostileNetworkMemoryTest, ACompressedRequestIsSmall) {
   const size_t before = daemon().ResidentMiB();
   std::string headers = CallHeaders("/vmeventd.v1.VmEventService/GetVm");
   headers += std::string("\0\xdgrpc-encoding\4gzip", 20);

@@ -76,17 +76,17 @@ class Daemon:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(timeout=180)
+        self.process.wait(timeout=60)
         self.directory.cleanup()
 
     def scrape(self):
         """Scrapes once the first scan is done, the event is in the journal and the VM has stopped."""
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             text = self.log.read_text(encoding="utf-8")
             found = re.search(r"metrics at (http://\S+)", text)
             if found and "the first scan is done" in text:
-                with urllib.request.urlopen(found[1], timeout=180) as answer:
+                with urllib.request.urlopen(found[1], timeout=60) as answer:
                     metrics = answer.read().decode()
                 if ("vmeventd_journal_oldest_event_timestamp_seconds" in metrics and
                         "vmeventd_vm_last_stop_timestamp_seconds" in metrics):

@@ -21,6 +21,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/machine_probe.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/runs/handed_run.h"
@@ -308,7 +309,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
     GoOn();
   }
   // Of a process that was reaped.
-  bool HasExitStatus() const { return watcher_->exit_status_source() == "pidfd"; }
+  static bool HasExitStatus() { return WhyNoPidfdExitStatus().empty(); }
   void ExpectHandedOver() {
     EXPECT_EQ(watcher_->counters().handovers, 1u);
     EXPECT_EQ(watcher_->counters().handovers_refused, 0u);

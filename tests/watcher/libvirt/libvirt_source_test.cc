@@ -279,9 +279,11 @@ TEST_F(LibvirtProcessTest, AnEndThatNothingExplainsWaitsForLibvirtsReport) {
 TEST_F(LibvirtProcessTest, AnEndThatWasSeenWaitsForAShorterTime) {
   StartWithDomain();
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-  ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kGuestShutdown) == 1; }));
   KillProcess();
   clock_.Advance(absl::Seconds(6));
+  Step();
+  ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
   ExpectEnd(ShutdownCause::kGuestPoweroff);
 }
 
@@ -346,7 +348,7 @@ TEST_F(LibvirtCommandLineTest, WhatComesMeanwhileWaitsForTheCommandLineInItsOrde
   EXPECT_TRUE(watcher_->libvirt_waits());
   clock_.GoOn();
   command_lines_->reads[process_->pid()]->Finish(nullptr, kDomain.uuid);
-  ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kGuestShutdown) == 1; }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
   EXPECT_FALSE(watcher_->libvirt_waits());

@@ -16,6 +16,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/machine_probe.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/event_sink.h"
@@ -87,7 +88,7 @@ TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
   GoOn();
   ExpectEnd(ShutdownClass::kUnknown);
   EXPECT_THAT(EvidenceText(), Not(HasSubstr("started again")));
-  if (watcher_->exit_status_source() != "none") {
+  if (WhyNoExitStatus().empty()) {
     EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was being restarted when it was sent"));
   }
 }
@@ -472,11 +473,11 @@ TEST_F(CrashTest, AnAnswerToTheDaemonBeforeIsNone) {
 }
 
 TEST_F(CrashTest, AMonitorThatIsClosedIsClosedForQemuToo) {
-  const int monitor = Follow(&qemu_);
+  const int monitor = FollowWithManualClock();
   ASSERT_THAT(keeper_->runs_, SizeIs(1));
   const UniqueFd another(dup(keeper_->runs_.begin()->second.connection.get()));
   qemu_.Send(monitor, "no JSON\r\n");
-  EXPECT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
+  EXPECT_TRUE(UntilInTime([&] { return Handshakes(qemu_, monitor) == 2; }));
   EXPECT_TRUE(Until([&] { return keeper_->runs_.size() == 1; }));
 }
 
@@ -573,7 +574,7 @@ TEST_F(NotedCrashTest, AnEndWithoutAWordIsACrash) {
   qemu_.Kill(SIGSEGV);
   GoOnAfterCrash();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  const bool known = watcher_->exit_status_source() != "none";
+  const bool known = WhyNoExitStatus().empty();
   EXPECT_EQ(LastClass(), known ? ShutdownClass::kCrash : ShutdownClass::kUnknown);
   EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
 }

@@ -72,9 +72,10 @@ TEST_F(NodeWatcherTest, EventsBeforeTheRepliesAreNotLost) {
   behavior.greeting += kGuestShutdownLine;
   behavior.status = "shutdown";
   qemu_.AddMonitor(Socket("vm1"), behavior);
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  KillUntilStopped(&qemu_);
+  StartWithManualClock();
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
+  qemu_.Kill(SIGKILL);
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
 }
 
