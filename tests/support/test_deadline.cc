@@ -31,7 +31,7 @@ class Deadline : public testing::EmptyTestEventListener {
   void OnTestEnd(const testing::TestInfo&) override { alarm(0); }
 };
 
-[[maybe_unused]] const bool begun = [] {
+[[maybe_unused]] const bool deadline_is_set = [] {
   signal(SIGALRM, Complain);
   testing::UnitTest::GetInstance()->listeners().Append(new Deadline);
   return true;

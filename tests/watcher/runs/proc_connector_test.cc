@@ -257,7 +257,7 @@ TEST_F(ProcConnectorTest, NeitherForksNorThreadsWakeTheLoop) {
 TEST_F(ProcConnectorTest, RefusesWhatIsNoMessage) {
   Child followed(Sleep);
   connector_->Follow(followed.pid());
-  const std::string message = KillMessage(followed.pid());
+  const std::string message = ExitMessage(followed.pid(), SIGKILL);
   std::string of_another_kind = message;
   of_another_kind[NLMSG_HDRLEN] = '\x7f';
   for (const std::string& refused : {std::string(), std::string(35, 'x'), std::string(200, '\xff'),
