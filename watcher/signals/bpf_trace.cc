@@ -202,7 +202,7 @@ bool IsCounts(int map) {
 bool IsLink(int link) {
   bpf_link_info info{};
   uint32_t size = sizeof(info);
-  return bpf_obj_get_info_by_fd(link, &info, &size) == 0 && size == sizeof(info) &&
+  return bpf_obj_get_info_by_fd(link, &info, &size) == 0 &&
          info.type == BPF_LINK_TYPE_RAW_TRACEPOINT;
 }
 
