@@ -1,6 +1,12 @@
 #!/usr/bin/perl
 # A QEMU as far as its monitor goes, out of what a bare Debian has: serves PATH, which nobody but its
-XXuse strict;
+# own user may open, and powers off as its guest does when it gets a SIGUSR1. Leaves no zombie.
+#
+#   fake_qemu.pl PATH UID [exit|crash|eat]
+#
+# The last is its end at a SIGUSR2: exit code 3, an access to memory that is not there, or all memory
+# that there is.
+use strict;
 use warnings;
 use Socket;
 
@@ -22,7 +28,7 @@ $SIG{USR1} = sub {
 };
 $SIG{USR2} = sub {
   exit 3 if $end eq 'exit';
-  unpack 'P1', pack 'J', 1 if $end eq 'crash';
+  print unpack 'P1', pack 'J', 1 if $end eq 'crash';
   my @eaten;
   push @eaten, 'x' x (1 << 20) while 1;
 };

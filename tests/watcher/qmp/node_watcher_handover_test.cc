@@ -14,6 +14,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "base/event_loop.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
@@ -21,6 +22,7 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/proc_connector.h"
 #include "watcher/runs/read_notes.h"
 #include "watcher/runs/run_keeper.h"
 
@@ -161,8 +163,13 @@ TEST_F(ConnectorHandoverTest, AnEndWhoseReportWasDroppedIsUnknown) {
       setsockopt(watcher_->exit_status_socket(), SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
   Stop();
   for (int i = 0; i < 20; ++i) Child([] { return 0; }).AwaitEnd();
+  // The kernel reports an end a moment after it: wait until another listener has the report.
+  const auto loop = EventLoop::Create(&clock_).value();
+  const auto witness = ProcConnector::Create(loop.get()).value();
+  witness->Follow(qemu_.pid());
   qemu_.Kill(SIGSEGV);
   qemu_.Reap();
+  ASSERT_TRUE(StepUntil([] {}, [&] { return witness->WaitStatusOf(qemu_.pid()).has_value(); }));
   GoOn();
   ExpectEnd(ShutdownClass::kUnknown);
   EXPECT_THAT(EvidenceText(),
