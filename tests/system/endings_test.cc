@@ -1,8 +1,6 @@
 // Every end of a VM that docs/qemu.md lists and that can be produced, on real QEMU, and vmeventd's
 // verdict on it.
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -413,59 +411,6 @@ TEST_F(BareGuestEndingTest, WhatAnS390GuestSaysAsItPanicsIsKeptToItsEnd) {
   EXPECT_EQ(panic.s390().psw_mask(), 0x2000180000000U);
   EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_GUEST_PANICKED).panic().DebugString(),
             panic.DebugString());
-}
-
-// Panics of guests that this machine cannot run, reported by QEMU's own code.
-class ForeignPanicTest : public E2eTest {
- protected:
-  // The end of a guest that panics as `line` of tests/support/panics.cc says.
-  v1::Event EndBy(const std::string& line) {
-    const std::string fifo = dir() / "panics";
-    if (mkfifo(fifo.c_str(), 0600) != 0) std::abort();
-    const std::string program = dir() / "qemu";
-    std::ofstream(program) << "#!/bin/sh\nPANICS='" << fifo << "' LD_PRELOAD='" << VMEVENTD_PANICS
-                           << "' exec qemu-system-x86_64 \"$@\"\n";
-    std::filesystem::permissions(program, std::filesystem::perms::owner_all);
-    StartDaemonAndStream();
-    const auto guest = StartGuest(
-        {.boot = Boot::kNothing, .program = program, .arguments = {"-action", "panic=shutdown"}});
-    WaitUntilAttached(daemon(), guest->name());
-    std::ofstream(fifo) << line << "\n" << std::flush;
-    v1::Event stopped = ExpectStopped(kGuestPanic);
-    EXPECT_EQ(stopped.shutdown().panic().action(), "poweroff");
-    EXPECT_EQ(
-        stream().Wait(guest->name(), v1::EVENT_TYPE_GUEST_PANICKED).panic().ShortDebugString(),
-        stopped.shutdown().panic().ShortDebugString());
-    return stopped;
-  }
-};
-
-TEST_F(ForeignPanicTest, WhatAWindowsSaysIsKeptToItsEnd) {
-  const v1::Event stopped =
-      EndBy("hyper-v 0xd1 0xffffffffffffffff 0x8000000000000000 0 0xfffff80000000001");
-  EXPECT_THAT(stopped.shutdown().panic().hyper_v().args(),
-              testing::ElementsAre(0xd1U, 0xffffffffffffffffU, 0x8000000000000000U, 0U,
-                                   0xfffff80000000001U));
-}
-
-TEST_F(ForeignPanicTest, WhatAnS390GuestSaysIsKeptToItsEnd) {
-  const v1::Event stopped = EndBy("s390 4294967295 0xffffffffffffffff 0x8000000000000000 2");
-  const v1::S390Panic& panic = stopped.shutdown().panic().s390();
-  EXPECT_EQ(panic.core(), 4294967295U);
-  EXPECT_EQ(panic.psw_mask(), 0xffffffffffffffffU);
-  EXPECT_EQ(panic.psw_addr(), 0x8000000000000000U);
-  EXPECT_EQ(panic.reason(), "extint-loop");
-}
-
-TEST_F(ForeignPanicTest, WhatATdxGuestSaysIsBoundedAndOneLine) {
-  if (QemuVersion() < std::pair(10, 1)) GTEST_SKIP() << "takes QEMU 10.1";
-  const v1::Event stopped =
-      EndBy("tdx 0xffffffff 0xfffffffffffff000 a\x1b[31m\\ \xff " + std::string(1000, 'x'));
-  const v1::TdxPanic& panic = stopped.shutdown().panic().tdx();
-  EXPECT_EQ(panic.error_code(), 0xffffffffU);
-  EXPECT_EQ(panic.gpa(), 0xfffffffffffff000U);
-  EXPECT_THAT(panic.message(), testing::StartsWith("a\\x1b[31m\\x5c"));
-  EXPECT_EQ(panic.message().size(), 256U);
 }
 
 }  // namespace

@@ -24,7 +24,6 @@ namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::SizeIs;
 
 using Rows = std::vector<std::vector<std::string>>;
 
@@ -157,45 +156,6 @@ TEST_F(FollowVmsTest, AKilledFollowerResumesAtItsPosition) {
   EXPECT_THAT(Gaps(), IsEmpty());
 }
 
-TEST_F(FollowVmsTest, AReplacedJournalIsAGap) {
-  ChattyVm vm(watch_dir(), "vm1");
-  StartDaemon();
-  StartFollower();
-  SpeakTen(&vm);
-  const std::string old_journal = daemon().GetServerInfo().journal_id();
-  KillDaemon();
-  fs::remove_all(Options().state_dir);
-  StartDaemon();
-  SpeakTen(&vm);
-  ExpectRecordIsTheJournal();
-  EXPECT_THAT(Gaps(), SizeIs(1));
-  EXPECT_THAT(Query("SELECT 1 FROM events WHERE journal_id = '" + old_journal + "'"), SizeIs(11));
-}
-
-TEST_F(FollowVmsTest, DeletedEventsAreAGap) {
-  ChattyVm vm(watch_dir(), "vm1");
-  StartDaemon(Options({"--retention-events", "100"}));
-  StartFollower();
-  SpeakTen(&vm);
-  KillFollower();
-  vm.Speak(1000);
-  // Else some of what the follower reads first is deleted before it is compared.
-  WaitUntil("all is published, and nothing more is to be deleted", [this] {
-    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
-    return info.newest_sequence() > 1010 && info.newest_sequence() - info.oldest_sequence() < 100;
-  });
-  StartFollower();
-  WaitCaughtUp();
-  ASSERT_THAT(Gaps(), SizeIs(1));
-  EXPECT_THAT(Gaps()[0][0], HasSubstr("is too old"));
-  // Earlier events stay, and each retained event is recorded.
-  const auto kept = daemon().ListEvents();
-  EXPECT_EQ(Recorded(), 11 + kept.size());
-  EXPECT_THAT(Query(absl::StrCat("SELECT count(*) FROM events WHERE sequence >= ",
-                                 kept.front().sequence())),
-              ElementsAre(ElementsAre(absl::StrCat(kept.size()))));
-}
-
 TEST_F(FollowVmsTest, ASnapshotHasTheVmsAndThenLaterEvents) {
   ChattyVm one(watch_dir(), "vm1");
   ChattyVm two(watch_dir(), "vm2");
@@ -211,18 +171,6 @@ TEST_F(FollowVmsTest, ASnapshotHasTheVmsAndThenLaterEvents) {
   EXPECT_EQ(Recorded(), 0u);
   one.Speak(3);
   WaitUntil("what follows", [this] { return Recorded() == 3; });
-}
-
-TEST_F(FollowVmsTest, AFilteredFollowerKeepsUp) {
-  ChattyVm one(watch_dir(), "vm1");
-  ChattyVm two(watch_dir(), "vm2");
-  StartDaemon();
-  StartFollower({"--start", "oldest", "--vm", "vm2"});
-  WaitUntil("it follows vm2", [this] { return Recorded() == 1; });
-  one.Speak(100);
-  WaitNewest(101);
-  WaitCaughtUp();
-  EXPECT_EQ(Recorded(), 1u);
 }
 
 TEST_F(FollowVmsTest, StopsWithoutATraceback) {

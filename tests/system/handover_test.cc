@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
@@ -108,33 +107,6 @@ TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
 }
 
-TEST_F(HandoverTest, EndsAfterACrashHaveTheirClasses) {
-  Begin();
-  const auto user = StartGuest();
-  const auto panics = StartGuest({.name = "vm4", .arguments = {"-device", "pvpanic"}});
-  const auto quit = StartEmptyGuest("vm2");
-  const auto killed = StartEmptyGuest("vm3");
-  const auto lives = StartEmptyGuest("vm5");
-  for (const char* name : {"vm1", "vm2", "vm3", "vm4", "vm5"}) WaitFollowed(name);
-  Crash();
-  user->PowerOff();
-  panics->Panic();
-  quit->manager().Execute("quit");
-  killed->Signal(SIGKILL);
-  for (Guest* guest : {user.get(), quit.get(), killed.get(), panics.get()}) guest->WaitExit();
-  Begin();
-  daemon().WaitLog("going on with 5 VMs");
-  const auto stopped = [&](const std::string& name) { return WaitStopped(name).shutdown(); };
-  EXPECT_EQ(stopped("vm1").class_(), v1::SHUTDOWN_CLASS_USER);
-  EXPECT_TRUE(FileAtStop("vm1"));
-  EXPECT_EQ(stopped("vm2").class_(), v1::SHUTDOWN_CLASS_ADMIN);
-  EXPECT_EQ(stopped("vm3").class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
-  EXPECT_EQ(stopped("vm4").cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
-  lives->manager().Execute("stop");
-  stream().Wait("vm5", v1::EVENT_TYPE_PAUSED);
-  ExpectNoGap("vm5");
-}
-
 // As after an upgrade to a version that writes another text.
 TEST_F(HandoverTest, AStopOfWhichNothingIsSaidIsAsACrash) {
   Begin();
@@ -151,24 +123,6 @@ TEST_F(HandoverTest, AStopOfWhichNothingIsSaidIsAsACrash) {
   lives->manager().Execute("stop");
   stream().Wait("vm2", v1::EVENT_TYPE_PAUSED);
   ExpectNoGap("vm2");
-}
-
-// What a QEMU says in its last moments may have been read by then and not committed, or be read in
-// the moment of the kill.
-TEST_F(HandoverTest, WhatIsSaidJustBeforeACrashCounts) {
-  Begin();
-  std::vector<std::unique_ptr<Guest>> guests;
-  guests.reserve(8);
-  for (int i = 0; i < 8; ++i) guests.push_back(StartEmptyGuest(absl::StrCat("vm", i)));
-  for (int i = 0; i < 8; ++i) WaitFollowed(absl::StrCat("vm", i));
-  for (int i = 0; i < 8; ++i) {
-    guests[i]->manager().Execute("quit");
-    Crash();
-    Begin();
-    EXPECT_EQ(WaitStopped(absl::StrCat("vm", i)).shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
-    for (int next = i + 1; next < 8; ++next) WaitUntilAttached(daemon(), absl::StrCat("vm", next));
-  }
-  EXPECT_EQ(TypesOf(stream().EventsOf("vm7")), "STARTED STOPPED");
 }
 
 TEST_F(HandoverTest, APanicMeanwhileIsACrash) {

@@ -130,7 +130,7 @@ TEST_P(LibvirtKeptEndEndingTest, IsWhatLibvirtHasKept) {
 }
 
 // A service manager keeps the domains' processes.
-class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParamInterface<int> {
+class LibvirtHandoverTest : public LibvirtKeptEndTest {
  protected:
   void Begin() {
     DaemonOptions options = OptionsBeside();
@@ -148,9 +148,8 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
     }
   }
   void End() {
-    EndDaemon(GetParam());
-    const size_t stored = GetParam() == SIGKILL ? 2 : 3;
-    WaitUntil("the manager has it", [&] { return manager_.stored() == stored; });
+    EndDaemon(SIGTERM);
+    WaitUntil("the manager has it", [&] { return manager_.stored() == 3; });
   }
   void EndDomain(const std::string& name, int signal) {
     const pid_t pid = libvirtd().Pid(name);
@@ -161,12 +160,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
   FakeServiceManager manager_{dir() / "notify"};
 };
 
-INSTANTIATE_TEST_SUITE_P(Of, LibvirtHandoverTest, testing::Values(SIGTERM, SIGKILL),
-                         [](const testing::TestParamInfo<int>& signal) {
-                           return std::string(signal.param == SIGKILL ? "ACrash" : "AStop");
-                         });
-
-TEST_P(LibvirtHandoverTest, ProcessesAreFollowedOn) {
+TEST_F(LibvirtHandoverTest, ProcessesAreFollowedOn) {
   FollowAll({"crashes", "killed", "stays"});
   End();
   EndDomain("crashes", SIGSEGV);

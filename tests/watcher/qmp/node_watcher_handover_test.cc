@@ -404,18 +404,6 @@ TEST_F(CrashTest, TheNextDaemonGoesOnWithoutAHandshake) {
   EXPECT_THAT(keeper_->runs_, SizeIs(1));
 }
 
-TEST_F(CrashTest, AnEndMeanwhileHasItsClass) {
-  const int monitor = Follow(&qemu_);
-  Crash();
-  qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  qemu_.Reap();
-  GoOnAfterCrash();
-  ExpectEnd(ShutdownClass::kUser);
-  EXPECT_THAT(EvidenceText(), HasSubstr("in the last moment before its crash may be missing"));
-  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
-  EXPECT_THAT(keeper_->runs_, testing::IsEmpty());
-}
-
 TEST_F(CrashTest, WhatWasReadAndNotCommittedIsFoundByItsState) {
   const int monitor = Follow(&qemu_);
   Commit();
@@ -488,41 +476,6 @@ TEST_F(CrashTest, AMonitorThatIsClosedIsClosedForQemuToo) {
   EXPECT_TRUE(Until([&] { return keeper_->runs_.size() == 1; }));
 }
 
-TEST_F(CrashTest, TheProcessOfAnotherVmIsNotTaken) {
-  FakeQemu other;
-  Follow(&qemu_);
-  other.AddMonitor(Socket("vm2"));
-  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  Crash();
-  ASSERT_THAT(handed_, SizeIs(2));
-  std::swap(handed_[0].process, handed_[1].process);
-  GoOnAfterCrash();
-  EXPECT_EQ(watcher_->counters().handovers, 0u);
-  EXPECT_EQ(watcher_->counters().handovers_refused, 2u);
-}
-
-TEST_F(CrashTest, ARunThatNobodyKnowsIsClosed) {
-  const int monitor = Follow(&qemu_);
-  Crash();
-  saved_.clear();
-  GoOnAfterCrash();
-  EXPECT_EQ(watcher_->counters().handovers_refused, 0u);
-  // QEMU serves the new connection, as the old one has ended.
-  EXPECT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
-}
-
-TEST_F(CrashTest, OneCrashFollowsAnother) {
-  const int monitor = Follow(&qemu_);
-  for (int i = 0; i < 3; ++i) {
-    Crash();
-    ASSERT_THAT(handed_, SizeIs(1)) << i;
-    GoOnAfterCrash();
-    EXPECT_EQ(watcher_->counters().handovers, 1u) << i;
-  }
-  qemu_.SendAndExit(monitor, kQuitLine);
-  ExpectEnd(ShutdownClass::kAdmin);
-}
-
 // The same, where what is read is noted.
 class NotedCrashTest : public CrashTest {
  protected:
@@ -586,18 +539,6 @@ TEST_F(NotedCrashTest, AnEndWithoutAWordIsACrash) {
   EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
 }
 
-TEST_F(NotedCrashTest, ALineIsReadInTwoParts) {
-  const int monitor = Follow(&qemu_);
-  const std::string line = EventLine("STOP");
-  qemu_.Send(monitor, EventLine("SUSPEND") + line.substr(0, 30));
-  ASSERT_TRUE(UntilState("vm1", VmState::kSuspended));
-  Crash();
-  qemu_.Send(monitor, line.substr(30));
-  GoOnAfterCrash();
-  EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
-  EXPECT_EQ(watcher_->counters().protocol_errors, 0u);
-}
-
 TEST_F(NotedCrashTest, AnEndThatWasHandledAndNotCommittedHasItsClass) {
   const int monitor = Follow(&qemu_);
   Commit();
@@ -644,23 +585,6 @@ TEST_F(NotedCrashTest, AnOlderJournalThanTheNotesIsNotTakenForTheirs) {
   GoOnAfterCrash();
   EXPECT_EQ(watcher_->counters().handovers_incomplete, 1u);
   EXPECT_TRUE(UntilCount(EventType::kGap, 1));
-}
-
-TEST_F(NotedCrashTest, OneCrashFollowsAnother) {
-  const int monitor = Follow(&qemu_);
-  Commit();
-  qemu_.Send(monitor, EventLine("POWERDOWN"));
-  ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
-  for (int i = 0; i < 3; ++i) {
-    CrashUncommitted();
-    ASSERT_THAT(handed_, SizeIs(1)) << i;
-    GoOnAfterCrash();
-    EXPECT_EQ(watcher_->counters().handovers, 1u) << i;
-    EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u) << i;
-    ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 2 + i)) << i;
-  }
-  qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  ExpectEnd(ShutdownClass::kAdmin);
 }
 
 TEST_F(NotedCrashTest, ACrashFollowsAStop) {
