@@ -73,7 +73,7 @@ RESET is a guest's new life, of which nothing was seen yet. RESUME stands for a 
 and so does an answer of `query-status` that says so after the monitor was away, or that the VM is
 paused where a guest's SHUTDOWN stood: only a reset takes a QEMU out of `shutdown`. A guest that panicked
 is not healed by a RESUME, and neither is one whose watchdog pressed the power button (action
-shutdown).
+shutdown); but either may have returned to a snapshot, as above.
 
 )";
 

@@ -62,12 +62,11 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
-  // Another signal that ends a QEMU and that a host sends, as SIGQUIT. A SIGABRT looks like one of
-  // QEMU's own.
+  // Another signal that ends a QEMU and that a host sends, as SIGQUIT: not one of a crash.
   bool ended_by_other_process() const {
     const Rare<SignalSender>& sender = evidence.signaller;
-    return exit_signal() != 0 && exit_signal() != SIGABRT && sender.has_value() &&
-           sender->signal == exit_signal() && !sender->of_qemu;
+    return exit_signal() == SIGQUIT && sender.has_value() && sender->signal == SIGQUIT &&
+           !sender->of_qemu;
   }
   // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
   // QEMU gives up with 1 itself.

@@ -40,14 +40,19 @@ struct RemoveShutdownFile {};
 struct QueryRunState {};
 // Ask about the guest agent (GuestAgentProbe), then call OnGuestAgent.
 struct QueryGuestAgent {};
+// Read the states of QEMU's threads, then call OnThreads at once.
+struct ExamineThreads {};
 // The run is over and its end published: drop the session.
 struct Done {};
 using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState,
-                            QueryGuestAgent, Done>;
+                            QueryGuestAgent, ExamineThreads, Done>;
 using Effects = std::vector<Effect>;
 
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
+  // Interval of questions to a QEMU whose VM runs, which show that it answers; InfiniteDuration:
+  // none are asked.
+  absl::Duration hang_check = absl::InfiniteDuration();
   ShutdownFiles shutdown_files = ShutdownFiles::kOn;
   // Start of the daemon. QEMU said before it what waited in a connection that was handed over.
   absl::Time started = absl::InfinitePast();
@@ -145,6 +150,9 @@ class VmSession {
   // known.
   Effects OnSignal(const SignalSender& sender, Instant now);
   Effects OnOomVictim(const OomVictim& victim, Instant now);
+  // The threads of a QEMU that does not end or does not answer, for people ("1 D (waits in the
+  // kernel)"); empty: they cannot be read.
+  Effects OnThreads(absl::string_view states, Instant now);
   // The host begins to shut down, or does not any more, as `by` says. May be called again with what
   // is known.
   Effects OnHostShutdown(bool shutting_down, absl::string_view by, Instant now);
@@ -237,6 +245,8 @@ class VmSession {
   };
   // The beginning of the problem of a VM that QEMU has paused; the error may follow.
   static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
+  // Time in which QEMU answers, unless it hangs.
+  static constexpr absl::Duration kAnswerTime = absl::Seconds(10);
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
@@ -323,6 +333,9 @@ class VmSession {
 
   // QEMU was seen to begin its exit, or not to exit after all.
   void BeginExit(Instant now);
+  bool ExitIsLate(Instant now) const {
+    return exiting_since_.has_value() && now.monotonic >= exiting_since_->monotonic + exit_report_;
+  }
   void ForgetExit();
 
   // The monitor.
@@ -335,6 +348,8 @@ class VmSession {
   // to `longest`.
   void AskAgain(absl::Duration first, absl::Duration longest, Instant now);
   void PollRunState(Instant now);
+  // QEMU has answered, or is not expected to any more.
+  void ForgetSilence();
   void SetMonitorProblem(absl::string_view problem, Instant now);
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` is what said it, for the evidence.
@@ -358,9 +373,7 @@ class VmSession {
     return monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() && !has_shutdown();
   }
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
-  bool MayBeStarting(Instant now) const {
-    return !answered() && now.wall - run_.process_start < kStartTime;
-  }
+  bool MayBeStarting(Instant now) const;
   // Returns whether the end of the connection to the monitor is not the end of the run.
   bool OutlivesMonitor() const;
   // "query-status paused", "libvirt: state paused".
@@ -427,6 +440,7 @@ class VmSession {
   SharedText run_problem_;
   SharedText file_problem_;
   SharedText exit_problem_;
+  SharedText silence_problem_;  // QEMU does not answer
   SharedText uuid_problem_;
   std::forward_list<std::string> published_problems_;  // as the last event published them
 
@@ -462,11 +476,12 @@ class VmSession {
   absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
-  absl::Duration poll_at_ = absl::InfiniteDuration();  // time to ask for the run state
-  absl::Duration poll_wait_;                           // AskAgain's last wait
-  absl::Duration longest_poll_;                        // AskAgain's last `longest`
-  std::unique_ptr<EventLimiter> limiter_;              // null: no event has come that it limits
-  Rare<Drops> drops_;                                  // events that no GAP counts yet
+  absl::Duration poll_at_ = absl::InfiniteDuration();     // time to ask for the run state
+  absl::Duration poll_wait_;                              // AskAgain's last wait
+  absl::Duration longest_poll_;                           // AskAgain's last `longest`
+  absl::Duration answer_due_ = absl::InfiniteDuration();  // time from which QEMU does not answer
+  std::unique_ptr<EventLimiter> limiter_;                 // null: no event has come that it limits
+  Rare<Drops> drops_;                                     // events that no GAP counts yet
 };
 
 }  // namespace vmeventd

@@ -119,8 +119,11 @@ Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {
 }
 
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
+  // A signal that it obeys late is not what is waited for any more.
+  if (!evidence_.facts().shutdown.has_value()) ForgetExit();
   BeginExit(now);
   poll_at_ = absl::InfiniteDuration();
+  ForgetSilence();
   // The first cause wins.
   if (evidence_.facts().shutdown.has_value() || evidence_.facts().shutdown_file_found) return;
   const std::string reason = QmpText(event.data, "reason");
