@@ -285,9 +285,12 @@ Daemon::~Daemon() {
 
 void Daemon::WatcherLoop() {
   SetThreadName("watcher");
-  for (bool scanned = false, open = false, stop = false; !stop;) {
+  for (bool scanned = false, open = false, libvirts = true, stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
     if (watcher_->has_open_source() != open) server_->health().Set("sources", open = !open);
+    if (watcher_->reaches_all_libvirts() != libvirts) {
+      server_->health().Set("libvirt", libvirts = !libvirts);
+    }
     const MutexLock lock(&mutex_);
     if (!scanned && watcher_->first_scan_done()) {
       scanned = scanned_ = true;

@@ -395,7 +395,7 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
                                 EscapeForTerminal(command.service), "\": leave it out, or name ",
                                 v1::VmEventService::service_full_name(),
-                                ", journal, watch, sources or listen")};
+                                ", journal, watch, sources, libvirt or listen")};
   }
   if (!status.ok()) return ExplainFailure(context.address, status);
   std::optional<Failure> failure =
@@ -414,6 +414,10 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
     why =
         " has nothing in which it could find VMs: no watched directory is there and no libvirt is "
         "connected; `vmevents doctor` on the node says more";
+  } else if (command.service == "libvirt") {
+    why =
+        " cannot connect to a libvirt of --libvirt or behind a socket that it matches, and follows "
+        "none of its domains; `vmevents info` names it";
   }
   return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
 }

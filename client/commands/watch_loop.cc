@@ -73,6 +73,10 @@ std::optional<ExitCode> WatchLoop::RunStream() {
         {grpc::StatusCode::UNAVAILABLE, std::string(address.status().message())});
   }
   const auto channel = Connect(address_);
+  if (absl::IsUnavailable(channel.status())) {
+    return HandleServerEnd(
+        {grpc::StatusCode::UNAVAILABLE, std::string(channel.status().message())});
+  }
   if (!channel.ok()) return HandleBadFiles(channel.status());
   stub_ = v1::VmEventService::NewStub(*channel);
   if (NeedsServerInfo()) {
@@ -324,7 +328,7 @@ void WatchLoop::NoteOnce(const std::string& why) {
 
 // The user must correct the files at the start; later they may be in the middle of a replacement.
 std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
-  const Failure failure = ExplainBadFiles(status);
+  const Failure failure = ExplainNoChannel(address_, status);
   if (ever_established_ && command_.resume) {
     NoteOnce(absl::StrCat(failure.sentence, " (trying again)"));
     return std::nullopt;

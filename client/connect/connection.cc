@@ -8,6 +8,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "base/unix_address.h"
 #include "client/connect/tls.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -210,7 +211,22 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return grpc::CreateCustomChannel(ToGrpcTarget(address), credentials, arguments);
+  if (!address.is_unix()) {
+    return grpc::CreateCustomChannel(ToGrpcTarget(address), credentials, arguments);
+  }
+  absl::StatusOr<UnixAddress> opened = UnixAddress::Open(address.path);
+  if (!opened.ok()) return absl::UnavailableError(opened.status().message());
+  ServerAddress reached = address;
+  reached.path = opened->text();
+  // gRPC connects whenever it needs to: the address lives as long as the channel.
+  struct Owner {
+    UnixAddress address;
+    std::shared_ptr<grpc::Channel> channel;
+  };
+  const auto owner = std::make_shared<Owner>(
+      Owner{*std::move(opened),
+            grpc::CreateCustomChannel(ToGrpcTarget(reached), credentials, arguments)});
+  return std::shared_ptr<grpc::Channel>(owner, owner->channel.get());
 }
 
 absl::StatusOr<PinnedChannel> ConnectToOne(const ServerAddress& address, const Resolver& resolve) {

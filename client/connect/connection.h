@@ -139,7 +139,8 @@ constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
 // Opens a new connection. It connects with its first request, which fails with UNAVAILABLE if that
 // does not succeed at once: the caller decides whether to wait. A silent connection is detected
 // within 40 s. Reads the TLS files now; a new connection uses their new contents.
-// FAILED_PRECONDITION: a TLS file is unusable; the sentence of LoadTlsFiles().
+// FAILED_PRECONDITION: a TLS file is unusable; the sentence of LoadTlsFiles(). UNAVAILABLE: the
+// directory of a Unix socket cannot be opened now.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address);
 
 // A connection to one address of a host.

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,6 +18,7 @@
 #include "base/account_names.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
+#include "base/unix_address.h"
 #include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
 
@@ -83,6 +83,12 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
   }
 }
 
+Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status) {
+  const std::string message(status.message());
+  if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
+  return {ExitCode::kFailed, message};
+}
+
 Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason) {
   ProbeResult result;
   result.kind = ProbeResult::Kind::kNoSuchHost;
@@ -102,8 +108,8 @@ namespace {
 
 constexpr int kProbeTimeoutMs = 2000;
 
-UniqueFd NewSocket(const sockaddr* address) {
-  return UniqueFd(socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+UniqueFd NewSocket(int family) {
+  return UniqueFd(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 // The errno of connect(); 0: connected.
@@ -170,12 +176,10 @@ ProbeResult ProbeUnix(const ServerAddress& address) {
     result.kind = ProbeResult::Kind::kNotASocket;
     return result;
   }
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  memcpy(name.sun_path, address.path.data(), address.path.size());
-  const auto* const target = reinterpret_cast<const sockaddr*>(&name);
-  const UniqueFd socket = NewSocket(target);
-  result.error = TryConnect(socket.get(), target, sizeof(name));
+  const absl::StatusOr<UnixAddress> target = UnixAddress::Open(address.path);
+  const UniqueFd socket = NewSocket(AF_UNIX);
+  // stat() has passed the directory, so that only a missing descriptor can be the reason.
+  result.error = target.ok() && socket.valid() ? target->Connect(socket.get()) : EMFILE;
   if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
   if (result.error == 0) result.daemon = DaemonOf(socket.get());
   result.owner = OwnerText(info);
@@ -193,7 +197,7 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
     return result;
   }
   for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
-    const UniqueFd socket = NewSocket(one->ai_addr);
+    const UniqueFd socket = NewSocket(one->ai_family);
     result.error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
     if (result.error != 0) continue;
     if (address.tls) {

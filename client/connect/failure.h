@@ -34,10 +34,8 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
 // The failure of a host that could not be resolved; `reason` is the resolver's.
 Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason);
 
-// The failure of unusable TLS files, from Connect()'s status.
-inline Failure ExplainBadFiles(const absl::Status& status) {
-  return {ExitCode::kFailed, std::string(status.message())};
-}
+// Explains Connect()'s status, which must not be OK.
+Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status);
 
 // Returns whether the same request can succeed later, so that a stream ended with `code` may be
 // retried.

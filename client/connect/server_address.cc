@@ -1,7 +1,6 @@
 #include "client/connect/server_address.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -12,12 +11,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "base/unix_address.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMaxSocketPath = 107;  // sun_path of unix(7), less its NUL
 constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 
 absl::Status BadAddress(absl::string_view text, absl::string_view what) {
@@ -32,9 +31,8 @@ absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
   if (path.empty()) return BadAddress(text, "names no path");
   if (absl::StartsWith(path, "//")) return BadAddress(text, "names a host before the path");
   if (absl::StrContains(path, '\0')) return BadAddress(text, "has a NUL in its path");
-  if (path.size() > kMaxSocketPath) {
-    return BadAddress(text, absl::StrCat("has a path of ", path.size(),
-                                         " bytes; a Unix socket's has at most ", kMaxSocketPath));
+  if (const std::string refusal = UnixAddress::Refusal(path); !refusal.empty()) {
+    return BadAddress(text, absl::StrCat("cannot be used: ", refusal));
   }
   ServerAddress address;
   address.path = std::string(path);

@@ -148,9 +148,10 @@ Example:
 constexpr char kHealthFooter[] =
     R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
 or watch: whether each directory of --watch is there, or sources: whether there
-is anything in which VMs can be found, or listen: whether each --listen is open.
-Without it, the server as a whole. Exits with 0 if it is SERVING, 1 if it is
-not, 3 if there is no such service, 4 if the server is not reachable.
+is anything in which VMs can be found, or libvirt: whether each libvirt can be
+connected to, or listen: whether each --listen is open. Without it, the server
+as a whole. Exits with 0 if it is SERVING, 1 if it is not, 3 if there is no such
+service, 4 if the server is not reachable.
 
 Examples:
   vmevents health

@@ -82,7 +82,7 @@ std::optional<Failure> WithServer(
     const ServerAddress& server, Formatter* formatter, Output* output,
     const std::function<std::optional<Failure>(const CommandContext&)>& ask) {
   const absl::StatusOr<PinnedChannel> connected = ConnectToOne(server, ResolveHost);
-  if (!connected.ok()) return ExplainBadFiles(connected.status());
+  if (!connected.ok()) return ExplainNoChannel(server, connected.status());
   if (connected->ambiguous) {
     PrintNote(absl::StrCat(server.host, " has several addresses, which may be several ",
                            "nodes: asking ", ToText(connected->address), " only"));

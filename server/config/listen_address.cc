@@ -15,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
 #include "base/quote.h"
+#include "base/unix_address.h"
 
 namespace vmeventd {
 namespace {
@@ -34,11 +35,9 @@ absl::Status ReadPath(absl::string_view text, absl::string_view path, ListenAddr
   const std::filesystem::path absolute = std::filesystem::absolute(std::string(path), error);
   if (error) return InvalidText(text, absl::StrCat("cannot be made absolute: ", error.message()));
   address->path = absolute.lexically_normal().string();
-  if (address->path.size() > kMaxSocketPath) {
-    return InvalidText(text, absl::StrCat("is too long for a Unix socket: ", address->path.size(),
-                                          " bytes, at most ", kMaxSocketPath, " fit"));
-  }
-  return absl::OkStatus();
+  const std::string refusal = UnixAddress::Refusal(address->path);
+  if (refusal.empty()) return absl::OkStatus();
+  return InvalidText(text, absl::StrCat("cannot be used: ", refusal));
 }
 
 absl::Status ReadHostAndPort(absl::string_view text, absl::string_view rest,

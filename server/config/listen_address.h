@@ -2,7 +2,6 @@
 
 #include <sys/types.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -33,9 +32,6 @@ struct ListenAddress {
   // ToString plus the options that differ from the default, as --listen takes them.
   std::string ToFlag() const;
 };
-
-// The longest path that fits into a sockaddr_un.
-inline constexpr size_t kMaxSocketPath = 107;
 
 // Parses unix:PATH[,role=ROLE][,mode=MODE][,group=GROUP] or HOST:PORT[,role=ROLE]. A relative path
 // is resolved against the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names the

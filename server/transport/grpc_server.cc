@@ -125,6 +125,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   out->health_.Set("journal", true);
   out->health_.Set("watch", true);
   out->health_.Set("sources", false);
+  out->health_.Set("libvirt", true);
   out->ShowListening();
   out->relay_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("relay");

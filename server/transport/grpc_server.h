@@ -61,7 +61,7 @@ class GrpcServer {
 
   // State of the health service: of "journal", whether published events are durable; of "watch",
   // whether each directory of --watch is there; of "sources", whether there is anything in which
-  // VMs can be found.
+  // VMs can be found; of "libvirt", whether each libvirt can be connected to.
   Health& health() { return health_; }
   // Sets the state of the daemon and of its service.
   void SetServing(bool serving);

@@ -4,11 +4,9 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -17,6 +15,7 @@
 #include "base/backoff.h"
 #include "base/errno_status.h"
 #include "base/receiving_socket.h"
+#include "base/unix_address.h"
 #include "server/host/directories.h"
 #include "spdlog/spdlog.h"
 
@@ -25,15 +24,8 @@ namespace {
 
 constexpr int kSocketFlags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
-sockaddr_un UnixName(const std::string& path) {
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  std::memcpy(name.sun_path, path.data(), path.size());
-  return name;
-}
-
 // Removes a socket that nobody listens on.
-absl::Status RemoveStale(const std::string& path) {
+absl::Status RemoveStale(const std::string& path, const UnixAddress& address) {
   struct stat info {};
   if (lstat(path.c_str(), &info) != 0) {
     return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(path, "cannot be looked at", errno);
@@ -44,12 +36,11 @@ absl::Status RemoveStale(const std::string& path) {
   }
   const UniqueFd probe(socket(AF_UNIX, kSocketFlags, 0));
   if (probe.get() < 0) return ErrnoStatus(path, "cannot make a socket", errno);
-  const sockaddr_un name = UnixName(path);
-  const int result = connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name));
-  if (result == 0 || errno == EAGAIN || errno == EPROTOTYPE) {
+  const int error = address.Connect(probe.get());
+  if (error == 0 || error == EAGAIN || error == EPROTOTYPE) {
     return absl::AlreadyExistsError(absl::StrCat(path, ": another process listens on this socket"));
   }
-  if (errno != ECONNREFUSED) return ErrnoStatus(path, "cannot be checked for a listener", errno);
+  if (error != ECONNREFUSED) return ErrnoStatus(path, "cannot be checked for a listener", error);
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
     return ErrnoStatus(path, "the stale socket cannot be removed", errno);
   }
@@ -75,17 +66,16 @@ absl::Status ListenSocket::OpenUnix() {
   absl::StatusOr<UniqueFd> lock = LockFile(path + ".lock");
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
-  if (status = RemoveStale(path); !status.ok()) return status;
+  const absl::StatusOr<UnixAddress> address = UnixAddress::Open(path);
+  if (!address.ok()) return address.status();
+  if (status = RemoveStale(path, *address); !status.ok()) return status;
 
   fd_ = UniqueFd(socket(AF_UNIX, kSocketFlags, 0));
   if (fd() < 0) return ErrnoStatus(path, "cannot make a socket", errno);
   // The path is made with the mode of the socket's own inode, less the umask (unix(7)): so it is
   // never open to more, and the chmod below gives what the umask took.
-  const sockaddr_un name = UnixName(path);
-  if (fchmod(fd(), address_.mode) != 0 ||
-      bind(fd(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0) {
-    return ErrnoStatus(path, "cannot be bound", errno);
-  }
+  const int error = fchmod(fd(), address_.mode) == 0 ? address->Bind(fd()) : errno;
+  if (error != 0) return ErrnoStatus(path, "cannot be bound", error);
   bound_ = true;
   if (address_.gid.has_value() &&
       lchown(path.c_str(), static_cast<uid_t>(-1), *address_.gid) != 0) {

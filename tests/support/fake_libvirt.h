@@ -73,6 +73,11 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     return opened_;
   }
+  // The latest.
+  std::string opened_uri() const {
+    const MutexLock lock(&mutex_);
+    return opened_uri_;
+  }
   // Calls that have not returned.
   int calls_under_way() const {
     const MutexLock lock(&mutex_);
@@ -91,6 +96,7 @@ class FakeLibvirt : public LibvirtApi {
                                                    std::shared_ptr<Callbacks> listener) override {
     const MutexLock lock(&mutex_);
     ++opened_;
+    opened_uri_ = uri;
     Block(uri);
     // Makes no copy, which would share its text by a counter that ThreadSanitizer does not see.
     if (!open_error_.ok()) return absl::Status(open_error_.code(), open_error_.message());
@@ -167,6 +173,7 @@ class FakeLibvirt : public LibvirtApi {
   DomainDetails details_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Callbacks> listener_ ABSL_GUARDED_BY(mutex_);
   int opened_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string opened_uri_ ABSL_GUARDED_BY(mutex_);
   int open_connections_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +15,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+
+#include "absl/status/statusor.h"
+#include "base/unix_address.h"
 
 namespace vmeventd {
 
@@ -71,18 +73,8 @@ class Monitor {
       : path_(std::move(path)), behavior_(std::move(behavior)) {
     listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     Check(listener_ >= 0, "socket");
-    // Binds relative to the directory, so that the path may be longer than an address.
-    const size_t slash = path_.rfind('/');
-    const int directory = open(path_.substr(0, slash).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    Check(directory >= 0, "open the socket's directory");
-    const std::string short_path =
-        "/proc/self/fd/" + std::to_string(directory) + path_.substr(slash);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    Check(short_path.size() < sizeof(address.sun_path), "the socket's name is too long");
-    std::memcpy(address.sun_path, short_path.c_str(), short_path.size() + 1);
-    Check(bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0, "bind");
-    close(directory);
+    const absl::StatusOr<UnixAddress> address = UnixAddress::Open(path_);
+    Check(address.ok() && address->Bind(listener_) == 0, "bind");
     if (behavior_.listen) Listen();
   }
 

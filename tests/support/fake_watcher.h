@@ -22,6 +22,7 @@ class FakeWatcher : public NodeWatcher {
   HostShutdownState host_shutdown() const override { return {true, true, "systemd-logind", ""}; }
   bool first_scan_done() const override { return true; }
   bool has_open_source() const override { return true; }
+  bool reaches_all_libvirts() const override { return true; }
   bool libvirt_waits() const override { return false; }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override { return {}; }
   std::vector<LibvirtConnectionState> libvirt_connections() const override { return libvirts; }

@@ -9,7 +9,7 @@
 namespace vmeventd {
 
 // A new directory under /tmp, removed with its contents at the end. Its path is canonical, and
-// short enough for Unix sockets, whose paths have at most 107 bytes.
+// short enough for programs that take a Unix socket's path for its address.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {

@@ -1,6 +1,11 @@
 // When a monitor is attached, and what is known of a run that began before the daemon.
 
+#include <unistd.h>
+
 #include <csignal>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -97,6 +102,46 @@ TEST_P(DaemonizedTest, QemuIsNotOurChild) {
   const v1::Event stopped = ExpectStopped(ended_cleanly ? kHostSignal : kQemuKilled);
   EXPECT_TRUE(stopped.shutdown().exit_status_known());
   EXPECT_EQ(stopped.shutdown().exit_signal(), ended_cleanly ? 0 : SIGKILL);
+}
+
+// QEMU itself takes no longer path than an address holds: it binds a relative one, or, in a pod,
+// that of a mount.
+TEST_F(AttachTest, PathsMayBeLongerThanAUnixAddress) {
+  if (geteuid() != 0) GTEST_SKIP() << "mounts";
+  const std::string monitors = dir().MakeDirectory(std::string(120, 'm'));
+  const std::string mount = dir().MakeDirectory("mount");
+  const std::string address = "unix:" + (dir() / (std::string(120, 's') + "/vmeventd.sock"));
+  const auto start = [](std::vector<std::string> command, const std::string& path) {
+    const std::vector<std::string> qemu = QemuCommand(Boot::kNothing, "");
+    command.insert(command.end(), qemu.begin(), qemu.end());
+    command.insert(command.end(), {"-qmp", "unix:" + path + ",server=on,wait=off"});
+    return std::make_unique<ChildProcess>(ChildOptions{.arguments = command});
+  };
+  const auto relative = start({"env", "-C", monitors}, "relative.kvmd");
+  const auto mounted = start({"unshare", "--mount", "sh", "-euc",
+                              "mount --bind \"$0\" \"$1\"; shift; exec \"$@\"", monitors, mount},
+                             mount + "/mounted.kvmd");
+  StartDaemonAndStream(Options({"--watch", monitors + ":*.kvmd", "--listen", address}));
+  EXPECT_EQ(WaitFollowed("relative").vm().pid(), relative->pid());
+  EXPECT_EQ(WaitFollowed("mounted").vm().pid(), mounted->pid());
+  EXPECT_EQ(daemon().GetVm("mounted").monitor_path(), monitors + "/mounted.kvmd");
+
+  const auto run = [](const std::string& server, const std::vector<std::string>& arguments) {
+    return RunCommand({.arguments = VmeventsCommand(server, arguments)});
+  };
+  const CommandResult listed = run(address, {"-o", "name", "vms"});
+  EXPECT_EQ(listed.exit_code, 0) << listed.error;
+  EXPECT_EQ(listed.output, "mounted\nrelative\n");
+  for (const std::string missing : {"-none", "/none"}) {
+    const CommandResult failed = run(address + missing, {"vms"});
+    EXPECT_EQ(failed.exit_code, 4);
+    EXPECT_THAT(failed.error, HasSubstr("there is no socket " + address.substr(5) + missing));
+  }
+
+  relative->Signal(SIGKILL);
+  ExpectStopped(kQemuKilled, "relative");
+  mounted->Signal(SIGTERM);
+  ExpectStopped(kHostSignal, "mounted");
 }
 
 TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {

@@ -7,9 +7,11 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <regex>
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -406,16 +408,28 @@ TEST_F(LibvirtTest, WithoutTheProcessLibvirtsReportIsTheEnd) {
   ExpectOneStopped();
 }
 
+// The URI of the DaemonSet for KubeVirt, of a node whose root is `root`. Its libvirts are root's.
+std::string KubeVirtUri(const std::string& root) {
+  std::smatch uri;
+  const std::string patch =
+      ReadFile(VMEVENTD_SOURCE_DIR "/deploy/kubernetes/overlays/kubevirt/patch.yaml");
+  if (!std::regex_search(patch, uri, std::regex("--libvirt=(qemu\\S*)session(\\S*=)(/\\S+)"))) {
+    Fail("no --libvirt in " + patch);
+  }
+  return absl::StrCat(uri.str(1), "system", uri.str(2), root, uri.str(3));
+}
+
 // What runs in a pod of KubeVirt: its pid files have numbers of its own.
 class LibvirtPodTest : public LibvirtTest {
  protected:
   // Starts vm1; its pid here.
-  pid_t StartAndFollow() {
+  pid_t StartAndFollow(const DomainOptions& domain = {}) {
     DropLibvirtd();
     pod_ = std::make_unique<Libvirtd>(dir() / "pod", Libvirtd::Kind::kPod);
-    Follow({pod_->uri()});
-    pod_->Create({});
-    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    EXPECT_GT(pod_->socket().size(), 107);
+    Follow({KubeVirtUri(pod_->directory())});
+    pod_->Create(domain);
+    EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().source(), pod_->source());
     pid_t pid = 0;
     WaitUntil("its process is found", [&] {
       pid = static_cast<pid_t>(daemon().GetVm("vm1").ref().pid());
@@ -435,6 +449,44 @@ TEST_F(LibvirtPodTest, AQemuThatIsKilledIsACrash) {
   kill(pid, SIGKILL);
   ExpectStopped(kQemuKilled);
   ExpectOneStopped();
+}
+
+TEST_F(LibvirtPodTest, AGuestThatPowersOffIsItsUsers) {
+  StartAndFollow(LinuxGuest());
+  pod_->Type("vm1", "poweroff -f");
+  EXPECT_THAT(EvidenceOf(ExpectStopped(kGuestPoweroff)), Contains("libvirt: stopped, shutdown"));
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtPodTest, ARunGoesOnAfterARestartOfTheDaemon) {
+  StartAndFollow();
+  const std::string run_id = daemon().GetVm("vm1").ref().run_id();
+  EndDaemon(SIGTERM);
+  Follow({KubeVirtUri(pod_->directory())});
+  WaitUntil("its libvirt is connected", [&] { return Connected(); });
+  pod_->Virsh({"destroy", "vm1"});
+  const v1::Event stopped = ExpectStopped(kHostDestroy);
+  EXPECT_EQ(stopped.vm().run_id(), run_id);
+  EXPECT_EQ(stopped.vm().source(), pod_->source());
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtPodTest, ALibvirtThatEndsIsReportedByItsPathAndByHealth) {
+  StartAndFollow();
+  const auto health = [&] {
+    return RunCommand(
+        {.arguments = VmeventsCommand("unix:" + Options().socket, {"health", "libvirt"})});
+  };
+  EXPECT_EQ(health().exit_code, 0);
+  pod_->Signal(SIGKILL);
+  WaitUntil("the connection has a problem", [&] {
+    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+    return info.libvirt_connections_size() == 1 &&
+           absl::StrContains(info.libvirt_connections(0).problem(), pod_->socket());
+  });
+  const CommandResult unhealthy = health();
+  EXPECT_EQ(unhealthy.exit_code, 1);
+  EXPECT_THAT(unhealthy.error, HasSubstr("cannot connect to a libvirt"));
 }
 
 TEST_F(LibvirtPodTest, APodThatIsKilledEndsItsVmAsTheKernelSaysThatItEnded) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/unix_address.h"
 #include "base/utf8.h"
 
 namespace vmeventd {
@@ -97,6 +98,8 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
     }
   }
   spec.socket = std::string(query);
+  const std::string refusal = UnixAddress::Refusal(spec.socket);
+  if (!spec.has_glob() && !refusal.empty()) return Wrong(uri, refusal);
   return spec;
 }
 

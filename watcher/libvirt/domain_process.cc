@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -238,16 +237,11 @@ void DomainProcesses::ReadPidFile(const DomainName& domain, Look* look) const {
   look->process = std::move(process);
 }
 
-std::optional<uint64_t> ForeignPidNamespaceBehind(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) return std::nullopt;
-  path.copy(address.sun_path, path.size());
+std::optional<uint64_t> ForeignPidNamespaceBehind(const UnixAddress& address) {
   const UniqueFd socket_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   ucred peer{};
   socklen_t size = sizeof(peer);
-  if (!socket_fd.valid() ||
-      connect(socket_fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+  if (!socket_fd.valid() || address.Connect(socket_fd.get()) != 0 ||
       getsockopt(socket_fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
     return std::nullopt;
   }

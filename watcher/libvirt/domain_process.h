@@ -10,6 +10,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/unix_address.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
@@ -91,10 +92,10 @@ class DomainProcesses {
   absl::flat_hash_map<std::string, Look> looks_;  // keyed by UUID
 };
 
-// The PID namespace of the process that serves the Unix socket `path`, if that is not this
+// The PID namespace of the process that serves the Unix socket `address`, if that is not this
 // process's own: of a libvirt in a container. 0: it cannot be seen from here. Unset: this process's
 // own, or the socket cannot be connected to. Never waits.
-std::optional<uint64_t> ForeignPidNamespaceBehind(const std::string& path);
+std::optional<uint64_t> ForeignPidNamespaceBehind(const UnixAddress& address);
 
 // The processes of a PID namespace that were started with one of these domains' UUIDs, by UUID: a
 // look at all processes of /proc, which takes some milliseconds. A process that keeps its command

@@ -10,6 +10,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/unix_address.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/qmp_message.h"
 #include "watcher/libvirt/domain_process.h"
@@ -70,7 +72,7 @@ absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connectio
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
   std::shared_ptr<LibvirtInbox> inbox;
-  std::string uri;
+  LibvirtSpec spec;
   Place place;
 
   Mutex mutex;
@@ -87,17 +89,32 @@ struct LibvirtLink::Shared {
   std::optional<uint64_t> pid_namespace;               // its libvirt's, if that is not ours
   CommandLines command_lines;                          // for processes of that namespace
 
+  // Connects, and sets `pid_namespace`.
+  absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Connect() {
+    const auto poster = std::make_shared<Poster>(inbox, attempt);
+    pid_namespace.reset();
+    if (place.socket.empty()) return api->Open(spec.Uri(), poster);
+    const absl::StatusOr<UnixAddress> address = UnixAddress::Open(place.socket);
+    if (!address.ok()) return address.status();
+    auto opened = api->Open(spec.UriAt(address->text()), poster);
+    if (!opened.ok()) {  // libvirt names the address
+      return absl::Status(
+          opened.status().code(),
+          absl::StrReplaceAll(opened.status().message(), {{address->text(), place.socket}}));
+    }
+    if (place.finds_processes) pid_namespace = ForeignPidNamespaceBehind(*address);
+    return opened;
+  }
+
   void OpenNow(AttemptId next) {
     connection.reset();
     attempt = next;
     const int64_t began_ns = LibvirtdBegan(place.pid_directory);
-    absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> opened =
-        api->Open(uri, std::make_shared<Poster>(inbox, attempt));
+    absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> opened = Connect();
     if (!opened.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(opened.status().message())});
     }
     connection = *std::move(opened);
-    pid_namespace = ForeignPidNamespaceBehind(place.socket);
     absl::StatusOr<std::vector<ActiveDomain>> domains = List(connection.get());
     if (!domains.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
@@ -136,11 +153,11 @@ struct LibvirtLink::Shared {
 };
 
 LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-                         DetachedThreads* threads, std::string uri, Place place)
+                         DetachedThreads* threads, LibvirtSpec spec, Place place)
     : shared_(std::make_shared<Shared>()), threads_(threads) {
   shared_->api = std::move(api);
   shared_->inbox = std::move(inbox);
-  shared_->uri = std::move(uri);
+  shared_->spec = std::move(spec);
   shared_->place = std::move(place);
 }
 
@@ -182,7 +199,7 @@ void LibvirtLink::AskEnd(const DomainName& domain, const RunInfo& run, absl::Tim
 }
 
 void LibvirtLink::FindProcess(const DomainName& domain) {
-  if (shared_->place.socket.empty()) return;
+  if (!shared_->place.finds_processes) return;
   {
     const MutexLock lock(&shared_->mutex);
     shared_->processes_asked.insert_or_assign(domain.uuid, domain);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/detached_threads.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_info.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_inbox.h"
@@ -17,13 +18,14 @@ namespace vmeventd {
 class LibvirtLink {
  public:
   struct Place {
-    std::string socket;         // the URI's; empty: not known, and no process is looked for
+    std::string socket;  // empty: where libvirt itself looks for it
+    bool finds_processes = false;
     std::string pid_directory;  // has the pid files of its domains and its own
     std::string log_directory;  // has the logs of its domains
   };
   // `threads` outlives the link.
   LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-              DetachedThreads* threads, std::string uri, Place place);
+              DetachedThreads* threads, LibvirtSpec spec, Place place);
   // Closes the connection, without waiting for that.
   ~LibvirtLink();
 
@@ -41,8 +43,8 @@ class LibvirtLink {
   // ends before that.
   void AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen);
 
-  // Looks for the domain's process, if libvirt has PIDs of its own: ProcessFound follows if one is
-  // seen here at the time of the look, so it may be a later life's.
+  // Looks for the domain's process, if processes are found and libvirt has PIDs of its own:
+  // ProcessFound follows if one is seen here at the time of the look, so it may be a later life's.
   void FindProcess(const DomainName& domain);
 
   // Returns whether calls are under way, or wait for a thread.

@@ -134,8 +134,9 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
   if (link->worker == nullptr) {
     link->processes.set_directory(PidDirectory(spec, socket));
     link->worker = std::make_unique<LibvirtLink>(
-        api_, inbox_, &threads_, link->uri,
-        LibvirtLink::Place{.socket = options_->process_tracking ? socket : std::string(),
+        api_, inbox_, &threads_, spec,
+        LibvirtLink::Place{.socket = socket,
+                           .finds_processes = options_->process_tracking && !socket.empty(),
                            .pid_directory = PidDirectory(spec, socket),
                            .log_directory = LogDirectory(spec, options_->libvirt_logs)});
   }
@@ -298,6 +299,13 @@ bool LibvirtSource::is_open() const {
   }
   return std::any_of(options_->libvirts.begin(), options_->libvirts.end(),
                      [](const LibvirtSpec& spec) { return spec.has_glob(); });
+}
+
+bool LibvirtSource::reaches_all() const {
+  return std::none_of(links_.begin(), links_.end(), [](const auto& entry) {
+    const Link& link = *entry.second;
+    return link.reachable() && !link.connected && !link.problem.empty();
+  });
 }
 
 std::vector<LibvirtConnectionState> LibvirtSource::connections() const {

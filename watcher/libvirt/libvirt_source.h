@@ -80,6 +80,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   // Returns whether a libvirt is connected, or there is none to connect to and a glob that may
   // match one.
   bool is_open() const;
+  // Returns whether each libvirt that is configured, or whose socket matches, could be connected to
+  // when that was last tried.
+  bool reaches_all() const;
 
   // Any thread.
   std::vector<LibvirtConnectionState> connections() const;

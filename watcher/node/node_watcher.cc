@@ -141,6 +141,7 @@ class NodeWatcherImpl : public NodeWatcher {
   }
   bool libvirt_waits() const override { return libvirt_->waits(); }
   bool has_open_source() const override { return sockets_->is_open() || libvirt_->is_open(); }
+  bool reaches_all_libvirts() const override { return libvirt_->reaches_all(); }
   std::vector<LibvirtConnectionState> libvirt_connections() const override {
     return libvirt_->connections();
   }

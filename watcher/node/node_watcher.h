@@ -101,6 +101,9 @@ class NodeWatcher {
   // Returns whether VMs can be found at all: a watched directory is there, a libvirt is connected,
   // or a glob matches no libvirt's socket so far. Loop thread.
   virtual bool has_open_source() const = 0;
+  // Returns whether each libvirt that is configured, or whose socket matches, could be connected to
+  // when that was last tried. Loop thread.
+  virtual bool reaches_all_libvirts() const = 0;
   // By URI. Any thread.
   virtual std::vector<LibvirtConnectionState> libvirt_connections() const = 0;
 };

@@ -4,13 +4,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <string>
 
-#include "absl/strings/str_format.h"
 #include "base/receiving_socket.h"
+#include "base/unix_address.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -53,13 +52,9 @@ int IdentifySocket(absl::string_view path, SocketIdentity* identity) {
 int ConnectTo(const SocketFile& file, UniqueFd* connection) {
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return errno;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file.fd.get());
   RefusePassedDescriptors(socket.get());
-  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return errno;
-  }
+  const int error = UnixAddress::OfFile(file.fd.get()).Connect(socket.get());
+  if (error != 0) return error;
   // Has each message name its sender. Not before the connect, which would then bind the socket to a
   // name; at once, before a greeting is sent.
   const int on = 1;

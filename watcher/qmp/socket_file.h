@@ -16,7 +16,7 @@ using InodeKey = std::pair<dev_t, ino_t>;
 
 inline InodeKey InodeOf(const SocketIdentity& socket) { return {socket.device, socket.inode}; }
 
-// A socket's file, as opened for a connect that follows no link and knows no limit of 108 bytes.
+// A socket's file, as opened for a connect that follows no link and reaches this file alone.
 struct SocketFile {
   UniqueFd fd;  // O_PATH
   SocketIdentity identity;

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
-from typing import Any, List, Optional, Tuple, Union
+import threading
+import urllib.parse
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import grpc
 import grpc.aio
+
+_UNIX_ADDRESS_BYTES = 107  # of unix(7)
+_UNIX_NAME_BYTES = 82  # beside the longest /proc/self/fd/N/
+# A descriptor of each directory in which a socket's path is longer. It stays open, as a channel connects
+# whenever it needs to.
+_DIRECTORIES: Dict[str, int] = {}
+_LOCK = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +36,8 @@ class Server:
         return cls(server) if isinstance(server, str) else server
 
     def channel(self) -> grpc.Channel:
-        """A new channel. Raises OSError if a file cannot be read."""
+        """A new channel. Raises OSError if a file cannot be read, or the directory of a socket whose path is
+        longer than a Unix address cannot be opened."""
         return self._open(grpc)
 
     def aio_channel(self) -> grpc.aio.Channel:
@@ -42,12 +53,31 @@ class Server:
             ("grpc.enable_http_proxy", 0),
         ]
         if not self.tls_ca:
-            return library.insecure_channel(self.address, options)
+            return library.insecure_channel(_target(self.address), options)
         if self.tls_server_name:
             options.append(("grpc.ssl_target_name_override", self.tls_server_name))
         credentials = grpc.ssl_channel_credentials(
             _read(self.tls_ca), _read(self.tls_key), _read(self.tls_cert))
         return library.secure_channel(self.address, credentials, options)
+
+
+def _target(address: str) -> str:
+    """The address by which gRPC reaches it: a longer path of a Unix socket leads by its directory's descriptor."""
+    scheme, _, rest = address.partition(":")
+    path = urllib.parse.unquote(rest[2:] if rest.startswith("///") else rest)
+    if scheme != "unix" or len(os.fsencode(path)) <= _UNIX_ADDRESS_BYTES:
+        return address
+    directory, name = os.path.split(path)
+    if len(os.fsencode(name)) > _UNIX_NAME_BYTES:
+        raise ValueError(f"{address}: its file name is too long for a Unix socket: in a path of more than "
+                         f"{_UNIX_ADDRESS_BYTES} bytes at most {_UNIX_NAME_BYTES} fit")
+    opened = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _LOCK:
+        descriptor = _DIRECTORIES.setdefault(directory, opened)
+        if descriptor != opened:  # the directory may have been made again
+            os.dup2(opened, descriptor, inheritable=False)
+            os.close(opened)
+    return f"unix:/proc/self/fd/{descriptor}/{urllib.parse.quote(name)}"
 
 
 def _read(path: Optional[str]) -> Optional[bytes]:

@@ -20,6 +20,7 @@ TEST(ParseServerAddress, TakesUnixSockets) {
   EXPECT_EQ(ParseServerAddress("unix:///run/x.sock")->path, "/run/x.sock");
   EXPECT_EQ(ParseServerAddress("unix:here.sock")->path, "here.sock");
   EXPECT_TRUE(ParseServerAddress("unix:" + std::string(107, 'x')).ok());
+  EXPECT_TRUE(ParseServerAddress("unix:/" + std::string(200, 'd') + "/s").ok());
 }
 
 TEST(ParseServerAddress, TakesHostAndPort) {
@@ -40,7 +41,8 @@ TEST(ParseServerAddress, SaysWhatIsWrong) {
   EXPECT_THAT(Complaint(""), HasSubstr("is empty"));
   EXPECT_THAT(Complaint("unix:"), HasSubstr("names no path"));
   EXPECT_THAT(Complaint("unix://host/x"), HasSubstr("names a host before the path"));
-  EXPECT_THAT(Complaint("unix:" + std::string(108, 'x')), HasSubstr("at most 107"));
+  EXPECT_THAT(Complaint("unix:" + std::string(108, 'x')),
+              HasSubstr("its file name is too long for a Unix socket: 108 bytes"));
   EXPECT_THAT(Complaint("/run/x.sock"), HasSubstr("needs unix: before it"));
   EXPECT_THAT(Complaint("http://localhost:1"), HasSubstr("is a URL"));
   EXPECT_THAT(Complaint("9555"), HasSubstr("names no host"));

@@ -187,7 +187,7 @@ class TlsTest : public testing::Test {
 
   std::optional<Failure> Ask(const ServerAddress& address) {
     const auto channel = Connect(address);
-    if (!channel.ok()) return ExplainBadFiles(channel.status());
+    if (!channel.ok()) return ExplainNoChannel(address, channel.status());
     const auto stub = v1::VmEventService::NewStub(*channel);
     return RunCommand(InfoCommand{}, {address, stub.get(), nullptr, &formatter_, &output_});
   }

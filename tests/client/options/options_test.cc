@@ -306,7 +306,8 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"watch", "--output", "=", "j"}), Contains("json")) << "as bash splits it";
   EXPECT_THAT(Candidates({"watch", "--output=j"}), Contains("--output=json"));
   EXPECT_THAT(Candidates({"events", "--class", "user,"}), Contains("user,crash"));
-  EXPECT_THAT(Candidates({"health", ""}), IsSupersetOf({"journal", "watch", "sources", "listen"}));
+  EXPECT_THAT(Candidates({"health", ""}),
+              IsSupersetOf({"journal", "watch", "sources", "libvirt", "listen"}));
   EXPECT_THAT(Candidates({"vms", "--cause", ""}), IsSupersetOf({"host-kill", "guest-panic"}));
   EXPECT_THAT(Candidates({"push", "--format", ""}),
               ElementsAre("cloudevents", "slack", "alertmanager", "json"));

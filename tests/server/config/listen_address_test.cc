@@ -39,7 +39,7 @@ TEST(ListenAddress, RefusesTheRestWithAReason) {
       {"|/run/x.sock|7070", "neither"},
       {"unix:", "no path"},
       {"unix:/run/", "directory"},
-      {"unix:/" + std::string(107, 'x'), "at most 107"},
+      {"unix:/" + std::string(107, 'x'), "107 bytes; in a path of more than 107 bytes at most 82"},
       {":7070", "no host"},
       {"example.org:7070|*:7070|127.1:80", "no IP address"},
       {"::1:7070", "write an IPv6 address as [ADDRESS]:PORT"},
@@ -59,6 +59,8 @@ TEST(ListenAddress, RefusesTheRestWithAReason) {
     }
   }
   EXPECT_TRUE(ParseListenAddress("unix:/" + std::string(106, 'x')).ok());
+  EXPECT_TRUE(
+      ParseListenAddress("unix:/" + std::string(200, 'd') + "/" + std::string(82, 'x')).ok());
 }
 
 TEST(ListenAddress, ReadsItsOptions) {

@@ -107,6 +107,22 @@ TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
   EXPECT_EQ(ModeOf(path), 0660);
 }
 
+TEST(ListenSocket, APathMayBeLongerThanAnAddress) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / (std::string(150, 'd') + "/x.sock");
+  ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
+  EXPECT_NE(access(path.c_str(), F_OK), 0) << "removed with its socket";
+  UniqueFd(e2e::ListenUnix(path)).Reset();  // what it leaves is stale
+  const auto socket = ListenSocket::Open(UnixAddress(path, ",mode=0666,role=reader"));
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  EXPECT_EQ(ModeOf(path), 0666);
+  EXPECT_TRUE(UniqueFd(e2e::ConnectUnix(path)).valid());
+  const std::string live = path + "-live";
+  const UniqueFd listener(e2e::ListenUnix(live));
+  EXPECT_THAT(ListenSocket::Open(UnixAddress(live)),
+              FailsAs(absl::IsAlreadyExists, "another process listens"));
+}
+
 TEST(ListenSocket, HasTheModeAndTheGroupDespiteTheUmask) {
   const TemporaryDirectory directory;
   const std::string path = directory / "s";

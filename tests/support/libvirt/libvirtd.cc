@@ -27,6 +27,11 @@
 namespace vmeventd::e2e {
 namespace {
 
+// A pod's directory below the root of the node.
+constexpr char kEmptyDir[] =
+    "/var/lib/kubelet/pods/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/volumes/kubernetes.io~empty-dir/"
+    "libvirt-runtime";
+
 void TypeAt(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t size = write(fd, text.data(), text.size());
@@ -63,6 +68,10 @@ bool HasContainerDriver() {
 Libvirtd::Libvirtd(std::string directory, Kind kind)
     : directory_(std::move(directory)), kind_(kind) {
   std::filesystem::create_directories(directory_);
+  if (kind_ == Kind::kPod) {
+    std::filesystem::create_directories(directory_ + kEmptyDir);
+    std::filesystem::create_directory_symlink(directory_ + kEmptyDir, directory_ + "/run");
+  }
   Start();
 }
 
@@ -80,8 +89,17 @@ void Libvirtd::Start() {
   process_ = std::make_unique<ChildProcess>(child);
   WaitUntil("libvirtd answers", [this] {
     if (process_->has_exited()) Fail("libvirtd ended: " + ReadFile(directory_ + "/stderr"));
-    return RunCommand({.arguments = {"virsh", "-c", uri(), "list"}}).exit_code == 0;
+    return RunCommand({.arguments = {"virsh", "-c", VirshUri(), "list"}}).exit_code == 0;
   });
+  // KubeVirt runs libvirt's daemon of QEMUs alone, which Debian does not have.
+  if (kind_ == Kind::kPod) {
+    std::filesystem::create_hard_link(directory_ + kEmptyDir + "/libvirt-sock", socket());
+  }
+}
+
+std::string Libvirtd::socket() const {
+  if (kind_ == Kind::kPod) return directory_ + kEmptyDir + "/virtqemud-sock";
+  return directory_ + "/run/libvirt-sock";
 }
 
 void Libvirtd::Stop(int signal) {
@@ -102,7 +120,7 @@ void Libvirtd::KillDomains() {
 
 CommandResult Libvirtd::TryVirsh(const std::vector<std::string>& arguments) {
   ChildOptions child;
-  child.arguments = {"virsh", "-c", uri()};
+  child.arguments = {"virsh", "-c", VirshUri()};
   child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
   return RunCommand(child);
 }

@@ -24,7 +24,9 @@ struct DomainOptions {
 // A real libvirtd of its own, in a directory. Its domains end with it at the latest.
 class Libvirtd {
  public:
-  // kPod: it and its QEMUs have PIDs of their own, and all are killed at once, by Stop(SIGKILL).
+  // kPod: as in a pod of KubeVirt it and its QEMUs have PIDs of their own, and all are killed at
+  // once, by Stop(SIGKILL). Its sockets are in an emptyDir, at a path longer than a Unix address,
+  // which the pod sees as /run/libvirt.
   // kContainers: it is asked for its driver of containers.
   enum class Kind { kPlain, kPod, kContainers };
   explicit Libvirtd(std::string directory, Kind kind = Kind::kPlain);
@@ -38,10 +40,9 @@ class Libvirtd {
   // Kills the QEMUs that are left.
   void KillDomains();
 
-  std::string socket() const { return directory_ + "/run/libvirt-sock"; }
-  std::string uri() const {
-    return (kind_ == Kind::kContainers ? "lxc" : "qemu") + ("+unix:///system?socket=" + socket());
-  }
+  // As the node sees it.
+  std::string socket() const;
+  std::string uri() const { return UriOf(socket()); }
   // Text of VmRef::source.
   std::string source() const { return "libvirt:" + uri(); }
   const std::string& directory() const { return directory_; }
@@ -64,6 +65,11 @@ class Libvirtd {
   void WaitReady(const std::string& name) const;
 
  private:
+  std::string UriOf(const std::string& path) const {
+    return (kind_ == Kind::kContainers ? "lxc" : "qemu") + ("+unix:///system?socket=" + path);
+  }
+  // For virsh, which takes no path that is longer than a Unix address.
+  std::string VirshUri() const { return UriOf(directory_ + "/run/libvirt-sock"); }
   std::string WriteXml(const DomainOptions& options) const;
   std::string PidDirectory() const;
   std::string FifoPath(const std::string& name) const;

@@ -17,6 +17,7 @@ import datetime
 import json
 import logging
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ import vmeventd.aio  # noqa: E402
 from misbehaving_server import (  # noqa: E402
     JOURNAL, OTHER, Crash, Fail, Server, Silence, event, events, lost, progress, snapshot_done, vms)
 from vmeventd.v1 import vm_events_pb2 as pb  # noqa: E402
+from vmeventd.v1 import vm_events_pb2_grpc  # noqa: E402
 
 PROGRAMS = {}
 PATIENCE = 120
@@ -249,11 +251,19 @@ def run_vmevents(server, scenario, outcome, directory):
     outcome.position = vmeventd.Position(position["journal_id"], int(position["sequence"]))
 
 
+def long_directory(parent):
+    """A directory in which no socket's path fits a Unix address."""
+    directory = pathlib.Path(parent) / ("d" * 150)
+    directory.mkdir()
+    return directory
+
+
 def play(scenario, client):
     """Has a client follow the scenario's server; what is wrong with what it made of it."""
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
-        server = Server(directory / "sock", scenario.streams, scenario.journal_writable)
+        server = Server(directory / "sock", scenario.streams, scenario.journal_writable,
+                        long_directory(name) / "sock")
         outcome = Outcome()
         try:
             if client == "aio":
@@ -324,6 +334,31 @@ class ConformanceTest(unittest.TestCase):
                 self.assertFalse(thread.is_alive())
             finally:
                 server.close()
+
+    def test_a_socket_in_a_long_directory_that_is_made_again_is_reached_by_the_same_channel(self):
+        with tempfile.TemporaryDirectory() as name:
+            directory = long_directory(name)
+            address = f"unix:{directory}/sock"
+            with vmeventd.Server.of(address).channel() as channel:
+                stub = vm_events_pb2_grpc.VmEventServiceStub(channel)
+                for number in (1, 2):
+                    server = Server(f"{name}/sock{number}", [], link=directory / "sock")
+                    try:
+                        info = stub.GetServerInfo(pb.GetServerInfoRequest(), wait_for_ready=True,
+                                                  timeout=PATIENCE)
+                        self.assertTrue(info.journal_writable)
+                    finally:
+                        server.close()
+                    shutil.rmtree(directory)
+                    long_directory(name)
+                    vmeventd.Server.of(address).channel().close()  # as the next attempt of a follower
+
+    def test_a_socket_that_cannot_be_reached_by_any_address_is_named(self):
+        path = "/run/" + "d" * 100 + "/" + "n" * 83
+        with self.assertRaisesRegex(ValueError, f"{path}: its file name is too long .*82 fit"):
+            vmeventd.Server(f"unix:{path}").channel()
+        with self.assertRaises(FileNotFoundError):
+            vmeventd.Server(f"unix:{path[:-1]}").channel()
 
     def test_a_position_is_a_line_of_text(self):
         position = vmeventd.Position(JOURNAL, 4711)

@@ -63,11 +63,13 @@ class Silence:
 
 class Server(rpc.VmEventServiceServicer):
     """Serves one stream after the other, by its script; after the last step a stream stays open. Any thread.
-    `starts` has where each stream began: what the client asked for."""
+    `starts` has where each stream began: what the client asked for. `link`: a path that leads to its socket, for
+    its clients; gRPC's server itself binds no path that is longer than a Unix address."""
 
-    def __init__(self, path, streams, journal_writable=()):
+    def __init__(self, path, streams, journal_writable=(), link=None):
         self._path = path
-        self.address = f"unix:{path}"
+        self._link = link or path
+        self.address = f"unix:{self._link}"
         self._lock = threading.Lock()
         self._streams = list(streams)
         self._journal_writable = list(journal_writable)  # the answers, one by one; then True
@@ -83,10 +85,10 @@ class Server(rpc.VmEventServiceServicer):
         rpc.add_VmEventServiceServicer_to_server(self, self._server)
         # Of its own: a server that ends removes its socket, at some time.
         self._number += 1
-        self._server.add_insecure_port(f"{self.address}.{self._number}")
+        self._server.add_insecure_port(f"unix:{self._path}.{self._number}")
         self._server.start()
-        os.symlink(f"{self._path}.{self._number}", f"{self._path}.new")
-        os.replace(f"{self._path}.new", self._path)
+        os.symlink(f"{self._path}.{self._number}", f"{self._link}.new")
+        os.replace(f"{self._link}.new", self._link)
 
     def script(self, streams):
         """What the next streams do."""

@@ -93,6 +93,15 @@ TEST(LibvirtSpecTest, AGlobIsResolvedByAPath) {
             "qemu+unix:///system?socket=/var/lib/kubelet/pods/a%20b%26c/run/virtqemud-sock");
 }
 
+TEST(LibvirtSpecTest, APathMayHaveAnyLengthAndItsFileNameWhatAnAddressCanHold) {
+  const std::string directory = "qemu:///system?socket=/" + std::string(100, 'd') + "/";
+  const std::string uri = "qemu+unix" + directory.substr(4) + std::string(82, 'n');
+  EXPECT_EQ(ParseLibvirtUri(uri)->Uri(), uri);
+  EXPECT_THAT(std::string(ParseLibvirtUri(uri + "n").status().message()),
+              HasSubstr("83 bytes; in a path of more than 107"));
+  EXPECT_TRUE(ParseLibvirtUri(uri + "*").ok());
+}
+
 TEST(LibvirtSpecTest, OtherUrisAreRefusedAndTheErrorSaysWhatWouldBeRight) {
   for (const char* uri :
        {"", "system", "xen:///system", "qemu:///", "qemu:///embed", "qemu://host/system",

@@ -38,7 +38,9 @@ class LibvirtPodProcessTest : public LibvirtSourceTest {
   void SetUp() override {
     ASSERT_EQ(pipe2(orders_, O_CLOEXEC), 0);
     ASSERT_EQ(pipe2(answers_, O_CLOEXEC), 0);
-    const std::string path = directory_.Path("libvirt-sock");
+    const std::string path = pod_directory() + "/virtqemud-sock";
+    std::filesystem::create_directories(pod_directory());
+    options_.libvirts = {ParseLibvirtUri("qemu+unix:///system?socket=" + path).value()};
     pod_ = std::make_unique<Child>([&] {
       close(answers_[0]);
       if (unshare(CLONE_NEWPID) != 0) return 1;
@@ -57,6 +59,13 @@ class LibvirtPodProcessTest : public LibvirtSourceTest {
     libvirt_->Hang(false);
     watcher_.reset();
     for (const int fd : {orders_[0], orders_[1], answers_[0]}) close(fd);
+  }
+
+  // An emptyDir, in which no socket's path fits a Unix address.
+  std::string pod_directory() const {
+    return directory_.Path(
+        "pods/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/volumes/kubernetes.io~empty-dir/"
+        "libvirt-runtime");
   }
 
   // Returns once it runs with its arguments.
@@ -93,8 +102,8 @@ TEST_F(LibvirtPodProcessTest, AProcessInAPodIsFound) {
 // Its pid file has a number of the pod's, which nobody has here.
 TEST_F(LibvirtPodProcessTest, ADomainThatIsListedFirstIsFollowed) {
   StartQemu();
-  directory_.MakeDirectory("qemu");
-  std::ofstream(directory_.Path("qemu/web1.pid")) << "4194304\n";
+  std::filesystem::create_directories(pod_directory() + "/qemu");
+  std::ofstream(pod_directory() + "/qemu/web1.pid") << "4194304\n";
   FindDomain();
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid != 0; }));
 }

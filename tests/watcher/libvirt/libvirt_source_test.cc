@@ -493,7 +493,7 @@ TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
   libvirt->SetActive({{kDomain, "running"}});
   const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
   DetachedThreads threads(1, [] {});
-  LibvirtLink link(libvirt, inbox, &threads, "qemu:///system", LibvirtLink::Place());
+  LibvirtLink link(libvirt, inbox, &threads, LibvirtSpec(), LibvirtLink::Place());
   link.Open(1);
   ASSERT_TRUE(threads.WaitForJobs(absl::InfiniteDuration()));
   const std::vector<LibvirtInbox::Entry> entries = inbox->Take();
@@ -734,6 +734,49 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
   MakePod("broken");
   ASSERT_TRUE(UntilConnections(1));
   EXPECT_FALSE(watcher_->has_open_source());
+}
+
+TEST_F(LibvirtPodsTest, AMatchWhosePathIsLongerThanAUnixAddressIsConnectedToAndNamedByItsPath) {
+  const std::string pod = "pods/6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+  const std::string below = "/volumes/kubernetes.io~empty-dir/libvirt-runtime/virtqemud-sock";
+  const std::string uri = "qemu+unix:///session?socket=" + directory_.Path(pod) + below;
+  options_.libvirts = {
+      ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*") + below).value()};
+  libvirt_->SetActive({{kDomain, "running"}});
+  std::filesystem::create_directories(
+      std::filesystem::path(directory_.Path(pod) + below).parent_path());
+  const UniqueFd socket(e2e::ListenUnix(directory_.Path(pod) + below));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  EXPECT_THAT(
+      libvirt_->opened_uri(),
+      testing::MatchesRegex("qemu\\+unix:///session\\?socket=/proc/self/fd/[0-9]+/virtqemud-sock"));
+  EXPECT_EQ(watcher_->libvirt_connections()[0].uri, uri);
+  EXPECT_EQ(sink_.Latest("web1")->ref.source, "libvirt:" + uri);
+}
+
+TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreConnected) {
+  options_.watches.clear();
+  options_.libvirts = {
+      ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*/*")).value()};
+  MakePod("good");
+  Start();
+  ASSERT_TRUE(UntilInTime([&] { return libvirt_->open_connections() == 1; }));
+  EXPECT_TRUE(watcher_->reaches_all_libvirts());
+  const std::string name(83, 'n');
+  const std::string path = directory_.MakeDirectory("pods/" + std::string(50, 'd')) + "/" + name;
+  const UniqueFd socket(e2e::ListenUnix(directory_.Path(name)));
+  std::filesystem::rename(directory_.Path(name), path);
+  ASSERT_TRUE(UntilInTime([&] { return !watcher_->reaches_all_libvirts(); }));
+  EXPECT_TRUE(watcher_->has_open_source());
+  std::vector<std::string> problems;
+  for (const LibvirtConnectionState& state : watcher_->libvirt_connections()) {
+    if (!state.connected) problems.push_back(state.problem);
+  }
+  EXPECT_THAT(problems, testing::ElementsAre(HasSubstr(
+                            path + ": its file name is too long for a Unix socket: 83 bytes")));
+  std::filesystem::remove(path);
+  EXPECT_TRUE(UntilInTime([&] { return watcher_->reaches_all_libvirts(); }));
 }
 
 TEST_F(LibvirtSourceTest, AGuestAgentIsACaveat) {
