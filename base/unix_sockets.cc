@@ -5,6 +5,7 @@
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -52,6 +53,15 @@ bool ParseAttribute(uint16_t type, absl::string_view value, UnixSocket* socket) 
         socket->path = std::string(value.substr(0, value.find('\0')));
       }
       return true;
+    case UNIX_DIAG_VFS: {
+      unix_diag_vfs file;
+      if (!Read(value, &file)) return false;
+      constexpr int kMinorBits = 20;  // of the kernel's own device numbers
+      socket->file.device =
+          makedev(file.udiag_vfs_dev >> kMinorBits, file.udiag_vfs_dev & ((1U << kMinorBits) - 1));
+      socket->file.inode = file.udiag_vfs_ino;
+      return true;
+    }
     case UNIX_DIAG_PEER:
       return Read(value, &socket->peer);
     case UNIX_DIAG_RQLEN: {
@@ -114,7 +124,7 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
   request.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   request.body.sdiag_family = AF_UNIX;
   request.body.udiag_states = UINT32_MAX;
-  request.body.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+  request.body.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
   if (send(diag.get(), &request, sizeof(request), 0) < 0) return KernelError("send", errno);
   std::vector<UnixSocket> sockets;
   std::vector<char> buffer(1 << 18);

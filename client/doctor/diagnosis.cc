@@ -8,7 +8,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "base/unix_address.h"
 #include "client/doctor/doctor.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {
@@ -41,6 +43,18 @@ WatchSpec SpecOfSocket(absl::string_view path) {
   spec.directory = std::string(path.substr(0, slash));
   spec.suffix = dot == absl::string_view::npos ? "" : std::string(file.substr(dot));
   return spec;
+}
+
+// The line that lists a libvirt's domains. virsh takes no socket's path that is longer than a Unix
+// address.
+std::string ListDomains(const std::string& uri) {
+  const auto spec = ParseLibvirtUri(uri);
+  if (!spec.ok() || spec->socket.size() <= UnixAddress::kMaxPath) {
+    return absl::StrCat("virsh -c ", InQuotes(uri), " list");
+  }
+  const size_t slash = spec->socket.rfind('/');
+  return absl::StrCat("cd ", InQuotes(spec->socket.substr(0, slash)), " && virsh -c ",
+                      InQuotes(spec->UriAt(spec->socket.substr(slash + 1))), " list");
 }
 
 // The sentence's end after a text that may be a question already.
@@ -298,10 +312,24 @@ class Doctor {
       if (monitor.path.empty()) continue;
       monitor.listener = sockets_.Listener(monitor.path, qemu);
       monitor.accepted = sockets_.Accepted(monitor.path, qemu);
+      if (const std::string* const path = WatchedPath(monitor.listener); path != nullptr) {
+        monitor.path = *path;
+      }
       monitor.watched = IsWatched(monitor.path);
       monitors.push_back(std::move(monitor));
     }
     return monitors;
+  }
+
+  // The path at which a --watch finds the socket, whatever it was bound to: QEMU may have been
+  // given a relative path, or one in a container. Null: none finds it.
+  const std::string* WatchedPath(const UnixSocket* listener) const {
+    if (listener == nullptr || listener->file == UnixSocketFile()) return nullptr;
+    for (const WatchedPlace& place : facts_.watches) {
+      const auto found = place.sockets.find(listener->file);
+      if (found != place.sockets.end()) return &found->second;
+    }
+    return nullptr;
   }
 
   bool IsWatched(const std::string& path) const {
@@ -519,7 +547,7 @@ class Doctor {
       Add("libvirt", connection.uri(),
           absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem(),
                        Stop(connection.problem())),
-          absl::StrCat("virsh -c ", InQuotes(connection.uri()), " list"));
+          ListDomains(connection.uri()));
     }
   }
 

@@ -123,6 +123,24 @@ bool IsDirectory(const std::string& path) {
   return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+// The sockets that a --watch takes.
+std::map<UnixSocketFile, std::string> SocketsOf(const WatchSpec& spec) {
+  std::map<UnixSocketFile, std::string> sockets;
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(spec.directory.c_str()), closedir);
+  if (entries == nullptr) return sockets;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
+  while (const dirent* entry = readdir(entries.get())) {
+    const std::string name = static_cast<const char*>(entry->d_name);
+    std::string path = absl::StrCat(spec.directory, "/", name);
+    struct stat info = {};
+    if (spec.VmName(name).has_value() && lstat(path.c_str(), &info) == 0 &&
+        S_ISSOCK(info.st_mode)) {
+      sockets[{info.st_dev, static_cast<uint32_t>(info.st_ino)}] = std::move(path);
+    }
+  }
+  return sockets;
+}
+
 // The listening sockets of QEMUs at which a client waits.
 std::set<uint32_t> WaitedAt(const NodeFacts& facts) {
   std::set<uint32_t> inodes;
@@ -200,7 +218,8 @@ absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchS
   facts.daemon = std::move(daemon);
   for (WatchSpec& spec : watches) {
     const bool exists = IsDirectory(spec.directory);
-    facts.watches.push_back({std::move(spec), exists});
+    std::map<UnixSocketFile, std::string> sockets = SocketsOf(spec);
+    facts.watches.push_back({std::move(spec), exists, std::move(sockets)});
   }
   auto sockets = ReadUnixSockets();
   if (!sockets.ok()) return sockets.status();

@@ -48,6 +48,8 @@ struct DaemonAnswer {
 struct WatchedPlace {
   WatchSpec spec;
   bool exists = false;  // the directory, as the doctor sees it
+  // Paths of the sockets there that it takes.
+  std::map<UnixSocketFile, std::string> sockets;
 };
 
 struct NodeFacts {

@@ -67,6 +67,16 @@ TEST_F(DiagnosisTest, AHealthyNodeHasNoFindings) {
   EXPECT_EQ(diagnosis.usable, 1);
 }
 
+TEST_F(DiagnosisTest, AMonitorThatWasBoundToAnotherPathIsFoundByItsFile) {
+  facts_.watches[0].sockets = {{{5, 77}, "/run/qemu/web1.qmp"}};
+  facts_.sockets[0].path = "web1.qmp";
+  facts_.sockets[0].file = {5, 77};
+  facts_.processes[0].arguments.back() = "unix:web1.qmp,server=on,wait=off";
+  EXPECT_TRUE(Diagnose(facts_).findings.empty());
+  facts_.sockets[0].file = {5, 78};
+  Only(facts_, "unwatched");
+}
+
 TEST_F(DiagnosisTest, AMonitorThatVmeventdHoldsIsHealthy) {
   Connect(&facts_, Process(8, "vmeventd", {"vmeventd"}));
   EXPECT_TRUE(Diagnose(facts_).findings.empty());
@@ -151,6 +161,13 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
   v1::LibvirtConnection* const libvirt = facts_.daemon.info.add_libvirt_connections();
   libvirt->set_problem("no such file; is libvirtd running there?");
   EXPECT_THAT(Only(facts_, "libvirt").what, testing::EndsWith("running there?"));
+  libvirt->set_uri("qemu+unix:///session?socket=/run/virtqemud-sock");
+  EXPECT_EQ(Only(facts_, "libvirt").line,
+            "virsh -c 'qemu+unix:///session?socket=/run/virtqemud-sock' list");
+  const std::string directory(100, 'd');
+  libvirt->set_uri("qemu+unix:///session?socket=/" + directory + "/virtqemud-sock");
+  EXPECT_EQ(Only(facts_, "libvirt").line,
+            "cd /" + directory + " && virsh -c 'qemu+unix:///session?socket=virtqemud-sock' list");
 }
 
 TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeenOrNotAll) {

@@ -51,7 +51,9 @@ class DoctorTest(world.WorldTest):
         client = socket.socket(socket.AF_UNIX)
         self.addCleanup(client.close)
         client.settimeout(180)
-        client.connect(str(self.sockets / f"{name}.qmp"))
+        directory = os.open(self.sockets, os.O_PATH)  # its path may be longer than a Unix address
+        self.addCleanup(os.close, directory)
+        client.connect(f"/proc/self/fd/{directory}/{name}.qmp")
         # A QEMU that starts may send an event before its greeting.
         said = b""
         while b"QMP" not in said:
@@ -96,6 +98,19 @@ class DoctorTest(world.WorldTest):
         program = pathlib.Path("/proc/self/comm").read_text(encoding="utf-8").strip()
         self.assertIn(f"held by {program} (pid ", finding["what"])
         self.assertRegex(finding["line"], "^kill [0-9]+$")
+
+    def test_a_monitor_that_was_bound_to_a_relative_path_is_found_in_its_directory(self):
+        self.sockets = self.world.path / ("d" * 120)
+        self.sockets.mkdir()
+        self.world.watches = [f"{self.sockets}:*.qmp"]
+        held = self.run_beside([*QEMU, "-name", "web1", "-qmp", "unix:web1.qmp,server=on,wait=off"],
+                               stdin=subprocess.DEVNULL, cwd=self.sockets)
+        world.wait_until("the monitor listens", lambda: listens("web1.qmp"))
+        self.hold("web1")
+        self.world.start()
+        self.expect_silence("web1")
+        self.assertIn(f"The monitor {self.sockets}/web1.qmp is held by ",
+                      self.only(f"(pid {held.pid})", "held-monitor")["what"])
 
     def test_a_stopped_qemu_is_continued_by_the_line(self):
         hung = self.monitored("web1")
