@@ -36,7 +36,8 @@ absl::Status ReadPath(absl::string_view text, absl::string_view path, ListenAddr
   if (error) return InvalidText(text, absl::StrCat("cannot be made absolute: ", error.message()));
   address->path = absolute.lexically_normal().string();
   const std::string refusal = UnixAddress::Refusal(address->path);
-  return refusal.empty() ? absl::OkStatus() : InvalidText(text, refusal);
+  if (refusal.empty()) return absl::OkStatus();
+  return InvalidText(text, absl::StrCat("cannot be used: ", refusal));
 }
 
 absl::Status ReadHostAndPort(absl::string_view text, absl::string_view rest,
