@@ -3,7 +3,7 @@
 #   docker build -t vmeventd .
 #   docker build --target client -t vmevents .
 #
-# Any Debian 12 works as the base; the tests make their own.
+# Any Debian 12 or 13 works as the base; the tests make their own.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -25,14 +25,15 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
     ninja -C build/release ${JOBS:+-j "$JOBS"} vmeventd vmevents && \
     install -D -s -t /image/bin build/release/bin/vmeventd build/release/bin/vmevents && \
     deploy/container/runtime_packages.sh /image/bin/* >/image/packages && \
-    deploy/container/runtime_packages.sh /image/bin/vmevents >/image/client-packages
+    deploy/container/runtime_packages.sh /image/bin/vmevents >/image/client-packages && \
+    dpkg-query -S "$(readlink -f /usr/lib/*/libnats.so)" | cut -d: -f1 >/image/nats-packages
 
 # The client alone.
 FROM ${BASE} AS client
-COPY --from=build /image/client-packages /src/deploy/container/install_runtime.sh /tmp/
+COPY --from=build /image/client-packages /image/nats-packages /src/deploy/container/install_runtime.sh /tmp/
 # yes: with NATS's client library, for --server nats://.
 ARG NATS=
-RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+libnats3.4 ca-certificates}
+RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+$(cat /tmp/nats-packages) ca-certificates}
 COPY --from=build /image/bin/vmevents /usr/bin/
 ARG BASE
 ARG VERSION=0.2.0
@@ -45,12 +46,12 @@ USER 65532:65532
 ENTRYPOINT ["vmevents"]
 
 FROM ${BASE}
-COPY --from=build /image/packages /src/deploy/container/install_runtime.sh /tmp/
+COPY --from=build /image/packages /image/nats-packages /src/deploy/container/install_runtime.sh /tmp/
 # yes: with libvirt's client library, which --libvirt loads.
 ARG LIBVIRT=
 # yes: with NATS's client library, which --publish loads.
 ARG NATS=
-RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+libnats3.4 ca-certificates} && \
+RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+$(cat /tmp/nats-packages) ca-certificates} && \
     install -d -o vmeventd -g vmeventd -m 0750 /run/vmeventd /var/lib/vmeventd
 COPY --from=build /image/bin/ /usr/bin/
 

@@ -55,8 +55,12 @@ case "$#:${1:-}" in
 esac
 
 say "formatting"
-find base client proto server tests tools watcher \( -name '*.h' -o -name '*.cc' \) -print0 |
-  xargs -0 -n 40 -P "$jobs" clang-format --dry-run -Werror || complain "not formatted: clang-format -i"
+if [[ $(clang-format --version) == *"version 14."* ]]; then
+  find base client proto server tests tools watcher \( -name '*.h' -o -name '*.cc' \) -print0 |
+    xargs -0 -n 40 -P "$jobs" clang-format --dry-run -Werror || complain "not formatted: clang-format -i"
+else
+  echo "not checked: the sources are formatted by Debian 12's clang-format 14, from which others differ"
+fi
 
 say "shell scripts"
 scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tools/*.sh tools/contract/*.sh

@@ -26,9 +26,10 @@ picture          draws vmevents watch beside guests, for the README
 bench            as ./dev bench [--quick]
 tutorials        pages of commands, pasted as written
 endings          all endings, of guests that run Linux
-qemu             the guests once more, with the QEMU of bookworm-backports
-libvirt          the domains once more, with the libvirt of bookworm-backports
+qemu             the guests once more, with the QEMU of Debian's backports
+libvirt          the domains once more, with the libvirt of Debian's backports
 nats             the fleet once more, with the NATS server of Debian unstable
+debian13         builds the programs on Debian 13, in a chroot, and passes the unit tests [--build: no tests]; root
 image            builds the container image and runs it beside guests; root
 '
 
@@ -39,9 +40,9 @@ apt_of() {
   rm -rf "${apt%/apt}"
   mkdir -p "$apt/lists/partial" "$apt/archives/partial"
   # shellcheck disable=SC2016  # apt-get's own variable
-  uri=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Created-By: Packages' |
+  uri=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $codename" 'Created-By: Packages' |
     head -n 1)
-  [[ -n $uri ]] || fail "apt-get knows no source of bookworm"
+  [[ -n $uri ]] || fail "apt-get knows no source of Debian's $codename"
   for suite in "$@"; do printf 'deb %s %s main\n' "$uri" "$suite"; done >"$apt/sources.list"
   apt_options=(
     -q -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=-
@@ -51,16 +52,16 @@ apt_of() {
   as_root apt-get "${apt_options[@]}" update
 }
 
-# fetch_backports DIR PROGRAM PACKAGE...: unpacks the packages of bookworm-backports in DIR/root, which
+# fetch_backports DIR PROGRAM PACKAGE...: unpacks the packages of this release's backports in DIR/root, which
 # then has PROGRAM. What is installed stays as it is.
 fetch_backports() {
   local dir=$root/$1 program=$2 package apt_options
   shift 2
   [[ ! -x $dir/root/$program ]] || return 0
-  say "fetching $* of bookworm-backports"
-  apt_of "$dir" bookworm bookworm-backports
+  say "fetching $* of $codename-backports"
+  apt_of "$dir" "$codename" "$codename-backports"
   as_root apt-get "${apt_options[@]}" -y --no-install-recommends --download-only \
-    -t bookworm-backports install "$@"
+    -t "$codename-backports" install "$@"
   for package in "$dir"/apt/archives/*.deb; do
     dpkg -x "$package" "$dir/root"
   done
@@ -199,6 +200,17 @@ nightly_nats() {
   export PATH=$root/$newer_nats_dir/root/usr/sbin:$PATH
   nats-server --version
   run_tests build/asan all -R '^Fleet[A-Za-z]*Test\.' -j "$(jobs_at_a_time)"
+}
+
+nightly_debian13() { as_root tools/debian13.sh ./dev nightly-part debian13-inside "$@"; }
+
+nightly_debian13_inside() {
+  [[ -z ${1:-} || $1 == --build ]] || fail "debian13: not --build: $1"
+  install_missing "${build_packages[@]}" libgmock-dev libgtest-dev libyaml-dev python3
+  build_targets quick vmeventd vmevents
+  [[ ${1:-} != --build ]] || return 0
+  build_targets quick watcher_test server_test client_test
+  run_tests build/quick quick -R '^(watcher|server|client)_test' -j "$(($(jobs_at_a_time) * 2))"
 }
 
 nightly_image() {

@@ -57,16 +57,6 @@ choose_driver() {
   fi
 }
 
-# Prints this machine's apt sources of Debian 12, as lines of a sources.list.
-apt_sources() {
-  local suite
-  for suite in bookworm bookworm-updates bookworm-security; do
-    # shellcheck disable=SC2016  # apt-get's own variables
-    apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
-      "Codename: $suite" 'Created-By: Packages'
-  done | grep ' main$' | sort -u
-}
-
 # Copies this machine's apt configuration, which is bound over /etc/apt during the build.
 copy_apt_configuration() {
   local certificates
@@ -86,18 +76,18 @@ make_base() {
   if [[ -n $(find "$work/base.tar" -mtime "-$max_base_age" 2>/dev/null) ]]; then
     echo "image: the base in $work is at most $max_base_age days old"
   else
-    say "making the base image, a minimal Debian 12"
-    apt_sources >"$private/sources.list"
+    say "making the base image, a minimal Debian of this machine's release"
     apt-config dump | grep '^Acquire::' >"$private/apt.conf"
     # shellcheck disable=SC2016  # the hook's own variable
-    mmdebstrap --quiet --mode=root --variant=minbase --format=tar --include=usr-is-merged \
+    "$root/tools/make_debian.sh" "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$work/base.tar.new" \
+      --variant=minbase --format=tar --include=usr-is-merged \
       --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --aptopt="$private/apt.conf" \
       --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
       --dpkgopt='path-exclude=/usr/share/doc/*' \
       --dpkgopt='path-include=/usr/share/doc/*/copyright' \
       --customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"' \
       --customize-hook=': >"$1/etc/apt/sources.list"' \
-      bookworm "$work/base.tar.new" "$private/sources.list" 2>"$private/log" ||
+      2>"$private/log" ||
       { cat "$private/log" >&2; return 1; }
     mv "$work/base.tar.new" "$work/base.tar"
     build rmi --force "$base" >/dev/null 2>&1 || true

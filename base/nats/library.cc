@@ -11,16 +11,17 @@ namespace {
 #define VMEVENTD_TEXT_OF(number) #number
 #define VMEVENTD_TEXT(number) VMEVENTD_TEXT_OF(number)
 // Its functions may change with each minor version, and so does the file's name.
-constexpr char kLibrary[] =
-    "libnats.so." VMEVENTD_TEXT(NATS_VERSION_MAJOR) "." VMEVENTD_TEXT(NATS_VERSION_MINOR);
+#define VMEVENTD_NATS_VERSION \
+  VMEVENTD_TEXT(NATS_VERSION_MAJOR) "." VMEVENTD_TEXT(NATS_VERSION_MINOR)
+constexpr char kLibrary[] = "libnats.so." VMEVENTD_NATS_VERSION;
 
 Functions functions;
 
 absl::Status Missing(absl::string_view what) {
   return absl::FailedPreconditionError(
       absl::StrCat("NATS's client library is missing (", what,
-                   "): install the Debian package libnats3.4, or build vmeventd with the version "
-                   "that you have"));
+                   "): install the Debian package libnats" VMEVENTD_NATS_VERSION
+                   ", or build vmeventd with the version that you have"));
 }
 
 absl::Status LoadFunctions() {

@@ -325,7 +325,7 @@ std::vector<Flag> MakeFlags() {
                       "json: one object a line"),
       One("publish", "nats://HOST:PORT[,nats://HOST:PORT...]",
           "Publish the journal into the stream VMEVENTS of these NATS servers (JetStream); tls:// "
-          "for TLS. Needs --publish-cluster and the package libnats3.4",
+          "for TLS. Needs --publish-cluster and NATS's client library",
           ReadPublish, PrintPublish),
       Text(
           "node", "NAME", &Config::node,

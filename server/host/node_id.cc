@@ -1,16 +1,17 @@
 #include "server/host/node_id.h"
 
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/random.h"
@@ -25,6 +26,14 @@ namespace {
 // the same node id.
 constexpr char kApplicationId[] = "cfa051b179e349de98d50d35ed0d0b37";
 constexpr size_t kIdBytes = 16;
+using IdBytes = std::array<unsigned char, kIdBytes>;
+
+// `digits`: 32 hexadecimal digits.
+IdBytes BytesOf(const std::string& digits) {
+  IdBytes bytes{};
+  OPENSSL_hexstr2buf_ex(bytes.data(), bytes.size(), nullptr, digits.c_str(), '\0');
+  return bytes;
+}
 
 // Creates the file atomically: it exists complete or not at all.
 absl::StatusOr<std::string> MakeIdFile(const std::string& path, mode_t mode) {
@@ -56,12 +65,12 @@ absl::StatusOr<std::string> NodeIdOfMachine(absl::string_view machine_id) {
   if (!is_hex || machine_id.find_first_not_of('0') == absl::string_view::npos) {
     return absl::InvalidArgumentError("a machine id has 32 hexadecimal digits, not all of them 0");
   }
-  const std::string key = absl::HexStringToBytes(machine_id);
-  const std::string data = absl::HexStringToBytes(kApplicationId);
+  const IdBytes key = BytesOf(std::string(machine_id));
+  const IdBytes data = BytesOf(kApplicationId);
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(data.data()), data.size(), digest, &size);
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), data.data(), data.size(), digest,
+       &size);
   return UuidFromBytes(std::string(reinterpret_cast<const char*>(digest), kIdBytes));
 }
 

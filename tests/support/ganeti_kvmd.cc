@@ -1,6 +1,6 @@
 #include "tests/support/ganeti_kvmd.h"
 
-#include <unistd.h>
+#include <glob.h>
 
 #include <filesystem>
 #include <fstream>
@@ -8,7 +8,16 @@
 namespace vmeventd::e2e {
 namespace {
 
-constexpr char kKvmd[] = "/usr/lib/ganeti/3.0/usr/sbin/ganeti-kvmd";
+// The program's path, which has Ganeti's version; empty: it is not installed.
+std::string Kvmd() {
+  glob_t found{};
+  std::string path;
+  if (glob("/usr/lib/ganeti/*/usr/sbin/ganeti-kvmd", 0, nullptr, &found) == 0) {
+    path = found.gl_pathv[0];
+  }
+  globfree(&found);
+  return path;
+}
 
 // kvmd watches one fixed path: it runs in a mount namespace that has the directory $1 there.
 constexpr char kRunKvmd[] = R"sh(
@@ -21,7 +30,7 @@ shift 2 && exec "$@")sh";
 }  // namespace
 
 std::string WhatKvmdLacks() {
-  if (access(kKvmd, X_OK) != 0) return "Debian's package ganeti-haskell-3.0";
+  if (Kvmd().empty()) return "Debian's package ganeti-haskell-3.0 or -3.1";
   ChildOptions mount;
   mount.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"};
   if (RunCommand(mount).exit_code != 0) return "the right to mount: kvmd gets a mount namespace";
@@ -39,8 +48,8 @@ std::unique_ptr<ChildProcess> StartKvmd(const KvmdOptions& options) {
   std::ofstream(config + "/ssconf_enabled_user_shutdown") << "True\n";
   std::ofstream(config + "/ssconf_node_vm_capable") << "localhost=True\n";
   ChildOptions child;
-  child.arguments = {"unshare",         "-m", "--propagation",   "private",        "sh",  "-c",
-                     kRunKvmd,          "sh", options.directory, options.log_file, kKvmd, "-f",
+  child.arguments = {"unshare",         "-m", "--propagation",   "private",        "sh",   "-c",
+                     kRunKvmd,          "sh", options.directory, options.log_file, Kvmd(), "-f",
                      "--no-user-checks"};
   if (options.debug) child.arguments.emplace_back("-d");
   child.environment = {"GANETI_ROOTDIR=" + options.root, "GANETI_HOSTNAME=localhost"};

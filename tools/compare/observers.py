@@ -12,7 +12,8 @@ import subprocess
 from machine import Failure, end, output_of, start, wait_until
 from service_manager import ServiceManager
 
-KVMD = pathlib.Path("/usr/lib/ganeti/3.0/usr/sbin/ganeti-kvmd")
+# Its directory has Ganeti's version.
+KVMD = next(pathlib.Path("/usr/lib/ganeti").glob("*/usr/sbin/ganeti-kvmd"), None)
 # How long a report may take after the VM's process is gone.
 REPORT_SECONDS = 15
 

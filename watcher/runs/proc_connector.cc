@@ -21,6 +21,11 @@
 namespace vmeventd {
 namespace {
 
+// An enumeration within proc_event, since Linux 6.6 outside of it.
+using ProcEventKind = decltype(proc_event::what);
+constexpr ProcEventKind kAnswer = ProcEventKind::PROC_EVENT_NONE;
+constexpr ProcEventKind kExit = ProcEventKind::PROC_EVENT_EXIT;
+
 constexpr size_t kEventOffset = NLMSG_HDRLEN + sizeof(cn_msg);
 constexpr size_t kPidOffset = kEventOffset + offsetof(proc_event, event_data.exit.process_pid);
 constexpr size_t kTgidOffset = kEventOffset + offsetof(proc_event, event_data.exit.process_tgid);
@@ -82,7 +87,7 @@ absl::Status AwaitAnswer(int socket) {
     const std::optional<std::string> message = Receive(socket);
     if (!message.has_value()) return Error("recvfrom");
     const std::optional<proc_event> event = EventOf(*message);
-    if (!event.has_value() || event->what != proc_event::PROC_EVENT_NONE) continue;
+    if (!event.has_value() || event->what != kAnswer) continue;
     if (event->event_data.ack.err == 0) return absl::OkStatus();
     errno = static_cast<int>(event->event_data.ack.err);
     return Error("the kernel's answer");
@@ -95,7 +100,7 @@ absl::Status FilterExits(int socket) {
   // Loaded words are in network order.
   sock_filter code[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kEventOffset + offsetof(proc_event, what)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(proc_event::PROC_EVENT_EXIT), 0, 5),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(kExit), 0, 5),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kPidOffset),
       BPF_STMT(BPF_MISC | BPF_TAX, 0),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kTgidOffset),
@@ -195,7 +200,7 @@ void ProcConnector::Read(size_t max_messages) {
 
 void ProcConnector::OnMessage(absl::string_view message) {
   const std::optional<proc_event> event = EventOf(message);
-  if (!event.has_value() || event->what != proc_event::PROC_EVENT_EXIT) return;
+  if (!event.has_value() || event->what != kExit) return;
   const auto& exit = event->event_data.exit;
   if (exit.process_pid != exit.process_tgid) return;  // a thread
   const auto it = followed_.find(exit.process_tgid);

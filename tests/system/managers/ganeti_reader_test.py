@@ -6,6 +6,7 @@ instances that end under vmeventd, as a node's daemon does for `gnt-instance lis
 """
 
 import argparse
+import glob
 import json
 import os
 import pathlib
@@ -32,7 +33,7 @@ UNUSED = ("bitarray", "pyinotify", "pycurl", "paramiko", "psutil")
 def load_ganeti(directory, root):
     """Ganeti's hypervisor class, with its directories below `root`."""
     os.environ.update(GANETI_ROOTDIR=str(root), GANETI_HOSTNAME=root.name)
-    sys.path.insert(0, f"{directory}/usr/share/ganeti/3.0")
+    sys.path.insert(0, glob.glob(f"{directory}/usr/share/ganeti/3.*")[0])
     sys.modules.setdefault("simplejson", json)  # the same interface
     for name in UNUSED:
         try:

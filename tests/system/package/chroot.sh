@@ -23,37 +23,16 @@ skip() {
   exit "$skipped"
 }
 
-# apt's lines of the sources of Debian 12 that this machine uses.
-sources() {
-  # shellcheck disable=SC2016  # apt-get's own variables
-  apt-get indextargets --format '$(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)' \
-    'Created-By: Packages' 'Origin: Debian' |
-    awk '$1 ~ /^bookworm(-updates|-security)?$/ {print "deb", $2, $3, $4}' | sort -u
-}
-
-# This machine's settings of apt for proxies and for the age of its mirror.
-apt_options() {
-  apt-config dump |
-    grep -E '^Acquire::((http|https)::(Proxy|Pipeline-Depth)|Check-Valid-Until|Check-Date|Retries)' |
-    sed 's/^/--aptopt=/'
-}
-
-# A system with nothing but apt, in $cache/base-KEY.tar; KEY names what it was made of.
+# A system with nothing but apt, of this machine's release, for which the packages were built; a week old at most.
 make_base() {
-  local lines options key
-  lines=$(sources)
-  [[ -n $lines ]] || { echo "apt-get knows no source of bookworm" >&2; exit 1; }
-  mapfile -t options < <(apt_options)
-  key=$(sha256sum <<<"$lines ${options[*]}" | cut -c1-16)
-  base=$cache/base-$key.tar
-  [[ ! -f $base ]] || return 0
+  local codename release
+  codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+  base=$cache/base-$codename.tar
+  [[ -z $(find "$base" -mtime -7 2>/dev/null) ]] || return 0
   echo "making $base"
-  local release
   release=$(mktemp -d -p "$cache" making.XXXX)
   trap 'rm -rf "$release"' EXIT
-  TMPDIR=$release mmdebstrap --quiet --mode=root --variant=apt --skip=cleanup/apt/lists \
-    --dpkgopt=force-unsafe-io --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
-    "${options[@]}" bookworm "$release/base.tar" - <<<"$lines"
+  TMPDIR=$release "$source/tools/make_debian.sh" "$codename" "$release/base.tar" --skip=cleanup/apt/lists
   mv "$release/base.tar" "$base"
   rm -rf "$release"
   trap - EXIT

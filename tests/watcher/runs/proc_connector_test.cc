@@ -25,14 +25,17 @@
 namespace vmeventd {
 namespace {
 
-constexpr size_t kEventOffset = NLMSG_HDRLEN + sizeof(cn_msg);
+// An enumeration within proc_event, since Linux 6.6 outside of it.
+using ProcEventKind = decltype(proc_event::what);
+
+constexpr size_t kMessageOffset = NLMSG_HDRLEN + sizeof(cn_msg);
 
 // Reads the next event that waits in a process connector's socket; unset: none.
 std::optional<proc_event> NextEvent(int socket) {
   char message[1024] = {};
   if (recv(socket, message, sizeof(message), MSG_DONTWAIT) <= 0) return std::nullopt;
   proc_event event{};
-  std::memcpy(&event, message + kEventOffset, sizeof(event));
+  std::memcpy(&event, message + kMessageOffset, sizeof(event));
   return event;
 }
 
@@ -68,7 +71,7 @@ std::string ExitMessage(pid_t pid, int wait_status) {
   cn_msg head{};
   head.id = {CN_IDX_PROC, CN_VAL_PROC};
   proc_event event{};
-  event.what = proc_event::PROC_EVENT_EXIT;
+  event.what = ProcEventKind::PROC_EVENT_EXIT;
   event.event_data.exit.process_pid = event.event_data.exit.process_tgid = pid;
   event.event_data.exit.exit_code = static_cast<uint32_t>(wait_status);
   std::string message(NLMSG_HDRLEN + sizeof(head) + sizeof(event), '\0');
@@ -231,22 +234,22 @@ TEST_F(ProcConnectorTest, NeitherForksNorThreadsWakeTheLoop) {
   const int socket = connector_->socket();
   const Child child(Sleep);
   ASSERT_TRUE(witness.Await([&](const proc_event& event) {
-    return event.what == proc_event::PROC_EVENT_FORK &&
+    return event.what == ProcEventKind::PROC_EVENT_FORK &&
            event.event_data.fork.child_pid == child.pid();
   }));
   std::thread([] {}).join();
   ASSERT_TRUE(witness.Await([](const proc_event& event) {
-    return event.what == proc_event::PROC_EVENT_EXIT &&
+    return event.what == ProcEventKind::PROC_EVENT_EXIT &&
            event.event_data.exit.process_tgid == getpid();
   }));
   kill(child.pid(), SIGKILL);
   ASSERT_TRUE(witness.Await([&](const proc_event& event) {
-    return event.what == proc_event::PROC_EVENT_EXIT &&
+    return event.what == ProcEventKind::PROC_EVENT_EXIT &&
            event.event_data.exit.process_pid == child.pid();
   }));
   bool has_the_end = false;
   while (const std::optional<proc_event> event = NextEvent(socket)) {
-    EXPECT_EQ(event->what, proc_event::PROC_EVENT_EXIT);
+    EXPECT_EQ(event->what, ProcEventKind::PROC_EVENT_EXIT);
     const auto& exit = event->event_data.exit;
     EXPECT_EQ(exit.process_pid, exit.process_tgid);
     has_the_end = has_the_end || exit.process_pid == child.pid();
