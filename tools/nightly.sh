@@ -26,8 +26,8 @@ picture          draws vmevents watch beside guests, for the README
 bench            as ./dev bench [--quick]
 tutorials        pages of commands, pasted as written
 endings          all endings, of guests that run Linux
-qemu             the guests once more, with the QEMU of Debian's backports
-libvirt          the domains once more, with the libvirt of Debian's backports
+qemu             the guests once more, with the QEMU of the backports
+libvirt          the domains once more, with the libvirt of the backports
 nats             the fleet once more, with the NATS server of Debian unstable
 debian13         builds the programs on Debian 13, in a chroot, and passes the unit tests [--build: no tests]; root
 image            builds the container image and runs it beside guests; root

@@ -264,7 +264,7 @@ TEST_F(ProcConnectorTest, RefusesWhatIsNoMessage) {
   std::string of_another_kind = message;
   of_another_kind[NLMSG_HDRLEN] = '\x7f';
   for (const std::string& refused : {std::string(), std::string(35, 'x'), std::string(200, '\xff'),
-                                     message.substr(0, kEventOffset), of_another_kind}) {
+                                     message.substr(0, kMessageOffset), of_another_kind}) {
     connector_->OnMessage(refused);
     EXPECT_EQ(connector_->WaitStatusOf(followed.pid()), std::nullopt);
   }
