@@ -317,6 +317,7 @@ void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out) {
   if (status.shutdown.has_value()) FillShutdown(*status.shutdown, out->mutable_shutdown());
   if (status.intent.has_value()) FillIntent(*status.intent, out->mutable_intent());
   for (const std::string& problem : status.problems) out->add_problems(problem);
+  out->set_attached(status.attached);
 }
 
 v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {

@@ -41,6 +41,10 @@ class VmEventService {
     const MutexLock lock(&mutex_);
     watcher_ = watcher;
   }
+  // Sets what GetServerInfo says of the listeners, from any thread. Once, before the first call.
+  void SetListeners(std::function<std::vector<v1::Listener>()> listeners) {
+    listeners_ = std::move(listeners);
+  }
   // Sets what GetServerInfo says of publishing, from any thread. Once, before the first call.
   void SetPublishing(std::function<v1::Publishing()> publishing) {
     publishing_ = std::move(publishing);
@@ -76,6 +80,9 @@ class VmEventService {
   const Queries queries_;
   StreamHub* const hub_;
   RefusalCounters* const refusals_;
+  std::function<std::vector<v1::Listener>()> listeners_ = [] {
+    return std::vector<v1::Listener>();
+  };
   std::function<v1::Publishing()> publishing_;  // empty: nothing is published
 
   mutable Mutex mutex_;

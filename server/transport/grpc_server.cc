@@ -127,6 +127,14 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   out->health_.Set("sources", false);
   out->health_.Set("libvirt", true);
   out->ShowListening();
+  service->SetListeners([server = out.get()] {
+    std::vector<v1::Listener> listeners;
+    for (const ListenerState& state : server->listeners()) {
+      listeners.emplace_back().set_address(state.address.ToString());
+      listeners.back().set_listening(state.listening);
+    }
+    return listeners;
+  });
   out->relay_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("relay");
     acceptor->RunRelay();

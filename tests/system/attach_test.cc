@@ -159,7 +159,7 @@ TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {
   old->Signal(SIGKILL);
   EXPECT_EQ(ExpectStopped(kQemuKilled).vm().run_id(), old_run);
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), next_run);
-  WaitUntilAttached(daemon(), "vm1", 2);
+  WaitUntilAttached(daemon(), "vm1");
   next->manager().Execute("quit");
   EXPECT_EQ(ExpectStopped(kHostQuit, "vm1", 2).vm().run_id(), next_run);
 }

@@ -3,12 +3,11 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
-#include <regex>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 
@@ -43,8 +42,7 @@ DaemonOptions E2eTest::Options(const std::vector<std::string>& arguments) const 
   options.socket = dir_ / "run/vmeventd.sock";
   options.state_dir = dir_ / "state";
   options.log_file = dir_ / "log";
-  options.arguments = {"--log-level", "debug"};
-  options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
+  options.arguments = arguments;
   if (!event_limits_) options.tuning.push_back("event-limits=off");
   return options;
 }
@@ -53,16 +51,11 @@ void E2eTest::StartDaemon(const DaemonOptions& options) {
   daemon_ = std::make_unique<Daemon>(options);
 }
 
-std::string E2eTest::LoopbackAddress() const {
-  std::string address;
-  WaitUntil("the log names the address", [&] {
-    std::smatch found;
-    const std::string log = ReadFile(Options().log_file);
-    if (!std::regex_search(log, found, std::regex(R"((127\.0\.0\.1:\d+)\D)"))) return false;
-    address = found[1].str();
-    return true;
-  });
-  return address;
+std::string E2eTest::LoopbackAddress() {
+  for (const v1::Listener& listener : daemon_->GetServerInfo().listeners()) {
+    if (absl::StartsWith(listener.address(), "127.0.0.1:")) return listener.address();
+  }
+  Fail("the daemon has no such listener");
 }
 
 void E2eTest::OpenStream() {
@@ -160,12 +153,8 @@ std::vector<std::string> VmeventsCommand(const std::string& server,
   return command;
 }
 
-void WaitUntilAttached(const Daemon& daemon, const std::string& name, int times) {
-  const std::string line = " " + name + " has answered everything";
-  WaitUntil(absl::StrCat(name, " has answered everything, ", times, " times"), [&] {
-    const std::vector<std::string> parts = absl::StrSplit(daemon.Log(), line);
-    return parts.size() > static_cast<size_t>(times);
-  });
+void WaitUntilAttached(Daemon& daemon, const std::string& name) {
+  WaitUntil(name + " is attached", [&] { return daemon.GetVm(name).attached(); });
 }
 
 void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name) {

@@ -76,8 +76,8 @@ class E2eTest : public testing::Test {
   int EndDaemon(int signal);
   // How many descriptors the daemon has open.
   size_t CountDescriptors();
-  // The address that the daemon chose for an argument "--listen 127.0.0.1:0", from its log.
-  std::string LoopbackAddress() const;
+  // The address that the daemon chose for an argument "--listen 127.0.0.1:0".
+  std::string LoopbackAddress();
   EventStream& stream() { return *stream_; }
   // Waits until the journal's newest event is at least this one.
   void WaitNewest(uint64_t sequence);
@@ -118,9 +118,9 @@ std::shared_ptr<grpc::Channel> OwnChannel(const std::string& address);
 std::vector<std::string> VmeventsCommand(const std::string& server,
                                          const std::vector<std::string>& arguments);
 
-// Waits until the daemon has no command under way, which its log says: QEMU 7.2 may hang if it is
-// ended over one (docs/qemu.md). `times`: how often the VM was attached, over restarts.
-void WaitUntilAttached(const Daemon& daemon, const std::string& name, int times = 1);
+// Waits until the daemon has no command under way: QEMU 7.2 may hang if it is ended over one
+// (docs/qemu.md).
+void WaitUntilAttached(Daemon& daemon, const std::string& name);
 
 // Waits until the daemon has seen that the VM was migrated away, which its log says. QEMU's own
 // `completed` is too early: a QEMU that is ended at once may not have answered the daemon yet.

@@ -32,7 +32,7 @@ class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
   void RestartWhileAttached(const Guest& guest) {
     WaitUntilAttached(daemon(), guest.name());
     Restart();
-    WaitUntilAttached(daemon(), guest.name(), 2);
+    WaitUntilAttached(daemon(), guest.name());
   }
   static std::vector<std::string> RunIds(const std::vector<v1::Event>& events) {
     std::vector<std::string> ids;
@@ -51,7 +51,7 @@ TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
   Restart();
   guest->manager().Execute("stop");
   stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
-  WaitUntilAttached(daemon(), "vm1", 2);
+  WaitUntilAttached(daemon(), "vm1");
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), started.vm().run_id());
   guest->manager().Execute("quit");
   ExpectStopped(kHostQuit);

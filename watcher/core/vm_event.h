@@ -246,6 +246,7 @@ struct VmStatus {
   Rare<ShutdownDetail> shutdown;
   std::vector<std::string> problems;
   Rare<Intent> intent;  // that is open
+  bool attached = false;
 };
 
 // One step of what is known: an event, the VM's status after it, or both.

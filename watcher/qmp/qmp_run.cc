@@ -297,7 +297,7 @@ void QmpRun::OnEvent(const QmpEvent& event) {
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
   NoteHeard();
   if (run_state == "postmigrate") {
-    spdlog::debug("{} was migrated away", absl::Utf8SafeCHexEscape(info().name));
+    spdlog::info("{} was migrated away", absl::Utf8SafeCHexEscape(info().name));
   }
   Apply(session().OnRunState(run_state, Now()));
 }

@@ -454,6 +454,7 @@ class VmSession {
   bool unready_ = false;      // its monitor closed in its first handshake
   bool after_crash_ = false;  // see GoOnAfterCrash()
   bool goes_on_ = false;      // on a connection of the daemon before this one
+  bool attached_ = false;     // QEMU has answered all that is asked of it at first
   bool down_in_handshake_ =
       false;  // SHUTDOWN came on this connection, before the handshake was over
   bool file_written_ = false;

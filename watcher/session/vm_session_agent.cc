@@ -34,6 +34,7 @@ Effects VmSession::OnGuestAgent(const GuestAgentInfo& info, Instant now) {
     agent_.port = info.port;
     agent_.other_ports.assign(info.other_ports.begin(), info.other_ports.end());
     SetAgentOpen(info.open, now);
+    if (!std::exchange(attached_, true) && started_) PublishStatus();
   });
 }
 

@@ -208,6 +208,7 @@ VmStatus VmSession::Status() const {
   if (intent_.has_value() && published_state_ != VmState::kStopped) {
     status.intent = intent_->intent;
   }
+  status.attached = attached_ && monitor_ == Monitor::kReady;
   return status;
 }
 

@@ -255,6 +255,7 @@ Effects VmSession::OnHandOver(Instant now) {
 void VmSession::GoOn(const HandedSession& handed) {
   away_ = false;
   goes_on_ = true;
+  attached_ = !agent_.unknown;
   monitor_ = Monitor::kReady;
   evidence_.SetMonitored(true);
   poll_at_ = handed.poll_at;

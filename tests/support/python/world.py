@@ -215,8 +215,8 @@ class World:
         return (self.path / "log").read_text(errors="replace")
 
     def wait_attached(self, name):
-        """For a real QEMU, which may hang if it ends before (docs/qemu.md). Takes --log-level debug."""
-        wait_until(f"{name} has answered all", lambda: f" {name} has answered everything" in self.log())
+        """For a real QEMU, which may hang if it ends before (docs/qemu.md)."""
+        wait_until(f"{name} is attached", lambda: self.get(name).attached)
 
     def connect(self, address=None, options=()):
         channel = grpc.insecure_channel(

@@ -452,6 +452,24 @@ for field, sentence in (
               field, sentence)
 
 
+@promise("GetServerInfoResponse.listeners", "one per --listen")
+@promise("Listener", "An address at which clients connect.")
+@promise("Listener.address",
+         "as given to --listen; with the port that the kernel chose, once it listens")
+@promise("Listener.listening", "false: it cannot be opened, and is tried again")
+def listeners(world):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        world.start("--listen", f"unix:{world.socket}", "--listen", "127.0.0.1:0", "--listen", address)
+        unix, chosen, refused = world.info().listeners
+    assert (unix.address, unix.listening) == (f"unix:{world.socket}", True), unix
+    assert chosen.listening and not chosen.address.endswith(":0"), chosen
+    with socket.create_connection(chosen.address.rsplit(":", 1)):
+        pass
+    assert (refused.address, refused.listening) == (address, False), refused
+    wait_until("it listens", lambda: world.info().listeners[2].listening)
+
+
 @promise("GetServerInfoResponse.oldest_sequence", "of the retained events")
 @promise("GetServerInfoResponse.newest_sequence", "0: there has been no event yet")
 @promise("GetServerInfoResponse.vms", "number of VMs that have not stopped")
@@ -533,6 +551,7 @@ CAPABILITIES = {
     "intent-end": ("Event", "intent_end"),
     "intent-request-id": ("DeclareIntentRequest", "request_id"),
     "labels": ("VmRef", "labels"),
+    "listeners": ("GetServerInfoResponse", "listeners"),
     "missing-ranges": ("Event", "missing"),
     "node-id": ("GetServerInfoResponse", "node_id"),
     "publishing": ("GetServerInfoResponse", "publishing"),
@@ -540,6 +559,7 @@ CAPABILITIES = {
     "shutdown-caveats": ("ShutdownDetail", "caveats"),
     "signal-sender": ("ShutdownDetail", "sender"),
     "unfollowed-sockets": ("GetServerInfoResponse", "unfollowed_sockets"),
+    "vm-attached": ("Vm", "attached"),
 }
 
 

@@ -309,6 +309,23 @@ def where_a_vm_comes_from(world):
     assert stopped.vm.source == f"qmp:{world.monitors}", stopped
 
 
+@promise("Vm.attached",
+         "Whether QEMU has answered on its monitor all that vmeventd asks of a QEMU at first, so that no "
+         "command is under way.",
+         "False for a domain of libvirt, and while the monitor is lost.")
+def attached(world):
+    stream = world.begin()
+    world.vm("silent", greet=False)
+    stream.wait_event("STARTED", "silent")
+    assert not world.get("silent").attached
+    qemu = world.started_vm(stream)
+    world.wait_attached("vm1")
+    qemu.unlink()
+    qemu.close_client()
+    stream.wait_event("MONITOR_LOST", "vm1")
+    assert not world.get().attached
+
+
 @promise("VmRef.pid", "0 if the daemon cannot see it (a foreign PID namespace)")
 @promise("Vm.start_time", "when its process started")
 def which_process_it_is(world):

@@ -51,7 +51,6 @@ Harness::Harness(HarnessOptions options) : options_(std::move(options)), random_
   daemon_options_.socket = dir + "/run/vmeventd.sock";
   daemon_options_.state_dir = dir + "/state";
   daemon_options_.log_file = dir + "/log";
-  daemon_options_.arguments = {"--log-level", "debug"};
   for (int i = 0; i < options_.fakes; ++i) slots_.push_back({absl::StrCat("fake", i)});
   for (int i = 0; i < options_.real; ++i) slots_.push_back({absl::StrCat("real", i), true});
 }

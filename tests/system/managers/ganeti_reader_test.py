@@ -58,7 +58,7 @@ class GanetiReaderTest(world.WorldTest):
         self.pids = pathlib.Path(self.hypervisor._PIDS_DIR)  # pylint: disable=protected-access
         self.ganeti = self.hypervisor()
         self.world.watches = [str(self.control)]
-        self.world.start("--log-level", "debug")
+        self.world.start()
         self.stream = self.world.oldest()
         disk = self.world.path / "disk"
         disk.write_bytes(POWEROFF.ljust(1 << 20, b"\0"))

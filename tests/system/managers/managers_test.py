@@ -38,7 +38,7 @@ class ManagersTest(world.WorldTest):
         self.sockets = self.world.path / "qemu"
         self.sockets.mkdir()
         self.world.watches = [f"{self.sockets}:*.qmp"]
-        self.stream = self.world.begin("--log-level", "debug")
+        self.stream = self.world.begin()
 
     def start(self, command, name):
         qemu = self.run_beside(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

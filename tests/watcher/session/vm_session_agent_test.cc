@@ -38,6 +38,19 @@ TEST_F(VmSessionAgentTest, IsAskedForAtEachAttach) {
   EXPECT_EQ(vm_.agent_queries, 2);
 }
 
+TEST_F(VmSessionAgentTest, ItsAnswerIsTheLastOfAnAttach) {
+  EXPECT_TRUE(vm_.Status().attached);
+  EXPECT_TRUE(vm_.statuses.back().attached);
+  vm_.agent_answer.reset();
+  vm_.Closed();
+  EXPECT_FALSE(vm_.Status().attached);
+  vm_.Ready();
+  EXPECT_FALSE(vm_.Status().attached);
+  vm_.Agent({});
+  EXPECT_TRUE(vm_.Status().attached);
+  EXPECT_TRUE(vm_.statuses.back().attached);
+}
+
 TEST_F(VmSessionAgentTest, ConnectedAtAttachItIsACaveatOfTheUsersShutdown) {
   vm_.Agent(Port(true));
   vm_.EndBy("guest-shutdown");
