@@ -1,5 +1,6 @@
 #include "tests/system/e2e_test.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
@@ -52,7 +53,8 @@ void E2eTest::StartDaemon(const DaemonOptions& options) {
 }
 
 std::string E2eTest::LoopbackAddress() {
-  for (const v1::Listener& listener : daemon_->GetServerInfo().listeners()) {
+  const v1::GetServerInfoResponse info = daemon_->GetServerInfo();
+  for (const v1::Listener& listener : info.listeners()) {
     if (absl::StartsWith(listener.address(), "127.0.0.1:")) return listener.address();
   }
   Fail("the daemon has no such listener");
@@ -154,7 +156,11 @@ std::vector<std::string> VmeventsCommand(const std::string& server,
 }
 
 void WaitUntilAttached(Daemon& daemon, const std::string& name) {
-  WaitUntil(name + " is attached", [&] { return daemon.GetVm(name).attached(); });
+  WaitUntil(name + " is attached", [&] {
+    const std::vector<v1::Vm> vms = daemon.ListVms(/*include_stopped=*/false);
+    return std::any_of(vms.begin(), vms.end(),
+                       [&](const v1::Vm& vm) { return vm.ref().name() == name && vm.attached(); });
+  });
 }
 
 void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name) {

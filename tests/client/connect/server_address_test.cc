@@ -38,19 +38,19 @@ TEST(ParseServerAddress, AHostWithoutAPortMeansTheDefaultPort) {
 }
 
 TEST(ParseServerAddress, SaysWhatIsWrong) {
-  EXPECT_THAT(Complaint(""), HasSubstr("is empty"));
-  EXPECT_THAT(Complaint("unix:"), HasSubstr("names no path"));
-  EXPECT_THAT(Complaint("unix://host/x"), HasSubstr("names a host before the path"));
-  EXPECT_THAT(Complaint("unix:" + std::string(108, 'x')),
+  EXPECT_THAT(AddressComplaint(""), HasSubstr("is empty"));
+  EXPECT_THAT(AddressComplaint("unix:"), HasSubstr("names no path"));
+  EXPECT_THAT(AddressComplaint("unix://host/x"), HasSubstr("names a host before the path"));
+  EXPECT_THAT(AddressComplaint("unix:" + std::string(108, 'x')),
               HasSubstr("its file name is too long for a Unix socket: 108 bytes"));
-  EXPECT_THAT(Complaint("/run/x.sock"), HasSubstr("needs unix: before it"));
-  EXPECT_THAT(Complaint("http://localhost:1"), HasSubstr("is a URL"));
-  EXPECT_THAT(Complaint("9555"), HasSubstr("names no host"));
-  EXPECT_THAT(Complaint("::1"), HasSubstr("without brackets"));
-  EXPECT_THAT(Complaint("::1:80"), HasSubstr("without brackets"));
-  EXPECT_THAT(Complaint(":80"), HasSubstr("names no host"));
-  EXPECT_THAT(Complaint("[]:80"), HasSubstr("names no host"));
-  EXPECT_THAT(Complaint("a b:80"), HasSubstr("host names must not have"));
+  EXPECT_THAT(AddressComplaint("/run/x.sock"), HasSubstr("needs unix: before it"));
+  EXPECT_THAT(AddressComplaint("http://localhost:1"), HasSubstr("is a URL"));
+  EXPECT_THAT(AddressComplaint("9555"), HasSubstr("names no host"));
+  EXPECT_THAT(AddressComplaint("::1"), HasSubstr("without brackets"));
+  EXPECT_THAT(AddressComplaint("::1:80"), HasSubstr("without brackets"));
+  EXPECT_THAT(AddressComplaint(":80"), HasSubstr("names no host"));
+  EXPECT_THAT(AddressComplaint("[]:80"), HasSubstr("names no host"));
+  EXPECT_THAT(AddressComplaint("a b:80"), HasSubstr("host names must not have"));
   for (const char* port : {"host:", "host:0", "host:65536", "host:x", "host:+1", "host: 1"}) {
     EXPECT_THAT(AddressComplaint(port), HasSubstr("no port from 1 to 65535")) << port;
   }

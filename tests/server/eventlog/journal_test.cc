@@ -716,6 +716,8 @@ class JournalDamageTest : public JournalTest {
  protected:
   // Makes a journal of `events` events, which stand in the database, or still in its log.
   void MakeFiles(int events, bool in_log) {
+    for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(options_.path + suffix);
+    files_.clear();
     const OpenedJournal opened = OpenAndFill(1, events);
     if (!in_log) ASSERT_TRUE(opened.journal->MergeLog().ok());
     for (const char* suffix : {"", "-wal", "-shm"}) {

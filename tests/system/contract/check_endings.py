@@ -186,7 +186,6 @@ elsewhere("tests/system/migration_test.cc:MigrationTest.SourceMigratesAndTheVmCo
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "no evidence says who ended it")
-@promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "gone without evidence of who ended it")
 def unobserved(world):
     stream, qemu = world.follow()
     world.stop()

@@ -27,7 +27,7 @@ def lives(world, names, stream=None):
     for name in names:
         qemu = world.started_vm(stream, name)
         qemu.send(qmp("STOP") + qmp("RESUME"))
-        qemu.exit()
+        qemu.kill(signal.SIGKILL)
         stream.wait_event("STOPPED", name)
     return stream
 

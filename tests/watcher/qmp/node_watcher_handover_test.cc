@@ -113,7 +113,7 @@ class ConnectorHandoverTest : public HandoverTest {
 TEST_F(ConnectorHandoverTest, ACrashMeanwhileIsACrash) {
   Follow(&qemu_);
   Stop();
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   qemu_.Reap();
   GoOn();
   ExpectEnd(ShutdownClass::kCrash);
@@ -128,7 +128,7 @@ TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   Stop();
   ASSERT_THAT(handed_, SizeIs(2));
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   other.Kill(SIGKILL);
   qemu_.Reap();
   other.Reap();
@@ -141,7 +141,7 @@ TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
       signals.push_back(event->shutdown->exit_status->signal);
     }
   }
-  EXPECT_THAT(signals, testing::UnorderedElementsAre(SIGSEGV, SIGKILL));
+  EXPECT_THAT(signals, testing::UnorderedElementsAre(SIGABRT, SIGKILL));
 }
 
 TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
@@ -149,7 +149,7 @@ TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
   Stop();
   ASSERT_THAT(handed_, SizeIs(1));
   EXPECT_EQ(handed_[0].pid, qemu_.pid());
-  handed_[0].wait_status = SIGSEGV;
+  handed_[0].wait_status = SIGABRT;
   qemu_.Kill(SIGKILL);
   qemu_.Reap();
   GoOn();
@@ -167,7 +167,7 @@ TEST_F(ConnectorHandoverTest, AnEndWhoseReportWasDroppedIsUnknown) {
   const auto loop = EventLoop::Create(&clock_).value();
   const auto witness = ProcConnector::Create(loop.get()).value();
   witness->Follow(qemu_.pid());
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   qemu_.Reap();
   ASSERT_TRUE(StepUntil([] {}, [&] { return witness->WaitStatusOf(qemu_.pid()).has_value(); }));
   GoOn();
@@ -181,7 +181,7 @@ TEST_F(ConnectorHandoverTest, OneThatIsHandedOverTwiceHasItsStatus) {
   Stop();
   GoOn();
   Stop();
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   qemu_.Reap();
   GoOn();
   ExpectEnd(ShutdownClass::kCrash);
@@ -531,7 +531,7 @@ TEST_F(NotedCrashTest, AnEndThatWasReadAndNotCommittedHasItsClass) {
 TEST_F(NotedCrashTest, AnEndWithoutAWordIsACrash) {
   Follow(&qemu_);
   Crash();
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   GoOnAfterCrash();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   const bool known = WhyNoExitStatus().empty();
