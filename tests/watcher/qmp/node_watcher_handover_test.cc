@@ -112,12 +112,12 @@ class ConnectorHandoverTest : public HandoverTest {
 TEST_F(ConnectorHandoverTest, ACrashMeanwhileIsACrash) {
   Follow(&qemu_);
   Stop();
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   qemu_.Reap();
   GoOn();
   ExpectEnd(ShutdownClass::kCrash);
   EXPECT_THAT(EvidenceText(),
-              HasSubstr("process gone while vmeventd was restarted; exit signal 11"));
+              HasSubstr("process gone while vmeventd was restarted; exit signal 6"));
 }
 
 TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
@@ -127,7 +127,7 @@ TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   Stop();
   ASSERT_THAT(handed_, SizeIs(2));
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   other.Kill(SIGKILL);
   qemu_.Reap();
   other.Reap();
@@ -140,7 +140,7 @@ TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
       signals.push_back(event->shutdown->exit_status->signal);
     }
   }
-  EXPECT_THAT(signals, testing::UnorderedElementsAre(SIGSEGV, SIGKILL));
+  EXPECT_THAT(signals, testing::UnorderedElementsAre(SIGABRT, SIGKILL));
 }
 
 TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
@@ -148,7 +148,7 @@ TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
   Stop();
   ASSERT_THAT(handed_, SizeIs(1));
   EXPECT_EQ(handed_[0].pid, qemu_.pid());
-  handed_[0].wait_status = SIGSEGV;
+  handed_[0].wait_status = SIGABRT;
   qemu_.Kill(SIGKILL);
   qemu_.Reap();
   GoOn();
@@ -166,7 +166,7 @@ TEST_F(ConnectorHandoverTest, AnEndWhoseReportWasDroppedIsUnknown) {
   const auto loop = EventLoop::Create(&clock_).value();
   const auto witness = ProcConnector::Create(loop.get()).value();
   witness->Follow(qemu_.pid());
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   qemu_.Reap();
   ASSERT_TRUE(StepUntil([] {}, [&] { return witness->WaitStatusOf(qemu_.pid()).has_value(); }));
   GoOn();
@@ -180,7 +180,7 @@ TEST_F(ConnectorHandoverTest, OneThatIsHandedOverTwiceHasItsStatus) {
   Stop();
   GoOn();
   Stop();
-  qemu_.Kill(SIGSEGV);
+  qemu_.Kill(SIGABRT);
   qemu_.Reap();
   GoOn();
   ExpectEnd(ShutdownClass::kCrash);
