@@ -118,7 +118,7 @@ TEST_F(ConnectorHandoverTest, ACrashMeanwhileIsACrash) {
   GoOn();
   ExpectEnd(ShutdownClass::kCrash);
   EXPECT_THAT(EvidenceText(),
-              HasSubstr("process gone while vmeventd was restarted; exit signal 11"));
+              HasSubstr("process gone while vmeventd was restarted; exit signal 6"));
 }
 
 TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
