@@ -239,6 +239,16 @@ class Kubernetes(unittest.TestCase):
         self.assertEqual(image.rsplit(':', 1)[1], version)
 
 
+    def test_the_page_names_its_capabilities(self):
+        added = pod_of(built('base'))['containers'][0]['securityContext']['capabilities']['add']
+        page = (KUBERNETES / 'README.md').read_text(encoding='utf-8')
+        row = re.search(r'^\| `base` \| (.*) \|$', page, re.M)[1]
+        self.assertEqual(re.findall(r'\b[A-Z]{2}[A-Z_]+\b', row), added)
+        reasons = page[page.index('## Why it needs this'):]
+        for capability in added:
+            self.assertRegex(reasons, rf'(?m)^\| [A-Z_, ]*{capability}\b')
+
+
 class Compose(unittest.TestCase):
     def setUp(self):
         self.file = strict_yaml.load(ROOT / 'deploy/compose.yaml')
@@ -272,6 +282,50 @@ class Compose(unittest.TestCase):
         self.assertEqual(targets, {'/run/qemu', '/run/vmeventd', '/var/lib/vmeventd'})
         # A named volume would belong to the image's user, and this runs as root.
         self.assertEqual({volume['type'] for volume in self.service['volumes']}, {'bind'})
+
+
+class DockerRun(unittest.TestCase):
+    """The commands of docs/containers.md that run as root have what the compose file has."""
+
+    def setUp(self):
+        page = (ROOT / 'docs/containers.md').read_text(encoding='utf-8').replace('\\\n', ' ')
+        commands = [shlex.split(command) for command in re.findall(r'^docker run -d .*$', page, re.M)]
+        self.commands = [command for command in commands if '0:0' in command]
+        self.service = strict_yaml.load(ROOT / 'deploy/compose.yaml')['services']['vmeventd']
+        self.assertEqual(len(self.commands), 2)  # plain QEMU, libvirt
+
+    @staticmethod
+    def options(command):
+        """{option: its values, or [] for a switch} up to the image's name."""
+        options, words = {}, command[3:]
+        while words[0].startswith('-'):
+            name, value = words.pop(0), []
+            if name != '--read-only':
+                value = [words.pop(0)]
+            options.setdefault(name, []).extend(value)
+        return options
+
+    def test_each_is_the_compose_file(self):
+        service = self.service
+        nofile = service['ulimits']['nofile']
+        self.assertEqual(nofile['soft'], nofile['hard'])
+        expected = {
+            '--pid': [service['pid']], '--cgroupns': [service['cgroup']],
+            '--network': [service['network_mode']], '--user': [service['user']],
+            '--cap-drop': service['cap_drop'], '--cap-add': service['cap_add'],
+            '--security-opt': [option.removesuffix(':true') for option in service['security_opt']],
+            '--ulimit': [f'nofile={nofile["soft"]}'], '--memory': [service['mem_limit']],
+            '--stop-timeout': [service['stop_grace_period'].removesuffix('s')], '--read-only': [],
+            '--restart': [service['restart']], '--name': ['vmeventd'],
+        }
+        for command in self.commands:
+            options = self.options(command)
+            options.pop('-v')
+            self.assertEqual(options, expected, shlex.join(command))
+
+    def test_the_first_has_its_volumes(self):
+        volumes = {volume.split(':')[1] for volume in self.options(self.commands[0])['-v']}
+        self.assertLessEqual(volumes, {volume['target'] for volume in self.service['volumes']})
 
 
 class Image(unittest.TestCase):
@@ -367,7 +421,7 @@ class Documents(unittest.TestCase):
             text = path.read_text(encoding='utf-8').replace('\\\n', ' ')
             for line in text.splitlines():
                 # Arguments after the image's name are vmeventd's.
-                for arguments in re.findall(r'\bvmeventd:0\.1\.0 (.*)', line):
+                for arguments in re.findall(r'\bvmeventd:\d+\.\d+\.\d+ (-.*)', line):
                     flags = {word for word in shlex.split(arguments) if word.startswith('--')}
                     self.assertLessEqual(flags, known, line)
 
