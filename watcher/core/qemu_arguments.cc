@@ -212,14 +212,19 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
   Reader reader;
   bool reads_more = false;
   bool incoming = false;
+  bool guest_can_exit = false;
   for (size_t i = 1; i < arguments.size(); ++i) {
     const absl::string_view option = OptionOf(arguments[i]);
     reads_more |= option == "readconfig";
     incoming |= option == "incoming";
+    guest_can_exit |= absl::StartsWith(option, "semihosting") ||
+                      (option == "device" && i + 1 < arguments.size() &&
+                       absl::StrContains(arguments[i + 1], "isa-debug-exit"));
     if (!option.empty() && i + 1 < arguments.size()) reader.Take(option, arguments[i + 1]);
   }
   QemuArguments result = std::move(reader).Finish();
   result.incoming = incoming;
+  result.guest_can_exit = guest_can_exit;
   if (IsQemu(arguments) && !result.monitors.empty() && !reads_more) {
     result.certain_name = CertainName(arguments);
     result.certain_uuid = CertainUuid(arguments);

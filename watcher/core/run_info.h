@@ -143,6 +143,7 @@ struct MonitorInfo {
   std::string run_state;          // query-status
   std::string uuid;               // query-uuid; the null UUID is given as ""
   std::string qemu_name;          // query-name
+  bool guest_can_exit = false;    // QemuArguments
   int64_t libvirtd_began_ns = 0;  // RunInfo's
 };
 

@@ -170,7 +170,8 @@ struct SignalSender {
   SharedText command;           // its comm
   SharedText executable;        // empty, as the next: it was gone before it was read
   SharedText cgroup;
-  bool of_qemu = false;  // QEMU itself, or it may descend from it
+  bool of_qemu = false;                    // QEMU itself, or it may descend from it
+  absl::Time sent = absl::InfinitePast();  // InfinitePast: before all that QEMU says from now on
   // The first process of QEMU's PID namespace, as a container has one, if the kernel killed QEMU
   // because that ended; 0: it did not. All but `signal` is then of the signal that ended the first
   // process: its number is `first_signal`. 0: nobody saw one, and by_kernel is set.

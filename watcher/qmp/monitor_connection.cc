@@ -489,6 +489,7 @@ absl::Duration MonitorConnection::UseCommandLine() {
   if (found != nullptr && !found->incoming && now < handshake_->quiet_start_ends)
     return handshake_->quiet_start_ends;
   if (found != nullptr) {
+    handshake_->info.guest_can_exit = found->guest_can_exit;
     if (const auto& name = found->certain_name; name.has_value() && name->size() <= kMaxTextBytes) {
       handshake_->info.qemu_name = *name;
       handshake_->name_known = true;

@@ -101,7 +101,7 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or gave up with an error"},
     {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY", "QEMU was killed because memory ran out"},
     {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU went without a word"},
-    {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
+    {ShutdownCause::kUnobserved, "UNOBSERVED", "what ended it is not known"},
     {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
     {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
     {ShutdownCause::kHostDestroy, "HOST_DESTROY", "the host destroyed the VM through its manager"},
@@ -112,7 +112,7 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kNeverRan, "NEVER_RAN", "QEMU ended before its VM was seen running"},
     {ShutdownCause::kMigrationUnfinished, "MIGRATION_UNFINISHED",
      "QEMU ended while it finished a migration: the VM may live on elsewhere"},
-    {ShutdownCause::kHostKill, "HOST_KILL", "a process of the host killed QEMU (SIGKILL)"},
+    {ShutdownCause::kHostKill, "HOST_KILL", "a process of the host killed QEMU"},
     {ShutdownCause::kHostShutdown, "HOST_SHUTDOWN", "the VM ended because its host shut down"},
 };
 

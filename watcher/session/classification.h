@@ -34,8 +34,10 @@ struct ShutdownFact {
   std::optional<bool> guest;                    // unset: QEMU before 2.10
   std::optional<absl::Duration> powerdown_age;  // the last uncleared POWERDOWN's; unset if none
   bool while_paused = false;                    // a STOP stood uncleared when it came
-  bool host_shutdown = false;                   // the host was shutting down when it came
-  bool powerdown_in_host_shutdown = false;      // likewise as the last uncleared POWERDOWN came
+  // Nothing says who asked but a SIGTERM, SIGINT or SIGHUP that QEMU had been sent before.
+  bool after_signal = false;
+  bool host_shutdown = false;               // the host was shutting down when it came
+  bool powerdown_in_host_shutdown = false;  // likewise as the last uncleared POWERDOWN came
   // Doubt that a guest agent that was connected then leaves: a host that asks through the agent
   // leaves no trace on the monitor.
   std::optional<ShutdownCaveat> caveat;
@@ -80,6 +82,9 @@ struct Evidence {
   // Senders of the SIGKILL, and of the newest of the other signals that end a process.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;
+  bool paused = false;  // STOP, no RESUME since
+  // QEMU was started with a device by which its guest ends it (isa-debug-exit, semihosting).
+  bool guest_can_exit = false;
   // An intent to end the run was open when the deciding evidence was seen, or, where nothing but
   // the end of the process decides, at that end.
   bool intended = false;

@@ -39,6 +39,12 @@ struct RuleInput {
   bool unexplained_from_guest() const { return unexplained() && evidence.shutdown->guest == true; }
   bool unexplained_from_host() const { return unexplained() && evidence.shutdown->guest == false; }
 
+  // A SHUTDOWN by which QEMU obeyed a signal, as it says or as the order of the two shows.
+  bool by_signal() const {
+    return reason_is(ShutdownReason::kHostSignal) ||
+           (unexplained() && evidence.shutdown->after_signal);
+  }
+
   bool manager_says(ManagerEnd end) const { return evidence.manager_end == end; }
 
   // The signal that ended the process; 0: none, or not known.
@@ -54,6 +60,19 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
+  // Another signal that ends a QEMU and that a host sends, as SIGQUIT: not one of a crash.
+  bool ended_by_other_process() const {
+    const Rare<SignalSender>& sender = evidence.signaller;
+    return exit_signal() == SIGQUIT && sender.has_value() && sender->signal == SIGQUIT &&
+           !sender->of_qemu;
+  }
+  // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
+  // QEMU gives up with 1 itself.
+  bool ended_by_guest() const {
+    return evidence.guest_can_exit && evidence.exit_status.has_value() && exit_signal() == 0 &&
+           evidence.exit_status->code > 1;
+  }
+  bool exited() const { return evidence.exit_status.has_value() && !failed(); }
   // The kernel killed it with its container, whose first process ended by itself as far as is
   // known.
   bool container_ended() const {
@@ -78,8 +97,7 @@ struct RuleInput {
         evidence.finishing_migration) {
       return false;
     }
-    const bool obeyed = down() ? reason_is(ShutdownReason::kHostSignal)
-                               : exit_by_request() && exit_signal() == sender->signal;
+    const bool obeyed = down() ? by_signal() : exit_by_request() && exit_signal() == sender->signal;
     return obeyed && IsMemoryKiller(*sender);
   }
   bool failed() const {
@@ -94,7 +112,7 @@ struct RuleInput {
   // A SHUTDOWN that came as the host shut down, and that the host asked for.
   bool down_with_host() const {
     if (!down() || !evidence.shutdown->host_shutdown) return false;
-    if (reason_is(ShutdownReason::kHostSignal) || reason_is(ShutdownReason::kHostQmpQuit) ||
+    if (by_signal() || reason_is(ShutdownReason::kHostQmpQuit) ||
         reason_is(ShutdownReason::kHostUi) || unexplained_from_host()) {
       return true;
     }
@@ -116,7 +134,7 @@ struct RuleInput {
     // A monitor that was lost before may have been lost with QEMU, long before the host shut down:
     // what ended by now may be its launcher.
     if (!evidence.exit_status.has_value()) return evidence.monitored;
-    return exit_by_request() ||
+    return exit_by_request() || ended_by_other_process() ||
            (!failed() && !evidence.monitored && evidence.signaller.has_value());
   }
 };
@@ -169,8 +187,8 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostError); },
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kHostError},
     {"memory-killer",
-     "SHUTDOWN reason=host-signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM "
-     "was seen running, and systemd-oomd, earlyoom, nohang or oomd sent the signal, as root or as "
+     "SHUTDOWN by a signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM was seen "
+     "running, and systemd-oomd, earlyoom, nohang or oomd sent the signal, as root or as "
      "another user than QEMU's",
      [](const RuleInput& in) { return in.asked_by_memory_killer(); },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
@@ -220,17 +238,19 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostQmpSystemReset); },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit},
     {"manager-destroyed",
-     "libvirt destroyed the VM: SHUTDOWN reason=host-signal, or no SHUTDOWN and a process that "
+     "libvirt destroyed the VM: SHUTDOWN by a signal, or no SHUTDOWN and a process that "
      "neither crashed by itself nor was killed for its memory",
      [](const RuleInput& in) {
        if (!in.manager_says(ManagerEnd::kDestroyed)) return false;
-       if (in.down()) return in.reason_is(ShutdownReason::kHostSignal);
+       if (in.down()) return in.by_signal();
        return in.killed() ? !in.out_of_memory() : !in.failed();
      },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostDestroy},
-    {"host-signal", "SHUTDOWN reason=host-signal (SIGTERM, SIGINT or SIGHUP)",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostSignal); },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+    {"host-signal",
+     "SHUTDOWN by a signal: reason=host-signal; or without a known reason and guest=true, after "
+     "another process or the kernel had sent SIGTERM, SIGINT or SIGHUP",
+     [](const RuleInput& in) { return in.by_signal(); }, ShutdownClass::kAdmin,
+     ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
     {"host-ui", "SHUTDOWN reason=host-ui",
      [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostUi); },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostUi},
@@ -306,6 +326,11 @@ inline constexpr Rule kClassificationRules[] = {
      "which the kernel killed the rest of that",
      [](const RuleInput& in) { return in.killed_by_other_process(); },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
+    {"ended-by-host",
+     "no SHUTDOWN, exit by SIGQUIT, and another process of the host sent it, or the kernel for a "
+     "terminal",
+     [](const RuleInput& in) { return in.ended_by_other_process(); },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
     {"killed-unseen",
      "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
      "restarted, or with a code that the kernel's timers and any process may give it; or the "
@@ -320,6 +345,18 @@ inline constexpr Rule kClassificationRules[] = {
      "what may descend from it",
      [](const RuleInput& in) { return in.killed(); },  //
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kQemuKilled},
+    {"guest-exit",
+     "no SHUTDOWN, exit with a code above 1, and QEMU's command line has isa-debug-exit or "
+     "semihosting, by which a guest ends it",
+     [](const RuleInput& in) { return in.ended_by_guest(); },  //
+     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRequest},
+    {"exit-unclear",
+     "no SHUTDOWN, exit with 1, and QEMU's command line has one of these: its guest's, or QEMU's "
+     "own",
+     [](const RuleInput& in) {
+       return in.evidence.guest_can_exit && in.failed() && in.exit_signal() == 0;
+     },
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
      ShutdownCause::kQemuCrashed},
@@ -334,9 +371,18 @@ inline constexpr Rule kClassificationRules[] = {
     {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kShutdown); },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+    {"paused-exit",
+     "no SHUTDOWN, exit with 0 of a VM that was followed to its end and was paused, as by a "
+     "debugger's kill",
+     [](const RuleInput& in) { return in.evidence.monitored && in.exited() && in.evidence.paused; },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
+    {"clean-exit",
+     "no SHUTDOWN, exit with 0 of a VM that was followed to its end: QEMU did not crash, and did "
+     "not say who ended it",
+     [](const RuleInput& in) { return in.evidence.monitored && in.exited(); },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"process-exited",
-     "no SHUTDOWN, the process of a VM that was followed to its end is gone, with 0 or not known "
-     "how",
+     "no SHUTDOWN, the process of a VM that was followed to its end is gone, not known how",
      [](const RuleInput& in) { return in.evidence.monitored; },  //
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kProcessExited},
     {"unobserved",

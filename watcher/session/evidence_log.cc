@@ -41,7 +41,7 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
      [](EvidenceLog* log) { log->facts_.shutdown.reset(); }},
     {"STOP", EvidenceId::kStop, Clearable::By::kRunning, nullptr,
-     [](EvidenceLog* log) { log->paused_ = false; }},
+     [](EvidenceLog* log) { log->facts_.paused = false; }},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it said a run state",
      EvidenceId::kNotRunning, Clearable::By::kRunning, nullptr,
      [](EvidenceLog* log) { log->facts_.never_ran = log->facts_.incoming = false; }},
@@ -142,7 +142,13 @@ void EvidenceLog::SawPowerdown(Instant said, Instant now) {
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
                               Instant said, Instant now) {
-  fact.while_paused = paused_;
+  fact.while_paused = facts_.paused;
+  const Rare<SignalSender>& sender = facts_.signaller;
+  const bool has_reason =
+      fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
+  fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
+                      sender->signal != SIGQUIT && sender->signal != SIGABRT &&
+                      sender->sent <= event.time.value_or(said.wall);
   if (powerdown_at_.has_value()) fact.powerdown_age = said.monotonic - powerdown_at_->monotonic;
   fact.host_shutdown = host_shutdown_at_.has_value();
   fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at_.has_value() &&
@@ -154,7 +160,7 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
 }
 
 void EvidenceLog::SawStop(Instant now) {
-  paused_ = true;
+  facts_.paused = true;
   // After a SHUTDOWN it only says that QEMU stays.
   if (!facts_.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
   if (migrating_) SawMigrationState("finish-migrate", "STOP in a migration", now);
@@ -200,7 +206,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
   const bool went_on = was_down && NeedsReset(run_state);
   if (went_on) Clear(Clearing::kRunning, by, now);
-  paused_ = !run_state.empty();
+  facts_.paused = !run_state.empty();
   if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
   if (run_state == "running" || run_state == "suspended") {
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
@@ -249,7 +255,7 @@ void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
   migrating_ = !facts_.never_ran && status != "failed" && status != "cancelled";
   if (!migrating_) {
     SawMigrationState("paused", "", now);
-  } else if (paused_ &&
+  } else if (facts_.paused &&
              (status == "completed" || status == "device" || status == "pre-switchover")) {
     SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
   }
@@ -322,8 +328,9 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 
 const SignalSender* EvidenceLog::SenderOfEnd() const {
   if (facts_.shutdown.has_value()) {
-    return facts_.shutdown->reason == ShutdownReason::kHostSignal ? facts_.signaller.get()
-                                                                  : nullptr;
+    const bool by_it =
+        facts_.shutdown->reason == ShutdownReason::kHostSignal || facts_.shutdown->after_signal;
+    return by_it ? facts_.signaller.get() : nullptr;
   }
   if (!facts_.exit_status.has_value() || facts_.exit_status->signal == SIGKILL) {
     return facts_.killer.get();

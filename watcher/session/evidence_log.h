@@ -36,7 +36,7 @@ class EvidenceLog {
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts_); }
   // QEMU has stopped the guest's processors.
-  bool paused() const { return paused_; }
+  bool paused() const { return facts_.paused; }
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time() const {
     if (!shutdown_qemu_time_.has_value()) return std::nullopt;
@@ -97,6 +97,8 @@ class EvidenceLog {
   void SawHostReboot(Instant now);
 
   void SetMonitored(bool monitored) { facts_.monitored = monitored; }
+  // The guest can end QEMU by itself, as its command line says.
+  void SetGuestCanExit() { facts_.guest_can_exit = true; }
   void SetIntended(bool intended) { facts_.intended = intended; }
 
  private:
@@ -113,8 +115,7 @@ class EvidenceLog {
   Rare<Instant> powerdown_at_;  // the last one that nothing has cleared
   Rare<GuestPanic> panic_;
   Rare<Instant> host_shutdown_at_;  // beginning of the host's shutdown
-  bool paused_ = false;
-  bool migrating_ = false;  // outgoing, see SawMigration
+  bool migrating_ = false;          // outgoing, see SawMigration
   Rare<absl::Time> shutdown_qemu_time_;
   SharedText shutdown_json_;
 };

@@ -82,6 +82,7 @@ void VmSession::PollRunState(Instant now) {
 
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   goes_on_ = false;
+  if (info.guest_can_exit) evidence_.SetGuestCanExit();
   uuid_ = info.uuid;
   qemu_version_ = info.qemu_version;
   ShareTexts();

@@ -57,6 +57,7 @@ void FactFields(Archive* archive, Facts* facts) {
     shutdown->FlagIf("guest", fact->guest);
     shutdown->FieldIf("powerdown_age", fact->powerdown_age);
     shutdown->FieldIf("while_paused", fact->while_paused);
+    shutdown->FieldIf("after_signal", fact->after_signal);
     shutdown->FieldIf("host_shutdown", fact->host_shutdown);
     shutdown->FieldIf("powerdown_in_host_shutdown", fact->powerdown_in_host_shutdown);
     shutdown->EnumIf("caveat", fact->caveat, ShutdownCaveat::kGuestAgentConnected,
@@ -72,6 +73,7 @@ void FactFields(Archive* archive, Facts* facts) {
   archive->FieldIf("migrated", facts->migrated);
   archive->FieldIf("down_before_attach", facts->down_before_attach);
   archive->FieldIf("shutdown_file_found", facts->shutdown_file_found);
+  archive->FieldIf("guest_can_exit", facts->guest_can_exit);
   archive->FieldIf("intended", facts->intended);
   archive->FieldIf("host_shutdown", facts->host_shutdown);
   archive->FieldIf("oom_victim", facts->oom_victim);
@@ -173,7 +175,7 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->Labels("labels", session->labels_);
   archive->FieldIf("qemu_version", session->qemu_version_);
   auto* const evidence = &session->evidence_;
-  archive->FieldIf("paused", evidence->paused_);
+  archive->FieldIf("paused", evidence->facts_.paused);
   archive->FieldIf("migrating", evidence->migrating_);
   archive->FieldIf("powerdown_at", evidence->powerdown_at_);
   archive->FieldIf("host_shutdown_at", evidence->host_shutdown_at_);

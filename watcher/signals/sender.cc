@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "base/small_file.h"
 #include "watcher/core/names.h"
 
@@ -62,6 +63,21 @@ absl::Duration SinceBoot() {
   timespec now{};
   clock_gettime(CLOCK_BOOTTIME, &now);
   return absl::DurationFromTimespec(now);
+}
+
+absl::Time WallTimeOf(absl::Duration since_boot) {
+  // This thread may be held up between two readings: the shortest span has the least error.
+  absl::Duration shortest = absl::InfiniteDuration();
+  absl::Duration offset;
+  for (int i = 0; i < 3; ++i) {
+    const absl::Duration before = SinceBoot();
+    const absl::Time wall = absl::Now();
+    const absl::Duration span = SinceBoot() - before;
+    if (span >= shortest) continue;
+    shortest = span;
+    offset = wall - absl::UnixEpoch() - before - span / 2;
+  }
+  return absl::UnixEpoch() + offset + since_boot;
 }
 
 std::string ProcessReader::Read(int64_t pid, absl::string_view file) const {

@@ -73,6 +73,9 @@ absl::Duration StartOf(uint64_t start_ticks);
 // Returns the time on that clock.
 absl::Duration SinceBoot();
 
+// Returns the wall clock's time at a time of that clock.
+absl::Time WallTimeOf(absl::Duration since_boot);
+
 // The text after `name` in the first line of a file that begins with it, without the space around;
 // empty: there is none.
 absl::string_view ValueInLine(absl::string_view text, absl::string_view name);

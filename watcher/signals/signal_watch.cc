@@ -158,6 +158,7 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
   SignalSender sender = reads_.Take(loop_->Now().monotonic)
                             ? reader_.SenderOf(sent, target, SinceBoot())
                             : ProcessReader::RecordedSenderOf(sent, target);
+  sender.sent = WallTimeOf(sent.time);
   if (namespace_ended) {
     sender.signal = record.signal;
     sender.first_process = record.context;

@@ -28,7 +28,7 @@ elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTh
           "or of another user than QEMU's), whose SIGTERM counts as well")
 SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL",
-          "SIGKILL from another process of the host, as the kernel shows: `sender` names it.")
+          "SIGKILL or SIGQUIT from another process of the host, as the kernel shows: `sender` names it.")
 elsewhere(f"{SENDERS}.AKillOfItsContainerIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL",
           "Also the kernel's SIGKILL to a container's processes, where such a process had ended its first one")
 elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownDetail.sender",
@@ -186,14 +186,17 @@ elsewhere("tests/system/migration_test.cc:MigrationTest.SourceMigratesAndTheVmCo
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "no evidence says who ended it")
-@promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "gone while no daemon watched, without "
-                                                    "evidence")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "gone without evidence of who ended it")
 def unobserved(world):
     stream, qemu = world.follow()
     world.stop()
     qemu.exit()
     world.start()
     expect(world.oldest().wait_event("STOPPED"), UNKNOWN, "UNOBSERVED")
+
+
+elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:NodeWatcherExitTest.WithoutASourceAReapedProcessIsNotKnown",
+          "ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED", "gone silently, and its exit status is unavailable")
 
 
 # What QEMU says and the signal that kills it, or None where it exits: its class, cause and rule.
@@ -207,7 +210,7 @@ ENDS = (
      "from the guest; QEMU before 4.0 does not report how"),
     ("", signal.SIGKILL, CRASH, "QEMU_KILLED", "qemu-killed",
      "SIGKILL: from an unknown sender, from the kernel, or from QEMU itself or what it started"),
-    ("", None, CRASH, "PROCESS_EXITED", "process-exited", "gone silently, and its exit status is unavailable"))
+    ("", None, UNKNOWN, "UNOBSERVED", "clean-exit", None))
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_UNSPECIFIED", "never sent")
@@ -242,7 +245,8 @@ def every_verdict_is_whole(world):
 
 
 for *_, end_cause, _, end_sentence in ENDS:
-    promise(f"ShutdownCause.SHUTDOWN_CAUSE_{end_cause}", end_sentence)(every_verdict_is_whole)
+    if end_sentence:
+        promise(f"ShutdownCause.SHUTDOWN_CAUSE_{end_cause}", end_sentence)(every_verdict_is_whole)
 
 
 @promise("ShutdownCause", "Each cause belongs to one class, unless an intent overrides the class.")

@@ -122,6 +122,19 @@ TEST(QemuArgumentsTest, AVmThatComesFromElsewhereIsKnown) {
   EXPECT_FALSE(ParseWithMonitor({"-append", "incoming"}).incoming);
 }
 
+TEST(QemuArgumentsTest, AGuestCanEndQemuByADeviceOrSemihosting) {
+  const std::vector<std::vector<std::string>> kCan = {
+      {"-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"},
+      {"-device", "{\"driver\":\"isa-debug-exit\"}"},
+      {"--device", "driver=isa-debug-exit"},
+      {"-semihosting"},
+      {"-semihosting-config", "enable=on,target=native"}};
+  for (const auto& arguments : kCan) {
+    EXPECT_TRUE(ParseWithMonitor(arguments).guest_can_exit) << arguments[0];
+  }
+  EXPECT_FALSE(ParseWithMonitor({"-append", "isa-debug-exit"}).guest_can_exit);
+}
+
 TEST(QemuArgumentsTest, EachArgumentOfAProcessEndsWithAZero) {
   EXPECT_EQ(SplitCommandLine(absl::string_view("kvm\0\0-S\0", 8)), (Arguments{"kvm", "", "-S"}));
   EXPECT_EQ(SplitCommandLine(""), Arguments());

@@ -115,6 +115,12 @@ std::vector<Dimension> OtherDimensions() {
           SetKiller(e, {.pid = 812});
           e->exit_status.reset();
         }},
+       Exit("exit:SIGQUIT", {0, SIGQUIT}),
+       {"exit:SIGQUIT-host",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGQUIT};
+          e->signaller = SignalSender{.signal = SIGQUIT, .pid = 812};
+        }},
        Exit("exit:SIGABRT", {0, SIGABRT}),
        Exit("exit:SIGSEGV", {0, SIGSEGV})},
   };

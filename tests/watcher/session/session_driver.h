@@ -48,7 +48,7 @@ class SessionDriver {
     if (session_->NextTick() <= now_.monotonic) Apply(session_->OnTick(now_));
   }
   void Ready(const std::string& run_state = "running") {
-    Apply(session_->OnMonitorReady({"7.2.22", run_state, "uuid-1", "web1"}, now_));
+    Apply(session_->OnMonitorReady({"7.2.22", run_state, "uuid-1", "web1", guest_can_exit}, now_));
     if (agent_answer.has_value()) Agent(*agent_answer);
   }
   // An event as QEMU would send it; `data` is JSON.
@@ -170,6 +170,7 @@ class SessionDriver {
   std::vector<std::string> log;    // "file+", "file-", "STOPPED": their order
   int queries = 0;                 // how often query-status was asked for
   int agent_queries = 0;
+  bool guest_can_exit = false;  // as its command line says at an attach
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
   absl::Status file_status;         // what the shutdown file's step answers
   bool file_is_of_another = false;  // the name belongs to a later run

@@ -75,15 +75,54 @@ TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
-TEST_F(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
-  for (const ProcessEnd& end : {Exited(0), ProcessEnd()}) {
-    RunningVm vm;
-    vm.End(end);
-    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
-    EXPECT_EQ(vm.Stopped().exit_status.has_value(), end.status.has_value());
-    EXPECT_THAT(EvidenceOf(vm.Stopped()),
-                HasSubstr(end.status.has_value() ? "exit code 0" : "exit status not known"));
+TEST_F(VmSessionExitTest, WithoutAWordAndAStatusItIsACrash) {
+  vm_.End();
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+  EXPECT_FALSE(vm_.Stopped().exit_status.has_value());
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("exit status not known"));
+}
+
+TEST_F(VmSessionExitTest, WithoutAWordACleanExitIsNoCrash) {
+  vm_.End(Exited(0));
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm_.Stopped().rule, "clean-exit");
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("exit code 0"));
+}
+
+TEST_F(VmSessionExitTest, ADebuggersKillIsTheHosts) {
+  vm_.Event("STOP");
+  vm_.Restart(absl::ZeroDuration());
+  vm_.Ready("debug");
+  vm_.End(Exited(0));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
+  EXPECT_EQ(vm_.Stopped().rule, "paused-exit");
+}
+
+TEST_F(VmSessionExitTest, AGuestThatHasADeviceForItEndsQemuWithACode) {
+  const struct {
+    ProcessEnd end;
+    ShutdownClass shutdown_class;
+    ShutdownCause cause;
+  } kCases[] = {
+      {Exited(0x31 << 1 | 1), ShutdownClass::kUser, ShutdownCause::kGuestRequest},
+      {Exited(2), ShutdownClass::kUser, ShutdownCause::kGuestRequest},
+      // QEMU's own way to give up.
+      {Exited(1), ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+      {Exited(0), ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+      {Signal(SIGSEGV), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
+  };
+  for (const auto& expected : kCases) {
+    SessionDriver vm;
+    vm.guest_can_exit = true;
+    vm.Ready();
+    vm.Restart(absl::ZeroDuration());
+    vm.guest_can_exit = false;
+    vm.Ready();
+    vm.End(expected.end);
+    ExpectVerdict(vm, expected.shutdown_class, expected.cause);
   }
+  vm_.End(Exited(3));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
 TEST_F(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {

@@ -136,7 +136,7 @@ TEST_F(VmSessionHostTest, ACrashOrAPanicIsOneAlsoThen) {
   Begin();
   ShutsDown();
   vm().End(Exited(0));
-  ExpectVerdict(vm(), ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+  ExpectVerdict(vm(), ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 TEST_F(VmSessionHostTest, AnEndThatNobodySawInTheShutdownIsUnknown) {

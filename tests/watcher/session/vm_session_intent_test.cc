@@ -67,7 +67,7 @@ TEST_F(VmSessionIntentTest, OverridesTheClassAndLeavesTheCause) {
       {nullptr, Signal(SIGKILL), ShutdownCause::kQemuKilled},
       {nullptr, Signal(SIGTERM), ShutdownCause::kHostSignal},
       {nullptr, {}, ShutdownCause::kProcessExited},
-      {nullptr, Exited(0), ShutdownCause::kProcessExited},
+      {nullptr, Exited(0), ShutdownCause::kUnobserved},
   };
   for (const auto& expected : kCases) {
     RunningVm vm;

@@ -141,6 +141,72 @@ TEST_F(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("the kernel named it as its OOM victim; "));
 }
 
+TEST_F(VmSessionSenderTest, ASigquitOfAnotherProcessIsTheHosts) {
+  vm_.Sent(Process(SIGQUIT, "bash"));
+  vm_.End(Signal(SIGQUIT));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  EXPECT_EQ(vm_.Stopped().rule, "ended-by-host");
+  EXPECT_EQ(vm_.Stopped().sender->command.str(), "bash");
+}
+
+TEST_F(VmSessionSenderTest, ASignalOfACrashIsOneWhoeverSentIt) {
+  for (const int signal : {SIGABRT, SIGSEGV, SIGQUIT}) {
+    RunningVm vm;
+    SignalSender sender = Process(signal, "bash");
+    sender.of_qemu = signal == SIGQUIT;
+    vm.Sent(sender);
+    vm.End(Signal(signal));
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+  }
+}
+
+// QEMU before 2.10 gives neither a reason nor `guest`.
+TEST_F(VmSessionSenderTest, AnOldQemusShutdownAfterASignalIsTheHosts) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    RunningVm vm;
+    vm.Sent(Process(signal));
+    vm.Event("SHUTDOWN");
+    vm.Restart(absl::ZeroDuration());
+    vm.End(Exited(0));
+    ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+    EXPECT_EQ(vm.Stopped().rule, "host-signal");
+    EXPECT_EQ(vm.Stopped().sender->signal, signal);
+    EXPECT_EQ(vm.file, false);
+  }
+  RunningVm full;
+  full.Sent(Process(SIGTERM, "earlyoom"));
+  full.Event("SHUTDOWN");
+  full.End(Exited(0));
+  ExpectVerdict(full, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+}
+
+TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalIsItsGuests) {
+  const absl::Time said = absl::FromUnixSeconds(1795157000);
+  for (const bool before : {true, false}) {
+    RunningVm vm;
+    SignalSender sender = Process(SIGTERM);
+    sender.sent = said + absl::Microseconds(before ? -1 : 1);
+    vm.Sent(sender);  // both were read at once
+    vm.EventAt(said, "SHUTDOWN", "{}");
+    vm.End(Exited(0));
+    ExpectVerdict(vm, before ? ShutdownClass::kAdmin : ShutdownClass::kUser,
+                  before ? ShutdownCause::kHostSignal : ShutdownCause::kGuestRequest);
+  }
+  RunningVm late;
+  late.Event("SHUTDOWN");
+  late.Sent(Process(SIGTERM));
+  late.End(Exited(0));
+  ExpectVerdict(late, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+  EXPECT_FALSE(late.Stopped().sender.has_value());
+  RunningVm own;
+  SignalSender sender = Process(SIGTERM);
+  sender.of_qemu = true;
+  own.Sent(sender);
+  own.Event("SHUTDOWN");
+  own.End(Exited(0));
+  ExpectVerdict(own, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+}
+
 TEST_F(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
   for (const char* killer : {"earlyoom", "nohang"}) {
     RunningVm vm;
