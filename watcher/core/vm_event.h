@@ -133,6 +133,8 @@ enum class EvidenceId {
   kFinishingMigration = 12,
   kSignalSent = 13,
   kHostShutdown = 14,
+  kIoError = 15,
+  kInternalError = 16,
   kEnd,  // one after the last, of no entry
 };
 inline constexpr auto kLastEvidenceId =

@@ -55,7 +55,8 @@ bool EndsTheHost(const SignalSender& sender) {
 
 bool IsDecided(const Evidence& evidence) {
   return evidence.shutdown.has_value() || evidence.guest_panicked || evidence.watchdog_expired ||
-         evidence.migrated || evidence.down_before_attach || evidence.shutdown_file_found;
+         evidence.internal_error || evidence.migrated || evidence.down_before_attach ||
+         evidence.shutdown_file_found;
 }
 
 absl::string_view ShutdownClassName(ShutdownClass shutdown_class) {

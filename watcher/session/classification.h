@@ -59,6 +59,7 @@ struct Evidence {
   bool guest_panicked = false;
   bool watchdog_expired = false;     // its action ends or stops the guest
   bool watchdog_paused = false;      // its action was `pause`: RESUME clears it
+  bool internal_error = false;       // run state internal-error: only a reset leads out of it
   bool hibernating = false;          // SUSPEND_DISK
   bool migrated = false;             // run state postmigrate, or MIGRATION completed
   bool finishing_migration = false;  // the last answer was run state finish-migrate

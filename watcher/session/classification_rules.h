@@ -172,6 +172,11 @@ inline constexpr Rule kClassificationRules[] = {
      "pause, a RESUME",
      [](const RuleInput& in) { return in.evidence.watchdog_expired; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kWatchdog},
+    {"internal-error",
+     "the run state was `internal-error` (KVM or QEMU cannot run the guest any more), no RESET nor "
+     "RESUME since",
+     [](const RuleInput& in) { return in.evidence.internal_error; },  //
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kHostError},
     {"manager-saved", "libvirt saved the VM's memory and ended it",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kSaved); },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSave},

@@ -60,6 +60,11 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog,
      Clearable::By::kReset, [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
      [](EvidenceLog* log) { log->facts_.watchdog_expired = false; }},
+    {"run state `internal-error`", EvidenceId::kInternalError, Clearable::By::kBoth,
+     [](const EvidenceLog& log) { return log.facts_.internal_error; },
+     [](EvidenceLog* log) { log->facts_.internal_error = false; }},
+    {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, Clearable::By::kBoth, nullptr,
+     [](EvidenceLog*) {}},
     {"SUSPEND_DISK", EvidenceId::kHibernation, Clearable::By::kReset,
      [](const EvidenceLog& log) { return log.facts_.hibernating; },
      [](EvidenceLog* log) { log->facts_.hibernating = false; }},
@@ -101,7 +106,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   // A reset is a new life, of which nothing was seen yet.
   const auto goes = [&](const EvidenceEntry& entry) {
     if (entry.id == EvidenceId::kSignalSent || entry.id == EvidenceId::kHostShutdown) return false;
-    if (clearing == Clearing::kReset) return leaves_trace;
+    if (clearing == Clearing::kReset && leaves_trace) return true;
     return absl::c_any_of(kClearables, [&](const Clearable& row) {
       return row.id == entry.id && is_cleared(row) && (leaves_trace || row.stands == nullptr);
     });
@@ -188,6 +193,16 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
       facts_.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }
 
+void EvidenceLog::SawIoError(absl::string_view error, Instant now) {
+  Saw(absl::StrCat("I/O error, for which QEMU paused the VM: ", error), now, EvidenceId::kIoError);
+}
+
+void EvidenceLog::SawInternalError(absl::string_view by, Instant now) {
+  if (!std::exchange(facts_.internal_error, true)) {
+    Saw(std::string(by), now, EvidenceId::kInternalError);
+  }
+}
+
 void EvidenceLog::SawHibernation(Instant now) {
   facts_.hibernating = true;
   Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
@@ -220,6 +235,8 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
   } else if (run_state == "guest-panicked" && !facts_.guest_panicked) {
     facts_.guest_panicked = true;
     Saw(std::string(by), now, EvidenceId::kPanic);
+  } else if (run_state == "internal-error") {
+    SawInternalError(by, now);
   } else if (run_state == "watchdog") {
     facts_.watchdog_paused = true;
     if (!std::exchange(facts_.watchdog_expired, true)) {

@@ -62,6 +62,10 @@ class EvidenceLog {
   void SawStop(Instant now);
   void SawPanic(absl::string_view event, GuestPanic panic, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
+  // QEMU paused the VM for it; `error` is for people.
+  void SawIoError(absl::string_view error, Instant now);
+  // Run state `internal-error`: QEMU or KVM cannot go on with the guest.
+  void SawInternalError(absl::string_view by, Instant now);
   void SawHibernation(Instant now);
   void SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
 

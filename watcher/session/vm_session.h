@@ -226,6 +226,8 @@ class VmSession {
     kLost,    // ended while the process lives on, and said so
     kUnseen,  // not attached since the daemon's restart
   };
+  // The beginning of the problem of a VM that QEMU has paused; the error may follow.
+  static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
@@ -296,6 +298,7 @@ class VmSession {
   void OnResume(const QmpEvent& event, Instant now);
   void OnPanic(const QmpEvent& event, Instant now);
   void OnWatchdog(const QmpEvent& event, Instant now);
+  void OnIoError(const QmpEvent& event, Instant now);
   void OnSuspend(const QmpEvent& event, Instant now);
   void OnWakeup(const QmpEvent& event, Instant now);
   void OnSuspendDisk(const QmpEvent& event, Instant now);
@@ -321,6 +324,7 @@ class VmSession {
   void AskIn(absl::Duration wait, Instant now);
   void PollRunState(Instant now);
   void SetMonitorProblem(absl::string_view problem, Instant now);
+  void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` is what said it, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
   void Regain(absl::string_view run_state, Instant now);

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/guest_panic.h"
+#include "watcher/core/names.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
@@ -15,6 +16,21 @@ namespace {
 
 // One guest reboot gives two or three RESET events within 50 ms (docs/qemu.md).
 constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
+
+// "write on virtio0: No space left on device". A disk without a device's name has that of its node.
+std::string DescribeIoError(const QmpObject& data) {
+  constexpr size_t kMaxTextBytes = 128;
+  const auto text = [&](const char* member) {
+    return std::string(Utf8Prefix(OneLine(QmpText(data, member)), kMaxTextBytes));
+  };
+  std::string where = text("device");
+  if (where.empty()) where = text("node-name");
+  if (where.empty()) where = text("qom-path");
+  const std::string operation = text("operation");
+  const std::string reason = text("reason");
+  return absl::StrCat(operation.empty() ? "an operation" : operation, where.empty() ? "" : " on ",
+                      where, reason.empty() ? "" : ": ", reason);
+}
 
 }  // namespace
 
@@ -41,7 +57,7 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
       {"WAKEUP", &VmSession::OnWakeup},
       {"SUSPEND_DISK", &VmSession::OnSuspendDisk},
       {"VSERPORT_CHANGE", &VmSession::OnPortChange},
-      {"BLOCK_IO_ERROR", nullptr, EventType::kIoError, "a disk of the VM met an I/O error"},
+      {"BLOCK_IO_ERROR", &VmSession::OnIoError},
       {"BLOCK_JOB_ERROR", nullptr, EventType::kIoError, "a block job met an I/O error"},
       {"BLOCK_IMAGE_CORRUPTED", nullptr, EventType::kIoError, "a disk image of the VM is corrupt"},
       {"MEMORY_FAILURE", nullptr, EventType::kMemoryFailure, "the VM's memory failed"},
@@ -131,6 +147,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   ReconsiderIntent();
   ForgetExit();
+  run_problem_.clear();
   if (state_ != VmState::kRunning) {
     SetState(evidence_.paused() ? VmState::kPaused : VmState::kRunning, now);
   }
@@ -173,6 +190,17 @@ void VmSession::OnPanic(const QmpEvent& event, Instant now) {
 void VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
   evidence_.SawWatchdog(QmpText(event.data, "action"), now);
   Report(EventType::kWatchdogExpired, "the guest did not feed its watchdog", event, now);
+}
+
+void VmSession::OnIoError(const QmpEvent& event, Instant now) {
+  const std::string error = DescribeIoError(event.data);
+  // The STOP follows. Several requests fail at once: the first says enough.
+  if (QmpText(event.data, "action") == "stop" &&
+      !absl::StartsWith(run_problem_.str(), kIoErrorProblem)) {
+    run_problem_ = absl::StrCat(kIoErrorProblem, ": ", error);
+    evidence_.SawIoError(error, now);
+  }
+  Report(EventType::kIoError, "a disk of the VM met an I/O error", event, now);
 }
 
 void VmSession::OnSuspend(const QmpEvent& event, Instant now) {

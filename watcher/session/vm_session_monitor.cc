@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/reporter.h"
@@ -28,12 +29,6 @@ VmState StateOf(absl::string_view run_state) {
 // Returns whether an earlier SHUTDOWN or pause is over in `state`.
 bool GuestGoesOn(VmState state) {
   return state == VmState::kRunning || state == VmState::kSuspended;
-}
-
-std::string ProblemOf(absl::string_view run_state) {
-  if (run_state == "io-error") return "paused by QEMU after an I/O error";
-  if (run_state == "internal-error") return "paused by QEMU after an internal error";
-  return "";
 }
 
 }  // namespace
@@ -187,11 +182,21 @@ void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
   EnsureStarted(now);
 }
 
+void VmSession::SetRunProblem(absl::string_view run_state) {
+  if (run_state == "io-error") {
+    // What BLOCK_IO_ERROR said stands.
+    if (!absl::StartsWith(run_problem_.str(), kIoErrorProblem)) run_problem_ = kIoErrorProblem;
+  } else {
+    run_problem_ = run_state == "internal-error" ? "paused by QEMU after an internal error" : "";
+  }
+}
+
 Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   return Step(now, [&] {
     FollowMigration(run_state, now);
     evidence_.SawMigrationState(run_state, StateReport(run_state), now);
-    if (run_state != "finish-migrate") run_problem_ = ProblemOf(run_state);
+    if (run_state == "internal-error") evidence_.SawInternalError(StateReport(run_state), now);
+    if (run_state != "finish-migrate") SetRunProblem(run_state);
   });
 }
 
@@ -247,7 +252,7 @@ void VmSession::LoseMonitor(std::string message, Instant now) {
 }
 
 void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
-  run_problem_ = ProblemOf(run_state);
+  SetRunProblem(run_state);
   evidence_.SawRunState(run_state, by, now);
   const VmState state = StateOf(run_state);
   if (GuestGoesOn(state)) {

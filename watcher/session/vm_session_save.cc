@@ -69,6 +69,7 @@ void FactFields(Archive* archive, Facts* facts) {
   archive->FieldIf("panicked", facts->guest_panicked);
   archive->FieldIf("watchdog", facts->watchdog_expired);
   archive->FlagIf("watchdog_paused", facts->watchdog_paused, facts->watchdog_expired);
+  archive->FieldIf("internal_error", facts->internal_error);
   archive->FieldIf("hibernating", facts->hibernating);
   archive->FieldIf("migrated", facts->migrated);
   archive->FieldIf("down_before_attach", facts->down_before_attach);

@@ -210,7 +210,7 @@ TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
   const std::vector<Dimension> dimensions = OtherDimensions();
   for (const Value& reason : Reasons()) {
     ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
-      for (int bits = 1; bits < 32; ++bits) {
+      for (int bits = 1; bits < 64; ++bits) {
         Evidence evidence;
         reason.set(&evidence);
         for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
@@ -219,10 +219,12 @@ TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
         evidence.watchdog_expired = (bits & 4) != 0;
         evidence.down_before_attach = (bits & 8) != 0;
         evidence.host_rebooted = (bits & 16) != 0;
+        evidence.internal_error = (bits & 32) != 0;
         const char* expected = evidence.host_rebooted      ? "host-rebooted"
                                : evidence.migrated         ? "migrated-away"
                                : evidence.guest_panicked   ? "guest-panic"
                                : evidence.watchdog_expired ? "watchdog"
+                               : evidence.internal_error   ? "internal-error"
                                                            : "down-before-attach";
         ASSERT_EQ(Classify(evidence, kWindow).rule, expected) << reason.name << " " << bits;
         ASSERT_TRUE(IsDecided(evidence) || bits == 16);

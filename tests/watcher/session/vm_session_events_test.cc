@@ -420,5 +420,74 @@ TEST_F(VmSessionPanicTest, ARequestByPvpanicIsAnEventOfItsOwn) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+constexpr char kNoSpace[] =
+    R"({"device": "", "node-name": "libvirt-1-format", "reason": "No space left on device", )"
+    R"("operation": "write", "action": "stop", "nospace": true})";
+constexpr char kPausedForSpace[] =
+    "paused by QEMU after an I/O error: write on libvirt-1-format: No space left on device";
+
+TEST_F(VmSessionEventTest, AVmThatQemuPausedForAnIoErrorSaysWhichDiskAndWhy) {
+  vm_.Event("BLOCK_IO_ERROR", kNoSpace);
+  vm_.Event("BLOCK_IO_ERROR", R"({"device": "d1", "operation": "read", "action": "stop"})");
+  vm_.Event("STOP");
+  EXPECT_THAT(vm_.Status().problems, ElementsAre(kPausedForSpace));
+  vm_.RunState("io-error");
+  EXPECT_THAT(vm_.Status().problems, ElementsAre(kPausedForSpace));
+  vm_.RestartAndAttach("io-error");
+  EXPECT_THAT(vm_.Status().problems, ElementsAre(kPausedForSpace));
+  vm_.EndBy("host-qmp-quit", Exited(0));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
+              HasSubstr("I/O error, for which QEMU paused the VM: write on libvirt-1-format: No "
+                        "space left on device; STOP; "));
+}
+
+TEST_F(VmSessionEventTest, AnIoErrorIsOverWhenTheVmGoesOn) {
+  for (const char* event : {"RESUME", "RESET"}) {
+    RunningVm vm;
+    vm.Event("BLOCK_IO_ERROR", kNoSpace);
+    vm.Event("STOP");
+    vm.Event(event);
+    EXPECT_THAT(vm.Status().problems, IsEmpty()) << event;
+    vm.EndBy("guest-shutdown", Exited(0));
+    EXPECT_THAT(EvidenceOf(vm.Stopped()), Not(HasSubstr("I/O error"))) << event;
+  }
+}
+
+TEST_F(VmSessionEventTest, AnIoErrorThatTheGuestIsToldIsNoProblem) {
+  vm_.Event("BLOCK_IO_ERROR", R"({"device": "d1", "operation": "read", "action": "report"})");
+  EXPECT_THAT(vm_.Status().problems, IsEmpty());
+  EXPECT_EQ(vm_.Last().type, EventType::kIoError);
+}
+
+// KVM cannot run the guest any more: QEMU sends STOP alone.
+TEST_F(VmSessionEventTest, AnInternalErrorIsACrashWhateverEndsQemu) {
+  for (const bool at_attach : {false, true}) {
+    SessionDriver vm;
+    vm.Ready(at_attach ? "internal-error" : "running");
+    if (!at_attach) {
+      vm.Event("STOP");
+      vm.RunState("internal-error");
+    }
+    EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("internal error")));
+    vm.Restart(absl::ZeroDuration());
+    vm.Ready("internal-error");
+    vm.EndBy("host-qmp-quit", Exited(0));
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kHostError);
+    EXPECT_EQ(vm.Stopped().rule, "internal-error");
+    EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("query-status internal-error; "));
+  }
+}
+
+TEST_F(VmSessionEventTest, AResetLeadsOutOfAnInternalError) {
+  vm_.Event("STOP");
+  vm_.RunState("internal-error");
+  vm_.Event("RESET");
+  vm_.Event("RESUME");
+  EXPECT_THAT(vm_.Status().problems, IsEmpty());
+  vm_.EndBy("guest-shutdown", Exited(0));
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
 }  // namespace
 }  // namespace vmeventd

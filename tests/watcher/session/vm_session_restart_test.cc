@@ -132,7 +132,9 @@ TEST_F(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
     vm.RestartAndAttach(run_state);
     EXPECT_EQ(vm.Last().type, EventType::kPaused) << run_state;
     vm.EndBy("host-qmp-quit");
-    ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+    const bool error = run_state == std::string("internal-error");
+    ExpectVerdict(vm, error ? ShutdownClass::kCrash : ShutdownClass::kAdmin,
+                  error ? ShutdownCause::kHostError : ShutdownCause::kHostQuit);
     EXPECT_THAT(vm.Last().message, HasSubstr("(clears: SHUTDOWN reason=guest-shutdown"));
   }
 }
