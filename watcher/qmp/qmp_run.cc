@@ -343,7 +343,7 @@ void QmpRun::OnGreetingLate() {
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
   if (!std::exchange(silence_logged_, true)) {
     spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),
-                 VmSession::kNoGreeting);
+                 session().NoGreeting(Now()));
   }
   ReportHeld();
   connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());

@@ -67,6 +67,7 @@ struct Evidence {
   // closed before QEMU said one; no RESUME since.
   bool never_ran = false;
   bool incoming = false;            // never_ran, and the run state was `inmigrate`
+  bool never_greeted = false;       // it ended soon after its start, and nobody had answered
   bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor is ours, or was until the process went
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.

@@ -345,6 +345,11 @@ inline constexpr Rule kClassificationRules[] = {
               (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
      },
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+    {"never-greeted",
+     "no SHUTDOWN, exit by a signal or not with 0, and QEMU had not sent a greeting in the less "
+     "than 2 minutes since its start",
+     [](const RuleInput& in) { return in.evidence.never_greeted && in.failed(); },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kNeverRan},
     {"qemu-killed",
      "no SHUTDOWN, exit by SIGKILL: nobody saw who sent it, or the kernel did, QEMU itself, or "
      "what may descend from it",

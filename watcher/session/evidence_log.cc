@@ -254,6 +254,13 @@ void EvidenceLog::SawNoRunState(Instant now) {
   Saw("monitor closed before QEMU said its run state", now, EvidenceId::kNotRunning);
 }
 
+void EvidenceLog::SawNoGreeting(absl::Duration age, Instant now) {
+  facts_.never_greeted = true;
+  Saw(absl::StrCat("QEMU sent no greeting in its ",
+                   absl::FormatDuration(absl::Trunc(age, absl::Seconds(1)))),
+      now);
+}
+
 void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_view by,
                                     Instant now) {
   const bool finishing = run_state == "finish-migrate";

@@ -77,6 +77,8 @@ class EvidenceLog {
   void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
   // Records that the monitor closed before anything showed a run state.
   void SawNoRunState(Instant now);
+  // Records that QEMU ended without a greeting, that long after its start.
+  void SawNoGreeting(absl::Duration age, Instant now);
   // Takes from an answer of query-status how far an outgoing migration is.
   void SawMigrationState(absl::string_view run_state, absl::string_view by, Instant now);
   // A MIGRATION of a VM whose run state nobody asks for: a STOP within one that goes out, and its

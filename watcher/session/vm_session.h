@@ -76,6 +76,11 @@ class VmSession {
   // The problem of a monitor that sent no greeting; `vmevents doctor` finds which it is.
   static constexpr char kNoGreeting[] =
       "monitor held by another client, or QEMU hangs or is stopped: it sent no greeting";
+  // The problem of one that started less than kStartTime ago: it may reserve memory or set up
+  // devices, and listens meanwhile.
+  static constexpr char kNoGreetingYet[] =
+      "no greeting yet: QEMU may still be starting, or its monitor is held by another client";
+  static constexpr absl::Duration kStartTime = absl::Minutes(2);
 
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
@@ -213,6 +218,10 @@ class VmSession {
   bool has_shutdown() const { return evidence_.facts().shutdown.has_value(); }
   // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return !qemu_version_.empty(); }
+  // The problem of a monitor that has sent no greeting by `now`.
+  const char* NoGreeting(Instant now) const {
+    return MayBeStarting(now) ? kNoGreetingYet : kNoGreeting;
+  }
   // Number of events that the rate limit has left out so far.
   uint64_t rate_limited_events() const {
     return limiter_ == nullptr ? 0 : limiter_->dropped_total();
@@ -340,6 +349,8 @@ class VmSession {
   // Publishes, for both, that the monitor is lost; `message` says why.
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
+  // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
+  bool MayBeStarting(Instant now) const;
   // Returns whether the end of the connection to the monitor is not the end of the run.
   bool OutlivesMonitor() const;
   // "query-status paused", "libvirt: state paused".

@@ -164,7 +164,7 @@ void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Ins
 
 Effects VmSession::OnMonitorHeld(Instant now) {
   return Step(now, [&] {
-    monitor_problem_ = kNoGreeting;
+    monitor_problem_ = NoGreeting(now);
     evidence_.SetMonitored(false);
     if (started_) return;
     monitor_ = Monitor::kLost;
@@ -223,6 +223,10 @@ Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
 
 bool VmSession::OutlivesMonitor() const {
   return run_.process_tracked || ReporterOf(run_).is_manager;
+}
+
+bool VmSession::MayBeStarting(Instant now) const {
+  return !ReporterOf(run_).is_manager && !answered() && now.wall - run_.process_start < kStartTime;
 }
 
 absl::Duration VmSession::LostGrace() const {

@@ -121,7 +121,7 @@ class DoctorTest(world.WorldTest):
         self.expect_silence("web1")
 
     def expect_silence(self, name):
-        problem = "monitor held by another client, or QEMU hangs or is stopped: it sent no greeting"
+        problem = "no greeting yet: QEMU may still be starting, or its monitor is held by another client"
         world.wait_until(f"the problem of {name} is: {problem}",
                          lambda: list(self.world.get(name).problems) == [problem])
 

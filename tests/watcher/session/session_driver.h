@@ -25,7 +25,8 @@ inline ProcessEnd Exited(int code) { return {ExitStatus{code, 0}, false}; }
 class SessionDriver {
  public:
   explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true,
-                         const std::string& monitor_path = "/run/ctrl/web1.kvmd")
+                         const std::string& monitor_path = "/run/ctrl/web1.kvmd",
+                         absl::Duration process_age = absl::InfiniteDuration())
       : options_(options) {
     RunInfo run;
     run.name = "web1";
@@ -35,6 +36,7 @@ class SessionDriver {
     run.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;
+    run.process_start = now_.wall - process_age;
     session_ = std::make_unique<VmSession>(run, &options_, now_);
   }
 

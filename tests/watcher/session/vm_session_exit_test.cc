@@ -146,6 +146,47 @@ TEST_F(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
   }
 }
 
+TEST_F(VmSessionExitTest, AQemuThatGaveUpBeforeItsGreetingNeverRan) {
+  const struct {
+    absl::Duration life;
+    ProcessEnd end;
+    ShutdownClass shutdown_class;
+    ShutdownCause cause;
+  } kCases[] = {
+      {absl::Seconds(1), Exited(1), ShutdownClass::kUnknown, ShutdownCause::kNeverRan},
+      {absl::Seconds(16), Exited(1), ShutdownClass::kUnknown, ShutdownCause::kNeverRan},
+      {absl::Seconds(16), Signal(SIGABRT), ShutdownClass::kUnknown, ShutdownCause::kNeverRan},
+      {absl::Seconds(16), Signal(SIGKILL), ShutdownClass::kUnknown, ShutdownCause::kNeverRan},
+      {absl::Seconds(16), Signal(SIGTERM), ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+      // Another client may have its monitor.
+      {absl::Minutes(2), Exited(1), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
+  };
+  for (const auto& expected : kCases) {
+    SessionDriver vm({}, true, "/run/ctrl/web1.kvmd", absl::ZeroDuration());
+    vm.Advance(expected.life);
+    vm.Held();
+    vm.Gone(expected.end);
+    ExpectVerdict(vm, expected.shutdown_class, expected.cause);
+  }
+}
+
+TEST_F(VmSessionExitTest, AQemuThatGreetedHasRun) {
+  SessionDriver vm({}, true, "/run/ctrl/web1.kvmd", absl::ZeroDuration());
+  vm.Ready();
+  vm.End(Exited(1));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+}
+
+TEST_F(VmSessionExitTest, AQemuThatIsSilentSoonAfterItsStartMayBeStarting) {
+  SessionDriver vm({}, true, "/run/ctrl/web1.kvmd", absl::ZeroDuration());
+  vm.Advance(absl::Seconds(15));
+  vm.Held();
+  EXPECT_THAT(vm.Status().problems, Contains(HasSubstr("QEMU may still be starting")));
+  vm.Advance(absl::Minutes(2));
+  vm.Held();
+  EXPECT_THAT(vm.Status().problems, Contains(HasSubstr("held by another client")));
+}
+
 TEST_F(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
   for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Exited(1), Exited(0)}) {
     RunningVm vm;
