@@ -34,11 +34,32 @@ ShutdownReason ParseShutdownReason(absl::string_view reason) {
   return ShutdownReason::kOther;
 }
 
+namespace {
+
+// Returns whether what a return to a snapshot may have made void makes another class.
+bool SnapshotMatters(const Evidence& evidence, absl::Duration powerdown_window) {
+  if (!evidence.panic_doubted && !evidence.watchdog_doubted && !evidence.powerdown_doubted) {
+    return false;
+  }
+  Evidence with = evidence;
+  with.panic_doubted = with.watchdog_doubted = with.powerdown_doubted = false;
+  Evidence without = with;
+  if (evidence.panic_doubted) without.guest_panicked = false;
+  if (evidence.watchdog_doubted) without.watchdog_expired = without.watchdog_paused = false;
+  if (evidence.powerdown_doubted && without.shutdown.has_value()) {
+    without.shutdown->powerdown_age.reset();
+  }
+  return Classify(with, powerdown_window).shutdown_class !=
+         Classify(without, powerdown_window).shutdown_class;
+}
+
+}  // namespace
+
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
   const bool in_window = evidence.shutdown.has_value() &&
                          evidence.shutdown->powerdown_age.has_value() &&
                          *evidence.shutdown->powerdown_age <= powerdown_window;
-  const RuleInput input{evidence, in_window};
+  const RuleInput input{evidence, in_window, SnapshotMatters(evidence, powerdown_window)};
   const Rule* rule = kClassificationRules;
   while (!rule->holds(input)) ++rule;  // the last one always holds
   return {evidence.intended ? rule->intended_class : rule->shutdown_class, rule->cause, rule->id};
@@ -54,9 +75,9 @@ bool EndsTheHost(const SignalSender& sender) {
 }
 
 bool IsDecided(const Evidence& evidence) {
-  return evidence.shutdown.has_value() || evidence.guest_panicked || evidence.watchdog_expired ||
-         evidence.internal_error || evidence.migrated || evidence.down_before_attach ||
-         evidence.shutdown_file_found;
+  return evidence.shutdown.has_value() || (evidence.guest_panicked && !evidence.panic_doubted) ||
+         (evidence.watchdog_expired && !evidence.watchdog_doubted) || evidence.internal_error ||
+         evidence.migrated || evidence.down_before_attach || evidence.shutdown_file_found;
 }
 
 absl::string_view ShutdownClassName(ShutdownClass shutdown_class) {

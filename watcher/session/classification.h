@@ -57,9 +57,14 @@ enum class ManagerEnd {
 struct Evidence {
   Rare<ShutdownFact> shutdown;
   bool guest_panicked = false;
-  bool watchdog_expired = false;     // its action ends or stops the guest
-  bool watchdog_paused = false;      // its action was `pause`: RESUME clears it
-  bool internal_error = false;       // run state internal-error: only a reset leads out of it
+  bool watchdog_expired = false;  // its action ends or stops the guest
+  bool watchdog_paused = false;   // its action was `pause`: RESUME clears it
+  bool internal_error = false;    // run state internal-error: only a reset leads out of it
+  // A RESUME came since the panic, the watchdog or the POWERDOWN: a return to a snapshot, which
+  // QEMU reports no more of, may have made that void.
+  bool panic_doubted = false;
+  bool watchdog_doubted = false;
+  bool powerdown_doubted = false;
   bool hibernating = false;          // SUSPEND_DISK
   bool migrated = false;             // run state postmigrate, or MIGRATION completed
   bool finishing_migration = false;  // the last answer was run state finish-migrate

@@ -44,6 +44,10 @@ leaves no doubt: the stop is then an ADMIN's, without a caveat.
 that ignored it may power itself off much later. It may have obeyed late nevertheless: the USER's verdict
 then has the caveat `POWERDOWN_EARLIER`, and the evidence says how old the press was.
 
+*A return to a snapshot* (`loadvm`, `snapshot-load`) sends no RESET: STOP and RESUME, or a RESUME alone where the VM was
+paused. So does a VM that is paused and goes on. A panic, a WATCHDOG or a POWERDOWN before a RESUME counts where the class
+is the same without it; where it is not, the class is UNKNOWN, by the rule `snapshot`.
+
 *A VM that never ran here* has not ended here. Its QEMU waited for an incoming migration or for a saved
 memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and vmeventd saw no RESUME: the
 VM may run at the migration's source, so no such end is a CRASH.
@@ -69,7 +73,7 @@ RESET is a guest's new life, of which nothing was seen yet. RESUME stands for a 
 and so does an answer of `query-status` that says so after the monitor was away, or that the VM is
 paused where a guest's SHUTDOWN stood: only a reset takes a QEMU out of `shutdown`. A guest that panicked
 is not healed by a RESUME, and neither is one whose watchdog pressed the power button (action
-shutdown).
+shutdown); but either may have returned to a snapshot, as above.
 
 )";
 

@@ -23,10 +23,12 @@ inline bool IsMemoryKiller(const SignalSender& sender) {
   return false;
 }
 
-// Input of the conditions: the evidence, and whether a POWERDOWN was young enough.
+// Input of the conditions: the evidence, whether a POWERDOWN was young enough, and whether a return
+// to a snapshot, if there was one, makes another class.
 struct RuleInput {
   const Evidence& evidence;
   bool powerdown_in_window;
+  bool snapshot_matters;
 
   bool down() const { return evidence.shutdown.has_value(); }
   bool reason_is(ShutdownReason reason) const {
@@ -164,6 +166,11 @@ inline constexpr Rule kClassificationRules[] = {
     {"migrated-away", "the run state was `postmigrate`, not resumed since",
      [](const RuleInput& in) { return in.evidence.migrated; },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway},
+    {"snapshot",
+     "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
+     "have returned to a snapshot of before (`loadvm`), which QEMU does not say",
+     [](const RuleInput& in) { return in.snapshot_matters; },  //
+     ShutdownClass::kUnknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
      [](const RuleInput& in) { return in.evidence.guest_panicked; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},

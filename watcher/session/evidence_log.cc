@@ -36,7 +36,10 @@ struct EvidenceLog::Clearable {
 const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
     {"POWERDOWN", EvidenceId::kPowerdown, Clearable::By::kReset,
      [](const EvidenceLog& log) { return log.powerdown_at_.has_value(); },
-     [](EvidenceLog* log) { log->powerdown_at_.reset(); }},
+     [](EvidenceLog* log) {
+       log->powerdown_at_.reset();
+       log->facts_.powerdown_doubted = false;
+     }},
     {"SHUTDOWN", EvidenceId::kShutdown, Clearable::By::kBoth,
      [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
      [](EvidenceLog* log) { log->facts_.shutdown.reset(); }},
@@ -51,7 +54,7 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      EvidenceId::kPanic, Clearable::By::kReset,
      [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
      [](EvidenceLog* log) {
-       log->facts_.guest_panicked = false;
+       log->facts_.guest_panicked = log->facts_.panic_doubted = false;
        log->panic_.reset();
      }},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
@@ -59,7 +62,7 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      [](EvidenceLog* log) { log->facts_.watchdog_paused = log->facts_.watchdog_expired = false; }},
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog,
      Clearable::By::kReset, [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
-     [](EvidenceLog* log) { log->facts_.watchdog_expired = false; }},
+     [](EvidenceLog* log) { log->facts_.watchdog_expired = log->facts_.watchdog_doubted = false; }},
     {"run state `internal-error`", EvidenceId::kInternalError, Clearable::By::kBoth,
      [](const EvidenceLog& log) { return log.facts_.internal_error; },
      [](EvidenceLog* log) { log->facts_.internal_error = false; }},
@@ -142,6 +145,7 @@ void EvidenceLog::Saw(std::string what, Instant now, EvidenceId id) {
 
 void EvidenceLog::SawPowerdown(Instant said, Instant now) {
   powerdown_at_ = said;
+  if (!facts_.shutdown.has_value()) facts_.powerdown_doubted = false;
   Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
 
@@ -173,6 +177,7 @@ void EvidenceLog::SawStop(Instant now) {
 
 void EvidenceLog::SawPanic(absl::string_view event, GuestPanic panic, Instant now) {
   facts_.guest_panicked = true;
+  facts_.panic_doubted = false;
   const std::string said = DescribePanic(panic);
   Saw(absl::StrCat(event, panic.action.empty() ? "" : " action=", panic.action,
                    said.empty() ? "" : ", the guest said ", said),
@@ -188,6 +193,7 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
     return;
   }
   facts_.watchdog_expired = true;
+  facts_.watchdog_doubted = false;
   facts_.watchdog_paused = action == "pause";
   Saw(absl::StrCat("WATCHDOG action=", action), now,
       facts_.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
@@ -220,6 +226,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
       facts_.down_before_attach || facts_.shutdown_file_found ||
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
   const bool went_on = was_down && NeedsReset(run_state);
+  const bool was_paused = facts_.paused;
   if (went_on) Clear(Clearing::kRunning, by, now);
   facts_.paused = !run_state.empty();
   if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
@@ -227,18 +234,22 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
     // one whose watchdog has pressed the power button: it runs until it obeys.
     Clear(Clearing::kRunning, by, now);
+    if (was_paused) DoubtWhatStands(by, now);
   } else if (run_state == "inmigrate" || run_state == "prelaunch") {
     facts_.incoming = run_state == "inmigrate";
     if (!std::exchange(facts_.never_ran, true)) {
       Saw(std::string(by), now, EvidenceId::kNotRunning);
     }
-  } else if (run_state == "guest-panicked" && !facts_.guest_panicked) {
-    facts_.guest_panicked = true;
-    Saw(std::string(by), now, EvidenceId::kPanic);
+  } else if (run_state == "guest-panicked") {
+    facts_.panic_doubted = false;
+    if (!std::exchange(facts_.guest_panicked, true)) {
+      Saw(std::string(by), now, EvidenceId::kPanic);
+    }
   } else if (run_state == "internal-error") {
     SawInternalError(by, now);
   } else if (run_state == "watchdog") {
     facts_.watchdog_paused = true;
+    facts_.watchdog_doubted = false;
     if (!std::exchange(facts_.watchdog_expired, true)) {
       Saw(std::string(by), now, EvidenceId::kWatchdogPaused);
     }
@@ -247,6 +258,17 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     Saw(std::string(by), now, EvidenceId::kDownBeforeAttach);
   }
   SawMigrationState(run_state, by, now);
+}
+
+void EvidenceLog::DoubtWhatStands(absl::string_view by, Instant now) {
+  bool doubted = false;
+  const auto doubt = [&](bool stands, bool* flag) {
+    if (stands && !std::exchange(*flag, true)) doubted = true;
+  };
+  doubt(facts_.guest_panicked, &facts_.panic_doubted);
+  doubt(facts_.watchdog_expired, &facts_.watchdog_doubted);
+  doubt(powerdown_at_.has_value(), &facts_.powerdown_doubted);
+  if (doubted) Saw(absl::StrCat(by, ", perhaps from a snapshot of before"), now);
 }
 
 void EvidenceLog::SawNoRunState(Instant now) {

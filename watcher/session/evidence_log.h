@@ -115,6 +115,8 @@ class EvidenceLog {
   friend std::string ClearingsTable();
 
   void Clear(Clearing clearing, absl::string_view by, Instant now);
+  // A VM that was paused runs: perhaps from a snapshot.
+  void DoubtWhatStands(absl::string_view by, Instant now);
 
   Evidence facts_;
   std::vector<EvidenceEntry> timeline_;

@@ -167,7 +167,8 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
            now);
     return;
   }
-  SetState(evidence_.facts().guest_panicked ? VmState::kGuestDown : VmState::kPaused, now);
+  const bool panicked = evidence_.facts().guest_panicked && !evidence_.facts().panic_doubted;
+  SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
   // Before STARTED the state is all there is to report: query-status will say it.
   if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
   AskSoon(now);

@@ -70,6 +70,9 @@ void FactFields(Archive* archive, Facts* facts) {
   archive->FieldIf("watchdog", facts->watchdog_expired);
   archive->FlagIf("watchdog_paused", facts->watchdog_paused, facts->watchdog_expired);
   archive->FieldIf("internal_error", facts->internal_error);
+  archive->FieldIf("panic_doubted", facts->panic_doubted);
+  archive->FieldIf("watchdog_doubted", facts->watchdog_doubted);
+  archive->FieldIf("powerdown_doubted", facts->powerdown_doubted);
   archive->FieldIf("hibernating", facts->hibernating);
   archive->FieldIf("migrated", facts->migrated);
   archive->FieldIf("down_before_attach", facts->down_before_attach);

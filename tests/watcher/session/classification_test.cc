@@ -247,6 +247,7 @@ TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
                           cause == "QEMU_CRASHED" || cause == "OUT_OF_MEMORY";
     EXPECT_TRUE(!accident || rule.shutdown_class == ShutdownClass::kCrash) << rule.id;
     const bool unseen = rule.id == absl::string_view("host-rebooted") ||
+                        rule.id == absl::string_view("snapshot") ||
                         rule.id == absl::string_view("shutdown-file-found");
     EXPECT_EQ(rule.intended_class, accident || unseen ? rule.shutdown_class : ShutdownClass::kAdmin)
         << rule.id;

@@ -73,7 +73,8 @@ TEST_F(EvidenceLogTest, AResumeClearsAShutdownAndNoPowerdown) {
   log_.SawStop(now_);
   log_.SawRunState("running", "RESUME", now_);
   EXPECT_FALSE(log_.decided());
-  EXPECT_THAT(Timeline(), ElementsAre("POWERDOWN", "RESUME (clears: SHUTDOWN)"));
+  EXPECT_THAT(Timeline(), ElementsAre("POWERDOWN", "RESUME (clears: SHUTDOWN)",
+                                      "RESUME, perhaps from a snapshot of before"));
   SawShutdown();
   EXPECT_TRUE(log_.facts().shutdown->powerdown_age.has_value());
 }
@@ -98,11 +99,19 @@ TEST_F(EvidenceLogTest, ARunStateBeforeTheVmRanLeavesNoTraceOfItself) {
   EXPECT_THAT(Timeline(), IsEmpty());
 }
 
-TEST_F(EvidenceLogTest, AResumeHealsNoPanic) {
+TEST_F(EvidenceLogTest, AResumeLeavesAPanicInDoubt) {
   log_.SawPanic("GUEST_CRASHLOADED", {}, now_);
+  log_.SawRunState("running", "query-status running", now_);
+  EXPECT_FALSE(log_.facts().panic_doubted) << "it was not paused";
+  log_.SawStop(now_);
   log_.SawRunState("running", "RESUME", now_);
   EXPECT_TRUE(log_.facts().guest_panicked);
-  EXPECT_THAT(Timeline(), ElementsAre("GUEST_CRASHLOADED"));
+  EXPECT_TRUE(log_.facts().panic_doubted);
+  EXPECT_FALSE(log_.decided());
+  EXPECT_THAT(Timeline(),
+              ElementsAre("GUEST_CRASHLOADED", "RESUME, perhaps from a snapshot of before"));
+  log_.SawReset(now_);
+  EXPECT_FALSE(log_.facts().panic_doubted);
 }
 
 TEST_F(EvidenceLogTest, TheTimelineAndItsEntriesAreBounded) {

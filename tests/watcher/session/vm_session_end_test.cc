@@ -144,12 +144,76 @@ TEST_F(VmSessionEndTest, ACrashKernelsPoweroffIsACrash) {
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
-TEST_F(VmSessionEndTest, ResumingAPanickedGuestDoesNotHealIt) {
+// It may have returned to a snapshot in which it had not panicked, or not.
+TEST_F(VmSessionEndTest, APanickedGuestThatIsResumedIsUnknownWhereThePanicDecides) {
+  for (const char* reason : {"host-signal", "guest-shutdown", "guest-reset"}) {
+    RunningVm vm;
+    vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
+    vm.Event("STOP");
+    vm.Event("RESUME");
+    EXPECT_EQ(vm.Status().state, VmState::kRunning);
+    vm.Event("STOP");
+    EXPECT_EQ(vm.Status().state, VmState::kPaused);
+    vm.Event("RESUME");
+    vm.Restart(absl::ZeroDuration());
+    vm.Ready();
+    vm.EndBy(reason);
+    ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+    EXPECT_EQ(vm.Stopped().rule, "snapshot");
+    EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("RESUME, perhaps from a snapshot of before; "));
+  }
   vm_.Event("GUEST_PANICKED", R"({"action": "pause"})");
   vm_.Event("STOP");
   vm_.Event("RESUME");
-  vm_.EndBy("host-signal");
+  vm_.End(Signal(SIGSEGV));
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST_F(VmSessionEndTest, APanicAfterAReturnToASnapshotCounts) {
+  for (const bool event : {true, false}) {
+    RunningVm vm;
+    vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
+    vm.Event("STOP");
+    vm.Event("RESUME");
+    vm.Event("STOP");
+    if (event) {
+      vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
+    } else {
+      vm.RestartAndAttach("guest-panicked");
+    }
+    vm.EndBy("host-qmp-quit");
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+  }
+}
+
+TEST_F(VmSessionEndTest, APowerdownBeforeAReturnToASnapshotDecidesNothing) {
+  const struct {
+    const char* reason;
+    ShutdownClass shutdown_class;
+    ShutdownCause cause;
+  } kCases[] = {{"guest-shutdown", ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+                {"host-signal", ShutdownClass::kAdmin, ShutdownCause::kHostSignal}};
+  for (const auto& expected : kCases) {
+    RunningVm vm;
+    vm.Event("POWERDOWN");
+    vm.Event("STOP");
+    vm.Event("RESUME");
+    vm.EndBy(expected.reason);
+    ExpectVerdict(vm, expected.shutdown_class, expected.cause);
+  }
+  vm_.Event("POWERDOWN");
+  vm_.Event("STOP");
+  vm_.Event("RESUME");
+  vm_.Event("POWERDOWN");
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  RunningVm intended;
+  intended.Event("POWERDOWN");
+  intended.Event("STOP");
+  intended.Event("RESUME");
+  intended.Declare();
+  intended.EndBy("guest-shutdown");
+  EXPECT_EQ(intended.Stopped().shutdown_class, ShutdownClass::kAdmin);
 }
 
 TEST_F(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
@@ -225,13 +289,14 @@ TEST_F(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
   }
 }
 
-TEST_F(VmSessionEndTest, AStopAndContDoNotClearAWatchdogThatShutsDown) {
+TEST_F(VmSessionEndTest, AStopAndContLeaveAWatchdogThatShutsDownInDoubt) {
   vm_.Event("WATCHDOG", R"({"action": "shutdown"})");
   vm_.Event("POWERDOWN");
   vm_.Event("STOP");
   vm_.Event("RESUME");
   vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm_.Stopped().rule, "snapshot");
 }
 
 TEST_F(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
