@@ -187,7 +187,9 @@ inline constexpr Rule kClassificationRules[] = {
     {"manager-saved", "libvirt saved the VM's memory and ended it",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kSaved); },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSave},
-    {"down-before-attach", "the guest was down already when its monitor was attached",
+    {"down-before-attach",
+     "the guest was down already when its monitor was attached, or when the VM arrived by a "
+     "migration",
      [](const RuleInput& in) { return in.evidence.down_before_attach; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 

@@ -331,6 +331,9 @@ class VmSession {
   void FollowMigration(absl::string_view run_state, Instant now);
   void AskSoon(Instant now);
   void AskIn(absl::Duration wait, Instant now);
+  // Asks after `first`, and each time that it is called again with the same after twice as long, up
+  // to `longest`.
+  void AskAgain(absl::Duration first, absl::Duration longest, Instant now);
   void PollRunState(Instant now);
   void SetMonitorProblem(absl::string_view problem, Instant now);
   void SetRunProblem(absl::string_view run_state);
@@ -453,6 +456,8 @@ class VmSession {
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
   absl::Duration poll_at_ = absl::InfiniteDuration();  // time to ask for the run state
+  absl::Duration poll_wait_;                           // AskAgain's last wait
+  absl::Duration longest_poll_;                        // AskAgain's last `longest`
   std::unique_ptr<EventLimiter> limiter_;              // null: no event has come that it limits
   Rare<Drops> drops_;                                  // events that no GAP counts yet
 };

@@ -1,5 +1,6 @@
 // A run's monitor: attached, held by another client, lost, and attached again.
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -15,8 +16,11 @@ namespace {
 // VmSession::kLostGrace after a SHUTDOWN, when a QEMU sometimes frees a large memory.
 constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
 
-// QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`.
+// QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`,
+// nor when one arrives whose guest is down. A question waits twice as long as the one before.
 constexpr absl::Duration kPausedPoll = absl::Seconds(1);
+constexpr absl::Duration kMaxPausedPoll = absl::Seconds(30);
+constexpr absl::Duration kMaxFinishingPoll = absl::Seconds(1);
 
 VmState StateOf(absl::string_view run_state) {
   if (run_state.empty()) return VmState::kUnreachable;
@@ -46,6 +50,7 @@ void VmSession::MoveTo(const RunInfo& place) {
 Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
   return Step(now, [&] {
     BecomeReady(info, now);
+    longest_poll_ = absl::ZeroDuration();
     FollowMigration(info.run_state, now);
     effects_.push_back(QueryGuestAgent{});
   });
@@ -56,14 +61,23 @@ void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   if (run_state == "finish-migrate") {
     // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
     // arrived, and QEMU sends no event for it.
-    AskSoon(now);
+    AskAgain(CommandPacer::kQuietTime, kMaxFinishingPoll, now);
   } else if (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate") {
-    AskIn(kPausedPoll, now);
+    AskAgain(kPausedPoll, kMaxPausedPoll, now);
   }
 }
 
+void VmSession::AskAgain(absl::Duration first, absl::Duration longest, Instant now) {
+  if (std::exchange(longest_poll_, longest) != longest) poll_wait_ = absl::ZeroDuration();
+  poll_wait_ = std::clamp(poll_wait_ * 2, first, longest);
+  AskIn(poll_wait_, now);
+}
+
 // Delays the question: by then the answer may be known, or be no longer of use.
-void VmSession::AskSoon(Instant now) { AskIn(CommandPacer::kQuietTime, now); }
+void VmSession::AskSoon(Instant now) {
+  longest_poll_ = absl::ZeroDuration();
+  AskIn(CommandPacer::kQuietTime, now);
+}
 
 void VmSession::AskIn(absl::Duration wait, Instant now) {
   if (!ReporterOf(run_).can_be_asked) return;
@@ -194,6 +208,10 @@ void VmSession::SetRunProblem(absl::string_view run_state) {
 Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   return Step(now, [&] {
     FollowMigration(run_state, now);
+    // What arrives is as it was at its source, which no event says unless it runs.
+    if (evidence_.facts().incoming && !run_state.empty() && run_state != "inmigrate") {
+      ApplyRunState(run_state, StateReport(run_state), now);
+    }
     evidence_.SawMigrationState(run_state, StateReport(run_state), now);
     if (run_state == "internal-error") evidence_.SawInternalError(StateReport(run_state), now);
     if (run_state != "finish-migrate") SetRunProblem(run_state);

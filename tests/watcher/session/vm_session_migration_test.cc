@@ -17,12 +17,13 @@ using testing::Not;
 TEST(VmSessionMigrationTest, PostmigrateIsMigratedAway) {
   RunningVm vm;
   vm.Event("STOP");
-  for (int asked = 0; asked < 3; ++asked) {
-    vm.Advance(absl::Milliseconds(9));
+  int asked = 0;
+  for (const int wait : {10, 10, 20, 40, 80, 160, 320, 640, 1000, 1000}) {
+    vm.Advance(absl::Milliseconds(wait - 1));
     EXPECT_EQ(vm.queries, asked) << "a QEMU that is ended now may hang over a command";
     vm.Advance(absl::Milliseconds(1));
-    EXPECT_EQ(vm.queries, asked + 1);
-    vm.RunState(asked == 2 ? "postmigrate" : "finish-migrate");
+    EXPECT_EQ(vm.queries, ++asked);
+    vm.RunState(asked == 10 ? "postmigrate" : "finish-migrate");
   }
   vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
@@ -63,17 +64,57 @@ TEST(VmSessionMigrationTest, APausedVmThatIsMigratedAwayIsSeen) {
     const int before = vm.queries;
     vm.Advance(absl::Seconds(1));
     ASSERT_EQ(vm.queries, before + 1) << how;
-    vm.RunState("paused");
-    vm.Advance(absl::Milliseconds(999));
-    ASSERT_EQ(vm.queries, before + 1) << how;
-    vm.Advance(absl::Milliseconds(1));
-    ASSERT_EQ(vm.queries, before + 2) << how;
+    int asked = before + 1;
+    for (const int wait : {2, 4, 8, 16, 30, 30}) {
+      vm.RunState("paused");
+      vm.Advance(absl::Seconds(wait) - absl::Milliseconds(1));
+      ASSERT_EQ(vm.queries, asked) << how;
+      vm.Advance(absl::Milliseconds(1));
+      ASSERT_EQ(vm.queries, ++asked) << how;
+    }
     vm.RunState("postmigrate");
     vm.Advance(absl::Minutes(1));
-    EXPECT_EQ(vm.queries, before + 2) << how << ": it is known";
+    EXPECT_EQ(vm.queries, asked) << how << ": it is known";
     vm.EndBy("host-qmp-quit");
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
   }
+}
+
+TEST(VmSessionMigrationTest, APausedVmThatMigratesIsAskedSoonAgain) {
+  SessionDriver vm;
+  vm.Ready("paused");
+  for (int i = 0; i < 10; ++i) vm.RunState("paused");
+  vm.RunState("finish-migrate");
+  vm.Advance(absl::Milliseconds(10));
+  EXPECT_EQ(vm.queries, 1);
+}
+
+// Its guest was shut down at the source, and no event says so here.
+TEST(VmSessionMigrationTest, AVmThatArrivesWithItsGuestDownIsDown) {
+  SessionDriver vm;
+  vm.Ready("inmigrate");
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  vm.Advance(absl::Seconds(1));
+  ASSERT_EQ(vm.queries, 1);
+  vm.RunState("inmigrate");
+  vm.Advance(absl::Seconds(2));
+  ASSERT_EQ(vm.queries, 2);
+  vm.RunState("shutdown");
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
+  vm.Advance(absl::Minutes(1));
+  EXPECT_EQ(vm.queries, 2);
+  vm.EndBy("host-qmp-quit");
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm.Stopped().rule, "down-before-attach");
+}
+
+TEST(VmSessionMigrationTest, AVmThatArrivesPanickedIsACrash) {
+  SessionDriver vm;
+  vm.Ready("inmigrate");
+  vm.RunState("guest-panicked");
+  vm.EndBy("host-qmp-quit");
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
 }
 
 TEST(VmSessionMigrationTest, APausedVmThatDoesNotAnswerIsAskedAgain) {
