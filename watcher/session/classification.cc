@@ -105,7 +105,7 @@ struct CauseText {
 constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kGuestPoweroff, "GUEST_POWEROFF", "the guest powered itself off"},
     {ShutdownCause::kGuestRebootExit, "GUEST_REBOOT_EXIT",
-     "the guest rebooted, and QEMU runs with -no-reboot"},
+     "the guest rebooted, and QEMU runs with -no-reboot: its manager may start it again"},
     {ShutdownCause::kGuestHibernate, "GUEST_HIBERNATE", "the guest hibernated (suspend to disk)"},
     {ShutdownCause::kHostPowerdown, "HOST_POWERDOWN",
      "the host pressed the power button and the guest obeyed"},

@@ -133,8 +133,7 @@ Effects VmSession::OnTick(Instant now) {
       down.shutdown = MakeDetail();
       Emit(std::move(down), now);
     }
-    if (monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
-        now.monotonic >= closed_at_.monotonic + LostGrace()) {
+    if (CanLoseMonitor() && now.monotonic >= closed_at_.monotonic + LostGrace()) {
       DeclareLost(now);
     }
     if (monitor_ == Monitor::kUnseen && OutlivesMonitor() &&
@@ -152,9 +151,7 @@ Effects VmSession::OnTick(Instant now) {
 
 absl::Duration VmSession::NextTick() const {
   absl::Duration next = absl::InfiniteDuration();
-  if (monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor()) {
-    next = closed_at_.monotonic + LostGrace();
-  }
+  if (CanLoseMonitor()) next = closed_at_.monotonic + LostGrace();
   if (monitor_ == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
     next = closed_at_.monotonic + kAwayGrace;
   }

@@ -352,6 +352,11 @@ class VmSession {
   // Publishes, for both, that the monitor is lost; `message` says why.
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
+  // Returns whether its monitor just closed and that is a loss if it lives on. After a SHUTDOWN it
+  // is part of QEMU's exit, however long that takes.
+  bool CanLoseMonitor() const {
+    return monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() && !has_shutdown();
+  }
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
   bool MayBeStarting(Instant now) const;
   // Returns whether the end of the connection to the monitor is not the end of the run.

@@ -1,5 +1,6 @@
 // Meaning of each QMP event for a run: docs/qemu.md.
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,16 +21,30 @@ constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
 // "write on virtio0: No space left on device". A disk without a device's name has that of its node.
 std::string DescribeIoError(const QmpObject& data) {
   constexpr size_t kMaxTextBytes = 128;
-  const auto text = [&](const char* member) {
-    return std::string(Utf8Prefix(OneLine(QmpText(data, member)), kMaxTextBytes));
+  const auto first_of = [&](std::initializer_list<const char*> members) {
+    for (const char* const member : members) {
+      const std::string text = OneLine(QmpText(data, member));
+      if (!text.empty()) return std::string(Utf8Prefix(text, kMaxTextBytes));
+    }
+    return std::string();
   };
-  std::string where = text("device");
-  if (where.empty()) where = text("node-name");
-  if (where.empty()) where = text("qom-path");
-  const std::string operation = text("operation");
-  const std::string reason = text("reason");
-  return absl::StrCat(operation.empty() ? "an operation" : operation, where.empty() ? "" : " on ",
-                      where, reason.empty() ? "" : ": ", reason);
+  const std::string operation = first_of({"operation"});
+  const std::string where = first_of({"device", "node-name", "qom-path"});
+  const std::string reason = first_of({"reason", "msg"});
+  std::string text = operation;
+  if (!where.empty()) absl::StrAppend(&text, text.empty() ? "" : " ", "on ", where);
+  if (!reason.empty()) absl::StrAppend(&text, text.empty() ? "" : ": ", reason);
+  return text;
+}
+
+// "by its guest (guest-reset)", as far as this QEMU says it.
+std::string DescribeReset(const QmpObject& data) {
+  const std::optional<bool> guest = QmpBool(data, "guest");
+  const std::string reason = OneLine(QmpText(data, "reason"));
+  return absl::StrCat(!guest.has_value() ? ""
+                      : *guest           ? " by its guest"
+                                         : " by the host",
+                      reason.empty() ? "" : absl::StrCat(" (", reason, ")"));
 }
 
 }  // namespace
@@ -58,8 +73,8 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
       {"SUSPEND_DISK", &VmSession::OnSuspendDisk},
       {"VSERPORT_CHANGE", &VmSession::OnPortChange},
       {"BLOCK_IO_ERROR", &VmSession::OnIoError},
-      {"BLOCK_JOB_ERROR", nullptr, EventType::kIoError, "a block job met an I/O error"},
-      {"BLOCK_IMAGE_CORRUPTED", nullptr, EventType::kIoError, "a disk image of the VM is corrupt"},
+      {"BLOCK_JOB_ERROR", &VmSession::OnIoError},
+      {"BLOCK_IMAGE_CORRUPTED", &VmSession::OnIoError},
       {"MEMORY_FAILURE", nullptr, EventType::kMemoryFailure, "the VM's memory failed"},
       {"MIGRATION", &VmSession::OnMigration},
   };
@@ -154,7 +169,10 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
 
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
   last_reset_ = now.monotonic;
-  if (!repeated) Report(EventType::kReset, "the VM was reset", event, now);
+  if (!repeated) {
+    Report(EventType::kReset, absl::StrCat("the VM was reset", DescribeReset(event.data)), event,
+           now);
+  }
   TakeShutdownFileBack();
 }
 
@@ -195,13 +213,18 @@ void VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
 
 void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   const std::string error = DescribeIoError(event.data);
-  // The STOP follows. Several requests fail at once: the first says enough.
-  if (QmpText(event.data, "action") == "stop" &&
+  // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
+  // first says enough.
+  if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
       !absl::StartsWith(run_problem_.str(), kIoErrorProblem)) {
     run_problem_ = absl::StrCat(kIoErrorProblem, ": ", error);
     evidence_.SawIoError(error, now);
   }
-  Report(EventType::kIoError, "a disk of the VM met an I/O error", event, now);
+  const absl::string_view what = event.name == "BLOCK_JOB_ERROR" ? "a block job met an I/O error"
+                                 : event.name == "BLOCK_IMAGE_CORRUPTED"
+                                     ? "a disk image of the VM is corrupt"
+                                     : "a disk of the VM met an I/O error";
+  Report(EventType::kIoError, absl::StrCat(what, error.empty() ? "" : ": ", error), event, now);
 }
 
 void VmSession::OnSuspend(const QmpEvent& event, Instant now) {
@@ -220,8 +243,11 @@ void VmSession::OnSuspendDisk(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnMigration(const QmpEvent& event, Instant now) {
-  Report(EventType::kMigration, "the migration's status changed", event, now);
   const std::string status = QmpText(event.data, "status");
+  Report(
+      EventType::kMigration,
+      absl::StrCat("the migration's status changed", status.empty() ? "" : " to ", OneLine(status)),
+      event, now);
   // `completed` is said on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
   if (ReporterOf(run_).is_manager) evidence_.SawMigration(status, now);

@@ -13,8 +13,8 @@
 namespace vmeventd {
 namespace {
 
-// VmSession::kLostGrace after a SHUTDOWN, when a QEMU sometimes frees a large memory.
-constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
+// VmSession::kLostGrace once the class is known, when a QEMU sometimes frees a large memory.
+constexpr absl::Duration kLostGraceOfAnEnd = absl::Seconds(5);
 
 // QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`,
 // nor when one arrives whose guest is down. A question waits twice as long as the one before.
@@ -111,7 +111,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   }
   SawRestart(now);
   away_ = false;
-  if (monitor_ == Monitor::kClosed) DeclareLost(now);
+  if (CanLoseMonitor()) DeclareLost(now);
   evidence_.SetMonitored(true);
   switch (std::exchange(monitor_, Monitor::kReady)) {
     case Monitor::kNone:
@@ -122,6 +122,9 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
     case Monitor::kLost:
       return Regain(run_state, now);
     case Monitor::kClosed:
+      ForgetExit();
+      ApplyRunState(run_state, StateReport(run_state), now);
+      return ReopenShutdownFile();
     case Monitor::kReady:
       return;
   }
@@ -248,7 +251,7 @@ bool VmSession::MayBeStarting(Instant now) const {
 }
 
 absl::Duration VmSession::LostGrace() const {
-  return evidence_.decided() ? kLostGraceAfterShutdown : kLostGrace;
+  return evidence_.decided() ? kLostGraceOfAnEnd : kLostGrace;
 }
 
 void VmSession::DeclareLost(Instant now) {

@@ -489,5 +489,35 @@ TEST_F(VmSessionEventTest, AResetLeadsOutOfAnInternalError) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+TEST_F(VmSessionEventTest, MessagesSayWhatHappenedAndByWhom) {
+  const struct {
+    const char* event;
+    const char* data;
+    const char* message;
+  } kCases[] = {
+      {"RESET", R"({"guest": true, "reason": "guest-reset"})",
+       "the VM was reset by its guest (guest-reset)"},
+      {"RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})",
+       "the VM was reset by the host (host-qmp-system-reset)"},
+      {"RESET", R"({"guest": true})", "the VM was reset by its guest"},
+      {"RESET", "", "the VM was reset"},
+      {"MIGRATION", R"({"status": "active"})", "the migration's status changed to active"},
+      {"BLOCK_IO_ERROR",
+       R"({"device": "disk0", "operation": "read", "action": "report", "reason": "bad"})",
+       "a disk of the VM met an I/O error: read on disk0: bad"},
+      {"BLOCK_IO_ERROR", "{}", "a disk of the VM met an I/O error"},
+      {"BLOCK_JOB_ERROR", R"({"device": "job0", "operation": "write", "action": "stop"})",
+       "a block job met an I/O error: write on job0"},
+      {"BLOCK_IMAGE_CORRUPTED", R"({"device": "", "node-name": "n0", "msg": "bad L2 entry"})",
+       "a disk image of the VM is corrupt: on n0: bad L2 entry"},
+  };
+  for (const auto& expected : kCases) {
+    RunningVm vm;
+    vm.Event(expected.event, expected.data);
+    EXPECT_EQ(vm.Last().message, expected.message);
+    EXPECT_THAT(vm.Status().problems, IsEmpty());
+  }
+}
+
 }  // namespace
 }  // namespace vmeventd

@@ -172,8 +172,14 @@ TEST_F(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
   vm_.Closed();
   EXPECT_EQ(vm_.file, true);
   vm_.Advance(absl::Seconds(5));
-  EXPECT_EQ(vm_.Last().type, EventType::kMonitorLost);
+  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorLost))) << "QEMU exits";
+  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
+  vm_.Advance(absl::Minutes(1));
+  EXPECT_THAT(vm_.Status().problems, ElementsAre(HasSubstr("QEMU has not exited for")));
   vm_.Ready("running");
+  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorRestored)));
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm_.Status().problems, IsEmpty());
   EXPECT_EQ(vm_.file, false);
   vm_.EndBy("guest-shutdown");
   EXPECT_EQ(vm_.file, true);
