@@ -32,7 +32,7 @@ std::string Describe(const v1::Event& event) {
 
 // The class that an intent makes of one: docs/classification.md, column "intended".
 ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
-  if (rule == "shutdown-file-found") return is;
+  if (rule == "shutdown-file-found" || rule == "snapshot") return is;
   if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;
   if (rule == "qemu-killed" || rule == "process-exited") return ShutdownClass::kAdmin;
   return is;

@@ -26,6 +26,11 @@ struct Facts {
   bool migrated = false;
   bool down_before = false;
   bool finishing = false;  // a migration
+  bool halted = false;     // the guest's processors, whatever for
+  // A RESUME of a halted VM came since: it may be another state of a snapshot.
+  bool doubted_powerdown = false;
+  bool doubted_panic = false;
+  bool doubted_watchdog = false;
   bool never_ran = false;
   bool incoming = false;
   // The facts of a domain.
@@ -44,6 +49,12 @@ void HearMigration(const std::string& status, Facts* facts) {
 }
 
 void Runs(Facts* facts) {
+  if (facts->halted) {
+    facts->doubted_powerdown = facts->powerdown.has_value();
+    facts->doubted_panic = facts->panicked;
+    facts->doubted_watchdog = facts->watchdog;
+  }
+  facts->halted = false;
   facts->shutdown = nullptr;
   facts->finishing = facts->never_ran = facts->incoming = false;
   facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
@@ -58,6 +69,7 @@ void Hear(const Saying& saying, Facts* facts) {
   switch (saying.kind) {
     case Saying::Kind::kPowerdown:
       facts->powerdown = saying.at;
+      if (facts->shutdown == nullptr) facts->doubted_powerdown = false;
       return;
     case Saying::Kind::kShutdown:
       if (facts->shutdown != nullptr) return;  // the first cause wins
@@ -68,7 +80,7 @@ void Hear(const Saying& saying, Facts* facts) {
       facts->while_paused = facts->paused;
       return;
     case Saying::Kind::kStop:
-      facts->paused = true;
+      facts->paused = facts->halted = true;
       facts->finishing = facts->finishing || facts->migrating;
       return;
     case Saying::Kind::kResume:
@@ -77,6 +89,7 @@ void Hear(const Saying& saying, Facts* facts) {
       const Facts before = *facts;
       *facts = {};
       facts->paused = before.paused;
+      facts->halted = before.halted;
       facts->finishing = before.finishing;
       facts->migrating = before.migrating;
       facts->never_ran = before.never_ran;
@@ -85,11 +98,13 @@ void Hear(const Saying& saying, Facts* facts) {
     }
     case Saying::Kind::kPanic:
       facts->panicked = true;
+      facts->doubted_panic = false;
       return;
     case Saying::Kind::kWatchdog:
       if (saying.text == "pause") facts->watchdog_pause = true;
       if (saying.text == "reset" || saying.text == "shutdown" || saying.text == "poweroff") {
         facts->watchdog = true;
+        facts->doubted_watchdog = false;
       }
       return;
     case Saying::Kind::kHibernate:
@@ -104,6 +119,7 @@ void Hear(const Saying& saying, Facts* facts) {
       if (facts->never_ran) facts->incoming = saying.text == "inmigrate";
       if (saying.text == "postmigrate") facts->migrated = true;
       facts->finishing = saying.text == "finish-migrate";
+      facts->halted = saying.text != "running" && saying.text != "suspended";
       if (saying.text == "guest-panicked") facts->panicked = true;
       if (saying.text == "watchdog") facts->watchdog_pause = true;
       if (saying.text == "shutdown" && facts->shutdown == nullptr) facts->down_before = true;
@@ -137,12 +153,8 @@ ShutdownClass OfShutdown(const Facts& facts) {
   return facts.while_paused ? ShutdownClass::kAdmin : ShutdownClass::kUser;
 }
 
-}  // namespace
-
-ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const Seen& seen) {
+ShutdownClass OfFacts(const Facts& facts, const Life& life, const Seen& seen) {
   const auto [monitored, status_known, killer_seen, end_unseen] = seen;
-  Facts facts;
-  for (const size_t i : heard) Hear(life.sayings[i], &facts);
   if (facts.migrated || facts.manager == ManagerEnd::kMigrated) return ShutdownClass::kAdmin;
   if (facts.panicked || facts.watchdog || facts.watchdog_pause) return ShutdownClass::kCrash;
   if (facts.manager == ManagerEnd::kSaved) return ShutdownClass::kAdmin;
@@ -170,7 +182,22 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const 
   if (!life.uuid.empty() && facts.manager.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
     return ShutdownClass::kUnknown;
   }
-  return monitored ? ShutdownClass::kCrash : ShutdownClass::kUnknown;
+  if (!monitored) return ShutdownClass::kUnknown;
+  if (!status_known) return ShutdownClass::kCrash;
+  return facts.halted ? ShutdownClass::kAdmin : ShutdownClass::kUnknown;
+}
+
+}  // namespace
+
+ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const Seen& seen) {
+  Facts facts;
+  for (const size_t i : heard) Hear(life.sayings[i], &facts);
+  Facts without = facts;
+  if (facts.doubted_powerdown) without.obeyed = false;
+  if (facts.doubted_panic) without.panicked = false;
+  if (facts.doubted_watchdog) without.watchdog = false;
+  const ShutdownClass with = OfFacts(facts, life, seen);
+  return OfFacts(without, life, seen) == with ? with : ShutdownClass::kUnknown;
 }
 
 std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,

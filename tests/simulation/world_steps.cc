@@ -405,7 +405,7 @@ void World::WindowClosed(Life* life) {
 }
 
 void World::ExitsSilently(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "QEMU goes without a word");
+  Decide(life, ShutdownClass::kUnknown, "QEMU goes without a word");
   Leave(life);
 }
 
