@@ -1,5 +1,6 @@
 #include "watcher/runs/process.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,6 +11,9 @@
 #include <cerrno>
 #include <csignal>
 #include <ctime>
+#include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -171,6 +175,41 @@ bool IsDying(int64_t pid) {
     }
   }
   return false;
+}
+
+std::string DescribeThreads(int64_t pid) {
+  constexpr int kMaxThreads = 1024;
+  // Letters of proc(5), the most telling first.
+  constexpr std::pair<char, absl::string_view> kStates[] = {
+      {'D', "waits in the kernel"},
+      {'T', "stopped"},
+      {'t', "traced"},
+      {'Z', "ended"},
+      {'X', "ended"},
+      {'R', "runs"},
+      {'S', "sleeps"},
+  };
+  const std::string directory = absl::StrCat("/proc/", pid, "/task");
+  DIR* const list = opendir(directory.c_str());
+  if (list == nullptr) return "";
+  std::map<char, int> count;
+  for (int read = 0; read < kMaxThreads; ++read) {
+    const dirent* const entry = readdir(list);
+    if (entry == nullptr) break;
+    if (entry->d_name[0] == '.') continue;
+    const absl::StatusOr<std::string> stat =
+        ReadSmallFile(absl::StrCat(directory, "/", entry->d_name, "/stat"));
+    const size_t end = stat.ok() ? stat->rfind(") ") : std::string::npos;
+    if (end != std::string::npos && end + 2 < stat->size()) ++count[(*stat)[end + 2]];
+  }
+  closedir(list);
+  std::string text;
+  for (const auto& [state, meaning] : kStates) {
+    if (count[state] == 0) continue;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", count[state], " ", std::string(1, state), " (",
+                    meaning, ")");
+  }
+  return text;
 }
 
 uint64_t StartTicksNow() {

@@ -77,6 +77,10 @@ bool HasEnded(int pidfd);
 // cannot be read.
 bool IsDying(int64_t pid);
 
+// States of the threads of `pid`, for people: "1 D (waits in the kernel), 4 S (sleeps)". Empty:
+// they cannot be read.
+std::string DescribeThreads(int64_t pid);
+
 // Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
 // name within may hold anything, ") " included.
 std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);

@@ -305,6 +305,11 @@ void VmRun::TouchShutdownFile(Operation operation) {
   Apply(session_.OnShutdownFileDone(status, now));
 }
 
+void VmRun::Execute(const ExamineThreads&) {
+  const int64_t pid = info().pid;
+  Apply(session_.OnThreads(pid == 0 ? "" : DescribeThreads(pid), Now()));
+}
+
 void VmRun::Execute(const Done&) {
   over_ = true;
   context_->loop->CancelTimer(&tick_timer_);

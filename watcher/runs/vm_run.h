@@ -256,6 +256,7 @@ class VmRun {
   void Execute(const RemoveShutdownFile& effect);
   void Execute(const QueryRunState& /*effect*/) { AskRunState(); }
   void Execute(const QueryGuestAgent& /*effect*/) { AskGuestAgent(); }
+  void Execute(const ExamineThreads& effect);
   void Execute(const Done& effect);
   template <typename Operation>
   void TouchShutdownFile(Operation operation);

@@ -49,6 +49,12 @@ class EvidenceLog {
   // it.
   const SignalSender* SenderOfEnd() const;
 
+  // Sender of the signal after which QEMU should have ended; null: its SHUTDOWN says more.
+  const SignalSender* SenderOfLateEnd() const {
+    if (facts_.killer.has_value()) return facts_.killer.get();
+    return facts_.shutdown.has_value() ? nullptr : facts_.signaller.get();
+  }
+
   // Adds to the timeline. A repetition of the last entry only renews its time.
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
 

@@ -88,7 +88,10 @@ Effects VmSession::OnOomKills(uint64_t kills) {
 
 Effects VmSession::OnSignal(const SignalSender& sender, Instant now) {
   if (gone_ || run_.several_processes) return {};
-  return Step(now, [&] { evidence_.SawSignal(sender, now); });
+  return Step(now, [&] {
+    evidence_.SawSignal(sender, now);
+    BeginExit(now);
+  });
 }
 
 Effects VmSession::OnOomVictim(const OomVictim& victim, Instant now) {
@@ -140,12 +143,23 @@ Effects VmSession::OnTick(Instant now) {
         now.monotonic >= closed_at_.monotonic + kAwayGrace) {
       DeclareAway(now);
     }
-    if (exiting_since_.has_value() && now.monotonic >= exiting_since_->monotonic + exit_report_) {
-      const absl::Duration waited = now.monotonic - exiting_since_->monotonic;
-      while (exit_report_ <= waited) exit_report_ *= 2;
-      exit_problem_ = absl::StrCat("QEMU has not exited for ", absl::ToInt64Seconds(waited),
-                                   " s after its shutdown");
-    }
+    if (ExitIsLate(now)) effects_.push_back(ExamineThreads{});
+  });
+}
+
+Effects VmSession::OnThreads(absl::string_view states, Instant now) {
+  return Step(now, [&] {
+    if (!ExitIsLate(now)) return;
+    const absl::Duration waited = now.monotonic - exiting_since_->monotonic;
+    while (exit_report_ <= waited) exit_report_ *= 2;
+    const int64_t seconds = absl::ToInt64Seconds(waited);
+    const SignalSender* const sender = evidence_.SenderOfLateEnd();
+    exit_problem_ = absl::StrCat(
+        sender == nullptr
+            ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
+            : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
+                           seconds, " s ago, and QEMU has not ended"),
+        states.empty() ? "" : "; its threads: ", states);
   });
 }
 

@@ -40,10 +40,12 @@ struct RemoveShutdownFile {};
 struct QueryRunState {};
 // Ask about the guest agent (GuestAgentProbe), then call OnGuestAgent.
 struct QueryGuestAgent {};
+// Read the states of QEMU's threads, then call OnThreads at once.
+struct ExamineThreads {};
 // The run is over and its end published: drop the session.
 struct Done {};
 using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState,
-                            QueryGuestAgent, Done>;
+                            QueryGuestAgent, ExamineThreads, Done>;
 using Effects = std::vector<Effect>;
 
 struct SessionOptions {
@@ -145,6 +147,9 @@ class VmSession {
   // known.
   Effects OnSignal(const SignalSender& sender, Instant now);
   Effects OnOomVictim(const OomVictim& victim, Instant now);
+  // The threads of a QEMU that does not end, for people ("1 D (waits in the kernel)"); empty: they
+  // cannot be read.
+  Effects OnThreads(absl::string_view states, Instant now);
   // The host begins to shut down, or does not any more, as `by` says. May be called again with what
   // is known.
   Effects OnHostShutdown(bool shutting_down, absl::string_view by, Instant now);
@@ -323,6 +328,9 @@ class VmSession {
 
   // QEMU was seen to begin its exit, or not to exit after all.
   void BeginExit(Instant now);
+  bool ExitIsLate(Instant now) const {
+    return exiting_since_.has_value() && now.monotonic >= exiting_since_->monotonic + exit_report_;
+  }
   void ForgetExit();
 
   // The monitor.

@@ -119,6 +119,8 @@ Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {
 }
 
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
+  // A signal that it obeys late is not what is waited for any more.
+  if (!evidence_.facts().shutdown.has_value()) ForgetExit();
   BeginExit(now);
   poll_at_ = absl::InfiniteDuration();
   // The first cause wins.

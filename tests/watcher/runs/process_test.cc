@@ -194,5 +194,17 @@ TEST_F(CommandLinesTest, SaysNothingOfOtherProcesses) {
   EXPECT_EQ(Find(pid), nullptr);
 }
 
+TEST(ProcessTest, ThreadsAreDescribedByTheirStates) {
+  const Child child(Sleep);
+  kill(child.pid(), SIGSTOP);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child.pid()), &info, WSTOPPED | WNOWAIT), 0);
+  EXPECT_EQ(DescribeThreads(child.pid()), "1 T (stopped)");
+  kill(child.pid(), SIGKILL);
+  child.AwaitEnd();
+  EXPECT_EQ(DescribeThreads(child.pid()), "1 Z (ended)");
+  EXPECT_EQ(DescribeThreads(0), "");
+}
+
 }  // namespace
 }  // namespace vmeventd

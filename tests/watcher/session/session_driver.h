@@ -172,6 +172,7 @@ class SessionDriver {
   std::vector<std::string> log;    // "file+", "file-", "STOPPED": their order
   int queries = 0;                 // how often query-status was asked for
   int agent_queries = 0;
+  std::string threads;          // their states, as they can be read
   bool guest_can_exit = false;  // as its command line says at an attach
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
   absl::Status file_status;         // what the shutdown file's step answers
@@ -216,6 +217,8 @@ class SessionDriver {
         ++queries;
       } else if (std::holds_alternative<QueryGuestAgent>(effect)) {
         ++agent_queries;
+      } else if (std::holds_alternative<ExamineThreads>(effect)) {
+        CarryOut(session_->OnThreads(threads, now_));
       } else {
         done = true;
       }

@@ -141,6 +141,43 @@ TEST_F(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("the kernel named it as its OOM victim; "));
 }
 
+TEST_F(VmSessionSenderTest, AQemuThatDoesNotEndAfterASignalSaysWhoSentIt) {
+  for (const int signal : {SIGKILL, SIGTERM}) {
+    RunningVm vm;
+    vm.threads = "1 D (waits in the kernel), 4 S (sleeps)";
+    vm.Sent(Process(signal, "bash"));
+    vm.Advance(absl::Milliseconds(9'999));
+    EXPECT_TRUE(vm.Status().problems.empty());
+    vm.Advance(absl::Milliseconds(1));
+    ASSERT_EQ(vm.Last().type, EventType::kProblemsChanged);
+    EXPECT_EQ(vm.Last().message,
+              absl::StrCat(SignalName(signal),
+                           " sent by bash (pid 812, uid 0, /system.slice/virtqemud.service) 10 s "
+                           "ago, and QEMU has not ended; its threads: 1 D (waits in the kernel), 4 "
+                           "S (sleeps)"));
+    EXPECT_EQ(vm.Status().state, VmState::kRunning);
+    vm.Advance(absl::Seconds(10));
+    EXPECT_THAT(vm.Last().message, HasSubstr(" 20 s ago"));
+    vm.Restart(absl::ZeroDuration());
+    EXPECT_FALSE(vm.Status().problems.empty());
+    vm.End(Signal(SIGKILL));
+    EXPECT_TRUE(vm.Status().problems.empty());
+  }
+}
+
+TEST_F(VmSessionSenderTest, AQemuThatObeysASignalLateIsInItsExit) {
+  vm_.Sent(Process(SIGTERM));
+  vm_.Advance(absl::Seconds(15));
+  EXPECT_THAT(vm_.Last().message, HasSubstr("SIGTERM sent by"));
+  vm_.Shutdown("host-signal");
+  EXPECT_TRUE(vm_.Status().problems.empty());
+  vm_.Advance(absl::Seconds(10));
+  EXPECT_THAT(vm_.Last().message, HasSubstr("has not exited for 10 s after its shutdown"));
+  vm_.Sent(Process(SIGKILL, "bash"));
+  vm_.Advance(absl::Seconds(10));
+  EXPECT_THAT(vm_.Last().message, HasSubstr("SIGKILL sent by bash"));
+}
+
 TEST_F(VmSessionSenderTest, ASigquitOfAnotherProcessIsTheHosts) {
   vm_.Sent(Process(SIGQUIT, "bash"));
   vm_.End(Signal(SIGQUIT));
