@@ -49,6 +49,7 @@ WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int 
   options.process_tracking = config.process_tracking;
   if (config.process_tracking) options.command_lines = std::make_shared<CommandLines>();
   options.session.powerdown_window = config.powerdown_window;
+  options.session.hang_check = config.hang_check;
   options.session.shutdown_files = ShutdownFiles::kGaneti;
   options.session.event_limits = tuning.event_limits;
   options.max_vm_descriptors = vm_descriptors;

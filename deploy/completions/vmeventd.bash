@@ -29,14 +29,14 @@ _vmeventd() {
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
     --publish-format) words='protobuf json' ;;
-    --libvirt | --listen | --metrics-listen | --metrics-vms | --tls-operator | --powerdown-window | \
+    --libvirt | --listen | --metrics-listen | --metrics-vms | --tls-operator | --powerdown-window | --hang-check | \
       --retention-age | --retention-events | --max-connections | --max-streams | \
       --publish | --node | --publish-cluster | --publish-domain)
       return
       ;;
     *)
       words='-h --help --version --config --check-config --watch --watch-manager-sockets
-        --libvirt --listen --metrics-listen --metrics-vms --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
+        --libvirt --listen --metrics-listen --metrics-vms --insecure-listen --state-dir --powerdown-window --hang-check --retention-age --retention-events
         --process-tracking --signal-senders --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --log-level --log-format
         --publish --node --publish-cluster --publish-domain --publish-credentials --publish-tls-ca --publish-tls-cert

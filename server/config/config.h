@@ -42,6 +42,7 @@ struct Config {
   int64_t max_streams = 4'000;
   std::string state_dir;  // absolute
   absl::Duration powerdown_window = absl::Minutes(10);
+  absl::Duration hang_check = absl::Seconds(30);  // InfiniteDuration: off
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
   bool process_tracking = true;

@@ -72,6 +72,17 @@ Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string h
       [field](const Config& config) { return absl::StrCat(config.*field); }, Flag::Kind::kNumber);
 }
 
+absl::Status ReadHangCheck(const std::string& text, Config* config) {
+  constexpr absl::Duration kLeast = absl::Seconds(1);
+  const auto duration = text == "off" ? absl::InfiniteDuration() : ParseDuration(text);
+  if (!duration.has_value() || *duration < kLeast) {
+    return InvalidText(text,
+                       "is neither off nor a duration of at least a second, such as 30s or 5m");
+  }
+  config->hang_check = *duration;
+  return absl::OkStatus();
+}
+
 Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
   return One(
       std::move(name), "DURATION", std::move(help),
@@ -280,6 +291,14 @@ std::vector<Flag> MakeFlags() {
       Time("powerdown-window", &Config::powerdown_window,
            "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
            "host; such as 3s, 10m or 1h30m"),
+      One("hang-check", "DURATION|off",
+          "Ask a QEMU whose VM runs for its run state in this interval: a VM whose QEMU does not "
+          "answer within 10 s is UNREACHABLE",
+          ReadHangCheck,
+          [](const Config& config) {
+            return config.hang_check == absl::InfiniteDuration() ? "off"
+                                                                 : PrintDuration(config.hang_check);
+          }),
       Time("retention-age", &Config::retention_age,
            "Keep events in the journal for this time; such as 12h or 30d"),
       Number("retention-events", &Config::retention_events, kMaxEvents,

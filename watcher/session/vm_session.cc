@@ -143,12 +143,18 @@ Effects VmSession::OnTick(Instant now) {
         now.monotonic >= closed_at_.monotonic + kAwayGrace) {
       DeclareAway(now);
     }
-    if (ExitIsLate(now)) effects_.push_back(ExamineThreads{});
+    if (ExitIsLate(now) || now.monotonic >= answer_due_) effects_.push_back(ExamineThreads{});
   });
 }
 
 Effects VmSession::OnThreads(absl::string_view states, Instant now) {
   return Step(now, [&] {
+    const std::string threads = states.empty() ? "" : absl::StrCat("; its threads: ", states);
+    if (now.monotonic >= answer_due_) {
+      answer_due_ = absl::InfiniteDuration();
+      silence_problem_ = absl::StrCat("QEMU does not answer", threads);
+      SetState(VmState::kUnreachable, now);
+    }
     if (!ExitIsLate(now)) return;
     const absl::Duration waited = now.monotonic - exiting_since_->monotonic;
     while (exit_report_ <= waited) exit_report_ *= 2;
@@ -159,7 +165,7 @@ Effects VmSession::OnThreads(absl::string_view states, Instant now) {
             ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
             : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
                            seconds, " s ago, and QEMU has not ended"),
-        states.empty() ? "" : "; its threads: ", states);
+        threads);
   });
 }
 
@@ -170,7 +176,7 @@ absl::Duration VmSession::NextTick() const {
     next = closed_at_.monotonic + kAwayGrace;
   }
   if (intent_.has_value()) next = std::min(next, intent_->deadline);
-  next = std::min({next, DownReport(), keep_at_, poll_at_});
+  next = std::min({next, DownReport(), keep_at_, poll_at_, answer_due_});
   if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
   if (drops_.has_value()) next = std::min(next, DropReport());
   return next;

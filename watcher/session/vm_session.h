@@ -50,6 +50,9 @@ using Effects = std::vector<Effect>;
 
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
+  // Interval of questions to a QEMU whose VM runs, which show that it answers; InfiniteDuration:
+  // none are asked.
+  absl::Duration hang_check = absl::InfiniteDuration();
   ShutdownFiles shutdown_files = ShutdownFiles::kOn;
   // Start of the daemon. QEMU said before it what waited in a connection that was handed over.
   absl::Time started = absl::InfinitePast();
@@ -147,8 +150,8 @@ class VmSession {
   // known.
   Effects OnSignal(const SignalSender& sender, Instant now);
   Effects OnOomVictim(const OomVictim& victim, Instant now);
-  // The threads of a QEMU that does not end, for people ("1 D (waits in the kernel)"); empty: they
-  // cannot be read.
+  // The threads of a QEMU that does not end or does not answer, for people ("1 D (waits in the
+  // kernel)"); empty: they cannot be read.
   Effects OnThreads(absl::string_view states, Instant now);
   // The host begins to shut down, or does not any more, as `by` says. May be called again with what
   // is known.
@@ -242,6 +245,8 @@ class VmSession {
   };
   // The beginning of the problem of a VM that QEMU has paused; the error may follow.
   static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
+  // Time in which QEMU answers, unless it hangs.
+  static constexpr absl::Duration kAnswerTime = absl::Seconds(10);
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
@@ -343,6 +348,8 @@ class VmSession {
   // to `longest`.
   void AskAgain(absl::Duration first, absl::Duration longest, Instant now);
   void PollRunState(Instant now);
+  // QEMU has answered, or is not expected to any more.
+  void ForgetSilence();
   void SetMonitorProblem(absl::string_view problem, Instant now);
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` is what said it, for the evidence.
@@ -433,6 +440,7 @@ class VmSession {
   SharedText run_problem_;
   SharedText file_problem_;
   SharedText exit_problem_;
+  SharedText silence_problem_;  // QEMU does not answer
   SharedText uuid_problem_;
   std::forward_list<std::string> published_problems_;  // as the last event published them
 
@@ -468,11 +476,12 @@ class VmSession {
   absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
-  absl::Duration poll_at_ = absl::InfiniteDuration();  // time to ask for the run state
-  absl::Duration poll_wait_;                           // AskAgain's last wait
-  absl::Duration longest_poll_;                        // AskAgain's last `longest`
-  std::unique_ptr<EventLimiter> limiter_;              // null: no event has come that it limits
-  Rare<Drops> drops_;                                  // events that no GAP counts yet
+  absl::Duration poll_at_ = absl::InfiniteDuration();     // time to ask for the run state
+  absl::Duration poll_wait_;                              // AskAgain's last wait
+  absl::Duration longest_poll_;                           // AskAgain's last `longest`
+  absl::Duration answer_due_ = absl::InfiniteDuration();  // time from which QEMU does not answer
+  std::unique_ptr<EventLimiter> limiter_;                 // null: no event has come that it limits
+  Rare<Drops> drops_;                                     // events that no GAP counts yet
 };
 
 }  // namespace vmeventd

@@ -42,6 +42,7 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
     EnsureStarted(now);
     gone_ = true;
     keep_at_ = poll_at_ = absl::InfiniteDuration();
+    ForgetSilence();
     if (monitor_ == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
       evidence_.SetMonitored(false);
     } else if (monitor_ == Monitor::kLost && unready_ && state_ == VmState::kUnreachable) {
@@ -166,6 +167,7 @@ void VmSession::Finish(Instant now) {
   monitor_problem_.clear();
   run_problem_.clear();
   uuid_problem_.clear();
+  ForgetSilence();
   ForgetExit();
   ShutdownDetail detail = MakeDetail();
   const auto add_seen = [](std::string* out, const EvidenceEntry& entry) { *out += entry.what; };

@@ -123,6 +123,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   if (!evidence_.facts().shutdown.has_value()) ForgetExit();
   BeginExit(now);
   poll_at_ = absl::InfiniteDuration();
+  ForgetSilence();
   // The first cause wins.
   if (evidence_.facts().shutdown.has_value() || evidence_.facts().shutdown_file_found) return;
   const std::string reason = QmpText(event.data, "reason");

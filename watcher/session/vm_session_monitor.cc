@@ -64,6 +64,8 @@ void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
     AskAgain(CommandPacer::kQuietTime, kMaxFinishingPoll, now);
   } else if (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate") {
     AskAgain(kPausedPoll, kMaxPausedPoll, now);
+  } else if (GuestGoesOn(StateOf(run_state))) {
+    AskIn(options_->hang_check, now);
   }
 }
 
@@ -85,8 +87,17 @@ void VmSession::AskIn(absl::Duration wait, Instant now) {
 }
 
 void VmSession::PollRunState(Instant now) {
+  if (exiting_since_.has_value()) return AskIn(options_->hang_check, now);  // it may be ending
   effects_.push_back(QueryRunState{});
   AskIn(kPausedPoll, now);  // should no answer come
+  if (options_->hang_check < absl::InfiniteDuration()) {
+    answer_due_ = std::min(answer_due_, now.monotonic + kAnswerTime);
+  }
+}
+
+void VmSession::ForgetSilence() {
+  answer_due_ = absl::InfiniteDuration();
+  silence_problem_.clear();
 }
 
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
@@ -211,6 +222,11 @@ void VmSession::SetRunProblem(absl::string_view run_state) {
 Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   return Step(now, [&] {
     FollowMigration(run_state, now);
+    ForgetSilence();
+    if (monitor_ == Monitor::kReady && state_ == VmState::kUnreachable) {
+      ApplyRunState(run_state, StateReport(run_state), now);
+      FollowMigration(run_state, now);
+    }
     // What arrives is as it was at its source, which no event says unless it runs.
     if (evidence_.facts().incoming && !run_state.empty() && run_state != "inmigrate") {
       ApplyRunState(run_state, StateReport(run_state), now);
@@ -225,6 +241,7 @@ Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
   if (gone_) return {};
   return Step(now, [&] {
     poll_at_ = absl::InfiniteDuration();
+    ForgetSilence();
     down_in_handshake_ = false;
     if (monitor_ == Monitor::kReady) {
       monitor_ = Monitor::kClosed;
@@ -282,11 +299,14 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   const VmState state = StateOf(run_state);
   if (GuestGoesOn(state)) {
     poll_at_ = absl::InfiniteDuration();
+    AskIn(options_->hang_check, now);
     ReconsiderIntent();
     ForgetExit();
     if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   }
-  if (state != VmState::kUnreachable) SetState(state, now);
+  if (state == VmState::kUnreachable) return;
+  SetState(state, now);
+  silence_problem_.clear();
 }
 
 }  // namespace vmeventd

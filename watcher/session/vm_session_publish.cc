@@ -181,8 +181,8 @@ Effects VmSession::KeptAtOnce() {
 std::forward_list<std::string> VmSession::Problems() const {
   std::forward_list<std::string> problems;
   // The last one first, as each goes to the front.
-  for (const SharedText* problem :
-       {&uuid_problem_, &exit_problem_, &file_problem_, &run_problem_, &monitor_problem_}) {
+  for (const SharedText* problem : {&uuid_problem_, &exit_problem_, &file_problem_, &run_problem_,
+                                    &silence_problem_, &monitor_problem_}) {
     if (!problem->empty()) problems.emplace_front(problem->str());
   }
   return problems;

@@ -171,6 +171,7 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
     archive->FieldIf("run", session->run_problem_);
     archive->FieldIf("file", session->file_problem_);
     archive->FieldIf("exit", session->exit_problem_);
+    archive->FieldIf("silence", session->silence_problem_);
     archive->FieldIf("uuid", session->uuid_problem_);
   });
   archive->EnumIf("state_before_loss", session->state_before_loss_, kFirstState, kLastState,

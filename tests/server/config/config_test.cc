@@ -115,11 +115,11 @@ TEST(Config, HasDefaultsForAnyone) {
 }
 
 TEST(Config, TakesEveryFlag) {
-  const Config config = Good(
-      Words("--watch /nowhere/a:*.qmp --watch=/nowhere/b --listen unix:/x/y.sock "
-            "--listen 127.0.0.1:7070 --state-dir /x/state/ --powerdown-window 1h30m "
-            "--process-tracking off --signal-senders require --log-level debug --log-format json "
-            "--metrics-listen 127.0.0.1:9556 --retention-age 7d --retention-events 5000"));
+  const Config config = Good(Words(
+      "--watch /nowhere/a:*.qmp --watch=/nowhere/b --listen unix:/x/y.sock "
+      "--listen 127.0.0.1:7070 --state-dir /x/state/ --powerdown-window 1h30m --hang-check 5m "
+      "--process-tracking off --signal-senders require --log-level debug --log-format json "
+      "--metrics-listen 127.0.0.1:9556 --retention-age 7d --retention-events 5000"));
   ASSERT_EQ(config.watches.size(), 2);
   EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
   EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
@@ -127,6 +127,7 @@ TEST(Config, TakesEveryFlag) {
   EXPECT_EQ(config.listens[1].port, 7070);
   EXPECT_EQ(config.state_dir, "/x/state");
   EXPECT_EQ(config.powerdown_window, absl::Minutes(90));
+  EXPECT_EQ(config.hang_check, absl::Minutes(5));
   EXPECT_EQ(config.retention_age, absl::Hours(7 * 24));
   EXPECT_EQ(config.retention_events, 5000);
   ASSERT_TRUE(config.metrics_listen.has_value());
@@ -135,6 +136,13 @@ TEST(Config, TakesEveryFlag) {
   EXPECT_EQ(config.signal_senders, SignalSenders::kRequire);
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
   EXPECT_EQ(config.log_format, LogFormat::kJson);
+}
+
+TEST(Config, AHangCheckIsADurationOrOff) {
+  EXPECT_EQ(Good({}).hang_check, absl::Seconds(30));
+  EXPECT_EQ(Good({"--hang-check", "off"}).hang_check, absl::InfiniteDuration());
+  EXPECT_THAT(Parse({"--check-config", "--hang-check", "off"}).text,
+              HasSubstr("hang-check = \"off\""));
 }
 
 TEST(Config, ReadsAFileWhichTheCommandLineOverrides) {
@@ -169,6 +177,8 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--listen", "unix:/a", "--listen", "unix:/a"}, {"--listen", "given twice"}},
       {{"--state-dir", ""}, {"--state-dir", "empty"}},
       {{"--state-dir", file}, {"--state-dir", file, "not a directory"}},
+      {{"--hang-check", "999ms"}, {"--hang-check", "\"999ms\"", "off"}},
+      {{"--hang-check", "on"}, {"--hang-check", "\"on\"", "at least a second"}},
       {{"--powerdown-window", "0s"}, {"--powerdown-window", "\"0s\"", "positive duration"}},
       {{"--powerdown-window", "10"}, {"--powerdown-window", "\"10\"", "unit"}},
       {{"--powerdown-window=-3s"}, {"--powerdown-window", "\"-3s\"", "positive duration"}},

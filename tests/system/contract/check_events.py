@@ -140,8 +140,8 @@ for said_kind, *_, said_sentence in SAID:
 
 @promise("EventType.EVENT_TYPE_MONITOR_LOST", "the QMP connection ended, but the process lives")
 @promise("EventType.EVENT_TYPE_MONITOR_RESTORED", "there is a QMP connection again")
-@promise("VmState.VM_STATE_UNREACHABLE", "the process lives, the monitor is lost or held by "
-                                         "another client")
+@promise("VmState.VM_STATE_UNREACHABLE", "the process lives, the monitor is lost, held by another client or "
+         "silent")
 def monitor_lost_and_restored(world):
     stream, qemu = world.follow()
     qemu.behave(greet=False)

@@ -311,5 +311,61 @@ TEST_F(VmSessionHangTest, ARestartDoesNotForgetSinceWhen) {
   EXPECT_THAT(HangProblems(vm_), ElementsAre("QEMU has not exited for 15 s after its shutdown"));
 }
 
+class HangCheckTest : public testing::Test {
+ protected:
+  RunningVm vm_{{.hang_check = absl::Seconds(30)}};
+};
+
+TEST_F(HangCheckTest, AQemuThatAnswersHasNoProblem) {
+  for (int asked = 0; asked < 5; ++asked) {
+    vm_.Advance(absl::Seconds(30) - absl::Milliseconds(1));
+    EXPECT_EQ(vm_.queries, asked);
+    vm_.Advance(absl::Milliseconds(1));
+    EXPECT_EQ(vm_.queries, asked + 1);
+    vm_.AdvanceWithoutTick(absl::Milliseconds(1));
+    vm_.RunState("running");
+  }
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted));
+}
+
+TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
+  vm_.threads = "5 T (stopped)";
+  vm_.Advance(absl::Seconds(30));
+  vm_.Advance(absl::Seconds(10) - absl::Milliseconds(1));
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  vm_.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm_.Status().problems,
+              ElementsAre("QEMU does not answer; its threads: 5 T (stopped)"));
+  vm_.Advance(absl::Minutes(5));
+  vm_.HandOver(absl::ZeroDuration());
+  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
+  vm_.RunState("running");
+  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm_.Status().problems, IsEmpty());
+  vm_.EndBy("guest-shutdown", Exited(0));
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+TEST_F(HangCheckTest, AQemuThatMayBeEndingIsAskedNothing) {
+  for (const char* how : {"SHUTDOWN", "SIGTERM", "closed"}) {
+    RunningVm vm({.hang_check = absl::Seconds(30)});
+    if (how == std::string("SHUTDOWN")) vm.Shutdown("guest-shutdown");
+    if (how == std::string("SIGTERM")) vm.Sent({.signal = SIGTERM, .pid = 812});
+    if (how == std::string("closed")) vm.Closed();
+    vm.Advance(absl::Minutes(1));
+    vm.Advance(absl::Minutes(1));
+    EXPECT_EQ(vm.queries, 0) << how;
+    EXPECT_THAT(vm.Status().problems, Not(Contains(HasSubstr("does not answer"))));
+  }
+}
+
+TEST_F(HangCheckTest, AVmThatIsPausedAndGoesOnIsStillAsked) {
+  vm_.Event("STOP");
+  vm_.Event("RESUME");
+  vm_.Advance(absl::Seconds(30));
+  EXPECT_EQ(vm_.queries, 1);
+}
+
 }  // namespace
 }  // namespace vmeventd
