@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -145,6 +146,24 @@ TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
   WaitUntilAttached(daemon(), "vm1");
   guest->manager().Execute("quit");
   ExpectStopped(kHostQuit);
+}
+
+TEST_F(AttachTest, AQemuThatASignalStoppedIsUnreachableUntilItIsContinued) {
+  StartDaemonAndStream(Options({"--hang-check", "1s"}));
+  const auto guest = StartEmptyGuest("vm1");
+  WaitUntilAttached(daemon(), "vm1");
+  guest->Signal(SIGSTOP);
+  const auto state_is = [&](v1::VmState state) {
+    return [this, state] { return daemon().GetVm("vm1").state() == state; };
+  };
+  WaitUntil("its VM is unreachable", state_is(v1::VM_STATE_UNREACHABLE));
+  EXPECT_THAT(daemon().GetVm("vm1").problems(),
+              Contains(HasSubstr("QEMU does not answer; its threads: ")));
+  guest->Signal(SIGCONT);
+  WaitUntil("it runs again", state_is(v1::VM_STATE_RUNNING));
+  EXPECT_THAT(daemon().GetVm("vm1").problems(), IsEmpty());
+  guest->Signal(SIGTERM);
+  ExpectStopped(kHostSignal);
 }
 
 TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {

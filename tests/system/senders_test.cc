@@ -160,6 +160,14 @@ TEST_F(SendersTest, AContainerWhoseFirstProcessEndsByItselfIsUnknown) {
   EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
 }
 
+TEST_F(SendersTest, ASigquitIsTheHostsAndASegfaultACrash) {
+  const v1::Event quit = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGQUIT); });
+  ExpectEnd(quit, kHostKill);
+  EXPECT_EQ(quit.shutdown().sender().signal(), SIGQUIT);
+  EXPECT_EQ(quit.shutdown().sender().pid(), getpid());
+  ExpectEnd(StoppedBy("vm2", [](pid_t pid) { kill(pid, SIGSEGV); }), kQemuCrashed);
+}
+
 TEST_F(SendersTest, ASignalThatQemuObeysHasItsSender) {
   const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGTERM); });
   ExpectEnd(stopped, kHostSignal);
