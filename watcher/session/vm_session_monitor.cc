@@ -103,6 +103,7 @@ void VmSession::ForgetSilence() {
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   goes_on_ = false;
   if (info.guest_can_exit) evidence_.SetGuestCanExit();
+  attached_ = false;
   uuid_ = info.uuid;
   qemu_version_ = info.qemu_version;
   ShareTexts();
