@@ -156,26 +156,6 @@ TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
   ExpectEnd(ShutdownClass::kCrash);
 }
 
-TEST_F(ConnectorHandoverTest, AnEndWhoseReportWasDroppedIsUnknown) {
-  Follow(&qemu_);
-  const int least = 0;
-  ASSERT_EQ(
-      setsockopt(watcher_->exit_status_socket(), SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
-  Stop();
-  for (int i = 0; i < 20; ++i) Child([] { return 0; }).AwaitEnd();
-  // The kernel reports an end a moment after it: wait until another listener has the report.
-  const auto loop = EventLoop::Create(&clock_).value();
-  const auto witness = ProcConnector::Create(loop.get()).value();
-  witness->Follow(qemu_.pid());
-  qemu_.Kill(SIGABRT);
-  qemu_.Reap();
-  ASSERT_TRUE(StepUntil([] {}, [&] { return witness->WaitStatusOf(qemu_.pid()).has_value(); }));
-  GoOn();
-  ExpectEnd(ShutdownClass::kUnknown);
-  EXPECT_THAT(EvidenceText(),
-              HasSubstr("exit status not known: the kernel dropped reports of ended processes"));
-}
-
 TEST_F(ConnectorHandoverTest, OneThatIsHandedOverTwiceHasItsStatus) {
   Follow(&qemu_);
   Stop();
