@@ -48,7 +48,9 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
     } else if (monitor_ == Monitor::kLost && unready_ && state_ == VmState::kUnreachable) {
       evidence_.SawNoRunState(closed_at_);
     }
-    if (MayBeStarting(now)) evidence_.SawNoGreeting(now.wall - run_.process_start, now);
+    if (MayBeStarting(now) && !evidence_.facts().never_ran) {
+      evidence_.SawNoGreeting(now.wall - run_.process_start, now);
+    }
     SawRestart(now);
     // If libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
     // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as

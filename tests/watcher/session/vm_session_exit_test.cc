@@ -167,6 +167,10 @@ TEST_F(VmSessionExitTest, AQemuThatGaveUpBeforeItsGreetingNeverRan) {
     vm.Held();
     vm.Gone(expected.end);
     ExpectVerdict(vm, expected.shutdown_class, expected.cause);
+    if (expected.life == absl::Seconds(16)) {
+      EXPECT_THAT(EvidenceOf(vm.Stopped()),
+                  HasSubstr("QEMU sent no greeting in the 16 s of its life; "));
+    }
   }
 }
 
