@@ -32,8 +32,9 @@ enum class Refusal {
   kFrames,              // a connection was closed: it broke a rule for HTTP/2 frames
   kUnread,              // a connection was closed: its client does not read what waits for it
   kHandshakes,  // a connection was closed before it was served: it took too long, or others came
+  kTls,         // a TLS handshake failed
 };
-inline constexpr std::array<absl::string_view, 21> kRefusalNames = {"connections",
+inline constexpr std::array<absl::string_view, 22> kRefusalNames = {"connections",
                                                                     "connections_per_peer",
                                                                     "descriptors",
                                                                     "streams",
@@ -53,7 +54,8 @@ inline constexpr std::array<absl::string_view, 21> kRefusalNames = {"connections
                                                                     "scrapes",
                                                                     "frames",
                                                                     "unread",
-                                                                    "handshakes"};
+                                                                    "handshakes",
+                                                                    "tls"};
 
 // Counts of each reason since the start. Any thread.
 class RefusalCounters {

@@ -261,6 +261,19 @@ absl::Status CheckPublish(const Config& config) {
   return absl::OkStatus();
 }
 
+// An IPv6 address leaves IPv4 to the listener that has its port there: a socket of "::" would take
+// both.
+void LeaveIpv4ToOthers(Config* config) {
+  std::vector<ListenAddress*> all;
+  for (ListenAddress& address : config->listens) all.push_back(&address);
+  if (config->metrics_listen.has_value()) all.push_back(&*config->metrics_listen);
+  for (ListenAddress* const address : all) {
+    address->ipv6_only = std::any_of(all.begin(), all.end(), [&](const ListenAddress* other) {
+      return !other->is_unix() && !other->is_ipv6() && other->port == address->port;
+    });
+  }
+}
+
 // Checks what the flags name on this host: groups and files. A fault there may pass without another
 // configuration: a directory service comes up, certificates are being replaced.
 absl::Status CheckHost(Config* config) {
@@ -308,6 +321,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   if (status.ok()) status = CheckAccess(config);
   if (status.ok()) status = CheckPublish(config);
   if (!status.ok()) return status;
+  LeaveIpv4ToOthers(&config);
   return config;
 }
 

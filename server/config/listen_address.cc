@@ -146,7 +146,7 @@ absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, Listen
 
 std::string ListenAddress::ToString() const {
   if (is_unix()) return absl::StrCat("unix:", path);
-  if (absl::StrContains(host, ":")) return absl::StrCat("[", host, "]:", port);
+  if (is_ipv6()) return absl::StrCat("[", host, "]:", port);
   return absl::StrCat(host, ":", port);
 }
 

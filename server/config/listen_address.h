@@ -20,12 +20,14 @@ struct ListenAddress {
   std::string path;          // Unix socket, absolute; empty: TCP
   std::string host;          // an IP address in digits
   uint16_t port = 0;         // 0: the kernel chooses
+  bool ipv6_only = false;    // "::" leaves IPv4 to another listener; else it has both
   std::optional<Role> role;  // every caller's; unset: AccessPolicy decides
   mode_t mode = 0660;        // permissions of a Unix socket
   std::string group;         // owner of a Unix socket; empty: the process's own group
   std::optional<gid_t> gid;  // id of `group`; set by a number or by ResolveGroup
 
   bool is_unix() const { return !path.empty(); }
+  bool is_ipv6() const { return host.find(':') != std::string::npos; }
   bool is_loopback() const { return IsLoopback(host); }  // TCP only
   // The address for people and clients: unix:PATH, HOST:PORT or [HOST]:PORT.
   std::string ToString() const;

@@ -123,6 +123,8 @@ absl::Status UseAuthorities(const TlsPaths& paths, const std::vector<X509Ptr>& a
       return Refused("--tls-client-ca", paths.client_ca);
     }
   }
+  // An authority that is no root is trusted as it stands, without its root.
+  X509_STORE_set_flags(SSL_CTX_get_cert_store(context), X509_V_FLAG_PARTIAL_CHAIN);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   return absl::OkStatus();
 }

@@ -126,6 +126,10 @@ std::vector<VmRecordPtr> EventLog::VmsNamed(absl::string_view name) const {
   return parts_->live_state.VmsNamed(name);
 }
 
+std::vector<VmRecordPtr> EventLog::VmsWithUuid(const Uuid& uuid) const {
+  return parts_->live_state.VmsWithUuid(uuid);
+}
+
 VmRecordPtr EventLog::FindVm(const VmKey& key) const { return parts_->live_state.FindVm(key); }
 std::vector<VmRecordPtr> EventLog::LastStoppedVms(size_t limit) const {
   return parts_->live_state.LastStoppedVms(limit);

@@ -257,6 +257,7 @@ class EventLog {
   // See VmRegistry.
   VmPage Vms(const VmKey* after, size_t limit) const;
   std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
+  std::vector<VmRecordPtr> VmsWithUuid(const Uuid& uuid) const;
   VmRecordPtr FindVm(const VmKey& key) const;
   std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const;
   int vm_count() const;

@@ -1,5 +1,6 @@
 #include "server/events/vm_registry.h"
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -37,6 +38,7 @@ VmRecord::VmRecord(const v1::Vm& vm)
       run_id_(Find(vm.ref().run_id())),
       path_(Find(vm.monitor_path())),
       source_(Find(vm.ref().source())),
+      uuid_(ParseUuid(vm.ref().uuid())),
       state_(vm.state()),
       has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}
@@ -55,6 +57,7 @@ void VmRegistry::Erase(Records::iterator at) {
   --counts_.by_state[(*at)->state()];
   if ((*at)->has_problems()) --counts_.with_problems;
   stopped_.erase(*at);
+  if ((*at)->uuid().has_value()) by_uuid_.erase({*(*at)->uuid(), *at});
   records_.erase(at);
 }
 
@@ -64,6 +67,7 @@ void VmRegistry::Put(VmRecordPtr record) {
   records_.insert(record);
   ++counts_.by_state[record->state()];
   if (record->has_problems()) ++counts_.with_problems;
+  if (record->uuid().has_value()) by_uuid_.insert({*record->uuid(), record});
   if (record->stopped()) stopped_.insert(std::move(record));
   if (stopped_.size() > max_stopped_) Erase(records_.find(*stopped_.begin()));
 }
@@ -74,6 +78,16 @@ std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
        it != records_.end() && (*it)->name() == name; ++it) {
     out.push_back(*it);
   }
+  return out;
+}
+
+std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
+  std::vector<VmRecordPtr> out;
+  for (auto it = by_uuid_.lower_bound({uuid, nullptr}); it != by_uuid_.end() && it->first == uuid;
+       ++it) {
+    out.push_back(it->second);
+  }
+  std::sort(out.begin(), out.end(), Order());
   return out;
 }
 

@@ -5,13 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
 #include "base/shared_text.h"
+#include "base/uuid.h"
 #include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
@@ -41,6 +44,7 @@ class VmRecord {
   absl::string_view run_id() const { return View(run_id_); }
   absl::string_view path() const { return View(path_); }
   absl::string_view source() const { return View(source_); }
+  std::optional<Uuid> uuid() const { return uuid_; }  // unset: not known
   v1::VmState state() const { return state_; }
   bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
   bool has_problems() const { return has_problems_; }
@@ -63,6 +67,7 @@ class VmRecord {
   const Part run_id_;
   const Part path_;
   const Part source_;
+  const std::optional<Uuid> uuid_;
   const v1::VmState state_;
   const bool has_problems_;
   const uint64_t last_sequence_;
@@ -97,6 +102,8 @@ class VmRegistry {
   }
   // Every entry of that name, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
+  // Every entry with that UUID, in order.
+  std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;
   // At most `limit` entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after, size_t limit) const;
   // Returns at most `limit` stopped VMs, the last to stop first.
@@ -126,6 +133,7 @@ class VmRegistry {
   const size_t max_stopped_;
   Records records_;
   std::set<VmRecordPtr, StopOrder> stopped_;  // stopped ones of records_
+  absl::btree_set<std::pair<Uuid, VmRecordPtr>> by_uuid_;
   VmCounts counts_;
 };
 

@@ -218,11 +218,11 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
   if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
   static_assert(int{v1::GetVmResponse::kVmFieldNumber} ==
                 int{v1::ListVmsResponse::kVmsFieldNumber});
-  std::vector<VmRecordPtr> vms =
-      request.name().empty() ? log_->Vms(nullptr, SIZE_MAX).vms : log_->VmsNamed(request.name());
   const std::optional<Uuid> uuid = ParseUuid(request.uuid());
+  std::vector<VmRecordPtr> vms =
+      uuid.has_value() ? log_->VmsWithUuid(*uuid) : log_->VmsNamed(request.name());
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
-    return (uuid.has_value() && ParseUuid(VmInSnapshotVmField(vm->encoded()).uuid) != uuid) ||
+    return (!request.name().empty() && vm->name() != request.name()) ||
            (!request.run_id().empty() && vm->run_id() != request.run_id());
   });
   if (vms.empty() && !request.run_id().empty()) {

@@ -134,12 +134,9 @@ void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
   call->Answer(status.ok() ? queries_.ListVms(request) : status);
 }
 
-void VmEventService::GetVm(IncomingCall* call, const AccessPolicy& policy) {
+void VmEventService::GetVm(IncomingCall* call, const AccessPolicy& /*policy*/) {
   v1::GetVmRequest request;
-  absl::Status status = Parse(*call, &request);
-  // A UUID alone is looked for among all VMs, as ListVms does.
-  if (status.ok() && request.name().empty())
-    status = policy.CheckRate(*call->context(), Refusal::kVmsRate);
+  const absl::Status status = Parse(*call, &request);
   call->Answer(status.ok() ? queries_.GetVm(request) : status);
 }
 

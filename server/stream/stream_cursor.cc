@@ -66,6 +66,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
       return std::nullopt;
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
+      replays_ = !IsAtHead();
       // A client that resumed after the snapshot's sequence without all of it would miss the rest.
       return ProgressMessage(snapshot_ != nullptr ? 0 : sequence_, now, /*is_first=*/true);
     case Phase::kSnapshot:
@@ -90,8 +91,16 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
   sent_.events = batch.events;
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
-  if (beat || !(caught_up_ || history_request_ != nullptr)) return ProgressMessage(sequence_, now);
+  const bool replayed = caught_up_ && std::exchange(replays_, false);
+  if (beat || replayed || !(caught_up_ || history_request_ != nullptr)) {
+    return ProgressMessage(sequence_, now);
+  }
   return std::nullopt;
+}
+
+bool StreamCursor::IsAtHead() const {
+  const ReadResult read = log_->Read(sequence_ + 1, {.max_bytes = 1});
+  return read.blocks.empty() && !read.history.has_value();
 }
 
 void StreamCursor::Supply(HistoryAnswer answer) {

@@ -33,7 +33,8 @@ class StreamCursor {
   StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher, uint64_t id = 0);
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
-  // snapshot), then the snapshot, then events as they come. Unset when there is nothing to send, or
+  // snapshot), then the snapshot, then events as they come, and a Progress when the stream has
+  // caught up for the first time, unless it began there. Unset when there is nothing to send, or
   // when TakeHistoryRequest has something; with `beat`, a Progress instead. OUT_OF_RANGE: what
   // comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
@@ -68,6 +69,8 @@ class StreamCursor {
   enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
   struct Batch;
 
+  // Returns whether there is no event after sequence_ yet.
+  bool IsAtHead() const;
   grpc::ByteBuffer ProgressMessage(uint64_t sequence, absl::Time now, bool is_first = false);
   // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
   std::optional<grpc::ByteBuffer> SnapshotMessage();
@@ -89,6 +92,7 @@ class StreamCursor {
   absl::Time since_;
   const bool takes_all_;  // matches without looking at each event
   Phase phase_;
+  bool replays_ = false;  // a Progress is due once it catches up for the first time
   // Pointers, since a stream has them for a moment of its life.
   std::unique_ptr<const HistoryRequest> history_request_;
   std::unique_ptr<HistoryAnswer> history_;

@@ -36,9 +36,13 @@ class Arrivals {
     std::string peer;
   };
 
-  // `arrived` is called from the loop. The pointers outlive it.
+  // Gets the listener, the peer and, for people, the reason of a connection that was closed because
+  // its client spoke, but not as it must.
+  using Refused = std::function<void(size_t, const std::string&, const std::string&)>;
+
+  // `arrived` and `refused` are called from the loop. The pointers outlive it.
   Arrivals(size_t listeners, ArrivalLimits limits, EventLoop* loop, RefusalCounters* refusals,
-           std::function<void(Arrived)> arrived);
+           std::function<void(Arrived)> arrived, Refused refused);
   ~Arrivals();
   Arrivals(const Arrivals&) = delete;
   Arrivals& operator=(const Arrivals&) = delete;
@@ -65,7 +69,9 @@ class Arrivals {
   };
 
   enum class Step { kWaits, kDone, kFailed };
-  static Step Advance(const Arrived& connection);
+  // kFailed sets `*why`; empty: the client has sent nothing.
+  static Step Advance(const Arrived& connection, std::string* why);
+  static Step AdvanceTls(SSL* tls, std::string* why);
   static bool HasSpoken(Arrival* arrival);
   void OnReady(Arrival* arrival, uint32_t events);
   // Closes one of the peers that have the most there.
@@ -76,6 +82,7 @@ class Arrivals {
   EventLoop* const loop_;
   RefusalCounters* const refusals_;
   const std::function<void(Arrived)> arrived_;
+  const Refused refused_;
 
   uint64_t next_id_ = 0;
   std::map<uint64_t, Arrival> arrivals_;  // oldest first

@@ -11,6 +11,7 @@ namespace {
 constexpr uint32_t kSmallData = 64;
 // A client that reads a long backlog later may grant its windows later.
 constexpr double kMaxFreeControl = 100'000;
+constexpr size_t kPriorityBytes = 5;
 constexpr int kResourceExhausted = 8;  // value of grpc::StatusCode
 
 Breach BrokenRule(std::string what) { return {Refusal::kFrames, std::move(what), true}; }
@@ -47,20 +48,25 @@ std::optional<Breach> ClientFrames::Read(absl::string_view bytes, absl::Duration
     } else if (header.type == FrameType::kData && !drops_) {
       const auto request = requests_.find(header.stream);
       if (request != requests_.end() && OnContent(part->bytes, &request->second)) {
-        Refuse(header.stream, request->second, to_client);
+        RefuseRequest(header.stream, request->second, to_client);
         requests_.erase(request);
       }
     }
-    if (!drops_) {
-      std::string* const out = header.type == FrameType::kHeaders ? &headers_ : to_server;
-      out->append(part->bytes.data(), part->bytes.size());
+    const bool is_headers =
+        header.type == FrameType::kHeaders || header.type == FrameType::kContinuation;
+    if (is_headers) {
+      if (!part->is_header) headers_.append(part->bytes.data(), part->bytes.size());
+    } else if (!drops_) {
+      to_server->append(part->bytes.data(), part->bytes.size());
     }
     if (!part->ends_frame) continue;
     if (!std::exchange(acknowledged_, true)) {
       absl::StrAppend(to_server,
                       EncodeFrame({.type = FrameType::kSettings, .flags = FrameHeader::kAck}, ""));
     }
-    if (header.type == FrameType::kHeaders) to_server->append(std::exchange(headers_, ""));
+    if (is_headers && (header.flags & FrameHeader::kEndHeaders) != 0) {
+      if (std::optional<Breach> breach = PassHeaders(to_server, to_client)) return breach;
+    }
     if (std::exchange(resets_after_, false)) {
       absl::StrAppend(to_server, ResetStreamFrame(header.stream, Http2Error::kCancel));
     }
@@ -81,9 +87,13 @@ std::optional<Breach> ClientFrames::OnHeader(const FrameHeader& header, absl::Du
     return BrokenRule(absl::StrCat("a frame of ", header.length, " bytes; at most ",
                                    kMaxFramePayload, " are allowed"));
   }
+  if (in_parts_ != (header.type == FrameType::kContinuation) ||
+      (in_parts_ && header.stream != headers_frame_.stream)) {
+    return BrokenRule("CONTINUATION must follow the frame that it continues, and nothing else");
+  }
   switch (header.type) {
     case FrameType::kContinuation:
-      return BrokenRule("CONTINUATION, which is not allowed: headers must fit into one frame");
+      return OnContinuation(header, now);
     case FrameType::kHeaders:
       return OnHeaders(header);
     case FrameType::kData:
@@ -100,9 +110,17 @@ std::optional<Breach> ClientFrames::OnHeader(const FrameHeader& header, absl::Du
 }
 
 std::optional<Breach> ClientFrames::OnHeaders(const FrameHeader& header) {
+  headers_frame_ = header;
   if ((header.flags & FrameHeader::kEndHeaders) == 0) {
-    return BrokenRule(absl::StrCat("headers in several frames; they must fit into one, of ",
-                                   kMaxFramePayload, " bytes"));
+    if ((header.flags & FrameHeader::kPadded) != 0) {
+      return BrokenRule("headers in several frames have padding");
+    }
+    if (peer_->headers_in_parts >= kMaxHeadersInParts) {
+      return BrokenRule(absl::StrCat("headers that are not complete are on ", kMaxHeadersInParts,
+                                     " connections of its peer"));
+    }
+    in_parts_ = true;
+    ++peer_->headers_in_parts;
   }
   ++calls_;
   last_stream_ = std::max(last_stream_, header.stream);
@@ -110,6 +128,46 @@ std::optional<Breach> ClientFrames::OnHeaders(const FrameHeader& header) {
   requests_.try_emplace(header.stream);
   if (requests_.size() <= kMaxOpenRequests) return std::nullopt;
   return BrokenRule(absl::StrCat("more than ", kMaxOpenRequests, " calls are open"));
+}
+
+std::optional<Breach> ClientFrames::OnContinuation(const FrameHeader& header, absl::Duration now) {
+  if (headers_.size() + header.length > kMaxHeaders) {
+    return BrokenRule(absl::StrCat("a call's headers have more than ", kMaxHeaders,
+                                   " bytes; at most ", kMaxFramePayload, " are allowed"));
+  }
+  if ((header.flags & FrameHeader::kEndHeaders) != 0) {
+    EndParts();
+    return std::nullopt;
+  }
+  return header.length < kSmallData ? CountControl(now) : std::nullopt;
+}
+
+std::optional<Breach> ClientFrames::PassHeaders(std::string* to_server, std::string* to_client) {
+  const std::string block = std::exchange(headers_, "");
+  FrameHeader header = headers_frame_;
+  header.flags |= FrameHeader::kEndHeaders;
+  if (block.size() <= kMaxFramePayload) {
+    absl::StrAppend(to_server, EncodeFrame(header, block));
+    return std::nullopt;
+  }
+  // Headers of other calls may refer to fields of these.
+  const bool has_priority = (header.flags & FrameHeader::kPriority) != 0;
+  const std::optional<std::string> changes =
+      TableChanges(absl::string_view(block).substr(has_priority ? kPriorityBytes : 0));
+  if (!changes.has_value() || changes->size() > kMaxFramePayload) {
+    return BrokenRule(absl::StrCat("a call's headers have ", block.size(), " bytes; at most ",
+                                   kMaxFramePayload, " are allowed"));
+  }
+  header.flags = FrameHeader::kEndHeaders;
+  absl::StrAppend(to_server, EncodeFrame(header, *changes),
+                  ResetStreamFrame(header.stream, Http2Error::kCancel));
+  requests_.erase(header.stream);
+  if (WasRefused(header.stream)) return std::nullopt;
+  Refuse(header.stream,
+         absl::StrCat("the headers of the call have ", block.size(), " bytes, at most ",
+                      kMaxFramePayload, " are allowed"),
+         to_client);
+  return std::nullopt;
 }
 
 std::optional<Breach> ClientFrames::Count(TokenBucket* own, TokenBucket* of_peer, double* always,
@@ -161,16 +219,21 @@ bool ClientFrames::WasRefused(uint32_t stream) const {
   return std::find(refused_.begin(), refused_.end(), stream) != refused_.end();
 }
 
-void ClientFrames::Refuse(uint32_t stream, const Request& request, std::string* to_client) {
+void ClientFrames::RefuseRequest(uint32_t stream, const Request& request, std::string* to_client) {
   const bool compressed = request.left <= limits_.max_request_bytes;
-  const std::string why = absl::StrCat(
-      "the request has ", request.left, compressed ? " compressed" : "", " bytes, at most ",
-      compressed ? limits_.max_compressed_request_bytes : limits_.max_request_bytes, " are allowed",
-      compressed ? ": send it uncompressed" : "");
+  Refuse(stream,
+         absl::StrCat("the request has ", request.left, compressed ? " compressed" : "",
+                      " bytes, at most ",
+                      compressed ? limits_.max_compressed_request_bytes : limits_.max_request_bytes,
+                      " are allowed", compressed ? ": send it uncompressed" : ""),
+         to_client);
+  resets_after_ = true;
+}
+
+void ClientFrames::Refuse(uint32_t stream, absl::string_view why, std::string* to_client) {
   absl::StrAppend(to_client, TrailersOnlyFrame(stream, kResourceExhausted, why),
                   ResetStreamFrame(stream, Http2Error::kNone));
   ++refused_requests_;
-  resets_after_ = true;
   refused_.push_back(stream);
   if (refused_.size() > kMaxRefusedRequests) refused_.pop_front();
 }

@@ -38,12 +38,13 @@ struct FrameLimits {
   uint32_t max_compressed_request_bytes = 4 << 10;
 };
 
-// Limit of all connections of a peer together.
+// State of all connections of a peer together.
 struct PeerFrames {
   explicit PeerFrames(const FrameLimits& limits)
       : resets(limits.resets_of_peer), control(limits.control_of_peer) {}
   TokenBucket resets;
   TokenBucket control;
+  size_t headers_in_parts = 0;  // blocks of headers that CONTINUATION must complete
 };
 
 // Reason to close a connection.
@@ -59,9 +60,15 @@ class ClientFrames {
  public:
   static constexpr size_t kMaxOpenRequests = 4'096;
   static constexpr size_t kMaxRefusedRequests = 100;  // limit of remembered ones
+  // A call's headers have at most kMaxFramePayload bytes; of more, up to this, the call is refused.
+  static constexpr size_t kMaxHeaders = 64 << 10;
+  static constexpr size_t kMaxHeadersInParts = 256;  // of a peer
 
   // `peer` outlives it.
   ClientFrames(const FrameLimits& limits, PeerFrames* peer);
+  ~ClientFrames() { EndParts(); }
+  ClientFrames(const ClientFrames&) = delete;
+  ClientFrames& operator=(const ClientFrames&) = delete;
 
   // Takes what the client sent, once the server has sent its SETTINGS. Appends to `to_server` what
   // the server may read: headers once they are complete, other frames as they come; and to
@@ -77,7 +84,8 @@ class ClientFrames {
   // The calls that were opened since the last such question.
   int TakeCalls() { return std::exchange(calls_, 0); }
   uint32_t last_stream() const { return last_stream_; }
-  // The requests that were refused by their length since the last such question.
+  // The requests that were refused by their length, or that of their headers, since the last such
+  // question.
   int TakeRefusedRequests() { return std::exchange(refused_requests_, 0); }
 
  private:
@@ -90,10 +98,17 @@ class ClientFrames {
 
   std::optional<Breach> OnHeader(const FrameHeader& header, absl::Duration now);
   std::optional<Breach> OnHeaders(const FrameHeader& header);
+  std::optional<Breach> OnContinuation(const FrameHeader& header, absl::Duration now);
   std::optional<Breach> Count(TokenBucket* own, TokenBucket* of_peer, double* always,
                               Refusal reason, const char* what, absl::Duration now);
   std::optional<Breach> CountControl(absl::Duration now);
-  void Refuse(uint32_t stream, const Request& request, std::string* to_client);
+  // Passes the complete headers on; refuses a call that has too many.
+  std::optional<Breach> PassHeaders(std::string* to_server, std::string* to_client);
+  void EndParts() {
+    if (std::exchange(in_parts_, false)) --peer_->headers_in_parts;
+  }
+  void RefuseRequest(uint32_t stream, const Request& request, std::string* to_client);
+  void Refuse(uint32_t stream, absl::string_view why, std::string* to_client);
   bool WasRefused(uint32_t stream) const;
   // Follows the messages within DATA. True: one is too large.
   bool OnContent(absl::string_view bytes, Request* request) const;
@@ -110,9 +125,11 @@ class ClientFrames {
   bool started_ = false;       // the first frame, SETTINGS, has begun
   bool acknowledged_ = false;  // the server's SETTINGS were acknowledged
   FrameReader reader_;
-  bool drops_ = false;         // drops the frame that is read
-  bool resets_after_ = false;  // resets its stream once it is complete
-  std::string headers_;        // incomplete headers
+  bool drops_ = false;           // drops the frame that is read
+  bool resets_after_ = false;    // resets its stream once it is complete
+  FrameHeader headers_frame_{};  // HEADERS, of which headers_ is
+  std::string headers_;          // incomplete headers, without those of their frames
+  bool in_parts_ = false;        // CONTINUATION must come next
   int calls_ = 0;
   uint32_t last_stream_ = 0;
   absl::flat_hash_map<uint32_t, Request> requests_;  // requests that the client has not ended

@@ -20,7 +20,6 @@ constexpr int kDescriptorsOfConnection = 3;  // the client's, and the relay's pa
 // Fraction 1/kExtraPart of a listener's connections that it has beyond them, for peers with few.
 constexpr int kExtraPart = 8;
 constexpr int kAcceptsAtOnce = 64;  // accepts on one listener before the next has its turn
-constexpr absl::Duration kLogInterval = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kDescriptorWait = absl::Milliseconds(100);
 
@@ -59,8 +58,12 @@ ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoo
       refusals_(refusals),
       accept_loop_(std::move(accept_loop)),
       relay_loop_(std::move(relay_loop)),
-      arrivals_(options_.listeners.size(), options_.arrivals, accept_loop_.get(), refusals,
-                [this](Arrivals::Arrived arrived) { OnArrived(std::move(arrived)); }),
+      arrivals_(
+          options_.listeners.size(), options_.arrivals, accept_loop_.get(), refusals,
+          [this](Arrivals::Arrived arrived) { OnArrived(std::move(arrived)); },
+          [this](size_t listener, const std::string& peer, const std::string& why) {
+            LogClosed(listener, peer, why);
+          }),
       watched_(options_.listeners.size()),
       relay_(
           options_.relay, relay_loop_.get(), refusals, [this](Relay::Id id) { Forget(id); },
@@ -213,13 +216,6 @@ std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
   return std::nullopt;
 }
 
-bool ConnectionAcceptor::MayLog() {
-  const absl::Duration now = accept_loop_->Now().monotonic;
-  if (now - logged_at_ < kLogInterval) return false;
-  logged_at_ = now;
-  return true;
-}
-
 void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
   refusals_->Count(Refusal::kDescriptors);
   const MutexLock lock(&mutex_);
@@ -285,10 +281,15 @@ void ConnectionAcceptor::GiveSeatBack(size_t listener, const std::string& peer) 
 
 void ConnectionAcceptor::LogBreach(Relay::Id id, const Breach& breach) {
   const Connection& connection = connections_.find(id)->second;
+  LogClosed(connection.listener, connection.peer, breach.what);
+}
+
+void ConnectionAcceptor::LogClosed(size_t listener, const std::string& peer,
+                                   const std::string& why) {
   const MutexLock lock(&mutex_);
   if (MayLog()) {
-    spdlog::warn("{}: a connection of {} was closed: {}",
-                 options_.listeners[connection.listener].name, connection.peer, breach.what);
+    spdlog::warn("{}: a connection of {} was closed: {}", options_.listeners[listener].name, peer,
+                 why);
   }
 }
 

@@ -15,6 +15,7 @@
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
+#include "base/token_bucket.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
 #include "server/transport/arrivals.h"
@@ -138,8 +139,11 @@ class ConnectionAcceptor {
   std::optional<Refusal> FindRefusal(const Open& open, const std::string& peer) const;
   void RefuseForDescriptors(size_t listener);
   void LogBreach(Relay::Id id, const Breach& breach);
+  void LogClosed(size_t listener, const std::string& peer, const std::string& why);
   // Returns whether a line may be logged now.
-  bool MayLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool MayLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return log_lines_.Take(accept_loop_->Now().monotonic);
+  }
 
   const Options options_;
   Clients* const clients_;
@@ -162,7 +166,8 @@ class ConnectionAcceptor {
 
   mutable Mutex mutex_;
   std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // indexed by listener
-  absl::Duration logged_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  // Of closed connections: any stranger can cause them.
+  TokenBucket log_lines_ ABSL_GUARDED_BY(mutex_){/*burst=*/10, /*per_second=*/0.1};
 
   Mutex accepting_mutex_;  // held while connections are accepted
   bool accepting_ ABSL_GUARDED_BY(accepting_mutex_) = true;

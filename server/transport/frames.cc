@@ -35,6 +35,30 @@ void AppendText(std::string* out, absl::string_view text) {
   out->append(text.data(), text.size());
 }
 
+// Takes an integer (RFC 7541, 5.1), whose first byte has `bits` of it.
+std::optional<uint64_t> TakeInteger(absl::string_view* block, int bits) {
+  if (block->empty()) return std::nullopt;
+  const uint64_t all = (uint64_t{1} << bits) - 1;
+  uint64_t value = static_cast<uint8_t>(block->front()) & all;
+  block->remove_prefix(1);
+  if (value < all) return value;
+  for (int shift = 0; shift < 32 && !block->empty(); shift += 7) {
+    const auto byte = static_cast<uint8_t>(block->front());
+    block->remove_prefix(1);
+    value += uint64_t{byte & 0x7fu} << shift;
+    if ((byte & 0x80) == 0) return value;
+  }
+  return std::nullopt;
+}
+
+// Skips a string (RFC 7541, 5.2). False: it is not complete.
+bool SkipText(absl::string_view* block) {
+  const std::optional<uint64_t> size = TakeInteger(block, 7);
+  if (!size.has_value() || *size > block->size()) return false;
+  block->remove_prefix(*size);
+  return true;
+}
+
 }  // namespace
 
 std::optional<FrameReader::Part> FrameReader::Next(absl::string_view* bytes) {
@@ -105,6 +129,28 @@ std::string TrailersOnlyFrame(uint32_t stream, int grpc_status, absl::string_vie
                       .flags = FrameHeader::kEndStream | FrameHeader::kEndHeaders,
                       .stream = stream},
                      block);
+}
+
+std::optional<std::string> TableChanges(absl::string_view block) {
+  std::string out;
+  while (!block.empty()) {
+    const absl::string_view rest = block;
+    const auto first = static_cast<uint8_t>(block.front());
+    const bool is_index = (first & 0x80) != 0;
+    const bool inserts = (first & 0xc0) == 0x40;
+    const bool resizes = (first & 0xe0) == 0x20;
+    const std::optional<uint64_t> name = TakeInteger(&block, is_index  ? 7
+                                                             : inserts ? 6
+                                                             : resizes ? 5
+                                                                       : 4);
+    if (!name.has_value()) return std::nullopt;
+    if (!is_index && !resizes) {
+      if (*name == 0 && !SkipText(&block)) return std::nullopt;
+      if (!SkipText(&block)) return std::nullopt;
+    }
+    if (inserts || resizes) absl::StrAppend(&out, rest.substr(0, rest.size() - block.size()));
+  }
+  return out;
 }
 
 }  // namespace vmeventd

@@ -35,7 +35,9 @@ struct FrameHeader {
   static constexpr size_t kBytes = 9;
   static constexpr uint8_t kEndStream = 1;   // flag of DATA and HEADERS
   static constexpr uint8_t kAck = 1;         // flag of SETTINGS and PING
-  static constexpr uint8_t kEndHeaders = 4;  // flag of HEADERS
+  static constexpr uint8_t kEndHeaders = 4;  // flag of HEADERS and CONTINUATION
+  static constexpr uint8_t kPadded = 8;      // flag of HEADERS
+  static constexpr uint8_t kPriority = 32;   // flag of HEADERS: five bytes before the block
 
   FrameType type;
   uint8_t flags = 0;
@@ -80,5 +82,9 @@ std::string GoAwayFrame(uint32_t last_stream, Http2Error error, absl::string_vie
 // so that it may stand between any two frames. `grpc_status` is as grpc::StatusCode; `message` is
 // ASCII.
 std::string TrailersOnlyFrame(uint32_t stream, int grpc_status, absl::string_view message);
+
+// Returns what of a block of compressed headers changes the table (RFC 7541, 6), which the headers
+// of later streams refer to; nullopt: it is no such block.
+std::optional<std::string> TableChanges(absl::string_view block);
 
 }  // namespace vmeventd

@@ -124,6 +124,10 @@ absl::Status ListenSocket::OpenTcp() {
   if (fd() < 0) return ErrnoStatus(address_.ToString(), "cannot make a socket", errno);
   const int one = 1;  // connections of the daemon before this one may linger
   setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if (!is_v4) {  // whatever net.ipv6.bindv6only is
+    const int only = address_.ipv6_only ? 1 : 0;
+    setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
+  }
   int result = is_v4 ? Bind(reinterpret_cast<sockaddr*>(&v4), sizeof(v4))
                      : Bind(reinterpret_cast<sockaddr*>(&v6), sizeof(v6));
   // With SO_REUSEADDR it is listen that finds another listener.

@@ -107,21 +107,36 @@ struct CertificateAuthority::State {
 
 CertificateAuthority::CertificateAuthority(const std::string& directory,
                                            const std::string& common_name)
+    : CertificateAuthority(directory, common_name, nullptr) {}
+
+CertificateAuthority::CertificateAuthority(const std::string& directory,
+                                           const std::string& common_name, const State* issuer)
     : certificate_(directory + "/" + common_name + ".pem"), state_(std::make_unique<State>()) {
   const CertificateOptions options = {.common_name = common_name,
                                       .not_before = absl::Now() - absl::Hours(24 * 365),
                                       .not_after = absl::Now() + absl::Hours(24 * 365)};
   state_->key = MakeKey();
-  state_->certificate = MakeCertificate(options, state_->key.get(), nullptr);
+  X509* const issuing = issuer == nullptr ? nullptr : issuer->certificate.get();
+  state_->certificate = MakeCertificate(
+      options, state_->key.get(), issuing == nullptr ? nullptr : X509_get_subject_name(issuing));
   X509* const own = state_->certificate.get();
   AddExtension(own, own, NID_basic_constraints, "critical,CA:TRUE");
   AddExtension(own, own, NID_key_usage, "critical,keyCertSign,cRLSign");
   AddExtension(own, own, NID_subject_key_identifier, "hash");
-  Check(X509_sign(own, state_->key.get(), EVP_sha256()) > 0, "signing the authority's certificate");
+  if (issuing != nullptr) AddExtension(own, issuing, NID_authority_key_identifier, "keyid");
+  EVP_PKEY* const signer = issuer == nullptr ? state_->key.get() : issuer->key.get();
+  Check(X509_sign(own, signer, EVP_sha256()) > 0, "signing the authority's certificate");
   WriteCertificate(certificate_, own);
 }
 
 CertificateAuthority::~CertificateAuthority() = default;
+
+std::unique_ptr<CertificateAuthority> CertificateAuthority::IssueAuthority(
+    const std::string& common_name) {
+  const std::string directory = certificate_.substr(0, certificate_.rfind('/'));
+  return std::unique_ptr<CertificateAuthority>(
+      new CertificateAuthority(directory, common_name, state_.get()));
+}
 
 CertificateFiles CertificateAuthority::Issue(const CertificateOptions& options) {
   X509* const issuer = state_->certificate.get();

@@ -31,7 +31,7 @@ struct CertificateOptions {
   bool client = false;
 };
 
-// A self-signed authority. One thread.
+// An authority, self-signed or issued by another. One thread.
 class CertificateAuthority {
  public:
   // Writes into `directory`, which must exist. Authorities in one directory need different common
@@ -41,6 +41,9 @@ class CertificateAuthority {
   CertificateAuthority(const CertificateAuthority&) = delete;
   CertificateAuthority& operator=(const CertificateAuthority&) = delete;
 
+  // An authority that this one issued. Its users need not trust this one.
+  std::unique_ptr<CertificateAuthority> IssueAuthority(const std::string& common_name);
+
   // The path of its own certificate, which its users trust.
   const std::string& certificate() const { return certificate_; }
 
@@ -49,6 +52,8 @@ class CertificateAuthority {
 
  private:
   struct State;
+  CertificateAuthority(const std::string& directory, const std::string& common_name,
+                       const State* issuer);
 
   const std::string certificate_;
   std::unique_ptr<State> state_;

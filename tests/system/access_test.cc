@@ -86,6 +86,9 @@ TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonContinues) {
        {others->Issue(ClientCertificate("spiffe://site/mover")), authority_->Issue(expired)}) {
     EXPECT_NE(Run(TlsCommand(own, {"info"})).exit_code, 0);
   }
+  daemon().WaitLog(
+      "a connection of 127.0.0.1 was closed: its certificate is not accepted: unable to get local "
+      "issuer certificate");
   EXPECT_NE(Run(VmeventsCommand(tcp_, {"info"})).exit_code, 0) << "no TLS";
   EXPECT_NE(Run(VmeventsCommand(tcp_, {"--tls-ca", authority_->certificate(), "info"})).exit_code,
             0)

@@ -278,8 +278,7 @@ void EvidenceLog::SawNoRunState(Instant now) {
 
 void EvidenceLog::SawNoGreeting(absl::Duration age, Instant now) {
   facts_.never_greeted = true;
-  Saw(absl::StrCat("QEMU sent no greeting in its ",
-                   absl::FormatDuration(absl::Trunc(age, absl::Seconds(1)))),
+  Saw(absl::StrCat("QEMU sent no greeting in the ", absl::ToInt64Seconds(age), " s of its life"),
       now);
 }
 

@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/security/credentials.h"
+#include "server/config/config.h"
 #include "tests/support/files.h"
+#include "tests/support/loopback.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_server.h"
@@ -224,6 +226,27 @@ TEST(Ipv6, AListenerOnEveryAddressKnowsNetworksAndIpv4Hosts) {
             "127.0.0.1");
 }
 
+TEST(Ipv6, BothProtocolsMayHaveAListenerOfTheirOwnOnOnePort) {
+  if (!std::filesystem::exists("/proc/net/if_inet6")) GTEST_SKIP() << "the kernel has no IPv6";
+  for (const bool ipv6_first : {false, true}) {
+    uint16_t port = 0;
+    const UniqueFd held = e2e::HoldOnLoopback(&port);  // nobody else may get the port
+    std::vector<std::string> addresses = {absl::StrCat("0.0.0.0:", port),
+                                          absl::StrCat("[::]:", port)};
+    if (ipv6_first) std::swap(addresses[0], addresses[1]);
+    const ParsedConfig parsed = ParseConfig(
+        {"--listen", addresses[0], "--listen", addresses[1], "--insecure-listen"}, Environment());
+    ASSERT_TRUE(parsed.config.has_value()) << parsed.text;
+    TestServer server({.addresses = parsed.config->listens});
+    for (const ListenerState& listener : server.server().listeners()) {
+      EXPECT_TRUE(listener.listening) << listener.address.ToString();
+    }
+    for (const char* host : {"127.0.0.1:", "[::1]:"}) {
+      EXPECT_TRUE(CallMethod(ChannelOfItsOwn(absl::StrCat(host, port)), "ListVms").ok()) << host;
+    }
+  }
+}
+
 // Each method has its own limit, per peer.
 TEST(Limits, ListEventsAndListVmsPerSecond) {
   const TemporaryDirectory directory;
@@ -262,6 +285,33 @@ TEST(Limits, RequestSize) {
   request.set_name(std::string(5 << 20, 'x'));
   EXPECT_EQ(CallMethod(channel, "GetVm", request.SerializeAsString()).error_code(),
             grpc::RESOURCE_EXHAUSTED);
+}
+
+// A proxy shares a connection between its clients, of which one has a large token.
+TEST(Limits, ACallsHeadersAreItsOwnAffair) {
+  TestServer server;
+  TestStream stream(server.stub(), {});
+  EXPECT_TRUE(stream.Next().has_progress());
+  const auto call = [&server](size_t bytes) {
+    grpc::ClientContext context;
+    // As a JSON Web Token looks, which HPACK compresses a little.
+    std::string token = "Bearer ";
+    while (token.size() < bytes) token += "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9-_";
+    context.AddMetadata("authorization", token);
+    v1::ListVmsResponse response;
+    return server.stub()->ListVms(&context, {}, &response);
+  };
+  for (const size_t bytes : {1'000, 7'000, 9'000, 12'000, 16'000}) {
+    const grpc::Status status = call(bytes);
+    EXPECT_TRUE(status.ok()) << bytes << ": " << status.error_message();
+  }
+  for (const size_t bytes : {30'000, 60'000, 30'000}) {
+    EXPECT_EQ(call(bytes).error_code(), grpc::RESOURCE_EXHAUSTED) << bytes;
+  }
+  EXPECT_TRUE(call(16'000).ok());
+  server.PushEach("web1", 1);
+  EXPECT_EQ(stream.NextSequences(1).size(), 1) << "on the same connection";
+  EXPECT_EQ(server.server().listeners()[0].connections, 1);
 }
 
 // A scrape of the metrics may come while the daemon stops.

@@ -93,6 +93,14 @@ TEST_F(QueriesTest, FindsVmsByTheirUuid) {
   EXPECT_THAT(queries_.GetVm(get), FailsAs(absl::IsFailedPrecondition, "run-a, run-copy"));
   get.set_run_id("run-copy");
   EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(get)).vm().ref().name(), "copy");
+
+  // A record that is replaced is found no more.
+  get.clear_run_id();
+  copy.status->ref.uuid = "00000000-e29b-41d4-a716-446655440000";
+  pumped_.Push({copy, Update("a", EventType::kReset)});
+  EXPECT_TRUE(absl::IsNotFound(queries_.GetVm(get).status()));
+  get.set_uuid(std::string(copy.status->ref.uuid));
+  EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(get)).vm().ref().name(), "copy");
 }
 
 TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {

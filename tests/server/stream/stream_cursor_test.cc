@@ -85,6 +85,23 @@ TEST(StreamCursor, BeatsOnlyWhenAsked) {
   EXPECT_TRUE(Next(&cursor, true).has_progress());
 }
 
+TEST(StreamCursor, AReplaySaysThatItHasCaughtUp) {
+  PumpedState pumped;
+  pumped.PushEach("db", 5);
+  StreamCursor all = Cursor(pumped.log(), FromOldest{});
+  EXPECT_EQ(Next(&all).progress().sequence(), 0);
+  EXPECT_EQ(Next(&all).events_size(), 5);
+  StreamCursor none = Cursor(pumped.log(), FromOldest{}, "vm_names: 'web1'");
+  EXPECT_EQ(Next(&none).progress().sequence(), 0);
+  for (StreamCursor* const cursor : {&all, &none}) {
+    EXPECT_EQ(Next(cursor).progress().sequence(), 5);
+    EXPECT_TRUE(SaysNothing(cursor)) << "once";
+  }
+  StreamCursor at_head = Cursor(pumped.log(), AfterSequence{5, kJournal}, "vm_names: 'web1'");
+  EXPECT_EQ(Next(&at_head).progress().sequence(), 5);
+  EXPECT_TRUE(SaysNothing(&at_head)) << "its first Progress has said it";
+}
+
 TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
   PumpedState pumped;
   StreamCursor cursor = Cursor(pumped.log(), FromNow{}, "vm_names: 'web*'");
@@ -199,6 +216,7 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(8, 9, 10, 11, 12)) << "with the ring's";
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 12) << "it has caught up";
   EXPECT_TRUE(SaysNothing(&cursor));
   EXPECT_EQ(cursor.TakeHistoryRequest(), nullptr);
 }
@@ -248,8 +266,8 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   Next(&cursor);
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
-  EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_EQ(cursor.TakeHistoryRequest(), nullptr) << "it has caught up";
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 10) << "it has caught up";
+  EXPECT_EQ(cursor.TakeHistoryRequest(), nullptr);
   EXPECT_EQ(cursor.sequence(), 10);
 }
 
@@ -467,6 +485,7 @@ TEST(StreamCursor, ReportsProgressWhileItSearchesALongLog) {
     ASSERT_GT(next, between);
     between = next;
   }
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 100) << "it has caught up";
   EXPECT_TRUE(SaysNothing(&cursor));
 }
 

@@ -1,5 +1,6 @@
 #include "server/transport/arrivals.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
@@ -7,15 +8,18 @@
 
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "server/config/tls_material.h"
 #include "server/transport/frames.h"
 #include "server/transport/wire.h"
+#include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_events.h"
@@ -24,13 +28,19 @@
 namespace vmeventd {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
 class ArrivalsTest : public ::testing::Test {
  protected:
   void SetUp() override { signal(SIGPIPE, SIG_IGN); }
   void Open(ArrivalLimits limits = {}) {
     arrivals_ = std::make_unique<Arrivals>(
         2, limits, loop_.get(), &refusals_,
-        [this](Arrivals::Arrived arrived) { arrived_.push_back(std::move(arrived)); });
+        [this](Arrivals::Arrived arrived) { arrived_.push_back(std::move(arrived)); },
+        [this](size_t listener, const std::string& peer, const std::string& why) {
+          refused_.push_back(absl::StrCat(listener, " ", peer, ": ", why));
+        });
   }
   void Turn() { loop_->RunOnce(absl::ZeroDuration()); }
   // The client's end of a connection, which is looked at in the next turn.
@@ -54,10 +64,13 @@ class ArrivalsTest : public ::testing::Test {
 
   // A client of TLS on `fd`.
   SslPtr Client(const UniqueFd& fd, bool offers_http2 = true, bool with_certificate = true) {
+    return Client(fd, offers_http2, with_certificate ? own_ : CertificateFiles{});
+  }
+  SslPtr Client(const UniqueFd& fd, bool offers_http2, const CertificateFiles& own) {
     const SslContextPtr context(SSL_CTX_new(TLS_client_method()));
-    if (with_certificate) {
-      SSL_CTX_use_certificate_chain_file(context.get(), own_.certificate.c_str());
-      SSL_CTX_use_PrivateKey_file(context.get(), own_.key.c_str(), SSL_FILETYPE_PEM);
+    if (!own.certificate.empty()) {
+      SSL_CTX_use_certificate_chain_file(context.get(), own.certificate.c_str());
+      SSL_CTX_use_PrivateKey_file(context.get(), own.key.c_str(), SSL_FILETYPE_PEM);
     }
     const unsigned char http2[] = {2, 'h', '2'};
     const unsigned char http1[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
@@ -88,6 +101,20 @@ class ArrivalsTest : public ::testing::Test {
     out.wire = std::make_unique<Wire>(std::move(arrived_[0].socket), std::move(arrived_[0].tls));
     return out;
   }
+  // Returns whether a client with this certificate is served where `client_ca` holds this text.
+  bool Serves(const CertificateFiles& own, const std::string& client_ca) {
+    const std::string path = directory_ / "client-ca.pem";
+    std::ofstream(path, std::ios::binary) << client_ca;
+    const absl::StatusOr<TlsMaterial> material =
+        LoadTlsMaterial({server_.certificate, server_.key, path});
+    EXPECT_TRUE(material.ok()) << material.status();
+    arrived_.clear();
+    refused_.clear();
+    Open();
+    const UniqueFd socket = Connect("a", 0, material->context.get());
+    Shake(Client(socket, true, own));
+    return !arrived_.empty();
+  }
   // Both sides go on until nothing more happens.
   void Shake(const SslPtr& client) {
     for (int i = 0; i < 10; ++i) {
@@ -108,6 +135,7 @@ class ArrivalsTest : public ::testing::Test {
   SocketCloser closer_;
   const std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::vector<Arrivals::Arrived> arrived_;
+  std::vector<std::string> refused_;  // "LISTENER PEER: REASON"
   std::unique_ptr<Arrivals> arrivals_;
 };
 
@@ -243,6 +271,123 @@ TEST_F(ArrivalsTest, StrangersAreNotServed) {
     EXPECT_EQ(arrivals_->size(), 0);
   }
   EXPECT_TRUE(arrived_.empty());
+}
+
+TEST_F(ArrivalsTest, EachRefusedHandshakeIsCountedAndHasAReason) {
+  Open();
+  const auto others = MakeCertificateAuthority(directory_.path(), "others");
+  CertificateOptions expired = ClientCertificate("spiffe://site/reader");
+  expired.not_before = absl::Now() - absl::Hours(48);
+  expired.not_after = absl::Now() - absl::Hours(1);
+  const CertificateFiles of_others = others->Issue(ClientCertificate("spiffe://site/reader"));
+  const auto shake = [this](const std::string& peer, bool offers_http2,
+                            const CertificateFiles& own) {
+    const UniqueFd socket = Connect(peer, 0, material_.context.get());
+    Shake(Client(socket, offers_http2, own));
+  };
+  shake("no certificate", true, {});
+  shake("another authority's", true, of_others);
+  shake("expired", true, authority_->Issue(expired));
+  shake("a server's", true, server_);
+  shake("no HTTP/2", false, own_);
+  for (const auto& [peer, bytes] :
+       {std::pair<std::string, absl::string_view>{"plain", kHttp2Preface},
+        {"a browser", "GET / HTTP/1.1\r\n\r\n"}}) {
+    const UniqueFd socket = Connect(peer, 0, material_.context.get());
+    EXPECT_GT(send(socket.get(), bytes.data(), bytes.size(), 0), 0);
+    Turn();
+  }
+  {
+    const UniqueFd socket = Connect("left", 0, material_.context.get());
+    SSL_do_handshake(Client(socket).get());
+    Turn();
+  }
+  Turn();
+  EXPECT_THAT(
+      refused_,
+      ElementsAre(
+          "0 no certificate: it shows no certificate, and --tls-client-ca requires one",
+          "0 another authority's: its certificate is not accepted: unable to get local issuer "
+          "certificate",
+          "0 expired: its certificate is not accepted: certificate has expired",
+          HasSubstr("0 a server's: its certificate is not accepted: un"),  // OpenSSL 3.0 or 3.5
+          "0 no HTTP/2: it does not offer HTTP/2 (ALPN h2)", "0 plain: it does not speak TLS",
+          "0 a browser: it does not speak TLS",
+          "0 left: it closed the connection within the TLS handshake"));
+  EXPECT_EQ(refusals_.value(Refusal::kTls), 8);
+  EXPECT_EQ(arrivals_->size(), 0);
+}
+
+TEST_F(ArrivalsTest, AClientThatDoesNotAcceptOurCertificateIsNamed) {
+  Open();
+  const UniqueFd socket = Connect("a", 0, material_.context.get());
+  const SslPtr client = Client(socket);
+  SSL_set_verify(client.get(), SSL_VERIFY_PEER, nullptr);  // and trusts no authority
+  Shake(client);
+  EXPECT_THAT(refused_, ElementsAre("0 a: it does not accept this server's certificate: tlsv1 "
+                                    "alert unknown ca"));
+}
+
+TEST_F(ArrivalsTest, OverAPlainConnectionEachStrangerHasAReason) {
+  Open();
+  for (const absl::string_view bytes :
+       {absl::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11),
+        absl::string_view("GET / HTTP/1.1\r\n\r\n")}) {
+    const UniqueFd socket = Connect("a", 1);
+    EXPECT_GT(send(socket.get(), bytes.data(), bytes.size(), 0), 0);
+    Turn();
+  }
+  EXPECT_THAT(refused_, ElementsAre("1 a: it speaks TLS, which this address does not have",
+                                    "1 a: it does not begin with the preface of HTTP/2"));
+  EXPECT_EQ(refusals_.value(Refusal::kFrames), 2);
+}
+
+// As load balancers do to see whether the port is open.
+TEST_F(ArrivalsTest, AProbeThatSendsNothingIsNoRefusal) {
+  Open();
+  for (SSL_CTX* const context : {material_.context.get(), static_cast<SSL_CTX*>(nullptr)}) {
+    Connect("a", 0, context);
+    Turn();
+  }
+  EXPECT_EQ(arrivals_->size(), 0);
+  EXPECT_THAT(refused_, testing::IsEmpty());
+  EXPECT_EQ(refusals_.value(Refusal::kTls) + refusals_.value(Refusal::kFrames), 0);
+}
+
+TEST_F(ArrivalsTest, TheAuthoritiesMayBeInAnyOfTheUsualShapes) {
+  const auto root = MakeCertificateAuthority(directory_.path(), "root");
+  const auto issuing = root->IssueAuthority("issuing");
+  const auto others = MakeCertificateAuthority(directory_.path(), "others");
+  const CertificateFiles leaf = issuing->Issue(ClientCertificate("spiffe://site/reader"));
+  CertificateFiles with_chain = leaf;
+  with_chain.certificate = directory_ / "chain.pem";
+  std::ofstream(with_chain.certificate)
+      << e2e::ReadFile(leaf.certificate) << e2e::ReadFile(issuing->certificate());
+  const std::string root_pem = e2e::ReadFile(root->certificate());
+  const std::string issuing_pem = e2e::ReadFile(issuing->certificate());
+  const std::string others_pem = e2e::ReadFile(others->certificate());
+  const CertificateFiles of_root = root->Issue(ClientCertificate("spiffe://site/reader"));
+
+  EXPECT_TRUE(Serves(leaf, issuing_pem)) << "the issuing authority alone";
+  EXPECT_TRUE(Serves(with_chain, issuing_pem));
+  EXPECT_TRUE(Serves(with_chain, root_pem)) << "the root, and the client sends what is between";
+  EXPECT_TRUE(Serves(leaf, root_pem + issuing_pem)) << "a bundle";
+  EXPECT_TRUE(Serves(leaf, issuing_pem + root_pem)) << "in the other order";
+  EXPECT_TRUE(Serves(leaf, others_pem + issuing_pem)) << "several authorities";
+  EXPECT_TRUE(Serves(of_root, others_pem + root_pem + issuing_pem));
+  EXPECT_TRUE(Serves(leaf, absl::StrReplaceAll(issuing_pem, {{"\n", "\r\n"}})));
+  EXPECT_TRUE(Serves(leaf, "\xef\xbb\xbf" + issuing_pem)) << "a byte order mark";
+  EXPECT_TRUE(Serves(leaf, "subject=CN = issuing\n\n" + issuing_pem + "\n\n")) << "with text";
+  EXPECT_TRUE(Serves(leaf, issuing_pem.substr(0, issuing_pem.size() - 1))) << "no last newline";
+
+  EXPECT_FALSE(Serves(leaf, root_pem)) << "what is between is nowhere";
+  EXPECT_FALSE(Serves(of_root, issuing_pem)) << "of the root, which is not named";
+  EXPECT_FALSE(Serves(leaf, others_pem));
+  EXPECT_FALSE(Serves(with_chain, others_pem));
+  EXPECT_FALSE(Serves(issuing->Issue(ServerCertificate()), issuing_pem)) << "a server's";
+  // A certificate that is listed itself is accepted, and issues none.
+  EXPECT_TRUE(Serves(leaf, e2e::ReadFile(leaf.certificate)));
+  EXPECT_FALSE(Serves(of_root, e2e::ReadFile(leaf.certificate)));
 }
 
 TEST_F(ArrivalsTest, TlsMessagesAfterTheHandshakeAreCounted) {

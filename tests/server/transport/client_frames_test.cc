@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -110,16 +112,104 @@ TEST_F(ClientFramesTest, SettingsComeFirst) {
   }
 }
 
-TEST_F(ClientFramesTest, HeadersFitIntoOneFrame) {
+TEST_F(ClientFramesTest, HeadersInSeveralFramesReachTheServerInOne) {
+  const std::string call = Frame(FrameType::kHeaders, 0, 1, "abc") +
+                           Frame(FrameType::kContinuation, 0, 1, "de") +
+                           Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 1, "f");
   EXPECT_EQ(Read(kConnectionStart), "");
-  const std::string before = to_server_;
-  EXPECT_THAT(Read(Headers(1, 0)), HasSubstr("several frames"));
-  EXPECT_EQ(to_server_, before);
-  ClientFrames continues(limits_, &peer_);
-  EXPECT_THAT(
-      Read(&continues, kConnectionStart + Headers(1) + Frame(FrameType::kContinuation, 4, 1, "x")),
-      HasSubstr("CONTINUATION"));
+  to_server_.clear();
+  for (const char byte : call) EXPECT_EQ(Read(std::string(1, byte)), "");
+  EXPECT_EQ(to_server_, Frame(FrameType::kHeaders, FrameHeader::kEndHeaders, 1, "abcdef"));
+  EXPECT_EQ(to_client_, "");
+  EXPECT_EQ(frames_.TakeCalls(), 1);
+}
+
+TEST_F(ClientFramesTest, ACallWithMoreThan16KiBOfHeadersIsRefusedAlone) {
+  // A field that is not for the table, longer than a frame, between two that are.
+  const std::string token =
+      absl::StrCat(std::string("\0\1t\x7f\xa1\x9b\x01", 7), std::string(20'000, 'x'));
+  const std::string first = "\x40\x01n\x01v";
+  const std::string second = "\x44\x01/";
+  const std::string block = absl::StrCat("\x82", first, token, "\x84", second);
+  for (const uint8_t priority : {uint8_t{0}, FrameHeader::kPriority}) {
+    ClientFrames frames(limits_, &peer_);
+    EXPECT_EQ(Read(&frames, kConnectionStart + Headers(1)), "");
+    to_server_.clear();
+    to_client_.clear();
+    const std::string payload = (priority == 0 ? "" : "12345") + block;
+    const auto flags = static_cast<uint8_t>(FrameHeader::kEndStream | priority);
+    EXPECT_EQ(
+        Read(&frames, Frame(FrameType::kHeaders, flags, 3, payload.substr(0, 16'384)) +
+                          Frame(FrameType::kContinuation, 0, 3, payload.substr(16'384, 1'000)) +
+                          Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 3,
+                                payload.substr(17'384))),
+        "");
+    // The server needs the table for what follows.
+    EXPECT_EQ(to_server_, Frame(FrameType::kHeaders, FrameHeader::kEndHeaders, 3, first + second) +
+                              ResetStreamFrame(3, Http2Error::kCancel));
+    EXPECT_EQ(to_client_,
+              TrailersOnlyFrame(3, 8,
+                                absl::StrCat("the headers of the call have ", payload.size(),
+                                             " bytes, at most 16384 are allowed")) +
+                  ResetStreamFrame(3, Http2Error::kNone));
+    EXPECT_EQ(frames.TakeRefusedRequests(), 1);
+    to_server_.clear();
+    const std::string others = Data(1, "", FrameHeader::kEndStream) + Headers(5);
+    EXPECT_EQ(Read(&frames, others), "");
+    EXPECT_EQ(to_server_, others);
+  }
+}
+
+TEST_F(ClientFramesTest, HeadersOfWhichTheTableCannotBeKnownEndTheConnection) {
+  EXPECT_EQ(Read(kConnectionStart + Frame(FrameType::kHeaders, 0, 1, std::string(16'384, '\x82'))),
+            "");
+  // A string that announces more than there is.
+  EXPECT_THAT(Read(Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 1, "\x40\x05n")),
+              HasSubstr("16387 bytes; at most 16384"));
   EXPECT_EQ(reason_, Refusal::kFrames);
+}
+
+TEST_F(ClientFramesTest, HeadersThatDoNotEndEndTheConnection) {
+  EXPECT_EQ(Read(kConnectionStart + Frame(FrameType::kHeaders, 0, 1, std::string(16'384, 'h'))),
+            "");
+  const std::string before = to_server_;
+  EXPECT_THAT(Repeat(Frame(FrameType::kContinuation, 0, 1, std::string(1'000, 'h')), 50),
+              HasSubstr("more than 65536 bytes"));
+  EXPECT_EQ(to_server_, before);
+  EXPECT_EQ(reason_, Refusal::kFrames);
+  ClientFrames small(limits_, &peer_);
+  EXPECT_EQ(Read(&small, kConnectionStart + Headers(1, 0)), "");
+  std::string what;
+  for (int i = 0; i < 10'000 && what.empty(); ++i) {
+    what = Read(&small, Frame(FrameType::kContinuation, 0, 1));
+  }
+  EXPECT_THAT(what, HasSubstr("ask for nothing"));
+}
+
+TEST_F(ClientFramesTest, OnlyContinuationContinues) {
+  const std::string begin = Headers(1, 0);
+  for (const std::string& bytes :
+       {begin + kPing, begin + Data(1, "x"), begin + Headers(3),
+        begin + Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 3, "x"),
+        Headers(1) + Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 1, "x"),
+        Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 1, "x")}) {
+    ClientFrames frames(limits_, &peer_);
+    EXPECT_THAT(Read(&frames, kConnectionStart + bytes), HasSubstr("CONTINUATION must follow"));
+    EXPECT_EQ(reason_, Refusal::kFrames);
+  }
+}
+
+TEST_F(ClientFramesTest, UnfinishedHeadersOfAPeerAreBounded) {
+  std::vector<std::unique_ptr<ClientFrames>> all;
+  for (size_t i = 0; i <= ClientFrames::kMaxHeadersInParts; ++i) {
+    all.push_back(std::make_unique<ClientFrames>(limits_, &peer_));
+    const std::string what = Read(all.back().get(), kConnectionStart + Headers(1, 0));
+    EXPECT_EQ(what.empty(), i < ClientFrames::kMaxHeadersInParts) << what;
+  }
+  EXPECT_EQ(Read(all[0].get(), Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 1)), "");
+  EXPECT_EQ(peer_.headers_in_parts, ClientFrames::kMaxHeadersInParts - 1);
+  all.clear();
+  EXPECT_EQ(peer_.headers_in_parts, 0);
 }
 
 TEST_F(ClientFramesTest, AFrameHasAtMost16KiB) {

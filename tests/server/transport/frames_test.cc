@@ -64,6 +64,29 @@ TEST(FrameReader, IgnoresTheReservedBitOfTheStream) {
   EXPECT_EQ(reader.header().stream, 1);
 }
 
+TEST(Frames, OfABlockWhatChangesTheTableIsFound) {
+  // RFC 7541, C.6.1, with a change of the table's size before it: fields 58 and 54 are inserted,
+  // both with Huffman's code.
+  const std::string resize = "\x3f\xe1\x1f";
+  const std::string insert = "\x48\x82\x64\x02\x58\x85\xae\xc3\x77\x1a\x4b";
+  const std::string never =
+      "\x1f\x08\x03"
+      "abc"
+      "\x0f\x2b\x01"
+      "d"
+      "\x10\x01"
+      "n\x01v";
+  EXPECT_EQ(TableChanges(resize + "\x82" + insert + never + "\xff\x80\x01"), resize + insert);
+  EXPECT_EQ(TableChanges(""), "");
+  const std::string long_value = "\x41\x7f\x81\x01" + std::string(256, 'x');
+  EXPECT_EQ(TableChanges(long_value), long_value);
+  for (const std::string& half :
+       {insert.substr(0, 3), std::string("\x3f"), std::string("\x40"),
+        std::string("\xff\xff\xff\xff\xff\xff\xff"), long_value.substr(0, 200)}) {
+    EXPECT_EQ(TableChanges(half), std::nullopt);
+  }
+}
+
 TEST(Frames, AreEncodedAsTheProtocolSays) {
   using namespace std::string_literals;  // NOLINT(google-build-using-namespace): NULs
   EXPECT_EQ(ResetStreamFrame(5, Http2Error::kCancel), "\0\0\x4\x3\0\0\0\0\x5\0\0\0\x8"s);

@@ -208,7 +208,7 @@ TEST_F(RelayTest, ABrokenRuleGetsAGoAwayBetweenTwoFrames) {
   EXPECT_EQ(end.substr(0, answer.size() - 7), answer.substr(7));
   EXPECT_EQ(end.substr(answer.size() - 7),
             GoAwayFrame(0, Http2Error::kEnhanceYourCalm,
-                        "CONTINUATION, which is not allowed: headers must fit into one frame"));
+                        "CONTINUATION must follow the frame that it continues, and nothing else"));
   EXPECT_EQ(Receive(one.client), std::nullopt);
   EXPECT_EQ(ReceiveBytes(one.server), "") << "it does not get that far";
   EXPECT_EQ(Receive(one.server), std::nullopt);
