@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/random.h"
 #include "tests/support/unix_socket.h"
@@ -105,11 +106,12 @@ Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomU
   ChildOptions child;
   child.arguments = QemuCommand(options_.boot, options_.kernel_arguments);
   child.arguments.front() = options_.program;
-  const std::string socket_options = ",server=on,wait=off";
-  child.arguments.insert(
-      child.arguments.end(),
-      {"-name", name(), "-uuid", uuid_, "-serial", "stdio", "-qmp",
-       "unix:" + socket_path() + socket_options, "-qmp", "unix:" + control_path + socket_options});
+  child.arguments.insert(child.arguments.end(),
+                         {"-name", name(), "-uuid", uuid_, "-serial", "stdio", "-qmp",
+                          "unix:" + control_path + ",server=on,wait=off"});
+  for (const std::string& argument : options_.monitor) {
+    child.arguments.push_back(absl::StrReplaceAll(argument, {{"PATH", socket_path()}}));
+  }
   child.arguments.insert(child.arguments.end(), options_.arguments.begin(),
                          options_.arguments.end());
   process_ = std::make_unique<ChildProcess>(child);

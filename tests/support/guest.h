@@ -50,8 +50,10 @@ struct GuestOptions {
   Boot boot = Boot::kLinux;
   std::string program = "qemu-system-x86_64";
   std::vector<std::string> arguments;  // QEMU's, in addition
-  std::string kernel_arguments;        // "ignore_powerdown", "panic=-1"
-  bool wait_until_ready = true;        // waits for the guest's shell
+  // QEMU's arguments for the followed monitor, where PATH stands for its socket's.
+  std::vector<std::string> monitor = {"-qmp", "unix:PATH,server=on,wait=off"};
+  std::string kernel_arguments;  // "ignore_powerdown", "panic=-1"
+  bool wait_until_ready = true;  // waits for the guest's shell
 };
 
 // A real QEMU under TCG. It has the monitor that vmeventd follows, and another one for the test,

@@ -48,6 +48,7 @@ struct Ending {
   std::string kernel_arguments = {};
   Boot boot = Boot::kLinux;
   std::vector<std::string> daemon_arguments = {};
+  std::vector<std::string> monitor = GuestOptions().monitor;
 };
 
 void PrintTo(const Ending& ending, std::ostream* out) { *out << ending.name; }
@@ -137,6 +138,16 @@ const std::vector<Ending>& Endings() {
   static const auto* const kEndings = new std::vector<Ending>{
       // From inside the guest.
       {"GuestPoweroff", kGuestPoweroff, PowerOff},
+      {.name = "GuestPoweroffOnAPrettyMonitor",
+       .end = kGuestPoweroff,
+       .steps = PowerOff,
+       .monitor = {"-qmp-pretty", "unix:PATH,server,nowait"}},
+      {.name = "StopContinueThenPoweroffOnAPrettyMonitor",
+       .end = kGuestPoweroff,
+       .steps = Then(Stop, Continue, PowerOff),
+       .between = "PAUSED RESUMED",
+       .monitor = {"-chardev", "socket,id=events,path=PATH,server=on,wait=off", "-mon",
+                   "chardev=events,mode=control,pretty=on"}},
       {"GuestPoweroffBySysrq", kGuestPoweroff,
        [](const Scene& scene) { scene.guest.Type("echo o > /proc/sysrq-trigger"); }},
       {"GuestRebootUnderNoReboot", kGuestRebootExit, Reboot, "", kNoReboot},
@@ -305,6 +316,7 @@ TEST_P(EndingTest, HasTheRightVerdict) {
   StartDaemonAndStream(Options(ending.daemon_arguments));
   const auto guest = StartGuest({.boot = ending.boot,
                                  .arguments = ending.qemu_arguments,
+                                 .monitor = ending.monitor,
                                  .kernel_arguments = ending.kernel_arguments});
   if (!by_user) Touch(guest->shutdown_file());  // left by an earlier run: it must be removed
   stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
