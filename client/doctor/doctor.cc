@@ -199,7 +199,7 @@ absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchS
   }
   facts.daemon = std::move(daemon);
   for (WatchSpec& spec : watches) {
-    const bool exists = IsDirectory(spec.directory);
+    const bool exists = IsDirectory(spec.root());
     facts.watches.push_back({std::move(spec), exists});
   }
   auto sockets = ReadUnixSockets();
