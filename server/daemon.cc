@@ -72,7 +72,7 @@ JournalEnd EndOf(const EventLog& log) { return {log.identity()->journal_id, log.
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
   const auto directory = [](std::string* out, const WatchSpec& watch) {
-    absl::StrAppend(out, watch.directory, ":", watch.pattern());
+    absl::StrAppend(out, watch.text());
   };
   const auto uri = [](std::string* out, const LibvirtSpec& libvirt) {
     absl::StrAppend(out, "libvirt ", libvirt.ToFlag());

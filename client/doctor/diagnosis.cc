@@ -34,14 +34,44 @@ std::string InQuotes(absl::string_view word) {
   return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
 }
 
-// The --watch that takes the one socket and its like: "/run/qemu:*.qmp" for /run/qemu/web1.qmp.
-WatchSpec SpecOfSocket(absl::string_view path) {
+// `text` with a '*' in place of the VM's name, where that is a word of its own there. Unset: it is
+// none.
+std::optional<std::string> WithStar(absl::string_view text, absl::string_view name) {
+  const size_t at = name.empty() ? absl::string_view::npos : text.find(name);
+  if (at == absl::string_view::npos) return std::nullopt;
+  const size_t end = at + name.size();
+  if ((at > 0 && absl::ascii_isalnum(text[at - 1])) ||
+      (end < text.size() && absl::ascii_isalnum(text[end]))) {
+    return std::nullopt;
+  }
+  return absl::StrCat(text.substr(0, at), "*", text.substr(end));
+}
+
+// The --watch that takes the one socket and its like: "/run/qemu:*.qmp" for /run/qemu/web1.qmp, and
+// "/run/vms/*:qmp.sock" for /run/vms/web1/qmp.sock of the VM web1. `of_many`: another QEMU has a
+// monitor of the same file name.
+WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_many) {
   const size_t slash = path.rfind('/');
+  const absl::string_view directory = path.substr(0, slash);
   const absl::string_view file = path.substr(slash + 1);
-  const size_t dot = file.rfind('.');
+  const size_t dot = std::min(file.rfind('.'), file.size());
+  const size_t above = directory.rfind('/');
+  const absl::string_view entry = directory.substr(above + 1);
+  const std::optional<std::string> in_file = WithStar(file, name);
+  std::optional<std::string> in_directory = WithStar(entry, name);
+  if (!in_directory.has_value() && !in_file.has_value() && of_many) in_directory = "*";
   WatchSpec spec;
-  spec.directory = std::string(path.substr(0, slash));
-  spec.suffix = dot == absl::string_view::npos ? "" : std::string(file.substr(dot));
+  spec.directory = std::string(directory);
+  spec.suffix = std::string(file.substr(dot));
+  if (in_directory.has_value() && above != absl::string_view::npos && !entry.empty()) {
+    spec.directory = absl::StrCat(directory.substr(0, above + 1), *in_directory);
+    spec.one_file = !in_file.has_value();
+    if (spec.one_file) spec.prefix = std::string(file);
+  } else if (in_file.has_value()) {
+    const size_t star = in_file->find('*');
+    spec.prefix = in_file->substr(0, star);
+    spec.suffix = in_file->substr(star + 1);
+  }
   return spec;
 }
 
@@ -255,7 +285,7 @@ class Doctor {
   }
 
   void LookAtWatch(const WatchedPlace& place) {
-    const std::string text = absl::StrCat(place.spec.directory, ":", place.spec.pattern());
+    const std::string text = place.spec.text();
     if (const auto monitor = FindManagerMonitor(place.spec)) {
       Add("manager", text,
           absl::StrCat("This --watch takes ", monitor->socket, ", a monitor that ", monitor->owner,
@@ -275,11 +305,11 @@ class Doctor {
       Add("directory", text,
           absl::StrCat("The directory is missing. vmeventd follows its sockets as soon as somebody "
                        "makes it; check the spelling."),
-          absl::StrCat("install -d -m 0755 ", InQuotes(place.spec.directory)));
+          absl::StrCat("install -d -m 0755 ", InQuotes(place.spec.root())));
     } else if (facts_.daemon.reachable() && !DaemonSees(place.spec)) {
       Add("rights", text,
           "The directory exists, and vmeventd cannot read it: its user lacks the right.",
-          absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", InQuotes(place.spec.directory)));
+          absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", InQuotes(place.spec.root())));
     }
   }
 
@@ -298,8 +328,9 @@ class Doctor {
       spec = place.spec;
       break;
     }
-    const std::string path =
-        absl::StrCat(spec.directory, "/", spec.prefix, name.empty() ? "NAME" : name, spec.suffix);
+    const std::string vm = name.empty() ? "NAME" : name;
+    const std::string path = absl::StrCat(absl::StrReplaceAll(spec.directory, {{"*", vm}}), "/",
+                                          absl::StrReplaceAll(spec.pattern(), {{"*", vm}}));
     return absl::StrCat(
         "-chardev ",
         InQuotes(absl::StrCat("socket,id=events,path=", absl::StrReplaceAll(path, {{",", ",,"}}),
@@ -348,12 +379,22 @@ class Doctor {
   }
 
   bool IsWatched(const std::string& path) const {
-    const size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return false;
-    return std::any_of(facts_.watches.begin(), facts_.watches.end(), [&](const auto& place) {
-      return place.spec.directory == path.substr(0, slash) &&
-             place.spec.VmName(path.substr(slash + 1)).has_value();
-    });
+    return std::any_of(facts_.watches.begin(), facts_.watches.end(),
+                       [&path](const auto& place) { return place.spec.VmName(path).has_value(); });
+  }
+
+  // Returns whether QEMUs have monitors of that file name in several directories.
+  bool IsInManyDirectories(absl::string_view file) const {
+    std::set<std::string> directories;
+    for (const NodeProcess& process : facts_.processes) {
+      if (!IsQemu(process.arguments)) continue;
+      for (const QmpMonitor& monitor : ParseQemuArguments(process.arguments).monitors) {
+        const size_t slash = monitor.path.rfind('/');
+        if (slash == std::string::npos || monitor.path.substr(slash + 1) != file) continue;
+        directories.insert(monitor.path.substr(0, slash));
+      }
+    }
+    return directories.size() > 1;
   }
 
   const v1::Vm* Followed(const NodeProcess& qemu) const {
@@ -490,7 +531,9 @@ class Doctor {
                     const std::vector<Monitor>& monitors) {
     const char* const what = "No --watch takes a monitor of this QEMU";
     for (const Monitor& monitor : monitors) {
-      const WatchSpec spec = SpecOfSocket(monitor.path);
+      const absl::string_view path = monitor.path;
+      const WatchSpec spec =
+          SpecOfSocket(path, arguments.name, IsInManyDirectories(path.substr(path.rfind('/') + 1)));
       const auto manager = FindManagerMonitor(spec);
       if (manager && manager->owner == "libvirt") {
         const bool session = absl::StrContains(manager->cure, "session");
@@ -500,8 +543,7 @@ class Doctor {
       if (manager || !absl::StartsWith(monitor.path, "/")) continue;
       if (!monitor.accepted.empty()) continue;  // a client uses it
       return Add("unwatched", subject, absl::StrCat(what, ", which are in ", spec.directory, "."),
-                 absl::StrCat("watch = [\"", spec.directory, ":", spec.pattern(), "\"]"),
-                 Place::kConfiguration);
+                 absl::StrCat("watch = [\"", spec.text(), "\"]"), Place::kConfiguration);
     }
     Add("unwatched", subject,
         absl::StrCat(what,

@@ -123,19 +123,39 @@ bool IsDirectory(const std::string& path) {
   return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// The sockets that a --watch takes.
-std::map<UnixSocketFile, std::string> SocketsOf(const WatchSpec& spec) {
-  std::map<UnixSocketFile, std::string> sockets;
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(spec.directory.c_str()), closedir);
-  if (entries == nullptr) return sockets;
+// The names in a directory; none of one that cannot be read.
+std::vector<std::string> NamesIn(const std::string& directory) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(directory.c_str()), closedir);
+  if (entries == nullptr) return names;
   // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
   while (const dirent* entry = readdir(entries.get())) {
-    const std::string name = static_cast<const char*>(entry->d_name);
-    std::string path = absl::StrCat(spec.directory, "/", name);
-    struct stat info = {};
-    if (spec.VmName(name).has_value() && lstat(path.c_str(), &info) == 0 &&
-        S_ISSOCK(info.st_mode)) {
-      sockets[{info.st_dev, static_cast<uint32_t>(info.st_ino)}] = std::move(path);
+    names.emplace_back(static_cast<const char*>(entry->d_name));
+  }
+  return names;
+}
+
+// The sockets that a --watch takes.
+std::map<UnixSocketFile, std::string> SocketsOf(const WatchSpec& spec) {
+  std::vector<std::string> directories;
+  if (spec.has_directories()) {
+    for (const std::string& name : NamesIn(spec.root())) {
+      if (std::optional<std::string> found = spec.DirectoryOf(name)) {
+        directories.push_back(*std::move(found));
+      }
+    }
+  } else {
+    directories.push_back(spec.directory);
+  }
+  std::map<UnixSocketFile, std::string> sockets;
+  for (const std::string& directory : directories) {
+    for (const std::string& name : NamesIn(directory)) {
+      std::string path = absl::StrCat(directory, "/", name);
+      struct stat info = {};
+      if (spec.VmName(path).has_value() && lstat(path.c_str(), &info) == 0 &&
+          S_ISSOCK(info.st_mode)) {
+        sockets[{info.st_dev, static_cast<uint32_t>(info.st_ino)}] = std::move(path);
+      }
     }
   }
   return sockets;
@@ -217,7 +237,7 @@ absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchS
   }
   facts.daemon = std::move(daemon);
   for (WatchSpec& spec : watches) {
-    const bool exists = IsDirectory(spec.directory);
+    const bool exists = IsDirectory(spec.root());
     std::map<UnixSocketFile, std::string> sockets = SocketsOf(spec);
     facts.watches.push_back({std::move(spec), exists, std::move(sockets)});
   }

@@ -190,9 +190,9 @@ absl::Status CheckWatches(const Config& config) {
     if (!monitor.has_value()) continue;
     return Invalid(
         "--watch",
-        absl::StrCat(Quote(absl::StrCat(watch.directory, ":", watch.pattern())),
-                     " would take the monitors that belong to ", monitor->owner, ", such as ",
-                     monitor->socket, ", and a monitor serves one client: ", monitor->cure,
+        absl::StrCat(Quote(watch.text()), " would take the monitors that belong to ",
+                     monitor->owner, ", such as ", monitor->socket,
+                     ", and a monitor serves one client: ", monitor->cure,
                      " (docs/managers.md), or give --watch-manager-sockets if you mean it"));
   }
   return absl::OkStatus();

@@ -172,13 +172,11 @@ Flag List(std::string name, std::string argument, std::vector<Spec> Config::*fie
 absl::StatusOr<WatchSpec> ReadWatch(const std::string& text) {
   absl::StatusOr<WatchSpec> watch = ParseWatchSpec(text);
   if (!watch.ok()) return watch;
-  if (absl::Status status = CheckDirectory(watch->directory); !status.ok()) return status;
+  if (absl::Status status = CheckDirectory(watch->root()); !status.ok()) return status;
   return watch;
 }
 
-std::string PrintWatch(const WatchSpec& watch) {
-  return absl::StrCat(watch.directory, ":", watch.pattern());
-}
+std::string PrintWatch(const WatchSpec& watch) { return watch.text(); }
 
 absl::StatusOr<std::string> ReadOperator(const std::string& text) {
   if (text.empty()) return InvalidText(text, "must not be empty");
@@ -239,7 +237,9 @@ std::vector<Flag> MakeFlags() {
       List("watch", "DIR[:PATTERN]", &Config::watches, ReadWatch, PrintWatch, PrintWatch,
            absl::StrCat("Follow the QMP sockets in DIR that match PATTERN, which has one * for the "
                         "VM's name (",
-                        std::string(kDefaultWatchPattern), " if left out); repeatable")),
+                        std::string(kDefaultWatchPattern),
+                        " if left out), or /run/vms/*/qmp.sock where each VM has a directory; "
+                        "repeatable")),
       Switch("watch-manager-sockets", &Config::watch_manager_sockets,
              "Permit a --watch that takes a VM manager's own monitor (Proxmox VE, Ganeti, libvirt, "
              "Incus): the manager can no longer control its VMs"),

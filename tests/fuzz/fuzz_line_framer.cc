@@ -1,4 +1,4 @@
-// The lines of a stream do not depend on how it is split.
+// The lines of a stream do not depend on how it is split. Only an object has a line end in it.
 
 #include <cstdint>
 #include <cstdlib>
@@ -33,6 +33,6 @@ void Fuzz_line_framer(absl::string_view input) {
   const std::vector<std::string> lines = Lines(bytes, bytes.size() + 1);
   if (lines != Lines(bytes, piece)) std::abort();
   for (const std::string& line : lines) {
-    if (line.empty() || line.find('\n') != std::string::npos) std::abort();
+    if (line.empty() || (line[0] != '{' && line.find('\n') != std::string::npos)) std::abort();
   }
 }

@@ -160,7 +160,7 @@ MUTATIONS = [
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
              "sockets.push_back(socket);", ";"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
-             "slot->backoff = absl::ZeroDuration();\n        ⟦BackOff(slot, kFirstReconnect, kMaxRetry);⟧", ";"),
+             "if (way->present && lost) ⟦BackOff(way, first, limit);⟧", ";"),
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
              "if (same_boot && ⟦GoesOn(run)⟧) return Resume(run);", "false"),

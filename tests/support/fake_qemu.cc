@@ -499,7 +499,7 @@ void FakeQemu::KillAndReap() {
 
 [[noreturn]] void RunFakeQemu() {
   // vmeventd knows a QEMU by its name until it speaks.
-  prctl(PR_SET_NAME, "qemu-fake");
+  prctl(PR_SET_NAME, "qemu-system-x86");
   Server(kChannel).Run();
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/random.h"
 #include "tests/support/unix_socket.h"
@@ -156,11 +157,12 @@ Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomU
                                 absl::StrCat(options_.obeys_power_button ? "" : "ignore_powerdown ",
                                              options_.reboots_after_panic ? "panic=-1" : ""));
   child.arguments.front() = options_.program;
-  const std::string socket_options = ",server=on,wait=off";
-  child.arguments.insert(
-      child.arguments.end(),
-      {"-name", name(), "-uuid", uuid_, "-serial", "stdio", "-qmp",
-       "unix:" + socket_path() + socket_options, "-qmp", "unix:" + control_path + socket_options});
+  child.arguments.insert(child.arguments.end(),
+                         {"-name", name(), "-uuid", uuid_, "-serial", "stdio", "-qmp",
+                          "unix:" + control_path + ",server=on,wait=off"});
+  for (const std::string& argument : options_.monitor) {
+    child.arguments.push_back(absl::StrReplaceAll(argument, {{"PATH", socket_path()}}));
+  }
   child.arguments.insert(child.arguments.end(), options_.arguments.begin(),
                          options_.arguments.end());
   if (options_.boot == Boot::kSector) {

@@ -51,6 +51,8 @@ struct GuestOptions {
   Boot boot = Boot::kSector;
   std::string program = "qemu-system-x86_64";
   std::vector<std::string> arguments;  // QEMU's, in addition
+  // QEMU's arguments for the followed monitor, where PATH stands for its socket's.
+  std::vector<std::string> monitor = {"-qmp", "unix:PATH,server=on,wait=off"};
   bool obeys_power_button = true;
   bool reboots_after_panic = false;  // otherwise it hangs
   bool wait_until_ready = true;      // waits until the guest has booted

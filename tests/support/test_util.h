@@ -9,9 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/unique_fd.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "watcher/core/event_sink.h"
@@ -23,6 +25,12 @@ namespace vmeventd {
 inline std::string EventLine(const std::string& name, const std::string& data = "{}") {
   return "{\"timestamp\": {\"seconds\": 1700000000, \"microseconds\": 5}, \"event\": \"" + name +
          "\", \"data\": " + data + "}\r\n";
+}
+
+// The same message as QEMU sends it with pretty=on.
+inline std::string Spread(const std::string& line) {
+  const std::string text = nlohmann::ordered_json::parse(line).dump(4);
+  return absl::StrReplaceAll(text, {{"\n", "\r\n"}}) + "\r\n";
 }
 
 using TempDir = TemporaryDirectory;

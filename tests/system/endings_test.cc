@@ -140,6 +140,16 @@ const std::vector<Ending>& Endings() {
   static const auto* const kEndings = new std::vector<Ending>{
       // From inside the guest.
       {"GuestPoweroff", kGuestPoweroff, PowerOff},
+      {.name = "GuestPoweroffOnAPrettyMonitor",
+       .end = kGuestPoweroff,
+       .steps = PowerOff,
+       .guest = {.monitor = {"-qmp-pretty", "unix:PATH,server,nowait"}}},
+      {.name = "StopContinueThenPoweroffOnAPrettyMonitor",
+       .end = kGuestPoweroff,
+       .steps = Then(Stop, Continue, PowerOff),
+       .between = "PAUSED RESUMED",
+       .guest = {.monitor = {"-chardev", "socket,id=events,path=PATH,server=on,wait=off", "-mon",
+                             "chardev=events,mode=control,pretty=on"}}},
       {"GuestPoweroffBySysrq",
        kGuestPoweroff,
        [](const Scene& scene) { scene.guest.Type("echo o > /proc/sysrq-trigger"); },

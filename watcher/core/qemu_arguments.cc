@@ -175,8 +175,10 @@ class Reader {
 
 bool IsQemu(const std::vector<std::string>& arguments) {
   if (arguments.empty()) return false;
-  const std::string& program = arguments.front();
-  const std::string name = program.substr(program.rfind('/') + 1);
+  absl::string_view name = arguments.front();
+  name.remove_prefix(name.rfind('/') + 1);
+  // NixOS calls a wrapped program ".qemu-system-x86_64-wrapped".
+  if (absl::ConsumePrefix(&name, ".")) absl::ConsumeSuffix(&name, "-wrapped");
   return absl::StartsWith(name, "qemu-system-") || name == "qemu-kvm" || name == "kvm";
 }
 

@@ -21,30 +21,30 @@ absl::Status Malformed(absl::string_view what) {
 }
 
 struct Extent {
-  int depth = 0;   // the deepest nesting
-  int values = 0;  // lower bound: each opens something or stands before a comma
+  int depth = 0;           // the deepest nesting
+  int values = 0;          // lower bound: each opens something or stands before a comma
+  int open = 0;            // brackets that it opens and does not close; negative: closes more
+  bool in_string = false;  // it ends within a string
 };
 
 // The extent of `line`, without building anything.
 Extent Measure(absl::string_view line) {
   Extent extent;
-  int depth = 0;
-  bool in_string = false;
   for (size_t i = 0; i < line.size(); ++i) {
     const char c = line[i];
-    if (in_string) {
+    if (extent.in_string) {
       if (c == '\\') {
         ++i;
       } else if (c == '"') {
-        in_string = false;
+        extent.in_string = false;
       }
     } else if (c == '"') {
-      in_string = true;
+      extent.in_string = true;
     } else if (c == '{' || c == '[') {
-      extent.depth = std::max(extent.depth, ++depth);
+      extent.depth = std::max(extent.depth, ++extent.open);
       ++extent.values;
     } else if (c == '}' || c == ']') {
-      --depth;
+      --extent.open;
     } else if (c == ',') {
       ++extent.values;
     }
@@ -314,6 +314,15 @@ absl::StatusOr<QmpMessage> ParseEvent(const QmpObject& message, const QmpObject&
 
 }  // namespace
 
+int LineFramer::OpenAfter(absl::string_view line) const {
+  const bool first = !partial_.has_value() || partial_->counted == 0;
+  if (first && (!absl::StartsWith(line, "{") || absl::EndsWith(line, "}"))) return 0;
+  const Extent extent = Measure(first ? line : line.substr(partial_->counted));
+  // No string of JSON has a line end: the parser says so.
+  if (extent.in_string) return 0;
+  return std::max(extent.open + (first ? 0 : partial_->open), 0);
+}
+
 absl::Status LineFramer::Feed(absl::string_view bytes,
                               const std::function<absl::Status(absl::string_view)>& on_line) {
   while (true) {
@@ -325,16 +334,23 @@ absl::Status LineFramer::Feed(absl::string_view bytes,
     }
     absl::string_view line = piece;
     if (partial_.has_value()) {
-      line = partial_->append(piece.data(), piece.size());
+      line = partial_->text.append(piece.data(), piece.size());
     } else if (end == absl::string_view::npos && !piece.empty()) {
-      partial_.emplace(piece);
+      partial_.emplace(Partial{.text = std::string(piece)});
     }
     if (end == absl::string_view::npos) return absl::OkStatus();
     if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
-    if (!line.empty()) {
-      if (absl::Status status = on_line(line); !status.ok()) return status;
+    if (const int open = OpenAfter(line); open > 0) {
+      if (!partial_.has_value()) partial_.emplace(Partial{.text = std::string(piece)});
+      partial_->text += '\n';
+      partial_->counted = partial_->text.size();
+      partial_->open = open;
+    } else {
+      if (!line.empty()) {
+        if (absl::Status status = on_line(line); !status.ok()) return status;
+      }
+      partial_.reset();
     }
-    partial_.reset();
     bytes.remove_prefix(end + 1);
   }
 }

@@ -18,7 +18,9 @@
 namespace vmeventd {
 
 // Cuts a byte stream into lines. QMP ends its lines with \r\n; \n alone is taken as well, and
-// empty lines are skipped. Holds memory only while a line is incomplete.
+// empty lines are skipped. A line that begins with "{" and does not end with "}" begins an object
+// that QEMU spreads over lines (pretty=on): those up to where its brackets close are one line here.
+// Holds memory only while a line is incomplete.
 class LineFramer {
  public:
   // Longer lines are an error: QEMU's longest replies stay far below.
@@ -31,14 +33,24 @@ class LineFramer {
                     const std::function<absl::Status(absl::string_view)>& on_line);
 
   // The memory that an incomplete line takes; 0 without one.
-  size_t held() const { return partial_.has_value() ? partial_->capacity() : 0; }
-  // An incomplete line, as far as it has come.
+  size_t held() const { return partial_.has_value() ? partial_->text.capacity() : 0; }
+  // An incomplete line, as far as it has come, with the line ends that are in it.
   absl::string_view partial() const {
-    return partial_.has_value() ? absl::string_view(*partial_) : "";
+    return partial_.has_value() ? absl::string_view(partial_->text) : "";
   }
 
  private:
-  Rare<std::string> partial_;  // an idle monitor holds no buffer
+  struct Partial {
+    std::string text;
+    size_t counted = 0;  // bytes at its start whose brackets are counted: its complete lines
+    int open = 0;        // brackets that are open after these
+  };
+
+  // Returns the number of brackets that are open after `line`, if it is part of an object that
+  // is spread over lines; 0: the line is complete.
+  int OpenAfter(absl::string_view line) const;
+
+  Rare<Partial> partial_;  // an idle monitor holds no buffer
 };
 
 // Keeps members in QEMU's order.

@@ -52,9 +52,29 @@ constexpr Manager kManagers[] = {
     {"/var/snap/lxd/common/lxd/logs/*", "qemu.monitor", "LXD", kIncusCure},
 };
 
-bool ComponentMatches(absl::string_view pattern, absl::string_view component) {
-  return absl::ConsumeSuffix(&pattern, "*") ? absl::StartsWith(component, pattern)
-                                            : component == pattern;
+// The text that the '*' of `pattern` stands for in `name`; a pattern without one stands for itself.
+// Unset where they do not match or that text would be empty.
+std::optional<absl::string_view> MatchStar(absl::string_view pattern, absl::string_view name) {
+  const size_t star = pattern.find('*');
+  if (star == absl::string_view::npos) return name == pattern ? std::optional(name) : std::nullopt;
+  if (name.size() < pattern.size() || !absl::ConsumePrefix(&name, pattern.substr(0, star)) ||
+      !absl::ConsumeSuffix(&name, pattern.substr(star + 1))) {
+    return std::nullopt;
+  }
+  return name;
+}
+
+// Returns whether a name may match both, each of which may have one '*'.
+bool ComponentMatches(absl::string_view a, absl::string_view b) {
+  if (!absl::StrContains(a, '*')) return MatchStar(b, a).has_value();
+  if (!absl::StrContains(b, '*')) return MatchStar(a, b).has_value();
+  const std::pair<absl::string_view, absl::string_view> of_a = absl::StrSplit(a, '*');
+  const std::pair<absl::string_view, absl::string_view> of_b = absl::StrSplit(b, '*');
+  const size_t begin = std::min(of_a.first.size(), of_b.first.size());
+  const size_t end = std::min(of_a.second.size(), of_b.second.size());
+  return of_a.first.substr(0, begin) == of_b.first.substr(0, begin) &&
+         of_a.second.substr(of_a.second.size() - end) ==
+             of_b.second.substr(of_b.second.size() - end);
 }
 
 bool DirectoryMatches(absl::string_view pattern, absl::string_view directory) {
@@ -72,7 +92,7 @@ bool DirectoryMatches(absl::string_view pattern, absl::string_view directory) {
 // Returns whether the watch may match the socket. A VM's own part of the name may be any, so that
 // only the end of the name counts there.
 bool TakesSocket(const WatchSpec& watch, absl::string_view socket) {
-  if (watch.VmName(socket).has_value()) return true;
+  if (watch.TakesFile(socket)) return true;
   const size_t dot = socket.rfind('.');
   const absl::string_view stem = socket.substr(0, dot);
   const bool any_name = stem == "vm" || stem == "100";
@@ -81,70 +101,101 @@ bool TakesSocket(const WatchSpec& watch, absl::string_view socket) {
 
 }  // namespace
 
-std::optional<std::string> WatchSpec::VmName(absl::string_view file_name) const {
-  if (file_name.size() <= prefix.size() + suffix.size()) return std::nullopt;
-  if (!absl::StartsWith(file_name, prefix) || !absl::EndsWith(file_name, suffix)) {
-    return std::nullopt;
-  }
-  file_name.remove_prefix(prefix.size());
-  file_name.remove_suffix(suffix.size());
-  return std::string(file_name);
+std::string WatchSpec::root() const {
+  const size_t star = directory.find('*');
+  if (star == std::string::npos) return directory;
+  const size_t slash = directory.rfind('/', star);
+  return slash == 0 ? "/" : directory.substr(0, slash);
+}
+
+std::string WatchSpec::PathOf(absl::string_view below) const {
+  return absl::StrCat(absl::StripSuffix(root(), "/"), "/", below);
+}
+
+bool WatchSpec::names_monitors() const {
+  return absl::EndsWith(pattern(), ".qmp") || absl::EndsWith(pattern(), ".kvmd");
+}
+
+bool WatchSpec::TakesFile(absl::string_view file_name) const {
+  return MatchStar(pattern(), file_name).has_value();
+}
+
+std::optional<std::string> WatchSpec::VmName(absl::string_view path) const {
+  const size_t slash = path.rfind('/');
+  if (slash == absl::string_view::npos) return std::nullopt;
+  const std::string whole = pattern();
+  const auto in_file = MatchStar(whole, path.substr(slash + 1));
+  const auto in_directory = MatchStar(directory, path.substr(0, std::max(slash, size_t{1})));
+  if (!in_file.has_value() || !in_directory.has_value()) return std::nullopt;
+  if (!has_directories()) return std::string(*in_file);
+  if (absl::StrContains(*in_directory, '/')) return std::nullopt;
+  return std::string(*in_directory);
+}
+
+std::optional<std::string> WatchSpec::DirectoryOf(absl::string_view entry) const {
+  const std::string before = PathOf("");
+  const absl::string_view rest = absl::string_view(directory).substr(before.size());
+  const size_t end = std::min(rest.find('/'), rest.size());
+  if (!MatchStar(rest.substr(0, end), entry).has_value()) return std::nullopt;
+  return absl::StrCat(before, entry, rest.substr(end));
 }
 
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   absl::string_view directory = text;
-  absl::string_view pattern = kDefaultWatchPattern;
+  std::optional<absl::string_view> pattern;
   // The pattern has no slash, so a colon in a directory's name does no harm unless it is in the
   // last component: "DIR/:*.kvmd" says what is meant there.
   const size_t colon = text.rfind(':');
-  const bool has_pattern =
-      colon != absl::string_view::npos && !absl::StrContains(text.substr(colon), '/');
-  if (has_pattern) {
+  if (colon != absl::string_view::npos && !absl::StrContains(text.substr(colon), '/')) {
     directory = text.substr(0, colon);
     pattern = text.substr(colon + 1);
   }
   if (!absl::StartsWith(directory, "/")) {
     return Invalid(text, "the directory must be an absolute path, as in /run/qemu:*.qmp");
   }
-  if (absl::StrContains(directory, '*')) {
+  if (!pattern.has_value() && absl::StrContains(directory, '*')) {
     const size_t slash = directory.rfind('/');
-    const bool in_name = directory.find('*') > slash;
-    const std::string cure = CureForManagersDirectory(directory);
-    if (!cure.empty()) return Invalid(text, cure);
-    return Invalid(
-        text, in_name && !has_pattern
-                  ? absl::StrCat("a colon stands before the pattern: write \"",
-                                 slash == 0 ? "/" : directory.substr(0, slash), ":",
-                                 directory.substr(slash + 1), "\"")
-                  : "a directory takes no '*', only the file's name behind the colon does: give "
-                    "--watch once for each directory");
+    pattern = directory.substr(slash + 1);
+    directory = directory.substr(0, std::max(slash, size_t{1}));
+    if (!absl::StrContains(directory, '*')) {
+      return Invalid(text, absl::StrCat("a colon stands before the pattern: write \"", directory,
+                                        ":", *pattern, "\""));
+    }
   }
-  const std::vector<absl::string_view> halves = absl::StrSplit(pattern, '*');
-  if (halves.size() != 2) {
+  const auto stars = std::count(directory.begin(), directory.end(), '*');
+  if (stars > 1) {
     return Invalid(text,
-                   "the pattern must have exactly one '*', which stands for the VM's name, "
-                   "as in *.kvmd");
+                   "a directory takes one '*', which stands for the VM's name, as in "
+                   "/run/vms/*/qmp.sock");
   }
-  if (absl::StrContains(pattern, '?') || absl::StrContains(pattern, '[')) {
-    return Invalid(text, "the pattern knows '*' alone: no '?' and no '['");
+  const std::vector<absl::string_view> halves =
+      absl::StrSplit(pattern.value_or(kDefaultWatchPattern), '*');
+  const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();
+  if (halves.size() != 2 && !one_file) {
+    return Invalid(text, stars == 1
+                             ? "behind the directory the socket's file must be named, as in "
+                               "/run/vms/*/qmp.sock or /run/vms/*:*.sock"
+                             : "the pattern must have exactly one '*', which stands for the VM's "
+                               "name, as in *.kvmd");
+  }
+  for (const absl::string_view half : halves) {
+    if (absl::StrContains(half, '?') || absl::StrContains(half, '[')) {
+      return Invalid(text, "the pattern knows '*' alone: no '?' and no '['");
+    }
   }
   WatchSpec spec;
   spec.prefix = std::string(halves[0]);
-  spec.suffix = std::string(halves[1]);
+  if (one_file) {
+    spec.one_file = true;
+  } else {
+    spec.suffix = std::string(halves[1]);
+  }
   for (const absl::string_view part : absl::StrSplit(directory, '/', absl::SkipEmpty())) {
     if (part == "..") return Invalid(text, "the directory must not contain \"..\"");
     if (part != ".") absl::StrAppend(&spec.directory, "/", part);
   }
   if (spec.directory.empty()) spec.directory = "/";
   return spec;
-}
-
-std::string CureForManagersDirectory(absl::string_view directory) {
-  for (const Manager& manager : kManagers) {
-    if (!DirectoryMatches(manager.directory, directory)) continue;
-    return absl::StrCat("the monitors in there are ", manager.owner, "'s: ", manager.cure);
-  }
-  return "";
 }
 
 std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch) {

@@ -8,16 +8,34 @@
 
 namespace vmeventd {
 
-// One --watch DIR[:PATTERN]: the sockets of a directory whose file names match a pattern.
+// One --watch DIR[:PATTERN]: the sockets of a directory whose file names match a pattern, or of one
+// directory for each VM, where DIR has a '*'.
 struct WatchSpec {
-  std::string directory;  // absolute, without "." or ".." or a trailing slash
+  std::string directory;  // absolute, without "." or ".." or a trailing slash; may have one '*'
   std::string prefix;     // the pattern's text before its one '*'
   std::string suffix;     // the text after it
-  std::string pattern() const { return prefix + "*" + suffix; }
+  bool one_file = false;  // the pattern is `prefix`, without a '*': only where `directory` has one
 
-  // The VM's name: the file name without the pattern's prefix and suffix. Unset where the name
-  // does not match or nothing would be left of it. Raw bytes: the caller escapes.
-  std::optional<std::string> VmName(absl::string_view file_name) const;
+  std::string pattern() const { return one_file ? prefix : prefix + "*" + suffix; }
+  std::string text() const { return directory + ":" + pattern(); }
+  bool has_directories() const { return directory.find('*') != std::string::npos; }
+  // The directory that is there without a VM: `directory` up to the component that has the '*'.
+  std::string root() const;
+  // The path of what is called `below` in the root.
+  std::string PathOf(absl::string_view below) const;
+
+  // Returns whether its sockets are QMP monitors by their name: *.qmp, *.kvmd. Others may be any
+  // program's.
+  bool names_monitors() const;
+  // Returns whether the pattern matches a file's name.
+  bool TakesFile(absl::string_view file_name) const;
+  // The VM's name of the socket at `path`: the text that the '*' of the directory stands for, or
+  // that of the pattern where the directory has none. Unset where the path does not match or the
+  // name would be empty. Raw bytes: the caller escapes.
+  std::optional<std::string> VmName(absl::string_view path) const;
+  // The directory of the VM whose entry in the root is called `entry`. Unset where that does not
+  // match. Only where the directory has a '*'.
+  std::optional<std::string> DirectoryOf(absl::string_view entry) const;
 };
 
 inline constexpr absl::string_view kDefaultWatchPattern = "*.kvmd";
@@ -42,10 +60,6 @@ struct ManagerMonitor {
   std::string owner;   // the program that needs it
   std::string cure;    // advice what to write instead, as an imperative
 };
-
-// Advice instead of a watch of the directory, which may contain "*" and is a manager's. Empty:
-// no known manager has such a directory.
-std::string CureForManagersDirectory(absl::string_view directory);
 
 // The first known manager's monitor that `watch` matches, judged by the paths alone:
 // docs/managers.md lists them. Makes no system call.

@@ -470,10 +470,10 @@ bool LibvirtSource::IsOrphan(const VmRun& run) const {
   if (run.connected()) return false;
   const auto link = link_of_.find(&run);
   if (link != link_of_.end()) return !link->second->reachable();
-  const std::string directory = run.Directory();
-  return std::none_of(
-      options_->watches.begin(), options_->watches.end(),
-      [&directory](const WatchSpec& watch) { return watch.directory == directory; });
+  return std::none_of(options_->watches.begin(), options_->watches.end(),
+                      [path = run.info().raw_path()](const WatchSpec& watch) {
+                        return watch.VmName(path).has_value();
+                      });
 }
 
 VmRun* LibvirtSource::FindOrphan(const DomainName& domain, const PeerProcess& process) {

@@ -31,7 +31,10 @@ constexpr uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM |
                            IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR | IN_DONT_FOLLOW;
 constexpr uint32_t kSelfMask = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT;
 constexpr absl::Duration kRetryInterval = absl::Seconds(5);
+constexpr absl::Duration kCheckInterval = absl::Seconds(10);
 constexpr int kMaxLinks = 40;  // as the kernel's own limit
+// Limit of sockets in the directory of one VM.
+constexpr size_t kMaxSocketsOfVm = 16;
 constexpr size_t kReadBytes = 64 << 10;
 
 std::string Join(const std::string& directory, const std::string& name) {
@@ -66,15 +69,7 @@ const dirent* NextEntry(DIR* directory) {
   return readdir(directory);
 }
 
-// The user that the socket at `path` belongs to; unset where no socket is there.
-std::optional<uint32_t> SocketOwner(int directory, const std::string& path) {
-  struct stat status;
-  if (fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-      !S_ISSOCK(status.st_mode)) {
-    return std::nullopt;
-  }
-  return status.st_uid;
-}
+constexpr char kTooMany[] = "there are more sockets than are followed";
 
 }  // namespace
 
@@ -123,12 +118,20 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
 DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
                                    Delegate* delegate, const SocketSet::Limits& limits,
                                    UniqueFd inotify, UniqueFd mounts)
-    : loop_(loop), delegate_(delegate), inotify_(std::move(inotify)), mounts_(std::move(mounts)) {
-  for (WatchSpec& spec : specs) specs_.emplace_back(std::move(spec), limits);
+    : loop_(loop),
+      delegate_(delegate),
+      inotify_(std::move(inotify)),
+      mounts_(std::move(mounts)),
+      specs_(std::move(specs)),
+      last_number_(static_cast<int>(specs_.size()) - 1) {
+  for (int spec = 0; spec <= last_number_; ++spec) {
+    directories_.try_emplace(spec, spec, specs_[spec].root(), limits);
+  }
 }
 
 DirectoryWatcher::~DirectoryWatcher() {
   loop_->CancelTimer(&retry_timer_);
+  loop_->CancelTimer(&check_timer_);
   loop_->Remove(inotify_.get());
   if (mounts_.valid()) loop_->Remove(mounts_.get());
 }
@@ -136,10 +139,11 @@ DirectoryWatcher::~DirectoryWatcher() {
 void DirectoryWatcher::Start() {
   started_ = true;
   EvaluateAll(true);
-  for (const Spec& spec : specs_) {
-    if (spec.directory_watch >= 0 || !spec.problem.empty()) continue;
+  ArmCheck();
+  for (const auto& [number, directory] : directories_) {
+    if (directory.watch >= 0 || !directory.problem.empty() || !directory.entry.empty()) continue;
     spdlog::warn("{} is not there: its VMs are followed when it is; check --watch if it should be",
-                 absl::CHexEscape(spec.watch.directory));
+                 absl::CHexEscape(directory.path));
   }
 }
 
@@ -154,22 +158,24 @@ void DirectoryWatcher::OnFdReady(uint32_t events) {
 }
 
 void DirectoryWatcher::Dispatch(absl::string_view bytes) {
-  absl::flat_hash_set<int> changed;
+  std::set<int> changed;
   bool overflow = false;
   for (const InotifyEvent& event : ParseInotifyEvents(bytes)) {
     if (event.mask & IN_Q_OVERFLOW) overflow = true;
     const auto it = uses_.find(event.watch);
     if (it == uses_.end()) continue;  // of a watch that is not needed any more
-    for (const Use& use : it->second) {
-      if ((event.mask & kSelfMask) || event.name.empty()) {
-        changed.insert(use.spec);
-      } else if (!use.next_name.empty()) {
-        if (event.name == use.next_name) changed.insert(use.spec);
-      } else if (!(event.mask & IN_ISDIR)) {
-        Look(use.spec, event.name);
-      }
+    if ((event.mask & kSelfMask) || event.name.empty()) {
+      for (const auto& [name, numbers] : it->second) changed.insert(numbers.begin(), numbers.end());
+      if (event.mask & IN_IGNORED) uses_.erase(it);  // the kernel has dropped the watch
+      continue;
     }
-    if (event.mask & IN_IGNORED) uses_.erase(it);  // the kernel has dropped the watch
+    if (const auto next = it->second.find(event.name); next != it->second.end()) {
+      changed.insert(next->second.begin(), next->second.end());
+    }
+    const auto itself = it->second.find("");
+    if (itself == it->second.end()) continue;
+    const std::vector<int> numbers = itself->second;  // to look may change it
+    for (const int number : numbers) Look(number, event.name);
   }
   if (overflow) {
     overflows_.Add();
@@ -177,42 +183,49 @@ void DirectoryWatcher::Dispatch(absl::string_view bytes) {
     EvaluateAll(true);
     return;
   }
-  for (const int spec : changed) Evaluate(spec, false);
+  for (const int number : changed) Evaluate(number, false);
   ArmRetry();
   ReportDirectories();
 }
 
 void DirectoryWatcher::EvaluateAll(bool scan_always) {
-  for (size_t spec = 0; spec < specs_.size(); ++spec) {
-    Evaluate(static_cast<int>(spec), scan_always);
-  }
+  std::vector<int> numbers;
+  for (const auto& [number, directory] : directories_) numbers.push_back(number);
+  for (const int number : numbers) Evaluate(number, scan_always);
   ArmRetry();
   ReportDirectories();
 }
 
-void DirectoryWatcher::Evaluate(int index, bool scan_always) {
-  Spec& spec = specs_[index];
-  spec.needs_retry = false;
+void DirectoryWatcher::Evaluate(int number, bool scan_always) {
+  const auto it = directories_.find(number);
+  if (it == directories_.end()) return;  // its root has lost it meanwhile
+  Directory& directory = it->second;
+  retries_.erase(number);
   std::string problem;
   Way way;
-  const int directory = WalkTo(index, &way, &problem);
-  ReplaceWay(index, way);
-  const bool changed = directory != spec.directory_watch;
-  spec.directory_watch = directory;
-  if (directory < 0) {
-    if (changed) spdlog::info("{} is not there", absl::CHexEscape(spec.watch.directory));
-    spec.left_out = spec.needs_scan = false;
-    DropSockets(index, {});
-  } else if (changed || scan_always || spec.needs_scan) {
-    Scan(index, &problem);
+  const int watch = WalkTo(number, &way, &problem);
+  ReplaceWay(number, std::move(way));
+  const bool changed = watch != directory.watch;
+  directory.watch = watch;
+  if (watch < 0) {
+    if (changed && directory.entry.empty()) {
+      spdlog::info("{} is not there", absl::CHexEscape(directory.path));
+    }
+    directory.left_out = directory.needs_scan = false;
+    DropEntries(number, {});
+  } else if (changed || scan_always || directory.needs_scan) {
+    Scan(number, &problem);
   }
-  SetProblem(index, std::move(problem));
+  SetProblem(&directory, std::move(problem));
 }
 
-int DirectoryWatcher::WalkTo(int index, Way* way, std::string* problem) {
-  Spec& spec = specs_[index];
-  std::vector<std::string> ahead = ReversedComponents(spec.watch.directory);
-  std::string current = "/";
+int DirectoryWatcher::WalkTo(int number, Way* way, std::string* problem) {
+  Directory& directory = directories_.at(number);
+  const bool from_root = !directory.entry.empty();
+  std::vector<std::string> ahead = ReversedComponents(
+      from_root ? absl::StripPrefix(directory.path, directories_.at(directory.spec).path)
+                : directory.path);
+  std::string current = from_root ? directories_.at(directory.spec).resolved : "/";
   int links = 0;
   while (true) {
     const std::string next = ahead.empty() ? "" : ahead.back();
@@ -229,9 +242,12 @@ int DirectoryWatcher::WalkTo(int index, Way* way, std::string* problem) {
     } else {
       // A parent that may be passed but not read can only be looked at from time to time.
       *problem = ErrnoText("watch", current, errno);
-      spec.needs_retry = true;
+      retries_.insert(number);
     }
-    if (ahead.empty()) return watch;
+    if (ahead.empty()) {
+      directory.resolved = current;
+      return watch;
+    }
     ahead.pop_back();
 
     const std::string path = Join(current, next);
@@ -239,7 +255,7 @@ int DirectoryWatcher::WalkTo(int index, Way* way, std::string* problem) {
     if (lstat(path.c_str(), &status) != 0) {
       if (IsMissing(errno)) return -1;
       *problem = ErrnoText("look at", path, errno);
-      spec.needs_retry = true;
+      retries_.insert(number);
       return -1;
     }
     if (S_ISLNK(status.st_mode)) {
@@ -249,6 +265,13 @@ int DirectoryWatcher::WalkTo(int index, Way* way, std::string* problem) {
       const absl::string_view text(target.data(), static_cast<size_t>(size));
       for (std::string& name : ReversedComponents(text)) ahead.push_back(std::move(name));
       if (text.front() == '/') current = "/";
+    } else if (S_ISDIR(status.st_mode) && status.st_nlink == 0) {
+      *problem =
+          absl::StrCat(absl::CHexEscape(path),
+                       " was removed where it is mounted from, and a directory that was made "
+                       "there since is not seen here: mount its parent instead");
+      retries_.insert(number);
+      return -1;
     } else if (S_ISDIR(status.st_mode)) {
       current = path;
     } else {
@@ -257,78 +280,106 @@ int DirectoryWatcher::WalkTo(int index, Way* way, std::string* problem) {
   }
 }
 
-void DirectoryWatcher::ReplaceWay(int index, const Way& way) {
-  Spec& spec = specs_[index];
-  const auto is_own = [index](const Use& use) { return use.spec == index; };
-  for (const int watch : spec.watches) {
-    const auto it = uses_.find(watch);
-    if (it != uses_.end()) std::erase_if(it->second, is_own);
-  }
-  const std::vector<int> old_watches = std::exchange(spec.watches, {});
+void DirectoryWatcher::ReplaceWay(int number, Way way) {
+  for (const auto& [watch, next_name] : way) uses_[watch][next_name].push_back(number);
+  std::swap(directories_.at(number).way, way);
   for (const auto& [watch, next_name] : way) {
-    uses_[watch].push_back({index, next_name});
-    spec.watches.push_back(watch);
-  }
-  for (const int watch : old_watches) {
-    const auto it = uses_.find(watch);
-    if (it == uses_.end() || !it->second.empty()) continue;
-    uses_.erase(it);
+    const auto uses = uses_.find(watch);
+    if (uses == uses_.end()) continue;
+    const auto numbers = uses->second.find(next_name);
+    numbers->second.erase(std::find(numbers->second.begin(), numbers->second.end(), number));
+    if (numbers->second.empty()) uses->second.erase(numbers);
+    if (!uses->second.empty()) continue;
+    uses_.erase(uses);
     inotify_rm_watch(inotify_.get(), watch);  // EINVAL: the kernel was first
   }
 }
 
-void DirectoryWatcher::Scan(int index, std::string* problem) {
-  Spec& spec = specs_[index];
-  if (spec.scanned) rescans_.Add();
-  spec.scanned = true;
-  spec.needs_scan = false;
-  DIR* const directory = opendir(spec.watch.directory.c_str());
-  if (directory == nullptr) {
+std::string DirectoryWatcher::BelowRoot(const Directory& directory, const std::string& name) const {
+  const std::string path = Join(directory.path, name);
+  return std::string(absl::StripPrefix(path, specs_[directory.spec].PathOf("")));
+}
+
+std::optional<uint32_t> DirectoryWatcher::OwnerOf(Directory* directory, const std::string& name,
+                                                  int at, const std::string& path) {
+  const WatchSpec& spec = specs_[directory->spec];
+  struct stat status;
+  if (HasDirectories(*directory)) {
+    if (!spec.DirectoryOf(name).has_value() || fstatat(at, path.c_str(), &status, 0) != 0 ||
+        !S_ISDIR(status.st_mode)) {
+      return std::nullopt;
+    }
+    return status.st_uid;
+  }
+  if (!spec.TakesFile(name) || fstatat(at, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return std::nullopt;
+  }
+  if (S_ISSOCK(status.st_mode)) return status.st_uid;
+  if (S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
+      S_ISSOCK(status.st_mode) && !std::exchange(directory->link_logged, true)) {
+    spdlog::warn(
+        "{} is a link to a socket, and such links are not followed: watch the directory "
+        "of the socket itself",
+        absl::CHexEscape(Join(directory->path, name)));
+  }
+  return std::nullopt;
+}
+
+void DirectoryWatcher::Scan(int number, std::string* problem) {
+  Directory& directory = directories_.at(number);
+  if (directory.scanned) rescans_.Add();
+  directory.scanned = true;
+  directory.needs_scan = false;
+  DIR* const stream = opendir(directory.path.c_str());
+  if (stream == nullptr) {
     // Sockets that were there stay known: a full descriptor table removes none.
     const int error = errno;
-    *problem = ErrnoText("read", spec.watch.directory, error);
-    spec.needs_retry = true;
-    spec.directory_watch = -1;  // so that the retry scans
+    *problem = ErrnoText("read", directory.path, error);
+    retries_.insert(number);
+    directory.watch = -1;  // so that the retry scans
     return;
   }
-  spec.left_out = false;
+  directory.left_out = false;
+  const auto type = HasDirectories(directory) ? DT_DIR : DT_SOCK;
   absl::flat_hash_set<std::string> known;
-  SocketSet fresh(spec.sockets.limits());
-  while (const dirent* entry = NextEntry(directory)) {
+  SocketSet fresh(directory.entries.limits());
+  while (const dirent* entry = NextEntry(stream)) {
     const std::string name = entry->d_name;
-    if (!spec.watch.VmName(name).has_value()) continue;
-    if (entry->d_type != DT_SOCK && entry->d_type != DT_UNKNOWN) continue;
-    const auto owner = SocketOwner(dirfd(directory), name);
+    if (name == "." || name == "..") continue;
+    if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
+    const auto owner = OwnerOf(&directory, name, dirfd(stream), name);
     if (!owner.has_value()) continue;
-    if (spec.sockets.contains(name)) {
+    if (directory.entries.contains(name)) {
       known.insert(name);
     } else {
-      AddSocket(index, &fresh, name, *owner);
+      AddEntry(&directory, &fresh, name, *owner);
     }
   }
   if (const int error = errno; error != 0) {
     // Sockets that were not listed may be there all the same.
-    *problem = ErrnoText("read all of", spec.watch.directory, error);
-    spec.needs_retry = true;
-    spec.directory_watch = -1;  // so that the retry scans
+    *problem = ErrnoText("read all of", directory.path, error);
+    retries_.insert(number);
+    directory.watch = -1;  // so that the retry scans
   } else {
-    DropSockets(index, known);
+    DropEntries(number, known);
   }
-  closedir(directory);
-  for (const std::string& name : known) delegate_->OnSocket(index, name);
+  closedir(stream);
+  for (const std::string& name : known) OnEntry(number, name);
   for (const auto& [text, owner] : fresh.owners()) {
     const std::string name(text);
-    if (AddSocket(index, &spec.sockets, name, owner)) delegate_->OnSocket(index, name);
+    if (AddEntry(&directory, &directory.entries, name, owner)) OnEntry(number, name);
   }
-  if (spec.left_out && problem->empty()) {
-    *problem = "there are more sockets than are followed";
-  }
+  if (directory.left_out && problem->empty()) *problem = kTooMany;
 }
 
-bool DirectoryWatcher::AddSocket(int index, SocketSet* sockets, const std::string& name,
-                                 uint32_t owner) {
-  switch (sockets->Add(name, owner)) {
+bool DirectoryWatcher::AddEntry(Directory* directory, SocketSet* entries, const std::string& name,
+                                uint32_t owner) {
+  const size_t before = entries->size();
+  switch (entries->Add(name, owner)) {
     case SocketSet::Result::kAdded:
+      if (entries == &directory->entries && !HasDirectories(*directory)) {
+        directories_.at(directory->spec).sockets += static_cast<int>(entries->size() - before);
+      }
       return true;
     case SocketSet::Result::kOwnerFull:
       over_owner_limit_.Add();
@@ -337,70 +388,113 @@ bool DirectoryWatcher::AddSocket(int index, SocketSet* sockets, const std::strin
       over_directory_limit_.Add();
       break;
   }
-  specs_[index].left_out = true;
+  directory->left_out = true;
   return false;
 }
 
-void DirectoryWatcher::RemoveSocket(int index, const std::string& name) {
-  Spec& spec = specs_[index];
-  if (!spec.sockets.Remove(name)) return;
-  if (spec.left_out) spec.needs_retry = spec.needs_scan = true;  // there is room for another
-  delegate_->OnSocketGone(index, name);
+void DirectoryWatcher::OnEntry(int number, const std::string& name) {
+  Directory& directory = directories_.at(number);
+  const WatchSpec& spec = specs_[directory.spec];
+  if (!HasDirectories(directory)) {
+    return delegate_->OnSocket(directory.spec, BelowRoot(directory, name));
+  }
+  const auto [it, is_new] = directory.numbers.try_emplace(name, last_number_ + 1);
+  if (is_new) {
+    constexpr SocketSet::Limits kLimits = {kMaxSocketsOfVm, kMaxSocketsOfVm};
+    directories_.try_emplace(++last_number_, directory.spec, *spec.DirectoryOf(name), kLimits)
+        .first->second.entry = name;
+  }
+  Evaluate(it->second, false);
 }
 
-void DirectoryWatcher::DropSockets(int index, const absl::flat_hash_set<std::string>& except) {
+void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
+  Directory& directory = directories_.at(number);
+  if (!directory.entries.Remove(name)) return;
+  if (directory.left_out) {  // there is room for another
+    retries_.insert(number);
+    directory.needs_scan = true;
+  }
+  if (!HasDirectories(directory)) {
+    --directories_.at(directory.spec).sockets;
+    return delegate_->OnSocketGone(directory.spec, BelowRoot(directory, name));
+  }
+  const auto it = directory.numbers.find(name);
+  const int gone = it->second;
+  directory.numbers.erase(it);
+  DropEntries(gone, {});
+  ReplaceWay(gone, {});
+  retries_.erase(gone);
+  directories_.erase(gone);
+}
+
+void DirectoryWatcher::DropEntries(int number, const absl::flat_hash_set<std::string>& except) {
   std::vector<std::string> gone;
-  for (const auto& [name, owner] : specs_[index].sockets.owners()) {
+  for (const auto& [name, owner] : directories_.at(number).entries.owners()) {
     if (!except.contains(name)) gone.emplace_back(name);
   }
-  for (const std::string& name : gone) RemoveSocket(index, name);
+  for (const std::string& name : gone) RemoveEntry(number, name);
 }
 
-void DirectoryWatcher::Look(int index, const std::string& name) {
-  Spec& spec = specs_[index];
-  if (!spec.watch.VmName(name).has_value()) return;
+void DirectoryWatcher::Look(int number, const std::string& name) {
+  const auto it = directories_.find(number);
+  if (it == directories_.end()) return;
+  Directory& directory = it->second;
   // The present state counts, whatever the event said: later events are in the queue.
-  const auto owner = SocketOwner(AT_FDCWD, Join(spec.watch.directory, name));
-  if (!owner.has_value()) return RemoveSocket(index, name);
-  if (AddSocket(index, &spec.sockets, name, *owner)) {
-    delegate_->OnSocket(index, name);
+  const auto owner = OwnerOf(&directory, name, AT_FDCWD, Join(directory.path, name));
+  if (!owner.has_value()) return RemoveEntry(number, name);
+  if (AddEntry(&directory, &directory.entries, name, *owner)) {
+    OnEntry(number, name);
   } else {
-    SetProblem(index, "there are more sockets than are followed");
+    SetProblem(&directory, kTooMany);
   }
 }
 
-void DirectoryWatcher::SetProblem(int index, std::string problem) {
-  Spec& spec = specs_[index];
-  if (problem == spec.problem) return;
+void DirectoryWatcher::SetProblem(Directory* directory, std::string problem) {
+  if (problem == directory->problem) return;
   if (!problem.empty()) {
-    spdlog::warn("watching {}: {}; trying again", absl::CHexEscape(spec.watch.directory), problem);
+    spdlog::warn("watching {}: {}; trying again", absl::CHexEscape(directory->path), problem);
   }
-  spec.problem = std::move(problem);
+  directory->problem = std::move(problem);
 }
 
 void DirectoryWatcher::ArmRetry() {
-  if (retry_timer_.serial != 0) return;
-  const auto needs_retry = [](const Spec& spec) { return spec.needs_retry; };
-  if (std::none_of(specs_.begin(), specs_.end(), needs_retry)) return;
-  loop_->SetTimerIn(&retry_timer_, kRetryInterval, [this, needs_retry] {
-    for (size_t spec = 0; spec < specs_.size(); ++spec) {
-      if (needs_retry(specs_[spec])) Evaluate(static_cast<int>(spec), false);
-    }
+  if (retry_timer_.serial != 0 || retries_.empty()) return;
+  loop_->SetTimerIn(&retry_timer_, kRetryInterval, [this] {
+    const std::set<int> numbers = retries_;
+    for (const int number : numbers) Evaluate(number, false);
     ArmRetry();
     ReportDirectories();
   });
 }
 
+void DirectoryWatcher::ArmCheck() {
+  loop_->SetTimerIn(&check_timer_, kCheckInterval, [this] {
+    std::vector<int> removed;
+    for (const auto& [number, directory] : directories_) {
+      struct stat status;
+      if (directory.watch >= 0 && directory.entry.empty() &&
+          lstat(directory.resolved.c_str(), &status) == 0 && status.st_nlink == 0) {
+        removed.push_back(number);
+      }
+    }
+    for (const int number : removed) Evaluate(number, false);
+    ArmRetry();
+    ReportDirectories();
+    ArmCheck();
+  });
+}
+
 bool DirectoryWatcher::any_present() const {
-  return std::any_of(specs_.begin(), specs_.end(),
-                     [](const Spec& spec) { return spec.directory_watch >= 0; });
+  return std::any_of(directories_.begin(), directories_.end(),
+                     [](const auto& directory) { return directory.second.watch >= 0; });
 }
 
 void DirectoryWatcher::ReportDirectories() {
   std::vector<WatchedDirectory> now;
-  for (const Spec& spec : specs_) {
-    now.push_back({EscapeNonUtf8(spec.watch.directory), EscapeNonUtf8(spec.watch.pattern()),
-                   spec.directory_watch >= 0, static_cast<int>(spec.sockets.size())});
+  for (int spec = 0; spec < static_cast<int>(specs_.size()); ++spec) {
+    const Directory& root = directories_.at(spec);
+    now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern()),
+                   root.watch >= 0, root.sockets});
   }
   const auto same = [](const WatchedDirectory& a, const WatchedDirectory& b) {
     return a.present == b.present && a.sockets == b.sockets;

@@ -2,7 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -81,14 +84,17 @@ struct InotifyEvent {
 // that is cut off is ignored: the kernel gives whole records only.
 std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
 
-// Follows the sockets in the directories of all --watch flags, with one inotify descriptor.
+// Follows the sockets in the directories of all --watch flags, with one inotify descriptor. Where a
+// spec has a directory for each VM, the directories in its root come and go as sockets do.
 //
 // A directory may be missing, and be removed, renamed, replaced, mounted over and unmounted at any
 // time, and so may its parents. Therefore every directory on the way to it is watched as well, for
 // changes of the next name on the way; a symbolic link on the way is followed the same way, by
 // its target's directories. QEMU's bound socket pins its directory, so that a directory that was
 // removed does not say so itself: its parent does. No directory is held open for that reason.
-// A mount over a watched directory gives no inotify event: /proc/self/mountinfo shows it.
+// A mount over a watched directory gives no inotify event: /proc/self/mountinfo shows it. Nor does
+// the removal of a directory that is mounted here, as into a container: its number of links is
+// looked at every 10 s.
 //
 // Loop thread.
 class DirectoryWatcher : public FdHandler {
@@ -96,11 +102,11 @@ class DirectoryWatcher : public FdHandler {
   class Delegate {
    public:
     virtual ~Delegate() = default;
-    // A socket of spec number `spec` is there: new, replaced, changed, or seen by a scan. May be
-    // called again for a socket that the delegate knows.
-    virtual void OnSocket(int spec, const std::string& file_name) = 0;
+    // A socket of spec number `spec` is there, called `below` in its root: new, replaced, changed,
+    // or seen by a scan. May be called again for a socket that the delegate knows.
+    virtual void OnSocket(int spec, const std::string& below) = 0;
     // It is not there any more.
-    virtual void OnSocketGone(int spec, const std::string& file_name) = 0;
+    virtual void OnSocketGone(int spec, const std::string& below) = 0;
     // The directories as they are now, in the order of the specs; `present` or `sockets` of one of
     // them differs from the last call.
     virtual void OnDirectories(std::vector<WatchedDirectory> directories) = 0;
@@ -139,60 +145,80 @@ class DirectoryWatcher : public FdHandler {
   bool any_present() const;
 
  private:
-  // Purpose of a watch: a spec, and the name in that directory that is the next one on its way;
-  // empty for the spec's directory itself.
-  struct Use {
-    int spec;
-    std::string next_name;
-  };
-  struct Spec {
-    Spec(WatchSpec watch_spec, const SocketSet::Limits& limits)
-        : watch(std::move(watch_spec)), sockets(limits) {}
+  // The watches on the way to a directory, each with the name that is the next one there, and its
+  // own, with an empty one.
+  using Way = std::vector<std::pair<int, std::string>>;
+  // The root of a spec, or the directory of a VM in it.
+  struct Directory {
+    Directory(int spec_number, std::string its_path, const SocketSet::Limits& limits)
+        : spec(spec_number), path(std::move(its_path)), entries(limits) {}
 
-    WatchSpec watch;
-    std::vector<int> watches;  // on the way to the directory, and its own
-    int directory_watch = -1;  // the kernel gives each inode one, and never one number twice
+    const int spec;
+    const std::string path;
+    std::string entry;  // its name in the root; empty: it is the root
+    Way way;
+    std::string resolved;  // the root's path without links
+    int watch = -1;        // the kernel gives each inode one, and never one number twice
     bool scanned = false;
-    bool needs_retry = false;  // a watch on the way could not be set
-    bool needs_scan = false;   // the retry has to scan
-    bool left_out = false;     // sockets are there that are not in `sockets`
-    std::string problem;       // last one logged
-    SocketSet sockets;
+    bool needs_scan = false;                        // the retry has to scan
+    bool link_logged = false;                       // that a link to a socket is not followed
+    bool left_out = false;                          // entries are there that are not in `entries`
+    std::string problem;                            // last one logged
+    SocketSet entries;                              // its sockets; of a root of directories, these
+    absl::flat_hash_map<std::string, int> numbers;  // of the directories in a root, by entry
+    int sockets = 0;                                // of a root: those of its spec
   };
 
   DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,
                    const SocketSet::Limits& limits, UniqueFd inotify, UniqueFd mounts);
 
-  // The watches to a directory, each with the name that is the next one there.
-  using Way = std::vector<std::pair<int, std::string>>;
+  // An entry's path below the root of its spec.
+  std::string BelowRoot(const Directory& directory, const std::string& name) const;
+  // Returns whether it has a directory for each VM.
+  bool HasDirectories(const Directory& directory) const {
+    return directory.entry.empty() && specs_[directory.spec].has_directories();
+  }
 
   void EvaluateAll(bool scan_always);
-  // Evaluates spec number `index`. Rebuilds the watches on its way; scans if its directory is
-  // another than before.
-  void Evaluate(int index, bool scan_always);
-  // Walks from "/" to the directory, watching each directory before it looks into it. Returns the
-  // directory's watch, -1 if it is not there or may not be watched.
-  int WalkTo(int index, Way* way, std::string* problem);
-  void ReplaceWay(int index, const Way& way);
-  void Scan(int index, std::string* problem);
-  // Adds a socket to a set of that spec's. False: it is left out.
-  bool AddSocket(int index, SocketSet* sockets, const std::string& name, uint32_t owner);
-  void RemoveSocket(int index, const std::string& name);
-  // Forgets the spec's sockets but those in `except`.
-  void DropSockets(int index, const absl::flat_hash_set<std::string>& except);
-  void Look(int index, const std::string& name);
-  void SetProblem(int index, std::string problem);
+  // Rebuilds the watches on the way to a directory; scans it if it is another than before.
+  void Evaluate(int number, bool scan_always);
+  // Walks to the directory, from "/" or from its root, watching each directory before it looks into
+  // it. Returns the directory's watch, -1 if it is not there or may not be watched.
+  int WalkTo(int number, Way* way, std::string* problem);
+  void ReplaceWay(int number, Way way);
+  void Scan(int number, std::string* problem);
+  // The user that an entry belongs to, which is at `path` from the descriptor `at`; unset where it
+  // is not to be followed.
+  std::optional<uint32_t> OwnerOf(Directory* directory, const std::string& name, int at,
+                                  const std::string& path);
+  // Adds an entry to a set of that directory's. False: it is left out.
+  bool AddEntry(Directory* directory, SocketSet* entries, const std::string& name, uint32_t owner);
+  // Reports a socket, or follows a directory, in the entries of a directory.
+  void OnEntry(int number, const std::string& name);
+  void RemoveEntry(int number, const std::string& name);
+  // Forgets the directory's entries but those in `except`.
+  void DropEntries(int number, const absl::flat_hash_set<std::string>& except);
+  void Look(int number, const std::string& name);
+  void SetProblem(Directory* directory, std::string problem);
   void ArmRetry();
+  // Looks from time to time whether a root was removed where it is mounted from.
+  void ArmCheck();
   void ReportDirectories();
 
   EventLoop* const loop_;
   Delegate* const delegate_;
   const UniqueFd inotify_;
   const UniqueFd mounts_;  // /proc/self/mountinfo; invalid where there is none
-  std::vector<Spec> specs_;
-  absl::flat_hash_map<int, std::vector<Use>> uses_;  // keyed by watch
+  const std::vector<WatchSpec> specs_;
+  // By number: the roots have those of their specs, and no number is used twice.
+  std::map<int, Directory> directories_;
+  int last_number_ = 0;
+  std::set<int> retries_;  // directories that a watch could not be set for
+  // The directories that need a watch, by the next name on their way.
+  absl::flat_hash_map<int, absl::flat_hash_map<std::string, std::vector<int>>> uses_;
   std::vector<WatchedDirectory> reported_;
   TimerId retry_timer_;
+  TimerId check_timer_;
   bool started_ = false;
   Counter overflows_;
   Counter rescans_;

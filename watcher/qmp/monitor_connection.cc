@@ -324,17 +324,20 @@ bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
 }
 
 bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration deadline) {
-  const auto on_line = [this](absl::string_view line) { return OnLine(line); };
   while (socket_.valid() && !bytes.empty()) {
     const size_t end = bytes.find('\n');
     const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
-    // The place moves before the line is handled, as the run may be saved in it.
-    if (end != absl::string_view::npos) heard_ += framer_.partial().size() + size;
+    const uint64_t place = heard_ + framer_.partial().size() + size;
+    const auto on_line = [this, place](absl::string_view line) {
+      heard_ = place;  // before the line is handled, as the run may be saved in it
+      ++lines_;
+      return OnLine(line);
+    };
     if (const absl::Status status = framer_.Feed(bytes.substr(0, size), on_line); !status.ok()) {
       Fail(status.message(), true);
       return false;
     }
-    if (end != absl::string_view::npos) ++lines_;
+    if (framer_.partial().empty()) heard_ = place;
     bytes.remove_prefix(size);
     if (!bytes.empty() && loop_->Now().monotonic >= deadline) {
       unhandled_ = bytes;
@@ -348,8 +351,8 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
   if (!socket_.valid()) return absl::OkStatus();  // closed by the line before
   absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
   if (!message.ok()) {
-    // The rest of a line after its first bytes is no JSON object.
-    return std::exchange(in_line_, false) ? absl::OkStatus() : message.status();
+    // The rest of an object after its first bytes is none, or several lines that are none.
+    return in_line_ ? absl::OkStatus() : message.status();
   }
   in_line_ = false;
   if (const auto* event = std::get_if<QmpEvent>(&*message)) {

@@ -232,7 +232,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   bool kept_ = false;
   bool goes_on_ = false;  // continues where an earlier daemon stopped: nothing is missing
   bool after_crash_ = false;
-  bool in_line_ = false;                    // the first input may be the rest of a line
+  bool in_line_ = false;                    // until a message comes, input may be the rest of one
   std::unique_ptr<GuestAgentProbe> probe_;  // the one under way
 };
 

@@ -281,7 +281,7 @@ void QmpRun::LeaveSpeakerUnread(int64_t pid) {
 
 void QmpRun::OnReady(const MonitorInfo& info) {
   const Instant now = Now();
-  silence_logged_ = false;
+  silence_logged_ = protocol_error_logged_ = false;
   ready_since_ = now.monotonic;
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   process().NoteBegun();
@@ -320,10 +320,18 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   if (protocol_error) {
     context_->meters.protocol_errors.Add();
-    spdlog::warn("the monitor of {} is closed: {}", absl::Utf8SafeCHexEscape(info().name), reason);
-  } else if (!tracked() && !greeted && !published()) {
+    if (!std::exchange(protocol_error_logged_, true)) {
+      spdlog::warn("the monitor of {} is closed: {}", absl::Utf8SafeCHexEscape(info().name),
+                   reason);
+    }
+  }
+  if (!greeted && !published()) {
     // The socket took the connection and QEMU went away before it looked at it: nothing was seen.
-    return Discard();
+    const Connector::Silent silent = connector_->NoteSilent(this);
+    if (silent == Connector::Silent::kForeign || (!tracked() && !protocol_error) ||
+        (silent == Connector::Silent::kOneOfSeveral && protocol_error)) {
+      return Discard();
+    }
   }
   Apply(session().OnMonitorClosed(reason, now));
   if (protocol_error) {
@@ -336,8 +344,12 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
 }
 
 void QmpRun::OnGreetingLate() {
-  if (!tracked() && !published() && connector_->ListensAsQemu(this)) return Discard();
-  if (needs_speaker_ && !published()) return Discard();
+  if (!published()) {
+    if (!tracked() && connector_->ListensAsQemu(this)) return Discard();
+    if (needs_speaker_ || connector_->NoteSilent(this) != Connector::Silent::kOnlyOne) {
+      return Discard();
+    }
+  }
   RetireConnection();
   if (process().gone()) return GoOnOrEnd();
   // Our place in QEMU's queue may be the manager's: it is given up for a while.

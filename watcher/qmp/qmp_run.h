@@ -62,6 +62,10 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     // Returns whether who listens on the monitor of `run`, whose process is not known, turned out
     // to be a QEMU: a new connection will have its process.
     virtual bool ListensAsQemu(const QmpRun* run) const = 0;
+    // No greeting came for a run that was never published. Returns whose the socket is: of a
+    // program that is no QEMU, or of a QEMU that has another one to be tried first.
+    enum class Silent { kOnlyOne, kForeign, kOneOfSeveral };
+    virtual Silent NoteSilent(QmpRun* run) = 0;
     // The user of the run has so many descriptors left; `change` more are taken for the run.
     virtual int DescriptorsLeft(const QmpRun* run) const = 0;
     virtual void OnDescriptors(QmpRun* run, int change) = 0;
@@ -167,7 +171,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
   bool kept_ = false;            // the keeper has its descriptors
-  bool silence_logged_ = false;  // logged since it was ready
+  bool silence_logged_ = false;  // logged since it was ready, as the next one
+  bool protocol_error_logged_ = false;
   // Notes of its last connection, until the run has another one or is over.
   std::unique_ptr<ReadNotes::Stream> last_notes_;
 };

@@ -29,6 +29,11 @@ constexpr char kOutOfShare[] =
     "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
     "VM is not followed; raise LimitNOFILE of the service";
 
+constexpr char kNoMonitor[] =
+    "no running QEMU's command line names this socket as a QMP monitor: a QEMU that ended has left "
+    "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
+    "names must be called NAME.qmp";
+
 // Returns whether the command line of who listens there has been read, and is a QEMU's.
 bool SaysQemu(const SocketSlot& slot) {
   if (!slot.listener.has_value()) return false;
@@ -72,23 +77,13 @@ void SocketConnector::EndTurn() {
 
 // Slots
 
-std::string SocketConnector::PathOf(int spec, const std::string& file_name) const {
-  const std::string& directory = watches_[spec].directory;
-  return absl::StrCat(directory, directory == "/" ? "" : "/", file_name);
-}
-
 std::string SocketConnector::RawVmName(const SocketSlot& slot) const {
-  const absl::string_view path = slot.path;
-  const std::string file_name(path.substr(path.rfind('/') + 1));
-  return watches_[slot.spec].VmName(file_name).value_or(file_name);
+  return watches_[slot.spec].VmName(slot.path).value_or(std::string(slot.path));
 }
 
 int SocketConnector::SpecOf(absl::string_view path) const {
-  const std::string file_name(path.substr(path.rfind('/') + 1));
   for (int spec = 0; spec < static_cast<int>(watches_.size()); ++spec) {
-    if (watches_[spec].VmName(file_name).has_value() && PathOf(spec, file_name) == path) {
-      return spec;
-    }
+    if (watches_[spec].VmName(path).has_value()) return spec;
   }
   return -1;
 }
@@ -105,8 +100,8 @@ void SocketConnector::ForgetUntried(SocketSlot* slot) {
   if (std::exchange(slot->untried, false)) --untried_slots_;
 }
 
-void SocketConnector::OnSocket(int spec, const std::string& file_name) {
-  SocketSlot* const slot = SlotAt(SharedText(PathOf(spec, file_name)));
+void SocketConnector::OnSocket(int spec, const std::string& below) {
+  SocketSlot* const slot = SlotAt(SharedText(watches_[spec].PathOf(below)));
   if (slot->spec < 0) slot->spec = spec;
   const bool is_new = !std::exchange(slot->present, true);
   if (slot->run != nullptr && slot->run->connected()) {
@@ -120,8 +115,8 @@ void SocketConnector::OnSocket(int spec, const std::string& file_name) {
   Schedule(slot, absl::ZeroDuration());
 }
 
-void SocketConnector::OnSocketGone(int spec, const std::string& file_name) {
-  const auto it = slots_.find(PathOf(spec, file_name));
+void SocketConnector::OnSocketGone(int spec, const std::string& below) {
+  const auto it = slots_.find(watches_[spec].PathOf(below));
   if (it == slots_.end()) return;
   SocketSlot* const slot = it->get();
   slot->present = false;
@@ -250,6 +245,8 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
     return SetRun(slot, run);  // the socket was renamed
   }
 
+  if (!MayConnect(slot, file.identity)) return;
+
   // While a process that has spoken is not followed, no further one may speak.
   if (slot->run != nullptr && !slot->run->FollowAll()) return BackOff(slot, kMaxRetry, kMaxRetry);
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
@@ -258,6 +255,31 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
   ReceivingSocket socket;
   if (const int error = Connect(file, &socket); error != 0) return OnNotConnected(slot, error);
   Attach(slot, file, std::move(socket));
+}
+
+bool SocketConnector::MayConnect(SocketSlot* slot, const SocketIdentity& socket) {
+  CommandLines* const command_lines = context_->options->command_lines.get();
+  if (slot->silent.has_value() && !(*slot->silent == socket)) slot->silent.reset();
+  const bool foreign = IsSilent(*slot) && slot->listener.has_value() && !SaysQemu(*slot);
+  if (slot->run != nullptr || command_lines == nullptr ||
+      (watches_[slot->spec].names_monitors() && !foreign)) {
+    return true;
+  }
+  if (slot->monitors == nullptr) slot->monitors = command_lines->BeginMonitors();
+  if (slot->monitors->Has(InodeOf(socket))) {
+    slot->monitors = nullptr;
+    slot->silent.reset();
+    return true;
+  }
+  const bool done = slot->monitors->done();
+  if (done) slot->monitors = nullptr;  // another one finds a QEMU that began meanwhile
+  // Its QEMU has begun before it has bound the socket, so that a later look finds none either.
+  if (done && TriedForLong(*slot)) {
+    ReportProblem(slot, kNoMonitor);
+  } else {
+    BackOff(slot, kFirstRetry, kMaxRetry);
+  }
+  return false;
 }
 
 void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
@@ -344,7 +366,10 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
 }
 
 bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const {
-  if (HasNameOfQemu(peer.pid)) return true;
+  if (HasNameOfQemu(peer.pid)) {
+    slot->listener.reset();
+    return true;
+  }
   CommandLines* const command_lines = context_->options->command_lines.get();
   if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
   const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
@@ -363,6 +388,18 @@ bool SocketConnector::ListensAsQemu(const QmpRun* run) const {
   return slot != nullptr && SaysQemu(*slot);
 }
 
+QmpRun::Connector::Silent SocketConnector::NoteSilent(QmpRun* run) {
+  const RunSockets& sockets = SocketsOf(run);
+  SocketSlot* const slot = sockets.attached_by;
+  if (slot == nullptr) return Silent::kOnlyOne;
+  slot->silent = run->info().socket;
+  if (slot->listener.has_value() && !SaysQemu(*slot)) return Silent::kForeign;
+  const bool has_other =
+      std::any_of(sockets.ways.begin(), sockets.ways.end(),
+                  [](const SocketSlot* way) { return way->present && !IsSilent(*way); });
+  return has_other ? Silent::kOneOfSeveral : Silent::kOnlyOne;
+}
+
 void SocketConnector::ReportListenerGone(SocketSlot* slot) {
   if (!TriedForLong(*slot)) return;
   ReportProblem(slot,
@@ -372,25 +409,33 @@ void SocketConnector::ReportListenerGone(SocketSlot* slot) {
 
 void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
                                      absl::Duration answered_for) {
-  bool has_way = false;
-  for (SocketSlot* slot : SocketsOf(run).ways) {
-    if (!slot->present) continue;
-    has_way = true;
-    switch (end) {
-      case QmpRun::MonitorEnd::kLost:
-        if (answered_for >= kSteadyMonitor) slot->backoff = absl::ZeroDuration();
-        BackOff(slot, kFirstReconnect, kMaxRetry);
-        break;
-      case QmpRun::MonitorEnd::kHeld:
-        BackOff(slot, kFirstHeldRetry, kMaxRetry);
-        break;
-      case QmpRun::MonitorEnd::kProtocol:
-        BackOff(slot, kMaxRetry, kMaxRetry);
-        break;
-    }
-  }
+  RunSockets& sockets = SocketsOf(run);
+  const auto is_present = [](const SocketSlot* way) { return way->present; };
   // No way leads back to its monitor. The process's end will be seen, if it is tracked.
-  if (!has_way && !run->tracked()) run->End();
+  if (std::none_of(sockets.ways.begin(), sockets.ways.end(), is_present)) {
+    if (!run->tracked()) run->End();
+    return;
+  }
+  const bool lost = end == QmpRun::MonitorEnd::kLost;
+  const bool held = end == QmpRun::MonitorEnd::kHeld;
+  const absl::Duration first = lost ? kFirstReconnect : held ? kFirstHeldRetry : kMaxRetry;
+  const absl::Duration limit = lost || held ? kMaxRetry : kMaxRefusedRetry;
+  for (SocketSlot* way : sockets.ways) {
+    if (answered_for >= kSteadyMonitor) way->backoff = absl::ZeroDuration();
+    if (way->present && lost) BackOff(way, first, limit);
+  }
+  if (lost) return;
+  // The next way may be the one that greets. The others follow, in case that it cannot be tried.
+  auto* const tried = std::find(sockets.ways.begin(), sockets.ways.end(), sockets.attached_by);
+  if (tried != sockets.ways.end()) {
+    (*tried)->backoff = NextPause((*tried)->backoff, first, limit);
+    std::rotate(tried, tried + 1, sockets.ways.end());
+  }
+  SocketSlot* const next = *std::find_if(sockets.ways.begin(), sockets.ways.end(), is_present);
+  Schedule(next, next->backoff);
+  for (SocketSlot* way : sockets.ways) {
+    if (way != next && way->present) Schedule(way, next->backoff + limit);
+  }
 }
 
 bool SocketConnector::IsServed(const VmRun* run) {

@@ -69,8 +69,8 @@ class SocketConnector : public RunSource,
  private:
   SocketConnector(QmpContext* context, RunTable* table, EventSink* sink);
 
-  void OnSocket(int spec, const std::string& file_name) override;
-  void OnSocketGone(int spec, const std::string& file_name) override;
+  void OnSocket(int spec, const std::string& below) override;
+  void OnSocketGone(int spec, const std::string& below) override;
   void OnDirectories(std::vector<WatchedDirectory> directories) override;
 
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
@@ -78,11 +78,11 @@ class SocketConnector : public RunSource,
   void OnSpeaker(QmpRun* run, PeerProcess speaker, std::optional<PeerProcess> listener) override;
   void OnSpeakerUnread(QmpRun* run) override;
   bool ListensAsQemu(const QmpRun* run) const override;
+  Silent NoteSilent(QmpRun* run) override;
   int DescriptorsLeft(const QmpRun* run) const override;
   void OnDescriptors(QmpRun* run, int change) override;
 
   // Slots.
-  std::string PathOf(int spec, const std::string& file_name) const;
   // The --watch that `path` belongs to; -1 without one.
   int SpecOf(absl::string_view path) const;
   // Finds the slot of that path, or makes it.
@@ -115,6 +115,14 @@ class SocketConnector : public RunSource,
   // its process.
   void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
   void TryConnect(SocketSlot* slot);
+  // Returns whether a connect can harm nobody: programs that serve one client, such as virtiofsd
+  // and swtpm, end with it. Where another program than a QEMU may listen, a QEMU's command line
+  // must name the socket as a monitor; until that is known, it is looked for later.
+  bool MayConnect(SocketSlot* slot, const SocketIdentity& socket);
+  // Returns whether the socket at the slot's path sent no greeting.
+  static bool IsSilent(const SocketSlot& slot) {
+    return slot.silent.has_value() && InodeOf(*slot.silent) == slot.inode;
+  }
   // `why` says more of kFailed.
   void OnNotConnected(SocketSlot* slot, ConnectOutcome outcome, absl::string_view why = "");
   void OnNotConnected(SocketSlot* slot, int error);

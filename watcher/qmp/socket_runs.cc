@@ -399,7 +399,7 @@ void SocketConnector::OnOver(VmRun* run) {
   for (SocketSlot* slot : sockets.ways) {
     // The file may stay, and be listened on once more.
     if (lasted) slot->backoff = absl::ZeroDuration();
-    if (slot->present && !run->published() && slot != sockets.attached_by) {
+    if (slot->present && !run->published() && slot != sockets.attached_by && !IsSilent(*slot)) {
       Schedule(slot, absl::ZeroDuration());  // it was taken for another way to the same process
     } else if (slot->present) {
       BackOff(slot, kFirstReconnect, needs_speaker ? kMaxRetry : kMaxRefusedRetry);

@@ -48,6 +48,11 @@ struct SocketSlot {
   };
   Rare<ListeningProcess> listener;
 
+  // The socket here that sent no greeting, while no VM is seen behind it.
+  Rare<SocketIdentity> silent;
+  // A read of all QEMUs' command lines, while it is not known whether one names the socket.
+  std::shared_ptr<const CommandLines::Monitors> monitors;
+
   SharedText problem;  // as reported, while no run is seen behind the socket
 };
 

@@ -1,13 +1,20 @@
 #include "watcher/runs/command_lines.h"
 
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/small_file.h"
 #include "base/thread_name.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
@@ -22,6 +29,34 @@ absl::StatusOr<std::vector<std::string>> ReadNow(int64_t pid) {
   if (absl::IsResourceExhausted(text.status())) return text.status();
   if (!text.ok() || text->size() == kMaxCommandLine) return std::vector<std::string>();
   return SplitCommandLine(*text);
+}
+
+// All processes, those of a QEMU's name first.
+std::vector<int64_t> ListProcesses() {
+  std::vector<int64_t> pids;
+  DIR* const list = opendir("/proc");
+  if (list == nullptr) return pids;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
+  while (const dirent* const entry = readdir(list)) {
+    int64_t pid = 0;
+    if (absl::SimpleAtoi(static_cast<const char*>(entry->d_name), &pid)) pids.push_back(pid);
+  }
+  closedir(list);
+  std::stable_partition(pids.begin(), pids.end(), HasNameOfQemu);
+  return pids;
+}
+
+// Adds the socket at a path in the command line of `pid`: as it is seen from here, and as the
+// process itself sees it.
+void AddSocket(int64_t pid, const std::string& path, CommandLines::Monitors* monitors) {
+  const bool absolute = absl::StartsWith(path, "/");
+  const std::string own = absl::StrCat("/proc/", pid, absolute ? "/root" : "/cwd/", path);
+  for (const std::string& name : {absolute ? path : own, own}) {
+    struct stat status {};
+    if (stat(name.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
+      monitors->Add({status.st_dev, status.st_ino});
+    }
+  }
 }
 
 }  // namespace
@@ -52,6 +87,40 @@ std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
     begun->Finish(std::move(found), GivenUuid(*arguments), GivenContainer(*arguments));
   });
   return begun;
+}
+
+std::shared_ptr<const CommandLines::Monitors> CommandLines::BeginMonitors() {
+  const MutexLock lock(&under_way_->mutex);
+  std::shared_ptr<Monitors>& next = under_way_->next_monitors;
+  if (next != nullptr) return next;
+  next = std::make_shared<Monitors>();
+  threads_.Run([under_way = under_way_] {
+    std::shared_ptr<Monitors> monitors;
+    {
+      const MutexLock begun(&under_way->mutex);
+      monitors = std::exchange(under_way->next_monitors, nullptr);
+    }
+    ReadMonitors(under_way.get(), monitors.get());
+  });
+  return next;
+}
+
+void CommandLines::ReadMonitors(UnderWay* under_way, Monitors* monitors) {
+  for (const int64_t pid : ListProcesses()) {
+    {
+      const MutexLock lock(&under_way->mutex);
+      if (!under_way->read_for_monitors.insert(pid).second) continue;
+    }
+    const absl::StatusOr<std::vector<std::string>> arguments = ReadNow(pid);
+    if (arguments.ok() && IsQemu(*arguments)) {
+      for (const QmpMonitor& monitor : ParseQemuArguments(*arguments).monitors) {
+        if (!monitor.path.empty()) AddSocket(pid, monitor.path, monitors);
+      }
+    }
+    const MutexLock lock(&under_way->mutex);
+    under_way->read_for_monitors.erase(pid);
+  }
+  monitors->Finish();
 }
 
 }  // namespace vmeventd

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "base/counter.h"
 #include "base/detached_threads.h"
 #include "base/mutex.h"
@@ -59,6 +62,30 @@ class CommandLines {
     std::atomic<bool> done_ = false;  // set last: then the others do not change
   };
 
+  // The sockets that QEMUs name as QMP monitors in their command lines. Any thread.
+  class Monitors {
+   public:
+    using Inode = std::pair<dev_t, ino_t>;
+
+    // Returns whether the socket of that inode is one of them. Before it is done, they are some.
+    bool Has(const Inode& inode) const {
+      const MutexLock lock(&mutex_);
+      return inodes_.contains(inode);
+    }
+    bool done() const { return done_; }
+    // Called by the thread that reads.
+    void Add(const Inode& inode) {
+      const MutexLock lock(&mutex_);
+      inodes_.insert(inode);
+    }
+    void Finish() { done_ = true; }
+
+   private:
+    mutable Mutex mutex_;
+    absl::flat_hash_set<Inode> inodes_ ABSL_GUARDED_BY(mutex_);
+    std::atomic<bool> done_ = false;
+  };
+
   CommandLines();
   virtual ~CommandLines() = default;
   CommandLines(const CommandLines&) = delete;
@@ -67,15 +94,22 @@ class CommandLines {
   // Begins to read the command line of the process `pid`, unless a read of it is under way.
   virtual std::shared_ptr<const Read> Begin(int64_t pid);
 
+  // Begins to read the command lines of all processes for the monitors that they name, those of
+  // QEMU's name first. A process that another such read waits for is left out.
+  virtual std::shared_ptr<const Monitors> BeginMonitors();
+
   // Number of reads that were not begun because too many waited. Any thread.
   uint64_t left_out() const { return left_out_.value(); }
 
  private:
-  // Reads that wait or are under way, by pid: a process holds one thread at the most.
+  // Reads that wait or are under way, by pid: a process holds one thread of each kind at the most.
   struct UnderWay {
     Mutex mutex;
     absl::flat_hash_map<int64_t, std::shared_ptr<Read>> reads ABSL_GUARDED_BY(mutex);
+    absl::flat_hash_set<int64_t> read_for_monitors ABSL_GUARDED_BY(mutex);
+    std::shared_ptr<Monitors> next_monitors ABSL_GUARDED_BY(mutex);  // not begun
   };
+  static void ReadMonitors(UnderWay* under_way, Monitors* monitors);
 
   const std::shared_ptr<UnderWay> under_way_ = std::make_shared<UnderWay>();
   DetachedThreads threads_;

@@ -232,7 +232,10 @@ bool HasNameOfQemu(int64_t pid) {
   if (!stat.ok()) return true;
   absl::string_view name = NameIn(*stat);
   absl::ConsumePrefix(&name, "(");
-  return name.empty() || absl::StartsWith(name, "qemu") || name == "kvm";
+  absl::ConsumePrefix(&name, ".");  // a wrapped program of NixOS
+  // Not qemu-nbd, qemu-storage-daemon and the like.
+  return name.empty() || absl::StartsWith(name, "qemu-system-") || name == "qemu-kvm" ||
+         name == "kvm";
 }
 
 bool HasEnded(int pidfd) {

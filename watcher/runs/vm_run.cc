@@ -180,6 +180,7 @@ void VmRun::OnProcessEnd(const ProcessEnd& end) {
 
 void VmRun::Discard() {
   over_ = true;
+  context_->loop->CancelTimer(&tick_timer_);
   process_.Reset({});  // its end may be in the same turn of the loop
   others_.Clear();
   Disconnect();
@@ -187,7 +188,6 @@ void VmRun::Discard() {
 }
 
 VmSession VmRun::GiveAway() {
-  context_->loop->CancelTimer(&tick_timer_);
   Discard();
   return std::move(session_);
 }

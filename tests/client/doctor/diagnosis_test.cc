@@ -128,6 +128,44 @@ TEST_F(DiagnosisTest, AFreeMonitorElsewhereGetsAWatch) {
   EXPECT_EQ(Only(facts_, "unwatched").line, "watch = [\"/run/qemu:*.qmp\"]");
 }
 
+TEST_F(DiagnosisTest, ADirectoryForEachVmGetsAWatchThatNamesTheVm) {
+  const struct {
+    const char* socket;
+    const char* watch;
+  } kCases[] = {
+      {"/run/vms/web1/qmp.sock", "/run/vms/*:qmp.sock"},
+      {"/run/vm-web1/qmp.sock", "/run/vm-*:qmp.sock"},
+      {"/var/lib/microvms/web1/web1.sock", "/var/lib/microvms/*:*.sock"},
+      {"/run/vms/qmp-web1.sock", "/run/vms:qmp-*.sock"},
+      {"/run/vms/web10.sock", "/run/vms:*.sock"},
+  };
+  for (const auto& layout : kCases) {
+    facts_.processes[0].arguments = {"kvm", "-name", "web1", "-qmp",
+                                     absl::StrCat("unix:", layout.socket, ",server=on")};
+    facts_.sockets[0].path = layout.socket;
+    const Finding finding = Only(facts_, "unwatched");
+    EXPECT_EQ(finding.line, absl::StrCat("watch = [\"", layout.watch, "\"]"));
+    facts_.watches[0].spec = ParseWatchSpec(layout.watch).value();
+    EXPECT_TRUE(Diagnose(facts_).findings.empty()) << layout.watch;
+    facts_.watches[0].spec = ParseWatchSpec("/run/qemu:*.qmp").value();
+  }
+}
+
+TEST_F(DiagnosisTest, DirectoriesOfVmsWithoutANameAreRecognized) {
+  NodeFacts facts = HealthyNode();
+  facts.processes.clear();
+  facts.sockets.clear();
+  for (uint32_t pid = 1; pid <= 2; ++pid) {
+    const std::string path = absl::StrCat("/run/vc/vm/", pid, "f/qmp.sock");
+    facts.processes.push_back(Process(pid, "qemu-system-x86",
+                                      {"qemu-system-x86_64", "-name", "sandbox", "-qmp",
+                                       absl::StrCat("unix:", path, ",server=on")}));
+    facts.processes.back().sockets = {{9, 1000 + pid}};
+    facts.sockets.push_back({1000 + pid, path, true, 0, 0});
+  }
+  EXPECT_EQ(Only(facts, "unwatched").line, "watch = [\"/run/vc/vm/*:qmp.sock\"]");
+}
+
 TEST_F(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {
   facts_.processes[0].arguments = {"kvm", "-chardev", "socket,id=m,fd=9,server=on", "-mon",
                                    "chardev=m,mode=control"};

@@ -61,6 +61,9 @@ TEST(QemuArgumentsTest, OnlyProgramsThatRunVmsAreQemus) {
   EXPECT_TRUE(IsQemu({"/usr/bin/qemu-system-aarch64"}));
   EXPECT_TRUE(IsQemu({"/usr/libexec/qemu-kvm"}));
   EXPECT_TRUE(IsQemu({"kvm"}));
+  EXPECT_TRUE(IsQemu({"/nix/store/x-qemu-9.2.3/bin/.qemu-system-x86_64-wrapped"}));
+  EXPECT_TRUE(IsQemu({".qemu-kvm-wrapped"}));
+  EXPECT_FALSE(IsQemu({".qemu-img-wrapped"}));
   EXPECT_FALSE(IsQemu({"qemu-img"}));
   EXPECT_FALSE(IsQemu({}));
 }

@@ -1,6 +1,8 @@
 #include "watcher/core/qmp_message.h"
 
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::SizeIs;
 
 template <typename T>
 T Parse(absl::string_view line) {
@@ -270,6 +273,54 @@ TEST_F(LineFramerTest, RefusesALongerLineBeforeItEnds) {
   const absl::Status status = Feed("x");
   EXPECT_TRUE(absl::IsResourceExhausted(status));
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("1 MiB"));
+}
+
+// As QEMU's -qmp-pretty and -mon pretty=on send it.
+constexpr char kSpreadEvent[] =
+    "{\r\n    \"timestamp\": {\r\n        \"seconds\": 1795697559,\r\n"
+    "        \"microseconds\": 376973\r\n    },\r\n    \"event\": \"SHUTDOWN\",\r\n"
+    "    \"data\": {\r\n        \"guest\": true,\r\n"
+    "        \"reason\": \"guest-shutdown\"\r\n    }\r\n}\r\n";
+
+TEST_F(LineFramerTest, AnObjectThatIsSpreadOverLinesIsOne) {
+  const std::string reply = "{\r\n    \"return\": {\r\n    }\r\n}\r\n";
+  const std::string stream = absl::StrCat(reply, kSpreadEvent, "{\"return\": {}}\r\n", reply);
+  ASSERT_TRUE(Feed(stream).ok());
+  ASSERT_THAT(lines_, SizeIs(4));
+  EXPECT_EQ(lines_[2], "{\"return\": {}}");
+  EXPECT_EQ(framer_.held(), 0u);
+  const auto message = ParseQmpMessage(lines_[1]);
+  ASSERT_TRUE(message.ok()) << message.status();
+  const auto& event = std::get<QmpEvent>(*message);
+  EXPECT_EQ(event.name, "SHUTDOWN");
+  EXPECT_EQ(event.detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
+  EXPECT_EQ(event.time, absl::FromUnixMicros(1795697559376973));
+  const std::vector<std::string> whole = std::exchange(lines_, {});
+  for (const char c : stream) ASSERT_TRUE(Feed(std::string(1, c)).ok());
+  EXPECT_EQ(lines_, whole);
+}
+
+TEST_F(LineFramerTest, BracketsInStringsOpenAndCloseNothing) {
+  const std::string object = R"({
+    "a": "}}]",
+    "b\"{": ["\\", {
+        "c": "\"}" }
+    ], "d": "{[" 
+})";
+  ASSERT_TRUE(Feed(object + "\nnext\n").ok());
+  EXPECT_THAT(lines_, ElementsAre(object, "next"));
+}
+
+TEST_F(LineFramerTest, ABeginThatNothingClosesEndsAtTheLimit) {
+  ASSERT_TRUE(Feed("{\n").ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Feed(std::string(LineFramer::kMaxLineBytes, '\n'))));
+  EXPECT_TRUE(lines_.empty());
+}
+
+TEST_F(LineFramerTest, WhatIsNoPartOfAnObjectEndsItAtOnce) {
+  ASSERT_TRUE(Feed("{\n\"half\nnext\n").ok());
+  ASSERT_TRUE(Feed("{ ]\n}\nlogin: {\n").ok());
+  EXPECT_THAT(lines_, ElementsAre("{\n\"half", "next", "{ ]", "}", "login: {"));
 }
 
 TEST_F(LineFramerTest, StopsAtALineThatIsRefused) {

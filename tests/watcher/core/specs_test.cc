@@ -15,16 +15,75 @@ TEST(WatchSpecTest, TakesADirectoryAndAPattern) {
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->directory, "/run/qemu");
   EXPECT_EQ(spec->pattern(), "vm-*.qmp");
-  EXPECT_EQ(spec->VmName("vm-web1.qmp"), "web1");
+  EXPECT_EQ(spec->VmName("/run/qemu/vm-web1.qmp"), "web1");
+  EXPECT_EQ(spec->VmName("/run/qemu/vm-.qmp"), std::nullopt);
+  EXPECT_EQ(spec->VmName("/run/vm-web1.qmp"), std::nullopt);
+  EXPECT_EQ(spec->VmName("/run/qemu/old/vm-web1.qmp"), std::nullopt);
 }
 
 TEST(WatchSpecTest, DefaultsToGanetisPattern) {
   const auto spec = ParseWatchSpec("/run/ctrl/");
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->directory, "/run/ctrl");
-  EXPECT_EQ(spec->VmName("web1.example.org.kvmd"), "web1.example.org");
-  EXPECT_EQ(spec->VmName("web1.qmp"), std::nullopt);
-  EXPECT_EQ(spec->VmName(".kvmd"), std::nullopt);
+  EXPECT_EQ(spec->VmName("/run/ctrl/web1.example.org.kvmd"), "web1.example.org");
+  EXPECT_EQ(spec->VmName("/run/ctrl/web1.qmp"), std::nullopt);
+  EXPECT_EQ(spec->VmName("/run/ctrl/.kvmd"), std::nullopt);
+}
+
+struct DirectoriesSpec {
+  const char* text;
+  const char* canonical;
+  const char* root;
+  const char* socket;  // of the VM "web1"
+  const char* other;   // a path that is none
+};
+
+class DirectoriesSpecTest : public ::testing::TestWithParam<DirectoriesSpec> {};
+
+TEST_P(DirectoriesSpecTest, NamesAVmByItsDirectory) {
+  const DirectoriesSpec& expected = GetParam();
+  const auto spec = ParseWatchSpec(expected.text);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->text(), expected.canonical);
+  EXPECT_EQ(ParseWatchSpec(expected.canonical)->text(), expected.canonical);
+  EXPECT_EQ(spec->root(), expected.root);
+  EXPECT_EQ(spec->VmName(expected.socket), "web1");
+  EXPECT_EQ(spec->VmName(expected.other), std::nullopt);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, DirectoriesSpecTest,
+    ::testing::Values(DirectoriesSpec{"/run/vms/*/qmp.sock", "/run/vms/*:qmp.sock", "/run/vms",
+                                      "/run/vms/web1/qmp.sock", "/run/vms/web1/qmp.sock.1"},
+                      DirectoriesSpec{"/run/vms/*/:qmp.sock", "/run/vms/*:qmp.sock", "/run/vms",
+                                      "/run/vms/web1/qmp.sock", "/run/vms//qmp.sock"},
+                      DirectoriesSpec{"/var/lib/microvms/*/*.sock", "/var/lib/microvms/*:*.sock",
+                                      "/var/lib/microvms", "/var/lib/microvms/web1/api.sock",
+                                      "/var/lib/microvms/web1/a/b.sock"},
+                      DirectoriesSpec{"/opt/alloc/*/qemu/run/qmp", "/opt/alloc/*/qemu/run:qmp",
+                                      "/opt/alloc", "/opt/alloc/web1/qemu/run/qmp",
+                                      "/opt/alloc/web1/a/qemu/run/qmp"},
+                      DirectoriesSpec{"/run/vm-*.d:*.qmp", "/run/vm-*.d:*.qmp", "/run",
+                                      "/run/vm-web1.d/m.qmp", "/run/web1.d/m.qmp"},
+                      DirectoriesSpec{"/*/qmp", "/*:qmp", "/", "/web1/qmp", "/qmp"}));
+
+TEST(WatchSpecTest, KnowsTheDirectoryOfAVm) {
+  const WatchSpec spec = ParseWatchSpec("/opt/vm-*/run/qmp").value();
+  EXPECT_EQ(spec.DirectoryOf("vm-a"), "/opt/vm-a/run");
+  EXPECT_EQ(spec.DirectoryOf("vm-"), std::nullopt);
+  EXPECT_EQ(ParseWatchSpec("/run/vms/*/qmp")->DirectoryOf("a"), "/run/vms/a");
+}
+
+TEST(WatchSpecTest, ADirectoryForEachVmMayTakeAManagersMonitors) {
+  const auto takes = [](const char* text) {
+    return FindManagerMonitor(ParseWatchSpec(text).value()).has_value();
+  };
+  EXPECT_TRUE(takes("/run/incus/*/qemu.monitor"));
+  EXPECT_TRUE(takes("/var/lib/libvirt/qemu/*/monitor.sock"));
+  EXPECT_TRUE(takes("/var/lib/libvirt/qemu/domain-1-*/*.sock"));
+  EXPECT_TRUE(takes("/var/run/*:*.qmp")) << "qemu-server";
+  EXPECT_FALSE(takes("/run/incus/*/vmeventd.qmp"));
+  EXPECT_FALSE(takes("/run/vms/*/monitor.sock"));
 }
 
 TEST(WatchSpecTest, NormalizesTheDirectory) {
@@ -51,20 +110,19 @@ TEST_P(BadWatchSpecTest, SaysWhatIsWrong) {
   EXPECT_THAT(std::string(spec.status().message()), HasSubstr(GetParam().text));
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, BadWatchSpecTest,
-                         ::testing::Values(BadSpec{"", "absolute"}, BadSpec{"run/qemu", "absolute"},
-                                           BadSpec{"/run/../etc", "\"..\""},
-                                           BadSpec{"/run:kvmd", "exactly one '*'"},
-                                           BadSpec{"/run/vms/*.qmp", "write \"/run/vms:*.qmp\""},
-                                           BadSpec{"/*.qmp", "write \"/:*.qmp\""},
-                                           BadSpec{"/run/*/qmp:*.qmp", "once for each directory"},
-                                           BadSpec{"/run/*:x.qmp", "once for each directory"},
-                                           BadSpec{"/var/lib/libvirt/qemu/domain-*:monitor.sock",
-                                                   "libvirt's: follow libvirt instead: --libvirt"},
-                                           BadSpec{"/run:", "exactly one '*'"},
-                                           BadSpec{"/run:*a*", "exactly one '*'"},
-                                           BadSpec{"/run:*?.kvmd", "'*' alone"},
-                                           BadSpec{"/run:*[a].kvmd", "'*' alone"}));
+INSTANTIATE_TEST_SUITE_P(
+    Table, BadWatchSpecTest,
+    ::testing::Values(BadSpec{"", "absolute"}, BadSpec{"run/qemu", "absolute"},
+                      BadSpec{"/run/../etc", "\"..\""}, BadSpec{"/run:kvmd", "exactly one '*'"},
+                      BadSpec{"/run/vms/*.qmp", "write \"/run/vms:*.qmp\""},
+                      BadSpec{"/*.qmp", "write \"/:*.qmp\""},
+                      BadSpec{"/run/*/*/qmp", "takes one '*'"},
+                      BadSpec{"/run/*/", "as in /run/vms/*/qmp.sock"},
+                      BadSpec{"/run/*:", "as in /run/vms/*/qmp.sock"},
+                      BadSpec{"/run/*:*a*", "as in /run/vms/*/qmp.sock"},
+                      BadSpec{"/run/*:a?", "'*' alone"}, BadSpec{"/run:", "exactly one '*'"},
+                      BadSpec{"/run:*a*", "exactly one '*'"}, BadSpec{"/run:*?.kvmd", "'*' alone"},
+                      BadSpec{"/run:*[a].kvmd", "'*' alone"}));
 
 TEST(LibvirtSpecTest, UrisOfThisNode) {
   for (const char* uri :

@@ -12,11 +12,14 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "spdlog/sinks/ostream_sink.h"
+#include "spdlog/spdlog.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/support/inotify_record.h"
 #include "tests/support/test_util.h"
@@ -72,6 +75,9 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
     std::vector<WatchSpec> specs;
     specs.reserve(directories.size());
     for (const std::string& directory : directories) specs.push_back({directory, "", ".kvmd"});
+    Watch(std::move(specs), limits);
+  }
+  void Watch(std::vector<WatchSpec> specs, SocketSet::Limits limits = {}) {
     watcher_ = DirectoryWatcher::Create(loop_.get(), specs, this, limits).value();
     watcher_->Start();
   }
@@ -145,6 +151,25 @@ TEST_F(DirectoryWatcherTest, TakesSocketsOnlyAndFollowsNoLink) {
   }
   Settle();
   EXPECT_THAT(present_[0], IsEmpty());
+}
+
+TEST_F(DirectoryWatcherTest, LogsOnceThatALinkToASocketIsNotFollowed) {
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "log", std::make_shared<spdlog::sinks::ostream_sink_st>(log)));
+  BindSocket(directory_.Path("real"));
+  for (const char* name : {"/a.kvmd", "/b.kvmd"}) {
+    ASSERT_EQ(symlink(directory_.Path("real").c_str(), (Watched() + name).c_str()), 0);
+  }
+  Watch({Watched()});
+  ASSERT_EQ(symlink(directory_.Path("real").c_str(), (Watched() + "/c.kvmd").c_str()), 0);
+  Settle();
+  spdlog::set_default_logger(before);
+  const std::string text = log.str();
+  const size_t first = text.find(".kvmd is a link to a socket");
+  EXPECT_NE(first, std::string::npos) << text;
+  EXPECT_EQ(text.find("is a link to a socket", first + 30), std::string::npos) << text;
 }
 
 TEST_F(DirectoryWatcherTest, PicksUpADirectoryThatAppearsWithItsParents) {
@@ -232,6 +257,118 @@ TEST_F(DirectoryWatcherTest, AFileInTheDirectorysPlaceIsNoDirectory) {
   unlink(Watched().c_str());
   directory_.MakeDirectory("watched");
   EXPECT_TRUE(Until([&] { return directories_[0].present; }));
+}
+
+class VmDirectoriesTest : public DirectoryWatcherTest {
+ protected:
+  void WatchVms(const std::string& below = "/qmp.sock", SocketSet::Limits limits = {}) {
+    Watch({ParseWatchSpec(Watched() + "/*" + below).value()}, limits);
+  }
+  std::string Vm(const std::string& name) const { return directory_.Path("watched/" + name); }
+  // A VM's directory and its bound socket.
+  UniqueFd AddVm(const std::string& name, const std::string& socket = "qmp.sock") {
+    directory_.MakeDirectory("watched/" + name);
+    return BindSocket(Vm(name) + "/" + socket);
+  }
+  void RemoveVm(const std::string& name) {
+    unlink((Vm(name) + "/qmp.sock").c_str());
+    EXPECT_EQ(rmdir(Vm(name).c_str()), 0);
+  }
+};
+
+TEST_F(VmDirectoriesTest, FindsTheSocketOfEachVm) {
+  AddVm("web1");
+  AddVm("web2");
+  AddVm("web2", "virtiofs.sock");
+  BindSocket(Vm("qmp.sock"));
+  WatchVms();
+  EXPECT_THAT(present_[0], UnorderedElementsAre("web1/qmp.sock", "web2/qmp.sock"));
+  ASSERT_EQ(directories_.size(), 1u);
+  EXPECT_EQ(directories_[0].path, Watched() + "/*");
+  EXPECT_EQ(directories_[0].pattern, "qmp.sock");
+  EXPECT_TRUE(directories_[0].present);
+  EXPECT_EQ(directories_[0].sockets, 2);
+}
+
+TEST_F(VmDirectoriesTest, FollowsDirectoriesAndSocketsAsTheyComeAndGo) {
+  WatchVms();
+  EXPECT_TRUE(directories_[0].present);
+  directory_.MakeDirectory("watched/web1");
+  loop_->RunOnce(absl::ZeroDuration());
+  const UniqueFd bound = BindSocket(Vm("web1") + "/qmp.sock");  // pins the directory
+  ASSERT_TRUE(UntilPresent({"web1/qmp.sock"}));
+  AddVm("web2");  // in one step, as far as the loop sees it
+  ASSERT_TRUE(UntilPresent({"web1/qmp.sock", "web2/qmp.sock"}));
+  RemoveVm("web1");
+  ASSERT_TRUE(UntilPresent({"web2/qmp.sock"}));
+  AddVm("web1");
+  ASSERT_TRUE(UntilPresent({"web1/qmp.sock", "web2/qmp.sock"}));
+  RemoveVm("web1");
+  AddVm("web1");
+  BindSocket(Vm("web2") + "/other");
+  const int tellings = tellings_;
+  ASSERT_TRUE(Until([&] { return tellings_ > tellings; }));
+  EXPECT_TRUE(UntilPresent({"web1/qmp.sock", "web2/qmp.sock"}));
+  EXPECT_EQ(directories_[0].sockets, 2);
+}
+
+TEST_F(VmDirectoriesTest, ARenamedDirectoryIsAnotherVms) {
+  AddVm("old");
+  WatchVms();
+  ASSERT_EQ(rename(Vm("old").c_str(), Vm("new").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({"new/qmp.sock"}));
+  unlink((Vm("new") + "/qmp.sock").c_str());
+  EXPECT_TRUE(UntilPresent({}));
+}
+
+TEST_F(VmDirectoriesTest, TheSocketMayBeFurtherDown) {
+  WatchVms("/run/qmp.sock");
+  directory_.MakeDirectory("watched/web1");
+  loop_->RunOnce(absl::ZeroDuration());
+  directory_.MakeDirectory("watched/web1/run");
+  loop_->RunOnce(absl::ZeroDuration());
+  BindSocket(Vm("web1") + "/run/qmp.sock");
+  EXPECT_TRUE(UntilPresent({"web1/run/qmp.sock"}));
+  ASSERT_EQ(rename((Vm("web1") + "/run").c_str(), (Vm("web1") + "/away").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({}));
+}
+
+TEST_F(VmDirectoriesTest, ALinkLeadsToADirectoryAsAnyOtherPathDoes) {
+  directory_.MakeDirectory("elsewhere");
+  BindSocket(directory_.Path("elsewhere/qmp.sock"));
+  ASSERT_EQ(symlink("../elsewhere", Vm("web1").c_str()), 0);
+  WatchVms();
+  EXPECT_TRUE(UntilPresent({"web1/qmp.sock"}));
+  unlink(directory_.Path("elsewhere/qmp.sock").c_str());
+  EXPECT_TRUE(UntilPresent({}));
+}
+
+TEST_F(VmDirectoriesTest, TheRootMayBeReplaced) {
+  AddVm("web1");
+  WatchVms();
+  ASSERT_EQ(rename(Watched().c_str(), directory_.Path("away").c_str()), 0);
+  ASSERT_TRUE(UntilPresent({}));
+  EXPECT_FALSE(directories_[0].present);
+  EXPECT_EQ(directories_[0].sockets, 0);
+  directory_.MakeDirectory("watched");
+  AddVm("web2");
+  EXPECT_TRUE(UntilPresent({"web2/qmp.sock"}));
+}
+
+TEST_F(VmDirectoriesTest, HasTheLimitsOfADirectory) {
+  AddVm("web1");
+  AddVm("web2");
+  AddVm("web3");
+  WatchVms("/qmp.sock", {.directory = 2, .owner = 2});
+  EXPECT_EQ(present_[0].size(), 2u);
+  EXPECT_EQ(watcher_->counters().over_directory_limit, 1u);
+}
+
+TEST_F(VmDirectoriesTest, AVmHasSixteenSocketsAtMost) {
+  for (int i = 0; i < 20; ++i) AddVm("web1", std::to_string(i) + ".sock");
+  AddVm("web2", "a.sock");
+  WatchVms("/*.sock");
+  EXPECT_EQ(present_[0].size(), 17u);
 }
 
 TEST_F(DirectoryWatcherTest, WatchesAreSharedAndDroppedWhenNoSpecNeedsThem) {
@@ -379,6 +516,27 @@ TEST_F(DirectoryWatcherTest, NoticesWhatIsMountedOverTheDirectory) {
   EXPECT_TRUE(UntilPresent({"above.kvmd"}));
   ASSERT_EQ(umount(Watched().c_str()), 0);
   EXPECT_TRUE(UntilPresent({"below.kvmd"}));
+}
+
+// As the host's directory is mounted into a container, and the host makes it again.
+TEST_F(DirectoryWatcherTest, ADirectoryThatIsRemovedWhereItIsMountedFromIsMissing) {
+  if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    GTEST_SKIP() << "may not mount";
+  }
+  const std::string host = directory_.MakeDirectory("host");
+  ASSERT_EQ(mount(host.c_str(), Watched().c_str(), nullptr, MS_BIND, nullptr), 0);
+  UseManualClock();
+  Watch({Watched()});
+  EXPECT_TRUE(directories_[0].present);
+  ASSERT_EQ(rmdir(host.c_str()), 0);
+  directory_.MakeDirectory("host");
+  manual_clock_.Advance(absl::Seconds(11));
+  ASSERT_TRUE(Until([&] { return !directories_[0].present; }));
+  ASSERT_EQ(umount(Watched().c_str()), 0);
+  ASSERT_EQ(mount(host.c_str(), Watched().c_str(), nullptr, MS_BIND, nullptr), 0);
+  BindSocket(host + "/vm1.kvmd");
+  EXPECT_TRUE(UntilPresent({"vm1.kvmd"}));
+  EXPECT_TRUE(directories_[0].present);
 }
 
 }  // namespace

@@ -158,6 +158,16 @@ FakeMonitor WithAgentPort() {
   return behavior;
 }
 
+TEST_F(MonitorConnectionTest, ObjectsMayBeSpreadOverLines) {
+  ConnectUntilReady({.split = true,
+                     .greeting = Spread(FakeMonitor().greeting),
+                     .before_replies = Spread(kEvent),
+                     .replies = {{"query-status", Spread(R"({"return": {"status": "paused"}})")}}});
+  EXPECT_EQ(info_->qemu_version, "7.2.22");
+  EXPECT_EQ(info_->run_state, "paused");
+  EXPECT_THAT(events_, ElementsAre("X", "X", "X", "X"));
+}
+
 TEST_F(MonitorConnectionTest, FindsTheGuestAgentBetweenTheRunStates) {
   ConnectUntilReady(WithAgentPort());
   connection_->RequestGuestAgent();

@@ -38,6 +38,19 @@ TEST_F(NodeWatcherDirectoriesTest, AVmSaysWhichDirectoryItWasFoundIn) {
   EXPECT_EQ(sink_.Latest("vm2")->ref.source, "qmp:" + directory_.Path("other\\xff"));
 }
 
+TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
+  options_.watches = {ParseWatchSpec(Ctrl() + "/*/qmp.kvmd").value()};
+  Start();
+  directory_.MakeDirectory("ctrl/web1");
+  directory_.MakeDirectory("ctrl/web2");
+  FakeQemu second;
+  qemu_.AddMonitor(Ctrl() + "/web1/qmp.kvmd");
+  second.AddMonitor(Ctrl() + "/web2/qmp.kvmd");
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Latest("web1")->ref.source, "qmp:" + Ctrl() + "/web1");
+  EXPECT_EQ(sink_.Latest("web2")->ref.pid, second.pid());
+}
+
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryMayAppearLater) {
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
   Start();

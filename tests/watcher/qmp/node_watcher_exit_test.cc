@@ -191,7 +191,7 @@ TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
 
 // A process with a socket, where nobody answers, that takes memory on command.
 int TakeMemory(const std::string& path, int go) {
-  prctl(PR_SET_NAME, "qemu-fake");
+  prctl(PR_SET_NAME, "qemu-system-x86");
   e2e::ListenUnix(path);
   char byte;
   if (read(go, &byte, 1) != 1) return 1;

@@ -54,6 +54,20 @@ class HandoverTest : public RestartTest {
     Restart();
     EXPECT_TRUE(UntilScanned());
   }
+  // The daemon is handed over within `line`.
+  void ReadInTwoParts(const std::string& line) {
+    const int monitor = Follow(&qemu_);
+    qemu_.Send(monitor, line);
+    ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+    qemu_.Send(monitor, EventLine("RESUME") + line.substr(0, 30));
+    ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+    Stop();
+    ASSERT_EQ(handed_.size(), 1u);
+    EXPECT_EQ(handed_[0].monitor.unhandled.str(), line.substr(0, 30));
+    qemu_.Send(monitor, line.substr(30));
+    GoOn();
+    EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
+  }
 
   std::vector<HandedRun> handed_;
 };
@@ -167,19 +181,10 @@ TEST_F(ConnectorHandoverTest, OneThatIsHandedOverTwiceHasItsStatus) {
   ExpectEnd(ShutdownClass::kCrash);
 }
 
-TEST_F(HandoverTest, ALineIsReadInTwoParts) {
-  const int monitor = Follow(&qemu_);
-  const std::string line = EventLine("STOP");
-  qemu_.Send(monitor, line);
-  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
-  qemu_.Send(monitor, EventLine("RESUME") + line.substr(0, 30));
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  Stop();
-  ASSERT_THAT(handed_, SizeIs(1));
-  EXPECT_EQ(handed_[0].monitor.unhandled.str(), line.substr(0, 30));
-  qemu_.Send(monitor, line.substr(30));
-  GoOn();
-  EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
+TEST_F(HandoverTest, ALineIsReadInTwoParts) { ReadInTwoParts(EventLine("STOP")); }
+
+TEST_F(HandoverTest, AnObjectThatIsSpreadOverLinesIsReadInTwoParts) {
+  ReadInTwoParts(Spread(EventLine("STOP")));
 }
 
 TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
@@ -360,6 +365,17 @@ class CrashTest : public HandoverTest {
     EXPECT_TRUE(UntilScanned());
   }
 
+  // It crashes within `line`, of which the next daemon gets the rest.
+  void LeaveOutTheRestOf(const std::string& line, int monitor) {
+    qemu_.Send(monitor, EventLine("SUSPEND") + line.substr(0, 30));
+    ASSERT_TRUE(UntilState("vm1", VmState::kSuspended));
+    Crash();
+    qemu_.Send(monitor, line.substr(30) + EventLine("WAKEUP"));
+    GoOnAfterCrash();
+    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+    EXPECT_EQ(watcher_->counters().protocol_errors, 0u);
+  }
+
   bool has_notes_ = false;
   std::shared_ptr<TestKeeper> keeper_;
   std::vector<std::string> saved_;
@@ -425,16 +441,13 @@ TEST_F(CrashTest, OfAnEndThatWasReadAndNotCommittedTheFileIsLeft) {
 
 TEST_F(CrashTest, TheRestOfALineIsLeftOut) {
   const int monitor = Follow(&qemu_);
-  const std::string line = EventLine("STOP");
-  qemu_.Send(monitor, EventLine("SUSPEND") + line.substr(0, 30));
-  ASSERT_TRUE(UntilState("vm1", VmState::kSuspended));
-  Crash();
-  qemu_.Send(monitor, line.substr(30) + EventLine("WAKEUP"));
-  GoOnAfterCrash();
-  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_EQ(watcher_->counters().protocol_errors, 0u);
+  LeaveOutTheRestOf(EventLine("STOP"), monitor);
   qemu_.Send(monitor, "no JSON\r\n");
   EXPECT_TRUE(Until([&] { return watcher_->counters().protocol_errors == 1; }));
+}
+
+TEST_F(CrashTest, TheRestOfAnObjectThatIsSpreadOverLinesIsLeftOut) {
+  LeaveOutTheRestOf(Spread(EventLine("STOP")), Follow(&qemu_));
 }
 
 TEST_F(CrashTest, AnAnswerToTheDaemonBeforeIsNone) {
@@ -462,6 +475,17 @@ class NotedCrashTest : public CrashTest {
   NotedCrashTest() {
     has_notes_ = true;
     NewKeeper();
+  }
+
+  void CrashWithin(const std::string& line) {
+    const int monitor = Follow(&qemu_);
+    qemu_.Send(monitor, EventLine("SUSPEND") + line.substr(0, 30));
+    ASSERT_TRUE(UntilState("vm1", VmState::kSuspended));
+    Crash();
+    qemu_.Send(monitor, line.substr(30));
+    GoOnAfterCrash();
+    EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
+    EXPECT_EQ(watcher_->counters().protocol_errors, 0u);
   }
 };
 
@@ -517,6 +541,12 @@ TEST_F(NotedCrashTest, AnEndWithoutAWordIsACrash) {
   const bool known = WhyNoExitStatus().empty();
   EXPECT_EQ(LastClass(), known ? ShutdownClass::kCrash : ShutdownClass::kUnknown);
   EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
+}
+
+TEST_F(NotedCrashTest, ALineIsReadInTwoParts) { CrashWithin(EventLine("STOP")); }
+
+TEST_F(NotedCrashTest, AnObjectThatIsSpreadOverLinesIsReadInTwoParts) {
+  CrashWithin(Spread(EventLine("STOP")));
 }
 
 TEST_F(NotedCrashTest, AnEndThatWasHandledAndNotCommittedHasItsClass) {

@@ -1,5 +1,9 @@
 // The process that listens on the monitor and the QEMU that answers may be two.
 
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdint>
 #include <memory>
@@ -253,7 +257,7 @@ TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
 }
 
-// Each process has the command line of a QEMU, or one that never comes.
+// Each process has the command line of a QEMU, of another program, or one that never comes.
 class FakeCommandLines : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t /*pid*/) override {
@@ -261,13 +265,22 @@ class FakeCommandLines : public CommandLines {
     if (std::exchange(out_of_descriptors, false)) {
       read->FinishOutOfDescriptors();
     } else if (come) {
-      read->Finish(std::make_unique<const QemuArguments>());
+      read->Finish(of_qemus ? std::make_unique<const QemuArguments>() : nullptr);
     }
     return read;
   }
+  std::shared_ptr<const Monitors> BeginMonitors() override {
+    auto monitors = std::make_shared<Monitors>();
+    SocketIdentity socket;
+    if (!named.empty() && IdentifySocket(named, &socket) == 0) monitors->Add(InodeOf(socket));
+    monitors->Finish();
+    return monitors;
+  }
 
   bool come = true;
+  bool of_qemus = true;
   bool out_of_descriptors = false;  // the next time
+  std::string named;                // path of a monitor that a QEMU's command line names
 };
 
 // A QEMU that was given another name: -name process=.
@@ -295,15 +308,131 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
 
 TEST_F(RenamedTest, ACommandLineThatNoDescriptorWasLeftForIsReadAgain) {
   command_lines_->out_of_descriptors = true;
+  command_lines_->named = Socket("vm1");
   const UniqueFd other = StartHeldByAnother(&qemu_);
   ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == qemu_.pid(); }));
   EXPECT_FALSE(command_lines_->out_of_descriptors);
 }
 
-TEST_F(RenamedTest, WithoutItsCommandLineItMayBeALauncher) {
-  command_lines_->come = false;
-  const UniqueFd other = StartHeldByAnother(&qemu_);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
+// Programs that are no QEMU, such as virtiofsd and swtpm, which serve one client.
+class ForeignListenerTest : public ListenerTest {
+ protected:
+  ForeignListenerTest() {
+    options_.command_lines = command_lines_;
+    options_.greeting_timeout = absl::Milliseconds(30);
+    command_lines_->of_qemus = false;
+    qemu_.Rename("virtiofsd");
+  }
+  // This process listens at `path`, as no QEMU.
+  void Listen(const std::string& path) {
+    listener_ = UniqueFd(e2e::ListenUnix(path));
+    ASSERT_EQ(fcntl(listener_.get(), F_SETFL, O_NONBLOCK), 0);
+  }
+  int CountConnections() {
+    int connections = 0;
+    while (UniqueFd(accept(listener_.get(), nullptr, nullptr)).valid()) ++connections;
+    return connections;
+  }
+  bool UntilLeftAlone(const std::string& path) {
+    return Until([&] {
+      const std::vector<UnfollowedSocket> sockets = watcher_->unfollowed_sockets();
+      return sockets.size() == 1 && sockets[0].path == path &&
+             sockets[0].problem.find("leaves it alone") != std::string::npos;
+    });
+  }
+
+  const std::shared_ptr<FakeCommandLines> command_lines_ = std::make_shared<FakeCommandLines>();
+  UniqueFd listener_;
+};
+
+TEST_F(ForeignListenerTest, IsNeverConnectedToWhereTheNameIsNoMonitors) {
+  const std::string path = directory_.Path("ctrl/virtiofs.sock");
+  options_.watches = {{directory_.Path("ctrl"), "", ".sock"}};
+  Listen(path);
+  Start();
+  ASSERT_TRUE(UntilLeftAlone(path));
+  Turns();
+  EXPECT_EQ(CountConnections(), 0);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+}
+
+TEST_F(ForeignListenerTest, AMonitorThatACommandLineNamesIsFollowed) {
+  const std::string path = directory_.Path("ctrl/vm1.sock");
+  options_.greeting_timeout = absl::Minutes(2);
+  options_.watches = {{directory_.Path("ctrl"), "", ".sock"}};
+  qemu_.Rename("qemu-system-x86");
+  qemu_.AddMonitor(path);
+  Start();
+  Turns();
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+  command_lines_->named = path;
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+}
+
+TEST_F(ForeignListenerTest, IsConnectedToOnceWithoutAGreeting) {
+  Listen(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilLeftAlone(Socket("vm1")));
+  Turns();
+  EXPECT_EQ(CountConnections(), 1);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+}
+
+TEST_F(ForeignListenerTest, IsConnectedToOnceIfItClosesOrSendsSomethingElse) {
+  for (const char* greeting : {"", "220 mail.example.com ESMTP\r\n"}) {
+    const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greeting = greeting});
+    Start();
+    if (*greeting == '\0') {
+      ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
+      qemu_.CloseClient(monitor);
+    }
+    ASSERT_TRUE(UntilLeftAlone(Socket("vm1"))) << greeting;
+    EXPECT_FALSE(qemu_.HasClient(monitor));
+    EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+    qemu_.CloseListener(monitor);
+    qemu_.Unlink(monitor);
+    watcher_.reset();
+  }
+}
+
+TEST_F(ForeignListenerTest, AnotherSocketInItsPlaceIsTried) {
+  Listen(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilLeftAlone(Socket("vm1")));
+  unlink(Socket("vm1").c_str());
+  qemu_.Rename("qemu-system-x86");
+  qemu_.AddMonitor(Socket("vm1"));
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+}
+
+// A QEMU whose serial console and human monitor are sockets that match as well.
+class SeveralSocketsTest : public RestartTest {
+ protected:
+  SeveralSocketsTest() { options_.greeting_timeout = absl::Seconds(1); }
+};
+
+TEST_F(SeveralSocketsTest, TheOneThatGreetsNamesTheVm) {
+  qemu_.AddMonitor(Socket("vm1-console"), {.greet = false});
+  qemu_.AddMonitor(Socket("vm1-hmp"), {.greeting = "QEMU 7.2.22 monitor - type 'help'\r\n"});
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  qemu_.AddMonitor(Socket("a-console"), {.greet = false});
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  PowerOff(&qemu_, monitor);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+}
+
+TEST_F(SeveralSocketsTest, OneThatGreetsLaterIsFound) {
+  qemu_.AddMonitor(Socket("vm1"), {.greet = false});
+  const int second = qemu_.AddMonitor(Socket("vm2"), {.greet = false});
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  qemu_.SetBehavior(second, {});
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  PowerOff(&qemu_, second);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
 }
 
 // Beside QEMU's own socket, a process that forks a child for each connection.

@@ -1,6 +1,7 @@
 #include "watcher/runs/process.h"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -182,6 +183,31 @@ TEST_F(CommandLinesTest, SaysWhatAQemuWasStartedWith) {
   const QemuArguments* const found = Find(qemu.pid());
   ASSERT_NE(found, nullptr);
   EXPECT_EQ(found->certain_name, "web1");
+}
+
+TEST_F(CommandLinesTest, FindsTheMonitorsThatQemusName) {
+  const TempDir directory;
+  const UniqueFd monitor(e2e::ListenUnix(directory.Path("qmp.sock")));
+  const UniqueFd other(e2e::ListenUnix(directory.Path("virtiofs.sock")));
+  ASSERT_EQ(symlink(directory.path().c_str(), directory.Path("link").c_str()), 0);
+  const auto inode_of = [&](const char* name) {
+    struct stat status {};
+    EXPECT_EQ(stat(directory.Path(name).c_str(), &status), 0);
+    return CommandLines::Monitors::Inode{status.st_dev, status.st_ino};
+  };
+  const std::string file_system = "socket,id=fs,path=" + directory.Path("virtiofs.sock");
+  const std::string qmp = "unix:" + directory.Path("link/qmp.sock") + ",server,nowait";
+  const Child qemu([&] {
+    return RunAs(
+        {"/usr/bin/qemu-system-x86_64", "-chardev", file_system.c_str(), "-qmp", qmp.c_str()});
+  });
+  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                        [&] { return IsStopped(qemu.pid()); }));
+  const auto monitors = lines_.BeginMonitors();
+  ASSERT_TRUE(
+      StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); }, [&] { return monitors->done(); }));
+  EXPECT_TRUE(monitors->Has(inode_of("qmp.sock")));
+  EXPECT_FALSE(monitors->Has(inode_of("virtiofs.sock")));
 }
 
 TEST_F(CommandLinesTest, SaysNothingOfOtherProcesses) {
