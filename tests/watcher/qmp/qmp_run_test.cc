@@ -45,6 +45,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
   void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
   void OnSpeaker(QmpRun*, PeerProcess, std::optional<PeerProcess>) override {}
   void OnSpeakerUnread(QmpRun*) override {}
+  Silent NoteSilent(QmpRun*) override { return Silent::kOnlyOne; }
   bool IsServed(const VmRun*) override { return false; }
   bool ListensAsQemu(const QmpRun*) const override { return false; }
   int DescriptorsLeft(const QmpRun*) const override { return 0; }
