@@ -12,7 +12,8 @@ namespace vmeventd::e2e {
 class ChattyVm {
  public:
   ChattyVm(const std::string& directory, const std::string& name)
-      : qemu_(TestProgramPath("fake_qemu")), monitor_(qemu_.AddMonitor(directory + "/" + name + ".kvmd")) {}
+      : qemu_(TestProgramPath("fake_qemu")),
+        monitor_(qemu_.AddMonitor(directory + "/" + name + ".kvmd")) {}
 
   // Waits for the daemon's connection, and sends `count` POWERDOWN events.
   void Speak(int count) {

@@ -70,9 +70,9 @@ TEST_F(StoredMessagesTest, EachMessageOfARangeIsReadOnce) {
   Store("mine", 50, 90);
   std::multiset<uint64_t> read;
   const uint64_t last = sink_.last_stream_sequence - 200;
-  const auto up_to = ReadStored(&sink_, kOfEvents, 10, last, 10'000, [&](const FleetStored& stored) {
-    read.insert(stored.position.stream_sequence);
-  });
+  const auto up_to =
+      ReadStored(&sink_, kOfEvents, 10, last, 10'000,
+                 [&](const FleetStored& stored) { read.insert(stored.position.stream_sequence); });
   EXPECT_EQ(*up_to, last);
   std::multiset<uint64_t> expected;
   for (const FakeSink::Stored& stored : sink_.stream) {
@@ -86,9 +86,9 @@ TEST_F(StoredMessagesTest, EachMessageOfARangeIsReadOnce) {
 TEST_F(StoredMessagesTest, AReadThatIsCutSaysUpToWhereItHasAll) {
   Store("mine", 5'000, 2);
   std::set<uint64_t> read;
-  const auto up_to = ReadStored(&sink_, kOfEvents, 1, 10'000, 1'000, [&](const FleetStored& stored) {
-    read.insert(stored.position.stream_sequence);
-  });
+  const auto up_to =
+      ReadStored(&sink_, kOfEvents, 1, 10'000, 1'000,
+                 [&](const FleetStored& stored) { read.insert(stored.position.stream_sequence); });
   ASSERT_LT(*up_to, 10'000u);
   for (uint64_t place = 2; place <= *up_to; place += 2) ASSERT_TRUE(read.contains(place)) << place;
 }

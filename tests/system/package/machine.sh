@@ -84,7 +84,7 @@ systemd-run --quiet --unit=killer /bin/bash -c "kill -KILL $qemu; read -r </run/
 ended cgroup 'class *ADMIN' 'cause *host kill' 'SIGKILL sent by bash .*/system.slice/killer.service'
 echo >/run/killer
 vm gone
-systemd-run --quiet --wait --collect /bin/sh -c "kill -KILL $qemu"
+systemd-run --quiet --unit=gone /bin/sh -c "kill -KILL $qemu"
 ended gone 'class *ADMIN' 'cause *host kill' 'SIGKILL sent by sh'
 
 step "a kill by a container's init"
