@@ -202,7 +202,7 @@ class DrainTest : public E2eTest {
   std::string watch_errors() const { return dir() / "watch-errors"; }
 
   // Far more than a connection buffers.
-  static constexpr int kBurst = 20'000;
+  static constexpr int kBurst = 8'000;
 
   ChattyVm vm_;
 };

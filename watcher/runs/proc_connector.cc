@@ -158,7 +158,7 @@ ProcConnector::~ProcConnector() { loop_->Remove(socket_.get()); }
 
 void ProcConnector::Follow(int64_t pid) {
   Followed& followed = followed_[pid];
-  if (++followed.users > 1 || std::exchange(followed.handed, false)) return;
+  if (++followed.users > 1 || followed.handed) return;
   // A waiting message may be of a process that had the number before.
   Read(SIZE_MAX);
   followed_[pid].wait_status.reset();
@@ -166,10 +166,11 @@ void ProcConnector::Follow(int64_t pid) {
 
 void ProcConnector::Unfollow(int64_t pid) {
   const auto it = followed_.find(pid);
-  if (it != followed_.end() && --it->second.users == 0) followed_.erase(it);
+  if (it != followed_.end() && --it->second.users == 0 && !it->second.handed) followed_.erase(it);
 }
 
 void ProcConnector::ForgetHanded() {
+  for (auto& [pid, followed] : followed_) followed.handed = false;
   absl::erase_if(followed_, [](const auto& entry) { return entry.second.users == 0; });
 }
 

@@ -31,7 +31,7 @@ class ProcConnector : public FdHandler {
   // Subscribes. An error if the kernel does not answer at once: it has no connector, CAP_NET_ADMIN
   // is missing, or this is not the host's network or PID namespace. `loop` outlives it.
   static absl::StatusOr<std::unique_ptr<ProcConnector>> Create(EventLoop* loop);
-  // Resumes such a subscription. Each process is taken over by the first Follow(), until
+  // Resumes such a subscription. Follow() takes a process over with its status, until
   // ForgetHanded(). INVALID_ARGUMENT: the descriptor is no such socket.
   static absl::StatusOr<std::unique_ptr<ProcConnector>> Resume(EventLoop* loop, HandedExits handed);
   ~ProcConnector() override;
@@ -59,7 +59,7 @@ class ProcConnector : public FdHandler {
  private:
   struct Followed {
     int users = 0;
-    bool handed = false;  // followed by the daemon before this one, and not taken over yet
+    bool handed = false;  // followed by the daemon before this one, until ForgetHanded()
     std::optional<int> wait_status;
   };
 
