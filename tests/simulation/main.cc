@@ -1,4 +1,5 @@
-// ./dev nightly simulation: runs simulations, each in a process of its own, and says which seeds fail.
+// ./dev nightly simulation: runs simulations, each in a process of its own, and says which seeds
+// fail.
 
 #include <sys/personality.h>
 #include <unistd.h>
