@@ -16,9 +16,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
-#include "tools/measure/bench_events.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
+#include "tools/measure/bench_events.h"
 
 namespace vmeventd::bench {
 namespace {

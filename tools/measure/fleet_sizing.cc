@@ -25,11 +25,11 @@
 #include "server/events/event_block.h"
 #include "server/events/event_codec.h"
 #include "server/fleet/cloud_event.h"
-#include "tools/measure/measuring.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
+#include "tools/measure/measuring.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -16,9 +16,9 @@
 #include "base/mutex.h"
 #include "grpcpp/grpcpp.h"
 #include "server/events/event_codec.h"
-#include "tools/measure/bench_events.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
+#include "tools/measure/bench_events.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd::bench {

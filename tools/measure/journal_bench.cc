@@ -20,12 +20,12 @@
 #include "server/eventlog/open_journal.h"
 #include "server/events/event_codec.h"
 #include "server/stream/stream_cursor.h"
-#include "tools/measure/measuring.h"
-#include "tools/measure/subscribers.h"
 #include "tests/support/child_process.h"
 #include "tests/support/open_call.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
+#include "tools/measure/measuring.h"
+#include "tools/measure/subscribers.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd {

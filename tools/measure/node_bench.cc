@@ -22,12 +22,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/unique_fd.h"
-#include "tools/measure/bench_events.h"
-#include "tools/measure/fake_fleet.h"
-#include "tools/measure/floors.h"
-#include "tools/measure/measuring.h"
-#include "tools/measure/other_observers.h"
-#include "tools/measure/subscribers.h"
 #include "tests/support/child_process.h"
 #include "tests/support/daemon.h"
 #include "tests/support/fake_service_manager.h"
@@ -36,6 +30,12 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
+#include "tools/measure/bench_events.h"
+#include "tools/measure/fake_fleet.h"
+#include "tools/measure/floors.h"
+#include "tools/measure/measuring.h"
+#include "tools/measure/other_observers.h"
+#include "tools/measure/subscribers.h"
 
 namespace vmeventd::bench {
 namespace {

@@ -18,7 +18,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/mutex.h"
-#include "tools/measure/fake_fleet.h"
 #include "tests/support/child_process.h"
 #include "tests/support/daemon.h"
 #include "tests/support/event_stream.h"
@@ -27,6 +26,7 @@
 #include "tests/support/libvirt/libvirtd.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
+#include "tools/measure/fake_fleet.h"
 
 namespace vmeventd::bench {
 namespace {
