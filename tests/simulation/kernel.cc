@@ -369,6 +369,7 @@ int Kernel::Open(const std::string& path, int flags, mode_t mode) {
   }
   if (path == "/dev/null") return dead_ ? Fail(EIO) : OpenUnused(path);
   if (!Enter("open", path) || !HasRoom("open", path)) return -1;
+  if (path == "/proc") return OpenUnused(path);
   if (absl::StartsWith(path, "/proc/") || absl::StartsWith(path, "/sys/")) {
     std::optional<std::string> text = SystemFile(path);
     if (!text.has_value()) return Fail(ENOENT);
@@ -519,6 +520,9 @@ int Kernel::ChangeMode(int fd, mode_t mode) {
 
 std::vector<std::string> Kernel::ListDirectory(const std::string& path) {
   std::vector<std::string> names = disk_.List(path);
+  if (path == "/proc") {
+    for (const auto& [pid, process] : processes_) names.push_back(absl::StrCat(pid));
+  }
   random_->Shuffle(&names);
   return names;
 }

@@ -33,7 +33,7 @@ struct Process {
   bool killed = false;       // a SIGKILL waits for it
   std::string cgroup;        // "/vm-7"
   std::string command_line;  // arguments, each with a zero at its end
-  std::string program = "qemu";
+  std::string program = "qemu-system-x86";  // as the kernel cuts it
 };
 using ProcessPtr = std::shared_ptr<Process>;
 

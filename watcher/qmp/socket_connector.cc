@@ -273,12 +273,9 @@ bool SocketConnector::MayConnect(SocketSlot* slot, const SocketIdentity& socket)
   }
   const bool done = slot->monitors->done();
   if (done) slot->monitors = nullptr;  // another one finds a QEMU that began meanwhile
-  // Its QEMU has begun before it has bound the socket, so that a later look finds none either.
-  if (done && TriedForLong(*slot)) {
-    ReportProblem(slot, kNoMonitor);
-  } else {
-    BackOff(slot, kFirstRetry, kMaxRetry);
-  }
+  // A QEMU has begun before it binds its socket; but its command line may not have been readable for a while.
+  if (done && TriedForLong(*slot)) ReportProblem(slot, kNoMonitor);
+  BackOff(slot, kFirstRetry, done ? kMaxRefusedRetry : kMaxRetry);
   return false;
 }
 
