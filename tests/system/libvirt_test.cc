@@ -249,6 +249,27 @@ TEST_F(LibvirtTest, ALibvirtThatHangsMakesItsDomainsUnreachableAndStallsNobody) 
   ExpectOneStopped();
 }
 
+// libvirt's name of the pid file is not always the domain's: bob's-vm has bob&apos;s-vm.pid.
+TEST_F(LibvirtTest, ADomainIsFollowedByItsProcessWhateverItsName) {
+  Follow();
+  for (const std::string& name :
+       {std::string("bob's-vm"), std::string("a&b<c>\"d\" &amp;"), std::string("..vm"),
+        std::string("füré 日本"), std::string("a,b=c,%20%s"), std::string(200, 'x')}) {
+    SCOPED_TRACE(name);
+    libvirtd().Create({.name = name});
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+    pid_t pid = 0;
+    WaitUntil("its process is found", [&] {
+      pid = static_cast<pid_t>(daemon().GetVm(name).ref().pid());
+      return pid != 0;
+    });
+    EXPECT_EQ(daemon().GetVm(name).problems_size(), 0);
+    kill(pid, SIGSEGV);
+    ExpectStopped(kQemuCrashed, name);
+    ExpectOneStopped(name);
+  }
+}
+
 class LibvirtRestartTest : public LibvirtTest, public testing::WithParamInterface<int> {};
 
 INSTANTIATE_TEST_SUITE_P(By, LibvirtRestartTest, testing::Values(SIGKILL, SIGTERM), kBySignal);

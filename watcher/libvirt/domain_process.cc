@@ -216,8 +216,9 @@ absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) cons
 
 void DomainProcesses::ReadPidFile(const DomainName& domain, Look* look) const {
   look->process = PeerProcess();
+  absl::Time written = absl::InfiniteFuture();
+  if (containers_) return SetProcess(domain.id, written, look);
   if (absl::StrContains(domain.name, '/')) return;
-  absl::Time written;
   const absl::StatusOr<std::string> text =
       ReadRegularFile(absl::StrCat(directory_, "/", domain.name, ".pid"), kMaxPidFile, &written);
   if (absl::IsResourceExhausted(text.status())) {
@@ -227,6 +228,10 @@ void DomainProcesses::ReadPidFile(const DomainName& domain, Look* look) const {
   look->no_pid_file = absl::IsNotFound(text.status());
   int64_t pid = 0;
   if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid) || pid <= 0) return;
+  SetProcess(pid, written, look);
+}
+
+void DomainProcesses::SetProcess(int64_t pid, absl::Time written, Look* look) {
   look->pid_in_file = pid;
   // The descriptor first: what is read then is of the process that it holds.
   absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);

@@ -41,6 +41,7 @@ std::optional<LoggedLife> LastLoggedLife(const std::string& log_directory, const
                                          absl::Time process_start, absl::Time seen);
 
 // Finds the processes of one libvirt's running domains, by the pid files NAME.pid in a directory.
+// libvirt escapes some characters of NAME there: FindProcessesInNamespace finds what this does not.
 // Such a number is only believed where that process is a QEMU that was started with the domain's
 // UUID, or the libvirt_lxc of the container: a libvirt in a container counts other pids than we do.
 // A link is not followed there, nor a name that leads elsewhere. A look begins, waits for the
@@ -82,8 +83,10 @@ class DomainProcesses {
     bool younger_than_file = false;  // the process began after it
   };
 
-  // Sets the look's process, whatever it was started with, and what the pid file says.
+  // Sets the look's process, whatever it was started with, and what the pid file says. A container
+  // needs no file: its id is the number.
   void ReadPidFile(const DomainName& domain, Look* look) const;
+  static void SetProcess(int64_t pid, absl::Time written, Look* look);
 
   CommandLines* const command_lines_;
   const bool containers_;

@@ -453,13 +453,13 @@ void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, const DomainName& 
                                  PeerProcess process) {
   if (process.kind != PeerProcess::Kind::kTracked) return link->worker->FindProcess(domain);
   if (table_->FindByProcess(process) != nullptr) return;
-  run->TrackInstead(std::move(process)).IgnoreError();
-  run->Keep();
+  run->OnProcessFound(std::move(process));
 }
 
 void LibvirtSource::Handle(Link* link, ProcessFound& message) {
   LibvirtRun* const run = FindRun(*link, message.domain);
   if (run == nullptr || run->tracked() || run->reported()) return;
+  if (message.process.kind != PeerProcess::Kind::kTracked) return run->OnProcessMissing();
   // The next life may have its process before libvirt's report of this one's end is here.
   if (message.process.start_ticks > message.domain.heard_ticks) return;
   if (context_->vm_descriptors >= context_->max_vm_descriptors) return;

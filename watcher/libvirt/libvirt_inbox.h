@@ -63,9 +63,9 @@ struct EndKept {  // end of a life while vmeventd was away
   std::optional<ManagerEnd> end;  // unset: libvirt's report is of no use
   std::string what;               // for people
 };
-struct ProcessFound {  // a process in its libvirt's PID namespace with the domain's UUID
-  DomainName domain;   // the requested one
-  PeerProcess process;
+struct ProcessFound {   // result of a look in its libvirt's PID namespace
+  DomainName domain;    // the requested one
+  PeerProcess process;  // with the domain's UUID; kUntracked: none is visible
 };
 using LibvirtMessage =
     std::variant<LinkOpened, DomainListed, DomainsListed, DomainsListedAgain, LinkClosed,

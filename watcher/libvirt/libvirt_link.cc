@@ -89,7 +89,7 @@ struct LibvirtLink::Shared {
   std::optional<uint64_t> pid_namespace;               // its libvirt's, if that is not ours
   CommandLines command_lines;                          // for processes of that namespace
 
-  // Connects, and sets `pid_namespace`.
+  // Connects, and sets `pid_namespace`: unset where it is ours, or libvirt chose the socket.
   absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Connect() {
     const auto poster = std::make_shared<Poster>(inbox, attempt);
     pid_namespace.reset();
@@ -211,14 +211,16 @@ void LibvirtLink::FindProcess(const DomainName& domain) {
       const MutexLock lock(&shared->mutex);
       asked = std::exchange(shared->processes_asked, {});
     }
-    if (shared->connection == nullptr || shared->pid_namespace.value_or(0) == 0) {
-      return;
-    }
+    if (shared->connection == nullptr) return;
+    const uint64_t pid_namespace = shared->pid_namespace.value_or(ReadPidNamespace());
     absl::flat_hash_set<std::string> uuids;
     for (const auto& [uuid, name] : asked) uuids.insert(uuid);
-    for (auto& [uuid, process] :
-         FindProcessesInNamespace(*shared->pid_namespace, uuids, &shared->command_lines)) {
-      shared->inbox->Post(shared->attempt, ProcessFound{asked[uuid], std::move(process)});
+    absl::flat_hash_map<std::string, PeerProcess> found;
+    if (pid_namespace != 0) {
+      found = FindProcessesInNamespace(pid_namespace, uuids, &shared->command_lines);
+    }
+    for (const auto& [uuid, name] : asked) {
+      shared->inbox->Post(shared->attempt, ProcessFound{name, std::move(found[uuid])});
     }
   });
 }

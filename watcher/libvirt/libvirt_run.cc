@@ -46,6 +46,19 @@ void LibvirtRun::OnDetails(DomainDetails details) {
   Apply(session().OnGuestAgent(details.agent, Now()));
 }
 
+void LibvirtRun::OnProcessMissing() {
+  process_missing_ = true;
+  ReportProblem(
+      "its QEMU is not visible among the processes here: an end that libvirt does not explain is "
+      "UNKNOWN");
+}
+
+void LibvirtRun::OnProcessFound(PeerProcess process) {
+  TrackInstead(std::move(process)).IgnoreError();
+  if (std::exchange(process_missing_, false) && !over()) ReportProblem("");
+  Keep();
+}
+
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
   if (awaits_kept_end_) return EndAsFarAsKnown();  // its own end, or one of the domain's next life
   reported_ = true;

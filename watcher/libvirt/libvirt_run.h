@@ -45,6 +45,9 @@ class LibvirtRun : public VmRun {
   // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
   void OnRebooted(int64_t domain_id, PeerProcess next);
   void OnDetails(DomainDetails details);
+  // Its process was looked for: it is not visible, which is a problem until it is found.
+  void OnProcessMissing();
+  void OnProcessFound(PeerProcess process);
   // Gives the next daemon the process, if it is followed. The run takes no more input.
   std::optional<HandedRun> HandOver();
   // As RunSource::GoOn().
@@ -91,6 +94,7 @@ class LibvirtRun : public VmRun {
   bool was_connected_ = false;
   bool reported_ = false;  // libvirt has said that it stopped
   bool awaits_end_ = false;
+  bool process_missing_ = false;  // that is its problem
   bool awaits_kept_end_ = false;
   bool kept_ = false;  // the keeper has its process
   TimerId report_timer_;

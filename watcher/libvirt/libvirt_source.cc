@@ -136,7 +136,7 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
     link->worker = std::make_unique<LibvirtLink>(
         api_, inbox_, &threads_, spec,
         LibvirtLink::Place{.socket = socket,
-                           .finds_processes = options_->process_tracking && !socket.empty(),
+                           .finds_processes = options_->process_tracking && !spec.containers,
                            .pid_directory = PidDirectory(spec, socket),
                            .log_directory = LogDirectory(spec, options_->libvirt_logs)});
   }

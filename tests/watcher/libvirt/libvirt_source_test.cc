@@ -822,6 +822,21 @@ TEST_F(LibvirtSourceTest, AFloodOfOneLibvirtIsCutAndItsDomainsListedAgain) {
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1") != nullptr; }));
 }
 
+// libvirt escapes the domain's name in the name of its pid file.
+TEST_F(LibvirtSourceTest, AProcessWithoutAPidFileOfTheDomainsNameIsFoundByItsUuid) {
+  const auto qemu = StartSleeping("sh", "-uuid", kDomain.uuid);
+  FindDomain();
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid == qemu->pid(); }));
+}
+
+TEST_F(LibvirtSourceTest, ADomainWithoutAVisibleProcessHasAProblemUntilThatIsFound) {
+  FindDomain();
+  ASSERT_TRUE(Until([&] { return !sink_.Latest("web1")->problems.empty(); }));
+  const auto qemu = StartSleeping("sh", "-uuid", kDomain.uuid);
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("web1")->ref.pid == qemu->pid(); }));
+  EXPECT_TRUE(sink_.Latest("web1")->problems.empty());
+}
+
 TEST_F(LibvirtSourceTest, TheKeptPidFileLeadsToTheProcessOnlyIfItHasTheUuid) {
   const Child stranger(Sleep);
   directory_.MakeDirectory("qemu");

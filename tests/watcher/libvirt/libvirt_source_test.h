@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "gtest/gtest.h"
@@ -27,8 +28,11 @@
 
 namespace vmeventd {
 
-inline const DomainName kDomain = {"web1", "475852fa-ea74-4630-8eae-7a6231894c40", 3};
-inline const DomainName kOther = {"other", "475852fa-0000-4630-8eae-7a6231894c40", 9};
+// UUIDs of this test process alone: others that run at the same time have processes with theirs.
+inline const DomainName kDomain = {"web1",
+                                   absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
+inline const DomainName kOther = {"other",
+                                  absl::StrFormat("475852fa-0000-4630-8eae-%012d", getpid()), 9};
 // Another life of the first.
 inline DomainName LifeWithId(int id) {
   DomainName life = kDomain;
