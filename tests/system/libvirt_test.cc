@@ -317,64 +317,6 @@ TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedByTheNextDaemon) {
   ExpectStopped(kHostDestroy, "vm1", 2);
 }
 
-// A run outlives a change of the configuration that follows it otherwise.
-class LibvirtTakeOverTest : public LibvirtTest {
- protected:
-  void SetUp() override {
-    LibvirtTest::SetUp();
-    if (IsSkipped()) return;
-    std::filesystem::create_directories(directory());
-    // A domain with a monitor of its own.
-    libvirtd().Create({.qemu_arguments = {"-qmp", absl::StrCat("unix:", directory(),
-                                                               "/vm1.kvmd,server=on,wait=off")}});
-  }
-  std::string directory() const { return dir() / "monitors"; }
-  DaemonOptions Watched() const { return Options({"--watch", directory() + ":*.kvmd"}); }
-
-  void Begin(const DaemonOptions& options) {
-    StartDaemonAndStream(options);
-    run_id_ = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
-    StopDaemon();
-  }
-  void ExpectThatItGoesOn(const DaemonOptions& options, const std::string& source) {
-    StartDaemonAndStream(options);
-    WaitUntil("it is followed by the other", [&] {
-      const v1::Vm vm = daemon().GetVm("vm1");
-      return vm.ref().source() == source && vm.state() == v1::VM_STATE_RUNNING;
-    });
-    EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), run_id_);
-    libvirtd().Virsh({"suspend", "vm1"});
-    stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
-    libvirtd().Virsh({"destroy", "vm1"});
-    const v1::Event stopped = WaitStopped();
-    EXPECT_EQ(stopped.vm().run_id(), run_id_);
-    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
-    EXPECT_EQ(daemon().ListVms(false).size(), 0);
-    ExpectOneStopped();
-  }
-
- private:
-  std::string run_id_;
-};
-
-TEST_F(LibvirtTakeOverTest, ARunThatWasWatchedGoesOnWithLibvirt) {
-  Begin(Watched());
-  ExpectThatItGoesOn(LibvirtOptions({libvirtd().uri()}), libvirtd().source());
-}
-
-TEST_F(LibvirtTakeOverTest, ARunOfLibvirtGoesOnWithItsSocket) {
-  Begin(LibvirtOptions({libvirtd().uri()}));
-  ExpectThatItGoesOn(Watched(), "qmp:" + directory());
-}
-
-TEST_F(LibvirtTakeOverTest, ARunGoesOnWhereTheUriIsSpelledOtherwise) {
-  const std::string link = dir() / "link";
-  std::filesystem::create_directory_symlink(libvirtd().directory() + "/run", link);
-  const std::string uri = absl::StrCat("qemu+unix:///system?socket=", link, "/libvirt-sock");
-  Begin(LibvirtOptions({libvirtd().uri()}));
-  ExpectThatItGoesOn(LibvirtOptions({uri}), "libvirt:" + uri);
-}
-
 TEST_F(LibvirtTest, TwoLibvirtsWithTheSameName) {
   Libvirtd other(dir() / "b");
   Follow({libvirtd().uri(), other.uri()});

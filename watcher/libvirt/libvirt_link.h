@@ -43,9 +43,7 @@ class LibvirtLink {
   // ends before that.
   void AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen);
 
-  // Looks for the domain's process by its UUID among those of libvirt's PID namespace, if processes
-  // are found: ProcessFound follows. It is the process at the time of the look, so it may be a
-  // later life's.
+  // Looks for the domain's process: ProcessFound follows, unless the connection ends before that.
   void FindProcess(const DomainName& domain);
 
   // Returns whether calls are under way, or wait for a thread.

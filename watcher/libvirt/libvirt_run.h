@@ -36,8 +36,8 @@ class LibvirtRun : public VmRun {
              std::string uuid, VmSession session);
   ~LibvirtRun() override;
 
-  // libvirt is connected and lists the domain, in that run state.
-  void OnListed(const std::string& run_state, int64_t libvirtd_began_ns);
+  // libvirt is connected and has the domain, with that id and in that run state.
+  void OnListed(int64_t domain_id, const std::string& run_state, int64_t libvirtd_began_ns);
   // libvirt is connected, and the domain does not run.
   void OnNotListed();
   void OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
@@ -61,9 +61,6 @@ class LibvirtRun : public VmRun {
   // The connection to libvirt ended; or its libvirt is gone for good.
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
-  // The process is another life's: this one has ended.
-  void LeaveProcess();
-
   const std::string& uuid() const { return uuid_; }
   // Returns whether libvirt has said that it stopped.
   bool reported() const { return reported_; }

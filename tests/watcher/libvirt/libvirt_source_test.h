@@ -12,7 +12,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -24,7 +23,6 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/node/node_watcher.h"
-#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 
@@ -59,17 +57,6 @@ inline std::unique_ptr<Child> StartSleeping(const char* program, const char* opt
   return process;
 }
 
-// Each is there when Begin returns. A run whose command line takes 100 ms is without its process,
-// and on a loaded machine the thread that reads it may not have had its turn by then.
-class AwaitedCommandLines : public CommandLines {
- public:
-  std::shared_ptr<const Read> Begin(int64_t pid) override {
-    std::shared_ptr<const Read> read = CommandLines::Begin(pid);
-    EXPECT_TRUE(StepUntil([] { std::this_thread::yield(); }, [&] { return read->done(); }));
-    return read;
-  }
-};
-
 // The node's clocks, ahead of themselves: for tests with real processes. One thread.
 class ShiftedClock : public Clock {
  public:
@@ -100,7 +87,7 @@ class LibvirtSourceTest : public testing::Test {
     options_.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;
-    options_.command_lines = std::make_shared<AwaitedCommandLines>();
+    options_.process_tracking = false;
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 
@@ -157,11 +144,7 @@ class LibvirtSourceTest : public testing::Test {
     libvirt_->Started(domain);
     ASSERT_TRUE(UntilCount(EventType::kStarted, before + 1));
   }
-  // An event of another domain, which began unnoticed.
-  void BeginOther() {
-    libvirt_->Qmp(kOther, "RESUME");
-    ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
-  }
+  void BeginOther() { StartDomain(kOther); }
   void StartWithDomain() {
     StartConnected();
     StartDomain();
@@ -219,6 +202,7 @@ class LibvirtSourceTest : public testing::Test {
 class LibvirtProcessTest : public LibvirtSourceTest {
  protected:
   LibvirtProcessTest() {
+    options_.process_tracking = true;
     directory_.MakeDirectory("qemu");
     StartProcess();
   }
