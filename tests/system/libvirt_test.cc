@@ -17,6 +17,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/files.h"
 #include "tests/support/libvirt/libvirtd.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
@@ -117,7 +118,33 @@ std::vector<Ending> Endings() {
   };
 }
 
-class LibvirtEndingTest : public LibvirtTest, public testing::WithParamInterface<Ending> {};
+// All endings have one libvirtd.
+class LibvirtEndingTest : public LibvirtTest, public testing::WithParamInterface<Ending> {
+ protected:
+  static void TearDownTestSuite() {
+    shared_.reset();
+    directory_.reset();
+  }
+  void TearDown() override {
+    if (shared_ != nullptr) {
+      libvirtd().TryVirsh({"destroy", "vm1"});
+      libvirtd().TryVirsh({"undefine", "vm1", "--managed-save"});
+    }
+    LibvirtTest::TearDown();
+  }
+
+ private:
+  std::shared_ptr<Libvirtd> MakeLibvirtd() const override {
+    if (shared_ == nullptr) {
+      directory_ = std::make_unique<TemporaryDirectory>();
+      shared_ = std::make_shared<Libvirtd>(*directory_ / "a");
+    }
+    return shared_;
+  }
+
+  inline static std::unique_ptr<TemporaryDirectory> directory_;
+  inline static std::shared_ptr<Libvirtd> shared_;
+};
 
 INSTANTIATE_TEST_SUITE_P(Of, LibvirtEndingTest, testing::ValuesIn(Endings()), kByName);
 
