@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,13 +15,6 @@ std::string PidFile(const Life& life) {
 }
 
 DomainName NameOf(const Life& life) { return {life.name, life.uuid, life.domain_id}; }
-
-// The word in a domain's log.
-absl::string_view Reason(ManagerEnd end) {
-  constexpr std::array<absl::string_view, 6> kReasons = {"shutdown", "destroyed", "saved",
-                                                         "migrated", "failed",    "crashed"};
-  return kReasons.at(static_cast<size_t>(end) - 1);
-}
 
 absl::Status Away() { return absl::UnavailableError("libvirtd is away"); }
 
@@ -104,6 +96,7 @@ absl::StatusOr<DomainLifecycle> Libvirtd::LastEnd(const ConnectionPtr& link,
                                 [&uuid](const Life* life) { return life->uuid == uuid; });
   if (runs) return absl::FailedPreconditionError("it runs");
   story_->Reach("libvirt is asked how a domain ended");
+  if (uuid.back() % 2 == 0) return absl::NotFoundError("no such domain");
   DomainLifecycle last{.what = DomainLifecycle::What::kStopped, .end = {}, .text = "shut off"};
   if (const auto it = kept_ends_.find(uuid); it != kept_ends_.end()) {
     last.end = it->second.end;
@@ -118,8 +111,6 @@ absl::StatusOr<DomainLifecycle> Libvirtd::LastEnd(const ConnectionPtr& link,
                                .daemon = daemon_});
     }
   }
-  // Only the log has it.
-  if (uuid.back() % 2 == 0) return absl::NotFoundError("no such domain");
   return last;
 }
 
@@ -129,14 +120,15 @@ void Libvirtd::WritePidFile() {
   kernel_->disk().Make(path, S_IFREG | 0644, kernel_->wall_ns())->content = "1\n";
 }
 
-void Libvirtd::Log(const Life& life, absl::string_view what) {
+void Libvirtd::LogStart(const Life& life) {
   const std::string path = absl::StrCat(kLogDirectory, "/", life.name, ".log");
   std::string log;
   if (const auto file = kernel_->disk().Find(path); file != nullptr) log = file->content;
   kernel_->disk().Unlink(path);
   const absl::Time now = absl::FromUnixNanos(kernel_->wall_ns());
-  kernel_->disk().Make(path, S_IFREG | 0600, kernel_->wall_ns())->content = absl::StrCat(
-      log, absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", now, absl::UTCTimeZone()), ": ", what, "\n");
+  kernel_->disk().Make(path, S_IFREG | 0600, kernel_->wall_ns())->content =
+      absl::StrCat(log, absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", now, absl::UTCTimeZone()),
+                   ": starting up libvirt version: 9.0.0\n");
 }
 
 void Libvirtd::Stop() {
@@ -159,7 +151,6 @@ void Libvirtd::Start() {
   for (const Life* const life : domains_) {
     if (!life->process_gone) continue;
     kept_ends_[life->uuid] = {nullptr, ManagerEnd::kCrashed};
-    Log(*life, "shutting down, reason=crashed");
   }
   std::erase_if(domains_, [](const Life* life) { return life->process_gone; });
   last_id_ = 0;
@@ -178,7 +169,7 @@ void Libvirtd::Add(Life* life) {
   kernel_->disk().Make(path, S_IFREG | 0644, kernel_->wall_ns())->content =
       absl::StrCat(life->process->pid, "\n");
   domains_.push_back(life);
-  Log(*life, "starting up libvirt version: 9.0.0");
+  LogStart(*life);
 }
 
 void Libvirtd::Hear(Life* life, Saying* saying) {
@@ -222,7 +213,6 @@ void Libvirtd::Remove(Life* life, ManagerEnd end) {
   if (!runs_ || std::erase(domains_, life) == 0) return;
   const ManagerEnd kept = end == ManagerEnd::kFailed ? ManagerEnd::kCrashed : end;
   kept_ends_[life->uuid] = {life, kept};
-  Log(*life, absl::StrCat("shutting down, reason=", Reason(kept)));
   if (kernel_->disk().Find(PidFile(*life)) != nullptr && random_->OneIn(2)) {
     kernel_->disk().Unlink(PidFile(*life));
   }

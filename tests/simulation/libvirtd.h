@@ -66,8 +66,8 @@ class Libvirtd : public LibvirtApi {
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);
   absl::StatusOr<DomainLifecycle> LastEnd(const ConnectionPtr& link, const std::string& uuid);
   void WritePidFile();
-  // Notes in the domain's log that it starts.
-  void Log(const Life& life, absl::string_view what);
+  // Records in the domain's log that it starts.
+  void LogStart(const Life& life);
   // A call takes its time, in which all else goes on.
   void Take();
 

@@ -28,21 +28,15 @@ class LibvirtKeptEndTest : public LibvirtTest {
   }
   void FollowBeside() { StartDaemonAndStream(OptionsBeside()); }
   // Follows a domain, has it end while vmeventd is away, and returns its STOPPED.
-  v1::Event EndUnseen(const DomainOptions& domain, bool transient,
-                      const std::function<void(Libvirtd&)>& end) {
+  v1::Event EndUnseen(const DomainOptions& domain, const std::function<void(Libvirtd&)>& end) {
     FollowBeside();
-    if (transient) {
-      libvirtd().Create(domain);
-    } else {
-      libvirtd().DefineAndStart(domain);
-    }
+    libvirtd().DefineAndStart(domain);
     stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
     WaitUntil("it runs", [&] { return daemon().GetVm("vm1").state() == v1::VM_STATE_RUNNING; });
     StopDaemon();
     end(libvirtd());
     WaitUntil("libvirt has seen that it is gone", [&] {
-      const CommandResult state = libvirtd().TryVirsh({"domstate", "vm1"});
-      return transient ? state.exit_code != 0 : state.output.find("shut off") != std::string::npos;
+      return libvirtd().TryVirsh({"domstate", "vm1"}).output.find("shut off") != std::string::npos;
     });
     FollowBeside();
     v1::Event stopped = WaitStopped();
@@ -56,7 +50,6 @@ struct UnseenEnding {
   VmEnd end;
   std::string evidence;
   std::function<void(Libvirtd&)> act;
-  bool transient = false;
   DomainOptions domain{};
 };
 
@@ -76,23 +69,15 @@ std::vector<UnseenEnding> UnseenEndings() {
       {"Save", kHostSave, "saved", virsh("managedsave")},
       {"Sigkill", kUnseenCrash, "crashed", kill_qemu(SIGKILL)},
       {"Segfault", kUnseenCrash, "crashed", kill_qemu(SIGSEGV)},
-      {"Panic", kUnseenCrash, "crashed", type("echo c > /proc/sysrq-trigger"), false, LinuxGuest()},
+      {"Panic", kUnseenCrash, "crashed", type("echo c > /proc/sysrq-trigger"), LinuxGuest()},
       {"Sigterm", kUnobserved, "shutdown", kill_qemu(SIGTERM)},
-      {"GuestPoweroff", kUnobserved, "shutdown", type("poweroff -f"), false, LinuxGuest()},
+      {"GuestPoweroff", kUnobserved, "shutdown", type("poweroff -f"), LinuxGuest()},
       {"DestroyThenRestartOfLibvirt", kUnobserved, "unknown",
        [](Libvirtd& libvirtd) {
          libvirtd.Virsh({"destroy", "vm1"});
          libvirtd.Stop(SIGTERM);
          libvirtd.Start();
        }},
-      {"DestroyOfATransientDomain", kHostDestroy, "destroyed, by its log", virsh("destroy"), true},
-      {"SaveOfATransientDomain", kHostSave, "saved, by its log",
-       [](Libvirtd& libvirtd) {
-         libvirtd.Virsh({"save", "vm1", libvirtd.directory() + "/vm1.save"});
-       },
-       true},
-      {"SegfaultOfATransientDomain", kUnseenCrash, "crashed, by its log", kill_qemu(SIGSEGV), true},
-      {"SigtermOfATransientDomain", kUnobserved, "shutdown, by its log", kill_qemu(SIGTERM), true},
       // It takes what it does not find any more for a crash.
       {"SigtermWhileLibvirtIsAwayToo", kUnobserved,
        "crashed, by a libvirt that may have been restarted meanwhile",
@@ -122,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(Of, LibvirtKeptEndEndingTest, testing::ValuesIn(UnseenE
 
 TEST_P(LibvirtKeptEndEndingTest, IsWhatLibvirtHasKept) {
   const UnseenEnding& ending = GetParam();
-  const v1::Event stopped = EndUnseen(ending.domain, ending.transient, ending.act);
+  const v1::Event stopped = EndUnseen(ending.domain, ending.act);
   ExpectEnd(stopped, ending.end);
   EXPECT_THAT(EvidenceOf(stopped),
               Contains(absl::StrCat("libvirt, asked afterwards: shut off, ", ending.evidence)))
@@ -142,7 +127,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest {
   void FollowAll(const std::vector<std::string>& names) {
     Begin();
     for (const std::string& name : names) {
-      libvirtd().Create({.name = name});
+      libvirtd().DefineAndStart({.name = name});
       stream().Wait(name, v1::EVENT_TYPE_STARTED);
       WaitUntil("it runs", [&] { return daemon().GetVm(name).state() == v1::VM_STATE_RUNNING; });
     }

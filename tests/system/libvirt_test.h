@@ -18,7 +18,7 @@ class LibvirtTest : public E2eTest {
  protected:
   void SetUp() override {
     if (!CanRunLibvirtd()) GTEST_SKIP() << "needs root and libvirtd";
-    libvirtd_ = std::make_unique<Libvirtd>(dir() / "a");
+    libvirtd_ = MakeLibvirtd();
   }
   void TearDown() override { libvirtd_.reset(); }
 
@@ -31,6 +31,9 @@ class LibvirtTest : public E2eTest {
   void Follow() { Follow({libvirtd().uri()}); }
   Libvirtd& libvirtd() { return *libvirtd_; }
   void DropLibvirtd() { libvirtd_.reset(); }
+  virtual std::shared_ptr<Libvirtd> MakeLibvirtd() const {
+    return std::make_shared<Libvirtd>(dir() / "a");
+  }
 
   void ExpectOneStopped(const std::string& name = "vm1") {
     const std::vector<v1::Event> events = stream().EventsOf(name);
@@ -47,7 +50,7 @@ class LibvirtTest : public E2eTest {
   }
 
  private:
-  std::unique_ptr<Libvirtd> libvirtd_;
+  std::shared_ptr<Libvirtd> libvirtd_;
 };
 
 }  // namespace vmeventd::e2e

@@ -9,17 +9,19 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
-#include <iterator>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
@@ -30,16 +32,11 @@ namespace {
 constexpr size_t kMaxPidFile = 64;
 // virtlogd begins a new file at 2 MiB. Of a longer one nothing is known.
 constexpr size_t kMaxLog = 4 << 20;
-// libvirt notes a start before it starts the process, which may take a while.
+// libvirt records a start before it starts the process, which may take a while.
 constexpr absl::Duration kMaxStart = absl::Seconds(10);
-// Error by which a process may seem to have begun later than it did: its start is kept in ticks of
-// 10 ms since the boot, which itself is known by the clock of now.
-constexpr absl::Duration kStartError = absl::Seconds(1);
 // Longest wait for a process's command line. Most take some microseconds.
 constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
-// Interval in which a look at all processes sees whether that has come, and the number that it asks
-// at once.
-constexpr absl::Duration kReadInterval = absl::Milliseconds(1);
+// Number of them that are read at once.
 constexpr size_t kReadsAtOnce = 256;
 static_assert(kReadsAtOnce < CommandLines::kMaxWaiting);
 
@@ -53,27 +50,14 @@ std::string UserRuntimeDirectory() {
 
 // The file is written by libvirt, in a directory that a container may own: whatever has the name by
 // now, only a regular file is opened for reading. (open() acts on a device or a FIFO.)
-absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes,
-                                            absl::Time* written) {
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes) {
   const UniqueFd there(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!there.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
   struct stat status {};
   if (fstat(there.get(), &status) != 0) return absl::ErrnoToStatus(errno, "fstat");
   if (!S_ISREG(status.st_mode)) return absl::FailedPreconditionError("no regular file");
-  if (written != nullptr) *written = absl::TimeFromTimespec(status.st_mtim);
   return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), max_bytes);
 }
-
-// `word` is libvirt's, or QEMU's own.
-std::optional<DomainLifecycle> LoggedEnd(absl::string_view word) {
-  const auto* const known = std::find(std::begin(kEndWords), std::end(kEndWords), word);
-  if (known == std::end(kEndWords)) return std::nullopt;
-  DomainLifecycle end = Stopped(static_cast<ManagerEnd>(known - kEndWords + 1), "shut off, ");
-  end.text += ", by its log";
-  return end;
-}
-
-PeerProcess Gone(int64_t pid) { return {.kind = PeerProcess::Kind::kGone, .pid = pid}; }
 
 // 0: it cannot be read.
 uint64_t PidNamespaceOf(int64_t pid) {
@@ -81,37 +65,118 @@ uint64_t PidNamespaceOf(int64_t pid) {
   return stat(absl::StrCat("/proc/", pid, "/ns/pid").c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
-std::vector<int64_t> PidsOf(uint64_t pid_namespace) {
+// Returns whether a process is in the namespace. That of another user's process may not be read.
+bool IsIn(const ProcessPlace& place, int64_t pid) {
+  const uint64_t pid_namespace = PidNamespaceOf(pid);
+  if (place.foreign_namespace.has_value()) return pid_namespace == *place.foreign_namespace;
+  return pid_namespace == 0 || pid_namespace == ReadPidNamespace();
+}
+
+// The number that libvirt has given the domain's process; 0: none.
+int64_t GivenPid(const ProcessPlace& place, const DomainName& domain) {
+  if (place.containers) return domain.id;
+  if (absl::StrContains(domain.name, '/')) return 0;
+  int64_t pid = 0;
+  const absl::StatusOr<std::string> text =
+      ReadRegularFile(absl::StrCat(place.pid_directory, "/", domain.name, ".pid"), kMaxPidFile);
+  if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid)) return 0;
+  return pid;
+}
+
+std::vector<int64_t> PidsIn(const ProcessPlace& place) {
   std::vector<int64_t> pids;
   DIR* const list = opendir("/proc");
   if (list == nullptr) return pids;
   while (const dirent* const entry = readdir(list)) {
     int64_t pid = 0;
-    if (absl::SimpleAtoi(entry->d_name, &pid) && PidNamespaceOf(pid) == pid_namespace) {
-      pids.push_back(pid);
-    }
+    if (absl::SimpleAtoi(entry->d_name, &pid) && IsIn(place, pid)) pids.push_back(pid);
   }
   closedir(list);
   return pids;
 }
 
-// Reads the -uuid of each process's command line, where it answers within kMaxWait of being asked,
-// kReadsAtOnce at a time.
-absl::flat_hash_map<int64_t, std::string> ReadUuids(const std::vector<int64_t>& pids,
-                                                    CommandLines* command_lines) {
-  absl::flat_hash_map<int64_t, std::string> uuids;
-  for (size_t next = 0; next < pids.size();) {
-    std::vector<std::pair<int64_t, std::shared_ptr<const CommandLines::Read>>> reads;
-    for (; next < pids.size() && reads.size() < kReadsAtOnce; ++next) {
-      reads.emplace_back(pids[next], command_lines->Begin(pids[next]));
+using CommandLine = std::shared_ptr<const CommandLines::Read>;
+
+// Waits for the command lines of some processes. One that does not come is null then.
+void Await(std::vector<CommandLine>* reads) {
+  const absl::Time deadline = absl::Now() + kMaxWait;
+  for (CommandLine& read : *reads) {
+    if (!read->Await(deadline - absl::Now())) read = nullptr;
+  }
+}
+
+// A process that may be that of domains[index].
+struct Candidate {
+  size_t index;
+  int64_t pid;
+};
+
+// Sets the process of each domain that has a candidate which was started for it.
+void Confirm(const ProcessPlace& place, const std::vector<DomainName>& domains,
+             const std::vector<Candidate>& candidates, CommandLines* command_lines,
+             std::vector<DomainProcess>* found) {
+  for (size_t begin = 0; begin < candidates.size(); begin += kReadsAtOnce) {
+    const size_t end = std::min(begin + kReadsAtOnce, candidates.size());
+    std::vector<CommandLine> reads;
+    std::vector<std::pair<size_t, PeerProcess>> processes;
+    for (size_t at = begin; at < end; ++at) {
+      const Candidate& candidate = candidates[at];
+      // The descriptor first: what is read then is of the process that it holds.
+      absl::StatusOr<PeerProcess> process = IdentifyByPid(candidate.pid);
+      (*found)[candidate.index].no_descriptor |= absl::IsResourceExhausted(process.status());
+      if (!process.ok() || process->kind != PeerProcess::Kind::kTracked) continue;
+      reads.push_back(command_lines->Begin(candidate.pid));
+      processes.emplace_back(candidate.index, *std::move(process));
     }
-    int64_t looks = kMaxWait / kReadInterval;
-    for (const auto& [pid, read] : reads) {
-      for (; !read->done() && looks > 0; --looks) absl::SleepFor(kReadInterval);
-      if (read->done() && !read->uuid().empty()) uuids[pid] = read->uuid();
+    Await(&reads);
+    for (size_t at = 0; at < processes.size(); ++at) {
+      auto& [index, process] = processes[at];
+      if (reads[at] == nullptr) continue;
+      const CommandLines::Read& read = *reads[at];
+      const DomainName& domain = domains[index];
+      (*found)[index].no_descriptor |= read.out_of_descriptors();
+      const bool is_its =
+          place.containers ? read.container() == domain.name : read.uuid() == domain.uuid;
+      // A process that started later is that of a later life.
+      if (!is_its || !IsIn(place, process.pid) || HasEnded(process.pidfd.get()) ||
+          process.start_ticks > domain.heard_ticks) {
+        continue;
+      }
+      (*found)[index].process = std::move(process);
     }
   }
-  return uuids;
+}
+
+// The processes that were started with the UUID of a domain that has none yet. Where several have
+// one UUID, none is believed.
+std::vector<Candidate> FindByUuid(const ProcessPlace& place, const std::vector<DomainName>& domains,
+                                  const std::vector<DomainProcess>& found,
+                                  CommandLines* command_lines) {
+  constexpr int64_t kSeveral = -1;
+  absl::flat_hash_map<std::string, Candidate> wanted;  // by UUID
+  for (size_t index = 0; index < domains.size(); ++index) {
+    if (found[index].process.kind != PeerProcess::Kind::kTracked) {
+      wanted[domains[index].uuid] = {index, 0};
+    }
+  }
+  if (wanted.empty()) return {};
+  const std::vector<int64_t> pids = PidsIn(place);
+  for (size_t begin = 0; begin < pids.size(); begin += kReadsAtOnce) {
+    const size_t end = std::min(begin + kReadsAtOnce, pids.size());
+    std::vector<CommandLine> reads;
+    for (size_t at = begin; at < end; ++at) reads.push_back(command_lines->Begin(pids[at]));
+    Await(&reads);
+    for (size_t at = begin; at < end; ++at) {
+      if (reads[at - begin] == nullptr) continue;
+      const auto it = wanted.find(reads[at - begin]->uuid());
+      if (it != wanted.end()) it->second.pid = it->second.pid == 0 ? pids[at] : kSeveral;
+    }
+  }
+  std::vector<Candidate> candidates;
+  for (const auto& [uuid, candidate] : wanted) {
+    if (candidate.pid > 0) candidates.push_back(candidate);
+  }
+  return candidates;
 }
 
 }  // namespace
@@ -134,107 +199,27 @@ std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory) 
   return absl::StrCat(directory, spec.containers ? "/lxc" : "/qemu");
 }
 
-std::optional<LoggedLife> LastLoggedLife(const std::string& log_directory, const std::string& name,
-                                         absl::Time process_start, absl::Time seen) {
-  if (log_directory.empty() || absl::StrContains(name, '/')) return std::nullopt;
+bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
+                absl::Time seen) {
+  if (log_directory.empty() || absl::StrContains(name, '/')) return false;
   const absl::StatusOr<std::string> log =
-      ReadRegularFile(absl::StrCat(log_directory, "/", name, ".log"), kMaxLog, nullptr);
-  if (!log.ok() || log->size() == kMaxLog) return std::nullopt;
-  std::optional<LoggedLife> life;
+      ReadRegularFile(absl::StrCat(log_directory, "/", name, ".log"), kMaxLog);
+  if (!log.ok() || log->size() == kMaxLog) return false;
+  bool found = false;
   for (const absl::string_view line : absl::StrSplit(*log, '\n')) {
     // "2026-01-31 12:00:00.000+0000: starting up libvirt version: 9.0.0, ..."
-    // "2026-01-31 12:00:05.000+0000: shutting down, reason=destroyed"
-    const std::pair<absl::string_view, absl::string_view> noted =
+    const std::pair<absl::string_view, absl::string_view> parts =
         absl::StrSplit(line, absl::MaxSplits(": ", 1));
-    absl::string_view what = noted.second;
     absl::Time time;
-    if (!absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", noted.first, &time, nullptr)) continue;
-    // QEMU writes there as well, before libvirt notes its end; and clocks are set: what stands
-    // after a line is later, whatever its time.
-    if (absl::ConsumePrefix(&what, "shutting down, reason=")) {
-      if (life.has_value()) life->end = LoggedEnd(what);
-    } else if (absl::StartsWith(what, "starting up")) {
-      if (life.has_value() || time > seen) return std::nullopt;
-      if (time >= process_start - kMaxStart) life.emplace();
+    if (!absl::StartsWith(parts.second, "starting up") ||
+        !absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", parts.first, &time, nullptr)) {
+      continue;
     }
+    // Clocks are set: a start that follows that of the life is a later one, whatever its time.
+    if (found || time > seen) return false;
+    found = time >= process_start - kMaxStart;
   }
-  return life;
-}
-
-void DomainProcesses::Begin(const DomainName& domain, bool has_descriptors, absl::Duration now) {
-  if (looks_.contains(domain.uuid)) return;
-  Look& look = looks_[domain.uuid];
-  look.process = absl::ResourceExhaustedError("pidfd");
-  if (has_descriptors) ReadPidFile(domain, &look);
-  if (!look.process.ok() || look.process->kind != PeerProcess::Kind::kTracked) return;
-  look.command_line = command_lines_->Begin(look.process->pid);
-  look.not_after = now + kMaxWait;
-}
-
-bool DomainProcesses::Waits(const std::string& uuid, absl::Duration now) const {
-  const auto it = looks_.find(uuid);
-  if (it == looks_.end() || it->second.command_line == nullptr) return false;
-  return !it->second.command_line->done() && now < it->second.not_after;
-}
-
-bool DomainProcesses::HasNoPidFile(const std::string& uuid) const {
-  const auto it = looks_.find(uuid);
-  return it != looks_.end() && it->second.no_pid_file;
-}
-
-int64_t DomainProcesses::PidInFile(const std::string& uuid) const {
-  const auto it = looks_.find(uuid);
-  return it == looks_.end() ? 0 : it->second.pid_in_file;
-}
-
-absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) const {
-  const auto it = looks_.find(domain.uuid);
-  if (it == looks_.end()) return PeerProcess();
-  const Look& look = it->second;
-  if (!look.process.ok()) return look.process.status();
-  const int64_t pid = look.process->pid;
-  if (look.process->kind == PeerProcess::Kind::kGone) return Gone(pid);
-  if (look.process->kind == PeerProcess::Kind::kUntracked) return PeerProcess();
-  if (HasEnded(look.process->pidfd.get())) return Gone(pid);
-  const CommandLines::Read& read = *look.command_line;
-  if (read.done() && read.out_of_descriptors()) {
-    return absl::ResourceExhaustedError("the process's command line");
-  }
-  if (!read.done() ||
-      (containers_ ? read.container() != domain.name : read.uuid() != domain.uuid)) {
-    return look.younger_than_file ? Gone(pid) : PeerProcess();
-  }
-  // The id of a container is its process's number: that one is of a later life.
-  if (containers_ && pid != domain.id) return Gone(0);
-  absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
-  if (absl::IsResourceExhausted(process.status())) return process.status();
-  // The number was still that process's when the second descriptor was made.
-  if (HasEnded(look.process->pidfd.get())) return Gone(pid);
-  if (!process.ok()) return PeerProcess();
-  return process;
-}
-
-void DomainProcesses::ReadPidFile(const DomainName& domain, Look* look) const {
-  look->process = PeerProcess();
-  if (absl::StrContains(domain.name, '/')) return;
-  absl::Time written;
-  const absl::StatusOr<std::string> text =
-      ReadRegularFile(absl::StrCat(directory_, "/", domain.name, ".pid"), kMaxPidFile, &written);
-  if (absl::IsResourceExhausted(text.status())) {
-    look->process = text.status();
-    return;
-  }
-  look->no_pid_file = absl::IsNotFound(text.status());
-  int64_t pid = 0;
-  if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid) || pid <= 0) return;
-  look->pid_in_file = pid;
-  // The descriptor first: what is read then is of the process that it holds.
-  absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
-  if (!process.ok() && !absl::IsResourceExhausted(process.status())) return;
-  // libvirt writes the file once the process is there.
-  look->younger_than_file = process.ok() && process->start_ticks != 0 &&
-                            ProcessStartTime(process->start_ticks) > written + kStartError;
-  look->process = std::move(process);
+  return found;
 }
 
 std::optional<uint64_t> ForeignPidNamespaceBehind(const UnixAddress& address) {
@@ -251,26 +236,22 @@ std::optional<uint64_t> ForeignPidNamespaceBehind(const UnixAddress& address) {
   return pid_namespace;
 }
 
-absl::flat_hash_map<std::string, PeerProcess> FindProcessesInNamespace(
-    uint64_t pid_namespace, const absl::flat_hash_set<std::string>& uuids,
-    CommandLines* command_lines) {
-  absl::flat_hash_map<std::string, PeerProcess> found;
-  std::vector<std::pair<int64_t, std::string>> candidates;
-  for (auto& [pid, uuid] : ReadUuids(PidsOf(pid_namespace), command_lines)) {
-    if (uuids.contains(uuid)) candidates.emplace_back(pid, uuid);
+std::vector<DomainProcess> FindProcesses(const ProcessPlace& place,
+                                         const std::vector<DomainName>& domains,
+                                         CommandLines* command_lines) {
+  std::vector<DomainProcess> found(domains.size());
+  if (place.foreign_namespace == 0 || (place.containers && place.foreign_namespace.has_value())) {
+    return found;
   }
-  for (const auto& [pid, uuid] : candidates) {
-    absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
-    if (!process.ok() || process->kind != PeerProcess::Kind::kTracked) continue;
-    // Read again, now that the descriptor holds the process: another may have taken the number.
-    const absl::flat_hash_map<int64_t, std::string> again = ReadUuids({pid}, command_lines);
-    const auto it = again.find(pid);
-    if (it == again.end() || it->second != uuid || PidNamespaceOf(pid) != pid_namespace ||
-        HasEnded(process->pidfd.get())) {
-      continue;
-    }
-    found.try_emplace(uuid, *std::move(process));
+  std::vector<Candidate> given;
+  for (size_t index = 0; index < domains.size(); ++index) {
+    found[index].visible = true;
+    if (place.foreign_namespace.has_value()) continue;
+    if (const int64_t pid = GivenPid(place, domains[index]); pid > 0) given.push_back({index, pid});
   }
+  Confirm(place, domains, given, command_lines, &found);
+  if (place.containers) return found;
+  Confirm(place, domains, FindByUuid(place, domains, found, command_lines), command_lines, &found);
   return found;
 }
 

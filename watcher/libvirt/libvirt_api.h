@@ -43,7 +43,7 @@ struct DomainLifecycle {
   bool incoming = false;          // it has kStarted and waits for a VM that migrates
 };
 
-// libvirt's word for each ManagerEnd, by its number less one: in virsh and in a domain's log.
+// virsh's word for each ManagerEnd, by its number less one.
 inline constexpr absl::string_view kEndWords[] = {"shutdown", "destroyed", "saved",
                                                   "migrated", "failed",    "crashed"};
 

@@ -2,7 +2,6 @@
 
 #include <sys/eventfd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -57,7 +56,7 @@ LibvirtInbox::Queue* LibvirtInbox::Find(AttemptId attempt) {
 }
 
 void LibvirtInbox::Release(AttemptId attempt, Queue* queue) {
-  if (queue->held || queue->paused || queue->ready || queue->messages.empty()) return;
+  if (queue->held || queue->ready || queue->messages.empty()) return;
   // Take wakes itself again while something is left.
   if (ready_.empty()) Wake();
   queue->ready = true;
@@ -86,45 +85,26 @@ void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
   Release(attempt, queue);
 }
 
-void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids,
+void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains,
                             int64_t libvirtd_began_ns) {
   const MutexLock lock(&mutex_);
   Queue* const queue = Find(attempt);
   if (queue == nullptr) return;  // nobody wants it
-  const auto add = [queue](LibvirtMessage message) {
-    queue->bytes += BytesOf(message);
-    queue->messages.push_back(std::move(message));
-  };
-  LinkOpened opened;
-  const auto note = [&opened](const DomainName& domain) {
-    int64_t& newest = opened.newest_ids[domain.uuid];
-    newest = std::max(newest, domain.id);
-  };
+  LinkOpened opened{.domains = std::move(domains),
+                    .changed = {},
+                    .heard = {},
+                    .libvirtd_began_ns = libvirtd_began_ns};
   for (const LibvirtMessage& message : queue->messages) {
-    if (const auto* const event = std::get_if<DomainEvent>(&message)) note(event->domain);
-    if (const auto* const change = std::get_if<DomainChanged>(&message)) note(change->domain);
+    const auto* const change = std::get_if<DomainChanged>(&message);
+    if (change != nullptr) opened.changed.insert(change->domain.uuid);
+    const auto* const event = std::get_if<DomainEvent>(&message);
+    if (event != nullptr) opened.heard.insert(event->domain.uuid);
   }
-  for (const ActiveDomain& domain : domains) {
-    note(domain.domain);
-    add(DomainListed{domain.domain.uuid});
-  }
-  add(DomainsListed());
-  opened.domains = std::move(domains);
-  opened.libvirtd_began_ns = libvirtd_began_ns;
-  opened.foreign_pids = foreign_pids;
   LibvirtMessage first = std::move(opened);
   queue->bytes += BytesOf(first);
   queue->messages.push_front(std::move(first));
   queue->held = false;
   Release(attempt, queue);
-}
-
-void LibvirtInbox::SetPaused(AttemptId attempt, bool paused) {
-  const MutexLock lock(&mutex_);
-  const auto it = queues_.find(attempt);
-  if (it == queues_.end()) return;
-  it->second.paused = paused;
-  Release(attempt, &it->second);
 }
 
 std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
@@ -139,7 +119,6 @@ std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
     if (it == queues_.end()) continue;
     Queue* const queue = &it->second;
     queue->ready = false;
-    if (queue->paused) continue;
     for (size_t taken_of_it = 0; taken_of_it < kBatch && !queue->messages.empty(); ++taken_of_it) {
       queue->bytes -= BytesOf(queue->messages.front());
       entries.push_back({attempt, std::move(queue->messages.front())});

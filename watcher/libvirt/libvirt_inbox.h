@@ -11,31 +11,25 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/libvirt/domain_process.h"
 #include "watcher/libvirt/libvirt_api.h"
-#include "watcher/runs/process.h"
 
 namespace vmeventd {
 
 // Messages of libvirt's threads to the loop thread. A connection that was made begins with
 // LinkOpened, which has the list of its domains. Events that came before that list was there
-// follow, older or newer than it: of each domain the list is what stood before its first event.
-// Then a DomainListed for each, and DomainsListed.
+// follow; they may be older or newer than it.
 struct LinkOpened {
   std::vector<ActiveDomain> domains;
-  // Newest id of each domain, by UUID, in the list and in the events before it. A libvirtd counts
-  // its ids upwards: a life with an older one is over.
-  absl::flat_hash_map<std::string, int64_t> newest_ids;
+  // UUIDs of which a STARTED or STOPPED follows, and of which an event of QEMU does.
+  absl::flat_hash_set<std::string> changed, heard;
   int64_t libvirtd_began_ns = 0;  // RunInfo's
-  bool foreign_pids = false;      // the libvirt counts other PIDs than we do
 };
-struct DomainListed {
-  std::string uuid;
-};
-struct DomainsListed {};
 struct DomainsListedAgain {  // sent while it is open
   std::vector<ActiveDomain> domains;
 };
@@ -51,6 +45,10 @@ struct DomainChanged {
   DomainName domain;
   DomainLifecycle lifecycle;
 };
+struct ProcessFound {  // result of a look for the domain's process
+  DomainName domain;   // as it was asked for
+  DomainProcess result;
+};
 struct DetailsKnown {
   std::string uuid;
   DomainDetails details;
@@ -63,13 +61,9 @@ struct EndKept {  // end of a life while vmeventd was away
   std::optional<ManagerEnd> end;  // unset: libvirt's report is of no use
   std::string what;               // for people
 };
-struct ProcessFound {  // a process in its libvirt's PID namespace with the domain's UUID
-  DomainName domain;   // the requested one
-  PeerProcess process;
-};
 using LibvirtMessage =
-    std::variant<LinkOpened, DomainListed, DomainsListed, DomainsListedAgain, LinkClosed,
-                 DomainEvent, DomainChanged, DetailsKnown, DetailsChanged, EndKept, ProcessFound>;
+    std::variant<LinkOpened, DomainsListedAgain, LinkClosed, DomainEvent, DomainChanged,
+                 ProcessFound, DetailsKnown, DetailsChanged, EndKept>;
 
 // One attempt to connect a link, and the connection that it led to. No two have the same number.
 using AttemptId = uint64_t;
@@ -91,12 +85,9 @@ class LibvirtInbox {
 
   // Posts a message. One before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
-  // Posts the first list of an attempt, as the messages above.
-  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids = false,
+  // Posts the first list of an attempt, as LinkOpened.
+  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains,
                 int64_t libvirtd_began_ns = 0);
-
-  // A paused attempt is handed out again once it goes on; it is still bounded.
-  void SetPaused(AttemptId attempt, bool paused);
 
   struct Entry {
     AttemptId attempt;
@@ -112,7 +103,6 @@ class LibvirtInbox {
     std::deque<LibvirtMessage> messages;
     size_t bytes = 0;
     bool held = true;     // waits for its first list
-    bool paused = false;  // the consumer has paused it
     bool ready = false;   // it is in ready_
     bool closed = false;  // LinkClosed is its last message
   };

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -57,11 +56,12 @@ class Poster : public LibvirtApi::Callbacks {
   const AttemptId attempt_;
 };
 
-// The domains that run. A process that is started after that is none of theirs.
+// The domains that run. A process that started after the call began is none of theirs: of a domain
+// that started meanwhile there is a STARTED.
 absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connection) {
+  const uint64_t now = StartTicksNow();
   absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
   if (!domains.ok()) return domains;
-  const uint64_t now = StartTicksNow();
   for (ActiveDomain& active : *domains) active.domain.heard_ticks = now;
   return domains;
 }
@@ -79,20 +79,22 @@ struct LibvirtLink::Shared {
   // A task at a time is under way; bounded by the domains, each of which is asked about twice.
   std::deque<std::function<void(Shared*)>> tasks ABSL_GUARDED_BY(mutex);
   absl::flat_hash_set<std::string> pending ABSL_GUARDED_BY(mutex);  // names, see DoOnce()
-  absl::flat_hash_map<std::string, DomainName> processes_asked ABSL_GUARDED_BY(mutex);  // by UUID
+  std::vector<DomainName> processes_asked ABSL_GUARDED_BY(mutex);
   bool working ABSL_GUARDED_BY(mutex) = false;  // it has a thread, or waits for one
   bool has_thread ABSL_GUARDED_BY(mutex) = false;
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   AttemptId attempt = 0;                               // the connection's
   int64_t libvirtd_began_ns = 0;                       // the start of its libvirtd
-  std::optional<uint64_t> pid_namespace;               // its libvirt's, if that is not ours
-  CommandLines command_lines;                          // for processes of that namespace
+  ProcessPlace processes;                              // of its libvirt's domains
+  CommandLines command_lines;
 
-  // Connects, and sets `pid_namespace`.
+  // Connects, and sets `processes`.
   absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Connect() {
     const auto poster = std::make_shared<Poster>(inbox, attempt);
-    pid_namespace.reset();
+    processes = {.pid_directory = place.pid_directory,
+                 .containers = spec.containers,
+                 .foreign_namespace = std::nullopt};
     if (place.socket.empty()) return api->Open(spec.Uri(), poster);
     const absl::StatusOr<UnixAddress> address = UnixAddress::Open(place.socket);
     if (!address.ok()) return address.status();
@@ -102,7 +104,7 @@ struct LibvirtLink::Shared {
           opened.status().code(),
           absl::StrReplaceAll(opened.status().message(), {{address->text(), place.socket}}));
     }
-    if (place.finds_processes) pid_namespace = ForeignPidNamespaceBehind(*address);
+    if (place.finds_processes) processes.foreign_namespace = ForeignPidNamespaceBehind(*address);
     return opened;
   }
 
@@ -121,20 +123,14 @@ struct LibvirtLink::Shared {
     }
     const bool same = LibvirtdBegan(place.pid_directory) == began_ns;
     libvirtd_began_ns = same ? began_ns : 0;
-    inbox->PostList(attempt, *std::move(domains), pid_namespace.has_value(), libvirtd_began_ns);
+    inbox->PostList(attempt, *std::move(domains), libvirtd_began_ns);
   }
 
   // Asks what libvirt has kept of the end of `domain`, if that is of the life `run` for certain: no
-  // other libvirtd has followed it, and the domain has not begun again since it was `seen`. Of a
-  // transient domain only the log has it.
+  // other libvirtd has followed it, and the domain has not begun again since it was `seen`.
   EndKept AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen) const {
     EndKept kept{.uuid = domain.uuid, .end = std::nullopt, .what = ""};
-    absl::StatusOr<DomainLifecycle> last = connection->LastEnd(domain.uuid);
-    const std::optional<LoggedLife> logged =
-        LastLoggedLife(place.log_directory, domain.name, run.process_start, seen);
-    if (absl::IsNotFound(last.status()) && logged.has_value() && logged->end.has_value()) {
-      last = *logged->end;
-    }
+    const absl::StatusOr<DomainLifecycle> last = connection->LastEnd(domain.uuid);
     if (!last.ok()) {
       kept.what = "libvirt has kept nothing of its end";
       return kept;
@@ -143,7 +139,7 @@ struct LibvirtLink::Shared {
     if (!last->end.has_value()) return kept;
     if (run.libvirtd_began_ns == 0 || run.libvirtd_began_ns != libvirtd_began_ns) {
       kept.what += ", by a libvirt that may have been restarted meanwhile";
-    } else if (!logged.has_value()) {
+    } else if (!IsLastLife(place.log_directory, domain.name, run.process_start, seen)) {
       kept.what += ", of this or of a later life of the domain, as its log does not say";
     } else {
       kept.end = last->end;
@@ -199,26 +195,24 @@ void LibvirtLink::AskEnd(const DomainName& domain, const RunInfo& run, absl::Tim
 }
 
 void LibvirtLink::FindProcess(const DomainName& domain) {
-  if (!shared_->place.finds_processes) return;
   {
     const MutexLock lock(&shared_->mutex);
-    shared_->processes_asked.insert_or_assign(domain.uuid, domain);
+    shared_->processes_asked.push_back(domain);
     if (shared_->processes_asked.size() > 1) return;
   }
   Do([](Shared* shared) {
-    absl::flat_hash_map<std::string, DomainName> asked;
+    std::vector<DomainName> asked;
     {
       const MutexLock lock(&shared->mutex);
       asked = std::exchange(shared->processes_asked, {});
     }
-    if (shared->connection == nullptr || shared->pid_namespace.value_or(0) == 0) {
-      return;
+    std::vector<DomainProcess> found(asked.size());
+    if (shared->place.finds_processes) {
+      found = FindProcesses(shared->processes, asked, &shared->command_lines);
     }
-    absl::flat_hash_set<std::string> uuids;
-    for (const auto& [uuid, name] : asked) uuids.insert(uuid);
-    for (auto& [uuid, process] :
-         FindProcessesInNamespace(*shared->pid_namespace, uuids, &shared->command_lines)) {
-      shared->inbox->Post(shared->attempt, ProcessFound{asked[uuid], std::move(process)});
+    for (size_t index = 0; index < asked.size(); ++index) {
+      shared->inbox->Post(shared->attempt,
+                          ProcessFound{std::move(asked[index]), std::move(found[index])});
     }
   });
 }

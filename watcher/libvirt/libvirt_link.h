@@ -43,8 +43,7 @@ class LibvirtLink {
   // ends before that.
   void AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen);
 
-  // Looks for the domain's process, if processes are found and libvirt has PIDs of its own:
-  // ProcessFound follows if one is seen here at the time of the look, so it may be a later life's.
+  // Looks for the domain's process: ProcessFound follows, unless the connection ends before that.
   void FindProcess(const DomainName& domain);
 
   // Returns whether calls are under way, or wait for a thread.

@@ -20,8 +20,10 @@ LibvirtRun::~LibvirtRun() {
   Forget();
 }
 
-void LibvirtRun::OnListed(const std::string& run_state, int64_t libvirtd_began_ns) {
+void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state,
+                          int64_t libvirtd_began_ns) {
   if (awaits_end_) return;  // libvirt has not noticed
+  if (domain_id != info().domain_id) Apply(session().OnNextId(domain_id));
   connected_ = was_connected_ = true;
   MonitorInfo info;
   info.run_state = run_state;
@@ -46,9 +48,22 @@ void LibvirtRun::OnDetails(DomainDetails details) {
   Apply(session().OnGuestAgent(details.agent, Now()));
 }
 
+void LibvirtRun::OnProcessMissing() {
+  process_missing_ = true;
+  ReportProblem(
+      "its QEMU is not visible among the processes here: an end that libvirt does not explain is "
+      "UNKNOWN");
+}
+
+void LibvirtRun::OnProcessFound(PeerProcess process) {
+  TrackInstead(std::move(process)).IgnoreError();
+  if (std::exchange(process_missing_, false) && !over()) ReportProblem("");
+  Keep();
+}
+
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
   if (awaits_kept_end_) return EndAsFarAsKnown();  // its own end, or one of the domain's next life
-  reported_ = true;
+  reported_ = was_connected_ = true;
   if (lifecycle.end.has_value()) {
     Apply(session().OnManagerEnd(*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text), Now()));
   }
@@ -119,12 +134,6 @@ void LibvirtRun::OnLost(absl::string_view why) {
 
 void LibvirtRun::OnLibvirtGone() {
   if (!tracked() || awaits_kept_end_) EndAsFarAsKnown();
-}
-
-void LibvirtRun::LeaveProcess() {
-  process().Reset({});
-  LoseTracking();
-  if (!over()) End();
 }
 
 void LibvirtRun::OnProcessGone() {

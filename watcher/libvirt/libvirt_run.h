@@ -36,8 +36,8 @@ class LibvirtRun : public VmRun {
              std::string uuid, VmSession session);
   ~LibvirtRun() override;
 
-  // libvirt is connected and lists the domain, in that run state.
-  void OnListed(const std::string& run_state, int64_t libvirtd_began_ns);
+  // libvirt is connected and has the domain, with that id and in that run state.
+  void OnListed(int64_t domain_id, const std::string& run_state, int64_t libvirtd_began_ns);
   // libvirt is connected, and the domain does not run.
   void OnNotListed();
   void OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
@@ -45,6 +45,9 @@ class LibvirtRun : public VmRun {
   // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
   void OnRebooted(int64_t domain_id, PeerProcess next);
   void OnDetails(DomainDetails details);
+  // Its process was looked for: it is not visible, which is a problem until it is found.
+  void OnProcessMissing();
+  void OnProcessFound(PeerProcess process);
   // Gives the next daemon the process, if it is followed. The run takes no more input.
   std::optional<HandedRun> HandOver();
   // As RunSource::GoOn().
@@ -58,9 +61,6 @@ class LibvirtRun : public VmRun {
   // The connection to libvirt ended; or its libvirt is gone for good.
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
-  // The process is another life's: this one has ended.
-  void LeaveProcess();
-
   const std::string& uuid() const { return uuid_; }
   // Returns whether libvirt has said that it stopped.
   bool reported() const { return reported_; }
@@ -91,6 +91,7 @@ class LibvirtRun : public VmRun {
   bool was_connected_ = false;
   bool reported_ = false;  // libvirt has said that it stopped
   bool awaits_end_ = false;
+  bool process_missing_ = false;  // that is its problem
   bool awaits_kept_end_ = false;
   bool kept_ = false;  // the keeper has its process
   TimerId report_timer_;

@@ -29,8 +29,6 @@ constexpr absl::Duration kCheckInterval = absl::Minutes(1);
 constexpr absl::Duration kThreadRetry = absl::Seconds(1);
 // Time of one turn: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
-// Interval in which a link looks whether a process's command line has come.
-constexpr absl::Duration kLookInterval = absl::Milliseconds(1);
 // Longest wait of a stop for calls of libvirt that are under way.
 constexpr absl::Duration kStopWait = absl::Seconds(1);
 
@@ -67,11 +65,7 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
       api_(std::move(api)),
       inbox_(std::move(inbox)),
       threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
-      sockets_(context->loop, GlobsOf(options->libvirts), this) {
-  for (const EndedRun& run : options->ended_runs) {
-    if (!run.uuid.empty()) ended_before_[run.source].insert(run.uuid);
-  }
-}
+      sockets_(context->loop, GlobsOf(options->libvirts), this) {}
 
 LibvirtSource::~LibvirtSource() {
   context_->loop->Remove(inbox_->fd());
@@ -96,8 +90,7 @@ void LibvirtSource::Start() {
   std::vector<LibvirtRun*> earlier;
   for (const auto& [known, link] : link_of_) {
     LibvirtRun* const run = Of(known);
-    const auto latest = link->runs.find(run->uuid());
-    if (latest == link->runs.end() || latest->second != run) earlier.push_back(run);
+    if (FindRun(*link, run->uuid()) != run) earlier.push_back(run);
   }
   for (LibvirtRun* run : earlier) run->OnLibvirtGone();
 }
@@ -110,12 +103,13 @@ void LibvirtSource::EndTurn() {
   if (starved && retry_threads_.serial == 0) {
     context_->loop->SetTimerIn(&retry_threads_, kThreadRetry, [this] { threads_.Retry(); });
   }
+  for (const auto& [uri, link] : links_) link->tried |= link->connected && link->looks == 0;
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
   if (!first_scan_done_ && started_ && std::all_of(links_.begin(), links_.end(), tried)) {
     EndOrphans();
     first_scan_done_ = true;
   }
-  if (std::exchange(has_unused_links_, false)) DropUnusedLinks();
+  if (std::exchange(has_unused_, false)) DropUnused();
 }
 
 // Links
@@ -123,8 +117,7 @@ void LibvirtSource::EndTurn() {
 LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
   std::unique_ptr<Link>& link = links_[uri];
   if (link == nullptr) {
-    link = std::make_unique<Link>(
-        uri, options_->process_tracking ? options_->command_lines.get() : nullptr);
+    link = std::make_unique<Link>(uri);
     link->since = context_->loop->Now().wall;
   }
   return link.get();
@@ -132,11 +125,10 @@ LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
 
 void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string& socket) {
   if (link->worker == nullptr) {
-    link->processes.set_directory(PidDirectory(spec, socket));
     link->worker = std::make_unique<LibvirtLink>(
         api_, inbox_, &threads_, spec,
         LibvirtLink::Place{.socket = socket,
-                           .finds_processes = options_->process_tracking && !socket.empty(),
+                           .finds_processes = options_->process_tracking,
                            .pid_directory = PidDirectory(spec, socket),
                            .log_directory = LogDirectory(spec, options_->libvirt_logs)});
   }
@@ -201,13 +193,13 @@ void LibvirtSource::RetryLater(Link* link) {
 void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
   context_->loop->CancelTimer(&link->check);
-  context_->loop->CancelTimer(&link->look);
-  link->waiting.clear();
-  link->processes.Clear();
-  link->rows.clear();
-  link->newest_ids.clear();
-  link->heard.reset();
-  link->listing = false;
+  link->changed.reset();
+  link->looks = 0;
+  for (auto& [uuid, domain] : link->domains) {
+    DropNext(link, &domain);
+    domain.unseen_id = domain.others_id = 0;
+  }
+  has_unused_ = true;
   attempts_.erase(std::exchange(link->attempt, 0));
 }
 
@@ -238,18 +230,25 @@ void LibvirtSource::GiveUp(Link* link) {
     states_.erase(link->uri);
   }
   std::vector<LibvirtRun*> runs;
-  for (const auto& [uuid, run] : link->runs) runs.push_back(run);
+  for (const auto& [uuid, domain] : link->domains) {
+    if (domain.run != nullptr) runs.push_back(domain.run);
+  }
   for (LibvirtRun* run : runs) run->OnLibvirtGone();
-  has_unused_links_ = true;
+  has_unused_ = true;
 }
 
-void LibvirtSource::DropUnusedLinks() {
-  absl::flat_hash_set<const Link*> used;
-  for (const auto& [run, link] : link_of_) used.insert(link);
+void LibvirtSource::DropUnused() {
+  for (const auto& [uri, link] : links_) {
+    absl::erase_if(link->domains, [](const auto& entry) {
+      const Domain& domain = entry.second;
+      return domain.run == nullptr && domain.next == nullptr && domain.unseen_id == 0 &&
+             domain.others_id == 0;
+    });
+  }
   const absl::Duration now = context_->loop->Now().monotonic;
   std::erase_if(links_, [&](const auto& entry) {
     const Link& link = *entry.second;
-    if (link.reachable() || used.contains(&link)) return false;
+    if (link.reachable() || link.runs > 0) return false;
     // A socket that is made again takes no second thread, and waits its time.
     return link.worker == nullptr || (!link.worker->busy() && link.not_before <= now);
   });
@@ -258,18 +257,19 @@ void LibvirtSource::DropUnusedLinks() {
 void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
   context_->loop->SetTimerIn(&link->check, wait, [this, link] {
     CheckLater(link, kCheckInterval);
-    const auto unseen = [](const auto& entry) { return !entry.second->tracked(); };
-    if (std::none_of(link->runs.begin(), link->runs.end(), unseen)) return;
-    // One that was asked for and is not there yet is as old as what was heard since.
-    if (!link->heard.has_value()) link->heard.emplace();
+    const auto in_doubt = [](const auto& entry) {
+      const Domain& domain = entry.second;
+      return domain.next != nullptr || domain.unseen_id != 0 ||
+             (domain.run != nullptr && !domain.run->tracked());
+    };
+    if (!std::exchange(link->left_out, false) &&
+        std::none_of(link->domains.begin(), link->domains.end(), in_doubt)) {
+      return;
+    }
+    // A list that was asked for and is not there yet is as old as what came since.
+    if (!link->changed.has_value()) link->changed.emplace();
     link->worker->ListAgain();
   });
-}
-
-void LibvirtSource::Hear(Link* link, const std::string& uuid) {
-  if (!link->heard.has_value()) return;
-  link->heard->insert(uuid);
-  if (link->heard->size() > kMaxHeard) link->heard.reset();
 }
 
 void LibvirtSource::SetProblem(Link* link, const std::string& problem) {
@@ -288,7 +288,7 @@ void LibvirtSource::ShowState(const Link& link) {
                        .connected = link.connected,
                        .problem = link.connected ? "" : link.problem,
                        .since = link.since,
-                       .domains = static_cast<int>(link.runs.size())};
+                       .domains = link.runs};
 }
 
 bool LibvirtSource::is_open() const {
@@ -344,56 +344,19 @@ void LibvirtSource::ReadNow(absl::Duration limit) {
       const auto it = attempts_.find(entry.attempt);
       if (it == attempts_.end()) continue;  // it was closed meanwhile
       Link* const link = it->second;
-      const bool first = link->waiting.empty();
-      // All of a batch wait together.
-      if (Look(link, entry.message) && first) {
-        HandleNow(link, entry.message);
-        continue;
+      std::visit([this, link](auto& message) { Handle(link, message); }, entry.message);
+      if (link->held > kMaxHeld) {
+        LinkClosed closed{"more events came than are taken in", /*overflow=*/true};
+        Handle(link, closed);
       }
-      link->waiting.push_back(std::move(entry.message));
-      if (first) LookLater(link);
     }
   } while (context_->loop->Now().monotonic < deadline);
   reading_ = false;
 }
 
-void LibvirtSource::HandleNow(Link* link, LibvirtMessage& message) {
-  const std::vector<DomainName> looked_for = LooksFor(*link, message);
-  std::visit([this, link](auto& known) { Handle(link, known); }, message);
-  for (const DomainName& domain : looked_for) link->processes.Forget(domain.uuid);
-}
-
-bool LibvirtSource::Look(Link* link, const LibvirtMessage& message) {
-  const absl::Duration now = context_->loop->Now().monotonic;
-  bool ready = true;
-  for (const DomainName& domain : LooksFor(*link, message)) {
-    link->processes.Begin(domain, HasRoomFor(*link, domain), now);
-    ready &= !link->processes.Waits(domain.uuid, now);
-  }
-  return ready;
-}
-
 bool LibvirtSource::waits() const {
   return std::any_of(links_.begin(), links_.end(),
-                     [](const auto& entry) { return !entry.second->waiting.empty(); });
-}
-
-void LibvirtSource::LookLater(Link* link) {
-  inbox_->SetPaused(link->attempt, true);
-  context_->loop->SetTimerIn(&link->look, kLookInterval, [this, link] { OnLook(link); });
-}
-
-void LibvirtSource::OnLook(Link* link) {
-  reading_ = true;
-  while (!link->waiting.empty() && Look(link, link->waiting.front())) {
-    LibvirtMessage message = std::move(link->waiting.front());
-    link->waiting.pop_front();
-    HandleNow(link, message);
-  }
-  reading_ = false;
-  if (!link->waiting.empty()) return LookLater(link);
-  link->processes.Clear();
-  inbox_->SetPaused(link->attempt, false);
+                     [](const auto& entry) { return entry.second->looks > 0; });
 }
 
 void LibvirtSource::Handle(Link* link, LinkOpened& message) {
@@ -405,15 +368,11 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   const Instant now = context_->loop->Now();
   link->since = now.wall;
   link->connected_at = now.monotonic;
-  link->listing = true;
   link->libvirtd_began_ns = message.libvirtd_began_ns;
-  if (!link->containers) link->newest_ids = std::move(message.newest_ids);
-  link->processes.set_foreign(message.foreign_pids);
-  for (ActiveDomain& active : message.domains) {
-    std::string uuid = active.domain.uuid;
-    link->rows.insert_or_assign(std::move(uuid), Row{std::move(active), std::nullopt});
-  }
   SetProblem(link, "");
+  ApplyList(link, message.domains, message.changed, message.heard);
+  CheckLater(link, kFirstCheck);
+  ShowState(*link);
 }
 
 void LibvirtSource::Handle(Link* link, LinkClosed& message) {

@@ -1,24 +1,26 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "watcher/core/event_sink.h"
+#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/qmp_message.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/libvirt/domain_process.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
@@ -31,9 +33,10 @@
 namespace vmeventd {
 
 // The source "libvirt": connects to the libvirts that --libvirt names and follows their domains, by
-// the events of QEMU that libvirt passes on. It never waits for a libvirt (LibvirtLink). A domain
-// whose process another source follows is left to that; a run that nothing configured leads to any
-// more goes on here. Loop thread.
+// the events of QEMU that libvirt passes on. It never waits for a libvirt (LibvirtLink). A run
+// begins with a list of the domains or with STARTED, once the domain's process was looked for; what
+// a list leaves in doubt, the next one decides. A domain whose process another run follows is left
+// to that. Loop thread.
 class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, public FdHandler {
  public:
   // Limit of the calls of libvirts that are under way: more than the pods that Kubernetes starts on
@@ -74,7 +77,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   // As NodeWatcher::HandOver().
   std::vector<HandedRun> HandOver();
 
-  // Returns whether messages that were taken in wait for a look at a process.
+  // Returns whether something that a libvirt said waits for a look at a process.
   bool waits() const;
 
   // Returns whether a libvirt is connected, or there is none to connect to and a glob that may
@@ -96,69 +99,59 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   // just started finds out by then which of its domains it has.
   static constexpr absl::Duration kFirstCheck = absl::Seconds(5);
 
-  // UUIDs that are kept while domains are listed again; of more, that list is not used.
-  static constexpr size_t kMaxHeard = 20'000;
+  // Limit of the events of one libvirt that wait for looks at processes.
+  static constexpr size_t kMaxHeld = 20'000;
   // Limit of the sockets that match globs: those that are there, and those whose calls hang.
   static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
 
-  // Meaning of an event for the life that it is of.
-  enum class Event { kStarted, kResume, kReset, kOther };
-  // A domain of a list that was not looked at yet.
-  struct Row {
-    ActiveDomain active;
-    std::optional<DomainLifecycle> stopped;  // the domain has, or its life before that one
+  // A life of a domain that no run follows: libvirt has not reported its start yet, or its process
+  // is being looked for.
+  struct NewLife {
+    int64_t id = 0;
+    std::string run_state;  // by a list or STARTED; empty: neither has it
+    bool started = false;   // by STARTED
+    bool rebooted = false;  // it is the run's container, with its next process
+    bool asked = false;     // its process is being looked for
+    std::vector<std::variant<QmpEvent, DomainLifecycle>> held;  // what came since, in order
   };
-  // A life that is no run here (any more), and that libvirt may still name: another source follows
-  // it, or its run ended before libvirt said so.
-  struct PassedOver {
-    int64_t domain_id = 0;
-    int64_t pid = 0;        // that it had; 0: not known
-    AttemptId attempt = 0;  // whose events are meant: ids are used again by the next libvirtd
-    bool resumed = false;   // a RESUME came since, of this life or of the next one
+  struct Domain {
+    LibvirtRun* run = nullptr;      // the latest
+    std::unique_ptr<NewLife> next;  // a life after it
+    int64_t unseen_id = 0;          // of the life that a list had, and whose process was not seen
+    int64_t others_id = 0;          // of the life whose process another run follows
   };
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
   struct Link {
-    Link(const std::string& link_uri, CommandLines* command_lines)
-        : uri(link_uri), containers(IsContainerUri(uri)), processes(command_lines, containers) {}
+    explicit Link(const std::string& link_uri) : uri(link_uri), containers(IsContainerUri(uri)) {}
 
     const std::string uri;
-    const bool containers;  // its domains are containers, whose ids are their processes' numbers
-    DomainProcesses processes;
-    // Messages that wait for a look at a process, from the first such one on: at most one batch of
-    // the inbox, which keeps the rest.
-    std::deque<LibvirtMessage> waiting;
-    TimerId look;                         // whether that has its result
+    const bool containers;                // its domains are containers, whose ids are their pids
     std::unique_ptr<LibvirtLink> worker;  // null: nothing configured leads there
     bool wanted = false;                  // to be connected
     bool connected = false;
     int64_t libvirtd_began_ns = 0;  // as RunInfo has it
-    bool listing = false;           // events come that may be older than the first list
     bool tried = false;             // the first attempt has ended, or takes long
     bool was_connected = false;     // at some time
     AttemptId attempt = 0;          // that is under way or led to the connection; 0: none
     TimerId retry;
     TimerId slow;   // of an attempt that takes long
-    TimerId check;  // of the runs whose processes are not seen
+    TimerId check;  // when the domains are listed again
     absl::Duration backoff;
     // The next attempt, on the monotonic clock.
     absl::Duration not_before = -absl::InfiniteDuration();
     std::string problem;
     absl::Time since;
-    absl::Duration connected_at;                               // on the monotonic clock
-    absl::flat_hash_map<std::string, LibvirtRun*> runs;        // by UUID, the latest of each
-    absl::flat_hash_map<std::string, PassedOver> passed_over;  // by UUID
-    absl::flat_hash_map<std::string, Row> rows;                // by UUID
-    absl::flat_hash_map<std::string, int64_t> newest_ids;      // by UUID, until they are listed
-    // While the domains are listed again: the UUIDs of which something came.
-    std::optional<absl::flat_hash_set<std::string>> heard;
+    absl::Duration connected_at;                       // on the monotonic clock
+    absl::node_hash_map<std::string, Domain> domains;  // by UUID
+    int runs = 0;
+    size_t looks = 0;  // asked for, and without a result
+    size_t held = 0;   // events in NewLife::held
+    // While the domains are listed again: the UUIDs of which STARTED or STOPPED came.
+    std::optional<absl::flat_hash_set<std::string>> changed;
+    bool left_out = false;  // the last list said nothing of some domains
     TokenBucket new_runs{kBurst, kPerSecond};
 
-    // Returns whether this life is over: a later one of the domain was heard of or listed.
-    bool IsOver(const DomainName& domain) const {
-      const auto it = newest_ids.find(domain.uuid);
-      return it != newest_ids.end() && domain.id < it->second;
-    }
     // Returns whether something configured leads there.
     bool reachable() const { return wanted || attempt != 0; }
   };
@@ -170,7 +163,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void OnFdReady(uint32_t events) override;
   void OnSocketPath(int spec, const std::string& path) override;
   void OnSocketPathGone(int spec, const std::string& path) override;
-  void OnScanned() override { has_unused_links_ = true; }
+  void OnScanned() override { has_unused_ = true; }
 
   static LibvirtRun* Of(VmRun* run) { return static_cast<LibvirtRun*>(run); }
   Link* LinkAt(const std::string& uri);
@@ -184,86 +177,55 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void Disconnect(Link* link, absl::string_view why);
   // Its socket is gone for good, and with it the only one who could say how its domains end.
   void GiveUp(Link* link);
-  void DropUnusedLinks();
-  // Lists the domains again from time to time, while there are runs whose end only libvirt could
-  // report: at times it does not.
+  void DropUnused();
+  // Lists the domains again from time to time, while something of them is in doubt.
   void CheckLater(Link* link, absl::Duration wait);
-  static void Hear(Link* link, const std::string& uuid);
   void SetProblem(Link* link, const std::string& problem);
   void ShowState(const Link& link);
   void PublishGap(const Link& link);
 
-  void HandleNow(Link* link, LibvirtMessage& message);
-  // Begins the looks that the message needs. Whether they have their results.
-  bool Look(Link* link, const LibvirtMessage& message);
-  // Returns whether what the message says of the domain may need one.
-  bool NeedsLook(const Link& link, const DomainName& domain, bool event) const;
-  // The domains of which the message needs one.
-  std::vector<DomainName> LooksFor(const Link& link, const LibvirtMessage& message) const;
-  void LookLater(Link* link);
-  void OnLook(Link* link);
-
   void Handle(Link* link, LinkOpened& message);
-  void Handle(Link* link, DomainListed& message);
-  void Handle(Link* link, DomainsListed& message);
   void Handle(Link* link, DomainsListedAgain& message);
   void Handle(Link* link, LinkClosed& message);
   void Handle(Link* link, DomainEvent& message);
   void Handle(Link* link, DomainChanged& message);
+  void Handle(Link* link, ProcessFound& message);
   void Handle(Link* link, DetailsKnown& message);
   void Handle(Link* link, DetailsChanged& message);
   void Handle(Link* link, EndKept& message);
-  void Handle(Link* link, ProcessFound& message);
 
-  // Hands in the domain's row of the link's first list, if that was not done yet. `event` is of
-  // that very life and not older than the connection.
-  void ApplyRow(Link* link, const DomainName& domain, const QmpEvent* event);
+  // Compares a list with what is followed. It says nothing of the domains that have `changed` since
+  // it was asked for, and ends none of which an event that was `heard` follows.
+  void ApplyList(Link* link, const std::vector<ActiveDomain>& list,
+                 const absl::flat_hash_set<std::string>& changed,
+                 const absl::flat_hash_set<std::string>& heard);
+  void OnListed(Link* link, const ActiveDomain& active);
+  void OnStarted(Link* link, const DomainName& domain, const DomainLifecycle& lifecycle);
   void OnStopped(Link* link, const DomainName& domain, const DomainLifecycle& lifecycle);
-  // A list has the domain.
-  void OnActive(Link* link, const ActiveDomain& active);
-  // Returns whether a list still has a life that has ended.
-  bool IsPassedOver(Link* link, const DomainName& domain);
-  // Returns whether a life that is over, of which nothing is followed, may be one whose end an
-  // earlier daemon has published.
-  bool MayHaveEndedBefore(const Link& link, const DomainName& domain) const;
-  // The run of the domain by its UUID and id; null: none is followed.
-  static LibvirtRun* FindRun(const Link& link, const DomainName& domain);
-  // Returns whether a descriptor may be taken to look at the domain's process.
-  bool HasRoomFor(const Link& link, const DomainName& domain) const;
-  // Returns whether the domain that libvirt has since the connection was made is the life that
-  // `run` is, by its id and its process, which is `process` where it had to be looked for.
-  bool IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
-                  PeerProcess* process);
-  // The same, where that needs no look.
-  static bool IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain);
-  // The run of the life of which an event came, made if need be; null: another source follows its
-  // process, or it is over.
-  LibvirtRun* FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
-                           Event event);
-  // Ends the run of the domain whose process had ended before the connection was made: libvirt
-  // names the domain now, so what it has kept is no more to be had.
-  static void EndAwaited(Link* link, const DomainName& domain);
+  // The life of that id that follows the domain's run, if any: another one is over.
+  static NewLife* NextLife(Link* link, Domain* domain, int64_t id);
+  static void DropNext(Link* link, Domain* domain);
+  // Has the domain's process looked for, once for a life.
+  static void Look(Link* link, const DomainName& domain, NewLife* life);
+  static void Hold(Link* link, NewLife* life, std::variant<QmpEvent, DomainLifecycle> what);
+  // Hands in what was held, while `run` is the domain's.
+  static void Release(Link* link, LibvirtRun* run, NewLife* life);
+  // The run of the life whose process was looked for, made if need be; null: none follows it.
+  LibvirtRun* RunOf(Link* link, const NewLife& life, ProcessFound* found);
+  static LibvirtRun* FindRun(const Link& link, const std::string& uuid);
+  // Returns whether the life that libvirt names is that of `run`, without a look at its process.
+  static bool IsPlainlySameLife(const Link& link, const LibvirtRun& run, const DomainName& domain);
+  // The same, by its process, where that was found.
+  static bool IsSameLife(const LibvirtRun& run, const DomainName& domain,
+                         const PeerProcess& process);
   // Asks how it ended.
   static void AskEnd(Link* link, const LibvirtRun& run);
-  // The domain has a next life: the end of `run` was not reported.
-  void LeaveRun(Link* link, LibvirtRun* run);
-  // `heard`: by an event, and not from a list alone. Null: it is followed by another source, or not
-  // any more.
-  LibvirtRun* AddRun(Link* link, const DomainName& domain, bool heard);
-  // A run that nothing leads to any more and that is this domain; null: there is none.
-  VmRun* FindOrphan(const DomainName& domain, const PeerProcess& process);
-  LibvirtRun* TakeOver(Link* link, const DomainName& domain, VmRun* run, PeerProcess process);
-  bool IsOrphan(const VmRun& run) const;
-  void EndOrphans();
+  // Null: too many domains began.
+  LibvirtRun* AddRun(Link* link, ProcessFound* found);
   LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);
-  // Follows its process if that was not to be had before, and if it was there at `heard_ticks`.
-  void TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks);
-  // By `process`; if that is not seen here, it is looked for where the libvirt of `domain` has it.
-  void TrackInstead(Link* link, LibvirtRun* run, const DomainName& domain, PeerProcess process);
-  // Returns kGone, without a pid, for the process of a later life than the one that `domain` names.
-  // Sets `out_of_descriptors` where that is why it is not found.
-  PeerProcess FindProcess(const Link& link, const DomainName& domain,
-                          bool* out_of_descriptors = nullptr);
+  // Follows the process that was found of a run that had none.
+  void Track(LibvirtRun* run, ProcessFound* found);
+  void EndOrphans();
 
   RunContext* const context_;
   const WatcherOptions* const options_;
@@ -276,16 +238,13 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   std::map<std::string, std::unique_ptr<Link>> links_;  // by URI
   absl::flat_hash_map<AttemptId, Link*> attempts_;      // that are under way or connected
   absl::flat_hash_map<VmRun*, Link*> link_of_;
-  // UUIDs of the domains of which a run ended before this daemon, by their source: libvirt may list
-  // that life once more, the first time that it is asked.
-  absl::flat_hash_map<std::string, absl::flat_hash_set<std::string>> ended_before_;
   AttemptId last_attempt_ = 0;
   TimerId retry_threads_;
   bool starved_ = false;  // of threads
   bool started_ = false;
   bool first_scan_done_ = false;
   bool reading_ = false;
-  bool has_unused_links_ = false;  // there may be some
+  bool has_unused_ = false;  // there may be unused links or domains
 
   mutable Mutex mutex_;
   std::map<std::string, LibvirtConnectionState> states_ ABSL_GUARDED_BY(mutex_);  // by URI

@@ -146,8 +146,6 @@ class SocketConnector : public RunSource,
   // The run that is connected by that very socket; null without one.
   QmpRun* RunAttachedBy(const SocketIdentity& socket) const;
   QmpRun* FindRun(const SocketSlot& slot, const SocketIdentity& socket, const PeerProcess& peer);
-  bool IsOrphan(const VmRun& run) const;
-  QmpRun* TakeOver(SocketSlot* slot, const SocketFile& file, VmRun* run, PeerProcess peer);
   RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
   // The id of a run at `slot` by its process, whose start is known. A launcher may listen there for
   // one QEMU after the other: then it is used already.

@@ -8,7 +8,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
 #include "watcher/qmp/socket_connector.h"
 #include "watcher/qmp/socket_slot.h"
@@ -54,7 +53,6 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
   EndUntrackedRun(slot);
   SetRun(slot, nullptr);
   if (VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
-    if (IsOrphan(*other)) return TakeOver(slot, file, other, std::move(peer));
     // It is no run of this source. The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
     ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name.str(),
@@ -83,29 +81,6 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     }
   }
   return AddRun(slot, file.owner, std::move(run));
-}
-
-// An earlier configuration followed it by a libvirt that nothing leads to any more.
-bool SocketConnector::IsOrphan(const VmRun& run) const {
-  const std::vector<LibvirtSpec>& libvirts = context_->options->libvirts;
-  return run.info().reported_by != ReportedBy::kMonitor && !run.connected() &&
-         std::none_of(libvirts.begin(), libvirts.end(), [&run](const LibvirtSpec& spec) {
-           return spec.has_glob() || run.info().source == DomainSource(spec.Uri());
-         });
-}
-
-QmpRun* SocketConnector::TakeOver(SocketSlot* slot, const SocketFile& file, VmRun* run,
-                                  PeerProcess peer) {
-  spdlog::info("{}, which was followed by {}, is followed by {} now",
-               absl::Utf8SafeCHexEscape(run->info().name), std::string(run->info().source),
-               absl::CHexEscape(slot->path));
-  const RunInfo place = Describe(*slot, file, peer);
-  VmSession session = run->GiveAway();
-  session.MoveTo(place);
-  QmpRun* const added = AddRun(
-      slot, file.owner, std::make_unique<QmpRun>(context_, table_, this, std::move(session)));
-  added->TrackOn(std::move(peer));
-  return added;
 }
 
 RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file,

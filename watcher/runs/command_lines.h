@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/time/time.h"
 #include "base/counter.h"
 #include "base/detached_threads.h"
 #include "base/mutex.h"
@@ -32,6 +33,11 @@ class CommandLines {
   class Read {
    public:
     bool done() const { return done_; }
+    // Waits until it is done, at most `limit`. Returns whether it is.
+    bool Await(absl::Duration limit) const {
+      const MutexLock lock(&mutex_);
+      return WaitUntil(&finished_, &mutex_, limit, [this] { return done(); });
+    }
     // Once done. Null: it is no QEMU's, or could not be read.
     const QemuArguments* found() const { return found_.get(); }
     // Once done: what the process was given as -uuid, whatever its program is called. Empty:
@@ -44,17 +50,25 @@ class CommandLines {
     // One of them is called once, by the thread that reads.
     void FinishOutOfDescriptors() {
       out_of_descriptors_ = true;
-      done_ = true;
+      SetDone();
     }
     void Finish(std::unique_ptr<const QemuArguments> found, std::string uuid = "",
                 std::string container = "") {
       found_ = std::move(found);
       uuid_ = std::move(uuid);
       container_ = std::move(container);
-      done_ = true;
+      SetDone();
     }
 
    private:
+    void SetDone() {
+      const MutexLock lock(&mutex_);
+      done_ = true;
+      finished_.NotifyAll();
+    }
+
+    mutable Mutex mutex_;
+    mutable CondVar finished_;
     std::unique_ptr<const QemuArguments> found_;
     std::string uuid_;
     std::string container_;

@@ -80,11 +80,6 @@ absl::Status VmRun::TrackInstead(PeerProcess process) {
   return status;
 }
 
-void VmRun::TrackOn(PeerProcess process) {
-  if (!tracked()) return TrackInstead(std::move(process)).IgnoreError();
-  if (!TrackAgain(std::move(process)).ok()) LoseTracking();
-}
-
 bool VmRun::Follows(int64_t pid) const {
   return (pid == info().pid && process_.followed() && !process_.ended()) || others_.Has(pid);
 }
@@ -185,11 +180,6 @@ void VmRun::Discard() {
   others_.Clear();
   Disconnect();
   owner_->OnOver(this);
-}
-
-VmSession VmRun::GiveAway() {
-  Discard();
-  return std::move(session_);
 }
 
 void VmRun::HandOverTo(HandedRun* handed) {

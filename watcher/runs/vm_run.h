@@ -107,8 +107,6 @@ class VmRun {
   void NoteUnseenEnd();
   // Tracks `process` in place of the one that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
-  // Tracks the process of a run that another source has given away: again, if that followed it.
-  void TrackOn(PeerProcess process);
   // Adds `process`, which is tracked and speaks on the run's monitor as well, or may: the run does
   // not end before it.
   void AddProcess(PeerProcess process);
@@ -125,8 +123,6 @@ class VmRun {
   Next FollowAnother();
   // Ends a run of which nothing was published.
   void Discard();
-  // Ends this object, and not its run: its session goes on in another one, of another source.
-  VmSession GiveAway();
 
   // Inputs of a restored run: it goes on, its process cannot be followed any more, another process
   // listens on its socket, it ended with its host, its shutdown file was written then.

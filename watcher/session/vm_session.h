@@ -156,9 +156,6 @@ class VmSession {
   // The host begins to shut down, or does not any more, as `by` says. May be called again with what
   // is known.
   Effects OnHostShutdown(bool shutting_down, absl::string_view by, Instant now);
-  // Moves the run to the source, the domain or the socket of `place`: what led to it before does
-  // not any more.
-  void MoveTo(const RunInfo& place);
   // A container was rebooted: it has a next id, and process, and is the same run.
   Effects OnNextId(int64_t domain_id);
   // The monitor is about to be attached by `socket`.

@@ -37,16 +37,6 @@ bool GuestGoesOn(VmState state) {
 
 }  // namespace
 
-void VmSession::MoveTo(const RunInfo& place) {
-  run_.source = place.source;
-  run_.reported_by = place.reported_by;
-  run_.domain_id = place.domain_id;
-  run_.monitor_path = place.monitor_path;
-  run_.unescaped_path = place.unescaped_path;
-  run_.socket = place.socket;
-  run_.shutdown_file_mark = place.shutdown_file_mark;
-}
-
 Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
   return Step(now, [&] {
     BecomeReady(info, now);

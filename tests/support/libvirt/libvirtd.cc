@@ -16,6 +16,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
@@ -31,6 +33,14 @@ namespace {
 constexpr char kEmptyDir[] =
     "/var/lib/kubelet/pods/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/volumes/kubernetes.io~empty-dir/"
     "libvirt-runtime";
+
+std::string XmlText(absl::string_view text) {
+  return absl::StrReplaceAll(
+      text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&apos;"}, {"\"", "&quot;"}});
+}
+
+// As much of a name as the path of a Unix socket has room for.
+absl::string_view FileName(absl::string_view name) { return name.substr(0, 16); }
 
 void TypeAt(int fd, std::string_view text) {
   while (!text.empty()) {
@@ -142,7 +152,7 @@ std::string Libvirtd::FifoPath(const std::string& name) const {
 }
 
 std::string Libvirtd::SerialPath(const std::string& name) const {
-  return absl::StrCat(directory_, "/", name, ".serial");
+  return absl::StrCat(directory_, "/", FileName(name), ".serial");
 }
 
 std::string Libvirtd::WriteXml(const DomainOptions& options) const {
@@ -155,7 +165,7 @@ std::string Libvirtd::WriteXml(const DomainOptions& options) const {
   const std::string devices = absl::StrCat(
       "<emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='unix'><source mode='bind' "
       "path='",
-      SerialPath(options.name),
+      XmlText(SerialPath(options.name)),
       "'/></serial><controller type='usb' model='none'/><memballoon model='none'/>"
       "<panic model='isa'/>");
   std::string arguments;
@@ -165,10 +175,10 @@ std::string Libvirtd::WriteXml(const DomainOptions& options) const {
   if (!arguments.empty()) {
     arguments = absl::StrCat("<qemu:commandline>", arguments, "</qemu:commandline>");
   }
-  std::string path = absl::StrCat(directory_, "/", options.name, ".xml");
+  std::string path = absl::StrCat(directory_, "/", FileName(options.name), ".xml");
   std::ofstream(path)
       << "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
-      << "<name>" << options.name << "</name><memory unit='MiB'>"
+      << "<name>" << XmlText(options.name) << "</name><memory unit='MiB'>"
       << (options.linux_guest ? 192 : 16) << "</memory><vcpu>1</vcpu><os>" << os
       << "</os><features><acpi/></features><on_poweroff>" << options.on_poweroff
       << "</on_poweroff><on_reboot>" << options.on_reboot << "</on_reboot><on_crash>"

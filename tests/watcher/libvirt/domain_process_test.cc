@@ -11,8 +11,8 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -35,15 +35,37 @@ int RunAsQemu() {
   return execl("/bin/sh", "sh", "-c", "kill -STOP $$", "sh", "-uuid", kWeb1.uuid.c_str(), nullptr);
 }
 
+// Returns once it has its arguments.
+std::unique_ptr<Child> StartQemu() {
+  auto qemu = std::make_unique<Child>(RunAsQemu);
+  EXPECT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                        [&] { return IsStopped(qemu->pid()); }));
+  return qemu;
+}
+
+// One process keeps its command line to itself.
+class OneHeldCommandLine : public CommandLines {
+ public:
+  std::shared_ptr<const Read> Begin(int64_t pid) override {
+    if (pid != held) return CommandLines::Begin(pid);
+    asked = true;
+    return std::make_shared<Read>();
+  }
+
+  int64_t held = 0;
+  bool asked = false;
+};
+
 class DomainProcessTest : public testing::Test {
  protected:
-  DomainProcessTest() { processes_.set_directory(directory_.Path("")); }
-  PeerProcess Find() {
-    processes_.Forget(kWeb1.uuid);
-    processes_.Begin(kWeb1, /*has_descriptors=*/true, absl::ZeroDuration());
-    EXPECT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
-                          [&] { return !processes_.Waits(kWeb1.uuid, absl::ZeroDuration()); }));
-    return processes_.Find(kWeb1).value();
+  PeerProcess Find(const DomainName& domain = kWeb1) {
+    std::vector<DomainProcess> found = FindProcesses(place_, {domain}, &command_lines_);
+    EXPECT_TRUE(found.at(0).visible);
+    return std::move(found.at(0).process);
+  }
+  // On a busy machine a command line may take more than 100 ms.
+  bool FindsInTheEnd(const Child& qemu) {
+    return StepUntil([] {}, [&] { return Find().pid == qemu.pid(); });
   }
   // Whether Find() opens the file `path` for reading.
   bool FindOpens(const std::string& path) {
@@ -54,15 +76,10 @@ class DomainProcessTest : public testing::Test {
     return read(inotify.get(), events.data(), events.size()) > 0;
   }
 
-  // It was written an hour earlier.
-  static void MakeOlder(const std::string& path) {
-    std::filesystem::last_write_time(
-        path, std::filesystem::last_write_time(path) - std::chrono::hours(1));
-  }
-
   TempDir directory_;
-  CommandLines command_lines_;
-  DomainProcesses processes_{&command_lines_};
+  OneHeldCommandLine command_lines_;
+  ProcessPlace place_{
+      .pid_directory = directory_.Path(""), .containers = false, .foreign_namespace = std::nullopt};
   const std::string pid_file_ = directory_.Path("web1.pid");
 };
 
@@ -82,82 +99,53 @@ TEST_F(DomainProcessTest, ALinkIsNotFollowed) {
   EXPECT_TRUE(FindOpens(pid_file_)) << "the test sees what is opened";
 }
 
-TEST_F(DomainProcessTest, APidThatNobodyHasIsGone) {
-  std::ofstream(pid_file_) << "4194304\n";  // more than the kernel gives
-  const PeerProcess found = Find();
-  EXPECT_EQ(found.kind, PeerProcess::Kind::kGone);
-  EXPECT_EQ(found.pid, 4194304);
-}
-
-// libvirt writes the file once the process is there: a younger one has taken the number since.
-TEST_F(DomainProcessTest, APidThatOnlyAYoungerProcessHasIsGone) {
+TEST_F(DomainProcessTest, AProcessThatThePidFileDoesNotLeadToIsFoundByItsUuid) {
   const Child stranger(Sleep);
+  const std::unique_ptr<Child> qemu = StartQemu();
+  EXPECT_TRUE(FindsInTheEnd(*qemu));
   std::ofstream(pid_file_) << stranger.pid() << "\n";
-  EXPECT_EQ(Find().kind, PeerProcess::Kind::kUntracked) << "it may be QEMU before its exec";
-  MakeOlder(pid_file_);
-  const PeerProcess found = Find();
-  EXPECT_EQ(found.kind, PeerProcess::Kind::kGone);
-  EXPECT_EQ(found.pid, stranger.pid());
+  EXPECT_TRUE(FindsInTheEnd(*qemu));
 }
 
-// As after a step of the node's clock: a process with the domain's UUID is the domain's.
-TEST_F(DomainProcessTest, AYoungerProcessOfTheDomainIsNotGone) {
-  const Child qemu(RunAsQemu);
-  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
-                        [&] { return IsStopped(qemu.pid()); }));
-  std::ofstream(pid_file_) << qemu.pid() << "\n";
-  MakeOlder(pid_file_);
-  EXPECT_EQ(Find().kind, PeerProcess::Kind::kTracked);
+TEST_F(DomainProcessTest, OfTwoProcessesWithItsUuidOnlyThePidFilesIsBelieved) {
+  const std::unique_ptr<Child> qemu = StartQemu();
+  const std::unique_ptr<Child> other = StartQemu();
+  EXPECT_EQ(Find().kind, PeerProcess::Kind::kUntracked);
+  std::ofstream(pid_file_) << other->pid() << "\n";
+  EXPECT_TRUE(FindsInTheEnd(*other));
 }
 
-// Its libvirt counts other PIDs than we do.
-TEST_F(DomainProcessTest, ANumberOfAnotherPidNamespaceSaysNothing) {
-  std::ofstream(pid_file_) << "4194304\n";
-  processes_.set_foreign(true);
-  EXPECT_FALSE(processes_.can_look());
+TEST_F(DomainProcessTest, AProcessThatStartedAfterTheReportIsALaterLifes) {
+  const std::unique_ptr<Child> qemu = StartQemu();
+  ASSERT_TRUE(FindsInTheEnd(*qemu));
+  DomainName before = kWeb1;
+  before.heard_ticks = 1;
+  EXPECT_EQ(Find(before).kind, PeerProcess::Kind::kUntracked);
 }
 
-// One process keeps its command line to itself.
-class OneHeldCommandLine : public CommandLines {
- public:
-  std::shared_ptr<const Read> Begin(int64_t pid) override {
-    if (pid != held) return CommandLines::Begin(pid);
-    asked = true;
-    return std::make_shared<Read>();
-  }
-
-  int64_t held = 0;
-  bool asked = false;
-};
-
-TEST(ProcessesInNamespaceTest, ACommandLineThatNeverComesHidesNoOtherProcess) {
-  const Child hostile(Sleep);  // the first in the list
-  const Child qemu(RunAsQemu);
-  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
-                        [&] { return IsStopped(qemu.pid()); }));
-  OneHeldCommandLine command_lines;
-  command_lines.held = hostile.pid();
-  absl::flat_hash_map<std::string, PeerProcess> found;
-  ASSERT_TRUE(StepUntil(
-      [&] { found = FindProcessesInNamespace(ReadPidNamespace(), {kWeb1.uuid}, &command_lines); },
-      [&] { return !found.empty(); }));
-  EXPECT_TRUE(command_lines.asked);
-  EXPECT_EQ(found.at(kWeb1.uuid).pid, qemu.pid());
+TEST_F(DomainProcessTest, ACommandLineThatNeverComesHidesNoOtherProcess) {
+  const Child hostile(Sleep);
+  const std::unique_ptr<Child> qemu = StartQemu();
+  command_lines_.held = hostile.pid();
+  EXPECT_TRUE(FindsInTheEnd(*qemu));
+  EXPECT_TRUE(command_lines_.asked);
 }
 
-// The newest start that libvirt has noted must be that of the life.
+TEST_F(DomainProcessTest, ANamespaceThatIsNotVisibleHasNoProcessToFind) {
+  const std::unique_ptr<Child> qemu = StartQemu();
+  place_.foreign_namespace = 0;
+  const std::vector<DomainProcess> found = FindProcesses(place_, {kWeb1}, &command_lines_);
+  EXPECT_FALSE(found.at(0).visible);
+  EXPECT_EQ(found.at(0).process.kind, PeerProcess::Kind::kUntracked);
+}
+
+// The newest start that libvirt has recorded must be that of the life.
 class LastLifeTest : public testing::Test {
  protected:
-  std::optional<LoggedLife> Last(const std::string& log) {
+  bool IsLast(const std::string& log) {
     std::ofstream(directory_.Path("web1.log")) << log;
-    return LastLoggedLife(directory_.Path(""), "web1", begun_ + absl::Milliseconds(700),
-                          begun_ + absl::Seconds(2));
-  }
-  bool IsLast(const std::string& log) { return Last(log).has_value(); }
-  std::optional<ManagerEnd> EndIn(const std::string& after_start) {
-    const std::optional<LoggedLife> life = Last(Start(begun_) + after_start);
-    if (!life.has_value() || !life->end.has_value()) return std::nullopt;
-    return life->end->end;
+    return IsLastLife(directory_.Path(""), "web1", begun_ + absl::Milliseconds(700),
+                      begun_ + absl::Seconds(2));
   }
   static std::string Start(absl::Time time) {
     return absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z: starting up libvirt version: 9.0.0\n", time,
@@ -174,22 +162,6 @@ TEST_F(LastLifeTest, IsTheOneWhoseStartIsTheNewest) {
                      "qemu: what it says\n2023-11-14 22:13:30.000+0000: shutting down\n"));
 }
 
-TEST_F(LastLifeTest, HasTheEndThatLibvirtNotedLast) {
-  const std::string noted = "2023-11-14 22:13:30.000+0000: shutting down, reason=";
-  EXPECT_EQ(EndIn(noted + "destroyed\n"), ManagerEnd::kDestroyed);
-  EXPECT_EQ(EndIn(noted + "crashed\n"), ManagerEnd::kCrashed);
-  EXPECT_EQ(EndIn("shutting down, reason=saved\nqemu: shutting down, reason=saved\n"),
-            std::nullopt);
-  // QEMU writes there too, before libvirt does.
-  EXPECT_EQ(EndIn(noted + "saved\n" + noted + "crashed\n"), ManagerEnd::kCrashed);
-  for (const char* const word : {"", "unknown", "daemon", "from snapshot", "destroyed, or not"}) {
-    EXPECT_EQ(EndIn(noted + "saved\n" + noted + word + "\n"), std::nullopt) << word;
-  }
-  EXPECT_EQ(Last(Start(begun_ - absl::Hours(1)) + noted + "saved\n" + Start(begun_))->end,
-            std::nullopt)
-      << "an earlier life's";
-}
-
 TEST_F(LastLifeTest, IsNotWhereTheDomainBeganAgain) {
   EXPECT_FALSE(IsLast(Start(begun_) + Start(begun_ + absl::Seconds(60))));
   // Whatever QEMU, which writes there too, adds.
@@ -200,9 +172,9 @@ TEST_F(LastLifeTest, IsNotKnownWhereItsStartIsNotThere) {
   EXPECT_FALSE(IsLast(""));
   EXPECT_FALSE(IsLast("starting up\nfoo: starting up\n"));
   EXPECT_FALSE(IsLast(Start(begun_ - absl::Hours(1))));
-  EXPECT_FALSE(LastLoggedLife(directory_.Path("none"), "web1", begun_, begun_).has_value());
-  EXPECT_FALSE(LastLoggedLife("", "web1", begun_, begun_).has_value());
-  EXPECT_FALSE(LastLoggedLife(directory_.Path(""), "../web1", begun_, begun_).has_value());
+  EXPECT_FALSE(IsLastLife(directory_.Path("none"), "web1", begun_, begun_));
+  EXPECT_FALSE(IsLastLife("", "web1", begun_, begun_));
+  EXPECT_FALSE(IsLastLife(directory_.Path(""), "../web1", begun_, begun_));
 }
 
 TEST_F(LastLifeTest, IsNotKnownOfALogThatIsTooLong) {

@@ -2,7 +2,6 @@
 // number of its libvirt_lxc.
 
 #include <csignal>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,16 +18,15 @@ namespace {
 class LibvirtContainersTest : public LibvirtSourceTest {
  protected:
   LibvirtContainersTest() {
-    directory_.MakeDirectory("lxc");
+    options_.process_tracking = true;
     options_.libvirts = {
         ParseLibvirtUri("lxc+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     StartController();
   }
-  // Its libvirt_lxc, with its pid file, in place of the one before, which has ended.
+  // Its libvirt_lxc, in place of the one before, which has ended.
   void StartController(const std::string& name = "web1") {
     controller_.reset();
     controller_ = StartSleeping("libvirt_lxc", "--name", name);
-    std::ofstream(directory_.Path("lxc/web1.pid")) << controller_->pid() << "\n";
   }
   // Nobody has reaped it: its exit status is there at once.
   void KillController() const {
@@ -53,9 +51,8 @@ TEST_F(LibvirtContainersTest, StartsAndStops) {
 
 TEST_F(LibvirtContainersTest, OfAnotherNameIsNotItsProcess) {
   StartController("web2");
-  libvirt_->SetActive({{Container(), "running"}});
   StartConnected();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  StartDomain(Container());
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
 }
 
@@ -140,7 +137,7 @@ TEST_F(LibvirtContainersTest, ALaterLifeMayHaveASmallerId) {
       nullptr);
   libvirt_->SetActive({{Container(), "running"}});
   StartConnected();
-  ASSERT_TRUE(Until([&] {
+  ASSERT_TRUE(UntilInTime([&] {
     const VmStatus* const latest = sink_.Latest("web1");
     return latest != nullptr && latest->ref.pid == controller_->pid();
   }));

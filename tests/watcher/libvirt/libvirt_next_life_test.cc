@@ -5,7 +5,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
@@ -36,6 +35,7 @@ using testing::Contains;
 class LibvirtPodProcessTest : public LibvirtSourceTest {
  protected:
   void SetUp() override {
+    options_.process_tracking = true;
     ASSERT_EQ(pipe2(orders_, O_CLOEXEC), 0);
     ASSERT_EQ(pipe2(answers_, O_CLOEXEC), 0);
     const std::string path = pod_directory() + "/virtqemud-sock";
@@ -110,21 +110,17 @@ TEST_F(LibvirtPodProcessTest, ADomainThatIsListedFirstIsFollowed) {
 
 // libvirt reports the end of the life before when the next one has its process already.
 TEST_F(LibvirtPodProcessTest, AProcessThatALookFindsMayBeTheNextLifes) {
-  libvirt_->SetDetails(
-      {{.present = true, .open = true, .reported = true, .port = "channel0"}, /*labels=*/{}});
   StartConnected();
   libvirt_->Hang(true);
   StartDomain(kOther);
   ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == 1; }));
-  StartDomain();  // the look at its process waits for that call
+  libvirt_->Started(kDomain);  // the look at its process waits for that call
+  Step();
   const uint64_t heard = StartTicksNow();
   ASSERT_TRUE(Until([&] { return StartTicksNow() > heard; }));
   StartQemu();
   libvirt_->Hang(false);
-  ASSERT_TRUE(Until([&] {  // asked after the look
-    const std::string run_id(sink_.Latest("web1")->ref.run_id);
-    return Kept()[run_id].find("channel0") != std::string::npos;
-  }));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
 }
 
@@ -157,22 +153,6 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   ExpectEnd(ShutdownCause::kGuestPoweroff, 2);
 }
 
-// Its end was published, libvirt tidies up, and another process has the number in the pid file when
-// the next daemon starts.
-TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
-  EndWhileLibvirtIsLost();
-  const Child stranger(Sleep);
-  const std::string pid_file = directory_.Path("qemu/web1.pid");
-  const auto written = std::filesystem::last_write_time(pid_file);
-  std::ofstream(pid_file) << stranger.pid() << "\n";
-  std::filesystem::last_write_time(pid_file, written - std::chrono::hours(1));
-  libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->SetOpenError(absl::OkStatus());
-  RestartConnected();
-  BeginOther();
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
-}
-
 // libvirt lists it yet, and reports its end before that list is there.
 TEST_F(LibvirtProcessTest, ALifeThatEndedBeforeARestartAndIsListedBeginsNoRun) {
   EndWhileLibvirtIsLost();
@@ -183,10 +163,7 @@ TEST_F(LibvirtProcessTest, ALifeThatEndedBeforeARestartAndIsListedBeginsNoRun) {
     StartProcess();
   });
   RestartConnected();
-  const DomainName next = LifeWithId(kDomain.id + 1);
-  libvirt_->Qmp(next, "RESUME");
-  libvirt_->Started(next);
-  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
+  StartDomain(LifeWithId(kDomain.id + 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the next life";
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());

@@ -50,7 +50,6 @@ class LibvirtKeptEndTest : public LibvirtProcessTest {
         << absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z: ", time, absl::UTCTimeZone()) << text << "\n";
   }
   void LogStart(absl::Time time) { Log(time, "starting up libvirt version: 9.0.0"); }
-  void LogEnd(const std::string& reason) { Log(absl::Now(), "shutting down, reason=" + reason); }
   void RestartLibvirtd() {
     std::filesystem::last_write_time(
         directory_.Path("qemu/driver.pid"),
@@ -183,31 +182,6 @@ TEST_F(LibvirtKeptEndTest, WithoutALogSaysNothing) {
 
 TEST_F(LibvirtKeptEndTest, OfATransientDomainThereIsNone) {
   FollowAndStop();
-  EndAndRestart();
-  ExpectUnknown("libvirt has kept nothing of its end");
-}
-
-TEST_F(LibvirtKeptEndTest, OfATransientDomainItIsInTheLog) {
-  FollowAndStop();
-  LogEnd("destroyed");
-  EndAndRestart();
-  ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostDestroy);
-  EXPECT_THAT(LastEvidence(),
-              Contains("libvirt, asked afterwards: shut off, destroyed, by its log"));
-}
-
-TEST_F(LibvirtKeptEndTest, InTheLogOfALibvirtThatWasRestartedSaysNothing) {
-  FollowAndStop();
-  LogEnd("crashed");
-  RestartLibvirtd();
-  EndAndRestart();
-  ExpectUnknown("by a libvirt that may have been restarted meanwhile");
-}
-
-TEST_F(LibvirtKeptEndTest, OfALaterLifeInTheLogSaysNothing) {
-  FollowAndStop();
-  LogStart(absl::Now() + absl::Seconds(5));
-  LogEnd("destroyed");
   EndAndRestart();
   ExpectUnknown("libvirt has kept nothing of its end");
 }

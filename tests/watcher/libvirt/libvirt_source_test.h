@@ -12,9 +12,9 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "gtest/gtest.h"
@@ -23,12 +23,14 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/node/node_watcher.h"
-#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 
-inline const DomainName kDomain = {"web1", "475852fa-ea74-4630-8eae-7a6231894c40", 3};
-inline const DomainName kOther = {"other", "475852fa-0000-4630-8eae-7a6231894c40", 9};
+// UUIDs of this test process alone: others that run at the same time have processes with theirs.
+inline const DomainName kDomain = {"web1",
+                                   absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
+inline const DomainName kOther = {"other",
+                                  absl::StrFormat("475852fa-0000-4630-8eae-%012d", getpid()), 9};
 // Another life of the first.
 inline DomainName LifeWithId(int id) {
   DomainName life = kDomain;
@@ -54,17 +56,6 @@ inline std::unique_ptr<Child> StartSleeping(const char* program, const char* opt
   close(running[0]);
   return process;
 }
-
-// Each is there when Begin returns. A run whose command line takes 100 ms is without its process,
-// and on a loaded machine the thread that reads it may not have had its turn by then.
-class AwaitedCommandLines : public CommandLines {
- public:
-  std::shared_ptr<const Read> Begin(int64_t pid) override {
-    std::shared_ptr<const Read> read = CommandLines::Begin(pid);
-    EXPECT_TRUE(StepUntil([] { std::this_thread::yield(); }, [&] { return read->done(); }));
-    return read;
-  }
-};
 
 // The node's clocks, ahead of themselves: for tests with real processes. One thread.
 class ShiftedClock : public Clock {
@@ -96,7 +87,7 @@ class LibvirtSourceTest : public testing::Test {
     options_.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;
-    options_.command_lines = std::make_shared<AwaitedCommandLines>();
+    options_.process_tracking = false;
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 
@@ -153,11 +144,7 @@ class LibvirtSourceTest : public testing::Test {
     libvirt_->Started(domain);
     ASSERT_TRUE(UntilCount(EventType::kStarted, before + 1));
   }
-  // An event of another domain, which began unnoticed.
-  void BeginOther() {
-    libvirt_->Qmp(kOther, "RESUME");
-    ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
-  }
+  void BeginOther() { StartDomain(kOther); }
   void StartWithDomain() {
     StartConnected();
     StartDomain();
@@ -215,6 +202,7 @@ class LibvirtSourceTest : public testing::Test {
 class LibvirtProcessTest : public LibvirtSourceTest {
  protected:
   LibvirtProcessTest() {
+    options_.process_tracking = true;
     directory_.MakeDirectory("qemu");
     StartProcess();
   }
