@@ -141,10 +141,32 @@ void DirectoryWatcher::Start() {
   EvaluateAll(true);
   ArmCheck();
   for (const auto& [number, directory] : directories_) {
-    if (directory.watch >= 0 || !directory.problem.empty() || !directory.entry.empty()) continue;
+    if (!directory.entry.empty()) continue;
+    if (directory.sockets == 0 && !directory.unmatched.empty()) WarnOfPattern(directory);
+    if (directory.watch >= 0 || !directory.problem.empty()) continue;
+    if (specs_[directory.spec].optional) {
+      spdlog::info("{} is not there: its VMs are followed when it is", directory.path);
+      continue;
+    }
     spdlog::warn("{} is not there: its VMs are followed when it is; check --watch if it should be",
                  absl::CHexEscape(directory.path));
   }
+}
+
+void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
+  const WatchSpec& spec = specs_[root.spec];
+  std::string hint;
+  if (!spec.has_directories()) {
+    const size_t dot = root.unmatched.rfind('.');
+    WatchSpec other = {spec.directory, "",
+                       dot == std::string::npos ? "" : root.unmatched.substr(dot)};
+    if (!FindManagerMonitor(other).has_value()) {
+      hint = absl::StrCat(": if it is a monitor of a VM, write --watch '",
+                          absl::CHexEscape(other.text()), "'");
+    }
+  }
+  spdlog::warn("no socket in {} matches {}, and {} is there{}", absl::CHexEscape(spec.directory),
+               absl::CHexEscape(spec.pattern()), absl::CHexEscape(root.unmatched), hint);
 }
 
 void DirectoryWatcher::OnFdReady(uint32_t events) {
@@ -214,6 +236,9 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
     directory.left_out = directory.needs_scan = false;
     DropEntries(number, {});
   } else if (changed || scan_always || directory.needs_scan) {
+    if (changed && specs_[directory.spec].optional) {
+      spdlog::info("found {}: following its VMs", directory.path);
+    }
     Scan(number, &problem);
   }
   SetProblem(&directory, std::move(problem));
@@ -348,7 +373,10 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
     if (name == "." || name == "..") continue;
     if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
     const auto owner = OwnerOf(&directory, name, dirfd(stream), name);
-    if (!owner.has_value()) continue;
+    if (!owner.has_value()) {
+      if (entry->d_type == DT_SOCK) directories_.at(directory.spec).unmatched = name;
+      continue;
+    }
     if (directory.entries.contains(name)) {
       known.insert(name);
     } else {
@@ -493,6 +521,7 @@ void DirectoryWatcher::ReportDirectories() {
   std::vector<WatchedDirectory> now;
   for (int spec = 0; spec < static_cast<int>(specs_.size()); ++spec) {
     const Directory& root = directories_.at(spec);
+    if (specs_[spec].optional && root.watch < 0) continue;
     now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern()),
                    root.watch >= 0, root.sockets});
   }

@@ -107,8 +107,8 @@ class DirectoryWatcher : public FdHandler {
     virtual void OnSocket(int spec, const std::string& below) = 0;
     // It is not there any more.
     virtual void OnSocketGone(int spec, const std::string& below) = 0;
-    // The directories as they are now, in the order of the specs; `present` or `sockets` of one of
-    // them differs from the last call.
+    // The directories as they are now, in the order of the specs, without optional ones that are
+    // not there; `present` or `sockets` of one of them differs from the last call.
     virtual void OnDirectories(std::vector<WatchedDirectory> directories) = 0;
   };
 
@@ -167,6 +167,7 @@ class DirectoryWatcher : public FdHandler {
     SocketSet entries;                              // its sockets; of a root of directories, these
     absl::flat_hash_map<std::string, int> numbers;  // of the directories in a root, by entry
     int sockets = 0;                                // of a root: those of its spec
+    std::string unmatched;                          // of a root: a socket that is not one of them
   };
 
   DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,
@@ -200,6 +201,8 @@ class DirectoryWatcher : public FdHandler {
   void DropEntries(int number, const absl::flat_hash_set<std::string>& except);
   void Look(int number, const std::string& name);
   void SetProblem(Directory* directory, std::string problem);
+  // Reports sockets none of which matches.
+  void WarnOfPattern(const Directory& root) const;
   void ArmRetry();
   // Looks from time to time whether a root was removed where it is mounted from.
   void ArmCheck();

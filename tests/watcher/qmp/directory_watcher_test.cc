@@ -153,11 +153,48 @@ TEST_F(DirectoryWatcherTest, TakesSocketsOnlyAndFollowsNoLink) {
   EXPECT_THAT(present_[0], IsEmpty());
 }
 
+// The log's text while it lives.
+class RecordedLog {
+ public:
+  RecordedLog() : before_(spdlog::default_logger()) {
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+        "log", std::make_shared<spdlog::sinks::ostream_sink_st>(text_)));
+  }
+  ~RecordedLog() { spdlog::set_default_logger(before_); }
+  std::string text() const { return text_.str(); }
+
+ private:
+  std::ostringstream text_;
+  const std::shared_ptr<spdlog::logger> before_;
+};
+
+TEST_F(DirectoryWatcherTest, WarnsAtTheStartIfThereAreSocketsAndNoneMatches) {
+  BindSocket(Watched() + "/web1.sock");
+  {
+    const RecordedLog log;
+    Watch(std::vector<WatchSpec>{{Watched(), "", ".qmp"}});
+    EXPECT_THAT(log.text(), testing::HasSubstr("no socket in " + Watched() +
+                                               " matches *.qmp, and web1.sock is there: if it is a "
+                                               "monitor of a VM, write --watch '" +
+                                               Watched() + ":*.sock'"));
+  }
+  BindSocket(Watched() + "/web2.qmp");
+  const RecordedLog log;
+  Watch(std::vector<WatchSpec>{{Watched(), "", ".qmp"}});
+  EXPECT_EQ(log.text(), "");
+}
+
+TEST_F(DirectoryWatcherTest, WarnsIfNoSocketInTheVmsDirectoriesMatches) {
+  directory_.MakeDirectory("watched/web1");
+  BindSocket(Watched() + "/web1/monitor.sock");
+  const RecordedLog log;
+  Watch({ParseWatchSpec(Watched() + "/*/qmp.sock").value()});
+  EXPECT_THAT(log.text(), testing::HasSubstr("no socket in " + Watched() +
+                                             "/* matches qmp.sock, and monitor.sock is there"));
+}
+
 TEST_F(DirectoryWatcherTest, LogsOnceThatALinkToASocketIsNotFollowed) {
-  std::ostringstream log;
-  const auto before = spdlog::default_logger();
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-      "log", std::make_shared<spdlog::sinks::ostream_sink_st>(log)));
+  const RecordedLog log;
   BindSocket(directory_.Path("real"));
   for (const char* name : {"/a.kvmd", "/b.kvmd"}) {
     ASSERT_EQ(symlink(directory_.Path("real").c_str(), (Watched() + name).c_str()), 0);
@@ -165,8 +202,7 @@ TEST_F(DirectoryWatcherTest, LogsOnceThatALinkToASocketIsNotFollowed) {
   Watch({Watched()});
   ASSERT_EQ(symlink(directory_.Path("real").c_str(), (Watched() + "/c.kvmd").c_str()), 0);
   Settle();
-  spdlog::set_default_logger(before);
-  const std::string text = log.str();
+  const std::string text = log.text();
   const size_t first = text.find(".kvmd is a link to a socket");
   EXPECT_NE(first, std::string::npos) << text;
   EXPECT_EQ(text.find("is a link to a socket", first + 30), std::string::npos) << text;
