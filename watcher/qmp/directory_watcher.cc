@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -90,7 +89,7 @@ std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
-    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, SocketSet::Limits limits) {
+    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, size_t max_sockets) {
   UniqueFd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!inotify.valid()) {
     return absl::ErrnoToStatus(
@@ -100,7 +99,7 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
   if (!mounts.valid()) spdlog::warn("cannot read /proc/self/mountinfo: mounts will go unnoticed");
 
   std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
-      loop, std::move(specs), delegate, limits, std::move(inotify), std::move(mounts)));
+      loop, std::move(specs), delegate, max_sockets, std::move(inotify), std::move(mounts)));
   if (absl::Status status = loop->Add(watcher->inotify_.get(), EPOLLIN, watcher.get());
       !status.ok()) {
     return status;
@@ -116,8 +115,8 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
 }
 
 DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
-                                   Delegate* delegate, const SocketSet::Limits& limits,
-                                   UniqueFd inotify, UniqueFd mounts)
+                                   Delegate* delegate, size_t max_sockets, UniqueFd inotify,
+                                   UniqueFd mounts)
     : loop_(loop),
       delegate_(delegate),
       inotify_(std::move(inotify)),
@@ -125,7 +124,7 @@ DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs
       specs_(std::move(specs)),
       last_number_(static_cast<int>(specs_.size()) - 1) {
   for (int spec = 0; spec <= last_number_; ++spec) {
-    directories_.try_emplace(spec, spec, specs_[spec].root(), limits);
+    directories_.try_emplace(spec, spec, specs_[spec].root(), max_sockets);
   }
 }
 
@@ -325,21 +324,18 @@ std::string DirectoryWatcher::BelowRoot(const Directory& directory, const std::s
   return std::string(absl::StripPrefix(path, specs_[directory.spec].PathOf("")));
 }
 
-std::optional<uint32_t> DirectoryWatcher::OwnerOf(Directory* directory, const std::string& name,
-                                                  int at, const std::string& path) {
+bool DirectoryWatcher::IsWanted(Directory* directory, const std::string& name, int at,
+                                const std::string& path) {
   const WatchSpec& spec = specs_[directory->spec];
   struct stat status;
   if (HasDirectories(*directory)) {
-    if (!spec.DirectoryOf(name).has_value() || fstatat(at, path.c_str(), &status, 0) != 0 ||
-        !S_ISDIR(status.st_mode)) {
-      return std::nullopt;
-    }
-    return status.st_uid;
+    return spec.DirectoryOf(name).has_value() && fstatat(at, path.c_str(), &status, 0) == 0 &&
+           S_ISDIR(status.st_mode);
   }
   if (!spec.TakesFile(name) || fstatat(at, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    return std::nullopt;
+    return false;
   }
-  if (S_ISSOCK(status.st_mode)) return status.st_uid;
+  if (S_ISSOCK(status.st_mode)) return true;
   if (S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
       S_ISSOCK(status.st_mode) && !std::exchange(directory->link_logged, true)) {
     spdlog::warn(
@@ -347,7 +343,7 @@ std::optional<uint32_t> DirectoryWatcher::OwnerOf(Directory* directory, const st
         "of the socket itself",
         absl::CHexEscape(Join(directory->path, name)));
   }
-  return std::nullopt;
+  return false;
 }
 
 void DirectoryWatcher::Scan(int number, std::string* problem) {
@@ -367,20 +363,17 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   directory.left_out = false;
   const auto type = HasDirectories(directory) ? DT_DIR : DT_SOCK;
   absl::flat_hash_set<std::string> known;
-  SocketSet fresh(directory.entries.limits());
+  std::vector<std::string> fresh;
   while (const dirent* entry = NextEntry(stream)) {
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
     if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
-    const auto owner = OwnerOf(&directory, name, dirfd(stream), name);
-    if (!owner.has_value()) {
+    if (!IsWanted(&directory, name, dirfd(stream), name)) {
       if (entry->d_type == DT_SOCK) directories_.at(directory.spec).unmatched = name;
-      continue;
-    }
-    if (directory.entries.contains(name)) {
+    } else if (directory.entries.contains(name)) {
       known.insert(name);
-    } else {
-      AddEntry(&directory, &fresh, name, *owner);
+    } else if (fresh.size() <= directory.max_entries) {
+      fresh.push_back(name);
     }
   }
   if (const int error = errno; error != 0) {
@@ -393,31 +386,22 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   }
   closedir(stream);
   for (const std::string& name : known) OnEntry(number, name);
-  for (const auto& [text, owner] : fresh.owners()) {
-    const std::string name(text);
-    if (AddEntry(&directory, &directory.entries, name, owner)) OnEntry(number, name);
+  for (const std::string& name : fresh) {
+    if (AddEntry(&directory, name)) OnEntry(number, name);
   }
   if (directory.left_out && problem->empty()) *problem = kTooMany;
 }
 
-bool DirectoryWatcher::AddEntry(Directory* directory, SocketSet* entries, const std::string& name,
-                                uint32_t owner) {
-  const size_t before = entries->size();
-  switch (entries->Add(name, owner)) {
-    case SocketSet::Result::kAdded:
-      if (entries == &directory->entries && !HasDirectories(*directory)) {
-        directories_.at(directory->spec).sockets += static_cast<int>(entries->size() - before);
-      }
-      return true;
-    case SocketSet::Result::kOwnerFull:
-      over_owner_limit_.Add();
-      break;
-    case SocketSet::Result::kDirectoryFull:
-      over_directory_limit_.Add();
-      break;
+bool DirectoryWatcher::AddEntry(Directory* directory, const std::string& name) {
+  if (directory->entries.contains(name)) return true;
+  if (directory->entries.size() >= directory->max_entries) {
+    left_out_.Add();
+    directory->left_out = true;
+    return false;
   }
-  directory->left_out = true;
-  return false;
+  directory->entries.insert(name);
+  if (!HasDirectories(*directory)) ++directories_.at(directory->spec).sockets;
+  return true;
 }
 
 void DirectoryWatcher::OnEntry(int number, const std::string& name) {
@@ -428,8 +412,8 @@ void DirectoryWatcher::OnEntry(int number, const std::string& name) {
   }
   const auto [it, is_new] = directory.numbers.try_emplace(name, last_number_ + 1);
   if (is_new) {
-    constexpr SocketSet::Limits kLimits = {kMaxSocketsOfVm, kMaxSocketsOfVm};
-    directories_.try_emplace(++last_number_, directory.spec, *spec.DirectoryOf(name), kLimits)
+    directories_
+        .try_emplace(++last_number_, directory.spec, *spec.DirectoryOf(name), kMaxSocketsOfVm)
         .first->second.entry = name;
   }
   Evaluate(it->second, false);
@@ -437,7 +421,7 @@ void DirectoryWatcher::OnEntry(int number, const std::string& name) {
 
 void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
   Directory& directory = directories_.at(number);
-  if (!directory.entries.Remove(name)) return;
+  if (directory.entries.erase(name) == 0) return;
   if (directory.left_out) {  // there is room for another
     retries_.insert(number);
     directory.needs_scan = true;
@@ -457,8 +441,8 @@ void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
 
 void DirectoryWatcher::DropEntries(int number, const absl::flat_hash_set<std::string>& except) {
   std::vector<std::string> gone;
-  for (const auto& [name, owner] : directories_.at(number).entries.owners()) {
-    if (!except.contains(name)) gone.emplace_back(name);
+  for (const std::string& name : directories_.at(number).entries) {
+    if (!except.contains(name)) gone.push_back(name);
   }
   for (const std::string& name : gone) RemoveEntry(number, name);
 }
@@ -468,9 +452,10 @@ void DirectoryWatcher::Look(int number, const std::string& name) {
   if (it == directories_.end()) return;
   Directory& directory = it->second;
   // The present state counts, whatever the event said: later events are in the queue.
-  const auto owner = OwnerOf(&directory, name, AT_FDCWD, Join(directory.path, name));
-  if (!owner.has_value()) return RemoveEntry(number, name);
-  if (AddEntry(&directory, &directory.entries, name, *owner)) {
+  if (!IsWanted(&directory, name, AT_FDCWD, Join(directory.path, name))) {
+    return RemoveEntry(number, name);
+  }
+  if (AddEntry(&directory, name)) {
     OnEntry(number, name);
   } else {
     SetProblem(&directory, kTooMany);
