@@ -46,6 +46,10 @@ WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int 
   WatcherOptions options;
   options.watches = config.watches;
   options.libvirts = config.libvirts;
+  if (config.has_default_sources()) {
+    options.watches.push_back(GanetiIfThere());
+    options.libvirts.push_back(SystemLibvirtIfThere());
+  }
   options.process_tracking = config.process_tracking;
   if (config.process_tracking) options.command_lines = std::make_shared<CommandLines>();
   options.session.powerdown_window = config.powerdown_window;
@@ -80,6 +84,7 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
   std::vector<std::string> sources;
   if (!config.watches.empty()) sources.push_back(absl::StrJoin(config.watches, ", ", directory));
   if (!config.libvirts.empty()) sources.push_back(absl::StrJoin(config.libvirts, ", ", uri));
+  if (config.has_default_sources()) sources.push_back("libvirt and Ganeti if they are there");
   const auto address = [](std::string* out, const ListenerState& listener) {
     absl::StrAppend(out, listener.address.ToString());
   };
@@ -87,6 +92,10 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
       "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
       kVersion, getpid(), absl::StrJoin(sources, ", "), absl::StrJoin(listeners, ", ", address),
       config.state_dir, journal_id);
+  if (config.has_default_sources()) {
+    spdlog::info("{}; to follow others instead, set watch = [\"/run/qemu:*.qmp\"], libvirt or both",
+                 kDefaultSources);
+  }
 }
 
 // Ends the process if a stop exceeds its deadline.

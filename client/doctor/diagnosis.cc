@@ -295,13 +295,8 @@ class Doctor {
                                                         : "watch = [\"/run/qemu:*.qmp\"]",
           Place::kConfiguration);
     }
-    if (!place.exists && !facts_.has_ganeti && place.spec.directory == kGanetiControlDirectory) {
-      Add("directory", text,
-          "vmeventd watches Ganeti's directory, as it does by default, and this node has no "
-          "Ganeti. "
-          "Name where your QEMUs have their monitors.",
-          "watch = [\"/run/qemu:*.qmp\"]", Place::kConfiguration);
-    } else if (!place.exists) {
+    if (!place.exists) {
+      if (place.spec.optional) return;
       Add("directory", text,
           absl::StrCat("The directory is missing. vmeventd follows its sockets as soon as somebody "
                        "makes it; check the spelling."),
@@ -537,6 +532,8 @@ class Doctor {
       const auto manager = FindManagerMonitor(spec);
       if (manager && manager->owner == "libvirt") {
         const bool session = absl::StrContains(manager->cure, "session");
+        // Another finding reports a daemon or a libvirt that is not reached.
+        if (!session && facts_.follows_libvirt) return void(++diagnosis_.usable);
         return Add("unwatched", subject, absl::StrCat(what, ". It is libvirt's: follow libvirt."),
                    session ? kLibvirtSessionLine : kLibvirtLine, Place::kConfiguration);
       }

@@ -199,37 +199,37 @@ std::string Subjects(const Finding& finding) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<WatchSpec>> WatchesOfConfiguration(const std::string& content) {
+absl::StatusOr<ConfiguredSources> SourcesOfConfiguration(const std::string& content) {
   std::vector<std::string> texts;
-  bool has_libvirt = false;
+  ConfiguredSources sources;
   std::istringstream input(content);
   try {
     for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(input)) {
       if (item.name == "watch") texts.insert(texts.end(), item.inputs.begin(), item.inputs.end());
-      has_libvirt = has_libvirt || item.name == "libvirt";
+      sources.libvirt = sources.libvirt || item.name == "libvirt";
     }
   } catch (const CLI::Error& error) {
     return absl::InvalidArgumentError(error.what());
   }
-  if (texts.empty() && !has_libvirt) texts.emplace_back(kGanetiControlDirectory);
-  std::vector<WatchSpec> specs;
+  if (texts.empty() && !sources.libvirt) return ConfiguredSources{{GanetiIfThere()}, true};
   for (const std::string& text : texts) {
     auto spec = ParseWatchSpec(text);
     if (!spec.ok()) return spec.status();
-    specs.push_back(*std::move(spec));
+    sources.watches.push_back(*std::move(spec));
   }
-  return specs;
+  return sources;
 }
 
-absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchSpec>& configured,
+absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const ConfiguredSources& configured,
                                    const std::function<void(absl::Duration)>& wait) {
   NodeFacts facts;
   facts.is_root = geteuid() == 0;
-  facts.has_ganeti = IsDirectory("/var/lib/ganeti");
   facts.has_systemd = IsDirectory("/run/systemd/system");
-  std::vector<WatchSpec> watches = configured;
+  std::vector<WatchSpec> watches = configured.watches;
+  facts.follows_libvirt = configured.libvirt;
   if (daemon.reachable()) {
     watches.clear();
+    facts.follows_libvirt = !daemon.info.libvirt_connections().empty();
     for (const v1::WatchedDirectory& directory : daemon.info.directories()) {
       auto spec = ParseWatchSpec(absl::StrCat(directory.path(), ":", directory.pattern()));
       if (spec.ok()) watches.push_back(*std::move(spec));

@@ -62,8 +62,8 @@ struct NodeFacts {
   std::vector<WatchedPlace> watches;
   std::string network_namespace;  // the doctor's own
   bool is_root = false;
-  bool has_ganeti = false;   // it is installed
-  bool has_systemd = false;  // it runs this host
+  bool follows_libvirt = false;  // the daemon does, or will where its configuration holds
+  bool has_systemd = false;      // it runs this host
   DaemonAnswer daemon;
 };
 
@@ -87,15 +87,19 @@ struct Diagnosis {
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);
 
-// The --watch flags of a daemon that does not answer, as its configuration file has them. Empty
-// text, or none there: the daemon's default. INVALID_ARGUMENT: it is no such file.
-absl::StatusOr<std::vector<WatchSpec>> WatchesOfConfiguration(const std::string& content);
+// The sources of a daemon that does not answer, as its configuration file has them.
+struct ConfiguredSources {
+  std::vector<WatchSpec> watches;
+  bool libvirt = false;
+};
+// Empty text, or none there: the daemon's defaults. INVALID_ARGUMENT: it is no such file.
+absl::StatusOr<ConfiguredSources> SourcesOfConfiguration(const std::string& content);
 
-// Reads this node, whose daemon gave `daemon`. The watches are `configured` if the daemon gave no
+// Reads this node, whose daemon gave `daemon`. The sources are `configured` if the daemon gave no
 // answer. Connects to no socket. If a client waits at a socket, it looks again after `kSecondLook`,
 // by `wait`. An error names what could not be read.
 constexpr absl::Duration kSecondLook = absl::Seconds(1);
-absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchSpec>& configured,
+absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const ConfiguredSources& configured,
                                    const std::function<void(absl::Duration)>& wait);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.

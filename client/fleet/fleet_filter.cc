@@ -4,6 +4,7 @@
 #include <set>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
 #include "client/output/enum_names.h"
@@ -120,16 +121,16 @@ std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter) {
   return Subjects(absl::StrCat("$KV.", kNodesBucket), NodeTokens(filter.nodes), {""});
 }
 
-bool FleetMatcher::AnyMatches(const Globs& globs, absl::string_view text) {
-  size_t steps = 0;
-  return globs.empty() ||
-         absl::c_any_of(globs, [&](const Glob& glob) { return glob.Matches(text, &steps); });
+bool FleetMatcher::AnyMatches(const Patterns& patterns, absl::string_view name) {
+  return patterns.empty() ||
+         absl::c_any_of(patterns, [&](const Pattern& one) { return one.Matches(name); });
 }
 
 FleetMatcher::FleetMatcher(FleetFilter filter)
     : filter_(std::move(filter)),
       names_(filter_.events.vm_names().begin(), filter_.events.vm_names().end()),
-      sources_(filter_.events.sources().begin(), filter_.events.sources().end()) {
+      sources_(filter_.events.sources().begin(), filter_.events.sources().end()),
+      nodes_(filter_.nodes.begin(), filter_.nodes.end()) {
   for (const std::string& uuid : filter_.events.uuids()) {
     if (const std::optional<Uuid> parsed = ParseUuid(uuid)) uuids_.push_back(*parsed);
   }
@@ -137,17 +138,12 @@ FleetMatcher::FleetMatcher(FleetFilter filter)
     absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
     if (selector.ok()) labels_.push_back(*std::move(selector));
   }
-  for (const std::string& pattern : filter_.nodes) {
-    nodes_.emplace_back(pattern.find('/') != std::string::npos, Glob(pattern));
-  }
 }
 
 bool FleetMatcher::MatchesNode(absl::string_view cluster, absl::string_view node) const {
-  size_t steps = 0;
-  return nodes_.empty() || absl::c_any_of(nodes_, [&](const auto& one) {
-           const auto& [with_cluster, glob] = one;
-           return with_cluster ? glob.Matches(absl::StrCat(cluster, "/", node), &steps)
-                               : glob.Matches(node, &steps);
+  return nodes_.empty() || absl::c_any_of(nodes_, [&](const Pattern& one) {
+           const bool with_cluster = absl::StrContains(one.text, '/');
+           return one.Matches(with_cluster ? absl::StrCat(cluster, "/", node) : std::string(node));
          });
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -44,17 +44,27 @@ class FleetMatcher {
   bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
 
  private:
-  using Globs = std::vector<Glob>;
+  // An entry of a list, which matches its own text and, as a glob, others.
+  struct Pattern {
+    explicit Pattern(const std::string& entry) : text(entry), glob(entry) {}
+    bool Matches(absl::string_view name) const {
+      size_t steps = 0;
+      return name == text || glob.Matches(name, &steps);
+    }
+    std::string text;
+    Glob glob;
+  };
+  using Patterns = std::vector<Pattern>;
 
   bool HasLabels(const v1::VmRef& vm) const;
-  static bool AnyMatches(const Globs& globs, absl::string_view text);
+  static bool AnyMatches(const Patterns& patterns, absl::string_view name);
 
   const FleetFilter filter_;
-  const Globs names_;
-  const Globs sources_;
+  const Patterns names_;
+  const Patterns sources_;
   std::vector<Uuid> uuids_;
   std::vector<LabelSelector> labels_;
-  std::vector<std::pair<bool, Glob>> nodes_;  // the flag: the cluster is part of the glob
+  const Patterns nodes_;  // of NODE, or of CLUSTER/NODE where they have a slash
 };
 
 }  // namespace vmeventd::client

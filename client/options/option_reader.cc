@@ -201,6 +201,20 @@ std::vector<std::string> OptionReader::Words(const std::string& name) {
   return words;
 }
 
+std::vector<std::string> OptionReader::VmNames(const std::string& name) const {
+  constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
+  std::vector<std::string> names;
+  for (const std::string& text : Texts(name)) {
+    const bool list = absl::StrContains(text, ',');
+    if (!list || text.size() <= kMaxName) names.push_back(text);
+    if (!list) continue;
+    for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+      names.emplace_back(one);
+    }
+  }
+  return names;
+}
+
 template <typename Enum>
 std::vector<Enum> OptionReader::Names(const std::string& name) {
   std::vector<Enum> values;
@@ -233,8 +247,8 @@ v1::EventFilter OptionReader::Filter() {
       if (IsWord(name, word)) values->Add(std::string(word));
     }
   };
-  add("--vm", Words("--vm"), filter.mutable_vm_names());
-  add("--vm", Words("NAME"), filter.mutable_vm_names());
+  add("--vm", VmNames("--vm"), filter.mutable_vm_names());
+  add("--vm", VmNames("NAME"), filter.mutable_vm_names());
   add("--uuid", Words("--uuid"), filter.mutable_uuids());
   add("--run", Words("--run"), filter.mutable_run_ids());
   add("--label", Texts("--label"), filter.mutable_labels());

@@ -103,6 +103,8 @@ class OptionReader {
   const CLI::Option* Find(const std::string& name) const;
   // The parts between the commas of all texts.
   std::vector<std::string> Words(const std::string& name);
+  // Names of VMs: of a list, its words and the text as a whole, because a name may have commas.
+  std::vector<std::string> VmNames(const std::string& name) const;
   template <typename Enum>
   std::vector<Enum> Names(const std::string& name);
   WatchStart From();

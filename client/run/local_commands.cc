@@ -84,14 +84,13 @@ std::optional<Failure> WriteContexts(const ContextWriteCommand& command) {
 
 namespace {
 
-// The watches of a daemon that does not answer.
-absl::StatusOr<std::vector<WatchSpec>> ConfiguredWatches() {
+absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
   constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
   constexpr size_t kMostBytes = 1 << 20;
   const auto content = ReadSmallFile(kConfiguration, kMostBytes);
-  auto watches = WatchesOfConfiguration(content.ok() ? *content : "");
-  if (watches.ok()) return watches;
-  return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", watches.status().message(),
+  auto sources = SourcesOfConfiguration(content.ok() ? *content : "");
+  if (sources.ok()) return sources;
+  return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", sources.status().message(),
                                                  "; vmeventd --check-config --config ",
                                                  kConfiguration, " says more"));
 }
@@ -129,13 +128,13 @@ std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Te
 
 ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output) {
   DaemonAnswer answer = AskDaemon(line.server());
-  std::vector<WatchSpec> watches;
+  ConfiguredSources sources;
   if (!answer.reachable()) {
-    auto configured = ConfiguredWatches();
+    auto configured = ReadConfiguredSources();
     if (!configured.ok()) return Fail(configured.status());
-    watches = *std::move(configured);
+    sources = *std::move(configured);
   }
-  const auto facts = ReadNode(std::move(answer), watches, absl::SleepFor);
+  const auto facts = ReadNode(std::move(answer), sources, absl::SleepFor);
   if (!facts.ok()) return Fail(facts.status());
   const Diagnosis diagnosis = Diagnose(*facts);
   if (const auto failure = PrintText(TextOf(diagnosis, line, terminal), output)) {

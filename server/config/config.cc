@@ -30,7 +30,8 @@ constexpr int kUsageError = 2;
 
 constexpr char kExamples[] = R"(Examples:
   vmeventd
-      follow the VMs of a Ganeti node, and serve its own users on a Unix socket
+      follow libvirt's domains and Ganeti's VMs, where these are there, and
+      serve its own users on a Unix socket
   vmeventd --watch '/run/vms:*.qmp' --listen unix:/run/vms.sock \
       --listen 127.0.0.1:9555
       follow every socket NAME.qmp in /run/vms, and serve loopback TCP too
@@ -293,10 +294,8 @@ absl::Status CheckHost(Config* config) {
 }
 
 absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
-  bool watch_is_given = false;
   for (const Flag& flag : Flags()) {
     std::vector<std::string> values = given.at(flag.name).Values(flag);
-    if (flag.name == "watch") watch_is_given = !values.empty();
     if (!values.empty() && !flag.dropped.empty()) {
       config.warnings.push_back(absl::StrCat(
           "--", flag.name, " was dropped, and the next release refuses it: ", flag.dropped));
@@ -314,8 +313,6 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
     absl::Status status = flag.read(values, &config);
     if (!status.ok()) return Invalid(name, status.message());
   }
-  // The default directory is Ganeti's, which does not use libvirt.
-  if (!config.libvirts.empty() && !watch_is_given) config.watches.clear();
   absl::Status status = CheckWatches(config);
   if (status.ok()) status = CheckTls(config);
   if (status.ok()) status = CheckAccess(config);
@@ -329,6 +326,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
 std::string Describe(const Config& config) {
   std::string out = "# The configuration is valid:\n";
   for (const std::string& warning : config.warnings) absl::StrAppend(&out, "# ", warning, "\n");
+  if (config.has_default_sources()) absl::StrAppend(&out, "# ", kDefaultSources, "\n");
   for (const Flag& flag : Flags()) {
     const std::string value = ConfigFileValue(flag, config);
     if (!value.empty()) absl::StrAppend(&out, flag.name, " = ", value, "\n");
@@ -376,6 +374,10 @@ std::string ExplainExtras(const std::vector<std::string>& extras) {
 }  // namespace
 
 const char kVersion[] = VMEVENTD_VERSION;
+const char kDefaultSources[] =
+    "neither watch nor libvirt is set: libvirt (qemu:///system) and Ganeti's directory are "
+    "followed, "
+    "each as soon as it is there";
 
 Environment SystemEnvironment() {
   Environment environment;
@@ -400,7 +402,6 @@ Config DefaultConfig(const Environment& environment) {
     config.state_dir = absl::StrCat(state, "/vmeventd");
   }
   config.listens.push_back({.path = absl::StrCat(runtime, "/vmeventd/vmeventd.sock")});
-  config.watches.push_back(ParseWatchSpec(kGanetiControlDirectory).value());
   return config;
 }
 

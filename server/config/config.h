@@ -18,6 +18,8 @@ namespace vmeventd {
 
 // The project's version in the top CMakeLists.txt.
 extern const char kVersion[];
+// For people, what is followed where the configuration names no source.
+extern const char kDefaultSources[];
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
@@ -62,6 +64,8 @@ struct Config {
   // Given flags that no longer exist, each with what to do instead; to be logged.
   std::vector<std::string> warnings;
 
+  // Returns whether no source is named: GanetiIfThere() and SystemLibvirtIfThere() are followed.
+  bool has_default_sources() const { return watches.empty() && libvirts.empty(); }
   // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.
   std::optional<TlsPaths> tls() const;
   // Part of max_streams that one peer may have.
@@ -77,7 +81,7 @@ struct Tuning {
   absl::Duration publish_heartbeat = absl::Seconds(30);
 };
 
-// The source of the defaults of watches, listens and state_dir.
+// The source of the defaults of listens and state_dir.
 struct Environment {
   unsigned uid = 0;
   std::function<std::string(const char*)> variable;  // its value is empty if not set

@@ -235,11 +235,10 @@ Flag Dropped(std::string name, std::string instead) {
 std::vector<Flag> MakeFlags() {
   return {
       List("watch", "DIR[:PATTERN]", &Config::watches, ReadWatch, PrintWatch, PrintWatch,
-           absl::StrCat("Follow the QMP sockets in DIR that match PATTERN, which has one * for the "
-                        "VM's name (",
-                        std::string(kDefaultWatchPattern),
-                        " if left out), or /run/vms/*/qmp.sock where each VM has a directory; "
-                        "repeatable")),
+           "Follow the QMP sockets in DIR that match PATTERN, which has one * for the VM's name "
+           "(*.qmp if left out, in Ganeti's directory *.kvmd), or /run/vms/*/qmp.sock where each "
+           "VM has a directory; repeatable. Without --watch and --libvirt, libvirt's system socket "
+           "and Ganeti's directory are followed, each as soon as it is there"),
       Switch("watch-manager-sockets", &Config::watch_manager_sockets,
              "Permit a --watch that takes a VM manager's own monitor (Proxmox VE, Ganeti, libvirt, "
              "Incus): the manager can no longer control its VMs"),

@@ -21,11 +21,8 @@ bool IsGlob(absl::string_view pattern) {
 
 NameMatcher::NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
   for (const std::string& pattern : patterns) {
-    if (IsGlob(pattern)) {
-      globs_.emplace_back(pattern);
-    } else {
-      exact_.insert(pattern);
-    }
+    exact_.insert(pattern);
+    if (IsGlob(pattern)) globs_.emplace_back(pattern);
   }
 }
 

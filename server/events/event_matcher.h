@@ -17,18 +17,19 @@
 
 namespace vmeventd {
 
-// A list of patterns of names, of VMs or of sources, ready to be asked often. An empty list matches
-// every name. Immutable; any thread.
+// A list of patterns of names, of VMs or of sources, ready to be asked often. An entry that equals
+// a name matches it, whatever characters it has. An empty list matches every name. Immutable; any
+// thread.
 class NameMatcher {
  public:
   NameMatcher() = default;
   explicit NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& patterns);
 
-  // Adds the cost of the answer, at least one, to `steps`: patterns without a wildcard cost one
-  // step together, each other one a step for each byte that it compares (Glob).
+  // Adds the cost of the answer, at least one, to `steps`: one step for the look-up of the name,
+  // and of each pattern with a wildcard a step for each byte that it compares (Glob).
   bool Matches(absl::string_view name, size_t* steps) const;
-  bool matches_all() const { return exact_.empty() && globs_.empty(); }
-  // The patterns without a wildcard, and the others.
+  bool matches_all() const { return exact_.empty(); }
+  // All entries, as names, and those of them that have a wildcard.
   const absl::flat_hash_set<std::string>& exact() const { return exact_; }
   const std::vector<Glob>& globs() const { return globs_; }
   size_t memory() const;

@@ -366,15 +366,10 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
       {"vmeventd_signal_records_lost_total",
        "Records of signals that the kernel dropped because they were not read fast enough",
        counters.signals_lost},
-      {"vmeventd_drains_cut_short_total",
-       "Processes whose last messages on their monitors were not all read within 2 s",
-       counters.drains_cut_short},
-      {"vmeventd_speakers_left_unread_total",
-       "Monitors that were closed because one process more spoke on them than can be followed",
-       counters.speakers_left_unread},
-      {"vmeventd_unfinished_lines_given_up_total",
-       "Monitors that were closed because unfinished lines held too much memory",
-       counters.lines_given_up},
+      {"vmeventd_unfinished_lines_refused_total",
+       "Monitors that were closed because the unfinished lines of all monitors held too much "
+       "memory",
+       counters.lines_refused},
       {"vmeventd_connects_put_off_total",
        "Connects to monitors that were put off because too many sockets waited to be closed",
        counters.connects_put_off},
@@ -398,7 +393,6 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
   for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
   for (const auto& [limit, value] :
        {std::pair("process", counters.sockets_over_process_limit.value()),
-        std::pair("owner", counters.sockets_over_owner_limit),
         std::pair("directory", counters.sockets_over_directory_limit)}) {
     out->Counter("vmeventd_sockets_left_out_total",
                  "Times that a socket was left out because of a limit", value, {{"limit", limit}});

@@ -288,7 +288,7 @@ TEST(GrpcServer, OpensATakenPortOnceItIsFree) {
 TEST(Daemon, ServesAndStopsWhenAsked) {
   const TemporaryDirectory directory;
   Config config;
-  config.watches = {ParseWatchSpec(directory / "vms").value()};
+  config.watches = {ParseWatchSpec(directory / "vms:*.kvmd").value()};
   config.listens = {ParseListenAddress("unix:" + (directory / "run/s")).value()};
   config.state_dir = directory / "state";
   const SystemClock clock;

@@ -173,9 +173,7 @@ bool Daemon::HasAll(const HandedRun& run) const {
     if (saved.run_id != run.run_id) continue;
     const absl::StatusOr<VmSession> session =
         VmSession::Restore(saved.payload, &kNoOptions, kernel_->Now());
-    // A run with several processes is connected to again.
-    return session.ok() && session->run().others.empty() && !session->run().several_processes &&
-           run.noted->After(session->heard()).has_value();
+    return session.ok() && run.noted->After(session->heard()).has_value();
   }
   return false;
 }

@@ -98,8 +98,7 @@ void Judge::TakeOtherRunId(const v1::VmRef& vm) {
       life->listed_as = absl::StrCat(life->name, "-b");
       return story_->Reach("a VM is found at its other socket");
     }
-    if (life->proxy_run_ids.contains(vm.run_id())) return TakeRunId(vm.run_id(), life.get());
-    if (life->launcher == nullptr && life->proxy == nullptr) continue;
+    if (life->launcher == nullptr) continue;
     if (!absl::StrContains(vm.run_id(), absl::StrCat("-s", life->socket_inode, "-"))) continue;
     story_->Reach("a VM is listed while nobody is known who listens");
     TakeRunId(vm.run_id(), life.get());
@@ -437,10 +436,9 @@ void Judge::CheckRef(const v1::Event& event) {
   const v1::VmRef& vm = event.vm();
   const Life* const life = LifeOf(vm.run_id());
   if (life == nullptr) return;
-  const bool one_of_its_forks = life->fork_daemon != 0 || life->proxy_pids.contains(vm.pid()) ||
-                                (life->launcher != nullptr && vm.pid() == life->launcher->pid);
+  const bool is_launcher = life->launcher != nullptr && vm.pid() == life->launcher->pid;
   if (vm.name() != life->listed_as || (!vm.uuid().empty() && vm.uuid() != UuidOf(*life)) ||
-      (vm.pid() != 0 && vm.pid() != life->process->pid && !one_of_its_forks)) {
+      (vm.pid() != 0 && vm.pid() != life->process->pid && !is_launcher)) {
     story_->Fail("the event ", event.sequence(), " of life ", life->number,
                  " names another VM: ", vm.ShortDebugString());
   }
@@ -547,14 +545,10 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                  " of a run that there never was: ", event.vm().run_id());
     return;
   }
-  // A fork of which this daemon has heard is one of the run's processes.
-  const bool knows_fork = life->fork_daemon == number_ && life->fork_spoke != nullptr &&
-                          life->fork_spoke->handed_out >= life->fork_spoke_end;
   // The process that listened for it has left before it spoke, and its monitor's end counts.
   const bool is_unknown = life->launcher != nullptr && event.vm().pid() == 0;
-  if ((!life->process_gone && !is_unknown) || (life->fork != nullptr && knows_fork)) {
-    story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
-                 life->process_gone ? ", whose fork lives" : ", whose process lives");
+  if (!life->process_gone && !is_unknown) {
+    story_->Fail("STOPPED ", event.sequence(), " of life ", life->number, ", whose process lives");
   }
   if (stopped_before_.contains(life->run_id)) {
     story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
@@ -581,10 +575,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   const bool host_shut_down = kernel_->HostWas(true, life->began, life->gone_at);
   std::set<ShutdownClass> allowed =
       AllowedClasses(*life, daemon, KeptSayings(*life), host_shut_down);
-  const bool has_spoken = std::any_of(life->sayings.begin(), life->sayings.end(),
-                                      [](const Saying& saying) { return saying.was_read(); });
-  if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid) ||
-      (life->proxy != nullptr && !has_spoken)) {
+  if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid)) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
@@ -710,7 +701,7 @@ void Judge::CheckRetention(const Daemon& daemon) {
 }
 
 bool Judge::IsFree(const Life& life, absl::Duration since) const {
-  return !life.process_gone && life.fork == nullptr && life.listener->listening && !life.hangs &&
+  return !life.process_gone && life.listener->listening && !life.hangs &&
          (life.client == nullptr || life.client_daemon != 0) &&
          life.kept_at + since <= kernel_->monotonic() &&
          started_at_ + since <= kernel_->monotonic();
@@ -746,7 +737,7 @@ void Judge::CheckFollowed(int number) const {
   // A run has its descriptors until it ends, also while its monitor is lost; one that waits for
   // them is tried again a while later.
   std::set<std::string> open;
-  size_t forks = 0;
+  size_t launchers = 0;
   for (const auto& [sequence, entry] : entries_) {
     const std::string& run_id = entry.event.vm().run_id();
     if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(run_id);
@@ -762,12 +753,10 @@ void Judge::CheckFollowed(int number) const {
     const bool connected = life->client != nullptr && life->client_daemon == number;
     // Connected, its STARTED may not be public yet; otherwise it may have one.
     if (!life->gone && (connected || !IsFree(*life, kFollows))) open.insert(life->run_id);
-    if (life->fork != nullptr) ++forks;
-    if (life->proxy != nullptr && !life->gone) ++forks;
-    if (life->launcher != nullptr && life->launcher->state == Process::State::kLives) ++forks;
+    if (life->launcher != nullptr && life->launcher->state == Process::State::kLives) ++launchers;
   }
   // The VMs of one user may have three quarters of what there is for all.
-  if (2 * open.size() + forks + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
+  if (2 * open.size() + launchers + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
     return story_->Reach("bound: the VMs of a user have their descriptors");
   }
   for (const auto& life : world_->lives()) {

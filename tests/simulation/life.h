@@ -75,12 +75,6 @@ struct Life {
   // A process that listens on its monitor for it, and passes the socket on; null: it listens
   // itself. The run may be this process's until somebody has spoken.
   ProcessPtr launcher;
-  // A process that listens in its place, beside its own socket, and forks a child for each client;
-  // null: none.
-  ProcessPtr proxy;
-  ProcessPtr proxy_child;               // serves `client`
-  std::set<int64_t> proxy_pids;         // pids of these, so far
-  std::set<std::string> proxy_run_ids;  // run ids by the process that listened or spoke
   ListenerPtr listener;
   ListenerPtr second;  // another monitor; null: there is none
   std::string second_run_id;
@@ -91,14 +85,7 @@ struct Life {
   int client_daemon = 0;    // number of that daemon; 0: a manager
   ConnectionPtr attached;   // the newest one of a daemon
   bool negotiated = false;  // events go out
-  // A fork that answers in its place, as of a compromised QEMU; null: there is none. It answers the
-  // daemon that knew the QEMU before, and no other.
-  ProcessPtr fork;
-  int fork_daemon = 0;
-  bool fork_serves = false;  // `client`
-  ConnectionPtr fork_spoke;  // connection of its first words, and their end in what was sent there
-  uint64_t fork_spoke_end = 0;
-  bool hangs = false;  // main loop hangs or has ended: nothing is answered
+  bool hangs = false;       // main loop hangs or has ended: nothing is answered
   std::string run_state = "running";
   absl::Duration answered_at;  // last time that its client was greeted or answered
   absl::Duration began;
@@ -117,7 +104,7 @@ struct Life {
   // Time at which its last client's connection was closed, if that was a daemon's.
   absl::Duration left_daemon_at = -absl::InfiniteDuration();
   bool process_gone = false;
-  bool gone = false;  // the process, its fork and its proxy
+  bool gone = false;  // the process, and its next life may begin
   absl::Duration gone_at = absl::InfiniteDuration();
   // Set if another process killed it, and the daemon that read the kernel's records then; 0: none.
   bool killed_by_host = false;

@@ -232,10 +232,9 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   // A monitor that closed so long before the process was gone was lost.
   constexpr absl::Duration kGrace = absl::Milliseconds(900);
   const bool followed = complete && life.gone_at - life.left_daemon_at < kGrace;
-  // The kernel's record of a kill is there before the process is gone. Of several processes none
-  // counts.
-  const bool killer_is_known = complete && life.kill_seen_by != 0 &&
-                               life.kill_seen_by == last_daemon && life.fork == nullptr;
+  // The kernel's record of a kill is there before the process is gone.
+  const bool killer_is_known =
+      complete && life.kill_seen_by != 0 && life.kill_seen_by == last_daemon;
   // Number of sayings that earlier daemons kept, in every combination.
   std::vector<std::pair<int, size_t>> kept;  // daemon, how many
   kept.reserve(uncertain.size());
@@ -246,8 +245,6 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
     for (const bool known : {true, false}) {
       for (const bool killer : {true, false}) {
         if (killer && !life.killed_by_host) continue;
-        // The end of one of several processes says nothing.
-        if ((killer || known) && life.proxy != nullptr) continue;
         // The process may not have been followed yet when it was killed, if there is no exit
         // status.
         if (!killer && known && killer_is_known) continue;

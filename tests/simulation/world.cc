@@ -125,12 +125,9 @@ void World::BeginSocket(Life* life) {
   kernel_->Unlink(SecondSocketOf(*life));
   if (plan_.calm == 0 && random_->OneIn(6)) {
     BeginLauncher(life);
-  } else if (plan_.calm == 0 && random_->OneIn(8)) {
-    BeginProxy(life);
   }
   ProcessPtr listens = life->process;
   if (life->launcher != nullptr) listens = life->launcher;
-  if (life->proxy != nullptr) listens = life->proxy;
   life->listener = kernel_->Bind(life->socket, listens);
   life->socket_inode = life->listener->file->inode;
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
@@ -142,38 +139,6 @@ void World::BeginSocket(Life* life) {
     Say(life, Saying::Kind::kResume, "RESUME", "");
     NextStep(life);
   });
-}
-
-void World::BeginProxy(Life* life) {
-  life->proxy = kernel_->Start("/proxy");
-  life->proxy->program = "socat";
-  life->proxy->command_line = std::string("socat\0UNIX-LISTEN:", 18);
-  NoteProxied(life, *life->proxy);
-  story_->Say(life->name, "a proxy ", life->proxy->pid, " listens in front of it");
-  story_->Reach("a proxy that forks");
-}
-
-void World::NoteProxied(Life* life, const Process& process) const {
-  life->proxy_pids.insert(process.pid);
-  life->proxy_run_ids.insert(RunIdOf(life->socket, process));
-}
-
-void World::EndProxyChild(Life* life) {
-  if (life->proxy_child != nullptr) EndHelper(std::exchange(life->proxy_child, nullptr));
-}
-
-void World::ProxyEnds(Life* life) {
-  if (life->proxy->state != Process::State::kLives) return;
-  story_->Say(life->name, "its proxy ", life->proxy->pid, " is gone");
-  if (life->client != nullptr) CloseClient(life);
-  kernel_->CloseListener(life->listener);
-  if (random_->OneIn(2) && kernel_->disk().Find(life->socket) == life->listener->file) {
-    kernel_->Unlink(life->socket);
-  }
-  // The end of the proxy: a service manager stops it, or it ends by itself.
-  kernel_->Exit(life->proxy, random_->OneIn(2) ? SIGTERM : 0);
-  kernel_->Reap(life->proxy);
-  AllAreGone(life);
 }
 
 void World::BeginLauncher(Life* life) {
@@ -225,9 +190,8 @@ void World::NextStep(Life* life) {
                              &World::LoseMonitor,
                              &World::Hang,
                              &World::ManagerConnects,
-                             &World::AnswerByFork,
                              &World::AddSocket};
-  constexpr size_t kCalm = 5;  // the last ones are left out of a calm world
+  constexpr size_t kCalm = 4;  // the last ones are left out of a calm world
   constexpr Step kEndings[] = {&World::GuestPowersOff,
                                &World::PowerdownObeyed,
                                &World::Quit,
@@ -273,8 +237,6 @@ std::deque<ConnectionPtr>* World::WaitingAt(const Life& life) {
 }
 
 bool World::HasWork(const Life& life) const {
-  if (life.proxy != nullptr && life.process_gone && !life.gone)
-    return !life.listener->waiting.empty();
   if (life.hangs || life.process_gone || !life.listener->listening) return false;
   if (life.client == nullptr) return WaitingAt(life) != nullptr;
   return life.client->client_closed || life.client->to_server.find('\n') != std::string::npos;
@@ -305,17 +267,6 @@ void World::Serve(Life* life) {
       return;
     }
     life->client_daemon = life->client->of_daemon ? daemon_ : 0;
-    life->fork_serves = life->fork != nullptr && life->client_daemon == life->fork_daemon;
-    if (life->proxy != nullptr) {
-      life->proxy_child = kernel_->Start(life->proxy->cgroup);
-      life->proxy_child->program = life->proxy->program;
-      life->proxy_child->command_line = life->proxy->command_line;
-      NoteProxied(life, *life->proxy_child);
-      if (life->process_gone) {  // nothing is left to connect it to
-        story_->Reach("a proxy outlives its QEMU");
-        return CloseClient(life);
-      }
-    }
     if (life->client_daemon != 0) {
       life->daemons.insert(life->client_daemon);
       life->attached = life->client;
@@ -330,7 +281,7 @@ void World::Serve(Life* life) {
     Kernel::CloseServer(life->client);
     life->client = nullptr;
     life->negotiated = false;
-    return EndProxyChild(life);
+    return;
   }
   if (life->client_daemon != 0) CheckPace(*life);
   const size_t end = life->client->to_server.find('\n');
@@ -395,15 +346,9 @@ void World::Answer(Life* life, absl::string_view command) {
 
 void World::Send(Life* life, const std::string& bytes) {
   const size_t cut = random_->OneIn(4) ? random_->Below(bytes.size()) : bytes.size();
-  ProcessPtr sender = life->proxy == nullptr ? life->process : life->proxy_child;
-  if (life->fork_serves) sender = life->fork;
-  Kernel::Send(life->client, absl::string_view(bytes).substr(0, cut), sender->pid);
+  Kernel::Send(life->client, absl::string_view(bytes).substr(0, cut), life->process->pid);
   if (cut < bytes.size()) {
-    Kernel::Send(life->client, absl::string_view(bytes).substr(cut), sender->pid);
-  }
-  if (life->fork_serves && life->fork_spoke == nullptr) {
-    life->fork_spoke = life->client;
-    life->fork_spoke_end = life->client->sent;
+    Kernel::Send(life->client, absl::string_view(bytes).substr(cut), life->process->pid);
   }
 }
 
@@ -478,7 +423,6 @@ void World::CloseSockets(Life* life, bool unlink) {
   }
   life->client = nullptr;
   life->negotiated = false;
-  if (life->proxy != nullptr) return EndProxyChild(life);  // the socket is the proxy's
   for (const ListenerPtr& listener : {life->listener, life->second}) {
     if (listener == nullptr) continue;
     const std::string path = listener == life->listener ? life->socket : SecondSocketOf(*life);
@@ -508,25 +452,12 @@ void World::CloseClient(Life* life) {
   Kernel::CloseServer(life->client);
   life->client = nullptr;
   life->negotiated = false;
-  life->fork_serves = false;
-  EndProxyChild(life);
 }
 
 void World::EndHelper(const ProcessPtr& process) {
   if (process->state != Process::State::kLives) return;
   kernel_->Exit(process, 0);
   kernel_->Reap(process);
-}
-
-void World::ForkEnds(Life* life) {
-  story_->Say(life->name, "its fork ", life->fork->pid, " is gone");
-  if (life->fork_serves && life->client != nullptr) CloseClient(life);
-  life->kept_at = now();
-  kernel_->Exit(life->fork, SIGKILL);
-  kernel_->Reap(life->fork);
-  life->fork = nullptr;
-  life->fork_serves = false;
-  if (life->process_gone) AllAreGone(life);
 }
 
 void World::ReapLauncher(const ProcessPtr& launcher) {
@@ -568,14 +499,7 @@ void World::ProcessEnds(Life* life, int wait_status) {
   const bool late = random_->OneIn(5);
   Within(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3),
          [this, life] { kernel_->Reap(life->process); });
-  if (life->proxy != nullptr) {
-    const bool stays = random_->OneIn(2);
-    Within(absl::ZeroDuration(), stays ? absl::Seconds(20) : absl::Milliseconds(5),
-           [this, life] { ProxyEnds(life); });
-    return;
-  }
-  if (life->fork == nullptr) return AllAreGone(life);
-  story_->Reach("a fork outlives its QEMU");
+  AllAreGone(life);
 }
 
 void World::GoOn(int from, int to) {
@@ -597,7 +521,6 @@ void World::GoesOn(Life* life, int from, int to) {
   }
   life->daemons.insert(to);
   if (life->client_daemon == from) life->client_daemon = to;
-  if (life->fork_daemon == from) life->fork_daemon = to;
   for (Saying& saying : life->sayings) {
     if (saying.daemon == from) saying.daemon = to;
   }
@@ -645,8 +568,6 @@ void World::KillAll() {
     Decide(life.get(), ShutdownClass::kUnknown, "the host goes down");
     life->truth = ShutdownClass::kUnknown;
     ProcessEnds(life.get(), 9);
-    if (life->proxy != nullptr) ProxyEnds(life.get());
-    if (life->fork != nullptr) ForkEnds(life.get());
   }
 }
 

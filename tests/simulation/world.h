@@ -88,11 +88,6 @@ class World {
   void BeginLauncher(Life* life);
   // Reaps it once it has ended, and it has listened for no VM.
   void ReapLauncher(const ProcessPtr& launcher);
-  void BeginProxy(Life* life);
-  // A process of its proxy, as which it may be known.
-  void NoteProxied(Life* life, const Process& process) const;
-  void EndProxyChild(Life* life);
-  void ProxyEnds(Life* life);
   static std::string SecondSocketOf(const Life& life);
   void BeginDomain(Life* life);
   void NextStep(Life* life);
@@ -125,7 +120,6 @@ class World {
   void LoseMonitor(Life* life);
   // A daemon knows it by one socket, at which it answers itself.
   static bool AnswersAtOneSocket(const Life& life);
-  void AnswerByFork(Life* life);
   void AddSocket(Life* life);
   void Hang(Life* life);
   void ManagerConnects(Life* life);
@@ -184,7 +178,6 @@ class World {
   void CloseSockets(Life* life, bool unlink);
   void ProcessEnds(Life* life, int wait_status);
   void HostKills(Life* life);
-  void ForkEnds(Life* life);
   // A process that is no VM's.
   void EndHelper(const ProcessPtr& process);
   void AllAreGone(Life* life);

@@ -83,24 +83,7 @@ void World::LoseMonitor(Life* life) {
 
 bool World::AnswersAtOneSocket(const Life& life) {
   const bool known = life.client != nullptr && life.client_daemon != 0 && life.negotiated;
-  return known && life.second == nullptr && life.fork == nullptr && life.proxy == nullptr;
-}
-
-void World::AnswerByFork(Life* life) {
-  // A fork at one of two sockets would be a VM of its own.
-  if (!AnswersAtOneSocket(*life)) return NextStep(life);
-  story_->Say(life->name, "is compromised: a fork answers in its place");
-  story_->Reach("a fork answers in a QEMU's place");
-  CloseClient(life);
-  life->fork = kernel_->Start(life->process->cgroup);
-  life->fork->command_line = life->process->command_line;
-  life->fork_daemon = daemon_;
-  life->fork_spoke = nullptr;
-  const ProcessPtr fork = life->fork;
-  Within(absl::Milliseconds(1), absl::Seconds(30), [this, life, fork] {
-    if (life->fork == fork) ForkEnds(life);
-  });
-  In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] { NextStep(life); });
+  return known && life.second == nullptr;
 }
 
 void World::AddSocket(Life* life) {
@@ -277,8 +260,7 @@ void World::Signal(Life* life) {
 void World::HostKills(Life* life) {
   constexpr int64_t kGoneAtOnce = 299;
   life->killed_by_host = true;
-  // A proxy's QEMU is a process that no daemon knows.
-  if (life->proxy == nullptr) life->kill_ring = kernel_->ring();
+  life->kill_ring = kernel_->ring();
   if (life->kill_ring != 0) life->kill_seen_by = daemon_;
   kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
   ProcessEnds(life, SIGKILL);

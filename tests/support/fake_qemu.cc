@@ -22,8 +22,8 @@
 namespace vmeventd {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(FakeMonitor, listen, greet, answer, split, stuck,
-                                                proxy, greeting, before_replies, replies, status,
-                                                uuid, name)
+                                                greeting, before_replies, replies, status, uuid,
+                                                name)
 
 namespace {
 
@@ -122,11 +122,9 @@ class Monitor {
   }
   void StopListening() { listening_ = false; }
 
-  // False once the client has closed.
-  bool Flood(const std::string& bytes) const {
-    pollfd client{client_, POLLOUT, 0};
-    poll(&client, 1, 100);
-    return send(client_, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0 || errno == EAGAIN;
+  // Sends at once.
+  void Say(const std::string& bytes) const {
+    send(client_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
   }
 
   bool has_client() const { return client_ >= 0; }
@@ -161,21 +159,9 @@ class Monitor {
       close(connection);
       return;
     }
-    if (behavior_.proxy) return ForkProxy(connection);
     client_ = connection;
     stuck_ = behavior_.stuck;
     if (behavior_.greet) Queue(behavior_.greeting);
-  }
-
-  void ForkProxy(int connection) {
-    if (Fork() > 0) {
-      close(connection);
-      return;
-    }
-    CloseListener();
-    client_ = connection;
-    if (behavior_.greet) Queue(behavior_.greeting);
-    ServeAlone();
   }
 
   void ReadClient() {
@@ -280,8 +266,7 @@ class Server {
       return monitors_.size() - 1;
     }
     Monitor& monitor = monitors_.at(request.at("monitor").get<size_t>());
-    if (what == "flood") return ForkFlooder(monitor, request.at("bytes").get<std::string>(), false);
-    if (what == "speak") return ForkFlooder(monitor, request.at("bytes").get<std::string>(), true);
+    if (what == "speak") return ForkSpeaker(monitor, request.at("bytes").get<std::string>());
     if (what == "fork server") return ForkServer(&monitor);
     if (what == "listen") monitor.Listen();
     if (what == "behave") monitor.SetBehavior(request.at("behavior").get<FakeMonitor>());
@@ -319,25 +304,21 @@ class Server {
     AwaitLeash();
   }
 
-  json ForkFlooder(const Monitor& monitor, const std::string& bytes, bool once) const {
-    std::array<int, 2> begun{};  // the child closes its end
-    Check(pipe(begun.data()) == 0, "pipe");
+  json ForkSpeaker(const Monitor& monitor, const std::string& bytes) const {
+    std::array<int, 2> spoken{};  // the child closes its end
+    Check(pipe(spoken.data()) == 0, "pipe");
     const pid_t child = Fork();
-    close(begun[child > 0 ? 1 : 0]);
+    close(spoken[child > 0 ? 1 : 0]);
     if (child > 0) {
       char byte;
-      if (once) Check(read(begun[0], &byte, 1) == 0, "read");  // the child has spoken
-      close(begun[0]);
+      Check(read(spoken[0], &byte, 1) == 0, "read");
+      close(spoken[0]);
       return child;
     }
     close(channel_);
-    pollfd leash{kLeash, POLLIN, 0};
-    while (poll(&leash, 1, 0) == 0 && monitor.Flood(bytes)) {
-      if (!once) continue;
-      close(begun[1]);
-      AwaitLeash();
-    }
-    _exit(0);
+    monitor.Say(bytes);
+    close(spoken[1]);
+    AwaitLeash();
   }
 
   static json ForkServer(Monitor* monitor) {
@@ -460,10 +441,6 @@ FakeClient FakeQemu::Client(int monitor) {
 }
 
 void FakeQemu::ForkHolder() { holder_ = Request({{"do", "fork"}}).get<pid_t>(); }
-
-pid_t FakeQemu::ForkFlooder(int monitor, const std::string& bytes) {
-  return Request({{"do", "flood"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
-}
 
 pid_t FakeQemu::ForkSpeaker(int monitor, const std::string& bytes) {
   return Request({{"do", "speak"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();

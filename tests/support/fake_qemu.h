@@ -19,9 +19,6 @@ struct FakeMonitor {
   // Stops reading after the greeting, until another connection comes, which it drops: a QEMU whose
   // main thread waits in accept(2), docs/qemu.md.
   bool stuck = false;
-  // Each client is served by its own child, which ends with the connection: a proxy such as `socat
-  // UNIX-LISTEN:...,fork`. The fake's other methods do not reach these clients.
-  bool proxy = false;
   std::string greeting =
       "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
       "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
@@ -76,15 +73,13 @@ class FakeQemu {
 
   // Forks a child that keeps all sockets open, as helpers of QEMU may; it dies with the test.
   void ForkHolder();
-  // Forks a child that floods the connected client. Returns its pid, as the next two do; each child
-  // dies with the test.
-  pid_t ForkFlooder(int monitor, const std::string& bytes);
-  // Forks a child that sends that to the connected client, once, and then lives on.
+  // Forks a child that sends that to the connected client, once, and then lives on. Returns its
+  // pid, as the next does; each child dies with the test.
   pid_t ForkSpeaker(int monitor, const std::string& bytes);
   // Closes the client, and forks a child that serves the socket alone until Listen().
   pid_t ForkServer(int monitor);
 
-  // Gives the process another name than a QEMU's, as a launcher's or a proxy's.
+  // Gives the process another name than a QEMU's, as a launcher's.
   void Rename(const std::string& name);
 
   // Moves the whole service to a child and returns its pid, like a launcher that listens and passes

@@ -103,6 +103,10 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
   return spec;
 }
 
+LibvirtSpec SystemLibvirtIfThere() {
+  return {.awaited = {"/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"}};
+}
+
 bool IsContainerUri(absl::string_view uri) { return absl::StartsWith(uri, "lxc"); }
 
 std::string DomainSource(absl::string_view uri) { return absl::StrCat("libvirt:", uri); }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -15,6 +16,8 @@ struct LibvirtSpec {
   // (* ? [a-z]), which no slash and no leading dot matches. Empty: where libvirt itself looks for
   // it.
   std::string socket;
+  // Connected to as soon as one of these sockets is there; empty: at once.
+  std::vector<std::string> awaited;
 
   bool has_glob() const;
   // The URI by which libvirt is reached at `path`, a socket that `socket` matches.
@@ -26,6 +29,10 @@ struct LibvirtSpec {
 
   bool operator==(const LibvirtSpec&) const = default;
 };
+
+// The system's libvirt where the configuration names no source: once its socket is there, which is
+// libvirtd's or virtqemud's.
+LibvirtSpec SystemLibvirtIfThere();
 
 // Returns whether `pattern` is more than a plain name.
 bool HasWildcard(absl::string_view pattern);

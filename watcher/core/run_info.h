@@ -49,10 +49,6 @@ enum class ReportedBy {
   kContainerLibvirt,  // libvirt, of a container: the run's process is its libvirt_lxc
 };
 
-// Number of processes that a run follows beside the one that RunInfo describes. One more may be
-// known.
-inline constexpr size_t kMaxOtherProcesses = 7;
-
 // Knowledge of a run when its process is first seen. Text is UTF-8 already, but for
 // unescaped_*.
 struct RunInfo {
@@ -71,9 +67,6 @@ struct RunInfo {
   // False: the run ends with the monitor's EOF, or by libvirt's report where libvirt has the
   // monitor.
   bool process_tracked = true;
-  // Other processes that speak on its monitor, or may: the run ends when all have ended.
-  std::vector<ProcessId> others;
-  bool several_processes = false;  // it had others: which one is QEMU's is not known
   ReportedBy reported_by = ReportedBy::kMonitor;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
   // Start time, from driver.pid, of the libvirtd that had it at the last connection, in Unix

@@ -33,9 +33,11 @@ constexpr absl::string_view kLibvirtCure = "follow libvirt instead: --libvirt qe
 constexpr absl::string_view kIncusCure =
     "give each VM a monitor of its own with raw.qemu, and watch its name instead";
 
+constexpr absl::string_view kGanetiDirectory = "/run/ganeti/kvm-hypervisor/ctrl";
+
 constexpr Manager kManagers[] = {
     {"/run/qemu-server", "100.qmp", "Proxmox VE's qm", kProxmoxCure},
-    {"/run/ganeti/kvm-hypervisor/ctrl", "vm.qmp", "Ganeti",
+    {kGanetiDirectory, "vm.qmp", "Ganeti",
      "watch the pattern *.kvmd there, which Ganeti makes for a follower"},
     {"/var/lib/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtCure},
     {"/var/lib/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtCure},
@@ -80,6 +82,7 @@ bool ComponentMatches(absl::string_view a, absl::string_view b) {
 bool DirectoryMatches(absl::string_view pattern, absl::string_view directory) {
   std::vector<absl::string_view> wanted = absl::StrSplit(pattern, '/', absl::SkipEmpty());
   std::vector<absl::string_view> found = absl::StrSplit(directory, '/', absl::SkipEmpty());
+  std::erase(found, ".");
   if (found.size() >= 2 && found[0] == "var" && found[1] == "run") found.erase(found.begin());
   if (!wanted.empty() && wanted.front() == "**") {
     wanted.erase(wanted.begin());
@@ -168,15 +171,17 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
                    "a directory takes one '*', which stands for the VM's name, as in "
                    "/run/vms/*/qmp.sock");
   }
-  const std::vector<absl::string_view> halves =
-      absl::StrSplit(pattern.value_or(kDefaultWatchPattern), '*');
+  if (!pattern.has_value()) {
+    pattern = DirectoryMatches(kGanetiDirectory, directory) ? "*.kvmd" : "*.qmp";
+  }
+  const std::vector<absl::string_view> halves = absl::StrSplit(*pattern, '*');
   const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();
   if (halves.size() != 2 && !one_file) {
     return Invalid(text, stars == 1
                              ? "behind the directory the socket's file must be named, as in "
                                "/run/vms/*/qmp.sock or /run/vms/*:*.sock"
                              : "the pattern must have exactly one '*', which stands for the VM's "
-                               "name, as in *.kvmd");
+                               "name, as in *.qmp");
   }
   for (const absl::string_view half : halves) {
     if (absl::StrContains(half, '?') || absl::StrContains(half, '[')) {
@@ -195,6 +200,12 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
     if (part != ".") absl::StrAppend(&spec.directory, "/", part);
   }
   if (spec.directory.empty()) spec.directory = "/";
+  return spec;
+}
+
+WatchSpec GanetiIfThere() {
+  WatchSpec spec = ParseWatchSpec(kGanetiControlDirectory).value();
+  spec.optional = true;
   return spec;
 }
 

@@ -15,6 +15,7 @@ struct WatchSpec {
   std::string prefix;     // the pattern's text before its one '*'
   std::string suffix;     // the text after it
   bool one_file = false;  // the pattern is `prefix`, without a '*': only where `directory` has one
+  bool optional = false;  // nobody misses a directory that is not there
 
   std::string pattern() const { return one_file ? prefix : prefix + "*" + suffix; }
   std::string text() const { return directory + ":" + pattern(); }
@@ -38,9 +39,11 @@ struct WatchSpec {
   std::optional<std::string> DirectoryOf(absl::string_view entry) const;
 };
 
-inline constexpr absl::string_view kDefaultWatchPattern = "*.kvmd";
-// The directory that is watched where no flag names another source.
+// Ganeti's directory, whose monitors for a follower are *.kvmd; the default pattern elsewhere is
+// *.qmp.
 inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
+// The watch of Ganeti's directory where the configuration names no source.
+WatchSpec GanetiIfThere();
 
 // Choice of the monitors beside which NAME.shutdown is written. Only Ganeti reads it, and a
 // directory of others need not be writable.

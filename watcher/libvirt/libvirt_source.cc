@@ -1,6 +1,7 @@
 #include "watcher/libvirt/libvirt_source.h"
 
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -29,6 +30,8 @@ constexpr absl::Duration kCheckInterval = absl::Minutes(1);
 constexpr absl::Duration kThreadRetry = absl::Seconds(1);
 // Time of one turn: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
+// Interval of looking for a libvirt that is followed once it is there.
+constexpr absl::Duration kAwaitInterval = absl::Seconds(1);
 // Longest wait of a stop for calls of libvirt that are under way.
 constexpr absl::Duration kStopWait = absl::Seconds(1);
 
@@ -70,6 +73,7 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
 LibvirtSource::~LibvirtSource() {
   context_->loop->Remove(inbox_->fd());
   context_->loop->CancelTimer(&retry_threads_);
+  context_->loop->CancelTimer(&await_);
   for (const auto& [uri, link] : links_) {
     context_->loop->CancelTimer(&link->retry);
     EndAttempt(link.get());
@@ -83,7 +87,7 @@ LibvirtSource::~LibvirtSource() {
 void LibvirtSource::Start() {
   started_ = true;
   for (const LibvirtSpec& spec : options_->libvirts) {
-    if (!spec.has_glob()) Want(LinkAt(spec.Uri()), spec, spec.socket);
+    if (!spec.has_glob()) WantIfThere(spec);
   }
   sockets_.Start();
   // Runs of an earlier life of its domain.
@@ -139,6 +143,31 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
   } else {
     Connect(link);
   }
+}
+
+void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
+  // A restored run has a link already.
+  const bool is_there = spec.awaited.empty() || links_.contains(spec.Uri()) ||
+                        std::any_of(spec.awaited.begin(), spec.awaited.end(), [](const auto& path) {
+                          return access(path.c_str(), F_OK) == 0;
+                        });
+  std::string problem = is_there ? "" : "its socket is not there";
+  if (is_there && api_ == nullptr) {
+    absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
+    if (api.ok()) {
+      api_ = *std::move(api);
+    } else {
+      problem = std::string(api.status().message());
+    }
+  }
+  if (problem.empty()) {
+    if (!spec.awaited.empty()) spdlog::info("found libvirt {}: following its domains", spec.Uri());
+    return Want(LinkAt(spec.Uri()), spec, spec.socket);
+  }
+  if (std::exchange(awaited_problem_, problem) != problem) {
+    spdlog::info("libvirt {} is followed as soon as it can be: {}", spec.Uri(), problem);
+  }
+  context_->loop->SetTimerIn(&await_, kAwaitInterval, [this, &spec] { WantIfThere(spec); });
 }
 
 void LibvirtSource::OnSocketPath(int spec, const std::string& path) {

@@ -43,8 +43,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   // a node, each of which may have a libvirt that hangs.
   static constexpr int kMaxThreads = 256;
 
-  // All outlive the source; `api` may be null where options->libvirts is empty. An error names the
-  // system resource that could not be had.
+  // All outlive the source; `api` may be null where options->libvirts has none but awaited ones. An
+  // error names the system resource that could not be had.
   static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context,
                                                                const WatcherOptions* options,
                                                                RunTable* table, EventSink* sink,
@@ -168,6 +168,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   static LibvirtRun* Of(VmRun* run) { return static_cast<LibvirtRun*>(run); }
   Link* LinkAt(const std::string& uri);
   void Want(Link* link, const LibvirtSpec& spec, const std::string& socket);
+  // Wants the link of a spec without a glob as soon as what it awaits is there.
+  void WantIfThere(const LibvirtSpec& spec);
   void Connect(Link* link);
   // No attempt before the link's backoff, which grows, is over.
   void BackOff(Link* link);
@@ -231,7 +233,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   const WatcherOptions* const options_;
   RunTable* const table_;
   EventSink* const sink_;
-  const std::shared_ptr<LibvirtApi> api_;
+  std::shared_ptr<LibvirtApi> api_;  // null: it is loaded once a libvirt that is awaited is there
   const std::shared_ptr<LibvirtInbox> inbox_;
   DetachedThreads threads_;
   SocketGlobWatcher sockets_;
@@ -240,6 +242,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   absl::flat_hash_map<VmRun*, Link*> link_of_;
   AttemptId last_attempt_ = 0;
   TimerId retry_threads_;
+  TimerId await_;
+  std::string awaited_problem_;  // last one logged
   bool starved_ = false;  // of threads
   bool started_ = false;
   bool first_scan_done_ = false;

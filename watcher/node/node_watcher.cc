@@ -71,8 +71,8 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
     context_.options = &options_;
-    context_.budget = std::make_unique<OwnerBudget>(
-        loop_.get(), options_.keeper == nullptr ? nullptr : options_.keeper->notes());
+    context_.budget = std::make_unique<MonitorBudget>(
+        options_.keeper == nullptr ? nullptr : options_.keeper->notes());
   }
 
   absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs,
@@ -112,7 +112,6 @@ class NodeWatcherImpl : public NodeWatcher {
     sockets_->EndTurn();
     libvirt_->EndTurn();
     if (options_.keeper != nullptr) options_.keeper->EndTurn(sink_->progress());
-    context_.spares.Refill();
     if (started_) {
       if (publish_runs_again_.exchange(false)) table_.PublishAll();
       if (first_scan_done()) intents_.Handle();
@@ -168,13 +167,12 @@ class NodeWatcherImpl : public NodeWatcher {
     all.inotify_overflows = directories.overflows;
     all.rescans = directories.rescans;
     all.exit_statuses_lost = exit_statuses_->overflows();
-    all.lines_given_up = context_.budget->given_up();
+    all.lines_refused = context_.budget->refused();
     all.sockets_to_close = context_.closer.waiting();
     if (options_.command_lines != nullptr) {
       all.command_lines_left_out = options_.command_lines->left_out();
     }
-    all.sockets_over_owner_limit = directories.over_owner_limit;
-    all.sockets_over_directory_limit = directories.over_directory_limit;
+    all.sockets_over_directory_limit = directories.left_out;
     if (options_.keeper != nullptr) {
       all.kept_runs = options_.keeper->kept();
       all.runs_not_kept = options_.keeper->left_out();

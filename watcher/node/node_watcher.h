@@ -25,11 +25,10 @@ struct WatcherCounters : WatcherMeters {
   uint64_t inotify_overflows = 0;
   uint64_t rescans = 0;
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
-  uint64_t lines_given_up = 0;    // connections that were closed, since lines held too much memory
+  uint64_t lines_refused = 0;     // connections that were closed, since lines held too much memory
   uint64_t sockets_to_close = 0;  // now, on threads that nobody waits for
   uint64_t command_lines_left_out = 0;
-  // Times that a socket was left out because its owner or its directory had as many as it may have.
-  uint64_t sockets_over_owner_limit = 0;
+  // Times that a socket was left out because its directory had as many as it may have.
   uint64_t sockets_over_directory_limit = 0;
   uint64_t kept_runs = 0;       // now, in case of a crash
   uint64_t runs_not_kept = 0;   // that could not be

@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -90,7 +89,7 @@ std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
-    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, SocketSet::Limits limits) {
+    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, size_t max_sockets) {
   UniqueFd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!inotify.valid()) {
     return absl::ErrnoToStatus(
@@ -100,7 +99,7 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
   if (!mounts.valid()) spdlog::warn("cannot read /proc/self/mountinfo: mounts will go unnoticed");
 
   std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
-      loop, std::move(specs), delegate, limits, std::move(inotify), std::move(mounts)));
+      loop, std::move(specs), delegate, max_sockets, std::move(inotify), std::move(mounts)));
   if (absl::Status status = loop->Add(watcher->inotify_.get(), EPOLLIN, watcher.get());
       !status.ok()) {
     return status;
@@ -116,8 +115,8 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
 }
 
 DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
-                                   Delegate* delegate, const SocketSet::Limits& limits,
-                                   UniqueFd inotify, UniqueFd mounts)
+                                   Delegate* delegate, size_t max_sockets, UniqueFd inotify,
+                                   UniqueFd mounts)
     : loop_(loop),
       delegate_(delegate),
       inotify_(std::move(inotify)),
@@ -125,7 +124,7 @@ DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs
       specs_(std::move(specs)),
       last_number_(static_cast<int>(specs_.size()) - 1) {
   for (int spec = 0; spec <= last_number_; ++spec) {
-    directories_.try_emplace(spec, spec, specs_[spec].root(), limits);
+    directories_.try_emplace(spec, spec, specs_[spec].root(), max_sockets);
   }
 }
 
@@ -141,10 +140,32 @@ void DirectoryWatcher::Start() {
   EvaluateAll(true);
   ArmCheck();
   for (const auto& [number, directory] : directories_) {
-    if (directory.watch >= 0 || !directory.problem.empty() || !directory.entry.empty()) continue;
+    if (!directory.entry.empty()) continue;
+    if (directory.sockets == 0 && !directory.unmatched.empty()) WarnOfPattern(directory);
+    if (directory.watch >= 0 || !directory.problem.empty()) continue;
+    if (specs_[directory.spec].optional) {
+      spdlog::info("{} is not there: its VMs are followed when it is", directory.path);
+      continue;
+    }
     spdlog::warn("{} is not there: its VMs are followed when it is; check --watch if it should be",
                  absl::CHexEscape(directory.path));
   }
+}
+
+void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
+  const WatchSpec& spec = specs_[root.spec];
+  std::string hint;
+  if (!spec.has_directories()) {
+    const size_t dot = root.unmatched.rfind('.');
+    WatchSpec other = {spec.directory, "",
+                       dot == std::string::npos ? "" : root.unmatched.substr(dot)};
+    if (!FindManagerMonitor(other).has_value()) {
+      hint = absl::StrCat(": if it is a monitor of a VM, write --watch '",
+                          absl::CHexEscape(other.text()), "'");
+    }
+  }
+  spdlog::warn("no socket in {} matches {}, and {} is there{}", absl::CHexEscape(spec.directory),
+               absl::CHexEscape(spec.pattern()), absl::CHexEscape(root.unmatched), hint);
 }
 
 void DirectoryWatcher::OnFdReady(uint32_t events) {
@@ -214,6 +235,9 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
     directory.left_out = directory.needs_scan = false;
     DropEntries(number, {});
   } else if (changed || scan_always || directory.needs_scan) {
+    if (changed && specs_[directory.spec].optional) {
+      spdlog::info("found {}: following its VMs", directory.path);
+    }
     Scan(number, &problem);
   }
   SetProblem(&directory, std::move(problem));
@@ -300,21 +324,18 @@ std::string DirectoryWatcher::BelowRoot(const Directory& directory, const std::s
   return std::string(absl::StripPrefix(path, specs_[directory.spec].PathOf("")));
 }
 
-std::optional<uint32_t> DirectoryWatcher::OwnerOf(Directory* directory, const std::string& name,
-                                                  int at, const std::string& path) {
+bool DirectoryWatcher::IsWanted(Directory* directory, const std::string& name, int at,
+                                const std::string& path) {
   const WatchSpec& spec = specs_[directory->spec];
   struct stat status;
   if (HasDirectories(*directory)) {
-    if (!spec.DirectoryOf(name).has_value() || fstatat(at, path.c_str(), &status, 0) != 0 ||
-        !S_ISDIR(status.st_mode)) {
-      return std::nullopt;
-    }
-    return status.st_uid;
+    return spec.DirectoryOf(name).has_value() && fstatat(at, path.c_str(), &status, 0) == 0 &&
+           S_ISDIR(status.st_mode);
   }
   if (!spec.TakesFile(name) || fstatat(at, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    return std::nullopt;
+    return false;
   }
-  if (S_ISSOCK(status.st_mode)) return status.st_uid;
+  if (S_ISSOCK(status.st_mode)) return true;
   if (S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
       S_ISSOCK(status.st_mode) && !std::exchange(directory->link_logged, true)) {
     spdlog::warn(
@@ -322,7 +343,7 @@ std::optional<uint32_t> DirectoryWatcher::OwnerOf(Directory* directory, const st
         "of the socket itself",
         absl::CHexEscape(Join(directory->path, name)));
   }
-  return std::nullopt;
+  return false;
 }
 
 void DirectoryWatcher::Scan(int number, std::string* problem) {
@@ -342,17 +363,17 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   directory.left_out = false;
   const auto type = HasDirectories(directory) ? DT_DIR : DT_SOCK;
   absl::flat_hash_set<std::string> known;
-  SocketSet fresh(directory.entries.limits());
+  std::vector<std::string> fresh;
   while (const dirent* entry = NextEntry(stream)) {
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
     if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
-    const auto owner = OwnerOf(&directory, name, dirfd(stream), name);
-    if (!owner.has_value()) continue;
-    if (directory.entries.contains(name)) {
+    if (!IsWanted(&directory, name, dirfd(stream), name)) {
+      if (entry->d_type == DT_SOCK) directories_.at(directory.spec).unmatched = name;
+    } else if (directory.entries.contains(name)) {
       known.insert(name);
-    } else {
-      AddEntry(&directory, &fresh, name, *owner);
+    } else if (fresh.size() <= directory.max_entries) {
+      fresh.push_back(name);
     }
   }
   if (const int error = errno; error != 0) {
@@ -365,31 +386,22 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   }
   closedir(stream);
   for (const std::string& name : known) OnEntry(number, name);
-  for (const auto& [text, owner] : fresh.owners()) {
-    const std::string name(text);
-    if (AddEntry(&directory, &directory.entries, name, owner)) OnEntry(number, name);
+  for (const std::string& name : fresh) {
+    if (AddEntry(&directory, name)) OnEntry(number, name);
   }
   if (directory.left_out && problem->empty()) *problem = kTooMany;
 }
 
-bool DirectoryWatcher::AddEntry(Directory* directory, SocketSet* entries, const std::string& name,
-                                uint32_t owner) {
-  const size_t before = entries->size();
-  switch (entries->Add(name, owner)) {
-    case SocketSet::Result::kAdded:
-      if (entries == &directory->entries && !HasDirectories(*directory)) {
-        directories_.at(directory->spec).sockets += static_cast<int>(entries->size() - before);
-      }
-      return true;
-    case SocketSet::Result::kOwnerFull:
-      over_owner_limit_.Add();
-      break;
-    case SocketSet::Result::kDirectoryFull:
-      over_directory_limit_.Add();
-      break;
+bool DirectoryWatcher::AddEntry(Directory* directory, const std::string& name) {
+  if (directory->entries.contains(name)) return true;
+  if (directory->entries.size() >= directory->max_entries) {
+    left_out_.Add();
+    directory->left_out = true;
+    return false;
   }
-  directory->left_out = true;
-  return false;
+  directory->entries.insert(name);
+  if (!HasDirectories(*directory)) ++directories_.at(directory->spec).sockets;
+  return true;
 }
 
 void DirectoryWatcher::OnEntry(int number, const std::string& name) {
@@ -400,8 +412,8 @@ void DirectoryWatcher::OnEntry(int number, const std::string& name) {
   }
   const auto [it, is_new] = directory.numbers.try_emplace(name, last_number_ + 1);
   if (is_new) {
-    constexpr SocketSet::Limits kLimits = {kMaxSocketsOfVm, kMaxSocketsOfVm};
-    directories_.try_emplace(++last_number_, directory.spec, *spec.DirectoryOf(name), kLimits)
+    directories_
+        .try_emplace(++last_number_, directory.spec, *spec.DirectoryOf(name), kMaxSocketsOfVm)
         .first->second.entry = name;
   }
   Evaluate(it->second, false);
@@ -409,7 +421,7 @@ void DirectoryWatcher::OnEntry(int number, const std::string& name) {
 
 void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
   Directory& directory = directories_.at(number);
-  if (!directory.entries.Remove(name)) return;
+  if (directory.entries.erase(name) == 0) return;
   if (directory.left_out) {  // there is room for another
     retries_.insert(number);
     directory.needs_scan = true;
@@ -429,8 +441,8 @@ void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
 
 void DirectoryWatcher::DropEntries(int number, const absl::flat_hash_set<std::string>& except) {
   std::vector<std::string> gone;
-  for (const auto& [name, owner] : directories_.at(number).entries.owners()) {
-    if (!except.contains(name)) gone.emplace_back(name);
+  for (const std::string& name : directories_.at(number).entries) {
+    if (!except.contains(name)) gone.push_back(name);
   }
   for (const std::string& name : gone) RemoveEntry(number, name);
 }
@@ -440,9 +452,10 @@ void DirectoryWatcher::Look(int number, const std::string& name) {
   if (it == directories_.end()) return;
   Directory& directory = it->second;
   // The present state counts, whatever the event said: later events are in the queue.
-  const auto owner = OwnerOf(&directory, name, AT_FDCWD, Join(directory.path, name));
-  if (!owner.has_value()) return RemoveEntry(number, name);
-  if (AddEntry(&directory, &directory.entries, name, *owner)) {
+  if (!IsWanted(&directory, name, AT_FDCWD, Join(directory.path, name))) {
+    return RemoveEntry(number, name);
+  }
+  if (AddEntry(&directory, name)) {
     OnEntry(number, name);
   } else {
     SetProblem(&directory, kTooMany);
@@ -493,6 +506,7 @@ void DirectoryWatcher::ReportDirectories() {
   std::vector<WatchedDirectory> now;
   for (int spec = 0; spec < static_cast<int>(specs_.size()); ++spec) {
     const Directory& root = directories_.at(spec);
+    if (specs_[spec].optional && root.watch < 0) continue;
     now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern()),
                    root.watch >= 0, root.sockets});
   }

@@ -17,61 +17,11 @@
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
-#include "base/shared_text.h"
 #include "base/unique_fd.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
-
-// The names of the sockets in one directory, bounded in all and for each owner, so that one user
-// who may make sockets there cannot keep the others' VMs from being followed. Loop thread.
-class SocketSet {
- public:
-  struct Limits {
-    size_t directory = 20'000;
-    size_t owner = 15'000;
-  };
-  enum class Result { kAdded, kOwnerFull, kDirectoryFull };
-
-  explicit SocketSet(const Limits& limits) : limits_(limits) {}
-
-  // Adds `name`. A name that is there already stays, whatever `owner` has by now.
-  Result Add(absl::string_view name, uint32_t owner) {
-    const auto known = owners_.find(SharedText(name));
-    if (known == owners_.end()) {
-      if (owners_.size() >= limits_.directory) return Result::kDirectoryFull;
-      const auto sockets = sockets_.find(owner);
-      if (sockets != sockets_.end() && sockets->second >= limits_.owner) return Result::kOwnerFull;
-    } else if (known->second == owner) {
-      return Result::kAdded;
-    } else {
-      Remove(name);
-    }
-    owners_.emplace(SharedText(name), owner);
-    ++sockets_[owner];
-    return Result::kAdded;
-  }
-
-  // Removes `name`. Returns whether it was there.
-  bool Remove(absl::string_view name) {
-    const auto it = owners_.find(SharedText(name));
-    if (it == owners_.end()) return false;
-    if (--sockets_[it->second] == 0) sockets_.erase(it->second);
-    owners_.erase(it);
-    return true;
-  }
-
-  bool contains(absl::string_view name) const { return owners_.contains(SharedText(name)); }
-  size_t size() const { return owners_.size(); }
-  const Limits& limits() const { return limits_; }
-  const absl::flat_hash_map<SharedText, uint32_t>& owners() const { return owners_; }  // by name
-
- private:
-  const Limits limits_;
-  absl::flat_hash_map<SharedText, uint32_t> owners_;
-  absl::flat_hash_map<uint32_t, size_t> sockets_;  // keyed by owner
-};
 
 // One record of inotify(7).
 struct InotifyEvent {
@@ -107,25 +57,25 @@ class DirectoryWatcher : public FdHandler {
     virtual void OnSocket(int spec, const std::string& below) = 0;
     // It is not there any more.
     virtual void OnSocketGone(int spec, const std::string& below) = 0;
-    // The directories as they are now, in the order of the specs; `present` or `sockets` of one of
-    // them differs from the last call.
+    // The directories as they are now, in the order of the specs, without optional ones that are
+    // not there; `present` or `sockets` of one of them differs from the last call.
     virtual void OnDirectories(std::vector<WatchedDirectory> directories) = 0;
   };
 
   struct Counters {
     uint64_t overflows = 0;
-    uint64_t rescans = 0;  // directory scans after the first of each spec
-    // Times that a socket was left out because its owner or its directory had as many as it may.
-    uint64_t over_owner_limit = 0;
-    uint64_t over_directory_limit = 0;
+    uint64_t rescans = 0;   // directory scans after the first of each spec
+    uint64_t left_out = 0;  // times that a directory had as many sockets as it may
   };
 
-  // `loop` and `delegate` outlive the watcher. A socket beyond `limits` is left out, and found by a
-  // scan once others are gone. The error names the call that failed.
+  static constexpr size_t kMaxSockets = 20'000;  // in one directory
+
+  // `loop` and `delegate` outlive the watcher. A socket beyond the limit is left out, and found by
+  // a scan once others are gone. The error names the call that failed.
   static absl::StatusOr<std::unique_ptr<DirectoryWatcher>> Create(EventLoop* loop,
                                                                   std::vector<WatchSpec> specs,
                                                                   Delegate* delegate,
-                                                                  SocketSet::Limits limits = {});
+                                                                  size_t max_sockets = kMaxSockets);
   ~DirectoryWatcher() override;
 
   // Sets all watches, then scans all directories, and calls the delegate, not before. Once, at the
@@ -137,10 +87,7 @@ class DirectoryWatcher : public FdHandler {
   void Dispatch(absl::string_view bytes);
 
   // Any thread.
-  Counters counters() const {
-    return {overflows_.value(), rescans_.value(), over_owner_limit_.value(),
-            over_directory_limit_.value()};
-  }
+  Counters counters() const { return {overflows_.value(), rescans_.value(), left_out_.value()}; }
   // Returns whether a directory of the specs is there. Loop thread.
   bool any_present() const;
 
@@ -150,11 +97,12 @@ class DirectoryWatcher : public FdHandler {
   using Way = std::vector<std::pair<int, std::string>>;
   // The root of a spec, or the directory of a VM in it.
   struct Directory {
-    Directory(int spec_number, std::string its_path, const SocketSet::Limits& limits)
-        : spec(spec_number), path(std::move(its_path)), entries(limits) {}
+    Directory(int spec_number, std::string its_path, size_t max)
+        : spec(spec_number), path(std::move(its_path)), max_entries(max) {}
 
     const int spec;
     const std::string path;
+    const size_t max_entries;
     std::string entry;  // its name in the root; empty: it is the root
     Way way;
     std::string resolved;  // the root's path without links
@@ -164,13 +112,14 @@ class DirectoryWatcher : public FdHandler {
     bool link_logged = false;                       // that a link to a socket is not followed
     bool left_out = false;                          // entries are there that are not in `entries`
     std::string problem;                            // last one logged
-    SocketSet entries;                              // its sockets; of a root of directories, these
+    absl::flat_hash_set<std::string> entries;       // its sockets; of a root of directories, these
     absl::flat_hash_map<std::string, int> numbers;  // of the directories in a root, by entry
     int sockets = 0;                                // of a root: those of its spec
+    std::string unmatched;                          // of a root: a socket that is not one of them
   };
 
   DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,
-                   const SocketSet::Limits& limits, UniqueFd inotify, UniqueFd mounts);
+                   size_t max_sockets, UniqueFd inotify, UniqueFd mounts);
 
   // An entry's path below the root of its spec.
   std::string BelowRoot(const Directory& directory, const std::string& name) const;
@@ -187,12 +136,10 @@ class DirectoryWatcher : public FdHandler {
   int WalkTo(int number, Way* way, std::string* problem);
   void ReplaceWay(int number, Way way);
   void Scan(int number, std::string* problem);
-  // The user that an entry belongs to, which is at `path` from the descriptor `at`; unset where it
-  // is not to be followed.
-  std::optional<uint32_t> OwnerOf(Directory* directory, const std::string& name, int at,
-                                  const std::string& path);
-  // Adds an entry to a set of that directory's. False: it is left out.
-  bool AddEntry(Directory* directory, SocketSet* entries, const std::string& name, uint32_t owner);
+  // Returns whether an entry is to be followed, which is at `path` from the descriptor `at`.
+  bool IsWanted(Directory* directory, const std::string& name, int at, const std::string& path);
+  // Adds an entry. False: it is left out.
+  bool AddEntry(Directory* directory, const std::string& name);
   // Reports a socket, or follows a directory, in the entries of a directory.
   void OnEntry(int number, const std::string& name);
   void RemoveEntry(int number, const std::string& name);
@@ -200,6 +147,8 @@ class DirectoryWatcher : public FdHandler {
   void DropEntries(int number, const absl::flat_hash_set<std::string>& except);
   void Look(int number, const std::string& name);
   void SetProblem(Directory* directory, std::string problem);
+  // Reports sockets none of which matches.
+  void WarnOfPattern(const Directory& root) const;
   void ArmRetry();
   // Looks from time to time whether a root was removed where it is mounted from.
   void ArmCheck();
@@ -222,8 +171,7 @@ class DirectoryWatcher : public FdHandler {
   bool started_ = false;
   Counter overflows_;
   Counter rescans_;
-  Counter over_owner_limit_;
-  Counter over_directory_limit_;
+  Counter left_out_;
 };
 
 }  // namespace vmeventd

@@ -16,11 +16,6 @@
 namespace vmeventd {
 namespace {
 
-// Limit of one connection's turn; then the others have theirs.
-constexpr size_t kMaxBytesPerTurn = 256 << 10;
-// Limit of bytes handled at once, however short the time is that they take: more than all answers
-// and events that a QEMU sends together.
-constexpr size_t kFirstBytes = 8 << 10;
 constexpr size_t kMaxTextBytes = 4096;
 
 constexpr char kStatusCommand[] = "{\"execute\":\"query-status\"}\n";
@@ -38,7 +33,7 @@ std::string TextMember(const QmpObject* value, const char* name) {
 
 }  // namespace
 
-MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket, OwnerBudget* budget,
+MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket, MonitorBudget* budget,
                                      CommandLines* command_lines, Delegate* delegate)
     : loop_(loop),
       delegate_(delegate),
@@ -141,7 +136,7 @@ void MonitorConnection::StopWaiting() {
   StopHandshakeTimer();
   loop_->CancelTimer(&next_command_);
   loop_->CancelTimer(&line_timer_);
-  budget_->Forget(this);
+  budget_->Hold(&held_, 0);
 }
 
 void MonitorConnection::Close() {
@@ -163,50 +158,14 @@ void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
 }
 
 void MonitorConnection::OnFdReady(uint32_t events) {
-  FirstSlice((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
-}
-
-void MonitorConnection::FirstSlice(bool to_the_end) {
-  const absl::Duration began = loop_->Now().monotonic;
-  const bool more = Slice(kFirstSlice, kFirstBytes, to_the_end);
-  if (!socket_.valid()) return;
-  const absl::Duration now = loop_->Now().monotonic;
-  const bool used_up =
-      at_once_.Charge(absl::ToDoubleSeconds(now - began), now) > absl::ZeroDuration();
-  if (more || used_up || framer_.held() > kFirstBytes) Wait();
-}
-
-bool MonitorConnection::Slice(absl::Duration time, size_t max_bytes, bool to_the_end) {
-  const bool more = drain_.has_value() ? DrainSlice(time)
-                                       : Read(max_bytes, loop_->Now().monotonic + time, to_the_end);
-  Account();
-  return more;
-}
-
-void MonitorConnection::Wait() {
-  if (!std::exchange(waits_, true)) loop_->Remove(socket_.get());
-  budget_->Wait(this, speaker_.uid, drain_.has_value());
-}
-
-void MonitorConnection::OnTurn() {
-  const bool more = Slice(OwnerBudget::kSlice, kMaxBytesPerTurn, true);
-  if (!socket_.valid()) return;
-  if (more) return Wait();
-  waits_ = false;
-  if (const absl::Status status = loop_->Add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
-      !status.ok()) {
-    Fail(status.message(), false);
-  }
-}
-
-void MonitorConnection::OnHeldTooMuch() {
-  Fail("monitors hold too much memory with unfinished lines, and this one most", true);
+  Read(MonitorBudget::kTurnBytes, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
 
 void MonitorConnection::Account() {
   if (!socket_.valid()) return;
-  budget_->Hold(this, speaker_.uid, framer_.held() + unhandled_.str().size());
-  if (!socket_.valid()) return;
+  if (!budget_->Hold(&held_, framer_.held())) {
+    return Fail("the unfinished lines of all monitors hold too much memory", true);
+  }
   if (notes_ != nullptr) Note();
   if (framer_.held() == 0) {
     loop_->CancelTimer(&line_timer_);
@@ -225,105 +184,67 @@ void MonitorConnection::Note() {
 void MonitorConnection::ArmLineTimer() {
   line_timer_ = loop_->AddTimer(loop_->Now().monotonic + kLineTimeout, [this, lines = lines_] {
     line_timer_ = {};
-    // A line that waits for a turn is not late.
-    if (lines != lines_ || waits_) return ArmLineTimer();
+    if (lines != lines_) return ArmLineTimer();
     Fail(absl::StrCat("a line that has not ended after ", absl::ToInt64Seconds(kLineTimeout), " s"),
          true);
   });
 }
 
-void MonitorConnection::Drain(absl::Duration limit) {
+void MonitorConnection::Drain() {
   int waiting = 0;
   if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
   // One byte more, to meet the end.
-  const size_t bytes = std::min(static_cast<size_t>(waiting), kMaxDrainBytes) + 1;
-  Read(bytes, loop_->Now().monotonic + limit, true);
-  if (!socket_.valid()) return;
-  Account();
-  if (socket_.valid() && !unhandled_.empty()) Wait();
+  Read(std::min(static_cast<size_t>(waiting), kMaxDrainBytes) + 1, true);
 }
 
-void MonitorConnection::StartDrain() {
-  int waiting = 0;
-  if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
-  drain_ = DrainState{.left = std::min(static_cast<size_t>(waiting), kMaxDrainBytes),
-                      .deadline = loop_->Now().monotonic + kMaxDrainTime};
-  if (waits_) return Wait();  // now an urgent one
-  FirstSlice(true);
-}
-
-bool MonitorConnection::DrainSlice(absl::Duration time) {
-  Read(drain_->left, loop_->Now().monotonic + time, true);
-  if (!socket_.valid()) return false;
-  const bool late = loop_->Now().monotonic >= drain_->deadline;
-  const bool done = unhandled_.empty() && drain_->left == 0;
-  if (!done && !late) return true;
-  if (!done) {
-    unhandled_.clear();
-    delegate_->OnDrainCutShort();
+void MonitorConnection::Read(size_t max_bytes, bool to_the_end) {
+  if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}))) return;
+  size_t total = 0;
+  while (socket_.valid() && total < max_bytes && ReadOnce(max_bytes, to_the_end, &total)) {
   }
-  drain_.reset();
-  char next = 0;
-  const ssize_t size = recv(socket_.get(), &next, 1, MSG_DONTWAIT | MSG_PEEK);
-  if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
+  Account();
+}
+
+bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* total) {
+  const absl::Span<char> buffer = budget_->buffer();
+  const pid_t speaker = speaker_.pid;
+  const size_t wanted = std::min(max_bytes - *total, buffer.size());
+  if (budget_->notes() != nullptr) budget_->notes()->BeginRead(notes_.get());
+  const ssize_t size = socket_.ReceiveFrom(buffer.data(), wanted, &speaker_);
+  if (budget_->notes() != nullptr) {
+    const int error = errno;
+    budget_->notes()->EndRead(static_cast<size_t>(std::max<ssize_t>(size, 0)));
+    errno = error;
+  }
+  if (size < 0) {
+    if (errno == EINTR) return true;
+    if (errno == EAGAIN) return false;
+    // A peer that had not read all of our commands when it ended.
+    const bool ended = errno == ECONNRESET;
+    const bool passes = errno == EBADMSG;
+    Fail(ended    ? "EOF"
+         : passes ? "it passes file descriptors"
+                  : std::generic_category().message(errno),
+         passes);
+    return false;
+  }
+  if (size == 0) {
     Fail("EOF", false);
     return false;
   }
-  delegate_->OnDrained();
-  return size > 0;
-}
-
-bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_the_end) {
-  if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}), deadline)) return false;
-  const absl::Span<char> buffer = budget_->buffer();
-  size_t total = 0;
-  while (socket_.valid() && total < max_bytes && unhandled_.empty()) {
-    const pid_t speaker = speaker_.pid;
-    const size_t wanted = std::min(max_bytes - total, buffer.size());
-    if (budget_->notes() != nullptr) budget_->notes()->BeginRead(notes_.get());
-    const ssize_t size = socket_.ReceiveFrom(buffer.data(), wanted, &speaker_);
-    if (budget_->notes() != nullptr) {
-      const int error = errno;
-      budget_->notes()->EndRead(static_cast<size_t>(std::max<ssize_t>(size, 0)));
-      errno = error;
-    }
-    if (size < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN) {
-        if (drain_.has_value()) drain_->left = 0;
-        return false;
-      }
-      // A peer that had not read all of our commands when it ended.
-      const bool ended = errno == ECONNRESET;
-      const bool passes = errno == EBADMSG;
-      Fail(ended    ? "EOF"
-           : passes ? "it passes file descriptors"
-                    : std::generic_category().message(errno),
-           passes);
-      return false;
-    }
-    if (size == 0) {
-      Fail("EOF", false);
-      return false;
-    }
-    const auto bytes = static_cast<size_t>(size);
-    if (drain_.has_value()) drain_->left -= std::min(drain_->left, bytes);
-    total += bytes;
-    if (speaker_.pid != speaker) {
-      if (notes_ != nullptr && speaker > 0) notes_->GiveUp();
-      delegate_->OnSpeaker(speaker_.pid);
-      if (!socket_.valid()) return false;
-    }
-    if (!HandleLines(absl::string_view(buffer.data(), bytes), deadline)) return false;
-    // A short read has emptied the socket: epoll reports what follows.
-    if (bytes < wanted && !to_the_end && unhandled_.empty()) return false;
-    // A read to the end ignores the deadline: the end is what is waited for.
-    if (!to_the_end && loop_->Now().monotonic >= deadline) return true;
+  const auto bytes = static_cast<size_t>(size);
+  *total += bytes;
+  if (speaker_.pid != speaker) {
+    if (notes_ != nullptr && speaker > 0) notes_->GiveUp();
+    const std::string refusal = delegate_->OnSpeaker(speaker_.pid);
+    if (!refusal.empty()) Fail(refusal, true);
+    if (!socket_.valid()) return false;
   }
-  return socket_.valid();
+  // A short read has emptied the socket: epoll reports what follows.
+  return HandleLines(absl::string_view(buffer.data(), bytes)) && (bytes == wanted || to_the_end);
 }
 
-bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration deadline) {
+bool MonitorConnection::HandleLines(absl::string_view bytes) {
   while (socket_.valid() && !bytes.empty()) {
     const size_t end = bytes.find('\n');
     const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
@@ -339,10 +260,6 @@ bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration dead
     }
     if (framer_.partial().empty()) heard_ = place;
     bytes.remove_prefix(size);
-    if (!bytes.empty() && loop_->Now().monotonic >= deadline) {
-      unhandled_ = bytes;
-      return true;
-    }
   }
   return true;
 }

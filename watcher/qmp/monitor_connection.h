@@ -12,13 +12,11 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "base/rare.h"
 #include "base/receiving_socket.h"
 #include "base/shared_text.h"
-#include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
-#include "watcher/qmp/owner_budget.h"
+#include "watcher/qmp/monitor_budget.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/read_notes.h"
@@ -34,14 +32,10 @@ namespace vmeventd {
 // may be ending. Name and UUID are not asked where the speaker's command line has them, and what
 // is asked comes some time after the capabilities (docs/qemu.md).
 //
-// Peers cannot take the loop from each other: what comes is handled at once for kFirstSlice, and
-// the rest when OwnerBudget gives the connection a turn. So is what a peer sends that has used up
-// kAtOnce lately, and a line that is longer than most. Holds no buffer while no line is incomplete
-// or waits. Loop thread.
-class MonitorConnection : public FdHandler, public OwnerBudget::Client {
+// Peers cannot take the loop from each other: each is read up to MonitorBudget::kTurnBytes in a
+// turn of the loop. Holds no buffer while no line is incomplete. Loop thread.
+class MonitorConnection : public FdHandler {
  public:
-  static constexpr absl::Duration kFirstSlice = absl::Microseconds(100);
-  static constexpr TokenRate kAtOnce = {.per_second = 1e-3, .burst = 2e-3};  // in seconds
   // Limit of a line's time from its first byte to its end.
   static constexpr absl::Duration kLineTimeout = absl::Seconds(10);
   // Timeout of an answer in the handshake, and the interval in which it is reported as late.
@@ -50,18 +44,19 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Pause after the capabilities before QEMU is asked anything, unless its VM comes from elsewhere:
   // many a VM ends shortly after its start. Also the longest wait for its command line.
   static constexpr absl::Duration kQuietStart = absl::Milliseconds(100);
-  // Limits of draining what a process left behind in its socket.
-  static constexpr absl::Duration kMaxDrainTime = absl::Seconds(2);
-  static constexpr size_t kMaxDrainBytes = 64 << 20;
+  // Limit of draining what a process left behind in its socket, above what the kernel's default
+  // (net.core.wmem_max) lets a socket hold.
+  static constexpr size_t kMaxDrainBytes = 4 << 20;
 
-  // Called from within OnFdReady, StartDrain, Drain and the loop. None of these may destroy the
+  // Called from within OnFdReady, Drain and the loop. None of these may destroy the
   // connection.
   class Delegate {
    public:
     virtual ~Delegate() = default;
-    // The process `pid` has sent what comes next, another one or none what came before. May close
-    // the connection, or set another delegate; reads no connection.
-    virtual void OnSpeaker(int64_t pid) = 0;
+    // The process `pid` has sent what comes next, another one or none what came before. Returns why
+    // it may not, which closes the connection; empty: it may. May close the connection, or set
+    // another delegate; reads no connection.
+    virtual std::string OnSpeaker(int64_t pid) = 0;
     virtual void OnGreeting() = 0;
     // No greeting came within the time that Start() was given.
     virtual void OnGreetingLate() = 0;
@@ -72,11 +67,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     virtual void OnEvent(const QmpEvent& event) = 0;
     virtual void OnRunStateReply(absl::string_view run_state) = 0;
     virtual void OnGuestAgentReply(const GuestAgentInfo& info) = 0;
-    // The drain takes longer than kMaxDrainTime: the rest is not read.
-    // OnDrained or OnClosed follows.
-    virtual void OnDrainCutShort() = 0;
-    // Everything to be drained was handed in, and the peer still holds its end open.
-    virtual void OnDrained() = 0;
     // Notes begin with what is read next: returns the place that it follows, which no run that was
     // saved before has handled.
     virtual uint64_t OnNotesBegin() = 0;
@@ -89,7 +79,7 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   };
 
   // All outlive it. Without `command_lines` everything is asked.
-  MonitorConnection(EventLoop* loop, ReceivingSocket socket, OwnerBudget* budget,
+  MonitorConnection(EventLoop* loop, ReceivingSocket socket, MonitorBudget* budget,
                     CommandLines* command_lines, Delegate* delegate);
   ~MonitorConnection() override;
 
@@ -127,11 +117,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // Asks likewise for what GuestAgentProbe finds out.
   void RequestGuestAgent();
 
-  // Hands on what can be read now, within `limit`, to the end if it is there.
-  void Drain(absl::Duration limit);
-  // Hands on all that the peer has sent by now and nothing that comes later, a slice a turn, for
-  // kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
-  void StartDrain();
+  // Hands on all that the peer has sent by now, up to kMaxDrainBytes, and calls OnClosed if that is
+  // the end.
+  void Drain();
 
   // Closes without OnClosed.
   void Close();
@@ -142,8 +130,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   bool ready() const { return phase_ == Phase::kReady; }
 
   void OnFdReady(uint32_t events) override;
-  void OnTurn() override;
-  void OnHeldTooMuch() override;
 
  private:
   // The next message: kCapabilities to kStatus are asked and then answered.
@@ -157,29 +143,18 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     absl::Duration deadline;  // the pending answer's
     TimerId timer;            // for the greeting, then for the answers
   };
-  // Number of the peer's bytes that are still to be read, and the deadline.
-  struct DrainState {
-    size_t left;
-    absl::Duration deadline;
-  };
-
-  // Reads and handles until nothing is left, `max_bytes` were read or `deadline` has passed.
-  // Returns whether more may be there.
-  bool Read(size_t max_bytes, absl::Duration deadline, bool to_the_end);
-  // Reads one slice. Returns whether more may be there.
-  bool Slice(absl::Duration time, size_t max_bytes, bool to_the_end);
-  // Reads the first slice of new input, and charges its time: the rest may have to wait for a turn.
-  void FirstSlice(bool to_the_end);
-  bool DrainSlice(absl::Duration time);
-  // Waits for a turn.
-  void Wait();
+  // Reads and handles until nothing is left or `max_bytes` were read, and accounts for what is left
+  // of a line. `to_the_end`: until the end is met.
+  void Read(size_t max_bytes, bool to_the_end);
+  // One read. Returns whether more may be there.
+  bool ReadOnce(size_t max_bytes, bool to_the_end, size_t* total);
   // Notes what it holds, and that a line is to end in time.
   void Account();
   void ArmLineTimer();
   void ArmReplyTimer();
-  // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
-  // the connection is closed.
-  bool HandleLines(absl::string_view bytes, absl::Duration deadline);
+  // Handles the whole lines of `bytes`, and holds the rest. False: it was refused, and the
+  // connection is closed.
+  bool HandleLines(absl::string_view bytes);
   // Notes the part of the input that may be needed after a crash.
   void Note();
   absl::Status OnLine(absl::string_view line);
@@ -198,25 +173,24 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // The next command; empty: none is wanted.
   std::string TakeCommand();
   void Send(absl::string_view command);
-  // Waits for nothing any more: no timer, no turn.
+  // Waits for nothing any more, and holds nothing.
   void StopWaiting();
   void StopHandshakeTimer();
   void Fail(absl::string_view why, bool protocol_error);
 
   EventLoop* const loop_;
   Delegate* delegate_;
-  OwnerBudget* const budget_;
+  MonitorBudget* const budget_;
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
-  SharedText unhandled_;                  // input that was read
+  SharedText unhandled_;                  // input that the daemon before this one read
   std::unique_ptr<Handshake> handshake_;  // null once it is complete
-  TokenBucket at_once_{kAtOnce};          // time for handling input without waiting for a turn
+  size_t held_ = 0;                       // memory of an incomplete line, as accounted for
   TimerId line_timer_;                    // set while a line is incomplete
   uint64_t lines_ = 0;                    // complete ones
   uint64_t heard_ = 0;                    // see heard()
   std::unique_ptr<ReadNotes::Stream> notes_;
-  Rare<DrainState> drain_;
   // The process that sent what was read last, which need not be the one that listened. Any process
   // with this socket open may send.
   ucred speaker_{};
@@ -228,7 +202,6 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   Query asked_ = Query::kNone;
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
-  bool waits_ = false;  // turn pending: the loop does not watch the socket
   bool kept_ = false;
   bool goes_on_ = false;  // continues where an earlier daemon stopped: nothing is missing
   bool after_crash_ = false;

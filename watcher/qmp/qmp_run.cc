@@ -12,17 +12,6 @@
 #include "watcher/runs/run_keeper.h"
 
 namespace vmeventd {
-namespace {
-
-// Retry interval of the look for another process of a run whose process is gone, while no
-// descriptor is left for it.
-constexpr absl::Duration kAnotherRetry = absl::Milliseconds(100);
-
-constexpr char kCrowded[] =
-    "more than 8 processes speak on its monitor: it is read again when one of them has ended";
-static_assert(kMaxOtherProcesses == 7);
-
-}  // namespace
 
 QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSession session)
     : VmRun(context, owner, std::move(session)),
@@ -35,10 +24,7 @@ QmpRun::~QmpRun() {
   RetireNotes();
 }
 
-void QmpRun::Disconnect() {
-  context_->loop->CancelTimer(&another_timer_);
-  RetireConnection();
-}
+void QmpRun::Disconnect() { RetireConnection(); }
 
 absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
   if (process().gone()) return absl::FailedPreconditionError("its process is gone");
@@ -47,7 +33,6 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
   auto connection =
       std::make_unique<MonitorConnection>(context_->loop, std::move(socket), context_->budget.get(),
                                           context_->options->command_lines.get(), this);
-  connected_ticks_ = file.opened_ticks;
   if (absl::Status status = connection->Start(context_->options->greeting_timeout); !status.ok()) {
     return status;
   }
@@ -59,8 +44,7 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
 
 std::optional<HandedRun> QmpRun::HandOver() {
   if (over() || connection_ == nullptr || !session().CanBeHandedOver()) return std::nullopt;
-  // The ends of several processes take more than one descriptor.
-  if (!others().empty() || info().several_processes || needs_speaker_) return std::nullopt;
+  if (needs_speaker_) return std::nullopt;
   if (tracked() && (!followed() || info().pid == 0)) return std::nullopt;
   HandedRun handed;
   std::optional<HandedMonitor> monitor = connection_->HandOver(&handed.connection);
@@ -76,8 +60,6 @@ bool QmpRun::GoOn(HandedRun* handed) {
   if (!away() || !spoken_ || !handed->connection.valid() || tracked() != handed->process.valid()) {
     return false;
   }
-  // The ends of several processes take more than one descriptor.
-  if (!info().others.empty() || info().several_processes) return false;
   if (tracked() && !TrackHanded(std::move(handed->process)).ok()) return false;
   auto connection = std::make_unique<MonitorConnection>(
       context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
@@ -137,7 +119,7 @@ void QmpRun::Adopt(std::unique_ptr<MonitorConnection> connection, const SocketId
 }
 
 void QmpRun::DrainAndClose(absl::string_view why) {
-  connection_->Drain(kMaxDrain);
+  connection_->Drain();
   if (connection_ == nullptr) return;
   RetireConnection();  // a child of QEMU may hold its end open
   Apply(session().OnMonitorClosed(why, Now()));
@@ -160,17 +142,11 @@ void QmpRun::RetireNotes() {
 // The process's end
 
 void QmpRun::OnProcessGone() {
-  if (connection_ != nullptr) return connection_->StartDrain();
-  GoOnOrEnd();
-}
-
-void QmpRun::OnDrainCutShort() {
-  context_->meters.drains_cut_short.Add();
-  spdlog::warn(
-      "{}: what its process sent on its monitor before it ended is not read to the end: "
-      "that takes longer than {} s",
-      absl::Utf8SafeCHexEscape(info().name),
-      absl::ToInt64Seconds(MonitorConnection::kMaxDrainTime));
+  const bool connected = connection_ != nullptr;
+  if (connected) connection_->Drain();
+  // Another process that has the monitor open and never spoke on it, such as a helper of QEMU's,
+  // does not count. If the connection is closed, that was the end.
+  if (!connected || connection_ != nullptr) EndWithProcess();
 }
 
 uint64_t QmpRun::OnNotesBegin() {
@@ -182,27 +158,9 @@ void QmpRun::OnHandled(ReadNotes::Stream* notes, uint64_t handled) {
   if (!session().unsaved()) notes->Cover(session().kept_heard(), handled);
 }
 
-void QmpRun::GoOnOrEnd() {
+void QmpRun::EndWithProcess() {
   // The input has ended the run, or brought another process.
   if (over() || !process().gone()) return;
-  switch (FollowAnother()) {
-    case Next::kFollowed:
-      if (connection_ == nullptr) {
-        connector_->OnMonitorEnded(this, MonitorEnd::kLost, absl::ZeroDuration());
-      }
-      return;
-    case Next::kUnknown:
-      return context_->loop->SetTimerIn(&another_timer_, kAnotherRetry, [this] { GoOnOrEnd(); });
-    case Next::kNone:
-      break;
-  }
-  // A launcher may have handed its listening socket over and left.
-  if (!spoken_ && (connection_ != nullptr || connector_->IsServed(this))) {
-    GoOnUntracked();
-    if (connection_ != nullptr) return;
-    ReportHeld();
-    return connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
-  }
   if (connection_ != nullptr) {
     RetireConnection();
     Apply(session().OnMonitorClosed("the process is gone", Now()));
@@ -212,69 +170,32 @@ void QmpRun::GoOnOrEnd() {
 
 // Speakers
 
-void QmpRun::OnSpeaker(int64_t pid) {
-  if (!context_->options->process_tracking) return;
-  if (Follows(pid)) {
+std::string QmpRun::OnSpeaker(int64_t pid) {
+  // Without a process, or in a foreign PID namespace, nobody knows who is QEMU.
+  if (!context_->options->process_tracking || (spoken_ && (!tracked() || info().pid == 0)))
+    return "";
+  if (pid == info().pid) {
     spoken_ = true;
-    return;
+    return "";
+  }
+  if (spoken_) {
+    return absl::StrCat("another process, ", pid, ", speaks on it than the VM's, ", info().pid);
   }
   absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
-  if (!speaker.ok()) return LeaveSpeakerUnread(pid);
-  if (speaker->kind != PeerProcess::Kind::kTracked) return;  // it has ended already
-  if (!spoken_) return OnFirstSpeaker(*std::move(speaker));
-  if (others().full() || Room() <= 0) return LeaveSpeakerUnread(pid);
-  AddProcess(*std::move(speaker));
-}
-
-void QmpRun::OnFirstSpeaker(PeerProcess speaker) {
+  if (speaker.ok() && speaker->kind != PeerProcess::Kind::kTracked) return "";  // it has ended
+  if (!published()) {
+    if (speaker.ok()) {
+      connector_->OnSpeaker(this, *std::move(speaker));
+    } else {
+      connector_->OnSpeakerUnread(this);
+    }
+    return "";
+  }
   const bool has_room = followed() || context_->vm_descriptors < context_->max_vm_descriptors;
-  if (published() && !has_room) return LeaveSpeakerUnread(speaker.pid);
-  absl::StatusOr<std::optional<PeerProcess>> proxy = TakeItsProxy(speaker);
-  if (!proxy.ok()) return LeaveSpeakerUnread(speaker.pid);
-  std::optional<PeerProcess> listener = *std::move(proxy);
-  if (!published()) return connector_->OnSpeaker(this, std::move(speaker), std::move(listener));
+  if (!speaker.ok() || !has_room) return kOutOfDescriptorsProblem;
   spoken_ = true;
-  TrackInstead(std::move(speaker)).IgnoreError();  // else the monitor's end is the run's
-  if (listener.has_value() && tracked()) AddProcess(*std::move(listener));
-}
-
-absl::StatusOr<std::optional<PeerProcess>> QmpRun::TakeItsProxy(const PeerProcess& speaker) {
-  const bool younger = speaker.start_ticks == 0 || speaker.start_ticks >= connected_ticks_;
-  if (!younger) return std::nullopt;
-  if (tracked()) {
-    if (!followed() || process_ended() || info().pid == 0) return std::nullopt;
-    if (!RunSameProgram(info().pid, speaker.pid)) return std::nullopt;
-    return TakeProcess();
-  }
-  // One that has not the name of a QEMU is not followed by itself.
-  absl::StatusOr<PeerProcess> listener = IdentifyPeer(connection_->descriptor());
-  if (absl::IsResourceExhausted(listener.status())) return listener.status();
-  if (!listener.ok() || listener->kind != PeerProcess::Kind::kTracked || listener->pid == 0 ||
-      listener->pid == speaker.pid || !RunSameProgram(listener->pid, speaker.pid)) {
-    return std::nullopt;
-  }
-  return *std::move(listener);
-}
-
-void QmpRun::LeaveSpeakerUnread(int64_t pid) {
-  context_->meters.speakers_left_unread.Add();
-  if (!tracked() && !published()) return connector_->OnSpeakerUnread(this);
-  const bool crowded = spoken_ && others().full();
-  RetireConnection();
-  const absl::StatusOr<PeerProcess> speaker =
-      context_->spares.Do([pid] { return IdentifyByPid(pid); });
-  if (!spoken_) {
-    // The process that listens still counts.
-  } else if (!speaker.ok()) {
-    AddWaitingProcess({.pid = pid});
-  } else if (speaker->kind == PeerProcess::Kind::kTracked) {
-    AddWaitingProcess({.pid = pid, .start_ticks = speaker->start_ticks});
-  }
-  const absl::string_view why = crowded ? kCrowded : kOutOfDescriptorsProblem;
-  Apply(session().OnMonitorClosed(why, Now()));
-  if (process().gone()) return GoOnOrEnd();
-  ReportProblem(why);
-  connector_->OnMonitorEnded(this, MonitorEnd::kProtocol, absl::ZeroDuration());
+  TrackInstead(*std::move(speaker)).IgnoreError();  // else the monitor's end is the run's
+  return "";
 }
 
 // The monitor
@@ -316,7 +237,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   RetireConnection();
   if (process().gone()) {
     Apply(session().OnMonitorClosed(reason, now));
-    return GoOnOrEnd();
+    return EndWithProcess();
   }
   if (protocol_error) {
     context_->meters.protocol_errors.Add();
@@ -351,7 +272,7 @@ void QmpRun::OnGreetingLate() {
     }
   }
   RetireConnection();
-  if (process().gone()) return GoOnOrEnd();
+  if (process().gone()) return EndWithProcess();
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
   if (!std::exchange(silence_logged_, true)) {
     spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),

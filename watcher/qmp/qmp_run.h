@@ -11,8 +11,8 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
+#include "watcher/qmp/monitor_budget.h"
 #include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/owner_budget.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/qmp/socket_slot.h"
 #include "watcher/runs/handed_run.h"
@@ -25,7 +25,7 @@ namespace vmeventd {
 // State shared by all runs with a QMP socket. Outlives them.
 struct QmpContext : RunContext {
   const WatcherOptions* options = nullptr;
-  std::unique_ptr<OwnerBudget> budget;
+  std::unique_ptr<MonitorBudget> budget;
   // Connections that may still be on the call stack; emptied after each turn of the loop.
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
 };
@@ -37,7 +37,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   enum class MonitorEnd {
     kLost,      // the peer closed it
     kHeld,      // no greeting in time
-    kProtocol,  // what came is not QMP, or is of one process more than can be followed
+    kProtocol,  // what came is not QMP, or is of another process than the run's
   };
 
   // Called from within any method that hands an input to the session, and from the loop.
@@ -50,15 +50,11 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     virtual void OnMonitorEnded(QmpRun* run, MonitorEnd end, absl::Duration answered_for) = 0;
     // `speaker` has spoken on the monitor of `run`, of which nothing was published, and is another
     // process than the one that listens: the run is over, and its connection another one's or
-    // closed. `listener`, if it is set, may be a proxy that forked the speaker, and is that run's.
-    virtual void OnSpeaker(QmpRun* run, PeerProcess speaker,
-                           std::optional<PeerProcess> listener) = 0;
-    // Somebody has spoken on the monitor of `run`, of which nothing was published and no process is
-    // known, and no descriptor is left to follow who it is: the run is over, and tried again later.
+    // closed.
+    virtual void OnSpeaker(QmpRun* run, PeerProcess speaker) = 0;
+    // Somebody has spoken on the monitor of `run`, of which nothing was published, and no
+    // descriptor is left to follow who it is: the run is over, and tried again later.
     virtual void OnSpeakerUnread(QmpRun* run) = 0;
-    // Returns whether a socket of `run` is listened on: asked where its listener is gone and nobody
-    // has spoken.
-    virtual bool IsServed(const VmRun* run) = 0;
     // Returns whether who listens on the monitor of `run`, whose process is not known, turned out
     // to be a QEMU: a new connection will have its process.
     virtual bool ListensAsQemu(const QmpRun* run) const = 0;
@@ -66,9 +62,6 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     // program that is no QEMU, or of a QEMU that has another one to be tried first.
     enum class Silent { kOnlyOne, kForeign, kOneOfSeveral };
     virtual Silent NoteSilent(QmpRun* run) = 0;
-    // The user of the run has so many descriptors left; `change` more are taken for the run.
-    virtual int DescriptorsLeft(const QmpRun* run) const = 0;
-    virtual void OnDescriptors(QmpRun* run, int change) = 0;
   };
 
   // `owner`, `source` and `context` outlive the run.
@@ -86,7 +79,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // As RunSource::GoOn().
   bool GoOn(HandedRun* handed);
   // Reads what QEMU has said meanwhile.
-  void CatchUp() { ReadNow(kMaxDrain); }
+  void CatchUp() { ReadNow(absl::InfiniteDuration()); }
   // Has the keeper keep its connection, whose handshake is complete, and its process.
   void Keep(uint32_t socket_owner);
   // Notes that the process that listened is gone: what greets is another one, and without a
@@ -110,14 +103,11 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void AskGuestAgent() override {
     if (connection_ != nullptr) connection_->RequestGuestAgent();
   }
-  void ReadNow(absl::Duration limit) override {
-    if (connection_ != nullptr) connection_->Drain(limit);
+  void ReadNow(absl::Duration /*limit*/) override {
+    if (connection_ != nullptr) connection_->Drain();
   }
   void Disconnect() override;
-  int RoomForOthers() const override { return connector_->DescriptorsLeft(this); }
-  void OnOtherDescriptors(int change) override { connector_->OnDescriptors(this, change); }
-
-  void OnSpeaker(int64_t pid) override;
+  std::string OnSpeaker(int64_t pid) override;
   void OnGreeting() override { needs_speaker_ = false; }
   void OnGreetingLate() override;
   void OnReplyLate(bool given_up) override;
@@ -125,10 +115,6 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnEvent(const QmpEvent& event) override;
   void OnRunStateReply(absl::string_view run_state) override;
   void OnGuestAgentReply(const GuestAgentInfo& agent) override;
-  void OnDrainCutShort() override;
-  // All that the process has said was handed in. Another one that has the monitor open and never
-  // spoke on it, such as a helper of QEMU's, does not count.
-  void OnDrained() override { GoOnOrEnd(); }
   uint64_t OnNotesBegin() override;
   void OnHandled(ReadNotes::Stream* notes, uint64_t handled) override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
@@ -137,35 +123,19 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void NoteHeard() {
     if (connection_->noted()) session().SetHeard(connection_->heard());
   }
-  // Handles a first speaker that is not the process that listens.
-  void OnFirstSpeaker(PeerProcess speaker);
-  // Returns the process that listens, if it may be a proxy that has forked `speaker` for the
-  // connection: then QEMU may outlive that one. RESOURCE_EXHAUSTED: no descriptor is left to find
-  // out.
-  absl::StatusOr<std::optional<PeerProcess>> TakeItsProxy(const PeerProcess& speaker);
-  // Closes the connection, so that no further process can speak: `pid` has spoken too, and cannot
-  // be followed now.
-  void LeaveSpeakerUnread(int64_t pid);
-  // Goes on by another process, or ends the run: the one that it was followed by is gone, and what
-  // it said was handed in.
-  void GoOnOrEnd();
+  // Ends the run if its process is gone: what that said was handed in.
+  void EndWithProcess();
   // Reads what the connection still has, then closes it and hands in `why`.
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
   void RetireConnection();
   void RetireNotes();
 
-  // Time for which a connection that is replaced is read to its end.
-  static constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
-
   QmpContext* const context_;
   Connector* const connector_;
   RunSockets sockets_;
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
-  TimerId another_timer_;  // no descriptor was left to find out whether another process lives
-  // Start ticks of a process that would begin at the connect, or earlier.
-  uint64_t connected_ticks_ = 0;
   // Somebody has spoken on its monitor; until then it is followed by the process that listens.
   bool spoken_;
   bool answered_ = false;  // a handshake was completed

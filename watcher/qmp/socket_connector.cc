@@ -26,8 +26,8 @@ constexpr char kRefusedProblem[] =
     "nobody listens on the socket: a QEMU that ended has left it, or one is about to start; delete "
     "it if none is";
 constexpr char kOutOfShare[] =
-    "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
-    "VM is not followed; raise LimitNOFILE of the service";
+    "the VMs of this socket's user have three quarters of the file descriptors: the VM is not "
+    "followed; raise LimitNOFILE of the service";
 
 constexpr char kNoMonitor[] =
     "no running QEMU's command line names this socket as a QMP monitor: a QEMU that ended has left "
@@ -55,11 +55,7 @@ absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(QmpCont
 }
 
 SocketConnector::SocketConnector(QmpContext* context, RunTable* table, EventSink* sink)
-    : context_(context),
-      table_(table),
-      sink_(sink),
-      watches_(context->options->watches),
-      shares_(context->max_vm_descriptors, watches_.size()) {
+    : context_(context), table_(table), sink_(sink), watches_(context->options->watches) {
   for (const EndedRun& run : context->options->ended_runs) NoteUsedId(run.run_id);
 }
 
@@ -205,14 +201,19 @@ bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
 }
 
 const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& file) const {
-  // A run counts for its user and directory already.
-  if (slot.run == nullptr && !shares_.HasRoom(file.owner, slot.spec)) return kOutOfShare;
+  const auto runs = runs_of_.find(file.owner);
+  const int others = runs == runs_of_.end() ? 0 : runs->second;
+  // A run counts for its user already.
+  if (slot.run == nullptr && (others + 1) * kDescriptorsOfRun >
+                                 context_->max_vm_descriptors - context_->max_vm_descriptors / 4) {
+    return kOutOfShare;
+  }
   // One that was restored may still lack the descriptor of its process, and one whose listener has
   // left that of who will speak.
   const bool has_process =
       slot.run != nullptr &&
       (slot.run->followed() || (!slot.run->tracked() && !slot.run->awaits_speaker()));
-  const int needed = has_process ? 1 : RunShares::kDescriptorsOfRun;
+  const int needed = has_process ? 1 : kDescriptorsOfRun;
   const bool has_room = context_->vm_descriptors + needed <= context_->max_vm_descriptors;
   return has_room ? nullptr : kOutOfDescriptorsProblem;
 }
@@ -247,8 +248,6 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
 
   if (!MayConnect(slot, file.identity)) return;
 
-  // While a process that has spoken is not followed, no further one may speak.
-  if (slot->run != nullptr && !slot->run->FollowAll()) return BackOff(slot, kMaxRetry, kMaxRetry);
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
     return AwaitDescriptors(slot, shortage);
   }
@@ -344,13 +343,12 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     }
     peer = PeerProcess();
   } else if (peer.pid != 0 && !IsQemuAt(slot, peer)) {
-    // A launcher, which may listen for many, or a proxy: who speaks will show which VM it is.
+    // A launcher, which may listen for many: who speaks will show which VM it is.
     peer = PeerProcess();
   }
   QmpRun* const run = FindOrMakeRun(slot, file, std::move(peer));
   if (run == nullptr) return;
   SetRun(slot, run);
-  if (run->others_wait()) return BackOff(slot, kFirstRetry, kMaxRetry);
   if (listener_gone) run->ExpectSpeaker();
   // Another way to the same run: its monitor is ours already.
   const RunSockets& sockets = SocketsOf(run);
@@ -433,38 +431,6 @@ void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
   for (SocketSlot* way : sockets.ways) {
     if (way != next && way->present) Schedule(way, next->backoff + limit);
   }
-}
-
-bool SocketConnector::IsServed(const VmRun* run) {
-  const RunSockets& sockets = SocketsOf(run);
-  std::vector<const SocketSlot*> slots(sockets.ways.begin(), sockets.ways.end());
-  if (std::find(slots.begin(), slots.end(), sockets.home) == slots.end()) {
-    slots.push_back(sockets.home);
-  }
-  return std::any_of(slots.begin(), slots.end(), [&](const SocketSlot* slot) {
-    ConnectOutcome outcome = ConnectOutcome::kNoSocket;
-    context_->spares
-        .Do([&] {
-          SocketFile file;
-          ReceivingSocket unused;
-          outcome = ConnectOutcomeOf(OpenSocketFile(slot->path, &file));
-          if (outcome == ConnectOutcome::kConnected) {
-            // Another socket where it was attached is another QEMU's, which began meanwhile.
-            const bool replaced =
-                slot == sockets.attached_by && file.identity != run->info().socket;
-            outcome = IsSocketOf(*run, *slot, file.identity) && !replaced
-                          ? ConnectOutcomeOf(Connect(file, &unused))
-                          : ConnectOutcome::kNoSocket;
-          }
-          return outcome == ConnectOutcome::kOutOfDescriptors
-                     ? absl::ResourceExhaustedError("connect")
-                     : absl::OkStatus();
-        })
-        .IgnoreError();
-    // Any other outcome is an answer: nobody listens.
-    return outcome == ConnectOutcome::kConnected || outcome == ConnectOutcome::kQueueFull ||
-           outcome == ConnectOutcome::kOutOfDescriptors;
-  });
 }
 
 }  // namespace vmeventd

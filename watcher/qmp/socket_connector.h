@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -20,7 +21,6 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/qmp/directory_watcher.h"
 #include "watcher/qmp/qmp_run.h"
-#include "watcher/qmp/run_limits.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/qmp/socket_slot.h"
 #include "watcher/runs/process.h"
@@ -50,7 +50,6 @@ class SocketConnector : public RunSource,
   VmRun* Restore(VmSession session) override;
   bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;
-  bool IsServed(const VmRun* run) override;
   void EndUnreachableRuns() override;
 
   void OnPublished(VmRun* run) override;
@@ -66,6 +65,8 @@ class SocketConnector : public RunSource,
   DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
   std::vector<UnfollowedSocket> unfollowed_sockets() const;
 
+  static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
+
  private:
   SocketConnector(QmpContext* context, RunTable* table, EventSink* sink);
 
@@ -75,12 +76,10 @@ class SocketConnector : public RunSource,
 
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
-  void OnSpeaker(QmpRun* run, PeerProcess speaker, std::optional<PeerProcess> listener) override;
+  void OnSpeaker(QmpRun* run, PeerProcess speaker) override;
   void OnSpeakerUnread(QmpRun* run) override;
   bool ListensAsQemu(const QmpRun* run) const override;
   Silent NoteSilent(QmpRun* run) override;
-  int DescriptorsLeft(const QmpRun* run) const override;
-  void OnDescriptors(QmpRun* run, int change) override;
 
   // Slots.
   // The --watch that `path` belongs to; -1 without one.
@@ -153,8 +152,8 @@ class SocketConnector : public RunSource,
   std::string NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
                        const PeerProcess& peer);
   void NoteUsedId(const std::string& run_id);
-  // Adds `change` to the descriptors of a run's user and directory.
-  void CountDescriptors(RunSockets* sockets, int change);
+  // Counts a run for another user than before.
+  void SetOwner(RunSockets* sockets, uint32_t owner);
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
   void SetRun(SocketSlot* slot, QmpRun* run);
@@ -185,8 +184,7 @@ class SocketConnector : public RunSource,
   // Ids of runs that ended with another process than their id names, which may live, and of those
   // that ended before this daemon: the last ones.
   std::deque<std::string> used_ids_;
-  RunShares shares_;
-  RunLimiter new_runs_;
+  absl::flat_hash_map<uint32_t, int> runs_of_;  // number by owner
   bool runs_to_reach_ = false;  // untracked ones whose directories could not be scanned
   int untried_slots_ = 0;
   bool started_ = false;

@@ -34,7 +34,6 @@ int Identify(int directory, const char* path, int flags, SocketIdentity* identit
 }  // namespace
 
 int OpenSocketFile(absl::string_view path, SocketFile* file) {
-  file->opened_ticks = StartTicksNow();
   UniqueFd fd(open(std::string(path).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return errno;
   if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);

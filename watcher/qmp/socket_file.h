@@ -20,8 +20,7 @@ inline InodeKey InodeOf(const SocketIdentity& socket) { return {socket.device, s
 struct SocketFile {
   UniqueFd fd;  // O_PATH
   SocketIdentity identity;
-  uint32_t owner = 0;         // the file's user
-  uint64_t opened_ticks = 0;  // time of the open, as start ticks of a process
+  uint32_t owner = 0;  // the file's user
 };
 
 // Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for

@@ -22,9 +22,6 @@ constexpr size_t kMaxWays = 8;
 // Owner of a run until it is attached.
 constexpr uint32_t kUnknownOwner = ~0U;
 
-constexpr char kTooManyNewRuns[] =
-    "too many VMs of this socket's user started: the VM is followed later";
-
 // Returns whether `process` is the one that `run` is followed by.
 bool IsProcessOf(const VmRun& run, const PeerProcess& process) {
   return run.info().pid == process.pid && run.info().start_ticks == process.start_ticks;
@@ -62,11 +59,6 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
   // The run needed fewer descriptors than a new one.
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
     AwaitDescriptors(slot, shortage);
-    return nullptr;
-  }
-  if (!new_runs_.Admit(file.owner, context_->loop->Now().monotonic)) {
-    BackOff(slot, kFirstHeldRetry, kMaxRetry);
-    ReportProblem(slot, kTooManyNewRuns);
     return nullptr;
   }
   spdlog::debug("following {}, {}", absl::CHexEscape(slot->path),
@@ -137,26 +129,13 @@ void SocketConnector::NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile
   by_socket_.erase(*sockets.attached_inode);
   by_socket_.insert(run);
   sockets.attached_by = slot;
-  if (sockets.owner == file.owner) return;
-  // A restored run, whose owner was not known.
-  const int descriptors = sockets.descriptors;
-  CountDescriptors(&sockets, -descriptors);
-  sockets.owner = file.owner;
-  CountDescriptors(&sockets, descriptors);
+  SetOwner(&sockets, file.owner);
 }
 
-void SocketConnector::CountDescriptors(RunSockets* sockets, int change) {
-  sockets->descriptors += change;
-  shares_.Count(sockets->owner, sockets->spec, change);
-}
-
-int SocketConnector::DescriptorsLeft(const QmpRun* run) const {
-  const RunSockets& sockets = SocketsOf(run);
-  return shares_.Left(sockets.owner, sockets.spec);
-}
-
-void SocketConnector::OnDescriptors(QmpRun* run, int change) {
-  CountDescriptors(&SocketsOf(run), change);
+void SocketConnector::SetOwner(RunSockets* sockets, uint32_t owner) {
+  if (--runs_of_[sockets->owner] == 0) runs_of_.erase(sockets->owner);
+  sockets->owner = owner;
+  ++runs_of_[owner];
 }
 
 void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
@@ -178,8 +157,7 @@ void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
   }
 }
 
-void SocketConnector::OnSpeaker(QmpRun* run, PeerProcess speaker,
-                                std::optional<PeerProcess> listener) {
+void SocketConnector::OnSpeaker(QmpRun* run, PeerProcess speaker) {
   const RunSockets& sockets = SocketsOf(run);
   SocketSlot* const slot = sockets.attached_by != nullptr ? sockets.attached_by : sockets.home;
   const SocketFile file{UniqueFd(), run->info().socket, sockets.owner};
@@ -198,7 +176,6 @@ void SocketConnector::OnSpeaker(QmpRun* run, PeerProcess speaker,
   context_->loop->CancelTimer(&slot->retry);
   real->Adopt(std::move(connection), file.identity);
   NoteSocket(real, slot, file);
-  if (listener.has_value()) real->AddProcess(*std::move(listener));
 }
 
 void SocketConnector::OnSpeakerUnread(QmpRun* run) {
@@ -244,8 +221,7 @@ QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_pt
   RunSockets& sockets = added->sockets();
   sockets.home = slot;
   sockets.owner = owner;
-  sockets.spec = slot->spec;
-  CountDescriptors(&sockets, RunShares::kDescriptorsOfRun);
+  ++runs_of_[owner];
   ++slot->runs;
   table_->Add(this, std::move(run));
   return added;
@@ -278,7 +254,7 @@ bool SocketConnector::GoOn(VmRun* run, HandedRun* handed) {
   // A socket that is watched no longer is left to others.
   if (slot->run != own || slot->spec < 0) return false;
   if (!context_->options->process_tracking && run->tracked()) return false;
-  if (context_->vm_descriptors + RunShares::kDescriptorsOfRun > context_->max_vm_descriptors) {
+  if (context_->vm_descriptors + kDescriptorsOfRun > context_->max_vm_descriptors) {
     return false;
   }
   const uint32_t owner = handed->socket_owner;
@@ -356,7 +332,7 @@ void SocketConnector::OnOver(VmRun* run) {
   QmpRun* const own = Own(run);
   RunSockets& sockets = own->sockets();
   ForgetSocket(own);
-  CountDescriptors(&sockets, -sockets.descriptors);
+  if (--runs_of_[sockets.owner] == 0) runs_of_.erase(sockets.owner);
   const RunInfo& info = run->info();
   if (run->published() && run->tracked() &&
       info.run_id != RunIdOf(*sockets.home, {.pid = info.pid, .start_ticks = info.start_ticks})) {

@@ -64,9 +64,7 @@ struct RunSockets {
   SocketSlot* attached_by = nullptr;
   // Key of the socket that it was attached by last, by which it is found again.
   std::optional<InodeKey> attached_inode;
-  uint32_t owner = 0;   // the user whose socket it was found at
-  int spec = -1;        // the spec of that socket
-  int descriptors = 0;  // those it may hold, as RunShares counts them
+  uint32_t owner = 0;  // the user whose socket it was found at
 };
 
 // Retry intervals of a SocketConnector.

@@ -90,10 +90,8 @@ bool MayRead(int64_t pid) {
 
 // Reads the status of a zombie. 0 is both the status of a process that ended well and what a reader
 // without the right sees.
-std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_ticks,
-                                      bool* out_of_descriptors) {
+std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_ticks) {
   const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
-  *out_of_descriptors = absl::IsResourceExhausted(stat.status());
   if (!stat.ok()) return std::nullopt;
   const std::optional<int> wait_status = ParseStatExitCode(*stat);
   if (!wait_status.has_value() || (*wait_status == 0 && !MayRead(pid))) return std::nullopt;
@@ -131,16 +129,13 @@ ExitStatusReader::Answer ExitStatusReader::Ask(int pidfd, int64_t pid, uint64_t 
   std::optional<int> wait_status;
   if (source_ == ExitStatusSource::kPidfd) wait_status = WaitStatusFromPidfd(pidfd);
   if (connector_ != nullptr) wait_status = connector_->WaitStatusOf(pid);
-  bool out_of_descriptors = false;
-  if (!wait_status.has_value()) {
-    wait_status = WaitStatusFromStat(pidfd, pid, start_ticks, &out_of_descriptors);
-  }
+  if (!wait_status.has_value()) wait_status = WaitStatusFromStat(pidfd, pid, start_ticks);
   // Reaped between the two.
   if (!wait_status.has_value() && source_ == ExitStatusSource::kPidfd) {
     wait_status = WaitStatusFromPidfd(pidfd);
   }
-  if (wait_status.has_value()) return {Decoded(*wait_status), true, false};
-  return {std::nullopt, source_ == ExitStatusSource::kNone, out_of_descriptors};
+  if (wait_status.has_value()) return {Decoded(*wait_status), true};
+  return {std::nullopt, source_ == ExitStatusSource::kNone};
 }
 
 std::string ExitStatusSourceName(ExitStatusSource source) {

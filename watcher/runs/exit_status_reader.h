@@ -62,7 +62,6 @@ class ExitStatusReader {
   struct Answer {
     std::optional<ExitStatus> status;
     bool final = true;  // false: a later call may find more
-    bool out_of_descriptors = false;
   };
   // Asks for the status of the process that `pidfd`, which is readable, stands for. `start_ticks`
   // as in PeerProcess. Never blocks.

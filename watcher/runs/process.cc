@@ -220,13 +220,6 @@ uint64_t StartTicksNow() {
          static_cast<uint64_t>(since_boot.tv_nsec) * per_second / 1'000'000'000;
 }
 
-bool RunSameProgram(int64_t pid, int64_t other_pid) {
-  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
-  const absl::StatusOr<std::string> other =
-      ReadSmallFile(absl::StrCat("/proc/", other_pid, "/stat"));
-  return !stat.ok() || !other.ok() || NameIn(*stat) == NameIn(*other);
-}
-
 bool HasNameOfQemu(int64_t pid) {
   const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
   if (!stat.ok()) return true;

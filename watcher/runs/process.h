@@ -62,10 +62,6 @@ bool IsPidfdOf(int pidfd, const ProcessKey& process);
 // The present time, as the start ticks of a process that is started now.
 uint64_t StartTicksNow();
 
-// Returns whether both run the same program under the same name, as a process and its fork do; true
-// as well where that cannot be read.
-bool RunSameProgram(int64_t pid, int64_t other_pid);
-
 // Returns whether its name is one of a QEMU's, which it may have given itself; true as well where
 // that cannot be read.
 bool HasNameOfQemu(int64_t pid);

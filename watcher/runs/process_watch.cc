@@ -157,22 +157,8 @@ ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
   return EndOf(ExitStatusOf(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status);
 }
 
-ExitStatusReader::Answer ProcessWatch::ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks) {
-  ExitStatusReader::Answer answer;
-  // A descriptor that is missing still makes an answer, if a poorer one.
-  context_->spares
-      .Do([&] {
-        answer = context_->exit_statuses->Ask(pidfd, pid, start_ticks);
-        return answer.out_of_descriptors ? absl::ResourceExhaustedError("exit status")
-                                         : absl::OkStatus();
-      })
-      .IgnoreError();
-  return answer;
-}
-
 std::optional<uint64_t> ProcessWatch::ReadOomKills() {
-  const absl::StatusOr<uint64_t> kills =
-      context_->spares.Do([this] { return context_->oom_counters->Read(std::string(oom_file_)); });
+  const absl::StatusOr<uint64_t> kills = context_->oom_counters->Read(std::string(oom_file_));
   return kills.ok() ? std::optional(*kills) : std::nullopt;
 }
 

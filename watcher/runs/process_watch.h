@@ -25,43 +25,6 @@ namespace vmeventd {
 
 class VmRun;
 
-// A few descriptors held back, so that a full descriptor table does not keep a short and important
-// operation, such as writing a shutdown file, from being done.
-class SpareDescriptors {
- public:
-  SpareDescriptors() { Refill(); }
-
-  // Takes what is missing, if the process has room again. To be called now and then.
-  void Refill() {
-    for (UniqueFd& spare : spares_) {
-      if (spare.valid()) continue;
-      spare = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
-      if (!spare.valid()) return;
-    }
-  }
-
-  // Does `operation` (it returns an absl::Status or StatusOr), and once more with the spare
-  // descriptors given back to the process if it was RESOURCE_EXHAUSTED. Returns its last result.
-  template <typename Operation>
-  auto Do(Operation operation) {
-    auto result = operation();
-    if (!absl::IsResourceExhausted(StatusOf(result))) return result;
-    for (UniqueFd& spare : spares_) spare.Reset();
-    result = operation();
-    Refill();
-    return result;
-  }
-
- private:
-  static const absl::Status& StatusOf(const absl::Status& status) { return status; }
-  template <typename T>
-  static const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
-    return result.status();
-  }
-
-  std::array<UniqueFd, 4> spares_;
-};
-
 // State shared by all process watches of one loop. Outlives them.
 struct ProcessContext {
   EventLoop* loop = nullptr;
@@ -70,7 +33,6 @@ struct ProcessContext {
   OomWatch* oom_watch = nullptr;
   SignalWatch* signals = nullptr;
   HostWatch* host = nullptr;
-  SpareDescriptors spares;
   int vm_descriptors = 0;  // that runs hold
 };
 
@@ -135,8 +97,9 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
  private:
   UniqueFd Release();
   void AskExitStatus();
-  // Both with the spare descriptors, if no other is left.
-  ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks);
+  ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks) {
+    return context_->exit_statuses->Ask(pidfd, pid, start_ticks);
+  }
   std::optional<uint64_t> ReadOomKills();
   bool MayBeAnothers();
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);

@@ -196,20 +196,13 @@ bool RunRestorer::FindProcess(VmRun* run) {
   switch (found->kind) {
     case PeerProcess::Kind::kTracked:
       if (context_->vm_descriptors >= context_->max_vm_descriptors) return false;
-      if (!run->TrackAgain(*std::move(found)).ok()) return false;
-      run->FollowAll();  // what then still waits is followed before the monitor is attached again
-      return true;
+      return run->TrackAgain(*std::move(found)).ok();
     case PeerProcess::Kind::kUntracked:
       run->LoseTracking();
       return true;
     case PeerProcess::Kind::kGone:
-      if (const VmRun::Next next = run->FollowAnother(); next != VmRun::Next::kNone) {
-        return next == VmRun::Next::kFollowed;
-      }
-      if (!run->answered() && table_->SourceOf(run)->IsServed(run)) {
-        run->LoseListener();
-      } else if (found->pidfd.valid() && found->start_ticks != 0 &&
-                 found->start_ticks == run->info().start_ticks) {
+      if (found->pidfd.valid() && found->start_ticks != 0 &&
+          found->start_ticks == run->info().start_ticks) {
         run->EndWithZombie(*found);
       } else {
         table_->SourceOf(run)->EndRestored(run);

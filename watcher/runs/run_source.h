@@ -34,9 +34,6 @@ class RunSource {
   // Ends a restored run of this source whose process is gone, and of which nothing is left: at
   // once, or when it is known how it ended.
   virtual void EndRestored(VmRun* run) { run->End(); }
-  // Returns whether somebody serves the monitor of a run whose listener is gone and on which nobody
-  // has spoken: that process was not QEMU's then.
-  virtual bool IsServed(const VmRun* /*run*/) { return false; }
   // Ends the untracked runs that no monitor leads back to.
   virtual void EndUnreachableRuns() {}
 

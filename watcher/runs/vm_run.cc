@@ -28,12 +28,10 @@ VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
                 .pidfd_inode = info().pidfd_inode,
                 .oom_file = info().oom_file,
                 .oom_kills = info().oom_kills}),
-      others_(context, this, info().others),
       published_(session_.away()) {}
 
 VmRun::~VmRun() {
   process_.Reset({});
-  others_.Clear();
   context_->loop->CancelTimer(&tick_timer_);
 }
 
@@ -80,79 +78,6 @@ absl::Status VmRun::TrackInstead(PeerProcess process) {
   return status;
 }
 
-bool VmRun::Follows(int64_t pid) const {
-  return (pid == info().pid && process_.followed() && !process_.ended()) || others_.Has(pid);
-}
-
-int VmRun::Room() const {
-  return std::min(context_->max_vm_descriptors - context_->vm_descriptors, RoomForOthers());
-}
-
-void VmRun::AddProcess(PeerProcess process) {
-  others_.Add(std::move(process), Room());
-  NoteOthers();
-}
-
-void VmRun::AddWaitingProcess(const ProcessId& process) {
-  others_.AddWaiting(process);
-  NoteOthers();
-}
-
-bool VmRun::FollowAll() {
-  if (others_.any_waits()) {
-    others_.FollowWaiting(Room());
-    NoteOthers();
-  }
-  return !others_.any_waits();
-}
-
-VmRun::Next VmRun::FollowAnother() {
-  if (others_.empty()) return Next::kNone;
-  // It takes the place of the one that is gone, if that has a descriptor.
-  if (!process_.followed() && context_->vm_descriptors >= context_->max_vm_descriptors) {
-    return Next::kUnknown;
-  }
-  absl::StatusOr<PeerProcess> next = others_.TakeLiving();
-  if (absl::IsResourceExhausted(next.status())) return Next::kUnknown;
-  const bool found = next.ok();
-  if (found) {
-    spdlog::info("{} is followed by its process {}: the one that it was followed by is gone",
-                 absl::Utf8SafeCHexEscape(info().name), next->pid);
-    TrackInstead(*std::move(next)).IgnoreError();  // else the monitor's end is the run's
-  }
-  NoteOthers();
-  FollowAll();
-  return found ? Next::kFollowed : Next::kNone;
-}
-
-void VmRun::NoteOthers() {
-  if (!over_) Apply(session_.OnOtherProcesses(others_.List(), Now()));
-}
-
-void VmRun::OnOtherFollowed(const std::optional<ProcessKey>& key) {
-  OnOtherDescriptors(1);
-  if (key.has_value()) owner_->OnFollowed(this, *key);
-}
-
-void VmRun::OnOtherUnfollowed(const std::optional<ProcessKey>& key) {
-  OnOtherDescriptors(-1);
-  if (key.has_value()) owner_->OnUnfollowed(this, *key);
-}
-
-void VmRun::OnOtherGone() {
-  FollowAll();
-  NoteOthers();
-}
-
-void VmRun::GoOnUntracked() {
-  process_.Reset({});
-  spdlog::warn(
-      "{}: the process that listened on its socket is gone, another one serves the socket and is "
-      "not known: the end of the monitor will count as the VM's end",
-      absl::Utf8SafeCHexEscape(info().name));
-  Apply(session_.OnListenerGone(Now()));
-}
-
 void VmRun::OnSignal(const SignalSender& sender) {
   if (!over_) Apply(session_.OnSignal(sender, Now()));
 }
@@ -177,7 +102,6 @@ void VmRun::Discard() {
   over_ = true;
   context_->loop->CancelTimer(&tick_timer_);
   process_.Reset({});  // its end may be in the same turn of the loop
-  others_.Clear();
   Disconnect();
   owner_->OnOver(this);
 }
@@ -197,10 +121,7 @@ void VmRun::Resume() {
   ArmTick();
 }
 
-void VmRun::LoseTracking() {
-  others_.Clear();
-  Apply(session_.OnTrackingLost(Now()));
-}
+void VmRun::LoseTracking() { Apply(session_.OnTrackingLost(Now())); }
 
 void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
   if (!over_) Apply(session_.OnHostShutdown(shutting_down, by, Now()));
@@ -215,10 +136,7 @@ void VmRun::HearEvent(const QmpEvent& event) {
   Apply(session_.OnQmpEvent(event, Now()));
 }
 
-// The end of one of several processes says nothing of QEMU's.
-void VmRun::End(const ProcessEnd& end) {
-  Apply(session_.OnProcessGone(Now(), info().several_processes ? ProcessEnd{} : end));
-}
+void VmRun::End(const ProcessEnd& end) { Apply(session_.OnProcessGone(Now(), end)); }
 
 std::string VmRun::Directory() const {
   const absl::string_view path = info().raw_path();
@@ -286,8 +204,7 @@ void VmRun::Execute(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdow
 template <typename Operation>
 void VmRun::TouchShutdownFile(Operation operation) {
   if (!owner_->OwnsName(this)) return Apply(session_.OnShutdownFileLeft(Now()));
-  const absl::Status status =
-      context_->spares.Do([&] { return operation(Directory(), std::string(info().raw_name())); });
+  const absl::Status status = operation(Directory(), std::string(info().raw_name()));
   if (!status.ok()) {
     context_->meters.shutdown_file_errors.Add();
     const std::string problem(status.message());
@@ -306,7 +223,6 @@ void VmRun::Execute(const ExamineThreads&) {
 void VmRun::Execute(const Done&) {
   over_ = true;
   context_->loop->CancelTimer(&tick_timer_);
-  others_.Clear();
   Disconnect();
   owner_->OnOver(this);
 }

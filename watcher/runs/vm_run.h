@@ -13,7 +13,6 @@
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
 #include "base/uuid.h"
-#include "watcher/runs/other_processes.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/session/vm_session.h"
@@ -33,15 +32,13 @@ struct WatcherMeters {
   Counter rate_limited_events;  // left out, each counted by a GAP
   Counter shutdown_file_errors;
   Counter unreadable_runs;             // unreadable ones of WatcherOptions::saved_runs
-  Counter drains_cut_short;            // runs whose last messages were not all read
   Counter sockets_over_process_limit;  // sockets left out: their process is at its limit
   Counter libvirt_connects;            // connections to libvirt that were made
   Counter libvirt_failures;            // connections that failed or were lost
   Counter libvirt_overflows;           // those of them cut at the backlog limit
-  Counter speakers_left_unread;
-  Counter connects_put_off;   // delayed: too many sockets waited to be closed
-  Counter handovers;          // runs that went on with what the daemon before handed over
-  Counter handovers_refused;  // handed-over runs that could not go on
+  Counter connects_put_off;            // delayed: too many sockets waited to be closed
+  Counter handovers;                   // runs that went on with what the daemon before handed over
+  Counter handovers_refused;           // handed-over runs that could not go on
   // Runs that were kept for a crash, and of which something that was read last is missing.
   Counter handovers_incomplete;
 };
@@ -107,28 +104,13 @@ class VmRun {
   void NoteUnseenEnd();
   // Tracks `process` in place of the one that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
-  // Adds `process`, which is tracked and speaks on the run's monitor as well, or may: the run does
-  // not end before it.
-  void AddProcess(PeerProcess process);
-  // Follows what could not be followed for lack of descriptors. Returns whether nothing is left of
-  // that.
-  bool FollowAll();
-  bool others_wait() const { return others_.any_waits(); }
-  enum class Next {
-    kFollowed,
-    kNone,
-    kUnknown,  // no descriptor is left to find out
-  };
-  // Follows another process of the run in place of the one that it followed, which is gone.
-  Next FollowAnother();
   // Ends a run of which nothing was published.
   void Discard();
 
-  // Inputs of a restored run: it goes on, its process cannot be followed any more, another process
-  // listens on its socket, it ended with its host, its shutdown file was written then.
+  // Inputs of a restored run: it goes on, its process cannot be followed any more, it ended with
+  // its host, its shutdown file was written then.
   void Resume();
   void LoseTracking();
-  void LoseListener() { Apply(session_.OnListenerGone(Now())); }
   void EndWithHost() { Apply(session_.OnHostRebooted(Now())); }
   void NoteShutdownFile(absl::Time written) { Apply(session_.OnShutdownFileFound(written, Now())); }
 
@@ -192,32 +174,19 @@ class VmRun {
   virtual void AskGuestAgent() = 0;
   // Hands in what QEMU has said by now, within `limit`.
   virtual void ReadNow(absl::Duration limit) = 0;
-  // Returns how many descriptors of its user's its other processes may take. They have taken
-  // `change`.
-  virtual int RoomForOthers() const { return 0; }
-  virtual void OnOtherDescriptors(int /*change*/) {}
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
 
   // Hands in what QEMU said.
   void HearEvent(const QmpEvent& event);
-  // Lets go of the process: another one serves the monitor, and is not known.
-  void GoOnUntracked();
-  // Returns whether `pid` is a process that it follows, and lives.
-  bool Follows(int64_t pid) const;
   PeerProcess TakeProcess() { return process_.Take(); }
   // Gives the next daemon the process, and which text of the journal is the run's.
   void HandOverTo(HandedRun* handed);
-  // Returns how many descriptors its other processes may take.
-  int Room() const;
-  // Adds another process, which cannot be followed now.
-  void AddWaitingProcess(const ProcessId& process);
   void Apply(Effects effects);
 
   VmSession& session() { return session_; }
   const VmSession& session() const { return session_; }
   ProcessWatch& process() { return process_; }
-  const OtherProcesses& others() const { return others_; }
   // process() is about to let go of its process.
   virtual void OnReleased();
   Instant Now() const { return context_->loop->Now(); }
@@ -225,7 +194,6 @@ class VmRun {
 
  private:
   friend class ProcessWatch;
-  friend class OtherProcesses;
   friend class RunTable;
 
   // Notifications of process_, which may be destroyed in none of them. AwaitEnd has its answer; the
@@ -238,13 +206,6 @@ class VmRun {
   // or the kernel is about to kill it for its memory.
   void OnSignal(const SignalSender& sender);
   void OnOomVictim(const OomVictim& victim);
-  // Notifications of others_.
-  void OnOtherFollowed(const std::optional<ProcessKey>& key);
-  void OnOtherUnfollowed(const std::optional<ProcessKey>& key);
-  void OnOtherGone();
-
-  void NoteOthers();
-
   // Carries out `effects`; the first event of `type` among them has `done` called.
   void ApplyThen(Effects effects, EventType type, std::function<void()> done);
   void Execute(Publish& effect);
@@ -262,7 +223,6 @@ class VmRun {
   Owner* const owner_;
   VmSession session_;
   ProcessWatch process_;
-  OtherProcesses others_;
   TimerId tick_timer_;
   uint64_t limited_events_ = 0;  // the session's that were counted
   bool published_ = false;

@@ -105,21 +105,6 @@ void ArchiveWriter::Value(absl::string_view text) {
   Wrote(out);
 }
 
-void ArchiveWriter::Processes(absl::string_view key, const std::vector<ProcessId>& processes) {
-  if (processes.empty()) return;
-  Key(key);
-  char separator = '[';
-  for (const ProcessId& process : processes) {
-    Put(std::exchange(separator, ','));
-    Put('[');
-    Value(process.pid);
-    Put(',');
-    Value(process.start_ticks);
-    Put(']');
-  }
-  Put(']');
-}
-
 void ArchiveWriter::Labels(absl::string_view key, const vmeventd::Labels& labels) {
   Object(key, !labels.empty(), [&] {
     for (const auto& [name, value] : labels) Field(name, value);
@@ -215,17 +200,6 @@ void ArchiveReader::Entries(absl::string_view key, std::vector<EvidenceEntry>& e
     Read(parts[1], &entry.what);
     // An earlier version kept none.
     if (parts.size() > 2) ReadEnum(parts[2], &entry.id, EvidenceId::kOther, kLastEvidenceId);
-  }
-}
-
-void ArchiveReader::Processes(absl::string_view key, std::vector<ProcessId>& processes) {
-  const std::optional<absl::string_view> list = Find(key);
-  if (!list.has_value()) return;
-  for (const absl::string_view element : Elements(*list, 0)) {
-    const std::vector<absl::string_view> pair = Elements(element, 2);
-    ProcessId& process = processes.emplace_back();
-    Read(pair[0], &process.pid);
-    Read(pair[1], &process.start_ticks);
   }
 }
 

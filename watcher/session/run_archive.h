@@ -106,7 +106,6 @@ class ArchiveWriter {
   }
 
   // Lists, unless they are empty.
-  void Processes(absl::string_view key, const std::vector<ProcessId>& processes);
   void Labels(absl::string_view key, const vmeventd::Labels& labels);
 
   template <typename Fields>
@@ -247,7 +246,6 @@ class ArchiveReader {
     size_t index = 0;
     ((Read(list[index++], &numbers)), ...);
   }
-  void Processes(absl::string_view key, std::vector<ProcessId>& processes);
   void Labels(absl::string_view key, vmeventd::Labels& labels);
   template <typename Fields>
   void Object(absl::string_view key, bool /*condition*/, Fields fields) {

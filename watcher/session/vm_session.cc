@@ -51,26 +51,7 @@ Effects VmSession::OnTrackingLost(Instant now) {
   return Step(now, [this] {
     run_.process_tracked = false;
     run_.pid = 0;
-    run_.others.clear();
     PublishStatus();
-  });
-}
-
-Effects VmSession::OnListenerGone(Instant now) {
-  evidence_.Saw(
-      "the process that listened on the monitor's socket is gone, and the socket still accepts "
-      "connections",
-      now);
-  return OnTrackingLost(now);
-}
-
-Effects VmSession::OnOtherProcesses(std::vector<ProcessId> others, Instant now) {
-  return Step(now, [&] {
-    run_.others = std::move(others);
-    if (run_.others.empty() || std::exchange(run_.several_processes, true)) return;
-    evidence_.Saw(
-        "more than one process speaks on the monitor, or may: how QEMU's own ends is not known",
-        now);
   });
 }
 
@@ -87,7 +68,7 @@ Effects VmSession::OnOomKills(uint64_t kills) {
 }
 
 Effects VmSession::OnSignal(const SignalSender& sender, Instant now) {
-  if (gone_ || run_.several_processes) return {};
+  if (gone_) return {};
   return Step(now, [&] {
     evidence_.SawSignal(sender, now);
     BeginExit(now);
@@ -95,7 +76,7 @@ Effects VmSession::OnSignal(const SignalSender& sender, Instant now) {
 }
 
 Effects VmSession::OnOomVictim(const OomVictim& victim, Instant now) {
-  if (gone_ || run_.several_processes) return {};
+  if (gone_) return {};
   return Step(now, [&] { evidence_.SawOomVictim(victim, now); });
 }
 

@@ -136,13 +136,8 @@ class VmSession {
   Effects OnTrackingLost(Instant now);
   // `problem` says which other VM has the same UUID; empty: none has.
   Effects OnSharedUuid(absl::string_view problem, Instant now);
-  // The process that listened on the monitor's socket is gone, nobody has spoken on it, and another
-  // process serves the socket, of which nothing is known.
-  Effects OnListenerGone(Instant now);
   // `process` is QEMU's, and is followed from now on: none was known, or another's.
   Effects OnProcessFound(const ProcessInfo& process, Instant now);
-  // RunInfo::others as they are from now on.
-  Effects OnOtherProcesses(std::vector<ProcessId> others, Instant now);
   // RunInfo::oom_kills, read again while the process lives.
   Effects OnOomKills(uint64_t kills);
   // A signal that may end it was sent to the process, or the kernel is about to kill it because

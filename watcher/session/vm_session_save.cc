@@ -46,8 +46,6 @@ void RunFields(Archive* archive, Run* run) {
   archive->FieldIf("oom_file", run->oom_file);
   if (!run->oom_file.empty()) archive->Field("oom_kills", run->oom_kills);
   archive->FieldIf("shutdown_file_mark", run->shutdown_file_mark);
-  archive->Processes("others", run->others);
-  archive->FieldIf("several_processes", run->several_processes);
 }
 
 template <typename Archive, typename Facts>
@@ -142,10 +140,6 @@ absl::string_view WrongWith(const RunInfo& run) {
     return "its name is no file name";
   }
   if (run.process_tracked && run.pid <= 0) return "it has no pid";
-  if (run.others.size() > kMaxOtherProcesses + 1) return "it has too many processes";
-  for (const ProcessId& other : run.others) {
-    if (other.pid <= 0) return "one of its processes has no pid";
-  }
   return "";
 }
 

@@ -173,12 +173,22 @@ TEST_F(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {
   EXPECT_EQ(Only(facts_, "unwatched").line, "libvirt = [\"qemu:///system\"]");
 }
 
-TEST_F(DiagnosisTest, ANodeWithoutGanetiNeedsNoDirectoryOfGanetis) {
+TEST_F(DiagnosisTest, ADomainOfALibvirtThatWillBeFollowedNeedsNoConfiguration) {
+  facts_.processes[0].arguments = {"kvm", "-chardev", "socket,id=m,fd=9,server=on", "-mon",
+                                   "chardev=m,mode=control"};
+  facts_.sockets[0].path = "/var/lib/libvirt/qemu/domain-1-web1/monitor.sock";
+  facts_.follows_libvirt = true;
+  const Diagnosis diagnosis = Diagnose(facts_);
+  EXPECT_THAT(diagnosis.findings, testing::IsEmpty());
+  EXPECT_EQ(diagnosis.usable, 1);
+}
+
+TEST_F(DiagnosisTest, NobodyMissesADirectoryThatIsFollowedIfItIsThere) {
   NodeFacts facts;
   facts.is_root = true;
+  facts.watches = {{GanetiIfThere(), false}};
+  EXPECT_THAT(Diagnose(facts).findings, testing::IsEmpty());
   facts.watches = {{*ParseWatchSpec(kGanetiControlDirectory), false}};
-  EXPECT_EQ(Only(facts, "directory").line, "watch = [\"/run/qemu:*.qmp\"]");
-  facts.has_ganeti = true;
   EXPECT_THAT(Only(facts, "directory").line, testing::HasSubstr("install -d"));
 }
 
@@ -394,14 +404,20 @@ TEST_F(DiagnosisTest, ForeignBytesHarmNoOutput) {
   EXPECT_EQ(DiagnosisJson(diagnosis).size(), 1);
 }
 
-TEST(DoctorTest, TheConfigurationNamesTheWatches) {
-  const auto watches = WatchesOfConfiguration(
+TEST(DoctorTest, TheConfigurationNamesTheSources) {
+  const auto sources = SourcesOfConfiguration(
       "# a comment\nwatch = [\"/run/vms:*.qmp\", \"/srv/vms\"]\nlog-level = \"info\"\n");
-  ASSERT_TRUE(watches.ok()) << watches.status();
-  ASSERT_EQ(watches->size(), 2);
-  EXPECT_EQ((*watches)[0].suffix, ".qmp");
-  EXPECT_EQ(WatchesOfConfiguration("")->front().directory, kGanetiControlDirectory);
-  EXPECT_TRUE(WatchesOfConfiguration("libvirt = [\"qemu:///system\"]\n")->empty());
+  ASSERT_TRUE(sources.ok()) << sources.status();
+  ASSERT_EQ(sources->watches.size(), 2);
+  EXPECT_EQ(sources->watches[0].suffix, ".qmp");
+  EXPECT_FALSE(sources->libvirt);
+  const auto defaults = SourcesOfConfiguration("");
+  EXPECT_EQ(defaults->watches.front().directory, kGanetiControlDirectory);
+  EXPECT_TRUE(defaults->watches.front().optional);
+  EXPECT_TRUE(defaults->libvirt);
+  const auto libvirt = SourcesOfConfiguration("libvirt = [\"qemu:///system\"]\n");
+  EXPECT_THAT(libvirt->watches, testing::IsEmpty());
+  EXPECT_TRUE(libvirt->libvirt);
 }
 
 }  // namespace

@@ -99,6 +99,18 @@ TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
   EXPECT_FALSE(matches({.until = absl::FromUnixSeconds(100)}));
 }
 
+TEST(FleetMatcher, AnEntryThatEqualsANameMatchesIt) {
+  for (const std::string name : {"[prod] db", "a,b", "web*", "x?", "[", "!a"}) {
+    FleetFilter filter;
+    filter.events.add_vm_names(name);
+    EXPECT_TRUE(
+        FleetMatcher(filter).Matches({"[n1]", "prod", "j"}, Event(v1::EVENT_TYPE_PAUSED, name)))
+        << name;
+  }
+  EXPECT_TRUE(FleetMatcher(Filter({"[n1]"})).MatchesNode("prod", "[n1]"));
+  EXPECT_TRUE(FleetMatcher(Filter({"prod/[n1]"})).MatchesNode("prod", "[n1]"));
+}
+
 TEST(FleetMatcher, AGapOfANodePassesButForItsNode) {
   const MessageNode origin{"n1", "prod", "j"};
   const v1::Event gap = Event(v1::EVENT_TYPE_GAP, "");

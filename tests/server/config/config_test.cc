@@ -51,9 +51,6 @@ void ExpectWrong(const Wrong& row) {
 
 TEST(Config, HasDefaultsForRoot) {
   const Config config = Good({});
-  ASSERT_EQ(config.watches.size(), 1);
-  EXPECT_EQ(config.watches[0].directory, "/var/run/ganeti/kvm-hypervisor/ctrl");
-  EXPECT_EQ(config.watches[0].pattern(), "*.kvmd");
   ASSERT_EQ(config.listens.size(), 1);
   EXPECT_EQ(config.listens[0].ToString(), "unix:/run/vmeventd/vmeventd.sock");
   EXPECT_EQ(config.state_dir, "/var/lib/vmeventd");
@@ -99,6 +96,15 @@ TEST(Config, AcceptsDroppedFlagsAndSaysWhatHoldsInstead) {
   EXPECT_EQ(check.exit_code, 0);
   EXPECT_THAT(check.text, HasSubstr("# --event-limits was dropped"));
   EXPECT_THAT(Parse({"--help"}).text, Not(HasSubstr("--event-limits")));
+}
+
+TEST(Config, NamesTheDefaultSourcesWhereNoneIsSet) {
+  EXPECT_TRUE(Good({}).has_default_sources());
+  EXPECT_FALSE(Good({"--watch", "/nowhere"}).has_default_sources());
+  EXPECT_FALSE(Good({"--libvirt", "qemu:///system"}).has_default_sources());
+  EXPECT_THAT(Parse({"--check-config"}).text, HasSubstr("neither watch nor libvirt is set"));
+  EXPECT_THAT(Parse({"--check-config", "--watch", "/nowhere"}).text,
+              Not(HasSubstr("neither watch nor libvirt is set")));
 }
 
 TEST(Config, HasDefaultsForAnyone) {
@@ -172,7 +178,7 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--watch"}, {"--watch"}},
       {{"--watch", ""}, {"--watch"}},
       {{"--watch", file}, {"--watch", file, "not a directory"}},
-      {{"--watch", "/nowhere", "--watch", "/nowhere:*.kvmd"}, {"--watch", "given twice"}},
+      {{"--watch", "/nowhere", "--watch", "/nowhere:*.qmp"}, {"--watch", "given twice"}},
       {{"--listen", "0.0.0.0:1"}, {"--listen", "0.0.0.0:1", "--tls-cert", "--insecure-listen"}},
       {{"--listen", "unix:/a", "--listen", "unix:/a"}, {"--listen", "given twice"}},
       {{"--state-dir", ""}, {"--state-dir", "empty"}},

@@ -113,6 +113,18 @@ TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
   EXPECT_THAT(Names(Vms(next)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
 }
 
+TEST_F(QueriesTest, AnEntryThatEqualsANameMatchesIt) {
+  for (const std::string name : {"[prod] db", "a,b", "web*", "x?", "["}) {
+    pumped_.Push({Update(name, EventType::kStarted)});
+    v1::ListVmsRequest vms;
+    vms.add_vm_names(name);
+    EXPECT_THAT(Names(Vms(vms)), ElementsAre(absl::StrCat(name, "/run-", name)));
+    v1::ListEventsRequest events;
+    events.mutable_filter()->add_vm_names(name);
+    EXPECT_EQ(Events(events).events_size(), 1) << name;
+  }
+}
+
 TEST_F(QueriesTest, GetsAVmByItsName) {
   pumped_.Push({Update("a", EventType::kStarted)});
   EXPECT_EQ(Vm("a").ref().run_id(), "run-a");

@@ -207,14 +207,16 @@ TOO_MUCH = (["x"] * 1001, ["x" * 1025], ["x" * 1000] * 66, ["x*"] * 33)
 
 @promise("EventFilter.vm_names",
          "Names or glob patterns: * ? [a-z] [!a-z], where ? and a bracket match one byte.",
+         "An entry that is a VM's name matches that VM, also one that reads as a pattern.",
          "At most 1000, of 1 KiB each and 64 KiB together, and at most 32 with a wildcard.")
 @promise("ListVmsRequest.vm_names", "glob patterns, as in EventFilter")
 def patterns(world):
     stream = world.begin()
-    for name in ("web1", "web2", "webx", "db"):
+    for name in ("web1", "web2", "webx", "db", "[prod] x", "a,c"):
         world.started_vm(stream, name)
     for pattern, expected in (
-            ("*", ["db", "web1", "web2", "webx"]), ("web?", ["web1", "web2", "webx"]),
+            ("*", ["[prod] x", "a,c", "db", "web1", "web2", "webx"]), ("web?", ["web1", "web2", "webx"]),
+            ("[prod] x", ["[prod] x"]), ("a,c", ["a,c"]),
             ("web[0-9]", ["web1", "web2"]), ("web[!0-9]", ["webx"]), ("web", []), ("*b", ["db"])):
         listed = [vm.ref.name for vm in world.call("ListVms", vm_names=[pattern]).vms]
         assert listed == expected, (pattern, listed)

@@ -57,7 +57,7 @@ class GanetiReaderTest(world.WorldTest):
         self.control = pathlib.Path(self.hypervisor._CTRL_DIR)  # pylint: disable=protected-access
         self.pids = pathlib.Path(self.hypervisor._PIDS_DIR)  # pylint: disable=protected-access
         self.ganeti = self.hypervisor()
-        self.world.watches = [str(self.control)]
+        self.world.watches = [f"{self.control}:*.kvmd"]
         self.world.start()
         self.stream = self.world.oldest()
         disk = self.world.path / "disk"

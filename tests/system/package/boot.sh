@@ -48,7 +48,7 @@ check_nothing_configured() {
   same "at boot" "$(systemctl is-enabled vmeventd.service || true)" disabled
   apt-get "${apt_options[@]}" purge vmeventd >/dev/null
   install ./vmeventd.deb
-  grep -q 'is not started: nothing to follow is configured' /root/apt.log || fail "it does not say why"
+  grep -q 'is not started: nothing is configured' /root/apt.log || fail "it does not say why"
   same "the service" "$(systemctl is-active vmeventd.service || true)" inactive
 }
 

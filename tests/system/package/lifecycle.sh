@@ -80,7 +80,7 @@ check_files() {
   same "/var/lib/vmeventd" "$(stat -c '%U:%G %a' /var/lib/vmeventd)" "vmeventd:vmeventd 700"
   same "the unit at boot, as long as nothing is configured" \
     "$(systemctl is-enabled vmeventd.service || true)" disabled
-  grep -q 'vmeventd is not started: nothing to follow is configured' /root/apt.log ||
+  grep -q 'vmeventd is not started: nothing is configured' /root/apt.log ||
     fail "the installation does not say why nothing is started"
   vmeventd --check-config --config /etc/vmeventd/vmeventd.conf >/dev/null ||
     fail "the conffile is not valid"

@@ -21,13 +21,22 @@ TEST(WatchSpecTest, TakesADirectoryAndAPattern) {
   EXPECT_EQ(spec->VmName("/run/qemu/old/vm-web1.qmp"), std::nullopt);
 }
 
-TEST(WatchSpecTest, DefaultsToGanetisPattern) {
+TEST(WatchSpecTest, ADirectoryAloneTakesMonitorsByTheirUsualName) {
   const auto spec = ParseWatchSpec("/run/ctrl/");
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->directory, "/run/ctrl");
-  EXPECT_EQ(spec->VmName("/run/ctrl/web1.example.org.kvmd"), "web1.example.org");
-  EXPECT_EQ(spec->VmName("/run/ctrl/web1.qmp"), std::nullopt);
-  EXPECT_EQ(spec->VmName("/run/ctrl/.kvmd"), std::nullopt);
+  EXPECT_EQ(spec->VmName("/run/ctrl/web1.example.org.qmp"), "web1.example.org");
+  EXPECT_EQ(spec->VmName("/run/ctrl/web1.kvmd"), std::nullopt);
+  EXPECT_EQ(spec->VmName("/run/ctrl/.qmp"), std::nullopt);
+}
+
+TEST(WatchSpecTest, GanetisDirectoryAloneTakesWhatGanetiMakesForAFollower) {
+  for (const char* text : {kGanetiControlDirectory, "/run/ganeti/kvm-hypervisor/ctrl/",
+                           "/var/run/./ganeti/kvm-hypervisor/ctrl"}) {
+    EXPECT_EQ(ParseWatchSpec(text)->pattern(), "*.kvmd") << text;
+  }
+  EXPECT_TRUE(GanetiIfThere().optional);
+  EXPECT_EQ(GanetiIfThere().pattern(), "*.kvmd");
 }
 
 struct DirectoriesSpec {

@@ -557,6 +557,40 @@ TEST_F(LibvirtProcessTest, AProcessThatIsFollowedStaysWithItsFirstLibvirt) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
+// Where the configuration names no source.
+TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
+  const std::string socket = directory_.Path("virtqemud-sock");
+  options_.watches.clear();
+  options_.libvirts = {{.awaited = {directory_.Path("libvirt-sock"), socket}}};
+  libvirt_->SetActive({{kDomain, "running"}});
+  Start();
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->first_scan_done(); }));
+  for (int turn = 0; turn < 3; ++turn) {
+    clock_.Advance(absl::Minutes(1));
+    Step();
+  }
+  EXPECT_THAT(watcher_->libvirt_connections(), testing::IsEmpty()) << "nobody misses it";
+  EXPECT_TRUE(watcher_->reaches_all_libvirts());
+  EXPECT_FALSE(watcher_->has_open_source());
+  const UniqueFd listener(e2e::ListenUnix(socket));
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
+  EXPECT_EQ(sink_.Latest("web1")->ref.source, "libvirt:qemu:///system");
+  EXPECT_TRUE(watcher_->has_open_source());
+}
+
+TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsAwaitedGoesOnWithoutItsSocket) {
+  options_.libvirts = {{.awaited = {directory_.Path("libvirt-sock")}}};
+  UniqueFd listener(e2e::ListenUnix(directory_.Path("libvirt-sock")));
+  libvirt_->SetActive({{kDomain, "running"}});
+  Start();
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
+  std::filesystem::remove(directory_.Path("libvirt-sock"));
+  Restart();
+  ASSERT_TRUE(UntilConnected());
+  ReportDestroyed();
+  ExpectEnd(ShutdownCause::kHostDestroy);
+}
+
 // A pod, whose libvirt anybody may be.
 
 class LibvirtPodsTest : public LibvirtSourceTest {

@@ -22,7 +22,7 @@ namespace vmeventd {
 // Records what a connection reports.
 class RecordingDelegate : public MonitorConnection::Delegate {
  protected:
-  void OnSpeaker(int64_t) override {}
+  std::string OnSpeaker(int64_t) override { return ""; }
   void OnGreeting() override { ++greetings_; }
   void OnGreetingLate() override { ++late_greetings_; }
   void OnReplyLate(bool given_up) override { late_replies_.push_back(given_up); }
@@ -33,8 +33,6 @@ class RecordingDelegate : public MonitorConnection::Delegate {
   }
   void OnRunStateReply(absl::string_view state) override { states_.emplace_back(state); }
   void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
-  void OnDrainCutShort() override { ++cut_short_; }
-  void OnDrained() override { ++drained_; }
   uint64_t OnNotesBegin() override { return 1; }
   void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
   void OnClosed(absl::string_view why, bool protocol_error) override {
@@ -50,8 +48,6 @@ class RecordingDelegate : public MonitorConnection::Delegate {
   bool ready_at_event_ = false;
   std::vector<std::string> states_;
   std::vector<GuestAgentInfo> agents_;
-  int cut_short_ = 0;
-  int drained_ = 0;
   std::optional<std::string> closed_;
   bool protocol_error_ = false;
 };
@@ -59,7 +55,7 @@ class RecordingDelegate : public MonitorConnection::Delegate {
 // A monitor of a fake QEMU, and our end of it.
 class TestMonitor : public RecordingDelegate {
  protected:
-  void Connect(EventLoop* loop, OwnerBudget* budget, CommandLines* command_lines,
+  void Connect(EventLoop* loop, MonitorBudget* budget, CommandLines* command_lines,
                const std::string& path, const FakeMonitor& behavior = {},
                absl::Duration greeting_timeout = absl::InfiniteDuration()) {
     monitor_ = qemu_.AddMonitor(path, behavior);
@@ -90,7 +86,7 @@ class MonitorFixture : public testing::Test, public TestMonitor {
   TempDir directory_;
   TheClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
-  OwnerBudget budget_{loop_.get()};
+  MonitorBudget budget_;
 };
 
 }  // namespace vmeventd

@@ -1,9 +1,9 @@
-// How long a monitor may take for its greeting and its first answers, and how long it may keep the
-// loop, by a clock that only the test and the handling of lines move.
+// How long a monitor may take for its greeting, its first answers and a line, by a clock that only
+// the test moves, and how much of it is read in a turn of the loop.
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
+#include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -235,154 +235,108 @@ TEST(ConnectOutcomeTest, NamesWhatAnAttemptCameTo) {
 
 constexpr char kLine[] =
     "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"X\"}\r\n";
-constexpr absl::Duration kCost = absl::Milliseconds(1);
-// What fits into a slice, and the line at which it is seen that it is used up.
-const int kLinesOfASlice = static_cast<int>(OwnerBudget::kSlice / kCost) + 1;
 
-std::string Events(int count) {
+std::string Events(size_t count) {
   std::string events;
-  for (int i = 0; i < count; ++i) events += kLine;
+  for (size_t i = 0; i < count; ++i) events += kLine;
   return events;
 }
 
-// Each event that is handled takes `cost`.
 class Monitor : public TestMonitor {
  public:
-  Monitor(EventLoop* loop, ManualClock* clock, OwnerBudget* budget, const std::string& path,
-          absl::Duration cost)
-      : clock_(clock), cost_(cost) {
+  Monitor(EventLoop* loop, MonitorBudget* budget, const std::string& path) {
     Connect(loop, budget, nullptr, path);
   }
 
   // Is in the socket, or waits in the fake for room there, when it returns.
-  void Send(int count) { qemu_.Send(monitor_, Events(count)); }
-  void SendPart() { qemu_.Send(monitor_, std::string(kLine).substr(0, 10)); }
-  void SendRest() { qemu_.Send(monitor_, std::string(kLine).substr(10)); }
-  void StartDrain() { connection_->StartDrain(); }
+  void Send(const std::string& bytes) { qemu_.Send(monitor_, bytes); }
+  void Drain() { connection_->Drain(); }
 
   bool ready() const { return info_.has_value(); }
-  int events() const { return static_cast<int>(events_.size()); }
-  int cut_short() const { return cut_short_; }
-  int drained() const { return drained_; }
+  size_t events() const { return events_.size(); }
   std::string closed() const { return closed_.value_or(""); }
-
- private:
-  void OnEvent(const QmpEvent& event) override {
-    RecordingDelegate::OnEvent(event);
-    clock_->Advance(cost_);
-  }
-
-  ManualClock* const clock_;
-  const absl::Duration cost_;
 };
 
-class MonitorSlicesTest : public testing::Test {
+class MonitorTurnsTest : public testing::Test {
  protected:
-  std::unique_ptr<Monitor> Connect(absl::Duration cost) {
+  std::unique_ptr<Monitor> Connect() {
     const std::string path = directory_.Path("m" + std::to_string(++monitors_));
-    auto monitor = std::make_unique<Monitor>(loop_.get(), &clock_, &budget_, path, cost);
-    EXPECT_TRUE(StepUntil(
-        [this] {
-          loop_->RunOnce(absl::Milliseconds(10));
-          clock_.Advance(absl::Milliseconds(1));  // the commands of the handshake are spaced
-        },
-        [&] { return monitor->ready(); }));
+    auto monitor = std::make_unique<Monitor>(loop_.get(), &budget_, path);
+    EXPECT_TRUE(Until([&] { return monitor->ready(); }));
     return monitor;
   }
-  // One turn; time passes in it for what it handles, or a millisecond for nothing.
-  void Turn() {
-    const absl::Duration before = Now();
-    loop_->RunOnce(absl::ZeroDuration());
-    if (Now() == before) clock_.Advance(absl::Milliseconds(1));
+  // The commands of the handshake are spaced.
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil(
+        [this] {
+          loop_->RunOnce(absl::Milliseconds(10));
+          clock_.Advance(absl::Milliseconds(1));
+        },
+        done);
   }
-  absl::Duration Now() const { return clock_.Now().monotonic; }
 
   TempDir directory_;
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
-  OwnerBudget budget_{loop_.get()};
+  MonitorBudget budget_;
   int monitors_ = 0;
 };
 
-TEST_F(MonitorSlicesTest, AFloodIsHandledInSlicesBetweenWhichItPauses) {
-  constexpr int kFlood = 1000;
-  const auto monitor = Connect(kCost);
-  const absl::Duration began = Now();
-  monitor->Send(kFlood);
+TEST_F(MonitorTurnsTest, AFloodIsReadInPartsBetweenWhichOthersAreRead) {
+  constexpr size_t kPart = MonitorBudget::kTurnBytes / (sizeof(kLine) - 1) + 1;
+  const auto hostile = Connect();
+  const auto honest = Connect();
+  hostile->Send(Events(10 * kPart));
+  honest->Send(Events(1));
   ASSERT_TRUE(StepUntil(
       [&] {
-        const int before = monitor->events();
-        Turn();
-        ASSERT_LE(monitor->events() - before, kLinesOfASlice);
+        const size_t before = hostile->events();
+        loop_->RunOnce(absl::Milliseconds(10));
+        ASSERT_LE(hostile->events() - before, kPart);
       },
-      [&] { return monitor->events() == kFlood; }));
-  const int parts = OwnerBudget::kPausePerWork;  // of the time, for one of work
-  EXPECT_GE(Now() - began, kFlood * kCost * parts);
+      [&] { return hostile->events() == 10 * kPart; }));
+  EXPECT_EQ(honest->events(), 1);
 }
 
-TEST_F(MonitorSlicesTest, ADrainIsHandledInSlicesToItsEnd) {
-  constexpr int kFlood = 300;  // takes 1.2 s with its pauses
-  const auto monitor = Connect(kCost);
-  monitor->Send(kFlood);
-  monitor->StartDrain();
-  EXPECT_LE(monitor->events(), kLinesOfASlice);
-  ASSERT_TRUE(StepUntil(
-      [&] {
-        const int before = monitor->events();
-        Turn();
-        ASSERT_LE(monitor->events() - before, kLinesOfASlice);
-      },
-      [&] { return monitor->drained() == 1; }));
-  EXPECT_EQ(monitor->events(), kFlood);
-  EXPECT_EQ(monitor->cut_short(), 0);
+TEST_F(MonitorTurnsTest, ADrainReadsAllThatIsThere) {
+  const auto monitor = Connect();
+  monitor->Send(Events(1000));
+  monitor->Drain();
+  EXPECT_EQ(monitor->events(), 1000);
+  EXPECT_EQ(monitor->closed(), "");
 }
 
-TEST_F(MonitorSlicesTest, ADrainThatTakesTooLongIsCutShort) {
-  constexpr int kFlood = 2000;
-  const auto monitor = Connect(kCost);
-  monitor->Send(kFlood);
-  const absl::Duration began = Now();
-  monitor->StartDrain();
-  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return monitor->drained() == 1; }));
-  EXPECT_EQ(monitor->cut_short(), 1);
-  EXPECT_LT(monitor->events(), kFlood);
-  const absl::Duration slice = kLinesOfASlice * kCost;
-  EXPECT_LE(Now() - began, MonitorConnection::kMaxDrainTime +
-                               slice * (1 + OwnerBudget::kPausePerWork) + absl::Milliseconds(1));
-}
-
-TEST_F(MonitorSlicesTest, ALineHasToEndInTime) {
-  const auto in_time = Connect(absl::ZeroDuration());
-  const auto late = Connect(absl::ZeroDuration());
-  in_time->SendPart();
-  late->SendPart();
-  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return budget_.held() > 20; }));
+TEST_F(MonitorTurnsTest, ALineHasToEndInTime) {
+  const std::string line = kLine;
+  const auto in_time = Connect();
+  const auto late = Connect();
+  in_time->Send(line.substr(0, 10));
+  late->Send(line.substr(0, 10));
+  ASSERT_TRUE(StepUntil([&] { loop_->RunOnce(absl::Milliseconds(10)); },
+                        [&] { return budget_.held() > 20; }));
   clock_.Advance(MonitorConnection::kLineTimeout - absl::Seconds(1));
-  in_time->SendRest();
-  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return in_time->events() == 1; }));
-  in_time->SendPart();
-  Turn();
+  in_time->Send(line.substr(10));
+  ASSERT_TRUE(Until([&] { return in_time->events() == 1; }));
+  in_time->Send(line.substr(0, 10));
   clock_.Advance(absl::Seconds(2));
-  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return !late->closed().empty(); }));
+  ASSERT_TRUE(Until([&] { return !late->closed().empty(); }));
   EXPECT_EQ(late->closed(), "a line that has not ended after 10 s");
   EXPECT_EQ(in_time->closed(), "");
 }
 
-TEST_F(MonitorSlicesTest, BesideFiveFloodsAnEventIsHandledWithin50Milliseconds) {
-  std::array<std::unique_ptr<Monitor>, 5> hostile;
-  for (auto& monitor : hostile) monitor = Connect(kCost);
-  const auto honest = Connect(absl::ZeroDuration());
-  for (const auto& monitor : hostile) monitor->Send(2000);
-  absl::Duration latest;
-  for (int round = 1; round <= 50; ++round) {
-    for (int i = 0; i < 7; ++i) Turn();
-    honest->Send(1);
-    const absl::Duration sent = Now();
-    ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return honest->events() == round; }));
-    latest = std::max(latest, Now() - sent);
-  }
-  EXPECT_LE(latest, absl::Milliseconds(50));
-  for (const auto& monitor : hostile) EXPECT_GT(monitor->events(), 10) << "it is served, too";
+TEST_F(MonitorTurnsTest, WhoWouldHoldTooMuchOfUnfinishedLinesIsClosed) {
+  const auto first = Connect();
+  const auto second = Connect();
+  size_t others = 0;
+  ASSERT_TRUE(budget_.Hold(&others, MonitorBudget::kMaxHeldBytes - 64));
+  first->Send("{");
+  ASSERT_TRUE(Until([&] { return budget_.held() > others; }));
+  second->Send("{" + std::string(100, ' '));
+  ASSERT_TRUE(Until([&] { return !second->closed().empty(); }));
+  EXPECT_THAT(second->closed(), HasSubstr("unfinished lines"));
+  EXPECT_EQ(first->closed(), "");
+  EXPECT_EQ(budget_.refused(), 1);
+  ASSERT_TRUE(budget_.Hold(&others, 0));
 }
 
 }  // namespace

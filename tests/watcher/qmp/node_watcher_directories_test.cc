@@ -51,6 +51,23 @@ TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
   EXPECT_EQ(sink_.Latest("web2")->ref.pid, second.pid());
 }
 
+// Where the configuration names no source.
+TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
+  ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
+  WatchSpec spec = Spec("ctrl");
+  spec.optional = true;
+  options_.watches = {spec};
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_TRUE(sink_.directories().empty());
+  EXPECT_FALSE(watcher_->has_open_source());
+  directory_.MakeDirectory("ctrl");
+  qemu_.AddMonitor(Socket("vm1"));
+  EXPECT_TRUE(UntilDirectory(true));
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_TRUE(watcher_->has_open_source());
+}
+
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryMayAppearLater) {
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
   Start();

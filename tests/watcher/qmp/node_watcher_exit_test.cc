@@ -162,18 +162,6 @@ TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
   EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
-TEST_F(NodeWatcherExitTest, AFullDescriptorTableHidesNoExitStatus) {
-  options_.exit_status_source = ExitStatusSource::kNone;  // the zombie's stat file is what is left
-  FollowSilent();
-  {
-    const FullDescriptorTable full;
-    qemu_.Kill(SIGABRT);
-    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  }
-  ExpectStopped(ShutdownClass::kUnknown, "never-greeted");
-  ExpectSignal(SIGABRT);
-}
-
 TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
   // The process connector's messages come later.
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;

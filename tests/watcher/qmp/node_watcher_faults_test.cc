@@ -190,7 +190,7 @@ TEST_F(NodeWatcherFaultsTest, ASocketWithoutARunIsForgottenWhenItIsGone) {
   EXPECT_THAT(sink_.entries(), IsEmpty());
 }
 
-TEST_F(NodeWatcherFaultsTest, AFullDescriptorTableLosesNoEventAndNoShutdownFile) {
+TEST_F(NodeWatcherFaultsTest, AFullDescriptorTableLosesNoEvent) {
   FakeQemu first;
   FakeQemu second;
   const int monitor = Follow(&first);
@@ -198,11 +198,8 @@ TEST_F(NodeWatcherFaultsTest, AFullDescriptorTableLosesNoEventAndNoShutdownFile)
     const FullDescriptorTable full;
     second.AddMonitor(Socket("vm2"));
     ASSERT_TRUE(UntilUnfollowed("vm2", "LimitNOFILE"));
-    first.Send(monitor, kGuestShutdownLine);
-    first.CloseListener(monitor);
-    first.CloseClient(monitor);
-    ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
-    EXPECT_EQ(watcher_->counters().shutdown_file_errors, 0u);
+    first.Send(monitor, EventLine("RESET"));
+    ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   }
   EXPECT_TRUE(UntilState("vm2", VmState::kRunning));
 }

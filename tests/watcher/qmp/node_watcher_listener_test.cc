@@ -43,43 +43,6 @@ class ListenerTest : public RestartTest {
   }
 };
 
-TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
-  UniqueFd other = StartHeldByAnother(&qemu_);
-  const std::string run_id = RunId("vm1");
-  const pid_t real = qemu_.HandOver();
-  ASSERT_TRUE(UntilPid(0)) << "it is not known who listens now";
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  other.Reset();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  ASSERT_TRUE(UntilPid(real));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  KillUntilStopped(real);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
-  options_.greeting_timeout = absl::Seconds(3);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu_, monitor);
-  StartWithManualClock();
-  Turns();
-  manual_clock_.Advance(absl::Seconds(4));  // no greeting: held
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  manual_clock_.Advance(absl::Seconds(2));  // connected again, and waiting
-  Turns();
-  qemu_.HandOver();
-  AwaitEnd(qemu_.pid());
-  for (int i = 0; i < 20; ++i) {
-    manual_clock_.Advance(absl::Milliseconds(500));
-    Turns();
-  }
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  other.Reset();
-  ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("vm1")->state == VmState::kRunning; }));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
 // A run may have been found by the process that listens, have ended with the QEMU that it listened
 // for, and the next one be found by it as well.
 TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
@@ -90,43 +53,6 @@ TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_NE(RunId("vm1"), ended);
-}
-
-TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
-  std::vector<UniqueFd> others;
-  others.push_back(StartHeldByAnother(&qemu_));
-  SocketFile file;
-  ASSERT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
-  UniqueFd more;
-  while (ConnectTo(file, &more) == 0) others.push_back(std::move(more));
-  qemu_.HandOver();
-  ASSERT_TRUE(UntilPid(0));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  others.clear();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ListenerTest, AfterItTheEndOfAQemuThatAnotherClientHoldsIsSeenByItsSocket) {
-  const UniqueFd other = StartHeldByAnother(&qemu_);
-  const pid_t real = qemu_.HandOver();
-  ASSERT_TRUE(UntilPid(0));
-  kill(real, SIGKILL);
-  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
-}
-
-TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
-  UniqueFd other = StartHeldByAnother(&qemu_);
-  const std::string run_id = RunId("vm1");
-  Die();
-  const pid_t real = qemu_.HandOver();
-  AwaitEnd(qemu_.pid());
-  RestartUntilScanned();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  other.Reset();
-  ASSERT_TRUE(UntilPid(real));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 // The listener of a socket is its launcher, also where the monitor was lost.
@@ -150,22 +76,6 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-TEST_F(ListenerTest, TheEndOfAForkThatAnswersIsNoEndOfAQemuWhoseLauncherStays) {
-  qemu_.AddMonitor(Socket("vm1"));
-  const pid_t real = qemu_.HandOver(true);
-  StartUntilRunning();
-  const std::string run_id = RunId("vm1");
-  const pid_t fork = qemu_.ForkServer(0);
-  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
-  kill(fork, SIGKILL);
-  ASSERT_TRUE(StepUntil([] {}, [&] { return kill(fork, 0) != 0; }));
-  Turns();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  KillUntilStopped(real);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
-}
-
 // The kernel knows who listened by its id alone, before Linux 6.5.
 TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   FakeQemu launcher;
@@ -187,32 +97,6 @@ TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   KillUntilStopped(real);
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.name, "vm1");
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
-}
-
-// A run whose listener has left holds one descriptor, until somebody speaks.
-TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu launcher;
-  const int monitor = launcher.AddMonitor(Socket("vm1"));
-  FakeQemu neighbor;
-  neighbor.AddMonitor(Socket("vm2"));
-  UniqueFd other = HoldMonitor(&launcher, monitor);
-  StartUntilHeld();
-  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  const pid_t real = launcher.HandOver();
-  ASSERT_TRUE(UntilPid(0));
-  Die();
-  options_.max_vm_descriptors = 3;
-  options_.greeting_timeout = absl::Minutes(2);  // a late one would cost vm2 its connection
-  RestartUntilScanned();
-  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  other.Reset();
-  ASSERT_TRUE(Until(
-      [&] { return HasProblem("vm1", "LimitNOFILE") || sink_.Latest("vm1")->ref.pid == real; }));
-  EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE")) << "the VMs hold more than they may";
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  neighbor.Kill(SIGKILL);
-  ASSERT_TRUE(UntilPid(real));
 }
 
 // One that is no QEMU says nothing of the VMs that it listens for.
@@ -435,74 +319,6 @@ TEST_F(SeveralSocketsTest, OneThatGreetsLaterIsFound) {
   ASSERT_TRUE(UntilState(name, VmState::kRunning));
   PowerOff(&qemu_, second);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-}
-
-// Beside QEMU's own socket, a process that forks a child for each connection.
-class ProxyTest : public ListenerTest {
- protected:
-  ProxyTest() { behavior_.proxy = true; }
-  // Follows `proxy` as "vm1". Returns the child that serves the connection.
-  pid_t Follow(FakeQemu* proxy) {
-    proxy->Rename("socat");
-    proxy->AddMonitor(Socket("vm1"), behavior_);
-    Start();
-    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
-    const auto child = static_cast<pid_t>(sink_.Latest("vm1")->ref.pid);
-    EXPECT_NE(child, proxy->pid()) << "it is followed by who speaks";
-    return child;
-  }
-  // Another process speaks by now.
-  bool UntilAnotherThan(pid_t child) {
-    return Until([&] {
-      const int64_t pid = sink_.Latest("vm1")->ref.pid;
-      return pid != child && pid != 0;
-    });
-  }
-
-  FakeMonitor behavior_;
-};
-
-TEST_F(ProxyTest, TheEndOfAChildIsNoEnd) {
-  FakeQemu proxy;
-  const pid_t child = Follow(&proxy);
-  const std::string run_id = RunId("vm1");
-  kill(child, SIGKILL);
-  ASSERT_TRUE(UntilAnotherThan(child));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ProxyTest, ARestartOfTheDaemonIsNoEnd) {
-  FakeQemu proxy;
-  const pid_t child = Follow(&proxy);
-  Die();
-  ASSERT_TRUE(StepUntil([] {}, [&] { return kill(child, 0) != 0; }));
-  Restart();
-  ASSERT_TRUE(UntilAnotherThan(child));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ProxyTest, TheEndOfAllOfItIsTheEnd) {
-  FakeQemu proxy;
-  const pid_t child = Follow(&proxy);
-  proxy.KillAndReap();
-  Turns();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "the child serves on";
-  KillUntilStopped(child);
-}
-
-TEST_F(ProxyTest, WithoutAQemuBehindItTheVmIsLostUntilItEnds) {
-  FakeQemu proxy;
-  Follow(&proxy);
-  behavior_.greet = false;
-  proxy.SetBehavior(0, behavior_);
-  kill(static_cast<pid_t>(sink_.Latest("vm1")->ref.pid), SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "whether QEMU lives behind it is not known";
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, proxy.pid());
-  KillUntilStopped(&proxy);
 }
 
 }  // namespace

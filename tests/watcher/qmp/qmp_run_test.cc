@@ -29,7 +29,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     context_.oom_watch = oom_watch_.get();
     context_.signals = &signals_;
     context_.host = &host_;
-    context_.budget = std::make_unique<OwnerBudget>(loop_.get());
+    context_.budget = std::make_unique<MonitorBudget>();
   }
   ~QmpRunTest() override {
     run_.reset();
@@ -43,13 +43,10 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
   }
   void OnMonitorReady(QmpRun*, const std::string&) override {}
   void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
-  void OnSpeaker(QmpRun*, PeerProcess, std::optional<PeerProcess>) override {}
+  void OnSpeaker(QmpRun*, PeerProcess) override {}
   void OnSpeakerUnread(QmpRun*) override {}
   Silent NoteSilent(QmpRun*) override { return Silent::kOnlyOne; }
-  bool IsServed(const VmRun*) override { return false; }
   bool ListensAsQemu(const QmpRun*) const override { return false; }
-  int DescriptorsLeft(const QmpRun*) const override { return 0; }
-  void OnDescriptors(QmpRun*, int) override {}
   void OnFollowed(VmRun*, const ProcessKey&) override {}
   void OnUnfollowed(VmRun*, const ProcessKey&) override {}
   bool OwnsName(const VmRun*) const override { return true; }
@@ -179,17 +176,15 @@ TEST_F(QmpRunTest, AnAnswerFromBeforeItsEndIsNoSignOfLife) {
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.pid, pid);
 }
 
-// There is no descriptor left for the process whose words its drain finds.
-TEST_F(QmpRunTest, AnEndIsHandledAlthoughTheLastWordsAreLeftUnread) {
+TEST_F(QmpRunTest, AnEndIsHandledAlthoughAnotherProcessSpeaksBehindTheLastWords) {
   Follow();
   ASSERT_NO_FATAL_FAILURE(TakeALongTurn());
-  const pid_t child = qemu_.ForkSpeaker(0, "{\"event\": \"RESET\", \"data\": {}}\r\n");
+  const pid_t pid = qemu_.pid();
+  qemu_.ForkSpeaker(0, "{\"event\": \"RESET\", \"data\": {}}\r\n");
   qemu_.Exit();
   qemu_.Reap();
-  ASSERT_TRUE(UntilInTime([&] { return run_->info().pid == child; }));
-  EXPECT_EQ(context_.meters.speakers_left_unread.value(), 1);
-  kill(child, SIGKILL);
   ASSERT_TRUE(UntilStopped());
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.pid, pid);
 }
 
 }  // namespace

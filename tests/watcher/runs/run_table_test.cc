@@ -73,7 +73,6 @@ class RunTableTest : public testing::Test, public RunSource {
     return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(session)));
   }
   void OnRestored(VmRun* run) override { restored_.emplace_back(run->info().name); }
-  bool IsServed(const VmRun*) override { return false; }
   void EndUnreachableRuns() override {}
   void OnPublished(VmRun*) override { ++published_; }
   bool OwnsName(const VmRun*) const override { return true; }
