@@ -454,7 +454,6 @@ void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, const DomainName& 
   if (process.kind != PeerProcess::Kind::kTracked) return link->worker->FindProcess(domain);
   if (table_->FindByProcess(process) != nullptr) return;
   run->TrackInstead(std::move(process)).IgnoreError();
-  run->Keep();
 }
 
 void LibvirtSource::Handle(Link* link, ProcessFound& message) {
@@ -531,7 +530,6 @@ bool LibvirtSource::GoOn(VmRun* run, HandedRun* handed) {
 
 void LibvirtSource::OnRestored(VmRun* run) {
   LibvirtRun* const own = Of(run);
-  own->Keep();
   if (own->followed() && own->process_ended()) own->AwaitKeptEnd();
 }
 
@@ -559,8 +557,7 @@ void LibvirtSource::AskEnd(Link* link, const LibvirtRun& run) {
 }
 
 LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {
-  auto run = std::make_unique<LibvirtRun>(context_, table_, this, options_->keeper.get(), uuid,
-                                          std::move(session));
+  auto run = std::make_unique<LibvirtRun>(context_, table_, this, uuid, std::move(session));
   LibvirtRun* const added = run.get();
   link->runs[uuid] = added;
   link_of_[added] = link;

@@ -14,7 +14,6 @@
 #include "absl/types/span.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
-#include "watcher/runs/read_notes.h"
 
 namespace vmeventd {
 
@@ -51,10 +50,8 @@ class OwnerBudget {
     bool waits_ = false;
   };
 
-  // `loop` and `notes` outlive it, and it outlives its clients. Without `notes`, which may be null,
-  // none of what they read is noted.
-  explicit OwnerBudget(EventLoop* loop, ReadNotes* notes = nullptr)
-      : loop_(loop), notes_(notes), buffer_(notes == nullptr ? ReadNotes::kDeskBytes : 0) {}
+  // `loop` outlives it, and it outlives its clients.
+  explicit OwnerBudget(EventLoop* loop) : loop_(loop), buffer_(64 << 10) {}
   ~OwnerBudget() { loop_->CancelTimer(&timer_); }
   OwnerBudget(const OwnerBudget&) = delete;
   OwnerBudget& operator=(const OwnerBudget&) = delete;
@@ -68,8 +65,7 @@ class OwnerBudget {
   void Forget(Client* client);
 
   // Buffer that clients read into during a call.
-  absl::Span<char> buffer() { return notes_ == nullptr ? absl::MakeSpan(buffer_) : notes_->desk(); }
-  ReadNotes* notes() const { return notes_; }
+  absl::Span<char> buffer() { return absl::MakeSpan(buffer_); }
   // Memory of all clients.
   size_t held() const { return held_; }
   // Any thread.
@@ -88,7 +84,6 @@ class OwnerBudget {
   void DropIfUnused(uid_t owner);
 
   EventLoop* const loop_;
-  ReadNotes* const notes_;
   std::vector<char> buffer_;
   absl::flat_hash_map<uid_t, Owner> owners_;  // owners that wait or hold
   std::deque<uid_t> turns_;                   // waiting owners, the next one first

@@ -87,8 +87,6 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool GoOn(HandedRun* handed);
   // Reads what QEMU has said meanwhile.
   void CatchUp() { ReadNow(kMaxDrain); }
-  // Has the keeper keep its connection, whose handshake is complete, and its process.
-  void Keep(uint32_t socket_owner);
   // Notes that the process that listened is gone: what greets is another one, and without a
   // greeting there is no run.
   void ExpectSpeaker() { needs_speaker_ = !published(); }
@@ -129,14 +127,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // All that the process has said was handed in. Another one that has the monitor open and never
   // spoke on it, such as a helper of QEMU's, does not count.
   void OnDrained() override { GoOnOrEnd(); }
-  uint64_t OnNotesBegin() override;
-  void OnHandled(ReadNotes::Stream* notes, uint64_t handled) override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
-  // Notes that the next step depends on the state of its connection.
-  void NoteHeard() {
-    if (connection_->noted()) session().SetHeard(connection_->heard());
-  }
   // Handles a first speaker that is not the process that listens.
   void OnFirstSpeaker(PeerProcess speaker);
   // Returns the process that listens, if it may be a proxy that has forked `speaker` for the
@@ -153,7 +145,6 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
   void RetireConnection();
-  void RetireNotes();
 
   // Time for which a connection that is replaced is read to its end.
   static constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
@@ -170,11 +161,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool spoken_;
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
-  bool kept_ = false;            // the keeper has its descriptors
   bool silence_logged_ = false;  // logged since it was ready, as the next one
   bool protocol_error_logged_ = false;
-  // Notes of its last connection, until the run has another one or is over.
-  std::unique_ptr<ReadNotes::Stream> last_notes_;
 };
 
 }  // namespace vmeventd

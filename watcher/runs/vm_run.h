@@ -42,8 +42,6 @@ struct WatcherMeters {
   Counter connects_put_off;   // delayed: too many sockets waited to be closed
   Counter handovers;          // runs that went on with what the daemon before handed over
   Counter handovers_refused;  // handed-over runs that could not go on
-  // Runs that were kept for a crash, and of which something that was read last is missing.
-  Counter handovers_incomplete;
 };
 
 // State shared by all runs of one watcher. Outlives them.
@@ -102,8 +100,8 @@ class VmRun {
   // Tracks the process that the daemon before this one has handed over, which may have ended since.
   // INVALID_ARGUMENT: `pidfd` is another process's.
   absl::Status TrackHanded(UniqueFd pidfd);
-  // Finds out, later, whether it had ended by then or was about to. Until this is called it counts
-  // as ended, so that the slowest step need not be done at once.
+  // Finds out whether a process that is tracked again had ended by then or was about to. A handed
+  // one counts as ended until this is called, so that the slowest step need not be done at once.
   void NoteUnseenEnd();
   // Tracks `process` in place of the one that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
@@ -223,7 +221,7 @@ class VmRun {
   ProcessWatch& process() { return process_; }
   const OtherProcesses& others() const { return others_; }
   // process() is about to let go of its process.
-  virtual void OnReleased();
+  void OnReleased();
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }
 

@@ -35,8 +35,6 @@ class RecordingDelegate : public MonitorConnection::Delegate {
   void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
   void OnDrainCutShort() override { ++cut_short_; }
   void OnDrained() override { ++drained_; }
-  uint64_t OnNotesBegin() override { return 1; }
-  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
   void OnClosed(absl::string_view why, bool protocol_error) override {
     closed_.emplace(why);
     protocol_error_ = protocol_error;
