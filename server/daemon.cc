@@ -113,8 +113,8 @@ void GiveUpStop(const StopDeadline::Step& hangs) {
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
                                                        const LogMeters* meters,
-                                                       const Tuning& tuning,
-                                                       SignalTracing signals) {
+                                                       const Tuning& tuning, SignalTracing signals,
+                                                       UniqueFd parcel) {
   std::shared_ptr<LibvirtApi> libvirt;
   if (!config.libvirts.empty()) {
     absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();
@@ -141,6 +141,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
   watcher_options.libvirt_api = std::move(libvirt);
   const std::string no_senders = signals.problem;
+  std::shared_ptr<SignalTrace> trace = signals.trace;
   watcher_options.signals = std::move(signals);
   absl::StatusOr<std::unique_ptr<HostShutdownApi>> host = ListenOnSystemBus();
   if (host.ok()) {
@@ -151,12 +152,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   SavedState saved = (*log)->TakeSaved();
   for (SavedRun& run : saved.runs) watcher_options.saved_runs.push_back(std::move(run.payload));
   watcher_options.ended_runs = std::move(saved.ended_runs);
-
-  watcher_options.handed_runs =
-      std::make_shared<std::vector<HandedRun>>(TakeHandover(EndOf(**log)));
-  watcher_options.handed_exits = TakeExitStatusSocket();
-  std::shared_ptr<KeptRuns> kept = StoreKeptRuns();
-  watcher_options.keeper = kept;
+  Handover handover = UnpackHandover(std::move(parcel), EndOf(**log));
+  watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
+  if (handover.exit_statuses.valid()) {
+    watcher_options.handed_exits = std::make_shared<UniqueFd>(std::move(handover.exit_statuses));
+  }
 
   std::unique_ptr<Daemon> daemon(
       new Daemon(config, tuning, clock, *std::move(lock), std::move(tls), *std::move(log)));
@@ -164,7 +164,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       NodeWatcher::Create(std::move(watcher_options), clock, daemon->log_->sink());
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
-  daemon->kept_runs_ = std::move(kept);
+  daemon->trace_ = std::move(trace);
   daemon->service_.SetWatcher(daemon->watcher_.get());
   if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors.listener);
@@ -441,14 +441,15 @@ void Daemon::Stop() {
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   // Nothing is read any more; each monitor keeps its QEMU's messages.
   std::vector<HandedRun> handed;
-  if (kept_runs_ != nullptr) handed = watcher_->HandOver();
+  if (HasServiceManager()) handed = watcher_->HandOver();
   deadline.Enter(
       {"the journal cannot be written, the disk of the state directory does not answer; events "
        "that were observed last are lost"});
   log_->Close();
-  if (kept_runs_ != nullptr && log_->health().journal_writable) {
+  if (HasServiceManager() && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
-    StoreHandover(EndOf(*log_), handed, *kept_runs_, watcher_->exit_status_socket());
+    StoreHandover(EndOf(*log_), handed, watcher_->exit_status_socket(),
+                  trace_ == nullptr ? std::vector<int>() : trace_->descriptors());
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.

@@ -17,9 +17,9 @@
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
+#include "server/handover.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
-#include "server/kept_runs.h"
 #include "server/logging/log_sink.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
@@ -44,12 +44,13 @@ class Daemon {
 
   // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
   // retried while the daemon runs. The error names the obstacle. `meters` are the log's; null: the
-  // process's log is not counted. `signals` was begun before any thread. The pointers outlive the
-  // daemon.
+  // process's log is not counted. `signals` was begun before any thread; `parcel` is
+  // TakeParcel()'s. The pointers outlive the daemon.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
                                                         const LogMeters* meters = nullptr,
                                                         const Tuning& tuning = Tuning(),
-                                                        SignalTracing signals = {});
+                                                        SignalTracing signals = {},
+                                                        UniqueFd parcel = {});
   ~Daemon();
 
   // Follows the VMs and serves until RequestStop, then drains: all that was observed is sent on
@@ -88,7 +89,7 @@ class Daemon {
   std::unique_ptr<FleetSink> fleet_sink_;  // null: nothing is published
   std::unique_ptr<FleetPublisher> fleet_;
   VmEventService service_;
-  std::shared_ptr<KeptRuns> kept_runs_;  // null: a crash leaves nothing
+  std::shared_ptr<SignalTrace> trace_;  // null: none
   std::unique_ptr<NodeWatcher> watcher_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<Metrics> metrics_;  // null: not asked for

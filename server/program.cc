@@ -10,6 +10,8 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -27,45 +29,35 @@ namespace vmeventd {
 
 namespace {
 
-// Continues `kept`, the trace that the service manager has kept, or begins one, which it keeps from
-// now on. `*note` is for the log.
-absl::StatusOr<std::shared_ptr<SignalTrace>> BeginTrace(absl::StatusOr<std::vector<UniqueFd>> kept,
+// Continues `handed`, the trace of the previous daemon, or begins one. `*note` is for the log.
+absl::StatusOr<std::shared_ptr<SignalTrace>> BeginTrace(std::vector<UniqueFd> handed,
                                                         std::string* note) {
-  absl::Status unusable = kept.status();
-  if (kept.ok() && !kept->empty()) {
-    absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::GoOn(*std::move(kept));
+  if (!handed.empty()) {
+    absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::GoOn(std::move(handed));
     if (trace.ok()) return *std::move(trace);
-    unusable = trace.status();
-  }
-  if (!unusable.ok()) {
-    *note = absl::StrCat("who sent signals meanwhile is not known: ", unusable.message());
+    *note = absl::StrCat("who sent signals meanwhile is not known: ", trace.status().message());
   }
   absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin();
   if (!trace.ok()) return trace.status();
-  if (absl::Status status = StoreTrace((*trace)->descriptors()); !status.ok()) {
-    *note = absl::StrCat("who sends signals is not recorded over a restart: ", status.message());
-  }
   return *std::move(trace);
 }
 
 // The error says why what is required cannot be had.
-absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::string* note) {
-  absl::StatusOr<std::vector<UniqueFd>> kept = TakeTrace();
+absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vector<UniqueFd> handed,
+                                                 std::string* note) {
   SignalTracing tracing;
   if (config.signal_senders == SignalSenders::kOff) {
     tracing.problem = "--signal-senders is off";
   } else if (!config.process_tracking) {
     tracing.problem = "--process-tracking is off";
   } else {
-    absl::StatusOr<std::shared_ptr<SignalTrace>> trace = BeginTrace(std::move(kept), note);
+    absl::StatusOr<std::shared_ptr<SignalTrace>> trace = BeginTrace(std::move(handed), note);
     if (trace.ok()) return SignalTracing{*std::move(trace)};
     tracing.problem = std::string(trace.status().message());
     if (config.signal_senders != SignalSenders::kAuto) {
       return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", tracing.problem));
     }
   }
-  // Ends the kept trace: nobody would read its records.
-  StoreTrace({}).IgnoreError();
   return tracing;
 }
 
@@ -132,8 +124,10 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // make a deadlock, and then ends the process.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   bool dropped = DropCapabilities();
+  UniqueFd parcel = TakeParcel();
   std::string note;
-  absl::StatusOr<SignalTracing> tracing = BeginSignalTracing(*parsed.config, &note);
+  absl::StatusOr<SignalTracing> tracing =
+      BeginSignalTracing(*parsed.config, TraceIn(parcel), &note);
   dropped = DropTracing() && dropped;
   // In this thread and in those that it starts.
   const sigset_t signals = WatchedSignals();
@@ -147,8 +141,8 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
     spdlog::error("cannot start: {}", std::string(tracing.status().message()));
     return 1;
   }
-  absl::StatusOr<std::unique_ptr<Daemon>> daemon =
-      Daemon::Create(*parsed.config, &clock, &logging.meters(), tuning, *std::move(tracing));
+  absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Create(
+      *parsed.config, &clock, &logging.meters(), tuning, *std::move(tracing), std::move(parcel));
   if (!daemon.ok()) {
     spdlog::error("cannot start: {}", std::string(daemon.status().message()));
     return 1;

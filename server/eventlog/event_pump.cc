@@ -38,10 +38,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   const bool held_back = holds_back();
   if (held_back || updates_.empty()) {
     EventQueue::Batch batch = queue_->Pop(timeout, /*take_updates=*/!held_back);
-    if (!held_back) {
-      updates_ = std::move(batch.updates);
-      through_ = batch.through;
-    }
+    if (!held_back) updates_ = std::move(batch.updates);
     closed = batch.closed;
   }
   const bool idle = updates_.empty();
@@ -56,7 +53,6 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   }
   if (closed) journal_->RetryNow();  // there is no later
   TendJournal(idle);
-  if (updates_.empty() && !holds_back() && journal_->writable()) queue_->SetCommitted(through_);
   if (!closed) return true;
   if (holds_back()) {
     spdlog::error(

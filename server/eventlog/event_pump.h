@@ -106,7 +106,6 @@ class EventPump {
 
   std::vector<VmUpdate> updates_;  // taken from the queue
   size_t handled_ = 0;             // number of updates_ that were handled
-  uint64_t through_ = 0;           // number ever pushed, up to updates_
 
   // Messages encoded last; their memory is reused.
   v1::Event event_;

@@ -87,7 +87,6 @@ void EventQueue::EndTurn() {
 }
 
 void EventQueue::PushLocked(VmUpdate&& update) {
-  ++pushed_;
   const bool full = updates_.size() >= max_updates_ || bytes_ >= max_bytes_;
   if (full) return PushWhenFull(std::move(update));
   // The queue was full before: a waiting status is older, and no newer one may take its place.
@@ -204,7 +203,6 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout, bool take_updates) {
   if (!take_updates) return batch;
   batch.updates.swap(updates_);
   last_taken_ = batch.updates.size();
-  batch.through = pushed_;
   bytes_ = 0;
   empty_ = 0;
   waiting_status_.clear();

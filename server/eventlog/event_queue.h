@@ -40,22 +40,14 @@ class EventQueue : public EventSink {
   void Push(VmUpdate update) override;
   void EndTurn() override;
   void SetDirectories(std::vector<WatchedDirectory> directories) override;
-  SinkProgress progress() const override {
-    const MutexLock lock(&mutex_);
-    return {pushed_, committed_.value()};
-  }
 
   struct Batch {
     std::vector<VmUpdate> updates;  // in order
     bool closed = false;            // nothing will follow
-    uint64_t through = 0;           // number ever pushed, these included
   };
   // Takes everything that waits; waits for something at most `timeout`. Without `take_updates` they
   // go on waiting, and are not waited for. Pump thread.
   Batch Pop(absl::Duration timeout, bool take_updates = true);
-
-  // The first `updates` that were pushed are committed. Pump thread.
-  void SetCommitted(uint64_t updates) { committed_.Set(updates); }
 
   // Declares that nothing will follow, and wakes Pop. Any thread.
   void Close();
@@ -103,8 +95,6 @@ class EventQueue : public EventSink {
   size_t empty_ ABSL_GUARDED_BY(mutex_) = 0;  // number of updates_ that were dropped
   // Copied by readers without the lock, so that Push waits for none.
   std::shared_ptr<const std::vector<WatchedDirectory>> directories_ ABSL_GUARDED_BY(mutex_);
-  uint64_t pushed_ ABSL_GUARDED_BY(mutex_) = 0;
-  Level committed_;
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);

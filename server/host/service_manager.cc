@@ -37,13 +37,12 @@ absl::Duration WatchdogInterval() {
   return on ? absl::Microseconds(microseconds) : absl::InfiniteDuration();
 }
 
-std::vector<StoredDescriptor> TakeStoredDescriptors(
-    absl::FunctionRef<bool(absl::string_view name)> wanted) {
+std::vector<StoredDescriptor> TakeStoredDescriptors() {
   char** names = nullptr;
   const int count = sd_listen_fds_with_names(0, &names);
   std::vector<StoredDescriptor> stored;
   for (int i = 0; i < count; ++i) {
-    if (wanted(names[i])) stored.push_back({names[i], UniqueFd(SD_LISTEN_FDS_START + i)});
+    stored.push_back({names[i], UniqueFd(SD_LISTEN_FDS_START + i)});
     free(names[i]);
   }
   free(names);
@@ -58,7 +57,7 @@ bool HasServiceManager() {
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout) {
   const std::string state = absl::StrCat("FDSTORE=1\nFDNAME=", name, "\nFDPOLL=0");
   int result = sd_pid_notify_with_fds(0, 0, state.c_str(), &fd, 1);
-  if (result > 0 && timeout > absl::ZeroDuration()) {
+  if (result > 0) {
     result = sd_notify_barrier(0, static_cast<uint64_t>(absl::ToInt64Microseconds(timeout)));
   }
   if (result > 0) return absl::OkStatus();

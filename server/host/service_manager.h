@@ -3,9 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 
@@ -23,22 +21,20 @@ void NotifyAlive(const std::string& status);
 // Infinite: there is no watchdog.
 absl::Duration WatchdogInterval();
 
-// A descriptor that the service manager has kept, or listens on for this process.
+// A descriptor that the service manager has stored, or listens on for this process.
 struct StoredDescriptor {
   std::string name;
   UniqueFd fd;
 };
-// Returns the descriptors that it passed to this process at its start and whose names `wanted`
-// accepts. Take each once.
-std::vector<StoredDescriptor> TakeStoredDescriptors(
-    absl::FunctionRef<bool(absl::string_view name)> wanted);
+// Returns the descriptors that it passed to this process at its start. Call it once.
+std::vector<StoredDescriptor> TakeStoredDescriptors();
 bool HasServiceManager();
-// Has it keep `fd`, which stays the caller's, as `name`, even if nothing holds its other end, and
-// pass it to the next process of this service. It forgets it without FileDescriptorStoreMax= in the
-// unit, and when the service is stopped and not started again. Waits for at most `timeout` until it
-// has it, with zero not at all. An error says why not.
+// Has it store `fd`, which stays the caller's, as `name`, even if nothing holds its other end, and
+// pass it to the next process of this service. It drops it without FileDescriptorStoreMax= in the
+// unit, and when the service is stopped and not started again. Waits up to `timeout` until it has
+// it. The error says why it cannot be stored.
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
-// Has it close all that it keeps as `name`.
+// Has it close all that it has stored as `name`.
 void RemoveStoredDescriptors(const std::string& name);
 
 }  // namespace vmeventd

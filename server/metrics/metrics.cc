@@ -378,14 +378,6 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
       {"vmeventd_handovers_refused_total",
        "VMs whose monitors the daemon before this one had left and that were not taken over",
        counters.handovers_refused},
-      {"vmeventd_handovers_incomplete_total",
-       "VMs that are followed on after a crash, and of which what they said last is missing",
-       counters.handovers_incomplete},
-      {"vmeventd_notes_left_out_total",
-       "Times that what a VM said could not be noted in case of a crash", counters.notes_left_out},
-      {"vmeventd_runs_not_kept_total",
-       "Times that a VM's monitor could not be kept for a restart or a crash",
-       counters.runs_not_kept},
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",
        counters.command_lines_left_out},
@@ -397,9 +389,6 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
     out->Counter("vmeventd_sockets_left_out_total",
                  "Times that a socket was left out because of a limit", value, {{"limit", limit}});
   }
-  out->Gauge("vmeventd_kept_runs",
-             "VMs whose monitors the service manager keeps for a restart or a crash",
-             counters.kept_runs);
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",

@@ -1,109 +1,148 @@
 #include "server/handover.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdint>
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "server/kept_runs.h"
 
 namespace vmeventd {
 namespace {
 
-// A daemon with three runs, the second of which libvirt reports: it has a process alone.
-class HandoverTest : public testing::Test {
- protected:
-  HandoverTest() {
-    for (int i = 0; i < 3; ++i) {
-      kept_->Keep(RunId(i), {.connection = i == 1 ? -1 : socket_.get(),
-                             .process = i == 2 ? -1 : socket_.get()});
-      said_.emplace_back();
-      said_.back().run_id = RunId(i);
-      said_.back().saved = static_cast<uint64_t>(i);
-    }
-    kept_->EndTurn({});
-  }
+const JournalEnd kEndOfJournal{"journal", 7};
 
-  static std::string RunId(int i) { return absl::StrCat("run ", i); }
-  std::string Said() const { return WriteHandover({"journal", 7}, kept_->descriptor(), said_); }
-  // As the next daemon has them of the parcel, completed by `text`, where its journal is `journal`.
-  std::vector<HandedRun> Complete(const std::string& text, const JournalEnd& journal) {
-    const UniqueFd parcel(dup(kept_->descriptor()));
-    std::vector<HandedRun> runs = OpenKeptRuns(parcel, nullptr).value();
-    status_ = ReadHandover(text, journal, parcel.get(), &runs);
-    std::sort(runs.begin(), runs.end(),
-              [](const HandedRun& a, const HandedRun& b) { return a.run_id < b.run_id; });
-    return runs;
-  }
+UniqueFd NewSocket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
 
-  const UniqueFd socket_{socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  const std::unique_ptr<KeptRuns> kept_ = KeptRuns::Create().value();
-  std::vector<HandedRun> said_;
-  absl::Status status_;
-};
+ino_t InodeOf(const UniqueFd& fd) {
+  struct stat status {};
+  EXPECT_EQ(fstat(fd.get(), &status), 0);
+  return status.st_ino;
+}
 
-TEST_F(HandoverTest, RunsComeWithTheirDescriptors) {
-  const std::vector<HandedRun> runs = Complete(Said(), {"journal", 7});
-  ASSERT_TRUE(status_.ok()) << status_;
-  ASSERT_EQ(runs.size(), 3u);
+// Three runs: with a connection and a process, with a process alone as libvirt's, with a connection
+// alone as one that is not tracked.
+std::vector<HandedRun> ThreeRuns() {
+  std::vector<HandedRun> runs(3);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(runs[i].run_id, RunId(i));
-    EXPECT_EQ(runs[i].saved, static_cast<uint64_t>(i));
-    EXPECT_FALSE(runs[i].after_crash);
-    EXPECT_EQ(runs[i].connection.valid(), i != 1);
-    EXPECT_EQ(runs[i].process.valid(), i != 2);
+    runs[i].run_id = absl::StrCat("run ", i);
+    runs[i].saved = static_cast<uint64_t>(i);
+    if (i != 1) runs[i].connection = NewSocket();
+    if (i == 2) continue;
+    runs[i].pid = 100 + i;
+    runs[i].process = NewSocket();
+  }
+  return runs;
+}
+
+TEST(HandoverTest, RunsComeWithTheirDescriptors) {
+  const std::vector<HandedRun> runs = ThreeRuns();
+  const Handover read = UnpackHandover(
+      PackHandover(kEndOfJournal, runs, /*exit_statuses=*/-1, {}).value(), kEndOfJournal);
+  EXPECT_FALSE(read.exit_statuses.valid());
+  ASSERT_EQ(read.runs.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(read.runs[i].run_id, runs[i].run_id);
+    EXPECT_EQ(read.runs[i].saved, runs[i].saved);
+    ASSERT_EQ(read.runs[i].connection.valid(), i != 1);
+    ASSERT_EQ(read.runs[i].process.valid(), i != 2);
+    if (i != 1) {
+      EXPECT_EQ(InodeOf(read.runs[i].connection), InodeOf(runs[i].connection));
+    }
+    if (i != 2) {
+      EXPECT_EQ(InodeOf(read.runs[i].process), InodeOf(runs[i].process));
+    }
   }
 }
 
-TEST_F(HandoverTest, OneOfWhichNothingIsSaidIsClosed) {
-  said_.pop_back();
-  said_.emplace_back();
-  said_.back().run_id = "one that was not kept";
-  const std::vector<HandedRun> runs = Complete(Said(), {"journal", 7});
-  ASSERT_TRUE(status_.ok()) << status_;
-  ASSERT_EQ(runs.size(), 3u);
-  EXPECT_EQ(runs[0].run_id, "");
-  EXPECT_TRUE(runs[0].connection.valid());
-  EXPECT_EQ(runs[1].run_id, RunId(0));
-  EXPECT_EQ(runs[2].run_id, RunId(1));
-}
-
-TEST_F(HandoverTest, AnotherJournalKnowsNoneOfThem) {
-  const std::vector<HandedRun> runs = Complete(Said(), {"other", 7});
-  EXPECT_EQ(status_.code(), absl::StatusCode::kFailedPrecondition);
-  ASSERT_EQ(runs.size(), 3u);
-  int connected = 0;
-  for (const HandedRun& run : runs) {
-    EXPECT_EQ(run.run_id, "");
-    connected += run.connection.valid() ? 1 : 0;
+TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
+  const UniqueFd exits = NewSocket();
+  const UniqueFd ring = NewSocket();
+  const UniqueFd link = NewSocket();
+  const std::vector<int> trace = {ring.get(), link.get()};
+  for (const int exit_statuses : {exits.get(), -1}) {
+    UniqueFd parcel = PackHandover(kEndOfJournal, {}, exit_statuses, trace).value();
+    for (int start = 0; start < 2; ++start) {  // the first start fails before it unpacks
+      const std::vector<UniqueFd> found = TraceIn(parcel);
+      ASSERT_EQ(found.size(), 2u);
+      EXPECT_EQ(InodeOf(found[1]), InodeOf(link));
+    }
+    const Handover read = UnpackHandover(std::move(parcel), kEndOfJournal);
+    ASSERT_EQ(read.exit_statuses.valid(), exit_statuses >= 0);
+    if (exit_statuses >= 0) {
+      EXPECT_EQ(InodeOf(read.exit_statuses), InodeOf(exits));
+    }
   }
-  EXPECT_EQ(connected, 2) << "their descriptors are still to be closed";
 }
 
-TEST_F(HandoverTest, AnOlderCopyOfTheJournalKnowsNoneOfThem) {
-  EXPECT_EQ(Complete(Said(), {"journal", 6})[2].run_id, "");
-  EXPECT_EQ(status_.code(), absl::StatusCode::kFailedPrecondition);
+TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
+  for (const JournalEnd& journal : {JournalEnd{"other", 7}, JournalEnd{"journal", 6}}) {
+    const Handover read =
+        UnpackHandover(PackHandover(kEndOfJournal, ThreeRuns(), -1, {}).value(), journal);
+    ASSERT_EQ(read.runs.size(), 3u);
+    for (const HandedRun& run : read.runs) EXPECT_EQ(run.run_id, "");
+    EXPECT_TRUE(read.runs[0].connection.valid()) << "it is still to be closed";
+  }
 }
 
-TEST_F(HandoverTest, WhatIsNotSaidOfThemLeavesThemAsAfterACrash) {
-  const auto other = KeptRuns::Create().value();
-  const std::string first = WriteHandover({"journal", 7}, kept_->descriptor(), {});
-  for (const std::string& text :
-       {std::string(), std::string("vmeventd-handover 1 journal 7\n"), first + "x", first + "x\n",
-        WriteHandover({"journal", 7}, other->descriptor(), said_)}) {
-    std::vector<HandedRun> runs(1);
-    runs[0].run_id = RunId(0);
-    runs[0].after_crash = true;
-    const absl::Status status = ReadHandover(text, {"journal", 7}, kept_->descriptor(), &runs);
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
-    EXPECT_EQ(runs[0].run_id, RunId(0));
-    EXPECT_TRUE(runs[0].after_crash);
+TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
+  std::vector<HandedRun> runs(1);
+  runs[0].run_id = std::string(1000, 'x');
+  runs[0].monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled, '\xff');
+  const Handover read =
+      UnpackHandover(PackHandover(kEndOfJournal, runs, -1, {}).value(), kEndOfJournal);
+  ASSERT_EQ(read.runs.size(), 1u);
+  EXPECT_EQ(read.runs[0].monitor.unhandled.str(), runs[0].monitor.unhandled.str());
+}
+
+TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
+  std::vector<HandedRun> runs(2000);
+  for (HandedRun& run : runs) {
+    run.monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled, 'x');
+  }
+  const Handover read =
+      UnpackHandover(PackHandover(kEndOfJournal, runs, -1, {}).value(), kEndOfJournal);
+  EXPECT_GT(read.runs.size(), 0u);
+  EXPECT_LT(read.runs.size(), runs.size());
+}
+
+TEST(HandoverTest, ItHoldsConnectionsOpenUntilItIsClosed) {
+  int ends[2] = {};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+  std::vector<HandedRun> runs(1);
+  runs[0].connection = UniqueFd(ends[0]);
+  const UniqueFd peer(ends[1]);
+  UniqueFd parcel = PackHandover(kEndOfJournal, runs, -1, {}).value();
+  runs.clear();
+  char byte = 0;
+  EXPECT_LT(recv(peer.get(), &byte, 1, 0), 0) << "nobody has hung up";
+  parcel.Reset();
+  // The kernel may free it a moment later.
+  fcntl(peer.get(), F_SETFL, 0);
+  EXPECT_EQ(recv(peer.get(), &byte, 1, 0), 0);
+}
+
+TEST(HandoverTest, AnythingElseIsRefused) {
+  EXPECT_TRUE(UnpackHandover(UniqueFd(), kEndOfJournal).runs.empty());
+  EXPECT_TRUE(TraceIn(UniqueFd()).empty());
+  EXPECT_TRUE(UnpackHandover(NewSocket(), kEndOfJournal).runs.empty());
+  const std::string run = WriteHandedRun(HandedRun());
+  for (const std::string text :
+       {"", "x", "vmeventd-handover-3 journal 7 0", "vmeventd-handover-4 journal",
+        "vmeventd-handover-4 journal x 0", "vmeventd-handover-4 journal 7 1"}) {
+    int ends[2] = {};
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    const UniqueFd sender(ends[1]);
+    ASSERT_GE(send(sender.get(), text.data(), text.size(), 0), 0);
+    ASSERT_GE(send(sender.get(), run.data(), run.size(), 0), 0);
+    UniqueFd parcel(ends[0]);
+    EXPECT_TRUE(TraceIn(parcel).empty()) << text;
+    EXPECT_TRUE(UnpackHandover(std::move(parcel), kEndOfJournal).runs.empty()) << text;
   }
 }
 

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
 #include "tests/simulation/world.h"
@@ -16,8 +15,6 @@ namespace {
 
 // Time that the clients of a daemon that stops have to read the rest.
 constexpr absl::Duration kDrain = absl::Seconds(4);
-
-const SessionOptions kNoOptions;
 
 // The source from which one daemon learns of the shutdown of the simulated host. `kernel` outlives
 // it.
@@ -37,12 +34,14 @@ class HostShutdown : public HostShutdownApi {
 };
 
 // The records of signals that the simulated kernel has for one daemon, which goes on with those
-// that the service manager has kept. `kernel` outlives it.
+// that were handed over. `kernel` outlives it.
 class SignalRings : public SignalTrace {
  public:
   explicit SignalRings(Kernel* kernel)
       : kernel_(kernel),
-        fd_(kernel->KeptTrace() >= 0 ? kernel->KeptTrace() : kernel->TraceSignals()) {}
+        fd_(kernel->KeptTrace() >= 0 ? kernel->KeptTrace() : kernel->TraceSignals()) {
+    kernel_->KeepTrace(false);
+  }
   ~SignalRings() override {
     if (kernel_->KeptTrace() != fd_) kernel_->Close(fd_);
   }
@@ -97,10 +96,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
             .write_timeout = kWriteTimeout,
             .history_bytes = options.history_bytes},
            &refusals_),
-      keeps_(options.keeps),
-      keeper_(std::make_shared<Keeper>(options.note_blocks)),
       outbox_(log_.get()) {
-  kernel_->set_on_kill([this] { OnKill(); });
   log_->Subscribe({.published = [this] { fleet_woken_ = true; },
                    .journal_replaced = [this] { watcher_->PublishRunsAgain(); }});
   hub_thread_ = std::thread([this] { hub_.Run(); });
@@ -108,31 +104,15 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
 
 absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
   const JournalEnd end = EndOfLog();
-  const bool fits = store->after_crash || (end.journal_id == store->journal.journal_id &&
-                                           end.newest == store->journal.newest);
+  const bool fits =
+      end.journal_id == store->journal.journal_id && end.newest == store->journal.newest;
   std::vector<HandedRun> runs;
   absl::Status status;
-  absl::flat_hash_map<uint64_t, NotedReads> noted;
-  if (store->after_crash && !store->runs.empty()) {
-    auto found = ReadNotes::ReadBack(store->notes, Keeper::kOwner);
-    if (!found.ok()) return found.status();
-    noted = *std::move(found);
-  }
   for (const Store::Run& stored : std::exchange(store->runs, {})) {
     HandedRun run;
-    if (store->after_crash) {
-      run.after_crash = true;
-      run.run_id = stored.text;
-      run.socket_owner = stored.socket_owner;
-      if (const auto of = noted.find(stored.serial); of != noted.end()) {
-        run.noted = of->second;
-        if (HasAll(run)) noted_.insert(run.run_id);
-      }
-    } else {
-      absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
-      if (read.ok()) run = *std::move(read);
-      status.Update(read.status());
-    }
+    absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
+    if (read.ok()) run = *std::move(read);
+    status.Update(read.status());
     run.connection = UniqueFd(stored.connection);
     run.process = UniqueFd(stored.process);
     for (const int fd : {stored.connection, stored.process}) kernel_->PassKept(fd);
@@ -141,41 +121,8 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
     runs.push_back(std::move(run));
   }
   if (!status.ok()) return status;
-  if (store->after_crash) {
-    kept_ = runs.size();
-  } else if (fits) {
-    handed_ = runs.size();
-  }
+  if (fits) handed_ = runs.size();
   return runs;
-}
-
-void Daemon::OnKill() {
-  if (stops_ || !keeps_) return;
-  kept_at_death_ = keeper_->runs();
-  notes_at_death_ = keeper_->memory();
-  for (const auto& [run_id, kept] : kept_at_death_) {
-    for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) kernel_->Keep(fd);
-  }
-}
-
-void Daemon::LeaveKept(Store* store) {
-  if (stops_) return;
-  store->after_crash = true;
-  store->notes = std::move(notes_at_death_);
-  for (const auto& [run_id, kept] : std::exchange(kept_at_death_, {})) {
-    const Keeper::Descriptors& own = kept.descriptors;
-    store->runs.push_back({run_id, own.socket_owner, own.connection, own.process, kept.serial});
-  }
-}
-
-bool Daemon::HasAll(const HandedRun& run) const {
-  for (const SavedRun& saved : saved_.runs) {
-    if (saved.run_id != run.run_id) continue;
-    const absl::StatusOr<VmSession> session =
-        VmSession::Restore(saved.payload, &kNoOptions, kernel_->Now());
-    return session.ok() && run.noted->After(session->heard()).has_value();
-  }
-  return false;
 }
 
 absl::Status Daemon::Watch(const Options& options, Store* store) {
@@ -187,7 +134,6 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
   // Acts as bpf() that is out of descriptors, under --signal-senders=auto.
   if (watcher_options.signals.trace->fd() < 0) watcher_options.signals = {nullptr, "no descriptor"};
-  if (options.keeps) kernel_->KeepTrace(true);
   watcher_options.host_shutdown.source = std::make_shared<HostShutdown>(kernel_);
   // Acts as epoll_create1() that is out of descriptors.
   if (watcher_options.host_shutdown.source->fd() < 0) {
@@ -205,7 +151,6 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
   if (!handed.ok()) return handed.status();
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
-  watcher_options.keeper = keeper_;
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), kernel_, log_->sink());
   if (!watcher.ok()) return watcher.status();
@@ -215,12 +160,6 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
 }
 
 Daemon::~Daemon() {
-  kernel_->set_on_kill(nullptr);
-  for (const auto& [run_id, kept] : kept_at_death_) {  // the daemon died before another had it
-    for (const int fd : {kept.descriptors.connection, kept.descriptors.process}) {
-      kernel_->PassKept(fd);
-    }
-  }
   hub_.Stop();
   hub_thread_.join();
 }
@@ -245,13 +184,13 @@ void Daemon::Stop(Store* store) {
   log_->Close();
   while (log_->Step()) {
   }
-  if (handed.empty() || kernel_->dead() || !log_->health().journal_writable) return;
-  store->after_crash = false;
+  if (store == nullptr || kernel_->dead() || !log_->health().journal_writable) return;
+  kernel_->KeepTrace(true);
   store->journal = EndOfLog();
   for (HandedRun& run : handed) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();
-    store->runs.push_back({WriteHandedRun(run), 0, connection, process, 0});
+    store->runs.push_back({WriteHandedRun(run), connection, process});
     for (const int fd : {connection, process}) kernel_->Keep(fd);
   }
 }

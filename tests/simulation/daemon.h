@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -12,7 +11,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
@@ -21,10 +19,7 @@
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
 #include "tests/support/event_log_for_tests.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/node/node_watcher.h"
-#include "watcher/runs/read_notes.h"
-#include "watcher/runs/run_keeper.h"
 
 namespace vmeventd::simulation {
 
@@ -44,57 +39,12 @@ inline constexpr char kNode[] = "node";
 struct Store {
   struct Run {
     std::string text;
-    uint32_t socket_owner = 0;
     int connection = -1;  // -1: libvirt reports it
     int process = -1;     // -1: it is not tracked
-    uint64_t serial = 0;  // number of its notes, after a crash
   };
-  bool after_crash = false;  // kept by run ids as texts, with nothing handed over
   JournalEnd journal;
   std::vector<Run> runs;
-  std::string notes;  // the memory of what was read
-  int daemon = 0;     // number of that daemon
-};
-
-// The keeper of server/kept_runs.h.
-class Keeper : public RunKeeper {
- public:
-  struct Run {
-    Descriptors descriptors;
-    uint64_t serial = 0;
-  };
-  static constexpr uint64_t kOwner = 1;
-
-  explicit Keeper(uint32_t note_blocks)
-      : limits_{.runs = 100, .blocks = note_blocks},
-        memory_(ReadNotes::BytesFor(limits_), '\0'),
-        notes_(absl::MakeSpan(memory_), limits_, kOwner) {}
-
-  std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
-                                          const Descriptors& descriptors) override {
-    added_[run_id] = {descriptors, ++last_serial_};
-    return descriptors.connection < 0 ? nullptr : notes_.Open(last_serial_);
-  }
-  void Forget(const std::string& run_id) override {
-    added_.erase(run_id);
-    runs_.erase(run_id);
-  }
-  void EndTurn(const SinkProgress& progress) override {
-    notes_.EndTurn(progress);
-    runs_.merge(added_);
-  }
-  ReadNotes* notes() override { return &notes_; }
-
-  const std::map<std::string, Run>& runs() const { return runs_; }
-  const std::string& memory() const { return memory_; }
-
- private:
-  const ReadNotes::Limits limits_;
-  std::string memory_;
-  ReadNotes notes_;
-  std::map<std::string, Run> added_;
-  std::map<std::string, Run> runs_;
-  uint64_t last_serial_ = 0;
+  int daemon = 0;  // number of that daemon
 };
 
 // A run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
@@ -112,8 +62,6 @@ class Daemon {
     size_t history_bytes = StreamCursor::kHistoryBytes;  // limit of one page
     std::shared_ptr<LibvirtApi> libvirt;                 // null: it follows no domains
     absl::Duration heartbeat = absl::Seconds(30);  // interval in the fleet; zero: events alone
-    bool keeps = false;                            // a service manager has a store
-    uint32_t note_blocks = 500;                    // room for notes of what is read
   };
 
   // An error that Daemon::Create would return. `sink`: of the fleet; null: it publishes nothing.
@@ -162,8 +110,6 @@ class Daemon {
   // the fleet's publisher.
   void Stop(Store* store);
   void EndStreams();
-  // Leaves what was kept of it, when it is dead and did not stop.
-  void LeaveKept(Store* store);
 
   bool stops() const { return stops_; }
 
@@ -184,12 +130,8 @@ class Daemon {
   bool replaced() const { return saved_.journal_is_new; }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
-  // Number of runs that were kept over the crash of the daemon before.
-  size_t kept() const { return kept_; }
-  // Runs of domains, whose processes were handed over or kept.
+  // Runs of domains, whose processes were handed over.
   const std::set<std::string>& domains() const { return domains_; }
-  // Those of them whose sayings are all known.
-  const std::set<std::string>& noted() const { return noted_; }
   // Events wait in the pump, as neither the journal nor the sequence mark can be written.
   bool holds_back() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return EventLogForTests::PartsOf(*log_).pump.holds_back();
@@ -198,12 +140,8 @@ class Daemon {
  private:
   Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
   absl::Status Watch(const Options& options, Store* store);
-  // Acts as TakeHandover().
+  // Acts as UnpackHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
-  // Returns whether nothing of what the run said is missing.
-  bool HasAll(const HandedRun& run) const;
-  // Makes all that it does from now on invisible.
-  void OnKill();
   JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }
 
   Kernel* const kernel_;
@@ -214,14 +152,7 @@ class Daemon {
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;
   size_t handed_ = 0;
-  size_t kept_ = 0;
-  const bool keeps_;
-  const std::shared_ptr<Keeper> keeper_;
   std::set<std::string> domains_;
-  std::set<std::string> noted_;
-  // The keeper's runs and notes when it was killed.
-  std::map<std::string, Keeper::Run> kept_at_death_;
-  std::string notes_at_death_;
   int loop_turns_ = 0;
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;

@@ -347,9 +347,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   }
   if (daemon->holds_back()) story_->Reach("bound: the pump holds events back");
   const NodeWatcher& watcher = daemon->watcher();
-  if (watcher.counters().handovers > 0) {
-    story_->Reach(daemon->kept() > 0 ? "a VM goes on over a crash" : "a VM goes on over a restart");
-  }
+  if (watcher.counters().handovers > 0) story_->Reach("a VM goes on over a restart");
   // The bound of the VMs' descriptors may have been reached by then.
   if (daemon->handed() > 0 && watcher.counters().handovers_refused > 0 && !short_of_descriptors_ &&
       options_.max_vm_descriptors == Daemon::Options().max_vm_descriptors) {
@@ -566,9 +564,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   const Saying* const last = life->sayings.empty() ? nullptr : &life->sayings.back();
   if (last != nullptr && life->uuid.empty() && last->kind == Saying::Kind::kShutdown &&
       last->heard_by != nullptr && last->daemon == number_ && daemon == number_ &&
-      !last->was_read() && !last->heard_by->reset &&
-      // A connection that was kept may be refused, and is closed as it is.
-      !life->kept_over_crash) {
+      !last->was_read() && !last->heard_by->reset) {
     story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
                  " came before its SHUTDOWN was read");
   }
@@ -584,7 +580,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     const bool is_unseen = rule == "unobserved" || rule == "killed-unseen";
     absl::string_view what = " has its class";
     if (is_unseen) what = kernel_->features().pidfd_exit ? " is unseen" : " has no exit status";
-    story_->Reach(end, " over a ", life->handed_by_crash ? "crash" : "clean stop", what);
+    story_->Reach(end, " over a clean stop", what);
   };
   if (life->ended_unattended && life->handed_to == daemon && daemon == number_) reach("an end");
   if (life->ended_unattended && life->process_handed_to == daemon && daemon == number_) {

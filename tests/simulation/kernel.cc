@@ -72,7 +72,6 @@ void Kernel::Kill(absl::string_view where) {
   calls_left_ = 0;
   target_ = {};
   killed_in_ = std::string(where);
-  if (on_kill_ != nullptr) on_kill_();
 }
 
 void Kernel::BuryDaemon() {

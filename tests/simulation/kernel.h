@@ -146,8 +146,6 @@ class Kernel : public Clock {
 
   // The daemon's death. From then on every call fails, and changes nothing.
   bool dead() const { return dead_; }
-  // Called when the daemon is killed, perhaps twice: what it does afterwards nobody sees.
-  void set_on_kill(std::function<void()> on_kill) { on_kill_ = std::move(on_kill); }
   // Called at the start of each call: returns whether it may go on; sets errno where not.
   bool Enter(absl::string_view call, const std::string& what);
   void Kill(absl::string_view where);
@@ -299,7 +297,6 @@ class Kernel : public Clock {
   std::vector<DescriptorPtr> descriptors_;  // the first is kFirst; null: not open
   size_t open_descriptors_ = 0;
   bool dead_ = false;
-  std::function<void()> on_kill_;
   std::string killed_in_;
   uint64_t calls_left_ = 0;
   struct Target {

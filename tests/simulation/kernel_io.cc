@@ -195,7 +195,6 @@ ssize_t Kernel::Receive(int fd, void* to, size_t size, int flags, int64_t* sende
     // A daemon that is killed in the call may have got what is there, as its last act.
     if (!lives || !dead_ || (flags & MSG_PEEK) != 0 || random_->OneIn(2)) return -1;
     Take(descriptor->connection.get(), to, size);
-    if (on_kill_ != nullptr) on_kill_();
     return -1;
   }
   Connection& connection = *descriptor->connection;

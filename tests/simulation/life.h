@@ -111,9 +111,7 @@ struct Life {
   int kill_seen_by = 0;
   int kill_ring = 0;              // the kernel's ring that has the record of it
   bool ended_unattended = false;  // its process ended while no daemon ran
-  bool kept_over_crash = false;   // its monitor was kept, at least once
   int handed_to = 0;              // the last daemon to which its monitor was handed over
-  bool handed_by_crash = false;   // by a crash: what that had read was noted
   int process_handed_to = 0;      // for a domain: the last daemon to which its process was
   bool reaped_before = false;     // for a domain: it had an exit status by then
 };

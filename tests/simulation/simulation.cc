@@ -38,7 +38,6 @@ Kernel::Features ChooseFeatures(Random* random) {
 
 Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvirtd) {
   Daemon::Options options;
-  options.keeps = plan.handover != 0;
   if (plan.domains > 0) options.libvirt = {std::shared_ptr<void>(), libvirtd};
   // The ring must have room for what waits for a disk that fails: see kMaxBacklogBytes.
   if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
@@ -51,7 +50,6 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(4)) options.heartbeat = absl::ZeroDuration();
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
-  if (random->OneIn(8)) options.note_blocks = static_cast<uint32_t>(random->Below(4));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
   if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
   // A domain whose process is not followed is known by its UUID alone.
@@ -102,6 +100,7 @@ class Simulation {
                    [this] {
                      if (daemon_ != nullptr) judge_.CheckFollowed(number_);
                    }}),
+        hands_over_(plan.handover != 0),
         damages_(plan.damages),
         publishes_(plan.fleet != 0),
         fleet_judge_(&judge_, &story_, options_.heartbeat > absl::ZeroDuration()),
@@ -203,8 +202,7 @@ class Simulation {
     daemon_ = *std::move(daemon);
     judge_.set_short_of_descriptors(host_.short_of_descriptors());
     if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
-    if (daemon_->kept() > 0) world_.GoOnAfterCrash(store_.daemon, number_, daemon_->noted());
-    world_.GoOnWithProcesses(number_, daemon_->kept() > 0, daemon_->domains());
+    world_.GoOnWithProcesses(number_, daemon_->domains());
     judge_.AfterStart(daemon_.get(), number_);
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
@@ -233,7 +231,7 @@ class Simulation {
     host_.KeepPower();
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
-    daemon_->Stop(options_.keeps ? &store_ : nullptr);
+    daemon_->Stop(hands_over_ ? &store_ : nullptr);
     store_.daemon = number_;
     if (kernel_random_.OneIn(8)) DropStore();  // case of a daemon that is not started again at once
     libvirtd_.AfterLoopTurn(daemon_->has_read_libvirt());
@@ -259,10 +257,6 @@ class Simulation {
   // The daemon is dead.
   void Bury() {
     world_.set_daemon(0);
-    if (options_.keeps && daemon_ != nullptr) {
-      daemon_->LeaveKept(&store_);
-      store_.daemon = number_;
-    }
     daemon_.reset();
     EndThreads();
     Disconnect();
@@ -523,7 +517,8 @@ class Simulation {
   World world_;
   Judge judge_;
   Host host_;
-  int64_t damages_;  // damages left
+  const bool hands_over_;  // a service manager stores what a daemon leaves that stops
+  int64_t damages_;        // damages left
   const bool publishes_;
   Store store_;
   FleetJudge fleet_judge_;

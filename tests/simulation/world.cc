@@ -294,10 +294,10 @@ void World::Serve(Life* life) {
 void World::CheckPace(const Life& life) const {
   const std::string& commands = life.client->to_server;
   // A question of a daemon that crashed is answered now.
-  if (commands.find('\n') + 1 != commands.size() && !life.kept_over_crash) {
+  if (commands.find('\n') + 1 != commands.size()) {
     story_->Fail("the daemon sent more than one command: ", commands);
   }
-  if (now() - life.answered_at < absl::Milliseconds(10) && !life.kept_over_crash) {
+  if (now() - life.answered_at < absl::Milliseconds(10)) {
     story_->Fail("the daemon asked too soon after an answer: ", commands);
   }
   const Saying* down = nullptr;
@@ -508,53 +508,23 @@ void World::GoOn(int from, int to) {
       continue;
     if (!life->daemons.contains(from)) continue;
     if (life->kill_seen_by == from) life->kill_seen_by = to;
-    GoesOn(life.get(), from, to);
-  }
-}
-
-void World::GoesOn(Life* life, int from, int to) {
-  life->handed_to = to;
-  life->handed_by_crash = false;
-  if (life->ended_unattended && life->kill_ring != 0 && life->kill_ring == kernel_->ring()) {
-    story_->Reach("a kill that came while no daemon ran is known");
-    life->kill_seen_by = to;
-  }
-  life->daemons.insert(to);
-  if (life->client_daemon == from) life->client_daemon = to;
-  for (Saying& saying : life->sayings) {
-    if (saying.daemon == from) saying.daemon = to;
-  }
-}
-
-void World::GoOnAfterCrash(int from, int to, const std::set<std::string>& noted) {
-  for (const std::unique_ptr<Life>& life : lives_) {
-    if (life->attached != nullptr && life->attached->kept && !life->attached->client_closed &&
-        life->daemons.contains(from) && noted.contains(life->run_id)) {
-      life->kept_over_crash = true;
-      story_->Reach("a VM goes on over a crash as over a stop");
-      GoesOn(life.get(), from, to);
-      life->handed_by_crash = true;
-      continue;
+    life->handed_to = to;
+    if (life->ended_unattended && life->kill_ring != 0 && life->kill_ring == kernel_->ring()) {
+      story_->Reach("a kill that came while no daemon ran is known");
+      life->kill_seen_by = to;
     }
-    if (life->client == nullptr || !life->client->kept || life->client->client_closed) continue;
-    if (life->client_daemon != from) continue;
-    story_->Reach("a VM goes on over a crash, and something is missing");
-    life->client_daemon = to;
     life->daemons.insert(to);
-    life->kept_over_crash = true;
+    if (life->client_daemon == from) life->client_daemon = to;
     for (Saying& saying : life->sayings) {
-      if (saying.heard_by == life->client && saying.begin >= life->client->handed_out) {
-        saying.daemon = to;
-      }
+      if (saying.daemon == from) saying.daemon = to;
     }
   }
 }
 
-void World::GoOnWithProcesses(int to, bool by_crash, const std::set<std::string>& run_ids) {
+void World::GoOnWithProcesses(int to, const std::set<std::string>& run_ids) {
   for (const std::unique_ptr<Life>& life : lives_) {
     if (!run_ids.contains(life->run_id)) continue;
     life->process_handed_to = to;
-    life->handed_by_crash = by_crash;
     life->reaped_before = life->process->state == Process::State::kReaped;
   }
 }

@@ -49,10 +49,8 @@ class World {
 
   // The daemon `to` goes on with what `from` handed over: has all that it has read.
   void GoOn(int from, int to);
-  // Goes on after the crash of `from`: `to` has what that had not read.
-  void GoOnAfterCrash(int from, int to, const std::set<std::string>& noted);
   // Hands over the processes of these domains.
-  void GoOnWithProcesses(int to, bool by_crash, const std::set<std::string>& run_ids);
+  void GoOnWithProcesses(int to, const std::set<std::string>& run_ids);
 
   // Time at which the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;
@@ -71,8 +69,6 @@ class World {
   const std::vector<std::unique_ptr<Life>>& lives() const { return lives_; }
 
  private:
-  // Makes `to` know all that the daemon `from` has heard of it.
-  void GoesOn(Life* life, int from, int to);
   using Step = void (World::*)(Life*);
 
   absl::Duration now() const { return kernel_->monotonic(); }

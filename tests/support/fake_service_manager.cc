@@ -85,7 +85,7 @@ std::vector<std::string> FakeServiceManager::Wrapper(std::vector<UniqueFd>* copi
 size_t FakeServiceManager::stored() const {
   const std::lock_guard lock(mutex_);
   HandleSent();
-  return store_.size() - store_.count("vmeventd-exits");
+  return store_.size();
 }
 
 void FakeServiceManager::Drop(const std::string& name) {

@@ -26,8 +26,7 @@ class FakeServiceManager {
   // The begin of a command line that runs the rest as a process that it starts: with its variables,
   // and what is stored, of which `*copies` are held until it runs.
   std::vector<std::string> Wrapper(std::vector<UniqueFd>* copies) const;
-  // Number of descriptors that it keeps, without the socket of exit statuses, which a daemon leaves
-  // before Linux 6.15 alone.
+  // Number of descriptors that it keeps.
   size_t stored() const;
   // Closes what it keeps as `name`, or all, as systemd when the service is stopped.
   void Drop(const std::string& name = "");

@@ -2,9 +2,7 @@
 
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,12 +53,6 @@ class RecordingSink : public EventSink {
 
   void Push(VmUpdate update) override;
   void SetDirectories(std::vector<WatchedDirectory> directories) override;
-  // Reports all that was pushed as committed, unless HoldCommits() was called.
-  SinkProgress progress() const override {
-    return {entries_.size(), std::min(committed_, entries_.size())};
-  }
-  // Lets no more than what was pushed so far be committed.
-  void HoldCommits() { committed_ = entries_.size(); }
 
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<WatchedDirectory>& directories() const { return directories_; }
@@ -76,7 +68,6 @@ class RecordingSink : public EventSink {
  private:
   std::vector<Entry> entries_;
   std::vector<WatchedDirectory> directories_;
-  size_t committed_ = std::numeric_limits<size_t>::max();
 };
 
 // Occupies every remaining descriptor of the process while it exists.

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -41,15 +42,14 @@ class HandoverTest : public E2eTest {
     WaitFollowed("vm1");
     return monitor;
   }
-  // Leaves the runs, what was read, and what is said of them.
-  void End(size_t stored = 3) {
+  void End(size_t stored = 1) {
     EndDaemon(SIGTERM);
     WaitUntil("the manager has taken what it was sent last",
               [&] { return manager_->stored() == stored; });
   }
   void Crash() {
     EndDaemon(SIGKILL);
-    ASSERT_EQ(manager_->stored(), 2u);  // the runs, and what was read
+    ASSERT_EQ(manager_->stored(), 0u);
   }
   // The STOPPED of a VM of which the daemon before has told everything.
   v1::Event WaitKnownEnd(const std::string& name) {
@@ -81,7 +81,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   killed->Signal(SIGKILL);
   for (Guest* guest : {user.get(), quit.get(), killed.get(), powerdown.get()}) guest->WaitExit();
   Begin();
-  daemon().WaitLog("going on with 4 VMs");
+  daemon().WaitLog("resuming 4 VMs");
   EXPECT_EQ(WaitKnownEnd("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_TRUE(FileAtStop("vm1"));
   EXPECT_EQ(WaitKnownEnd("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
@@ -89,7 +89,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   EXPECT_EQ(kill.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << kill.message();
   EXPECT_EQ(WaitKnownEnd("vm4").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
   WaitUntil("what was handed over is stored no longer",
-            [&] { return manager_->Count("FDSTOREREMOVE=1\nFDNAME=vmeventd-runs") == 1; });
+            [&] { return manager_->Count("FDSTOREREMOVE=1\nFDNAME=vmeventd-handover") == 1; });
 }
 
 TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
@@ -99,30 +99,12 @@ TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   const std::vector<std::string> asked = qemu.Commands(monitor);
   End();
   Begin();
-  daemon().WaitLog("going on with 1 VMs");
+  daemon().WaitLog("resuming 1 VMs");
   // A STOP would be followed by a question of its own.
   qemu.Send(monitor, kIoError);
   stream().Wait("vm1", v1::EVENT_TYPE_IO_ERROR);
   EXPECT_EQ(qemu.Commands(monitor), asked);
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
-}
-
-// As after an upgrade to a version that writes another text.
-TEST_F(HandoverTest, AStopOfWhichNothingIsSaidIsAsACrash) {
-  Begin();
-  const auto quit = StartEmptyGuest("vm1");
-  const auto lives = StartEmptyGuest("vm2");
-  for (const char* name : {"vm1", "vm2"}) WaitFollowed(name);
-  End();
-  manager_->Drop("vmeventd-runs");
-  quit->manager().Execute("quit");
-  quit->WaitExit();
-  Begin();
-  daemon().WaitLog("did not stop in order: going on with 2 VMs");
-  EXPECT_EQ(WaitKnownEnd("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
-  lives->manager().Execute("stop");
-  stream().Wait("vm2", v1::EVENT_TYPE_PAUSED);
-  ExpectNoGap("vm2");
 }
 
 TEST_F(HandoverTest, APanicMeanwhileIsACrash) {
@@ -169,6 +151,47 @@ TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
 }
 
+TEST_F(HandoverTest, AnEndOverACrashOfTheDaemonIsUnknownAndTheOthersAreFollowed) {
+  Begin();
+  const auto quit = StartEmptyGuest("vm1");
+  const auto lives = StartEmptyGuest("vm2");
+  for (const char* name : {"vm1", "vm2"}) WaitFollowed(name);
+  Crash();
+  quit->manager().Execute("quit");
+  quit->WaitExit();
+  Begin();
+  const v1::Event stopped = WaitStopped("vm1");
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("what happened while it was away")));
+  WaitFollowed("vm2");
+  lives->manager().Execute("quit");
+  EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+}
+
+TEST_F(HandoverTest, AStartThatFailsLeavesThemToTheNextOne) {
+  Begin();
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
+  const int monitor = FollowAsVm1(&qemu);
+  const std::vector<std::string> asked = qemu.Commands(monitor);
+  End();
+  {
+    DaemonOptions options = Options();
+    std::vector<UniqueFd> stored;
+    options.wrapper = manager_->Wrapper(&stored);
+    const std::string state = dir() / "state";
+    std::filesystem::rename(state, state + ".away");
+    std::ofstream(state) << "no directory";
+    Daemon failing(options, /*wait=*/false);
+    EXPECT_NE(failing.WaitExit(), 0);
+    std::filesystem::remove(state);
+    std::filesystem::rename(state + ".away", state);
+  }
+  ASSERT_EQ(manager_->stored(), 1u);
+  Begin();
+  daemon().WaitLog("resuming 1 VMs");
+  EXPECT_EQ(qemu.Commands(monitor), asked);
+}
+
 // It knows none of the runs, and the VM is a new one for it, over a connection of its own.
 TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
   Begin();
@@ -185,7 +208,7 @@ TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
   WaitFollowed("vm1");
   End();
   begin_again();
-  daemon().WaitLog("the journal is not as the daemon before this one left");
+  daemon().WaitLog("the journal is not as the previous daemon left");
   Crash();
   begin_again();
 }

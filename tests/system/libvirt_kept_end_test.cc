@@ -134,7 +134,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest {
   }
   void End() {
     EndDaemon(SIGTERM);
-    WaitUntil("the manager has it", [&] { return manager_.stored() == 3; });
+    WaitUntil("the manager has it", [&] { return manager_.stored() == 1; });
   }
   void EndDomain(const std::string& name, int signal) {
     const pid_t pid = libvirtd().Pid(name);
@@ -151,7 +151,7 @@ TEST_F(LibvirtHandoverTest, ProcessesAreFollowedOn) {
   EndDomain("crashes", SIGSEGV);
   EndDomain("killed", SIGKILL);
   Begin();
-  daemon().WaitLog("going on with 3 VMs");
+  daemon().WaitLog("resuming 3 VMs");
   const bool known = WhyNoPidfdExitStatus().empty();
   const v1::Event crash = WaitStopped("crashes");
   if (known) ExpectEnd(crash, kQemuCrashed);

@@ -1,17 +1,10 @@
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
-
-// Progress of the updates that were pushed.
-struct SinkProgress {
-  uint64_t pushed = 0;     // updates
-  uint64_t committed = 0;  // number of the first ones that no kill undoes
-};
 
 // Destination of what the watcher sees. Called on the watcher's loop thread; must never block.
 class EventSink {
@@ -23,9 +16,6 @@ class EventSink {
 
   // A turn of the loop is over: nothing is pushed before it has waited for input again.
   virtual void EndTurn() {}
-
-  // A sink that keeps nothing has nothing to wait for.
-  virtual SinkProgress progress() const { return {}; }
 
   // Sets the watched directories as they are now; called whenever one of them changes.
   virtual void SetDirectories(std::vector<WatchedDirectory> directories) = 0;

@@ -377,7 +377,6 @@ bool LibvirtSource::GoOn(VmRun* run, HandedRun* handed) {
 
 void LibvirtSource::OnRestored(VmRun* run) {
   LibvirtRun* const own = Of(run);
-  own->Keep();
   if (own->followed() && own->process_ended()) own->AwaitKeptEnd();
 }
 
@@ -404,8 +403,7 @@ void LibvirtSource::AskEnd(Link* link, const LibvirtRun& run) {
 }
 
 LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {
-  auto run = std::make_unique<LibvirtRun>(context_, table_, this, options_->keeper.get(), uuid,
-                                          std::move(session));
+  auto run = std::make_unique<LibvirtRun>(context_, table_, this, uuid, std::move(session));
   LibvirtRun* const added = run.get();
   link->domains[uuid].run = added;
   link_of_[added] = link;

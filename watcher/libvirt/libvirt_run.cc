@@ -7,18 +7,14 @@
 
 namespace vmeventd {
 
-LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, RunKeeper* keeper,
-                       std::string uuid, VmSession session)
+LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
+                       VmSession session)
     : VmRun(context, owner, std::move(session)),
       context_(context),
       source_(source),
-      keeper_(keeper),
       uuid_(std::move(uuid)) {}
 
-LibvirtRun::~LibvirtRun() {
-  LibvirtRun::Disconnect();
-  Forget();
-}
+LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 
 void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state,
                           int64_t libvirtd_began_ns) {
@@ -30,7 +26,6 @@ void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state,
   info.uuid = uuid_;
   info.libvirtd_began_ns = libvirtd_began_ns;
   Apply(session().OnMonitorReady(info, Now()));
-  Keep();
 }
 
 void LibvirtRun::OnNotListed() {
@@ -58,7 +53,6 @@ void LibvirtRun::OnProcessMissing() {
 void LibvirtRun::OnProcessFound(PeerProcess process) {
   TrackInstead(std::move(process)).IgnoreError();
   if (std::exchange(process_missing_, false) && !over()) ReportProblem("");
-  Keep();
 }
 
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
@@ -80,8 +74,7 @@ void LibvirtRun::OnRebooted(int64_t domain_id, PeerProcess next) {
   context_->loop->CancelTimer(&report_timer_);
   Apply(session().OnNextId(domain_id));
   if (next.kind == PeerProcess::Kind::kTracked) {
-    TrackInstead(std::move(next)).IgnoreError();
-    return Keep();
+    return TrackInstead(std::move(next)).IgnoreError();
   }
   if (!tracked()) return;
   process().Reset({});
@@ -98,20 +91,6 @@ std::optional<HandedRun> LibvirtRun::HandOver() {
 bool LibvirtRun::GoOn(HandedRun* handed) {
   return away() && tracked() && handed->process.valid() && !handed->connection.valid() &&
          TrackHanded(std::move(handed->process)).ok();
-}
-
-void LibvirtRun::Keep() {
-  if (keeper_ == nullptr || over() || !followed() || std::exchange(kept_, true)) return;
-  keeper_->Keep(std::string(info().run_id), {.process = process().descriptor()});
-}
-
-void LibvirtRun::Forget() {
-  if (std::exchange(kept_, false)) keeper_->Forget(std::string(info().run_id));
-}
-
-void LibvirtRun::OnReleased() {
-  Forget();
-  VmRun::OnReleased();
 }
 
 void LibvirtRun::AwaitKeptEnd() {

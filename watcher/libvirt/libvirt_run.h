@@ -8,7 +8,6 @@
 #include "absl/time/time.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/run_keeper.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
@@ -30,10 +29,9 @@ class LibvirtRun : public VmRun {
   // Longest wait for a libvirt that is to be connected and to say how an earlier life ended.
   static constexpr absl::Duration kKeptEndWait = absl::Seconds(5);
 
-  // The pointers outlive the run; `keeper` may be null. `uuid` is the one that libvirt has for the
-  // domain.
-  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, RunKeeper* keeper,
-             std::string uuid, VmSession session);
+  // The pointers outlive the run. `uuid` is the one that libvirt has for the domain.
+  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
+             VmSession session);
   ~LibvirtRun() override;
 
   // libvirt is connected and has the domain, with that id and in that run state.
@@ -52,8 +50,6 @@ class LibvirtRun : public VmRun {
   std::optional<HandedRun> HandOver();
   // As RunSource::GoOn().
   bool GoOn(HandedRun* handed);
-  // Has the keeper keep its process, if it is followed.
-  void Keep();
   // Waits for what libvirt may have kept of the end of a restored run whose process is gone.
   void AwaitKeptEnd();
   bool awaits_kept_end() const { return awaits_kept_end_; }
@@ -69,7 +65,6 @@ class LibvirtRun : public VmRun {
 
  private:
   void OnProcessGone() override;
-  void OnReleased() override;
   void AskRunState() override {}  // libvirt reports what it would say
   void AskGuestAgent() override;
   void ReadNow(absl::Duration limit) override;
@@ -81,11 +76,9 @@ class LibvirtRun : public VmRun {
   void AwaitEnd();
   // Ends the run likewise where the process may not be followed.
   void EndAsFarAsKnown();
-  void Forget();
 
   RunContext* const context_;
   LibvirtSource* const source_;
-  RunKeeper* const keeper_;
   const std::string uuid_;
   bool connected_ = false;
   bool was_connected_ = false;
@@ -93,7 +86,6 @@ class LibvirtRun : public VmRun {
   bool awaits_end_ = false;
   bool process_missing_ = false;  // that is its problem
   bool awaits_kept_end_ = false;
-  bool kept_ = false;  // the keeper has its process
   TimerId report_timer_;
 };
 

@@ -13,7 +13,6 @@
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/run_keeper.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
 
@@ -71,8 +70,7 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
     context_.options = &options_;
-    context_.budget = std::make_unique<MonitorBudget>(
-        options_.keeper == nullptr ? nullptr : options_.keeper->notes());
+    context_.budget = std::make_unique<MonitorBudget>();
   }
 
   absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs,
@@ -111,7 +109,6 @@ class NodeWatcherImpl : public NodeWatcher {
     table_.EndTurn();
     sockets_->EndTurn();
     libvirt_->EndTurn();
-    if (options_.keeper != nullptr) options_.keeper->EndTurn(sink_->progress());
     if (started_) {
       if (publish_runs_again_.exchange(false)) table_.PublishAll();
       if (first_scan_done()) intents_.Handle();
@@ -173,13 +170,6 @@ class NodeWatcherImpl : public NodeWatcher {
       all.command_lines_left_out = options_.command_lines->left_out();
     }
     all.sockets_over_directory_limit = directories.left_out;
-    if (options_.keeper != nullptr) {
-      all.kept_runs = options_.keeper->kept();
-      all.runs_not_kept = options_.keeper->left_out();
-    }
-    if (const ReadNotes* notes = context_.budget->notes(); notes != nullptr) {
-      all.notes_left_out = notes->left_out();
-    }
     all.signals_lost = signals_.lost();
     all.shutdown_file_times = context_.shutdown_file_times.Read();
     return all;

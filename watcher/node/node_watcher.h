@@ -30,10 +30,7 @@ struct WatcherCounters : WatcherMeters {
   uint64_t command_lines_left_out = 0;
   // Times that a socket was left out because its directory had as many as it may have.
   uint64_t sockets_over_directory_limit = 0;
-  uint64_t kept_runs = 0;       // now, in case of a crash
-  uint64_t runs_not_kept = 0;   // that could not be
-  uint64_t notes_left_out = 0;  // reads that could not be noted in case of a crash
-  uint64_t signals_lost = 0;    // records of signals that the kernel threw away
+  uint64_t signals_lost = 0;  // records of signals that the kernel threw away
   // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
   // was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;

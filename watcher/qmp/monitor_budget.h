@@ -6,7 +6,6 @@
 
 #include "absl/types/span.h"
 #include "base/counter.h"
-#include "watcher/runs/read_notes.h"
 
 namespace vmeventd {
 
@@ -17,13 +16,8 @@ class MonitorBudget {
   static constexpr size_t kTurnBytes = 64 << 10;
   static constexpr size_t kMaxHeldBytes = 64 << 20;
 
-  // `notes` outlives it. Null: none of what is read is noted.
-  explicit MonitorBudget(ReadNotes* notes = nullptr)
-      : notes_(notes), buffer_(notes == nullptr ? kTurnBytes : 0) {}
-
   // Buffer that a monitor reads into during a call.
-  absl::Span<char> buffer() { return notes_ == nullptr ? absl::MakeSpan(buffer_) : notes_->desk(); }
-  ReadNotes* notes() const { return notes_; }
+  absl::Span<char> buffer() { return absl::MakeSpan(buffer_); }
 
   // A monitor that held `*held` bytes holds `bytes`. False, and nothing has changed: all together
   // would hold too much.
@@ -42,8 +36,7 @@ class MonitorBudget {
   uint64_t refused() const { return refused_.value(); }
 
  private:
-  ReadNotes* const notes_;
-  std::vector<char> buffer_;
+  std::vector<char> buffer_ = std::vector<char>(kTurnBytes);
   size_t held_ = 0;
   Counter refused_;
 };

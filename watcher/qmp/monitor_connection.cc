@@ -58,7 +58,6 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
 absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   if (absl::Status status = Start(); !status.ok()) return status;
   phase_ = Phase::kReady;
-  goes_on_ = true;
   handshake_.reset();
   unhandled_ = handed.unhandled;
   speaker_.pid = static_cast<pid_t>(handed.speaker_pid);
@@ -66,36 +65,6 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   status_wanted_ = handed.status_wanted;
   agent_wanted_ = handed.agent_wanted;
   pacer_.GoOn(handed.answer_due, handed.ending, loop_->Now().monotonic);
-  SendNext();
-  return absl::OkStatus();
-}
-
-absl::Status MonitorConnection::GoOnNoted(absl::string_view unhandled, int64_t speaker_pid,
-                                          bool ending) {
-  after_crash_ = true;
-  return GoOn({.unhandled = SharedText(unhandled),
-               .speaker_pid = speaker_pid,
-               .ending = ending,
-               .status_wanted = true,
-               .agent_wanted = true});
-}
-
-void MonitorConnection::SetKept(std::unique_ptr<ReadNotes::Stream> notes, uint64_t heard) {
-  kept_ = true;
-  notes_ = std::move(notes);
-  if (notes_ == nullptr || !goes_on_) return;
-  heard_ = heard;
-  notes_->Begin(heard_, unhandled_);
-}
-
-absl::Status MonitorConnection::GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid) {
-  if (absl::Status status = Start(); !status.ok()) return status;
-  speaker_.pid = static_cast<pid_t>(speaker_pid);
-  phase_ = Phase::kStatus;
-  handshake_->info = std::move(info);
-  after_crash_ = in_line_ = true;
-  // The pause begins after what has come by now, which may be QEMU's last words.
-  pacer_.OnGreeting(loop_->Now().monotonic);
   SendNext();
   return absl::OkStatus();
 }
@@ -115,7 +84,6 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   if (pacer_.outstanding() && asked_ == Query::kStatus) handed.status_wanted = true;
   StopWaiting();
   loop_->Remove(socket_.get());
-  if (notes_ != nullptr) notes_->Leave();
   *socket = socket_.Release();
   return handed;
 }
@@ -143,7 +111,6 @@ void MonitorConnection::Close() {
   if (!socket_.valid()) return;
   StopWaiting();
   loop_->Remove(socket_.get());
-  if (kept_) shutdown(socket_.get(), SHUT_RDWR);
   socket_.Reset();
 }
 
@@ -154,7 +121,6 @@ void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   StopWaiting();
   delegate_->OnClosed(why, protocol_error);
   loop_->Remove(socket.get());
-  if (kept_) shutdown(socket.get(), SHUT_RDWR);
 }
 
 void MonitorConnection::OnFdReady(uint32_t events) {
@@ -166,19 +132,11 @@ void MonitorConnection::Account() {
   if (!budget_->Hold(&held_, framer_.held())) {
     return Fail("the unfinished lines of all monitors hold too much memory", true);
   }
-  if (notes_ != nullptr) Note();
   if (framer_.held() == 0) {
     loop_->CancelTimer(&line_timer_);
   } else if (line_timer_.serial == 0) {
     ArmLineTimer();
   }
-}
-
-void MonitorConnection::Note() {
-  if (notes_->begun()) return delegate_->OnHandled(notes_.get(), heard_);
-  if (!ready()) return;
-  heard_ = delegate_->OnNotesBegin();
-  notes_->Begin(heard_, absl::StrCat(framer_.partial(), unhandled_.str()));
 }
 
 void MonitorConnection::ArmLineTimer() {
@@ -209,13 +167,7 @@ bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* tota
   const absl::Span<char> buffer = budget_->buffer();
   const pid_t speaker = speaker_.pid;
   const size_t wanted = std::min(max_bytes - *total, buffer.size());
-  if (budget_->notes() != nullptr) budget_->notes()->BeginRead(notes_.get());
   const ssize_t size = socket_.ReceiveFrom(buffer.data(), wanted, &speaker_);
-  if (budget_->notes() != nullptr) {
-    const int error = errno;
-    budget_->notes()->EndRead(static_cast<size_t>(std::max<ssize_t>(size, 0)));
-    errno = error;
-  }
   if (size < 0) {
     if (errno == EINTR) return true;
     if (errno == EAGAIN) return false;
@@ -235,7 +187,6 @@ bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* tota
   const auto bytes = static_cast<size_t>(size);
   *total += bytes;
   if (speaker_.pid != speaker) {
-    if (notes_ != nullptr && speaker > 0) notes_->GiveUp();
     const std::string refusal = delegate_->OnSpeaker(speaker_.pid);
     if (!refusal.empty()) Fail(refusal, true);
     if (!socket_.valid()) return false;
@@ -248,9 +199,7 @@ bool MonitorConnection::HandleLines(absl::string_view bytes) {
   while (socket_.valid() && !bytes.empty()) {
     const size_t end = bytes.find('\n');
     const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
-    const uint64_t place = heard_ + framer_.partial().size() + size;
-    const auto on_line = [this, place](absl::string_view line) {
-      heard_ = place;  // before the line is handled, as the run may be saved in it
+    const auto on_line = [this](absl::string_view line) {
       ++lines_;
       return OnLine(line);
     };
@@ -258,7 +207,6 @@ bool MonitorConnection::HandleLines(absl::string_view bytes) {
       Fail(status.message(), true);
       return false;
     }
-    if (framer_.partial().empty()) heard_ = place;
     bytes.remove_prefix(size);
   }
   return true;
@@ -267,11 +215,7 @@ bool MonitorConnection::HandleLines(absl::string_view bytes) {
 absl::Status MonitorConnection::OnLine(absl::string_view line) {
   if (!socket_.valid()) return absl::OkStatus();  // closed by the line before
   absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
-  if (!message.ok()) {
-    // The rest of an object after its first bytes is none, or several lines that are none.
-    return in_line_ ? absl::OkStatus() : message.status();
-  }
-  in_line_ = false;
+  if (!message.ok()) return message.status();
   if (const auto* event = std::get_if<QmpEvent>(&*message)) {
     OnEvent(*event);
   } else if (const auto* greeting = std::get_if<QmpGreeting>(&*message)) {
@@ -304,13 +248,6 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
 
 // `value` is null for an error: what was asked for is then not known, and the rest goes on.
 void MonitorConnection::OnReply(const QmpObject* value) {
-  if (after_crash_ && (!pacer_.outstanding() || IsStale(value))) {
-    pacer_.OnGreeting(loop_->Now().monotonic);
-    // The run state is of use whoever has asked for it.
-    const std::string run_state = TextMember(value, "status");
-    if (ready() && !run_state.empty()) delegate_->OnRunStateReply(run_state);
-    return;
-  }
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
   StopHandshakeTimer();
   switch (phase_) {
@@ -340,12 +277,6 @@ void MonitorConnection::OnReply(const QmpObject* value) {
       break;
   }
   SendNext();
-}
-
-// Only the answers to query-status have a status, and it does not fail.
-bool MonitorConnection::IsStale(const QmpObject* value) const {
-  const bool asked_status = phase_ == Phase::kStatus || asked_ == Query::kStatus;
-  return asked_status == TextMember(value, "status").empty();
 }
 
 void MonitorConnection::OnReadyReply(const QmpObject* value) {

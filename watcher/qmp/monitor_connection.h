@@ -19,7 +19,6 @@
 #include "watcher/qmp/monitor_budget.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/read_notes.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
 
@@ -67,12 +66,6 @@ class MonitorConnection : public FdHandler {
     virtual void OnEvent(const QmpEvent& event) = 0;
     virtual void OnRunStateReply(absl::string_view run_state) = 0;
     virtual void OnGuestAgentReply(const GuestAgentInfo& info) = 0;
-    // Notes begin with what is read next: returns the place that it follows, which no run that was
-    // saved before has handled.
-    virtual uint64_t OnNotesBegin() = 0;
-    // All that was read was handed in, but for an unfinished line: what of it is not saved.
-    // `handled` is the place after it.
-    virtual void OnHandled(ReadNotes::Stream* notes, uint64_t handled) = 0;
     // The connection has ended, the last call: it counts as closed, and its descriptor is closed
     // after it. `protocol_error`: by what came, not by the peer. `why` is for people.
     virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
@@ -88,22 +81,6 @@ class MonitorConnection : public FdHandler {
   // Goes on, in place of Start, where the connection of the daemon before this one stopped. Nothing
   // is handled before the loop's next turn or Drain. An error as above.
   absl::Status GoOn(const HandedMonitor& handed);
-  // Goes on likewise if that daemon did not stop: the first line may have lost its beginning, and
-  // an answer may come that nobody waits for. Asks query-status, and then calls OnReady with
-  // `info`. `speaker_pid`: the process that has spoken there so far; 0: not known.
-  absl::Status GoOnAfterCrash(MonitorInfo info, int64_t speaker_pid);
-  // Goes on after a crash of which everything is known: `unhandled` is what was read and not
-  // handled, and all else is asked again. `ending`: a SHUTDOWN stands.
-  absl::Status GoOnNoted(absl::string_view unhandled, int64_t speaker_pid, bool ending);
-  // Notes that another descriptor of its socket is kept: the peer is to notice the close all the
-  // same. Input is noted in `notes`, which may be null: at once and from the place `heard` if this
-  // connection goes on, otherwise once it is ready.
-  void SetKept(std::unique_ptr<ReadNotes::Stream> notes, uint64_t heard);
-  bool noted() const { return notes_ != nullptr && notes_->begun(); }
-  // Passes the notes to the caller, of a connection that is closed.
-  std::unique_ptr<ReadNotes::Stream> TakeNotes() { return std::move(notes_); }
-  // The place up to which what was read is handled, while it is noted.
-  uint64_t heard() const { return heard_; }
   // Stops at this very point of what the peer says, of a connection that is ready, and passes its
   // socket to the caller: it is closed without OnClosed, and the peer does not notice. Unset, and
   // nothing is done: more waits to be handled than can be handed over.
@@ -155,8 +132,6 @@ class MonitorConnection : public FdHandler {
   // Handles the whole lines of `bytes`, and holds the rest. False: it was refused, and the
   // connection is closed.
   bool HandleLines(absl::string_view bytes);
-  // Notes the part of the input that may be needed after a crash.
-  void Note();
   absl::Status OnLine(absl::string_view line);
   void OnEvent(const QmpEvent& event);
   void OnReply(const QmpObject* value);
@@ -168,8 +143,6 @@ class MonitorConnection : public FdHandler {
   // Uses the speaker's command line, once it is known or given up. Returns the time at which the
   // next question may be sent.
   absl::Duration UseCommandLine();
-  // Returns whether an answer is to a question of the daemon before this one.
-  bool IsStale(const QmpObject* value) const;
   // The next command; empty: none is wanted.
   std::string TakeCommand();
   void Send(absl::string_view command);
@@ -189,8 +162,6 @@ class MonitorConnection : public FdHandler {
   size_t held_ = 0;                       // memory of an incomplete line, as accounted for
   TimerId line_timer_;                    // set while a line is incomplete
   uint64_t lines_ = 0;                    // complete ones
-  uint64_t heard_ = 0;                    // see heard()
-  std::unique_ptr<ReadNotes::Stream> notes_;
   // The process that sent what was read last, which need not be the one that listened. Any process
   // with this socket open may send.
   ucred speaker_{};
@@ -202,10 +173,6 @@ class MonitorConnection : public FdHandler {
   Query asked_ = Query::kNone;
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
-  bool kept_ = false;
-  bool goes_on_ = false;  // continues where an earlier daemon stopped: nothing is missing
-  bool after_crash_ = false;
-  bool in_line_ = false;                    // until a message comes, input may be the rest of one
   std::unique_ptr<GuestAgentProbe> probe_;  // the one under way
 };
 

@@ -9,7 +9,6 @@
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/run_keeper.h"
 
 namespace vmeventd {
 
@@ -19,10 +18,7 @@ QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSessio
       connector_(connector),
       spoken_(answered()) {}
 
-QmpRun::~QmpRun() {
-  QmpRun::Disconnect();
-  RetireNotes();
-}
+QmpRun::~QmpRun() { QmpRun::Disconnect(); }
 
 void QmpRun::Disconnect() { RetireConnection(); }
 
@@ -64,45 +60,16 @@ bool QmpRun::GoOn(HandedRun* handed) {
   auto connection = std::make_unique<MonitorConnection>(
       context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
       context_->budget.get(), context_->options->command_lines.get(), this);
-  const VmStatus status = Status();
-  std::optional<std::string> unhandled;  // unset: what was read last is missing
-  if (handed->noted.has_value() && !session().monitor_lost())
-    unhandled = handed->noted->After(session().heard());
-  // Its process's words are read now, and the process may be gone: another may have its number.
-  const int64_t speaker = tracked() ? info().pid : 0;
-  const absl::Status begun =
-      !handed->after_crash ? connection->GoOn(handed->monitor)
-      : unhandled.has_value()
-          ? connection->GoOnNoted(*unhandled, speaker, session().has_shutdown())
-          : connection->GoOnAfterCrash({.qemu_version = std::string(status.qemu_version),
-                                        .uuid = std::string(status.ref.uuid)},
-                                       speaker);
-  if (!begun.ok()) {
+  if (!connection->GoOn(handed->monitor).ok()) {
     if (tracked()) TakeProcess();
     return false;
   }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
-  if (handed->after_crash && !unhandled.has_value()) {
-    context_->meters.handovers_incomplete.Add();
-    session().GoOnAfterCrash();
-    return true;
-  }
   answered_ = true;
   ready_since_ = Now().monotonic;
   session().GoOn(handed->session);
   return true;
-}
-
-void QmpRun::Keep(uint32_t socket_owner) {
-  RunKeeper* const keeper = context_->options->keeper.get();
-  if (keeper == nullptr || connection_ == nullptr || (tracked() && !followed())) return;
-  if (std::exchange(kept_, true)) return;
-  RetireNotes();
-  connection_->SetKept(keeper->Keep(std::string(info().run_id),
-                                    {connection_->descriptor(),
-                                     tracked() ? process().descriptor() : -1, socket_owner}),
-                       session().heard());
 }
 
 std::unique_ptr<MonitorConnection> QmpRun::TakeConnection() {
@@ -127,16 +94,10 @@ void QmpRun::DrainAndClose(absl::string_view why) {
 
 void QmpRun::RetireConnection() {
   ready_since_ = absl::InfiniteDuration();
-  if (std::exchange(kept_, false)) context_->options->keeper->Forget(std::string(info().run_id));
   if (connection_ == nullptr) return;
   connection_->Close();
-  last_notes_ = connection_->TakeNotes();
   --context_->vm_descriptors;
   context_->closed_connections.push_back(std::move(connection_));
-}
-
-void QmpRun::RetireNotes() {
-  if (last_notes_ != nullptr) context_->budget->notes()->Retire(std::move(last_notes_));
 }
 
 // The process's end
@@ -147,15 +108,6 @@ void QmpRun::OnProcessGone() {
   // Another process that has the monitor open and never spoke on it, such as a helper of QEMU's,
   // does not count. If the connection is closed, that was the end.
   if (!connected || connection_ != nullptr) EndWithProcess();
-}
-
-uint64_t QmpRun::OnNotesBegin() {
-  Apply(session().OnNewPlace());
-  return session().heard();
-}
-
-void QmpRun::OnHandled(ReadNotes::Stream* notes, uint64_t handled) {
-  if (!session().unsaved()) notes->Cover(session().kept_heard(), handled);
 }
 
 void QmpRun::EndWithProcess() {
@@ -210,13 +162,9 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   Apply(session().OnMonitorReady(info, now));
 }
 
-void QmpRun::OnEvent(const QmpEvent& event) {
-  NoteHeard();
-  HearEvent(event);
-}
+void QmpRun::OnEvent(const QmpEvent& event) { HearEvent(event); }
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
-  NoteHeard();
   if (run_state == "postmigrate") {
     spdlog::info("{} was migrated away", absl::Utf8SafeCHexEscape(info().name));
   }
@@ -224,7 +172,6 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
 }
 
 void QmpRun::OnGuestAgentReply(const GuestAgentInfo& agent) {
-  NoteHeard();
   spdlog::debug("{} has answered everything", absl::Utf8SafeCHexEscape(info().name));
   Apply(session().OnGuestAgent(agent, Now()));
 }

@@ -80,8 +80,6 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool GoOn(HandedRun* handed);
   // Reads what QEMU has said meanwhile.
   void CatchUp() { ReadNow(absl::InfiniteDuration()); }
-  // Has the keeper keep its connection, whose handshake is complete, and its process.
-  void Keep(uint32_t socket_owner);
   // Notes that the process that listened is gone: what greets is another one, and without a
   // greeting there is no run.
   void ExpectSpeaker() { needs_speaker_ = !published(); }
@@ -115,21 +113,14 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnEvent(const QmpEvent& event) override;
   void OnRunStateReply(absl::string_view run_state) override;
   void OnGuestAgentReply(const GuestAgentInfo& agent) override;
-  uint64_t OnNotesBegin() override;
-  void OnHandled(ReadNotes::Stream* notes, uint64_t handled) override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
-  // Notes that the next step depends on the state of its connection.
-  void NoteHeard() {
-    if (connection_->noted()) session().SetHeard(connection_->heard());
-  }
   // Ends the run if its process is gone: what that said was handed in.
   void EndWithProcess();
   // Reads what the connection still has, then closes it and hands in `why`.
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
   void RetireConnection();
-  void RetireNotes();
 
   QmpContext* const context_;
   Connector* const connector_;
@@ -140,11 +131,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool spoken_;
   bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
-  bool kept_ = false;            // the keeper has its descriptors
   bool silence_logged_ = false;  // logged since it was ready, as the next one
   bool protocol_error_logged_ = false;
-  // Notes of its last connection, until the run has another one or is over.
-  std::unique_ptr<ReadNotes::Stream> last_notes_;
 };
 
 }  // namespace vmeventd

@@ -234,7 +234,6 @@ void SocketConnector::EndUntrackedRun(SocketSlot* slot) {
 
 void SocketConnector::OnMonitorReady(QmpRun* run, const std::string& uuid) {
   table_->SetUuid(run, uuid);
-  run->Keep(SocketsOf(run).owner);
 }
 
 // Runs that a daemon before this one left
@@ -260,7 +259,6 @@ bool SocketConnector::GoOn(VmRun* run, HandedRun* handed) {
   const uint32_t owner = handed->socket_owner;
   if (!own->GoOn(handed)) return false;
   NoteSocket(own, slot, {UniqueFd(), run->info().socket, owner});
-  own->Keep(owner);
   return true;
 }
 

@@ -9,7 +9,6 @@
 #include "absl/strings/string_view.h"
 #include "base/shared_text.h"
 #include "base/unique_fd.h"
-#include "watcher/runs/read_notes.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -32,12 +31,8 @@ struct HandedMonitor {
 // process.
 struct HandedRun {
   std::string run_id;
-  // A RunKeeper kept it, as that daemon did not stop: then of the rest only its descriptors,
-  // socket_owner and what was noted are set.
-  bool after_crash = false;
-  std::optional<NotedReads> noted;  // unset: what had been read last may be lost
-  uint64_t saved = 0;  // StableHash() of the text that the journal keeps, WithoutPlace()
-  int64_t pid = 0;     // of its process, in this PID namespace; 0: it is not tracked
+  uint64_t saved = 0;              // StableHash() of the text that the journal keeps
+  int64_t pid = 0;                 // of its process, in this PID namespace; 0: it is not tracked
   std::optional<int> wait_status;  // of its process, if the process connector had reported its end
   HandedSession session;
   HandedMonitor monitor;

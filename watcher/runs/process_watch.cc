@@ -154,6 +154,7 @@ void ProcessWatch::AskExitStatus() {
 }
 
 ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
+  end_unseen_ = true;
   return EndOf(ExitStatusOf(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status);
 }
 

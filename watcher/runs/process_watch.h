@@ -66,7 +66,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
   void AwaitEnd();
-  // Returns the end of the process of which `zombie` is left.
+  // Returns the end of the process of which `zombie` is left, as nobody watched it.
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
 
   // Reads the OOM count of the process's cgroup while it lives: what was counted was another's.

@@ -91,9 +91,7 @@ void RunRestorer::ReadSavedRuns() {
     if (session.ok()) {
       // A run that was handed over continues this very text.
       const auto handed = handed_runs.find(session->run().run_id);
-      if (handed != handed_runs.end() &&
-          (handed->second.after_crash ||
-           handed->second.saved == StableHash(VmSession::WithoutPlace(text)))) {
+      if (handed != handed_runs.end() && handed->second.saved == StableHash(text)) {
         handed_runs_.insert(handed_runs.extract(handed));
       }
       sessions.push_back(*std::move(session));
@@ -123,10 +121,7 @@ void RunRestorer::ReadSavedRuns() {
 }
 
 void RunRestorer::Close(HandedRun handed) {
-  // After a crash most are of runs that ended a moment before it.
-  if (!handed.after_crash || table_->Find(handed.run_id) != nullptr) {
-    context_->meters.handovers_refused.Add();
-  }
+  context_->meters.handovers_refused.Add();
   // At once: QEMU serves one client, and its run may be connected to again.
   if (handed.connection.valid()) context_->closer.Close(std::move(handed.connection));
 }
@@ -139,7 +134,6 @@ bool RunRestorer::GoesOn(VmRun* run) {
   const bool same_namespace = run->info().pid_namespace == context_->pid_namespace;
   if (same_namespace && table_->SourceOf(run)->GoOn(run, &handed)) {
     context_->meters.handovers.Add();
-    if (handed.after_crash) NoteShutdownFile(run);
     going_on_.emplace_back(run->info().run_id);
     return true;
   }
@@ -196,7 +190,9 @@ bool RunRestorer::FindProcess(VmRun* run) {
   switch (found->kind) {
     case PeerProcess::Kind::kTracked:
       if (context_->vm_descriptors >= context_->max_vm_descriptors) return false;
-      return run->TrackAgain(*std::move(found)).ok();
+      if (!run->TrackAgain(*std::move(found)).ok()) return false;
+      run->NoteUnseenEnd();
+      return true;
     case PeerProcess::Kind::kUntracked:
       run->LoseTracking();
       return true;

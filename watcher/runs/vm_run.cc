@@ -109,7 +109,7 @@ void VmRun::Discard() {
 void VmRun::HandOverTo(HandedRun* handed) {
   Apply(session_.OnHandOver(Now()));
   handed->run_id = std::string(info().run_id);
-  handed->saved = StableHash(VmSession::WithoutPlace(Save()));
+  handed->saved = StableHash(Save());
   if (!tracked()) return;
   handed->pid = info().pid;
   handed->wait_status = context_->exit_statuses->WaitStatusRead(handed->pid);

@@ -37,10 +37,8 @@ struct WatcherMeters {
   Counter libvirt_failures;            // connections that failed or were lost
   Counter libvirt_overflows;           // those of them cut at the backlog limit
   Counter connects_put_off;            // delayed: too many sockets waited to be closed
-  Counter handovers;                   // runs that went on with what the daemon before handed over
+  Counter handovers;                   // runs that went on with what the previous daemon handed over
   Counter handovers_refused;           // handed-over runs that could not go on
-  // Runs that were kept for a crash, and of which something that was read last is missing.
-  Counter handovers_incomplete;
 };
 
 // State shared by all runs of one watcher. Outlives them.
@@ -99,8 +97,8 @@ class VmRun {
   // Tracks the process that the daemon before this one has handed over, which may have ended since.
   // INVALID_ARGUMENT: `pidfd` is another process's.
   absl::Status TrackHanded(UniqueFd pidfd);
-  // Finds out, later, whether it had ended by then or was about to. Until this is called it counts
-  // as ended, so that the slowest step need not be done at once.
+  // Finds out whether a process that is tracked again had ended by then or was about to. A handed
+  // one counts as ended until this is called, so that the slowest step need not be done at once.
   void NoteUnseenEnd();
   // Tracks `process` in place of the one that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
@@ -188,7 +186,7 @@ class VmRun {
   const VmSession& session() const { return session_; }
   ProcessWatch& process() { return process_; }
   // process() is about to let go of its process.
-  virtual void OnReleased();
+  void OnReleased();
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }
 

@@ -18,7 +18,6 @@ namespace vmeventd {
 
 class CommandLines;
 class LibvirtApi;
-class RunKeeper;
 struct HandedRun;
 
 struct WatcherOptions {
@@ -46,8 +45,6 @@ struct WatcherOptions {
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
   // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken too.
   std::shared_ptr<UniqueFd> handed_exits;
-  // Keeper of descriptors in case of a crash; null: none.
-  std::shared_ptr<RunKeeper> keeper;
   // Runs that ended before, the last ones at the end: their ids are not used again.
   std::vector<EndedRun> ended_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.

@@ -194,11 +194,7 @@ void VmSession::SetState(VmState state, Instant now) {
 
 void VmSession::SawRestart(Instant now) {
   if (!away_) return;
-  evidence_.Saw(std::exchange(after_crash_, false)
-                    ? "vmeventd was started again: what QEMU said in the last moment before its "
-                      "crash may be missing"
-                    : "vmeventd was started again: what happened while it was away was not seen",
-                now);
+  evidence_.Saw("vmeventd was started again: what happened while it was away was not seen", now);
 }
 
 }  // namespace vmeventd

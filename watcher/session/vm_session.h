@@ -100,9 +100,7 @@ class VmSession {
                                            Instant now);
   // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
   // STOPPED: there is no open run then.
-  std::string Save() const { return WithPlace(SaveState()); }
-  // The text of Save() without heard().
-  static std::string WithoutPlace(absl::string_view saved);
+  std::string Save() const;
 
   // Returns whether Save() and Handed() say all of the run: it is followed by its monitor, which
   // answers.
@@ -113,19 +111,7 @@ class VmSession {
   HandedSession Handed() const { return {poll_at_, last_reset_, file_written_}; }
   // The restored run goes on as if no time had passed: nothing of what its monitor says was missed.
   void GoOn(const HandedSession& handed);
-  // Makes it go on after a crash: what its monitor said last may have been read and lost. Until
-  // OnMonitorReady, that no SHUTDOWN came says nothing.
-  void GoOnAfterCrash() { after_crash_ = goes_on_ = true; }
-  // Sets the place up to which the monitor's output is handled (read_notes.h), which Save() keeps.
-  // Call it before an input that comes from there. It alone is no change of Save().
-  void SetHeard(uint64_t place) { heard_ = place; }
-  uint64_t heard() const { return heard_; }
-  // The place as it was kept last.
-  uint64_t kept_heard() const { return kept_heard_; }
-  // All that its monitor said before now is handled, and has no place: a place that no run had
-  // before is kept at once.
-  Effects OnNewPlace();
-  // Notes that nobody saw the end that follows: that no SHUTDOWN came says nothing.
+  // Marks the end that follows as unobserved: a missing SHUTDOWN is no evidence.
   void LoseSight() { evidence_.SetMonitored(false); }
 
   // The shutdown file is there and vmeventd wrote it, at `written`, during this restored run.
@@ -212,10 +198,6 @@ class VmSession {
   bool away() const { return away_; }
   // Returns whether the class of its end is known, whatever else is heard of that.
   bool decided() const { return evidence_.decided(); }
-  // Returns whether its monitor ended while its process lived on, and the loss was published.
-  bool monitor_lost() const { return monitor_ == Monitor::kLost; }
-  // Returns whether a SHUTDOWN was seen, and nothing since that takes it back.
-  bool has_shutdown() const { return evidence_.facts().shutdown.has_value(); }
   // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return !qemu_version_.empty(); }
   // The problem of a monitor that has sent no greeting by `now`.
@@ -285,9 +267,6 @@ class VmSession {
   // Has the last update publish Save() if it has changed; within a bound, or else later.
   void Keep(Instant now);
   void KeepNow();
-  // Save() without heard(), and with it.
-  std::string SaveState() const;
-  std::string WithPlace(std::string state) const;
   // Keeps the run at once, without an event: after a restart it is found again by that.
   Effects KeptAtOnce();
 
@@ -362,7 +341,8 @@ class VmSession {
   // Returns whether its monitor just closed and that is a loss if it lives on. After a SHUTDOWN it
   // is part of QEMU's exit, however long that takes.
   bool CanLoseMonitor() const {
-    return monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() && !has_shutdown();
+    return monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
+           !evidence_.facts().shutdown.has_value();
   }
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
   bool MayBeStarting(Instant now) const;
@@ -443,17 +423,14 @@ class VmSession {
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
-  bool unready_ = false;      // its monitor closed in its first handshake
-  bool after_crash_ = false;  // see GoOnAfterCrash()
-  bool goes_on_ = false;      // on a connection of the daemon before this one
-  bool attached_ = false;     // QEMU has answered all that is asked of it at first
+  bool unready_ = false;   // its monitor closed in its first handshake
+  bool goes_on_ = false;   // on a connection of the daemon before this one
+  bool attached_ = false;  // QEMU has answered all that is asked of it at first
   bool down_in_handshake_ =
       false;  // SHUTDOWN came on this connection, before the handshake was over
   bool file_written_ = false;
   FileStep file_step_ = FileStep::kUndone;
   size_t kept_ = 0;  // the hash of what Save() said when it was published last
-  uint64_t heard_ = 0;
-  uint64_t kept_heard_ = 0;
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
   Rare<TokenBucket> intents_;                          // rate limit of declarations; see kIntents

@@ -85,7 +85,7 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
 }
 
 Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
-  if (!after_crash_) evidence_.SetMonitored(true);
+  evidence_.SetMonitored(true);
   const KnownEvent* const known = Find(event.name);
   // An event that is not followed changes nothing.
   if (known == nullptr && !IntentIsOver(now)) return {};
@@ -133,10 +133,6 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   // A reason that is newer than this program still says by its name where it came from.
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
-  // Only earlier events say who that was, of which the last may be lost.
-  if (after_crash_ && fact.reason == ShutdownReason::kMissing && !fact.guest.has_value()) {
-    return evidence_.Saw("SHUTDOWN, after what may be missing since vmeventd crashed", now);
-  }
   fact.caveat = AgentCaveat(now.monotonic);
   down_in_handshake_ = monitor_ != Monitor::kReady;
 

@@ -153,24 +153,17 @@ void VmSession::Keep(Instant now) {
 
 void VmSession::KeepNow() {
   keep_at_ = absl::InfiniteDuration();
-  std::string text = SaveState();
+  std::string text = Save();
   const size_t hash = absl::HashOf(text);
   // An event changes the place of the run's last event, which is kept beside the text.
   if (hash == kept_ && std::none_of(effects_.begin(), effects_.end(), HasEvent)) return;
   kept_ = hash;
-  kept_heard_ = heard_;
   auto last = std::find_if(effects_.rbegin(), effects_.rend(), IsPublish);
   if (last == effects_.rend()) {
     PublishStatus();
     last = effects_.rbegin();
   }
-  std::get<Publish>(*last).update.saved_run = WithPlace(std::move(text));
-}
-
-Effects VmSession::OnNewPlace() {
-  ++heard_;
-  kept_ = 0;
-  return KeptAtOnce();
+  std::get<Publish>(*last).update.saved_run = std::move(text);
 }
 
 Effects VmSession::KeptAtOnce() {

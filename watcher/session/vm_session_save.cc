@@ -18,7 +18,6 @@ namespace vmeventd {
 namespace {
 
 constexpr int kFormat = 1;
-constexpr char kPlace[] = ",\"heard\":";
 
 // Each list of fields serves both archives: `Run`, `Facts` and so on are const for a writer.
 
@@ -209,24 +208,7 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->Entries("timeline", evidence->timeline_, EvidenceLog::kMaxEntries);
 }
 
-// The last member, so that it is found without a look at the others: within a text of theirs there
-// is no '"' without a backslash before it.
-std::string VmSession::WithPlace(std::string state) const {
-  if (state.empty() || heard_ == 0) return state;
-  state.pop_back();
-  absl::StrAppend(&state, kPlace, heard_, "}");
-  return state;
-}
-
-std::string VmSession::WithoutPlace(absl::string_view saved) {
-  constexpr size_t kMaxPlace = sizeof(kPlace) + 20;  // with the longest number
-  const size_t from = saved.size() - std::min(saved.size(), kMaxPlace);
-  const size_t at = saved.find(kPlace, from);
-  if (at == absl::string_view::npos) return std::string(saved);
-  return absl::StrCat(saved.substr(0, at), "}");
-}
-
-std::string VmSession::SaveState() const {
+std::string VmSession::Save() const {
   if (!started_ || state_ == VmState::kStopped) return "";
   ArchiveWriter archive;
   archive.Field("format", kFormat);
@@ -290,9 +272,7 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
     }
   });
   session.published_problems_ = session.Problems();
-  archive.FieldIf("heard", session.heard_);
-  session.kept_heard_ = session.heard_;
-  session.kept_ = absl::HashOf(WithoutPlace(saved));
+  session.kept_ = absl::HashOf(std::string(saved));
   return session;
 } catch (const nlohmann::json::exception& error) {
   return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", error.what()));

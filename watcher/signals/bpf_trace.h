@@ -37,7 +37,7 @@ class BpfTrace : public SignalTrace {
   ~BpfTrace() override;
 
   // The ring, the counts, and a link for each program.
-  std::vector<int> descriptors() const;
+  std::vector<int> descriptors() const override;
 
   int fd() const override { return descriptors_[0].get(); }
   void Read(std::vector<SignalRecord>* out) override;

@@ -49,6 +49,8 @@ class SignalTrace {
   // Returns how many records were thrown away so far, because they were not read fast enough: those
   // as well that a process which has ended was to have.
   virtual uint64_t lost() const = 0;
+  // Returns the descriptors by which another process continues it; empty: none can.
+  virtual std::vector<int> descriptors() const { return {}; }
 };
 
 }  // namespace vmeventd

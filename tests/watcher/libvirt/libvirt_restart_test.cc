@@ -8,7 +8,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,14 +24,12 @@
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/run_keeper.h"
 
 namespace vmeventd {
 namespace {
 
 using testing::Contains;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::SizeIs;
 
 // A daemon that is away as a domain ends, of which libvirt may have kept the reason.
@@ -226,42 +223,11 @@ TEST_F(LibvirtKeptEndTest, IsNotWaitedForLongWhereLibvirtHangs) {
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-class ProcessKeeper : public RunKeeper {
- public:
-  std::unique_ptr<ReadNotes::Stream> Keep(const std::string& run_id,
-                                          const Descriptors& descriptors) override {
-    EXPECT_LT(descriptors.connection, 0);
-    EXPECT_TRUE(runs.emplace(run_id, dup(descriptors.process)).second);
-    return nullptr;
-  }
-  void Forget(const std::string& run_id) override {
-    if (!died) {
-      EXPECT_EQ(runs.erase(run_id), 1u);
-    }
-  }
-  void EndTurn(const SinkProgress& /*progress*/) override {}
-
-  std::map<std::string, UniqueFd> runs;
-  bool died = false;
-};
-
-// Whether a daemon stopped, or died.
-class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParamInterface<bool> {
+class LibvirtHandoverTest : public LibvirtKeptEndTest {
  protected:
-  LibvirtHandoverTest() { options_.keeper = keeper_; }
-
-  bool dies() const { return GetParam(); }
   void Stop() {
-    if (!dies()) {
-      handed_ = watcher_->HandOver();
-    } else {
-      keeper_->died = true;
-      for (auto& [run_id, process] : keeper_->runs) {
-        handed_.push_back({.run_id = run_id, .after_crash = true, .process = std::move(process)});
-      }
-    }
+    handed_ = watcher_->HandOver();
     watcher_.reset();
-    options_.keeper = keeper_ = std::make_shared<ProcessKeeper>();
   }
   void FollowAndHandOver() {
     StartWithDomain();
@@ -287,19 +253,12 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest, public testing::WithParam
   void ExpectHandedOver() {
     EXPECT_EQ(watcher_->counters().handovers, 1u);
     EXPECT_EQ(watcher_->counters().handovers_refused, 0u);
-    EXPECT_EQ(watcher_->counters().handovers_incomplete, 0u);
   }
 
-  std::shared_ptr<ProcessKeeper> keeper_ = std::make_shared<ProcessKeeper>();
   std::vector<HandedRun> handed_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Daemon, LibvirtHandoverTest, testing::Bool(),
-                         [](const testing::TestParamInfo<bool>& dies) {
-                           return std::string(dies.param ? "Dies" : "Stops");
-                         });
-
-TEST_P(LibvirtHandoverTest, ADomainGoesOn) {
+TEST_F(LibvirtHandoverTest, ADomainGoesOn) {
   FollowAndHandOver();
   GoOn();
   ASSERT_TRUE(UntilConnected());
@@ -307,16 +266,14 @@ TEST_P(LibvirtHandoverTest, ADomainGoesOn) {
   ExpectHandedOver();
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
   EXPECT_EQ(sink_.Count(EventType::kGap), 0);
-  EXPECT_THAT(keeper_->runs, SizeIs(1));
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   process_.reset();
   libvirt_->SetActive({});
   ReportShutdown();
   ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_THAT(keeper_->runs, IsEmpty());
 }
 
-TEST_P(LibvirtHandoverTest, ACrashOfATransientDomainIsOne) {
+TEST_F(LibvirtHandoverTest, ACrashOfATransientDomainIsOne) {
   FollowAndHandOver();
   EndByAndGoOn(SIGSEGV);
   ASSERT_TRUE(UntilCount(EventType::kStopped));
@@ -325,7 +282,7 @@ TEST_P(LibvirtHandoverTest, ACrashOfATransientDomainIsOne) {
   if (HasExitStatus()) ExpectStopped(ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
-TEST_P(LibvirtHandoverTest, WhoKilledATransientDomainIsNotKnown) {
+TEST_F(LibvirtHandoverTest, WhoKilledATransientDomainIsNotKnown) {
   FollowAndHandOver();
   EndByAndGoOn(SIGKILL);
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
@@ -334,7 +291,7 @@ TEST_P(LibvirtHandoverTest, WhoKilledATransientDomainIsNotKnown) {
   }
 }
 
-TEST_P(LibvirtHandoverTest, TheKeptReasonAndTheExitStatusAreBothEvidence) {
+TEST_F(LibvirtHandoverTest, TheKeptReasonAndTheExitStatusAreBothEvidence) {
   libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
   FollowAndHandOver();
   EndByAndGoOn(SIGKILL);
@@ -345,7 +302,7 @@ TEST_P(LibvirtHandoverTest, TheKeptReasonAndTheExitStatusAreBothEvidence) {
   }
 }
 
-TEST_P(LibvirtHandoverTest, AReasonThatIsNotKeptLeavesTheSignal) {
+TEST_F(LibvirtHandoverTest, AReasonThatIsNotKeptLeavesTheSignal) {
   FollowAndHandOver();
   EndByAndGoOn(SIGTERM);
   ASSERT_TRUE(UntilCount(EventType::kStopped));
@@ -353,7 +310,7 @@ TEST_P(LibvirtHandoverTest, AReasonThatIsNotKeptLeavesTheSignal) {
 }
 
 // It is asked also where the process ends between the start and libvirt's list.
-TEST_P(LibvirtHandoverTest, AnEndBeforeTheListHasItsKeptReason) {
+TEST_F(LibvirtHandoverTest, AnEndBeforeTheListHasItsKeptReason) {
   libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
   FollowAndHandOver();
   libvirt_->Hang(true);
@@ -368,7 +325,7 @@ TEST_P(LibvirtHandoverTest, AnEndBeforeTheListHasItsKeptReason) {
   ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostDestroy);
 }
 
-TEST_P(LibvirtHandoverTest, AProcessThatIsAnotherOnesIsNotBelieved) {
+TEST_F(LibvirtHandoverTest, AProcessThatIsAnotherOnesIsNotBelieved) {
   FollowAndHandOver();
   handed_[0].process = Child(Sleep).OpenPidfd();  // it has ended by now
   GoOn();
@@ -380,7 +337,7 @@ TEST_P(LibvirtHandoverTest, AProcessThatIsAnotherOnesIsNotBelieved) {
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
 }
 
-TEST_P(LibvirtHandoverTest, AConnectionIsNoDomains) {
+TEST_F(LibvirtHandoverTest, AConnectionIsNoDomains) {
   FollowAndHandOver();
   handed_[0].connection = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   GoOn();
@@ -391,7 +348,7 @@ TEST_P(LibvirtHandoverTest, AConnectionIsNoDomains) {
 }
 
 // A domain may have begun again under its UUID.
-TEST_P(LibvirtHandoverTest, TheNextLifeOfADomainIsAnother) {
+TEST_F(LibvirtHandoverTest, TheNextLifeOfADomainIsAnother) {
   FollowAndHandOver();
   StartProcess();
   libvirt_->SetActive({{{kDomain.name, kDomain.uuid, kDomain.id + 1}, "running"}});
@@ -399,7 +356,6 @@ TEST_P(LibvirtHandoverTest, TheNextLifeOfADomainIsAnother) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   ExpectEnd(ShutdownClass::kUnknown);
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
-  EXPECT_THAT(keeper_->runs, SizeIs(1));
 }
 
 }  // namespace

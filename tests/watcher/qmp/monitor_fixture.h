@@ -33,8 +33,6 @@ class RecordingDelegate : public MonitorConnection::Delegate {
   }
   void OnRunStateReply(absl::string_view state) override { states_.emplace_back(state); }
   void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
-  uint64_t OnNotesBegin() override { return 1; }
-  void OnHandled(ReadNotes::Stream* /*notes*/, uint64_t /*handled*/) override {}
   void OnClosed(absl::string_view why, bool protocol_error) override {
     closed_.emplace(why);
     protocol_error_ = protocol_error;

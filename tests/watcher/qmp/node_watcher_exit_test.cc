@@ -150,6 +150,16 @@ TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatus) {
   ExpectSignal(SIGABRT);
 }
 
+TEST_F(NodeWatcherExitTest, AZombieThatIsFoundKilledAtAStartIsUnknownAsNobodySawWhoDidIt) {
+  Follow(&qemu_);
+  Die();
+  qemu_.Kill(SIGKILL);
+  AwaitEnd(qemu_.pid());
+  Restart();
+  ExpectStopped(ShutdownClass::kUnknown, "killed-unseen");
+  ExpectSignal(SIGKILL);
+}
+
 TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
   Follow(&qemu_);
   const std::string kept = WithNumber(KeptRun(), "start_ticks", "17");
