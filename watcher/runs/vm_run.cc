@@ -74,7 +74,7 @@ void VmRun::NoteUnseenEnd() {
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
   process_.Reset(info);
-  Apply(session_.OnProcessFound(info, Now()));
+  Hand(input::ProcessFound{info});
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
   return status;
@@ -130,9 +130,7 @@ VmRun::Next VmRun::FollowAnother() {
   return found ? Next::kFollowed : Next::kNone;
 }
 
-void VmRun::NoteOthers() {
-  if (!over_) Apply(session_.OnOtherProcesses(others_.List(), Now()));
-}
+void VmRun::NoteOthers() { Hand(input::OtherProcesses{others_.List()}); }
 
 void VmRun::OnOtherFollowed(const std::optional<ProcessKey>& key) {
   OnOtherDescriptors(1);
@@ -155,16 +153,12 @@ void VmRun::GoOnUntracked() {
       "{}: the process that listened on its socket is gone, another one serves the socket and is "
       "not known: the end of the monitor will count as the VM's end",
       absl::Utf8SafeCHexEscape(info().name));
-  Apply(session_.OnListenerGone(Now()));
+  Hand(input::ListenerGone{});
 }
 
-void VmRun::OnSignal(const SignalSender& sender) {
-  if (!over_) Apply(session_.OnSignal(sender, Now()));
-}
+void VmRun::OnSignal(const SignalSender& sender) { Hand(input::SignalSent{sender}); }
 
-void VmRun::OnOomVictim(const OomVictim& victim) {
-  if (!over_) Apply(session_.OnOomVictim(victim, Now()));
-}
+void VmRun::OnOomVictim(const OomVictim& victim) { Hand(input::NamedOomVictim{victim}); }
 
 void VmRun::OnReleased() {
   if (const auto key = process_.key(); key.has_value()) owner_->OnUnfollowed(this, *key);
@@ -193,7 +187,7 @@ VmSession VmRun::GiveAway() {
 }
 
 void VmRun::HandOverTo(HandedRun* handed) {
-  Apply(session_.OnHandOver(Now()));
+  Hand(input::HandOver{});
   handed->run_id = std::string(info().run_id);
   handed->saved = StableHash(Save());
   if (!tracked()) return;
@@ -209,11 +203,11 @@ void VmRun::Resume() {
 
 void VmRun::LoseTracking() {
   others_.Clear();
-  Apply(session_.OnTrackingLost(Now()));
+  Hand(input::TrackingLost{});
 }
 
 void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
-  if (!over_) Apply(session_.OnHostShutdown(shutting_down, by, Now()));
+  Hand(input::HostShutdown{shutting_down, by});
 }
 
 void VmRun::HearEvent(const QmpEvent& event) {
@@ -222,12 +216,12 @@ void VmRun::HearEvent(const QmpEvent& event) {
     context_->signals->Drain();
     context_->host->Drain();
   }
-  Apply(session_.OnQmpEvent(event, Now()));
+  Hand(input::Event{event});
 }
 
 // The end of one of several processes says nothing of QEMU's.
 void VmRun::End(const ProcessEnd& end) {
-  Apply(session_.OnProcessGone(Now(), info().several_processes ? ProcessEnd{} : end));
+  Hand(input::ProcessGone{info().several_processes ? ProcessEnd{} : end});
 }
 
 std::string VmRun::Directory() const {
@@ -249,12 +243,13 @@ void VmRun::Confirm(std::function<void()> done) {
 }
 
 void VmRun::DeclareIntent(Intent intent, std::function<void()> done) {
-  ApplyThen(session_.OnIntentDeclared(std::move(intent), Now()), EventType::kIntentDeclared,
-            std::move(done));
+  ApplyThen(session_.On(input::IntentDeclared{std::move(intent)}, Now()),
+            EventType::kIntentDeclared, std::move(done));
 }
 
 void VmRun::WithdrawIntent(std::function<void()> done) {
-  ApplyThen(session_.OnIntentWithdrawn(Now()), EventType::kIntentWithdrawn, std::move(done));
+  ApplyThen(session_.On(input::IntentWithdrawn{}, Now()), EventType::kIntentWithdrawn,
+            std::move(done));
 }
 
 void VmRun::ApplyThen(Effects effects, EventType type, std::function<void()> done) {
@@ -295,7 +290,7 @@ void VmRun::Execute(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdow
 
 template <typename Operation>
 void VmRun::TouchShutdownFile(Operation operation) {
-  if (!owner_->OwnsName(this)) return Apply(session_.OnShutdownFileLeft(Now()));
+  if (!owner_->OwnsName(this)) return Hand(input::FileLeft{});
   const absl::Status status =
       context_->spares.Do([&] { return operation(Directory(), std::string(info().raw_name())); });
   if (!status.ok()) {
@@ -305,12 +300,12 @@ void VmRun::TouchShutdownFile(Operation operation) {
   }
   const Instant now = Now();
   context_->shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
-  Apply(session_.OnShutdownFileDone(status, now));
+  Hand(input::FileDone{status});
 }
 
 void VmRun::Execute(const ExamineThreads&) {
   const int64_t pid = info().pid;
-  Apply(session_.OnThreads(pid == 0 ? "" : DescribeThreads(pid), Now()));
+  Hand(input::Threads{pid == 0 ? "" : DescribeThreads(pid)});
 }
 
 void VmRun::Execute(const Done&) {
@@ -330,7 +325,7 @@ void VmRun::ArmTick() {
     return;
   }
   if (never) return context_->loop->CancelTimer(&tick_timer_);
-  context_->loop->SetTimer(&tick_timer_, next, [this] { Apply(session_.OnTick(Now())); });
+  context_->loop->SetTimer(&tick_timer_, next, [this] { Hand(input::Tick{}); });
 }
 
 }  // namespace vmeventd
