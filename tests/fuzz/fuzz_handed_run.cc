@@ -3,16 +3,26 @@
 
 #include <cstdlib>
 
+#include "vmeventd/internal/run_state.pb.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/session/vm_session.h"
 
 namespace {
 
-constexpr char kSaved[] =
-    R"({"format":1,"run":{"name":"web1","run_id":"boot-1-2-3","monitor_path":"/run/web1.kvmd",)"
-    R"("process_tracked":true,"pid":4711,"start_ticks":0,"pid_namespace":0,"boot_id":"boot",)"
-    R"("socket":[0,0,0]},"attached_at":[1795157000000000000,1000000000000],"state":1,)"
-    R"("state_time":1795157000000000000,"qemu_version":"7.2.22","evidence":{},"timeline":[]})";
+std::string SavedRun() {
+  vmeventd::internal::RunState state;
+  state.set_format(2);
+  state.mutable_run()->set_name("web1");
+  state.mutable_run()->set_run_id("boot-1-2-3");
+  state.mutable_run()->set_monitor_path("/run/web1.kvmd");
+  state.set_monitor(4);  // unseen
+  for (const auto set : {&vmeventd::internal::RunState::set_state,
+                         &vmeventd::internal::RunState::set_published_state,
+                         &vmeventd::internal::RunState::set_state_before_loss}) {
+    (state.*set)(1);
+  }
+  return state.SerializeAsString();
+}
 
 }  // namespace
 
@@ -26,9 +36,9 @@ void Fuzz_handed_run(absl::string_view input) {
   if (!again.ok() || vmeventd::WriteHandedRun(*again) != written) std::abort();
   const vmeventd::SessionOptions options;
   const vmeventd::Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-  auto session = vmeventd::VmSession::Restore(kSaved, &options, now);
+  auto session = vmeventd::VmSession::Restore(SavedRun(), &options, now);
   if (!session.ok()) std::abort();
   session->GoOn(run->session);
-  session->OnTick(now);
-  session->OnProcessGone(now, {vmeventd::ExitStatus{0, 9}, true});
+  session->On(vmeventd::input::Tick{}, now);
+  session->On(vmeventd::input::ProcessGone{{vmeventd::ExitStatus{0, 9}, true}}, now);
 }

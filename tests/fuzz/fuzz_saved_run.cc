@@ -14,8 +14,8 @@ void Fuzz_saved_run(absl::string_view input) {
   const std::string saved = run->Save();
   auto again = VmSession::Restore(saved, &options, now);
   if (!again.ok() || again->Save() != saved) std::abort();
-  run->OnTick(now);
-  run->OnMonitorReady({"7.2.0", "running", "", ""}, now);
-  run->OnProcessGone(now, {vmeventd::ExitStatus{0, 9}, true});
-  again->OnHostRebooted(now);
+  run->On(vmeventd::input::Tick{}, now);
+  run->On(vmeventd::input::MonitorReady{{"7.2.0", "running", "", ""}}, now);
+  run->On(vmeventd::input::ProcessGone{{vmeventd::ExitStatus{0, 9}, true}}, now);
+  again->On(vmeventd::input::HostRebooted{}, now);
 }

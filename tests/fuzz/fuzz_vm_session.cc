@@ -43,25 +43,31 @@ class Run {
         vmeventd::QmpEvent event;
         event.name = kEvents[argument % std::size(kEvents)];
         event.data = vmeventd::QmpObject::parse(kData[(argument / 16) % std::size(kData)]);
-        return Apply(session_.OnQmpEvent(event, now_));
+        return Apply(session_.On(vmeventd::input::Event{event}, now_));
       }
       case 1:
-        return Apply(session_.OnMonitorReady(
-            {"7.2.0", kRunStates[argument % std::size(kRunStates)], "", ""}, now_));
+        return Apply(session_.On(
+            vmeventd::input::MonitorReady{
+                {"7.2.0", kRunStates[argument % std::size(kRunStates)], "", ""}},
+            now_));
       case 2:
-        return Apply(session_.OnMonitorHeld(now_));
+        return Apply(session_.On(vmeventd::input::MonitorHeld{}, now_));
       case 3:
-        return Apply(session_.OnMonitorClosed("EOF", now_));
+        return Apply(session_.On(vmeventd::input::MonitorClosed{"EOF"}, now_));
       case 4:
         now_.wall += absl::Milliseconds(argument * 40);
         now_.monotonic += absl::Milliseconds(argument * 40);
-        return Apply(session_.OnTick(now_));
+        return Apply(session_.On(vmeventd::input::Tick{}, now_));
       case 5:
-        return Apply(session_.OnRunState(kRunStates[argument % std::size(kRunStates)], now_));
+        return Apply(session_.On(
+            vmeventd::input::StateAnswer{kRunStates[argument % std::size(kRunStates)]}, now_));
       case 6:
-        if (argument % 2 == 0) return Apply(session_.OnMonitorProblem("a problem", now_));
-        return Apply(session_.OnGuestAgent(
-            {(argument & 2) != 0, (argument & 4) != 0, (argument & 8) != 0, "agent", {}}, now_));
+        if (argument % 2 == 0)
+          return Apply(session_.On(vmeventd::input::MonitorProblem{"a problem"}, now_));
+        return Apply(session_.On(
+            vmeventd::input::AgentAnswer{
+                {(argument & 2) != 0, (argument & 4) != 0, (argument & 8) != 0, "agent", {}}},
+            now_));
       default:
         return MeddleWith(argument);
     }
@@ -74,18 +80,19 @@ class Run {
       vmeventd::ProcessEnd end;
       if (argument >= 64) end.status = {argument % 3, argument % 16};
       end.oom_killed = argument >= 128;
-      Apply(session_.OnProcessGone(now_, end));
+      Apply(session_.On(vmeventd::input::ProcessGone{end}, now_));
     } else if (argument % 4 == 1 && !open) {
-      Apply(session_.OnIntentDeclared({"id", "actor", "", now_.wall + absl::Seconds(argument)},
-                                      now_));
+      Apply(session_.On(
+          vmeventd::input::IntentDeclared{{"id", "actor", "", now_.wall + absl::Seconds(argument)}},
+          now_));
     } else if (argument % 4 == 2) {
-      Apply(session_.OnIntentWithdrawn(now_));
+      Apply(session_.On(vmeventd::input::IntentWithdrawn{}, now_));
     }
     if (!done_ && argument % 4 == 2 && session_.open_intent() != nullptr) std::abort();
   }
 
   void End() {
-    if (!done_) Apply(session_.OnProcessGone(now_));
+    if (!done_) Apply(session_.On(vmeventd::input::ProcessGone{}, now_));
     if (!done_ || stopped_ != 1) std::abort();
   }
 
@@ -108,7 +115,7 @@ class Run {
         done_ = true;
       } else if (!std::holds_alternative<vmeventd::QueryRunState>(effect) &&
                  !std::holds_alternative<vmeventd::QueryGuestAgent>(effect)) {
-        Apply(session_.OnShutdownFileDone(absl::OkStatus(), now_));
+        Apply(session_.On(vmeventd::input::FileDone{absl::OkStatus()}, now_));
       }
     }
   }

@@ -103,6 +103,7 @@ TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
 TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
   std::vector<HandedRun> runs(2000);
   for (HandedRun& run : runs) {
+    run.run_id = "run";
     run.monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled, 'x');
   }
   const Handover read =
@@ -115,6 +116,7 @@ TEST(HandoverTest, ItHoldsConnectionsOpenUntilItIsClosed) {
   int ends[2] = {};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
   std::vector<HandedRun> runs(1);
+  runs[0].run_id = "run";
   runs[0].connection = UniqueFd(ends[0]);
   const UniqueFd peer(ends[1]);
   UniqueFd parcel = PackHandover(kEndOfJournal, runs, -1, {}).value();
@@ -131,7 +133,7 @@ TEST(HandoverTest, AnythingElseIsRefused) {
   EXPECT_TRUE(UnpackHandover(UniqueFd(), kEndOfJournal).runs.empty());
   EXPECT_TRUE(TraceIn(UniqueFd()).empty());
   EXPECT_TRUE(UnpackHandover(NewSocket(), kEndOfJournal).runs.empty());
-  const std::string run = WriteHandedRun(HandedRun());
+  const std::string run = WriteHandedRun(std::move(ThreeRuns()[2]));
   for (const std::string text :
        {"", "x", "vmeventd-handover-3 journal 7 0", "vmeventd-handover-4 journal",
         "vmeventd-handover-4 journal x 0", "vmeventd-handover-4 journal 7 1"}) {

@@ -19,13 +19,13 @@ LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state,
                           int64_t libvirtd_began_ns) {
   if (awaits_end_) return;  // libvirt has not noticed
-  if (domain_id != info().domain_id) Apply(session().OnNextId(domain_id));
+  if (domain_id != info().domain_id) Hand(input::NextId{domain_id});
   connected_ = was_connected_ = true;
   MonitorInfo info;
   info.run_state = run_state;
   info.uuid = uuid_;
   info.libvirtd_began_ns = libvirtd_began_ns;
-  Apply(session().OnMonitorReady(info, Now()));
+  Hand(input::MonitorReady{info});
 }
 
 void LibvirtRun::OnNotListed() {
@@ -39,8 +39,8 @@ void LibvirtRun::OnNotListed() {
 }
 
 void LibvirtRun::OnDetails(DomainDetails details) {
-  Apply(session().OnLabels(std::move(details.labels), Now()));
-  Apply(session().OnGuestAgent(details.agent, Now()));
+  Hand(input::NewLabels{std::move(details.labels)});
+  Hand(input::AgentAnswer{details.agent});
 }
 
 void LibvirtRun::OnProcessMissing() {
@@ -59,7 +59,7 @@ void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
   if (awaits_kept_end_) return EndAsFarAsKnown();  // its own end, or one of the domain's next life
   reported_ = was_connected_ = true;
   if (lifecycle.end.has_value()) {
-    Apply(session().OnManagerEnd(*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text), Now()));
+    Hand(input::ReportedEnd{*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text)});
   }
   if (over()) return;
   if (info().reported_by == ReportedBy::kContainerLibvirt &&
@@ -72,7 +72,7 @@ void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
 
 void LibvirtRun::OnRebooted(int64_t domain_id, PeerProcess next) {
   context_->loop->CancelTimer(&report_timer_);
-  Apply(session().OnNextId(domain_id));
+  Hand(input::NextId{domain_id});
   if (next.kind == PeerProcess::Kind::kTracked) {
     return TrackInstead(std::move(next)).IgnoreError();
   }
@@ -100,14 +100,14 @@ void LibvirtRun::AwaitKeptEnd() {
 }
 
 void LibvirtRun::OnKeptEnd(const std::optional<ManagerEnd>& end, absl::string_view what) {
-  Apply(session().OnKeptEnd(end, what, Now()));
+  Hand(input::KeptEnd{end, what});
   if (!over()) EndAsFarAsKnown();
 }
 
 void LibvirtRun::OnLost(absl::string_view why) {
   if (awaits_kept_end_) return EndAsFarAsKnown();
   if (!std::exchange(connected_, false)) return;
-  Apply(session().OnMonitorClosed(why, Now()));
+  Hand(input::MonitorClosed{why});
   if (!over() && process().gone()) AwaitEnd();
 }
 

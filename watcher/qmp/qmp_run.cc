@@ -34,7 +34,7 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
   }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
-  Apply(session().OnSocket(file.identity));
+  Hand(input::Socket{file.identity});
   return absl::OkStatus();
 }
 
@@ -82,14 +82,14 @@ void QmpRun::Adopt(std::unique_ptr<MonitorConnection> connection, const SocketId
   connection_->SetDelegate(this);
   ++context_->vm_descriptors;
   spoken_ = true;
-  Apply(session().OnSocket(identity));
+  Hand(input::Socket{identity});
 }
 
 void QmpRun::DrainAndClose(absl::string_view why) {
   connection_->Drain();
   if (connection_ == nullptr) return;
   RetireConnection();  // a child of QEMU may hold its end open
-  Apply(session().OnMonitorClosed(why, Now()));
+  Hand(input::MonitorClosed{why});
 }
 
 void QmpRun::RetireConnection() {
@@ -115,7 +115,7 @@ void QmpRun::EndWithProcess() {
   if (over() || !process().gone()) return;
   if (connection_ != nullptr) {
     RetireConnection();
-    Apply(session().OnMonitorClosed("the process is gone", Now()));
+    Hand(input::MonitorClosed{"the process is gone"});
   }
   if (!over()) process().AwaitEnd();
 }
@@ -159,7 +159,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   process().NoteBegun();
   connector_->OnMonitorReady(this, info.uuid);
-  Apply(session().OnMonitorReady(info, now));
+  Hand(input::MonitorReady{info});
 }
 
 void QmpRun::OnEvent(const QmpEvent& event) { HearEvent(event); }
@@ -168,12 +168,12 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
   if (run_state == "postmigrate") {
     spdlog::info("{} was migrated away", absl::Utf8SafeCHexEscape(info().name));
   }
-  Apply(session().OnRunState(run_state, Now()));
+  Hand(input::StateAnswer{run_state});
 }
 
 void QmpRun::OnGuestAgentReply(const GuestAgentInfo& agent) {
   spdlog::debug("{} has answered everything", absl::Utf8SafeCHexEscape(info().name));
-  Apply(session().OnGuestAgent(agent, Now()));
+  Hand(input::AgentAnswer{agent});
 }
 
 void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
@@ -183,7 +183,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   const absl::Duration answered_for = std::max(absl::ZeroDuration(), now.monotonic - ready_since_);
   RetireConnection();
   if (process().gone()) {
-    Apply(session().OnMonitorClosed(reason, now));
+    Hand(input::MonitorClosed{reason});
     return EndWithProcess();
   }
   if (protocol_error) {
@@ -201,7 +201,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
       return Discard();
     }
   }
-  Apply(session().OnMonitorClosed(reason, now));
+  Hand(input::MonitorClosed{reason});
   if (protocol_error) {
     ReportProblem(absl::StrCat("monitor closed by vmeventd: ", reason));
   } else if (!tracked()) {

@@ -41,9 +41,9 @@ struct HandedRun {
   UniqueFd process;           // none: the process is not tracked
 };
 
-// All but the descriptors, as one line of JSON.
+// All but the descriptors, as bytes (proto/vmeventd/internal/run_state.proto).
 std::string WriteHandedRun(const HandedRun& run);
-// INVALID_ARGUMENT: not such a text.
+// INVALID_ARGUMENT: not from WriteHandedRun().
 absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text);
 
 }  // namespace vmeventd

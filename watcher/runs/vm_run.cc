@@ -72,19 +72,15 @@ void VmRun::NoteUnseenEnd() {
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
   process_.Reset(info);
-  Apply(session_.OnProcessFound(info, Now()));
+  Hand(input::ProcessFound{info});
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
   return status;
 }
 
-void VmRun::OnSignal(const SignalSender& sender) {
-  if (!over_) Apply(session_.OnSignal(sender, Now()));
-}
+void VmRun::OnSignal(const SignalSender& sender) { Hand(input::SignalSent{sender}); }
 
-void VmRun::OnOomVictim(const OomVictim& victim) {
-  if (!over_) Apply(session_.OnOomVictim(victim, Now()));
-}
+void VmRun::OnOomVictim(const OomVictim& victim) { Hand(input::NamedOomVictim{victim}); }
 
 void VmRun::OnReleased() {
   if (const auto key = process_.key(); key.has_value()) owner_->OnUnfollowed(this, *key);
@@ -107,7 +103,7 @@ void VmRun::Discard() {
 }
 
 void VmRun::HandOverTo(HandedRun* handed) {
-  Apply(session_.OnHandOver(Now()));
+  Hand(input::HandOver{});
   handed->run_id = std::string(info().run_id);
   handed->saved = StableHash(Save());
   if (!tracked()) return;
@@ -121,10 +117,10 @@ void VmRun::Resume() {
   ArmTick();
 }
 
-void VmRun::LoseTracking() { Apply(session_.OnTrackingLost(Now())); }
+void VmRun::LoseTracking() { Hand(input::TrackingLost{}); }
 
 void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
-  if (!over_) Apply(session_.OnHostShutdown(shutting_down, by, Now()));
+  Hand(input::HostShutdown{shutting_down, by});
 }
 
 void VmRun::HearEvent(const QmpEvent& event) {
@@ -133,10 +129,10 @@ void VmRun::HearEvent(const QmpEvent& event) {
     context_->signals->Drain();
     context_->host->Drain();
   }
-  Apply(session_.OnQmpEvent(event, Now()));
+  Hand(input::Event{event});
 }
 
-void VmRun::End(const ProcessEnd& end) { Apply(session_.OnProcessGone(Now(), end)); }
+void VmRun::End(const ProcessEnd& end) { Hand(input::ProcessGone{end}); }
 
 std::string VmRun::Directory() const {
   const absl::string_view path = info().raw_path();
@@ -157,12 +153,13 @@ void VmRun::Confirm(std::function<void()> done) {
 }
 
 void VmRun::DeclareIntent(Intent intent, std::function<void()> done) {
-  ApplyThen(session_.OnIntentDeclared(std::move(intent), Now()), EventType::kIntentDeclared,
-            std::move(done));
+  ApplyThen(session_.On(input::IntentDeclared{std::move(intent)}, Now()),
+            EventType::kIntentDeclared, std::move(done));
 }
 
 void VmRun::WithdrawIntent(std::function<void()> done) {
-  ApplyThen(session_.OnIntentWithdrawn(Now()), EventType::kIntentWithdrawn, std::move(done));
+  ApplyThen(session_.On(input::IntentWithdrawn{}, Now()), EventType::kIntentWithdrawn,
+            std::move(done));
 }
 
 void VmRun::ApplyThen(Effects effects, EventType type, std::function<void()> done) {
@@ -203,7 +200,7 @@ void VmRun::Execute(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdow
 
 template <typename Operation>
 void VmRun::TouchShutdownFile(Operation operation) {
-  if (!owner_->OwnsName(this)) return Apply(session_.OnShutdownFileLeft(Now()));
+  if (!owner_->OwnsName(this)) return Hand(input::FileLeft{});
   const absl::Status status = operation(Directory(), std::string(info().raw_name()));
   if (!status.ok()) {
     context_->meters.shutdown_file_errors.Add();
@@ -212,12 +209,12 @@ void VmRun::TouchShutdownFile(Operation operation) {
   }
   const Instant now = Now();
   context_->shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
-  Apply(session_.OnShutdownFileDone(status, now));
+  Hand(input::FileDone{status});
 }
 
 void VmRun::Execute(const ExamineThreads&) {
   const int64_t pid = info().pid;
-  Apply(session_.OnThreads(pid == 0 ? "" : DescribeThreads(pid), Now()));
+  Hand(input::Threads{pid == 0 ? "" : DescribeThreads(pid)});
 }
 
 void VmRun::Execute(const Done&) {
@@ -236,7 +233,7 @@ void VmRun::ArmTick() {
     return;
   }
   if (never) return context_->loop->CancelTimer(&tick_timer_);
-  context_->loop->SetTimer(&tick_timer_, next, [this] { Apply(session_.OnTick(Now())); });
+  context_->loop->SetTimer(&tick_timer_, next, [this] { Hand(input::Tick{}); });
 }
 
 }  // namespace vmeventd

@@ -109,18 +109,16 @@ class VmRun {
   // its host, its shutdown file was written then.
   void Resume();
   void LoseTracking();
-  void EndWithHost() { Apply(session_.OnHostRebooted(Now())); }
-  void NoteShutdownFile(absl::Time written) { Apply(session_.OnShutdownFileFound(written, Now())); }
+  void EndWithHost() { Hand(input::HostRebooted{}); }
+  void NoteShutdownFile(absl::Time written) { Hand(input::FileFound{written}); }
 
   // Inputs of any run, as VmSession has them.
-  void SetUuidProblem(absl::string_view problem) { Apply(session_.OnSharedUuid(problem, Now())); }
+  void SetUuidProblem(absl::string_view problem) { Hand(input::SharedUuid{problem}); }
   void NoteHostShutdown(bool shutting_down, absl::string_view by);
 
   // Reports that the monitor cannot be had for now: it has sent no greeting, or as `problem` says.
-  void ReportHeld() { Apply(session_.OnMonitorHeld(Now())); }
-  void ReportProblem(absl::string_view problem) {
-    Apply(session_.OnMonitorProblem(problem, Now()));
-  }
+  void ReportHeld() { Hand(input::MonitorHeld{}); }
+  void ReportProblem(absl::string_view problem) { Hand(input::MonitorProblem{problem}); }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
   // Ends a run of whose process `zombie` is left.
@@ -181,6 +179,10 @@ class VmRun {
   // Gives the next daemon the process, and which text of the journal is the run's.
   void HandOverTo(HandedRun* handed);
   void Apply(Effects effects);
+  // Hands `input` to the session, and carries out what it wants; nothing if the run is over.
+  void Hand(const Input& input) {
+    if (!over_) Apply(session_.On(input, Now()));
+  }
 
   VmSession& session() { return session_; }
   const VmSession& session() const { return session_; }
@@ -198,7 +200,7 @@ class VmRun {
   // watch holds no descriptor any more.
   void OnProcessEnd(const ProcessEnd& end);
   // The cgroup of the process, which lives, counts `kills` by now: all were of others.
-  void OnOomKillsOfOthers(uint64_t kills) { Apply(session_.OnOomKills(kills)); }
+  void OnOomKillsOfOthers(uint64_t kills) { Hand(input::OomKills{kills}); }
   void OnOomKilled(uint64_t kills) { owner_->OnOomKill(this, kills); }
   // The process, which has not ended as far as the loop knows, was sent a signal that may end it,
   // or the kernel is about to kill it for its memory.

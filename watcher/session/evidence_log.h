@@ -114,7 +114,7 @@ class EvidenceLog {
   void SetIntended(bool intended) { facts_.intended = intended; }
 
  private:
-  friend class VmSession;  // saves and restores it
+  friend struct EvidenceCodec;  // run_state.cc
 
   struct Clearable;
   static const Clearable kClearables[];

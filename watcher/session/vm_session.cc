@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <variant>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 
-// Inputs that are neither the monitor's (vm_session_monitor.cc, vm_session_events.cc,
-// vm_session_agent.cc) nor an intent (vm_session_intent.cc) nor the end (vm_session_end.cc), and
-// time.
+// Restarts of the daemon, and inputs that are neither the monitor's (vm_session_monitor.cc,
+// vm_session_events.cc, vm_session_agent.cc) nor an intent (vm_session_intent.cc) nor the end
+// (vm_session_end.cc), and time.
 
 namespace vmeventd {
 namespace {
@@ -29,136 +31,181 @@ constexpr absl::Duration kDropReport = absl::Seconds(10);
 }  // namespace
 
 VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
-    : run_(std::move(run)),
-      options_(options),
-      attached_at_(now),
-      state_time_(now.wall),
-      published_state_time_(now.wall),
-      closed_at_(now) {
+    : options_(options), closed_at_(now) {
+  saved_.run = std::move(run);
+  saved_.attached_at = now;
+  saved_.state_time = saved_.published_state_time = now.wall;
   ShareTexts();
+}
+
+Effects VmSession::On(const Input& input, Instant now) {
+  const bool of_file = std::holds_alternative<input::FileDone>(input) ||
+                       std::holds_alternative<input::FileLeft>(input);
+  if (gone_ && !of_file) return {};
+  if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
+  if (!gone_ && IntentIsOver(now)) {
+    CloseIntent(IntentEnd::kExpired, now);
+  } else if (const auto* event = std::get_if<input::Event>(&input);
+             event != nullptr && Find(event->event.name) == nullptr) {
+    saved_.evidence.SetMonitored(true);
+    return {};  // an event that is not followed changes nothing else
+  }
+  std::visit([&](const auto& known) { Handle(known, now); }, input);
+  PublishChanges(now);
+  return std::exchange(effects_, {});
 }
 
 void VmSession::ShareTexts() {
   if (options_->texts == nullptr) return;
-  for (SharedText* text : {&run_.source, &run_.boot_id, &qemu_version_}) {
+  for (SharedText* text : {&saved_.run.source, &saved_.run.boot_id, &saved_.qemu_version}) {
     options_->texts->Share(text);
   }
 }
 
+// Across daemons
+
+std::string VmSession::Save() const {
+  if (!started_ || saved_.state == VmState::kStopped) return "";
+  return SaveRunState(saved_);
+}
+
+bool VmSession::CanBeHandedOver() const {
+  return started_ && !gone_ && !away_ && saved_.monitor == Monitor::kReady &&
+         file_step_ == FileStep::kUndone;
+}
+
+void VmSession::Handle(const input::HandOver& /*input*/, Instant now) {
+  FlushDropped(now);
+  KeepNow();
+}
+
+void VmSession::GoOn(const HandedSession& handed) {
+  away_ = false;
+  goes_on_ = true;
+  attached_ = !saved_.agent.unknown;
+  saved_.monitor = Monitor::kReady;
+  saved_.evidence.SetMonitored(true);
+  poll_at_ = handed.poll_at;
+  last_reset_ = handed.last_reset;
+  file_written_ = handed.file_written;
+}
+
+absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const SessionOptions* options,
+                                             Instant now) {
+  absl::StatusOr<RunState> state = RestoreRunState(saved);
+  if (!state.ok()) return state.status();
+  VmSession session({}, options, now);
+  session.saved_ = *std::move(state);
+  session.started_ = session.away_ = true;
+  if (session.saved_.exiting_since.has_value()) session.exit_report_ = kExitReport;
+  session.ShareTexts();
+  session.published_problems_ = session.Problems();
+  session.kept_ = absl::HashOf(saved);
+  return session;
+}
+
 // The process
 
-Effects VmSession::OnTrackingLost(Instant now) {
-  return Step(now, [this] {
-    run_.process_tracked = false;
-    run_.pid = 0;
-    PublishStatus();
-  });
+void VmSession::Handle(const input::TrackingLost& /*input*/, Instant /*now*/) {
+  saved_.run.process_tracked = false;
+  saved_.run.pid = 0;
+  PublishStatus();
 }
 
-Effects VmSession::OnProcessFound(const ProcessInfo& process, Instant now) {
-  return Step(now, [&] {
-    run_.SetProcess(process);
-    if (started_) PublishStatus();
-  });
+void VmSession::Handle(const input::ProcessFound& input, Instant /*now*/) {
+  saved_.run.SetProcess(input.process);
+  if (started_) PublishStatus();
 }
 
-Effects VmSession::OnOomKills(uint64_t kills) {
-  run_.oom_kills = kills;
-  return KeptAtOnce();
+void VmSession::Handle(const input::OomKills& input, Instant /*now*/) {
+  saved_.run.oom_kills = input.kills;
+  KeepAtOnce();
 }
 
-Effects VmSession::OnSignal(const SignalSender& sender, Instant now) {
-  if (gone_) return {};
-  return Step(now, [&] {
-    evidence_.SawSignal(sender, now);
-    BeginExit(now);
-  });
+void VmSession::Handle(const input::SignalSent& input, Instant now) {
+  saved_.evidence.SawSignal(input.sender, now);
+  BeginExit(now);
 }
 
-Effects VmSession::OnOomVictim(const OomVictim& victim, Instant now) {
-  if (gone_) return {};
-  return Step(now, [&] { evidence_.SawOomVictim(victim, now); });
+void VmSession::Handle(const input::NamedOomVictim& input, Instant now) {
+  saved_.evidence.SawOomVictim(input.victim, now);
 }
 
-Effects VmSession::OnHostShutdown(bool shutting_down, absl::string_view by, Instant now) {
-  if (gone_) return {};
-  return Step(now, [&] { evidence_.SawHostShutdown(shutting_down, by, now); });
+void VmSession::Handle(const input::HostShutdown& input, Instant now) {
+  saved_.evidence.SawHostShutdown(input.shutting_down, input.by, now);
 }
 
-Effects VmSession::OnNextId(int64_t domain_id) {
-  run_.domain_id = domain_id;
-  return KeptAtOnce();
+void VmSession::Handle(const input::NextId& input, Instant /*now*/) {
+  saved_.run.domain_id = input.domain_id;
+  KeepAtOnce();
 }
 
-Effects VmSession::OnSocket(const SocketIdentity& socket) {
-  run_.socket = socket;
-  return KeptAtOnce();
+void VmSession::Handle(const input::Socket& input, Instant /*now*/) {
+  saved_.run.socket = input.identity;
+  KeepAtOnce();
 }
 
-Effects VmSession::OnLabels(Labels labels, Instant now) {
-  return Step(now, [&] { labels_ = std::move(labels); });
+void VmSession::Handle(const input::NewLabels& input, Instant /*now*/) {
+  saved_.labels = input.labels;
 }
 
-Effects VmSession::OnSharedUuid(absl::string_view problem, Instant now) {
-  return Step(now, [&] { uuid_problem_ = problem; });
+void VmSession::Handle(const input::SharedUuid& input, Instant /*now*/) {
+  saved_.uuid_problem = input.problem;
 }
 
 // Time
 
-Effects VmSession::OnTick(Instant now) {
-  if (now.monotonic < NextTick()) return {};
-  return Step(now, [&] {
-    if (now.monotonic >= poll_at_) PollRunState(now);
-    if (drops_.has_value() && now.monotonic >= DropReport()) FlushDropped(now);
-    if (now.monotonic >= DownReport()) {
-      SetState(VmState::kGuestDown, now);
-      VmEvent down =
-          MakeEvent(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
-      down.shutdown = MakeDetail();
-      Emit(std::move(down), now);
-    }
-    if (CanLoseMonitor() && now.monotonic >= closed_at_.monotonic + LostGrace()) {
-      DeclareLost(now);
-    }
-    if (monitor_ == Monitor::kUnseen && OutlivesMonitor() &&
-        now.monotonic >= closed_at_.monotonic + kAwayGrace) {
-      DeclareAway(now);
-    }
-    if (ExitIsLate(now) || now.monotonic >= answer_due_) effects_.push_back(ExamineThreads{});
-  });
+void VmSession::Handle(const input::Tick& /*input*/, Instant now) {
+  if (now.monotonic >= poll_at_) PollRunState(now);
+  if (drops_.has_value() && now.monotonic >= DropReport()) FlushDropped(now);
+  if (now.monotonic >= DownReport()) {
+    SetState(VmState::kGuestDown, now);
+    VmEvent down =
+        MakeEvent(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
+    down.shutdown = MakeDetail();
+    Emit(std::move(down), now);
+  }
+  if (CanLoseMonitor() && now.monotonic >= closed_at_.monotonic + LostGrace()) {
+    DeclareLost(now);
+  }
+  if (saved_.monitor == Monitor::kUnseen && OutlivesMonitor() &&
+      now.monotonic >= closed_at_.monotonic + kAwayGrace) {
+    DeclareAway(now);
+  }
+  if (ExitIsLate(now) || now.monotonic >= answer_due_) effects_.push_back(ExamineThreads{});
 }
 
-Effects VmSession::OnThreads(absl::string_view states, Instant now) {
-  return Step(now, [&] {
-    const std::string threads = states.empty() ? "" : absl::StrCat("; its threads: ", states);
-    if (now.monotonic >= answer_due_) {
-      answer_due_ = absl::InfiniteDuration();
-      silence_problem_ = absl::StrCat("QEMU does not answer", threads);
-      SetState(VmState::kUnreachable, now);
-    }
-    if (!ExitIsLate(now)) return;
-    const absl::Duration waited = now.monotonic - exiting_since_->monotonic;
-    while (exit_report_ <= waited) exit_report_ *= 2;
-    const int64_t seconds = absl::ToInt64Seconds(waited);
-    const SignalSender* const sender = evidence_.SenderOfLateEnd();
-    exit_problem_ = absl::StrCat(
-        sender == nullptr
-            ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
-            : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
-                           seconds, " s ago, and QEMU has not ended"),
-        threads);
-  });
+void VmSession::Handle(const input::Threads& input, Instant now) {
+  const std::string threads =
+      input.states.empty() ? "" : absl::StrCat("; its threads: ", input.states);
+  if (now.monotonic >= answer_due_) {
+    answer_due_ = absl::InfiniteDuration();
+    saved_.silence_problem = absl::StrCat("QEMU does not answer", threads);
+    SetState(VmState::kUnreachable, now);
+  }
+  if (!ExitIsLate(now)) return;
+  const absl::Duration waited = now.monotonic - saved_.exiting_since->monotonic;
+  while (exit_report_ <= waited) exit_report_ *= 2;
+  const int64_t seconds = absl::ToInt64Seconds(waited);
+  const SignalSender* const sender = saved_.evidence.SenderOfLateEnd();
+  saved_.exit_problem = absl::StrCat(
+      sender == nullptr
+          ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
+          : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
+                         seconds, " s ago, and QEMU has not ended"),
+      threads);
 }
 
 absl::Duration VmSession::NextTick() const {
   absl::Duration next = absl::InfiniteDuration();
   if (CanLoseMonitor()) next = closed_at_.monotonic + LostGrace();
-  if (monitor_ == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
+  if (saved_.monitor == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
     next = closed_at_.monotonic + kAwayGrace;
   }
-  if (intent_.has_value()) next = std::min(next, intent_->deadline);
+  if (saved_.intent.has_value()) next = std::min(next, saved_.intent->deadline);
   next = std::min({next, DownReport(), keep_at_, poll_at_, answer_due_});
-  if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
+  if (saved_.exiting_since.has_value())
+    next = std::min(next, saved_.exiting_since->monotonic + exit_report_);
   if (drops_.has_value()) next = std::min(next, DropReport());
   return next;
 }
@@ -168,33 +215,34 @@ absl::Duration VmSession::DropReport() const {
 }
 
 absl::Duration VmSession::DownReport() const {
-  if (gone_ || !exiting_since_.has_value() || !evidence_.facts().shutdown.has_value() ||
-      (started_ && state_ == VmState::kGuestDown)) {
+  if (gone_ || !saved_.exiting_since.has_value() || !saved_.evidence.facts().shutdown.has_value() ||
+      (started_ && saved_.state == VmState::kGuestDown)) {
     return absl::InfiniteDuration();
   }
-  return exiting_since_->monotonic + kDownGrace;
+  return saved_.exiting_since->monotonic + kDownGrace;
 }
 
 void VmSession::BeginExit(Instant now) {
-  if (exiting_since_.has_value()) return;
-  exiting_since_ = now;
+  if (saved_.exiting_since.has_value()) return;
+  saved_.exiting_since = now;
   exit_report_ = kExitReport;
 }
 
 void VmSession::ForgetExit() {
-  exiting_since_.reset();
-  exit_problem_.clear();
+  saved_.exiting_since.reset();
+  saved_.exit_problem.clear();
 }
 
 void VmSession::SetState(VmState state, Instant now) {
-  if (state_ == state) return;
-  state_ = state;
-  state_time_ = now.wall;
+  if (saved_.state == state) return;
+  saved_.state = state;
+  saved_.state_time = now.wall;
 }
 
 void VmSession::SawRestart(Instant now) {
   if (!away_) return;
-  evidence_.Saw("vmeventd was started again: what happened while it was away was not seen", now);
+  saved_.evidence.Saw("vmeventd was started again: what happened while it was away was not seen",
+                      now);
 }
 
 }  // namespace vmeventd

@@ -24,8 +24,8 @@
 #include "watcher/core/watch_spec.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/event_limiter.h"
-#include "watcher/session/evidence_log.h"
-#include "watcher/session/guest_agent_probe.h"
+#include "watcher/session/run_state.h"
+#include "watcher/session/session_input.h"
 
 namespace vmeventd {
 
@@ -75,7 +75,7 @@ struct HandedSession {
 // but STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts what that left out.
 // Whenever Save() has changed, the last update that an input leads to has it as
 // VmUpdate::saved_run; an input that leads to no update gets one for it. In a flood of inputs
-// without an event, OnTick publishes it. After Done it takes no more input. No thread of its own.
+// without an event, a Tick publishes it. After Done it takes no more input. No thread of its own.
 class VmSession {
  public:
   // The problem of a monitor that sent no greeting; `vmevents doctor` finds which it is.
@@ -91,100 +91,41 @@ class VmSession {
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
 
   // A run as Save() wrote it, for a daemon that was started again: its evidence stands, its monitor
-  // is not attached. What happened since nobody saw: OnMonitorReady publishes a GAP where the run
+  // is not attached. What happened since nobody saw: MonitorReady publishes a GAP where the run
   // state shows it, and a process that is gone by then ended unobserved unless the evidence says
-  // more.
-  // A monitor that stays away is lost after a while.
-  // INVALID_ARGUMENT: not a text of Save().
+  // more. A monitor that stays away is lost after a while. INVALID_ARGUMENT: not from Save().
   static absl::StatusOr<VmSession> Restore(absl::string_view saved, const SessionOptions* options,
                                            Instant now);
-  // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
-  // STOPPED: there is no open run then.
+  // The run and its evidence (run_state.h). Empty before STARTED and after STOPPED: there is no
+  // open run then.
   std::string Save() const;
+
+  // One step: closes an intent whose time is over, handles the input, and then publishes what that
+  // has changed and no event has said, and what is to be saved.
+  Effects On(const Input& input, Instant now);
 
   // Returns whether Save() and Handed() say all of the run: it is followed by its monitor, which
   // answers.
   bool CanBeHandedOver() const;
-  // The daemon stops, and hands the run's monitor to the next one: publishes what a limit has held
-  // back, and what is to be kept. The last input.
-  Effects OnHandOver(Instant now);
   HandedSession Handed() const { return {poll_at_, last_reset_, file_written_}; }
   // The restored run goes on as if no time had passed: nothing of what its monitor says was missed.
   void GoOn(const HandedSession& handed);
   // Marks the end that follows as unobserved: a missing SHUTDOWN is no evidence.
-  void LoseSight() { evidence_.SetMonitored(false); }
+  void LoseSight() { saved_.evidence.SetMonitored(false); }
 
-  // The shutdown file is there and vmeventd wrote it, at `written`, during this restored run.
-  Effects OnShutdownFileFound(absl::Time written, Instant now);
-  // The run was restored under another kernel than it ran under: that is its end.
-  Effects OnHostRebooted(Instant now);
-  // The process cannot be followed any more: the monitor's EOF is the end of the run from now on.
-  Effects OnTrackingLost(Instant now);
-  // `problem` says which other VM has the same UUID; empty: none has.
-  Effects OnSharedUuid(absl::string_view problem, Instant now);
-  // `process` is QEMU's, and is followed from now on: none was known, or another's.
-  Effects OnProcessFound(const ProcessInfo& process, Instant now);
-  // RunInfo::oom_kills, read again while the process lives.
-  Effects OnOomKills(uint64_t kills);
-  // A signal that may end it was sent to the process, or the kernel is about to kill it because
-  // memory ran out. Nothing of a run that had several processes: which of them was QEMU's is not
-  // known.
-  Effects OnSignal(const SignalSender& sender, Instant now);
-  Effects OnOomVictim(const OomVictim& victim, Instant now);
-  // The threads of a QEMU that does not end or does not answer, for people ("1 D (waits in the
-  // kernel)"); empty: they cannot be read.
-  Effects OnThreads(absl::string_view states, Instant now);
-  // The host begins to shut down, or does not any more, as `by` says. May be called again with what
-  // is known.
-  Effects OnHostShutdown(bool shutting_down, absl::string_view by, Instant now);
-  // A container was rebooted: it has a next id, and process, and is the same run.
-  Effects OnNextId(int64_t domain_id);
-  // The monitor is about to be attached by `socket`.
-  Effects OnSocket(const SocketIdentity& socket);
-
-  // The handshake is complete: for the first time, or again after the monitor was lost.
-  Effects OnMonitorReady(const MonitorInfo& info, Instant now);
-  // Connected, but no greeting came in time: the problem is kNoGreeting. May be called for each
-  // attempt.
-  Effects OnMonitorHeld(Instant now);
-  // `problem` stands in the VM's problems until the next OnMonitorReady.
-  Effects OnMonitorProblem(absl::string_view problem, Instant now);
-  Effects OnRunState(absl::string_view run_state, Instant now);
-  Effects OnGuestAgent(const GuestAgentInfo& info, Instant now);
-  // Takes the labels that the VM's metadata has now.
-  Effects OnLabels(Labels labels, Instant now);
-  Effects OnQmpEvent(const QmpEvent& event, Instant now);
-  // The connection ended; `why` is for people ("EOF", "a line of more than 1 MiB").
-  Effects OnMonitorClosed(absl::string_view why, Instant now);
-  // Takes libvirt's report of how its run ended. OnProcessGone follows, once the process is gone
-  // where it can be seen. `what` is for people ("libvirt: stopped, destroyed").
-  Effects OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now);
-  // Takes what libvirt has kept of the end of its restored run, whose process is gone; unset:
-  // nothing of use. `what` is for people. OnProcessGone follows.
-  Effects OnKeptEnd(std::optional<ManagerEnd> end, absl::string_view what, Instant now);
-  // The process is gone. All that the monitor still had to say has been handed in before.
-  Effects OnProcessGone(Instant now, const ProcessEnd& end = {});
-  Effects OnShutdownFileDone(const absl::Status& status, Instant now);
-  // Takes the report that the file was left as it is: its name belongs to a later run.
-  Effects OnShutdownFileLeft(Instant now);
-  // Somebody is about to end the run; CheckIntent() has said that it may be declared. It expires by
-  // the monotonic clock, as long after `now` as its expire_time is.
-  Effects OnIntentDeclared(Intent intent, Instant now);
-  // The open intent is taken back; nothing happens without one.
-  Effects OnIntentWithdrawn(Instant now);
-  Effects OnTick(Instant now);
-
-  // Time at which OnTick is due, on the monotonic clock; InfiniteDuration: never.
+  // Time at which a Tick is due, on the monotonic clock; InfiniteDuration: never.
   absl::Duration NextTick() const;
 
   // Status as published with the last event.
   VmStatus Status() const;
-  // Returns whether Save() has changed since it was published: OnTick will publish it.
+  // Returns whether Save() has changed since it was published: a Tick will publish it.
   bool unsaved() const { return keep_at_ < absl::InfiniteDuration(); }
-  const RunInfo& run() const { return run_; }
-  Instant attached_at() const { return attached_at_; }
+  const RunInfo& run() const { return saved_.run; }
+  Instant attached_at() const { return saved_.attached_at; }
   // The open intent; null: there is none.
-  const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
+  const Intent* open_intent() const {
+    return saved_.intent.has_value() ? &saved_.intent->intent : nullptr;
+  }
   // The intent of that request_id, not empty, which is open or has counted for the end that is
   // under way; null: none.
   const Intent* IntentOfRequest(absl::string_view request_id) const;
@@ -193,13 +134,13 @@ class VmSession {
   // too many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
   // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
-  bool incoming() const { return evidence_.facts().incoming; }
+  bool incoming() const { return saved_.evidence.facts().incoming; }
   // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return away_; }
   // Returns whether the class of its end is known, whatever else is heard of that.
-  bool decided() const { return evidence_.decided(); }
+  bool decided() const { return saved_.evidence.decided(); }
   // Returns whether somebody has answered on its monitor as QEMU does.
-  bool answered() const { return !qemu_version_.empty(); }
+  bool answered() const { return !saved_.qemu_version.empty(); }
   // The problem of a monitor that has sent no greeting by `now`.
   const char* NoGreeting(Instant now) const {
     return MayBeStarting(now) ? kNoGreetingYet : kNoGreeting;
@@ -210,13 +151,7 @@ class VmSession {
   }
 
  private:
-  enum class Monitor {
-    kNone,    // no greeting yet
-    kReady,   // ours, and it answers
-    kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
-    kLost,    // ended while the process lives on, and said so
-    kUnseen,  // not attached since the daemon's restart
-  };
+  using Monitor = RunState::Monitor;
   // The beginning of the problem of a VM that QEMU has paused; the error may follow.
   static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
   // Time in which QEMU answers, unless it hangs.
@@ -225,25 +160,6 @@ class VmSession {
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
-  // The guest agent's channel, as QEMU reported it last: GuestAgentInfo.
-  struct GuestAgent {
-    bool unknown = true;  // it has not reported it yet
-    bool present = false;
-    bool open = false;
-    bool reported = false;
-    SharedText port;
-    std::forward_list<std::string> other_ports;
-    // Ids of further ports for which QEMU was asked again, at most GuestAgentProbe::kMaxPorts;
-    // beyond that it is not asked.
-    std::forward_list<std::string> asked_about;
-    Rare<Instant> opened;  // time at which it was seen open
-    Rare<Instant> closed;  // later time at which it was seen closed
-  };
-  struct DeclaredIntent {
-    Intent intent;
-    absl::Time declared;
-    absl::Duration deadline;  // on the monotonic clock
-  };
   // Each intent makes two events, which nothing else holds back.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
   // Times of the first and the last event that the rate limit left out, on the monotonic clock.
@@ -252,23 +168,43 @@ class VmSession {
     absl::Duration last;
   };
 
-  // One input: closes an intent whose time is over, does `body`, and then publishes what the body
-  // has changed and no event has said, and what is to be kept. Every input but OnSocket and
-  // OnOomKills is one step. What is wanted is added to `effects_` in it.
-  template <typename Body>
-  Effects Step(Instant now, Body body) {
-    if (!gone_ && IntentIsOver(now)) CloseIntent(IntentEnd::kExpired, now);
-    body();
-    PublishChanges(now);
-    return std::exchange(effects_, {});
-  }
+  // The body of each step. What is wanted is added to `effects_`.
+  void Handle(const input::Socket& input, Instant now);
+  void Handle(const input::MonitorReady& input, Instant now);
+  void Handle(const input::MonitorHeld& input, Instant now);
+  void Handle(const input::MonitorProblem& input, Instant now);
+  void Handle(const input::Event& input, Instant now);
+  void Handle(const input::StateAnswer& input, Instant now);
+  void Handle(const input::AgentAnswer& input, Instant now);
+  void Handle(const input::MonitorClosed& input, Instant now);
+  void Handle(const input::ProcessFound& input, Instant now);
+  void Handle(const input::TrackingLost& input, Instant now);
+  void Handle(const input::OomKills& input, Instant now);
+  void Handle(const input::SignalSent& input, Instant now);
+  void Handle(const input::NamedOomVictim& input, Instant now);
+  void Handle(const input::Threads& input, Instant now);
+  void Handle(const input::ProcessGone& input, Instant now);
+  void Handle(const input::NewLabels& input, Instant now);
+  void Handle(const input::NextId& input, Instant now);
+  void Handle(const input::ReportedEnd& input, Instant now);
+  void Handle(const input::KeptEnd& input, Instant now);
+  void Handle(const input::FileFound& input, Instant now);
+  void Handle(const input::FileDone& input, Instant now);
+  void Handle(const input::FileLeft& input, Instant now);
+  void Handle(const input::HostShutdown& input, Instant now);
+  void Handle(const input::HostRebooted& input, Instant now);
+  void Handle(const input::SharedUuid& input, Instant now);
+  void Handle(const input::IntentDeclared& input, Instant now);
+  void Handle(const input::IntentWithdrawn& input, Instant now);
+  void Handle(const input::HandOver& input, Instant now);
+  void Handle(const input::Tick& input, Instant now);
   // Publishes a state and problems that no event has said, and then what is to be kept.
   void PublishChanges(Instant now);
   // Has the last update publish Save() if it has changed; within a bound, or else later.
   void Keep(Instant now);
   void KeepNow();
-  // Keeps the run at once, without an event: after a restart it is found again by that.
-  Effects KeptAtOnce();
+  // Saves the run at once, without an event: after a restart it is found again by that.
+  void KeepAtOnce();
 
   // Shares the texts that are the same in nearly every run.
   void ShareTexts();
@@ -305,7 +241,8 @@ class VmSession {
   // QEMU was seen to begin its exit, or not to exit after all.
   void BeginExit(Instant now);
   bool ExitIsLate(Instant now) const {
-    return exiting_since_.has_value() && now.monotonic >= exiting_since_->monotonic + exit_report_;
+    return saved_.exiting_since.has_value() &&
+           now.monotonic >= saved_.exiting_since->monotonic + exit_report_;
   }
   void ForgetExit();
 
@@ -329,7 +266,7 @@ class VmSession {
   void ResumeAfterRestart(absl::string_view run_state, Instant now);
   // The VM lives after what looked like its end: the next one decides about the shutdown file.
   void ReopenShutdownFile();
-  // Publishes a GAP, and then an event for `state_`: it was `before` at the time that `since`
+  // Publishes a GAP, and then an event for `saved_.state`: it was `before` at the time that `since`
   // names.
   void PublishUnseenChange(VmState before, absl::string_view since, Instant now);
   void DeclareLost(Instant now);
@@ -341,8 +278,8 @@ class VmSession {
   // Returns whether its monitor just closed and that is a loss if it lives on. After a SHUTDOWN it
   // is part of QEMU's exit, however long that takes.
   bool CanLoseMonitor() const {
-    return monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
-           !evidence_.facts().shutdown.has_value();
+    return saved_.monitor == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
+           !saved_.evidence.facts().shutdown.has_value();
   }
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
   bool MayBeStarting(Instant now) const;
@@ -391,35 +328,15 @@ class VmSession {
   void TakeShutdownFileBack();
   void Finish(Instant now);
 
-  // Lists each field that Save() keeps, for writing and for reading (vm_session_save.cc).
-  template <typename Archive, typename Session>
-  static void ArchiveFields(Archive* archive, Session* session);
-
-  RunInfo run_;
   const SessionOptions* options_;
-  Instant attached_at_;
+  RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  VmState state_ = VmState::kUnreachable;
-  VmState published_state_ = VmState::kUnreachable;  // as the last event published it
-  absl::Time state_time_;
-  absl::Time published_state_time_;
-  SharedText uuid_;
-  Labels labels_;
-  SharedText qemu_version_;
-  SharedText qemu_name_;  // kept until STARTED has it
-  SharedText monitor_problem_;
-  SharedText run_problem_;
-  SharedText file_problem_;
-  SharedText exit_problem_;
-  SharedText silence_problem_;  // QEMU does not answer
-  SharedText uuid_problem_;
+  SharedText qemu_name_;                               // kept until STARTED has it
   std::forward_list<std::string> published_problems_;  // as the last event published them
 
   Instant closed_at_;
   SharedText close_reason_;
-  VmState state_before_loss_ = VmState::kUnreachable;
-  Monitor monitor_ = Monitor::kNone;
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
@@ -436,13 +353,12 @@ class VmSession {
   Rare<TokenBucket> intents_;                          // rate limit of declarations; see kIntents
   absl::Duration keep_at_ = absl::InfiniteDuration();  // time to keep what was put off
 
-  EvidenceLog evidence_;
-  Rare<DeclaredIntent> intent_;          // the open one
-  Rare<DeclaredIntent> counted_intent_;  // closed since, and the evidence is intended by it
-  GuestAgent agent_;
+  // Ids of the guest agent's other ports, and of further ports for which QEMU was asked again, at
+  // most GuestAgentProbe::kMaxPorts; beyond that it is not asked.
+  std::forward_list<std::string> other_ports_;
+  std::forward_list<std::string> asked_about_;
 
-  // Time from which QEMU is expected to exit, and the delay until that is reported next.
-  Rare<Instant> exiting_since_;
+  // Delay from saved_.exiting_since until that is reported next.
   absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();

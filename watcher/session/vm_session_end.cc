@@ -36,106 +36,94 @@ std::string HowItEnded(const ShutdownDetail& detail) {
 
 }  // namespace
 
-Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
-  if (gone_) return {};
-  return Step(now, [&] {
-    EnsureStarted(now);
-    gone_ = true;
-    keep_at_ = poll_at_ = absl::InfiniteDuration();
-    ForgetSilence();
-    if (monitor_ == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
-      evidence_.SetMonitored(false);
-    } else if (monitor_ == Monitor::kLost && unready_ && state_ == VmState::kUnreachable) {
-      evidence_.SawNoRunState(closed_at_);
-    }
-    if (MayBeStarting(now) && !evidence_.facts().never_ran) {
-      evidence_.SawNoGreeting(now.wall - run_.process_start, now);
-    }
-    SawRestart(now);
-    // If libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
-    // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
-    // after a quit, resets that connection, and takes along what it had sent (docs/libvirt.md).
-    const std::optional<ManagerEnd>& manager_end = evidence_.facts().manager_end;
-    const Reporter& reporter = ReporterOf(run_);
-    if (reporter.is_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
-      evidence_.SetMonitored(false);
-    }
-    if (!run_.process_tracked) {
-      const bool reported = manager_end.has_value();
-      evidence_.Saw(std::string(reported ? reporter.reported_end : reporter.end), now);
-    } else {
-      if (monitor_ == Monitor::kClosed) evidence_.Saw(std::string(reporter.closed), closed_at_);
-      // libvirt ends the libvirt_lxc of a container that has stopped: how that ended says nothing.
-      const bool may_be_libvirt =
-          manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : end.unseen;
-      const bool by_libvirt = !reporter.has_qemu && may_be_libvirt;
-      evidence_.SawProcessEnd(by_libvirt ? ProcessEnd{} : end, now);
-    }
-    if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
-    if (file_step_ != FileStep::kRequested) Finish(now);
-  });
+void VmSession::Handle(const input::ProcessGone& input, Instant now) {
+  EnsureStarted(now);
+  gone_ = true;
+  keep_at_ = poll_at_ = absl::InfiniteDuration();
+  ForgetSilence();
+  if (saved_.monitor == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
+    saved_.evidence.SetMonitored(false);
+  } else if (saved_.monitor == Monitor::kLost && unready_ &&
+             saved_.state == VmState::kUnreachable) {
+    saved_.evidence.SawNoRunState(closed_at_);
+  }
+  if (MayBeStarting(now) && !saved_.evidence.facts().never_ran) {
+    saved_.evidence.SawNoGreeting(now.wall - saved_.run.process_start, now);
+  }
+  SawRestart(now);
+  // If libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
+  // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
+  // after a quit, resets that connection, and takes along what it had sent (docs/libvirt.md).
+  const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts().manager_end;
+  const Reporter& reporter = ReporterOf(saved_.run);
+  if (reporter.is_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
+    saved_.evidence.SetMonitored(false);
+  }
+  if (!saved_.run.process_tracked) {
+    const bool reported = manager_end.has_value();
+    saved_.evidence.Saw(std::string(reported ? reporter.reported_end : reporter.end), now);
+  } else {
+    if (saved_.monitor == Monitor::kClosed)
+      saved_.evidence.Saw(std::string(reporter.closed), closed_at_);
+    // libvirt ends the libvirt_lxc of a container that has stopped: how that ended says nothing.
+    const bool may_be_libvirt =
+        manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : input.end.unseen;
+    const bool by_libvirt = !reporter.has_qemu && may_be_libvirt;
+    saved_.evidence.SawProcessEnd(by_libvirt ? ProcessEnd{} : input.end, now);
+  }
+  if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
+  if (file_step_ != FileStep::kRequested) Finish(now);
 }
 
-Effects VmSession::OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now) {
-  if (gone_) return {};
-  return Step(now, [&] { evidence_.SawManagerEnd(end, std::string(what), now); });
+void VmSession::Handle(const input::ReportedEnd& input, Instant now) {
+  saved_.evidence.SawManagerEnd(input.end, std::string(input.what), now);
 }
 
-Effects VmSession::OnKeptEnd(std::optional<ManagerEnd> end, absl::string_view what, Instant now) {
-  if (gone_) return {};
-  return Step(now, [&] { evidence_.SawKeptEnd(end, std::string(what), now); });
+void VmSession::Handle(const input::KeptEnd& input, Instant now) {
+  saved_.evidence.SawKeptEnd(input.end, std::string(input.what), now);
 }
 
-Effects VmSession::OnHostRebooted(Instant now) {
-  if (gone_) return {};
-  return Step(now, [&] {
-    gone_ = true;
-    evidence_.SawHostReboot(now);
-    Finish(now);
-  });
+void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
+  gone_ = true;
+  saved_.evidence.SawHostReboot(now);
+  Finish(now);
 }
 
-Effects VmSession::OnShutdownFileFound(absl::Time written, Instant now) {
-  return Step(now, [&] {
-    file_written_ = true;
-    if (!evidence_.decided()) evidence_.SawShutdownFile(written, now);
-  });
+void VmSession::Handle(const input::FileFound& input, Instant now) {
+  file_written_ = true;
+  if (!saved_.evidence.decided()) saved_.evidence.SawShutdownFile(input.written, now);
 }
 
-Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
-  return Step(now, [&] {
-    file_problem_ = status.ok() ? "" : status.message();
-    if (file_step_ != FileStep::kRequested) {
-      file_written_ = !status.ok();  // a file that was taken back: the VM lives
-      return;
-    }
-    // A failure is tried once more when the process is gone: the disk may have room by then.
-    file_step_ = status.ok() || gone_ ? FileStep::kDone : FileStep::kUndone;
-    file_written_ = status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;
-    if (gone_) Finish(now);
-  });
+void VmSession::Handle(const input::FileDone& input, Instant now) {
+  saved_.file_problem = input.status.ok() ? "" : input.status.message();
+  if (file_step_ != FileStep::kRequested) {
+    file_written_ = !input.status.ok();  // a file that was taken back: the VM lives
+    return;
+  }
+  // A failure is tried once more when the process is gone: the disk may have room by then.
+  file_step_ = input.status.ok() || gone_ ? FileStep::kDone : FileStep::kUndone;
+  file_written_ = input.status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;
+  if (gone_) Finish(now);
 }
 
-Effects VmSession::OnShutdownFileLeft(Instant now) {
-  if (file_step_ != FileStep::kRequested) return {};
-  return Step(now, [&] {
-    file_step_ = FileStep::kDone;
-    file_written_ = false;
-    if (gone_) Finish(now);
-  });
+void VmSession::Handle(const input::FileLeft& /*input*/, Instant now) {
+  if (file_step_ != FileStep::kRequested) return;
+  file_step_ = FileStep::kDone;
+  file_written_ = false;
+  if (gone_) Finish(now);
 }
 
 Verdict VmSession::CurrentVerdict() const {
-  return Classify(evidence_.facts(), options_->powerdown_window);
+  return Classify(saved_.evidence.facts(), options_->powerdown_window);
 }
 
 bool VmSession::WantsShutdownFile() const {
-  if (!ReporterOf(run_).has_shutdown_file) return false;
+  if (!ReporterOf(saved_.run).has_shutdown_file) return false;
   switch (options_->shutdown_files) {
     case ShutdownFiles::kOff:
       return false;
     case ShutdownFiles::kGaneti:
-      return absl::EndsWith(run_.raw_path(), ".kvmd");
+      return absl::EndsWith(saved_.run.raw_path(), ".kvmd");
     case ShutdownFiles::kOn:
       return true;
   }
@@ -157,7 +145,8 @@ bool VmSession::RequestShutdownFile() {
 
 void VmSession::TakeShutdownFileBack() {
   // A file of an earlier version, or of one with other settings, is taken back as well.
-  if (!file_written_ || evidence_.decided() || !ReporterOf(run_).has_shutdown_file) return;
+  if (!file_written_ || saved_.evidence.decided() || !ReporterOf(saved_.run).has_shutdown_file)
+    return;
   if (options_->shutdown_files == ShutdownFiles::kOff) return;
   file_written_ = false;
   effects_.push_back(RemoveShutdownFile{});
@@ -166,9 +155,9 @@ void VmSession::TakeShutdownFileBack() {
 void VmSession::Finish(Instant now) {
   FlushDropped(now);
   SetState(VmState::kStopped, now);
-  monitor_problem_.clear();
-  run_problem_.clear();
-  uuid_problem_.clear();
+  saved_.monitor_problem.clear();
+  saved_.run_problem.clear();
+  saved_.uuid_problem.clear();
   ForgetSilence();
   ForgetExit();
   ShutdownDetail detail = MakeDetail();
@@ -178,10 +167,10 @@ void VmSession::Finish(Instant now) {
                 absl::StrCat(ShutdownClassName(detail.shutdown_class), ": ", HowItEnded(detail),
                              ". Seen: ", absl::StrJoin(detail.evidence, ", ", add_seen), "."),
                 now);
-  if (evidence_.facts().shutdown.has_value() && !evidence_.facts().host_rebooted) {
+  if (saved_.evidence.facts().shutdown.has_value() && !saved_.evidence.facts().host_rebooted) {
     event.qmp_event = "SHUTDOWN";
-    event.qemu_time = evidence_.shutdown_qemu_time();
-    event.detail_json = std::string(evidence_.shutdown_json());
+    event.qemu_time = saved_.evidence.shutdown_qemu_time();
+    event.detail_json = std::string(saved_.evidence.shutdown_json());
   }
   event.shutdown = std::move(detail);
   EmitAlways(std::move(event), now);
@@ -190,7 +179,7 @@ void VmSession::Finish(Instant now) {
 }
 
 ShutdownDetail VmSession::MakeDetail() const {
-  const Evidence& facts = evidence_.facts();
+  const Evidence& facts = saved_.evidence.facts();
   const Verdict verdict = CurrentVerdict();
   ShutdownDetail detail;
   detail.shutdown_class = verdict.shutdown_class;
@@ -210,17 +199,19 @@ ShutdownDetail VmSession::MakeDetail() const {
       detail.caveats.push_back(ShutdownCaveat::kPowerdownEarlier);
     }
   }
-  const absl::Duration late = attached_at_.wall - run_.process_start;
+  const absl::Duration late = saved_.attached_at.wall - saved_.run.process_start;
   if (late >= kLateAttach && late < absl::InfiniteDuration()) {
     detail.evidence.push_back(
-        {attached_at_.wall, absl::StrCat("monitor attached ",
-                                         absl::FormatDuration(absl::Trunc(late, absl::Seconds(1))),
-                                         " after QEMU started, what came before was not seen")});
+        {saved_.attached_at.wall,
+         absl::StrCat("monitor attached ",
+                      absl::FormatDuration(absl::Trunc(late, absl::Seconds(1))),
+                      " after QEMU started, what came before was not seen")});
   }
-  detail.evidence.insert(detail.evidence.end(), evidence_.timeline().begin(),
-                         evidence_.timeline().end());
+  detail.evidence.insert(detail.evidence.end(), saved_.evidence.timeline().begin(),
+                         saved_.evidence.timeline().end());
   // The intent that counts, else the one that is open.
-  const Rare<DeclaredIntent>& intent = counted_intent_.has_value() ? counted_intent_ : intent_;
+  const Rare<DeclaredIntent>& intent =
+      saved_.counted_intent.has_value() ? saved_.counted_intent : saved_.intent;
   if (intent.has_value()) {
     detail.intent = intent->intent;
     InsertByTime({intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)},
@@ -231,10 +222,10 @@ ShutdownDetail VmSession::MakeDetail() const {
     Describe(ShutdownCaveat::kGuestAgentConnected, &detail);
   }
   detail.exit_status = facts.exit_status;
-  if (const SignalSender* sender = evidence_.SenderOfEnd(); sender != nullptr) {
+  if (const SignalSender* sender = saved_.evidence.SenderOfEnd(); sender != nullptr) {
     detail.sender = *sender;
   }
-  if (evidence_.panic() != nullptr) detail.panic = *evidence_.panic();
+  if (saved_.evidence.panic() != nullptr) detail.panic = *saved_.evidence.panic();
   detail.shutdown_file_written = file_written_;
   return detail;
 }

@@ -84,16 +84,12 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
   return nullptr;
 }
 
-Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
-  evidence_.SetMonitored(true);
-  const KnownEvent* const known = Find(event.name);
-  // An event that is not followed changes nothing.
-  if (known == nullptr && !IntentIsOver(now)) return {};
-  return Step(now, [&] {
-    if (known == nullptr) return;
-    if (known->handler == nullptr) return Report(known->type, known->message, event, now);
-    (this->*known->handler)(event, now);
-  });
+void VmSession::Handle(const input::Event& input, Instant now) {
+  saved_.evidence.SetMonitored(true);
+  const KnownEvent* const known = Find(input.event.name);
+  if (known == nullptr) return;
+  if (known->handler == nullptr) return Report(known->type, known->message, input.event, now);
+  (this->*known->handler)(input.event, now);
 }
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
@@ -101,7 +97,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
   EnsureStarted(now);
   if (!Admit(type, now)) return;
   VmEvent out = MakeEvent(type, std::string(message), now);
-  if (ReporterOf(run_).has_qemu) {
+  if (ReporterOf(saved_.run).has_qemu) {
     out.qemu_time = event.time;
     out.qmp_event = event.name;
     out.detail_json = event.detail_json;
@@ -120,12 +116,13 @@ Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {
 
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   // A signal that it obeys late is not what is waited for any more.
-  if (!evidence_.facts().shutdown.has_value()) ForgetExit();
+  if (!saved_.evidence.facts().shutdown.has_value()) ForgetExit();
   BeginExit(now);
   poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
   // The first cause wins.
-  if (evidence_.facts().shutdown.has_value() || evidence_.facts().shutdown_file_found) return;
+  if (saved_.evidence.facts().shutdown.has_value() || saved_.evidence.facts().shutdown_file_found)
+    return;
   const std::string reason = QmpText(event.data, "reason");
   ShutdownFact fact;
   fact.reason = ParseShutdownReason(reason);
@@ -134,7 +131,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
   fact.caveat = AgentCaveat(now.monotonic);
-  down_in_handshake_ = monitor_ != Monitor::kReady;
+  down_in_handshake_ = saved_.monitor != Monitor::kReady;
 
   std::string what = "SHUTDOWN";
   if (!reason.empty()) {
@@ -142,28 +139,28 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   } else if (fact.guest.has_value()) {
     absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
   }
-  evidence_.SawShutdown(fact, std::move(what), event, SaidAt(event, now), now);
+  saved_.evidence.SawShutdown(fact, std::move(what), event, SaidAt(event, now), now);
   // Its QEMU mostly ends at once, which STOPPED says. One that stays says so by STOP, or is found
   // to by DownReport().
   if (!started_) SetState(VmState::kGuestDown, now);
 }
 
 void VmSession::OnPowerdown(const QmpEvent& event, Instant now) {
-  evidence_.SawPowerdown(SaidAt(event, now), now);
+  saved_.evidence.SawPowerdown(SaidAt(event, now), now);
   Report(EventType::kPowerdownRequested, "the host pressed the power button", event, now);
 }
 
 void VmSession::OnReset(const QmpEvent& event, Instant now) {
-  evidence_.SawReset(now);
+  saved_.evidence.SawReset(now);
   // The guest begins again without its agent; a port that is reported has said so itself.
-  agent_.closed.reset();
-  if (!agent_.reported) agent_.open = false;
+  saved_.agent.closed.reset();
+  if (!saved_.agent.reported) saved_.agent.open = false;
   if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   ReconsiderIntent();
   ForgetExit();
-  run_problem_.clear();
-  if (state_ != VmState::kRunning) {
-    SetState(evidence_.paused() ? VmState::kPaused : VmState::kRunning, now);
+  saved_.run_problem.clear();
+  if (saved_.state != VmState::kRunning) {
+    SetState(saved_.evidence.paused() ? VmState::kPaused : VmState::kRunning, now);
   }
 
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
@@ -176,15 +173,16 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnStop(const QmpEvent& event, Instant now) {
-  evidence_.SawStop(now);
-  if (evidence_.facts().shutdown.has_value()) {
+  saved_.evidence.SawStop(now);
+  if (saved_.evidence.facts().shutdown.has_value()) {
     ForgetExit();
     SetState(VmState::kGuestDown, now);
     Report(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)", event,
            now);
     return;
   }
-  const bool panicked = evidence_.facts().guest_panicked && !evidence_.facts().panic_doubted;
+  const bool panicked =
+      saved_.evidence.facts().guest_panicked && !saved_.evidence.facts().panic_doubted;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
   // Before STARTED the state is all there is to report: query-status will say it.
   if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
@@ -192,7 +190,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnResume(const QmpEvent& event, Instant now) {
-  const bool was_running = state_ == VmState::kRunning;
+  const bool was_running = saved_.state == VmState::kRunning;
   ApplyRunState("running", "RESUME", now);
   if (started_ && !was_running) Report(EventType::kResumed, "the VM runs again", event, now);
   TakeShutdownFileBack();
@@ -201,12 +199,12 @@ void VmSession::OnResume(const QmpEvent& event, Instant now) {
 void VmSession::OnPanic(const QmpEvent& event, Instant now) {
   GuestPanic panic = ParseGuestPanic(event.data);
   if (panic.action == "pause" || panic.action == "poweroff") SetState(VmState::kGuestDown, now);
-  evidence_.SawPanic(event.name, panic, now);
+  saved_.evidence.SawPanic(event.name, panic, now);
   Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now, std::move(panic));
 }
 
 void VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
-  evidence_.SawWatchdog(QmpText(event.data, "action"), now);
+  saved_.evidence.SawWatchdog(QmpText(event.data, "action"), now);
   Report(EventType::kWatchdogExpired, "the guest did not feed its watchdog", event, now);
 }
 
@@ -215,9 +213,9 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
   // first says enough.
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
-      !absl::StartsWith(run_problem_.str(), kIoErrorProblem)) {
-    run_problem_ = absl::StrCat(kIoErrorProblem, ": ", error);
-    evidence_.SawIoError(error, now);
+      !absl::StartsWith(saved_.run_problem.str(), kIoErrorProblem)) {
+    saved_.run_problem = absl::StrCat(kIoErrorProblem, ": ", error);
+    saved_.evidence.SawIoError(error, now);
   }
   const absl::string_view what = event.name == "BLOCK_JOB_ERROR" ? "a block job met an I/O error"
                                  : event.name == "BLOCK_IMAGE_CORRUPTED"
@@ -232,12 +230,12 @@ void VmSession::OnSuspend(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnWakeup(const QmpEvent& event, Instant now) {
-  SetState(evidence_.paused() ? VmState::kPaused : VmState::kRunning, now);
+  SetState(saved_.evidence.paused() ? VmState::kPaused : VmState::kRunning, now);
   Report(EventType::kWoken, "the guest woke up", event, now);
 }
 
 void VmSession::OnSuspendDisk(const QmpEvent& event, Instant now) {
-  evidence_.SawHibernation(now);
+  saved_.evidence.SawHibernation(now);
   Report(EventType::kHibernating, "the guest hibernates", event, now);
 }
 
@@ -249,9 +247,9 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
       event, now);
   // `completed` is said on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
-  if (ReporterOf(run_).is_manager) evidence_.SawMigration(status, now);
-  if (status == "failed" && evidence_.facts().incoming) {
-    evidence_.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
+  if (ReporterOf(saved_.run).is_manager) saved_.evidence.SawMigration(status, now);
+  if (status == "failed" && saved_.evidence.facts().incoming) {
+    saved_.evidence.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
   }
 }
 

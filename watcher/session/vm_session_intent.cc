@@ -9,7 +9,7 @@
 namespace vmeventd {
 
 absl::Status VmSession::CheckIntent(Instant now) const {
-  if (!evidence_.decided()) {
+  if (!saved_.evidence.decided()) {
     if (!options_->event_limits || !intents_.has_value() || intents_->Has(now.monotonic)) {
       return absl::OkStatus();
     }
@@ -26,7 +26,7 @@ absl::Status VmSession::CheckIntent(Instant now) const {
 }
 
 const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
-  for (const auto* intent : {&intent_, &counted_intent_}) {
+  for (const auto* intent : {&saved_.intent, &saved_.counted_intent}) {
     if (intent->has_value() && !request_id.empty() && (*intent)->intent.request_id == request_id) {
       return &(*intent)->intent;
     }
@@ -34,51 +34,47 @@ const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
   return nullptr;
 }
 
-Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
-  return Step(now, [&] {
-    const absl::Duration deadline = now.monotonic + (intent.expire_time - now.wall);
-    VmEvent event =
-        MakeEvent(EventType::kIntentDeclared,
-                  absl::StrCat(intent.actor, " intends to end the VM: ", intent.reason), now);
-    event.intent = intent;
-    if (!intents_.has_value()) intents_ = TokenBucket(kIntents);
-    intents_->Spend(now.monotonic);
-    intent_ = DeclaredIntent{std::move(intent), now.wall, deadline};
-    ReconsiderIntent();
-    EmitAlways(std::move(event), now);
-  });
+void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
+  const absl::Duration deadline = now.monotonic + (input.intent.expire_time - now.wall);
+  VmEvent event = MakeEvent(
+      EventType::kIntentDeclared,
+      absl::StrCat(input.intent.actor, " intends to end the VM: ", input.intent.reason), now);
+  event.intent = input.intent;
+  if (!intents_.has_value()) intents_ = TokenBucket(kIntents);
+  intents_->Spend(now.monotonic);
+  saved_.intent = DeclaredIntent{input.intent, now.wall, deadline};
+  ReconsiderIntent();
+  EmitAlways(std::move(event), now);
 }
 
-Effects VmSession::OnIntentWithdrawn(Instant now) {
-  return Step(now, [&] {
-    if (intent_.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
-  });
+void VmSession::Handle(const input::IntentWithdrawn& /*input*/, Instant now) {
+  if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
 }
 
 bool VmSession::IntentIsOver(Instant now) const {
-  return intent_.has_value() && now.monotonic >= intent_->deadline;
+  return saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline;
 }
 
 void VmSession::CloseIntent(IntentEnd end, Instant now) {
   VmEvent event =
       MakeEvent(EventType::kIntentWithdrawn,
-                absl::StrCat("the intent of ", intent_->intent.actor,
+                absl::StrCat("the intent of ", saved_.intent->intent.actor,
                              end == IntentEnd::kExpired ? " has expired" : " was withdrawn"),
                 now);
-  event.intent = intent_->intent;
+  event.intent = saved_.intent->intent;
   event.intent_end = end;
-  if (evidence_.facts().intended && !counted_intent_.has_value()) {
-    counted_intent_ = std::move(intent_);
+  if (saved_.evidence.facts().intended && !saved_.counted_intent.has_value()) {
+    saved_.counted_intent = std::move(saved_.intent);
   }
-  intent_.reset();
+  saved_.intent.reset();
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
 }
 
 void VmSession::ReconsiderIntent() {
-  if (evidence_.decided()) return;  // what came first stands
-  evidence_.SetIntended(intent_.has_value());
-  counted_intent_.reset();
+  if (saved_.evidence.decided()) return;  // what came first stands
+  saved_.evidence.SetIntended(saved_.intent.has_value());
+  saved_.counted_intent.reset();
 }
 
 }  // namespace vmeventd

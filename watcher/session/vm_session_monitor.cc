@@ -37,13 +37,11 @@ bool GuestGoesOn(VmState state) {
 
 }  // namespace
 
-Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
-  return Step(now, [&] {
-    BecomeReady(info, now);
-    longest_poll_ = absl::ZeroDuration();
-    FollowMigration(info.run_state, now);
-    effects_.push_back(QueryGuestAgent{});
-  });
+void VmSession::Handle(const input::MonitorReady& input, Instant now) {
+  BecomeReady(input.info, now);
+  longest_poll_ = absl::ZeroDuration();
+  FollowMigration(input.info.run_state, now);
+  effects_.push_back(QueryGuestAgent{});
 }
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
@@ -72,12 +70,13 @@ void VmSession::AskSoon(Instant now) {
 }
 
 void VmSession::AskIn(absl::Duration wait, Instant now) {
-  if (!ReporterOf(run_).can_be_asked) return;
+  if (!ReporterOf(saved_.run).can_be_asked) return;
   poll_at_ = now.monotonic + wait;
 }
 
 void VmSession::PollRunState(Instant now) {
-  if (exiting_since_.has_value()) return AskIn(options_->hang_check, now);  // it may be ending
+  if (saved_.exiting_since.has_value())
+    return AskIn(options_->hang_check, now);  // it may be ending
   effects_.push_back(QueryRunState{});
   AskIn(kPausedPoll, now);  // should no answer come
   if (options_->hang_check < absl::InfiniteDuration()) {
@@ -87,26 +86,26 @@ void VmSession::PollRunState(Instant now) {
 
 void VmSession::ForgetSilence() {
   answer_due_ = absl::InfiniteDuration();
-  silence_problem_.clear();
+  saved_.silence_problem.clear();
 }
 
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   goes_on_ = false;
-  if (info.guest_can_exit) evidence_.SetGuestCanExit();
+  if (info.guest_can_exit) saved_.evidence.SetGuestCanExit();
   attached_ = false;
-  uuid_ = info.uuid;
-  qemu_version_ = info.qemu_version;
+  saved_.uuid = info.uuid;
+  saved_.qemu_version = info.qemu_version;
   ShareTexts();
   if (!started_) qemu_name_ = info.qemu_name;
-  run_.libvirtd_began_ns = info.libvirtd_began_ns;
-  monitor_problem_ = info.run_state.empty() ? "QEMU did not answer query-status" : "";
+  saved_.run.libvirtd_began_ns = info.libvirtd_began_ns;
+  saved_.monitor_problem = info.run_state.empty() ? "QEMU did not answer query-status" : "";
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
   // is a RESET or a RESUME. What else it may say, such as `postmigrate`, stands beside the
   // SHUTDOWN.
-  if (std::exchange(down_in_handshake_, false) && evidence_.facts().shutdown.has_value()) {
+  if (std::exchange(down_in_handshake_, false) && saved_.evidence.facts().shutdown.has_value()) {
     if (!GuestGoesOn(StateOf(run_state))) {
-      evidence_.SawRunStateInShutdown(run_state, StateReport(run_state), now);
+      saved_.evidence.SawRunStateInShutdown(run_state, StateReport(run_state), now);
     }
     run_state.clear();
     SetState(VmState::kGuestDown, now);
@@ -114,8 +113,8 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   SawRestart(now);
   away_ = false;
   if (CanLoseMonitor()) DeclareLost(now);
-  evidence_.SetMonitored(true);
-  switch (std::exchange(monitor_, Monitor::kReady)) {
+  saved_.evidence.SetMonitored(true);
+  switch (std::exchange(saved_.monitor, Monitor::kReady)) {
     case Monitor::kNone:
       ApplyRunState(run_state, StateReport(run_state), now);
       return EnsureStarted(now);
@@ -133,29 +132,31 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
 }
 
 std::string VmSession::StateReport(absl::string_view run_state) const {
-  return absl::StrCat(ReporterOf(run_).state, run_state);
+  return absl::StrCat(ReporterOf(saved_.run).state, run_state);
 }
 
 void VmSession::Regain(absl::string_view run_state, Instant now) {
-  monitor_problem_.clear();
+  saved_.monitor_problem.clear();
   ForgetExit();  // a QEMU that answers does not hang
-  const VmState before = state_before_loss_;
+  const VmState before = saved_.state_before_loss;
   ApplyRunState(run_state, StateReport(run_state), now);
   ReopenShutdownFile();
-  Emit(MakeEvent(EventType::kMonitorRestored,
-                 absl::StrCat(ReporterOf(run_).regained, "; the VM is ", StateText(state_)), now),
+  Emit(MakeEvent(
+           EventType::kMonitorRestored,
+           absl::StrCat(ReporterOf(saved_.run).regained, "; the VM is ", StateText(saved_.state)),
+           now),
        now);
-  if (before != VmState::kUnreachable && before != state_) {
-    PublishUnseenChange(before, ReporterOf(run_).was_lost, now);
+  if (before != VmState::kUnreachable && before != saved_.state) {
+    PublishUnseenChange(before, ReporterOf(saved_.run).was_lost, now);
   }
 }
 
 void VmSession::ResumeAfterRestart(absl::string_view run_state, Instant now) {
   ForgetExit();
-  const VmState before = state_;
+  const VmState before = saved_.state;
   ApplyRunState(run_state, StateReport(run_state), now);
   ReopenShutdownFile();
-  if (before == state_ || before == VmState::kUnreachable || run_state.empty()) {
+  if (before == saved_.state || before == VmState::kUnreachable || run_state.empty()) {
     return PublishStatus();
   }
   PublishUnseenChange(before, "vmeventd stopped", now);
@@ -169,124 +170,123 @@ void VmSession::ReopenShutdownFile() {
 void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Instant now) {
   Emit(MakeEvent(EventType::kGap,
                  absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
-                              StateText(state_), " now: the events between were not seen"),
+                              StateText(saved_.state), " now: the events between were not seen"),
                  now),
        now);
   EventType type = EventType::kResumed;
-  if (state_ == VmState::kPaused) type = EventType::kPaused;
-  if (state_ == VmState::kSuspended) type = EventType::kSuspended;
-  if (state_ == VmState::kGuestDown) type = EventType::kGuestShutdown;
-  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateText(state_)), now);
+  if (saved_.state == VmState::kPaused) type = EventType::kPaused;
+  if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
+  if (saved_.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
+  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
   if (type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
   Emit(std::move(event), now);
 }
 
-Effects VmSession::OnMonitorHeld(Instant now) {
-  return Step(now, [&] {
-    monitor_problem_ = NoGreeting(now);
-    evidence_.SetMonitored(false);
-    if (started_) return;
-    monitor_ = Monitor::kLost;
-    EnsureStarted(now);
-  });
+void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
+  saved_.monitor_problem = NoGreeting(now);
+  saved_.evidence.SetMonitored(false);
+  if (started_) return;
+  saved_.monitor = Monitor::kLost;
+  EnsureStarted(now);
 }
 
-Effects VmSession::OnMonitorProblem(absl::string_view problem, Instant now) {
-  return Step(now, [&] { SetMonitorProblem(problem, now); });
+void VmSession::Handle(const input::MonitorProblem& input, Instant now) {
+  SetMonitorProblem(input.problem, now);
 }
 
 void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
-  if (monitor_problem_ == problem) return;
-  monitor_problem_ = problem;
+  if (saved_.monitor_problem == problem) return;
+  saved_.monitor_problem = problem;
   EnsureStarted(now);
 }
 
 void VmSession::SetRunProblem(absl::string_view run_state) {
   if (run_state == "io-error") {
     // What BLOCK_IO_ERROR said stands.
-    if (!absl::StartsWith(run_problem_.str(), kIoErrorProblem)) run_problem_ = kIoErrorProblem;
+    if (!absl::StartsWith(saved_.run_problem.str(), kIoErrorProblem))
+      saved_.run_problem = kIoErrorProblem;
   } else {
-    run_problem_ = run_state == "internal-error" ? "paused by QEMU after an internal error" : "";
+    saved_.run_problem =
+        run_state == "internal-error" ? "paused by QEMU after an internal error" : "";
   }
 }
 
-Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
-  return Step(now, [&] {
-    FollowMigration(run_state, now);
-    ForgetSilence();
-    if (monitor_ == Monitor::kReady && state_ == VmState::kUnreachable) {
-      ApplyRunState(run_state, StateReport(run_state), now);
-      FollowMigration(run_state, now);
-    }
-    // What arrives is as it was at its source, which no event says unless it runs.
-    if (evidence_.facts().incoming && !run_state.empty() && run_state != "inmigrate") {
-      ApplyRunState(run_state, StateReport(run_state), now);
-    }
-    evidence_.SawMigrationState(run_state, StateReport(run_state), now);
-    if (run_state == "internal-error") evidence_.SawInternalError(StateReport(run_state), now);
-    if (run_state != "finish-migrate") SetRunProblem(run_state);
-  });
+void VmSession::Handle(const input::StateAnswer& input, Instant now) {
+  FollowMigration(input.run_state, now);
+  ForgetSilence();
+  if (saved_.monitor == Monitor::kReady && saved_.state == VmState::kUnreachable) {
+    ApplyRunState(input.run_state, StateReport(input.run_state), now);
+    FollowMigration(input.run_state, now);
+  }
+  // What arrives is as it was at its source, which no event says unless it runs.
+  if (saved_.evidence.facts().incoming && !input.run_state.empty() &&
+      input.run_state != "inmigrate") {
+    ApplyRunState(input.run_state, StateReport(input.run_state), now);
+  }
+  saved_.evidence.SawMigrationState(input.run_state, StateReport(input.run_state), now);
+  if (input.run_state == "internal-error")
+    saved_.evidence.SawInternalError(StateReport(input.run_state), now);
+  if (input.run_state != "finish-migrate") SetRunProblem(input.run_state);
 }
 
-Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
-  if (gone_) return {};
-  return Step(now, [&] {
-    poll_at_ = absl::InfiniteDuration();
-    ForgetSilence();
-    down_in_handshake_ = false;
-    if (monitor_ == Monitor::kReady) {
-      monitor_ = Monitor::kClosed;
-      closed_at_ = now;
-      close_reason_ = why;
-    } else if (monitor_ == Monitor::kNone) {
-      monitor_ = Monitor::kLost;
-      closed_at_ = now;
-      unready_ = true;
-      SetMonitorProblem(absl::StrCat("monitor closed before it was ready: ", why), now);
-    }
-    // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever
-    // in its handshake the connection ended.
-    if (evidence_.decided() && file_step_ == FileStep::kUndone) RequestShutdownFile();
-  });
+void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
+  poll_at_ = absl::InfiniteDuration();
+  ForgetSilence();
+  down_in_handshake_ = false;
+  if (saved_.monitor == Monitor::kReady) {
+    saved_.monitor = Monitor::kClosed;
+    closed_at_ = now;
+    close_reason_ = input.why;
+  } else if (saved_.monitor == Monitor::kNone) {
+    saved_.monitor = Monitor::kLost;
+    closed_at_ = now;
+    unready_ = true;
+    SetMonitorProblem(absl::StrCat("monitor closed before it was ready: ", input.why), now);
+  }
+  // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever
+  // in its handshake the connection ended.
+  if (saved_.evidence.decided() && file_step_ == FileStep::kUndone) RequestShutdownFile();
 }
 
 bool VmSession::OutlivesMonitor() const {
-  return run_.process_tracked || ReporterOf(run_).is_manager;
+  return saved_.run.process_tracked || ReporterOf(saved_.run).is_manager;
 }
 
 bool VmSession::MayBeStarting(Instant now) const {
-  return !ReporterOf(run_).is_manager && !answered() && now.wall - run_.process_start < kStartTime;
+  return !ReporterOf(saved_.run).is_manager && !answered() &&
+         now.wall - saved_.run.process_start < kStartTime;
 }
 
 absl::Duration VmSession::LostGrace() const {
-  return evidence_.decided() ? kLostGraceOfAnEnd : kLostGrace;
+  return saved_.evidence.decided() ? kLostGraceOfAnEnd : kLostGrace;
 }
 
 void VmSession::DeclareLost(Instant now) {
-  evidence_.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
-  const Reporter& reporter = ReporterOf(run_);
+  saved_.evidence.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
+  const Reporter& reporter = ReporterOf(saved_.run);
   const std::string why(close_reason_);
-  evidence_.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);
-  if (monitor_problem_.empty()) monitor_problem_ = absl::StrCat(reporter.lost_problem, why);
+  saved_.evidence.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);
+  if (saved_.monitor_problem.empty())
+    saved_.monitor_problem = absl::StrCat(reporter.lost_problem, why);
   LoseMonitor(absl::StrCat(reporter.lost_message, why, reporter.lost_message_end), now);
 }
 
 void VmSession::DeclareAway(Instant now) {
-  const Reporter& reporter = ReporterOf(run_);
-  if (monitor_problem_.empty()) monitor_problem_ = reporter.away_problem;
+  const Reporter& reporter = ReporterOf(saved_.run);
+  if (saved_.monitor_problem.empty()) saved_.monitor_problem = reporter.away_problem;
   LoseMonitor(std::string(reporter.away_message), now);
 }
 
 void VmSession::LoseMonitor(std::string message, Instant now) {
-  monitor_ = Monitor::kLost;
-  state_before_loss_ = state_;
-  if (state_ != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
+  saved_.monitor = Monitor::kLost;
+  saved_.state_before_loss = saved_.state;
+  if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
   Emit(MakeEvent(EventType::kMonitorLost, std::move(message), now), now);
 }
 
 void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
   SetRunProblem(run_state);
-  evidence_.SawRunState(run_state, by, now);
+  saved_.evidence.SawRunState(run_state, by, now);
   const VmState state = StateOf(run_state);
   if (GuestGoesOn(state)) {
     poll_at_ = absl::InfiniteDuration();
@@ -297,7 +297,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   }
   if (state == VmState::kUnreachable) return;
   SetState(state, now);
-  silence_problem_.clear();
+  saved_.silence_problem.clear();
 }
 
 }  // namespace vmeventd

@@ -61,12 +61,13 @@ void VmSession::EnsureStarted(Instant now) {
   if (started_) return;
   started_ = true;
   std::string message = "a QEMU process";
-  if (!qemu_version_.empty()) message = absl::StrCat("QEMU ", qemu_version_.str());
-  if (run_.pid != 0) absl::StrAppend(&message, ", pid ", run_.pid);
+  if (!saved_.qemu_version.empty()) message = absl::StrCat("QEMU ", saved_.qemu_version.str());
+  if (saved_.run.pid != 0) absl::StrAppend(&message, ", pid ", saved_.run.pid);
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_.str());
   qemu_name_.clear();
-  absl::StrAppend(&message, ", ", StateText(state_));
-  if (!monitor_problem_.empty()) absl::StrAppend(&message, "; ", monitor_problem_.str());
+  absl::StrAppend(&message, ", ", StateText(saved_.state));
+  if (!saved_.monitor_problem.empty())
+    absl::StrAppend(&message, "; ", saved_.monitor_problem.str());
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
   if (!gone_) KeepNow();
 }
@@ -104,8 +105,8 @@ void VmSession::EmitAlways(VmEvent event, Instant now) {
 void VmSession::PublishStatus() { AddUpdate(&effects_).status.emplace(Status()); }
 
 void VmSession::PublishEvent(VmEvent event) {
-  published_state_ = state_;
-  published_state_time_ = state_time_;
+  saved_.published_state = saved_.state;
+  saved_.published_state_time = saved_.state_time;
   published_problems_ = Problems();
   VmUpdate& update = AddUpdate(&effects_);
   update.status.emplace(Status());
@@ -115,10 +116,10 @@ void VmSession::PublishEvent(VmEvent event) {
 void VmSession::PublishChanges(Instant now) {
   if (!started_ || gone_) return;
   // After a drop the GAP says both, when the flood is over.
-  if (!drops_.has_value() && state_ != published_state_) {
-    const bool down = state_ == VmState::kGuestDown;
+  if (!drops_.has_value() && saved_.state != saved_.published_state) {
+    const bool down = saved_.state == VmState::kGuestDown;
     VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
-                              absl::StrCat("the VM is ", StateText(state_)), now);
+                              absl::StrCat("the VM is ", StateText(saved_.state)), now);
     if (down) event.shutdown = MakeDetail();
     Emit(std::move(event), now);
   }
@@ -166,16 +167,16 @@ void VmSession::KeepNow() {
   std::get<Publish>(*last).update.saved_run = std::move(text);
 }
 
-Effects VmSession::KeptAtOnce() {
-  if (started_ && !gone_) KeepNow();
-  return std::exchange(effects_, {});
+void VmSession::KeepAtOnce() {
+  if (started_) KeepNow();
 }
 
 std::forward_list<std::string> VmSession::Problems() const {
   std::forward_list<std::string> problems;
   // The last one first, as each goes to the front.
-  for (const SharedText* problem : {&uuid_problem_, &exit_problem_, &file_problem_, &run_problem_,
-                                    &silence_problem_, &monitor_problem_}) {
+  for (const SharedText* problem :
+       {&saved_.uuid_problem, &saved_.exit_problem, &saved_.file_problem, &saved_.run_problem,
+        &saved_.silence_problem, &saved_.monitor_problem}) {
     if (!problem->empty()) problems.emplace_front(problem->str());
   }
   return problems;
@@ -183,25 +184,26 @@ std::forward_list<std::string> VmSession::Problems() const {
 
 VmStatus VmSession::Status() const {
   VmStatus status;
-  status.ref = {.name = run_.name,
-                .run_id = run_.run_id,
-                .uuid = uuid_,
-                .pid = run_.pid,
-                .source = run_.source,
-                .labels = labels_};
-  status.state = published_state_;
-  status.state_time = published_state_time_;
-  status.start_time = run_.process_start;
-  status.qemu_version = qemu_version_;
-  status.monitor_path = run_.monitor_path;
+  status.ref = {.name = saved_.run.name,
+                .run_id = saved_.run.run_id,
+                .uuid = saved_.uuid,
+                .pid = saved_.run.pid,
+                .source = saved_.run.source,
+                .labels = saved_.labels};
+  status.state = saved_.published_state;
+  status.state_time = saved_.published_state_time;
+  status.start_time = saved_.run.process_start;
+  status.qemu_version = saved_.qemu_version;
+  status.monitor_path = saved_.run.monitor_path;
   status.problems.assign(published_problems_.begin(), published_problems_.end());
-  if (published_state_ == VmState::kGuestDown || published_state_ == VmState::kStopped) {
+  if (saved_.published_state == VmState::kGuestDown ||
+      saved_.published_state == VmState::kStopped) {
     status.shutdown = MakeDetail();
   }
-  if (intent_.has_value() && published_state_ != VmState::kStopped) {
-    status.intent = intent_->intent;
+  if (saved_.intent.has_value() && saved_.published_state != VmState::kStopped) {
+    status.intent = saved_.intent->intent;
   }
-  status.attached = attached_ && monitor_ == Monitor::kReady;
+  status.attached = attached_ && saved_.monitor == Monitor::kReady;
   return status;
 }
 

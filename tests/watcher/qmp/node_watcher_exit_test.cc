@@ -162,7 +162,8 @@ TEST_F(NodeWatcherExitTest, AZombieThatIsFoundKilledAtAStartIsUnknownAsNobodySaw
 
 TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
   Follow(&qemu_);
-  const std::string kept = WithNumber(KeptRun(), "start_ticks", "17");
+  const std::string kept = Changed(
+      KeptRun(), [](internal::RunState* state) { state->mutable_run()->set_start_ticks(17); });
   Die();
   qemu_.Kill(SIGABRT);
   AwaitEnd(qemu_.pid());

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/saved_run.h"
 #include "tests/support/test_util.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/node/node_watcher.h"
@@ -195,7 +196,7 @@ class RestartTest : public NodeWatcherFixture {
     return Until([this] {
       const auto kept = Kept();
       return std::any_of(kept.begin(), kept.end(), [](const auto& run) {
-        return run.second.find("shutdown_json") != std::string::npos;
+        return ParseSaved(run.second).evidence().facts().has_shutdown();
       });
     });
   }
@@ -213,7 +214,7 @@ class RestartTest : public NodeWatcherFixture {
     return Until([this] {
       const auto kept = Kept();
       return !kept.empty() && std::none_of(kept.begin(), kept.end(), [](const auto& run) {
-        return run.second.find("\"unknown\":true") != std::string::npos;
+        return ParseSaved(run.second).agent().unknown();
       });
     });
   }
@@ -274,20 +275,5 @@ class RestartTest : public NodeWatcherFixture {
     return text;
   }
 };
-
-inline std::string Replaced(std::string text, const std::string& from, const std::string& to) {
-  const size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << from << " in " << text;
-  if (at != std::string::npos) text.replace(at, from.size(), to);
-  return text;
-}
-
-// The same with the number of a member changed.
-inline std::string WithNumber(std::string text, const std::string& member,
-                              const std::string& number) {
-  const std::string key = "\"" + member + "\":";
-  const size_t begin = text.find(key) + key.size();
-  return text.replace(begin, text.find_first_of(",}", begin) - begin, number);
-}
 
 }  // namespace vmeventd

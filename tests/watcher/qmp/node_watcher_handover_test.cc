@@ -298,10 +298,11 @@ TEST(HandedRunTest, IsReadAsItWasWritten) {
 }
 
 TEST(HandedRunTest, AnythingElseIsRefused) {
-  for (const char* text : {"", "{}", "[]", "{\"run_id\":1}"}) {
+  for (const char* text : {"", "{}", "[]", "\x0a\x06short"}) {
     EXPECT_FALSE(ReadHandedRun(text).ok()) << text;
   }
   HandedRun run;
+  run.run_id = "run";
   run.monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled + 1, 'x');
   EXPECT_FALSE(ReadHandedRun(WriteHandedRun(run)).ok());
 }

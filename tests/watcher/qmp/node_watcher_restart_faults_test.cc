@@ -28,7 +28,7 @@ TEST_F(RestartFaultsTest, WhatCannotBeRestoredIsGivenUpAndTheOthersGoOn) {
   const int monitor = Follow(&qemu_);
   const std::string kept = KeptRun();
   StartWith({"", "garbage \xff", kept, kept.substr(0, kept.size() / 2), "{}",
-             WithNumber(kept, "format", "2"), kept});
+             Changed(kept, [](internal::RunState* state) { state->set_format(1); }), kept});
   ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   EXPECT_EQ(watcher_->counters().unreadable_runs, 6u);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));

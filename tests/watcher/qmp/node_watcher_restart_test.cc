@@ -181,12 +181,15 @@ TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
   FollowUntilShutdown(&qemu_);
   Die();
   // Its number may be another process's now.
-  const std::string kept = WithNumber(KeptRun(), "start_ticks", "17");
-  const std::string kept_id = RunId("vm1");
+  const std::string kept = KeptRun();
   const std::string old_boot = "00000000-1111-4222-8333-444444444444";
   for (const std::string& boot : {old_boot, std::string()}) {
     const std::string run_id = "0000000011114222-1-" + std::to_string(boot.size());
-    StartWith({Replaced(Replaced(kept, ReadBootId(), boot), kept_id, run_id)});
+    StartWith({Changed(kept, [&](internal::RunState* state) {
+      state->mutable_run()->set_start_ticks(17);
+      state->mutable_run()->set_boot_id(boot);
+      state->mutable_run()->set_run_id(run_id);
+    })});
     watcher_->RunOnce(absl::ZeroDuration());
     const RecordingSink::Entry* stopped = sink_.Last(EventType::kStopped);
     ASSERT_NE(stopped, nullptr);
@@ -204,7 +207,9 @@ TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
   Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
-  StartUntilScanned({Replaced(KeptRun(), ReadBootId(), "00000000-1111-4222-8333-444444444444")});
+  StartUntilScanned({Changed(KeptRun(), [](internal::RunState* state) {
+    state->mutable_run()->set_boot_id("00000000-1111-4222-8333-444444444444");
+  })});
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
@@ -212,11 +217,12 @@ TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
 
 TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
   Follow(&qemu_);
-  const std::string run_id = RunId("vm1");
   Die();
-  // Its socket was another one, too.
-  StartWith({WithNumber(WithNumber(Replaced(KeptRun(), run_id, "earlier"), "start_ticks", "17"),
-                        "socket", "[0")});
+  StartWith({Changed(KeptRun(), [](internal::RunState* state) {
+    state->mutable_run()->set_run_id("earlier");
+    state->mutable_run()->set_start_ticks(17);
+    state->mutable_run()->clear_socket();  // it was another one, too
+  })});
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, "earlier");
   EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
@@ -227,7 +233,10 @@ TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
   const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
-  StartWith({WithNumber(WithNumber(KeptRun(), "pid_namespace", "1"), "pid", "999999999")});
+  StartWith({Changed(KeptRun(), [](internal::RunState* state) {
+    state->mutable_run()->set_pid_namespace(1);
+    state->mutable_run()->set_pid(999999999);
+  })});
   ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));

@@ -34,7 +34,9 @@ constexpr char kText[] = "550e8400-e29b-41d4-A716-446655440000";
 class FakeRun : public VmRun {
  public:
   using VmRun::VmRun;
-  void BecomeReady() { Apply(session().OnMonitorReady({"7.2", "running", "", ""}, Now())); }
+  void BecomeReady() {
+    Apply(session().On(input::MonitorReady{{"7.2", "running", "", ""}}, Now()));
+  }
 
   bool connected() const override { return true; }
   int agent_questions = 0;

@@ -47,10 +47,11 @@ class SessionDriver {
   }
   void Advance(absl::Duration time) {
     AdvanceWithoutTick(time);
-    if (session_->NextTick() <= now_.monotonic) Apply(session_->OnTick(now_));
+    if (session_->NextTick() <= now_.monotonic) Apply(session_->On(input::Tick{}, now_));
   }
   void Ready(const std::string& run_state = "running") {
-    Apply(session_->OnMonitorReady({"7.2.22", run_state, "uuid-1", "web1", guest_can_exit}, now_));
+    Apply(session_->On(input::MonitorReady{{"7.2.22", run_state, "uuid-1", "web1", guest_can_exit}},
+                       now_));
     if (agent_answer.has_value()) Agent(*agent_answer);
   }
   // An event as QEMU would send it; `data` is JSON.
@@ -64,7 +65,7 @@ class SessionDriver {
     absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
     ASSERT_TRUE(message.ok()) << line << message.status();
     if (const QmpEvent* event = std::get_if<QmpEvent>(&*message)) {
-      Apply(session_->OnQmpEvent(*event, now_));
+      Apply(session_->On(input::Event{*event}, now_));
     }
   }
   // The same, said at a time of its own.
@@ -77,11 +78,13 @@ class SessionDriver {
     Event("SHUTDOWN", absl::StrCat(R"({"guest": )", guest ? "true" : "false", R"(, "reason": ")",
                                    reason, R"("})"));
   }
-  void RunState(const std::string& state) { Apply(session_->OnRunState(state, now_)); }
-  void Agent(const GuestAgentInfo& info) { Apply(session_->OnGuestAgent(info, now_)); }
-  void Held() { Apply(session_->OnMonitorHeld(now_)); }
-  void Closed(const std::string& why = "EOF") { Apply(session_->OnMonitorClosed(why, now_)); }
-  void Gone(const ProcessEnd& end = {}) { Apply(session_->OnProcessGone(now_, end)); }
+  void RunState(const std::string& state) { Apply(session_->On(input::StateAnswer{state}, now_)); }
+  void Agent(const GuestAgentInfo& info) { Apply(session_->On(input::AgentAnswer{info}, now_)); }
+  void Held() { Apply(session_->On(input::MonitorHeld{}, now_)); }
+  void Closed(const std::string& why = "EOF") {
+    Apply(session_->On(input::MonitorClosed{why}, now_));
+  }
+  void Gone(const ProcessEnd& end = {}) { Apply(session_->On(input::ProcessGone{end}, now_)); }
   void End(const ProcessEnd& end = {}) {
     Closed();
     Gone(end);
@@ -93,25 +96,27 @@ class SessionDriver {
   Intent Declare(absl::Duration ttl = absl::Minutes(10), const std::string& id = "intent-1",
                  const std::string& request_id = "") {
     Intent intent{id, "ops", "maintenance", now_.wall + ttl, request_id};
-    Apply(session_->OnIntentDeclared(intent, now_));
+    Apply(session_->On(input::IntentDeclared{intent}, now_));
     return intent;
   }
-  void Withdraw() { Apply(session_->OnIntentWithdrawn(now_)); }
-  void OomKills(uint64_t kills) { Apply(session_->OnOomKills(kills)); }
-  void Sent(const SignalSender& sender) { Apply(session_->OnSignal(sender, now_)); }
+  void Withdraw() { Apply(session_->On(input::IntentWithdrawn{}, now_)); }
+  void OomKills(uint64_t kills) { Apply(session_->On(input::OomKills{kills}, now_)); }
+  void Sent(const SignalSender& sender) { Apply(session_->On(input::SignalSent{sender}, now_)); }
   void Host(bool shutting_down, const std::string& by) {
-    Apply(session_->OnHostShutdown(shutting_down, by, now_));
+    Apply(session_->On(input::HostShutdown{shutting_down, by}, now_));
   }
-  void NamedOomVictim(const OomVictim& victim) { Apply(session_->OnOomVictim(victim, now_)); }
+  void NamedOomVictim(const OomVictim& victim) {
+    Apply(session_->On(input::NamedOomVictim{victim}, now_));
+  }
   // The node's clock is set.
   void StepClock(absl::Duration step) { now_.wall += step; }
 
   void FoundShutdownFile(absl::Time written) {
     file = true;
-    Apply(session_->OnShutdownFileFound(written, now_));
+    Apply(session_->On(input::FileFound{written}, now_));
   }
-  void Rebooted() { Apply(session_->OnHostRebooted(now_)); }
-  void TrackingLost() { Apply(session_->OnTrackingLost(now_)); }
+  void Rebooted() { Apply(session_->On(input::HostRebooted{}, now_)); }
+  void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
 
   // The daemon is started again: all that is left is what was kept of the run.
   void Restart(absl::Duration away = absl::Seconds(30)) {
@@ -148,7 +153,9 @@ class SessionDriver {
     Restart();
   }
 
-  void SharedUuid(const std::string& problem) { Apply(session_->OnSharedUuid(problem, now_)); }
+  void SharedUuid(const std::string& problem) {
+    Apply(session_->On(input::SharedUuid{problem}, now_));
+  }
 
   // What was published, as the names of the event types.
   std::vector<EventType> Types() const {
@@ -218,17 +225,17 @@ class SessionDriver {
       } else if (std::holds_alternative<QueryGuestAgent>(effect)) {
         ++agent_queries;
       } else if (std::holds_alternative<ExamineThreads>(effect)) {
-        CarryOut(session_->OnThreads(threads, now_));
+        CarryOut(session_->On(input::Threads{threads}, now_));
       } else {
         done = true;
       }
     }
   }
   void FileStep(bool write) {
-    if (file_is_of_another) return CarryOut(session_->OnShutdownFileLeft(now_));
+    if (file_is_of_another) return CarryOut(session_->On(input::FileLeft{}, now_));
     log.emplace_back(write ? "file+" : "file-");
     if (file_status.ok()) file = write;
-    CarryOut(session_->OnShutdownFileDone(file_status, now_));
+    CarryOut(session_->On(input::FileDone{file_status}, now_));
   }
 
   SessionOptions options_;

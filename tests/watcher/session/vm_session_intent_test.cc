@@ -212,10 +212,10 @@ TEST_F(VmSessionIntentTest, OneThatCountedForAnEndThatWasNoneIsForgotten) {
 TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
   Instant now = vm_.now();
   const Intent intent{"late", "ops", "", now.wall + absl::Seconds(5)};
-  vm_.session().OnIntentDeclared(intent, now);
+  vm_.session().On(input::IntentDeclared{intent}, now);
   now.monotonic += absl::Seconds(5);
   now.wall += absl::Seconds(5);
-  const Effects effects = vm_.session().OnProcessGone(now, Signal(SIGKILL));
+  const Effects effects = vm_.session().On(input::ProcessGone{Signal(SIGKILL)}, now);
   std::vector<EventType> types;
   for (const Effect& effect : effects) {
     const auto* publish = std::get_if<Publish>(&effect);

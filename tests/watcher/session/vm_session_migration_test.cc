@@ -151,8 +151,8 @@ TEST(VmSessionMigrationTest, AVmOfAManagerIsAskedNothing) {
   const SessionOptions options;
   const Instant now{absl::UnixEpoch(), absl::Seconds(1)};
   VmSession session(run, &options, now);
-  session.OnMonitorReady({"7.2.22", "running", "uuid-1", "web1"}, now);
-  session.OnQmpEvent(QmpEvent{.name = "STOP"}, now);
+  session.On(input::MonitorReady{{"7.2.22", "running", "uuid-1", "web1"}}, now);
+  session.On(input::Event{QmpEvent{.name = "STOP"}}, now);
   EXPECT_EQ(session.NextTick(), absl::InfiniteDuration());
 }
 

@@ -214,9 +214,9 @@ TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
   run.run_id = "r";
   run.process_start = now.wall - absl::Hours(1);
   VmSession session(run, &options, now);
-  session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
-  session.OnProcessGone(now);
-  const Effects effects = session.OnShutdownFileDone(absl::OkStatus(), now);
+  session.On(input::MonitorReady{{"7.2.22", "running", "", ""}}, now);
+  session.On(input::ProcessGone{}, now);
+  const Effects effects = session.On(input::FileDone{absl::OkStatus()}, now);
   const VmEvent& stopped = *std::get<Publish>(effects[0]).update.event;
   EXPECT_THAT(stopped.shutdown->evidence.front().what, HasSubstr("attached 1h"));
 }

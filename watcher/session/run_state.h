@@ -1,0 +1,75 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/rare.h"
+#include "base/shared_text.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/session/evidence_log.h"
+
+namespace vmeventd {
+
+// The guest agent's channel, as QEMU reported it last: GuestAgentInfo.
+struct GuestAgent {
+  bool unknown = true;  // it has not reported it yet
+  bool present = false;
+  bool open = false;
+  bool reported = false;
+  SharedText port;
+  Rare<Instant> opened;  // time at which it was seen open
+  Rare<Instant> closed;  // later time at which it was seen closed
+};
+
+struct DeclaredIntent {
+  Intent intent;
+  absl::Time declared;
+  absl::Duration deadline;  // on the monotonic clock
+};
+
+// Knowledge of an open run that outlives the daemon: all of it, and nothing else of a session. Its
+// saved form is a message (proto/vmeventd/internal/run_state.proto).
+struct RunState {
+  RunInfo run;
+  Instant attached_at;
+
+  enum class Monitor {
+    kNone,    // no greeting yet
+    kReady,   // ours, and it answers
+    kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
+    kLost,    // ended while the process lives on, and said so
+    kUnseen,  // not attached since the daemon's restart
+  };
+  Monitor monitor = Monitor::kNone;
+  VmState state = VmState::kUnreachable;
+  VmState published_state = VmState::kUnreachable;  // as the last event published it
+  VmState state_before_loss = VmState::kUnreachable;
+  absl::Time state_time;
+  absl::Time published_state_time;
+  SharedText uuid;
+  Labels labels;
+  SharedText qemu_version;
+  SharedText monitor_problem;
+  SharedText run_problem;
+  SharedText file_problem;
+  SharedText exit_problem;
+  SharedText silence_problem;  // QEMU does not answer
+  SharedText uuid_problem;
+
+  EvidenceLog evidence;
+  Rare<DeclaredIntent> intent;          // the open one
+  Rare<DeclaredIntent> counted_intent;  // closed since, and the evidence is intended by it
+  GuestAgent agent;
+  Rare<Instant> exiting_since;  // time from which QEMU is expected to exit
+};
+
+std::string SaveRunState(const RunState& state);
+// Restores the state of a run whose monitor is lost or unseen since. INVALID_ARGUMENT: not what
+// SaveRunState() returns.
+absl::StatusOr<RunState> RestoreRunState(absl::string_view saved);
+
+}  // namespace vmeventd

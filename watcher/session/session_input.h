@@ -1,0 +1,156 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/qmp_message.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/session/classification.h"
+#include "watcher/session/guest_agent_probe.h"
+
+namespace vmeventd {
+
+// What may happen to a run. References and views are valid during the call. Texts that are named
+// `what`, `why` or `by` are for people.
+namespace input {
+
+// The monitor.
+
+// It is about to be attached by the socket `identity`.
+struct Socket {
+  SocketIdentity identity;
+};
+// The handshake is complete: for the first time, or again after the monitor was lost.
+struct MonitorReady {
+  const MonitorInfo& info;
+};
+// Connected, but no greeting came in time. May come for each attempt.
+struct MonitorHeld {};
+// `problem` stands in the VM's problems until the next MonitorReady.
+struct MonitorProblem {
+  absl::string_view problem;
+};
+struct Event {
+  const QmpEvent& event;
+};
+// The answer to query-status.
+struct StateAnswer {
+  absl::string_view run_state;
+};
+struct AgentAnswer {
+  const GuestAgentInfo& info;
+};
+// The connection ended, as by "EOF".
+struct MonitorClosed {
+  absl::string_view why;
+};
+
+// The process.
+
+// `process` is QEMU's, and is followed from now on: none was known, or another's.
+struct ProcessFound {
+  const ProcessInfo& process;
+};
+// The process cannot be followed any more: the end of the monitor is the end of the run.
+struct TrackingLost {};
+// RunInfo::oom_kills, read again while the process lives.
+struct OomKills {
+  uint64_t kills;
+};
+// A signal that may end it was sent to the process, or the kernel is about to kill it because
+// memory ran out. Of a run with several processes neither counts: which is QEMU's is not known.
+struct SignalSent {
+  const SignalSender& sender;
+};
+struct NamedOomVictim {
+  const OomVictim& victim;
+};
+// States of the threads of a QEMU that does not end or does not answer ("1 D (waits in the
+// kernel)"); empty: they cannot be read.
+struct Threads {
+  absl::string_view states;
+};
+// All that the monitor still had to say came before.
+struct ProcessGone {
+  ProcessEnd end = {};
+};
+
+// libvirt. A ProcessGone follows each end, once the process is gone where it can be seen.
+
+struct NewLabels {
+  const Labels& labels;
+};
+// A container was rebooted: it has a next id, and process, and is the same run.
+struct NextId {
+  int64_t domain_id;
+};
+struct ReportedEnd {
+  ManagerEnd end;
+  absl::string_view what;
+};
+// The end of a restored run, whose process is gone, as libvirt has it when asked; unset: nothing of
+// use.
+struct KeptEnd {
+  std::optional<ManagerEnd> end;
+  absl::string_view what;
+};
+
+// The shutdown file.
+
+// It is there and vmeventd wrote it, at `written`, during this restored run.
+struct FileFound {
+  absl::Time written;
+};
+// The wanted step was done, or left because the name belongs to a later run.
+struct FileDone {
+  const absl::Status& status;
+};
+struct FileLeft {};
+
+// The host.
+
+// It shuts down, or does not any more. May come again with what is known.
+struct HostShutdown {
+  bool shutting_down;
+  absl::string_view by;
+};
+// The restored run ran under another kernel: that is its end.
+struct HostRebooted {};
+// `problem` says which other VM has the same UUID; empty: none has.
+struct SharedUuid {
+  absl::string_view problem;
+};
+
+// Requests.
+
+// CheckIntent() has said that it may be declared. It expires by the monotonic clock, as long after
+// now as its expire_time is.
+struct IntentDeclared {
+  const Intent& intent;
+};
+// Nothing happens without an open intent.
+struct IntentWithdrawn {};
+// The daemon stops, and hands the run's monitor to the next one. The last input.
+struct HandOver {};
+// It is time: NextTick().
+struct Tick {};
+
+}  // namespace input
+
+using Input =
+    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
+                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
+                 input::ProcessFound, input::TrackingLost,
+                 input::OomKills, input::SignalSent, input::NamedOomVictim,
+                 input::Threads, input::ProcessGone, input::NewLabels, input::NextId,
+                 input::ReportedEnd, input::KeptEnd, input::FileFound, input::FileDone,
+                 input::FileLeft, input::HostShutdown, input::HostRebooted, input::SharedUuid,
+                 input::IntentDeclared, input::IntentWithdrawn, input::HandOver, input::Tick>;
+
+}  // namespace vmeventd
