@@ -30,9 +30,9 @@ struct Process {
   uint64_t inode = 0;  // inode of its pidfd
   State state = State::kLives;
   int wait_status = 0;
-  bool killed = false;       // a SIGKILL waits for it
-  std::string cgroup;        // "/vm-7"
-  std::string command_line;  // arguments, each with a zero at its end
+  bool killed = false;                      // a SIGKILL waits for it
+  std::string cgroup;                       // "/vm-7"
+  std::string command_line;                 // arguments, each with a zero at its end
   std::string program = "qemu-system-x86";  // as the kernel cuts it
 };
 using ProcessPtr = std::shared_ptr<Process>;
