@@ -244,7 +244,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   TimerId retry_threads_;
   TimerId await_;
   std::string awaited_problem_;  // last one logged
-  bool starved_ = false;  // of threads
+  bool starved_ = false;         // of threads
   bool started_ = false;
   bool first_scan_done_ = false;
   bool reading_ = false;

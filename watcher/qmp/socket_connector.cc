@@ -272,7 +272,7 @@ bool SocketConnector::MayConnect(SocketSlot* slot, const SocketIdentity& socket)
   }
   const bool done = slot->monitors->done();
   if (done) slot->monitors = nullptr;  // another one finds a QEMU that began meanwhile
-  // A QEMU has begun before it binds its socket; but its command line may not have been readable for a while.
+  // A QEMU begins before it binds its socket, but its command line may not have been readable then.
   if (done && TriedForLong(*slot)) ReportProblem(slot, kNoMonitor);
   BackOff(slot, kFirstRetry, done ? kMaxRefusedRetry : kMaxRetry);
   return false;

@@ -37,8 +37,8 @@ struct WatcherMeters {
   Counter libvirt_failures;            // connections that failed or were lost
   Counter libvirt_overflows;           // those of them cut at the backlog limit
   Counter connects_put_off;            // delayed: too many sockets waited to be closed
-  Counter handovers;                   // runs that went on with what the previous daemon handed over
-  Counter handovers_refused;           // handed-over runs that could not go on
+  Counter handovers;          // runs that went on with what the previous daemon handed over
+  Counter handovers_refused;  // handed-over runs that could not go on
 };
 
 // State shared by all runs of one watcher. Outlives them.
