@@ -284,8 +284,7 @@ def who_a_vm_is(world):
     assert vm.ref.run_id == stream.wait_event("STARTED", "with").vm.run_id
 
 
-elsewhere("tests/system/upgrade/upgrade_test.py:Upgrade.test_every_event_is_still_there_as_it_was",
-          "VmRef.source", "Empty in events of a version without this field.")
+headline("VmRef.source", "Empty in events of a version without this field.")
 
 
 @promise("VmRef.source",

@@ -54,8 +54,6 @@ unpack_base() {
   done
   cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,machine.sh,fake_qemu.pl,fake_kvmd.pl,fake_receiver.pl,v0.1.0-1} "$root/root/"
   cp -r "$source/debian/tests" "$root/root/"
-  mkdir "$root/root/state"
-  tar -x -f "$source/tests/system/upgrade/v0.1.0/state.tar.xz" -C "$root/root/state" --no-same-owner
 }
 
 in_chroot() {
