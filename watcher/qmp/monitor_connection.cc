@@ -142,17 +142,21 @@ void MonitorConnection::Account() {
 void MonitorConnection::ArmLineTimer() {
   line_timer_ = loop_->AddTimer(loop_->Now().monotonic + kLineTimeout, [this, lines = lines_] {
     line_timer_ = {};
-    if (lines != lines_) return ArmLineTimer();
+    // What came is not late if it was this loop that had no time to read it.
+    if (lines != lines_ || Waiting() > 0) return ArmLineTimer();
     Fail(absl::StrCat("a line that has not ended after ", absl::ToInt64Seconds(kLineTimeout), " s"),
          true);
   });
 }
 
-void MonitorConnection::Drain() {
+size_t MonitorConnection::Waiting() const {
   int waiting = 0;
-  if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
+  return ioctl(socket_.get(), SIOCINQ, &waiting) == 0 ? static_cast<size_t>(waiting) : 0;
+}
+
+void MonitorConnection::Drain() {
   // One byte more, to meet the end.
-  Read(std::min(static_cast<size_t>(waiting), kMaxDrainBytes) + 1, true);
+  Read(std::min(Waiting(), kMaxDrainBytes) + 1, true);
 }
 
 void MonitorConnection::Read(size_t max_bytes, bool to_the_end) {

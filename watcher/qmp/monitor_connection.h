@@ -128,6 +128,8 @@ class MonitorConnection : public FdHandler {
   // Notes what it holds, and that a line is to end in time.
   void Account();
   void ArmLineTimer();
+  // Number of bytes that the peer has sent and nobody has read.
+  size_t Waiting() const;
   void ArmReplyTimer();
   // Handles the whole lines of `bytes`, and holds the rest. False: it was refused, and the
   // connection is closed.
