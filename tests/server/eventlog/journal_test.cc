@@ -719,7 +719,9 @@ class JournalDamageTest : public JournalTest {
     for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(options_.path + suffix);
     files_.clear();
     const OpenedJournal opened = OpenAndFill(1, events);
-    if (!in_log) ASSERT_TRUE(opened.journal->MergeLog().ok());
+    if (!in_log) {
+      ASSERT_TRUE(opened.journal->MergeLog().ok());
+    }
     for (const char* suffix : {"", "-wal", "-shm"}) {
       if (e2e::Exists(options_.path + suffix))
         files_[suffix] = e2e::ReadFile(options_.path + suffix);
@@ -742,7 +744,9 @@ class JournalDamageTest : public JournalTest {
       found = found || !opened.moved_because.empty();
       const absl::StatusOr<std::vector<std::string>> payloads = Read(1, opened.journal->newest());
       found = found || !payloads.ok();
-      if (!payloads.ok()) EXPECT_TRUE(absl::IsDataLoss(payloads.status())) << payloads.status();
+      if (!payloads.ok()) {
+        EXPECT_TRUE(absl::IsDataLoss(payloads.status())) << payloads.status();
+      }
       for (size_t i = 0; payloads.ok() && i < payloads->size(); ++i) {
         EXPECT_EQ((*payloads)[i], absl::StrCat("web1 payload ", opened.journal->oldest() + i));
       }
