@@ -32,6 +32,8 @@ absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
     case SQLITE_NOTADB:
       return absl::DataLossError(message);
     case SQLITE_IOERR:
+      // The file ends within a page: newer versions of SQLite say so.
+      if (code == SQLITE_IOERR_SHORT_READ) return absl::DataLossError(message);
       if (code == SQLITE_IOERR_READ || code == SQLITE_IOERR_CORRUPTFS) {
         absl::Status status = absl::UnavailableError(message);
         MarkReadError(&status);

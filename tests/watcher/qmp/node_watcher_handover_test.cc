@@ -1,5 +1,3 @@
-#include <linux/connector.h>
-#include <linux/netlink.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -105,13 +103,7 @@ TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
 class ConnectorHandoverTest : public HandoverTest {
  protected:
   void SetUp() override {
-    const UniqueFd probe(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_CONNECTOR));
-    sockaddr_nl address{};
-    address.nl_family = AF_NETLINK;
-    address.nl_groups = CN_IDX_PROC;
-    if (bind(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-      GTEST_SKIP() << "this kernel has no process connector for this user";
-    }
+    if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
     options_.exit_status_source = ExitStatusSource::kProcConnector;
   }
 };
