@@ -67,7 +67,7 @@ std::string PlaceOf(const MessageNode& node) {
 }
 
 // "web1 on node7: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked", or "node7: GAP: ...".
-// Of the message it has the first sentence, and not the class, which is said before.
+// The message gives its first sentence, without the class, which stands before.
 std::string Sentence(const v1::Event& event, const MessageNode& node) {
   std::string text = event.vm().name().empty()
                          ? PlaceOf(node)

@@ -376,8 +376,7 @@ std::string ExplainExtras(const std::vector<std::string>& extras) {
 const char kVersion[] = VMEVENTD_VERSION;
 const char kDefaultSources[] =
     "neither watch nor libvirt is set: libvirt (qemu:///system) and Ganeti's directory are "
-    "followed, "
-    "each as soon as it is there";
+    "followed, each as soon as it is there";
 
 Environment SystemEnvironment() {
   Environment environment;

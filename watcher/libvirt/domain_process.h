@@ -44,7 +44,7 @@ struct DomainProcess {
   bool no_descriptor = false;  // the look took more descriptors than there are
 };
 
-// Where the processes of one libvirt's domains are looked for.
+// The place of the processes of one libvirt's domains.
 struct ProcessPlace {
   std::string pid_directory;                  // has the pid files NAME.pid
   bool containers = false;                    // the domains' ids are the numbers of their processes

@@ -66,7 +66,7 @@ void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list,
 
 void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
   Domain& domain = link->domains[active.domain.uuid];
-  // What libvirt has kept of its end is no more to be had.
+  // The reason that libvirt has saved of its end is not to be had any more.
   if (domain.run != nullptr && domain.run->awaits_kept_end()) domain.run->OnNotListed();
   if (LibvirtRun* const run = domain.run;
       run != nullptr && IsPlainlySameLife(*link, *run, active.domain)) {
@@ -144,7 +144,7 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& name,
   LibvirtRun* const run = domain.run;
   has_unused_ = true;
   domain.unseen_id = domain.others_id = 0;
-  // Of a transient domain libvirt does not say which life it was: the latest.
+  // The latest life: libvirt does not say which one of a transient domain it was.
   if (domain.next != nullptr && (name.id <= 0 || name.id == domain.next->id)) {
     if (domain.next->asked) return Hold(link, domain.next.get(), lifecycle);
     // It never started, or is the run of which only the list could say more.

@@ -61,7 +61,6 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
   handshake_.reset();
   unhandled_ = handed.unhandled;
   speaker_.pid = static_cast<pid_t>(handed.speaker_pid);
-  speaker_.uid = handed.speaker_uid;
   status_wanted_ = handed.status_wanted;
   agent_wanted_ = handed.agent_wanted;
   pacer_.GoOn(handed.answer_due, handed.ending, loop_->Now().monotonic);
@@ -75,7 +74,6 @@ std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   if (begun.size() + unhandled_.str().size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
   HandedMonitor handed{.unhandled = SharedText(absl::StrCat(begun, unhandled_.str())),
                        .speaker_pid = speaker_.pid,
-                       .speaker_uid = speaker_.uid,
                        .answer_due = pacer_.outstanding(),
                        .ending = pacer_.ending(),
                        .status_wanted = status_wanted_,
@@ -142,7 +140,7 @@ void MonitorConnection::Account() {
 void MonitorConnection::ArmLineTimer() {
   line_timer_ = loop_->AddTimer(loop_->Now().monotonic + kLineTimeout, [this, lines = lines_] {
     line_timer_ = {};
-    // What came is not late if it was this loop that had no time to read it.
+    // Input that waits to be read is not late: this loop had no time for it.
     if (lines != lines_ || Waiting() > 0) return ArmLineTimer();
     Fail(absl::StrCat("a line that has not ended after ", absl::ToInt64Seconds(kLineTimeout), " s"),
          true);

@@ -21,7 +21,6 @@ std::string WriteHandedRun(const HandedRun& run) {
   out.set_file_written(session.file_written);
   out.set_unhandled(std::string(run.monitor.unhandled));
   out.set_speaker_pid(run.monitor.speaker_pid);
-  out.set_speaker_uid(run.monitor.speaker_uid);
   out.set_answer_due(run.monitor.answer_due);
   out.set_ending(run.monitor.ending);
   out.set_status_wanted(run.monitor.status_wanted);
@@ -48,7 +47,6 @@ absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text) {
   run.session.file_written = in.file_written();
   run.monitor = {.unhandled = SharedText(in.unhandled()),
                  .speaker_pid = in.speaker_pid(),
-                 .speaker_uid = in.speaker_uid(),
                  .answer_due = in.answer_due(),
                  .ending = in.ending(),
                  .status_wanted = in.status_wanted(),

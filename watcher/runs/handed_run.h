@@ -19,7 +19,6 @@ struct HandedMonitor {
 
   SharedText unhandled;  // input not handled yet: whole lines, then the beginning of one
   int64_t speaker_pid = 0;
-  uint32_t speaker_uid = 0;
   bool answer_due = false;  // QEMU was asked, and has not answered
   bool ending = false;      // a SHUTDOWN stands: nothing is asked
   bool status_wanted = false;

@@ -274,7 +274,6 @@ TEST(HandedRunTest, IsReadAsItWasWritten) {
   run.session.file_written = true;
   run.monitor = {.unhandled = SharedText(absl::string_view("\xff\0{", 3)),
                  .speaker_pid = 7,
-                 .speaker_uid = 1000,
                  .answer_due = true,
                  .ending = true,
                  .status_wanted = true,
