@@ -138,8 +138,9 @@ absl::StatusOr<std::string> FillText(absl::string_view text,
 absl::Status FillStrings(const std::map<std::string, std::string>& fields, Json* json) {
   if (json->is_string()) {
     absl::StatusOr<std::string> filled = FillText(json->get_ref<std::string&>(), fields);
-    if (filled.ok()) *json = *std::move(filled);
-    return filled.status();
+    if (!filled.ok()) return filled.status();
+    *json = *std::move(filled);
+    return absl::OkStatus();
   }
   absl::Status status;
   for (Json& inner : *json) {
