@@ -275,7 +275,6 @@ Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, U
                log_.get(), &hub_, &refusals_) {
   log_->Subscribe(
       {.journal_writable = [this](bool writable) { server_->health().Set("journal", writable); },
-       .journal_replaced = [this] { watcher_->PublishRunsAgain(); },
        .turn = [this] { OnPumpTurn(); }});
 }
 
@@ -373,8 +372,7 @@ void Daemon::ServeUntilStop() {
       malloc_trim(0);
       trim_at = absl::InfiniteDuration();
     }
-    if (ready && watchdog_->turn() < absl::InfiniteDuration() &&
-        watchdog_->Turn(now, log_->journal_meters().committing)) {
+    if (ready && watchdog_->turn() < absl::InfiniteDuration() && watchdog_->Turn(now)) {
       NotifyAlive(serving ? StatusText() : "the first scan is not done yet");
       AskThreads();
     }
@@ -382,6 +380,7 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
+  server_->health().Set("journal", log_->health().journal_writable);
   log_->Start();
   hub_thread_ = std::thread([this] { hub_.Run(); });
   if (fleet_ != nullptr) fleet_thread_ = std::thread([this] { fleet_->Run(); });
@@ -433,10 +432,10 @@ void Daemon::Stop() {
   // Nothing is read any more; each monitor keeps its QEMU's messages.
   std::vector<HandedRun> handed;
   if (kept_runs_ != nullptr) handed = watcher_->HandOver();
-  deadline.Enter(
-      {"the journal cannot be written, the disk of the state directory does not answer; events "
-       "that were observed last are lost"});
-  log_->Close();
+  // The streams get what was observed last even while the disk hangs.
+  constexpr absl::Duration kWriteTime = absl::Seconds(2);
+  deadline.Enter({"the pump hangs"});
+  log_->Close(kWriteTime);
   if (kept_runs_ != nullptr && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
     StoreHandover(EndOf(*log_), handed, *kept_runs_, watcher_->exit_status_socket());
@@ -454,7 +453,9 @@ void Daemon::Stop() {
   }
   // Stops before the transport's shutdown, which waits for the queries that the history thread
   // answers.
-  deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
+  deadline.Enter(
+      {"the disk of the state directory does not answer; events that were published as not durable "
+       "may be lost"});
   log_->Stop();
   // Everything is in the journal now, and was sent or given up.
   deadline.Enter({"a client holds its connection up", 0});
