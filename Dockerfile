@@ -26,6 +26,7 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
     install -D -s -t /image/bin build/release/bin/vmeventd build/release/bin/vmevents && \
     deploy/container/runtime_packages.sh /image/bin/* >/image/packages && \
     deploy/container/runtime_packages.sh /image/bin/vmevents >/image/client-packages && \
+    dpkg-query -S "$(readlink -f /usr/lib/*/libcurl.so)" | cut -d: -f1 | tee -a /image/packages >>/image/client-packages && \
     dpkg-query -S "$(readlink -f /usr/lib/*/libnats.so)" | cut -d: -f1 >/image/nats-packages
 
 # The client alone.

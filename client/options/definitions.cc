@@ -66,10 +66,10 @@ constexpr char kPushFooter[] =
     R"(It follows as watch does, for ever, and keeps its position once the receiver has
 answered 2xx: each event is delivered at least once, those of a node in order,
 and with the same id each time. It repeats what fails, after 1s to 5m or as long
-as Retry-After says, up to 1h; an answer of 410 ends it. What is answered by
-another 4xx, but for 408, 425 and 429, goes into the file set-aside.jsonl of its
-state directory. docs/push.md has the formats and a receiver's check of the
-signature.
+as Retry-After says, up to 1h; an answer of 410 ends it. An event that is
+answered by 400, 413 or 422 goes into the file set-aside.jsonl of its state
+directory. docs/push.md has the formats, the templates and a receiver's check of
+the signature.
 
 Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or
 in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
@@ -78,7 +78,7 @@ in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
 Examples:
   vmevents push https://events.example/vms --secret-file secret
   vmevents push --format slack --url-file slack.url --type stopped --class crash
-  vmevents push --format alertmanager http://localhost:9093
+  vmevents push --template ntfy.json https://ntfy.example --class crash
   vmevents push --status https://events.example/vms)";
 constexpr char kEventsFooter[] =
     R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
@@ -315,8 +315,9 @@ void AddPush(CLI::App* app) {
   CLI::App* push = AddCommand(app, "push", "POST events to a URL as they happen", kPushFooter);
   AddArgument(push, "URL", "where to; http:// only to this host");
   AddOption(push, "--url-file", "FILE", "the URL is the first line of this file");
-  AddOption(push, "--format", "FORMAT",
-            "cloudevents, slack, alertmanager or json; default cloudevents");
+  AddOption(push, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents");
+  AddOption(push, "--template", "FILE",
+            "instead send this JSON for each event, with its fields as {{vm}} in the texts");
   AddStart(push, "at first begin after a sequence number, or at oldest or a time; default now");
   AddVm(push);
   AddFilter(push);
@@ -334,12 +335,11 @@ void AddPush(CLI::App* app) {
   AddOption(push, "--push-key", "FILE", "that certificate's private key, PEM");
   AddFlag(push, "--insecure-http",
           "permit http:// beyond this host: anyone on the way reads the events");
-  AddOption(push, "--alert-for", "DURATION",
-            "how long an alert lasts that nothing resolves; default 4h");
   AddOption(push, "--state-dir", "DIR",
             "the directory of this push: its position, state and what was set aside");
   AddOption(push, "--metrics-file", "FILE", "write metrics here, NAME.prom for the node exporter");
   AddFlag(push, "--status", "show what this push last did, without a network");
+  AddFlag(push, "--retry-set-aside", "have this push send again what it set aside");
 }
 
 void AddEvents(CLI::App* app) {

@@ -62,6 +62,7 @@ void ReadTarget(OptionReader* options, PushCommand* command) {
   command->url = options->Text("URL");
   command->insecure_http = options->Flag("--insecure-http");
   command->status = options->Flag("--status");
+  command->retry_set_aside = options->Flag("--retry-set-aside");
   if (command->tls.cert_file.empty() != command->tls.key_file.empty()) {
     options->Wrong(command->tls.key_file.empty()
                        ? "--push-cert: its private key is missing: give --push-key FILE"
@@ -70,31 +71,40 @@ void ReadTarget(OptionReader* options, PushCommand* command) {
   if (!command->url.empty() && !command->url_file.empty()) {
     options->Wrong("--url-file: the command line has a URL as well; use one of them");
   }
+  if (command->status && command->retry_set_aside) {
+    options->Wrong("--status: --retry-set-aside is given as well; use one after the other");
+  }
   const bool named = !command->url.empty() || !command->url_file.empty();
-  if (!named && !(command->status && !command->state_dir.empty())) {
-    options->Wrong(command->status
-                       ? "push --status: which push? Give its URL, --url-file or --state-dir"
+  if (!named && !(command->only_asks() && !command->state_dir.empty())) {
+    options->Wrong(command->only_asks()
+                       ? "push: which one? Give its URL, --url-file or --state-dir"
                        : "push: where to? Write `vmevents push https://HOST/PATH`, or --url-file");
   }
   if (command->url.empty()) return;
   options->Check(
-      ParsePushTarget(command->url, command->format, command->insecure_http || command->status)
-          .status());
+      ParsePushTarget(command->url, command->insecure_http || command->only_asks()).status());
 }
 
 PushCommand MakePush(OptionReader* options) {
   PushCommand command;
   const std::pair<const char*, std::string*> files[] = {
-      {"--url-file", &command.url_file},       {"--secret-file", &command.secret_file},
-      {"--header-file", &command.header_file}, {"--push-ca", &command.tls.ca_file},
-      {"--push-cert", &command.tls.cert_file}, {"--push-key", &command.tls.key_file},
-      {"--state-dir", &command.state_dir},     {"--metrics-file", &command.metrics_file}};
+      {"--url-file", &command.url_file},        {"--template", &command.template_file},
+      {"--secret-file", &command.secret_file},  {"--header-file", &command.header_file},
+      {"--push-ca", &command.tls.ca_file},      {"--push-cert", &command.tls.cert_file},
+      {"--push-key", &command.tls.key_file},    {"--state-dir", &command.state_dir},
+      {"--metrics-file", &command.metrics_file}};
   for (const auto& [option, file] : files) {
     *file = options->TextWith(option, "name a file or directory");
   }
   auto format = static_cast<size_t>(command.format);
   options->Choice("--format", "a format", &format);
   command.format = static_cast<PushFormat>(format);
+  if (!command.template_file.empty()) {
+    if (options->Has("--format")) {
+      options->Wrong("--template: --format names another form; use one of them");
+    }
+    command.format = PushFormat::kTemplate;
+  }
   command.follow.watch.start = options->Start();
   if (std::holds_alternative<FromSnapshot>(command.follow.watch.start)) {
     options->Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
@@ -107,16 +117,12 @@ PushCommand MakePush(OptionReader* options) {
   command.batch.time = absl::Seconds(1);
   const std::tuple<const char*, absl::Duration, absl::Duration, absl::Duration*> durations[] = {
       {"--batch-time", absl::Milliseconds(1), absl::Minutes(1), &command.batch.time},
-      {"--timeout", absl::Seconds(1), absl::Minutes(10), &command.timeout},
-      {"--alert-for", absl::Minutes(1), absl::Hours(24 * 7), &command.alert_for}};
+      {"--timeout", absl::Seconds(1), absl::Minutes(10), &command.timeout}};
   for (const auto& [option, least, most, value] : durations) {
     options->Duration(option, value);
     if (*value >= least && *value <= most) continue;
     options->Wrong(absl::StrCat(option, ": ", options->Text(option), " is not between ",
                                 DurationText(least), " and ", DurationText(most)));
-  }
-  if (options->Has("--alert-for") && command.format != PushFormat::kAlertmanager) {
-    options->Wrong("--alert-for: only alerts have an end; use it with --format alertmanager");
   }
   ReadTarget(options, &command);
   command.state_home = options->context().state_home;

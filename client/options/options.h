@@ -43,17 +43,20 @@ struct PushCommand {
   std::string url;       // empty: the first line of `url_file` has it
   std::string url_file;
   PushFormat format = PushFormat::kCloudEvents;
+  std::string template_file;  // of kTemplate
   Batcher::Limits batch;
   absl::Duration timeout = absl::Seconds(30);  // timeout of a request
-  absl::Duration alert_for = absl::Hours(4);
-  std::string secret_file;  // empty: requests have no signature
-  std::string header_file;  // file with more headers; empty: none
-  TlsOptions tls;           // the target's
+  std::string secret_file;                     // empty: requests have no signature
+  std::string header_file;                     // file with more headers; empty: none
+  TlsOptions tls;                              // the target's
   bool insecure_http = false;
   std::string state_dir;   // empty: below `state_home`, by the target
   std::string state_home;  // empty: there is none
   std::string metrics_file;
-  bool status = false;  // shows what the push last did
+  bool status = false;           // shows what the push last did
+  bool retry_set_aside = false;  // has what was set aside sent again
+  // Sends nothing itself.
+  bool only_asks() const { return status || retry_set_aside; }
 };
 
 // `context list`.

@@ -1,7 +1,5 @@
 #include "client/push/http_client.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -15,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/steady_time.h"
 #include "client/output/terminal_text.h"
+#include "client/push/curl_library.h"
 
 namespace vmeventd::client {
 namespace {
@@ -48,16 +47,16 @@ size_t TakeBody(char* data, size_t size, size_t count, void* user) {
   return reading->enough ? 0 : bytes;
 }
 
-template <auto Free>
-struct Freer {
-  template <typename T>
-  void operator()(T* object) const {
-    Free(object);
-  }
+// To libcurl a CURL and a CURLM are both void.
+struct MultiFree {
+  void operator()(CURLM* multi) const { Curl().curl_multi_cleanup(multi); }
 };
-using Easy = std::unique_ptr<CURL, Freer<curl_easy_cleanup>>;
-using Multi = std::unique_ptr<CURLM, Freer<curl_multi_cleanup>>;
-using Lines = std::unique_ptr<curl_slist, Freer<curl_slist_free_all>>;
+struct EasyFree {
+  void operator()(CURL* easy) const { Curl().curl_easy_cleanup(easy); }
+};
+using Easy = std::unique_ptr<CURL, EasyFree>;
+using Multi = std::unique_ptr<CURLM, MultiFree>;
+using Lines = std::unique_ptr<curl_slist, CurlFree>;
 
 class CurlClient {
  public:
@@ -73,10 +72,11 @@ class CurlClient {
  private:
   template <typename Value>
   void Set(CURLoption option, Value value) {
-    const CURLcode code = curl_easy_setopt(easy_.get(), option, value);
+    const CURLcode code = Curl().curl_easy_setopt(easy_.get(), option, value);
     if (code != CURLE_OK && set_up_.ok()) {
-      set_up_ = absl::InternalError(absl::StrCat(
-          "libcurl refuses its option ", static_cast<int>(option), ": ", curl_easy_strerror(code)));
+      set_up_ =
+          absl::InternalError(absl::StrCat("libcurl refuses its option ", static_cast<int>(option),
+                                           ": ", Curl().curl_easy_strerror(code)));
     }
   }
   // Runs the request; nullopt: it was stopped.
@@ -109,6 +109,8 @@ absl::Status CurlClient::SetUp() {
     Set(CURLOPT_CAINFO, tls.ca_file.c_str());
     Set(CURLOPT_CAPATH, static_cast<char*>(nullptr));  // the system's do not count
   }
+  Set(CURLOPT_CA_CACHE_TIMEOUT, 0L);     // or a CA that was replaced is noticed a day later
+  Set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a session that is resumed reads no file
   if (!tls.cert_file.empty()) {
     Set(CURLOPT_SSLCERT, tls.cert_file.c_str());
     Set(CURLOPT_SSLKEY, tls.key_file.c_str());
@@ -121,34 +123,35 @@ absl::Status CurlClient::SetUp() {
 
 std::optional<CURLcode> CurlClient::Perform() {
   CURLM* const multi = multi_.get();
-  const std::stop_callback wake(stop_, [multi] { curl_multi_wakeup(multi); });
+  const std::stop_callback wake(stop_, [multi] { Curl().curl_multi_wakeup(multi); });
   absl::Time end = absl::InfiniteFuture();
-  curl_multi_add_handle(multi, easy_.get());
+  Curl().curl_multi_add_handle(multi, easy_.get());
   std::optional<CURLcode> code;
   for (int running = 1; running > 0;) {
     constexpr absl::Duration kPoll = absl::Seconds(1);
-    if (curl_multi_perform(multi, &running) != CURLM_OK) code = CURLE_FAILED_INIT;
+    if (Curl().curl_multi_perform(multi, &running) != CURLM_OK) code = CURLE_FAILED_INIT;
     if (running == 0 || code) break;
     if (stop_.stop_requested()) end = std::min(end, SteadyNow() + kStopGrace);
     const absl::Duration left = end - SteadyNow();
     if (left <= absl::ZeroDuration()) break;
     const int64_t wait = absl::ToInt64Milliseconds(std::min(left, kPoll)) + 1;
-    curl_multi_poll(multi, nullptr, 0, static_cast<int>(wait), nullptr);
+    Curl().curl_multi_poll(multi, nullptr, 0, static_cast<int>(wait), nullptr);
   }
   int messages = 0;
-  while (const CURLMsg* message = curl_multi_info_read(multi, &messages)) {
+  while (const CURLMsg* message = Curl().curl_multi_info_read(multi, &messages)) {
     if (message->msg == CURLMSG_DONE) code = message->data.result;
   }
-  curl_multi_remove_handle(multi, easy_.get());
+  Curl().curl_multi_remove_handle(multi, easy_.get());
   return code;
 }
 
 HttpAnswer CurlClient::AnswerOf(CURLcode code, const Reading& reading) {
   HttpAnswer answer;
   long status = 0;
-  curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
+  Curl().curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
   if (code != CURLE_OK && !reading.enough) {
-    answer.fault = EscapeForTerminal(error_[0] != '\0' ? error_.data() : curl_easy_strerror(code));
+    answer.fault =
+        EscapeForTerminal(error_[0] != '\0' ? error_.data() : Curl().curl_easy_strerror(code));
     return answer;
   }
   answer.status = static_cast<int>(status);
@@ -156,8 +159,8 @@ HttpAnswer CurlClient::AnswerOf(CURLcode code, const Reading& reading) {
   curl_header* header = nullptr;
   constexpr size_t kFirst = 0;
   constexpr int kLastRequest = -1;
-  if (curl_easy_header(easy_.get(), "Retry-After", kFirst, CURLH_HEADER, kLastRequest, &header) ==
-      CURLHE_OK) {
+  if (Curl().curl_easy_header(easy_.get(), "Retry-After", kFirst, CURLH_HEADER, kLastRequest,
+                              &header) == CURLHE_OK) {
     answer.retry_after = header->value;
   }
   return answer;
@@ -166,7 +169,7 @@ HttpAnswer CurlClient::AnswerOf(CURLcode code, const Reading& reading) {
 HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::string>& headers) {
   Lines lines;
   for (const std::string& header : headers) {
-    curl_slist* const longer = curl_slist_append(lines.get(), header.c_str());
+    curl_slist* const longer = Curl().curl_slist_append(lines.get(), header.c_str());
     if (longer == nullptr) return {.fault = "out of memory"};
     (void)lines.release();  // `longer` is the owner
     lines.reset(longer);
@@ -187,9 +190,9 @@ HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::stri
 }  // namespace
 
 absl::StatusOr<HttpPost> MakeHttpPost(HttpOptions options, std::stop_token stop) {
-  static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
-  Easy easy(initialised == CURLE_OK ? curl_easy_init() : nullptr);
-  Multi multi(initialised == CURLE_OK ? curl_multi_init() : nullptr);
+  if (!LoadCurl().ok()) return LoadCurl();
+  Easy easy(Curl().curl_easy_init());
+  Multi multi(Curl().curl_multi_init());
   if (easy == nullptr || multi == nullptr) {
     return absl::InternalError("libcurl cannot be initialised");
   }

@@ -28,7 +28,6 @@ struct Member {
 constexpr Member<uint64_t> kCounts[] = {
     {"requests", &PushState::requests, "Requests that were answered 2xx."},
     {"delivered_events", &PushState::delivered, "Events in these requests."},
-    {"left_out_events", &PushState::left_out, "Events of which the format says nothing."},
     {"set_aside_events", &PushState::set_aside, "Events that the receiver will never take."},
     {"failures", &PushState::failures, "Requests that were not delivered."},
     {"gaps", &PushState::gaps, "GAPs among the events."}};
@@ -165,9 +164,12 @@ std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone 
       TimeAndAge(state.last_error, now, zone) +
           (state.error.empty() ? "" : absl::StrCat(": ", EscapeForTerminal(state.error))));
   add("delivered", absl::StrCat(state.delivered, " events in ", state.requests, " requests"));
-  add("set aside", state.set_aside == 0 ? "none"
-                                        : absl::StrCat(state.set_aside, " events in ",
-                                                       EscapeForTerminal(status.set_aside_file)));
+  add("set aside",
+      absl::StrCat(status.set_aside_now == 0
+                       ? "none"
+                       : absl::StrCat(status.set_aside_now, " events in ",
+                                      EscapeForTerminal(status.set_aside_file)),
+                   state.set_aside == 0 ? "" : absl::StrCat(" (", state.set_aside, " in all)")));
   if (state.gaps > 0) add("gaps", absl::StrCat(state.gaps));
   add("lag",
       IsSet(state.waiting_since)
@@ -182,6 +184,7 @@ std::string StatusJson(const PushStatus& status, absl::Time now) {
   json.update(JsonOf(status.state));
   json["positions"] = PositionsOf(status);
   json["set_aside_file"] = status.set_aside_file;
+  json["set_aside_now"] = status.set_aside_now;
   if (IsSet(status.state.waiting_since)) {
     json["lag_seconds"] = absl::ToInt64Seconds(now - status.state.waiting_since);
   } else if (status.running) {

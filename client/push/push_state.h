@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -17,7 +18,6 @@ struct PushState {
   // Totals of all times.
   uint64_t requests = 0;   // requests that were answered 2xx
   uint64_t delivered = 0;  // events in them
-  uint64_t left_out = 0;   // events of which the format says nothing
   uint64_t set_aside = 0;  // events
   uint64_t failures = 0;   // requests that were not delivered
   uint64_t gaps = 0;       // GAPs among the events
@@ -48,6 +48,7 @@ struct PushStatus {
   bool running = false;
   std::string positions;  // the cursor file's content
   std::string set_aside_file;
+  size_t set_aside_now = 0;  // events of that file, and those that are to be sent again
 };
 std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone);
 // The status as one JSON object, without a newline.

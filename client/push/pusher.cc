@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/steady_time.h"
 #include "client/output/time_text.h"
-#include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 
@@ -58,15 +57,14 @@ absl::Time Batcher::CompleteAt() const {
 
 std::vector<Batcher::Item> Batcher::Take() {
   std::unique_lock<std::mutex> lock(mutex_);
+  const absl::Time idle = SteadyNow() + kIdle;
   while (!stop_.stop_requested()) {
     const absl::Time at = CompleteAt();
     if (at <= SteadyNow() || (closed_ && items_.empty())) break;
+    if (idle <= SteadyNow()) return {};
     const auto sooner = [this, at] { return CompleteAt() < at || closed_; };
-    if (at == absl::InfiniteFuture()) {
-      changed_.wait(lock, stop_, sooner);
-    } else {
-      changed_.wait_for(lock, stop_, absl::ToChronoNanoseconds(at - SteadyNow()), sooner);
-    }
+    changed_.wait_for(lock, stop_, absl::ToChronoNanoseconds(std::min(at, idle) - SteadyNow()),
+                      sooner);
   }
   std::vector<Item> batch;
   size_t events = 0;
@@ -88,10 +86,14 @@ std::vector<Batcher::Item> Batcher::Take() {
   return batch;
 }
 
-void Batcher::Run(WatchSink* to) {
-  while (true) {
+bool Batcher::Ended() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return stop_.stop_requested() || (closed_ && items_.empty());
+}
+
+void Batcher::Run(WatchSink* to, const std::function<bool()>& between) {
+  while (!Ended() && between()) {
     std::vector<Item> batch = Take();
-    if (batch.empty()) return;
     NodeEvents events;
     std::map<size_t, ServerPosition> positions;
     for (Item& item : batch) {
@@ -114,13 +116,9 @@ absl::Status Pusher::Consume(Formatter::Events events) {
 }
 
 absl::Status Pusher::Send(Formatter::Events events) {
-  const absl::StatusOr<PushBody> body = BodyOf(env_.format, events, env_.alert_for);
+  const absl::StatusOr<PushBody> body = BodyOf(env_.format, env_.form, events);
+  if (!body.ok() && events.size() > 1) return SendHalves(events);
   if (!body.ok()) return SetAside(events, std::string(body.status().message()));
-  if (body->text.empty()) {
-    state_.left_out += events.size();
-    Done(events);
-    return absl::OkStatus();
-  }
   Backoff backoff(kFirstPause, kLongestPause);
   while (true) {
     const HttpAnswer answer = Post(*body);
@@ -140,11 +138,7 @@ absl::Status Pusher::Send(Formatter::Events events) {
     ++state_.failures;
     state_.last_error = env_.now();
     state_.error = reason;
-    if (verdict == Verdict::kSplit) {
-      const size_t half = events.size() / 2;
-      const absl::Status status = Send(events.first(half));
-      return status.ok() ? Send(events.subspan(half)) : status;
-    }
+    if (verdict == Verdict::kSplit) return SendHalves(events);
     if (verdict == Verdict::kEnd) {
       state_.ended = absl::StrCat(reason, " (Gone): it wants no more events");
       env_.report(state_);
@@ -169,12 +163,20 @@ absl::Status Pusher::Send(Formatter::Events events) {
   }
 }
 
+absl::Status Pusher::SendHalves(Formatter::Events events) {
+  const size_t half = events.size() / 2;
+  const absl::Status status = Send(events.first(half));
+  return status.ok() ? Send(events.subspan(half)) : status;
+}
+
 HttpAnswer Pusher::Post(const PushBody& body) {
-  std::vector<std::string> headers = env_.headers;
+  absl::StatusOr<Credentials> credentials = env_.credentials();
+  if (!credentials.ok()) return {.fault = std::string(credentials.status().message())};
+  std::vector<std::string>& headers = credentials->headers;
   headers.push_back(absl::StrCat("Content-Type: ", body.content_type));
-  if (!env_.secrets.empty()) {
-    headers.push_back(
-        absl::StrCat(kSignatureHeader, ": ", Signature(env_.secrets, body.text, env_.now())));
+  if (!credentials->secrets.empty()) {
+    headers.push_back(absl::StrCat(kSignatureHeader, ": ",
+                                   Signature(credentials->secrets, body.text, env_.now())));
   }
   return env_.post(body.text, headers);
 }
@@ -182,15 +184,7 @@ HttpAnswer Pusher::Post(const PushBody& body) {
 absl::Status Pusher::SetAside(Formatter::Events events, const std::string& reason) {
   std::string lines;
   for (const NodeEvent& one : events) {
-    const absl::StatusOr<std::string> event = PushJson(one.event, one.node);
-    const nlohmann::ordered_json head = {{"set_aside", Rfc3339Text(env_.now())},
-                                         {"target", state_.target},
-                                         {"reason", reason},
-                                         {"source", SourceOf(one.node)},
-                                         {"id", IdOf(one.event)}};
-    const std::string text = JsonText(head);
-    absl::StrAppend(&lines, absl::string_view(text).substr(0, text.size() - 1),
-                    ",\"event\":", event.ok() ? *event : "null", "}\n");
+    lines += SetAsideLine(one, state_.target, reason, env_.now());
   }
   if (absl::Status status = env_.set_aside(lines); !status.ok()) return status;
   state_.set_aside += events.size();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/backoff.h"
 #include "client/consume/delivery.h"
@@ -24,6 +25,8 @@ namespace vmeventd::client {
 // waits while too many do. A position goes with the event that it is behind.
 class Batcher : public WatchSink {
  public:
+  static constexpr absl::Duration kIdle = absl::Seconds(5);
+
   struct Limits {
     size_t events = 100;       // limit of a batch
     size_t bytes = 256 << 10;  // limit of a batch, encoded; one event may have more
@@ -44,8 +47,10 @@ class Batcher : public WatchSink {
 
   // The source has ended: what is there is passed without waiting for more.
   void Close();
-  // Passes batches until the source has ended and all is passed, `to` ends it, or a stop.
-  void Run(WatchSink* to);
+  // Passes batches until the source has ended and all is passed, `to` or `between` ends it by
+  // false, or a stop. Calls `between` before each batch, and at least every kIdle.
+  void Run(
+      WatchSink* to, const std::function<bool()>& between = [] { return true; });
 
  private:
   struct Item {
@@ -55,8 +60,9 @@ class Batcher : public WatchSink {
   };
 
   bool Add(Item item);
-  // Waits for a batch; empty: there is none any more.
+  // Waits for a batch; empty: none came within kIdle, or any more.
   std::vector<Item> Take();
+  bool Ended();
   // Time at which the batch that begins the queue is complete.
   absl::Time CompleteAt() const;
 
@@ -77,11 +83,15 @@ class Pusher : public EventConsumer {
   static constexpr absl::Duration kFirstPause = absl::Seconds(1);
   static constexpr absl::Duration kLongestPause = absl::Minutes(5);
 
-  struct Environment {
-    PushFormat format = PushFormat::kCloudEvents;
-    absl::Duration alert_for;
+  struct Credentials {
     std::vector<std::string> headers;  // lines, beside Content-Type and the signature
     std::vector<std::string> secrets;  // empty: no signature
+  };
+  struct Environment {
+    PushFormat format = PushFormat::kCloudEvents;
+    std::string form;  // the template of kTemplate
+    // Reads them, for each request: they may be replaced. An error is a request that failed.
+    std::function<absl::StatusOr<Credentials>()> credentials;
     std::function<HttpAnswer(const std::string& body, const std::vector<std::string>& headers)>
         post;
     std::function<absl::Status(const std::string& lines)> set_aside;
@@ -102,6 +112,8 @@ class Pusher : public EventConsumer {
 
  private:
   absl::Status Send(Formatter::Events events);
+  // Sends each half by itself.
+  absl::Status SendHalves(Formatter::Events events);
   HttpAnswer Post(const PushBody& body);
   absl::Status SetAside(Formatter::Events events, const std::string& reason);
   // The events are done with.

@@ -1,6 +1,5 @@
 #include "client/push/request.h"
 
-#include <curl/curl.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
@@ -9,7 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -26,9 +25,12 @@
 #include "base/loopback.h"
 #include "base/nats/subject.h"
 #include "base/utf8.h"
+#include "client/consume/exec.h"
 #include "client/output/enum_names.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/push/curl_library.h"
+#include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
@@ -65,16 +67,20 @@ std::string PlaceOf(const MessageNode& node) {
 }
 
 // "web1 on node7: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked", or "node7: GAP: ...".
+// Of the message it has the first sentence, and not the class, which is said before.
 std::string Sentence(const v1::Event& event, const MessageNode& node) {
   std::string text = event.vm().name().empty()
                          ? PlaceOf(node)
                          : absl::StrCat(event.vm().name(), " on ", PlaceOf(node));
   absl::StrAppend(&text, ": ", ShortName(event.type()));
+  absl::string_view message = event.message();
   if (event.has_shutdown()) {
     absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",
                     ShortName(event.shutdown().cause()), ")");
+    absl::ConsumePrefix(&message, absl::StrCat(ShortName(event.shutdown().class_()), ": "));
   }
-  if (!event.message().empty()) absl::StrAppend(&text, ": ", event.message());
+  message = absl::StripSuffix(message.substr(0, message.find(". ")), ".");
+  if (!message.empty()) absl::StrAppend(&text, ": ", message);
   return text;
 }
 
@@ -105,67 +111,41 @@ std::string SlackText(Formatter::Events events) {
   return JsonText(json);
 }
 
-struct AlertName {
-  const char* name;
-  const char* severity;
-};
-constexpr AlertName kCrashed = {"VmCrashed", "critical"};
-constexpr AlertName kUnexplained = {"VmEndedUnexplained", "warning"};
-constexpr AlertName kMissing = {"VmEventsMissing", "warning"};
-
-// Labels are what an alert is known by: they have nothing that its resolution would not know.
-Json Alert(const AlertName& name, const v1::Event& event, const MessageNode& node) {
-  Json labels = {{"alertname", name.name}, {"severity", name.severity}};
-  if (!node.cluster.empty()) labels["cluster"] = EscapeForTerminal(node.cluster);
-  if (!node.name.empty()) labels["node"] = EscapeForTerminal(node.name);
-  if (!event.vm().name().empty()) labels["vm"] = EscapeForTerminal(event.vm().name());
-  return {{"labels", std::move(labels)}};
-}
-
-Json Firing(const AlertName& name, const v1::Event& event, const MessageNode& node,
-            absl::Duration alert_for) {
-  Json alert = Alert(name, event, node);
-  Json annotations = {{"summary", EscapeForTerminal(Sentence(event, node))},
-                      {"event", EscapeForTerminal(absl::StrCat(SourceOf(node), "#", IdOf(event)))}};
-  if (event.has_shutdown()) {
-    annotations["class"] = ShortName(event.shutdown().class_());
-    annotations["cause"] = ShortName(event.shutdown().cause());
-  }
-  if (!event.vm().uuid().empty()) annotations["uuid"] = EscapeForTerminal(event.vm().uuid());
-  if (!event.vm().labels().empty()) {
-    annotations["labels"] = EscapeForTerminal(LabelsText(event.vm()));
-  }
-  if (!event.vm().run_id().empty()) annotations["run_id"] = EscapeForTerminal(event.vm().run_id());
-  alert["annotations"] = std::move(annotations);
-  alert["startsAt"] = TimeOf(event);
-  alert["endsAt"] = absl::FormatTime(
-      absl::RFC3339_full, FromProto(event.observe_time()) + alert_for, absl::UTCTimeZone());
-  return alert;
-}
-
-// An alert without startsAt: the Alertmanager ends the one that exists, or else makes one that is
-// over.
-Json Resolved(const AlertName& name, const v1::Event& event, const MessageNode& node) {
-  Json alert = Alert(name, event, node);
-  alert["endsAt"] = TimeOf(event);
-  return alert;
-}
-
-std::string AlertmanagerText(Formatter::Events events, absl::Duration alert_for) {
-  Json alerts = Json::array();
-  for (const auto& [event, node, resume_after] : events) {
-    if (event.type() == v1::EVENT_TYPE_GAP) {
-      alerts.push_back(Firing(kMissing, event, node, alert_for));
-    } else if (event.type() == v1::EVENT_TYPE_STARTED) {
-      alerts.push_back(Resolved(kCrashed, event, node));
-      alerts.push_back(Resolved(kUnexplained, event, node));
-    } else if (event.shutdown().class_() == v1::SHUTDOWN_CLASS_CRASH) {
-      alerts.push_back(Firing(kCrashed, event, node, alert_for));
-    } else if (event.shutdown().class_() == v1::SHUTDOWN_CLASS_UNKNOWN) {
-      alerts.push_back(Firing(kUnexplained, event, node, alert_for));
+// Replaces each {{NAME}} in the text. INVALID_ARGUMENT: there is no such field.
+absl::StatusOr<std::string> FillText(absl::string_view text,
+                                     const std::map<std::string, std::string>& fields) {
+  std::string filled;
+  while (true) {
+    const size_t begin = text.find("{{");
+    absl::StrAppend(&filled, text.substr(0, begin));
+    if (begin == text.npos) return filled;
+    const size_t end = text.find("}}", begin);
+    const absl::string_view name =
+        absl::StripAsciiWhitespace(text.substr(begin, end - begin).substr(2));
+    const auto field = fields.find(std::string(name));
+    if (end == text.npos || field == fields.end()) {
+      constexpr size_t kLongestName = 40;
+      const auto name_of = [](std::string* out, const auto& one) { out->append(one.first); };
+      return absl::InvalidArgumentError(absl::StrCat(
+          "has \"{{", EscapeForTerminal(name.substr(0, kLongestName)),
+          "}}\", which is no field; write one of ", absl::StrJoin(fields, ", ", name_of)));
     }
+    absl::StrAppend(&filled, EscapeForTerminal(field->second));
+    text.remove_prefix(end + 2);
   }
-  return alerts.empty() ? "" : JsonText(alerts);
+}
+
+absl::Status FillStrings(const std::map<std::string, std::string>& fields, Json* json) {
+  if (json->is_string()) {
+    absl::StatusOr<std::string> filled = FillText(json->get_ref<std::string&>(), fields);
+    if (filled.ok()) *json = *std::move(filled);
+    return filled.status();
+  }
+  absl::Status status;
+  for (Json& inner : *json) {
+    if (inner.is_structured() || inner.is_string()) status.Update(FillStrings(fields, &inner));
+  }
+  return status;
 }
 
 // `write` of each event, as a JSON array.
@@ -183,12 +163,14 @@ absl::StatusOr<std::string> ArrayOf(Formatter::Events events, Write write) {
 }  // namespace
 
 absl::string_view NameOf(PushFormat format) {
-  static constexpr absl::string_view kNames[] = {"cloudevents", "slack", "alertmanager", "json"};
+  static constexpr absl::string_view kNames[] = {"cloudevents", "slack", "json", "template"};
   return kNames[static_cast<size_t>(format)];
 }
 
 size_t MostEventsOf(PushFormat format) {
-  return format == PushFormat::kSlack ? kMostOfSlack : kMostOfOthers;
+  return format == PushFormat::kTemplate ? 1
+         : format == PushFormat::kSlack  ? kMostOfSlack
+                                         : kMostOfOthers;
 }
 
 std::string IdOf(const v1::Event& event) {
@@ -208,17 +190,68 @@ absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& 
                       absl::string_view(*json).substr(1));
 }
 
-absl::StatusOr<PushBody> BodyOf(PushFormat format, Formatter::Events events,
-                                absl::Duration alert_for) {
+std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
+                         absl::Time now) {
+  const absl::StatusOr<std::string> event = PushJson(one.event, one.node);
+  const Json head = {{"set_aside", Rfc3339Text(now)},
+                     {"target", std::string(target)},
+                     {"reason", std::string(reason)},
+                     {"source", SourceOf(one.node)},
+                     {"id", IdOf(one.event)}};
+  const std::string text = JsonText(head);
+  return absl::StrCat(absl::string_view(text).substr(0, text.size() - 1),
+                      ",\"event\":", event.ok() ? *event : "null", "}\n");
+}
+
+absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
+  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const auto event = json.is_object() ? json.find("event") : json.end();
+  NodeEvent one;
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;  // the node's, and those of later versions
+  if (!json.is_object() || event == json.end() || !event->is_object() ||
+      !google::protobuf::util::JsonStringToMessage(event->dump(), &one.event, options).ok()) {
+    return absl::InvalidArgumentError("has a line without an event");
+  }
+  for (const auto& [name, value] :
+       {std::pair("node", &one.node.name), std::pair("cluster", &one.node.cluster),
+        std::pair("journal_id", &one.node.journal_id)}) {
+    const auto found = event->find(name);
+    if (found != event->end() && found->is_string()) *value = found->get<std::string>();
+  }
+  return one;
+}
+
+absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
+                                         const MessageNode& node) {
+  std::map<std::string, std::string> fields = {
+      {"text", Sentence(event, node)},
+      {"event_id", absl::StrCat(SourceOf(node), "#", IdOf(event))},
+      {"journal_id", node.journal_id}};
+  for (auto& [name, value] : EventVariables(event, node)) {
+    fields[absl::AsciiStrToLower(absl::StripPrefix(name, "VMEVENTS_"))] = value;
+  }
+  Json json;
+  try {
+    json = Json::parse(form);
+  } catch (const Json::parse_error& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is no JSON: ", EscapeForTerminal(error.what())));
+  }
+  if (!json.is_structured()) return absl::InvalidArgumentError("has no JSON object");
+  if (absl::Status status = FillStrings(fields, &json); !status.ok()) return status;
+  return JsonText(json);
+}
+
+absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
+                                Formatter::Events events) {
   constexpr char kJsonType[] = "application/json; charset=utf-8";
-  switch (format) {
-    case PushFormat::kSlack:
-      return PushBody{kJsonType, SlackText(events)};
-    case PushFormat::kAlertmanager:
-      return PushBody{kJsonType, AlertmanagerText(events, alert_for)};
-    case PushFormat::kJson:
-    case PushFormat::kCloudEvents:
-      break;
+  if (format == PushFormat::kSlack) return PushBody{kJsonType, SlackText(events)};
+  if (format == PushFormat::kTemplate) {
+    absl::StatusOr<std::string> text =
+        FillTemplate(form, events.front().event, events.front().node);
+    if (!text.ok()) return text.status();
+    return PushBody{kJsonType, *std::move(text)};
   }
   const bool alone = format == PushFormat::kCloudEvents && events.size() == 1;
   absl::StatusOr<std::string> text =
@@ -233,15 +266,12 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, Formatter::Events events,
 
 namespace {
 
-constexpr char kAlertsPath[] = "/api/v2/alerts";
 constexpr size_t kMostUrlBytes = 4096;
 
 std::string PartOf(CURLU* url, CURLUPart part) {
   char* text = nullptr;
-  if (curl_url_get(url, part, &text, 0) != CURLUE_OK) return "";
-  std::string value = text;
-  curl_free(text);
-  return value;
+  if (Curl().curl_url_get(url, part, &text, 0) != CURLUE_OK) return "";
+  return std::unique_ptr<char, CurlFree>(text).get();
 }
 
 std::string HashOf(absl::string_view text) {
@@ -254,20 +284,20 @@ std::string HashOf(absl::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat format,
-                                           bool insecure) {
+absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure) {
+  if (!LoadCurl().ok()) return LoadCurl();
   const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
   constexpr char kForm[] = "write https://HOST/PATH";
   if (url.empty() || url.size() > kMostUrlBytes) {
     return wrong(
         absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
   }
-  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
+  const std::unique_ptr<CURLU, CurlFree> parsed(Curl().curl_url());
   const bool clean =
       std::all_of(url.begin(), url.end(), [](char c) { return absl::ascii_isgraph(c); });
   if (!clean || !absl::StrContains(url, "://") ||
-      curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
-                   CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
+      Curl().curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
+                          CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
     return wrong(absl::StrCat("URL: the text is no URL; ", kForm));
   }
   const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
@@ -294,9 +324,6 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat for
     return wrong(absl::StrCat("URL: ", target.shown,
                               " would get the events as plain text; write https://, or allow it "
                               "with --insecure-http"));
-  }
-  if (format == PushFormat::kAlertmanager && PartOf(parsed.get(), CURLUPART_PATH) == "/") {
-    curl_url_set(parsed.get(), CURLUPART_PATH, kAlertsPath, 0);
   }
   target.url = PartOf(parsed.get(), CURLUPART_URL);
   std::string name = host;
@@ -349,26 +376,24 @@ std::string Signature(const std::vector<std::string>& secrets, absl::string_view
 namespace {
 
 constexpr int kBadRequest = 400;
-constexpr int kTimedOut = 408;
 constexpr int kGone = 410;
 constexpr int kTooLarge = 413;
 constexpr int kUnprocessable = 422;
-constexpr int kTooEarly = 425;
-constexpr int kTooMany = 429;
 constexpr size_t kMostOfBody = 300;  // limit in a reason
 
 }  // namespace
 
 Verdict VerdictOn(const HttpAnswer& answer, size_t events) {
-  const int status = answer.status;
-  if (status / 100 == 2) return Verdict::kDelivered;
-  if (status / 100 != 4) return Verdict::kRetry;
-  if (status == kTimedOut || status == kTooEarly || status == kTooMany) {
-    return Verdict::kRetry;
+  switch (answer.status) {
+    case kBadRequest:
+    case kTooLarge:
+    case kUnprocessable:
+      return events > 1 ? Verdict::kSplit : Verdict::kSetAside;
+    case kGone:
+      return Verdict::kEnd;
+    default:
+      return answer.status / 100 == 2 ? Verdict::kDelivered : Verdict::kRetry;
   }
-  if (status == kGone) return Verdict::kEnd;
-  const bool of_content = status == kBadRequest || status == kTooLarge || status == kUnprocessable;
-  return of_content && events > 1 ? Verdict::kSplit : Verdict::kSetAside;
 }
 
 std::string ReasonOf(const HttpAnswer& answer) {
@@ -391,9 +416,17 @@ std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time
     // A number that is larger than that is a long time too.
     pause = absl::SimpleAtoi(text, &seconds) ? absl::Seconds(seconds) : kLongestRetryAfter;
   } else {
-    const time_t date = curl_getdate(std::string(text).c_str(), nullptr);
-    if (date < 0) return std::nullopt;
-    pause = absl::FromTimeT(date) - now;
+    // HTTP's date, and the two older forms that a receiver of one must know.
+    absl::Time date;
+    const auto is = [&](const char* form) {
+      std::string error;
+      return absl::ParseTime(form, text, &date, &error);
+    };
+    if (!is("%a, %d %b %Y %H:%M:%S GMT") && !is("%A, %d-%b-%y %H:%M:%S GMT") &&
+        !is("%a %b %e %H:%M:%S %Y")) {
+      return std::nullopt;
+    }
+    pause = date - now;
   }
   return std::clamp(pause, absl::ZeroDuration(), kLongestRetryAfter);
 }

@@ -14,23 +14,29 @@
 
 namespace vmeventd::client {
 
-enum class PushFormat { kCloudEvents, kSlack, kAlertmanager, kJson };
+enum class PushFormat { kCloudEvents, kSlack, kJson, kTemplate };
 
 // "cloudevents" and so on, as --format takes it.
 absl::string_view NameOf(PushFormat format);
-// The most events of one request: Slack cuts a text of more than 40,000 characters.
+// The most events of one request: Slack cuts a text of more than 40,000 characters, and a template
+// is about one event.
 size_t MostEventsOf(PushFormat format);
 
 struct PushBody {
   std::string content_type;
-  std::string text;  // empty: the format has nothing to say of these events
+  std::string text;
 };
 
-// Returns the body for the events, whose nodes have the name and the journal_id. An alert of
-// kAlertmanager that nothing resolves ends `alert_for` after its event. INTERNAL: an event cannot
-// be written as JSON.
-absl::StatusOr<PushBody> BodyOf(PushFormat format, Formatter::Events events,
-                                absl::Duration alert_for);
+// Returns the body for the events, whose nodes have the name and the journal_id. `form` is the
+// template of kTemplate. INTERNAL: an event cannot be written as JSON.
+absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
+                                Formatter::Events events);
+
+// The template's JSON with the event's fields in its strings: "{{vm}} on {{node}}". The fields are
+// the variables of EventVariables(), as "run_id"; and "text", "event_id" and "journal_id".
+// INVALID_ARGUMENT says what is wrong with the template, whatever the event.
+absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
+                                         const MessageNode& node);
 
 // The CloudEvents attribute "id": the sequence, or of a GAP that no journal has
 // "gap-after-SEQUENCE".
@@ -43,6 +49,12 @@ std::string SourceOf(const MessageNode& node);
 // journal_id.
 absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node);
 
+// The line of an event that was set aside, and the event of such a line, which no cursor passes.
+// INVALID_ARGUMENT: it is none.
+std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
+                         absl::Time now);
+absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line);
+
 // Destination of the requests. Its path and query may be a secret, as Slack's are.
 struct PushTarget {
   std::string url;
@@ -50,9 +62,10 @@ struct PushTarget {
   std::string key;    // the name of its state directory: the host, and a hash of the URL
 };
 
-// Parses and checks the URL. An Alertmanager's that has no path gets that of its API. Plain HTTP is
-// for loopback, or with `insecure`. INVALID_ARGUMENT says what is wrong, without the path. Pure.
-absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat format, bool insecure);
+// Parses and checks the URL, by libcurl, which it loads. Plain HTTP is for loopback, or with
+// `insecure`. INVALID_ARGUMENT says what is wrong, without the path; FAILED_PRECONDITION: libcurl
+// is missing.
+absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure);
 
 // The signature of a request, by which a receiver knows who sent it and when. docs/push.md has a
 // receiver's check. Pure.
@@ -79,10 +92,10 @@ struct HttpAnswer {
 
 enum class Verdict {
   kDelivered,  // 2xx
-  kRetry,      // no answer, 3xx, 408, 425, 429, 5xx and what HTTP does not know
   kSplit,      // 400, 413 or 422 of several events: some of them, or their number, are the cause
-  kSetAside,   // another 4xx: the receiver will never accept these events
+  kSetAside,   // 400, 413 or 422 of one event: the receiver will never accept it
   kEnd,        // 410: the receiver wants no more
+  kRetry,  // no answer, or any other: a person repairs the receiver, its path or the credentials
 };
 Verdict VerdictOn(const HttpAnswer& answer, size_t events);
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -20,6 +22,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/small_file.h"
@@ -30,6 +33,7 @@
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 #include "client/push/http_client.h"
 #include "client/push/push_state.h"
 #include "client/push/pusher.h"
@@ -53,11 +57,13 @@ struct Places {
   std::string state() const { return directory + "/state.json"; }
   std::string lock() const { return directory + "/lock"; }
   std::string set_aside() const { return directory + "/set-aside.jsonl"; }
+  std::string retry() const { return directory + "/retry.jsonl"; }  // what to send again
   std::string name() const { return std::filesystem::path(directory).filename(); }
 };
 
-// The content of a file that must have something in it, which not every user may read.
-absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path) {
+// The content of a file that must have something in it; a secret, which not every user may read.
+absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path,
+                                       bool secret = true) {
   const auto failed = [&](absl::string_view what) {
     return absl::InvalidArgumentError(
         absl::StrCat(option, ": ", EscapeForTerminal(path), " ", what));
@@ -65,7 +71,7 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
   struct stat found {};
   if (stat(path.c_str(), &found) != 0)
     return failed(absl::StrCat("cannot be read: ", strerror(errno)));
-  if ((found.st_mode & S_IRWXO) != 0) {
+  if (secret && (found.st_mode & S_IRWXO) != 0) {
     return failed("may be read by every user of the host; chmod o-rwx it");
   }
   absl::StatusOr<std::string> content = ReadSmallFile(path, kMostOfFile + 1);
@@ -119,6 +125,25 @@ absl::StatusOr<std::vector<std::string>> SecretsOf(const PushCommand& command) {
   if (secrets.ok()) return secrets;
   return absl::InvalidArgumentError(absl::StrCat(
       "--secret-file: ", EscapeForTerminal(command.secret_file), " ", secrets.status().message()));
+}
+
+absl::StatusOr<Pusher::Credentials> CredentialsOf(const PushCommand& command) {
+  absl::StatusOr<std::vector<std::string>> headers = HeadersOf(command);
+  if (!headers.ok()) return headers.status();
+  absl::StatusOr<std::vector<std::string>> secrets = SecretsOf(command);
+  if (!secrets.ok()) return secrets.status();
+  return Pusher::Credentials{*std::move(headers), *std::move(secrets)};
+}
+
+absl::StatusOr<std::string> TemplateOf(const PushCommand& command) {
+  if (command.template_file.empty()) return "";
+  absl::StatusOr<std::string> form =
+      ReadOption("--template", command.template_file, /*secret=*/false);
+  if (!form.ok()) return form;
+  const absl::Status fault = FillTemplate(*form, {}, {}).status();
+  if (fault.ok()) return form;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--template: ", EscapeForTerminal(command.template_file), " ", fault.message()));
 }
 
 // libcurl names them only as it connects.
@@ -180,6 +205,11 @@ ExitCode ShowStatus(const Places& places, const CommandLine& line, Output* outpu
   }
   if (!state.ok()) return Fail(state.status());
   PushStatus status = {*std::move(state), places.name(), Runs(places), "", places.set_aside()};
+  for (const std::string& file : {places.set_aside(), places.retry()}) {
+    const auto lines = ReadPlainFile(file, kMostSetAside);
+    if (!lines.ok()) continue;
+    status.set_aside_now += static_cast<size_t>(std::count(lines->begin(), lines->end(), '\n'));
+  }
   if (auto cursor = ReadPlainFile(places.cursor(), kMostCursor); cursor.ok()) {
     status.positions = *std::move(cursor);
   }
@@ -192,6 +222,78 @@ ExitCode ShowStatus(const Places& places, const CommandLine& line, Output* outpu
                                                                 : json + "\n";
   const auto failure = PrintText(text, output);
   return failure ? Fail(*failure) : ExitCode::kOk;
+}
+
+// Moves the file of what was set aside to where the push looks for what to send again.
+ExitCode AskToRetry(const Places& places) {
+  const std::string file = EscapeForTerminal(places.set_aside());
+  if (renameat2(AT_FDCWD, places.set_aside().c_str(), AT_FDCWD, places.retry().c_str(),
+                RENAME_NOREPLACE) != 0) {
+    const int error = errno;
+    if (error == EEXIST || access(places.retry().c_str(), F_OK) == 0) {
+      return Fail(absl::UnavailableError(
+          absl::StrCat(EscapeForTerminal(places.retry()),
+                       " is not sent yet; see `vmevents push --status`, and try again later")));
+    }
+    if (error == ENOENT) {
+      return Fail(Failure{ExitCode::kNotFound, absl::StrCat("nothing is set aside in ", file)});
+    }
+    return Fail(absl::UnavailableError(absl::StrCat("cannot move ", file, ": ", strerror(error))));
+  }
+  PrintNote(absl::StrCat("the events of ", file, " are sent again ",
+                         Runs(places) ? "by the push that runs" : "once this push is started"));
+  return ExitCode::kOk;
+}
+
+// Delivers what AskToRetry() has moved, `batch` events at a time. A line that is no event is set
+// aside again. CANCELLED: the delivery ends.
+absl::Status Retry(const Places& places, size_t batch, Delivery* delivery) {
+  if (access(places.retry().c_str(), F_OK) != 0) return absl::OkStatus();
+  const auto content = ReadPlainFile(places.retry(), kMostSetAside);
+  if (!content.ok()) return content.status();
+  NodeEvents events;
+  std::string others;
+  for (const absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
+    absl::StatusOr<NodeEvent> one = ParseSetAside(line);
+    if (one.ok()) {
+      events.push_back(*std::move(one));
+    } else {
+      absl::StrAppend(&others, line, "\n");
+    }
+  }
+  PrintNote(absl::StrCat("sending again what was set aside (events: ", events.size(), ")"));
+  while (!events.empty()) {
+    const auto end = events.begin() + static_cast<std::ptrdiff_t>(std::min(batch, events.size()));
+    if (!delivery->OnEvents(NodeEvents(events.begin(), end))) return absl::CancelledError();
+    events.erase(events.begin(), end);
+  }
+  if (!others.empty()) {
+    absl::Status aside = AppendDurably(places.set_aside(), others, kMostSetAside);
+    if (!aside.ok()) return aside;
+  }
+  if (unlink(places.retry().c_str()) == 0) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("cannot remove ", EscapeForTerminal(places.retry()), ": ", strerror(errno)));
+}
+
+// "after the event 42, its position", "from now on".
+std::string BeginOf(const PushCommand& command, const CommandLine& line, const CursorFile& cursor,
+                    const std::vector<std::string>& servers) {
+  const WatchStart& start = command.follow.watch.start;
+  for (const std::string& server : servers) {
+    const auto position = cursor.Find(server);
+    if (!position) continue;
+    return servers.size() > 1 ? "from its positions"
+                              : absl::StrCat("after event ", position->sequence, ", its position");
+  }
+  if (std::holds_alternative<FromOldest>(start)) return "from the oldest event";
+  if (const auto* time = std::get_if<FromTime>(&start)) {
+    return absl::StrCat("from ", LocalTimeText(time->time, line.zone));
+  }
+  if (const auto* after = std::get_if<FromSequence>(&start)) {
+    return absl::StrCat("after event ", after->sequence);
+  }
+  return "from now on (--from oldest: all events)";
 }
 
 // Writes the state and the metrics. A fault of theirs stops no delivery; it is noted once.
@@ -216,18 +318,18 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (!command.url.empty() || !command.url_file.empty()) {
     const auto url = UrlOf(command);
     if (!url.ok()) return wrong(url.status());
-    auto parsed = ParsePushTarget(*url, command.format, command.insecure_http || command.status);
+    auto parsed = ParsePushTarget(*url, command.insecure_http || command.only_asks());
     if (!parsed.ok()) return wrong(parsed.status());
     target = *std::move(parsed);
   }
   const auto places = PlacesOf(command, target.key);
   if (!places.ok()) return wrong(places.status());
   if (command.status) return ShowStatus(*places, line, output);
+  if (command.retry_set_aside) return AskToRetry(*places);
 
-  const auto headers = HeadersOf(command);
-  if (!headers.ok()) return wrong(headers.status());
-  const auto secrets = SecretsOf(command);
-  if (!secrets.ok()) return wrong(secrets.status());
+  const auto form = TemplateOf(command);
+  if (!form.ok()) return wrong(form.status());
+  if (const auto now = CredentialsOf(command); !now.ok()) return wrong(now.status());
   if (absl::Status files = CheckTlsFiles(command.tls); !files.ok()) return wrong(files);
 
   StopSource stop;
@@ -261,9 +363,8 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
 
   Pusher::Environment environment;
   environment.format = command.format;
-  environment.alert_for = command.alert_for;
-  environment.headers = *headers;
-  environment.secrets = *secrets;
+  environment.form = *form;
+  environment.credentials = [&command] { return CredentialsOf(command); };
   environment.post = *post;
   environment.set_aside = [&places](const std::string& lines) {
     return AppendDurably(places->set_aside(), lines, kMostSetAside);
@@ -277,6 +378,9 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
 
   const MadeSource source = MakeSource(command.follow, line, cursor->get(), &stop);
   if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
+  PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
+                         line.fleet ? ToText(*line.fleet) : absl::StrJoin(options.servers, ", "),
+                         " ", BeginOf(command, line, **cursor, options.servers)));
   options.consumer = &pusher;
   options.cursor = cursor->get();
   Delivery delivery(std::move(options));
@@ -288,9 +392,14 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
     code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&batcher);
     batcher.Close();
   });
-  batcher.Run(&delivery);
+  absl::Status retried;
+  batcher.Run(&delivery, [&] {
+    retried = Retry(*places, limits.events, &delivery);
+    return retried.ok();
+  });
   stop.Stop();
   follower.join();
+  if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);
   code = delivery.CodeOf(code, PrintNote);
   return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : code;
 }

@@ -323,8 +323,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"health", ""}),
               IsSupersetOf({"journal", "watch", "sources", "libvirt", "listen"}));
   EXPECT_THAT(Candidates({"vms", "--cause", ""}), IsSupersetOf({"host-kill", "guest-panic"}));
-  EXPECT_THAT(Candidates({"push", "--format", ""}),
-              ElementsAre("cloudevents", "slack", "alertmanager", "json"));
+  EXPECT_THAT(Candidates({"push", "--format", ""}), ElementsAre("cloudevents", "slack", "json"));
   EXPECT_THAT(Candidates({"help", ""}), IsSupersetOf({"watch", "doctor"}));
   EXPECT_THAT(Candidates({"completion", ""}), IsSupersetOf({"bash", "zsh", "fish"}));
   EXPECT_THAT(Candidates({"--tls-ca", ""}), IsEmpty()) << "the shell completes files";
@@ -420,7 +419,9 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
 
 TEST(ParseCommandLine, APushSaysWhatIsWrong) {
   ExpectComplaints({{"push", "vmevents push https://HOST/PATH"},
-                    {"push --status", "which push?"},
+                    {"push --status", "which one?"},
+                    {"push --retry-set-aside", "which one?"},
+                    {"push https://x --format json --template f", "use one of them"},
                     {"push http://x", "--insecure-http"},
                     {"push https://x --url-file f", "use one of them"},
                     {"push https://x --format teams", "cloudevents, slack"},
@@ -429,7 +430,7 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                     {"push https://x --timeout 1h", "not between 1s and"},
                     {"push https://x --push-cert c", "--push-key FILE"},
                     {"push https://x --push-key k", "--push-cert FILE"},
-                    {"push https://x --alert-for 1h", "alertmanager"},
+                    {"push https://x --format alertmanager", "cloudevents, slack"},
                     {"push https://x --secret-file ", "name a file"},
                     {"--server nats://a push https://x --from 7 --journal j",
                      "--journal: names the journal of one node"}});

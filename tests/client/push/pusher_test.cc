@@ -55,6 +55,12 @@ class PusherTest : public testing::Test {
   absl::Status Run(uint64_t newest, std::deque<HttpAnswer> answers) {
     Pusher::Environment environment;
     environment.format = PushFormat::kJson;
+    environment.credentials = [this]() -> absl::StatusOr<Pusher::Credentials> {
+      if (credential_faults_.empty()) return Pusher::Credentials();
+      const absl::Status fault = credential_faults_.front();
+      credential_faults_.pop_front();
+      return fault;
+    };
     environment.post = [this, answers](const std::string& body, const auto& /*headers*/) mutable {
       std::vector<int> sequences;
       for (const auto& event : nlohmann::json::parse(body)) {
@@ -95,6 +101,7 @@ class PusherTest : public testing::Test {
   std::vector<std::vector<int>> requests_;
   std::string aside_;
   std::deque<absl::Status> set_aside_fault_;
+  std::deque<absl::Status> credential_faults_;
   std::vector<absl::Duration> pauses_;
   bool stop_ = false;
   PushState state_;
@@ -155,10 +162,27 @@ TEST_F(PusherTest, WhatIsRefusedIsSetAsideByHalves) {
 
 TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {
   set_aside_fault_ = {absl::UnavailableError("no space left")};
-  EXPECT_TRUE(Run(1, {{.status = 404}, {.status = 404}}).ok());
+  EXPECT_TRUE(Run(1, {{.status = 422}, {.status = 422}}).ok());
   EXPECT_THAT(pauses_, SizeIs(1));
   EXPECT_THAT(notes_.front(), HasSubstr("the events cannot be set aside: no space left"));
   EXPECT_EQ(state_.set_aside, 1);
+}
+
+TEST_F(PusherTest, WhatIsNotAboutOneEventIsTriedAgainAndShowsAsFailing) {
+  for (const int status : {401, 403, 404, 405, 407, 409, 415, 418, 429, 451}) {
+    stop_ = true;
+    EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = status}}))) << status;
+    EXPECT_EQ(aside_, "") << status;
+    EXPECT_EQ(position_, std::nullopt) << status;
+    EXPECT_EQ(state_.failing_since, kPushedAt) << status;
+  }
+}
+
+TEST_F(PusherTest, CredentialsThatCannotBeReadAreARequestThatFailed) {
+  credential_faults_ = {absl::NotFoundError("no token")};
+  EXPECT_TRUE(Run(1, {}).ok());
+  EXPECT_THAT(notes_.front(), HasSubstr("cannot deliver to https://x: no token (trying again)"));
+  EXPECT_THAT(requests_, ElementsAre(ElementsAre(1)));
 }
 
 TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "client/output/formatter.h"
 #include "client/output/time_text.h"
 #include "gmock/gmock.h"
@@ -35,10 +36,13 @@ class PushFormatTest : public testing::Test {
     v1::Event* event = Add(sequence, v1::EVENT_TYPE_STOPPED, vm);
     event->mutable_shutdown()->set_class_(shutdown_class);
     event->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
-    event->set_message("the guest's kernel panicked");
+    event->set_message(absl::StrCat(v1::ShutdownClass_Name(shutdown_class).substr(15),
+                                    ": the guest's kernel panicked. Seen: GUEST_PANICKED."));
     return event;
   }
-  PushBody Body(PushFormat format) { return BodyOf(format, events_, absl::Hours(4)).value(); }
+  PushBody Body(PushFormat format, const std::string& form = R"({"text": "{{text}} {{vm}}"})") {
+    return BodyOf(format, form, events_).value();
+  }
 
   std::string cluster_ = "prod";
   NodeEvents events_;
@@ -107,8 +111,8 @@ TEST_F(PushFormatTest, SlackHasALineForEachEvent) {
 
 TEST_F(PushFormatTest, ForeignTextIsHarmlessInEachFormat) {
   AddStopped(1, kHostile, v1::SHUTDOWN_CLASS_CRASH)->set_message(kHostile);
-  for (const PushFormat format : {PushFormat::kCloudEvents, PushFormat::kSlack,
-                                  PushFormat::kAlertmanager, PushFormat::kJson}) {
+  for (const PushFormat format :
+       {PushFormat::kCloudEvents, PushFormat::kSlack, PushFormat::kJson, PushFormat::kTemplate}) {
     const std::string text = Body(format).text;
     EXPECT_THAT(text, AllOf(Not(HasSubstr("\x1b")), Not(HasSubstr("\n")))) << NameOf(format);
     EXPECT_TRUE(nlohmann::json::accept(text)) << NameOf(format);
@@ -117,7 +121,7 @@ TEST_F(PushFormatTest, ForeignTextIsHarmlessInEachFormat) {
   const std::string slack = nlohmann::json::parse(Body(PushFormat::kSlack).text)["text"];
   EXPECT_THAT(slack, HasSubstr("&lt;!channel&gt; &amp; \\x1b[31m\"web\"\\x0a\\u202e on prod/"));
   EXPECT_THAT(slack, Not(testing::ContainsRegex("[<>\n]")));
-  EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kAlertmanager).text)[0]["labels"]["vm"],
+  EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kTemplate, R"(["{{vm}}"])").text)[0],
             "<!channel> & \\x1b[31m\"web\"\\x0a\\u202e");
 }
 
@@ -130,40 +134,46 @@ TEST_F(PushFormatTest, ATextForSlackIsNeverTooLong) {
   EXPECT_THAT(text, testing::EndsWith("&lt;…"));
 }
 
-TEST_F(PushFormatTest, AlertsOfCrashesAndUnexplainedEnds) {
+TEST_F(PushFormatTest, ATemplateHasTheFieldsInItsStrings) {
   AddStopped(7, "web1", v1::SHUTDOWN_CLASS_CRASH)->mutable_vm()->set_uuid("u-1");
-  AddStopped(8, "web2", v1::SHUTDOWN_CLASS_USER);
-  EXPECT_EQ(
-      Body(PushFormat::kAlertmanager).text,
-      R"([{"labels":{"alertname":"VmCrashed","severity":"critical","cluster":"prod",)"
-      R"("node":"n7.example","vm":"web1"},"annotations":{"summary":"web1 on prod/n7.example: )"
-      R"(STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked",)"
-      R"("event":"/vmevents/prod/n7=2Eexample/journal-a#7","class":"CRASH","cause":"GUEST_PANIC",)"
-      R"("uuid":"u-1"},"startsAt":"2026-07-01T12:00:00+00:00",)"
-      R"("endsAt":"2026-07-01T16:00:00+00:00"}])");
-  AddStopped(9, "web3", v1::SHUTDOWN_CLASS_UNKNOWN);
-  Add(10, v1::EVENT_TYPE_GAP, "");
-  const auto json = nlohmann::json::parse(Body(PushFormat::kAlertmanager).text);
-  ASSERT_EQ(json.size(), 3);
-  EXPECT_EQ(json[1]["labels"]["alertname"], "VmEndedUnexplained");
-  EXPECT_EQ(json[2]["labels"]["alertname"], "VmEventsMissing");
-  EXPECT_FALSE(json[2]["labels"].contains("vm"));
+  const PushBody body = Body(PushFormat::kTemplate, R"({
+    "title": "{{vm}}: {{ class }}, {{cause}}",
+    "deep": [{"id": "{{event_id}}"}, 5, null],
+    "text": "{{text}}",
+    "{{vm}}": true,
+    "of": "{{cluster}}/{{node}} {{uuid}}{{actor}}"})");
+  EXPECT_EQ(body.content_type, "application/json; charset=utf-8");
+  EXPECT_EQ(body.text, R"({"title":"web1: CRASH, GUEST_PANIC",)"
+                       R"("deep":[{"id":"/vmevents/prod/n7=2Eexample/journal-a#7"},5,null],)"
+                       R"("text":"web1 on prod/n7.example: STOPPED, CRASH (GUEST_PANIC): )"
+                       R"(the guest's kernel panicked","{{vm}}":true,"of":"prod/n7.example u-1"})");
 }
 
-TEST_F(PushFormatTest, AStartResolvesTheAlertsOfItsVm) {
-  AddStopped(7, "web1", v1::SHUTDOWN_CLASS_CRASH);
-  Add(8, v1::EVENT_TYPE_STARTED, "web1");
-  const auto json = nlohmann::json::parse(Body(PushFormat::kAlertmanager).text);
-  ASSERT_EQ(json.size(), 3);
-  EXPECT_EQ(json[1]["labels"], json[0]["labels"]) << "or it would be another alert";
-  EXPECT_EQ(json[1]["endsAt"], "2026-07-01T12:00:00+00:00");
-  EXPECT_EQ(json[2]["labels"]["alertname"], "VmEndedUnexplained");
+TEST_F(PushFormatTest, ATemplateThatIsWrongSaysWhy) {
+  const auto fault = [](const char* form) {
+    return std::string(FillTemplate(form, {}, {}).status().message());
+  };
+  EXPECT_THAT(fault("{\"a\": \n{{vm}}}"), HasSubstr("is no JSON: "));
+  EXPECT_THAT(fault("{\"a\": \n{{vm}}}"), HasSubstr("line 2"));
+  EXPECT_THAT(fault("\"{{vm}}\""), HasSubstr("no JSON object"));
+  EXPECT_THAT(fault(R"({"a": ["{{vn}}"]})"),
+              HasSubstr(R"(has "{{vn}}", which is no field; write one of actor, cause, class, )"));
+  EXPECT_THAT(fault(R"({"a": "{{vm"})"), HasSubstr("is no field"));
+  EXPECT_EQ(fault(R"({"a": "{vm} }} {"})"), "");
 }
 
-TEST_F(PushFormatTest, WhatIsNoAlertHasNoBody) {
-  AddStopped(7, "web1", v1::SHUTDOWN_CLASS_USER);
-  Add(8, v1::EVENT_TYPE_PAUSED, "web1");
-  EXPECT_EQ(Body(PushFormat::kAlertmanager).text, "");
+TEST_F(PushFormatTest, WhatWasSetAsideIsReadAsItWas) {
+  AddStopped(7, kHostile, v1::SHUTDOWN_CLASS_CRASH)->mutable_vm()->set_uuid("u-1");
+  Add(0, v1::EVENT_TYPE_GAP, "")->mutable_missing()->set_first(43);
+  for (const NodeEvent& one : events_) {
+    const auto read = ParseSetAside(SetAsideLine(one, "https://x", "no", absl::UnixEpoch()));
+    ASSERT_TRUE(read.ok());
+    EXPECT_EQ(read->event.SerializeAsString(), one.event.SerializeAsString());
+    EXPECT_EQ(read->node, one.node);
+  }
+  for (const char* wrong : {"", "x", "[]", "{}", R"({"event":null})", R"({"event":{"type":[]}})"}) {
+    EXPECT_FALSE(ParseSetAside(wrong).ok()) << wrong;
+  }
 }
 
 // The signature, the verdict on an answer, and the URL.
@@ -198,11 +208,10 @@ TEST(PushVerdictTest, OfEachStatus) {
     return VerdictOn({.status = status}, events);
   };
   for (const int status : {200, 201, 202, 204}) EXPECT_EQ(verdict(status, 2), Verdict::kDelivered);
-  for (const int status : {0, 101, 301, 302, 307, 308, 408, 425, 429, 500, 503, 599, 999}) {
+  for (const int status : {0,   101, 301, 307, 401, 403, 404, 405, 407, 408, 409,
+                           411, 415, 421, 425, 429, 451, 500, 503, 599, 999}) {
     EXPECT_EQ(verdict(status, 2), Verdict::kRetry) << status;
-  }
-  for (const int status : {401, 403, 404, 405, 415, 418}) {
-    EXPECT_EQ(verdict(status, 2), Verdict::kSetAside) << status;
+    EXPECT_EQ(verdict(status, 1), Verdict::kRetry) << status;
   }
   for (const int status : {400, 413, 422}) {
     EXPECT_EQ(verdict(status, 2), Verdict::kSplit);
@@ -234,38 +243,28 @@ TEST(PushVerdictTest, ReasonsAreForPeople) {
 }
 
 std::string UrlComplaint(const std::string& url) {
-  const auto target = ParsePushTarget(url, PushFormat::kJson, false);
+  const auto target = ParsePushTarget(url, false);
   EXPECT_FALSE(target.ok()) << url;
   return std::string(target.status().message());
 }
 
 TEST(PushTargetTest, HidesThePath) {
-  const auto target =
-      ParsePushTarget("https://hooks.example:8443/T0/secret?x=y", PushFormat::kSlack, false);
+  const auto target = ParsePushTarget("https://hooks.example:8443/T0/secret?x=y", false);
   ASSERT_TRUE(target.ok());
   EXPECT_EQ(target->url, "https://hooks.example:8443/T0/secret?x=y");
   EXPECT_EQ(target->shown, "https://hooks.example:8443");
   EXPECT_THAT(target->key, testing::MatchesRegex("hooks[.]example-[0-9a-f]{16}"));
-  EXPECT_NE(target->key,
-            ParsePushTarget("https://hooks.example/other", PushFormat::kSlack, false)->key);
+  EXPECT_NE(target->key, ParsePushTarget("https://hooks.example/other", false)->key);
 }
 
 TEST(PushTargetTest, PlainHttpIsForLoopback) {
   for (const char* url : {"http://127.0.0.1:80/x", "http://localhost/", "http://[::1]:9093"}) {
-    EXPECT_TRUE(ParsePushTarget(url, PushFormat::kJson, false).ok()) << url;
+    EXPECT_TRUE(ParsePushTarget(url, false).ok()) << url;
   }
   for (const char* url : {"http://10.0.0.1/", "http://localhost.example/", "http://[::2]/"}) {
     EXPECT_THAT(UrlComplaint(url), HasSubstr("--insecure-http"));
-    EXPECT_TRUE(ParsePushTarget(url, PushFormat::kJson, true).ok()) << url;
+    EXPECT_TRUE(ParsePushTarget(url, true).ok()) << url;
   }
-}
-
-TEST(PushTargetTest, AnAlertmanagerWithoutAPathGetsItsOwn) {
-  const auto url = [](const char* text) {
-    return ParsePushTarget(text, PushFormat::kAlertmanager, false)->url;
-  };
-  EXPECT_EQ(url("http://localhost:9093"), "http://localhost:9093/api/v2/alerts");
-  EXPECT_EQ(url("https://x/am/api/v2/alerts"), "https://x/am/api/v2/alerts");
 }
 
 TEST(PushTargetTest, WhatIsNoUrlIsRefused) {

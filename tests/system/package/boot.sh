@@ -308,6 +308,8 @@ check_push() {
   [[ $(stat -c %u "/proc/$(systemctl show --value -p MainPID vmevents-push@ops)") -ge 61184 ]] ||
     fail "it has no user of its own"
   vmevents push --status --state-dir /var/lib/private/vmevents-push/ops
+  wait_for "another user reads its metrics" setpriv --reuid=65534 --regid=65534 --clear-groups \
+    grep -q '^vmevents_push_delivered_events_total.* [1-9]' /run/vmevents-push/ops/push.prom
   systemctl restart vmevents-push@ops
   start_qemu /run/vms web11
   wait_for "the VM is followed" vm_says web11 RUNNING

@@ -14,7 +14,6 @@ import stat
 import subprocess
 import sys
 import threading
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests/support/python"))
@@ -142,7 +141,43 @@ class PushTest(world.WorldTest):
             [kind for kind in self.stream.types(name) if kind in ("PAUSED", "RESUMED")]) >= count)
         return qemu
 
+    def secret_file(self, name, text):
+        """Replaces it as a manager of secrets does."""
+        (self.path / "new").write_text(text)
+        (self.path / "new").chmod(0o600)
+        (self.path / "new").rename(self.path / name)
+        return self.path / name
+
     # Formats.
+
+    def test_templates_of_the_examples(self):
+        self.crash()
+        for file in sorted((ROOT / "examples/push").iterdir()):
+            receiver = self.make_receiver()
+            self.start("--template", file, "--class", "crash", url=receiver.url, state=file.name)
+            receiver.wait("it is delivered", lambda receiver=receiver: receiver.accepted)
+            body = receiver.accepted[0].body.decode()
+            json.loads(body)
+            self.assertIn("vm1 on ", body)
+            self.assertIn(": STOPPED, CRASH (QEMU_KILLED): QEMU was killed", body)
+            self.assertNotIn("CRASH: ", body.replace('"message":"CRASH: ', ""), "the class once")
+            self.assertEqual(len(re.findall("Seen: ", body)), body.count('"message":"CRASH: '), "the first sentence")
+            self.assertNotIn("{{", body)
+            self.assertIn(f"({file.name})", (ROOT / "docs/push.md").read_text(encoding="utf-8").replace(
+                "../examples/push/", ""))
+
+    def test_a_template_that_is_wrong(self):
+        (self.path / "form").write_text('{"text": "{{name}}"}')
+        done = subprocess.run(self.command("--template", self.path / "form"), check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('form has "{{name}}", which is no field; write one of actor, ', done.stderr)
+
+    def test_the_fields_of_the_page(self):
+        (self.path / "form").write_text('{"text": "{{}}"}')
+        done = subprocess.run(self.command("--template", self.path / "form"), check=False, capture_output=True, text=True)
+        fields = set(re.search("write one of (.*)", done.stderr)[1].split(", "))
+        row = re.search(r"(?m)^The fields: (.*?)\.$", (ROOT / "docs/push.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+        self.assertEqual(set(re.findall(r"`(\w+)`", row)), fields)
 
     def test_one_event_is_structured_and_several_are_a_batch(self):
         self.crash()
@@ -264,7 +299,81 @@ class PushTest(world.WorldTest):
         self.check_after(Answer(500, b"x" * (1 << 20)), Answer(500, headers={f"X-{n}": "y" * 900 for n in range(90)}))
         self.assertLess(len(json.dumps(self.status())), 4000)
 
+    def test_what_is_not_about_one_event_comes_again(self):
+        answers = [answer for status in (401, 403, 404, 405, 407, 409) for answer in (Answer(status), Answer())]
+        self.events(5)
+        self.receiver.answers = answers
+        self.start("--batch", "1")
+        self.wait_delivered(self.expected())
+        self.assertEqual(self.delivered(), self.expected(), "each once, in order")
+        self.assertEqual(self.receiver.answers, [], "each was given")
+        self.assertFalse((self.path / "push/set-aside.jsonl").exists())
+
+    def test_a_token_and_a_secret_that_are_rotated(self):
+        check = {}
+        exec(document_code("def verified("), check)  # pylint: disable=exec-used
+        secret = self.secret_file("secret", SECRET)
+        token = self.secret_file("token", "Authorization: Bearer old\n")
+        metrics = self.path / "push.prom"
+        self.receiver.decide = lambda request: Answer(
+            200 if request.headers["Authorization"] == "Bearer new" else 401, b"expired")
+        options = ("--header-file", token, "--secret-file", secret, "--metrics-file", metrics)
+        self.crash()
+        refused = "it answers 401: expired (trying again)"
+        push = self.start(*options)
+        self.wait_log(refused)
+        self.end(push, signal.SIGKILL)
+        push = self.start(*options)
+        world.wait_until("it is refused again", lambda: self.log.count(refused) == 2)
+        world.wait_until("it shows", lambda: self.status()["state"] == "failing")
+        self.assertEqual(self.status()["error"], "it answers 401: expired")
+        self.assertIn("lag_seconds", self.status())
+        self.assertRegex(metrics.read_text(), r"(?m)^vmevents_push_failing_since_timestamp_seconds\S+ [1-9]")
+        self.assertFalse((self.path / "push/set-aside.jsonl").exists())
+        token.unlink()
+        self.wait_log("token cannot be read: No such file or directory (trying again)")
+        self.secret_file("secret", SECRET[::-1])
+        self.secret_file("token", "Authorization: Bearer new\n")
+        self.wait_delivered(self.expected())
+        self.assertEqual(self.delivered(), self.expected())
+        request = self.receiver.accepted[0]
+        self.assertTrue(check["verified"](SECRET[::-1], request.headers["Vmevents-Signature"], request.body))
+        self.assertEqual(self.end(push), 0)
+
     # Faults that stay.
+
+    def test_what_was_set_aside_is_sent_again(self):
+        self.events(4)
+        expected = self.expected()
+        bad = expected[1:3]
+        self.receiver.decide = lambda request: Answer(400 if set(bad) & set(events_of(request)) else 200)
+        push = self.start()
+        self.wait_delivered([event for event in expected if event not in bad])
+        world.wait_until("the rest is set aside", lambda: self.status()["set_aside_now"] == 2)
+        retry = self.command("--retry-set-aside")
+        # One is refused still.
+        bad = bad[1:]
+        done = subprocess.run(retry, check=True, capture_output=True, text=True)
+        self.assertIn("are sent again by the push that runs", done.stderr)
+        self.wait_delivered([expected[1]])
+        world.wait_until("the other is set aside again", lambda: self.status()["set_aside_now"] == 1)
+        world.wait_until("all is done", lambda: not (self.path / "push/retry.jsonl").exists())
+        self.end(push)
+        # By the next push, and what is no event stays.
+        with open(self.path / "push/set-aside.jsonl", "a", encoding="utf-8") as file:
+            file.write("by hand\n")
+        bad = []
+        done = subprocess.run(retry, check=True, capture_output=True, text=True)
+        self.assertIn("are sent again once this push is started", done.stderr)
+        self.start()
+        self.wait_delivered(expected)
+        self.assertEqual(sorted(self.delivered()), expected, "each once")
+        world.wait_until("all is done", lambda: not (self.path / "push/retry.jsonl").exists())
+        self.assertEqual((self.path / "push/set-aside.jsonl").read_text(), "by hand\n")
+        (self.path / "push/set-aside.jsonl").unlink()
+        done = subprocess.run(retry, check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("nothing is set aside in", done.stderr)
 
     def test_what_is_refused_is_set_aside_and_the_rest_goes_on(self):
         self.events(7)
@@ -307,8 +416,8 @@ class PushTest(world.WorldTest):
             run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
                 "-days", "2", "-copy_extensions", "copy", "-out", f"{name}.pem")
 
-    def tls_receiver(self, name, client=False):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    def tls_receiver(self, name, client=False, context=None):
+        context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.path / f"{name}.pem", self.path / f"{name}.key")
         if client:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -330,6 +439,22 @@ class PushTest(world.WorldTest):
         self.assertEqual(wrong.requests + right.requests, [])
         self.start(*ca, url=right.url)
         self.wait_delivered(self.expected(), right)
+
+    def test_a_ca_that_is_replaced(self):
+        self.certificates()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        receiver = self.tls_receiver("right", context=context)
+        receiver.decide = lambda _: Answer(headers={"Connection": "close"})
+        in_use = self.secret_file("in-use.pem", (self.path / "ca.pem").read_text())
+        self.crash()
+        self.start("--push-ca", in_use, url=receiver.url)
+        self.wait_delivered(self.expected(), receiver)
+        self.certificates()  # of another CA
+        context.load_cert_chain(self.path / "right.pem", self.path / "right.key")
+        self.crash("vm2")
+        self.wait_log("SSL certificate problem")
+        self.secret_file("in-use.pem", (self.path / "ca.pem").read_text())
+        self.wait_delivered(self.expected(), receiver)
 
     def test_mutual_tls(self):
         self.certificates()
@@ -423,42 +548,6 @@ class PushTest(world.WorldTest):
         self.wait_delivered(self.expected())
         self.assertEqual(self.delivered(), self.expected())
 
-    # The real Alertmanager.
-
-    def test_alertmanager(self):
-        port = world.free_port()
-        (self.path / "am.yml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
-        with open(self.path / "am.log", "wb") as log:
-            manager = subprocess.Popen(
-                ["/usr/bin/prometheus-alertmanager", f"--config.file={self.path}/am.yml", f"--storage.path={self.path}/am",
-                 f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="], stderr=log, stdout=log)
-        self.addCleanup(manager.wait)
-        self.addCleanup(manager.terminate)
-        url = f"http://127.0.0.1:{port}"
-
-        def alerts():
-            try:
-                with urllib.request.urlopen(f"{url}/api/v2/alerts", timeout=world.PATIENCE) as answer:
-                    return {(one["labels"]["alertname"], one["labels"].get("vm")): one for one in json.load(answer)}
-            except OSError:
-                return None
-
-        world.wait_until("the Alertmanager serves", lambda: alerts() is not None)
-        self.crash()
-        user = self.world.started_vm(self.stream, "vm2")
-        user.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
-        user.exit()
-        self.start("--format", "alertmanager", url=url)
-        world.wait_until(f"the alert is there: {self.log}", alerts)
-        world.wait_until("all is delivered", lambda: self.sequence() == self.expected()[-1][1])
-        self.assertEqual(list(alerts()), [("VmCrashed", "vm1")], "the user's stop is none")
-        alert = alerts()["VmCrashed", "vm1"]
-        self.assertEqual((alert["status"]["state"], alert["labels"]["node"]), ("active", self.world.info().node))
-        self.assertEqual(alert["annotations"]["cause"], "QEMU_KILLED")
-        self.world.started_vm(self.stream)
-        world.wait_until("its start resolves it", lambda: ("VmCrashed", "vm1") not in alerts())
-        self.assertEqual(self.status()["set_aside_events"], 0)
-
     # Gaps.
 
     def test_a_journal_that_was_lost_is_a_gap(self):
@@ -525,6 +614,25 @@ class PushTest(world.WorldTest):
         self.assertEqual(self.delivered(), expected)
 
     # What it says of itself.
+
+    def test_it_says_where_it_delivers_from(self):
+        self.crash()
+        push = self.start()
+        self.wait_delivered(self.expected())
+        last = self.expected()[-1][1]
+        world.wait_until("the cursor is written", lambda: self.sequence() == last)
+        self.end(push)
+        other = self.start(state="other", since="now")
+        self.wait_log(" from now on (--from oldest: all events)\n")
+        self.end(other)
+        self.start()
+        begin = f"vmevents: delivering to {self.receiver.url} the events of unix:{self.world.socket} "
+        self.wait_log(f"{begin}after event {last}, its position\n")
+        self.assertIn(f"{begin}from the oldest event\n", self.log)
+
+    def test_libcurl_is_loaded_by_a_push_alone(self):
+        libraries = subprocess.run(["ldd", world.PROGRAMS["vmevents"]], check=True, capture_output=True, text=True)
+        self.assertNotIn("libcurl", libraries.stdout)
 
     def test_status_and_metrics(self):
         metrics = self.path / "push.prom"
