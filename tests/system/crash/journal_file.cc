@@ -45,7 +45,8 @@ void ReadJournalFile(const std::string& path, History* history) {
   const Database database = Open(path);
   ForEachRow(database.get(), "SELECT value FROM meta WHERE key = 'journal_id'",
              [&](sqlite3_stmt* row) { history->journal_id = Bytes(row, 0); });
-  ForEachRow(database.get(), "SELECT event, vm, run, source, sequence FROM events ORDER BY sequence",
+  ForEachRow(database.get(),
+             "SELECT event, vm, run, source, sequence FROM events ORDER BY sequence",
              [&](sqlite3_stmt* row) {
                v1::Event event;
                if (!event.ParseFromString(Bytes(row, 0)) ||
