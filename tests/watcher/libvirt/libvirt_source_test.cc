@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/saved_run.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "tests/watcher/runs/child.h"
