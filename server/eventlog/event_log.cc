@@ -18,6 +18,29 @@ namespace {
 
 absl::Status Stopping() { return absl::UnavailableError("vmeventd is shutting down"); }
 
+// Moves the begin behind whatever was given if nothing says what that was: sequences have never
+// been given faster than the nanoseconds went by.
+void BeginByTime(absl::Time now, LogBegin* begin) {
+  const uint64_t through = begin->after.through;
+  begin->after.through =
+      std::max(through, static_cast<uint64_t>(std::max<int64_t>(0, absl::ToUnixNanos(now))));
+  if (begin->lost.events == 0) begin->lost = {through + 1, 0, 1};
+  begin->lost.last = begin->after.through;
+}
+
+// Reserves the first sequences before any is given.
+LogBegin Reserved(const std::string& path, absl::Time now, LogBegin begin) {
+  const auto reserve = [&] {
+    return WriteMark(path, {begin.after.journal_id, begin.after.through + kReservedSequences}).ok();
+  };
+  if (reserve()) return begin;
+  // The writer tries again, and says why. If this life ends before, the mark must not tell the next
+  // one that nothing was given since the last stop.
+  if (begin.problem.ok()) RemoveMark(path);
+  BeginByTime(now, &begin);
+  return begin;
+}
+
 absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now) {
   const absl::StatusOr<SequenceMark> read = ReadMark(options.path);
   if (!read.ok()) return read.status();
@@ -35,7 +58,7 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
                   std::string(opened.status().message()));
     begin.problem = opened.status();
     begin.after = mark;
-    if (!mark.journal_id.empty()) return begin;
+    if (!mark.journal_id.empty()) return Reserved(options.path, now, std::move(begin));
     absl::StatusOr<std::string> id = RandomUuid();
     if (!id.ok()) return id.status();
     begin.after.journal_id = *std::move(id);
@@ -47,7 +70,10 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
   if (begin.opened.hole.has_value()) {
     begin.lost = {begin.opened.hole->first, begin.opened.hole->second, 1};
   }
-  if (mark.journal_id == begin.after.journal_id && mark.through > committed) {
+  const bool same = !begin.opened.created && begin.opened.replaced.empty();
+  if (same && mark.journal_id.empty()) {
+    BeginByTime(now, &begin);
+  } else if (mark.journal_id == begin.after.journal_id && mark.through > committed) {
     begin.after.through = mark.through;
     if (begin.lost.events == 0) begin.lost.first = committed + 1;
     begin.lost.last = mark.through;
@@ -59,7 +85,7 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
                                          " is gone, and the events and open runs in it");
     spdlog::error("{}: {}; another one begins", options.path, begin.opened.replaced);
   }
-  return begin;
+  return Reserved(options.path, now, std::move(begin));
 }
 
 // The VMs that are known from the daemon before. Open runs are in the first snapshot already: the
@@ -95,8 +121,6 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, L
   }
   live_state.Publish(KnownVms(begin.opened, clock->Now()), true);
   pump.TakeWritten();
-  // Sequences are reserved before the first is given.
-  if (begin.problem.ok()) writer.Turn();
   if (!begin.opened.replaced.empty()) pump.PublishGap(begin.opened.replaced);
   pump.RunOnce(absl::ZeroDuration());
 }

@@ -198,6 +198,10 @@ absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark
   return is_new ? SyncDirectoryOf(path) : absl::OkStatus();
 }
 
+void RemoveMark(const std::string& journal_path) {
+  if (unlink(MarkPath(journal_path).c_str()) == 0) SyncDirectoryOf(journal_path).IgnoreError();
+}
+
 absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
                                                      absl::string_view key) {
   SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?");
@@ -290,7 +294,8 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
   if (!tables.ok()) return tables.status();
   absl::Status status = *tables == 0 ? CreateSchema(&database_, options_.path, begin)
                                      : CheckSchema(&database_, options_.path);
-  if (status.ok() && *tables == 0) status = SyncDirectoryOf(options_.path);
+  opened->created = *tables == 0;
+  if (status.ok() && opened->created) status = SyncDirectoryOf(options_.path);
   if (status.ok()) status = LoadIdentity(opened);
   if (status.ok()) status = LoadBounds();
   if (!status.ok()) return status;
@@ -560,6 +565,14 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
   const auto wanted = static_cast<size_t>(count);
   for (uint64_t group = bounds->oldest >> kGroupBits;
        group <= bounds->newest >> kGroupBits && found.size() < wanted && !quotas.empty(); ++group) {
+    // Sequences may jump by many groups.
+    const absl::StatusOr<uint64_t> next =
+        SqliteQuery(&database_, "SELECT min(sequence) FROM events WHERE sequence >= ?")
+            .Bind(group << kGroupBits)
+            .Number();
+    if (!next.ok()) return next.status();
+    if (*next == 0) break;
+    group = *next >> kGroupBits;
     SqliteQuery rows(&database_,
                      "SELECT sequence, vm FROM events WHERE sequence >> 13 = ?"
                      " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence");

@@ -40,6 +40,10 @@ struct SequenceMark {
 // Empty if there is none. An error: it cannot be read now.
 absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path);
 absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark);
+// Removes it as well as it can: it is not true.
+void RemoveMark(const std::string& journal_path);
+// Number of sequences to reserve: more than there are events while a disk hangs.
+inline constexpr uint64_t kReservedSequences = 1'000'000'000;
 
 // The identity of a file, "INODE BIRTH" with the birth in nanoseconds, which a copy does not have.
 // The birth is 0 where the file system does not store it.
@@ -124,7 +128,8 @@ struct Journal::Opened {
   std::vector<v1::Vm> stops;   // the VMs that stopped last, oldest first
   // Why it is not the journal of the daemon before, a sentence for a GAP; empty: it is.
   std::string replaced;
-  bool is_new = false;  // it has nothing of the journal before
+  bool is_new = false;   // it has nothing of the journal before
+  bool created = false;  // just now: no sequence was given under its id
   // Sequences that are not here and that no GAP names.
   std::optional<std::pair<uint64_t, uint64_t>> hole;
 };

@@ -187,6 +187,14 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
   }
   absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
   while (first <= last) {
+    // Sequences may jump by many groups.
+    SqliteQuery found(&database_, newest_first
+                                      ? "SELECT max(sequence) FROM events WHERE sequence <= ?"
+                                      : "SELECT min(sequence) FROM events WHERE sequence >= ?");
+    const absl::StatusOr<uint64_t> next = found.Bind(newest_first ? last : first).Number();
+    if (!next.ok()) return next.status();
+    if (*next < first || *next > last) return absl::OkStatus();
+    (newest_first ? last : first) = *next;
     const uint64_t group = (newest_first ? last : first) >> kGroupBits;
     const uint64_t begin = std::max(first, group << kGroupBits);
     const uint64_t end = std::min(last, ((group + 1) << kGroupBits) - 1);

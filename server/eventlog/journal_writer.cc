@@ -11,7 +11,6 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kBatchBytes = size_t{4} << 20;
-constexpr uint64_t kReserved = 100'000;
 constexpr absl::Duration kRetry = absl::Seconds(1);
 // Interval of looks for events beyond the retention age.
 constexpr absl::Duration kExpiry = absl::Minutes(10);
@@ -29,7 +28,7 @@ JournalWriter::JournalWriter(JournalOptions options, Journal::Opened opened, abs
       journal_(std::move(opened.journal)),
       hole_(lost),
       status_(std::move(problem)),
-      wanted_mark_{begin_.journal_id, begin_.through + kReserved},
+      wanted_mark_{begin_.journal_id, begin_.through + kReservedSequences},
       open_(journal_ != nullptr) {
   for (const SavedRun& run : opened.runs) stored_runs_.emplace(run.run_id);
   if (open_) {
@@ -120,8 +119,8 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
 
 void JournalWriter::Reserve(uint64_t newest) {
   const MutexLock lock(&mutex_);
-  if (newest + kReserved / 2 < wanted_mark_.through) return;
-  wanted_mark_.through = newest + kReserved;
+  if (newest + kReservedSequences / 2 < wanted_mark_.through) return;
+  wanted_mark_.through = newest + kReservedSequences;
   if (since_ == absl::InfiniteDuration()) since_ = clock_->Now().monotonic;
   wake_.NotifyAll();
 }

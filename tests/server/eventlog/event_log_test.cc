@@ -215,6 +215,61 @@ TEST(EventLog, AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere) {
   EXPECT_EQ(state.log().range().durable, events[2].sequence());
 }
 
+// Has the next start fail to write the file of the reserved sequences, which it can read.
+void FailNextMark(const PumpedState& state) {
+  const std::filesystem::path path =
+      std::filesystem::path(state.journal_options().path).parent_path() / "sequence";
+  const std::filesystem::path away = path.string() + ".away";
+  std::filesystem::remove(away);
+  if (std::filesystem::exists(path)) std::filesystem::rename(path, away);
+  std::filesystem::create_symlink(away, path);
+}
+
+TEST(EventLog, StartsThatCannotReserveSequencesGiveNoneAgainAndAGapNamesWhatIsLost) {
+  PumpedState state;
+  state.PushEach("a", 2);
+  state.Restart(/*in_order=*/true);
+  uint64_t newest = state.log().range().newest;
+  for (int i = 0; i < 4; ++i) {
+    if (i < 3) FailNextMark(state);
+    const uint64_t durable = state.log().range().durable;
+    state.clock().Advance(absl::Seconds(2));
+    state.Restart(/*in_order=*/false);
+    state.PushUnwritten({Reset()});
+    state.clock().Advance(EventLog::kPatience);
+    state.PushUnwritten({});
+    const std::vector<v1::Event> events = state.Events(durable + 1);
+    ASSERT_EQ(events.size(), 2u);
+    EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
+    EXPECT_EQ(events[0].missing().first(), durable + 1);
+    EXPECT_GE(events[0].missing().last(), newest);
+    EXPECT_GT(events[0].sequence(), newest);
+    newest = events[1].sequence();
+  }
+  state.Write();
+  EXPECT_EQ(state.log().range().durable, newest);
+  state.Restart(/*in_order=*/true);
+  EXPECT_EQ(state.log().range().newest, newest);
+}
+
+TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
+  PumpedState state;
+  state.PushEach("a", 2);
+  FailNextMark(state);
+  state.Restart(/*in_order=*/false);
+  state.clock().Advance(EventLog::kPatience);
+  state.PushEach("a", 2);
+  for (const bool newest_first : {false, true}) {
+    ListPosition position;
+    const EventListing listing = state.log()
+                                     .List(state.reader(), EventMatcher(),
+                                           {.newest_first = newest_first}, &position, 1 << 20)
+                                     .value();
+    EXPECT_EQ(listing.count, 5);
+    EXPECT_EQ(listing.next, 0u);
+  }
+}
+
 TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
   PumpedState state;
   Overflow(&state);
