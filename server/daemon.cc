@@ -284,7 +284,6 @@ Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, U
                log_.get(), &hub_, &refusals_) {
   log_->Subscribe(
       {.journal_writable = [this](bool writable) { server_->health().Set("journal", writable); },
-       .journal_replaced = [this] { watcher_->PublishRunsAgain(); },
        .turn = [this] { OnPumpTurn(); }});
 }
 
@@ -382,8 +381,7 @@ void Daemon::ServeUntilStop() {
       malloc_trim(0);
       trim_at = absl::InfiniteDuration();
     }
-    if (ready && watchdog_->turn() < absl::InfiniteDuration() &&
-        watchdog_->Turn(now, log_->journal_meters().committing)) {
+    if (ready && watchdog_->turn() < absl::InfiniteDuration() && watchdog_->Turn(now)) {
       NotifyAlive(serving ? StatusText() : "the first scan is not done yet");
       AskThreads();
     }
@@ -391,6 +389,7 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
+  server_->health().Set("journal", log_->health().journal_writable);
   log_->Start();
   hub_thread_ = std::thread([this] { hub_.Run(); });
   if (fleet_ != nullptr) fleet_thread_ = std::thread([this] { fleet_->Run(); });
@@ -442,10 +441,10 @@ void Daemon::Stop() {
   // Nothing is read any more; each monitor keeps its QEMU's messages.
   std::vector<HandedRun> handed;
   if (HasServiceManager()) handed = watcher_->HandOver();
-  deadline.Enter(
-      {"the journal cannot be written, the disk of the state directory does not answer; events "
-       "that were observed last are lost"});
-  log_->Close();
+  // The streams get what was observed last even while the disk hangs.
+  constexpr absl::Duration kWriteTime = absl::Seconds(2);
+  deadline.Enter({"the pump hangs"});
+  log_->Close(kWriteTime);
   if (HasServiceManager() && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
     StoreHandover(EndOf(*log_), handed, watcher_->exit_status_socket(),
@@ -464,7 +463,9 @@ void Daemon::Stop() {
   }
   // Stops before the transport's shutdown, which waits for the queries that the history thread
   // answers.
-  deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
+  deadline.Enter(
+      {"the disk of the state directory does not answer; events that were published as not durable "
+       "may be lost"});
   log_->Stop();
   // Everything is in the journal now, and was sent or given up.
   deadline.Enter({"a client holds its connection up", 0});

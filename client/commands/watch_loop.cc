@@ -87,7 +87,6 @@ std::optional<ExitCode> WatchLoop::RunStream() {
     const std::optional<ExitCode> code = HandleAnswer(info, &follow);
     if (!follow) return code;
   }
-  cursor_->OnStreamBegin();
   const auto context = std::make_shared<grpc::ClientContext>();
   const auto registration = Register(context, env_.stop);
   v1::WatchEventsRequest request;
@@ -97,7 +96,7 @@ std::optional<ExitCode> WatchLoop::RunStream() {
   SilenceGuard guard(env_.silence_limit, context, env_.clock);
   const auto reader = stub_->WatchEvents(context.get(), request);
   const StreamEnd end = ReadStream(reader.get(), &guard);
-  if (end != StreamEnd::kServer) {
+  if (end == StreamEnd::kSink) {
     context->TryCancel();
     v1::WatchEventsResponse dropped;
     while (reader->Read(&dropped)) {
@@ -108,15 +107,7 @@ std::optional<ExitCode> WatchLoop::RunStream() {
     status = {grpc::StatusCode::UNAVAILABLE,
               absl::StrCat("nothing came for ", absl::FormatDuration(env_.silence_limit))};
   }
-  switch (end) {
-    case StreamEnd::kServer:
-      return HandleServerEnd(status);
-    case StreamEnd::kSink:
-      return ExitCode::kOk;
-    case StreamEnd::kReadAgain:
-      break;
-  }
-  return std::nullopt;
+  return end == StreamEnd::kSink ? ExitCode::kOk : HandleServerEnd(status);
 }
 
 WatchLoop::StreamEnd WatchLoop::ReadStream(
@@ -146,21 +137,7 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::Handle(v1::WatchEventsResponse* r
   if (!HandleSnapshot(response) || !HandleEvents(response)) return StreamEnd::kSink;
   if (response->has_progress()) HandleProgress(response->progress());
   if (!ReportPosition()) return StreamEnd::kSink;
-  if (!IsToReadAgain(*response)) return std::nullopt;
-  if (cursor_->ReadAgain()) return StreamEnd::kReadAgain;
-  env_.note(absl::StrCat("GAP: events may be missing: events shown as not durable are not in the ",
-                         "journal of vmeventd at ", ToText(address_)));
   return std::nullopt;
-}
-
-// Returns whether an event that was not durable can be read again now.
-bool WatchLoop::IsToReadAgain(const v1::WatchEventsResponse& response) {
-  if (!command_.resume || !cursor_->held()) return false;
-  if (cursor_->can_read_again()) return true;
-  if (!response.has_progress() || !response.events().empty()) return false;
-  // The node may be idle while its journal is writable again.
-  v1::GetServerInfoResponse info;
-  return GetServerInfo(&info).ok() && info.journal_writable();
 }
 
 // Keeps the VMs until all have arrived, so that a stream that breaks off in between prints none

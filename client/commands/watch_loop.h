@@ -67,7 +67,7 @@ class WatchLoop : public WatchSource {
 
  private:
   // Reason why the loop stopped reading a stream.
-  enum class StreamEnd { kServer, kSink, kReadAgain };
+  enum class StreamEnd { kServer, kSink };
 
   std::optional<ExitCode> RunStream();
   std::optional<ExitCode> HandleNoAnswer(const grpc::Status& status);
@@ -82,7 +82,6 @@ class WatchLoop : public WatchSource {
   bool HandleEvents(v1::WatchEventsResponse* response);
   bool ReportPosition();
   void HandleProgress(const v1::Progress& progress);
-  bool IsToReadAgain(const v1::WatchEventsResponse& response);
 
   void NoteGap(const std::string& why, const std::optional<WatchPosition>& behind);
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);

@@ -62,6 +62,10 @@ class Record:
             if position:
                 self._db.execute("INSERT OR REPLACE INTO position VALUES (1, ?, ?)",
                                  (position.journal_id, position.sequence))
+                # What was not durable at first is, up to here.
+                self._db.execute(
+                    "UPDATE events SET provisional = 0 WHERE provisional AND journal_id = ? AND sequence <= ?",
+                    (position.journal_id, position.sequence))
             else:
                 self._db.execute("DELETE FROM position")
             self._db.execute("COMMIT")

@@ -1,41 +1,156 @@
 #include "server/eventlog/event_log.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/random.h"
 #include "base/thread_name.h"
 #include "server/eventlog/event_log_parts.h"
+#include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
+namespace {
 
-EventLog::Parts::Parts(const EventLogOptions& options, const Clock* clock, RecoveredState recovered)
-    : queue(options.max_queued),
-      live_state(options.live,
-                 {recovered.journal->journal_id(), recovered.journal->token_key(), options.node_id},
-                 recovered.journal->retained(), recovered.newest),
-      read_queue(options.journal.path, &live_state,
-                 [this](const std::string& journal_id, const absl::Status& found) {
-                   ReportCorrupt(journal_id, found);
-                 }),
-      journal(options.journal, std::move(recovered.journal), std::move(recovered.mark)),
-      pump(&queue, &live_state, &journal, clock, &subscribers),
-      event_meters(pump.meters()),
-      journal_meters(journal.meters()) {
+absl::Status Stopping() { return absl::UnavailableError("vmeventd is shutting down"); }
+
+// Moves the begin behind whatever was given if nothing says what that was: sequences have never
+// been given faster than the nanoseconds went by.
+void BeginByTime(absl::Time now, LogBegin* begin) {
+  const uint64_t through = begin->after.through;
+  begin->after.through =
+      std::max(through, static_cast<uint64_t>(std::max<int64_t>(0, absl::ToUnixNanos(now))));
+  if (begin->lost.events == 0) begin->lost = {through + 1, 0, 1};
+  begin->lost.last = begin->after.through;
+}
+
+// Reserves the first sequences before any is given.
+LogBegin Reserved(const std::string& path, absl::Time now, LogBegin begin) {
+  const auto reserve = [&] {
+    return WriteMark(path, {begin.after.journal_id, begin.after.through + kReservedSequences}).ok();
+  };
+  if (reserve()) return begin;
+  // The writer tries again, and says why. If this life ends before, the mark must not tell the next
+  // one that nothing was given since the last stop.
+  if (begin.problem.ok()) RemoveMark(path);
+  BeginByTime(now, &begin);
+  return begin;
+}
+
+absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now) {
+  const absl::StatusOr<SequenceMark> read = ReadMark(options.path);
+  if (!read.ok()) return read.status();
+  const SequenceMark& mark = *read;
+  absl::StatusOr<Journal::Opened> opened = Journal::Open(options, {}, now);
+  if (absl::IsFailedPrecondition(opened.status())) return opened.status();
+  LogBegin begin;
+  if (!opened.ok()) {
+    // Which sequences it has given, only the mark says.
+    struct stat info {};
+    const bool is_there =
+        stat(options.path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
+    if (mark.journal_id.empty() && is_there) return opened.status();
+    spdlog::error("{}; new events are not durable until it can be opened",
+                  std::string(opened.status().message()));
+    begin.problem = opened.status();
+    begin.after = mark;
+    if (!mark.journal_id.empty()) return Reserved(options.path, now, std::move(begin));
+    absl::StatusOr<std::string> id = RandomUuid();
+    if (!id.ok()) return id.status();
+    begin.after.journal_id = *std::move(id);
+    return begin;
+  }
+  begin.opened = *std::move(opened);
+  const uint64_t committed = begin.opened.journal->bounds().newest;
+  begin.after = {begin.opened.journal_id, committed};
+  if (begin.opened.hole.has_value()) {
+    begin.lost = {begin.opened.hole->first, begin.opened.hole->second, 1};
+  }
+  const bool same = !begin.opened.created && begin.opened.replaced.empty();
+  if (same && mark.journal_id.empty()) {
+    BeginByTime(now, &begin);
+  } else if (mark.journal_id == begin.after.journal_id && mark.through > committed) {
+    begin.after.through = mark.through;
+    if (begin.lost.events == 0) begin.lost.first = committed + 1;
+    begin.lost.last = mark.through;
+    begin.lost.events = 1;
+  } else if (mark.journal_id != begin.after.journal_id && !mark.journal_id.empty() &&
+             begin.opened.replaced.empty()) {
+    begin.opened.is_new = true;
+    begin.opened.replaced = absl::StrCat("the journal ", mark.journal_id,
+                                         " is gone, and the events and open runs in it");
+    spdlog::error("{}: {}; another one begins", options.path, begin.opened.replaced);
+  }
+  return Reserved(options.path, now, std::move(begin));
+}
+
+// The VMs that are known from the daemon before. Open runs are in the first snapshot already: the
+// watcher publishes them later.
+LiveState::Step KnownVms(const Journal::Opened& opened, Instant now) {
+  LiveState::Step step;
+  for (const v1::Vm& vm : opened.stops) step.vms.push_back(std::make_shared<const VmRecord>(vm));
+  const SessionOptions session_options;
+  for (const SavedRun& saved : opened.runs) {
+    const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
+    if (!run.ok()) continue;  // the watcher logs it
+    step.vms.push_back(std::make_shared<const VmRecord>(run->Status(), saved.last_sequence));
+  }
+  return step;
+}
+
+}  // namespace
+
+EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, LogBegin begin)
+    : journal_options(options.journal),
+      clock(the_clock),
+      saved{.runs = begin.opened.runs, .journal_is_new = begin.opened.is_new},
+      queue(options.max_queued),
+      live_state(options.live, {begin.after.journal_id, options.node_id}, begin.after.through),
+      writer(options.journal,
+             {.journal = std::move(begin.opened.journal), .runs = begin.opened.runs}, begin.problem,
+             begin.after, begin.lost, clock, [this] { queue.Wake(); }),
+      pump(&queue, &live_state, &writer, clock, &subscribers, begin.after.through),
+      event_meters(pump.meters()) {
   const OnThread here(&pump_role);
-  PublishRecovered(recovered, journal.journal().retained(), clock->Now(), &live_state, &pump);
-  saved = std::move(recovered.saved);
+  for (const v1::Vm& vm : begin.opened.stops) {
+    saved.ended_runs.push_back({vm.ref().run_id(), vm.ref().source(), vm.ref().uuid()});
+  }
+  live_state.Publish(KnownVms(begin.opened, clock->Now()), true);
+  pump.TakeWritten();
+  if (!begin.opened.replaced.empty()) pump.PublishGap(begin.opened.replaced);
+  pump.RunOnce(absl::ZeroDuration());
+}
+
+absl::StatusOr<JournalReader*> EventLog::Parts::Reader() {
+  if (reads.stopped()) return Stopping();
+  if (!writer.progress().open) {
+    return absl::UnavailableError("the journal cannot be opened now; try again later");
+  }
+  const std::string journal_id = live_state.identity()->journal_id;
+  if (reader == nullptr || reader->journal_id() != journal_id) {
+    absl::StatusOr<std::unique_ptr<JournalReader>> opened =
+        JournalReader::Open(journal_options.path);
+    CheckDamage(opened.status());
+    if (!opened.ok()) return opened.status();
+    reader = *std::move(opened);
+  }
+  return reader.get();
+}
+
+void EventLog::Parts::CheckDamage(const absl::Status& status) {
+  if (absl::IsDataLoss(status)) writer.ReportDamage(status);
 }
 
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
                                                          const Clock* clock) {
-  const std::string& path = options.journal.path;
-  absl::StatusOr<RecoveredState> recovered =
-      Recover(options.journal, absl::StrCat(path.substr(0, path.rfind('/')), "/sequence"),
-              clock->Now().wall);
-  if (!recovered.ok()) return recovered.status();
+  absl::StatusOr<LogBegin> begin = BeginLog(options.journal, clock->Now().wall);
+  if (!begin.ok()) return begin.status();
   return std::unique_ptr<EventLog>(
-      new EventLog(std::make_unique<Parts>(options, clock, *std::move(recovered))));
+      new EventLog(std::make_unique<Parts>(options, clock, *std::move(begin))));
 }
 
 EventLog::EventLog(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -59,20 +174,31 @@ void EventLog::Start(Threads threads) {
       while (Step(absl::InfiniteDuration())) {
       }
     });
+    parts_->writer_thread = std::thread([this] { parts_->writer.Run(); });
   }
-  parts_->history_thread = std::thread([this] { parts_->read_queue.Run(); });
+  parts_->history_thread = std::thread([this] {
+    SetThreadName("history");
+    parts_->reads.Run();
+  });
 }
 
 void EventLog::Wake() { parts_->queue.Wake(); }
 
-void EventLog::Close() {
+void EventLog::Close(absl::Duration timeout) {
   parts_->queue.Close();
-  if (parts_->pump_thread.joinable()) parts_->pump_thread.join();
+  if (!parts_->pump_thread.joinable()) return;
+  parts_->pump_thread.join();
+  const OnThread here(&parts_->pump_role);
+  parts_->writer.Close(parts_->pump.newest());
+  parts_->writer.WaitUntilClosed(timeout);
+  parts_->pump.TakeWritten();
 }
 
 void EventLog::Stop() {
-  parts_->read_queue.Stop();
+  parts_->reads.Stop();
+  parts_->writer.Stop();
   if (parts_->history_thread.joinable()) parts_->history_thread.join();
+  if (parts_->writer_thread.joinable()) parts_->writer_thread.join();
 }
 
 bool EventLog::Step(absl::Duration timeout) {
@@ -82,14 +208,15 @@ bool EventLog::Step(absl::Duration timeout) {
   return more;
 }
 
+bool EventLog::StepWriter() { return parts_->writer.Turn(); }
+
 absl::Duration EventLog::NextStep() const {
   const OnThread here(&parts_->pump_role);
-  const bool has_input =
-      parts_->queue.woken() || (parts_->queue.depth() > 0 && !parts_->pump.holds_back());
-  return has_input ? absl::ZeroDuration() : parts_->journal.NextTick();
+  return parts_->queue.ready() ? absl::ZeroDuration() : parts_->pump.next();
 }
 
-bool EventLog::StepHistory() { return parts_->read_queue.RunTurn(); }
+absl::Duration EventLog::NextWrite() const { return parts_->writer.next(); }
+bool EventLog::StepHistory() { return parts_->reads.RunTurn(); }
 
 absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
   return parts_->live_state.Begin(start);
@@ -102,20 +229,37 @@ ReadResult EventLog::Read(uint64_t sequence, const ReadOptions& options) const {
 void EventLog::ReadHistory(const std::string& peer, HistoryRequest request,
                            std::function<size_t()> max_bytes,
                            std::function<void(absl::StatusOr<HistoryAnswer>)> done) {
-  parts_->read_queue.PostForStream(
-      peer,
-      [request = std::move(request), max_bytes = std::move(max_bytes),
-       done = std::move(done)](const absl::StatusOr<JournalReader*>& reader) -> absl::Status {
-        absl::StatusOr<HistoryAnswer> answer =
-            reader.ok() ? (*reader)->Answer(request, max_bytes()) : reader.status();
-        absl::Status status = answer.status();
-        done(std::move(answer));
-        return status;
-      });
+  const bool added = parts_->reads.Add(peer, [parts = parts_.get(), request = std::move(request),
+                                              max_bytes = std::move(max_bytes), done]() mutable {
+    const absl::StatusOr<JournalReader*> reader = parts->Reader();
+    if (!reader.ok()) return done(reader.status());
+    if (request.locate.has_value()) request.last = parts->live_state.range().committed;
+    absl::StatusOr<HistoryAnswer> answer = (*reader)->Answer(request, max_bytes());
+    parts->CheckDamage(answer.status());
+    done(std::move(answer));
+  });
+  if (!added) done(Stopping());
 }
 
 void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
-  parts_->read_queue.PostQuery(peer, std::move(query));
+  if (parts_->reads.size() >= kMaxQueries) {
+    query
+        .turn(absl::ResourceExhaustedError(
+            absl::StrCat("too many queries: ", kMaxQueries, " wait already; try again later")))
+        .IgnoreError();
+    return;
+  }
+  const auto shared = std::make_shared<HistoryQuery>(std::move(query));
+  const auto turn = [this, peer, shared](auto again) -> void {
+    const bool cancelled = shared->cancelled();
+    const absl::StatusOr<bool> done =
+        shared->turn(cancelled ? absl::CancelledError("the call was cancelled") : parts_->Reader());
+    if (!done.ok()) return parts_->CheckDamage(done.status());
+    if (*done || parts_->reads.Add(peer, [again] { again(again); })) return;
+    shared->turn(Stopping()).IgnoreError();
+  };
+  if (parts_->reads.Add(peer, [turn] { turn(turn); })) return;
+  shared->turn(Stopping()).IgnoreError();
 }
 
 EventLog::VmPage EventLog::Vms(const VmKey* after, size_t limit) const {
@@ -149,13 +293,173 @@ EventLog::Health EventLog::health() const {
   health.directories_present =
       std::all_of(directories.begin(), directories.end(),
                   [](const WatchedDirectory& directory) { return directory.present; });
+  health.journal_age = parts_->writer.progress().age;
   health.queued = parts_->queue.depth();
   health.max_queued = parts_->queue.max_updates();
   health.dropped_events = parts_->queue.dropped_events();
   return health;
 }
 
+const Clock& EventLog::clock() const { return *parts_->clock; }
 const EventMeters& EventLog::event_meters() const { return parts_->event_meters; }
-const JournalMeters& EventLog::journal_meters() const { return parts_->journal_meters; }
+const JournalMeters& EventLog::journal_meters() const { return parts_->writer.meters(); }
+
+namespace {
+
+// Collects a turn's events, which arrive in one direction.
+class Lister {
+ public:
+  Lister(const EventMatcher& matcher, const ListBounds& bounds, size_t max_bytes,
+         const Clock* clock)
+      : matcher_(matcher),
+        bounds_(bounds),
+        max_bytes_(max_bytes),
+        clock_(clock),
+        until_(clock->Now().monotonic + kTurn) {}
+
+  // The next two are false if the turn is over, and `next` is set.
+  bool TakeStored(const EventBlock::Entry& entry, absl::string_view stored) {
+    if (!Passes(entry)) return !IsLate(entry.sequence);
+    scratch_.clear();
+    AppendStoredEvent(stored, {entry.vm_name, entry.run_id, entry.source}, &scratch_);
+    return Take(entry);
+  }
+  bool TakeFromMemory(const EventBlock::Entry& entry, absl::string_view encoded) {
+    if (!Passes(entry)) return !IsLate(entry.sequence);
+    scratch_ = std::string(encoded);
+    scratch_.back() = 0;  // not durable
+    return Take(entry);
+  }
+  // Returns whether the search goes on at `next`.
+  bool GoOn(uint64_t next) {
+    if (clock_->Now().monotonic < until_) return true;
+    return EndTurn(next);
+  }
+
+  EventListing turn() && { return std::move(turn_); }
+
+ private:
+  static constexpr absl::Duration kTurn = absl::Milliseconds(8);
+  static constexpr int kRowsALook = 64;
+
+  bool Passes(const EventBlock::Entry& entry) const {
+    return entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end &&
+           matcher_.MatchesKey(entry);
+  }
+  // Ends the turn behind an event, if it has taken long.
+  bool IsLate(uint64_t sequence) {
+    if (++rows_ % kRowsALook != 0) return false;
+    return !GoOn(bounds_.newest_first ? sequence - 1 : sequence + 1);
+  }
+  // Takes the event in scratch_.
+  bool Take(const EventBlock::Entry& entry) {
+    if (!matcher_.MatchesEncoding(entry, scratch_)) return !IsLate(entry.sequence);
+    const bool room = turn_.count == 0 || turn_.events.size() + scratch_.size() <= max_bytes_;
+    if (turn_.count == bounds_.page_size || !room) {
+      turn_.next = entry.sequence;
+      return false;
+    }
+    turn_.events += scratch_;
+    ++turn_.count;
+    return true;
+  }
+  bool EndTurn(uint64_t next) {
+    turn_.next = next;
+    turn_.in_turn = next == 0;
+    return false;
+  }
+
+  const EventMatcher& matcher_;
+  const ListBounds& bounds_;
+  const size_t max_bytes_;
+  const Clock* const clock_;
+  const absl::Duration until_;
+  EventListing turn_;
+  std::string scratch_;
+  int rows_ = 0;
+};
+
+// Finds the sequences that can lie within the bounds' times.
+absl::StatusOr<std::pair<uint64_t, uint64_t>> FindWithin(JournalReader* journal,
+                                                         const ListBounds& bounds) {
+  std::pair<uint64_t, uint64_t> within = {1, UINT64_MAX};
+  if (bounds.start > absl::InfinitePast()) {
+    const absl::StatusOr<uint64_t> since = journal->FirstSince(bounds.start);
+    if (!since.ok()) return since.status();
+    within.first = *since == 0 ? UINT64_MAX : *since;
+  }
+  if (bounds.end < absl::InfiniteFuture()) {
+    const absl::StatusOr<uint64_t> before = journal->LastBefore(bounds.end);
+    if (!before.ok()) return before.status();
+    within.second = *before;
+  }
+  return within;
+}
+
+}  // namespace
+
+absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventMatcher& matcher,
+                                            const ListBounds& bounds, ListPosition* position,
+                                            size_t max_bytes) const {
+  const absl::StatusOr<uint64_t> deleted = journal->Deleted();
+  if (!deleted.ok()) return deleted.status();
+  if (position->named && position->sequence <= *deleted) {
+    return absl::OutOfRangeError(absl::StrCat(
+        "page_token: sequence ", position->sequence,
+        ", where this page begins, is no longer retained: the oldest retained sequence is ",
+        range().oldest));
+  }
+  if (!position->within.has_value()) {
+    absl::StatusOr<std::pair<uint64_t, uint64_t>> within = FindWithin(journal, bounds);
+    if (!within.ok()) return within.status();
+    position->within = *within;
+  }
+  Lister lister(matcher, bounds, max_bytes, parts_->clock);
+  const EventRange range = this->range();
+  const uint64_t from = position->sequence == 0 && bounds.newest_first
+                            ? range.newest
+                            : std::max<uint64_t>(position->sequence, 1);
+  const auto take_stored = [&](const EventBlock::Entry& entry, absl::string_view stored) {
+    return lister.TakeStored(entry, stored);
+  };
+  bool more = true;
+  const auto list_journal = [&] {
+    uint64_t first = std::max(position->within->first, *deleted + 1);
+    uint64_t last = std::min(position->within->second, range.committed);
+    if (bounds.newest_first) {
+      last = std::min(last, from);
+    } else {
+      first = std::max(first, from);
+    }
+    return journal->Select(
+        matcher, first, last, bounds.newest_first,
+        [&](const EventBlock::Entry& entry, absl::string_view stored) {
+          return more = take_stored(entry, stored);
+        },
+        [&](uint64_t next) { return more = lister.GoOn(next); });
+  };
+  // What is public and not in the journal yet.
+  const auto list_memory = [&] {
+    std::vector<EventBlockPtr> blocks = Read(range.committed + 1, {.max_bytes = SIZE_MAX}).blocks;
+    if (bounds.newest_first) std::reverse(blocks.begin(), blocks.end());
+    for (const EventBlockPtr& block : blocks) {
+      for (size_t i = 0; more && i < block->size(); ++i) {
+        const size_t at = bounds.newest_first ? block->size() - 1 - i : i;
+        const EventBlock::Entry entry = block->at(at);
+        const bool wanted = entry.sequence > range.committed && entry.sequence <= range.newest &&
+                            (bounds.newest_first ? entry.sequence <= from : entry.sequence >= from);
+        if (wanted) more = lister.TakeFromMemory(entry, block->EncodedView(at));
+      }
+    }
+  };
+  if (bounds.newest_first) list_memory();
+  const absl::Status status = more ? list_journal() : absl::OkStatus();
+  if (!status.ok()) return status;
+  if (more && !bounds.newest_first) list_memory();
+  EventListing turn = std::move(lister).turn();
+  position->sequence = turn.next;
+  position->named = false;
+  return turn;
+}
 
 }  // namespace vmeventd

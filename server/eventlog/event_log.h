@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -33,12 +34,11 @@ struct JournalOptions {
   std::string path;  // database file; its directory exists
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
-  // Small rows are joined up to this size of their events' encodings. Less is for tests.
-  size_t row_bytes = size_t{64} << 10;
 };
 
+// The newest events in memory, and beyond that those that wait for the disk.
 struct EventRingOptions {
-  size_t max_bytes = 64 << 20;
+  size_t max_bytes = 16 << 20;
   size_t max_events = 1'000'000;
 };
 
@@ -56,7 +56,7 @@ struct EventLogOptions {
   size_t max_queued = 100'000;  // updates of VMs
 };
 
-// One open run as it is kept; an empty payload says that it is over.
+// The saved state of an open run; empty: it is over.
 struct SavedRun {
   SharedText run_id;
   std::string payload;
@@ -86,8 +86,6 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence
 // Start of a stream: everything up to `cursor` is behind it.
 struct StreamBegin {
   uint64_t cursor = 0;
-  // Events after the cursor, if the ring and the journal might have dropped them by the next read.
-  std::vector<EventBlockPtr> blocks;
   // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence.
   // Unset: `cursor` counts. InfinitePast: at the oldest event.
   std::optional<absl::Time> locate;
@@ -98,21 +96,24 @@ struct StreamBegin {
 // Identity of the journal that gave the sequences, and of its node.
 struct JournalIdentity {
   std::string journal_id;
-  std::string token_key;  // signs page tokens
-  std::string node_id;    // empty: not known
+  std::string node_id;  // empty: not known
 };
 using JournalIdentityPtr = std::shared_ptr<const JournalIdentity>;
 
-// The bounds of what is retained, in the ring or in the journal.
+// The bounds of what is retained, in memory or in the journal.
 struct EventRange {
   uint64_t oldest = 1;  // newest + 1 if nothing is retained
   uint64_t newest = 0;
-  // First sequence from which on nothing is missing but what a GAP names: `oldest`, or the first of
-  // the sequences that were given up just before it. A stream may begin with any of them.
+  // First sequence from which on nothing is missing but what a GAP names. A stream may begin with
+  // any of them.
   uint64_t unbroken_from = 1;
+  // The newest sequence in the journal; and the one up to which every event is in the journal or
+  // named by a GAP that is.
+  uint64_t committed = 0;
+  uint64_t durable = 0;
 };
 
-// Request for what only the journal holds: the first events since `locate`, and their place, or
+// Request for what only the journal holds: the first events since `locate`, and their sequence, or
 // else the events [first, last].
 struct HistoryRequest {
   std::optional<absl::Time> locate;
@@ -128,14 +129,12 @@ struct HistoryAnswer {
 
 struct ReadOptions {
   size_t max_bytes = 0;       // approximate, but at least one block
-  bool backward = false;      // towards older events; from the newest if there is no such sequence
   bool journal_only = false;  // only events that a kill cannot undo
 };
-// Neither blocks nor history: there is nothing yet.
+// Both empty: there is no event at or after the sequence yet.
 struct ReadResult {
   std::vector<EventBlockPtr> blocks;      // blocks from the sequence's own on
   std::optional<HistoryRequest> history;  // set: events to read first, which only the journal has
-  bool out_of_range = false;  // retention has passed the sequence; the ring may hold it yet
   EventRange range;
 };
 
@@ -152,12 +151,16 @@ struct ListBounds {
   absl::Time start = absl::InfinitePast();
   absl::Time end = absl::InfiniteFuture();
   int page_size = 100;
+  bool newest_first = false;
 };
-struct ListFrom {
-  uint64_t sequence = 0;  // 0: where the order begins
+// State of a listing between its turns.
+struct ListPosition {
+  uint64_t sequence = 0;  // to continue at; 0: where the order begins
   // A client named it, and must learn if retention has passed it. Otherwise the listing continues
   // with what is left.
   bool named = false;
+  // Sequences that the times leave; found in the first turn.
+  std::optional<std::pair<uint64_t, uint64_t>> within;
 };
 // The result of one turn of a listing.
 struct EventListing {
@@ -167,21 +170,23 @@ struct EventListing {
   bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
 };
 
-// Takes what the watcher saw, gives each event its sequence, keeps it durably and then makes it
-// public; answers for events and VMs. Its threads: the pump, which writes, and the history thread,
-// which reads the journal, so that nobody else waits for the disk. Any thread, unless stated
-// otherwise. No call but Close and Stop blocks for longer than it takes to copy pointers.
+// Takes what the watcher saw, gives each event its sequence, has it written and makes it public;
+// answers for events and VMs. Its threads: the pump, which publishes; the writer, which writes; and
+// the history thread, which reads the journal. Publication waits at most kPatience for the disk:
+// then the event is public and not durable. Any thread, unless stated otherwise. No call but Open,
+// Close and Stop blocks for longer than it takes to copy pointers.
 class EventLog {
  public:
   // Callbacks on the pump thread. Each function may be empty, and may call gRPC.
   struct Subscriber {
     std::function<void()> published{};             // there is more to read, or to read as durable
     std::function<void(bool)> journal_writable{};  // writability has changed, to the argument
-    std::function<void()> journal_replaced{};      // a new one knows nothing of the open runs
     std::function<void()> turn{};                  // a turn of the pump is over
   };
   struct Health {
-    bool journal_writable = true;     // state that matches the public events
+    bool journal_writable = true;     // false: a write has failed, or lasts longer than kMaxCommit
+    absl::Duration journal_age;       // how long the oldest change has waited to be written
+    bool published_durable = true;    // what was published last
     bool directories_present = true;  // each one of --watch
     size_t queued = 0;                // updates that wait for the pump
     size_t max_queued = 0;
@@ -189,8 +194,9 @@ class EventLog {
     uint64_t ring_events = 0;
     size_t ring_bytes = 0;
   };
-  // Limit of what waits while the journal cannot be written; beyond it, the oldest events are
-  // dropped. Less than the ring holds, so that waiting events can still be read from there.
+  static constexpr absl::Duration kPatience = absl::Seconds(1);
+  static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
+  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
   static constexpr size_t kMaxBacklogBytes = 32 << 20;
   struct VmPage {
     std::vector<VmRecordPtr> vms;
@@ -198,8 +204,10 @@ class EventLog {
   };
 
   // Opens or creates the journal, determines which published events are lost, and publishes the VMs
-  // that the journal knows and a GAP for what is lost. A corrupt journal is replaced. Errors name
-  // the obstacle. `clock` outlives the log.
+  // that the journal knows and a GAP for what is lost. A damaged journal is replaced. While it
+  // cannot be opened, events are not durable, and the writer tries again. FAILED_PRECONDITION: the
+  // file is another program's. UNAVAILABLE: nothing can be read of what it was. `clock` outlives
+  // the log.
   static absl::StatusOr<std::unique_ptr<EventLog>> Open(const EventLogOptions& options,
                                                         const Clock* clock);
   // Closes and stops, if that has not been done.
@@ -212,28 +220,33 @@ class EventLog {
   // Call it before Start.
   void Subscribe(Subscriber subscriber);
 
-  // Threads that run; Step and StepHistory do the other's work.
+  // Threads that run; Step, StepWriter and StepHistory do the others' work.
   enum class Threads { kAll, kHistory };
   void Start(Threads threads = Threads::kAll);
   // Makes the pump take a turn.
   void Wake();
-  // Call it once nothing more will be pushed. Returns when all is public and, if the journal can be
-  // written, durable.
-  void Close();
-  // Ends the history thread after its pending questions; later questions get UNAVAILABLE.
+  // Call it once nothing more will be pushed. Returns when all is public and durable; or public
+  // alone, if the journal cannot be written within `timeout`.
+  void Close(absl::Duration timeout = absl::InfiniteDuration());
+  // Ends the other threads; pending and later questions get UNAVAILABLE. Waits for a disk that
+  // hangs.
   void Stop();
   // One turn of the pump, after waiting for something to do at most `timeout`. False: the sink is
-  // closed and all of it is public or lost. For tests and the simulation, instead of the thread.
+  // closed and all of it is public. For tests and the simulation, instead of the thread.
   bool Step(absl::Duration timeout = absl::ZeroDuration());
-  // Time at which Step next has something to do, on the monotonic clock; zero: now.
+  // One turn of the writer; false: there was nothing to do.
+  bool StepWriter();
+  // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
   absl::Duration NextStep() const;
+  absl::Duration NextWrite() const;
   // One turn of the history thread; false: nothing waits.
   bool StepHistory();
 
-  // OUT_OF_RANGE names what is retained. RESOURCE_EXHAUSTED: streams that read slowly hold so many
-  // different snapshots that there is no memory for one more.
+  // OUT_OF_RANGE names what is retained. UNAVAILABLE: the journal is not open, and the start is in
+  // it. RESOURCE_EXHAUSTED: streams that read slowly hold so many different snapshots that there is
+  // no memory for one more.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
-  // The events from `sequence` on: the newest are in the ring, older ones in the journal.
+  // The events from `sequence` on: the newest are in memory, older ones in the journal.
   ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
   // Answers what a Read or a StreamBegin leaves to the journal, with about `max_bytes()`, which is
   // asked when it is read. `done` is called on the history thread, or at once after Stop. Peers
@@ -241,17 +254,14 @@ class EventLog {
   void ReadHistory(const std::string& peer, HistoryRequest request,
                    std::function<size_t()> max_bytes,
                    std::function<void(absl::StatusOr<HistoryAnswer>)> done);
-  // Limits of pending queries: in all, and of one peer.
+  // Limit of pending queries: the next one gets RESOURCE_EXHAUSTED, on the caller's thread.
   static constexpr size_t kMaxQueries = 1'000;
-  static constexpr size_t kMaxQueriesPerPeer = 500;
-  // If all places are taken, the peer with the most loses its latest query to a peer with fewer.
-  // A query that finds no place gets RESOURCE_EXHAUSTED, on the caller's thread.
   void PostQuery(const std::string& peer, HistoryQuery query);
-  // Lists from `from`: newer events from the ring, older ones from the journal. Searches for at
-  // most some milliseconds, whatever the filter, and advances by at least one event. OUT_OF_RANGE:
-  // `from` was named and is no longer retained. Within a turn of a HistoryQuery.
+  // Lists from `position`, which it sets for the next turn. Searches for some milliseconds,
+  // whatever the filter, and advances by at least one event. OUT_OF_RANGE: the position was named
+  // and is no longer retained. Within a turn of a HistoryQuery.
   absl::StatusOr<EventListing> List(JournalReader* journal, const EventMatcher& matcher,
-                                    const ListBounds& bounds, bool newest_first, ListFrom from,
+                                    const ListBounds& bounds, ListPosition* position,
                                     size_t max_bytes) const;
 
   // See VmRegistry.
@@ -269,6 +279,7 @@ class EventLog {
   JournalIdentityPtr identity() const;
   EventRange range() const;
   Health health() const;
+  const Clock& clock() const;
   const EventMeters& event_meters() const;
   const JournalMeters& journal_meters() const;
 

@@ -2,104 +2,137 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/eventlog/live_state.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
-
-// Only the ring has the events that wait for the journal: it must hold all of them.
-static_assert(JournalWriter::kMaxBacklogBytes < EventRingOptions{}.max_bytes);
 namespace {
 
-// Limit of one commit, so that the events of a burst are published while it lasts.
+// Limit of one step, so that the events of a burst are written and published while it lasts.
 constexpr size_t kMaxBlocksAStep = 16;
-
-// Copies the block with its events marked as not durable.
-EventBlockPtr NotDurable(const EventBlock& block) {
-  EventBlockBuilder builder;
-  for (size_t i = 0; i < block.size(); ++i) {
-    v1::Event event = DecodeEventField(block.EncodedView(i));
-    event.set_durable(false);
-    builder.Add(event);
-  }
-  return builder.Finish();
-}
 
 }  // namespace
 
+absl::Duration EventPump::next() const {
+  const JournalWriter::Progress progress = writer_->progress();
+  const bool has_input = handled_ < taken_.updates.size() && HasRoom(progress);
+  if (progress.gap_is_due || has_input) return absl::ZeroDuration();
+  absl::Duration next = absl::InfiniteDuration();
+  if (!steps_.empty()) next = steps_.front().public_by;
+  if (reported_writable_) next = std::min(next, progress.stalls_at);
+  return next;
+}
+
 bool EventPump::RunOnce(absl::Duration timeout) {
-  const absl::Duration until_tick =
-      std::max(absl::ZeroDuration(), journal_->NextTick() - clock_->Now().monotonic);
-  timeout = std::min(timeout, until_tick);
-  bool closed = false;
-  const bool held_back = holds_back();
-  if (held_back || updates_.empty()) {
-    EventQueue::Batch batch = queue_->Pop(timeout, /*take_updates=*/!held_back);
-    if (!held_back) updates_ = std::move(batch.updates);
-    closed = batch.closed;
-  }
-  const bool idle = updates_.empty();
-  while (handled_ < updates_.size() && !holds_back()) {
-    Take(&updates_[handled_++]);
-    if (step_.blocks.size() >= kMaxBlocksAStep) Flush();
-  }
-  if (!holds_back()) Flush();
-  if (handled_ == updates_.size()) {
-    updates_ = {};  // large after a burst, and clear() would keep its memory
+  timeout = std::min(timeout, std::max(absl::ZeroDuration(), next() - clock_->Now().monotonic));
+  if (handled_ < taken_.updates.size()) {
+    queue_->WaitForWake(timeout);
+  } else {
+    taken_ = queue_->Pop(timeout);
     handled_ = 0;
   }
-  if (closed) journal_->RetryNow();  // there is no later
-  TendJournal(idle);
-  if (!closed) return true;
-  if (holds_back()) {
-    spdlog::error(
-        "the events that were observed last are lost: neither the journal nor the sequence mark "
-        "can be written");
-    return false;
+  TakeOpened();
+  NameHole(writer_->progress());
+  while (handled_ < taken_.updates.size() && HasRoom(writer_->progress())) {
+    do {
+      Take(&taken_.updates[handled_++]);
+    } while (handled_ < taken_.updates.size() && step_.changes.blocks.size() < kMaxBlocksAStep);
+    Submit();
   }
-  return held_back || !updates_.empty();
+  const bool all_taken = handled_ == taken_.updates.size();
+  if (all_taken) {
+    taken_.updates = {};  // large after a burst
+    handled_ = 0;
+  }
+  const JournalWriter::Progress progress = writer_->progress();
+  SetWritten(progress);  // first: what is published as durable must count as such
+  const bool published = PublishDue(progress);
+  const bool more_durable = std::exchange(durable_, progress.durable) != progress.durable;
+  if (published || more_durable) Tell(&Subscriber::published);
+  if (progress.writable != reported_writable_) {
+    reported_writable_ = progress.writable;
+    const absl::Duration now = clock_->Now().monotonic;
+    if (progress.writable) {
+      spdlog::info("the journal can be written again, after {}",
+                   absl::FormatDuration(now - unwritable_since_));
+    } else {
+      unwritable_since_ = now;
+      spdlog::error("the journal cannot be written: {}; new events are not durable",
+                    progress.problem);
+    }
+    Tell(&Subscriber::journal_writable, progress.writable);
+  }
+  return !taken_.closed || !steps_.empty() || !all_taken;
 }
 
-void EventPump::ReportCorrupt(const std::string& journal_id, const absl::Status& found) {
-  {
-    const MutexLock lock(&mutex_);
-    const bool is_worse = found_corrupt_.first != journal_id || absl::IsDataLoss(found) ||
-                          !absl::IsDataLoss(found_corrupt_.second);
-    if (is_worse) found_corrupt_ = {journal_id, found};
-  }
-  queue_->Wake();
+void EventPump::SetWritten(const JournalWriter::Progress& progress) {
+  live_state_->SetWritten({.open = progress.open,
+                           .writable = progress.writable,
+                           .oldest = progress.bounds.oldest,
+                           .deleted = progress.bounds.deleted,
+                           .committed = progress.bounds.newest,
+                           .durable = progress.durable,
+                           .waiting_from = progress.waiting_from});
 }
 
-void EventPump::PublishGap(const std::string& message, std::optional<Missing> missing) {
+void EventPump::NameHole(const JournalWriter::Progress& progress) {
+  if (!progress.gap_is_due) return;
+  const JournalWriter::Hole hole = writer_->TakeHole(newest_ + 1);
+  VmEvent gap;
+  gap.type = EventType::kGap;
+  gap.observe_time = clock_->Now().wall;
+  gap.message = absl::StrCat(
+      "the events ", hole.first, " to ", hole.last,
+      " are lost, as far as there were any: vmeventd ended before they were written, or more than ",
+      EventLog::kMaxBacklogBytes >> 20, " MiB waited for the disk");
+  AddEvent(gap, nullptr, hole);
+  Submit();
+}
+
+void EventPump::TakeOpened() {
+  std::optional<Journal::Opened> opened = writer_->TakeOpened();
+  if (!opened.has_value()) return;
+  if (live_state_->identity()->journal_id != opened->journal_id) {
+    live_state_->ChangeJournal(opened->journal_id);
+  }
+  if (!opened->replaced.empty()) PublishGap(opened->replaced);
+  LiveState::Step step;
+  for (const v1::Vm& vm : opened->stops) {
+    step.vms.push_back(std::make_shared<const VmRecord>(vm));
+  }
+  live_state_->Publish(std::move(step), false);
+}
+
+void EventPump::PublishGap(const std::string& message) {
   VmEvent gap;
   gap.type = EventType::kGap;
   gap.observe_time = clock_->Now().wall;
   gap.message = message;
-  AddEvent(gap, nullptr, missing);
-  Flush();
+  AddEvent(gap, nullptr);
+  Submit();
 }
 
-void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, std::optional<Missing> missing) {
+void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm,
+                         std::optional<JournalWriter::Hole> missing) {
   EventToProto(event, vm, ++newest_, &event_);
   if (missing.has_value()) {
     event_.mutable_missing()->set_first(missing->first);
     event_.mutable_missing()->set_last(missing->last);
   }
-  event_.set_durable(true);  // it is public after its commit
-  builder_.Add(event_);
+  builder_.Add(&event_);
   meters_.Count(event);
   if (event.type == EventType::kStopped && vm != nullptr) {
-    stop_lines_.emplace_back(event, vm->ref, newest_);
+    step_.stop_lines.emplace_back(event, vm->ref, newest_);
   }
-  if (event.observe_monotonic.has_value()) observed_.push_back(*event.observe_monotonic);
-  if (builder_.full()) step_.blocks.push_back(builder_.Finish());
+  if (event.observe_monotonic.has_value()) step_.observed.push_back(*event.observe_monotonic);
+  if (builder_.full()) step_.changes.blocks.push_back(builder_.Finish());
 }
 
 void EventPump::Take(VmUpdate* update) {
-  if (update->on_public) on_public_.push_back(std::move(update->on_public));
+  if (update->on_public) step_.on_public.push_back(std::move(update->on_public));
   const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*update->event, status);
   if (status == nullptr) return;
@@ -113,8 +146,13 @@ void EventPump::Take(VmUpdate* update) {
   if (update->event.has_value()) {
     run.last_sequence = newest_;
   } else if (first) {
-    const VmRecordPtr record = live_state_->FindVm({status->ref.name, status->ref.run_id, ""});
-    run.last_sequence = record == nullptr ? 0 : record->last_sequence();
+    const auto waiting = last_sequences_.find(status->ref.run_id);
+    if (waiting != last_sequences_.end()) {
+      run.last_sequence = waiting->second;
+    } else {
+      const VmRecordPtr record = live_state_->FindVm({status->ref.name, status->ref.run_id, ""});
+      run.last_sequence = record == nullptr ? 0 : record->last_sequence();
+    }
   }
   if (!first) statuses_[run.status].vm = nullptr;
   run.status = statuses_.size();
@@ -129,127 +167,66 @@ void EventPump::EncodeStatuses() {
     if (status == nullptr) continue;
     VmToProto(*status, last_sequence, &vm_);
     auto record = std::make_shared<const VmRecord>(vm_);
-    if (record->stopped()) change_.stops.push_back({last_sequence, std::string(record->encoded())});
-    step_.vms.push_back(std::move(record));
+    if (record->stopped()) batch_.stops.push_back(record);
+    step_.changes.vms.push_back(std::move(record));
   }
   for (auto& [run_id, run] : runs_) {
-    if (run.saved.has_value()) change_.runs.push_back(*std::move(run.saved));
+    last_sequences_[run_id] = run.last_sequence;
+    if (run.saved.has_value()) batch_.runs.push_back(*std::move(run.saved));
   }
   runs_.clear();
   // Neighbours in the table are written together.
-  std::sort(change_.runs.begin(), change_.runs.end(),
+  std::sort(batch_.runs.begin(), batch_.runs.end(),
             [](const auto& a, const auto& b) { return a.run_id.str() < b.run_id.str(); });
 }
 
-void EventPump::PutGap() {
-  const auto given_up = journal_->TakeGivenUp();
-  if (!given_up.has_value()) return;
-  VmEvent gap;
-  gap.type = EventType::kGap;
-  gap.observe_time = given_up->time;
-  gap.message = absl::StrCat(
-      given_up->events, " events up to ", given_up->last, ", which had been sent as not durable, ",
-      "are lost: the journal could not be written for too long, and more waited than ",
-      JournalWriter::kMaxBacklogBytes >> 20, " MiB");
-  v1::Event encoded = EventToProto(gap, nullptr, given_up->last);
-  encoded.mutable_missing()->set_first(given_up->first);
-  encoded.mutable_missing()->set_last(given_up->last);
-  encoded.set_durable(true);  // once it is in the journal
-  EventBlockBuilder builder;
-  builder.Add(encoded);
-  EventBlockPtr block = builder.Finish();
-  live_state_->PutGap(given_up->first, NotDurable(*block));
-  journal_->PutGap(std::move(block));
-}
-
-void EventPump::Flush() {
-  if (!builder_.empty()) step_.blocks.push_back(builder_.Finish());
+void EventPump::Submit() {
+  if (!builder_.empty()) step_.changes.blocks.push_back(builder_.Finish());
   EncodeStatuses();
-  const bool events = !step_.blocks.empty();
-  if (events || !change_.runs.empty()) {
-    change_.blocks.assign(step_.blocks.begin() + static_cast<ptrdiff_t>(held_blocks_),
-                          step_.blocks.end());
-    journal_->Append(std::exchange(change_, {}), clock_->Now());
+  const bool to_write = !step_.changes.blocks.empty() || !batch_.runs.empty();
+  if (!to_write && step_.changes.vms.empty() && step_.on_public.empty()) return;
+  writer_->Reserve(newest_);
+  std::vector<JournalWriter::Hole> dropped;
+  if (to_write) {
+    batch_.blocks = step_.changes.blocks;
+    step_.batch = writer_->Add(std::exchange(batch_, {}), &dropped);
+  } else if (!steps_.empty()) {
+    step_.batch = steps_.back().batch;
   }
-  if (events && !journal_->may_publish()) {
-    held_blocks_ = step_.blocks.size();
-    PutGap();  // gap in public events: the newest is never given up
-  } else {
-    PublishStep(journal_->writable());
+  step_.public_by = clock_->Now().monotonic + EventLog::kPatience;
+  steps_.push_back(std::exchange(step_, {}));
+  for (const JournalWriter::Hole& hole : dropped) Drop(hole);
+}
+
+void EventPump::Drop(const JournalWriter::Hole& hole) {
+  live_state_->Drop(hole.first, hole.last);
+  for (Step& step : steps_) {
+    std::erase_if(step.changes.blocks, [&](const EventBlockPtr& block) {
+      return block->first_sequence() >= hole.first && block->last_sequence() <= hole.last;
+    });
   }
 }
 
-void EventPump::PublishStep(bool durable) {
-  const bool events = !step_.blocks.empty();
-  if (!events && step_.vms.empty()) return;
-  held_blocks_ = 0;
+bool EventPump::PublishDue(const JournalWriter::Progress& progress) {
   const absl::Duration now = clock_->Now().monotonic;
-  for (EventBlockPtr& block : step_.blocks) {
-    if (!durable) block = NotDurable(*block);
-    block->SetPublished(now);
-  }
-  if (durable) {
-    for (const absl::Duration at : observed_) meters_.observed_to_durable.Observe(now - at);
-  }
-  observed_.clear();
-  step_.retained = journal_->journal().retained();
-  live_state_->Publish(std::exchange(step_, {}));
-  PutGap();
-  if (events) Tell(&Subscriber::published);
-  // These may ask whether their event is durable: that is, whether the journal is writable now.
-  live_state_->SetJournalWritable(journal_->writable());
-  for (const std::function<void()>& on_public : std::exchange(on_public_, {})) on_public();
-  for (const StopLine& line : std::exchange(stop_lines_, {})) line.Log();
-}
-
-void EventPump::TendJournal(bool idle) {
-  {
-    const MutexLock lock(&mutex_);
-    const auto [journal_id, found] = std::exchange(found_corrupt_, {});
-    // A late report may be of the one that was replaced.
-    if (!found.ok() && journal_id == journal_->journal().journal_id()) {
-      journal_->ReportFound(found, clock_->Now());
+  bool published = false;
+  while (!steps_.empty()) {
+    const bool durable = steps_.front().batch <= progress.written;
+    if (!durable && progress.writable && now < steps_.front().public_by) break;
+    Step step = std::move(steps_.front());
+    steps_.pop_front();
+    for (const EventBlockPtr& block : step.changes.blocks) block->SetPublished(now);
+    if (durable) {
+      for (const absl::Duration at : step.observed) meters_.observed_to_durable.Observe(now - at);
     }
+    published = published || !step.changes.blocks.empty();
+    live_state_->Publish(std::move(step.changes), durable);
+    // These may ask whether their event is durable.
+    for (const std::function<void()>& on_public : step.on_public) on_public();
+    for (const StopLine& line : step.stop_lines) line.Log();
   }
-  journal_->Tick(clock_->Now(), idle);
-  if (holds_back() && journal_->may_publish()) PublishStep(journal_->writable());
-  live_state_->Replace(journal_->TakeLate());
-  if (journal_->replace_due(clock_->Now())) ReplaceCorruptJournal();
-  live_state_->SetRetained(journal_->journal().retained());
-  const bool writable = journal_->writable();
-  live_state_->SetJournalWritable(writable);
-  if (writable != reported_writable_) {
-    reported_writable_ = writable;
-    Tell(&Subscriber::journal_writable, writable);
-    Tell(&Subscriber::published);  // public events may be durable now
-  }
-}
-
-void EventPump::ReplaceCorruptJournal() {
-  const std::string problem = journal_->problem();
-  const uint64_t committed = journal_->journal().newest();
-  const absl::StatusOr<std::string> moved_to = journal_->Replace(newest_, clock_->Now());
-  if (!moved_to.ok()) {
-    spdlog::error("the journal is corrupt ({}) and cannot be replaced: {}", problem,
-                  std::string(moved_to.status().message()));
-    return;
-  }
-  const std::string old_one =
-      moved_to->empty() ? "the journal's file is no longer in its place"
-                        : absl::StrCat("the journal was corrupt and was moved to ", *moved_to);
-  spdlog::error("{}: {}; a new one begins", problem, old_one);
-  if (holds_back()) PublishStep(false);  // the new one begins after it
-  live_state_->ChangeJournal({journal_->journal().journal_id(), journal_->journal().token_key(),
-                              live_state_->identity()->node_id});
-  Tell(&Subscriber::journal_replaced);
-  const uint64_t published = newest_;
-  if (published == committed) {
-    PublishGap(absl::StrCat(old_one, "; the events before this one are there"));
-  } else {
-    PublishGap(absl::StrCat(old_one, "; the events up to ", committed,
-                            " are there, those after it were sent as not durable and are lost"),
-               Missing{committed + 1, published});
-  }
+  if (steps_.empty()) last_sequences_.clear();
+  return published;
 }
 
 }  // namespace vmeventd

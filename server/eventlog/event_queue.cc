@@ -7,20 +7,11 @@
 namespace vmeventd {
 namespace {
 
-// Returns whether the event is never dropped: each run has one of each kind, or somebody asked for
+// Returns whether the event is dropped last: each run has one of each kind, or somebody asked for
 // it.
-bool MustKeep(const VmEvent& event) {
+bool IsEvidence(const VmEvent& event) {
   return event.type == EventType::kStarted || event.type == EventType::kStopped ||
          event.type == EventType::kIntentDeclared || event.type == EventType::kIntentWithdrawn;
-}
-
-bool IsEvent(const VmUpdate& update, EventType type) {
-  return update.event.has_value() && update.event->type == type;
-}
-
-// Recognises an update that was dropped after it was queued.
-bool WasDropped(const VmUpdate& update) {
-  return !update.status.has_value() && !update.event.has_value() && update.on_public == nullptr;
 }
 
 size_t SizeOf(const Rare<Intent>& intent) {
@@ -87,98 +78,36 @@ void EventQueue::EndTurn() {
 }
 
 void EventQueue::PushLocked(VmUpdate&& update) {
-  const bool full = updates_.size() >= max_updates_ || bytes_ >= max_bytes_;
-  if (full) return PushWhenFull(std::move(update));
-  // The queue was full before: a waiting status is older, and no newer one may take its place.
-  if (!waiting_status_.empty() && update.status.has_value()) {
-    waiting_status_.erase(KeyOf(*update.status));
+  const auto beyond = [&](size_t times) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return updates_.size() + left_.size() >= times * max_updates_ || bytes_ >= times * max_bytes_;
+  };
+  const bool evidence =
+      update.on_public != nullptr || (update.event.has_value() && IsEvidence(*update.event));
+  if (beyond(evidence ? 2 : 1)) {
+    if (update.event.has_value()) {
+      ++dropped_;
+      ++dropped_unreported_;
+      last_drop_time_ = update.event->observe_time;
+      update.event.reset();
+    }
+    // Somebody may wait for it all the same.
+    if (!update.status.has_value() && update.on_public == nullptr) return;
   }
-  Append(std::move(update));
-}
-
-void EventQueue::Append(VmUpdate&& update) {
-  if (update.status.has_value() && !update.status->ref.run_id.empty()) {
-    const SharedText& run_id = update.status->ref.run_id;
-    if (IsEvent(update, EventType::kStarted)) new_runs_[run_id].clear();
-    const auto run = new_runs_.find(run_id);
-    if (run != new_runs_.end()) run->second.push_back(updates_.size());
+  const std::string key = update.status.has_value() ? std::string(KeyOf(*update.status)) : "";
+  const auto older = left_.find(key);
+  if (older != left_.end()) {
+    bytes_ -= SizeOf(older->second);
+    if (!update.saved_run.has_value()) update.saved_run = std::move(older->second.saved_run);
+    left_.erase(older);
   }
+  const bool left = !update.event.has_value() && update.on_public == nullptr && beyond(1);
   bytes_ += SizeOf(update);
+  if (left) {
+    left_[key] = std::move(update);
+    return;
+  }
   if (updates_.empty()) updates_.reserve(last_taken_);
   updates_.push_back(std::move(update));
-}
-
-void EventQueue::CountDropped(const VmEvent& event) {
-  ++dropped_;
-  ++dropped_unreported_;
-  last_drop_time_ = event.observe_time;
-}
-
-bool EventQueue::DropWholeRun(const VmUpdate& stopped) {
-  const auto run = new_runs_.find(stopped.status->ref.run_id);
-  if (run == new_runs_.end()) return false;
-  for (const size_t at : run->second) {
-    if (updates_[at].on_public != nullptr) return false;  // somebody waits for it
-  }
-  for (const size_t at : run->second) {
-    if (updates_[at].event.has_value()) CountDropped(*updates_[at].event);
-    bytes_ -= SizeOf(updates_[at]);
-    updates_[at] = VmUpdate();
-    bytes_ += SizeOf(updates_[at]);
-  }
-  CountDropped(*stopped.event);
-  empty_ += run->second.size();
-  waiting_status_.erase(KeyOf(*stopped.status));
-  new_runs_.erase(run);
-  if (empty_ > updates_.size() / 2) Compact();
-  return true;
-}
-
-void EventQueue::Compact() {
-  std::vector<VmUpdate> left;
-  std::vector<size_t> places(updates_.size());  // place of each update in `left`
-  for (size_t at = 0; at < updates_.size(); ++at) {
-    places[at] = left.size();
-    if (!WasDropped(updates_[at])) left.push_back(std::move(updates_[at]));
-  }
-  for (auto& [key, at] : waiting_status_) at = places[at];
-  for (auto& [run_id, all] : new_runs_) {
-    for (size_t& at : all) at = places[at];
-  }
-  bytes_ -= empty_ * SizeOf(VmUpdate());
-  empty_ = 0;
-  updates_ = std::move(left);
-}
-
-void EventQueue::PushWhenFull(VmUpdate&& update) {
-  if (IsEvent(update, EventType::kStopped) && update.status.has_value() &&
-      update.on_public == nullptr && DropWholeRun(update)) {
-    return;
-  }
-  const bool keep =
-      update.on_public != nullptr || (update.event.has_value() && MustKeep(*update.event));
-  if (update.event.has_value() && !keep) {
-    CountDropped(*update.event);
-    update.event.reset();
-  }
-  if (!update.status.has_value()) {
-    if (keep) Append(std::move(update));
-    return;
-  }
-  // A status alone takes the place of the one that waits already, so that a VM that changes for
-  // ever fills one place. After a kept update it needs another place.
-  const SharedText key = KeyOf(*update.status);
-  if (keep) {
-    waiting_status_.erase(key);
-  } else if (const auto [it, added] = waiting_status_.try_emplace(key, updates_.size()); !added) {
-    VmUpdate& waiting = updates_[it->second];
-    if (!update.saved_run.has_value()) update.saved_run = std::move(waiting.saved_run);
-    bytes_ -= SizeOf(waiting);
-    waiting = std::move(update);
-    bytes_ += SizeOf(waiting);
-    return;
-  }
-  Append(std::move(update));
 }
 
 void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
@@ -191,23 +120,17 @@ void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
   changed_.NotifyOne();
 }
 
-EventQueue::Batch EventQueue::Pop(absl::Duration timeout, bool take_updates) {
+EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
   const MutexLock lock(&mutex_);
   WaitUntil(&changed_, &mutex_, timeout,
-            [this, take_updates]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-              return (take_updates && !updates_.empty()) || closed_ || woken_;
-            });
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ReadyLocked(); });
   woken_ = false;
   Batch batch;
   batch.closed = closed_;
-  if (!take_updates) return batch;
   batch.updates.swap(updates_);
+  for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
   last_taken_ = batch.updates.size();
   bytes_ = 0;
-  empty_ = 0;
-  waiting_status_.clear();
-  new_runs_.clear();
-  std::erase_if(batch.updates, WasDropped);
   if (dropped_unreported_ > 0) {
     VmEvent gap;
     gap.type = EventType::kGap;
@@ -225,6 +148,7 @@ void EventQueue::Close() {
   {
     const MutexLock lock(&mutex_);
     closed_ = true;
+    woken_ = true;
   }
   changed_.NotifyAll();
 }

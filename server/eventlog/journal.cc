@@ -6,33 +6,102 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <utility>
+#include <cstdio>
+#include <filesystem>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "base/errno_status.h"
 #include "base/random.h"
-#include "server/eventlog/unreadable.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
+#include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
 
-// Events deleted per retention step, which is short enough to fit unnoticed between two appends.
-constexpr int64_t kRetainRows = 500;
+constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
+constexpr int64_t kSchemaVersion = 3;
+constexpr int64_t kRetainStep = 1'000;
 
-// Number of the VMs that stopped last that are kept for the answers about VMs.
-constexpr int64_t kMaxStops = 10'000;
+constexpr char kSchema[] = R"sql(
+  CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE events(
+    sequence INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    type INTEGER NOT NULL,
+    class INTEGER,
+    vm TEXT NOT NULL,
+    run TEXT NOT NULL,
+    source TEXT NOT NULL,
+    event BLOB NOT NULL);
+  CREATE INDEX events_by_vm ON events(sequence >> 13, vm, type);
+  CREATE INDEX events_by_time ON events(time);
+  CREATE TABLE runs(run TEXT PRIMARY KEY, sequence INTEGER NOT NULL, state BLOB NOT NULL);
+  CREATE TABLE stopped_vms(sequence INTEGER PRIMARY KEY, vm BLOB NOT NULL);
+)sql";
+static_assert(kGroupBits == 13);
+
+// Types that retention deletes last: STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN, GAP.
+#define VMEVENTD_EVIDENCE "(1, 2, 18, 19, 20)"
+bool IsEvidence(v1::EventType type) {
+  return type == v1::EVENT_TYPE_STARTED || type == v1::EVENT_TYPE_STOPPED ||
+         type == v1::EVENT_TYPE_INTENT_DECLARED || type == v1::EVENT_TYPE_INTENT_WITHDRAWN ||
+         type == v1::EVENT_TYPE_GAP;
+}
+
+std::string MarkPath(const std::string& journal_path) {
+  return std::filesystem::path(journal_path).parent_path() / "sequence";
+}
+std::string DamagePath(const std::string& path) { return path + ".damaged"; }
+
+absl::Status SyncDirectoryOf(const std::string& path) {
+  const std::string directory = std::filesystem::path(path).parent_path();
+  const UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoStatus(directory, "cannot be opened", errno);
+  // EINVAL: this file system has nothing to sync there.
+  if (fsync(fd.get()) == 0 || errno == EINVAL) return absl::OkStatus();
+  return ErrnoStatus(directory, "cannot be synced", errno);
+}
+
+absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
+  return SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)")
+      .BindText(key)
+      .BindText(value)
+      .Run();
+}
+
+// Renames the database and its log. Returns the new path.
+absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
+  const std::string time = absl::FormatTime("%Y%m%dT%H%M%SZ", now, absl::UTCTimeZone());
+  std::string aside = absl::StrCat(path, ".", time);
+  struct stat info {};
+  for (int i = 2; lstat(aside.c_str(), &info) == 0; ++i)
+    aside = absl::StrCat(path, ".", time, "-", i);
+  // The log first: a database without it is whole, a log without its database is nothing.
+  for (const char* suffix : {"-shm", "-wal", ""}) {
+    const std::string from = absl::StrCat(path, suffix);
+    if (rename(from.c_str(), absl::StrCat(aside, suffix).c_str()) != 0 && errno != ENOENT) {
+      return absl::UnavailableError(ErrnoStatus(from, "cannot be moved aside", errno).message());
+    }
+  }
+  unlink(DamagePath(path).c_str());
+  if (absl::Status status = SyncDirectoryOf(path); !status.ok()) return status;
+  return aside;
+}
 
 // SQLite gives a new file the mode that its umask leaves; the write-ahead log takes the database's.
 absl::Status CreateFile(const std::string& path) {
-  const int fd =
-      open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
-  if (fd < 0) {
+  const UniqueFd fd(
+      open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640));
+  if (!fd.valid()) {
     return absl::UnavailableError(ErrnoStatus(path, "cannot open the journal", errno).message());
   }
   struct stat info {};
-  const bool known = fstat(fd, &info) == 0;
-  close(fd);
-  if (!known || !S_ISREG(info.st_mode)) {
+  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, ": this is no regular file; move it away"));
   }
@@ -44,281 +113,503 @@ absl::Status CreateFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-// The identity is ours and the version is known: a table or column that is not there was lost.
-absl::Status LostIsDamage(const absl::Status& status) {
-  return absl::IsInternal(status) ? absl::DataLossError(status.message()) : status;
+// Why the database at `path` cannot be used as it is. UNIMPLEMENTED: of another version.
+absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
+  SqliteQuery row(database,
+                  "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"
+                  " WHERE type = 'table' AND name IN ('meta', 'events', 'runs', 'stopped_vms',"
+                  " 'sessions', 'blocks')) FROM pragma_user_version, pragma_application_id");
+  row.Next();
+  if (!row.status().ok()) return row.status();
+  if (row.Int(1) != kApplicationId && row.Int(2) < 2) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path,
+                     ": this is a database, but not vmeventd's; move it away, or name another "
+                     "--state-dir"));
+  }
+  if (row.Int(1) != kApplicationId) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": the file's header has the application_id ", row.Int(1)));
+  }
+  if (row.Int(0) != kSchemaVersion) {
+    return absl::UnimplementedError(absl::StrCat(path, ": the journal has the format ", row.Int(0),
+                                                 ", this vmeventd has ", kSchemaVersion));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
+                          const SequenceMark& begin) {
+  std::string journal_id = begin.journal_id;
+  if (journal_id.empty()) {
+    absl::StatusOr<std::string> random = RandomUuid();
+    if (!random.ok()) return random.status();
+    journal_id = *std::move(random);
+  }
+  absl::Status status = database->Execute("BEGIN IMMEDIATE");
+  if (status.ok()) {
+    status = database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
+                                            "; PRAGMA application_id = ", kApplicationId, ";"));
+  }
+  if (status.ok()) status = PutMeta(database, "journal_id", journal_id);
+  if (status.ok()) status = PutMeta(database, "file", FileIdentity(path));
+  if (status.ok()) status = PutMeta(database, "begins_after", absl::StrCat(begin.through));
+  if (status.ok()) status = database->Execute("COMMIT");
+  return status;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& options,
-                                                       const JournalBeginning& beginning) {
+std::string FileIdentity(const std::string& path) {
+  struct statx info {};
+  if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &info) != 0) {
+    return "";
+  }
+  const bool has_birth = (info.stx_mask & STATX_BTIME) != 0;
+  const int64_t birth =
+      has_birth ? info.stx_btime.tv_sec * 1'000'000'000 + info.stx_btime.tv_nsec : 0;
+  return absl::StrCat(info.stx_ino, " ", birth);
+}
+
+absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path) {
+  const absl::StatusOr<std::string> text = ReadSmallFile(MarkPath(journal_path));
+  if (absl::IsNotFound(text.status())) return SequenceMark();
+  if (!text.ok()) return text.status();
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(*text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  SequenceMark mark;
+  if (words.size() != 2 || !absl::SimpleAtoi(words[1], &mark.through)) return SequenceMark();
+  mark.journal_id = std::string(words[0]);
+  return mark;
+}
+
+absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark) {
+  const std::string path = MarkPath(journal_path);
+  const bool is_new = access(path.c_str(), F_OK) != 0;
+  const UniqueFd fd(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
+  if (!fd.valid()) return ErrnoStatus(path, "cannot be opened", errno);
+  // Has one length for all numbers: written over itself it needs no room on the disk.
+  const std::string text = absl::StrFormat("%-36s %020d\n", mark.journal_id, mark.through);
+  if (pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+    return ErrnoStatus(path, "cannot be written", errno);
+  }
+  if (fdatasync(fd.get()) != 0) return ErrnoStatus(path, "cannot be synced", errno);
+  return is_new ? SyncDirectoryOf(path) : absl::OkStatus();
+}
+
+void RemoveMark(const std::string& journal_path) {
+  if (unlink(MarkPath(journal_path).c_str()) == 0) SyncDirectoryOf(journal_path).IgnoreError();
+}
+
+absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
+                                                     absl::string_view key) {
+  SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?");
+  std::optional<std::string> value;
+  if (row.BindText(key).Next()) value = std::string(row.Bytes(0));
+  if (!row.status().ok()) return row.status();
+  return value;
+}
+
+absl::StatusOr<uint64_t> QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
+  return SqliteQuery(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?")
+      .BindText(key)
+      .Number();
+}
+
+EventBlock::Entry KeyOfRow(const SqliteQuery& row) {
+  return {.sequence = row.Uint(0),
+          .vm_name = row.Bytes(4),
+          .run_id = row.Bytes(5),
+          .source = row.Bytes(6),
+          .type = static_cast<v1::EventType>(row.Int(2)),
+          .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
+          .observe_time = absl::FromUnixNanos(row.Int(1)),
+          .bytes = row.Bytes(7).size()};
+}
+
+absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options,
+                                              const SequenceMark& begin, absl::Time now) {
+  absl::StatusOr<Opened> opened = TryOpen(options, begin);
+  const absl::Status why = opened.status();
+  if (!absl::IsDataLoss(why) && !absl::IsUnimplemented(why)) return opened;
+  const absl::StatusOr<std::string> aside = MoveAside(options.path, now);
+  if (!aside.ok()) return aside.status();
+  const std::string moved = absl::StrCat(
+      absl::IsDataLoss(why) ? "the journal was damaged" : "the journal was of another version",
+      " and was moved to ", *aside);
+  spdlog::error("{}: {}; a new one begins", std::string(why.message()), moved);
+  opened = TryOpen(options, begin);
+  if (opened.ok()) {
+    opened->is_new = true;
+    opened->replaced = absl::StrCat(moved, "; the events before this one are there");
+    const absl::Status status =
+        PutMeta(&opened->journal->database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
+    if (!status.ok()) return status;
+  }
+  return opened;
+}
+
+absl::StatusOr<Journal::Opened> Journal::TryOpen(const JournalOptions& options,
+                                                 const SequenceMark& begin) {
+  if (const auto why = ReadSmallFile(DamagePath(options.path)); why.ok()) {
+    return absl::DataLossError(absl::StrCat(options.path, ": ", *why));
+  }
   if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
   absl::StatusOr<SqliteDatabase> database =
       SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();
-  std::unique_ptr<Journal> journal(new Journal(options, *std::move(database)));
-  // `cell_size_check` finds more corruption, `trusted_schema` runs nothing that a foreign file
-  // brings along. The limit keeps the log small after a burst. Nothing is changed in a file that is
-  // not ours.
-  absl::Status status = journal->database_.Execute(
-      "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
-  if (status.ok()) status = CheckSchema(&journal->database_, options.path);
-  if (status.ok()) {
-    status = journal->database_.Execute(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = "
-        "4194304;");
+  absl::Status status = database->Execute(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+      "PRAGMA journal_size_limit = 67108864");
+  if (!status.ok()) return status;
+  Opened opened;
+  opened.journal.reset(new Journal(options, *std::move(database)));
+  status = opened.journal->Load(begin, &opened);
+  // The identity is ours and the version is known: a table or column that is not there was lost.
+  if (absl::IsInternal(status)) return absl::DataLossError(status.message());
+  if (!status.ok()) return status;
+  const Journal& journal = *opened.journal;
+  opened.journal_id = journal.journal_id();
+  if (!begin.journal_id.empty() &&
+      (journal.journal_id() != begin.journal_id || journal.bounds().newest > begin.through)) {
+    return absl::DataLossError(
+        absl::StrCat(options.path, ": this is not the journal ", begin.journal_id, " up to ",
+                     begin.through, ", which was in use while the file could not be opened"));
   }
-  if (status.ok()) status = journal->database_.KeepLogFile();
-  if (status.ok()) status = CreateSchemaIfNew(&journal->database_, beginning);
-  if (status.ok()) status = journal->LoadIdentity();
-  if (status.ok()) {
-    absl::StatusOr<JournalBounds> bounds = ReadBounds(&journal->database_, options);
-    if (bounds.ok()) journal->bounds_ = *bounds;
-    status = bounds.status();
+  return opened;
+}
+
+void Journal::ReportDamage(const std::string& path, absl::string_view why) {
+  const UniqueFd fd(
+      open(DamagePath(path).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640));
+  if (!fd.valid()) return;
+  // Without the reason the file says enough.
+  if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
+}
+
+absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
+  const absl::StatusOr<uint64_t> tables =
+      SqliteQuery(&database_, "SELECT count(*) FROM sqlite_schema").Number();
+  if (!tables.ok()) return tables.status();
+  absl::Status status = *tables == 0 ? CreateSchema(&database_, options_.path, begin)
+                                     : CheckSchema(&database_, options_.path);
+  opened->created = *tables == 0;
+  if (status.ok() && opened->created) status = SyncDirectoryOf(options_.path);
+  if (status.ok()) status = LoadIdentity(opened);
+  if (status.ok()) status = LoadBounds();
+  if (!status.ok()) return status;
+  const auto hole = QueryMeta(&database_, "hole");
+  if (!hole.ok()) return hole.status();
+  if (hole->has_value()) {
+    const std::pair<absl::string_view, absl::string_view> ends = absl::StrSplit(**hole, ' ');
+    opened->hole.emplace();
+    if (!absl::SimpleAtoi(ends.first, &opened->hole->first) ||
+        !absl::SimpleAtoi(ends.second, &opened->hole->second)) {
+      return absl::DataLossError(absl::StrCat(options_.path, ": meta's hole is no range"));
+    }
   }
-  if (!status.ok()) return LostIsDamage(status);
-  journal->file_ = FileKeyOf(options.path);
-  journal->log_ = FileKeyOf(options.path + "-wal");
-  return journal;
-}
-
-absl::StatusOr<std::string> Journal::WhatItReplaces() {
-  if (bounds_.oldest <= bounds_.newest) return "";
-  absl::StatusOr<std::optional<std::string>> replaces = QueryMeta(&database_, "replaces");
-  if (!replaces.ok()) return replaces.status();
-  return replaces->value_or("");
-}
-
-absl::Status Journal::RecordOrigin(bool new_identity) {
-  const absl::StatusOr<std::string> generation = RandomUuid();
-  if (!generation.ok()) return generation.status();
-  const JournalOrigin origin = OriginWith(options_.path, *generation);
-  std::string journal_id = journal_id_;
-  std::string token_key = token_key_;
-  if (new_identity) {
-    absl::StatusOr<std::string> id = RandomUuid();
-    if (!id.ok()) return id.status();
-    absl::StatusOr<std::string> key = RandomBytes(32);
-    if (!key.ok()) return key.status();
-    journal_id = *std::move(id);
-    token_key = *std::move(key);
+  SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs ORDER BY run");
+  while (runs.Next()) {
+    opened->runs.push_back({SharedText(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
   }
-  const absl::Status status = Transact([&](JournalBounds*) {
-    absl::Status put = PutMeta(&database_, "file", origin.file);
-    if (put.ok()) put = PutMeta(&database_, "generations", origin.generations);
-    if (put.ok()) put = PutMeta(&database_, "journal_id", journal_id);
-    if (put.ok()) put = PutMeta(&database_, "token_key", token_key);
-    return put;
-  });
-  // The earlier record still holds if the disk is full; but a copy must not continue with its old
-  // id.
-  if (!status.ok()) return absl::IsUnavailable(status) && !new_identity ? absl::OkStatus() : status;
-  journal_id_ = journal_id;
-  token_key_ = token_key;
-  BeginGeneration(options_.path, *generation);
-  return absl::OkStatus();
-}
-
-absl::Status Journal::SetDeletedUntil(absl::Time time) {
-  return Transact([&](JournalBounds* bounds) {
-    bounds->deleted_until = time;
-    return PutMeta(&database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(time)));
-  });
-}
-
-absl::Status Journal::CheckInPlace() const {
-  for (const auto& [path, key] :
-       {std::pair(options_.path, file_), std::pair(options_.path + "-wal", log_)}) {
-    if (IsOtherFile(key, FileKeyOf(path))) {
+  SqliteQuery stops(&database_, "SELECT sequence, vm FROM stopped_vms ORDER BY sequence");
+  while (stops.Next()) {
+    v1::Vm vm;
+    const absl::string_view bytes = stops.Bytes(1);
+    if (!vm.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
       return absl::DataLossError(
-          absl::StrCat(path, ": this file was moved, removed or replaced while vmeventd uses it"));
+          absl::StrCat(options_.path, ": the stopped VM ", stops.Uint(0), " cannot be read"));
     }
+    opened->stops.push_back(std::move(vm));
   }
+  return runs.status().ok() ? stops.status() : runs.status();
+}
+
+absl::Status Journal::LoadIdentity(Opened* opened) {
+  const auto id = QueryMeta(&database_, "journal_id");
+  if (!id.ok()) return id.status();
+  const auto file = QueryMeta(&database_, "file");
+  if (!file.ok()) return file.status();
+  if (!id->has_value() || !file->has_value()) {
+    return absl::DataLossError(absl::StrCat(options_.path, ": the journal has no identity"));
+  }
+  journal_id_ = **id;
+  const std::string identity = FileIdentity(options_.path);
+  if (identity == **file) return absl::OkStatus();
+  // Another place in the same events may have followed them elsewhere.
+  const absl::StatusOr<std::string> other = RandomUuid();
+  if (!other.ok()) return other.status();
+  absl::Status status = database_.Execute("BEGIN IMMEDIATE");
+  if (status.ok()) status = PutMeta(&database_, "journal_id", *other);
+  if (status.ok()) status = PutMeta(&database_, "file", identity);
+  if (status.ok()) status = database_.Execute("COMMIT");
+  if (!status.ok()) return status;
+  journal_id_ = *other;
+  const absl::StatusOr<uint64_t> newest =
+      SqliteQuery(&database_, "SELECT max(sequence) FROM events").Number();
+  if (!newest.ok()) return newest.status();
+  opened->replaced =
+      absl::StrCat("the journal was restored from a copy, which ends with the event ", *newest,
+                   "; what was observed since then is missing");
+  spdlog::error("{}: {}; it continues as the journal {}", options_.path, opened->replaced,
+                journal_id_);
   return absl::OkStatus();
 }
 
-absl::Status Journal::LoadIdentity() {
-  for (const auto& [key, value] :
-       {std::pair("journal_id", &journal_id_), std::pair("token_key", &token_key_)}) {
-    absl::StatusOr<std::optional<std::string>> found = QueryMeta(&database_, key);
-    if (!found.ok()) return found.status();
-    if (!found->has_value()) {
-      return absl::DataLossError(absl::StrCat(options_.path, ": meta has no ", key));
-    }
-    *value = **std::move(found);
+absl::Status Journal::LoadBounds() {
+  for (const auto& [key, number] :
+       {std::pair("deleted", &bounds_.deleted), std::pair("thinned", &bounds_.thinned)}) {
+    const absl::StatusOr<uint64_t> value = QueryMetaNumber(&database_, key);
+    if (!value.ok()) return value.status();
+    *number = *value;
   }
-  return absl::OkStatus();
+  const absl::StatusOr<uint64_t> begins_after = QueryMetaNumber(&database_, "begins_after");
+  if (!begins_after.ok()) return begins_after.status();
+  SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM events");
+  row.Next();
+  if (!row.status().ok()) return row.status();
+  bounds_.events = row.Int(0);
+  bounds_.newest = std::max(row.Uint(1), *begins_after);
+  bounds_.deleted = std::max(bounds_.deleted, *begins_after);
+  bounds_.thinned = std::max(bounds_.thinned, bounds_.deleted);
+  return FindOldest(&bounds_);
 }
 
-absl::Status Journal::ReadSaved(std::vector<SavedRun>* runs, std::vector<JournalStop>* stops) {
-  absl::Status status = ReadRuns(&database_, runs);
-  if (status.ok()) status = ReadStops(&database_, stops);
-  return LostIsDamage(status);
+absl::Status Journal::FindOldest(JournalBounds* bounds) {
+  SqliteQuery row(&database_, "SELECT sequence, time FROM events ORDER BY sequence LIMIT 1");
+  const bool found = row.Next();
+  bounds->oldest = found ? row.Uint(0) : bounds->newest + 1;
+  bounds->oldest_time = found ? absl::FromUnixNanos(row.Int(1)) : absl::InfiniteFuture();
+  return row.status();
 }
 
-std::vector<SavedRun> Journal::ReadableRuns() {
-  std::vector<SavedRun> runs;
-  ReadRuns(&database_, &runs).IgnoreError();
-  return runs;
-}
-
-absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>& change) {
+template <typename Change>
+absl::Status Journal::Transact(const Change& change) {
   JournalBounds bounds = bounds_;
-  absl::Status status = SqliteQuery(&database_, "BEGIN IMMEDIATE").Run();
+  absl::Status status = database_.Execute("BEGIN IMMEDIATE");
   if (status.ok()) status = change(&bounds);
-  if (status.ok()) status = SqliteQuery(&database_, "COMMIT").Run();
-  // Commits to files that nobody finds again are not durable.
-  if (status.ok()) status = CheckInPlace();
-  if (!status.ok()) {
-    // If this fails as well, the connection has rolled back by itself.
-    if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
+  if (status.ok()) status = database_.Execute("COMMIT");
+  if (status.ok()) {
+    bounds_ = bounds;
     return status;
   }
-  bounds_ = bounds;
-  return absl::OkStatus();
+  noise_.reset();
+  if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
+  return status;
 }
 
-absl::Status Journal::Append(const Batch& batch, absl::Time now) {
-  absl::Status retained;
-  int64_t written = 0;
-  for (const EventBlockPtr& block : batch.blocks) written += static_cast<int64_t>(block->size());
-  absl::Status status = Transact([&](JournalBounds* bounds) {
-    absl::Status inserted = Insert(batch, bounds);
-    const bool deletes = retention_problem_.ok() && Excess(*bounds) > slack();
-    if (!inserted.ok() || !deletes) return inserted;
-    retained = DeleteOld(now, 2 * written, bounds);
-    return retained;
-  });
-  if (retained.ok() || absl::IsDataLoss(retained)) return status;
-  retention_problem_ = retained;
-  // Old events that cannot be deleted do not keep out new ones.
+absl::Status Journal::Append(const Batch& batch) {
   return Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
 }
 
-absl::Status Journal::ExtendTo(const EventBlock& block, JournalBounds* bounds) {
-  const uint64_t first = block.first_sequence();
-  if (first <= bounds->newest) {
-    return absl::InternalError(
-        absl::StrCat(options_.path, ": event ", first,
-                     " is given to the journal again, which has events up to ", bounds->newest));
+absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
+  for (const EventBlockPtr& block : batch.blocks) {
+    for (size_t i = 0; i < block->size(); ++i) {
+      const EventBlock::Entry entry = block->at(i);
+      SqliteQuery insert(&database_,
+                         "INSERT INTO events(sequence, time, type, class, vm, run, source, event)"
+                         " VALUES(?, ?, ?, nullif(?, 0), ?, ?, ?, ?)");
+      const absl::Status status =
+          insert.Bind(entry.sequence)
+              .Bind(absl::ToUnixNanos(entry.observe_time))
+              .Bind(int{entry.type})
+              .Bind(int{entry.shutdown_class})
+              .BindText(entry.vm_name)
+              .BindText(entry.run_id)
+              .BindText(entry.source)
+              .BindBlob(
+                  StoredPart(block->EncodedView(i), {entry.vm_name, entry.run_id, entry.source}))
+              .Run();
+      if (!status.ok()) return status;
+      if (bounds->events++ == 0) {
+        bounds->oldest = entry.sequence;
+        bounds->oldest_time = entry.observe_time;
+      }
+      bounds->newest = entry.sequence;
+      if (noise_.has_value() && !IsEvidence(entry.type)) ++(*noise_)[entry.vm_name];
+    }
   }
-  // Missing events were given up before, not lost later.
-  if (first != bounds->newest + 1) {
-    absl::Status status =
-        SqliteQuery(&database_, "INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)")
-            .Bind(bounds->newest + 1)
-            .Bind(first - 1)
+  if (batch.hole.has_value()) {
+    const absl::Status status =
+        batch.hole_is_named
+            ? SqliteQuery(&database_, "DELETE FROM meta WHERE key = 'hole'").Run()
+            : PutMeta(&database_, "hole", absl::StrCat(batch.hole->first, " ", batch.hole->second));
+    if (!status.ok()) return status;
+  }
+  for (const SavedRun& run : batch.runs) {
+    const absl::Status status =
+        run.payload.empty()
+            ? SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?").BindText(run.run_id).Run()
+            : SqliteQuery(&database_,
+                          "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
+                          " DO UPDATE SET sequence = excluded.sequence, state = excluded.state")
+                  .BindText(run.run_id)
+                  .Bind(run.last_sequence)
+                  .BindBlob(run.payload)
+                  .Run();
+    if (!status.ok()) return status;
+  }
+  for (const VmRecordPtr& vm : batch.stops) {
+    const absl::Status status =
+        SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)")
+            .Bind(vm->last_sequence())
+            .BindBlob(MessageOfField(vm->encoded()))
             .Run();
     if (!status.ok()) return status;
-    if (bounds->newest >= bounds->oldest) {
-      bounds->missing += static_cast<int64_t>(first - bounds->newest - 1);
-    }
   }
-  if (bounds->newest < bounds->oldest) {
-    bounds->oldest = first;  // unbroken_from is newest + 1 still
-    bounds->oldest_time = block.at(0).observe_time;
-  }
-  bounds->newest = block.last_sequence();
-  return absl::OkStatus();
+  if (batch.stops.empty()) return absl::OkStatus();
+  return SqliteQuery(&database_,
+                     "DELETE FROM stopped_vms WHERE sequence <= (SELECT sequence FROM stopped_vms"
+                     " ORDER BY sequence DESC LIMIT 1 OFFSET ?)")
+      .Bind(kMaxStops)
+      .Run();
 }
 
-absl::Status Journal::InsertRow(JournalBounds* bounds) {
-  if (row_.empty()) return absl::OkStatus();
-  const size_t bytes = row_.bytes();
-  const StoredBlock::Columns columns = row_.Finish(bounds->latest_time == absl::InfinitePast()
-                                                       ? INT64_MIN
-                                                       : absl::ToUnixNanos(bounds->latest_time));
-  bounds->latest_time = absl::FromUnixNanos(columns.latest_ns);
-  if (bounds->unmerged_bytes == 0 && bytes >= options_.row_bytes / 2) {
-    bounds->merged_to = columns.last;
-  } else {
-    bounds->unmerged_bytes += bytes;
-  }
-  return PutBlock(&database_, columns);
+bool Journal::RetentionIsDue() const {
+  if (bounds_.events <= 1) return false;
+  const int64_t excess = bounds_.events - options_.retention_events;
+  return excess > options_.retention_events / 100 || (retaining_ && excess > 0);
 }
 
-absl::Status Journal::MergeRows(JournalBounds* bounds) {
-  if (bounds->unmerged_bytes < options_.row_bytes) return absl::OkStatus();
-  BlockRowBuilder merged;
-  int rows = 0;
-  bool full = false;  // or nothing more fits
-  {
-    BlockQuery blocks(&database_, bounds->merged_to + 1);
-    while (const StoredBlock* const block = full ? nullptr : blocks.NextBlock()) {
-      full = !merged.empty() && (block->first() != merged.last() + 1 ||
-                                 merged.bytes() + block->bytes() > options_.row_bytes);
-      if (full) break;
-      merged.Add(*block);
-      ++rows;
-      full = merged.bytes() >= options_.row_bytes;
-    }
-    if (!blocks.status().ok()) return blocks.status();
-  }
-  if (!full) {  // retention has deleted others
-    bounds->unmerged_bytes = merged.bytes();
-    return absl::OkStatus();
-  }
-  bounds->merged_to = merged.last();
-  bounds->unmerged_bytes -= std::min(bounds->unmerged_bytes, merged.bytes());
-  if (rows == 1) return absl::OkStatus();
-  absl::Status status = SqliteQuery(&database_, "DELETE FROM blocks WHERE last BETWEEN ? AND ?")
-                            .Bind(merged.first())
-                            .Bind(merged.last())
-                            .Run();
-  if (!status.ok()) return status;
-  return PutBlock(&database_, merged.Finish(INT64_MIN));
-}
-
-absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
-  row_.Clear();
-  for (const EventBlockPtr& block : batch.blocks) {
-    const bool fits = block->first_sequence() == row_.last() + 1 &&
-                      row_.bytes() + block->encodings().size() <= BlockRowBuilder::kFullBytes;
-    absl::Status status = fits ? absl::OkStatus() : InsertRow(bounds);
-    if (status.ok()) status = ExtendTo(*block, bounds);
-    if (!status.ok()) return status;
-    row_.Add(*block);
-  }
-  if (absl::Status status = InsertRow(bounds); !status.ok()) return status;
-  for (const SavedRun& saved : batch.runs) {
-    absl::Status status = saved.payload.empty()
-                              ? SqliteQuery(&database_, "DELETE FROM sessions WHERE run_id = ?")
-                                    .BindText(saved.run_id)
-                                    .Run()
-                              : PutRun(&database_, saved);
-    if (!status.ok()) return status;
-  }
-  for (const JournalStop& stop : batch.stops) {
-    absl::Status status = SqliteQuery(&database_,
-                                      "INSERT OR REPLACE INTO stops(sequence, vm, checksum)"
-                                      " VALUES(?, ?, ?)")
-                              .Bind(stop.sequence)
-                              .BindBlob(stop.vm)
-                              .Bind(Checksum(stop))
-                              .Run();
-    if (status.ok() && ++bounds->stops > kMaxStops) {
-      --bounds->stops;
-      status = SqliteQuery(&database_,
-                           "DELETE FROM stops WHERE sequence = (SELECT min(sequence) FROM stops)")
-                   .Run();
-    }
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {
-  const uint64_t before = bounds_.oldest;
-  retention_problem_ = Transact([&](JournalBounds* bounds) {
-    absl::Status status = DeleteOld(now, kRetainRows, bounds);
-    return status.ok() ? MergeRows(bounds) : status;
+absl::StatusOr<bool> Journal::Retain(absl::Time now) {
+  const int64_t before = bounds_.events;
+  const absl::Status status = Transact([&](JournalBounds* bounds) {
+    const absl::StatusOr<uint64_t> expired = LastExpired(now);
+    if (!expired.ok()) return expired.status();
+    if (*expired != 0) return DeleteThrough(*expired, bounds);
+    const int64_t excess = bounds->events - options_.retention_events;
+    return excess <= 0 ? absl::OkStatus() : Thin(std::min(excess, kRetainStep), bounds);
   });
-  if (!retention_problem_.ok()) {
-    SetReadErrorPlace(absl::StrCat("event ", before), &retention_problem_);
-    return retention_problem_;
+  if (!status.ok()) return status;
+  retaining_ = bounds_.events > options_.retention_events;
+  return bounds_.events < before;
+}
+
+absl::StatusOr<uint64_t> Journal::LastExpired(absl::Time now) {
+  const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
+  SqliteQuery rows(&database_, "SELECT sequence, time FROM events ORDER BY sequence LIMIT ?");
+  rows.Bind(kRetainStep);
+  uint64_t last = 0;
+  while (rows.Next() && rows.Uint(0) != bounds_.newest) {
+    if (rows.Int(1) < cutoff) {
+      last = rows.Uint(0);
+    } else if (rows.Int(1) <= absl::ToUnixNanos(now)) {
+      break;
+    }
+    // A time in the future is of a clock that was ahead: what follows shows the event's age.
   }
-  return bounds_.oldest >= before + kRetainRows || has_small_rows();
+  if (!rows.status().ok()) return rows.status();
+  return last;
+}
+
+absl::Status Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
+  int64_t latest = 0;
+  {
+    SqliteQuery rows(&database_, "DELETE FROM events WHERE sequence <= ? RETURNING time, type, vm");
+    rows.Bind(sequence);
+    while (rows.Next()) {
+      latest = std::max(latest, rows.Int(0));
+      --bounds->events;
+      if (noise_.has_value() && !IsEvidence(static_cast<v1::EventType>(rows.Int(1)))) {
+        --(*noise_)[rows.Bytes(2)];
+      }
+    }
+    if (!rows.status().ok()) return rows.status();
+  }
+  bounds->deleted = std::max(bounds->deleted, sequence);
+  const absl::Status status = PutDeleted(*bounds, latest);
+  return status.ok() ? FindOldest(bounds) : status;
+}
+
+absl::Status Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
+  absl::Status status =
+      SqliteQuery(&database_,
+                  "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
+                  " UPDATE SET value = max(CAST(value AS INTEGER), excluded.value)")
+          .Bind(latest_ns)
+          .Run();
+  if (status.ok()) status = PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
+  if (status.ok()) status = PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
+  return status;
+}
+
+absl::Status Journal::CountNoise() {
+  if (noise_.has_value()) return absl::OkStatus();
+  noise_.emplace();
+  SqliteQuery rows(&database_,
+                   "SELECT vm FROM events INDEXED BY events_by_vm"
+                   " WHERE type NOT IN " VMEVENTD_EVIDENCE);
+  while (rows.Next()) ++(*noise_)[rows.Bytes(0)];
+  return rows.status();
+}
+
+absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
+  if (absl::Status status = CountNoise(); !status.ok()) return status;
+  // The level down to which the VMs with the most events lose some, `count` together.
+  const auto above = [&](int64_t level) {
+    int64_t sum = 0;
+    for (const auto& [vm, events] : *noise_) sum += std::max<int64_t>(0, events - level);
+    return sum;
+  };
+  int64_t level = 0;
+  for (int64_t bit = int64_t{1} << 40; bit > 0; bit >>= 1) {
+    if (above(level + bit) >= count) level += bit;
+  }
+  std::vector<std::pair<uint64_t, std::string>> found;
+  absl::flat_hash_map<std::string, int64_t> quotas;
+  absl::erase_if(*noise_, [](const auto& vm) { return vm.second == 0; });
+  for (const auto& [vm, events] : *noise_) {
+    if (events > level) quotas[vm] = events - level;
+  }
+  const auto wanted = static_cast<size_t>(count);
+  for (uint64_t group = bounds->oldest >> kGroupBits;
+       group <= bounds->newest >> kGroupBits && found.size() < wanted && !quotas.empty(); ++group) {
+    // Sequences may jump by many groups.
+    const absl::StatusOr<uint64_t> next =
+        SqliteQuery(&database_, "SELECT min(sequence) FROM events WHERE sequence >= ?")
+            .Bind(group << kGroupBits)
+            .Number();
+    if (!next.ok()) return next.status();
+    if (*next == 0) break;
+    group = *next >> kGroupBits;
+    SqliteQuery rows(&database_,
+                     "SELECT sequence, vm FROM events WHERE sequence >> 13 = ?"
+                     " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence");
+    rows.Bind(group);
+    while (found.size() < wanted && rows.Next()) {
+      const auto quota = quotas.find(rows.Bytes(1));
+      if (quota == quotas.end() || rows.Uint(0) == bounds->newest) continue;
+      found.emplace_back(rows.Uint(0), quota->first);
+      if (--quota->second == 0) quotas.erase(quota);
+    }
+    if (!rows.status().ok()) return rows.status();
+  }
+  std::vector<std::pair<uint64_t, int64_t>> times;
+  for (const auto& [sequence, vm] : found) {
+    SqliteQuery row(&database_, "DELETE FROM events WHERE sequence = ? RETURNING time");
+    if (row.Bind(sequence).Next()) times.emplace_back(sequence, row.Int(0));
+    if (!row.status().ok()) return row.status();
+    bounds->thinned = std::max(bounds->thinned, sequence);
+    --bounds->events;
+    --(*noise_)[vm];
+  }
+  if (absl::Status status = FindOldest(bounds); !status.ok()) return status;
+  int64_t latest = 0;
+  for (const auto& [sequence, time] : times) {
+    if (sequence < bounds->oldest) latest = std::max(latest, time);
+  }
+  bounds->deleted = std::max(bounds->deleted, bounds->oldest - 1);
+  if (absl::Status status = PutDeleted(*bounds, latest); !status.ok()) return status;
+  if (found.size() == wanted) return absl::OkStatus();
+  // Only evidence is left: of that the oldest goes.
+  SqliteQuery rows(&database_,
+                   "SELECT max(sequence) FROM (SELECT sequence FROM events WHERE sequence < ?"
+                   " ORDER BY sequence LIMIT ?)");
+  const absl::StatusOr<uint64_t> last =
+      rows.Bind(bounds->newest).Bind(wanted - found.size()).Number();
+  if (!last.ok()) return last.status();
+  return DeleteThrough(std::max(*last, bounds->deleted), bounds);
 }
 
 }  // namespace vmeventd

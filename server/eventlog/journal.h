@@ -1,147 +1,150 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "server/eventlog/block_row.h"
-#include "server/eventlog/journal_origin.h"
-#include "server/eventlog/live_state.h"
-#include "server/eventlog/schema.h"
+#include "server/eventlog/event_log.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_block.h"
+#include "server/events/vm_registry.h"
 
 namespace vmeventd {
 
+// What the journal's rows hold.
+struct JournalBounds {
+  uint64_t oldest = 1;  // the first event; newest + 1 without one
+  uint64_t newest = 0;  // the last event, or what the journal begins after
+  // Every event up to `deleted` was deleted, and some up to `thinned`.
+  uint64_t deleted = 0;
+  uint64_t thinned = 0;
+  int64_t events = 0;
+  absl::Time oldest_time = absl::InfiniteFuture();
+};
+
+// Sequences of a journal that may be in use, in the file `sequence` beside the database: reserved
+// in ranges, so that it is synced once for many events. After a stop in order, the newest event.
+struct SequenceMark {
+  std::string journal_id;  // empty: there is no mark
+  uint64_t through = 0;
+};
+// Empty if there is none. An error: it cannot be read now.
+absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path);
+absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark);
+// Removes it as well as it can: it is not true.
+void RemoveMark(const std::string& journal_path);
+// Number of sequences to reserve: more than there are events while a disk hangs.
+inline constexpr uint64_t kReservedSequences = 1'000'000'000;
+
+// The identity of a file, "INODE BIRTH" with the birth in nanoseconds, which a copy does not have.
+// The birth is 0 where the file system does not store it.
+std::string FileIdentity(const std::string& path);
+
 // The events and the open runs on disk: an SQLite database in WAL mode, synchronous=FULL, whose
-// format is in docs/journal.md. This is its one writer; JournalReader reads beside it. One thread.
+// tables docs/journal.md describes. Its one writer; a JournalReader reads at the same time. One
+// thread. Every call may last as long as the disk hangs.
 class Journal {
  public:
+  static constexpr ptrdiff_t kMaxStops = 10'000;  // stopped VMs
+
   // Changes of one transaction.
   struct Batch {
-    std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest()
+    std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest
     std::vector<SavedRun> runs;
-    std::vector<JournalStop> stops;
+    std::vector<VmRecordPtr> stops;  // in order
+    // Sequences that will never be here, and whether a GAP of these blocks names them: a start must
+    // name them otherwise.
+    std::optional<std::pair<uint64_t, uint64_t>> hole{};
+    bool hole_is_named = false;
   };
+  struct Opened;
 
-  // Opens the database, or creates it with `beginning`. DATA_LOSS: it is corrupt.
-  // FAILED_PRECONDITION: it was written by a newer version, or is another program's. Other errors:
-  // see SqliteDatabase. OpenJournal (open_journal.h) replaces one that is corrupt.
-  static absl::StatusOr<std::unique_ptr<Journal>> Open(const JournalOptions& options,
-                                                       const JournalBeginning& beginning = {});
+  // Opens the database, or creates it with `begin.journal_id`, or another id if that is empty, to
+  // begin after `begin.through`. A damaged one, one of another version, and one that is not
+  // `begin.journal_id` is moved aside first. FAILED_PRECONDITION: it is
+  // another program's. UNAVAILABLE: it cannot be opened now.
+  static absl::StatusOr<Opened> Open(const JournalOptions& options, const SequenceMark& begin,
+                                     absl::Time now);
+  // Has the next Open replace the journal, whose damage was found in use. Any thread.
+  static void ReportDamage(const std::string& path, absl::string_view why);
 
-  // Appends the runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of
-  // them is damaged.
-  absl::Status ReadSaved(std::vector<SavedRun>* runs, std::vector<JournalStop>* stops);
-  std::vector<SavedRun> ReadableRuns();
-
-  // Reason to take the files for a copy of those that were written last; empty: there is none.
-  absl::StatusOr<std::string> WhyCopied() { return vmeventd::WhyCopied(&database_, options_.path); }
-  // Its JournalBeginning, until it has its first event.
-  absl::StatusOr<std::string> WhatItReplaces();
-  // Records which files these are, and with `new_identity` gives the journal a new id.
-  absl::Status RecordOrigin(bool new_identity);
-  // DATA_LOSS: the files that are open are no longer in their place.
-  absl::Status CheckInPlace() const;
-  // Writes the write-ahead log into the database, wherever that is now.
-  absl::Status MergeLog() { return database_.Execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
-
-  // Gives back the memory of what was read and written, up to 2 MiB of pages: they are read again
-  // where they are needed.
-  void ReleaseMemory() {
-    row_ = {};
-    database_.Execute("PRAGMA shrink_memory").IgnoreError();
-  }
-
-  // Records that events up to `time` are not here: they were in a journal that is gone.
-  absl::Status SetDeletedUntil(absl::Time time);
-
-  // Identity of this journal: sequences mean something only together with it.
   const std::string& journal_id() const { return journal_id_; }
-  // The key that page tokens are signed with: they outlive a restart.
-  const std::string& token_key() const { return token_key_; }
-  // The newest sequence ever written, or after which it begins. It stays while retention deletes.
-  uint64_t newest() const { return bounds_.newest; }
-  // The oldest that is kept; newest() + 1 if none is.
-  uint64_t oldest() const { return bounds_.oldest; }
-  // See EventRange.
-  uint64_t unbroken_from() const { return bounds_.unbroken_from; }
-  Retained retained() const { return {bounds_.oldest, bounds_.unbroken_from}; }
-  // Observation time of that event; InfiniteFuture if none is kept.
-  absl::Time oldest_time() const {
-    return bounds_.newest < bounds_.oldest ? absl::InfiniteFuture() : bounds_.oldest_time;
-  }
-  // The latest observe_time up to the newest event; InfinitePast if there is none.
-  absl::Time latest_time() const { return bounds_.latest_time; }
-  // The newest observe_time that retention has deleted, or that a journal before this one may hold;
-  // InfinitePast if there is none.
-  absl::Time deleted_until() const { return bounds_.deleted_until; }
+  const JournalBounds& bounds() const { return bounds_; }
 
-  // Writes the batch durably. After an error nothing of it counts as written, and the same batch
-  // may be retried. DATA_LOSS: the journal is corrupt, or its files are no longer in their place.
-  // Leaves what is too old or too many to RetainStep; only if more than slack() events are beyond
-  // the limit does it delete about twice as much as it writes. If that fails it still writes, and
-  // deletes nothing more until RetainStep succeeds.
-  absl::Status Append(const Batch& batch, absl::Time now);
+  // Writes the batch durably. After an error nothing of it is written, and it may be retried.
+  // DATA_LOSS: the journal is damaged.
+  absl::Status Append(const Batch& batch);
 
-  // Deletes some of what is too old or too many, and joins small rows of the newest events; a few
-  // milliseconds of work. True: there is more to do.
-  absl::StatusOr<bool> RetainStep(absl::Time now);
-  bool has_small_rows() const { return bounds_.unmerged_bytes >= options_.row_bytes; }
-  // Numbers of events beyond the limit, and of those of them that Append leaves to RetainStep.
-  int64_t excess() const { return Excess(bounds_); }
-  int64_t slack() const { return options_.retention_events / 100; }
-  // Reason why nothing is deleted at present; OK: that works.
-  const absl::Status& retention_problem() const { return retention_problem_; }
+  // Returns whether there are more events than the limit and a hundredth.
+  bool RetentionIsDue() const;
+  // Deletes at most a thousand events, and returns whether there were any. Beyond the age the
+  // oldest go. Beyond the number, those of the VMs with the most events, oldest first, but for
+  // STARTED, STOPPED, INTENT_* and GAP, which go last. The newest event stays.
+  absl::StatusOr<bool> Retain(absl::Time now);
 
  private:
   Journal(JournalOptions options, SqliteDatabase database)
       : options_(std::move(options)), database_(std::move(database)) {}
 
-  absl::Status LoadIdentity();
-  // Runs `change` in a transaction: all of it or nothing.
-  absl::Status Transact(const std::function<absl::Status(JournalBounds*)>& change);
+  static absl::StatusOr<Opened> TryOpen(const JournalOptions& options, const SequenceMark& begin);
+  absl::Status Load(const SequenceMark& begin, Opened* opened);
+  absl::Status LoadIdentity(Opened* opened);
+  absl::Status LoadBounds();
+  // Runs `change`, a `absl::Status(JournalBounds*)`, in a transaction: all of it or nothing.
+  template <typename Change>
+  absl::Status Transact(const Change& change);
   absl::Status Insert(const Batch& batch, JournalBounds* bounds);
-  // Writes the hole before a block, if there is one.
-  absl::Status ExtendTo(const EventBlock& block, JournalBounds* bounds);
-  // Writes the row of `row_`, if it has events.
-  absl::Status InsertRow(JournalBounds* bounds);
-  // Makes one row of the first small ones, if they fill it or what follows does not fit.
-  absl::Status MergeRows(JournalBounds* bounds);
-
-  // Retention (retention.cc), within a transaction: a block goes when all of its events are
-  // deleted; until then `retained_from` says which are left. An event whose time is in the future
-  // was given it by a clock that was ahead: it is as old as the first event behind it that is not.
-  // The newest event stays.
-
-  // Events beyond the limit of their number.
-  int64_t Excess(const JournalBounds& bounds) const;
-  // Deletes at most `max_rows` events, and moves `bounds` on.
-  absl::Status DeleteOld(absl::Time now, int64_t max_rows, JournalBounds* bounds);
-  // Returns the sequence and the time of the first event behind `sequence` that was not observed
-  // after `now`; nullopt: there is none.
-  absl::StatusOr<std::optional<std::pair<uint64_t, int64_t>>> NextInPast(uint64_t sequence,
-                                                                         int64_t now);
-  // Deletes the holes before `oldest`, but for the one that ends there: the GAP at `oldest` names
-  // it.
-  absl::Status DeleteHolesBefore(uint64_t oldest, JournalBounds* bounds);
+  absl::Status FindOldest(JournalBounds* bounds);
+  // Finds the last of the oldest events, a thousand at most, that are beyond the age; 0: none.
+  absl::StatusOr<uint64_t> LastExpired(absl::Time now);
+  absl::Status DeleteThrough(uint64_t sequence, JournalBounds* bounds);
+  // Records `bounds`, and that events up to a time were deleted.
+  absl::Status PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
+  absl::Status Thin(int64_t count, JournalBounds* bounds);
+  absl::Status CountNoise();
 
   const JournalOptions options_;
   SqliteDatabase database_;
-  absl::Status retention_problem_;
-  FileKey file_;  // identities of the database and its log when opened
-  FileKey log_;
   std::string journal_id_;
-  std::string token_key_;
   JournalBounds bounds_;
-  BlockRowBuilder row_;  // keeps its memory
+  bool retaining_ = false;  // more events than the limit, and some are being deleted
+  // Events by VM that retention may delete first; unset: not counted yet, or in doubt.
+  std::optional<absl::flat_hash_map<std::string, int64_t>> noise_;
 };
+
+struct Journal::Opened {
+  std::unique_ptr<Journal> journal;
+  std::string journal_id;
+  std::vector<SavedRun> runs;  // that were open
+  std::vector<v1::Vm> stops;   // the VMs that stopped last, oldest first
+  // Why it is not the journal of the daemon before, a sentence for a GAP; empty: it is.
+  std::string replaced;
+  bool is_new = false;   // it has nothing of the journal before
+  bool created = false;  // just now: no sequence was given under its id
+  // Sequences that are not here and that no GAP names.
+  std::optional<std::pair<uint64_t, uint64_t>> hole;
+};
+
+// Sets of columns of the table of events.
+inline constexpr char kEventColumns[] = "sequence, time, type, class, vm, run, source, event";
+// The event of a row with those columns, and its key. The views live until the next step.
+EventBlock::Entry KeyOfRow(const SqliteQuery& row);
+inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.Bytes(7); }
+// Events are indexed by groups of 2^13 sequences, and in each by the VM: so what is written
+// together lies together, and the events of a VM are still found fast.
+inline constexpr int kGroupBits = 13;
+
+absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
+                                                     absl::string_view key);
+absl::StatusOr<uint64_t> QueryMetaNumber(SqliteDatabase* database, absl::string_view key);
 
 }  // namespace vmeventd

@@ -1,187 +1,46 @@
 #include "server/eventlog/journal_reader.h"
 
 #include <algorithm>
-#include <cstdint>
-#include <optional>
-#include <utility>
+#include <limits>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/eventlog/unreadable.h"
-#include "server/events/event_codec.h"
+#include "server/eventlog/journal.h"
 
 namespace vmeventd {
 namespace {
 
-constexpr size_t kSharedPages = 16;
+constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
 
-EventBlock::Entry WithVm(EventBlock::Entry entry, absl::string_view encoded) {
-  const VmRefView vm = VmInEventField(encoded);
-  entry.vm_name = vm.name;
-  entry.run_id = vm.run_id;
-  entry.source = vm.source;
-  return entry;
-}
-
-// Condition of blocks that may contain selected events. ?1 to ?4: the bounds of sequence and time;
-// the hashes of names follow.
-std::string SelectSql(const JournalReader::Selection& selection) {
-  const NameMatcher& names = selection.matcher->names();
-  std::string sql =
-      "WHERE last >= ?1 AND last <= coalesce((SELECT min(last) FROM blocks WHERE last >= ?2), ?2)"
-      " AND earliest_time < ?3 AND latest_time >= ?4";
-  if (names.globs().empty() && !names.exact().empty()) {
-    // Events of the node as a whole pass every filter. A match across two hashes is harmless.
-    absl::StrAppend(&sql, " AND (instr(names, x'00000000') > 0");
-    for (size_t i = 0; i < names.exact().size(); ++i) {
-      absl::StrAppend(&sql, " OR instr(names, ?", 5 + i, ") > 0");
-    }
-    absl::StrAppend(&sql, ")");
-  }
-  return absl::StrCat(sql, " ORDER BY last", selection.newest_first ? " DESC" : "");
+absl::Status NotRetained(uint64_t sequence, uint64_t deleted) {
+  return absl::OutOfRangeError(absl::StrCat("sequence ", sequence,
+                                            " is no longer retained: the oldest retained sequence "
+                                            "is ",
+                                            deleted + 1));
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) {
-  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READONLY);
+  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();
   std::unique_ptr<JournalReader> reader(new JournalReader(*std::move(database)));
-  const absl::Status status = reader->database_.Execute(
-      "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
-  if (!status.ok()) return status;
-  const absl::StatusOr<bool> empty = IsEmpty(&reader->database_);
-  if (!empty.ok()) return empty.status();
-  if (*empty) {
-    return absl::UnavailableError(absl::StrCat(path, ": the journal is being made; try again"));
-  }
-  absl::StatusOr<std::optional<std::string>> id = QueryMeta(&reader->database_, "journal_id");
+  const absl::StatusOr<uint64_t> tables =
+      SqliteQuery(&reader->database_, "SELECT count(*) FROM sqlite_schema").Number();
+  if (!tables.ok()) return tables.status();
+  if (*tables == 0) return absl::UnavailableError(absl::StrCat(path, ": there is no journal yet"));
+  const auto id = QueryMeta(&reader->database_, "journal_id");
   if (!id.ok()) return id.status();
   reader->journal_id_ = id->value_or("");
   return reader;
 }
 
-absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t last,
-                                                      size_t max_bytes) {
-  const ReadSnapshot snapshot(&database_);
-  if (!snapshot.status().ok()) return snapshot.status();
-  HistoryAnswer page;
-  page.first = first;
-  page.through = first - 1;
-  const auto with_place = [&page](absl::Status status) {
-    SetReadErrorPlace(absl::StrCat("event ", page.through + 1), &status);
-    return status;
-  };
-  const absl::StatusOr<uint64_t> oldest = Oldest();
-  if (!oldest.ok()) return with_place(oldest.status());
-  EventBlockBuilder builder;
-  size_t bytes = 0;
-  bool full = false;
-  BlockQuery blocks(&database_, std::max(first, *oldest));
-  while (!full && page.through < last) {
-    const StoredBlock* const block = blocks.NextBlock();
-    if (block == nullptr) break;
-    const uint64_t from = std::max({block->first(), page.through + 1, *oldest});
-    if (from > last) break;
-    // A block that does not fit is read again as a whole, so a page ends before it, if it has
-    // others.
-    full = bytes > 0 && bytes + block->bytes() > max_bytes;
-    if (full) break;
-    const bool follows = from == page.through + 1;
-    if (!follows) {
-      absl::Status status = CheckMissing(page.through + 1, from - 1);
-      if (!status.ok()) return status;
-    }
-    // A block holds consecutive sequences.
-    const bool fits = builder.bytes() + block->bytes() <= EventBlockBuilder::kFullBytes;
-    if (!builder.empty() && !(fits && follows)) page.blocks.push_back(builder.Finish());
-    const size_t before = builder.bytes();
-    page.through =
-        block->AppendTo(&builder, from, std::min(block->last(), last), max_bytes - bytes);
-    bytes += builder.bytes() - before;
-    full = bytes >= max_bytes;
-  }
-  if (!blocks.status().ok()) return with_place(blocks.status());
-  if (!builder.empty()) page.blocks.push_back(builder.Finish());
-  if (full) return page;
-  if (page.through < last) {
-    if (absl::Status status = CheckMissing(page.through + 1, last); !status.ok()) return status;
-  }
-  page.through = last;
-  return page;
-}
-
-absl::StatusOr<HistoryAnswer> JournalReader::ReadSince(absl::Time time, size_t max_bytes) {
-  const ReadSnapshot snapshot(&database_);
-  if (!snapshot.status().ok()) return snapshot.status();
-  const bool from_oldest = time == absl::InfinitePast();
-  if (!from_oldest) {
-    if (absl::Status status = CheckReaches(time); !status.ok()) return status;
-  }
-  const absl::StatusOr<uint64_t> first = from_oldest ? Oldest() : FirstSince(time);
-  if (!first.ok()) return first.status();
-  const absl::StatusOr<uint64_t> newest = Newest();
-  if (!newest.ok()) return newest.status();
-  const uint64_t begin = *first == 0 ? *newest + 1 : *first;
-  if (begin > *newest) return HistoryAnswer{begin, {}, begin - 1};
-  return ReadShared(begin, *newest, max_bytes);
-}
-
-absl::Status JournalReader::CheckReaches(absl::Time time) {
-  const int64_t since = absl::ToUnixNanos(time);
-  {
-    SqliteQuery deleted(&database_,
-                        "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until'");
-    const bool some_deleted = deleted.Next() && since <= deleted.Int(0);
-    if (!some_deleted) return deleted.status();
-  }
-  // The clock may have been set back: an event that is retained is later than one that was deleted,
-  // whatever their times say.
-  const absl::StatusOr<uint64_t> oldest = Oldest();
-  if (!oldest.ok()) return oldest.status();
-  const absl::StatusOr<int64_t> earliest = EarliestFrom(*oldest);
-  if (!earliest.ok()) return earliest.status();
-  if (since >= *earliest) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(
-      "since: ", absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone()), " is too old: ",
-      *oldest == 0 ? std::string("no event is retained")
-                   : absl::StrCat("the oldest retained sequence is ", *oldest)));
-}
-
-absl::StatusOr<int64_t> JournalReader::EarliestFrom(uint64_t oldest) {
-  int64_t earliest = INT64_MAX;
-  uint64_t last = 0;
-  {
-    // Only retained events of the first block count.
-    BlockQuery blocks(&database_, oldest);
-    const StoredBlock* const block = blocks.NextBlock();
-    if (!blocks.status().ok()) return blocks.status();
-    if (block == nullptr) return earliest;
-    last = block->last();
-    for (uint64_t at = std::max(oldest, block->first()); at <= last; ++at) {
-      earliest = std::min(earliest, absl::ToUnixNanos(block->TimeOf(at)));
-    }
-  }
-  SqliteQuery behind(
-      &database_, "SELECT earliest_time FROM blocks WHERE last > ? ORDER BY earliest_time LIMIT 1");
-  if (behind.Bind(last).Next()) earliest = std::min(earliest, behind.Int(0));
-  if (!behind.status().ok()) return behind.status();
-  return earliest;
-}
-
-absl::StatusOr<HistoryAnswer> JournalReader::ReadShared(uint64_t first, uint64_t last,
-                                                        size_t max_bytes) {
-  for (const SharedPage& shared : shared_) {
-    if (shared.page.first == first && shared.max_bytes == max_bytes &&
-        shared.page.through <= last) {
-      return shared.page;
-    }
-  }
-  absl::StatusOr<HistoryAnswer> page = ReadFrom(first, last, max_bytes);
-  if (page.ok() && page->through < last) {  // full, so it will stay the same
-    if (shared_.size() == kSharedPages) shared_.pop_front();
-    shared_.push_back({max_bytes, *page});
-  }
-  return page;
+absl::StatusOr<uint64_t> JournalReader::QueryNumber(const char* key) {
+  const absl::StatusOr<uint64_t> number = QueryMetaNumber(&database_, key);
+  if (!number.ok()) return number.status();
+  const absl::StatusOr<uint64_t> begins_after = QueryMetaNumber(&database_, "begins_after");
+  if (!begins_after.ok()) return begins_after.status();
+  return std::max(*number, *begins_after);
 }
 
 absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& request,
@@ -189,147 +48,175 @@ absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& reques
   if (!request.journal_id.empty() && request.journal_id != journal_id_) {
     return absl::UnavailableError("the journal was replaced");
   }
-  if (request.locate.has_value()) return ReadSince(*request.locate, max_bytes);
-  return ReadShared(request.first, request.last, max_bytes);
-}
-
-absl::Status JournalReader::CheckMissing(uint64_t first, uint64_t last) {
-  const absl::StatusOr<uint64_t> oldest = Oldest();
-  if (!oldest.ok()) return oldest.status();
-  // A journal that has just begun; its first event may be committed before the next statement.
-  if (*oldest == 0) return absl::OkStatus();
-  const absl::StatusOr<uint64_t> unbroken_from = UnbrokenFrom();
-  if (!unbroken_from.ok()) return unbroken_from.status();
-  if (first < *unbroken_from) {
-    return absl::OutOfRangeError(absl::StrCat("sequence ", first,
-                                              " is no longer retained: the oldest retained "
-                                              "sequence is ",
-                                              *oldest));
-  }
-  const absl::StatusOr<uint64_t> newest = Newest();
-  if (!newest.ok()) return newest.status();
-  if (first > *newest) return absl::OkStatus();
-  const absl::StatusOr<uint64_t> hole =
-      SqliteQuery(&database_, "SELECT max(last) FROM holes WHERE first <= ?").Bind(first).Number();
-  if (!hole.ok()) return hole.status();
-  if (*hole >= last) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat("the journal's events ", first, " to ", last, " are missing"));
-}
-
-absl::Status JournalReader::Select(const Selection& selection, const Take& take) {
   const ReadSnapshot snapshot(&database_);
   if (!snapshot.status().ok()) return snapshot.status();
-  BlockQuery blocks(&database_, SelectSql(selection));
-  blocks.Bind(selection.first)
-      .Bind(selection.last)
-      .Bind(absl::ToUnixNanos(selection.end))
-      .Bind(absl::ToUnixNanos(selection.start));
-  std::vector<std::string> hashes;
-  if (selection.matcher->names().globs().empty()) {
-    for (const std::string& name : selection.matcher->names().exact()) {
-      hashes.push_back(NameHash(name));
-    }
-  }
-  for (const std::string& hash : hashes) blocks.BindBlob(hash);
-  const uint64_t types = selection.matcher->types();
-  const uint64_t classes = selection.matcher->classes();
-  // If all is asked for, all must come.
-  const bool all = selection.matcher->matches_all() && selection.start == absl::InfinitePast() &&
-                   selection.end == absl::InfiniteFuture();
-  uint64_t expected = selection.newest_first ? selection.last : selection.first;
-  while (const StoredBlock* const block = blocks.NextBlock()) {
-    const uint64_t from = std::max(block->first(), selection.first);
-    const uint64_t to = std::min(block->last(), selection.last);
-    if (from > to) continue;
-    const uint64_t next = selection.newest_first ? to : from;
-    if (all && next != expected) {
-      absl::Status status = selection.newest_first ? CheckMissing(next + 1, expected)
-                                                   : CheckMissing(expected, next - 1);
-      if (!status.ok()) return status;
-    }
-    const bool has_node_events = block->has_node_events();
-    const bool more = block->ForEach(
-        from, to, selection.newest_first,
-        [&](const EventBlock::Entry& key, absl::string_view encoded) {
-          const bool passes = (types == 0 || ((types >> (key.type & 63)) & 1) != 0) &&
-                              (classes == 0 || ((classes >> (key.shutdown_class & 63)) & 1) != 0);
-          return (!passes && !has_node_events) || take(WithVm(key, encoded), encoded);
-        });
-    if (!more) return absl::OkStatus();
-    expected = selection.newest_first ? from - 1 : to + 1;
-  }
-  if (!blocks.status().ok()) return blocks.status();
-  if (all && !selection.newest_first && expected <= selection.last) {
-    return CheckMissing(expected, selection.last);
-  }
-  if (all && selection.newest_first && expected >= selection.first && expected > 0) {
-    return CheckMissing(selection.first, expected);
-  }
-  return absl::OkStatus();
+  if (!request.locate.has_value()) return ReadFrom(request.first, request.last, max_bytes);
+  const absl::StatusOr<uint64_t> first = Locate(*request.locate);
+  if (!first.ok()) return first.status();
+  return ReadFrom(*first, request.last, max_bytes);
 }
 
-absl::StatusOr<uint64_t> JournalReader::UnbrokenFrom() {
-  const absl::StatusOr<uint64_t> oldest = Oldest();
-  if (!oldest.ok() || *oldest == 0) return oldest;
-  return BeginOfHoleBefore(&database_, *oldest);
-}
-
-absl::StatusOr<uint64_t> JournalReader::Newest() {
-  return SqliteQuery(&database_,
-                     "SELECT max(coalesce((SELECT max(last) FROM blocks), 0), coalesce((SELECT"
-                     " CAST(value AS INTEGER) FROM meta WHERE key = 'begins_after'), 0))")
-      .Number();
+absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
+  SqliteQuery bounds(&database_,
+                     "SELECT (SELECT min(time) FROM events), (SELECT min(sequence) FROM events),"
+                     " (SELECT max(sequence) FROM events), (SELECT CAST(value AS INTEGER) FROM meta"
+                     " WHERE key = 'deleted_until')");
+  bounds.Next();
+  if (!bounds.status().ok()) return bounds.status();
+  const int64_t earliest = bounds.Int(0);
+  const int64_t deleted_until = bounds.Int(3);
+  const int64_t wanted = absl::ToUnixNanos(time);
+  if (time > absl::InfinitePast() && deleted_until >= wanted &&
+      (bounds.Int(1) == 0 || earliest > wanted)) {
+    return absl::OutOfRangeError(
+        absl::StrCat("since: events of ", absl::FormatTime(time, absl::UTCTimeZone()),
+                     " are no longer retained: the oldest retained sequence is ", bounds.Uint(1)));
+  }
+  const absl::StatusOr<uint64_t> deleted = Deleted();
+  if (!deleted.ok()) return deleted.status();
+  if (time == absl::InfinitePast() || (bounds.Int(1) != 0 && earliest >= wanted)) {
+    return *deleted + 1;
+  }
+  const absl::StatusOr<uint64_t> first = FirstSince(time);
+  if (!first.ok() || *first != 0) return first;
+  return std::max(bounds.Uint(2), *deleted) + 1;
 }
 
 absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
-  const absl::StatusOr<uint64_t> oldest = Oldest();
-  if (!oldest.ok()) return oldest.status();
-  const absl::StatusOr<uint64_t> newest = Newest();
-  if (!newest.ok()) return newest.status();
-  // The latest time up to each block never falls, and rises to `time` just in that of the first
-  // event since then. All blocks before `low` end earlier; `found` does not, if there is one.
-  uint64_t low = *oldest;
-  uint64_t found = 0;
-  for (uint64_t high = *newest + 1; low < high && *newest != 0;) {
-    const uint64_t middle = low + (high - low) / 2;
-    SqliteQuery block(&database_,
-                      "SELECT last, latest_time FROM blocks WHERE last >= ? ORDER BY last LIMIT 1");
-    const bool is_there = block.Bind(middle).Next();
-    if (!block.status().ok()) return block.status();
-    if (is_there && block.Int(1) < absl::ToUnixNanos(time)) {
-      low = block.Uint(0) + 1;
-    } else {
-      if (is_there) found = block.Uint(0);
-      high = middle;
-    }
-  }
-  if (found == 0) return 0;
-  BlockQuery blocks(&database_, found);
-  const StoredBlock* const block = blocks.NextBlock();
-  if (!blocks.status().ok()) return blocks.status();
-  if (block == nullptr) return 0;
-  for (uint64_t at = block->first(); at <= block->last(); ++at) {
-    if (block->TimeOf(at) >= time) return std::max(at, *oldest);
-  }
-  return std::max(block->first(), *oldest);  // what was deleted before it was as late
+  // Early in the journal it is found in the order of sequences, late in it in the order of times.
+  SqliteQuery early(&database_,
+                    "SELECT min(sequence) FROM (SELECT sequence, time FROM events"
+                    " ORDER BY sequence LIMIT 1000) WHERE time >= ?");
+  const absl::StatusOr<uint64_t> first = early.Bind(absl::ToUnixNanos(time)).Number();
+  if (!first.ok() || *first != 0) return first;
+  return SqliteQuery(&database_,
+                     "SELECT min(sequence) FROM events INDEXED BY events_by_time WHERE time >= ?")
+      .Bind(absl::ToUnixNanos(time))
+      .Number();
 }
 
 absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
-  const absl::StatusOr<uint64_t> newest = Newest();
-  if (!newest.ok()) return newest.status();
-  const absl::StatusOr<uint64_t> since = FirstSince(time);
-  if (!since.ok() || *since == 0) return since.ok() ? *newest : since;
-  const absl::StatusOr<uint64_t> early =
-      SqliteQuery(&database_,
-                  "SELECT last FROM blocks WHERE last >= ? AND earliest_time < ?"
-                  " ORDER BY last DESC LIMIT 1")
-          .Bind(*since)
-          .Bind(absl::ToUnixNanos(time))
-          .Number();
-  if (!early.ok()) return early.status();
-  // Earlier times may follow in a block after the clock stepped back, also in the first one.
-  return std::max(*early, *since - 1);
+  SqliteQuery late(&database_,
+                   "SELECT max(sequence) FROM (SELECT sequence, time FROM events"
+                   " ORDER BY sequence DESC LIMIT 1000) WHERE time < ?");
+  const absl::StatusOr<uint64_t> last = late.Bind(absl::ToUnixNanos(time)).Number();
+  if (!last.ok() || *last != 0) return last;
+  return SqliteQuery(&database_,
+                     "SELECT max(sequence) FROM events INDEXED BY events_by_time WHERE time < ?")
+      .Bind(absl::ToUnixNanos(time))
+      .Number();
+}
+
+absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t last,
+                                                      size_t max_bytes) {
+  const absl::StatusOr<uint64_t> deleted = Deleted();
+  if (!deleted.ok()) return deleted.status();
+  if (first <= *deleted) return NotRetained(first, *deleted);
+  const absl::StatusOr<uint64_t> thinned = QueryNumber("thinned");
+  if (!thinned.ok()) return thinned.status();
+  HistoryAnswer answer;
+  answer.first = first;
+  EventBlockBuilder builder;
+  size_t bytes = 0;
+  uint64_t next = 0;  // that would continue the block
+  const auto finish = [&] {
+    if (!builder.empty()) answer.blocks.push_back(builder.Finish());
+  };
+  // The last of these that retention has deleted; 0: none is.
+  uint64_t gap_at = std::min(*thinned, last);
+  if (gap_at >= first) {
+    SqliteQuery down(&database_,
+                     "SELECT sequence FROM events WHERE sequence BETWEEN ? AND ?"
+                     " ORDER BY sequence DESC");
+    down.Bind(first).Bind(gap_at);
+    while (down.Next() && down.Uint(0) == gap_at) --gap_at;
+    if (!down.status().ok()) return down.status();
+  }
+  if (gap_at < first) gap_at = 0;
+  const auto add_gap = [&] {
+    v1::Event gap;
+    gap.set_sequence(std::exchange(gap_at, 0));
+    gap.set_type(v1::EVENT_TYPE_GAP);
+    SqliteQuery after(&database_, "SELECT time FROM events WHERE sequence > ? LIMIT 1");
+    const int64_t ns = after.Bind(gap.sequence()).Next() ? after.Int(0) : 0;
+    gap.mutable_observe_time()->set_seconds(ns / 1'000'000'000);
+    gap.mutable_observe_time()->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
+    gap.mutable_missing()->set_first(*deleted + 1);
+    gap.mutable_missing()->set_last(gap.sequence());
+    gap.set_message(
+        "the journal was full: retention has deleted events of the VMs with the most of them, but "
+        "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
+    finish();
+    builder.Add(gap);
+    finish();
+  };
+  SqliteQuery rows(&database_,
+                   "SELECT sequence, time, type, class, vm, run, source, event FROM events"
+                   " WHERE sequence BETWEEN ? AND ? ORDER BY sequence");
+  rows.Bind(first).Bind(std::min(last, kMaxSequence));
+  bool full = false;
+  while (!full && rows.Next()) {
+    const EventBlock::Entry entry = KeyOfRow(rows);
+    if (gap_at != 0 && entry.sequence > gap_at) add_gap();
+    if (entry.sequence != next || builder.full()) finish();
+    const size_t before = builder.bytes();
+    builder.AddStored(entry, StoredEventOfRow(rows));
+    bytes += builder.bytes() - before;
+    next = entry.sequence + 1;
+    full = bytes >= max_bytes;
+  }
+  if (!rows.status().ok()) return rows.status();
+  if (!full && gap_at != 0) add_gap();
+  finish();
+  answer.through = full ? next - 1 : last;
+  return answer;
+}
+
+absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, uint64_t last,
+                                   bool newest_first, Take take,
+                                   absl::FunctionRef<bool(uint64_t next)> go_on) {
+  const absl::flat_hash_set<std::string>* const names = matcher.names().exact();
+  std::string sql = absl::StrCat("SELECT ", kEventColumns, " FROM events WHERE ");
+  // Each event of the node as a whole passes.
+  std::vector<absl::string_view> wanted = {""};
+  if (names != nullptr) {
+    wanted.insert(wanted.end(), names->begin(), names->end());
+    absl::StrAppend(&sql, "sequence >> 13 = ? AND vm IN (?");
+    for (size_t i = 1; i < wanted.size(); ++i) absl::StrAppend(&sql, ", ?");
+    absl::StrAppend(&sql, ") AND ");
+  }
+  absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
+  while (first <= last) {
+    // Sequences may jump by many groups.
+    SqliteQuery found(&database_, newest_first
+                                      ? "SELECT max(sequence) FROM events WHERE sequence <= ?"
+                                      : "SELECT min(sequence) FROM events WHERE sequence >= ?");
+    const absl::StatusOr<uint64_t> next = found.Bind(newest_first ? last : first).Number();
+    if (!next.ok()) return next.status();
+    if (*next < first || *next > last) return absl::OkStatus();
+    (newest_first ? last : first) = *next;
+    const uint64_t group = (newest_first ? last : first) >> kGroupBits;
+    const uint64_t begin = std::max(first, group << kGroupBits);
+    const uint64_t end = std::min(last, ((group + 1) << kGroupBits) - 1);
+    SqliteQuery rows(&database_, sql);
+    if (names != nullptr) {
+      rows.Bind(group);
+      for (const absl::string_view name : wanted) rows.BindText(name);
+    }
+    rows.Bind(begin).Bind(end);
+    while (rows.Next()) {
+      if (!take(KeyOfRow(rows), StoredEventOfRow(rows))) return absl::OkStatus();
+    }
+    if (!rows.status().ok()) return rows.status();
+    if (newest_first) {
+      if (begin == 0) return absl::OkStatus();
+      last = begin - 1;
+    } else {
+      first = end + 1;
+    }
+    if (first <= last && !go_on(newest_first ? last : first)) return absl::OkStatus();
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace vmeventd

@@ -1,360 +1,369 @@
 #include "server/eventlog/journal_writer.h"
 
 #include <algorithm>
-#include <chrono>
-#include <iterator>
 
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
-#include "server/eventlog/open_journal.h"
+#include "base/thread_name.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
 
-constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
-constexpr absl::Duration kMaxRetry = absl::Seconds(5);
-// Interval of looking for events past their age; shorter where a hundredth of that is less.
-constexpr absl::Duration kRetainInterval = absl::Minutes(10);
-constexpr absl::Duration kMinRetainInterval = absl::Seconds(1);
-// When to try again first where that failed; then after twice as long each time.
-constexpr absl::Duration kFirstRetention = absl::Seconds(1);
-// After how long without a commit the last old events are deleted and its memory is given back.
-constexpr absl::Duration kQuiet = absl::Seconds(5);
-// Limit of stopped VMs that wait while nothing can be written.
-constexpr size_t kMaxWaitingStops = 10'000;
-// Limit of one transaction: on a small disk there may be no room for the whole backlog twice,
-// in the log and in the database.
-constexpr size_t kMaxTransactionBytes = 1 << 20;
+constexpr size_t kBatchBytes = size_t{4} << 20;
+constexpr absl::Duration kRetry = absl::Seconds(1);
+// Interval of looks for events beyond the retention age.
+constexpr absl::Duration kExpiry = absl::Minutes(10);
 
-// Memory of one, about.
-size_t SizeOf(const SavedRun& saved) {
-  return sizeof(saved) + 2 * saved.run_id.str().size() + saved.payload.size();
-}
-size_t SizeOf(const JournalStop& stop) { return sizeof(stop) + stop.vm.size(); }
+size_t SizeOf(const SavedRun& run) { return 100 + run.run_id.str().size() + run.payload.size(); }
 
 }  // namespace
 
-void JournalWriter::Append(Change change, Instant now) {
-  Waiting waiting{std::move(change)};
-  for (const EventBlockPtr& block : waiting.change.blocks) {
-    published_ = block->last_sequence();
+JournalWriter::JournalWriter(JournalOptions options, Journal::Opened opened, absl::Status problem,
+                             SequenceMark begin, Hole lost, const Clock* clock, Changed changed)
+    : options_(std::move(options)),
+      clock_(clock),
+      changed_(std::move(changed)),
+      begin_(std::move(begin)),
+      journal_(std::move(opened.journal)),
+      hole_(lost),
+      status_(std::move(problem)),
+      wanted_mark_{begin_.journal_id, begin_.through + kReservedSequences},
+      open_(journal_ != nullptr) {
+  for (const SavedRun& run : opened.runs) stored_runs_.emplace(run.run_id);
+  if (open_) {
+    bounds_ = journal_->bounds();
+    gap_is_due_ = hole_.events > 0;
+  } else {
+    retry_at_ = clock_->Now().monotonic + kRetry;
+    bounds_ = {.oldest = begin_.through + 1,
+               .newest = begin_.through,
+               .deleted = begin_.through,
+               .thinned = begin_.through};
+  }
+  UpdateMeters();
+}
+
+uint64_t JournalWriter::Add(Journal::Batch batch, std::vector<Hole>* dropped) {
+  const MutexLock lock(&mutex_);
+  Waiting waiting;
+  for (const EventBlockPtr& block : batch.blocks) {
     waiting.bytes += block->memory();
     waiting.events += block->size();
   }
-  for (const SavedRun& saved : waiting.change.runs) waiting.bytes += SizeOf(saved);
-  for (const JournalStop& stop : waiting.change.stops) waiting.bytes += SizeOf(stop);
-  backlog_bytes_ += waiting.bytes;
-  backlog_events_ += waiting.events;
-  backlog_.push_back(std::move(waiting));
-  if (waiting_ || !WriteWaiting(now)) {
-    waiting_ = true;
-    GiveUpBeyondBound();
+  for (const SavedRun& run : batch.runs) waiting.bytes += SizeOf(run);
+  waiting.batch = std::move(batch);
+  bytes_ += waiting.bytes;
+  waiting.number = ++added_;
+  waiting.added = clock_->Now().monotonic;
+  waiting_.push_back(std::move(waiting));
+  if (since_ == absl::InfiniteDuration()) since_ = clock_->Now().monotonic;
+  while (bytes_ > EventLog::kMaxBacklogBytes && waiting_.size() > in_flight_ + 1) {
+    DropOldest(dropped);
   }
-  MeasureBacklog();
-  SetMark();
-  release_at_ = now.monotonic + kQuiet;
+  UpdateMeters();
+  wake_.NotifyAll();
+  return added_;
 }
 
-void JournalWriter::Tick(Instant now, bool idle) {
-  if (!may_publish() && now.monotonic >= retry_at_) SetMark();
-  if (corrupt_) return;
-  if (waiting_ && now.monotonic >= retry_at_) {
-    if (WriteWaiting(now)) {
-      waiting_ = false;
-      spdlog::info("the journal is written again and has caught up");
+void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
+  Waiting oldest = std::move(waiting_[in_flight_]);
+  waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(in_flight_));
+  bytes_ -= oldest.bytes;
+  if (!oldest.batch.blocks.empty()) {
+    Hole hole{oldest.batch.blocks.front()->first_sequence(),
+              oldest.batch.blocks.back()->last_sequence(), oldest.events};
+    dropped->push_back(hole);
+    meters_.given_up_events.Add(hole.events);
+    // The next GAP also says what a dropped one said.
+    for (const EventBlockPtr& block : oldest.batch.blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
+        const v1::Event gap = DecodeEventField(block->EncodedView(i));
+        if (gap.has_missing()) hole.first = std::min(hole.first, gap.missing().first());
+      }
     }
-    MeasureBacklog();
-    SetMark();
+    hole_.first = hole_.events == 0 ? hole.first : std::min(hole_.first, hole.first);
+    hole_.last = std::max(hole_.last, hole.last);
+    hole_.events += hole.events;
+    named_by_ = 0;
+    gap_is_due_ = false;
   }
-  const bool retains = now.monotonic >= retain_at_ || (idle && retain_when_idle_);
-  if (!waiting_ && !corrupt_ && retains) Retain(now);
-  if (now.monotonic < release_at_) return;
-  if (writable() && journal_->retention_problem().ok() && journal_->excess() > 0) {
-    retain_when_idle_ = true;
-    release_at_ = now.monotonic + kQuiet;
-  } else {
-    journal_->ReleaseMemory();
-    release_at_ = absl::InfiniteDuration();
-  }
-}
-
-absl::Duration JournalWriter::NextTick() const {
-  if (!writable()) return retry_at_;
-  return retain_when_idle_ ? absl::ZeroDuration() : std::min(retain_at_, release_at_);
-}
-
-bool JournalWriter::WriteWaiting(Instant now) {
-  const absl::Status status =
-      corrupt_ ? absl::DataLossError(problem_) : AppendWaiting(RetentionTime(now));
-  const bool retains = journal_->retention_problem().ok() || retain_wait_ > absl::ZeroDuration();
-  if (!retains) RetainLater(now);
-  if (status.ok()) {
-    retry_wait_ = absl::ZeroDuration();
-    return true;
-  }
-  if (!IsReadError(status)) unreadable_.Clear();  // the disk fails as a whole
-  ReportFound(status, now);
-  if (corrupt_) return false;
-  if (!waiting_) {
-    spdlog::error("{}; events are kept in memory and tried again", std::string(status.message()));
-  }
-  RetryLater(now);
-  return false;
-}
-
-void JournalWriter::RetryLater(Instant now) {
-  retry_wait_ = NextPause(retry_wait_, kFirstRetry, kMaxRetry);
-  retry_at_ = now.monotonic + retry_wait_;
-}
-
-absl::Status JournalWriter::AppendWaiting(absl::Time now) {
-  while (!backlog_.empty()) {
-    size_t count = 0;
-    for (size_t bytes = 0; count < backlog_.size() && bytes < kMaxTransactionBytes; ++count) {
-      bytes += backlog_[count].bytes;
+  // What the journal has of the VMs goes on with the next batch.
+  Waiting& next = waiting_[in_flight_];
+  absl::flat_hash_set<std::string> newer;
+  for (const SavedRun& run : next.batch.runs) newer.emplace(run.run_id);
+  const auto may_be_stored = [&](absl::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (stored_runs_.contains(id)) return true;
+    for (size_t i = 0; i < in_flight_; ++i) {
+      for (const SavedRun& run : waiting_[i].batch.runs) {
+        if (run.run_id.str() == id) return true;
+      }
     }
-    if (absl::Status status = AppendOldest(count, now); !status.ok()) return status;
+    return false;
+  };
+  for (SavedRun& run : oldest.batch.runs) {
+    if (newer.contains(run.run_id.str())) continue;
+    if (run.payload.empty() && !may_be_stored(run.run_id.str())) continue;
+    next.bytes += SizeOf(run);
+    bytes_ += SizeOf(run);
+    next.batch.runs.push_back(std::move(run));
   }
-  return absl::OkStatus();
+  std::vector<VmRecordPtr>& stops = oldest.batch.stops;
+  stops.insert(stops.end(), next.batch.stops.begin(), next.batch.stops.end());
+  if (std::ssize(stops) > Journal::kMaxStops) {
+    stops.erase(stops.begin(), stops.end() - Journal::kMaxStops);
+  }
+  next.batch.stops = std::move(stops);
 }
 
-absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
-  // Usually it is one change, which needs no copy.
-  const bool joins = count > 1 || !left_runs_.empty() || !left_stops_.empty();
-  absl::Status status = joins ? CommitJoined(count, now) : Commit(backlog_.front().change, now);
-  if (!status.ok()) return status;
-  ForgetLeft();
-  for (; count > 0; --count) {
-    Waiting& written = backlog_.front();
-    Forget(written);
-    if (written.is_gap) given_up_ = {};
-    if (waiting_) {
-      std::move(written.change.blocks.begin(), written.change.blocks.end(),
-                std::back_inserter(late_));
-    }
-    backlog_.pop_front();
-  }
-  return absl::OkStatus();
+void JournalWriter::Reserve(uint64_t newest) {
+  const MutexLock lock(&mutex_);
+  if (newest + kReservedSequences / 2 < wanted_mark_.through) return;
+  wanted_mark_.through = newest + kReservedSequences;
+  if (since_ == absl::InfiniteDuration()) since_ = clock_->Now().monotonic;
+  wake_.NotifyAll();
 }
 
-absl::Status JournalWriter::CommitJoined(size_t count, absl::Time now) {
-  Change joined;
-  for (auto& [run_id, saved] : left_runs_) joined.runs.push_back(std::move(saved));
-  std::move(left_stops_.begin(), left_stops_.end(), std::back_inserter(joined.stops));
-  const size_t left_stops = left_stops_.size();
-  const size_t left_runs = left_runs_.size();
-  for (size_t i = 0; i < count; ++i) {
-    const Change& change = backlog_[i].change;
-    joined.blocks.insert(joined.blocks.end(), change.blocks.begin(), change.blocks.end());
-    joined.runs.insert(joined.runs.end(), change.runs.begin(), change.runs.end());
-    joined.stops.insert(joined.stops.end(), change.stops.begin(), change.stops.end());
-  }
-  absl::Status status = Commit(joined, now);
-  if (!status.ok()) {
-    for (size_t i = 0; i < left_runs; ++i) {
-      left_runs_[joined.runs[i].run_id] = std::move(joined.runs[i]);
-    }
-    std::move(joined.stops.begin(), joined.stops.begin() + static_cast<ptrdiff_t>(left_stops),
-              left_stops_.begin());
-  }
-  return status;
+JournalWriter::Hole JournalWriter::TakeHole(uint64_t sequence) {
+  const MutexLock lock(&mutex_);
+  named_by_ = sequence;
+  gap_is_due_ = false;
+  return hole_;
 }
 
-void JournalWriter::GiveUpBeyondBound() {
-  if (backlog_bytes_ + left_bytes_ <= kMaxBacklogBytes) return;
-  // More than is needed, so that it is done once for many events; never the newest.
-  while (backlog_bytes_ + left_bytes_ > kMaxBacklogBytes / 4 * 3 && backlog_.size() > 1) {
-    Waiting& oldest = backlog_.front();
-    GiveUp(oldest);
-    Forget(oldest);
-    Leave(std::move(oldest.change));
-    backlog_.pop_front();
-  }
-  if (given_up_.last != 0) newly_given_up_ = given_up_;
-}
-
-void JournalWriter::Leave(Change change) {
-  for (SavedRun& saved : change.runs) {
-    const auto [found, is_new] = left_runs_.try_emplace(saved.run_id);
-    if (!is_new) left_bytes_ -= SizeOf(found->second);
-    left_bytes_ += SizeOf(saved);
-    found->second = std::move(saved);
-  }
-  for (JournalStop& stop : change.stops) {
-    left_bytes_ += SizeOf(stop);
-    left_stops_.push_back(std::move(stop));
-  }
-  while (!left_stops_.empty() &&
-         (left_bytes_ > kMaxLeftBytes || left_stops_.size() > kMaxWaitingStops)) {
-    left_bytes_ -= SizeOf(left_stops_.front());
-    left_stops_.pop_front();
-  }
-  GiveUpLeftRuns([](const SavedRun& saved) { return !saved.payload.empty(); });
-  GiveUpLeftRuns([](const SavedRun&) { return true; });
-}
-
-void JournalWriter::GiveUpLeftRuns(bool (*may_go)(const SavedRun&)) {
-  if (left_bytes_ <= kMaxLeftBytes) return;
-  // More than is needed, as above.
-  absl::erase_if(left_runs_, [&](const auto& left) {
-    if (left_bytes_ <= kMaxLeftBytes / 4 * 3 || !may_go(left.second)) return false;
-    left_bytes_ -= SizeOf(left.second);
-    meters_.given_up_runs.Add();
-    return true;
-  });
-}
-
-void JournalWriter::GiveUp(const Waiting& waiting) {
-  for (const EventBlockPtr& block : waiting.change.blocks) {
-    uint64_t first = block->first_sequence();
-    for (size_t i = 0; i < block->size(); ++i) {
-      if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
-      // The GAP that takes its place names the same missing events.
-      const v1::Event gap = DecodeEventField(block->EncodedView(i));
-      if (gap.has_missing()) first = std::min(first, gap.missing().first());
-    }
-    given_up_.first = given_up_.first == 0 ? first : std::min(given_up_.first, first);
-    given_up_.last = block->last_sequence();
-    given_up_.time = block->at(block->size() - 1).observe_time;
-  }
-  if (waiting.is_gap) return;
-  given_up_.events += waiting.events;
-  meters_.given_up_events.Add(waiting.events);
-}
-
-void JournalWriter::PutGap(EventBlockPtr gap) {
-  Waiting waiting;
-  waiting.is_gap = true;
-  waiting.bytes = gap->memory();
-  waiting.events = gap->size();
-  waiting.change.blocks.push_back(std::move(gap));
-  backlog_bytes_ += waiting.bytes;
-  backlog_events_ += waiting.events;
-  backlog_.push_front(std::move(waiting));
-  MeasureBacklog();
-}
-
-void JournalWriter::Retain(Instant now) {
-  const absl::StatusOr<bool> more = journal_->RetainStep(RetentionTime(now));
-  MeasureOldest();
-  retain_when_idle_ = more.ok() && *more;
-  if (!more.ok()) return RetainLater(now);
-  if (std::exchange(retain_wait_, absl::ZeroDuration()) > absl::ZeroDuration()) {
-    spdlog::info("old events are deleted again");
-  }
-  retain_at_ =
-      now.monotonic + std::clamp(options_.retention_age / 100, kMinRetainInterval, kRetainInterval);
-}
-
-void JournalWriter::RetainLater(Instant now) {
-  const absl::Status& why = journal_->retention_problem();
-  meters_.retention_errors.Add();
-  if (retain_wait_ == absl::ZeroDuration()) {
-    spdlog::warn("{}; old events are kept until they can be deleted", std::string(why.message()));
-  }
-  retain_wait_ = NextPause(retain_wait_, kFirstRetention, kRetainInterval);
-  retain_at_ = now.monotonic + retain_wait_;
-  ReportFound(why, now);
-}
-
-absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) {
-  // Real time: `now` stands still for the whole of a step.
-  using Steady = std::chrono::steady_clock;
-  const Steady::time_point begin = Steady::now();
-  meters_.committing = true;
-  absl::Status status = journal_->Append(batch, now);
-  meters_.committing = false;
-  if (status.ok()) {
-    meters_.commits.Observe(absl::FromChrono(Steady::now() - begin));
-    MeasureOldest();
-    // Half of what an Append leaves: one step deletes what many commits brought.
-    const bool many = journal_->excess() > journal_->slack() / 2 || journal_->has_small_rows();
-    if (many && journal_->retention_problem().ok()) retain_when_idle_ = true;
-  } else {
-    meters_.write_errors.Add();
-  }
-  return status;
-}
-
-void JournalWriter::MeasureOldest() {
-  const absl::Time time = journal_->oldest_time();
-  meters_.oldest_event_ns.Set(
-      time == absl::InfiniteFuture() ? 0 : static_cast<uint64_t>(absl::ToUnixNanos(time)));
-}
-
-absl::Time JournalWriter::RetentionTime(Instant now) {
-  const absl::Time time = retention_clock_.Read(now);
-  if (const auto step = retention_clock_.TakeStep(); step.has_value()) {
-    spdlog::warn(
-        "the clock went ahead by {}: for {} events are deleted by age as if it had not; set it "
-        "right if it is wrong",
-        absl::FormatDuration(*step), absl::FormatDuration(RetentionClock::kHold));
-  }
-  return time;
-}
-
-void JournalWriter::SetMark() {
-  absl::Status status = mark_->Set({journal_->journal_id(), journal_->newest(), published_});
-  // Numbers beyond the journal's newest are kept from reuse by this file alone.
-  if (status.ok() && published_ > journal_->newest()) status = mark_->Sync();
-  const bool was_marked = std::exchange(marked_, status.ok());
-  if (was_marked && !marked_) {
-    spdlog::error("{}{}", std::string(status.message()),
-                  may_publish() ? ""
-                                : "; events wait unpublished until it or the journal can be "
-                                  "written, so that no sequence is given twice");
-  } else if (!was_marked && marked_) {
-    spdlog::info("the sequence mark is written again");
-  }
-}
-
-void JournalWriter::ReportFound(const absl::Status& found, Instant now) {
-  const bool unreadable =
-      IsReadError(found) && unreadable_.Fail(ReadErrorPlace(found), now.monotonic);
-  if (corrupt_ || !(unreadable || absl::IsDataLoss(found))) return;
-  corrupt_ = true;
-  only_unreadable_ = unreadable;
-  problem_ = std::string(found.message());
+void JournalWriter::Close(uint64_t newest) {
+  const MutexLock lock(&mutex_);
+  close_at_ = newest;
+  if (absl::IsDataLoss(status_)) closed_ = true;
   retry_at_ = absl::ZeroDuration();
+  wake_.NotifyAll();
 }
 
-absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
-  // The old one stays open until there is a new one: this object is never without.
-  Replacement replacement{newest, journal_.get()};
-  std::vector<SavedRun>& runs = replacement.changes;
-  for (const auto& [run_id, saved] : left_runs_) runs.push_back(saved);
-  for (const Waiting& waiting : backlog_) {
-    runs.insert(runs.end(), waiting.change.runs.begin(), waiting.change.runs.end());
+void JournalWriter::ReportDamage(const absl::Status& found) {
+  Journal::ReportDamage(options_.path, found.message());
+  {
+    const MutexLock lock(&mutex_);
+    if (!status_.ok()) return;
+    Fail(found);
   }
-  absl::StatusOr<OpenedJournal> opened = ReplaceJournal(options_, problem_, now.wall, replacement);
-  if (!opened.ok()) {
-    RetryLater(now);
-    if (std::exchange(only_unreadable_, false)) {
-      corrupt_ = false;
-      unreadable_.Clear();
+  changed_();
+}
+
+JournalWriter::Progress JournalWriter::progress() const {
+  const MutexLock lock(&mutex_);
+  Progress progress{.bounds = bounds_, .written = written_, .open = open_};
+  progress.waiting_from = UINT64_MAX;
+  progress.waiting_bytes = bytes_;
+  for (const Waiting& waiting : waiting_) {
+    if (waiting.batch.blocks.empty()) continue;
+    progress.waiting_from = waiting.batch.blocks.front()->first_sequence();
+    break;
+  }
+  // Nothing is known of a journal before it is open.
+  if (open_) progress.durable = bounds_.newest;
+  if (hole_.events > 0) progress.durable = std::min(progress.durable, hole_.first - 1);
+  progress.gap_is_due = gap_is_due_;
+  const absl::Duration now = clock_->Now().monotonic;
+  progress.stalls_at = since_ + EventLog::kMaxCommit;
+  progress.writable = open_ && status_.ok() && now < progress.stalls_at;
+  if (since_ != absl::InfiniteDuration()) progress.age = now - since_;
+  if (!waiting_.empty()) progress.age = now - waiting_.front().added;
+  if (!status_.ok()) {
+    progress.problem = std::string(status_.message());
+  } else if (!progress.writable) {
+    progress.problem = absl::StrCat(options_.path, ": the disk does not answer");
+  }
+  return progress;
+}
+
+absl::Duration JournalWriter::NextLocked() const {
+  if (closed_) return absl::InfiniteDuration();
+  const bool work = !waiting_.empty() || !ended_runs_.empty() ||
+                    wanted_mark_.through > mark_.through || close_at_.has_value() || !open_;
+  if (work) return status_.ok() ? absl::ZeroDuration() : retry_at_;
+  return expiry_at_;
+}
+
+JournalWriter::Work JournalWriter::Choose(Instant now) {
+  if (closed_) return Work::kNone;
+  if (!status_.ok() && now.monotonic < retry_at_) return Work::kNone;
+  if (!open_) return Work::kOpen;
+  if (wanted_mark_.through > mark_.through) return Work::kMark;
+  const bool retain = journal_->RetentionIsDue() || now.monotonic >= expiry_at_;
+  if (retain && !close_at_.has_value() && (waiting_.empty() || !retained_)) return Work::kRetain;
+  if (!waiting_.empty() || !ended_runs_.empty()) return Work::kAppend;
+  return close_at_.has_value() ? Work::kCloseMark : Work::kNone;
+}
+
+Journal::Batch JournalWriter::TakeBatch() {
+  Journal::Batch batch{.runs = ended_runs_};
+  size_t bytes = 0;
+  for (in_flight_ = 0; in_flight_ < waiting_.size() && bytes < kBatchBytes; ++in_flight_) {
+    const Waiting& waiting = waiting_[in_flight_];
+    bytes += waiting.bytes;
+    const Journal::Batch& from = waiting.batch;
+    batch.blocks.insert(batch.blocks.end(), from.blocks.begin(), from.blocks.end());
+    batch.runs.insert(batch.runs.end(), from.runs.begin(), from.runs.end());
+    batch.stops.insert(batch.stops.end(), from.stops.begin(), from.stops.end());
+  }
+  if (hole_.events > 0) batch.hole = {hole_.first, hole_.last};
+  const uint64_t through = batch.blocks.empty() ? 0 : batch.blocks.back()->last_sequence();
+  batch.hole_is_named = named_by_ != 0 && named_by_ <= through;
+  return batch;
+}
+
+bool JournalWriter::Turn() {
+  Work work = Work::kNone;
+  Journal::Batch batch;
+  SequenceMark mark;
+  const Instant begin = clock_->Now();
+  {
+    const MutexLock lock(&mutex_);
+    work = Choose(begin);
+    retained_ = work == Work::kRetain;
+    if (work == Work::kNone) {
+      if (close_at_.has_value() && !std::exchange(closed_, true)) wake_.NotifyAll();
+      return false;
     }
-    return opened.status();
+    if (since_ == absl::InfiniteDuration()) since_ = begin.monotonic;
+    if (work == Work::kAppend) batch = TakeBatch();
+    mark = wanted_mark_;
+    if (work == Work::kCloseMark) mark.through = *close_at_;
   }
+  absl::Status status;
+  absl::StatusOr<bool> more = false;
+  absl::StatusOr<Journal::Opened> opened = absl::UnavailableError("");
+  switch (work) {
+    case Work::kOpen:
+      opened = Journal::Open(options_, begin_, begin.wall);
+      break;
+    case Work::kMark:
+    case Work::kCloseMark:
+      status = WriteMark(options_.path, mark);
+      break;
+    case Work::kAppend:
+      status = journal_->Append(batch);
+      if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
+      break;
+    case Work::kRetain:
+      more = journal_->Retain(begin.wall);
+      break;
+    case Work::kNone:
+      break;
+  }
+  const absl::Duration end = clock_->Now().monotonic;
+  {
+    const MutexLock lock(&mutex_);
+    if (work == Work::kOpen) EndOpen(std::move(opened));
+    if (work == Work::kAppend) EndAppend(status, end - begin.monotonic);
+    if (work == Work::kMark || work == Work::kCloseMark) {
+      if (status.ok()) {
+        mark_ = mark;
+        status_ = status;
+      }
+      closed_ = work == Work::kCloseMark;
+      if (!status.ok()) Fail(status);
+    }
+    if (work == Work::kRetain) {
+      if (!more.ok()) meters_.retention_errors.Add();
+      // A disk that is full can delete as little as it can write: the next look is later.
+      if (!more.ok() || !*more) expiry_at_ = end + kExpiry;
+      bounds_ = journal_->bounds();
+    }
+    since_ = waiting_.empty() ? absl::InfiniteDuration() : end;
+    UpdateMeters();
+    wake_.NotifyAll();
+  }
+  changed_();
+  return true;
+}
+
+void JournalWriter::Fail(const absl::Status& status) {
+  status_ = status;
+  // Of a journal that is damaged the next start makes another.
+  retry_at_ =
+      absl::IsDataLoss(status) ? absl::InfiniteDuration() : clock_->Now().monotonic + kRetry;
+  meters_.write_errors.Add();
+  // There is no later.
+  if (close_at_.has_value()) closed_ = true;
+}
+
+void JournalWriter::EndAppend(const absl::Status& status, absl::Duration took) {
+  meters_.commits.Observe(took);
+  const size_t written = std::exchange(in_flight_, 0);
+  if (!status.ok()) return Fail(status);
+  status_ = status;
+  ended_runs_.clear();
+  for (size_t i = 0; i < written; ++i) {
+    Waiting& waiting = waiting_.front();
+    bytes_ -= waiting.bytes;
+    written_ = waiting.number;
+    for (const SavedRun& run : waiting.batch.runs) {
+      if (run.payload.empty()) {
+        stored_runs_.erase(run.run_id.str());
+      } else {
+        stored_runs_.emplace(run.run_id);
+      }
+    }
+    waiting_.pop_front();
+  }
+  bounds_ = journal_->bounds();
+  if (named_by_ != 0 && bounds_.newest >= named_by_) {
+    hole_ = {};
+    named_by_ = 0;
+  }
+  gap_is_due_ = hole_.events > 0 && named_by_ == 0;
+}
+
+void JournalWriter::EndOpen(absl::StatusOr<Journal::Opened> opened) {
+  if (!opened.ok()) return Fail(opened.status());
+  status_ = absl::OkStatus();
+  const uint64_t begin = bounds_.newest;
   journal_ = std::move(opened->journal);
-  meters_.replacements.Add();
-  meters_.given_up_events.Add(backlog_events_);
-  MeasureOldest();
-  backlog_.clear();
-  backlog_bytes_ = backlog_events_ = 0;
-  MeasureBacklog();
-  ForgetLeft();
-  unreadable_.Clear();
-  retain_wait_ = absl::ZeroDuration();
-  retain_when_idle_ = false;
-  given_up_ = {};
-  newly_given_up_.reset();
-  corrupt_ = waiting_ = only_unreadable_ = false;
-  retry_wait_ = absl::ZeroDuration();
-  published_ = newest;
-  SetMark();
-  return opened->moved_to;
+  open_ = true;
+  bounds_ = journal_->bounds();
+  wanted_mark_.journal_id = journal_->journal_id();
+  mark_ = {};
+  // Of the sequences before the first event of this daemon, some may have been given.
+  if (opened->replaced.empty() && begin > bounds_.newest) {
+    hole_.first = bounds_.newest + 1;
+    hole_.last = std::max(hole_.last, begin);
+    hole_.events = hole_.last - hole_.first + 1;
+    named_by_ = 0;
+    gap_is_due_ = true;
+  }
+  // The watcher began without the open runs of the daemon before.
+  for (const SavedRun& run : opened->runs) {
+    ended_runs_.push_back({run.run_id, "", 0});
+    stored_runs_.emplace(run.run_id);
+  }
+  opened_ = *std::move(opened);
+}
+
+void JournalWriter::UpdateMeters() {
+  size_t events = 0;
+  for (const Waiting& waiting : waiting_) events += waiting.events;
+  meters_.backlog_bytes.Set(bytes_);
+  meters_.backlog_events.Set(events);
+  meters_.events.Set(static_cast<uint64_t>(bounds_.events));
+  const absl::Time oldest = bounds_.oldest_time;
+  meters_.oldest_event_ns.Set(
+      oldest == absl::InfiniteFuture() ? 0 : static_cast<uint64_t>(absl::ToUnixNanos(oldest)));
+}
+
+void JournalWriter::Run() {
+  SetThreadName("writer");
+  while (true) {
+    if (Turn()) continue;
+    const MutexLock lock(&mutex_);
+    while (!stopped_ && !closed_) {
+      const absl::Duration wait = NextLocked() - clock_->Now().monotonic;
+      if (wait <= absl::ZeroDuration()) break;
+      wake_.WaitFor(&mutex_, wait);
+    }
+    if (stopped_ || closed_) return;
+  }
 }
 
 }  // namespace vmeventd

@@ -3,172 +3,159 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "server/eventlog/event_log.h"
+#include "base/mutex.h"
 #include "server/eventlog/journal.h"
-#include "server/eventlog/retention_clock.h"
-#include "server/eventlog/sequence_mark.h"
-#include "server/eventlog/unreadable.h"
-#include "server/events/event_block.h"
 #include "server/events/event_meters.h"
 
 namespace vmeventd {
 
-// Keeps writing to a journal that may fail: updates that cannot be written wait in memory, in order
-// and within a bound, and are written as soon as it works again. One thread, the pump's.
+// What waits for the disk, in order, and the thread that writes it. Events wait up to
+// EventLog::kMaxBacklogBytes; beyond that the oldest are dropped, and a GAP, for which the pump
+// asks, names all that were dropped. No call but Turn and Run waits for the disk.
 class JournalWriter {
  public:
-  static constexpr size_t kMaxBacklogBytes = EventLog::kMaxBacklogBytes;
-  // Part of it for runs and stops whose events were dropped.
-  static constexpr size_t kMaxLeftBytes = kMaxBacklogBytes / 2;
+  // Sequences [first, last] that are in no journal; they were `events`, some of which a client may
+  // have. 0: none are.
+  struct Hole {
+    uint64_t first = 0;
+    uint64_t last = 0;
+    uint64_t events = 0;
+  };
+  struct Progress {
+    JournalBounds bounds;
+    uint64_t written = 0;   // the last batch, as Add numbers them, that is in the journal
+    uint64_t durable = 0;   // see EventRange
+    uint64_t waiting_from;  // the oldest event that waits
+    size_t waiting_bytes = 0;
+    bool open = false;
+    bool writable = false;
+    bool gap_is_due = false;  // see TakeHole
+    absl::Duration age;       // of the oldest change that waits, or of what is being done
+    // Time at which it stops being writable, if what is under way does not end before.
+    absl::Duration stalls_at = absl::InfiniteDuration();
+    std::string problem;  // why it is not writable, for people
+  };
+  // The thread's way to say that there is progress.
+  using Changed = std::function<void()>;
 
-  using Change = Journal::Batch;
+  // `opened` has no journal if `problem` says why it cannot be opened. `begin`: the journal's id,
+  // and the sequence after which new events begin. `lost`: what is missing before that.
+  JournalWriter(JournalOptions options, Journal::Opened opened, absl::Status problem,
+                SequenceMark begin, Hole lost, const Clock* clock, Changed changed);
 
-  JournalWriter(JournalOptions options, std::unique_ptr<Journal> journal,
-                std::unique_ptr<SequenceMark> mark)
-      : options_(std::move(options)),
-        journal_(std::move(journal)),
-        mark_(std::move(mark)),
-        retention_clock_(journal_->latest_time()),
-        published_(mark_->Of(journal_->journal_id()).published) {
-    MeasureOldest();
+  // Has `batch` written after all that was added before; returns its number, which grows. Appends
+  // to `dropped` what goes for it, if anything. Pump thread.
+  uint64_t Add(Journal::Batch batch, std::vector<Hole>* dropped);
+  // Has the sequences after `newest` reserved, where few are left. Pump thread.
+  void Reserve(uint64_t newest);
+  // The hole that the GAP `sequence`, which the caller adds next, has to name. Pump thread.
+  Hole TakeHole(uint64_t sequence);
+  // A journal that could be opened at last; once. Its `journal` is null. Pump thread.
+  std::optional<Journal::Opened> TakeOpened() {
+    const MutexLock lock(&mutex_);
+    return std::exchange(opened_, std::nullopt);
+  }
+  // Nothing will be added. Writes what waits once more, and then that `newest` was the last
+  // sequence.
+  void Close(uint64_t newest);
+  // The journal is damaged, as a reader found: nothing more is written, and the next start replaces
+  // it. Any thread.
+  void ReportDamage(const absl::Status& found);
+
+  // Any thread.
+  Progress progress() const;
+  const JournalMeters& meters() const { return meters_; }
+  // Time at which there is something to write, on the monotonic clock; zero: now.
+  absl::Duration next() const {
+    const MutexLock lock(&mutex_);
+    return NextLocked();
   }
 
-  const Journal& journal() const { return *journal_; }
-  // Any thread.
-  const JournalMeters& meters() const { return meters_; }
-
-  // Writes a change, or keeps it for later: it is durable where writable() says so afterwards. Its
-  // events may be published where may_publish() does.
-  void Append(Change change, Instant now);
-  // Returns whether a start after a kill or a loss of power would know of every sequence that was
-  // given: the journal holds it, or the sequence mark. Otherwise it would be given again.
-  bool may_publish() const { return marked_ || published_ <= journal_->newest(); }
-
-  // Tries again what waits, deletes what is older than the retention, and gives back the memory
-  // that the last commits took, where any of that is due. `idle`: nothing is to be written, so that
-  // old events can be deleted before they keep up a commit.
-  void Tick(Instant now, bool idle);
-  // Makes the next try of what waits due, the last one before the daemon stops.
-  void RetryNow() { retry_at_ = absl::ZeroDuration(); }
-  // When Tick is due, on the monotonic clock.
-  absl::Duration NextTick() const;
-
-  // Returns whether everything is on disk.
-  bool writable() const { return !waiting_ && !corrupt_; }
-  // The events that became durable since the last call, later than with their Append.
-  std::vector<EventBlockPtr> TakeLate() { return std::exchange(late_, {}); }
-  // Events that the last Append dropped from the backlog, the oldest, to keep the bound. What was
-  // dropped before, and has not been said in the journal yet, is part of it.
-  struct GivenUp {
-    uint64_t first = 0;   // sequence
-    uint64_t last = 0;    // likewise
-    uint64_t events = 0;  // without GAPs of such events
-    absl::Time time;      // when the last of them was observed
-  };
-  std::optional<GivenUp> TakeGivenUp() { return std::exchange(newly_given_up_, std::nullopt); }
-  // A block with the GAP that stands for what was just taken, with the sequence `last`: it waits
-  // first of all.
-  void PutGap(EventBlockPtr gap);
-
-  // Returns whether Replace is due: the journal's file is damaged, as a write here found or a
-  // reader says, and it was not tried not long ago.
-  bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
-  // DATA_LOSS, or a read error, which counts as damage where it is repeated (UnreadablePlaces).
-  void ReportFound(const absl::Status& found, Instant now);
-  const std::string& problem() const { return problem_; }
-  // Moves the damaged journal aside and begins a new one after the sequence `newest`, with the open
-  // runs. What waited is dropped with the old one. Returns where the old one is now; empty: it was
-  // not in its place. Where that fails because the disk fails as a whole, a journal that could not
-  // be read is not taken for damaged any longer.
-  absl::StatusOr<std::string> Replace(uint64_t newest, Instant now);
+  // Does one thing that is due, and waits for the disk for it. False: nothing is due. The writer's
+  // thread.
+  bool Turn();
+  // Turns until Stop, or until everything is written after Close.
+  void Run();
+  void Stop() {
+    const MutexLock lock(&mutex_);
+    stopped_ = true;
+    wake_.NotifyAll();
+  }
+  // Waits until nothing can be written any more after Close, at most `timeout`. True: it is done.
+  bool WaitUntilClosed(absl::Duration timeout) {
+    const MutexLock lock(&mutex_);
+    return WaitUntil(&wake_, &mutex_, timeout,
+                     [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_; });
+  }
 
  private:
+  enum class Work { kNone, kOpen, kMark, kAppend, kRetain, kCloseMark };
   struct Waiting {
-    Change change;
+    Journal::Batch batch;
+    uint64_t number = 0;
+    absl::Duration added;
     size_t bytes = 0;
     size_t events = 0;
-    bool is_gap = false;  // the GAP that stands for what was given up
   };
 
-  // True: nothing waits any more.
-  bool WriteWaiting(Instant now);
-  // Writes what waits, oldest first, in transactions of whole changes that need little room: a
-  // run's last event and the end of its saved run stay together.
-  absl::Status AppendWaiting(absl::Time now);
-  absl::Status AppendOldest(size_t count, absl::Time now);
-  // Commits the oldest `count` changes in one transaction with the runs and stops that were left.
-  absl::Status CommitJoined(size_t count, absl::Time now);
-  void GiveUpBeyondBound();
-  // Keeps the runs and stops of a change whose events are given up. At the bound the stops go
-  // first, oldest first; then how open runs were to be saved, so that the journal has them as they
-  // were before. That a run is over goes last.
-  void Leave(Change change);
-  void GiveUpLeftRuns(bool (*may_go)(const SavedRun&));
-  void ForgetLeft() {
-    left_runs_.clear();
-    left_stops_.clear();
-    left_bytes_ = 0;
-  }
-  // Counts in what `waiting` holds.
-  void GiveUp(const Waiting& waiting);
-  void Retain(Instant now);
-  void RetainLater(Instant now);
-  void RetryLater(Instant now);
-  void SetMark();
-  // The time by which events are too old; logs where it differs from the clock's.
-  absl::Time RetentionTime(Instant now);
-  // Journal::Append, and how long it took.
-  absl::Status Commit(const Journal::Batch& batch, absl::Time now);
-  void Forget(const Waiting& oldest) {
-    backlog_bytes_ -= oldest.bytes;
-    backlog_events_ -= oldest.events;
-  }
-  void MeasureBacklog() {
-    meters_.backlog_bytes.Set(backlog_bytes_ + left_bytes_);
-    meters_.backlog_events.Set(backlog_events_);
-  }
-  void MeasureOldest();
+  absl::Duration NextLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Work Choose(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Joins what waits first, up to a few MiB.
+  Journal::Batch TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropOldest(std::vector<Hole>* dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndAppend(const absl::Status& status, absl::Duration took)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndOpen(absl::StatusOr<Journal::Opened> opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UpdateMeters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const JournalOptions options_;
-  std::unique_ptr<Journal> journal_;
-  const std::unique_ptr<SequenceMark> mark_;
-  RetentionClock retention_clock_;
-  uint64_t published_;
+  const Clock* const clock_;
+  const Changed changed_;
+  const SequenceMark begin_;
   JournalMeters meters_;
+  std::unique_ptr<Journal> journal_;  // the writer's thread, between turns by mutex_
 
-  bool waiting_ = false;  // an Append has failed, and what follows waits with it
-  std::deque<Waiting> backlog_;
-  size_t backlog_bytes_ = 0;
-  size_t backlog_events_ = 0;
-  // Changes whose events were given up: they are written with the oldest that is left. The bound of
-  // the backlog is theirs too.
-  absl::flat_hash_map<SharedText, SavedRun> left_runs_;  // by run_id
-  std::deque<JournalStop> left_stops_;
-  size_t left_bytes_ = 0;
-  absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written
-  absl::Duration retry_wait_ = absl::ZeroDuration();
-  absl::Duration retain_at_ = absl::ZeroDuration();
-  bool retain_when_idle_ = false;  // there is more to delete than an Append should, or to merge
-  absl::Duration retain_wait_ = absl::ZeroDuration();  // while it cannot be done
-  absl::Duration release_at_ = absl::ZeroDuration();
-  std::vector<EventBlockPtr> late_;
-  GivenUp given_up_;  // what the GAP in backlog_ says, or is to say
-  std::optional<GivenUp> newly_given_up_;
-  UnreadablePlaces unreadable_;
-  std::string problem_;
-  bool corrupt_ = false;
-  bool only_unreadable_ = false;  // that is why it counts as corrupt
-  bool marked_ = true;            // the mark names published_
+  mutable Mutex mutex_;
+  CondVar wake_;
+  std::deque<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the first of them, being written
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t added_ ABSL_GUARDED_BY(mutex_) = 0;    // number of the last batch
+  uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the last batch in the journal
+  std::vector<SavedRun> ended_runs_ ABSL_GUARDED_BY(mutex_);  // to delete with the next batch
+  absl::flat_hash_set<std::string> stored_runs_ ABSL_GUARDED_BY(mutex_);
+  Hole hole_ ABSL_GUARDED_BY(mutex_);
+  uint64_t named_by_ ABSL_GUARDED_BY(mutex_) = 0;  // the GAP of hole_; 0: there is none yet
+  // The disk works again since hole_ grew last, so that one GAP names all of it.
+  bool gap_is_due_ ABSL_GUARDED_BY(mutex_) = false;
+  JournalBounds bounds_ ABSL_GUARDED_BY(mutex_);
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);  // of the last attempt
+  absl::Duration retry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  // Begin of what is under way, or waits for its turn; Infinite: nothing does.
+  absl::Duration since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  SequenceMark mark_ ABSL_GUARDED_BY(mutex_);  // as written; empty: not yet
+  SequenceMark wanted_mark_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration expiry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  bool retained_ ABSL_GUARDED_BY(mutex_) = false;  // in the last turn
+  std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace vmeventd

@@ -10,96 +10,73 @@
 namespace vmeventd {
 namespace {
 
-// Size of a message of the first events of a stream.
-constexpr size_t kFirstBytes = size_t{256} << 10;
+absl::Status NotOpen() {
+  return absl::UnavailableError(
+      "the journal cannot be opened now, so that earlier events cannot be read; try again later");
+}
 
 }  // namespace
 
-void EventRing::Append(EventBlockPtr block) {
-  newest_ = block->last_sequence();
-  memory_ += block->memory();
-  blocks_.push_back(std::move(block));
-  while (blocks_.size() > 1 &&
-         (memory_ > options_.max_bytes || newest_ - oldest() + 1 > options_.max_events)) {
+LiveState::LiveState(LiveStateOptions options, JournalIdentity identity, uint64_t newest)
+    : options_(options),
+      identity_(std::make_shared<const JournalIdentity>(std::move(identity))),
+      began_after_(newest),
+      newest_(newest),
+      vms_(options.max_stopped) {}
+
+void LiveState::Publish(Step step, bool durable) {
+  const MutexLock lock(&mutex_);
+  for (EventBlockPtr& block : step.blocks) {
+    newest_ = block->last_sequence();
+    memory_ += block->memory();
+    blocks_.push_back(std::move(block));
+  }
+  published_durable_ = durable;
+  Trim();
+  if (!step.vms.empty()) ++vms_version_;
+  for (VmRecordPtr& vm : step.vms) vms_.Put(std::move(vm));
+}
+
+void LiveState::Trim() {
+  while (blocks_.size() > 1 && blocks_.front()->last_sequence() < written_.waiting_from &&
+         (memory_ > options_.ring.max_bytes ||
+          newest_ - OldestInMemory() + 1 > options_.ring.max_events)) {
     memory_ -= blocks_.front()->memory();
     blocks_.pop_front();
   }
 }
 
-void EventRing::Replace(EventBlockPtr block) {
-  if (blocks_.empty() || block->first_sequence() < oldest()) return;
-  EventBlockPtr& there = blocks_[IndexOf(block->first_sequence())];
-  if (there->first_sequence() != block->first_sequence() || there->size() != block->size()) return;
-  memory_ += block->memory();
-  memory_ -= there->memory();
-  there = std::move(block);
-}
-
-void EventRing::PutGap(uint64_t first, EventBlockPtr gap) {
-  const uint64_t last = gap->last_sequence();
-  if (blocks_.empty() || last < oldest()) return;
-  const auto begins_before = [](const EventBlockPtr& block, uint64_t sequence) {
-    return block->first_sequence() < sequence;
-  };
-  const auto begin = std::lower_bound(blocks_.begin(), blocks_.end(), first, begins_before);
-  const auto end = std::lower_bound(begin, blocks_.end(), last + 1, begins_before);
-  for (auto it = begin; it != end; ++it) memory_ -= (*it)->memory();
-  memory_ += gap->memory();
-  blocks_.insert(blocks_.erase(begin, end), std::move(gap));
-}
-
-size_t EventRing::IndexOf(uint64_t sequence) const {
-  const auto after = std::upper_bound(
-      blocks_.begin(), blocks_.end(), sequence,
-      [](uint64_t value, const EventBlockPtr& block) { return value < block->first_sequence(); });
-  return after == blocks_.begin() ? 0 : static_cast<size_t>(after - blocks_.begin()) - 1;
-}
-
-std::vector<EventBlockPtr> EventRing::Blocks(uint64_t sequence, size_t max_bytes,
-                                             bool backward) const {
-  std::vector<EventBlockPtr> out;
-  if (blocks_.empty() || (backward ? sequence < oldest() : sequence > newest_)) return out;
-  size_t bytes = 0;
-  size_t index = IndexOf(sequence);
-  // One before the first is beyond the last as well.
-  for (; index < blocks_.size() && (out.empty() || bytes < max_bytes);
-       index = backward ? index - 1 : index + 1) {
-    bytes += blocks_[index]->memory();
-    out.push_back(blocks_[index]);
-  }
-  return out;
-}
-
-LiveState::LiveState(LiveStateOptions options, JournalIdentity identity, Retained retained,
-                     uint64_t newest)
-    : max_snapshot_bytes_(options.max_snapshot_bytes),
-      identity_(std::make_shared<const JournalIdentity>(std::move(identity))),
-      retained_(retained),
-      ring_(options.ring, newest),
-      vms_(options.max_stopped) {}
-
-void LiveState::Publish(Step step) {
+void LiveState::Drop(uint64_t first, uint64_t last) {
   const MutexLock lock(&mutex_);
-  retained_ = step.retained;
-  for (EventBlockPtr& block : step.blocks) ring_.Append(std::move(block));
-  if (!step.vms.empty()) ++vms_version_;
-  for (VmRecordPtr& vm : step.vms) vms_.Put(std::move(vm));
+  size_t dropped = 0;
+  std::erase_if(blocks_, [&](const EventBlockPtr& block) {
+    const bool drop = block->first_sequence() >= first && block->last_sequence() <= last;
+    if (drop) dropped += block->memory();
+    return drop;
+  });
+  memory_ -= dropped;
 }
 
-void LiveState::Replace(std::vector<EventBlockPtr> blocks) {
-  const MutexLock lock(&mutex_);
-  for (EventBlockPtr& block : blocks) ring_.Replace(std::move(block));
+EventRange LiveState::RangeLocked() const {
+  EventRange range{.newest = newest_,
+                   .unbroken_from = std::min(written_.deleted, newest_) + 1,
+                   .committed = std::min(written_.committed, newest_),
+                   .durable = std::min(written_.durable, newest_)};
+  const bool in_journal = written_.open && written_.oldest <= range.committed;
+  range.oldest = in_journal ? written_.oldest : OldestInMemory();
+  return range;
 }
 
 absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) const {
   const EventRange range = RangeLocked();
-  if (start.journal_id != identity_->journal_id) {
-    return absl::OutOfRangeError(absl::StrCat("journal_id: ", Quote(start.journal_id),
-                                              " is not this daemon's journal, ",
-                                              Quote(identity_->journal_id),
-                                              ": its sequences mean nothing here, where the "
-                                              "oldest retained sequence is ",
-                                              range.oldest, "; start from a snapshot"));
+  const bool same = start.journal_id == identity_->journal_id;
+  if (!written_.open && (!same || start.sequence < began_after_)) return NotOpen();
+  if (!same) {
+    return absl::OutOfRangeError(
+        absl::StrCat("journal_id: ", Quote(start.journal_id), " is not this daemon's journal, ",
+                     Quote(identity_->journal_id),
+                     ": its sequences mean nothing here, where the oldest retained sequence is ",
+                     range.oldest, "; start from a snapshot"));
   }
   if (start.sequence > range.newest) {
     return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
@@ -121,12 +98,13 @@ absl::Status LiveState::BeginSnapshot(StreamBegin* begin) const {
   std::vector<VmRecordPtr> vms;
   {
     const MutexLock lock(&mutex_);
-    begin->cursor = ring_.newest();
+    begin->cursor = newest_;
     if (previous != nullptr && snapshot_version_ == vms_version_) return absl::OkStatus();
-    if (snapshots_.memory() > max_snapshot_bytes_) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("too many clients read their snapshots slowly: at most ",
-                       max_snapshot_bytes_, " bytes of snapshots are kept; try again later"));
+    if (snapshots_.memory() > options_.max_snapshot_bytes) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "too many clients read their snapshots slowly: at most ", options_.max_snapshot_bytes,
+          " bytes of snapshots are held; try again "
+          "later"));
     }
     snapshot_version_ = vms_version_;
     vms = vms_.Running();
@@ -143,23 +121,16 @@ absl::StatusOr<StreamBegin> LiveState::Begin(const WatchStart& start) const {
     return begin;
   }
   const MutexLock lock(&mutex_);
-  begin.cursor = ring_.newest();
+  begin.cursor = newest_;
   if (const auto* after = std::get_if<AfterSequence>(&start)) {
     const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);
     if (!cursor.ok()) return cursor.status();
     begin.cursor = *cursor;
-  } else if (const auto* since = std::get_if<Since>(&start)) {
-    begin.locate = begin.since = since->time;
-    begin.cursor = RangeLocked().oldest - 1;
-  } else if (std::holds_alternative<FromOldest>(start)) {
-    // Retention may pass the oldest event before it is read, so that the first events come along.
-    const uint64_t oldest = RangeLocked().oldest;
-    begin.cursor = oldest - 1;
-    if (oldest < ring_.oldest()) {
-      begin.locate = absl::InfinitePast();
-    } else {
-      begin.blocks = ring_.Blocks(oldest, kFirstBytes, false);
-    }
+  } else if (!std::holds_alternative<FromNow>(start)) {
+    if (!written_.open) return NotOpen();
+    begin.locate = absl::InfinitePast();
+    begin.cursor = std::min(written_.deleted, newest_);
+    if (const auto* since = std::get_if<Since>(&start)) begin.locate = begin.since = since->time;
   }
   return begin;
 }
@@ -168,19 +139,22 @@ ReadResult LiveState::Read(uint64_t sequence, const ReadOptions& options) const 
   const MutexLock lock(&mutex_);
   ReadResult result;
   result.range = RangeLocked();
-  result.out_of_range = sequence < result.range.unbroken_from;
-  const auto in_journal = [&](uint64_t first, uint64_t last) {
-    result.history = HistoryRequest{std::nullopt, first, last, ""};
-  };
-  if (options.journal_only) {
-    if (sequence <= result.range.newest) in_journal(sequence, result.range.newest);
-  } else if (options.backward) {
-    result.blocks = ring_.Blocks(sequence, options.max_bytes, true);
-    if (result.blocks.empty()) in_journal(result.range.oldest, sequence);
-  } else if (sequence < ring_.oldest()) {
-    in_journal(sequence, ring_.oldest() - 1);
-  } else {
-    result.blocks = ring_.Blocks(sequence, options.max_bytes, false);
+  const uint64_t in_memory = OldestInMemory();
+  const uint64_t committed = result.range.committed;
+  const uint64_t through = options.journal_only ? committed : std::min(in_memory - 1, committed);
+  if (sequence <= through) {
+    result.history = HistoryRequest{std::nullopt, sequence, through, ""};
+    return result;
+  }
+  if (options.journal_only || sequence > newest_) return result;
+  // The block that holds `sequence`, or the first one behind it.
+  auto block = std::lower_bound(
+      blocks_.begin(), blocks_.end(), sequence,
+      [](const EventBlockPtr& each, uint64_t value) { return each->last_sequence() < value; });
+  for (size_t bytes = 0;
+       block != blocks_.end() && (result.blocks.empty() || bytes < options.max_bytes); ++block) {
+    bytes += (*block)->memory();
+    result.blocks.push_back(*block);
   }
   return result;
 }
@@ -188,9 +162,10 @@ ReadResult LiveState::Read(uint64_t sequence, const ReadOptions& options) const 
 EventLog::Health LiveState::health() const {
   const MutexLock lock(&mutex_);
   EventLog::Health health;
-  health.journal_writable = journal_writable_;
-  health.ring_events = ring_.newest() + 1 - ring_.oldest();
-  health.ring_bytes = ring_.memory();
+  health.journal_writable = written_.writable;
+  health.published_durable = published_durable_;
+  health.ring_events = newest_ + 1 - OldestInMemory();
+  health.ring_bytes = memory_;
   return health;
 }
 

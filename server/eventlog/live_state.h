@@ -5,14 +5,12 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_block.h"
@@ -20,54 +18,8 @@
 
 namespace vmeventd {
 
-// The ring over the newest events, as blocks, in order; between two of them there may be sequences
-// that were given up. Bounded by `options`: the oldest blocks go first, the newest always stays.
-// Not thread-safe; the owner locks.
-class EventRing {
- public:
-  // Begins empty, after the sequence `newest`.
-  explicit EventRing(EventRingOptions options, uint64_t newest = 0)
-      : options_(options), newest_(newest) {}
-
-  // `block` begins at newest() + 1.
-  void Append(EventBlockPtr block);
-  // Puts `block` in the place of the one with the same sequences, if that is still here.
-  void Replace(EventBlockPtr block);
-  // Puts `gap`, a block of one event, in the place of all blocks from `first` on up to its own
-  // sequence: they hold nothing else. Removes what is left of them in the ring.
-  void PutGap(uint64_t first, EventBlockPtr gap);
-
-  // The newest sequence ever appended, or what it began after; and the oldest that is still here,
-  // newest() + 1 if none is.
-  uint64_t newest() const { return newest_; }
-  uint64_t oldest() const {
-    return blocks_.empty() ? newest_ + 1 : blocks_.front()->first_sequence();
-  }
-  size_t memory() const { return memory_; }
-
-  // Blocks in order from the one that holds `sequence` on or, `backward`, to older ones: as many as
-  // hold `max_bytes` (at least one). If that one is gone, they begin at the oldest, or there are
-  // none before it.
-  std::vector<EventBlockPtr> Blocks(uint64_t sequence, size_t max_bytes, bool backward) const;
-
- private:
-  // The index of the block that holds `sequence`, clamped to what is here.
-  size_t IndexOf(uint64_t sequence) const;
-
-  const EventRingOptions options_;
-  std::deque<EventBlockPtr> blocks_;
-  uint64_t newest_;
-  size_t memory_ = 0;
-};
-
-// Range of the journal: see EventRange.
-struct Retained {
-  uint64_t oldest = 1;
-  uint64_t unbroken_from = 1;
-};
-
-// The events and VMs that are public: the newest events in a ring, and the registry, under one
-// lock, so that an answer about VMs is as of one sequence. The journal has what the ring no longer
+// The events and VMs that are public: the newest events in memory, and the registry, under one
+// lock, so that an answer about VMs is as of one sequence. The journal has what memory no longer
 // holds. The pump writes, every thread reads. No call blocks for longer than it takes to copy
 // pointers.
 class LiveState {
@@ -76,40 +28,40 @@ class LiveState {
   struct Step {
     std::vector<EventBlockPtr> blocks;
     std::vector<VmRecordPtr> vms;  // in order
-    Retained retained;
   };
-  // Sequences go on after `newest`.
-  LiveState(LiveStateOptions options, JournalIdentity identity, Retained retained, uint64_t newest);
+  // State of the journal.
+  struct Written {
+    bool open = false;
+    bool writable = false;
+    uint64_t oldest = 1;     // see EventRange
+    uint64_t deleted = 0;    // every event up to it was deleted
+    uint64_t committed = 0;  // see EventRange
+    uint64_t durable = 0;
+    uint64_t waiting_from = UINT64_MAX;  // memory holds these, whatever its limit
+  };
+  // Sequences continue after `newest`.
+  LiveState(LiveStateOptions options, JournalIdentity identity, uint64_t newest);
 
   // Pump thread.
-  void Publish(Step step);
-  // Replaces public blocks by the same events, durable now.
-  void Replace(std::vector<EventBlockPtr> blocks);
-  // See EventRing::PutGap.
-  void PutGap(uint64_t first, EventBlockPtr gap) {
+  void Publish(Step step, bool durable);
+  void SetWritten(const Written& written) {
     const MutexLock lock(&mutex_);
-    ring_.PutGap(first, std::move(gap));
+    written_ = written;
+    Trim();
   }
-  // Changes to another journal: it keeps later events, and earlier ones are no longer retained.
-  void ChangeJournal(JournalIdentity identity) {
+  // Removes the events [first, last], which the journal will never have.
+  void Drop(uint64_t first, uint64_t last);
+  // Changes to another journal, which continues the sequences.
+  void ChangeJournal(const std::string& journal_id) {
     const MutexLock lock(&mutex_);
-    identity_ = std::make_shared<const JournalIdentity>(std::move(identity));
-    retained_ = {ring_.newest() + 1, ring_.newest() + 1};
-  }
-  void SetJournalWritable(bool writable) {
-    const MutexLock lock(&mutex_);
-    journal_writable_ = writable;
-  }
-  void SetRetained(Retained retained) {
-    const MutexLock lock(&mutex_);
-    retained_ = retained;
+    identity_ =
+        std::make_shared<const JournalIdentity>(JournalIdentity{journal_id, identity_->node_id});
   }
 
   JournalIdentityPtr identity() const {
     const MutexLock lock(&mutex_);
     return identity_;
   }
-  std::string journal_id() const { return identity()->journal_id; }
 
   // See EventLog.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
@@ -117,7 +69,7 @@ class LiveState {
   EventLog::Health health() const;  // without the queue's part
   EventLog::VmPage ListVmsAfter(const VmKey* after, size_t limit) const {
     const MutexLock lock(&mutex_);
-    return {vms_.ListAfter(after, limit), ring_.newest()};
+    return {vms_.ListAfter(after, limit), newest_};
   }
   std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const {
     const MutexLock lock(&mutex_);
@@ -135,7 +87,6 @@ class LiveState {
     const MutexLock lock(&mutex_);
     return vms_.LastStopped(limit);
   }
-
   EventRange range() const {
     const MutexLock lock(&mutex_);
     return RangeLocked();
@@ -156,16 +107,16 @@ class LiveState {
  private:
   // The VMs that run, as of `begin->cursor`, which it sets.
   absl::Status BeginSnapshot(StreamBegin* begin) const;
-
   absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const uint64_t after_newest = ring_.newest() + 1;
-    return {std::min(retained_.oldest, after_newest), ring_.newest(),
-            std::min(retained_.unbroken_from, after_newest)};
+  EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The oldest event in memory; newest + 1 if there is none.
+  uint64_t OldestInMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return blocks_.empty() ? newest_ + 1 : blocks_.front()->first_sequence();
   }
+  void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const size_t max_snapshot_bytes_;
+  const LiveStateOptions options_;
 
   // One snapshot is made at a time, so that streams that come together share it.
   mutable Mutex snapshot_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
@@ -175,9 +126,13 @@ class LiveState {
 
   mutable Mutex mutex_;
   JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);
-  Retained retained_ ABSL_GUARDED_BY(mutex_);
-  bool journal_writable_ ABSL_GUARDED_BY(mutex_) = true;
-  EventRing ring_ ABSL_GUARDED_BY(mutex_);
+  Written written_ ABSL_GUARDED_BY(mutex_);
+  bool published_durable_ ABSL_GUARDED_BY(mutex_) = true;
+  // In order; between two of them there may be sequences that are missing.
+  std::deque<EventBlockPtr> blocks_ ABSL_GUARDED_BY(mutex_);
+  size_t memory_ ABSL_GUARDED_BY(mutex_) = 0;  // size of blocks_
+  const uint64_t began_after_;
+  uint64_t newest_ ABSL_GUARDED_BY(mutex_);
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
   uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
 };

@@ -1,15 +1,8 @@
 #include "server/eventlog/sqlite.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
-#include "server/eventlog/unreadable.h"
 
 namespace vmeventd {
 
@@ -20,6 +13,8 @@ absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int
   SqliteDatabase database(path, db);
   if (code != SQLITE_OK) return database.ToStatus(code, "open it");
   sqlite3_extended_result_codes(db, 1);
+  // Readers wait for the moments in which the log begins again at its start.
+  sqlite3_busy_timeout(db, 2'000);
   return database;
 }
 
@@ -34,11 +29,6 @@ absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
     case SQLITE_IOERR:
       // The file ends within a page: newer versions of SQLite say so.
       if (code == SQLITE_IOERR_SHORT_READ) return absl::DataLossError(message);
-      if (code == SQLITE_IOERR_READ || code == SQLITE_IOERR_CORRUPTFS) {
-        absl::Status status = absl::UnavailableError(message);
-        MarkReadError(&status);
-        return status;
-      }
       return absl::UnavailableError(message);
     case SQLITE_FULL:
     case SQLITE_BUSY:
@@ -58,32 +48,6 @@ absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
 absl::Status SqliteDatabase::Execute(const std::string& sql) {
   return ToStatus(sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr),
                   absl::StrCat("run \"", absl::string_view(sql).substr(0, 40), "\""));
-}
-
-void SqliteDatabase::Close::operator()(sqlite3* db) const {
-  struct stat before {};
-  const bool had_log = !kept_log.empty() && stat(kept_log.c_str(), &before) == 0;
-  sqlite3_close_v2(db);
-  // The last connection merges its log and truncates it to nothing. Another one's is left alone.
-  struct stat after {};
-  if (!had_log || before.st_size == 0) return;
-  const UniqueFd fd(open(kept_log.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (fd.get() < 0 || fstat(fd.get(), &after) != 0) return;
-  if (after.st_ino != before.st_ino || after.st_size != 0) return;
-  const std::string zeros(size_t{64} << 10, '\0');
-  for (off_t at = 0; at < before.st_size;) {
-    const size_t size = std::min(zeros.size(), static_cast<size_t>(before.st_size - at));
-    const ssize_t written = pwrite(fd.get(), zeros.data(), size, at);
-    if (written <= 0) return;  // it will be made again, if there is room
-    at += written;
-  }
-}
-
-absl::Status SqliteDatabase::KeepLogFile() {
-  db_.get_deleter().kept_log = path_ + "-wal";
-  int keep = 1;
-  return ToStatus(sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_PERSIST_WAL, &keep),
-                  "keep its log's file");
 }
 
 SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql)

@@ -18,7 +18,7 @@ namespace vmeventd {
 // One connection to one database file. Errors name the file and what SQLite says of it:
 //   DATA_LOSS          the file is corrupt, or no database
 //   UNAVAILABLE        it cannot be opened, written or read just now: disk full, I/O error, busy,
-//                      no descriptor left, no right to; see IsReadError too
+//                      no descriptor left, no right to
 //   INTERNAL           anything else
 // One thread at a time.
 class SqliteDatabase {
@@ -28,14 +28,6 @@ class SqliteDatabase {
 
   // Runs one or more statements without results.
   absl::Status Execute(const std::string& sql);
-  // Leaves the write-ahead log's files, with their room on the disk, when the connection is closed:
-  // on a full disk they could not be made again, and a log that grows costs each commit more. Its
-  // contents are in the database then, and zeros in their place.
-  absl::Status KeepLogFile();
-  // Leaves the files as they are when the connection is closed.
-  void LeaveFilesAlone() {
-    sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-  }
   // Returns whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
@@ -45,8 +37,7 @@ class SqliteDatabase {
  private:
   friend class SqliteQuery;
   struct Close {
-    std::string kept_log;  // its path; empty: none is kept
-    void operator()(sqlite3* db) const;
+    void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
   };
   struct Finalize {
     void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }

@@ -64,23 +64,31 @@ absl::string_view EventBlock::EncodedView(size_t index) const {
   return {bytes + begin, keys_[index].end - begin};
 }
 
-void EventBlockBuilder::Add(const v1::Event& event) {
-  std::string encoded;
-  AppendEventField(event, &encoded);
-  AddEncoded({.sequence = event.sequence(),
-              .type = event.type(),
-              .shutdown_class = event.shutdown().class_(),
-              .observe_time = FromTimestamp(event.observe_time())},
-             encoded);
+grpc::Slice EventBlock::EncodedNotDurable(size_t from, size_t to) const {
+  std::string bytes(reinterpret_cast<const char*>(bytes_.begin()) + begin_of(from),
+                    begin_of(to) - begin_of(from));
+  for (size_t i = from; i < to; ++i) bytes[keys_[i].end - begin_of(from) - 1] = 0;
+  return grpc::Slice(bytes);
 }
 
-void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_view encoded) {
-  if (empty()) block_->first_sequence_ = key.sequence;
-  bytes_.append(encoded.data(), encoded.size());
-  block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),
+void EventBlockBuilder::Add(v1::Event* event) {
+  AppendEventField(event, &bytes_);
+  AddKey(event->sequence(), event->type(), event->shutdown().class_(),
+         FromTimestamp(event->observe_time()));
+}
+
+void EventBlockBuilder::AddStored(const EventBlock::Entry& key, absl::string_view stored) {
+  AppendStoredEvent(stored, {key.vm_name, key.run_id, key.source}, &bytes_);
+  AddKey(key.sequence, key.type, key.shutdown_class, key.observe_time);
+}
+
+void EventBlockBuilder::AddKey(uint64_t sequence, v1::EventType type,
+                               v1::ShutdownClass shutdown_class, absl::Time observe_time) {
+  if (empty()) block_->first_sequence_ = sequence;
+  block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(observe_time),
                            .end = static_cast<uint32_t>(bytes_.size()),
-                           .type = static_cast<uint8_t>(key.type),
-                           .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
+                           .type = static_cast<uint8_t>(type),
+                           .shutdown_class = static_cast<uint8_t>(shutdown_class)});
 }
 
 EventBlockPtr EventBlockBuilder::Finish() {

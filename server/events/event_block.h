@@ -15,9 +15,9 @@
 
 namespace vmeventd {
 
-// A run of events with consecutive sequences, encoded once, side by side, so that a stream that
-// lacks all of them takes one piece of shared memory. Immutable, so that any thread reads it
-// without a lock.
+// A run of events with consecutive sequences, encoded once as durable ones, side by side, so that a
+// stream that lacks all of them takes one piece of shared memory. Immutable, so that any thread
+// reads it without a lock.
 class EventBlock {
  public:
   // Fields that a filter and a time range look at. The views live as long as the block.
@@ -53,12 +53,10 @@ class EventBlock {
   grpc::Slice Encoded(size_t from, size_t to) const {
     return bytes_.sub(begin_of(from), begin_of(to));
   }
+  // Copy of these encodings in which the events are not durable.
+  grpc::Slice EncodedNotDurable(size_t from, size_t to) const;
   // Encoding of one event; lives as long as the block.
   absl::string_view EncodedView(size_t index) const;
-  // Encodings of all events; live as long as the block.
-  absl::string_view encodings() const {
-    return {reinterpret_cast<const char*>(bytes_.begin()), bytes_.size()};
-  }
 
  private:
   friend class EventBlockBuilder;
@@ -103,13 +101,21 @@ class EventBlockBuilder {
   size_t bytes() const { return bytes_.size(); }
 
   // `event.sequence` is one more than that of the event before.
-  void Add(const v1::Event& event);
-  // Adds an event that is encoded already. Ignores the VM and `bytes` of `key`.
-  void AddEncoded(const EventBlock::Entry& key, absl::string_view encoded);
+  void Add(v1::Event* event);
+  void Add(const v1::Event& event) {
+    v1::Event copy = event;
+    Add(&copy);
+  }
+  // Adds an event as the journal has it. Ignores `bytes` of `key`.
+  void AddStored(const EventBlock::Entry& key, absl::string_view stored);
   // Returns the block, and empties the builder.
   EventBlockPtr Finish();
 
  private:
+  // Adds the event whose encoding was just appended to bytes_.
+  void AddKey(uint64_t sequence, v1::EventType type, v1::ShutdownClass shutdown_class,
+              absl::Time observe_time);
+
   std::shared_ptr<EventBlock> block_{new EventBlock};
   std::string bytes_;
 };

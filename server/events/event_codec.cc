@@ -208,10 +208,9 @@ std::pair<absl::string_view, absl::string_view> MapEntry(absl::string_view bytes
   return {parts[0], parts[1]};
 }
 
-VmRefView VmRefIn(int outer, int inner, absl::string_view bytes) {
+// Adds the fields of one VmRef, of which `bytes` are all.
+void ReadVmRef(absl::string_view bytes, VmRefView* vm) {
   CodedInputStream in = StreamOf(bytes);
-  if (!Enter(outer, inner, &in)) return {};
-  VmRefView vm;
   while (const uint32_t tag = in.ReadTag()) {
     if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
       if (!WireFormatLite::SkipField(&in, tag)) break;
@@ -224,25 +223,91 @@ VmRefView VmRefIn(int outer, int inner, absl::string_view bytes) {
     const absl::string_view text = bytes.substr(begin, size);
     switch (WireFormatLite::GetTagFieldNumber(tag)) {
       case v1::VmRef::kNameFieldNumber:
-        vm.name = text;
+        vm->name = text;
         break;
       case v1::VmRef::kRunIdFieldNumber:
-        vm.run_id = text;
+        vm->run_id = text;
         break;
       case v1::VmRef::kUuidFieldNumber:
-        vm.uuid = text;
+        vm->uuid = text;
         break;
       case v1::VmRef::kSourceFieldNumber:
-        vm.source = text;
+        vm->source = text;
         break;
       case v1::VmRef::kLabelsFieldNumber:
-        vm.labels.push_back(MapEntry(text));
+        vm->labels.push_back(MapEntry(text));
         break;
       default:
         break;
     }
   }
+}
+
+// An event has its VmRef in two parts (AppendEventField).
+VmRefView VmRefIn(int outer, int inner, absl::string_view bytes) {
+  VmRefView vm;
+  CodedInputStream in = StreamOf(bytes);
+  const std::optional<uint32_t> whole = EnterField(outer, &in);
+  if (!whole.has_value()) return vm;
+  in.PushLimit(static_cast<int>(*whole));
+  while (const std::optional<uint32_t> size = EnterField(inner, &in)) {
+    ReadVmRef(bytes.substr(static_cast<size_t>(in.CurrentPosition()), *size), &vm);
+    if (!in.Skip(static_cast<int>(*size))) break;
+  }
   return vm;
+}
+
+// The end of each event's encoding: the VmRef's name, run_id and source, unless all are empty, and
+// then `durable`.
+constexpr absl::string_view kDurable("\x50\x01", 2);
+static_assert(v1::Event::kDurableFieldNumber == 10 && v1::Event::kVmFieldNumber == 4);
+
+size_t SizeOfText(absl::string_view text) {
+  using google::protobuf::io::CodedOutputStream;
+  if (text.empty()) return 0;
+  return 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(text.size())) + text.size();
+}
+
+size_t SizeOfNames(const VmNames& vm) {
+  return SizeOfText(vm.name) + SizeOfText(vm.run_id) + SizeOfText(vm.source);
+}
+
+size_t SizeOfEnd(const VmNames& vm) {
+  using google::protobuf::io::CodedOutputStream;
+  const size_t names = SizeOfNames(vm);
+  const size_t field =
+      names == 0 ? 0 : 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(names)) + names;
+  return field + kDurable.size();
+}
+
+void AppendVarint(size_t value, std::string* out) {
+  for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
+  out->push_back(static_cast<char>(value));
+}
+
+void AppendText(int number, absl::string_view text, std::string* out) {
+  if (text.empty()) return;
+  out->push_back(static_cast<char>(number << 3 | 2));
+  AppendVarint(text.size(), out);
+  out->append(text.data(), text.size());
+}
+
+void AppendHeader(size_t stored, const VmNames& vm, std::string* out) {
+  static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
+                int{v1::ListEventsResponse::kEventsFieldNumber});
+  out->push_back(static_cast<char>(v1::WatchEventsResponse::kEventsFieldNumber << 3 | 2));
+  AppendVarint(stored + SizeOfEnd(vm), out);
+}
+
+void AppendEnd(const VmNames& vm, std::string* out) {
+  if (const size_t names = SizeOfNames(vm); names > 0) {
+    out->push_back(static_cast<char>(v1::Event::kVmFieldNumber << 3 | 2));
+    AppendVarint(names, out);
+    AppendText(v1::VmRef::kNameFieldNumber, vm.name, out);
+    AppendText(v1::VmRef::kRunIdFieldNumber, vm.run_id, out);
+    AppendText(v1::VmRef::kSourceFieldNumber, vm.source, out);
+  }
+  out->append(kDurable.data(), kDurable.size());
 }
 
 void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
@@ -332,10 +397,51 @@ v1::Intent IntentToProto(const Intent& intent) {
   return out;
 }
 
+void AppendEventField(v1::Event* event, std::string* out) {
+  // Taken out for a moment, so that their memory is reused.
+  std::string name, run_id, source;
+  const auto swap = [&] {
+    if (!event->has_vm()) return;
+    event->mutable_vm()->mutable_name()->swap(name);
+    event->mutable_vm()->mutable_run_id()->swap(run_id);
+    event->mutable_vm()->mutable_source()->swap(source);
+  };
+  swap();
+  event->clear_durable();
+  const VmNames vm{name, run_id, source};
+  const size_t size = event->ByteSizeLong();
+  AppendHeader(size, vm, out);
+  const size_t begin = out->size();
+  out->resize(begin + size);
+  event->SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(out->data()) + begin);
+  AppendEnd(vm, out);
+  swap();
+  event->set_durable(true);
+}
+
 void AppendEventField(const v1::Event& event, std::string* out) {
-  static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
-                int{v1::ListEventsResponse::kEventsFieldNumber});
-  AppendField(v1::WatchEventsResponse::kEventsFieldNumber, event, out);
+  v1::Event copy = event;
+  AppendEventField(&copy, out);
+}
+
+absl::string_view MessageOfField(absl::string_view field) {
+  CodedInputStream in = StreamOf(field);
+  uint32_t size = 0;
+  in.ReadTag();
+  if (!in.ReadVarint32(&size)) return "";
+  return field.substr(static_cast<size_t>(in.CurrentPosition()), size);
+}
+
+absl::string_view StoredPart(absl::string_view event_field, const VmNames& vm) {
+  absl::string_view message = MessageOfField(event_field);
+  message.remove_suffix(SizeOfEnd(vm));
+  return message;
+}
+
+void AppendStoredEvent(absl::string_view stored, const VmNames& vm, std::string* out) {
+  AppendHeader(stored.size(), vm, out);
+  out->append(stored.data(), stored.size());
+  AppendEnd(vm, out);
 }
 
 v1::Event DecodeEventField(absl::string_view event_field) {

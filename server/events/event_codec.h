@@ -27,9 +27,23 @@ v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
 
 v1::Intent IntentToProto(const Intent& intent);
 
-// The bytes of one `events` field (tag, length, message). The field has the same number in
-// WatchEventsResponse and ListEventsResponse, so that the same bytes serve both.
+// The columns of a journal's row that an event's bytes do not repeat. All are empty for an event of
+// the node as a whole.
+struct VmNames {
+  absl::string_view name;
+  absl::string_view run_id;
+  absl::string_view source;
+};
+
+// Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
+// has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
+// both. The message ends with a VmRef of the three names, which a parser merges with the rest of
+// the VmRef before it, and then with `durable`, whose value is the last byte: see ClearDurable.
+void AppendEventField(v1::Event* event, std::string* out);
 void AppendEventField(const v1::Event& event, std::string* out);
+// The journal's `event` of such bytes: the message without its end; and such bytes of it.
+absl::string_view StoredPart(absl::string_view event_field, const VmNames& vm);
+void AppendStoredEvent(absl::string_view stored, const VmNames& vm, std::string* out);
 
 // The event of such bytes; an empty one if they are none.
 v1::Event DecodeEventField(absl::string_view event_field);
@@ -49,6 +63,9 @@ VmRefView VmInSnapshotVmField(absl::string_view snapshot_vm_field);
 
 // Equivalent of DecodeEventField(event_field).shutdown().cause().
 v1::ShutdownCause CauseInEventField(absl::string_view event_field);
+
+// The message of a field's bytes.
+absl::string_view MessageOfField(absl::string_view field);
 
 // The bytes of one `snapshot_vms` field of WatchEventsResponse.
 std::string EncodeSnapshotVmField(const v1::Vm& vm);

@@ -10,9 +10,6 @@ namespace {
 static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64 && v1::ShutdownCause_MAX < 64,
               "one bit a value");
 
-// Cost of finding a field in an encoding, in comparisons of a byte.
-constexpr size_t kReadSteps = 20;
-
 }  // namespace
 
 bool IsGlob(absl::string_view pattern) {
@@ -26,11 +23,12 @@ NameMatcher::NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& 
   }
 }
 
-bool NameMatcher::Matches(absl::string_view name, size_t* steps) const {
-  ++*steps;
+bool NameMatcher::Matches(absl::string_view name) const {
   if (matches_all() || exact_.contains(name)) return true;
-  return std::any_of(globs_.begin(), globs_.end(),
-                     [=](const Glob& glob) { return glob.Matches(name, steps); });
+  return std::any_of(globs_.begin(), globs_.end(), [&](const Glob& glob) {
+    size_t steps = 0;
+    return glob.Matches(name, &steps);
+  });
 }
 
 RefMatcher::RefMatcher(const Texts& uuids, const Texts& labels) {
@@ -43,17 +41,14 @@ RefMatcher::RefMatcher(const Texts& uuids, const Texts& labels) {
   }
 }
 
-bool RefMatcher::Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field,
-                         size_t* steps) const {
+bool RefMatcher::Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field) const {
   if (matches_all()) return true;
-  *steps += kReadSteps;
   const VmRefView vm = read(vm_field);
   if (!uuids_.empty()) {
     const std::optional<Uuid> uuid = ParseUuid(vm.uuid);
     if (!uuid.has_value() || !uuids_.contains(*uuid)) return false;
   }
   const auto value_of = [&](absl::string_view key) -> std::optional<absl::string_view> {
-    *steps += 1 + vm.labels.size();
     const auto label = std::find_if(vm.labels.begin(), vm.labels.end(),
                                     [&](const auto& one) { return one.first == key; });
     return label == vm.labels.end() ? std::nullopt : std::optional(label->second);
@@ -94,27 +89,29 @@ size_t EventMatcher::memory() const {
   return bytes;
 }
 
-bool EventMatcher::Matches(const EventBlock::Entry& entry, absl::string_view encoded,
-                           size_t* steps) const {
-  ++*steps;
+bool EventMatcher::MatchesKey(const EventBlock::Entry& entry) const {
   if (entry.vm_name.empty()) return true;  // an event missing by a GAP of the node may have matched
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
   if (!run_ids_.empty() && !run_ids_.contains(entry.run_id)) return false;
-  if (!names_.Matches(entry.vm_name, steps) || !sources_.Matches(entry.source, steps)) return false;
+  return names_.Matches(entry.vm_name) && sources_.Matches(entry.source);
+}
+
+bool EventMatcher::MatchesEncoding(const EventBlock::Entry& entry,
+                                   absl::string_view encoded) const {
+  if (entry.vm_name.empty()) return true;
   if (causes_ != 0) {
-    *steps += kReadSteps;
-    // A newer version's cause, in a journal that it wrote, cannot be asked for.
+    // A cause that this version does not know cannot be asked for.
     const auto cause = static_cast<uint32_t>(CauseInEventField(encoded));
     if (cause >= 64 || (causes_ >> cause & 1) == 0) return false;
   }
-  return refs_.Matches(VmInEventField, encoded, steps);
+  return refs_.Matches(VmInEventField, encoded);
 }
 
-bool EventMatcher::MatchesVm(const VmRecord& vm, size_t* steps) const {
+bool EventMatcher::MatchesVm(const VmRecord& vm) const {
   if (!run_ids_.empty() && !run_ids_.contains(vm.run_id())) return false;
-  return names_.Matches(vm.name(), steps) && sources_.Matches(vm.source(), steps) &&
-         refs_.Matches(VmInSnapshotVmField, vm.encoded(), steps);
+  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
+         refs_.Matches(VmInSnapshotVmField, vm.encoded());
 }
 
 }  // namespace vmeventd

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 
 #include "base/counter.h"
@@ -49,19 +48,16 @@ class EventMeters {
   std::array<Counter, kClasses * kCauses> stops_;
 };
 
-// Meters of the journal's writing. The pump counts, any thread reads.
+// Meters of the journal's writing. The log counts, any thread reads.
 struct JournalMeters {
   LatencyHistogram commits;  // each transaction, its sync to the disk included
-  // Set while a transaction is under way, which may last as long as the disk takes.
-  std::atomic<bool> committing{false};
   Counter write_errors;      // transactions that failed
   Counter given_up_events;   // published events that are in no journal
-  Counter given_up_runs;     // saves of open runs, likewise
   Counter retention_errors;  // failures to delete what is too old
-  Counter replacements;      // corrupt journals that were moved aside, by this daemon's run
-  Level backlog_bytes;       // size of updates that wait while the journal cannot be written
+  Level backlog_bytes;       // size of the events that wait for the disk
   Level backlog_events;
-  Level oldest_event_ns;  // observe_time of the oldest event kept, since 1970; 0: none is
+  Level oldest_event_ns;  // observe_time of the oldest event, since 1970; 0: none is
+  Level events;           // in the journal
 };
 
 }  // namespace vmeventd

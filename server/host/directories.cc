@@ -109,7 +109,7 @@ absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> grou
   }
   if (!S_ISDIR(info.st_mode)) return ErrnoStatus(path, "cannot be used", ENOTDIR);
   // Checks with the effective ids, which the files are created with.
-  if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+  if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0 && errno != EROFS) {
     return ErrnoStatus(path, "is not writable for this user", errno);
   }
   return absl::OkStatus();
@@ -131,7 +131,14 @@ absl::Status CheckNobodyElseReplaces(const std::string& path) {
 
 absl::StatusOr<UniqueFd> LockFile(const std::string& path) {
   for (;;) {
+    std::string locked = path;
     UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
+    const bool no_room = !fd.valid() && (errno == EROFS || errno == ENOSPC || errno == EDQUOT);
+    if (no_room) fd = UniqueFd(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+    if (no_room && !fd.valid()) {
+      locked = path.substr(0, path.rfind('/'));
+      fd = UniqueFd(open(locked.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    }
     if (!fd.valid()) {
       return ErrnoStatus(
           path,
@@ -139,11 +146,11 @@ absl::StatusOr<UniqueFd> LockFile(const std::string& path) {
           errno);
     }
     if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EWOULDBLOCK) return HeldByAnother(path, fd.get());
-      return ErrnoStatus(path, "the lock file cannot be locked", errno);
+      if (errno == EWOULDBLOCK) return HeldByAnother(locked, fd.get());
+      return ErrnoStatus(locked, "the lock file cannot be locked", errno);
     }
-    if (!SameFile(path, fd.get())) continue;
-    WritePid(path, fd.get());
+    if (!SameFile(locked, fd.get())) continue;
+    if (!no_room) WritePid(path, fd.get());
     return fd;
   }
 }

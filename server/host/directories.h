@@ -11,9 +11,9 @@
 
 namespace vmeventd {
 
-// Ensures that `path` is a directory that this process can write to. A missing one is created with
-// mode 0750, for `group` if that is set; missing parents with 0755. The error names the directory
-// and the cause.
+// Ensures that `path` is a directory that this process can write to, or could if its file system
+// were not read-only. A missing one is created with mode 0750, for `group` if that is set; missing
+// parents with 0755. The error names the directory and the cause.
 absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> group = std::nullopt);
 
 // FAILED_PRECONDITION: the directory belongs to another user than this process's, or others or
@@ -26,7 +26,8 @@ absl::Status CheckOwner(const std::string& path);
 absl::Status CheckNobodyElseReplaces(const std::string& path);
 
 // Takes the flock of a file, which is held until the descriptor is closed or the process ends in
-// any way. The file holds the owner's pid and is never removed: only the lock counts.
+// any way. The file holds the owner's pid and is never removed: only the lock counts. Where the
+// disk is full or read-only and there is no such file, its directory is locked.
 // ALREADY_EXISTS: another process holds it; the message names the file and the pid.
 absl::StatusOr<UniqueFd> LockFile(const std::string& path);
 

@@ -16,10 +16,9 @@ constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump
 
 }  // namespace
 
-bool Watchdog::Turn(absl::Duration now, bool pump_waits_for_disk) {
+bool Watchdog::Turn(absl::Duration now) {
   std::vector<std::string> silent;
   for (size_t i = 0; i < kThreads; ++i) {
-    if (i == kPump && pump_waits_for_disk) continue;
     if (answered_[i] != asked_) silent.emplace_back(kNames[i]);
   }
   if (silent.empty()) {

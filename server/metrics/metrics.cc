@@ -238,7 +238,10 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
                FileBytes(absl::StrCat(inputs.journal_path, suffix)), {{"file", file}});
   }
-  out->Gauge("vmeventd_journal_events", "Retained events", range.newest + 1 - range.oldest);
+  out->Gauge("vmeventd_journal_commit_age_seconds",
+             "How long the oldest change has waited for the disk; 0: none waits",
+             absl::ToDoubleSeconds(inputs.log->health().journal_age));
+  out->Gauge("vmeventd_journal_events", "Retained events", meters.events);
   out->Gauge("vmeventd_journal_oldest_sequence", "The oldest retained event", range.oldest);
   out->Gauge("vmeventd_journal_newest_sequence", "The newest event", range.newest);
   if (const uint64_t oldest_ns = meters.oldest_event_ns.value(); oldest_ns != 0) {
@@ -256,16 +259,12 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_journal_backlog_bytes", "Memory of the events waiting to be written",
              meters.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
-             "Limit of the backlog; beyond it the oldest events are given up",
+             "Limit of the backlog; beyond it the oldest events are dropped",
              EventLog::kMaxBacklogBytes);
   out->Counter("vmeventd_journal_given_up_events_total",
                "Published events that will never be in the journal", meters.given_up_events);
-  out->Counter("vmeventd_journal_given_up_runs_total",
-               "Savings of open runs that will never be in the journal", meters.given_up_runs);
   out->Counter("vmeventd_journal_retention_errors_total",
                "Times in which the oldest events could not be deleted", meters.retention_errors);
-  out->Counter("vmeventd_journal_replacements_total", "Journals found corrupt while in use",
-               meters.replacements);
 }
 
 void CollectStreams(const Metrics::Inputs& inputs, MetricFamilies* out) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "base/quote.h"
 #include "base/uuid.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -20,8 +21,9 @@ namespace {
 
 // Room for the response's fields other than its list.
 constexpr size_t kReservedBytes = size_t{8} << 10;
-// A page of ListVms ends after this many steps of a matcher, which take some milliseconds.
-constexpr size_t kMaxListSteps = 2'000'000;
+// A page of ListVms ends after this search.
+constexpr absl::Duration kMaxSearch = absl::Milliseconds(10);
+constexpr int kVmsALook = 16;
 
 void ClearEmptyFilter(v1::ListEventsRequest* request) {
   if (request->filter().ByteSizeLong() == 0)
@@ -56,11 +58,11 @@ class VmMatcher {
     if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
   }
 
-  bool Matches(const VmRecord& vm, size_t* steps) const {
+  bool Matches(const VmRecord& vm) const {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
-    return names_.Matches(vm.name(), steps) && sources_.Matches(vm.source(), steps) &&
-           refs_.Matches(VmInSnapshotVmField, vm.encoded(), steps);
+    return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
+           refs_.Matches(VmInSnapshotVmField, vm.encoded());
   }
 
  private:
@@ -126,8 +128,7 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
     return absl::UnavailableError("the journal was replaced during the query; try again");
   }
   const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
-  absl::StatusOr<EventListing> found =
-      log_->List(*journal, matcher_, bounds_, newest_first_, from_, room);
+  absl::StatusOr<EventListing> found = log_->List(*journal, matcher_, bounds_, &position_, room);
   if (!found.ok()) return found.status();
   if (events_.empty()) {
     events_ = std::move(found->events);
@@ -136,7 +137,6 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
   } else {
     return Response();  // an event larger than the room left begins the next page
   }
-  from_ = {found->next, false};
   bounds_.page_size -= found->count;
   if (found->in_turn || bounds_.page_size == 0 || ++turns_ == kMaxTurns) return Response();
   return std::nullopt;
@@ -144,66 +144,75 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
 
 std::string EventsQuery::Response() const {
   v1::ListEventsResponse rest;
-  if (from_.sequence != 0) {
-    rest.set_next_page_token(PageTokens(identity_->token_key, identity_->journal_id)
-                                 .Make(question_, absl::StrCat(from_.sequence)));
+  if (position_.sequence != 0) {
+    rest.set_next_page_token(
+        MakePageToken(identity_->journal_id, question_, absl::StrCat(position_.sequence)));
   }
   return absl::StrCat(events_, rest.SerializeAsString());
 }
 
 absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
     const v1::ListEventsRequest& request) const {
-  const absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
+  absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
   if (!bounds.ok()) return bounds.status();
+  bounds->newest_first = request.newest_first();
   JournalIdentityPtr identity = log_->identity();
   std::string question = QuestionOf(*identity, request);
   uint64_t from = 0;
   if (!request.page_token().empty()) {
     const absl::StatusOr<std::string> position =
-        PageTokens(identity->token_key, identity->journal_id).Read(question, request.page_token());
+        ReadPageToken(identity->journal_id, question, request.page_token());
     if (!position.ok()) return position.status();
-    if (!absl::SimpleAtoi(*position, &from)) return absl::InternalError("page_token: unreadable");
+    if (!absl::SimpleAtoi(*position, &from)) {
+      return absl::InvalidArgumentError("page_token: its position is no sequence");
+    }
   }
   return std::unique_ptr<EventsQuery>(
       new EventsQuery(log_, std::move(identity), std::move(question),
-                      EventMatcher(request.filter()), *bounds, request.newest_first(), from));
+                      EventMatcher(request.filter()), *bounds, from));
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {
   const absl::StatusOr<int> page_size = CheckListVms(request);
   if (!page_size.ok()) return page_size.status();
   const JournalIdentityPtr identity = log_->identity();
-  const PageTokens tokens(identity->token_key, identity->journal_id);
   const std::string question = QuestionOf(*identity, request);
   std::string position;
   VmKey after;
   if (!request.page_token().empty()) {
-    absl::StatusOr<std::string> read = tokens.Read(question, request.page_token());
+    absl::StatusOr<std::string> read =
+        ReadPageToken(identity->journal_id, question, request.page_token());
     if (!read.ok()) return read.status();
     position = *std::move(read);
     const std::vector<absl::string_view> parts = absl::StrSplit(position, '\0');
-    if (parts.size() != 3) return absl::InternalError("page_token: unreadable");
+    if (parts.size() != 3) {
+      return absl::InvalidArgumentError("page_token: its position is no VM");
+    }
     after = {parts[0], parts[1], parts[2]};
   }
 
+  const absl::Duration until = log_->clock().Now().monotonic + kMaxSearch;
   const VmMatcher matcher(request);
   const EventLog::VmPage all = log_->Vms(position.empty() ? nullptr : &after, SIZE_MAX);
   std::string out;
   v1::ListVmsResponse rest;
   const VmRecord* last = nullptr;
   int count = 0;
-  size_t steps = 0;
+  const auto token_behind = [&](const VmRecord& vm) {
+    return MakePageToken(identity->journal_id, question, PositionOf(vm));
+  };
+  int looked = 0;
   for (const VmRecordPtr& vm : all.vms) {
-    if (steps >= kMaxListSteps) {
-      rest.set_next_page_token(tokens.Make(question, PositionOf(*last)));
+    if (++looked % kVmsALook == 0 && log_->clock().Now().monotonic >= until) {
+      rest.set_next_page_token(token_behind(*last));
       break;
     }
     const VmRecord* const before = std::exchange(last, vm.get());
-    if (!matcher.Matches(*vm, &steps)) continue;
+    if (!matcher.Matches(*vm)) continue;
     const bool room =
         count == 0 || out.size() + vm->encoded().size() <= kMaxResponseBytes - kReservedBytes;
     if (count == *page_size || !room) {
-      rest.set_next_page_token(tokens.Make(question, PositionOf(*before)));
+      rest.set_next_page_token(token_behind(*before));
       break;
     }
     out += ListedVmField(vm->encoded());

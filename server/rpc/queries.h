@@ -30,24 +30,22 @@ class EventsQuery {
  private:
   friend class Queries;
   EventsQuery(const EventLog* log, JournalIdentityPtr identity, std::string question,
-              EventMatcher matcher, ListBounds bounds, bool newest_first, uint64_t from)
+              EventMatcher matcher, ListBounds bounds, uint64_t from)
       : log_(log),
         identity_(std::move(identity)),
         question_(std::move(question)),
         matcher_(std::move(matcher)),
         bounds_(bounds),
-        newest_first_(newest_first),
-        from_{from, from != 0} {}
+        position_{from, from != 0, {}} {}
 
   std::string Response() const;
 
   const EventLog* const log_;
-  const JournalIdentityPtr identity_;  // identity of the journal of `from_`
+  const JournalIdentityPtr identity_;  // identity of the journal of `position_`
   const std::string question_;
   const EventMatcher matcher_;
   ListBounds bounds_;  // page_size is what the page still lacks
-  const bool newest_first_;
-  ListFrom from_;
+  ListPosition position_;
   std::string events_;
   int turns_ = 0;
 };

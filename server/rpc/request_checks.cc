@@ -258,7 +258,7 @@ absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& requ
   if (!start.ok()) return start.status();
   const absl::StatusOr<std::optional<absl::Duration>> interval = CheckProgressInterval(request);
   if (!interval.ok()) return interval.status();
-  return WatchRequest{*start, *interval};
+  return WatchRequest{*start, *interval, request.durable_only()};
 }
 
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request) {

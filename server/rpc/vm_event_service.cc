@@ -16,13 +16,12 @@ constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "event-problems",     "event-source",     "event-state",
-    "filter-by-cause",    "filter-by-run",    "filter-by-uuid",
-    "guest-panic",        "host-shutdown",    "intent-end",
-    "intent-request-id",  "labels",           "listeners",
-    "missing-ranges",     "node-id",          "publishing",
-    "request-progress",   "shutdown-caveats", "signal-sender",
-    "unfollowed-sockets", "vm-attached",
+    "durable-sequence", "event-problems",   "event-source",      "event-state",
+    "filter-by-cause",  "filter-by-run",    "filter-by-uuid",    "guest-panic",
+    "host-shutdown",    "intent-end",       "intent-request-id", "labels",
+    "listeners",        "missing-ranges",   "node-id",           "publishing",
+    "request-progress", "shutdown-caveats", "signal-sender",     "unfollowed-sockets",
+    "vm-attached",
 };
 
 }  // namespace
@@ -66,7 +65,7 @@ absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>
 }
 
 absl::Status VmEventService::CheckDurable(absl::string_view what) const {
-  if (log_->health().journal_writable) return absl::OkStatus();
+  if (log_->health().published_durable) return absl::OkStatus();
   return absl::UnavailableError(
       absl::StrCat("the journal cannot be written now, so a restart of vmeventd would undo "
                    "this: ",

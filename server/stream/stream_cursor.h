@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
@@ -19,25 +20,29 @@ namespace vmeventd {
 // Progress.stream_id of a stream.
 std::string StreamIdText(uint64_t id);
 
-// Place of one WatchEvents stream in the log. It queues nothing, so
-// that a slow reader costs what one message costs. Knows nothing of the network. One thread at a
-// time. A call of Next takes some milliseconds at the most, whatever the filter.
+// Position of one WatchEvents stream in the log. It queues nothing, so that a slow reader costs
+// what one message costs. Knows nothing of the network. One thread at a time. A call of Next takes
+// some milliseconds at the most, whatever the filter.
 class StreamCursor {
  public:
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
   // Size of a HistoryAnswer, which fits into one message, so that nothing of it waits.
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
+  // Limit of a search for one message; beyond it, the stream reports its progress instead, so that
+  // a filter that matches nothing holds no thread for long.
+  static constexpr absl::Duration kMaxSearch = absl::Milliseconds(5);
 
-  // `log` outlives the cursor. The stream begins with what matches of begin.snapshot, if it
-  // is set. Its first Progress has the `id`.
-  StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher, uint64_t id = 0);
+  // `log` and `clock` outlive the cursor. The stream begins with what matches of begin.snapshot, if
+  // it is set. Its first Progress has the `id`.
+  StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin, EventMatcher matcher,
+               bool durable_only = false, uint64_t id = 0);
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come, and a Progress when the stream has
-  // caught up for the first time, unless it began there. Unset when there is nothing to send, or
-  // when TakeHistoryRequest has something; with `beat`, a Progress instead. OUT_OF_RANGE: what
-  // comes next is no longer retained.
-  absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
+  // caught up for the first time, unless it began there, and when what it sent has become durable.
+  // Unset when there is nothing to send, or when TakeHistoryRequest has something; with `beat`, a
+  // Progress instead. OUT_OF_RANGE: what comes next is no longer retained.
+  absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(bool beat);
   // Returns whether Next returned nothing only because its search took long: call it again, after
   // others.
   bool more() const { return more_; }
@@ -46,9 +51,6 @@ class StreamCursor {
   // Request for the journal, whose answer Supply takes before Next is called again.
   std::unique_ptr<const HistoryRequest> TakeHistoryRequest() { return std::move(history_request_); }
   void Supply(HistoryAnswer answer);
-  // Skips to this sequence: no event after those that Next has looked at, up to it, matches. Only
-  // if Next has caught up.
-  void SkipTo(uint64_t sequence);
 
   // Contents of the last message of Next.
   struct Sent {
@@ -62,29 +64,34 @@ class StreamCursor {
   // Everything matching up to this sequence is in the messages so far. Never falls.
   uint64_t sequence() const { return sequence_; }
   // Any thread.
-  const EventMatcher& matcher() const { return matcher_; }
   uint64_t id() const { return id_; }
 
  private:
   enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
   struct Batch;
 
-  // Returns whether there is no event after sequence_ yet.
-  bool IsAtHead() const;
-  grpc::ByteBuffer ProgressMessage(uint64_t sequence, absl::Time now, bool is_first = false);
+  // The newest event that the stream may send.
+  static uint64_t Limit(const EventRange& range, bool durable_only) {
+    return durable_only ? range.committed : range.newest;
+  }
+  bool SearchIsOver() const { return clock_->Now().monotonic >= search_until_; }
+  grpc::ByteBuffer ProgressMessage(uint64_t sequence, bool is_first = false);
+  grpc::ByteBuffer SnapshotDoneMessage() const;
   // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
   std::optional<grpc::ByteBuffer> SnapshotMessage();
-  // Takes the events of one block that match and fit. False: the message is full.
-  bool TakeBlock(const EventBlock& block, Batch* batch);
-  // Take events from `begin` on, of which there is at least one, and return the end of those taken.
-  static size_t TakeAll(const EventBlock& block, size_t begin, Batch* batch);
-  size_t TakeMatching(const EventBlock& block, size_t begin, Batch* batch) const;
-  // Fills `batch` from the ring until it is full, the ring ends or the scan was long enough.
+  // Takes the events of one block that match and fit. False: the message is full, or the search
+  // took long.
+  bool TakeBlock(const EventBlock& block, const EventRange& range, Batch* batch);
+  // Takes the events [begin, end) of the block.
+  void Take(const EventBlock& block, size_t begin, size_t end, uint64_t committed, Batch* batch);
+  // Fills `batch` from memory until it is full, there are no more events or the search took long.
   absl::Status Collect(Batch* batch);
   void TakeHistory(Batch* batch);
 
   const EventLog* const log_;
+  const Clock* const clock_;
   const EventMatcher matcher_;
+  const bool durable_only_;
   const uint64_t id_;
   uint64_t sequence_;
   Sent sent_;
@@ -93,6 +100,9 @@ class StreamCursor {
   const bool takes_all_;  // matches without looking at each event
   Phase phase_;
   bool replays_ = false;  // a Progress is due once it catches up for the first time
+  // The newest event that was sent as not durable, of which no Progress has said more; 0: none.
+  uint64_t owed_ = 0;
+  absl::Duration search_until_;
   // Pointers, since a stream has them for a moment of its life.
   std::unique_ptr<const HistoryRequest> history_request_;
   std::unique_ptr<HistoryAnswer> history_;

@@ -11,6 +11,31 @@
 
 namespace vmeventd {
 
+StreamHub::StreamHub(EventLog* log, const Clock* clock, StreamOptions options,
+                     RefusalCounters* refusals, int threads)
+    : log_(log), clock_(clock), options_(options), refusals_(refusals) {
+  log->Subscribe({.published = [this] { WakeStreams(); }});
+  for (int i = 0; i < threads; ++i) {
+    threads_.emplace_back([this] {
+      SetThreadName("streams");
+      turns_.Run();
+    });
+  }
+}
+
+StreamHub::~StreamHub() {
+  turns_.Stop();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void StreamHub::WakeStreams() {
+  if (wake_waits_.exchange(true)) return;
+  turns_.Add("", [this] {
+    wake_waits_ = false;
+    for (const auto& stream : Streams()) stream->Wake();
+  });
+}
+
 void StreamHub::Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
                      const std::string& peer) {
   const absl::Status status = OpenStream(call, request, filter, peer);
@@ -24,17 +49,14 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
-  const bool by_name = !matcher.has_globs() && !matcher.names().matches_all();
-  const size_t filter_bytes =
-      matcher.memory() + (by_name ? matcher.names().exact().size() * NameIndex::kBytesOfName : 0);
-  FanOut* const fan_out = matcher.is_slow() ? &slow_ : &plain_;
+  const size_t filter_bytes = matcher.memory();
   WatchStreamDeps deps = {
       .call = call,
       .peer = peer,
       .progress_interval = interval,
       .write_timeout = options_.write_timeout,
       .clock = clock_,
-      .fan_out = fan_out,
+      .turns = &turns_,
       .log = log_,
       .hub = this,
       .meters = &meters_,
@@ -44,9 +66,10 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   if (!random.ok()) return random.status();
   std::memcpy(&id, random->data(), sizeof(id));
   const auto stream = std::make_shared<WatchStream>(
-      std::move(deps), StreamCursor(log_, *begin, std::move(matcher), id));
+      std::move(deps),
+      StreamCursor(log_, clock_, *begin, std::move(matcher), request.durable_only, id));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
-  absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
+  absl::Status status = Register({stream, due, peer, filter_bytes});
   if (!status.ok()) return status;
   meters_.opened.Add();
   // Events may wake the stream once it is registered, but it takes no turn before it answers its
@@ -102,7 +125,6 @@ absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes
 absl::Status StreamHub::Register(Entry entry) {
   WatchStream* const key = entry.stream.get();
   const absl::Duration due = entry.due;
-  const MutexLock index_lock(&index_mutex_);
   const MutexLock lock(&mutex_);
   absl::Status status = CheckLimits(entry.peer, entry.filter_bytes);
   if (!status.ok()) return status;
@@ -110,10 +132,6 @@ absl::Status StreamHub::Register(Entry entry) {
   ++of_peer.streams;
   of_peer.filter_bytes += entry.filter_bytes;
   filter_bytes_ += entry.filter_bytes;
-  if (entry.woken_for_each == nullptr) {
-    key->SetSearched(&searched_);
-    index_.Add(key, key->names());
-  }
   ids_[key->id()] = key;
   streams_[key] = std::move(entry);
   const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
@@ -122,14 +140,12 @@ absl::Status StreamHub::Register(Entry entry) {
 }
 
 void StreamHub::StreamDone(WatchStream* stream) {
-  std::shared_ptr<WatchStream> released;  // destroyed without the locks
-  const MutexLock index_lock(&index_mutex_);
+  std::shared_ptr<WatchStream> released;  // destroyed without the lock
   const MutexLock lock(&mutex_);
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return;
   due_.erase({found->second.due, stream});
   ids_.erase(stream->id());
-  if (found->second.woken_for_each == nullptr) index_.Remove(stream, stream->names());
   released = std::move(found->second.stream);
   const size_t filter_bytes = found->second.filter_bytes;
   filter_bytes_ -= filter_bytes;
@@ -155,49 +171,6 @@ std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
   out.reserve(streams_.size());
   for (const auto& [key, entry] : streams_) out.push_back(entry.stream);
   return out;
-}
-
-void StreamHub::WakeEach(const FanOut* fan_out) const {
-  std::vector<std::shared_ptr<WatchStream>> streams;
-  {
-    const MutexLock lock(&mutex_);
-    for (const auto& [key, entry] : streams_) {
-      if (entry.woken_for_each == fan_out) streams.push_back(entry.stream);
-    }
-  }
-  for (const auto& stream : streams) stream->Wake();
-}
-
-void StreamHub::WakeNamed() {
-  const MutexLock lock(&index_mutex_);
-  uint64_t searched = searched_.load(std::memory_order_relaxed);
-  if (index_.empty()) searched = log_->range().newest;
-  for (;;) {
-    const ReadResult read = log_->Read(searched + 1, {.max_bytes = StreamCursor::kMaxMessageBytes});
-    if (read.history.has_value()) {  // the ring was faster: any stream may match
-      const uint64_t last = read.history->last;
-      index_.FindAll([&](WatchStream* stream) { stream->MarkPending(searched + 1, last); });
-      searched = last;
-      continue;
-    }
-    if (read.blocks.empty() || read.blocks.back()->last_sequence() <= searched) break;
-    for (const EventBlockPtr& block : read.blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        const EventBlock::Entry entry = block->at(i);
-        if (entry.sequence <= searched) continue;
-        searched = entry.sequence;
-        const auto mark = [searched](WatchStream* stream) {
-          stream->MarkPending(searched, searched);
-        };
-        if (entry.vm_name.empty()) {  // an event of the node
-          index_.FindAll(mark);
-        } else {
-          index_.Find(entry.vm_name, mark);
-        }
-      }
-    }
-  }
-  searched_.store(searched, std::memory_order_release);
 }
 
 absl::Duration StreamHub::CheckDeadlines() {

@@ -15,10 +15,12 @@ WatchStream::WatchStream(WatchStreamDeps deps, StreamCursor cursor)
       since_(opened_at_),
       delivered_(cursor_.sequence()) {}
 
-void WatchStream::Begin() { deps_.fan_out->Add(deps_.peer, shared_from_this()); }
+void WatchStream::Begin() {
+  deps_.turns->Add(deps_.peer, [self = shared_from_this()] { self->Turn(); });
+}
 
 void WatchStream::Wake() {
-  if (!waits_for_turn_.exchange(true)) deps_.fan_out->Add(deps_.peer, shared_from_this());
+  if (!waits_for_turn_.exchange(true)) Begin();
 }
 
 void WatchStream::RequestProgress() {
@@ -27,29 +29,6 @@ void WatchStream::RequestProgress() {
     progress_requested_ = true;
   }
   Wake();
-}
-
-void WatchStream::MarkPending(uint64_t first, uint64_t last) {
-  {
-    const MutexLock lock(&mutex_);
-    if (at_head_) LeaveHead(first - 1);
-    pending_ = last;
-  }
-  Wake();
-}
-
-void WatchStream::LeaveHead(uint64_t searched) {
-  at_head_ = false;
-  const bool written = delivered_ == cursor_.sequence();
-  cursor_.SkipTo(searched);
-  if (written) delivered_ = cursor_.sequence();
-}
-
-uint64_t WatchStream::delivered() {
-  const uint64_t searched = Searched();  // before at_head_, as in Advance
-  const MutexLock lock(&mutex_);
-  const bool written = at_head_ && delivered_ == cursor_.sequence();
-  return written ? std::max(delivered_, searched) : delivered_;
 }
 
 void WatchStream::Drain() {
@@ -84,7 +63,6 @@ bool WatchStream::Advance() {
   bool beat = false;
   bool progress = false;
   std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer;
-  const uint64_t searched = Searched();  // before at_head_, which what was found until then ends
   {
     const MutexLock lock(&mutex_);
     again_ = true;
@@ -94,7 +72,6 @@ bool WatchStream::Advance() {
     beat = std::exchange(beat_, false);
     progress = std::exchange(progress_requested_, false);
     answer = std::move(answer_);
-    if (at_head_) LeaveHead(searched);
   }
 
   const Instant now = deps_.clock->Now();
@@ -102,10 +79,10 @@ bool WatchStream::Advance() {
   if (answer != nullptr && !answer->ok()) next = answer->status();
   if (next.ok()) {
     if (answer != nullptr) cursor_.Supply(**std::move(answer));
-    next = cursor_.Next(now.wall, beat);
+    next = cursor_.Next(beat);
     // Progress on demand waits until there is nothing else to send.
     if (progress && next.ok() && !next->has_value() && cursor_.caught_up()) {
-      next = cursor_.Next(now.wall, /*beat=*/true);
+      next = cursor_.Next(/*beat=*/true);
     }
   }
   const bool write = next.ok() && next->has_value();
@@ -115,8 +92,6 @@ bool WatchStream::Advance() {
   {
     const MutexLock lock(&mutex_);
     if (progress && !has_progressed) progress_requested_ = true;
-    // Events found while the message was built may be beyond it.
-    at_head_ = searched_ != nullptr && cursor_.caught_up() && pending_ <= cursor_.sequence();
     if (write) {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
       state_ = State::kWriting;
@@ -152,9 +127,10 @@ bool WatchStream::Advance() {
 
 void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
   if (absl::IsDataLoss(answer.status())) {
-    answer = absl::OutOfRangeError(absl::StrCat(answer.status().message(),
-                                                ": the journal is replaced by a new one; start "
-                                                "from a snapshot"));
+    answer = absl::OutOfRangeError(absl::StrCat(
+        answer.status().message(),
+        ": the journal is damaged, and a restart of vmeventd replaces it; start from a "
+        "snapshot"));
   }
   {
     const MutexLock lock(&mutex_);

@@ -11,9 +11,9 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/turn_queue.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/eventlog/event_log.h"
-#include "server/stream/fan_out.h"
 #include "server/stream/stream_call.h"
 #include "server/stream/stream_cursor.h"
 #include "server/stream/stream_meters.h"
@@ -40,41 +40,28 @@ struct WatchStreamDeps {
   absl::Duration progress_interval;
   absl::Duration write_timeout;
   const Clock* clock = nullptr;
-  FanOut* fan_out = nullptr;  // threads that search what to send
+  TurnQueue* turns = nullptr;  // where it searches what to send
   EventLog* log = nullptr;
   StreamHub* hub = nullptr;
   StreamMeters* meters = nullptr;
 };
 
 // One WatchEvents call. It has one write in flight, or one question to the journal, or waits for a
-// Wake. Matches its filter on the fan-out's threads only. Calls gRPC without a lock, from one
-// thread at a time, and ends it once. Any thread.
-class WatchStream : public CallStream,
-                    public FanOutTask,
-                    public std::enable_shared_from_this<WatchStream> {
+// Wake. Matches its filter in its turns only. Calls gRPC without a lock, from one thread at a time,
+// and ends it once. Any thread.
+class WatchStream : public CallStream, public std::enable_shared_from_this<WatchStream> {
  public:
   // Idle until Begin.
   WatchStream(WatchStreamDeps deps, StreamCursor cursor);
-  // Has the hub search published events for the stream: it calls MarkPending for every event after
-  // `*searched` that may match, and only then moves `*searched` past it. `*searched` is the place
-  // of a stream at the head; one that is behind looks at each event itself until it has caught up.
-  // Before Begin; `searched` outlives the stream.
-  void SetSearched(const std::atomic<uint64_t>* searched) {
-    const MutexLock lock(&mutex_);
-    searched_ = searched;
-  }
 
   // Begins. Call it once the stream answers its call: a write before that would have nobody to
   // report to.
   void Begin();
-  // Notes that there may be something to send. Does no work itself.
+  // There may be something to send. Does no work itself.
   void Wake();
   // Has it send a Progress once it has sent everything that is published by now. Does no work
   // itself.
   void RequestProgress();
-  // Notes that any of the events [first, last], which come in order, may match. Does no work
-  // itself.
-  void MarkPending(uint64_t first, uint64_t last);
   // Sends the rest of the log, which is complete, then ends with UNAVAILABLE.
   void Drain();
   // Ends at once, whatever is pending. The client gets `status` even if it does not read.
@@ -83,29 +70,26 @@ class WatchStream : public CallStream,
   // monotonic time at which to call it again.
   absl::Duration CheckDeadline(absl::Duration now);
 
-  // Events up to this sequence have been handed to the network, or do not match.
-  uint64_t delivered();
-  const NameMatcher& names() const { return cursor_.matcher().names(); }
+  // Events up to this sequence have been passed to the network, or do not match.
+  uint64_t delivered() {
+    const MutexLock lock(&mutex_);
+    return delivered_;
+  }
   uint64_t id() const { return cursor_.id(); }
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
-  // Goes as far as it can: builds and writes a message, finishes, or waits. The fan-out's threads.
-  void Turn() override;
 
  private:
   // State of the stream. In kBuilding, kWriting and kReading a thread, a write or a read of the
   // journal owns it, and it continues by itself afterwards.
   enum class State { kIdle, kBuilding, kWriting, kReading, kFinished };
 
+  // Goes as far as it can: builds and writes a message, finishes, or waits.
+  void Turn();
   // False: nothing is left to do now.
   bool Advance();
-  // Gives a stream at the head a place of its own again: nothing up to `searched` is for it.
-  void LeaveHead(uint64_t searched) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  uint64_t Searched() const {
-    return searched_ == nullptr ? 0 : searched_->load(std::memory_order_acquire);
-  }
   // Finishes at once, if the stream is free and has ended.
   void FinishIfEnded();
   // The journal's answer; the history thread.
@@ -113,9 +97,8 @@ class WatchStream : public CallStream,
   void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const WatchStreamDeps deps_;
-  const absl::Duration opened_at_;                   // on the monotonic clock
-  const std::atomic<uint64_t>* searched_ = nullptr;  // null: it looks at every event itself
-  std::atomic<bool> waits_for_turn_{true};           // the first turn is Begin's
+  const absl::Duration opened_at_;          // on the monotonic clock
+  std::atomic<bool> waits_for_turn_{true};  // the first turn is Begin's
 
   StreamCursor cursor_;       // owned by the thread that set kBuilding; else by mutex_
   grpc::ByteBuffer message_;  // message in flight
@@ -132,10 +115,6 @@ class WatchStream : public CallStream,
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // begin of the state
   uint64_t delivered_ ABSL_GUARDED_BY(mutex_);
-  // Nothing after the cursor and up to *searched_ is for the stream. Never while it is built or
-  // read.
-  bool at_head_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t pending_ ABSL_GUARDED_BY(mutex_) = 0;  // newest event that MarkPending was called for
 };
 
 }  // namespace vmeventd

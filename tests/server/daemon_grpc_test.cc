@@ -54,7 +54,7 @@ TEST(VmEventService, AnswersEveryQuestion) {
   TestServer server;
   server.Push({Update("a", EventType::kStarted)});
   server.pumped().queue().SetDirectories({{"/run/vms", "*.kvmd", true, 1}});
-  server.pumped().pump().RunOnce(absl::ZeroDuration());
+  server.pumped().PushUnwritten({});
 
   const auto info = Ask(&server, &Stub::GetServerInfo);
   EXPECT_EQ(info.version(), "1.2.3");
@@ -162,9 +162,9 @@ TEST(VmEventService, RefusesIntentsWhileTheJournalFails) {
   IntentWatcher watcher;
   server.service().SetWatcher(&watcher);
   v1::DeclareIntentResponse response;
-  server.pumped().live_state().SetJournalWritable(false);
+  server.pumped().live_state().SetWritten({.open = true});
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
-  server.pumped().live_state().SetJournalWritable(true);
+  server.pumped().live_state().SetWritten({.open = true, .writable = true});
   server.service().SetWatcher(nullptr);
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
 }
@@ -173,15 +173,14 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   TestServer server;
   IntentWatcher watcher;
   server.service().SetWatcher(&watcher);
-  // The journal fails just as the event is written.
-  watcher.before_answer = [&] { server.pumped().live_state().SetJournalWritable(false); };
+  // The disk hangs just as the event is published.
+  watcher.before_answer = [&] { server.pumped().live_state().Publish({}, false); };
   v1::DeclareIntentResponse response;
   const grpc::Status declared = Declare(server, &response);
   EXPECT_EQ(declared.error_code(), grpc::UNAVAILABLE);
   EXPECT_THAT(declared.error_message(), HasSubstr("the intent is withdrawn"));
   EXPECT_EQ(watcher.withdrawn.size(), 36u) << "a restart and this daemon agree";
 
-  server.pumped().live_state().SetJournalWritable(true);
   v1::WithdrawIntentRequest withdraw;
   withdraw.set_intent_id("4711");
   v1::WithdrawIntentResponse withdrawn;

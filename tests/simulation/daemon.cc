@@ -64,8 +64,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = {.path = kJournalPath,
                                   .retention_age = options.retention_age,
-                                  .retention_events = options.retention_events,
-                                  .row_bytes = size_t{4} << 10},
+                                  .retention_events = options.retention_events},
                       .live = {.ring = {.max_bytes = options.ring_bytes}},
                       .node_id = "node",
                       .max_queued = options.max_queued},
@@ -97,8 +96,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
             .history_bytes = options.history_bytes},
            &refusals_),
       outbox_(log_.get()) {
-  log_->Subscribe({.published = [this] { fleet_woken_ = true; },
-                   .journal_replaced = [this] { watcher_->PublishRunsAgain(); }});
+  log_->Subscribe({.published = [this] { fleet_woken_ = true; }});
   hub_thread_ = std::thread([this] { hub_.Run(); });
 }
 
@@ -182,8 +180,12 @@ void Daemon::Stop(Store* store) {
   std::vector<HandedRun> handed;
   if (store != nullptr) handed = watcher_->HandOver();
   log_->Close();
-  while (log_->Step()) {
+  while (log_->Step() && !kernel_->dead()) {
+    if (!log_->StepWriter()) {
+      kernel_->AdvanceTo(std::max(pump_due(), kernel_->monotonic() + absl::Milliseconds(1)));
+    }
   }
+  if (!kernel_->dead()) CloseWriter();
   if (store == nullptr || kernel_->dead() || !log_->health().journal_writable) return;
   kernel_->KeepTrace(true);
   store->journal = EndOfLog();
@@ -193,6 +195,14 @@ void Daemon::Stop(Store* store) {
     store->runs.push_back({WriteHandedRun(run), connection, process});
     for (const int fd : {connection, process}) kernel_->Keep(fd);
   }
+}
+
+void Daemon::CloseWriter() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  auto& parts = EventLogForTests::PartsOf(*log_);
+  parts.writer.Close(parts.pump.newest());
+  while (log_->StepWriter()) {
+  }
+  parts.pump.TakeWritten();
 }
 
 void Daemon::EndStreams() {

@@ -48,9 +48,9 @@ struct Store {
 };
 
 // A run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
-// pump, its history and the fleet's publisher are stepped; the hub and where its streams match have
-// threads of the simulation (threads.h). Must not outlive the kernel, in which it may die at any
-// call.
+// pump, its writer, its history and the fleet's publisher are stepped; the hub and where its
+// streams match have threads of the simulation (threads.h). Must not outlive the kernel, in which
+// it may die at any call.
 class Daemon {
  public:
   struct Options {
@@ -58,7 +58,7 @@ class Daemon {
     int64_t retention_events = 1'000'000;
     size_t max_queued = 100'000;
     int max_vm_descriptors = 1 << 20;
-    size_t ring_bytes = 64 << 20;
+    size_t ring_bytes = 16 << 20;
     size_t history_bytes = StreamCursor::kHistoryBytes;  // limit of one page
     std::shared_ptr<LibvirtApi> libvirt;                 // null: it follows no domains
     absl::Duration heartbeat = absl::Seconds(30);  // interval in the fleet; zero: events alone
@@ -93,6 +93,12 @@ class Daemon {
     return !states.empty() && states.front().connected && !watcher_->libvirt_waits();
   }
   void PumpTurn() { log_->Step(); }
+  // Time at which there is something to write; and one turn of the writer.
+  absl::Duration writer_due() const {
+    const absl::Duration next = log_->NextWrite();
+    return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
+  }
+  void WriterTurn() { log_->StepWriter(); }
   bool HistoryTurn() { return log_->StepHistory(); }
 
   // Time at which the fleet's publisher wants a turn.
@@ -122,8 +128,8 @@ class Daemon {
 
   NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
-  const JournalWriter& journal() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return EventLogForTests::PartsOf(*log_).journal;
+  JournalBounds journal() const {
+    return EventLogForTests::PartsOf(*log_).writer.progress().bounds;
   }
   // The open runs that it began with.
   const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
@@ -132,16 +138,14 @@ class Daemon {
   size_t handed() const { return handed_; }
   // Runs of domains, whose processes were handed over.
   const std::set<std::string>& domains() const { return domains_; }
-  // Events wait in the pump, as neither the journal nor the sequence mark can be written.
-  bool holds_back() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return EventLogForTests::PartsOf(*log_).pump.holds_back();
-  }
 
  private:
   Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
   absl::Status Watch(const Options& options, Store* store);
   // Acts as UnpackHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
+  // Writes the rest, and that it was the last.
+  void CloseWriter();
   JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }
 
   Kernel* const kernel_;

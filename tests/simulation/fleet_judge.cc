@@ -1,5 +1,6 @@
 #include "tests/simulation/fleet_judge.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "absl/strings/match.h"
@@ -14,13 +15,26 @@ namespace vmeventd::simulation {
 bool FleetJudge::IsCovered(uint64_t sequence) const {
   if (sequence < begins_ || stored_.contains(sequence) || in_gaps_.contains(sequence)) return true;
   const auto entry = judge_->entries().find(sequence);
-  return entry == judge_->entries().end() || entry->second.lost;
+  // A GAP comes behind what retention has thinned out: AtEnd looks for it.
+  return entry == judge_->entries().end() || entry->second.lost || judge_->MayBeThinned(sequence);
+}
+
+std::vector<uint64_t> FleetJudge::EventsOf(uint64_t first, uint64_t last) const {
+  std::vector<uint64_t> events;
+  const auto& entries = judge_->entries();
+  for (auto it = entries.lower_bound(first); it != entries.end() && it->first <= last; ++it) {
+    events.push_back(it->first);
+  }
+  return events;
 }
 
 uint64_t FleetJudge::FirstUncovered(uint64_t last) {
-  while (covered_ < last && (IsCovered(covered_ + 1) || removed_.contains(covered_ + 1)))
-    ++covered_;
-  return covered_ < last ? covered_ + 1 : 0;
+  for (const uint64_t each : EventsOf(covered_ + 1, last)) {
+    if (!IsCovered(each) && !removed_.contains(each)) return each;
+    covered_ = each;
+  }
+  covered_ = std::max(covered_, last);
+  return 0;
 }
 
 void FleetJudge::AfterStart(const Daemon& daemon, bool kept) {
@@ -59,9 +73,17 @@ void FleetJudge::Stored(const FleetMessage& message, uint64_t place, bool late) 
       id->sequence != event.sequence() || id->journal_id != judge_->journal_id()) {
     return story_->Fail("the fleet got what is no event: ", message.subject);
   }
-  // The journal's own ones have a sequence of their own.
+  // The journal's own ones have a sequence of their own, but for what retention has thinned out.
   if (event.has_missing() && event.missing().last() == event.sequence()) {
     messages_.push_back({place, event.missing().first(), event.missing().last(), true});
+    if (event.sequence() <= judge_->thinned() &&
+        !absl::StrContains(event.message(), "not in the fleet's stream")) {
+      story_->Reach("fleet: a GAP for what retention has thinned out");
+      for (const uint64_t each : EventsOf(event.missing().first(), event.missing().last())) {
+        in_gaps_.insert(each);
+      }
+      return;
+    }
     StoredGap(event);
   } else {
     messages_.push_back({place, event.sequence(), event.sequence(), false});
@@ -71,7 +93,9 @@ void FleetJudge::Stored(const FleetMessage& message, uint64_t place, bool late) 
 
 void FleetJudge::LoseAfter(uint64_t place) {
   for (; !messages_.empty() && messages_.back().place > place; messages_.pop_back()) {
-    for (uint64_t each = messages_.back().first; each <= messages_.back().last; ++each) {
+    for (const uint64_t each : EventsOf(messages_.back().first, messages_.back().last)) {
+      // An earlier message may be what a GAP names among others.
+      if (messages_.back().is_gap && stored_.contains(each)) continue;
       stored_.erase(each);
       in_gaps_.erase(each);
       late_.erase(each);
@@ -81,9 +105,8 @@ void FleetJudge::LoseAfter(uint64_t place) {
   }
   // A late message of what an earlier GAP names is gone, and the GAP is not.
   for (const Coverage& message : messages_) {
-    for (uint64_t each = message.first; message.is_gap && each <= message.last; ++each) {
-      in_gaps_.insert(each);
-    }
+    if (!message.is_gap) continue;
+    for (const uint64_t each : EventsOf(message.first, message.last)) in_gaps_.insert(each);
   }
   // The position's file may say more than the stream has, or what the daemon has gone back to.
   position_ = 0;
@@ -92,7 +115,7 @@ void FleetJudge::LoseAfter(uint64_t place) {
 void FleetJudge::StoredGap(const v1::Event& event) {
   story_->Reach("fleet: GAP");
   story_->Say("fleet", "stores the GAP ", event.missing().first(), " to ", event.missing().last());
-  for (uint64_t each = event.missing().first(); each <= event.missing().last(); ++each) {
+  for (const uint64_t each : EventsOf(event.missing().first(), event.missing().last())) {
     const auto entry = judge_->entries().find(each);
     if (entry != judge_->entries().end() && !entry->second.lost && each >= judge_->oldest() &&
         !unfit_.contains(each)) {
@@ -118,7 +141,7 @@ void FleetJudge::StoredEvent(const v1::Event& event, bool late) {
     return story_->Fail("the fleet got another event ", sequence, ": ", event.ShortDebugString());
   }
   if (const uint64_t untold = FirstUncovered(sequence - 1); untold != 0) {
-    for (uint64_t each = untold; each < sequence; ++each) {
+    for (const uint64_t each : EventsOf(untold, sequence - 1)) {
       if (IsCovered(each) || dropped_.contains(each)) continue;
       return story_->Fail("the fleet's stream has the event ", sequence, " before ", each);
     }
@@ -151,7 +174,8 @@ void FleetJudge::AtEnd(const Daemon& daemon,
                        const std::map<std::string, FleetMessage>& values) const {
   if (daemon.fleet_meters() == nullptr) return;
   for (const auto& [sequence, entry] : judge_->entries()) {
-    if (!IsCovered(sequence)) {
+    const bool is_there = stored_.contains(sequence) || in_gaps_.contains(sequence);
+    if (!IsCovered(sequence) || (!is_there && !entry.lost && sequence >= begins_)) {
       return story_->Fail("the event ", sequence, " is not in the fleet's stream");
     }
     if (entry.lost && stored_.contains(sequence)) {

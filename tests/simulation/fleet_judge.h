@@ -56,6 +56,8 @@ class FleetJudge {
 
   void StoredGap(const v1::Event& event);
   void StoredEvent(const v1::Event& event, bool late);
+  // The sequences of this range that events were given.
+  std::vector<uint64_t> EventsOf(uint64_t first, uint64_t last) const;
   // Returns whether the stream has what there is to say of a sequence.
   bool IsCovered(uint64_t sequence) const;
   // The first sequence up to `last` that is not covered, and never was; 0: there is none.

@@ -228,7 +228,7 @@ bool Host::has_descriptors() const {
 void Host::AfterPump() {
   if (!disk_.active() || settles_ || kills_ <= 0 || power_losses_ <= 0 || kernel_->dead()) return;
   const Daemon& daemon = *hooks_.daemon();
-  const bool ahead = daemon.log().range().newest > daemon.journal().journal().newest();
+  const bool ahead = daemon.log().range().newest > daemon.log().range().committed;
   if (!ahead || !random_->OneIn(10)) return;
   power_goes_ = true;
   kernel_->KillAfter(1);

@@ -7,8 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/eventlog/journal_reader.h"
-#include "server/eventlog/schema.h"
+#include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 #include "tests/simulation/reference.h"
 #include "watcher/session/classification.h"
@@ -188,58 +187,74 @@ std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
   return kept;
 }
 
-std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) const {
+std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) {
   const Kernel::Bystander bystander(kernel_);
   std::map<uint64_t, v1::Event> events;
-  const auto reader = JournalReader::Open(kJournalPath);
-  absl::Status status = reader.status();
-  for (uint64_t next = first; status.ok() && next <= last;) {
-    const auto page = (*reader)->ReadFrom(next, last, 1 << 20);
-    status = page.status();
-    if (!page.ok()) break;
-    for (const EventBlockPtr& block : page->blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        v1::Event event = DecodeEventField(block->EncodedView(i));
-        const uint64_t sequence = event.sequence();
-        events[sequence] = std::move(event);
-      }
+  absl::StatusOr<SqliteDatabase> database =
+      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE);
+  absl::Status status = database.status();
+  if (status.ok()) {
+    SqliteQuery rows(&*database,
+                     "SELECT sequence, time, type, class, vm, run, source, event FROM events"
+                     " WHERE sequence BETWEEN ? AND ? ORDER BY sequence");
+    rows.Bind(first).Bind(last);
+    while (rows.Next()) {
+      const EventBlock::Entry entry = KeyOfRow(rows);
+      std::string bytes;
+      AppendStoredEvent(StoredEventOfRow(rows), {entry.vm_name, entry.run_id, entry.source},
+                        &bytes);
+      events[entry.sequence] = DecodeEventField(bytes);
     }
-    if (page->through < next) break;
-    next = page->through + 1;
+    status = rows.status();
+  }
+  if (status.ok()) {
+    const absl::StatusOr<uint64_t> thinned = QueryMetaNumber(&*database, "thinned");
+    status = thinned.status();
+    if (thinned.ok()) thinned_ = std::max(thinned_, *thinned);
   }
   if (!status.ok()) story_->Fail("the journal cannot be read: ", status.message());
   return events;
 }
 
+bool Judge::MayBeThinned(uint64_t sequence) const {
+  const auto it = entries_.find(sequence);
+  if (sequence > thinned_ || it == entries_.end()) return false;
+  switch (it->second.event.type()) {
+    case v1::EVENT_TYPE_STARTED:
+    case v1::EVENT_TYPE_STOPPED:
+    case v1::EVENT_TYPE_INTENT_DECLARED:
+    case v1::EVENT_TYPE_INTENT_WITHDRAWN:
+    case v1::EVENT_TYPE_GAP:
+      return false;
+    default:
+      return true;
+  }
+}
+
 bool Judge::DamageJournal() {
   const Kernel::Bystander bystander(kernel_);
-  if (damaged_ || kernel_->disk().Find(kJournalPath) == nullptr) return false;
+  const Disk::FilePtr file = kernel_->disk().Find(kJournalPath);
+  if (damaged_ || file == nullptr || file->content.size() < 4096) return false;
   absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
+      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return false;
-  const absl::StatusOr<uint64_t> stops =
-      SqliteQuery(&*database, "SELECT count(*) FROM stops").Number();
-  if (!stops.ok() || *stops == 0) return false;
-  std::vector<SavedRun> runs;
-  absl::Status status = ReadRuns(&*database, &runs);
-  std::vector<JournalStop> stopped;
-  if (status.ok()) status = ReadStops(&*database, &stopped);
-  if (status.ok()) {
-    status = database->Execute(
-        "UPDATE stops SET checksum = checksum + 1 WHERE sequence = (SELECT max(sequence) FROM "
-        "stops)");
+  {
+    SqliteQuery stops(&*database, "SELECT vm FROM stopped_vms");
+    while (stops.Next()) {
+      v1::Vm vm;
+      const absl::string_view bytes = stops.Bytes(0);
+      vm.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+      stopped_before_.insert(vm.ref().run_id());
+    }
+    if (!stops.status().ok()) return false;
   }
-  if (!status.ok()) {
-    story_->Fail("the journal cannot be damaged: ", status.message());
-    return false;
-  }
-  open_runs_.clear();
-  for (const SavedRun& session : runs) open_runs_[std::string(session.run_id)] = session.payload;
-  for (const JournalStop& stop : stopped) {
-    stopped_before_.insert(DecodeSnapshotVmField(stop.vm).ref().run_id());
-  }
+  database = absl::UnknownError("closed");
+  kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-wal"));
+  kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-shm"));
+  kernel_->disk().Write(kJournalPath, file.get(), 0, std::string(100, 'x'));
+  kernel_->disk().Sync(kJournalPath, file.get());
   damaged_ = true;
-  story_->Say("host", "the journal is damaged, with ", runs.size(), " open runs");
+  story_->Say("host", "the journal is damaged");
   return true;
 }
 
@@ -249,23 +264,11 @@ void Judge::TakeNewJournal(const Daemon& daemon) {
   if (journal_id_ == daemon.log().identity()->journal_id) {
     return story_->Fail("the damage of the journal is not found");
   }
-  for (const SavedRun& session : daemon.saved_runs()) {
-    const auto run = open_runs_.find(std::string(session.run_id));
-    if (run == open_runs_.end() || run->second != session.payload) {
-      story_->Fail("the run ", session.run_id.str(), " was not open, or otherwise");
-    } else {
-      open_runs_.erase(run);
-      story_->Reach("an open run outlives its journal");
-    }
-  }
-  for (const auto& [run_id, payload] : open_runs_) {
-    story_->Fail("the open run ", run_id, " is lost with its journal");
-  }
-  const std::map<uint64_t, v1::Event> events =
-      ReadJournal(daemon.journal().journal().oldest(), daemon.journal().journal().newest());
+  const std::map<uint64_t, v1::Event> events = ReadJournal(0, INT64_MAX);
   if (!events.empty() && events.begin()->second.type() != v1::EVENT_TYPE_GAP) {
     story_->Fail("the new journal does not begin with a GAP");
   }
+  thinned_ = durable_ = committed_ = 0;
   journal_id_.clear();
   entries_.clear();
   known_uuids_.clear();
@@ -303,17 +306,17 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     return;
   }
   // Events that the journal holds, and those that only the daemon before it had.
-  const uint64_t oldest = daemon->journal().journal().oldest();
-  const std::map<uint64_t, v1::Event> kept =
-      ReadJournal(oldest, daemon->journal().journal().newest());
+  const std::map<uint64_t, v1::Event> kept = ReadJournal(0, INT64_MAX);
+  const uint64_t oldest = kept.empty() ? 0 : kept.begin()->first;
   for (auto& [sequence, entry] : entries_) {
     if (sequence < oldest || entry.lost) continue;
     const auto it = kept.find(sequence);
     if (it == kept.end()) {
+      if (MayBeThinned(sequence)) continue;
       entry.lost = true;
-      if (entry.event.durable() || entry.written) {
+      if (entry.event.durable() || entry.written || sequence <= durable_) {
         story_->Fail("the event ", sequence, " was ",
-                     entry.event.durable() ? "durable" : "public at a stop in order",
+                     entry.written ? "public at a stop in order" : "durable",
                      ", and is not in the journal after a restart");
       }
     } else if (ContentOf(it->second) != entry.content) {
@@ -328,24 +331,15 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     if (!entries_.contains(sequence)) Add(event, number - 1);  // committed, and not public in time
   }
   Look(daemon, number);
-  newest_of_turn_ = newest();
 }
 
 void Judge::AfterPump(Daemon* daemon, int number) {
   Look(daemon, number);
   if (kernel_->dead()) return;
   CheckFiles(number);
-  for (auto it = entries_.upper_bound(newest_of_turn_); it != entries_.end() && it->first < oldest_;
-       ++it) {
-    story_->Reach(it->second.event.type() == v1::EVENT_TYPE_STOPPED
-                      ? "retention of a STOPPED that the same turn published"
-                      : "retention of what the same turn published");
-  }
-  newest_of_turn_ = newest();
   if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the event queue is full");
   }
-  if (daemon->holds_back()) story_->Reach("bound: the pump holds events back");
   const NodeWatcher& watcher = daemon->watcher();
   if (watcher.counters().handovers > 0) story_->Reach("a VM goes on over a restart");
   // The bound of the VMs' descriptors may have been reached by then.
@@ -370,9 +364,15 @@ void Judge::Look(Daemon* daemon, int number) {
     story_->Fail("the journal was found corrupt and replaced");
     return;
   }
-  const Journal& journal = daemon->journal().journal();
-  oldest_ = journal.oldest();
-  CheckExcess(journal);
+  const EventRange range = log.range();
+  oldest_ = daemon->journal().oldest;
+  thinned_ = std::max(thinned_, daemon->journal().thinned);
+  committed_ = std::max(committed_, range.committed);
+  // Nothing is known of a journal before it could be opened.
+  if (range.durable < durable_ && range.durable != 0) {
+    story_->Fail("the durable sequence falls from ", durable_, " to ", range.durable);
+  }
+  durable_ = std::max(durable_, range.durable);
   // A burst may be larger than the ring; what has left it is in the journal.
   const ReadResult next = log.Read(newest() + 1, {.max_bytes = 1});
   const uint64_t ring = next.history.has_value() ? next.history->last + 1 : 1;
@@ -392,14 +392,30 @@ void Judge::Look(Daemon* daemon, int number) {
     bool any = false;
     for (const EventBlockPtr& block : page.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
-        const v1::Event event = DecodeEventField(block->EncodedView(i));
+        v1::Event event = DecodeEventField(block->EncodedView(i));
         if (event.sequence() <= newest()) continue;
+        event.set_durable(event.sequence() <= range.committed);
         any = true;
+        CheckInTime(event);
         Add(event, number);
       }
     }
     if (!any) break;
   }
+  for (auto it = entries_.upper_bound(marked_durable_);
+       it != entries_.end() && it->first <= range.committed; ++it) {
+    if (!it->second.lost) it->second.event.set_durable(true);
+  }
+  marked_durable_ = std::max(marked_durable_, std::min(range.committed, newest()));
+}
+
+// Publication waits a second for the disk, and not longer.
+void Judge::CheckInTime(const v1::Event& event) const {
+  constexpr absl::Duration kLate = absl::Milliseconds(1'500);
+  const absl::Duration late = kernel_->Now().wall - FromTimestamp(event.observe_time());
+  if (clock_steps_ || event.type() == v1::EVENT_TYPE_GAP || late <= kLate) return;
+  story_->Fail("the event ", event.sequence(), " is public ", absl::FormatDuration(late),
+               " after it was observed");
 }
 
 void Judge::Add(const v1::Event& event, int daemon) {
@@ -658,40 +674,32 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
 }
 
-void Judge::CheckExcess(const Journal& journal) {
-  const int64_t before = std::exchange(excess_, journal.excess());
-  if (excess_ > 0) story_->Reach("old events wait for an idle moment");
-  // An error may have kept more.
-  if (excess_ > journal.slack() && excess_ > before && journal.retention_problem().ok()) {
-    story_->Fail("the journal has grown to ", excess_, " events beyond its limit");
-  }
-}
-
 void Judge::CheckRetention(const Daemon& daemon) {
-  const uint64_t oldest = daemon.journal().journal().oldest();
+  const std::map<uint64_t, v1::Event> rows = ReadJournal(0, INT64_MAX);
+  const auto max = options_.retention_events + options_.retention_events / 100 + 1;
+  if (static_cast<int64_t>(rows.size()) > max) {
+    story_->Fail("the journal has ", rows.size(), " events, and may have ", max);
+  }
   const absl::Time now = kernel_->Now().wall;
   // The daemon looks every ten minutes, and what came last stays.
   constexpr absl::Duration kLate = absl::Minutes(11);
-  int64_t later = 0;  // events that are not lost
-  for (auto it = entries_.end(); it != entries_.begin();) {
-    const auto& [sequence, entry] = *--it;
-    if (entry.lost) continue;
-    const int64_t number = ++later;
-    const bool many = number > options_.retention_events;
-    if (sequence == newest()) continue;
-    const auto& time = entry.event.observe_time();
-    const absl::Duration age =
-        now - absl::FromUnixSeconds(time.seconds()) - absl::Nanoseconds(time.nanos());
-    if (sequence < oldest) {
-      if (many) story_->Reach("retention by number");
-      if (many || clock_steps_) continue;
-      story_->Reach("retention by age");
-      if (age >= options_.retention_age) continue;
-      return story_->Fail("the event ", sequence, " was deleted too early");
-    }
-    const bool too_many = number > options_.retention_events + options_.retention_events / 100;
-    if (too_many || (!clock_steps_ && age > options_.retention_age + kLate)) {
+  for (const auto& [sequence, event] : rows) {
+    const absl::Duration age = now - FromTimestamp(event.observe_time());
+    if (sequence != newest() && !clock_steps_ && age > options_.retention_age + kLate) {
       return story_->Fail("the event ", sequence, " is kept too long");
+    }
+  }
+  for (const auto& [sequence, entry] : entries_) {
+    if (entry.lost || rows.contains(sequence) || clock_steps_) continue;
+    const absl::Duration age = now - FromTimestamp(entry.event.observe_time());
+    if (age >= options_.retention_age) {
+      story_->Reach("retention by age");
+    } else if (static_cast<int64_t>(entries_.size()) <= options_.retention_events) {
+      return story_->Fail("the event ", sequence, " was deleted too early");
+    } else if (MayBeThinned(sequence)) {
+      story_->Reach("retention by number");
+    } else if (sequence > daemon.journal().deleted) {
+      return story_->Fail("the event ", sequence, " is evidence, and was thinned out");
     }
   }
 }
@@ -774,7 +782,7 @@ void Judge::AtEnd(const Daemon& daemon) {
   std::map<std::string, int> stops;
   for (const auto& [sequence, entry] : entries_) {
     if (entry.lost) {
-      bool named = sequence < daemon.journal().journal().oldest();
+      bool named = sequence <= daemon.journal().deleted;
       for (const auto& [first, last] : missing_) {
         named = named || (first <= sequence && sequence <= last);
       }

@@ -37,8 +37,7 @@ class Judge {
         options_(options),
         clock_steps_(clock_steps) {}
 
-  // Changes a row of the journal while no daemon runs, so that the next start finds it corrupt, and
-  // looks which runs it must find in it all the same. False: there is no such row.
+  // Damages the journal while no daemon runs. False: there is none.
   bool DamageJournal();
   // Checks after a start that the journal holds what was durable, and perhaps more.
   void AfterStart(Daemon* daemon, int number);
@@ -63,6 +62,12 @@ class Judge {
   const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
   uint64_t oldest() const { return oldest_; }  // oldest event in the journal
+  // What the log has said so far: the newest event in the journal, and what is durable.
+  uint64_t committed() const { return committed_; }
+  uint64_t durable() const { return durable_; }
+  // Retention has thinned out events up to this one; and whether it may have deleted this one.
+  uint64_t thinned() const { return thinned_; }
+  bool MayBeThinned(uint64_t sequence) const;
 
   // The event without what may differ between two looks at it.
   static std::string ContentOf(const v1::Event& event);
@@ -71,7 +76,7 @@ class Judge {
   // HOST_SHUTDOWN is said where the host shut down, and nowhere else.
   void CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const;
   // Events of this range in the journal.
-  std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last) const;
+  std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last);
   // Returns whether nothing has kept daemons from its monitor for so long.
   bool IsFree(const Life& life, absl::Duration since) const;
   void Add(const v1::Event& event, int daemon);
@@ -94,7 +99,7 @@ class Judge {
   // last event that is not lost, since what an event changed is committed with it.
   std::map<int, size_t> KeptSayings(const Life& life) const;
 
-  void CheckExcess(const Journal& journal);
+  void CheckInTime(const v1::Event& event) const;
   void CheckRetention(const Daemon& daemon);
   // Takes a journal that has taken the damaged one's place, after a start.
   void TakeNewJournal(const Daemon& daemon);
@@ -111,17 +116,18 @@ class Judge {
   std::set<std::string> known_uuids_;  // run ids of which a durable event had the UUID
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // named by GAPs
   bool damaged_ = false;                                // damaged, and no new journal seen yet
-  std::map<std::string, std::string> open_runs_;        // the damaged one's, as they are saved
   std::map<std::string, const Life*> unseen_domains_;   // keyed by run
   std::set<std::string> stopped_before_;                // runs, in journals before this one
   bool unseen_ = false;   // retention has deleted events before anybody could see them
   bool dropped_ = false;  // the event queue has left events out
   bool short_of_descriptors_ = false;
   uint64_t node_gaps_ = 0;  // GAPs that name no sequences
-  uint64_t newest_of_turn_ = 0;
   uint64_t oldest_ = 0;
-  int64_t excess_ = 0;         // the journal's events beyond their limit
-  absl::Duration started_at_;  // start of the daemon that runs, which is this one
+  uint64_t committed_ = 0;
+  uint64_t durable_ = 0;
+  uint64_t thinned_ = 0;
+  uint64_t marked_durable_ = 0;  // entries up to it are as durable as they will be
+  absl::Duration started_at_;    // start of the daemon that runs, which is this one
   int number_ = 0;
   std::set<int> bare_;  // lives that had no shutdown file when none before them could write one
 };

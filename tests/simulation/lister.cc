@@ -68,7 +68,7 @@ bool Lister::Turn(Daemon* daemon) {
 void Lister::Flood(Daemon* daemon) {
   story_->Say(name_, "asks for more than a peer may");
   const auto refused = std::make_shared<bool>(false);
-  for (size_t i = 0; i <= EventLog::kMaxQueriesPerPeer; ++i) {
+  for (size_t i = 0; i <= EventLog::kMaxQueries; ++i) {
     daemon->List(
         question_, name_, [] { return true; },
         [refused](const absl::StatusOr<std::string>& answer) {
@@ -121,11 +121,10 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
   if (absl::IsResourceExhausted(answer.status())) return;
   if (absl::IsOutOfRange(answer.status())) {
     // The place of its token is at the next event or before that.
-    const Retained retained = daemon.journal().journal().retained();
+    const uint64_t retained = daemon.log().range().unbroken_from;
     const uint64_t next = FirstAfter(done_, token_newest_);
     if (token_.empty()) Fail("the list has no beginning");
-    if (question_.newest_first() ? next >= retained.unbroken_from
-                                 : done_ + 1 >= retained.unbroken_from) {
+    if (question_.newest_first() ? next >= retained : done_ + 1 >= retained) {
       Fail("the place of its token is retained, and refused");
     }
     return Begin();
@@ -185,7 +184,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
 void Lister::Skip(uint64_t above, uint64_t below, uint64_t oldest) {
   for (auto it = judge_->entries().lower_bound(std::max(above + 1, oldest));
        it != judge_->entries().end() && it->first < below; ++it) {
-    if (it->second.lost || !IsListed(it->second.event)) continue;
+    if (it->second.lost || !IsListed(it->second.event) || judge_->MayBeThinned(it->first)) continue;
     return Fail("it did not get the event ", it->first);
   }
 }
@@ -205,6 +204,7 @@ uint64_t Lister::FirstAfter(uint64_t done, uint64_t newest) const {
   uint64_t first = 0;
   for (const auto& [sequence, entry] : judge_->entries()) {
     if (sequence > newest || entry.lost || !IsListed(entry.event)) continue;
+    if (judge_->MayBeThinned(sequence)) continue;
     if (question_.newest_first()) {
       if (sequence < done) first = sequence;
     } else if (sequence > done) {

@@ -101,7 +101,6 @@ Reader::Reader(int number, Kernel* kernel, Random* random, Story* story, const J
       story_(story),
       judge_(judge),
       kind_(random->Below(3)) {
-  // The streams of all, those with a wildcard and those with names are woken in three ways.
   if (number % 3 == 1) names_ = {absl::StrCat("vm", 1 + random->Below(3)), "vm7"};
 }
 
@@ -153,8 +152,13 @@ void Reader::Connect(Daemon* daemon) {
   if (kind_ == 0 && !hurries_ && random_->OneIn(4)) {
     journal_id_.clear();
     left_out_.clear();
+    durable_ = 0;
   }
   if (!journal_id_.empty() && !from_snapshot_) {
+    // Rule 3: what is not durable comes again, or is named by a GAP.
+    if (durable_ < sequence_) story_->Reach("a position held back by what is not durable");
+    sequence_ = std::min(sequence_, durable_);
+    std::erase_if(left_out_, [this](uint64_t left) { return left > sequence_; });
     start = AfterSequence{sequence_, journal_id_};
   } else if (from_snapshot_ || kind_ == 1) {
     start = FromSnapshot();
@@ -165,7 +169,10 @@ void Reader::Connect(Daemon* daemon) {
   story_->Say(name_, "connects after ", sequence_, snapshot ? ", with a snapshot" : "");
   in_snapshot_ = snapshot;
   from_oldest_ = std::holds_alternative<FromOldest>(start);
-  if (start.index() != WatchStart(AfterSequence()).index()) journal_id_.clear();
+  if (start.index() != WatchStart(AfterSequence()).index()) {
+    journal_id_.clear();
+    durable_ = 0;
+  }
   v1::EventFilter filter;
   for (const std::string& name : names_) filter.add_vm_names(name);
   if (number_ % 3 == 2) filter.add_vm_names(std::string(1, '*'));
@@ -174,7 +181,7 @@ void Reader::Connect(Daemon* daemon) {
                      absl::StrCat("peer ", number_));
 }
 
-void Reader::CheckAtRest() {
+void Reader::CheckAtRest(bool disk_waits) {
   if (call_ == nullptr || call_->finished().has_value()) return;
   if (call_->broken()) story_->Fail(name_, " is gone, and its stream does not end");
   const absl::Duration waits = kernel_->monotonic() - call_->since();
@@ -187,6 +194,7 @@ void Reader::CheckAtRest() {
   if (waits > kProgressInterval + kClocksDiffer) {
     story_->Fail(name_, " hears nothing, not even a beat");
   }
+  if (disk_waits) return;
   if (const uint64_t missing = FirstMissing(); missing != 0) {
     story_->Fail(name_, " is at ", sequence_, ", and nobody goes on to ", missing);
   }
@@ -224,6 +232,7 @@ void Reader::Take(const std::string& bytes) {
   if (response.has_progress()) {
     const v1::Progress& progress = response.progress();
     const bool is_new = journal_id_.empty();
+    TakeDurable(progress.durable_sequence());
     if (is_new && !in_snapshot_) sequence_ = progress.sequence();
     if (std::exchange(from_oldest_, false)) CheckBegin();
     journal_id_ = progress.journal_id();
@@ -237,8 +246,20 @@ void Reader::Take(const std::string& bytes) {
     left_out_.clear();
     journal_id_ = response.snapshot_done().journal_id();
     sequence_ = response.snapshot_done().sequence();
+    TakeDurable(response.snapshot_done().durable_sequence());
   }
   for (const v1::Event& event : response.events()) TakeEvent(event);
+}
+
+void Reader::TakeDurable(uint64_t sequence) {
+  if (sequence < durable_ && sequence != 0 && !journal_id_.empty()) {
+    story_->Fail(name_, " got the durable sequence ", sequence, " after ", durable_);
+  }
+  durable_ = std::max(durable_, sequence);
+  if (sequence > judge_->durable()) {
+    story_->Fail(name_, " got the durable sequence ", sequence, ", and the log has ",
+                 judge_->durable());
+  }
 }
 
 void Reader::CheckBegin() {
@@ -246,7 +267,7 @@ void Reader::CheckBegin() {
   const auto& entries = judge_->entries();
   for (auto it = entries.lower_bound(judge_->oldest());
        it != entries.end() && it->first <= sequence_; ++it) {
-    if (it->second.lost || !Wants(it->second.event)) continue;
+    if (it->second.lost || !Wants(it->second.event) || judge_->MayBeThinned(it->first)) continue;
     return story_->Fail(name_, " begins after ", sequence_, ", and ", it->first, " is retained");
   }
 }
@@ -267,7 +288,9 @@ bool Reader::Wants(const v1::Event& event) const {
 uint64_t Reader::FirstMissing() const {
   for (auto it = judge_->entries().upper_bound(sequence_); it != judge_->entries().end(); ++it) {
     // A lost event waits for its GAP, which has a sequence of its own.
-    if (!it->second.lost && Wants(it->second.event)) return it->first;
+    if (!it->second.lost && Wants(it->second.event) && !judge_->MayBeThinned(it->first)) {
+      return it->first;
+    }
   }
   return 0;
 }
@@ -284,6 +307,14 @@ void Reader::TakeEvent(const v1::Event& event) {
   if (event.has_missing())
     announced_gaps_.emplace_back(event.missing().first(), event.missing().last());
   const auto it = judge_->entries().find(sequence);
+  if (event.durable()) durable_ = std::max(durable_, sequence);
+  if (event.has_missing() && event.missing().last() == sequence && sequence <= judge_->thinned()) {
+    story_->Reach("a GAP for what retention has thinned out");
+    return;
+  }
+  if (event.durable() && sequence > judge_->committed()) {
+    story_->Fail(name_, " got the event ", sequence, " as durable, and it is not in the journal");
+  }
   if (it == judge_->entries().end()) {
     story_->Fail(name_, " got the event ", sequence, ", which was not published");
   } else if (it->second.content != Judge::ContentOf(event)) {

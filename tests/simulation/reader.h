@@ -29,7 +29,8 @@ class Reader {
   bool Turn(Daemon* daemon);
   // Checks that the stream has sent what there is, and whatever was due; called when nobody has
   // anything to do.
-  void CheckAtRest();
+  // `disk_waits`: what is only in the journal cannot be read now.
+  void CheckAtRest(bool disk_waits);
   // Reads without a pause from now on, for the end of the simulation.
   void Hurry() { hurries_ = true; }
   // Time at which it goes on by itself.
@@ -47,6 +48,8 @@ class Reader {
   void TakeEvent(const v1::Event& event);
   // The stream has ended.
   void OnEnd(const grpc::Status& status);
+  // The server says that everything up to `sequence` is durable.
+  void TakeDurable(uint64_t sequence);
   // Checks the first place of a call that asked for the oldest event.
   void CheckBegin();
   // Checks that each event between the two that it asked for, none of which was sent, is excused.
@@ -71,6 +74,7 @@ class Reader {
 
   std::string journal_id_;  // journal of the cursor; empty: there is none
   uint64_t sequence_ = 0;   // events up to here are done with
+  uint64_t durable_ = 0;    // everything up to here is durable
   bool in_snapshot_ = false;
   bool from_snapshot_ = false;  // the next start, after OUT_OF_RANGE
   bool from_oldest_ = false;    // set for a stream whose first message is yet to come

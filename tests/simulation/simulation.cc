@@ -39,8 +39,7 @@ Kernel::Features ChooseFeatures(Random* random) {
 Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvirtd) {
   Daemon::Options options;
   if (plan.domains > 0) options.libvirt = {std::shared_ptr<void>(), libvirtd};
-  // The ring must have room for what waits for a disk that fails: see kMaxBacklogBytes.
-  if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
+  if (random->OneIn(3)) options.ring_bytes = 4 << 10;
   if (random->OneIn(4))
     options.retention_events = random->OneIn(4) ? random->Between(2, 20) : random->Between(20, 300);
   if (plan.retention > 0) {
@@ -108,7 +107,7 @@ class Simulation {
                [this](absl::Duration until, const std::function<bool()>& done) {
                  OthersGoOn(until, done);
                }),
-        pump_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200),
+        writer_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200),
         loop_stalls_one_in_(fault_random_.OneIn(3) ? 10 : 10'000) {
     for (const char* directory : {"/", "/run", kWatchedDirectory, "/run/libvirt", kPidDirectory,
                                   "/var", "/var/lib", kStateDirectory}) {
@@ -305,7 +304,7 @@ class Simulation {
                                      [this, life, index](const absl::StatusOr<Intent>& intent) {
                                        if (!intent.ok() || kernel_.dead()) return;
                                        // The caller is refused then, as the intent may be lost.
-                                       if (!daemon_->log().health().journal_writable) return;
+                                       if (!daemon_->log().health().published_durable) return;
                                        story_.Say(life->name, "the intent is declared");
                                        story_.Reach("intent declared");
                                        life->intents[index].answered = kernel_.monotonic();
@@ -322,13 +321,24 @@ class Simulation {
                                         if (!status.ok() || kernel_.dead()) return;
                                         // The caller is refused then, as a restart may bring the
                                         // intent back.
-                                        if (!daemon_->log().health().journal_writable) return;
+                                        if (!daemon_->log().health().published_durable) return;
                                         story_.Reach("intent withdrawn");
                                         life->intents[index].withdrawn_at = kernel_.monotonic();
                                       });
   }
 
-  enum class Who { kLoop, kPump, kHistory, kThreads, kFleet, kQemu, kReader, kLister, kWorld };
+  enum class Who {
+    kLoop,
+    kPump,
+    kWriter,
+    kHistory,
+    kThreads,
+    kFleet,
+    kQemu,
+    kReader,
+    kLister,
+    kWorld
+  };
 
   // Gives a turn to one of those that have something to do; else time passes.
   void Step() {
@@ -340,13 +350,14 @@ class Simulation {
       if (daemon_->LoopIsDue() && kernel_.monotonic() >= loop_stalls_until_) {
         who.push_back(Who::kLoop);
       }
-      if (daemon_->PumpIsDue() && kernel_.monotonic() >= pump_may_go_on()) {
-        who.push_back(Who::kPump);
+      if (daemon_->PumpIsDue()) who.push_back(Who::kPump);
+      if (daemon_->writer_due() <= kernel_.monotonic() && !disk_waits()) {
+        who.push_back(Who::kWriter);
       }
       if (threads_.CanTurn()) who.push_back(Who::kThreads);
       if (!fleet_waits_ && daemon_->fleet_due() <= kernel_.monotonic()) who.push_back(Who::kFleet);
       if (try_readers_) {
-        who.push_back(Who::kHistory);
+        if (!disk_waits()) who.push_back(Who::kHistory);
         if (!readers_.empty()) who.push_back(Who::kReader);
         if (!listers_.empty()) who.push_back(Who::kLister);
       }
@@ -367,8 +378,11 @@ class Simulation {
       case Who::kPump:
         daemon_->PumpTurn();
         judge_.AfterPump(daemon_.get(), number_);
-        if (random_.OneIn(pump_stalls_one_in_)) {
-          pump_stalls_until_ =
+        break;
+      case Who::kWriter:
+        daemon_->WriterTurn();
+        if (random_.OneIn(writer_stalls_one_in_)) {
+          writer_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), absl::Seconds(10));
         }
         host_.AfterPump();
@@ -407,9 +421,11 @@ class Simulation {
     }
   }
 
-  absl::Duration pump_may_go_on() const {
-    return std::max(pump_stalls_until_, host_.disk_hangs_until());
+  // Nothing is written or read until then.
+  absl::Duration disk_answers_at() const {
+    return std::max(writer_stalls_until_, host_.disk_hangs_until());
   }
+  bool disk_waits() const { return kernel_.monotonic() < disk_answers_at(); }
 
   void FleetTurn() {
     daemon_->FleetTurn();
@@ -437,7 +453,7 @@ class Simulation {
   // whether one had.
   bool DoWhatIsLeft() {
     if (daemon_ == nullptr) return false;
-    if (daemon_->HistoryTurn()) return true;
+    if (!disk_waits() && daemon_->HistoryTurn()) return true;
     return std::any_of(readers_.begin(), readers_.end(),
                        [this](const auto& reader) { return reader->Turn(daemon_.get()); });
   }
@@ -445,13 +461,16 @@ class Simulation {
   void Wait() {
     if (DoWhatIsLeft()) return EndDaemonIfDue();
     if (daemon_ != nullptr) {
-      for (const auto& reader : readers_) reader->CheckAtRest();
+      for (const auto& reader : readers_) reader->CheckAtRest(disk_waits());
     }
     absl::Duration next = world_.next();
     if (daemon_ != nullptr) {
       next = std::min({next, std::max(kernel_.loop_due(), loop_stalls_until_), threads_.due()});
       if (daemon_->LoopIsDue()) next = std::min(next, loop_stalls_until_);
-      next = std::min(next, std::max(daemon_->pump_due(), pump_may_go_on()));
+      next = std::min(next, daemon_->pump_due());
+      next = std::min(next, std::max(daemon_->writer_due(), disk_answers_at()));
+      // What waits to be read, too.
+      if (disk_waits()) next = std::min(next, disk_answers_at());
       next = std::min(next, fleet_waits_ ? fleet_waits_until_ : daemon_->fleet_due());
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
@@ -523,15 +542,15 @@ class Simulation {
   Store store_;
   FleetJudge fleet_judge_;
   FleetServers fleet_;
-  const uint64_t pump_stalls_one_in_;  // turns; a slow disk has often, and for seconds
-  const uint64_t loop_stalls_one_in_;  // likewise; a node without a free processor
+  const uint64_t writer_stalls_one_in_;  // turns; a slow disk has often, and for seconds
+  const uint64_t loop_stalls_one_in_;    // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
   std::vector<std::unique_ptr<Lister>> listers_;
   std::vector<Who> who_;  // used by Step alone
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
   absl::Duration restart_at_ = absl::ZeroDuration();
-  absl::Duration pump_stalls_until_ = absl::ZeroDuration();
+  absl::Duration writer_stalls_until_ = absl::ZeroDuration();
   absl::Duration loop_stalls_until_ = absl::ZeroDuration();
   bool fleet_waits_ = false;  // its publisher's turn is under way
   absl::Duration fleet_waits_until_;

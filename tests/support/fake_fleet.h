@@ -297,7 +297,7 @@ class DirectOutbox : public Outbox {
  public:
   explicit DirectOutbox(PumpedState* state) : state_(state) {}
   Range range() const override {
-    return {state_->live_state().journal_id(), state_->live_state().range().unbroken_from};
+    return {state_->log().identity()->journal_id, state_->live_state().range().unbroken_from};
   }
   Newest newest() const override {
     return {state_->live_state().range().newest, std::nullopt,
@@ -310,12 +310,9 @@ class DirectOutbox : public Outbox {
   void Interrupt() override {}
   absl::StatusOr<std::vector<EventBlockPtr>> Read(const std::string& journal_id, uint64_t first,
                                                   size_t max_bytes) override {
-    if (state_->reader()->journal_id() != journal_id) {
-      return absl::UnavailableError("the journal was replaced");
-    }
     const uint64_t newest = state_->live_state().range().newest;
     if (first > newest) return std::vector<EventBlockPtr>();
-    auto page = state_->reader()->ReadFrom(first, newest, max_bytes);
+    auto page = state_->reader()->Answer({std::nullopt, first, newest, journal_id}, max_bytes);
     if (!page.ok()) return page.status();
     return page->blocks;
   }

@@ -143,6 +143,7 @@ v1::Event MakeEvent(uint64_t sequence, const std::string& vm_name) {
 v1::Progress MakeProgress(uint64_t sequence, const std::string& journal_id) {
   v1::Progress progress;
   progress.set_sequence(sequence);
+  progress.set_durable_sequence(sequence);
   progress.set_journal_id(journal_id);
   return progress;
 }

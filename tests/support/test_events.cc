@@ -3,28 +3,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/eventlog/open_journal.h"
+#include "gtest/gtest.h"
+#include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
-namespace {
-
-JournalOptions WithPath(JournalOptions options, const std::string& path) {
-  options.path = path;
-  return options;
-}
-
-// Makes a journal with the id kJournal, and opens it as the daemon does.
-std::unique_ptr<EventLog> OpenLog(const LiveStateOptions& live, const JournalOptions& options,
-                                  const Clock* clock) {
-  OpenJournal(options, At(0)).value();
-  ExecuteSql(options.path, absl::StrCat("UPDATE meta SET value = CAST('", kJournal,
-                                        "' AS BLOB) WHERE key = 'journal_id'"))
-      .IgnoreError();
-  return EventLog::Open({.journal = options, .live = live, .node_id = kNode}, clock).value();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
 
@@ -95,21 +79,78 @@ std::vector<std::string> CostlyPatterns() {
   return out;
 }
 
-PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)
-    : options_(WithPath(std::move(journal), directory_ / "journal.db")),
-      log_(OpenLog(options, options_, &clock_)),
-      reader_(JournalReader::Open(options_.path).value()) {
-  log_->Subscribe({.journal_writable = [this](bool writable) { reported_writable_ = writable; },
-                   .journal_replaced = [this] { ++reported_replaced_; }});
+PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal, size_t max_queued)
+    : options_{.journal = std::move(journal),
+               .live = options,
+               .node_id = kNode,
+               .max_queued = max_queued} {
+  options_.journal.path = directory_ / "journal.db";
+  Journal::Open(options_.journal, {kJournal, 0}, At(0)).value();
+  EXPECT_TRUE(WriteMark(options_.journal.path, {kJournal, 0}).ok());
+  Open();
 }
 
-void PumpedState::Push(std::vector<VmUpdate> updates) {
+void PumpedState::Open() {
+  log_ = EventLog::Open(options_, &clock_).value();
+  reported_writable_ = log_->health().journal_writable;
+  log_->Subscribe({.journal_writable = [this](bool writable) { reported_writable_ = writable; }});
+  Write();
+}
+
+void PumpedState::PushUnwritten(std::vector<VmUpdate> updates) {
   for (VmUpdate& update : updates) log_->sink()->Push(std::move(update));
   log_->Step();
 }
 
+void PumpedState::Push(std::vector<VmUpdate> updates) {
+  PushUnwritten(std::move(updates));
+  Write();
+}
+
 void PumpedState::PushEach(const std::string& name, int count) {
   for (int i = 0; i < count; ++i) Push({Update(name, EventType::kReset)});
+}
+
+void PumpedState::Write() {
+  do {
+    while (log_->StepWriter()) {
+    }
+    log_->Step();
+  } while (log_->NextWrite() <= clock_.Now().monotonic);
+}
+
+void PumpedState::Restart(bool in_order) {
+  if (in_order) {
+    log_->Start();
+    log_->Close();
+  }
+  log_.reset();
+  Open();
+}
+
+std::vector<v1::Event> PumpedState::Events(uint64_t first) {
+  std::vector<v1::Event> out;
+  while (true) {
+    ReadResult read = log_->Read(first, {.max_bytes = 1 << 20});
+    if (read.history.has_value()) {
+      log_->ReadHistory(
+          "test", *read.history, [] { return size_t{1} << 20; },
+          [&](absl::StatusOr<HistoryAnswer> answer) {
+            EXPECT_TRUE(answer.ok()) << answer.status();
+            first = answer.ok() ? answer->through + 1 : UINT64_MAX;
+            if (answer.ok()) read.blocks = answer->blocks;
+          });
+      log_->StepHistory();
+    } else if (read.blocks.empty()) {
+      return out;
+    } else {
+      first = read.blocks.back()->last_sequence() + 1;
+    }
+    for (v1::Event& event : EventsOf(read.blocks)) {
+      event.set_durable(event.sequence() <= read.range.committed);
+      out.push_back(std::move(event));
+    }
+  }
 }
 
 }  // namespace vmeventd

@@ -10,7 +10,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "server/eventlog/journal_reader.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -66,38 +65,44 @@ class FakeClock : public Clock {
 // An event log in a directory of its own; the test acts as the watcher and as the log's threads.
 class PumpedState {
  public:
-  explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {});
+  explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {},
+                       size_t max_queued = 100'000);
 
-  // Pushes the updates and pumps once, so that they share a block if they fit.
+  // Pushes the updates, and has them written and published, so that they share a block if they fit.
   void Push(std::vector<VmUpdate> updates);
-  // Pushes and pumps `count` events of `name`, each in its own block.
+  // The same for `count` events of `name`, each in its own block.
   void PushEach(const std::string& name, int count);
+  // Pushes without the writer: the disk hangs.
+  void PushUnwritten(std::vector<VmUpdate> updates);
+  // Has the writer do what is due, and publishes it.
+  void Write();
+  // Ends the log, in order or as a kill does, and begins another one upon its files.
+  void Restart(bool in_order);
 
   EventLog& log() { return *log_; }
-  // Parts of the log: what the pump thread owns, and what is not public.
-  EventQueue& queue() { return EventLogForTests::PartsOf(*log_).queue; }
-  EventPump& pump() ABSL_NO_THREAD_SAFETY_ANALYSIS { return EventLogForTests::PartsOf(*log_).pump; }
   LiveState& live_state() { return EventLogForTests::PartsOf(*log_).live_state; }
-  JournalWriter& journal() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return EventLogForTests::PartsOf(*log_).journal;
-  }
-  JournalReader* reader() { return reader_.get(); }
-  // Makes reader() read the journal that replaced the first.
-  void ReadReplaced() { reader_ = JournalReader::Open(options_.path).value(); }
+  EventQueue& queue() { return EventLogForTests::PartsOf(*log_).queue; }
   FakeClock& clock() { return clock_; }
-  const JournalOptions& journal_options() const { return options_; }
-  // The pump's last report about the journal.
+  const JournalOptions& journal_options() const { return options_.journal; }
+  // The log's last report about the journal.
   bool reported_writable() const { return reported_writable_; }
-  int reported_replaced() const { return reported_replaced_; }
+  // A reader of the journal as it is now.
+  JournalReader* reader() {
+    reader_ = JournalReader::Open(options_.journal.path).value();
+    return reader_.get();
+  }
+  // Events as a stream from `first` would get them.
+  std::vector<v1::Event> Events(uint64_t first = 1);
 
  private:
+  void Open();
+
   const TemporaryDirectory directory_;
-  const JournalOptions options_;
+  EventLogOptions options_;
   FakeClock clock_;
-  const std::unique_ptr<EventLog> log_;
+  std::unique_ptr<EventLog> log_;
   std::unique_ptr<JournalReader> reader_;
   bool reported_writable_ = true;
-  int reported_replaced_ = 0;
 };
 
 }  // namespace vmeventd

@@ -14,7 +14,6 @@ import grpc
 from .v1 import vm_events_pb2 as pb
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds
-MOST_READINGS = 5  # streams from one position that check whether an event became durable
 CALL_TIMEOUT = 10.0  # seconds, of a unary call; a stream has no deadline
 
 # Retrying these is useless. All other errors are retried.
@@ -113,19 +112,15 @@ class Rules:
         self._progress_interval = progress_interval
         self.silence_limit = 3 * progress_interval
         self._last_pause = 0.0
-        self._readings = 0          # streams that ended to read again from _read_from
-        self._read_from: Optional[Position] = None
-        self._doubtful = 0          # the newest event that was not durable in the last of them
-        self._lost_to = 0           # what is still not durable up to here is lost
         self._rewinds = False       # events after the position were delivered
+        # Of the present journal:
+        self._reached = 0           # everything up to it has arrived
+        self._durable = 0           # everything up to it is durable
         # Of the present stream:
         self._journal_id = ""
         self._vms: List[pb.Vm] = []
         self._awaits_snapshot = False
-        self._held = False          # the position stays before an event that is not durable
         self._received = 0          # the newest event
-        self.asks_journal = False   # after take(): GetServerInfo says whether reading again is of use
-        self.reads_again = False    # after take(): end the stream, and read again from the position
 
     def begin(self) -> Tuple[pb.WatchEventsRequest, List[Item]]:
         """The request of the next stream, and what to deliver before it."""
@@ -133,6 +128,7 @@ class Rules:
         if self._filter is not None:
             request.filter.CopyFrom(self._filter)
         request.progress_interval.FromNanoseconds(int(self._progress_interval * 1e9))
+        request.durable_only = not self._provisional
         self._vms = []
         self._awaits_snapshot = False
         if self._position is not None:  # (1)
@@ -146,11 +142,7 @@ class Rules:
         elif self._start == "oldest":
             request.from_oldest = True
         self._journal_id = request.journal_id
-        self._held = self.asks_journal = self.reads_again = False
-        in_vain = self._readings >= MOST_READINGS and self._read_from == self._position
-        self._lost_to = self._doubtful if in_vain else 0
-        self._doubtful = 0
-        self._received = request.after_sequence
+        self._received = self._reached = self._durable = request.after_sequence
         items: List[Item] = []
         self._take_back(items)
         return request, items
@@ -170,75 +162,51 @@ class Rules:
         if response.HasField("snapshot_done"):
             self._awaits_snapshot = False
             self._journal_id = response.snapshot_done.journal_id
-            self._move(response.snapshot_done.sequence)
+            self._received = response.snapshot_done.sequence
+            self._reach(response.snapshot_done.sequence, response.snapshot_done.durable_sequence)
             items.append(Snapshot(self._position, self._vms))
             self._vms = []
         for event in response.events:
             self._take_event(event, items)
         if response.HasField("progress"):
             self._take_progress(response.progress, items)
-        # A node without events says nothing else of its journal.
-        self.asks_journal = self._held and not self.reads_again and not response.events
         return items
 
     def _take_event(self, event: pb.Event, items: List[Item]) -> None:
         if event.sequence <= self._received:
             return  # received before
+        if not event.durable and not self._provisional:
+            return  # not asked for
         self._received = event.sequence
-        if not event.durable:
-            if event.sequence <= self._lost_to and not self._held:
-                before = self._position
-                self._move(event.sequence)
-                if before == self._read_from:
-                    items.append(Gap(self._position, f"events from {event.sequence} on are not kept in the journal"))
-                return
-            self._held = True  # (3)
-            self._doubtful = event.sequence
-        elif self._held:
-            # The journal writes waiting events before new ones: they are durable now, or lost.
-            self._read_again()
-        if self._held and not self._provisional:
-            return
-        self._rewinds = self._rewinds or self._held
-        self._move(event.sequence)
+        self._reach(event.sequence, event.sequence if event.durable else 0)
         items.append(NewEvent(self._position, event))
 
     def _take_progress(self, progress: pb.Progress, items: List[Item]) -> None:
         if progress.journal_id != self._journal_id:  # (4)
             self._journal_id = progress.journal_id
-            self._held = False  # what was not durable went with the old journal
-            self._take_back(items)
-            self._received = progress.sequence
-            self._position = Position(progress.journal_id, progress.sequence)
+            self._take_back(items)  # what was not durable went with the old journal
+            self._received = self._reached = progress.sequence
+            self._durable = progress.durable_sequence
+            self._position = Position(progress.journal_id, min(self._reached, self._durable))
             items.append(Gap(self._position, f"the journal was replaced by {progress.journal_id}"))
             return
         before = self._position
         # The first Progress of a snapshot is no position: a crash now would leave VMs out.
         if not self._awaits_snapshot:
-            self._move(progress.sequence)  # (2)
+            self._reach(progress.sequence, progress.durable_sequence)  # (2)
         if self._position != before:
             items.append(Progress(self._position))
 
-    def _move(self, sequence: int) -> None:
-        if self._held or self._awaits_snapshot:
-            return  # (3)
-        if self._position is not None and self._position.journal_id == self._journal_id:
-            sequence = max(sequence, self._position.sequence)
-        self._position = Position(self._journal_id, sequence)
-        self._received = max(self._received, sequence)
-
-    def journal_state(self, writable: bool) -> None:
-        """GetServerInfo's answer, if asks_journal."""
-        self.asks_journal = False
-        if writable:
-            self._read_again()
-
-    def _read_again(self) -> None:
-        if self.reads_again:
+    def _reach(self, sequence: int, durable: int) -> None:
+        self._reached = max(self._reached, sequence)
+        self._durable = max(self._durable, durable)
+        if self._awaits_snapshot:
             return
-        self.reads_again = True
-        self._readings = self._readings + 1 if self._read_from == self._position else 1
-        self._read_from = self._position
+        place = min(self._reached, self._durable)  # (3)
+        if self._position is not None and self._position.journal_id == self._journal_id:
+            place = max(place, self._position.sequence)
+        self._position = Position(self._journal_id, place)
+        self._rewinds = self._received > place
 
     def ended(self, code: grpc.StatusCode, details: str) -> List[Item]:
         """What the end of a stream delivers. Raises Refused if no other attempt is of use."""

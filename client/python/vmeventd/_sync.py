@@ -83,8 +83,6 @@ class Follower:
             try:
                 with self._server.channel() as channel:
                     yield from self._stream(rpc.VmEventServiceStub(channel), request)
-                if self._rules.reads_again:
-                    why = "events that were not durable can be read again"
             except OSError as error:  # a certificate that is being replaced
                 why = str(error)
             except grpc.RpcError as error:
@@ -110,7 +108,7 @@ class Follower:
         done = threading.Event()
         threading.Thread(target=self._cancel_if_silent, args=(call, done), daemon=True).start()
         try:
-            while not self._rules.reads_again:
+            while True:
                 self._waits_since = time.monotonic()
                 try:
                     response = next(call, None)
@@ -121,9 +119,6 @@ class Follower:
                 items = self._rules.take(response)
                 if items:
                     yield items
-                if self._rules.asks_journal:
-                    info = stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=CALL_TIMEOUT)
-                    self._rules.journal_state(info.journal_writable)
         finally:
             done.set()
             with self._lock:

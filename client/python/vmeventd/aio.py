@@ -72,8 +72,6 @@ async def _run(server: Server, rules: Rules) -> AsyncGenerator[List[Item], None]
             async with server.aio_channel() as channel:
                 async for items in _stream(rpc.VmEventServiceStub(channel), request, rules):
                     yield items
-            if rules.reads_again:
-                why = "events that were not durable can be read again"
         except _Cancelled:
             why = "CANCELLED"
         except asyncio.TimeoutError:
@@ -94,7 +92,7 @@ async def _stream(stub: rpc.VmEventServiceStub, request: pb.WatchEventsRequest,
                   rules: Rules) -> AsyncIterator[List[Item]]:
     call = stub.WatchEvents(request)
     try:
-        while not rules.reads_again:
+        while True:
             # A dead connection may not report its end: a node without power, a firewall.
             response = await _answer(call.read(), rules.silence_limit)
             if response is grpc.aio.EOF:
@@ -102,8 +100,5 @@ async def _stream(stub: rpc.VmEventServiceStub, request: pb.WatchEventsRequest,
             items = rules.take(response)
             if items:
                 yield items
-            if rules.asks_journal:
-                info = await _answer(stub.GetServerInfo(pb.GetServerInfoRequest()), CALL_TIMEOUT)
-                rules.journal_state(info.journal_writable)
     finally:
         call.cancel()

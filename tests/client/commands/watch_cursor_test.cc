@@ -121,105 +121,60 @@ v1::Event Gap(uint64_t sequence) {
   return event;
 }
 
+v1::Progress Durable(uint64_t sequence, uint64_t durable) {
+  v1::Progress progress = MakeProgress(sequence);
+  progress.set_durable_sequence(durable);
+  return progress;
+}
+
 // A watch at position 10 that has shown 11 to 13, not durable.
-class HeldCursor : public testing::Test {
+class CursorBeforeWhatIsNotDurable : public testing::Test {
  protected:
-  HeldCursor() {
+  CursorBeforeWhatIsNotDurable() {
     cursor_.OnProgress(MakeProgress(10));
     for (const uint64_t sequence : {11, 12, 13}) {
       EXPECT_TRUE(cursor_.OnEvent(NotDurable(sequence)));
     }
   }
-  void NextStream() {
-    EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
-    cursor_.OnStreamBegin();
-    cursor_.OnProgress(MakeProgress(10));
-  }
+  uint64_t position() const { return NextRequest(cursor_).after_sequence(); }
 
   WatchCursor cursor_{FromNow{}};
 };
 
-TEST_F(HeldCursor, ThePositionDoesNotPassWhatIsNotDurable) {
-  EXPECT_TRUE(cursor_.held());
-  EXPECT_FALSE(cursor_.can_read_again());
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
-  cursor_.OnProgress(MakeProgress(20));
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
-  EXPECT_TRUE(cursor_.OnEvent(MakeEvent(21)));
-  EXPECT_TRUE(cursor_.can_read_again());
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
+TEST_F(CursorBeforeWhatIsNotDurable, ThePositionIsTheSmallerOfTheSequenceAndTheDurableOne) {
+  EXPECT_EQ(position(), 10U);
+  cursor_.OnProgress(Durable(20, 10));
+  EXPECT_EQ(position(), 10U);
+  cursor_.OnProgress(Durable(20, 12));
+  EXPECT_EQ(position(), 12U);
+  cursor_.OnProgress(Durable(20, 99));
+  EXPECT_EQ(position(), 20U);
 }
 
-TEST_F(HeldCursor, ARepeatedEventIsShownOnceAndItsDurableFormMovesThePosition) {
-  NextStream();
+TEST_F(CursorBeforeWhatIsNotDurable, ADurableEventShowsThatThoseBeforeItAreAsWell) {
+  EXPECT_TRUE(cursor_.OnEvent(MakeEvent(14)));
+  EXPECT_EQ(position(), 14U);
+}
+
+TEST_F(CursorBeforeWhatIsNotDurable, WhatComesAgainOnTheNextStreamIsShownOnce) {
+  cursor_.OnProgress(MakeProgress(10));
   EXPECT_FALSE(cursor_.OnEvent(MakeEvent(11)));
-  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(12)));
-  EXPECT_FALSE(cursor_.held());
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 12U);
+  EXPECT_EQ(position(), 11U);
   EXPECT_FALSE(cursor_.OnEvent(MakeEvent(13)));
   EXPECT_TRUE(cursor_.OnEvent(MakeEvent(14)));
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 14U);
+  EXPECT_EQ(position(), 14U);
 }
 
-TEST_F(HeldCursor, TheGapInThePlaceOfALostEventIsShown) {
-  NextStream();
-  EXPECT_TRUE(cursor_.OnEvent(Gap(11)));
-  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(13)));
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 13U);
+TEST_F(CursorBeforeWhatIsNotDurable, TheGapThatNamesWhatIsLostIsShown) {
+  cursor_.OnProgress(MakeProgress(10));
+  EXPECT_TRUE(cursor_.OnEvent(Gap(100'001)));
+  EXPECT_EQ(position(), 100'001U);
 }
 
-TEST_F(HeldCursor, ALostEventsSequenceMayBeAnotherEvents) {
-  NextStream();
-  v1::Event other = MakeEvent(12, "mail1");
-  EXPECT_TRUE(cursor_.OnEvent(other));
-}
-
-TEST_F(HeldCursor, AnEventThatIsStillNotDurableHoldsThePositionOnTheNextStream) {
-  NextStream();
-  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(11)));
-  EXPECT_FALSE(cursor_.OnEvent(NotDurable(12)));
-  EXPECT_TRUE(cursor_.OnEvent(NotDurable(14)));
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 11U);
-}
-
-TEST_F(HeldCursor, AnEventThatNeverBecomesDurableIsPassedEventually) {
-  for (int i = 0; i < WatchCursor::kMostReadings; ++i) {
-    EXPECT_TRUE(cursor_.ReadAgain());
-    NextStream();
-    for (const uint64_t sequence : {11, 12, 13}) {
-      EXPECT_FALSE(cursor_.OnEvent(NotDurable(sequence)));
-    }
-    cursor_.OnEvent(MakeEvent(14));
-  }
-  EXPECT_FALSE(cursor_.ReadAgain());
-  EXPECT_FALSE(cursor_.held());
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 14U);
-}
-
-TEST_F(HeldCursor, ReadingsCountOnlyFromOnePosition) {
-  for (int i = 0; i < WatchCursor::kMostReadings; ++i) EXPECT_TRUE(cursor_.ReadAgain());
-  NextStream();
-  cursor_.OnEvent(MakeEvent(11));
-  cursor_.OnEvent(NotDurable(12));
-  EXPECT_TRUE(cursor_.ReadAgain());
-}
-
-TEST_F(HeldCursor, AnotherJournalForgetsHeldEvents) {
+TEST_F(CursorBeforeWhatIsNotDurable, AnotherJournalCountsFromItsOwnPosition) {
   EXPECT_FALSE(cursor_.OnProgress(MakeProgress(20, "journal-b")));
-  EXPECT_FALSE(cursor_.held());
   EXPECT_TRUE(cursor_.OnEvent(MakeEvent(21)));
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 21U);
-}
-
-TEST_F(HeldCursor, BeyondTheBoundPassesTheOldest) {
-  v1::Event event = NotDurable(14);
-  for (uint64_t sequence = 14; sequence <= WatchCursor::kMostHeld + 10; ++sequence) {
-    event.set_sequence(sequence);
-    cursor_.OnEvent(event);
-  }
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
-  cursor_.OnEvent(NotDurable(WatchCursor::kMostHeld + 11));
-  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 11U);
+  EXPECT_EQ(position(), 21U);
 }
 
 // A server that keeps the contract, with a log of `matching` sequences whose newest is `newest`,

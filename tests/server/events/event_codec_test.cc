@@ -206,11 +206,9 @@ TEST(EventBlock, FindsTheVmsOfEncodedEventsForEachThreadThatAsks) {
   EXPECT_EQ(added->at(2).run_id, "r2");
   EXPECT_EQ(added->at(2).source, "");
   for (size_t i = 0; i < added->size(); ++i) {
-    builder.AddEncoded({.sequence = 7 + i,
-                        .type = v1::EVENT_TYPE_STOPPED,
-                        .shutdown_class = v1::SHUTDOWN_CLASS_ADMIN,
-                        .observe_time = At(5) + absl::Nanoseconds(7)},
-                       added->EncodedView(i));
+    const EventBlock::Entry entry = added->at(i);
+    builder.AddStored(
+        entry, StoredPart(added->EncodedView(i), {entry.vm_name, entry.run_id, entry.source}));
   }
   const EventBlockPtr block = builder.Finish();
   const auto compare = [&] {

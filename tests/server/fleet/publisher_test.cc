@@ -818,20 +818,6 @@ TEST_F(FleetPublisherTest, CatchesUpAtABoundedRate) {
   EXPECT_LE(state_.clock().Now().wall - begin, absl::Seconds(11));
 }
 
-TEST_F(FleetPublisherTest, AnotherJournalIsPublishedFromItsBeginning) {
-  Publish(3);
-  state_.pump().ReportCorrupt(state_.live_state().journal_id(), absl::DataLossError("a test"));
-  state_.clock().Advance(absl::Minutes(1));
-  Push(1);
-  state_.ReadReplaced();
-  Settle();
-  // The GAP that says so is the new journal's first event.
-  EXPECT_EQ(sink_.stream.back().id.journal_id, state_.live_state().journal_id());
-  EXPECT_NE(sink_.stream.back().id.journal_id, sink_.stream.front().id.journal_id);
-  EXPECT_EQ(sink_.sequences().back(), state_.live_state().range().newest);
-  EXPECT_TRUE(absl::EndsWith(sink_.stream.back().message.subject, ".gap"));
-}
-
 class FleetRetentionTest : public FleetPublisherTest {
  protected:
   FleetRetentionTest() : FleetPublisherTest({.retention_events = 10}) {}

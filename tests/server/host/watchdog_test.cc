@@ -14,8 +14,7 @@ constexpr Watchdog::Thread kAll[] = {Watchdog::kWatcher, Watchdog::kPump, Watchd
 
 // The longest time without a notification where `thread` hangs from `from` to `to`, and all others
 // answer within a millisecond.
-absl::Duration Gap(Watchdog::Thread thread, absl::Duration from, absl::Duration to,
-                   bool pump_waits_for_disk = false) {
+absl::Duration Gap(Watchdog::Thread thread, absl::Duration from, absl::Duration to) {
   Watchdog watchdog(kLimit);
   absl::Duration notified;
   absl::Duration gap;
@@ -30,7 +29,7 @@ absl::Duration Gap(Watchdog::Thread thread, absl::Duration from, absl::Duration 
     }
     if (now < next) continue;
     next = now + watchdog.turn();
-    if (!watchdog.Turn(now, pump_waits_for_disk)) continue;
+    if (!watchdog.Turn(now)) continue;
     gap = std::max(gap, now - notified);
     notified = now;
     for (bool& each : asked) each = true;
@@ -48,11 +47,6 @@ TEST(Watchdog, AHangThatIsShorterThanItsLimitIsNoEnd) {
       EXPECT_GE(Gap(thread, from, from + absl::Seconds(33)), kLimit) << thread << " " << phase;
     }
   }
-}
-
-TEST(Watchdog, APumpThatWaitsForTheDiskIsNoHang) {
-  EXPECT_LE(Gap(Watchdog::kPump, absl::Seconds(10), absl::Seconds(90), true), absl::Seconds(1.1));
-  EXPECT_GE(Gap(Watchdog::kWatcher, absl::Seconds(10), absl::Seconds(90), true), kLimit);
 }
 
 TEST(StopDeadline, NamesTheStepThatHangsAndItsExitCode) {

@@ -120,10 +120,7 @@ TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
     other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
     EXPECT_TRUE(refused(other)) << i;
   }
-  const std::string key = pumped_.log().identity()->token_key;
-  pumped_.live_state().ChangeJournal({kJournal, "another key", kNode});
-  EXPECT_TRUE(refused(request));
-  pumped_.live_state().ChangeJournal({"another", key, kNode});
+  pumped_.live_state().ChangeJournal("another");
   EXPECT_TRUE(absl::IsOutOfRange(List(queries_, request, pumped_.reader()).status()));
 }
 
@@ -138,32 +135,6 @@ TEST_F(QueriesTest, AnUnsetFilterAndAnEmptyOneAreTheSameQuestion) {
   request.set_page_token(second.next_page_token());
   request.clear_filter();
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3));
-}
-
-TEST_F(QueriesTest, ATokenOfAReplacedJournalIsOutOfRange) {
-  pumped_.Push({Update("a", EventType::kStarted), Update("b", EventType::kStarted)});
-  v1::ListEventsRequest events;
-  events.set_page_token(Events("page_size: 1").next_page_token());
-  v1::ListVmsRequest vms;
-  vms.set_page_token(Vms("page_size: 1").next_page_token());
-  pumped_.pump().ReportCorrupt(pumped_.journal().journal().journal_id(),
-                               absl::DataLossError("a flipped bit"));
-  pumped_.Push({});
-  ASSERT_EQ(pumped_.reported_replaced(), 1);
-  pumped_.ReadReplaced();
-  EXPECT_THAT(List(queries_, events, pumped_.reader()), FailsAs(absl::IsOutOfRange, "page_token"));
-  EXPECT_TRUE(absl::IsOutOfRange(queries_.ListVms(vms).status()));
-  for (const char* garbage : {"x", "AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
-    events.set_page_token(garbage);
-    EXPECT_TRUE(absl::IsInvalidArgument(List(queries_, events, pumped_.reader()).status()))
-        << garbage;
-  }
-}
-
-TEST(PageTokens, ReadsTokensOfVersionsThatNamedNoJournal) {
-  // Of the key "key", the question "question" and the position "17".
-  EXPECT_EQ(PageTokens("key", "journal").Read("question", "aSNcwvDiBM2bI_9vOVtQEzE3").value(),
-            "17");
 }
 
 TEST_F(QueriesTest, ATokenIsValidForOneMethod) {
@@ -266,16 +237,6 @@ TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "from the journal";
 }
 
-TEST_F(SmallRingQueriesTest, RetentionNotYetPublishedRefusesNothing) {
-  pumped_.PushEach("a", 40);
-  // The state between a commit and the publication of its bounds.
-  ASSERT_TRUE(
-      ExecuteSql(pumped_.journal_options().path, "DELETE FROM blocks WHERE last <= 30").ok());
-  ASSERT_EQ(pumped_.live_state().range().oldest, 1);
-  EXPECT_THAT(Sequences(Events("page_size: 3")), ElementsAre(31, 32, 33));
-  EXPECT_EQ(Sequences(Events("newest_first: true page_size: 100")).back(), 31u);
-}
-
 TEST_F(SmallLogQueriesTest, ReportsAPageThatIsNoLongerRetained) {
   pumped_.PushEach("a", 5);
   v1::ListEventsRequest forward;
@@ -319,92 +280,27 @@ TEST_F(QueriesTest, EndsAPageBeforeItIsTooLong) {
   EXPECT_EQ(listed, 600);
 }
 
-TEST_F(QueriesTest, ACostlyFilterIsSearchedInTurnsThatEachAdvance) {
-  const std::string name(240, 'a');
-  pumped_.Push(std::vector<VmUpdate>(100, Update(name, EventType::kReset)));
-  v1::ListEventsRequest request;
-  for (const std::string& pattern : CostlyPatterns())
-    request.mutable_filter()->add_vm_names(pattern);
-  const EventMatcher matcher(request.filter());
-  uint64_t from = 1;
-  int turns = 0;
-  while (from != 0) {
-    const absl::StatusOr<EventListing> turn = pumped_.log().List(
-        pumped_.reader(), matcher, {}, false, {from, true}, Queries::kMaxResponseBytes);
-    ASSERT_TRUE(turn.ok()) << turn.status();
-    EXPECT_EQ(turn->count, 0);
-    EXPECT_EQ(turn->in_turn, turn->next == 0);
-    ASSERT_TRUE(turn->next == 0 || turn->next > from);
-    from = turn->next;
-    ++turns;
+TEST_F(QueriesTest, WhatIsPublicAndNotInTheJournalYetIsListedToo) {
+  pumped_.PushEach("a", 2);
+  pumped_.PushUnwritten({Update("a", EventType::kReset), Update("a", EventType::kReset)});
+  pumped_.clock().Advance(EventLog::kPatience);
+  pumped_.PushUnwritten({});
+  EXPECT_THAT(Sequences(Events("")), ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(Sequences(Events("newest_first: true page_size: 3")), ElementsAre(4, 3, 2));
+  EXPECT_TRUE(Events("").events(1).durable());
+  EXPECT_FALSE(Events("").events(2).durable());
+}
+
+TEST_F(QueriesTest, ASearchOfManyGroupsOfSequencesFindsTheNewestOfAVm) {
+  pumped_.PushEach("rare", 2);
+  for (int i = 0; i < 30; ++i) {
+    pumped_.PushUnwritten(std::vector<VmUpdate>(1'000, Update("noisy", EventType::kReset)));
   }
-  EXPECT_GT(turns, 10);
-  // The page is answered nevertheless, and ends after its limit of turns.
-  const v1::ListEventsResponse page = Events(request);
-  EXPECT_THAT(Sequences(page), IsEmpty());
-  EXPECT_FALSE(page.next_page_token().empty());
-}
-
-TEST_F(QueriesTest, CostlySourcesAreSearchedInTurnsToo) {
-  const std::string source(240, 'a');
-  pumped_.Push(std::vector<VmUpdate>(100, UpdateFrom(source, "a", EventType::kReset)));
-  v1::ListEventsRequest request;
-  for (const std::string& pattern : CostlyPatterns())
-    request.mutable_filter()->add_sources(pattern);
-  const auto turn = pumped_.log().List(pumped_.reader(), EventMatcher(request.filter()), {}, false,
-                                       {1, true}, Queries::kMaxResponseBytes);
-  ASSERT_TRUE(turn.ok()) << turn.status();
-  EXPECT_FALSE(turn->in_turn);
-  EXPECT_GT(turn->next, 1u);
-}
-
-TEST_F(SmallRingQueriesTest, ACostlyFilterFindsTheSameInTheJournal) {
-  const std::string name(240, 'a');
-  pumped_.Push(std::vector<VmUpdate>(100, Update(name, EventType::kReset)));
-  pumped_.Push({Update(name + "b", EventType::kReset)});
-  pumped_.PushEach("other", 10);
-  v1::ListEventsRequest request;
-  for (const std::string& pattern : CostlyPatterns())
-    request.mutable_filter()->add_vm_names(pattern);
-  EXPECT_THAT(All(request), ElementsAre(101));
-  request.set_newest_first(true);
-  EXPECT_THAT(All(request), ElementsAre(101));
-}
-
-class RetainsAHundredQueriesTest : public QueriesTest {
- protected:
-  RetainsAHundredQueriesTest() : QueriesTest({}, {.retention_events = 100}) {}
-};
-
-TEST_F(RetainsAHundredQueriesTest, ASearchThatRetentionPassesGoesOnWithWhatIsLeft) {
-  for (const bool newest_first : {false, true}) {
-    pumped_.Push(std::vector<VmUpdate>(100, Update(std::string(240, 'a'), EventType::kReset)));
-    v1::ListEventsRequest request;
-    request.set_newest_first(newest_first);
-    for (const std::string& pattern : CostlyPatterns())
-      request.mutable_filter()->add_vm_names(pattern);
-    request.mutable_filter()->add_vm_names("left");
-    const std::unique_ptr<EventsQuery> query = queries_.ListEvents(request).value();
-    ASSERT_FALSE(query->Continue(pumped_.reader()).has_value());
-    pumped_.PushEach("left", 1);
-    pumped_.Push(std::vector<VmUpdate>(99, Update("other", EventType::kReset)));
-    std::optional<absl::StatusOr<std::string>> answer;
-    while (!answer.has_value()) answer = query->Continue(pumped_.reader());
-    const auto page = Parsed<v1::ListEventsResponse>(*answer);
-    EXPECT_EQ(page.next_page_token(), "");
-    EXPECT_THAT(Sequences(page), SizeIs(newest_first ? 0 : 1));
-  }
-}
-
-TEST_F(QueriesTest, APageCutShortByAJournalReplacementIsToBeRetried) {
-  pumped_.PushEach("a", 3);
-  const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries_.ListEvents({});
-  ASSERT_TRUE(query.ok());
-  pumped_.pump().ReportCorrupt(kJournal, absl::DataLossError("a flipped bit"));
-  pumped_.Push({});
-  const auto answer = (*query)->Continue(pumped_.reader());
-  ASSERT_TRUE(answer.has_value());
-  EXPECT_TRUE(absl::IsUnavailable(answer->status())) << answer->status();
+  pumped_.Write();
+  EXPECT_THAT(Sequences(Events("filter { vm_names: 'rare' } newest_first: true")),
+              ElementsAre(2, 1));
+  EXPECT_THAT(Sequences(Events("filter { vm_names: ['rare', 'none'] } page_size: 1")),
+              ElementsAre(1));
 }
 
 }  // namespace

@@ -16,29 +16,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST_F(QueriesTest, ACostlyListOfVmsComesInPages) {
-  std::vector<VmUpdate> updates;
-  updates.reserve(301);
-  for (int i = 0; i < 300; ++i) {
-    updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
-  }
-  updates.push_back(Update("z", EventType::kStarted));
-  pumped_.Push(std::move(updates));
-  v1::ListVmsRequest request;
-  for (const std::string& pattern : CostlyPatterns()) request.add_vm_names(pattern);
-  request.add_vm_names("z");
-  int pages = 0;
-  std::vector<std::string> names;
-  do {
-    const v1::ListVmsResponse page = Vms(request);
-    for (const std::string& name : Names(page)) names.push_back(name);
-    request.set_page_token(page.next_page_token());
-    ++pages;
-  } while (!request.page_token().empty());
-  EXPECT_THAT(names, ElementsAre("z/run-z"));
-  EXPECT_GT(pages, 1);
-}
-
 TEST_F(QueriesTest, ListsVmsByNameWithTheirSequence) {
   pumped_.Push({Update("c", EventType::kStarted), Update("a", EventType::kStarted),
                 Update("b", EventType::kStarted), Stopped("b", "run-b", ShutdownClass::kUser)});

@@ -272,27 +272,6 @@ TEST(WatchEvents, ManyReplaysMeetTheLiveEventsWithoutAGapOrARepeat) {
   }
 }
 
-TEST(WatchEvents, ACorruptEventEndsItsReplayAndTheLiveStreamGoesOn) {
-  TestServer server({}, RingOf(2));
-  server.PushEach("a", 5);
-  ASSERT_TRUE(ExecuteSql(server.pumped().journal_options().path,
-                         "UPDATE blocks SET latest_time = 3 WHERE last = 2")
-                  .ok());
-  TestStream live(server.stub(), Live());
-  live.Next();
-  TestStream replay(server.stub(), FromTheOldest());
-  const grpc::Status status = replay.End();
-  EXPECT_EQ(status.error_code(), grpc::OUT_OF_RANGE) << status.error_message();
-  EXPECT_THAT(status.error_message(), HasSubstr("checksum of event 2"));
-  EXPECT_TRUE(Eventually([&] {
-    server.Push({});
-    return server.pumped().reported_replaced() == 1;
-  }));
-  EXPECT_EQ(live.NextSequences(1), Range(6, 6)) << "the GAP";
-  TestStream again(server.stub(), FromTheOldest());
-  EXPECT_EQ(again.NextSequences(1), Range(6, 6));
-}
-
 TEST(WatchEvents, ASlowReaderIsToldWhenRetentionHasMovedPastIt) {
   TestServer server({}, RingOf(10), {.retention_events = 10});
   TestStream slow(server.stub(), Live());

@@ -14,9 +14,10 @@ OTHER = "22222222-2222-4222-8222-222222222222"
 
 # What a stream sends, step by step.
 
-def progress(sequence, journal_id=JOURNAL):
+def progress(sequence, journal_id=JOURNAL, durable=None):
     message = pb.WatchEventsResponse()
     message.progress.sequence = sequence
+    message.progress.durable_sequence = sequence if durable is None else durable
     message.progress.journal_id = journal_id
     return message
 
@@ -26,9 +27,9 @@ def event(sequence, durable=True, kind=pb.EVENT_TYPE_PAUSED, **fields):
                     **fields)
 
 
-def lost(first, last):
-    """The GAP in the place of events that were not durable."""
-    return pb.Event(sequence=last, durable=True, type=pb.EVENT_TYPE_GAP,
+def lost(first, last, sequence=None):
+    """The GAP that names events that were not durable."""
+    return pb.Event(sequence=sequence or last, durable=True, type=pb.EVENT_TYPE_GAP,
                     missing={"first": first, "last": last})
 
 
@@ -43,7 +44,7 @@ def vms(*names):
 
 
 def snapshot_done(sequence):
-    return pb.WatchEventsResponse(snapshot_done={"sequence": sequence, "journal_id": JOURNAL})
+    return pb.WatchEventsResponse(snapshot_done={"sequence": sequence, "durable_sequence": sequence, "journal_id": JOURNAL})
 
 
 class Fail:

@@ -45,29 +45,21 @@ void ReadJournalFile(const std::string& path, History* history) {
   const Database database = Open(path);
   ForEachRow(database.get(), "SELECT value FROM meta WHERE key = 'journal_id'",
              [&](sqlite3_stmt* row) { history->journal_id = Bytes(row, 0); });
-  int64_t retained_from = 0;
-  ForEachRow(database.get(), "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'retained_from'",
-             [&](sqlite3_stmt* row) { retained_from = sqlite3_column_int64(row, 0); });
-  ForEachRow(database.get(), "SELECT first, last, data FROM blocks ORDER BY last",
+  ForEachRow(database.get(),
+             "SELECT event, vm, run, source, sequence FROM events ORDER BY sequence",
              [&](sqlite3_stmt* row) {
-               const int64_t first = sqlite3_column_int64(row, 0);
-               const auto count = static_cast<size_t>(sqlite3_column_int64(row, 1) - first + 1);
-               const std::string data = Bytes(row, 2);
-               constexpr size_t kKeyBytes = 14;  // docs/journal.md
-               v1::WatchEventsResponse response;
-               bool good = data.size() > count * kKeyBytes &&
-                           response.ParseFromString(data.substr(count * kKeyBytes)) &&
-                           static_cast<size_t>(response.events_size()) == count;
-               for (size_t i = 0; good && i < count; ++i) {
-                 const v1::Event& event = response.events(static_cast<int>(i));
-                 const auto sequence = static_cast<int64_t>(event.sequence());
-                 good = sequence == first + static_cast<int64_t>(i);
-                 if (sequence >= retained_from) history->journal.push_back(event);
+               v1::Event event;
+               if (!event.ParseFromString(Bytes(row, 0)) ||
+                   static_cast<int64_t>(event.sequence()) != sqlite3_column_int64(row, 4)) {
+                 e2e::Fail("the journal's row " + Bytes(row, 4) + " is not its event");
                }
-               if (!good) {
-                 e2e::Fail("the journal's block from " + std::to_string(first) +
-                           " on is not its encoded events");
+               if (const std::string name = Bytes(row, 1); !name.empty()) {
+                 event.mutable_vm()->set_name(name);
+                 event.mutable_vm()->set_run_id(Bytes(row, 2));
+                 event.mutable_vm()->set_source(Bytes(row, 3));
                }
+               event.set_durable(true);
+               history->journal.push_back(event);
              });
 }
 

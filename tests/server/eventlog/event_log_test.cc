@@ -1,0 +1,433 @@
+// Publication, durability, hangs and starts, seen from outside the log.
+
+#include "server/eventlog/event_log.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/faulty_disk.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+std::vector<std::pair<uint64_t, bool>> Durability(const std::vector<v1::Event>& events) {
+  std::vector<std::pair<uint64_t, bool>> out;
+  for (const v1::Event& event : events) out.emplace_back(event.sequence(), event.durable());
+  return out;
+}
+
+VmUpdate Reset() { return Update("a", EventType::kReset); }
+
+TEST(EventLog, AnEventIsPublicOnceItIsDurableOrHasWaitedForASecond) {
+  PumpedState state;
+  state.PushUnwritten({Reset()});
+  EXPECT_EQ(state.log().range().newest, 0u) << "the disk has a second";
+  state.Write();
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true)));
+  state.PushUnwritten({Reset()});
+  state.clock().Advance(EventLog::kPatience - absl::Milliseconds(1));
+  state.PushUnwritten({Reset()});
+  EXPECT_EQ(state.log().range().newest, 1u);
+  EXPECT_EQ(state.log().NextStep(), state.clock().Now().monotonic + absl::Milliseconds(1));
+  state.clock().Advance(absl::Milliseconds(1));
+  state.PushUnwritten({});
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, false)));
+  EXPECT_FALSE(state.log().health().published_durable);
+  EXPECT_EQ(state.log().range().durable, 1u);
+  state.Write();
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true)));
+  EXPECT_EQ(state.log().range().durable, 3u);
+}
+
+TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOnce) {
+  PumpedState state;
+  state.PushUnwritten({Reset()});
+  state.clock().Advance(EventLog::kMaxCommit - absl::Milliseconds(1));
+  state.PushUnwritten({});
+  EXPECT_TRUE(state.reported_writable());
+  state.clock().Advance(absl::Milliseconds(1));
+  state.PushUnwritten({});
+  EXPECT_FALSE(state.reported_writable());
+  EXPECT_FALSE(state.log().health().journal_writable);
+  EXPECT_EQ(state.log().health().journal_age, EventLog::kMaxCommit);
+  bool durable = true;
+  VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kCrash);
+  stopped.on_public = [&] { durable = state.log().health().published_durable; };
+  state.PushUnwritten({stopped});
+  EXPECT_FALSE(durable);
+  EXPECT_EQ(state.log().FindVm({"a", "run-a", ""})->state(), v1::VM_STATE_STOPPED);
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, false), Pair(2, false)));
+  state.Write();
+  EXPECT_TRUE(state.reported_writable());
+  EXPECT_EQ(state.log().health().journal_age, absl::ZeroDuration());
+  EXPECT_EQ(state.log().range().durable, 2u);
+}
+
+TEST(EventLog, AFullDiskDelaysNothingAndLosesNothing) {
+  FaultyDisk disk;
+  PumpedState state;
+  disk.Fail(SQLITE_FULL);
+  state.Push({Reset(), Reset()});
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, false), Pair(2, false)));
+  EXPECT_FALSE(state.reported_writable());
+  disk.Fail(SQLITE_OK);
+  state.clock().Advance(absl::Seconds(1));
+  state.Write();
+  EXPECT_TRUE(state.reported_writable());
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true)));
+}
+
+// Fills the backlog of a log whose disk hangs beyond its bound; returns the newest sequence.
+uint64_t Overflow(PumpedState* state) {
+  VmUpdate large = Reset();
+  large.event->detail_json = std::string(100'000, 'x');
+  for (int i = 0; i < 40; ++i) state->PushUnwritten(std::vector<VmUpdate>(10, large));
+  state->clock().Advance(absl::Seconds(3));
+  for (int i = 0; i < 3; ++i) state->PushUnwritten({});
+  return 400;
+}
+
+const v1::Event* FindGap(const std::vector<v1::Event>& events) {
+  for (const v1::Event& event : events) {
+    if (event.has_missing()) return &event;
+  }
+  return nullptr;
+}
+
+TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
+  PumpedState state;
+  state.Push({Reset()});
+  const uint64_t newest = 1 + Overflow(&state);
+  EXPECT_EQ(state.log().range().newest, newest);
+  EXPECT_LE(state.log().journal_meters().backlog_bytes.value(), EventLog::kMaxBacklogBytes);
+  const uint64_t lost = state.log().journal_meters().given_up_events.value();
+  EXPECT_GT(lost, 0u);
+  EXPECT_EQ(state.log().range().durable, 1u);
+  // Written in two batches: the durable sequence does not pass the hole before its GAP is there.
+  ASSERT_TRUE(state.log().StepWriter());
+  state.log().Step();
+  EXPECT_GT(state.log().range().committed, lost);
+  EXPECT_EQ(state.log().range().durable, 1u);
+  state.Write();
+  const std::vector<v1::Event> events = state.Events();
+  const v1::Event* const gap = FindGap(events);
+  ASSERT_NE(gap, nullptr);
+  EXPECT_EQ(gap->missing().first(), 2u);
+  EXPECT_EQ(gap->missing().last(), 1 + lost);
+  EXPECT_EQ(state.log().range().durable, state.log().range().newest);
+  EXPECT_EQ(events.size(), 1 + 400 - lost + 1);
+  EXPECT_LE(state.log().health().ring_bytes, EventRingOptions().max_bytes);
+}
+
+TEST(EventLog, ABurstThatIsFasterThanTheDiskLosesNothing) {
+  PumpedState state;
+  VmUpdate large = Reset();
+  large.event->detail_json = std::string(100'000, 'x');
+  state.Push(std::vector<VmUpdate>(500, large));
+  EXPECT_EQ(state.log().range().durable, 500u);
+  EXPECT_EQ(state.log().journal_meters().given_up_events.value(), 0u);
+}
+
+TEST(EventLog, AGapThatIsDroppedItselfIsNamedByTheNext) {
+  PumpedState state;
+  Overflow(&state);
+  ASSERT_TRUE(state.log().StepWriter());
+  state.log().Step();  // gives the first GAP its sequence
+  Overflow(&state);
+  state.Write();
+  uint64_t first = UINT64_MAX;
+  uint64_t last = 0;
+  std::vector<bool> there(2'000);
+  for (const v1::Event& event : state.Events()) {
+    there[event.sequence()] = true;
+    if (!event.has_missing()) continue;
+    first = std::min(first, event.missing().first());
+    last = std::max(last, event.missing().last());
+  }
+  for (uint64_t sequence = 1; sequence <= state.log().range().newest; ++sequence) {
+    EXPECT_TRUE(there[sequence] || (first <= sequence && sequence <= last)) << sequence;
+  }
+}
+
+TEST(EventLog, TheStateOfTheVmsOutlivesTheEventsThatAreDropped) {
+  PumpedState state;
+  VmUpdate open = Update("open", EventType::kStarted);
+  open.saved_run = "state of open";
+  VmUpdate closed = Update("closed", EventType::kStarted);
+  closed.saved_run = "state of closed";
+  state.Push({closed});
+  state.PushUnwritten({open});
+  closed = Stopped("closed", "run-closed", ShutdownClass::kUser);
+  closed.saved_run = "";
+  VmUpdate brief = Update("brief", EventType::kStarted);
+  brief.saved_run = "state of brief";
+  state.PushUnwritten({closed, brief});
+  brief = Stopped("brief", "run-brief", ShutdownClass::kUser);
+  brief.saved_run = "";
+  state.PushUnwritten({brief});
+  Overflow(&state);
+  state.Write();
+  state.Restart(/*in_order=*/true);
+  const SavedState saved = state.log().TakeSaved();
+  ASSERT_EQ(saved.runs.size(), 1u);
+  EXPECT_EQ(saved.runs[0].payload, "state of open");
+  EXPECT_EQ(saved.ended_runs.size(), 2u);
+}
+
+TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
+  PumpedState state;
+  state.PushEach("a", 3);
+  state.Restart(/*in_order=*/true);
+  EXPECT_EQ(state.log().range().newest, 3u);
+  state.PushEach("a", 1);
+  EXPECT_THAT(Durability(state.Events()),
+              ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true), Pair(4, true)));
+  EXPECT_EQ(state.log().identity()->journal_id, kJournal);
+}
+
+TEST(EventLog, AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere) {
+  PumpedState state;
+  state.PushEach("a", 2);
+  state.PushUnwritten({Reset()});  // given, and lost
+  state.Restart(/*in_order=*/false);
+  const std::vector<v1::Event> events = state.Events();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[2].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(events[2].missing().first(), 3u);
+  EXPECT_EQ(events[2].missing().last(), events[2].sequence() - 1);
+  EXPECT_GE(events[2].sequence(), 100'000u);
+  EXPECT_EQ(state.log().range().durable, events[2].sequence());
+}
+
+// Has the next start fail to write the file of the reserved sequences, which it can read.
+void FailNextMark(const PumpedState& state) {
+  const std::filesystem::path path =
+      std::filesystem::path(state.journal_options().path).parent_path() / "sequence";
+  const std::filesystem::path away = path.string() + ".away";
+  std::filesystem::remove(away);
+  if (std::filesystem::exists(path)) std::filesystem::rename(path, away);
+  std::filesystem::create_symlink(away, path);
+}
+
+TEST(EventLog, StartsThatCannotReserveSequencesGiveNoneAgainAndAGapNamesWhatIsLost) {
+  PumpedState state;
+  state.PushEach("a", 2);
+  state.Restart(/*in_order=*/true);
+  uint64_t newest = state.log().range().newest;
+  for (int i = 0; i < 4; ++i) {
+    if (i < 3) FailNextMark(state);
+    const uint64_t durable = state.log().range().durable;
+    state.clock().Advance(absl::Seconds(2));
+    state.Restart(/*in_order=*/false);
+    state.PushUnwritten({Reset()});
+    state.clock().Advance(EventLog::kPatience);
+    state.PushUnwritten({});
+    const std::vector<v1::Event> events = state.Events(durable + 1);
+    ASSERT_EQ(events.size(), 2u);
+    EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
+    EXPECT_EQ(events[0].missing().first(), durable + 1);
+    EXPECT_GE(events[0].missing().last(), newest);
+    EXPECT_GT(events[0].sequence(), newest);
+    newest = events[1].sequence();
+  }
+  state.Write();
+  EXPECT_EQ(state.log().range().durable, newest);
+  state.Restart(/*in_order=*/true);
+  EXPECT_EQ(state.log().range().newest, newest);
+}
+
+TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
+  PumpedState state;
+  state.PushEach("a", 2);
+  FailNextMark(state);
+  state.Restart(/*in_order=*/false);
+  state.clock().Advance(EventLog::kPatience);
+  state.PushEach("a", 2);
+  for (const bool newest_first : {false, true}) {
+    ListPosition position;
+    const EventListing listing = state.log()
+                                     .List(state.reader(), EventMatcher(),
+                                           {.newest_first = newest_first}, &position, 1 << 20)
+                                     .value();
+    EXPECT_EQ(listing.count, 5);
+    EXPECT_EQ(listing.next, 0u);
+  }
+}
+
+TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
+  PumpedState state;
+  Overflow(&state);
+  ASSERT_TRUE(state.log().StepWriter());  // what is behind the hole, and not its GAP
+  const uint64_t lost = state.log().journal_meters().given_up_events.value();
+  state.Restart(/*in_order=*/false);
+  const std::vector<v1::Event> events = state.Events();
+  const v1::Event* const gap = FindGap(events);
+  ASSERT_NE(gap, nullptr);
+  EXPECT_LE(gap->missing().first(), 1u);
+  EXPECT_GT(gap->missing().last(), lost);
+}
+
+void Overwrite(const std::string& path, size_t at) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(at));
+  file << std::string(4096, '\x5a');
+}
+
+TEST(EventLog, ADamagedFileIsMovedAsideAtTheStart) {
+  PumpedState state;
+  state.PushEach("a", 3);
+  const std::string path = state.journal_options().path;
+  ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  Overwrite(path, 0);
+  std::filesystem::remove(path + "-wal");
+  std::filesystem::remove(path + "-shm");
+  state.Restart(/*in_order=*/false);
+  EXPECT_NE(state.log().identity()->journal_id, kJournal);
+  EXPECT_TRUE(state.log().TakeSaved().journal_is_new);
+  const std::vector<v1::Event> events = state.Events(state.log().range().oldest);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_THAT(events[0].message(), HasSubstr("the journal was damaged and was moved to"));
+}
+
+TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 1);
+  disk.Fail(SQLITE_CORRUPT);
+  state.Push({Reset()});
+  EXPECT_FALSE(state.reported_writable());
+  disk.Fail(SQLITE_OK);
+  state.clock().Advance(absl::Hours(1));
+  state.Push({Reset()});
+  EXPECT_THAT(Durability(state.Events(2)), ElementsAre(Pair(2, false), Pair(3, false)));
+  state.Restart(/*in_order=*/false);
+  EXPECT_NE(state.log().identity()->journal_id, kJournal);
+  EXPECT_TRUE(state.reported_writable());
+}
+
+TEST(EventLog, AJournalOfAnotherVersionIsMovedAside) {
+  PumpedState state;
+  state.PushEach("a", 1);
+  ASSERT_TRUE(ExecuteSql(state.journal_options().path, "PRAGMA user_version = 77").ok());
+  state.Restart(/*in_order=*/false);
+  EXPECT_THAT(state.Events(state.log().range().oldest)[0].message(),
+              HasSubstr("the journal was of another version and was moved to"));
+}
+
+TEST(EventLog, AnotherProgramsDatabaseIsLeftAlone) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "journal.db";
+  ASSERT_TRUE(ExecuteSql(path, "CREATE TABLE mine(x)").ok());
+  FakeClock clock;
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(EventLog::Open({.journal = {.path = path}}, &clock).status()));
+}
+
+TEST(EventLog, ACopyOfTheFilesIsAnotherJournalWithTheSameEvents) {
+  PumpedState state;
+  state.PushEach("a", 2);
+  const std::string path = state.journal_options().path;
+  ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  std::filesystem::copy_file(path, path + ".copy");
+  std::filesystem::rename(path + ".copy", path);
+  std::filesystem::remove(path + "-wal");
+  std::filesystem::remove(path + "-shm");
+  state.Restart(/*in_order=*/false);
+  EXPECT_NE(state.log().identity()->journal_id, kJournal);
+  const std::vector<v1::Event> events = state.Events();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_THAT(events[2].message(), HasSubstr("restored from a copy"));
+}
+
+class UnopenedJournal : public ::testing::Test {
+ protected:
+  // Begins a log whose journal cannot be opened until Repair().
+  void Open() {
+    std::error_code none;
+    std::filesystem::rename(directory_ / "journal.db", directory_ / "away", none);
+    std::filesystem::create_directory(directory_ / "journal.db");
+    log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
+  }
+  void Repair() {
+    std::filesystem::remove(directory_ / "journal.db");
+    std::error_code none;
+    std::filesystem::rename(directory_ / "away", directory_ / "journal.db", none);
+  }
+  void Step() {
+    clock_.Advance(absl::Seconds(1));
+    log_->Step();
+    while (log_->StepWriter()) {
+    }
+    log_->Step();
+    while (log_->StepWriter()) {
+    }
+    log_->Step();
+  }
+
+  const TemporaryDirectory directory_;
+  FakeClock clock_;
+  std::unique_ptr<EventLog> log_;
+};
+
+TEST_F(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
+  Open();
+  EXPECT_FALSE(log_->health().journal_writable);
+  VmUpdate update = Reset();
+  update.saved_run = "state";
+  log_->sink()->Push(update);
+  log_->Step();
+  EXPECT_EQ(log_->range().newest, 1u);
+  EXPECT_EQ(log_->range().durable, 0u);
+  EXPECT_TRUE(log_->Begin(FromNow{}).ok());
+  EXPECT_TRUE(log_->Begin(FromSnapshot{}).ok());
+  EXPECT_TRUE(absl::IsUnavailable(log_->Begin(FromOldest{}).status()));
+  EXPECT_TRUE(absl::IsUnavailable(log_->Begin(AfterSequence{7, "another"}).status()));
+  Repair();
+  Step();
+  EXPECT_TRUE(log_->health().journal_writable);
+  EXPECT_EQ(log_->range().durable, log_->range().newest);
+  EXPECT_TRUE(log_->Begin(FromOldest{}).ok());
+}
+
+TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {
+  std::string journal_id;
+  {
+    log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
+    log_->sink()->Push(Reset());
+    Step();
+    journal_id = log_->identity()->journal_id;
+    log_.reset();
+  }
+  Open();
+  EXPECT_EQ(log_->identity()->journal_id, journal_id);
+  EXPECT_TRUE(absl::IsUnavailable(log_->Begin(AfterSequence{1, journal_id}).status()));
+  log_->sink()->Push(Reset());
+  log_->Step();
+  const uint64_t given = log_->range().newest;
+  EXPECT_GT(given, 100'000u);
+  Repair();
+  Step();
+  EXPECT_EQ(log_->identity()->journal_id, journal_id);
+  EXPECT_EQ(log_->range().newest, given + 1) << "a GAP";
+  EXPECT_EQ(log_->range().durable, given + 1);
+  EXPECT_TRUE(log_->Begin(AfterSequence{1, journal_id}).ok());
+}
+
+}  // namespace
+}  // namespace vmeventd
