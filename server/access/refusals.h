@@ -22,7 +22,6 @@ enum class Refusal {
   kInboundRate,         // a connection sent or called too much, and has to wait
   kQueries,             // too many ListEvents wait for the journal
   kFilterMemory,        // the filters of the open streams take too much memory
-  kSnapshotMemory,      // the snapshots that streams still send take too much memory
   kCalls,               // limit of open calls of all methods
   kCallsPerPeer,        // limit of one peer's
   kRequestTime,         // a request that was not complete in time
@@ -34,7 +33,7 @@ enum class Refusal {
   kHandshakes,  // a connection was closed before it was served: it took too long, or others came
   kTls,         // a TLS handshake failed
 };
-inline constexpr std::array<absl::string_view, 22> kRefusalNames = {"connections",
+inline constexpr std::array<absl::string_view, 21> kRefusalNames = {"connections",
                                                                     "connections_per_peer",
                                                                     "descriptors",
                                                                     "streams",
@@ -45,7 +44,6 @@ inline constexpr std::array<absl::string_view, 22> kRefusalNames = {"connections
                                                                     "inbound_rate",
                                                                     "queries",
                                                                     "filter_memory",
-                                                                    "snapshot_memory",
                                                                     "calls",
                                                                     "calls_per_peer",
                                                                     "request_time",

@@ -18,12 +18,12 @@ namespace {
 
 absl::Status Stopping() { return absl::UnavailableError("vmeventd is shutting down"); }
 
-// Moves the begin behind whatever was given if nothing says what that was: sequences have never
-// been given faster than the nanoseconds went by.
+// Moves the begin behind whatever was given if nothing says what that was: sequences are never given
+// faster than the microseconds go by. (Programs that read numbers as doubles have 53 bits.)
 void BeginByTime(absl::Time now, LogBegin* begin) {
   const uint64_t through = begin->after.through;
   begin->after.through =
-      std::max(through, static_cast<uint64_t>(std::max<int64_t>(0, absl::ToUnixNanos(now))));
+      std::max(through, static_cast<uint64_t>(std::max<int64_t>(0, absl::ToUnixMicros(now))));
   if (begin->lost.events == 0) begin->lost = {through + 1, 0, 1};
   begin->lost.last = begin->after.through;
 }

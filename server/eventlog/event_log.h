@@ -45,8 +45,6 @@ struct EventRingOptions {
 struct LiveStateOptions {
   EventRingOptions ring;
   size_t max_stopped = 10'000;
-  // Memory limit of snapshots of different moments that streams still send.
-  size_t max_snapshot_bytes = size_t{192} << 20;
 };
 
 struct EventLogOptions {
@@ -243,8 +241,7 @@ class EventLog {
   bool StepHistory();
 
   // OUT_OF_RANGE names what is retained. UNAVAILABLE: the journal is not open, and the start is in
-  // it. RESOURCE_EXHAUSTED: streams that read slowly hold so many different snapshots that there is
-  // no memory for one more.
+  // it.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
   // The events from `sequence` on: the newest are in memory, older ones in the journal.
   ReadResult Read(uint64_t sequence, const ReadOptions& options) const;

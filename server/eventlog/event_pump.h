@@ -62,7 +62,7 @@ class EventPump {
   // What becomes public in one step.
   struct Step {
     LiveState::Step changes;
-    uint64_t batch = 0;    // see JournalWriter::Add
+    uint64_t batch = 0;  // see JournalWriter::Add
     absl::Duration public_by;
     std::vector<std::function<void()>> on_public;
     std::vector<StopLine> stop_lines;

@@ -91,36 +91,21 @@ absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) cons
   return start.sequence;
 }
 
-absl::Status LiveState::BeginSnapshot(StreamBegin* begin) const {
-  const MutexLock snapshot_lock(&snapshot_mutex_);
-  begin->snapshot = snapshot_.lock();
-  const VmSnapshotPtr previous = begin->snapshot;
-  std::vector<VmRecordPtr> vms;
-  {
-    const MutexLock lock(&mutex_);
-    begin->cursor = newest_;
-    if (previous != nullptr && snapshot_version_ == vms_version_) return absl::OkStatus();
-    if (snapshots_.memory() > options_.max_snapshot_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "too many clients read their snapshots slowly: at most ", options_.max_snapshot_bytes,
-          " bytes of snapshots are held; try again "
-          "later"));
-    }
-    snapshot_version_ = vms_version_;
-    vms = vms_.Running();
+StreamBegin LiveState::BeginSnapshot() const {
+  std::erase_if(snapshots_, [](const auto& snapshot) { return snapshot.expired(); });
+  VmSnapshotPtr latest = snapshots_.empty() ? nullptr : snapshots_.back().lock();
+  if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, {}, latest};
+  if (latest == nullptr || snapshots_.size() < kMaxSnapshots) {
+    latest = std::make_shared<const VmSnapshot>(VmSnapshot{vms_.Running(), newest_, vms_version_});
+    snapshots_.push_back(latest);
   }
-  begin->snapshot = snapshots_.Make(vms, previous.get());
-  snapshot_ = begin->snapshot;
-  return absl::OkStatus();
+  return {latest->sequence, {}, {}, latest};
 }
 
 absl::StatusOr<StreamBegin> LiveState::Begin(const WatchStart& start) const {
-  StreamBegin begin;
-  if (std::holds_alternative<FromSnapshot>(start)) {
-    if (absl::Status status = BeginSnapshot(&begin); !status.ok()) return status;
-    return begin;
-  }
   const MutexLock lock(&mutex_);
+  if (std::holds_alternative<FromSnapshot>(start)) return BeginSnapshot();
+  StreamBegin begin;
   begin.cursor = newest_;
   if (const auto* after = std::get_if<AfterSequence>(&start)) {
     const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);

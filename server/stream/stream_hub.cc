@@ -46,7 +46,6 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
                                    const v1::EventFilter& filter, const std::string& peer) {
   EventMatcher matcher(filter);
   const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
-  if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
   const size_t filter_bytes = matcher.memory();
