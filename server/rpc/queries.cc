@@ -62,7 +62,7 @@ class VmMatcher {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
     return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
-           refs_.Matches(VmInSnapshotVmField, vm.encoded());
+           (refs_.matches_all() || refs_.Matches(DecodeSnapshotVmField(vm.encoded()).ref()));
   }
 
  private:
