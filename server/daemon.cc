@@ -66,11 +66,6 @@ JournalOptions ToJournalOptions(const Config& config) {
           .retention_events = config.retention_events};
 }
 
-StreamOptions ToStreamOptions(const Config& config) {
-  return {.max_streams = static_cast<int>(config.max_streams),
-          .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer())};
-}
-
 JournalEnd EndOf(const EventLog& log) { return {log.identity()->journal_id, log.range().newest}; }
 
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
@@ -278,7 +273,7 @@ Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, U
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
       log_(std::move(log)),
-      hub_(log_.get(), clock, ToStreamOptions(config), &refusals_),
+      hub_(log_.get(), clock, StreamOptions()),
       outbox_(log_.get()),
       service_({.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
                log_.get(), &hub_, &refusals_) {

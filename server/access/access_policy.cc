@@ -20,13 +20,12 @@ absl::Duration RateLimiter::Take(const std::string& key, absl::Duration now) {
 }
 
 AccessPolicy::AccessPolicy(ListenAddress address, std::vector<std::string> operators,
-                           const Clients* clients, RateLimiter* list_rate, RateLimiter* vms_rate,
-                           const Clock* clock, RefusalCounters* refusals)
+                           const Clients* clients, RateLimiter* list_rate, const Clock* clock,
+                           RefusalCounters* refusals)
     : address_(std::move(address)),
       operators_(std::move(operators)),
       clients_(clients),
       list_rate_(list_rate),
-      vms_rate_(vms_rate),
       clock_(clock),
       refusals_(refusals) {}
 
@@ -57,17 +56,14 @@ absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& cont
                    ") is given to vmeventd by --tls-operator"));
 }
 
-absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context,
-                                     Refusal reason) const {
-  const bool of_events = reason == Refusal::kListRate;
+absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context) const {
   const std::string peer = Peer(context);
-  const absl::Duration wait =
-      (of_events ? list_rate_ : vms_rate_)->Take(peer, clock_->Now().monotonic);
+  const absl::Duration wait = list_rate_->Take(peer, clock_->Now().monotonic);
   if (wait == absl::ZeroDuration()) return absl::OkStatus();
-  refusals_->Count(reason);
+  refusals_->Count(Refusal::kListRate);
   return absl::ResourceExhaustedError(
-      absl::StrCat(of_events ? "ListEvents" : "ListVms", " is called too often from ", peer,
-                   "; try again in ", absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
+      absl::StrCat("ListEvents and ListVms are called too often from ", peer, "; try again in ",
+                   absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
                    ", or follow the events with WatchEvents"));
 }
 

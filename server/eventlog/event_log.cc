@@ -18,8 +18,8 @@ namespace {
 
 absl::Status Stopping() { return absl::UnavailableError("vmeventd is shutting down"); }
 
-// Moves the begin behind whatever was given if nothing says what that was: sequences are never given
-// faster than the microseconds go by. (Programs that read numbers as doubles have 53 bits.)
+// Moves the begin behind whatever was given if nothing says what that was: sequences are never
+// given faster than the microseconds go by. (Programs that read numbers as doubles have 53 bits.)
 void BeginByTime(absl::Time now, LogBegin* begin) {
   const uint64_t through = begin->after.through;
   begin->after.through =
@@ -242,13 +242,6 @@ void EventLog::ReadHistory(const std::string& peer, HistoryRequest request,
 }
 
 void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
-  if (parts_->reads.size() >= kMaxQueries) {
-    query
-        .turn(absl::ResourceExhaustedError(
-            absl::StrCat("too many queries: ", kMaxQueries, " wait already; try again later")))
-        .IgnoreError();
-    return;
-  }
   const auto shared = std::make_shared<HistoryQuery>(std::move(query));
   const auto turn = [this, peer, shared](auto again) -> void {
     const bool cancelled = shared->cancelled();

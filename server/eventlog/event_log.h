@@ -251,8 +251,6 @@ class EventLog {
   void ReadHistory(const std::string& peer, HistoryRequest request,
                    std::function<size_t()> max_bytes,
                    std::function<void(absl::StatusOr<HistoryAnswer>)> done);
-  // Limit of pending queries: the next one gets RESOURCE_EXHAUSTED, on the caller's thread.
-  static constexpr size_t kMaxQueries = 1'000;
   void PostQuery(const std::string& peer, HistoryQuery query);
   // Lists from `position`, which it sets for the next turn. Searches for some milliseconds,
   // whatever the filter, and advances by at least one event. OUT_OF_RANGE: the position was named

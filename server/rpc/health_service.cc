@@ -165,9 +165,7 @@ void Health::Forget(Watcher* watcher) {
 }
 
 void Health::AddTo(CallService* listener) {
-  listener->Add(
-      "/grpc.health.v1.Health/Check", [this](IncomingCall* call) { Check(call); },
-      CallKind::kHealth);
+  listener->Add("/grpc.health.v1.Health/Check", [this](IncomingCall* call) { Check(call); });
   listener->Add("/grpc.health.v1.Health/Watch", [this](IncomingCall* call) { Watch(call); });
 }
 

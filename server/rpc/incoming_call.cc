@@ -172,7 +172,6 @@ void IncomingCall::ReadRequest() {
 void IncomingCall::OnReadDone(bool ok) {
   gate_->Remove(place_);
   if (!TakeWhileReading()) return;  // it took too long and was ended
-  counted_->SetRead();
   if (ok) {
     (*handler_)(this);
   } else {
@@ -181,7 +180,7 @@ void IncomingCall::OnReadDone(bool ok) {
 }
 
 absl::Status IncomingCall::SetResponse(const std::string& response) {
-  if (absl::Status held = counted_->HoldAnswer(response.size()); !held.ok()) return held;
+  if (absl::Status held = Hold(response.size()); !held.ok()) return held;
   const grpc::Slice slice(response);
   response_ = grpc::ByteBuffer(&slice, 1);
   return absl::OkStatus();

@@ -109,14 +109,12 @@ void VmEventService::RequestProgress(IncomingCall* call, const AccessPolicy&) {
 void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListEventsRequest request;
   absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckRate(*call->context(), Refusal::kListRate);
+  if (status.ok()) status = policy.CheckRate(*call->context());
   if (!status.ok()) return call->Answer(status);
   absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return call->Answer(query.status());
-  const auto turn = [this, call, query = *std::move(query)](
+  const auto turn = [call, query = *std::move(query)](
                         const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-    // Among the journal's errors, only its reader queue returns this code.
-    if (absl::IsResourceExhausted(journal.status())) refusals_->Count(Refusal::kQueries);
     const std::optional<absl::StatusOr<std::string>> answer = query->Continue(journal);
     if (!answer.has_value()) return false;
     call->Answer(*answer);  // it may be gone now
@@ -129,7 +127,7 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
 void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListVmsRequest request;
   absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckRate(*call->context(), Refusal::kVmsRate);
+  if (status.ok()) status = policy.CheckRate(*call->context());
   call->Answer(status.ok() ? queries_.ListVms(request) : status);
 }
 

@@ -97,7 +97,6 @@ constexpr const char* kPoints[] = {
     "bound: a larger batch of the fleet",
     "a GAP for what retention has thinned out",
     "a position held back by what is not durable",
-    "bound: a peer has its questions",
     "bound: the VMs of a user have their descriptors",
     "bound: the event queue is full",
     "the inotify queue overflows",

@@ -93,8 +93,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
       hub_(log_.get(), kernel,
            {.progress_interval = kProgressInterval,
             .write_timeout = kWriteTimeout,
-            .history_bytes = options.history_bytes},
-           &refusals_),
+            .history_bytes = options.history_bytes}),
       outbox_(log_.get()) {
   log_->Subscribe({.published = [this] { fleet_woken_ = true; }});
   hub_thread_ = std::thread([this] { hub_.Run(); });

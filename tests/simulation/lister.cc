@@ -52,7 +52,6 @@ void Lister::Begin() {
 bool Lister::Turn(Daemon* daemon) {
   if (kernel_->monotonic() < pause_until_) return false;
   if (call_ == nullptr) {
-    if (random_->OneIn(150)) Flood(daemon);
     Ask(daemon);
     return true;
   }
@@ -61,22 +60,6 @@ bool Lister::Turn(Daemon* daemon) {
   call_->cancelled = true;
   call_ = nullptr;
   return true;
-}
-
-// Asks more questions than may wait: the one beyond what a peer may have is refused at once. The
-// answers are ignored.
-void Lister::Flood(Daemon* daemon) {
-  story_->Say(name_, "asks for more than a peer may");
-  const auto refused = std::make_shared<bool>(false);
-  for (size_t i = 0; i <= EventLog::kMaxQueries; ++i) {
-    daemon->List(
-        question_, name_, [] { return true; },
-        [refused](const absl::StatusOr<std::string>& answer) {
-          *refused = *refused || absl::IsResourceExhausted(answer.status());
-        });
-  }
-  story_->Reach("bound: a peer has its questions");
-  if (!*refused) Fail("none of its questions is refused");
 }
 
 void Lister::Ask(Daemon* daemon) {

@@ -60,6 +60,7 @@ class Reader::Call : public StreamCall {
   }
 
   void AnswerBy(CallStream* stream) override { stream_ = stream; }
+  absl::Status Hold(size_t) override { return absl::OkStatus(); }
   void Write(const grpc::ByteBuffer* message) override {
     message_ = message;
     since_ = now();

@@ -16,7 +16,7 @@ TestServer::TestServer(GrpcServerOptions listeners)
 TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal,
                        GrpcServerOptions listeners)
     : pumped_(events, std::move(journal)),
-      hub_(&pumped_.log(), &pumped_.clock(), streams, &refusals_),
+      hub_(&pumped_.log(), &pumped_.clock(), streams),
       service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.log(), &hub_,
                &refusals_) {
   pumped_.log().Start(EventLog::Threads::kHistory);
