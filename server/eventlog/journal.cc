@@ -526,7 +526,7 @@ absl::Status Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns)
   absl::Status status =
       SqliteQuery(&database_,
                   "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
-                  " UPDATE SET value = max(CAST(value AS INTEGER), excluded.value)")
+                  " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))")
           .Bind(latest_ns)
           .Run();
   if (status.ok()) status = PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
@@ -596,10 +596,13 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
   }
   if (absl::Status status = FindOldest(bounds); !status.ok()) return status;
   int64_t latest = 0;
+  // What was thinned out earlier and is now before the oldest event still has a GAP: its times are
+  // not known any more.
   for (const auto& [sequence, time] : times) {
-    if (sequence < bounds->oldest) latest = std::max(latest, time);
+    if (sequence > bounds->oldest) continue;
+    latest = std::max(latest, time);
+    bounds->deleted = std::max(bounds->deleted, sequence);
   }
-  bounds->deleted = std::max(bounds->deleted, bounds->oldest - 1);
   if (absl::Status status = PutDeleted(*bounds, latest); !status.ok()) return status;
   if (found.size() == wanted) return absl::OkStatus();
   // Only evidence is left: of that the oldest goes.
