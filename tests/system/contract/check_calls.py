@@ -540,6 +540,7 @@ def health(world):
 
 # What came after 0.1.0, and the field that it came with.
 CAPABILITIES = {
+    "durable-sequence": ("Progress", "durable_sequence"),
     "event-state": ("Event", "state"),
     "event-problems": ("Event", "problems"),
     "event-source": ("VmRef", "source"),
