@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "server/access/certificate_names.h"
 
 namespace vmeventd {
@@ -47,13 +48,17 @@ absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& cont
   const std::string only = absl::StrCat("only an operator may declare or withdraw intents, and on ",
                                         address_.ToString());
   if (address_.is_unix() || operators_.empty()) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        only, " every caller is a reader; call on a listener of vmeventd that has role=operator"));
+    return WithReason(
+        "NO_OPERATOR",
+        absl::PermissionDeniedError(absl::StrCat(
+            only,
+            " every caller is a reader; call on a listener of vmeventd that has role=operator")));
   }
-  return absl::PermissionDeniedError(
-      absl::StrCat(only, " you are a reader: none of your certificate's names (",
-                   CertificateNamesText(clients_->NamesOf(context.peer())),
-                   ") is given to vmeventd by --tls-operator"));
+  return WithReason("NO_OPERATOR",
+                    absl::PermissionDeniedError(
+                        absl::StrCat(only, " you are a reader: none of your certificate's names (",
+                                     CertificateNamesText(clients_->NamesOf(context.peer())),
+                                     ") is given to vmeventd by --tls-operator")));
 }
 
 absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context) const {
@@ -61,10 +66,13 @@ absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context)
   const absl::Duration wait = list_rate_->Take(peer, clock_->Now().monotonic);
   if (wait == absl::ZeroDuration()) return absl::OkStatus();
   refusals_->Count(Refusal::kListRate);
-  return absl::ResourceExhaustedError(
-      absl::StrCat("ListEvents and ListVms are called too often from ", peer, "; try again in ",
-                   absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
-                   ", or follow the events with WatchEvents"));
+  return WithReason(
+      "LISTS_TOO_OFTEN",
+      WithRetry(wait,
+                absl::ResourceExhaustedError(absl::StrCat(
+                    "ListEvents and ListVms are called too often from ", peer, "; try again in ",
+                    absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
+                    ", or follow the events with WatchEvents"))));
 }
 
 }  // namespace vmeventd

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 
 namespace vmeventd {
 namespace {
@@ -96,7 +97,8 @@ Clients::Call Clients::Count(CallKind kind, const Caller& caller) {
 
 absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind kind) {
   const MutexLock lock(&mutex_);
-  if (draining_) return absl::UnavailableError("vmeventd is shutting down");
+  if (draining_)
+    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
   const auto found = connections_.find(name);
   if (found == connections_.end()) return absl::UnavailableError("the connection has ended");
   const Caller& caller = found->second.caller;
@@ -104,7 +106,10 @@ absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind k
   const auto of_peer = share.peers.find(caller.peer);
   const std::string excess = FindExcess(
       caller.peer, kind, share.all, of_peer == share.peers.end() ? OpenCalls() : of_peer->second);
-  if (!excess.empty()) return absl::ResourceExhaustedError(excess);
+  if (!excess.empty()) {
+    return WithReason(kind == CallKind::kStream ? "TOO_MANY_STREAMS" : "TOO_MANY_CALLS",
+                      absl::ResourceExhaustedError(excess));
+  }
   return Count(kind, caller);
 }
 
@@ -123,9 +128,10 @@ absl::Status Clients::Hold(Call* call, size_t bytes) {
   call->held_bytes_ = held;
   if (always || room) return absl::OkStatus();
   refusals_->Count(Refusal::kUnread);
-  return absl::ResourceExhaustedError(
-      absl::StrCat("too many answers wait to be read, or filters of streams are open, from ",
-                   call->peer_, " or in all; read them, and try again later"));
+  return WithReason("TOO_MUCH_UNREAD",
+                    absl::ResourceExhaustedError(absl::StrCat(
+                        "too many answers wait to be read, or filters of streams are open, from ",
+                        call->peer_, " or in all; read them, and try again later")));
 }
 
 void Clients::End(const Call& call) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "base/random.h"
 #include "base/thread_name.h"
 #include "server/eventlog/event_log_parts.h"
@@ -16,7 +17,9 @@
 namespace vmeventd {
 namespace {
 
-absl::Status Stopping() { return absl::UnavailableError("vmeventd is shutting down"); }
+absl::Status Stopping() {
+  return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
+}
 
 // Moves the begin behind whatever was given if nothing says what that was: sequences are never
 // given faster than the microseconds go by. (Programs that read numbers as doubles have 53 bits.)
@@ -128,7 +131,8 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, L
 absl::StatusOr<JournalReader*> EventLog::Parts::Reader() {
   if (reads.stopped()) return Stopping();
   if (!writer.progress().open) {
-    return absl::UnavailableError("the journal cannot be opened now; try again later");
+    return WithReason("JOURNAL_UNAVAILABLE",
+                      absl::UnavailableError("the journal cannot be opened now; try again later"));
   }
   const std::string journal_id = live_state.identity()->journal_id;
   if (reader == nullptr || reader->journal_id() != journal_id) {
@@ -397,10 +401,12 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
   const absl::StatusOr<uint64_t> deleted = journal->Deleted();
   if (!deleted.ok()) return deleted.status();
   if (position->named && position->sequence <= *deleted) {
-    return absl::OutOfRangeError(absl::StrCat(
-        "page_token: sequence ", position->sequence,
-        ", where this page begins, is no longer retained: the oldest retained sequence is ",
-        range().oldest));
+    return WithReason(
+        "RETENTION_PASSED",
+        absl::OutOfRangeError(absl::StrCat(
+            "page_token: sequence ", position->sequence,
+            ", where this page begins, is no longer retained: the oldest retained sequence is ",
+            range().oldest)));
   }
   if (!position->within.has_value()) {
     absl::StatusOr<std::pair<uint64_t, uint64_t>> within = FindWithin(journal, bounds);

@@ -5,14 +5,16 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "base/quote.h"
 
 namespace vmeventd {
 namespace {
 
 absl::Status NotOpen() {
-  return absl::UnavailableError(
-      "the journal cannot be opened now, so that earlier events cannot be read; try again later");
+  return WithReason("JOURNAL_UNAVAILABLE",
+                    absl::UnavailableError("the journal cannot be opened now, so that earlier "
+                                           "events cannot be read; try again later"));
 }
 
 }  // namespace
@@ -72,21 +74,25 @@ absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) cons
   const bool same = start.journal_id == identity_->journal_id;
   if (!written_.open && (!same || start.sequence < began_after_)) return NotOpen();
   if (!same) {
-    return absl::OutOfRangeError(
-        absl::StrCat("journal_id: ", Quote(start.journal_id), " is not this daemon's journal, ",
-                     Quote(identity_->journal_id),
-                     ": its sequences mean nothing here, where the oldest retained sequence is ",
-                     range.oldest, "; start from a snapshot"));
+    return WithReason(
+        "JOURNAL_REPLACED",
+        absl::OutOfRangeError(absl::StrCat(
+            "journal_id: ", Quote(start.journal_id), " is not this daemon's journal, ",
+            Quote(identity_->journal_id),
+            ": its sequences mean nothing here, where the oldest retained sequence is ",
+            range.oldest, "; start from a snapshot")));
   }
   if (start.sequence > range.newest) {
-    return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
-                                              " is beyond the newest sequence, ", range.newest,
-                                              "; the oldest retained sequence is ", range.oldest));
+    return WithReason("BEYOND_NEWEST",
+                      absl::OutOfRangeError(absl::StrCat(
+                          "after_sequence: ", start.sequence, " is beyond the newest sequence, ",
+                          range.newest, "; the oldest retained sequence is ", range.oldest)));
   }
   if (start.sequence + 1 < range.unbroken_from) {
-    return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
-                                              " is too old: the oldest retained sequence is ",
-                                              range.oldest));
+    return WithReason("RETENTION_PASSED",
+                      absl::OutOfRangeError(absl::StrCat(
+                          "after_sequence: ", start.sequence,
+                          " is too old: the oldest retained sequence is ", range.oldest)));
   }
   return start.sequence;
 }

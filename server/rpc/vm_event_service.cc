@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "base/random.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/request_checks.h"
@@ -54,22 +55,26 @@ void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
 
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
   if (!log_->health().journal_writable) {
-    return absl::UnavailableError(
-        "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
-        "try again later");
+    return WithReason(
+        "JOURNAL_UNAVAILABLE",
+        absl::UnavailableError(
+            "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
+            "try again later"));
   }
   const MutexLock lock(&mutex_);
-  if (watcher_ == nullptr) return absl::UnavailableError("vmeventd is shutting down");
+  if (watcher_ == nullptr)
+    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
   use(watcher_);
   return absl::OkStatus();
 }
 
 absl::Status VmEventService::CheckDurable(absl::string_view what) const {
   if (log_->health().published_durable) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat("the journal cannot be written now, so a restart of vmeventd would undo "
-                   "this: ",
-                   what, "; try again later"));
+  return WithReason("JOURNAL_UNAVAILABLE",
+                    absl::UnavailableError(absl::StrCat(
+                        "the journal cannot be written now, so a restart of vmeventd would undo "
+                        "this: ",
+                        what, "; try again later")));
 }
 
 void VmEventService::TakeBackIntent(const std::string& intent_id) {
@@ -83,8 +88,8 @@ absl::Status VmEventService::Parse(const IncomingCall& call, Message* message) c
   const size_t size = call.request().Length();
   if (size > kMaxRequestBytes) {
     refusals_->Count(Refusal::kRequestSize);
-    return absl::ResourceExhaustedError(absl::StrCat("the request has ", size, " bytes, at most ",
-                                                     kMaxRequestBytes, " are allowed"));
+    return absl::InvalidArgumentError(absl::StrCat("the request has ", size, " bytes, at most ",
+                                                   kMaxRequestBytes, " are allowed"));
   }
   return ParseMessage(call.request(), message);
 }

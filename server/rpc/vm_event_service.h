@@ -62,7 +62,7 @@ class VmEventService {
 
   v1::GetServerInfoResponse Info() const;
 
-  // Reads a request. RESOURCE_EXHAUSTED, counted: it is too large.
+  // Reads a request. INVALID_ARGUMENT, counted: it is too large.
   template <typename Message>
   absl::Status Parse(const IncomingCall& call, Message* message) const;
   // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call

@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "base/quote.h"
 #include "base/random.h"
 #include "base/thread_name.h"
@@ -86,8 +87,9 @@ absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
     if (found != ids_.end()) stream = streams_.at(found->second).stream;
   }
   if (stream == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat("stream_id: no open stream has the id ", Quote(stream_id)));
+    return WithReason("NO_SUCH_STREAM",
+                      absl::NotFoundError(
+                          absl::StrCat("stream_id: no open stream has the id ", Quote(stream_id))));
   }
   stream->RequestProgress();
   return absl::OkStatus();
@@ -97,7 +99,8 @@ absl::Status StreamHub::Register(Entry entry) {
   WatchStream* const key = entry.stream.get();
   const absl::Duration due = entry.due;
   const MutexLock lock(&mutex_);
-  if (draining_) return absl::UnavailableError("vmeventd is shutting down");
+  if (draining_)
+    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
   ids_[key->id()] = key;
   streams_[key] = std::move(entry);
   const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this

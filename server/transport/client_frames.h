@@ -108,7 +108,7 @@ class ClientFrames {
     if (std::exchange(in_parts_, false)) --peer_->headers_in_parts;
   }
   void RefuseRequest(uint32_t stream, const Request& request, std::string* to_client);
-  void Refuse(uint32_t stream, absl::string_view why, std::string* to_client);
+  void Refuse(uint32_t stream, int code, absl::string_view why, std::string* to_client);
   bool WasRefused(uint32_t stream) const;
   // Follows the messages within DATA. True: one is too large.
   bool OnContent(absl::string_view bytes, Request* request) const;

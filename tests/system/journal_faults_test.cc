@@ -193,6 +193,7 @@ TEST_F(JournalFaultsTest, DamageFoundByAReplayDisturbsNoOtherStream) {
   EventStream replay(daemon().channel(), FromOldest());
   const grpc::Status end = replay.WaitEnd();
   EXPECT_EQ(end.error_code(), grpc::StatusCode::OUT_OF_RANGE) << end.error_message();
+  EXPECT_THAT(end.error_details(), HasSubstr("JOURNAL_DAMAGED"));
   const std::vector<v1::Event> replayed = replay.events();
   for (size_t i = 0; i < replayed.size(); ++i) {
     EXPECT_EQ(replayed[i].SerializeAsString(), events_[i].SerializeAsString());

@@ -188,6 +188,7 @@ TEST(WatchEvents, RefusesFiltersThatTakeTooMuchMemory) {
   open.pop_back();
   EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.error_message(), HasSubstr("filters of streams"));
+  EXPECT_EQ(ReasonOf(refused), "TOO_MUCH_UNREAD");
   EXPECT_GT(open.size(), 50u);
   EXPECT_EQ(server.refusals().value(Refusal::kUnread), 1u);
   open.pop_back();

@@ -25,13 +25,13 @@ STUBS = tempfile.TemporaryDirectory()
 
 
 def _make_stubs():
-    """The Python package vmeventd, which has the contract's stubs, and health_pb2."""
+    """The Python package vmeventd, which has the contract's stubs, health_pb2 and status_pb2."""
     subprocess.run([ROOT / "client/python/stubs.py", STUBS.name], check=True)
-    subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={STUBS.name}",
-                    "grpc/health/v1/health.proto"], check=True)
-    # grpc/health would hide the package grpc: its module is loaded by itself.
-    os.rename(f"{STUBS.name}/grpc/health/v1/health_pb2.py", f"{STUBS.name}/health_pb2.py")
-    shutil.rmtree(f"{STUBS.name}/grpc")
+    for path in ("grpc/health/v1/health", "google/rpc/status"):
+        subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={STUBS.name}", f"{path}.proto"], check=True)
+        # The folder would hide the packages grpc and google: the module is loaded by itself.
+        os.rename(f"{STUBS.name}/{path}_pb2.py", f"{STUBS.name}/{path.split('/')[-1]}_pb2.py")
+        shutil.rmtree(f"{STUBS.name}/{path.split('/', maxsplit=1)[0]}")
     sys.path.insert(0, STUBS.name)
 
 
@@ -39,6 +39,7 @@ _make_stubs()
 
 # pylint: disable=wrong-import-position,import-error
 import health_pb2  # noqa: E402
+import status_pb2  # noqa: E402,F401
 from google.protobuf import duration_pb2, timestamp_pb2  # noqa: E402,F401
 from vmeventd.v1 import vm_events_pb2 as pb  # noqa: E402
 from vmeventd.v1 import vm_events_pb2_grpc  # noqa: E402

@@ -490,7 +490,7 @@ def what_the_server_counts(world):
 
 @promise("VmEventService",
          "INVALID_ARGUMENT a field breaks a rule; the message names the field, its value and the "
-         "rule;")
+         "rule; or the request is too large;")
 def invalid_arguments(world):
     world.start()
     for method, fields, names in (
@@ -503,6 +503,7 @@ def invalid_arguments(world):
         message = world.refused("INVALID_ARGUMENT", method, **fields)
         for name in names:
             assert name in message, (method, message)
+    world.refused("INVALID_ARGUMENT", "GetVm", name="x" * (1 << 20))
 
 
 @promise("VmEventService", "A string that is not UTF-8 gets INVALID_ARGUMENT.")

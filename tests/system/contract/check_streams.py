@@ -315,13 +315,13 @@ def bounds(world):
     for message in stream.messages + again.messages:
         assert message.ByteSize() <= 256 << 10
     assert world.call("ListEvents", page_size=1000).ByteSize() <= 1 << 20
-    world.refused("RESOURCE_EXHAUSTED", "GetVm", name="x" * (1 << 20))
+    world.refused("INVALID_ARGUMENT", "GetVm", name="x" * (1 << 20))
 
 
 @promise("VmEventService",
          "A compressed request has at most 4 KiB.",
          "The headers of a call, its metadata included, have at most 16 KiB as HTTP/2 sends them: more "
-         "gets RESOURCE_EXHAUSTED, and the other calls of the connection continue.",
+         "gets RESOURCE_EXHAUSTED, as from gRPC itself, and the other calls of the connection continue.",
          "Of more than 64 KiB the server closes the connection (GOAWAY, ENHANCE_YOUR_CALM).")
 def sizes_of_what_comes_with_a_call(world):
     world.start()
@@ -342,7 +342,7 @@ def sizes_of_what_comes_with_a_call(world):
     half_noise = b"\xfa\x7f\x80\x80\x01" + noise + bytes(16384 - len(noise))
     assert outcome(half_noise)[0] == "OK"
     refused, why = outcome(half_noise, compression=grpc.Compression.Gzip)
-    assert refused == "RESOURCE_EXHAUSTED" and "compressed" in why, (refused, why)
+    assert refused == "INVALID_ARGUMENT" and "compressed" in why, (refused, why)
     assert outcome(bytes([0xfa, 0x7f, 0x80, 0x08]) + bytes(1024),
                    compression=grpc.Compression.Gzip)[0] == "OK"
     for size, expected in ((7500, "OK"), (15500, "OK"), (30000, "RESOURCE_EXHAUSTED"),
@@ -352,9 +352,9 @@ def sizes_of_what_comes_with_a_call(world):
 
 
 @promise("VmEventService",
-         "RESOURCE_EXHAUSTED the request is too large, or a limit of the server is reached: "
-         "streams in total or per peer, the memory of their filters, ListEvents or ListVms calls "
-         "per second and peer, calls waiting for the journal, or answers waiting to be read.",
+         "RESOURCE_EXHAUSTED a limit of the server is reached: streams or other calls, in total or per "
+         "peer, the memory of filters and of answers waiting to be read, or ListEvents and ListVms calls "
+         "per second and peer.",
          "Try again later;")
 @promise("WatchEvents",
          "RESOURCE_EXHAUSTED: too many streams, or the client did not read for too long: resume "
@@ -384,7 +384,7 @@ def exhausted(world):
         assert any(isinstance(a, grpc.RpcError) and a.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
                    for a in answers), method
     too_large = {"vm_names": ["x" * 1024] * 1000 + ["y" * (4 << 20)]}
-    world.refused("RESOURCE_EXHAUSTED", "ListVms", **too_large)
+    world.refused("INVALID_ARGUMENT", "ListVms", **too_large)
 
 
 elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.SinceIsEveryEventObservedAtThatTimeOrLater",
