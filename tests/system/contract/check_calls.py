@@ -27,7 +27,7 @@ def two_of_one_name(world):
     world.watches.append(f"{other}:*.kvmd")
     world.start()
     qemus = [world.vm(), world.vm(directory=other)]
-    wait_until("both are listed", lambda: len(world.call("ListVms").vms) == 2)
+    wait_until("both have a run", lambda: sum(bool(vm.ref.run_id) for vm in world.call("ListVms").vms) == 2)
     return qemus, [vm.ref.run_id for vm in world.call("ListVms").vms]
 
 

@@ -130,3 +130,20 @@ def no_intent_while_the_disk_hangs(world):
     wait_until("the journal can be written", lambda: world.info().journal_writable)
     assert not world.get().HasField("intent")
     world.declare()
+
+
+@promise("EventType.EVENT_TYPE_STOPPED")
+def an_end_while_the_disk_hangs(world):
+    stream, qemu = follow(world)
+    world.hang_disk()
+    qemu.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+    qemu.exit()
+    stopped = stream.wait_event("STOPPED")
+    assert not stopped.durable and stopped.shutdown.shutdown_file_written, stopped
+    assert (world.monitors / "vm1.shutdown").exists()
+    assert world.get().state == pb.VM_STATE_STOPPED
+    world.release_disk()
+    stream.wait("a Progress says that it is durable",
+                lambda: progresses_of(stream)[-1].durable_sequence >= stopped.sequence)
+    world.restart(signal.SIGKILL)
+    assert [e.sequence for e in world.events() if e.type == pb.EVENT_TYPE_STOPPED] == [stopped.sequence]
