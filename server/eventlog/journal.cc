@@ -524,9 +524,10 @@ absl::Status Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
 
 absl::Status Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
   absl::Status status =
-      SqliteQuery(&database_,
-                  "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
-                  " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))")
+      SqliteQuery(
+          &database_,
+          "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
+          " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))")
           .Bind(latest_ns)
           .Run();
   if (status.ok()) status = PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
