@@ -273,8 +273,8 @@ std::vector<Flag> MakeFlags() {
              "Hold at most this many connections open on each --listen, and half as many from one "
              "peer"),
       Number("max-streams", &Config::max_streams, kMaxClients,
-             "Serve at most this many WatchEvents streams, and half as many to one peer: an IPv4 "
-             "address, an IPv6 /64 network, or a user of a Unix socket"),
+             "Serve at most this many WatchEvents streams on each --listen, and half as many to one "
+             "peer: an IPv4 address, an IPv6 /64 network, or a user of a Unix socket"),
       One("metrics-listen", "HOST:PORT", "Serve Prometheus metrics by HTTP, at /metrics",
           ReadMetricsListen,
           [](const Config& config) {
