@@ -67,6 +67,14 @@ absl::Status SyncDirectoryOf(const std::string& path) {
   return ErrnoStatus(directory, "cannot be synced", errno);
 }
 
+// A kill may have left a commit that is not synced yet, and what a start finds counts as durable.
+absl::Status SyncLogOf(const std::string& path) {
+  const std::string log = path + "-wal";
+  const UniqueFd fd(open(log.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd.valid() ? fdatasync(fd.get()) == 0 : errno == ENOENT) return absl::OkStatus();
+  return absl::UnavailableError(ErrnoStatus(log, "cannot be synced", errno).message());
+}
+
 absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
   return SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)")
       .BindText(key)
@@ -268,6 +276,7 @@ absl::StatusOr<Journal::Opened> Journal::TryOpen(const JournalOptions& options,
   status = opened.journal->Load(begin, &opened);
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
+  if (status.ok()) status = SyncLogOf(options.path);
   if (!status.ok()) return status;
   const Journal& journal = *opened.journal;
   opened.journal_id = journal.journal_id();

@@ -136,6 +136,31 @@ TEST_P(PowerLossTest, LosesNothingDurableAndGivesNoSequenceAgain) {
   EXPECT_GT(losses_, 15);
 }
 
+TEST(PowerLoss, WhatAStartFindsIsNotLostAnyMore) {
+  const PowerLossDisk disk;
+  const TemporaryDirectory directory;
+  const JournalOptions options{.path = directory / "journal.db"};
+  // A daemon that is killed between the write and the sync of a commit closes nothing.
+  const auto killed = Journal::Open(options, {kJournal, 0}, At(0));
+  ASSERT_TRUE(killed.ok()) << killed.status();
+  const absl::Status commit =
+      ExecuteSql(options.path,
+                 "PRAGMA synchronous = OFF; INSERT INTO meta(key, value) VALUES('new', 'there')");
+  ASSERT_TRUE(commit.ok()) << commit;
+  const auto started = Journal::Open(options, {}, At(0));
+  ASSERT_TRUE(started.ok()) << started.status();
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const TemporaryDirectory after;
+    std::mt19937_64 random(seed);
+    disk.CutPower(directory.path(), after.path(), random);
+    auto database = SqliteDatabase::Open(after / "journal.db", SQLITE_OPEN_READWRITE);
+    ASSERT_TRUE(database.ok()) << database.status();
+    const auto value = QueryMeta(&*database, "new");
+    ASSERT_TRUE(value.ok()) << value.status();
+    EXPECT_EQ(value->value_or("gone"), "there");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, PowerLossTest, testing::Range(uint64_t{1}, uint64_t{9}),
                          [](const auto& seed) { return absl::StrCat("Seed", seed.param); });
 
