@@ -69,9 +69,6 @@ struct RunInfo {
   bool process_tracked = true;
   ReportedBy reported_by = ReportedBy::kMonitor;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
-  // Start time, from driver.pid, of the libvirtd that had it at the last connection, in Unix
-  // nanoseconds; 0: not known.
-  int64_t libvirtd_began_ns = 0;
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
@@ -134,11 +131,10 @@ struct OomVictim {
 // not say.
 struct MonitorInfo {
   std::string qemu_version;
-  std::string run_state;          // query-status
-  std::string uuid;               // query-uuid; the null UUID is given as ""
-  std::string qemu_name;          // query-name
-  bool guest_can_exit = false;    // QemuArguments
-  int64_t libvirtd_began_ns = 0;  // RunInfo's
+  std::string run_state;        // query-status
+  std::string uuid;             // query-uuid; the null UUID is given as ""
+  std::string qemu_name;        // query-name
+  bool guest_can_exit = false;  // QemuArguments
 };
 
 }  // namespace vmeventd

@@ -133,8 +133,7 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
         api_, inbox_, &threads_, spec,
         LibvirtLink::Place{.socket = socket,
                            .finds_processes = options_->process_tracking,
-                           .pid_directory = PidDirectory(spec, socket),
-                           .log_directory = LogDirectory(spec, options_->libvirt_logs)});
+                           .pid_directory = PidDirectory(spec, socket)});
   }
   link->wanted = true;
   if (link->attempt != 0 || link->retry.serial != 0) return;
@@ -397,7 +396,6 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   const Instant now = context_->loop->Now();
   link->since = now.wall;
   link->connected_at = now.monotonic;
-  link->libvirtd_began_ns = message.libvirtd_began_ns;
   SetProblem(link, "");
   ApplyList(link, message.domains, message.changed, message.heard);
   CheckLater(link, kFirstCheck);

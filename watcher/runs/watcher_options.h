@@ -23,7 +23,6 @@ struct HandedRun;
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
   std::vector<LibvirtSpec> libvirts;
-  std::string libvirt_logs = "/var/log/libvirt";
   std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
   bool process_tracking = true;
   // Command lines of QEMUs; null: what they say is asked. Only with process tracking.

@@ -313,14 +313,6 @@ void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
   Saw(std::move(what), now);
 }
 
-void EvidenceLog::SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now) {
-  // Its word as it happened counts: `virsh dump --crash` is kept as a crash.
-  if (facts_.manager_end.has_value()) return Saw(std::move(what), now);
-  facts_.manager_end_kept = true;
-  if (end.has_value()) return SawManagerEnd(*end, std::move(what), now);
-  Saw(std::move(what), now);
-}
-
 void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
   facts_.shutdown_file_found = true;
   Saw(absl::StrCat("shutdown file found, written by vmeventd at ",

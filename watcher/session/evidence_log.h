@@ -92,8 +92,6 @@ class EvidenceLog {
   void SawMigration(absl::string_view status, Instant now);
   // Records the manager's report of the end; `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
-  // Records an end that it has kept and reported when asked; unset: nothing of use, as `what` says.
-  void SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
 
   // Signals to its process. `sender` takes the place of who sent the same signal before.

@@ -187,7 +187,6 @@ class VmSession {
   void Handle(const input::NewLabels& input, Instant now);
   void Handle(const input::NextId& input, Instant now);
   void Handle(const input::ReportedEnd& input, Instant now);
-  void Handle(const input::KeptEnd& input, Instant now);
   void Handle(const input::FileFound& input, Instant now);
   void Handle(const input::FileDone& input, Instant now);
   void Handle(const input::FileLeft& input, Instant now);

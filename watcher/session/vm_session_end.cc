@@ -79,10 +79,6 @@ void VmSession::Handle(const input::ReportedEnd& input, Instant now) {
   saved_.evidence.SawManagerEnd(input.end, std::string(input.what), now);
 }
 
-void VmSession::Handle(const input::KeptEnd& input, Instant now) {
-  saved_.evidence.SawKeptEnd(input.end, std::string(input.what), now);
-}
-
 void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
   gone_ = true;
   saved_.evidence.SawHostReboot(now);

@@ -97,7 +97,6 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   saved_.qemu_version = info.qemu_version;
   ShareTexts();
   if (!started_) qemu_name_ = info.qemu_name;
-  saved_.run.libvirtd_began_ns = info.libvirtd_began_ns;
   saved_.monitor_problem = info.run_state.empty() ? "QEMU did not answer query-status" : "";
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back

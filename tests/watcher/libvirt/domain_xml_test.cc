@@ -1,5 +1,3 @@
-#include "watcher/libvirt/domain_xml.h"
-
 #include <string>
 
 #include "absl/strings/str_cat.h"

@@ -25,7 +25,6 @@
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
-#include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"

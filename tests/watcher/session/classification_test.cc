@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
+#include "tests/watcher/session/classification_document.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
