@@ -33,10 +33,10 @@ size_t SizeOf(const Rare<ShutdownDetail>& detail) {
 size_t SizeOf(const VmUpdate& update) {
   size_t size = sizeof(update);
   if (const auto& status = update.status; status.has_value()) {
-    for (const SharedText* text :
+    for (const std::string* text :
          {&status->ref.name, &status->ref.run_id, &status->ref.uuid, &status->ref.source,
           &status->qemu_version, &status->monitor_path}) {
-      size += text->str().size();
+      size += text->size();
     }
     size += SizeOf(status->shutdown) + SizeOf(status->intent);
     for (const std::string& problem : status->problems)
@@ -53,7 +53,7 @@ size_t SizeOf(const VmUpdate& update) {
 }
 
 // A VM without a run_id is known by its monitor_path, as VmUpdate says.
-const SharedText& KeyOf(const VmStatus& status) {
+const std::string& KeyOf(const VmStatus& status) {
   return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
 }
 

@@ -13,7 +13,6 @@
 
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
-#include "base/shared_text.h"
 #include "base/uuid.h"
 #include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -62,7 +61,7 @@ class VmRecord {
   Part Find(const std::string& text) const;
   absl::string_view View(const Part& part) const { return encoded().substr(part.begin, part.size); }
 
-  const SharedText encoded_;
+  const std::string encoded_;
   const Part name_;
   const Part run_id_;
   const Part path_;

@@ -12,8 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/steady_time.h"
-#include "base/thread_name.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "server/logging/logging.h"
 

@@ -10,8 +10,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/rare.h"
+#include "base/compact.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/vm_event.h"
 
 // The messages that a QMP server sends: docs/interop/qmp-spec.txt in QEMU's source.
 
@@ -104,5 +105,15 @@ inline constexpr size_t kMaxDetailBytes = 4096;
 // `max_bytes`, members that do not fit are left out, and "_truncated":true stands before the
 // others.
 std::string DetailJson(const QmpObject& data, size_t max_bytes);
+
+inline constexpr size_t kMaxPanicReasonBytes = 64;
+inline constexpr size_t kMaxPanicMessageBytes = 256;
+
+// The data of GUEST_PANICKED or GUEST_CRASHLOADED. Members of another type than QEMU's are left
+// out; texts are truncated and on one line.
+GuestPanic ParseGuestPanic(const QmpObject& data);
+
+// "Hyper-V 0x1e 0xffffffffc0000005 0x0 0x0 0x0"; empty: it says nothing beside its action.
+std::string DescribePanic(const GuestPanic& panic);
 
 }  // namespace vmeventd

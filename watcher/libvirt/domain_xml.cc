@@ -13,7 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/label_selector.h"
+#include "base/patterns.h"
 #include "watcher/core/names.h"
 #include "watcher/libvirt/libvirt_api.h"
 

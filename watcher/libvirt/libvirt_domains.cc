@@ -11,8 +11,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
+#include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/process.h"
 
@@ -317,7 +317,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
                        context_->vm_descriptors < context_->max_vm_descriptors;
   RunInfo info;
   info.name = EscapeName(domain.name);
-  info.SetRawName(SharedText(domain.name));
+  info.SetRawName(std::string(domain.name));
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
   info.boot_id = context_->boot_id;
@@ -352,7 +352,7 @@ void LibvirtSource::EndOrphans() {
 
 VmRun* LibvirtSource::Restore(VmSession session) {
   const std::string uuid(session.Status().ref.uuid);
-  const std::string uri(absl::StripPrefix(session.run().source.str(), "libvirt:"));
+  const std::string uri(absl::StripPrefix(session.run().source, "libvirt:"));
   return Adopt(LinkAt(uri), uuid, std::move(session));
 }
 

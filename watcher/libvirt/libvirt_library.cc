@@ -16,8 +16,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/thread_name.h"
-#include "watcher/core/libvirt_spec.h"
+#include "base/system.h"
+#include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {

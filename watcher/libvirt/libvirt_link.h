@@ -16,9 +16,9 @@
 #include "absl/status/statusor.h"
 #include "base/detached_threads.h"
 #include "base/mutex.h"
-#include "base/unique_fd.h"
-#include "watcher/core/libvirt_spec.h"
+#include "base/system.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/core/specs.h"
 #include "watcher/libvirt/domain_process.h"
 #include "watcher/libvirt/libvirt_api.h"
 

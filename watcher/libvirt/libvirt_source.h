@@ -15,11 +15,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/mutex.h"
-#include "base/token_bucket.h"
-#include "watcher/core/event_sink.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_link.h"
@@ -158,8 +157,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   static constexpr double kBurst = 20'000;
   static constexpr double kPerSecond = 20;
 
-  // When the domains are listed again, after that was done at the connection: a libvirt that was
-  // just started finds out by then which of its domains it has.
+  // Time after which the domains are listed again, after that was done at the connection: a libvirt
+  // that was just started finds out by then which of its domains it has.
   static constexpr absl::Duration kFirstCheck = absl::Seconds(5);
 
   // Limit of the events of one libvirt that wait for looks at processes.

@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/session/vm_session.h"

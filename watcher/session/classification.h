@@ -5,7 +5,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/rare.h"
+#include "base/compact.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {

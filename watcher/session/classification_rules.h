@@ -14,9 +14,9 @@ namespace vmeventd {
 // itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
   if (sender.of_qemus_user) return false;
-  const absl::string_view program = sender.executable.str();
+  const absl::string_view program = sender.executable;
   for (const absl::string_view killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
-    if (sender.command.str() == killer || program.substr(program.rfind('/') + 1) == killer) {
+    if (sender.command == killer || program.substr(program.rfind('/') + 1) == killer) {
       return true;
     }
   }

@@ -7,8 +7,8 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "watcher/core/guest_panic.h"
 #include "watcher/core/names.h"
+#include "watcher/core/qmp_message.h"
 
 namespace vmeventd {
 namespace {
@@ -321,7 +321,7 @@ void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
 }
 
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
-  if (EndsTheHost(sender)) SawHostShutdown(true, sender.command.str(), now);
+  if (EndsTheHost(sender)) SawHostShutdown(true, sender.command, now);
   Rare<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
   // QEMU has obeyed the one before its SHUTDOWN.
   if (sender.signal != SIGKILL && known.has_value() && facts_.shutdown.has_value()) return;

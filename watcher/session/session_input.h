@@ -15,7 +15,7 @@
 
 namespace vmeventd {
 
-// What may happen to a run. References and views are valid during the call. Texts that are named
+// The inputs of a run. References and views are valid during the call. Texts that are named
 // `what`, `why` or `by` are for people.
 namespace input {
 

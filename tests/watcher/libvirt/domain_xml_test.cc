@@ -1,7 +1,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/label_selector.h"
+#include "base/patterns.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
