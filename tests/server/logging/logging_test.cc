@@ -22,7 +22,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using ::testing::SizeIs;
 
 std::string Line(LogFormat format, const std::string& message, const std::string& logger = "",
                  LogReader reader = LogReader::kAnybody) {
@@ -180,17 +179,6 @@ TEST(StopLog, NoValueEndsItsQuotesEarly) {
         Line(LogFormat::kText, StopFields(StoppedBySignal(), vm, 7).dump(), kStopLogger))["vm"];
   };
   EXPECT_NE(vm_of("a\nb"), vm_of("a\\x0ab")) << "an escaped byte and its text differ";
-}
-
-TEST(LogLimiter, DoesNotWakeUpWhileNothingIsLeftOut) {
-  LogLimiter limiter;
-  EXPECT_TRUE(limiter.Admit("a", 1, absl::Seconds(5)));
-  EXPECT_EQ(limiter.NextTake(), absl::InfiniteDuration());
-  EXPECT_FALSE(limiter.Admit("a", 1, absl::Milliseconds(5900)));
-  EXPECT_EQ(limiter.NextTake(), absl::Seconds(6));
-  EXPECT_TRUE(limiter.Admit("a", 1, absl::Milliseconds(6100)));
-  EXPECT_THAT(limiter.Take(absl::Milliseconds(6100)), SizeIs(1));
-  EXPECT_EQ(limiter.NextTake(), absl::InfiniteDuration());
 }
 
 }  // namespace
