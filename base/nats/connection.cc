@@ -7,11 +7,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/library.h"
-#include "base/random.h"
-#include "base/steady_time.h"
+#include "base/uuid.h"
 
 namespace vmeventd {
 namespace {
@@ -234,9 +234,7 @@ absl::StatusOr<std::unique_ptr<NatsSubscription>> Connection::Subscribe(const st
 }
 
 absl::StatusOr<std::string> Connection::NewInbox() {
-  const absl::StatusOr<std::string> unique = RandomUuid();
-  if (!unique.ok()) return unique.status();
-  return absl::StrCat(inbox_prefix_, ".", *unique);
+  return absl::StrCat(inbox_prefix_, ".", RandomUuid());
 }
 
 absl::Status Connection::Flush(absl::Duration timeout) {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/nats/subject.h"
-#include "base/quote.h"
+#include "base/text.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd {

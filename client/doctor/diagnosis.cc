@@ -10,8 +10,8 @@
 #include "absl/strings/string_view.h"
 #include "base/unix_address.h"
 #include "client/doctor/doctor.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/qemu_arguments.h"
+#include "watcher/core/specs.h"
 
 namespace vmeventd::client {
 namespace {

@@ -10,9 +10,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/nats/connection.h"
 #include "base/nats/stream_reader.h"
-#include "base/steady_time.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/node_event.h"

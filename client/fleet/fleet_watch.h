@@ -9,10 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "base/nats/connection.h"
 #include "base/nats/jetstream_api.h"
-#include "base/steady_time.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"

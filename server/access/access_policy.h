@@ -10,7 +10,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/token_bucket.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"

@@ -11,8 +11,7 @@
 #include "base/nats/server_address.h"
 #include "server/config/listen_address.h"
 #include "server/config/tls_material.h"
-#include "watcher/core/libvirt_spec.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 
 namespace vmeventd {
 

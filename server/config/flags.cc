@@ -13,8 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/duration_text.h"
-#include "base/quote.h"
+#include "base/text.h"
 
 namespace vmeventd {
 namespace {
@@ -272,9 +271,10 @@ std::vector<Flag> MakeFlags() {
       Number("max-connections", &Config::max_connections, kMaxClients,
              "Hold at most this many connections open on each --listen, and half as many from one "
              "peer"),
-      Number("max-streams", &Config::max_streams, kMaxClients,
-             "Serve at most this many WatchEvents streams on each --listen, and half as many to one "
-             "peer: an IPv4 address, an IPv6 /64 network, or a user of a Unix socket"),
+      Number(
+          "max-streams", &Config::max_streams, kMaxClients,
+          "Serve at most this many WatchEvents streams on each --listen, and half as many to one "
+          "peer: an IPv4 address, an IPv6 /64 network, or a user of a Unix socket"),
       One("metrics-listen", "HOST:PORT", "Serve Prometheus metrics by HTTP, at /metrics",
           ReadMetricsListen,
           [](const Config& config) {

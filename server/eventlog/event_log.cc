@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
-#include "base/random.h"
-#include "base/thread_name.h"
+#include "base/system.h"
+#include "base/uuid.h"
 #include "server/eventlog/event_log_parts.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
@@ -62,9 +62,7 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
     begin.problem = opened.status();
     begin.after = mark;
     if (!mark.journal_id.empty()) return Reserved(options.path, now, std::move(begin));
-    absl::StatusOr<std::string> id = RandomUuid();
-    if (!id.ok()) return id.status();
-    begin.after.journal_id = *std::move(id);
+    begin.after.journal_id = RandomUuid();
     return begin;
   }
   begin.opened = *std::move(opened);

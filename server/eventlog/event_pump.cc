@@ -177,7 +177,7 @@ void EventPump::EncodeStatuses() {
   runs_.clear();
   // Neighbours in the table are written together.
   std::sort(batch_.runs.begin(), batch_.runs.end(),
-            [](const auto& a, const auto& b) { return a.run_id.str() < b.run_id.str(); });
+            [](const auto& a, const auto& b) { return a.run_id < b.run_id; });
 }
 
 void EventPump::Submit() {

@@ -10,7 +10,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/shared_text.h"
 #include "server/eventlog/event_queue.h"
 #include "server/eventlog/journal_writer.h"
 #include "server/eventlog/live_state.h"
@@ -121,10 +120,10 @@ class EventPump {
   Step step_;
   Journal::Batch batch_;  // belongs to step_, as the next two
   std::vector<TakenStatus> statuses_;
-  absl::flat_hash_map<SharedText, OfRun> runs_;
+  absl::flat_hash_map<std::string, OfRun> runs_;
   std::deque<Step> steps_;  // that wait to be public, in order
   // The newest event of each run that waits to be public.
-  absl::flat_hash_map<SharedText, uint64_t> last_sequences_;
+  absl::flat_hash_map<std::string, uint64_t> last_sequences_;
   EventMeters meters_;
 };
 

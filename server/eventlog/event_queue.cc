@@ -14,7 +14,8 @@ bool IsEvidence(const VmEvent& event) {
          event.type == EventType::kIntentDeclared || event.type == EventType::kIntentWithdrawn;
 }
 
-// Approximate memory of an update: what has no small bound of its own, and a round sum for the rest.
+// Approximate memory of an update: what has no small bound of its own, and a round sum for the
+// rest.
 size_t SizeOf(const VmUpdate& update) {
   size_t size = sizeof(update) + 500;
   if (update.saved_run.has_value()) size += update.saved_run->size();
@@ -24,7 +25,7 @@ size_t SizeOf(const VmUpdate& update) {
 }
 
 // A VM without a run_id is known by its monitor_path, as VmUpdate says.
-const SharedText& KeyOf(const VmStatus& status) {
+const std::string& KeyOf(const VmStatus& status) {
   return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
 }
 

@@ -13,10 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "base/errno_status.h"
-#include "base/random.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
+#include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
@@ -148,12 +146,7 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
 
 absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
                           const SequenceMark& begin) {
-  std::string journal_id = begin.journal_id;
-  if (journal_id.empty()) {
-    absl::StatusOr<std::string> random = RandomUuid();
-    if (!random.ok()) return random.status();
-    journal_id = *std::move(random);
-  }
+  const std::string journal_id = begin.journal_id.empty() ? RandomUuid() : begin.journal_id;
   absl::Status status = database->Execute("BEGIN IMMEDIATE");
   if (status.ok()) {
     status = database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
@@ -320,7 +313,7 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
   }
   SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs ORDER BY run");
   while (runs.Next()) {
-    opened->runs.push_back({SharedText(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
+    opened->runs.push_back({std::string(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
   }
   SqliteQuery stops(&database_, "SELECT sequence, vm FROM stopped_vms ORDER BY sequence");
   while (stops.Next()) {
@@ -347,14 +340,13 @@ absl::Status Journal::LoadIdentity(Opened* opened) {
   const std::string identity = FileIdentity(options_.path);
   if (identity == **file) return absl::OkStatus();
   // Another place in the same events may have followed them elsewhere.
-  const absl::StatusOr<std::string> other = RandomUuid();
-  if (!other.ok()) return other.status();
+  const std::string other = RandomUuid();
   absl::Status status = database_.Execute("BEGIN IMMEDIATE");
-  if (status.ok()) status = PutMeta(&database_, "journal_id", *other);
+  if (status.ok()) status = PutMeta(&database_, "journal_id", other);
   if (status.ok()) status = PutMeta(&database_, "file", identity);
   if (status.ok()) status = database_.Execute("COMMIT");
   if (!status.ok()) return status;
-  journal_id_ = *other;
+  journal_id_ = other;
   const absl::StatusOr<uint64_t> newest =
       SqliteQuery(&database_, "SELECT max(sequence) FROM events").Number();
   if (!newest.ok()) return newest.status();

@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
-#include "base/quote.h"
+#include "base/text.h"
 
 namespace vmeventd {
 namespace {

@@ -7,8 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
-#include "base/glob.h"
-#include "base/label_selector.h"
+#include "base/patterns.h"
 #include "base/uuid.h"
 #include "server/events/event_block.h"
 #include "server/events/vm_registry.h"

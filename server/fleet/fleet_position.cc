@@ -10,7 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/errno_status.h"
+#include "base/system.h"
 
 namespace vmeventd {
 namespace {

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "server/fleet/cloud_event.h"
 
 namespace vmeventd {

@@ -11,10 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
-#include "base/steady_time.h"
 #include "server/fleet/stored_messages.h"
 #include "spdlog/spdlog.h"
 

@@ -7,7 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "base/nats/subject.h"
 #include "google/protobuf/util/time_util.h"
 #include "server/events/event_codec.h"

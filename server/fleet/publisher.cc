@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
-#include "base/thread_name.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "server/events/event_codec.h"
 #include "server/fleet/stored_messages.h"
 #include "spdlog/spdlog.h"

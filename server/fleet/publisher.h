@@ -15,7 +15,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/token_bucket.h"
 #include "server/fleet/cloud_event.h"
 #include "server/fleet/fleet_meters.h"
 #include "server/fleet/fleet_position.h"

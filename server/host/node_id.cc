@@ -13,10 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
-#include "base/random.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "base/uuid.h"
 
 namespace vmeventd {
@@ -37,9 +34,8 @@ IdBytes BytesOf(const std::string& digits) {
 
 // Creates the file atomically: it exists complete or not at all.
 absl::StatusOr<std::string> MakeIdFile(const std::string& path, mode_t mode) {
-  absl::StatusOr<std::string> id = RandomUuid();
-  if (!id.ok()) return id.status();
-  const std::string text = absl::StrCat(*id, "\n");
+  const std::string id = RandomUuid();
+  const std::string text = absl::StrCat(id, "\n");
   const std::string made = absl::StrCat(path, ".new");
   const UniqueFd fd(
       open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));

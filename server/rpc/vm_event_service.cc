@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
-#include "base/random.h"
+#include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/request_checks.h"
 
@@ -150,9 +150,7 @@ void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& polic
     if (!status.ok()) return status;
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
-    absl::StatusOr<std::string> intent_id = RandomUuid();
-    if (!intent_id.ok()) return intent_id.status();
-    checked->intent_id = *std::move(intent_id);
+    checked->intent_id = RandomUuid();
     const auto answer = [this, call](const absl::StatusOr<Intent>& declared) {
       if (!declared.ok()) return call->Answer(declared.status());
       const absl::Status durable = CheckDurable("the intent is withdrawn");

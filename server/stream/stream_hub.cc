@@ -6,9 +6,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
-#include "base/quote.h"
-#include "base/random.h"
-#include "base/thread_name.h"
+#include "base/system.h"
+#include "base/text.h"
+#include "base/uuid.h"
 
 namespace vmeventd {
 
@@ -61,9 +61,7 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
       .meters = &meters_,
   };
   uint64_t id = 0;
-  const absl::StatusOr<std::string> random = RandomBytes(sizeof(id));
-  if (!random.ok()) return random.status();
-  std::memcpy(&id, random->data(), sizeof(id));
+  std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
   const auto stream = std::make_shared<WatchStream>(
       std::move(deps),
       StreamCursor(log_, clock_, *begin, std::move(matcher), request.durable_only, id));

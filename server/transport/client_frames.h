@@ -11,7 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/token_bucket.h"
+#include "base/clock.h"
 #include "server/access/refusals.h"
 #include "server/transport/frames.h"
 

@@ -30,7 +30,7 @@ void Fuzz_handed_run(absl::string_view input) {
   using vmeventd::HandedMonitor;
   const auto run = vmeventd::ReadHandedRun(input);
   if (!run.ok()) return;
-  if (run->monitor.unhandled.str().size() > HandedMonitor::kMaxUnhandled) std::abort();
+  if (run->monitor.unhandled.size() > HandedMonitor::kMaxUnhandled) std::abort();
   const std::string written = vmeventd::WriteHandedRun(*run);
   const auto again = vmeventd::ReadHandedRun(written);
   if (!again.ok() || vmeventd::WriteHandedRun(*again) != written) std::abort();

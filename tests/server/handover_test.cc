@@ -97,7 +97,7 @@ TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
   const Handover read =
       UnpackHandover(PackHandover(kEndOfJournal, runs, -1, {}).value(), kEndOfJournal);
   ASSERT_EQ(read.runs.size(), 1u);
-  EXPECT_EQ(read.runs[0].monitor.unhandled.str(), runs[0].monitor.unhandled.str());
+  EXPECT_EQ(read.runs[0].monitor.unhandled, runs[0].monitor.unhandled);
 }
 
 TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {

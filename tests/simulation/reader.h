@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "grpcpp/grpcpp.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/judge.h"

@@ -16,7 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "server/fleet/jetstream_sink.h"

@@ -15,9 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/errno_status.h"
-#include "base/steady_time.h"
-#include "base/unique_fd.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {

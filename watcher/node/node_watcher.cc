@@ -5,7 +5,6 @@
 
 #include "base/event_loop.h"
 #include "base/mutex.h"
-#include "base/shared_text.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
@@ -20,9 +19,8 @@ namespace vmeventd {
 namespace {
 
 // Options that all sessions share.
-WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events, SharedTexts* texts) {
+WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events) {
   options.session.node_events = node_events;
-  options.session.texts = texts;
   return options;
 }
 
@@ -42,7 +40,7 @@ class NodeWatcherImpl : public NodeWatcher {
  public:
   NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
                   std::unique_ptr<OomWatch> oom_watch, HandedExits handed_exits)
-      : options_(WithShared(std::move(options), &node_events_, &texts_)),
+      : options_(WithShared(std::move(options), &node_events_)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(loop_.get(),
                                                 options_.process_tracking
@@ -180,7 +178,6 @@ class NodeWatcherImpl : public NodeWatcher {
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
   TokenBucket node_events_{kNodeEvents};
-  SharedTexts texts_;
   const WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;

@@ -10,7 +10,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/handed_run.h"

@@ -71,8 +71,8 @@ absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
 std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
   if (!ready() || !open()) return std::nullopt;
   const absl::string_view begun = framer_.partial();
-  if (begun.size() + unhandled_.str().size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
-  HandedMonitor handed{.unhandled = SharedText(absl::StrCat(begun, unhandled_.str())),
+  if (begun.size() + unhandled_.size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
+  HandedMonitor handed{.unhandled = std::string(absl::StrCat(begun, unhandled_)),
                        .speaker_pid = speaker_.pid,
                        .answer_due = pacer_.outstanding(),
                        .ending = pacer_.ending(),

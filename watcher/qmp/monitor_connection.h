@@ -13,7 +13,6 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
-#include "base/shared_text.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/monitor_budget.h"
@@ -159,7 +158,7 @@ class MonitorConnection : public FdHandler {
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
-  SharedText unhandled_;                  // input that the daemon before this one read
+  std::string unhandled_;                 // input that the daemon before this one read
   std::unique_ptr<Handshake> handshake_;  // null once it is complete
   size_t held_ = 0;                       // memory of an incomplete line, as accounted for
   TimerId line_timer_;                    // set while a line is incomplete

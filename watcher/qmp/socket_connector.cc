@@ -8,11 +8,11 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
-#include "base/unique_fd.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/runs/command_lines.h"
 
 // Slots and connections; socket_runs.cc has the runs behind them.
@@ -84,7 +84,7 @@ int SocketConnector::SpecOf(absl::string_view path) const {
   return -1;
 }
 
-SocketSlot* SocketConnector::SlotAt(const SharedText& path) {
+SocketSlot* SocketConnector::SlotAt(const std::string& path) {
   const auto it = slots_.find(path);
   if (it != slots_.end()) return it->get();
   auto made = std::make_unique<SocketSlot>();
@@ -97,7 +97,7 @@ void SocketConnector::ForgetUntried(SocketSlot* slot) {
 }
 
 void SocketConnector::OnSocket(int spec, const std::string& below) {
-  SocketSlot* const slot = SlotAt(SharedText(watches_[spec].PathOf(below)));
+  SocketSlot* const slot = SlotAt(std::string(watches_[spec].PathOf(below)));
   if (slot->spec < 0) slot->spec = spec;
   const bool is_new = !std::exchange(slot->present, true);
   if (slot->run != nullptr && slot->run->connected()) {
@@ -146,7 +146,7 @@ void SocketConnector::ClaimInode(SocketSlot* slot, const SocketIdentity& socket)
 
 void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
-  if (slot->problem.str() == problem) return;
+  if (slot->problem == problem) return;
   slot->problem = problem;
   spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
   UnfollowedSocket listed{.path = EscapeNonUtf8(slot->path),

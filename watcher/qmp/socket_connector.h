@@ -13,10 +13,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/keyed_set.h"
+#include "base/compact.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/qmp/directory_watcher.h"
@@ -85,7 +84,7 @@ class SocketConnector : public RunSource,
   // The --watch that `path` belongs to; -1 without one.
   int SpecOf(absl::string_view path) const;
   // Finds the slot of that path, or makes it.
-  SocketSlot* SlotAt(const SharedText& path);
+  SocketSlot* SlotAt(const std::string& path);
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;

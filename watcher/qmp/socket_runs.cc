@@ -52,8 +52,8 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
   if (VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
     // It is no run of this source. The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
-    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name.str(),
-                                     " of ", other->info().source.str()));
+    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
+                                     other->info().source));
     return nullptr;
   }
   // The run needed fewer descriptors than a new one.
@@ -82,7 +82,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.run_id = NewRunId(slot, file.identity, peer);
   const std::string raw_name = RawVmName(slot);
   info.name = EscapeName(raw_name);
-  info.SetRawName(SharedText(raw_name));
+  info.SetRawName(std::string(raw_name));
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);

@@ -13,8 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/runs/process.h"
 

@@ -45,7 +45,7 @@ absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text) {
   if (in.has_poll_at()) run.session.poll_at = absl::Nanoseconds(in.poll_at());
   if (in.has_last_reset()) run.session.last_reset = absl::Nanoseconds(in.last_reset());
   run.session.file_written = in.file_written();
-  run.monitor = {.unhandled = SharedText(in.unhandled()),
+  run.monitor = {.unhandled = std::string(in.unhandled()),
                  .speaker_pid = in.speaker_pid(),
                  .answer_due = in.answer_due(),
                  .ending = in.ending(),

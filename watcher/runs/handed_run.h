@@ -7,8 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/shared_text.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -17,7 +16,7 @@ namespace vmeventd {
 struct HandedMonitor {
   static constexpr size_t kMaxUnhandled = 64 << 10;
 
-  SharedText unhandled;  // input not handled yet: whole lines, then the beginning of one
+  std::string unhandled;  // input not handled yet: whole lines, then the beginning of one
   int64_t speaker_pid = 0;
   bool answer_due = false;  // QEMU was asked, and has not answered
   bool ending = false;      // a SHUTDOWN stands: nothing is asked

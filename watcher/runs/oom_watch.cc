@@ -21,7 +21,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "watcher/runs/process_watch.h"
 
 namespace vmeventd {

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd {
 

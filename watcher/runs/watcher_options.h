@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/session/vm_session.h"
@@ -23,7 +22,6 @@ struct HandedRun;
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
   std::vector<LibvirtSpec> libvirts;
-  std::string libvirt_logs = "/var/log/libvirt";
   std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
   bool process_tracking = true;
   // Command lines of QEMUs; null: what they say is asked. Only with process tracking.

@@ -15,7 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {
@@ -223,7 +223,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   sender.uid = uid;
   sender.command = OneLine(command);
   sender.executable = OneLine(executable);
-  sender.cgroup = Utf8Prefix(OneLine(cgroup), kMaxCgroupBytes);
+  sender.cgroup = std::string(Utf8Prefix(OneLine(cgroup), kMaxCgroupBytes));
   return sender;
 }
 

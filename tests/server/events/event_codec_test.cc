@@ -34,9 +34,9 @@ VmEvent FullEvent() {
   detail.sender = SignalSender{.signal = 15,
                                .pid = 812,
                                .uid = 0,
-                               .command = SharedText("virtqemud"),
-                               .executable = SharedText("/usr/sbin/virtqemud"),
-                               .cgroup = SharedText("/system.slice/virtqemud.service"),
+                               .command = std::string("virtqemud"),
+                               .executable = std::string("/usr/sbin/virtqemud"),
+                               .cgroup = std::string("/system.slice/virtqemud.service"),
                                .of_qemu = true};
   event.shutdown = detail;
   return event;

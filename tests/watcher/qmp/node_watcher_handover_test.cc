@@ -53,7 +53,7 @@ class HandoverTest : public RestartTest {
     ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
     Stop();
     ASSERT_EQ(handed_.size(), 1u);
-    EXPECT_EQ(handed_[0].monitor.unhandled.str(), line.substr(0, 30));
+    EXPECT_EQ(handed_[0].monitor.unhandled, line.substr(0, 30));
     qemu_.Send(monitor, line.substr(30));
     GoOn();
     EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
@@ -272,7 +272,7 @@ TEST(HandedRunTest, IsReadAsItWasWritten) {
   run.wait_status = 0;
   run.session.poll_at = absl::Seconds(3);
   run.session.file_written = true;
-  run.monitor = {.unhandled = SharedText(absl::string_view("\xff\0{", 3)),
+  run.monitor = {.unhandled = std::string(absl::string_view("\xff\0{", 3)),
                  .speaker_pid = 7,
                  .answer_due = true,
                  .ending = true,
@@ -283,7 +283,7 @@ TEST(HandedRunTest, IsReadAsItWasWritten) {
   const absl::StatusOr<HandedRun> read = ReadHandedRun(text);
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->wait_status, 0);
-  EXPECT_EQ(read->monitor.unhandled.str(), run.monitor.unhandled.str());
+  EXPECT_EQ(read->monitor.unhandled, run.monitor.unhandled);
   EXPECT_EQ(read->session.last_reset, -absl::InfiniteDuration());
   EXPECT_EQ(WriteHandedRun(*read), text);
 }

@@ -12,7 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "tests/support/nats_server.h"
 
 namespace vmeventd::e2e {

@@ -1,6 +1,6 @@
 #include "tools/measure/fleet_soak/node_threads.h"
 
-#include "base/steady_time.h"
+#include "base/clock.h"
 
 namespace vmeventd::e2e {
 

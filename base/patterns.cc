@@ -1,6 +1,13 @@
-#include "base/glob.h"
+#include "base/patterns.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace vmeventd {
 namespace {
@@ -8,6 +15,29 @@ namespace {
 // Limit of a pattern's elements; beyond it, the pattern is cut. No name is as long, so it matches
 // none.
 constexpr size_t kMaxElements = 65'000;
+
+constexpr char kForms[] = "write conditions as app=web, app!=web, app or !app, separated by commas";
+
+// The text up to the first comma that no backslash precedes, which is taken from `rest` with it.
+absl::string_view TakeCondition(absl::string_view* rest) {
+  size_t at = 0;
+  while (at < rest->size() && (*rest)[at] != ',') at += (*rest)[at] == '\\' ? 2 : 1;
+  at = std::min(at, rest->size());
+  const absl::string_view condition = rest->substr(0, at);
+  rest->remove_prefix(std::min(at + 1, rest->size()));
+  return condition;
+}
+
+std::string Unescaped(absl::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const bool escapes =
+        text[at] == '\\' && at + 1 < text.size() && (text[at + 1] == ',' || text[at + 1] == '\\');
+    if (escapes) ++at;
+    out += text[at];
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -99,6 +129,70 @@ bool Glob::Matches(absl::string_view text, size_t* steps) const {
 size_t Glob::memory() const {
   return sizeof(*this) + elements_.capacity() * sizeof(Element) + parts_.capacity() * sizeof(Part) +
          sets_.capacity() * sizeof(Set);
+}
+
+bool IsLabelKey(absl::string_view key) {
+  return !key.empty() && key.size() <= kMaxLabelKeyBytes &&
+         std::all_of(key.begin(), key.end(), [](char c) {
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+                  absl::string_view("._-/").find(c) != absl::string_view::npos;
+         });
+}
+
+absl::StatusOr<LabelSelector> LabelSelector::Parse(absl::string_view text) {
+  LabelSelector selector;
+  // A comma at the end stands before an empty condition.
+  bool more = true;
+  while (more) {
+    const size_t before = text.size();
+    absl::string_view rest = TakeCondition(&text);
+    more = before > rest.size();
+    rest = absl::StripAsciiWhitespace(rest);
+    if (rest.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("has an empty condition; ", kForms));
+    }
+    Condition condition;
+    const size_t equals = rest.find('=');
+    absl::string_view key = rest.substr(0, equals);
+    if (equals == absl::string_view::npos) {
+      condition.negated = absl::ConsumePrefix(&key, "!");
+    } else {
+      condition.negated = absl::ConsumeSuffix(&key, "!");
+      rest.remove_prefix(equals + 1);
+      absl::ConsumePrefix(&rest, "=");  // "==", as kubectl has it too
+      condition.value = Unescaped(absl::StripLeadingAsciiWhitespace(rest));
+    }
+    condition.key = std::string(absl::StripAsciiWhitespace(key));
+    if (!IsLabelKey(condition.key)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has a condition whose key is not 1 to ", kMaxLabelKeyBytes,
+                       " letters, digits, \".\", \"_\", \"-\" and \"/\"; ", kForms));
+    }
+    if (selector.conditions_.size() == kMaxConditions) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has more than ", kMaxConditions, " conditions"));
+    }
+    selector.conditions_.push_back(std::move(condition));
+  }
+  return selector;
+}
+
+bool LabelSelector::Matches(ValueOf value_of) const {
+  return std::all_of(conditions_.begin(), conditions_.end(), [&](const Condition& condition) {
+    const std::optional<absl::string_view> found = value_of(condition.key);
+    const bool holds =
+        found.has_value() && (!condition.value.has_value() || *condition.value == *found);
+    return holds != condition.negated;
+  });
+}
+
+size_t LabelSelector::memory() const {
+  size_t bytes = conditions_.capacity() * sizeof(Condition);
+  for (const Condition& condition : conditions_) {
+    bytes += condition.key.capacity();
+    if (condition.value.has_value()) bytes += condition.value->capacity();
+  }
+  return bytes;
 }
 
 }  // namespace vmeventd
