@@ -32,6 +32,9 @@ struct JournalOptions {
   std::string path;  // database file; its directory exists
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
+  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
+  static constexpr size_t kMaxBacklogBytes = 32 << 20;
+  size_t max_backlog_bytes = kMaxBacklogBytes;
 };
 
 // The newest events in memory, and beyond that those that wait for the disk.
@@ -192,8 +195,6 @@ class EventLog {
   };
   static constexpr absl::Duration kPatience = absl::Seconds(1);
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
-  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
-  static constexpr size_t kMaxBacklogBytes = 32 << 20;
   struct VmPage {
     std::vector<VmRecordPtr> vms;
     uint64_t sequence = 0;  // sequence up to which they are current

@@ -18,7 +18,7 @@ constexpr size_t kMaxBlocksAStep = 16;
 
 absl::Duration EventPump::next() const {
   const JournalWriter::Progress progress = writer_->progress();
-  const bool has_input = handled_ < taken_.updates.size() && HasRoom(progress);
+  const bool has_input = handled_ < taken_.updates.size() && progress.has_room;
   if (progress.gap_is_due || has_input) return absl::ZeroDuration();
   absl::Duration next = absl::InfiniteDuration();
   if (!steps_.empty()) next = steps_.front().public_by;
@@ -36,7 +36,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   }
   TakeOpened();
   NameHole(writer_->progress());
-  while (handled_ < taken_.updates.size() && HasRoom(writer_->progress())) {
+  while (handled_ < taken_.updates.size() && writer_->progress().has_room) {
     do {
       Take(&taken_.updates[handled_++]);
     } while (handled_ < taken_.updates.size() && step_.changes.blocks.size() < kMaxBlocksAStep);
@@ -87,7 +87,7 @@ void EventPump::NameHole(const JournalWriter::Progress& progress) {
   gap.message = absl::StrCat(
       "the events ", hole.first, " to ", hole.last,
       " are lost, as far as there were any: vmeventd ended before they were written, or more than ",
-      EventLog::kMaxBacklogBytes >> 20, " MiB waited for the disk");
+      JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
   AddEvent(gap, nullptr, hole);
   Submit();
 }

@@ -76,11 +76,6 @@ class EventPump {
   void EncodeStatuses();
   // Gives step_ and batch_ to the writer.
   void Submit();
-  // Returns whether more may wait for the disk. A burst that is faster than a disk that works stays
-  // in the event queue; one that hangs or fails holds nothing up.
-  static bool HasRoom(const JournalWriter::Progress& progress) {
-    return !progress.writable || progress.waiting_bytes < EventLog::kMaxBacklogBytes / 2;
-  }
   // Removes what the journal will never have.
   void Drop(const JournalWriter::Hole& hole);
   // Publishes what is due. Returns whether there was something.

@@ -58,7 +58,7 @@ uint64_t JournalWriter::Add(Journal::Batch batch, std::vector<Hole>* dropped) {
   waiting.added = clock_->Now().monotonic;
   waiting_.push_back(std::move(waiting));
   if (since_ == absl::InfiniteDuration()) since_ = clock_->Now().monotonic;
-  while (bytes_ > EventLog::kMaxBacklogBytes && waiting_.size() > in_flight_ + 1) {
+  while (bytes_ > options_.max_backlog_bytes && waiting_.size() > in_flight_ + 1) {
     DropOldest(dropped);
   }
   UpdateMeters();
@@ -154,7 +154,6 @@ JournalWriter::Progress JournalWriter::progress() const {
   const MutexLock lock(&mutex_);
   Progress progress{.bounds = bounds_, .written = written_, .open = open_};
   progress.waiting_from = UINT64_MAX;
-  progress.waiting_bytes = bytes_;
   for (const Waiting& waiting : waiting_) {
     if (waiting.batch.blocks.empty()) continue;
     progress.waiting_from = waiting.batch.blocks.front()->first_sequence();
@@ -167,6 +166,7 @@ JournalWriter::Progress JournalWriter::progress() const {
   const absl::Duration now = clock_->Now().monotonic;
   progress.stalls_at = since_ + EventLog::kMaxCommit;
   progress.writable = open_ && status_.ok() && now < progress.stalls_at;
+  progress.has_room = !progress.writable || bytes_ < options_.max_backlog_bytes / 2;
   if (since_ != absl::InfiniteDuration()) progress.age = now - since_;
   if (!waiting_.empty()) progress.age = now - waiting_.front().added;
   if (!status_.ok()) {

@@ -260,7 +260,7 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
              meters.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog; beyond it the oldest events are dropped",
-             EventLog::kMaxBacklogBytes);
+             JournalOptions::kMaxBacklogBytes);
   out->Counter("vmeventd_journal_given_up_events_total",
                "Published events that will never be in the journal", meters.given_up_events);
   out->Counter("vmeventd_journal_retention_errors_total",

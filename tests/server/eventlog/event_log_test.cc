@@ -115,7 +115,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   state.Push({Reset()});
   const uint64_t newest = 1 + Overflow(&state);
   EXPECT_EQ(state.log().range().newest, newest);
-  EXPECT_LE(state.log().journal_meters().backlog_bytes.value(), EventLog::kMaxBacklogBytes);
+  EXPECT_LE(state.log().journal_meters().backlog_bytes.value(), JournalOptions::kMaxBacklogBytes);
   const uint64_t lost = state.log().journal_meters().given_up_events.value();
   EXPECT_GT(lost, 0u);
   EXPECT_EQ(state.log().range().durable, 1u);
