@@ -98,7 +98,13 @@ void EventPump::TakeOpened() {
   if (live_state_->identity()->journal_id != opened->journal_id) {
     live_state_->ChangeJournal(opened->journal_id);
   }
-  if (!opened->replaced.empty()) PublishGap(opened->replaced);
+  if (!opened->replaced.empty()) {
+    PublishGap(opened->replaced);
+  } else if (!opened->runs.empty()) {
+    PublishGap(
+        "the journal could not be opened at the start: of the VMs that ran before, those that have"
+        " not begun again since have no STOPPED");
+  }
   LiveState::Step step;
   for (const v1::Vm& vm : opened->stops) {
     step.vms.push_back(std::make_shared<const VmRecord>(vm));

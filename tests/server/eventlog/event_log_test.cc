@@ -405,6 +405,23 @@ TEST_F(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
   EXPECT_TRUE(log_->Begin(FromOldest{}).ok());
 }
 
+TEST_F(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
+  log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
+  VmUpdate started = Update("a", EventType::kStarted);
+  started.saved_run = "state";
+  log_->sink()->Push(started);
+  log_->Start();
+  log_->Close();
+  log_.reset();
+  Open();
+  Repair();
+  Step();
+  const std::vector<v1::Event> events = EventsOf(log_->Read(2, {.max_bytes = 1 << 20}).blocks);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
+}
+
 TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {
   std::string journal_id;
   {
