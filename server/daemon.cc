@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/thread_name.h"
+#include "base/system.h"
 #include "server/handover.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"

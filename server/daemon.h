@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "server/access/refusals.h"
 #include "server/config/config.h"
 #include "server/eventlog/event_log.h"

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
 #include "client/nats/connection.h"

@@ -9,8 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"

@@ -7,9 +7,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/clock.h"
 #include "base/mutex.h"
-#include "base/random.h"
-#include "base/steady_time.h"
+#include "base/uuid.h"
 #include "client/nats/jetstream_api.h"
 #include "client/nats/library.h"
 

@@ -9,7 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/quote.h"
+#include "base/text.h"
 #include "client/nats/subject.h"
 #include "nlohmann/json.hpp"
 

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/quote.h"
+#include "base/text.h"
 
 namespace vmeventd {
 namespace {

@@ -8,7 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/nats/jetstream_api.h"
 
 namespace vmeventd {

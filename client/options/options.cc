@@ -10,7 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/quote.h"
+#include "base/text.h"
 #include "client/nats/jetstream_api.h"
 #include "client/nats/server_address.h"
 #include "client/options/servers.h"

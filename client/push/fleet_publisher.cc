@@ -10,7 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/connect/connection.h"
 #include "client/nats/subject.h"
 #include "client/output/enum_names.h"

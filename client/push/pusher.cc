@@ -4,7 +4,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {

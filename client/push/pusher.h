@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "client/consume/delivery.h"
 #include "client/push/push_state.h"
 #include "client/push/request.h"

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "client/consume/delivery.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream_api.h"

@@ -16,9 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "base/errno_status.h"
-#include "base/nearest_name.h"
-#include "base/quote.h"
+#include "base/system.h"
+#include "base/text.h"
 #include "server/config/flags.h"
 
 namespace vmeventd {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/random.h"
+#include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/request_checks.h"
 

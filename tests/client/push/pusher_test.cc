@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/small_file.h"
+#include "base/system.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/output.h"
