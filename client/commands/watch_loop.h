@@ -27,8 +27,9 @@ constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 struct WatchCommand {
   WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;
-  bool resume = true;  // continues when the daemon, or the fleet's servers, come back
-  bool wait = false;   // waits for those that are not there yet
+  bool resume = true;         // continues when the daemon, or the fleet's servers, come back
+  bool wait = false;          // waits for those that are not there yet
+  bool durable_only = false;  // no event comes before it is durable
   // Set for consumers that are no people: delivers each event with its node's own name and journal,
   // for which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
   bool identify = false;

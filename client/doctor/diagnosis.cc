@@ -162,7 +162,6 @@ class Doctor {
     LookAtDaemon();
     LookAtSignals();
     LookAtHostShutdown();
-    LookAtPublishing();
     for (const WatchedPlace& place : facts_.watches) LookAtWatch(place);
     for (const NodeProcess& process : facts_.processes) {
       if (IsQemu(process.arguments)) LookAtQemu(process);
@@ -269,19 +268,6 @@ class Doctor {
                      "HOST_POWERDOWN or HOST_KILL: ",
                      problem, "."),
         "systemctl status dbus systemd-logind");
-  }
-
-  void LookAtPublishing() {
-    if (!facts_.daemon.reachable() || !facts_.daemon.info.has_publishing()) return;
-    const v1::Publishing& publishing = facts_.daemon.info.publishing();
-    if (publishing.problem().empty()) return;
-    // A bucket that fails, for one, holds no event up.
-    const bool waits = facts_.daemon.info.newest_sequence() > publishing.sequence();
-    Add("publishing", facts_.daemon.address,
-        absl::StrCat(publishing.connected() ? "Publishing to the fleet has a problem: "
-                                            : "Nothing is published to the fleet now: ",
-                     publishing.problem(), waits ? ". Events wait in the journal." : "."),
-        "journalctl -u vmeventd | grep -i publish");
   }
 
   void LookAtWatch(const WatchedPlace& place) {

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/nats/stream_reader.h"
-#include "base/nats/subject.h"
 #include "client/fleet/fleet_reader.h"
+#include "client/nats/stream_reader.h"
+#include "client/nats/subject.h"
 
 namespace vmeventd::client {
 namespace {
@@ -34,7 +34,9 @@ std::optional<Failure> WithFleet(const FleetLists::Environment& env, const Ask& 
 absl::Status ReadMessages(NatsConnection* connection, const FleetFilter& filter,
                           const ReadStart& start, uint64_t last, const FleetLists::Environment& env,
                           const std::function<bool(Item)>& take) {
-  const auto reader = FleetEventReader::Open(connection, filter, start, {.note = env.note});
+  Repeats repeats;
+  const auto reader =
+      FleetEventReader::Open(connection, filter, start, {.note = env.note, .repeats = &repeats});
   if (!reader.ok()) return reader.status();
   while ((*reader)->pending() > 0) {
     auto next = (*reader)->Next(kPatience);

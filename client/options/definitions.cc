@@ -71,6 +71,10 @@ answered by 400, 413 or 422 goes into the file set-aside.jsonl of its state
 directory. docs/push.md has the formats, the templates and a receiver's check of
 the signature.
 
+nats://HOST:PORT[,HOST:PORT...], or tls://, names NATS servers of a fleet: the
+events of the one node go into its stream, from the oldest on, and with them the
+state of each VM and a heartbeat (docs/fleet.md).
+
 Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or
 in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
 --url-file: every user of the host sees the command line.
@@ -79,6 +83,7 @@ Examples:
   vmevents push https://events.example/vms --secret-file secret
   vmevents push --format slack --url-file slack.url --type stopped --class crash
   vmevents push --template ntfy.json https://ntfy.example --class crash
+  vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
   vmevents push --status https://events.example/vms)";
 constexpr char kEventsFooter[] =
     R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
@@ -312,8 +317,8 @@ void AddWatch(CLI::App* app) {
 }
 
 void AddPush(CLI::App* app) {
-  CLI::App* push = AddCommand(app, "push", "POST events to a URL as they happen", kPushFooter);
-  AddArgument(push, "URL", "where to; http:// only to this host");
+  CLI::App* push = AddCommand(app, "push", "Deliver events to a URL as they happen", kPushFooter);
+  AddArgument(push, "URL", "where to: https://, or nats:// into a fleet");
   AddOption(push, "--url-file", "FILE", "the URL is the first line of this file");
   AddOption(push, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents");
   AddOption(push, "--template", "FILE",
@@ -333,8 +338,12 @@ void AddPush(CLI::App* app) {
             "the CA of the receiver's certificate, PEM; default the system's");
   AddOption(push, "--push-cert", "FILE", "the certificate to show the receiver, PEM");
   AddOption(push, "--push-key", "FILE", "that certificate's private key, PEM");
+  AddOption(push, "--cluster", "NAME", "nats://: the cluster of this node");
+  AddOption(push, "--push-credentials", "FILE", "nats://: log in by this file (NATS's .creds)");
+  AddOption(push, "--push-domain", "NAME",
+            "nats://: the domain of the JetStream, where the servers are leaf nodes of others");
   AddFlag(push, "--insecure-http",
-          "permit http:// beyond this host: anyone on the way reads the events");
+          "permit http:// and nats:// beyond this host: anyone on the way reads the events");
   AddOption(push, "--state-dir", "DIR",
             "the directory of this push: its position, state and what was set aside");
   AddOption(push, "--metrics-file", "FILE", "write metrics here, NAME.prom for the node exporter");
@@ -461,7 +470,8 @@ void Define(CLI::App* app) {
   fleet->require_subcommand(0, 1);
   AddNode(fleet);
   CLI::App* create = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
-  AddOption(create, "--replicas", "N", "how many servers keep each stream, 1 to 5; default 1");
+  AddOption(create, "--replicas", "N",
+            "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones");
   AddIntent(app);
   AddCommand(app, "info", "Show vmeventd's own state", "Example:\n  vmevents -o json info");
   CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);

@@ -49,6 +49,10 @@ struct PushCommand {
   std::string secret_file;                     // empty: requests have no signature
   std::string header_file;                     // file with more headers; empty: none
   TlsOptions tls;                              // the target's
+  // Into a fleet's stream:
+  std::string cluster;      // of the node
+  std::string credentials;  // a file; empty: none
+  std::string domain;       // JetStream's; empty: the servers' own
   bool insecure_http = false;
   std::string state_dir;   // empty: below `state_home`, by the target
   std::string state_home;  // empty: there is none

@@ -122,20 +122,6 @@ std::string ConnectionText(const v1::LibvirtConnection& connection, absl::TimeZo
                       EscapeForTerminal(connection.problem()));
 }
 
-std::string PublishingText(const v1::GetServerInfoResponse& info, absl::TimeZone zone) {
-  const v1::Publishing& publishing = info.publishing();
-  const uint64_t newest = std::max(info.newest_sequence(), publishing.sequence());
-  const uint64_t waiting = newest - publishing.sequence();
-  std::string text = absl::StrCat(publishing.connected() ? "connected" : "not connected", " since ",
-                                  TimeOrDash(publishing.has_since(), publishing.since(), zone));
-  if (waiting > 0)
-    absl::StrAppend(&text, ", ", waiting, waiting == 1 ? " event" : " events", " waiting");
-  if (!publishing.problem().empty()) {
-    absl::StrAppend(&text, ": ", EscapeForTerminal(publishing.problem()));
-  }
-  return text;
-}
-
 // Lines of "name   value", the values aligned.
 class FactList {
  public:
@@ -517,10 +503,6 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
     const v1::LibvirtConnection& connection = info.libvirt_connections(i);
     facts.Add(i == 0 ? "libvirt" : "", ConnectionText(connection, zone_),
               connection.connected() ? Color::kNone : Color::kYellow);
-  }
-  if (info.has_publishing()) {
-    facts.Add("publishing", PublishingText(info, zone_),
-              info.publishing().problem().empty() ? Color::kNone : Color::kYellow);
   }
   return facts.Take();
 }

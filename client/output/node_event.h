@@ -33,12 +33,9 @@ struct MessageNode {
 struct WatchPosition {
   uint64_t sequence = 0;
   std::string journal_id;  // empty: there is no position yet
-  // The id of a fleet's message at `sequence`, and when it was stored: the stream is recognised by
-  // them. Empty, or in the infinite past: not known.
-  std::string message_id;
+  // When a fleet's message at `sequence` was stored: the stream is recognised by it. The infinite
+  // past: not known.
   absl::Time message_time = absl::InfinitePast();
-  // Earlier events are left out, after a fleet's stream was replaced by another one.
-  absl::Time since = absl::InfinitePast();
 
   bool operator==(const WatchPosition&) const = default;
 };

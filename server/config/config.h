@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/nats/server_address.h"
 #include "server/config/listen_address.h"
 #include "server/config/tls_material.h"
 #include "watcher/core/specs.h"
@@ -22,7 +21,6 @@ extern const char kDefaultSources[];
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
-enum class PublishFormat { kProtobuf, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 
 // The flags and the configuration file, checked. Each field but the warnings belongs to one
@@ -51,14 +49,6 @@ struct Config {
   std::string node;  // empty: the host name
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
-  std::vector<NatsServerAddress> publish;  // empty: nothing is published
-  std::string publish_cluster;
-  std::string publish_domain;  // empty: the servers' own
-  std::string publish_credentials;
-  std::string publish_tls_ca;
-  std::string publish_tls_cert;
-  std::string publish_tls_key;
-  PublishFormat publish_format = PublishFormat::kProtobuf;
 
   // Given flags that no longer exist, each with what to do instead; to be logged.
   std::vector<std::string> warnings;
@@ -76,8 +66,6 @@ struct Config {
 struct Tuning {
   bool event_limits = true;  // bounds the events of each VM
   double list_rate = 200;    // see GrpcServerOptions
-  double publish_rate = 5'000;
-  absl::Duration publish_heartbeat = absl::Seconds(30);
 };
 
 // The source of the defaults of listens and state_dir.
@@ -90,7 +78,7 @@ Config DefaultConfig(const Environment& environment);
 
 // Either a configuration to run with, or the text to print and the exit code: 0 for --help,
 // --version and --check-config, 2 for wrong usage, 1 for what the flags name on this host and
-// cannot be used now: a group, TLS files, files for --publish. The text names the flag, the value
+// cannot be used now: a group, TLS files. The text names the flag, the value
 // and the rule. --check-config takes both for wrong usage.
 struct ParsedConfig {
   std::optional<Config> config;

@@ -17,12 +17,13 @@ constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "durable-sequence", "event-problems",   "event-source",      "event-state",
-    "filter-by-cause",  "filter-by-run",    "filter-by-uuid",    "guest-panic",
-    "host-shutdown",    "intent-end",       "intent-request-id", "labels",
-    "listeners",        "missing-ranges",   "node-id",           "publishing",
-    "request-progress", "shutdown-caveats", "signal-sender",     "unfollowed-sockets",
-    "vm-attached",
+    "durable-sequence",   "event-problems",    "event-source",
+    "event-state",        "filter-by-cause",   "filter-by-run",
+    "filter-by-uuid",     "guest-panic",       "host-shutdown",
+    "intent-end",         "intent-request-id", "labels",
+    "listeners",          "missing-ranges",    "node-id",
+    "request-progress",   "shutdown-caveats",  "signal-sender",
+    "unfollowed-sockets", "vm-attached",
 };
 
 }  // namespace
@@ -214,7 +215,6 @@ v1::GetServerInfoResponse VmEventService::Info() const {
   info.set_streams(hub_->stream_count());
   info.set_journal_writable(log_->health().journal_writable);
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);
-  if (publishing_) *info.mutable_publishing() = publishing_();
   const MutexLock lock(&mutex_);
   info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
   if (watcher_ == nullptr) return info;

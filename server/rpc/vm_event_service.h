@@ -45,10 +45,6 @@ class VmEventService {
   void SetListeners(std::function<std::vector<v1::Listener>()> listeners) {
     listeners_ = std::move(listeners);
   }
-  // Sets what GetServerInfo says of publishing, from any thread. Once, before the first call.
-  void SetPublishing(std::function<v1::Publishing()> publishing) {
-    publishing_ = std::move(publishing);
-  }
 
  private:
   void WatchEvents(IncomingCall* call, const AccessPolicy& policy);
@@ -83,7 +79,6 @@ class VmEventService {
   std::function<std::vector<v1::Listener>()> listeners_ = [] {
     return std::vector<v1::Listener>();
   };
-  std::function<v1::Publishing()> publishing_;  // empty: nothing is published
 
   mutable Mutex mutex_;
   NodeWatcher* watcher_ ABSL_GUARDED_BY(mutex_) = nullptr;

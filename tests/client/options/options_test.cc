@@ -417,6 +417,37 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   EXPECT_TRUE(Parsed({"--server", "nats://a", "push", "https://x"}).fleet);
 }
 
+TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
+  const CommandLine line =
+      Parsed({"--server", "a", "push", "tls://n1,n2:5", "--cluster", "prod", "--format", "json",
+              "--push-credentials", "c", "--push-domain", "hub"});
+  const auto& push = std::get<PushCommand>(line.command);
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(push.follow.watch.start));
+  EXPECT_TRUE(push.follow.watch.durable_only);
+  EXPECT_EQ(push.cluster, "prod");
+  EXPECT_EQ(push.credentials, "c");
+  EXPECT_EQ(push.domain, "hub");
+  EXPECT_EQ(push.format, PushFormat::kJson);
+  EXPECT_TRUE(std::holds_alternative<FromNow>(
+      std::get<PushCommand>(
+          Parsed({"push", "nats://localhost", "--cluster", "c", "--from", "now"}).command)
+          .follow.watch.start));
+}
+
+TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
+  ExpectComplaints({{"push nats://localhost", "needs --cluster NAME"},
+                    {"push nats://n1 --cluster c", "--insecure-http"},
+                    {"push nats://u:p@localhost --cluster c", "--push-credentials"},
+                    {"push https://x --cluster c", "only a fleet's stream has it"},
+                    {"push https://x --push-domain d", "only NATS servers take it"},
+                    {"push tls://n --cluster c --type stopped", "--type: a fleet's stream gets"},
+                    {"push tls://n --cluster c --batch 7", "--batch: a fleet's stream gets"},
+                    {"push tls://n --cluster c --format slack", "cloudevents or json"},
+                    {"push tls://n --cluster c --push-domain a.b", "is no domain of JetStream"},
+                    {"--server a,b push tls://n --cluster c", "the events of one node"},
+                    {"--server nats://a push tls://n --cluster c", "the events of one node"}});
+}
+
 TEST(ParseCommandLine, APushSaysWhatIsWrong) {
   ExpectComplaints({{"push", "vmevents push https://HOST/PATH"},
                     {"push --status", "which one?"},

@@ -240,7 +240,6 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.mutable_directories(0)->set_pattern(evil);
   info.add_libvirt_connections()->set_uri(evil);
   info.mutable_libvirt_connections(0)->set_problem(evil);
-  info.mutable_publishing()->set_problem(evil);
   TableFormatter formatter({});
   const std::string all = EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatVm({vm}) +
                           *formatter.FormatInfo(info);
@@ -358,20 +357,6 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
   info.mutable_directories(0)->set_sockets(1);
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("*.kvmd  1 socket\n"));
-}
-
-TEST(TableFormatter, ShowsHowPublishingGoes) {
-  const auto text = [](const std::string& info) {
-    return *TableFormatter({}).FormatInfo(
-        FromText<v1::GetServerInfoResponse>("newest_sequence: 12 " + info));
-  };
-  EXPECT_THAT(text(""), Not(HasSubstr("publishing")));
-  EXPECT_THAT(text("publishing { connected: true since { seconds: 1782907200 } sequence: 12 }"),
-              HasSubstr("publishing      connected since 2026-07-01 12:00:00.000\n"));
-  EXPECT_THAT(text("publishing { problem: 'Connection refused' since { seconds: 1782907200 } "
-                   "sequence: 2 }"),
-              HasSubstr("publishing      not connected since 2026-07-01 12:00:00.000, 10 "
-                        "events waiting: Connection refused\n"));
 }
 
 TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {

@@ -326,12 +326,6 @@ def signal_senders(world):
     assert senders.active or senders.problem, senders
 
 
-@promise("GetServerInfoResponse.publishing", "into the fleet's stream; unset: nothing is published")
-def nothing_is_published(world):
-    world.start()
-    assert not world.info().HasField("publishing"), world.info()
-
-
 @promise("GetServerInfoResponse.host_shutdown", "whether the host's shutdown is seen")
 @promise("HostShutdownWatch.active", "whether one of them can be heard")
 @promise("HostShutdownWatch.problem", "for people: why not; empty: all is well")
@@ -341,15 +335,6 @@ def host_shutdown(world):
     assert host.active == (not host.problem) and not host.shutting_down, host
 
 
-headline("Publishing", "How the node's events get into the fleet's stream.")
-elsewhere("tests/system/fleet_test.cc:FleetTest.AMissingStreamIsReportedAndUsedOnceItIsThere",
-          "Publishing.connected", "to a server that has the stream")
-elsewhere("tests/system/fleet_test.cc:FleetTest.AMissingStreamIsReportedAndUsedOnceItIsThere",
-          "Publishing.problem", "for people; empty: all is well")
-elsewhere("tests/server/fleet/publisher_test.cc:FleetPublisherTest.TheStateSaysHowPublishingGoes",
-          "Publishing.since", "when `connected` last changed")
-elsewhere("tests/system/fleet_test.cc:FleetTest.AMissingStreamIsReportedAndUsedOnceItIsThere",
-          "Publishing.sequence", "every event up to this one is in the stream")
 headline("HostShutdownWatch", "What systemd-logind and systemd say on the host's system bus.")
 elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindSaysThatTheHostShutsDownAndThatItDoesNot",
           "HostShutdownWatch.shutting_down", "whether the host shuts down now, as far as was heard last")
@@ -556,7 +541,6 @@ CAPABILITIES = {
     "listeners": ("GetServerInfoResponse", "listeners"),
     "missing-ranges": ("Event", "missing"),
     "node-id": ("GetServerInfoResponse", "node_id"),
-    "publishing": ("GetServerInfoResponse", "publishing"),
     "request-progress": ("Progress", "stream_id"),
     "shutdown-caveats": ("ShutdownDetail", "caveats"),
     "signal-sender": ("ShutdownDetail", "sender"),
