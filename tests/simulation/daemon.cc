@@ -62,7 +62,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = {.path = kJournalPath,
                                   .retention_age = options.retention_age,
-                                  .retention_events = options.retention_events},
+                                  .retention_events = options.retention_events,
+                                  .max_backlog_bytes = options.max_backlog_bytes},
                       .live = {.ring = {.max_bytes = options.ring_bytes}},
                       .node_id = "node",
                       .max_queued = options.max_queued},

@@ -52,6 +52,7 @@ class Daemon {
     size_t max_queued = 100'000;
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 16 << 20;
+    size_t max_backlog_bytes = JournalOptions::kMaxBacklogBytes;
     size_t history_bytes = StreamCursor::kHistoryBytes;  // limit of one page
     std::shared_ptr<LibvirtApi> libvirt;                 // null: it follows no domains
   };
@@ -112,6 +113,8 @@ class Daemon {
   // The open runs that it began with.
   const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
   bool replaced() const { return saved_.journal_is_new; }
+  // False: the journal cannot be opened yet, and with it the open runs of the daemons before.
+  bool has_journal() const { return EventLogForTests::PartsOf(*log_).writer.progress().open; }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
   // Runs of domains, whose processes were handed over.

@@ -47,6 +47,8 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
+  if (random->OneIn(4))
+    options.max_backlog_bytes = static_cast<size_t>(random->Between(1'000, 20'000));
   if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
   // A domain whose process is not followed is known by its UUID alone.
   if (plan.domains > 0) options.max_vm_descriptors = Daemon::Options().max_vm_descriptors;
@@ -153,7 +155,8 @@ class Simulation {
     story_.Say("daemon", "starts, for the ", number_, ". time");
     world_.set_daemon(number_);
     host_.AimKill();
-    if (damages_ > 0 && fault_random_.OneIn(2) && judge_.DamageJournal()) {
+    if (damages_ > 0 && !host_.start_may_fail() && fault_random_.OneIn(2) &&
+        judge_.DamageJournal()) {
       --damages_;
       host_.AimKillAtStart();
     }
@@ -340,6 +343,7 @@ class Simulation {
         break;
       case Who::kWriter:
         daemon_->WriterTurn();
+        judge_.AfterWriter(*daemon_);
         if (random_.OneIn(writer_stalls_one_in_)) {
           writer_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), absl::Seconds(10));
