@@ -136,7 +136,7 @@ MUTATIONS = [
              "!same_boot && !OutlivesItsBootId(info)", "false"),
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session.cc",
-             "  session.ShareTexts();\n", "session.saved_.uuid.clear();"),
+             "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
     Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_arguments.cc",
              'return ⟦absl::StartsWith(name, "qemu-system-")⟧ ||', "true"),
     Mutation("a-command-line-is-all-there-is", "watcher/core/qemu_arguments.cc",
