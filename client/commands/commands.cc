@@ -9,18 +9,6 @@
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
-namespace {
-
-// "prod/node1, prod/node2".
-std::string Places(const std::vector<MessageNode>& nodes) {
-  return absl::StrJoin(nodes, ", ", [](std::string* out, const MessageNode& node) {
-    absl::StrAppend(out, EscapeForTerminal(node.cluster), node.cluster.empty() ? "" : "/",
-                    EscapeForTerminal(node.name));
-  });
-}
-
-}  // namespace
-
 std::optional<Failure> FromPrint(const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
   return Failure{ExitCode::kFailed, std::string(status.message())};
@@ -89,44 +77,6 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);
   return printed ? printed : failure;
-}
-
-std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output) {
-  NodeVms one;
-  if (auto failure = source->ReadVm(command, &one)) return failure;
-  return PrintText(formatter->FormatVm(one.front()), output);
-}
-
-std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, NodeVms* vms) {
-  const std::string name = EscapeForTerminal(command.name);
-  if (vms->empty()) {
-    const std::string run =
-        command.run_id.empty() ? ""
-                               : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id),
-                                              "\" as the latest on its node");
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("no VM \"", name, "\"", run, " is known", where,
-                                "; `vmevents vms --all` lists those that are")};
-  }
-  const NodeVm* latest = &vms->front();
-  const NodeVm* running = nullptr;
-  std::vector<MessageNode> places;
-  for (const NodeVm& one : *vms) {
-    if (one.vm.state() != v1::VM_STATE_STOPPED && !one.node.stale_since) {
-      running = &one;
-      places.push_back(one.node);
-    }
-    if (FromProto(one.vm.state_time()) > FromProto(latest->vm.state_time())) latest = &one;
-  }
-  if (places.size() > 1) {
-    return Failure{
-        ExitCode::kFailed,
-        absl::StrCat("the name \"", name, "\" stands for more than one VM: on ", Places(places),
-                     "; choose one with ", places[0].cluster.empty() ? "--server" : "--node")};
-  }
-  *vms = {NodeVm(running != nullptr ? *running : *latest)};
-  return std::nullopt;
 }
 
 namespace {
@@ -276,17 +226,6 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* 
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   Append(&all, vms);
-  return std::nullopt;
-}
-
-std::optional<Failure> DaemonLists::ReadVm(const VmCommand& command, NodeVms* vm) {
-  v1::GetVmResponse response;
-  const grpc::Status status = GetVm(context_, command.name, command.run_id, &response);
-  if (!status.ok()) {
-    return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all",
-                            context_, status);
-  }
-  vm->push_back({std::move(*response.mutable_vm())});
   return std::nullopt;
 }
 

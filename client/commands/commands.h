@@ -55,11 +55,6 @@ struct VmsCommand {
   }
 };
 
-struct VmCommand {
-  std::string name;    // name, or the UUID if no VM has that name
-  std::string run_id;  // empty: the one run of that name
-};
-
 // A source of lists: one daemon, several, or a fleet. Calls block; one thread.
 class ListSource {
  public:
@@ -72,8 +67,6 @@ class ListSource {
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
   // Appends the VMs by name and then by node; with a failure, those of the nodes that answered.
   virtual std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) = 0;
-  // Appends exactly one VM, unless it fails.
-  virtual std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) = 0;
 };
 
 // Delivers the events of a merge in batches.
@@ -105,18 +98,11 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                const PrintSentence& note = nullptr);
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, const PrintSentence& note = nullptr);
-std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output);
 
 // The failure of a command whose output failed: none if the output's reader has gone.
 std::optional<Failure> FromPrint(const absl::Status& status);
 // Writes the text. Errors as of FromPrint().
 std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output* output);
-
-// Chooses among the VMs of one name on several nodes: the one that is not stopped, on a node that
-// lives, or else the one whose state is the newest. The others are removed. `where` completes "is
-// known", such as " in the fleet". Pure.
-std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, NodeVms* vms);
 
 // The server's default applies if there is no ttl.
 struct DeclareIntentCommand {
@@ -171,7 +157,6 @@ class DaemonLists : public ListSource {
   explicit DaemonLists(const CommandContext& context) : context_(context) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
-  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override;
 
  private:
   const CommandContext& context_;

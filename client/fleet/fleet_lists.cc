@@ -146,26 +146,6 @@ std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* v
                       });
 }
 
-std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, NodeVms* vm) {
-  // The server looks the name up; a name is no glob here.
-  FleetFilter filter{.nodes = env_.nodes};
-  if (command.name.find_first_of("*?[") == std::string::npos) {
-    filter.events.add_vm_names(command.name);
-  }
-  const auto of_run = [&](const v1::Vm& found) {
-    return command.run_id.empty() || found.ref().run_id() == command.run_id;
-  };
-  auto failure = ReadMatching(filter, env_, vm, [&](const v1::Vm& found) {
-    return found.ref().name() == command.name && of_run(found);
-  });
-  if (!failure && vm->empty() && ParseUuid(command.name)) {
-    filter.events.clear_vm_names();
-    filter.events.add_uuids(command.name);
-    failure = ReadMatching(filter, env_, vm, of_run);
-  }
-  return failure ? failure : ChooseVm(command, " in the fleet", vm);
-}
-
 std::optional<Failure> FleetLists::ReadNodes(Formatter::Heartbeats* nodes) const {
   return WithFleet(env_, [&](NatsConnection* connection) {
     absl::StatusOr<std::vector<v1::NodeHeartbeat>> all =

@@ -83,7 +83,7 @@ class Line {
       return;
     }
     const auto next =
-        command_->get_subcommands([&word](const CLI::App* one) { return one->get_name() == word; });
+        command_->get_subcommands([&word](const CLI::App* one) { return one->check_name(word); });
     if (!next.empty()) command_ = next.front();
   }
 

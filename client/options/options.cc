@@ -176,6 +176,16 @@ VmsCommand MakeVms(OptionReader* options) {
   return command;
 }
 
+WhyCommand MakeWhy(OptionReader* options) {
+  WhyCommand command;
+  command.filter = options->Filter();
+  command.markdown = options->Flag("--markdown");
+  if (command.filter.ByteSizeLong() == 0) {
+    options->Wrong("why: which VM? Write `vmevents why NAME`");
+  }
+  return command;
+}
+
 DeclareIntentCommand MakeDeclareIntent(OptionReader* options) {
   DeclareIntentCommand command;
   command.name = options->Word("NAME");
@@ -330,16 +340,13 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     line->command = MakeEvents(options);
   } else if (command == "vms") {
     line->command = MakeVms(options);
-  } else if (command == "vm") {
-    line->command = VmCommand{options->Word("NAME"), options->Word("--run")};
+  } else if (command == "why") {
+    line->command = MakeWhy(options);
   } else if (command == "top") {
     TopCommand top;
     options->Duration("--interval", &top.interval);
     options->Duration("--window", &top.window);
     line->command = top;
-  } else if (command == "timeline") {
-    line->command =
-        TimelineCommand{options->Word("NAME"), options->Word("--run"), options->Time("--since")};
   } else if (action == "declare") {
     line->command = MakeDeclareIntent(options);
   } else if (action == "list") {
@@ -361,7 +368,7 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
 }
 
 constexpr char kCommands[] =
-    "watch, push, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, "
+    "watch, push, events, vms, why, top, fleet, intent, info, health, doctor, context, "
     "help, version and completion";
 
 Answered Complain(const CLI::App& app, absl::string_view what) {
@@ -432,7 +439,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   if (options.command() == "version") return ParseCommandLine({"--version"}, context);
   if (options.command() == "help") {
     std::vector<std::string> words = options.Texts("COMMAND");
-    const auto is_named = [&words](const CLI::App* one) { return one->get_name() == words[0]; };
+    const auto is_named = [&words](const CLI::App* one) { return one->check_name(words[0]); };
     if (!words.empty() && app.get_subcommands(is_named).empty()) {
       const std::string hint = HintFor(app, words[0]);
       return Complain(

@@ -33,23 +33,10 @@ Color TypeColor(v1::EventType type) {
   }
 }
 
-std::string ExitWords(const v1::ShutdownDetail& shutdown) {
-  if (!shutdown.exit_status_known()) return "";
-  if (shutdown.exit_signal() != 0)
-    return absl::StrCat("killed by ", SignalName(shutdown.exit_signal()));
-  return absl::StrCat("exit code ", shutdown.exit_code());
-}
-
 std::string Problems(const v1::Vm& vm) {
   return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const std::string& problem) {
     absl::StrAppend(out, EscapeForTerminal(problem));
   });
-}
-
-std::string SenderName(const v1::SignalSender& sender) {
-  if (sender.kernel()) return "the kernel";
-  return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
-                                  : EscapeForTerminal(sender.command());
 }
 
 // The cause, and the sender of a signal or the exit status where that says more, such as "host kill
@@ -85,7 +72,7 @@ Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
 
-// Evidence is for FormatVm() and for wide tables.
+// Evidence is for `why` and for wide tables.
 std::string VmDetail(const v1::Vm& vm, bool wide) {
   std::vector<std::string> parts;
   if (vm.has_shutdown()) {
@@ -136,53 +123,15 @@ std::string PublishingText(const v1::GetServerInfoResponse& info, absl::TimeZone
   return text;
 }
 
-// Lines of "name   value", the values aligned.
-class FactList {
- public:
-  explicit FactList(const Painter& painter) : layout_({{"", 14}, {"", 0}}, painter) {}
-
-  void Add(const char* name, std::string value, Color color = Color::kNone) {
-    if (value.empty()) return;
-    text_ += layout_.Line({{name, Color::kDim}, {std::move(value), color}});
-  }
-  std::string Take() { return std::move(text_); }
-
- private:
-  ColumnLayout layout_;
-  std::string text_;
-};
-
-void AddShutdown(const v1::ShutdownDetail& shutdown, absl::TimeZone zone, FactList* facts) {
-  facts->Add("class", ShortName(shutdown.class_()), ColorOf(shutdown.class_()));
-  facts->Add("cause", CauseWords(shutdown.cause()));
-  facts->Add("rule", EscapeForTerminal(shutdown.rule()));
-  if (shutdown.has_powerdown_age()) {
-    facts->Add("powerdown", absl::StrCat(DurationText(FromProto(shutdown.powerdown_age())),
-                                         " before the shutdown"));
-  }
-  facts->Add("exit", ExitWords(shutdown));
-  if (shutdown.has_sender()) {
-    facts->Add("sender", absl::StrCat(SenderName(shutdown.sender()), " sent ",
-                                      SignalName(shutdown.sender().signal())));
-  }
-  if (shutdown.has_intent()) {
-    facts->Add("intent", absl::StrCat(EscapeForTerminal(shutdown.intent().actor()), ": ",
-                                      EscapeForTerminal(shutdown.intent().reason())));
-  }
-  facts->Add("shutdown file", shutdown.shutdown_file_written() ? "written" : "not written");
-  for (int i = 0; i < shutdown.evidence_size(); ++i) {
-    const v1::Evidence& evidence = shutdown.evidence(i);
-    const std::string what = EscapeForTerminal(evidence.what());
-    facts->Add(i == 0 ? "evidence" : "",
-               evidence.has_time()
-                   ? absl::StrCat(LocalTimeText(FromProto(evidence.time()), zone), "  ", what)
-                   : what);
-  }
-}
-
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
+
+std::string SenderName(const v1::SignalSender& sender) {
+  if (sender.kernel()) return "the kernel";
+  return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
+                                  : EscapeForTerminal(sender.command());
+}
 
 Color ColorOf(v1::VmState state) {
   switch (state) {
@@ -415,46 +364,6 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
                     {EscapeForTerminal(intent.reason())}});
   }
   return Table({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, std::move(rows));
-}
-
-absl::StatusOr<std::string> TableFormatter::FormatVm(const NodeVm& one) {
-  const v1::Vm& vm = one.vm;
-  FactList facts(painter_);
-  facts.Add("name", EscapeForTerminal(vm.ref().name()), Color::kBold);
-  facts.Add("node", EscapeForTerminal(one.node.name));
-  facts.Add("cluster", EscapeForTerminal(one.node.cluster));
-  if (one.node.stale_since) {
-    const absl::Time since = *one.node.stale_since;
-    const std::string why =
-        since == absl::InfinitePast()
-            ? "the node has no heartbeat"
-            : absl::StrCat("the node's last heartbeat was at ", LocalTimeText(since, zone_));
-    facts.Add("state", absl::StrCat(ShortName(vm.state()), " (stale: ", why, ")"), Color::kYellow);
-  } else {
-    facts.Add("state", ShortName(vm.state()), ColorOf(vm.state()));
-  }
-  facts.Add("since", TimeOrDash(vm.has_state_time(), vm.state_time(), zone_));
-  facts.Add("run", EscapeForTerminal(vm.ref().run_id()));
-  facts.Add("uuid", EscapeForTerminal(vm.ref().uuid()));
-  facts.Add("labels", EscapeForTerminal(LabelsText(vm.ref())));
-  facts.Add("pid", vm.ref().pid() == 0 ? "not visible" : absl::StrCat(vm.ref().pid()));
-  facts.Add("started", TimeOrDash(vm.has_start_time(), vm.start_time(), zone_));
-  facts.Add("qemu", EscapeForTerminal(vm.qemu_version()));
-  facts.Add("source", EscapeForTerminal(vm.ref().source()));
-  facts.Add("monitor", EscapeForTerminal(vm.monitor_path()));
-  facts.Add("last sequence", absl::StrCat(vm.last_sequence()));
-  if (vm.has_intent()) {
-    facts.Add("open intent", absl::StrCat(EscapeForTerminal(vm.intent().actor()), ": ",
-                                          EscapeForTerminal(vm.intent().reason())));
-    facts.Add("intent id", EscapeForTerminal(vm.intent().intent_id()));
-    facts.Add("expires",
-              TimeOrDash(vm.intent().has_expire_time(), vm.intent().expire_time(), zone_));
-  }
-  if (vm.has_shutdown()) AddShutdown(vm.shutdown(), zone_, &facts);
-  for (int i = 0; i < vm.problems_size(); ++i) {
-    facts.Add(i == 0 ? "problems" : "", EscapeForTerminal(vm.problems(i)), Color::kYellow);
-  }
-  return facts.Take();
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& intent) {

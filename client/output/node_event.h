@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -63,6 +64,16 @@ struct NodeVm {
   MessageNode node;
 };
 using NodeVms = std::vector<NodeVm>;
+
+// The last end of a VM, and the VM as it is now.
+struct VmStory {
+  std::string name;
+  std::optional<NodeEvent> end;           // its newest STOPPED; unset: none is known
+  std::optional<absl::Time> started;      // when the run that ended so began, if that is known
+  std::optional<NodeVm> vm;               // its newest run; unset: only the end is known
+  std::map<v1::ShutdownClass, int> ends;  // of the last 24 hours
+};
+using VmStories = std::vector<VmStory>;
 
 // Returns whether a filter's list has the value, or is empty and so has no say.
 template <typename List, typename Value>

@@ -251,14 +251,14 @@ TEST_F(FleetClientTest, AVmOfADeadNodeIsStale) {
   vm->Speak(1);
   WaitUntil("its state is in the bucket", [&] { return Ask({"vms"}).size() == 1; });
   // It is as long as its node's heartbeat is late, which has no more than three seconds.
-  WaitUntil("it is not stale", [&] { return !Ask({"vm", "web1"}).at(0).contains("stale"); });
+  WaitUntil("it is not stale", [&] { return !Ask({"vm", "web1"}).at(0)["vm"].contains("stale"); });
   KillNode("n1");
-  WaitUntil("it is stale", [&] { return Ask({"vm", "web1"}).at(0).contains("stale"); });
+  WaitUntil("it is stale", [&] { return Ask({"vm", "web1"}).at(0)["vm"].contains("stale"); });
   ChattyVm again(Watched("n2"), "web1");
   again.Speak(1);
   WaitUntil("it runs elsewhere", [&] { return Ask({"vms"}).size() == 2; });
   WaitUntil("that one is shown, and is not stale", [&] {
-    const json shown = Ask({"vm", "web1"}).at(0);
+    const json shown = Ask({"vm", "web1"}).at(0)["vm"];
     return shown["node"] == "n2" && !shown.contains("stale");
   });
 }

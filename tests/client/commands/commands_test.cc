@@ -185,52 +185,6 @@ TEST_F(CommandsTest, VmsReadsAllPages) {
   EXPECT_EQ(Lines(), 2U);
 }
 
-TEST_F(CommandsTest, VmAsksForTheRun) {
-  server_.service().get_vm = [](const v1::GetVmRequest& request, v1::GetVmResponse* response) {
-    EXPECT_EQ(request.name(), "web1");
-    EXPECT_EQ(request.run_id(), "run-7");
-    *response->mutable_vm() = MakeVm("web1");
-    return grpc::Status::OK;
-  };
-  EXPECT_FALSE(Run(VmCommand{"web1", "run-7"}).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
-}
-
-TEST_F(CommandsTest, AVmIsFoundByItsUuid) {
-  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
-  server_.service().get_vm = [&](const v1::GetVmRequest& request, v1::GetVmResponse* response) {
-    if (request.uuid().empty()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
-    EXPECT_EQ(request.uuid(), uuid);
-    EXPECT_EQ(request.name(), "");
-    *response->mutable_vm() = MakeVm("web1");
-    return grpc::Status::OK;
-  };
-  EXPECT_FALSE(Run(VmCommand{uuid, ""}).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
-  EXPECT_THAT(Run(VmCommand{"web2", ""}), Fails(ExitCode::kNotFound, testing::_));
-
-  server_.service().get_vm = [&](const v1::GetVmRequest& request, v1::GetVmResponse*) {
-    return request.name().empty()
-               ? grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "name: must not be empty")
-               : grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
-  };
-  EXPECT_THAT(Run(VmCommand{uuid, ""}), Fails(ExitCode::kNotFound, testing::_))
-      << "a daemon that knows names alone";
-}
-
-TEST_F(CommandsTest, AnUnknownVmIsNotFound) {
-  server_.service().get_vm = Refuses({grpc::StatusCode::NOT_FOUND, "name: no VM"});
-  EXPECT_THAT(Run(VmCommand{"we\nb", ""}),
-              Fails(ExitCode::kNotFound, HasSubstr("no VM \"we\\x0ab\" is known")));
-}
-
-TEST_F(CommandsTest, AnAmbiguousNameExplainsHowToChoose) {
-  server_.service().get_vm =
-      Refuses({grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2"});
-  EXPECT_THAT(Run(VmCommand{"web1", ""}),
-              Fails(ExitCode::kFailed, HasSubstr("run-1 and run-2; choose one with --run RUN_ID")));
-}
-
 TEST_F(CommandsTest, InfoPrintsOneObject) {
   server_.service().info.set_node("node1");
   EXPECT_FALSE(Run(InfoCommand{}).has_value());

@@ -242,8 +242,8 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.mutable_libvirt_connections(0)->set_problem(evil);
   info.mutable_publishing()->set_problem(evil);
   TableFormatter formatter({});
-  const std::string all = EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatVm({vm}) +
-                          *formatter.FormatInfo(info);
+  const std::string all =
+      EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatInfo(info);
   for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
     EXPECT_THAT(all, Not(HasSubstr(bad)));
   }
@@ -304,47 +304,6 @@ TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
             "web1  qmp:/run/qemu           RUNNING  -      -    -\n"
             "web2  libvirt:qemu:///system  RUNNING  -      -    -\n"
             "web3  -                       RUNNING  -      -    -\n");
-}
-
-TEST(TableFormatter, ShowsTheSourceOfAVm) {
-  v1::Vm vm = MakeVm("web1");
-  vm.mutable_ref()->set_source("libvirt:qemu:///system");
-  EXPECT_THAT(*TableFormatter({}).FormatVm({vm}),
-              HasSubstr("source          libvirt:qemu:///system\n"));
-}
-
-TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
-  auto vm = FromText<v1::Vm>(R"(
-      ref { name: 'web1' run_id: 'run-7' } state: VM_STATE_STOPPED
-      shutdown { exit_status_known: true exit_signal: 9 }
-      problems: 'monitor held by another client')");
-  vm.mutable_shutdown()->MergeFrom(PowerdownShutdown());
-  EXPECT_EQ(*TableFormatter({}).FormatVm({vm}),
-            "name            web1\n"
-            "state           STOPPED\n"
-            "since           -\n"
-            "run             run-7\n"
-            "pid             not visible\n"
-            "started         -\n"
-            "last sequence   0\n"
-            "class           ADMIN\n"
-            "cause           host powerdown\n"
-            "rule            guest-shutdown-in-window\n"
-            "powerdown       4s before the shutdown\n"
-            "exit            killed by SIGKILL\n"
-            "shutdown file   not written\n"
-            "evidence        2026-07-01 12:00:00.000  POWERDOWN\n"
-            "                SHUTDOWN reason=guest-shutdown\n"
-            "problems        monitor held by another client\n");
-}
-
-TEST(TableFormatter, ShowsTheOpenIntentOfAVm) {
-  v1::Vm vm = MakeVm("web1");
-  *vm.mutable_intent() = OpenIntent();
-  EXPECT_THAT(*TableFormatter({}).FormatVm({vm}),
-              HasSubstr("open intent     alice: maintenance\n"
-                        "intent id       intent-7\n"
-                        "expires         2026-07-01 12:00:00.000\n"));
 }
 
 TEST(TableFormatter, ShowsTheServersInfo) {
