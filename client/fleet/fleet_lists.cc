@@ -141,8 +141,7 @@ std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t
 std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   return ReadMatching({.events = command.filter, .nodes = env_.nodes}, env_, vms,
                       [&](const v1::Vm& vm) {
-                        return IsWanted(command.states, vm.state()) &&
-                               (vm.state() != v1::VM_STATE_STOPPED || command.include_stopped);
+                        return vm.state() != v1::VM_STATE_STOPPED || command.include_stopped;
                       });
 }
 

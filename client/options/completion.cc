@@ -190,6 +190,7 @@ std::vector<std::string> ValuesOf(const std::string& name) {
       {"--format", {"cloudevents", "slack", "json"}},
       {"--color", {"auto", "always", "never"}},
       {"--exec-on-failure", {"stop", "retry", "skip"}},
+      {"--sort-by", {"state", "name", "age", "ends", "class"}},
       {"--from", {"now", "oldest", "snapshot"}},
       {"TIME", {"today", "yesterday"}},
       {"SERVICE",

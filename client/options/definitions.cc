@@ -92,8 +92,14 @@ Examples:
   vmevents events web1 --since '1 hour ago'
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
 constexpr char kVmsFooter[] =
-    R"(Examples:
+    R"(It has a row for each VM: AGE is how long it is in its state, ENDS how often it
+has ended, as far as vmeventd knows its runs, CLASS and WHY how it ended last.
+Those that run come first, then those that have stopped, the newest end first.
+
+Examples:
   vmevents vms --all                      include stopped VMs
+  vmevents vms web1 --runs                each run of web1, and how it ended
+  vmevents vms --all --sort-by ends       what ends most often
   vmevents vms --state paused --state unreachable
   vmevents vms --class crash              those that crashed
   vmevents vms --cause host-kill          those that somebody killed
@@ -365,6 +371,8 @@ void AddVms(CLI::App* app) {
   AddList(vms, "--state", "STATE",
           "only VMs in this state, as running or stopped; may be repeated");
   AddFlag(vms, "-a,--all", "include stopped VMs");
+  AddFlag(vms, "--runs", "each run of the VMs, the newest first");
+  AddOption(vms, "--sort-by", "ORDER", "state, name, age, ends or class; default state");
 }
 
 void AddWhy(CLI::App* app) {

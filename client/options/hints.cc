@@ -106,6 +106,7 @@ constexpr Words kOptionWords[] = {
     {"", "--wide --full --show-labels --details --no-trunc --long -x --catalog", "-o wide"},
     {"", "--name --quiet -q --names", "-o name"},
     {"", "--format --template --output-fields", "-o"},
+    {"vms", "--sort --order-by", "--sort-by"},
     {"", "--sort-by --sort", "-o json, and sort with jq"},
     {"", "--no-legend --noheadings --noheader --no-header", "--no-headers"},
     {"", "--tz --timezone", "--utc, or set TZ"},

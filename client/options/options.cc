@@ -170,8 +170,12 @@ VmsCommand MakeVms(OptionReader* options) {
   VmsCommand command;
   command.filter = options->Filter();
   command.states = options->States();
+  command.runs = options->Flag("--runs");
+  auto order = static_cast<size_t>(command.order);
+  options->Choice("--sort-by", "an order", &order);
+  command.order = static_cast<VmOrder>(order);
   // A request for stopped VMs implies that they are listed.
-  command.include_stopped = options->Flag("--all") || command.of_ends() ||
+  command.include_stopped = options->Flag("--all") || command.runs || command.of_ends() ||
                             absl::c_linear_search(command.states, v1::VM_STATE_STOPPED);
   return command;
 }

@@ -71,7 +71,15 @@ absl::StatusOr<std::string> JsonFormatter::FormatEvents(Events events) {
 }
 
 absl::StatusOr<std::string> JsonFormatter::FormatVms(Vms vms) {
-  return ShowEach(vms, [this](const NodeVm& one) { return One(one.vm, one.node); });
+  return ShowEach(vms, [this](const NodeVm& one) -> absl::StatusOr<std::string> {
+    if (!one.ends) return this->One(one.vm, one.node);
+    const absl::StatusOr<std::string> vm = ToJson(one.vm, one.node);
+    const absl::StatusOr<std::string> end = ToJson(one.last_end);
+    if (!vm.ok()) return vm.status();
+    if (!end.ok()) return end.status();
+    return Show(absl::StrCat(vm->substr(0, vm->size() - 1), ",\"ends\":", *one.ends,
+                             *one.ends > 0 ? absl::StrCat(",\"last_end\":", *end) : "", "}"));
+  });
 }
 
 absl::StatusOr<std::string> JsonFormatter::FormatWhy(const VmStory& story) {

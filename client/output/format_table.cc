@@ -72,16 +72,16 @@ Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
 
-// Evidence is for `why` and for wide tables.
-std::string VmDetail(const v1::Vm& vm, bool wide) {
+// What there is to know of the VM now, then how it ended last. Evidence is for wide tables.
+std::string WhyText(const NodeVm& one, bool wide) {
   std::vector<std::string> parts;
-  if (vm.has_shutdown()) {
-    parts.push_back(wide ? ShutdownSentence(vm.shutdown(), "") : ShortEnd(vm.shutdown()));
+  if (one.vm.has_intent()) {
+    parts.push_back(absl::StrCat("intent of ", EscapeForTerminal(one.vm.intent().actor()), ": ",
+                                 EscapeForTerminal(one.vm.intent().reason())));
   }
-  if (vm.problems_size() > 0) parts.push_back(Problems(vm));
-  if (vm.has_intent()) {
-    parts.push_back(absl::StrCat("intent of ", EscapeForTerminal(vm.intent().actor()), ": ",
-                                 EscapeForTerminal(vm.intent().reason())));
+  if (one.vm.problems_size() > 0) parts.push_back(Problems(one.vm));
+  if (const v1::ShutdownDetail* end = one.end()) {
+    parts.push_back(wide ? ShutdownSentence(*end, "") : ShortEnd(*end));
   }
   return absl::StrJoin(parts, "; ");
 }
@@ -218,18 +218,18 @@ Cell LabelsCell(const v1::VmRef& vm) {
   return {vm.labels().empty() ? "-" : EscapeForTerminal(LabelsText(vm))};
 }
 
-std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
+std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style, bool ends) {
   std::vector<ColumnLayout::Column> columns;
   if (style.nodes) columns.push_back({"NODE"});
   columns.push_back({"VM", 0, LongestName(style)});
   columns.push_back({"STATE"});
-  if (!style.narrow()) columns.push_back({"SINCE"});
+  if (style.wide) columns.push_back({"SINCE"});
   if (style.now) columns.push_back({"AGE"});
-  columns.push_back({"PID"});
-  columns.push_back({"QEMU"});
-  columns.push_back({"CLASS"});
-  if (style.wide) columns.insert(columns.end(), {{"RUN"}, {"UUID"}, {"LABELS"}, {"MONITOR"}});
-  columns.push_back({"DETAIL"});
+  if (ends) columns.push_back({"ENDS"});
+  if (style.wide) {
+    columns.insert(columns.end(), {{"PID"}, {"QEMU"}, {"RUN"}, {"UUID"}, {"LABELS"}, {"MONITOR"}});
+  }
+  columns.insert(columns.end(), {{"CLASS"}, {"WHY"}});
   return columns;
 }
 
@@ -275,30 +275,32 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const Message
   return row;
 }
 
-std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode& node) const {
+std::vector<Cell> TableFormatter::VmRow(const NodeVm& one, bool ends) const {
+  const v1::Vm& vm = one.vm;
   std::vector<Cell> row;
-  if (style_.nodes) row.push_back(NodeCell(node));
+  if (style_.nodes) row.push_back(NodeCell(one.node));
   row.push_back({EscapeForTerminal(vm.ref().name()), Color::kBold});
-  if (node.stale_since) {
+  if (one.node.stale_since) {
     row.push_back({absl::StrCat(ShortName(vm.state()), " (stale)"), Color::kDim});
   } else {
     row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
   }
-  if (!style_.narrow()) row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
+  if (style_.wide) row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
   if (style_.now) {
     const absl::Duration age = style_.now() - FromProto(vm.state_time());
     row.push_back({vm.has_state_time() ? ShortDurationText(age) : "-"});
   }
-  row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
-  row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
-  row.push_back(vm.has_shutdown() ? ClassCell(vm.shutdown()) : Cell{});
+  if (ends) row.push_back({one.ends ? absl::StrCat(*one.ends) : "-"});
   if (style_.wide) {
+    row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
+    row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
     row.push_back({EscapeForTerminal(vm.ref().run_id())});
     row.push_back({vm.ref().uuid().empty() ? "-" : EscapeForTerminal(vm.ref().uuid())});
     row.push_back(LabelsCell(vm.ref()));
     row.push_back({EscapeForTerminal(vm.monitor_path())});
   }
-  row.push_back({VmDetail(vm, style_.wide)});
+  row.push_back(one.end() != nullptr ? ClassCell(*one.end()) : Cell{});
+  row.push_back({WhyText(one, style_.wide)});
   return row;
 }
 
@@ -338,12 +340,14 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
   for (const NodeVm& one : vms) NoteCluster(one.node);
   const bool sources = HasSeveralSources(vms);
   const int source_at = style_.nodes ? 2 : 1;  // follows the name
-  std::vector<ColumnLayout::Column> columns = VmColumns(style_);
+  const bool ends =
+      std::any_of(vms.begin(), vms.end(), [](const NodeVm& one) { return one.ends.has_value(); });
+  std::vector<ColumnLayout::Column> columns = VmColumns(style_, ends);
   if (sources) columns.insert(columns.begin() + source_at, {"SOURCE"});
   std::vector<std::vector<Cell>> rows;
   rows.reserve(vms.size());
   for (const NodeVm& one : vms) {
-    rows.push_back(VmRow(one.vm, one.node));
+    rows.push_back(VmRow(one, ends));
     if (!sources) continue;
     const std::string source = EscapeForTerminal(one.vm.ref().source());
     rows.back().insert(rows.back().begin() + source_at, Cell{source.empty() ? "-" : source});

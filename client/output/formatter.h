@@ -117,7 +117,7 @@ class TableFormatter : public Formatter {
   std::string EventTime(absl::Time time);
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
   std::vector<Cell> EventRow(const v1::Event& event, const MessageNode& node);
-  std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode& node) const;
+  std::vector<Cell> VmRow(const NodeVm& one, bool ends) const;
   // Notes whether the nodes' names need their clusters' from now on.
   void NoteCluster(const MessageNode& node);
   Cell NodeCell(const MessageNode& node) const;

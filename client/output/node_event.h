@@ -62,6 +62,16 @@ using NodeEvents = std::vector<NodeEvent>;
 struct NodeVm {
   v1::Vm vm;
   MessageNode node;
+  // In a list of one row a VM: the number of its runs that have ended, and how the newest of them
+  // did.
+  std::optional<int> ends = {};
+  v1::ShutdownDetail last_end = {};
+
+  // Returns the end to show with it; null: it has none.
+  const v1::ShutdownDetail* end() const {
+    if (vm.has_shutdown()) return &vm.shutdown();
+    return ends.value_or(0) > 0 ? &last_end : nullptr;
+  }
 };
 using NodeVms = std::vector<NodeVm>;
 

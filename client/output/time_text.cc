@@ -180,7 +180,8 @@ std::string AgeText(absl::Duration duration) {
   if (seconds < 120) return absl::StrCat(seconds, " s");
   if (minutes < 120) return absl::StrCat(minutes, " min");
   if (hours >= 48) return absl::StrCat(hours / 24, " d");
-  return absl::StrCat(hours, " h", minutes % 60 == 0 ? "" : absl::StrCat(" ", minutes % 60, " min"));
+  return absl::StrCat(hours, " h",
+                      minutes % 60 == 0 ? "" : absl::StrCat(" ", minutes % 60, " min"));
 }
 
 google::protobuf::Timestamp ToProto(absl::Time time) {

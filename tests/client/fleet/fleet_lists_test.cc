@@ -154,9 +154,9 @@ TEST_F(FleetListsTest, VmsByNameAndNode) {
   AddVm("n2", "web1", v1::VM_STATE_RUNNING);
   AddVm("n1", "web1", v1::VM_STATE_STOPPED);
   AddVm("n1", "db.1", v1::VM_STATE_PAUSED);
-  EXPECT_EQ(Names(VmsCommand{}), "prod/n1/db.1\nprod/n2/web1\n");
+  EXPECT_EQ(Names(VmsCommand{}), "prod/n2/web1\nprod/n1/db.1\n");
   EXPECT_EQ(Names(VmsCommand{.include_stopped = true}),
-            "prod/n1/db.1\nprod/n1/web1\nprod/n2/web1\n");
+            "prod/n2/web1\nprod/n1/db.1\nprod/n1/web1\n");
   EXPECT_EQ(Names(VmsCommand{.states = {v1::VM_STATE_PAUSED}}), "prod/n1/db.1\n");
   EXPECT_EQ(Names(OfNames({"web*"})), "prod/n2/web1\n");
   nodes_ = {"n1"};

@@ -244,7 +244,8 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"get vm web1", "did you mean why?"},
       {"get info|cluster-info|nodeinfo", "did you mean info?"},
       {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
-      {"vms --sort-by=.metadata.name", "did you mean -o json, and sort with jq?"},
+      {"vms --sort-by=.metadata.name", "use state, name, age, ends or class"},
+      {"vms --sort name", "did you mean --sort-by?"},
       {"vms -o jsonpath={.items[*].name}|vms -o custom-columns=NAME:.ref.name",
        "did you mean json, and choose with jq?"},
       {"events --types=Warning|events -t qemu|events -g panic|watch --event lifecycle",
@@ -550,6 +551,12 @@ TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
   EXPECT_FALSE(As<VmsCommand>({"vms", "--state", "paused"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--all"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--state", "stopped"}).include_stopped);
+  EXPECT_TRUE(As<VmsCommand>({"vms", "--runs"}).include_stopped);
+}
+
+TEST(ParseCommandLine, VmsAreSorted) {
+  EXPECT_EQ(As<VmsCommand>({"vms"}).order, VmOrder::kState);
+  EXPECT_EQ(As<VmsCommand>({"vms", "--sort-by", "ends"}).order, VmOrder::kEnds);
 }
 
 TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {

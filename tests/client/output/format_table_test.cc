@@ -269,26 +269,29 @@ TEST(TableFormatter, ListsVms) {
   vms[0].vm.mutable_ref()->set_pid(4711);
   vms[0].vm.set_qemu_version("7.2.22");
   vms[0].vm.mutable_state_time()->set_seconds(1782907200);
+  vms[0].ends = 3;
+  vms[0].last_end.set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  vms[0].last_end.set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
   vms[1].vm.set_state(v1::VM_STATE_STOPPED);
   *vms[1].vm.mutable_shutdown() = PowerdownShutdown();
   EXPECT_EQ(*TableFormatter({}).FormatVms(vms),
-            "VM             STATE    SINCE                    PID   QEMU    CLASS  DETAIL\n"
-            "web1           RUNNING  2026-07-01 12:00:00.000  4711  7.2.22\n"
-            "a-longer-name  STOPPED  -                        -     -       ADMIN  host "
-            "powerdown\n");
-  EXPECT_THAT(*TableFormatter({.wide = true}).FormatVms(vms),
-              HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
+            "VM             STATE    ENDS  CLASS  WHY\n"
+            "web1           RUNNING  3     CRASH  guest panic\n"
+            "a-longer-name  STOPPED  -     ADMIN  host powerdown\n");
+  const std::string wide = *TableFormatter({.wide = true}).FormatVms(vms);
+  EXPECT_THAT(wide, HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
+  EXPECT_THAT(wide, HasSubstr("  4711  7.2.22  "));
+  EXPECT_THAT(wide, HasSubstr("2026-07-01 12:00:00.000"));
 }
 
 TEST(TableFormatter, ShowsHowLongAVmIsInItsState) {
   NodeVms vms = {{MakeVm("web1")}, {MakeVm("web2")}};
   vms[0].vm.mutable_state_time()->set_seconds(1782907200 - 200);
+  vms[1].vm.add_problems("monitor held by another client");
   EXPECT_EQ(*TableFormatter(kNarrow).FormatVms(vms),
-            "VM    STATE    AGE    PID  QEMU  CLASS  DETAIL\n"
-            "web1  RUNNING  3m20s  -    -\n"
-            "web2  RUNNING  -      -    -\n");
-  EXPECT_THAT(*TableFormatter({.now = Noon}).FormatVms(vms),
-              HasSubstr("web1  RUNNING  2026-07-01 11:56:40.000  3m20s  -"));
+            "VM    STATE    AGE    CLASS  WHY\n"
+            "web1  RUNNING  3m20s\n"
+            "web2  RUNNING  -             monitor held by another client\n");
 }
 
 TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
@@ -300,10 +303,10 @@ TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
   vms.push_back({MakeVm("web3")});
   vms[2].vm.mutable_ref()->clear_source();
   EXPECT_EQ(*TableFormatter({}).FormatVms(vms),
-            "VM    SOURCE                  STATE    SINCE  PID  QEMU  CLASS  DETAIL\n"
-            "web1  qmp:/run/qemu           RUNNING  -      -    -\n"
-            "web2  libvirt:qemu:///system  RUNNING  -      -    -\n"
-            "web3  -                       RUNNING  -      -    -\n");
+            "VM    SOURCE                  STATE    CLASS  WHY\n"
+            "web1  qmp:/run/qemu           RUNNING\n"
+            "web2  libvirt:qemu:///system  RUNNING\n"
+            "web3  -                       RUNNING\n");
 }
 
 TEST(TableFormatter, ShowsTheServersInfo) {
