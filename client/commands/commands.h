@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"

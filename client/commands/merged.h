@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/commands/commands.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"

@@ -13,7 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/nearest_name.h"
+#include "base/text.h"
 #include "client/options/option_reader.h"
 
 namespace vmeventd::client {

@@ -10,7 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/quote.h"
+#include "base/text.h"
 #include "client/options/servers.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/utf8.h"
+#include "base/text.h"
 #include "client/output/enum_names.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
