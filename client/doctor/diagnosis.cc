@@ -564,7 +564,7 @@ class Doctor {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
       Add("problem", vm.ref().name(),
           absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; "), "."),
-          absl::StrCat("vmevents vm ", InQuotes(vm.ref().name())), Place::kShell, "vmevents vms");
+          absl::StrCat("vmevents why ", InQuotes(vm.ref().name())), Place::kShell, "vmevents vms");
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
       const bool forbidden = absl::StrContains(socket.problem(), "Permission denied");

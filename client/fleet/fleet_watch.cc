@@ -176,7 +176,7 @@ absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamSt
   absl::StatusOr<NodeVms> all =
       ReadFleetVms(connection, filter_, {.note = env_.note, .clock = env_.clock, .now = env_.now});
   if (!all.ok()) return all.status();
-  for (const auto& [vm, node] : *all) {
+  for (const auto& [vm, node, ends, last_end] : *all) {
     snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
   }
   std::erase_if(*all, [](const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; });

@@ -25,13 +25,13 @@ option is given, the context's files count, or without a context
 $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
 
 nats://HOST:PORT[,HOST:PORT...], or tls:// likewise, names the NATS servers of a
-fleet of nodes that publish there: watch, push, events, vms, vm and fleet read
+fleet of nodes that publish there: watch, push, events, vms, why and fleet read
 it.
 
 Examples:
   vmevents watch                          what happens from now on
   vmevents vms                            the VMs that run
-  vmevents vm web1                        why web1 ended, with the evidence
+  vmevents why web1                       why web1 ended, with the evidence
   vmevents events web1 --type stopped     each end of web1, the earlier ones too
   vmevents events --since 1h --class crash
   vmevents -o json watch --from oldest    one JSON object a line, for programs
@@ -97,16 +97,29 @@ Examples:
   vmevents events web1 --since '1 hour ago'
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
 constexpr char kVmsFooter[] =
-    R"(Examples:
+    R"(It has a row for each VM: AGE is how long it is in its state, ENDS how often it
+has ended, as far as vmeventd knows its runs, CLASS and WHY how it ended last.
+Those that run come first, then those that have stopped, the newest end first.
+
+Examples:
   vmevents vms --all                      include stopped VMs
+  vmevents vms web1 --runs                each run of web1, and how it ended
+  vmevents vms --all --sort-by ends       what ends most often
   vmevents vms --state paused --state unreachable
   vmevents vms --class crash              those that crashed
   vmevents vms --cause host-kill          those that somebody killed
   vmevents -o json vms 'web*' db1)";
-constexpr char kVmFooter[] =
-    R"(Examples:
-  vmevents vm web1
-  vmevents vm web1 --run RUN_ID           an earlier run, or one of two)";
+constexpr char kWhyFooter[] =
+    R"(It shows how the VM ended last, also where it runs again: the verdict, the
+sentence that the facts make, the evidence, and what the VM does now. With
+-o wide it adds the run, the UUID, the labels, the source and the monitor. NAME
+may be a glob or a UUID; `vm` is the same command.
+
+Examples:
+  vmevents why web1
+  vmevents why 'web*' db1
+  vmevents why web1 --markdown            for a ticket
+  vmevents why web1 --run RUN_ID          the end of an earlier run)";
 constexpr char kTopFooter[] =
     R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
 how late events are. The keys t, v and c sort the latest ends by time, VM or
@@ -114,13 +127,6 @@ class; q ends it. Without a terminal it prints one frame.
 
 Example:
   vmevents top --window 1h)";
-constexpr char kTimelineFooter[] =
-    R"(Each run of the VM is a bar, with the VM's states and how it ended. With -o json
-and the other forms for programs it prints the events of the VM.
-
-Examples:
-  vmevents timeline web1
-  vmevents timeline web1 --since yesterday)";
 constexpr char kIntentFooter[] =
     R"(An intent says who is about to stop, migrate or kill a VM, and why: the stop
 that follows is then an admin's, however it happens. It ends with the run, when
@@ -374,10 +380,17 @@ void AddVms(CLI::App* app) {
   AddList(vms, "--state", "STATE",
           "only VMs in this state, as running or stopped; may be repeated");
   AddFlag(vms, "-a,--all", "include stopped VMs");
-  CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
-  AddArgument(vm, "NAME", "the VM's name")->required();
-  AddNode(vm);
-  AddOption(vm, "--run", "RUN_ID", "the run, if a name has several");
+  AddFlag(vms, "--runs", "each run of the VMs, the newest first");
+  AddOption(vms, "--sort-by", "ORDER", "state, name, age, ends or class; default state");
+}
+
+void AddWhy(CLI::App* app) {
+  CLI::App* why = AddCommand(app, "why", "Show why VMs ended, and what they do now", kWhyFooter);
+  why->alias("vm");
+  AddNode(why);
+  AddNames(why);
+  AddList(why, "--run", "RUN_ID", "the end of this run; may be repeated");
+  AddFlag(why, "--markdown", "Markdown, for a ticket");
 }
 
 void AddIntent(CLI::App* app) {
@@ -401,14 +414,10 @@ void AddIntent(CLI::App* app) {
   AddArgument(withdraw, "INTENT_ID", "as printed by declare")->required();
 }
 
-void AddPictures(CLI::App* app) {
+void AddTop(CLI::App* app) {
   CLI::App* top = AddCommand(app, "top", "Watch the VMs of a node on a terminal", kTopFooter);
   AddOption(top, "--interval", "DURATION", "how often it is drawn; default 2s");
   AddOption(top, "--window", "DURATION", "whose ends are counted; default 15m");
-  CLI::App* timeline = AddCommand(app, "timeline", "Show the life of one VM", kTimelineFooter);
-  AddArgument(timeline, "NAME", "the VM's name")->required();
-  AddOption(timeline, "--since", "TIME", "only from this time on");
-  AddOption(timeline, "--run", "RUN_ID", "only this run");
 }
 
 void AddContext(CLI::App* app) {
@@ -434,7 +443,7 @@ void Define(CLI::App* app) {
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   AddList(app, "--server", "ADDR",
-          "where vmeventd listens; watch, push, events, vms and vm merge several of them. Or "
+          "where vmeventd listens; watch, push, events, vms and why merge several of them. Or "
           "nats://, see "
           "below");
   AddOption(app, "--context", "NAME",
@@ -465,7 +474,8 @@ void Define(CLI::App* app) {
   AddPush(app);
   AddEvents(app);
   AddVms(app);
-  AddPictures(app);
+  AddWhy(app);
+  AddTop(app);
   CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
   fleet->require_subcommand(0, 1);
   AddNode(fleet);

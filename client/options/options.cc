@@ -225,9 +225,23 @@ VmsCommand MakeVms(OptionReader* options) {
   VmsCommand command;
   command.filter = options->Filter();
   command.states = options->States();
+  command.runs = options->Flag("--runs");
+  auto order = static_cast<size_t>(command.order);
+  options->Choice("--sort-by", "an order", &order);
+  command.order = static_cast<VmOrder>(order);
   // A request for stopped VMs implies that they are listed.
-  command.include_stopped = options->Flag("--all") || command.of_ends() ||
+  command.include_stopped = options->Flag("--all") || command.runs || command.of_ends() ||
                             absl::c_linear_search(command.states, v1::VM_STATE_STOPPED);
+  return command;
+}
+
+WhyCommand MakeWhy(OptionReader* options) {
+  WhyCommand command;
+  command.filter = options->Filter();
+  command.markdown = options->Flag("--markdown");
+  if (command.filter.ByteSizeLong() == 0) {
+    options->Wrong("why: which VM? Write `vmevents why NAME`");
+  }
   return command;
 }
 
@@ -389,16 +403,13 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     line->command = MakeEvents(options);
   } else if (command == "vms") {
     line->command = MakeVms(options);
-  } else if (command == "vm") {
-    line->command = VmCommand{options->Word("NAME"), options->Word("--run")};
+  } else if (command == "why") {
+    line->command = MakeWhy(options);
   } else if (command == "top") {
     TopCommand top;
     options->Duration("--interval", &top.interval);
     options->Duration("--window", &top.window);
     line->command = top;
-  } else if (command == "timeline") {
-    line->command =
-        TimelineCommand{options->Word("NAME"), options->Word("--run"), options->Time("--since")};
   } else if (action == "declare") {
     line->command = MakeDeclareIntent(options);
   } else if (action == "list") {
@@ -420,7 +431,7 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
 }
 
 constexpr char kCommands[] =
-    "watch, push, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, "
+    "watch, push, events, vms, why, top, fleet, intent, info, health, doctor, context, "
     "help, version and completion";
 
 Answered Complain(const CLI::App& app, absl::string_view what) {
@@ -491,7 +502,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   if (options.command() == "version") return ParseCommandLine({"--version"}, context);
   if (options.command() == "help") {
     std::vector<std::string> words = options.Texts("COMMAND");
-    const auto is_named = [&words](const CLI::App* one) { return one->get_name() == words[0]; };
+    const auto is_named = [&words](const CLI::App* one) { return one->check_name(words[0]); };
     if (!words.empty() && app.get_subcommands(is_named).empty()) {
       const std::string hint = HintFor(app, words[0]);
       return Complain(

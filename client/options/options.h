@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
-#include "client/commands/timeline.h"
 #include "client/commands/top.h"
 #include "client/commands/watch_loop.h"
+#include "client/commands/why.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/exec.h"
@@ -97,9 +97,9 @@ struct CommandLine {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }
   std::variant<FollowCommand, PushCommand, ContextListCommand, ContextWriteCommand, TopCommand,
-               TimelineCommand, EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand,
-               IntentsCommand, WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand,
-               FleetCommand, FleetCreateCommand>
+               WhyCommand, EventsCommand, VmsCommand, DeclareIntentCommand, IntentsCommand,
+               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand,
+               FleetCreateCommand>
       command;
 };
 

@@ -292,7 +292,7 @@ TEST_F(FleetClientTest, AVmOfADeadNodeIsStale) {
   auto vm = std::make_unique<ChattyVm>(Watched("n1"), "web1");
   vm->Speak(1);
   WaitUntil("its state is in the bucket", [&] { return Ask({"vms"}).size() == 1; });
-  EXPECT_FALSE(Ask({"vm", "web1"}).at(0).contains("stale"));
+  EXPECT_FALSE(Ask({"vm", "web1"}).at(0)["vm"].contains("stale"));
   push("n1").End(SIGKILL);
   KillNode("n1");
   v1::NodeHeartbeat heartbeat;
@@ -303,12 +303,12 @@ TEST_F(FleetClientTest, AVmOfADeadNodeIsStale) {
   PublishRaw(
       nats().port(), "$KV.VMEVENTS_NODES.prod.n1",
       {{"NATS/1.0\r\nce-source: /vmevents/prod/n1/j\r\n\r\n", heartbeat.SerializeAsString()}});
-  EXPECT_TRUE(Ask({"vm", "web1"}).at(0).contains("stale"));
+  EXPECT_TRUE(Ask({"vm", "web1"}).at(0)["vm"].contains("stale"));
   EXPECT_EQ(Ask({"fleet", "--node", "n1"}).at(0)["state"], "silent");
   ChattyVm again(Watched("n2"), "web1");
   again.Speak(1);
   WaitUntil("it runs elsewhere", [&] { return Ask({"vms"}).size() == 2; });
-  const json shown = Ask({"vm", "web1"}).at(0);
+  const json shown = Ask({"vm", "web1"}).at(0)["vm"];
   EXPECT_EQ(shown["node"], "n2");
   EXPECT_FALSE(shown.contains("stale"));
 }

@@ -367,7 +367,7 @@ TEST_F(DiagnosisTest, TheDaemonsDescriptorsAreCompared) {
 TEST_F(DiagnosisTest, WhatTheDaemonSaysOfAFreeMonitorIsAFinding) {
   facts_.daemon.vms = {
       FromText<v1::Vm>("ref { name: 'web1' pid: 7 } problems: 'no file descriptor is left'")};
-  EXPECT_EQ(Only(facts_, "problem").line, "vmevents vm web1");
+  EXPECT_EQ(Only(facts_, "problem").line, "vmevents why web1");
 }
 
 TEST_F(DiagnosisTest, AnUnreachableDaemonIsAFinding) {
