@@ -133,7 +133,6 @@ class Daemon {
   const std::unique_ptr<EventLog> log_;
   const SavedState saved_;
   Queries queries_;
-  RefusalCounters refusals_;
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;
   size_t handed_ = 0;
