@@ -164,7 +164,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity()->journal_id);
-  for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {

@@ -113,7 +113,6 @@ void DefineFlags(CLI::App* app, const Config& defaults, GivenFlags* given, bool*
     } else {
       out.option = app->add_option(name, out.text, help)->option_text(flag.argument);
     }
-    if (!flag.dropped.empty()) out.option->group("");  // hidden
   }
   app->add_flag(
          "--check-config", *check_config,
@@ -238,10 +237,6 @@ absl::Status CheckHost(Config* config) {
 absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   for (const Flag& flag : Flags()) {
     std::vector<std::string> values = given.at(flag.name).Values(flag);
-    if (!values.empty() && !flag.dropped.empty()) {
-      config.warnings.push_back(absl::StrCat(
-          "--", flag.name, " was dropped, and the next release refuses it: ", flag.dropped));
-    }
     if (values.empty()) values = flag.print(config);  // check the default as well
     if (values.empty()) continue;
     const std::string name = absl::StrCat("--", flag.name);
@@ -267,7 +262,6 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
 // The configuration, as a configuration file with the same meaning.
 std::string Describe(const Config& config) {
   std::string out = "# The configuration is valid:\n";
-  for (const std::string& warning : config.warnings) absl::StrAppend(&out, "# ", warning, "\n");
   if (config.has_default_sources()) absl::StrAppend(&out, "# ", kDefaultSources, "\n");
   for (const Flag& flag : Flags()) {
     const std::string value = ConfigFileValue(flag, config);

@@ -23,8 +23,8 @@ enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 
-// The flags and the configuration file, checked. Each field but the warnings belongs to one
-// flag, which flags.h describes; its initializer is the flag's default.
+// The flags and the configuration file, checked. Each field belongs to one flag, which
+// flags.h describes; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
   bool watch_manager_sockets = false;
@@ -49,9 +49,6 @@ struct Config {
   std::string node;  // empty: the host name
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
-
-  // Given flags that no longer exist, each with what to do instead; to be logged.
-  std::vector<std::string> warnings;
 
   // Returns whether no source is named: GanetiIfThere() and SystemLibvirtIfThere() are followed.
   bool has_default_sources() const { return watches.empty() && libvirts.empty(); }

@@ -209,15 +209,6 @@ absl::Status ReadStateDir(const std::string& text, Config* config) {
   return CheckDirectory(directory);
 }
 
-// A flag of the release before. `instead`: what to do, or what holds now.
-Flag Dropped(std::string name, std::string instead) {
-  Flag flag = One(
-      std::move(name), "", "", [](const std::string&, Config*) { return absl::OkStatus(); },
-      [](const Config&) { return ""; });
-  flag.dropped = std::move(instead);
-  return flag;
-}
-
 std::vector<Flag> MakeFlags() {
   return {
       List("watch", "DIR[:PATTERN]", &Config::watches, ReadWatch, PrintWatch, PrintWatch,
@@ -311,12 +302,6 @@ std::vector<Flag> MakeFlags() {
       Text("node", "NAME", &Config::node,
            "The name of this node, in GetServerInfo and in a fleet's stream; the host name if not "
            "given. In a container give the node's name: the container's own changes"),
-      Dropped("list-rate", "ListEvents is limited to 200 a second and peer, and so is ListVms"),
-      Dropped("max-streams-per-peer", "one peer gets half of --max-streams"),
-      Dropped("shutdown-files",
-              "they are written beside monitors named *.kvmd, and only there; name other monitors "
-              "so where Ganeti's are wanted"),
-      Dropped("event-limits", "the events of a VM are always bounded"),
   };
 }
 

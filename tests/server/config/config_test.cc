@@ -59,7 +59,6 @@ TEST(Config, HasDefaultsForRoot) {
   EXPECT_EQ(config.retention_events, 1'000'000);
   EXPECT_FALSE(config.metrics_listen.has_value());
   EXPECT_TRUE(config.process_tracking);
-  EXPECT_TRUE(config.warnings.empty());
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
   EXPECT_EQ(config.log_format, LogFormat::kText);
 }
@@ -67,20 +66,6 @@ TEST(Config, HasDefaultsForRoot) {
 TEST(Config, TheNodesNameIsTheHostsUnlessItIsGiven) {
   EXPECT_EQ(Good({}).node, "");
   EXPECT_EQ(Good({"--node", "node7.example"}).node, "node7.example");
-}
-
-TEST(Config, AcceptsDroppedFlagsAndSaysWhatHoldsInstead) {
-  const Config config =
-      Good(Words("--max-streams-per-peer 7 --list-rate=0 --shutdown-files on --event-limits off"));
-  ASSERT_EQ(config.warnings.size(), 4);
-  EXPECT_THAT(config.warnings[0], HasSubstr("--list-rate was dropped"));
-  EXPECT_THAT(config.warnings[1], HasSubstr("half of --max-streams"));
-  const TemporaryDirectory directory;
-  std::ofstream(directory / "conf") << "event-limits = \"off\"\nlist-rate = 5\n";
-  const ParsedConfig check = Parse({"--config", directory / "conf", "--check-config"});
-  EXPECT_EQ(check.exit_code, 0);
-  EXPECT_THAT(check.text, HasSubstr("# --event-limits was dropped"));
-  EXPECT_THAT(Parse({"--help"}).text, Not(HasSubstr("--event-limits")));
 }
 
 TEST(Config, NamesTheDefaultSourcesWhereNoneIsSet) {
@@ -294,7 +279,6 @@ TEST(Config, EveryFlagIsInTheHelpTheManualAndTheExample) {
   const std::string help = Parse({"--help"}).text;
   const Config defaults = DefaultConfig(Root());
   for (const Flag& flag : Flags()) {
-    if (!flag.dropped.empty()) continue;
     EXPECT_THAT(help, HasSubstr("--" + flag.name)) << flag.name;
     EXPECT_THAT(manual, HasSubstr("Fl -" + flag.name)) << flag.name;
     EXPECT_THAT(bash, HasSubstr("--" + flag.name)) << flag.name;
