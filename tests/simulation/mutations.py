@@ -46,7 +46,8 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     # What is durable.
-    Mutation("commits-are-not-synced", "server/eventlog/journal.cc", "PRAGMA synchronous = ⟦FULL⟧;", "OFF"),
+    Mutation("commits-are-not-synced", "server/eventlog/journal.cc", '⟦"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"\n'
+             '      "PRAGMA journal_size_limit = 67108864"⟧', '"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"'),
     Mutation("durable-before-it-is-committed", "server/eventlog/live_state.cc",
              ".committed = std::min(⟦written_.committed⟧, newest_)", "newest_"),
     Mutation("publication-waits-for-the-disk", "server/eventlog/event_pump.cc",
@@ -61,7 +62,9 @@ MUTATIONS = [
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_pump.cc",
              "if (⟦run.saved.has_value()⟧) batch_", "run.saved.has_value() && !run.saved->payload.empty()"),
     Mutation("retention-thins-out-evidence", "server/eventlog/journal.cc",
-             '#define VMEVENTD_EVIDENCE "⟦(1, 2, 18, 19, 20)⟧"', "(1)"),
+             '⟦"SELECT sequence, vm FROM events WHERE sequence >> 13 = ?"\n'
+             '                     " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence"⟧',
+             '"SELECT sequence, vm FROM events WHERE sequence >> 13 = ? AND type NOT IN (1) ORDER BY sequence"'),
     Mutation("a-start-syncs-nothing", "server/eventlog/journal.cc",
              "if (⟦status.ok()⟧) status = SyncLogOf", "false"),
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/journal_writer.cc",
