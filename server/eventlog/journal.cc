@@ -473,10 +473,20 @@ bool Journal::RetentionIsDue() const {
   return excess > options_.retention_events / 100 || (retaining_ && excess > 0);
 }
 
-absl::StatusOr<bool> Journal::Retain(absl::Time now) {
+bool Journal::ClockIsSteady(Instant now) {
+  const absl::Duration passed = looked_.has_value() ? now.monotonic - looked_->monotonic : kExpiry;
+  const bool agree =
+      looked_.has_value() && absl::AbsDuration(now.wall - looked_->wall - passed) < absl::Hours(1);
+  steady_ = agree && (steady_ || passed >= kExpiry);
+  if (passed >= kExpiry) looked_ = now;
+  return steady_;
+}
+
+absl::StatusOr<bool> Journal::Retain(Instant now) {
   const int64_t before = bounds_.events;
+  const bool by_age = ClockIsSteady(now);
   const absl::Status status = Transact([&](JournalBounds* bounds) {
-    const absl::StatusOr<uint64_t> expired = LastExpired(now);
+    const absl::StatusOr<uint64_t> expired = by_age ? LastExpired(now.wall) : 0;
     if (!expired.ok()) return expired.status();
     if (*expired != 0) return DeleteThrough(*expired, bounds);
     const int64_t excess = bounds->events - options_.retention_events;

@@ -69,6 +69,32 @@ TEST(Retention, WhatIsTooOldGoesButTheNewest) {
   EXPECT_THAT(Rows(&state), ElementsAre("3 c"));
 }
 
+TEST(Retention, AClockThatIsAheadForAWhileDeletesNothing) {
+  PumpedState state;
+  const auto look = [&](absl::Duration after) {
+    state.clock().Advance(after);
+    state.Write();
+  };
+  for (int i = 0; i < 3; ++i) state.Push({Update("a", EventType::kStarted, At(i))});
+  look(absl::Minutes(10));
+  state.clock().Set(state.clock().Now().wall + absl::Hours(24 * 365));
+  state.Push({Update("a", EventType::kStopped, state.clock().Now().wall)});
+  look(absl::Minutes(7));
+  look(absl::Minutes(4));
+  state.clock().Set(state.clock().Now().wall - absl::Hours(24 * 365));
+  for (int i = 0; i < 3; ++i) look(absl::Minutes(10));
+  EXPECT_EQ(Rows(&state).size(), 4u);
+}
+
+TEST(Retention, AClockThatIsAheadWhenTheLogBeginsDeletesNothing) {
+  PumpedState state;
+  for (int i = 0; i < 3; ++i) state.Push({Update("a", EventType::kStarted, At(i))});
+  state.clock().Set(At(400 * 86'400));
+  state.Restart(/*in_order=*/true);
+  state.Write();
+  EXPECT_EQ(Rows(&state).size(), 3u);
+}
+
 TEST(Retention, ATimeInTheFutureIsAsOldAsWhatFollows) {
   PumpedState state({}, {.retention_age = absl::Hours(1)});
   state.Push({Update("a", EventType::kReset, At(400 * 86'400)),
