@@ -568,49 +568,39 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
   for (int64_t bit = int64_t{1} << 40; bit > 0; bit >>= 1) {
     if (above(level + bit) >= count) level += bit;
   }
-  std::vector<std::pair<uint64_t, std::string>> found;
   absl::flat_hash_map<std::string, int64_t> quotas;
   absl::erase_if(*noise_, [](const auto& vm) { return vm.second == 0; });
   for (const auto& [vm, events] : *noise_) {
     if (events > level) quotas[vm] = events - level;
   }
   const auto wanted = static_cast<size_t>(count);
-  for (uint64_t group = bounds->oldest >> kGroupBits;
-       group <= bounds->newest >> kGroupBits && found.size() < wanted && !quotas.empty(); ++group) {
-    // Sequences may jump by many groups.
-    const absl::StatusOr<uint64_t> next =
-        SqliteQuery(&database_, "SELECT min(sequence) FROM events WHERE sequence >= ?")
-            .Bind(group << kGroupBits)
-            .Number();
-    if (!next.ok()) return next.status();
-    if (*next == 0) break;
-    group = *next >> kGroupBits;
+  std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
+  {
     SqliteQuery rows(&database_,
-                     "SELECT sequence, vm FROM events WHERE sequence >> 13 = ?"
+                     "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
                      " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence");
-    rows.Bind(group);
-    while (found.size() < wanted && rows.Next()) {
-      const auto quota = quotas.find(rows.Bytes(1));
-      if (quota == quotas.end() || rows.Uint(0) == bounds->newest) continue;
-      found.emplace_back(rows.Uint(0), quota->first);
+    rows.Bind(bounds->oldest).Bind(bounds->newest - 1);
+    while (found.size() < wanted && !quotas.empty() && rows.Next()) {
+      const auto quota = quotas.find(rows.Bytes(2));
+      if (quota == quotas.end()) continue;
+      found.emplace_back(rows.Uint(0), rows.Int(1));
+      --(*noise_)[quota->first];
       if (--quota->second == 0) quotas.erase(quota);
     }
     if (!rows.status().ok()) return rows.status();
   }
-  std::vector<std::pair<uint64_t, int64_t>> times;
-  for (const auto& [sequence, vm] : found) {
-    SqliteQuery row(&database_, "DELETE FROM events WHERE sequence = ? RETURNING time");
-    if (row.Bind(sequence).Next()) times.emplace_back(sequence, row.Int(0));
-    if (!row.status().ok()) return row.status();
+  for (const auto& [sequence, time] : found) {
+    const absl::Status status =
+        SqliteQuery(&database_, "DELETE FROM events WHERE sequence = ?").Bind(sequence).Run();
+    if (!status.ok()) return status;
     bounds->thinned = std::max(bounds->thinned, sequence);
     --bounds->events;
-    --(*noise_)[vm];
   }
   if (absl::Status status = FindOldest(bounds); !status.ok()) return status;
   int64_t latest = 0;
   // What was thinned out earlier and is now before the oldest event still has a GAP: its times are
   // not known any more.
-  for (const auto& [sequence, time] : times) {
+  for (const auto& [sequence, time] : found) {
     if (sequence > bounds->oldest) continue;
     latest = std::max(latest, time);
     bounds->deleted = std::max(bounds->deleted, sequence);
