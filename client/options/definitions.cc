@@ -468,6 +468,7 @@ void Define(CLI::App* app) {
             "auto, always or never; auto: on a terminal, unless $NO_COLOR is set");
   AddFlag(app, "--utc", "times in UTC, not in the local time zone");
   AddFlag(app, "--no-headers", "tables without their headings");
+  AddFlag(app, "--no-trunc", "tables whose rows are not cut where the terminal ends");
   AddFlag(app, "--no-pager", "no pager for the lists of events and vms");
   app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
   AddWatch(app);

@@ -31,10 +31,6 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
 inline std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
 }
-// "Jul 01 12:00:00" in `zone`.
-inline std::string BriefTimeText(absl::Time time, absl::TimeZone zone) {
-  return absl::FormatTime("%b %d %H:%M:%S", time, zone);
-}
 // "12:00:00.123" in `zone`.
 inline std::string ClockText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%H:%M:%E3S", time, zone);

@@ -230,7 +230,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms -w|wacth", "did you mean watch?"},
       {"vms -A|vms --inactive", "did you mean --all?"},
       {"vms --selector app=web", "did you mean --label?"},
-      {"vms --show-labels|events -x|vms --no-trunc", "did you mean -o wide?"},
+      {"vms --show-labels|events -x", "did you mean -o wide?"},
       {"list --all|get vms|list --state-shutoff|ps -a|list-units", "did you mean vms?"},
       {"describe vm web1|dominfo web1|domstate web1 --reason|inspect web1|info web1",
        "did you mean why NAME?"},
@@ -583,6 +583,14 @@ TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
   EXPECT_TRUE(As<VmsCommand>({"vms", "--all"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--state", "stopped"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--runs"}).include_stopped);
+}
+
+TEST(ParseCommandLine, ATypeIsTakenAsTablesShowIt) {
+  const auto watch = As<FollowCommand>({"watch", "--type", "powerdown,mon-lost,PANICKED"});
+  EXPECT_THAT(watch.watch.filter.types(),
+              ElementsAre(v1::EVENT_TYPE_POWERDOWN_REQUESTED, v1::EVENT_TYPE_MONITOR_LOST,
+                          v1::EVENT_TYPE_GUEST_PANICKED));
+  EXPECT_FALSE(Parsed({"vms", "--no-trunc"}).cut);
 }
 
 TEST(ParseCommandLine, VmsAreSorted) {
