@@ -5,6 +5,7 @@
 #include <csignal>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/vm_run.h"
 
@@ -171,9 +172,10 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() || status->signal != SIGKILL) return end;
   if (!kill_seen_) {
     end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
-    end.sender_unknown = !kill_unclear_.empty() ? std::string(kill_unclear_)
-                         : end_unseen_          ? "vmeventd was being restarted when it was sent"
-                                                : context_->signals->WhyUnknown();
+    end.sender_unknown =
+        !kill_unclear_.empty() ? absl::StrCat("not proven: ", std::string(kill_unclear_))
+        : end_unseen_          ? "not recorded: vmeventd was being restarted when it was sent"
+                               : context_->signals->WhyUnknown();
   }
   if (oom_file_.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
