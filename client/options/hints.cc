@@ -32,13 +32,13 @@ constexpr absl::string_view kStopsNothing =
     "declare` says beforehand who does it";
 
 constexpr Words kCommandWords[] = {
-    {"", "get list ls ps list-units", "vms"},
-    {"", "logs log history journal", "events"},
+    {"", "get list list-units", "vms"},
+    {"", "log journal", "events"},
     {"", "event", "events, or watch for what happens"},
     {"", "tail", "events -f"},
     {"", "follow monitor subscribe qemu-monitor-event stream", "watch"},
     {"", "wait", "watch NAME --type stopped --count 1"},
-    {"", "describe show inspect timeline", "why NAME"},
+    {"", "show inspect timeline", "why NAME"},
     {"", "dominfo domstate domjobinfo domid domuuid domcontrol domblkerror", "why NAME"},
     {"", "status", "info, or why NAME"},
     {"", "nodeinfo hostname uri cluster-info system", "info"},
