@@ -99,9 +99,9 @@ TEST_P(RestartTest, UnobservedEndIsUnknown) {
 TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
   StartDaemonAndStream();
   ChildOptions child;
-  child.arguments = VmeventsCommand(
-      daemon().server_address(),
-      {"-o", "json", "watch", "--from", "oldest", "--type", "started,stopped"});
+  child.arguments =
+      VmeventsCommand(daemon().server_address(),
+                      {"-o", "json", "watch", "--from", "oldest", "--type", "started,stopped"});
   child.error_file = dir() / "watch-errors";
   ChildProcess watch(child);
   std::string output;
