@@ -118,6 +118,9 @@ class Journal {
   absl::Status PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
   absl::Status Thin(int64_t count, JournalBounds* bounds);
   absl::Status CountNoise();
+  // The row of `vms` for an event's VM, which it adds if there is none.
+  absl::StatusOr<uint64_t> FindVm(const EventBlock::Entry& event);
+  absl::Status DeleteUnusedVms(const JournalBounds& bounds);
 
   const JournalOptions options_;
   SqliteDatabase database_;
@@ -126,6 +129,7 @@ class Journal {
   std::optional<Instant> looked_;
   bool steady_ = false;     // see ClockIsSteady
   bool retaining_ = false;  // more events than the limit, and some are being deleted
+  int64_t deleted_ = 0;     // events, since unused rows of `vms` were looked for
   // Events by VM that retention may delete first; unset: not counted yet, or in doubt.
   std::optional<absl::flat_hash_map<std::string, int64_t>> noise_;
 };
@@ -143,11 +147,12 @@ struct Journal::Opened {
   std::optional<std::pair<uint64_t, uint64_t>> hole;
 };
 
-// Sets of columns of the table of events.
-inline constexpr char kEventColumns[] = "sequence, time, type, class, vm, run, source, event";
-// The event of a row with those columns, and its key. The views live until the next step.
+// Begin of a statement that reads events.
+#define VMEVENTD_SELECT_EVENTS \
+  "SELECT sequence, time, type, class, vm, run, source, ref, event FROM events WHERE "
+// The event of such a row, and its key. The views live until the next step.
 EventBlock::Entry KeyOfRow(const SqliteQuery& row);
-inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.Bytes(7); }
+inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.Bytes(8); }
 // Events are indexed by groups of 2^13 sequences, and in each by the VM: so what is written
 // together lies together, and the events of a VM are still found fast.
 inline constexpr int kGroupBits = 13;
