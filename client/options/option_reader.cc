@@ -71,7 +71,12 @@ bool OptionReader::Flag(const std::string& name) {
 
 std::vector<std::string> OptionReader::Texts(const std::string& name) const {
   const CLI::Option* option = Find(name);
-  return option == nullptr ? std::vector<std::string>() : option->results();
+  std::vector<std::string> texts =
+      option == nullptr ? std::vector<std::string>() : option->results();
+  for (std::string& text : texts) {
+    if (!text.empty() && text.back() == '\0') text.pop_back();  // see ParseCommandLine
+  }
+  return texts;
 }
 
 std::string OptionReader::Text(const std::string& name) const {

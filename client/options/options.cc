@@ -486,8 +486,13 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     return lister;
   }
   try {
-    // CLI11 takes the arguments in reverse order.
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    // CLI11 takes the arguments in reverse order. Where several values may stand, "[a,b]" is a list
+    // for it, and not a name: a NUL, which no argument has, marks it as one.
+    std::vector<std::string> words(arguments.rbegin(), arguments.rend());
+    for (std::string& word : words) {
+      if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');
+    }
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return Complain(app, ExplainParseError(app, arguments, error));
     std::ostringstream out;

@@ -601,6 +601,10 @@ TEST(ParseCommandLine, VmsAreSorted) {
 TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
   EXPECT_THAT(As<WhyCommand>({"vm", "watch"}).filter.vm_names(), ElementsAre("watch"));
   EXPECT_THAT(As<WhyCommand>({"why", "--", "-x"}).filter.vm_names(), ElementsAre("-x"));
+  EXPECT_THAT(As<WhyCommand>({"why", "[a-z]", "web1"}).filter.vm_names(),
+              ElementsAre("[a-z]", "web1"));
+  EXPECT_THAT(As<EventsCommand>({"events", "[a-z]", "--vm", "[0-9]"}).filter.vm_names(),
+              UnorderedElementsAre("[a-z]", "[0-9]"));
 }
 
 TEST(ParseCommandLine, WhyTakesNamesARunAndMarkdown) {
