@@ -23,6 +23,7 @@ using testing::IsEmpty;
 using testing::IsSupersetOf;
 using testing::Not;
 using testing::StartsWith;
+using testing::UnorderedElementsAre;
 
 OptionContext TestContext() {
   return {.now = absl::FromUnixSeconds(1782907200), .zone = absl::UTCTimeZone()};
