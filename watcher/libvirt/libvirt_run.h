@@ -7,7 +7,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "watcher/libvirt/libvirt_api.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
@@ -46,10 +45,13 @@ class LibvirtRun : public VmRun {
   // Its process was looked for: it is not visible, which is a problem until it is found.
   void OnProcessMissing();
   void OnProcessFound(PeerProcess process);
-  // Gives the next daemon the process, if it is followed. The run takes no more input.
-  std::optional<HandedRun> HandOver();
-  // As RunSource::GoOn().
-  bool GoOn(HandedRun* handed);
+  // libvirt's connection is a session of its own, which cannot be handed over.
+  std::optional<HandedRun> HandOver() override;
+  bool GoOn(HandedRun* handed) override;
+  void OnRestored() override {
+    if (followed() && process_ended()) AwaitKeptEnd();
+  }
+  void EndRestored() override { AwaitKeptEnd(); }
   // Waits for what libvirt may have kept of the end of a restored run whose process is gone.
   void AwaitKeptEnd();
   bool awaits_kept_end() const { return awaits_kept_end_; }
@@ -65,9 +67,8 @@ class LibvirtRun : public VmRun {
 
  private:
   void OnProcessGone() override;
-  void AskRunState() override {}  // libvirt reports what it would say
-  void AskGuestAgent() override;
-  void ReadNow(absl::Duration limit) override;
+  void Ask(Question question) override;
+  void ReadNow() override;
   void Disconnect() override { context_->loop->CancelTimer(&report_timer_); }
 
   // Waits at most `wait` for libvirt's report of the end of a process that is gone.

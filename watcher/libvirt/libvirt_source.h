@@ -26,9 +26,7 @@
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/socket_glob_watcher.h"
-#include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
-#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 
@@ -56,15 +54,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
-  bool Restores(const RunInfo& info) const override {
-    return info.reported_by != ReportedBy::kMonitor;
-  }
-  VmRun* Restore(VmSession session) override;
-  bool GoOn(VmRun* run, HandedRun* handed) override;
-  void OnRestored(VmRun* run) override;
-  void EndRestored(VmRun* run) override { Of(run)->AwaitKeptEnd(); }
-
-  bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
+  VmRun* Restore(VmSession* session) override;
   void OnOver(VmRun* run) override;
 
   // For a run, from within any method that hands an input to its session, and from the loop.
@@ -73,9 +63,6 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void ReadNow(absl::Duration limit);
   // Has OnKeptEnd called, once the domains are listed. False: nobody can say how the run ended.
   bool AskKeptEnd(LibvirtRun* run);
-
-  // As NodeWatcher::HandOver().
-  std::vector<HandedRun> HandOver();
 
   // Returns whether something that a libvirt said waits for a look at a process.
   bool waits() const;

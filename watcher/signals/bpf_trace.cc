@@ -23,7 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
-#include "watcher/signals/sender.h"
+#include "watcher/signals/signal_watch.h"
 #include "watcher/signals/trace_record.h"
 
 // bpf_trace.bpf.c, compiled.
