@@ -10,9 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "base/nats/subject.h"
-#include "base/thread_name.h"
+#include "base/system.h"
 #include "server/fleet/jetstream_sink.h"
 #include "server/handover.h"
 #include "server/host/directories.h"

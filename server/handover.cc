@@ -14,7 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "base/passed_descriptors.h"
+#include "base/system.h"
 #include "server/host/service_manager.h"
 #include "spdlog/spdlog.h"
 

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/random.h"
-#include "base/thread_name.h"
+#include "base/system.h"
+#include "base/uuid.h"
 #include "server/eventlog/event_log_parts.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"

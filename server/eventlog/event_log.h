@@ -15,7 +15,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/shared_text.h"
 #include "server/events/event_block.h"
 #include "server/events/event_matcher.h"
 #include "server/events/event_meters.h"
@@ -58,7 +57,7 @@ struct EventLogOptions {
 
 // The saved state of an open run; empty: it is over.
 struct SavedRun {
-  SharedText run_id;
+  std::string run_id;
   std::string payload;
   uint64_t last_sequence = 0;  // the run's newest event
 };

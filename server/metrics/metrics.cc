@@ -23,7 +23,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "grpcpp/grpcpp.h"
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"

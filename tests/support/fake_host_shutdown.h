@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "watcher/host/host_watch.h"
 
 namespace vmeventd {

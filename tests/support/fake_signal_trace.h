@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {

@@ -8,7 +8,6 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/shared_text.h"
 #include "watcher/core/vm_event.h"
 
 // The input of a session: the run, its process and its monitor.
@@ -38,7 +37,7 @@ struct ProcessInfo {
   uint64_t start_ticks = 0;
   uint64_t pidfd_inode = 0;
   absl::Time process_start = absl::InfinitePast();
-  SharedText oom_file;
+  std::string oom_file;
   uint64_t oom_kills = 0;
 };
 
@@ -52,17 +51,17 @@ enum class ReportedBy {
 // Knowledge of a run when its process is first seen. Text is UTF-8 already, but for
 // unescaped_*.
 struct RunInfo {
-  SharedText name;
-  SharedText run_id;
-  SharedText source;           // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
-  SharedText monitor_path;     // empty for a domain of libvirt
+  std::string name;
+  std::string run_id;
+  std::string source;          // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
+  std::string monitor_path;    // empty for a domain of libvirt
   int64_t pid = 0;             // 0: not visible, or of a foreign PID namespace
   uint64_t start_ticks = 0;    // field 22 of the process's /proc/PID/stat; 0: not known
   uint64_t pidfd_inode = 0;    // the process's, see ProcessKey; 0: not known
-  SharedText boot_id;          // id of the boot that it runs under
+  std::string boot_id;         // id of the boot that it runs under
   uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
-  SharedText unescaped_path;   // see raw_path(); empty: the same as monitor_path
-  SharedText unescaped_name;   // see raw_name(); empty: the same as name
+  std::string unescaped_path;  // see raw_path(); empty: the same as monitor_path
+  std::string unescaped_name;  // see raw_name(); empty: the same as name
   SocketIdentity socket;       // the one connected to last
   // False: the run ends with the monitor's EOF, or by libvirt's report where libvirt has the
   // monitor.
@@ -75,22 +74,22 @@ struct RunInfo {
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
-  SharedText oom_file;
+  std::string oom_file;
   uint64_t oom_kills = 0;
   // Mark of its shutdown file (watcher/runs/shutdown_file.h); 0: none.
   uint32_t shutdown_file_mark = 0;
 
   // Originals of the escaped `monitor_path` and `name`: the path of the monitor's socket as the
   // kernel knows it, and the name in file names.
-  const SharedText& raw_path() const {
+  const std::string& raw_path() const {
     return unescaped_path.empty() ? monitor_path : unescaped_path;
   }
-  const SharedText& raw_name() const { return unescaped_name.empty() ? name : unescaped_name; }
+  const std::string& raw_name() const { return unescaped_name.empty() ? name : unescaped_name; }
   // Sets the original of an escaped text that is set already; an equal one shares its memory.
-  void SetRawPath(const SharedText& raw) {
+  void SetRawPath(const std::string& raw) {
     (raw == monitor_path ? monitor_path : unescaped_path) = raw;
   }
-  void SetRawName(const SharedText& raw) { (raw == name ? name : unescaped_name) = raw; }
+  void SetRawName(const std::string& raw) { (raw == name ? name : unescaped_name) = raw; }
 
   // Makes `process` the run's process, which is tracked.
   void SetProcess(const ProcessInfo& process) {

@@ -17,9 +17,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/errno_status.h"
-#include "base/steady_time.h"
-#include "base/unique_fd.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -330,7 +330,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
                        context_->vm_descriptors < context_->max_vm_descriptors;
   RunInfo info;
   info.name = EscapeName(domain.name);
-  info.SetRawName(SharedText(domain.name));
+  info.SetRawName(std::string(domain.name));
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
   info.boot_id = context_->boot_id;

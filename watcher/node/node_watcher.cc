@@ -10,7 +10,6 @@
 #include "absl/strings/str_join.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
-#include "base/shared_text.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"

@@ -16,7 +16,6 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
-#include "base/token_bucket.h"
 #include "base/uuid.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"

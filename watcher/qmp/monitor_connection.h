@@ -18,8 +18,7 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
-#include "base/shared_text.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/runs/command_lines.h"
@@ -213,7 +212,7 @@ class MonitorConnection : public FdHandler {
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
-  SharedText unhandled_;                  // input that the daemon before this one read
+  std::string unhandled_;                 // input that the daemon before this one read
   std::unique_ptr<Handshake> handshake_;  // null once it is complete
   size_t held_ = 0;                       // memory of an incomplete line, as accounted for
   // The process that sent what was read last, which need not be the one that listened. Any process

@@ -5,7 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"

@@ -10,10 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/compact.h"
 #include "base/event_loop.h"
-#include "base/rare.h"
 #include "base/receiving_socket.h"
-#include "base/shared_text.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/runs/command_lines.h"
@@ -34,9 +33,9 @@ class QmpRun;
 // The watcher's state of one socket path, while the socket is there, and while a run that was found
 // at it lives.
 struct SocketSlot {
-  SharedText path;  // raw bytes
-  int spec = -1;    // -1: known from a run of an earlier daemon only
-  int runs = 0;     // live ones that were found here
+  std::string path;  // raw bytes
+  int spec = -1;     // -1: known from a run of an earlier daemon only
+  int runs = 0;      // live ones that were found here
   bool present = false;
   bool untried = false;  // found by the first scan, and not connected to yet
   bool silent = false;   // `socket` sent no greeting, and no VM is seen behind it
@@ -60,7 +59,7 @@ struct SocketSlot {
   // A read of all QEMUs' command lines, while it is not known whether one names the socket.
   std::shared_ptr<const CommandLines::Monitors> monitors;
 
-  SharedText problem;  // as reported, while no run is seen behind the socket
+  std::string problem;  // as reported, while no run is seen behind the socket
 };
 
 // The sockets of a run, as its source has them.

@@ -8,8 +8,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
-#include "base/unique_fd.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/core/watch_spec.h"
@@ -107,7 +107,7 @@ int SocketConnector::SpecOf(absl::string_view path) const {
   return -1;
 }
 
-SocketSlot* SocketConnector::SlotAt(const SharedText& path) {
+SocketSlot* SocketConnector::SlotAt(const std::string& path) {
   const auto it = slots_.find(path);
   if (it != slots_.end()) return it->get();
   auto made = std::make_unique<SocketSlot>();
@@ -120,7 +120,7 @@ void SocketConnector::ForgetUntried(SocketSlot* slot) {
 }
 
 void SocketConnector::OnSocket(int spec, const std::string& below) {
-  SocketSlot* const slot = SlotAt(SharedText(watches_[spec].PathOf(below)));
+  SocketSlot* const slot = SlotAt(std::string(watches_[spec].PathOf(below)));
   if (slot->spec < 0) slot->spec = spec;
   const bool is_new = !std::exchange(slot->present, true);
   if (slot->run != nullptr && slot->run->connected()) {
@@ -450,7 +450,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.run_id = MakeRunId(identity);
   const std::string raw_name = RawVmName(slot);
   info.name = EscapeName(raw_name);
-  info.SetRawName(SharedText(raw_name));
+  info.SetRawName(std::string(raw_name));
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/keyed_set.h"
+#include "base/compact.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
 #include "watcher/core/event_sink.h"
@@ -74,7 +74,7 @@ class SocketConnector : public RunSource,
   // The --watch that `path` belongs to; -1 without one.
   int SpecOf(absl::string_view path) const;
   // Finds the slot of that path, or makes it.
-  SocketSlot* SlotAt(const SharedText& path);
+  SocketSlot* SlotAt(const std::string& path);
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;

@@ -24,8 +24,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/runs/process.h"
 

@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "vmeventd/internal/run_state.pb.h"
 
 namespace vmeventd {

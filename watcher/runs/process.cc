@@ -22,7 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {

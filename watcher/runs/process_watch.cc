@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/vm_run.h"
 

@@ -8,10 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/compact.h"
 #include "base/event_loop.h"
-#include "base/rare.h"
-#include "base/shared_text.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/process.h"
@@ -122,13 +121,13 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   VmRun* const run_;
   int64_t pid_ = 0;
   uint64_t start_ticks_ = 0;
-  SharedText oom_file_;
+  std::string oom_file_;
   uint64_t oom_kills_ = 0;  // of the cgroup's, that were of others
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;
-  bool kill_seen_ = false;   // OnSignal() had a SIGKILL
-  SharedText kill_unclear_;  // why, where OnUnclearSignal() had one
+  bool kill_seen_ = false;    // OnSignal() had a SIGKILL
+  std::string kill_unclear_;  // why, where OnUnclearSignal() had one
   // While the kernel is asked for the exit status again.
   struct StatusWait {
     TimerId timer;

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/handed_run.h"

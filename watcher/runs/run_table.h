@@ -12,7 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
-#include "base/keyed_set.h"
+#include "base/compact.h"
 #include "base/uuid.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/process.h"

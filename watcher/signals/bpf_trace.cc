@@ -21,8 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
-#include "base/errno_status.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "watcher/signals/signal_watch.h"
 #include "watcher/signals/trace_record.h"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "watcher/signals/signal_watch.h"
 
 struct ring_buffer;

@@ -18,7 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {

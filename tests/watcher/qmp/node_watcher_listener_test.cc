@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/support/unix_socket.h"

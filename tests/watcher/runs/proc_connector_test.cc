@@ -14,7 +14,7 @@
 #include <string>
 #include <thread>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
