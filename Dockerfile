@@ -32,7 +32,7 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
 # The client alone.
 FROM ${BASE} AS client
 COPY --from=build /image/client-packages /image/nats-packages /src/deploy/container/install_runtime.sh /tmp/
-# yes: with NATS's client library, for --server nats://.
+# yes: with NATS's client library, for --server nats:// and push nats://.
 ARG NATS=
 RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+$(cat /tmp/nats-packages) ca-certificates}
 COPY --from=build /image/bin/vmevents /usr/bin/
@@ -50,7 +50,7 @@ FROM ${BASE}
 COPY --from=build /image/packages /image/nats-packages /src/deploy/container/install_runtime.sh /tmp/
 # yes: with libvirt's client library, which --libvirt loads.
 ARG LIBVIRT=
-# yes: with NATS's client library, which --publish loads.
+# yes: with NATS's client library, for vmevents push nats://.
 ARG NATS=
 RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+$(cat /tmp/nats-packages) ca-certificates} && \
     install -d -o vmeventd -g vmeventd -m 0750 /run/vmeventd /var/lib/vmeventd

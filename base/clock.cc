@@ -2,6 +2,8 @@
 
 #include <ctime>
 
+#include "absl/random/random.h"
+
 namespace vmeventd {
 namespace {
 
@@ -15,6 +17,11 @@ absl::Duration Read(clockid_t clock) {
 
 Instant SystemClock::Now() const {
   return {absl::UnixEpoch() + Read(CLOCK_REALTIME), Read(CLOCK_MONOTONIC)};
+}
+
+double RandomFraction() {
+  thread_local absl::BitGen generator;
+  return absl::Uniform(generator, 0.0, 1.0);
 }
 
 }  // namespace vmeventd

@@ -14,8 +14,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "base/thread_name.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "absl/time/time.h"
 #include "base/detached_threads.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 // Protects a thread from the descriptors that the peer of a Unix socket passes to it
 // (SCM_RIGHTS). They cannot be ignored: the thread that drops the last reference to one waits for

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
+#include "base/system.h"
 
 namespace vmeventd {
 namespace {

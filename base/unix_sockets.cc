@@ -19,8 +19,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd {
 namespace {

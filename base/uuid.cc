@@ -1,8 +1,14 @@
 #include "base/uuid.h"
 
+#include <sys/random.h>
+
 #include <cstddef>
+#include <cstdlib>
+#include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 
 namespace vmeventd {
 
@@ -24,5 +30,22 @@ std::optional<Uuid> ParseUuid(absl::string_view text) {
   }
   return Uuid(halves[0], halves[1]);
 }
+
+std::string RandomBytes(size_t count) {
+  std::string bytes(count, '\0');
+  // It does not fail for so few bytes.
+  if (getrandom(bytes.data(), count, 0) != static_cast<ssize_t>(count)) std::abort();
+  return bytes;
+}
+
+std::string UuidFromBytes(std::string bytes) {
+  bytes[6] = static_cast<char>((bytes[6] & 0x0f) | 0x40);  // version
+  bytes[8] = static_cast<char>((bytes[8] & 0x3f) | 0x80);  // variant
+  const std::string hex = absl::BytesToHexString(bytes);
+  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-",
+                      hex.substr(16, 4), "-", hex.substr(20));
+}
+
+std::string RandomUuid() { return UuidFromBytes(RandomBytes(16)); }
 
 }  // namespace vmeventd

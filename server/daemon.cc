@@ -11,9 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
-#include "base/nats/subject.h"
 #include "base/system.h"
-#include "server/fleet/jetstream_sink.h"
 #include "server/handover.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"
@@ -64,11 +62,6 @@ JournalOptions ToJournalOptions(const Config& config) {
   return {.path = config.state_dir + "/journal.db",
           .retention_age = config.retention_age,
           .retention_events = config.retention_events};
-}
-
-StreamOptions ToStreamOptions(const Config& config) {
-  return {.max_streams = static_cast<int>(config.max_streams),
-          .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer())};
 }
 
 JournalEnd EndOf(const EventLog& log) { return {log.identity()->journal_id, log.range().newest}; }
@@ -168,10 +161,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors.listener);
   if (!status.ok()) return status;
-  if (status = daemon->PrepareFleet(config); !status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity()->journal_id);
-  for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {
@@ -209,60 +200,11 @@ absl::Status Daemon::StartServer(const Config& config, int descriptors) {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::PrepareFleet(const Config& config) {
-  if (config.publish.empty()) return absl::OkStatus();
-  const std::string node = NodeName(config);
-  JetStreamOptions options;
-  for (const NatsServerAddress& server : config.publish)
-    options.nats.servers.push_back(server.ToUrl());
-  options.cluster = config.publish_cluster;
-  options.node = node;
-  options.nats.name = absl::StrCat("vmeventd ", node);
-  options.nats.inbox_prefix =
-      absl::StrCat("_INBOX.vmeventd.", NodeBucketKey(config.publish_cluster, node));
-  options.nats.domain = config.publish_domain;
-  options.nats.credentials = config.publish_credentials;
-  options.nats.tls_ca = config.publish_tls_ca;
-  options.nats.tls_cert = config.publish_tls_cert;
-  options.nats.tls_key = config.publish_tls_key;
-  absl::StatusOr<std::unique_ptr<FleetSink>> sink = MakeJetStreamSink(std::move(options));
-  if (!sink.ok()) return sink.status();
-  const std::string target =
-      absl::StrCat(kFleetStream, "/", NodeSubjects(config.publish_cluster, node));
-  absl::StatusOr<std::unique_ptr<PositionFile>> position =
-      PositionFile::Open(config.state_dir + "/published", target);
-  if (!position.ok()) return position.status();
-  if (const std::string& before = (*position)->target_before(); !before.empty()) {
-    spdlog::warn(
-        "the journal was published as {}, and is published as {} from now on: all of it again, "
-        "under "
-        "the new name, from its oldest event on",
-        before, target);
-  }
-  // Kept, because with another secret messages that were not acknowledged would be stored twice.
-  absl::StatusOr<std::string> secret = KeptUuid(config.state_dir + "/publish_key", 0600);
-  if (!secret.ok()) return secret.status();
-  fleet_sink_ = *std::move(sink);
-  fleet_ = std::make_unique<FleetPublisher>(
-      PublisherOptions{.cluster = config.publish_cluster,
-                       .node = node,
-                       .format = config.publish_format,
-                       .events_per_second = tuning_.publish_rate,
-                       .version = kVersion,
-                       .secret = *std::move(secret),
-                       .heartbeat = tuning_.publish_heartbeat},
-      fleet_sink_.get(), &outbox_, *std::move(position), clock_, RandomFraction);
-  log_->Subscribe({.published = [this] { fleet_->Wake(); }});
-  service_.SetPublishing([this] { return fleet_->state(); });
-  return absl::OkStatus();
-}
-
 absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return absl::OkStatus();
   metrics_ = std::make_unique<Metrics>(Metrics::Inputs{
       log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
-      ToJournalOptions(config).path, kVersion, fleet_ == nullptr ? nullptr : &fleet_->meters(),
-      static_cast<size_t>(config.metrics_vms)});
+      ToJournalOptions(config).path, kVersion, static_cast<size_t>(config.metrics_vms)});
   absl::StatusOr<std::unique_ptr<MetricsServer>> server =
       MetricsServer::Create(*config.metrics_listen, metrics_.get(), &refusals_, clock_);
   if (!server.ok()) return server.status();
@@ -277,8 +219,7 @@ Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, U
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
       log_(std::move(log)),
-      hub_(log_.get(), clock, ToStreamOptions(config), &refusals_),
-      outbox_(log_.get()),
+      hub_(log_.get(), clock, StreamOptions()),
       service_({.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
                log_.get(), &hub_, &refusals_) {
   log_->Subscribe(
@@ -391,7 +332,6 @@ void Daemon::Run() {
   server_->health().Set("journal", log_->health().journal_writable);
   log_->Start();
   hub_thread_ = std::thread([this] { hub_.Run(); });
-  if (fleet_ != nullptr) fleet_thread_ = std::thread([this] { fleet_->Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
   NotifyStopping("sending what was observed");
@@ -454,12 +394,6 @@ void Daemon::Stop() {
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
   deadline.Enter({"streams do not end"});
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
-  // The next start publishes the rest.
-  if (fleet_ != nullptr) {
-    deadline.Enter({"a server of --publish does not answer", 0});
-    fleet_->Stop();
-    fleet_thread_.join();
-  }
   // Stops before the transport's shutdown, which waits for the queries that the history thread
   // answers.
   deadline.Enter(

@@ -10,13 +10,10 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "server/access/refusals.h"
 #include "server/config/config.h"
 #include "server/eventlog/event_log.h"
-#include "server/fleet/fleet_sink.h"
-#include "server/fleet/outbox.h"
-#include "server/fleet/publisher.h"
 #include "server/handover.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
@@ -32,7 +29,7 @@
 namespace vmeventd {
 
 // The whole daemon, put together. Its threads: the watcher's loop, those of the event log, the
-// hub's deadlines, the fleet's publisher, and gRPC's own.
+// hub's deadlines, and gRPC's own.
 class Daemon {
  public:
   // Longest time from RequestStop to the return of Run.
@@ -67,7 +64,6 @@ class Daemon {
 
   absl::Status StartServer(const Config& config, int descriptors);
   absl::Status StartMetrics(const Config& config, const LogMeters* log);
-  absl::Status PrepareFleet(const Config& config);
   void WatcherLoop();
   // Runs after each turn of the pump thread, on it.
   void OnPumpTurn();
@@ -85,9 +81,6 @@ class Daemon {
   RefusalCounters refusals_;
   const std::unique_ptr<EventLog> log_;
   StreamHub hub_;
-  JournalOutbox outbox_;
-  std::unique_ptr<FleetSink> fleet_sink_;  // null: nothing is published
-  std::unique_ptr<FleetPublisher> fleet_;
   VmEventService service_;
   std::shared_ptr<SignalTrace> trace_;  // null: none
   std::unique_ptr<NodeWatcher> watcher_;
@@ -98,7 +91,6 @@ class Daemon {
   std::thread watcher_thread_;
   bool directories_present_ = true;  // the health service's value; pump thread
   std::thread hub_thread_;
-  std::thread fleet_thread_;
 
   Mutex mutex_;
   CondVar changed_;

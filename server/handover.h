@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {

@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
-#include "base/thread_name.h"
+#include "base/system.h"
 #include "server/daemon.h"
 #include "server/handover.h"
 #include "server/host/privileges.h"

@@ -7,7 +7,7 @@ import sys
 
 TABLE = pathlib.Path("tools/include_rules.txt")
 TREES = ("base", "watcher", "server", "client")
-GENERATED = re.compile(r"(vmeventd|grpc/health)/v1/\w+(\.grpc)?\.pb\.h")
+GENERATED = re.compile(r"((vmeventd|grpc/health)/v1/\w+(\.grpc)?|google/rpc/status)\.pb\.h")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 

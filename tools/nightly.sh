@@ -12,8 +12,6 @@ readonly image_packages=(
 # Name, program and explanation of each.
 readonly nightly_list='
 soak             kill -9 the daemon ROUNDS (1000) times under load, and check its journal and streams
-fleet-soak       a NATS cluster, 1,000 nodes and daemons under faults for MINUTES (10)
-fleet-storm      NODES (10000) nodes come back to NATS servers that were away for two minutes; root
 fleet-sizing     what a full stream of the fleet costs a NATS server [--mib N] [--nodes N] [--connections N]
 attacks          attacks as a client can make them, and what others notice [--seconds N] [--attack NAME]...
 instructions     instructions and system calls of the hot paths, against tools/measure/hot_paths.json
@@ -83,20 +81,6 @@ nightly_soak() {
   build_targets release vmeventd vmevents
   build_targets asan crash_test
   VMEVENTD_PROGRAMS=build/release/bin build/asan/bin/crash_test --rounds "$rounds"
-}
-
-nightly_fleet_soak() {
-  local length=${1:-10}
-  [[ $length =~ ^[1-9][0-9]*$ ]] || fail "fleet-soak: not a number of minutes: $length"
-  build_targets release vmeventd vmevents fleet_soak
-  build/release/bin/fleet_soak --seconds "$((length * 60))" --nodes 1000 --events 100 --daemons 3
-}
-
-nightly_fleet_storm() {
-  local nodes=${1:-10000}
-  [[ $nodes =~ ^[1-9][0-9]*$ ]] || fail "fleet-storm: not a number of nodes: $nodes"
-  build_targets release vmeventd vmevents fleet_soak
-  as_root build/release/bin/fleet_soak --seconds 0 --nodes "$nodes" --events 2 --daemons 0 --outage 120
 }
 
 nightly_fleet_sizing() {

@@ -1,6 +1,9 @@
 #include "client/commands/commands.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -9,18 +12,6 @@
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
-namespace {
-
-// "prod/node1, prod/node2".
-std::string Places(const std::vector<MessageNode>& nodes) {
-  return absl::StrJoin(nodes, ", ", [](std::string* out, const MessageNode& node) {
-    absl::StrAppend(out, EscapeForTerminal(node.cluster), node.cluster.empty() ? "" : "/",
-                    EscapeForTerminal(node.name));
-  });
-}
-
-}  // namespace
-
 std::optional<Failure> FromPrint(const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
   return Failure{ExitCode::kFailed, std::string(status.message())};
@@ -63,22 +54,107 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
 namespace {
 
 // The part of the filter that the request of a list cannot have.
-bool PassesEnds(const v1::Vm& vm, const v1::EventFilter& filter) {
-  const bool of_end = filter.classes_size() + filter.causes_size() > 0;
-  if (of_end && !vm.has_shutdown()) return false;
-  return IsWanted(filter.classes(), vm.shutdown().class_()) &&
-         IsWanted(filter.causes(), vm.shutdown().cause()) &&
-         IsWanted(filter.run_ids(), vm.ref().run_id());
+bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
+  const v1::EventFilter& filter = command.filter;
+  const bool stopped = one.vm.state() == v1::VM_STATE_STOPPED;
+  if (!IsWanted(command.states, one.vm.state()) || (stopped && !command.include_stopped)) {
+    return false;
+  }
+  if (filter.classes_size() + filter.causes_size() == 0) return true;
+  const v1::ShutdownDetail* end = one.end();
+  return end != nullptr && IsWanted(filter.classes(), end->class_()) &&
+         IsWanted(filter.causes(), end->cause());
+}
+
+bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
+
+// Crashes first.
+int RankOf(const NodeVm& one) {
+  const v1::ShutdownDetail* end = one.end();
+  if (end == nullptr) return 9;
+  if (end->class_() == v1::SHUTDOWN_CLASS_CRASH) return 0;
+  return end->class_() == v1::SHUTDOWN_CLASS_UNKNOWN ? 1 : 9 - end->class_();
 }
 
 }  // namespace
 
+NodeVms RowsOf(NodeVms runs, bool runs_known) {
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, NodeVm> rows;
+  const auto is_newer = [](const v1::Vm& a, const v1::Vm& b) {
+    const bool stopped = a.state() == v1::VM_STATE_STOPPED;
+    if (stopped != (b.state() == v1::VM_STATE_STOPPED)) return !stopped;
+    return FromProto(a.state_time()) > FromProto(b.state_time());
+  };
+  std::map<const NodeVm*, absl::Time> last_ends;
+  for (NodeVm& run : runs) {
+    NodeVm& row =
+        rows[{run.vm.ref().name(), run.node.cluster, run.node.name, run.vm.ref().source()}];
+    if (runs_known) row.ends = row.ends.value_or(0) + (IsStopped(run) ? 1 : 0);
+    absl::Time& last_end = last_ends.try_emplace(&row, absl::InfinitePast()).first->second;
+    if (IsStopped(run) && FromProto(run.vm.state_time()) >= last_end) {
+      last_end = FromProto(run.vm.state_time());
+      row.last_end = run.vm.shutdown();
+    }
+    if (!row.vm.has_ref() || is_newer(run.vm, row.vm)) {
+      row.vm = std::move(run.vm);
+      row.node = std::move(run.node);
+    }
+  }
+  NodeVms list;
+  for (auto& [key, row] : rows) list.push_back(std::move(row));
+  return list;
+}
+
+void SortVms(const VmsCommand& command, NodeVms* vms) {
+  const auto age = [](const NodeVm& one) {
+    return -absl::ToUnixNanos(FromProto(one.vm.state_time()));
+  };
+  const auto by = [vms](const auto& key) {
+    std::stable_sort(vms->begin(), vms->end(),
+                     [&key](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
+  };
+  by([](const NodeVm& one) {
+    return std::tie(one.vm.ref().name(), one.node.cluster, one.node.name);
+  });
+  switch (command.order) {
+    case VmOrder::kState:
+      if (command.runs) {
+        by([](const NodeVm& one) { return -absl::ToUnixNanos(FromProto(one.vm.start_time())); });
+        break;
+      }
+      by([&age](const NodeVm& one) {
+        return std::pair(one.vm.state(), IsStopped(one) ? age(one) : int64_t{0});
+      });
+      break;
+    case VmOrder::kName:
+      break;
+    case VmOrder::kAge:
+      by(age);
+      break;
+    case VmOrder::kEnds:
+      by([](const NodeVm& one) { return -one.ends.value_or(0); });
+      break;
+    case VmOrder::kClass:
+      by(RankOf);
+      break;
+  }
+}
+
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, const PrintSentence& note) {
-  // Reads everything before it prints, so that the table's columns fit every row.
+  // Reads everything before it prints, so that the table's columns fit every row; and all runs,
+  // because those that have ended are counted.
   NodeVms vms;
-  std::optional<Failure> failure = source->ReadVms(command, &vms);
-  std::erase_if(vms, [&](const NodeVm& one) { return !PassesEnds(one.vm, command.filter); });
+  VmsCommand all;
+  all.filter = command.filter;
+  all.include_stopped = true;
+  std::optional<Failure> failure = source->ReadVms(all, &vms);
+  std::erase_if(vms, [&](const NodeVm& one) {
+    return !IsWanted(command.filter.run_ids(), one.vm.ref().run_id());
+  });
+  if (!command.runs) vms = RowsOf(std::move(vms), source->knows_runs());
+  std::erase_if(vms, [&](const NodeVm& one) { return !PassesEnds(one, command); });
+  SortVms(command, &vms);
   if (failure && vms.empty()) return failure;
   if (note && vms.empty()) {
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
@@ -89,44 +165,6 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);
   return printed ? printed : failure;
-}
-
-std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output) {
-  NodeVms one;
-  if (auto failure = source->ReadVm(command, &one)) return failure;
-  return PrintText(formatter->FormatVm(one.front()), output);
-}
-
-std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, NodeVms* vms) {
-  const std::string name = EscapeForTerminal(command.name);
-  if (vms->empty()) {
-    const std::string run =
-        command.run_id.empty() ? ""
-                               : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id),
-                                              "\" as the latest on its node");
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("no VM \"", name, "\"", run, " is known", where,
-                                "; `vmevents vms --all` lists those that are")};
-  }
-  const NodeVm* latest = &vms->front();
-  const NodeVm* running = nullptr;
-  std::vector<MessageNode> places;
-  for (const NodeVm& one : *vms) {
-    if (one.vm.state() != v1::VM_STATE_STOPPED && !one.node.stale_since) {
-      running = &one;
-      places.push_back(one.node);
-    }
-    if (FromProto(one.vm.state_time()) > FromProto(latest->vm.state_time())) latest = &one;
-  }
-  if (places.size() > 1) {
-    return Failure{
-        ExitCode::kFailed,
-        absl::StrCat("the name \"", name, "\" stands for more than one VM: on ", Places(places),
-                     "; choose one with ", places[0].cluster.empty() ? "--server" : "--node")};
-  }
-  *vms = {NodeVm(running != nullptr ? *running : *latest)};
-  return std::nullopt;
 }
 
 namespace {
@@ -147,14 +185,15 @@ v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   return request;
 }
 
-grpc::Status ListPage(const CommandContext& context, const v1::ListEventsRequest& request,
-                      v1::ListEventsResponse* page) {
+// Asks for a page; waits while the server limits their rate.
+grpc::Status ListPage(const CommandContext& context,
+                      const std::function<grpc::Status(grpc::ClientContext*)>& ask) {
   absl::Duration waited;
   Backoff backoff(kFirstPause, kLongestPause);
   while (true) {
     grpc::ClientContext call;
     SetRequestDeadline(&call);
-    grpc::Status status = context.stub->ListEvents(&call, request, page);
+    grpc::Status status = ask(&call);
     if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= kPatience) {
       return status;
     }
@@ -215,7 +254,9 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
   while (true) {
     request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
     v1::ListEventsResponse page;
-    const grpc::Status status = ListPage(context_, request, &page);
+    const grpc::Status status = ListPage(context_, [&](grpc::ClientContext* call) {
+      return context_.stub->ListEvents(call, request, &page);
+    });
     if (!status.ok()) return ExplainFailure(context_.address, status);
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
     NodeEvents list;
@@ -263,30 +304,19 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* 
   *request.mutable_sources() = command.filter.sources();
   *request.mutable_uuids() = command.filter.uuids();
   *request.mutable_labels() = command.filter.labels();
-  for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
+  request.set_page_size(static_cast<int32_t>(kLargestPage));
   NodeVms all;
   do {
-    grpc::ClientContext call;
-    SetRequestDeadline(&call);
     v1::ListVmsResponse page;
-    const grpc::Status status = context_.stub->ListVms(&call, request, &page);
+    const grpc::Status status = ListPage(context_, [&](grpc::ClientContext* call) {
+      return context_.stub->ListVms(call, request, &page);
+    });
     if (!status.ok()) return ExplainFailure(context_.address, status);
     for (v1::Vm& vm : *page.mutable_vms()) all.push_back({std::move(vm)});
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   Append(&all, vms);
-  return std::nullopt;
-}
-
-std::optional<Failure> DaemonLists::ReadVm(const VmCommand& command, NodeVms* vm) {
-  v1::GetVmResponse response;
-  const grpc::Status status = GetVm(context_, command.name, command.run_id, &response);
-  if (!status.ok()) {
-    return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all",
-                            context_, status);
-  }
-  vm->push_back({std::move(*response.mutable_vm())});
   return std::nullopt;
 }
 

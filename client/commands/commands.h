@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
@@ -43,21 +43,21 @@ struct EventsCommand {
   bool reads_newest_first() const { return newest_first || last.has_value(); }
 };
 
+// Order of the rows of `vms`; the index of ValuesOf("--sort-by").
+enum class VmOrder { kState, kName, kAge, kEnds, kClass };
+
 struct VmsCommand {
-  v1::EventFilter filter;  // no types; classes and causes are of the ends of stopped VMs
+  v1::EventFilter filter;  // no types; classes and causes are of the end that is shown
   std::vector<v1::VmState> states;
   bool include_stopped = false;
+  bool runs = false;  // a row for each run instead of each VM, the newest first
+  VmOrder order = VmOrder::kState;
 
   // Returns whether it selects by runs or their ends, so that VMs that do not run belong to the
   // answer.
   bool of_ends() const {
     return filter.classes_size() + filter.causes_size() + filter.run_ids_size() > 0;
   }
-};
-
-struct VmCommand {
-  std::string name;    // name, or the UUID if no VM has that name
-  std::string run_id;  // empty: the one run of that name
 };
 
 // A source of lists: one daemon, several, or a fleet. Calls block; one thread.
@@ -70,10 +70,11 @@ class ListSource {
   // Reads the command's events in pages, in the order of reads_newest_first(), until there are no
   // more or `take` returns false. A failure of some nodes comes after the events of the others.
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
-  // Appends the VMs by name and then by node; with a failure, those of the nodes that answered.
+  // Appends the runs of VMs by name and then by node; with a failure, those of the nodes that
+  // answered.
   virtual std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) = 0;
-  // Appends exactly one VM, unless it fails.
-  virtual std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) = 0;
+  // Returns whether it knows each run of a VM, and not its newest alone.
+  virtual bool knows_runs() const { return true; }
 };
 
 // Delivers the events of a merge in batches.
@@ -105,18 +106,17 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                const PrintSentence& note = nullptr);
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, const PrintSentence& note = nullptr);
-std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output);
+
+// One row for each VM: its run that lives, or else the newest. `runs_known`: all of its runs are
+// there, so that its ends can be counted. Pure.
+NodeVms RowsOf(NodeVms runs, bool runs_known);
+// Sorts the rows of `vms`: by state RUNNING first, and the stopped ones by the newest end. Pure.
+void SortVms(const VmsCommand& command, NodeVms* vms);
 
 // The failure of a command whose output failed: none if the output's reader has gone.
 std::optional<Failure> FromPrint(const absl::Status& status);
 // Writes the text. Errors as of FromPrint().
 std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output* output);
-
-// Chooses among the VMs of one name on several nodes: the one that is not stopped, on a node that
-// lives, or else the one whose state is the newest. The others are removed. `where` completes "is
-// known", such as " in the fleet". Pure.
-std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, NodeVms* vms);
 
 // The server's default applies if there is no ttl.
 struct DeclareIntentCommand {
@@ -171,7 +171,6 @@ class DaemonLists : public ListSource {
   explicit DaemonLists(const CommandContext& context) : context_(context) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
-  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override;
 
  private:
   const CommandContext& context_;

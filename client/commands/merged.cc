@@ -201,10 +201,10 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
   return Report(std::move(answers));
 }
 
-std::optional<Failure> MergedLists::ReadAll(const Read& read, NodeVms* vms) const {
+std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   std::vector<NodeVms> answers(nodes_.size());
   std::optional<Failure> failure =
-      Report(AskAll([&](size_t i) { return read(nodes_[i].lists.get(), &answers[i]); }));
+      Report(AskAll([&](size_t i) { return nodes_[i].lists->ReadVms(command, &answers[i]); }));
   for (size_t i = 0; i < nodes_.size(); ++i) {
     for (NodeVm& vm : answers[i]) vm.node.name = nodes_[i].name;
     Append(&answers[i], vms);
@@ -213,20 +213,6 @@ std::optional<Failure> MergedLists::ReadAll(const Read& read, NodeVms* vms) cons
     return a.vm.ref().name() < b.vm.ref().name();
   });
   return failure;
-}
-
-std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
-  return ReadAll([&](ListSource* node, NodeVms* own) { return node->ReadVms(command, own); }, vms);
-}
-
-std::optional<Failure> MergedLists::ReadVm(const VmCommand& command, NodeVms* vm) {
-  const auto read = [&](ListSource* node, NodeVms* own) {
-    auto failure = node->ReadVm(command, own);
-    // The VM may be on another node.
-    return failure && failure->code == ExitCode::kNotFound ? std::nullopt : failure;
-  };
-  if (auto failure = ReadAll(read, vm)) return failure;
-  return ChooseVm(command, absl::StrCat(" on the ", nodes_.size(), " servers"), vm);
 }
 
 namespace {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/commands/commands.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
@@ -87,18 +87,14 @@ class MergedLists : public ListSource {
 
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
-  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override;
 
  private:
-  using Read = std::function<std::optional<Failure>(ListSource* node, NodeVms* vms)>;
   using Answers = std::vector<std::future<std::optional<Failure>>>;
 
   // Runs `ask` for each node on a thread of its own.
   Answers AskAll(const std::function<std::optional<Failure>(size_t)>& ask) const;
   // Waits for all. Notes all failures but the last, which it returns.
   std::optional<Failure> Report(Answers answers) const;
-  // Appends what all nodes answer, by name and then by node.
-  std::optional<Failure> ReadAll(const Read& read, NodeVms* vms) const;
 
   const std::vector<Node> nodes_;
   const PrintSentence note_;

@@ -207,7 +207,7 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   DaemonLists lists(context);
   NodeVms all;
   if (auto failure = lists.ReadVms({}, &all)) return failure;
-  for (const auto& [vm, node] : all) {
+  for (const auto& [vm, node, ends, last_end] : all) {
     ++data->states[vm.state()];
     if (vm.problems_size() > 0) ++data->with_problems;
     if (vm.has_intent()) ++data->with_intents;

@@ -91,6 +91,7 @@ std::optional<ExitCode> WatchLoop::RunStream() {
   const auto registration = Register(context, env_.stop);
   v1::WatchEventsRequest request;
   *request.mutable_filter() = command_.filter;
+  request.set_durable_only(command_.durable_only);
   *request.mutable_progress_interval() = ToProto(kProgressInterval);
   cursor_->FillRequest(&request);
   SilenceGuard guard(env_.silence_limit, context, env_.clock);

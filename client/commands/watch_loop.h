@@ -8,8 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
@@ -28,8 +27,9 @@ constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 struct WatchCommand {
   WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;
-  bool resume = true;  // continues when the daemon, or the fleet's servers, come back
-  bool wait = false;   // waits for those that are not there yet
+  bool resume = true;         // continues when the daemon, or the fleet's servers, come back
+  bool wait = false;          // waits for those that are not there yet
+  bool durable_only = false;  // no event comes before it is durable
   // Set for consumers that are no people: delivers each event with its node's own name and journal,
   // for which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
   bool identify = false;

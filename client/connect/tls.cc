@@ -25,8 +25,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "base/openssl_ptr.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

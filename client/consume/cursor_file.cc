@@ -23,13 +23,6 @@ const std::string* TextOf(const nlohmann::json& object, const char* name) {
   return found == object.end() ? nullptr : found->get_ptr<const std::string*>();
 }
 
-// Leaves the time as it is where there is none; false: it is no time.
-bool TimeIn(const nlohmann::json& object, const char* name, absl::Time* time) {
-  const std::string* text = TextOf(object, name);
-  std::string ignored;
-  return text == nullptr || absl::ParseTime(absl::RFC3339_full, *text, time, &ignored);
-}
-
 // The positions, or why the content is not a cursor.
 absl::StatusOr<Positions> Parse(const std::string& content) {
   const auto wrong = [](absl::string_view what) { return absl::FailedPreconditionError(what); };
@@ -54,10 +47,11 @@ absl::StatusOr<Positions> Parse(const std::string& content) {
     if (sequence == nullptr || !absl::SimpleAtoi(*sequence, &position.sequence)) {
       return wrong("has a position whose \"sequence\" is not a number in quotes");
     }
-    if (const std::string* id = TextOf(entry, "message_id")) position.message_id = *id;
-    if (!TimeIn(entry, "message_time", &position.message_time) ||
-        !TimeIn(entry, "since", &position.since)) {
-      return wrong("has a position with a time that is not of RFC 3339");
+    const std::string* time = TextOf(entry, "message_time");
+    std::string ignored;
+    if (time != nullptr &&
+        !absl::ParseTime(absl::RFC3339_full, *time, &position.message_time, &ignored)) {
+      return wrong("has a position whose \"message_time\" is not of RFC 3339");
     }
     positions[*server] = std::move(position);
   }
@@ -70,13 +64,10 @@ std::string Print(const Positions& positions) {
     nlohmann::ordered_json entry = {{"server", server},
                                     {"journal_id", position.journal_id},
                                     {"sequence", absl::StrCat(position.sequence)}};
-    if (!position.message_id.empty()) entry["message_id"] = position.message_id;
-    const auto add_time = [&entry](const char* name, absl::Time time) {
-      if (time == absl::InfinitePast()) return;
-      entry[name] = absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-    };
-    add_time("message_time", position.message_time);
-    add_time("since", position.since);
+    if (position.message_time != absl::InfinitePast()) {
+      entry["message_time"] =
+          absl::FormatTime(absl::RFC3339_full, position.message_time, absl::UTCTimeZone());
+    }
     list.push_back(std::move(entry));
   }
   const nlohmann::ordered_json json = {{"vmevents_cursor", kVersion}, {"positions", list}};

@@ -16,8 +16,7 @@ namespace vmeventd::client {
 // after a restart. JSON:
 //   {"vmevents_cursor": 1,
 //    "positions": [{"server": "node1:9555", "journal_id": "...", "sequence": "42"}]}
-// A position in the stream of a fleet has "message_id", "message_time" and "since" as well, where
-// these are known.
+// A position in the stream of a fleet has "message_time" as well, where it is known.
 // One thread, one process.
 class CursorFile {
  public:

@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "client/output/enum_names.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"

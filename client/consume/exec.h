@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "vmeventd/v1/vm_events.pb.h"

@@ -10,8 +10,8 @@
 #include "absl/strings/string_view.h"
 #include "base/unix_address.h"
 #include "client/doctor/doctor.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/qemu_arguments.h"
+#include "watcher/core/specs.h"
 
 namespace vmeventd::client {
 namespace {
@@ -162,7 +162,6 @@ class Doctor {
     LookAtDaemon();
     LookAtSignals();
     LookAtHostShutdown();
-    LookAtPublishing();
     for (const WatchedPlace& place : facts_.watches) LookAtWatch(place);
     for (const NodeProcess& process : facts_.processes) {
       if (IsQemu(process.arguments)) LookAtQemu(process);
@@ -269,19 +268,6 @@ class Doctor {
                      "HOST_POWERDOWN or HOST_KILL: ",
                      problem, "."),
         "systemctl status dbus systemd-logind");
-  }
-
-  void LookAtPublishing() {
-    if (!facts_.daemon.reachable() || !facts_.daemon.info.has_publishing()) return;
-    const v1::Publishing& publishing = facts_.daemon.info.publishing();
-    if (publishing.problem().empty()) return;
-    // A bucket that fails, for one, holds no event up.
-    const bool waits = facts_.daemon.info.newest_sequence() > publishing.sequence();
-    Add("publishing", facts_.daemon.address,
-        absl::StrCat(publishing.connected() ? "Publishing to the fleet has a problem: "
-                                            : "Nothing is published to the fleet now: ",
-                     publishing.problem(), waits ? ". Events wait in the journal." : "."),
-        "journalctl -u vmeventd | grep -i publish");
   }
 
   void LookAtWatch(const WatchedPlace& place) {
@@ -578,7 +564,7 @@ class Doctor {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
       Add("problem", vm.ref().name(),
           absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; "), "."),
-          absl::StrCat("vmevents vm ", InQuotes(vm.ref().name())), Place::kShell, "vmevents vms");
+          absl::StrCat("vmevents why ", InQuotes(vm.ref().name())), Place::kShell, "vmevents vms");
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
       const bool forbidden = absl::StrContains(socket.problem(), "Permission denied");

@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "base/unix_sockets.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 
 // Decides what is wrong on a node, from the facts that were read there. Pure.
 

@@ -6,7 +6,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/nats/subject.h"
+#include "client/nats/subject.h"
 #include "client/output/enum_names.h"
 #include "client/output/time_text.h"
 

@@ -7,8 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/glob.h"
-#include "base/label_selector.h"
+#include "base/patterns.h"
 #include "base/uuid.h"
 #include "client/fleet/fleet_message.h"
 #include "vmeventd/v1/vm_events.pb.h"

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/nats/stream_reader.h"
-#include "base/nats/subject.h"
 #include "client/fleet/fleet_reader.h"
+#include "client/nats/stream_reader.h"
+#include "client/nats/subject.h"
 
 namespace vmeventd::client {
 namespace {
@@ -34,7 +34,9 @@ std::optional<Failure> WithFleet(const FleetLists::Environment& env, const Ask& 
 absl::Status ReadMessages(NatsConnection* connection, const FleetFilter& filter,
                           const ReadStart& start, uint64_t last, const FleetLists::Environment& env,
                           const std::function<bool(Item)>& take) {
-  const auto reader = FleetEventReader::Open(connection, filter, start, {.note = env.note});
+  Repeats repeats;
+  const auto reader =
+      FleetEventReader::Open(connection, filter, start, {.note = env.note, .repeats = &repeats});
   if (!reader.ok()) return reader.status();
   while ((*reader)->pending() > 0) {
     auto next = (*reader)->Next(kPatience);
@@ -141,29 +143,8 @@ std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t
 std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   return ReadMatching({.events = command.filter, .nodes = env_.nodes}, env_, vms,
                       [&](const v1::Vm& vm) {
-                        return IsWanted(command.states, vm.state()) &&
-                               (vm.state() != v1::VM_STATE_STOPPED || command.include_stopped);
+                        return vm.state() != v1::VM_STATE_STOPPED || command.include_stopped;
                       });
-}
-
-std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, NodeVms* vm) {
-  // The server looks the name up; a name is no glob here.
-  FleetFilter filter{.nodes = env_.nodes};
-  if (command.name.find_first_of("*?[") == std::string::npos) {
-    filter.events.add_vm_names(command.name);
-  }
-  const auto of_run = [&](const v1::Vm& found) {
-    return command.run_id.empty() || found.ref().run_id() == command.run_id;
-  };
-  auto failure = ReadMatching(filter, env_, vm, [&](const v1::Vm& found) {
-    return found.ref().name() == command.name && of_run(found);
-  });
-  if (!failure && vm->empty() && ParseUuid(command.name)) {
-    filter.events.clear_vm_names();
-    filter.events.add_uuids(command.name);
-    failure = ReadMatching(filter, env_, vm, of_run);
-  }
-  return failure ? failure : ChooseVm(command, " in the fleet", vm);
 }
 
 std::optional<Failure> FleetLists::ReadNodes(Formatter::Heartbeats* nodes) const {

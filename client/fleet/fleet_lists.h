@@ -33,7 +33,7 @@ class FleetLists : public ListSource {
 
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
-  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override;
+  bool knows_runs() const override { return false; }
   // The latest heartbeat of each node, by cluster and node.
   std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;
   // Sets `start` to where a watch begins so that it first delivers the newest `last` events of the

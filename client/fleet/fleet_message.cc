@@ -6,11 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/nats/subject.h"
+#include "client/nats/subject.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
@@ -78,13 +77,6 @@ absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source) {
     }
   }
   return absl::InvalidArgumentError("its header ce-source does not name a node of vmeventd");
-}
-
-std::string IdToKeep(std::string message_id) {
-  constexpr size_t kMostBytes = 128;
-  const bool plain = message_id.size() <= kMostBytes &&
-                     std::all_of(message_id.begin(), message_id.end(), absl::ascii_isgraph);
-  return plain ? std::move(message_id) : "";
 }
 
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message) {

@@ -5,7 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/nats/connection.h"
+#include "client/nats/connection.h"
 #include "client/output/node_event.h"
 #include "google/protobuf/message.h"
 
@@ -16,10 +16,6 @@ namespace vmeventd::client {
 // The node that sent a message, by its ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID". A name that
 // was cut stays as it is. INVALID_ARGUMENT: it is none.
 absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source);
-
-// A Nats-Msg-Id as a position keeps it: empty for what vmeventd would not have written, as every
-// publisher may choose it.
-std::string IdToKeep(std::string message_id);
 
 // Parses a payload: protobuf, or its JSON, whose fields may be later ones. INVALID_ARGUMENT: it is
 // neither, or has times that JSON cannot say.

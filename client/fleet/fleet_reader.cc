@@ -8,9 +8,9 @@
 #include "absl/algorithm/container.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/stream_reader.h"
-#include "base/nats/subject.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/stream_reader.h"
+#include "client/nats/subject.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -23,6 +23,23 @@ void LeftOut::Add(const NatsMessage& message, const absl::Status& why) {
   note_(absl::StrCat("the message ", EscapeForTerminal(message.subject()), " of the ", where_,
                      " is left out: ", EscapeForTerminal(why.message()), " (", count_,
                      count_ == 1 ? " message" : " messages", " so far)"));
+}
+
+bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {
+  if (sequence == 0) return true;  // a GAP that no journal has
+  const std::pair key(node.cluster, node.name);
+  if (nodes_.size() >= kMostNodes && !nodes_.contains(key)) return true;
+  Known& known = nodes_[key];
+  if (known.journal_id != node.journal_id) known = {node.journal_id, sequence, {}};
+  if (sequence > known.newest) {
+    const uint64_t more = sequence - known.newest;
+    known.seen = more < kWindow ? known.seen << more : std::bitset<kWindow>();
+    known.newest = sequence;
+  }
+  const uint64_t age = known.newest - sequence;
+  if (age >= kWindow || known.seen[age]) return false;
+  known.seen[age] = true;
+  return true;
 }
 
 FleetEventReader::FleetEventReader(std::unique_ptr<StreamReader> reader, const FleetFilter& filter,
@@ -48,8 +65,7 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
   if (!next.ok()) return next.status();
   if (!next->has_value()) return std::nullopt;
   const NatsMessage& message = *(*next)->message;
-  Item item{(*next)->stream_sequence, IdToKeep(message.header(kMessageIdHeader)), (*next)->time,
-            std::nullopt};
+  Item item{(*next)->stream_sequence, (*next)->time, std::nullopt};
   NodeEvent event;
   absl::StatusOr<MessageNode> origin = ParseFleetMessage(message, &event.event);
   if (!origin.ok()) {
@@ -57,7 +73,9 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
     return item;
   }
   event.node = *std::move(origin);
-  if (matcher_.Matches(event.node, event.event)) item.event = std::move(event);
+  const bool repeated =
+      env_.repeats != nullptr && !env_.repeats->IsNew(event.node, event.event.sequence());
+  if (!repeated && matcher_.Matches(event.node, event.event)) item.event = std::move(event);
   return item;
 }
 

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <bitset>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,11 +13,11 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/nats/connection.h"
-#include "base/nats/stream_reader.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
+#include "client/nats/connection.h"
+#include "client/nats/stream_reader.h"
 #include "client/output/node_event.h"
 #include "client/output/output.h"
 #include "vmeventd/v1/fleet.pb.h"
@@ -44,13 +47,36 @@ class LeftOut {
   uint64_t next_note_ = 1;
 };
 
-// Reads the events of the fleet's stream that pass a filter, each once and in order. One thread.
+// Recognises the events that the stream has again: publishers send again what was not acknowledged,
+// and what a stream lacks that was restored. Remembers of each node its journal, the newest event,
+// and which of those before it came; what is older than those counts as a repeat. One thread.
+class Repeats {
+ public:
+  // Events that it remembers of a node: more than a publisher has under way.
+  static constexpr size_t kWindow = 1024;
+  // Nodes that it remembers; beyond them, repeats come.
+  static constexpr size_t kMostNodes = 100'000;
+
+  // Remembers the event. False: it came before.
+  bool IsNew(const MessageNode& node, uint64_t sequence);
+
+ private:
+  struct Known {
+    std::string journal_id;
+    uint64_t newest = 0;
+    std::bitset<kWindow> seen;  // of `newest` and those before it
+  };
+  std::map<std::pair<std::string, std::string>, Known> nodes_;  // by cluster and name
+};
+
+// Reads the events of the fleet's stream that pass a filter, in order. One thread.
 class FleetEventReader {
  public:
   struct Environment {
     PrintSentence note;
     std::function<absl::Time()> clock = SteadyNow;
     std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
+    Repeats* repeats = nullptr;  // which events are left out; it outlives the reader. Null: none
   };
 
   // Errors as of StreamReader, and NOT_FOUND: there is no such stream. `connection` must outlive
@@ -62,9 +88,8 @@ class FleetEventReader {
 
   struct Item {
     uint64_t stream_sequence = 0;
-    std::string message_id;          // an id as of IdToKeep
     absl::Time time;                 // time of storage
-    std::optional<NodeEvent> event;  // nullopt: the filter leaves it out; without a position
+    std::optional<NodeEvent> event;  // nullopt: it is left out; without a position
   };
   // Reads the next message; nullopt: none came within `timeout`. Errors as of StreamReader.
   absl::StatusOr<std::optional<Item>> Next(absl::Duration timeout);

@@ -1,20 +1,19 @@
 #include "client/fleet/fleet_servers.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/stream_reader.h"
-#include "base/nats/subject.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/stream_reader.h"
+#include "client/nats/subject.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
-
-bool IsFleetText(absl::string_view text) {
-  return absl::StartsWith(text, "nats://") || absl::StartsWith(text, "tls://");
-}
 
 std::string ToText(const FleetAddress& address) {
   return EscapeForTerminal(absl::StrJoin(address.servers, ","));
@@ -63,7 +62,7 @@ absl::StatusOr<StreamState> Ask(NatsConnection* connection, absl::string_view ap
 }
 
 absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::string& stream,
-                                      const std::string& request) {
+                                      const std::string& request, int replicas) {
   const absl::StatusOr<std::string> answer = AskJetStream(connection, "STREAM.INFO", stream, "");
   if (!answer.ok()) return answer.status();
   absl::StatusOr<StreamState> state = ParseStreamState(*answer);
@@ -80,15 +79,28 @@ absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::str
     return absl::FailedPreconditionError(
         absl::StrCat("the stream ", stream, " is there, and nodes cannot use it: ", state->unfit));
   }
-  const std::string unsafe = state->unsafe;
-  if (unsafe.empty()) return absl::StrCat(stream, ": is there\n");
-  state = Ask(connection, "STREAM.UPDATE", stream, SafeUpdateRequest(*answer));
-  if (!state.ok() || !state->unsafe.empty()) {
-    return absl::UnavailableError(
-        absl::StrCat("the stream ", stream, " is unsafe: ", state.ok() ? state->unsafe : unsafe,
-                     ", and that cannot be turned off: ", state.status().message()));
+  std::vector<std::string> changes;
+  if (!state->unsafe.empty()) {
+    changes.push_back(absl::StrCat("no longer unsafe: ", state->unsafe, " before"));
   }
-  return absl::StrCat(stream, ": no longer unsafe: ", unsafe, " before\n");
+  if (replicas > 0 && state->replicas != static_cast<uint64_t>(replicas)) {
+    // nats-server 2.9.10 takes it, and has lost the stream after its next start.
+    if (!state->clustered) {
+      return absl::UnavailableError(
+          absl::StrCat("the stream ", stream,
+                       " has 1 replica, and its server is in no cluster, which alone "
+                       "stores ",
+                       replicas, ": have the servers form one first"));
+    }
+    changes.push_back(absl::StrCat("replicas ", replicas, " instead of ", state->replicas));
+  }
+  if (changes.empty()) return absl::StrCat(stream, ": is there\n");
+  const std::string wanted = absl::StrJoin(changes, "; ");
+  state = Ask(connection, "STREAM.UPDATE", stream, UpdateRequest(*answer, replicas));
+  if (state.ok() && state->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");
+  return absl::UnavailableError(
+      absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
+                   "): ", state.ok() ? state->unsafe : state.status().message()));
 }
 
 }  // namespace
@@ -96,14 +108,14 @@ absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::str
 absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
                                         const FleetCreateCommand& command) {
   const std::string events(kFleetStream);
-  const int replicas = command.replicas;
+  const int replicas = std::max(command.replicas, 1);
   const std::pair<std::string, std::string> streams[] = {
       {events, CreateStreamRequest(events, replicas)},
       {BucketStream(kVmsBucket), CreateBucketRequest(kVmsBucket, replicas)},
       {BucketStream(kNodesBucket), CreateBucketRequest(kNodesBucket, replicas)}};
   std::string lines;
   for (const auto& [stream, request] : streams) {
-    absl::StatusOr<std::string> line = CreateOne(connection, stream, request);
+    absl::StatusOr<std::string> line = CreateOne(connection, stream, request, command.replicas);
     if (!line.ok()) return line;
     lines += *line;
   }

@@ -9,9 +9,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/nats/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
+#include "client/nats/connection.h"
 
 namespace vmeventd::client {
 
@@ -23,8 +23,6 @@ struct FleetAddress {
   std::optional<TlsOptions> tls;
 };
 
-// Returns whether a text of --server means NATS servers.
-bool IsFleetText(absl::string_view text);
 // The address as a user writes it, safe for a terminal.
 std::string ToText(const FleetAddress& address);
 
@@ -37,12 +35,12 @@ Failure ExplainFleetFailure(const std::string& servers, const absl::Status& stat
 
 // `fleet create`.
 struct FleetCreateCommand {
-  int replicas = 1;
+  int replicas = 0;  // 0: as they are, and 1 of what is made
 };
 
-// Makes those of the fleet's stream and its two buckets that are missing, and turns off what would
-// let a node delete the keys of others. Returns a line on each, for people. UNAVAILABLE: a server
-// refuses it, or does not answer.
+// Makes those of the fleet's stream and its two buckets that are missing; of those that are there,
+// turns off what would let a node delete the keys of others, and sets the replicas. Returns a line
+// on each, for people. UNAVAILABLE: a server refuses it, or does not answer.
 absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
                                         const FleetCreateCommand& command);
 

@@ -5,9 +5,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/stream_reader.h"
-#include "base/nats/subject.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/stream_reader.h"
+#include "client/nats/subject.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -32,11 +32,7 @@ FleetWatch::FleetWatch(WatchCommand command, Environment environment)
       backoff_(kFirstBackoff, kLongestBackoff) {
   if (const auto* time = std::get_if<FromTime>(&command_.start)) filter_.since = time->time;
   const auto* from = std::get_if<FromSequence>(&command_.start);
-  if (from != nullptr && !from->journal_id.empty()) {
-    position_ = *from;
-    since_ = from->since;
-    if (since_ > absl::InfinitePast()) filter_.since = since_;
-  }
+  if (from != nullptr && !from->journal_id.empty()) position_ = *from;
 }
 
 ExitCode FleetWatch::Run(WatchSink* sink) {
@@ -61,9 +57,15 @@ absl::Status FleetWatch::RunConnection() {
     if (!status.ok()) return status;
   }
   started_ = true;
-  const ReadStart start = position_ ? ReadStart(position_->sequence + 1) : start_;
-  const auto reader = FleetEventReader::Open(connection->get(), filter_, start,
-                                             {.note = env_.note, .clock = env_.clock});
+  ReadStart start = start_;
+  if (position_) {
+    const uint64_t back = looked_back_ ? 0 : std::min(kLookBack, position_->sequence);
+    start = position_->sequence + 1 - back;
+  }
+  looked_back_ = true;
+  const auto reader =
+      FleetEventReader::Open(connection->get(), filter_, start,
+                             {.note = env_.note, .clock = env_.clock, .repeats = &repeats_});
   if (!reader.ok()) return reader.status();
   NoteEstablished();
   if (!sink_->OnOpen()) return SinkEnds();
@@ -75,8 +77,7 @@ absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamS
   if (!position_) return started_ ? absl::OkStatus() : TakeStart(connection, state);
   const absl::StatusOr<bool> same = IsSame(connection, state);
   if (!same.ok()) return same.status();
-  if (!*same) return GoOnByTime(state);
-  position_->journal_id = stream_;
+  if (!*same) return ContinueByTime(state);
   CheckJump(state);
   if (position_->sequence + 1 >= state.first) return absl::OkStatus();
   return Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
@@ -86,9 +87,9 @@ absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamS
 
 absl::Status FleetWatch::TakeStart(NatsConnection* connection, const StreamState& state) {
   if (std::holds_alternative<FromNow>(command_.start)) {
-    position_ = WatchPosition{state.last, stream_, "", state.last_time};
+    position_ = WatchPosition{state.last, stream_, state.last_time};
   } else if (std::holds_alternative<FromOldest>(command_.start)) {
-    position_ = WatchPosition{state.first - 1, stream_, "", state.first_time};
+    position_ = WatchPosition{state.first - 1, stream_, state.first_time};
   } else if (const auto* from = std::get_if<FromSequence>(&command_.start)) {
     position_ = WatchPosition{from->sequence, stream_};
     if (from->sequence < state.first || from->sequence > state.last) return absl::OkStatus();
@@ -108,32 +109,20 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
                                         const StreamState& state) const {
   const WatchPosition& known = *position_;
   if (known.sequence == 0) return true;  // nothing read yet
-  if (known.sequence > state.last) return false;
-  // The creation time says little: a restored copy has the old one.
-  const bool same_name = known.journal_id == stream_;
-  const absl::Time stored = known.message_time;
-  if (known.sequence < state.first) {
-    return same_name && (state.first > state.last || state.first_time >= stored);
-  }
-  const auto found = ReadMessageFrom(connection, kFleetStream, known.sequence);
+  if (known.sequence > state.last || known.journal_id != stream_) return false;
+  const auto found = ReadMessage(connection, kFleetStream, known.sequence);
+  if (absl::IsNotFound(found.status())) return true;  // the stream's limits deleted it
   if (!found.ok()) return found.status();
-  if (!found->has_value()) return same_name;
-  const StoredMessage& message = **found;
-  if (message.stream_sequence > known.sequence) return same_name && message.time >= stored;
-  // The sequence does not suffice: another stream may have the same event at this place, and others
-  // before it.
-  if (stored == absl::InfinitePast()) return same_name;
-  // A publisher can give a message several ids, of which two parsers take different ones.
-  return message.time == stored && absl::StrContains(message.headers, known.message_id);
+  // A stream that was restored or rolled back has other messages there.
+  return known.message_time == absl::InfinitePast() || known.message_time == found->time;
 }
 
 absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnection* connection,
                                                                     uint64_t sequence) const {
-  const auto message = ReadMessageFrom(connection, kFleetStream, sequence);
+  const auto message = ReadMessage(connection, kFleetStream, sequence);
+  if (absl::IsNotFound(message.status())) return std::nullopt;
   if (!message.ok()) return message.status();
-  if (!message->has_value() || (*message)->stream_sequence != sequence) return std::nullopt;
-  return WatchPosition{sequence, stream_, IdToKeep(HeaderIn((*message)->headers, kMessageIdHeader)),
-                       (*message)->time, since_};
+  return WatchPosition{sequence, stream_, message->time};
 }
 
 // The stream's own GAP is of no node.
@@ -150,12 +139,12 @@ absl::Status FleetWatch::Gap(const std::string& why, const StreamState& state) {
   if (!command_.resume) return absl::OutOfRangeError(missing);
   NoteGap(absl::StrCat(missing, "; continuing with the oldest event that the stream ", kFleetStream,
                        " at ", env_.servers, " retains"));
-  position_ = WatchPosition{state.first - 1, stream_, "", state.first_time, since_};
+  position_ = WatchPosition{state.first - 1, stream_, state.first_time};
   jumped_after_.reset();
   return absl::OkStatus();
 }
 
-absl::Status FleetWatch::GoOnByTime(const StreamState& state) {
+absl::Status FleetWatch::ContinueByTime(const StreamState& state) {
   const std::string why =
       absl::StrCat("the position ", position_->sequence, " is of another stream than the ", stream_,
                    ", which was deleted, restored from a copy or rolled back");
@@ -164,11 +153,11 @@ absl::Status FleetWatch::GoOnByTime(const StreamState& state) {
   if (stored <= absl::UnixEpoch()) return Gap(why, state);
   const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
   if (!command_.resume) return absl::OutOfRangeError(missing);
-  since_ = stored - kMostSkew;
+  const absl::Time since = stored - kMostSkew;
   NoteGap(absl::StrCat(missing, "; continuing with the events that were observed since ",
-                       Rfc3339Text(since_), ", of which some may come again"));
-  filter_.since = filter_.since ? std::max(*filter_.since, since_) : since_;
-  start_ = since_;
+                       Rfc3339Text(since), ", of which some may come again"));
+  filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
+  start_ = since;
   started_ = true;
   position_.reset();
   jumped_after_.reset();
@@ -187,66 +176,18 @@ absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamSt
   absl::StatusOr<NodeVms> all =
       ReadFleetVms(connection, filter_, {.note = env_.note, .clock = env_.clock, .now = env_.now});
   if (!all.ok()) return all.status();
-  for (const auto& [vm, node] : *all) {
+  for (const auto& [vm, node, ends, last_end] : *all) {
     snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
   }
   std::erase_if(*all, [](const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; });
   if (!sink_->OnVms(*all)) return SinkEnds();
-  return FollowSnapshot(connection, state);
-}
-
-absl::Status FleetWatch::FollowSnapshot(NatsConnection* connection, const StreamState& state) {
-  start_ = state.last + 1;
-  if (state.last < state.first) return absl::OkStatus();
-  const auto nodes = ReadFleetNodes(connection, filter_, {.note = env_.note, .clock = env_.clock});
-  if (!nodes.ok() && !absl::IsNotFound(nodes.status())) return nodes.status();
-  // A node writes its VMs' states after their events, so that some of these may come twice. While
-  // it catches up that may be long after.
-  absl::Time start = state.last_time - kSnapshotOverlap;
-  const absl::Time reach = state.last_time - kSnapshotReach;
-  std::vector<std::pair<const v1::NodeHeartbeat*, absl::Time>> alone;
-  if (nodes.ok()) {
-    for (const v1::NodeHeartbeat& node : *nodes) {
-      const absl::Time complete =
-          FromProto(node.has_states_time() ? node.states_time() : node.time()) - kSnapshotOverlap;
-      if (StateOf(node, env_.now()) == NodeState::kUp && complete >= reach) {
-        start = std::min(start, complete);
-      } else {
-        alone.emplace_back(&node, complete);
-      }
-    }
-  }
-  start = std::max(start, state.first_time);
-  start_ = start;
-  // The last events of these nodes may be old.
-  for (const auto& [node, complete] : alone) {
-    if (complete >= start) continue;
-    absl::Status status = DeliverTail(connection, *node, complete, start);
-    if (!status.ok()) return status;
+  // A node writes its VMs' states after their events, so that some of these may come twice.
+  if (state.last < state.first) {
+    start_ = state.last + 1;
+  } else {
+    start_ = std::max(state.last_time - kSnapshotOverlap, state.first_time);
   }
   return absl::OkStatus();
-}
-
-absl::Status FleetWatch::DeliverTail(NatsConnection* connection, const v1::NodeHeartbeat& node,
-                                     absl::Time from, absl::Time until) {
-  FleetFilter filter = filter_;
-  filter.nodes = {absl::StrCat(node.cluster(), "/", node.node())};
-  const auto reader =
-      FleetEventReader::Open(connection, filter, from, {.note = env_.note, .clock = env_.clock});
-  if (!reader.ok()) return reader.status();
-  NodeEvents batch;
-  while ((*reader)->pending() > 0) {
-    auto next = (*reader)->Next(kPatience);
-    if (!next.ok()) return next.status();
-    if (!next->has_value()) return absl::UnavailableError("nothing came from the stream");
-    FleetEventReader::Item item = **std::move(next);
-    if (item.time >= until) break;
-    if (!item.event || IsInSnapshot(*item.event)) continue;
-    batch.push_back(*std::move(item.event));
-    if (batch.size() < kMostOfBatch) continue;
-    if (!sink_->OnEvents(std::exchange(batch, {}))) return SinkEnds();
-  }
-  return batch.empty() || sink_->OnEvents(std::move(batch)) ? absl::OkStatus() : SinkEnds();
 }
 
 // Returns whether the VM that was shown has the event already.
@@ -287,11 +228,12 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
     }
     if (!next->has_value()) break;
     const uint64_t sequence = (*next)->stream_sequence;
+    if (position_ && sequence <= position_->sequence) continue;  // looks back
     const std::optional<WatchPosition>& before = last ? last : position_;
     if (before && sequence > before->sequence + 1 && !jumped_after_) {
       jumped_after_ = before->sequence;
     }
-    last = {sequence, stream_, std::move((*next)->message_id), (*next)->time, since_};
+    last = {sequence, stream_, (*next)->time};
     if ((*next)->event && !IsInSnapshot(*(*next)->event)) {
       batch.push_back(*std::move((*next)->event));
       batch.back().resume_after.position = *last;

@@ -9,10 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
-#include "base/nats/connection.h"
-#include "base/nats/jetstream_api.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
@@ -20,24 +17,25 @@
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_lists.h"
 #include "client/fleet/fleet_reader.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream_api.h"
 
 namespace vmeventd::client {
 
-// Delivers the events of a fleet's stream as they come, each once and in order, over as many
-// connections as needed. A position is a sequence of the stream with what is known of the message
-// there, by which it is recognised: the stream may be deleted and created, restored from a copy, or
-// rolled back by a cluster that lost its power, and nodes then publish again what it lacks. The
-// watch goes on by the time of the position's message, and notes that once. A FromSequence without
-// a journal_id is of the present stream. One thread.
+// Delivers the events of a fleet's stream as they come, each once and in the order of its node,
+// over as many connections as needed. A position is a sequence of the stream and the time at which
+// its message was stored, by which it is recognised: the stream may be deleted and created,
+// restored from a copy, or rolled back, and nodes then publish again what it lacks. The watch then
+// continues by that time, and notes that once. A FromSequence without a journal_id is of the
+// present stream. One thread.
 class FleetWatch : public WatchSource {
  public:
   // Interval at which a watch of rare events asks for its position.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
   // Time before the snapshot's end whose events it may not have yet, and which is read again.
   static constexpr absl::Duration kSnapshotOverlap = kMostSkew;
-  // Lag of a node for which the watch reads all nodes' events again; beyond it, only that node's
-  // own. Each node says of itself how far it lags.
-  static constexpr absl::Duration kSnapshotReach = absl::Hours(1);
+  // Messages before the position at which a watch begins, of which those behind it may be repeats.
+  static constexpr uint64_t kLookBack = 1'000;
 
   // The dependencies. All must outlive the watch.
   struct Environment : FleetLists::Environment {
@@ -73,18 +71,11 @@ class FleetWatch : public WatchSource {
   absl::StatusOr<bool> IsSame(NatsConnection* connection, const StreamState& state) const;
   absl::Status Gap(const std::string& why, const StreamState& state);
   void NoteGap(const std::string& sentence);
-  // The position is of another stream: goes on with what was observed since then.
-  absl::Status GoOnByTime(const StreamState& state);
+  // The position is of another stream: continues with what was observed since then.
+  absl::Status ContinueByTime(const StreamState& state);
   // Notes it if the stream deleted messages before they were read.
   void CheckJump(const StreamState& state);
   absl::Status TakeSnapshot(NatsConnection* connection, const StreamState& state);
-  // Sets where the events begin that the snapshot may lack, and delivers those of nodes that are
-  // silent or stopped, or lag far behind.
-  absl::Status FollowSnapshot(NatsConnection* connection, const StreamState& state);
-  // Delivers the events of a node that are stored between the two times and are not in the
-  // snapshot.
-  absl::Status DeliverTail(NatsConnection* connection, const v1::NodeHeartbeat& node,
-                           absl::Time from, absl::Time until);
   bool IsInSnapshot(const NodeEvent& event) const;
   // Takes what comes within `timeout` and what then is there; false: nothing came.
   absl::StatusOr<bool> TakeBatch(FleetEventReader* reader, absl::Duration timeout);
@@ -98,12 +89,13 @@ class FleetWatch : public WatchSource {
   const WatchCommand command_;
   const Environment env_;
   FleetFilter filter_;
-  WatchSink* sink_ = nullptr;                // Run()'s
-  ReadStart start_ = uint64_t{1};            // valid until there is a position
-  std::optional<WatchPosition> position_;    // journal_id is the stream's
-  absl::Time since_ = absl::InfinitePast();  // WatchPosition's
-  std::string stream_;                       // the present one's time of creation
-  bool started_ = false;                     // `start_` counts
+  WatchSink* sink_ = nullptr;              // Run()'s
+  ReadStart start_ = uint64_t{1};          // valid until there is a position
+  std::optional<WatchPosition> position_;  // journal_id is the stream's
+  Repeats repeats_;
+  bool looked_back_ = false;  // `repeats_` knows the messages before the position
+  std::string stream_;        // the present one's time of creation
+  bool started_ = false;      // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
   absl::Time asked_;    // time of the last question how far the consumer is
   absl::Time checked_;  // time of the last comparison with the stream's oldest message

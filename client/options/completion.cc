@@ -83,7 +83,7 @@ class Line {
       return;
     }
     const auto next =
-        command_->get_subcommands([&word](const CLI::App* one) { return one->get_name() == word; });
+        command_->get_subcommands([&word](const CLI::App* one) { return one->check_name(word); });
     if (!next.empty()) command_ = next.front();
   }
 
@@ -190,6 +190,7 @@ std::vector<std::string> ValuesOf(const std::string& name) {
       {"--format", {"cloudevents", "slack", "json"}},
       {"--color", {"auto", "always", "never"}},
       {"--exec-on-failure", {"stop", "retry", "skip"}},
+      {"--sort-by", {"state", "name", "age", "ends", "class"}},
       {"--from", {"now", "oldest", "snapshot"}},
       {"TIME", {"today", "yesterday"}},
       {"SERVICE",

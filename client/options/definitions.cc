@@ -25,13 +25,13 @@ option is given, the context's files count, or without a context
 $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
 
 nats://HOST:PORT[,HOST:PORT...], or tls:// likewise, names the NATS servers of a
-fleet of nodes that publish there: watch, push, events, vms, vm and fleet read
+fleet of nodes that publish there: watch, push, events, vms, why and fleet read
 it.
 
 Examples:
   vmevents watch                          what happens from now on
   vmevents vms                            the VMs that run
-  vmevents vm web1                        why web1 ended, with the evidence
+  vmevents why web1                       why web1 ended, with the evidence
   vmevents events web1 --type stopped     each end of web1, the earlier ones too
   vmevents events --since 1h --class crash
   vmevents -o json watch --from oldest    one JSON object a line, for programs
@@ -71,6 +71,10 @@ answered by 400, 413 or 422 goes into the file set-aside.jsonl of its state
 directory. docs/push.md has the formats, the templates and a receiver's check of
 the signature.
 
+nats://HOST:PORT[,HOST:PORT...], or tls://, names NATS servers of a fleet: the
+events of the one node go into its stream, from the oldest on, and with them the
+state of each VM and a heartbeat (docs/fleet.md).
+
 Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or
 in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
 --url-file: every user of the host sees the command line.
@@ -79,6 +83,7 @@ Examples:
   vmevents push https://events.example/vms --secret-file secret
   vmevents push --format slack --url-file slack.url --type stopped --class crash
   vmevents push --template ntfy.json https://ntfy.example --class crash
+  vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
   vmevents push --status https://events.example/vms)";
 constexpr char kEventsFooter[] =
     R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
@@ -92,16 +97,29 @@ Examples:
   vmevents events web1 --since '1 hour ago'
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
 constexpr char kVmsFooter[] =
-    R"(Examples:
+    R"(It has a row for each VM: AGE is how long it is in its state, ENDS how often it
+has ended, as far as vmeventd knows its runs, CLASS and WHY how it ended last.
+Those that run come first, then those that have stopped, the newest end first.
+
+Examples:
   vmevents vms --all                      include stopped VMs
+  vmevents vms web1 --runs                each run of web1, and how it ended
+  vmevents vms --all --sort-by ends       what ends most often
   vmevents vms --state paused --state unreachable
   vmevents vms --class crash              those that crashed
   vmevents vms --cause host-kill          those that somebody killed
   vmevents -o json vms 'web*' db1)";
-constexpr char kVmFooter[] =
-    R"(Examples:
-  vmevents vm web1
-  vmevents vm web1 --run RUN_ID           an earlier run, or one of two)";
+constexpr char kWhyFooter[] =
+    R"(It shows how the VM ended last, also where it runs again: the verdict, the
+sentence that the facts make, the evidence, and what the VM does now. With
+-o wide it adds the run, the UUID, the labels, the source and the monitor. NAME
+may be a glob or a UUID; `vm` is the same command.
+
+Examples:
+  vmevents why web1
+  vmevents why 'web*' db1
+  vmevents why web1 --markdown            for a ticket
+  vmevents why web1 --run RUN_ID          the end of an earlier run)";
 constexpr char kTopFooter[] =
     R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
 how late events are. The keys t, v and c sort the latest ends by time, VM or
@@ -109,13 +127,6 @@ class; q ends it. Without a terminal it prints one frame.
 
 Example:
   vmevents top --window 1h)";
-constexpr char kTimelineFooter[] =
-    R"(Each run of the VM is a bar, with the VM's states and how it ended. With -o json
-and the other forms for programs it prints the events of the VM.
-
-Examples:
-  vmevents timeline web1
-  vmevents timeline web1 --since yesterday)";
 constexpr char kIntentFooter[] =
     R"(An intent says who is about to stop, migrate or kill a VM, and why: the stop
 that follows is then an admin's, however it happens. It ends with the run, when
@@ -312,8 +323,8 @@ void AddWatch(CLI::App* app) {
 }
 
 void AddPush(CLI::App* app) {
-  CLI::App* push = AddCommand(app, "push", "POST events to a URL as they happen", kPushFooter);
-  AddArgument(push, "URL", "where to; http:// only to this host");
+  CLI::App* push = AddCommand(app, "push", "Deliver events to a URL as they happen", kPushFooter);
+  AddArgument(push, "URL", "where to: https://, or nats:// into a fleet");
   AddOption(push, "--url-file", "FILE", "the URL is the first line of this file");
   AddOption(push, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents");
   AddOption(push, "--template", "FILE",
@@ -333,8 +344,12 @@ void AddPush(CLI::App* app) {
             "the CA of the receiver's certificate, PEM; default the system's");
   AddOption(push, "--push-cert", "FILE", "the certificate to show the receiver, PEM");
   AddOption(push, "--push-key", "FILE", "that certificate's private key, PEM");
+  AddOption(push, "--cluster", "NAME", "nats://: the cluster of this node");
+  AddOption(push, "--push-credentials", "FILE", "nats://: log in by this file (NATS's .creds)");
+  AddOption(push, "--push-domain", "NAME",
+            "nats://: the domain of the JetStream, where the servers are leaf nodes of others");
   AddFlag(push, "--insecure-http",
-          "permit http:// beyond this host: anyone on the way reads the events");
+          "permit http:// and nats:// beyond this host: anyone on the way reads the events");
   AddOption(push, "--state-dir", "DIR",
             "the directory of this push: its position, state and what was set aside");
   AddOption(push, "--metrics-file", "FILE", "write metrics here, NAME.prom for the node exporter");
@@ -365,10 +380,17 @@ void AddVms(CLI::App* app) {
   AddList(vms, "--state", "STATE",
           "only VMs in this state, as running or stopped; may be repeated");
   AddFlag(vms, "-a,--all", "include stopped VMs");
-  CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
-  AddArgument(vm, "NAME", "the VM's name")->required();
-  AddNode(vm);
-  AddOption(vm, "--run", "RUN_ID", "the run, if a name has several");
+  AddFlag(vms, "--runs", "each run of the VMs, the newest first");
+  AddOption(vms, "--sort-by", "ORDER", "state, name, age, ends or class; default state");
+}
+
+void AddWhy(CLI::App* app) {
+  CLI::App* why = AddCommand(app, "why", "Show why VMs ended, and what they do now", kWhyFooter);
+  why->alias("vm");
+  AddNode(why);
+  AddNames(why);
+  AddList(why, "--run", "RUN_ID", "the end of this run; may be repeated");
+  AddFlag(why, "--markdown", "Markdown, for a ticket");
 }
 
 void AddIntent(CLI::App* app) {
@@ -392,14 +414,10 @@ void AddIntent(CLI::App* app) {
   AddArgument(withdraw, "INTENT_ID", "as printed by declare")->required();
 }
 
-void AddPictures(CLI::App* app) {
+void AddTop(CLI::App* app) {
   CLI::App* top = AddCommand(app, "top", "Watch the VMs of a node on a terminal", kTopFooter);
   AddOption(top, "--interval", "DURATION", "how often it is drawn; default 2s");
   AddOption(top, "--window", "DURATION", "whose ends are counted; default 15m");
-  CLI::App* timeline = AddCommand(app, "timeline", "Show the life of one VM", kTimelineFooter);
-  AddArgument(timeline, "NAME", "the VM's name")->required();
-  AddOption(timeline, "--since", "TIME", "only from this time on");
-  AddOption(timeline, "--run", "RUN_ID", "only this run");
 }
 
 void AddContext(CLI::App* app) {
@@ -425,7 +443,7 @@ void Define(CLI::App* app) {
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   AddList(app, "--server", "ADDR",
-          "where vmeventd listens; watch, push, events, vms and vm merge several of them. Or "
+          "where vmeventd listens; watch, push, events, vms and why merge several of them. Or "
           "nats://, see "
           "below");
   AddOption(app, "--context", "NAME",
@@ -456,12 +474,14 @@ void Define(CLI::App* app) {
   AddPush(app);
   AddEvents(app);
   AddVms(app);
-  AddPictures(app);
+  AddWhy(app);
+  AddTop(app);
   CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
   fleet->require_subcommand(0, 1);
   AddNode(fleet);
   CLI::App* create = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
-  AddOption(create, "--replicas", "N", "how many servers keep each stream, 1 to 5; default 1");
+  AddOption(create, "--replicas", "N",
+            "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones");
   AddIntent(app);
   AddCommand(app, "info", "Show vmeventd's own state", "Example:\n  vmevents -o json info");
   CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);

@@ -13,7 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/nearest_name.h"
+#include "base/text.h"
 #include "client/options/option_reader.h"
 
 namespace vmeventd::client {
@@ -38,9 +38,9 @@ constexpr Words kCommandWords[] = {
     {"", "tail", "events -f"},
     {"", "follow monitor subscribe qemu-monitor-event stream", "watch"},
     {"", "wait", "watch NAME --type stopped --count 1"},
-    {"", "describe show inspect why", "vm NAME"},
-    {"", "dominfo domstate domjobinfo domid domuuid domcontrol domblkerror", "vm NAME"},
-    {"", "status", "info, or vm NAME"},
+    {"", "describe show inspect timeline", "why NAME"},
+    {"", "dominfo domstate domjobinfo domid domuuid domcontrol domblkerror", "why NAME"},
+    {"", "status", "info, or why NAME"},
     {"", "nodeinfo hostname uri cluster-info system", "info"},
     {"", "stats stat domstats", "top"},
     {"", "ping healthz is-active", "health"},
@@ -71,10 +71,9 @@ constexpr Words kCommandWords[] = {
     {"intent", "rm remove del delete cancel abort", "withdraw"},
     {"fleet", "list ls get status nodes", "fleet alone"},
     {"fleet", "init make new", "create"},
-    {"vm", "", "vms NAME..., for several"},
-    {"info", "", "vm NAME"},
-    {"doctor", "", "vm NAME; doctor looks at the whole node"},
-    {"top", "", "vm NAME; top shows the whole node"},
+    {"info", "", "why NAME"},
+    {"doctor", "", "why NAME; doctor looks at the whole node"},
+    {"top", "", "why NAME; top shows the whole node"},
 };
 
 constexpr Words kOptionWords[] = {
@@ -107,6 +106,7 @@ constexpr Words kOptionWords[] = {
     {"", "--wide --full --show-labels --details --no-trunc --long -x --catalog", "-o wide"},
     {"", "--name --quiet -q --names", "-o name"},
     {"", "--format --template --output-fields", "-o"},
+    {"vms", "--sort --order-by", "--sort-by"},
     {"", "--sort-by --sort", "-o json, and sort with jq"},
     {"", "--no-legend --noheadings --noheader --no-header", "--no-headers"},
     {"", "--tz --timezone", "--utc, or set TZ"},
@@ -209,7 +209,7 @@ absl::string_view Answer(const Words (&rows)[kSize], absl::string_view scope,
   return "";
 }
 
-// "--since is an option of watch, events and timeline".
+// "--since is an option of watch and events".
 std::string Elsewhere(const CLI::App& program, absl::string_view option) {
   std::vector<std::string> commands;
   for (const CLI::App* command : program.get_subcommands({})) {

@@ -10,7 +10,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/quote.h"
+#include "base/text.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/server_address.h"
 #include "client/options/servers.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -78,20 +80,72 @@ void ReadTarget(OptionReader* options, PushCommand* command) {
   if (!named && !(command->only_asks() && !command->state_dir.empty())) {
     options->Wrong(command->only_asks()
                        ? "push: which one? Give its URL, --url-file or --state-dir"
-                       : "push: where to? Write `vmevents push https://HOST/PATH`, or --url-file");
+                       : "push: where to? Write `vmevents push https://HOST/PATH`, `vmevents push "
+                         "nats://HOST`, or --url-file");
   }
   if (command->url.empty()) return;
   options->Check(
       ParsePushTarget(command->url, command->insecure_http || command->only_asks()).status());
 }
 
+// Reads what a push into a fleet's stream takes, or that it is none. Where the URL is in a file,
+// its
+// --cluster says that it names NATS servers.
+void ReadFleetTarget(OptionReader* options, PushCommand* command) {
+  constexpr size_t kMostCluster = 64;
+  command->cluster = options->TextWith("--cluster", "name the node's cluster");
+  command->domain = options->TextWith("--push-domain", "name a domain of JetStream");
+  const bool fleet = IsNatsUrl(command->url) || !command->cluster.empty();
+  if (command->only_asks()) return;
+  const std::vector<const char*> of_others =
+      fleet ? std::vector<const char*>{"--template", "--secret-file", "--header-file", "--timeout",
+                                       "--batch",    "--batch-time",  "--journal",     "--node",
+                                       "--vm",       "--uuid",        "--label",       "--source",
+                                       "--type",     "--class",       "--cause",       "--run"}
+            : std::vector<const char*>{"--push-credentials", "--push-domain"};
+  for (const char* option : of_others) {
+    if (!options->Has(option)) continue;
+    options->Wrong(absl::StrCat(option, fleet ? ": a fleet's stream gets every event of the node, "
+                                                "as it is; leave it out"
+                                              : ": only NATS servers take it; name some as "
+                                                "nats://HOST, and --cluster"));
+  }
+  if (!fleet) return;
+  if (!command->url.empty() && !IsNatsUrl(command->url)) {
+    options->Wrong("--cluster: only a fleet's stream has it; write `vmevents push nats://HOST`");
+  }
+  if (command->cluster.empty()) {
+    options->Wrong("push: nats:// needs --cluster NAME, the cluster of this node");
+  }
+  if (command->cluster.size() > kMostCluster) {
+    options->Wrong(absl::StrCat("--cluster: the name has more than ", kMostCluster, " bytes"));
+  }
+  if (command->format != PushFormat::kCloudEvents && command->format != PushFormat::kJson) {
+    options->Wrong("--format: the events of a fleet's stream are cloudevents or json");
+  }
+  if (!command->domain.empty()) {
+    if (const absl::Status domain = CheckDomain(command->domain); !domain.ok()) {
+      options->Wrong(absl::StrCat("--push-domain: \"", command->domain, "\" ", domain.message()));
+    }
+  }
+  if (!options->Has("--from") && !options->Has("--since")) {
+    command->follow.watch.start = FromOldest{};
+  }
+  command->follow.watch.durable_only = true;
+}
+
 PushCommand MakePush(OptionReader* options) {
   PushCommand command;
   const std::pair<const char*, std::string*> files[] = {
-      {"--url-file", &command.url_file},        {"--template", &command.template_file},
-      {"--secret-file", &command.secret_file},  {"--header-file", &command.header_file},
-      {"--push-ca", &command.tls.ca_file},      {"--push-cert", &command.tls.cert_file},
-      {"--push-key", &command.tls.key_file},    {"--state-dir", &command.state_dir},
+      {"--url-file", &command.url_file},
+      {"--template", &command.template_file},
+      {"--secret-file", &command.secret_file},
+      {"--header-file", &command.header_file},
+      {"--push-ca", &command.tls.ca_file},
+      {"--push-cert", &command.tls.cert_file},
+      {"--push-key", &command.tls.key_file},
+      {"--state-dir", &command.state_dir},
+      {"--push-credentials", &command.credentials},
       {"--metrics-file", &command.metrics_file}};
   for (const auto& [option, file] : files) {
     *file = options->TextWith(option, "name a file or directory");
@@ -125,6 +179,7 @@ PushCommand MakePush(OptionReader* options) {
                                 DurationText(least), " and ", DurationText(most)));
   }
   ReadTarget(options, &command);
+  ReadFleetTarget(options, &command);
   command.state_home = options->context().state_home;
   return command;
 }
@@ -170,9 +225,23 @@ VmsCommand MakeVms(OptionReader* options) {
   VmsCommand command;
   command.filter = options->Filter();
   command.states = options->States();
+  command.runs = options->Flag("--runs");
+  auto order = static_cast<size_t>(command.order);
+  options->Choice("--sort-by", "an order", &order);
+  command.order = static_cast<VmOrder>(order);
   // A request for stopped VMs implies that they are listed.
-  command.include_stopped = options->Flag("--all") || command.of_ends() ||
+  command.include_stopped = options->Flag("--all") || command.runs || command.of_ends() ||
                             absl::c_linear_search(command.states, v1::VM_STATE_STOPPED);
+  return command;
+}
+
+WhyCommand MakeWhy(OptionReader* options) {
+  WhyCommand command;
+  command.filter = options->Filter();
+  command.markdown = options->Flag("--markdown");
+  if (command.filter.ByteSizeLong() == 0) {
+    options->Wrong("why: which VM? Write `vmevents why NAME`");
+  }
   return command;
 }
 
@@ -321,7 +390,11 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     ReadFleetOptions(options, line);
   }
   if (command == "push") {
-    line->command = MakePush(options);
+    PushCommand push = MakePush(options);
+    if (push.follow.watch.durable_only && (line->fleet || line->servers.size() != 1)) {
+      options->Wrong("push: nats:// gets the events of one node; name its vmeventd with --server");
+    }
+    line->command = std::move(push);
   } else if (command == "watch") {
     line->command = MakeWatch(options);
   } else if (command == "events" && options->Flag("--follow")) {
@@ -330,16 +403,13 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     line->command = MakeEvents(options);
   } else if (command == "vms") {
     line->command = MakeVms(options);
-  } else if (command == "vm") {
-    line->command = VmCommand{options->Word("NAME"), options->Word("--run")};
+  } else if (command == "why") {
+    line->command = MakeWhy(options);
   } else if (command == "top") {
     TopCommand top;
     options->Duration("--interval", &top.interval);
     options->Duration("--window", &top.window);
     line->command = top;
-  } else if (command == "timeline") {
-    line->command =
-        TimelineCommand{options->Word("NAME"), options->Word("--run"), options->Time("--since")};
   } else if (action == "declare") {
     line->command = MakeDeclareIntent(options);
   } else if (action == "list") {
@@ -361,7 +431,7 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
 }
 
 constexpr char kCommands[] =
-    "watch, push, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, "
+    "watch, push, events, vms, why, top, fleet, intent, info, health, doctor, context, "
     "help, version and completion";
 
 Answered Complain(const CLI::App& app, absl::string_view what) {
@@ -432,7 +502,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   if (options.command() == "version") return ParseCommandLine({"--version"}, context);
   if (options.command() == "help") {
     std::vector<std::string> words = options.Texts("COMMAND");
-    const auto is_named = [&words](const CLI::App* one) { return one->get_name() == words[0]; };
+    const auto is_named = [&words](const CLI::App* one) { return one->check_name(words[0]); };
     if (!words.empty() && app.get_subcommands(is_named).empty()) {
       const std::string hint = HintFor(app, words[0]);
       return Complain(

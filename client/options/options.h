@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
-#include "client/commands/timeline.h"
 #include "client/commands/top.h"
 #include "client/commands/watch_loop.h"
+#include "client/commands/why.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/exec.h"
@@ -49,6 +49,10 @@ struct PushCommand {
   std::string secret_file;                     // empty: requests have no signature
   std::string header_file;                     // file with more headers; empty: none
   TlsOptions tls;                              // the target's
+  // Into a fleet's stream:
+  std::string cluster;      // of the node
+  std::string credentials;  // a file; empty: none
+  std::string domain;       // JetStream's; empty: the servers' own
   bool insecure_http = false;
   std::string state_dir;   // empty: below `state_home`, by the target
   std::string state_home;  // empty: there is none
@@ -93,9 +97,9 @@ struct CommandLine {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }
   std::variant<FollowCommand, PushCommand, ContextListCommand, ContextWriteCommand, TopCommand,
-               TimelineCommand, EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand,
-               IntentsCommand, WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand,
-               FleetCommand, FleetCreateCommand>
+               WhyCommand, EventsCommand, VmsCommand, DeclareIntentCommand, IntentsCommand,
+               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand,
+               FleetCreateCommand>
       command;
 };
 

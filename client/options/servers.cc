@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/server_address.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/server_address.h"
 
 namespace vmeventd::client {
 namespace {
@@ -56,7 +56,7 @@ void ChooseServers(OptionReader* options, ServerChoice* choice) {
 void SetFleet(const ServerChoice& choice, OptionReader* options, CommandLine* line) {
   line->fleet.emplace();
   for (const std::string& text : choice.texts) {
-    if (IsFleetText(text)) continue;
+    if (IsNatsUrl(text)) continue;
     options->Wrong(absl::StrCat(choice.origin, ": ", text,
                                 " is no NATS server, and the others are; name one kind of them"));
   }
@@ -69,7 +69,7 @@ void SetFleet(const ServerChoice& choice, OptionReader* options, CommandLine* li
 
 void SetServers(const ServerChoice& choice, OptionReader* options, CommandLine* line) {
   const OptionContext& context = options->context();
-  if (std::any_of(choice.texts.begin(), choice.texts.end(), IsFleetText)) {
+  if (std::any_of(choice.texts.begin(), choice.texts.end(), IsNatsUrl)) {
     return SetFleet(choice, options, line);
   }
   if (choice.texts.empty()) {

@@ -7,7 +7,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/utf8.h"
+#include "base/text.h"
+#include "client/output/enum_names.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/util/json_util.h"
@@ -70,7 +71,32 @@ absl::StatusOr<std::string> JsonFormatter::FormatEvents(Events events) {
 }
 
 absl::StatusOr<std::string> JsonFormatter::FormatVms(Vms vms) {
-  return ShowEach(vms, [this](const NodeVm& one) { return FormatVm(one); });
+  return ShowEach(vms, [this](const NodeVm& one) -> absl::StatusOr<std::string> {
+    if (!one.ends) return this->One(one.vm, one.node);
+    const absl::StatusOr<std::string> vm = ToJson(one.vm, one.node);
+    const absl::StatusOr<std::string> end = ToJson(one.last_end);
+    if (!vm.ok()) return vm.status();
+    if (!end.ok()) return end.status();
+    return Show(absl::StrCat(vm->substr(0, vm->size() - 1), ",\"ends\":", *one.ends,
+                             *one.ends > 0 ? absl::StrCat(",\"last_end\":", *end) : "", "}"));
+  });
+}
+
+absl::StatusOr<std::string> JsonFormatter::FormatWhy(const VmStory& story) {
+  std::string json = absl::StrCat("{\"name\":", JsonText(story.name));
+  if (story.vm) {
+    const absl::StatusOr<std::string> vm = ToJson(story.vm->vm, story.vm->node);
+    if (!vm.ok()) return vm.status();
+    absl::StrAppend(&json, ",\"vm\":", *vm);
+  }
+  if (story.end) {
+    const absl::StatusOr<std::string> end = ToJson(story.end->event, story.end->node);
+    if (!end.ok()) return end.status();
+    absl::StrAppend(&json, ",\"last_end\":", *end);
+  }
+  nlohmann::ordered_json ends = nlohmann::ordered_json::object();
+  for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
+  return Show(absl::StrCat(json, ",\"ends_in_24h\":", JsonText(ends), "}"));
 }
 
 absl::StatusOr<std::string> JsonFormatter::FormatIntents(Vms vms) {
@@ -204,11 +230,11 @@ absl::StatusOr<std::string> NameFormatter::FormatEvents(Events events) {
 }
 
 absl::StatusOr<std::string> NameFormatter::FormatVms(Vms vms) {
-  return ShowEach(vms, [this](const NodeVm& vm) { return FormatVm(vm); });
+  return ShowEach(vms, [](const NodeVm& vm) { return LineOf(vm.node, vm.vm.ref().name()); });
 }
 
-absl::StatusOr<std::string> NameFormatter::FormatVm(const NodeVm& vm) {
-  return LineOf(vm.node, vm.vm.ref().name());
+absl::StatusOr<std::string> NameFormatter::FormatWhy(const VmStory& story) {
+  return LineOf(story.vm ? story.vm->node : story.end->node, story.name);
 }
 absl::StatusOr<std::string> NameFormatter::FormatIntent(const v1::Intent& intent) {
   return Line(intent.intent_id());

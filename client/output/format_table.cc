@@ -33,23 +33,10 @@ Color TypeColor(v1::EventType type) {
   }
 }
 
-std::string ExitWords(const v1::ShutdownDetail& shutdown) {
-  if (!shutdown.exit_status_known()) return "";
-  if (shutdown.exit_signal() != 0)
-    return absl::StrCat("killed by ", SignalName(shutdown.exit_signal()));
-  return absl::StrCat("exit code ", shutdown.exit_code());
-}
-
 std::string Problems(const v1::Vm& vm) {
   return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const std::string& problem) {
     absl::StrAppend(out, EscapeForTerminal(problem));
   });
-}
-
-std::string SenderName(const v1::SignalSender& sender) {
-  if (sender.kernel()) return "the kernel";
-  return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
-                                  : EscapeForTerminal(sender.command());
 }
 
 // The cause, and the sender of a signal or the exit status where that says more, such as "host kill
@@ -85,16 +72,16 @@ Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
 
-// Evidence is for FormatVm() and for wide tables.
-std::string VmDetail(const v1::Vm& vm, bool wide) {
+// What there is to know of the VM now, then how it ended last. Evidence is for wide tables.
+std::string WhyText(const NodeVm& one, bool wide) {
   std::vector<std::string> parts;
-  if (vm.has_shutdown()) {
-    parts.push_back(wide ? ShutdownSentence(vm.shutdown(), "") : ShortEnd(vm.shutdown()));
+  if (one.vm.has_intent()) {
+    parts.push_back(absl::StrCat("intent of ", EscapeForTerminal(one.vm.intent().actor()), ": ",
+                                 EscapeForTerminal(one.vm.intent().reason())));
   }
-  if (vm.problems_size() > 0) parts.push_back(Problems(vm));
-  if (vm.has_intent()) {
-    parts.push_back(absl::StrCat("intent of ", EscapeForTerminal(vm.intent().actor()), ": ",
-                                 EscapeForTerminal(vm.intent().reason())));
+  if (one.vm.problems_size() > 0) parts.push_back(Problems(one.vm));
+  if (const v1::ShutdownDetail* end = one.end()) {
+    parts.push_back(wide ? ShutdownSentence(*end, "") : ShortEnd(*end));
   }
   return absl::StrJoin(parts, "; ");
 }
@@ -122,67 +109,15 @@ std::string ConnectionText(const v1::LibvirtConnection& connection, absl::TimeZo
                       EscapeForTerminal(connection.problem()));
 }
 
-std::string PublishingText(const v1::GetServerInfoResponse& info, absl::TimeZone zone) {
-  const v1::Publishing& publishing = info.publishing();
-  const uint64_t newest = std::max(info.newest_sequence(), publishing.sequence());
-  const uint64_t waiting = newest - publishing.sequence();
-  std::string text = absl::StrCat(publishing.connected() ? "connected" : "not connected", " since ",
-                                  TimeOrDash(publishing.has_since(), publishing.since(), zone));
-  if (waiting > 0)
-    absl::StrAppend(&text, ", ", waiting, waiting == 1 ? " event" : " events", " waiting");
-  if (!publishing.problem().empty()) {
-    absl::StrAppend(&text, ": ", EscapeForTerminal(publishing.problem()));
-  }
-  return text;
-}
-
-// Lines of "name   value", the values aligned.
-class FactList {
- public:
-  explicit FactList(const Painter& painter) : layout_({{"", 14}, {"", 0}}, painter) {}
-
-  void Add(const char* name, std::string value, Color color = Color::kNone) {
-    if (value.empty()) return;
-    text_ += layout_.Line({{name, Color::kDim}, {std::move(value), color}});
-  }
-  std::string Take() { return std::move(text_); }
-
- private:
-  ColumnLayout layout_;
-  std::string text_;
-};
-
-void AddShutdown(const v1::ShutdownDetail& shutdown, absl::TimeZone zone, FactList* facts) {
-  facts->Add("class", ShortName(shutdown.class_()), ColorOf(shutdown.class_()));
-  facts->Add("cause", CauseWords(shutdown.cause()));
-  facts->Add("rule", EscapeForTerminal(shutdown.rule()));
-  if (shutdown.has_powerdown_age()) {
-    facts->Add("powerdown", absl::StrCat(DurationText(FromProto(shutdown.powerdown_age())),
-                                         " before the shutdown"));
-  }
-  facts->Add("exit", ExitWords(shutdown));
-  if (shutdown.has_sender()) {
-    facts->Add("sender", absl::StrCat(SenderName(shutdown.sender()), " sent ",
-                                      SignalName(shutdown.sender().signal())));
-  }
-  if (shutdown.has_intent()) {
-    facts->Add("intent", absl::StrCat(EscapeForTerminal(shutdown.intent().actor()), ": ",
-                                      EscapeForTerminal(shutdown.intent().reason())));
-  }
-  facts->Add("shutdown file", shutdown.shutdown_file_written() ? "written" : "not written");
-  for (int i = 0; i < shutdown.evidence_size(); ++i) {
-    const v1::Evidence& evidence = shutdown.evidence(i);
-    const std::string what = EscapeForTerminal(evidence.what());
-    facts->Add(i == 0 ? "evidence" : "",
-               evidence.has_time()
-                   ? absl::StrCat(LocalTimeText(FromProto(evidence.time()), zone), "  ", what)
-                   : what);
-  }
-}
-
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
+
+std::string SenderName(const v1::SignalSender& sender) {
+  if (sender.kernel()) return "the kernel";
+  return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
+                                  : EscapeForTerminal(sender.command());
+}
 
 Color ColorOf(v1::VmState state) {
   switch (state) {
@@ -269,18 +204,18 @@ Cell LabelsCell(const v1::VmRef& vm) {
   return {vm.labels().empty() ? "-" : EscapeForTerminal(LabelsText(vm))};
 }
 
-std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
+std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style, bool ends) {
   std::vector<ColumnLayout::Column> columns;
   if (style.nodes) columns.push_back({"NODE"});
   columns.push_back({"VM", 0, LongestName(style)});
   columns.push_back({"STATE"});
-  if (!style.narrow()) columns.push_back({"SINCE"});
+  if (style.wide) columns.push_back({"SINCE"});
   if (style.now) columns.push_back({"AGE"});
-  columns.push_back({"PID"});
-  columns.push_back({"QEMU"});
-  columns.push_back({"CLASS"});
-  if (style.wide) columns.insert(columns.end(), {{"RUN"}, {"UUID"}, {"LABELS"}, {"MONITOR"}});
-  columns.push_back({"DETAIL"});
+  if (ends) columns.push_back({"ENDS"});
+  if (style.wide) {
+    columns.insert(columns.end(), {{"PID"}, {"QEMU"}, {"RUN"}, {"UUID"}, {"LABELS"}, {"MONITOR"}});
+  }
+  columns.insert(columns.end(), {{"CLASS"}, {"WHY"}});
   return columns;
 }
 
@@ -326,30 +261,32 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const Message
   return row;
 }
 
-std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode& node) const {
+std::vector<Cell> TableFormatter::VmRow(const NodeVm& one, bool ends) const {
+  const v1::Vm& vm = one.vm;
   std::vector<Cell> row;
-  if (style_.nodes) row.push_back(NodeCell(node));
+  if (style_.nodes) row.push_back(NodeCell(one.node));
   row.push_back({EscapeForTerminal(vm.ref().name()), Color::kBold});
-  if (node.stale_since) {
+  if (one.node.stale_since) {
     row.push_back({absl::StrCat(ShortName(vm.state()), " (stale)"), Color::kDim});
   } else {
     row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
   }
-  if (!style_.narrow()) row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
+  if (style_.wide) row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
   if (style_.now) {
     const absl::Duration age = style_.now() - FromProto(vm.state_time());
     row.push_back({vm.has_state_time() ? ShortDurationText(age) : "-"});
   }
-  row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
-  row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
-  row.push_back(vm.has_shutdown() ? ClassCell(vm.shutdown()) : Cell{});
+  if (ends) row.push_back({one.ends ? absl::StrCat(*one.ends) : "-"});
   if (style_.wide) {
+    row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
+    row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
     row.push_back({EscapeForTerminal(vm.ref().run_id())});
     row.push_back({vm.ref().uuid().empty() ? "-" : EscapeForTerminal(vm.ref().uuid())});
     row.push_back(LabelsCell(vm.ref()));
     row.push_back({EscapeForTerminal(vm.monitor_path())});
   }
-  row.push_back({VmDetail(vm, style_.wide)});
+  row.push_back(one.end() != nullptr ? ClassCell(*one.end()) : Cell{});
+  row.push_back({WhyText(one, style_.wide)});
   return row;
 }
 
@@ -389,12 +326,14 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
   for (const NodeVm& one : vms) NoteCluster(one.node);
   const bool sources = HasSeveralSources(vms);
   const int source_at = style_.nodes ? 2 : 1;  // follows the name
-  std::vector<ColumnLayout::Column> columns = VmColumns(style_);
+  const bool ends =
+      std::any_of(vms.begin(), vms.end(), [](const NodeVm& one) { return one.ends.has_value(); });
+  std::vector<ColumnLayout::Column> columns = VmColumns(style_, ends);
   if (sources) columns.insert(columns.begin() + source_at, {"SOURCE"});
   std::vector<std::vector<Cell>> rows;
   rows.reserve(vms.size());
   for (const NodeVm& one : vms) {
-    rows.push_back(VmRow(one.vm, one.node));
+    rows.push_back(VmRow(one, ends));
     if (!sources) continue;
     const std::string source = EscapeForTerminal(one.vm.ref().source());
     rows.back().insert(rows.back().begin() + source_at, Cell{source.empty() ? "-" : source});
@@ -415,46 +354,6 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
                     {EscapeForTerminal(intent.reason())}});
   }
   return Table({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, std::move(rows));
-}
-
-absl::StatusOr<std::string> TableFormatter::FormatVm(const NodeVm& one) {
-  const v1::Vm& vm = one.vm;
-  FactList facts(painter_);
-  facts.Add("name", EscapeForTerminal(vm.ref().name()), Color::kBold);
-  facts.Add("node", EscapeForTerminal(one.node.name));
-  facts.Add("cluster", EscapeForTerminal(one.node.cluster));
-  if (one.node.stale_since) {
-    const absl::Time since = *one.node.stale_since;
-    const std::string why =
-        since == absl::InfinitePast()
-            ? "the node has no heartbeat"
-            : absl::StrCat("the node's last heartbeat was at ", LocalTimeText(since, zone_));
-    facts.Add("state", absl::StrCat(ShortName(vm.state()), " (stale: ", why, ")"), Color::kYellow);
-  } else {
-    facts.Add("state", ShortName(vm.state()), ColorOf(vm.state()));
-  }
-  facts.Add("since", TimeOrDash(vm.has_state_time(), vm.state_time(), zone_));
-  facts.Add("run", EscapeForTerminal(vm.ref().run_id()));
-  facts.Add("uuid", EscapeForTerminal(vm.ref().uuid()));
-  facts.Add("labels", EscapeForTerminal(LabelsText(vm.ref())));
-  facts.Add("pid", vm.ref().pid() == 0 ? "not visible" : absl::StrCat(vm.ref().pid()));
-  facts.Add("started", TimeOrDash(vm.has_start_time(), vm.start_time(), zone_));
-  facts.Add("qemu", EscapeForTerminal(vm.qemu_version()));
-  facts.Add("source", EscapeForTerminal(vm.ref().source()));
-  facts.Add("monitor", EscapeForTerminal(vm.monitor_path()));
-  facts.Add("last sequence", absl::StrCat(vm.last_sequence()));
-  if (vm.has_intent()) {
-    facts.Add("open intent", absl::StrCat(EscapeForTerminal(vm.intent().actor()), ": ",
-                                          EscapeForTerminal(vm.intent().reason())));
-    facts.Add("intent id", EscapeForTerminal(vm.intent().intent_id()));
-    facts.Add("expires",
-              TimeOrDash(vm.intent().has_expire_time(), vm.intent().expire_time(), zone_));
-  }
-  if (vm.has_shutdown()) AddShutdown(vm.shutdown(), zone_, &facts);
-  for (int i = 0; i < vm.problems_size(); ++i) {
-    facts.Add(i == 0 ? "problems" : "", EscapeForTerminal(vm.problems(i)), Color::kYellow);
-  }
-  return facts.Take();
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& intent) {
@@ -517,10 +416,6 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
     const v1::LibvirtConnection& connection = info.libvirt_connections(i);
     facts.Add(i == 0 ? "libvirt" : "", ConnectionText(connection, zone_),
               connection.connected() ? Color::kNone : Color::kYellow);
-  }
-  if (info.has_publishing()) {
-    facts.Add("publishing", PublishingText(info, zone_),
-              info.publishing().problem().empty() ? Color::kNone : Color::kYellow);
   }
   return facts.Take();
 }

@@ -43,8 +43,10 @@ class Formatter {
   // Called repeatedly as events arrive, in order.
   virtual absl::StatusOr<std::string> FormatEvents(Events events) = 0;
   virtual absl::StatusOr<std::string> FormatVms(Vms vms) = 0;
-  // Formats one VM with all details.
-  virtual absl::StatusOr<std::string> FormatVm(const NodeVm& vm) = 0;
+  // How a VM ended last, and what it does now.
+  virtual absl::StatusOr<std::string> FormatWhy(const VmStory& story) = 0;
+  // Stands between two such texts.
+  virtual std::string Between() { return ""; }
   // An intent that was just declared.
   virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
   // The open intents of these VMs; each VM has one.
@@ -79,6 +81,7 @@ struct TableStyle {
   bool nodes = false;
   size_t node_width = 0;  // width of the longest node's name
   bool wide = false;      // adds columns, and sets no limit to a line
+  bool markdown = false;  // of `why`
   // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
   size_t width = 0;
   // Shows events without their sequence and with brief dates, to have one line each.
@@ -99,7 +102,8 @@ class TableFormatter : public Formatter {
   std::string EventHeading() override;
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
-  absl::StatusOr<std::string> FormatVm(const NodeVm& one) override;
+  absl::StatusOr<std::string> FormatWhy(const VmStory& story) override;
+  std::string Between() override { return "\n"; }
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
@@ -113,7 +117,7 @@ class TableFormatter : public Formatter {
   std::string EventTime(absl::Time time);
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
   std::vector<Cell> EventRow(const v1::Event& event, const MessageNode& node);
-  std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode& node) const;
+  std::vector<Cell> VmRow(const NodeVm& one, bool ends) const;
   // Notes whether the nodes' names need their clusters' from now on.
   void NoteCluster(const MessageNode& node);
   Cell NodeCell(const MessageNode& node) const;
@@ -138,6 +142,13 @@ Color ColorOf(v1::ShutdownClass shutdown_class);
 // own `message` if any, and the evidence unless the message names it.
 std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
 
+// Says how a VM ended by the facts of its STOPPED: which signal, who sent it, by which exit code.
+// One or more escaped sentences.
+std::string EndSentence(const v1::Event& stopped);
+
+// The sender of a signal: "the kernel", its command, or "pid 7". Escaped.
+std::string SenderName(const v1::SignalSender& sender);
+
 // Converts a message into one JSON object, without a newline: protobuf's JSON mapping with the
 // contract's field names, enums by name, 64-bit numbers as strings. Includes zero and empty fields,
 // so that a script finds each number, text and list without testing for it; omits unset messages.
@@ -155,7 +166,8 @@ class JsonFormatter : public Formatter {
 
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
-  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override { return One(vm.vm, vm.node); }
+  // The members name, vm, last_end and ends_in_24h.
+  absl::StatusOr<std::string> FormatWhy(const VmStory& story) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override {
     return One(intent);
   }
@@ -187,7 +199,7 @@ class NameFormatter : public Formatter {
  public:
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
-  absl::StatusOr<std::string> FormatVm(const NodeVm& vm) override;
+  absl::StatusOr<std::string> FormatWhy(const VmStory& story) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;

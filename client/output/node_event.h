@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,12 +34,9 @@ struct MessageNode {
 struct WatchPosition {
   uint64_t sequence = 0;
   std::string journal_id;  // empty: there is no position yet
-  // The id of a fleet's message at `sequence`, and when it was stored: the stream is recognised by
-  // them. Empty, or in the infinite past: not known.
-  std::string message_id;
+  // When a fleet's message at `sequence` was stored: the stream is recognised by it. The infinite
+  // past: not known.
   absl::Time message_time = absl::InfinitePast();
-  // Earlier events are left out, after a fleet's stream was replaced by another one.
-  absl::Time since = absl::InfinitePast();
 
   bool operator==(const WatchPosition&) const = default;
 };
@@ -61,8 +59,28 @@ using NodeEvents = std::vector<NodeEvent>;
 struct NodeVm {
   v1::Vm vm;
   MessageNode node;
+  // In a list of one row a VM: the number of its runs that have ended, and how the newest of them
+  // did.
+  std::optional<int> ends = {};
+  v1::ShutdownDetail last_end = {};
+
+  // Returns the end to show with it; null: it has none.
+  const v1::ShutdownDetail* end() const {
+    if (vm.has_shutdown()) return &vm.shutdown();
+    return ends.value_or(0) > 0 ? &last_end : nullptr;
+  }
 };
 using NodeVms = std::vector<NodeVm>;
+
+// The last end of a VM, and the VM as it is now.
+struct VmStory {
+  std::string name;
+  std::optional<NodeEvent> end;           // its newest STOPPED; unset: none is known
+  std::optional<absl::Time> started;      // when the run that ended so began, if that is known
+  std::optional<NodeVm> vm;               // its newest run; unset: only the end is known
+  std::map<v1::ShutdownClass, int> ends;  // of the last 24 hours
+};
+using VmStories = std::vector<VmStory>;
 
 // Returns whether a filter's list has the value, or is empty and so has no say.
 template <typename List, typename Value>

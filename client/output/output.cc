@@ -10,8 +10,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

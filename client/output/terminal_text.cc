@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "base/utf8.h"
+#include "base/text.h"
 
 namespace vmeventd::client {
 namespace {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -68,6 +69,23 @@ class ColumnLayout {
  private:
   Painter painter_;
   std::vector<Column> columns_;
+};
+
+// Lines of "name   value", the values aligned.
+class FactList {
+ public:
+  explicit FactList(const Painter& painter, size_t width = 14)
+      : layout_({{"", width}, {"", 0}}, painter) {}
+
+  void Add(const char* name, std::string value, Color color = Color::kNone) {
+    if (value.empty()) return;
+    text_ += layout_.Line({{name, Color::kDim}, {std::move(value), color}});
+  }
+  std::string Take() { return std::move(text_); }
+
+ private:
+  ColumnLayout layout_;
+  std::string text_;
 };
 
 }  // namespace vmeventd::client

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/duration_text.h"
+#include "base/text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -171,6 +171,17 @@ std::string ShortDurationText(absl::Duration duration) {
                         seconds < form.fine && rest > 0 ? absl::StrCat(rest, form.part_name) : "");
   }
   return "";
+}
+
+std::string AgeText(absl::Duration duration) {
+  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
+  const int64_t minutes = seconds / 60;
+  const int64_t hours = minutes / 60;
+  if (seconds < 120) return absl::StrCat(seconds, " s");
+  if (minutes < 120) return absl::StrCat(minutes, " min");
+  if (hours >= 48) return absl::StrCat(hours / 24, " d");
+  return absl::StrCat(hours, " h",
+                      minutes % 60 == 0 ? "" : absl::StrCat(" ", minutes % 60, " min"));
 }
 
 google::protobuf::Timestamp ToProto(absl::Time time) {

@@ -50,6 +50,9 @@ std::string DurationText(absl::Duration duration);
 // "12d", "3y".
 std::string ShortDurationText(absl::Duration duration);
 
+// A duration in a sentence: "29 s", "14 min", "3 h 20 min", "12 d".
+std::string AgeText(absl::Duration duration);
+
 inline absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
   return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
 }

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 
 #include "absl/status/status.h"
+#include "base/shared_library.h"
 
 // libcurl, loaded when a push needs it: it brings 26 libraries, which every command would load.
 
@@ -34,10 +35,7 @@ namespace vmeventd::client {
   F(curl_url_set)
 
 struct CurlFunctions {
-// NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration takes none.
-#define VMEVENTD_DECLARE(name) decltype(&::name) name = nullptr;
-  VMEVENTD_CURL_FUNCTIONS(VMEVENTD_DECLARE)
-#undef VMEVENTD_DECLARE
+  VMEVENTD_CURL_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
 };
 
 // Loads and initialises the library by the first call, which precedes any other thread.

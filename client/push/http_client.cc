@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/output/terminal_text.h"
 #include "client/push/curl_library.h"
 

@@ -41,6 +41,7 @@ constexpr Member<absl::Time> kTimes[] = {
      "When the oldest event that waits was observed; 0: none waits."}};
 constexpr std::pair<const char*, std::string PushState::*> kTexts[] = {
     {"target", &PushState::target},
+    {"stream", &PushState::stream},
     {"format", &PushState::format},
     {"error", &PushState::error},
     {"ended", &PushState::ended}};
@@ -174,8 +175,9 @@ std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone 
   add("lag",
       IsSet(state.waiting_since)
           ? absl::StrCat("an event of ", TimeAndAge(state.waiting_since, now, zone), " waits")
-      : status.running ? "none"
-                       : "not known while it is stopped");
+      : !status.running                   ? "not known while it is stopped"
+      : IsSet(status.state.failing_since) ? "not known while it fails"
+                                          : "none");
   return text;
 }
 
@@ -187,7 +189,7 @@ std::string StatusJson(const PushStatus& status, absl::Time now) {
   json["set_aside_now"] = status.set_aside_now;
   if (IsSet(status.state.waiting_since)) {
     json["lag_seconds"] = absl::ToInt64Seconds(now - status.state.waiting_since);
-  } else if (status.running) {
+  } else if (status.running && !IsSet(status.state.failing_since)) {
     json["lag_seconds"] = 0;
   }
   return JsonText(json);

@@ -14,6 +14,7 @@ namespace vmeventd::client {
 
 struct PushState {
   std::string target;  // PushTarget::shown
+  std::string stream;  // creation time of the fleet's stream that gets the events; empty: none
   std::string format;
   // Totals of all times.
   uint64_t requests = 0;   // requests that were answered 2xx

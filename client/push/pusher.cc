@@ -4,7 +4,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -107,18 +107,84 @@ void Batcher::Run(WatchSink* to, const std::function<bool()>& between) {
   }
 }
 
+void PushLog::Delivered(Formatter::Events events) {
+  ++state_.requests;
+  state_.delivered += events.size();
+  state_.last_success = now_();
+  state_.failing_since = absl::InfinitePast();
+  if (!noted_.empty()) note_(absl::StrCat(state_.target, " takes events again"));
+  noted_.clear();
+  Done(events);
+}
+
+void PushLog::SetAside(Formatter::Events events, const std::string& reason) {
+  state_.set_aside += events.size();
+  NoteFailure(reason, "setting aside what it refuses");
+  Done(events);
+}
+
+void PushLog::Failed(const std::string& reason) {
+  ++state_.failures;
+  state_.last_error = now_();
+  state_.error = reason;
+}
+
+void PushLog::Waits(const std::string& reason, Formatter::Events events) {
+  state_.error = reason;
+  if (state_.failing_since == absl::InfinitePast()) state_.failing_since = now_();
+  if (!events.empty()) state_.waiting_since = FromProto(events.front().event.observe_time());
+  NoteFailure(reason, "trying again");
+  report_(state_);
+}
+
+void PushLog::Ended(const std::string& why) {
+  state_.ended = why;
+  report_(state_);
+}
+
+void PushLog::SetStream(const std::string& created) {
+  state_.stream = created;
+  report_(state_);
+}
+
+void PushLog::Done(Formatter::Events events) {
+  for (const auto& [event, node, resume_after] : events) {
+    if (event.type() == v1::EVENT_TYPE_GAP) ++state_.gaps;
+    state_.observed_until = std::max(state_.observed_until, FromProto(event.observe_time()));
+  }
+  state_.waiting_since = absl::InfinitePast();
+  report_(state_);
+}
+
+void PushLog::NoteFailure(const std::string& reason, absl::string_view then) {
+  if (reason == noted_) return;
+  noted_ = reason;
+  note_(absl::StrCat("cannot deliver to ", state_.target, ": ", reason, " (", then, ")"));
+}
+
 absl::Status Pusher::Consume(Formatter::Events events) {
-  const size_t most = MostEventsOf(env_.format);
-  for (size_t begin = 0; begin < events.size(); begin += most) {
-    if (absl::Status status = Send(events.subspan(begin, most)); !status.ok()) return status;
+  const size_t most = std::min(limit_, MostEventsOf(env_.format));
+  size_t limit = most;
+  while (!events.empty()) {
+    const size_t count = std::min(limit, events.size());
+    const absl::Status status = Send(events.first(count));
+    if (absl::IsOutOfRange(status)) {
+      limit = count / 2;
+      continue;
+    }
+    if (!status.ok()) return status;
+    events.remove_prefix(count);
+    limit = std::min(2 * limit, most);
   }
   return absl::OkStatus();
 }
 
 absl::Status Pusher::Send(Formatter::Events events) {
+  const absl::Status too_many = absl::OutOfRangeError("too many events");
   const absl::StatusOr<PushBody> body = BodyOf(env_.format, env_.form, events);
-  if (!body.ok() && events.size() > 1) return SendHalves(events);
+  if (!body.ok() && events.size() > 1) return too_many;
   if (!body.ok()) return SetAside(events, std::string(body.status().message()));
+  PushLog& log = *env_.log;
   Backoff backoff(kFirstPause, kLongestPause);
   while (true) {
     const HttpAnswer answer = Post(*body);
@@ -126,47 +192,28 @@ absl::Status Pusher::Send(Formatter::Events events) {
     std::string reason = ReasonOf(answer);
     const Verdict verdict = VerdictOn(answer, events.size());
     if (verdict == Verdict::kDelivered) {
-      ++state_.requests;
-      state_.delivered += events.size();
-      state_.last_success = env_.now();
-      state_.failing_since = absl::InfinitePast();
-      if (!noted_.empty()) env_.note(absl::StrCat(state_.target, " takes events again"));
-      noted_.clear();
-      Done(events);
+      log.Delivered(events);
       return absl::OkStatus();
     }
-    ++state_.failures;
-    state_.last_error = env_.now();
-    state_.error = reason;
-    if (verdict == Verdict::kSplit) return SendHalves(events);
+    log.Failed(reason);
+    if (verdict == Verdict::kSplit) return too_many;
     if (verdict == Verdict::kEnd) {
-      state_.ended = absl::StrCat(reason, " (Gone): it wants no more events");
-      env_.report(state_);
-      return absl::NotFoundError(
-          absl::StrCat(state_.target, ": ", state_.ended, "; nothing is delivered from here on"));
+      log.Ended(absl::StrCat(reason, " (Gone): it wants no more events"));
+      return absl::NotFoundError(absl::StrCat(log.state().target, ": ", log.state().ended,
+                                              "; nothing is delivered from here on"));
     }
     if (verdict == Verdict::kSetAside) {
       absl::Status status = SetAside(events, reason);
       if (status.ok()) return status;
       absl::StrAppend(&reason, ", and the events cannot be set aside: ", status.message());
-      state_.error = reason;
     }
-    if (state_.failing_since == absl::InfinitePast()) state_.failing_since = state_.last_error;
-    state_.waiting_since = FromProto(events.front().event.observe_time());
-    NoteFailure(reason, "trying again");
-    env_.report(state_);
+    log.Waits(reason, events);
     absl::Duration pause = backoff.Next(env_.random());
     if (const auto asked = ParseRetryAfter(answer.retry_after, env_.now())) {
       pause = std::max(pause, *asked);
     }
     if (env_.wait(pause)) return absl::CancelledError("stopped");
   }
-}
-
-absl::Status Pusher::SendHalves(Formatter::Events events) {
-  const size_t half = events.size() / 2;
-  const absl::Status status = Send(events.first(half));
-  return status.ok() ? Send(events.subspan(half)) : status;
 }
 
 HttpAnswer Pusher::Post(const PushBody& body) {
@@ -184,28 +231,11 @@ HttpAnswer Pusher::Post(const PushBody& body) {
 absl::Status Pusher::SetAside(Formatter::Events events, const std::string& reason) {
   std::string lines;
   for (const NodeEvent& one : events) {
-    lines += SetAsideLine(one, state_.target, reason, env_.now());
+    lines += SetAsideLine(one, env_.log->state().target, reason, env_.now());
   }
   if (absl::Status status = env_.set_aside(lines); !status.ok()) return status;
-  state_.set_aside += events.size();
-  NoteFailure(reason, "setting aside what it refuses");
-  Done(events);
+  env_.log->SetAside(events, reason);
   return absl::OkStatus();
-}
-
-void Pusher::Done(Formatter::Events events) {
-  for (const auto& [event, node, resume_after] : events) {
-    if (event.type() == v1::EVENT_TYPE_GAP) ++state_.gaps;
-    state_.observed_until = std::max(state_.observed_until, FromProto(event.observe_time()));
-  }
-  state_.waiting_since = absl::InfinitePast();
-  env_.report(state_);
-}
-
-void Pusher::NoteFailure(const std::string& reason, absl::string_view then) {
-  if (reason == noted_) return;
-  noted_ = reason;
-  env_.note(absl::StrCat("cannot deliver to ", state_.target, ": ", reason, " (", then, ")"));
 }
 
 }  // namespace vmeventd::client

@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "client/consume/delivery.h"
 #include "client/push/push_state.h"
 #include "client/push/request.h"
@@ -25,7 +25,7 @@ namespace vmeventd::client {
 // waits while too many do. A position goes with the event that it is behind.
 class Batcher : public WatchSink {
  public:
-  static constexpr absl::Duration kIdle = absl::Seconds(5);
+  static constexpr absl::Duration kIdle = absl::Seconds(1);
 
   struct Limits {
     size_t events = 100;       // limit of a batch
@@ -76,6 +76,44 @@ class Batcher : public WatchSink {
   bool closed_ = false;
 };
 
+// What a push did, for its state file, its metrics and people. One thread.
+class PushLog {
+ public:
+  using Report = std::function<void(const PushState&)>;
+
+  // Continues the counts of `state`; `report` gets it after each change.
+  PushLog(PushState state, Report report, PrintSentence note, std::function<absl::Time()> now)
+      : state_(std::move(state)),
+        report_(std::move(report)),
+        note_(std::move(note)),
+        now_(std::move(now)) {}
+
+  const PushState& state() const { return state_; }
+  void Note(const std::string& sentence) const { note_(sentence); }
+  // The receiver took the events.
+  void Delivered(Formatter::Events events);
+  void SetAside(Formatter::Events events, const std::string& reason);
+  // A request was not delivered.
+  void Failed(const std::string& reason);
+  // It is tried again, and the events wait, if there are any.
+  void Waits(const std::string& reason, Formatter::Events events);
+  // The push ends by itself.
+  void Ended(const std::string& why);
+  // Sets the creation time of the stream that gets the events.
+  void SetStream(const std::string& created);
+
+ private:
+  void Done(Formatter::Events events);
+  // Reports each reason once, until something is delivered.
+  void NoteFailure(const std::string& reason, absl::string_view then);
+
+  PushState state_;
+  const Report report_;
+  const PrintSentence note_;
+  const std::function<absl::Time()> now_;
+  std::string noted_;  // the reason that was noted since the last success
+};
+
 // Delivers events by requests: returns once each event was acknowledged or durably set aside, so
 // that a cursor may pass it. Repeats what fails, for ever. One thread.
 class Pusher : public EventConsumer {
@@ -97,32 +135,24 @@ class Pusher : public EventConsumer {
     std::function<absl::Status(const std::string& lines)> set_aside;
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
-    // The state has changed.
-    std::function<void(const PushState&)> report;
-    PrintSentence note;
+    PushLog* log = nullptr;  // outlives the pusher
     std::function<absl::Time()> now;
     std::function<double()> random = RandomFraction;
   };
-  // Continues the counts of `state`.
-  Pusher(PushState state, Environment environment)
-      : state_(std::move(state)), env_(std::move(environment)) {}
+  // `limit`: events of a request.
+  Pusher(size_t limit, Environment environment) : limit_(limit), env_(std::move(environment)) {}
 
   // CANCELLED: it was stopped. NOT_FOUND: the receiver wants no more (410).
   absl::Status Consume(Formatter::Events events) override;
 
  private:
+  // OUT_OF_RANGE: the events are too many for one request, or one of them is wrong.
   absl::Status Send(Formatter::Events events);
-  // Sends each half by itself.
-  absl::Status SendHalves(Formatter::Events events);
   HttpAnswer Post(const PushBody& body);
   absl::Status SetAside(Formatter::Events events, const std::string& reason);
-  // The events are done with.
-  void Done(Formatter::Events events);
-  void NoteFailure(const std::string& reason, absl::string_view then);
 
-  PushState state_;
+  const size_t limit_;
   const Environment env_;
-  std::string noted_;  // the reason that was noted since the last success
 };
 
 }  // namespace vmeventd::client

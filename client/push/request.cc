@@ -22,10 +22,10 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/loopback.h"
-#include "base/nats/subject.h"
-#include "base/utf8.h"
+#include "base/text.h"
 #include "client/consume/exec.h"
+#include "client/nats/server_address.h"
+#include "client/nats/subject.h"
 #include "client/output/enum_names.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -283,9 +283,37 @@ std::string HashOf(absl::string_view text) {
       absl::string_view(reinterpret_cast<const char*>(hash.data()), kBytes));
 }
 
+std::string KeyOf(std::string host, absl::string_view url) {
+  std::replace_if(
+      host.begin(), host.end(),
+      [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
+  constexpr size_t kMostOfName = 100;
+  return absl::StrCat(host.substr(0, kMostOfName), "-", HashOf(url));
+}
+
+absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure) {
+  const auto servers = ParseNatsServers(url);
+  if (!servers.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("URL: ", servers.status().message()));
+  }
+  PushTarget target;
+  for (const NatsServerAddress& server : *servers) {
+    target.nats.push_back(server.ToUrl());
+    if (server.tls || server.is_loopback() || insecure) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("URL: ", server.ToUrl(),
+                     " would get the events as plain text; write tls://, or allow it with "
+                     "--insecure-http"));
+  }
+  target.shown = absl::StrJoin(target.nats, ",");
+  target.key = KeyOf(servers->front().host, target.shown);
+  return target;
+}
+
 }  // namespace
 
 absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure) {
+  if (IsNatsUrl(url)) return ParseNatsTarget(url, insecure);
   if (!LoadCurl().ok()) return LoadCurl();
   const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
   constexpr char kForm[] = "write https://HOST/PATH";
@@ -327,12 +355,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
                               "with --insecure-http"));
   }
   target.url = PartOf(parsed.get(), CURLUPART_URL);
-  std::string name = host;
-  std::replace_if(
-      name.begin(), name.end(),
-      [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
-  constexpr size_t kMostOfName = 100;
-  target.key = absl::StrCat(name.substr(0, kMostOfName), "-", HashOf(target.url));
+  target.key = KeyOf(host, target.url);
   return target;
 }
 

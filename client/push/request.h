@@ -55,16 +55,17 @@ std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::s
                          absl::Time now);
 absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line);
 
-// Destination of the requests. Its path and query may be a secret, as Slack's are.
+// Destination of the events. The path and the query of its URL may be a secret, as Slack's are.
 struct PushTarget {
+  std::vector<std::string> nats;  // NATS servers of a fleet, instead of `url`
   std::string url;
   std::string shown;  // "https://hooks.example", safe for a terminal and without the secret
   std::string key;    // the name of its state directory: the host, and a hash of the URL
 };
 
-// Parses and checks the URL, by libcurl, which it loads. Plain HTTP is for loopback, or with
-// `insecure`. INVALID_ARGUMENT says what is wrong, without the path; FAILED_PRECONDITION: libcurl
-// is missing.
+// Parses and checks the URL: of NATS servers, or by libcurl, which it loads. What is not encrypted
+// is for loopback, or with `insecure`. INVALID_ARGUMENT says what is wrong, without the path;
+// FAILED_PRECONDITION: libcurl is missing.
 absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure);
 
 // The signature of a request, by which a receiver knows who sent it and when. docs/push.md has a

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "base/small_file.h"
+#include "base/system.h"
 #include "client/commands/commands.h"
 #include "client/connect/failure.h"
 #include "client/doctor/doctor.h"

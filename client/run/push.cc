@@ -25,8 +25,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "client/connect/connection.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
@@ -38,6 +37,7 @@
 #include "client/push/push_state.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"
+#include "client/run/push_fleet.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
 
@@ -146,11 +146,13 @@ absl::StatusOr<std::string> TemplateOf(const PushCommand& command) {
       absl::StrCat("--template: ", EscapeForTerminal(command.template_file), " ", fault.message()));
 }
 
-// libcurl names them only as it connects.
-absl::Status CheckTlsFiles(const TlsOptions& tls) {
+// The libraries name them only as they connect.
+absl::Status CheckFiles(const PushCommand& command) {
+  const TlsOptions& tls = command.tls;
   for (const auto& [option, path] :
        {std::pair("--push-ca", &tls.ca_file), std::pair("--push-cert", &tls.cert_file),
-        std::pair("--push-key", &tls.key_file)}) {
+        std::pair("--push-key", &tls.key_file),
+        std::pair("--push-credentials", &command.credentials)}) {
     if (path->empty() || access(path->c_str(), R_OK) == 0) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(option, ": cannot read ", EscapeForTerminal(*path), ": ", strerror(errno)));
@@ -245,9 +247,9 @@ ExitCode AskToRetry(const Places& places) {
   return ExitCode::kOk;
 }
 
-// Delivers what AskToRetry() has moved, `batch` events at a time. A line that is no event is set
-// aside again. CANCELLED: the delivery ends.
-absl::Status Retry(const Places& places, size_t batch, Delivery* delivery) {
+// Delivers what AskToRetry() has moved. A line that is no event is set aside again. CANCELLED: the
+// delivery ends.
+absl::Status Retry(const Places& places, Delivery* delivery) {
   if (access(places.retry().c_str(), F_OK) != 0) return absl::OkStatus();
   const auto content = ReadPlainFile(places.retry(), kMostSetAside);
   if (!content.ok()) return content.status();
@@ -262,11 +264,7 @@ absl::Status Retry(const Places& places, size_t batch, Delivery* delivery) {
     }
   }
   PrintNote(absl::StrCat("sending again what was set aside (events: ", events.size(), ")"));
-  while (!events.empty()) {
-    const auto end = events.begin() + static_cast<std::ptrdiff_t>(std::min(batch, events.size()));
-    if (!delivery->OnEvents(NodeEvents(events.begin(), end))) return absl::CancelledError();
-    events.erase(events.begin(), end);
-  }
+  if (!delivery->OnEvents(std::move(events))) return absl::CancelledError();
   if (!others.empty()) {
     absl::Status aside = AppendDurably(places.set_aside(), others, kMostSetAside);
     if (!aside.ok()) return aside;
@@ -322,6 +320,12 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
     if (!parsed.ok()) return wrong(parsed.status());
     target = *std::move(parsed);
   }
+  if (!command.only_asks() && target.nats.empty() != command.cluster.empty()) {
+    return wrong(absl::InvalidArgumentError(
+        absl::StrCat("push: ", target.shown,
+                     target.nats.empty() ? " is no NATS server; leave out --cluster"
+                                         : " needs --cluster NAME, the cluster of this node")));
+  }
   const auto places = PlacesOf(command, target.key);
   if (!places.ok()) return wrong(places.status());
   if (command.status) return ShowStatus(*places, line, output);
@@ -330,7 +334,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   const auto form = TemplateOf(command);
   if (!form.ok()) return wrong(form.status());
   if (const auto now = CredentialsOf(command); !now.ok()) return wrong(now.status());
-  if (absl::Status files = CheckTlsFiles(command.tls); !files.ok()) return wrong(files);
+  if (absl::Status files = CheckFiles(command); !files.ok()) return wrong(files);
 
   StopSource stop;
   // Runs before anything that may start a thread. Nothing is printed on standard output.
@@ -354,13 +358,23 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   begin.ended.clear();
   begin.failing_since = begin.waiting_since = absl::InfinitePast();
 
-  Delivery::Options options;
-  options.servers = CursorKeys(line);
-  const auto cursor = CursorFile::Open(places->cursor(), options.servers);
+  const std::vector<std::string> servers = CursorKeys(line);
+  const auto cursor = CursorFile::Open(places->cursor(), servers);
   if (!cursor.ok()) return Fail(cursor.status());
+  const PushLog::Report report = ReporterOf(*places, command.metrics_file);
+  report(begin);
+  PushLog log(std::move(begin), report, PrintNote, absl::Now);
+  const auto announce = [&] {
+    PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
+                           line.fleet ? ToText(*line.fleet) : absl::StrJoin(servers, ", "), " ",
+                           BeginOf(command, line, **cursor, servers)));
+  };
+  if (!target.nats.empty()) {
+    return RunFleetPush(command, line, target, cursor->get(), &log, &stop, announce);
+  }
+
   const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
   if (!post.ok()) return Fail(post.status());
-
   Pusher::Environment environment;
   environment.format = command.format;
   environment.form = *form;
@@ -370,22 +384,20 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
     return AppendDurably(places->set_aside(), lines, kMostSetAside);
   };
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
-  environment.report = ReporterOf(*places, command.metrics_file);
-  environment.note = PrintNote;
+  environment.log = &log;
   environment.now = absl::Now;
-  environment.report(begin);
-  Pusher pusher(std::move(begin), std::move(environment));
+  Batcher::Limits limits = command.batch;
+  limits.events = std::min(limits.events, MostEventsOf(command.format));
+  Pusher pusher(limits.events, std::move(environment));
 
   const MadeSource source = MakeSource(command.follow, line, cursor->get(), &stop);
   if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
-  PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
-                         line.fleet ? ToText(*line.fleet) : absl::StrJoin(options.servers, ", "),
-                         " ", BeginOf(command, line, **cursor, options.servers)));
+  announce();
+  Delivery::Options options;
+  options.servers = servers;
   options.consumer = &pusher;
   options.cursor = cursor->get();
   Delivery delivery(std::move(options));
-  Batcher::Limits limits = command.batch;
-  limits.events = std::min(limits.events, MostEventsOf(command.format));
   Batcher batcher(limits, stop.token());
   ExitCode code = ExitCode::kOk;
   std::thread follower([&] {
@@ -394,7 +406,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   });
   absl::Status retried;
   batcher.Run(&delivery, [&] {
-    retried = Retry(*places, limits.events, &delivery);
+    retried = Retry(*places, &delivery);
     return retried.ok();
   });
   stop.Stop();

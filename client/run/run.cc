@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/commands/top.h"
 #include "client/connect/connection.h"
@@ -46,6 +47,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   }
   style.wide = line.format == OutputFormat::kWide;
   style.width = SizeOfTerminal(STDOUT_FILENO).columns;
+  if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
   return std::make_unique<TableFormatter>(std::move(style));
@@ -54,8 +56,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
 // The pager for a command with a long answer, if there is a terminal and a pager.
 std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& terminal) {
   const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
-                     std::holds_alternative<VmsCommand>(line.command) ||
-                     std::holds_alternative<TimelineCommand>(line.command);
+                     std::holds_alternative<VmsCommand>(line.command);
   if (!lists || !line.pager || isatty(STDOUT_FILENO) == 0) return nullptr;
   const std::string command = ChoosePager(terminal.own_pager, terminal.common_pager, IsInPath);
   return command.empty() ? nullptr : Pager::Start(command);
@@ -93,21 +94,11 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Term
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
-std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const CommandLine& line,
-                                     const Terminal& terminal, Formatter* formatter,
-                                     Output* output) {
-  return WithServer(line.server(), formatter, output, [&](const CommandContext& context) {
-    if (!line.for_people()) {
-      DaemonLists lists(context);
-      return RunList(EventsOf(command), &lists, formatter, output);
-    }
-    TimelineStyle style;
-    style.color = HasColor(line, terminal);
-    style.zone = line.zone;
-    const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
-    if (columns > 0) style.width = columns;
-    return RunTimeline(command, context, style, absl::Now());
-  });
+// Completes "is known".
+std::string Where(const CommandLine& line) {
+  if (line.fleet) return " in the fleet";
+  if (line.servers.size() > 1) return absl::StrCat(" on the ", line.servers.size(), " servers");
+  return absl::StrCat(" to vmeventd at ", ToText(line.server()));
 }
 
 ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatter* formatter,
@@ -124,8 +115,9 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       return RunTopOf(command, line, terminal, output);
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
       return RunDoctor(line, terminal, output);
-    } else if constexpr (std::is_same_v<Command, TimelineCommand>) {
-      failure = RunTimelineOf(command, line, terminal, formatter, output);
+    } else if constexpr (std::is_same_v<Command, WhyCommand>) {
+      failure =
+          RunWhy(command, Where(line), ListsOf(line, note).get(), formatter, output, absl::Now());
     } else if constexpr (std::is_same_v<Command, ContextListCommand>) {
       failure = ListContexts(command.contexts, line);
     } else if constexpr (std::is_same_v<Command, ContextWriteCommand>) {
@@ -144,15 +136,10 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
               ? PrintText(made, output)
               : std::optional<Failure>(ExplainFleetFailure(ToText(*line.fleet), made.status()));
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
-                         std::is_same_v<Command, VmsCommand> ||
-                         std::is_same_v<Command, VmCommand>) {
+                         std::is_same_v<Command, VmsCommand>) {
       const auto lists = ListsOf(line, note);
-      if constexpr (std::is_same_v<Command, VmCommand>) {
-        failure = RunList(command, lists.get(), formatter, output);
-      } else {
-        failure = RunList(command, lists.get(), formatter, output,
-                          line.for_people() ? PrintSentence(note) : nullptr);
-      }
+      failure = RunList(command, lists.get(), formatter, output,
+                        line.for_people() ? PrintSentence(note) : nullptr);
     } else {
       failure = WithServer(
           line.server(), formatter, output,

@@ -36,9 +36,6 @@ class ServerLists : public ListSource {
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override {
     return Ask([&](ListSource* lists) { return lists->ReadVms(command, vms); });
   }
-  std::optional<Failure> ReadVm(const VmCommand& command, NodeVms* vm) override {
-    return Ask([&](ListSource* lists) { return lists->ReadVm(command, vm); });
-  }
 
  private:
   std::optional<Failure> Ask(const std::function<std::optional<Failure>(ListSource*)>& ask) const {

@@ -17,7 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/options/options.h"

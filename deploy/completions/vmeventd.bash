@@ -13,8 +13,7 @@ _vmeventd() {
 
   local words=
   case $previous in
-    --config | --tls-cert | --tls-key | --tls-client-ca | --publish-credentials | \
-      --publish-tls-ca | --publish-tls-cert | --publish-tls-key)
+    --config | --tls-cert | --tls-key | --tls-client-ca)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return
@@ -28,19 +27,15 @@ _vmeventd() {
     --signal-senders) words='auto off require' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
-    --publish-format) words='protobuf json' ;;
     --libvirt | --listen | --metrics-listen | --metrics-vms | --tls-operator | --powerdown-window | --hang-check | \
-      --retention-age | --retention-events | --max-connections | --max-streams | \
-      --publish | --node | --publish-cluster | --publish-domain)
+      --retention-age | --retention-events | --max-connections | --max-streams | --node)
       return
       ;;
     *)
       words='-h --help --version --config --check-config --watch --watch-manager-sockets
         --libvirt --listen --metrics-listen --metrics-vms --insecure-listen --state-dir --powerdown-window --hang-check --retention-age --retention-events
         --process-tracking --signal-senders --tls-cert --tls-key --tls-client-ca --tls-operator
-        --max-connections --max-streams --log-level --log-format
-        --publish --node --publish-cluster --publish-domain --publish-credentials --publish-tls-ca --publish-tls-cert
-        --publish-tls-key --publish-format'
+        --max-connections --max-streams --log-level --log-format --node'
       ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

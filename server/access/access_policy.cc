@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "server/access/certificate_names.h"
 
 namespace vmeventd {
@@ -20,13 +21,12 @@ absl::Duration RateLimiter::Take(const std::string& key, absl::Duration now) {
 }
 
 AccessPolicy::AccessPolicy(ListenAddress address, std::vector<std::string> operators,
-                           const Clients* clients, RateLimiter* list_rate, RateLimiter* vms_rate,
-                           const Clock* clock, RefusalCounters* refusals)
+                           const Clients* clients, RateLimiter* list_rate, const Clock* clock,
+                           RefusalCounters* refusals)
     : address_(std::move(address)),
       operators_(std::move(operators)),
       clients_(clients),
       list_rate_(list_rate),
-      vms_rate_(vms_rate),
       clock_(clock),
       refusals_(refusals) {}
 
@@ -48,27 +48,31 @@ absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& cont
   const std::string only = absl::StrCat("only an operator may declare or withdraw intents, and on ",
                                         address_.ToString());
   if (address_.is_unix() || operators_.empty()) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        only, " every caller is a reader; call on a listener of vmeventd that has role=operator"));
+    return WithReason(
+        "NO_OPERATOR",
+        absl::PermissionDeniedError(absl::StrCat(
+            only,
+            " every caller is a reader; call on a listener of vmeventd that has role=operator")));
   }
-  return absl::PermissionDeniedError(
-      absl::StrCat(only, " you are a reader: none of your certificate's names (",
-                   CertificateNamesText(clients_->NamesOf(context.peer())),
-                   ") is given to vmeventd by --tls-operator"));
+  return WithReason("NO_OPERATOR",
+                    absl::PermissionDeniedError(
+                        absl::StrCat(only, " you are a reader: none of your certificate's names (",
+                                     CertificateNamesText(clients_->NamesOf(context.peer())),
+                                     ") is given to vmeventd by --tls-operator")));
 }
 
-absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context,
-                                     Refusal reason) const {
-  const bool of_events = reason == Refusal::kListRate;
+absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context) const {
   const std::string peer = Peer(context);
-  const absl::Duration wait =
-      (of_events ? list_rate_ : vms_rate_)->Take(peer, clock_->Now().monotonic);
+  const absl::Duration wait = list_rate_->Take(peer, clock_->Now().monotonic);
   if (wait == absl::ZeroDuration()) return absl::OkStatus();
-  refusals_->Count(reason);
-  return absl::ResourceExhaustedError(
-      absl::StrCat(of_events ? "ListEvents" : "ListVms", " is called too often from ", peer,
-                   "; try again in ", absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
-                   ", or follow the events with WatchEvents"));
+  refusals_->Count(Refusal::kListRate);
+  return WithReason(
+      "LISTS_TOO_OFTEN",
+      WithRetry(wait,
+                absl::ResourceExhaustedError(absl::StrCat(
+                    "ListEvents and ListVms are called too often from ", peer, "; try again in ",
+                    absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
+                    ", or follow the events with WatchEvents"))));
 }
 
 }  // namespace vmeventd

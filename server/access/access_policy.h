@@ -10,7 +10,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/token_bucket.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
@@ -46,14 +45,12 @@ class AccessPolicy {
  public:
   // The pointers outlive the policy.
   AccessPolicy(ListenAddress address, std::vector<std::string> operators, const Clients* clients,
-               RateLimiter* list_rate, RateLimiter* vms_rate, const Clock* clock,
-               RefusalCounters* refusals);
+               RateLimiter* list_rate, const Clock* clock, RefusalCounters* refusals);
 
   // PERMISSION_DENIED, counted, for a reader; the message says who may and how to become one.
   absl::Status CheckOperator(const grpc::CallbackServerContext& context) const;
-  // RESOURCE_EXHAUSTED, counted as `reason`, if this peer has called ListEvents (kListRate) or
-  // ListVms (kVmsRate) too often.
-  absl::Status CheckRate(const grpc::CallbackServerContext& context, Refusal reason) const;
+  // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents and ListVms too often.
+  absl::Status CheckRate(const grpc::CallbackServerContext& context) const;
   // Returns the name under which the caller is counted: see Clients.
   std::string Peer(const grpc::CallbackServerContext& context) const {
     return clients_->PeerOf(context.peer());
@@ -66,7 +63,6 @@ class AccessPolicy {
   const std::vector<std::string> operators_;
   const Clients* const clients_;
   RateLimiter* const list_rate_;
-  RateLimiter* const vms_rate_;
   const Clock* const clock_;
   RefusalCounters* const refusals_;
 };

@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/quote.h"
+#include "base/text.h"
 
 namespace vmeventd {
 namespace {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 
 namespace vmeventd {
 namespace {
@@ -68,107 +69,80 @@ std::vector<CertificateName> Clients::NamesOf(absl::string_view name) const {
   return found == connections_.end() ? std::vector<CertificateName>() : found->second.caller.names;
 }
 
-std::string Clients::FindExcess(const std::string& peer, CallKind kind, const OpenCalls& all,
-                                const OpenCalls& of_peer) {
-  const bool health = kind == CallKind::kHealth;
-  const bool other = kind == CallKind::kOther;
-  const bool few = of_peer.all + of_peer.health < limits_.few_calls;
+std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCalls all,
+                                OpenCalls of_peer) {
+  const bool stream = kind == CallKind::kStream;
+  const char* const what = stream ? "streams" : "calls beside WatchEvents";
+  const int limit_of_peer = stream ? limits_.streams_of_peer : limits_.other_calls_of_peer;
+  if (of_peer.of(kind) >= limit_of_peer) {
+    refusals_->Count(stream ? Refusal::kStreamsPerPeer : Refusal::kCallsPerPeer);
+    return absl::StrCat("too many ", what, ": at most ", limit_of_peer, " may be open from ", peer);
+  }
+  const int limit = stream ? limits_.streams : limits_.other_calls;
   const bool reserve = HasReserve(peer);
-  const auto reached = [&](int open, int limit) {
-    const int beyond = (few || reserve ? limit / 8 : 0) + (reserve ? limits_.reserved_calls : 0);
-    return open >= limit + beyond;
-  };
-  const struct {
-    bool reached;
-    Refusal reason;
-    int limit;
-    const char* what;
-  } rows[] = {{health && reached(all.health, limits_.health_calls), Refusal::kCalls,
-               limits_.health_calls, " of Health/Check"},
-              {health && of_peer.health >= limits_.health_calls_of_peer, Refusal::kCallsPerPeer,
-               limits_.health_calls_of_peer, " of Health/Check"},
-              {!health && reached(all.all, limits_.calls), Refusal::kCalls, limits_.calls, ""},
-              {other && reached(all.others, limits_.other_calls), Refusal::kCalls,
-               limits_.other_calls, " beside WatchEvents"},
-              {!health && reached(all.unread, limits_.unread_calls), Refusal::kCalls,
-               limits_.unread_calls, " without a request"},
-              {!health && of_peer.all >= limits_.calls_of_peer, Refusal::kCallsPerPeer,
-               limits_.calls_of_peer, ""},
-              {other && of_peer.others >= limits_.other_calls_of_peer, Refusal::kCallsPerPeer,
-               limits_.other_calls_of_peer, " beside WatchEvents"},
-              {!health && of_peer.unread >= limits_.unread_calls_of_peer, Refusal::kCallsPerPeer,
-               limits_.unread_calls_of_peer, " without a request"}};
-  for (const auto& row : rows) {
-    if (!row.reached) continue;
-    refusals_->Count(row.reason);
-    const std::string from = row.reason == Refusal::kCallsPerPeer ? " from " + peer : "";
-    return absl::StrCat("too many calls", row.what, ": at most ", row.limit, " may be open", from);
+  const bool few = reserve || of_peer.open() < limits_.few_calls;
+  if (all.of(kind) >= limit + (few ? limit / 8 : 0) + (reserve ? limits_.reserved_calls : 0)) {
+    refusals_->Count(stream ? Refusal::kStreams : Refusal::kCalls);
+    return absl::StrCat("too many ", what, ": at most ", limit, " may be open");
   }
   return "";
 }
 
+Clients::Call Clients::Count(CallKind kind, const Caller& caller) {
+  Share& share = shares_[caller.listener];
+  ++share.all.of(kind);
+  ++share.peers[caller.peer].of(kind);
+  return Call(this, kind, caller);
+}
+
 absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind kind) {
   const MutexLock lock(&mutex_);
-  if (draining_) return absl::UnavailableError("vmeventd is shutting down");
+  if (draining_)
+    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
   const auto found = connections_.find(name);
   if (found == connections_.end()) return absl::UnavailableError("the connection has ended");
   const Caller& caller = found->second.caller;
-  Share& share = shares_[caller.listener];
+  const Share& share = shares_[caller.listener];
   const auto of_peer = share.peers.find(caller.peer);
   const std::string excess = FindExcess(
       caller.peer, kind, share.all, of_peer == share.peers.end() ? OpenCalls() : of_peer->second);
-  if (!excess.empty()) return absl::ResourceExhaustedError(excess);
-  Call call(this, kind, name, caller);
-  for (OpenCalls* const calls : {&share.all, &share.peers[caller.peer]}) {
-    calls->Add(kind, 1);
-    if (call.unread_) ++calls->unread;
+  if (!excess.empty()) {
+    return WithReason(kind == CallKind::kStream ? "TOO_MANY_STREAMS" : "TOO_MANY_CALLS",
+                      absl::ResourceExhaustedError(excess));
   }
-  return call;
+  return Count(kind, caller);
 }
 
-void Clients::SetRead(const Call& call) {
-  const MutexLock lock(&mutex_);
-  Share& share = shares_[call.listener_];
-  --share.peers.find(call.peer_)->second.unread;
-  --share.all.unread;
-}
-
-absl::Status Clients::HoldAnswer(Call* call, size_t bytes) {
-  if (call->kind_ == CallKind::kHealth) return absl::OkStatus();
+absl::Status Clients::Hold(Call* call, size_t bytes) {
   const MutexLock lock(&mutex_);
   Share& share = shares_[call->listener_];
   OpenCalls& of_peer = share.peers.find(call->peer_)->second;
-  share.all.answer_bytes -= call->answer_bytes_;
-  of_peer.answer_bytes -= call->answer_bytes_;
-  call->answer_bytes_ = 0;
-  const bool always =
-      of_peer.answer_bytes == 0 && (bytes <= limits_.small_answer_bytes || HasReserve(call->peer_));
-  if (!always && (of_peer.answer_bytes + bytes > limits_.answer_bytes_of_peer ||
-                  share.all.answer_bytes + bytes > limits_.answer_bytes)) {
-    refusals_->Count(Refusal::kUnread);
-    return absl::ResourceExhaustedError(
-        "too many answers wait to be read; read them, and try again later");
-  }
-  call->answer_bytes_ = bytes;
-  share.all.answer_bytes += bytes;
-  of_peer.answer_bytes += bytes;
-  return absl::OkStatus();
+  const size_t of_others = share.all.held_bytes - call->held_bytes_;
+  const size_t of_its_peer = of_peer.held_bytes - call->held_bytes_;
+  const bool always = of_its_peer == 0 && (bytes <= limits_.few_bytes || HasReserve(call->peer_));
+  const bool room =
+      of_its_peer + bytes <= limits_.held_bytes_of_peer && of_others + bytes <= limits_.held_bytes;
+  const size_t held = always || room ? bytes : 0;
+  share.all.held_bytes = of_others + held;
+  of_peer.held_bytes = of_its_peer + held;
+  call->held_bytes_ = held;
+  if (always || room) return absl::OkStatus();
+  refusals_->Count(Refusal::kUnread);
+  return WithReason("TOO_MUCH_UNREAD",
+                    absl::ResourceExhaustedError(absl::StrCat(
+                        "too many answers wait to be read, or filters of streams are open, from ",
+                        call->peer_, " or in all; read them, and try again later")));
 }
 
 void Clients::End(const Call& call) {
   const MutexLock lock(&mutex_);
   Share& share = shares_[call.listener_];
-  for (OpenCalls* const calls : {&share.all, &share.peers.find(call.peer_)->second}) {
-    calls->Add(call.kind_, -1);
-    if (call.unread_) --calls->unread;
-    calls->answer_bytes -= call.answer_bytes_;
-  }
-  if (call.kind_ == CallKind::kRefused) {
-    const auto connection = connections_.find(call.connection_);
-    if (connection != connections_.end()) --connection->second.refused;
-  }
   const auto of_peer = share.peers.find(call.peer_);
-  if (of_peer->second.empty()) share.peers.erase(of_peer);
+  for (OpenCalls* const calls : {&share.all, &of_peer->second}) {
+    --calls->of(call.kind_);
+    calls->held_bytes -= call.held_bytes_;
+  }
+  if (of_peer->second.open() == 0 && of_peer->second.refused == 0) share.peers.erase(of_peer);
   // Under the lock: the thread that waits may destroy this.
   if (CountOpen() == 0) changed_.NotifyAll();
 }
@@ -178,24 +152,19 @@ std::optional<Clients::Call> Clients::BeginRefused(const std::string& name) {
   const auto found = connections_.find(name);
   if (found == connections_.end()) return std::nullopt;
   Connection& connection = found->second;
-  const Caller& caller = connection.caller;
-  Share& share = shares_[caller.listener];
-  const int of_peer = ++share.peers[caller.peer].refused;
-  ++share.all.refused;
-  ++connection.refused;
-  if ((connection.refused > limits_.refused_calls_of_connection ||
-       of_peer > limits_.refused_calls_of_peer || share.all.refused > limits_.refused_calls) &&
-      connection.cut != nullptr) {
+  Call call = Count(CallKind::kRefused, connection.caller);
+  const int of_peer = shares_[call.listener_].peers[call.peer_].refused;
+  if (of_peer > limits_.refused_calls_of_peer && connection.cut != nullptr) {
     refusals_->Count(Refusal::kUnread);
     connection.cut();
     connection.cut = nullptr;
   }
-  return Call(this, CallKind::kRefused, name, caller);
+  return call;
 }
 
 int Clients::CountOpen() const {
   int out = 0;
-  for (const Share& share : shares_) out += share.all.all + share.all.health;
+  for (const Share& share : shares_) out += share.all.open();
   return out;
 }
 

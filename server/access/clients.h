@@ -20,36 +20,28 @@
 
 namespace vmeventd {
 
-// WatchEvents calls stay open, and the hub bounds them as streams. A peer needs few others at once,
-// and gRPC 1.51 keeps some 20 KB for each that is open. Health checks have a share of their own,
-// and so have calls that were refused.
-enum class CallKind { kStream, kOther, kHealth, kRefused };
+// Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 keeps some
+// 20 KB for each. A refused call counts until it is done: a client may leave it unread.
+enum class CallKind { kStream, kOther, kRefused };
 
-// Limits of the open calls of one listener. If all are taken, a peer with fewer than `few_calls`
-// gets one more, up to an eighth beyond the limit, so that two peers cannot lock out the others.
-// Peers that HasReserve names have a reserve beyond that.
+// Limits of one listener. If all are taken, a peer with fewer than `few_calls` gets one more, up to
+// an eighth beyond the limit, so that two peers cannot lock out the others. Peers that HasReserve
+// names have a reserve beyond that.
 struct CallLimits {
-  int calls = 5'000;  // all methods together, except health checks
-  int calls_of_peer = 2'500;
-  int other_calls = 1'000;  // those of methods other than WatchEvents
+  int streams = 4'000;  // WatchEvents
+  int streams_of_peer = 2'000;
+  int other_calls = 1'000;  // of all other methods
   int other_calls_of_peer = 500;
-  int unread_calls = 2'000;  // those whose request has not arrived
-  int unread_calls_of_peer = 1'000;
-  int health_calls = 200;
-  int health_calls_of_peer = 100;
   int few_calls = 8;
-  int reserved_calls = 16;  // limit per kind
-  // Limit of refused calls, and calls of unknown methods, that are not done: a client that does not
-  // read leaves them with gRPC. Beyond it, the connection is cut.
-  int refused_calls = 1'000;
+  int reserved_calls = 16;  // of each kind
+  // Limit of refused calls, and calls of unknown methods. Beyond it, the connection is cut.
   int refused_calls_of_peer = 500;
-  int refused_calls_of_connection = 100;
-  // Limit of unsent answers of calls that are no streams: a client may leave them unread.
-  size_t answer_bytes = size_t{48} << 20;
-  size_t answer_bytes_of_peer = size_t{16} << 20;
-  // Largest answer that is always sent to a peer without unsent answers; to a peer with a reserve
-  // any size is.
-  size_t small_answer_bytes = 4'096;
+  // Limit of what calls hold until they are done: answers, which a client may leave unread, and
+  // filters of streams.
+  size_t held_bytes = size_t{48} << 20;
+  size_t held_bytes_of_peer = size_t{16} << 20;
+  // What a peer that holds nothing may always hold; a peer with a reserve any size.
+  size_t few_bytes = 4'096;
 };
 
 // The open connections and calls. Maps the name of a call's connection to the peer behind it. A
@@ -84,39 +76,25 @@ class Clients {
     Call(Call&& other) noexcept
         : clients_(std::exchange(other.clients_, nullptr)),
           kind_(other.kind_),
-          unread_(other.unread_),
-          answer_bytes_(other.answer_bytes_),
+          held_bytes_(other.held_bytes_),
           listener_(other.listener_),
-          connection_(std::move(other.connection_)),
           peer_(std::move(other.peer_)) {}
     Call& operator=(Call&&) = delete;
     ~Call() {
       if (clients_ != nullptr) clients_->End(*this);
     }
-    // Records that its request has arrived. Not concurrently with the destructor.
-    void SetRead() {
-      if (std::exchange(unread_, false)) clients_->SetRead(*this);
-    }
-
-    // Counts the `bytes` of its answer, or of its next one, as unsent until the call is done.
-    // RESOURCE_EXHAUSTED, counted: too many are unsent already. A health check's are not counted.
-    absl::Status HoldAnswer(size_t bytes) { return clients_->HoldAnswer(this, bytes); }
+    // Has the call hold so many bytes, instead of those before. RESOURCE_EXHAUSTED, counted: too
+    // many are held already.
+    absl::Status Hold(size_t bytes) { return clients_->Hold(this, bytes); }
 
    private:
     friend class Clients;
-    Call(Clients* clients, CallKind kind, const std::string& connection, const Caller& caller)
-        : clients_(clients),
-          kind_(kind),
-          unread_(kind == CallKind::kStream || kind == CallKind::kOther),
-          listener_(caller.listener),
-          connection_(connection),
-          peer_(caller.peer) {}
+    Call(Clients* clients, CallKind kind, const Caller& caller)
+        : clients_(clients), kind_(kind), listener_(caller.listener), peer_(caller.peer) {}
     Clients* clients_;
     CallKind kind_;
-    bool unread_;
-    size_t answer_bytes_ = 0;
+    size_t held_bytes_ = 0;
     size_t listener_;
-    std::string connection_;
     std::string peer_;
   };
   // Counts a call of the connection `name`. RESOURCE_EXHAUSTED, counted: there are too many;
@@ -147,20 +125,16 @@ class Clients {
   struct Connection {
     Caller caller;
     std::function<void()> cut;  // null: it was called
-    int refused = 0;
   };
   struct OpenCalls {
-    int all = 0;     // all except health checks
-    int others = 0;  // methods other than WatchEvents
-    int unread = 0;
-    int health = 0;
+    int streams = 0;
+    int others = 0;
     int refused = 0;
-    size_t answer_bytes = 0;
-    void Add(CallKind kind, int count) {
-      (kind == CallKind::kHealth ? health : kind == CallKind::kRefused ? refused : all) += count;
-      if (kind == CallKind::kOther) others += count;
+    size_t held_bytes = 0;
+    int& of(CallKind kind) {
+      return kind == CallKind::kStream ? streams : kind == CallKind::kOther ? others : refused;
     }
-    bool empty() const { return all == 0 && health == 0 && refused == 0; }
+    int open() const { return streams + others; }
   };
   // Share of one listener.
   struct Share {
@@ -168,11 +142,10 @@ class Clients {
     absl::flat_hash_map<std::string, OpenCalls> peers;
   };
   // Names the limit that one more call of this kind would exceed; empty: none.
-  std::string FindExcess(const std::string& peer, CallKind kind, const OpenCalls& all,
-                         const OpenCalls& of_peer);
+  std::string FindExcess(const std::string& peer, CallKind kind, OpenCalls all, OpenCalls of_peer);
+  Call Count(CallKind kind, const Caller& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const Call& call);
-  void SetRead(const Call& call);
-  absl::Status HoldAnswer(Call* call, size_t bytes);
+  absl::Status Hold(Call* call, size_t bytes);
   int CountOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const CallLimits limits_;

@@ -16,46 +16,25 @@ enum class Refusal {
   kDescriptors,         // no descriptor left in the process or the system
   kStreams,             // limit of open WatchEvents calls
   kStreamsPerPeer,      // limit of one peer's
-  kListRate,            // ListEvents too often
+  kListRate,            // ListEvents and ListVms too often
   kRequestSize,         // a request of too many bytes
   kRole,                // a reader called a method for operators
   kInboundRate,         // a connection sent or called too much, and has to wait
-  kQueries,             // too many ListEvents wait for the journal
-  kFilterMemory,        // the filters of the open streams take too much memory
-  kSnapshotMemory,      // the snapshots that streams still send take too much memory
-  kCalls,               // limit of open calls of all methods
+  kCalls,               // limit of open calls beside WatchEvents
   kCallsPerPeer,        // limit of one peer's
   kRequestTime,         // a request that was not complete in time
   kResets,              // a connection was cut: it reset too many calls
-  kVmsRate,             // ListVms too often
   kScrapes,             // a connection of the metrics was closed to make room
   kFrames,              // a connection was closed: it broke a rule for HTTP/2 frames
-  kUnread,              // a connection was closed: its client does not read what waits for it
+  kUnread,      // a connection was closed, or a call refused: its client does not read what waits
   kHandshakes,  // a connection was closed before it was served: it took too long, or others came
   kTls,         // a TLS handshake failed
 };
-inline constexpr std::array<absl::string_view, 22> kRefusalNames = {"connections",
-                                                                    "connections_per_peer",
-                                                                    "descriptors",
-                                                                    "streams",
-                                                                    "streams_per_peer",
-                                                                    "list_rate",
-                                                                    "request_size",
-                                                                    "role",
-                                                                    "inbound_rate",
-                                                                    "queries",
-                                                                    "filter_memory",
-                                                                    "snapshot_memory",
-                                                                    "calls",
-                                                                    "calls_per_peer",
-                                                                    "request_time",
-                                                                    "resets",
-                                                                    "vms_rate",
-                                                                    "scrapes",
-                                                                    "frames",
-                                                                    "unread",
-                                                                    "handshakes",
-                                                                    "tls"};
+inline constexpr std::array<absl::string_view, 18> kRefusalNames = {
+    "connections",    "connections_per_peer", "descriptors", "streams",      "streams_per_peer",
+    "list_rate",      "request_size",         "role",        "inbound_rate", "calls",
+    "calls_per_peer", "request_time",         "resets",      "scrapes",      "frames",
+    "unread",         "handshakes",           "tls"};
 
 // Counts of each reason since the start. Any thread.
 class RefusalCounters {

@@ -16,10 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "base/errno_status.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nearest_name.h"
-#include "base/quote.h"
+#include "base/system.h"
+#include "base/text.h"
 #include "server/config/flags.h"
 
 namespace vmeventd {
@@ -115,7 +113,6 @@ void DefineFlags(CLI::App* app, const Config& defaults, GivenFlags* given, bool*
     } else {
       out.option = app->add_option(name, out.text, help)->option_text(flag.argument);
     }
-    if (!flag.dropped.empty()) out.option->group("");  // hidden
   }
   app->add_flag(
          "--check-config", *check_config,
@@ -199,14 +196,6 @@ absl::Status CheckWatches(const Config& config) {
   return absl::OkStatus();
 }
 
-// The flags that name a file for --publish, and what they name.
-std::array<std::pair<const char*, const std::string*>, 4> PublishFiles(const Config& config) {
-  return {{{"--publish-credentials", &config.publish_credentials},
-           {"--publish-tls-ca", &config.publish_tls_ca},
-           {"--publish-tls-cert", &config.publish_tls_cert},
-           {"--publish-tls-key", &config.publish_tls_key}}};
-}
-
 absl::Status CheckNode(const std::string& node) {
   constexpr size_t kMaxNode = 253;  // limit of a host name in the DNS
   if (node.size() > kMaxNode) {
@@ -214,50 +203,6 @@ absl::Status CheckNode(const std::string& node) {
   }
   if (!std::all_of(node.begin(), node.end(), absl::ascii_isgraph)) {
     return Invalid("--node", absl::StrCat(Quote(node), " has bytes that are no visible ASCII"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckPublish(const Config& config) {
-  constexpr size_t kMaxCluster = 64;
-  if (absl::Status status = CheckNode(config.node); !status.ok()) return status;
-  if (config.publish.empty()) {
-    for (const auto& [flag, path] : PublishFiles(config)) {
-      if (!path->empty()) return Invalid(flag, "needs --publish");
-    }
-    for (const auto& [flag, text] : {std::pair("--publish-cluster", &config.publish_cluster),
-                                     std::pair("--publish-domain", &config.publish_domain)}) {
-      if (!text->empty()) return Invalid(flag, "needs --publish");
-    }
-    return absl::OkStatus();
-  }
-  if (!config.publish_domain.empty()) {
-    if (const absl::Status status = CheckDomain(config.publish_domain); !status.ok()) {
-      return Invalid("--publish-domain",
-                     absl::StrCat(Quote(config.publish_domain), " ", status.message()));
-    }
-  }
-  if (config.publish_cluster.empty()) {
-    return Invalid("--publish", "needs --publish-cluster, which names this node's cluster");
-  }
-  if (config.publish_cluster.size() > kMaxCluster) {
-    return Invalid("--publish-cluster", absl::StrCat(Quote(config.publish_cluster),
-                                                     " is longer than ", kMaxCluster, " bytes"));
-  }
-  if (config.publish_tls_cert.empty() != config.publish_tls_key.empty()) {
-    return config.publish_tls_key.empty()
-               ? Invalid("--publish-tls-cert", "needs --publish-tls-key as well")
-               : Invalid("--publish-tls-key", "needs --publish-tls-cert as well");
-  }
-  for (const NatsServerAddress& server : config.publish) {
-    const bool tls =
-        server.tls || !config.publish_tls_ca.empty() || !config.publish_tls_cert.empty();
-    if (tls || server.is_loopback() || config.insecure_listen) continue;
-    return Invalid("--publish",
-                   absl::StrCat(Quote(server.ToUrl()),
-                                " is not a loopback address (127.0.0.0/8, [::1] or localhost): "
-                                "others on the path could read and change the events; write "
-                                "tls://, or give --insecure-listen if you mean it"));
   }
   return absl::OkStatus();
 }
@@ -286,20 +231,12 @@ absl::Status CheckHost(Config* config) {
   if (const std::optional<TlsPaths> tls = config->tls(); tls.has_value()) {
     if (absl::Status status = LoadTlsMaterial(*tls).status(); !status.ok()) return status;
   }
-  for (const auto& [flag, path] : PublishFiles(*config)) {
-    if (path->empty() || access(path->c_str(), R_OK) == 0) continue;
-    return Invalid(flag, ErrnoStatus(*path, "cannot be read", errno).message());
-  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   for (const Flag& flag : Flags()) {
     std::vector<std::string> values = given.at(flag.name).Values(flag);
-    if (!values.empty() && !flag.dropped.empty()) {
-      config.warnings.push_back(absl::StrCat(
-          "--", flag.name, " was dropped, and the next release refuses it: ", flag.dropped));
-    }
     if (values.empty()) values = flag.print(config);  // check the default as well
     if (values.empty()) continue;
     const std::string name = absl::StrCat("--", flag.name);
@@ -316,7 +253,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   absl::Status status = CheckWatches(config);
   if (status.ok()) status = CheckTls(config);
   if (status.ok()) status = CheckAccess(config);
-  if (status.ok()) status = CheckPublish(config);
+  if (status.ok()) status = CheckNode(config.node);
   if (!status.ok()) return status;
   LeaveIpv4ToOthers(&config);
   return config;
@@ -325,7 +262,6 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
 // The configuration, as a configuration file with the same meaning.
 std::string Describe(const Config& config) {
   std::string out = "# The configuration is valid:\n";
-  for (const std::string& warning : config.warnings) absl::StrAppend(&out, "# ", warning, "\n");
   if (config.has_default_sources()) absl::StrAppend(&out, "# ", kDefaultSources, "\n");
   for (const Flag& flag : Flags()) {
     const std::string value = ConfigFileValue(flag, config);

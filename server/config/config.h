@@ -8,11 +8,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/nats/server_address.h"
 #include "server/config/listen_address.h"
 #include "server/config/tls_material.h"
-#include "watcher/core/libvirt_spec.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 
 namespace vmeventd {
 
@@ -23,11 +21,10 @@ extern const char kDefaultSources[];
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
-enum class PublishFormat { kProtobuf, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 
-// The flags and the configuration file, checked. Each field but the warnings belongs to one
-// flag, which flags.h describes; its initializer is the flag's default.
+// The flags and the configuration file, checked. Each field belongs to one flag, which
+// flags.h describes; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
   bool watch_manager_sockets = false;
@@ -52,17 +49,6 @@ struct Config {
   std::string node;  // empty: the host name
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
-  std::vector<NatsServerAddress> publish;  // empty: nothing is published
-  std::string publish_cluster;
-  std::string publish_domain;  // empty: the servers' own
-  std::string publish_credentials;
-  std::string publish_tls_ca;
-  std::string publish_tls_cert;
-  std::string publish_tls_key;
-  PublishFormat publish_format = PublishFormat::kProtobuf;
-
-  // Given flags that no longer exist, each with what to do instead; to be logged.
-  std::vector<std::string> warnings;
 
   // Returns whether no source is named: GanetiIfThere() and SystemLibvirtIfThere() are followed.
   bool has_default_sources() const { return watches.empty() && libvirts.empty(); }
@@ -77,8 +63,6 @@ struct Config {
 struct Tuning {
   bool event_limits = true;  // bounds the events of each VM
   double list_rate = 200;    // see GrpcServerOptions
-  double publish_rate = 5'000;
-  absl::Duration publish_heartbeat = absl::Seconds(30);
 };
 
 // The source of the defaults of listens and state_dir.
@@ -91,7 +75,7 @@ Config DefaultConfig(const Environment& environment);
 
 // Either a configuration to run with, or the text to print and the exit code: 0 for --help,
 // --version and --check-config, 2 for wrong usage, 1 for what the flags name on this host and
-// cannot be used now: a group, TLS files, files for --publish. The text names the flag, the value
+// cannot be used now: a group, TLS files. The text names the flag, the value
 // and the rule. --check-config takes both for wrong usage.
 struct ParsedConfig {
   std::optional<Config> config;

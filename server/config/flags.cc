@@ -13,8 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/duration_text.h"
-#include "base/quote.h"
+#include "base/text.h"
 
 namespace vmeventd {
 namespace {
@@ -199,19 +198,6 @@ absl::Status ReadMetricsListen(const std::string& text, Config* config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadPublish(const std::string& text, Config* config) {
-  absl::StatusOr<std::vector<NatsServerAddress>> servers = ParseNatsServers(text);
-  if (!servers.ok()) return servers.status();
-  config->publish = *std::move(servers);
-  return absl::OkStatus();
-}
-
-std::string PrintPublish(const Config& config) {
-  return absl::StrJoin(config.publish, ",", [](std::string* out, const NatsServerAddress& server) {
-    absl::StrAppend(out, server.ToUrl());
-  });
-}
-
 absl::Status ReadStateDir(const std::string& text, Config* config) {
   if (text.empty()) return InvalidText(text, "must not be empty");
   std::error_code error;
@@ -221,15 +207,6 @@ absl::Status ReadStateDir(const std::string& text, Config* config) {
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
   config->state_dir = directory;
   return CheckDirectory(directory);
-}
-
-// A flag of the release before. `instead`: what to do, or what holds now.
-Flag Dropped(std::string name, std::string instead) {
-  Flag flag = One(
-      std::move(name), "", "", [](const std::string&, Config*) { return absl::OkStatus(); },
-      [](const Config&) { return ""; });
-  flag.dropped = std::move(instead);
-  return flag;
 }
 
 std::vector<Flag> MakeFlags() {
@@ -266,15 +243,15 @@ std::vector<Flag> MakeFlags() {
           "A client whose certificate has this subject alternative name (DNS, URI, email or IP) is "
           "an operator, every other a reader; repeatable"),
       Switch("insecure-listen", &Config::insecure_listen,
-             "Permit --listen, --metrics-listen and --publish beyond loopback without TLS: anyone "
-             "who can reach the port, or listens on the path, can read everything, and change what "
-             "is published"),
+             "Permit --listen and --metrics-listen beyond loopback without TLS: anyone who can "
+             "reach the port, or listens on the path, can read everything"),
       Number("max-connections", &Config::max_connections, kMaxClients,
              "Hold at most this many connections open on each --listen, and half as many from one "
              "peer"),
-      Number("max-streams", &Config::max_streams, kMaxClients,
-             "Serve at most this many WatchEvents streams, and half as many to one peer: an IPv4 "
-             "address, an IPv6 /64 network, or a user of a Unix socket"),
+      Number(
+          "max-streams", &Config::max_streams, kMaxClients,
+          "Serve at most this many WatchEvents streams on each --listen, and half as many to one "
+          "peer: an IPv4 address, an IPv6 /64 network, or a user of a Unix socket"),
       One("metrics-listen", "HOST:PORT", "Serve Prometheus metrics by HTTP, at /metrics",
           ReadMetricsListen,
           [](const Config& config) {
@@ -322,49 +299,9 @@ std::vector<Flag> MakeFlags() {
       Word<LogFormat>("log-format", "text|json", &Config::log_format,
                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                       "json: one object a line"),
-      One("publish", "nats://HOST:PORT[,nats://HOST:PORT...]",
-          "Publish the journal into the stream VMEVENTS of these NATS servers (JetStream); tls:// "
-          "for TLS. Needs --publish-cluster and NATS's client library",
-          ReadPublish, PrintPublish),
-      Text(
-          "node", "NAME", &Config::node,
-          "The name of this node, in the fleet's stream and in GetServerInfo; the host name if not "
-          "given. In a container give the node's name: the container's own changes"),
-      Text("publish-cluster", "NAME", &Config::publish_cluster,
-           "The name of this node's cluster in the subjects of its events"),
-      Text("publish-domain", "NAME", &Config::publish_domain,
-           "The domain of the JetStream that has the fleet's stream, where the servers are leaf "
-           "nodes of others"),
-      Text("publish-credentials", "FILE", &Config::publish_credentials,
-           "Log in to the servers of --publish by this file (NATS's .creds)"),
-      Text("publish-tls-ca", "FILE", &Config::publish_tls_ca,
-           "Trust servers with a certificate of these authorities (PEM), instead of the system's"),
-      Text("publish-tls-cert", "FILE", &Config::publish_tls_cert,
-           "Show this certificate to the servers (PEM)"),
-      Text("publish-tls-key", "FILE", &Config::publish_tls_key,
-           "The private key of --publish-tls-cert (PEM, no password)"),
-      Word<PublishFormat>("publish-format", "protobuf|json", &Config::publish_format,
-                          {{"protobuf", PublishFormat::kProtobuf}, {"json", PublishFormat::kJson}},
-                          "What a message's payload is"),
-      Dropped("list-rate", "ListEvents is limited to 200 a second and peer, and so is ListVms"),
-      Dropped("max-streams-per-peer", "one peer gets half of --max-streams"),
-      Dropped("shutdown-files",
-              "they are written beside monitors named *.kvmd, and only there; name other monitors "
-              "so where Ganeti's are wanted"),
-      Dropped("event-limits", "the events of a VM are always bounded"),
-      Dropped("publish-rate", "at most 5,000 events a second are published in the long run"),
-      Dropped("publish-heartbeat", "a node says every 30 s that it is there"),
-      Dropped("publish-create-stream",
-              "no stream is created; create what the fleet needs once, by `vmevents fleet create`"),
-      {.name = "insecure-publish",
-       .kind = Flag::Kind::kSwitch,
-       .dropped = "give --insecure-listen, which permits it too",
-       .read =
-           [](const Texts& texts, Config* config) {
-             if (texts.front() == "true") config->insecure_listen = true;
-             return absl::OkStatus();
-           },
-       .print = [](const Config&) { return Texts{}; }},
+      Text("node", "NAME", &Config::node,
+           "The name of this node, in GetServerInfo and in a fleet's stream; the host name if not "
+           "given. In a container give the node's name: the container's own changes"),
   };
 }
 

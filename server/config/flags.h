@@ -20,9 +20,6 @@ struct Flag {
   std::string help;      // sentences, without the default
   Kind kind = Kind::kText;
   bool repeatable = false;
-  // Advice on what to do instead: the flag was dropped, but is accepted for one release, with this
-  // as a warning. --help does not show it. Empty: the flag is current.
-  std::string dropped;
 
   // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not
   // repeatable. INVALID_ARGUMENT gives the value and the rule, not the flag.
@@ -31,7 +28,7 @@ struct Flag {
   std::function<std::vector<std::string>(const Config&)> print;
 };
 
-// All flags, in the order of --help, then the dropped ones.
+// All flags, in the order of --help.
 const std::vector<Flag>& Flags();
 
 // The value as a configuration file writes it; empty if `config` has none.

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/loopback.h"
+#include "base/text.h"
 
 namespace vmeventd {
 

@@ -14,9 +14,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
 #include "base/openssl_ptr.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd {
 namespace {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "base/system.h"
 #include "base/uuid.h"
 #include "server/eventlog/event_log_parts.h"
@@ -16,14 +17,16 @@
 namespace vmeventd {
 namespace {
 
-absl::Status Stopping() { return absl::UnavailableError("vmeventd is shutting down"); }
+absl::Status Stopping() {
+  return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
+}
 
-// Moves the begin behind whatever was given if nothing says what that was: sequences have never
-// been given faster than the nanoseconds went by.
+// Moves the begin behind whatever was given if nothing says what that was: sequences are never
+// given faster than the microseconds go by. (Programs that read numbers as doubles have 53 bits.)
 void BeginByTime(absl::Time now, LogBegin* begin) {
   const uint64_t through = begin->after.through;
   begin->after.through =
-      std::max(through, static_cast<uint64_t>(std::max<int64_t>(0, absl::ToUnixNanos(now))));
+      std::max(through, static_cast<uint64_t>(std::max<int64_t>(0, absl::ToUnixMicros(now))));
   if (begin->lost.events == 0) begin->lost = {through + 1, 0, 1};
   begin->lost.last = begin->after.through;
 }
@@ -59,9 +62,7 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
     begin.problem = opened.status();
     begin.after = mark;
     if (!mark.journal_id.empty()) return Reserved(options.path, now, std::move(begin));
-    absl::StatusOr<std::string> id = RandomUuid();
-    if (!id.ok()) return id.status();
-    begin.after.journal_id = *std::move(id);
+    begin.after.journal_id = RandomUuid();
     return begin;
   }
   begin.opened = *std::move(opened);
@@ -125,7 +126,8 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, L
 absl::StatusOr<JournalReader*> EventLog::Parts::Reader() {
   if (reads.stopped()) return Stopping();
   if (!writer.progress().open) {
-    return absl::UnavailableError("the journal cannot be opened now; try again later");
+    return WithReason("JOURNAL_UNAVAILABLE",
+                      absl::UnavailableError("the journal cannot be opened now; try again later"));
   }
   const std::string journal_id = live_state.identity()->journal_id;
   if (reader == nullptr || reader->journal_id() != journal_id) {
@@ -239,13 +241,6 @@ void EventLog::ReadHistory(const std::string& peer, HistoryRequest request,
 }
 
 void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
-  if (parts_->reads.size() >= kMaxQueries) {
-    query
-        .turn(absl::ResourceExhaustedError(
-            absl::StrCat("too many queries: ", kMaxQueries, " wait already; try again later")))
-        .IgnoreError();
-    return;
-  }
   const auto shared = std::make_shared<HistoryQuery>(std::move(query));
   const auto turn = [this, peer, shared](auto again) -> void {
     const bool cancelled = shared->cancelled();
@@ -401,10 +396,12 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
   const absl::StatusOr<uint64_t> deleted = journal->Deleted();
   if (!deleted.ok()) return deleted.status();
   if (position->named && position->sequence <= *deleted) {
-    return absl::OutOfRangeError(absl::StrCat(
-        "page_token: sequence ", position->sequence,
-        ", where this page begins, is no longer retained: the oldest retained sequence is ",
-        range().oldest));
+    return WithReason(
+        "RETENTION_PASSED",
+        absl::OutOfRangeError(absl::StrCat(
+            "page_token: sequence ", position->sequence,
+            ", where this page begins, is no longer retained: the oldest retained sequence is ",
+            range().oldest)));
   }
   if (!position->within.has_value()) {
     absl::StatusOr<std::pair<uint64_t, uint64_t>> within = FindWithin(journal, bounds);

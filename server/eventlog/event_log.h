@@ -19,7 +19,6 @@
 #include "server/events/event_matcher.h"
 #include "server/events/event_meters.h"
 #include "server/events/vm_registry.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 
@@ -33,6 +32,9 @@ struct JournalOptions {
   std::string path;  // database file; its directory exists
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
+  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
+  static constexpr size_t kMaxBacklogBytes = 32 << 20;
+  size_t max_backlog_bytes = kMaxBacklogBytes;
 };
 
 // The newest events in memory, and beyond that those that wait for the disk.
@@ -44,8 +46,6 @@ struct EventRingOptions {
 struct LiveStateOptions {
   EventRingOptions ring;
   size_t max_stopped = 10'000;
-  // Memory limit of snapshots of different moments that streams still send.
-  size_t max_snapshot_bytes = size_t{192} << 20;
 };
 
 struct EventLogOptions {
@@ -194,8 +194,6 @@ class EventLog {
   };
   static constexpr absl::Duration kPatience = absl::Seconds(1);
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
-  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
-  static constexpr size_t kMaxBacklogBytes = 32 << 20;
   struct VmPage {
     std::vector<VmRecordPtr> vms;
     uint64_t sequence = 0;  // sequence up to which they are current
@@ -241,8 +239,7 @@ class EventLog {
   bool StepHistory();
 
   // OUT_OF_RANGE names what is retained. UNAVAILABLE: the journal is not open, and the start is in
-  // it. RESOURCE_EXHAUSTED: streams that read slowly hold so many different snapshots that there is
-  // no memory for one more.
+  // it.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
   // The events from `sequence` on: the newest are in memory, older ones in the journal.
   ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
@@ -252,8 +249,6 @@ class EventLog {
   void ReadHistory(const std::string& peer, HistoryRequest request,
                    std::function<size_t()> max_bytes,
                    std::function<void(absl::StatusOr<HistoryAnswer>)> done);
-  // Limit of pending queries: the next one gets RESOURCE_EXHAUSTED, on the caller's thread.
-  static constexpr size_t kMaxQueries = 1'000;
   void PostQuery(const std::string& peer, HistoryQuery query);
   // Lists from `position`, which it sets for the next turn. Searches for some milliseconds,
   // whatever the filter, and advances by at least one event. OUT_OF_RANGE: the position was named

@@ -18,7 +18,7 @@ constexpr size_t kMaxBlocksAStep = 16;
 
 absl::Duration EventPump::next() const {
   const JournalWriter::Progress progress = writer_->progress();
-  const bool has_input = handled_ < taken_.updates.size() && HasRoom(progress);
+  const bool has_input = handled_ < taken_.updates.size() && progress.has_room;
   if (progress.gap_is_due || has_input) return absl::ZeroDuration();
   absl::Duration next = absl::InfiniteDuration();
   if (!steps_.empty()) next = steps_.front().public_by;
@@ -36,7 +36,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   }
   TakeOpened();
   NameHole(writer_->progress());
-  while (handled_ < taken_.updates.size() && HasRoom(writer_->progress())) {
+  while (handled_ < taken_.updates.size() && writer_->progress().has_room) {
     do {
       Take(&taken_.updates[handled_++]);
     } while (handled_ < taken_.updates.size() && step_.changes.blocks.size() < kMaxBlocksAStep);
@@ -87,7 +87,7 @@ void EventPump::NameHole(const JournalWriter::Progress& progress) {
   gap.message = absl::StrCat(
       "the events ", hole.first, " to ", hole.last,
       " are lost, as far as there were any: vmeventd ended before they were written, or more than ",
-      EventLog::kMaxBacklogBytes >> 20, " MiB waited for the disk");
+      JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
   AddEvent(gap, nullptr, hole);
   Submit();
 }
@@ -98,7 +98,13 @@ void EventPump::TakeOpened() {
   if (live_state_->identity()->journal_id != opened->journal_id) {
     live_state_->ChangeJournal(opened->journal_id);
   }
-  if (!opened->replaced.empty()) PublishGap(opened->replaced);
+  if (!opened->replaced.empty()) {
+    PublishGap(opened->replaced);
+  } else if (!opened->runs.empty()) {
+    PublishGap(
+        "the journal could not be opened at the start: of the VMs that ran before, those that have"
+        " not begun again since have no STOPPED");
+  }
   LiveState::Step step;
   for (const v1::Vm& vm : opened->stops) {
     step.vms.push_back(std::make_shared<const VmRecord>(vm));
@@ -177,7 +183,7 @@ void EventPump::EncodeStatuses() {
   runs_.clear();
   // Neighbours in the table are written together.
   std::sort(batch_.runs.begin(), batch_.runs.end(),
-            [](const auto& a, const auto& b) { return a.run_id.str() < b.run_id.str(); });
+            [](const auto& a, const auto& b) { return a.run_id < b.run_id; });
 }
 
 void EventPump::Submit() {

@@ -10,7 +10,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/shared_text.h"
 #include "server/eventlog/event_queue.h"
 #include "server/eventlog/journal_writer.h"
 #include "server/eventlog/live_state.h"
@@ -62,7 +61,7 @@ class EventPump {
   // What becomes public in one step.
   struct Step {
     LiveState::Step changes;
-    uint64_t batch = 0;    // see JournalWriter::Add
+    uint64_t batch = 0;  // see JournalWriter::Add
     absl::Duration public_by;
     std::vector<std::function<void()>> on_public;
     std::vector<StopLine> stop_lines;
@@ -77,11 +76,6 @@ class EventPump {
   void EncodeStatuses();
   // Gives step_ and batch_ to the writer.
   void Submit();
-  // Returns whether more may wait for the disk. A burst that is faster than a disk that works stays
-  // in the event queue; one that hangs or fails holds nothing up.
-  static bool HasRoom(const JournalWriter::Progress& progress) {
-    return !progress.writable || progress.waiting_bytes < EventLog::kMaxBacklogBytes / 2;
-  }
   // Removes what the journal will never have.
   void Drop(const JournalWriter::Hole& hole);
   // Publishes what is due. Returns whether there was something.
@@ -121,10 +115,10 @@ class EventPump {
   Step step_;
   Journal::Batch batch_;  // belongs to step_, as the next two
   std::vector<TakenStatus> statuses_;
-  absl::flat_hash_map<SharedText, OfRun> runs_;
+  absl::flat_hash_map<std::string, OfRun> runs_;
   std::deque<Step> steps_;  // that wait to be public, in order
   // The newest event of each run that waits to be public.
-  absl::flat_hash_map<SharedText, uint64_t> last_sequences_;
+  absl::flat_hash_map<std::string, uint64_t> last_sequences_;
   EventMeters meters_;
 };
 

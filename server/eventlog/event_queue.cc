@@ -14,46 +14,18 @@ bool IsEvidence(const VmEvent& event) {
          event.type == EventType::kIntentDeclared || event.type == EventType::kIntentWithdrawn;
 }
 
-size_t SizeOf(const Rare<Intent>& intent) {
-  if (!intent.has_value()) return 0;
-  return sizeof(*intent) + intent->intent_id.size() + intent->actor.size() + intent->reason.size();
-}
-
-size_t SizeOf(const Rare<GuestPanic>& panic) { return panic.has_value() ? sizeof(*panic) : 0; }
-
-size_t SizeOf(const Rare<ShutdownDetail>& detail) {
-  if (!detail.has_value()) return 0;
-  size_t size =
-      sizeof(*detail) + detail->rule.size() + SizeOf(detail->intent) + SizeOf(detail->panic);
-  for (const EvidenceEntry& entry : detail->evidence) size += sizeof(entry) + entry.what.size();
-  return size;
-}
-
-// Approximate memory of an update.
+// Approximate memory of an update: what has no small bound of its own, and a round sum for the
+// rest.
 size_t SizeOf(const VmUpdate& update) {
-  size_t size = sizeof(update);
-  if (const auto& status = update.status; status.has_value()) {
-    for (const SharedText* text :
-         {&status->ref.name, &status->ref.run_id, &status->ref.uuid, &status->ref.source,
-          &status->qemu_version, &status->monitor_path}) {
-      size += text->str().size();
-    }
-    size += SizeOf(status->shutdown) + SizeOf(status->intent);
-    for (const std::string& problem : status->problems)
-      size += sizeof(std::string) + problem.size();
-    for (const auto& [key, value] : status->ref.labels)
-      size += 2 * sizeof(std::string) + key.size() + value.size();
-  }
-  if (const auto& event = update.event; event.has_value()) {
-    size += event->qmp_event.size() + event->detail_json.size() + event->message.size() +
-            SizeOf(event->shutdown) + SizeOf(event->intent) + SizeOf(event->panic);
-  }
+  size_t size = sizeof(update) + 500;
   if (update.saved_run.has_value()) size += update.saved_run->size();
-  return size;
+  if (!update.event.has_value()) return size;
+  if (update.event->shutdown.has_value()) size += 2'000;
+  return size + update.event->detail_json.size() + update.event->message.size();
 }
 
 // A VM without a run_id is known by its monitor_path, as VmUpdate says.
-const SharedText& KeyOf(const VmStatus& status) {
+const std::string& KeyOf(const VmStatus& status) {
   return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
 }
 

@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "base/counter.h"
 #include "base/mutex.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 

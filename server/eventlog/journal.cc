@@ -13,10 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "base/errno_status.h"
-#include "base/random.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
+#include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
@@ -65,6 +63,14 @@ absl::Status SyncDirectoryOf(const std::string& path) {
   // EINVAL: this file system has nothing to sync there.
   if (fsync(fd.get()) == 0 || errno == EINVAL) return absl::OkStatus();
   return ErrnoStatus(directory, "cannot be synced", errno);
+}
+
+// A kill may have left a commit that is not synced yet, and what a start finds counts as durable.
+absl::Status SyncLogOf(const std::string& path) {
+  const std::string log = path + "-wal";
+  const UniqueFd fd(open(log.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd.valid() ? fdatasync(fd.get()) == 0 : errno == ENOENT) return absl::OkStatus();
+  return absl::UnavailableError(ErrnoStatus(log, "cannot be synced", errno).message());
 }
 
 absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
@@ -140,12 +146,7 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
 
 absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
                           const SequenceMark& begin) {
-  std::string journal_id = begin.journal_id;
-  if (journal_id.empty()) {
-    absl::StatusOr<std::string> random = RandomUuid();
-    if (!random.ok()) return random.status();
-    journal_id = *std::move(random);
-  }
+  const std::string journal_id = begin.journal_id.empty() ? RandomUuid() : begin.journal_id;
   absl::Status status = database->Execute("BEGIN IMMEDIATE");
   if (status.ok()) {
     status = database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
@@ -268,6 +269,7 @@ absl::StatusOr<Journal::Opened> Journal::TryOpen(const JournalOptions& options,
   status = opened.journal->Load(begin, &opened);
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
+  if (status.ok()) status = SyncLogOf(options.path);
   if (!status.ok()) return status;
   const Journal& journal = *opened.journal;
   opened.journal_id = journal.journal_id();
@@ -311,7 +313,7 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
   }
   SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs ORDER BY run");
   while (runs.Next()) {
-    opened->runs.push_back({SharedText(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
+    opened->runs.push_back({std::string(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
   }
   SqliteQuery stops(&database_, "SELECT sequence, vm FROM stopped_vms ORDER BY sequence");
   while (stops.Next()) {
@@ -338,14 +340,13 @@ absl::Status Journal::LoadIdentity(Opened* opened) {
   const std::string identity = FileIdentity(options_.path);
   if (identity == **file) return absl::OkStatus();
   // Another place in the same events may have followed them elsewhere.
-  const absl::StatusOr<std::string> other = RandomUuid();
-  if (!other.ok()) return other.status();
+  const std::string other = RandomUuid();
   absl::Status status = database_.Execute("BEGIN IMMEDIATE");
-  if (status.ok()) status = PutMeta(&database_, "journal_id", *other);
+  if (status.ok()) status = PutMeta(&database_, "journal_id", other);
   if (status.ok()) status = PutMeta(&database_, "file", identity);
   if (status.ok()) status = database_.Execute("COMMIT");
   if (!status.ok()) return status;
-  journal_id_ = *other;
+  journal_id_ = other;
   const absl::StatusOr<uint64_t> newest =
       SqliteQuery(&database_, "SELECT max(sequence) FROM events").Number();
   if (!newest.ok()) return newest.status();
@@ -524,9 +525,10 @@ absl::Status Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
 
 absl::Status Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
   absl::Status status =
-      SqliteQuery(&database_,
-                  "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
-                  " UPDATE SET value = max(CAST(value AS INTEGER), excluded.value)")
+      SqliteQuery(
+          &database_,
+          "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
+          " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))")
           .Bind(latest_ns)
           .Run();
   if (status.ok()) status = PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
@@ -596,10 +598,13 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
   }
   if (absl::Status status = FindOldest(bounds); !status.ok()) return status;
   int64_t latest = 0;
+  // What was thinned out earlier and is now before the oldest event still has a GAP: its times are
+  // not known any more.
   for (const auto& [sequence, time] : times) {
-    if (sequence < bounds->oldest) latest = std::max(latest, time);
+    if (sequence > bounds->oldest) continue;
+    latest = std::max(latest, time);
+    bounds->deleted = std::max(bounds->deleted, sequence);
   }
-  bounds->deleted = std::max(bounds->deleted, bounds->oldest - 1);
   if (absl::Status status = PutDeleted(*bounds, latest); !status.ok()) return status;
   if (found.size() == wanted) return absl::OkStatus();
   // Only evidence is left: of that the oldest goes.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "server/eventlog/journal.h"
 
 namespace vmeventd {
@@ -13,10 +14,11 @@ namespace {
 constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
 
 absl::Status NotRetained(uint64_t sequence, uint64_t deleted) {
-  return absl::OutOfRangeError(absl::StrCat("sequence ", sequence,
+  return WithReason("RETENTION_PASSED", absl::OutOfRangeError(absl::StrCat(
+                                            "sequence ", sequence,
                                             " is no longer retained: the oldest retained sequence "
                                             "is ",
-                                            deleted + 1));
+                                            deleted + 1)));
 }
 
 }  // namespace
@@ -46,7 +48,7 @@ absl::StatusOr<uint64_t> JournalReader::QueryNumber(const char* key) {
 absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& request,
                                                     size_t max_bytes) {
   if (!request.journal_id.empty() && request.journal_id != journal_id_) {
-    return absl::UnavailableError("the journal was replaced");
+    return WithReason("JOURNAL_REPLACED", absl::UnavailableError("the journal was replaced"));
   }
   const ReadSnapshot snapshot(&database_);
   if (!snapshot.status().ok()) return snapshot.status();
@@ -68,9 +70,11 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   const int64_t wanted = absl::ToUnixNanos(time);
   if (time > absl::InfinitePast() && deleted_until >= wanted &&
       (bounds.Int(1) == 0 || earliest > wanted)) {
-    return absl::OutOfRangeError(
-        absl::StrCat("since: events of ", absl::FormatTime(time, absl::UTCTimeZone()),
-                     " are no longer retained: the oldest retained sequence is ", bounds.Uint(1)));
+    return WithReason(
+        "RETENTION_PASSED",
+        absl::OutOfRangeError(absl::StrCat(
+            "since: events of ", absl::FormatTime(time, absl::UTCTimeZone()),
+            " are no longer retained: the oldest retained sequence is ", bounds.Uint(1))));
   }
   const absl::StatusOr<uint64_t> deleted = Deleted();
   if (!deleted.ok()) return deleted.status();

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "base/thread_name.h"
+#include "base/system.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
@@ -15,7 +15,7 @@ constexpr absl::Duration kRetry = absl::Seconds(1);
 // Interval of looks for events beyond the retention age.
 constexpr absl::Duration kExpiry = absl::Minutes(10);
 
-size_t SizeOf(const SavedRun& run) { return 100 + run.run_id.str().size() + run.payload.size(); }
+size_t SizeOf(const SavedRun& run) { return 100 + run.run_id.size() + run.payload.size(); }
 
 }  // namespace
 
@@ -58,7 +58,7 @@ uint64_t JournalWriter::Add(Journal::Batch batch, std::vector<Hole>* dropped) {
   waiting.added = clock_->Now().monotonic;
   waiting_.push_back(std::move(waiting));
   if (since_ == absl::InfiniteDuration()) since_ = clock_->Now().monotonic;
-  while (bytes_ > EventLog::kMaxBacklogBytes && waiting_.size() > in_flight_ + 1) {
+  while (bytes_ > options_.max_backlog_bytes && waiting_.size() > in_flight_ + 1) {
     DropOldest(dropped);
   }
   UpdateMeters();
@@ -97,14 +97,14 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
     if (stored_runs_.contains(id)) return true;
     for (size_t i = 0; i < in_flight_; ++i) {
       for (const SavedRun& run : waiting_[i].batch.runs) {
-        if (run.run_id.str() == id) return true;
+        if (run.run_id == id) return true;
       }
     }
     return false;
   };
   for (SavedRun& run : oldest.batch.runs) {
-    if (newer.contains(run.run_id.str())) continue;
-    if (run.payload.empty() && !may_be_stored(run.run_id.str())) continue;
+    if (newer.contains(run.run_id)) continue;
+    if (run.payload.empty() && !may_be_stored(run.run_id)) continue;
     next.bytes += SizeOf(run);
     bytes_ += SizeOf(run);
     next.batch.runs.push_back(std::move(run));
@@ -154,7 +154,6 @@ JournalWriter::Progress JournalWriter::progress() const {
   const MutexLock lock(&mutex_);
   Progress progress{.bounds = bounds_, .written = written_, .open = open_};
   progress.waiting_from = UINT64_MAX;
-  progress.waiting_bytes = bytes_;
   for (const Waiting& waiting : waiting_) {
     if (waiting.batch.blocks.empty()) continue;
     progress.waiting_from = waiting.batch.blocks.front()->first_sequence();
@@ -167,6 +166,7 @@ JournalWriter::Progress JournalWriter::progress() const {
   const absl::Duration now = clock_->Now().monotonic;
   progress.stalls_at = since_ + EventLog::kMaxCommit;
   progress.writable = open_ && status_.ok() && now < progress.stalls_at;
+  progress.has_room = !progress.writable || bytes_ < options_.max_backlog_bytes / 2;
   if (since_ != absl::InfiniteDuration()) progress.age = now - since_;
   if (!waiting_.empty()) progress.age = now - waiting_.front().added;
   if (!status_.ok()) {
@@ -301,7 +301,7 @@ void JournalWriter::EndAppend(const absl::Status& status, absl::Duration took) {
     written_ = waiting.number;
     for (const SavedRun& run : waiting.batch.runs) {
       if (run.payload.empty()) {
-        stored_runs_.erase(run.run_id.str());
+        stored_runs_.erase(run.run_id);
       } else {
         stored_runs_.emplace(run.run_id);
       }

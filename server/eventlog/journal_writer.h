@@ -23,8 +23,8 @@
 namespace vmeventd {
 
 // What waits for the disk, in order, and the thread that writes it. Events wait up to
-// EventLog::kMaxBacklogBytes; beyond that the oldest are dropped, and a GAP, for which the pump
-// asks, names all that were dropped. No call but Turn and Run waits for the disk.
+// JournalOptions::max_backlog_bytes; beyond that the oldest are dropped, and a GAP, for which the
+// pump asks, names all that were dropped. No call but Turn and Run waits for the disk.
 class JournalWriter {
  public:
   // Sequences [first, last] that are in no journal; they were `events`, some of which a client may
@@ -39,7 +39,9 @@ class JournalWriter {
     uint64_t written = 0;   // the last batch, as Add numbers them, that is in the journal
     uint64_t durable = 0;   // see EventRange
     uint64_t waiting_from;  // the oldest event that waits
-    size_t waiting_bytes = 0;
+    // More may wait for the disk. A burst that is faster than a disk that works stays in the event
+    // queue; one that hangs or fails holds nothing up.
+    bool has_room = true;
     bool open = false;
     bool writable = false;
     bool gap_is_due = false;  // see TakeHole

@@ -5,14 +5,16 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/quote.h"
+#include "base/error_reason.h"
+#include "base/text.h"
 
 namespace vmeventd {
 namespace {
 
 absl::Status NotOpen() {
-  return absl::UnavailableError(
-      "the journal cannot be opened now, so that earlier events cannot be read; try again later");
+  return WithReason("JOURNAL_UNAVAILABLE",
+                    absl::UnavailableError("the journal cannot be opened now, so that earlier "
+                                           "events cannot be read; try again later"));
 }
 
 }  // namespace
@@ -72,55 +74,44 @@ absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) cons
   const bool same = start.journal_id == identity_->journal_id;
   if (!written_.open && (!same || start.sequence < began_after_)) return NotOpen();
   if (!same) {
-    return absl::OutOfRangeError(
-        absl::StrCat("journal_id: ", Quote(start.journal_id), " is not this daemon's journal, ",
-                     Quote(identity_->journal_id),
-                     ": its sequences mean nothing here, where the oldest retained sequence is ",
-                     range.oldest, "; start from a snapshot"));
+    return WithReason(
+        "JOURNAL_REPLACED",
+        absl::OutOfRangeError(absl::StrCat(
+            "journal_id: ", Quote(start.journal_id), " is not this daemon's journal, ",
+            Quote(identity_->journal_id),
+            ": its sequences mean nothing here, where the oldest retained sequence is ",
+            range.oldest, "; start from a snapshot")));
   }
   if (start.sequence > range.newest) {
-    return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
-                                              " is beyond the newest sequence, ", range.newest,
-                                              "; the oldest retained sequence is ", range.oldest));
+    return WithReason("BEYOND_NEWEST",
+                      absl::OutOfRangeError(absl::StrCat(
+                          "after_sequence: ", start.sequence, " is beyond the newest sequence, ",
+                          range.newest, "; the oldest retained sequence is ", range.oldest)));
   }
   if (start.sequence + 1 < range.unbroken_from) {
-    return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
-                                              " is too old: the oldest retained sequence is ",
-                                              range.oldest));
+    return WithReason("RETENTION_PASSED",
+                      absl::OutOfRangeError(absl::StrCat(
+                          "after_sequence: ", start.sequence,
+                          " is too old: the oldest retained sequence is ", range.oldest)));
   }
   return start.sequence;
 }
 
-absl::Status LiveState::BeginSnapshot(StreamBegin* begin) const {
-  const MutexLock snapshot_lock(&snapshot_mutex_);
-  begin->snapshot = snapshot_.lock();
-  const VmSnapshotPtr previous = begin->snapshot;
-  std::vector<VmRecordPtr> vms;
-  {
-    const MutexLock lock(&mutex_);
-    begin->cursor = newest_;
-    if (previous != nullptr && snapshot_version_ == vms_version_) return absl::OkStatus();
-    if (snapshots_.memory() > options_.max_snapshot_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "too many clients read their snapshots slowly: at most ", options_.max_snapshot_bytes,
-          " bytes of snapshots are held; try again "
-          "later"));
-    }
-    snapshot_version_ = vms_version_;
-    vms = vms_.Running();
+StreamBegin LiveState::BeginSnapshot() const {
+  std::erase_if(snapshots_, [](const auto& snapshot) { return snapshot.expired(); });
+  VmSnapshotPtr latest = snapshots_.empty() ? nullptr : snapshots_.back().lock();
+  if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, {}, latest};
+  if (latest == nullptr || snapshots_.size() < kMaxSnapshots) {
+    latest = std::make_shared<const VmSnapshot>(VmSnapshot{vms_.Running(), newest_, vms_version_});
+    snapshots_.push_back(latest);
   }
-  begin->snapshot = snapshots_.Make(vms, previous.get());
-  snapshot_ = begin->snapshot;
-  return absl::OkStatus();
+  return {latest->sequence, {}, {}, latest};
 }
 
 absl::StatusOr<StreamBegin> LiveState::Begin(const WatchStart& start) const {
-  StreamBegin begin;
-  if (std::holds_alternative<FromSnapshot>(start)) {
-    if (absl::Status status = BeginSnapshot(&begin); !status.ok()) return status;
-    return begin;
-  }
   const MutexLock lock(&mutex_);
+  if (std::holds_alternative<FromSnapshot>(start)) return BeginSnapshot();
+  StreamBegin begin;
   begin.cursor = newest_;
   if (const auto* after = std::get_if<AfterSequence>(&start)) {
     const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);

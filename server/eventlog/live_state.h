@@ -105,8 +105,11 @@ class LiveState {
   }
 
  private:
-  // The VMs that run, as of `begin->cursor`, which it sets.
-  absl::Status BeginSnapshot(StreamBegin* begin) const;
+  // Limit of the snapshots that streams still send: beyond it, a stream begins with the latest of
+  // them, and with the events since.
+  static constexpr size_t kMaxSnapshots = 64;
+
+  StreamBegin BeginSnapshot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -117,12 +120,6 @@ class LiveState {
   void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const LiveStateOptions options_;
-
-  // One snapshot is made at a time, so that streams that come together share it.
-  mutable Mutex snapshot_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
-  const SnapshotMaker snapshots_;
-  mutable std::weak_ptr<const VmSnapshot> snapshot_ ABSL_GUARDED_BY(snapshot_mutex_);  // the latest
-  mutable uint64_t snapshot_version_ ABSL_GUARDED_BY(snapshot_mutex_) = 0;  // version of vms_
 
   mutable Mutex mutex_;
   JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);
@@ -135,6 +132,7 @@ class LiveState {
   uint64_t newest_ ABSL_GUARDED_BY(mutex_);
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
   uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
+  mutable std::vector<std::weak_ptr<const VmSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

@@ -9,7 +9,6 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/mutex.h"
 #include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -25,7 +24,7 @@ class EventBlock {
     uint64_t sequence;
     absl::string_view vm_name;  // empty: an event of the node as a whole
     absl::string_view run_id;   // likewise
-    absl::string_view source;   // VmRef.source; also empty if an earlier version wrote the event
+    absl::string_view source;   // VmRef.source
     v1::EventType type;
     v1::ShutdownClass shutdown_class;  // UNSPECIFIED if the event has none
     absl::Time observe_time;
@@ -63,9 +62,6 @@ class EventBlock {
   struct Key {
     int64_t observe_ns;
     uint32_t end;  // end of its encoding in bytes_
-    uint32_t name_offset;
-    uint32_t run_id_offset;
-    uint32_t source_offset;
     uint16_t name_size;
     uint16_t run_id_size;
     uint16_t source_size;
@@ -75,16 +71,10 @@ class EventBlock {
 
   EventBlock() = default;
   size_t begin_of(size_t index) const { return index == 0 ? 0 : keys_[index - 1].end; }
-  // Finds the names, run ids and sources in the encodings.
-  void FindVms() const;
 
   uint64_t first_sequence_ = 0;
   grpc::Slice bytes_;
-  // Streams without a filter do not ask for the VMs: those of all events are found at once, when
-  // the first is asked for.
-  mutable std::vector<Key> keys_;
-  mutable std::atomic<bool> vms_known_{false};
-  mutable Mutex find_vms_;
+  std::vector<Key> keys_;
   mutable std::atomic<int64_t> published_ns_{0};
 };
 
@@ -112,9 +102,8 @@ class EventBlockBuilder {
   EventBlockPtr Finish();
 
  private:
-  // Adds the event whose encoding was just appended to bytes_.
-  void AddKey(uint64_t sequence, v1::EventType type, v1::ShutdownClass shutdown_class,
-              absl::Time observe_time);
+  // Adds the event whose encoding was just appended to bytes_. Ignores `bytes` of `key`.
+  void AddKey(const EventBlock::Entry& key);
 
   std::shared_ptr<EventBlock> block_{new EventBlock};
   std::string bytes_;

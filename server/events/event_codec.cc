@@ -5,6 +5,7 @@
 #include <optional>
 #include <variant>
 
+#include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 
@@ -157,128 +158,21 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   if (detail.panic.has_value()) FillPanic(*detail.panic, out->mutable_panic());
 }
 
-using google::protobuf::io::CodedInputStream;
-
-// Enters the first field `number`, a text or a message, of the message that `in` reads. Returns the
-// number of its bytes, which follow. Unset if there is none.
-std::optional<uint32_t> EnterField(int number, CodedInputStream* in) {
-  while (const uint32_t tag = in->ReadTag()) {
-    if (tag != WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED)) {
-      if (!WireFormatLite::SkipField(in, tag)) return std::nullopt;
-      continue;
-    }
-    uint32_t size = 0;
-    const bool good = in->ReadVarint32(&size) &&
-                      size <= static_cast<uint32_t>(std::max(in->BytesUntilLimit(), 0));
-    return good ? std::optional(size) : std::nullopt;
-  }
-  return std::nullopt;
-}
-
-CodedInputStream StreamOf(absl::string_view bytes) {
-  return CodedInputStream(reinterpret_cast<const uint8_t*>(bytes.data()),
-                          static_cast<int>(bytes.size()));
-}
-
-// Enters the field `inner` of the field `outer`: only its bytes are left to read. False: there is
-// none.
-bool Enter(int outer, int inner, CodedInputStream* in) {
-  for (const int number : {outer, inner}) {
-    const std::optional<uint32_t> size = EnterField(number, in);
-    if (!size.has_value()) return false;
-    in->PushLimit(static_cast<int>(*size));
-  }
-  return true;
-}
-
-// An entry of a map of texts.
-std::pair<absl::string_view, absl::string_view> MapEntry(absl::string_view bytes) {
-  CodedInputStream in = StreamOf(bytes);
-  absl::string_view parts[2];  // fields 1 and 2: the key and the value
-  for (uint32_t tag = in.ReadTag(), size = 0; tag != 0; tag = in.ReadTag()) {
-    const int number = WireFormatLite::GetTagFieldNumber(tag);
-    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED ||
-        number < 1 || number > 2 || !in.ReadVarint32(&size)) {
-      break;
-    }
-    const auto begin = static_cast<size_t>(in.CurrentPosition());
-    if (!in.Skip(static_cast<int>(size))) break;
-    parts[number - 1] = bytes.substr(begin, size);
-  }
-  return {parts[0], parts[1]};
-}
-
-// Adds the fields of one VmRef, of which `bytes` are all.
-void ReadVmRef(absl::string_view bytes, VmRefView* vm) {
-  CodedInputStream in = StreamOf(bytes);
-  while (const uint32_t tag = in.ReadTag()) {
-    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
-      if (!WireFormatLite::SkipField(&in, tag)) break;
-      continue;
-    }
-    uint32_t size = 0;
-    if (!in.ReadVarint32(&size)) break;
-    const auto begin = static_cast<size_t>(in.CurrentPosition());
-    if (!in.Skip(static_cast<int>(size))) break;
-    const absl::string_view text = bytes.substr(begin, size);
-    switch (WireFormatLite::GetTagFieldNumber(tag)) {
-      case v1::VmRef::kNameFieldNumber:
-        vm->name = text;
-        break;
-      case v1::VmRef::kRunIdFieldNumber:
-        vm->run_id = text;
-        break;
-      case v1::VmRef::kUuidFieldNumber:
-        vm->uuid = text;
-        break;
-      case v1::VmRef::kSourceFieldNumber:
-        vm->source = text;
-        break;
-      case v1::VmRef::kLabelsFieldNumber:
-        vm->labels.push_back(MapEntry(text));
-        break;
-      default:
-        break;
-    }
-  }
-}
-
-// An event has its VmRef in two parts (AppendEventField).
-VmRefView VmRefIn(int outer, int inner, absl::string_view bytes) {
-  VmRefView vm;
-  CodedInputStream in = StreamOf(bytes);
-  const std::optional<uint32_t> whole = EnterField(outer, &in);
-  if (!whole.has_value()) return vm;
-  in.PushLimit(static_cast<int>(*whole));
-  while (const std::optional<uint32_t> size = EnterField(inner, &in)) {
-    ReadVmRef(bytes.substr(static_cast<size_t>(in.CurrentPosition()), *size), &vm);
-    if (!in.Skip(static_cast<int>(*size))) break;
-  }
-  return vm;
-}
-
 // The end of each event's encoding: the VmRef's name, run_id and source, unless all are empty, and
 // then `durable`.
 constexpr absl::string_view kDurable("\x50\x01", 2);
 static_assert(v1::Event::kDurableFieldNumber == 10 && v1::Event::kVmFieldNumber == 4);
 
-size_t SizeOfText(absl::string_view text) {
+size_t SizeOfText(size_t text) {
   using google::protobuf::io::CodedOutputStream;
-  if (text.empty()) return 0;
-  return 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(text.size())) + text.size();
+  return text == 0 ? 0 : 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(text)) + text;
 }
 
 size_t SizeOfNames(const VmNames& vm) {
-  return SizeOfText(vm.name) + SizeOfText(vm.run_id) + SizeOfText(vm.source);
+  return SizeOfText(vm.name.size()) + SizeOfText(vm.run_id.size()) + SizeOfText(vm.source.size());
 }
 
-size_t SizeOfEnd(const VmNames& vm) {
-  using google::protobuf::io::CodedOutputStream;
-  const size_t names = SizeOfNames(vm);
-  const size_t field =
-      names == 0 ? 0 : 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(names)) + names;
-  return field + kDurable.size();
-}
+size_t SizeOfEnd(const VmNames& vm) { return SizeOfText(SizeOfNames(vm)) + kDurable.size(); }
 
 void AppendVarint(size_t value, std::string* out) {
   for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
@@ -425,11 +319,10 @@ void AppendEventField(const v1::Event& event, std::string* out) {
 }
 
 absl::string_view MessageOfField(absl::string_view field) {
-  CodedInputStream in = StreamOf(field);
-  uint32_t size = 0;
-  in.ReadTag();
-  if (!in.ReadVarint32(&size)) return "";
-  return field.substr(static_cast<size_t>(in.CurrentPosition()), size);
+  // The tag is one byte, and the last byte of the length has no highest bit.
+  size_t begin = 1;
+  while (begin < field.size() && (field[begin] & 0x80) != 0) ++begin;
+  return absl::ClippedSubstr(field, begin + 1);
 }
 
 absl::string_view StoredPart(absl::string_view event_field, const VmNames& vm) {
@@ -444,6 +337,20 @@ void AppendStoredEvent(absl::string_view stored, const VmNames& vm, std::string*
   AppendEnd(vm, out);
 }
 
+VmNames NamesAtEnd(absl::string_view event_field, size_t name, size_t run_id, size_t source) {
+  const char* end = event_field.data() + event_field.size() - kDurable.size();
+  const auto take = [&end](size_t size) {
+    const absl::string_view text(end - size, size);
+    end -= SizeOfText(size);
+    return text;
+  };
+  VmNames vm;
+  vm.source = take(source);
+  vm.run_id = take(run_id);
+  vm.name = take(name);
+  return vm;
+}
+
 v1::Event DecodeEventField(absl::string_view event_field) {
   v1::ListEventsResponse list;
   v1::Event out;
@@ -452,30 +359,6 @@ v1::Event DecodeEventField(absl::string_view event_field) {
     out = std::move(*list.mutable_events(0));
   }
   return out;
-}
-
-VmRefView VmInEventField(absl::string_view event_field) {
-  return VmRefIn(v1::WatchEventsResponse::kEventsFieldNumber, v1::Event::kVmFieldNumber,
-                 event_field);
-}
-
-VmRefView VmInSnapshotVmField(absl::string_view snapshot_vm_field) {
-  return VmRefIn(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, v1::Vm::kRefFieldNumber,
-                 snapshot_vm_field);
-}
-
-v1::ShutdownCause CauseInEventField(absl::string_view event_field) {
-  CodedInputStream in = StreamOf(event_field);
-  if (!Enter(v1::WatchEventsResponse::kEventsFieldNumber, v1::Event::kShutdownFieldNumber, &in)) {
-    return v1::SHUTDOWN_CAUSE_UNSPECIFIED;
-  }
-  constexpr uint32_t kCause = WireFormatLite::MakeTag(v1::ShutdownDetail::kCauseFieldNumber,
-                                                      WireFormatLite::WIRETYPE_VARINT);
-  uint32_t cause = 0;
-  while (const uint32_t tag = in.ReadTag()) {
-    if (tag == kCause ? !in.ReadVarint32(&cause) : !WireFormatLite::SkipField(&in, tag)) break;
-  }
-  return static_cast<v1::ShutdownCause>(cause);
 }
 
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {

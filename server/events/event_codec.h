@@ -1,9 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -38,31 +37,17 @@ struct VmNames {
 // Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
 // has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
 // both. The message ends with a VmRef of the three names, which a parser merges with the rest of
-// the VmRef before it, and then with `durable`, whose value is the last byte: see ClearDurable.
+// the VmRef before it, and then with `durable`, whose value is the last byte.
 void AppendEventField(v1::Event* event, std::string* out);
 void AppendEventField(const v1::Event& event, std::string* out);
 // The journal's `event` of such bytes: the message without its end; and such bytes of it.
 absl::string_view StoredPart(absl::string_view event_field, const VmNames& vm);
 void AppendStoredEvent(absl::string_view stored, const VmNames& vm, std::string* out);
+// The names at the end of such bytes, which have these sizes.
+VmNames NamesAtEnd(absl::string_view event_field, size_t name, size_t run_id, size_t source);
 
 // The event of such bytes; an empty one if they are none.
 v1::Event DecodeEventField(absl::string_view event_field);
-
-// Equivalent of DecodeEventField(event_field).vm(), as parts of those bytes: the rest of the event
-// is skipped.
-struct VmRefView {
-  absl::string_view name;
-  absl::string_view run_id;
-  absl::string_view uuid;
-  absl::string_view source;
-  std::vector<std::pair<absl::string_view, absl::string_view>> labels;
-};
-VmRefView VmInEventField(absl::string_view event_field);
-// Likewise for EncodeSnapshotVmField's bytes.
-VmRefView VmInSnapshotVmField(absl::string_view snapshot_vm_field);
-
-// Equivalent of DecodeEventField(event_field).shutdown().cause().
-v1::ShutdownCause CauseInEventField(absl::string_view event_field);
 
 // The message of a field's bytes.
 absl::string_view MessageOfField(absl::string_view field);

@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "server/events/event_codec.h"
+
 namespace vmeventd {
 namespace {
 
@@ -41,17 +43,14 @@ RefMatcher::RefMatcher(const Texts& uuids, const Texts& labels) {
   }
 }
 
-bool RefMatcher::Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field) const {
-  if (matches_all()) return true;
-  const VmRefView vm = read(vm_field);
+bool RefMatcher::Matches(const v1::VmRef& vm) const {
   if (!uuids_.empty()) {
-    const std::optional<Uuid> uuid = ParseUuid(vm.uuid);
+    const std::optional<Uuid> uuid = ParseUuid(vm.uuid());
     if (!uuid.has_value() || !uuids_.contains(*uuid)) return false;
   }
   const auto value_of = [&](absl::string_view key) -> std::optional<absl::string_view> {
-    const auto label = std::find_if(vm.labels.begin(), vm.labels.end(),
-                                    [&](const auto& one) { return one.first == key; });
-    return label == vm.labels.end() ? std::nullopt : std::optional(label->second);
+    const auto label = vm.labels().find(std::string(key));
+    return label == vm.labels().end() ? std::nullopt : std::optional(label->second);
   };
   return labels_.empty() ||
          std::any_of(labels_.begin(), labels_.end(),
@@ -99,19 +98,18 @@ bool EventMatcher::MatchesKey(const EventBlock::Entry& entry) const {
 
 bool EventMatcher::MatchesEncoding(const EventBlock::Entry& entry,
                                    absl::string_view encoded) const {
-  if (entry.vm_name.empty()) return true;
-  if (causes_ != 0) {
-    // A cause that this version does not know cannot be asked for.
-    const auto cause = static_cast<uint32_t>(CauseInEventField(encoded));
-    if (cause >= 64 || (causes_ >> cause & 1) == 0) return false;
-  }
-  return refs_.Matches(VmInEventField, encoded);
+  if (entry.vm_name.empty() || (causes_ == 0 && refs_.matches_all())) return true;
+  const v1::Event event = DecodeEventField(encoded);
+  // A cause that this version does not know cannot be asked for.
+  const auto cause = static_cast<uint32_t>(event.shutdown().cause());
+  if (causes_ != 0 && (cause >= 64 || (causes_ >> cause & 1) == 0)) return false;
+  return refs_.Matches(event.vm());
 }
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {
   if (!run_ids_.empty() && !run_ids_.contains(vm.run_id())) return false;
   return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
-         refs_.Matches(VmInSnapshotVmField, vm.encoded());
+         (refs_.matches_all() || refs_.Matches(DecodeSnapshotVmField(vm.encoded()).ref()));
 }
 
 }  // namespace vmeventd

@@ -7,11 +7,9 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
-#include "base/glob.h"
-#include "base/label_selector.h"
+#include "base/patterns.h"
 #include "base/uuid.h"
 #include "server/events/event_block.h"
-#include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -47,8 +45,7 @@ class RefMatcher {
   RefMatcher() = default;
   RefMatcher(const Texts& uuids, const Texts& labels);
 
-  // Reads the VM in `vm_field` by `read`, if needed.
-  bool Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field) const;
+  bool Matches(const v1::VmRef& vm) const;
   bool matches_all() const { return uuids_.empty() && labels_.empty(); }
   size_t memory() const;
 
@@ -67,8 +64,8 @@ class EventMatcher {
   EventMatcher() = default;
   explicit EventMatcher(const v1::EventFilter& filter);
 
-  // `encoded`: the event's encoding, which UUIDs, labels and causes are read from. Takes at most
-  // some tenths of a millisecond (32 patterns with wildcards).
+  // `encoded`: the event's encoding, which is parsed if the filter has UUIDs, labels or causes.
+  // Takes at most some tenths of a millisecond (32 patterns with wildcards).
   bool Matches(const EventBlock::Entry& entry, absl::string_view encoded) const {
     return MatchesKey(entry) && MatchesEncoding(entry, encoded);
   }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,7 +12,6 @@
 
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
-#include "base/shared_text.h"
 #include "base/uuid.h"
 #include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -49,8 +47,11 @@ class VmRecord {
   bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
   bool has_problems() const { return has_problems_; }
   uint64_t last_sequence() const { return last_sequence_; }
-  // One `snapshot_vms` field of WatchEventsResponse.
-  absl::string_view encoded() const { return encoded_; }
+  // One `snapshot_vms` field of WatchEventsResponse; the slice shares its memory.
+  absl::string_view encoded() const {
+    return {reinterpret_cast<const char*>(encoded_.begin()), encoded_.size()};
+  }
+  const grpc::Slice& slice() const { return encoded_; }
 
  private:
   // Half the size of a view.
@@ -62,7 +63,7 @@ class VmRecord {
   Part Find(const std::string& text) const;
   absl::string_view View(const Part& part) const { return encoded().substr(part.begin, part.size); }
 
-  const SharedText encoded_;
+  const grpc::Slice encoded_;
   const Part name_;
   const Part run_id_;
   const Part path_;
@@ -137,52 +138,12 @@ class VmRegistry {
   VmCounts counts_;
 };
 
-// Some VMs of a snapshot that follow each other, their encodings side by side, so that every stream
-// that sends them shares one piece of memory. Immutable, so that any thread reads it without a
-// lock.
-class SnapshotChunk {
- public:
-  using Memory = std::shared_ptr<std::atomic<size_t>>;
-
-  // Counts its cost in `memory` for as long as it lives.
-  SnapshotChunk(std::vector<VmRecordPtr> vms, Memory memory);
-  ~SnapshotChunk();
-  SnapshotChunk(const SnapshotChunk&) = delete;
-  SnapshotChunk& operator=(const SnapshotChunk&) = delete;
-
-  size_t size() const { return vms_.size(); }
-  const std::vector<VmRecordPtr>& vms() const { return vms_; }
-  // The encodings of the VMs [from, to) as `snapshot_vms` fields. Shares the chunk's memory.
-  grpc::Slice Encoded(size_t from, size_t to) const {
-    return bytes_.sub(from == 0 ? 0 : ends_[from - 1], to == 0 ? 0 : ends_[to - 1]);
-  }
-
- private:
-  const std::vector<VmRecordPtr> vms_;
-  std::vector<uint32_t> ends_;  // ends of their encodings in bytes_
-  grpc::Slice bytes_;
-  size_t cost_ = 0;
-  const Memory memory_;
-};
-using SnapshotChunkPtr = std::shared_ptr<const SnapshotChunk>;
-
-// The VMs that run, in order, as they were at one moment. Snapshots of different moments share the
-// chunks in which nothing changed. Immutable.
+// The VMs that run, in order, as of a sequence. Immutable.
 struct VmSnapshot {
-  std::vector<SnapshotChunkPtr> chunks;
+  std::vector<VmRecordPtr> vms;
+  uint64_t sequence = 0;
+  uint64_t version = 0;  // EventLog::vms_version
 };
 using VmSnapshotPtr = std::shared_ptr<const VmSnapshot>;
-
-// Makes snapshots. One thread at a time, but for memory().
-class SnapshotMaker {
- public:
-  // `previous` may be null: nothing is shared then.
-  VmSnapshotPtr Make(const std::vector<VmRecordPtr>& vms, const VmSnapshot* previous) const;
-  // Approximate memory of the chunks of all live snapshots.
-  size_t memory() const { return memory_->load(std::memory_order_relaxed); }
-
- private:
-  const SnapshotChunk::Memory memory_ = std::make_shared<std::atomic<size_t>>(0);
-};
 
 }  // namespace vmeventd

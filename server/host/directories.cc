@@ -10,7 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/errno_status.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -13,10 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
-#include "base/random.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "base/uuid.h"
 
 namespace vmeventd {
@@ -36,13 +33,12 @@ IdBytes BytesOf(const std::string& digits) {
 }
 
 // Creates the file atomically: it exists complete or not at all.
-absl::StatusOr<std::string> MakeIdFile(const std::string& path, mode_t mode) {
-  absl::StatusOr<std::string> id = RandomUuid();
-  if (!id.ok()) return id.status();
-  const std::string text = absl::StrCat(*id, "\n");
+absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
+  const std::string id = RandomUuid();
+  const std::string text = absl::StrCat(id, "\n");
   const std::string made = absl::StrCat(path, ".new");
   const UniqueFd fd(
-      open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
+      open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
   if (!fd.valid()) return ErrnoStatus(made, "cannot be created", errno);
   errno = ENOSPC;  // a short write means this
   if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
@@ -82,16 +78,13 @@ absl::StatusOr<std::string> NodeId(const std::string& state_dir,
     absl::StatusOr<std::string> id = NodeIdOfMachine(absl::StripAsciiWhitespace(*machine));
     if (id.ok()) return id;
   }
-  return KeptUuid(state_dir + "/node_id", 0640);
-}
-
-absl::StatusOr<std::string> KeptUuid(const std::string& path, mode_t mode) {
+  const std::string path = state_dir + "/node_id";
   const absl::StatusOr<std::string> kept = ReadSmallFile(path);
   if (kept.ok()) {
     const absl::string_view id = absl::StripAsciiWhitespace(*kept);
     if (ParseUuid(id).has_value()) return std::string(id);
   }
-  return MakeIdFile(path, mode);
+  return MakeIdFile(path);
 }
 
 }  // namespace vmeventd

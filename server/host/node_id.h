@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -20,9 +18,5 @@ absl::StatusOr<std::string> NodeIdOfMachine(absl::string_view machine_id);
 // machine id, kept in `state_dir`/node_id, which is created if missing. An error names the file.
 absl::StatusOr<std::string> NodeId(const std::string& state_dir,
                                    const std::string& machine_id_file = "/etc/machine-id");
-
-// Returns the UUID that the file `path` keeps, which is created with the permissions `mode` if
-// missing. An error names the file.
-absl::StatusOr<std::string> KeptUuid(const std::string& path, mode_t mode);
 
 }  // namespace vmeventd

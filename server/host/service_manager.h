@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 // Notifies systemd if it started this process (sd_notify(3)); otherwise does nothing. Any thread.
 

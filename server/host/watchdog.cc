@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
-#include "base/thread_name.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

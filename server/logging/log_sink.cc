@@ -9,16 +9,20 @@
 #include <cerrno>
 #include <climits>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/steady_time.h"
-#include "base/thread_name.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "server/logging/logging.h"
 
 namespace vmeventd {
 namespace {
+
+// Time that lines of a kind that is limited are counted before that is reported.
+constexpr absl::Duration kReportInterval = absl::Seconds(1);
 
 bool IsSocket(int fd) {
   struct stat status {};
@@ -33,37 +37,6 @@ std::string KindOf(const spdlog::details::log_msg& msg) {
 
 }  // namespace
 
-bool LogLimiter::Admit(absl::string_view kind, uint64_t per_second, absl::Duration now) {
-  Second& second = seconds_[std::string(kind)];
-  if (now >= second.begin + absl::Seconds(1)) {
-    second.begin = now;
-    second.lines = 0;
-  }
-  if (second.lines < per_second) {
-    ++second.lines;
-    return true;
-  }
-  if (second.left_out++ == 0) second.take_at = second.begin + absl::Seconds(1);
-  return false;
-}
-
-std::vector<LogLimiter::LeftOut> LogLimiter::Take(absl::Duration now) {
-  std::vector<LeftOut> out;
-  for (auto& [kind, second] : seconds_) {
-    if (second.left_out == 0 || now < second.take_at) continue;
-    out.push_back({kind, std::exchange(second.left_out, 0)});
-  }
-  return out;
-}
-
-absl::Duration LogLimiter::NextTake() const {
-  absl::Duration next = absl::InfiniteDuration();
-  for (const auto& [kind, second] : seconds_) {
-    if (second.left_out > 0) next = std::min(next, second.take_at);
-  }
-  return next;
-}
-
 LogSink::LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clock* clock,
                  LogMeters* meters, LogSinkOptions options)
     : fd_(fd),
@@ -76,7 +49,7 @@ LogSink::LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clo
 
 LogSink::~LogSink() { Stop(); }
 
-uint64_t LogSink::LinesASecond(absl::string_view logger) const {
+double LogSink::LinesASecond(absl::string_view logger) const {
   if (logger == kStopLogger) return options_.stop_lines;
   return logger == kGrpcLogger ? options_.grpc_lines : options_.lines;
 }
@@ -84,8 +57,12 @@ uint64_t LogSink::LinesASecond(absl::string_view logger) const {
 void LogSink::log(const spdlog::details::log_msg& msg) {
   {
     const MutexLock lock(&mutex_);
-    if (!limiter_.Admit(KindOf(msg), LinesASecond(View(msg.logger_name)),
-                        clock_->Now().monotonic)) {
+    const double limit = LinesASecond(View(msg.logger_name));
+    Kind& kind = kinds_.try_emplace(KindOf(msg), Kind{TokenBucket(limit, limit)}).first->second;
+    const absl::Duration now = clock_->Now().monotonic;
+    if (!kind.limit.Take(now)) {
+      ++kind.left_out;
+      report_at_ = std::min(report_at_, now + kReportInterval);
       meters_->rate.Add();
       changed_.NotifyAll();
       return;
@@ -120,13 +97,11 @@ void LogSink::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-absl::Duration LogSink::UntilReport() const {
-  return limiter_.NextTake() - clock_->Now().monotonic;
-}
+absl::Duration LogSink::UntilReport() const { return report_at_ - clock_->Now().monotonic; }
 
 bool LogSink::Take(std::string* lines) {
   uint64_t no_room = 0;
-  std::vector<LogLimiter::LeftOut> too_many;
+  std::vector<std::pair<std::string, uint64_t>> too_many;
   {
     const MutexLock lock(&mutex_);
     writing_ = 0;
@@ -137,7 +112,12 @@ bool LogSink::Take(std::string* lines) {
     }
     *lines = std::exchange(waiting_, {});
     no_room = std::exchange(left_out_, 0);
-    too_many = limiter_.Take(stopped_ ? absl::InfiniteDuration() : clock_->Now().monotonic);
+    if (stopped_ || UntilReport() <= absl::ZeroDuration()) {
+      report_at_ = absl::InfiniteDuration();
+      for (auto& [name, kind] : kinds_) {
+        if (kind.left_out > 0) too_many.emplace_back(name, std::exchange(kind.left_out, 0));
+      }
+    }
     if (lines->empty() && no_room == 0 && too_many.empty()) return false;
     writing_ = lines->size();
   }
@@ -146,10 +126,10 @@ bool LogSink::Take(std::string* lines) {
         {{"message", "log lines were left out: its reader is too slow"}, {"lines", no_room}},
         lines);
   }
-  for (const LogLimiter::LeftOut& kind : too_many) {
+  for (const auto& [kind, left_out] : too_many) {
     AppendReport({{"message", "log lines were left out: too many at once"},
-                  {"kind", kind.kind},
-                  {"lines", kind.lines}},
+                  {"kind", kind},
+                  {"lines", left_out}},
                  lines);
   }
   return true;

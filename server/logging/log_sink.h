@@ -2,12 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
@@ -31,50 +29,19 @@ struct LogMeters {
   Counter stalled_read;  // the reader of the log did not keep up
 };
 
-// Bounds how many lines of each kind are written per second, so that no burst fills the log's disk
-// or blocks a thread, and no kind crowds out another. Times are on the monotonic clock. Not
-// thread-safe; the caller locks.
-class LogLimiter {
- public:
-  // Lines of one kind that were left out, in one second or since the last Take.
-  struct LeftOut {
-    std::string kind;
-    uint64_t lines = 0;
-  };
-
-  // Returns whether another line of `kind` may be written; its limit is `per_second`. A refused
-  // line is counted.
-  bool Admit(absl::string_view kind, uint64_t per_second, absl::Duration now);
-
-  // The lines left out in the seconds that are over at `now`, which may be infinite; reports each
-  // once.
-  std::vector<LeftOut> Take(absl::Duration now);
-  // Time at which Take next has something to return; InfiniteDuration: never, as things stand.
-  absl::Duration NextTake() const;
-
- private:
-  struct Second {
-    absl::Duration begin = -absl::InfiniteDuration();
-    uint64_t lines = 0;
-    uint64_t left_out = 0;   // not yet taken
-    absl::Duration take_at;  // if any
-  };
-
-  std::map<std::string, Second, std::less<>> seconds_;  // keyed by kind
-};
-
 struct LogSinkOptions {
   size_t max_bytes = size_t{1} << 20;          // limit of queued lines
   absl::Duration patience = absl::Seconds(1);  // longest wait of a flush or a stop for the reader
-  // Limits of each kind of line, a second.
-  uint64_t lines = 50;
-  uint64_t stop_lines = 100;
-  uint64_t grpc_lines = 5;
+  // Limits of each kind of line: at once, and a second.
+  double lines = 50;
+  double stop_lines = 100;
+  double grpc_lines = 5;
 };
 
 // Writes lines to a descriptor on its own thread, so that no caller waits for the log's reader.
-// Leaves out lines beyond a limit per second and kind, which is a logger and a level, and lines
-// that the queue has no room for; counts and reports both. Any thread.
+// Leaves out lines beyond a limit of each kind, which is a logger and a level, so that no burst
+// fills the log's disk and no kind crowds out another; and lines that the queue has no room for.
+// Counts and reports both. Any thread.
 class LogSink : public spdlog::sinks::sink {
  public:
   // `fd`, `clock` and `meters` must outlive the sink.
@@ -95,11 +62,17 @@ class LogSink : public spdlog::sinks::sink {
   void Stop();
 
  private:
-  uint64_t LinesASecond(absl::string_view logger) const;
+  // The lines of one kind: a logger and a level.
+  struct Kind {
+    TokenBucket limit;
+    uint64_t left_out = 0;  // since last reported
+  };
+
+  double LinesASecond(absl::string_view logger) const;
   void Run();
   // Takes the lines to write next, followed by reports of those left out. False: the sink ends.
   bool Take(std::string* lines);
-  // Returns the time until the limiter has something to report.
+  // Returns the time until lines of a kind that was limited are reported.
   absl::Duration UntilReport() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AppendReport(const nlohmann::ordered_json& fields, std::string* lines);
   // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
@@ -116,7 +89,8 @@ class LogSink : public spdlog::sinks::sink {
 
   Mutex mutex_;
   CondVar changed_;
-  LogLimiter limiter_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Kind> kinds_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration report_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
   std::string waiting_ ABSL_GUARDED_BY(mutex_);
   size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;     // bytes taken by the thread
   uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // lines without room, since last reported

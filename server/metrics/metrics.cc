@@ -260,7 +260,7 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
              meters.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog; beyond it the oldest events are dropped",
-             EventLog::kMaxBacklogBytes);
+             JournalOptions::kMaxBacklogBytes);
   out->Counter("vmeventd_journal_given_up_events_total",
                "Published events that will never be in the journal", meters.given_up_events);
   out->Counter("vmeventd_journal_retention_errors_total",
@@ -407,53 +407,6 @@ void CollectLibvirt(const Metrics::Inputs& inputs, MetricFamilies* out) {
                counters.libvirt_overflows);
 }
 
-void CollectFleet(const Metrics::Inputs& inputs, MetricFamilies* out) {
-  if (inputs.fleet == nullptr) return;
-  const FleetMeters& meters = *inputs.fleet;
-  const uint64_t newest = inputs.log->range().newest;
-  const uint64_t position = meters.position.value();
-  out->Gauge("vmeventd_fleet_connected", "1 if connected to a server that has the fleet's stream",
-             meters.connected);
-  out->Gauge("vmeventd_fleet_lag_events", "Events that are not in the fleet's stream yet",
-             newest > position ? newest - position : 0);
-  out->Gauge("vmeventd_fleet_nodes", "Nodes that have a heartbeat in the fleet's bucket",
-             meters.nodes);
-  out->Gauge("vmeventd_fleet_state_vms", "VMs whose state is in the fleet's bucket",
-             meters.state_vms);
-  const struct {
-    const char* name;
-    const char* help;
-    const Counter& counter;
-  } rows[] = {
-      {"vmeventd_fleet_connects_total", "Connections made to publish", meters.connects},
-      {"vmeventd_fleet_failures_total", "Attempts to connect, and batches, that failed",
-       meters.failures},
-      {"vmeventd_fleet_published_events_total", "Events that the fleet's stream acknowledged",
-       meters.published_events},
-      {"vmeventd_fleet_repeated_events_total",
-       "Acknowledged events that the fleet's stream had already", meters.repeated_events},
-      {"vmeventd_fleet_late_events_total", "Events stored behind a later event of the node",
-       meters.late_events},
-      {"vmeventd_fleet_lost_events_total",
-       "Events that retention deleted before they were published", meters.lost_events},
-      {"vmeventd_fleet_streams_lost_total",
-       "Streams of the fleet that were made again, restored or purged", meters.streams_lost},
-      {"vmeventd_fleet_name_conflicts_total", "Other nodes that publish under this node's name",
-       meters.name_conflicts},
-      {"vmeventd_fleet_state_writes_total", "States of VMs written into the fleet's bucket",
-       meters.state_writes},
-      {"vmeventd_fleet_heartbeats_total", "Heartbeats written into the fleet's bucket",
-       meters.heartbeats},
-      {"vmeventd_fleet_bucket_failures_total", "Attempts to use a bucket of the fleet that failed",
-       meters.bucket_failures},
-      {"vmeventd_fleet_position_errors_total", "Times that the position could not be written",
-       meters.position_failures},
-  };
-  for (const auto& row : rows) {
-    out->Counter(row.name, row.help, row.counter);
-  }
-}
-
 void CollectLog(const Metrics::Inputs& inputs, MetricFamilies* out) {
   if (inputs.log_lines == nullptr) return;
   for (const auto& [reason, counter] :
@@ -502,7 +455,6 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   CollectQueue(inputs_, &out);
   CollectWatcher(inputs_, &out);
   CollectLibvirt(inputs_, &out);
-  CollectFleet(inputs_, &out);
   CollectLog(inputs_, &out);
   CollectProcess(process_start_, &out);
   return out.Take();

@@ -8,7 +8,6 @@
 #include "prometheus/metric_family.h"
 #include "server/access/refusals.h"
 #include "server/eventlog/event_log.h"
-#include "server/fleet/fleet_meters.h"
 #include "server/logging/log_sink.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
@@ -33,8 +32,7 @@ class Metrics : public prometheus::Collectable {
     const LogMeters* log_lines = nullptr;  // null: the process's log is not the daemon's
     std::string journal_path;              // database file
     std::string version;
-    const FleetMeters* fleet = nullptr;  // null: nothing is published
-    size_t named_vms = 0;                // number of the last stops that have the name of their VM
+    size_t named_vms = 0;  // number of the last stops that have the name of their VM
   };
 
   explicit Metrics(Inputs inputs);

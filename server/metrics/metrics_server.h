@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/event_loop.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "prometheus/collectable.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error_reason.h"
 #include "grpc/health/v1/health.pb.h"
 
 namespace vmeventd {
@@ -55,7 +56,8 @@ class Health::Watcher : public CallStream, public std::enable_shared_from_this<H
       } else if (cancelled_ || now.draining) {
         finished_ = true;
         finish = cancelled_ ? absl::CancelledError("the call was cancelled")
-                            : absl::UnavailableError("vmeventd is shutting down");
+                            : WithReason("SHUTTING_DOWN",
+                                         absl::UnavailableError("vmeventd is shutting down"));
       } else {
         return;
       }
@@ -165,9 +167,7 @@ void Health::Forget(Watcher* watcher) {
 }
 
 void Health::AddTo(CallService* listener) {
-  listener->Add(
-      "/grpc.health.v1.Health/Check", [this](IncomingCall* call) { Check(call); },
-      CallKind::kHealth);
+  listener->Add("/grpc.health.v1.Health/Check", [this](IncomingCall* call) { Check(call); });
   listener->Add("/grpc.health.v1.Health/Watch", [this](IncomingCall* call) { Watch(call); });
 }
 

@@ -6,13 +6,15 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/quote.h"
-#include "base/utf8.h"
+#include "base/error_reason.h"
+#include "base/text.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
+#include "google/rpc/status.pb.h"
 #include "grpc/grpc.h"
 #include "grpcpp/impl/codegen/server_callback_handlers.h"
 #include "grpcpp/impl/rpc_service_method.h"
@@ -78,6 +80,33 @@ std::string ToString(const grpc::ByteBuffer& bytes) {
   return out;
 }
 
+// The codes have the same numbers.
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const std::string message(status.message());
+  google::rpc::Status details;
+  if (const auto reason = status.GetPayload(kReasonPayload); reason.has_value()) {
+    google::rpc::ErrorInfo info;
+    info.set_domain("vmeventd");
+    info.set_reason(std::string(*reason));
+    details.add_details()->PackFrom(info);
+  }
+  if (const auto retry = status.GetPayload(kRetryPayload); retry.has_value()) {
+    int64_t ns = 0;
+    if (absl::SimpleAtoi(std::string(*retry), &ns)) {
+      google::rpc::RetryInfo info;
+      info.mutable_retry_delay()->set_seconds(ns / 1'000'000'000);
+      info.mutable_retry_delay()->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
+      details.add_details()->PackFrom(info);
+    }
+  }
+  const auto code = static_cast<grpc::StatusCode>(status.code());
+  if (details.details().empty()) return {code, message};
+  details.set_code(static_cast<int>(status.code()));
+  details.set_message(message);
+  return {code, message, details.SerializeAsString()};
+}
+
 }  // namespace
 
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message) {
@@ -125,7 +154,8 @@ void CallGate::EndOverdue() {
 
 void CallGate::Drain() {
   clients_->Drain();
-  EndUntil(absl::InfiniteDuration(), absl::UnavailableError("vmeventd is shutting down"));
+  EndUntil(absl::InfiniteDuration(),
+           WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down")));
 }
 
 IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,
@@ -172,7 +202,6 @@ void IncomingCall::ReadRequest() {
 void IncomingCall::OnReadDone(bool ok) {
   gate_->Remove(place_);
   if (!TakeWhileReading()) return;  // it took too long and was ended
-  counted_->SetRead();
   if (ok) {
     (*handler_)(this);
   } else {
@@ -181,7 +210,7 @@ void IncomingCall::OnReadDone(bool ok) {
 }
 
 absl::Status IncomingCall::SetResponse(const std::string& response) {
-  if (absl::Status held = counted_->HoldAnswer(response.size()); !held.ok()) return held;
+  if (absl::Status held = Hold(response.size()); !held.ok()) return held;
   const grpc::Slice slice(response);
   response_ = grpc::ByteBuffer(&slice, 1);
   return absl::OkStatus();
@@ -212,12 +241,7 @@ void IncomingCall::AnswerBy(CallStream* stream) {
   if (cancelled) stream->OnCancel();
 }
 
-void IncomingCall::End(const absl::Status& status) {
-  // The codes have the same numbers.
-  Finish(status.ok() ? grpc::Status::OK
-                     : grpc::Status(static_cast<grpc::StatusCode>(status.code()),
-                                    std::string(status.message())));
-}
+void IncomingCall::End(const absl::Status& status) { Finish(ToGrpc(status)); }
 
 void IncomingCall::Abort(const absl::Status& status) {
   // Cancels the call like TryCancel, but with the reason.

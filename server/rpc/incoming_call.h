@@ -98,6 +98,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   // requests come.
   void AnswerAndReadNext(const absl::StatusOr<std::string>& response);
   void AnswerBy(CallStream* stream) override;
+  absl::Status Hold(size_t bytes) override { return counted_->Hold(bytes); }
   void Write(const grpc::ByteBuffer* message) override { StartWrite(message); }
   void End(const absl::Status& status) override;
   void Abort(const absl::Status& status) override;

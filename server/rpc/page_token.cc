@@ -5,7 +5,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "base/quote.h"
+#include "base/error_reason.h"
+#include "base/text.h"
 
 namespace vmeventd {
 namespace {
@@ -36,8 +37,10 @@ absl::StatusOr<std::string> ReadPageToken(absl::string_view journal_id, absl::st
     return absl::InvalidArgumentError(absl::StrCat("page_token: ", Quote(token), " is no token"));
   }
   if (bytes.substr(kHashBytes, kHashBytes) != Hash(journal_id)) {
-    return absl::OutOfRangeError(
-        "page_token: it is from before the journal was replaced; start again without a token");
+    return WithReason(
+        "JOURNAL_REPLACED",
+        absl::OutOfRangeError(
+            "page_token: it is from before the journal was replaced; start again without a token"));
   }
   if (bytes.substr(2 * kHashBytes, kHashBytes) != Hash(question)) {
     return absl::InvalidArgumentError(

@@ -9,7 +9,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
-#include "base/quote.h"
+#include "base/error_reason.h"
+#include "base/text.h"
 #include "base/uuid.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
@@ -62,7 +63,7 @@ class VmMatcher {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
     return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
-           refs_.Matches(VmInSnapshotVmField, vm.encoded());
+           (refs_.matches_all() || refs_.Matches(DecodeSnapshotVmField(vm.encoded()).ref()));
   }
 
  private:
@@ -110,13 +111,16 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
     const size_t listed = std::min(running.size(), kMaxListed);
     std::vector<absl::string_view> ids;
     for (size_t i = 0; i < listed; ++i) ids.push_back(running[i]->run_id());
-    return absl::FailedPreconditionError(
-        absl::StrCat(field, ": ", running.size(), " VMs ", described, " run; set run_id to one of ",
-                     absl::StrJoin(ids, ", "), running.size() > listed ? ", ..." : ""));
+    return WithReason(
+        "SEVERAL_VMS_RUN",
+        absl::FailedPreconditionError(absl::StrCat(
+            field, ": ", running.size(), " VMs ", described, " run; set run_id to one of ",
+            absl::StrJoin(ids, ", "), running.size() > listed ? ", ..." : "")));
   }
   if (unseen != nullptr) return unseen;
   if (stopped != nullptr) return stopped;
-  return absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " is known"));
+  return WithReason("NO_SUCH_VM",
+                    absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " is known")));
 }
 
 }  // namespace
@@ -125,7 +129,9 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
     const absl::StatusOr<JournalReader*>& journal) {
   if (!journal.ok()) return journal.status();
   if (log_->identity() != identity_) {
-    return absl::UnavailableError("the journal was replaced during the query; try again");
+    return WithReason(
+        "JOURNAL_REPLACED",
+        absl::UnavailableError("the journal was replaced during the query; try again"));
   }
   const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
   absl::StatusOr<EventListing> found = log_->List(*journal, matcher_, bounds_, &position_, room);
@@ -235,8 +241,9 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
            (!request.run_id().empty() && vm->run_id() != request.run_id());
   });
   if (vms.empty() && !request.run_id().empty()) {
-    return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id()), " of a VM ",
-                                            Described(request).second, " is known"));
+    return WithReason("NO_SUCH_VM", absl::NotFoundError(absl::StrCat(
+                                        "run_id: no run ", Quote(request.run_id()), " of a VM ",
+                                        Described(request).second, " is known")));
   }
   const absl::StatusOr<VmRecordPtr> vm = PickVm(vms, request);
   if (!vm.ok()) return vm.status();

@@ -54,9 +54,9 @@ void SetFile(const FileDescriptor* file, ServerReflectionResponse* out) {
 
 absl::StatusOr<std::string> AnswerTo(const grpc::ByteBuffer& bytes, const Reflection& reflection) {
   if (bytes.Length() > Reflection::kMaxRequestBytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("the request has ", bytes.Length(),
-                                                     " bytes, at most ",
-                                                     Reflection::kMaxRequestBytes, " are allowed"));
+    return absl::InvalidArgumentError(absl::StrCat("the request has ", bytes.Length(),
+                                                   " bytes, at most ", Reflection::kMaxRequestBytes,
+                                                   " are allowed"));
   }
   ServerReflectionRequest request;
   if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;

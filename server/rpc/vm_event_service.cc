@@ -5,7 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/random.h"
+#include "base/error_reason.h"
+#include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/request_checks.h"
 
@@ -16,12 +17,13 @@ constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "durable-sequence", "event-problems",   "event-source",      "event-state",
-    "filter-by-cause",  "filter-by-run",    "filter-by-uuid",    "guest-panic",
-    "host-shutdown",    "intent-end",       "intent-request-id", "labels",
-    "listeners",        "missing-ranges",   "node-id",           "publishing",
-    "request-progress", "shutdown-caveats", "signal-sender",     "unfollowed-sockets",
-    "vm-attached",
+    "durable-sequence",   "event-problems",    "event-source",
+    "event-state",        "filter-by-cause",   "filter-by-run",
+    "filter-by-uuid",     "guest-panic",       "host-shutdown",
+    "intent-end",         "intent-request-id", "labels",
+    "listeners",          "missing-ranges",    "node-id",
+    "request-progress",   "shutdown-caveats",  "signal-sender",
+    "unfollowed-sockets", "vm-attached",
 };
 
 }  // namespace
@@ -54,22 +56,26 @@ void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
 
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
   if (!log_->health().journal_writable) {
-    return absl::UnavailableError(
-        "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
-        "try again later");
+    return WithReason(
+        "JOURNAL_UNAVAILABLE",
+        absl::UnavailableError(
+            "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
+            "try again later"));
   }
   const MutexLock lock(&mutex_);
-  if (watcher_ == nullptr) return absl::UnavailableError("vmeventd is shutting down");
+  if (watcher_ == nullptr)
+    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
   use(watcher_);
   return absl::OkStatus();
 }
 
 absl::Status VmEventService::CheckDurable(absl::string_view what) const {
   if (log_->health().published_durable) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat("the journal cannot be written now, so a restart of vmeventd would undo "
-                   "this: ",
-                   what, "; try again later"));
+  return WithReason("JOURNAL_UNAVAILABLE",
+                    absl::UnavailableError(absl::StrCat(
+                        "the journal cannot be written now, so a restart of vmeventd would undo "
+                        "this: ",
+                        what, "; try again later")));
 }
 
 void VmEventService::TakeBackIntent(const std::string& intent_id) {
@@ -83,8 +89,8 @@ absl::Status VmEventService::Parse(const IncomingCall& call, Message* message) c
   const size_t size = call.request().Length();
   if (size > kMaxRequestBytes) {
     refusals_->Count(Refusal::kRequestSize);
-    return absl::ResourceExhaustedError(absl::StrCat("the request has ", size, " bytes, at most ",
-                                                     kMaxRequestBytes, " are allowed"));
+    return absl::InvalidArgumentError(absl::StrCat("the request has ", size, " bytes, at most ",
+                                                   kMaxRequestBytes, " are allowed"));
   }
   return ParseMessage(call.request(), message);
 }
@@ -109,14 +115,12 @@ void VmEventService::RequestProgress(IncomingCall* call, const AccessPolicy&) {
 void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListEventsRequest request;
   absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckRate(*call->context(), Refusal::kListRate);
+  if (status.ok()) status = policy.CheckRate(*call->context());
   if (!status.ok()) return call->Answer(status);
   absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return call->Answer(query.status());
-  const auto turn = [this, call, query = *std::move(query)](
+  const auto turn = [call, query = *std::move(query)](
                         const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-    // Among the journal's errors, only its reader queue returns this code.
-    if (absl::IsResourceExhausted(journal.status())) refusals_->Count(Refusal::kQueries);
     const std::optional<absl::StatusOr<std::string>> answer = query->Continue(journal);
     if (!answer.has_value()) return false;
     call->Answer(*answer);  // it may be gone now
@@ -129,7 +133,7 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
 void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListVmsRequest request;
   absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckRate(*call->context(), Refusal::kVmsRate);
+  if (status.ok()) status = policy.CheckRate(*call->context());
   call->Answer(status.ok() ? queries_.ListVms(request) : status);
 }
 
@@ -147,9 +151,7 @@ void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& polic
     if (!status.ok()) return status;
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
-    absl::StatusOr<std::string> intent_id = RandomUuid();
-    if (!intent_id.ok()) return intent_id.status();
-    checked->intent_id = *std::move(intent_id);
+    checked->intent_id = RandomUuid();
     const auto answer = [this, call](const absl::StatusOr<Intent>& declared) {
       if (!declared.ok()) return call->Answer(declared.status());
       const absl::Status durable = CheckDurable("the intent is withdrawn");
@@ -213,7 +215,6 @@ v1::GetServerInfoResponse VmEventService::Info() const {
   info.set_streams(hub_->stream_count());
   info.set_journal_writable(log_->health().journal_writable);
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);
-  if (publishing_) *info.mutable_publishing() = publishing_();
   const MutexLock lock(&mutex_);
   info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
   if (watcher_ == nullptr) return info;

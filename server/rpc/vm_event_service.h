@@ -45,10 +45,6 @@ class VmEventService {
   void SetListeners(std::function<std::vector<v1::Listener>()> listeners) {
     listeners_ = std::move(listeners);
   }
-  // Sets what GetServerInfo says of publishing, from any thread. Once, before the first call.
-  void SetPublishing(std::function<v1::Publishing()> publishing) {
-    publishing_ = std::move(publishing);
-  }
 
  private:
   void WatchEvents(IncomingCall* call, const AccessPolicy& policy);
@@ -62,7 +58,7 @@ class VmEventService {
 
   v1::GetServerInfoResponse Info() const;
 
-  // Reads a request. RESOURCE_EXHAUSTED, counted: it is too large.
+  // Reads a request. INVALID_ARGUMENT, counted: it is too large.
   template <typename Message>
   absl::Status Parse(const IncomingCall& call, Message* message) const;
   // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call
@@ -83,7 +79,6 @@ class VmEventService {
   std::function<std::vector<v1::Listener>()> listeners_ = [] {
     return std::vector<v1::Listener>();
   };
-  std::function<v1::Publishing()> publishing_;  // empty: nothing is published
 
   mutable Mutex mutex_;
   NodeWatcher* watcher_ ABSL_GUARDED_BY(mutex_) = nullptr;

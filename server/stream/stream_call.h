@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+
 #include "absl/status/status.h"
 #include "grpcpp/support/byte_buffer.h"
 
@@ -22,6 +24,8 @@ class StreamCall {
  public:
   // Passes what happens to the call on to `stream`. Once, before the rest.
   virtual void AnswerBy(CallStream* stream) = 0;
+  // Counts so many bytes as the call's until it is done. RESOURCE_EXHAUSTED: there are too many.
+  virtual absl::Status Hold(size_t bytes) = 0;
   // Sends `message`, which must stay until OnWriteDone. One at a time.
   virtual void Write(const grpc::ByteBuffer* message) = 0;
   // Ends the call with `status`. Once, and not during a write.

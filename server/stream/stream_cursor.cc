@@ -121,28 +121,14 @@ grpc::ByteBuffer StreamCursor::SnapshotDoneMessage() const {
 std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
   std::vector<grpc::Slice> slices;
   size_t bytes = 0;
-  size_t looked = 0;
-  bool room = true;
-  while (room && !more_ && snapshot_chunk_ < snapshot_->chunks.size()) {
-    const SnapshotChunk& chunk = *snapshot_->chunks[snapshot_chunk_];
-    size_t i = snapshot_vm_;
-    size_t run = i;  // VMs [run, i) match and are not taken yet
-    for (; i < chunk.size(); ++i) {
-      const VmRecord& vm = *chunk.vms()[i];
-      more_ = ++looked % kEventsALook == 0 && SearchIsOver();
-      room = bytes == 0 || bytes + vm.encoded().size() <= kMaxMessageBytes;
-      if (more_ || !room) break;
-      if (matcher_.MatchesVm(vm)) {
-        bytes += vm.encoded().size();
-      } else {
-        if (run < i) slices.push_back(chunk.Encoded(run, i));
-        run = i + 1;
-      }
-    }
-    if (run < i) slices.push_back(chunk.Encoded(run, i));
-    const bool done = i == chunk.size();
-    snapshot_vm_ = done ? 0 : i;
-    if (done) ++snapshot_chunk_;
+  const std::vector<VmRecordPtr>& vms = snapshot_->vms;
+  for (; snapshot_vm_ < vms.size() && !more_; ++snapshot_vm_) {
+    const VmRecord& vm = *vms[snapshot_vm_];
+    if (bytes != 0 && bytes + vm.encoded().size() > kMaxMessageBytes) break;
+    more_ = snapshot_vm_ % kEventsALook == kEventsALook - 1 && SearchIsOver();
+    if (!matcher_.MatchesVm(vm)) continue;
+    bytes += vm.encoded().size();
+    slices.push_back(vm.slice());
   }
   if (slices.empty()) return std::nullopt;
   more_ = false;

@@ -108,8 +108,7 @@ class StreamCursor {
   std::unique_ptr<HistoryAnswer> history_;
   JournalIdentityPtr identity_;  // identity last sent to the client
   VmSnapshotPtr snapshot_;       // snapshot being sent; null: none
-  size_t snapshot_chunk_ = 0;    // next to send: this chunk, this VM in it
-  size_t snapshot_vm_ = 0;
+  size_t snapshot_vm_ = 0;       // next to send
   bool more_ = false;
   bool caught_up_ = false;
 };

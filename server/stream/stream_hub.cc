@@ -5,15 +5,15 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/quote.h"
-#include "base/random.h"
-#include "base/thread_name.h"
+#include "base/error_reason.h"
+#include "base/system.h"
+#include "base/text.h"
+#include "base/uuid.h"
 
 namespace vmeventd {
 
-StreamHub::StreamHub(EventLog* log, const Clock* clock, StreamOptions options,
-                     RefusalCounters* refusals, int threads)
-    : log_(log), clock_(clock), options_(options), refusals_(refusals) {
+StreamHub::StreamHub(EventLog* log, const Clock* clock, StreamOptions options, int threads)
+    : log_(log), clock_(clock), options_(options) {
   log->Subscribe({.published = [this] { WakeStreams(); }});
   for (int i = 0; i < threads; ++i) {
     threads_.emplace_back([this] {
@@ -46,10 +46,9 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
                                    const v1::EventFilter& filter, const std::string& peer) {
   EventMatcher matcher(filter);
   const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
-  if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
-  const size_t filter_bytes = matcher.memory();
+  if (absl::Status held = call->Hold(matcher.memory()); !held.ok()) return held;
   WatchStreamDeps deps = {
       .call = call,
       .peer = peer,
@@ -62,14 +61,12 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
       .meters = &meters_,
   };
   uint64_t id = 0;
-  const absl::StatusOr<std::string> random = RandomBytes(sizeof(id));
-  if (!random.ok()) return random.status();
-  std::memcpy(&id, random->data(), sizeof(id));
+  std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
   const auto stream = std::make_shared<WatchStream>(
       std::move(deps),
       StreamCursor(log_, clock_, *begin, std::move(matcher), request.durable_only, id));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
-  absl::Status status = Register({stream, due, peer, filter_bytes});
+  absl::Status status = Register({stream, due});
   if (!status.ok()) return status;
   meters_.opened.Add();
   // Events may wake the stream once it is registered, but it takes no turn before it answers its
@@ -88,37 +85,11 @@ absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
     if (found != ids_.end()) stream = streams_.at(found->second).stream;
   }
   if (stream == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat("stream_id: no open stream has the id ", Quote(stream_id)));
+    return WithReason("NO_SUCH_STREAM",
+                      absl::NotFoundError(
+                          absl::StrCat("stream_id: no open stream has the id ", Quote(stream_id))));
   }
   stream->RequestProgress();
-  return absl::OkStatus();
-}
-
-absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes) const {
-  if (draining_) return absl::UnavailableError("vmeventd is shutting down");
-  const auto found = peers_.find(peer);
-  const Peer of_peer = found == peers_.end() ? Peer() : found->second;
-  // Extra streams, so that two peers cannot lock out the others.
-  const auto limit = static_cast<size_t>(options_.max_streams);
-  const size_t reserve = of_peer.streams < kFewStreams ? limit / 8 : 0;
-  if (streams_.size() >= limit + reserve) {
-    refusals_->Count(Refusal::kStreams);
-    return absl::ResourceExhaustedError(
-        absl::StrCat("too many streams: at most ", options_.max_streams, " may be open"));
-  }
-  if (of_peer.streams >= options_.max_streams_per_peer) {
-    refusals_->Count(Refusal::kStreamsPerPeer);
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "too many streams: at most ", options_.max_streams_per_peer, " may be open from ", peer));
-  }
-  if (filter_bytes_ + filter_bytes > options_.max_filter_bytes ||
-      of_peer.filter_bytes + filter_bytes > options_.max_filter_bytes / 2) {
-    refusals_->Count(Refusal::kFilterMemory);
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the filters of the open streams are too large: at most ",
-                     options_.max_filter_bytes, " bytes together, and half of it from ", peer));
-  }
   return absl::OkStatus();
 }
 
@@ -126,12 +97,8 @@ absl::Status StreamHub::Register(Entry entry) {
   WatchStream* const key = entry.stream.get();
   const absl::Duration due = entry.due;
   const MutexLock lock(&mutex_);
-  absl::Status status = CheckLimits(entry.peer, entry.filter_bytes);
-  if (!status.ok()) return status;
-  Peer& of_peer = peers_[entry.peer];
-  ++of_peer.streams;
-  of_peer.filter_bytes += entry.filter_bytes;
-  filter_bytes_ += entry.filter_bytes;
+  if (draining_)
+    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
   ids_[key->id()] = key;
   streams_[key] = std::move(entry);
   const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
@@ -147,11 +114,6 @@ void StreamHub::StreamDone(WatchStream* stream) {
   due_.erase({found->second.due, stream});
   ids_.erase(stream->id());
   released = std::move(found->second.stream);
-  const size_t filter_bytes = found->second.filter_bytes;
-  filter_bytes_ -= filter_bytes;
-  const auto peer = peers_.find(found->second.peer);
-  peer->second.filter_bytes -= filter_bytes;
-  if (--peer->second.streams == 0) peers_.erase(peer);
   streams_.erase(found);
   if (streams_.empty()) changed_.NotifyAll();
 }

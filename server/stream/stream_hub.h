@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
-#include "server/access/refusals.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
 #include "server/stream/stream_call.h"
@@ -38,10 +37,9 @@ class StreamHub {
  public:
   // The pointers outlive the hub, which subscribes to the log. `threads` is 0 for tests that run
   // the turns themselves.
-  StreamHub(EventLog* log, const Clock* clock, StreamOptions options, RefusalCounters* refusals,
-            int threads = 2);
+  StreamHub(EventLog* log, const Clock* clock, StreamOptions options, int threads = 2);
   ~StreamHub();
-  // Answers one call of `peer`, whose streams are counted together, or refuses it.
+  // Answers one call of `peer`, whose turns alternate with those of others, or refuses it.
   void Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
             const std::string& peer);
   // Has the stream of that Progress.stream_id send a Progress once it has caught up. NOT_FOUND: no
@@ -92,23 +90,11 @@ class StreamHub {
   struct Entry {
     std::shared_ptr<WatchStream> stream;
     absl::Duration due;
-    std::string peer;
-    size_t filter_bytes;
   };
-  struct Peer {
-    int streams = 0;
-    size_t filter_bytes = 0;
-  };
-  // Streams up to which a peer still gets one more if others have taken all, up to an eighth beyond
-  // the limit.
-  static constexpr int kFewStreams = 8;
 
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
                           const v1::EventFilter& filter, const std::string& peer);
   absl::Status Register(Entry entry);
-  // Returns whether one more stream of `peer`, with a filter of that size, may be open.
-  absl::Status CheckLimits(const std::string& peer, size_t filter_bytes) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
   void WaitUntilEmpty(absl::Duration timeout) {
     const MutexLock lock(&mutex_);
@@ -119,7 +105,6 @@ class StreamHub {
   EventLog* const log_;
   const Clock* const clock_;
   const StreamOptions options_;
-  RefusalCounters* const refusals_;
   StreamMeters meters_;
 
   mutable Mutex mutex_;
@@ -128,8 +113,6 @@ class StreamHub {
   absl::flat_hash_map<uint64_t, WatchStream*> ids_ ABSL_GUARDED_BY(mutex_);  // ids of streams_
   // Times at which streams_ are to be checked, soonest first.
   std::set<std::pair<absl::Duration, WatchStream*>> due_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, Peer> peers_ ABSL_GUARDED_BY(mutex_);
-  size_t filter_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // total of streams_
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "server/stream/stream_hub.h"
 
 namespace vmeventd {
@@ -104,8 +105,9 @@ bool WatchStream::Advance() {
       if (!next.ok() && !end_.has_value()) end_ = next.status();
       again_ = again_ || cursor_.more();
       if (draining_ && !again_ && !end_.has_value()) {
-        end_ = absl::UnavailableError(
-            absl::StrCat("vmeventd is shutting down; resume after sequence ", cursor_.sequence()));
+        end_ = WithReason("SHUTTING_DOWN", absl::UnavailableError(absl::StrCat(
+                                               "vmeventd is shutting down; resume after sequence ",
+                                               cursor_.sequence())));
       }
       return again_ || end_.has_value();
     }
@@ -127,10 +129,12 @@ bool WatchStream::Advance() {
 
 void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
   if (absl::IsDataLoss(answer.status())) {
-    answer = absl::OutOfRangeError(absl::StrCat(
-        answer.status().message(),
-        ": the journal is damaged, and a restart of vmeventd replaces it; start from a "
-        "snapshot"));
+    answer = WithReason(
+        "JOURNAL_DAMAGED",
+        absl::OutOfRangeError(absl::StrCat(
+            answer.status().message(),
+            ": the journal is damaged, and a restart of vmeventd replaces it; start from a "
+            "snapshot")));
   }
   {
     const MutexLock lock(&mutex_);

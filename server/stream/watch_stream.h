@@ -21,10 +21,6 @@
 namespace vmeventd {
 
 struct StreamOptions {
-  int max_streams = 4'000;
-  int max_streams_per_peer = 2'000;
-  // Memory limit of all filters; one peer may take half of it.
-  size_t max_filter_bytes = size_t{64} << 20;
   absl::Duration progress_interval = absl::Seconds(10);  // default of a client that sets none
   absl::Duration write_timeout = absl::Seconds(60);      // time after which a pending write ends it
   // Size of one answer of the journal while few streams are open.

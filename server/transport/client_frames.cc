@@ -12,7 +12,9 @@ constexpr uint32_t kSmallData = 64;
 // A client that reads a long backlog later may grant its windows later.
 constexpr double kMaxFreeControl = 100'000;
 constexpr size_t kPriorityBytes = 5;
-constexpr int kResourceExhausted = 8;  // value of grpc::StatusCode
+// Values of grpc::StatusCode.
+constexpr int kInvalidArgument = 3;
+constexpr int kResourceExhausted = 8;  // as gRPC has it for headers
 
 Breach BrokenRule(std::string what) { return {Refusal::kFrames, std::move(what), true}; }
 
@@ -163,7 +165,7 @@ std::optional<Breach> ClientFrames::PassHeaders(std::string* to_server, std::str
                   ResetStreamFrame(header.stream, Http2Error::kCancel));
   requests_.erase(header.stream);
   if (WasRefused(header.stream)) return std::nullopt;
-  Refuse(header.stream,
+  Refuse(header.stream, kResourceExhausted,
          absl::StrCat("the headers of the call have ", block.size(), " bytes, at most ",
                       kMaxFramePayload, " are allowed"),
          to_client);
@@ -221,7 +223,7 @@ bool ClientFrames::WasRefused(uint32_t stream) const {
 
 void ClientFrames::RefuseRequest(uint32_t stream, const Request& request, std::string* to_client) {
   const bool compressed = request.left <= limits_.max_request_bytes;
-  Refuse(stream,
+  Refuse(stream, kInvalidArgument,
          absl::StrCat("the request has ", request.left, compressed ? " compressed" : "",
                       " bytes, at most ",
                       compressed ? limits_.max_compressed_request_bytes : limits_.max_request_bytes,
@@ -230,8 +232,9 @@ void ClientFrames::RefuseRequest(uint32_t stream, const Request& request, std::s
   resets_after_ = true;
 }
 
-void ClientFrames::Refuse(uint32_t stream, absl::string_view why, std::string* to_client) {
-  absl::StrAppend(to_client, TrailersOnlyFrame(stream, kResourceExhausted, why),
+void ClientFrames::Refuse(uint32_t stream, int code, absl::string_view why,
+                          std::string* to_client) {
+  absl::StrAppend(to_client, TrailersOnlyFrame(stream, code, why),
                   ResetStreamFrame(stream, Http2Error::kNone));
   ++refused_requests_;
   refused_.push_back(stream);

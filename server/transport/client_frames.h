@@ -11,7 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/token_bucket.h"
+#include "base/clock.h"
 #include "server/access/refusals.h"
 #include "server/transport/frames.h"
 
@@ -108,7 +108,7 @@ class ClientFrames {
     if (std::exchange(in_parts_, false)) --peer_->headers_in_parts;
   }
   void RefuseRequest(uint32_t stream, const Request& request, std::string* to_client);
-  void Refuse(uint32_t stream, absl::string_view why, std::string* to_client);
+  void Refuse(uint32_t stream, int code, absl::string_view why, std::string* to_client);
   bool WasRefused(uint32_t stream) const;
   // Follows the messages within DATA. True: one is too large.
   bool OnContent(absl::string_view bytes, Request* request) const;

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "base/steady_time.h"
+#include "base/clock.h"
 #include "server/access/certificate_names.h"
 #include "spdlog/spdlog.h"
 

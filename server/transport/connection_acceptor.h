@@ -15,7 +15,6 @@
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
-#include "base/token_bucket.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
 #include "server/transport/arrivals.h"

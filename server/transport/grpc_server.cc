@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/thread_name.h"
+#include "base/system.h"
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/access_policy.h"
@@ -33,8 +33,8 @@ constexpr int kAcceptorNiceness = 10;
 
 CallLimits CallLimitsOf(const GrpcServerOptions& options) {
   CallLimits limits;
-  limits.calls = options.max_streams + limits.other_calls;
-  limits.calls_of_peer = options.max_streams_per_peer + limits.other_calls_of_peer;
+  limits.streams = options.max_streams;
+  limits.streams_of_peer = options.max_streams_per_peer;
   return limits;
 }
 
@@ -88,7 +88,6 @@ GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
       refusals_(refusals),
       clock_(clock),
       list_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
-      vms_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
       clients_(CallLimitsOf(options_), refusals),
       gate_(&clients_, clock, refusals),
       // A channel without credentials leads nowhere: each call fails at once, and gRPC reports that
@@ -160,7 +159,7 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   if (absl::IsAlreadyExists(listens)) return listens;
   const ListenAddress& opened = listener->socket->address();
   listener->policy = std::make_unique<AccessPolicy>(opened, options_.operators, &clients_,
-                                                    &list_rate_, &vms_rate_, clock_, refusals_);
+                                                    &list_rate_, clock_, refusals_);
   listener->methods = std::make_unique<CallService>(&gate_);
   service_->AddTo(listener->methods.get(), listener->policy.get());
   health_.AddTo(listener->methods.get());

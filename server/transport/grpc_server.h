@@ -32,10 +32,10 @@ struct GrpcServerOptions {
   std::vector<std::string> operators;  // names in certificates; see AccessPolicy
   int max_connections = 4'000;         // limit of each address
   ArrivalLimits arrivals;              // limits of each address
-  int max_streams = 4'000;             // the hub's limit
-  int max_streams_per_peer = 2'000;    // the hub's limit
-  double list_rate = 200;              // ListEvents a second and peer; and ListVms
-  RelayLimits relay;                   // what clients may send
+  int max_streams = 4'000;             // on each listener
+  int max_streams_per_peer = 2'000;
+  double list_rate = 200;  // ListEvents a second and peer; and ListVms
+  RelayLimits relay;       // what clients may send
 };
 
 struct ListenerState {
@@ -97,7 +97,6 @@ class GrpcServer {
   RefusalCounters* const refusals_;
   const Clock* const clock_;
   RateLimiter list_rate_;
-  RateLimiter vms_rate_;
   Clients clients_;
   CallGate gate_;
   Health health_;

@@ -9,7 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
-#include "base/token_bucket.h"
+#include "base/clock.h"
 #include "server/transport/client_frames.h"
 
 namespace vmeventd {

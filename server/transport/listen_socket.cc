@@ -12,9 +12,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
-#include "base/errno_status.h"
+#include "base/clock.h"
 #include "base/receiving_socket.h"
+#include "base/system.h"
 #include "base/unix_address.h"
 #include "server/host/directories.h"
 #include "spdlog/spdlog.h"

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "server/config/listen_address.h"
 
 // The daemon binds and accepts itself: gRPC would replace another process's socket without a word,

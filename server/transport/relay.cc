@@ -16,8 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/errno_status.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "server/transport/frames.h"
 #include "server/transport/wire.h"
 

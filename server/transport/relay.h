@@ -13,7 +13,7 @@
 #include "base/event_loop.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "server/access/refusals.h"
 #include "server/transport/client_frames.h"
 #include "server/transport/inbound_budget.h"

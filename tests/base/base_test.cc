@@ -10,16 +10,14 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/account_names.h"
+#include "base/clock.h"
 #include "base/counter.h"
-#include "base/duration_text.h"
-#include "base/fair_queue.h"
-#include "base/label_selector.h"
 #include "base/mutex.h"
-#include "base/token_bucket.h"
-#include "base/unique_fd.h"
+#include "base/patterns.h"
+#include "base/system.h"
+#include "base/text.h"
+#include "base/turn_queue.h"
 #include "base/unix_sockets.h"
-#include "base/utf8.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
@@ -81,9 +79,8 @@ TEST(FairQueue, OwnersTakeTurnsAndEachKeepsItsOrder) {
   queue.Push("b", "b2");
   queue.Push("c", "c1");
   EXPECT_EQ(queue.size(), 7u);
-  EXPECT_EQ(queue.size_of("a"), 4u);
   EXPECT_THAT(PopAll(&queue), ElementsAre("a1", "b1", "c1", "a2", "b2", "a3", "a4"));
-  EXPECT_EQ(queue.size_of("a"), 0u);
+  EXPECT_EQ(queue.size(), 0u);
 }
 
 TEST(FairQueue, AReturningOwnerGoesToTheEnd) {
@@ -93,14 +90,6 @@ TEST(FairQueue, AReturningOwnerGoesToTheEnd) {
   EXPECT_EQ(queue.Pop(), "a1");
   queue.Push("a", "a2");
   EXPECT_THAT(PopAll(&queue), ElementsAre("b1", "a2"));
-}
-
-TEST(FairQueue, TakesTheNewestFromTheLongestLine) {
-  FairQueue<std::string> queue;
-  queue.Push("a", "a1");
-  for (const char* item : {"b1", "b2", "b3"}) queue.Push("b", item);
-  EXPECT_EQ(queue.PopFromLongest(), "b3");
-  EXPECT_THAT(PopAll(&queue), ElementsAre("a1", "b1", "b2"));
 }
 
 bool Matches(absl::string_view text) {

@@ -1,8 +1,7 @@
-#include "base/glob.h"
-
 #include <string>
 #include <vector>
 
+#include "base/patterns.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "base/utf8.h"
+#include "base/text.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/formatter.h"

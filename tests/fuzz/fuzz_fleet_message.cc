@@ -5,8 +5,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/nats/jetstream_api.h"
 #include "client/fleet/fleet_message.h"
+#include "client/nats/jetstream_api.h"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -17,7 +17,7 @@ void Fuzz_fleet_message(absl::string_view input) {
   (void)ParseConsumerState(input);
   (void)ParseAck(input);
   (void)ParseStoredMessage(input);
-  (void)HeaderIn(input, kMessageIdHeader);
+  (void)HeaderIn(input, "ce-id");
   // A journal's ID that is empty would be that of no journal.
   if (const auto origin = client::ParseOrigin(input); origin.ok() && origin->journal_id.empty()) {
     std::abort();

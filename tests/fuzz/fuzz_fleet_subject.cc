@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "base/nats/subject.h"
+#include "client/nats/subject.h"
 
 namespace {
 

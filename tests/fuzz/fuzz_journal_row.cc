@@ -15,8 +15,10 @@ void Fuzz_journal_row(absl::string_view input) {
   vmeventd::v1::Event durable = event;
   durable.set_durable(true);
   if (again.SerializeAsString() != durable.SerializeAsString()) std::abort();
-  if (vmeventd::VmInEventField(written).source != event.vm().source()) std::abort();
-  if (vmeventd::VmInEventField(row).source.size() > row.size()) std::abort();
+  const vmeventd::v1::VmRef& vm_ref = event.vm();
+  const vmeventd::VmNames names = vmeventd::NamesAtEnd(
+      written, vm_ref.name().size(), vm_ref.run_id().size(), vm_ref.source().size());
+  if (names.name != vm_ref.name() || names.source != vm_ref.source()) std::abort();
 
   const vmeventd::v1::Vm vm = vmeventd::DecodeSnapshotVmField(row);
   const std::string field = vmeventd::EncodeSnapshotVmField(vm);

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "base/utf8.h"
+#include "base/text.h"
 #include "client/output/terminal_text.h"
 
 void Fuzz_terminal_text(absl::string_view input) {

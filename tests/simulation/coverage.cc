@@ -23,38 +23,6 @@ constexpr const char* kPoints[] = {
     "kill in recv of a socket",
     "kill in unlink of the shutdown file",
     "kill in utimensat of the shutdown file",
-    "kill in acknowledgement by the fleet",
-    "kill in answer by the fleet",
-    "kill in connect to the fleet",
-    "kill in publish to the fleet",
-    "power is lost in acknowledgement by the fleet",
-    "power is lost in publish to the fleet",
-    "fleet: GAP",
-    "fleet: a bucket is deleted",
-    "fleet: a bucket is not permitted",
-    "fleet: a bucket is purged",
-    "fleet: a connection breaks after the store",
-    "fleet: a connection breaks before the store",
-    "fleet: a message is dropped",
-    "fleet: a message of a dead connection",
-    "fleet: a repeated message",
-    "fleet: a stop between send and acknowledgement",
-    "fleet: acknowledgements after the time-out",
-    "fleet: a refusal",
-    "fleet: a restored stream",
-    "fleet: an acknowledgement is lost",
-    "fleet: an event behind later ones",
-    "fleet: an event that does not fit",
-    "fleet: another node of this name",
-    "fleet: another node of this name in a stream that lost events",
-    "fleet: another stream",
-    "fleet: a message for another stream",
-    "fleet: away",
-    "fleet: connected",
-    "fleet: late acknowledgements",
-    "fleet: no answer",
-    "fleet: there is no stream",
-    "fleet: what is stored is found",
     "list: a page",
     "list: a page, newest first",
     "list: the last page",
@@ -85,7 +53,6 @@ constexpr const char* kPoints[] = {
     "no descriptor in open of a socket",
     "no descriptor in open of journal.db",
     "no descriptor in open of journal.db-wal",
-    "no descriptor in open of published",
     "no descriptor in open of the directory",
     "no descriptor in open of the shutdown file",
     "no descriptor in epoll_create1",
@@ -93,11 +60,8 @@ constexpr const char* kPoints[] = {
     "no descriptor in inotify_init1",
     "no descriptor in pidfd_open",
     "no descriptor in socket",
-    "bound: a batch of the fleet after a connection",
-    "bound: a larger batch of the fleet",
     "a GAP for what retention has thinned out",
     "a position held back by what is not durable",
-    "bound: a peer has its questions",
     "bound: the VMs of a user have their descriptors",
     "bound: the event queue is full",
     "the inotify queue overflows",
@@ -125,10 +89,9 @@ std::vector<std::string> NotReached(const std::map<std::string, uint64_t>& reach
     }
   }
   for (const absl::string_view what : {"fault EIO", "fault ENOSPC", "kill", "power is lost"}) {
-    for (const absl::string_view file : {"journal.db", "journal.db-wal", "sequence", "published"}) {
+    for (const absl::string_view file : {"journal.db", "journal.db-wal", "sequence"}) {
       want(absl::StrCat(what, " in write of ", file));
-      // A full disk fails no sync, and the fleet's position is not synced.
-      if (what == "fault ENOSPC" || file == "published") continue;
+      if (what == "fault ENOSPC") continue;  // a full disk fails no sync
       want(absl::StrCat(what, " in fsync of ", file));
     }
   }

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/nats/subject.h"
 #include "tests/simulation/world.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/command_lines.h"
@@ -58,13 +57,13 @@ class SignalRings : public SignalTrace {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options,
-                                                      Store* store, std::unique_ptr<FleetSink> sink,
-                                                      std::function<double()> random,
+                                                      Store* store,
                                                       std::function<void()> on_published) {
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = {.path = kJournalPath,
                                   .retention_age = options.retention_age,
-                                  .retention_events = options.retention_events},
+                                  .retention_events = options.retention_events,
+                                  .max_backlog_bytes = options.max_backlog_bytes},
                       .live = {.ring = {.max_bytes = options.ring_bytes}},
                       .node_id = "node",
                       .max_queued = options.max_queued},
@@ -73,15 +72,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   (*log)->Subscribe({.published = std::move(on_published)});
   std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(log)));
   if (absl::Status status = daemon->Watch(options, store); !status.ok()) return status;
-  if (sink == nullptr) return daemon;
-  absl::StatusOr<std::unique_ptr<PositionFile>> position = PositionFile::Open(
-      kPositionPath, absl::StrCat(kFleetStream, "/", NodeSubjects(kCluster, kNode)));
-  if (!position.ok()) return position.status();
-  daemon->fleet_sink_ = std::move(sink);
-  daemon->fleet_ = std::make_unique<FleetPublisher>(
-      PublisherOptions{
-          .cluster = kCluster, .node = kNode, .version = "1", .heartbeat = options.heartbeat},
-      daemon->fleet_sink_.get(), &daemon->outbox_, *std::move(position), kernel, std::move(random));
   return daemon;
 }
 
@@ -93,10 +83,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
       hub_(log_.get(), kernel,
            {.progress_interval = kProgressInterval,
             .write_timeout = kWriteTimeout,
-            .history_bytes = options.history_bytes},
-           &refusals_),
-      outbox_(log_.get()) {
-  log_->Subscribe({.published = [this] { fleet_woken_ = true; }});
+            .history_bytes = options.history_bytes}) {
   hub_thread_ = std::thread([this] { hub_.Run(); });
 }
 
@@ -202,23 +189,7 @@ void Daemon::CloseWriter() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   parts.pump.TakeWritten();
 }
 
-void Daemon::EndStreams() {
-  hub_.Drain(kDrain);
-  if (fleet_ == nullptr) return;
-  fleet_->Stop();
-  fleet_->Run();  // runs to its last heartbeat
-}
-
-absl::Duration Daemon::fleet_due() const {
-  if (fleet_ == nullptr) return absl::InfiniteDuration();
-  return fleet_woken_ ? kernel_->monotonic() : fleet_due_;
-}
-
-void Daemon::FleetTurn() {
-  fleet_woken_ = false;
-  const absl::Duration wait = fleet_->Step();
-  fleet_due_ = kernel_->monotonic() + wait;
-}
+void Daemon::EndStreams() { hub_.Drain(kDrain); }
 
 void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
                   std::function<bool()> cancelled,

@@ -11,9 +11,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/fleet/fleet_sink.h"
-#include "server/fleet/outbox.h"
-#include "server/fleet/publisher.h"
 #include "server/handover.h"
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
@@ -29,10 +26,6 @@ inline constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
 
 inline constexpr char kStateDirectory[] = "/var/lib/vmeventd";
 inline constexpr char kJournalPath[] = "/var/lib/vmeventd/journal.db";
-inline constexpr char kPositionPath[] = "/var/lib/vmeventd/published";
-// The names by which it publishes.
-inline constexpr char kCluster[] = "cluster";
-inline constexpr char kNode[] = "node";
 
 // The service manager's store of a daemon that has stopped, as server/handover.h has it: runs as
 // texts, and their descriptors.
@@ -48,8 +41,8 @@ struct Store {
 };
 
 // A run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
-// pump, its writer, its history and the fleet's publisher are stepped; the hub and where its
-// streams match have threads of the simulation (threads.h). Must not outlive the kernel, in which
+// pump, its writer and its history are stepped; the hub and where its streams match have threads of
+// the simulation (threads.h). Must not outlive the kernel, in which
 // it may die at any call.
 class Daemon {
  public:
@@ -59,19 +52,16 @@ class Daemon {
     size_t max_queued = 100'000;
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 16 << 20;
+    size_t max_backlog_bytes = JournalOptions::kMaxBacklogBytes;
     size_t history_bytes = StreamCursor::kHistoryBytes;  // limit of one page
     std::shared_ptr<LibvirtApi> libvirt;                 // null: it follows no domains
-    absl::Duration heartbeat = absl::Seconds(30);  // interval in the fleet; zero: events alone
   };
 
-  // An error that Daemon::Create would return. `sink`: of the fleet; null: it publishes nothing.
-  // `random`: numbers from 0 to 1, for the fleet's publisher. `on_published` is called with each
-  // step that makes events public, before anybody else is notified of it. `store` is empty then,
-  // unless the start ends before it is asked for.
+  // An error that Daemon::Create would return. `on_published` is called with each step that makes
+  // events public, before anybody else is notified of it. `store` is empty then, unless the start
+  // ends before it is asked for.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options,
                                                        Store* store,
-                                                       std::unique_ptr<FleetSink> sink,
-                                                       std::function<double()> random,
                                                        std::function<void()> on_published);
   ~Daemon();
   Daemon(const Daemon&) = delete;
@@ -101,19 +91,8 @@ class Daemon {
   void WriterTurn() { log_->StepWriter(); }
   bool HistoryTurn() { return log_->StepHistory(); }
 
-  // Time at which the fleet's publisher wants a turn.
-  absl::Duration fleet_due() const;
-  void FleetTurn();
-  // Ends what the publisher waits for, as a stop does.
-  void InterruptFleet() { fleet_->Stop(); }
-  // Null: it publishes nothing.
-  const FleetMeters* fleet_meters() const {
-    return fleet_ == nullptr ? nullptr : &fleet_->meters();
-  }
-
   // Stops in two steps: handles what has come until now, writes all of it, and leaves what can be
-  // handed over in `store`, unless that is null; then ends each stream after its last event, and
-  // the fleet's publisher.
+  // handed over in `store`, unless that is null; then ends each stream after its last event.
   void Stop(Store* store);
   void EndStreams();
 
@@ -134,6 +113,8 @@ class Daemon {
   // The open runs that it began with.
   const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
   bool replaced() const { return saved_.journal_is_new; }
+  // False: the journal cannot be opened yet, and with it the open runs of the daemons before.
+  bool has_journal() const { return EventLogForTests::PartsOf(*log_).writer.progress().open; }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
   // Runs of domains, whose processes were handed over.
@@ -152,18 +133,12 @@ class Daemon {
   const std::unique_ptr<EventLog> log_;
   const SavedState saved_;
   Queries queries_;
-  RefusalCounters refusals_;
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;
   size_t handed_ = 0;
   std::set<std::string> domains_;
   int loop_turns_ = 0;
-  JournalOutbox outbox_;
-  std::unique_ptr<FleetSink> fleet_sink_;
-  std::unique_ptr<FleetPublisher> fleet_;
-  bool fleet_woken_ = true;
   bool stops_ = false;
-  absl::Duration fleet_due_ = absl::ZeroDuration();
   std::thread hub_thread_;
 };
 

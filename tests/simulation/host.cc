@@ -240,15 +240,12 @@ void Host::AimKill() {
     const char* call;
     const char* path_end;
   };
-  static constexpr Place kPlaces[] = {
-      {"write", "journal.db"},      {"fsync", "journal.db"},
-      {"write", "journal.db-wal"},  {"fsync", "journal.db-wal"},
-      {"write", "sequence"},        {"fsync", "sequence"},
-      {"open", ".shutdown"},        {"utimensat", ".shutdown"},
-      {"unlink", ".shutdown"},      {"recv", ".qmp"},
-      {"utimensat", ".shutdown"},   {"write", "published"},
-      {"publish to the fleet", ""}, {"acknowledgement by the fleet", ""},
-      {"connect to the fleet", ""}};
+  static constexpr Place kPlaces[] = {{"write", "journal.db"},     {"fsync", "journal.db"},
+                                      {"write", "journal.db-wal"}, {"fsync", "journal.db-wal"},
+                                      {"write", "sequence"},       {"fsync", "sequence"},
+                                      {"open", ".shutdown"},       {"utimensat", ".shutdown"},
+                                      {"unlink", ".shutdown"},     {"recv", ".qmp"},
+                                      {"utimensat", ".shutdown"}};
   if (kills_ <= 0) return;
   if (random_->OneIn(2)) {
     const Place& place = kPlaces[random_->Below(std::size(kPlaces))];

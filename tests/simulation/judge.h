@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -43,6 +44,8 @@ class Judge {
   void AfterStart(Daemon* daemon, int number);
   // Takes each step that became public, before anything else can happen to it.
   void Look(Daemon* daemon, int number);
+  // Takes what retention has deleted; called after each turn of the writer.
+  void AfterWriter(const Daemon& daemon);
   // Called after each turn of the pump.
   void AfterPump(Daemon* daemon, int number);
   // Checks after a stop in order, with a healthy disk, that the journal has all that is public.
@@ -58,6 +61,10 @@ class Judge {
   // Checks the end, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
+  // Checks a snapshot of the sequence: the runs in it, of those whose events `wants`.
+  void CheckSnapshot(const std::set<std::string>& runs, uint64_t sequence,
+                     const std::function<bool(const v1::Event&)>& wants) const;
+
   const std::map<uint64_t, Entry>& entries() const { return entries_; }
   const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
@@ -68,6 +75,9 @@ class Judge {
   // Retention has thinned out events up to this one; and whether it may have deleted this one.
   uint64_t thinned() const { return thinned_; }
   bool MayBeThinned(uint64_t sequence) const;
+
+  // Returns whether there is little room for what waits for the disk, so that some is dropped.
+  bool drops() const { return options_.max_backlog_bytes < JournalOptions::kMaxBacklogBytes; }
 
   // The event without what may differ between two looks at it.
   static std::string ContentOf(const v1::Event& event);
@@ -80,6 +90,8 @@ class Judge {
   // Returns whether nothing has kept daemons from its monitor for so long.
   bool IsFree(const Life& life, absl::Duration since) const;
   void Add(const v1::Event& event, int daemon);
+  // Forgets what the power took of a daemon whose disk took nothing, not even the mark.
+  void ForgetUnwritten(uint64_t newest);
   // Marks as lost what the GAP names.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
@@ -95,12 +107,17 @@ class Judge {
   void TakeUnseenDomain(const v1::VmRef& vm);
   void TakeOtherRunId(const v1::VmRef& vm);
   void TakeRunId(const std::string& run_id, Life* life) const;
-  // The number of each daemon's sayings of the life that are in the journal for certain: up to the
-  // last event that is not lost, since what an event changed is committed with it.
+  // The number of each daemon's sayings of the life that are in the journal for certain: all of a
+  // daemon that stopped in order; of another one, up to the last event that is not lost, since what
+  // an event changed is committed with it.
   std::map<int, size_t> KeptSayings(const Life& life) const;
 
   void CheckInTime(const v1::Event& event) const;
   void CheckRetention(const Daemon& daemon);
+  // Takes it that a daemon begins without the open runs of those before.
+  void BeginsWithoutRuns(int number);
+  // Returns whether it is said why the run has no STOPPED.
+  bool MayLackStop(const std::string& run_id) const;
   // Takes a journal that has taken the damaged one's place, after a start.
   void TakeNewJournal(const Daemon& daemon);
   void CheckVms(const Daemon& daemon) const;
@@ -120,8 +137,12 @@ class Judge {
   std::set<std::string> stopped_before_;                // runs, in journals before this one
   bool unseen_ = false;   // retention has deleted events before anybody could see them
   bool dropped_ = false;  // the event queue has left events out
+  std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count them
+  std::vector<absl::Duration> dropped_at_;   // times of the GAPs for what the disk's queue drops
+  std::set<int> stopped_in_order_;           // daemons whose journal has all that they have read
+  // The daemons that began without the open runs of those before, and when.
+  std::map<int, absl::Duration> without_runs_;
   bool short_of_descriptors_ = false;
-  uint64_t node_gaps_ = 0;  // GAPs that name no sequences
   uint64_t oldest_ = 0;
   uint64_t committed_ = 0;
   uint64_t durable_ = 0;

@@ -28,9 +28,6 @@ class Libvirtd::Client : public Connection {
     if (libvirtd_->link_ == link_) libvirtd_->Forget();
   }
   absl::StatusOr<std::vector<ActiveDomain>> ListActive() override { return libvirtd_->List(link_); }
-  absl::StatusOr<DomainLifecycle> LastEnd(const std::string& uuid) override {
-    return libvirtd_->LastEnd(link_, uuid);
-  }
   absl::StatusOr<DomainDetails> Details(const std::string& /*uuid*/) override {
     libvirtd_->Take();
     if (libvirtd_->link_ != link_) return Away();
@@ -87,50 +84,6 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
   return active;
 }
 
-// Every other domain is transient.
-absl::StatusOr<DomainLifecycle> Libvirtd::LastEnd(const ConnectionPtr& link,
-                                                  const std::string& uuid) {
-  Take();
-  if (link_ != link) return Away();
-  const bool runs = std::any_of(domains_.begin(), domains_.end(),
-                                [&uuid](const Life* life) { return life->uuid == uuid; });
-  if (runs) return absl::FailedPreconditionError("it runs");
-  story_->Reach("libvirt is asked how a domain ended");
-  if (uuid.back() % 2 == 0) return absl::NotFoundError("no such domain");
-  DomainLifecycle last{.what = DomainLifecycle::What::kStopped, .end = {}, .text = "shut off"};
-  if (const auto it = kept_ends_.find(uuid); it != kept_ends_.end()) {
-    last.end = it->second.end;
-    if (Life* const life = it->second.life; life != nullptr) {
-      ++link_->sent;
-      life->sayings.push_back({.kind = Saying::Kind::kManager,
-                               .manager = *last.end,
-                               .kept = true,
-                               .at = kernel_->monotonic(),
-                               .heard_by = link_,
-                               .end = link_->sent,
-                               .daemon = daemon_});
-    }
-  }
-  return last;
-}
-
-void Libvirtd::WritePidFile() {
-  const std::string path = absl::StrCat(kPidDirectory, "/driver.pid");
-  kernel_->disk().Unlink(path);
-  kernel_->disk().Make(path, S_IFREG | 0644, kernel_->wall_ns())->content = "1\n";
-}
-
-void Libvirtd::LogStart(const Life& life) {
-  const std::string path = absl::StrCat(kLogDirectory, "/", life.name, ".log");
-  std::string log;
-  if (const auto file = kernel_->disk().Find(path); file != nullptr) log = file->content;
-  kernel_->disk().Unlink(path);
-  const absl::Time now = absl::FromUnixNanos(kernel_->wall_ns());
-  kernel_->disk().Make(path, S_IFREG | 0600, kernel_->wall_ns())->content =
-      absl::StrCat(log, absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", now, absl::UTCTimeZone()),
-                   ": starting up libvirt version: 9.0.0\n");
-}
-
 void Libvirtd::Stop() {
   if (!runs_) return;
   story_->Say("libvirtd", "ends");
@@ -145,20 +98,13 @@ void Libvirtd::Stop() {
 
 void Libvirtd::Start() {
   if (runs_) return;
-  // A domain that ended meanwhile is not known any more, and no end of it is reported; but it
-  // counts as one that crashed. What was kept before is forgotten.
-  kept_ends_.clear();
-  for (const Life* const life : domains_) {
-    if (!life->process_gone) continue;
-    kept_ends_[life->uuid] = {nullptr, ManagerEnd::kCrashed};
-  }
+  // A domain that ended meanwhile is not known any more, and no end of it is reported.
   std::erase_if(domains_, [](const Life* life) { return life->process_gone; });
   last_id_ = 0;
   for (const Life* const life : domains_) last_id_ = std::max(last_id_, life->domain_id);
   if (last_id_ == 0) story_->Reach("the ids of domains begin again");
   story_->Say("libvirtd", "starts, with ", domains_.size(), " domains");
   runs_ = true;
-  WritePidFile();
   started_at_ = kernel_->monotonic();
 }
 
@@ -169,7 +115,6 @@ void Libvirtd::Add(Life* life) {
   kernel_->disk().Make(path, S_IFREG | 0644, kernel_->wall_ns())->content =
       absl::StrCat(life->process->pid, "\n");
   domains_.push_back(life);
-  LogStart(*life);
 }
 
 void Libvirtd::Hear(Life* life, Saying* saying) {
@@ -211,8 +156,6 @@ void Libvirtd::SayStarted(Life* life, bool incoming) {
 
 void Libvirtd::Remove(Life* life, ManagerEnd end) {
   if (!runs_ || std::erase(domains_, life) == 0) return;
-  const ManagerEnd kept = end == ManagerEnd::kFailed ? ManagerEnd::kCrashed : end;
-  kept_ends_[life->uuid] = {life, kept};
   if (kernel_->disk().Find(PidFile(*life)) != nullptr && random_->OneIn(2)) {
     kernel_->disk().Unlink(PidFile(*life));
   }

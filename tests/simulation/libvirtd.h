@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,7 +19,6 @@ namespace vmeventd::simulation {
 
 inline constexpr char kLibvirtUri[] = "qemu+unix:///system?socket=/run/libvirt/libvirt-sock";
 inline constexpr char kPidDirectory[] = "/run/libvirt/qemu";
-inline constexpr char kLogDirectory[] = "/var/log/libvirt/qemu";
 
 // The node's libvirtd at the border of its client library, as docs/libvirt.md has measured it: its
 // events come while its calls are under way, a list may be late, and its ids begin again. The calls
@@ -28,9 +26,7 @@ inline constexpr char kLogDirectory[] = "/var/log/libvirt/qemu";
 class Libvirtd : public LibvirtApi {
  public:
   Libvirtd(Kernel* kernel, Random* random, Story* story)
-      : kernel_(kernel), random_(random), story_(story) {
-    WritePidFile();
-  }
+      : kernel_(kernel), random_(random), story_(story) {}
 
   bool runs() const { return runs_; }
   absl::Duration started_at() const { return started_at_; }
@@ -64,10 +60,6 @@ class Libvirtd : public LibvirtApi {
   // The next thing that the connection is sent is `saying`.
   void Hear(Life* life, Saying* saying);
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);
-  absl::StatusOr<DomainLifecycle> LastEnd(const ConnectionPtr& link, const std::string& uuid);
-  void WritePidFile();
-  // Records in the domain's log that it starts.
-  void LogStart(const Life& life);
   // A call takes its time, in which all else goes on.
   void Take();
 
@@ -78,12 +70,6 @@ class Libvirtd : public LibvirtApi {
   absl::Duration started_at_ = absl::ZeroDuration();
   int64_t last_id_ = 0;
   std::vector<Life*> domains_;  // domains that it knows as running
-  // The last end of a domain, as it has kept it. kept_ends_ is keyed by UUID.
-  struct KeptEnd {
-    Life* life = nullptr;  // null: it is a guess of a libvirtd that was not there
-    ManagerEnd end = ManagerEnd::kShutdown;
-  };
-  std::map<std::string, KeptEnd> kept_ends_;
   int daemon_ = 0;
   std::shared_ptr<Callbacks> listener_;
   ConnectionPtr link_;   // `listener_`'s; null: it has lost it

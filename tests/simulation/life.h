@@ -32,7 +32,6 @@ struct Saying {
   std::string text;
   std::optional<bool> guest;  // SHUTDOWN's
   ManagerEnd manager = ManagerEnd::kShutdown;
-  bool kept = false;    // for kManager: libvirt was asked, after the end
   absl::Duration at;    // monotonic
   int64_t wall_us = 0;  // QEMU's stamp; 0: an answer, which has no stamp
   // The connection that got it, and its place in what that was sent; null: nobody listened.

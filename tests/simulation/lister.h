@@ -38,7 +38,6 @@ class Lister {
   };
 
   void Begin();
-  void Flood(Daemon* daemon);
   void Ask(Daemon* daemon);
   void OnAnswer(const Daemon& daemon, const Call& call, const absl::StatusOr<std::string>& answer);
   void TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page);

@@ -84,7 +84,7 @@ constexpr Found kFound[] = {
     {"a kill in a replacement loses the open runs",
      [](Plan* plan) {
        plan->damages = plan->stops = plan->kills = 6;
-       plan->power_losses = plan->fleet = plan->listers = 0;
+       plan->power_losses = plan->listers = 0;
      },
      "an open run outlives its journal"},
     {"a VM that ends while the daemon is restarted has no class",
@@ -261,7 +261,7 @@ int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
     for (uint64_t seed = first; known + unseen < ends && seed < first + 20 * ends + 20; ++seed) {
       Plan plan = PlanOf(seed);
       HaveAway(&plan);
-      plan.libvirtd_ends = plan.listers = plan.fleet = 0;
+      plan.libvirtd_ends = plan.listers = 0;
       plan.domains = domains;
       const Result result = Run(worker, plan, false);
       known += TimesReached(result, absl::StrCat(name, " has its class"));

@@ -60,6 +60,7 @@ class Reader::Call : public StreamCall {
   }
 
   void AnswerBy(CallStream* stream) override { stream_ = stream; }
+  absl::Status Hold(size_t) override { return absl::OkStatus(); }
   void Write(const grpc::ByteBuffer* message) override {
     message_ = message;
     since_ = now();
@@ -152,7 +153,7 @@ void Reader::Connect(Daemon* daemon) {
   if (kind_ == 0 && !hurries_ && random_->OneIn(4)) {
     journal_id_.clear();
     left_out_.clear();
-    durable_ = 0;
+    durable_ = progress_durable_ = 0;
   }
   if (!journal_id_.empty() && !from_snapshot_) {
     // Rule 3: what is not durable comes again, or is named by a GAP.
@@ -168,10 +169,11 @@ void Reader::Connect(Daemon* daemon) {
   }
   story_->Say(name_, "connects after ", sequence_, snapshot ? ", with a snapshot" : "");
   in_snapshot_ = snapshot;
+  snapshot_.clear();
   from_oldest_ = std::holds_alternative<FromOldest>(start);
   if (start.index() != WatchStart(AfterSequence()).index()) {
     journal_id_.clear();
-    durable_ = 0;
+    durable_ = progress_durable_ = 0;
   }
   v1::EventFilter filter;
   for (const std::string& name : names_) filter.add_vm_names(name);
@@ -191,10 +193,11 @@ void Reader::CheckAtRest(bool disk_waits) {
     }
     return;
   }
+  // A stream that reads the journal waits for the disk, and so do its beats.
+  if (disk_waits) return;
   if (waits > kProgressInterval + kClocksDiffer) {
     story_->Fail(name_, " hears nothing, not even a beat");
   }
-  if (disk_waits) return;
   if (const uint64_t missing = FirstMissing(); missing != 0) {
     story_->Fail(name_, " is at ", sequence_, ", and nobody goes on to ", missing);
   }
@@ -238,9 +241,18 @@ void Reader::Take(const std::string& bytes) {
     journal_id_ = progress.journal_id();
     if (!is_new && !in_snapshot_) Skip(sequence_, progress.sequence());
     if (!in_snapshot_) sequence_ = std::max(sequence_, progress.sequence());
-    if (in_snapshot_) journal_id_.clear();  // no cursor before the snapshot is complete
+    if (in_snapshot_) {  // no cursor before the snapshot is complete
+      journal_id_.clear();
+      if (progress.sequence() != 0) {
+        story_->Fail(name_, " is sent to ", progress.sequence(),
+                     " before its snapshot is complete");
+      }
+    }
   }
+  for (const v1::Vm& vm : response.snapshot_vms()) snapshot_.insert(vm.ref().run_id());
   if (response.has_snapshot_done()) {
+    judge_->CheckSnapshot(snapshot_, response.snapshot_done().sequence(),
+                          [this](const v1::Event& event) { return Wants(event); });
     in_snapshot_ = false;
     from_snapshot_ = false;
     left_out_.clear();
@@ -252,9 +264,10 @@ void Reader::Take(const std::string& bytes) {
 }
 
 void Reader::TakeDurable(uint64_t sequence) {
-  if (sequence < durable_ && sequence != 0 && !journal_id_.empty()) {
-    story_->Fail(name_, " got the durable sequence ", sequence, " after ", durable_);
+  if (sequence < progress_durable_ && sequence != 0 && !journal_id_.empty()) {
+    story_->Fail(name_, " got the durable sequence ", sequence, " after ", progress_durable_);
   }
+  progress_durable_ = sequence;
   durable_ = std::max(durable_, sequence);
   if (sequence > judge_->durable()) {
     story_->Fail(name_, " got the durable sequence ", sequence, ", and the log has ",

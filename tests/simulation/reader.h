@@ -3,11 +3,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "base/backoff.h"
+#include "base/clock.h"
 #include "grpcpp/grpcpp.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/judge.h"
@@ -72,12 +73,14 @@ class Reader {
   // Backoff after each stream that ended without an event.
   Backoff backoff_{absl::Milliseconds(100), absl::Seconds(5)};
 
-  std::string journal_id_;  // journal of the cursor; empty: there is none
-  uint64_t sequence_ = 0;   // events up to here are done with
-  uint64_t durable_ = 0;    // everything up to here is durable
+  std::string journal_id_;         // journal of the cursor; empty: there is none
+  uint64_t sequence_ = 0;          // events up to here are done with
+  uint64_t durable_ = 0;           // everything up to here is durable, or a GAP will name it
+  uint64_t progress_durable_ = 0;  // as the last Progress had it
   bool in_snapshot_ = false;
-  bool from_snapshot_ = false;  // the next start, after OUT_OF_RANGE
-  bool from_oldest_ = false;    // set for a stream whose first message is yet to come
+  std::set<std::string> snapshot_;  // runs in it
+  bool from_snapshot_ = false;      // the next start, after OUT_OF_RANGE
+  bool from_oldest_ = false;        // set for a stream whose first message is yet to come
   std::vector<std::pair<uint64_t, uint64_t>> announced_gaps_;
   std::vector<uint64_t> left_out_;  // events that did not come, and must be named by a GAP
   std::shared_ptr<Call> call_;

@@ -36,7 +36,6 @@ struct Facts {
   // The facts of a domain.
   bool migrating = false;
   std::optional<ManagerEnd> manager;
-  bool kept = false;  // libvirt was asked, after the end
 };
 
 void HearMigration(const std::string& status, Facts* facts) {
@@ -125,9 +124,7 @@ void Hear(const Saying& saying, Facts* facts) {
       if (saying.text == "shutdown" && facts->shutdown == nullptr) facts->down_before = true;
       return;
     case Saying::Kind::kManager:
-      if (saying.kept && facts->manager.has_value()) return;  // heard as it happened
       facts->manager = saying.manager;
-      facts->kept = saying.kept;
       return;
     case Saying::Kind::kOther:
       return HearMigration(saying.text, facts);
@@ -167,12 +164,11 @@ ShutdownClass OfFacts(const Facts& facts, const Life& life, const Seen& seen) {
   if (facts.manager == ManagerEnd::kDestroyed && (!failed || signal == SIGKILL)) {
     return ShutdownClass::kAdmin;
   }
-  if (facts.manager == ManagerEnd::kCrashed && !facts.kept) return ShutdownClass::kUnknown;
+  if (facts.manager == ManagerEnd::kCrashed) return ShutdownClass::kUnknown;
   if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP) return ShutdownClass::kAdmin;
   if (facts.incoming && failed && signal == 0) return ShutdownClass::kAdmin;
   if (facts.never_ran || facts.finishing) return ShutdownClass::kUnknown;
   if (killer_seen) return ShutdownClass::kAdmin;
-  if (facts.kept && facts.manager == ManagerEnd::kCrashed) return ShutdownClass::kCrash;
   // A daemon goes on with what it was handed, and the process had ended before.
   if (end_unseen && (signal == SIGKILL || !status_known)) return ShutdownClass::kUnknown;
   if (failed) return ShutdownClass::kCrash;

@@ -11,8 +11,6 @@
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/simulation/daemon.h"
-#include "tests/simulation/fleet_judge.h"
-#include "tests/simulation/fleet_servers.h"
 #include "tests/simulation/host.h"
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
@@ -47,9 +45,10 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
     options.ring_bytes = 4 << 10;
   }
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
-  if (random->OneIn(4)) options.heartbeat = absl::ZeroDuration();
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
+  if (random->OneIn(4))
+    options.max_backlog_bytes = static_cast<size_t>(random->Between(1'000, 20'000));
   if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
   // A domain whose process is not followed is known by its UUID alone.
   if (plan.domains > 0) options.max_vm_descriptors = Daemon::Options().max_vm_descriptors;
@@ -78,7 +77,6 @@ class Simulation {
         world_random_(random_.Next()),
         reader_random_(random_.Next()),
         fault_random_(random_.Next()),
-        fleet_random_(random_.Next()),
         thread_random_(random_.Next()),
         kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
         threads_(&kernel_, &thread_random_),
@@ -101,12 +99,6 @@ class Simulation {
                    }}),
         hands_over_(plan.handover != 0),
         damages_(plan.damages),
-        publishes_(plan.fleet != 0),
-        fleet_judge_(&judge_, &story_, options_.heartbeat > absl::ZeroDuration()),
-        fleet_(&kernel_, &fleet_random_, &story_, &world_, &fleet_judge_,
-               [this](absl::Duration until, const std::function<bool()>& done) {
-                 OthersGoOn(until, done);
-               }),
         writer_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200),
         loop_stalls_one_in_(fault_random_.OneIn(3) ? 10 : 10'000) {
     for (const char* directory : {"/", "/run", kWatchedDirectory, "/run/libvirt", kPidDirectory,
@@ -134,14 +126,6 @@ class Simulation {
       });
     }
     if (plan.domains > 0) CheckDomainsLater();
-    for (int64_t i = 0; publishes_ && i < plan.outages; ++i) {
-      const absl::Duration how_long =
-          fault_random_.Between(absl::Seconds(1), absl::Minutes(fault_random_.OneIn(3) ? 30 : 5));
-      world_.At(host_.SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
-      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.LoseBucket(); });
-      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.LoseStream(); });
-      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.PublishAsOther(); });
-    }
     world_.set_after_overflow([this] {
       if (daemon_ != nullptr && host_.has_descriptors()) judge_.CheckFollowed(number_);
     });
@@ -163,8 +147,6 @@ class Simulation {
  private:
   // Time by which the daemon has looked for events past their age.
   static constexpr absl::Duration kSettles = absl::Minutes(12);
-  // A heartbeat is due each 30 s.
-  static constexpr absl::Duration kHeartbeatFollows = absl::Seconds(40);
   static constexpr absl::Duration kLoopStalls = absl::Milliseconds(200);
   static constexpr int kMaxSteps = 2'000'000;  // a simulation takes some ten thousand
 
@@ -173,14 +155,13 @@ class Simulation {
     story_.Say("daemon", "starts, for the ", number_, ". time");
     world_.set_daemon(number_);
     host_.AimKill();
-    if (damages_ > 0 && fault_random_.OneIn(2) && judge_.DamageJournal()) {
+    if (damages_ > 0 && !host_.start_may_fail() && fault_random_.OneIn(2) &&
+        judge_.DamageJournal()) {
       --damages_;
       host_.AimKillAtStart();
     }
-    absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(
-        &kernel_, options_, &store_, publishes_ ? fleet_.NewSink() : nullptr,
-        [this] { return static_cast<double>(fleet_random_.Below(1001)) / 1000; },
-        [this] { judge_.Look(daemon_.get(), number_); });
+    absl::StatusOr<std::unique_ptr<Daemon>> daemon =
+        Daemon::Start(&kernel_, options_, &store_, [this] { judge_.Look(daemon_.get(), number_); });
     if (kernel_.dead()) {
       if (daemon.ok()) daemon_ = *std::move(daemon);
       return Bury();
@@ -203,7 +184,6 @@ class Simulation {
     if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
     world_.GoOnWithProcesses(number_, daemon_->domains());
     judge_.AfterStart(daemon_.get(), number_);
-    fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
 
   void CheckDomainsLater() {
@@ -222,11 +202,6 @@ class Simulation {
   // Stops it as the service manager does: all that was observed is written.
   void StopDaemon() {
     if (daemon_ == nullptr) return;
-    if (fleet_waits_) {  // defers the stop until it has noticed
-      daemon_->InterruptFleet();
-      stops_ = true;
-      return;
-    }
     host_.KeepPower();
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
@@ -260,7 +235,6 @@ class Simulation {
     EndThreads();
     Disconnect();
     if (host_.OnDeath()) {
-      position_is_kept_ = false;
       store_ = {};
     }
     restart_at_ = kernel_.monotonic() +
@@ -327,18 +301,7 @@ class Simulation {
                                       });
   }
 
-  enum class Who {
-    kLoop,
-    kPump,
-    kWriter,
-    kHistory,
-    kThreads,
-    kFleet,
-    kQemu,
-    kReader,
-    kLister,
-    kWorld
-  };
+  enum class Who { kLoop, kPump, kWriter, kHistory, kThreads, kQemu, kReader, kLister, kWorld };
 
   // Gives a turn to one of those that have something to do; else time passes.
   void Step() {
@@ -355,7 +318,6 @@ class Simulation {
         who.push_back(Who::kWriter);
       }
       if (threads_.CanTurn()) who.push_back(Who::kThreads);
-      if (!fleet_waits_ && daemon_->fleet_due() <= kernel_.monotonic()) who.push_back(Who::kFleet);
       if (try_readers_) {
         if (!disk_waits()) who.push_back(Who::kHistory);
         if (!readers_.empty()) who.push_back(Who::kReader);
@@ -381,6 +343,7 @@ class Simulation {
         break;
       case Who::kWriter:
         daemon_->WriterTurn();
+        judge_.AfterWriter(*daemon_);
         if (random_.OneIn(writer_stalls_one_in_)) {
           writer_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), absl::Seconds(10));
@@ -393,9 +356,6 @@ class Simulation {
         break;
       case Who::kThreads:
         threads_.Turn();
-        break;
-      case Who::kFleet:
-        FleetTurn();
         break;
       case Who::kReader:
         did = random_.Pick(readers_)->Turn(daemon_.get());
@@ -411,7 +371,6 @@ class Simulation {
         break;
     }
     EndDaemonIfDue();
-    if (fleet_waits_ && kernel_.dead()) return;
     if (did) {
       try_readers_ = try_qemu_ = true;
       idle_ = 0;
@@ -427,26 +386,8 @@ class Simulation {
   }
   bool disk_waits() const { return kernel_.monotonic() < disk_answers_at(); }
 
-  void FleetTurn() {
-    daemon_->FleetTurn();
-    if (!kernel_.dead()) fleet_judge_.AfterTurn(*daemon_);
-  }
-
-  // Lets the others go on while the fleet's publisher waits for its servers.
-  void OthersGoOn(absl::Duration until, const std::function<bool()>& done) {
-    fleet_waits_ = true;
-    fleet_waits_until_ = until;
-    while (kernel_.monotonic() < until && !done() && !kernel_.dead() && !story_.failed()) Step();
-    fleet_waits_ = false;
-  }
-
   void EndDaemonIfDue() {
-    if (fleet_waits_) return;
-    if (daemon_ != nullptr && kernel_.dead()) {
-      Bury();
-    } else if (std::exchange(stops_, false)) {
-      StopDaemon();
-    }
+    if (daemon_ != nullptr && kernel_.dead()) Bury();
   }
 
   // Gives a turn to those of whom it is not known before whether they have something to do. Returns
@@ -471,7 +412,6 @@ class Simulation {
       next = std::min(next, std::max(daemon_->writer_due(), disk_answers_at()));
       // What waits to be read, too.
       if (disk_waits()) next = std::min(next, disk_answers_at());
-      next = std::min(next, fleet_waits_ ? fleet_waits_until_ : daemon_->fleet_due());
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
       }
@@ -494,13 +434,10 @@ class Simulation {
   // daemon comes to rest, and each reader has all there is.
   void Settle() {
     host_.Settle();
-    fleet_.Settle();
-    absl::Duration end = kernel_.monotonic() + kSettles;
+    const absl::Duration end = kernel_.monotonic() + kSettles;
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
       if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});
-      const uint64_t newest = judge_.newest();
       Step();
-      if (judge_.newest() != newest) end = std::max(end, kernel_.monotonic() + kHeartbeatFollows);
     }
     if (story_.failed()) return;
     for (const auto& reader : readers_) reader->Hurry();
@@ -509,15 +446,10 @@ class Simulation {
       any = threads_.CanTurn() || any;
       threads_.Turn();
       for (const auto& reader : readers_) any = reader->Turn(daemon_.get()) || any;
-      if (daemon_->fleet_due() <= kernel_.monotonic()) {
-        FleetTurn();
-        any = true;
-      }
       if (any && ++steps_ < kMaxSteps) quiet = 0;
     }
     for (const auto& reader : readers_) reader->CheckComplete();
     judge_.AtEnd(*daemon_);
-    fleet_judge_.AtEnd(*daemon_, fleet_.values());
   }
 
   Random random_;  // the schedule's
@@ -525,7 +457,6 @@ class Simulation {
   Random world_random_;
   Random reader_random_;
   Random fault_random_;
-  Random fleet_random_;
   Random thread_random_;
   Kernel kernel_;
   Threads threads_;
@@ -538,10 +469,7 @@ class Simulation {
   Host host_;
   const bool hands_over_;  // a service manager stores what a daemon leaves that stops
   int64_t damages_;        // damages left
-  const bool publishes_;
   Store store_;
-  FleetJudge fleet_judge_;
-  FleetServers fleet_;
   const uint64_t writer_stalls_one_in_;  // turns; a slow disk has often, and for seconds
   const uint64_t loop_stalls_one_in_;    // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
@@ -552,10 +480,6 @@ class Simulation {
   absl::Duration restart_at_ = absl::ZeroDuration();
   absl::Duration writer_stalls_until_ = absl::ZeroDuration();
   absl::Duration loop_stalls_until_ = absl::ZeroDuration();
-  bool fleet_waits_ = false;  // its publisher's turn is under way
-  absl::Duration fleet_waits_until_;
-  bool stops_ = false;            // stops as soon as that turn is over
-  bool position_is_kept_ = true;  // no power loss may have taken it back
   bool try_readers_ = true;
   bool try_qemu_ = true;
   int idle_ = 0;
@@ -576,14 +500,12 @@ Plan PlanOf(uint64_t seed) {
   plan.stops = random.OneIn(2) ? random.Between(1, 4) : 0;
   plan.readers = random.Between(0, 3);
   plan.calm = random.OneIn(4) ? 1 : 0;
-  plan.fleet = random.OneIn(4) ? 0 : 1;
-  plan.outages = random.OneIn(2) ? 0 : random.Between(1, 4);
   plan.listers = random.OneIn(2) ? 0 : random.Between(1, 2);
   plan.shortages = random.OneIn(2) ? 0 : random.Between(1, 4);
-  // Answers that the fleet and lists get of two journals are not judged.
+  // Answers that lists get of two journals are not judged.
   if (random.OneIn(6)) {
     plan.damages = random.Between(1, 3);
-    plan.fleet = plan.listers = 0;
+    plan.listers = 0;
     plan.stops += 2;  // a start finds it
     plan.kills += 2;
   }

@@ -33,8 +33,6 @@ struct Plan {
   int64_t readers = 0;
   int64_t listers = 0;
   int64_t calm = 0;       // 1: no lost monitors, hangs and other clients
-  int64_t fleet = 0;      // 1: the journal is published to the fleet
-  int64_t outages = 0;    // times in which the fleet's servers are away
   int64_t shortages = 0;  // times in which there are no descriptors
   int64_t damages = 0;    // damages of the journal, while no daemon runs
   int64_t handover = 0;   // 1: a service manager keeps what a daemon leaves that stops
@@ -53,8 +51,6 @@ struct Plan {
             {"kills", &kills},
             {"readers", &readers},
             {"listers", &listers},
-            {"outages", &outages},
-            {"fleet", &fleet},
             {"libvirtd_ends", &libvirtd_ends},
             {"domains", &domains},
             {"lives", &lives},

@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,11 +38,6 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     before_list_ = std::move(before);
     after_list_ = std::move(after);
-  }
-  // Sets what it has kept of the last end of each domain; unset: it knows no such domain.
-  void SetLastEnd(std::optional<DomainLifecycle> end) {
-    const MutexLock lock(&mutex_);
-    last_end_ = std::move(end);
   }
   // Sets the details of each domain.
   void SetDetails(DomainDetails details) {
@@ -119,12 +113,6 @@ class FakeLibvirt : public LibvirtApi {
       libvirt_->Call(&FakeLibvirt::after_list_);
       return active;
     }
-    absl::StatusOr<DomainLifecycle> LastEnd(const std::string& /*uuid*/) override {
-      const MutexLock lock(&libvirt_->mutex_);
-      libvirt_->Block();
-      if (!libvirt_->last_end_.has_value()) return absl::NotFoundError("no such domain");
-      return *libvirt_->last_end_;
-    }
     absl::StatusOr<DomainDetails> Details(const std::string& /*uuid*/) override {
       const MutexLock lock(&libvirt_->mutex_);
       libvirt_->Block();
@@ -169,7 +157,6 @@ class FakeLibvirt : public LibvirtApi {
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
   int lists_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<ActiveDomain> active_ ABSL_GUARDED_BY(mutex_);
-  std::optional<DomainLifecycle> last_end_ ABSL_GUARDED_BY(mutex_);
   DomainDetails details_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Callbacks> listener_ ABSL_GUARDED_BY(mutex_);
   int opened_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/nats/subject.h"
+#include "client/nats/subject.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd {
@@ -180,9 +180,9 @@ class FakeConnection : public NatsConnection {
               {"last_ts", TimeText(messages.empty() ? none : messages.rbegin()->second.time)}}}};
   }
 
-  // The message at a place, or the next one; any subject.
+  // The message at a place.
   static json MessageFrom(const FakeNats::Stream& stream, uint64_t place) {
-    const auto found = stream.messages.lower_bound(place);
+    const auto found = stream.messages.find(place);
     if (found == stream.messages.end()) {
       return {{"error", {{"err_code", 10037}, {"description", "no message found"}}}};
     }
@@ -255,7 +255,6 @@ void FakeNats::AddEvent(const std::string& node, const v1::Event& event, const s
   Add("VMEVENTS", ToSubject(NodeSubjectPrefix("prod", node), event.vm().name(), word),
       {{"ce-source", absl::StrCat("/vmevents/prod/", EscapeToken(node), "/journal-", node)},
        {"ce-id", absl::StrCat(event.sequence())},
-       {"Nats-Msg-Id", absl::StrCat("journal-", node, ":", event.sequence(), ":code")},
        {"ce-type", absl::StrCat(kSubjectPrefix, ".", word)}},
       event.SerializeAsString());
 }

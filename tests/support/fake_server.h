@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "client/connect/server_address.h"
 #include "client/output/output.h"
 #include "grpcpp/security/server_credentials.h"

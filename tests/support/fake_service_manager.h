@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd::e2e {
 

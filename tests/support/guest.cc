@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
-#include "base/random.h"
+#include "base/uuid.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 
@@ -148,7 +148,7 @@ std::string GuestSector(bool obeys_power_button, bool reboots_after_panic) {
   return BootSector(code);
 }
 
-Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomUuid().value()) {
+Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomUuid()) {
   const std::string control_path = options_.directory + "/" + name() + ".control";
   // A QEMU that ran under this name may have left its socket behind.
   std::filesystem::remove(control_path);

@@ -15,8 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/subject.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/subject.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
@@ -173,29 +173,6 @@ void NatsServer::CreateBuckets() {
   for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
     CreateStream(BucketStream(bucket), nlohmann::json::parse(CreateBucketRequest(bucket, 1)));
   }
-}
-
-void NatsServer::CreateStreamWithoutWindow() {
-  constexpr int64_t kShortest = 100'000'000;  // JetStream's shortest, in nanoseconds
-  CreateStream("VMEVENTS", {{"name", "VMEVENTS"},
-                            {"subjects", {"vmevents.v1.>"}},
-                            {"storage", "file"},
-                            {"duplicate_window", kShortest}});
-}
-
-nlohmann::json AskMonitoring(uint16_t port, const std::string& path) {
-  const UniqueFd fd = ConnectToLoopback(port);
-  const std::string request = absl::StrCat("GET ", path, " HTTP/1.0\r\n\r\n");
-  if (!fd.valid() || send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return {};
-  std::string answer;
-  std::array<char, 65536> buffer{};
-  for (ssize_t size = 1; size > 0;) {
-    size = read(fd.get(), buffer.data(), buffer.size());
-    if (size > 0) answer.append(buffer.data(), static_cast<size_t>(size));
-  }
-  nlohmann::json json = nlohmann::json::parse(
-      answer.substr(std::min(answer.find("\r\n\r\n"), answer.size())), nullptr, false);
-  return json.is_object() ? json : nlohmann::json::object();
 }
 
 std::string NatsOperator::Print(const std::vector<std::string>& arguments) const {

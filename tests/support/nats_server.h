@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
 #include "tests/support/tcp_relay.h"
@@ -70,8 +70,6 @@ class NatsServer {
   // Makes what `vmevents fleet create` makes.
   void CreateFleet();
   void CreateBuckets();
-  // Makes a stream whose window, in which it recognises repeated messages, is over at once.
-  void CreateStreamWithoutWindow();
 
  private:
   const std::string directory_;
@@ -80,10 +78,6 @@ class NatsServer {
   const UniqueFd held_port_;
   std::unique_ptr<ChildProcess> process_;
 };
-
-// The answer of a server's monitoring on this port of loopback to "/varz" and so on; an empty
-// object: none.
-nlohmann::json AskMonitoring(uint16_t port, const std::string& path);
 
 // A relay between a client and a server: can drop what the server answers.
 class AnswerDropper : public TcpRelay {

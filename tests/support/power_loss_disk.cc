@@ -57,6 +57,11 @@ void Apply(const Change& change, std::string* content) {
   }
 }
 
+void MakeDurable(DiskFile* file) {
+  for (const Change& change : file->changes) Apply(change, &file->durable);
+  file->changes.clear();
+}
+
 // Applies all of it, nothing, or some of its sectors.
 void ApplyPart(const Change& change, std::string* content, std::mt19937_64& random) {
   switch (random() % 3) {
@@ -108,10 +113,7 @@ int Sync(sqlite3_file* file, int flags) {
   before_change();
   const int code = Real(file)->pMethods->xSync(Real(file), flags);
   DiskFile* const disk = Disk(file);
-  if (code == SQLITE_OK && disk != nullptr) {
-    for (const Change& change : disk->changes) Apply(change, &disk->durable);
-    disk->changes.clear();
-  }
+  if (code == SQLITE_OK && disk != nullptr) MakeDurable(disk);
   return code;
 }
 int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
@@ -172,8 +174,7 @@ void PowerLossDisk::CutPower(const std::string& from, const std::string& to,
 
 }  // namespace vmeventd
 
-// Syncs the daemon's own files. SQLite's files are synced as well, but the shim stands in front of
-// their layer.
+// Syncs files past SQLite, whose own syncs the shim sees.
 extern "C" int fdatasync(int fd) {
   if (vmeventd::active) {
     std::error_code error;
@@ -181,6 +182,8 @@ extern "C" int fdatasync(int fd) {
     if (!error && path.filename() == "sequence") {
       vmeventd::synced[path] = vmeventd::ContentOf(path);
     }
+    const auto file = vmeventd::files.find(path);
+    if (!error && file != vmeventd::files.end()) vmeventd::MakeDurable(&file->second);
   }
   return static_cast<int>(syscall(SYS_fdatasync, fd));
 }

@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd::e2e {
 

@@ -5,6 +5,9 @@
 #include <csignal>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "google/rpc/status.pb.h"
+
 namespace vmeventd {
 
 TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal)
@@ -16,7 +19,7 @@ TestServer::TestServer(GrpcServerOptions listeners)
 TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal,
                        GrpcServerOptions listeners)
     : pumped_(events, std::move(journal)),
-      hub_(&pumped_.log(), &pumped_.clock(), streams, &refusals_),
+      hub_(&pumped_.log(), &pumped_.clock(), streams),
       service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.log(), &hub_,
                &refusals_) {
   pumped_.log().Start(EventLog::Threads::kHistory);
@@ -98,6 +101,21 @@ grpc::Status TestStream::End() {
   }
   finished_ = true;
   return reader_->Finish();
+}
+
+std::string ReasonOf(const grpc::Status& status) {
+  google::rpc::Status details;
+  google::rpc::ErrorInfo info;
+  if (!details.ParseFromString(status.error_details()) || details.details().empty() ||
+      !details.details(0).UnpackTo(&info)) {
+    return "none";
+  }
+  EXPECT_EQ(details.code(), static_cast<int>(status.error_code()));
+  EXPECT_EQ(details.message(), status.error_message());
+  EXPECT_EQ(info.domain(), "vmeventd");
+  v1::ErrorReason reason = v1::ERROR_REASON_UNSPECIFIED;
+  EXPECT_TRUE(v1::ErrorReason_Parse(absl::StrCat("ERROR_REASON_", info.reason()), &reason));
+  return info.reason();
 }
 
 }  // namespace vmeventd

@@ -84,6 +84,10 @@ class TestStream {
   bool finished_ = false;
 };
 
+// The reason of an error for programs, a name of the contract's ErrorReason without its prefix;
+// "none": it has none.
+std::string ReasonOf(const grpc::Status& status);
+
 // A channel that shares its connection with no other.
 std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
     const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =

@@ -17,8 +17,7 @@ void RecordingSink::Push(VmUpdate update) {
   if (update.status.has_value()) {
     const std::string path(update.status->monitor_path);
     const std::string directory = path.substr(0, path.rfind('/'));
-    shutdown_file =
-        FileExists(absl::StrCat(directory, "/", update.status->ref.name.str(), ".shutdown"));
+    shutdown_file = FileExists(absl::StrCat(directory, "/", update.status->ref.name, ".shutdown"));
   }
   entries_.push_back({std::move(update), shutdown_file});
 }

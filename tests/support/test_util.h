@@ -10,11 +10,10 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {

@@ -2,8 +2,7 @@
 //
 //   vmeventd_tuned [NAME=VALUE...] FLAGS...
 //
-// event-limits=off: every event of a VM is published. list-rate=, publish-rate=: a second;
-// publish-heartbeat=: seconds.
+// event-limits=off: every event of a VM is published. list-rate=: a second.
 
 #include <cstdlib>
 #include <iostream>
@@ -30,10 +29,6 @@ int main(int argc, char** argv) {
       return EXIT_FAILURE;
     } else if (name == "list-rate") {
       tuning.list_rate = number;
-    } else if (name == "publish-rate") {
-      tuning.publish_rate = number;
-    } else if (name == "publish-heartbeat") {
-      tuning.publish_heartbeat = absl::Seconds(number);
     } else {
       std::cerr << "vmeventd_tuned: there is no " << name << "\n";
       return EXIT_FAILURE;

@@ -1,4 +1,4 @@
-// vmevents and the example in Python read what daemons publish into a real NATS server.
+// vmevents and the example in Python read what nodes publish into a real NATS server.
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,14 +17,17 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
+#include "client/nats/jetstream_api.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
+#include "tests/system/fleet_push.h"
 #include "tests/system/journal_test_base.h"
+#include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::e2e {
 namespace {
@@ -59,13 +62,33 @@ ChildOptions FollowFleet(uint16_t port, const std::string& record, const std::st
   return child;
 }
 
+// Sends messages whose headers are these bytes, under one subject.
+void PublishRaw(uint16_t port, const std::string& subject,
+                const std::vector<std::pair<std::string, std::string>>& messages) {
+  const UniqueFd fd = ConnectToLoopback(port);
+  std::string text = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
+  for (const auto& [headers, payload] : messages) {
+    absl::StrAppend(&text, "HPUB ", subject, " ", headers.size(), " ",
+                    headers.size() + payload.size(), "\r\n", headers, payload, "\r\n");
+  }
+  text += "PING\r\n";
+  ASSERT_EQ(send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(text.size()));
+  std::string answer;
+  std::array<char, 4096> buffer{};
+  while (!absl::StrContains(answer, "PONG")) {
+    const ssize_t size = read(fd.get(), buffer.data(), buffer.size());
+    ASSERT_GT(size, 0) << answer;
+    answer.append(buffer.data(), static_cast<size_t>(size));
+  }
+}
+
 // Two nodes, n1 and n2, each with a daemon that has a host name of its own.
 class FleetClientTest : public JournalTestBase {
  protected:
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "gives daemons a host name, which takes root";
-    nats().CreateStreamWithoutWindow();
-    nats().CreateBuckets();
+    nats().CreateFleet();
     for (const char* const node : {"n1", "n2"}) StartNode(node);
   }
 
@@ -77,13 +100,17 @@ class FleetClientTest : public JournalTestBase {
     options.socket = home + "/run/vmeventd.sock";
     options.state_dir = home + "/state";
     options.log_file = home + "/log";
-    options.tuning = {"publish-heartbeat=1", "publish-rate=100000"};
+    options.tuning = {"event-limits=off"};
     options.wrapper = {"unshare", "--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", node};
-    options.arguments = {"--publish", nats().url(), "--publish-cluster", "prod"};
     daemons_[node] = std::make_unique<Daemon>(options);
+    if (!pushes_.contains(node)) {
+      pushes_[node] = std::make_unique<FleetPush>(daemons_[node]->server_address(), nats().url(),
+                                                  "prod", home + "/push");
+    }
   }
   std::string Watched(const std::string& node) const { return dir() / node + "/vms"; }
   Daemon& node(const std::string& name) { return *daemons_.at(name); }
+  FleetPush& push(const std::string& name) { return *pushes_.at(name); }
   void KillNode(const std::string& name) {
     node(name).Signal(SIGKILL);
     node(name).WaitExit();
@@ -134,9 +161,10 @@ class FleetClientTest : public JournalTestBase {
  private:
   NatsServer nats_{dir() / "nats"};
   std::map<std::string, std::unique_ptr<Daemon>> daemons_;
+  std::map<std::string, std::unique_ptr<FleetPush>> pushes_;
 };
 
-TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersAndDaemons) {
+TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersPushesAndDaemons) {
   ChildOptions command = Command({"watch", "--from", "oldest"});
   command.error_file = dir() / "watch-errors";
   ChildProcess watch(command);
@@ -145,20 +173,32 @@ TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersAndDaemons) 
   one.Speak(100);
   two->Speak(100);
   std::vector<json> events = Read(&watch, 202);
+  WaitUntil("n1 has a position", [&] { return fs::exists(push("n1").cursor()); });
+  fs::copy_file(push("n1").cursor(), dir() / "position");
   nats().Kill();
+  push("n1").End(SIGKILL);
   one.Speak(100);
   WaitUntil("n1 has recorded it", [&] { return Newest("n1") == 201; });
   nats().Start();
+  push("n1").Start();
   two->Speak(100);
   for (json& event : Read(&watch, 200)) events.push_back(std::move(event));
+  // Its position is that of before: it sends again what is in the stream.
+  push("n1").End(SIGKILL);
+  fs::copy_file(dir() / "position", push("n1").cursor(), fs::copy_options::overwrite_existing);
+  push("n1").Start();
+  one.Speak(1);
+  for (json& event : Read(&watch, 1)) events.push_back(std::move(event));
+  EXPECT_GT(nats().last_sequence(), 403u) << "some came again";
   KillNode("n2");
   two.reset();
   StartNode("n2");  // finds that web.2 has ended
-  for (json& event : Read(&watch, 1)) events.push_back(std::move(event));
-  EXPECT_EQ(events.back()["type"], "EVENT_TYPE_STOPPED");
-  EXPECT_EQ(events.back()["node"], "n2");
-  EXPECT_EQ(events.back()["cluster"], "prod");
-  EXPECT_EQ(events.back()["vm"]["name"], "web.2");
+  const std::vector<json> last = Read(&watch, 2);
+  EXPECT_EQ(last[0]["type"], "EVENT_TYPE_GAP") << "what it had not written";
+  EXPECT_EQ(last[1]["type"], "EVENT_TYPE_STOPPED");
+  EXPECT_EQ(last[1]["node"], "n2");
+  EXPECT_EQ(last[1]["cluster"], "prod");
+  EXPECT_EQ(last[1]["vm"]["name"], "web.2");
   ExpectEachOnceInOrder(events);
   watch.Signal(SIGINT);
   EXPECT_EQ(watch.Wait(), 0);
@@ -185,11 +225,12 @@ TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
   EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the stream no longer has"));
   EXPECT_EQ(Lines(result.output).at(0)["sequence"], "14");
   // With the events of the last 5 minutes, which are all.
+  push("n1").End(SIGKILL);
   nats().DeleteStream("VMEVENTS");
-  nats().CreateStreamWithoutWindow();
+  nats().CreateStream("VMEVENTS", json::parse(CreateStreamRequest("VMEVENTS", 1)));
+  push("n1").Start();
   vm.Speak(1);
   result = WatchOn("1");
-  for (int tries = 0; result.exit_code == 3 && tries < 1000; ++tries) result = WatchOn("1");
   EXPECT_EQ(result.exit_code, 0) << result.error;
   EXPECT_THAT(result.error, HasSubstr("the position 14 is of another stream"));
 }
@@ -210,10 +251,10 @@ TEST_F(FleetClientTest, AReaderOfAStreamThatWasRestoredFromACopyMissesNothing) {
   // The other node comes first, so that other messages take the places that were read.
   ChattyVm other(Watched("n2"), "db1");
   other.Speak(9);
-  node("n1").Signal(SIGSTOP);
+  push("n1").Signal(SIGSTOP);
   nats().Start();
   WaitPublished(15);
-  node("n1").Signal(SIGCONT);
+  push("n1").Signal(SIGCONT);
   WaitPublished(20);
   // All were observed within the 5 minutes that come again.
   const CommandResult result = WatchOn("20");
@@ -246,21 +287,30 @@ TEST_F(FleetClientTest, SeveralNodesAndNames) {
               SizeIs(9));
 }
 
+// A heartbeat of 5 minutes ago, as a node leaves it that died then.
 TEST_F(FleetClientTest, AVmOfADeadNodeIsStale) {
   auto vm = std::make_unique<ChattyVm>(Watched("n1"), "web1");
   vm->Speak(1);
   WaitUntil("its state is in the bucket", [&] { return Ask({"vms"}).size() == 1; });
-  // It is as long as its node's heartbeat is late, which has no more than three seconds.
-  WaitUntil("it is not stale", [&] { return !Ask({"vm", "web1"}).at(0).contains("stale"); });
+  EXPECT_FALSE(Ask({"vm", "web1"}).at(0)["vm"].contains("stale"));
+  push("n1").End(SIGKILL);
   KillNode("n1");
-  WaitUntil("it is stale", [&] { return Ask({"vm", "web1"}).at(0).contains("stale"); });
+  v1::NodeHeartbeat heartbeat;
+  heartbeat.set_cluster("prod");
+  heartbeat.set_node("n1");
+  heartbeat.mutable_interval()->set_seconds(30);
+  heartbeat.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now() - absl::Minutes(5)));
+  PublishRaw(
+      nats().port(), "$KV.VMEVENTS_NODES.prod.n1",
+      {{"NATS/1.0\r\nce-source: /vmevents/prod/n1/j\r\n\r\n", heartbeat.SerializeAsString()}});
+  EXPECT_TRUE(Ask({"vm", "web1"}).at(0)["vm"].contains("stale"));
+  EXPECT_EQ(Ask({"fleet", "--node", "n1"}).at(0)["state"], "silent");
   ChattyVm again(Watched("n2"), "web1");
   again.Speak(1);
   WaitUntil("it runs elsewhere", [&] { return Ask({"vms"}).size() == 2; });
-  WaitUntil("that one is shown, and is not stale", [&] {
-    const json shown = Ask({"vm", "web1"}).at(0);
-    return shown["node"] == "n2" && !shown.contains("stale");
-  });
+  const json shown = Ask({"vm", "web1"}).at(0)["vm"];
+  EXPECT_EQ(shown["node"], "n2");
+  EXPECT_FALSE(shown.contains("stale"));
 }
 
 TEST_F(FleetClientTest, ListsAndFilters) {
@@ -299,7 +349,7 @@ TEST_F(FleetClientTest, ASnapshotIsFollowedByEvents) {
   EXPECT_EQ(Read(&watch, 1)[0]["sequence"], "4") << "the events before it are not repeated";
 }
 
-TEST_F(FleetClientTest, NodesThatAreUpSilentAndStopped) {
+TEST_F(FleetClientTest, NodesThatAreUpAndStopped) {
   const auto states = [this] {
     std::map<std::string, std::string> found;
     for (const json& one : Ask({"fleet"})) found[one["node"]] = one["state"];
@@ -313,12 +363,8 @@ TEST_F(FleetClientTest, NodesThatAreUpSilentAndStopped) {
     const json n1 = Ask({"fleet", "--node", "n1"}).at(0);
     return n1["newest_sequence"] == "3" && n1["lag"] == "0" && n1["vms"] == "1";
   });
-  KillNode("n1");
-  node("n2").Signal(SIGTERM);
-  node("n2").WaitExit();
-  WaitUntil("one is silent, one has stopped", [&] {
-    return states() == States{{"n1", "silent"}, {"n2", "stopped"}};
-  });
+  push("n2").End(SIGTERM);
+  WaitUntil("one has stopped", [&] { return states() == States{{"n1", "up"}, {"n2", "stopped"}}; });
 }
 
 TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
@@ -344,7 +390,7 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   follower.Signal(SIGTERM);
   EXPECT_EQ(follower.Wait(), 0);
   EXPECT_THAT(ReadFile(child.error_file), HasSubstr("trying again"));
-  // Nothing is left for one that begins anew with the same record: all is done already.
+  // Nothing is left for one that begins again with the same record: all is done already.
   ChildProcess repeated(follow("1", {"--durable", "another"}));
   vm.Speak(1);
   repeated.ReadUntil("powerdown-requested");
@@ -367,27 +413,6 @@ TEST_F(FleetClientTest, TheExampleNamesWhatIsWrongWithItsOptions) {
               StartsWith("follow_fleet: /none/r.db: unable to open"));
   EXPECT_THAT(error_of({"--server", server, "--record", record, "--credentials", "/none/c"}),
               StartsWith("follow_fleet: [Errno 2] No such file or directory: '/none/c'"));
-}
-
-// Sends messages whose headers are these bytes, under one subject.
-void PublishRaw(uint16_t port, const std::string& subject,
-                const std::vector<std::pair<std::string, std::string>>& messages) {
-  const UniqueFd fd = ConnectToLoopback(port);
-  std::string text = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
-  for (const auto& [headers, payload] : messages) {
-    absl::StrAppend(&text, "HPUB ", subject, " ", headers.size(), " ",
-                    headers.size() + payload.size(), "\r\n", headers, payload, "\r\n");
-  }
-  text += "PING\r\n";
-  ASSERT_EQ(send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(text.size()));
-  std::string answer;
-  std::array<char, 4096> buffer{};
-  while (!absl::StrContains(answer, "PONG")) {
-    const ssize_t size = read(fd.get(), buffer.data(), buffer.size());
-    ASSERT_GT(size, 0) << answer;
-    answer.append(buffer.data(), static_cast<size_t>(size));
-  }
 }
 
 // A publisher can give its message any bytes as headers, the status of a server's word too.
@@ -440,10 +465,9 @@ class LeafNodeTest : public JournalTestBase {
     return RunCommand({.arguments = VmeventsCommand(leaf_->url(), arguments)});
   }
   void PublishesAndReads() {
-    DaemonOptions options = Options();
-    options.arguments = {"--publish", leaf_->url(),       "--publish-cluster",
-                         "test",      "--publish-domain", "hub"};
-    StartDaemon(options);
+    StartDaemon(Options());
+    const FleetPush push(daemon().server_address(), leaf_->url(), "test", dir() / "push",
+                         {"--push-domain", "hub"});
     {
       ChattyVm vm(watch_dir(), "web1");
       vm.Speak(10);

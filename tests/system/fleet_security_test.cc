@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <csignal>
 #include <fstream>
 #include <memory>
 #include <numeric>
@@ -18,15 +19,16 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "base/nats/connection.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/subject.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/subject.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
+#include "tests/system/fleet_push.h"
 #include "tests/system/journal_test_base.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -101,11 +103,18 @@ class FleetSecurityTest : public JournalTestBase {
     std::ofstream(path) << contents;
     return path;
   }
-  DaemonOptions PublishTo(const std::string& url, std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"--publish", url, "--publish-cluster", "test"});
-    return Options(arguments);
+  // Starts a daemon, and a push of its events with these arguments.
+  void StartPublishing(const std::string& url, const std::vector<std::string>& arguments,
+                       const std::string& cluster = "test",
+                       const std::vector<std::string>& daemon_arguments = {}) {
+    StartDaemon(Options(daemon_arguments));
+    push_ = std::make_unique<FleetPush>(daemon().server_address(), url, cluster, dir() / "push",
+                                        arguments);
   }
-  std::string Log() const { return ReadFile(Options().log_file); }
+  FleetPush& push() { return *push_; }
+
+ private:
+  std::unique_ptr<FleetPush> push_;
 };
 
 class FleetAccountTest : public FleetSecurityTest {
@@ -120,10 +129,10 @@ class FleetAccountTest : public FleetSecurityTest {
   std::string MakeUser(const std::string& name, const NatsPermissions& permissions) {
     return Write(name + ".creds", operator_.MakeCredentials(name, permissions));
   }
-  // Starts a daemon with the permissions of its node; the path of its credentials.
+  // Starts a node with its permissions; the path of its credentials.
   std::string StartNode() {
     std::string credentials = MakeUser("node", PermissionsOf(ThisNode()));
-    StartDaemon(PublishTo(nats().url(), {"--publish-credentials", credentials}));
+    StartPublishing(nats().url(), {"--push-credentials", credentials});
     return credentials;
   }
   void WaitForEvents(uint64_t count) {
@@ -141,11 +150,12 @@ class FleetAccountTest : public FleetSecurityTest {
   }
   // The server's acknowledgement of a message with headers.
   std::string Publish(NatsConnection* connection, const std::string& subject,
-                      const std::vector<std::pair<std::string, std::string>>& headers) {
+                      const std::vector<std::pair<std::string, std::string>>& headers,
+                      const std::string& data = "x") {
     const std::string inbox = *connection->NewInbox();
     const auto answers = connection->Subscribe(inbox, 10);
     EXPECT_TRUE(
-        connection->Publish({.subject = subject, .reply = inbox, .data = "x", .headers = &headers})
+        connection->Publish({.subject = subject, .reply = inbox, .data = data, .headers = &headers})
             .ok());
     const auto answer = (*answers)->Next(kPatience);
     return answer.ok() && *answer != nullptr ? std::string((*answer)->data()) : "no answer";
@@ -159,7 +169,7 @@ class FleetAccountTest : public FleetSecurityTest {
     return *std::move(message);
   }
   std::vector<uint64_t> PublishedSequences() {
-    const CommandResult events = AskAs(admin_, {"events"});
+    const CommandResult events = AskAs(admin_, {"events", "--node", ThisNode()});
     std::vector<uint64_t> sequences;
     for (const absl::string_view line : absl::StrSplit(events.output, '\n', absl::SkipEmpty())) {
       sequences.push_back(
@@ -222,10 +232,10 @@ TEST_F(FleetAccountTest, ANodeWithItsCredentialsPublishesAndItsLogHasNothingOfTh
     return CountMessages(BucketStream(kVmsBucket)) > 0 &&
            CountMessages(BucketStream(kNodesBucket)) > 0;
   });
-  StopDaemon();
+  EXPECT_EQ(push().End(SIGTERM), 0);
   for (const absl::string_view line : absl::StrSplit(ReadFile(credentials), '\n')) {
     if (line.empty() || absl::StrContains(line, "---")) continue;
-    EXPECT_THAT(Log(), Not(HasSubstr(std::string(line))));
+    EXPECT_THAT(push().log(), Not(HasSubstr(std::string(line))));
   }
 }
 
@@ -251,14 +261,15 @@ TEST_F(FleetAccountTest, TheStreamsOfAFleetAreMadeByACommand) {
   const CommandResult node =
       AskAs(MakeUser("b", PermissionsOf("b")), {"fleet", "create", "--replicas", "1"});
   EXPECT_NE(node.exit_code, 0);
+  const CommandResult three = AskAs(admin(), {"fleet", "create", "--replicas", "3"});
+  EXPECT_NE(three.exit_code, 0) << "one server has one copy";
+  EXPECT_THAT(three.error, HasSubstr("VMEVENTS has 1 replica, and its server is in no cluster"));
 }
 
 TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
   PermitRollups();
   StartNode();
-  for (const char* const stream : {"VMEVENTS", "KV_VMEVENTS_VMS", "KV_VMEVENTS_NODES"}) {
-    daemon().WaitLog(absl::StrCat("the stream ", stream, " is unsafe: it permits rollups"));
-  }
+  push().WaitLog("the stream VMEVENTS is unsafe: it permits rollups");
 }
 
 TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {
@@ -297,29 +308,33 @@ TEST_F(FleetAccountTest, ANodeCannotWipeTheKeysOfOthers) {
   }
 }
 
-// The stream drops a message whose Nats-Msg-Id it has seen, whoever sent it.
+// The stream drops a message whose Nats-Msg-Id it has seen, whoever sent it: events have none. A
+// reader takes what another node says of this one's journal for that other node's.
 TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
   StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1);
   WaitForEvents(2);
   const std::string journal_id = daemon().GetServerInfo().journal_id();
-  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   const auto own = LastOf(std::string(kFleetStream), NodeSubjects("test", ThisNode()));
   ASSERT_TRUE(own.has_value());
-  const std::string id = HeaderIn(own->headers, kMessageIdHeader);
-  EXPECT_TRUE(absl::StartsWith(id, journal_id + ":2:")) << id;
+  EXPECT_EQ(HeaderIn(own->headers, "Nats-Msg-Id"), "");
+  const std::unique_ptr<NatsConnection> b = ConnectNode("b");
+  v1::Event event;
+  event.set_type(v1::EVENT_TYPE_RESET);
   for (uint64_t sequence = 3; sequence <= 10; ++sequence) {
-    for (const std::string& guess :
-         {absl::StrCat(journal_id, ":", sequence),
-          absl::StrCat(journal_id, ":", sequence, id.substr(id.rfind(':')))}) {
-      EXPECT_THAT(Publish(b.get(), "vmevents.v1.test.b.vm.reset", {{kMessageIdHeader, guess}}),
-                  HasSubstr("\"seq\":"));
-    }
+    event.set_sequence(sequence);
+    EXPECT_THAT(Publish(b.get(), "vmevents.v1.test.b.vm.reset",
+                        {{"Nats-Msg-Id", absl::StrCat(journal_id, ":", sequence)},
+                         {"ce-source", "/vmevents/test/b/" + journal_id},
+                         {"ce-id", absl::StrCat(sequence)},
+                         {"ce-type", "vmevents.v1.reset"}},
+                        event.SerializeAsString()),
+                HasSubstr("\"seq\":"));
   }
   vm.Speak(8);
-  WaitUntil("its events are in the stream", [&] { return CountMessages(kFleetStream) >= 26; });
-  EXPECT_EQ(PublishedSequences(), UpTo(10)) << "those of b are no events of vmeventd";
+  WaitUntil("its events are in the stream", [&] { return CountMessages(kFleetStream) >= 18; });
+  EXPECT_EQ(PublishedSequences(), UpTo(10));
 }
 
 // The server writes its acknowledgement to the subject that the publisher chose.
@@ -349,9 +364,9 @@ TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals)
     const auto last = LastOf(std::string(kFleetStream), events + ">");
     return last.has_value() && last->headers.empty();
   });
-  // A new connection looks at once; without one the daemon looks each minute.
-  KillDaemon();
-  StartNode();
+  // A new connection writes all states; without one that takes up to 10 minutes.
+  push().End(SIGKILL);
+  push().Start();
   WaitUntil("the bucket has the state again", [&] { return state_of() == 3; });
   vm->Speak(1);
   WaitUntil("the bucket has the new state", [&] { return state_of() == 4; });
@@ -366,7 +381,7 @@ TEST_F(FleetAccountTest, ANodeMakesTheServerDeleteNothing) {
   const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   const auto publish = [](NatsConnection* from, const std::string& subject, const char* id,
                           const std::string& reply) {
-    const std::vector<std::pair<std::string, std::string>> headers = {{kMessageIdHeader, id}};
+    const std::vector<std::pair<std::string, std::string>> headers = {{"Nats-Msg-Id", id}};
     ASSERT_TRUE(
         from->Publish({.subject = subject, .reply = reply, .data = "x", .headers = &headers}).ok());
   };
@@ -376,7 +391,7 @@ TEST_F(FleetAccountTest, ANodeMakesTheServerDeleteNothing) {
         std::pair("KV_VMEVENTS_NODES", "$KV.VMEVENTS_NODES.test.%")}) {
     const std::string of_a = absl::StrReplaceAll(subject, {{"%", "a"}});
     const std::string of_b = absl::StrReplaceAll(subject, {{"%", "b"}});
-    EXPECT_THAT(Publish(a.get(), of_a, {{kMessageIdHeader, "id"}}), HasSubstr("\"seq\":1"));
+    EXPECT_THAT(Publish(a.get(), of_a, {{"Nats-Msg-Id", "id"}}), HasSubstr("\"seq\":1"));
     for (const char* const api : {"MSG.DELETE", "PURGE", "DELETE"}) {
       const std::string reply = absl::StrCat("$JS.API.STREAM.", api, ".", stream);
       publish(b.get(), of_b, "id", reply);
@@ -400,20 +415,21 @@ TEST_F(FleetAccountTest, ANodeSeesNoAnswersOfAnother) {
   }
 }
 
-TEST_F(FleetAccountTest, ADaemonWithTheCredentialsOfAnotherNodeSaysWhatIsRefused) {
+TEST_F(FleetAccountTest, APushWithTheCredentialsOfAnotherNodeSaysWhatIsRefused) {
   const std::string credentials = MakeUser("b", PermissionsOf("b"));
-  StartDaemon(PublishTo(nats().url(), {"--publish-credentials", credentials}));
+  StartPublishing(nats().url(), {"--push-credentials", credentials});
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1);
-  daemon().WaitLog("Permissions Violation");
+  push().WaitLog("Permissions Violation");
   EXPECT_EQ(CountMessages(kFleetStream), 0u);
   EXPECT_EQ(CountMessages(BucketStream(kVmsBucket)), 0u);
   EXPECT_EQ(CountMessages(BucketStream(kNodesBucket)), 0u);
 }
 
 TEST_F(FleetAccountTest, WithoutCredentialsNothingIsPublished) {
-  StartDaemon(PublishTo(nats().url(), {}));
-  daemon().WaitLog("Authorization Violation");
+  StartPublishing(nats().url(), {});
+  push().WaitLog("Authorization Violation");
+  EXPECT_THAT(push().log(), Not(HasSubstr(".c:"))) << "no line of the library's source";
 }
 
 TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
@@ -509,8 +525,16 @@ class FleetOfTwoAccountsTest : public FleetSecurityTest {
                     .inbox_prefix = domain.empty() ? "_INBOX" : "_INBOX.vmeventd.prod." + user});
   }
   StreamState StateOf(absl::string_view stream) {
-    const auto answer = admin_->Request(ApiSubject("STREAM.INFO", stream), StreamInfoRequest(">"));
+    const auto answer = admin_->Request(ApiSubject("STREAM.INFO", stream), "");
     return *ParseStreamState((*answer)->data());
+  }
+  std::vector<std::string> SubjectsOf(absl::string_view stream) {
+    const auto answer =
+        admin_->Request(ApiSubject("STREAM.INFO", stream), R"({"subjects_filter": ">"})");
+    std::vector<std::string> subjects;
+    const auto state = nlohmann::json::parse((*answer)->data())["state"];
+    for (const auto& [subject, count] : state["subjects"].items()) subjects.push_back(subject);
+    return subjects;
   }
 
   NatsServer nats_{dir() / "nats", AccountForTheNodes()};
@@ -526,8 +550,7 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
                                         std::pair(nodes, CreateBucketRequest(kNodesBucket, 1))}) {
     ASSERT_TRUE(admin_->Request(ApiSubject("STREAM.CREATE", stream), request).ok());
   }
-  StartDaemon(Options({"--publish", nats_.url(), "--publish-cluster", "prod", "--node", "node7",
-                       "--publish-domain", "fleet"}));
+  StartPublishing(nats_.url(), {"--push-domain", "fleet"}, "prod", {"--node", "node7"});
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(2);
   WaitUntil("the stream has the events", [&] { return StateOf(events).last == 3; });
@@ -560,12 +583,11 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
     const auto message = ParseStoredMessage((*answer)->data());
     return message.ok() && HeaderIn(message->headers, "ce-id") == "4";
   });
-  EXPECT_THAT(StateOf(events).subjects,
+  EXPECT_THAT(SubjectsOf(events),
               UnorderedElementsAre("vmevents.v1.prod.node7.vm1.started",
                                    "vmevents.v1.prod.node7.vm1.powerdown-requested", own_event));
-  EXPECT_THAT(StateOf(vms).subjects,
-              UnorderedElementsAre("$KV.VMEVENTS_VMS.prod.node7.vm1", own_key));
-  EXPECT_THAT(StateOf(nodes).subjects, UnorderedElementsAre("$KV.VMEVENTS_NODES.prod.node7"));
+  EXPECT_THAT(SubjectsOf(vms), UnorderedElementsAre("$KV.VMEVENTS_VMS.prod.node7.vm1", own_key));
+  EXPECT_THAT(SubjectsOf(nodes), UnorderedElementsAre("$KV.VMEVENTS_NODES.prod.node7"));
   EXPECT_EQ(StateOf(events).last, 3 + 15 + 1 + 1) << "each event of both, and no answer";
 }
 
@@ -582,12 +604,11 @@ class FleetTlsTest : public FleetSecurityTest {
                                          client_.certificate, "--tls-key", client_.key});
     return Vmevents(url_, std::move(arguments));
   }
-  void StartPublishing() {
+  void StartNode() {
     const CommandResult created = AskWithCertificate({"fleet", "create"});
     EXPECT_EQ(created.exit_code, 0) << created.error;
-    StartDaemon(
-        PublishTo(url_, {"--publish-tls-ca", authority_->certificate(), "--publish-tls-cert",
-                         client_.certificate, "--publish-tls-key", client_.key}));
+    StartPublishing(url_, {"--push-ca", authority_->certificate(), "--push-cert",
+                           client_.certificate, "--push-key", client_.key});
   }
 
   const std::unique_ptr<CertificateAuthority> authority_ = MakeCertificateAuthority(dir() / "");
@@ -600,7 +621,7 @@ class FleetTlsTest : public FleetSecurityTest {
 };
 
 TEST_F(FleetTlsTest, ANodePublishesOverTlsWithItsCertificate) {
-  StartPublishing();
+  StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(10);
   const auto connection = ConnectNats({.servers = {url_},
@@ -617,7 +638,7 @@ TEST_F(FleetTlsTest, ANodePublishesOverTlsWithItsCertificate) {
 }
 
 TEST_F(FleetTlsTest, AReaderReadsOverTlsWithItsCertificate) {
-  StartPublishing();
+  StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(3);
   const CommandResult read =
@@ -657,17 +678,17 @@ TEST_F(FleetTlsTest, AServerWithTheNameOfAnotherHostIsRefused) {
 }
 
 TEST_F(FleetTlsTest, AServerOfAnotherAuthorityIsRefused) {
-  StartDaemon(PublishTo(url_, {"--publish-tls-ca", other_->certificate(), "--publish-tls-cert",
-                               client_.certificate, "--publish-tls-key", client_.key}));
-  daemon().WaitLog("SSL Error");
+  StartPublishing(url_, {"--push-ca", other_->certificate(), "--push-cert", client_.certificate,
+                         "--push-key", client_.key});
+  push().WaitLog("SSL Error");
 }
 
 TEST_F(FleetTlsTest, ANodeWithoutACertificateIsRefused) {
-  StartDaemon(PublishTo(url_, {"--publish-tls-ca", authority_->certificate()}));
+  StartPublishing(url_, {"--push-ca", authority_->certificate()});
   // A server that was too slow at first has another reason.
-  daemon().WaitLog("may require a certificate of the client; give one");
-  EXPECT_THAT(Log(), HasSubstr("no connection to " + url_));
-  EXPECT_THAT(Log(), Not(HasSubstr("PONG")));
+  push().WaitLog("may require a certificate of the client; give one");
+  EXPECT_THAT(push().log(), HasSubstr("no connection to " + url_));
+  EXPECT_THAT(push().log(), Not(HasSubstr("PONG")));
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/fake_service_manager.h"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"

@@ -18,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_service_manager.h"

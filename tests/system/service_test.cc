@@ -17,7 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_qemu.h"
@@ -143,6 +143,22 @@ TEST_F(ServiceTest, NotifiesTheWatchdogWhileItWorks) {
   EXPECT_EQ(process->Wait(), 0);
 }
 
+TEST_F(ServiceTest, NotifiesTheWatchdogWhileTheDiskHangs) {
+  const auto process = StartOnHungDisk();
+  manager_.ReceiveUntil("READY=1");
+  std::ofstream(hang()).close();
+  qemu_.AddMonitor(watch_dir() + "/vm1.kvmd");
+  WaitUntilItWaits();
+  WaitUntil("the hang is reported",
+            [this] { return absl::StrContains(Log(), "the disk does not answer"); });
+  while (!manager_.ReceiveNow().empty()) {
+  }
+  manager_.ReceiveUntil("WATCHDOG=1");
+  std::filesystem::remove(hang());
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(), 0);
+}
+
 // Stops one thread of a process, as a hang would, until it is destroyed.
 class StoppedThread {
  public:
@@ -204,8 +220,8 @@ TEST_F(ServiceTest, EveryThreadHasAName) {
     return std::count(names.begin(), names.end(), "vmeventd\n") == 1;
   });
   EXPECT_EQ(ReadFile(absl::StrCat("/proc/", daemon().pid(), "/comm")), "vmeventd\n");
-  for (const char* name :
-       {"watcher\n", "pump\n", "history\n", "hub\n", "fan-out\n", "signals\n", "log\n"}) {
+  for (const char* name : {"watcher\n", "pump\n", "writer\n", "history\n", "hub\n", "streams\n",
+                           "signals\n", "log\n"}) {
     EXPECT_THAT(names, testing::Contains(name));
   }
 }

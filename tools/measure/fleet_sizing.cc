@@ -18,13 +18,12 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/nats/connection.h"
-#include "base/nats/jetstream_api.h"
-#include "base/nats/subject.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream_api.h"
+#include "client/nats/subject.h"
+#include "client/output/time_text.h"
+#include "client/push/fleet_publisher.h"
 #include "nlohmann/json.hpp"
-#include "server/events/event_block.h"
-#include "server/events/event_codec.h"
-#include "server/fleet/cloud_event.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
@@ -47,10 +46,10 @@ struct Options {
 
 std::string NodeName(int node) { return absl::StrCat("node", node); }
 
-FleetMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) {
+vmeventd::StreamMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) {
   v1::Event event;
   event.set_sequence(sequence);
-  *event.mutable_observe_time() = ToTimestamp(absl::Now());
+  *event.mutable_observe_time() = client::ToProto(absl::Now());
   event.set_type(kind);
   event.mutable_vm()->set_name(absl::StrCat("vm", vm));
   event.mutable_vm()->set_run_id(
@@ -59,12 +58,8 @@ FleetMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) 
   event.set_qmp_event("RESET");
   event.set_message("the guest was reset");
   event.set_detail_json(R"({"guest":true,"reason":"guest-reset"})");
-  EventBlockBuilder builder;
-  builder.Add(event);
-  const EventBlockPtr block = builder.Finish();
-  const FleetEncoder encoder({"sizing", NodeName(node), absl::StrCat("journal-of-", node)},
-                             PublishFormat::kProtobuf, "secret");
-  return encoder.Encode(block->at(0), block->EncodedView(0));
+  return *client::FleetMessageOf(
+      event, {NodeName(node), "sizing", absl::StrCat("journal-of-", node), {}}, /*json=*/false);
 }
 
 class Sizing {
@@ -111,9 +106,9 @@ class Sizing {
   double Resident() const { return bench::ResidentKib(server_.pid()) / 1024; }
   // Of the server, in seconds: other work on the machine does not count.
   double CpuSeconds() const { return absl::ToDoubleSeconds(bench::CpuOf(server_.pid())); }
-  void Publish(const FleetMessage& message) {
+  void Publish(const vmeventd::StreamMessage& message) {
     const absl::Status sent = admin_->Publish(
-        {.subject = message.subject, .data = message.payload, .headers = &message.headers});
+        {.subject = message.subject, .data = message.data, .headers = &message.headers});
     if (!sent.ok()) Fail(std::string(sent.message()));
     // The server must not get more than it stores in time.
     if (++sent_ % 10'000 == 0) Settle(kFleetStream);
@@ -160,13 +155,11 @@ class Sizing {
     const std::string value(200, 'x');
     for (int node = 0; node < options_.nodes; ++node) {
       for (int vm = 0; vm < kVmsOfNode; ++vm) {
-        Publish({.sequence = 0,
-                 .replaces = std::nullopt,
-                 .subject = KeySubject(
-                     kVmsBucket, VmBucketKey("sizing", NodeName(node), absl::StrCat("vm", vm))),
-                 .headers =
-                     ValueHeaders({"sizing", NodeName(node), "journal"}, PublishFormat::kProtobuf),
-                 .payload = value});
+        Publish(
+            {KeySubject(kVmsBucket, VmBucketKey("sizing", NodeName(node), absl::StrCat("vm", vm))),
+             {{"ce-source", absl::StrCat("/vmevents/sizing/", NodeName(node), "/journal")},
+              {"ce-datacontenttype", "application/protobuf"}},
+             value});
       }
     }
     Settle(BucketStream(kVmsBucket));
@@ -219,20 +212,12 @@ class Sizing {
     MeasureRequest("that of a node that has none", get, [&](int node) {
       return LastMessageRequest(NodeSubjects("sizing", absl::StrCat("none", node)));
     });
-    MeasureRequest("a node's next message, from the middle of the stream", get, [&](int node) {
-      return NextMessageRequest(subjects(node), first + (last - first) / 2);
-    });
     MeasureRequest("the message at a place", get, [&](int node) {
       return MessageRequest(first + (last - first) * static_cast<uint64_t>(node) /
                                         static_cast<uint64_t>(options_.nodes));
     });
     MeasureRequest("the state of the stream", ApiSubject("STREAM.INFO", kFleetStream),
-                   [](int /*node*/) { return StreamInfoRequest(""); });
-    MeasureRequest(
-        "the keys of a node", ApiSubject("STREAM.INFO", BucketStream(kVmsBucket)), [](int node) {
-          return StreamInfoRequest(
-              absl::StrCat(KeySubject(kVmsBucket, NodeBucketKey("sizing", NodeName(node))), ".>"));
-        });
+                   [](int /*node*/) { return ""; });
   }
 
   void MeasureRestart() {

@@ -1,8 +1,8 @@
 // Runs each path that an event takes once under callgrind, which counts its instructions: the
 // commands of hot_paths.py. A dump is named after the path and the number of times that it was
-// taken. With --system-calls it does nothing but 20 commits of one event each, the same to a
-// journal at its limit, and then 20 stops, each between two marks, for a count of their system
-// calls. Alone it only shows that the paths work.
+// taken. With --system-calls it does nothing but 20 commits of one event each, and then 20 stops,
+// each between two marks, for a count of their system calls. Alone it only shows that the paths
+// work.
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -15,6 +15,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -102,7 +103,7 @@ std::unique_ptr<VmSession> Session() {
   info.qemu_version = "7.2.22";
   info.uuid = "6b2f7a52-0d3c-4a8e-8f11-200000000042";
   info.run_state = "running";
-  session->OnMonitorReady(info, {At(0), absl::Seconds(1)});
+  session->On(input::MonitorReady{info}, {At(0), absl::Seconds(1)});
   return session;
 }
 
@@ -113,7 +114,7 @@ std::vector<VmUpdate> Updates(VmSession* session, int count) {
   for (int i = 0; i < count; ++i) {
     event.name = i % 2 == 0 ? "STOP" : "RESUME";
     event.time = At(i);
-    for (Effect& effect : session->OnQmpEvent(event, {At(i), absl::Seconds(2 + i)})) {
+    for (Effect& effect : session->On(input::Event{event}, {At(i), absl::Seconds(2 + i)})) {
       if (auto* const publish = std::get_if<Publish>(&effect)) {
         updates.push_back(std::move(publish->update));
       }
@@ -137,24 +138,25 @@ void CountPublishing() {
   size_t next = 0;
   Count("queue, encode, commit and publish an event of a burst", kEvents,
         [&] { pumped.Push(std::move(bursts.at(next++))); });
-  const uint64_t newest = pumped.live_state().range().newest;
+  const uint64_t newest = pumped.log().range().newest;
   if (newest < uint64_t{2} * kEvents) Fail("an event was not published");
 
   Count("cursor to message, an event", kEvents, [&] {
     StreamBegin begin;
     begin.cursor = newest - kEvents;
-    StreamCursor cursor(&pumped.log(), std::move(begin), EventMatcher());
+    StreamCursor cursor(&pumped.log(), &pumped.clock(), std::move(begin), EventMatcher());
     size_t events = 0;
     while (events < kEvents) {
-      const auto message = cursor.Next(At(0), false);
+      const auto message = cursor.Next(false);
       if (!message.ok() || !message->has_value()) Fail("the cursor stopped early");
       events += cursor.sent().events;
     }
   });
 
-  Count("replay a row", kEvents, [&] {
-    const auto page = pumped.reader()->ReadFrom(newest - kEvents + 1, newest, 1 << 30);
-    if (!page.ok() || page->through != newest) Fail("a row was not read");
+  JournalReader* const reader = pumped.reader();
+  Count("replay an event", kEvents, [&] {
+    const auto page = reader->Answer({std::nullopt, newest - kEvents + 1, newest, ""}, 1 << 30);
+    if (!page.ok() || page->through != newest) Fail("an event was not read");
   });
 }
 
@@ -178,22 +180,21 @@ void CountCommits() {
   Count("commit one event", 100, [&] { Commit(&pumped, session.get(), 100); });
 }
 
-// A journal that has as many events as it may, a hundredth of which is more than
-// kFullCommits, and half of that less.
+// A journal that has as many events as it may. Retention deletes what is beyond that once it is
+// more than a hundredth: as many as were committed since.
 constexpr int kFullEvents = 20'000;
-constexpr int kFullCommits = 150;
+constexpr int kFullCommits = kFullEvents / 100 + 1;
 
 std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
   auto pumped = std::make_unique<PumpedState>(LiveStateOptions{},
                                               JournalOptions{.retention_events = kFullEvents});
   for (int events = 0; events < kFullEvents; events += kEvents) {
-    // All of one time, as the commits will be: behind later ones they would need two more indexes.
     std::vector<VmUpdate> updates;
     for (int i = 0; i < kEvents; ++i) updates.push_back(std::move(Updates(session, 1).front()));
     pumped->Push(std::move(updates));
   }
   pumped->Push({});
-  if (pumped->live_state().range().newest < kFullEvents) Fail("the journal is not full");
+  if (pumped->log().range().newest < kFullEvents) Fail("the journal is not full");
   return pumped;
 }
 
@@ -334,15 +335,6 @@ void CommitBetweenMarks() {
   VALGRIND_PRINTF("commits end\n");
 }
 
-void CommitToAFullJournalBetweenMarks() {
-  const std::unique_ptr<VmSession> session = Session();
-  const std::unique_ptr<PumpedState> pumped = FullJournal(session.get());
-  Commit(pumped.get(), session.get(), kTraced);
-  VALGRIND_PRINTF("full commits begin\n");
-  Commit(pumped.get(), session.get(), kTraced);
-  VALGRIND_PRINTF("full commits end\n");
-}
-
 void StopBetweenMarks() {
   StoppingFleet fleet(2 * kTraced);
   fleet.Stop(kTraced);
@@ -358,7 +350,6 @@ int main(int argc, char** argv) {
   try {
     if (argc > 1 && std::strcmp(argv[1], "--system-calls") == 0) {
       vmeventd::bench::CommitBetweenMarks();
-      vmeventd::bench::CommitToAFullJournalBetweenMarks();
       vmeventd::bench::StopBetweenMarks();
     } else {
       vmeventd::bench::CountAll();

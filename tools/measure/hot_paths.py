@@ -17,8 +17,7 @@ import tempfile
 BOUNDS = pathlib.Path(__file__).with_suffix(".json")
 # C libraries choose their string functions by the processor, and hash seeds differ.
 INSTRUCTIONS_MARGIN = 1.10
-TRACED = {"commits": "20 commits of one event", "full commits": "20 commits of one event to a full journal",
-          "stops": "20 stops"}
+TRACED = {"commits": "20 commits of one event", "stops": "20 stops"}
 TIMES = 20
 
 
@@ -30,7 +29,7 @@ def run(command):
 
 
 def count_instructions(program):
-    """Instructions for one event, row, run or commit, by path."""
+    """Instructions for one event, run or commit, by path."""
     with tempfile.TemporaryDirectory() as directory:
         out = pathlib.Path(directory) / "out"
         run(["valgrind", "--tool=callgrind", "--instr-atstart=no",

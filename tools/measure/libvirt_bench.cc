@@ -16,8 +16,8 @@
 #include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "tests/support/fake_libvirt.h"
-#include "watcher/core/event_sink.h"
-#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/specs.h"
+#include "watcher/core/vm_event.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {

@@ -11,7 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/utf8.h"
+#include "base/text.h"
 #include "base/uuid.h"
 
 namespace vmeventd {

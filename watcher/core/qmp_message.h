@@ -10,8 +10,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/rare.h"
+#include "base/compact.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/vm_event.h"
 
 // The messages that a QMP server sends: docs/interop/qmp-spec.txt in QEMU's source.
 
@@ -76,6 +77,9 @@ struct QmpEvent {
   std::string detail_json{};       // DetailJson of `data`; empty if the event has none
 };
 
+// Limit of a text of QEMU's that is used; beyond it, its beginning is.
+inline constexpr size_t kMaxQmpTextBytes = 8 << 10;
+
 // Members of an event's data or a reply's value; empty or unset for one that is not there or of
 // another type.
 std::string QmpText(const QmpObject& object, const char* name);
@@ -90,17 +94,26 @@ inline constexpr int kMaxQmpDepth = 64;
 // event has some dozens, and the time to take them in grows with their square.
 inline constexpr int kMaxQmpValues = 4096;
 
-// Parses one line. In a line of more than 64 KiB, strings are cut to 8 KiB, and to 64 bytes once
-// the line has 256 KiB. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT says
-// what the line has wrong: not JSON, too deep, too many values, or not a QMP message.
+// Parses one line. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT says what
+// the line has wrong: not JSON, too deep, too many values, or not a QMP message.
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line);
 
 // Limit of an event's data that is passed on.
 inline constexpr size_t kMaxDetailBytes = 4096;
 
-// `data`, a well-formed JSON object, without the white space between its tokens, which stay as they
-// are: Event.detail_json in vm_events.proto. Of one that has more than `max_bytes` then, members
-// that do not fit are left out, and "_truncated":true stands before the others.
-std::string DetailJson(absl::string_view data, size_t max_bytes);
+// The text of an event's data: Event.detail_json in vm_events.proto. Where it would have more than
+// `max_bytes`, members that do not fit are left out, and "_truncated":true stands before the
+// others.
+std::string DetailJson(const QmpObject& data, size_t max_bytes);
+
+inline constexpr size_t kMaxPanicReasonBytes = 64;
+inline constexpr size_t kMaxPanicMessageBytes = 256;
+
+// The data of GUEST_PANICKED or GUEST_CRASHLOADED. Members of another type than QEMU's are left
+// out; texts are truncated and on one line.
+GuestPanic ParseGuestPanic(const QmpObject& data);
+
+// "Hyper-V 0x1e 0xffffffffc0000005 0x0 0x0 0x0"; empty: it says nothing beside its action.
+std::string DescribePanic(const GuestPanic& panic);
 
 }  // namespace vmeventd

@@ -68,9 +68,6 @@ struct RunInfo {
   bool process_tracked = true;
   ReportedBy reported_by = ReportedBy::kMonitor;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
-  // Start time, from driver.pid, of the libvirtd that had it at the last connection, in Unix
-  // nanoseconds; 0: not known.
-  int64_t libvirtd_began_ns = 0;
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
@@ -85,7 +82,7 @@ struct RunInfo {
     return unescaped_path.empty() ? monitor_path : unescaped_path;
   }
   const std::string& raw_name() const { return unescaped_name.empty() ? name : unescaped_name; }
-  // Sets the original of an escaped text that is set already; an equal one shares its memory.
+  // Sets the original of an escaped text that is set already; an equal one is not stored again.
   void SetRawPath(const std::string& raw) {
     (raw == monitor_path ? monitor_path : unescaped_path) = raw;
   }
@@ -126,11 +123,10 @@ struct OomVictim {
 // not say.
 struct MonitorInfo {
   std::string qemu_version;
-  std::string run_state;          // query-status
-  std::string uuid;               // query-uuid; the null UUID is given as ""
-  std::string qemu_name;          // query-name
-  bool guest_can_exit = false;    // QemuArguments
-  int64_t libvirtd_began_ns = 0;  // RunInfo's
+  std::string run_state;        // query-status
+  std::string uuid;             // query-uuid; the null UUID is given as ""
+  std::string qemu_name;        // query-name
+  bool guest_can_exit = false;  // QemuArguments
 };
 
 }  // namespace vmeventd

@@ -10,8 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/rare.h"
-#include "base/shared_text.h"
+#include "base/compact.h"
 
 // Output of the watcher. These types mirror the messages of vm_events.proto, whose comments
 // explain each value; the numbers are the same, and the server checks that at compile time. All
@@ -107,12 +106,12 @@ using Labels = std::vector<std::pair<std::string, std::string>>;
 
 // One life of one QEMU process.
 struct VmRef {
-  SharedText name;
-  SharedText run_id;  // empty while no process has been seen behind the socket
-  SharedText uuid;    // empty if QEMU has none, or it is not known yet
-  int64_t pid = 0;    // 0 if it cannot be seen
-  SharedText source;  // "qmp:DIRECTORY" or "libvirt:URI"
-  Labels labels;      // empty if it has none, or they are not known yet
+  std::string name;
+  std::string run_id;  // empty while no process has been seen behind the socket
+  std::string uuid;    // empty if QEMU has none, or it is not known yet
+  int64_t pid = 0;     // 0 if it cannot be seen
+  std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
+  Labels labels;       // empty if it has none, or they are not known yet
 };
 
 // Subject of an entry of the evidence, as far as something may make it void. The numbers stand
@@ -169,9 +168,9 @@ struct SignalSender {
   bool by_kernel = false;  // what follows is then empty
   int64_t pid = 0;
   std::optional<uint32_t> uid;  // the real one; unset: nothing more is known of it
-  SharedText command;           // its comm
-  SharedText executable;        // empty, as the next: it was gone before it was read
-  SharedText cgroup;
+  std::string command;          // its comm
+  std::string executable;       // empty, as the next: it was gone before it was read
+  std::string cgroup;
   bool of_qemu = false;                    // QEMU itself, or it may descend from it
   absl::Time sent = absl::InfinitePast();  // InfinitePast: before all that QEMU says from now on
   // The first process of QEMU's PID namespace, as a container has one, if the kernel killed QEMU
@@ -241,8 +240,8 @@ struct VmStatus {
   VmState state = VmState::kUnreachable;
   absl::Time state_time;
   absl::Time start_time = absl::InfinitePast();  // the process's; InfinitePast: not known
-  SharedText qemu_version;
-  SharedText monitor_path;
+  std::string qemu_version;
+  std::string monitor_path;
   Rare<ShutdownDetail> shutdown;
   std::vector<std::string> problems;
   Rare<Intent> intent;  // that is open
@@ -287,6 +286,21 @@ struct UnfollowedSocket {
   std::string name;  // name that a VM there would have
   std::string problem;
   absl::Time since;
+};
+
+// Destination of what the watcher sees. Called on the watcher's loop thread; must never block.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+
+  // Takes one step, in the order in which things happened.
+  virtual void Push(VmUpdate update) = 0;
+
+  // A turn of the loop is over: nothing is pushed before it has waited for input again.
+  virtual void EndTurn() {}
+
+  // Sets the watched directories as they are now; called whenever one of them changes.
+  virtual void SetDirectories(std::vector<WatchedDirectory> directories) = 0;
 };
 
 }  // namespace vmeventd

@@ -21,19 +21,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
-#include "base/small_file.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxPidFile = 64;
-// virtlogd begins a new file at 2 MiB. Of a longer one nothing is known.
-constexpr size_t kMaxLog = 4 << 20;
-// libvirt records a start before it starts the process, which may take a while.
-constexpr absl::Duration kMaxStart = absl::Seconds(10);
 // Longest wait for a process's command line. Most take some microseconds.
 constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
 // Number of them that are read at once.
@@ -50,13 +44,13 @@ std::string UserRuntimeDirectory() {
 
 // The file is written by libvirt, in a directory that a container may own: whatever has the name by
 // now, only a regular file is opened for reading. (open() acts on a device or a FIFO.)
-absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes) {
+absl::StatusOr<std::string> ReadPidFile(const std::string& path) {
   const UniqueFd there(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!there.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
   struct stat status {};
   if (fstat(there.get(), &status) != 0) return absl::ErrnoToStatus(errno, "fstat");
   if (!S_ISREG(status.st_mode)) return absl::FailedPreconditionError("no regular file");
-  return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), max_bytes);
+  return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), kMaxPidFile);
 }
 
 // 0: it cannot be read.
@@ -78,7 +72,7 @@ int64_t GivenPid(const ProcessPlace& place, const DomainName& domain) {
   if (absl::StrContains(domain.name, '/')) return 0;
   int64_t pid = 0;
   const absl::StatusOr<std::string> text =
-      ReadRegularFile(absl::StrCat(place.pid_directory, "/", domain.name, ".pid"), kMaxPidFile);
+      ReadPidFile(absl::StrCat(place.pid_directory, "/", domain.name, ".pid"));
   if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid)) return 0;
   return pid;
 }
@@ -186,40 +180,6 @@ std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket) {
   if (!socket.empty()) base = socket.substr(0, socket.rfind('/'));
   if (spec.containers) return absl::StrCat(base, "/lxc");
   return absl::StrCat(base, spec.session ? "/qemu/run" : "/qemu");
-}
-
-int64_t LibvirtdBegan(const std::string& pid_directory) {
-  struct stat status {};
-  if (stat(absl::StrCat(pid_directory, "/driver.pid").c_str(), &status) != 0) return 0;
-  return absl::ToUnixNanos(absl::TimeFromTimespec(status.st_mtim));
-}
-
-std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory) {
-  if (spec.session) return "";
-  return absl::StrCat(directory, spec.containers ? "/lxc" : "/qemu");
-}
-
-bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
-                absl::Time seen) {
-  if (log_directory.empty() || absl::StrContains(name, '/')) return false;
-  const absl::StatusOr<std::string> log =
-      ReadRegularFile(absl::StrCat(log_directory, "/", name, ".log"), kMaxLog);
-  if (!log.ok() || log->size() == kMaxLog) return false;
-  bool found = false;
-  for (const absl::string_view line : absl::StrSplit(*log, '\n')) {
-    // "2026-01-31 12:00:00.000+0000: starting up libvirt version: 9.0.0, ..."
-    const std::pair<absl::string_view, absl::string_view> parts =
-        absl::StrSplit(line, absl::MaxSplits(": ", 1));
-    absl::Time time;
-    if (!absl::StartsWith(parts.second, "starting up") ||
-        !absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", parts.first, &time, nullptr)) {
-      continue;
-    }
-    // Clocks are set: a start that follows that of the life is a later one, whatever its time.
-    if (found || time > seen) return false;
-    found = time >= process_start - kMaxStart;
-  }
-  return found;
 }
 
 std::optional<uint64_t> ForeignPidNamespaceBehind(const UnixAddress& address) {

@@ -5,9 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "base/unix_address.h"
-#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
@@ -17,20 +16,6 @@ namespace vmeventd {
 // Returns the directory of pid files of the libvirt that serves `socket` (empty: where libvirt
 // itself looks).
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
-
-// Start time of the libvirtd that has that directory of pid files, in Unix nanoseconds: no two have
-// the same. 0: not known.
-int64_t LibvirtdBegan(const std::string& pid_directory);
-
-// Returns the directory of the logs of libvirt's domains; empty: not known. `directory` is that of
-// its logs.
-std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory);
-
-// Returns whether the life of the domain that began at `process_start` is its last one, by the
-// domain's log NAME.log, in which libvirt records each start: the domain has not begun again since
-// that life was `seen`. False where the log does not show it.
-bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
-                absl::Time seen);
 
 // The PID namespace of the process that serves the Unix socket `address`, if that is not this
 // process's own: of a libvirt in a container. 0: it is not visible from here. Unset: this process's

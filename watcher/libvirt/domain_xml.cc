@@ -1,4 +1,4 @@
-#include "watcher/libvirt/domain_xml.h"
+// The guest agent and the labels in a domain's XML.
 
 #include <expat.h>
 
@@ -13,8 +13,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/label_selector.h"
+#include "base/patterns.h"
 #include "watcher/core/names.h"
+#include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {
 namespace {

@@ -1,14 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
@@ -43,21 +41,20 @@ struct DomainLifecycle {
   bool incoming = false;          // it has kStarted and waits for a VM that migrates
 };
 
-// virsh's word for each ManagerEnd, by its number less one.
-inline constexpr absl::string_view kEndWords[] = {"shutdown", "destroyed", "saved",
-                                                  "migrated", "failed",    "crashed"};
-
-inline DomainLifecycle Stopped(ManagerEnd end, absl::string_view before_word) {
-  return {.what = DomainLifecycle::What::kStopped,
-          .end = end,
-          .text = absl::StrCat(before_word, kEndWords[static_cast<int>(end) - 1])};
-}
-
-// Contents of a running domain's XML.
+// Contents of a running domain's XML, as virDomainGetXMLDesc writes it.
 struct DomainDetails {
   GuestAgentInfo agent;
   Labels labels;
 };
+
+// Its virtio-serial ports (<channel> in <devices>). Pure, as the next.
+GuestAgentInfo GuestAgentOf(absl::string_view domain_xml);
+
+// The labels of a domain, from its <metadata>: OpenStack's nova:instance, KubeVirt's kubevirt, and
+// urn:vmeventd:labels, which people set. Untrusted: anybody who may define domains, or name
+// instances, writes this text. Invalid keys, and labels beyond the limits, are left out. Of
+// malformed XML, the part before the error counts.
+Labels LabelsOf(absl::string_view domain_xml);
 
 class LibvirtApi {
  public:
@@ -84,9 +81,6 @@ class LibvirtApi {
     virtual ~Connection() = default;
     // The domains that run, as of some moment of the call.
     virtual absl::StatusOr<std::vector<ActiveDomain>> ListActive() = 0;
-    // Returns how the last life of a domain that does not run ended, as libvirt has kept it.
-    // NOT_FOUND: there is no such domain. FAILED_PRECONDITION: it runs.
-    virtual absl::StatusOr<DomainLifecycle> LastEnd(const std::string& uuid) = 0;
     // Details of the running domain with that UUID.
     virtual absl::StatusOr<DomainDetails> Details(const std::string& uuid) = 0;
   };

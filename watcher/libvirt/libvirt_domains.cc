@@ -11,8 +11,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
+#include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/process.h"
 
@@ -58,21 +58,16 @@ void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list,
     if (domain.run != nullptr) absent.push_back(domain.run);
   }
   for (LibvirtRun* run : absent) {
-    if (!link_of_.contains(run)) continue;
-    run->awaits_kept_end() ? AskEnd(link, *run) : run->OnNotListed();
+    if (link_of_.contains(run)) run->OnNotListed();
   }
   has_unused_ = true;
 }
 
 void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
   Domain& domain = link->domains[active.domain.uuid];
-  // The reason that libvirt has saved of its end is not to be had any more.
-  if (domain.run != nullptr && domain.run->awaits_kept_end()) domain.run->OnNotListed();
   if (LibvirtRun* const run = domain.run;
-      run != nullptr && IsPlainlySameLife(*link, *run, active.domain)) {
-    if (!run->connected()) {
-      run->OnListed(active.domain.id, active.run_state, link->libvirtd_began_ns);
-    }
+      run != nullptr && IsPlainlySameLife(*run, active.domain)) {
+    if (!run->connected()) run->OnListed(active.domain.id, active.run_state);
     if (domain.run == run && !run->tracked()) Look(link, active.domain, nullptr);
     return;
   }
@@ -93,7 +88,7 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   if (message.domain.id <= 0) return;  // it does not run (any more)
   Domain& domain = link->domains[message.domain.uuid];
   LibvirtRun* const run = domain.run;
-  if (run != nullptr && IsPlainlySameLife(*link, *run, message.domain)) {
+  if (run != nullptr && IsPlainlySameLife(*run, message.domain)) {
     return run->OnQmpEvent(message.event);
   }
   if (domain.others_id == message.domain.id) return;
@@ -119,7 +114,7 @@ void LibvirtSource::OnStarted(Link* link, const DomainName& name,
                               const DomainLifecycle& lifecycle) {
   if (name.id <= 0) return;
   Domain& domain = link->domains[name.uuid];
-  if (domain.run != nullptr && IsPlainlySameLife(*link, *domain.run, name)) {
+  if (domain.run != nullptr && IsPlainlySameLife(*domain.run, name)) {
     if (!domain.run->tracked()) Look(link, name, nullptr);
     return;
   }
@@ -171,11 +166,6 @@ void LibvirtSource::AskDetails(LibvirtRun* run) {
   const auto it = link_of_.find(run);
   if (it == link_of_.end() || !it->second->connected) return;
   it->second->worker->AskDetails(run->uuid());
-}
-
-void LibvirtSource::Handle(Link* link, EndKept& message) {
-  LibvirtRun* const run = FindRun(*link, message.uuid);
-  if (run != nullptr && run->awaits_kept_end()) run->OnKeptEnd(message.end, message.what);
 }
 
 // New lives
@@ -251,7 +241,7 @@ LibvirtRun* LibvirtSource::RunOf(Link* link, const NewLife& life, ProcessFound* 
     const bool is_next = life.started && run->process_ended();
     if (!is_next && IsSameLife(*run, name, found->result.process)) {
       if (run->process_ended()) return run;  // libvirt has not noticed
-      if (!run_state.empty()) run->OnListed(name.id, run_state, link->libvirtd_began_ns);
+      if (!run_state.empty()) run->OnListed(name.id, run_state);
       if (domain.run == run) Track(run, found);
       return run;
     }
@@ -272,7 +262,7 @@ LibvirtRun* LibvirtSource::RunOf(Link* link, const NewLife& life, ProcessFound* 
   domain.unseen_id = 0;
   LibvirtRun* const run = AddRun(link, found);
   if (run == nullptr) return nullptr;
-  run->OnListed(name.id, run_state, link->libvirtd_began_ns);
+  run->OnListed(name.id, run_state);
   if (domain.run == run) Track(run, found);
   return run;
 }
@@ -285,12 +275,9 @@ LibvirtRun* LibvirtSource::FindRun(const Link& link, const std::string& uuid) {
 }
 
 // An id is used again by the next libvirtd only.
-bool LibvirtSource::IsPlainlySameLife(const Link& link, const LibvirtRun& run,
-                                      const DomainName& domain) {
-  const int64_t began = run.info().libvirtd_began_ns;
+bool LibvirtSource::IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain) {
   return run.info().domain_id == domain.id &&
-         (run.connected() || (run.followed() && !run.process_ended()) ||
-          (began != 0 && began == link.libvirtd_began_ns));
+         (run.connected() || (run.followed() && !run.process_ended()));
 }
 
 bool LibvirtSource::IsSameLife(const LibvirtRun& run, const DomainName& domain,
@@ -366,21 +353,8 @@ void LibvirtSource::EndOrphans() {
 VmRun* LibvirtSource::Restore(VmSession* session) {
   if (session->run().reported_by == ReportedBy::kMonitor) return nullptr;
   const std::string uuid(session->Status().ref.uuid);
-  const std::string uri(absl::StripPrefix(session->run().source.str(), "libvirt:"));
+  const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
   return Adopt(LinkAt(uri), uuid, std::move(*session));
-}
-
-bool LibvirtSource::AskKeptEnd(LibvirtRun* run) {
-  if (!started_) return true;
-  Link* const link = link_of_.at(run);
-  if (FindRun(*link, run->uuid()) != run || link->attempt == 0) return false;
-  if (link->connected) AskEnd(link, *run);
-  return true;
-}
-
-void LibvirtSource::AskEnd(Link* link, const LibvirtRun& run) {
-  link->worker->AskEnd({std::string(run.info().raw_name()), run.uuid(), 0}, run.info(),
-                       run.attached_at().wall);
 }
 
 LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {

@@ -16,9 +16,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/thread_name.h"
-#include "watcher/core/libvirt_spec.h"
-#include "watcher/libvirt/domain_xml.h"
+#include "base/system.h"
+#include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {
@@ -179,38 +178,27 @@ DomainName NameOf(virDomainPtr domain) {
 }
 
 struct EndCode {
+  int detail;  // of VIR_DOMAIN_EVENT_STOPPED
   ManagerEnd end;
-  int stopped;  // detail of VIR_DOMAIN_EVENT_STOPPED
-  int shutoff;  // reason of VIR_DOMAIN_SHUTOFF
+  const char* text;  // virsh's
 };
 constexpr EndCode kEndCodes[] = {
-    {ManagerEnd::kShutdown, VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, VIR_DOMAIN_SHUTOFF_SHUTDOWN},
-    {ManagerEnd::kDestroyed, VIR_DOMAIN_EVENT_STOPPED_DESTROYED, VIR_DOMAIN_SHUTOFF_DESTROYED},
-    {ManagerEnd::kCrashed, VIR_DOMAIN_EVENT_STOPPED_CRASHED, VIR_DOMAIN_SHUTOFF_CRASHED},
-    {ManagerEnd::kMigrated, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, VIR_DOMAIN_SHUTOFF_MIGRATED},
-    {ManagerEnd::kSaved, VIR_DOMAIN_EVENT_STOPPED_SAVED, VIR_DOMAIN_SHUTOFF_SAVED},
-    {ManagerEnd::kFailed, VIR_DOMAIN_EVENT_STOPPED_FAILED, VIR_DOMAIN_SHUTOFF_FAILED},
+    {VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, ManagerEnd::kShutdown, "stopped, shutdown"},
+    {VIR_DOMAIN_EVENT_STOPPED_DESTROYED, ManagerEnd::kDestroyed, "stopped, destroyed"},
+    {VIR_DOMAIN_EVENT_STOPPED_CRASHED, ManagerEnd::kCrashed, "stopped, crashed"},
+    {VIR_DOMAIN_EVENT_STOPPED_MIGRATED, ManagerEnd::kMigrated, "stopped, migrated"},
+    {VIR_DOMAIN_EVENT_STOPPED_SAVED, ManagerEnd::kSaved, "stopped, saved"},
+    {VIR_DOMAIN_EVENT_STOPPED_FAILED, ManagerEnd::kFailed, "stopped, failed"},
+    // It was reverted to a snapshot that was shut off.
+    {VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT, ManagerEnd::kDestroyed, "stopped, from snapshot"},
 };
 
 DomainLifecycle StoppedEvent(int detail) {
   for (const EndCode& code : kEndCodes) {
-    if (code.stopped == detail) return Stopped(code.end, "stopped, ");
-  }
-  if (detail == VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT) {
-    return {.what = DomainLifecycle::What::kStopped,
-            .end = ManagerEnd::kDestroyed,  // reverted to a snapshot that was shut off
-            .text = "stopped, from snapshot"};
+    if (code.detail != detail) continue;
+    return {.what = DomainLifecycle::What::kStopped, .end = code.end, .text = code.text};
   }
   return {.what = DomainLifecycle::What::kStopped, .end = std::nullopt, .text = "stopped"};
-}
-
-// Names the reason why a domain does not run. The texts are virsh's.
-DomainLifecycle KeptEnd(int reason) {
-  for (const EndCode& code : kEndCodes) {
-    if (code.shutoff == reason) return Stopped(code.end, "shut off, ");
-  }
-  return {
-      .what = DomainLifecycle::What::kStopped, .end = std::nullopt, .text = "shut off, unknown"};
 }
 
 // Unset: it is of no use beside QEMU's own events.
@@ -343,18 +331,6 @@ class RealConnection : public LibvirtApi::Connection {
 
   absl::StatusOr<std::vector<ActiveDomain>> ListActive() override {
     return containers_ ? ListContainers() : ListQemus();
-  }
-
-  absl::StatusOr<DomainLifecycle> LastEnd(const std::string& uuid) override {
-    const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
-    if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
-    int state = VIR_DOMAIN_NOSTATE;
-    int reason = 0;
-    if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) {
-      return absl::UnavailableError(LastErrorText());
-    }
-    if (state != VIR_DOMAIN_SHUTOFF) return absl::FailedPreconditionError("it runs");
-    return KeptEnd(reason);
   }
 
   absl::StatusOr<DomainDetails> Details(const std::string& uuid) override {

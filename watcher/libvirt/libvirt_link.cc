@@ -1,24 +1,44 @@
 #include "watcher/libvirt/libvirt_link.h"
 
-#include <cstdint>
-#include <deque>
+#include <sys/eventfd.h>
+
+#include <cerrno>
 #include <optional>
 #include <utility>
-#include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/unix_address.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/qmp_message.h"
-#include "watcher/libvirt/domain_process.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
+
+// Approximate memory that a message holds beyond its own size.
+size_t BytesOf(const LibvirtMessage& message) {
+  size_t bytes = sizeof(LibvirtMessage);
+  if (const auto* event = std::get_if<DomainEvent>(&message); event != nullptr) {
+    // Its data is parsed: some bytes for each value of it.
+    bytes += event->domain.name.size() + 3 * event->event.detail_json.size() + 256;
+  }
+  const auto add_list = [&bytes](const std::vector<ActiveDomain>& domains) {
+    for (const ActiveDomain& active : domains) {
+      bytes += sizeof(ActiveDomain) + active.domain.name.size() + 64;
+    }
+  };
+  if (const auto* known = std::get_if<DetailsKnown>(&message); known != nullptr) {
+    for (const auto& [key, value] : known->details.labels) {
+      bytes += 2 * sizeof(std::string) + key.size() + value.size();
+    }
+  }
+  if (const auto* opened = std::get_if<LinkOpened>(&message)) add_list(opened->domains);
+  if (const auto* again = std::get_if<DomainsListedAgain>(&message)) add_list(again->domains);
+  return bytes;
+}
 
 // Posts what one connection says. Lives for as long as libvirt may call it.
 class Poster : public LibvirtApi::Callbacks {
@@ -68,6 +88,100 @@ absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connectio
 
 }  // namespace
 
+absl::StatusOr<std::shared_ptr<LibvirtInbox>> LibvirtInbox::Create() {
+  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
+  return std::shared_ptr<LibvirtInbox>(new LibvirtInbox(std::move(wake)));
+}
+
+void LibvirtInbox::Begin(AttemptId attempt) {
+  const MutexLock lock(&mutex_);
+  queues_.try_emplace(attempt);
+}
+
+void LibvirtInbox::Forget(AttemptId attempt) {
+  const MutexLock lock(&mutex_);
+  queues_.erase(attempt);
+}
+
+LibvirtInbox::Queue* LibvirtInbox::Find(AttemptId attempt) {
+  const auto it = queues_.find(attempt);
+  return it == queues_.end() || it->second.closed ? nullptr : &it->second;
+}
+
+void LibvirtInbox::Release(AttemptId attempt, Queue* queue) {
+  if (queue->held || queue->ready || queue->messages.empty()) return;
+  // Take wakes itself again while something is left.
+  if (ready_.empty()) Wake();
+  queue->ready = true;
+  ready_.push_back(attempt);
+}
+
+// A counter that is full wakes as well.
+void LibvirtInbox::Wake() { eventfd_write(wake_.get(), 1); }
+
+void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
+  const MutexLock lock(&mutex_);
+  Queue* const queue = Find(attempt);
+  if (queue == nullptr) return;
+  if (queue->bytes + BytesOf(message) > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
+    message = LinkClosed{"more events came than are taken in", /*overflow=*/true};
+  }
+  if (std::holds_alternative<LinkClosed>(message)) {
+    queue->closed = true;
+    if (std::exchange(queue->held, false)) {
+      queue->messages.clear();
+      queue->bytes = 0;
+    }
+  }
+  queue->bytes += BytesOf(message);
+  queue->messages.push_back(std::move(message));
+  Release(attempt, queue);
+}
+
+void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains) {
+  const MutexLock lock(&mutex_);
+  Queue* const queue = Find(attempt);
+  if (queue == nullptr) return;  // nobody wants it
+  LinkOpened opened{.domains = std::move(domains), .changed = {}, .heard = {}};
+  for (const LibvirtMessage& message : queue->messages) {
+    const auto* const change = std::get_if<DomainChanged>(&message);
+    if (change != nullptr) opened.changed.insert(change->domain.uuid);
+    const auto* const event = std::get_if<DomainEvent>(&message);
+    if (event != nullptr) opened.heard.insert(event->domain.uuid);
+  }
+  LibvirtMessage first = std::move(opened);
+  queue->bytes += BytesOf(first);
+  queue->messages.push_front(std::move(first));
+  queue->held = false;
+  Release(attempt, queue);
+}
+
+std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
+  std::vector<Entry> entries;
+  const MutexLock lock(&mutex_);
+  eventfd_t ignored;
+  eventfd_read(wake_.get(), &ignored);
+  for (size_t turns = ready_.size(); turns > 0; --turns) {
+    const AttemptId attempt = ready_.front();
+    ready_.pop_front();
+    const auto it = queues_.find(attempt);
+    if (it == queues_.end()) continue;
+    Queue* const queue = &it->second;
+    queue->ready = false;
+    for (size_t taken_of_it = 0; taken_of_it < kBatch && !queue->messages.empty(); ++taken_of_it) {
+      queue->bytes -= BytesOf(queue->messages.front());
+      entries.push_back({attempt, std::move(queue->messages.front())});
+      queue->messages.pop_front();
+    }
+    if (queue->messages.empty()) continue;
+    queue->ready = true;
+    ready_.push_back(attempt);
+  }
+  if (!ready_.empty()) Wake();
+  return entries;
+}
+
 // Shared with the worker, which may outlive the link.
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
@@ -85,7 +199,6 @@ struct LibvirtLink::Shared {
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   AttemptId attempt = 0;                               // the connection's
-  int64_t libvirtd_began_ns = 0;                       // the start of its libvirtd
   ProcessPlace processes;                              // of its libvirt's domains
   CommandLines command_lines;
 
@@ -111,7 +224,6 @@ struct LibvirtLink::Shared {
   void OpenNow(AttemptId next) {
     connection.reset();
     attempt = next;
-    const int64_t began_ns = LibvirtdBegan(place.pid_directory);
     absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> opened = Connect();
     if (!opened.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(opened.status().message())});
@@ -121,30 +233,7 @@ struct LibvirtLink::Shared {
     if (!domains.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
     }
-    const bool same = LibvirtdBegan(place.pid_directory) == began_ns;
-    libvirtd_began_ns = same ? began_ns : 0;
-    inbox->PostList(attempt, *std::move(domains), libvirtd_began_ns);
-  }
-
-  // Asks what libvirt has kept of the end of `domain`, if that is of the life `run` for certain: no
-  // other libvirtd has followed it, and the domain has not begun again since it was `seen`.
-  EndKept AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen) const {
-    EndKept kept{.uuid = domain.uuid, .end = std::nullopt, .what = ""};
-    const absl::StatusOr<DomainLifecycle> last = connection->LastEnd(domain.uuid);
-    if (!last.ok()) {
-      kept.what = "libvirt has kept nothing of its end";
-      return kept;
-    }
-    kept.what = absl::StrCat("libvirt, asked afterwards: ", last->text);
-    if (!last->end.has_value()) return kept;
-    if (run.libvirtd_began_ns == 0 || run.libvirtd_began_ns != libvirtd_began_ns) {
-      kept.what += ", by a libvirt that may have been restarted meanwhile";
-    } else if (!IsLastLife(place.log_directory, domain.name, run.process_start, seen)) {
-      kept.what += ", of this or of a later life of the domain, as its log does not say";
-    } else {
-      kept.end = last->end;
-    }
-    return kept;
+    inbox->PostList(attempt, *std::move(domains));
   }
 };
 
@@ -184,13 +273,6 @@ void LibvirtLink::ListAgain() {
     absl::StatusOr<std::vector<ActiveDomain>> domains = List(shared->connection.get());
     if (!domains.ok()) return;
     shared->inbox->Post(shared->attempt, DomainsListedAgain{*std::move(domains)});
-  });
-}
-
-void LibvirtLink::AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen) {
-  Do([domain, run, seen](Shared* shared) {
-    if (shared->connection == nullptr) return;
-    shared->inbox->Post(shared->attempt, shared->AskEnd(domain, run, seen));
   });
 }
 

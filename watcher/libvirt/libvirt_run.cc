@@ -1,4 +1,4 @@
-#include "watcher/libvirt/libvirt_run.h"
+// A run of a domain.
 
 #include <utility>
 
@@ -23,21 +23,19 @@ LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source,
 
 LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 
-void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state,
-                          int64_t libvirtd_began_ns) {
+void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state) {
   if (awaits_end_) return;  // libvirt has not noticed
   if (domain_id != info().domain_id) Hand(input::NextId{domain_id});
   connected_ = was_connected_ = true;
   MonitorInfo info;
   info.run_state = run_state;
   info.uuid = uuid_;
-  info.libvirtd_began_ns = libvirtd_began_ns;
   Hand(input::MonitorReady{info});
 }
 
 void LibvirtRun::OnNotListed() {
   // Its process shows when the end comes, if it can be seen.
-  if (!tracked() || awaits_kept_end_) return EndAsFarAsKnown();
+  if (!tracked()) return End();
   if (process().gone()) return AwaitEnd();
   // A process without a descriptor may have ended. The loop reports the end of one with a
   // descriptor next.
@@ -63,7 +61,6 @@ void LibvirtRun::OnProcessFound(PeerProcess process) {
 }
 
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
-  if (awaits_kept_end_) return EndAsFarAsKnown();  // its own end, or one of the domain's next life
   reported_ = was_connected_ = true;
   if (lifecycle.end.has_value()) {
     Hand(input::ReportedEnd{*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text)});
@@ -100,26 +97,14 @@ bool LibvirtRun::GoOn(HandedRun* handed) {
          TrackHanded(std::move(handed->process)).ok();
 }
 
-void LibvirtRun::AwaitKeptEnd() {
-  if (session().decided() || !source_->AskKeptEnd(this)) return EndAsFarAsKnown();
-  awaits_kept_end_ = true;
-  context_->loop->SetTimerIn(&report_timer_, kKeptEndWait, [this] { EndAsFarAsKnown(); });
-}
-
-void LibvirtRun::OnKeptEnd(const std::optional<ManagerEnd>& end, absl::string_view what) {
-  Hand(input::KeptEnd{end, what});
-  if (!over()) EndAsFarAsKnown();
-}
-
 void LibvirtRun::OnLost(absl::string_view why) {
-  if (awaits_kept_end_) return EndAsFarAsKnown();
   if (!std::exchange(connected_, false)) return;
   Hand(input::MonitorClosed{why});
   if (!over() && process().gone()) AwaitEnd();
 }
 
 void LibvirtRun::OnLibvirtGone() {
-  if (!tracked() || awaits_kept_end_) EndAsFarAsKnown();
+  if (!tracked()) End();
 }
 
 void LibvirtRun::OnProcessGone() {
@@ -128,7 +113,7 @@ void LibvirtRun::OnProcessGone() {
   // A daemon that was started again has not heard yet what libvirt does.
   if (!was_connected_) {
     process().NoteUnseenEnd();
-    return AwaitKeptEnd();
+    return AwaitEnd();
   }
   if (!connected_ || reported_) return AwaitEnd();
   // libvirt reports no end of a restore that failed.
@@ -146,11 +131,6 @@ void LibvirtRun::AwaitReport(absl::Duration wait) {
 void LibvirtRun::AwaitEnd() {
   context_->loop->CancelTimer(&report_timer_);
   if (!std::exchange(awaits_end_, true)) process().AwaitEnd();
-}
-
-void LibvirtRun::EndAsFarAsKnown() {
-  if (followed()) return AwaitEnd();
-  End();
 }
 
 void LibvirtRun::Ask(Question question) {

@@ -9,11 +9,11 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "base/backoff.h"
-#include "base/thread_name.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
+#include "watcher/core/specs.h"
 
 namespace vmeventd {
 namespace {
@@ -26,7 +26,7 @@ constexpr absl::Duration kStable = absl::Seconds(10);
 constexpr absl::Duration kSlowAttempt = absl::Seconds(5);
 // And after that.
 constexpr absl::Duration kCheckInterval = absl::Minutes(1);
-// When threads that could not be started are tried again.
+// Time after which threads that could not be started are tried again.
 constexpr absl::Duration kThreadRetry = absl::Seconds(1);
 // Time of one turn: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
@@ -133,8 +133,7 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
         api_, inbox_, &threads_, spec,
         LibvirtLink::Place{.socket = socket,
                            .finds_processes = options_->process_tracking,
-                           .pid_directory = PidDirectory(spec, socket),
-                           .log_directory = LogDirectory(spec, options_->libvirt_logs)});
+                           .pid_directory = PidDirectory(spec, socket)});
   }
   link->wanted = true;
   if (link->attempt != 0 || link->retry.serial != 0) return;
@@ -397,7 +396,6 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   const Instant now = context_->loop->Now();
   link->since = now.wall;
   link->connected_at = now.monotonic;
-  link->libvirtd_began_ns = message.libvirtd_began_ns;
   SetProblem(link, "");
   ApplyList(link, message.domains, message.changed, message.heard);
   CheckLater(link, kFirstCheck);

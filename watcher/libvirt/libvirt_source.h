@@ -17,18 +17,81 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "watcher/core/event_sink.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/libvirt/libvirt_api.h"
-#include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
-#include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/socket_glob_watcher.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
+
+class LibvirtSource;
+
+// A run of a libvirt domain: a VmRun that hears of its QEMU through libvirt. Its process's end is
+// the end of the run where the process can be seen, but a libvirt that is connected is given time
+// to say how it came about; otherwise libvirt's word is the end. Loop thread.
+class LibvirtRun : public VmRun {
+ public:
+  // Longest wait for libvirt's report of the end of a process that is gone: it tidies up first.
+  static constexpr absl::Duration kReportWait = absl::Seconds(60);
+  // Longest wait for it if what decides the end was seen already, or the VM has not arrived yet.
+  static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
+  // Longest wait for the destroy of a container that failed or shut down, by libvirt's report: its
+  // driver reports an end that it sees itself, and then its own destroy.
+  static constexpr absl::Duration kDestroyWait = absl::Seconds(1);
+
+  // The pointers outlive the run. `uuid` is the one that libvirt has for the domain.
+  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
+             VmSession session);
+  ~LibvirtRun() override;
+
+  // libvirt is connected and has the domain, with that id and in that run state.
+  void OnListed(int64_t domain_id, const std::string& run_state);
+  // libvirt is connected, and the domain does not run.
+  void OnNotListed();
+  void OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
+  void OnStopped(const DomainLifecycle& lifecycle);
+  // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
+  void OnRebooted(int64_t domain_id, PeerProcess next);
+  void OnDetails(DomainDetails details);
+  // Its process was looked for: it is not visible, which is a problem until it is found.
+  void OnProcessMissing();
+  void OnProcessFound(PeerProcess process);
+  // libvirt's connection is a session of its own, which cannot be handed over.
+  std::optional<HandedRun> HandOver() override;
+  bool GoOn(HandedRun* handed) override;
+  // The connection to libvirt ended; or its libvirt is gone for good.
+  void OnLost(absl::string_view why);
+  void OnLibvirtGone();
+  const std::string& uuid() const { return uuid_; }
+  // Returns whether libvirt has said that it stopped.
+  bool reported() const { return reported_; }
+  bool connected() const override { return connected_; }
+
+ private:
+  void OnProcessGone() override;
+  void Ask(Question question) override;
+  void ReadNow() override;
+  void Disconnect() override { context_->loop->CancelTimer(&report_timer_); }
+
+  // Waits at most `wait` for libvirt's report of the end of a process that is gone.
+  void AwaitReport(absl::Duration wait);
+  // Waits for how the process ended, which is gone; libvirt has nothing more to report.
+  void AwaitEnd();
+
+  RunContext* const context_;
+  LibvirtSource* const source_;
+  const std::string uuid_;
+  bool connected_ = false;
+  bool was_connected_ = false;
+  bool reported_ = false;  // libvirt has said that it stopped
+  bool awaits_end_ = false;
+  bool process_missing_ = false;  // that is its problem
+  TimerId report_timer_;
+};
 
 // The source "libvirt": connects to the libvirts that --libvirt names and follows their domains, by
 // the events of QEMU that libvirt passes on. It never waits for a libvirt (LibvirtLink). A run
@@ -61,8 +124,6 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void AskDetails(LibvirtRun* run);
   // Hands in what libvirt has said by now, to whatever run, within `limit`.
   void ReadNow(absl::Duration limit);
-  // Has OnKeptEnd called, once the domains are listed. False: nobody can say how the run ended.
-  bool AskKeptEnd(LibvirtRun* run);
 
   // Returns whether something that a libvirt said waits for a look at a process.
   bool waits() const;
@@ -82,8 +143,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   static constexpr double kBurst = 20'000;
   static constexpr double kPerSecond = 20;
 
-  // When the domains are listed again, after that was done at the connection: a libvirt that was
-  // just started finds out by then which of its domains it has.
+  // Time after which the domains are listed again, after that was done at the connection: a libvirt
+  // that was just started finds out by then which of its domains it has.
   static constexpr absl::Duration kFirstCheck = absl::Seconds(5);
 
   // Limit of the events of one libvirt that wait for looks at processes.
@@ -117,10 +178,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     std::unique_ptr<LibvirtLink> worker;  // null: nothing configured leads there
     bool wanted = false;                  // to be connected
     bool connected = false;
-    int64_t libvirtd_began_ns = 0;  // as RunInfo has it
-    bool tried = false;             // the first attempt has ended, or takes long
-    bool was_connected = false;     // at some time
-    AttemptId attempt = 0;          // that is under way or led to the connection; 0: none
+    bool tried = false;          // the first attempt has ended, or takes long
+    bool was_connected = false;  // at some time
+    AttemptId attempt = 0;       // that is under way or led to the connection; 0: none
     TimerId retry;
     TimerId slow;   // of an attempt that takes long
     TimerId check;  // when the domains are listed again
@@ -181,7 +241,6 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void Handle(Link* link, ProcessFound& message);
   void Handle(Link* link, DetailsKnown& message);
   void Handle(Link* link, DetailsChanged& message);
-  void Handle(Link* link, EndKept& message);
 
   // Compares a list with what is followed. It says nothing of the domains that have `changed` since
   // it was asked for, and ends none of which an event that was `heard` follows.
@@ -189,8 +248,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
                  const absl::flat_hash_set<std::string>& changed,
                  const absl::flat_hash_set<std::string>& heard);
   void OnListed(Link* link, const ActiveDomain& active);
-  void OnStarted(Link* link, const DomainName& domain, const DomainLifecycle& lifecycle);
-  void OnStopped(Link* link, const DomainName& domain, const DomainLifecycle& lifecycle);
+  void OnStarted(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
+  void OnStopped(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
   // The life of that id that follows the domain's run, if any: another one is over.
   static NewLife* NextLife(Link* link, Domain* domain, int64_t id);
   static void DropNext(Link* link, Domain* domain);
@@ -203,12 +262,10 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   LibvirtRun* RunOf(Link* link, const NewLife& life, ProcessFound* found);
   static LibvirtRun* FindRun(const Link& link, const std::string& uuid);
   // Returns whether the life that libvirt names is that of `run`, without a look at its process.
-  static bool IsPlainlySameLife(const Link& link, const LibvirtRun& run, const DomainName& domain);
+  static bool IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain);
   // The same, by its process, where that was found.
   static bool IsSameLife(const LibvirtRun& run, const DomainName& domain,
                          const PeerProcess& process);
-  // Asks how it ended.
-  static void AskEnd(Link* link, const LibvirtRun& run);
   // Null: too many domains began.
   LibvirtRun* AddRun(Link* link, ProcessFound* found);
   LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/specs.h"
 
 namespace vmeventd {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "base/glob.h"
+#include "base/patterns.h"
 
 namespace vmeventd {
 

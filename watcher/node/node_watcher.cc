@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/error_reason.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "watcher/libvirt/libvirt_source.h"
@@ -24,9 +25,8 @@ namespace vmeventd {
 namespace {
 
 // Options that all sessions share.
-WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events, SharedTexts* texts) {
+WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events) {
   options.session.node_events = node_events;
-  options.session.texts = texts;
   return options;
 }
 
@@ -49,7 +49,7 @@ class NodeWatcherImpl : public NodeWatcher {
  public:
   NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
                   HandedExits handed_exits)
-      : options_(WithShared(std::move(options), &node_events_, &texts_)),
+      : options_(WithShared(std::move(options), &node_events_)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(loop_.get(),
                                                 options_.process_tracking
@@ -183,7 +183,6 @@ class NodeWatcherImpl : public NodeWatcher {
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
   TokenBucket node_events_{kNodeEvents};
-  SharedTexts texts_;
   const WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;
@@ -224,9 +223,10 @@ absl::Status Ambiguous(const IntentRequest& request, const std::vector<VmRun*>& 
   for (const VmRun* run : runs) {
     if (ids.size() < kMaxListed) ids.emplace_back(run->info().run_id);
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat(field, ": ", runs.size(), " VMs ", described, " run; set run_id to one of ",
-                   absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : ""));
+  return WithReason("SEVERAL_VMS_RUN",
+                    absl::FailedPreconditionError(absl::StrCat(
+                        field, ": ", runs.size(), " VMs ", described, " run; set run_id to one of ",
+                        absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : "")));
 }
 
 }  // namespace
@@ -272,8 +272,9 @@ void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::St
 void IntentRequests::Add(Task task) {
   if (unanswered_->fetch_add(1) >= kMaxIntentRequests) {
     --*unanswered_;
-    return task.done(absl::ResourceExhaustedError(
-        absl::StrCat(kMaxIntentRequests, " requests about intents wait already")));
+    return task.done(WithReason("TOO_MANY_INTENTS",
+                                absl::ResourceExhaustedError(absl::StrCat(
+                                    kMaxIntentRequests, " requests about intents wait already"))));
   }
   task.done = [unanswered = unanswered_, done = std::move(task.done)](absl::StatusOr<Intent> said) {
     --*unanswered;
@@ -315,10 +316,12 @@ absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
   if (runs.size() > 1) return Ambiguous(request, runs);
   const auto [field, described] = Described(request);
   if (request.run_id.empty()) {
-    return absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " runs"));
+    return WithReason("NO_SUCH_VM",
+                      absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " runs")));
   }
-  return absl::NotFoundError(
-      absl::StrCat("run_id: no run ", Quote(request.run_id), " of a VM ", described, " is open"));
+  return WithReason("NO_SUCH_VM",
+                    absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id),
+                                                     " of a VM ", described, " is open")));
 }
 
 void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {
@@ -333,17 +336,20 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                      own->intent_id, ", of another actor or reason: use a new one")));
   }
   if (const Intent* open = (*run)->open_intent(); open != nullptr) {
-    return done(
+    return done(WithReason(
+        "INTENT_IS_OPEN",
         absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
                                               open->intent_id, ", declared by ", Quote(open->actor),
                                               ": keep it, or withdraw it first with "
-                                              "WithdrawIntent")));
+                                              "WithdrawIntent"))));
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));
   if (limited_ && !node_intents_.Take(loop_->Now().monotonic)) {
-    return done(absl::ResourceExhaustedError(
-        absl::StrCat("too many intents were declared on this node: at most ", kNodeIntents.burst,
-                     " at once and ", kNodeIntents.per_second, " a second; try again later")));
+    return done(
+        WithReason("TOO_MANY_INTENTS",
+                   absl::ResourceExhaustedError(absl::StrCat(
+                       "too many intents were declared on this node: at most ", kNodeIntents.burst,
+                       " at once and ", kNodeIntents.per_second, " a second; try again later"))));
   }
   Intent intent{request.intent_id, request.actor, request.reason, loop_->Now().wall + request.ttl,
                 request.request_id};
@@ -353,8 +359,9 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
 void IntentRequests::HandleWithdraw(const std::string& intent_id, const Done& done) {
   VmRun* const run = runs_->FindByIntent(intent_id);
   if (run == nullptr) {
-    return done(
-        absl::NotFoundError(absl::StrCat("intent_id: no intent ", Quote(intent_id), " is open")));
+    return done(WithReason(
+        "NO_SUCH_INTENT",
+        absl::NotFoundError(absl::StrCat("intent_id: no intent ", Quote(intent_id), " is open"))));
   }
   run->WithdrawIntent([done] { done(Intent()); });
 }

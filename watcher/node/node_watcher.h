@@ -17,7 +17,6 @@
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/uuid.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/run_table.h"

@@ -17,9 +17,9 @@
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
+#include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
 

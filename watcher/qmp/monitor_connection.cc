@@ -120,7 +120,7 @@ absl::Status MonitorConnection::GoOn(const internal::HandedRun& handed) {
 
 bool MonitorConnection::HandOver(HandedRun* handed) {
   if (!ready() || !open()) return false;
-  const std::string unhandled = absl::StrCat(framer_.partial(), unhandled_.str());
+  const std::string unhandled = absl::StrCat(framer_.partial(), unhandled_);
   if (unhandled.size() > HandedRun::kMaxUnhandled) return false;
   internal::HandedRun& state = handed->state;
   state.set_unhandled(unhandled);

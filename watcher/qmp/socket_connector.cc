@@ -12,7 +12,7 @@
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/shutdown_file.h"
 
@@ -158,7 +158,7 @@ void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
 
 void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
-  if (slot->problem.str() == problem) return;
+  if (slot->problem == problem) return;
   slot->problem = problem;
   spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
   UnfollowedSocket listed{.path = EscapeNonUtf8(slot->path),
@@ -408,8 +408,8 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
   if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
     // The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
-    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name.str(),
-                                     " of ", other->info().source.str()));
+    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
+                                     other->info().source));
     return nullptr;
   }
   // The slot's run before may have needed fewer descriptors than a new one.
@@ -450,7 +450,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.run_id = MakeRunId(identity);
   const std::string raw_name = RawVmName(slot);
   info.name = EscapeName(raw_name);
-  info.SetRawName(std::string(raw_name));
+  info.SetRawName(raw_name);
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);

@@ -14,7 +14,6 @@
 #include "base/compact.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/qmp/directory_watcher.h"

@@ -12,8 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/small_file.h"
-#include "base/thread_name.h"
+#include "base/system.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {

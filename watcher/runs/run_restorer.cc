@@ -167,7 +167,7 @@ bool RunRestorer::FindProcess(VmRun* run) {
           found->start_ticks == run->info().start_ticks) {
         run->EndWithZombie(*found);
       } else {
-        run->EndRestored();
+        run->End();
       }
       return true;
   }

@@ -112,7 +112,7 @@ std::vector<HandedRun> RunTable::HandOver() {
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
   for (const auto& other : runs_) {
-    if (other.get() != run && other->info().oom_file == run->info().oom_file.str()) {
+    if (other.get() != run && other->info().oom_file == run->info().oom_file) {
       other->DiscountOomKill(kills);
     }
   }
@@ -127,7 +127,7 @@ void RunTable::ForgetName(VmRun* run) {
 }
 
 void RunTable::OnOver(VmRun* run) {
-  ended_.push_back(std::move(runs_.extract(run->info().run_id.str()).value()));
+  ended_.push_back(std::move(runs_.extract(run->info().run_id).value()));
   if (const Intent* intent = run->open_intent(); intent != nullptr) {
     intents_.erase(intent->intent_id);
   }
@@ -182,9 +182,8 @@ std::string RunTable::UuidProblem(const VmRun* run) const {
   if (users.size() < 2) return "";
   if (users.size() > 2) return "its UUID is used by several other running VMs as well";
   const RunInfo& other = users[users[0] == run ? 1 : 0]->info();
-  return absl::StrCat("its UUID is used by the running VM ", other.name.str(), " (",
-                      other.monitor_path.empty() ? other.source.str() : other.monitor_path.str(),
-                      ") as well");
+  return absl::StrCat("its UUID is used by the running VM ", other.name, " (",
+                      other.monitor_path.empty() ? other.source : other.monitor_path, ") as well");
 }
 
 }  // namespace vmeventd

@@ -14,7 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "base/compact.h"
 #include "base/uuid.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/vm_event.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/vm_run.h"
 

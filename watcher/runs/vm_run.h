@@ -15,9 +15,8 @@
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
 #include "base/uuid.h"
-#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
@@ -34,7 +33,6 @@ class RunSource;
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
   std::vector<LibvirtSpec> libvirts;
-  std::string libvirt_logs = "/var/log/libvirt";
   std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
   bool process_tracking = true;
   // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
@@ -187,7 +185,7 @@ class VmRun {
   bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
   // Returns whether the process that it follows has ended.
-  virtual bool process_ended() const { return process_.ended(); }
+  bool process_ended() const { return process_.ended(); }
   // Returns whether the sink knows of it.
   bool published() const { return published_; }
 
@@ -204,9 +202,6 @@ class VmRun {
   virtual bool GoOn(HandedRun* handed) = 0;
   // The restored run is open, as far as its process shows.
   virtual void OnRestored() {}
-  // Ends the restored run, whose process is gone and of which nothing is left: at once, or when it
-  // is known how it ended.
-  virtual void EndRestored() { End(); }
 
  protected:
   // The process has ended; a zombie has. Hands in what QEMU said before, and then has process()

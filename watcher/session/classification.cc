@@ -70,8 +70,8 @@ bool EndsTheHost(const SignalSender& sender) {
   // cuts a comm at 15 bytes.
   constexpr int64_t kInit = 1;
   return sender.uid == 0 && !sender.of_qemu &&
-         ((sender.command.str() == "systemd-shutdow" && sender.pid == kInit) ||
-          sender.command.str() == "killall5");
+         ((sender.command == "systemd-shutdow" && sender.pid == kInit) ||
+          sender.command == "killall5");
 }
 
 bool IsDecided(const Evidence& evidence) {
@@ -183,10 +183,10 @@ std::string DescribeSender(const SignalSender& sender) {
     return absl::StrCat(sender.of_qemu ? "QEMU or a process of its own" : "a process that is gone",
                         " (pid ", sender.pid, ")");
   }
-  const bool nameless = absl::StripAsciiWhitespace(sender.command.str()).empty();
-  return absl::StrCat(nameless ? "a process without a name" : sender.command.str(), " (pid ",
-                      sender.pid, ", uid ", *sender.uid, sender.cgroup.empty() ? "" : ", ",
-                      sender.cgroup.str(), sender.of_qemu ? ", of QEMU's own" : "", ")");
+  const bool nameless = absl::StripAsciiWhitespace(sender.command).empty();
+  return absl::StrCat(nameless ? "a process without a name" : sender.command, " (pid ", sender.pid,
+                      ", uid ", *sender.uid, sender.cgroup.empty() ? "" : ", ", sender.cgroup,
+                      sender.of_qemu ? ", of QEMU's own" : "", ")");
 }
 
 }  // namespace vmeventd

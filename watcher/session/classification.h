@@ -5,7 +5,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/rare.h"
+#include "base/compact.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
@@ -80,7 +80,6 @@ struct Evidence {
   bool host_rebooted = false;             // rebooted since the run was seen last
   bool host_shutdown = false;             // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
-  bool manager_end_kept = false;          // reported only when asked, after the end
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
   bool killer_unclear = false;  // nobody recorded who sent the SIGKILL, or the record is no proof
@@ -116,9 +115,6 @@ bool EndsTheHost(const SignalSender& sender);
 // Returns whether the class is known before the process is gone: later evidence cannot change it,
 // unless the VM comes to life again.
 bool IsDecided(const Evidence& evidence);
-
-// Returns the text of docs/classification.md.
-std::string ClassificationDocument();
 
 absl::string_view ShutdownClassName(ShutdownClass shutdown_class);  // "USER"
 absl::string_view ShutdownCauseName(ShutdownCause cause);           // "GUEST_POWEROFF"

@@ -14,9 +14,9 @@ namespace vmeventd {
 // itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
   if (sender.of_qemus_user) return false;
-  const absl::string_view program = sender.executable.str();
+  const absl::string_view program = sender.executable;
   for (const absl::string_view killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
-    if (sender.command.str() == killer || program.substr(program.rfind('/') + 1) == killer) {
+    if (sender.command == killer || program.substr(program.rfind('/') + 1) == killer) {
       return true;
     }
   }
@@ -304,9 +304,7 @@ inline constexpr Rule kClassificationRules[] = {
     {"manager-crashed",
      "no SHUTDOWN seen here, and libvirt reports a crash of the guest, of which no "
      "GUEST_PANICKED was seen (`virsh dump --crash` looks the same)",
-     [](const RuleInput& in) {
-       return in.manager_says(ManagerEnd::kCrashed) && !in.evidence.manager_end_kept;
-     },
+     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kCrashed); },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"host-signal-exit", "no SHUTDOWN, exit by SIGTERM, SIGINT or SIGHUP",
      [](const RuleInput& in) { return in.exit_by_request(); }, ShutdownClass::kAdmin,
@@ -379,14 +377,6 @@ inline constexpr Rule kClassificationRules[] = {
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
      ShutdownCause::kQemuCrashed},
-    {"manager-kept-crash",
-     "no SHUTDOWN seen here, the process ended while vmeventd was away, and libvirt has kept that "
-     "the domain crashed or failed",
-     [](const RuleInput& in) {
-       return in.evidence.manager_end_kept &&
-              (in.manager_says(ManagerEnd::kCrashed) || in.manager_says(ManagerEnd::kFailed));
-     },
-     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kShutdown); },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},

@@ -7,8 +7,8 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "watcher/core/guest_panic.h"
 #include "watcher/core/names.h"
+#include "watcher/core/qmp_message.h"
 
 namespace vmeventd {
 namespace {
@@ -313,14 +313,6 @@ void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
   Saw(std::move(what), now);
 }
 
-void EvidenceLog::SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now) {
-  // Its word as it happened counts: `virsh dump --crash` is kept as a crash.
-  if (facts_.manager_end.has_value()) return Saw(std::move(what), now);
-  facts_.manager_end_kept = true;
-  if (end.has_value()) return SawManagerEnd(*end, std::move(what), now);
-  Saw(std::move(what), now);
-}
-
 void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
   facts_.shutdown_file_found = true;
   Saw(absl::StrCat("shutdown file found, written by vmeventd at ",
@@ -329,7 +321,7 @@ void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
 }
 
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
-  if (EndsTheHost(sender)) SawHostShutdown(true, sender.command.str(), now);
+  if (EndsTheHost(sender)) SawHostShutdown(true, sender.command, now);
   Rare<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
   // QEMU has obeyed the one before its SHUTDOWN.
   if (sender.signal != SIGKILL && known.has_value() && facts_.shutdown.has_value()) return;

@@ -8,8 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/rare.h"
-#include "base/shared_text.h"
+#include "base/compact.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
@@ -42,7 +41,7 @@ class EvidenceLog {
     if (!shutdown_qemu_time_.has_value()) return std::nullopt;
     return *shutdown_qemu_time_;
   }
-  absl::string_view shutdown_json() const { return shutdown_json_.str(); }
+  absl::string_view shutdown_json() const { return shutdown_json_; }
   // Details of the last panic, if that stands and its event was seen; null: none.
   const GuestPanic* panic() const { return panic_.get(); }
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
@@ -92,8 +91,6 @@ class EvidenceLog {
   void SawMigration(absl::string_view status, Instant now);
   // Records the manager's report of the end; `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
-  // Records an end that it has kept and reported when asked; unset: nothing of use, as `what` says.
-  void SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
 
   // Signals to its process. `sender` takes the place of who sent the same signal before.
@@ -131,7 +128,7 @@ class EvidenceLog {
   Rare<Instant> host_shutdown_at_;  // beginning of the host's shutdown
   bool migrating_ = false;          // outgoing, see SawMigration
   Rare<absl::Time> shutdown_qemu_time_;
-  SharedText shutdown_json_;
+  std::string shutdown_json_;
 };
 
 // Adds `entry` where its time belongs, after those of the same time.

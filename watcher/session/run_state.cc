@@ -36,7 +36,6 @@ constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
   void Save(const Struct& from, internal::Struct* to) { FIELDS(SAVE_F, SAVE_O, SAVE_S, SAVE_M) } \
   void Load(const internal::Struct& from, Struct* to) { FIELDS(LOAD_F, LOAD_O, LOAD_S, LOAD_M) }
 
-std::string ToSaved(const SharedText& text) { return std::string(text); }
 const std::string& ToSaved(const std::string& text) { return text; }
 int64_t ToSaved(absl::Time time) {
   return time == absl::InfinitePast() ? kNotKnown : absl::ToUnixNanos(time);
@@ -51,7 +50,6 @@ auto ToSaved(T value) {
   }
 }
 
-void FromSaved(const std::string& saved, SharedText* to) { *to = saved; }
 void FromSaved(const std::string& saved, std::string* to) { *to = saved; }
 void FromSaved(int64_t saved, absl::Time* to) {
   *to = saved == kNotKnown ? absl::InfinitePast() : absl::FromUnixNanos(saved);
@@ -140,7 +138,7 @@ void Load(const internal::GuestPanic& from, GuestPanic* to) {
 }
 
 #define RUN(F, O, S, M)                                                                         \
-  F(name) F(run_id) F(source) F(domain_id) F(libvirtd_began_ns) F(reported_by) F(monitor_path)   \
+  F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path)   \
   F(unescaped_path) F(unescaped_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode)    \
   F(pid_namespace) F(boot_id) F(process_start) S(socket) F(oom_file) F(oom_kills)                \
   F(shutdown_file_mark)

@@ -6,8 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/rare.h"
-#include "base/shared_text.h"
+#include "base/compact.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/evidence_log.h"
@@ -20,7 +19,7 @@ struct GuestAgent {
   bool present = false;
   bool open = false;
   bool reported = false;
-  SharedText port;
+  std::string port;
   Rare<Instant> opened;  // time at which it was seen open
   Rare<Instant> closed;  // later time at which it was seen closed
 };
@@ -50,15 +49,15 @@ struct RunState {
   VmState state_before_loss = VmState::kUnreachable;
   absl::Time state_time;
   absl::Time published_state_time;
-  SharedText uuid;
+  std::string uuid;
   Labels labels;
-  SharedText qemu_version;
-  SharedText monitor_problem;
-  SharedText run_problem;
-  SharedText file_problem;
-  SharedText exit_problem;
-  SharedText silence_problem;  // QEMU does not answer
-  SharedText uuid_problem;
+  std::string qemu_version;
+  std::string monitor_problem;
+  std::string run_problem;
+  std::string file_problem;
+  std::string exit_problem;
+  std::string silence_problem;  // QEMU does not answer
+  std::string uuid_problem;
 
   EvidenceLog evidence;
   Rare<DeclaredIntent> intent;          // the open one

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <variant>
 #include <vector>
 
@@ -16,7 +15,7 @@
 
 namespace vmeventd {
 
-// What may happen to a run. References and views are valid during the call. Texts that are named
+// The inputs of a run. References and views are valid during the call. Texts that are named
 // `what`, `why` or `by` are for people.
 namespace input {
 
@@ -94,12 +93,6 @@ struct ReportedEnd {
   ManagerEnd end;
   absl::string_view what;
 };
-// The end of a restored run, whose process is gone, as libvirt has it when asked; unset: nothing of
-// use.
-struct KeptEnd {
-  std::optional<ManagerEnd> end;
-  absl::string_view what;
-};
 
 // The shutdown file.
 
@@ -143,12 +136,13 @@ struct Tick {};
 
 }  // namespace input
 
-using Input = std::variant<
-    input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem, input::Event,
-    input::StateAnswer, input::AgentAnswer, input::MonitorClosed, input::ProcessFound,
-    input::TrackingLost, input::OomKills, input::SignalSent, input::NamedOomVictim, input::Threads,
-    input::ProcessGone, input::NewLabels, input::NextId, input::ReportedEnd, input::KeptEnd,
-    input::FileFound, input::FileDone, input::FileLeft, input::HostShutdown, input::HostRebooted,
-    input::SharedUuid, input::IntentDeclared, input::IntentWithdrawn, input::HandOver, input::Tick>;
+using Input =
+    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
+                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
+                 input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
+                 input::NamedOomVictim, input::Threads, input::ProcessGone, input::NewLabels,
+                 input::NextId, input::ReportedEnd, input::FileFound, input::FileDone,
+                 input::FileLeft, input::HostShutdown, input::HostRebooted, input::SharedUuid,
+                 input::IntentDeclared, input::IntentWithdrawn, input::HandOver, input::Tick>;
 
 }  // namespace vmeventd

@@ -35,7 +35,6 @@ VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
   saved_.run = std::move(run);
   saved_.attached_at = now;
   saved_.state_time = saved_.published_state_time = now.wall;
-  ShareTexts();
 }
 
 Effects VmSession::On(const Input& input, Instant now) {
@@ -53,13 +52,6 @@ Effects VmSession::On(const Input& input, Instant now) {
   std::visit([&](const auto& known) { Handle(known, now); }, input);
   PublishChanges(now);
   return std::exchange(effects_, {});
-}
-
-void VmSession::ShareTexts() {
-  if (options_->texts == nullptr) return;
-  for (SharedText* text : {&saved_.run.source, &saved_.run.boot_id, &saved_.qemu_version}) {
-    options_->texts->Share(text);
-  }
 }
 
 // Across daemons
@@ -98,7 +90,6 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
   session.saved_ = *std::move(state);
   session.started_ = session.away_ = true;
   if (session.saved_.exiting_since.has_value()) session.exit_report_ = kExitReport;
-  session.ShareTexts();
   session.published_problems_ = session.Problems();
   session.kept_ = absl::HashOf(saved);
   return session;
@@ -150,7 +141,7 @@ void VmSession::Handle(const input::NewLabels& input, Instant /*now*/) {
 }
 
 void VmSession::Handle(const input::SharedUuid& input, Instant /*now*/) {
-  saved_.uuid_problem = input.problem;
+  saved_.uuid_problem = std::string(input.problem);
 }
 
 // Time

@@ -15,15 +15,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/rare.h"
-#include "base/shared_text.h"
-#include "base/token_bucket.h"
+#include "base/compact.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
+#include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/core/watch_spec.h"
 #include "watcher/session/classification.h"
-#include "watcher/session/event_limiter.h"
 #include "watcher/session/run_state.h"
 #include "watcher/session/session_input.h"
 
@@ -48,6 +45,50 @@ using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, Quer
                             QueryGuestAgent, ExamineThreads, Done>;
 using Effects = std::vector<Effect>;
 
+// Limit shared by all VMs of a node, for events beyond what a quiet VM sends. It bounds how fast
+// many VMs that flood, or one that is started again and again, push the history of the others out
+// of the journal: a day for a million events.
+inline constexpr TokenRate kNodeEvents{.per_second = 10, .burst = 20'000};
+
+// Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
+// once, kPerSecond in the long run. Of these, kQuietBurst at once and kQuietPerSecond are the VM's
+// own, whatever others do; the rest is the node's.
+//
+// An event that is evidence or changes the VM's state is admitted past both bounds if none of its
+// type was for kEvidenceInterval: a flood of another kind does not hide it. It is owed.
+class EventLimiter {
+ public:
+  static constexpr int kBurst = 200;
+  static constexpr int kPerSecond = 50;
+  static constexpr int kQuietBurst = 20;
+  static constexpr int kQuietPerSecond = 1;
+  static constexpr absl::Duration kEvidenceInterval = absl::Seconds(10);
+
+  // `node`, of kNodeEvents, outlives the limiter; null: the node has no bound.
+  explicit EventLimiter(TokenBucket* node = nullptr) : node_(node) {}
+
+  // Admits an event, or counts a drop.
+  bool Admit(EventType type, absl::Duration now);
+
+  // Returns the number of drops since the last call.
+  uint64_t TakeDropped() { return std::exchange(dropped_, 0); }
+  // Number of all drops.
+  uint64_t dropped_total() const { return dropped_total_; }
+
+ private:
+  TokenBucket* node_;
+  TokenBucket vm_{kBurst, kPerSecond};
+  TokenBucket quiet_{kQuietBurst, kQuietPerSecond};
+  // The last admitted event of each type that is evidence or state. Few VMs have any: no table.
+  struct Admitted {
+    EventType type;
+    absl::Duration at;
+  };
+  std::vector<Admitted> admitted_;
+  uint64_t dropped_ = 0;
+  uint64_t dropped_total_ = 0;
+};
+
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
   // Interval of questions to a QEMU whose VM runs, which show that it answers; InfiniteDuration:
@@ -58,7 +99,6 @@ struct SessionOptions {
   absl::Time started = absl::InfinitePast();
   bool event_limits = true;            // false: every event is published
   TokenBucket* node_events = nullptr;  // shared by all sessions; null: no bound of the node
-  SharedTexts* texts = nullptr;        // shared by all sessions; null: each has its own
 };
 
 // State that Save() does not keep, of a run whose monitor the next daemon goes on with.
@@ -187,7 +227,6 @@ class VmSession {
   void Handle(const input::NewLabels& input, Instant now);
   void Handle(const input::NextId& input, Instant now);
   void Handle(const input::ReportedEnd& input, Instant now);
-  void Handle(const input::KeptEnd& input, Instant now);
   void Handle(const input::FileFound& input, Instant now);
   void Handle(const input::FileDone& input, Instant now);
   void Handle(const input::FileLeft& input, Instant now);
@@ -205,9 +244,6 @@ class VmSession {
   void KeepNow();
   // Saves the run at once, without an event: after a restart it is found again by that.
   void KeepAtOnce();
-
-  // Shares the texts that are the same in nearly every run.
-  void ShareTexts();
 
   // QMP events.
   struct KnownEvent;
@@ -332,11 +368,11 @@ class VmSession {
   RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  SharedText qemu_name_;                               // kept until STARTED has it
+  std::string qemu_name_;                              // kept until STARTED has it
   std::forward_list<std::string> published_problems_;  // as the last event published them
 
   Instant closed_at_;
-  SharedText close_reason_;
+  std::string close_reason_;
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;

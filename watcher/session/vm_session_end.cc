@@ -79,10 +79,6 @@ void VmSession::Handle(const input::ReportedEnd& input, Instant now) {
   saved_.evidence.SawManagerEnd(input.end, std::string(input.what), now);
 }
 
-void VmSession::Handle(const input::KeptEnd& input, Instant now) {
-  saved_.evidence.SawKeptEnd(input.end, std::string(input.what), now);
-}
-
 void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
   gone_ = true;
   saved_.evidence.SawHostReboot(now);
@@ -95,7 +91,7 @@ void VmSession::Handle(const input::FileFound& input, Instant now) {
 }
 
 void VmSession::Handle(const input::FileDone& input, Instant now) {
-  saved_.file_problem = input.status.ok() ? "" : input.status.message();
+  saved_.file_problem = std::string(input.status.message());
   if (file_step_ != FileStep::kRequested) {
     file_written_ = !input.status.ok();  // a file that was taken back: the VM lives
     return;

@@ -7,8 +7,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "watcher/core/guest_panic.h"
 #include "watcher/core/names.h"
+#include "watcher/core/qmp_message.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
@@ -213,7 +213,7 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
   // first says enough.
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
-      !absl::StartsWith(saved_.run_problem.str(), kIoErrorProblem)) {
+      !absl::StartsWith(saved_.run_problem, kIoErrorProblem)) {
     saved_.run_problem = absl::StrCat(kIoErrorProblem, ": ", error);
     saved_.evidence.SawIoError(error, now);
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -13,16 +14,19 @@ absl::Status VmSession::CheckIntent(Instant now) const {
     if (!options_->event_limits || !intents_.has_value() || intents_->Has(now.monotonic)) {
       return absl::OkStatus();
     }
-    return absl::ResourceExhaustedError(
-        "vm_name: too many intents were declared for this run: at most 100 at once and one each "
-        "2 s; declare one for as long as the work takes");
+    return WithReason("TOO_MANY_INTENTS", absl::ResourceExhaustedError(
+                                              "vm_name: too many intents were declared for this "
+                                              "run: at most 100 at once and one each "
+                                              "2 s; declare one for as long as the work takes"));
   }
   const Verdict verdict = CurrentVerdict();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "vm_name: the intent would not count, because what decides the end of the run was seen "
-      "already: ",
-      CauseSentence(verdict.cause), " (rule ", verdict.rule,
-      "); declare an intent before the VM is asked to end"));
+  return WithReason(
+      "END_IS_DECIDED",
+      absl::FailedPreconditionError(absl::StrCat(
+          "vm_name: the intent would not count, because what decides the end of the run was seen "
+          "already: ",
+          CauseSentence(verdict.cause), " (rule ", verdict.rule,
+          "); declare an intent before the VM is asked to end")));
 }
 
 const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {

@@ -95,9 +95,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   attached_ = false;
   saved_.uuid = info.uuid;
   saved_.qemu_version = info.qemu_version;
-  ShareTexts();
   if (!started_) qemu_name_ = info.qemu_name;
-  saved_.run.libvirtd_began_ns = info.libvirtd_began_ns;
   saved_.monitor_problem = info.run_state.empty() ? "QEMU did not answer query-status" : "";
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
@@ -196,15 +194,15 @@ void VmSession::Handle(const input::MonitorProblem& input, Instant now) {
 
 void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
   if (saved_.monitor_problem == problem) return;
-  saved_.monitor_problem = problem;
+  saved_.monitor_problem = std::string(problem);
   EnsureStarted(now);
 }
 
 void VmSession::SetRunProblem(absl::string_view run_state) {
   if (run_state == "io-error") {
-    // What BLOCK_IO_ERROR said stands.
-    if (!absl::StartsWith(saved_.run_problem.str(), kIoErrorProblem))
-      saved_.run_problem = kIoErrorProblem;
+    // The text of BLOCK_IO_ERROR stands.
+    if (!absl::StartsWith(saved_.run_problem, kIoErrorProblem))
+      saved_.run_problem = std::string(kIoErrorProblem);
   } else {
     saved_.run_problem =
         run_state == "internal-error" ? "paused by QEMU after an internal error" : "";
@@ -218,7 +216,7 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
     FollowMigration(input.run_state, now);
   }
-  // What arrives is as it was at its source, which no event says unless it runs.
+  // A VM that arrives is as it was at its source, which no event says unless it runs.
   if (saved_.evidence.facts().incoming && !input.run_state.empty() &&
       input.run_state != "inmigrate") {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
@@ -236,7 +234,7 @@ void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
   if (saved_.monitor == Monitor::kReady) {
     saved_.monitor = Monitor::kClosed;
     closed_at_ = now;
-    close_reason_ = input.why;
+    close_reason_ = std::string(input.why);
   } else if (saved_.monitor == Monitor::kNone) {
     saved_.monitor = Monitor::kLost;
     closed_at_ = now;
@@ -264,7 +262,7 @@ absl::Duration VmSession::LostGrace() const {
 void VmSession::DeclareLost(Instant now) {
   saved_.evidence.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
   const Reporter& reporter = ReporterOf(saved_.run);
-  const std::string why(close_reason_);
+  const std::string& why = close_reason_;
   saved_.evidence.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);
   if (saved_.monitor_problem.empty())
     saved_.monitor_problem = absl::StrCat(reporter.lost_problem, why);
@@ -273,7 +271,7 @@ void VmSession::DeclareLost(Instant now) {
 
 void VmSession::DeclareAway(Instant now) {
   const Reporter& reporter = ReporterOf(saved_.run);
-  if (saved_.monitor_problem.empty()) saved_.monitor_problem = reporter.away_problem;
+  if (saved_.monitor_problem.empty()) saved_.monitor_problem = std::string(reporter.away_problem);
   LoseMonitor(std::string(reporter.away_message), now);
 }
 

@@ -28,7 +28,64 @@ VmUpdate& AddUpdate(Effects* effects) {
   return std::get<Publish>(effects->emplace_back(Publish{})).update;
 }
 
+bool IsEvidenceOrState(EventType type) {
+  switch (type) {
+    case EventType::kGuestShutdown:
+    case EventType::kPowerdownRequested:
+    case EventType::kReset:
+    case EventType::kPaused:
+    case EventType::kResumed:
+    case EventType::kSuspended:
+    case EventType::kWoken:
+    case EventType::kHibernating:
+    case EventType::kGuestPanicked:
+    case EventType::kWatchdogExpired:
+    case EventType::kMonitorLost:
+    case EventType::kMonitorRestored:
+    case EventType::kStateChanged:
+    case EventType::kProblemsChanged:
+    case EventType::kPvshutdownRequested:
+      return true;
+    case EventType::kStarted:
+    case EventType::kStopped:
+    case EventType::kIoError:
+    case EventType::kMemoryFailure:
+    case EventType::kMigration:
+    case EventType::kIntentDeclared:
+    case EventType::kIntentWithdrawn:
+    case EventType::kGap:
+      break;
+  }
+  return false;
+}
+
 }  // namespace
+
+bool EventLimiter::Admit(EventType type, absl::Duration now) {
+  const auto last = std::find_if(admitted_.begin(), admitted_.end(),
+                                 [type](const Admitted& one) { return one.type == type; });
+  const bool first = last == admitted_.end();
+  const bool due = IsEvidenceOrState(type) && (first || now - last->at >= kEvidenceInterval);
+  const bool quiet = quiet_.Has(now);
+  const bool room = vm_.Has(now) && (quiet || node_ == nullptr || node_->Has(now));
+  if (!room && !due) {
+    ++dropped_;
+    ++dropped_total_;
+    return false;
+  }
+  if (!first) {
+    last->at = now;
+  } else if (IsEvidenceOrState(type)) {
+    admitted_.push_back({type, now});
+  }
+  vm_.Spend(now);
+  if (quiet) {
+    quiet_.Spend(now);
+  } else if (node_ != nullptr) {
+    node_->Spend(now);
+  }
+  return true;
+}
 
 absl::string_view VmSession::StateText(VmState state) {
   switch (state) {
@@ -61,13 +118,12 @@ void VmSession::EnsureStarted(Instant now) {
   if (started_) return;
   started_ = true;
   std::string message = "a QEMU process";
-  if (!saved_.qemu_version.empty()) message = absl::StrCat("QEMU ", saved_.qemu_version.str());
+  if (!saved_.qemu_version.empty()) message = absl::StrCat("QEMU ", saved_.qemu_version);
   if (saved_.run.pid != 0) absl::StrAppend(&message, ", pid ", saved_.run.pid);
-  if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_.str());
+  if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   qemu_name_.clear();
   absl::StrAppend(&message, ", ", StateText(saved_.state));
-  if (!saved_.monitor_problem.empty())
-    absl::StrAppend(&message, "; ", saved_.monitor_problem.str());
+  if (!saved_.monitor_problem.empty()) absl::StrAppend(&message, "; ", saved_.monitor_problem);
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
   if (!gone_) KeepNow();
 }
@@ -174,10 +230,10 @@ void VmSession::KeepAtOnce() {
 std::forward_list<std::string> VmSession::Problems() const {
   std::forward_list<std::string> problems;
   // The last one first, as each goes to the front.
-  for (const SharedText* problem :
+  for (const std::string* problem :
        {&saved_.uuid_problem, &saved_.exit_problem, &saved_.file_problem, &saved_.run_problem,
         &saved_.silence_problem, &saved_.monitor_problem}) {
-    if (!problem->empty()) problems.emplace_front(problem->str());
+    if (!problem->empty()) problems.emplace_front(*problem);
   }
   return problems;
 }

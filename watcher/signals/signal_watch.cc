@@ -233,7 +233,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   sender.uid = uid;
   sender.command = OneLine(command);
   sender.executable = OneLine(executable);
-  sender.cgroup = Utf8Prefix(OneLine(cgroup), kMaxCgroupBytes);
+  sender.cgroup = std::string(Utf8Prefix(OneLine(cgroup), kMaxCgroupBytes));
   return sender;
 }
 

@@ -120,6 +120,55 @@ TEST_F(CommandsTest, VmsMayBeChosenByTheirEndAndByTheirRun) {
   EXPECT_EQ(chosen("run_ids: 'c' causes: SHUTDOWN_CAUSE_HOST_KILL"), "0");
 }
 
+// A run of a VM that ended, or began, so many seconds after 1970.
+NodeVm RunAt(const std::string& name, v1::VmState state, int64_t time,
+             v1::ShutdownClass end = v1::SHUTDOWN_CLASS_UNSPECIFIED) {
+  NodeVm run = {MakeVm(name)};
+  run.vm.set_state(state);
+  run.vm.mutable_state_time()->set_seconds(time);
+  run.vm.mutable_start_time()->set_seconds(time);
+  if (state == v1::VM_STATE_STOPPED) run.vm.mutable_shutdown()->set_class_(end);
+  return run;
+}
+
+std::vector<std::string> NamesOf(const NodeVms& vms) {
+  std::vector<std::string> names;
+  for (const NodeVm& one : vms) names.push_back(one.vm.ref().name());
+  return names;
+}
+
+NodeVms RunsOfThree() {
+  return {RunAt("a", v1::VM_STATE_STOPPED, 10, v1::SHUTDOWN_CLASS_CRASH),
+          RunAt("b", v1::VM_STATE_STOPPED, 5, v1::SHUTDOWN_CLASS_USER),
+          RunAt("b", v1::VM_STATE_STOPPED, 20, v1::SHUTDOWN_CLASS_ADMIN),
+          RunAt("b", v1::VM_STATE_RUNNING, 21),
+          RunAt("c", v1::VM_STATE_STOPPED, 30, v1::SHUTDOWN_CLASS_USER)};
+}
+
+TEST(RowsOf, HasARowForEachVmWithItsNewestRunAndItsLastEnd) {
+  const NodeVms rows = RowsOf(RunsOfThree(), /*runs_known=*/true);
+  EXPECT_THAT(NamesOf(rows), ElementsAre("a", "b", "c"));
+  EXPECT_EQ(rows[1].vm.state(), v1::VM_STATE_RUNNING);
+  EXPECT_EQ(rows[1].ends, 2);
+  EXPECT_EQ(rows[1].end()->class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(rows[2].ends, 1);
+  EXPECT_FALSE(RowsOf(RunsOfThree(), /*runs_known=*/false)[1].ends.has_value());
+}
+
+TEST(SortVms, PutsWhatRunsFirstAndThenTheNewestEnd) {
+  const auto sorted = [](VmOrder order, bool runs) {
+    NodeVms rows = runs ? RunsOfThree() : RowsOf(RunsOfThree(), true);
+    SortVms({.runs = runs, .order = order}, &rows);
+    return NamesOf(rows);
+  };
+  EXPECT_THAT(sorted(VmOrder::kState, false), ElementsAre("b", "c", "a"));
+  EXPECT_THAT(sorted(VmOrder::kName, false), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(sorted(VmOrder::kAge, false), ElementsAre("c", "b", "a"));
+  EXPECT_THAT(sorted(VmOrder::kEnds, false), ElementsAre("b", "a", "c"));
+  EXPECT_THAT(sorted(VmOrder::kClass, false), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(sorted(VmOrder::kState, true), ElementsAre("c", "b", "b", "a", "b"));
+}
+
 TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   ServeEvents(5000);
   EXPECT_FALSE(Run(EventsCommand{.limit = 1200}).has_value());
@@ -170,10 +219,11 @@ TEST_F(CommandsTest, VmsReadsAllPages) {
   server_.service().list_vms = [](const v1::ListVmsRequest& request,
                                   v1::ListVmsResponse* response) {
     EXPECT_TRUE(request.include_stopped());
-    EXPECT_THAT(request.states(), ElementsAre(v1::VM_STATE_STOPPED));
     EXPECT_THAT(request.vm_names(), ElementsAre("web*"));
     EXPECT_THAT(request.sources(), ElementsAre("libvirt:*"));
-    *response->add_vms() = MakeVm(request.page_token().empty() ? "web1" : "web2");
+    v1::Vm* const vm = response->add_vms();
+    *vm = MakeVm(request.page_token().empty() ? "web1" : "web2");
+    vm->set_state(v1::VM_STATE_STOPPED);
     if (request.page_token().empty()) response->set_next_page_token("more");
     return grpc::Status::OK;
   };
@@ -183,52 +233,6 @@ TEST_F(CommandsTest, VmsReadsAllPages) {
                      .include_stopped = true})
           .has_value());
   EXPECT_EQ(Lines(), 2U);
-}
-
-TEST_F(CommandsTest, VmAsksForTheRun) {
-  server_.service().get_vm = [](const v1::GetVmRequest& request, v1::GetVmResponse* response) {
-    EXPECT_EQ(request.name(), "web1");
-    EXPECT_EQ(request.run_id(), "run-7");
-    *response->mutable_vm() = MakeVm("web1");
-    return grpc::Status::OK;
-  };
-  EXPECT_FALSE(Run(VmCommand{"web1", "run-7"}).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
-}
-
-TEST_F(CommandsTest, AVmIsFoundByItsUuid) {
-  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
-  server_.service().get_vm = [&](const v1::GetVmRequest& request, v1::GetVmResponse* response) {
-    if (request.uuid().empty()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
-    EXPECT_EQ(request.uuid(), uuid);
-    EXPECT_EQ(request.name(), "");
-    *response->mutable_vm() = MakeVm("web1");
-    return grpc::Status::OK;
-  };
-  EXPECT_FALSE(Run(VmCommand{uuid, ""}).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
-  EXPECT_THAT(Run(VmCommand{"web2", ""}), Fails(ExitCode::kNotFound, testing::_));
-
-  server_.service().get_vm = [&](const v1::GetVmRequest& request, v1::GetVmResponse*) {
-    return request.name().empty()
-               ? grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "name: must not be empty")
-               : grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
-  };
-  EXPECT_THAT(Run(VmCommand{uuid, ""}), Fails(ExitCode::kNotFound, testing::_))
-      << "a daemon that knows names alone";
-}
-
-TEST_F(CommandsTest, AnUnknownVmIsNotFound) {
-  server_.service().get_vm = Refuses({grpc::StatusCode::NOT_FOUND, "name: no VM"});
-  EXPECT_THAT(Run(VmCommand{"we\nb", ""}),
-              Fails(ExitCode::kNotFound, HasSubstr("no VM \"we\\x0ab\" is known")));
-}
-
-TEST_F(CommandsTest, AnAmbiguousNameExplainsHowToChoose) {
-  server_.service().get_vm =
-      Refuses({grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2"});
-  EXPECT_THAT(Run(VmCommand{"web1", ""}),
-              Fails(ExitCode::kFailed, HasSubstr("run-1 and run-2; choose one with --run RUN_ID")));
 }
 
 TEST_F(CommandsTest, InfoPrintsOneObject) {

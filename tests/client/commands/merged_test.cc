@@ -170,7 +170,6 @@ class MergedListsTest : public testing::Test {
   }
 
   FakeServer servers_[2];
-  v1::VmState states_[2] = {};  // of web1 on each node; unspecified: it is not there
   NameFormatter names_;
   StringOutput output_;
   std::vector<std::string> notes_;
@@ -210,33 +209,6 @@ TEST_F(MergedListsTest, VmsAreSortedByNameAndThenByNode) {
   ServeVms(1, {"a", "b"});
   EXPECT_EQ(Run(VmsCommand{}), ExitCode::kOk);
   EXPECT_EQ(output_.text, "n0/a\nn1/a\nn1/b\nn0/c\n");
-}
-
-TEST_F(MergedListsTest, AVmIsFoundOnTheNodeThatHasIt) {
-  for (size_t node = 0; node < 2; ++node) {
-    servers_[node].service().get_vm = [this, node](const v1::GetVmRequest& request,
-                                                   v1::GetVmResponse* response) {
-      if (states_[node] == v1::VM_STATE_UNSPECIFIED) {
-        return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
-      }
-      *response->mutable_vm() = MakeVm(request.name());
-      response->mutable_vm()->set_state(states_[node]);
-      response->mutable_vm()->mutable_state_time()->set_seconds(states_[node]);
-      return grpc::Status::OK;
-    };
-  }
-  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kNotFound);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("no VM \"web1\" is known on the 2 servers")));
-  states_[1] = v1::VM_STATE_STOPPED;
-  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kOk);
-  EXPECT_EQ(output_.text, "n1/web1\n");
-  output_.text.clear();
-  states_[0] = v1::VM_STATE_RUNNING;
-  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kOk) << "the one that is not stopped";
-  EXPECT_EQ(output_.text, "n0/web1\n");
-  states_[1] = v1::VM_STATE_PAUSED;
-  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kFailed);
-  EXPECT_THAT(notes_.back(), HasSubstr("on n0, n1; choose one with --server"));
 }
 
 TEST_F(MergedListsTest, TheVmsOfANodeThatIsDownAreMissing) {

@@ -5,7 +5,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
-#include "client/commands/timeline.h"
 #include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
 #include "gmock/gmock.h"
@@ -142,11 +141,6 @@ class TopTest : public testing::Test {
     environment.now = [] { return absl::FromUnixSeconds(1782907200); };
     return With([&](const CommandContext& context) { return RunTop({}, context, environment); });
   }
-  std::optional<Failure> Timeline(const TimelineCommand& command) {
-    return With([&](const CommandContext& context) {
-      return RunTimeline(command, context, {}, absl::FromUnixSeconds(1782907200 + 60));
-    });
-  }
 
   FakeServer server_;
   StringOutput output_;
@@ -200,20 +194,6 @@ TEST_F(TopTest, AServerThatFailsAtOnceIsAFailure) {
   vms_status_ = grpc::Status(grpc::INTERNAL, "broken");
   EXPECT_TRUE(Top(true, 1).has_value());
   EXPECT_EQ(output_.text, "");
-}
-
-TEST_F(TopTest, ATimelineIsOfOneNameThatIsNoPattern) {
-  events_ = {MakeEvent(1)};
-  EXPECT_FALSE(Timeline({"w*[1]?", "", std::nullopt}).has_value());
-  EXPECT_THAT(request_.filter().vm_names(), ElementsAre("w[*][[]1][?]"));
-  EXPECT_THAT(output_.text, HasSubstr("1 run in"));
-}
-
-TEST_F(TopTest, ATimelineWithoutEventsIsNotFound) {
-  events_ = {MakeEvent(1)};
-  const auto failure = Timeline({"web1", "another-run", std::nullopt});
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kNotFound);
 }
 
 }  // namespace

@@ -259,24 +259,6 @@ TEST_F(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
               testing::EndsWith("no system bus: No such file or directory."));
 }
 
-TEST_F(DiagnosisTest, ANodeThatCannotPublish) {
-  v1::Publishing* publishing = facts_.daemon.info.mutable_publishing();
-  publishing->set_connected(true);
-  EXPECT_TRUE(Diagnose(facts_).findings.empty());
-  publishing->set_problem("cannot write the VMs' last states: no right");
-  facts_.daemon.info.set_newest_sequence(7);
-  publishing->set_sequence(7);
-  EXPECT_EQ(Only(facts_, "publishing").what,
-            "Publishing to the fleet has a problem: cannot write the VMs' last states: no right.");
-  publishing->set_sequence(5);
-  publishing->set_connected(false);
-  publishing->set_problem("there is no stream VMEVENTS");
-  EXPECT_EQ(
-      Only(facts_, "publishing").what,
-      "Nothing is published to the fleet now: there is no stream VMEVENTS. Events wait in the "
-      "journal.");
-}
-
 TEST_F(DiagnosisTest, OneCauseOfManyIsOneFinding) {
   facts_.processes.clear();
   facts_.sockets.clear();
@@ -385,7 +367,7 @@ TEST_F(DiagnosisTest, TheDaemonsDescriptorsAreCompared) {
 TEST_F(DiagnosisTest, WhatTheDaemonSaysOfAFreeMonitorIsAFinding) {
   facts_.daemon.vms = {
       FromText<v1::Vm>("ref { name: 'web1' pid: 7 } problems: 'no file descriptor is left'")};
-  EXPECT_EQ(Only(facts_, "problem").line, "vmevents vm web1");
+  EXPECT_EQ(Only(facts_, "problem").line, "vmevents why web1");
 }
 
 TEST_F(DiagnosisTest, AnUnreachableDaemonIsAFinding) {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/commands/why.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -55,6 +56,11 @@ class FleetListsTest : public testing::Test {
             [this](const std::string& note) { notes_.push_back(note); }, [this] { return now_; }};
   }
   struct FleetCommand {};
+  static WhyCommand Why(const std::string& name) {
+    WhyCommand command;
+    command.filter.add_vm_names(name);
+    return command;
+  }
 
   template <typename Command>
   std::optional<Failure> Run(const Command& command, Formatter* formatter) {
@@ -64,6 +70,8 @@ class FleetListsTest : public testing::Test {
       Formatter::Heartbeats nodes;
       if (auto failure = lists.ReadNodes(&nodes)) return failure;
       return PrintText(formatter->FormatFleet(nodes, absl::FromUnixSeconds(1'000)), &output_);
+    } else if constexpr (std::is_same_v<Command, WhyCommand>) {
+      return RunWhy(command, " in the fleet", &lists, formatter, &output_, now_);
     } else {
       return RunList(command, &lists, formatter, &output_);
     }
@@ -146,9 +154,9 @@ TEST_F(FleetListsTest, VmsByNameAndNode) {
   AddVm("n2", "web1", v1::VM_STATE_RUNNING);
   AddVm("n1", "web1", v1::VM_STATE_STOPPED);
   AddVm("n1", "db.1", v1::VM_STATE_PAUSED);
-  EXPECT_EQ(Names(VmsCommand{}), "prod/n1/db.1\nprod/n2/web1\n");
+  EXPECT_EQ(Names(VmsCommand{}), "prod/n2/web1\nprod/n1/db.1\n");
   EXPECT_EQ(Names(VmsCommand{.include_stopped = true}),
-            "prod/n1/db.1\nprod/n1/web1\nprod/n2/web1\n");
+            "prod/n2/web1\nprod/n1/db.1\nprod/n1/web1\n");
   EXPECT_EQ(Names(VmsCommand{.states = {v1::VM_STATE_PAUSED}}), "prod/n1/db.1\n");
   EXPECT_EQ(Names(OfNames({"web*"})), "prod/n2/web1\n");
   nodes_ = {"n1"};
@@ -162,23 +170,24 @@ TEST_F(FleetListsTest, AVmThatIsForgottenIsNotListed) {
   EXPECT_EQ(Names(VmsCommand{}), "prod/n1/web2\n");
 }
 
-TEST_F(FleetListsTest, TheVmThatRunsIsMeant) {
+TEST_F(FleetListsTest, WhyReadsTheEndsOfAVmOnAllNodes) {
   AddHeartbeat("n1", 990);
   AddHeartbeat("n2", 990);
+  for (uint64_t sequence = 1; sequence <= 3; ++sequence) {
+    v1::Event event = MakeEvent(sequence, sequence == 3 ? "web2" : "web1");
+    event.set_type(v1::EVENT_TYPE_STOPPED);
+    event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+    nats_.AddEvent(sequence == 1 ? "n1" : "n2", event, "stopped.crash");
+  }
   AddVm("n1", "web1", v1::VM_STATE_STOPPED, 100);
-  AddVm("n2", "web1", v1::VM_STATE_STOPPED, 200);
-  EXPECT_EQ(Names(VmCommand{"web1", ""}), "prod/n2/web1\n") << "it stopped later";
-  EXPECT_EQ(Names(VmCommand{"web1", "run-n1"}), "prod/n1/web1\n");
-  AddVm("n1", "web1", v1::VM_STATE_RUNNING, 50);
-  EXPECT_EQ(Names(VmCommand{"web1", ""}), "prod/n1/web1\n");
-  AddVm("n2", "web1", v1::VM_STATE_PAUSED, 50);
-  EXPECT_THAT(Names(VmCommand{"web1", ""}),
-              AllOf(HasSubstr("on prod/n1, prod/n2"), HasSubstr("--node")));
-  nodes_ = {"n2"};
-  EXPECT_EQ(Names(VmCommand{"web1", ""}), "prod/n2/web1\n");
-  EXPECT_THAT(Names(VmCommand{"web9", ""}), HasSubstr("no VM \"web9\" is known"));
-  NameFormatter formatter;
-  EXPECT_EQ(Run(VmCommand{"web9", ""}, &formatter)->code, ExitCode::kNotFound);
+  AddVm("n2", "web1", v1::VM_STATE_RUNNING, 50);
+  JsonFormatter formatter;
+  EXPECT_FALSE(Run(Why("web1"), &formatter));
+  const auto story = nlohmann::json::parse(output_.text);
+  EXPECT_EQ(story["vm"]["node"], "n2");
+  EXPECT_EQ(story["last_end"]["shutdown"]["class"], "SHUTDOWN_CLASS_CRASH");
+  EXPECT_EQ(Names(Why("web*")), "prod/n2/web1\nprod/n2/web2\n");
+  EXPECT_THAT(Names(Why("web9")), HasSubstr("no VM \"web9\" is known in the fleet"));
 }
 
 TEST_F(FleetListsTest, Nodes) {
@@ -217,7 +226,7 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
   AddHeartbeat("n1", 800);
   AddHeartbeat("n2", 990);
   AddHeartbeat("n3", 995, /*stopped=*/true);
-  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n2/web1\n");
+  EXPECT_EQ(Names(Why("web1")), "prod/n2/web1\n");
   const auto stale = [&](const VmsCommand& command) {
     JsonFormatter formatter;
     EXPECT_FALSE(Run(command, &formatter).has_value());
@@ -236,19 +245,19 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
   EXPECT_FALSE(Run(OfNames({"web1"}), &table).has_value());
   EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale)"));
   // Nobody else has it: its last state is all there is.
-  EXPECT_FALSE(Run(VmCommand{.name = "db1"}, &table).has_value());
+  EXPECT_FALSE(Run(Why("db1"), &table).has_value());
   EXPECT_THAT(output_.text,
-              HasSubstr("PAUSED (stale: the node's last heartbeat was at 1970-01-01 00:16:35"));
+              HasSubstr("PAUSED (stale: the node was last seen at Thu 1970-01-01 00:16:35 UTC)"));
   // It ended on the living node, and later ran on the dead one.
   AddVm("n2", "web1", v1::VM_STATE_STOPPED, 60);
-  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n1/web1\n");
+  EXPECT_EQ(Names(Why("web1")), "prod/n1/web1\n");
   AddVm("n2", "web1", v1::VM_STATE_STOPPED, 900);
-  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n2/web1\n");
+  EXPECT_EQ(Names(Why("web1")), "prod/n2/web1\n");
   // Two that live are two VMs.
   AddVm("n2", "web1", v1::VM_STATE_RUNNING, 901);
   AddVm("n4", "web1", v1::VM_STATE_RUNNING, 902);
   AddHeartbeat("n4", 995);
-  EXPECT_THAT(Names(VmCommand{.name = "web1"}), HasSubstr("on prod/n2, prod/n4; choose one"));
+  EXPECT_EQ(Names(Why("web1")), "prod/n1/web1\nprod/n2/web1\nprod/n4/web1\n");
 }
 
 // Somebody has deleted it, or written something else there, and a dead node does not write it
@@ -257,10 +266,10 @@ TEST_F(FleetListsTest, AVmOfANodeWithoutAHeartbeatIsStale) {
   AddVm("n1", "web1", v1::VM_STATE_RUNNING, 100);
   AddVm("n2", "web1", v1::VM_STATE_RUNNING, 50);
   AddHeartbeat("n2", 990);
-  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n2/web1\n");
+  EXPECT_EQ(Names(Why("web1")), "prod/n2/web1\n");
   TableFormatter table({.nodes = true});
   nodes_ = {"n1"};
-  EXPECT_FALSE(Run(VmCommand{.name = "web1"}, &table).has_value());
+  EXPECT_FALSE(Run(Why("web1"), &table).has_value());
   EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale: the node has no heartbeat)"));
 }
 

@@ -233,18 +233,19 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms --show-labels|events -x|vms --no-trunc", "did you mean -o wide?"},
       {"list --all|get vms|list --state-shutoff|ps -a|list-units", "did you mean vms?"},
       {"describe vm web1|dominfo web1|domstate web1 --reason|inspect web1|info web1",
-       "did you mean vm NAME?"},
+       "did you mean why NAME?"},
       {"-c qemu:///system list|-s node1 vms", "did you mean --server?"},
       {"watch --cuont 3", "did you mean --count?"},
       {"context lst|context get-contexts|context ls|intent ls", "did you mean list?"},
       {"config use-context prod|config get-contexts", "did you mean context?"},
-      {"status", "did you mean info, or vm NAME?"},
+      {"status", "did you mean info, or why NAME?"},
       {"vms -o=json|events -o json-pretty", "did you mean json?"},
-      {"vms --since 1h", "--since is an option of watch, push, events and timeline"},
-      {"get vm web1", "did you mean vm?"},
+      {"vms --since 1h", "--since is an option of watch, push and events"},
+      {"get vm web1", "did you mean why?"},
       {"get info|cluster-info|nodeinfo", "did you mean info?"},
       {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
-      {"vms --sort-by=.metadata.name", "did you mean -o json, and sort with jq?"},
+      {"vms --sort-by=.metadata.name", "use state, name, age, ends or class"},
+      {"vms --sort name", "did you mean --sort-by?"},
       {"vms -o jsonpath={.items[*].name}|vms -o custom-columns=NAME:.ref.name",
        "did you mean json, and choose with jq?"},
       {"events --types=Warning|events -t qemu|events -g panic|watch --event lifecycle",
@@ -282,8 +283,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"events --class oom", "did you mean crash, with --cause out-of-memory?"},
       {"events --cause oom", "did you mean out-of-memory?"},
       {"events --type guest-panic", "it is a value of --cause"},
-      {"vm web1 db1", "did you mean vms NAME..., for several?"},
-      {"doctor web1", "did you mean vm NAME? doctor looks at the whole node"},
+      {"doctor web1", "did you mean why NAME? doctor looks at the whole node"},
       {"intent rm 6a6f", "did you mean withdraw?"},
       {"--server nats://n1 fleet list", "did you mean fleet alone?"},
       {"vms --color=yes", "did you mean always?"},
@@ -417,6 +417,37 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   EXPECT_TRUE(Parsed({"--server", "nats://a", "push", "https://x"}).fleet);
 }
 
+TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
+  const CommandLine line =
+      Parsed({"--server", "a", "push", "tls://n1,n2:5", "--cluster", "prod", "--format", "json",
+              "--push-credentials", "c", "--push-domain", "hub"});
+  const auto& push = std::get<PushCommand>(line.command);
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(push.follow.watch.start));
+  EXPECT_TRUE(push.follow.watch.durable_only);
+  EXPECT_EQ(push.cluster, "prod");
+  EXPECT_EQ(push.credentials, "c");
+  EXPECT_EQ(push.domain, "hub");
+  EXPECT_EQ(push.format, PushFormat::kJson);
+  EXPECT_TRUE(std::holds_alternative<FromNow>(
+      std::get<PushCommand>(
+          Parsed({"push", "nats://localhost", "--cluster", "c", "--from", "now"}).command)
+          .follow.watch.start));
+}
+
+TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
+  ExpectComplaints({{"push nats://localhost", "needs --cluster NAME"},
+                    {"push nats://n1 --cluster c", "--insecure-http"},
+                    {"push nats://u:p@localhost --cluster c", "--push-credentials"},
+                    {"push https://x --cluster c", "only a fleet's stream has it"},
+                    {"push https://x --push-domain d", "only NATS servers take it"},
+                    {"push tls://n --cluster c --type stopped", "--type: a fleet's stream gets"},
+                    {"push tls://n --cluster c --batch 7", "--batch: a fleet's stream gets"},
+                    {"push tls://n --cluster c --format slack", "cloudevents or json"},
+                    {"push tls://n --cluster c --push-domain a.b", "is no domain of JetStream"},
+                    {"--server a,b push tls://n --cluster c", "the events of one node"},
+                    {"--server nats://a push tls://n --cluster c", "the events of one node"}});
+}
+
 TEST(ParseCommandLine, APushSaysWhatIsWrong) {
   ExpectComplaints({{"push", "vmevents push https://HOST/PATH"},
                     {"push --status", "which one?"},
@@ -459,16 +490,11 @@ TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
   EXPECT_EQ(Parsed({"info"}, context).zone, context.zone);
 }
 
-TEST(ParseCommandLine, TopAndTimeline) {
+TEST(ParseCommandLine, Top) {
   const auto top = As<TopCommand>({"top", "--interval", "5s", "--window", "1h"});
   EXPECT_EQ(top.interval, absl::Seconds(5));
   EXPECT_EQ(top.window, absl::Hours(1));
   EXPECT_THAT(Complaint({"top", "--interval", "5"}), HasSubstr("--interval"));
-  const auto timeline = As<TimelineCommand>({"timeline", "web1", "--run", "r", "--since", "today"});
-  EXPECT_EQ(timeline.name, "web1");
-  EXPECT_EQ(timeline.run_id, "r");
-  EXPECT_TRUE(timeline.since.has_value());
-  EXPECT_THAT(Complaint({"timeline"}), HasSubstr("NAME"));
 }
 
 TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
@@ -514,12 +540,31 @@ TEST(ParseCommandLine, AContextMayBeAFleet) {
 }
 
 TEST(ParseCommandLine, EachHelpHasExamplesAndNoMoreThan80Columns) {
-  for (const char* command :
-       {"--utc",        "watch",        "events",         "vms",         "vm",
-        "intent",       "info",         "intent declare", "intent list", "intent withdraw",
-        "health",       "top",          "timeline",       "fleet",       "push",
-        "fleet create", "doctor",       "help",           "version",     "completion",
-        "context",      "context list", "context add",    "context use", "context delete"}) {
+  for (const char* command : {"--utc",
+                              "watch",
+                              "events",
+                              "vms",
+                              "why",
+                              "intent",
+                              "info",
+                              "intent declare",
+                              "intent list",
+                              "intent withdraw",
+                              "health",
+                              "top",
+                              "vm",
+                              "fleet",
+                              "push",
+                              "fleet create",
+                              "doctor",
+                              "help",
+                              "version",
+                              "completion",
+                              "context",
+                              "context list",
+                              "context add",
+                              "context use",
+                              "context delete"}) {
     std::vector<std::string> arguments = absl::StrSplit(command, ' ');
     arguments.emplace_back("--help");
     const Answered answered = Answer(arguments);
@@ -537,12 +582,25 @@ TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
   EXPECT_FALSE(As<VmsCommand>({"vms", "--state", "paused"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--all"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--state", "stopped"}).include_stopped);
+  EXPECT_TRUE(As<VmsCommand>({"vms", "--runs"}).include_stopped);
+}
+
+TEST(ParseCommandLine, VmsAreSorted) {
+  EXPECT_EQ(As<VmsCommand>({"vms"}).order, VmOrder::kState);
+  EXPECT_EQ(As<VmsCommand>({"vms", "--sort-by", "ends"}).order, VmOrder::kEnds);
 }
 
 TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
-  EXPECT_EQ(As<VmCommand>({"vm", "watch"}).name, "watch");
-  EXPECT_EQ(As<VmCommand>({"vm", "--", "-x"}).name, "-x");
-  EXPECT_EQ(As<VmCommand>({"vm", "web1", "--run", "r"}).run_id, "r");
+  EXPECT_THAT(As<WhyCommand>({"vm", "watch"}).filter.vm_names(), ElementsAre("watch"));
+  EXPECT_THAT(As<WhyCommand>({"why", "--", "-x"}).filter.vm_names(), ElementsAre("-x"));
+}
+
+TEST(ParseCommandLine, WhyTakesNamesARunAndMarkdown) {
+  const auto why = As<WhyCommand>({"why", "web*", "db1", "--run", "r", "--markdown"});
+  EXPECT_THAT(why.filter.vm_names(), ElementsAre("web*", "db1"));
+  EXPECT_THAT(why.filter.run_ids(), ElementsAre("r"));
+  EXPECT_TRUE(why.markdown);
+  EXPECT_EQ(Answer({"help", "vm"}).out, Answer({"why", "--help"}).out);
 }
 
 TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
@@ -757,19 +815,17 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 }
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
-  EXPECT_EQ(
-      Complaint({"--utc"}),
-      "no command is given; the commands are watch, push, events, vms, vm, top, timeline, fleet, "
-      "intent, info, health, doctor, context, help, version and completion (see vmevents "
-      "--help)");
+  EXPECT_EQ(Complaint({"--utc"}),
+            "no command is given; the commands are watch, push, events, vms, why, top, fleet, "
+            "intent, info, health, doctor, context, help, version and completion (see vmevents "
+            "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
               AllOf(HasSubstr("\"--bogus\""), HasSubstr("(see vmevents watch --help)")));
   ExpectComplaints({{"info extra", "\"extra\""},
-                    {"vm", "NAME is required"},
-                    {"vm ", "NAME: "},
-                    {"vm a b", "\"b\""},
+                    {"vm", "which VM? Write `vmevents why NAME`"},
+                    {"vm ", "--vm: the text is empty"},
                     {"watch --from", "--from"},
                     {"watch --from ", "--from"},
                     {"events --limit x", "--limit"},

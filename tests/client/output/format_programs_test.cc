@@ -49,7 +49,7 @@ TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}),
 TEST(JsonFormatter, NamesWhatCannotBeWritten) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_state_time()->set_seconds(INT64_MAX);
-  const auto text = JsonFormatter().FormatVm({vm});
+  const auto text = JsonFormatter().FormatVms({{vm}});
   ASSERT_FALSE(text.ok());
   EXPECT_THAT(text, Says("a Vm of the server"));
 }
@@ -114,7 +114,7 @@ TEST(YamlFormatter, PrintsOneDocumentAMessage) {
 }
 
 TEST(YamlFormatter, NamesTheNode) {
-  EXPECT_THAT(*JsonFormatter(true).FormatVm({MakeVm("web1"), {"node1"}}),
+  EXPECT_THAT(*JsonFormatter(true).FormatVms({{MakeVm("web1"), {"node1"}}}),
               StartsWith("---\nnode: node1\nref:\n"));
 }
 

@@ -240,10 +240,9 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.mutable_directories(0)->set_pattern(evil);
   info.add_libvirt_connections()->set_uri(evil);
   info.mutable_libvirt_connections(0)->set_problem(evil);
-  info.mutable_publishing()->set_problem(evil);
   TableFormatter formatter({});
-  const std::string all = EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatVm({vm}) +
-                          *formatter.FormatInfo(info);
+  const std::string all =
+      EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatInfo(info);
   for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
     EXPECT_THAT(all, Not(HasSubstr(bad)));
   }
@@ -269,26 +268,29 @@ TEST(TableFormatter, ListsVms) {
   vms[0].vm.mutable_ref()->set_pid(4711);
   vms[0].vm.set_qemu_version("7.2.22");
   vms[0].vm.mutable_state_time()->set_seconds(1782907200);
+  vms[0].ends = 3;
+  vms[0].last_end.set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  vms[0].last_end.set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
   vms[1].vm.set_state(v1::VM_STATE_STOPPED);
   *vms[1].vm.mutable_shutdown() = PowerdownShutdown();
   EXPECT_EQ(*TableFormatter({}).FormatVms(vms),
-            "VM             STATE    SINCE                    PID   QEMU    CLASS  DETAIL\n"
-            "web1           RUNNING  2026-07-01 12:00:00.000  4711  7.2.22\n"
-            "a-longer-name  STOPPED  -                        -     -       ADMIN  host "
-            "powerdown\n");
-  EXPECT_THAT(*TableFormatter({.wide = true}).FormatVms(vms),
-              HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
+            "VM             STATE    ENDS  CLASS  WHY\n"
+            "web1           RUNNING  3     CRASH  guest panic\n"
+            "a-longer-name  STOPPED  -     ADMIN  host powerdown\n");
+  const std::string wide = *TableFormatter({.wide = true}).FormatVms(vms);
+  EXPECT_THAT(wide, HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
+  EXPECT_THAT(wide, HasSubstr("  4711  7.2.22  "));
+  EXPECT_THAT(wide, HasSubstr("2026-07-01 12:00:00.000"));
 }
 
 TEST(TableFormatter, ShowsHowLongAVmIsInItsState) {
   NodeVms vms = {{MakeVm("web1")}, {MakeVm("web2")}};
   vms[0].vm.mutable_state_time()->set_seconds(1782907200 - 200);
+  vms[1].vm.add_problems("monitor held by another client");
   EXPECT_EQ(*TableFormatter(kNarrow).FormatVms(vms),
-            "VM    STATE    AGE    PID  QEMU  CLASS  DETAIL\n"
-            "web1  RUNNING  3m20s  -    -\n"
-            "web2  RUNNING  -      -    -\n");
-  EXPECT_THAT(*TableFormatter({.now = Noon}).FormatVms(vms),
-              HasSubstr("web1  RUNNING  2026-07-01 11:56:40.000  3m20s  -"));
+            "VM    STATE    AGE    CLASS  WHY\n"
+            "web1  RUNNING  3m20s\n"
+            "web2  RUNNING  -             monitor held by another client\n");
 }
 
 TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
@@ -300,51 +302,10 @@ TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
   vms.push_back({MakeVm("web3")});
   vms[2].vm.mutable_ref()->clear_source();
   EXPECT_EQ(*TableFormatter({}).FormatVms(vms),
-            "VM    SOURCE                  STATE    SINCE  PID  QEMU  CLASS  DETAIL\n"
-            "web1  qmp:/run/qemu           RUNNING  -      -    -\n"
-            "web2  libvirt:qemu:///system  RUNNING  -      -    -\n"
-            "web3  -                       RUNNING  -      -    -\n");
-}
-
-TEST(TableFormatter, ShowsTheSourceOfAVm) {
-  v1::Vm vm = MakeVm("web1");
-  vm.mutable_ref()->set_source("libvirt:qemu:///system");
-  EXPECT_THAT(*TableFormatter({}).FormatVm({vm}),
-              HasSubstr("source          libvirt:qemu:///system\n"));
-}
-
-TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
-  auto vm = FromText<v1::Vm>(R"(
-      ref { name: 'web1' run_id: 'run-7' } state: VM_STATE_STOPPED
-      shutdown { exit_status_known: true exit_signal: 9 }
-      problems: 'monitor held by another client')");
-  vm.mutable_shutdown()->MergeFrom(PowerdownShutdown());
-  EXPECT_EQ(*TableFormatter({}).FormatVm({vm}),
-            "name            web1\n"
-            "state           STOPPED\n"
-            "since           -\n"
-            "run             run-7\n"
-            "pid             not visible\n"
-            "started         -\n"
-            "last sequence   0\n"
-            "class           ADMIN\n"
-            "cause           host powerdown\n"
-            "rule            guest-shutdown-in-window\n"
-            "powerdown       4s before the shutdown\n"
-            "exit            killed by SIGKILL\n"
-            "shutdown file   not written\n"
-            "evidence        2026-07-01 12:00:00.000  POWERDOWN\n"
-            "                SHUTDOWN reason=guest-shutdown\n"
-            "problems        monitor held by another client\n");
-}
-
-TEST(TableFormatter, ShowsTheOpenIntentOfAVm) {
-  v1::Vm vm = MakeVm("web1");
-  *vm.mutable_intent() = OpenIntent();
-  EXPECT_THAT(*TableFormatter({}).FormatVm({vm}),
-              HasSubstr("open intent     alice: maintenance\n"
-                        "intent id       intent-7\n"
-                        "expires         2026-07-01 12:00:00.000\n"));
+            "VM    SOURCE                  STATE    CLASS  WHY\n"
+            "web1  qmp:/run/qemu           RUNNING\n"
+            "web2  libvirt:qemu:///system  RUNNING\n"
+            "web3  -                       RUNNING\n");
 }
 
 TEST(TableFormatter, ShowsTheServersInfo) {
@@ -358,20 +319,6 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
   info.mutable_directories(0)->set_sockets(1);
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("*.kvmd  1 socket\n"));
-}
-
-TEST(TableFormatter, ShowsHowPublishingGoes) {
-  const auto text = [](const std::string& info) {
-    return *TableFormatter({}).FormatInfo(
-        FromText<v1::GetServerInfoResponse>("newest_sequence: 12 " + info));
-  };
-  EXPECT_THAT(text(""), Not(HasSubstr("publishing")));
-  EXPECT_THAT(text("publishing { connected: true since { seconds: 1782907200 } sequence: 12 }"),
-              HasSubstr("publishing      connected since 2026-07-01 12:00:00.000\n"));
-  EXPECT_THAT(text("publishing { problem: 'Connection refused' since { seconds: 1782907200 } "
-                   "sequence: 2 }"),
-              HasSubstr("publishing      not connected since 2026-07-01 12:00:00.000, 10 "
-                        "events waiting: Connection refused\n"));
 }
 
 TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {

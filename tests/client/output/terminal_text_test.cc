@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "base/utf8.h"
+#include "base/text.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd::client {

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/small_file.h"
+#include "base/system.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/output.h"
@@ -85,11 +85,13 @@ class PusherTest : public testing::Test {
       pauses_.push_back(pause);
       return stop_;
     };
-    environment.report = [this](const PushState& state) { state_ = state; };
-    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    PushLog log(
+        {.target = "https://x"}, [this](const PushState& state) { state_ = state; },
+        [this](const std::string& note) { notes_.push_back(note); }, [] { return kPushedAt; });
+    environment.log = &log;
     environment.now = [] { return kPushedAt; };
     environment.random = [] { return 1.0; };
-    Pusher pusher({.target = "https://x"}, std::move(environment));
+    Pusher pusher(/*limit=*/1000, std::move(environment));
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
     Delivery delivery({&pusher, cursor->get(), {"node7"}});
     delivery.OnEvents(PausedEvents(1, newest));
@@ -149,7 +151,7 @@ TEST_F(PusherTest, WhatIsRefusedIsSetAsideByHalves) {
   const HttpAnswer bad = {.status = 400, .body = "bad"};
   EXPECT_TRUE(Run(4, {bad, bad, bad}).ok());
   EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2, 3, 4), ElementsAre(1, 2), ElementsAre(1),
-                                     ElementsAre(2), ElementsAre(3, 4)));
+                                     ElementsAre(2, 3), ElementsAre(4)));
   const auto line = nlohmann::json::parse(aside_);
   EXPECT_EQ(line["id"], "1");
   EXPECT_EQ(line["source"], "/vmevents/=/node7/journal-a");

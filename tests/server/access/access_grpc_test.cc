@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "google/rpc/status.pb.h"
 #include "grpcpp/security/credentials.h"
 #include "server/config/config.h"
+#include "server/stream/stream_cursor.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/proto_text.h"
@@ -186,7 +188,7 @@ TEST_F(Tls, ACertificateIsReplacedUnderAnOpenStream) {
 }
 
 TEST(Limits, StreamsInTotalAndPerPeer) {
-  TestServer server(StreamOptions{.max_streams = 3, .max_streams_per_peer = 2});
+  TestServer server(GrpcServerOptions{.max_streams = 3, .max_streams_per_peer = 2});
   TestStream first(server.stub(), {});
   TestStream second(server.stub(), {});
   first.Next();
@@ -195,6 +197,7 @@ TEST(Limits, StreamsInTotalAndPerPeer) {
   const grpc::Status refused = third.End();
   EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.error_message(), AllOf(HasSubstr("at most 2"), HasSubstr("from user ")));
+  EXPECT_EQ(ReasonOf(refused), "TOO_MANY_STREAMS");
   EXPECT_EQ(server.refusals().value(Refusal::kStreamsPerPeer), 1);
   first.Cancel();
   ASSERT_TRUE(Eventually([&server] { return server.hub().stream_count() == 1; }));
@@ -247,26 +250,60 @@ TEST(Ipv6, BothProtocolsMayHaveAListenerOfTheirOwnOnOnePort) {
   }
 }
 
-// Each method has its own limit, per peer.
-TEST(Limits, ListEventsAndListVmsPerSecond) {
+TEST(Limits, ListsPerSecondAndPeer) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
                      .list_rate = 1});
   const auto listeners = server.server().listeners();
-  for (const auto& [name, reason] :
-       {std::pair("ListEvents", Refusal::kListRate), std::pair("ListVms", Refusal::kVmsRate)}) {
-    const auto call = [&name = name](const ListenAddress& address) {
-      return CallMethod(ChannelOfItsOwn(address.ToString()), name);
-    };
-    for (int i = 0; i < 5; ++i) EXPECT_TRUE(call(listeners[0].address).ok()) << name;
-    const grpc::Status refused = call(listeners[0].address);
+  const auto call = [](const ListenAddress& address, const char* name) {
+    return CallMethod(ChannelOfItsOwn(address.ToString()), name);
+  };
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(call(listeners[0].address, i % 2 == 0 ? "ListEvents" : "ListVms").ok());
+  }
+  for (const char* name : {"ListEvents", "ListVms"}) {
+    const grpc::Status refused = call(listeners[0].address, name);
     EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
     EXPECT_THAT(refused.error_message(), AllOf(HasSubstr(name), HasSubstr("try again in 1s")));
-    EXPECT_EQ(server.refusals().value(reason), 1) << name;
-    EXPECT_TRUE(call(listeners[1].address).ok()) << "another peer";
-    server.clock().Advance(absl::Seconds(1));
-    EXPECT_TRUE(call(listeners[0].address).ok());
   }
+  EXPECT_EQ(server.refusals().value(Refusal::kListRate), 2);
+  EXPECT_TRUE(call(listeners[1].address, "ListVms").ok()) << "another peer";
+  server.clock().Advance(absl::Seconds(1));
+  EXPECT_TRUE(call(listeners[0].address, "ListEvents").ok());
+}
+
+TEST(ErrorReasons, SayWhyAStreamEnds) {
+  TestServer server({}, {}, {.retention_events = 2});
+  server.PushEach("a", 5);
+  const auto reason = [&server](const char* request) {
+    return ReasonOf(TestStream(server.stub(), FromText<v1::WatchEventsRequest>(request)).End());
+  };
+  const std::string journal = absl::StrCat(" journal_id: '", kJournal, "'");
+  EXPECT_EQ(reason(absl::StrCat("after_sequence: 1", journal).c_str()), "RETENTION_PASSED");
+  EXPECT_EQ(reason(absl::StrCat("after_sequence: 6", journal).c_str()), "BEYOND_NEWEST");
+  EXPECT_EQ(reason("after_sequence: 5 journal_id: 'another'"), "JOURNAL_REPLACED");
+}
+
+TEST(ErrorReasons, SayWhyACallFails) {
+  TestServer server(GrpcServerOptions{.list_rate = 1});
+  const auto call = [&server](const char* method, const google::protobuf::Message& request) {
+    return CallMethod(server.NewChannel(), method, request.SerializeAsString());
+  };
+  v1::GetVmRequest vm;
+  vm.set_name("none");
+  EXPECT_EQ(ReasonOf(call("GetVm", vm)), "NO_SUCH_VM");
+  v1::RequestProgressRequest progress;
+  progress.set_stream_id(StreamIdText(7));
+  EXPECT_EQ(ReasonOf(call("RequestProgress", progress)), "NO_SUCH_STREAM");
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(call("ListVms", v1::ListVmsRequest()).ok());
+  const grpc::Status often = call("ListVms", v1::ListVmsRequest());
+  EXPECT_EQ(ReasonOf(often), "LISTS_TOO_OFTEN");
+  google::rpc::Status details;
+  google::rpc::RetryInfo retry;
+  ASSERT_TRUE(details.ParseFromString(often.error_details()));
+  ASSERT_EQ(details.details_size(), 2);
+  ASSERT_TRUE(details.details(1).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 1);
 }
 
 TEST(Limits, RequestSize) {
@@ -274,17 +311,17 @@ TEST(Limits, RequestSize) {
   v1::WatchEventsRequest large;
   large.mutable_filter()->add_vm_names(std::string(1 << 20, 'x'));
   TestStream stream(server.stub(), large);
-  EXPECT_EQ(stream.End().error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(stream.End().error_code(), grpc::INVALID_ARGUMENT);
   v1::GetVmRequest request;
   request.set_name(std::string(1 << 20, 'x'));
   const auto channel = server.NewChannel();
   const grpc::Status refused = CallMethod(channel, "GetVm", request.SerializeAsString());
-  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(refused.error_code(), grpc::INVALID_ARGUMENT);
   EXPECT_THAT(refused.error_message(), HasSubstr("at most 1048576 are allowed"));
   EXPECT_EQ(server.refusals().value(Refusal::kRequestSize), 2);
   request.set_name(std::string(5 << 20, 'x'));
   EXPECT_EQ(CallMethod(channel, "GetVm", request.SerializeAsString()).error_code(),
-            grpc::RESOURCE_EXHAUSTED);
+            grpc::INVALID_ARGUMENT);
 }
 
 // A proxy shares a connection between its clients, of which one has a large token.

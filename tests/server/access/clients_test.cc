@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd {
 namespace {
@@ -73,15 +73,11 @@ class ClientsTest : public ::testing::Test {
 
   RefusalCounters refusals_;
   std::vector<std::string> cut_;
-  Clients clients_{{.calls = 4,
-                    .calls_of_peer = 2,
+  Clients clients_{{.streams = 4,
+                    .streams_of_peer = 2,
                     .other_calls = 2,
                     .other_calls_of_peer = 1,
-                    .health_calls = 2,
-                    .health_calls_of_peer = 1,
-                    .refused_calls = 6,
-                    .refused_calls_of_peer = 4,
-                    .refused_calls_of_connection = 3},
+                    .refused_calls_of_peer = 3},
                    &refusals_};
 };
 
@@ -95,7 +91,7 @@ TEST_F(ClientsTest, AreIdentifiedByTheNameOfTheirConnection) {
   EXPECT_EQ(clients_.Begin("a", CallKind::kStream).status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(ClientsTest, APeerHasALimitOfCalls) {
+TEST_F(ClientsTest, APeerHasALimitOfStreams) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
@@ -103,8 +99,8 @@ TEST_F(ClientsTest, APeerHasALimitOfCalls) {
   {
     const Clients::Call second = *clients_.Begin("b", CallKind::kStream);
     EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kStream).status().message()),
-              "too many calls: at most 2 may be open from user 1");
-    EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
+              "too many streams: at most 2 may be open from user 1");
+    EXPECT_EQ(refusals_.value(Refusal::kStreamsPerPeer), 1);
     EXPECT_TRUE(clients_.Begin("c", CallKind::kStream).ok());
     EXPECT_EQ(clients_.open_calls(), 2);
   }
@@ -128,30 +124,7 @@ TEST_F(ClientsTest, CallsOtherThanStreamsHaveALowerLimit) {
   EXPECT_TRUE(clients_.Begin("c", CallKind::kOther).ok()) << "that of b has ended";
 }
 
-TEST(Clients, CallsWithoutARequestHaveALowerLimit) {
-  RefusalCounters refusals;
-  Clients clients({.unread_calls = 2, .unread_calls_of_peer = 1}, &refusals);
-  for (const char* name : {"a", "b", "c"}) {
-    clients.Add(name, {.peer = absl::StrCat("user ", name)}, nullptr);
-  }
-  Clients::Call of_a = *clients.Begin("a", CallKind::kStream);
-  EXPECT_EQ(std::string(clients.Begin("a", CallKind::kOther).status().message()),
-            "too many calls without a request: at most 1 may be open from user a");
-  EXPECT_EQ(refusals.value(Refusal::kCallsPerPeer), 1);
-  const Clients::Call of_b = *clients.Begin("b", CallKind::kOther);
-  EXPECT_EQ(std::string(clients.Begin("c", CallKind::kStream).status().message()),
-            "too many calls without a request: at most 2 may be open");
-  EXPECT_EQ(refusals.value(Refusal::kCalls), 1);
-
-  of_a.SetRead();
-  {
-    const absl::StatusOr<Clients::Call> second = clients.Begin("a", CallKind::kStream);
-    EXPECT_TRUE(second.ok()) << "the first has its request";
-  }
-  EXPECT_TRUE(clients.Begin("a", CallKind::kStream).ok()) << "the second has ended";
-}
-
-TEST_F(ClientsTest, AllTogetherHaveALimit) {
+TEST_F(ClientsTest, TheStreamsOfAllPeersHaveALimit) {
   std::vector<Clients::Call> open;
   for (const char* name : {"a", "b", "c"}) {
     Add(name, name);
@@ -160,8 +133,8 @@ TEST_F(ClientsTest, AllTogetherHaveALimit) {
     }
   }
   EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kStream).status().message()),
-            "too many calls: at most 4 may be open");
-  EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
+            "too many streams: at most 4 may be open");
+  EXPECT_EQ(refusals_.value(Refusal::kStreams), 1);
 }
 
 TEST_F(ClientsTest, EachListenerHasItsOwnShare) {
@@ -177,26 +150,9 @@ TEST_F(ClientsTest, EachListenerHasItsOwnShare) {
   EXPECT_EQ(clients_.open_calls(), 4);
 }
 
-TEST_F(ClientsTest, HealthChecksHaveAShareOfTheirOwn) {
-  Add("a", "user 1");
-  Add("b", "user 2");
-  Add("c", "user 3");
-  std::vector<Clients::Call> open;
-  for (const char* name : {"a", "b"}) {
-    for (int i = 0; i < 2; ++i) open.push_back(*clients_.Begin(name, CallKind::kStream));
-  }
-  open.push_back(*clients_.Begin("a", CallKind::kHealth));
-  EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kHealth).status().message()),
-            "too many calls of Health/Check: at most 1 may be open from user 1");
-  open.push_back(*clients_.Begin("b", CallKind::kHealth));
-  EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kHealth).status().message()),
-            "too many calls of Health/Check: at most 2 may be open");
-  EXPECT_EQ(clients_.open_calls(), 6);
-}
-
 TEST(Clients, TwoPeersDoNotLockOutTheOthers) {
   RefusalCounters refusals;
-  Clients clients({.calls = 16, .calls_of_peer = 8, .few_calls = 2}, &refusals);
+  Clients clients({.streams = 16, .streams_of_peer = 8, .few_calls = 2}, &refusals);
   for (const char* name : {"a", "b", "c"}) clients.Add(name, {.peer = name}, nullptr);
   std::vector<Clients::Call> open;
   for (const char* name : {"a", "b"}) {
@@ -213,14 +169,10 @@ TEST(Clients, RootAndTheDaemonsUserHaveAReserve) {
   EXPECT_FALSE(HasReserve("user 4000000000"));
   EXPECT_FALSE(HasReserve("127.0.0.1"));
   RefusalCounters refusals;
-  Clients clients({.calls = 16,
-                   .calls_of_peer = 8,
-                   .other_calls = 16,
+  Clients clients({.other_calls = 16,
                    .other_calls_of_peer = 8,
-                   .health_calls = 8,
-                   .health_calls_of_peer = 4,
-                   .answer_bytes = 20'000,
-                   .answer_bytes_of_peer = 10'000},
+                   .held_bytes = 20'000,
+                   .held_bytes_of_peer = 10'000},
                   &refusals);
   // Others take what they get.
   std::vector<Clients::Call> open;
@@ -228,36 +180,32 @@ TEST(Clients, RootAndTheDaemonsUserHaveAReserve) {
     const std::string name = absl::StrCat("other ", user);
     clients.Add(name, {.peer = name}, nullptr);
     for (int i = 0; i < 9; ++i) {
-      for (const CallKind kind : {CallKind::kOther, CallKind::kHealth}) {
-        if (absl::StatusOr<Clients::Call> call = clients.Begin(name, kind); call.ok()) {
-          open.push_back(*std::move(call));
-          open.back().HoldAnswer(5'000).IgnoreError();
-        }
-      }
+      absl::StatusOr<Clients::Call> call = clients.Begin(name, CallKind::kOther);
+      if (!call.ok()) continue;
+      open.push_back(*std::move(call));
+      open.back().Hold(5'000).IgnoreError();
     }
   }
   EXPECT_FALSE(clients.Begin("other 40", CallKind::kOther).ok());
   clients.Add("root", {.peer = "user 0"}, nullptr);
-  for (const CallKind kind : {CallKind::kHealth, CallKind::kOther}) {
-    absl::StatusOr<Clients::Call> call = clients.Begin("root", kind);
-    ASSERT_TRUE(call.ok()) << call.status();
-    EXPECT_TRUE(call->HoldAnswer(1 << 20).ok());
-  }
+  absl::StatusOr<Clients::Call> call = clients.Begin("root", CallKind::kOther);
+  ASSERT_TRUE(call.ok()) << call.status();
+  EXPECT_TRUE(call->Hold(1 << 20).ok());
 }
 
 TEST(Clients, ASmallAnswerIsSentWhereOthersLeaveTheirsUnread) {
   RefusalCounters refusals;
-  Clients clients({.answer_bytes = 10'000, .answer_bytes_of_peer = 10'000}, &refusals);
+  Clients clients({.held_bytes = 10'000, .held_bytes_of_peer = 10'000}, &refusals);
   for (const char* name : {"a", "b"}) clients.Add(name, {.peer = name}, nullptr);
   Clients::Call unread = *clients.Begin("a", CallKind::kOther);
-  EXPECT_TRUE(unread.HoldAnswer(10'000).ok());
+  EXPECT_TRUE(unread.Hold(10'000).ok());
   Clients::Call small = *clients.Begin("b", CallKind::kOther);
-  EXPECT_TRUE(small.HoldAnswer(4'096).ok());
+  EXPECT_TRUE(small.Hold(4'096).ok());
   Clients::Call next = *clients.Begin("b", CallKind::kOther);
-  EXPECT_FALSE(next.HoldAnswer(1).ok()) << "one of a peer";
+  EXPECT_FALSE(next.Hold(1).ok()) << "one of a peer";
 }
 
-TEST_F(ClientsTest, RefusedCallsAreBoundedUntilTheyAreDone) {
+TEST_F(ClientsTest, RefusedCallsOfAPeerAreBoundedUntilTheyAreDone) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
@@ -266,33 +214,33 @@ TEST_F(ClientsTest, RefusedCallsAreBoundedUntilTheyAreDone) {
   for (int i = 0; i < 10; ++i) clients_.BeginRefused("a").reset();
   EXPECT_EQ(cut_, std::vector<std::string>{"a"}) << "once";
   EXPECT_EQ(refusals_.value(Refusal::kUnread), 1);
-  for (int i = 0; i < 2; ++i) refused.push_back(*clients_.BeginRefused("b"));
-  EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b"})) << "more than 4 of the peer";
-  for (int i = 0; i < 2; ++i) refused.push_back(*clients_.BeginRefused("c"));
-  EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b", "c"})) << "more than 6 in all";
+  refused.push_back(*clients_.BeginRefused("b"));
+  EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b"})) << "of the same peer";
+  refused.push_back(*clients_.BeginRefused("c"));
+  EXPECT_EQ(cut_.size(), 2);
   refused.clear();
   Add("d", "user 1");
   for (int i = 0; i < 3; ++i) refused.push_back(*clients_.BeginRefused("d"));
-  EXPECT_EQ(cut_.size(), 3);
+  EXPECT_EQ(cut_.size(), 2);
   EXPECT_EQ(clients_.open_calls(), 0);
   EXPECT_FALSE(clients_.BeginRefused("gone").has_value());
 }
 
-TEST(Clients, AnswersThatAreNotReadAreBounded) {
+TEST(Clients, WhatCallsHoldIsBounded) {
   RefusalCounters refusals;
-  Clients clients({.answer_bytes = 250, .answer_bytes_of_peer = 150}, &refusals);
+  Clients clients({.held_bytes = 250, .held_bytes_of_peer = 150}, &refusals);
   for (const char* name : {"a", "b"}) clients.Add(name, {.peer = name}, nullptr);
   std::vector<Clients::Call> open;
   for (const char* name : {"a", "a", "b", "b"}) {
     open.push_back(*clients.Begin(name, CallKind::kOther));
   }
-  EXPECT_TRUE(open[0].HoldAnswer(100).ok());
-  EXPECT_EQ(open[1].HoldAnswer(100).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_TRUE(open[2].HoldAnswer(150).ok());
-  EXPECT_FALSE(open[3].HoldAnswer(1).ok());
+  EXPECT_TRUE(open[0].Hold(100).ok());
+  EXPECT_EQ(open[1].Hold(100).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(open[2].Hold(150).ok());
+  EXPECT_FALSE(open[3].Hold(1).ok());
   open.clear();
   open.push_back(*clients.Begin("b", CallKind::kOther));
-  EXPECT_TRUE(open[0].HoldAnswer(150).ok());
+  EXPECT_TRUE(open[0].Hold(150).ok());
 }
 
 TEST_F(ClientsTest, DrainRefusesNewCalls) {

@@ -59,43 +59,13 @@ TEST(Config, HasDefaultsForRoot) {
   EXPECT_EQ(config.retention_events, 1'000'000);
   EXPECT_FALSE(config.metrics_listen.has_value());
   EXPECT_TRUE(config.process_tracking);
-  EXPECT_TRUE(config.warnings.empty());
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
   EXPECT_EQ(config.log_format, LogFormat::kText);
 }
 
-TEST(Config, PublishesOverLoopbackOrTls) {
-  EXPECT_TRUE(Good({}).publish.empty());
-  const Config config = Good({"--publish", "nats://127.0.0.1,localhost:5", "--publish-cluster", "c",
-                              "--publish-format", "json"});
-  ASSERT_EQ(config.publish.size(), 2u);
-  EXPECT_EQ(config.publish[1].ToUrl(), "nats://localhost:5");
-  EXPECT_EQ(config.publish_cluster, "c");
-  EXPECT_EQ(config.node, "") << "the host name";
+TEST(Config, TheNodesNameIsTheHostsUnlessItIsGiven) {
+  EXPECT_EQ(Good({}).node, "");
   EXPECT_EQ(Good({"--node", "node7.example"}).node, "node7.example");
-  EXPECT_EQ(config.publish_format, PublishFormat::kJson);
-  Good({"--publish", "tls://n.example", "--publish-cluster", "c"});
-  Good({"--publish", "nats://n.example", "--publish-cluster", "c", "--insecure-listen"});
-}
-
-TEST(Config, AcceptsDroppedFlagsAndSaysWhatHoldsInstead) {
-  const Config config =
-      Good(Words("--max-streams-per-peer 7 --list-rate=0 --shutdown-files on --event-limits off "
-                 "--publish-rate 1 --publish-heartbeat 1s --publish-create-stream=3 "
-                 "--insecure-publish"));
-  ASSERT_EQ(config.warnings.size(), 8);
-  EXPECT_THAT(config.warnings[0], HasSubstr("--list-rate was dropped"));
-  EXPECT_THAT(config.warnings[1], HasSubstr("half of --max-streams"));
-  EXPECT_THAT(config.warnings[6], HasSubstr("`vmevents fleet create`"));
-  EXPECT_TRUE(config.insecure_listen) << "what published without TLS still does";
-  const TemporaryDirectory directory;
-  std::ofstream(directory / "conf") << "event-limits = \"off\"\nlist-rate = 5\n"
-                                       "insecure-publish = false\n";
-  EXPECT_FALSE(Good({"--config", directory / "conf"}).insecure_listen);
-  const ParsedConfig check = Parse({"--config", directory / "conf", "--check-config"});
-  EXPECT_EQ(check.exit_code, 0);
-  EXPECT_THAT(check.text, HasSubstr("# --event-limits was dropped"));
-  EXPECT_THAT(Parse({"--help"}).text, Not(HasSubstr("--event-limits")));
 }
 
 TEST(Config, NamesTheDefaultSourcesWhereNoneIsSet) {
@@ -211,20 +181,8 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--signal-senders", "on"}, {"--signal-senders", "\"on\"", "auto, off, require"}},
       {{"--log-level", "loud"}, {"--log-level", "\"loud\"", "trace, debug"}},
       {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
-      {{"--publish", "nats://a"}, {"--publish", "--publish-cluster"}},
-      {{"--publish", "nats://n.example", "--publish-cluster", "c"},
-       {"--publish", "nats://n.example:4222", "tls://", "--insecure-listen"}},
-      {{"--publish", "nats://u:secret@a", "--publish-cluster", "c"},
-       {"--publish", "--publish-credentials"}},
-      {{"--publish-cluster", "c"}, {"--publish-cluster", "--publish"}},
       {{"--node", "a b"}, {"--node", "a b", "visible ASCII"}},
       {{"--node", std::string(254, 'n')}, {"--node", "253"}},
-      {{"--publish-credentials", file}, {"--publish-credentials", "--publish"}},
-      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-tls-cert", file},
-       {"--publish-tls-cert", "--publish-tls-key"}},
-      {{"--publish", "tls://a", "--publish-cluster", std::string(65, 'c')},
-       {"--publish-cluster", "64"}},
-      {{"--publish-format", "xml"}, {"--publish-format", "\"xml\"", "protobuf, json"}},
       {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
       {{"--config", directory / "missing"}, {"--config", "missing"}},
       {{"--config", directory.path()}, {"--config", directory.path()}},
@@ -241,10 +199,6 @@ TEST(Config, WhatMayPassIsNoWrongUsage) {
        {"--listen", "unix:/x", "no-such-group", "does not exist"}},
       {{"--listen", "127.0.0.1:1", "--tls-cert", "/none", "--tls-key", "/none"},
        {"--tls-cert", "/none", "No such file"}},
-      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-credentials", "/none"},
-       {"--publish-credentials", "/none", "No such file"}},
-      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-tls-ca", "/none"},
-       {"--publish-tls-ca", "/none", "No such file"}},
   };
   for (Wrong row : rows) {
     row.arguments.push_back("--check-config");
@@ -325,7 +279,6 @@ TEST(Config, EveryFlagIsInTheHelpTheManualAndTheExample) {
   const std::string help = Parse({"--help"}).text;
   const Config defaults = DefaultConfig(Root());
   for (const Flag& flag : Flags()) {
-    if (!flag.dropped.empty()) continue;
     EXPECT_THAT(help, HasSubstr("--" + flag.name)) << flag.name;
     EXPECT_THAT(manual, HasSubstr("Fl -" + flag.name)) << flag.name;
     EXPECT_THAT(bash, HasSubstr("--" + flag.name)) << flag.name;

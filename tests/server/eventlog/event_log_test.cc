@@ -115,7 +115,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   state.Push({Reset()});
   const uint64_t newest = 1 + Overflow(&state);
   EXPECT_EQ(state.log().range().newest, newest);
-  EXPECT_LE(state.log().journal_meters().backlog_bytes.value(), EventLog::kMaxBacklogBytes);
+  EXPECT_LE(state.log().journal_meters().backlog_bytes.value(), JournalOptions::kMaxBacklogBytes);
   const uint64_t lost = state.log().journal_meters().given_up_events.value();
   EXPECT_GT(lost, 0u);
   EXPECT_EQ(state.log().range().durable, 1u);
@@ -402,6 +402,23 @@ TEST_F(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
   EXPECT_TRUE(log_->health().journal_writable);
   EXPECT_EQ(log_->range().durable, log_->range().newest);
   EXPECT_TRUE(log_->Begin(FromOldest{}).ok());
+}
+
+TEST_F(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
+  log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
+  VmUpdate started = Update("a", EventType::kStarted);
+  started.saved_run = "state";
+  log_->sink()->Push(started);
+  log_->Start();
+  log_->Close();
+  log_.reset();
+  Open();
+  Repair();
+  Step();
+  const std::vector<v1::Event> events = EventsOf(log_->Read(2, {.max_bytes = 1 << 20}).blocks);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
 }
 
 TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {

@@ -128,6 +128,25 @@ TEST(JournalReader, SinceBeforeWhatWasDeletedIsOutOfRange) {
   EXPECT_EQ(state.reader()->Answer({At(40), 0, 6, ""}, 1 << 20).value().first, 4u);
 }
 
+TEST(JournalReader, WhatIsThinnedOutLaterMakesNoEarlierTimeSafe) {
+  PumpedState state({}, {.retention_events = 2});
+  for (int64_t i = 1; i <= 3; ++i) state.Push({Update("a", EventType::kStarted, At(i * 10))});
+  for (int64_t i = 4; i <= 5; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
+  ASSERT_THAT(Rows(&state), ElementsAre("3 a", "4 gap", "5 a"));
+  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Answer({At(10), 0, 5, ""}, 1 << 20).status()));
+}
+
+TEST(JournalReader, SinceATimeWhoseEventsWereThinnedOutBeginsWithAGap) {
+  PumpedState state({}, {.retention_events = 3});
+  state.Push({Update("quiet", EventType::kReset, At(10))});
+  for (int64_t i = 2; i <= 5; ++i) state.Push({Update("noisy", EventType::kReset, At(i * 10))});
+  for (int64_t i = 6; i <= 7; ++i) state.Push({Update("a", EventType::kStarted, At(i * 10))});
+  ASSERT_THAT(Rows(&state), ElementsAre("4 gap", "5 noisy", "6 a", "7 a"));
+  const HistoryAnswer answer = state.reader()->Answer({At(30), 0, 7, ""}, 1 << 20).value();
+  ASSERT_FALSE(answer.blocks.empty());
+  EXPECT_EQ(EventsOf(answer.blocks)[0].type(), v1::EVENT_TYPE_GAP);
+}
+
 TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
   PumpedState state;
   for (int i = 0; i < 40; ++i) {

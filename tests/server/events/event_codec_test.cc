@@ -5,6 +5,7 @@
 
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_block.h"
@@ -33,9 +34,9 @@ VmEvent FullEvent() {
   detail.sender = SignalSender{.signal = 15,
                                .pid = 812,
                                .uid = 0,
-                               .command = SharedText("virtqemud"),
-                               .executable = SharedText("/usr/sbin/virtqemud"),
-                               .cgroup = SharedText("/system.slice/virtqemud.service"),
+                               .command = std::string("virtqemud"),
+                               .executable = std::string("/usr/sbin/virtqemud"),
+                               .cgroup = std::string("/system.slice/virtqemud.service"),
                                .of_qemu = true};
   event.shutdown = detail;
   return event;
@@ -130,29 +131,29 @@ TEST(EventCodec, AnEventFieldReadsInBothResponses) {
   EXPECT_EQ(list.events(1).sequence(), 2);
 }
 
-TEST(EventCodec, FindsTheVmInAnEncodedEvent) {
-  const auto encoded = [](const VmStatus* status) {
-    std::string bytes;
-    AppendEventField(EventToProto(FullEvent(), status, 1), &bytes);
-    return bytes;
-  };
-  VmStatus status = Status("web1", "r1");
-  status.ref.source = "libvirt:qemu:///system";
-  const std::string bytes = encoded(&status);
-  const absl::string_view source = VmInEventField(bytes).source;
-  EXPECT_EQ(VmInEventField(bytes).name, "web1");
-  EXPECT_EQ(VmInEventField(bytes).run_id, "r1");
-  EXPECT_EQ(source, "libvirt:qemu:///system");
-  EXPECT_GE(source.data(), bytes.data());
-  EXPECT_LE(source.data() + source.size(), bytes.data() + bytes.size());
-  for (size_t size = 0; size < bytes.size(); ++size) {
-    const std::string part = bytes.substr(0, size);
-    EXPECT_THAT(VmInEventField(part).source, testing::AnyOf("", "libvirt:qemu:///system"));
+TEST(EventCodec, ABlockFindsTheVmInEachEvent) {
+  EventBlockBuilder builder;
+  std::vector<VmStatus> vms = {Status("web1", "r1"), Status(std::string(200, 'n'), ""),
+                               Status("", ""), Status("web2", std::string(128, 'r'))};
+  vms[0].ref.source = "libvirt:qemu:///system";
+  vms[2].ref.source = "";
+  for (size_t i = 0; i < vms.size(); ++i) {
+    const v1::Event event = EventToProto(FullEvent(), &vms[i], i + 1);
+    builder.Add(event);
   }
-  status.ref.source.clear();
-  EXPECT_EQ(VmInEventField(encoded(&status)).source, "") << "as an earlier version wrote it";
-  EXPECT_EQ(VmInEventField(encoded(nullptr)).source, "") << "of the node as a whole";
-  EXPECT_EQ(VmInEventField("no event").source, "");
+  builder.Add(EventToProto(FullEvent(), nullptr, vms.size() + 1));
+  vms.emplace_back();
+  const EventBlockPtr block = builder.Finish();
+  for (size_t i = 0; i < block->size(); ++i) {
+    const EventBlock::Entry entry = block->at(i);
+    EXPECT_EQ(entry.vm_name, vms[i].ref.name);
+    EXPECT_EQ(entry.run_id, vms[i].ref.run_id);
+    EXPECT_EQ(entry.source, vms[i].ref.source);
+    EXPECT_EQ(MessageOfField(block->EncodedView(i)).size() + 3, entry.bytes) << "tag and length";
+    const VmNames names{entry.vm_name, entry.run_id, entry.source};
+    builder.AddStored(entry, StoredPart(block->EncodedView(i), names));
+    EXPECT_EQ(builder.Finish()->EncodedView(0), block->EncodedView(i));
+  }
 }
 
 TEST(EventCodec, AVmFieldReadsInEveryAnswer) {

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "spdlog/details/log_msg.h"
 #include "spdlog/logger.h"
@@ -22,7 +22,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using ::testing::SizeIs;
 
 std::string Line(LogFormat format, const std::string& message, const std::string& logger = "",
                  LogReader reader = LogReader::kAnybody) {
@@ -107,11 +106,11 @@ VmEvent StoppedBySignal() {
 }
 
 TEST(StopLog, LogsTheVerdictAndItsEvidence) {
-  const VmRef vm{.name = SharedText("web1"),
-                 .run_id = SharedText("r1"),
-                 .uuid = SharedText(""),
+  const VmRef vm{.name = std::string("web1"),
+                 .run_id = std::string("r1"),
+                 .uuid = std::string(""),
                  .pid = 42,
-                 .source = SharedText("qmp:/run/qemu")};
+                 .source = std::string("qmp:/run/qemu")};
   const nlohmann::ordered_json fields = StopFields(StoppedBySignal(), vm, 7);
   EXPECT_EQ(fields["vm"], "web1");
   EXPECT_EQ(fields["run_id"], "r1");
@@ -128,7 +127,7 @@ TEST(StopLog, LogsTheVerdictAndItsEvidence) {
 
 TEST(StopLog, ANameForgesNeitherALineNorAField) {
   const VmRef vm{
-      .name = SharedText("x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K")};
+      .name = std::string("x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K")};
   const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
   const std::string text = Line(LogFormat::kText, payload, kStopLogger);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
@@ -166,7 +165,7 @@ std::map<std::string, std::string> FieldsOf(const std::string& line) {
 TEST(StopLog, NoValueEndsItsQuotesEarly) {
   for (const std::string name : {R"(x\" class=USER cause=GUEST_POWEROFF y=\")", R"(x\)", R"(a b\)",
                                  R"(\\" vm=web1)", R"(")", R"(\")", R"(a=b)", R"(\x0a)"}) {
-    const VmRef vm{.name = SharedText(name)};
+    const VmRef vm{.name = name};
     const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
     std::map<std::string, std::string> fields =
         FieldsOf(Line(LogFormat::kText, payload, kStopLogger));
@@ -175,22 +174,11 @@ TEST(StopLog, NoValueEndsItsQuotesEarly) {
     EXPECT_EQ(fields.size(), StopFields(StoppedBySignal(), vm, 7).size() - 1) << name;
   }
   const auto vm_of = [](const std::string& name) {
-    const VmRef vm{.name = SharedText(name)};
+    const VmRef vm{.name = name};
     return FieldsOf(
         Line(LogFormat::kText, StopFields(StoppedBySignal(), vm, 7).dump(), kStopLogger))["vm"];
   };
   EXPECT_NE(vm_of("a\nb"), vm_of("a\\x0ab")) << "an escaped byte and its text differ";
-}
-
-TEST(LogLimiter, DoesNotWakeUpWhileNothingIsLeftOut) {
-  LogLimiter limiter;
-  EXPECT_TRUE(limiter.Admit("a", 1, absl::Seconds(5)));
-  EXPECT_EQ(limiter.NextTake(), absl::InfiniteDuration());
-  EXPECT_FALSE(limiter.Admit("a", 1, absl::Milliseconds(5900)));
-  EXPECT_EQ(limiter.NextTake(), absl::Seconds(6));
-  EXPECT_TRUE(limiter.Admit("a", 1, absl::Milliseconds(6100)));
-  EXPECT_THAT(limiter.Take(absl::Milliseconds(6100)), SizeIs(1));
-  EXPECT_EQ(limiter.NextTake(), absl::InfiniteDuration());
 }
 
 }  // namespace

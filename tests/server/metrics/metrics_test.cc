@@ -40,7 +40,7 @@ class MetricsTest : public testing::Test {
   FaultyDisk disk_;  // before any database is opened
   PumpedState pumped_;
   RefusalCounters refusals_;
-  StreamHub hub_{&pumped_.log(), &pumped_.clock(), {}, &refusals_};
+  StreamHub hub_{&pumped_.log(), &pumped_.clock(), {}};
   FakeWatcher watcher_;
   Metrics metrics_{{.log = &pumped_.log(),
                     .hub = &hub_,

@@ -86,6 +86,7 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   const grpc::Status status = refused.Finish();
   EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("at most 500 may be open from user "));
+  EXPECT_EQ(ReasonOf(status), "TOO_MANY_CALLS");
   EXPECT_EQ(server.refusals().value(Refusal::kCallsPerPeer), 1);
   OpenCall stream(server.NewChannel(), kWatchEvents);
   ASSERT_TRUE(stream.Write(""));

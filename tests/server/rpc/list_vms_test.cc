@@ -29,6 +29,30 @@ TEST_F(QueriesTest, ListsVmsByNameWithTheirSequence) {
   EXPECT_THAT(Names(Vms("vm_names: '[ab]'")), ElementsAre("a/run-a"));
 }
 
+TEST_F(QueriesTest, EndsAPageOfVmsBeforeItIsTooLong) {
+  std::vector<VmUpdate> updates;
+  std::vector<std::string> expected;
+  for (int i = 100; i < 400; ++i) {
+    const std::string name = absl::StrCat("vm", i);
+    updates.push_back(Update(name, EventType::kStarted));
+    updates.back().status->problems = {std::string(8'000, 'x')};
+    expected.push_back(absl::StrCat(name, "/run-", name));
+  }
+  pumped_.Push(std::move(updates));
+  v1::ListVmsRequest request = FromText<v1::ListVmsRequest>("page_size: 1000");
+  std::vector<std::string> names;
+  int pages = 0;
+  do {
+    const v1::ListVmsResponse page = Vms(request);
+    EXPECT_LE(page.ByteSizeLong(), size_t{1} << 20);
+    for (const std::string& name : Names(page)) names.push_back(name);
+    request.set_page_token(page.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_EQ(pages, 3);
+  EXPECT_EQ(names, expected);
+}
+
 TEST_F(QueriesTest, ListsVmsOfASource) {
   pumped_.Push({UpdateFrom("libvirt:qemu:///system", "a", EventType::kStarted),
                 Update("b", EventType::kStarted), Update("c", EventType::kStarted),

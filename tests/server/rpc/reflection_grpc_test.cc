@@ -117,7 +117,7 @@ TEST(Reflection, RefusesALargeRequest) {
   OpenCall call(server.NewChannel(), kMethods[0]);
   ASSERT_TRUE(call.Write(request.SerializeAsString()));
   EXPECT_FALSE(call.Read());
-  EXPECT_EQ(call.Finish().error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(call.Finish().error_code(), grpc::INVALID_ARGUMENT);
 }
 
 }  // namespace

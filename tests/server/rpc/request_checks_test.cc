@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/quote.h"
+#include "base/text.h"
 #include "server/rpc/incoming_call.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/status_matchers.h"

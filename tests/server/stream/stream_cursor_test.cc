@@ -15,6 +15,7 @@ namespace vmeventd {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::SizeIs;
 
 StreamCursor Cursor(const EventLog& log, const WatchStart& start, const std::string& filter = "",
                     bool durable_only = false) {
@@ -169,6 +170,25 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
   EXPECT_GT(messages, 2);
   EXPECT_EQ(message.snapshot_done().sequence(), 3000);
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(3001));
+}
+
+TEST(StreamCursor, ManySnapshotsThatAreNotReadCostLittleAndTheNextStreamBeginsWithTheLatest) {
+  PumpedState pumped;
+  std::vector<StreamBegin> unread;
+  for (int i = 0; i < 100; ++i) {
+    pumped.Push({Update(absl::StrCat("vm", i), EventType::kStarted)});
+    unread.push_back(pumped.log().Begin(FromSnapshot{}).value());
+  }
+  EXPECT_EQ(unread[63].cursor, 64);
+  EXPECT_EQ(unread[99].cursor, 64);
+  EXPECT_EQ(unread[99].snapshot, unread[63].snapshot);
+  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
+  Next(&cursor);
+  EXPECT_EQ(Next(&cursor).snapshot_vms_size(), 64);
+  EXPECT_EQ(Next(&cursor).snapshot_done().sequence(), 64);
+  EXPECT_THAT(Sequences(Next(&cursor)), SizeIs(36)) << "the events since";
+  unread.clear();
+  EXPECT_EQ(pumped.log().Begin(FromSnapshot{})->cursor, 100);
 }
 
 TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {

@@ -22,6 +22,7 @@ class Call final : public StreamCall {
     const MutexLock lock(&mutex_);
     stream_ = stream;
   }
+  absl::Status Hold(size_t) override { return absl::OkStatus(); }
   void Write(const grpc::ByteBuffer*) override {
     CallStream* answered_by = nullptr;
     {
@@ -74,8 +75,7 @@ class Call final : public StreamCall {
 // A write whose end gets lost would be the stream's last.
 TEST(StreamHubTest, AStreamThatOpensAmongEventsWritesNothingBeforeItsCallIsAnsweredByIt) {
   PumpedState pumped;
-  RefusalCounters refusals;
-  StreamHub hub(&pumped.log(), &pumped.clock(), {}, &refusals);
+  StreamHub hub(&pumped.log(), &pumped.clock(), {});
   v1::EventFilter named;
   named.add_vm_names("vm1");
   for (const v1::EventFilter& filter : {named, v1::EventFilter()}) {

@@ -300,7 +300,7 @@ TEST_F(ClientFramesTest, ARequestIsRefusedByItsLength) {
   EXPECT_EQ(to_client_, "");
   EXPECT_EQ(Read(second), "");
   EXPECT_EQ(to_client_,
-            TrailersOnlyFrame(1, 8, "the request has 1048577 bytes, at most 1048576 are allowed") +
+            TrailersOnlyFrame(1, 3, "the request has 1048577 bytes, at most 1048576 are allowed") +
                 ResetStreamFrame(1, Http2Error::kNone));
   EXPECT_EQ(to_server_, first + second + ResetStreamFrame(1, Http2Error::kCancel));
   EXPECT_EQ(frames_.TakeRefusedRequests(), 1);

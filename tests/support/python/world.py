@@ -25,13 +25,13 @@ STUBS = tempfile.TemporaryDirectory()
 
 
 def _make_stubs():
-    """The Python package vmeventd, which has the contract's stubs, and health_pb2."""
+    """The Python package vmeventd, which has the contract's stubs, health_pb2 and status_pb2."""
     subprocess.run([ROOT / "client/python/stubs.py", STUBS.name], check=True)
-    subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={STUBS.name}",
-                    "grpc/health/v1/health.proto"], check=True)
-    # grpc/health would hide the package grpc: its module is loaded by itself.
-    os.rename(f"{STUBS.name}/grpc/health/v1/health_pb2.py", f"{STUBS.name}/health_pb2.py")
-    shutil.rmtree(f"{STUBS.name}/grpc")
+    for path in ("grpc/health/v1/health", "google/rpc/status"):
+        subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={STUBS.name}", f"{path}.proto"], check=True)
+        # The folder would hide the packages grpc and google: the module is loaded by itself.
+        os.rename(f"{STUBS.name}/{path}_pb2.py", f"{STUBS.name}/{path.split('/')[-1]}_pb2.py")
+        shutil.rmtree(f"{STUBS.name}/{path.split('/', maxsplit=1)[0]}")
     sys.path.insert(0, STUBS.name)
 
 
@@ -39,11 +39,12 @@ _make_stubs()
 
 # pylint: disable=wrong-import-position,import-error
 import health_pb2  # noqa: E402
+import status_pb2  # noqa: E402,F401
 from google.protobuf import duration_pb2, timestamp_pb2  # noqa: E402,F401
 from vmeventd.v1 import vm_events_pb2 as pb  # noqa: E402
 from vmeventd.v1 import vm_events_pb2_grpc  # noqa: E402
 
-PROGRAMS = {}  # vmeventd, fake_qemu: set by the test program
+PROGRAMS = {}  # vmeventd, fake_qemu, hung_disk: set by the test program
 
 
 class Timeout(AssertionError):
@@ -147,6 +148,7 @@ class World:
         self.arguments = []
         self._closing = []
         self._mounted = False
+        self._environment = None
         self._daemon = None
         self.stub = None
         self.channel = None
@@ -167,7 +169,7 @@ class World:
             command += ["--listen", f"unix:{self.socket}"]
         command += [str(argument) for argument in arguments]
         with open(self.path / "log", "ab") as log:
-            self._daemon = subprocess.Popen(command, stderr=log, stdout=log)
+            self._daemon = subprocess.Popen(command, stderr=log, stdout=log, env=self._environment)
         if "--listen" not in arguments:
             # gRPC waits for seconds after a connect that fails.
             wait_until(f"the daemon listens; its log: {self.log()}", self._accepts)
@@ -210,6 +212,19 @@ class World:
 
     def empty_disk(self):
         (self.state / "filler").unlink()
+
+    def hanging_disk(self):
+        """Lets the disk hang between hang_disk() and release_disk(), of daemons that start from now on."""
+        # The library comes before AddressSanitizer's, and is independent of it.
+        self._environment = {**os.environ, "LD_PRELOAD": PROGRAMS["hung_disk"],
+                             "HUNG_DISK_WHILE": str(self.path / "hang"),
+                             "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+    def hang_disk(self):
+        (self.path / "hang").touch()
+
+    def release_disk(self):
+        (self.path / "hang").unlink()
 
     def log(self):
         return (self.path / "log").read_text(errors="replace")

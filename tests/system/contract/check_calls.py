@@ -27,7 +27,7 @@ def two_of_one_name(world):
     world.watches.append(f"{other}:*.kvmd")
     world.start()
     qemus = [world.vm(), world.vm(directory=other)]
-    wait_until("both are listed", lambda: len(world.call("ListVms").vms) == 2)
+    wait_until("both have a run", lambda: sum(bool(vm.ref.run_id) for vm in world.call("ListVms").vms) == 2)
     return qemus, [vm.ref.run_id for vm in world.call("ListVms").vms]
 
 
@@ -326,12 +326,6 @@ def signal_senders(world):
     assert senders.active or senders.problem, senders
 
 
-@promise("GetServerInfoResponse.publishing", "into the fleet's stream; unset: nothing is published")
-def nothing_is_published(world):
-    world.start()
-    assert not world.info().HasField("publishing"), world.info()
-
-
 @promise("GetServerInfoResponse.host_shutdown", "whether the host's shutdown is seen")
 @promise("HostShutdownWatch.active", "whether one of them can be heard")
 @promise("HostShutdownWatch.problem", "for people: why not; empty: all is well")
@@ -341,15 +335,6 @@ def host_shutdown(world):
     assert host.active == (not host.problem) and not host.shutting_down, host
 
 
-headline("Publishing", "How the node's events get into the fleet's stream.")
-elsewhere("tests/system/fleet_test.cc:FleetTest.AMissingStreamIsReportedAndUsedOnceItIsThere",
-          "Publishing.connected", "to a server that has the stream")
-elsewhere("tests/system/fleet_test.cc:FleetTest.AMissingStreamIsReportedAndUsedOnceItIsThere",
-          "Publishing.problem", "for people; empty: all is well")
-elsewhere("tests/server/fleet/publisher_test.cc:FleetPublisherTest.TheStateSaysHowPublishingGoes",
-          "Publishing.since", "when `connected` last changed")
-elsewhere("tests/system/fleet_test.cc:FleetTest.AMissingStreamIsReportedAndUsedOnceItIsThere",
-          "Publishing.sequence", "every event up to this one is in the stream")
 headline("HostShutdownWatch", "What systemd-logind and systemd say on the host's system bus.")
 elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindSaysThatTheHostShutsDownAndThatItDoesNot",
           "HostShutdownWatch.shutting_down", "whether the host shuts down now, as far as was heard last")
@@ -490,7 +475,7 @@ def what_the_server_counts(world):
 
 @promise("VmEventService",
          "INVALID_ARGUMENT a field breaks a rule; the message names the field, its value and the "
-         "rule;")
+         "rule; or the request is too large;")
 def invalid_arguments(world):
     world.start()
     for method, fields, names in (
@@ -503,6 +488,7 @@ def invalid_arguments(world):
         message = world.refused("INVALID_ARGUMENT", method, **fields)
         for name in names:
             assert name in message, (method, message)
+    world.refused("INVALID_ARGUMENT", "GetVm", name="x" * (1 << 20))
 
 
 @promise("VmEventService", "A string that is not UTF-8 gets INVALID_ARGUMENT.")
@@ -540,6 +526,7 @@ def health(world):
 
 # What came after 0.1.0, and the field that it came with.
 CAPABILITIES = {
+    "durable-sequence": ("Progress", "durable_sequence"),
     "event-state": ("Event", "state"),
     "event-problems": ("Event", "problems"),
     "event-source": ("VmRef", "source"),
@@ -554,7 +541,6 @@ CAPABILITIES = {
     "listeners": ("GetServerInfoResponse", "listeners"),
     "missing-ranges": ("Event", "missing"),
     "node-id": ("GetServerInfoResponse", "node_id"),
-    "publishing": ("GetServerInfoResponse", "publishing"),
     "request-progress": ("Progress", "stream_id"),
     "shutdown-caveats": ("ShutdownDetail", "caveats"),
     "signal-sender": ("ShutdownDetail", "sender"),

@@ -422,8 +422,8 @@ def problems(world):
 
 
 @promise("Event.detail_json",
-         "Its \"data\" object as QEMU sent it, but without the white space between its tokens: "
-         "numbers, escapes, the order of members and repeated members stay as they are.",
+         "Its \"data\" object, without white space between its tokens: its members in QEMU's order, "
+         "of repeated ones the last value.",
          "If the text would exceed 4 KiB, it starts with \"_truncated\":true, and as many whole "
          "members as fit follow in their order.",
          "Empty: the event has no data.")

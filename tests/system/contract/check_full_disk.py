@@ -1,26 +1,24 @@
-"""What the contract says of a journal that cannot be written."""
+"""What the contract says of a journal that cannot be written, or not even be opened."""
 
 import signal
 
-from promises import elsewhere, promise
+import grpc
+from promises import elsewhere, headline, promise
 from world import code, pb, qmp, wait_until
 
-
-elsewhere("tests/server/eventlog/event_pump_test.cc:EventPumpTest.WhatIsGivenUpLeavesAGapInItsPlace",
-          "VmEventService",
-          "If they were lost, a GAP stands at the end of the jump, and its `missing` names them.",
-          "The GAP may have the sequence of the last lost event;")
-elsewhere("tests/server/eventlog/event_pump_test.cc:EventPumpTest.WhatIsGivenUpLeavesAGapInItsPlace",
-          "Event.missing",
-          "With a GAP: the sequences of the lost events, as far as they are known.",
-          "The events had been sent with durable = false.")
-for element, sentence in (("SequenceRange", "Sequences from `first` to `last`, both included."),
-                          ("SequenceRange.first", "at least 1"),
-                          ("SequenceRange.last", "at least `first`")):
-    elsewhere(
-        "tests/server/eventlog/event_pump_test.cc:EventPumpTest.WhatIsGivenUpLeavesAGapInItsPlace",
-        element, sentence)
-
+OVERFLOW = "tests/server/eventlog/event_log_test.cc:EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem"
+elsewhere(OVERFLOW, "VmEventService",
+          "If they were lost, a GAP says so, and its `missing` names them; it may come some events "
+          "after the jump.")
+elsewhere(OVERFLOW, "Event.missing",
+          "With a GAP: the sequences of the lost events, as far as they are known.")
+elsewhere(OVERFLOW, "SequenceRange", "Sequences from `first` to `last`, both included.")
+elsewhere(OVERFLOW, "SequenceRange.first", "at least 1")
+elsewhere(OVERFLOW, "SequenceRange.last", "at least `first`")
+elsewhere("tests/server/eventlog/event_log_test.cc:"
+          "EventLog.AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere", "Event.missing",
+          "Some of them may never have been given to an event, or are retained all the same.")
+headline("Event.durable", "See the rules of VmEventService.")
 
 
 def fill(world):
@@ -28,7 +26,7 @@ def fill(world):
     world.small_disk()
     stream, qemu = world.follow()
     world.fill_disk()
-    # What the journal has room for still is durable.
+    # There is room for some events in the journal still.
     number = 0
     while world.info().journal_writable:
         number += 1
@@ -37,41 +35,25 @@ def fill(world):
     return stream, qemu
 
 
-@promise("VmEventService",
-         "3. does not advance it past an event with durable = false, because a crash may lose "
-         "that event.",
-         "The daemon writes the event to the journal as soon as it can, with the same sequence, "
-         "and a new stream from the position then delivers it; or the event is lost, and that "
-         "stream delivers a GAP whose `missing` has its sequence.")
-@promise("VmEventService",
-         "A position held back by rule 3 advances when a stream from it delivers the event with "
-         "durable = true, or a GAP in its place.",
-         "A Progress may pass events that are not durable without saying so: it does not advance "
-         "a position held back by rule 3.")
-@promise("Event.durable",
-         "False only while the journal cannot be written: the event may then be lost, and a "
-         "client that must not lose events reads it again later, under the same sequence.")
+@promise("Event.durable")
 def not_durable_and_then_it_is(world):
     stream, qemu = fill(world)
     qemu.send(qmp("STOP"))
     paused = stream.wait_event("PAUSED")
     assert not paused.durable and world.health("journal") == "NOT_SERVING"
     assert world.health("") == "SERVING"
-    live = world.watch(progress_interval={"seconds": 1})
-    live.wait("a Progress passes it",
-              lambda: any(m.progress.sequence >= paused.sequence for m in live.messages))
     position = max(event.sequence for event in stream.events if event.durable)
     world.empty_disk()
     wait_until("the journal can be written", lambda: world.info().journal_writable)
     again = world.watch(after_sequence=position, journal_id=world.info().journal_id)
     read = again.wait_event("PAUSED")
     assert read.durable and read.sequence == paused.sequence
-    kept = world.events()
+    retained = world.events()
     for event in stream.events:
         event.durable = True
-    assert kept == stream.events
+    assert retained == stream.events
     world.restart(signal.SIGKILL)
-    assert world.events()[:len(kept)] == kept
+    assert world.events()[:len(retained)] == retained
 
 
 @promise("DeclareIntent",
@@ -89,3 +71,40 @@ def no_intent_that_would_be_lost(world):
     wait_until("an intent can be declared", lambda: code(
         world.call("DeclareIntent", vm_name="vm1", actor="a", reason="r")) in ("OK", "ALREADY_EXISTS"))
     assert world.get().state == pb.VM_STATE_RUNNING
+
+
+@promise("VmEventService",
+         "If a stream stays open while the journal is replaced, its sequences continue to increase;")
+@promise("WatchEvents",
+         "UNAVAILABLE: the daemon is shutting down, and the stream is complete up to the last event "
+         "sent; or the start is in the journal, which cannot be opened now.")
+def a_journal_that_cannot_be_opened(world):
+    stream, qemu = world.follow()
+    started = stream.wait_event("STARTED")
+    journal_id = world.info().journal_id
+    world.stop()
+    assert stream.wait_end() == grpc.StatusCode.UNAVAILABLE
+    journal = world.state / "journal.db"
+    journal.unlink()
+    journal.symlink_to("elsewhere")
+    world.start()
+    for fields in ({"from_oldest": True}, {"since": started.observe_time},
+                   {"after_sequence": 0, "journal_id": journal_id}):
+        assert world.watch(**fields).wait_end() == grpc.StatusCode.UNAVAILABLE, fields
+    live = world.watch()
+    live.wait("it has begun", lambda: live.messages)
+    world.wait_attached("vm1")
+    qemu.send(qmp("STOP"))
+    paused = live.wait_event("PAUSED")
+    assert not paused.durable and paused.sequence > started.sequence
+    journal.unlink()
+    journal.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    gap = live.wait("a GAP of the node comes",
+                    lambda: next((e for e in live.events if not e.HasField("vm")), None))
+    assert gap.type == pb.EVENT_TYPE_GAP and "moved to" in gap.message, gap
+    wait_until("the journal can be written", lambda: world.info().journal_writable)
+    qemu.send(qmp("RESUME"))
+    assert live.wait_event("RESUMED").durable
+    found = [event.sequence for event in live.events]
+    assert found == sorted(set(found)), found
+    world.oldest().wait_event("PAUSED")

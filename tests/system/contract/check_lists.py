@@ -10,7 +10,7 @@ headline("ListEvents", "Pages through retained events.")
 headline("ListEventsRequest", "Which events to list.")
 headline("ListEventsResponse", "One page.")
 headline("ListVmsResponse", "One page.")
-elsewhere("tests/server/rpc/list_vms_test.cc:QueriesTest.ACostlyListOfVmsComesInPages",
+elsewhere("tests/server/rpc/list_vms_test.cc:QueriesTest.EndsAPageOfVmsBeforeItIsTooLong",
           "ListVmsResponse",
           "It may hold fewer VMs than requested, even none, without being the last, like a page "
           "of ListEvents.")

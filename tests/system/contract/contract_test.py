@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """One named check for each sentence of the wire contract, against the real daemon.
 
-  contract_test.py --vmeventd FILE --fake-qemu FILE [MODULE...]
+  contract_test.py --vmeventd FILE --fake-qemu FILE --hung-disk FILE [MODULE...]
   contract_test.py --sentences       compares the checks' sentences with the contract's, runs none
 
 Each check_*.py names, for every check, the sentences that it holds, word for word (promise()). A
@@ -79,6 +79,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vmeventd")
     parser.add_argument("--fake-qemu")
+    parser.add_argument("--hung-disk", help="the library of tests/support/hung_disk.cc")
     parser.add_argument("--sentences", action="store_true")
     parser.add_argument("--only", help="a check's name")
     parser.add_argument("modules", nargs="*")
@@ -91,7 +92,8 @@ def main():
             print(problem)
         print(f"{len(promises.CHECKS)} sentences, {len(problems)} problems")
         return 1 if problems else 0
-    world.PROGRAMS.update(vmeventd=arguments.vmeventd, fake_qemu=arguments.fake_qemu)
+    world.PROGRAMS.update(vmeventd=arguments.vmeventd, fake_qemu=arguments.fake_qemu,
+                          hung_disk=arguments.hung_disk)
     if arguments.only:
         promises.FUNCTIONS[:] = [f for f in promises.FUNCTIONS if f.__name__ == arguments.only]
     failures = sum(run(module) for module in arguments.modules or MODULES)

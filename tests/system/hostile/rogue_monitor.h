@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd::e2e {
 

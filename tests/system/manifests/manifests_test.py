@@ -110,8 +110,8 @@ class Kubernetes(unittest.TestCase):
             self.assertEqual(pod['serviceAccountName'],
                              manifests['ServiceAccount']['metadata']['name'])
             volumes = {volume['name']: volume for volume in pod['volumes']}
-            mounts = [mount['name'] for mount in pod['containers'][0]['volumeMounts']]
-            self.assertEqual(sorted(volumes), sorted(mounts))
+            mounts = {mount['name'] for container in pod['containers'] for mount in container['volumeMounts']}
+            self.assertEqual(set(volumes), mounts)
             self.assertEqual(volumes['config']['configMap']['name'],
                              manifests['ConfigMap']['metadata']['name'])
             namespaces = {manifest['metadata'].get('namespace') for manifest in manifests.values()
@@ -172,6 +172,9 @@ class Kubernetes(unittest.TestCase):
             arguments = pod_of(manifests)['containers'][0]['args']
             flags = {argument.split('=')[0] for argument in arguments if argument.startswith('--')}
             self.assertLessEqual(flags, flags_of('vmeventd'))
+        push, *arguments = pod_of(built('overlays/fleet'))['containers'][1]['args']
+        flags = {argument.split('=')[0] for argument in arguments if argument.startswith('--')}
+        self.assertLessEqual(flags, set(re.findall(r'--[a-z][-a-z]*', run(PROGRAMS['vmevents'], push, '--help').stdout)))
         container = pod_of(built('base'))['containers'][0]
         for probe in ('startupProbe', 'readinessProbe', 'livenessProbe'):
             program, command = container[probe]['exec']['command']
@@ -210,9 +213,12 @@ class Kubernetes(unittest.TestCase):
             if security['runAsUser'] != 0:
                 self.assertEqual(added, set())
                 self.assertIs(pod['securityContext']['runAsNonRoot'], True)
-            resources = pod['containers'][0]['resources']
-            self.assertIn('memory', resources['limits'])
-            self.assertIn('cpu', resources['requests'])
+            for container in pod['containers']:
+                self.assertIn('memory', container['resources']['limits'])
+                self.assertIn('cpu', container['resources']['requests'])
+            for beside in pod['containers'][1:]:
+                self.assertEqual(beside['securityContext']['capabilities'], {'drop': ['ALL']})
+                self.assertIs(beside['securityContext']['runAsNonRoot'], True)
 
     def test_each_capability_has_its_reason(self):
         files = [*KUBERNETES.rglob('*.yaml'), ROOT / 'deploy/compose.yaml']

@@ -68,7 +68,7 @@ class Daemon:
                  "--listen", f"unix:{path}/run/s.sock", "--listen", "127.0.0.1:0", "--tls-cert", f"{path}/cert.pem", "--tls-key",
                  f"{path}/key.pem", "--tls-client-ca", f"{path}/cert.pem",
                  "--metrics-listen", "127.0.0.1:0", "--metrics-vms", "10", "--process-tracking", "off", "--state-dir",
-                 f"{path}/state", "--publish", "nats://127.0.0.1:1", "--publish-cluster", "test"],
+                 f"{path}/state"],
                 stderr=log, stdout=log)
 
     def __enter__(self):

@@ -394,9 +394,9 @@ check_watchdog() {
 
 events() { vmevents -o jsonl events; }
 
-# A newer schema that is taken back.
-check_schemas() {
-  step "an upgrade to a newer schema, and back"
+# A newer format of the journal, and the way back.
+check_formats() {
+  step "an upgrade to a newer format of the journal, and back"
   local old new
   old=$(events)
   follow 1 install.md
@@ -404,11 +404,12 @@ check_schemas() {
   make_newer
   install "${newer[@]}"
   systemctl stop vmeventd.service
-  # SQLite's user_version; ours is 2.
-  printf '\0\0\0\3' | dd of=/var/lib/vmeventd/journal.db bs=1 seek=60 conv=notrunc status=none
+  # SQLite's user_version; ours is 3.
+  printf '\0\0\0\4' | dd of=/var/lib/vmeventd/journal.db bs=1 seek=60 conv=notrunc status=none
   install "${debs[@]}"
-  wait_for "the older version refuses it" \
-    bash -c 'journalctl -q -u vmeventd.service | grep "journal has schema version 3"'
+  systemctl start vmeventd.service
+  wait_for "the older version moves it aside" \
+    bash -c 'journalctl -q -u vmeventd.service | grep "journal has the format 4.* was moved to /var/lib/vmeventd/journal.db.2"'
   follow 2 install.md
   wait_for "the service is up" systemctl is-active vmeventd.service
   # A journal that was restored says so by an event.
@@ -490,6 +491,6 @@ check_watchdog
 check_guests
 check_guests_while_away
 check_shutdown_of_the_host_with_libvirt
-check_schemas
+check_formats
 check_purge
 step "all well"

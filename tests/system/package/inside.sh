@@ -80,7 +80,7 @@ make_older() {
 # The value of a setting of the unit.
 setting() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 
-# Whether `vmevents vm NAME` has the text.
+# Whether `vmevents why NAME` has the text.
 vm_says() { vmevents --color never vm "$1" | tee /dev/stderr | grep -q "$2"; }
 
 # start_qemu DIRECTORY NAME [END]: a VM of another user, whose monitor only that user may open, in root's

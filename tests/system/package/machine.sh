@@ -32,7 +32,7 @@ real_vm() {
   wait_for "$1 is followed" vm_says "$1" RUNNING
 }
 
-# ended NAME TEXT...: the VM has ended, and `vmevents vm NAME` has each text.
+# ended NAME TEXT...: the VM has ended, and `vmevents why NAME` has each text.
 ended() {
   local name=$1 text said
   shift

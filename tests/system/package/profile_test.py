@@ -108,7 +108,7 @@ def needs(source):
                 yield page.name, path, "rw"
                 for pid in ("qemu/web1.pid", "qemu/run/web1.pid"):
                     yield page.name, f"{path.rpartition('/')[0]}/{pid}", "r"
-            for path in re.findall(r"(?:tls-\w+|publish-\w+|tls-client-ca)\"?(?: =|) \"?(/[\w./-]+)", line):
+            for path in re.findall(r"(?:tls-\w+|tls-client-ca)\"?(?: =|) \"?(/[\w./-]+)", line):
                 yield page.name, path, "r"
 
 

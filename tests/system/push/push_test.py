@@ -604,7 +604,12 @@ class PushTest(world.WorldTest):
         world.wait_until("the stream is made", lambda: subprocess.run(
             [world.PROGRAMS["vmevents"], "--server", url, "fleet", "create"], check=False,
             capture_output=True).returncode == 0)
-        node = self.make_world("--publish", url, "--publish-cluster", "prod", "--node", "n1.example")
+        node = self.make_world("--node", "n1.example")
+        publisher = subprocess.Popen(
+            [world.PROGRAMS["vmevents"], "--server", f"unix:{node.socket}", "push", url, "--cluster", "prod",
+             "--state-dir", self.path / "fleet"], stderr=subprocess.DEVNULL)
+        self.addCleanup(publisher.wait)
+        self.addCleanup(publisher.terminate)
         stream = node.oldest()
         node.started_vm(stream).kill(signal.SIGKILL)
         stream.wait_event("STOPPED")

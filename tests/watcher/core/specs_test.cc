@@ -1,9 +1,9 @@
+#include "watcher/core/specs.h"
+
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "watcher/core/libvirt_spec.h"
-#include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
 namespace {

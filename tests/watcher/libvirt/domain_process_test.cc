@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -16,7 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 #include "gtest/gtest.h"
 #include "tests/support/process_state.h"
 #include "tests/support/test_util.h"
@@ -137,61 +136,6 @@ TEST_F(DomainProcessTest, ANamespaceThatIsNotVisibleHasNoProcessToFind) {
   const std::vector<DomainProcess> found = FindProcesses(place_, {kWeb1}, &command_lines_);
   EXPECT_FALSE(found.at(0).visible);
   EXPECT_EQ(found.at(0).process.kind, PeerProcess::Kind::kUntracked);
-}
-
-// The newest start that libvirt has recorded must be that of the life.
-class LastLifeTest : public testing::Test {
- protected:
-  bool IsLast(const std::string& log) {
-    std::ofstream(directory_.Path("web1.log")) << log;
-    return IsLastLife(directory_.Path(""), "web1", begun_ + absl::Milliseconds(700),
-                      begun_ + absl::Seconds(2));
-  }
-  static std::string Start(absl::Time time) {
-    return absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z: starting up libvirt version: 9.0.0\n", time,
-                            absl::UTCTimeZone());
-  }
-
-  TempDir directory_;
-  const absl::Time begun_ = absl::FromUnixSeconds(1'700'000'000);
-};
-
-TEST_F(LastLifeTest, IsTheOneWhoseStartIsTheNewest) {
-  EXPECT_TRUE(IsLast(Start(begun_)));
-  EXPECT_TRUE(IsLast(Start(begun_ - absl::Hours(1)) + Start(begun_) +
-                     "qemu: what it says\n2023-11-14 22:13:30.000+0000: shutting down\n"));
-}
-
-TEST_F(LastLifeTest, IsNotWhereTheDomainBeganAgain) {
-  EXPECT_FALSE(IsLast(Start(begun_) + Start(begun_ + absl::Seconds(60))));
-  // Whatever QEMU, which writes there too, adds.
-  EXPECT_FALSE(IsLast(Start(begun_) + Start(begun_ + absl::Seconds(60)) + Start(begun_)));
-}
-
-TEST_F(LastLifeTest, IsNotKnownWhereItsStartIsNotThere) {
-  EXPECT_FALSE(IsLast(""));
-  EXPECT_FALSE(IsLast("starting up\nfoo: starting up\n"));
-  EXPECT_FALSE(IsLast(Start(begun_ - absl::Hours(1))));
-  EXPECT_FALSE(IsLastLife(directory_.Path("none"), "web1", begun_, begun_));
-  EXPECT_FALSE(IsLastLife("", "web1", begun_, begun_));
-  EXPECT_FALSE(IsLastLife(directory_.Path(""), "../web1", begun_, begun_));
-}
-
-TEST_F(LastLifeTest, IsNotKnownOfALogThatIsTooLong) {
-  EXPECT_FALSE(IsLast(Start(begun_) + std::string(4 << 20, 'x')));
-}
-
-TEST(LibvirtdBeganTest, IsWhenItsPidFileWasWritten) {
-  const TempDir directory;
-  EXPECT_EQ(LibvirtdBegan(directory.Path("")), 0);
-  std::ofstream(directory.Path("driver.pid")) << 1;
-  const int64_t first = LibvirtdBegan(directory.Path(""));
-  EXPECT_NE(first, 0);
-  EXPECT_EQ(LibvirtdBegan(directory.Path("")), first);
-  std::filesystem::last_write_time(
-      directory.Path("driver.pid"),
-      std::filesystem::file_time_type::clock::now() + std::chrono::seconds(1));
-  EXPECT_NE(LibvirtdBegan(directory.Path("")), first);
 }
 
 }  // namespace

@@ -1,9 +1,7 @@
-#include "watcher/libvirt/domain_xml.h"
-
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/label_selector.h"
+#include "base/patterns.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -1,28 +1,23 @@
-// An end that came while vmeventd was away: what libvirt has kept of it, and the process that the
-// daemon before this one has left to the next one.
+// An end that came while vmeventd was away, and the process that the daemon before this one has
+// left to the next one.
 
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
-#include "watcher/libvirt/libvirt_run.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
@@ -32,29 +27,9 @@ using testing::Contains;
 using testing::HasSubstr;
 using testing::SizeIs;
 
-// A daemon that is away as a domain ends, of which libvirt may have kept the reason.
-class LibvirtKeptEndTest : public LibvirtProcessTest {
+// A daemon that is away as a domain ends.
+class LibvirtUnattendedTest : public LibvirtProcessTest {
  protected:
-  LibvirtKeptEndTest() {
-    directory_.MakeDirectory("logs");
-    directory_.MakeDirectory("logs/qemu");
-    options_.libvirt_logs = directory_.Path("logs");
-    std::ofstream(directory_.Path("qemu/driver.pid")) << 1;
-    LogStart(absl::Now());
-  }
-  void Log(absl::Time time, const std::string& text) {
-    std::ofstream(directory_.Path("logs/qemu/web1.log"), std::ios::app)
-        << absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z: ", time, absl::UTCTimeZone()) << text << "\n";
-  }
-  void LogStart(absl::Time time) { Log(time, "starting up libvirt version: 9.0.0"); }
-  void RestartLibvirtd() {
-    std::filesystem::last_write_time(
-        directory_.Path("qemu/driver.pid"),
-        std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
-  }
-  static DomainLifecycle KeptAs(std::optional<ManagerEnd> end, const std::string& text) {
-    return {.what = DomainLifecycle::What::kStopped, .end = end, .text = text};
-  }
   // A daemon that has followed the domain stops.
   void FollowAndStop() {
     StartWithDomain();
@@ -68,6 +43,12 @@ class LibvirtKeptEndTest : public LibvirtProcessTest {
     libvirt_->SetActive({});
     Restart();
   }
+  void UntilSaved(const std::string& text) {
+    ASSERT_TRUE(Until([&] {
+      const auto kept = Kept();
+      return !kept.empty() && absl::StrContains(kept.begin()->second, text);
+    }));
+  }
   void ExpectStopped(ShutdownClass shutdown_class, ShutdownCause cause) {
     ASSERT_TRUE(UntilCount(EventType::kStopped));
     EXPECT_EQ(LastStopped().shutdown->shutdown_class, shutdown_class) << LastStopped().message;
@@ -76,116 +57,35 @@ class LibvirtKeptEndTest : public LibvirtProcessTest {
     EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
     EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   }
-  void ExpectUnknown(const std::string& why) {
-    ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-    EXPECT_THAT(LastEvidence(), Contains(HasSubstr(why)));
-  }
 };
 
-struct KeptEnd {
-  std::string name;
-  std::optional<ManagerEnd> end;
-  ShutdownClass shutdown_class;
-  ShutdownCause cause;
-};
-
-class LibvirtKeptEndOfKindTest : public LibvirtKeptEndTest,
-                                 public testing::WithParamInterface<KeptEnd> {};
-
-INSTANTIATE_TEST_SUITE_P(
-    Of, LibvirtKeptEndOfKindTest,
-    testing::Values(
-        KeptEnd{"Destroyed", ManagerEnd::kDestroyed, ShutdownClass::kAdmin,
-                ShutdownCause::kHostDestroy},
-        KeptEnd{"Saved", ManagerEnd::kSaved, ShutdownClass::kAdmin, ShutdownCause::kHostSave},
-        KeptEnd{"Migrated", ManagerEnd::kMigrated, ShutdownClass::kAdmin,
-                ShutdownCause::kMigratedAway},
-        KeptEnd{"Crashed", ManagerEnd::kCrashed, ShutdownClass::kCrash, ShutdownCause::kUnobserved},
-        KeptEnd{"Failed", ManagerEnd::kFailed, ShutdownClass::kCrash, ShutdownCause::kUnobserved},
-        KeptEnd{"Shutdown", ManagerEnd::kShutdown, ShutdownClass::kUnknown,
-                ShutdownCause::kUnobserved},
-        KeptEnd{"Unknown", std::nullopt, ShutdownClass::kUnknown, ShutdownCause::kUnobserved}),
-    [](const testing::TestParamInfo<KeptEnd>& kept) { return kept.param.name; });
-
-TEST_P(LibvirtKeptEndOfKindTest, IsEvidence) {
+TEST_F(LibvirtUnattendedTest, AnEndThatNobodySawIsUnknownAtOnce) {
   FollowAndStop();
-  libvirt_->SetLastEnd(KeptAs(GetParam().end, "shut off, so"));
+  libvirt_->Hang(true);
   EndAndRestart();
-  ExpectStopped(GetParam().shutdown_class, GetParam().cause);
-  EXPECT_THAT(LastEvidence(), Contains("libvirt, asked afterwards: shut off, so"));
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST_F(LibvirtKeptEndTest, WhatWasSeenBeforeDecides) {
+TEST_F(LibvirtUnattendedTest, WhatWasSeenBeforeDecides) {
   StartWithDomain();
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-  ASSERT_TRUE(Until([&] {
-    const auto kept = Kept();
-    return !kept.empty() && absl::StrContains(kept.begin()->second, "guest-shutdown");
-  }));
+  UntilSaved("guest-shutdown");
   watcher_.reset();
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
   EndAndRestart();
   ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-// `virsh dump --crash` is reported as a crash, and kept as one.
-class LibvirtReportHeardTest : public LibvirtKeptEndTest {
- protected:
-  LibvirtReportHeardTest() {
-    StartWithDomain();
-    libvirt_->Stopped(kDomain, ManagerEnd::kCrashed, "stopped, crashed");
-    EXPECT_TRUE(Until([&] {
-      const auto kept = Kept();
-      return !kept.empty() && absl::StrContains(kept.begin()->second, "stopped, crashed");
-    }));
-    watcher_.reset();
-  }
-};
-
-TEST_F(LibvirtReportHeardTest, CountsBesideWhatIsKept) {
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kCrashed, "shut off, crashed"));
+TEST_F(LibvirtUnattendedTest, WhatLibvirtReportedBeforeDecides) {
+  StartWithDomain();
+  libvirt_->Stopped(kDomain, ManagerEnd::kSaved, "stopped, saved");
+  UntilSaved("stopped, saved");
+  watcher_.reset();
   EndAndRestart();
-  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostSave);
 }
 
-TEST_F(LibvirtReportHeardTest, IsNotTakenForWhatIsKept) {
-  EndAndRestart();
-  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
-TEST_F(LibvirtKeptEndTest, OfALibvirtThatWasRestartedSaysNothing) {
+TEST_F(LibvirtUnattendedTest, ADomainThatBeganAgainIsAnotherRun) {
   FollowAndStop();
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kCrashed, "shut off, crashed"));
-  RestartLibvirtd();
-  EndAndRestart();
-  ExpectUnknown("by a libvirt that may have been restarted meanwhile");
-}
-
-TEST_F(LibvirtKeptEndTest, OfADomainThatBeganAgainSaysNothing) {
-  FollowAndStop();
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
-  LogStart(absl::Now() + absl::Seconds(5));
-  EndAndRestart();
-  ExpectUnknown("of this or of a later life of the domain");
-}
-
-TEST_F(LibvirtKeptEndTest, WithoutALogSaysNothing) {
-  FollowAndStop();
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
-  std::filesystem::remove(directory_.Path("logs/qemu/web1.log"));
-  EndAndRestart();
-  ExpectUnknown("of this or of a later life of the domain");
-}
-
-TEST_F(LibvirtKeptEndTest, OfATransientDomainThereIsNone) {
-  FollowAndStop();
-  EndAndRestart();
-  ExpectUnknown("libvirt has kept nothing of its end");
-}
-
-TEST_F(LibvirtKeptEndTest, OfADomainThatRunsAgainIsGone) {
-  FollowAndStop();
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
   StartProcess();
   libvirt_->SetActive({{{kDomain.name, kDomain.uuid, kDomain.id + 1}, "running"}});
   Restart();
@@ -195,15 +95,8 @@ TEST_F(LibvirtKeptEndTest, OfADomainThatRunsAgainIsGone) {
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
 }
 
-TEST_F(LibvirtKeptEndTest, IsNotWaitedForWhereLibvirtIsAway) {
-  FollowAndStop();
-  libvirt_->SetOpenError(absl::UnavailableError("it is away"));
-  EndAndRestart();
-  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
 // It may have been libvirt, which nobody here heard yet.
-TEST_F(LibvirtKeptEndTest, AKillBeforeTheListIsNobodysCrash) {
+TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsNobodysCrash) {
   FollowAndStop();
   libvirt_->SetOpenError(absl::UnavailableError("it is away"));
   Restart();
@@ -213,17 +106,7 @@ TEST_F(LibvirtKeptEndTest, AKillBeforeTheListIsNobodysCrash) {
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST_F(LibvirtKeptEndTest, IsNotWaitedForLongWhereLibvirtHangs) {
-  FollowAndStop();
-  libvirt_->Hang(true);
-  EndAndRestart();
-  Step();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  clock_.Advance(LibvirtRun::kKeptEndWait);
-  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
-class LibvirtHandoverTest : public LibvirtKeptEndTest {
+class LibvirtHandoverTest : public LibvirtUnattendedTest {
  protected:
   void Stop() {
     handed_ = watcher_->HandOver();
@@ -260,6 +143,7 @@ class LibvirtHandoverTest : public LibvirtKeptEndTest {
 
 TEST_F(LibvirtHandoverTest, ADomainGoesOn) {
   FollowAndHandOver();
+  libvirt_->SetActive({{kDomain, "running"}});
   GoOn();
   ASSERT_TRUE(UntilConnected());
   Step();
@@ -273,16 +157,15 @@ TEST_F(LibvirtHandoverTest, ADomainGoesOn) {
   ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(LibvirtHandoverTest, ACrashOfATransientDomainIsOne) {
+TEST_F(LibvirtHandoverTest, ACrashIsOne) {
   FollowAndHandOver();
   EndByAndGoOn(SIGSEGV);
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   ExpectHandedOver();
-  EXPECT_THAT(LastEvidence(), Contains("libvirt has kept nothing of its end"));
   if (HasExitStatus()) ExpectStopped(ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
-TEST_F(LibvirtHandoverTest, WhoKilledATransientDomainIsNotKnown) {
+TEST_F(LibvirtHandoverTest, WhoKilledItIsNotKnown) {
   FollowAndHandOver();
   EndByAndGoOn(SIGKILL);
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
@@ -291,38 +174,20 @@ TEST_F(LibvirtHandoverTest, WhoKilledATransientDomainIsNotKnown) {
   }
 }
 
-TEST_F(LibvirtHandoverTest, TheKeptReasonAndTheExitStatusAreBothEvidence) {
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
-  FollowAndHandOver();
-  EndByAndGoOn(SIGKILL);
-  ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostDestroy);
-  EXPECT_THAT(LastEvidence(), Contains("libvirt, asked afterwards: shut off, destroyed"));
-  if (HasExitStatus()) {
-    EXPECT_THAT(LastEvidence(), Contains(HasSubstr("signal 9")));
-  }
-}
-
-TEST_F(LibvirtHandoverTest, AReasonThatIsNotKeptLeavesTheSignal) {
+TEST_F(LibvirtHandoverTest, ASigtermIsTheHosts) {
   FollowAndHandOver();
   EndByAndGoOn(SIGTERM);
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   if (HasExitStatus()) ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
-// It is asked also where the process ends between the start and libvirt's list.
-TEST_F(LibvirtHandoverTest, AnEndBeforeTheListHasItsKeptReason) {
-  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
+TEST_F(LibvirtHandoverTest, AnEndBeforeTheListIsNotAwaited) {
   FollowAndHandOver();
   libvirt_->Hang(true);
   GoOn();
   Step();
   process_.reset();
-  std::filesystem::remove(directory_.Path("qemu/web1.pid"));
-  libvirt_->SetActive({});
-  Step();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  libvirt_->Hang(false);
-  ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostDestroy);
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 TEST_F(LibvirtHandoverTest, AProcessThatIsAnotherOnesIsNotBelieved) {

@@ -24,8 +24,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/core/libvirt_spec.h"
-#include "watcher/libvirt/libvirt_inbox.h"
+#include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
@@ -86,7 +85,7 @@ TEST_F(LibvirtSourceTest, ADomainThatIsStartedPausedIsPaused) {
   ASSERT_TRUE(UntilCount(EventType::kResumed));
 }
 
-// What happens between the beginning of a connection and the list of its domains.
+// Events between the beginning of a connection and the list of its domains.
 
 TEST_F(LibvirtSourceTest, ADomainThatRunsIsNotPausedByAnEventBeforeTheList) {
   libvirt_->SetActive({{kDomain, "running"}});
@@ -446,7 +445,7 @@ TEST(LibvirtInboxTest, WhatIsForgottenOrNotBegunIsNotTakenIn) {
   EXPECT_TRUE(inbox->Take().empty());
 }
 
-// What is handled late says nothing of processes that began meanwhile.
+// A message that is handled late says nothing of processes that began meanwhile.
 TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
   const auto libvirt = std::make_shared<FakeLibvirt>();
   libvirt->SetActive({{kDomain, "running"}});
@@ -558,7 +557,7 @@ TEST_F(LibvirtProcessTest, AProcessThatIsFollowedStaysWithItsFirstLibvirt) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-// Where the configuration names no source.
+// The default of a configuration that names no source.
 TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
   const std::string socket = directory_.Path("virtqemud-sock");
   options_.watches.clear();

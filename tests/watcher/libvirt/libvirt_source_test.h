@@ -21,7 +21,7 @@
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {

@@ -1,5 +1,5 @@
-// How long a monitor may take for its greeting, its first answers and a line, by a clock that only
-// the test moves, and how much of it is read in a turn of the loop.
+// The time that a monitor may take for its greeting, its first answers and a line, by a clock that
+// only the test moves, and the amount that is read of it in a turn of the loop.
 
 #include <cerrno>
 #include <cstddef>

@@ -51,7 +51,7 @@ TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
   EXPECT_EQ(sink_.Latest("web2")->ref.pid, second.pid());
 }
 
-// Where the configuration names no source.
+// The default of a configuration that names no source.
 TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
   WatchSpec spec = Spec("ctrl");

@@ -17,7 +17,7 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/saved_run.h"
 #include "tests/support/test_util.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/specs.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {

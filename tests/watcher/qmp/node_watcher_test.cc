@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/session/event_limiter.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {
@@ -208,7 +208,7 @@ TEST_F(NodeWatcherTest, NamesAreEscapedAndTheShutdownFileHasTheRawOne) {
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   const VmStatus* status = sink_.Latest("a\nb\\xff");
-  ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name.str();
+  ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name;
   EXPECT_THAT(std::string(status->monitor_path), EndsWith("a\nb\\xff.kvmd"));
   PowerOff(&qemu_, monitor);
   EXPECT_TRUE(FileExists(ShutdownFile(raw)));

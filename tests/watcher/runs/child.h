@@ -13,7 +13,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/system.h"
 
 namespace vmeventd {
 

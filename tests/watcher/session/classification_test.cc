@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
+#include "tests/watcher/session/classification_document.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
@@ -100,7 +101,7 @@ std::vector<Dimension> OtherDimensions() {
           e->oom_killed = true;
         }},
        {"exit:SIGKILL-earlyoom",
-        [](Evidence* e) { SetKiller(e, {.pid = 812, .command = SharedText("earlyoom")}); }},
+        [](Evidence* e) { SetKiller(e, {.pid = 812, .command = std::string("earlyoom")}); }},
        {"exit:SIGKILL-own", [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true}); }},
        {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
        {"exit:SIGKILL-container",
@@ -297,30 +298,30 @@ TEST(ClassificationTest, ASenderIsDescribedForPeople) {
   EXPECT_EQ(DescribeSender({.pid = 812}), "a process that is gone (pid 812)");
   EXPECT_EQ(DescribeSender({.pid = 812, .of_qemu = true}),
             "QEMU or a process of its own (pid 812)");
-  EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = SharedText("bash")}),
+  EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = std::string("bash")}),
             "bash (pid 812, uid 0)");
   for (const char* name : {"", "  "}) {
-    EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = SharedText(name)}),
+    EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = std::string(name)}),
               "a process without a name (pid 812, uid 0)");
   }
   EXPECT_EQ(DescribeSender({.pid = 812,
                             .uid = 107,
-                            .command = SharedText("virtqemud"),
-                            .cgroup = SharedText("/system.slice/virtqemud.service"),
+                            .command = std::string("virtqemud"),
+                            .cgroup = std::string("/system.slice/virtqemud.service"),
                             .of_qemu = true}),
             "virtqemud (pid 812, uid 107, /system.slice/virtqemud.service, of QEMU's own)");
 }
 
 TEST(ClassificationTest, MemoryKillersAreKnownByTheirNamesOrTheirPrograms) {
   for (const char* name : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
-    EXPECT_TRUE(IsMemoryKiller({.command = SharedText(name)})) << name;
-    EXPECT_TRUE(IsMemoryKiller({.executable = SharedText(absl::StrCat("/usr/bin/", name))}))
+    EXPECT_TRUE(IsMemoryKiller({.command = std::string(name)})) << name;
+    EXPECT_TRUE(IsMemoryKiller({.executable = std::string(absl::StrCat("/usr/bin/", name))}))
         << name;
   }
-  EXPECT_FALSE(IsMemoryKiller({.command = SharedText("earlyoom"), .of_qemus_user = true}));
-  EXPECT_FALSE(IsMemoryKiller({.executable = SharedText("/bin/earlyoom"), .of_qemus_user = true}));
+  EXPECT_FALSE(IsMemoryKiller({.command = std::string("earlyoom"), .of_qemus_user = true}));
+  EXPECT_FALSE(IsMemoryKiller({.executable = std::string("/bin/earlyoom"), .of_qemus_user = true}));
   for (const char* name : {"", "zoomd", "earlyoom2", "oom", "kill"}) {
-    EXPECT_FALSE(IsMemoryKiller({.command = SharedText(name), .executable = SharedText(name)}))
+    EXPECT_FALSE(IsMemoryKiller({.command = std::string(name), .executable = std::string(name)}))
         << name;
   }
 }

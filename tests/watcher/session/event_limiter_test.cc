@@ -1,8 +1,9 @@
-#include "watcher/session/event_limiter.h"
+// The rate limits of events.
 
 #include <deque>
 
 #include "gtest/gtest.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {

@@ -7,7 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
-#include "watcher/core/guest_panic.h"
+#include "watcher/core/qmp_message.h"
 
 namespace vmeventd {
 namespace {

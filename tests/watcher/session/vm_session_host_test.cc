@@ -18,7 +18,7 @@ using testing::IsEmpty;
 constexpr char kLogind[] = "systemd-logind";
 
 SignalSender RootProcess(int signal, absl::string_view command) {
-  return {.signal = signal, .pid = 1, .uid = 0, .command = SharedText(command)};
+  return {.signal = signal, .pid = 1, .uid = 0, .command = std::string(command)};
 }
 
 class VmSessionHostTest : public testing::Test {

@@ -349,7 +349,7 @@ TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
 TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const SessionOptions options{.shutdown_files = ShutdownFiles::kOff};
-  VmSession session({.name = SharedText("web1"), .run_id = SharedText("r")}, &options, now);
+  VmSession session({.name = std::string("web1"), .run_id = std::string("r")}, &options, now);
   EXPECT_EQ(session.Save(), "");
   const auto saved = SavedRuns(session.On(input::ProcessGone{}, now));
   ASSERT_THAT(saved, SizeIs(2));
@@ -365,11 +365,11 @@ TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   RunInfo run;
   run.name = "a\n\"\\\u00e9\\xff";
   const std::string raw_name = "a\n\"\\\u00e9\xff";
-  run.SetRawName(SharedText(raw_name));
+  run.SetRawName(std::string(raw_name));
   run.run_id = "r";
   run.source = "qmp:/d\"\n\u00e9\\xff";
-  run.monitor_path = absl::StrCat("/d/", run.name.str());
-  run.SetRawPath(SharedText("/d/" + raw_name));
+  run.monitor_path = absl::StrCat("/d/", run.name);
+  run.SetRawPath(std::string("/d/" + raw_name));
   run.pid = 1;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -380,7 +380,7 @@ TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   EXPECT_EQ(restored->Save(), saved);
   EXPECT_EQ(restored->run().name, run.name);
   EXPECT_EQ(restored->run().raw_name(), raw_name);
-  EXPECT_EQ(restored->run().source.str(), run.source.str());
+  EXPECT_EQ(restored->run().source, run.source);
   EXPECT_EQ(restored->run().raw_path(), "/d/" + raw_name);
   EXPECT_EQ(restored->run().socket, run.socket);
   EXPECT_EQ(restored->Status().qemu_version, "7.2\x7f\x01");

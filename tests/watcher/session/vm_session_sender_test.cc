@@ -18,9 +18,9 @@ SignalSender Process(int signal, absl::string_view command = "virtqemud") {
   return {.signal = signal,
           .pid = 812,
           .uid = 0,
-          .command = SharedText(command),
-          .executable = SharedText(absl::StrCat("/usr/sbin/", command)),
-          .cgroup = SharedText("/system.slice/virtqemud.service")};
+          .command = std::string(command),
+          .executable = std::string(absl::StrCat("/usr/sbin/", command)),
+          .cgroup = std::string("/system.slice/virtqemud.service")};
 }
 
 using VmSessionSenderTest = RunningVmTest;
@@ -31,7 +31,7 @@ TEST_F(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
   EXPECT_EQ(vm_.Stopped().rule, "killed-by-host");
   ASSERT_TRUE(vm_.Stopped().sender.has_value());
-  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_EQ(vm_.Stopped().sender->command, "virtqemud");
   EXPECT_EQ(vm_.Stopped().sender->signal, SIGKILL);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("SIGKILL sent by virtqemud (pid 812, uid 0, "
                                                    "/system.slice/virtqemud.service); "));
@@ -39,9 +39,9 @@ TEST_F(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
 
 TEST_F(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
   vm_.Sent(Process(SIGKILL));
-  vm_.Sent({.signal = SIGKILL, .pid = 812, .uid = 0, .command = SharedText("rpc-virtqemud")});
+  vm_.Sent({.signal = SIGKILL, .pid = 812, .uid = 0, .command = std::string("rpc-virtqemud")});
   vm_.End(Signal(SIGKILL));
-  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_EQ(vm_.Stopped().sender->command, "virtqemud");
 }
 
 TEST_F(VmSessionSenderTest, ASigkillOfWhichTheSenderIsNotProvenIsUnknown) {
@@ -84,7 +84,7 @@ TEST_F(VmSessionSenderTest, AKillOfItsContainerIsTheHosts) {
     vm.Restart(absl::ZeroDuration());
     vm.End(Signal(SIGKILL));
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
-    EXPECT_EQ(vm.Stopped().sender->command.str(), "runc");
+    EXPECT_EQ(vm.Stopped().sender->command, "runc");
     EXPECT_THAT(EvidenceOf(vm.Stopped()),
                 HasSubstr(absl::StrCat("SIGKILL sent by the kernel, because the first process of "
                                        "its container (pid 4700) ended after a ",
@@ -183,7 +183,7 @@ TEST_F(VmSessionSenderTest, ASigquitOfAnotherProcessIsTheHosts) {
   vm_.End(Signal(SIGQUIT));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
   EXPECT_EQ(vm_.Stopped().rule, "ended-by-host");
-  EXPECT_EQ(vm_.Stopped().sender->command.str(), "bash");
+  EXPECT_EQ(vm_.Stopped().sender->command, "bash");
 }
 
 TEST_F(VmSessionSenderTest, ASignalOfACrashIsOneWhoeverSentIt) {
@@ -254,7 +254,7 @@ TEST_F(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {
     vm.End(Signal(SIGKILL));
     ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
     EXPECT_EQ(vm.Stopped().rule, "memory-killer");
-    EXPECT_EQ(vm.Stopped().sender->command.str(), killer);
+    EXPECT_EQ(vm.Stopped().sender->command, killer);
   }
 }
 
@@ -315,7 +315,7 @@ TEST_F(VmSessionSenderTest, TheHostsSignalHasItsSender) {
   vm_.Sent(Process(SIGKILL, "bash"));
   vm_.End(Signal(SIGKILL));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_EQ(vm_.Stopped().sender->command, "virtqemud");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGTERM sent by virtqemud"), HasSubstr("SIGKILL sent by bash")));
 }
@@ -328,7 +328,7 @@ TEST_F(VmSessionSenderTest, ASignalAfterTheOneThatQemuObeyedEndedNothing) {
   vm_.Sent(Process(SIGINT, "later"));
   vm_.End(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  EXPECT_EQ(vm_.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_EQ(vm_.Stopped().sender->command, "virtqemud");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGTERM sent by virtqemud"), Not(HasSubstr("late"))));
 }
@@ -396,8 +396,8 @@ TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
   const SignalSender& kept = *vm_.Stopped().sender;
   EXPECT_EQ(kept.pid, 812);
   EXPECT_EQ(kept.uid, sender.uid);
-  EXPECT_EQ(kept.executable.str(), "/usr/sbin/virtqemud");
-  EXPECT_EQ(kept.cgroup.str(), "/system.slice/virtqemud.service");
+  EXPECT_EQ(kept.executable, "/usr/sbin/virtqemud");
+  EXPECT_EQ(kept.cgroup, "/system.slice/virtqemud.service");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGKILL sent by"), HasSubstr("SIGTERM sent by kill")));
 }

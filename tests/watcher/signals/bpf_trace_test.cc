@@ -92,7 +92,7 @@ TEST_F(BpfTraceTest, ASenderIsReadAndNotTakenForTheVictimsOwn) {
   const SignalSender sender = SenderOf(records[0], victim.pid());
   EXPECT_EQ(sender.pid, getpid());
   EXPECT_EQ(sender.uid, getuid());
-  EXPECT_EQ(sender.executable.str(), std::filesystem::read_symlink("/proc/self/exe").string());
+  EXPECT_EQ(sender.executable, std::filesystem::read_symlink("/proc/self/exe").string());
 }
 
 TEST_F(BpfTraceTest, AKillOfAThreadIsOneOfItsProcessAlsoWhereThatIsGone) {
@@ -181,8 +181,8 @@ TEST_F(BpfTraceTest, AProcessThatHasTheSendersNumberSinceIsNotIt) {
   const SignalSender read =
       reader_.SenderOf(record, reader_.OriginOf(victim.pid(), 1), SinceBoot() + absl::Seconds(1));
   EXPECT_EQ(read.pid, sender);
-  EXPECT_EQ(read.command.str(), record.sender_comm);
-  EXPECT_TRUE(read.executable.empty()) << read.executable.str();
+  EXPECT_EQ(read.command, record.sender_comm);
+  EXPECT_TRUE(read.executable.empty()) << read.executable;
   kill(other, SIGKILL);
   waitpid(other, nullptr, 0);
 }
@@ -249,7 +249,7 @@ TEST_F(BpfTraceTest, TheVictimsOwnChildIsItsOwn) {
   const SignalRecord record = RecordOfTheEnd(victim);
   const ProcessOrigin origin{.pid = victim.pid(), .start_ticks = 1, .uid = getuid()};
   const SignalSender sender = reader_.SenderOf(record, origin, SinceBoot());
-  EXPECT_EQ(sender.command.str(), "a\\x0ab");
+  EXPECT_EQ(sender.command, "a\\x0ab");
   kill(static_cast<pid_t>(sender.pid), SIGKILL);
 }
 

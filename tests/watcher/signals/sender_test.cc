@@ -74,9 +74,9 @@ TEST_F(SenderTest, IsReadWhileItLives) {
   EXPECT_EQ(sender.signal, SIGKILL);
   EXPECT_EQ(sender.pid, 812);
   EXPECT_EQ(sender.uid, 0U);
-  EXPECT_EQ(sender.command.str(), "virtqemud");
-  EXPECT_EQ(sender.executable.str(), "/usr/sbin/virtqemud");
-  EXPECT_EQ(sender.cgroup.str(), "/system.slice/virtqemud.service");
+  EXPECT_EQ(sender.command, "virtqemud");
+  EXPECT_EQ(sender.executable, "/usr/sbin/virtqemud");
+  EXPECT_EQ(sender.cgroup, "/system.slice/virtqemud.service");
   EXPECT_FALSE(sender.of_qemu);
   EXPECT_FALSE(sender.by_kernel);
 }
@@ -136,33 +136,33 @@ TEST_F(SenderTest, OneThatHasEndedHasNoCgroupThatIsOnlyTheRoot) {
   Write({.pid = 812, .start_ticks = 100, .state = 'Z', .cgroup = "1:name=systemd:/\n0::/\n"});
   std::filesystem::remove(root_ / "proc/812/exe");
   const SignalSender sender = Sender(812);
-  EXPECT_EQ(sender.command.str(), "bash");
+  EXPECT_EQ(sender.command, "bash");
   EXPECT_EQ(sender.uid, 0U);
   EXPECT_TRUE(sender.executable.empty());
   EXPECT_TRUE(sender.cgroup.empty());
   Write({.pid = 813, .start_ticks = 100, .state = 'Z', .cgroup = "0::/system.slice/x\n"});
-  EXPECT_EQ(Sender(813).cgroup.str(), "/system.slice/x");
+  EXPECT_EQ(Sender(813).cgroup, "/system.slice/x");
 }
 
 TEST_F(SenderTest, ANameHoldsNoLineAndNothingThatIsNotText) {
   Write({.pid = 812, .start_ticks = 100, .comm = "a\nb) R 1 \\\x01\xff\xc2\x85"});
   const SignalSender sender = Sender(812);
-  EXPECT_EQ(sender.command.str(), "a\\x0ab) R 1 \\x5c\\x01\\xff\\xc2\\x85");
+  EXPECT_EQ(sender.command, "a\\x0ab) R 1 \\x5c\\x01\\xff\\xc2\\x85");
   EXPECT_EQ(sender.uid, 0U);
 }
 
 TEST_F(SenderTest, ACgroupIsBounded) {
   Write({.pid = 812, .start_ticks = 100, .cgroup = "0::/" + std::string(3000, 'x') + "\n"});
-  EXPECT_EQ(Sender(812).cgroup.str().size(), 512U);
+  EXPECT_EQ(Sender(812).cgroup.size(), 512U);
 }
 
 TEST_F(SenderTest, SystemdsOwnHierarchyStandsForAnEmptyUnifiedOne) {
   Write({.pid = 812,
          .start_ticks = 100,
          .cgroup = "4:memory:/\n1:name=systemd:/system.slice/x.service\n0::/\n"});
-  EXPECT_EQ(Sender(812).cgroup.str(), "/system.slice/x.service");
+  EXPECT_EQ(Sender(812).cgroup, "/system.slice/x.service");
   Write({.pid = 813, .start_ticks = 100, .cgroup = "4:memory:/x\n0::/\n"});
-  EXPECT_EQ(Sender(813).cgroup.str(), "/");
+  EXPECT_EQ(Sender(813).cgroup, "/");
 }
 
 TEST_F(SenderTest, QemuItselfIsItsOwn) {

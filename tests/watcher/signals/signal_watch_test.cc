@@ -200,9 +200,9 @@ TEST_F(SignalWatchTest, OfASenderThatIsGoneTheRecordSaysUserAndName) {
   for (const SignalSender& sender : {qemu_.signals.front(), qemu_.signals.back()}) {
     EXPECT_EQ(sender.pid, 812);
     EXPECT_EQ(sender.uid, 998U);
-    EXPECT_EQ(sender.command.str(), "kill\\x0a");
-    EXPECT_EQ(sender.executable.str(), "");
-    EXPECT_EQ(sender.cgroup.str(), "");
+    EXPECT_EQ(sender.command, "kill\\x0a");
+    EXPECT_EQ(sender.executable, "");
+    EXPECT_EQ(sender.cgroup, "");
     EXPECT_TRUE(sender.of_qemus_user) << "the user of QEMU is not known here";
     EXPECT_FALSE(sender.of_qemu);
   }
@@ -294,7 +294,7 @@ TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
   RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
   ASSERT_EQ(qemu_.signals.size(), 2U);
   EXPECT_FALSE(qemu_.signals[1].of_qemu) << "it is older";
-  EXPECT_EQ(qemu_.signals[1].cgroup.str(), "/machine.slice/qemu.scope");
+  EXPECT_EQ(qemu_.signals[1].cgroup, "/machine.slice/qemu.scope");
 }
 
 TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfItsContainerIsOneOfTheVm) {

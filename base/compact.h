@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
+
+// Values that take little memory in each of many objects.
+
+namespace vmeventd {
+
+// A std::optional with its value on the heap, for members that are unset in nearly all of many
+// objects. Unset, it takes 8 bytes.
+template <typename T>
+class Rare {
+ public:
+  Rare() = default;
+  // NOLINTBEGIN(google-explicit-constructor): as those of std::optional
+  Rare(T value) : value_(std::make_unique<T>(std::move(value))) {}
+  Rare(std::optional<T> value) {
+    if (value.has_value()) emplace(*std::move(value));
+  }
+  // NOLINTEND(google-explicit-constructor)
+  Rare(const Rare& other) {
+    if (other.has_value()) emplace(*other);
+  }
+  Rare(Rare&&) noexcept = default;
+  Rare& operator=(const Rare& other) { return *this = Rare(other); }
+  Rare& operator=(Rare&&) noexcept = default;
+  ~Rare() = default;
+
+  template <typename... Args>
+  T& emplace(Args&&... args) {
+    value_ = std::make_unique<T>(std::forward<Args>(args)...);
+    return *value_;
+  }
+  void reset() { value_ = nullptr; }
+
+  bool has_value() const { return value_ != nullptr; }
+  // Null: unset.
+  T* get() { return value_.get(); }
+  const T* get() const { return value_.get(); }
+  T& operator*() { return *value_; }
+  const T& operator*() const { return *value_; }
+  T* operator->() { return value_.get(); }
+  const T* operator->() const { return value_.get(); }
+
+ private:
+  std::unique_ptr<T> value_;
+};
+
+// A hash set whose elements contain their own key, which is thus not stored twice. `Key` has two
+// functions Of(): one returns an element's key, one returns the given key. An element's key stays
+// the same while it is in the set.
+template <typename Key>
+struct KeyHash {
+  using is_transparent = void;
+  template <typename T>
+  size_t operator()(const T& value) const {
+    return absl::HashOf(Key::Of(value));
+  }
+};
+template <typename Key>
+struct KeyEqual {
+  using is_transparent = void;
+  template <typename A, typename B>
+  bool operator()(const A& a, const B& b) const {
+    return Key::Of(a) == Key::Of(b);
+  }
+};
+template <typename T, typename Key>
+using KeyedSet = absl::flat_hash_set<T, KeyHash<Key>, KeyEqual<Key>>;
+
+}  // namespace vmeventd

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace vmeventd {
+
+// The payloads of a status from which its answer's details are made.
+inline constexpr char kReasonPayload[] = "reason";
+inline constexpr char kRetryPayload[] = "retry_ns";
+
+// Adds the reason for programs: the name of a value of the contract's ErrorReason, without its
+// prefix.
+inline absl::Status WithReason(absl::string_view reason, absl::Status status) {
+  status.SetPayload(kReasonPayload, absl::Cord(reason));
+  return status;
+}
+
+// Adds the time after which a call may succeed.
+inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
+  status.SetPayload(kRetryPayload, absl::Cord(std::to_string(absl::ToInt64Nanoseconds(after))));
+  return status;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <initializer_list>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// A function of a library, and where its address goes.
+struct LibraryFunction {
+  const char* name;
+  void** address;
+};
+
+// Loads a shared library, whose name the system's loader looks up, and finds its functions. Both
+// stay until the process ends. FAILED_PRECONDITION: it is missing, or a function is; `advice` says
+// what to install.
+absl::Status LoadSharedLibrary(const char* file, absl::string_view advice,
+                               std::initializer_list<LibraryFunction> functions);
+
+// Members of a struct of functions: VMEVENTD_FUNCTION_MEMBER(curl_easy_init).
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration takes none.
+#define VMEVENTD_FUNCTION_MEMBER(name) decltype(&::name) name = nullptr;
+// One LibraryFunction of an object `functions` of such a struct, and a comma.
+#define VMEVENTD_FUNCTION_ENTRY(name) {#name, reinterpret_cast<void**>(&functions.name)},
+
+}  // namespace vmeventd

@@ -1,0 +1,213 @@
+#include "client/commands/why.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/patterns.h"
+#include "base/text.h"
+#include "base/uuid.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+// The time whose ends are counted.
+constexpr absl::Duration kCounted = absl::Hours(24);
+
+bool IsAlive(const NodeVm& one) {
+  return one.vm.state() != v1::VM_STATE_STOPPED && !one.node.stale_since;
+}
+
+// Returns whether `a` says more than `b` about the VM as it is now.
+bool IsNewer(const NodeVm& a, const NodeVm& b) {
+  if (IsAlive(a) != IsAlive(b)) return IsAlive(a);
+  return FromProto(a.vm.state_time()) > FromProto(b.vm.state_time());
+}
+
+absl::Time TimeOf(const NodeEvent& event) { return FromProto(event.event.observe_time()); }
+
+void Merge(const VmStory& other, VmStory* story) {
+  if (other.end && (!story->end || TimeOf(*other.end) > TimeOf(*story->end))) {
+    story->end = other.end;
+  }
+  if (other.vm && (!story->vm || IsNewer(*other.vm, *story->vm))) story->vm = other.vm;
+  for (const auto& [shutdown_class, count] : other.ends) story->ends[shutdown_class] += count;
+}
+
+bool IsGlob(const std::string& name) { return name.find_first_of("*?[") != std::string::npos; }
+
+}  // namespace
+
+VmStory* StoryCollector::StoryOf(const v1::VmRef& vm, const MessageNode& node) {
+  VmStory* story = &stories_[{vm.name(), node.cluster, node.name, vm.source()}];
+  story->name = vm.name();
+  return story;
+}
+
+void StoryCollector::AddRun(NodeVm run) {
+  if (run.vm.has_start_time()) {
+    started_[run.vm.ref().run_id()] = FromProto(run.vm.start_time());
+  }
+  VmStory* const story = StoryOf(run.vm.ref(), run.node);
+  if (!story->vm || IsNewer(run, *story->vm)) story->vm = std::move(run);
+}
+
+void StoryCollector::AddEnd(NodeEvent end) {
+  if (end.event.type() != v1::EVENT_TYPE_STOPPED) return;
+  VmStory* const story = StoryOf(end.event.vm(), end.node);
+  const absl::Time time = TimeOf(end);
+  if (time > now_ - kCounted) ++story->ends[end.event.shutdown().class_()];
+  if (!story->end || time > TimeOf(*story->end)) story->end = std::move(end);
+}
+
+VmStories StoryCollector::Take() const {
+  std::map<std::string, int> alive;
+  for (const auto& [key, story] : stories_) {
+    if (story.vm && IsAlive(*story.vm)) ++alive[key.name];
+  }
+  VmStories stories;
+  for (const auto& [key, story] : stories_) {
+    const auto count = alive.find(key.name);
+    const bool several = count != alive.end() && count->second > 1;
+    if (!several && !stories.empty() && stories.back().name == key.name) {
+      Merge(story, &stories.back());
+    } else {
+      stories.push_back(story);
+    }
+  }
+  for (VmStory& story : stories) {
+    if (!story.end) continue;
+    const auto started = started_.find(story.end->event.vm().run_id());
+    if (started != started_.end()) story.started = started->second;
+  }
+  return stories;
+}
+
+std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories) {
+  std::vector<std::string> unknown;
+  for (const std::string& name : filter.vm_names()) {
+    const Glob glob(name);
+    const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
+      size_t steps = 0;
+      return story.name == name || glob.Matches(story.name, &steps) ||
+             (story.vm && ParseUuid(name) &&
+              ParseUuid(name) == ParseUuid(story.vm->vm.ref().uuid()));
+    });
+    // The parts of a list stand for themselves.
+    if (!known && !absl::StrContains(name, ',')) unknown.push_back(name);
+  }
+  return unknown;
+}
+
+namespace {
+
+// Reads the runs of the VMs. A name that no VM has may be a UUID.
+std::optional<Failure> ReadRuns(ListSource* source, v1::EventFilter* filter, NodeVms* runs) {
+  VmsCommand list;
+  list.filter = *filter;
+  list.include_stopped = true;
+  auto failure = source->ReadVms(list, runs);
+  VmsCommand by_uuid;
+  by_uuid.include_stopped = true;
+  for (const std::string& name : filter->vm_names()) {
+    if (ParseUuid(name)) by_uuid.filter.add_uuids(name);
+  }
+  if (by_uuid.filter.uuids_size() > 0) {
+    NodeVms found;
+    auto second = source->ReadVms(by_uuid, &found);
+    if (!failure) failure = std::move(second);
+    for (const NodeVm& one : found) filter->add_vm_names(one.vm.ref().name());
+    Append(&found, runs);
+  }
+  std::erase_if(*runs, [filter](const NodeVm& one) {
+    return !IsWanted(filter->run_ids(), one.vm.ref().run_id());
+  });
+  return failure;
+}
+
+// Says what is known instead of these names.
+Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_view where,
+                       ListSource* source) {
+  NodeVms all;
+  VmsCommand list;
+  list.include_stopped = true;
+  static_cast<void>(source->ReadVms(list, &all));  // a hint alone
+  std::set<std::string> names;
+  for (const NodeVm& one : all) names.insert(one.vm.ref().name());
+  const std::vector<std::string> known(names.begin(), names.end());
+  const std::string quoted =
+      absl::StrJoin(unknown, ", ", [](std::string* out, const std::string& name) {
+        absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
+      });
+  const std::string nearest = NearestName(unknown.front(), known);
+  constexpr size_t kShown = 5;
+  std::string hint;
+  if (known.empty()) {
+    hint = "; no VM is";
+  } else if (!nearest.empty()) {
+    hint = absl::StrCat("; did you mean ", EscapeForTerminal(nearest), "?");
+  } else if (known.size() <= kShown) {
+    hint = absl::StrCat("; known are ", EscapeForTerminal(absl::StrJoin(known, ", ")));
+  } else {
+    hint = absl::StrCat("; `vmevents vms --all` lists the ", known.size(), " that are");
+  }
+  return {ExitCode::kNotFound, absl::StrCat("no VM ", quoted, " is known", where, hint)};
+}
+
+}  // namespace
+
+std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
+                              ListSource* source, Formatter* formatter, Output* output,
+                              absl::Time now) {
+  v1::EventFilter filter = command.filter;
+  NodeVms runs;
+  std::optional<Failure> failure = ReadRuns(source, &filter, &runs);
+  if (failure && runs.empty()) return failure;
+  // The names whose end is looked for however old it is.
+  std::set<std::string> wanted;
+  for (const std::string& name : filter.vm_names()) {
+    if (!IsGlob(name)) wanted.insert(name);
+  }
+  StoryCollector collector(now);
+  for (NodeVm& run : runs) {
+    if (run.vm.state() == v1::VM_STATE_STOPPED) wanted.insert(run.vm.ref().name());
+    collector.AddRun(std::move(run));
+  }
+  EventsCommand ends;
+  ends.filter = filter;
+  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  ends.newest_first = true;
+  auto unread = source->ReadEvents(ends, [&](NodeEvents* page) {
+    bool recent = page->empty();
+    for (NodeEvent& end : *page) {
+      recent = TimeOf(end) > now - kCounted;
+      wanted.erase(end.event.vm().name());
+      collector.AddEnd(std::move(end));
+    }
+    return recent || !wanted.empty();
+  });
+  if (!failure) failure = std::move(unread);
+  const VmStories stories = collector.Take();
+  for (const VmStory& story : stories) {
+    const auto text = formatter->FormatWhy(story);
+    const bool first = &story == &stories.front();
+    if (auto printed =
+            PrintText(text.ok() && !first ? formatter->Between() + *text : text, output)) {
+      return printed;
+    }
+    if (!text.ok()) return FromPrint(text.status());
+  }
+  if (failure) return failure;
+  const std::vector<std::string> unknown = UnknownNames(command.filter, stories);
+  if (!unknown.empty()) return ExplainUnknown(unknown, where, source);
+  if (!stories.empty()) return std::nullopt;
+  return Failure{ExitCode::kNotFound, absl::StrCat("no VM that matches is known", where,
+                                                   "; `vmevents vms --all` lists those that are")};
+}
+
+}  // namespace vmeventd::client

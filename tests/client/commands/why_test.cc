@@ -1,0 +1,192 @@
+#include "client/commands/why.h"
+
+#include <string>
+#include <vector>
+
+#include "client/connect/connection.h"
+#include "client/output/formatter.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Pair;
+using testing::UnorderedElementsAre;
+
+constexpr int64_t kPresent = 1'782'907'200;
+
+NodeEvent EndOf(const std::string& name, int64_t age, v1::ShutdownClass shutdown_class,
+                const std::string& run = "old", const std::string& node = "") {
+  v1::Event event = MakeEvent(1, name);
+  event.mutable_vm()->set_run_id(run);
+  event.mutable_observe_time()->set_seconds(kPresent - age);
+  event.set_type(v1::EVENT_TYPE_STOPPED);
+  event.mutable_shutdown()->set_class_(shutdown_class);
+  return {event, {.name = node}};
+}
+
+NodeVm RunIn(const std::string& name, v1::VmState state, int64_t age,
+             const std::string& run = "new", const std::string& node = "") {
+  v1::Vm vm = MakeVm(name);
+  vm.mutable_ref()->set_run_id(run);
+  vm.set_state(state);
+  vm.mutable_state_time()->set_seconds(kPresent - age);
+  vm.mutable_start_time()->set_seconds(kPresent - age - 5);
+  return {vm, {.name = node}};
+}
+
+class StoryCollectorTest : public testing::Test {
+ protected:
+  StoryCollector collector_{absl::FromUnixSeconds(kPresent)};
+};
+
+TEST_F(StoryCollectorTest, AVmThatRunsAgainHasItsLastEndAndTheStartOfTheRunThatEnded) {
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_STOPPED, 100, "old"));
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 90));
+  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_CRASH));
+  collector_.AddEnd(EndOf("web1", 5000, v1::SHUTDOWN_CLASS_USER, "older"));
+  collector_.AddEnd(EndOf("web1", 200'000, v1::SHUTDOWN_CLASS_USER, "oldest"));
+  const VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 1u);
+  EXPECT_EQ(stories[0].end->event.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
+  EXPECT_EQ(stories[0].started, absl::FromUnixSeconds(kPresent - 105));
+  EXPECT_EQ(stories[0].vm->vm.state(), v1::VM_STATE_RUNNING);
+  EXPECT_THAT(stories[0].ends, UnorderedElementsAre(Pair(v1::SHUTDOWN_CLASS_CRASH, 1),
+                                                    Pair(v1::SHUTDOWN_CLASS_USER, 1)))
+      << "of 24 hours";
+}
+
+TEST_F(StoryCollectorTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1"));
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 100, "b", "n2"));
+  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN, "a", "n1"));
+  VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 1u);
+  EXPECT_EQ(stories[0].end->node.name, "n1");
+  EXPECT_EQ(stories[0].vm->node.name, "n2");
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_PAUSED, 1, "c", "n3"));
+  stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 3u);
+  EXPECT_EQ(stories[2].vm->node.name, "n3");
+  EXPECT_FALSE(stories[2].end);
+}
+
+TEST_F(StoryCollectorTest, TheLastWordOfADeadNodeYieldsToALivingOne) {
+  NodeVm stale = RunIn("web1", v1::VM_STATE_RUNNING, 10, "a", "n1");
+  stale.node.stale_since = absl::FromUnixSeconds(kPresent);
+  collector_.AddRun(stale);
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2"));
+  const VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 1u);
+  EXPECT_EQ(stories[0].vm->node.name, "n2");
+}
+
+class WhyTest : public testing::Test {
+ protected:
+  WhyTest() {
+    server_.Start();
+    server_.service().list_vms = [this](const v1::ListVmsRequest& request,
+                                        v1::ListVmsResponse* response) {
+      lists_.push_back(request);
+      for (const v1::Vm& vm : vms_) {
+        const bool by_uuid = request.uuids_size() > 0;
+        if (by_uuid ? vm.ref().uuid() == request.uuids(0)
+                    : request.vm_names().empty() || vm.ref().name() == request.vm_names(0)) {
+          *response->add_vms() = vm;
+        }
+      }
+      return grpc::Status::OK;
+    };
+    server_.service().list_events = [this](const v1::ListEventsRequest& request,
+                                           v1::ListEventsResponse* response) {
+      events_.push_back(request);
+      const int at = request.page_token().empty() ? 0 : std::stoi(request.page_token());
+      for (int i = at; i < at + 2 && i < static_cast<int>(ends_.size()); ++i) {
+        *response->add_events() = ends_[static_cast<size_t>(i)].event;
+      }
+      if (at + 2 < static_cast<int>(ends_.size())) {
+        response->set_next_page_token(std::to_string(at + 2));
+      }
+      return grpc::Status::OK;
+    };
+  }
+
+  std::optional<Failure> Why(const std::string& filter) {
+    output_.text.clear();
+    const auto stub = v1::VmEventService::NewStub(*Connect(server_.address()));
+    const CommandContext context = {.address = server_.address(), .stub = stub.get()};
+    DaemonLists lists(context);
+    return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, &formatter_, &output_,
+                  absl::FromUnixSeconds(kPresent));
+  }
+
+  FakeServer server_;
+  std::vector<v1::Vm> vms_;
+  NodeEvents ends_;  // the newest first
+  std::vector<v1::ListVmsRequest> lists_;
+  std::vector<v1::ListEventsRequest> events_;
+  NameFormatter formatter_;
+  StringOutput output_;
+};
+
+TEST_F(WhyTest, ReadsEndsBackToTheLastOneOfEachNameAndTheLast24Hours) {
+  vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm};
+  for (const int64_t age : {10, 20, 30, 100'000, 200'000, 300'000}) {
+    ends_.push_back(EndOf("web1", age, v1::SHUTDOWN_CLASS_USER));
+  }
+  EXPECT_FALSE(Why("vm_names: 'web1'"));
+  EXPECT_EQ(output_.text, "web1\n");
+  ASSERT_EQ(events_.size(), 2u) << "the second page has all that are counted";
+  EXPECT_TRUE(events_[0].newest_first());
+  EXPECT_THAT(events_[0].filter().vm_names(), ElementsAre("web1"));
+  EXPECT_THAT(events_[0].filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  EXPECT_TRUE(lists_[0].include_stopped());
+}
+
+TEST_F(WhyTest, AnEndOfAVmThatIsNoLongerListedIsFoundHoweverOldItIs) {
+  for (const int64_t age : {100'000, 200'000, 300'000}) {
+    ends_.push_back(EndOf("db1", age, v1::SHUTDOWN_CLASS_USER));
+  }
+  ends_.push_back(EndOf("web1", 400'000, v1::SHUTDOWN_CLASS_USER));
+  EXPECT_FALSE(Why("vm_names: 'web1'"));
+  EXPECT_THAT(output_.text, HasSubstr("web1\n"));
+}
+
+TEST_F(WhyTest, AnUnknownNameNamesWhatIsKnown) {
+  auto failure = Why("vm_names: 'we\\nb'");
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_EQ(failure->sentence, "no VM \"we\\x0ab\" is known here; no VM is");
+  vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm, RunIn("db1", v1::VM_STATE_RUNNING, 1).vm};
+  EXPECT_EQ(Why("vm_names: 'mail'")->sentence, "no VM \"mail\" is known here; known are db1, web1");
+  EXPECT_EQ(Why("vm_names: 'web2'")->sentence, "no VM \"web2\" is known here; did you mean web1?");
+  failure = Why("vm_names: ['web1', 'mail*']");
+  EXPECT_EQ(output_.text, "web1\n") << "what is known is shown";
+  EXPECT_THAT(failure->sentence, HasSubstr("no VM \"mail*\" is known here"));
+}
+
+TEST_F(WhyTest, AVmIsFoundByItsUuid) {
+  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
+  vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm};
+  vms_[0].mutable_ref()->set_uuid(uuid);
+  EXPECT_FALSE(Why("vm_names: '" + uuid + "'"));
+  EXPECT_EQ(output_.text, "web1\n");
+  EXPECT_THAT(events_.back().filter().vm_names(), ElementsAre(uuid, "web1"));
+}
+
+TEST_F(WhyTest, AListHasTwoReadingsAndOneThatIsKnownIsEnough) {
+  EXPECT_THAT(
+      UnknownNames(FromText<v1::EventFilter>("vm_names: ['a,b', 'a', 'b']"), {{.name = "a,b"}}),
+      ElementsAre("a", "b"));
+  EXPECT_THAT(UnknownNames(FromText<v1::EventFilter>("vm_names: ['a,b', 'a', 'b']"),
+                           {{.name = "a"}, {.name = "b"}}),
+              IsEmpty());
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,221 @@
+#include <string>
+
+#include "client/output/formatter.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+absl::Time TwelveOClock() { return absl::FromUnixSeconds(1782907200); }
+
+const TableStyle kTerminal = {.width = 80, .now = TwelveOClock};
+
+// A QEMU that crashed 14 minutes before noon, and runs again.
+VmStory Crashed() {
+  VmStory story;
+  story.name = "web1";
+  story.end.emplace();
+  story.end->event = FromText<v1::Event>(R"(
+      vm { name: 'web1' run_id: 'run-1' pid: 5432 } type: EVENT_TYPE_STOPPED
+      observe_time { seconds: 1782906360 nanos: 51000000 }
+      message: 'CRASH: QEMU crashed, or gave up with an error. Seen: monitor closed, process gone.'
+      shutdown { class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_QEMU_CRASHED rule: 'qemu-crashed'
+        exit_status_known: true exit_signal: 11
+        evidence { time { seconds: 1782906360 nanos: 44000000 } what: 'monitor closed' }
+        evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'process gone' }
+        evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'exit signal 11 (SIGSEGV)' } })");
+  story.started = absl::FromUnixSeconds(1782906331);
+  story.vm = NodeVm{FromText<v1::Vm>(R"(
+      ref { name: 'web1' run_id: 'run-2' pid: 6489 source: 'qmp:/run/qemu' }
+      state: VM_STATE_RUNNING state_time { seconds: 1782906361 }
+      start_time { seconds: 1782906361 })"),
+                    {}};
+  story.ends = {{v1::SHUTDOWN_CLASS_USER, 1}, {v1::SHUTDOWN_CLASS_CRASH, 2}};
+  return story;
+}
+
+std::string Why(const VmStory& story, const TableStyle& style = kTerminal) {
+  return *TableFormatter(style).FormatWhy(story);
+}
+
+TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {
+  EXPECT_EQ(Why(Crashed()),
+            R"(web1 CRASHED   Wed 2026-07-01 11:46:00 UTC (13 min ago), after running 29 s
+  QEMU was killed by SIGSEGV: a crash of QEMU itself. Nobody on the host asked
+  for it.
+  11:46:00.044  monitor closed
+  11:46:00.050  process gone, exit signal 11 (SIGSEGV)
+  rule qemu-crashed (class CRASH, cause qemu crashed)
+
+Now    RUNNING since 11:46:01 (pid 6489)
+Ends   3 in the last 24 h: USER 1, CRASH 2
+More   vmevents events web1
+       coredumpctl info 5432
+)");
+}
+
+TEST(FormatWhy, OnAWiderTerminalTheSentenceIsOneLine) {
+  TableStyle style = kTerminal;
+  style.width = 120;
+  EXPECT_THAT(Why(Crashed(), style), HasSubstr("itself. Nobody on the host asked for it.\n"));
+  style.width = 70;
+  EXPECT_THAT(Why(Crashed(), style), StartsWith("web1 CRASHED\n  Wed 2026-07-01 11:46:00 UTC"));
+}
+
+TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
+  VmStory story = Crashed();
+  v1::ShutdownDetail* const shutdown = story.end->event.mutable_shutdown();
+  *shutdown = FromText<v1::ShutdownDetail>(R"(
+      class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT rule: 'host-quit'
+      intent { actor: 'alice' reason: 'ticket 4711: kernel update' })");
+  story.end->event.set_message(
+      "ADMIN: the host sent QEMU a quit command, as alice intended (ticket 4711: kernel update). "
+      "Seen: SHUTDOWN reason=host-qmp-quit.");
+  EXPECT_THAT(Why(story), HasSubstr("after running 29 s\n"
+                                    "  Intent of alice: ticket 4711: kernel update\n"
+                                    "  The host sent QEMU a quit command.\n"
+                                    "  rule host-quit (class ADMIN, cause host quit)\n"));
+  EXPECT_THAT(Why(story), StartsWith("web1 ENDED BY AN ADMIN"));
+}
+
+std::string Sentence(const std::string& shutdown, const std::string& message = "") {
+  v1::Event event;
+  event.set_message(message);
+  *event.mutable_shutdown() = FromText<v1::ShutdownDetail>(shutdown);
+  return EndSentence(event);
+}
+
+TEST(EndSentence, NamesTheSignalAndItsSender) {
+  const std::string bash =
+      "sender { signal: 15 pid: 7 command: 'bash' cgroup: '/user.slice' details_known: true } ";
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_SIGNAL " + bash),
+            "bash (pid 7, uid 0, /user.slice) sent QEMU SIGTERM.");
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_SIGNAL exit_signal: 1"),
+            "QEMU was ended by SIGHUP; sender not recorded.");
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_SIGNAL"),
+            "The host sent QEMU a signal to end; which one and its sender are not recorded.");
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_KILLED exit_signal: 9"),
+            "QEMU was ended by SIGKILL; sender not recorded.");
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_KILLED sender { signal: 9 kernel: true }"),
+            "The kernel sent QEMU SIGKILL.");
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_KILL sender { signal: 9 pid: 7 }"),
+            "Process 7 sent QEMU SIGKILL.");
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_code: 1"),
+            "QEMU gave up with exit code 1: an error of its own. Nobody on the host asked for it.");
+  EXPECT_THAT(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal: 11 " + bash),
+              Not(HasSubstr("Nobody")));
+}
+
+TEST(EndSentence, HasTheAgeOfAPowerdownAndEachCaveat) {
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_POWERDOWN powerdown_age { seconds: 4 }"),
+            "The host pressed the power button, and the guest obeyed after 4s.");
+  EXPECT_EQ(Sentence("class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF "
+                     "powerdown_age { seconds: 900 } caveats: SHUTDOWN_CAVEAT_POWERDOWN_EARLIER",
+                     "USER: the guest powered itself off. Seen: POWERDOWN."),
+            "The guest powered itself off. The host had pressed the power button 15 min earlier.");
+  for (int caveat = 1; caveat <= v1::ShutdownCaveat_MAX; ++caveat) {
+    v1::Event event;
+    event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
+    event.mutable_shutdown()->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
+    EXPECT_THAT(EndSentence(event), StartsWith("Guest poweroff. ")) << caveat;
+  }
+}
+
+TEST(FormatWhy, AVmThatHasNotEndedSaysSinceWhen) {
+  VmStory story = Crashed();
+  story.end.reset();
+  story.ends.clear();
+  EXPECT_EQ(Why(story),
+            "web1 has not ended since Wed 2026-07-01 11:46:01 UTC, its start 13 min ago\n"
+            "Now    RUNNING since 11:46:01 (pid 6489)\n"
+            "More   vmevents events web1\n");
+}
+
+TEST(FormatWhy, NamesTheNodesOfAVmThatMoved) {
+  VmStory story = Crashed();
+  story.end->node.name = "n1";
+  story.vm->node.name = "n2";
+  EXPECT_THAT(Why(story), StartsWith("web1 on n1 CRASHED"));
+  EXPECT_THAT(Why(story), HasSubstr("RUNNING since 11:46:01 (pid 6489) on n2\n"));
+  story.vm->node.stale_since = absl::FromUnixSeconds(1782906400);
+  EXPECT_THAT(Why(story), HasSubstr("RUNNING (stale: the node was last seen at 11:46:40)"));
+  story.vm->node.stale_since = absl::InfinitePast();
+  EXPECT_THAT(Why(story), HasSubstr("RUNNING (stale: the node has no heartbeat)"));
+}
+
+TEST(FormatWhy, ShowsOpenIntentsAndProblems) {
+  VmStory story = Crashed();
+  *story.vm->vm.mutable_intent() = FromText<v1::Intent>(
+      "intent_id: 'intent-7' actor: 'alice' reason: 'move' expire_time { seconds: 1782907260 }");
+  story.vm->vm.add_problems("monitor held by another client");
+  EXPECT_THAT(Why(story), HasSubstr("\n       Intent of alice: move (until 12:01:00)\n"
+                                    "       monitor held by another client\n"));
+}
+
+TEST(FormatWhy, WideAddsWhereTheVmComesFrom) {
+  TableStyle style = kTerminal;
+  style.wide = true;
+  EXPECT_THAT(Why(Crashed(), style), HasSubstr("\nsource          qmp:/run/qemu\n"));
+  EXPECT_THAT(Why(Crashed(), style), HasSubstr("\nended run       run-1\n"));
+}
+
+TEST(FormatWhy, MarkdownIsAHeadingAndABlock) {
+  TableStyle style = {.markdown = true, .now = TwelveOClock};
+  VmStory story = Crashed();
+  story.name = "web_1*";
+  const std::string text = Why(story, style);
+  EXPECT_THAT(text, StartsWith("**web\\_1\\* CRASHED** Wed 2026-07-01 11:46:00 UTC (13 min ago), "
+                               "after running 29 s\n\n```text\n  QEMU was killed by SIGSEGV"));
+  EXPECT_THAT(text, testing::EndsWith("coredumpctl info 5432\n```\n"));
+  EXPECT_THAT(text, HasSubstr("vmevents events -- 'web_1*'"));
+}
+
+TEST(FormatWhy, JsonHasTheVmItsLastEndAndTheCounts) {
+  const auto json = nlohmann::json::parse(*JsonFormatter().FormatWhy(Crashed()));
+  EXPECT_EQ(json["name"], "web1");
+  EXPECT_EQ(json["vm"]["state"], "VM_STATE_RUNNING");
+  EXPECT_EQ(json["last_end"]["shutdown"]["rule"], "qemu-crashed");
+  EXPECT_EQ(json["ends_in_24h"]["CRASH"], 2);
+}
+
+TEST(FormatWhy, TheServersTextDoesNotControlTheTerminal) {
+  const std::string evil = "x\x1b]0;owned\x07\n\xc2\x9b\xe2\x80\xae";
+  VmStory story = Crashed();
+  story.name = evil;
+  v1::Event* const end = &story.end->event;
+  end->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
+  v1::Vm* const vm = &story.vm->vm;
+  for (std::string* text :
+       {end->mutable_message(), end->mutable_vm()->mutable_run_id(),
+        end->mutable_shutdown()->mutable_rule(),
+        end->mutable_shutdown()->mutable_intent()->mutable_actor(),
+        end->mutable_shutdown()->mutable_intent()->mutable_reason(),
+        end->mutable_shutdown()->add_evidence()->mutable_what(),
+        vm->mutable_ref()->mutable_run_id(), vm->mutable_ref()->mutable_uuid(),
+        vm->mutable_ref()->mutable_source(), vm->mutable_qemu_version(), vm->mutable_monitor_path(),
+        vm->add_problems(), vm->mutable_intent()->mutable_actor(),
+        vm->mutable_intent()->mutable_reason(), &story.vm->node.name, &story.end->node.name}) {
+    *text = evil;
+  }
+  v1::SignalSender sender;
+  sender.set_command(evil);
+  sender.set_cgroup(evil);
+  v1::Event killed = *end;
+  killed.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_HOST_KILL);
+  *killed.mutable_shutdown()->mutable_sender() = sender;
+  const std::string all = Why(story, {.wide = true, .now = TwelveOClock}) + EndSentence(killed) +
+                          Why(story, {.markdown = true, .now = TwelveOClock});
+  for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
+    EXPECT_THAT(all, Not(HasSubstr(bad)));
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/support/child_process.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+
+// A `vmevents push` of one daemon into a fleet's stream.
+class FleetPush {
+ public:
+  // `daemon`: its address. `directory`: of the push's state and its log. `arguments`: further ones.
+  FleetPush(const std::string& daemon, const std::string& servers, const std::string& cluster,
+            std::string directory, const std::vector<std::string>& arguments = {})
+      : directory_(std::move(directory)) {
+    command_.arguments =
+        VmeventsCommand(daemon, {"push", servers, "--cluster", cluster, "--state-dir", directory_});
+    command_.arguments.insert(command_.arguments.end(), arguments.begin(), arguments.end());
+    command_.error_file = directory_ + ".log";
+    Start();
+  }
+
+  void Start() { process_ = std::make_unique<ChildProcess>(command_); }
+  // Its wait status.
+  int End(int signal) {
+    process_->Signal(signal);
+    return process_->Wait();
+  }
+  void Signal(int signal) { process_->Signal(signal); }
+  std::string log() const { return ReadFile(command_.error_file); }
+  void WaitLog(const std::string& text) const {
+    WaitUntil("the push's log has " + text, [&] { return log().find(text) != std::string::npos; });
+  }
+  std::string cursor() const { return directory_ + "/cursor.json"; }
+
+ private:
+  const std::string directory_;
+  ChildOptions command_;
+  std::unique_ptr<ChildProcess> process_;
+};
+
+}  // namespace vmeventd::e2e
