@@ -192,7 +192,7 @@ std::vector<std::string> ValuesOf(const std::string& name) {
       {"--exec-on-failure", {"stop", "retry", "skip"}},
       {"--sort-by", {"state", "name", "age", "ends", "class"}},
       {"--from", {"now", "oldest", "snapshot"}},
-      {"TIME", {"today", "yesterday"}},
+      {"TIME", {"today", "yesterday", "midnight", "last night", "last week"}},
       {"SERVICE",
        {"journal", "watch", "sources", "libvirt", "listen", "vmeventd.v1.VmEventService"}},
       {"SHELL", {"bash", "zsh", "fish"}},

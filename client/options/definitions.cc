@@ -359,6 +359,7 @@ void AddPush(CLI::App* app) {
 
 void AddEvents(CLI::App* app) {
   CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
+  events->alias("logs")->alias("history");
   AddOption(events, "--since", "TIME", "only events at or after this time");
   AddOption(events, "--until", "TIME", "only events before this time");
   AddNode(events);
@@ -373,6 +374,7 @@ void AddEvents(CLI::App* app) {
 
 void AddVms(CLI::App* app) {
   CLI::App* vms = AddCommand(app, "vms", "List the VMs", kVmsFooter);
+  vms->alias("ls")->alias("ps");
   AddNode(vms);
   AddNames(vms);
   AddSource(vms);
@@ -386,7 +388,7 @@ void AddVms(CLI::App* app) {
 
 void AddWhy(CLI::App* app) {
   CLI::App* why = AddCommand(app, "why", "Show why VMs ended, and what they do now", kWhyFooter);
-  why->alias("vm");
+  why->alias("vm")->alias("describe");
   AddNode(why);
   AddNames(why);
   AddList(why, "--run", "RUN_ID", "the end of this run; may be repeated");
@@ -468,6 +470,7 @@ void Define(CLI::App* app) {
             "auto, always or never; auto: on a terminal, unless $NO_COLOR is set");
   AddFlag(app, "--utc", "times in UTC, not in the local time zone");
   AddFlag(app, "--no-headers", "tables without their headings");
+  AddFlag(app, "--no-trunc", "tables whose rows are not cut where the terminal ends");
   AddFlag(app, "--no-pager", "no pager for the lists of events and vms");
   app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
   AddWatch(app);

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/patterns.h"
 #include "base/text.h"
@@ -214,11 +215,29 @@ std::vector<std::string> OptionReader::VmNames(const std::string& name) const {
   return names;
 }
 
+namespace {
+
+// The name of the type that tables show as `word`; otherwise the word.
+template <typename Enum>
+std::string FullName(const std::string& word) {
+  if constexpr (std::is_same_v<Enum, v1::EventType>) {
+    const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(word), {{"-", "_"}});
+    for (int type = 1; type <= v1::EventType_MAX; ++type) {  // 0 is unspecified
+      const auto one = static_cast<v1::EventType>(type);
+      if (TableName(one) == upper) return ShortName(one);
+    }
+  }
+  return word;
+}
+
+}  // namespace
+
 template <typename Enum>
 std::vector<Enum> OptionReader::Names(const std::string& name) {
   std::vector<Enum> values;
   for (const std::string& word : Words(name)) {
-    const auto value = ParseEnumName(*google::protobuf::GetEnumDescriptor<Enum>(), word);
+    const auto value =
+        ParseEnumName(*google::protobuf::GetEnumDescriptor<Enum>(), FullName<Enum>(word));
     if (value.ok()) {
       values.push_back(static_cast<Enum>(*value));
       continue;

@@ -361,6 +361,7 @@ void ReadStyle(OptionReader* options, CommandLine* line) {
   options->Choice("--color", "a choice", &color);
   line->color = static_cast<ColorMode>(color);
   line->headings = !options->Flag("--no-headers");
+  line->cut = !options->Flag("--no-trunc");
   line->pager = !options->Flag("--no-pager");
   line->zone = options->context().zone;
 }

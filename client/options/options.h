@@ -90,6 +90,7 @@ struct CommandLine {
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
+  bool cut = true;      // rows where the terminal ends
   bool pager = true;    // used on a terminal, for long lists
   std::string preface;  // printed before the command's output
   const ServerAddress& server() const { return servers.front(); }

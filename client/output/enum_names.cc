@@ -28,6 +28,39 @@ std::string EnumName(const google::protobuf::EnumDescriptor& descriptor, int num
   return std::string(absl::StripPrefix(value->name(), PrefixOf(descriptor)));
 }
 
+std::string TableName(v1::EventType type) {
+  switch (type) {
+    case v1::EVENT_TYPE_GUEST_SHUTDOWN:
+      return "GUEST_DOWN";
+    case v1::EVENT_TYPE_POWERDOWN_REQUESTED:
+      return "POWERDOWN";
+    case v1::EVENT_TYPE_HIBERNATING:
+      return "HIBERNATE";
+    case v1::EVENT_TYPE_GUEST_PANICKED:
+      return "PANICKED";
+    case v1::EVENT_TYPE_WATCHDOG_EXPIRED:
+      return "WATCHDOG";
+    case v1::EVENT_TYPE_MEMORY_FAILURE:
+      return "MEM_FAIL";
+    case v1::EVENT_TYPE_MONITOR_LOST:
+      return "MON_LOST";
+    case v1::EVENT_TYPE_MONITOR_RESTORED:
+      return "MON_BACK";
+    case v1::EVENT_TYPE_INTENT_DECLARED:
+      return "INTENT";
+    case v1::EVENT_TYPE_INTENT_WITHDRAWN:
+      return "INTENT_END";
+    case v1::EVENT_TYPE_STATE_CHANGED:
+      return "STATE";
+    case v1::EVENT_TYPE_PROBLEMS_CHANGED:
+      return "PROBLEMS";
+    case v1::EVENT_TYPE_PVSHUTDOWN_REQUESTED:
+      return "PVSHUTDOWN";
+    default:
+      return ShortName(type);
+  }
+}
+
 std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor) {
   std::vector<std::string> names;
   for (int i = 1; i < descriptor.value_count(); ++i) {

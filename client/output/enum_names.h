@@ -20,6 +20,9 @@ std::string ShortName(Enum value) {
   return EnumName(*google::protobuf::GetEnumDescriptor<Enum>(), value);
 }
 
+// The type's name in a table: at most 10 columns, as "POWERDOWN" for POWERDOWN_REQUESTED.
+std::string TableName(v1::EventType type);
+
 // All names but UNSPECIFIED.
 std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor);
 

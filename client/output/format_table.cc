@@ -39,11 +39,30 @@ std::string Problems(const v1::Vm& vm) {
   });
 }
 
-// The cause, and the sender of a signal or the exit status where that says more, such as "host kill
-// by virtqemud" and "qemu crashed, SIGSEGV".
+// Returns whether somebody acts where a VM ends so.
+bool IsAct(v1::ShutdownCause cause) {
+  switch (cause) {
+    case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
+    case v1::SHUTDOWN_CAUSE_HOST_KILL:
+    case v1::SHUTDOWN_CAUSE_HOST_DESTROY:
+    case v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN:
+    case v1::SHUTDOWN_CAUSE_QEMU_KILLED:
+    case v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Who intended it and why; the cause; and the sender of a signal, where that is who did it, or the
+// exit status where that says more: "host kill by virtqemud", "qemu crashed, SIGSEGV".
 std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
-  std::string text = CauseWords(shutdown.cause());
-  if (shutdown.has_sender()) {
+  std::string text = shutdown.has_intent()
+                         ? absl::StrCat(EscapeForTerminal(shutdown.intent().actor()), ": ",
+                                        EscapeForTerminal(shutdown.intent().reason()), "; ")
+                         : "";
+  text += CauseWords(shutdown.cause());
+  if (shutdown.has_sender() && IsAct(shutdown.cause())) {
     absl::StrAppend(&text, " by ", SenderName(shutdown.sender()));
   } else if (shutdown.exit_signal() != 0) {
     absl::StrAppend(&text, ", ", SignalName(shutdown.exit_signal()));
@@ -164,36 +183,23 @@ std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_vi
 
 namespace {
 
-constexpr size_t kTimeWidth = 23;   // 2026-07-01 12:00:00.123
-constexpr size_t kClockWidth = 12;  // 12:00:00.123
-
-// Limit to which a name widens its column: on a terminal a longer one moves only its own row.
+// Limit to which a name widens its column; on a terminal a longer one is cut.
 size_t LongestName(const TableStyle& style) {
   return style.width == 0 || style.wide ? SIZE_MAX : 24;
 }
 
-// Keeps later events from moving the columns.
-size_t LongestType() {
-  size_t longest = 0;
-  for (int type = v1::EventType_MIN; type <= v1::EventType_MAX; ++type) {
-    longest = std::max(longest, std::string(ShortName(static_cast<v1::EventType>(type))).size());
-  }
-  return longest;
-}
-
-// `reserve`: the widths fit usual rows, so that rows printed one by one are aligned, and leave room
-// for DETAIL to begin within 80 columns. Otherwise the rows at hand widen the columns.
+// `reserve`: the widths are those of usual rows, for rows that come one by one. Otherwise the rows
+// at hand widen the columns.
 std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style, bool reserve) {
   const auto least = [reserve](size_t width) { return reserve ? width : 0; };
+  const size_t name = style.width < 100 ? (style.nodes ? 12 : 16) : 20;
   std::vector<ColumnLayout::Column> columns;
-  columns.push_back({"TIME", least(style.is_brief() ? kClockWidth : kTimeWidth)});
-  if (style.nodes) columns.push_back({"NODE", least(std::max<size_t>(style.node_width, 8))});
-  if (!style.narrow()) columns.push_back({"SEQUENCE"});
-  columns.push_back({"VM", least(12), LongestName(style)});
-  // A longer one moves only its own row on a terminal.
-  const size_t type_width = style.width == 0 ? LongestType() : 12;
-  columns.push_back({"EVENT", least(type_width), type_width});
-  columns.push_back({"CLASS", least(7)});
+  columns.push_back({"TIME", least(style.wide ? 23 : style.is_brief() ? 16 : 19)});
+  if (style.nodes) columns.push_back({"NODE", least(std::max<size_t>(style.node_width, 12))});
+  if (style.wide) columns.push_back({"SEQUENCE"});
+  columns.push_back({"VM", least(name), LongestName(style)});
+  columns.push_back({"EVENT", style.wide ? 22U : 10U});
+  columns.push_back({"CLASS", 7});
   if (style.wide)
     columns.insert(columns.end(), {{"STATE", least(11)}, {"RUN", least(48)}, {"LABELS", least(8)}});
   columns.push_back({"DETAIL"});
@@ -221,34 +227,26 @@ std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style, bool ends) 
 
 }  // namespace
 
-// Omits the date if it is today's, unless the row before has another day.
-std::string TableFormatter::EventTime(absl::Time time) {
-  const absl::CivilDay day = absl::ToCivilDay(time, zone_);
-  const bool same_day = !any_shown_ || shown_day_ == day;
-  any_shown_ = true;
-  shown_day_ = day;
-  if (!style_.is_brief()) return LocalTimeText(time, zone_);
-  const absl::CivilDay today = absl::ToCivilDay(style_.now(), zone_);
-  if (today == day && same_day) return ClockText(time, zone_);
-  const bool without_year = style_.narrow() && today.year() == day.year();
-  return without_year ? BriefTimeText(time, zone_) : LocalTimeText(time, zone_);
+// Milliseconds are for wide tables. On a terminal the year is left out of a time of this year.
+std::string TableFormatter::TimeText(absl::Time time) const {
+  if (style_.wide) return LocalTimeText(time, zone_);
+  if (!style_.is_brief()) return absl::FormatTime("%Y-%m-%d %H:%M:%S", time, zone_);
+  const bool this_year = absl::ToCivilYear(time, zone_) == absl::ToCivilYear(style_.now(), zone_);
+  return absl::FormatTime(this_year ? "%b %d %H:%M:%S" : "%Y-%m-%d %H:%M", time, zone_);
 }
 
 std::string TableFormatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
-  if (!known) return "-";
-  const absl::Time since = FromProto(time);
-  const bool today =
-      style_.is_brief() && absl::ToCivilDay(style_.now(), zone_) == absl::ToCivilDay(since, zone_);
-  return today ? ClockText(since, zone_) : LocalTimeText(since, zone_);
+  return known ? TimeText(FromProto(time)) : "-";
 }
 
-std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const MessageNode& node) {
+std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const MessageNode& node) const {
   std::vector<Cell> row;
-  row.push_back({EventTime(FromProto(event.observe_time())), Color::kDim});
+  row.push_back({TimeText(FromProto(event.observe_time())), Color::kDim});
   if (style_.nodes) row.push_back(NodeCell(node));
-  if (!style_.narrow()) row.push_back({absl::StrCat(event.sequence())});
+  if (style_.wide) row.push_back({absl::StrCat(event.sequence())});
   row.push_back({EscapeForTerminal(event.vm().name()), Color::kBold});
-  row.push_back({ShortName(event.type()), TypeColor(event.type())});
+  row.push_back(
+      {style_.wide ? ShortName(event.type()) : TableName(event.type()), TypeColor(event.type())});
   row.push_back(event.has_shutdown() ? ClassCell(event.shutdown()) : Cell{});
   if (style_.wide) {
     row.push_back({event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state()),
@@ -293,7 +291,7 @@ std::vector<Cell> TableFormatter::VmRow(const NodeVm& one, bool ends) const {
 std::string TableFormatter::EventHeading() {
   if (!event_layout_) event_layout_.emplace(EventColumns(style_, /*reserve=*/true), painter_);
   if (!style_.headings) return "";
-  return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_->Heading());
+  return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_->Heading(LineLimit()));
 }
 
 void TableFormatter::NoteCluster(const MessageNode& node) {
@@ -312,14 +310,14 @@ absl::StatusOr<std::string> TableFormatter::FormatEvents(Events events) {
   std::vector<std::vector<Cell>> rows;
   rows.reserve(events.size());
   for (const NodeEvent& one : events) rows.push_back(EventRow(one.event, one.node));
-  return event_layout_->Rows(std::move(rows), LineLimit());
+  return event_layout_->Rows(rows, LineLimit());
 }
 
 std::string TableFormatter::Table(std::vector<ColumnLayout::Column> columns,
-                                  std::vector<std::vector<Cell>> rows) const {
+                                  const std::vector<std::vector<Cell>>& rows) const {
   ColumnLayout layout(std::move(columns), painter_);
-  const std::string lines = layout.Rows(std::move(rows), LineLimit());
-  return absl::StrCat(style_.headings ? layout.Heading() : "", lines);
+  const std::string lines = layout.Rows(rows, LineLimit());
+  return absl::StrCat(style_.headings ? layout.Heading(LineLimit()) : "", lines);
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
@@ -339,7 +337,7 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
     rows.back().insert(rows.back().begin() + source_at, Cell{source.empty() ? "-" : source});
   }
   vms_shown_ = true;
-  return Table(std::move(columns), std::move(rows));
+  return Table(std::move(columns), rows);
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
@@ -353,7 +351,7 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
                     {SinceText(intent.has_expire_time(), intent.expire_time())},
                     {EscapeForTerminal(intent.reason())}});
   }
-  return Table({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, std::move(rows));
+  return Table({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, rows);
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& intent) {
@@ -490,7 +488,7 @@ absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes,
     row.push_back({EscapeForTerminal(node.journal_id())});
     rows.push_back(std::move(row));
   }
-  return Table(std::move(columns), std::move(rows));
+  return Table(std::move(columns), rows);
 }
 
 }  // namespace vmeventd::client

@@ -11,7 +11,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/civil_time.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "client/output/node_event.h"
@@ -82,12 +81,10 @@ struct TableStyle {
   size_t node_width = 0;  // width of the longest node's name
   bool wide = false;      // adds columns, and sets no limit to a line
   bool markdown = false;  // of `why`
-  // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
+  // The columns of the terminal: a row is cut there. 0: no limit.
   size_t width = 0;
-  // Shows events without their sequence and with brief dates, to have one line each.
-  bool narrow() const { return width > 0 && width < 100 && !wide; }
-  bool brief = false;  // a time of today is shown without its date
-  // A clock. Null: no ages are shown, and every time has its date.
+  bool brief = false;  // a time of this year is shown without it
+  // A clock. Null: no ages are shown, and every time has its year.
   std::function<absl::Time()> now;
   bool is_brief() const { return brief && now && !wide; }
 };
@@ -112,11 +109,11 @@ class TableFormatter : public Formatter {
 
  private:
   std::string Table(std::vector<ColumnLayout::Column> columns,
-                    std::vector<std::vector<Cell>> rows) const;
+                    const std::vector<std::vector<Cell>>& rows) const;
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
-  std::string EventTime(absl::Time time);
+  std::string TimeText(absl::Time time) const;
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
-  std::vector<Cell> EventRow(const v1::Event& event, const MessageNode& node);
+  std::vector<Cell> EventRow(const v1::Event& event, const MessageNode& node) const;
   std::vector<Cell> VmRow(const NodeVm& one, bool ends) const;
   // Notes whether the nodes' names need their clusters' from now on.
   void NoteCluster(const MessageNode& node);
@@ -127,8 +124,6 @@ class TableFormatter : public Formatter {
   absl::TimeZone zone_;
   // Layout of the rows that come one by one, or of a list's first page.
   std::optional<ColumnLayout> event_layout_;
-  absl::CivilDay shown_day_;  // day of the last event's row
-  bool any_shown_ = false;
   std::string cluster_;  // the first that was shown
   bool several_clusters_ = false;
   bool vms_shown_ = false;  // a table of VMs was printed above the events

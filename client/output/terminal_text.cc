@@ -20,8 +20,6 @@ std::string EscapeCharacter(uint32_t code_point) {
   return absl::StrFormat("\\U%08x", code_point);
 }
 
-constexpr size_t kDetailIndent = 4;
-
 const char* ColorCode(Color color) {
   switch (color) {
     case Color::kNone:
@@ -81,6 +79,20 @@ size_t DisplayWidth(absl::string_view text) {
   return width;
 }
 
+std::string CutText(absl::string_view text, size_t width) {
+  if (DisplayWidth(text) <= width) return std::string(text);
+  std::string cut;
+  size_t used = 0;
+  while (!text.empty()) {
+    const absl::string_view one = text.substr(0, std::max<size_t>(DecodeUtf8(text).length, 1));
+    used += DisplayWidth(one);
+    if (used + 1 > width) break;
+    cut.append(one.data(), one.size());
+    text.remove_prefix(one.size());
+  }
+  return width == 0 ? "" : cut + "\u2026";
+}
+
 std::vector<std::string> WrapText(absl::string_view text, size_t width) {
   std::vector<std::string> lines(1);
   size_t used = 0;
@@ -115,51 +127,43 @@ void ColumnLayout::Fit(const std::vector<Cell>& row) {
   }
 }
 
-std::string ColumnLayout::Line(const std::vector<Cell>& row) const {
+std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const {
   std::string line;
+  size_t used = 0;
   size_t owed = 0;  // blanks, written only if more text follows
   for (size_t i = 0; i < row.size(); ++i) {
-    const size_t width = DisplayWidth(row[i].text);
-    if (width > 0) {
+    const bool last = i + 1 == row.size();
+    const size_t room = width == 0 ? SIZE_MAX
+                        : last     ? width - std::min(width, used + owed)
+                                   : columns_[i].min_width;
+    const std::string text = CutText(row[i].text, room);
+    const size_t columns = DisplayWidth(text);
+    if (columns > 0) {
       line.append(owed, ' ');
-      line += painter_.Paint(row[i].text, row[i].color);
+      line += painter_.Paint(text, row[i].color);
+      used += owed + columns;
       owed = 0;
     }
-    owed += std::max(columns_[i].min_width, width) - width + 2;
+    owed += std::max(columns_[i].min_width, columns) - columns + 2;
   }
   line += '\n';
   return line;
 }
 
-std::string ColumnLayout::Lines(std::vector<Cell> row, size_t width) const {
-  if (width == 0 || row.empty() || row.back().text.empty()) return Line(row);
-  size_t used = DisplayWidth(row.back().text);
-  for (size_t i = 0; i + 1 < row.size(); ++i) {
-    used += std::max(columns_[i].min_width, DisplayWidth(row[i].text)) + 2;
+std::string ColumnLayout::Rows(const std::vector<std::vector<Cell>>& rows, size_t width) {
+  if (!headed_ || width == 0) {
+    for (const std::vector<Cell>& row : rows) Fit(row);
   }
-  if (used <= width) return Line(row);
-  const Cell detail = std::exchange(row.back(), Cell{});
-  std::string lines = Line(row);
-  // Uses at least 20 columns, however narrow the terminal says that it is.
-  const size_t room = std::max<size_t>(width, kDetailIndent + 20) - kDetailIndent;
-  for (const std::string& line : WrapText(detail.text, room)) {
-    absl::StrAppend(&lines, std::string(kDetailIndent, ' '), painter_.Paint(line, detail.color),
-                    "\n");
-  }
-  return lines;
-}
-
-std::string ColumnLayout::Rows(std::vector<std::vector<Cell>> rows, size_t width) {
-  for (const std::vector<Cell>& row : rows) Fit(row);
   std::string text;
-  for (std::vector<Cell>& row : rows) text += Lines(std::move(row), width);
+  for (const std::vector<Cell>& row : rows) text += Line(row, width);
   return text;
 }
 
-std::string ColumnLayout::Heading() const {
+std::string ColumnLayout::Heading(size_t width) {
+  headed_ = true;
   std::vector<Cell> row;
   for (const Column& column : columns_) row.push_back({column.heading, Color::kBold});
-  return Line(row);
+  return Line(row, width);
 }
 
 }  // namespace vmeventd::client

@@ -21,6 +21,9 @@ std::string EscapeForTerminal(absl::string_view text);
 // contains no escape sequence.
 size_t DisplayWidth(absl::string_view text);
 
+// The first `width` columns of `text`; where that is not all, the last of them is "…".
+std::string CutText(absl::string_view text, size_t width);
+
 // Breaks `text` at blanks into lines of at most `width` columns, at least one line. A word that is
 // wider has a line of its own.
 std::vector<std::string> WrapText(absl::string_view text, size_t width);
@@ -42,12 +45,11 @@ struct Cell {
   Color color = Color::kNone;
 };
 
-// Lays out rows with the same columns. Columns only grow, so that rows printed over time stay
-// aligned with earlier ones as far as possible.
+// Lays out rows with the same columns.
 class ColumnLayout {
  public:
   // A column is at least as wide as its heading and its `min_width`. Fit() widens it to at most
-  // `max_width`; a wider text moves only the rest of its own row.
+  // `max_width`.
   struct Column {
     std::string heading;
     size_t min_width = 0;
@@ -57,18 +59,18 @@ class ColumnLayout {
 
   // Widens the columns for `row`; call it for every row of a batch before formatting the first.
   void Fit(const std::vector<Cell>& row);
-  // A line with its newline, without trailing blanks. `row` has one cell per column.
-  std::string Line(const std::vector<Cell>& row) const;
-  // Line(), but if the row does not fit `width` columns, the last cell stands below the others,
-  // indented and wrapped. 0: every row fits.
-  std::string Lines(std::vector<Cell> row, size_t width) const;
-  // Fits all rows, and returns their Lines().
-  std::string Rows(std::vector<std::vector<Cell>> rows, size_t width);
-  std::string Heading() const;
+  // A line with its newline, without trailing blanks. `row` has one cell per column. With a `width`
+  // a text that is wider than its column is cut, and so is the last one where the line ends. 0:
+  // nothing is cut, and a wide text moves the rest of its own row.
+  std::string Line(const std::vector<Cell>& row, size_t width = 0) const;
+  // Fits all rows, and returns their lines. With a `width` no row below a heading moves a column.
+  std::string Rows(const std::vector<std::vector<Cell>>& rows, size_t width);
+  std::string Heading(size_t width = 0);
 
  private:
   Painter painter_;
   std::vector<Column> columns_;
+  bool headed_ = false;
 };
 
 // Lines of "name   value", the values aligned.

@@ -98,8 +98,11 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
   std::optional<absl::Time> time;
   if (text == "now") {
     time = now;
-  } else if (text == "today" || text == "yesterday") {
-    time = absl::FromCivil(absl::ToCivilDay(now, zone) - (text == "today" ? 0 : 1), zone);
+  } else if (text == "today" || text == "midnight" || text == "yesterday" || text == "last week") {
+    const int days = text == "yesterday" ? 1 : text == "last week" ? 7 : 0;
+    time = absl::FromCivil(absl::ToCivilDay(now, zone) - days, zone);
+  } else if (text == "last night") {
+    time = absl::FromCivil(absl::CivilHour(absl::ToCivilDay(now, zone)) - 6, zone);
   } else if (const auto age = ParseAge(text)) {
     time = now - *age;
   } else if (const auto clock = ParseClock(text, now, zone)) {

@@ -18,7 +18,8 @@ namespace vmeventd::client {
 //   a day, or a time of today   2026-07-01, 12:00, 12:00:30, in `zone`
 //   that long ago               10m, -10m, 1h30m, 10min, "1 hour ago" (units w d h m s ms)
 //   seconds since 1970          @1782907200
-//   now, today, yesterday       the last two at midnight in `zone`
+//   now, today or midnight, yesterday, "last week" (seven days ago), at midnight in `zone`
+//   last night                  18:00 of the day before, in `zone`
 // INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp, to the
 // nanosecond; a finer time is rounded down.
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
@@ -30,10 +31,6 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
 // "2026-07-01 12:00:00.123" in `zone`.
 inline std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
-}
-// "Jul 01 12:00:00" in `zone`.
-inline std::string BriefTimeText(absl::Time time, absl::TimeZone zone) {
-  return absl::FormatTime("%b %d %H:%M:%S", time, zone);
 }
 // "12:00:00.123" in `zone`.
 inline std::string ClockText(absl::Time time, absl::TimeZone zone) {

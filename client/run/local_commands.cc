@@ -45,7 +45,7 @@ std::string TableOf(const Contexts& contexts, bool headings) {
                     {EscapeForTerminal(context.name)},
                     {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
   }
-  const std::string lines = layout.Rows(std::move(rows), 0);
+  const std::string lines = layout.Rows(rows, 0);
   return absl::StrCat(headings ? layout.Heading() : "", lines);
 }
 

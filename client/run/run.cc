@@ -46,7 +46,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
         std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
   }
   style.wide = line.format == OutputFormat::kWide;
-  style.width = SizeOfTerminal(STDOUT_FILENO).columns;
+  if (line.cut) style.width = SizeOfTerminal(STDOUT_FILENO).columns;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;

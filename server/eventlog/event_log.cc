@@ -313,7 +313,7 @@ class Lister {
   bool TakeStored(const EventBlock::Entry& entry, absl::string_view stored) {
     if (!Passes(entry)) return !IsLate(entry.sequence);
     scratch_.clear();
-    AppendStoredEvent(stored, {entry.vm_name, entry.run_id, entry.source}, &scratch_);
+    AppendStoredEvent(stored, entry.vm_ref, &scratch_);
     return Take(entry);
   }
   bool TakeFromMemory(const EventBlock::Entry& entry, absl::string_view encoded) {

@@ -22,22 +22,30 @@ namespace vmeventd {
 namespace {
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
-constexpr int64_t kSchemaVersion = 3;
+constexpr int64_t kSchemaVersion = 4;
 constexpr int64_t kRetainStep = 1'000;
 
 constexpr char kSchema[] = R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE events(
+  CREATE TABLE vms(
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    run TEXT NOT NULL,
+    source TEXT NOT NULL,
+    ref BLOB NOT NULL);
+  CREATE INDEX vms_by_name ON vms(name, run);
+  CREATE TABLE stored(
     sequence INTEGER PRIMARY KEY,
     time INTEGER NOT NULL,
     type INTEGER NOT NULL,
     class INTEGER,
-    vm TEXT NOT NULL,
-    run TEXT NOT NULL,
-    source TEXT NOT NULL,
+    vm INTEGER NOT NULL,
     event BLOB NOT NULL);
-  CREATE INDEX events_by_vm ON events(sequence >> 13, vm, type);
-  CREATE INDEX events_by_time ON events(time);
+  CREATE INDEX stored_by_vm ON stored(sequence >> 13, vm, type);
+  CREATE INDEX stored_by_time ON stored(time);
+  CREATE VIEW events AS
+    SELECT sequence, time, type, class, name AS vm, run, source, event, ref, stored.vm AS vm_id
+    FROM stored LEFT JOIN vms ON vms.id = stored.vm;
   CREATE TABLE runs(run TEXT PRIMARY KEY, sequence INTEGER NOT NULL, state BLOB NOT NULL);
   CREATE TABLE stopped_vms(sequence INTEGER PRIMARY KEY, vm BLOB NOT NULL);
 )sql";
@@ -123,8 +131,8 @@ absl::Status CreateFile(const std::string& path) {
 absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
   SqliteQuery row(database,
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"
-                  " WHERE type = 'table' AND name IN ('meta', 'events', 'runs', 'stopped_vms',"
-                  " 'sessions', 'blocks')) FROM pragma_user_version, pragma_application_id");
+                  " WHERE name IN ('meta', 'events', 'runs', 'stopped_vms', 'sessions', 'blocks')) "
+                  "FROM pragma_user_version, pragma_application_id");
   row.Next();
   if (!row.status().ok()) return row.status();
   if (row.Int(1) != kApplicationId && row.Int(2) < 2) {
@@ -223,10 +231,11 @@ EventBlock::Entry KeyOfRow(const SqliteQuery& row) {
           .vm_name = row.Bytes(4),
           .run_id = row.Bytes(5),
           .source = row.Bytes(6),
+          .vm_ref = row.Bytes(7),
           .type = static_cast<v1::EventType>(row.Int(2)),
           .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
           .observe_time = absl::FromUnixNanos(row.Int(1)),
-          .bytes = row.Bytes(7).size()};
+          .bytes = row.Bytes(8).size()};
 }
 
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options,
@@ -348,7 +357,7 @@ absl::Status Journal::LoadIdentity(Opened* opened) {
   if (!status.ok()) return status;
   journal_id_ = other;
   const absl::StatusOr<uint64_t> newest =
-      SqliteQuery(&database_, "SELECT max(sequence) FROM events").Number();
+      SqliteQuery(&database_, "SELECT max(sequence) FROM stored").Number();
   if (!newest.ok()) return newest.status();
   opened->replaced =
       absl::StrCat("the journal was restored from a copy, which ends with the event ", *newest,
@@ -367,7 +376,7 @@ absl::Status Journal::LoadBounds() {
   }
   const absl::StatusOr<uint64_t> begins_after = QueryMetaNumber(&database_, "begins_after");
   if (!begins_after.ok()) return begins_after.status();
-  SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM events");
+  SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM stored");
   row.Next();
   if (!row.status().ok()) return row.status();
   bounds_.events = row.Int(0);
@@ -378,7 +387,7 @@ absl::Status Journal::LoadBounds() {
 }
 
 absl::Status Journal::FindOldest(JournalBounds* bounds) {
-  SqliteQuery row(&database_, "SELECT sequence, time FROM events ORDER BY sequence LIMIT 1");
+  SqliteQuery row(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
   const bool found = row.Next();
   bounds->oldest = found ? row.Uint(0) : bounds->newest + 1;
   bounds->oldest_time = found ? absl::FromUnixNanos(row.Int(1)) : absl::InfiniteFuture();
@@ -408,20 +417,18 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   for (const EventBlockPtr& block : batch.blocks) {
     for (size_t i = 0; i < block->size(); ++i) {
       const EventBlock::Entry entry = block->at(i);
+      const absl::StatusOr<uint64_t> vm = FindVm(entry);
+      if (!vm.ok()) return vm.status();
       SqliteQuery insert(&database_,
-                         "INSERT INTO events(sequence, time, type, class, vm, run, source, event)"
-                         " VALUES(?, ?, ?, nullif(?, 0), ?, ?, ?, ?)");
-      const absl::Status status =
-          insert.Bind(entry.sequence)
-              .Bind(absl::ToUnixNanos(entry.observe_time))
-              .Bind(int{entry.type})
-              .Bind(int{entry.shutdown_class})
-              .BindText(entry.vm_name)
-              .BindText(entry.run_id)
-              .BindText(entry.source)
-              .BindBlob(
-                  StoredPart(block->EncodedView(i), {entry.vm_name, entry.run_id, entry.source}))
-              .Run();
+                         "INSERT INTO stored(sequence, time, type, class, vm, event)"
+                         " VALUES(?, ?, ?, nullif(?, 0), ?, ?)");
+      const absl::Status status = insert.Bind(entry.sequence)
+                                      .Bind(absl::ToUnixNanos(entry.observe_time))
+                                      .Bind(int{entry.type})
+                                      .Bind(int{entry.shutdown_class})
+                                      .Bind(*vm)
+                                      .BindBlob(StoredPart(block->EncodedView(i), entry.vm_ref))
+                                      .Run();
       if (!status.ok()) return status;
       if (bounds->events++ == 0) {
         bounds->oldest = entry.sequence;
@@ -467,20 +474,60 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       .Run();
 }
 
+absl::StatusOr<uint64_t> Journal::FindVm(const EventBlock::Entry& event) {
+  SqliteQuery row(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?");
+  const absl::StatusOr<uint64_t> id =
+      row.BindText(event.vm_name).BindText(event.run_id).BindBlob(event.vm_ref).Number();
+  if (!id.ok() || *id != 0) return id;
+  return SqliteQuery(&database_,
+                     "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id")
+      .BindText(event.vm_name)
+      .BindText(event.run_id)
+      .BindText(event.source)
+      .BindBlob(event.vm_ref)
+      .Number();
+}
+
+absl::Status Journal::DeleteUnusedVms(const JournalBounds& bounds) {
+  // All events are looked at: seldom enough that it costs little for each that was deleted.
+  if (deleted_ < bounds.events / 10) return absl::OkStatus();
+  deleted_ = 0;
+  return SqliteQuery(&database_,
+                     "DELETE FROM vms WHERE id NOT IN (SELECT vm FROM stored"
+                     " INDEXED BY stored_by_vm GROUP BY sequence >> 13, vm)")
+      .Run();
+}
+
 bool Journal::RetentionIsDue() const {
   if (bounds_.events <= 1) return false;
   const int64_t excess = bounds_.events - options_.retention_events;
   return excess > options_.retention_events / 100 || (retaining_ && excess > 0);
 }
 
-absl::StatusOr<bool> Journal::Retain(absl::Time now) {
+bool Journal::ClockIsSteady(Instant now) {
+  const absl::Duration passed = looked_.has_value() ? now.monotonic - looked_->monotonic : kExpiry;
+  const bool agree =
+      looked_.has_value() && absl::AbsDuration(now.wall - looked_->wall - passed) < absl::Hours(1);
+  steady_ = agree && (steady_ || passed >= kExpiry);
+  if (passed >= kExpiry) looked_ = now;
+  return steady_;
+}
+
+absl::StatusOr<bool> Journal::Retain(Instant now) {
   const int64_t before = bounds_.events;
+  const bool by_age = ClockIsSteady(now);
   const absl::Status status = Transact([&](JournalBounds* bounds) {
-    const absl::StatusOr<uint64_t> expired = LastExpired(now);
+    const absl::StatusOr<uint64_t> expired = by_age ? LastExpired(now.wall) : 0;
     if (!expired.ok()) return expired.status();
-    if (*expired != 0) return DeleteThrough(*expired, bounds);
     const int64_t excess = bounds->events - options_.retention_events;
-    return excess <= 0 ? absl::OkStatus() : Thin(std::min(excess, kRetainStep), bounds);
+    absl::Status deleted;
+    if (*expired != 0) {
+      deleted = DeleteThrough(*expired, bounds);
+    } else if (excess > 0) {
+      deleted = Thin(std::min(excess, kRetainStep), bounds);
+    }
+    deleted_ += before - bounds->events;
+    return deleted.ok() ? DeleteUnusedVms(*bounds) : deleted;
   });
   if (!status.ok()) return status;
   retaining_ = bounds_.events > options_.retention_events;
@@ -489,7 +536,7 @@ absl::StatusOr<bool> Journal::Retain(absl::Time now) {
 
 absl::StatusOr<uint64_t> Journal::LastExpired(absl::Time now) {
   const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
-  SqliteQuery rows(&database_, "SELECT sequence, time FROM events ORDER BY sequence LIMIT ?");
+  SqliteQuery rows(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?");
   rows.Bind(kRetainStep);
   uint64_t last = 0;
   while (rows.Next() && rows.Uint(0) != bounds_.newest) {
@@ -507,7 +554,9 @@ absl::StatusOr<uint64_t> Journal::LastExpired(absl::Time now) {
 absl::Status Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
   int64_t latest = 0;
   {
-    SqliteQuery rows(&database_, "DELETE FROM events WHERE sequence <= ? RETURNING time, type, vm");
+    SqliteQuery rows(&database_,
+                     "DELETE FROM stored WHERE sequence <= ?"
+                     " RETURNING time, type, (SELECT name FROM vms WHERE id = vm)");
     rows.Bind(sequence);
     while (rows.Next()) {
       latest = std::max(latest, rows.Int(0));
@@ -540,9 +589,10 @@ absl::Status Journal::CountNoise() {
   if (noise_.has_value()) return absl::OkStatus();
   noise_.emplace();
   SqliteQuery rows(&database_,
-                   "SELECT vm FROM events INDEXED BY events_by_vm"
-                   " WHERE type NOT IN " VMEVENTD_EVIDENCE);
-  while (rows.Next()) ++(*noise_)[rows.Bytes(0)];
+                   "SELECT (SELECT name FROM vms WHERE id = vm), count(*) FROM stored"
+                   " INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
+                   " GROUP BY sequence >> 13, vm");
+  while (rows.Next()) (*noise_)[rows.Bytes(0)] += rows.Int(1);
   return rows.status();
 }
 
@@ -558,49 +608,39 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
   for (int64_t bit = int64_t{1} << 40; bit > 0; bit >>= 1) {
     if (above(level + bit) >= count) level += bit;
   }
-  std::vector<std::pair<uint64_t, std::string>> found;
   absl::flat_hash_map<std::string, int64_t> quotas;
   absl::erase_if(*noise_, [](const auto& vm) { return vm.second == 0; });
   for (const auto& [vm, events] : *noise_) {
     if (events > level) quotas[vm] = events - level;
   }
   const auto wanted = static_cast<size_t>(count);
-  for (uint64_t group = bounds->oldest >> kGroupBits;
-       group <= bounds->newest >> kGroupBits && found.size() < wanted && !quotas.empty(); ++group) {
-    // Sequences may jump by many groups.
-    const absl::StatusOr<uint64_t> next =
-        SqliteQuery(&database_, "SELECT min(sequence) FROM events WHERE sequence >= ?")
-            .Bind(group << kGroupBits)
-            .Number();
-    if (!next.ok()) return next.status();
-    if (*next == 0) break;
-    group = *next >> kGroupBits;
+  std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
+  {
     SqliteQuery rows(&database_,
-                     "SELECT sequence, vm FROM events WHERE sequence >> 13 = ?"
+                     "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
                      " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence");
-    rows.Bind(group);
-    while (found.size() < wanted && rows.Next()) {
-      const auto quota = quotas.find(rows.Bytes(1));
-      if (quota == quotas.end() || rows.Uint(0) == bounds->newest) continue;
-      found.emplace_back(rows.Uint(0), quota->first);
+    rows.Bind(bounds->oldest).Bind(bounds->newest - 1);
+    while (found.size() < wanted && !quotas.empty() && rows.Next()) {
+      const auto quota = quotas.find(rows.Bytes(2));
+      if (quota == quotas.end()) continue;
+      found.emplace_back(rows.Uint(0), rows.Int(1));
+      --(*noise_)[quota->first];
       if (--quota->second == 0) quotas.erase(quota);
     }
     if (!rows.status().ok()) return rows.status();
   }
-  std::vector<std::pair<uint64_t, int64_t>> times;
-  for (const auto& [sequence, vm] : found) {
-    SqliteQuery row(&database_, "DELETE FROM events WHERE sequence = ? RETURNING time");
-    if (row.Bind(sequence).Next()) times.emplace_back(sequence, row.Int(0));
-    if (!row.status().ok()) return row.status();
+  for (const auto& [sequence, time] : found) {
+    const absl::Status status =
+        SqliteQuery(&database_, "DELETE FROM stored WHERE sequence = ?").Bind(sequence).Run();
+    if (!status.ok()) return status;
     bounds->thinned = std::max(bounds->thinned, sequence);
     --bounds->events;
-    --(*noise_)[vm];
   }
   if (absl::Status status = FindOldest(bounds); !status.ok()) return status;
   int64_t latest = 0;
   // What was thinned out earlier and is now before the oldest event still has a GAP: its times are
   // not known any more.
-  for (const auto& [sequence, time] : times) {
+  for (const auto& [sequence, time] : found) {
     if (sequence > bounds->oldest) continue;
     latest = std::max(latest, time);
     bounds->deleted = std::max(bounds->deleted, sequence);
@@ -609,7 +649,7 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
   if (found.size() == wanted) return absl::OkStatus();
   // Only evidence is left: of that the oldest goes.
   SqliteQuery rows(&database_,
-                   "SELECT max(sequence) FROM (SELECT sequence FROM events WHERE sequence < ?"
+                   "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence < ?"
                    " ORDER BY sequence LIMIT ?)");
   const absl::StatusOr<uint64_t> last =
       rows.Bind(bounds->newest).Bind(wanted - found.size()).Number();

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_block.h"
@@ -87,9 +88,12 @@ class Journal {
   // Returns whether there are more events than the limit and a hundredth.
   bool RetentionIsDue() const;
   // Deletes at most a thousand events, and returns whether there were any. Beyond the age the
-  // oldest go. Beyond the number, those of the VMs with the most events, oldest first, but for
-  // STARTED, STOPPED, INTENT_* and GAP, which go last. The newest event stays.
-  absl::StatusOr<bool> Retain(absl::Time now);
+  // oldest go, if nobody set the clock lately. Beyond the number, those of the VMs with the most
+  // events, oldest first, but for STARTED, STOPPED, INTENT_* and GAP, which go last. The newest
+  // event stays.
+  absl::StatusOr<bool> Retain(Instant now);
+  // Interval of looks for events beyond the age.
+  static constexpr absl::Duration kExpiry = absl::Minutes(10);
 
  private:
   Journal(JournalOptions options, SqliteDatabase database)
@@ -104,6 +108,9 @@ class Journal {
   absl::Status Transact(const Change& change);
   absl::Status Insert(const Batch& batch, JournalBounds* bounds);
   absl::Status FindOldest(JournalBounds* bounds);
+  // Returns whether the wall clock went on as the monotonic one since the look before the last,
+  // some ten minutes ago: a clock that was set shows no age.
+  bool ClockIsSteady(Instant now);
   // Finds the last of the oldest events, a thousand at most, that are beyond the age; 0: none.
   absl::StatusOr<uint64_t> LastExpired(absl::Time now);
   absl::Status DeleteThrough(uint64_t sequence, JournalBounds* bounds);
@@ -111,12 +118,18 @@ class Journal {
   absl::Status PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
   absl::Status Thin(int64_t count, JournalBounds* bounds);
   absl::Status CountNoise();
+  // The row of `vms` for an event's VM, which it adds if there is none.
+  absl::StatusOr<uint64_t> FindVm(const EventBlock::Entry& event);
+  absl::Status DeleteUnusedVms(const JournalBounds& bounds);
 
   const JournalOptions options_;
   SqliteDatabase database_;
   std::string journal_id_;
   JournalBounds bounds_;
+  std::optional<Instant> looked_;
+  bool steady_ = false;     // see ClockIsSteady
   bool retaining_ = false;  // more events than the limit, and some are being deleted
+  int64_t deleted_ = 0;     // events, since unused rows of `vms` were looked for
   // Events by VM that retention may delete first; unset: not counted yet, or in doubt.
   std::optional<absl::flat_hash_map<std::string, int64_t>> noise_;
 };
@@ -134,11 +147,12 @@ struct Journal::Opened {
   std::optional<std::pair<uint64_t, uint64_t>> hole;
 };
 
-// Sets of columns of the table of events.
-inline constexpr char kEventColumns[] = "sequence, time, type, class, vm, run, source, event";
-// The event of a row with those columns, and its key. The views live until the next step.
+// Begin of a statement that reads events.
+#define VMEVENTD_SELECT_EVENTS \
+  "SELECT sequence, time, type, class, vm, run, source, ref, event FROM events WHERE "
+// The event of such a row, and its key. The views live until the next step.
 EventBlock::Entry KeyOfRow(const SqliteQuery& row);
-inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.Bytes(7); }
+inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.Bytes(8); }
 // Events are indexed by groups of 2^13 sequences, and in each by the VM: so what is written
 // together lies together, and the events of a VM are still found fast.
 inline constexpr int kGroupBits = 13;

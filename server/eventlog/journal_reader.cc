@@ -60,8 +60,8 @@ absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& reques
 
 absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   SqliteQuery bounds(&database_,
-                     "SELECT (SELECT min(time) FROM events), (SELECT min(sequence) FROM events),"
-                     " (SELECT max(sequence) FROM events), (SELECT CAST(value AS INTEGER) FROM meta"
+                     "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored),"
+                     " (SELECT max(sequence) FROM stored), (SELECT CAST(value AS INTEGER) FROM meta"
                      " WHERE key = 'deleted_until')");
   bounds.Next();
   if (!bounds.status().ok()) return bounds.status();
@@ -89,24 +89,24 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
 absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
   // Early in the journal it is found in the order of sequences, late in it in the order of times.
   SqliteQuery early(&database_,
-                    "SELECT min(sequence) FROM (SELECT sequence, time FROM events"
+                    "SELECT min(sequence) FROM (SELECT sequence, time FROM stored"
                     " ORDER BY sequence LIMIT 1000) WHERE time >= ?");
   const absl::StatusOr<uint64_t> first = early.Bind(absl::ToUnixNanos(time)).Number();
   if (!first.ok() || *first != 0) return first;
   return SqliteQuery(&database_,
-                     "SELECT min(sequence) FROM events INDEXED BY events_by_time WHERE time >= ?")
+                     "SELECT min(sequence) FROM stored INDEXED BY stored_by_time WHERE time >= ?")
       .Bind(absl::ToUnixNanos(time))
       .Number();
 }
 
 absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
   SqliteQuery late(&database_,
-                   "SELECT max(sequence) FROM (SELECT sequence, time FROM events"
+                   "SELECT max(sequence) FROM (SELECT sequence, time FROM stored"
                    " ORDER BY sequence DESC LIMIT 1000) WHERE time < ?");
   const absl::StatusOr<uint64_t> last = late.Bind(absl::ToUnixNanos(time)).Number();
   if (!last.ok() || *last != 0) return last;
   return SqliteQuery(&database_,
-                     "SELECT max(sequence) FROM events INDEXED BY events_by_time WHERE time < ?")
+                     "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?")
       .Bind(absl::ToUnixNanos(time))
       .Number();
 }
@@ -130,7 +130,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
   uint64_t gap_at = std::min(*thinned, last);
   if (gap_at >= first) {
     SqliteQuery down(&database_,
-                     "SELECT sequence FROM events WHERE sequence BETWEEN ? AND ?"
+                     "SELECT sequence FROM stored WHERE sequence BETWEEN ? AND ?"
                      " ORDER BY sequence DESC");
     down.Bind(first).Bind(gap_at);
     while (down.Next() && down.Uint(0) == gap_at) --gap_at;
@@ -141,7 +141,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     v1::Event gap;
     gap.set_sequence(std::exchange(gap_at, 0));
     gap.set_type(v1::EVENT_TYPE_GAP);
-    SqliteQuery after(&database_, "SELECT time FROM events WHERE sequence > ? LIMIT 1");
+    SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1");
     const int64_t ns = after.Bind(gap.sequence()).Next() ? after.Int(0) : 0;
     gap.mutable_observe_time()->set_seconds(ns / 1'000'000'000);
     gap.mutable_observe_time()->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
@@ -154,9 +154,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     builder.Add(gap);
     finish();
   };
-  SqliteQuery rows(&database_,
-                   "SELECT sequence, time, type, class, vm, run, source, event FROM events"
-                   " WHERE sequence BETWEEN ? AND ? ORDER BY sequence");
+  SqliteQuery rows(&database_, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
   rows.Bind(first).Bind(std::min(last, kMaxSequence));
   bool full = false;
   while (!full && rows.Next()) {
@@ -180,21 +178,21 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
                                    bool newest_first, Take take,
                                    absl::FunctionRef<bool(uint64_t next)> go_on) {
   const absl::flat_hash_set<std::string>* const names = matcher.names().exact();
-  std::string sql = absl::StrCat("SELECT ", kEventColumns, " FROM events WHERE ");
+  std::string sql = VMEVENTD_SELECT_EVENTS;
   // Each event of the node as a whole passes.
   std::vector<absl::string_view> wanted = {""};
   if (names != nullptr) {
     wanted.insert(wanted.end(), names->begin(), names->end());
-    absl::StrAppend(&sql, "sequence >> 13 = ? AND vm IN (?");
+    absl::StrAppend(&sql, "sequence >> 13 = ? AND vm_id IN (SELECT id FROM vms WHERE name IN (?");
     for (size_t i = 1; i < wanted.size(); ++i) absl::StrAppend(&sql, ", ?");
-    absl::StrAppend(&sql, ") AND ");
+    absl::StrAppend(&sql, ")) AND ");
   }
   absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
   while (first <= last) {
     // Sequences may jump by many groups.
     SqliteQuery found(&database_, newest_first
-                                      ? "SELECT max(sequence) FROM events WHERE sequence <= ?"
-                                      : "SELECT min(sequence) FROM events WHERE sequence >= ?");
+                                      ? "SELECT max(sequence) FROM stored WHERE sequence <= ?"
+                                      : "SELECT min(sequence) FROM stored WHERE sequence >= ?");
     const absl::StatusOr<uint64_t> next = found.Bind(newest_first ? last : first).Number();
     if (!next.ok()) return next.status();
     if (*next < first || *next > last) return absl::OkStatus();

@@ -12,8 +12,6 @@ namespace {
 
 constexpr size_t kBatchBytes = size_t{4} << 20;
 constexpr absl::Duration kRetry = absl::Seconds(1);
-// Interval of looks for events beyond the retention age.
-constexpr absl::Duration kExpiry = absl::Minutes(10);
 
 size_t SizeOf(const SavedRun& run) { return 100 + run.run_id.size() + run.payload.size(); }
 
@@ -247,7 +245,7 @@ bool JournalWriter::Turn() {
       if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
       break;
     case Work::kRetain:
-      more = journal_->Retain(begin.wall);
+      more = journal_->Retain(begin);
       break;
     case Work::kNone:
       break;
@@ -268,7 +266,7 @@ bool JournalWriter::Turn() {
     if (work == Work::kRetain) {
       if (!more.ok()) meters_.retention_errors.Add();
       // A disk that is full can delete as little as it can write: the next look is later.
-      if (!more.ok() || !*more) expiry_at_ = end + kExpiry;
+      if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
       bounds_ = journal_->bounds();
     }
     since_ = waiting_.empty() ? absl::InfiniteDuration() : end;

@@ -19,12 +19,13 @@ size_t EventBlock::memory() const {
 
 EventBlock::Entry EventBlock::at(size_t index) const {
   const Key& key = keys_[index];
-  const VmNames vm =
-      NamesAtEnd(EncodedView(index), key.name_size, key.run_id_size, key.source_size);
+  const absl::string_view vm_ref = VmRefAtEnd(EncodedView(index), key.vm_ref_size);
+  const VmNames vm = NamesOf(vm_ref);
   return {.sequence = first_sequence_ + index,
           .vm_name = vm.name,
           .run_id = vm.run_id,
           .source = vm.source,
+          .vm_ref = vm_ref,
           .type = static_cast<v1::EventType>(key.type),
           .shutdown_class = static_cast<v1::ShutdownClass>(key.shutdown_class),
           .observe_time = absl::FromUnixNanos(key.observe_ns),
@@ -52,19 +53,16 @@ grpc::Slice EventBlock::EncodedNotDurable(size_t from, size_t to) const {
 }
 
 void EventBlockBuilder::Add(v1::Event* event) {
-  AppendEventField(event, &bytes_);
+  const size_t vm_ref_size = AppendEventField(event, &bytes_);
   AddKey({.sequence = event->sequence(),
-          .vm_name = event->vm().name(),
-          .run_id = event->vm().run_id(),
-          .source = event->vm().source(),
+          .vm_ref = VmRefAtEnd(bytes_, vm_ref_size),
           .type = event->type(),
           .shutdown_class = event->shutdown().class_(),
-          .observe_time = FromTimestamp(event->observe_time()),
-          .bytes = 0});
+          .observe_time = FromTimestamp(event->observe_time())});
 }
 
 void EventBlockBuilder::AddStored(const EventBlock::Entry& key, absl::string_view stored) {
-  AppendStoredEvent(stored, {key.vm_name, key.run_id, key.source}, &bytes_);
+  AppendStoredEvent(stored, key.vm_ref, &bytes_);
   AddKey(key);
 }
 
@@ -72,9 +70,7 @@ void EventBlockBuilder::AddKey(const EventBlock::Entry& key) {
   if (empty()) block_->first_sequence_ = key.sequence;
   block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),
                            .end = static_cast<uint32_t>(bytes_.size()),
-                           .name_size = static_cast<uint16_t>(key.vm_name.size()),
-                           .run_id_size = static_cast<uint16_t>(key.run_id.size()),
-                           .source_size = static_cast<uint16_t>(key.source.size()),
+                           .vm_ref_size = static_cast<uint32_t>(key.vm_ref.size()),
                            .type = static_cast<uint8_t>(key.type),
                            .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
 }

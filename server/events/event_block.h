@@ -21,14 +21,15 @@ class EventBlock {
  public:
   // Fields that a filter and a time range look at. The views live as long as the block.
   struct Entry {
-    uint64_t sequence;
-    absl::string_view vm_name;  // empty: an event of the node as a whole
-    absl::string_view run_id;   // likewise
-    absl::string_view source;   // VmRef.source
-    v1::EventType type;
-    v1::ShutdownClass shutdown_class;  // UNSPECIFIED if the event has none
+    uint64_t sequence = 0;
+    absl::string_view vm_name{};  // empty, as the next three: an event of the node as a whole
+    absl::string_view run_id{};
+    absl::string_view source{};
+    absl::string_view vm_ref{};  // the encoded VmRef, which has these three
+    v1::EventType type{};
+    v1::ShutdownClass shutdown_class{};  // UNSPECIFIED if the event has none
     absl::Time observe_time;
-    size_t bytes;
+    size_t bytes = 0;
   };
 
   uint64_t first_sequence() const { return first_sequence_; }
@@ -62,9 +63,7 @@ class EventBlock {
   struct Key {
     int64_t observe_ns;
     uint32_t end;  // end of its encoding in bytes_
-    uint16_t name_size;
-    uint16_t run_id_size;
-    uint16_t source_size;
+    uint32_t vm_ref_size;
     uint8_t type;
     uint8_t shutdown_class;
   };
@@ -96,13 +95,13 @@ class EventBlockBuilder {
     v1::Event copy = event;
     Add(&copy);
   }
-  // Adds an event as the journal has it. Ignores `bytes` of `key`.
+  // Adds an event as the journal has it. Ignores `bytes` and the names of `key`.
   void AddStored(const EventBlock::Entry& key, absl::string_view stored);
   // Returns the block, and empties the builder.
   EventBlockPtr Finish();
 
  private:
-  // Adds the event whose encoding was just appended to bytes_. Ignores `bytes` of `key`.
+  // Adds the event whose encoding was just appended to bytes_. Ignores the same.
   void AddKey(const EventBlock::Entry& key);
 
   std::shared_ptr<EventBlock> block_{new EventBlock};

@@ -7,6 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/wire_format_lite.h"
 
 namespace vmeventd {
@@ -158,63 +159,37 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   if (detail.panic.has_value()) FillPanic(*detail.panic, out->mutable_panic());
 }
 
-// The end of each event's encoding: the VmRef's name, run_id and source, unless all are empty, and
-// then `durable`.
+// The end of each event's encoding: the VmRef, unless it is empty, and then `durable`.
 constexpr absl::string_view kDurable("\x50\x01", 2);
 static_assert(v1::Event::kDurableFieldNumber == 10 && v1::Event::kVmFieldNumber == 4);
 
-size_t SizeOfText(size_t text) {
+size_t SizeOfEnd(size_t vm_ref) {
   using google::protobuf::io::CodedOutputStream;
-  return text == 0 ? 0 : 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(text)) + text;
+  const size_t header = 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(vm_ref));
+  return (vm_ref == 0 ? 0 : header + vm_ref) + kDurable.size();
 }
 
-size_t SizeOfNames(const VmNames& vm) {
-  return SizeOfText(vm.name.size()) + SizeOfText(vm.run_id.size()) + SizeOfText(vm.source.size());
+// Appends the tag and the length of a field whose contents follow.
+void AppendHeader(int field, size_t size, std::string* out) {
+  out->push_back(static_cast<char>(field << 3 | 2));
+  for (; size >= 0x80; size >>= 7) out->push_back(static_cast<char>(size | 0x80));
+  out->push_back(static_cast<char>(size));
 }
 
-size_t SizeOfEnd(const VmNames& vm) { return SizeOfText(SizeOfNames(vm)) + kDurable.size(); }
-
-void AppendVarint(size_t value, std::string* out) {
-  for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
-  out->push_back(static_cast<char>(value));
-}
-
-void AppendText(int number, absl::string_view text, std::string* out) {
-  if (text.empty()) return;
-  out->push_back(static_cast<char>(number << 3 | 2));
-  AppendVarint(text.size(), out);
-  out->append(text.data(), text.size());
-}
-
-void AppendHeader(size_t stored, const VmNames& vm, std::string* out) {
+void AppendEventHeader(size_t stored, size_t vm_ref, std::string* out) {
   static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
                 int{v1::ListEventsResponse::kEventsFieldNumber});
-  out->push_back(static_cast<char>(v1::WatchEventsResponse::kEventsFieldNumber << 3 | 2));
-  AppendVarint(stored + SizeOfEnd(vm), out);
+  AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber, stored + SizeOfEnd(vm_ref), out);
 }
 
-void AppendEnd(const VmNames& vm, std::string* out) {
-  if (const size_t names = SizeOfNames(vm); names > 0) {
-    out->push_back(static_cast<char>(v1::Event::kVmFieldNumber << 3 | 2));
-    AppendVarint(names, out);
-    AppendText(v1::VmRef::kNameFieldNumber, vm.name, out);
-    AppendText(v1::VmRef::kRunIdFieldNumber, vm.run_id, out);
-    AppendText(v1::VmRef::kSourceFieldNumber, vm.source, out);
-  }
-  out->append(kDurable.data(), kDurable.size());
-}
-
-void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
-  using google::protobuf::io::CodedOutputStream;
-  const uint32_t tag = WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-  const auto size = static_cast<uint32_t>(message.ByteSizeLong());
+// Appends a message whose size was just computed.
+void AppendMessage(const google::protobuf::MessageLite& message, size_t size, std::string* out) {
   const size_t begin = out->size();
-  out->resize(begin + CodedOutputStream::VarintSize32(tag) + CodedOutputStream::VarintSize32(size) +
-              size);
-  auto* at = reinterpret_cast<uint8_t*>(out->data()) + begin;
-  at = CodedOutputStream::WriteTagToArray(tag, at);
-  at = CodedOutputStream::WriteVarint32ToArray(size, at);
-  message.SerializeWithCachedSizesToArray(at);
+  out->resize(begin + size);
+  google::protobuf::io::ArrayOutputStream array(out->data() + begin, static_cast<int>(size));
+  google::protobuf::io::CodedOutputStream coded(&array);
+  coded.SetSerializationDeterministic(true);  // the order of labels
+  message.SerializeWithCachedSizes(&coded);
 }
 
 }  // namespace
@@ -291,31 +266,21 @@ v1::Intent IntentToProto(const Intent& intent) {
   return out;
 }
 
-void AppendEventField(v1::Event* event, std::string* out) {
-  // Taken out for a moment, so that their memory is reused.
-  std::string name, run_id, source;
-  const auto swap = [&] {
-    if (!event->has_vm()) return;
-    event->mutable_vm()->mutable_name()->swap(name);
-    event->mutable_vm()->mutable_run_id()->swap(run_id);
-    event->mutable_vm()->mutable_source()->swap(source);
-  };
-  swap();
+size_t AppendEventField(v1::Event* event, std::string* out) {
+  std::unique_ptr<v1::VmRef> ref(event->release_vm());  // taken out for a moment
   event->clear_durable();
-  const VmNames vm{name, run_id, source};
   const size_t size = event->ByteSizeLong();
-  AppendHeader(size, vm, out);
-  const size_t begin = out->size();
-  out->resize(begin + size);
-  event->SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(out->data()) + begin);
-  AppendEnd(vm, out);
-  swap();
+  const size_t ref_size = ref == nullptr ? 0 : ref->ByteSizeLong();
+  AppendEventHeader(size, ref_size, out);
+  AppendMessage(*event, size, out);
+  if (ref_size > 0) {
+    AppendHeader(v1::Event::kVmFieldNumber, ref_size, out);
+    AppendMessage(*ref, ref_size, out);
+  }
+  out->append(kDurable.data(), kDurable.size());
+  if (ref != nullptr) event->set_allocated_vm(ref.release());
   event->set_durable(true);
-}
-
-void AppendEventField(const v1::Event& event, std::string* out) {
-  v1::Event copy = event;
-  AppendEventField(&copy, out);
+  return ref_size;
 }
 
 absl::string_view MessageOfField(absl::string_view field) {
@@ -325,30 +290,56 @@ absl::string_view MessageOfField(absl::string_view field) {
   return absl::ClippedSubstr(field, begin + 1);
 }
 
-absl::string_view StoredPart(absl::string_view event_field, const VmNames& vm) {
+absl::string_view VmRefAtEnd(absl::string_view event_field, size_t size) {
+  event_field.remove_suffix(kDurable.size());
+  return event_field.substr(event_field.size() - size);
+}
+
+absl::string_view StoredPart(absl::string_view event_field, absl::string_view vm_ref) {
   absl::string_view message = MessageOfField(event_field);
-  message.remove_suffix(SizeOfEnd(vm));
+  message.remove_suffix(SizeOfEnd(vm_ref.size()));
   return message;
 }
 
-void AppendStoredEvent(absl::string_view stored, const VmNames& vm, std::string* out) {
-  AppendHeader(stored.size(), vm, out);
+void AppendStoredEvent(absl::string_view stored, absl::string_view vm_ref, std::string* out) {
+  AppendEventHeader(stored.size(), vm_ref.size(), out);
   out->append(stored.data(), stored.size());
-  AppendEnd(vm, out);
+  if (!vm_ref.empty()) {
+    AppendHeader(v1::Event::kVmFieldNumber, vm_ref.size(), out);
+    out->append(vm_ref.data(), vm_ref.size());
+  }
+  out->append(kDurable.data(), kDurable.size());
 }
 
-VmNames NamesAtEnd(absl::string_view event_field, size_t name, size_t run_id, size_t source) {
-  const char* end = event_field.data() + event_field.size() - kDurable.size();
-  const auto take = [&end](size_t size) {
-    const absl::string_view text(end - size, size);
-    end -= SizeOfText(size);
-    return text;
-  };
-  VmNames vm;
-  vm.source = take(source);
-  vm.run_id = take(run_id);
-  vm.name = take(name);
-  return vm;
+VmNames NamesOf(absl::string_view vm_ref) {
+  VmNames names;
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(vm_ref.data()),
+                                            static_cast<int>(vm_ref.size()));
+  while (const uint32_t tag = in.ReadTag()) {
+    absl::string_view text;
+    uint32_t size = 0;
+    if (WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+      if (!in.ReadVarint32(&size)) break;
+      text = absl::ClippedSubstr(vm_ref, static_cast<size_t>(in.CurrentPosition()), size);
+      if (!in.Skip(static_cast<int>(size))) break;
+    } else if (!WireFormatLite::SkipField(&in, tag)) {
+      break;
+    }
+    switch (WireFormatLite::GetTagFieldNumber(tag)) {
+      case v1::VmRef::kNameFieldNumber:
+        names.name = text;
+        break;
+      case v1::VmRef::kRunIdFieldNumber:
+        names.run_id = text;
+        break;
+      case v1::VmRef::kSourceFieldNumber:
+        names.source = text;
+        break;
+      default:
+        break;
+    }
+  }
+  return names;
 }
 
 v1::Event DecodeEventField(absl::string_view event_field) {
@@ -363,7 +354,9 @@ v1::Event DecodeEventField(absl::string_view event_field) {
 
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {
   std::string out;
-  AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm, &out);
+  const size_t size = vm.ByteSizeLong();
+  AppendHeader(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, size, &out);
+  AppendMessage(vm, size, &out);
   return out;
 }
 

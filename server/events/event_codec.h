@@ -26,25 +26,24 @@ v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
 
 v1::Intent IntentToProto(const Intent& intent);
 
-// The columns of a journal's row that an event's bytes do not repeat. All are empty for an event of
-// the node as a whole.
+// Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
+// has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
+// both. The message ends with the VmRef, unless that is empty, and then with `durable`, whose value
+// is the last byte. Returns the size of the VmRef, whose bytes are the same whenever it is.
+size_t AppendEventField(v1::Event* event, std::string* out);
+// The VmRef of such bytes, which has `size` bytes.
+absl::string_view VmRefAtEnd(absl::string_view event_field, size_t size);
+// The journal's `event` of such bytes: the message without its end; and such bytes of both.
+absl::string_view StoredPart(absl::string_view event_field, absl::string_view vm_ref);
+void AppendStoredEvent(absl::string_view stored, absl::string_view vm_ref, std::string* out);
+
+// Texts within a VmRef's bytes; empty where it has none.
 struct VmNames {
   absl::string_view name;
   absl::string_view run_id;
   absl::string_view source;
 };
-
-// Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
-// has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
-// both. The message ends with a VmRef of the three names, which a parser merges with the rest of
-// the VmRef before it, and then with `durable`, whose value is the last byte.
-void AppendEventField(v1::Event* event, std::string* out);
-void AppendEventField(const v1::Event& event, std::string* out);
-// The journal's `event` of such bytes: the message without its end; and such bytes of it.
-absl::string_view StoredPart(absl::string_view event_field, const VmNames& vm);
-void AppendStoredEvent(absl::string_view stored, const VmNames& vm, std::string* out);
-// The names at the end of such bytes, which have these sizes.
-VmNames NamesAtEnd(absl::string_view event_field, size_t name, size_t run_id, size_t source);
+VmNames NamesOf(absl::string_view vm_ref);
 
 // The event of such bytes; an empty one if they are none.
 v1::Event DecodeEventField(absl::string_view event_field);

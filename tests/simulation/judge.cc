@@ -203,14 +203,12 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
   absl::Status status = database.status();
   if (status.ok()) {
     SqliteQuery rows(&*database,
-                     "SELECT sequence, time, type, class, vm, run, source, event FROM events"
-                     " WHERE sequence BETWEEN ? AND ? ORDER BY sequence");
+                     VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
     rows.Bind(first).Bind(last);
     while (rows.Next()) {
       const EventBlock::Entry entry = KeyOfRow(rows);
       std::string bytes;
-      AppendStoredEvent(StoredEventOfRow(rows), {entry.vm_name, entry.run_id, entry.source},
-                        &bytes);
+      AppendStoredEvent(StoredEventOfRow(rows), entry.vm_ref, &bytes);
       events[entry.sequence] = DecodeEventField(bytes);
     }
     status = rows.status();

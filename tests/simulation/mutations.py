@@ -62,9 +62,9 @@ MUTATIONS = [
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_pump.cc",
              "if (⟦run.saved.has_value()⟧) batch_", "run.saved.has_value() && !run.saved->payload.empty()"),
     Mutation("retention-thins-out-evidence", "server/eventlog/journal.cc",
-             '⟦"SELECT sequence, vm FROM events WHERE sequence >> 13 = ?"\n'
-             '                     " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence"⟧',
-             '"SELECT sequence, vm FROM events WHERE sequence >> 13 = ? AND type NOT IN (1) ORDER BY sequence"'),
+             'WHERE sequence BETWEEN ? AND ?"\n'
+             '                     ⟦" AND type NOT IN " VMEVENTD_EVIDENCE⟧ " ORDER BY sequence"',
+             '" AND type NOT IN (1)"'),
     Mutation("a-start-syncs-nothing", "server/eventlog/journal.cc",
              "if (⟦status.ok()⟧) status = SyncLogOf", "false"),
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/journal_writer.cc",

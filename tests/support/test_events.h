@@ -56,6 +56,11 @@ class FakeClock : public Clock {
     now_.wall += by;
     now_.monotonic += by;
   }
+  // Sets the wall clock.
+  void Set(absl::Time wall) {
+    const MutexLock lock(&mutex_);
+    now_.wall = wall;
+  }
 
  private:
   mutable Mutex mutex_;

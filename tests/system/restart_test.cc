@@ -99,9 +99,9 @@ TEST_P(RestartTest, UnobservedEndIsUnknown) {
 TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
   StartDaemonAndStream();
   ChildOptions child;
-  child.arguments = VmeventsCommand(
-      daemon().server_address(),
-      {"-o", "json", "watch", "--from", "oldest", "--type", "started,stopped", "--count", "6"});
+  child.arguments =
+      VmeventsCommand(daemon().server_address(),
+                      {"-o", "json", "watch", "--from", "oldest", "--type", "started,stopped"});
   child.error_file = dir() / "watch-errors";
   ChildProcess watch(child);
   std::string output;
@@ -114,11 +114,13 @@ TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
     if (i < 3) Restart();
   }
   output += watch.ReadUntil("\n");
-  EXPECT_EQ(watch.Wait(), 0);
+  watch.Signal(SIGTERM);
   std::vector<std::string> shown;
   uint64_t last = 0;
   for (const auto line : absl::StrSplit(output, '\n', absl::SkipEmpty())) {
     const auto event = nlohmann::json::parse(std::string(line));
+    // After a kill one names the sequences that were reserved.
+    if (event["type"] == "EVENT_TYPE_GAP") continue;
     shown.push_back(absl::StrCat(event["vm"]["name"].get<std::string>(), " ",
                                  event["type"].get<std::string>().substr(sizeof("EVENT_TYPE"))));
     const uint64_t sequence = std::stoull(event["sequence"].get<std::string>());

@@ -200,9 +200,10 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() || status->signal != SIGKILL) return end;
   if (!kill_seen_) {
     end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
-    end.sender_unknown = !kill_unclear_.empty() ? std::string(kill_unclear_)
-                         : end_unseen_          ? "vmeventd was being restarted when it was sent"
-                                                : context_->signals->WhyUnknown();
+    end.sender_unknown =
+        !kill_unclear_.empty() ? absl::StrCat("not proven: ", std::string(kill_unclear_))
+        : end_unseen_          ? "not recorded: vmeventd was being restarted when it was sent"
+                               : context_->signals->WhyUnknown();
   }
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;

@@ -391,7 +391,7 @@ void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
   if (!end.sender_unknown.empty() && !facts_.killer.has_value()) {
-    Saw(absl::StrCat("who sent SIGKILL is not known: ", end.sender_unknown), now);
+    Saw(absl::StrCat("sender ", end.sender_unknown), now);
   }
 }
 

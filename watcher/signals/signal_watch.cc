@@ -385,10 +385,12 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
 }
 
 std::string SignalWatch::WhyUnknown() const {
-  if (trace_ == nullptr) return problem_;
+  // What is wrong with this node is in state(), and helps no reader of an event.
+  if (trace_ == nullptr) return problem_.empty() ? "" : "not recorded";
   // The end was seen, and what was recorded of it read.
-  if (lost() == 0) return "the kernel has no record of it";
-  return absl::StrCat("the kernel has no record of it, and has thrown ", lost(), " away");
+  if (lost() == 0) return "not recorded: the kernel has no record of it";
+  return absl::StrCat("not recorded: the kernel has no record of it, and has thrown ", lost(),
+                      " away");
 }
 
 }  // namespace vmeventd

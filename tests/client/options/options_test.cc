@@ -212,7 +212,8 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "vms web1|vms --all|vms -o wide|vms -o yaml --vm web1,db1|vms -a|vms -l app=web|"
       "watch web1 -n 1|help events|version|completion zsh|"
       "intent declare web1 --reason moved --actor me|vms -owide|vms --no-headers|events -n20|"
-      "events -fn 20|events --since yesterday --until 09:00|--version";
+      "events -fn 20|events --since yesterday --until 09:00|--version|ls|ps -a|describe web1|"
+      "logs web1 -f|history --since midnight|help ls";
   for (const absl::string_view line : absl::StrSplit(understood, '|')) {
     const auto parsed = ParseCommandLine(absl::StrSplit(line, ' '), TestContext());
     const auto* answered = std::get_if<Answered>(&parsed);
@@ -226,14 +227,13 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"events -u web1|vms --field-selector status.phase=Running|events --for web1",
        "did you mean --vm?"},
       {"events --after-cursor x|watch --cursor x", "did you mean --cursor-file?"},
-      {"logs web1|get events -w|logs -f web1 --tail=20|help logs", "did you mean events?"},
+      {"log web1|get events -w|journal|help log", "did you mean events?"},
       {"vms -w|wacth", "did you mean watch?"},
       {"vms -A|vms --inactive", "did you mean --all?"},
       {"vms --selector app=web", "did you mean --label?"},
-      {"vms --show-labels|events -x|vms --no-trunc", "did you mean -o wide?"},
-      {"list --all|get vms|list --state-shutoff|ps -a|list-units", "did you mean vms?"},
-      {"describe vm web1|dominfo web1|domstate web1 --reason|inspect web1|info web1",
-       "did you mean why NAME?"},
+      {"vms --show-labels|events -x", "did you mean -o wide?"},
+      {"list --all|get vms|list --state-shutoff|list-units", "did you mean vms?"},
+      {"dominfo web1|domstate web1 --reason|inspect web1|info web1", "did you mean why NAME?"},
       {"-c qemu:///system list|-s node1 vms", "did you mean --server?"},
       {"watch --cuont 3", "did you mean --count?"},
       {"context lst|context get-contexts|context ls|intent ls", "did you mean list?"},
@@ -583,6 +583,14 @@ TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
   EXPECT_TRUE(As<VmsCommand>({"vms", "--all"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--state", "stopped"}).include_stopped);
   EXPECT_TRUE(As<VmsCommand>({"vms", "--runs"}).include_stopped);
+}
+
+TEST(ParseCommandLine, ATypeIsTakenAsTablesShowIt) {
+  const auto watch = As<FollowCommand>({"watch", "--type", "powerdown,mon-lost,PANICKED"});
+  EXPECT_THAT(watch.watch.filter.types(),
+              ElementsAre(v1::EVENT_TYPE_POWERDOWN_REQUESTED, v1::EVENT_TYPE_MONITOR_LOST,
+                          v1::EVENT_TYPE_GUEST_PANICKED));
+  EXPECT_FALSE(Parsed({"vms", "--no-trunc"}).cut);
 }
 
 TEST(ParseCommandLine, VmsAreSorted) {

@@ -52,6 +52,15 @@ TEST(DisplayWidth, IsThatOfATerminal) {
   EXPECT_EQ(DisplayWidth("e\u0301"), 1U) << "a combining accent";
 }
 
+TEST(CutText, EndsWithAnEllipsisAndNeverWithinACharacter) {
+  EXPECT_EQ(CutText("web1", 4), "web1");
+  EXPECT_EQ(CutText("web12", 4), "web…");
+  EXPECT_EQ(CutText("größer", 4), "grö…");
+  EXPECT_EQ(CutText("日本語", 4), "日…") << "wide characters";
+  EXPECT_EQ(CutText("web1", 1), "…");
+  EXPECT_EQ(CutText("web1", 0), "");
+}
+
 TEST(Painter, PaintsOnlyWhereColourIsOn) {
   EXPECT_EQ(Painter(true).Paint("CRASH", Color::kRed), "\x1b[1;31mCRASH\x1b[0m");
   EXPECT_EQ(Painter(true).Paint("CRASH", Color::kNone), "CRASH");
@@ -76,6 +85,14 @@ TEST(ColumnLayout, ATextThatIsTooWideMovesOnlyItsOwnRow) {
   ColumnLayout layout({{"A", 2}, {"B"}}, Painter(false));
   EXPECT_EQ(layout.Line({{"long"}, {"y"}}), "long  y\n");
   EXPECT_EQ(layout.Line({{"x"}, {"y"}}), "x   y\n");
+}
+
+TEST(ColumnLayout, BelowItsHeadingNoRowMovesAColumn) {
+  ColumnLayout layout({{"NAME", 4}, {"B"}}, Painter(false));
+  EXPECT_EQ(layout.Heading(12), "NAME  B\n");
+  EXPECT_EQ(layout.Rows({{{"longer"}, {"y"}}, {{"x"}, {"seven or more"}}}, 12),
+            "lon…  y\n"
+            "x     seven…\n");
 }
 
 }  // namespace

@@ -69,6 +69,32 @@ TEST(Retention, WhatIsTooOldGoesButTheNewest) {
   EXPECT_THAT(Rows(&state), ElementsAre("3 c"));
 }
 
+TEST(Retention, AClockThatIsAheadForAWhileDeletesNothing) {
+  PumpedState state;
+  const auto look = [&](absl::Duration after) {
+    state.clock().Advance(after);
+    state.Write();
+  };
+  for (int i = 0; i < 3; ++i) state.Push({Update("a", EventType::kStarted, At(i))});
+  look(absl::Minutes(10));
+  state.clock().Set(state.clock().Now().wall + absl::Hours(24 * 365));
+  state.Push({Update("a", EventType::kStopped, state.clock().Now().wall)});
+  look(absl::Minutes(7));
+  look(absl::Minutes(4));
+  state.clock().Set(state.clock().Now().wall - absl::Hours(24 * 365));
+  for (int i = 0; i < 3; ++i) look(absl::Minutes(10));
+  EXPECT_EQ(Rows(&state).size(), 4u);
+}
+
+TEST(Retention, AClockThatIsAheadWhenTheLogBeginsDeletesNothing) {
+  PumpedState state;
+  for (int i = 0; i < 3; ++i) state.Push({Update("a", EventType::kStarted, At(i))});
+  state.clock().Set(At(400 * 86'400));
+  state.Restart(/*in_order=*/true);
+  state.Write();
+  EXPECT_EQ(Rows(&state).size(), 3u);
+}
+
 TEST(Retention, ATimeInTheFutureIsAsOldAsWhatFollows) {
   PumpedState state({}, {.retention_age = absl::Hours(1)});
   state.Push({Update("a", EventType::kReset, At(400 * 86'400)),
@@ -155,11 +181,14 @@ TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
       VmUpdate update = Update(absl::StrCat("web", vm, ".example.org"), EventType::kPaused,
                                At(i) + absl::Nanoseconds(vm * 1'234'567));
       update.status->ref.run_id =
-          absl::StrCat("0123456789abcdef-", 1'000'000 + vm, "-1234567890-0123456789abcdef");
-      update.status->ref.uuid = "550e8400-e29b-41d4-a716-446655440000";
-      update.event->qemu_time = At(i);
+          absl::StrCat("550e8400-e29b-41d4-a716-", 200000000000 + vm, "-", 1'234'567'890);
+      update.status->ref.uuid = absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 300000000000 + vm);
+      update.status->ref.pid = 1'000'000 + vm;
+      update.status->ref.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
+      update.status->state = VmState::kPaused;
+      update.event->qemu_time = At(i) - absl::Microseconds(300);
       update.event->qmp_event = "STOP";
-      update.event->message = "the VM's CPUs stopped";
+      update.event->message = "the VM was paused";
       updates.push_back(std::move(update));
     }
     state.PushUnwritten(std::move(updates));
@@ -168,6 +197,28 @@ TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
   const std::string path = state.journal_options().path;
   ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
   EXPECT_LE(std::filesystem::file_size(path) / 20'000, 300u);
+}
+
+TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
+  PumpedState state({}, {.retention_events = 5});
+  const auto vms = [&] {
+    auto database = SqliteDatabase::Open(state.journal_options().path, SQLITE_OPEN_READWRITE);
+    return SqliteQuery(&*database, "SELECT count(*) FROM vms").Number().value();
+  };
+  VmUpdate update = Update("web1", EventType::kReset);
+  for (const char* value : {"a", "a", "b"}) {
+    update.status->ref.labels = {{"owner", value}};
+    for (int i = 0; i < 12; ++i) update.status->ref.labels.emplace_back(absl::StrCat(i), "c");
+    state.Push({update, update});
+    EXPECT_EQ(vms(), *value == 'a' ? 1u : 2u);
+  }
+  EXPECT_EQ(EventsOf(state.reader()->Answer({std::nullopt, 5, 6, ""}, 1 << 20)->blocks)[0]
+                .vm()
+                .labels()
+                .at("owner"),
+            "b");
+  for (int i = 0; i < 5; ++i) state.Push({Update("web2", EventType::kStarted)});
+  EXPECT_EQ(vms(), 1u) << "no event of the others is left";
 }
 
 TEST(Journal, OthersCannotReadIt) {

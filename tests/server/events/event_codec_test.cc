@@ -121,8 +121,10 @@ TEST(EventCodec, AMessageThatIsFilledAgainHasNothingOfTheEventBefore) {
 TEST(EventCodec, AnEventFieldReadsInBothResponses) {
   const VmStatus status = Status("web1", "r1");
   std::string bytes;
-  AppendEventField(EventToProto(FullEvent(), &status, 1), &bytes);
-  AppendEventField(EventToProto(FullEvent(), &status, 2), &bytes);
+  for (const uint64_t sequence : {1, 2}) {
+    v1::Event event = EventToProto(FullEvent(), &status, sequence);
+    AppendEventField(&event, &bytes);
+  }
   v1::WatchEventsResponse watch;
   v1::ListEventsResponse list;
   ASSERT_TRUE(watch.ParseFromString(bytes));
@@ -150,8 +152,7 @@ TEST(EventCodec, ABlockFindsTheVmInEachEvent) {
     EXPECT_EQ(entry.run_id, vms[i].ref.run_id);
     EXPECT_EQ(entry.source, vms[i].ref.source);
     EXPECT_EQ(MessageOfField(block->EncodedView(i)).size() + 3, entry.bytes) << "tag and length";
-    const VmNames names{entry.vm_name, entry.run_id, entry.source};
-    builder.AddStored(entry, StoredPart(block->EncodedView(i), names));
+    builder.AddStored(entry, StoredPart(block->EncodedView(i), entry.vm_ref));
     EXPECT_EQ(builder.Finish()->EncodedView(0), block->EncodedView(i));
   }
 }
@@ -208,8 +209,7 @@ TEST(EventBlock, FindsTheVmsOfEncodedEventsForEachThreadThatAsks) {
   EXPECT_EQ(added->at(2).source, "");
   for (size_t i = 0; i < added->size(); ++i) {
     const EventBlock::Entry entry = added->at(i);
-    builder.AddStored(
-        entry, StoredPart(added->EncodedView(i), {entry.vm_name, entry.run_id, entry.source}));
+    builder.AddStored(entry, StoredPart(added->EncodedView(i), entry.vm_ref));
   }
   const EventBlockPtr block = builder.Finish();
   const auto compare = [&] {

@@ -45,18 +45,15 @@ void ReadJournalFile(const std::string& path, History* history) {
   const Database database = Open(path);
   ForEachRow(database.get(), "SELECT value FROM meta WHERE key = 'journal_id'",
              [&](sqlite3_stmt* row) { history->journal_id = Bytes(row, 0); });
-  ForEachRow(database.get(),
-             "SELECT event, vm, run, source, sequence FROM events ORDER BY sequence",
+  ForEachRow(database.get(), "SELECT event, ref, sequence FROM events ORDER BY sequence",
              [&](sqlite3_stmt* row) {
                v1::Event event;
                if (!event.ParseFromString(Bytes(row, 0)) ||
-                   static_cast<int64_t>(event.sequence()) != sqlite3_column_int64(row, 4)) {
-                 e2e::Fail("the journal's row " + Bytes(row, 4) + " is not its event");
+                   static_cast<int64_t>(event.sequence()) != sqlite3_column_int64(row, 2)) {
+                 e2e::Fail("the journal's row " + Bytes(row, 2) + " is not its event");
                }
-               if (const std::string name = Bytes(row, 1); !name.empty()) {
-                 event.mutable_vm()->set_name(name);
-                 event.mutable_vm()->set_run_id(Bytes(row, 2));
-                 event.mutable_vm()->set_source(Bytes(row, 3));
+               if (const std::string ref = Bytes(row, 1); !ref.empty()) {
+                 event.mutable_vm()->ParseFromString(ref);
                }
                event.set_durable(true);
                history->journal.push_back(event);

@@ -357,11 +357,10 @@ TEST_F(VmSessionSenderTest, AKillThatWasSeenNeedsNoExitStatus) {
 }
 
 TEST_F(VmSessionSenderTest, WhyNobodySawTheSenderIsSaid) {
-  vm_.End({ExitStatus{0, SIGKILL}, false, "--signal-senders is off"});
+  vm_.End({ExitStatus{0, SIGKILL}, false, "not recorded"});
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
   EXPECT_FALSE(vm_.Stopped().sender.has_value());
-  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
-              HasSubstr("who sent SIGKILL is not known: --signal-senders is off; "));
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("sender not recorded; "));
 }
 
 TEST_F(VmSessionSenderTest, AnIntentIsTheAdmins) {

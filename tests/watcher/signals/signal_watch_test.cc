@@ -357,13 +357,14 @@ TEST_F(SignalWatchTest, AProcessThatLeadsNoNamespaceIsNoReasonOfTheKernels) {
 }
 
 TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
-  EXPECT_EQ(watch_.WhyUnknown(), "the kernel has no record of it");
+  EXPECT_EQ(watch_.WhyUnknown(), "not recorded: the kernel has no record of it");
   trace_->Lose(7);
   watch_.Drain();
   EXPECT_EQ(watch_.lost(), 7U);
   EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 7 away"));
   SignalWatch none(loop_.get(), nullptr, "no BTF");
-  EXPECT_EQ(none.WhyUnknown(), "no BTF");
+  EXPECT_EQ(none.WhyUnknown(), "not recorded");
+  EXPECT_EQ(none.state().problem, "no BTF") << "for info and doctor";
   EXPECT_FALSE(none.state().active);
   EXPECT_EQ(SignalWatch(loop_.get(), nullptr, "").WhyUnknown(), "");
 }
