@@ -846,8 +846,10 @@ void Judge::CheckFollowed(int number) const {
   if (2 * open.size() + launchers + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
     return story_->Reach("bound: the VMs of a user have their descriptors");
   }
+  // A launcher may be another program, which is tried once a minute.
+  constexpr absl::Duration kFollowsLaunched = absl::Seconds(100);
   for (const auto& life : world_->lives()) {
-    if (!IsFree(*life, kFollows)) continue;
+    if (!IsFree(*life, life->launcher == nullptr ? kFollows : kFollowsLaunched)) continue;
     if (life->client != nullptr && life->client_daemon == number) {
       story_->Reach("a VM is followed after a shortage of descriptors");
     } else {

@@ -38,7 +38,9 @@ struct SocketSlot {
   int runs = 0;      // live ones that were found here
   bool present = false;
   bool untried = false;  // found by the first scan, and not connected to yet
-  bool silent = false;   // `socket` sent no greeting, and no VM is seen behind it
+  // `socket` sent no greeting, and no VM is seen behind it: until then a foreign listener is left
+  // alone.
+  absl::Duration silent_until;
 
   // The run that this path is a way to: the newest of those found here. An older one, whose socket
   // was replaced, lives on without being it.

@@ -242,7 +242,7 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
   // To look at the socket takes no descriptor.
   if (not_opened == 0 || IdentifySocket(slot->path, &file.identity) == 0) {
     LeaveReplacedRun(slot, file.identity);
-    if (!(slot->socket == file.identity)) slot->silent = false;
+    if (!(slot->socket == file.identity)) slot->silent_until = absl::ZeroDuration();
     slot->socket = file.identity;
   }
   if (not_opened != 0) return OnNotConnected(slot, not_opened);
@@ -261,7 +261,8 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
 
 bool SocketConnector::MayConnect(SocketSlot* slot) {
   CommandLines* const command_lines = context_->options->command_lines.get();
-  const bool foreign = slot->silent && slot->listener.has_value() && !SaysQemu(*slot);
+  const bool foreign = context_->loop->Now().monotonic < slot->silent_until &&
+                       slot->listener.has_value() && !SaysQemu(*slot);
   if (slot->run != nullptr || command_lines == nullptr ||
       (watches_[slot->spec].names_monitors() && !foreign)) {
     return true;
@@ -269,7 +270,7 @@ bool SocketConnector::MayConnect(SocketSlot* slot) {
   if (slot->monitors == nullptr) slot->monitors = command_lines->BeginMonitors();
   if (slot->monitors->Has(InodeOf(slot->socket))) {
     slot->monitors = nullptr;
-    slot->silent = false;
+    slot->silent_until = absl::ZeroDuration();
     return true;
   }
   const bool done = slot->monitors->done();
@@ -575,7 +576,8 @@ void SocketConnector::OnNoVm(QmpRun* run, const std::string& problem) {
   SetRun(slot, nullptr);
   run->Discard();
   if (!slot->present) return;
-  slot->silent = true;
+  // A launcher may have listened for a QEMU that was slow to start, or that another client had.
+  slot->silent_until = context_->loop->Now().monotonic + kMaxRefusedRetry;
   BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
   // A QEMU of another name is connected to again at once, by its process.
   if (SaysQemu(*slot)) return Schedule(slot, absl::ZeroDuration());

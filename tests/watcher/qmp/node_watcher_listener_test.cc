@@ -262,6 +262,14 @@ TEST_F(ForeignListenerTest, IsConnectedToOnceWithoutAGreeting) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
 }
 
+// A launcher may have listened for a QEMU whose monitor another client had.
+TEST_F(ForeignListenerTest, IsTriedAgainAMinuteLater) {
+  Listen(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilInTime([&] { return CountConnections() == 1; }));
+  EXPECT_TRUE(UntilInTime([&] { return CountConnections() == 1; }, absl::Seconds(1)));
+}
+
 TEST_F(ForeignListenerTest, IsConnectedToOnceIfItClosesOrSendsSomethingElse) {
   for (const char* greeting : {"", "220 mail.example.com ESMTP\r\n"}) {
     const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greeting = greeting});
