@@ -19,7 +19,7 @@
 #include "server/host/service_manager.h"
 #include "server/transport/connection_acceptor.h"
 #include "spdlog/spdlog.h"
-#include "watcher/host/host_shutdown_api.h"
+#include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
 
@@ -144,7 +144,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   }
   SavedState saved = (*log)->TakeSaved();
   for (SavedRun& run : saved.runs) watcher_options.saved_runs.push_back(std::move(run.payload));
-  watcher_options.ended_runs = std::move(saved.ended_runs);
   Handover handover = UnpackHandover(std::move(parcel), EndOf(**log));
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
   if (handover.exit_statuses.valid()) {

@@ -24,9 +24,9 @@ namespace {
 constexpr char kStoredName[] = "vmeventd-handover";
 // The first message has this, the journal's id, its newest sequence, and the number of sockets of
 // exit statuses, which precede the trace's descriptors. Each message after it is a run's
-// (WriteHandedRun), with its connection, if it has one, and its process, if that is tracked.
+// (HandedRun::state), with its connection, if it has one, and its process, if that is tracked.
 constexpr char kFormat[] = "vmeventd-handover-4";
-constexpr size_t kMaxText = 2 * HandedMonitor::kMaxUnhandled;
+constexpr size_t kMaxText = 2 * HandedRun::kMaxUnhandled;
 constexpr size_t kMaxDescriptors = 64;  // of a message
 // Limit of what waits in the queue. Without CAP_NET_ADMIN it is net.core.wmem_max.
 constexpr int kQueueBytes = 32 << 20;
@@ -101,13 +101,16 @@ absl::StatusOr<First> ReceiveFirst(int socket, bool stays, absl::Span<char> buff
 }
 
 absl::StatusOr<HandedRun> ReadRun(absl::string_view text, std::vector<UniqueFd> descriptors) {
-  absl::StatusOr<HandedRun> run = ReadHandedRun(text);
-  if (!run.ok()) return run;
-  if (run->pid != 0 && !descriptors.empty()) {
-    run->process = std::move(descriptors.back());
+  HandedRun run;
+  if (!run.state.ParseFromArray(text.data(), static_cast<int>(text.size())) ||
+      run.state.run_id().empty()) {
+    return absl::InvalidArgumentError("not a run that was handed over");
+  }
+  if (run.state.pid() != 0 && !descriptors.empty()) {
+    run.process = std::move(descriptors.back());
     descriptors.pop_back();
   }
-  if (!descriptors.empty()) run->connection = std::move(descriptors.front());
+  if (!descriptors.empty()) run.connection = std::move(descriptors.front());
   return run;
 }
 
@@ -126,7 +129,7 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
     if (text->empty()) break;
     absl::StatusOr<HandedRun> run = ReadRun(*text, std::move(descriptors));
     if (!run.ok()) return run.status();
-    if (!same_journal) run->run_id.clear();
+    if (!same_journal) run->state.clear_run_id();
     out->runs.push_back(*std::move(run));
   }
   return same_journal || out->runs.empty()
@@ -159,7 +162,7 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vect
     for (const UniqueFd* of : {&run.connection, &run.process}) {
       if (of->valid()) descriptors.push_back(of->get());
     }
-    status = Send(sender.get(), WriteHandedRun(run), descriptors);
+    status = Send(sender.get(), run.state.SerializeAsString(), descriptors);
     if (status.ok()) continue;
     spdlog::warn("cannot hand over {} of {} VMs, the next start reconnects to them: {}",
                  runs.size() - sent, runs.size(), std::string(status.message()));

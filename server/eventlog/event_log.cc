@@ -117,9 +117,6 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, L
       pump(&queue, &live_state, &writer, clock, &subscribers, begin.after.through),
       event_meters(pump.meters()) {
   const OnThread here(&pump_role);
-  for (const v1::Vm& vm : begin.opened.stops) {
-    saved.ended_runs.push_back({vm.ref().run_id(), vm.ref().source(), vm.ref().uuid()});
-  }
   live_state.Publish(KnownVms(begin.opened, clock->Now()), true);
   pump.TakeWritten();
   if (!begin.opened.replaced.empty()) pump.PublishGap(begin.opened.replaced);

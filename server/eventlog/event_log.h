@@ -64,9 +64,8 @@ struct SavedRun {
 
 // State that the daemon before this one left, for the watcher.
 struct SavedState {
-  std::vector<SavedRun> runs;        // open runs
-  std::vector<EndedRun> ended_runs;  // oldest end first
-  bool journal_is_new = false;       // its events say nothing of the open runs
+  std::vector<SavedRun> runs;   // open runs
+  bool journal_is_new = false;  // its events say nothing of the open runs
 };
 
 // Start of a stream or a listing.

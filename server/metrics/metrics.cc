@@ -382,12 +382,9 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
        counters.command_lines_left_out},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
-  for (const auto& [limit, value] :
-       {std::pair("process", counters.sockets_over_process_limit.value()),
-        std::pair("directory", counters.sockets_over_directory_limit)}) {
-    out->Counter("vmeventd_sockets_left_out_total",
-                 "Times that a socket was left out because of a limit", value, {{"limit", limit}});
-  }
+  out->Counter("vmeventd_sockets_left_out_total",
+               "Times that a socket was left out because its directory had as many as it may have",
+               counters.sockets_over_directory_limit);
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",

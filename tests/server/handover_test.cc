@@ -30,11 +30,11 @@ ino_t InodeOf(const UniqueFd& fd) {
 std::vector<HandedRun> ThreeRuns() {
   std::vector<HandedRun> runs(3);
   for (int i = 0; i < 3; ++i) {
-    runs[i].run_id = absl::StrCat("run ", i);
-    runs[i].saved = static_cast<uint64_t>(i);
+    runs[i].state.set_run_id(absl::StrCat("run ", i));
+    runs[i].state.set_saved(static_cast<uint64_t>(i));
     if (i != 1) runs[i].connection = NewSocket();
     if (i == 2) continue;
-    runs[i].pid = 100 + i;
+    runs[i].state.set_pid(100 + i);
     runs[i].process = NewSocket();
   }
   return runs;
@@ -47,8 +47,8 @@ TEST(HandoverTest, RunsComeWithTheirDescriptors) {
   EXPECT_FALSE(read.exit_statuses.valid());
   ASSERT_EQ(read.runs.size(), 3u);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(read.runs[i].run_id, runs[i].run_id);
-    EXPECT_EQ(read.runs[i].saved, runs[i].saved);
+    EXPECT_EQ(read.runs[i].state.run_id(), runs[i].state.run_id());
+    EXPECT_EQ(read.runs[i].state.saved(), runs[i].state.saved());
     ASSERT_EQ(read.runs[i].connection.valid(), i != 1);
     ASSERT_EQ(read.runs[i].process.valid(), i != 2);
     if (i != 1) {
@@ -85,26 +85,26 @@ TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
     const Handover read =
         UnpackHandover(PackHandover(kEndOfJournal, ThreeRuns(), -1, {}).value(), journal);
     ASSERT_EQ(read.runs.size(), 3u);
-    for (const HandedRun& run : read.runs) EXPECT_EQ(run.run_id, "");
+    for (const HandedRun& run : read.runs) EXPECT_EQ(run.state.run_id(), "");
     EXPECT_TRUE(read.runs[0].connection.valid()) << "it is still to be closed";
   }
 }
 
 TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
   std::vector<HandedRun> runs(1);
-  runs[0].run_id = std::string(1000, 'x');
-  runs[0].monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled, '\xff');
+  runs[0].state.set_run_id(std::string(1000, 'x'));
+  runs[0].state.set_unhandled(std::string(HandedRun::kMaxUnhandled, '\xff'));
   const Handover read =
       UnpackHandover(PackHandover(kEndOfJournal, runs, -1, {}).value(), kEndOfJournal);
   ASSERT_EQ(read.runs.size(), 1u);
-  EXPECT_EQ(read.runs[0].monitor.unhandled, runs[0].monitor.unhandled);
+  EXPECT_EQ(read.runs[0].state.unhandled(), runs[0].state.unhandled());
 }
 
 TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
   std::vector<HandedRun> runs(2000);
   for (HandedRun& run : runs) {
-    run.run_id = "run";
-    run.monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled, 'x');
+    run.state.set_run_id("run");
+    run.state.set_unhandled(std::string(HandedRun::kMaxUnhandled, 'x'));
   }
   const Handover read =
       UnpackHandover(PackHandover(kEndOfJournal, runs, -1, {}).value(), kEndOfJournal);
@@ -116,7 +116,7 @@ TEST(HandoverTest, ItHoldsConnectionsOpenUntilItIsClosed) {
   int ends[2] = {};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
   std::vector<HandedRun> runs(1);
-  runs[0].run_id = "run";
+  runs[0].state.set_run_id("run");
   runs[0].connection = UniqueFd(ends[0]);
   const UniqueFd peer(ends[1]);
   UniqueFd parcel = PackHandover(kEndOfJournal, runs, -1, {}).value();
@@ -133,7 +133,7 @@ TEST(HandoverTest, AnythingElseIsRefused) {
   EXPECT_TRUE(UnpackHandover(UniqueFd(), kEndOfJournal).runs.empty());
   EXPECT_TRUE(TraceIn(UniqueFd()).empty());
   EXPECT_TRUE(UnpackHandover(NewSocket(), kEndOfJournal).runs.empty());
-  const std::string run = WriteHandedRun(std::move(ThreeRuns()[2]));
+  const std::string run = ThreeRuns()[2].state.SerializeAsString();
   for (const std::string text :
        {"", "x", "vmeventd-handover-3 journal 7 0", "vmeventd-handover-4 journal",
         "vmeventd-handover-4 journal x 0", "vmeventd-handover-4 journal 7 1"}) {

@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/world.h"
-#include "watcher/host/host_shutdown_api.h"
+#include "watcher/host/host_watch.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/session/vm_session.h"
-#include "watcher/signals/signal_trace.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -95,14 +95,12 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
   absl::Status status;
   for (const Store::Run& stored : std::exchange(store->runs, {})) {
     HandedRun run;
-    absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
-    if (read.ok()) run = *std::move(read);
-    status.Update(read.status());
+    if (!run.state.ParseFromString(stored.text)) status.Update(absl::DataLossError("a stored run"));
     run.connection = UniqueFd(stored.connection);
     run.process = UniqueFd(stored.process);
     for (const int fd : {stored.connection, stored.process}) kernel_->PassKept(fd);
-    if (!fits) run.run_id.clear();
-    if (!run.connection.valid()) domains_.insert(run.run_id);
+    if (!fits) run.state.clear_run_id();
+    if (!run.connection.valid()) domains_.insert(run.state.run_id());
     runs.push_back(std::move(run));
   }
   if (!status.ok()) return status;
@@ -132,7 +130,6 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
   for (const SavedRun& run : saved_.runs) watcher_options.saved_runs.push_back(run.payload);
-  watcher_options.ended_runs = saved_.ended_runs;
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
   if (!handed.ok()) return handed.status();
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
@@ -179,7 +176,7 @@ void Daemon::Stop(Store* store) {
   for (HandedRun& run : handed) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();
-    store->runs.push_back({WriteHandedRun(run), connection, process});
+    store->runs.push_back({run.state.SerializeAsString(), connection, process});
     for (const int fd : {connection, process}) kernel_->Keep(fd);
   }
 }

@@ -90,8 +90,8 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
   story_->Fail("a run of ", vm.name(), " of which each life has another: ", vm.run_id());
 }
 
-// A VM that was listed before its QEMU spoke, and whose listener is none, has a run id by its
-// socket, and keeps it.
+// A VM whose listener is no QEMU by its name is found before its process is known: its run id is
+// that of its socket, and stays.
 void Judge::TakeOtherRunId(const v1::VmRef& vm) {
   if (LifeOf(vm.run_id()) != nullptr) return;
   for (const auto& life : world_->lives()) {
@@ -100,7 +100,7 @@ void Judge::TakeOtherRunId(const v1::VmRef& vm) {
       life->listed_as = absl::StrCat(life->name, "-b");
       return story_->Reach("a VM is found at its other socket");
     }
-    if (life->launcher == nullptr) continue;
+    if (life->launcher == nullptr && life->process->program == Process().program) continue;
     if (!absl::StrContains(vm.run_id(), absl::StrCat("-s", life->socket_inode, "-"))) continue;
     story_->Reach("a VM is listed while nobody is known who listens");
     TakeRunId(vm.run_id(), life.get());
@@ -846,8 +846,10 @@ void Judge::CheckFollowed(int number) const {
   if (2 * open.size() + launchers + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
     return story_->Reach("bound: the VMs of a user have their descriptors");
   }
+  // A launcher may be another program, which is tried once a minute.
+  constexpr absl::Duration kFollowsLaunched = absl::Seconds(100);
   for (const auto& life : world_->lives()) {
-    if (!IsFree(*life, kFollows)) continue;
+    if (!IsFree(*life, life->launcher == nullptr ? kFollows : kFollowsLaunched)) continue;
     if (life->client != nullptr && life->client_daemon == number) {
       story_->Reach("a VM is followed after a shortage of descriptors");
     } else {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/system.h"
-#include "watcher/host/host_shutdown_api.h"
+#include "watcher/host/host_watch.h"
 
 namespace vmeventd {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/system.h"
-#include "watcher/signals/signal_trace.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 

@@ -100,13 +100,6 @@ struct RunInfo {
   }
 };
 
-// A run whose STOPPED an earlier daemon has published.
-struct EndedRun {
-  std::string run_id;
-  std::string source;  // RunInfo::source
-  std::string uuid;
-};
-
 // The kernel's report of a process that is gone.
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known

@@ -1,12 +1,332 @@
 #include "watcher/host/host_watch.h"
 
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <systemd/sd-bus.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <ctime>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
+namespace {
+
+// Between two tries to connect: most hosts without a bus never have one.
+constexpr uint64_t kFirstRetryMicroseconds = 5'000'000;
+constexpr uint64_t kLastRetryMicroseconds = 320'000'000;
+constexpr uint64_t kCallMicroseconds = 5'000'000;
+// Limit of one turn: a client of the bus may send any number of signals.
+constexpr int kMessagesATurn = 100;
+
+constexpr char kBusName[] = "org.freedesktop.DBus";
+constexpr char kShutdownTarget[] = "shutdown.target";
+
+// On CLOCK_MONOTONIC, as sd-bus has its deadlines.
+uint64_t NowMicroseconds() { return static_cast<uint64_t>(absl::ToUnixMicros(SteadyNow())); }
+
+struct BusCloser {
+  void operator()(sd_bus* bus) const { sd_bus_close_unref(bus); }
+};
+
+class SystemBus : public HostShutdownApi {
+ public:
+  SystemBus(UniqueFd epoll, UniqueFd timer) : epoll_(std::move(epoll)), timer_(std::move(timer)) {
+    Connect();
+    Rearm();
+  }
+
+  int fd() const override { return epoll_.get(); }
+
+  HostShutdownState Read() override {
+    uint64_t expirations = 0;
+    [[maybe_unused]] const ssize_t size = read(timer_.get(), &expirations, sizeof(expirations));
+    if (bus_ == nullptr && NowMicroseconds() >= retry_at_) Connect();
+    for (int i = 0; bus_ != nullptr && i < kMessagesATurn; ++i) {
+      const int result = sd_bus_process(bus_.get(), nullptr);
+      if (result == 0) break;
+      if (result < 0) Disconnect(absl::StrCat("the system bus is gone: ", ErrnoText(-result)));
+    }
+    Rearm();
+    return State();
+  }
+
+ private:
+  // Service that says it, and the questions that it was asked.
+  struct Speaker {
+    const char* name;  // on the bus
+    const char* path;
+    const char* interface;
+    const char* property;
+    const char* for_people;
+    std::string owner = {};  // the name's unique one; empty: nobody has it
+    bool answered = false;   // the property, or that nobody has the name
+    bool shutting_down = false;
+  };
+
+  static constexpr size_t kLogind = 0;
+  static constexpr size_t kSystemd = 1;
+
+  HostShutdownState State() const {
+    HostShutdownState state;
+    state.known =
+        bus_ == nullptr || std::all_of(speakers_.begin(), speakers_.end(),
+                                       [](const Speaker& speaker) { return speaker.answered; });
+    for (const Speaker& speaker : speakers_) {
+      if (!speaker.shutting_down) continue;
+      state.shutting_down = true;
+      state.by = speaker.for_people;
+      break;
+    }
+    if (!state.shutting_down) state.by = last_;
+    state.problem = problem_;
+    const bool nobody = std::all_of(speakers_.begin(), speakers_.end(), [](const Speaker& speaker) {
+      return speaker.answered && speaker.owner.empty();
+    });
+    if (bus_ != nullptr && nobody) {
+      state.problem = "neither systemd-logind nor systemd is on the system bus";
+    }
+    return state;
+  }
+
+  void Connect() {
+    sd_bus* opened = nullptr;
+    int result = sd_bus_open_system_with_description(&opened, "vmeventd");
+    bus_.reset(opened);
+    if (result < 0) return Disconnect(absl::StrCat("no system bus: ", ErrnoText(-result)));
+    problem_.clear();
+    sd_bus_set_method_call_timeout(bus_.get(), kCallMicroseconds);
+    result = Listen();
+    epoll_event input{};
+    input.events = EPOLLIN;
+    if (result >= 0 &&
+        epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, sd_bus_get_fd(bus_.get()), &input) != 0) {
+      result = -errno;
+    }
+    if (result < 0) Disconnect(absl::StrCat("the system bus: ", ErrnoText(-result)));
+  }
+
+  // Each signal is asked for before the state is, so that no change between is missed.
+  int Listen() {
+    int result = Match(kBusName, "/org/freedesktop/DBus", kBusName, "NameOwnerChanged", OnOwner);
+    if (result >= 0) {
+      const Speaker& logind = speakers_[kLogind];
+      result = Match(logind.name, logind.path, logind.interface, "PrepareForShutdown", OnPrepare);
+    }
+    const Speaker& systemd = speakers_[kSystemd];
+    for (const char* signal : {"JobNew", "JobRemoved"}) {
+      if (result >= 0) {
+        result = Match(systemd.name, systemd.path, systemd.interface, signal, OnJob);
+      }
+    }
+    for (size_t i = 0; i < speakers_.size() && result >= 0; ++i) {
+      speakers_[i].answered = false;
+      result = Call(kBusName, "/org/freedesktop/DBus", kBusName, "GetNameOwner", kOwnerAnswers[i],
+                    {speakers_[i].name});
+    }
+    return result;
+  }
+
+  int Match(const char* sender, const char* path, const char* interface, const char* member,
+            sd_bus_message_handler_t handler) {
+    return sd_bus_match_signal_async(bus_.get(), nullptr, sender, path, interface, member, handler,
+                                     nullptr, this);
+  }
+
+  // With texts as its arguments. Does not start who is called.
+  int Call(const char* name, const char* path, const char* interface, const char* member,
+           sd_bus_message_handler_t handler, std::initializer_list<const char*> arguments) {
+    sd_bus_message* call = nullptr;
+    int result = sd_bus_message_new_method_call(bus_.get(), &call, name, path, interface, member);
+    if (result >= 0) result = sd_bus_message_set_auto_start(call, 0);
+    for (const char* argument : arguments) {
+      if (result >= 0) result = sd_bus_message_append_basic(call, 's', argument);
+    }
+    if (result >= 0) result = sd_bus_call_async(bus_.get(), nullptr, call, handler, this, 0);
+    sd_bus_message_unref(call);
+    return result;
+  }
+
+  void SetOwner(size_t i, absl::string_view owner) {
+    Speaker& speaker = speakers_[i];
+    speaker.owner = std::string(owner);
+    speaker.answered = owner.empty();
+    if (owner.empty()) return;
+    // Without it systemd sends no signals, unless another has asked for them.
+    if (i == kSystemd) Call(speaker.name, speaker.path, speaker.interface, "Subscribe", Ignore, {});
+    Call(speaker.name, speaker.path, "org.freedesktop.DBus.Properties", "Get", kPropertyAnswers[i],
+         {speaker.interface, speaker.property});
+  }
+
+  void Say(size_t i, bool shutting_down) {
+    retry_ = kFirstRetryMicroseconds;
+    speakers_[i].answered = true;
+    speakers_[i].shutting_down = shutting_down;
+    last_ = speakers_[i].for_people;
+  }
+
+  // Any client of the bus may send any signal to this one.
+  bool IsFrom(size_t i, sd_bus_message* message) const {
+    const char* const sender = sd_bus_message_get_sender(message);
+    return sender != nullptr && sender == speakers_[i].owner;
+  }
+
+  void Disconnect(std::string problem) {
+    if (bus_ != nullptr && sd_bus_get_fd(bus_.get()) >= 0) {
+      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, sd_bus_get_fd(bus_.get()), nullptr);
+    }
+    bus_.reset();
+    for (Speaker& speaker : speakers_) speaker.owner.clear();
+    problem_ = std::move(problem);
+    retry_at_ = NowMicroseconds() + retry_;
+    retry_ = std::min(retry_ * 2, kLastRetryMicroseconds);
+  }
+
+  // Wakes for what the bus waits for, and for the next try.
+  void Rearm() {
+    uint64_t deadline = retry_at_;
+    if (bus_ != nullptr) {
+      deadline = UINT64_MAX;
+      sd_bus_get_timeout(bus_.get(), &deadline);
+      epoll_event wanted{};
+      const int events = sd_bus_get_events(bus_.get());
+      wanted.events = events < 0 ? uint32_t{EPOLLIN} : static_cast<uint32_t>(events);
+      epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, sd_bus_get_fd(bus_.get()), &wanted);
+    }
+    itimerspec at{};
+    if (deadline != UINT64_MAX) {
+      deadline = std::max<uint64_t>(deadline, 1);  // 0 would disarm it
+      at.it_value.tv_sec = static_cast<time_t>(deadline / 1'000'000);
+      at.it_value.tv_nsec = static_cast<long>(deadline % 1'000'000) * 1000;
+    }
+    timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
+  }
+
+  // Callbacks of sd-bus, from within Read().
+
+  static int OnOwner(sd_bus_message* message, void* self, sd_bus_error*) {
+    const char *name = nullptr, *before = nullptr, *owner = nullptr;
+    if (sd_bus_message_read(message, "sss", &name, &before, &owner) < 0) return 0;
+    auto* const bus = static_cast<SystemBus*>(self);
+    const char* const sender = sd_bus_message_get_sender(message);
+    if (sender == nullptr || std::strcmp(sender, kBusName) != 0) return 0;
+    for (size_t i = 0; i < bus->speakers_.size(); ++i) {
+      if (std::strcmp(name, bus->speakers_[i].name) == 0) bus->SetOwner(i, owner);
+    }
+    return 0;
+  }
+
+  template <size_t i>
+  static int OnOwnerAnswer(sd_bus_message* message, void* self, sd_bus_error*) {
+    const char* owner = "";
+    if (sd_bus_message_is_method_error(message, nullptr) != 0 ||
+        sd_bus_message_read(message, "s", &owner) < 0) {
+      owner = "";
+    }
+    static_cast<SystemBus*>(self)->SetOwner(i, owner);
+    return 0;
+  }
+
+  static int OnPreparing(sd_bus_message* message, void* self, sd_bus_error*) {
+    auto* const bus = static_cast<SystemBus*>(self);
+    int preparing = 0;
+    if (sd_bus_message_is_method_error(message, nullptr) != 0 ||
+        sd_bus_message_read(message, "v", "b", &preparing) < 0) {
+      bus->speakers_[kLogind].answered = true;
+      return 0;
+    }
+    bus->Say(kLogind, preparing != 0);
+    return 0;
+  }
+
+  static int OnSystemState(sd_bus_message* message, void* self, sd_bus_error*) {
+    auto* const bus = static_cast<SystemBus*>(self);
+    const char* state = nullptr;
+    if (sd_bus_message_is_method_error(message, nullptr) != 0 ||
+        sd_bus_message_read(message, "v", "s", &state) < 0) {
+      bus->speakers_[kSystemd].answered = true;
+      return 0;
+    }
+    bus->Say(kSystemd, std::strcmp(state, "stopping") == 0);
+    return 0;
+  }
+
+  static int OnPrepare(sd_bus_message* message, void* self, sd_bus_error*) {
+    auto* const bus = static_cast<SystemBus*>(self);
+    int preparing = 0;
+    if (!bus->IsFrom(kLogind, message) || sd_bus_message_read(message, "b", &preparing) < 0)
+      return 0;
+    bus->Say(kLogind, preparing != 0);
+    return 0;
+  }
+
+  // JobNew has a job's number, path and unit; JobRemoved its result as well.
+  static int OnJob(sd_bus_message* message, void* self, sd_bus_error*) {
+    auto* const bus = static_cast<SystemBus*>(self);
+    uint32_t number = 0;
+    const char *job = nullptr, *unit = nullptr, *result = nullptr;
+    if (!bus->IsFrom(kSystemd, message) ||
+        sd_bus_message_read(message, "uos", &number, &job, &unit) < 0 ||
+        std::strcmp(unit, kShutdownTarget) != 0) {
+      return 0;
+    }
+    if (sd_bus_message_is_signal(message, nullptr, "JobNew") != 0) {
+      bus->Say(kSystemd, true);
+    } else if (sd_bus_message_read(message, "s", &result) >= 0 &&
+               std::strcmp(result, "done") != 0) {
+      bus->Say(kSystemd, false);
+    }
+    return 0;
+  }
+
+  static int Ignore(sd_bus_message*, void*, sd_bus_error*) { return 0; }
+
+  static constexpr std::array<sd_bus_message_handler_t, 2> kOwnerAnswers = {OnOwnerAnswer<0>,
+                                                                            OnOwnerAnswer<1>};
+  static constexpr std::array<sd_bus_message_handler_t, 2> kPropertyAnswers = {OnPreparing,
+                                                                               OnSystemState};
+
+  const UniqueFd epoll_;
+  const UniqueFd timer_;
+  std::unique_ptr<sd_bus, BusCloser> bus_;  // null: not connected
+  std::array<Speaker, 2> speakers_{{
+      {"org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
+       "PreparingForShutdown", "systemd-logind"},
+      {"org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
+       "SystemState", "systemd"},
+  }};
+  std::string last_ = "systemd";
+  std::string problem_;
+  uint64_t retry_at_ = 0;  // on CLOCK_MONOTONIC, in microseconds
+  uint64_t retry_ = kFirstRetryMicroseconds;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus() {
+  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
+  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  epoll_event input{};
+  input.events = EPOLLIN;
+  if (!epoll.valid() || !timer.valid() ||
+      epoll_ctl(epoll.get(), EPOLL_CTL_ADD, timer.get(), &input) != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("epoll and timerfd for the system bus: ", ErrnoText(errno)));
+  }
+  return std::make_unique<SystemBus>(std::move(epoll), std::move(timer));
+}
 
 HostWatch::HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownApi> source, std::string problem)
     : loop_(loop), source_(std::move(source)) {

@@ -324,7 +324,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
   info.process_tracked = tracked;
-  if (tracked) info.SetProcess(DescribeProcess(process, *context_->oom_counters));
+  if (tracked) info.SetProcess(DescribeProcess(process, context_->oom_counters));
   RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = std::string(info.source)};
   if (info.start_ticks != 0) {
     identity.pid = info.pid;
@@ -350,25 +350,11 @@ void LibvirtSource::EndOrphans() {
   for (LibvirtRun* run : orphans) run->OnLibvirtGone();
 }
 
-VmRun* LibvirtSource::Restore(VmSession session) {
-  const std::string uuid(session.Status().ref.uuid);
-  const std::string uri(absl::StripPrefix(session.run().source, "libvirt:"));
-  return Adopt(LinkAt(uri), uuid, std::move(session));
-}
-
-// Nobody can keep a run's connection to libvirt.
-bool LibvirtSource::GoOn(VmRun* run, HandedRun* handed) {
-  return options_->process_tracking && context_->vm_descriptors < context_->max_vm_descriptors &&
-         Of(run)->GoOn(handed);
-}
-
-std::vector<HandedRun> LibvirtSource::HandOver() {
-  std::vector<HandedRun> all;
-  for (const auto& [run, link] : link_of_) {
-    std::optional<HandedRun> handed = Of(run)->HandOver();
-    if (handed.has_value()) all.push_back(*std::move(handed));
-  }
-  return all;
+VmRun* LibvirtSource::Restore(VmSession* session) {
+  if (session->run().reported_by == ReportedBy::kMonitor) return nullptr;
+  const std::string uuid(session->Status().ref.uuid);
+  const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
+  return Adopt(LinkAt(uri), uuid, std::move(*session));
 }
 
 LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {

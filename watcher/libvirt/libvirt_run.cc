@@ -4,8 +4,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/libvirt/libvirt_source.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
+namespace {
+
+// Time that a request about an intent may wait for what libvirt has already said.
+constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
+
+}  // namespace
 
 LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
                        VmSession session)
@@ -126,8 +133,11 @@ void LibvirtRun::AwaitEnd() {
   if (!std::exchange(awaits_end_, true)) process().AwaitEnd();
 }
 
-void LibvirtRun::AskGuestAgent() { source_->AskDetails(this); }
+void LibvirtRun::Ask(Question question) {
+  // libvirt reports what the run state's answer would say.
+  if (question == Question::kGuestAgent) source_->AskDetails(this);
+}
 
-void LibvirtRun::ReadNow(absl::Duration limit) { source_->ReadNow(limit); }
+void LibvirtRun::ReadNow() { source_->ReadNow(kMaxDrain); }
 
 }  // namespace vmeventd

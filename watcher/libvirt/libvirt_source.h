@@ -23,11 +23,8 @@
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/libvirt/socket_glob_watcher.h"
-#include "watcher/runs/handed_run.h"
-#include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
-#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 
@@ -63,10 +60,9 @@ class LibvirtRun : public VmRun {
   // Its process was looked for: it is not visible, which is a problem until it is found.
   void OnProcessMissing();
   void OnProcessFound(PeerProcess process);
-  // Gives the next daemon the process, if it is followed. The run takes no more input.
-  std::optional<HandedRun> HandOver();
-  // As RunSource::GoOn().
-  bool GoOn(HandedRun* handed);
+  // libvirt's connection is a session of its own, which cannot be handed over.
+  std::optional<HandedRun> HandOver() override;
+  bool GoOn(HandedRun* handed) override;
   // The connection to libvirt ended; or its libvirt is gone for good.
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
@@ -77,9 +73,8 @@ class LibvirtRun : public VmRun {
 
  private:
   void OnProcessGone() override;
-  void AskRunState() override {}  // libvirt reports what it would say
-  void AskGuestAgent() override;
-  void ReadNow(absl::Duration limit) override;
+  void Ask(Question question) override;
+  void ReadNow() override;
   void Disconnect() override { context_->loop->CancelTimer(&report_timer_); }
 
   // Waits at most `wait` for libvirt's report of the end of a process that is gone.
@@ -122,22 +117,13 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
-  bool Restores(const RunInfo& info) const override {
-    return info.reported_by != ReportedBy::kMonitor;
-  }
-  VmRun* Restore(VmSession session) override;
-  bool GoOn(VmRun* run, HandedRun* handed) override;
-
-  bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
+  VmRun* Restore(VmSession* session) override;
   void OnOver(VmRun* run) override;
 
   // For a run, from within any method that hands an input to its session, and from the loop.
   void AskDetails(LibvirtRun* run);
   // Hands in what libvirt has said by now, to whatever run, within `limit`.
   void ReadNow(absl::Duration limit);
-
-  // As NodeWatcher::HandOver().
-  std::vector<HandedRun> HandOver();
 
   // Returns whether something that a libvirt said waits for a look at a process.
   bool waits() const;

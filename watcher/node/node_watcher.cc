@@ -1,8 +1,14 @@
 #include "watcher/node/node_watcher.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/error_reason.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "watcher/libvirt/libvirt_source.h"
@@ -10,7 +16,7 @@
 #include "watcher/qmp/socket_connector.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/oom_watch.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
@@ -30,7 +36,10 @@ HandedExits HandedExitsOf(const std::shared_ptr<UniqueFd>& socket,
   if (socket == nullptr) return exits;
   exits.socket = std::move(*socket);
   for (const HandedRun& run : runs) {
-    if (run.pid != 0) exits.wait_statuses[run.pid] = run.wait_status;
+    const internal::HandedRun& state = run.state;
+    if (state.pid() == 0) continue;
+    exits.wait_statuses[state.pid()] =
+        state.has_wait_status() ? std::optional(state.wait_status()) : std::nullopt;
   }
   return exits;
 }
@@ -39,7 +48,7 @@ HandedExits HandedExitsOf(const std::shared_ptr<UniqueFd>& socket,
 class NodeWatcherImpl : public NodeWatcher {
  public:
   NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
-                  std::unique_ptr<OomWatch> oom_watch, HandedExits handed_exits)
+                  HandedExits handed_exits)
       : options_(WithShared(std::move(options), &node_events_)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(loop_.get(),
@@ -47,7 +56,6 @@ class NodeWatcherImpl : public NodeWatcher {
                                                     ? options_.exit_status_source
                                                     : std::optional(ExitStatusSource::kNone),
                                                 std::move(handed_exits))),
-        oom_watch_(std::move(oom_watch)),
         signals_(loop_.get(), options_.signals.trace, options_.signals.problem),
         host_(loop_.get(), options_.host_shutdown.source, options_.host_shutdown.problem),
         sink_(sink),
@@ -55,8 +63,7 @@ class NodeWatcherImpl : public NodeWatcher {
         intents_(loop_.get(), &table_, options_.session.event_limits) {
     context_.loop = loop_.get();
     context_.exit_statuses = exit_statuses_.get();
-    context_.oom_counters = &oom_counters_;
-    context_.oom_watch = oom_watch_.get();
+    if (!signals_.state().active) context_.oom_counters = &oom_counters_;
     context_.signals = &signals_;
     context_.host = &host_;
     host_.OnChange([this](const HostShutdownState& state) {
@@ -81,11 +88,10 @@ class NodeWatcherImpl : public NodeWatcher {
         LibvirtSource::Create(&context_, &options_, &table_, sink, options_.libvirt_api);
     if (!libvirt.ok()) return libvirt.status();
     libvirt_ = *std::move(libvirt);
+    sources_ = {sockets_.get(), libvirt_.get()};
     const OnThread here(&loop_role_);
-    restorer_ =
-        std::make_unique<RunRestorer>(&context_, &options_.session, &table_,
-                                      std::vector<RunSource*>{sockets_.get(), libvirt_.get()},
-                                      std::move(saved_runs), std::move(handed_runs));
+    restorer_ = std::make_unique<RunRestorer>(&context_, &options_.session, &table_, sources_,
+                                              std::move(saved_runs), std::move(handed_runs));
     return absl::OkStatus();
   }
 
@@ -97,16 +103,14 @@ class NodeWatcherImpl : public NodeWatcher {
       // The runs come first, so that what is found in the directories is known for theirs.
       if (restorer_->RestoreSome()) {
         exit_statuses_->ForgetHanded();
-        sockets_->Start();
-        libvirt_->Start();
+        for (RunSource* source : sources_) source->Start();
         started_ = true;
         table_.ReportSharedUuids();
       }
     }
     loop_->RunOnce(timeout);
     table_.EndTurn();
-    sockets_->EndTurn();
-    libvirt_->EndTurn();
+    for (RunSource* source : sources_) source->EndTurn();
     if (started_) {
       if (publish_runs_again_.exchange(false)) table_.PublishAll();
       if (first_scan_done()) intents_.Handle();
@@ -117,8 +121,8 @@ class NodeWatcherImpl : public NodeWatcher {
   void Wake() override { loop_->Wake(); }
 
   std::vector<HandedRun> HandOver() override {
-    std::vector<HandedRun> handed = sockets_->HandOver();
-    for (HandedRun& run : libvirt_->HandOver()) handed.push_back(std::move(run));
+    const OnThread here(&loop_role_);
+    std::vector<HandedRun> handed = table_.HandOver();
     sink_->EndTurn();
     return handed;
   }
@@ -144,7 +148,8 @@ class NodeWatcherImpl : public NodeWatcher {
   SignalWatchState signal_senders() const override { return signals_.state(); }
   HostShutdownState host_shutdown() const override { return host_.state(); }
   bool first_scan_done() const override {
-    return sockets_->first_scan_done() && libvirt_->first_scan_done();
+    return std::all_of(sources_.begin(), sources_.end(),
+                       [](const RunSource* source) { return source->first_scan_done(); });
   }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override {
     return sockets_->unfollowed_sockets();
@@ -182,7 +187,6 @@ class NodeWatcherImpl : public NodeWatcher {
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;
   const std::unique_ptr<ExitStatusReader> exit_statuses_;
-  const std::unique_ptr<OomWatch> oom_watch_;
   SignalWatch signals_;
   HostWatch host_;
   EventSink* const sink_;
@@ -191,11 +195,39 @@ class NodeWatcherImpl : public NodeWatcher {
   RunTable table_ ABSL_GUARDED_BY(loop_role_);
   std::unique_ptr<SocketConnector> sockets_;
   std::unique_ptr<LibvirtSource> libvirt_;
+  std::vector<RunSource*> sources_;  // all of them
   std::unique_ptr<RunRestorer> restorer_ ABSL_GUARDED_BY(loop_role_);
   IntentRequests intents_;
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
   std::atomic<bool> publish_runs_again_ = false;
 };
+
+// Quotes a value from outside for a message.
+std::string Quote(absl::string_view value) {
+  constexpr size_t kMaxBytes = 120;
+  return absl::StrCat("\"", absl::CHexEscape(value.substr(0, kMaxBytes)),
+                      value.size() > kMaxBytes ? "...\"" : "\"");
+}
+
+// The name of the VM in a request, for errors: its field, and "named "web1"" or "with that UUID".
+std::pair<std::string, std::string> Described(const IntentRequest& request) {
+  if (!request.uuid.has_value()) return {"vm_name", absl::StrCat("named ", Quote(request.vm_name))};
+  if (request.vm_name.empty()) return {"uuid", "with that UUID"};
+  return {"uuid", absl::StrCat("named ", Quote(request.vm_name), " with that UUID")};
+}
+
+absl::Status Ambiguous(const IntentRequest& request, const std::vector<VmRun*>& runs) {
+  const auto [field, described] = Described(request);
+  constexpr size_t kMaxListed = 10;
+  std::vector<absl::string_view> ids;
+  for (const VmRun* run : runs) {
+    if (ids.size() < kMaxListed) ids.emplace_back(run->info().run_id);
+  }
+  return WithReason("SEVERAL_VMS_RUN",
+                    absl::FailedPreconditionError(absl::StrCat(
+                        field, ": ", runs.size(), " VMs ", described, " run; set run_id to one of ",
+                        absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : "")));
+}
 
 }  // namespace
 
@@ -204,21 +236,134 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
                                                                  EventSink* sink) {
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();
-  absl::StatusOr<std::unique_ptr<OomWatch>> oom_watch = OomWatch::Create(loop->get());
-  if (!oom_watch.ok()) return oom_watch.status();
   options.session.started = clock->Now().wall;
   std::vector<std::string> saved_runs = std::exchange(options.saved_runs, {});
   std::vector<HandedRun> handed_runs;
   if (options.handed_runs != nullptr) handed_runs = std::move(*options.handed_runs);
   HandedExits handed_exits = HandedExitsOf(options.handed_exits, handed_runs);
   auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop),
-                                                   *std::move(oom_watch), std::move(handed_exits));
+                                                   std::move(handed_exits));
   if (absl::Status status =
           watcher->AddSources(sink, std::move(saved_runs), std::move(handed_runs));
       !status.ok()) {
     return status;
   }
   return watcher;
+}
+
+// Intents
+
+IntentRequests::~IntentRequests() {
+  for (const Task& task : Take()) task.done(absl::UnavailableError("the watcher has ended"));
+}
+
+void IntentRequests::Declare(IntentRequest request,
+                             std::function<void(absl::StatusOr<Intent>)> done) {
+  Add({std::move(request), "", std::move(done)});
+}
+
+void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::Status)> done) {
+  Add({std::nullopt, std::move(intent_id),
+       [done = std::move(done)](const absl::StatusOr<Intent>& withdrawn) {
+         done(withdrawn.status());
+       }});
+}
+
+void IntentRequests::Add(Task task) {
+  if (unanswered_->fetch_add(1) >= kMaxIntentRequests) {
+    --*unanswered_;
+    return task.done(WithReason("TOO_MANY_INTENTS",
+                                absl::ResourceExhaustedError(absl::StrCat(
+                                    kMaxIntentRequests, " requests about intents wait already"))));
+  }
+  task.done = [unanswered = unanswered_, done = std::move(task.done)](absl::StatusOr<Intent> said) {
+    --*unanswered;
+    done(std::move(said));
+  };
+  {
+    MutexLock lock(&mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  loop_->Wake();
+}
+
+std::vector<IntentRequests::Task> IntentRequests::Take() {
+  MutexLock lock(&mutex_);
+  return std::exchange(tasks_, {});
+}
+
+void IntentRequests::Handle() {
+  for (const Task& task : Take()) {
+    if (task.declare.has_value()) {
+      HandleDeclare(*task.declare, task.done);
+    } else {
+      HandleWithdraw(task.withdraw, task.done);
+    }
+  }
+}
+
+absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
+  std::vector<VmRun*> runs;
+  // Lives() may end a run, and with it its entry in the table.
+  std::vector<VmRun*> named =
+      request.uuid.has_value() ? runs_->WithUuid(*request.uuid) : runs_->Named(request.vm_name);
+  for (VmRun* run : named) {
+    const bool meant = (request.run_id.empty() || run->info().run_id == request.run_id) &&
+                       (request.vm_name.empty() || run->info().name == request.vm_name);
+    if (meant && run->Lives() && run->published()) runs.push_back(run);
+  }
+  if (runs.size() == 1) return runs.front();
+  if (runs.size() > 1) return Ambiguous(request, runs);
+  const auto [field, described] = Described(request);
+  if (request.run_id.empty()) {
+    return WithReason("NO_SUCH_VM",
+                      absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " runs")));
+  }
+  return WithReason("NO_SUCH_VM",
+                    absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id),
+                                                     " of a VM ", described, " is open")));
+}
+
+void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {
+  const absl::StatusOr<VmRun*> run = RunFor(request);
+  if (!run.ok()) return done(run.status());
+  if (const Intent* own = (*run)->IntentOfRequest(request.request_id); own != nullptr) {
+    if (own->actor == request.actor && own->reason == request.reason) {
+      return (*run)->Confirm([done, intent = *own] { done(intent); });
+    }
+    return done(absl::AlreadyExistsError(
+        absl::StrCat("request_id: ", Quote(request.request_id), " was used for the intent ",
+                     own->intent_id, ", of another actor or reason: use a new one")));
+  }
+  if (const Intent* open = (*run)->open_intent(); open != nullptr) {
+    return done(WithReason(
+        "INTENT_IS_OPEN",
+        absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
+                                              open->intent_id, ", declared by ", Quote(open->actor),
+                                              ": keep it, or withdraw it first with "
+                                              "WithdrawIntent"))));
+  }
+  if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));
+  if (limited_ && !node_intents_.Take(loop_->Now().monotonic)) {
+    return done(
+        WithReason("TOO_MANY_INTENTS",
+                   absl::ResourceExhaustedError(absl::StrCat(
+                       "too many intents were declared on this node: at most ", kNodeIntents.burst,
+                       " at once and ", kNodeIntents.per_second, " a second; try again later"))));
+  }
+  Intent intent{request.intent_id, request.actor, request.reason, loop_->Now().wall + request.ttl,
+                request.request_id};
+  (*run)->DeclareIntent(intent, [done, intent] { done(intent); });
+}
+
+void IntentRequests::HandleWithdraw(const std::string& intent_id, const Done& done) {
+  VmRun* const run = runs_->FindByIntent(intent_id);
+  if (run == nullptr) {
+    return done(WithReason(
+        "NO_SUCH_INTENT",
+        absl::NotFoundError(absl::StrCat("intent_id: no intent ", Quote(intent_id), " is open"))));
+  }
+  run->WithdrawIntent([done] { done(Intent()); });
 }
 
 }  // namespace vmeventd

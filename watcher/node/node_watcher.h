@@ -1,23 +1,91 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/event_loop.h"
+#include "base/mutex.h"
+#include "base/uuid.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/host/host_shutdown_api.h"
-#include "watcher/runs/handed_run.h"
-#include "watcher/runs/intents.h"
-#include "watcher/runs/watcher_options.h"
+#include "watcher/host/host_watch.h"
+#include "watcher/runs/run_table.h"
+#include "watcher/runs/vm_run.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
+
+// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
+inline constexpr int kMaxIntentRequests = 1000;
+
+// Rate limit of a node's declarations. Each makes two events, which no other limit holds back: they
+// may not push the history out of the journal faster than VMs may.
+inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
+
+// Request of DeclareIntent. Texts are UTF-8 and within their limits.
+struct IntentRequest {
+  std::string vm_name;  // this or `uuid`, or both
+  std::string run_id;   // empty: the one run of that name
+  std::string intent_id;
+  std::string actor;
+  std::string reason;
+  absl::Duration ttl;
+  std::string request_id;  // empty: a retry is another declaration
+  std::optional<Uuid> uuid;
+};
+
+// Requests about intents from other threads, carried out on the loop thread.
+// NodeWatcher::DeclareIntent says what `done` gets. Requests still pending when this is destroyed
+// get UNAVAILABLE.
+class IntentRequests {
+ public:
+  // Both outlive this. Without `limited` any number is declared.
+  IntentRequests(EventLoop* loop, RunTable* runs, bool limited)
+      : loop_(loop), runs_(runs), limited_(limited) {}
+  ~IntentRequests();
+
+  // Any thread.
+  void Declare(IntentRequest request, std::function<void(absl::StatusOr<Intent>)> done);
+  void Withdraw(std::string intent_id, std::function<void(absl::Status)> done);
+
+  // Carries out the pending requests. Loop thread.
+  void Handle();
+
+ private:
+  // Gets an empty intent where one was withdrawn.
+  using Done = std::function<void(absl::StatusOr<Intent>)>;
+  struct Task {
+    std::optional<IntentRequest> declare;
+    std::string withdraw;  // the id of the one to withdraw, if none is to be declared
+    Done done;
+  };
+
+  void Add(Task task);
+  std::vector<Task> Take();
+  void HandleDeclare(const IntentRequest& request, const Done& done);
+  void HandleWithdraw(const std::string& intent_id, const Done& done);
+  // The run that `request` means, if it lives.
+  absl::StatusOr<VmRun*> RunFor(const IntentRequest& request);
+
+  EventLoop* const loop_;
+  RunTable* const runs_;
+  const bool limited_;
+  TokenBucket node_intents_{kNodeIntents};
+  Mutex mutex_;
+  std::vector<Task> tasks_ ABSL_GUARDED_BY(mutex_);
+  // Number of requests without an answer yet; their callbacks may outlive this.
+  const std::shared_ptr<std::atomic<int>> unanswered_ = std::make_shared<std::atomic<int>>(0);
+};
 
 // Counters of the watcher, since it was made; each only grows, unless it says "now".
 struct WatcherCounters : WatcherMeters {

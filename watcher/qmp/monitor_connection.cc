@@ -1,9 +1,12 @@
 #include "watcher/qmp/monitor_connection.h"
 
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +15,8 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "base/unix_address.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {
@@ -31,7 +36,52 @@ std::string TextMember(const QmpObject* value, const char* name) {
   return text;
 }
 
+// The birth time, where the file system has one (ext4, XFS, Btrfs, tmpfs since Linux 6.0), is not
+// changed by a chmod as the ctime is.
+int Identify(int directory, const char* path, int flags, SocketIdentity* identity,
+             uint32_t* owner = nullptr) {
+  struct statx status {};
+  if (statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) return errno;
+  if (!S_ISSOCK(status.stx_mode)) return ENOTSOCK;
+  const statx_timestamp& made =
+      (status.stx_mask & STATX_BTIME) != 0 ? status.stx_btime : status.stx_ctime;
+  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+  identity->inode = status.stx_ino;
+  identity->made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec;
+  if (owner != nullptr) *owner = status.stx_uid;
+  return 0;
+}
+
 }  // namespace
+
+int OpenSocketFile(absl::string_view path, SocketFile* file) {
+  UniqueFd fd(open(std::string(path).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return errno;
+  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);
+      error != 0) {
+    return error;
+  }
+  file->fd = std::move(fd);
+  return 0;
+}
+
+int IdentifySocket(absl::string_view path, SocketIdentity* identity, uint32_t* owner) {
+  return Identify(AT_FDCWD, std::string(path).c_str(), AT_SYMLINK_NOFOLLOW, identity, owner);
+}
+
+int ConnectTo(const SocketFile& file, UniqueFd* connection) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return errno;
+  RefusePassedDescriptors(socket.get());
+  const int error = UnixAddress::OfFile(file.fd.get()).Connect(socket.get());
+  if (error != 0) return error;
+  // Has each message name its sender. Not before the connect, which would then bind the socket to a
+  // name; at once, before a greeting is sent.
+  const int on = 1;
+  if (setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return errno;
+  *connection = std::move(socket);
+  return 0;
+}
 
 MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket, MonitorBudget* budget,
                                      CommandLines* command_lines, Delegate* delegate)
@@ -55,42 +105,42 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   return status;
 }
 
-absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
+absl::Status MonitorConnection::GoOn(const internal::HandedRun& handed) {
   if (absl::Status status = Start(); !status.ok()) return status;
   phase_ = Phase::kReady;
   handshake_.reset();
-  unhandled_ = handed.unhandled;
-  speaker_.pid = static_cast<pid_t>(handed.speaker_pid);
-  status_wanted_ = handed.status_wanted;
-  agent_wanted_ = handed.agent_wanted;
-  pacer_.GoOn(handed.answer_due, handed.ending, loop_->Now().monotonic);
+  unhandled_ = handed.unhandled();
+  speaker_.pid = static_cast<pid_t>(handed.speaker_pid());
+  status_wanted_ = handed.status_wanted();
+  agent_wanted_ = handed.agent_wanted();
+  pacer_.GoOn(handed.answer_due(), handed.ending(), loop_->Now().monotonic);
   SendNext();
   return absl::OkStatus();
 }
 
-std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
-  if (!ready() || !open()) return std::nullopt;
-  const absl::string_view begun = framer_.partial();
-  if (begun.size() + unhandled_.size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
-  HandedMonitor handed{.unhandled = std::string(absl::StrCat(begun, unhandled_)),
-                       .speaker_pid = speaker_.pid,
-                       .answer_due = pacer_.outstanding(),
-                       .ending = pacer_.ending(),
-                       .status_wanted = status_wanted_,
-                       .agent_wanted = agent_wanted_ || probe_ != nullptr};
+bool MonitorConnection::HandOver(HandedRun* handed) {
+  if (!ready() || !open()) return false;
+  const std::string unhandled = absl::StrCat(framer_.partial(), unhandled_);
+  if (unhandled.size() > HandedRun::kMaxUnhandled) return false;
+  internal::HandedRun& state = handed->state;
+  state.set_unhandled(unhandled);
+  state.set_speaker_pid(speaker_.pid);
+  state.set_answer_due(pacer_.outstanding());
+  state.set_ending(pacer_.ending());
   // The next daemon does not know what the answer is to.
-  if (pacer_.outstanding() && asked_ == Query::kStatus) handed.status_wanted = true;
+  state.set_status_wanted(status_wanted_ || (pacer_.outstanding() && asked_ == Query::kStatus));
+  state.set_agent_wanted(agent_wanted_ || probe_ != nullptr);
   StopWaiting();
   loop_->Remove(socket_.get());
-  *socket = socket_.Release();
-  return handed;
+  handed->connection = socket_.Release();
+  return true;
 }
 
 void MonitorConnection::ArmReplyTimer() {
   loop_->SetTimerIn(&handshake_->timer, kNudgeInterval, [this] {
-    const bool given_up = loop_->Now().monotonic >= handshake_->deadline;
-    if (!given_up) ArmReplyTimer();
-    delegate_->OnReplyLate(given_up);
+    const bool last = loop_->Now().monotonic >= handshake_->deadline;
+    if (!last) ArmReplyTimer();
+    delegate_->OnReplyLate(last);
   });
 }
 
@@ -101,7 +151,6 @@ void MonitorConnection::StopHandshakeTimer() {
 void MonitorConnection::StopWaiting() {
   StopHandshakeTimer();
   loop_->CancelTimer(&next_command_);
-  loop_->CancelTimer(&line_timer_);
   budget_->Hold(&held_, 0);
 }
 
@@ -125,28 +174,6 @@ void MonitorConnection::OnFdReady(uint32_t events) {
   Read(MonitorBudget::kTurnBytes, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
 
-void MonitorConnection::Account() {
-  if (!socket_.valid()) return;
-  if (!budget_->Hold(&held_, framer_.held())) {
-    return Fail("the unfinished lines of all monitors hold too much memory", true);
-  }
-  if (framer_.held() == 0) {
-    loop_->CancelTimer(&line_timer_);
-  } else if (line_timer_.serial == 0) {
-    ArmLineTimer();
-  }
-}
-
-void MonitorConnection::ArmLineTimer() {
-  line_timer_ = loop_->AddTimer(loop_->Now().monotonic + kLineTimeout, [this, lines = lines_] {
-    line_timer_ = {};
-    // Input that waits to be read is not late: this loop had no time for it.
-    if (lines != lines_ || Waiting() > 0) return ArmLineTimer();
-    Fail(absl::StrCat("a line that has not ended after ", absl::ToInt64Seconds(kLineTimeout), " s"),
-         true);
-  });
-}
-
 size_t MonitorConnection::Waiting() const {
   int waiting = 0;
   return ioctl(socket_.get(), SIOCINQ, &waiting) == 0 ? static_cast<size_t>(waiting) : 0;
@@ -162,7 +189,9 @@ void MonitorConnection::Read(size_t max_bytes, bool to_the_end) {
   size_t total = 0;
   while (socket_.valid() && total < max_bytes && ReadOnce(max_bytes, to_the_end, &total)) {
   }
-  Account();
+  if (socket_.valid() && !budget_->Hold(&held_, framer_.held())) {
+    Fail("the unfinished lines of all monitors hold too much memory", true);
+  }
 }
 
 bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* total) {
@@ -201,10 +230,7 @@ bool MonitorConnection::HandleLines(absl::string_view bytes) {
   while (socket_.valid() && !bytes.empty()) {
     const size_t end = bytes.find('\n');
     const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
-    const auto on_line = [this](absl::string_view line) {
-      ++lines_;
-      return OnLine(line);
-    };
+    const auto on_line = [this](absl::string_view line) { return OnLine(line); };
     if (const absl::Status status = framer_.Feed(bytes.substr(0, size), on_line); !status.ok()) {
       Fail(status.message(), true);
       return false;
@@ -227,7 +253,6 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     pacer_.OnGreeting(loop_->Now().monotonic);
     StopHandshakeTimer();
     ReadCommandLine();
-    delegate_->OnGreeting();
     SendNext();
   } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
     OnReply(&reply->value);

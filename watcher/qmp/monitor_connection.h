@@ -1,27 +1,91 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
+#include "base/system.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
-#include "watcher/qmp/monitor_budget.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
 
 namespace vmeventd {
+
+struct HandedRun;
+namespace internal {
+class HandedRun;
+}  // namespace internal
+
+// Names a file while it exists. Two files that exist at different times may have the same.
+using InodeKey = std::pair<dev_t, ino_t>;
+
+inline InodeKey InodeOf(const SocketIdentity& socket) { return {socket.device, socket.inode}; }
+
+// A socket's file, as opened for a connect that follows no link and reaches this file alone.
+struct SocketFile {
+  UniqueFd fd;  // O_PATH
+  SocketIdentity identity;
+  uint32_t owner = 0;  // the file's user
+};
+
+// Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
+// anything but a socket, links included.
+int OpenSocketFile(absl::string_view path, SocketFile* file);
+
+// Identifies the socket at `path`, and its user, without opening it; the same errors.
+int IdentifySocket(absl::string_view path, SocketIdentity* identity, uint32_t* owner = nullptr);
+
+// Connects to it without waiting. Messages read from `connection` name their sender; read them
+// through a ReceivingSocket. Returns 0 or the errno.
+int ConnectTo(const SocketFile& file, UniqueFd* connection);
+
+// The shares of all monitors of one watcher: what each reads in a turn of the loop, and the memory
+// of their unfinished lines together. Loop thread.
+class MonitorBudget {
+ public:
+  static constexpr size_t kTurnBytes = 64 << 10;
+  static constexpr size_t kMaxHeldBytes = 64 << 20;
+
+  // Buffer that a monitor reads into during a call.
+  absl::Span<char> buffer() { return absl::MakeSpan(buffer_); }
+
+  // A monitor that held `*held` bytes holds `bytes`. False, and nothing has changed: all together
+  // would hold too much.
+  bool Hold(size_t* held, size_t bytes) {
+    if (bytes > *held && held_ - *held + bytes > kMaxHeldBytes) {
+      refused_.Add();
+      return false;
+    }
+    held_ += bytes - *held;
+    *held = bytes;
+    return true;
+  }
+  // Memory of all monitors.
+  size_t held() const { return held_; }
+  // Monitors that could not hold more. Any thread.
+  uint64_t refused() const { return refused_.value(); }
+
+ private:
+  std::vector<char> buffer_ = std::vector<char>(kTurnBytes);
+  size_t held_ = 0;
+  Counter refused_;
+};
 
 // Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
 // query-status) and then reads for ever. The status comes last, so that no event stands between its
@@ -34,8 +98,6 @@ namespace vmeventd {
 // turn of the loop. Holds no buffer while no line is incomplete. Loop thread.
 class MonitorConnection : public FdHandler {
  public:
-  // Limit of a line's time from its first byte to its end.
-  static constexpr absl::Duration kLineTimeout = absl::Seconds(10);
   // Timeout of an answer in the handshake, and the interval in which it is reported as late.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
   static constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
@@ -52,15 +114,13 @@ class MonitorConnection : public FdHandler {
    public:
     virtual ~Delegate() = default;
     // The process `pid` has sent what comes next, another one or none what came before. Returns why
-    // it may not, which closes the connection; empty: it may. May close the connection, or set
-    // another delegate; reads no connection.
+    // it may not, which closes the connection; empty: it may. May close the connection; reads none.
     virtual std::string OnSpeaker(int64_t pid) = 0;
-    virtual void OnGreeting() = 0;
     // No greeting came within the time that Start() was given.
     virtual void OnGreetingLate() = 0;
-    // During the handshake, each kNudgeInterval in which an answer does not come; `given_up`: for
-    // the last time, after kReplyTimeout.
-    virtual void OnReplyLate(bool given_up) = 0;
+    // During the handshake, each kNudgeInterval in which an answer does not come; `last`: after
+    // kReplyTimeout.
+    virtual void OnReplyLate(bool last) = 0;
     virtual void OnReady(const MonitorInfo& info) = 0;
     virtual void OnEvent(const QmpEvent& event) = 0;
     virtual void OnRunStateReply(absl::string_view run_state) = 0;
@@ -77,15 +137,13 @@ class MonitorConnection : public FdHandler {
 
   // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
   absl::Status Start(absl::Duration greeting_timeout = absl::InfiniteDuration());
-  // Goes on, in place of Start, where the connection of the daemon before this one stopped. Nothing
+  // Resumes, in place of Start, where the connection of the daemon before this one stopped. Nothing
   // is handled before the loop's next turn or Drain. An error as above.
-  absl::Status GoOn(const HandedMonitor& handed);
+  absl::Status GoOn(const internal::HandedRun& handed);
   // Stops at this very point of what the peer says, of a connection that is ready, and passes its
-  // socket to the caller: it is closed without OnClosed, and the peer does not notice. Unset, and
-  // nothing is done: more waits to be handled than can be handed over.
-  std::optional<HandedMonitor> HandOver(UniqueFd* socket);
-  // Replaces the delegate.
-  void SetDelegate(Delegate* delegate) { delegate_ = delegate; }
+  // socket and position to the caller: it is closed without OnClosed, and the peer does not notice.
+  // False, and nothing is done: more waits to be handled than can be handed over.
+  bool HandOver(HandedRun* handed);
 
   // Asks query-status once more, if the handshake is over and as soon as the pacer permits it.
   // Until then further requests become one.
@@ -101,7 +159,6 @@ class MonitorConnection : public FdHandler {
   void Close();
 
   bool open() const { return socket_.valid(); }
-  int descriptor() const { return socket_.get(); }
   bool greeted() const { return phase_ != Phase::kGreeting; }
   bool ready() const { return phase_ == Phase::kReady; }
 
@@ -124,9 +181,6 @@ class MonitorConnection : public FdHandler {
   void Read(size_t max_bytes, bool to_the_end);
   // One read. Returns whether more may be there.
   bool ReadOnce(size_t max_bytes, bool to_the_end, size_t* total);
-  // Notes what it holds, and that a line is to end in time.
-  void Account();
-  void ArmLineTimer();
   // Number of bytes that the peer has sent and nobody has read.
   size_t Waiting() const;
   void ArmReplyTimer();
@@ -141,8 +195,8 @@ class MonitorConnection : public FdHandler {
   void SendNext();
   // Begins to read the speaker's command line, if the speaker is known.
   void ReadCommandLine();
-  // Uses the speaker's command line, once it is known or given up. Returns the time at which the
-  // next question may be sent.
+  // Uses the speaker's command line, once it is known or took too long. Returns the time at which
+  // the next question may be sent.
   absl::Duration UseCommandLine();
   // The next command; empty: none is wanted.
   std::string TakeCommand();
@@ -153,7 +207,7 @@ class MonitorConnection : public FdHandler {
   void Fail(absl::string_view why, bool protocol_error);
 
   EventLoop* const loop_;
-  Delegate* delegate_;
+  Delegate* const delegate_;
   MonitorBudget* const budget_;
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
@@ -161,8 +215,6 @@ class MonitorConnection : public FdHandler {
   std::string unhandled_;                 // input that the daemon before this one read
   std::unique_ptr<Handshake> handshake_;  // null once it is complete
   size_t held_ = 0;                       // memory of an incomplete line, as accounted for
-  TimerId line_timer_;                    // set while a line is incomplete
-  uint64_t lines_ = 0;                    // complete ones
   // The process that sent what was read last, which need not be the one that listened. Any process
   // with this socket open may send.
   ucred speaker_{};

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
-#include "watcher/qmp/socket_file.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -16,51 +16,63 @@ QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSessio
     : VmRun(context, owner, std::move(session)),
       context_(context),
       connector_(connector),
+      known_(tracked()),
       spoken_(answered()) {}
 
-QmpRun::~QmpRun() { QmpRun::Disconnect(); }
+QmpRun::~QmpRun() { RetireConnection(); }
 
-void QmpRun::Disconnect() { RetireConnection(); }
+std::unique_ptr<MonitorConnection> QmpRun::NewConnection(ReceivingSocket socket) {
+  return std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
+                                             context_->budget.get(),
+                                             context_->options->command_lines.get(), this);
+}
 
-absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
+absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketIdentity& identity) {
   if (process().gone()) return absl::FailedPreconditionError("its process is gone");
-  if (connection_ != nullptr) DrainAndClose("its socket was replaced");
+  ReadNow();
+  if (connection_ != nullptr) {
+    RetireConnection();  // a child of QEMU may hold its end open
+    Hand(input::MonitorClosed{"its socket was replaced"});
+  }
   if (over()) return absl::FailedPreconditionError("the run is over");
-  auto connection =
-      std::make_unique<MonitorConnection>(context_->loop, std::move(socket), context_->budget.get(),
-                                          context_->options->command_lines.get(), this);
+  std::unique_ptr<MonitorConnection> connection = NewConnection(std::move(socket));
   if (absl::Status status = connection->Start(context_->options->greeting_timeout); !status.ok()) {
     return status;
   }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
-  Hand(input::Socket{file.identity});
+  Hand(input::Socket{identity});
   return absl::OkStatus();
 }
 
 std::optional<HandedRun> QmpRun::HandOver() {
   if (over() || connection_ == nullptr || !session().CanBeHandedOver()) return std::nullopt;
-  if (needs_speaker_) return std::nullopt;
   if (tracked() && (!followed() || info().pid == 0)) return std::nullopt;
   HandedRun handed;
-  std::optional<HandedMonitor> monitor = connection_->HandOver(&handed.connection);
-  if (!monitor.has_value()) return std::nullopt;
+  if (!connection_->HandOver(&handed)) return std::nullopt;
   RetireConnection();
   HandOverTo(&handed);
-  handed.session = session().Handed();
-  handed.monitor = *std::move(monitor);
+  const HandedSession session = this->session().Handed();
+  if (session.poll_at < absl::InfiniteDuration()) {
+    handed.state.set_poll_at(absl::ToInt64Nanoseconds(session.poll_at));
+  }
+  if (session.last_reset > -absl::InfiniteDuration()) {
+    handed.state.set_last_reset(absl::ToInt64Nanoseconds(session.last_reset));
+  }
+  handed.state.set_file_written(session.file_written);
   return handed;
 }
 
 bool QmpRun::GoOn(HandedRun* handed) {
-  if (!away() || !spoken_ || !handed->connection.valid() || tracked() != handed->process.valid()) {
+  const bool watched = sockets_.home->run == this && sockets_.home->spec >= 0;
+  if (!watched || !away() || !spoken_ || !handed->connection.valid() ||
+      tracked() != handed->process.valid()) {
     return false;
   }
   if (tracked() && !TrackHanded(std::move(handed->process)).ok()) return false;
-  auto connection = std::make_unique<MonitorConnection>(
-      context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
-      context_->budget.get(), context_->options->command_lines.get(), this);
-  if (!connection->GoOn(handed->monitor).ok()) {
+  std::unique_ptr<MonitorConnection> connection =
+      NewConnection(ReceivingSocket(std::move(handed->connection), &context_->closer));
+  if (!connection->GoOn(handed->state).ok()) {
     if (tracked()) TakeProcess();
     return false;
   }
@@ -68,28 +80,13 @@ bool QmpRun::GoOn(HandedRun* handed) {
   ++context_->vm_descriptors;
   answered_ = true;
   ready_since_ = Now().monotonic;
-  session().GoOn(handed->session);
+  HandedSession session{.file_written = handed->state.file_written()};
+  if (handed->state.has_poll_at()) session.poll_at = absl::Nanoseconds(handed->state.poll_at());
+  if (handed->state.has_last_reset()) {
+    session.last_reset = absl::Nanoseconds(handed->state.last_reset());
+  }
+  this->session().GoOn(session);
   return true;
-}
-
-std::unique_ptr<MonitorConnection> QmpRun::TakeConnection() {
-  --context_->vm_descriptors;
-  return std::move(connection_);
-}
-
-void QmpRun::Adopt(std::unique_ptr<MonitorConnection> connection, const SocketIdentity& identity) {
-  connection_ = std::move(connection);
-  connection_->SetDelegate(this);
-  ++context_->vm_descriptors;
-  spoken_ = true;
-  Hand(input::Socket{identity});
-}
-
-void QmpRun::DrainAndClose(absl::string_view why) {
-  connection_->Drain();
-  if (connection_ == nullptr) return;
-  RetireConnection();  // a child of QEMU may hold its end open
-  Hand(input::MonitorClosed{why});
 }
 
 void QmpRun::RetireConnection() {
@@ -100,7 +97,25 @@ void QmpRun::RetireConnection() {
   context_->closed_connections.push_back(std::move(connection_));
 }
 
-// The process's end
+void QmpRun::Ask(Question question) {
+  if (connection_ == nullptr) return;
+  if (question == Question::kRunState) {
+    connection_->RequestRunState();
+  } else {
+    connection_->RequestGuestAgent();
+  }
+}
+
+bool QmpRun::OwnsName() const {
+  const SocketSlot& home = *sockets_.home;
+  if (home.run != nullptr && home.run != this) return false;
+  if (!away()) return true;
+  // A later run may be there and not be known yet.
+  SocketIdentity there;
+  return IdentifySocket(home.path, &there) != 0 || IsSocketOf(home, there);
+}
+
+// The process
 
 void QmpRun::OnProcessGone() {
   const bool connected = connection_ != nullptr;
@@ -111,8 +126,7 @@ void QmpRun::OnProcessGone() {
 }
 
 void QmpRun::EndWithProcess() {
-  // The input has ended the run, or brought another process.
-  if (over() || !process().gone()) return;
+  if (over() || !process().gone()) return;  // the input has ended the run
   if (connection_ != nullptr) {
     RetireConnection();
     Hand(input::MonitorClosed{"the process is gone"});
@@ -120,32 +134,24 @@ void QmpRun::EndWithProcess() {
   if (!over()) process().AwaitEnd();
 }
 
-// Speakers
-
 std::string QmpRun::OnSpeaker(int64_t pid) {
-  // Without a process, or in a foreign PID namespace, nobody knows who is QEMU.
-  if (!context_->options->process_tracking || (spoken_ && (!tracked() || info().pid == 0)))
-    return "";
-  if (pid == info().pid) {
+  if (!context_->options->process_tracking) return "";
+  if (tracked()) {
     spoken_ = true;
-    return "";
-  }
-  if (spoken_) {
+    // In a foreign PID namespace nobody knows who speaks.
+    if (pid == info().pid || info().pid == 0) return "";
     return absl::StrCat("another process, ", pid, ", speaks on it than the VM's, ", info().pid);
   }
+  if (spoken_) return "";  // nobody knows who is QEMU
   absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
   if (speaker.ok() && speaker->kind != PeerProcess::Kind::kTracked) return "";  // it has ended
-  if (!published()) {
-    if (speaker.ok()) {
-      connector_->OnSpeaker(this, *std::move(speaker));
-    } else {
-      connector_->OnSpeakerUnread(this);
-    }
+  if (!speaker.ok() || context_->vm_descriptors >= context_->max_vm_descriptors) {
+    if (published()) return kOutOfDescriptorsProblem;
+    connector_->OnNoVm(this, kOutOfDescriptorsProblem);
     return "";
   }
-  const bool has_room = followed() || context_->vm_descriptors < context_->max_vm_descriptors;
-  if (!speaker.ok() || !has_room) return kOutOfDescriptorsProblem;
   spoken_ = true;
+  if (!published() && connector_->LeaveToOther(this, *speaker)) return "";
   TrackInstead(*std::move(speaker)).IgnoreError();  // else the monitor's end is the run's
   return "";
 }
@@ -153,16 +159,13 @@ std::string QmpRun::OnSpeaker(int64_t pid) {
 // The monitor
 
 void QmpRun::OnReady(const MonitorInfo& info) {
-  const Instant now = Now();
   silence_logged_ = protocol_error_logged_ = false;
-  ready_since_ = now.monotonic;
+  ready_since_ = Now().monotonic;
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   process().NoteBegun();
   connector_->OnMonitorReady(this, info.uuid);
   Hand(input::MonitorReady{info});
 }
-
-void QmpRun::OnEvent(const QmpEvent& event) { HearEvent(event); }
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
   if (run_state == "postmigrate") {
@@ -171,16 +174,11 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
   Hand(input::StateAnswer{run_state});
 }
 
-void QmpRun::OnGuestAgentReply(const GuestAgentInfo& agent) {
-  spdlog::debug("{} has answered everything", absl::Utf8SafeCHexEscape(info().name));
-  Hand(input::AgentAnswer{agent});
-}
-
 void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   const std::string reason(why);
   const bool greeted = connection_->greeted();
-  const Instant now = Now();
-  const absl::Duration answered_for = std::max(absl::ZeroDuration(), now.monotonic - ready_since_);
+  const absl::Duration answered_for =
+      std::max(absl::ZeroDuration(), Now().monotonic - ready_since_);
   RetireConnection();
   if (process().gone()) {
     Hand(input::MonitorClosed{reason});
@@ -193,13 +191,9 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
                    reason);
     }
   }
-  if (!greeted && !published()) {
-    // The socket took the connection and QEMU went away before it looked at it: nothing was seen.
-    const Connector::Silent silent = connector_->NoteSilent(this);
-    if (silent == Connector::Silent::kForeign || (!tracked() && !protocol_error) ||
-        (silent == Connector::Silent::kOneOfSeveral && protocol_error)) {
-      return Discard();
-    }
+  // The socket took the connection and its program closed it unseen, or speaks something else.
+  if (!greeted && !published() && !known_) {
+    return connector_->OnNoVm(this, absl::StrCat("no greeting of a QEMU came: ", reason));
   }
   Hand(input::MonitorClosed{reason});
   if (protocol_error) {
@@ -212,15 +206,10 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
 }
 
 void QmpRun::OnGreetingLate() {
-  if (!published()) {
-    if (!tracked() && connector_->ListensAsQemu(this)) return Discard();
-    if (needs_speaker_ || connector_->NoteSilent(this) != Connector::Silent::kOnlyOne) {
-      return Discard();
-    }
-  }
+  if (!published() && !known_) return connector_->OnNoVm(this, session().NoGreeting(Now()));
   RetireConnection();
   if (process().gone()) return EndWithProcess();
-  // Our place in QEMU's queue may be the manager's: it is given up for a while.
+  // The connection may have the manager's place in QEMU's queue: it is closed for a while.
   if (!std::exchange(silence_logged_, true)) {
     spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),
                  session().NoGreeting(Now()));
@@ -232,12 +221,12 @@ void QmpRun::OnGreetingLate() {
 // A QEMU that gets its connection while it starts may take it on its monitor thread and have its
 // main thread wait in accept(2) for another one, with the whole VM (measured: docs/qemu.md). One
 // more connection sets it free, and is closed at once: it takes nobody's place.
-void QmpRun::OnReplyLate(bool given_up) {
+void QmpRun::OnReplyLate(bool last) {
   SocketFile file;
   UniqueFd nudge;
   if (OpenSocketFile(info().raw_path(), &file) == 0) ConnectTo(file, &nudge);
   ReceivingSocket(std::move(nudge), &context_->closer).Reset();
-  if (!given_up) return;
+  if (!last) return;
   spdlog::warn("QEMU does not answer on the monitor of {}", absl::Utf8SafeCHexEscape(info().name));
   ReportProblem("QEMU does not answer on its monitor");
 }

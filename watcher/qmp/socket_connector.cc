@@ -14,21 +14,34 @@
 #include "watcher/core/names.h"
 #include "watcher/core/specs.h"
 #include "watcher/runs/command_lines.h"
-
-// Slots and connections; socket_runs.cc has the runs behind them.
+#include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
 namespace {
+
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
+constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+// Longest retry interval of a socket that refuses: the file that a killed QEMU left does for ever.
+constexpr absl::Duration kMaxRefusedRetry = absl::Seconds(60);
+// First retry after the end of a monitor that worked, whose process is mostly about to go.
+constexpr absl::Duration kFirstReconnect = absl::Milliseconds(100);
+constexpr absl::Duration kFirstHeldRetry = absl::Seconds(1);
+// Shortest time for which a monitor must have answered to get a quick reconnect.
+constexpr absl::Duration kSteadyMonitor = absl::Seconds(10);
+
+// Owner of a run whose socket is gone.
+constexpr uint32_t kUnknownOwner = ~0U;
 
 constexpr char kQueueFull[] =
     "monitor held by another client, or QEMU hangs: the socket's queue of connections is full";
 constexpr char kRefusedProblem[] =
     "nobody listens on the socket: a QEMU that ended has left it, or one is about to start; delete "
     "it if none is";
+constexpr char kListenerGone[] =
+    "the process that listened on the monitor's socket is gone, and the socket still accepts";
 constexpr char kOutOfShare[] =
     "the VMs of this socket's user have three quarters of the file descriptors: the VM is not "
     "followed; raise LimitNOFILE of the service";
-
 constexpr char kNoMonitor[] =
     "no running QEMU's command line names this socket as a QMP monitor: a QEMU that ended has left "
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
@@ -54,9 +67,19 @@ absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(QmpCont
   return connector;
 }
 
-SocketConnector::SocketConnector(QmpContext* context, RunTable* table, EventSink* sink)
-    : context_(context), table_(table), sink_(sink), watches_(context->options->watches) {
-  for (const EndedRun& run : context->options->ended_runs) NoteUsedId(run.run_id);
+VmRun* SocketConnector::Restore(VmSession* session) {
+  if (session->run().reported_by != ReportedBy::kMonitor) return nullptr;
+  SocketSlot* const slot = SlotAt(session->run().raw_path());
+  slot->spec = SpecOf(slot->path);
+  const SocketIdentity socket = session->run().socket;
+  SocketIdentity there;
+  uint32_t owner = kUnknownOwner;
+  IdentifySocket(slot->path, &there, &owner);
+  QmpRun* const run =
+      AddRun(slot, owner, std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
+  SetRun(slot, run);
+  SetSocket(run, slot, socket, owner);
+  return run;
 }
 
 void SocketConnector::Start() {
@@ -118,15 +141,9 @@ void SocketConnector::OnSocketGone(int spec, const std::string& below) {
   slot->present = false;
   ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
-  ScheduleAll(claims_.Release(slot));
   ForgetProblem(slot);
   EndUntrackedRun(slot);
   DropSlotIfUnused(slot);
-}
-
-void SocketConnector::OnDirectories(std::vector<WatchedDirectory> directories) {
-  sink_->SetDirectories(std::move(directories));
-  if (runs_to_reach_) EndUnreachableRuns();
 }
 
 void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
@@ -134,14 +151,9 @@ void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
   SetRun(slot, nullptr);
   ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
-  ScheduleAll(claims_.Release(slot));
   const auto it = slots_.find(slot->path);
   if (it == slots_.end() || it->get() != slot) return;  // dropped already
   dropped_slots_.push_back(std::move(slots_.extract(it).value()));
-}
-
-void SocketConnector::ClaimInode(SocketSlot* slot, const SocketIdentity& socket) {
-  ScheduleAll(claims_.Claim(InodeOf(socket), slot));
 }
 
 void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
@@ -180,15 +192,7 @@ std::vector<UnfollowedSocket> SocketConnector::unfollowed_sockets() const {
 // Connecting
 
 void SocketConnector::Schedule(SocketSlot* slot, absl::Duration delay) {
-  context_->loop->CancelTimer(&slot->retry);
-  slot->retry = context_->loop->AddTimer(context_->loop->Now().monotonic + delay, [this, slot] {
-    slot->retry = {};
-    TryConnect(slot);
-  });
-}
-
-void SocketConnector::ScheduleAll(const std::vector<SocketSlot*>& slots) {
-  for (SocketSlot* slot : slots) Schedule(slot, absl::ZeroDuration());
+  context_->loop->SetTimerIn(&slot->retry, delay, [this, slot] { TryConnect(slot); });
 }
 
 void SocketConnector::BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit) {
@@ -208,8 +212,8 @@ const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& 
                                  context_->max_vm_descriptors - context_->max_vm_descriptors / 4) {
     return kOutOfShare;
   }
-  // One that was restored may still lack the descriptor of its process, and one whose listener has
-  // left that of who will speak.
+  // One that was restored may still lack the descriptor of its process, and one without a process
+  // that of who will speak.
   const bool has_process =
       slot.run != nullptr &&
       (slot.run->followed() || (!slot.run->tracked() && !slot.run->awaits_speaker()));
@@ -225,7 +229,7 @@ void SocketConnector::AwaitDescriptors(SocketSlot* slot, const char* shortage) {
 }
 
 void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket) {
-  if (slot->run == nullptr || IsSocketOf(*slot->run, *slot, socket)) return;
+  if (slot->run == nullptr || slot->run->IsSocketOf(*slot, socket)) return;
   EndUntrackedRun(slot);
   SetRun(slot, nullptr);
 }
@@ -238,16 +242,15 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
   // To look at the socket takes no descriptor.
   if (not_opened == 0 || IdentifySocket(slot->path, &file.identity) == 0) {
     LeaveReplacedRun(slot, file.identity);
+    if (!(slot->socket == file.identity)) slot->silent_until = absl::ZeroDuration();
+    slot->socket = file.identity;
   }
   if (not_opened != 0) return OnNotConnected(slot, not_opened);
-  ClaimInode(slot, file.identity);
-  if (!slot->claims_inode) return EndUntrackedRun(slot);
   if (QmpRun* const run = RunAttachedBy(file.identity); run != nullptr) {
-    return SetRun(slot, run);  // the socket was renamed
+    SetRun(slot, run);  // the socket was renamed, or has several paths
+    if (run->connected()) return;
   }
-
-  if (!MayConnect(slot, file.identity)) return;
-
+  if (!MayConnect(slot)) return;
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
     return AwaitDescriptors(slot, shortage);
   }
@@ -256,18 +259,18 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
   Attach(slot, file, std::move(socket));
 }
 
-bool SocketConnector::MayConnect(SocketSlot* slot, const SocketIdentity& socket) {
+bool SocketConnector::MayConnect(SocketSlot* slot) {
   CommandLines* const command_lines = context_->options->command_lines.get();
-  if (slot->silent.has_value() && !(*slot->silent == socket)) slot->silent.reset();
-  const bool foreign = IsSilent(*slot) && slot->listener.has_value() && !SaysQemu(*slot);
+  const bool foreign = context_->loop->Now().monotonic < slot->silent_until &&
+                       slot->listener.has_value() && !SaysQemu(*slot);
   if (slot->run != nullptr || command_lines == nullptr ||
       (watches_[slot->spec].names_monitors() && !foreign)) {
     return true;
   }
   if (slot->monitors == nullptr) slot->monitors = command_lines->BeginMonitors();
-  if (slot->monitors->Has(InodeOf(socket))) {
+  if (slot->monitors->Has(InodeOf(slot->socket))) {
     slot->monitors = nullptr;
-    slot->silent.reset();
+    slot->silent_until = absl::ZeroDuration();
     return true;
   }
   const bool done = slot->monitors->done();
@@ -279,33 +282,32 @@ bool SocketConnector::MayConnect(SocketSlot* slot, const SocketIdentity& socket)
 }
 
 void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
-  OnNotConnected(slot, ConnectOutcomeOf(error), std::generic_category().message(error));
-}
-
-void SocketConnector::OnNotConnected(SocketSlot* slot, ConnectOutcome outcome,
-                                     absl::string_view why) {
-  switch (outcome) {
-    case ConnectOutcome::kConnected:
-      return;
-    case ConnectOutcome::kNoSocket:
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+    case ENOTSOCK:
       return EndUntrackedRun(slot);  // inotify reports what comes in its place
-    case ConnectOutcome::kRefused:
+    case ECONNREFUSED:
       context_->meters.connect_retries.Add();
       EndUntrackedRun(slot);
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
-      if (slot->run != nullptr) return;  // its VM says so
+      if (slot->run != nullptr) return;  // its VM has the problem
       // Not at once: one that a QEMU binds refuses, too.
       return TriedForLong(*slot) ? ReportProblem(slot, kRefusedProblem) : ForgetProblem(slot);
-    case ConnectOutcome::kQueueFull:
+    case EAGAIN:  // somebody listens, and its queue of connections is full
       context_->meters.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
       if (TriedForLong(*slot)) ReportProblem(slot, kQueueFull);
       return;
-    case ConnectOutcome::kOutOfDescriptors:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
       return AwaitDescriptors(slot, kOutOfDescriptorsProblem);
-    case ConnectOutcome::kFailed:
+    default:
       BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", why));
+      return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ",
+                                              std::generic_category().message(error)));
   }
 }
 
@@ -324,9 +326,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   PeerProcess peer;
   if (context_->options->process_tracking) {
     absl::StatusOr<PeerProcess> identified = IdentifyPeer(socket.get());
-    if (absl::IsResourceExhausted(identified.status())) {
-      return OnNotConnected(slot, ConnectOutcome::kOutOfDescriptors);
-    }
+    if (absl::IsResourceExhausted(identified.status())) return OnNotConnected(slot, EMFILE);
     if (!identified.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
       return ReportProblem(slot, absl::StrCat("cannot identify the process behind the monitor: ",
@@ -334,29 +334,29 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     }
     peer = *std::move(identified);
   }
-  const bool listener_gone = peer.kind == PeerProcess::Kind::kGone;
-  if (listener_gone) {
+  if (peer.kind == PeerProcess::Kind::kGone) {
     if (slot->run != nullptr && slot->run->process_ended()) {
       // Mostly a QEMU that ended in this moment; else a child of it that still has the socket.
       BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportListenerGone(slot);
+      if (TriedForLong(*slot)) ReportProblem(slot, kListenerGone);
+      return;
     }
     peer = PeerProcess();
   } else if (peer.pid != 0 && !IsQemuAt(slot, peer)) {
     // A launcher, which may listen for many: who speaks will show which VM it is.
     peer = PeerProcess();
   }
-  QmpRun* const run = FindOrMakeRun(slot, file, std::move(peer));
+  QmpRun* const run = RunFor(slot, file, std::move(peer));
   if (run == nullptr) return;
   SetRun(slot, run);
-  if (listener_gone) run->ExpectSpeaker();
-  // Another way to the same run: its monitor is ours already.
-  const RunSockets& sockets = SocketsOf(run);
+  // Another way to the same run: its monitor is connected already.
+  const RunSockets& sockets = run->sockets();
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
-  if (const absl::Status status = run->Attach(std::move(socket), file); !status.ok()) {
-    return OnNotConnected(slot, ConnectOutcome::kFailed, status.message());
+  if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
+    BackOff(slot, kFirstRetry, kMaxRetry);
+    return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", status.message()));
   }
-  NoteSocket(run, slot, file);
+  SetSocket(run, slot, file.identity, file.owner);
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
 }
 
@@ -378,59 +378,242 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
   return SaysQemu(*slot);
 }
 
-bool SocketConnector::ListensAsQemu(const QmpRun* run) const {
-  const SocketSlot* const slot = SocketsOf(run).attached_by;
-  return slot != nullptr && SaysQemu(*slot);
+// Runs
+
+QmpRun* SocketConnector::Own(VmRun* run) const {
+  const bool own = run != nullptr && RunTable::SourceOf(run) == this;
+  return own ? static_cast<QmpRun*>(run) : nullptr;
 }
 
-QmpRun::Connector::Silent SocketConnector::NoteSilent(QmpRun* run) {
-  const RunSockets& sockets = SocketsOf(run);
-  SocketSlot* const slot = sockets.attached_by;
-  if (slot == nullptr) return Silent::kOnlyOne;
-  slot->silent = run->info().socket;
-  if (slot->listener.has_value() && !SaysQemu(*slot)) return Silent::kForeign;
-  const bool has_other =
-      std::any_of(sockets.ways.begin(), sockets.ways.end(),
-                  [](const SocketSlot* way) { return way->present && !IsSilent(*way); });
-  return has_other ? Silent::kOneOfSeveral : Silent::kOnlyOne;
+QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer) {
+  const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
+  // The peer is who listened, which may be the launcher of the QEMU that has spoken there; and
+  // before Linux 6.5, where that is gone, another process that has its id. So the run of that very
+  // socket comes first. An inode may be used again, but not with the same time.
+  QmpRun* known = slot->run;
+  if (known == nullptr || (tracked && !(known->info().socket == file.identity))) {
+    known = Own(table_->FindByProcess(peer));
+  }
+  if (known != nullptr) {
+    if (!tracked || known->followed()) return known;
+    if (!known->tracked()) {
+      known->TrackInstead(std::move(peer)).IgnoreError();
+    } else if (known->info().pid == peer.pid && known->info().start_ticks == peer.start_ticks) {
+      known->Track(std::move(peer)).IgnoreError();  // else it is looked for again
+    }
+    return known;
+  }
+  // The socket is another process's than that of the run it led to, which has its own end.
+  EndUntrackedRun(slot);
+  SetRun(slot, nullptr);
+  if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
+    // The socket leads nowhere else as long as that process lives.
+    BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
+    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
+                                     other->info().source));
+    return nullptr;
+  }
+  // The slot's run before may have needed fewer descriptors than a new one.
+  if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
+    AwaitDescriptors(slot, shortage);
+    return nullptr;
+  }
+  spdlog::debug("following {}, {}", absl::CHexEscape(slot->path),
+                tracked ? absl::StrCat("pid ", peer.pid) : "its process is not known");
+  auto run = std::make_unique<QmpRun>(
+      context_, table_, this,
+      VmSession(Describe(*slot, file, peer), &context_->options->session, context_->loop->Now()));
+  if (tracked) {
+    if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
+      BackOff(slot, kFirstRetry, kMaxRetry);
+      ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", status.message()));
+      return nullptr;
+    }
+  }
+  return AddRun(slot, file.owner, std::move(run));
 }
 
-void SocketConnector::ReportListenerGone(SocketSlot* slot) {
-  if (!TriedForLong(*slot)) return;
-  ReportProblem(slot,
-                "the process that listened on the monitor's socket is gone, and the socket still "
-                "accepts");
+// A run that is found by its process has that in its id. A launcher may listen at one path for one
+// QEMU after the other, so that without a process the time of the first sight counts.
+RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file,
+                                  const PeerProcess& peer) {
+  RunInfo info;
+  info.process_tracked = peer.kind == PeerProcess::Kind::kTracked;
+  if (info.process_tracked) info.SetProcess(DescribeProcess(peer, context_->oom_counters));
+  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = std::string(slot.path)};
+  if (info.start_ticks != 0) {
+    identity.pid = info.pid;
+    identity.start_ticks = info.start_ticks;
+  } else {
+    identity.socket_inode = file.identity.inode;
+    identity.first_seen_ns = context_->NewFirstSeen();
+  }
+  info.run_id = MakeRunId(identity);
+  const std::string raw_name = RawVmName(slot);
+  info.name = EscapeName(raw_name);
+  info.SetRawName(raw_name);
+  info.monitor_path = EscapeNonUtf8(slot.path);
+  info.SetRawPath(slot.path);
+  info.source = QmpSource(info.monitor_path);
+  info.boot_id = context_->boot_id;
+  info.pid_namespace = context_->pid_namespace;
+  info.socket = file.identity;
+  info.shutdown_file_mark = NewShutdownFileMark();
+  return info;
+}
+
+QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
+  const auto it = by_socket_.find(InodeOf(socket));
+  return it != by_socket_.end() && (*it)->info().socket == socket ? *it : nullptr;
+}
+
+void SocketConnector::ForgetSocket(QmpRun* run) {
+  std::optional<InodeKey>& inode = run->sockets().attached_inode;
+  if (!inode.has_value()) return;
+  const auto it = by_socket_.find(*inode);
+  // A later run may have been attached by a socket of that inode.
+  if (it != by_socket_.end() && *it == run) by_socket_.erase(it);
+  inode.reset();
+}
+
+void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket,
+                                uint32_t owner) {
+  RunSockets& sockets = run->sockets();
+  ForgetSocket(run);
+  sockets.attached_inode = InodeOf(socket);
+  by_socket_.erase(*sockets.attached_inode);
+  by_socket_.insert(run);
+  sockets.attached_by = slot;
+  SetOwner(&sockets, owner);
+}
+
+void SocketConnector::SetOwner(RunSockets* sockets, uint32_t owner) {
+  if (--runs_of_[sockets->owner] == 0) runs_of_.erase(sockets->owner);
+  sockets->owner = owner;
+  ++runs_of_[owner];
+}
+
+void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
+  if (slot->run == run) return;
+  if (slot->run != nullptr) {
+    RunSockets& before = slot->run->sockets();
+    before.ways.erase(std::find(before.ways.begin(), before.ways.end(), slot));
+    if (before.attached_by == slot) before.attached_by = nullptr;
+  }
+  slot->run = run;
+  if (run == nullptr) return;
+  run->sockets().ways.push_back(slot);
+  if (run->published()) ForgetProblem(slot);
+}
+
+QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run) {
+  QmpRun* const added = run.get();
+  RunSockets& sockets = added->sockets();
+  sockets.home = slot;
+  sockets.owner = owner;
+  ++runs_of_[owner];
+  ++slot->runs;
+  table_->Add(this, std::move(run));
+  return added;
+}
+
+void SocketConnector::EndUntrackedRun(SocketSlot* slot) {
+  QmpRun* const run = slot->run;
+  if (run != nullptr && !run->tracked() && !run->connected()) run->End();
+}
+
+void SocketConnector::EndUnreachableRuns() {
+  std::vector<VmRun*> unreachable;
+  runs_to_reach_ = false;
+  for (VmRun* run : table_->RunsOf(this)) {
+    const RunSockets& sockets = Own(run)->sockets();
+    if (run->tracked() || run->connected() ||
+        std::any_of(sockets.ways.begin(), sockets.ways.end(),
+                    [](const SocketSlot* way) { return way->present; })) {
+      continue;
+    }
+    // The socket may be there, and its directory not be read yet: no descriptor was left.
+    SocketIdentity there;
+    if (sockets.home->spec >= 0 && IdentifySocket(sockets.home->path, &there) == 0 &&
+        Own(run)->IsSocketOf(*sockets.home, there)) {
+      runs_to_reach_ = true;
+    } else {
+      unreachable.push_back(run);
+    }
+  }
+  for (VmRun* run : unreachable) run->End();
+}
+
+// Reports of runs
+
+void SocketConnector::OnMonitorReady(QmpRun* run, const std::string& uuid) {
+  for (SocketSlot* way : run->sockets().ways) ForgetProblem(way);  // the run's status has more
+  table_->SetUuid(run, uuid);
 }
 
 void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
                                      absl::Duration answered_for) {
-  RunSockets& sockets = SocketsOf(run);
-  const auto is_present = [](const SocketSlot* way) { return way->present; };
-  // No way leads back to its monitor. The process's end will be seen, if it is tracked.
-  if (std::none_of(sockets.ways.begin(), sockets.ways.end(), is_present)) {
-    if (!run->tracked()) run->End();
-    return;
-  }
   const bool lost = end == QmpRun::MonitorEnd::kLost;
   const bool held = end == QmpRun::MonitorEnd::kHeld;
   const absl::Duration first = lost ? kFirstReconnect : held ? kFirstHeldRetry : kMaxRetry;
   const absl::Duration limit = lost || held ? kMaxRetry : kMaxRefusedRetry;
-  for (SocketSlot* way : sockets.ways) {
+  bool leads_back = false;
+  for (SocketSlot* way : run->sockets().ways) {
+    if (run->published()) ForgetProblem(way);
+    if (!way->present) continue;
+    leads_back = true;
     if (answered_for >= kSteadyMonitor) way->backoff = absl::ZeroDuration();
-    if (way->present && lost) BackOff(way, first, limit);
+    BackOff(way, first, limit);
+    // Another way may be the one that greets.
+    if (!lost && way == run->sockets().attached_by) Schedule(way, 2 * way->backoff);
   }
-  if (lost) return;
-  // The next way may be the one that greets. The others follow, in case that it cannot be tried.
-  auto* const tried = std::find(sockets.ways.begin(), sockets.ways.end(), sockets.attached_by);
-  if (tried != sockets.ways.end()) {
-    (*tried)->backoff = NextPause((*tried)->backoff, first, limit);
-    std::rotate(tried, tried + 1, sockets.ways.end());
+  // The process's end will be seen, if it is tracked.
+  if (!leads_back && !run->tracked()) run->End();
+}
+
+void SocketConnector::OnNoVm(QmpRun* run, const std::string& problem) {
+  SocketSlot* const slot = run->sockets().home;
+  SetRun(slot, nullptr);
+  run->Discard();
+  if (!slot->present) return;
+  // A launcher may have listened for a QEMU that was slow to start, or that another client had.
+  slot->silent_until = context_->loop->Now().monotonic + kMaxRefusedRetry;
+  BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
+  // A QEMU of another name is connected to again at once, by its process.
+  if (SaysQemu(*slot)) return Schedule(slot, absl::ZeroDuration());
+  ReportProblem(slot, problem);
+}
+
+bool SocketConnector::LeaveToOther(QmpRun* run, const PeerProcess& speaker) {
+  VmRun* const other = table_->FindByProcess(speaker);
+  if (other == nullptr) return false;
+  SocketSlot* const slot = run->sockets().home;
+  SetRun(slot, Own(other));
+  run->Discard();
+  if (slot->present) BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
+  return true;
+}
+
+void SocketConnector::OnOver(VmRun* run) {
+  QmpRun* const own = Own(run);
+  RunSockets& sockets = own->sockets();
+  ForgetSocket(own);
+  if (--runs_of_[sockets.owner] == 0) runs_of_.erase(sockets.owner);
+  SocketSlot* const home = sockets.home;
+  spdlog::debug("{} has ended", absl::CHexEscape(home->path));
+  --home->runs;
+  // One that begins and ends again and again is tried ever more seldom.
+  const bool lasted =
+      run->tracked() ||
+      context_->loop->Now().monotonic - run->attached_at().monotonic >= kSteadyMonitor;
+  for (SocketSlot* slot : sockets.ways) slot->run = nullptr;
+  for (SocketSlot* slot : sockets.ways) {
+    // The file may stay, and be listened on once more.
+    if (lasted) slot->backoff = absl::ZeroDuration();
+    if (slot->present) BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
+    if (slot != home) DropSlotIfUnused(slot);
   }
-  SocketSlot* const next = *std::find_if(sockets.ways.begin(), sockets.ways.end(), is_present);
-  Schedule(next, next->backoff);
-  for (SocketSlot* way : sockets.ways) {
-    if (way != next && way->present) Schedule(way, next->backoff + limit);
-  }
+  DropSlotIfUnused(home);
 }
 
 }  // namespace vmeventd

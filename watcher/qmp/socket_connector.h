@@ -1,10 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,17 +18,18 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/qmp/directory_watcher.h"
 #include "watcher/qmp/qmp_run.h"
-#include "watcher/qmp/socket_file.h"
-#include "watcher/qmp/socket_slot.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {
 
-// The source "QMP sockets": connects to each socket in the watched directories, finds out which
-// process it belongs to, and hands the connection to the run of that process. A slot is a socket's
-// path, a run is a process; several slots may be ways to one run. Loop thread.
+// The source "QMP sockets": connects to each socket in the watched directories, and hands the
+// connection to the run of the process behind it. A slot is a socket's path, a run is a process;
+// several slots may be ways to one run. A run is made for a process that is a QEMU's by its name or
+// its command line, or else for whoever greets as a QEMU.
+//
+// A slot without a connection to its run has a timer, and TryConnect() is its one step: it looks at
+// the socket, finds its run, connects, or waits for longer than before. Loop thread.
 class SocketConnector : public RunSource,
                         public DirectoryWatcher::Delegate,
                         public QmpRun::Connector {
@@ -39,46 +38,36 @@ class SocketConnector : public RunSource,
   static absl::StatusOr<std::unique_ptr<SocketConnector>> Create(QmpContext* context,
                                                                  RunTable* table, EventSink* sink);
 
+  VmRun* Restore(VmSession* session) override;
   void Start() override;
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
-
-  bool Restores(const RunInfo& info) const override {
-    return info.reported_by == ReportedBy::kMonitor;
-  }
-  VmRun* Restore(VmSession session) override;
-  bool GoOn(VmRun* run, HandedRun* handed) override;
-  void OnRestored(VmRun* run) override;
-  void EndUnreachableRuns() override;
-
-  void OnPublished(VmRun* run) override;
-  bool OwnsName(const VmRun* run) const override;
   void OnOver(VmRun* run) override;
 
   // Returns whether a watched directory is there.
   bool is_open() const { return directories_->any_present(); }
-  // As NodeWatcher::HandOver().
-  std::vector<HandedRun> HandOver();
 
   // Any thread.
   DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
   std::vector<UnfollowedSocket> unfollowed_sockets() const;
 
+ private:
   static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
 
- private:
-  SocketConnector(QmpContext* context, RunTable* table, EventSink* sink);
+  SocketConnector(QmpContext* context, RunTable* table, EventSink* sink)
+      : context_(context), table_(table), sink_(sink), watches_(context->options->watches) {}
 
   void OnSocket(int spec, const std::string& below) override;
   void OnSocketGone(int spec, const std::string& below) override;
-  void OnDirectories(std::vector<WatchedDirectory> directories) override;
+  void OnDirectories(std::vector<WatchedDirectory> directories) override {
+    sink_->SetDirectories(std::move(directories));
+    if (started_ && runs_to_reach_) EndUnreachableRuns();
+  }
 
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
-  void OnSpeaker(QmpRun* run, PeerProcess speaker) override;
-  void OnSpeakerUnread(QmpRun* run) override;
-  bool ListensAsQemu(const QmpRun* run) const override;
-  Silent NoteSilent(QmpRun* run) override;
+  void OnNoVm(QmpRun* run, const std::string& problem) override;
+  bool LeaveToOther(QmpRun* run, const PeerProcess& speaker) override;
 
   // Slots.
   // The --watch that `path` belongs to; -1 without one.
@@ -88,19 +77,11 @@ class SocketConnector : public RunSource,
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
-  // Returns whether `socket`, at the slot's path, is still the one that `run` was attached by. Its
-  // inode says so too as long as the slot has it: where the file system keeps no birth time, a
-  // chmod makes another identity of a socket.
-  static bool IsSocketOf(const VmRun& run, const SocketSlot& slot, const SocketIdentity& socket) {
-    return socket == run.info().socket || (slot.run == &run && slot.inode == InodeOf(socket));
-  }
-  void ClaimInode(SocketSlot* slot, const SocketIdentity& socket);
   void ReportProblem(SocketSlot* slot, const std::string& problem);
   void ForgetProblem(SocketSlot* slot);
 
   // Connecting.
   void Schedule(SocketSlot* slot, absl::Duration delay);
-  void ScheduleAll(const std::vector<SocketSlot*>& slots);
   // Schedules with twice the last wait, at least `first` and at most `limit`.
   void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
   // Returns whether it has been tried for so long that its problem is to be reported.
@@ -109,20 +90,14 @@ class SocketConnector : public RunSource,
   const char* Shortage(const SocketSlot& slot, const SocketFile& file) const;
   // Reports that there are none, and tries again later.
   void AwaitDescriptors(SocketSlot* slot, const char* shortage);
-  // If `socket`, at the slot's path, is another than the run's: that goes on by its connection and
-  // its process.
+  // If `socket`, at the slot's path, is another than the run's: that run has its connection and its
+  // process, and the slot none.
   void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
   void TryConnect(SocketSlot* slot);
   // Returns whether a connect can harm nobody: programs that serve one client, such as virtiofsd
   // and swtpm, end with it. Where another program than a QEMU may listen, a QEMU's command line
   // must name the socket as a monitor; until that is known, it is looked for later.
-  bool MayConnect(SocketSlot* slot, const SocketIdentity& socket);
-  // Returns whether the socket at the slot's path sent no greeting.
-  static bool IsSilent(const SocketSlot& slot) {
-    return slot.silent.has_value() && InodeOf(*slot.silent) == slot.inode;
-  }
-  // `why` says more of kFailed.
-  void OnNotConnected(SocketSlot* slot, ConnectOutcome outcome, absl::string_view why = "");
+  bool MayConnect(SocketSlot* slot);
   void OnNotConnected(SocketSlot* slot, int error);
   void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
   // Returns whether `peer`, who listens, is a QEMU: by its name or, where it was given another one,
@@ -130,39 +105,27 @@ class SocketConnector : public RunSource,
   bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
   // Connects without waiting; 0 or the errno.
   int Connect(const SocketFile& file, ReceivingSocket* connection) const;
-  void ReportListenerGone(SocketSlot* slot);
 
   // Runs.
-  static RunSockets& SocketsOf(VmRun* run) { return static_cast<QmpRun*>(run)->sockets(); }
-  static const RunSockets& SocketsOf(const VmRun* run) {
-    return static_cast<const QmpRun*>(run)->sockets();
-  }
   // `run`, if it is this source's.
   QmpRun* Own(VmRun* run) const;
-  // Null: the process cannot be followed.
-  QmpRun* FindOrMakeRun(SocketSlot* slot, const SocketFile& file, PeerProcess peer);
-  // The run that is connected by that very socket; null without one.
+  // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
+  QmpRun* RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer);
+  // The run that was attached by that very socket last; null without one.
   QmpRun* RunAttachedBy(const SocketIdentity& socket) const;
-  QmpRun* FindRun(const SocketSlot& slot, const SocketIdentity& socket, const PeerProcess& peer);
   RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
-  // The id of a run at `slot` by its process, whose start is known. A launcher may listen there for
-  // one QEMU after the other: then it is used already.
-  std::string RunIdOf(const SocketSlot& slot, const PeerProcess& process) const;
-  std::string NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
-                       const PeerProcess& peer);
-  void NoteUsedId(const std::string& run_id);
-  // Counts a run for another user than before.
-  void SetOwner(RunSockets* sockets, uint32_t owner);
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
   void SetRun(SocketSlot* slot, QmpRun* run);
-  // Notes by which socket the run was attached.
-  void NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile& file);
+  // Saves by which socket, of which user, the run was attached.
+  void SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket, uint32_t owner);
   void ForgetSocket(QmpRun* run);
+  // Counts a run for another user than before.
+  void SetOwner(RunSockets* sockets, uint32_t owner);
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
-  void EndUntrackedRun(SocketSlot* slot);
-  // Returns whether the socket by which `run` was attached last is still at the slot's path.
-  static bool IsAt(const SocketSlot& slot, const VmRun& run);
+  static void EndUntrackedRun(SocketSlot* slot);
+  // The same for restored runs to which no socket leads.
+  void EndUnreachableRuns();
 
   QmpContext* const context_;
   RunTable* const table_;
@@ -174,17 +137,13 @@ class SocketConnector : public RunSource,
   };
   KeyedSet<std::unique_ptr<SocketSlot>, Path> slots_;
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
-  InodeClaims claims_;
   struct AttachedInode {
     static const InodeKey& Of(const InodeKey& inode) { return inode; }
     static const InodeKey& Of(const QmpRun* run) { return *run->sockets().attached_inode; }
   };
   KeyedSet<QmpRun*, AttachedInode> by_socket_;  // that was attached by each socket last
-  // Ids of runs that ended with another process than their id names, which may live, and of those
-  // that ended before this daemon: the last ones.
-  std::deque<std::string> used_ids_;
   absl::flat_hash_map<uint32_t, int> runs_of_;  // number by owner
-  bool runs_to_reach_ = false;  // untracked ones whose directories could not be scanned
+  bool runs_to_reach_ = false;  // untracked ones whose directories could not be read
   int untried_slots_ = 0;
   bool started_ = false;
   bool first_scan_done_ = false;

@@ -23,7 +23,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/system.h"
-#include "watcher/signals/sender.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 namespace {
@@ -103,16 +103,7 @@ absl::StatusOr<PeerProcess> IdentifyPeer(int socket) {
 absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid) {
   const absl::StatusOr<uint64_t> before = ReadStartTicks(pid);
   if (!before.ok()) return before.status();
-  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd.valid()) {
-    if (OutOfDescriptors(errno)) return absl::ResourceExhaustedError("pidfd_open");
-    if (errno == ESRCH) return Gone(pid);
-    return PeerProcess{};  // a kernel before 5.3, or one that forbids it
-  }
-  absl::StatusOr<PeerProcess> peer = WithPidfd(pid, std::move(pidfd));
-  // Another process took the number before the pidfd was had.
-  if (peer.ok() && peer->start_ticks != *before) return Gone(pid);
-  return peer;
+  return IdentifyAgain(pid, *before);  // another process may take the number meanwhile
 }
 
 absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks) {

@@ -4,8 +4,14 @@
 
 #include <csignal>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/system.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/vm_run.h"
 
@@ -20,15 +26,44 @@ constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
 
 }  // namespace
 
-ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters) {
+// A cgroup without a memory controller of its own, as a threaded one or one whose parent does not
+// hand it on, is counted in the next one above that has it.
+std::optional<OomCounters::Count> OomCounters::Find(int64_t pid) const {
+  const std::string text =
+      ReadSmallFile(absl::StrCat(root_, "/proc/", pid, "/cgroup")).value_or("");
+  // cgroups(7): "ID:CONTROLLERS:PATH", with "0::PATH" for v2.
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
+    // ".." is outside of this process's own cgroup namespace.
+    if (parts.size() < 3 || absl::StrContains(parts[2], "/..")) continue;
+    const bool v1 = parts[1] == "memory";
+    if (!v1 && !parts[1].empty()) continue;
+    const std::string mount = v1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
+    for (std::string directory = absl::StrCat(mount, absl::StripSuffix(parts[2], "/"));
+         directory.size() >= mount.size(); directory.resize(directory.rfind('/'))) {
+      std::string file = directory + (v1 ? "/memory.oom_control" : "/memory.events");
+      if (const std::optional<uint64_t> kills = Read(file)) return Count{std::move(file), *kills};
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<uint64_t> OomCounters::Read(const std::string& file) const {
+  const std::string text = ReadSmallFile(root_ + file).value_or("");
+  uint64_t kills = 0;
+  return absl::SimpleAtoi(ValueInLine(text, "oom_kill "), &kills) ? std::optional(kills)
+                                                                  : std::nullopt;
+}
+
+ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_counters) {
   ProcessInfo info{.pid = process.pid, .start_ticks = process.start_ticks};
   if (const std::optional<ProcessKey> key = KeyOf(process); key.has_value()) {
     info.pidfd_inode = key->pidfd_inode;
   }
   if (process.start_ticks != 0) info.process_start = ProcessStartTime(process.start_ticks);
-  if (process.pid == 0) return info;
-  const std::optional<OomCounters::Count> ooms = oom_counters.Find(process.pid);
-  // A path that is not UTF-8 cannot be kept.
+  if (process.pid == 0 || oom_counters == nullptr) return info;
+  const std::optional<OomCounters::Count> ooms = oom_counters->Find(process.pid);
+  // A path that is not UTF-8 cannot be saved.
   if (ooms.has_value() && EscapeNonUtf8(ooms->file) == ooms->file) {
     info.oom_file = ooms->file;
     info.oom_kills = ooms->kills;
@@ -50,12 +85,9 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   if (absl::Status status = context_->loop->Add(process.pidfd.get(), EPOLLIN, this); !status.ok()) {
     return status;
   }
-  // A run that an earlier version has saved has no inode.
-  if (pidfd_inode_ == 0) pidfd_inode_ = KeyOf(process).value_or(ProcessKey{}).pidfd_inode;
   pidfd_ = std::move(process.pidfd);
   ++context_->vm_descriptors;
   context_->exit_statuses->Follow(pid_);
-  if (!oom_file_.empty()) context_->oom_watch->Follow(std::string(oom_file_), this);
   context_->signals->Follow(pid_, start_ticks_, this);
   return absl::OkStatus();
 }
@@ -66,7 +98,6 @@ void ProcessWatch::Reset(const ProcessInfo& info) {
   kill_unclear_.clear();
   pid_ = info.pid;
   start_ticks_ = info.start_ticks;
-  pidfd_inode_ = info.pidfd_inode;
   oom_file_ = info.oom_file;
   oom_kills_ = info.oom_kills;
 }
@@ -83,9 +114,7 @@ UniqueFd ProcessWatch::Release() {
   if (!gone_) context_->loop->Remove(pidfd.get());
   --context_->vm_descriptors;
   context_->exit_statuses->Unfollow(pid_);
-  if (!oom_file_.empty()) context_->oom_watch->Unfollow(std::string(oom_file_), this);
   context_->signals->Unfollow(pid_, this);
-  run_->OnReleased();
   return pidfd;
 }
 
@@ -112,7 +141,7 @@ bool ProcessWatch::MayBeAnothers() {
 void ProcessWatch::OnSignal(const SignalSender& sender) {
   if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
   kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
-  run_->OnSignal(sender);
+  run_->Hand(input::SignalSent{sender});
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
@@ -120,18 +149,17 @@ void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_ && !MayBeAnothers()) run_->OnOomVictim(victim);
+  if (!gone_ && !MayBeAnothers()) run_->Hand(input::NamedOomVictim{victim});
 }
 
-void ProcessWatch::OnOomCountChanged() {
-  if (oom_file_.empty() || !pidfd_.valid()) return;
+std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() {
   const std::optional<uint64_t> kills = ReadOomKills();
   // A process that was killed lives on until it has exited.
-  if (!kills.has_value() || *kills == oom_kills_ || IsDying(pid_) || HasEnded(pidfd_.get())) {
-    return;
+  if (!kills.has_value() || *kills == oom_kills_ || !pidfd_.valid() || IsDying(pid_) ||
+      HasEnded(pidfd_.get())) {
+    return std::nullopt;
   }
-  oom_kills_ = *kills;
-  run_->OnOomKillsOfOthers(*kills);
+  return oom_kills_ = *kills;
 }
 
 void ProcessWatch::AwaitEnd() {
@@ -159,9 +187,9 @@ ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
   return EndOf(ExitStatusOf(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status);
 }
 
-std::optional<uint64_t> ProcessWatch::ReadOomKills() {
-  const absl::StatusOr<uint64_t> kills = context_->oom_counters->Read(std::string(oom_file_));
-  return kills.ok() ? std::optional(*kills) : std::nullopt;
+std::optional<uint64_t> ProcessWatch::ReadOomKills() const {
+  if (oom_file_.empty() || context_->oom_counters == nullptr) return std::nullopt;
+  return context_->oom_counters->Read(std::string(oom_file_));
 }
 
 ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
@@ -177,10 +205,9 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
         : end_unseen_          ? "not recorded: vmeventd was being restarted when it was sent"
                                : context_->signals->WhyUnknown();
   }
-  if (oom_file_.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;
-  if (end.oom_killed) run_->OnOomKilled(*kills);
+  if (end.oom_killed) run_->owner_->OnOomKill(run_, *kills);
   return end;
 }
 

@@ -1,11 +1,9 @@
 #pragma once
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -15,7 +13,6 @@
 #include "base/system.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_watch.h"
@@ -24,19 +21,45 @@ namespace vmeventd {
 
 class VmRun;
 
+// The counts of OOM kills that the kernel has for each cgroup with a memory controller (`oom_kill`
+// in memory.events, where those of the cgroups below count as well; in memory.oom_control of v1). A
+// process that the kernel kills because the cgroup or the node is out of memory is counted in its
+// own cgroup.
+class OomCounters {
+ public:
+  // `root` stands before every path, for tests.
+  explicit OomCounters(std::string root = "") : root_(std::move(root)) {}
+
+  struct Count {
+    std::string file;  // the file that has it
+    uint64_t kills = 0;
+  };
+  // The count that the end of `pid` would raise; unset: not known.
+  std::optional<Count> Find(int64_t pid) const;
+
+  // Reads `file` again; unset: it cannot be read, because the cgroup was removed, which its manager
+  // may do as soon as it is empty. The parent's count does not replace it: that one counts all the
+  // VMs beside it.
+  std::optional<uint64_t> Read(const std::string& file) const;
+
+ private:
+  const std::string root_;
+};
+
 // State shared by all process watches of one loop. Outlives them.
 struct ProcessContext {
   EventLoop* loop = nullptr;
   ExitStatusReader* exit_statuses = nullptr;
+  // Null: SignalWatch reports the kernel's OOM victims.
   const OomCounters* oom_counters = nullptr;
-  OomWatch* oom_watch = nullptr;
   SignalWatch* signals = nullptr;
   HostWatch* host = nullptr;
   int vm_descriptors = 0;  // that runs hold
 };
 
-// Returns the facts that a run needs of `process`, which is tracked.
-ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
+// Returns the facts that a run needs of `process`, which is tracked. Null `oom_counters`: nothing
+// counts OOM kills.
+ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_counters);
 
 // Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
 // kernel killed it because its cgroup was out of memory; and who sent it signals. Calls its run,
@@ -55,12 +78,10 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void NoteBegun() { context_->signals->NoteBegun(pid_, this); }
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsDying(pid_); }
-  // Until NoteUnseenEnd() its end is one of these.
-  void ExpectUnseenEnd() { end_unseen_ = true; }
   bool end_unseen() const { return end_unseen_; }
-  // Lets go of the process, and takes another one's facts in its place.
+  // Releases the process, and takes another one's facts in its place.
   void Reset(const ProcessInfo& info);
-  // Lets go of the process, which is followed, and gives it away.
+  // Releases the process, which is followed, to the caller.
   PeerProcess Take();
 
   // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
@@ -68,25 +89,18 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // Returns the end of the process of which `zombie` is left, as nobody watched it.
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
 
-  // Reads the OOM count of the process's cgroup while it lives: what was counted was another's.
-  // Follows and unfollows nothing.
-  void OnOomCountChanged();
-  // One of the `kills` that its cgroup counts was of another process.
-  void DiscountOomKill(uint64_t kills) { oom_kills_ = std::min(oom_kills_ + 1, kills); }
+  // The process lives, and so all OOM kills that its cgroup counts were of others. Returns their
+  // number if it has changed.
+  std::optional<uint64_t> ReadOomKillsOfOthers();
+  // One of the `kills` that its cgroup counts was of another process. Returns how many were.
+  uint64_t DiscountOomKill(uint64_t kills) { return oom_kills_ = std::min(oom_kills_ + 1, kills); }
 
   // A process is followed, or has ended and its end was not found out yet.
   bool followed() const { return pidfd_.valid(); }
-  int descriptor() const { return pidfd_.get(); }
   // OnProcessGone was called.
   bool gone() const { return gone_; }
   // The process has ended, whether or not the loop has noticed.
   bool ended() const { return gone_ || (pidfd_.valid() && HasEnded(pidfd_.get())); }
-  // Key of the process, followed or not; unset where it has none (KeyOf).
-  std::optional<ProcessKey> key() const {
-    if (pidfd_inode_ != 0) return ProcessKey{.pidfd_inode = pidfd_inode_};
-    if (pid_ == 0) return std::nullopt;
-    return ProcessKey{.pid = pid_, .start_ticks = start_ticks_};
-  }
 
   void OnFdReady(uint32_t events) override;
   void OnSignal(const SignalSender& sender) override;
@@ -99,7 +113,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks) {
     return context_->exit_statuses->Ask(pidfd, pid, start_ticks);
   }
-  std::optional<uint64_t> ReadOomKills();
+  std::optional<uint64_t> ReadOomKills() const;
   bool MayBeAnothers();
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
 
@@ -107,7 +121,6 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   VmRun* const run_;
   int64_t pid_ = 0;
   uint64_t start_ticks_ = 0;
-  uint64_t pidfd_inode_ = 0;
   std::string oom_file_;
   uint64_t oom_kills_ = 0;  // of the cgroup's, that were of others
   UniqueFd pidfd_;

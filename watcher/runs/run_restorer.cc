@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/shutdown_file.h"
 
@@ -15,26 +16,8 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kRunsATurn = 500;
-// Each is two files of /proc.
-constexpr size_t kNotesATurn = 100;
-constexpr absl::Duration kNoteInterval = absl::Milliseconds(10);
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
-
-// Error that steps of the node's clock may make of the time of one process's start. Two boots are
-// further apart than that when each has a process of one number and one age.
-constexpr absl::Duration kSameStart = absl::Seconds(5);
-
-// Returns whether the process of a run lives although the boot id is another: a sandbox shows one
-// of its own. After a reboot another process may have the number and even the ticks, but started
-// later.
-bool OutlivesItsBootId(const RunInfo& info) {
-  if (!info.process_tracked || info.pid == 0 || info.start_ticks == 0) return false;
-  const absl::StatusOr<PeerProcess> found = IdentifyAgain(info.pid, info.start_ticks);
-  if (!found.ok() || found->kind != PeerProcess::Kind::kTracked) return false;
-  return found->start_ticks == info.start_ticks &&
-         absl::AbsDuration(ProcessStartTime(info.start_ticks) - info.process_start) <= kSameStart;
-}
 
 }  // namespace
 
@@ -47,16 +30,13 @@ RunRestorer::RunRestorer(RunContext* context, const SessionOptions* session_opti
       sources_(std::move(sources)),
       saved_runs_(std::move(saved_runs)) {
   for (HandedRun& handed : handed_runs) {
-    std::string run_id = handed.run_id;
+    std::string run_id = handed.state.run_id();
     const auto [it, is_new] = handed_runs_.try_emplace(std::move(run_id), std::move(handed));
     if (!is_new) Close(std::move(handed));
   }
 }
 
-RunRestorer::~RunRestorer() {
-  context_->loop->CancelTimer(&retry_);
-  context_->loop->CancelTimer(&note_timer_);
-}
+RunRestorer::~RunRestorer() { context_->loop->CancelTimer(&retry_); }
 
 bool RunRestorer::RestoreSome() {
   if (!std::exchange(saved_runs_are_read_, true)) ReadSavedRuns();
@@ -68,17 +48,7 @@ bool RunRestorer::RestoreSome() {
   if (resolved_ < unresolved_.size()) return false;
   unresolved_ = {};
   resolved_ = 0;
-  NoteUnseenEnds();
   return true;
-}
-
-void RunRestorer::NoteUnseenEnds() {
-  for (size_t i = 0; i < kNotesATurn && !going_on_.empty(); ++i) {
-    if (VmRun* const run = table_->Find(going_on_.back()); run != nullptr) run->NoteUnseenEnd();
-    going_on_.pop_back();
-  }
-  if (going_on_.empty()) return;
-  context_->loop->SetTimerIn(&note_timer_, kNoteInterval, [this] { NoteUnseenEnds(); });
 }
 
 void RunRestorer::ReadSavedRuns() {
@@ -91,7 +61,7 @@ void RunRestorer::ReadSavedRuns() {
     if (session.ok()) {
       // A run that was handed over continues this very text.
       const auto handed = handed_runs.find(session->run().run_id);
-      if (handed != handed_runs.end() && handed->second.saved == StableHash(text)) {
+      if (handed != handed_runs.end() && handed->second.state.saved() == StableHash(text)) {
         handed_runs_.insert(handed_runs.extract(handed));
       }
       sessions.push_back(*std::move(session));
@@ -108,14 +78,13 @@ void RunRestorer::ReadSavedRuns() {
   for (VmSession* session : by_age) {
     const std::string run_id(session->run().run_id);
     if (table_->Find(run_id) != nullptr) {
-      Refuse("a run that was kept twice", run_id);
+      Refuse("a run that was saved twice", run_id);
       continue;
     }
     unresolved_.push_back(run_id);
-    const auto source = std::find_if(sources_.begin(), sources_.end(), [&](const RunSource* each) {
-      return each->Restores(session->run());
-    });
-    (*source)->Restore(std::move(*session));
+    for (RunSource* source : sources_) {
+      if (source->Restore(session) != nullptr) break;
+    }
   }
   for (auto& [run_id, handed] : handed_runs) Close(std::move(handed));
 }
@@ -131,10 +100,12 @@ bool RunRestorer::GoesOn(VmRun* run) {
   if (it == handed_runs_.end()) return false;
   HandedRun handed = std::move(it->second);
   handed_runs_.erase(it);
-  const bool same_namespace = run->info().pid_namespace == context_->pid_namespace;
-  if (same_namespace && table_->SourceOf(run)->GoOn(run, &handed)) {
+  constexpr int kDescriptors = 2;  // of its connection and its process
+  const bool possible = run->info().pid_namespace == context_->pid_namespace &&
+                        (context_->options->process_tracking || !run->tracked()) &&
+                        context_->vm_descriptors + kDescriptors <= context_->max_vm_descriptors;
+  if (possible && run->GoOn(&handed)) {
     context_->meters.handovers.Add();
-    going_on_.emplace_back(run->info().run_id);
     return true;
   }
   Close(std::move(handed));
@@ -144,7 +115,7 @@ bool RunRestorer::GoesOn(VmRun* run) {
 void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
   constexpr size_t kMaxTextForLog = 200;
   context_->meters.unreadable_runs.Add();
-  spdlog::error("a run of the daemon before this one is given up: {}: {}", absl::CHexEscape(why),
+  spdlog::error("dropping saved run, cannot restore: {}: {}", absl::CHexEscape(why),
                 absl::CHexEscape(text.substr(0, kMaxTextForLog)));
 }
 
@@ -159,12 +130,9 @@ void RunRestorer::NoteShutdownFile(VmRun* run) {
 
 void RunRestorer::ResolveRestored(VmRun* run) {
   const RunInfo& info = run->info();
-  const bool same_boot = !context_->boot_id.empty() && info.boot_id == context_->boot_id;
-  if (same_boot && GoesOn(run)) return Resume(run);
-  if (!same_boot && !OutlivesItsBootId(info)) return run->EndWithHost();
+  if (info.boot_id != context_->boot_id) return run->EndWithHost();
+  if (GoesOn(run)) return Resume(run);
   NoteShutdownFile(run);
-  // Its process is known again by that even where it has no number here.
-  if (info.pidfd_inode != 0) table_->OnFollowed(run, {.pidfd_inode = info.pidfd_inode});
   if (!info.process_tracked) return Resume(run);  // its socket decides
   const uint64_t here = context_->pid_namespace;
   if (info.pid_namespace != 0 && here != 0 && info.pid_namespace != here) {
@@ -179,7 +147,6 @@ void RunRestorer::ResolveRestored(VmRun* run) {
   context_->meters.out_of_descriptors.Add();
   Resume(run);
   run->ReportProblem(kOutOfDescriptorsProblem);
-  table_->AwaitProcess(run);
   without_process_.push_back(run_id);
   FindProcessesLater();
 }
@@ -191,7 +158,6 @@ bool RunRestorer::FindProcess(VmRun* run) {
     case PeerProcess::Kind::kTracked:
       if (context_->vm_descriptors >= context_->max_vm_descriptors) return false;
       if (!run->TrackAgain(*std::move(found)).ok()) return false;
-      run->NoteUnseenEnd();
       return true;
     case PeerProcess::Kind::kUntracked:
       run->LoseTracking();
@@ -201,7 +167,7 @@ bool RunRestorer::FindProcess(VmRun* run) {
           found->start_ticks == run->info().start_ticks) {
         run->EndWithZombie(*found);
       } else {
-        table_->SourceOf(run)->EndRestored(run);
+        run->End();
       }
       return true;
   }
@@ -226,7 +192,6 @@ void RunRestorer::FindProcesses() {
     }
   }
   if (!without_process_.empty()) FindProcessesLater();
-  for (RunSource* source : sources_) source->EndUnreachableRuns();
 }
 
 void RunRestorer::Resume(VmRun* run) {
@@ -235,7 +200,7 @@ void RunRestorer::Resume(VmRun* run) {
   run->Resume();
   // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.
   if (run->connected()) table_->ApplyHostCancel(run);
-  table_->SourceOf(run)->OnRestored(run);
+  run->OnRestored();
   // The host's present word says nothing of what was said before, nor of a run that ended before.
   if (table_->Find(run_id) == run && !run->process_ended()) table_->ApplyHostShutdown(run);
 }

@@ -9,14 +9,13 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 
-// The runs that the daemon before this one left open: finds out of each whether it goes on or has
-// ended. Loop thread.
+// The runs that the daemon before this one left open: finds out of each whether it is open still or
+// has ended. Loop thread.
 class RunRestorer {
  public:
   // `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run
@@ -34,19 +33,17 @@ class RunRestorer {
   void Refuse(absl::string_view why, absl::string_view text);
   // Closes what was handed over and is not used.
   void Close(HandedRun handed);
-  // Returns whether `run` goes on with what was handed over.
+  // Returns whether `run` continues with what was handed over.
   bool GoesOn(VmRun* run);
   // A daemon that was killed may have written a file for what it had not committed.
   void NoteShutdownFile(VmRun* run);
-  // Finds out whether `run` goes on.
+  // Finds out whether `run` is open still.
   void ResolveRestored(VmRun* run);
   // Looks for its process; false if that takes a descriptor and there is none.
   bool FindProcess(VmRun* run);
   void FindProcesses();
   void FindProcessesLater();
-  // Finds out of some runs that go on whether their process was about to end, and later of others.
-  void NoteUnseenEnds();
-  // The run goes on.
+  // The run is open.
   void Resume(VmRun* run);
 
   RunContext* const context_;
@@ -60,10 +57,8 @@ class RunRestorer {
   std::vector<std::string> unresolved_;
   absl::flat_hash_map<std::string, HandedRun> handed_runs_;  // by run id
   size_t resolved_ = 0;
-  // Runs whose processes are looked for again: no descriptor was left.
+  // Runs whose processes are looked for again, as no descriptor was left.
   std::vector<std::string> without_process_;
-  std::vector<std::string> going_on_;  // of which NoteUnseenEnds() is to find out
-  TimerId note_timer_;
   TimerId retry_;
   absl::Duration backoff_;
 };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 
@@ -12,6 +13,7 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   added->source_ = source;
   runs_.insert(std::move(run));
   by_name_[added->info().name].push_back(added);
+  OnProcessChanged(added);
   if (const Intent* intent = added->open_intent(); intent != nullptr) {
     intents_[intent->intent_id] = added;
   }
@@ -40,25 +42,26 @@ VmRun* RunTable::Find(absl::string_view run_id) const {
 VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
   if (process.kind != PeerProcess::Kind::kTracked) return nullptr;
   const std::optional<ProcessKey> key = KeyOf(process);
-  if (!key.has_value()) return nullptr;
-  if (VmRun* const run = FindByProcess(*key); run != nullptr) return run;
-  const auto it = awaited_.find({.pid = process.pid, .start_ticks = process.start_ticks});
-  if (it == awaited_.end()) return nullptr;
-  VmRun* const run = Find(it->second);
-  return run != nullptr && run->info().pid == process.pid &&
-                 run->info().start_ticks == process.start_ticks
-             ? run
-             : nullptr;
-}
-
-void RunTable::AwaitProcess(const VmRun* run) {
-  const RunInfo& info = run->info();
-  awaited_[{.pid = info.pid, .start_ticks = info.start_ticks}] = std::string(info.run_id);
-}
-
-VmRun* RunTable::FindByProcess(const ProcessKey& key) const {
-  const auto it = by_process_.find(key);
+  const auto it = key.has_value() ? by_process_.find(*key) : by_process_.end();
   return it != by_process_.end() ? it->second : nullptr;
+}
+
+void RunTable::OnProcessChanged(VmRun* run) {
+  const RunInfo& info = run->info();
+  std::optional<ProcessKey> key;
+  if (info.pidfd_inode != 0) {
+    key = ProcessKey{.pidfd_inode = info.pidfd_inode};
+  } else if (info.process_tracked && info.pid != 0) {
+    key = ProcessKey{.pid = info.pid, .start_ticks = info.start_ticks};
+  }
+  if (key == run->indexed_process_) return;
+  ForgetProcess(run);
+  if (key.has_value() && by_process_.try_emplace(*key, run).second) run->indexed_process_ = key;
+}
+
+void RunTable::ForgetProcess(VmRun* run) {
+  if (run->indexed_process_.has_value()) by_process_.erase(*run->indexed_process_);
+  run->indexed_process_.reset();
 }
 
 VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
@@ -90,7 +93,6 @@ void RunTable::OnPublish(VmRun* run, VmUpdate update) {
       intents_.erase(update.event->intent->intent_id);
     }
   }
-  if (update.status.has_value()) SourceOf(run)->OnPublished(run);
   sink_->Push(std::move(update));
 }
 
@@ -100,9 +102,12 @@ void RunTable::PublishAll() {
   }
 }
 
-void RunTable::OnUnfollowed(VmRun* run, const ProcessKey& key) {
-  const auto it = by_process_.find(key);
-  if (it != by_process_.end() && it->second == run) by_process_.erase(it);
+std::vector<HandedRun> RunTable::HandOver() {
+  std::vector<HandedRun> all;
+  for (const auto& run : runs_) {
+    if (std::optional<HandedRun> handed = run->HandOver()) all.push_back(*std::move(handed));
+  }
+  return all;
 }
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
@@ -131,7 +136,7 @@ void RunTable::OnOver(VmRun* run) {
     by_uuid_.erase(run);
     UpdateUuidProblems(*run->indexed_uuid_);
   }
-  OnUnfollowed(run, {.pidfd_inode = run->info().pidfd_inode});
+  ForgetProcess(run);
   run->source_->OnOver(run);
 }
 

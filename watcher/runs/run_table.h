@@ -16,10 +16,29 @@
 #include "base/uuid.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/run_source.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
+
+// Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
+// to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
+// other (watcher/libvirt). A process that one source follows is no other source's. Loop thread.
+class RunSource {
+ public:
+  virtual ~RunSource() = default;
+
+  // Makes a run of the session, which a daemon before this one left, and adds it to the table, if
+  // it is of this source. Before Start(). Null, and `session` is as before: it is another's.
+  virtual VmRun* Restore(VmSession* session) = 0;
+  // Begins to look for runs. Those that a daemon before this one left are in the table.
+  virtual void Start() = 0;
+  // Returns whether everything that was there at the start was tried.
+  virtual bool first_scan_done() const = 0;
+  // Drops what was on the call stack. Call it after each turn of the loop.
+  virtual void EndTurn() = 0;
+  // `run`, which is of this source, is no longer in the table.
+  virtual void OnOver(VmRun* run) = 0;
+};
 
 // The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
 // publish to the sink. A run that is over leaves the table at once, and is destroyed by the next
@@ -36,12 +55,9 @@ class RunTable : public VmRun::Owner {
   static RunSource* SourceOf(const VmRun* run) { return run->source_; }
   // Finds a run by its id; null: there is none.
   VmRun* Find(absl::string_view run_id) const;
-  VmRun* FindByProcess(const ProcessKey& key) const;
-  // Finds also a restored run that has no descriptor yet (AwaitProcess). Null as well for a process
-  // that is not tracked, or cannot be distinguished from others.
+  // Finds a run by its process, whether or not it holds a descriptor of that. Null as well for a
+  // process that is not tracked, or cannot be distinguished from others.
   VmRun* FindByProcess(const PeerProcess& process) const;
-  // Makes a restored run findable by its process, for which no descriptor was left.
-  void AwaitProcess(const VmRun* run);
   VmRun* FindByIntent(const std::string& intent_id) const;
   std::vector<VmRun*> RunsOf(const RunSource* source) const;
   // Runs of VMs of that name.
@@ -62,19 +78,20 @@ class RunTable : public VmRun::Owner {
   // Applies it earlier, to a run whose monitor is read on, if the host does not shut down.
   void ApplyHostCancel(VmRun* run) const;
 
-  // Pushes every open run's status and what is kept of it once more.
+  // Pushes every open run's status and saved text once more.
   void PublishAll();
+  // As NodeWatcher::HandOver().
+  std::vector<HandedRun> HandOver();
   void EndTurn() { ended_.clear(); }
 
   void OnPublish(VmRun* run, VmUpdate update) override;
-  void OnFollowed(VmRun* run, const ProcessKey& key) override { by_process_.try_emplace(key, run); }
-  void OnUnfollowed(VmRun* run, const ProcessKey& key) override;
-  bool OwnsName(const VmRun* run) const override { return SourceOf(run)->OwnsName(run); }
+  void OnProcessChanged(VmRun* run) override;
   void OnOomKill(VmRun* run, uint64_t kills) override;
   void OnOver(VmRun* run) override;
 
  private:
   void ForgetName(VmRun* run);
+  void ForgetProcess(VmRun* run);
   // Updates what the users of a UUID report, which depends on whether they are one, two or more.
   void UpdateUuidProblems(const Uuid& uuid);
   std::string UuidProblem(const VmRun* run) const;
@@ -96,8 +113,7 @@ class RunTable : public VmRun::Owner {
   };
   absl::btree_set<VmRun*, UuidOrder> by_uuid_;
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
-  absl::flat_hash_map<ProcessKey, std::string> awaited_;  // ids of runs, which may be over
-  absl::flat_hash_map<std::string, VmRun*> intents_;      // keyed by the id of a run's open intent
+  absl::flat_hash_map<std::string, VmRun*> intents_;  // keyed by the id of a run's open intent
   // Nearly always one.
   using SameName = absl::InlinedVector<VmRun*, 1>;
   absl::flat_hash_map<absl::string_view, SameName> by_name_;  // RunInfo::name

@@ -11,13 +11,6 @@
 #include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
-namespace {
-
-// Time that a request about an intent may wait for input that QEMU has already sent.
-constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
-
-}  // namespace
-
 VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
     : context_(context),
       owner_(owner),
@@ -37,16 +30,12 @@ VmRun::~VmRun() {
 
 // The process
 
-absl::Status VmRun::Track(PeerProcess process) {
-  if (absl::Status status = process_.Follow(std::move(process)); !status.ok()) return status;
-  if (const auto key = process_.key(); key.has_value()) owner_->OnFollowed(this, *key);
-  return absl::OkStatus();
-}
+absl::Status VmRun::Track(PeerProcess process) { return process_.Follow(std::move(process)); }
 
 absl::Status VmRun::TrackAgain(PeerProcess process) {
   if (absl::Status status = Track(std::move(process)); !status.ok()) return status;
-  // A kill there while vmeventd was away was not of this process, if it lives now.
-  process_.OnOomCountChanged();
+  process_.NoteUnseenEnd();
+  ReadOomKills();
   return absl::OkStatus();
 }
 
@@ -56,34 +45,29 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
                                .start_ticks = info().start_ticks})) {
     return absl::InvalidArgumentError("the descriptor is of another process");
   }
-  if (absl::Status status = TrackAgain(
-          {PeerProcess::Kind::kTracked, info().pid, info().start_ticks, std::move(pidfd)});
-      !status.ok()) {
-    return status;
-  }
-  process_.ExpectUnseenEnd();
-  return absl::OkStatus();
-}
-
-void VmRun::NoteUnseenEnd() {
-  if (process_.followed() && !process_.gone()) process_.NoteUnseenEnd();
+  return TrackAgain(
+      {PeerProcess::Kind::kTracked, info().pid, info().start_ticks, std::move(pidfd)});
 }
 
 absl::Status VmRun::TrackInstead(PeerProcess process) {
-  const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
+  const ProcessInfo info = DescribeProcess(process, context_->oom_counters);
   process_.Reset(info);
   Hand(input::ProcessFound{info});
+  if (!over_) owner_->OnProcessChanged(this);
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
   return status;
 }
 
-void VmRun::OnSignal(const SignalSender& sender) { Hand(input::SignalSent{sender}); }
+void VmRun::LoseTracking() {
+  Hand(input::TrackingLost{});
+  if (!over_) owner_->OnProcessChanged(this);
+}
 
-void VmRun::OnOomVictim(const OomVictim& victim) { Hand(input::NamedOomVictim{victim}); }
-
-void VmRun::OnReleased() {
-  if (const auto key = process_.key(); key.has_value()) owner_->OnUnfollowed(this, *key);
+void VmRun::ReadOomKills() {
+  if (const std::optional<uint64_t> kills = process_.ReadOomKillsOfOthers()) {
+    Hand(input::OomKills{*kills});
+  }
 }
 
 void VmRun::OnProcessEnd(const ProcessEnd& end) {
@@ -104,11 +88,13 @@ void VmRun::Discard() {
 
 void VmRun::HandOverTo(HandedRun* handed) {
   Hand(input::HandOver{});
-  handed->run_id = std::string(info().run_id);
-  handed->saved = StableHash(Save());
+  internal::HandedRun& state = handed->state;
+  state.set_run_id(std::string(info().run_id));
+  state.set_saved(StableHash(Save()));
   if (!tracked()) return;
-  handed->pid = info().pid;
-  handed->wait_status = context_->exit_statuses->WaitStatusRead(handed->pid);
+  state.set_pid(info().pid);
+  const std::optional<int> wait_status = context_->exit_statuses->WaitStatusRead(info().pid);
+  if (wait_status.has_value()) state.set_wait_status(*wait_status);
   handed->process = TakeProcess().pidfd;
 }
 
@@ -116,8 +102,6 @@ void VmRun::Resume() {
   owner_->OnPublish(this, {Status(), std::nullopt});
   ArmTick();
 }
-
-void VmRun::LoseTracking() { Hand(input::TrackingLost{}); }
 
 void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
   Hand(input::HostShutdown{shutting_down, by});
@@ -142,7 +126,7 @@ std::string VmRun::Directory() const {
 // Intents
 
 bool VmRun::Lives() {
-  ReadNow(kMaxDrain);
+  ReadNow();
   return !over_ && !process_ended();
 }
 
@@ -153,6 +137,7 @@ void VmRun::Confirm(std::function<void()> done) {
 }
 
 void VmRun::DeclareIntent(Intent intent, std::function<void()> done) {
+  ReadOomKills();  // one before it makes no kill that it announces a crash
   ApplyThen(session_.On(input::IntentDeclared{std::move(intent)}, Now()),
             EventType::kIntentDeclared, std::move(done));
 }
@@ -200,7 +185,7 @@ void VmRun::Execute(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdow
 
 template <typename Operation>
 void VmRun::TouchShutdownFile(Operation operation) {
-  if (!owner_->OwnsName(this)) return Hand(input::FileLeft{});
+  if (!OwnsName()) return Hand(input::FileLeft{});
   const absl::Status status = operation(Directory(), std::string(info().raw_name()));
   if (!status.ok()) {
     context_->meters.shutdown_file_errors.Add();

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -13,14 +15,50 @@
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
 #include "base/uuid.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/specs.h"
+#include "watcher/host/host_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/session/vm_session.h"
+#include "watcher/signals/bpf_trace.h"
 
 namespace vmeventd {
 
+class CommandLines;
 struct HandedRun;
+class LibvirtApi;
 class RunSource;
+
+struct WatcherOptions {
+  std::vector<WatchSpec> watches;
+  std::vector<LibvirtSpec> libvirts;
+  std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
+  bool process_tracking = true;
+  // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
+  std::shared_ptr<CommandLines> command_lines;
+  SignalTracing signals;  // only with process tracking
+  // Source of the host's shutdown, or for people why there is none; both empty: nobody wanted
+  // it.
+  struct HostShutdown {
+    std::shared_ptr<HostShutdownApi> source;
+    std::string problem;
+  } host_shutdown;
+  SessionOptions session;
+  absl::Duration greeting_timeout = absl::Seconds(3);
+  // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
+  // of the loop publish of each that it continues (its status) or has ended (STOPPED).
+  std::vector<std::string> saved_runs;
+  // Runs that the daemon before this one has handed over; null: nothing. Taken by
+  // NodeWatcher::Create.
+  std::shared_ptr<std::vector<HandedRun>> handed_runs;
+  // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken too.
+  std::shared_ptr<UniqueFd> handed_exits;
+  // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
+  int max_vm_descriptors = 1 << 20;
+  // The only source of exit statuses to try, for tests. Unset: the best that there is.
+  std::optional<ExitStatusSource> exit_status_source;
+};
 
 // Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
 struct WatcherMeters {
@@ -31,18 +69,18 @@ struct WatcherMeters {
   Counter out_of_descriptors;
   Counter rate_limited_events;  // left out, each counted by a GAP
   Counter shutdown_file_errors;
-  Counter unreadable_runs;             // unreadable ones of WatcherOptions::saved_runs
-  Counter sockets_over_process_limit;  // sockets left out: their process is at its limit
-  Counter libvirt_connects;            // connections to libvirt that were made
-  Counter libvirt_failures;            // connections that failed or were lost
-  Counter libvirt_overflows;           // those of them cut at the backlog limit
-  Counter connects_put_off;            // delayed: too many sockets waited to be closed
-  Counter handovers;          // runs that went on with what the previous daemon handed over
-  Counter handovers_refused;  // handed-over runs that could not go on
+  Counter unreadable_runs;    // unreadable ones of WatcherOptions::saved_runs
+  Counter libvirt_connects;   // connections to libvirt that were made
+  Counter libvirt_failures;   // connections that failed or were lost
+  Counter libvirt_overflows;  // those of them cut at the backlog limit
+  Counter connects_put_off;   // delayed: too many sockets waited to be closed
+  Counter handovers;          // runs that continued with what the previous daemon handed over
+  Counter handovers_refused;  // handed-over runs that could not be continued
 };
 
 // State shared by all runs of one watcher. Outlives them.
 struct RunContext : ProcessContext {
+  const WatcherOptions* options = nullptr;
   WatcherMeters meters;
   // WatcherCounters::shutdown_file_times.
   LatencyHistogram shutdown_file_times;
@@ -74,11 +112,8 @@ class VmRun {
    public:
     virtual ~Owner() = default;
     virtual void OnPublish(VmRun* run, VmUpdate update) = 0;
-    // `run` is followed by the process `key` from now on, or no longer.
-    virtual void OnFollowed(VmRun* run, const ProcessKey& key) = 0;
-    virtual void OnUnfollowed(VmRun* run, const ProcessKey& key) = 0;
-    // Returns whether no later run has the VM's name: its shutdown file is that run's then.
-    virtual bool OwnsName(const VmRun* run) const = 0;
+    // Another process than before, or none, is the run's.
+    virtual void OnProcessChanged(VmRun* run) = 0;
     // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
     virtual void OnOomKill(VmRun* run, uint64_t kills) = 0;
     // The run is over, and its end published if its start was; it takes no more input. The owner
@@ -97,15 +132,12 @@ class VmRun {
   // Tracks the process that the daemon before this one has handed over, which may have ended since.
   // INVALID_ARGUMENT: `pidfd` is another process's.
   absl::Status TrackHanded(UniqueFd pidfd);
-  // Finds out whether a process that is tracked again had ended by then or was about to. A handed
-  // one counts as ended until this is called, so that the slowest step need not be done at once.
-  void NoteUnseenEnd();
   // Tracks `process` in place of the one that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
   // Ends a run of which nothing was published.
   void Discard();
 
-  // Inputs of a restored run: it goes on, its process cannot be followed any more, it ended with
+  // Inputs of a restored run: it is open, its process cannot be followed any more, it ended with
   // its host, its shutdown file was written then.
   void Resume();
   void LoseTracking();
@@ -139,7 +171,8 @@ class VmRun {
   // Withdraws the open intent of a run that has one.
   void WithdrawIntent(std::function<void()> done);
   const Intent* open_intent() const { return session_.open_intent(); }
-  void DiscountOomKill(uint64_t kills) { process_.DiscountOomKill(kills); }
+  // One of the `kills` that its cgroup counts was of another run.
+  void DiscountOomKill(uint64_t kills) { Hand(input::OomKills{process_.DiscountOomKill(kills)}); }
 
   const RunInfo& info() const { return session_.run(); }
   Instant attached_at() const { return session_.attached_at(); }
@@ -152,30 +185,44 @@ class VmRun {
   bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
   // Returns whether the process that it follows has ended.
-  virtual bool process_ended() const { return process_.ended(); }
+  bool process_ended() const { return process_.ended(); }
   // Returns whether the sink knows of it.
   bool published() const { return published_; }
 
-  // Returns whether a connection to its monitor is there.
-  virtual bool connected() const = 0;
-
- protected:
   // The source's part.
 
+  // Returns whether a connection to its monitor is there.
+  virtual bool connected() const = 0;
+  // Hands its process, and its connection if it can be, to the next daemon: the last use of the
+  // run, with what it publishes. Unset, and nothing is done: that is not possible now.
+  virtual std::optional<HandedRun> HandOver() = 0;
+  // Continues, as a restored run, where the daemon before this one stopped, with what that has
+  // handed over. False: it cannot, and is as before; descriptors that are left in `handed` are the
+  // caller's.
+  virtual bool GoOn(HandedRun* handed) = 0;
+  // The restored run is open, as far as its process shows.
+  virtual void OnRestored() {}
+
+ protected:
   // The process has ended; a zombie has. Hands in what QEMU said before, and then has process()
   // find out how it ended, or replaces it.
   virtual void OnProcessGone() = 0;
-  // Asks QEMU, where it can be asked, for what is then handed in as OnRunState and OnGuestAgent.
-  virtual void AskRunState() = 0;
-  virtual void AskGuestAgent() = 0;
-  // Hands in what QEMU has said by now, within `limit`.
-  virtual void ReadNow(absl::Duration limit) = 0;
+  // Asks QEMU, where it can be asked; the answer is an input.
+  enum class Question { kRunState, kGuestAgent };
+  virtual void Ask(Question question) = 0;
+  // Hands in what QEMU has said by now.
+  virtual void ReadNow() = 0;
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
+  // Returns whether it has a shutdown file, and no later run has the VM's name: the file is that
+  // run's then.
+  virtual bool OwnsName() const { return false; }
 
   // Hands in what QEMU said.
   void HearEvent(const QmpEvent& event);
   PeerProcess TakeProcess() { return process_.Take(); }
+  // An OOM kill up to now was not of the process, if that lives.
+  void ReadOomKills();
   // Gives the next daemon the process, and which text of the journal is the run's.
   void HandOverTo(HandedRun* handed);
   void Apply(Effects effects);
@@ -187,8 +234,6 @@ class VmRun {
   VmSession& session() { return session_; }
   const VmSession& session() const { return session_; }
   ProcessWatch& process() { return process_; }
-  // process() is about to let go of its process.
-  void OnReleased();
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }
 
@@ -196,23 +241,15 @@ class VmRun {
   friend class ProcessWatch;
   friend class RunTable;
 
-  // Notifications of process_, which may be destroyed in none of them. AwaitEnd has its answer; the
-  // watch holds no descriptor any more.
+  // AwaitEnd has its answer; the watch holds no descriptor any more.
   void OnProcessEnd(const ProcessEnd& end);
-  // The cgroup of the process, which lives, counts `kills` by now: all were of others.
-  void OnOomKillsOfOthers(uint64_t kills) { Hand(input::OomKills{kills}); }
-  void OnOomKilled(uint64_t kills) { owner_->OnOomKill(this, kills); }
-  // The process, which has not ended as far as the loop knows, was sent a signal that may end it,
-  // or the kernel is about to kill it for its memory.
-  void OnSignal(const SignalSender& sender);
-  void OnOomVictim(const OomVictim& victim);
   // Carries out `effects`; the first event of `type` among them has `done` called.
   void ApplyThen(Effects effects, EventType type, std::function<void()> done);
   void Execute(Publish& effect);
   void Execute(const WriteShutdownFile& effect);
   void Execute(const RemoveShutdownFile& effect);
-  void Execute(const QueryRunState& /*effect*/) { AskRunState(); }
-  void Execute(const QueryGuestAgent& /*effect*/) { AskGuestAgent(); }
+  void Execute(const QueryRunState& /*effect*/) { Ask(Question::kRunState); }
+  void Execute(const QueryGuestAgent& /*effect*/) { Ask(Question::kGuestAgent); }
   void Execute(const ExamineThreads& effect);
   void Execute(const Done& effect);
   template <typename Operation>
@@ -230,6 +267,7 @@ class VmRun {
   // State of the table:
   RunSource* source_ = nullptr;
   std::optional<Uuid> indexed_uuid_;
+  std::optional<ProcessKey> indexed_process_;
 };
 
 }  // namespace vmeventd

@@ -22,7 +22,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
-#include "watcher/signals/sender.h"
+#include "watcher/signals/signal_watch.h"
 #include "watcher/signals/trace_record.h"
 
 // bpf_trace.bpf.c, compiled.

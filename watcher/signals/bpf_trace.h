@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/system.h"
-#include "watcher/signals/signal_trace.h"
+#include "watcher/signals/signal_watch.h"
 
 struct ring_buffer;
 struct TraceCounts;

@@ -4,19 +4,130 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
+#include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/signals/sender.h"
-#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {
+
+// A process as the kernel knows it while it runs.
+struct ProcessMark {
+  uint32_t uid = 0;     // the real one
+  uint64_t cgroup = 0;  // its id in cgroup v2, of the root where that has no part in it
+};
+
+// Record of the kernel, made as it happened. pids are the host's.
+struct SignalRecord {
+  enum class Kind { kSignal, kOomVictim };
+  Kind kind = Kind::kSignal;
+  absl::Duration time;  // time since the boot, the host's sleep included
+  int64_t target = 0;   // the process that the signal was sent to, or the OOM killer named
+  int signal = 0;       // kSignal, like what follows up to the victim
+  bool by_kernel = false;
+  int64_t context = 0;  // the process that ran as the kernel sent it of its own; 0: none
+  // True if the sender may be the process that ran, or a timer or the like that went off meanwhile:
+  // the signal has a code that both may give it.
+  bool unclear = false;
+  int64_t sender = 0;                      // the process that ran
+  std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
+  std::string sender_comm;                 // name of the thread that ran
+  std::optional<ProcessMark> target_mark;
+  OomVictim victim;  // kOomVictim
+};
+
+// The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL
+// and SIGTERM, to all processes) and of its OOM victims: the border to the outside of this folder,
+// of which tests have a fake. A record is there before the process has ended. Loop thread.
+class SignalTrace {
+ public:
+  virtual ~SignalTrace() = default;
+  // Readable, level-triggered, until Read(), after a record came.
+  virtual int fd() const = 0;
+  // Appends what was recorded since the last call, by this daemon or one before it. What a process
+  // was sent before it ended is there, unless it was lost.
+  virtual void Read(std::vector<SignalRecord>* out) = 0;
+  // Returns how many records were thrown away so far, because they were not read fast enough: those
+  // as well that a process which has ended was to have.
+  virtual uint64_t lost() const = 0;
+  // Returns the descriptors by which another process continues it; empty: none can.
+  virtual std::vector<int> descriptors() const { return {}; }
+};
+
+// Facts of a process that show whether another may descend from it.
+struct ProcessOrigin {
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;     // field 22 of /proc/PID/stat; 0: not known
+  std::optional<uint32_t> uid;  // the real one
+  std::string cgroup;
+};
+
+// Reads processes as they are now. `root` stands before every path, for tests.
+class ProcessReader {
+ public:
+  explicit ProcessReader(std::string root = "") : root_(std::move(root)) {}
+
+  // Reads the facts of `pid`, which lives.
+  ProcessOrigin OriginOf(int64_t pid, uint64_t start_ticks) const;
+
+  // The sender of `record`, a signal to `target`, as it is at `now`, which is since the boot. A
+  // process that began after the signal has the number of one that is gone, and is not it.
+  SignalSender SenderOf(const SignalRecord& record, const ProcessOrigin& target,
+                        absl::Duration now) const;
+  // The sender as the record has it, without a look at it.
+  static SignalSender RecordedSenderOf(const SignalRecord& record, const ProcessOrigin& target);
+  // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
+  ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
+
+  // Returns whether `pid` is the first process of a PID namespace below this one; unset: it is
+  // gone.
+  std::optional<bool> LeadsNamespace(int64_t pid) const;
+
+ private:
+  struct Stat {
+    int64_t parent = 0;
+    int64_t session = 0;
+    uint64_t start_ticks = 0;
+    bool ended = false;
+    bool leads_session = false;
+  };
+  std::string Read(int64_t pid, absl::string_view file) const;
+  std::optional<Stat> ReadStat(int64_t pid) const;
+  std::optional<uint32_t> ReadUid(int64_t pid) const;
+  std::string ReadCgroup(int64_t pid) const;
+  std::string ReadExecutable(int64_t pid) const;
+  bool MayDescendFrom(const ProcessOrigin& target, const Stat& stat, uint32_t uid,
+                      absl::string_view cgroup) const;
+
+  const std::string root_;
+};
+
+// Returns whether the sender of `record` was certainly no process that QEMU had started, by its
+// user and cgroup alone: another user than a QEMU's that is not root, which can have no process of
+// others; or root, in another cgroup.
+bool IsOfAnother(const SignalRecord& record);
+
+// Earliest start of a process with those ticks, by the clock of SignalRecord::time.
+absl::Duration StartOf(uint64_t start_ticks);
+
+// Returns the time on that clock.
+absl::Duration SinceBoot();
+
+// Returns the wall clock's time at a time of that clock.
+absl::Time WallTimeOf(absl::Duration since_boot);
+
+// The text after `name` in the first line of a file that begins with it, without the space around;
+// empty: there is none.
+absl::string_view ValueInLine(absl::string_view text, absl::string_view name);
 
 struct SignalWatchState {
   bool active = false;

@@ -127,7 +127,6 @@ std::vector<Input> FatalInput() {
       {"null", "null\n"},
       {"nothing", "{}\n"},
       {"another-object", "{\"foo\": {\"event\": \"STOP\"}}\n"},
-      {"half", "{\"event\": \"STOP\", \n"},
       {"two-on-a-line", "{\"return\": {}} {\"return\": {}}\n"},
       {"not-a-number", "{\"event\": \"STOP\", \"timestamp\": NaN}\n"},
       {"half-a-surrogate", "{\"event\": \"\\ud800\"}\n"},

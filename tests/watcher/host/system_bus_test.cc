@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_directory.h"
-#include "watcher/host/host_shutdown_api.h"
+#include "watcher/host/host_watch.h"
 
 namespace vmeventd {
 namespace {

@@ -96,15 +96,6 @@ class LibvirtSourceTest : public testing::Test {
     watcher_.reset();
     options_.saved_runs.clear();
     for (const auto& [run_id, text] : Kept()) options_.saved_runs.push_back(text);
-    options_.ended_runs.clear();
-    for (const RecordingSink::Entry& entry : sink_.entries()) {
-      const VmUpdate& update = entry.update;
-      if (!update.event.has_value() || update.event->type != EventType::kStopped) continue;
-      const VmRef& ref = update.status->ref;
-      options_.ended_runs.push_back({.run_id = std::string(ref.run_id),
-                                     .source = std::string(ref.source),
-                                     .uuid = std::string(ref.uuid)});
-    }
     Start();
   }
   bool Until(const std::function<bool()>& done) {

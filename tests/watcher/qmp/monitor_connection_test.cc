@@ -12,7 +12,6 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/qmp/monitor_fixture.h"
-#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {
@@ -105,7 +104,7 @@ TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
   FakeMonitor behavior{
       .status = "paused", .uuid = "550e8400-e29b-41d4-a716-446655440000", .name = "guest"};
   ConnectUntilReady(behavior);
-  EXPECT_EQ(greetings_, 1);
+  EXPECT_TRUE(connection_->greeted());
   EXPECT_EQ(info_->qemu_version, "7.2.22");
   EXPECT_EQ(info_->run_state, "paused");
   EXPECT_EQ(info_->uuid, behavior.uuid);

@@ -15,7 +15,6 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 
@@ -23,9 +22,8 @@ namespace vmeventd {
 class RecordingDelegate : public MonitorConnection::Delegate {
  protected:
   std::string OnSpeaker(int64_t) override { return ""; }
-  void OnGreeting() override { ++greetings_; }
   void OnGreetingLate() override { ++late_greetings_; }
-  void OnReplyLate(bool given_up) override { late_replies_.push_back(given_up); }
+  void OnReplyLate(bool last) override { late_replies_.push_back(last); }
   void OnReady(const MonitorInfo& info) override { info_ = info; }
   void OnEvent(const QmpEvent& event) override {
     events_.push_back(event.name);
@@ -38,7 +36,6 @@ class RecordingDelegate : public MonitorConnection::Delegate {
     protocol_error_ = protocol_error;
   }
 
-  int greetings_ = 0;
   int late_greetings_ = 0;
   std::vector<bool> late_replies_;
   std::optional<MonitorInfo> info_;  // once it is ready

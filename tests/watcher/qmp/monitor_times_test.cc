@@ -14,7 +14,6 @@
 #include "tests/support/test_util.h"
 #include "tests/watcher/qmp/monitor_fixture.h"
 #include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {
@@ -82,7 +81,7 @@ TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnceItsTimeIsOver
 
 TEST_F(MonitorHandshakeTest, AnswersThatDoNotComeAreReportedEachSecondForTenSeconds) {
   Connect({.answer = false});
-  ASSERT_TRUE(Until([this] { return greetings_ == 1; }));
+  ASSERT_TRUE(Until([this] { return connection_->greeted(); }));
   Pass(CommandPacer::kQuietTime);
   for (int second = 1; second < 10; ++second) {
     Pass(absl::Seconds(1));
@@ -110,7 +109,7 @@ TEST_F(MonitorHandshakeTest, ReadsLinesThatComeInPieces) {
   Connect(behavior);
   const std::string greeting = FakeMonitor().greeting;
   for (size_t i = 0; i < greeting.size(); i += 10) {
-    EXPECT_EQ(greetings_, 0);
+    EXPECT_FALSE(connection_->greeted());
     qemu_.Send(monitor_, greeting.substr(i, 10));
     loop_->RunOnce(absl::Milliseconds(10));
   }
@@ -127,7 +126,7 @@ TEST_F(MonitorHandshakeTest, AConnectionThatIsClosedIsNotLate) {
 // QEMU may hang in its exit over commands that come close to each other: docs/qemu.md.
 TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTime) {
   Connect({.answer = false});
-  ASSERT_TRUE(Until([this] { return greetings_ == 1; }));
+  ASSERT_TRUE(Until([this] { return connection_->greeted(); }));
   for (const char* answer : {"{}", "{\"UUID\": \"\"}", "{\"name\": \"\"}"}) {
     const size_t before = qemu_.Commands(0).size();
     Pass(CommandPacer::kQuietTime - absl::Nanoseconds(1));
@@ -217,20 +216,11 @@ TEST_F(MonitorHandshakeTest, AProbeThatIsUnderWayEndsWithAShutdown) {
 
 TEST_F(MonitorHandshakeTest, AnAnswerThatNobodyAskedForIsIgnored) {
   Connect({.answer = false});
-  ASSERT_TRUE(Until([this] { return greetings_ == 1; }));
+  ASSERT_TRUE(Until([this] { return connection_->greeted(); }));
   for (int i = 0; i < 8; ++i) qemu_.Send(0, "{\"return\": {\"status\": \"running\"}}\r\n");
   qemu_.Send(0, EventLine("STOP"));
   ASSERT_TRUE(Until([this] { return events_.size() == 1; }));
   EXPECT_FALSE(info_.has_value());
-}
-
-TEST(ConnectOutcomeTest, NamesWhatAnAttemptCameTo) {
-  EXPECT_EQ(ConnectOutcomeOf(0), ConnectOutcome::kConnected);
-  EXPECT_EQ(ConnectOutcomeOf(ENOTSOCK), ConnectOutcome::kNoSocket);
-  EXPECT_EQ(ConnectOutcomeOf(ECONNREFUSED), ConnectOutcome::kRefused);
-  EXPECT_EQ(ConnectOutcomeOf(EAGAIN), ConnectOutcome::kQueueFull);
-  EXPECT_EQ(ConnectOutcomeOf(EMFILE), ConnectOutcome::kOutOfDescriptors);
-  EXPECT_EQ(ConnectOutcomeOf(EACCES), ConnectOutcome::kFailed);
 }
 
 constexpr char kLine[] =
@@ -304,24 +294,6 @@ TEST_F(MonitorTurnsTest, ADrainReadsAllThatIsThere) {
   monitor->Drain();
   EXPECT_EQ(monitor->events(), 1000);
   EXPECT_EQ(monitor->closed(), "");
-}
-
-TEST_F(MonitorTurnsTest, ALineHasToEndInTime) {
-  const std::string line = kLine;
-  const auto in_time = Connect();
-  const auto late = Connect();
-  in_time->Send(line.substr(0, 10));
-  late->Send(line.substr(0, 10));
-  ASSERT_TRUE(StepUntil([&] { loop_->RunOnce(absl::Milliseconds(10)); },
-                        [&] { return budget_.held() > 20; }));
-  clock_.Advance(MonitorConnection::kLineTimeout - absl::Seconds(1));
-  in_time->Send(line.substr(10));
-  ASSERT_TRUE(Until([&] { return in_time->events() == 1; }));
-  in_time->Send(line.substr(0, 10));
-  clock_.Advance(absl::Seconds(2));
-  ASSERT_TRUE(Until([&] { return !late->closed().empty(); }));
-  EXPECT_EQ(late->closed(), "a line that has not ended after 10 s");
-  EXPECT_EQ(in_time->closed(), "");
 }
 
 TEST_F(MonitorTurnsTest, WhoWouldHoldTooMuchOfUnfinishedLinesIsClosed) {

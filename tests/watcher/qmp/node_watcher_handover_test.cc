@@ -13,8 +13,8 @@
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/proc_connector.h"
 
 namespace vmeventd {
 namespace {
@@ -53,7 +53,7 @@ class HandoverTest : public RestartTest {
     ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
     Stop();
     ASSERT_EQ(handed_.size(), 1u);
-    EXPECT_EQ(handed_[0].monitor.unhandled, line.substr(0, 30));
+    EXPECT_EQ(handed_[0].state.unhandled(), line.substr(0, 30));
     qemu_.Send(monitor, line.substr(30));
     GoOn();
     EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
@@ -146,8 +146,8 @@ TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
   Follow(&qemu_);
   Stop();
   ASSERT_THAT(handed_, SizeIs(1));
-  EXPECT_EQ(handed_[0].pid, qemu_.pid());
-  handed_[0].wait_status = SIGABRT;
+  EXPECT_EQ(handed_[0].state.pid(), qemu_.pid());
+  handed_[0].state.set_wait_status(SIGABRT);
   qemu_.Kill(SIGKILL);
   qemu_.Reap();
   GoOn();
@@ -191,7 +191,7 @@ TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
   ASSERT_TRUE(UntilShutdownKept());
   Stop();
   ASSERT_THAT(handed_, SizeIs(1));
-  EXPECT_TRUE(handed_[0].monitor.ending);
+  EXPECT_TRUE(handed_[0].state.ending());
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
   GoOn();
   ExpectEnd(ShutdownClass::kAdmin);
@@ -201,7 +201,7 @@ TEST_F(HandoverTest, AJournalThatSaysSomethingElseIsFollowedAsBefore) {
   const int monitor = Follow(&qemu_);
   Stop();
   ASSERT_THAT(handed_, SizeIs(1));
-  ++handed_[0].saved;
+  handed_[0].state.set_saved(handed_[0].state.saved() + 1);
   qemu_.Send(monitor, EventLine("STOP"));
   qemu_.SetBehavior(monitor, {.status = "paused"});
   GoOn();
@@ -262,40 +262,6 @@ TEST_F(HandoverTest, AMonitorInItsHandshakeIsNotHandedOver) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   Stop();
   EXPECT_TRUE(handed_.empty());
-}
-
-TEST(HandedRunTest, IsReadAsItWasWritten) {
-  HandedRun run;
-  run.run_id = "run";
-  run.saved = ~uint64_t{0};
-  run.pid = 7;
-  run.wait_status = 0;
-  run.session.poll_at = absl::Seconds(3);
-  run.session.file_written = true;
-  run.monitor = {.unhandled = std::string(absl::string_view("\xff\0{", 3)),
-                 .speaker_pid = 7,
-                 .answer_due = true,
-                 .ending = true,
-                 .status_wanted = true,
-                 .agent_wanted = true};
-  run.socket_owner = ~0U;
-  const std::string text = WriteHandedRun(run);
-  const absl::StatusOr<HandedRun> read = ReadHandedRun(text);
-  ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_EQ(read->wait_status, 0);
-  EXPECT_EQ(read->monitor.unhandled, run.monitor.unhandled);
-  EXPECT_EQ(read->session.last_reset, -absl::InfiniteDuration());
-  EXPECT_EQ(WriteHandedRun(*read), text);
-}
-
-TEST(HandedRunTest, AnythingElseIsRefused) {
-  for (const char* text : {"", "{}", "[]", "\x0a\x06short"}) {
-    EXPECT_FALSE(ReadHandedRun(text).ok()) << text;
-  }
-  HandedRun run;
-  run.run_id = "run";
-  run.monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled + 1, 'x');
-  EXPECT_FALSE(ReadHandedRun(WriteHandedRun(run)).ok());
 }
 
 }  // namespace

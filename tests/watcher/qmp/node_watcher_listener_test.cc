@@ -16,7 +16,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/qemu_arguments.h"
-#include "watcher/qmp/socket_file.h"
+#include "watcher/qmp/monitor_connection.h"
 #include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
@@ -43,21 +43,10 @@ class ListenerTest : public RestartTest {
   }
 };
 
-// A run may have been found by the process that listens, have ended with the QEMU that it listened
-// for, and the next one be found by it as well.
-TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
-  Follow(&qemu_);
-  const std::string ended = RunId("vm1");
-  watcher_.reset();
-  options_.ended_runs = {{.run_id = "another"}, {.run_id = ended}};
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_NE(RunId("vm1"), ended);
-}
-
 // The listener of a socket is its launcher, also where the monitor was lost.
 TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   options_.greeting_timeout = absl::Milliseconds(30);
+  qemu_.Rename("libvirtd");
   qemu_.AddMonitor(Socket("vm1"));
   const pid_t real = qemu_.HandOver(true);
   StartUntilRunning();
@@ -79,6 +68,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
 // The kernel knows who listened by its id alone, before Linux 6.5.
 TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   FakeQemu launcher;
+  launcher.Rename("libvirtd");
   launcher.AddMonitor(Socket("vm1"));
   FakeQemu other;
   const int others = other.AddMonitor(Socket("vm2"));
@@ -110,35 +100,45 @@ class LauncherTest : public ListenerTest {
   FakeQemu launcher_;
 };
 
-TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
+TEST_F(LauncherTest, AMonitorThatAnotherClientHoldsIsListedUntilSomebodyGreets) {
   const int first = launcher_.AddMonitor(Socket("vm1"));
   const int second = launcher_.AddMonitor(Socket("vm2"));
   UniqueFd of_first = HoldMonitor(&launcher_, first, "vm1");
   const UniqueFd of_second = HoldMonitor(&launcher_, second, "vm2");
-  StartUntilHeld();
-  ASSERT_TRUE(UntilProblem("vm2", "held by another client"));
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->unfollowed_sockets().size() == 2; }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0) << "nobody knows of a VM";
   of_first.Reset();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+  EXPECT_TRUE(UntilUnfollowed("vm2", "held by another client"));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
-  const UniqueFd other = StartHeldByAnother(&launcher_);
-  const std::string run_id = RunId("vm1");
-  launcher_.CloseClient(0);
-  launcher_.CloseListener(0);
-  launcher_.Unlink(0);
-  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
   launcher_.AddMonitor(Socket("vm1"));
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const pid_t first = launcher_.HandOver(true);
+  StartUntilRunning();
+  ASSERT_TRUE(UntilPid(first));
+  const std::string run_id = RunId("vm1");
+  KillUntilStopped(first);
+  unlink(Socket("vm1").c_str());
+  FakeQemu next;
+  next.Rename("libvirtd");
+  next.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_NE(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
-TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
-  const UniqueFd other = StartHeldByAnother(&launcher_);
-  launcher_.Kill(SIGTERM);
-  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+TEST_F(LauncherTest, ASecondSocketOfAVmIsAnotherWayToItsRun) {
+  launcher_.AddMonitor(Socket("vm1"));
+  launcher_.AddMonitor(Socket("vm1-more"));
+  const pid_t real = launcher_.HandOver(true);
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  Turns();
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 // Each process has the command line of a QEMU, of another program, or one that never comes.
@@ -262,6 +262,14 @@ TEST_F(ForeignListenerTest, IsConnectedToOnceWithoutAGreeting) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
 }
 
+// A launcher may have listened for a QEMU whose monitor another client had.
+TEST_F(ForeignListenerTest, IsTriedAgainAMinuteLater) {
+  Listen(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilInTime([&] { return CountConnections() == 1; }));
+  EXPECT_TRUE(UntilInTime([&] { return CountConnections() == 1; }, absl::Seconds(1)));
+}
+
 TEST_F(ForeignListenerTest, IsConnectedToOnceIfItClosesOrSendsSomethingElse) {
   for (const char* greeting : {"", "220 mail.example.com ESMTP\r\n"}) {
     const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greeting = greeting});
@@ -289,24 +297,11 @@ TEST_F(ForeignListenerTest, AnotherSocketInItsPlaceIsTried) {
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
 }
 
-// A QEMU whose serial console and human monitor are sockets that match as well.
+// A QEMU with several monitors.
 class SeveralSocketsTest : public RestartTest {
  protected:
   SeveralSocketsTest() { options_.greeting_timeout = absl::Seconds(1); }
 };
-
-TEST_F(SeveralSocketsTest, TheOneThatGreetsNamesTheVm) {
-  qemu_.AddMonitor(Socket("vm1-console"), {.greet = false});
-  qemu_.AddMonitor(Socket("vm1-hmp"), {.greeting = "QEMU 7.2.22 monitor - type 'help'\r\n"});
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  qemu_.AddMonitor(Socket("a-console"), {.greet = false});
-  Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  PowerOff(&qemu_, monitor);
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
-}
 
 TEST_F(SeveralSocketsTest, OneThatGreetsLaterIsFound) {
   qemu_.AddMonitor(Socket("vm1"), {.greet = false});

@@ -203,18 +203,6 @@ TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
   }
 }
 
-TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
-  Follow(&qemu_);
-  const std::string run_id = RunId("vm1");
-  Die();
-  StartUntilScanned({Changed(KeptRun(), [](internal::RunState* state) {
-    state->mutable_run()->set_boot_id("00000000-1111-4222-8333-444444444444");
-  })});
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-}
-
 TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
   Follow(&qemu_);
   Die();

@@ -305,12 +305,14 @@ TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-TEST_F(UntrackedTest, AHeldMonitorWhoseSocketGoesAwayEnds) {
-  const int monitor = FollowSilent();
-  ASSERT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
+TEST_F(UntrackedTest, AHeldMonitorIsListedUntilItsSocketGoesAway) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
+  Start();
+  ASSERT_TRUE(UntilUnfollowed("vm1", "held by another client"));
   qemu_.Unlink(monitor);
-  EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_TRUE(UntilUnfollowed("vm1", ""));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0) << "nobody knows of a VM";
 }
 
 TEST_F(UntrackedTest, AConnectionThatEndsUnansweredIsNoRun) {

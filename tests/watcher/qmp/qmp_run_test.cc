@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
-#include "watcher/qmp/socket_file.h"
+#include "watcher/qmp/monitor_connection.h"
 
 namespace vmeventd {
 namespace {
@@ -26,7 +26,6 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     context_.options = &options_;
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;
-    context_.oom_watch = oom_watch_.get();
     context_.signals = &signals_;
     context_.host = &host_;
     context_.budget = std::make_unique<MonitorBudget>();
@@ -43,13 +42,9 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
   }
   void OnMonitorReady(QmpRun*, const std::string&) override {}
   void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
-  void OnSpeaker(QmpRun*, PeerProcess) override {}
-  void OnSpeakerUnread(QmpRun*) override {}
-  Silent NoteSilent(QmpRun*) override { return Silent::kOnlyOne; }
-  bool ListensAsQemu(const QmpRun*) const override { return false; }
-  void OnFollowed(VmRun*, const ProcessKey&) override {}
-  void OnUnfollowed(VmRun*, const ProcessKey&) override {}
-  bool OwnsName(const VmRun*) const override { return true; }
+  void OnNoVm(QmpRun*, const std::string&) override {}
+  bool LeaveToOther(QmpRun*, const PeerProcess&) override { return false; }
+  void OnProcessChanged(VmRun*) override {}
   void OnOomKill(VmRun*, uint64_t) override {}
   void OnOver(VmRun*) override {}
 
@@ -76,11 +71,6 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");
     ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kIoError) == 1; }));
   }
-  // Time in which nothing but timers is due.
-  void Pass(absl::Duration time) {
-    clock_.Advance(time);
-    for (int i = 0; i < 5; ++i) loop_->RunOnce(absl::ZeroDuration());
-  }
   void Follow() {
     RunInfo info;
     info.run_id = "run";
@@ -91,6 +81,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     qemu_.AddMonitor(std::string(info.monitor_path));
     run_ = std::make_unique<QmpRun>(&context_, this, this,
                                     VmSession(std::move(info), &options_.session, clock_.Now()));
+    run_->sockets().home = &slot_;
     ASSERT_TRUE(run_->Track(IdentifyByPid(qemu_.pid()).value()).ok());
     Attach();
     ASSERT_TRUE(Until([&] {
@@ -103,7 +94,8 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     UniqueFd socket;
     ASSERT_EQ(OpenSocketFile(run_->info().raw_path(), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
-    ASSERT_TRUE(run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file).ok());
+    ASSERT_TRUE(
+        run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file.identity).ok());
   }
   void DeclareIntent() {
     bool declared = false;
@@ -128,10 +120,10 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
   std::unique_ptr<ExitStatusReader> exit_statuses_ =
       ExitStatusReader::Create(loop_.get(), std::nullopt);
   OomCounters oom_counters_{root_.path()};
-  std::unique_ptr<OomWatch> oom_watch_ = OomWatch::Create(loop_.get(), root_.path()).value();
   SignalWatch signals_{loop_.get(), nullptr, ""};
   HostWatch host_{loop_.get(), nullptr, ""};
   QmpContext context_;
+  SocketSlot slot_;
   std::unique_ptr<QmpRun> run_;
 };
 
@@ -139,8 +131,6 @@ TEST_F(QmpRunTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACrash)
   SetOomKills(0);
   Follow();
   SetOomKills(1);  // the helper: QEMU lives on
-  Pass(absl::Seconds(1));
-  Pass(absl::Hours(29 * 24));
   DeclareIntent();
   EXPECT_EQ(KillAndJudge(), ShutdownClass::kAdmin);
 }

@@ -1,5 +1,3 @@
-#include "watcher/runs/proc_connector.h"
-
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
 #include <linux/netlink.h>
@@ -21,6 +19,7 @@
 #include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/runs/exit_status_reader.h"
 
 namespace vmeventd {
 namespace {

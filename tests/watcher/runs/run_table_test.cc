@@ -15,10 +15,11 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
+#include "watcher/node/node_watcher.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/intents.h"
-#include "watcher/runs/oom_watch.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
@@ -39,18 +40,21 @@ class FakeRun : public VmRun {
   }
 
   bool connected() const override { return true; }
+  std::optional<HandedRun> HandOver() override { return std::nullopt; }
+  bool GoOn(HandedRun*) override { return false; }
+  void OnRestored() override { restored = true; }
   int agent_questions = 0;
   int process_ends = 0;
   bool disconnected = false;
+  bool restored = false;
 
  private:
   void OnProcessGone() override {
     ++process_ends;
     process().AwaitEnd();
   }
-  void AskRunState() override {}
-  void AskGuestAgent() override { ++agent_questions; }
-  void ReadNow(absl::Duration) override {}
+  void Ask(Question question) override { agent_questions += question == Question::kGuestAgent; }
+  void ReadNow() override {}
   void Disconnect() override { disconnected = true; }
 };
 
@@ -60,7 +64,6 @@ class RunTableTest : public testing::Test, public RunSource {
     context_.loop = loop_.get();
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;
-    context_.oom_watch = oom_watch_.get();
     context_.signals = &signals_;
     context_.host = &host_;
     context_.boot_id = "boot-1";
@@ -70,14 +73,9 @@ class RunTableTest : public testing::Test, public RunSource {
   void Start() override {}
   bool first_scan_done() const override { return true; }
   void EndTurn() override {}
-  bool Restores(const RunInfo&) const override { return true; }
-  VmRun* Restore(VmSession session) override {
-    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(session)));
+  VmRun* Restore(VmSession* session) override {
+    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(*session)));
   }
-  void OnRestored(VmRun* run) override { restored_.emplace_back(run->info().name); }
-  void EndUnreachableRuns() override {}
-  void OnPublished(VmRun*) override { ++published_; }
-  bool OwnsName(const VmRun*) const override { return true; }
   void OnOver(VmRun* run) override { over_.emplace_back(run->info().name); }
 
   RunInfo Info(const std::string& name, const std::string& run_id) const {
@@ -118,14 +116,11 @@ class RunTableTest : public testing::Test, public RunSource {
   std::unique_ptr<ExitStatusReader> exit_statuses_ =
       ExitStatusReader::Create(loop_.get(), ExitStatusSource::kNone);
   OomCounters oom_counters_{directory_.path()};
-  std::unique_ptr<OomWatch> oom_watch_ = OomWatch::Create(loop_.get(), directory_.path()).value();
   SignalWatch signals_{loop_.get(), nullptr, ""};
   HostWatch host_{loop_.get(), nullptr, ""};
   RunContext context_;
   RunTable table_{&sink_, &context_.meters};
-  std::vector<std::string> restored_;
   std::vector<std::string> over_;
-  int published_ = 0;
 };
 
 TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
@@ -134,17 +129,13 @@ TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
   EXPECT_EQ(table_.Find("run-1"), run);
   EXPECT_EQ(table_.Find("run-3"), nullptr);
   EXPECT_THAT(table_.Named("vm1"), ElementsAre(run, other));
-  table_.OnFollowed(run, {.pidfd_inode = 7});
-  EXPECT_EQ(table_.FindByProcess({.pidfd_inode = 7}), run);
   run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
   EXPECT_EQ(table_.FindByIntent("intent-1"), run);
   EXPECT_EQ(run->agent_questions, 1);
-  EXPECT_GT(published_, 0);
 }
 
 TEST_F(RunTableTest, ARunThatIsOverLeavesItAtOnceAndIsDestroyedLater) {
   FakeRun* const run = Add("vm1", "run-1");
-  table_.OnFollowed(run, {.pidfd_inode = 7});
   run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
   run->End();
   EXPECT_TRUE(run->disconnected);
@@ -198,8 +189,7 @@ TEST_F(RunTableTest, ARestoredRunIsFoundByItsProcessWithoutADescriptor) {
   const PeerProcess process = IdentifyByPid(qemu.pid()).value();
   RunInfo info = Info("vm1", "run-1");
   info.process_tracked = true;
-  info.SetProcess(DescribeProcess(process, oom_counters_));
-  info.pidfd_inode = 0;  // as before Linux 6.9, where a descriptor names no process for good
+  info.SetProcess(DescribeProcess(process, nullptr));
   FakeRun* const run = Add(std::move(info));
   const std::string saved = run->Save();
   run->Discard();
@@ -237,17 +227,17 @@ TEST_F(RunTableTest, TwoUsersOfAUuidNameEachOtherAndMoreAreSeveral) {
   EXPECT_THAT(ProblemsOf("vm2"), ElementsAre(HasSubstr("the running VM vm1")));
   table_.SetUuid(runs[2], kText);
   for (const char* name : {"vm1", "vm2", "vm3"}) EXPECT_THAT(ProblemsOf(name), others_are_several);
-  const int published = published_;
+  const size_t published = sink_.entries().size();
   table_.SetUuid(runs[3], kText);
-  EXPECT_EQ(published_, published + 1) << "a fourth changes nothing for the others";
+  EXPECT_EQ(sink_.entries().size(), published + 1) << "a fourth changes nothing for the others";
   EXPECT_THAT(ProblemsOf("vm4"), others_are_several);
   EXPECT_THAT(table_.WithUuid(*ParseUuid(kText)), ElementsAre(runs[0], runs[1], runs[2], runs[3]));
   table_.SetUuid(runs[3], kText);
-  EXPECT_EQ(published_, published + 1) << "it has that UUID already";
+  EXPECT_EQ(sink_.entries().size(), published + 1) << "it has that UUID already";
 
   table_.SetUuid(runs[3], "");
   EXPECT_THAT(ProblemsOf("vm4"), IsEmpty());
-  EXPECT_EQ(published_, published + 2) << "three are several as well";
+  EXPECT_EQ(sink_.entries().size(), published + 2) << "three are several as well";
   runs[2]->End();
   EXPECT_THAT(ProblemsOf("vm1"), ElementsAre(HasSubstr("the running VM vm2")));
   EXPECT_THAT(ProblemsOf("vm2"), ElementsAre(HasSubstr("the running VM vm1")));
@@ -264,8 +254,8 @@ TEST_F(RunTableTest, WhatADaemonLeftGoesOnOrEndsWhateverItsSource) {
   table_.EndTurn();
   const int ends = sink_.Count(EventType::kStopped);
   Restore({saved, rebooted, saved, "no run"});
-  EXPECT_THAT(restored_, ElementsAre("vm1"));
-  EXPECT_NE(table_.Find("run-1"), nullptr);
+  ASSERT_NE(table_.Find("run-1"), nullptr);
+  EXPECT_TRUE(static_cast<FakeRun*>(table_.Find("run-1"))->restored);
   EXPECT_EQ(table_.Find("run-2"), nullptr);
   EXPECT_EQ(sink_.Count(EventType::kStopped), ends + 1);
   EXPECT_EQ(context_.meters.unreadable_runs.value(), 2u) << "one twice, one that is none";

@@ -28,7 +28,7 @@
 #include "tests/support/machine_probe.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/signals/sender.h"
+#include "watcher/signals/signal_watch.h"
 #include "watcher/signals/trace_record.h"
 
 namespace vmeventd {

@@ -1,5 +1,3 @@
-#include "watcher/signals/sender.h"
-
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -8,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 namespace {
