@@ -106,7 +106,7 @@ class Judge {
   const Life* LifeOf(const std::string& run_id) const;
   void TakeUnseenDomain(const v1::VmRef& vm);
   void TakeOtherRunId(const v1::VmRef& vm);
-  void TakeRunId(const std::string& run_id, Life* life) const;
+  void TakeRunId(const std::string& run_id, Life* life);
   // The number of each daemon's sayings of the life that are in the journal for certain: all of a
   // daemon that stopped in order; of another one, up to the last event that is not lost, since what
   // an event changed is committed with it.

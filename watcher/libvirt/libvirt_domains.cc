@@ -54,7 +54,7 @@ void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list,
   for (auto& [uuid, domain] : link->domains) {
     if (listed.contains(uuid) || changed.contains(uuid) || heard.contains(uuid)) continue;
     DropNext(link, &domain);
-    domain.unseen_id = domain.others_id = 0;
+    domain.unseen_id = domain.others_id = domain.gone_id = 0;
     if (domain.run != nullptr) absent.push_back(domain.run);
   }
   for (LibvirtRun* run : absent) {
@@ -138,7 +138,7 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& name,
   Domain& domain = it->second;
   LibvirtRun* const run = domain.run;
   has_unused_ = true;
-  domain.unseen_id = domain.others_id = 0;
+  domain.unseen_id = domain.others_id = domain.gone_id = 0;
   // The latest life: libvirt does not say which one of a transient domain it was.
   if (domain.next != nullptr && (name.id <= 0 || name.id == domain.next->id)) {
     if (domain.next->asked) return Hold(link, domain.next.get(), lifecycle);
@@ -254,6 +254,8 @@ LibvirtRun* LibvirtSource::RunOf(Link* link, const NewLife& life, ProcessFound* 
     return nullptr;
   }
   const bool seen = found->result.process.kind == PeerProcess::Kind::kTracked;
+  if (!seen && found->result.visible && !life.started && domain.gone_id == name.id) return nullptr;
+  domain.gone_id = 0;
   // libvirt may not have noticed its end yet. If it still lists the domain later, it runs.
   if (!seen && found->result.visible && !life.started && !found->result.no_descriptor &&
       std::exchange(domain.unseen_id, name.id) != name.id) {
@@ -375,7 +377,10 @@ void LibvirtSource::OnOver(VmRun* run) {
   link_of_.erase(of);
   --link->runs;
   const auto it = link->domains.find(Of(run)->uuid());
-  if (it != link->domains.end() && it->second.run == run) it->second.run = nullptr;
+  if (it != link->domains.end() && it->second.run == run) {
+    it->second.run = nullptr;
+    if (run->process_ended() && !Of(run)->reported()) it->second.gone_id = run->info().domain_id;
+  }
   has_unused_ = true;
   ShowState(*link);
 }

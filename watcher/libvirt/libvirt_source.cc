@@ -270,7 +270,7 @@ void LibvirtSource::DropUnused() {
     absl::erase_if(link->domains, [](const auto& entry) {
       const Domain& domain = entry.second;
       return domain.run == nullptr && domain.next == nullptr && domain.unseen_id == 0 &&
-             domain.others_id == 0;
+             domain.others_id == 0 && domain.gone_id == 0;
     });
   }
   const absl::Duration now = context_->loop->Now().monotonic;

@@ -167,6 +167,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     std::unique_ptr<NewLife> next;  // a life after it
     int64_t unseen_id = 0;          // of the life that a list had, and whose process was not seen
     int64_t others_id = 0;          // of the life whose process another run follows
+    int64_t gone_id = 0;            // of the run whose process is gone, as libvirt has not said yet
   };
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
