@@ -74,7 +74,10 @@ std::vector<std::string> OptionReader::Texts(const std::string& name) const {
   std::vector<std::string> texts =
       option == nullptr ? std::vector<std::string>() : option->results();
   for (std::string& text : texts) {
-    if (!text.empty() && text.back() == '\0') text.pop_back();  // see ParseCommandLine
+    // See ParseCommandLine.
+    if (absl::StartsWith(text, "[") && absl::EndsWith(text, absl::string_view("]\0", 2))) {
+      text.pop_back();
+    }
   }
   return texts;
 }
