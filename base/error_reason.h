@@ -26,4 +26,9 @@ inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
   return status;
 }
 
+// The status of what the daemon cannot do any more, and the next one can.
+inline absl::Status ShuttingDown() {
+  return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
+}
+
 }  // namespace vmeventd

@@ -52,7 +52,7 @@ absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& 
 
 namespace {
 
-// What `show` makes of each, one after another.
+// The texts that `show` makes of each, one after another.
 template <typename List, typename Show>
 absl::StatusOr<std::string> ShowEach(const List& list, const Show& show) {
   std::string out;

@@ -91,7 +91,7 @@ Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
 
-// What there is to know of the VM now, then how it ended last. Evidence is for wide tables.
+// The present state of the VM, then its last end. Evidence is for wide tables.
 std::string WhyText(const NodeVm& one, bool wide) {
   std::vector<std::string> parts;
   if (one.vm.has_intent()) {

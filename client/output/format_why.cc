@@ -331,7 +331,7 @@ class StoryText {
     return facts.Take();
   }
 
-  // Where the VM comes from.
+  // Run, source and monitor of the VM.
   std::string Wide() const {
     FactList facts(painter_);
     if (story_.vm) {

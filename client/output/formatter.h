@@ -42,7 +42,7 @@ class Formatter {
   // Called repeatedly as events arrive, in order.
   virtual absl::StatusOr<std::string> FormatEvents(Events events) = 0;
   virtual absl::StatusOr<std::string> FormatVms(Vms vms) = 0;
-  // How a VM ended last, and what it does now.
+  // A VM's last end, and its present state.
   virtual absl::StatusOr<std::string> FormatWhy(const VmStory& story) = 0;
   // Stands between two such texts.
   virtual std::string Between() { return ""; }

@@ -76,7 +76,7 @@ class Batcher : public WatchSink {
   bool closed_ = false;
 };
 
-// What a push did, for its state file, its metrics and people. One thread.
+// Account of a push, for its state file, its metrics and people. One thread.
 class PushLog {
  public:
   using Report = std::function<void(const PushState&)>;

@@ -170,7 +170,7 @@ absl::StatusOr<uint64_t> FleetPush::FindStart(NatsConnection* connection) {
   if (!position && !stored) return 0;
   const uint64_t acknowledged = position ? position->sequence : *stored;
   if (!stored && other && acknowledged > 0) gap_ = "it was made again";
-  // What follows the position was not acknowledged: it is sent again.
+  // Events behind the position were not acknowledged: they are sent again.
   const uint64_t begin = stored ? std::min(*stored, acknowledged) : acknowledged;
   published_ = of.journal_id == node_.journal_id ? begin : 0;
   if (position && begin == acknowledged) return begin;

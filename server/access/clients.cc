@@ -97,8 +97,7 @@ Clients::Call Clients::Count(CallKind kind, const Caller& caller) {
 
 absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind kind) {
   const MutexLock lock(&mutex_);
-  if (draining_)
-    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
+  if (draining_) return ShuttingDown();
   const auto found = connections_.find(name);
   if (found == connections_.end()) return absl::UnavailableError("the connection has ended");
   const Caller& caller = found->second.caller;

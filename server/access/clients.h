@@ -40,7 +40,7 @@ struct CallLimits {
   // filters of streams.
   size_t held_bytes = size_t{48} << 20;
   size_t held_bytes_of_peer = size_t{16} << 20;
-  // What a peer that holds nothing may always hold; a peer with a reserve any size.
+  // Size that a peer which holds nothing may always hold; a peer with a reserve any.
   size_t few_bytes = 4'096;
 };
 

@@ -17,10 +17,6 @@
 namespace vmeventd {
 namespace {
 
-absl::Status Stopping() {
-  return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
-}
-
 // Moves the begin behind whatever was given if nothing says what that was: sequences are never
 // given faster than the microseconds go by. (Programs that read numbers as doubles have 53 bits.)
 void BeginByTime(absl::Time now, LogBegin* begin) {
@@ -124,7 +120,7 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, L
 }
 
 absl::StatusOr<JournalReader*> EventLog::Parts::Reader() {
-  if (reads.stopped()) return Stopping();
+  if (reads.stopped()) return ShuttingDown();
   if (!writer.progress().open) {
     return WithReason("JOURNAL_UNAVAILABLE",
                       absl::UnavailableError("the journal cannot be opened now; try again later"));
@@ -237,7 +233,7 @@ void EventLog::ReadHistory(const std::string& peer, HistoryRequest request,
     parts->CheckDamage(answer.status());
     done(std::move(answer));
   });
-  if (!added) done(Stopping());
+  if (!added) done(ShuttingDown());
 }
 
 void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
@@ -248,10 +244,10 @@ void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
         shared->turn(cancelled ? absl::CancelledError("the call was cancelled") : parts_->Reader());
     if (!done.ok()) return parts_->CheckDamage(done.status());
     if (*done || parts_->reads.Add(peer, [again] { again(again); })) return;
-    shared->turn(Stopping()).IgnoreError();
+    shared->turn(ShuttingDown()).IgnoreError();
   };
   if (parts_->reads.Add(peer, [turn] { turn(turn); })) return;
-  shared->turn(Stopping()).IgnoreError();
+  shared->turn(ShuttingDown()).IgnoreError();
 }
 
 EventLog::VmPage EventLog::Vms(const VmKey* after, size_t limit) const {
@@ -272,7 +268,6 @@ std::vector<VmRecordPtr> EventLog::LastStoppedVms(size_t limit) const {
 }
 int EventLog::vm_count() const { return parts_->live_state.vm_count(); }
 VmCounts EventLog::vm_counts() const { return parts_->live_state.vm_counts(); }
-uint64_t EventLog::vms_version() const { return parts_->live_state.vms_version(); }
 
 std::vector<WatchedDirectory> EventLog::directories() const { return parts_->queue.directories(); }
 
@@ -432,7 +427,7 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
         },
         [&](uint64_t next) { return more = lister.GoOn(next); });
   };
-  // What is public and not in the journal yet.
+  // Events that are public and not in the journal yet.
   const auto list_memory = [&] {
     std::vector<EventBlockPtr> blocks = Read(range.committed + 1, {.max_bytes = SIZE_MAX}).blocks;
     if (bounds.newest_first) std::reverse(blocks.begin(), blocks.end());

@@ -126,8 +126,7 @@ struct HistoryAnswer {
 };
 
 struct ReadOptions {
-  size_t max_bytes = 0;       // approximate, but at least one block
-  bool journal_only = false;  // only events that a kill cannot undo
+  size_t max_bytes = 0;  // approximate, but at least one block
 };
 // Both empty: there is no event at or after the sequence yet.
 struct ReadResult {
@@ -265,8 +264,6 @@ class EventLog {
   std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const;
   int vm_count() const;
   VmCounts vm_counts() const;
-  // Grows with each change of a VM.
-  uint64_t vms_version() const;
   std::vector<WatchedDirectory> directories() const;
 
   JournalIdentityPtr identity() const;

@@ -58,7 +58,7 @@ class EventPump {
   const EventMeters& meters() const { return meters_; }
 
  private:
-  // What becomes public in one step.
+  // Changes that become public in one step.
   struct Step {
     LiveState::Step changes;
     uint64_t batch = 0;  // see JournalWriter::Add

@@ -21,7 +21,7 @@
 
 namespace vmeventd {
 
-// What the journal's rows hold.
+// Bounds of the journal's rows.
 struct JournalBounds {
   uint64_t oldest = 1;  // the first event; newest + 1 without one
   uint64_t newest = 0;  // the last event, or what the journal begins after

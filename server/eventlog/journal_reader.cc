@@ -86,29 +86,27 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   return std::max(bounds.Uint(2), *deleted) + 1;
 }
 
+absl::StatusOr<uint64_t> JournalReader::FindTime(const char* near, const char* all,
+                                                 absl::Time time) {
+  SqliteQuery in_order_of_sequences(&database_, near);
+  const absl::StatusOr<uint64_t> found =
+      in_order_of_sequences.Bind(absl::ToUnixNanos(time)).Number();
+  if (!found.ok() || *found != 0) return found;
+  return SqliteQuery(&database_, all).Bind(absl::ToUnixNanos(time)).Number();
+}
+
 absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
-  // Early in the journal it is found in the order of sequences, late in it in the order of times.
-  SqliteQuery early(&database_,
-                    "SELECT min(sequence) FROM (SELECT sequence, time FROM stored"
-                    " ORDER BY sequence LIMIT 1000) WHERE time >= ?");
-  const absl::StatusOr<uint64_t> first = early.Bind(absl::ToUnixNanos(time)).Number();
-  if (!first.ok() || *first != 0) return first;
-  return SqliteQuery(&database_,
-                     "SELECT min(sequence) FROM stored INDEXED BY stored_by_time WHERE time >= ?")
-      .Bind(absl::ToUnixNanos(time))
-      .Number();
+  return FindTime(
+      "SELECT min(sequence) FROM (SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1000)"
+      " WHERE time >= ?",
+      "SELECT min(sequence) FROM stored INDEXED BY stored_by_time WHERE time >= ?", time);
 }
 
 absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
-  SqliteQuery late(&database_,
-                   "SELECT max(sequence) FROM (SELECT sequence, time FROM stored"
-                   " ORDER BY sequence DESC LIMIT 1000) WHERE time < ?");
-  const absl::StatusOr<uint64_t> last = late.Bind(absl::ToUnixNanos(time)).Number();
-  if (!last.ok() || *last != 0) return last;
-  return SqliteQuery(&database_,
-                     "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?")
-      .Bind(absl::ToUnixNanos(time))
-      .Number();
+  return FindTime(
+      "SELECT max(sequence) FROM (SELECT sequence, time FROM stored ORDER BY sequence DESC"
+      " LIMIT 1000) WHERE time < ?",
+      "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?", time);
 }
 
 absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t last,

@@ -51,6 +51,9 @@ class JournalReader {
 
   absl::StatusOr<uint64_t> QueryNumber(const char* key);
   absl::StatusOr<uint64_t> Locate(absl::Time time);
+  // Runs `near`, which looks at the end of the journal that is likely, in the order of sequences;
+  // where that finds nothing, `all`, in the order of times.
+  absl::StatusOr<uint64_t> FindTime(const char* near, const char* all, absl::Time time);
   absl::StatusOr<HistoryAnswer> ReadFrom(uint64_t first, uint64_t last, size_t max_bytes);
 
   SqliteDatabase database_;

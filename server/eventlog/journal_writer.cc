@@ -87,7 +87,7 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
     named_by_ = 0;
     gap_is_due_ = false;
   }
-  // What the journal has of the VMs goes on with the next batch.
+  // Changes of VMs move to the next batch.
   Waiting& next = waiting_[in_flight_];
   absl::flat_hash_set<std::string> newer;
   for (const SavedRun& run : next.batch.runs) newer.emplace(run.run_id);

@@ -132,12 +132,12 @@ ReadResult LiveState::Read(uint64_t sequence, const ReadOptions& options) const 
   result.range = RangeLocked();
   const uint64_t in_memory = OldestInMemory();
   const uint64_t committed = result.range.committed;
-  const uint64_t through = options.journal_only ? committed : std::min(in_memory - 1, committed);
+  const uint64_t through = std::min(in_memory - 1, committed);
   if (sequence <= through) {
     result.history = HistoryRequest{std::nullopt, sequence, through, ""};
     return result;
   }
-  if (options.journal_only || sequence > newest_) return result;
+  if (sequence > newest_) return result;
   // The block that holds `sequence`, or the first one behind it.
   auto block = std::lower_bound(
       blocks_.begin(), blocks_.end(), sequence,

@@ -95,10 +95,6 @@ class LiveState {
     const MutexLock lock(&mutex_);
     return static_cast<int>(vms_.running_count());
   }
-  uint64_t vms_version() const {
-    const MutexLock lock(&mutex_);
-    return vms_version_;
-  }
   VmCounts vm_counts() const {
     const MutexLock lock(&mutex_);
     return vms_.counts();

@@ -57,6 +57,10 @@ bool RefMatcher::Matches(const v1::VmRef& vm) const {
                      [&](const LabelSelector& selector) { return selector.Matches(value_of); });
 }
 
+bool RefMatcher::Matches(const VmRecord& vm) const {
+  return matches_all() || Matches(DecodeSnapshotVmField(vm.encoded()).ref());
+}
+
 size_t RefMatcher::memory() const {
   size_t bytes =
       uuids_.capacity() * (sizeof(Uuid) + 1) + labels_.capacity() * sizeof(LabelSelector);
@@ -108,8 +112,7 @@ bool EventMatcher::MatchesEncoding(const EventBlock::Entry& entry,
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {
   if (!run_ids_.empty() && !run_ids_.contains(vm.run_id())) return false;
-  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
-         (refs_.matches_all() || refs_.Matches(DecodeSnapshotVmField(vm.encoded()).ref()));
+  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) && refs_.Matches(vm);
 }
 
 }  // namespace vmeventd

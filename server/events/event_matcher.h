@@ -46,6 +46,7 @@ class RefMatcher {
   RefMatcher(const Texts& uuids, const Texts& labels);
 
   bool Matches(const v1::VmRef& vm) const;
+  bool Matches(const VmRecord& vm) const;
   bool matches_all() const { return uuids_.empty() && labels_.empty(); }
   size_t memory() const;
 

@@ -142,7 +142,7 @@ class VmRegistry {
 struct VmSnapshot {
   std::vector<VmRecordPtr> vms;
   uint64_t sequence = 0;
-  uint64_t version = 0;  // EventLog::vms_version
+  uint64_t version = 0;  // grows with each change of a VM
 };
 using VmSnapshotPtr = std::shared_ptr<const VmSnapshot>;
 

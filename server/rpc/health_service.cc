@@ -55,9 +55,7 @@ class Health::Watcher : public CallStream, public std::enable_shared_from_this<H
         message_ = grpc::ByteBuffer(&slice, 1);
       } else if (cancelled_ || now.draining) {
         finished_ = true;
-        finish = cancelled_ ? absl::CancelledError("the call was cancelled")
-                            : WithReason("SHUTTING_DOWN",
-                                         absl::UnavailableError("vmeventd is shutting down"));
+        finish = cancelled_ ? absl::CancelledError("the call was cancelled") : ShuttingDown();
       } else {
         return;
       }

@@ -154,8 +154,7 @@ void CallGate::EndOverdue() {
 
 void CallGate::Drain() {
   clients_->Drain();
-  EndUntil(absl::InfiniteDuration(),
-           WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down")));
+  EndUntil(absl::InfiniteDuration(), ShuttingDown());
 }
 
 IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,

@@ -62,8 +62,7 @@ class VmMatcher {
   bool Matches(const VmRecord& vm) const {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
-    return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
-           (refs_.matches_all() || refs_.Matches(DecodeSnapshotVmField(vm.encoded()).ref()));
+    return names_.Matches(vm.name()) && sources_.Matches(vm.source()) && refs_.Matches(vm);
   }
 
  private:

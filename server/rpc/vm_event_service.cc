@@ -63,8 +63,7 @@ absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>
             "try again later"));
   }
   const MutexLock lock(&mutex_);
-  if (watcher_ == nullptr)
-    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
+  if (watcher_ == nullptr) return ShuttingDown();
   use(watcher_);
   return absl::OkStatus();
 }

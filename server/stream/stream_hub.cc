@@ -97,8 +97,7 @@ absl::Status StreamHub::Register(Entry entry) {
   WatchStream* const key = entry.stream.get();
   const absl::Duration due = entry.due;
   const MutexLock lock(&mutex_);
-  if (draining_)
-    return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
+  if (draining_) return ShuttingDown();
   ids_[key->id()] = key;
   streams_[key] = std::move(entry);
   const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
