@@ -26,7 +26,7 @@ flags_of() {
 
 # Commands of a help text, one a line.
 commands_of() {
-  sed -n '/^Subcommands:/,/^$/p' | sed -nE 's/^  ([a-z]+) .*/\1/p'
+  sed -n '/^Subcommands:/,/^$/p' | sed -nE 's/^  ([a-z]+)[, ].*/\1/p'
 }
 
 # The program completes its own line. No daemon is asked for the names of VMs.
