@@ -142,7 +142,7 @@ elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.AFileThatWasWrittenSaysThatTheShutdownCameFirst",
           "DeclareIntent",
           "USER an end that only the shutdown file shows (rule shutdown-file-found) stays USER: "
-          "the file was written because no intent counted. docs/classification.md lists the "
+          "the file was written because no intent counted. docs/internals/classification.md lists the "
           "class under an intent for every rule.")
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.ExpiredOrWithdrawnAfterTheShutdownItHasCounted",
