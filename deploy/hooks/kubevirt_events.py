@@ -80,7 +80,7 @@ class Api:
 def text_of(event):
     """Class, cause and evidence in words, from the server's own sentence on."""
     shutdown = event.shutdown
-    words = [event.message, f"(class {short(pb.ShutdownClass, getattr(shutdown, 'class'))}, "
+    words = [event.message, f"(class {short(pb.ShutdownClass, shutdown.shutdown_class)}, "
              f"cause {short(pb.ShutdownCause, shutdown.cause)}, rule {shutdown.rule})"]
     if shutdown.evidence:
         words.append("evidence: " + "; ".join(each.what for each in shutdown.evidence))
@@ -124,7 +124,7 @@ class Writer:
     def _write(self, event, about):
         when = event.observe_time.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")
         identity = hashlib.sha256(f"{event.vm.run_id} {about['kind']} {about['name']}".encode()).hexdigest()[:16]
-        shutdown_class = getattr(event.shutdown, "class")
+        shutdown_class = event.shutdown.shutdown_class
         status, answer = self._api.settled("POST", f"/api/v1/namespaces/{quote(about['namespace'])}/events", {
             "apiVersion": "v1", "kind": "Event",
             "metadata": {"namespace": about["namespace"], "name": f"{about['name'][:200]}.{identity}"},
