@@ -1,4 +1,4 @@
-#include "base/unix_sockets.h"
+#include "client/doctor/unix_sockets.h"
 
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
