@@ -402,7 +402,7 @@ TEST_F(LibvirtTest, WithoutTheProcessLibvirtsReportIsTheEnd) {
 std::string KubeVirtUri(const std::string& root) {
   std::smatch uri;
   const std::string patch =
-      ReadFile(VMEVENTD_SOURCE_DIR "/deploy/kubernetes/overlays/kubevirt/patch.yaml");
+      ReadFile(VMEVENTD_SOURCE_DIR "/deploy/kubernetes/components/kubevirt/patch.yaml");
   if (!std::regex_search(patch, uri, std::regex("--libvirt=(qemu\\S*)session(\\S*=)(/\\S+)"))) {
     Fail("no --libvirt in " + patch);
   }

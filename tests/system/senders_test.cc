@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -90,8 +91,8 @@ class SendersTest : public E2eTest {
 
   // The end of a QEMU by `end`, which is given the pid of the first process of its PID namespace.
   // That process runs `after` once QEMU is started.
-  template <typename End>
-  v1::Event StoppedInContainer(const std::string& name, const std::string& after, End end) {
+  v1::Event StoppedInContainer(const std::string& name, const std::string& after,
+                               absl::FunctionRef<void(pid_t)> end) {
     const std::string program = dir() / (name + ".sh");
     std::ofstream(program) << "#!/bin/sh\nexec unshare --pid --fork --mount-proc sh -c "
                               "'qemu-system-x86_64 \"$@\" <&- & "
@@ -106,8 +107,7 @@ class SendersTest : public E2eTest {
   }
 
   // The end of an empty QEMU by `end`, which is given its pid.
-  template <typename End>
-  v1::Event StoppedBy(const std::string& name, End end) {
+  v1::Event StoppedBy(const std::string& name, absl::FunctionRef<void(pid_t)> end) {
     const auto guest = StartEmptyGuest(name);
     WaitUntilAttached(daemon(), name);
     end(guest->pid());
@@ -365,9 +365,10 @@ class SendersOverARestartTest : public SendersTest {
     std::vector<UniqueFd> stored;
     StartWatching(manager_->Wrapper(&stored));
   }
+
   // The end of an empty QEMU by `end` while no daemon runs.
-  template <typename End>
-  v1::Event StoppedMeanwhile(const std::string& name, End end, int how = SIGTERM) {
+  v1::Event StoppedMeanwhile(const std::string& name, absl::FunctionRef<void(pid_t)> end,
+                             int how = SIGTERM) {
     const auto guest = StartEmptyGuest(name);
     WaitUntilAttached(daemon(), name);
     EndDaemon(how);

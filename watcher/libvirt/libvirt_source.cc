@@ -26,8 +26,6 @@ constexpr absl::Duration kStable = absl::Seconds(10);
 constexpr absl::Duration kSlowAttempt = absl::Seconds(5);
 // And after that.
 constexpr absl::Duration kCheckInterval = absl::Minutes(1);
-// Time after which threads that could not be started are tried again.
-constexpr absl::Duration kThreadRetry = absl::Seconds(1);
 // Time of one turn: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
 // Interval of looking for a libvirt that is followed once it is there.
@@ -72,7 +70,6 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
 
 LibvirtSource::~LibvirtSource() {
   context_->loop->Remove(inbox_->fd());
-  context_->loop->CancelTimer(&retry_threads_);
   context_->loop->CancelTimer(&await_);
   for (const auto& [uri, link] : links_) {
     context_->loop->CancelTimer(&link->retry);
@@ -100,13 +97,7 @@ void LibvirtSource::Start() {
 }
 
 void LibvirtSource::EndTurn() {
-  const bool starved = threads_.starved();
-  if (!std::exchange(starved_, starved) && starved) {
-    spdlog::error("--libvirt: cannot start a thread; trying again");
-  }
-  if (starved && retry_threads_.serial == 0) {
-    context_->loop->SetTimerIn(&retry_threads_, kThreadRetry, [this] { threads_.Retry(); });
-  }
+  threads_.StartMissing();
   for (const auto& [uri, link] : links_) link->tried |= link->connected && link->looks == 0;
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
   if (!first_scan_done_ && started_ && std::all_of(links_.begin(), links_.end(), tried)) {

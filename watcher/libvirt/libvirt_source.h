@@ -286,10 +286,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   absl::flat_hash_map<AttemptId, Link*> attempts_;      // that are under way or connected
   absl::flat_hash_map<VmRun*, Link*> link_of_;
   AttemptId last_attempt_ = 0;
-  TimerId retry_threads_;
   TimerId await_;
   std::string awaited_problem_;  // last one logged
-  bool starved_ = false;         // of threads
   bool started_ = false;
   bool first_scan_done_ = false;
   bool reading_ = false;

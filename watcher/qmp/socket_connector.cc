@@ -113,10 +113,11 @@ int SocketConnector::SpecOf(absl::string_view path) const {
 
 SocketSlot* SocketConnector::SlotAt(const std::string& path) {
   const auto it = slots_.find(path);
-  if (it != slots_.end()) return it->get();
+  if (it != slots_.end()) return it->second.get();
   auto made = std::make_unique<SocketSlot>();
   made->path = path;
-  return slots_.insert(std::move(made)).first->get();
+  const absl::string_view key = made->path;
+  return slots_.try_emplace(key, std::move(made)).first->second.get();
 }
 
 void SocketConnector::ForgetUntried(SocketSlot* slot) {
@@ -141,7 +142,7 @@ void SocketConnector::OnSocket(int spec, const std::string& below) {
 void SocketConnector::OnSocketGone(int spec, const std::string& below) {
   const auto it = slots_.find(watches_[spec].PathOf(below));
   if (it == slots_.end()) return;
-  SocketSlot* const slot = it->get();
+  SocketSlot* const slot = it->second.get();
   slot->present = false;
   ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
@@ -156,8 +157,9 @@ void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
   ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
   const auto it = slots_.find(slot->path);
-  if (it == slots_.end() || it->get() != slot) return;  // dropped already
-  dropped_slots_.push_back(std::move(slots_.extract(it).value()));
+  if (it == slots_.end() || it->second.get() != slot) return;  // dropped already
+  dropped_slots_.push_back(std::move(it->second));
+  slots_.erase(it);
 }
 
 void SocketConnector::ReportProblem(SocketSlot* slot, const Problem& problem) {
@@ -470,7 +472,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
 
 QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
   const auto it = by_socket_.find(InodeOf(socket));
-  return it != by_socket_.end() && (*it)->info().socket == socket ? *it : nullptr;
+  return it != by_socket_.end() && it->second->info().socket == socket ? it->second : nullptr;
 }
 
 void SocketConnector::ForgetSocket(QmpRun* run) {
@@ -478,7 +480,7 @@ void SocketConnector::ForgetSocket(QmpRun* run) {
   if (!inode.has_value()) return;
   const auto it = by_socket_.find(*inode);
   // A later run may have been attached by a socket of that inode.
-  if (it != by_socket_.end() && *it == run) by_socket_.erase(it);
+  if (it != by_socket_.end() && it->second == run) by_socket_.erase(it);
   inode.reset();
 }
 
@@ -487,8 +489,7 @@ void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdent
   RunSockets& sockets = run->sockets();
   ForgetSocket(run);
   sockets.attached_inode = InodeOf(socket);
-  by_socket_.erase(*sockets.attached_inode);
-  by_socket_.insert(run);
+  by_socket_[*sockets.attached_inode] = run;
   sockets.attached_by = slot;
   SetOwner(&sockets, owner);
 }

@@ -11,7 +11,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/compact.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
 #include "watcher/core/run_info.h"
@@ -131,18 +130,10 @@ class SocketConnector : public RunSource,
   RunTable* const table_;
   EventSink* const sink_;
   const std::vector<WatchSpec>& watches_;
-  struct Path {
-    static absl::string_view Of(absl::string_view path) { return path; }
-    static absl::string_view Of(const std::unique_ptr<SocketSlot>& slot) { return slot->path; }
-  };
-  KeyedSet<std::unique_ptr<SocketSlot>, Path> slots_;
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
-  struct AttachedInode {
-    static const InodeKey& Of(const InodeKey& inode) { return inode; }
-    static const InodeKey& Of(const QmpRun* run) { return *run->sockets().attached_inode; }
-  };
-  KeyedSet<QmpRun*, AttachedInode> by_socket_;  // that was attached by each socket last
-  absl::flat_hash_map<uint32_t, int> runs_of_;  // number by owner
+  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;        // that was attached by each socket last
+  absl::flat_hash_map<uint32_t, int> runs_of_;              // number by owner
   bool runs_to_reach_ = false;  // untracked ones whose directories could not be read
   int untried_slots_ = 0;
   bool started_ = false;

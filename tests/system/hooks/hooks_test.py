@@ -1,12 +1,10 @@
 #!/usr/bin/python3
-"""The hooks of deploy/hooks, called as Ganeti, Proxmox VE and nova call theirs, against the real
+"""The hooks of deploy/hooks, called as Ganeti and Proxmox VE call theirs, against the real
 vmeventd and vmevents.
 
   hooks_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import importlib.util
-import os
 import signal
 import subprocess
 
@@ -83,36 +81,6 @@ class HooksTest(HookTest):
         self.run_hook("proxmox-vmeventd.sh", "vm1", "pre-stop")
         self.assertEqual(self.intent().actor, "proxmox")
         self.run_hook("proxmox-vmeventd.sh", "999", "pre-stop")
-
-    def test_nova_declares_what_a_notification_announces(self):
-        spec = importlib.util.spec_from_file_location("nova", HOOKS / "nova_notifications.py")
-        nova = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(nova)
-        old = os.environ["PATH"]
-        self.addCleanup(os.environ.__setitem__, "PATH", old)
-        os.environ["PATH"] = self.path
-        def notify(event_type, **fields):
-            # As nova's documentation shows the payload of InstanceActionPayload.
-            payload = {"nova_object.name": "InstanceActionPayload", "nova_object.namespace": "nova",
-                       "nova_object.version": "1.8",
-                       "nova_object.data": {"uuid": UUID, "host": self.server,
-                                            "display_name": "some-server",
-                                            "action_initiator_user": "alice", **fields}}
-            nova.Endpoint().info({}, "nova-compute:compute", event_type, payload, {})
-        url = self.world.path / "transport-url"
-        url.write_text("rabbit://bus/\n")
-        self.assertEqual(nova.url_of(["--url-file", str(url)]), "rabbit://bus/")
-        self.assertEqual(nova.url_of(["rabbit://bus/"]), "rabbit://bus/")
-        notify("instance.power_off.end")
-        notify("instance.power_off.start", host=None)
-        notify("instance.power_off.start", uuid="00000000-0000-4000-8000-000000000001")
-        self.assertIsNone(self.intent())
-        notify("instance.power_off.start")
-        self.assertEqual(self.intent().actor, "nova")
-        self.assertEqual(self.intent().reason, "power off by user alice")
-
-    def test_the_unit_of_nova_is_one(self):
-        self.check_unit("nova-vmeventd.service", "/usr/local/bin/nova_notifications.py")
 
 
 if __name__ == "__main__":

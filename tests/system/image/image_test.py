@@ -418,12 +418,12 @@ def check_network(report, container, secret):
                  answer.stdout + answer.stderr)
 
 
-def daemonset(overlay=None):
-    """The DaemonSet's container, with what the overlay adds to it."""
+def daemonset(component=None):
+    """The DaemonSet's container, with what the component adds to it."""
     manifest = yaml.safe_load((ROOT / 'deploy/kubernetes/base/daemonset.yaml').read_text())
     specification = manifest['spec']['template']['spec']['containers'][0]
-    if overlay:
-        path = ROOT / 'deploy/kubernetes/overlays' / overlay / 'patch.yaml'
+    if component:
+        path = ROOT / 'deploy/kubernetes/components' / component / 'patch.yaml'
         for step in yaml.safe_load(path.read_text()):
             where = step['path'].removeprefix('/spec/template/spec/containers/0/')
             if where in ('args/-', 'volumeMounts/-'):
@@ -468,7 +468,7 @@ def check_daemonset(report, node):
 
 
 def check_libvirt(report, node):
-    """A domain of the node's libvirt, followed by the DaemonSet of the overlay libvirt."""
+    """A domain of the node's libvirt, followed by the DaemonSet with the component libvirt."""
     libvirt = Libvirt(node.path / 'libvirt', node.options.libvirt_cache)
     node.stack.callback(libvirt.close)
     sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),

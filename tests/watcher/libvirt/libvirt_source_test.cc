@@ -423,6 +423,16 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidFileIsGoneAndThatIsListedLateBegin
   EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
 }
 
+// A list that is not the first one decides of the other domain, whose process nobody sees.
+TEST_F(LibvirtProcessTest, AnEndedLifeThatIsListedAgainBeginsNoRun) {
+  EndWhileLibvirtIsLost();
+  std::filesystem::remove(directory_.Path("qemu/web1.pid"));
+  libvirt_->SetActive({{kDomain, "running"}, {kOther, "running"}});
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("other") != nullptr; }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
+}
+
 TEST(LibvirtInboxTest, WhatComesBeforeTheListWaitsForIt) {
   const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
   inbox->Begin(1);
