@@ -1,4 +1,4 @@
-# The image of vmeventd; docs/containers.md explains how to build and run it.
+# The image of vmeventd; docs/install.md explains how to build and run it.
 #
 #   docker build -t vmeventd .
 #   docker build --target client -t vmevents .

@@ -21,8 +21,8 @@ PLACES = {
     "deploy/kubernetes/README.md": r"newTag: ",
     "deploy/kubernetes/base/kustomization.yaml": r"newTag: ",
     "deploy/kubernetes/components/kubevirt-hook/kustomization.yaml": r"newTag: ",
-    "docs/containers.md": r"\bvmevent[ds]:",
-    "docs/libvirt.md": r"\bvmevent[ds]:",
+    "docs/act.md": r"vmeventd-kubevirt:",
+    "docs/install.md": r"\bvmevent[ds]:",
 }
 
 

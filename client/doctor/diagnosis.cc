@@ -502,7 +502,7 @@ class Doctor {
     }
     constexpr char kCure[] =
         ". End it if it is not needed; otherwise give it or vmeventd another monitor "
-        "(docs/managers.md).";
+        "(docs/connect.md).";
     return {"held-monitor", absl::StrCat(what, kCure), absl::StrCat("kill ", holder->pid),
             absl::StrCat(whats, kCure), ""};
   }
@@ -543,7 +543,7 @@ class Doctor {
       if (!watches_ganeti) return;
       return Add("manager", DescribeProcess(process),
                  "ganeti-kvmd and vmeventd need the same monitors, NAME.kvmd, which serve one of "
-                 "them; docs/ganeti.md says how to replace kvmd.",
+                 "them; docs/connect.md says how to replace kvmd.",
                  "systemctl disable --now ganeti-kvmd");
     }
     if (process.program != kDaemonProgram || process.descriptor_limit == 0) return;

@@ -9,7 +9,7 @@
 #include "client/output/node_event.h"
 #include "google/protobuf/message.h"
 
-// Parses the messages of a fleet: CloudEvents in binary mode, docs/fleet.md. Pure.
+// Parses the messages of a fleet: CloudEvents in binary mode, docs/many-nodes.md. Pure.
 
 namespace vmeventd::client {
 

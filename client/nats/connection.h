@@ -29,7 +29,7 @@ struct NatsOptions {
   // Domain of the JetStream; see InDomain(). Empty: the servers' own.
   std::string domain;
   // Prefix of the subjects to which answers come. A client that may subscribe to another's prefix
-  // sees its answers: each has one of its own (docs/fleet.md).
+  // sees its answers: each has one of its own (docs/many-nodes.md).
   std::string inbox_prefix = "_INBOX";
 };
 

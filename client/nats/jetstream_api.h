@@ -29,7 +29,7 @@ std::string InDomain(absl::string_view domain, absl::string_view subject);
 // OK: it can be part of a subject. The error says what a domain is.
 absl::Status CheckDomain(absl::string_view domain);
 
-// Limits of a stream that vmeventd creates; docs/fleet-servers.md has the reasons.
+// Limits of a stream that vmeventd creates; docs/many-nodes.md has the reasons.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
 // Maximum age of a bucket's value since its last write; then it is dropped.
 inline constexpr absl::Duration kBucketMaxAge = absl::Hours(24 * 30);

@@ -68,12 +68,12 @@ answered 2xx: each event is delivered at least once, those of a node in order,
 and with the same id each time. It repeats what fails, after 1s to 5m or as long
 as Retry-After says, up to 1h; an answer of 410 ends it. An event that is
 answered by 400, 413 or 422 goes into the file set-aside.jsonl of its state
-directory. docs/push.md has the formats, the templates and a receiver's check of
+directory. docs/act.md has the formats, the templates and a receiver's check of
 the signature.
 
 nats://HOST:PORT[,HOST:PORT...], or tls://, names NATS servers of a fleet: the
 events of the one node go into its stream, from the oldest on, and with them the
-state of each VM and a heartbeat (docs/fleet.md).
+state of each VM and a heartbeat (docs/many-nodes.md).
 
 Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or
 in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
@@ -148,7 +148,7 @@ Examples:
 
 constexpr char kFleetCreateFooter[] =
     R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
-they are missing, as docs/fleet-servers.md describes them, and turns off the
+they are missing, as docs/many-nodes.md describes them, and turns off the
 rollups of buckets that permit them. It needs an account that may create
 streams.
 

@@ -22,8 +22,8 @@
 
 namespace vmeventd::client {
 
-// The message of an event in the fleet's stream: a CloudEvent in binary mode, docs/fleet.md. `node`
-// has its cluster. INTERNAL: the event cannot be written as JSON.
+// The message of an event in the fleet's stream: a CloudEvent in binary mode, docs/many-nodes.md.
+// `node` has its cluster. INTERNAL: the event cannot be written as JSON.
 absl::StatusOr<StreamMessage> FleetMessageOf(const v1::Event& event, const MessageNode& node,
                                              bool json);
 

@@ -68,7 +68,7 @@ struct PushTarget {
 // FAILED_PRECONDITION: libcurl is missing.
 absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure);
 
-// The signature of a request, by which a receiver knows who sent it and when. docs/push.md has a
+// The signature of a request, by which a receiver knows who sent it and when. docs/act.md has a
 // receiver's check. Pure.
 
 inline constexpr char kSignatureHeader[] = "Vmevents-Signature";

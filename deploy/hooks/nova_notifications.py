@@ -4,7 +4,7 @@
 An example to adapt. nova-compute announces each operation that ends an instance's QEMU (in nova.conf: [notifications]
 notification_format = versioned or both). This program listens on nova's message bus and declares each to the vmeventd of
 the instance's compute node, so that a stop through the guest agent is an admin's as well. It needs
-python3-oslo.messaging, and vmevents with the right to declare intents (/usr/share/doc/vmeventd/operations.md, "Access").
+python3-oslo.messaging, and vmevents with the right to declare intents (/usr/share/doc/vmeventd/security.md, "Roles").
 
   nova_notifications.py [--config-file /etc/nova/nova.conf]
 

@@ -6,7 +6,7 @@
 #   install -D -m 0755 proxmox-vmeventd.sh /var/lib/vz/snippets/vmeventd.sh
 #   qm set VMID --hookscript local:snippets/vmeventd.sh
 #
-# The name of the VM is its VMID, after its monitor for vmeventd: /usr/share/doc/vmeventd/managers.md.
+# The name of the VM is its VMID, after its monitor for vmeventd: /usr/share/doc/vmeventd/connect.md.
 
 vmid=${1:-}
 phase=${2:-}

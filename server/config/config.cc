@@ -191,7 +191,7 @@ absl::Status CheckWatches(const Config& config) {
         absl::StrCat(Quote(watch.text()), " would take the monitors that belong to ",
                      monitor->owner, ", such as ", monitor->socket,
                      ", and a monitor serves one client: ", monitor->cure,
-                     " (docs/managers.md), or give --watch-manager-sockets if you mean it"));
+                     " (docs/connect.md), or give --watch-manager-sockets if you mean it"));
   }
   return absl::OkStatus();
 }

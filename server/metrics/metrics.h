@@ -16,9 +16,9 @@
 
 namespace vmeventd {
 
-// The daemon's Prometheus metrics (docs/metrics.md lists them), read when scraped: counters without
-// a lock; the state of the event log and the hub under their locks, held while a few numbers, or
-// one per open stream, are copied. Any thread.
+// The daemon's Prometheus metrics (docs/monitoring.md lists them), read when scraped: counters
+// without a lock; the state of the event log and the hub under their locks, held while a few
+// numbers, or one per open stream, are copied. Any thread.
 class Metrics : public prometheus::Collectable {
  public:
   // All pointers must outlive the metrics.

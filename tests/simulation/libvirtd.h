@@ -20,9 +20,9 @@ namespace vmeventd::simulation {
 inline constexpr char kLibvirtUri[] = "qemu+unix:///system?socket=/run/libvirt/libvirt-sock";
 inline constexpr char kPidDirectory[] = "/run/libvirt/qemu";
 
-// The node's libvirtd at the border of its client library, as docs/libvirt.md has measured it: its
-// events come while its calls are under way, a list may be late, and its ids begin again. The calls
-// come on threads of the daemon, all else on the main thread.
+// The node's libvirtd at the border of its client library, as docs/internals/libvirt.md has
+// measured it: its events come while its calls are under way, a list may be late, and its ids begin
+// again. The calls come on threads of the daemon, all else on the main thread.
 class Libvirtd : public LibvirtApi {
  public:
   Libvirtd(Kernel* kernel, Random* random, Story* story)

@@ -1,4 +1,4 @@
-// Steps of the domains of libvirt: docs/libvirt.md, "Endings".
+// Steps of the domains of libvirt: docs/internals/libvirt.md, "Endings".
 
 #include <csignal>
 #include <memory>

@@ -56,13 +56,12 @@ std::vector<std::string> QuotedBetween(absl::string_view text, absl::string_view
   return quoted;
 }
 
-// The permissions that the fleet's pages have behind a heading, as they are written there.
+// The permissions that docs/many-nodes.md has behind a heading.
 NatsPermissions DocumentedBehind(const std::string& heading) {
-  const std::string docs = absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/");
-  const std::string pages = ReadFile(docs + "fleet.md") + ReadFile(docs + "fleet-servers.md");
-  const size_t at = pages.find(absl::StrCat("\n", heading, "\n"));
-  if (at == pages.npos) Fail("the fleet's pages have no " + heading);
-  const std::string text = pages.substr(pages.find("permissions: {", at));
+  const std::string page = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/many-nodes.md"));
+  const size_t at = page.find(absl::StrCat("\n", heading, "\n"));
+  if (at == page.npos) Fail("docs/many-nodes.md has no " + heading);
+  const std::string text = page.substr(page.find("permissions: {", at));
   return {QuotedBetween(text, "publish:", "]"), QuotedBetween(text, "subscribe:", "]")};
 }
 
@@ -504,7 +503,7 @@ TEST_F(FleetAccountTest, AReaderWithoutCredentialsOrPermissionsIsToldWhatIsMissi
 // The servers' configuration that the page has for nodes that may be hostile, with two of them.
 // Who does not log in is the node node7.
 std::string AccountForTheNodes() {
-  const std::string page = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/fleet-servers.md"));
+  const std::string page = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/many-nodes.md"));
   const size_t begin = page.find("accounts: {", page.find("\n### An account for the nodes\n"));
   std::string text = absl::StrReplaceAll(page.substr(begin, page.find("\n```", begin) - begin),
                                          {{"\"CN=admin\"", "admin, password: p"},

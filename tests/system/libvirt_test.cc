@@ -206,7 +206,7 @@ TEST_F(LibvirtTest, LabelsSayWhoseADomainIs) {
   const auto labels = [&] { return daemon().GetVm("vm1").ref().labels(); };
   WaitUntil("the label is known", [&] { return labels().contains("app"); });
   EXPECT_EQ(labels().at("app"), "web");
-  // A change while it runs, as docs/libvirt.md has it.
+  // A change while it runs, as docs/internals/libvirt.md has it.
   label("mail");
   WaitUntil("the new label is known", [&] { return labels().at("app") == "mail"; });
   libvirtd().Virsh({"destroy", "vm1"});

@@ -160,8 +160,8 @@ def markdown(record):
         "## Where vmeventd is not right",
         _list(not_right) if not_right else "Nowhere in this table.",
         _filled("""
-            [classification.md](classification.md) has the rules of vmeventd, [managers.md](../managers.md) has the
-            differences between managers."""),
+            [classification.md](classification.md) has the rules of vmeventd, [Connect your
+            VMs](../connect.md) has the differences between managers."""),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -68,7 +68,7 @@ struct ManagerMonitor {
 };
 
 // The first known manager's monitor that `watch` matches, judged by the paths alone:
-// docs/managers.md lists them. Makes no system call.
+// docs/connect.md lists them. Makes no system call.
 std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch);
 
 // One --libvirt: the libvirts of this node that a URI names.

@@ -1,4 +1,4 @@
-// libvirt's client library, loaded when it is needed. Facts: docs/libvirt.md.
+// libvirt's client library, loaded when it is needed. Facts: docs/internals/libvirt.md.
 
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
@@ -93,7 +93,7 @@ absl::string_view CureFor(const virError* error, absl::string_view text) {
       code == VIR_ERR_AUTH_CANCELLED || code == VIR_ERR_AUTH_UNAVAILABLE ||
       code == VIR_ERR_ACCESS_DENIED) {
     return "; vmeventd's user must be in the group libvirt, or polkit must let it manage domains "
-           "(org.libvirt.unix.manage): docs/libvirt.md";
+           "(org.libvirt.unix.manage): docs/connect.md";
   }
   if (absl::StrContains(text, "No such file or directory") ||
       absl::StrContains(text, "Connection refused")) {

@@ -53,7 +53,8 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   SawRestart(now);
   // If libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
   // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
-  // after a quit, resets that connection, and takes along what it had sent (docs/libvirt.md).
+  // after a quit, resets that connection, and takes along what it had sent
+  // (docs/internals/libvirt.md).
   const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts().manager_end;
   const Reporter& reporter = ReporterOf(saved_.run);
   if (reporter.is_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {

@@ -2,14 +2,45 @@
 
 import pathlib
 import re
-import sys
+import subprocess
+import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tools"))
+from google.protobuf import descriptor_pb2
 
-# pylint: disable=wrong-import-position
-from api_reference import CODES, ENUM, FIELD, MESSAGE, METHOD, SERVICE, VALUE, Comments, load  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+FILE = "vmeventd/v1/vm_events.proto"
+CODES = (
+    "ALREADY_EXISTS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE",
+)
+
+# Numbers of fields in descriptor.proto, which make up the paths of SourceCodeInfo.
+MESSAGE, ENUM, SERVICE = 4, 5, 6
+FIELD, VALUE, METHOD = 2, 2, 2
 
 LABEL = re.compile(r"(?m)^\s*(?:(\d+)\. |(" + "|".join(CODES) + r")(?::|\s{2,}))")
+
+
+def load():
+    with tempfile.NamedTemporaryFile() as out:
+        subprocess.run(
+            ["protoc", "-I", ROOT / "proto", "--include_source_info",
+             f"--descriptor_set_out={out.name}", FILE], check=True)
+        files = descriptor_pb2.FileDescriptorSet.FromString(out.read()).file
+    return next(file for file in files if file.name == FILE)
+
+
+class Comments:
+    """The comments by path."""
+
+    def __init__(self, file):
+        self._locations = {tuple(l.path): l for l in file.source_code_info.location}
+
+    def of(self, path, name):
+        location = self._locations.get(path)
+        text = (location.leading_comments or location.trailing_comments) if location else ""
+        assert text.strip(), f"{name} has no comment"
+        return re.sub(r"(?m)^ ", "", text).strip("\n")
 
 
 def extract():

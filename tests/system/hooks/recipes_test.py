@@ -1,6 +1,5 @@
 #!/usr/bin/python3
-"""The pages that act on stops do what they say: docs/audit.md, docs/paging.md and the table of docs/restart.md, with
-the real vmeventd and vmevents.
+"""The recipes of docs/act.md work as written, with the real vmeventd and vmevents.
 
   recipes_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
@@ -17,12 +16,13 @@ import subprocess
 from hook_case import HOOKS, ROOT, HookTest, world
 
 
-def page(name):
-    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+def section(heading):
+    page = (ROOT / "docs/act.md").read_text(encoding="utf-8")
+    return page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def blocks(name, kind):
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
+def blocks(heading, kind):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", section(heading), re.MULTILINE | re.DOTALL)
     return [text for each, text in found if each == kind]
 
 
@@ -51,7 +51,7 @@ class RecipesTest(HookTest):
         return done.stdout
 
     def test_the_audit_of_a_month(self):
-        month, daily = blocks("audit.md", "sh")
+        month, daily = blocks("Audit", "sh")
         # That the node's events are of this month is not said.
         self.run_block(month.replace("2026-06-01", "2001-01-01").replace("2026-07-01", "2999-01-01"))
         with open(self.world.path / "stops.csv", encoding="utf-8", newline="") as file:
@@ -64,7 +64,7 @@ class RecipesTest(HookTest):
         for _ in range(2):  # each stop once
             self.run_block(daily)
         with contextlib.closing(sqlite3.connect(self.world.path / "audit.db")) as database:
-            answers = [database.execute(query).fetchall() for query in blocks("audit.md", "sql")]
+            answers = [database.execute(query).fetchall() for query in blocks("Audit", "sql")]
         self.assertEqual([row[2:] for row in answers[0]], [("admins", "alice", "maintenance", "QEMU_KILLED")])
         self.assertEqual([row[:3] for row in answers[1]], [("=crash()", "QEMU_KILLED", 1)])
         self.assertEqual(answers[2:], [[], []])
@@ -90,11 +90,11 @@ class RecipesTest(HookTest):
             self.assertEqual(database.execute("SELECT count(*) FROM gaps").fetchall(), [(1,)])
 
     def test_who_is_paged(self):
-        (script,) = blocks("paging.md", "sh")
+        (script,) = blocks("Page somebody", "sh")
         pager = self.world.path / "page-for-stop"
         pager.write_text(script)
         pager.chmod(0o755)
-        (watch,) = [block for block in blocks("paging.md", "") if "vmevents watch" in block]
+        (watch,) = [block for block in blocks("Page somebody", "") if "vmevents watch" in block]
         watch = watch.replace("/usr/local/bin/page-for-stop", str(pager)).replace(
             "/var/lib/page-for-stop/cursor", "cursor").replace(" watch ", " watch --from oldest --count 1 ")
         self.assertRegex(self.run_block(watch), r"^hypervisor team: =crash\(\): CRASH: QEMU was killed")
@@ -111,14 +111,14 @@ class RecipesTest(HookTest):
 
     def test_the_causes_that_page_are_causes(self):
         known = {name.removeprefix("SHUTDOWN_CAUSE_") for name in world.pb.ShutdownCause.keys()}
-        rows = re.findall(r"^\| CRASH, ([A-Z_, ]+) \|", page("paging.md"), re.MULTILINE)
+        rows = re.findall(r"^\| CRASH, ([A-Z_, ]+) \|", section("Page somebody"), re.MULTILINE)
         self.assertEqual(len(rows), 4)
         self.assertLessEqual({cause for row in rows for cause in row.split(", ")}, known)
 
     def test_the_managers_are_those_of_the_hook(self):
         hook = (HOOKS / "restart_crashed.py").read_text(encoding="utf-8")
         commands = dict(re.findall(r'^    "(\w+)": "(.*)",$', hook, re.MULTILINE))
-        listed = re.findall(r"^\| [^|]+ \| `(.*?)` \|", page("restart.md"), re.MULTILINE)
+        listed = re.findall(r"^\| [^|]+ \| `(.*?)` \|", section("Restart what crashed"), re.MULTILINE)
         self.assertEqual({command.replace("MASTER", "{master}") for command in listed}, set(commands.values()))
 
 

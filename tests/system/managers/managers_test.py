@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""docs/managers.md, as written: its unit, its directory and its arguments of QEMU, with real QEMUs under
+"""docs/connect.md, as written: its unit, its directory and its arguments of QEMU, with real QEMUs under
 the real vmeventd.
 
   managers_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
@@ -15,7 +15,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 UNIT = ROOT / "examples/systemd/qemu@.service"
-PAGE = ROOT / "docs/managers.md"
+PAGE = ROOT / "docs/connect.md"
 sys.path.insert(0, str(ROOT / "tests/support/python"))
 
 # pylint: disable=wrong-import-position
@@ -121,7 +121,7 @@ class ManagersTest(world.WorldTest):
                                    f"{directory}:{pattern}"],
                                   check=False, capture_output=True, text=True)
             self.assertEqual(done.returncode, 2, directory)
-            self.assertIn("docs/managers.md", done.stderr)
+            self.assertIn("docs/connect.md", done.stderr)
 
 
 if __name__ == "__main__":

@@ -290,7 +290,7 @@ class Kubernetes(unittest.TestCase):
         self.assertIn(' mem_limit: 1g\n', compose)
         pod = (KUBERNETES / 'base/daemonset.yaml').read_text(encoding='utf-8')
         self.assertRegex(pod, r'limits:\n\s+memory: 1Gi\n')
-        limits = (ROOT / 'docs/limits.md').read_text(encoding='utf-8')
+        limits = (ROOT / 'docs/install.md').read_text(encoding='utf-8')
         self.assertIn("`MemoryMax=1G` in the unit, and 1 GiB as the containers' limit", limits)
 
     def test_the_version_is_ours(self):
@@ -345,10 +345,10 @@ class Compose(unittest.TestCase):
 
 
 class DockerRun(unittest.TestCase):
-    """The commands of docs/containers.md that run as root have what the compose file has."""
+    """The commands of docs/install.md that run as root have what the compose file has."""
 
     def setUp(self):
-        page = (ROOT / 'docs/containers.md').read_text(encoding='utf-8').replace('\\\n', ' ')
+        page = (ROOT / 'docs/install.md').read_text(encoding='utf-8').replace('\\\n', ' ')
         commands = [shlex.split(command) for command in re.findall(r'^docker run -d .*$', page, re.M)]
         self.commands = [command for command in commands if '0:0' in command]
         self.service = strict_yaml.load(ROOT / 'deploy/compose.yaml')['services']['vmeventd']
@@ -461,7 +461,7 @@ class KubevirtHook(unittest.TestCase):
 class Documents(unittest.TestCase):
     def test_the_flags_exist(self):
         known = flags_of('vmeventd') | flags_of('vmevents')
-        for path in (ROOT / 'docs/containers.md', KUBERNETES / 'README.md'):
+        for path in (ROOT / 'docs/install.md', KUBERNETES / 'README.md'):
             text = path.read_text(encoding='utf-8').replace('\\\n', ' ')
             for line in text.splitlines():
                 # Arguments after the image's name are vmeventd's.

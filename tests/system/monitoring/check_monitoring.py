@@ -2,10 +2,10 @@
 """Checks the files for Prometheus and Grafana.
 
   rules    the alert rules, their unit tests and the dashboard's queries, with promtool; each
-           alert has a section in docs/alerts.md
+           alert has a section in docs/monitoring.md
   metrics  what a running daemon answers to a scrape, with promtool
-  names    each metric that a rule, the dashboard or docs/metrics.md names is one that a running
-           daemon exposes, with the labels that are used, and docs/metrics.md names them all
+  names    each metric that a rule, the dashboard or docs/monitoring.md names is one that a running
+           daemon exposes, with the labels that are used, and docs/monitoring.md names them all
 """
 
 import argparse
@@ -121,11 +121,11 @@ def check_rules(options):
                 problems.append(f"the alert {name} has no {key}")
         if not re.search(r"severity: (critical|warning)\n", part):
             problems.append(f"the alert {name} is neither critical nor a warning")
-        if f"/alerts.md#{name.lower()}\n" not in part:
+        if f"/monitoring.md#{name.lower()}\n" not in part:
             problems.append(f"the runbook_url of {name} does not lead to its section")
-    sections = re.findall(r"^## (\w+)$", (options.source / "docs/alerts.md").read_text("utf-8"), re.M)
+    sections = re.findall(r"^### (\w+)$", (options.source / "docs/monitoring.md").read_text("utf-8"), re.M)
     if sections != alerts:
-        problems.append(f"the sections of docs/alerts.md do not match the alerts: {sections}, {alerts}")
+        problems.append(f"the sections of docs/monitoring.md do not match the alerts: {sections}, {alerts}")
     with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as queries:
         # JSON is YAML; a query that is valid by itself is valid in a rule.
         json.dump({"groups": [{"name": "dashboard", "rules": [
@@ -182,7 +182,7 @@ def check_names(options):
         metrics = exposed(daemon.scrape())
 
     rules = (options.source / "deploy/prometheus/vmeventd.rules.yml").read_text(encoding="utf-8")
-    document = (options.source / "docs/metrics.md").read_text(encoding="utf-8")
+    document = (options.source / "docs/monitoring.md").read_text(encoding="utf-8")
     board = dashboard(options)
     queries = dashboard_queries(options)
     queries += [variable["query"]["query"] for variable in board["templating"]["list"]
@@ -191,7 +191,7 @@ def check_names(options):
     rows = re.findall(r"^\| `((?:vmeventd|process)_\w+)` \|", document, re.M)
 
     for where, text in (("the alert rules", rules), ("the dashboard", "\n".join(queries)),
-                        ("docs/metrics.md", document)):
+                        ("docs/monitoring.md", document)):
         for name in set(METRIC.findall(text)) - NO_METRICS:
             if base_name(name, metrics) not in metrics:
                 problems.append(f"{where}: the daemon has no metric {name}")
@@ -200,8 +200,8 @@ def check_names(options):
             for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector):
                 if label not in known:
                     problems.append(f"{where}: {name} has no label {label}")
-    problems += [f"docs/metrics.md does not list {name}" for name in metrics if name not in rows]
-    problems += [f"docs/metrics.md lists {name} twice" for name in set(rows)
+    problems += [f"docs/monitoring.md does not list {name}" for name in metrics if name not in rows]
+    problems += [f"docs/monitoring.md lists {name} twice" for name in set(rows)
                  if rows.count(name) > 1]
 
     panels = [panel for panel in board["panels"] if panel["type"] != "row"]

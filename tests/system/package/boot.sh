@@ -13,10 +13,11 @@ service() { systemctl show --value -p "$1" vmeventd.service; }
 # Of the process that runs now.
 status_line() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(service MainPID)/status"; }
 
-# Runs the Nth block of commands of a page, ganeti.md unless another is named, as it is written there.
+# follow N [PAGE HEADING]: runs the Nth block of commands behind a heading, as it is written there.
 follow() {
-  local commands page=/usr/share/doc/vmeventd/${2:-ganeti.md}
-  commands=$(awk -v wanted="$1" '/^ *```sh$/ {n++; on = 1; next} /^ *```$/ {on = 0}
+  local commands page=/usr/share/doc/vmeventd/${2:-connect.md}
+  commands=$(awk -v wanted="$1" -v heading="## ${3:-Ganeti}" '/^## / {here = $0 == heading}
+    /^ *```sh$/ {n += here; on = here; next} /^ *```$/ {on = 0}
     on && n == wanted' "$page")
   [[ -n $commands ]] || fail "$page has no block $1"
   printf '%s\n' "$commands"
@@ -399,7 +400,7 @@ check_formats() {
   step "an upgrade to a newer format of the journal, and back"
   local old new
   old=$(events)
-  follow 1 install.md
+  follow 1 install.md "Upgrade, downgrade, backup, removal"
   systemctl start vmeventd.service
   make_newer
   install "${newer[@]}"
@@ -410,7 +411,7 @@ check_formats() {
   systemctl start vmeventd.service
   wait_for "the older version moves it aside" \
     bash -c 'journalctl -q -u vmeventd.service | grep "journal has the format 5.* was moved to /var/lib/vmeventd/journal.db.2"'
-  follow 2 install.md
+  follow 2 install.md "Upgrade, downgrade, backup, removal"
   wait_for "the service is up" systemctl is-active vmeventd.service
   # A journal that was restored says so by an event.
   new=$(events)
@@ -432,7 +433,7 @@ check_shutdown_of_the_host_with_libvirt() {
   printf '%s\n' 'cgroup_controllers = [ ]' 'namespaces = [ ]' 'security_driver = "none"' 'user = "root"' \
     'group = "root"' >/etc/libvirt/qemu.conf
   printf 'ON_SHUTDOWN=shutdown\nSHUTDOWN_TIMEOUT=120\n' >/etc/default/libvirt-guests
-  follow 1 libvirt.md
+  follow 1 connect.md libvirt
   printf '[Unit]\nDescription=stand-in\n' >/etc/systemd/system/host.target
   local of units=(libvirt-guests.service virt-guest-shutdown.target libvirtd.service libvirtd.socket
     libvirtd-ro.socket libvirtd-admin.socket machine.slice vmeventd.service)

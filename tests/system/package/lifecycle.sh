@@ -230,8 +230,8 @@ check_one_package() {
   local package
   for package in vmeventd vmevents vmeventd-doc; do verify "$package"; done
   same "who owns the client" "$(dpkg -S /usr/bin/vmevents)" "vmevents: /usr/bin/vmevents"
-  same "who owns the documents" "$(dpkg -S /usr/share/doc/vmeventd/operations.md)" \
-    "vmeventd-doc: /usr/share/doc/vmeventd/operations.md"
+  same "who owns the documents" "$(dpkg -S /usr/share/doc/vmeventd/install.md)" \
+    "vmeventd-doc: /usr/share/doc/vmeventd/install.md"
   grep -qx 'watch = .*' /etc/vmeventd/vmeventd.conf || fail "the configuration is gone"
   start "$(setting AmbientCapabilities)"
   same "the journal" "$(journal_id)" "$journal"

@@ -144,7 +144,7 @@ wait_for "the other VM is followed" vm_says lives RUNNING
 rm /etc/systemd/system/vmeventd.service.d/restart.conf
 same "what was denied" "$(denied)" ""
 
-step "a second socket, as operations.md says"
+step "a second socket, as security.md says"
 echo 'd /run/vmeventd-all 0755 vmeventd vmeventd' >/etc/tmpfiles.d/vmeventd-all.conf
 systemd-tmpfiles --create /etc/tmpfiles.d/vmeventd-all.conf
 printf '[Service]\nReadWritePaths=/run/vmeventd-all\n' >/etc/systemd/system/vmeventd.service.d/all.conf

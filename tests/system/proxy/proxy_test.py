@@ -20,7 +20,7 @@ import world  # noqa: E402
 
 def configuration():
     """The one of the page."""
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
     return re.search(r"```\n(defaults\n.*?)```", page[page.index("### Behind a proxy"):], re.DOTALL)[1]
 
 

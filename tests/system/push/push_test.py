@@ -27,8 +27,8 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def document_code(marker):
-    """The block of docs/push.md that has the text."""
-    text = (ROOT / "docs/push.md").read_text(encoding="utf-8")
+    """The block of docs/act.md that has the text."""
+    text = (ROOT / "docs/act.md").read_text(encoding="utf-8")
     return next(block for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) if marker in block)
 
 
@@ -163,7 +163,7 @@ class PushTest(world.WorldTest):
             self.assertNotIn("CRASH: ", body.replace('"message":"CRASH: ', ""), "the class once")
             self.assertEqual(len(re.findall("Seen: ", body)), body.count('"message":"CRASH: '), "the first sentence")
             self.assertNotIn("{{", body)
-            self.assertIn(f"({file.name})", (ROOT / "docs/push.md").read_text(encoding="utf-8").replace(
+            self.assertIn(f"({file.name})", (ROOT / "docs/act.md").read_text(encoding="utf-8").replace(
                 "../examples/push/", ""))
 
     def test_a_template_that_is_wrong(self):
@@ -176,7 +176,7 @@ class PushTest(world.WorldTest):
         (self.path / "form").write_text('{"text": "{{}}"}')
         done = subprocess.run(self.command("--template", self.path / "form"), check=False, capture_output=True, text=True)
         fields = set(re.search("write one of (.*)", done.stderr)[1].split(", "))
-        row = re.search(r"(?m)^The fields: (.*?)\.$", (ROOT / "docs/push.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+        row = re.search(r"(?m)^The fields: (.*?)\.$", (ROOT / "docs/act.md").read_text(encoding="utf-8"), re.DOTALL)[1]
         self.assertEqual(set(re.findall(r"`(\w+)`", row)), fields)
 
     def test_one_event_is_structured_and_several_are_a_batch(self):
@@ -664,7 +664,7 @@ class PushTest(world.WorldTest):
         self.assertEqual(float(values["vmevents_push_delivered_events_total"]), len(self.expected()))
         self.assertEqual(float(values["vmevents_push_failures_total"]), 1)
         self.assertGreater(float(values["vmevents_push_last_success_timestamp_seconds"]), 1.7e9)
-        page = (ROOT / "docs/push.md").read_text(encoding="utf-8")
+        page = (ROOT / "docs/act.md").read_text(encoding="utf-8")
         self.assertEqual(set(re.findall(r"\| `(vmevents_push_\w+)` \|", page)), set(values))
 
     def test_a_directory_has_one_push(self):

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""docs/tutorial.md, or a section of another page: pastes its blocks into one shell, in order, and compares what each
+"""docs/quickstart.md, or a section of another page: pastes its blocks into one shell, in order, and compares what each
 prints with the block that follows it. Only `./dev demo`, which built what is tested, is not run.
 
   tutorial_test.py --bin DIR --guest DIR [--page PAGE --section HEADING]
@@ -77,7 +77,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", required=True, type=pathlib.Path)
     parser.add_argument("--guest", required=True, type=pathlib.Path)
-    parser.add_argument("--page", default="docs/tutorial.md", help="in the repository")
+    parser.add_argument("--page", default="docs/quickstart.md", help="in the repository")
     parser.add_argument("--section", metavar="HEADING", help="only this one")
     options = parser.parse_args()
     page = (ROOT / options.page).read_text(encoding="utf-8")

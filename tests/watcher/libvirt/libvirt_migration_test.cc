@@ -1,4 +1,5 @@
-// Domains that migrate, at the border of libvirt: docs/libvirt.md has what a real one says.
+// Domains that migrate, at the border of libvirt: docs/internals/libvirt.md has what a real one
+// says.
 
 #include <string>
 
