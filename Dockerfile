@@ -38,7 +38,7 @@ ARG NATS=
 RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+$(cat /tmp/nats-packages) ca-certificates}
 COPY --from=build /image/bin/vmevents /usr/bin/
 ARG BASE
-ARG VERSION=0.2.0
+ARG VERSION=1.0.0
 LABEL org.opencontainers.image.title="vmevents" \
       org.opencontainers.image.description="Watches who ended each QEMU, on one node or on many" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -59,7 +59,7 @@ RUN apt-get -q update && \
     rm -rf /src /var/lib/apt/lists/*
 COPY deploy/hooks/kubevirt_vmeventd.py /usr/bin/
 ARG BASE
-ARG VERSION=0.2.0
+ARG VERSION=1.0.0
 LABEL org.opencontainers.image.title="vmeventd-kubevirt" \
       org.opencontainers.image.description="Intents, Events and conditions of KubeVirt's VMs, by a node's vmeventd" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -78,7 +78,7 @@ RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+$(cat /tm
 COPY --from=build /image/bin/ /usr/bin/
 
 ARG BASE
-ARG VERSION=0.2.0
+ARG VERSION=1.0.0
 LABEL org.opencontainers.image.title="vmeventd" \
       org.opencontainers.image.description="Says who ended each QEMU of a node: user, admin or crash" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -53,7 +53,7 @@ WatchSpec GanetiIfThere();
 enum class ShutdownFiles {
   kOff,
   kGaneti,  // beside sockets whose names end with .kvmd
-  kOn,      // beside every socket, as version 0.1.0 did; for tests that play it
+  kOn,      // beside every socket; for tests
 };
 
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.

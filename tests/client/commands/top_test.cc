@@ -28,7 +28,7 @@ v1::Event End(v1::ShutdownClass shutdown_class, const std::string& name) {
 TopData Data() {
   return {.now = absl::FromUnixSeconds(1782907200),
           .info = FromText<v1::GetServerInfoResponse>(
-              "node: 'node1' version: '0.1.0' streams: 4 journal_writable: true "
+              "node: 'node1' version: '1.0.0' streams: 4 journal_writable: true "
               "oldest_sequence: 1 newest_sequence: 4711"),
           .states = {{v1::VM_STATE_RUNNING, 120}, {v1::VM_STATE_PAUSED, 3}},
           .with_problems = 2,
@@ -52,7 +52,7 @@ TEST(TopFrame, TheLastLineNamesTheKeys) {
 
 TEST(TopFrame, ShowsTheNodeAtOneLook) {
   EXPECT_EQ(TopFrame(Data(), {}),
-            "node1  vmeventd 0.1.0  2026-07-01 12:00:00.000\n"
+            "node1  vmeventd 1.0.0  2026-07-01 12:00:00.000\n"
             "VMs       123  RUNNING 120  PAUSED 3  with problems 2\n"
             "Ends      2  USER 1  ADMIN 0  CRASH 1  UNKNOWN 0  in the last 15m\n"
             "Streams   4\n"

@@ -328,11 +328,11 @@ TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
 
 TEST(TableFormatter, ShowsTheServersInfo) {
   auto info = FromText<v1::GetServerInfoResponse>(R"(
-      version: '0.1.0' vms: 3 journal_writable: true
+      version: '1.0.0' vms: 3 journal_writable: true
       directories { path: '/run/ctrl' pattern: '*.kvmd' present: true sockets: 3 }
       directories { path: '/run/other' })");
   const std::string text = *TableFormatter({}).FormatInfo(info);
-  EXPECT_THAT(text, HasSubstr("version         0.1.0\n"));
+  EXPECT_THAT(text, HasSubstr("version         1.0.0\n"));
   EXPECT_THAT(text, HasSubstr("watched         /run/ctrl:*.kvmd  3 sockets\n"));
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
   info.mutable_directories(0)->set_sockets(1);

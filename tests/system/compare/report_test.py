@@ -31,7 +31,7 @@ def lives(**answers):
 def record():
     return {
         'date': '2026-11-21',
-        'versions': {'vmeventd': '0.1.0 (abc)', 'QEMU': '7.2.22'},
+        'versions': {'vmeventd': '1.0.0 (abc)', 'QEMU': '7.2.22'},
         'endings': [
             {'title': 'the guest powers <itself> off', 'truth': 'USER',
              'lives': lives(qmp='USER, guest poweroff/USER', kvmd='file/USER',
@@ -128,7 +128,7 @@ class Picture(unittest.TestCase):
     def test_it_has_title_date_and_versions(self):
         texts = [text.text for text in self.picture.iter(f'{SVG}text')]
         self.assertIn('Who ended the VM? What each observer said', texts)
-        self.assertIn('2026-11-21 · vmeventd 0.1.0 (abc), QEMU 7.2.22', texts)
+        self.assertIn('2026-11-21 · vmeventd 1.0.0 (abc), QEMU 7.2.22', texts)
         self.assertIn('the guest powers <itself> off', texts)
 
 

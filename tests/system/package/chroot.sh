@@ -52,7 +52,7 @@ unpack_base() {
   for package in vmeventd vmevents vmeventd-doc python3-vmeventd; do
     cp "$package_dir/$package"_*.deb "$root/root/$package.deb"
   done
-  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,machine.sh,fake_qemu.pl,fake_kvmd.pl,fake_receiver.pl,v0.1.0-1} "$root/root/"
+  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,machine.sh,fake_qemu.pl,fake_kvmd.pl,fake_receiver.pl} "$root/root/"
   cp -r "$source/debian/tests" "$root/root/"
 }
 

@@ -60,23 +60,6 @@ make_newer() {
 # shellcheck disable=SC2034  # those who source this use it
 readonly newer=(./newer/vmeventd.deb ./newer/vmevents.deb ./newer/vmeventd-doc.deb)
 
-# older.deb: the one package that 0.1.0-1 was, with its own scripts and today's programs.
-make_older() {
-  local deb dependencies
-  [[ ! -f older.deb ]] || return 0
-  for deb in "${debs[@]}"; do dpkg-deb -x "$deb" older; done
-  dependencies=$(for deb in ./vmeventd.deb ./vmevents.deb; do dpkg-deb -f "$deb" Depends; done |
-    tr ',' '\n' | sed 's/^ //' | grep -v '^vmevents ' | sort -u | paste -sd,)
-  rm -r older/etc/apparmor.d older/usr/share/doc/vmevents
-  sed -i '/^AppArmorProfile=/d' "older$unit"
-  cp -r v0.1.0-1 older/DEBIAN
-  printf 'Package: vmeventd\nVersion: 0.1.0-1\nArchitecture: %s\nMaintainer: %s\nDepends: %s\n%s\n' \
-    "$(dpkg --print-architecture)" 'vmeventd maintainers <maintainers@vmeventd.invalid>' \
-    "$dependencies" 'Description: the one package of 0.1.0-1' >older/DEBIAN/control
-  build_deb older older.deb
-  rm -r older
-}
-
 # The value of a setting of the unit.
 setting() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 

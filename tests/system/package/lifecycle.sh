@@ -209,43 +209,6 @@ check_client_alone() {
   apt-get "${apt_options[@]}" purge vmevents >/dev/null
 }
 
-# Whether each file of a package is as it was packed, but for the configuration.
-verify() { same "files of $1" "$(dpkg --verify "$1" | grep -v ' c /etc/' || true)" ""; }
-
-# 0.1.0-1 had all in one package.
-check_one_package() {
-  step "an upgrade from the one package, and back"
-  make_older
-  install ./older.deb
-  mkdir -p /etc/vmeventd
-  echo 'watch = ["/run/vms:*.qmp"]' >>/etc/vmeventd/vmeventd.conf
-  start "$(setting AmbientCapabilities)"
-  local journal
-  journal=$(journal_id)
-  stop
-  ! apt-get --simulate install ./vmeventd.deb >/root/apt.log 2>&1 ||
-    fail "an upgrade without vmevents would take it away"
-  grep -q 'vmevents (= ' /root/apt.log || fail "it does not name vmevents: $(cat /root/apt.log)"
-  install "${debs[@]}"
-  local package
-  for package in vmeventd vmevents vmeventd-doc; do verify "$package"; done
-  same "who owns the client" "$(dpkg -S /usr/bin/vmevents)" "vmevents: /usr/bin/vmevents"
-  same "who owns the documents" "$(dpkg -S /usr/share/doc/vmeventd/install.md)" \
-    "vmeventd-doc: /usr/share/doc/vmeventd/install.md"
-  grep -qx 'watch = .*' /etc/vmeventd/vmeventd.conf || fail "the configuration is gone"
-  start "$(setting AmbientCapabilities)"
-  same "the journal" "$(journal_id)" "$journal"
-  stop
-  install ./older.deb
-  verify vmeventd
-  same "the packages" "$(dpkg-query -W -f '${db:Status-Abbrev}${Package} ' 'vmevent*' | grep -o 'ii *[a-z-]*')" \
-    "ii vmeventd"
-  start "$(setting AmbientCapabilities)"
-  same "the journal" "$(journal_id)" "$journal"
-  stop
-  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
-}
-
 check_removal() {
   step "remove"
   apt-get "${apt_options[@]}" remove vmeventd vmevents vmeventd-doc >/dev/null
@@ -269,5 +232,4 @@ check_group
 check_configured
 check_upgrade
 check_removal
-check_one_package
 step "all well"

@@ -315,7 +315,6 @@ TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
   EXPECT_FALSE(std::get<Publish>(effects[0]).update.event.has_value());
 }
 
-// Version 0.1.0 wrote shutdown files beside all monitors unless they were off.
 TEST(VmSessionUpgradeTest, AfterItAFileBesideAnotherMonitorIsWrittenOnlyWhenAskedFor) {
   for (const ShutdownFiles files : {ShutdownFiles::kGaneti, ShutdownFiles::kOn}) {
     RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
