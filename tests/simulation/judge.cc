@@ -33,7 +33,7 @@ std::string Describe(const v1::Event& event) {
   return text;
 }
 
-// The class that an intent makes of one: docs/classification.md, column "intended".
+// The class that an intent makes of one: docs/internals/classification.md, column "intended".
 ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
   if (rule == "shutdown-file-found" || rule == "snapshot") return is;
   if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;

@@ -220,8 +220,9 @@ void QmpRun::OnGreetingLate() {
 }
 
 // A QEMU that gets its connection while it starts may take it on its monitor thread and have its
-// main thread wait in accept(2) for another one, with the whole VM (measured: docs/qemu.md). One
-// more connection sets it free, and is closed at once: it takes nobody's place.
+// main thread wait in accept(2) for another one, with the whole VM (measured:
+// docs/internals/qemu.md). One more connection sets it free, and is closed at once: it takes
+// nobody's place.
 void QmpRun::OnReplyLate(bool last) {
   SocketFile file;
   UniqueFd nudge;

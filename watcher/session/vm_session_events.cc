@@ -1,4 +1,4 @@
-// Meaning of each QMP event for a run: docs/qemu.md.
+// Meaning of each QMP event for a run: docs/internals/qemu.md.
 
 #include <initializer_list>
 #include <optional>
@@ -15,7 +15,7 @@
 namespace vmeventd {
 namespace {
 
-// One guest reboot gives two or three RESET events within 50 ms (docs/qemu.md).
+// One guest reboot gives two or three RESET events within 50 ms (docs/internals/qemu.md).
 constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
 
 // A word of QEMU's, in one line. Empty: it has none.

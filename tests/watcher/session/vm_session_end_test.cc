@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-// The rows of docs/qemu.md that are no transcript.
+// The rows of docs/internals/qemu.md that are no transcript.
 
 using VmSessionEndTest = RunningVmTest;
 
