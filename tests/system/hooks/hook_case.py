@@ -40,7 +40,7 @@ class HookTest(world.WorldTest):
     def expect_admin(self, name="vm1"):
         """Waits for the end of the VM, which must be the admin's, and returns it."""
         stopped = self.stream.wait_event("STOPPED", name)
-        self.assertEqual(getattr(stopped.shutdown, "class"), world.pb.SHUTDOWN_CLASS_ADMIN)
+        self.assertEqual(stopped.shutdown.shutdown_class, world.pb.SHUTDOWN_CLASS_ADMIN)
         return stopped
 
     def check_unit(self, name, program):
