@@ -24,8 +24,9 @@ class HookTest(world.WorldTest):
     def programs(self):
         """A PATH whose first directory has vmevents."""
         directory = self.world.path / "bin"
-        directory.mkdir()
-        (directory / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
+        if not directory.exists():
+            directory.mkdir()
+            (directory / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
         return f"{directory}:/usr/bin:/bin"
 
     def wait_log(self, text):
