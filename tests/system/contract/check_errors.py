@@ -118,7 +118,7 @@ def readers(world):
 @promise("ErrorReason.ERROR_REASON_BEYOND_NEWEST",
          "OUT_OF_RANGE: the position is beyond the newest event")
 @promise("ErrorReason.ERROR_REASON_JOURNAL_REPLACED",
-         "OUT_OF_RANGE: the position is of another journal; UNAVAILABLE: the journal was replaced meanwhile")
+         "OUT_OF_RANGE: the position is of another journal")
 @promise("ErrorReason.ERROR_REASON_SHUTTING_DOWN",
          "UNAVAILABLE: the daemon is shutting down")
 @promise("ErrorReason.ERROR_REASON_TOO_MANY_STREAMS",
