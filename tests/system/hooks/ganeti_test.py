@@ -126,7 +126,7 @@ class GanetiTest(HookTest):
         self.send_shutdown(helper)
         helper.exit()
         stopped = self.stream.wait_event("STOPPED", nth=2)
-        self.assertEqual(getattr(stopped.shutdown, "class"), world.pb.SHUTDOWN_CLASS_USER)
+        self.assertEqual(stopped.shutdown.shutdown_class, world.pb.SHUTDOWN_CLASS_USER)
         self.assertTrue((self.world.monitors / "vm1.shutdown").exists())
 
     def test_a_daemon_that_is_away_stops_no_operation(self):
