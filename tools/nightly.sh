@@ -139,6 +139,7 @@ nightly_compare() {
 nightly_picture() {
   build_programs
   tools/picture/watch_picture.py build/release/bin "$guest_dir" docs/watch.svg
+  tools/picture/web_picture.py build/release/bin docs/web.png
 }
 
 nightly_bench() { bench "$@"; }

@@ -358,6 +358,7 @@ absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& inten
   FactList facts(painter_);
   facts.Add("intent", EscapeForTerminal(intent.intent_id()), Color::kBold);
   facts.Add("actor", EscapeForTerminal(intent.actor()));
+  facts.Add("declared by", EscapeForTerminal(intent.declared_by()));
   facts.Add("reason", EscapeForTerminal(intent.reason()));
   facts.Add("expires", TimeOrDash(intent.has_expire_time(), intent.expire_time(), zone_));
   return facts.Take();

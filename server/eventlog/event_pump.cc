@@ -96,9 +96,6 @@ void EventPump::NameHole(const JournalWriter::Progress& progress) {
 void EventPump::TakeOpened() {
   std::optional<Journal::Opened> opened = writer_->TakeOpened();
   if (!opened.has_value()) return;
-  if (live_state_->identity()->journal_id != opened->journal_id) {
-    live_state_->ChangeJournal(opened->journal_id);
-  }
   if (!opened->replaced.empty()) {
     PublishGap(GapReason::kJournalReplaced, opened->replaced);
   } else if (!opened->runs.empty()) {
@@ -202,6 +199,7 @@ void EventPump::Submit() {
   } else if (!steps_.empty()) {
     step_.batch = steps_.back().batch;
   }
+  step_.changes.newest = newest_;
   step_.public_by = clock_->Now().monotonic + EventLog::kPatience;
   steps_.push_back(std::exchange(step_, {}));
   for (const JournalWriter::Hole& hole : dropped) Drop(hole);

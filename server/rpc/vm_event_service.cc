@@ -202,9 +202,8 @@ v1::GetServerInfoResponse VmEventService::Info() const {
   v1::GetServerInfoResponse info;
   info.set_version(facts_.version);
   info.set_node(facts_.node);
-  const JournalIdentityPtr identity = log_->identity();
-  info.set_journal_id(identity->journal_id);
-  info.set_node_id(identity->node_id);
+  info.set_journal_id(log_->identity().journal_id);
+  info.set_node_id(log_->identity().node_id);
   const EventRange range = log_->range();
   info.set_oldest_sequence(range.oldest);
   info.set_newest_sequence(range.newest);

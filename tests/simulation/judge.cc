@@ -274,7 +274,7 @@ bool Judge::DamageJournal() {
 void Judge::TakeNewJournal(const Daemon& daemon) {
   damaged_ = false;
   story_->Reach("a damaged journal is replaced at a start");
-  if (journal_id_ == daemon.log().identity()->journal_id) {
+  if (journal_id_ == daemon.log().identity().journal_id) {
     return story_->Fail("the damage of the journal is not found");
   }
   const std::map<uint64_t, v1::Event> events = ReadJournal(0, INT64_MAX);
@@ -357,7 +357,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
   number_ = number;
-  const std::string journal_id = daemon->log().identity()->journal_id;
+  const std::string journal_id = daemon->log().identity().journal_id;
   if (damaged_ || !daemon->has_journal()) BeginsWithoutRuns(number);
   if (damaged_) TakeNewJournal(*daemon);
   CheckVms(*daemon);
@@ -438,7 +438,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
 void Judge::Look(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   const EventLog& log = daemon->log();
-  if (log.identity()->journal_id != journal_id_) {
+  if (log.identity().journal_id != journal_id_) {
     story_->Fail("the journal was found corrupt and replaced");
     return;
   }

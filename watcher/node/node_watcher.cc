@@ -5,12 +5,12 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/error_reason.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
+#include "base/text.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
@@ -201,13 +201,6 @@ class NodeWatcherImpl : public NodeWatcher {
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
   std::atomic<bool> publish_runs_again_ = false;
 };
-
-// Quotes a value from outside for a message.
-std::string Quote(absl::string_view value) {
-  constexpr size_t kMaxBytes = 120;
-  return absl::StrCat("\"", absl::CHexEscape(value.substr(0, kMaxBytes)),
-                      value.size() > kMaxBytes ? "...\"" : "\"");
-}
 
 // The name of the VM in a request, for errors: its field, and "named "web1"" or "with that UUID".
 std::pair<std::string, std::string> Described(const IntentRequest& request) {

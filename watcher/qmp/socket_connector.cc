@@ -376,8 +376,7 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
   if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
   const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
   const SocketSlot::ListeningProcess* const known = slot->listener.get();
-  const bool begun = known != nullptr && known->process == listener;
-  if (!begun || (known->command_line->done() && known->command_line->out_of_descriptors())) {
+  if (known == nullptr || !(known->process == listener)) {
     std::shared_ptr<const CommandLines::Read> read = command_lines->Begin(peer.pid);
     slot->listener.reset();
     if (read != nullptr) slot->listener = SocketSlot::ListeningProcess{listener, std::move(read)};

@@ -74,12 +74,12 @@ TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
   v1::ShutdownDetail* const shutdown = story.end->event.mutable_shutdown();
   *shutdown = FromText<v1::ShutdownDetail>(R"(
       shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT rule: 'host-quit'
-      intent { actor: 'alice' reason: 'ticket 4711: kernel update' })");
+      intent { actor: 'alice' declared_by: 'user 1000' reason: 'ticket 4711: kernel update' })");
   story.end->event.set_message(
       "ADMIN: the host sent QEMU a quit command, as alice intended (ticket 4711: kernel update). "
       "Seen: SHUTDOWN reason=host-qmp-quit.");
   EXPECT_THAT(Why(story), HasSubstr("after running 29 s\n"
-                                    "  Intent of alice: ticket 4711: kernel update\n"
+                                    "  Intent of alice (user 1000): ticket 4711: kernel update\n"
                                     "  The host sent QEMU a quit command.\n"
                                     "  rule host-quit (class ADMIN, cause host quit)\n"));
   EXPECT_THAT(Why(story), StartsWith("web1 ENDED BY AN ADMIN"));

@@ -212,13 +212,13 @@ TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
   EXPECT_TRUE(SaysNothing(&cursor));
 }
 
-// Answers the cursor's request from the journal.
-void Ask(PumpedState* pumped, StreamCursor* cursor) {
+// Answers the cursor's request from the journal, with about so many bytes.
+void Ask(PumpedState* pumped, StreamCursor* cursor, size_t bytes = StreamCursor::kHistoryBytes) {
   const auto request = cursor->TakeHistoryRequest();
   ASSERT_NE(request, nullptr);
   absl::StatusOr<HistoryAnswer> answer = absl::UnknownError("not read");
   pumped->log().ReadHistory(
-      "test", *request, [] { return StreamCursor::kHistoryBytes; },
+      "test", *request, [bytes] { return bytes; },
       [&](absl::StatusOr<HistoryAnswer> read) { answer = std::move(read); });
   pumped->log().StepHistory();
   ASSERT_TRUE(answer.ok()) << answer.status();
@@ -240,6 +240,26 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
   EXPECT_EQ(Next(&cursor).progress().sequence(), 12) << "it has caught up";
   EXPECT_TRUE(SaysNothing(&cursor));
   EXPECT_EQ(cursor.TakeHistoryRequest(), nullptr);
+}
+
+TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullPageThatMemoryContinues) {
+  PumpedState pumped({}, {.retention_events = 8});
+  pumped.Push({Update("quiet", EventType::kStarted)});
+  pumped.PushEach("noisy", 5);
+  VmUpdate large = LargeUpdate("quiet");
+  large.event->type = EventType::kStarted;
+  pumped.Push({large});
+  pumped.PushEach("noisy", 20);
+  StreamCursor cursor = Cursor(pumped.log(), FromOldest{});
+  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
+  Ask(&pumped, &cursor, 2'000);  // a page that ends with the large event
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
+  const v1::WatchEventsResponse message = Next(&cursor);
+  ASSERT_EQ(message.events_size(), 23);
+  EXPECT_EQ(message.events(1).sequence(), 6);
+  EXPECT_EQ(message.events(1).missing().last(), 6);
+  EXPECT_EQ(message.events(2).sequence(), 7);
+  EXPECT_EQ(message.events(22).sequence(), 27);
 }
 
 TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
@@ -309,6 +329,16 @@ TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
   EXPECT_THAT(SentSince(&pumped, At(75)), ElementsAre(8, 9));
   EXPECT_THAT(SentSince(&pumped, At(50)), ElementsAre(5, 6, 7, 8, 9, 11));
   EXPECT_THAT(SentSince(&pumped, At(-1)), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+}
+
+TEST(StreamCursor, SinceATimeHasTheGapOfLaterEventsWhoseTimeIsEarlier) {
+  PumpedState pumped({}, {.retention_events = 3});
+  pumped.Push({Update("quiet", EventType::kStarted, At(20))});
+  for (const int64_t time : {30, 40, 5}) {  // the clock was set back
+    pumped.Push({Update("noisy", EventType::kReset, At(time))});
+  }
+  pumped.Push({Update("quiet", EventType::kReset, At(50))});
+  EXPECT_THAT(SentSince(&pumped, At(15)), ElementsAre(1, 3, 5));
 }
 
 TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
