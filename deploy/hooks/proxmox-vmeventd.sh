@@ -7,6 +7,7 @@
 #   qm set VMID --hookscript local:snippets/vmeventd.sh
 #
 # The name of the VM is its VMID, after its monitor for vmeventd: /usr/share/doc/vmeventd/connect.md.
+# From the source of Proxmox VE, not run on one.
 
 vmid=${1:-}
 phase=${2:-}

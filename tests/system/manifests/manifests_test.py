@@ -10,10 +10,13 @@ import os
 import pathlib
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+import urllib.request
 
 import jsonschema
 import yaml
@@ -40,6 +43,7 @@ def run(*command):
     return subprocess.run(command, text=True, capture_output=True, check=False, timeout=300)
 
 
+@functools.cache
 def flags_of(program):
     return set(re.findall(r'--[a-z][-a-z]*', run(PROGRAMS[program], '--help').stdout))
 
@@ -57,20 +61,43 @@ def rendered(*components):
         return done.stdout
 
 
+def parsed(*components):
+    return yaml.load_all(rendered(*components), Loader=yaml.CSafeLoader)
+
+
 def built(*components):
     """{kind: manifest} of the daemon; there is one of each kind."""
-    return {manifest['kind']: manifest for manifest in yaml.safe_load_all(rendered(*components))
+    return {manifest['kind']: manifest for manifest in parsed(*components)
             if not manifest['metadata']['name'].startswith('vmeventd-kubevirt')}
 
 
 def hooks(*components):
     """The same of what connects it with KubeVirt."""
-    return {manifest['kind']: manifest for manifest in yaml.safe_load_all(rendered('kubevirt-hook', *components))
+    return {manifest['kind']: manifest for manifest in parsed('kubevirt-hook', *components)
             if manifest['metadata']['name'].startswith('vmeventd-kubevirt')}
 
 
 def pod_of(manifests):
     return manifests['DaemonSet']['spec']['template']['spec']
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
+
+
+def answer_of(daemon, url):
+    """The status, once the daemon listens and serves; another one if it never does."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                return answer.status
+        except OSError as error:  # 503 as well: it does not serve yet
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                return error
+        time.sleep(0.05)
 
 
 def check_config(text):
@@ -94,7 +121,7 @@ class Kubernetes(unittest.TestCase):
 
     def test_manifests_are_valid(self):
         for variant in VARIANTS:
-            for manifest in yaml.safe_load_all(rendered(*variant)):
+            for manifest in parsed(*variant):
                 if manifest['kind'] == 'SecurityContextConstraints':
                     continue  # OpenShift's own
                 with self.subTest(variant=variant, kind=manifest['kind']):
@@ -229,11 +256,20 @@ class Kubernetes(unittest.TestCase):
         push, *arguments = pod_of(built('fleet'))['containers'][1]['args']
         flags = {argument.split('=')[0] for argument in arguments if argument.startswith('--')}
         self.assertLessEqual(flags, set(re.findall(r'--[a-z][-a-z]*', run(PROGRAMS['vmevents'], push, '--help').stdout)))
-        container = pod_of(built())['containers'][0]
-        for probe in ('startupProbe', 'readinessProbe', 'livenessProbe'):
-            program, command = container[probe]['exec']['command']
-            self.assertEqual(program, 'vmevents')
-            self.assertEqual(run(PROGRAMS['vmevents'], command, '--help').returncode, 0)
+
+    def test_the_probes_are_the_daemons(self):
+        (container,) = pod_of(built())['containers']
+        asked = {name: container[name]['httpGet'] for name in ('startupProbe', 'readinessProbe', 'livenessProbe')}
+        self.assertEqual({probe['port'] for probe in asked.values()}, {'metrics'})
+        port = free_port()
+        with tempfile.TemporaryDirectory() as directory, subprocess.Popen(
+                [PROGRAMS['vmeventd'], '--watch', f'{directory}:*.qmp', '--state-dir', f'{directory}/state', '--listen',
+                 f'unix:{directory}/socket', '--metrics-listen', f'127.0.0.1:{port}'], stderr=subprocess.DEVNULL) as daemon:
+            try:
+                for probe in asked.values():
+                    self.assertEqual(answer_of(daemon, f"http://127.0.0.1:{port}{probe['path']}"), 200)
+            finally:
+                daemon.terminate()
 
     def test_the_libvirts_are_mounted(self):
         for manifests in self.each():
