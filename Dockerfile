@@ -2,6 +2,7 @@
 #
 #   docker build -t vmeventd .
 #   docker build --target client -t vmevents .
+#   docker build --target kubevirt -t vmeventd-kubevirt .
 #
 # Any Debian 12 or 13 works as the base; the tests make their own.
 ARG BASE=docker.io/library/debian:bookworm-slim
@@ -11,7 +12,7 @@ FROM ${BASE} AS build
 RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
       ccache cmake g++ gcc-bpf ninja-build pkg-config \
-      libabsl-dev libbpf-dev libcap-ng-dev libcli11-dev libcurl4-openssl-dev libexpat1-dev libgrpc++-dev libnats-dev \
+      libabsl-dev libbpf-dev libcap-ng-dev libcli11-dev libcurl4-openssl-dev libexpat1-dev libgnutls28-dev libgrpc++-dev libmicrohttpd-dev libnats-dev \
       libprotobuf-dev libspdlog-dev libtomlplusplus-dev libsqlite3-dev libssl-dev libsystemd-dev libvirt-dev nlohmann-json3-dev \
       prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc && \
     rm -rf /var/lib/apt/lists/*
@@ -26,7 +27,8 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
     install -D -s -t /image/bin build/release/bin/vmeventd build/release/bin/vmevents && \
     deploy/container/runtime_packages.sh /image/bin/* >/image/packages && \
     deploy/container/runtime_packages.sh /image/bin/vmevents >/image/client-packages && \
-    dpkg-query -S "$(readlink -f /usr/lib/*/libcurl.so)" | cut -d: -f1 | tee -a /image/packages >>/image/client-packages && \
+    for library in libcurl libmicrohttpd; do dpkg-query -S "$(readlink -f /usr/lib/*/$library.so)"; done | cut -d: -f1 | \
+      tee -a /image/packages >>/image/client-packages && \
     dpkg-query -S "$(readlink -f /usr/lib/*/libnats.so)" | cut -d: -f1 >/image/nats-packages
 
 # The client alone.
@@ -45,6 +47,26 @@ LABEL org.opencontainers.image.title="vmevents" \
       org.opencontainers.image.version="${VERSION}"
 USER 65532:65532
 ENTRYPOINT ["vmevents"]
+
+# What connects a node's vmeventd with KubeVirt.
+FROM ${BASE} AS kubevirt
+COPY client/python /src/client/python
+COPY proto /src/proto
+RUN apt-get -q update && \
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
+      protobuf-compiler protobuf-compiler-grpc python3-grpcio python3-kubernetes python3-protobuf && \
+    /src/client/python/stubs.py /usr/lib/python3/dist-packages && \
+    apt-get -q -y purge protobuf-compiler protobuf-compiler-grpc && apt-get -q -y autoremove && apt-get clean && \
+    rm -rf /src /var/lib/apt/lists/*
+COPY deploy/hooks/kubevirt_vmeventd.py /usr/bin/
+ARG BASE
+ARG VERSION=0.2.0
+LABEL org.opencontainers.image.title="vmeventd-kubevirt" \
+      org.opencontainers.image.description="Intents, Events and conditions of KubeVirt's VMs, by a node's vmeventd" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.version="${VERSION}"
+ENTRYPOINT ["kubevirt_vmeventd.py"]
 
 FROM ${BASE}
 COPY --from=build /image/packages /image/nats-packages /src/deploy/container/install_runtime.sh /tmp/

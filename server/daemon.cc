@@ -64,7 +64,7 @@ JournalOptions ToJournalOptions(const Config& config) {
           .retention_events = config.retention_events};
 }
 
-JournalEnd EndOf(const EventLog& log) { return {log.identity()->journal_id, log.range().newest}; }
+JournalEnd EndOf(const EventLog& log) { return {log.identity().journal_id, log.range().newest}; }
 
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
@@ -162,7 +162,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   status = daemon->StartServer(config, descriptors.listener);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
-  LogStart(config, daemon->server_->listeners(), daemon->log_->identity()->journal_id);
+  LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {
@@ -205,8 +205,8 @@ absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   metrics_ = std::make_unique<Metrics>(Metrics::Inputs{
       log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
       ToJournalOptions(config).path, kVersion, static_cast<size_t>(config.metrics_vms)});
-  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
-      MetricsServer::Create(*config.metrics_listen, metrics_.get(), &refusals_, clock_);
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Create(
+      *config.metrics_listen, metrics_.get(), &server_->health(), &refusals_, clock_);
   if (!server.ok()) return server.status();
   metrics_server_ = *std::move(server);
   return absl::OkStatus();

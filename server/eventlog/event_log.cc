@@ -115,7 +115,8 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, L
   const OnThread here(&pump_role);
   live_state.Publish(KnownVms(begin.opened, clock->Now()), true);
   pump.TakeWritten();
-  if (!begin.opened.replaced.empty()) pump.PublishGap(begin.opened.replaced);
+  if (!begin.opened.replaced.empty())
+    pump.PublishGap(GapReason::kJournalReplaced, begin.opened.replaced);
   pump.RunOnce(absl::ZeroDuration());
 }
 
@@ -125,8 +126,7 @@ absl::StatusOr<JournalReader*> EventLog::Parts::Reader() {
     return WithReason("JOURNAL_UNAVAILABLE",
                       absl::UnavailableError("the journal cannot be opened now; try again later"));
   }
-  const std::string journal_id = live_state.identity()->journal_id;
-  if (reader == nullptr || reader->journal_id() != journal_id) {
+  if (reader == nullptr) {
     absl::StatusOr<std::unique_ptr<JournalReader>> opened =
         JournalReader::Open(journal_options.path);
     CheckDamage(opened.status());
@@ -271,7 +271,7 @@ VmCounts EventLog::vm_counts() const { return parts_->live_state.vm_counts(); }
 
 std::vector<WatchedDirectory> EventLog::directories() const { return parts_->queue.directories(); }
 
-JournalIdentityPtr EventLog::identity() const { return parts_->live_state.identity(); }
+const JournalIdentity& EventLog::identity() const { return parts_->live_state.identity(); }
 EventRange EventLog::range() const { return parts_->live_state.range(); }
 
 EventLog::Health EventLog::health() const {

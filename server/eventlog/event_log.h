@@ -91,12 +91,11 @@ struct StreamBegin {
   VmSnapshotPtr snapshot;                   // state as of `cursor`, if requested
 };
 
-// Identity of the journal that gave the sequences, and of its node.
+// Identity of the journal that gives the sequences, and of its node.
 struct JournalIdentity {
   std::string journal_id;
   std::string node_id;  // empty: not known
 };
-using JournalIdentityPtr = std::shared_ptr<const JournalIdentity>;
 
 // The bounds of what is retained, in memory or in the journal.
 struct EventRange {
@@ -117,7 +116,6 @@ struct HistoryRequest {
   std::optional<absl::Time> locate;
   uint64_t first = 0;
   uint64_t last = 0;
-  std::string journal_id;  // UNAVAILABLE if another one is in use; empty, as by Read: any
 };
 struct HistoryAnswer {
   uint64_t first = 0;                 // sequence at which the blocks begin
@@ -266,7 +264,7 @@ class EventLog {
   VmCounts vm_counts() const;
   std::vector<WatchedDirectory> directories() const;
 
-  JournalIdentityPtr identity() const;
+  const JournalIdentity& identity() const;
   EventRange range() const;
   Health health() const;
   const Clock& clock() const;

@@ -30,7 +30,7 @@ struct LogBegin {
 struct EventLog::Parts {
   Parts(const EventLogOptions& options, const Clock* clock, LogBegin begin);
 
-  // The reader of the journal that is in use now, or why there is none. History thread.
+  // The reader of the journal, or why there is none yet. History thread.
   absl::StatusOr<JournalReader*> Reader();
   // Has the journal replaced at the next start, if `status` says that it is damaged.
   void CheckDamage(const absl::Status& status);

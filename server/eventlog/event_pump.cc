@@ -83,6 +83,7 @@ void EventPump::NameHole(const JournalWriter::Progress& progress) {
   const JournalWriter::Hole hole = writer_->TakeHole(newest_ + 1);
   VmEvent gap;
   gap.type = EventType::kGap;
+  gap.gap_reason = GapReason::kNotWritten;
   gap.observe_time = clock_->Now().wall;
   gap.message = absl::StrCat(
       "the events ", hole.first, " to ", hole.last,
@@ -95,13 +96,11 @@ void EventPump::NameHole(const JournalWriter::Progress& progress) {
 void EventPump::TakeOpened() {
   std::optional<Journal::Opened> opened = writer_->TakeOpened();
   if (!opened.has_value()) return;
-  if (live_state_->identity()->journal_id != opened->journal_id) {
-    live_state_->ChangeJournal(opened->journal_id);
-  }
   if (!opened->replaced.empty()) {
-    PublishGap(opened->replaced);
+    PublishGap(GapReason::kJournalReplaced, opened->replaced);
   } else if (!opened->runs.empty()) {
     PublishGap(
+        GapReason::kJournalLate,
         "the journal could not be opened at the start: of the VMs that ran before, those that have"
         " not begun again since have no STOPPED");
   }
@@ -112,9 +111,10 @@ void EventPump::TakeOpened() {
   live_state_->Publish(std::move(step), false);
 }
 
-void EventPump::PublishGap(const std::string& message) {
+void EventPump::PublishGap(GapReason reason, const std::string& message) {
   VmEvent gap;
   gap.type = EventType::kGap;
+  gap.gap_reason = reason;
   gap.observe_time = clock_->Now().wall;
   gap.message = message;
   AddEvent(gap, nullptr);
@@ -199,6 +199,7 @@ void EventPump::Submit() {
   } else if (!steps_.empty()) {
     step_.batch = steps_.back().batch;
   }
+  step_.changes.newest = newest_;
   step_.public_by = clock_->Now().monotonic + EventLog::kPatience;
   steps_.push_back(std::exchange(step_, {}));
   for (const JournalWriter::Hole& hole : dropped) Drop(hole);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "server/eventlog/journal.h"
+#include "server/events/event_codec.h"
 
 namespace vmeventd {
 namespace {
@@ -26,15 +27,7 @@ absl::Status NotRetained(uint64_t sequence, uint64_t deleted) {
 absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) {
   absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();
-  std::unique_ptr<JournalReader> reader(new JournalReader(*std::move(database)));
-  const absl::StatusOr<uint64_t> tables =
-      SqliteQuery(&reader->database_, "SELECT count(*) FROM sqlite_schema").Number();
-  if (!tables.ok()) return tables.status();
-  if (*tables == 0) return absl::UnavailableError(absl::StrCat(path, ": there is no journal yet"));
-  const auto id = QueryMeta(&reader->database_, "journal_id");
-  if (!id.ok()) return id.status();
-  reader->journal_id_ = id->value_or("");
-  return reader;
+  return std::unique_ptr<JournalReader>(new JournalReader(*std::move(database)));
 }
 
 absl::StatusOr<uint64_t> JournalReader::QueryNumber(const char* key) {
@@ -47,9 +40,6 @@ absl::StatusOr<uint64_t> JournalReader::QueryNumber(const char* key) {
 
 absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& request,
                                                     size_t max_bytes) {
-  if (!request.journal_id.empty() && request.journal_id != journal_id_) {
-    return WithReason("JOURNAL_REPLACED", absl::UnavailableError("the journal was replaced"));
-  }
   const ReadSnapshot snapshot(&database_);
   if (!snapshot.status().ok()) return snapshot.status();
   if (!request.locate.has_value()) return ReadFrom(request.first, request.last, max_bytes);
@@ -82,8 +72,13 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
     return *deleted + 1;
   }
   const absl::StatusOr<uint64_t> first = FirstSince(time);
-  if (!first.ok() || *first != 0) return first;
-  return std::max(bounds.Uint(2), *deleted) + 1;
+  if (!first.ok()) return first;
+  if (*first == 0) return std::max(bounds.Uint(2), *deleted) + 1;
+  // What was deleted just before it may have been observed since then.
+  SqliteQuery before(&database_, "SELECT max(sequence) FROM stored WHERE sequence < ?");
+  const absl::StatusOr<uint64_t> last = before.Bind(*first).Number();
+  if (!last.ok()) return last;
+  return std::max(*last, *deleted) + 1;
 }
 
 absl::StatusOr<uint64_t> JournalReader::FindTime(const char* near, const char* all,
@@ -109,6 +104,24 @@ absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
       "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?", time);
 }
 
+EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
+  v1::Event gap;
+  gap.set_sequence(last);
+  gap.set_type(v1::EVENT_TYPE_GAP);
+  gap.set_gap_reason(v1::GAP_REASON_RETENTION);
+  SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1");
+  *gap.mutable_observe_time() =
+      ToTimestamp(absl::FromUnixNanos(after.Bind(last).Next() ? after.Int(0) : 0));
+  gap.mutable_missing()->set_first(first);
+  gap.mutable_missing()->set_last(last);
+  gap.set_message(
+      "the journal was full: retention has deleted events of the VMs with the most of them, but "
+      "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
+  EventBlockBuilder builder;
+  builder.Add(&gap);
+  return builder.Finish();
+}
+
 absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t last,
                                                       size_t max_bytes) {
   const absl::StatusOr<uint64_t> deleted = Deleted();
@@ -116,49 +129,31 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
   if (first <= *deleted) return NotRetained(first, *deleted);
   const absl::StatusOr<uint64_t> thinned = QueryNumber("thinned");
   if (!thinned.ok()) return thinned.status();
+  last = std::min(last, kMaxSequence);
   HistoryAnswer answer;
   answer.first = first;
   EventBlockBuilder builder;
   size_t bytes = 0;
-  uint64_t next = 0;  // that would continue the block
+  uint64_t next = first;  // the sequence behind what was read
   const auto finish = [&] {
     if (!builder.empty()) answer.blocks.push_back(builder.Finish());
   };
-  // The last of these that retention has deleted; 0: none is.
-  uint64_t gap_at = std::min(*thinned, last);
-  if (gap_at >= first) {
-    SqliteQuery down(&database_,
-                     "SELECT sequence FROM stored WHERE sequence BETWEEN ? AND ?"
-                     " ORDER BY sequence DESC");
-    down.Bind(first).Bind(gap_at);
-    while (down.Next() && down.Uint(0) == gap_at) --gap_at;
-    if (!down.status().ok()) return down.status();
-  }
-  if (gap_at < first) gap_at = 0;
-  const auto add_gap = [&] {
-    v1::Event gap;
-    gap.set_sequence(std::exchange(gap_at, 0));
-    gap.set_type(v1::EVENT_TYPE_GAP);
-    SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1");
-    const int64_t ns = after.Bind(gap.sequence()).Next() ? after.Int(0) : 0;
-    gap.mutable_observe_time()->set_seconds(ns / 1'000'000'000);
-    gap.mutable_observe_time()->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
-    gap.mutable_missing()->set_first(*deleted + 1);
-    gap.mutable_missing()->set_last(gap.sequence());
-    gap.set_message(
-        "the journal was full: retention has deleted events of the VMs with the most of them, but "
-        "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
-    finish();
-    builder.Add(gap);
-    finish();
+  // The last of these that retention has deleted, and its position between the blocks.
+  uint64_t gap_at = 0;
+  size_t gap_block = 0;
+  const auto find_gap = [&](uint64_t end) {
+    end = std::min(end, *thinned + 1);
+    if (next >= end) return;
+    gap_at = end - 1;
+    gap_block = answer.blocks.size();
   };
   SqliteQuery rows(&database_, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
-  rows.Bind(first).Bind(std::min(last, kMaxSequence));
+  rows.Bind(first).Bind(last);
   bool full = false;
   while (!full && rows.Next()) {
     const EventBlock::Entry entry = KeyOfRow(rows);
-    if (gap_at != 0 && entry.sequence > gap_at) add_gap();
     if (entry.sequence != next || builder.full()) finish();
+    find_gap(entry.sequence);
     const size_t before = builder.bytes();
     builder.AddStored(entry, StoredEventOfRow(rows));
     bytes += builder.bytes() - before;
@@ -166,8 +161,12 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     full = bytes >= max_bytes;
   }
   if (!rows.status().ok()) return rows.status();
-  if (!full && gap_at != 0) add_gap();
   finish();
+  if (!full) find_gap(last + 1);
+  if (gap_at != 0) {
+    answer.blocks.insert(answer.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
+                         RetentionGap(*deleted + 1, gap_at));
+  }
   answer.through = full ? next - 1 : last;
   return answer;
 }

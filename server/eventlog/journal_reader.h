@@ -21,15 +21,13 @@ namespace vmeventd {
 // committed when a call begins. DATA_LOSS: the journal is damaged. One thread at a time.
 class JournalReader {
  public:
-  // UNAVAILABLE: the file has no tables yet, or cannot be opened now.
+  // Of a journal that is open. UNAVAILABLE: the file cannot be opened now.
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
-  const std::string& journal_id() const { return journal_id_; }
-
   // Answers what a Read left to the journal, with about `max_bytes` of events. Where retention has
-  // deleted some of them, a GAP stands behind the last one deleted. OUT_OF_RANGE: retention has
-  // deleted all up to the first one; or the request is for a time before every retained event, and
-  // some that may have been observed since then were deleted.
+  // deleted some of [first, through], a GAP has the sequence of the last one deleted. OUT_OF_RANGE:
+  // retention has deleted all up to the first one; or the request is for a time before every
+  // retained event, and some that may have been observed since then were deleted.
   absl::StatusOr<HistoryAnswer> Answer(const HistoryRequest& request, size_t max_bytes);
 
   // Calls `take` with the events of [first, last] in either order, until it returns false. Of
@@ -54,10 +52,11 @@ class JournalReader {
   // Runs `near`, which looks at the end of the journal that is likely, in the order of sequences;
   // where that finds nothing, `all`, in the order of times.
   absl::StatusOr<uint64_t> FindTime(const char* near, const char* all, absl::Time time);
+  // A block with the GAP `last`, which names [first, last].
+  EventBlockPtr RetentionGap(uint64_t first, uint64_t last);
   absl::StatusOr<HistoryAnswer> ReadFrom(uint64_t first, uint64_t last, size_t max_bytes);
 
   SqliteDatabase database_;
-  std::string journal_id_;
 };
 
 }  // namespace vmeventd

@@ -321,8 +321,6 @@ void JournalWriter::EndOpen(absl::StatusOr<Journal::Opened> opened) {
   journal_ = std::move(opened->journal);
   open_ = true;
   bounds_ = journal_->bounds();
-  wanted_mark_.journal_id = journal_->journal_id();
-  mark_ = {};
   // Of the sequences before the first event of this daemon, some may have been given.
   if (opened->replaced.empty() && begin > bounds_.newest) {
     hole_.first = bounds_.newest + 1;

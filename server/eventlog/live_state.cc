@@ -21,7 +21,7 @@ absl::Status NotOpen() {
 
 LiveState::LiveState(LiveStateOptions options, JournalIdentity identity, uint64_t newest)
     : options_(options),
-      identity_(std::make_shared<const JournalIdentity>(std::move(identity))),
+      identity_(std::move(identity)),
       began_after_(newest),
       newest_(newest),
       vms_(options.max_stopped) {}
@@ -29,10 +29,10 @@ LiveState::LiveState(LiveStateOptions options, JournalIdentity identity, uint64_
 void LiveState::Publish(Step step, bool durable) {
   const MutexLock lock(&mutex_);
   for (EventBlockPtr& block : step.blocks) {
-    newest_ = block->last_sequence();
     memory_ += block->memory();
     blocks_.push_back(std::move(block));
   }
+  newest_ = std::max(newest_, step.newest);
   published_durable_ = durable;
   Trim();
   if (!step.vms.empty()) ++vms_version_;
@@ -71,14 +71,14 @@ EventRange LiveState::RangeLocked() const {
 
 absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) const {
   const EventRange range = RangeLocked();
-  const bool same = start.journal_id == identity_->journal_id;
+  const bool same = start.journal_id == identity_.journal_id;
   if (!written_.open && (!same || start.sequence < began_after_)) return NotOpen();
   if (!same) {
     return WithReason(
         "JOURNAL_REPLACED",
         absl::OutOfRangeError(absl::StrCat(
             "journal_id: ", Quote(start.journal_id), " is not this daemon's journal, ",
-            Quote(identity_->journal_id),
+            Quote(identity_.journal_id),
             ": its sequences mean nothing here, where the oldest retained sequence is ",
             range.oldest, "; start from a snapshot")));
   }
@@ -134,7 +134,7 @@ ReadResult LiveState::Read(uint64_t sequence, const ReadOptions& options) const 
   const uint64_t committed = result.range.committed;
   const uint64_t through = std::min(in_memory - 1, committed);
   if (sequence <= through) {
-    result.history = HistoryRequest{std::nullopt, sequence, through, ""};
+    result.history = HistoryRequest{std::nullopt, sequence, through};
     return result;
   }
   if (sequence > newest_) return result;

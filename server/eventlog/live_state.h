@@ -28,6 +28,7 @@ class LiveState {
   struct Step {
     std::vector<EventBlockPtr> blocks;
     std::vector<VmRecordPtr> vms;  // in order
+    uint64_t newest = 0;           // the last sequence given, whose event may be lost
   };
   // State of the journal.
   struct Written {
@@ -51,17 +52,7 @@ class LiveState {
   }
   // Removes the events [first, last], which the journal will never have.
   void Drop(uint64_t first, uint64_t last);
-  // Changes to another journal, which continues the sequences.
-  void ChangeJournal(const std::string& journal_id) {
-    const MutexLock lock(&mutex_);
-    identity_ =
-        std::make_shared<const JournalIdentity>(JournalIdentity{journal_id, identity_->node_id});
-  }
-
-  JournalIdentityPtr identity() const {
-    const MutexLock lock(&mutex_);
-    return identity_;
-  }
+  const JournalIdentity& identity() const { return identity_; }
 
   // See EventLog.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
@@ -116,9 +107,9 @@ class LiveState {
   void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const LiveStateOptions options_;
+  const JournalIdentity identity_;
 
   mutable Mutex mutex_;
-  JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);
   Written written_ ABSL_GUARDED_BY(mutex_);
   bool published_durable_ ABSL_GUARDED_BY(mutex_) = true;
   // In order; between two of them there may be sequences that are missing.

@@ -127,11 +127,6 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
 std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
     const absl::StatusOr<JournalReader*>& journal) {
   if (!journal.ok()) return journal.status();
-  if (log_->identity() != identity_) {
-    return WithReason(
-        "JOURNAL_REPLACED",
-        absl::UnavailableError("the journal was replaced during the query; try again"));
-  }
   const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
   absl::StatusOr<EventListing> found = log_->List(*journal, matcher_, bounds_, &position_, room);
   if (!found.ok()) return found.status();
@@ -151,7 +146,7 @@ std::string EventsQuery::Response() const {
   v1::ListEventsResponse rest;
   if (position_.sequence != 0) {
     rest.set_next_page_token(
-        MakePageToken(identity_->journal_id, question_, absl::StrCat(position_.sequence)));
+        MakePageToken(log_->identity().journal_id, question_, absl::StrCat(position_.sequence)));
   }
   return absl::StrCat(events_, rest.SerializeAsString());
 }
@@ -161,32 +156,31 @@ absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
   absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
   if (!bounds.ok()) return bounds.status();
   bounds->newest_first = request.newest_first();
-  JournalIdentityPtr identity = log_->identity();
-  std::string question = QuestionOf(*identity, request);
+  std::string question = QuestionOf(log_->identity(), request);
   uint64_t from = 0;
   if (!request.page_token().empty()) {
     const absl::StatusOr<std::string> position =
-        ReadPageToken(identity->journal_id, question, request.page_token());
+        ReadPageToken(log_->identity().journal_id, question, request.page_token());
     if (!position.ok()) return position.status();
     if (!absl::SimpleAtoi(*position, &from)) {
       return absl::InvalidArgumentError("page_token: its position is no sequence");
     }
   }
-  return std::unique_ptr<EventsQuery>(
-      new EventsQuery(log_, std::move(identity), std::move(question),
-                      EventMatcher(request.filter()), *bounds, from));
+  return std::unique_ptr<EventsQuery>(new EventsQuery(
+      log_, std::move(question), EventMatcher(RequestFilter{request.filter(), request.any_of()}),
+      *bounds, from));
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {
   const absl::StatusOr<int> page_size = CheckListVms(request);
   if (!page_size.ok()) return page_size.status();
-  const JournalIdentityPtr identity = log_->identity();
-  const std::string question = QuestionOf(*identity, request);
+  const JournalIdentity& identity = log_->identity();
+  const std::string question = QuestionOf(identity, request);
   std::string position;
   VmKey after;
   if (!request.page_token().empty()) {
     absl::StatusOr<std::string> read =
-        ReadPageToken(identity->journal_id, question, request.page_token());
+        ReadPageToken(identity.journal_id, question, request.page_token());
     if (!read.ok()) return read.status();
     position = *std::move(read);
     const std::vector<absl::string_view> parts = absl::StrSplit(position, '\0');
@@ -204,7 +198,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
   const VmRecord* last = nullptr;
   int count = 0;
   const auto token_behind = [&](const VmRecord& vm) {
-    return MakePageToken(identity->journal_id, question, PositionOf(vm));
+    return MakePageToken(identity.journal_id, question, PositionOf(vm));
   };
   int looked = 0;
   for (const VmRecordPtr& vm : all.vms) {
@@ -224,7 +218,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
     ++count;
   }
   rest.set_sequence(all.sequence);
-  rest.set_journal_id(identity->journal_id);
+  rest.set_journal_id(identity.journal_id);
   return out + rest.SerializeAsString();
 }
 

@@ -29,10 +29,9 @@ class EventsQuery {
 
  private:
   friend class Queries;
-  EventsQuery(const EventLog* log, JournalIdentityPtr identity, std::string question,
-              EventMatcher matcher, ListBounds bounds, uint64_t from)
+  EventsQuery(const EventLog* log, std::string question, EventMatcher matcher, ListBounds bounds,
+              uint64_t from)
       : log_(log),
-        identity_(std::move(identity)),
         question_(std::move(question)),
         matcher_(std::move(matcher)),
         bounds_(bounds),
@@ -41,7 +40,6 @@ class EventsQuery {
   std::string Response() const;
 
   const EventLog* const log_;
-  const JournalIdentityPtr identity_;  // identity of the journal of `position_`
   const std::string question_;
   const EventMatcher matcher_;
   ListBounds bounds_;  // page_size is what the page still lacks

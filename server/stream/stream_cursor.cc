@@ -49,7 +49,6 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       since_(begin.since),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
       phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
-      identity_(log->identity()),
       snapshot_(std::move(begin.snapshot)) {}
 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat) {
@@ -59,7 +58,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat) {
   search_until_ = clock_->Now().monotonic + kMaxSearch;
   switch (phase_) {
     case Phase::kLocating:
-      history_request_ = std::make_unique<HistoryRequest>(HistoryRequest{locate_, 0, 0, ""});
+      history_request_ = std::make_unique<HistoryRequest>(HistoryRequest{locate_, 0, 0});
       return std::nullopt;
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
@@ -78,8 +77,6 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat) {
     case Phase::kEvents:
       break;
   }
-  // The next events belong to another journal: to resume, the client needs its id.
-  if (log_->identity() != identity_) return ProgressMessage(sequence_);
   Batch batch;
   const absl::Status status = Collect(&batch);
   sent_.events = batch.events;
@@ -102,18 +99,18 @@ void StreamCursor::Supply(HistoryAnswer answer) {
 }
 
 grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, bool is_first) {
-  identity_ = log_->identity();
   const uint64_t durable = log_->range().durable;
   if (durable >= owed_) owed_ = 0;
   v1::WatchEventsResponse response;
-  FillProgress(sequence, durable, *identity_, clock_->Now().wall, response.mutable_progress());
+  FillProgress(sequence, durable, log_->identity(), clock_->Now().wall,
+               response.mutable_progress());
   if (is_first) response.mutable_progress()->set_stream_id(StreamIdText(id_));
   return ToBuffer(response);
 }
 
 grpc::ByteBuffer StreamCursor::SnapshotDoneMessage() const {
   v1::WatchEventsResponse response;
-  FillProgress(sequence_, log_->range().durable, *identity_, clock_->Now().wall,
+  FillProgress(sequence_, log_->range().durable, log_->identity(), clock_->Now().wall,
                response.mutable_snapshot_done());
   return ToBuffer(response);
 }
@@ -167,7 +164,9 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
     for (; end < block.size(); ++end) {
       if ((end - begin) % kEventsALook == kEventsALook - 1 && SearchIsOver()) break;
       const EventBlock::Entry entry = block.at(end);
-      if (entry.observe_time < since_ || !matcher_.Matches(entry, block.EncodedView(end))) {
+      // A GAP may name events of a later time than its own, if the clock was set back.
+      const bool early = entry.observe_time < since_ && !entry.vm_name.empty();
+      if (early || !matcher_.Matches(entry, block.EncodedView(end))) {
         Take(block, run, end, range.committed, batch);
         run = end + 1;
         continue;

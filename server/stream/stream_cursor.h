@@ -106,9 +106,8 @@ class StreamCursor {
   // Pointers, since a stream has them for a moment of its life.
   std::unique_ptr<const HistoryRequest> history_request_;
   std::unique_ptr<HistoryAnswer> history_;
-  JournalIdentityPtr identity_;  // identity last sent to the client
-  VmSnapshotPtr snapshot_;       // snapshot being sent; null: none
-  size_t snapshot_vm_ = 0;       // next to send
+  VmSnapshotPtr snapshot_;  // snapshot being sent; null: none
+  size_t snapshot_vm_ = 0;  // next to send
   bool more_ = false;
   bool caught_up_ = false;
 };

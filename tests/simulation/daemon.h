@@ -127,7 +127,7 @@ class Daemon {
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
   // Writes the rest, and that it was the last.
   void CloseWriter();
-  JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }
+  JournalEnd EndOfLog() const { return {log_->identity().journal_id, log_->range().newest}; }
 
   Kernel* const kernel_;
   const std::unique_ptr<EventLog> log_;

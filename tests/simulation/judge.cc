@@ -24,15 +24,16 @@ std::string Describe(const v1::Event& event) {
       event.vm().pid() != 0 ? absl::StrCat(" pid ", event.vm().pid()) : "",
       event.durable() ? "" : " (not durable)");
   if (event.type() == v1::EVENT_TYPE_STOPPED) {
-    absl::StrAppend(&text, ": ", v1::ShutdownClass_Name(event.shutdown().class_()).substr(15),
-                    " by ", event.shutdown().rule());
+    absl::StrAppend(&text, ": ",
+                    v1::ShutdownClass_Name(event.shutdown().shutdown_class()).substr(15), " by ",
+                    event.shutdown().rule());
   } else if (event.type() == v1::EVENT_TYPE_GAP) {
     absl::StrAppend(&text, ": ", event.message());
   }
   return text;
 }
 
-// The class that an intent makes of one: docs/classification.md, column "intended".
+// The class that an intent makes of one: docs/internals/classification.md, column "intended".
 ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
   if (rule == "shutdown-file-found" || rule == "snapshot") return is;
   if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;
@@ -273,7 +274,7 @@ bool Judge::DamageJournal() {
 void Judge::TakeNewJournal(const Daemon& daemon) {
   damaged_ = false;
   story_->Reach("a damaged journal is replaced at a start");
-  if (journal_id_ == daemon.log().identity()->journal_id) {
+  if (journal_id_ == daemon.log().identity().journal_id) {
     return story_->Fail("the damage of the journal is not found");
   }
   const std::map<uint64_t, v1::Event> events = ReadJournal(0, INT64_MAX);
@@ -356,7 +357,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
   number_ = number;
-  const std::string journal_id = daemon->log().identity()->journal_id;
+  const std::string journal_id = daemon->log().identity().journal_id;
   if (damaged_ || !daemon->has_journal()) BeginsWithoutRuns(number);
   if (damaged_) TakeNewJournal(*daemon);
   CheckVms(*daemon);
@@ -437,7 +438,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
 void Judge::Look(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   const EventLog& log = daemon->log();
-  if (log.identity()->journal_id != journal_id_) {
+  if (log.identity().journal_id != journal_id_) {
     story_->Fail("the journal was found corrupt and replaced");
     return;
   }
@@ -658,7 +659,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
   const std::string rule = event.shutdown().rule();
   story_->Reach("rule ", rule);
-  const auto is = static_cast<ShutdownClass>(event.shutdown().class_());
+  const auto is = static_cast<ShutdownClass>(event.shutdown().shutdown_class());
   constexpr absl::Duration kLate = absl::Minutes(3);  // a disk that fails does so for a minute
   if (kernel_->monotonic() - std::max(life->gone_at, started_at_) > kLate) {
     story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,

@@ -548,6 +548,7 @@ TEST(ParseCommandLine, EachHelpHasExamplesAndNoMoreThan80Columns) {
                               "why",
                               "intent",
                               "info",
+                              "streams",
                               "intent declare",
                               "intent list",
                               "intent withdraw",
@@ -819,6 +820,24 @@ TEST(ParseCommandLine, AContextIsDeleted) {
   EXPECT_THAT(Answer({"context", "delete", "x"}, context).err, HasSubstr("no context \"x\""));
 }
 
+TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
+  const auto web = [](const std::vector<std::string>& words) {
+    return std::get<WebCommand>(Parsed(words).command);
+  };
+  EXPECT_EQ(ToText(web({"web"}).listen), "127.0.0.1:9557");
+  const WebCommand named = web({"web", "--listen", "[::1]:9555", "--token-file", "t"});
+  EXPECT_EQ(ToText(named.listen) + " " + named.token_file, "[::1]:9555 t");
+  EXPECT_EQ(Parsed({"web", "--server", "a,b"}).servers.size(), 2);
+  EXPECT_TRUE(Parsed({"web", "--server", "nats://a"}).fleet.has_value());
+  ExpectComplaints({{"web --listen x:y", "--listen: "},
+                    {"web --listen localhost", "HOST:PORT"},
+                    {"web --listen unix:/x", "--listen: "},
+                    {"web --web-cert x", "--web-key FILE"},
+                    {"web --web-key x", "--web-cert FILE"},
+                    {"web --web-client-ca x", "--web-cert FILE"},
+                    {"web --token-file ", "--token-file"}});
+}
+
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
   OptionContext context = TestContext();
   context.server_variable = "/nonsense";
@@ -829,7 +848,7 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({"--utc"}),
-            "no command is given; the commands are watch, push, events, vms, why, top, fleet, "
+            "no command is given; the commands are watch, push, web, events, vms, why, top, fleet, "
             "intent, info, health, doctor, context, help, version and completion (see vmevents "
             "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),

@@ -128,6 +128,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   const std::vector<v1::Event> events = state.Events();
   const v1::Event* const gap = FindGap(events);
   ASSERT_NE(gap, nullptr);
+  EXPECT_EQ(gap->gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
   EXPECT_EQ(gap->missing().first(), 2u);
   EXPECT_EQ(gap->missing().last(), 1 + lost);
   EXPECT_EQ(state.log().range().durable, state.log().range().newest);
@@ -189,6 +190,20 @@ TEST(EventLog, TheStateOfTheVmsOutlivesTheEventsThatAreDropped) {
   EXPECT_EQ(saved.runs[0].payload, "state of open");
 }
 
+TEST(EventLog, AVmWhoseEventIsDroppedBeforeItIsPublicIsNoNewerThanTheLog) {
+  FaultyDisk disk;
+  PumpedState state({}, {.max_backlog_bytes = 2'000});
+  disk.Fail(SQLITE_FULL);
+  state.PushUnwritten({Reset()});
+  ASSERT_TRUE(state.log().StepWriter());
+  VmUpdate saved = {.status = Status("b", "run-b")};
+  saved.saved_run = std::string(2'000, 'x');
+  state.PushUnwritten({saved});
+  ASSERT_EQ(state.log().journal_meters().given_up_events.value(), 1u);
+  EXPECT_EQ(state.log().Vms(nullptr, 10).vms.size(), 2u);
+  EXPECT_LE(state.log().FindVm({"a", "run-a", ""})->last_sequence(), state.log().range().newest);
+}
+
 TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
   PumpedState state;
   state.PushEach("a", 3);
@@ -197,7 +212,7 @@ TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
   state.PushEach("a", 1);
   EXPECT_THAT(Durability(state.Events()),
               ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true), Pair(4, true)));
-  EXPECT_EQ(state.log().identity()->journal_id, kJournal);
+  EXPECT_EQ(state.log().identity().journal_id, kJournal);
 }
 
 TEST(EventLog, AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere) {
@@ -297,7 +312,7 @@ TEST(EventLog, ADamagedFileIsMovedAsideAtTheStart) {
   std::filesystem::remove(path + "-wal");
   std::filesystem::remove(path + "-shm");
   state.Restart(/*in_order=*/false);
-  EXPECT_NE(state.log().identity()->journal_id, kJournal);
+  EXPECT_NE(state.log().identity().journal_id, kJournal);
   EXPECT_TRUE(state.log().TakeSaved().journal_is_new);
   const std::vector<v1::Event> events = state.Events(state.log().range().oldest);
   ASSERT_EQ(events.size(), 1u);
@@ -316,7 +331,7 @@ TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
   state.Push({Reset()});
   EXPECT_THAT(Durability(state.Events(2)), ElementsAre(Pair(2, false), Pair(3, false)));
   state.Restart(/*in_order=*/false);
-  EXPECT_NE(state.log().identity()->journal_id, kJournal);
+  EXPECT_NE(state.log().identity().journal_id, kJournal);
   EXPECT_TRUE(state.reported_writable());
 }
 
@@ -325,8 +340,9 @@ TEST(EventLog, AJournalOfAnotherVersionIsMovedAside) {
   state.PushEach("a", 1);
   ASSERT_TRUE(ExecuteSql(state.journal_options().path, "PRAGMA user_version = 77").ok());
   state.Restart(/*in_order=*/false);
-  EXPECT_THAT(state.Events(state.log().range().oldest)[0].message(),
-              HasSubstr("the journal was of another version and was moved to"));
+  const v1::Event gap = state.Events(state.log().range().oldest)[0];
+  EXPECT_EQ(gap.gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
+  EXPECT_THAT(gap.message(), HasSubstr("the journal was of another version and was moved to"));
 }
 
 TEST(EventLog, AnotherProgramsDatabaseIsLeftAlone) {
@@ -348,7 +364,7 @@ TEST(EventLog, ACopyOfTheFilesIsAnotherJournalWithTheSameEvents) {
   std::filesystem::remove(path + "-wal");
   std::filesystem::remove(path + "-shm");
   state.Restart(/*in_order=*/false);
-  EXPECT_NE(state.log().identity()->journal_id, kJournal);
+  EXPECT_NE(state.log().identity().journal_id, kJournal);
   const std::vector<v1::Event> events = state.Events();
   ASSERT_EQ(events.size(), 3u);
   EXPECT_THAT(events[2].message(), HasSubstr("restored from a copy"));
@@ -418,6 +434,7 @@ TEST_F(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   const std::vector<v1::Event> events = EventsOf(log_->Read(2, {.max_bytes = 1 << 20}).blocks);
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_LATE);
   EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
 }
 
@@ -427,11 +444,11 @@ TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {
     log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
     log_->sink()->Push(Reset());
     Step();
-    journal_id = log_->identity()->journal_id;
+    journal_id = log_->identity().journal_id;
     log_.reset();
   }
   Open();
-  EXPECT_EQ(log_->identity()->journal_id, journal_id);
+  EXPECT_EQ(log_->identity().journal_id, journal_id);
   EXPECT_TRUE(absl::IsUnavailable(log_->Begin(AfterSequence{1, journal_id}).status()));
   log_->sink()->Push(Reset());
   log_->Step();
@@ -439,7 +456,7 @@ TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {
   EXPECT_GT(given, 100'000u);
   Repair();
   Step();
-  EXPECT_EQ(log_->identity()->journal_id, journal_id);
+  EXPECT_EQ(log_->identity().journal_id, journal_id);
   EXPECT_EQ(log_->range().newest, given + 1) << "a GAP";
   EXPECT_EQ(log_->range().durable, given + 1);
   EXPECT_TRUE(log_->Begin(AfterSequence{1, journal_id}).ok());

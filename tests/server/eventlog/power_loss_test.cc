@@ -66,7 +66,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
       const FakeClock clock;
       const auto log = EventLog::Open({.journal = {.path = path}}, &clock);
       ASSERT_TRUE(log.ok()) << log.status();
-      ASSERT_EQ((*log)->identity()->journal_id, kJournal);
+      ASSERT_EQ((*log)->identity().journal_id, kJournal);
       const std::vector<v1::Event> seen = Seen();
       const uint64_t last_seen = seen.empty() ? 0 : seen.back().sequence();
       while ((*log)->StepWriter()) {
@@ -82,7 +82,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
   static void ExpectKept(const std::string& path, const std::vector<v1::Event>& seen) {
     const auto reader = JournalReader::Open(path);
     ASSERT_TRUE(reader.ok()) << reader.status();
-    const auto page = (*reader)->Answer({std::nullopt, 1, INT64_MAX, ""}, 1 << 30);
+    const auto page = (*reader)->Answer({std::nullopt, 1, INT64_MAX}, 1 << 30);
     ASSERT_TRUE(page.ok()) << page.status();
     std::map<uint64_t, std::string> kept;
     std::vector<std::pair<uint64_t, uint64_t>> missing;

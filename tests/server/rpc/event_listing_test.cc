@@ -120,7 +120,7 @@ TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
     other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
     EXPECT_TRUE(refused(other)) << i;
   }
-  pumped_.live_state().ChangeJournal("another");
+  request.set_page_token(MakePageToken("another", "any", "1"));
   EXPECT_TRUE(absl::IsOutOfRange(List(queries_, request, pumped_.reader()).status()));
 }
 
@@ -258,7 +258,7 @@ TEST_F(SmallLogQueriesTest, ReportsAPageThatIsNoLongerRetained) {
 TEST_F(QueriesTest, EndsAPageBeforeItIsTooLong) {
   VmUpdate large = Update("a", EventType::kReset);
   large.event->detail_json = std::string(4000, 'x');
-  large.status->problems = {std::string(4000, 'p')};
+  large.status->problems = {{ProblemCode::kNoAnswer, std::string(4000, 'p')}};
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 600; ++i) {
     updates.push_back(large);

@@ -152,7 +152,7 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 3000; ++i) {
     updates.push_back(Update(absl::StrCat("vm", i), EventType::kStarted));
-    updates.back().status->problems = {std::string(200, 'p')};
+    updates.back().status->problems = {{ProblemCode::kNoAnswer, std::string(200, 'p')}};
   }
   pumped.Push(std::move(updates));
   StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
@@ -212,13 +212,13 @@ TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
   EXPECT_TRUE(SaysNothing(&cursor));
 }
 
-// Answers the cursor's request from the journal.
-void Ask(PumpedState* pumped, StreamCursor* cursor) {
+// Answers the cursor's request from the journal, with about so many bytes.
+void Ask(PumpedState* pumped, StreamCursor* cursor, size_t bytes = StreamCursor::kHistoryBytes) {
   const auto request = cursor->TakeHistoryRequest();
   ASSERT_NE(request, nullptr);
   absl::StatusOr<HistoryAnswer> answer = absl::UnknownError("not read");
   pumped->log().ReadHistory(
-      "test", *request, [] { return StreamCursor::kHistoryBytes; },
+      "test", *request, [bytes] { return bytes; },
       [&](absl::StatusOr<HistoryAnswer> read) { answer = std::move(read); });
   pumped->log().StepHistory();
   ASSERT_TRUE(answer.ok()) << answer.status();
@@ -240,6 +240,26 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
   EXPECT_EQ(Next(&cursor).progress().sequence(), 12) << "it has caught up";
   EXPECT_TRUE(SaysNothing(&cursor));
   EXPECT_EQ(cursor.TakeHistoryRequest(), nullptr);
+}
+
+TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullPageThatMemoryContinues) {
+  PumpedState pumped({}, {.retention_events = 8});
+  pumped.Push({Update("quiet", EventType::kStarted)});
+  pumped.PushEach("noisy", 5);
+  VmUpdate large = LargeUpdate("quiet");
+  large.event->type = EventType::kStarted;
+  pumped.Push({large});
+  pumped.PushEach("noisy", 20);
+  StreamCursor cursor = Cursor(pumped.log(), FromOldest{});
+  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
+  Ask(&pumped, &cursor, 2'000);  // a page that ends with the large event
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
+  const v1::WatchEventsResponse message = Next(&cursor);
+  ASSERT_EQ(message.events_size(), 23);
+  EXPECT_EQ(message.events(1).sequence(), 6);
+  EXPECT_EQ(message.events(1).missing().last(), 6);
+  EXPECT_EQ(message.events(2).sequence(), 7);
+  EXPECT_EQ(message.events(22).sequence(), 27);
 }
 
 TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
@@ -311,6 +331,16 @@ TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
   EXPECT_THAT(SentSince(&pumped, At(-1)), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
 }
 
+TEST(StreamCursor, SinceATimeHasTheGapOfLaterEventsWhoseTimeIsEarlier) {
+  PumpedState pumped({}, {.retention_events = 3});
+  pumped.Push({Update("quiet", EventType::kStarted, At(20))});
+  for (const int64_t time : {30, 40, 5}) {  // the clock was set back
+    pumped.Push({Update("noisy", EventType::kReset, At(time))});
+  }
+  pumped.Push({Update("quiet", EventType::kReset, At(50))});
+  EXPECT_THAT(SentSince(&pumped, At(15)), ElementsAre(1, 3, 5));
+}
+
 TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
   PumpedState pumped;
   pumped.PushEach("a", 3);
@@ -363,6 +393,21 @@ TEST(StreamCursor, ASearchOfASnapshotIsDoneInTurns) {
   int turns = 0;
   for (; SaysNothing(&cursor); ++turns) ASSERT_TRUE(cursor.more());
   EXPECT_GT(turns, 1);
+}
+
+TEST(StreamCursor, AnEventPassesTheFilterAndOneOfAnyOf) {
+  PumpedState pumped;
+  pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kStarted),
+               Update("b", EventType::kPaused), Update("b", EventType::kReset),
+               Update("c", EventType::kReset)});
+  RequestFilter filter{FromText<v1::EventFilter>("vm_names: ['a', 'b']")};
+  *filter.any_of.Add() = FromText<v1::EventFilter>("vm_names: 'a' types: EVENT_TYPE_RESET");
+  *filter.any_of.Add() = FromText<v1::EventFilter>("vm_names: 'c'");
+  *filter.any_of.Add() = FromText<v1::EventFilter>("types: EVENT_TYPE_PAUSED");
+  StreamCursor cursor(&pumped.log(), &pumped.clock(),
+                      pumped.log().Begin(AfterSequence{0, kJournal}).value(), EventMatcher(filter));
+  EXPECT_TRUE(Next(&cursor).has_progress());
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 3));
 }
 
 TEST(StreamCursor, SaysThatAnEventIsNotDurableAndWhenItIs) {
