@@ -41,9 +41,10 @@ bool IsGuestShutdown(const std::variant<QmpEvent, DomainLifecycle>& what) {
 
 // Lists
 
-void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list,
-                              const absl::flat_hash_set<std::string>& changed,
-                              const absl::flat_hash_set<std::string>& heard) {
+void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list) {
+  const absl::flat_hash_set<std::string> changed =
+      std::exchange(link->changed, std::nullopt).value_or(absl::flat_hash_set<std::string>());
+  const absl::flat_hash_set<std::string> heard = std::exchange(link->heard, {});
   absl::flat_hash_set<std::string> listed;
   for (const ActiveDomain& active : list) {
     listed.insert(active.domain.uuid);
@@ -78,14 +79,14 @@ void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
 }
 
 void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
-  if (!link->changed.has_value()) return;
-  ApplyList(link, message.domains, *std::exchange(link->changed, std::nullopt), {});
+  if (link->changed.has_value()) ApplyList(link, message.domains);
 }
 
 // Events
 
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   if (message.domain.id <= 0) return;  // it does not run (any more)
+  if (!link->connected) link->heard.insert(message.domain.uuid);
   Domain& domain = link->domains[message.domain.uuid];
   LibvirtRun* const run = domain.run;
   if (run != nullptr && IsPlainlySameLife(*run, message.domain)) {

@@ -104,49 +104,19 @@ void LibvirtInbox::Forget(AttemptId attempt) {
   attempts_.erase(attempt);
 }
 
-LibvirtInbox::Attempt* LibvirtInbox::Find(AttemptId attempt) {
-  const auto it = attempts_.find(attempt);
-  return it == attempts_.end() || it->second.closed ? nullptr : &it->second;
-}
-
-void LibvirtInbox::Push(AttemptId attempt, LibvirtMessage message) {
+void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
+  const MutexLock lock(&mutex_);
+  const auto to = attempts_.find(attempt);
+  if (to == attempts_.end() || to->second.closed) return;  // nobody wants it
+  size_t& bytes = to->second.bytes;
+  if (bytes + BytesOf(message) > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
+    message = LinkClosed{"more events came than are taken in", /*overflow=*/true};
+  }
+  to->second.closed = std::holds_alternative<LinkClosed>(message);
+  bytes += BytesOf(message);
   // A counter that is full wakes as well. Take wakes itself again while something is left.
   if (messages_.empty()) eventfd_write(wake_.get(), 1);
   messages_.push_back({attempt, std::move(message)});
-}
-
-void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
-  const MutexLock lock(&mutex_);
-  Attempt* const to = Find(attempt);
-  if (to == nullptr) return;
-  if (to->bytes + BytesOf(message) > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
-    message = LinkClosed{"more events came than are taken in", /*overflow=*/true};
-  }
-  if (std::holds_alternative<LinkClosed>(message)) {
-    to->closed = to->listed = true;
-    to->held.clear();
-  }
-  to->bytes += BytesOf(message);
-  if (!to->listed) return to->held.push_back(std::move(message));
-  Push(attempt, std::move(message));
-}
-
-void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains) {
-  const MutexLock lock(&mutex_);
-  Attempt* const to = Find(attempt);
-  if (to == nullptr) return;
-  to->listed = true;
-  LinkOpened opened{.domains = std::move(domains), .changed = {}, .heard = {}};
-  for (const LibvirtMessage& message : to->held) {
-    const auto* const change = std::get_if<DomainChanged>(&message);
-    if (change != nullptr) opened.changed.insert(change->domain.uuid);
-    const auto* const event = std::get_if<DomainEvent>(&message);
-    if (event != nullptr) opened.heard.insert(event->domain.uuid);
-  }
-  LibvirtMessage first = std::move(opened);
-  to->bytes += BytesOf(first);
-  Push(attempt, std::move(first));
-  for (LibvirtMessage& message : std::exchange(to->held, {})) Push(attempt, std::move(message));
 }
 
 std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
@@ -217,7 +187,7 @@ struct LibvirtLink::Shared {
     if (!domains.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
     }
-    inbox->PostList(attempt, *std::move(domains));
+    inbox->Post(attempt, LinkOpened{*std::move(domains)});
   }
 };
 

@@ -24,13 +24,11 @@
 
 namespace vmeventd {
 
-// Messages of libvirt's threads to the loop thread. A connection that was made begins with
-// LinkOpened, which has the list of its domains. Events that came before that list was there
-// follow; they may be older or newer than it.
+// Messages of libvirt's threads to the loop thread. A connection that was made has LinkOpened, with
+// the first list of its domains. Events that came while the list was made precede it; they may be
+// older or newer than it.
 struct LinkOpened {
   std::vector<ActiveDomain> domains;
-  // UUIDs of which a STARTED or STOPPED follows, and of which an event of QEMU does.
-  absl::flat_hash_set<std::string> changed, heard;
 };
 struct DomainsListedAgain {  // sent while it is open
   std::vector<ActiveDomain> domains;
@@ -79,10 +77,7 @@ class LibvirtInbox {
   void Begin(AttemptId attempt);
   void Forget(AttemptId attempt);
 
-  // Posts a message. One before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
-  // Posts the first list of an attempt, as LinkOpened.
-  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains);
 
   struct Entry {
     AttemptId attempt;
@@ -95,17 +90,12 @@ class LibvirtInbox {
 
  private:
   struct Attempt {
-    size_t bytes = 0;                  // of its messages
-    bool listed = false;               // its first list was posted, or it was closed before
-    bool closed = false;               // LinkClosed is its last message
-    std::vector<LibvirtMessage> held;  // what waits for that list
+    size_t bytes = 0;     // of its messages
+    bool closed = false;  // LinkClosed is its last message
   };
   static constexpr size_t kBatch = 64;
 
   explicit LibvirtInbox(UniqueFd wake) : wake_(std::move(wake)) {}
-  // Null: nobody wants its messages.
-  Attempt* Find(AttemptId attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Push(AttemptId attempt, LibvirtMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const UniqueFd wake_;
   Mutex mutex_;

@@ -186,6 +186,7 @@ void LibvirtSource::OnSocketPathGone(int spec, const std::string& path) {
 void LibvirtSource::Connect(Link* link) {
   context_->loop->CancelTimer(&link->retry);
   link->attempt = ++last_attempt_;
+  link->changed.emplace();
   attempts_[link->attempt] = link;
   context_->loop->SetTimerIn(&link->slow, kSlowAttempt, [this, link] { OnSlow(link); });
   link->worker->Open(link->attempt);
@@ -213,6 +214,7 @@ void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
   context_->loop->CancelTimer(&link->check);
   link->changed.reset();
+  link->heard.clear();
   link->looks = 0;
   for (auto& [uuid, domain] : link->domains) {
     DropNext(link, &domain);
@@ -389,7 +391,7 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   link->since = now.wall;
   link->connected_at = now.monotonic;
   SetProblem(link, ProblemCode::kNone, "");
-  ApplyList(link, message.domains, message.changed, message.heard);
+  ApplyList(link, message.domains);
   CheckLater(link, kFirstCheck);
   ShowState(*link);
 }

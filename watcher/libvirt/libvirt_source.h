@@ -195,8 +195,10 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     int runs = 0;
     size_t looks = 0;  // asked for, and without a result
     size_t held = 0;   // events in NewLife::held
-    // While the domains are listed again: the UUIDs of which STARTED or STOPPED came.
+    // While the domains are listed: the UUIDs of which STARTED or STOPPED came; and those of which
+    // an event of QEMU came before the first list.
     std::optional<absl::flat_hash_set<std::string>> changed;
+    absl::flat_hash_set<std::string> heard;
     bool left_out = false;  // the last list said nothing of some domains
     TokenBucket new_runs{kBurst, kPerSecond};
 
@@ -243,11 +245,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void Handle(Link* link, DetailsKnown& message);
   void Handle(Link* link, DetailsChanged& message);
 
-  // Compares a list with what is followed. It says nothing of the domains that have `changed` since
-  // it was asked for, and ends none of which an event that was `heard` follows.
-  void ApplyList(Link* link, const std::vector<ActiveDomain>& list,
-                 const absl::flat_hash_set<std::string>& changed,
-                 const absl::flat_hash_set<std::string>& heard);
+  // Compares a list with what is followed. It says nothing of the domains that have changed since
+  // it was asked for, and ends none that was heard.
+  void ApplyList(Link* link, const std::vector<ActiveDomain>& list);
   void OnListed(Link* link, const ActiveDomain& active);
   void OnStarted(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
   void OnStopped(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);

@@ -433,24 +433,11 @@ TEST_F(LibvirtProcessTest, AnEndedLifeThatIsListedAgainBeginsNoRun) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
 }
 
-TEST(LibvirtInboxTest, WhatComesBeforeTheListWaitsForIt) {
-  const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
-  inbox->Begin(1);
-  inbox->Post(1, DomainChanged{kDomain, {}});
-  EXPECT_TRUE(inbox->Take().empty());
-  inbox->PostList(1, {{kDomain, "running"}});
-  const std::vector<LibvirtInbox::Entry> entries = inbox->Take();
-  ASSERT_EQ(entries.size(), 2u);
-  ASSERT_TRUE(std::holds_alternative<LinkOpened>(entries[0].message));
-  EXPECT_TRUE(std::get<LinkOpened>(entries[0].message).changed.contains(kDomain.uuid));
-  EXPECT_TRUE(std::holds_alternative<DomainChanged>(entries[1].message));
-}
-
 TEST(LibvirtInboxTest, WhatIsForgottenOrNotBegunIsNotTakenIn) {
   const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
   inbox->Post(1, DomainChanged{kDomain, {}});
   inbox->Begin(1);
-  inbox->PostList(1, {});
+  inbox->Post(1, LinkOpened());
   inbox->Forget(1);
   inbox->Post(1, DomainChanged{kDomain, {}});
   EXPECT_TRUE(inbox->Take().empty());
