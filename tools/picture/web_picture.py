@@ -36,8 +36,7 @@ def vms():
                              intent=pb.Intent(actor="alice", reason="node is emptied") if name == "db1" else None)
     for name, (shutdown_class, cause, age) in ENDS.items():
         for run in range(1 + (name == "web3") * 4):
-            end = pb.ShutdownDetail(cause=f"SHUTDOWN_CAUSE_{cause}")
-            setattr(end, "class", pb.ShutdownClass.Value(f"SHUTDOWN_CLASS_{shutdown_class}"))
+            end = pb.ShutdownDetail(cause=f"SHUTDOWN_CAUSE_{cause}", shutdown_class=f"SHUTDOWN_CLASS_{shutdown_class}")
             vm = fake_daemon.vm(name, "STOPPED", age + run * 40 * HOUR, end=end)
             vm.ref.run_id += f" {run}"
             yield vm

@@ -9,7 +9,8 @@ const HOUR = 3600e3, DAY = 24 * HOUR;
 
 const strip = (word) => (word || '').replace(/^(VM_STATE|SHUTDOWN_CLASS|SHUTDOWN_CAUSE|EVENT_TYPE)_/, '');
 const words = (name) => strip(name).toLowerCase().replace(/_/g, ' ');
-const classOf = (end) => strip(end.class);
+const textsOf = (problems) => (problems || []).map((one) => one.text);
+const classOf = (end) => strip(end.shutdown_class);
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -88,7 +89,7 @@ function fromList(one) {
   return describe({
     key: keyOf(ref.name, ref.source, one), name: ref.name, node: one.node || '', cluster: one.cluster || '',
     run: ref.run_id, state: strip(one.state), since: new Date(one.state_time || 0), ends: one.ends, end,
-    stale: one.stale, problems: one.problems || [], intent: one.intent, sequence: Number(one.last_sequence),
+    stale: one.stale, problems: textsOf(one.problems), intent: one.intent, sequence: Number(one.last_sequence),
     labels: Object.entries(ref.labels || {}).map(([key, value]) => `${key}=${value}`), fresh: 0,
   });
 }
@@ -118,7 +119,7 @@ function apply(event) {
   if (ref.run_id === vm.run) {
     const state = strip(event.state);
     if (state && state !== 'UNSPECIFIED' && state !== vm.state) [vm.state, vm.since] = [state, when];
-    if (type === 'PROBLEMS_CHANGED' || (event.problems || []).length) vm.problems = event.problems;
+    if (type === 'PROBLEMS_CHANGED' || (event.problems || []).length) vm.problems = textsOf(event.problems);
     if (state === 'STOPPED') vm.problems = [];
     if (type === 'INTENT_DECLARED') vm.intent = event.intent;
     if (type === 'INTENT_WITHDRAWN') vm.intent = undefined;

@@ -16,7 +16,8 @@ def vm(name, state="RUNNING", age=0.0, labels=None, problems=(), end=None, inten
     """A VM that has been in its state for `age` seconds; its run's sequence is 0."""
     made = pb.Vm(ref={"name": name, "run_id": "run of " + name, "pid": 4711, "source": "libvirt:qemu:///system",
                       "labels": labels or {}},
-                 state=pb.VmState.Value("VM_STATE_" + state), problems=problems, shutdown=end, intent=intent)
+                 state=pb.VmState.Value("VM_STATE_" + state), problems=[{"text": text} for text in problems],
+                 shutdown=end, intent=intent)
     made.state_time.FromNanoseconds(int((time.time() - age) * 1e9))
     made.start_time.FromNanoseconds(int((time.time() - age - 86400) * 1e9))
     return made
