@@ -831,8 +831,8 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({"--utc"}),
             "no command is given; the commands are watch, push, events, vms, why, top, fleet, "
-            "intent, info, health, doctor, context, help, version and completion (see vmevents "
-            "--help)");
+            "intent, info, streams, health, doctor, context, help, version and completion (see "
+            "vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
