@@ -137,7 +137,9 @@ class GanetiTest(HookTest):
     def test_ganeti_may_stop_twice(self):
         self.operate("instance-stop")
         self.operate("instance-stop")
-        self.assertEqual(self.stream.types().count("INTENT_DECLARED"), 1)
+        self.send_shutdown(self.qemu)
+        self.qemu.exit()
+        self.assertEqual(self.expect_admin().shutdown.intent.actor, "ganeti")
 
 
 if __name__ == "__main__":
