@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -87,14 +86,9 @@ class StreamHub {
   size_t HistoryBytes() const;
 
  private:
-  struct Entry {
-    std::shared_ptr<WatchStream> stream;
-    absl::Duration due;
-  };
-
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
                           const v1::EventFilter& filter, const std::string& peer);
-  absl::Status Register(Entry entry);
+  absl::Status Register(std::shared_ptr<WatchStream> stream);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
   void WaitUntilEmpty(absl::Duration timeout) {
     const MutexLock lock(&mutex_);
@@ -109,10 +103,8 @@ class StreamHub {
 
   mutable Mutex mutex_;
   CondVar changed_;
-  absl::flat_hash_map<WatchStream*, Entry> streams_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<uint64_t, WatchStream*> ids_ ABSL_GUARDED_BY(mutex_);  // ids of streams_
-  // Times at which streams_ are to be checked, soonest first.
-  std::set<std::pair<absl::Duration, WatchStream*>> due_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, std::shared_ptr<WatchStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  bool opened_ ABSL_GUARDED_BY(mutex_) = false;  // a stream, since the hub thread looked
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
