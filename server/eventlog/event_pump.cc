@@ -48,7 +48,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
     handled_ = 0;
   }
   const JournalWriter::Progress progress = writer_->progress();
-  SetWritten(progress);  // first: what is published as durable must count as such
+  live_state_->SetWritten(progress);  // first: what is published as durable must count as such
   const bool published = PublishDue(progress);
   const bool more_durable = std::exchange(durable_, progress.durable) != progress.durable;
   if (published || more_durable) Tell(&Subscriber::published);
@@ -66,16 +66,6 @@ bool EventPump::RunOnce(absl::Duration timeout) {
     Tell(&Subscriber::journal_writable, progress.writable);
   }
   return !taken_.closed || !steps_.empty() || !all_taken;
-}
-
-void EventPump::SetWritten(const JournalWriter::Progress& progress) {
-  live_state_->SetWritten({.open = progress.open,
-                           .writable = progress.writable,
-                           .oldest = progress.bounds.oldest,
-                           .deleted = progress.bounds.deleted,
-                           .committed = progress.bounds.newest,
-                           .durable = progress.durable,
-                           .waiting_from = progress.waiting_from});
 }
 
 void EventPump::NameHole(const JournalWriter::Progress& progress) {

@@ -51,7 +51,7 @@ class EventPump {
   // Publishes a GAP of the node as a whole.
   void PublishGap(GapReason reason, const std::string& message);
   // Takes over the state of the journal, without a notification.
-  void TakeWritten() { SetWritten(writer_->progress()); }
+  void TakeWritten() { live_state_->SetWritten(writer_->progress()); }
 
   uint64_t newest() const { return newest_; }
   // Any thread.
@@ -80,7 +80,6 @@ class EventPump {
   void Drop(const JournalWriter::Hole& hole);
   // Publishes what is due. Returns whether there was something.
   bool PublishDue(const JournalWriter::Progress& progress);
-  void SetWritten(const JournalWriter::Progress& progress);
   void NameHole(const JournalWriter::Progress& progress);
   void TakeOpened();
 

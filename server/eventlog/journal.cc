@@ -234,8 +234,7 @@ EventBlock::Entry KeyOfRow(const SqliteQuery& row) {
           .vm_ref = row.Bytes(7),
           .type = static_cast<v1::EventType>(row.Int(2)),
           .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
-          .observe_time = absl::FromUnixNanos(row.Int(1)),
-          .bytes = row.Bytes(8).size()};
+          .observe_time = absl::FromUnixNanos(row.Int(1))};
 }
 
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options,

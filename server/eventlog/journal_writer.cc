@@ -151,7 +151,6 @@ void JournalWriter::ReportDamage(const absl::Status& found) {
 JournalWriter::Progress JournalWriter::progress() const {
   const MutexLock lock(&mutex_);
   Progress progress{.bounds = bounds_, .written = written_, .open = open_};
-  progress.waiting_from = UINT64_MAX;
   for (const Waiting& waiting : waiting_) {
     if (waiting.batch.blocks.empty()) continue;
     progress.waiting_from = waiting.batch.blocks.front()->first_sequence();
@@ -177,8 +176,8 @@ JournalWriter::Progress JournalWriter::progress() const {
 
 absl::Duration JournalWriter::NextLocked() const {
   if (closed_) return absl::InfiniteDuration();
-  const bool work = !waiting_.empty() || !ended_runs_.empty() ||
-                    wanted_mark_.through > mark_.through || close_at_.has_value() || !open_;
+  const bool work =
+      !waiting_.empty() || wanted_mark_.through > mark_.through || close_at_.has_value() || !open_;
   if (work) return status_.ok() ? absl::ZeroDuration() : retry_at_;
   return expiry_at_;
 }
@@ -190,12 +189,12 @@ JournalWriter::Work JournalWriter::Choose(Instant now) {
   if (wanted_mark_.through > mark_.through) return Work::kMark;
   const bool retain = journal_->RetentionIsDue() || now.monotonic >= expiry_at_;
   if (retain && !close_at_.has_value() && (waiting_.empty() || !retained_)) return Work::kRetain;
-  if (!waiting_.empty() || !ended_runs_.empty()) return Work::kAppend;
+  if (!waiting_.empty()) return Work::kAppend;
   return close_at_.has_value() ? Work::kCloseMark : Work::kNone;
 }
 
 Journal::Batch JournalWriter::TakeBatch() {
-  Journal::Batch batch{.runs = ended_runs_};
+  Journal::Batch batch;
   size_t bytes = 0;
   for (in_flight_ = 0; in_flight_ < waiting_.size() && bytes < kBatchBytes; ++in_flight_) {
     const Waiting& waiting = waiting_[in_flight_];
@@ -292,7 +291,6 @@ void JournalWriter::EndAppend(const absl::Status& status, absl::Duration took) {
   const size_t written = std::exchange(in_flight_, 0);
   if (!status.ok()) return Fail(status);
   status_ = status;
-  ended_runs_.clear();
   for (size_t i = 0; i < written; ++i) {
     Waiting& waiting = waiting_.front();
     bytes_ -= waiting.bytes;
@@ -321,9 +319,11 @@ void JournalWriter::EndOpen(absl::StatusOr<Journal::Opened> opened) {
   journal_ = std::move(opened->journal);
   open_ = true;
   bounds_ = journal_->bounds();
-  // Of the sequences before the first event of this daemon, some may have been given.
-  if (opened->replaced.empty() && begin > bounds_.newest) {
-    hole_.first = bounds_.newest + 1;
+  // Of the sequences before the first event of this daemon, some may have been given. A file that
+  // is gone has none of them.
+  const uint64_t stored = opened->created ? 0 : bounds_.newest;
+  if (opened->replaced.empty() && begin > stored) {
+    hole_.first = stored + 1;
     hole_.last = std::max(hole_.last, begin);
     hole_.events = hole_.last - hole_.first + 1;
     named_by_ = 0;
@@ -331,7 +331,8 @@ void JournalWriter::EndOpen(absl::StatusOr<Journal::Opened> opened) {
   }
   // The watcher began without the open runs of the daemon before.
   for (const SavedRun& run : opened->runs) {
-    ended_runs_.push_back({run.run_id, "", 0});
+    if (stored_runs_.empty()) waiting_.emplace_front().added = clock_->Now().monotonic;
+    waiting_.front().batch.runs.push_back({run.run_id, "", 0});
     stored_runs_.emplace(run.run_id);
   }
   opened_ = *std::move(opened);

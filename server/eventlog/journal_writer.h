@@ -36,9 +36,9 @@ class JournalWriter {
   };
   struct Progress {
     JournalBounds bounds;
-    uint64_t written = 0;   // the last batch, as Add numbers them, that is in the journal
-    uint64_t durable = 0;   // see EventRange
-    uint64_t waiting_from;  // the oldest event that waits
+    uint64_t written = 0;  // the last batch, as Add numbers them, that is in the journal
+    uint64_t durable = 0;  // see EventRange
+    uint64_t waiting_from = UINT64_MAX;  // the oldest event that waits
     // More may wait for the disk. A burst that is faster than a disk that works stays in the event
     // queue; one that hangs or fails holds nothing up.
     bool has_room = true;
@@ -138,7 +138,6 @@ class JournalWriter {
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t added_ ABSL_GUARDED_BY(mutex_) = 0;    // number of the last batch
   uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the last batch in the journal
-  std::vector<SavedRun> ended_runs_ ABSL_GUARDED_BY(mutex_);  // to delete with the next batch
   absl::flat_hash_set<std::string> stored_runs_ ABSL_GUARDED_BY(mutex_);
   Hole hole_ ABSL_GUARDED_BY(mutex_);
   uint64_t named_by_ ABSL_GUARDED_BY(mutex_) = 0;  // the GAP of hole_; 0: there is none yet

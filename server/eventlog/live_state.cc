@@ -61,11 +61,11 @@ void LiveState::Drop(uint64_t first, uint64_t last) {
 
 EventRange LiveState::RangeLocked() const {
   EventRange range{.newest = newest_,
-                   .unbroken_from = std::min(written_.deleted, newest_) + 1,
-                   .committed = std::min(written_.committed, newest_),
+                   .unbroken_from = std::min(written_.bounds.deleted, newest_) + 1,
+                   .committed = std::min(written_.bounds.newest, newest_),
                    .durable = std::min(written_.durable, newest_)};
-  const bool in_journal = written_.open && written_.oldest <= range.committed;
-  range.oldest = in_journal ? written_.oldest : OldestInMemory();
+  const bool in_journal = written_.open && written_.bounds.oldest <= range.committed;
+  range.oldest = in_journal ? written_.bounds.oldest : OldestInMemory();
   return range;
 }
 
@@ -120,7 +120,7 @@ absl::StatusOr<StreamBegin> LiveState::Begin(const WatchStart& start) const {
   } else if (!std::holds_alternative<FromNow>(start)) {
     if (!written_.open) return NotOpen();
     begin.locate = absl::InfinitePast();
-    begin.cursor = std::min(written_.deleted, newest_);
+    begin.cursor = std::min(written_.bounds.deleted, newest_);
     if (const auto* since = std::get_if<Since>(&start)) begin.locate = begin.since = since->time;
   }
   return begin;

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "server/eventlog/event_log.h"
+#include "server/eventlog/journal_writer.h"
 #include "server/events/event_block.h"
 #include "server/events/vm_registry.h"
 
@@ -30,22 +31,12 @@ class LiveState {
     std::vector<VmRecordPtr> vms;  // in order
     uint64_t newest = 0;           // the last sequence given, whose event may be lost
   };
-  // State of the journal.
-  struct Written {
-    bool open = false;
-    bool writable = false;
-    uint64_t oldest = 1;     // see EventRange
-    uint64_t deleted = 0;    // every event up to it was deleted
-    uint64_t committed = 0;  // see EventRange
-    uint64_t durable = 0;
-    uint64_t waiting_from = UINT64_MAX;  // memory holds these, whatever its limit
-  };
   // Sequences continue after `newest`.
   LiveState(LiveStateOptions options, JournalIdentity identity, uint64_t newest);
 
   // Pump thread.
   void Publish(Step step, bool durable);
-  void SetWritten(const Written& written) {
+  void SetWritten(const JournalWriter::Progress& written) {
     const MutexLock lock(&mutex_);
     written_ = written;
     Trim();
@@ -110,7 +101,7 @@ class LiveState {
   const JournalIdentity identity_;
 
   mutable Mutex mutex_;
-  Written written_ ABSL_GUARDED_BY(mutex_);
+  JournalWriter::Progress written_ ABSL_GUARDED_BY(mutex_);
   bool published_durable_ ABSL_GUARDED_BY(mutex_) = true;
   // In order; between two of them there may be sequences that are missing.
   std::deque<EventBlockPtr> blocks_ ABSL_GUARDED_BY(mutex_);

@@ -84,9 +84,6 @@ class SqliteQuery {
   uint64_t Uint(int column) const { return static_cast<uint64_t>(Int(column)); }
   absl::string_view Bytes(int column) const;
 
- protected:
-  void Fail(absl::Status status) { status_ = std::move(status); }
-
  private:
   void Prepare(absl::string_view sql, unsigned flags);
   // Records `code`, the result of a call that binds.
@@ -100,17 +97,13 @@ class SqliteQuery {
 };
 
 // One view of the database for all that is read while this lives, whatever is committed meanwhile.
-// Within another one it adds nothing.
 class ReadSnapshot {
  public:
   explicit ReadSnapshot(SqliteDatabase* database)
-      : database_(database->in_transaction() ? nullptr : database) {
-    if (database_ == nullptr) return;
-    status_ = database_->Execute("BEGIN");
-  }
+      : database_(database), status_(database->Execute("BEGIN")) {}
   ~ReadSnapshot() {
     // Nothing was written: a failure here was reported before, where it was read.
-    if (database_ != nullptr && status_.ok()) database_->Execute("COMMIT").IgnoreError();
+    if (status_.ok()) database_->Execute("COMMIT").IgnoreError();
   }
   ReadSnapshot(const ReadSnapshot&) = delete;
   ReadSnapshot& operator=(const ReadSnapshot&) = delete;
@@ -118,8 +111,8 @@ class ReadSnapshot {
   const absl::Status& status() const { return status_; }
 
  private:
-  SqliteDatabase* const database_;  // null: within another one
-  absl::Status status_;
+  SqliteDatabase* const database_;
+  const absl::Status status_;
 };
 
 }  // namespace vmeventd

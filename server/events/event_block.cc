@@ -1,6 +1,5 @@
 #include "server/events/event_block.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "server/events/event_codec.h"
@@ -28,15 +27,7 @@ EventBlock::Entry EventBlock::at(size_t index) const {
           .vm_ref = vm_ref,
           .type = static_cast<v1::EventType>(key.type),
           .shutdown_class = static_cast<v1::ShutdownClass>(key.shutdown_class),
-          .observe_time = absl::FromUnixNanos(key.observe_ns),
-          .bytes = key.end - begin_of(index)};
-}
-
-size_t EventBlock::EndWithin(size_t from, size_t bytes) const {
-  const auto past = std::upper_bound(keys_.begin() + static_cast<ptrdiff_t>(from), keys_.end(),
-                                     begin_of(from) + bytes,
-                                     [](size_t end, const Key& key) { return end < key.end; });
-  return static_cast<size_t>(past - keys_.begin());
+          .observe_time = absl::FromUnixNanos(key.observe_ns)};
 }
 
 absl::string_view EventBlock::EncodedView(size_t index) const {

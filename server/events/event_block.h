@@ -29,7 +29,6 @@ class EventBlock {
     v1::EventType type{};
     v1::ShutdownClass shutdown_class{};  // UNSPECIFIED if the event has none
     absl::Time observe_time;
-    size_t bytes = 0;
   };
 
   uint64_t first_sequence() const { return first_sequence_; }
@@ -47,8 +46,6 @@ class EventBlock {
   size_t memory() const;
 
   Entry at(size_t index) const;
-  // Returns the end of the events from `from` on that have at most `bytes` together.
-  size_t EndWithin(size_t from, size_t bytes) const;
   // The encodings of the events [from, to) as `events` fields. Shares the block's memory.
   grpc::Slice Encoded(size_t from, size_t to) const {
     return bytes_.sub(begin_of(from), begin_of(to));
@@ -95,7 +92,7 @@ class EventBlockBuilder {
     v1::Event copy = event;
     Add(&copy);
   }
-  // Adds an event as the journal has it. Ignores `bytes` and the names of `key`.
+  // Adds an event as the journal has it. Ignores the names of `key`.
   void AddStored(const EventBlock::Entry& key, absl::string_view stored);
   // Returns the block, and empties the builder.
   EventBlockPtr Finish();

@@ -151,32 +151,21 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
   const size_t begin = sequence_ + 1 - block.first_sequence();
   const size_t events = batch->events;
   size_t end = begin;
-  if (takes_all_) {
-    const size_t room = kMaxMessageBytes - std::min(batch->bytes, kMaxMessageBytes);
-    end = block.EndWithin(begin, room);
-    // One event always fits: it may be larger than a message should be.
-    if (batch->bytes == 0) end = std::max(end, begin + 1);
-    Take(block, begin, end, range.committed, batch);
-    if (begin < end) batch->bytes += batch->slices.back().size();
-    batch->events += end - begin;
-  } else {
-    size_t run = begin;  // events [run, end) match and are not taken yet
-    for (; end < block.size(); ++end) {
-      if ((end - begin) % kEventsALook == kEventsALook - 1 && SearchIsOver()) break;
-      const EventBlock::Entry entry = block.at(end);
-      // A GAP may name events of a later time than its own, if the clock was set back.
-      const bool early = entry.observe_time < since_ && !entry.vm_name.empty();
-      if (early || !matcher_.Matches(entry, block.EncodedView(end))) {
-        Take(block, run, end, range.committed, batch);
-        run = end + 1;
-        continue;
-      }
-      if (batch->bytes != 0 && batch->bytes + entry.bytes > kMaxMessageBytes) break;
-      batch->bytes += entry.bytes;
-      ++batch->events;
+  size_t run = begin;  // events [run, end) match and are not taken yet
+  for (; end < block.size(); ++end) {
+    if ((end - begin) % kEventsALook == kEventsALook - 1 && SearchIsOver()) break;
+    const absl::string_view encoded = block.EncodedView(end);
+    if (!takes_all_ && !Matches(block.at(end), encoded)) {
+      Take(block, run, end, range.committed, batch);
+      run = end + 1;
+      continue;
     }
-    Take(block, run, end, range.committed, batch);
+    // One event always fits: it may be larger than a message should be.
+    if (batch->bytes != 0 && batch->bytes + encoded.size() > kMaxMessageBytes) break;
+    batch->bytes += encoded.size();
+    ++batch->events;
   }
+  Take(block, run, end, range.committed, batch);
   sequence_ = block.first_sequence() + end - 1;
   if (batch->events > events && block.published() != absl::ZeroDuration()) {
     sent_.published = std::min(sent_.published, block.published());

@@ -74,6 +74,11 @@ class StreamCursor {
   static uint64_t Limit(const EventRange& range, bool durable_only) {
     return durable_only ? range.committed : range.newest;
   }
+  bool Matches(const EventBlock::Entry& entry, absl::string_view encoded) const {
+    // A GAP may name events of a later time than its own, if the clock was set back.
+    const bool early = entry.observe_time < since_ && !entry.vm_name.empty();
+    return !early && matcher_.Matches(entry, encoded);
+  }
   bool SearchIsOver() const { return clock_->Now().monotonic >= search_until_; }
   grpc::ByteBuffer ProgressMessage(uint64_t sequence, bool is_first = false);
   grpc::ByteBuffer SnapshotDoneMessage() const;

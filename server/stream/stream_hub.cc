@@ -15,6 +15,9 @@
 namespace vmeventd {
 namespace {
 
+// Of the hub thread between two looks at all streams.
+constexpr absl::Duration kMinPause = absl::Milliseconds(100);
+
 std::shared_ptr<const v1::Stream> Describe(uint64_t id, const RequestFilter& filter,
                                            const CallPeer& peer, absl::Time now) {
   auto stream = std::make_shared<v1::Stream>();
@@ -85,9 +88,7 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   const auto stream = std::make_shared<WatchStream>(
       std::move(deps),
       StreamCursor(log_, clock_, *begin, std::move(matcher), request.durable_only, id));
-  const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
-  absl::Status status = Register({stream, due, description});
-  if (!status.ok()) return status;
+  if (absl::Status status = Register({stream, description}); !status.ok()) return status;
   meters_.opened.Add();
   // Events may wake the stream once it is registered, but it takes no turn before it answers its
   // call.
@@ -101,8 +102,8 @@ v1::ListStreamsResponse StreamHub::List(const StreamPage& page, uint64_t newest)
   std::map<uint64_t, Entry> entries;
   {
     const MutexLock lock(&mutex_);
-    for (const auto& [key, entry] : streams_) {
-      if (!page.after.has_value() || key->id() > *page.after) entries.emplace(key->id(), entry);
+    for (const auto& [id, entry] : streams_) {
+      if (!page.after.has_value() || id > *page.after) entries.emplace(id, entry);
     }
   }
   v1::ListStreamsResponse response;
@@ -127,8 +128,8 @@ absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
   std::shared_ptr<WatchStream> stream;
   if (absl::SimpleHexAtoi(stream_id, &id) && StreamIdText(id) == stream_id) {
     const MutexLock lock(&mutex_);
-    const auto found = ids_.find(id);
-    if (found != ids_.end()) stream = streams_.at(found->second).stream;
+    const auto found = streams_.find(id);
+    if (found != streams_.end()) stream = found->second.stream;
   }
   if (stream == nullptr) {
     return WithReason("NO_SUCH_STREAM",
@@ -140,24 +141,20 @@ absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
 }
 
 absl::Status StreamHub::Register(Entry entry) {
-  WatchStream* const key = entry.stream.get();
-  const absl::Duration due = entry.due;
   const MutexLock lock(&mutex_);
   if (draining_) return ShuttingDown();
-  ids_[key->id()] = key;
-  streams_[key] = std::move(entry);
-  const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
-  if (first == due_.begin()) changed_.NotifyAll();
+  const uint64_t id = entry.stream->id();
+  streams_[id] = std::move(entry);
+  opened_ = true;
+  changed_.NotifyAll();
   return absl::OkStatus();
 }
 
 void StreamHub::StreamDone(WatchStream* stream) {
   std::shared_ptr<WatchStream> released;  // destroyed without the lock
   const MutexLock lock(&mutex_);
-  const auto found = streams_.find(stream);
+  const auto found = streams_.find(stream->id());
   if (found == streams_.end()) return;
-  due_.erase({found->second.due, stream});
-  ids_.erase(stream->id());
   released = std::move(found->second.stream);
   streams_.erase(found);
   if (streams_.empty()) changed_.NotifyAll();
@@ -176,42 +173,26 @@ std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
   std::vector<std::shared_ptr<WatchStream>> out;
   const MutexLock lock(&mutex_);
   out.reserve(streams_.size());
-  for (const auto& [key, entry] : streams_) out.push_back(entry.stream);
+  for (const auto& [id, entry] : streams_) out.push_back(entry.stream);
   return out;
 }
 
 absl::Duration StreamHub::CheckDeadlines() {
   const absl::Duration now = clock_->Now().monotonic;
-  std::vector<std::shared_ptr<WatchStream>> due;
-  {
-    const MutexLock lock(&mutex_);
-    for (auto it = due_.begin(); it != due_.end() && it->first <= now; ++it) {
-      due.push_back(streams_.at(it->second).stream);
-    }
-  }
-  for (const auto& stream : due) {
-    const absl::Duration next = stream->CheckDeadline(now);
-    const MutexLock lock(&mutex_);
-    const auto found = streams_.find(stream.get());
-    if (found == streams_.end()) continue;  // it ended meanwhile
-    due_.erase({found->second.due, stream.get()});
-    found->second.due = next;
-    due_.emplace(next, stream.get());
-  }
-  const MutexLock lock(&mutex_);
-  return due_.empty() ? absl::InfiniteDuration() : due_.begin()->first - clock_->Now().monotonic;
+  absl::Duration next = absl::InfiniteDuration();
+  for (const auto& stream : Streams()) next = std::min(next, stream->CheckDeadline(now));
+  return std::max(next - now, kMinPause);
 }
 
 void StreamHub::Run() {
   SetThreadName("hub");
   for (;;) {
-    CheckDeadlines();
+    const absl::Duration pause = CheckDeadlines();
     const MutexLock lock(&mutex_);
+    WaitUntil(&changed_, &mutex_, pause,
+              [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_ || opened_; });
     if (stopped_) return;
-    // Read again under the lock: a stream may have been opened since.
-    const absl::Duration wait =
-        due_.empty() ? absl::InfiniteDuration() : due_.begin()->first - clock_->Now().monotonic;
-    if (wait > absl::ZeroDuration()) changed_.WaitFor(&mutex_, wait);
+    opened_ = false;
   }
 }
 
@@ -233,7 +214,7 @@ void StreamHub::Drain(absl::Duration timeout) {
 StreamLag StreamHub::Lag(uint64_t newest) const {
   StreamLag lag;
   const MutexLock lock(&mutex_);
-  for (const auto& [key, entry] : streams_) {
+  for (const auto& [id, entry] : streams_) {
     const uint64_t delivered = entry.stream->delivered();
     if (delivered >= newest) continue;
     ++lag.behind;

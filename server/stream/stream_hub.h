@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -98,7 +97,6 @@ class StreamHub {
  private:
   struct Entry {
     std::shared_ptr<WatchStream> stream;
-    absl::Duration due;
     std::shared_ptr<const v1::Stream> description;  // without its position
   };
 
@@ -119,10 +117,8 @@ class StreamHub {
 
   mutable Mutex mutex_;
   CondVar changed_;
-  absl::flat_hash_map<WatchStream*, Entry> streams_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<uint64_t, WatchStream*> ids_ ABSL_GUARDED_BY(mutex_);  // ids of streams_
-  // Times at which streams_ are to be checked, soonest first.
-  std::set<std::pair<absl::Duration, WatchStream*>> due_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, Entry> streams_ ABSL_GUARDED_BY(mutex_);
+  bool opened_ ABSL_GUARDED_BY(mutex_) = false;  // a stream, since the hub thread looked
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 

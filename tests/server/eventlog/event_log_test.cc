@@ -438,6 +438,26 @@ TEST_F(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
 }
 
+TEST_F(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
+  log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
+  log_->sink()->Push(Reset());
+  Step();
+  log_.reset();
+  Open();
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::filesystem::remove(directory_ / (std::string("away") + suffix));
+    if (*suffix != 0) std::filesystem::remove(directory_ / (std::string("journal.db") + suffix));
+  }
+  Repair();
+  Step();
+  const uint64_t newest = log_->range().newest;
+  const std::vector<v1::Event> events = EventsOf(log_->Read(newest, {.max_bytes = 1}).blocks);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].missing().first(), 1u);
+  EXPECT_EQ(events[0].missing().last(), newest - 1);
+  EXPECT_EQ(log_->range().durable, newest);
+}
+
 TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {
   std::string journal_id;
   {
