@@ -27,7 +27,7 @@ VmStory Crashed() {
       observe_time { seconds: 1782906360 nanos: 51000000 }
       message: 'CRASH: QEMU crashed, or gave up with an error. Seen: monitor closed, process gone.'
       shutdown { class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_QEMU_CRASHED rule: 'qemu-crashed'
-        exit_status_known: true exit_signal: 11
+        exit_status_known: true exit_signal: 11 core: 'coredumpctl info 5432'
         evidence { time { seconds: 1782906360 nanos: 44000000 } what: 'monitor closed' }
         evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'process gone' }
         evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'exit signal 11 (SIGSEGV)' } })");
@@ -43,6 +43,21 @@ VmStory Crashed() {
 
 std::string Why(const VmStory& story, const TableStyle& style = kTerminal) {
   return *TableFormatter(style).FormatWhy(story);
+}
+
+TEST(FormatWhy, QemusLastWordsAndWhereToLookOnAreShown) {
+  VmStory story = Crashed();
+  story.end->event.mutable_vm()->set_unit("machine-qemu\\x2d1.scope");
+  v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
+  *end->mutable_last_words() = FromText<v1::LastWords>(
+      "lines: 'a' lines: 'b\\033' source: LAST_WORDS_SOURCE_LIBVIRT_LOG truncated: true");
+  end->set_core("core in QEMU's working directory");
+  const std::string text = Why(story);
+  EXPECT_THAT(text, HasSubstr("  QEMU's last words, in libvirt's log:\n    ...\n    a\n    b"));
+  EXPECT_THAT(text, HasSubstr("journalctl -u 'machine-qemu\\x2d1.scope'"));
+  EXPECT_THAT(text, HasSubstr("core: core in QEMU's working directory"));
+  EXPECT_THAT(text, Not(HasSubstr("coredumpctl")));
+  EXPECT_THAT(text, Not(HasSubstr("\033")));
 }
 
 TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {
