@@ -2,6 +2,7 @@
 #
 #   docker build -t vmeventd .
 #   docker build --target client -t vmevents .
+#   docker build --target kubevirt -t vmeventd-kubevirt .
 #
 # Any Debian 12 or 13 works as the base; the tests make their own.
 ARG BASE=docker.io/library/debian:bookworm-slim
@@ -45,6 +46,26 @@ LABEL org.opencontainers.image.title="vmevents" \
       org.opencontainers.image.version="${VERSION}"
 USER 65532:65532
 ENTRYPOINT ["vmevents"]
+
+# What connects a node's vmeventd with KubeVirt.
+FROM ${BASE} AS kubevirt
+COPY client/python /src/client/python
+COPY proto /src/proto
+RUN apt-get -q update && \
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
+      protobuf-compiler protobuf-compiler-grpc python3-grpcio python3-kubernetes python3-protobuf && \
+    /src/client/python/stubs.py /usr/lib/python3/dist-packages && \
+    apt-get -q -y purge protobuf-compiler protobuf-compiler-grpc && apt-get -q -y autoremove && apt-get clean && \
+    rm -rf /src /var/lib/apt/lists/*
+COPY deploy/hooks/kubevirt_vmeventd.py /usr/bin/
+ARG BASE
+ARG VERSION=0.2.0
+LABEL org.opencontainers.image.title="vmeventd-kubevirt" \
+      org.opencontainers.image.description="Intents, Events and conditions of KubeVirt's VMs, by a node's vmeventd" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.version="${VERSION}"
+ENTRYPOINT ["kubevirt_vmeventd.py"]
 
 FROM ${BASE}
 COPY --from=build /image/packages /image/nats-packages /src/deploy/container/install_runtime.sh /tmp/

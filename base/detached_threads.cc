@@ -1,6 +1,5 @@
 #include "base/detached_threads.h"
 
-#include <atomic>
 #include <deque>
 #include <system_error>
 #include <thread>
@@ -18,8 +17,7 @@ constexpr int kMaxIdle = 4;
 }  // namespace
 
 struct DetachedThreads::State {
-  State(int most, std::function<void()> first, Spawn start)
-      : max_threads(most), begin(std::move(first)), spawn(std::move(start)) {}
+  State(int max, std::function<void()> first) : max_threads(max), begin(std::move(first)) {}
 
   bool no_jobs() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     return waiting.empty() && idle == threads;
@@ -27,7 +25,6 @@ struct DetachedThreads::State {
 
   const int max_threads;
   const std::function<void()> begin;
-  const Spawn spawn;
   Mutex mutex;
   CondVar changed;
   CondVar done;
@@ -35,11 +32,10 @@ struct DetachedThreads::State {
   int threads ABSL_GUARDED_BY(mutex) = 0;
   int idle ABSL_GUARDED_BY(mutex) = 0;  // the idle ones of those, starting ones included
   bool ended ABSL_GUARDED_BY(mutex) = false;
-  std::atomic<bool> starved = false;
 };
 
-DetachedThreads::DetachedThreads(int max_threads, std::function<void()> begin, Spawn spawn)
-    : state_(std::make_shared<State>(max_threads, std::move(begin), std::move(spawn))) {}
+DetachedThreads::DetachedThreads(int max_threads, std::function<void()> begin)
+    : state_(std::make_shared<State>(max_threads, std::move(begin))) {}
 
 DetachedThreads::~DetachedThreads() {
   {
@@ -49,34 +45,26 @@ DetachedThreads::~DetachedThreads() {
   state_->changed.NotifyAll();
 }
 
-void DetachedThreads::SpawnDetached(std::function<void()> body) {
-  std::thread(std::move(body)).detach();
-}
-
 void DetachedThreads::Run(std::function<void()> job) {
   {
     const MutexLock lock(&state_->mutex);
     state_->waiting.push_back(std::move(job));
   }
   state_->changed.NotifyOne();
-  Retry();
+  StartMissing();
 }
 
-void DetachedThreads::Retry() {
+void DetachedThreads::StartMissing() {
   const MutexLock lock(&state_->mutex);
-  state_->starved = false;
-  const auto is_short = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
-    return state_->waiting.size() > static_cast<size_t>(state_->idle) &&
-           state_->threads < state_->max_threads;
-  };
-  while (!state_->starved && is_short()) {
+  while (state_->waiting.size() > static_cast<size_t>(state_->idle) &&
+         state_->threads < state_->max_threads) {
     try {
-      state_->spawn([state = state_] { Work(state); });
-      ++state_->threads;
-      ++state_->idle;
+      std::thread([state = state_] { Work(state); }).detach();
     } catch (const std::system_error&) {
-      state_->starved = true;
+      return;
     }
+    ++state_->threads;
+    ++state_->idle;
   }
 }
 
@@ -84,8 +72,6 @@ size_t DetachedThreads::waiting() const {
   const MutexLock lock(&state_->mutex);
   return state_->waiting.size();
 }
-
-bool DetachedThreads::starved() const { return state_->starved; }
 
 bool DetachedThreads::WaitForJobs(absl::Duration limit) {
   State* const state = state_.get();

@@ -13,65 +13,49 @@
 #include <memory>
 #include <utility>
 
-#include "absl/time/time.h"
-#include "base/system.h"
-
 namespace vmeventd {
 namespace {
 
-#ifdef SO_PASSRIGHTS
-constexpr int kSoPassRights = SO_PASSRIGHTS;
-#else
-constexpr int kSoPassRights = 83;  // Linux 6.16
-#endif
+constexpr int kSoPassRights = 83;      // SO_PASSRIGHTS of Linux 6.16
+constexpr size_t kMaxLook = 16 << 10;  // bytes looked at in one call
+constexpr int kInterrupt = SIGURG;     // ignored by default, so that a stray one does no harm
 
-// Limit of bytes looked at in one call.
-constexpr size_t kMaxLook = 16 << 10;
-
-// Ignored by default, so that a stray one does no harm.
-constexpr int kInterrupt = SIGURG;
-
-int Option(int fd, int name, int otherwise) {
-  int value = 0;
-  socklen_t size = sizeof(value);
-  return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : otherwise;
+// The kernel discards a signal without a handler.
+void TakeInterruptsAlone() {
+  SetThreadName("socket-closer");
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  sigaction(kInterrupt, &action, nullptr);
+  sigset_t signals;
+  sigfillset(&signals);
+  sigdelset(&signals, kInterrupt);
+  pthread_sigmask(SIG_SETMASK, &signals, nullptr);
 }
 
-// Sends kInterrupt to its thread every `patience` while it is set.
-class Interrupter {
- public:
-  explicit Interrupter(absl::Duration patience) : every_(absl::ToTimespec(patience)) {
-    // The signal needs a handler: otherwise the kernel discards it.
-    struct sigaction action {};
-    action.sa_handler = [](int) {};
-    action.sa_flags = SA_RESTART;
-    sigaction(kInterrupt, &action, nullptr);
-    sigset_t signals;
-    sigfillset(&signals);
-    sigdelset(&signals, kInterrupt);
-    pthread_sigmask(SIG_SETMASK, &signals, nullptr);
-    sigevent event{};
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = kInterrupt;
-    event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
-    made_ = timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
-  }
-  ~Interrupter() {
-    if (made_) timer_delete(timer_);
-  }
-  Interrupter(const Interrupter&) = delete;
-  Interrupter& operator=(const Interrupter&) = delete;
+void CloseWithin(absl::Duration patience, UniqueFd* socket) {
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = kInterrupt;
+  event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+  timer_t timer{};
+  const bool made = timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
+  // Again and again: one that comes before the wait interrupts nothing.
+  const itimerspec every{absl::ToTimespec(patience), absl::ToTimespec(patience)};
+  if (made) timer_settime(timer, 0, &every, nullptr);
+  socket->Reset();
+  if (made) timer_delete(timer);
+}
 
-  void Set(bool on) {
-    const itimerspec spec = on ? itimerspec{every_, every_} : itimerspec{};
-    if (made_) timer_settime(timer_, 0, &spec, nullptr);
-  }
-
- private:
-  const timespec every_;
-  timer_t timer_{};
-  bool made_ = false;
-};
+// The kernel may pass descriptors on the socket.
+bool MayHold(int fd) {
+  int family = AF_UNIX;
+  int passes = 1;
+  socklen_t size = sizeof(int);
+  getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
+  getsockopt(fd, SOL_SOCKET, kSoPassRights, &passes, &size);
+  return family == AF_UNIX && passes != 0;
+}
 
 }  // namespace
 
@@ -81,22 +65,19 @@ void RefusePassedDescriptors(int fd) {
 }
 
 SocketCloser::SocketCloser(absl::Duration patience)
-    : patience_(patience), threads_(kMaxThreads, [] { SetThreadName("socket-closer"); }) {}
+    : patience_(patience), threads_(kMaxThreads, TakeInterruptsAlone) {}
 
 void SocketCloser::Close(UniqueFd socket) {
   shutdown(socket.get(), SHUT_RDWR);  // the peer learns of it now
   // A function's captures must be copyable.
   threads_.Run([held = std::make_shared<UniqueFd>(std::move(socket)), patience = patience_] {
-    thread_local Interrupter interrupter(patience);
-    interrupter.Set(true);
-    held->Reset();
-    interrupter.Set(false);
+    CloseWithin(patience, held.get());
   });
 }
 
 ReceivingSocket::ReceivingSocket(UniqueFd socket, SocketCloser* closer)
     : socket_(std::move(socket)) {
-  if (Option(get(), SO_DOMAIN, AF_UNIX) != AF_UNIX || Option(get(), kSoPassRights, 1) == 0) return;
+  if (!MayHold(get())) return;
   closer_ = closer;
   // Out of line, a read would skip the byte, and drop what came with it.
   const int on = 1;
@@ -114,23 +95,21 @@ ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
   // Room for the sender alone.
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
   iovec data{to, size};
-  const auto receive = [&](msghdr* message, int flags) {
-    *message = {};
-    message->msg_iov = &data;
-    message->msg_iovlen = 1;
-    if (sender != nullptr) {
-      message->msg_control = control.data();
-      message->msg_controllen = control.size();
-    }
-    return recvmsg(get(), message, flags | MSG_DONTWAIT);
-  };
   msghdr message;
+  const auto receive = [&](int flags) {
+    message = {};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = sender == nullptr ? 0 : control.size();
+    return recvmsg(get(), &message, flags | MSG_DONTWAIT);
+  };
   if (closer_ != nullptr) {
     // A look takes references of its own, and drops none that is the last. It leaves what it sees
     // elsewhere: `to` gets only what is taken from the socket.
     std::array<char, kMaxLook> look;
     data = {look.data(), std::min(size, look.size())};
-    const ssize_t seen = receive(&message, MSG_PEEK);
+    const ssize_t seen = receive(MSG_PEEK);
     if (seen <= 0) return seen;
     if ((message.msg_flags & MSG_CTRUNC) != 0) {
       errno = EBADMSG;
@@ -138,9 +117,8 @@ ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
     }
     data = {to, static_cast<size_t>(seen)};
   }
-  const ssize_t got = receive(&message, 0);
-  if (got <= 0 || sender == nullptr) return got;
-  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  const ssize_t got = receive(0);
+  const cmsghdr* const header = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
   if (header == nullptr || header->cmsg_level != SOL_SOCKET ||
       header->cmsg_type != SCM_CREDENTIALS) {
     return got;

@@ -11,23 +11,19 @@
 #include "base/system.h"
 
 // Protects a thread from the descriptors that the peer of a Unix socket passes to it
-// (SCM_RIGHTS). They cannot be ignored: the thread that drops the last reference to one waits for
-// whatever its close waits for, a TCP socket with SO_LINGER for as long as the peer chose. The
-// reference is dropped by the read that meets it as well as by the close of the socket it is in.
-//
-// Linux 6.16 and newer refuse them for us (SO_PASSRIGHTS), and the peer's sendmsg fails. Before it,
-// a socket is looked at before it is read, a peer that has passed something is read no further, and
-// sockets are closed on threads that nobody waits for.
+// (SCM_RIGHTS). The thread that drops the last reference to one waits for whatever its close waits
+// for, a TCP socket with SO_LINGER for as long as the peer chose; the read that meets it drops it,
+// and so does the close of the socket it is in. Linux 6.16 refuses them for us. Before it, a socket
+// is looked at before it is read, and closed on a thread that nobody waits for.
 
 namespace vmeventd {
 
-// Has the kernel refuse descriptors on `fd`, a Unix socket that is not connected yet, and for a
-// listening one on all that it accepts. Nothing happens where the kernel cannot.
+// Has the kernel refuse descriptors, if it can, on `fd`: a Unix socket that is not connected yet,
+// or a listening one, for all that it accepts.
 void RefusePassedDescriptors(int fd);
 
-// Closes descriptors on threads of its own, which may wait for a close as long as it takes, even
-// after the closer's end. A wait that signals interrupt, such as that of SO_LINGER, ends after
-// `patience`. Any thread.
+// Closes descriptors on threads of its own, even after its end. A wait that signals interrupt, such
+// as that of SO_LINGER, ends after `patience`. Any thread.
 class SocketCloser {
  public:
   static constexpr int kMaxThreads = 4;
@@ -36,10 +32,9 @@ class SocketCloser {
 
   explicit SocketCloser(absl::Duration patience = absl::Milliseconds(10));
 
-  // Shuts the socket down and closes it soon. No epoll instance may watch it any more: epoll_wait
-  // takes a reference to what it looks at, and would close the file if that became the last.
+  // Shuts the socket down and closes it soon. No epoll instance may watch it any more, which would
+  // hold a reference while it looks.
   void Close(UniqueFd socket);
-  // Returns the number of sockets that wait to be closed.
   size_t waiting() const { return threads_.waiting(); }
   bool full() const { return waiting() >= kMaxWaiting; }
 
@@ -52,14 +47,12 @@ class SocketCloser {
 class ReceivingSocket {
  public:
   ReceivingSocket() = default;
-  // Asks the kernel whether it refuses descriptors for `socket`. `closer` outlives it.
+  // `closer` outlives it.
   ReceivingSocket(UniqueFd socket, SocketCloser* closer);
-  ReceivingSocket(ReceivingSocket&& other) noexcept = default;
+  ReceivingSocket(ReceivingSocket&&) noexcept = default;
   ReceivingSocket& operator=(ReceivingSocket&& other) noexcept {
-    if (this == &other) return *this;
-    Reset();
-    socket_ = std::move(other.socket_);
-    closer_ = other.closer_;
+    std::swap(socket_, other.socket_);
+    std::swap(closer_, other.closer_);
     return *this;
   }
   ~ReceivingSocket() { Reset(); }
@@ -71,14 +64,10 @@ class ReceivingSocket {
   UniqueFd Release() { return std::move(socket_); }
 
   // recv(2), which does not wait. EBADMSG: the peer passes descriptors, and nothing more can be
-  // read.
-  ssize_t Receive(char* to, size_t size) { return Receive(to, size, nullptr); }
-  // Receives from a socket with SO_PASSCRED. Sets `*sender` to the sender, if it is known.
-  ssize_t ReceiveFrom(char* to, size_t size, ucred* sender) { return Receive(to, size, sender); }
+  // read. Sets `*sender`, on a socket with SO_PASSCRED, if the sender is known.
+  ssize_t Receive(char* to, size_t size, ucred* sender = nullptr);
 
  private:
-  ssize_t Receive(char* to, size_t size, ucred* sender);
-
   UniqueFd socket_;
   SocketCloser* closer_ = nullptr;  // null: it cannot hold descriptors
 };

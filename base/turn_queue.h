@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
-#include <list>
 #include <string>
 #include <utility>
 
@@ -13,57 +12,9 @@
 
 namespace vmeventd {
 
-// A queue that is fair between owners: the items of one owner leave in the order they came, and
-// owners take turns, so that an owner with many items does not delay the others. Not thread-safe
-// and not bounded: the caller locks and limits it.
-template <typename Item>
-class FairQueue {
- public:
-  void Push(const std::string& owner, Item item) {
-    auto found = lines_.find(owner);
-    if (found == lines_.end()) {
-      found = lines_.emplace(owner, turns_.insert(turns_.end(), {owner, {}})).first;
-    }
-    found->second->items.push_back(std::move(item));
-    ++size_;
-  }
-
-  // Takes the next item. The queue must not be empty.
-  Item Pop() {
-    const auto line = turns_.begin();
-    Item item = std::move(line->items.front());
-    line->items.pop_front();
-    --size_;
-    if (line->items.empty()) {
-      Forget(line);
-    } else {
-      turns_.splice(turns_.end(), turns_, line);
-    }
-    return item;
-  }
-
-  bool empty() const { return size_ == 0; }
-  size_t size() const { return size_; }
-
- private:
-  struct Line {
-    std::string owner;
-    std::deque<Item> items;
-  };
-  using Turns = std::list<Line>;
-
-  void Forget(typename Turns::iterator line) {
-    lines_.erase(line->owner);
-    turns_.erase(line);
-  }
-
-  Turns turns_;  // the next owner first; no line is empty
-  absl::flat_hash_map<std::string, typename Turns::iterator> lines_;
-  size_t size_ = 0;
-};
-
-// Short turns of work, done owner by owner on the threads that call Run, so that the caller of Add
-// never does them. Its users bound it. Any thread.
+// Short turns of work, done on the threads that call Run, so that the caller of Add never does
+// them. Those of one owner are done in the order they came, and owners alternate, so that one with
+// many does not delay the others. Its users bound it. Any thread.
 class TurnQueue {
  public:
   using Turn = std::function<void()>;
@@ -72,7 +23,10 @@ class TurnQueue {
   bool Add(const std::string& owner, Turn turn) {
     const MutexLock lock(&mutex_);
     if (stopped_) return false;
-    turns_.Push(owner, std::move(turn));
+    std::deque<Turn>& turns = turns_[owner];
+    if (turns.empty()) owners_.push_back(owner);
+    turns.push_back(std::move(turn));
+    ++size_;
     changed_.NotifyOne();
     return true;
   }
@@ -81,8 +35,18 @@ class TurnQueue {
     Turn turn;
     {
       const MutexLock lock(&mutex_);
-      if (turns_.empty()) return false;
-      turn = turns_.Pop();
+      if (owners_.empty()) return false;
+      std::string owner = std::move(owners_.front());
+      owners_.pop_front();
+      const auto turns = turns_.find(owner);
+      turn = std::move(turns->second.front());
+      turns->second.pop_front();
+      --size_;
+      if (turns->second.empty()) {
+        turns_.erase(turns);
+      } else {
+        owners_.push_back(std::move(owner));
+      }
     }
     turn();
     return true;
@@ -92,8 +56,8 @@ class TurnQueue {
     while (true) {
       {
         const MutexLock lock(&mutex_);
-        while (turns_.empty() && !stopped_) changed_.Wait(&mutex_);
-        if (turns_.empty()) return;
+        while (owners_.empty() && !stopped_) changed_.Wait(&mutex_);
+        if (owners_.empty()) return;
       }
       RunTurn();
     }
@@ -109,13 +73,15 @@ class TurnQueue {
   }
   size_t size() const {
     const MutexLock lock(&mutex_);
-    return turns_.size();
+    return size_;
   }
 
  private:
   mutable Mutex mutex_;
   CondVar changed_;
-  FairQueue<Turn> turns_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::string> owners_ ABSL_GUARDED_BY(mutex_);  // those with turns, the next first
+  absl::flat_hash_map<std::string, std::deque<Turn>> turns_ ABSL_GUARDED_BY(mutex_);
+  size_t size_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

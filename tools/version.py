@@ -20,7 +20,7 @@ PLACES = {
     "deploy/compose.yaml": r"vmeventd:(?=\d)|:-vmeventd:",
     "deploy/kubernetes/README.md": r"newTag: ",
     "deploy/kubernetes/base/kustomization.yaml": r"newTag: ",
-    "deploy/kubernetes/kubevirt-events/kustomization.yaml": r"newTag: ",
+    "deploy/kubernetes/components/kubevirt-hook/kustomization.yaml": r"newTag: ",
     "docs/containers.md": r"\bvmevent[ds]:",
     "docs/libvirt.md": r"\bvmevent[ds]:",
 }

@@ -560,17 +560,18 @@ class Doctor {
 
   // Problems from the daemon that no finding above explains.
   void LookAtDaemonsProblems() {
+    const auto text = [](std::string* out, const v1::Problem& problem) { *out += problem.text(); };
     for (const v1::Vm& vm : facts_.daemon.vms) {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
       Add("problem", vm.ref().name(),
-          absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; "), "."),
+          absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; ", text), "."),
           absl::StrCat("vmevents why ", InQuotes(vm.ref().name())), Place::kShell, "vmevents vms");
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
-      const bool forbidden = absl::StrContains(socket.problem(), "Permission denied");
+      const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory = socket.path().substr(0, socket.path().rfind('/'));
       const std::string user = DaemonUser();
-      const std::string what = absl::StrCat("vmeventd says: ", socket.problem(), ".");
+      const std::string what = absl::StrCat("vmeventd says: ", socket.problem().text(), ".");
       const std::string path = InQuotes(socket.path());
       if (!forbidden) {
         Add("problem", socket.path(), what, absl::StrCat("ss -xlp | grep -F ", path), Place::kShell,
@@ -585,8 +586,8 @@ class Doctor {
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;
       Add("libvirt", connection.uri(),
-          absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem(),
-                       Stop(connection.problem())),
+          absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem().text(),
+                       Stop(connection.problem().text())),
           ListDomains(connection.uri()));
     }
   }

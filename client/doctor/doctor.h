@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/unix_sockets.h"
+#include "client/doctor/unix_sockets.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/specs.h"
 

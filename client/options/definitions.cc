@@ -487,6 +487,8 @@ void Define(CLI::App* app) {
             "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones");
   AddIntent(app);
   AddCommand(app, "info", "Show vmeventd's own state", "Example:\n  vmevents -o json info");
+  AddCommand(app, "streams", "Show who watches events, and how far each is",
+             "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
   CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
   AddArgument(health, "SERVICE", "one of its services");
   AddOption(health, "--timeout", "DURATION",

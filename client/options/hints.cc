@@ -43,6 +43,7 @@ constexpr Words kCommandWords[] = {
     {"", "status", "info, or why NAME"},
     {"", "nodeinfo hostname uri cluster-info system", "info"},
     {"", "stats stat domstats", "top"},
+    {"", "clients subscribers watchers", "streams"},
     {"", "ping healthz is-active", "health"},
     {"", "check diagnose debug", "doctor"},
     {"", "nodes node hosts", "fleet"},

@@ -417,6 +417,8 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     line->command = IntentsCommand{};
   } else if (action == "withdraw") {
     line->command = WithdrawIntentCommand{options->Word("INTENT_ID")};
+  } else if (command == "streams") {
+    line->command = StreamsCommand{};
   } else if (command == "health") {
     HealthCommand health;
     if (!options->Text("SERVICE").empty()) health.service = options->Word("SERVICE");
@@ -432,7 +434,7 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
 }
 
 constexpr char kCommands[] =
-    "watch, push, events, vms, why, top, fleet, intent, info, health, doctor, context, "
+    "watch, push, events, vms, why, top, fleet, intent, info, streams, health, doctor, context, "
     "help, version and completion";
 
 Answered Complain(const CLI::App& app, absl::string_view what) {

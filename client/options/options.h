@@ -99,8 +99,8 @@ struct CommandLine {
   }
   std::variant<FollowCommand, PushCommand, ContextListCommand, ContextWriteCommand, TopCommand,
                WhyCommand, EventsCommand, VmsCommand, DeclareIntentCommand, IntentsCommand,
-               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand,
-               FleetCreateCommand>
+               WithdrawIntentCommand, InfoCommand, StreamsCommand, HealthCommand, DoctorCommand,
+               FleetCommand, FleetCreateCommand>
       command;
 };
 

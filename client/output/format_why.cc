@@ -25,7 +25,7 @@ constexpr size_t kTogether = 60;       // limit of a line of evidence of one mom
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
-  switch (shutdown.class_()) {
+  switch (shutdown.shutdown_class()) {
     case v1::SHUTDOWN_CLASS_USER:
       return absl::StrCat("ENDED BY ITS USER", doubt);
     case v1::SHUTDOWN_CLASS_ADMIN:
@@ -35,7 +35,7 @@ std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
     case v1::SHUTDOWN_CLASS_UNKNOWN:
       return "ENDED, UNKNOWN WHY";
     default:
-      return absl::StrCat("ENDED, CLASS ", ShortName(shutdown.class_()));
+      return absl::StrCat("ENDED, CLASS ", ShortName(shutdown.shutdown_class()));
   }
 }
 
@@ -52,7 +52,7 @@ std::string SenderWords(const v1::SignalSender& sender) {
 }
 
 std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
-  const int signal = shutdown.exit_signal();
+  const int signal = shutdown.exit_signal().number();
   std::string text = signal != 0 ? absl::StrCat("QEMU was killed by ", SignalName(signal),
                                                 ": a crash of QEMU itself.")
                                  : absl::StrCat("QEMU gave up with exit code ",
@@ -67,7 +67,7 @@ std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
 std::string MessageSentence(const v1::Event& stopped) {
   const v1::ShutdownDetail& shutdown = stopped.shutdown();
   absl::string_view text = stopped.message();
-  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.class_()), ": "));
+  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.shutdown_class()), ": "));
   text = text.substr(0, text.find(". Seen: "));
   // The intent stands on a line of its own.
   const v1::Intent& intent = shutdown.intent();
@@ -160,7 +160,8 @@ std::string EvidenceLines(const v1::ShutdownDetail& shutdown, absl::CivilDay day
 
 std::string EndSentence(const v1::Event& stopped) {
   const v1::ShutdownDetail& shutdown = stopped.shutdown();
-  const int signal = shutdown.has_sender() ? shutdown.sender().signal() : shutdown.exit_signal();
+  const int signal =
+      shutdown.has_sender() ? shutdown.sender().signal() : shutdown.exit_signal().number();
   std::string text;
   switch (shutdown.cause()) {
     case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
@@ -221,7 +222,8 @@ class StoryText {
     }
     const size_t used = DisplayWidth(name) + DisplayWidth(place) + verdict.size() + 4 + when.size();
     const bool fits = width_ == 0 || used <= width_;
-    const Color color = story_.end ? ColorOf(story_.end->event.shutdown().class_()) : Color::kNone;
+    const Color color =
+        story_.end ? ColorOf(story_.end->event.shutdown().shutdown_class()) : Color::kNone;
     return absl::StrCat(painter_.Paint(name, Color::kBold), place, " ",
                         painter_.Paint(verdict, color),
                         !fits        ? "\n  "
@@ -264,7 +266,7 @@ class StoryText {
     return absl::StrCat(
         text, EvidenceLines(shutdown, day, style_.zone, width_, painter_),
         LastWords(shutdown.last_words()), "  rule ", EscapeForTerminal(shutdown.rule()), " (class ",
-        ShortName(shutdown.class_()), ", cause ", CauseWords(shutdown.cause()), ")\n");
+        ShortName(shutdown.shutdown_class()), ", cause ", CauseWords(shutdown.cause()), ")\n");
   }
 
   std::string LastWords(const v1::LastWords& words) const {
@@ -283,7 +285,10 @@ class StoryText {
   }
 
   static std::string IntentWords(const v1::Intent& intent) {
-    return absl::StrCat("Intent of ", EscapeForTerminal(intent.actor()), ": ",
+    const std::string by = intent.declared_by().empty()
+                               ? ""
+                               : absl::StrCat(" (", EscapeForTerminal(intent.declared_by()), ")");
+    return absl::StrCat("Intent of ", EscapeForTerminal(intent.actor()), by, ": ",
                         EscapeForTerminal(intent.reason()));
   }
 
@@ -327,8 +332,8 @@ class StoryText {
                 : "";
         facts.Add("", absl::StrCat(IntentWords(vm.intent()), until));
       }
-      for (const std::string& problem : vm.problems()) {
-        facts.Add("", EscapeForTerminal(problem), Color::kYellow);
+      for (const v1::Problem& problem : vm.problems()) {
+        facts.Add("", EscapeForTerminal(problem.text()), Color::kYellow);
       }
     }
     facts.Add("Ends", Ends());
@@ -340,12 +345,14 @@ class StoryText {
   static void AddWhereToLook(const v1::Event& end, FactList* facts) {
     const std::string unit = EscapeForTerminal(end.vm().unit());
     const std::string core = EscapeForTerminal(end.shutdown().core());
-    if (end.shutdown().class_() == v1::SHUTDOWN_CLASS_USER) return;
+    if (end.shutdown().shutdown_class() == v1::SHUTDOWN_CLASS_USER) return;
     if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
       facts->Add("", absl::StrCat("journalctl -u '", unit, "'"));
     }
     if (!core.empty()) {
       facts->Add("", absl::StrCat(absl::StartsWith(core, "coredumpctl ") ? "" : "core: ", core));
+    } else if (end.shutdown().exit_signal().core_dumped() && end.vm().pid() != 0) {
+      facts->Add("", absl::StrCat("coredumpctl info ", end.vm().pid()));
     }
   }
 

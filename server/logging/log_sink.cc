@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <climits>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -25,7 +24,7 @@
 namespace vmeventd {
 namespace {
 
-// Time that lines of a kind that is limited are counted before that is reported.
+// Time that lines which are left out are counted before the next line reports it.
 constexpr absl::Duration kReportInterval = absl::Seconds(1);
 
 bool IsSocket(int fd) {
@@ -60,29 +59,25 @@ double LogSink::LinesASecond(absl::string_view logger) const {
 }
 
 void LogSink::log(const spdlog::details::log_msg& msg) {
-  {
-    const MutexLock lock(&mutex_);
-    const double limit = LinesASecond(View(msg.logger_name));
-    Kind& kind = kinds_.try_emplace(KindOf(msg), Kind{TokenBucket(limit, limit)}).first->second;
-    const absl::Duration now = clock_->Now().monotonic;
-    if (!kind.limit.Take(now)) {
-      ++kind.left_out;
-      report_at_ = std::min(report_at_, now + kReportInterval);
-      meters_->rate.Add();
-      changed_.NotifyAll();
-      return;
-    }
-  }
+  const MutexLock lock(&mutex_);
+  if (stopped_) return;
+  const double limit = LinesASecond(View(msg.logger_name));
+  Kind& kind = kinds_.try_emplace(KindOf(msg), Kind{TokenBucket(limit, limit)}).first->second;
+  const absl::Duration now = clock_->Now().monotonic;
+  const bool room = waiting_.size() + writing_ < options_.max_bytes;
+  if (now >= report_at_ && room) AppendReports();
+  const bool fits = kind.limit.Take(now);
+  if (fits && room) return Append(msg);
+  ++(fits ? no_room_ : kind.left_out);
+  (fits ? meters_->stalled_read : meters_->rate).Add();
+  report_at_ = std::min(report_at_, now + kReportInterval);
+}
+
+void LogSink::Append(const spdlog::details::log_msg& msg) {
   spdlog::memory_buf_t line;
   formatter_->format(msg, line);
   if (options_.journal_socket != nullptr && View(msg.logger_name) == kStopLogger &&
       SendStop(msg, View({line.data(), line.size()}))) {
-    return;
-  }
-  const MutexLock lock(&mutex_);
-  if (stopped_ || waiting_.size() + writing_ + line.size() > options_.max_bytes) {
-    meters_->stalled_read.Add();
-    ++left_out_;
     return;
   }
   waiting_.append(line.data(), line.size());
@@ -108,10 +103,31 @@ bool LogSink::SendStop(const spdlog::details::log_msg& msg, absl::string_view li
   for (const auto& [name, value] : fields.items()) {
     if (name != "message") add(absl::AsciiStrToUpper(name), TextOfField(value));
   }
-  sockaddr_un address = {.sun_family = AF_UNIX};
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
   absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "%s", options_.journal_socket);
   return sendto(journal_.get(), entry.data(), entry.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
                 reinterpret_cast<const sockaddr*>(&address), sizeof(address)) >= 0;
+}
+
+void LogSink::AppendReport(const nlohmann::ordered_json& fields) {
+  const std::string payload = fields.dump();
+  Append(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload));
+}
+
+void LogSink::AppendReports() {
+  report_at_ = absl::InfiniteDuration();
+  if (const uint64_t lines = std::exchange(no_room_, 0); lines > 0) {
+    AppendReport(
+        {{"message", "log lines were left out: its reader is too slow"}, {"lines", lines}});
+  }
+  for (auto& [name, kind] : kinds_) {
+    const uint64_t lines = std::exchange(kind.left_out, 0);
+    if (lines == 0) continue;
+    AppendReport({{"message", "log lines were left out: too many at once"},
+                  {"kind", name},
+                  {"lines", lines}});
+  }
 }
 
 void LogSink::flush() {
@@ -124,56 +140,23 @@ void LogSink::flush() {
 void LogSink::Stop() {
   {
     const MutexLock lock(&mutex_);
-    if (!stopped_) give_up_ = SteadyNow() + options_.patience;
-    stopped_ = true;
-    changed_.NotifyAll();
+    if (!std::exchange(stopped_, true)) {
+      AppendReports();
+      give_up_ = SteadyNow() + options_.patience;
+      changed_.NotifyAll();
+    }
   }
   if (thread_.joinable()) thread_.join();
 }
 
-absl::Duration LogSink::UntilReport() const { return report_at_ - clock_->Now().monotonic; }
-
-bool LogSink::Take(std::string* lines) {
-  uint64_t no_room = 0;
-  std::vector<std::pair<std::string, uint64_t>> too_many;
-  {
-    const MutexLock lock(&mutex_);
-    writing_ = 0;
-    changed_.NotifyAll();
-    while (waiting_.empty() && left_out_ == 0 && !stopped_ &&
-           UntilReport() > absl::ZeroDuration()) {
-      changed_.WaitFor(&mutex_, UntilReport());
-    }
-    *lines = std::exchange(waiting_, {});
-    no_room = std::exchange(left_out_, 0);
-    if (stopped_ || UntilReport() <= absl::ZeroDuration()) {
-      report_at_ = absl::InfiniteDuration();
-      for (auto& [name, kind] : kinds_) {
-        if (kind.left_out > 0) too_many.emplace_back(name, std::exchange(kind.left_out, 0));
-      }
-    }
-    if (lines->empty() && no_room == 0 && too_many.empty()) return false;
-    writing_ = lines->size();
-  }
-  if (no_room > 0) {
-    AppendReport(
-        {{"message", "log lines were left out: its reader is too slow"}, {"lines", no_room}},
-        lines);
-  }
-  for (const auto& [kind, left_out] : too_many) {
-    AppendReport({{"message", "log lines were left out: too many at once"},
-                  {"kind", kind},
-                  {"lines", left_out}},
-                 lines);
-  }
-  return true;
-}
-
-void LogSink::AppendReport(const nlohmann::ordered_json& fields, std::string* lines) {
-  const std::string payload = fields.dump();
-  spdlog::memory_buf_t line;
-  formatter_->format(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload), line);
-  lines->append(line.data(), line.size());
+std::string LogSink::Take() {
+  const MutexLock lock(&mutex_);
+  writing_ = 0;
+  changed_.NotifyAll();
+  while (waiting_.empty() && !stopped_) changed_.Wait(&mutex_);
+  std::string lines = std::exchange(waiting_, {});
+  writing_ = lines.size();
+  return lines;
 }
 
 bool LogSink::WaitUntilWritable() {
@@ -210,8 +193,7 @@ bool LogSink::Write(const std::string& lines) {
 
 void LogSink::Run() {
   SetThreadName("log");
-  std::string lines;
-  while (Take(&lines)) {
+  for (std::string lines = Take(); !lines.empty(); lines = Take()) {
     if (!Write(lines)) return;
   }
 }

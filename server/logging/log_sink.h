@@ -48,7 +48,7 @@ inline constexpr char kStoppedMessageId[] = "0240108af81e4335823d0cbf4a388847";
 // Writes lines to a descriptor on its own thread, so that no caller waits for the log's reader.
 // Leaves out lines beyond a limit of each kind, which is a logger and a level, so that no burst
 // fills the log's disk and no kind crowds out another; and lines that the queue has no room for.
-// Counts and reports both. Any thread.
+// Counts both, and reports them with a later line. Any thread.
 class LogSink : public spdlog::sinks::sink {
  public:
   // `fd`, `clock` and `meters` must outlive the sink.
@@ -76,15 +76,15 @@ class LogSink : public spdlog::sinks::sink {
   };
 
   double LinesASecond(absl::string_view logger) const;
+  void Append(const spdlog::details::log_msg& msg) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendReport(const nlohmann::ordered_json& fields) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendReports() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
-  // Takes the lines to write next, followed by reports of those left out. False: the sink ends.
-  bool Take(std::string* lines);
-  // Returns the time until lines of a kind that was limited are reported.
-  absl::Duration UntilReport() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes the lines to write next; empty: the sink ends.
+  std::string Take();
   // Sends a line of a stop to the journal, with its fields. False: the journal does not take it
   // now.
   bool SendStop(const spdlog::details::log_msg& msg, absl::string_view line) const;
-  void AppendReport(const nlohmann::ordered_json& fields, std::string* lines);
   // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
   bool Write(const std::string& lines);
   // Returns when the descriptor accepts more. False: the sink ends first.
@@ -103,8 +103,8 @@ class LogSink : public spdlog::sinks::sink {
   std::map<std::string, Kind> kinds_ ABSL_GUARDED_BY(mutex_);
   absl::Duration report_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
   std::string waiting_ ABSL_GUARDED_BY(mutex_);
-  size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;     // bytes taken by the thread
-  uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // lines without room, since last reported
+  size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;    // bytes taken by the thread
+  uint64_t no_room_ ABSL_GUARDED_BY(mutex_) = 0;  // lines left out, since last reported
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time give_up_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // after Stop
   std::thread thread_;                                                   // last: it uses the rest

@@ -1,6 +1,3 @@
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -17,10 +14,8 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "base/turn_queue.h"
-#include "base/unix_sockets.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
 namespace {
@@ -66,30 +61,21 @@ TEST(AccountNames, OfAnUnknownNumberIsTheNumber) {
   EXPECT_EQ(GroupName(4'200'000'000), "4200000000");
 }
 
-std::vector<std::string> PopAll(FairQueue<std::string>* queue) {
-  std::vector<std::string> out;
-  while (!queue->empty()) out.push_back(queue->Pop());
-  return out;
-}
-
-TEST(FairQueue, OwnersTakeTurnsAndEachKeepsItsOrder) {
-  FairQueue<std::string> queue;
-  for (const char* item : {"a1", "a2", "a3", "a4"}) queue.Push("a", item);
-  queue.Push("b", "b1");
-  queue.Push("b", "b2");
-  queue.Push("c", "c1");
-  EXPECT_EQ(queue.size(), 7u);
-  EXPECT_THAT(PopAll(&queue), ElementsAre("a1", "b1", "c1", "a2", "b2", "a3", "a4"));
-  EXPECT_EQ(queue.size(), 0u);
-}
-
-TEST(FairQueue, AReturningOwnerGoesToTheEnd) {
-  FairQueue<std::string> queue;
-  queue.Push("a", "a1");
-  queue.Push("b", "b1");
-  EXPECT_EQ(queue.Pop(), "a1");
-  queue.Push("a", "a2");
-  EXPECT_THAT(PopAll(&queue), ElementsAre("b1", "a2"));
+TEST(TurnQueueTest, OwnersAlternateAndEachHasItsOrder) {
+  TurnQueue queue;
+  std::vector<std::string> done;
+  const auto add = [&](const std::string& turn) {
+    EXPECT_TRUE(queue.Add(turn.substr(0, 1), [&done, turn] { done.push_back(turn); }));
+  };
+  for (const char* turn : {"a1", "a2", "a3", "b1", "b2", "c1"}) add(turn);
+  EXPECT_EQ(queue.size(), 6u);
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(queue.RunTurn());
+  add("c2");  // a returning owner goes to the end
+  queue.Stop();
+  EXPECT_FALSE(queue.Add("a", [] {}));
+  queue.Run();
+  EXPECT_THAT(done, ElementsAre("a1", "b1", "c1", "a2", "b2", "a3", "c2"));
+  EXPECT_FALSE(queue.RunTurn());
 }
 
 bool Matches(absl::string_view text) {
@@ -196,57 +182,6 @@ TEST(WaitUntil, SeesChangesOfAnotherThread) {
     EXPECT_TRUE(WaitUntil(&changed, &mutex, absl::InfiniteDuration(), [&] { return value == 2; }));
   }
   other.join();
-}
-
-TEST(UnixSocketsTest, AnAnswerThatIsCutOffIsRefused) {
-  std::vector<UnixSocket> sockets;
-  const std::string cut("\x40\0\0\0\x14\0\x02\0\0\0\0\0\0\0\0\0\x01", 17);
-  EXPECT_EQ(ParseUnixSockets(cut, &sockets).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_TRUE(sockets.empty());
-}
-
-TEST(UnixSocketsTest, AnErrorOfTheKernelIsNamed) {
-  std::vector<UnixSocket> sockets;
-  // ENOENT: the kernel has no unix_diag.
-  const std::string error(
-      "\x24\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\xfe\xff\xff\xff"
-      "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
-      36);
-  EXPECT_EQ(ParseUnixSockets(error, &sockets).status().message(),
-            "cannot list Unix sockets: sock_diag: No such file or directory");
-}
-
-TEST(UnixSocketsTest, ProcListsThemWithoutTheirConnections) {
-  const std::vector<UnixSocket> sockets = ParseProcNetUnix(
-      "Num       RefCount Protocol Flags    Type St Inode Path\n"
-      "0000000000000000: 00000002 00000000 00010000 0001 01    17 /run/a b.qmp\n"
-      "0000000000000000: 00000003 00000000 00000000 0001 03 4294967295\n"
-      "0000000000000000: 00000002 00000000 00010000 0001 01 24 @/tmp/dbus\n"
-      "of a path with a line's end\n"
-      "0000000000000000: 00000003");
-  ASSERT_EQ(sockets.size(), 3U);
-  EXPECT_EQ(sockets[0].inode, 17U);
-  EXPECT_EQ(sockets[0].path, "/run/a b.qmp");
-  EXPECT_TRUE(sockets[0].listening);
-  EXPECT_EQ(sockets[1].inode, 4294967295U);
-  EXPECT_EQ(sockets[1].path, "");
-  EXPECT_FALSE(sockets[1].listening);
-  EXPECT_EQ(sockets[2].path, "");
-}
-
-TEST(UnixSocketsTest, ProcHasASocketThatListensHere) {
-  const TemporaryDirectory directory;
-  const std::string path = directory / "a.sock";
-  const UniqueFd listener(socket(AF_UNIX, SOCK_STREAM, 0));
-  sockaddr_un address{.sun_family = AF_UNIX};
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  ASSERT_EQ(listen(listener.get(), 1), 0);
-  const auto sockets = ReadUnixSocketsOfProc();
-  ASSERT_TRUE(sockets.ok()) << sockets.status();
-  EXPECT_TRUE(std::any_of(sockets->begin(), sockets->end(), [&](const UnixSocket& each) {
-    return each.path == path && each.listening;
-  }));
 }
 
 TEST(LatencyHistogram, CountsEachLatencyInTheBucketOfTheNextBound) {

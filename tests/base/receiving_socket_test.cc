@@ -97,11 +97,11 @@ TEST(ReceivingSocketTest, WhatIsReadNamesItsSender) {
   ASSERT_EQ(send(pair.peer.get(), "x", 1, 0), 1);
   char byte = 0;
   ucred sender{};
-  EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), 1);
+  EXPECT_EQ(ours.Receive(&byte, 1, &sender), 1);
   EXPECT_EQ(sender.pid, getpid());
   const PassedPipe pipe = MakePassedPipe();
   ASSERT_EQ(PassTo(pair.peer, pipe.write), 0);
-  EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), -1);
+  EXPECT_EQ(ours.Receive(&byte, 1, &sender), -1);
   EXPECT_EQ(errno, EBADMSG);
 }
 

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "base/unix_sockets.h"
+#include "client/doctor/unix_sockets.h"
 #include "watcher/core/qemu_arguments.h"
 
 void Fuzz_qemu_arguments(absl::string_view input) {

@@ -194,7 +194,7 @@ MUTATIONS = [
              "ProcessStartTime(process.start_ticks) <= run.attached_at().wall + kClockSteps", "true",
              "LibvirtProcessTest.AProcessThatStartedLaterIsTheNextLife"),
     Mutation("events-do-not-wait-for-the-list", "watcher/libvirt/libvirt_link.cc",
-             "if (⟦queue->held⟧ || queue->ready", "false",
+             "if (⟦!to->listed⟧) return to->held.push_back", "false",
              "LibvirtInboxTest.WhatComesBeforeTheListWaitsForIt"),
     Mutation("a-list-is-newer-than-what-came", "watcher/libvirt/libvirt_domains.cc",
              "active.domain.id > 0 && ⟦!changed.contains(active.domain.uuid)⟧", "true",

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -90,8 +91,8 @@ class SendersTest : public E2eTest {
 
   // The end of a QEMU by `end`, which is given the pid of the first process of its PID namespace.
   // That process runs `after` once QEMU is started.
-  template <typename End>
-  v1::Event StoppedInContainer(const std::string& name, const std::string& after, End end) {
+  v1::Event StoppedInContainer(const std::string& name, const std::string& after,
+                               absl::FunctionRef<void(pid_t)> end) {
     const std::string program = dir() / (name + ".sh");
     std::ofstream(program) << "#!/bin/sh\nexec unshare --pid --fork --mount-proc sh -c "
                               "'qemu-system-x86_64 \"$@\" <&- & "
@@ -106,8 +107,7 @@ class SendersTest : public E2eTest {
   }
 
   // The end of an empty QEMU by `end`, which is given its pid.
-  template <typename End>
-  v1::Event StoppedBy(const std::string& name, End end) {
+  v1::Event StoppedBy(const std::string& name, absl::FunctionRef<void(pid_t)> end) {
     const auto guest = StartEmptyGuest(name);
     WaitUntilAttached(daemon(), name);
     end(guest->pid());
@@ -122,7 +122,7 @@ TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
   EXPECT_EQ(end.rule(), "killed-by-host");
   EXPECT_EQ(end.sender().signal(), SIGKILL);
   EXPECT_EQ(end.sender().pid(), getpid());
-  EXPECT_TRUE(end.sender().details_known());
+  EXPECT_TRUE(end.sender().has_uid());
   EXPECT_EQ(end.sender().uid(), getuid());
   EXPECT_EQ(end.sender().command(), "e2e_test");
   EXPECT_EQ(end.sender().executable(), std::filesystem::read_symlink("/proc/self/exe").string());
@@ -365,9 +365,10 @@ class SendersOverARestartTest : public SendersTest {
     std::vector<UniqueFd> stored;
     StartWatching(manager_->Wrapper(&stored));
   }
+
   // The end of an empty QEMU by `end` while no daemon runs.
-  template <typename End>
-  v1::Event StoppedMeanwhile(const std::string& name, End end, int how = SIGTERM) {
+  v1::Event StoppedMeanwhile(const std::string& name, absl::FunctionRef<void(pid_t)> end,
+                             int how = SIGTERM) {
     const auto guest = StartEmptyGuest(name);
     WaitUntilAttached(daemon(), name);
     EndDaemon(how);
@@ -393,7 +394,7 @@ TEST_F(SendersOverARestartTest, WhoKilledMeanwhileIsKnown) {
 TEST_F(SendersOverARestartTest, WhoKilledOverACrashOfTheDaemonIsUnknown) {
   const v1::Event stopped = StoppedMeanwhile(
       "vm1", [](pid_t pid) { kill(pid, SIGKILL); }, SIGKILL);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
   EXPECT_TRUE(daemon().GetServerInfo().signal_senders().active());
 }
 
@@ -415,7 +416,7 @@ TEST_F(SendersOverARestartTest, AMemoryKillerMeanwhileIsKnown) {
 TEST_F(SendersOverARestartTest, ASenderThatIsGoneAndMayHaveBeenQemusOwnIsNotKnown) {
   // Of QEMU's own user, root, and of its cgroup.
   const v1::Event stopped = StoppedMeanwhile("vm1", KillAndBeGone);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
   EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
   EXPECT_THAT(EvidenceOf(stopped),
               Contains(HasSubstr("by a process that is gone and may have been QEMU's")));

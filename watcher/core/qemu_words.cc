@@ -33,10 +33,7 @@ std::optional<absl::Time> TimeOfLibvirt(absl::string_view* line) {
   return time;
 }
 
-bool IsOfLibvirt(absl::string_view line) {
-  return TimeOfLibvirt(&line).has_value() &&
-         (absl::StartsWith(line, "starting up ") || absl::StartsWith(line, "shutting down"));
-}
+bool IsOfLibvirt(absl::string_view line) { return TimeOfLibvirt(&line).has_value(); }
 
 }  // namespace
 
@@ -60,25 +57,21 @@ LastWords WordsIn(absl::string_view text, WordsSource source) {
   return words;
 }
 
-LibvirtLife FindLibvirtLife(absl::string_view log, absl::Time start) {
-  LibvirtLife life;
+std::string LibvirtLife(absl::string_view log, absl::Time start) {
+  std::string life;
+  bool found = false;
   bool command_line = false;
   for (const absl::string_view line : absl::StrSplit(log, '\n')) {
     absl::string_view said = line;
     const std::optional<absl::Time> time = TimeOfLibvirt(&said);
     if (time.has_value() && absl::StartsWith(said, "starting up ")) {
       if (*time > start + kStartError) break;
-      if (*time < start - kStartSlack) continue;
-      life = {.found = true};
-      command_line = true;
-    } else if (!life.found) {
-      continue;
+      found = command_line = *time >= start - kStartSlack;
+      life.clear();
     } else if (command_line) {
       command_line = absl::EndsWith(line, "\\");
-    } else if (time.has_value() && absl::StartsWith(said, "shutting down")) {
-      life.complete = true;
-    } else {
-      absl::StrAppend(&life.text, line, "\n");
+    } else if (found) {
+      absl::StrAppend(&life, line, "\n");
     }
   }
   return life;

@@ -19,14 +19,9 @@ inline constexpr size_t kMaxWordBytes = 2048;
 // The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are left out.
 LastWords WordsIn(absl::string_view text, WordsSource source);
 
-// The part of a libvirt log that one life wrote.
-struct LibvirtLife {
-  std::string text;       // without QEMU's command line
-  bool found = false;     // its beginning is there
-  bool complete = false;  // libvirt has added that it ended
-};
-// The life whose process was started at `start`.
-LibvirtLife FindLibvirtLife(absl::string_view log, absl::Time start);
+// The part of a libvirt log that the process wrote that was started at `start`, without its command
+// line; "": there is none.
+std::string LibvirtLife(absl::string_view log, absl::Time start);
 
 // The sender that QEMU names: "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)". Unset:
 // it names none.

@@ -1,6 +1,5 @@
 // libvirt's client library, loaded when it is needed. Facts: docs/libvirt.md.
 
-#include <dlfcn.h>
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -16,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/shared_library.h"
 #include "base/system.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_api.h"
@@ -60,39 +60,23 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virConnectDomainQemuMonitorEventRegister)
 
 struct Functions {
-// NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration takes none.
-#define VMEVENTD_DECLARE(name) decltype(&::name) name = nullptr;
-  VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_DECLARE)
-  VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_DECLARE)
-#undef VMEVENTD_DECLARE
+  VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
+  VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
 };
 
 // Filled by LoadLibvirt(), and constant from then on.
 Functions lib;
 
-absl::Status Missing(absl::string_view what) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("--libvirt needs libvirt's client library (", what,
-                   "): install the Debian package libvirt0, or what your distribution calls it "
-                   "(libvirt-libs)"));
-}
-
 absl::Status LoadFunctions() {
-  void* const core = dlopen("libvirt.so.0", RTLD_NOW | RTLD_LOCAL);
-  if (core == nullptr) return Missing(dlerror());
-  void* const qemu = dlopen("libvirt-qemu.so.0", RTLD_NOW | RTLD_LOCAL);
-  if (qemu == nullptr) return Missing(dlerror());
-#define VMEVENTD_LOAD(library, name)                                                        \
-  lib.name = reinterpret_cast<decltype(lib.name)>(dlsym(library, #name)); /* as dlsym(3) */ \
-  if (lib.name == nullptr) return Missing(dlerror());
-#define VMEVENTD_LOAD_CORE(name) VMEVENTD_LOAD(core, name)
-#define VMEVENTD_LOAD_QEMU(name) VMEVENTD_LOAD(qemu, name)
-  VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_LOAD_CORE)
-  VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_LOAD_QEMU)
-#undef VMEVENTD_LOAD_CORE
-#undef VMEVENTD_LOAD_QEMU
-#undef VMEVENTD_LOAD
-  return absl::OkStatus();
+  constexpr char kAdvice[] =
+      "--libvirt needs libvirt's client library: install the Debian package libvirt0, or what your "
+      "distribution calls it (libvirt-libs)";
+  Functions& functions = lib;
+  absl::Status status = LoadSharedLibrary("libvirt.so.0", kAdvice,
+                                          {VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)});
+  if (!status.ok()) return status;
+  return LoadSharedLibrary("libvirt-qemu.so.0", kAdvice,
+                           {VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)});
 }
 
 void IgnoreError(void* /*data*/, virErrorPtr /*error*/) {}  // each call's is asked for

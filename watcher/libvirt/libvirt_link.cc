@@ -96,65 +96,57 @@ absl::StatusOr<std::shared_ptr<LibvirtInbox>> LibvirtInbox::Create() {
 
 void LibvirtInbox::Begin(AttemptId attempt) {
   const MutexLock lock(&mutex_);
-  queues_.try_emplace(attempt);
+  attempts_.try_emplace(attempt);
 }
 
 void LibvirtInbox::Forget(AttemptId attempt) {
   const MutexLock lock(&mutex_);
-  queues_.erase(attempt);
+  attempts_.erase(attempt);
 }
 
-LibvirtInbox::Queue* LibvirtInbox::Find(AttemptId attempt) {
-  const auto it = queues_.find(attempt);
-  return it == queues_.end() || it->second.closed ? nullptr : &it->second;
+LibvirtInbox::Attempt* LibvirtInbox::Find(AttemptId attempt) {
+  const auto it = attempts_.find(attempt);
+  return it == attempts_.end() || it->second.closed ? nullptr : &it->second;
 }
 
-void LibvirtInbox::Release(AttemptId attempt, Queue* queue) {
-  if (queue->held || queue->ready || queue->messages.empty()) return;
-  // Take wakes itself again while something is left.
-  if (ready_.empty()) Wake();
-  queue->ready = true;
-  ready_.push_back(attempt);
+void LibvirtInbox::Push(AttemptId attempt, LibvirtMessage message) {
+  // A counter that is full wakes as well. Take wakes itself again while something is left.
+  if (messages_.empty()) eventfd_write(wake_.get(), 1);
+  messages_.push_back({attempt, std::move(message)});
 }
-
-// A counter that is full wakes as well.
-void LibvirtInbox::Wake() { eventfd_write(wake_.get(), 1); }
 
 void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
   const MutexLock lock(&mutex_);
-  Queue* const queue = Find(attempt);
-  if (queue == nullptr) return;
-  if (queue->bytes + BytesOf(message) > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
+  Attempt* const to = Find(attempt);
+  if (to == nullptr) return;
+  if (to->bytes + BytesOf(message) > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
     message = LinkClosed{"more events came than are taken in", /*overflow=*/true};
   }
   if (std::holds_alternative<LinkClosed>(message)) {
-    queue->closed = true;
-    if (std::exchange(queue->held, false)) {
-      queue->messages.clear();
-      queue->bytes = 0;
-    }
+    to->closed = to->listed = true;
+    to->held.clear();
   }
-  queue->bytes += BytesOf(message);
-  queue->messages.push_back(std::move(message));
-  Release(attempt, queue);
+  to->bytes += BytesOf(message);
+  if (!to->listed) return to->held.push_back(std::move(message));
+  Push(attempt, std::move(message));
 }
 
 void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains) {
   const MutexLock lock(&mutex_);
-  Queue* const queue = Find(attempt);
-  if (queue == nullptr) return;  // nobody wants it
+  Attempt* const to = Find(attempt);
+  if (to == nullptr) return;
+  to->listed = true;
   LinkOpened opened{.domains = std::move(domains), .changed = {}, .heard = {}};
-  for (const LibvirtMessage& message : queue->messages) {
+  for (const LibvirtMessage& message : to->held) {
     const auto* const change = std::get_if<DomainChanged>(&message);
     if (change != nullptr) opened.changed.insert(change->domain.uuid);
     const auto* const event = std::get_if<DomainEvent>(&message);
     if (event != nullptr) opened.heard.insert(event->domain.uuid);
   }
   LibvirtMessage first = std::move(opened);
-  queue->bytes += BytesOf(first);
-  queue->messages.push_front(std::move(first));
-  queue->held = false;
-  Release(attempt, queue);
+  to->bytes += BytesOf(first);
+  Push(attempt, std::move(first));
+  for (LibvirtMessage& message : std::exchange(to->held, {})) Push(attempt, std::move(message));
 }
 
 std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
@@ -162,23 +154,15 @@ std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
   const MutexLock lock(&mutex_);
   eventfd_t ignored;
   eventfd_read(wake_.get(), &ignored);
-  for (size_t turns = ready_.size(); turns > 0; --turns) {
-    const AttemptId attempt = ready_.front();
-    ready_.pop_front();
-    const auto it = queues_.find(attempt);
-    if (it == queues_.end()) continue;
-    Queue* const queue = &it->second;
-    queue->ready = false;
-    for (size_t taken_of_it = 0; taken_of_it < kBatch && !queue->messages.empty(); ++taken_of_it) {
-      queue->bytes -= BytesOf(queue->messages.front());
-      entries.push_back({attempt, std::move(queue->messages.front())});
-      queue->messages.pop_front();
+  while (entries.size() < kBatch && !messages_.empty()) {
+    const auto from = attempts_.find(messages_.front().attempt);
+    if (from != attempts_.end()) {
+      from->second.bytes -= BytesOf(messages_.front().message);
+      entries.push_back(std::move(messages_.front()));
     }
-    if (queue->messages.empty()) continue;
-    queue->ready = true;
-    ready_.push_back(attempt);
+    messages_.pop_front();
   }
-  if (!ready_.empty()) Wake();
+  if (!messages_.empty()) eventfd_write(wake_.get(), 1);
   return entries;
 }
 

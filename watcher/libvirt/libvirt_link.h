@@ -65,8 +65,8 @@ using LibvirtMessage = std::variant<LinkOpened, DomainsListedAgain, LinkClosed, 
 using AttemptId = uint64_t;
 
 // The queue between libvirt's threads and the loop thread. Each attempt has a backlog limit; one
-// that reaches it is closed and its backlog dropped, so that the domains are listed and compared
-// again. Attempts take turns. Any thread but for Take.
+// that reaches it is closed, so that the domains are listed and compared again. Any thread but for
+// Take.
 class LibvirtInbox {
  public:
   static constexpr size_t kMaxBytes = 8 << 20;  // backlog limit of one attempt
@@ -88,31 +88,29 @@ class LibvirtInbox {
     AttemptId attempt;
     LibvirtMessage message;
   };
-  // Takes the waiting messages, of the attempts in turn, at most kBatch of each. Loop thread.
+  // Takes the first kBatch messages that wait. Loop thread.
   std::vector<Entry> Take();
   // Descriptor that is readable while messages wait.
   int fd() const { return wake_.get(); }
 
  private:
-  struct Queue {
-    std::deque<LibvirtMessage> messages;
-    size_t bytes = 0;
-    bool held = true;     // waits for its first list
-    bool ready = false;   // it is in ready_
-    bool closed = false;  // LinkClosed is its last message
+  struct Attempt {
+    size_t bytes = 0;                  // of its messages
+    bool listed = false;               // its first list was posted, or it was closed before
+    bool closed = false;               // LinkClosed is its last message
+    std::vector<LibvirtMessage> held;  // what waits for that list
   };
-  static constexpr size_t kBatch = 16;
+  static constexpr size_t kBatch = 64;
 
   explicit LibvirtInbox(UniqueFd wake) : wake_(std::move(wake)) {}
-  Queue* Find(AttemptId attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Wake();
-  // Has Take hand out what is in the queue, if anything.
-  void Release(AttemptId attempt, Queue* queue) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Null: nobody wants its messages.
+  Attempt* Find(AttemptId attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Push(AttemptId attempt, LibvirtMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const UniqueFd wake_;
   Mutex mutex_;
-  absl::flat_hash_map<AttemptId, Queue> queues_ ABSL_GUARDED_BY(mutex_);
-  std::deque<AttemptId> ready_ ABSL_GUARDED_BY(mutex_);  // attempts with messages to hand out
+  absl::flat_hash_map<AttemptId, Attempt> attempts_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Entry> messages_ ABSL_GUARDED_BY(mutex_);
 };
 
 // One connection to a libvirt: makes its blocking calls, one after another, on one of the threads,

@@ -26,8 +26,6 @@ constexpr absl::Duration kStable = absl::Seconds(10);
 constexpr absl::Duration kSlowAttempt = absl::Seconds(5);
 // And after that.
 constexpr absl::Duration kCheckInterval = absl::Minutes(1);
-// Time after which threads that could not be started are tried again.
-constexpr absl::Duration kThreadRetry = absl::Seconds(1);
 // Time of one turn: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
 // Interval of looking for a libvirt that is followed once it is there.
@@ -72,7 +70,6 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
 
 LibvirtSource::~LibvirtSource() {
   context_->loop->Remove(inbox_->fd());
-  context_->loop->CancelTimer(&retry_threads_);
   context_->loop->CancelTimer(&await_);
   for (const auto& [uri, link] : links_) {
     context_->loop->CancelTimer(&link->retry);
@@ -100,13 +97,7 @@ void LibvirtSource::Start() {
 }
 
 void LibvirtSource::EndTurn() {
-  const bool starved = threads_.starved();
-  if (!std::exchange(starved_, starved) && starved) {
-    spdlog::error("--libvirt: cannot start a thread; trying again");
-  }
-  if (starved && retry_threads_.serial == 0) {
-    context_->loop->SetTimerIn(&retry_threads_, kThreadRetry, [this] { threads_.Retry(); });
-  }
+  threads_.StartMissing();
   for (const auto& [uri, link] : links_) link->tried |= link->connected && link->looks == 0;
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
   if (!first_scan_done_ && started_ && std::all_of(links_.begin(), links_.end(), tried)) {
@@ -203,10 +194,10 @@ void LibvirtSource::Connect(Link* link) {
 
 void LibvirtSource::OnSlow(Link* link) {
   link->tried = true;
-  SetProblem(link, link->worker->waits_for_thread()
-                       ? absl::StrCat("it waits for its turn: ", kMaxThreads,
-                                      " calls of libvirts have not returned")
-                       : "libvirt does not answer");
+  SetProblem(link, ProblemCode::kNoAnswer,
+             link->worker->waits_for_thread() ? absl::StrCat("it waits for its turn: ", kMaxThreads,
+                                                             " calls of libvirts have not returned")
+                                              : "libvirt does not answer");
 }
 
 void LibvirtSource::BackOff(Link* link) {
@@ -300,12 +291,12 @@ void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
   });
 }
 
-void LibvirtSource::SetProblem(Link* link, const std::string& problem) {
-  if (link->problem != problem && !problem.empty()) {
+void LibvirtSource::SetProblem(Link* link, ProblemCode code, const std::string& problem) {
+  if (link->problem.text != problem && !problem.empty()) {
     // The log escapes for its reader; libvirt's messages have quotes.
     spdlog::warn("--libvirt {}: {}", EscapeNonUtf8(link->uri), EscapeNonUtf8(problem));
   }
-  link->problem = EscapeNonUtf8(problem);
+  link->problem = {code, EscapeNonUtf8(problem)};
   ShowState(*link);
 }
 
@@ -314,7 +305,7 @@ void LibvirtSource::ShowState(const Link& link) {
   const MutexLock lock(&mutex_);
   states_[link.uri] = {.uri = EscapeNonUtf8(link.uri),
                        .connected = link.connected,
-                       .problem = link.connected ? "" : link.problem,
+                       .problem = link.connected ? Problem() : link.problem,
                        .since = link.since,
                        .domains = link.runs};
 }
@@ -347,6 +338,7 @@ void LibvirtSource::PublishGap(const Link& link) {
   const Instant now = context_->loop->Now();
   VmEvent gap;
   gap.type = EventType::kGap;
+  gap.gap_reason = GapReason::kLibvirtLost;
   gap.observe_time = now.wall;
   gap.observe_monotonic = now.monotonic;
   gap.message =
@@ -396,7 +388,7 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   const Instant now = context_->loop->Now();
   link->since = now.wall;
   link->connected_at = now.monotonic;
-  SetProblem(link, "");
+  SetProblem(link, ProblemCode::kNone, "");
   ApplyList(link, message.domains, message.changed, message.heard);
   CheckLater(link, kFirstCheck);
   ShowState(*link);
@@ -406,9 +398,10 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
   context_->meters.libvirt_failures.Add();
   if (message.overflow) context_->meters.libvirt_overflows.Add();
   link->tried = true;
+  const auto code = link->connected ? ProblemCode::kLibvirtLost : ProblemCode::kCannotConnect;
   Disconnect(link, message.why);
   BackOff(link);
-  SetProblem(link, message.why);
+  SetProblem(link, code, message.why);
   if (link->wanted) {
     RetryLater(link);
   } else {

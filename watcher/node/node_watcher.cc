@@ -335,7 +335,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
         absl::StrCat("request_id: ", Quote(request.request_id), " was used for the intent ",
                      own->intent_id, ", of another actor or reason: use a new one")));
   }
-  if (const Intent* open = (*run)->open_intent(); open != nullptr) {
+  if (const Intent* open = (*run)->open_intent(); open != nullptr && open->actor != request.actor) {
     return done(WithReason(
         "INTENT_IS_OPEN",
         absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
@@ -351,8 +351,9 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                        "too many intents were declared on this node: at most ", kNodeIntents.burst,
                        " at once and ", kNodeIntents.per_second, " a second; try again later"))));
   }
-  Intent intent{request.intent_id, request.actor, request.reason, loop_->Now().wall + request.ttl,
-                request.request_id};
+  Intent intent{request.intent_id,  request.actor,
+                request.reason,     loop_->Now().wall + request.ttl,
+                request.request_id, request.declared_by};
   (*run)->DeclareIntent(intent, [done, intent] { done(intent); });
 }
 

@@ -9,14 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <cstring>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
@@ -24,35 +22,18 @@
 namespace vmeventd {
 namespace {
 
-// One mask for all: a directory may be on the way of one spec and the directory of another, and
-// the kernel keeps one mask for each inode.
 constexpr uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF |
-                           IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR | IN_DONT_FOLLOW;
+                           IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR;
 constexpr uint32_t kSelfMask = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT;
-constexpr absl::Duration kRetryInterval = absl::Seconds(5);
-constexpr absl::Duration kCheckInterval = absl::Seconds(10);
-constexpr int kMaxLinks = 40;  // as the kernel's own limit
+constexpr absl::Duration kCheckInterval = absl::Seconds(1);
+// Every so many checks are of all directories.
+constexpr int kChecksOfAll = 10;
 // Limit of sockets in the directory of one VM.
 constexpr size_t kMaxSocketsOfVm = 16;
 constexpr size_t kReadBytes = 64 << 10;
 
 std::string Join(const std::string& directory, const std::string& name) {
   return absl::StrCat(absl::StripSuffix(directory, "/"), "/", name);
-}
-
-// The components of `path`, the last first.
-std::vector<std::string> ReversedComponents(absl::string_view path) {
-  std::vector<std::string> components;
-  for (const absl::string_view component : absl::StrSplit(path, '/', absl::SkipEmpty())) {
-    if (component != ".") components.emplace_back(component);
-  }
-  std::reverse(components.begin(), components.end());
-  return components;
-}
-
-std::string Parent(const std::string& directory) {
-  const size_t slash = directory.rfind('/');
-  return slash == 0 ? "/" : directory.substr(0, slash);
 }
 
 bool IsMissing(int error) { return error == ENOENT || error == ENOTDIR; }
@@ -95,32 +76,20 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
     return absl::ErrnoToStatus(
         errno, "cannot create an inotify instance (see fs.inotify.max_user_instances)");
   }
-  UniqueFd mounts(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
-  if (!mounts.valid()) spdlog::warn("cannot read /proc/self/mountinfo: mounts will go unnoticed");
-
-  std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
-      loop, std::move(specs), delegate, max_sockets, std::move(inotify), std::move(mounts)));
+  std::unique_ptr<DirectoryWatcher> watcher(
+      new DirectoryWatcher(loop, std::move(specs), delegate, max_sockets, std::move(inotify)));
   if (absl::Status status = loop->Add(watcher->inotify_.get(), EPOLLIN, watcher.get());
       !status.ok()) {
     return status;
-  }
-  if (watcher->mounts_.valid()) {
-    // Polling it says, and clears, whether the mounts have changed since the last poll.
-    if (absl::Status status = loop->Add(watcher->mounts_.get(), EPOLLPRI, watcher.get());
-        !status.ok()) {
-      return status;
-    }
   }
   return watcher;
 }
 
 DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
-                                   Delegate* delegate, size_t max_sockets, UniqueFd inotify,
-                                   UniqueFd mounts)
+                                   Delegate* delegate, size_t max_sockets, UniqueFd inotify)
     : loop_(loop),
       delegate_(delegate),
       inotify_(std::move(inotify)),
-      mounts_(std::move(mounts)),
       specs_(std::move(specs)),
       last_number_(static_cast<int>(specs_.size()) - 1) {
   for (int spec = 0; spec <= last_number_; ++spec) {
@@ -129,14 +98,11 @@ DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs
 }
 
 DirectoryWatcher::~DirectoryWatcher() {
-  loop_->CancelTimer(&retry_timer_);
   loop_->CancelTimer(&check_timer_);
   loop_->Remove(inotify_.get());
-  if (mounts_.valid()) loop_->Remove(mounts_.get());
 }
 
 void DirectoryWatcher::Start() {
-  started_ = true;
   EvaluateAll(true);
   ArmCheck();
   for (const auto& [number, directory] : directories_) {
@@ -168,44 +134,33 @@ void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
                absl::CHexEscape(spec.pattern()), absl::CHexEscape(root.unmatched), hint);
 }
 
-void DirectoryWatcher::OnFdReady(uint32_t events) {
-  if ((events & EPOLLIN) == 0) {       // of the mounts: they have changed
-    if (started_) EvaluateAll(false);  // Start looks at everything anyway
-    return;
-  }
+void DirectoryWatcher::OnFdReady(uint32_t) {
   std::array<char, kReadBytes> buffer;
   const ssize_t size = read(inotify_.get(), buffer.data(), buffer.size());
   if (size > 0) Dispatch(absl::string_view(buffer.data(), static_cast<size_t>(size)));
 }
 
 void DirectoryWatcher::Dispatch(absl::string_view bytes) {
-  std::set<int> changed;
+  std::vector<int> changed;
   bool overflow = false;
   for (const InotifyEvent& event : ParseInotifyEvents(bytes)) {
     if (event.mask & IN_Q_OVERFLOW) overflow = true;
-    const auto it = uses_.find(event.watch);
-    if (it == uses_.end()) continue;  // of a watch that is not needed any more
+    const auto it = users_.find(event.watch);
+    if (it == users_.end()) continue;             // of a watch that is not needed any more
+    const std::vector<int> numbers = it->second;  // to look may change it
     if ((event.mask & kSelfMask) || event.name.empty()) {
-      for (const auto& [name, numbers] : it->second) changed.insert(numbers.begin(), numbers.end());
-      if (event.mask & IN_IGNORED) uses_.erase(it);  // the kernel has dropped the watch
+      changed.insert(changed.end(), numbers.begin(), numbers.end());
+      if (event.mask & IN_IGNORED) users_.erase(it);  // the kernel has dropped the watch
       continue;
     }
-    if (const auto next = it->second.find(event.name); next != it->second.end()) {
-      changed.insert(next->second.begin(), next->second.end());
-    }
-    const auto itself = it->second.find("");
-    if (itself == it->second.end()) continue;
-    const std::vector<int> numbers = itself->second;  // to look may change it
     for (const int number : numbers) Look(number, event.name);
   }
   if (overflow) {
     overflows_.Add();
     spdlog::warn("the inotify queue overflowed: reading all watched directories again");
-    EvaluateAll(true);
-    return;
+    return EvaluateAll(true);
   }
   for (const int number : changed) Evaluate(number, false);
-  ArmRetry();
   ReportDirectories();
 }
 
@@ -213,7 +168,6 @@ void DirectoryWatcher::EvaluateAll(bool scan_always) {
   std::vector<int> numbers;
   for (const auto& [number, directory] : directories_) numbers.push_back(number);
   for (const int number : numbers) Evaluate(number, scan_always);
-  ArmRetry();
   ReportDirectories();
 }
 
@@ -221,13 +175,10 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
   const auto it = directories_.find(number);
   if (it == directories_.end()) return;  // its root has lost it meanwhile
   Directory& directory = it->second;
-  retries_.erase(number);
   std::string problem;
-  Way way;
-  const int watch = WalkTo(number, &way, &problem);
-  ReplaceWay(number, std::move(way));
+  const int watch = Watch(directory.path, &problem);
   const bool changed = watch != directory.watch;
-  directory.watch = watch;
+  SetWatch(number, watch);
   if (watch < 0) {
     if (changed && directory.entry.empty()) {
       spdlog::info("{} is not there", absl::CHexEscape(directory.path));
@@ -239,84 +190,35 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
       spdlog::info("found {}: following its VMs", directory.path);
     }
     Scan(number, &problem);
+  } else {
+    return;  // as before
   }
   SetProblem(&directory, std::move(problem));
 }
 
-int DirectoryWatcher::WalkTo(int number, Way* way, std::string* problem) {
-  Directory& directory = directories_.at(number);
-  const bool from_root = !directory.entry.empty();
-  std::vector<std::string> ahead = ReversedComponents(
-      from_root ? absl::StripPrefix(directory.path, directories_.at(directory.spec).path)
-                : directory.path);
-  std::string current = from_root ? directories_.at(directory.spec).resolved : "/";
-  int links = 0;
-  while (true) {
-    const std::string next = ahead.empty() ? "" : ahead.back();
-    if (next == "..") {  // only out of a link's target; `current` holds no link
-      current = Parent(current);
-      ahead.pop_back();
-      continue;
-    }
-    const int watch = inotify_add_watch(inotify_.get(), current.c_str(), kMask);
-    if (watch >= 0) {
-      way->push_back({watch, next});
-    } else if (IsMissing(errno)) {
-      return -1;  // removed since it was looked at: an event of its parent waits
-    } else {
-      // A parent that may be passed but not read can only be looked at from time to time.
-      *problem = ErrnoText("watch", current, errno);
-      retries_.insert(number);
-    }
-    if (ahead.empty()) {
-      directory.resolved = current;
-      return watch;
-    }
-    ahead.pop_back();
-
-    const std::string path = Join(current, next);
-    struct stat status;
-    if (lstat(path.c_str(), &status) != 0) {
-      if (IsMissing(errno)) return -1;
-      *problem = ErrnoText("look at", path, errno);
-      retries_.insert(number);
-      return -1;
-    }
-    if (S_ISLNK(status.st_mode)) {
-      std::array<char, PATH_MAX> target;
-      const ssize_t size = readlink(path.c_str(), target.data(), target.size());
-      if (size <= 0 || ++links > kMaxLinks) return -1;
-      const absl::string_view text(target.data(), static_cast<size_t>(size));
-      for (std::string& name : ReversedComponents(text)) ahead.push_back(std::move(name));
-      if (text.front() == '/') current = "/";
-    } else if (S_ISDIR(status.st_mode) && status.st_nlink == 0) {
-      *problem =
-          absl::StrCat(absl::CHexEscape(path),
-                       " was removed where it is mounted from, and a directory that was made "
-                       "there since is not seen here: mount its parent instead");
-      retries_.insert(number);
-      return -1;
-    } else if (S_ISDIR(status.st_mode)) {
-      current = path;
-    } else {
-      return -1;
-    }
+int DirectoryWatcher::Watch(const std::string& path, std::string* problem) const {
+  struct stat status;
+  if (fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && status.st_nlink == 0) {
+    *problem = absl::StrCat(absl::CHexEscape(path),
+                            " was removed where it is mounted from, and a directory that was made "
+                            "there since is not seen here: mount its parent instead");
+    return -1;
   }
+  const int watch = inotify_add_watch(inotify_.get(), path.c_str(), kMask);
+  if (watch < 0 && !IsMissing(errno)) *problem = ErrnoText("watch", path, errno);
+  return watch;
 }
 
-void DirectoryWatcher::ReplaceWay(int number, Way way) {
-  for (const auto& [watch, next_name] : way) uses_[watch][next_name].push_back(number);
-  std::swap(directories_.at(number).way, way);
-  for (const auto& [watch, next_name] : way) {
-    const auto uses = uses_.find(watch);
-    if (uses == uses_.end()) continue;
-    const auto numbers = uses->second.find(next_name);
-    numbers->second.erase(std::find(numbers->second.begin(), numbers->second.end(), number));
-    if (numbers->second.empty()) uses->second.erase(numbers);
-    if (!uses->second.empty()) continue;
-    uses_.erase(uses);
-    inotify_rm_watch(inotify_.get(), watch);  // EINVAL: the kernel was first
-  }
+void DirectoryWatcher::SetWatch(int number, int watch) {
+  const int before = std::exchange(directories_.at(number).watch, watch);
+  if (watch == before) return;
+  if (watch >= 0) users_[watch].push_back(number);
+  const auto it = users_.find(before);
+  if (it == users_.end()) return;
+  it->second.erase(std::find(it->second.begin(), it->second.end(), number));
+  if (!it->second.empty()) return;
+  users_.erase(it);
+  inotify_rm_watch(inotify_.get(), before);  // EINVAL: the kernel was first
 }
 
 std::string DirectoryWatcher::BelowRoot(const Directory& directory, const std::string& name) const {
@@ -356,8 +258,7 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
     // Sockets that were there stay known: a full descriptor table removes none.
     const int error = errno;
     *problem = ErrnoText("read", directory.path, error);
-    retries_.insert(number);
-    directory.watch = -1;  // so that the retry scans
+    directory.needs_scan = true;
     return;
   }
   directory.left_out = false;
@@ -379,8 +280,7 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   if (const int error = errno; error != 0) {
     // Sockets that were not listed may be there all the same.
     *problem = ErrnoText("read all of", directory.path, error);
-    retries_.insert(number);
-    directory.watch = -1;  // so that the retry scans
+    directory.needs_scan = true;
   } else {
     DropEntries(number, known);
   }
@@ -422,10 +322,7 @@ void DirectoryWatcher::OnEntry(int number, const std::string& name) {
 void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
   Directory& directory = directories_.at(number);
   if (directory.entries.erase(name) == 0) return;
-  if (directory.left_out) {  // there is room for another
-    retries_.insert(number);
-    directory.needs_scan = true;
-  }
+  if (directory.left_out) directory.needs_scan = true;  // there is room for another
   if (!HasDirectories(directory)) {
     --directories_.at(directory.spec).sockets;
     return delegate_->OnSocketGone(directory.spec, BelowRoot(directory, name));
@@ -434,8 +331,7 @@ void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
   const int gone = it->second;
   directory.numbers.erase(it);
   DropEntries(gone, {});
-  ReplaceWay(gone, {});
-  retries_.erase(gone);
+  SetWatch(gone, -1);
   directories_.erase(gone);
 }
 
@@ -470,28 +366,16 @@ void DirectoryWatcher::SetProblem(Directory* directory, std::string problem) {
   directory->problem = std::move(problem);
 }
 
-void DirectoryWatcher::ArmRetry() {
-  if (retry_timer_.serial != 0 || retries_.empty()) return;
-  loop_->SetTimerIn(&retry_timer_, kRetryInterval, [this] {
-    const std::set<int> numbers = retries_;
-    for (const int number : numbers) Evaluate(number, false);
-    ArmRetry();
-    ReportDirectories();
-  });
-}
-
 void DirectoryWatcher::ArmCheck() {
   loop_->SetTimerIn(&check_timer_, kCheckInterval, [this] {
-    std::vector<int> removed;
+    const bool all = ++checks_ % kChecksOfAll == 0;
+    std::vector<int> numbers;
     for (const auto& [number, directory] : directories_) {
-      struct stat status;
-      if (directory.watch >= 0 && directory.entry.empty() &&
-          lstat(directory.resolved.c_str(), &status) == 0 && status.st_nlink == 0) {
-        removed.push_back(number);
+      if (all || directory.entry.empty() || directory.watch < 0 || directory.needs_scan) {
+        numbers.push_back(number);
       }
     }
-    for (const int number : removed) Evaluate(number, false);
-    ArmRetry();
+    for (const int number : numbers) Evaluate(number, false);
     ReportDirectories();
     ArmCheck();
   });

@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,13 +36,9 @@ std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
 // spec has a directory for each VM, the directories in its root come and go as sockets do.
 //
 // A directory may be missing, and be removed, renamed, replaced, mounted over and unmounted at any
-// time, and so may its parents. Therefore every directory on the way to it is watched as well, for
-// changes of the next name on the way; a symbolic link on the way is followed the same way, by
-// its target's directories. QEMU's bound socket pins its directory, so that a directory that was
-// removed does not say so itself: its parent does. No directory is held open for that reason.
-// A mount over a watched directory gives no inotify event: /proc/self/mountinfo shows it. Nor does
-// the removal of a directory that is mounted here, as into a container: its number of links is
-// looked at every 10 s.
+// time, and so may its parents. inotify reports some of that, so its path is watched once more each
+// second, each 10 s that of a VM's directory which is there: the kernel names the watch by the
+// inode, so that another watch than before means another directory, which is read.
 //
 // Loop thread.
 class DirectoryWatcher : public FdHandler {
@@ -92,9 +86,6 @@ class DirectoryWatcher : public FdHandler {
   bool any_present() const;
 
  private:
-  // The watches on the way to a directory, each with the name that is the next one there, and its
-  // own, with an empty one.
-  using Way = std::vector<std::pair<int, std::string>>;
   // The root of a spec, or the directory of a VM in it.
   struct Directory {
     Directory(int spec_number, std::string its_path, size_t max)
@@ -104,11 +95,9 @@ class DirectoryWatcher : public FdHandler {
     const std::string path;
     const size_t max_entries;
     std::string entry;  // its name in the root; empty: it is the root
-    Way way;
-    std::string resolved;  // the root's path without links
-    int watch = -1;        // the kernel gives each inode one, and never one number twice
+    int watch = -1;     // the kernel gives each inode one, and never one number twice
     bool scanned = false;
-    bool needs_scan = false;                        // the retry has to scan
+    bool needs_scan = false;                        // the next look at its path has to scan
     bool link_logged = false;                       // that a link to a socket is not followed
     bool left_out = false;                          // entries are there that are not in `entries`
     std::string problem;                            // last one logged
@@ -119,7 +108,7 @@ class DirectoryWatcher : public FdHandler {
   };
 
   DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,
-                   size_t max_sockets, UniqueFd inotify, UniqueFd mounts);
+                   size_t max_sockets, UniqueFd inotify);
 
   // An entry's path below the root of its spec.
   std::string BelowRoot(const Directory& directory, const std::string& name) const;
@@ -129,12 +118,11 @@ class DirectoryWatcher : public FdHandler {
   }
 
   void EvaluateAll(bool scan_always);
-  // Rebuilds the watches on the way to a directory; scans it if it is another than before.
+  // Watches what is at the directory's path, and scans it if it is another one than before.
   void Evaluate(int number, bool scan_always);
-  // Walks to the directory, from "/" or from its root, watching each directory before it looks into
-  // it. Returns the directory's watch, -1 if it is not there or may not be watched.
-  int WalkTo(int number, Way* way, std::string* problem);
-  void ReplaceWay(int number, Way way);
+  // Watches what is at `path` by now. Returns -1 if that is no directory or may not be watched.
+  int Watch(const std::string& path, std::string* problem) const;
+  void SetWatch(int number, int watch);
   void Scan(int number, std::string* problem);
   // Returns whether an entry is to be followed, which is at `path` from the descriptor `at`.
   bool IsWanted(Directory* directory, const std::string& name, int at, const std::string& path);
@@ -149,26 +137,20 @@ class DirectoryWatcher : public FdHandler {
   void SetProblem(Directory* directory, std::string problem);
   // Reports sockets none of which matches.
   void WarnOfPattern(const Directory& root) const;
-  void ArmRetry();
-  // Looks from time to time whether a root was removed where it is mounted from.
   void ArmCheck();
   void ReportDirectories();
 
   EventLoop* const loop_;
   Delegate* const delegate_;
   const UniqueFd inotify_;
-  const UniqueFd mounts_;  // /proc/self/mountinfo; invalid where there is none
   const std::vector<WatchSpec> specs_;
   // By number: the roots have those of their specs, and no number is used twice.
   std::map<int, Directory> directories_;
   int last_number_ = 0;
-  std::set<int> retries_;  // directories that a watch could not be set for
-  // The directories that need a watch, by the next name on their way.
-  absl::flat_hash_map<int, absl::flat_hash_map<std::string, std::vector<int>>> uses_;
+  absl::flat_hash_map<int, std::vector<int>> users_;  // directories, by their watch
   std::vector<WatchedDirectory> reported_;
-  TimerId retry_timer_;
   TimerId check_timer_;
-  bool started_ = false;
+  int checks_ = 0;
   Counter overflows_;
   Counter rescans_;
   Counter left_out_;

@@ -198,7 +198,7 @@ bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* tota
   const absl::Span<char> buffer = budget_->buffer();
   const pid_t speaker = speaker_.pid;
   const size_t wanted = std::min(max_bytes - *total, buffer.size());
-  const ssize_t size = socket_.ReceiveFrom(buffer.data(), wanted, &speaker_);
+  const ssize_t size = socket_.Receive(buffer.data(), wanted, &speaker_);
   if (size < 0) {
     if (errno == EINTR) return true;
     if (errno == EAGAIN) return false;

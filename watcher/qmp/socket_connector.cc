@@ -47,6 +47,10 @@ constexpr char kNoMonitor[] =
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
     "names must be called NAME.qmp";
 
+Problem CannotConnect(absl::string_view why) {
+  return {ProblemCode::kCannotConnect, absl::StrCat("cannot connect to the monitor: ", why)};
+}
+
 // Returns whether the command line of who listens there has been read, and is a QEMU's.
 bool SaysQemu(const SocketSlot& slot) {
   if (!slot.listener.has_value()) return false;
@@ -109,10 +113,11 @@ int SocketConnector::SpecOf(absl::string_view path) const {
 
 SocketSlot* SocketConnector::SlotAt(const std::string& path) {
   const auto it = slots_.find(path);
-  if (it != slots_.end()) return it->get();
+  if (it != slots_.end()) return it->second.get();
   auto made = std::make_unique<SocketSlot>();
   made->path = path;
-  return slots_.insert(std::move(made)).first->get();
+  const absl::string_view key = made->path;
+  return slots_.try_emplace(key, std::move(made)).first->second.get();
 }
 
 void SocketConnector::ForgetUntried(SocketSlot* slot) {
@@ -137,7 +142,7 @@ void SocketConnector::OnSocket(int spec, const std::string& below) {
 void SocketConnector::OnSocketGone(int spec, const std::string& below) {
   const auto it = slots_.find(watches_[spec].PathOf(below));
   if (it == slots_.end()) return;
-  SocketSlot* const slot = it->get();
+  SocketSlot* const slot = it->second.get();
   slot->present = false;
   ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
@@ -152,15 +157,16 @@ void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
   ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
   const auto it = slots_.find(slot->path);
-  if (it == slots_.end() || it->get() != slot) return;  // dropped already
-  dropped_slots_.push_back(std::move(slots_.extract(it).value()));
+  if (it == slots_.end() || it->second.get() != slot) return;  // dropped already
+  dropped_slots_.push_back(std::move(it->second));
+  slots_.erase(it);
 }
 
-void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
+void SocketConnector::ReportProblem(SocketSlot* slot, const Problem& problem) {
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
   if (slot->problem == problem) return;
   slot->problem = problem;
-  spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
+  spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem.text);
   UnfollowedSocket listed{.path = EscapeNonUtf8(slot->path),
                           .name = EscapeName(RawVmName(*slot)),
                           .problem = problem,
@@ -173,7 +179,7 @@ void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem
 
 void SocketConnector::ForgetProblem(SocketSlot* slot) {
   if (slot->problem.empty()) return;
-  slot->problem.clear();
+  slot->problem = {};
   const MutexLock lock(&mutex_);
   unfollowed_.erase(std::string(slot->path));
 }
@@ -225,7 +231,7 @@ const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& 
 void SocketConnector::AwaitDescriptors(SocketSlot* slot, const char* shortage) {
   context_->meters.out_of_descriptors.Add();
   BackOff(slot, kFirstRetry, kMaxRetry);
-  ReportProblem(slot, shortage);
+  ReportProblem(slot, {ProblemCode::kOutOfDescriptors, shortage});
 }
 
 void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket) {
@@ -276,7 +282,7 @@ bool SocketConnector::MayConnect(SocketSlot* slot) {
   const bool done = slot->monitors->done();
   if (done) slot->monitors = nullptr;  // another one finds a QEMU that began meanwhile
   // A QEMU begins before it binds its socket, but its command line may not have been readable then.
-  if (done && TriedForLong(*slot)) ReportProblem(slot, kNoMonitor);
+  if (done && TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoMonitor, kNoMonitor});
   BackOff(slot, kFirstRetry, done ? kMaxRefusedRetry : kMaxRetry);
   return false;
 }
@@ -293,11 +299,12 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
       if (slot->run != nullptr) return;  // its VM has the problem
       // Not at once: one that a QEMU binds refuses, too.
-      return TriedForLong(*slot) ? ReportProblem(slot, kRefusedProblem) : ForgetProblem(slot);
+      return TriedForLong(*slot) ? ReportProblem(slot, {ProblemCode::kRefused, kRefusedProblem})
+                                 : ForgetProblem(slot);
     case EAGAIN:  // somebody listens, and its queue of connections is full
       context_->meters.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
-      if (TriedForLong(*slot)) ReportProblem(slot, kQueueFull);
+      if (TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoGreeting, kQueueFull});
       return;
     case EMFILE:
     case ENFILE:
@@ -306,8 +313,7 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
       return AwaitDescriptors(slot, kOutOfDescriptorsProblem);
     default:
       BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ",
-                                              std::generic_category().message(error)));
+      return ReportProblem(slot, CannotConnect(std::generic_category().message(error)));
   }
 }
 
@@ -329,8 +335,9 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     if (absl::IsResourceExhausted(identified.status())) return OnNotConnected(slot, EMFILE);
     if (!identified.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportProblem(slot, absl::StrCat("cannot identify the process behind the monitor: ",
-                                              identified.status().message()));
+      return ReportProblem(slot, {ProblemCode::kCannotConnect,
+                                  absl::StrCat("cannot identify the process behind the monitor: ",
+                                               identified.status().message())});
     }
     peer = *std::move(identified);
   }
@@ -338,7 +345,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     if (slot->run != nullptr && slot->run->process_ended()) {
       // Mostly a QEMU that ended in this moment; else a child of it that still has the socket.
       BackOff(slot, kFirstRetry, kMaxRetry);
-      if (TriedForLong(*slot)) ReportProblem(slot, kListenerGone);
+      if (TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoMonitor, kListenerGone});
       return;
     }
     peer = PeerProcess();
@@ -354,7 +361,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
   if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
     BackOff(slot, kFirstRetry, kMaxRetry);
-    return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", status.message()));
+    return ReportProblem(slot, CannotConnect(status.message()));
   }
   SetSocket(run, slot, file.identity, file.owner);
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
@@ -409,8 +416,9 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
   if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
     // The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
-    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
-                                     other->info().source));
+    ReportProblem(slot, {ProblemCode::kFollowedElsewhere,
+                         absl::StrCat("its process is followed as ", other->info().name, " of ",
+                                      other->info().source)});
     return nullptr;
   }
   // The slot's run before may have needed fewer descriptors than a new one.
@@ -426,7 +434,7 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
   if (tracked) {
     if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
-      ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", status.message()));
+      ReportProblem(slot, CannotConnect(status.message()));
       return nullptr;
     }
   }
@@ -464,7 +472,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
 
 QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
   const auto it = by_socket_.find(InodeOf(socket));
-  return it != by_socket_.end() && (*it)->info().socket == socket ? *it : nullptr;
+  return it != by_socket_.end() && it->second->info().socket == socket ? it->second : nullptr;
 }
 
 void SocketConnector::ForgetSocket(QmpRun* run) {
@@ -472,7 +480,7 @@ void SocketConnector::ForgetSocket(QmpRun* run) {
   if (!inode.has_value()) return;
   const auto it = by_socket_.find(*inode);
   // A later run may have been attached by a socket of that inode.
-  if (it != by_socket_.end() && *it == run) by_socket_.erase(it);
+  if (it != by_socket_.end() && it->second == run) by_socket_.erase(it);
   inode.reset();
 }
 
@@ -481,8 +489,7 @@ void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdent
   RunSockets& sockets = run->sockets();
   ForgetSocket(run);
   sockets.attached_inode = InodeOf(socket);
-  by_socket_.erase(*sockets.attached_inode);
-  by_socket_.insert(run);
+  by_socket_[*sockets.attached_inode] = run;
   sockets.attached_by = slot;
   SetOwner(&sockets, owner);
 }
@@ -571,7 +578,7 @@ void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
   if (!leads_back && !run->tracked()) run->End();
 }
 
-void SocketConnector::OnNoVm(QmpRun* run, const std::string& problem) {
+void SocketConnector::OnNoVm(QmpRun* run, const Problem& problem) {
   SocketSlot* const slot = run->sockets().home;
   SetRun(slot, nullptr);
   run->Discard();

@@ -11,7 +11,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/compact.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
 #include "watcher/core/run_info.h"
@@ -66,7 +65,7 @@ class SocketConnector : public RunSource,
 
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
-  void OnNoVm(QmpRun* run, const std::string& problem) override;
+  void OnNoVm(QmpRun* run, const Problem& problem) override;
   bool LeaveToOther(QmpRun* run, const PeerProcess& speaker) override;
 
   // Slots.
@@ -77,7 +76,7 @@ class SocketConnector : public RunSource,
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
-  void ReportProblem(SocketSlot* slot, const std::string& problem);
+  void ReportProblem(SocketSlot* slot, const Problem& problem);
   void ForgetProblem(SocketSlot* slot);
 
   // Connecting.
@@ -131,18 +130,10 @@ class SocketConnector : public RunSource,
   RunTable* const table_;
   EventSink* const sink_;
   const std::vector<WatchSpec>& watches_;
-  struct Path {
-    static absl::string_view Of(absl::string_view path) { return path; }
-    static absl::string_view Of(const std::unique_ptr<SocketSlot>& slot) { return slot->path; }
-  };
-  KeyedSet<std::unique_ptr<SocketSlot>, Path> slots_;
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
-  struct AttachedInode {
-    static const InodeKey& Of(const InodeKey& inode) { return inode; }
-    static const InodeKey& Of(const QmpRun* run) { return *run->sockets().attached_inode; }
-  };
-  KeyedSet<QmpRun*, AttachedInode> by_socket_;  // that was attached by each socket last
-  absl::flat_hash_map<uint32_t, int> runs_of_;  // number by owner
+  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;        // that was attached by each socket last
+  absl::flat_hash_map<uint32_t, int> runs_of_;              // number by owner
   bool runs_to_reach_ = false;  // untracked ones whose directories could not be read
   int untried_slots_ = 0;
   bool started_ = false;

@@ -6,11 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -26,7 +24,9 @@ namespace vmeventd {
 namespace {
 
 // Limit of what is read of a file, from its end.
-constexpr off_t kMaxRead = 128 << 10;
+constexpr off_t kMaxRead = 1 << 20;
+// Limit of processes that wait to be looked at: at the start there is one for each VM.
+constexpr size_t kMaxLooks = 20'000;
 // Time in which what is written through another process has come.
 constexpr absl::Duration kSettled = absl::Milliseconds(50);
 constexpr absl::Duration kRetry = absl::Milliseconds(10);
@@ -55,20 +55,6 @@ std::string ReadEnd(int file, off_t begin, bool* cut) {
   return text;
 }
 
-// Where libvirt logs what a domain's QEMU writes; "": not known.
-std::string LibvirtLog(const RunInfo& run) {
-  if (run.reported_by != ReportedBy::kLibvirt || absl::StrContains(run.raw_name(), '/')) return "";
-  std::string directory = "/var/log/libvirt/qemu/";
-  if (absl::StrContains(run.source, ":///session")) {
-    const char* const cache = std::getenv("XDG_CACHE_HOME");
-    const char* const home = std::getenv("HOME");
-    if (cache == nullptr && home == nullptr) return "";
-    directory = absl::StrCat(cache != nullptr ? cache : absl::StrCat(home, "/.cache"),
-                             "/libvirt/qemu/log/");
-  }
-  return absl::StrCat(directory, run.raw_name(), ".log");
-}
-
 // The cgroup that its memory is counted in, which has the file that counts its OOM kills; "": that
 // is not its unit's, and so not of it alone.
 std::string MemoryCgroupOf(const RunInfo& run) {
@@ -78,61 +64,48 @@ std::string MemoryCgroupOf(const RunInfo& run) {
   return count->file.substr(0, count->file.rfind('/'));
 }
 
-std::optional<uint64_t> ReadBytes(const std::string& directory, const char* v2, const char* v1) {
-  // Without a limit v1 gives the largest number of pages.
-  constexpr uint64_t kNoLimit = uint64_t{1} << 62;
-  if (directory.empty()) return std::nullopt;
+// Reads one of the two, of cgroup v2 and v1. Unset: no number, or v1's for "no limit".
+std::optional<uint64_t> ReadBytes(const std::string& cgroup, const char* v2, const char* v1) {
   uint64_t bytes = 0;
   for (const char* name : {v2, v1}) {
-    const std::string text = ReadSmallFile(absl::StrCat(directory, "/", name)).value_or("");
-    if (absl::SimpleAtoi(text, &bytes) && bytes < kNoLimit) return bytes;
+    const std::string text = ReadSmallFile(absl::StrCat(cgroup, "/", name)).value_or("");
+    if (absl::SimpleAtoi(text, &bytes) && bytes < uint64_t{1} << 62) return bytes;
   }
   return std::nullopt;
 }
 
-// The entries of one process's standard error in systemd's journal.
-class JournalOfProcess {
- public:
-  JournalOfProcess(int64_t pid, absl::Time start) : start_(start) {
-    if (sd_journal_open(&journal_, SD_JOURNAL_LOCAL_ONLY) < 0) {
-      journal_ = nullptr;
-      return;
-    }
-    sd_journal_add_match(journal_, absl::StrCat("_PID=", pid).c_str(), 0);
-    sd_journal_add_match(journal_, "_TRANSPORT=stdout", 0);
-  }
-  ~JournalOfProcess() { sd_journal_close(journal_); }
-  JournalOfProcess(const JournalOfProcess&) = delete;
-  JournalOfProcess& operator=(const JournalOfProcess&) = delete;
-
-  bool open() const { return journal_ != nullptr; }
-  // The newest of its lines, more than count as last words.
-  std::string Text() const {
-    std::string text;
-    if (!open() || sd_journal_seek_tail(journal_) < 0) return text;
-    for (size_t n = 0; n <= kMaxWordLines && sd_journal_previous(journal_) > 0; ++n) {
-      uint64_t time = 0;
-      const void* data = nullptr;
-      size_t size = 0;
-      if (sd_journal_get_realtime_usec(journal_, &time) < 0 ||
-          absl::FromUnixMicros(static_cast<int64_t>(time)) < start_ - kStartError) {
-        break;
-      }
-      if (sd_journal_get_data(journal_, "MESSAGE", &data, &size) < 0) continue;
-      absl::string_view message(static_cast<const char*>(data), size);
-      absl::ConsumePrefix(&message, "MESSAGE=");
-      text = absl::StrCat(message, "\n", text);
-    }
-    return text;
-  }
-  void WaitForMore(absl::Duration time) const {
-    sd_journal_wait(journal_, static_cast<uint64_t>(absl::ToInt64Microseconds(time)));
-  }
-
- private:
-  const absl::Time start_;
-  sd_journal* journal_ = nullptr;
+struct CloseJournal {
+  void operator()(sd_journal* journal) const { sd_journal_close(journal); }
 };
+using Journal = std::unique_ptr<sd_journal, CloseJournal>;
+
+// Opens systemd's journal, for what process `pid` wrote to its standard error; null: it cannot be.
+Journal OpenJournal(int64_t pid) {
+  sd_journal* journal = nullptr;
+  if (sd_journal_open(&journal, SD_JOURNAL_LOCAL_ONLY) < 0) return nullptr;
+  sd_journal_add_match(journal, absl::StrCat("_PID=", pid).c_str(), 0);
+  sd_journal_add_match(journal, "_TRANSPORT=stdout", 0);
+  return Journal(journal);
+}
+
+// The newest lines since `start`, one more than count as last words.
+std::string ReadJournal(sd_journal* journal, absl::Time start) {
+  std::string text;
+  if (sd_journal_seek_tail(journal) < 0) return text;
+  for (size_t n = 0; n <= kMaxWordLines && sd_journal_previous(journal) > 0; ++n) {
+    uint64_t time = 0;
+    const void* data = nullptr;
+    size_t size = 0;
+    if (sd_journal_get_realtime_usec(journal, &time) < 0 ||
+        absl::FromUnixMicros(static_cast<int64_t>(time)) < start - kStartError) {
+      break;
+    }
+    if (sd_journal_get_data(journal, "MESSAGE", &data, &size) < 0) continue;
+    const absl::string_view field(static_cast<const char*>(data), size);
+    text = absl::StrCat(absl::StripPrefix(field, "MESSAGE="), "\n", text);
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -179,65 +152,47 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
   begin = own ? 0 : static_cast<off_t>(status.stx_size);
 }
 
-bool LastWordsReader::IsReady(const Trail& trail) { return trail.ready; }
+namespace {
 
-// One look for words, wherever they may be.
-struct LastWordsReader::Source {
-  int64_t pid;
-  absl::Time start;
-  std::string libvirt_log;
-  bool in_unit;
-  bool core_dumped;
-  std::shared_ptr<const Trail> trail;
-
-  // Returns whether they are complete.
-  bool ReadLibvirt(int file, bool of_process, LastWords* words) const {
-    bool cut = false;
-    const std::string log = ReadEnd(file, 0, &cut);
-    LibvirtLife life = FindLibvirtLife(log, start);
-    // A life that wrote more than is read has its beginning before that.
-    if (!life.found && of_process && cut) life = {.text = log, .found = true, .complete = true};
-    *words = WordsIn(life.text, WordsSource::kLibvirtLog);
-    words->truncated |= cut && life.text.size() == log.size();
-    return life.complete;
+// Finds last words, wherever they may be.
+LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail) {
+  const absl::Time begun = absl::Now();
+  const int error = trail == nullptr ? -1 : trail->error.get();
+  LastWords words;
+  bool cut = false;
+  if (error >= 0 && !trail->libvirts) {
+    words = WordsIn(ReadEnd(error, trail->begin, &cut), WordsSource::kStandardError);
+    words.truncated |= cut;
+    return words;
   }
-
-  LastWords Find() const {
-    const absl::Time begun = absl::Now();
-    const bool has_trail = trail != nullptr && trail->ready;
-    const int error = has_trail ? trail->error.get() : -1;
-    LastWords words;
-    if (error >= 0 && !trail->libvirts) {
-      bool cut = false;
-      words = WordsIn(ReadEnd(error, trail->begin, &cut), WordsSource::kStandardError);
-      words.truncated |= cut;
+  UniqueFd opened;
+  if (error < 0 && run.reported_by == ReportedBy::kLibvirt &&
+      !absl::StrContains(run.raw_name(), '/')) {
+    const std::string path = absl::StrCat("/var/log/libvirt/qemu/", run.raw_name(), ".log");
+    opened = OpenRegular(UniqueFd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
+  }
+  const int log = error >= 0 ? error : opened.get();
+  Journal journal;
+  if (log < 0 && !run.unit.empty() && (trail == nullptr || trail->maybe_journal)) {
+    journal = OpenJournal(run.pid);
+  }
+  absl::Duration age;
+  do {
+    if (log >= 0) {
+      words =
+          WordsIn(LibvirtLife(ReadEnd(log, 0, &cut), run.process_start), WordsSource::kLibvirtLog);
+    } else if (journal != nullptr) {
+      words = WordsIn(ReadJournal(journal.get(), run.process_start), WordsSource::kJournal);
+    } else {
       return words;
     }
-    UniqueFd log;
-    if (error < 0 && !libvirt_log.empty()) {
-      log = OpenRegular(UniqueFd(open(libvirt_log.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
-    }
-    const int libvirt = error >= 0 ? error : log.get();
-    std::optional<JournalOfProcess> journal;
-    if (libvirt < 0 && in_unit && (!has_trail || trail->maybe_journal)) journal.emplace(pid, start);
-    if (libvirt < 0 && !(journal.has_value() && journal->open())) return words;
-    while (true) {
-      bool complete = false;
-      if (libvirt >= 0) {
-        complete = ReadLibvirt(libvirt, error >= 0, &words);
-      } else {
-        words = WordsIn(journal->Text(), WordsSource::kJournal);
-      }
-      const absl::Duration age = absl::Now() - begun;
-      if (complete || age >= kPatience || (!words.lines.empty() && age >= kSettled)) return words;
-      if (libvirt < 0) {
-        journal->WaitForMore(kRetry);
-      } else {
-        absl::SleepFor(kRetry);
-      }
-    }
-  }
-};
+    absl::SleepFor(kRetry);
+    age = absl::Now() - begun;
+  } while (age < (words.lines.empty() ? LastWordsReader::kPatience : kSettled));
+  return words;
+}
+
+}  // namespace
 
 LastWordsReader::LastWordsReader(int max_files)
     : files_left_(std::make_shared<std::atomic<int>>(max_files)),
@@ -246,8 +201,8 @@ LastWordsReader::LastWordsReader(int max_files)
 std::shared_ptr<const LastWordsReader::Trail> LastWordsReader::Begin(const RunInfo& run) {
   auto trail = std::make_shared<Trail>();
   trail->files_left = files_left_;
-  if (run.pid == 0 || threads_.waiting() >= kMaxWaiting) return trail;
-  threads_.Run([trail, run = run] {
+  if (run.pid == 0 || threads_.waiting() >= kMaxLooks) return trail;
+  threads_.Run([trail, run] {
     trail->Look(run);
     trail->ready = true;
   });
@@ -257,27 +212,28 @@ std::shared_ptr<const LastWordsReader::Trail> LastWordsReader::Begin(const RunIn
 std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
     const RunInfo& run, bool core_dumped, std::shared_ptr<const Trail> trail) {
   auto read = std::make_shared<Read>();
+  if (trail != nullptr && !trail->ready) trail = nullptr;
   if (threads_.waiting() >= kMaxWaiting) {
-    read->done_ = true;
+    read->done = true;
     return read;
   }
-  threads_.Run([read,
-                source = Source{run.pid, run.process_start, LibvirtLog(run),
-                                run.pid != 0 && !run.unit.empty(), core_dumped, std::move(trail)}] {
-    EndFacts& facts = read->facts_;
+  threads_.Run([read, run, core_dumped, trail = std::move(trail)] {
+    EndFacts& facts = read->facts;
     // Its manager may remove the cgroup at any time.
-    if (source.trail != nullptr && source.trail->ready) {
-      const std::string& cgroup = source.trail->memory_cgroup;
-      facts.peak_memory = ReadBytes(cgroup, "memory.peak", "memory.max_usage_in_bytes");
-      facts.memory_limit = ReadBytes(cgroup, "memory.max", "memory.limit_in_bytes");
+    if (trail != nullptr && !trail->memory_cgroup.empty()) {
+      facts.peak_memory =
+          ReadBytes(trail->memory_cgroup, "memory.peak", "memory.max_usage_in_bytes");
+      facts.memory_limit = ReadBytes(trail->memory_cgroup, "memory.max", "memory.limit_in_bytes");
     }
-    if (source.core_dumped) {
-      facts.core = CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), source.pid);
+    if (core_dumped) {
+      facts.core = CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid);
     }
-    facts.words = source.Find();
-    read->done_ = true;
+    facts.words = Find(run, trail.get());
+    read->done = true;
   });
   return read;
 }
+
+bool LastWordsReader::IsReady(const Trail& trail) { return trail.ready; }
 
 }  // namespace vmeventd

@@ -32,24 +32,15 @@ class LastWordsReader {
   static bool IsReady(const Trail& trail);
 
   // A read, which nobody has to wait for.
-  class Read {
-   public:
-    bool done() const { return done_; }
-    // Once done.
-    const EndFacts& facts() const { return facts_; }
-
-   private:
-    friend class LastWordsReader;
-    EndFacts facts_;
-    std::atomic<bool> done_ = false;  // set last: then `facts_` does not change
+  struct Read {
+    EndFacts facts;                  // once done
+    std::atomic<bool> done = false;  // set last: then `facts` does not change
   };
   // Begins to read what the process of `run`, which is gone, has left. `trail` may be null.
   std::shared_ptr<const Read> BeginRead(const RunInfo& run, bool core_dumped,
                                         std::shared_ptr<const Trail> trail);
 
  private:
-  struct Source;
-
   const std::shared_ptr<std::atomic<int>> files_left_;
   DetachedThreads threads_;
 };

@@ -11,7 +11,7 @@ namespace vmeventd {
 VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
   added->source_ = source;
-  runs_.insert(std::move(run));
+  runs_.try_emplace(added->info().run_id, std::move(run));
   by_name_[added->info().name].push_back(added);
   OnProcessChanged(added);
   if (const Intent* intent = added->open_intent(); intent != nullptr) {
@@ -23,7 +23,7 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
 
 void RunTable::SetHostShutdown(const HostShutdownState& state) {
   host_ = state;
-  for (const auto& run : runs_) ApplyHostShutdown(run.get());
+  for (const auto& [run_id, run] : runs_) ApplyHostShutdown(run.get());
 }
 
 void RunTable::ApplyHostShutdown(VmRun* run) const {
@@ -36,7 +36,7 @@ void RunTable::ApplyHostCancel(VmRun* run) const {
 
 VmRun* RunTable::Find(absl::string_view run_id) const {
   const auto it = runs_.find(run_id);
-  return it != runs_.end() ? it->get() : nullptr;
+  return it != runs_.end() ? it->second.get() : nullptr;
 }
 
 VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
@@ -71,7 +71,7 @@ VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
 
 std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
   std::vector<VmRun*> runs;
-  for (const auto& run : runs_) {
+  for (const auto& [run_id, run] : runs_) {
     if (SourceOf(run.get()) == source) runs.push_back(run.get());
   }
   return runs;
@@ -97,7 +97,7 @@ void RunTable::OnPublish(VmRun* run, VmUpdate update) {
 }
 
 void RunTable::PublishAll() {
-  for (const auto& run : runs_) {
+  for (const auto& [run_id, run] : runs_) {
     if (run->published()) OnPublish(run.get(), {run->Status(), std::nullopt, run->Save()});
   }
 }
@@ -105,16 +105,16 @@ void RunTable::PublishAll() {
 std::vector<HandedRun> RunTable::HandOver() {
   std::vector<HandedRun> all;
   std::vector<VmRun*> runs;
-  for (const auto& run : runs_) runs.push_back(run.get());
+  for (const auto& [run_id, run] : runs_) runs.push_back(run.get());
   for (VmRun* run : runs) run->DropWords();  // which may end it
-  for (const auto& run : runs_) {
+  for (const auto& [run_id, run] : runs_) {
     if (std::optional<HandedRun> handed = run->HandOver()) all.push_back(*std::move(handed));
   }
   return all;
 }
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
-  for (const auto& other : runs_) {
+  for (const auto& [run_id, other] : runs_) {
     if (other.get() != run && other->info().oom_file == run->info().oom_file) {
       other->DiscountOomKill(kills);
     }
@@ -130,7 +130,9 @@ void RunTable::ForgetName(VmRun* run) {
 }
 
 void RunTable::OnOver(VmRun* run) {
-  ended_.push_back(std::move(runs_.extract(run->info().run_id).value()));
+  const auto it = runs_.find(run->info().run_id);
+  ended_.push_back(std::move(it->second));
+  runs_.erase(it);
   if (const Intent* intent = run->open_intent(); intent != nullptr) {
     intents_.erase(intent->intent_id);
   }
@@ -168,7 +170,7 @@ void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& run : runs_) run->SetUuidProblem(UuidProblem(run.get()));
+  for (const auto& [run_id, run] : runs_) run->SetUuidProblem(UuidProblem(run.get()));
 }
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {

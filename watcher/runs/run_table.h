@@ -12,7 +12,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
-#include "base/compact.h"
 #include "base/uuid.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/runs/process.h"
@@ -116,13 +115,9 @@ class RunTable : public VmRun::Owner {
   absl::flat_hash_map<std::string, VmRun*> intents_;  // keyed by the id of a run's open intent
   // Nearly always one.
   using SameName = absl::InlinedVector<VmRun*, 1>;
-  absl::flat_hash_map<absl::string_view, SameName> by_name_;  // RunInfo::name
-  struct RunId {
-    static absl::string_view Of(absl::string_view run_id) { return run_id; }
-    static absl::string_view Of(const std::unique_ptr<VmRun>& run) { return run->info().run_id; }
-  };
-  KeyedSet<std::unique_ptr<VmRun>, RunId> runs_;
-  std::vector<std::unique_ptr<VmRun>> ended_;  // may be on the call stack
+  absl::flat_hash_map<absl::string_view, SameName> by_name_;             // RunInfo::name
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // RunInfo::run_id
+  std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
 };
 
 }  // namespace vmeventd

@@ -229,7 +229,7 @@ void VmRun::Execute(const ReadLastWords& effect) {
 }
 
 void VmRun::AwaitWords() {
-  if (words_->read->done()) return FinishWords(words_->read->facts());
+  if (words_->read->done) return FinishWords(words_->read->facts);
   if (Now().monotonic >= words_->deadline) return FinishWords({});
   context_->loop->SetTimerIn(&words_->timer, kWordsPoll, [this] { AwaitWords(); });
 }

@@ -548,6 +548,7 @@ TEST(ParseCommandLine, EachHelpHasExamplesAndNoMoreThan80Columns) {
                               "why",
                               "intent",
                               "info",
+                              "streams",
                               "intent declare",
                               "intent list",
                               "intent withdraw",

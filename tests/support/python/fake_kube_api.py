@@ -1,6 +1,6 @@
 """A Kubernetes API server, as far as lists and watches of objects go: resource versions, pages, label
 selectors and that of a pod's node, bookmarks, watches that end or are cut, and positions that have expired;
-and as far as one object is read or made."""
+and as far as one object is read, made, or changed by a merge patch."""
 
 import contextlib
 import json
@@ -10,11 +10,15 @@ import urllib.parse
 
 import local_http
 
+CHUNK = 4096  # as Go's server writes
+KINDS = {f"/apis/kubevirt.io/v1/{kind.lower()}s": {"apiVersion": "kubevirt.io/v1", "kind": kind}
+         for kind in ("VirtualMachine", "VirtualMachineInstance")}
+
 
 class FakeKubeApi:
     """Objects by path, kind by kind. `log` has the queries that came."""
 
-    def __init__(self, token=None):
+    def __init__(self, token=None, tls=None):
         self._changed = threading.Condition()
         self._objects = {}   # path: {(namespace, name): object}
         self._changes = {}   # path: [(version, type, object)]
@@ -27,7 +31,7 @@ class FakeKubeApi:
         self.page = None     # objects of a page; None: as many as are asked for
         self.log = []
         self.faults = []     # statuses of the next answers
-        self._server = local_http.Server(self.answer)
+        self._server = local_http.Server(self.answer, tls)
         self.url = self._server.url
 
     def close(self):
@@ -41,7 +45,8 @@ class FakeKubeApi:
     def put(self, path, namespace, name, uid, labels=None, **fields):
         """Makes or replaces an object."""
         meta = {"namespace": namespace, "name": name, "uid": uid, "labels": labels or {},
-                **fields.pop("metadata", {})}
+                "creationTimestamp": "2026-01-01T00:00:00Z", **fields.pop("metadata", {})}
+        fields = {**KINDS.get(path, {}), **fields}
         with self._changed:
             known = self._objects.setdefault(path, {})
             kind = "MODIFIED" if (namespace, name) in known else "ADDED"
@@ -101,7 +106,9 @@ class FakeKubeApi:
             fault = self.faults.pop(0) if self.faults else None
         if fault:
             return self._fail(handler, fault, "by order")
-        one = re.fullmatch(r"(/apis?/.*)/namespaces/([^/]+)/([^/]+)(?:/([^/]+))?", url.path)
+        one = re.fullmatch(r"(/apis?/.*)/namespaces/([^/]+)/([^/]+)(?:/([^/]+)(/status)?)?", url.path)
+        if one and handler.command == "PATCH":
+            return self._patch(handler, f"{one[1]}/{one[3]}", (one[2], one[4]), bool(one[5]))
         if one:
             return self._serve_one(handler, f"{one[1]}/{one[3]}", one[2], one[4])
         if query.get("watch") == "1":
@@ -134,6 +141,21 @@ class FakeKubeApi:
             body = self._objects.get(path, {}).get((namespace, name))
         return local_http.send_json(handler, 200, body) if body else self._fail(handler, 404, "not found")
 
+    def _patch(self, handler, path, key, of_status):
+        """As KubeVirt's definitions have it: a VirtualMachine's status is a subresource, an instance's is not."""
+        patch = local_http.body_of(handler)
+        assert handler.headers["Content-Type"] == "application/merge-patch+json" and set(patch) == {"metadata", "status"}
+        if of_status != path.endswith("/virtualmachines"):
+            return self._fail(handler, 404, "no such subresource")
+        with self._changed:
+            known = self._objects.get(path, {}).get(key)
+            if not known:
+                return self._fail(handler, 404, "not found")
+            if patch["metadata"] != {"resourceVersion": known["metadata"]["resourceVersion"]}:
+                return self._fail(handler, 409, "the object has been modified")
+            self._change(path, "MODIFIED", {**known, "status": {**known.get("status", {}), **patch["status"]}})
+        return local_http.send_json(handler, 200, {})
+
     def objects(self, path):
         """All of a kind, oldest first."""
         with self._changed:
@@ -162,8 +184,9 @@ class FakeKubeApi:
         handler.end_headers()
 
         def send(change):
-            text = json.dumps(change).encode() + b"\n"
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+            text = json.dumps(change, ensure_ascii=False).encode() + b"\n"
+            for chunk in (text[at:at + CHUNK] for at in range(0, len(text), CHUNK)):
+                handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             handler.wfile.flush()
 
         if expired:  # as the API server does: within the stream

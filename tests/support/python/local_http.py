@@ -26,7 +26,7 @@ class Server:
             def do_GET(self):  # pylint: disable=invalid-name
                 answer(self)
 
-            do_POST = do_GET
+            do_POST = do_PATCH = do_GET
 
             def log_message(self, *_):  # pylint: disable=arguments-differ
                 pass

@@ -25,6 +25,7 @@ KINDS = {
     'rbac.authorization.k8s.io/v1 ClusterRoleBinding': 'rbac.authorization.k8s.io/v1/ClusterRoleBinding',
     'v1 ConfigMap': 'v1/ConfigMap',
     'v1 Namespace': 'v1/Namespace',
+    'v1 ResourceQuota': 'v1/ResourceQuota',
     'v1 Service': 'v1/Service',
     'v1 ServiceAccount': 'v1/ServiceAccount',
 }

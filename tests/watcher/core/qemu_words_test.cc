@@ -46,6 +46,7 @@ constexpr char kLog[] =
     "LC_ALL=C \\\n"
     "/usr/bin/qemu-system-x86_64 \\\n"
     "-msg timestamp=on\n"
+    "2026-01-31 12:00:00.100+0000: Domain id=1 is tainted: high-privileges\n"
     "of the first life\n"
     "2026-01-31 12:00:02.000+0000: shutting down, reason=crashed\n"
     "2026-01-31 12:00:03.000+0000: starting up libvirt version: 9.0.0, qemu version: 7.2.22\n"
@@ -59,15 +60,12 @@ absl::Time At(int seconds) {
 }
 
 TEST(QemuWordsTest, OfLibvirtsLogALifeHasWhatItWrote) {
-  const LibvirtLife first = FindLibvirtLife(kLog, At(0) + absl::Milliseconds(90));
-  EXPECT_EQ(first.text, "of the first life\n");
-  EXPECT_TRUE(first.complete);
-  const LibvirtLife second = FindLibvirtLife(kLog, At(3) + absl::Milliseconds(90));
-  EXPECT_THAT(Words(second.text).lines, SizeIs(1));
-  EXPECT_FALSE(second.complete);
+  const auto lines_of = [](absl::Time start) { return Words(LibvirtLife(kLog, start)).lines; };
+  EXPECT_THAT(lines_of(At(0) + absl::Milliseconds(90)), ElementsAre("of the first life"));
+  EXPECT_THAT(lines_of(At(3) + absl::Milliseconds(90)), SizeIs(1));
   // Of another libvirt's domain of that name, or one whose start is not known.
-  EXPECT_FALSE(FindLibvirtLife(kLog, At(30)).found);
-  EXPECT_FALSE(FindLibvirtLife(kLog, absl::InfinitePast()).found);
+  EXPECT_THAT(lines_of(At(30)), IsEmpty());
+  EXPECT_THAT(lines_of(absl::InfinitePast()), IsEmpty());
 }
 
 TEST(QemuWordsTest, QemuNamesTheSenderOfASignal) {

@@ -221,7 +221,7 @@ class ForeignListenerTest : public ListenerTest {
     return Until([&] {
       const std::vector<UnfollowedSocket> sockets = watcher_->unfollowed_sockets();
       return sockets.size() == 1 && sockets[0].path == path &&
-             sockets[0].problem.find("leaves it alone") != std::string::npos;
+             sockets[0].problem.text.find("leaves it alone") != std::string::npos;
     });
   }
 

@@ -42,8 +42,8 @@ class LastWordsTest : public testing::Test {
     child_->Write(words + "\n");
     child_->Wait();
     const auto read = reader_.BeginRead(run_, core_dumped, trail_);
-    e2e::WaitUntil("it is read", [&] { return read->done(); });
-    return read->facts();
+    e2e::WaitUntil("it is read", [&] { return read->done.load(); });
+    return read->facts;
   }
   std::string File() const { return dir_ / "error"; }
 

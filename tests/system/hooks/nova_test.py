@@ -1,0 +1,141 @@
+#!/usr/bin/python3
+"""deploy/hooks/nova_notifications.py hears what nova's own code publishes, and declares it to the real vmeventd.
+
+  nova_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+
+nova (python3-nova) makes and sends the notifications; its message bus is kombu's, in memory, so that both are in one
+process. The hook starts first, with its own defaults, as in a process of its own.
+"""
+
+import importlib.util
+import os
+import uuid
+
+from hook_case import HOOKS, HookTest, world
+
+HOOK = HOOKS / "nova_notifications.py"
+CONFIGURATION = """
+[DEFAULT]
+transport_url = kombu+memory:////
+[notifications]
+notification_format = versioned
+[oslo_messaging_notifications]
+driver = messagingv2
+"""
+
+
+def load_hook():
+    spec = importlib.util.spec_from_file_location("nova_notifications", HOOK)
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    return hook
+
+
+class Nova:
+    """nova's notifier, with the configuration of a nova-compute."""
+
+    def __init__(self, configuration):
+        # pylint: disable=import-outside-toplevel,import-error
+        from nova import config, context, objects, rpc
+        rpc.set_defaults(control_exchange="nova")  # as nova.config.parse_args does
+        config.CONF(["--config-file", str(configuration)], project="nova")
+        rpc.init(config.CONF)
+        objects.register_all()
+        self._context, self._objects = context.RequestContext("alice", "project"), objects
+        self.rpc = rpc
+
+    def _instance(self, vm_uuid, host):
+        objects, image = self._objects, str(uuid.uuid4())
+        empty = {name: None for name in (
+            "os_type", "architecture", "availability_zone", "task_state", "created_at", "launched_at", "terminated_at",
+            "deleted_at", "updated_at", "root_device_name", "ephemeral_key_uuid", "key_name", "locked_by", "compute_id",
+            "info_cache") if name in objects.Instance.fields}
+        flavor = objects.Flavor(flavorid="1", name="small", memory_mb=1, vcpus=1, root_gb=1, ephemeral_gb=0, swap=0,
+                                disabled=False, is_public=True, extra_specs={}, rxtx_factor=1, vcpu_weight=0,
+                                projects=[], description=None)
+        return objects.Instance(
+            self._context, uuid=vm_uuid, user_id="alice", project_id="project", reservation_id="r", display_name="web1",
+            display_description="", hostname="web1", host=host, node="node1", ramdisk_id="", kernel_id="",
+            image_ref=image, vm_state="active", power_state=1, progress=0, locked=False, auto_disk_config=False,
+            metadata={}, system_metadata={}, trusted_certs=None, tags=objects.TagList(objects=[]),
+            keypairs=objects.KeyPairList(objects=[]), flavor=flavor, **empty)
+
+    def notify(self, action, vm_uuid, host, phase="START"):
+        """As nova.compute.manager calls it."""
+        # pylint: disable=import-outside-toplevel,import-error
+        from nova.compute import utils
+        from nova.objects import fields
+        instance = self._instance(vm_uuid, host)
+        about = {"phase": getattr(fields.NotificationPhase, phase)}
+        if action == "RESCUE":
+            utils.notify_about_instance_rescue_action(self._context, instance, "node1", instance.image_ref, **about)
+        elif action == "REBUILD":
+            utils.notify_about_instance_rebuild(self._context, instance, "node1", **about)
+        else:
+            utils.notify_about_instance_action(self._context, instance, "node1",
+                                               action=getattr(fields.NotificationAction, action), **about)
+
+
+class NovaTest(HookTest):
+    """Each test has a daemon and a hook that listens to nova."""
+
+    def setUp(self):
+        super().setUp()
+        old = os.environ["PATH"]
+        self.addCleanup(os.environ.__setitem__, "PATH", old)
+        os.environ["PATH"] = self.programs()
+        self.server = f"unix:{self.world.socket}"  # in place of the node's name
+
+    def listen(self, more=""):
+        configuration = self.world.path / "nova.conf"
+        configuration.write_text(CONFIGURATION + more)
+        listener = load_hook().make_listener(["--config-file", str(configuration)])
+        listener.start()
+        self.addCleanup(listener.wait)
+        self.addCleanup(listener.stop)
+        nova = Nova(configuration)
+        self.addCleanup(nova.rpc.cleanup)
+        return nova
+
+    def started(self, name):
+        vm_uuid = str(uuid.uuid4())
+        return self.world.started_vm(self.stream, name, uuid=vm_uuid), vm_uuid
+
+    def test_what_ends_a_qemu_is_declared(self):
+        nova = self.listen()
+        for action in ("POWER_OFF", "SHUTDOWN", "DELETE", "SOFT_DELETE", "REBOOT", "REBUILD", "RESCUE", "UNRESCUE",
+                       "RESIZE", "RESIZE_REVERT", "SHELVE", "SHELVE_OFFLOAD", "SUSPEND"):
+            with self.subTest(action):
+                name = action.lower()
+                qemu, vm_uuid = self.started(name)
+                nova.notify(action, vm_uuid, self.server)
+                intent = self.stream.wait_event("INTENT_DECLARED", name).intent
+                self.assertEqual((intent.actor, intent.reason), ("nova", f"{name.replace('_', ' ')} by user alice"))
+                self.send_shutdown(qemu)
+                qemu.exit()
+                self.expect_admin(name)
+
+    def test_the_exchange_and_the_topics_are_those_of_novas_configuration(self):
+        nova = self.listen("[notifications]\nversioned_notifications_topics = first,second\n[DEFAULT]\ncontrol_exchange = cell2\n")
+        _, vm_uuid = self.started("vm1")
+        nova.notify("POWER_OFF", vm_uuid, self.server)
+        self.stream.wait_event("INTENT_DECLARED")
+
+    def test_what_ends_nothing_is_not_declared(self):
+        nova = self.listen()
+        _, vm_uuid = self.started("vm1")
+        nova.notify("POWER_OFF", vm_uuid, self.server, "END")
+        nova.notify("PAUSE", vm_uuid, self.server)
+        nova.notify("POWER_OFF", vm_uuid, None)
+        nova.notify("POWER_OFF", str(uuid.uuid4()), self.server)
+        _, other = self.started("other")
+        nova.notify("POWER_OFF", other, self.server)
+        self.stream.wait_event("INTENT_DECLARED", "other")
+        self.assertNotIn("INTENT_DECLARED", self.stream.types())
+
+    def test_the_unit_is_one(self):
+        self.check_unit("nova-vmeventd.service", "/usr/local/bin/nova_notifications.py")
+
+
+if __name__ == "__main__":
+    world.run_tests(__doc__)
