@@ -22,6 +22,7 @@
 #include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/last_words.h"
 
 namespace vmeventd {
 namespace {
@@ -50,11 +51,15 @@ WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int 
   }
   options.process_tracking = config.process_tracking;
   if (config.process_tracking) options.command_lines = std::make_shared<CommandLines>();
+  // Last words of QEMUs need one descriptor more, where their standard error is a file.
+  const int files = vm_descriptors / 8;
+  options.last_words = std::make_shared<LastWordsReader>(files);
+  options.session.last_words = true;
   options.session.powerdown_window = config.powerdown_window;
   options.session.hang_check = config.hang_check;
   options.session.shutdown_files = ShutdownFiles::kGaneti;
   options.session.event_limits = tuning.event_limits;
-  options.max_vm_descriptors = vm_descriptors;
+  options.max_vm_descriptors = vm_descriptors - files;
   return options;
 }
 

@@ -17,6 +17,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
@@ -150,6 +151,7 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
       {"VMEVENTS_UUID", event.vm().uuid()},
       {"VMEVENTS_SOURCE", event.vm().source()},
       {"VMEVENTS_LABELS", LabelsText(event.vm())},
+      {"VMEVENTS_UNIT", event.vm().unit()},
       {"VMEVENTS_PID", event.vm().pid() == 0 ? "" : absl::StrCat(event.vm().pid())},
       {"VMEVENTS_SEQUENCE", absl::StrCat(event.sequence())},
       {"VMEVENTS_TIME", Rfc3339Text(FromProto(event.observe_time()))},
@@ -158,6 +160,7 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
       {"VMEVENTS_CAUSE", event.has_shutdown() ? ShortName(shutdown.cause()) : ""},
       {"VMEVENTS_RULE", shutdown.rule()},
       {"VMEVENTS_MESSAGE", event.message()},
+      {"VMEVENTS_LAST_WORDS", absl::StrJoin(shutdown.last_words().lines(), "\n")},
       {"VMEVENTS_INTENT_ID", intent.intent_id()},
       {"VMEVENTS_ACTOR", intent.actor()},
       {"VMEVENTS_REASON", intent.reason()},

@@ -1,7 +1,6 @@
 // The text of `why`: the verdict first, then the facts behind it, then the VM as it is now.
 
 #include <algorithm>
-#include <csignal>
 #include <string>
 #include <utility>
 #include <vector>
@@ -264,10 +263,25 @@ class StoryText {
     if (shutdown.has_intent()) AddLines("  ", IntentWords(shutdown.intent()), width_, &text);
     AddLines("  ", EndSentence(end), width_, &text);
     const absl::CivilDay day = absl::ToCivilDay(FromProto(end.observe_time()), style_.zone);
-    return absl::StrCat(text, EvidenceLines(shutdown, day, style_.zone, width_, painter_),
-                        "  rule ", EscapeForTerminal(shutdown.rule()), " (class ",
-                        ShortName(shutdown.shutdown_class()), ", cause ",
-                        CauseWords(shutdown.cause()), ")\n");
+    return absl::StrCat(
+        text, EvidenceLines(shutdown, day, style_.zone, width_, painter_),
+        LastWords(shutdown.last_words()), "  rule ", EscapeForTerminal(shutdown.rule()), " (class ",
+        ShortName(shutdown.shutdown_class()), ", cause ", CauseWords(shutdown.cause()), ")\n");
+  }
+
+  std::string LastWords(const v1::LastWords& words) const {
+    if (words.lines().empty()) return "";
+    const int source = words.source();
+    std::string text =
+        absl::StrCat("  QEMU's last words, ",
+                     source == v1::LAST_WORDS_SOURCE_LIBVIRT_LOG ? "in libvirt's log"
+                     : source == v1::LAST_WORDS_SOURCE_JOURNAL   ? "in the journal"
+                                                                 : "on its standard error",
+                     ":\n", words.truncated() ? "    ...\n" : "");
+    for (const std::string& line : words.lines()) {
+      AddLines("    ", EscapeForTerminal(line), width_, &text);
+    }
+    return text;
   }
 
   static std::string IntentWords(const v1::Intent& intent) {
@@ -324,11 +338,22 @@ class StoryText {
     }
     facts.Add("Ends", Ends());
     facts.Add("More", absl::StrCat("vmevents events ", ForShell(story_.name)));
-    if (story_.end && story_.end->event.shutdown().exit_signal().core_dumped() &&
-        story_.end->event.vm().pid() != 0) {
-      facts.Add("", absl::StrCat("coredumpctl info ", story_.end->event.vm().pid()));
-    }
+    if (story_.end) AddWhereToLook(story_.end->event, &facts);
     return facts.Take();
+  }
+
+  static void AddWhereToLook(const v1::Event& end, FactList* facts) {
+    const std::string unit = EscapeForTerminal(end.vm().unit());
+    const std::string core = EscapeForTerminal(end.shutdown().core());
+    if (end.shutdown().shutdown_class() == v1::SHUTDOWN_CLASS_USER) return;
+    if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
+      facts->Add("", absl::StrCat("journalctl -u '", unit, "'"));
+    }
+    if (!core.empty()) {
+      facts->Add("", absl::StrCat(absl::StartsWith(core, "coredumpctl ") ? "" : "core: ", core));
+    } else if (end.shutdown().exit_signal().core_dumped() && end.vm().pid() != 0) {
+      facts->Add("", absl::StrCat("coredumpctl info ", end.vm().pid()));
+    }
   }
 
   // Run, source and monitor of the VM.

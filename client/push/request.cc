@@ -81,6 +81,8 @@ std::string Sentence(const v1::Event& event, const MessageNode& node) {
   }
   message = absl::StripSuffix(message.substr(0, message.find(". ")), ".");
   if (!message.empty()) absl::StrAppend(&text, ": ", message);
+  const auto& words = event.shutdown().last_words().lines();
+  if (!words.empty()) absl::StrAppend(&text, "; QEMU's last words: ", *words.rbegin());
   return text;
 }
 

@@ -59,6 +59,10 @@ static_assert(Same(ShutdownCaveat::kGuestAgentPossible, v1::SHUTDOWN_CAVEAT_GUES
 static_assert(Same(ShutdownCaveat::kPowerdownEarlier, v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER));
 static_assert(Same(ShutdownCaveat::kHostShuttingDown, v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN));
 
+static_assert(Same(WordsSource::kLibvirtLog, v1::LAST_WORDS_SOURCE_LIBVIRT_LOG));
+static_assert(Same(WordsSource::kJournal, v1::LAST_WORDS_SOURCE_JOURNAL));
+static_assert(Same(WordsSource::kStandardError, v1::LAST_WORDS_SOURCE_STANDARD_ERROR));
+
 static_assert(Same(IntentEnd::kWithdrawn, v1::INTENT_END_WITHDRAWN));
 static_assert(Same(IntentEnd::kExpired, v1::INTENT_END_EXPIRED));
 static_assert(Same(IntentEnd::kReplaced, v1::INTENT_END_REPLACED));
@@ -81,6 +85,7 @@ void FillRef(const VmRef& ref, v1::VmRef* out) {
   Copy(ref.source, out->mutable_source());
   out->clear_labels();
   for (const auto& [key, value] : ref.labels) (*out->mutable_labels())[key] = value;
+  Copy(ref.unit, out->mutable_unit());
 }
 
 void FillTimestamp(absl::Time time, google::protobuf::Timestamp* out) {
@@ -117,6 +122,7 @@ void FillSender(const SignalSender& sender, v1::SignalSender* out) {
   out->set_executable(std::string(sender.executable));
   out->set_cgroup(std::string(sender.cgroup));
   out->set_of_qemu(sender.of_qemu);
+  out->set_said_by_qemu(sender.said_by_qemu);
 }
 
 void FillPanic(const GuestPanic& panic, v1::GuestPanic* out) {
@@ -133,6 +139,20 @@ void FillPanic(const GuestPanic& panic, v1::GuestPanic* out) {
     out->mutable_tdx()->set_message(tdx->message);
     if (tdx->gpa.has_value()) out->mutable_tdx()->set_gpa(*tdx->gpa);
   }
+}
+
+void FillEnd(const EndFacts& end, v1::ShutdownDetail* out) {
+  if (!end.words.lines.empty()) {
+    v1::LastWords* const words = out->mutable_last_words();
+    for (const std::string& line : end.words.lines) words->add_lines(line);
+    words->set_source(static_cast<v1::LastWordsSource>(end.words.source));
+    words->set_truncated(end.words.truncated);
+  }
+  out->set_core(end.core);
+  v1::EndNumbers* const numbers = out->mutable_numbers();
+  if (end.ran_for.has_value()) *numbers->mutable_ran_for() = ToProtoDuration(*end.ran_for);
+  if (end.peak_memory.has_value()) numbers->set_peak_memory_bytes(*end.peak_memory);
+  if (end.memory_limit.has_value()) numbers->set_memory_limit_bytes(*end.memory_limit);
 }
 
 void FillIoError(const IoErrorDetail& error, v1::IoErrorDetail* out) {
@@ -198,6 +218,7 @@ void FillShutdown(const ShutdownDetail& detail, bool stopped, v1::ShutdownDetail
   }
   if (detail.sender.has_value()) FillSender(*detail.sender, out->mutable_sender());
   if (detail.panic.has_value()) FillPanic(*detail.panic, out->mutable_panic());
+  if (detail.end.has_value()) FillEnd(*detail.end, out);
 }
 
 // The end of each event's encoding: the VmRef, unless it is empty, and then `durable`.

@@ -1,8 +1,10 @@
 #include "server/logging/log_sink.h"
 
+#include <endian.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +12,9 @@
 #include <climits>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "base/system.h"
@@ -44,6 +48,7 @@ LogSink::LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clo
       clock_(clock),
       meters_(meters),
       options_(options),
+      journal_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
       thread_([this] { Run(); }) {}
 
 LogSink::~LogSink() { Stop(); }
@@ -71,8 +76,38 @@ void LogSink::log(const spdlog::details::log_msg& msg) {
 void LogSink::Append(const spdlog::details::log_msg& msg) {
   spdlog::memory_buf_t line;
   formatter_->format(msg, line);
+  if (options_.journal_socket != nullptr && View(msg.logger_name) == kStopLogger &&
+      SendStop(msg, View({line.data(), line.size()}))) {
+    return;
+  }
   waiting_.append(line.data(), line.size());
   changed_.NotifyAll();
+}
+
+bool LogSink::SendStop(const spdlog::details::log_msg& msg, absl::string_view line) const {
+  // https://systemd.io/JOURNAL_NATIVE_PROTOCOL: NAME, line break, size, value, line break.
+  std::string entry;
+  const auto add = [&entry](absl::string_view name, absl::string_view value) {
+    const uint64_t size = htole64(value.size());
+    absl::StrAppend(&entry, name, "\n",
+                    absl::string_view(reinterpret_cast<const char*>(&size), sizeof(size)), value,
+                    "\n");
+  };
+  // The line begins with its priority, "<4>".
+  if (line.size() < 3) return false;
+  add("PRIORITY", line.substr(1, 1));
+  add("MESSAGE", absl::StripTrailingAsciiWhitespace(line.substr(3)));
+  add("MESSAGE_ID", kStoppedMessageId);
+  add("SYSLOG_IDENTIFIER", "vmeventd");
+  const auto fields = nlohmann::ordered_json::parse(View(msg.payload));
+  for (const auto& [name, value] : fields.items()) {
+    if (name != "message") add(absl::AsciiStrToUpper(name), TextOfField(value));
+  }
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "%s", options_.journal_socket);
+  return sendto(journal_.get(), entry.data(), entry.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                reinterpret_cast<const sockaddr*>(&address), sizeof(address)) >= 0;
 }
 
 void LogSink::AppendReport(const nlohmann::ordered_json& fields) {

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/mutex.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "spdlog/formatter.h"
 #include "spdlog/sinks/sink.h"
@@ -36,7 +37,13 @@ struct LogSinkOptions {
   double lines = 50;
   double stop_lines = 100;
   double grpc_lines = 5;
+  // The socket by which systemd's journal takes entries with fields, for lines of stops; null:
+  // those go to the descriptor as well.
+  const char* journal_socket = nullptr;
 };
+
+// The field MESSAGE_ID of a line of a stop in systemd's journal.
+inline constexpr char kStoppedMessageId[] = "0240108af81e4335823d0cbf4a388847";
 
 // Writes lines to a descriptor on its own thread, so that no caller waits for the log's reader.
 // Leaves out lines beyond a limit of each kind, which is a logger and a level, so that no burst
@@ -75,6 +82,9 @@ class LogSink : public spdlog::sinks::sink {
   void Run();
   // Takes the lines to write next; empty: the sink ends.
   std::string Take();
+  // Sends a line of a stop to the journal, with its fields. False: the journal does not take it
+  // now.
+  bool SendStop(const spdlog::details::log_msg& msg, absl::string_view line) const;
   // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
   bool Write(const std::string& lines);
   // Returns when the descriptor accepts more. False: the sink ends first.
@@ -86,6 +96,7 @@ class LogSink : public spdlog::sinks::sink {
   const Clock* const clock_;
   LogMeters* const meters_;
   const LogSinkOptions options_;
+  const UniqueFd journal_;
 
   Mutex mutex_;
   CondVar changed_;

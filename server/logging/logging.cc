@@ -36,20 +36,12 @@ std::string Quoted(const std::string& value) {
   return absl::StrCat("\"", OnOneLine(escaped), "\"");
 }
 
-std::string AsText(const nlohmann::ordered_json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) return value.dump();
-  return absl::StrJoin(value, "; ", [](std::string* out, const nlohmann::ordered_json& entry) {
-    absl::StrAppend(out, AsText(entry));
-  });
-}
-
 // " key=value" for each member of `fields` except "message": a value in quotes if needed, a
 // list with "; " between its entries.
 std::string FieldsAsText(const nlohmann::ordered_json& fields) {
   std::string out;
   for (const auto& [key, value] : fields.items()) {
-    if (key != "message") absl::StrAppend(&out, " ", key, "=", Quoted(AsText(value)));
+    if (key != "message") absl::StrAppend(&out, " ", key, "=", Quoted(TextOfField(value)));
   }
   return out;
 }
@@ -158,15 +150,24 @@ LogReader ReaderOf(int fd, const char* journal_stream) {
   return is_journal ? LogReader::kJournald : LogReader::kAnybody;
 }
 
+std::string TextOfField(const nlohmann::ordered_json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return value.dump();
+  return absl::StrJoin(value, "; ", [](std::string* out, const nlohmann::ordered_json& entry) {
+    absl::StrAppend(out, TextOfField(entry));
+  });
+}
+
 std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader) {
   return std::make_unique<LineFormatter>(format, reader);
 }
 
-Logging::Logging(LogLevel level, LogFormat format, const Clock* clock)
-    : sink_(std::make_shared<LogSink>(
-          STDERR_FILENO,
-          MakeLogFormatter(format, ReaderOf(STDERR_FILENO, std::getenv("JOURNAL_STREAM"))), clock,
-          &meters_)) {
+Logging::Logging(LogLevel level, LogFormat format, const Clock* clock) {
+  const LogReader reader = ReaderOf(STDERR_FILENO, std::getenv("JOURNAL_STREAM"));
+  LogSinkOptions options;
+  if (reader == LogReader::kJournald) options.journal_socket = "/run/systemd/journal/socket";
+  sink_ = std::make_shared<LogSink>(STDERR_FILENO, MakeLogFormatter(format, reader), clock,
+                                    &meters_, options);
   spdlog::drop_all();
   for (const char* name : {kStopLogger, kGrpcLogger}) {
     auto logger = std::make_shared<spdlog::logger>(name, sink_);
@@ -206,6 +207,7 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_
                                    {"pid", vm.pid},
                                    {"source", std::string(vm.source)},
                                    {"shutdown_file", detail.shutdown_file_written}};
+  if (!vm.unit.empty()) fields["unit"] = vm.unit;
   if (detail.exit_status.has_value()) {
     const bool signalled = detail.exit_status->signal != 0;
     fields[signalled ? "exit_signal" : "exit_code"] =
@@ -221,6 +223,9 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_
   nlohmann::ordered_json evidence = nlohmann::ordered_json::array();
   for (const EvidenceEntry& entry : detail.evidence) evidence.push_back(entry.what);
   fields["evidence"] = std::move(evidence);
+  if (detail.end.has_value() && !detail.end->words.lines.empty()) {
+    fields["last_words"] = detail.end->words.lines;
+  }
   return fields;
 }
 

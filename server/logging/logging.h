@@ -21,6 +21,9 @@ namespace vmeventd {
 // and all invalid UTF-8 written as \xNN.
 std::string OnOneLine(absl::string_view text);
 
+// A field of such a line as text: a list with "; " between its entries.
+std::string TextOfField(const nlohmann::ordered_json& value);
+
 // The logger of lines with fields: its payloads are JSON objects whose first member is "message".
 inline constexpr char kStopLogger[] = "stop";
 // The logger of the log's reports about itself, with payloads of the same kind.
@@ -53,7 +56,7 @@ class Logging {
 
  private:
   LogMeters meters_;
-  const std::shared_ptr<LogSink> sink_;
+  std::shared_ptr<LogSink> sink_;
 };
 
 // The format of lines:

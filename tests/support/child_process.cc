@@ -61,7 +61,7 @@ ChildProcess::ChildProcess(const ChildOptions& options) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
     signal(SIGPIPE, SIG_DFL);
-    Limit(RLIMIT_CORE, 0);
+    Limit(RLIMIT_CORE, options.dumps_core ? RLIM_INFINITY : 0);
     if (options.max_descriptors.has_value()) Limit(RLIMIT_NOFILE, *options.max_descriptors);
     int error = output.write_end.get();
     if (!options.error_file.empty()) {

@@ -17,9 +17,10 @@ struct ChildOptions {
   std::string error_file;                   // file of its standard error; empty: into its output
   std::optional<unsigned> max_descriptors;  // RLIMIT_NOFILE, soft and hard
   std::optional<int> descriptor;            // the test's own, which is its descriptor 3
+  bool dumps_core = false;
 };
 
-// A program that a test runs. It dies with the test, however that ends, and leaves no core file.
+// A program that a test runs. It dies with the test, however that ends.
 class ChildProcess {
  public:
   explicit ChildProcess(const ChildOptions& options);

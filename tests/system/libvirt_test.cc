@@ -177,6 +177,19 @@ TEST_F(LibvirtTest, AQuitIsTheAdminsOrUnknownAndNeverACrash) {
   ExpectOneStopped();
 }
 
+TEST_F(LibvirtTest, QemusLastWordsInItsLogNameTheSenderThatTheKernelDidNot) {
+  StartDaemonAndStream(Options({"--libvirt", libvirtd().uri(), "--signal-senders", "off"}));
+  libvirtd().Create({});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  kill(libvirtd().Pid("vm1"), SIGTERM);
+  const v1::ShutdownDetail end = ExpectStopped(kHostSignal).shutdown();
+  EXPECT_EQ(end.last_words().source(), v1::LAST_WORDS_SOURCE_LIBVIRT_LOG);
+  ASSERT_EQ(end.last_words().lines_size(), 1);
+  EXPECT_THAT(end.last_words().lines(0), HasSubstr("terminating on signal 15 from pid"));
+  EXPECT_EQ(end.sender().pid(), getpid());
+  EXPECT_TRUE(end.sender().said_by_qemu());
+}
+
 TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
   libvirtd().Create({.name = "vm1", .paused = true});
   Follow();

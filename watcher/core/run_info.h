@@ -39,6 +39,7 @@ struct ProcessInfo {
   absl::Time process_start = absl::InfinitePast();
   std::string oom_file;
   uint64_t oom_kills = 0;
+  std::string unit;
 };
 
 // The party that reports on a run.
@@ -73,6 +74,7 @@ struct RunInfo {
   // lived. Empty: not known.
   std::string oom_file;
   uint64_t oom_kills = 0;
+  std::string unit;  // of its process; VmRef::unit
   // Mark of its shutdown file (watcher/runs/shutdown_file.h); 0: none.
   uint32_t shutdown_file_mark = 0;
 
@@ -97,6 +99,7 @@ struct RunInfo {
     process_start = process.process_start;
     oom_file = process.oom_file;
     oom_kills = process.oom_kills;
+    unit = process.unit;
   }
 };
 

@@ -155,6 +155,7 @@ struct VmRef {
   int64_t pid = 0;     // 0 if it cannot be seen
   std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
   Labels labels;       // empty if it has none, or they are not known yet
+  std::string unit;    // its process's systemd unit, or else cgroup; empty: none is known
 };
 
 // Subject of an entry of the evidence, as far as something may make it void. The numbers stand
@@ -226,6 +227,7 @@ struct SignalSender {
   // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a
   // QEMU can have given it its name.
   bool of_qemus_user = false;
+  bool said_by_qemu = false;  // nobody but its last words names it: `pid` and `command`
 };
 
 // A guest kernel's word as it panicked (qapi/run-state.json, GuestPanicInformation): all of it
@@ -247,6 +249,24 @@ struct TdxPanic {
 struct GuestPanic {
   std::string action;  // QEMU's
   std::variant<std::monostate, HyperVPanic, S390Panic, TdxPanic> info;
+};
+
+enum class WordsSource { kLibvirtLog = 1, kJournal = 2, kStandardError = 3 };
+
+// QEMU's last lines, which nobody checks; each is one line of UTF-8.
+struct LastWords {
+  std::vector<std::string> lines;  // empty: there are none
+  WordsSource source = WordsSource::kLibvirtLog;
+  bool truncated = false;
+};
+
+// What is read of a process once it is gone.
+struct EndFacts {
+  LastWords words;
+  std::string core;                      // where the core is, for people; empty: not known
+  std::optional<uint64_t> peak_memory;   // of its cgroup, in bytes; unset: not known
+  std::optional<uint64_t> memory_limit;  // likewise; unset: there is none as well
+  std::optional<absl::Duration> ran_for;
 };
 
 // QEMU's data of an event. Texts are its words, in one line.
@@ -285,6 +305,7 @@ struct ShutdownDetail {
   std::vector<ShutdownCaveat> caveats;
   std::optional<SignalSender> sender;  // of the signal that ended it; unset: none, or not known
   Rare<GuestPanic> panic;              // that stands
+  Rare<EndFacts> end;                  // once the process is gone
 };
 
 struct VmEvent {

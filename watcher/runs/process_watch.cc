@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "base/system.h"
 #include "watcher/core/names.h"
+#include "watcher/core/qemu_words.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
@@ -61,6 +62,9 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_c
     info.pidfd_inode = key->pidfd_inode;
   }
   if (process.start_ticks != 0) info.process_start = ProcessStartTime(process.start_ticks);
+  if (process.pid != 0) {
+    info.unit = UnitOf(ReadSmallFile(absl::StrCat("/proc/", process.pid, "/cgroup")).value_or(""));
+  }
   if (process.pid == 0 || oom_counters == nullptr) return info;
   const std::optional<OomCounters::Count> ooms = oom_counters->Find(process.pid);
   // A path that is not UTF-8 cannot be saved.

@@ -104,6 +104,9 @@ void RunTable::PublishAll() {
 
 std::vector<HandedRun> RunTable::HandOver() {
   std::vector<HandedRun> all;
+  std::vector<VmRun*> runs;
+  for (const auto& [run_id, run] : runs_) runs.push_back(run.get());
+  for (VmRun* run : runs) run->DropWords();  // which may end it
   for (const auto& [run_id, run] : runs_) {
     if (std::optional<HandedRun> handed = run->HandOver()) all.push_back(*std::move(handed));
   }

@@ -11,6 +11,14 @@
 #include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
+namespace {
+
+// Longest time that the end of a run waits for QEMU's last words, which are asked for in between.
+constexpr absl::Duration kWordsWait = absl::Milliseconds(200);
+constexpr absl::Duration kWordsPoll = absl::Milliseconds(5);
+
+}  // namespace
+
 VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
     : context_(context),
       owner_(owner),
@@ -25,12 +33,23 @@ VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
 
 VmRun::~VmRun() {
   process_.Reset({});
+  CancelTimers();
+}
+
+void VmRun::CancelTimers() {
   context_->loop->CancelTimer(&tick_timer_);
+  if (words_.has_value()) context_->loop->CancelTimer(&words_->timer);
 }
 
 // The process
 
-absl::Status VmRun::Track(PeerProcess process) { return process_.Follow(std::move(process)); }
+absl::Status VmRun::Track(PeerProcess process) {
+  LastWordsReader* const words = context_->options->last_words.get();
+  if (words != nullptr && info().reported_by != ReportedBy::kContainerLibvirt) {
+    trail_ = words->Begin(info());
+  }
+  return process_.Follow(std::move(process));
+}
 
 absl::Status VmRun::TrackAgain(PeerProcess process) {
   if (absl::Status status = Track(std::move(process)); !status.ok()) return status;
@@ -80,7 +99,7 @@ void VmRun::OnProcessEnd(const ProcessEnd& end) {
 
 void VmRun::Discard() {
   over_ = true;
-  context_->loop->CancelTimer(&tick_timer_);
+  CancelTimers();
   process_.Reset({});  // its end may be in the same turn of the loop
   Disconnect();
   owner_->OnOver(this);
@@ -202,9 +221,28 @@ void VmRun::Execute(const ExamineThreads&) {
   Hand(input::Threads{pid == 0 ? "" : DescribeThreads(pid)});
 }
 
+void VmRun::Execute(const ReadLastWords& effect) {
+  words_ = WordsWait{.read = context_->options->last_words->BeginRead(info(), effect.core_dumped,
+                                                                      std::move(trail_)),
+                     .deadline = Now().monotonic + kWordsWait};
+  AwaitWords();
+}
+
+void VmRun::AwaitWords() {
+  if (words_->read->done) return FinishWords(words_->read->facts);
+  if (Now().monotonic >= words_->deadline) return FinishWords({});
+  context_->loop->SetTimerIn(&words_->timer, kWordsPoll, [this] { AwaitWords(); });
+}
+
+void VmRun::FinishWords(const EndFacts& facts) {
+  context_->loop->CancelTimer(&words_->timer);
+  const Rare<WordsWait> wait = std::exchange(words_, {});  // may have `facts`
+  Hand(input::WordsRead{facts});
+}
+
 void VmRun::Execute(const Done&) {
   over_ = true;
-  context_->loop->CancelTimer(&tick_timer_);
+  CancelTimers();
   Disconnect();
   owner_->OnOver(this);
 }

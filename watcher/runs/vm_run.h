@@ -18,6 +18,7 @@
 #include "watcher/core/run_info.h"
 #include "watcher/core/specs.h"
 #include "watcher/host/host_watch.h"
+#include "watcher/runs/last_words.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/session/vm_session.h"
@@ -37,6 +38,8 @@ struct WatcherOptions {
   bool process_tracking = true;
   // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
+  // Last words of QEMUs; null: nobody reads them.
+  std::shared_ptr<LastWordsReader> last_words;
   SignalTracing signals;  // only with process tracking
   // Source of the host's shutdown, or for people why there is none; both empty: nobody wanted
   // it.
@@ -153,6 +156,10 @@ class VmRun {
   void ReportProblem(const Problem& problem) { Hand(input::MonitorProblem{problem}); }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
+  // The end waits for QEMU's last words no longer.
+  void DropWords() {
+    if (words_.has_value()) FinishWords({});
+  }
   // Ends a run of whose process `zombie` is left.
   void EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
@@ -251,15 +258,28 @@ class VmRun {
   void Execute(const QueryRunState& /*effect*/) { Ask(Question::kRunState); }
   void Execute(const QueryGuestAgent& /*effect*/) { Ask(Question::kGuestAgent); }
   void Execute(const ExamineThreads& effect);
+  void Execute(const ReadLastWords& effect);
   void Execute(const Done& effect);
   template <typename Operation>
   void TouchShutdownFile(Operation operation);
   void ArmTick();
+  void AwaitWords();
+  void FinishWords(const EndFacts& facts);
+  void CancelTimers();
+
+  // While QEMU's last words are read.
+  struct WordsWait {
+    std::shared_ptr<const LastWordsReader::Read> read;
+    absl::Duration deadline;
+    TimerId timer;
+  };
 
   RunContext* const context_;
   Owner* const owner_;
   VmSession session_;
   ProcessWatch process_;
+  std::shared_ptr<const LastWordsReader::Trail> trail_;  // of its process; null: none
+  Rare<WordsWait> words_;
   TimerId tick_timer_;
   uint64_t limited_events_ = 0;  // the session's that were counted
   bool published_ = false;

@@ -13,7 +13,7 @@ namespace vmeventd {
 // Returns whether it kills because memory runs out, as its name says, which any process can give
 // itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
-  if (sender.of_qemus_user) return false;
+  if (sender.of_qemus_user || sender.said_by_qemu) return false;
   const absl::string_view program = sender.executable;
   for (const absl::string_view killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
     if (sender.command == killer || program.substr(program.rfind('/') + 1) == killer) {
@@ -137,7 +137,8 @@ struct RuleInput {
     // what ended by now may be its launcher.
     if (!evidence.exit_status.has_value()) return evidence.monitored;
     return exit_by_request() || ended_by_other_process() ||
-           (!failed() && !evidence.monitored && evidence.signaller.has_value());
+           (!failed() && !evidence.monitored && evidence.signaller.has_value() &&
+            !evidence.obeyed_as_it_said);
   }
 };
 
@@ -377,6 +378,16 @@ inline constexpr Rule kClassificationRules[] = {
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
      ShutdownCause::kQemuCrashed},
+    {"host-signal-words",
+     "no SHUTDOWN seen here, exit with 0 or not known how, and QEMU's last words in libvirt's log "
+     "or "
+     "the journal are that it terminates on a signal of another process, of which the kernel "
+     "showed "
+     "none",
+     [](const RuleInput& in) {
+       return in.evidence.obeyed_as_it_said && !in.failed() && !in.killed();
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
     {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kShutdown); },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},

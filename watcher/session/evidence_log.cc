@@ -363,17 +363,29 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
   Saw(std::move(what), now, EvidenceId::kSignalSent);
 }
 
+void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
+  if (facts_.killer.has_value() || facts_.signaller.has_value()) return;
+  if (facts_.shutdown.has_value() && facts_.shutdown->reason != ShutdownReason::kHostSignal) return;
+  facts_.signaller = sender;
+  facts_.obeyed_as_it_said = !facts_.shutdown.has_value();
+  Saw(absl::StrCat("QEMU's last words: ", SignalName(sender.signal), " sent by ",
+                   DescribeSender(sender)),
+      now);
+}
+
 const SignalSender* EvidenceLog::SenderOfEnd() const {
   if (facts_.shutdown.has_value()) {
     const bool by_it =
         facts_.shutdown->reason == ShutdownReason::kHostSignal || facts_.shutdown->after_signal;
     return by_it ? facts_.signaller.get() : nullptr;
   }
+  if (!facts_.exit_status.has_value() && facts_.obeyed_as_it_said) return facts_.signaller.get();
   if (!facts_.exit_status.has_value() || facts_.exit_status->signal == SIGKILL) {
     return facts_.killer.get();
   }
   const bool by_it =
-      facts_.signaller.has_value() && facts_.signaller->signal == facts_.exit_status->signal;
+      facts_.signaller.has_value() && (facts_.signaller->signal == facts_.exit_status->signal ||
+                                       (facts_.obeyed_as_it_said && facts_.exit_status->code == 0));
   return by_it ? facts_.signaller.get() : nullptr;
 }
 

@@ -96,6 +96,9 @@ class EvidenceLog {
   // Signals to its process. `sender` takes the place of who sent the same signal before.
   void SawSignal(const SignalSender& sender, Instant now);
   void SawOomVictim(const OomVictim& victim, Instant now);
+  // QEMU's last words name the sender of the signal that it obeyed. They add to what the kernel
+  // showed, and never replace it.
+  void SawSenderInWords(const SignalSender& sender, Instant now);
 
   // Records whether the host shuts down, as `by` reports. What came before it began or after it was
   // cancelled did not come as the host shut down.

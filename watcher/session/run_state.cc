@@ -145,7 +145,7 @@ void Load(const internal::GuestPanic& from, GuestPanic* to) {
   F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path)   \
   F(unescaped_path) F(unescaped_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode)    \
   F(pid_namespace) F(boot_id) F(process_start) S(socket) F(oom_file) F(oom_kills)                \
-  F(shutdown_file_mark)
+  F(shutdown_file_mark) F(unit)
 CONVERT(Run, RUN)
 
 #define RUN_STATE(F, O, S, M)                                                                   \

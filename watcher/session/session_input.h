@@ -80,6 +80,11 @@ struct ProcessGone {
   ProcessEnd end = {};
 };
 
+// The answer to ReadLastWords.
+struct WordsRead {
+  const EndFacts& facts;
+};
+
 // libvirt. A ProcessGone follows each end, once the process is gone where it can be seen.
 
 struct NewLabels {
@@ -136,13 +141,12 @@ struct Tick {};
 
 }  // namespace input
 
-using Input =
-    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
-                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
-                 input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
-                 input::NamedOomVictim, input::Threads, input::ProcessGone, input::NewLabels,
-                 input::NextId, input::ReportedEnd, input::FileFound, input::FileDone,
-                 input::FileLeft, input::HostShutdown, input::HostRebooted, input::SharedUuid,
-                 input::IntentDeclared, input::IntentWithdrawn, input::HandOver, input::Tick>;
+using Input = std::variant<
+    input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem, input::Event,
+    input::StateAnswer, input::AgentAnswer, input::MonitorClosed, input::ProcessFound,
+    input::TrackingLost, input::OomKills, input::SignalSent, input::NamedOomVictim, input::Threads,
+    input::ProcessGone, input::WordsRead, input::NewLabels, input::NextId, input::ReportedEnd,
+    input::FileFound, input::FileDone, input::FileLeft, input::HostShutdown, input::HostRebooted,
+    input::SharedUuid, input::IntentDeclared, input::IntentWithdrawn, input::HandOver, input::Tick>;
 
 }  // namespace vmeventd

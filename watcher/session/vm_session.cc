@@ -38,9 +38,10 @@ VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
 }
 
 Effects VmSession::On(const Input& input, Instant now) {
-  const bool of_file = std::holds_alternative<input::FileDone>(input) ||
-                       std::holds_alternative<input::FileLeft>(input);
-  if (gone_ && !of_file) return {};
+  const bool of_end = std::holds_alternative<input::FileDone>(input) ||
+                      std::holds_alternative<input::FileLeft>(input) ||
+                      std::holds_alternative<input::WordsRead>(input);
+  if (gone_ && !of_end) return {};
   if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
   if (!gone_ && IntentIsOver(now)) {
     CloseIntent(IntentEnd::kExpired, now);
@@ -191,6 +192,7 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
 
 absl::Duration VmSession::NextTick() const {
   absl::Duration next = absl::InfiniteDuration();
+  if (gone_) return next;
   if (CanLoseMonitor()) next = closed_at_.monotonic + LostGrace();
   if (saved_.monitor == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
     next = closed_at_.monotonic + kAwayGrace;

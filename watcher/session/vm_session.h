@@ -39,10 +39,14 @@ struct QueryRunState {};
 struct QueryGuestAgent {};
 // Read the states of QEMU's threads, then call OnThreads at once.
 struct ExamineThreads {};
+// Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
+struct ReadLastWords {
+  bool core_dumped;
+};
 // The run is over and its end published: drop the session.
 struct Done {};
 using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState,
-                            QueryGuestAgent, ExamineThreads, Done>;
+                            QueryGuestAgent, ExamineThreads, ReadLastWords, Done>;
 using Effects = std::vector<Effect>;
 
 // Limit shared by all VMs of a node, for events beyond what a quiet VM sends. It bounds how fast
@@ -98,6 +102,7 @@ struct SessionOptions {
   // Start of the daemon. QEMU said before it what waited in a connection that was handed over.
   absl::Time started = absl::InfinitePast();
   bool event_limits = true;            // false: every event is published
+  bool last_words = false;             // ReadLastWords is understood
   TokenBucket* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
 
@@ -225,6 +230,7 @@ class VmSession {
   void Handle(const input::NamedOomVictim& input, Instant now);
   void Handle(const input::Threads& input, Instant now);
   void Handle(const input::ProcessGone& input, Instant now);
+  void Handle(const input::WordsRead& input, Instant now);
   void Handle(const input::NewLabels& input, Instant now);
   void Handle(const input::NextId& input, Instant now);
   void Handle(const input::ReportedEnd& input, Instant now);
@@ -364,6 +370,10 @@ class VmSession {
   bool WantsShutdownFile() const;
   // Removes the file of an end that was none.
   void TakeShutdownFileBack();
+  // Returns whether QEMU's last words may explain the end, or name a sender that nobody saw.
+  bool WantsWords() const;
+  // The process is gone: does what is left before the end, one step after the other, and Finish.
+  void Conclude(Instant now);
   void Finish(Instant now);
 
   const SessionOptions* options_;
@@ -385,7 +395,10 @@ class VmSession {
       false;  // SHUTDOWN came on this connection, before the handshake was over
   bool file_written_ = false;
   FileStep file_step_ = FileStep::kUndone;
-  size_t kept_ = 0;  // the hash of what Save() said when it was published last
+  bool words_wanted_ = false;
+  bool words_due_ = false;  // ReadLastWords has no answer yet
+  Rare<EndFacts> end_;      // once the process is gone
+  size_t kept_ = 0;         // the hash of what Save() said when it was published last
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
   Rare<TokenBucket> intents_;                          // rate limit of declarations; see kIntents

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "watcher/core/qemu_words.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
@@ -39,6 +40,11 @@ std::string HowItEnded(const ShutdownDetail& detail) {
 void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   EnsureStarted(now);
   gone_ = true;
+  end_.emplace();
+  if (saved_.run.process_start > absl::InfinitePast() && now.wall > saved_.run.process_start &&
+      !input.end.unseen && !away_) {
+    end_->ran_for = now.wall - saved_.run.process_start;
+  }
   keep_at_ = poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
   if (saved_.monitor == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
@@ -72,8 +78,43 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     const bool by_libvirt = !reporter.has_qemu && may_be_libvirt;
     saved_.evidence.SawProcessEnd(by_libvirt ? ProcessEnd{} : input.end, now);
   }
+  Conclude(now);
+}
+
+void VmSession::Conclude(Instant now) {
   if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
-  if (file_step_ != FileStep::kRequested) Finish(now);
+  if (file_step_ == FileStep::kRequested || words_due_) return;
+  if (!words_wanted_ && WantsWords()) {
+    words_wanted_ = words_due_ = true;
+    const std::optional<ExitStatus>& status = saved_.evidence.facts().exit_status;
+    effects_.push_back(ReadLastWords{status.has_value() && status->core_dumped});
+    return;
+  }
+  Finish(now);
+}
+
+bool VmSession::WantsWords() const {
+  if (!options_->last_words || !ReporterOf(saved_.run).has_qemu) return false;
+  const Verdict verdict = CurrentVerdict();
+  return verdict.shutdown_class == ShutdownClass::kCrash ||
+         verdict.shutdown_class == ShutdownClass::kUnknown ||
+         verdict.cause == ShutdownCause::kNeverRan ||
+         verdict.cause == ShutdownCause::kMigrationFailed ||
+         (verdict.cause == ShutdownCause::kHostSignal && saved_.evidence.SenderOfEnd() == nullptr);
+}
+
+void VmSession::Handle(const input::WordsRead& input, Instant now) {
+  if (!std::exchange(words_due_, false)) return;
+  const std::optional<absl::Duration> ran_for = end_->ran_for;
+  *end_ = input.facts;
+  end_->ran_for = ran_for;
+  // The file may have had other writers.
+  if (end_->words.source != WordsSource::kStandardError) {
+    const std::optional<SignalSender> sender = SenderInWords(end_->words.lines);
+    if (sender.has_value()) saved_.evidence.SawSenderInWords(*sender, now);
+  }
+  if (!end_->core.empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core), now);
+  Conclude(now);
 }
 
 void VmSession::Handle(const input::ReportedEnd& input, Instant now) {
@@ -100,14 +141,14 @@ void VmSession::Handle(const input::FileDone& input, Instant now) {
   // A failure is tried once more when the process is gone: the disk may have room by then.
   file_step_ = input.status.ok() || gone_ ? FileStep::kDone : FileStep::kUndone;
   file_written_ = input.status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;
-  if (gone_) Finish(now);
+  if (gone_) Conclude(now);
 }
 
 void VmSession::Handle(const input::FileLeft& /*input*/, Instant now) {
   if (file_step_ != FileStep::kRequested) return;
   file_step_ = FileStep::kDone;
   file_written_ = false;
-  if (gone_) Finish(now);
+  if (gone_) Conclude(now);
 }
 
 Verdict VmSession::CurrentVerdict() const {
@@ -224,6 +265,7 @@ ShutdownDetail VmSession::MakeDetail() const {
   }
   if (saved_.evidence.panic() != nullptr) detail.panic = *saved_.evidence.panic();
   detail.shutdown_file_written = file_written_;
+  detail.end = end_;
   return detail;
 }
 

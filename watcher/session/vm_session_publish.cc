@@ -248,7 +248,8 @@ VmStatus VmSession::Status() const {
                 .uuid = saved_.uuid,
                 .pid = saved_.run.pid,
                 .source = saved_.run.source,
-                .labels = saved_.labels};
+                .labels = saved_.labels,
+                .unit = saved_.run.unit};
   status.state = saved_.published_state;
   status.state_time = saved_.published_state_time;
   status.start_time = saved_.run.process_start;

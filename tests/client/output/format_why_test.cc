@@ -45,6 +45,21 @@ std::string Why(const VmStory& story, const TableStyle& style = kTerminal) {
   return *TableFormatter(style).FormatWhy(story);
 }
 
+TEST(FormatWhy, QemusLastWordsAndWhereToLookOnAreShown) {
+  VmStory story = Crashed();
+  story.end->event.mutable_vm()->set_unit("machine-qemu\\x2d1.scope");
+  v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
+  *end->mutable_last_words() = FromText<v1::LastWords>(
+      "lines: 'a' lines: 'b\\033' source: LAST_WORDS_SOURCE_LIBVIRT_LOG truncated: true");
+  end->set_core("core in QEMU's working directory");
+  const std::string text = Why(story);
+  EXPECT_THAT(text, HasSubstr("  QEMU's last words, in libvirt's log:\n    ...\n    a\n    b"));
+  EXPECT_THAT(text, HasSubstr("journalctl -u 'machine-qemu\\x2d1.scope'"));
+  EXPECT_THAT(text, HasSubstr("core: core in QEMU's working directory"));
+  EXPECT_THAT(text, Not(HasSubstr("coredumpctl")));
+  EXPECT_THAT(text, Not(HasSubstr("\033")));
+}
+
 TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {
   EXPECT_EQ(Why(Crashed()),
             R"(web1 CRASHED   Wed 2026-07-01 11:46:00 UTC (13 min ago), after running 29 s

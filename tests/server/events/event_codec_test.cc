@@ -82,6 +82,22 @@ TEST(EventCodec, TheEndOfAProcessIsOneOfThree) {
   EXPECT_EQ(end().process_end_case(), v1::ShutdownDetail::PROCESS_END_NOT_SET) << "it runs";
 }
 
+TEST(EventCodec, AnEndHasLastWordsACoreAndNumbers) {
+  VmEvent event = FullEvent();
+  event.shutdown->end =
+      EndFacts{.words = {.lines = {"a", "b"}, .source = WordsSource::kJournal, .truncated = true},
+               .core = "coredumpctl info 7",
+               .peak_memory = 5,
+               .ran_for = absl::Seconds(3)};
+  const v1::ShutdownDetail end = EventToProto(event, nullptr, 1).shutdown();
+  EXPECT_EQ(end.last_words().ShortDebugString(),
+            R"(lines: "a" lines: "b" source: LAST_WORDS_SOURCE_JOURNAL truncated: true)");
+  EXPECT_EQ(end.core(), "coredumpctl info 7");
+  EXPECT_EQ(end.numbers().ShortDebugString(), "ran_for { seconds: 3 } peak_memory_bytes: 5");
+  event.shutdown->end->words = {};
+  EXPECT_FALSE(EventToProto(event, nullptr, 1).shutdown().has_last_words());
+}
+
 TEST(EventCodec, ClassesAndCausesHaveTheContractsNumbers) {
   for (int number = 1; number <= v1::ShutdownClass_MAX; ++number) {
     EXPECT_EQ(

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,11 +20,13 @@
 #include "base/system.h"
 #include "server/logging/logging.h"
 #include "spdlog/logger.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -142,6 +145,55 @@ TEST_F(LogSinkTest, WritesToASocketAsWell) {
   End();
   reader.join();
   EXPECT_THAT(lines, SizeIs(1000));
+}
+
+class LogJournalTest : public LogSinkTest {
+ protected:
+  // Logs a stop with the journal's socket at `path`.
+  void LogStop(const std::string& path) {
+    End();
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    out_ = UniqueFd(ends[0]);
+    in_ = UniqueFd(ends[1]);
+    sink_ = std::make_shared<LogSink>(
+        in_.get(), MakeLogFormatter(LogFormat::kText, LogReader::kJournald), &clock_, &meters_,
+        LogSinkOptions{.journal_socket = path.c_str()});
+    spdlog::logger(kStopLogger, sink_)
+        .warn("{}", R"({"message": "VM stopped", "vm": "web1", "last_words": ["a", "b"]})");
+    End();
+  }
+  const TemporaryDirectory dir_;
+};
+
+TEST_F(LogJournalTest, AStopGoesToTheJournalWithItsFields) {
+  const std::string path = dir_ / "socket";
+  const UniqueFd journal(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(journal.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  LogStop(path);
+  EXPECT_THAT(ReadAll(), SizeIs(0));
+  char bytes[4096];
+  const ssize_t size = recv(journal.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
+  ASSERT_GT(size, 0);
+  const std::string entry(bytes, static_cast<size_t>(size));
+  const auto field = [](const std::string& name, const std::string& value) {
+    std::string text = name + "\n";
+    text += static_cast<char>(value.size());
+    return text + std::string(7, '\0') + value + "\n";
+  };
+  EXPECT_THAT(entry, HasSubstr(field("MESSAGE_ID", kStoppedMessageId)));
+  EXPECT_THAT(entry, HasSubstr(field("PRIORITY", "4")));
+  EXPECT_THAT(entry, HasSubstr(field("VM", "web1")));
+  EXPECT_THAT(entry, HasSubstr(field("LAST_WORDS", "a; b")));
+  EXPECT_THAT(entry, HasSubstr(field("MESSAGE", R"(warn  VM stopped vm=web1 last_words="a; b")")));
+}
+
+TEST_F(LogJournalTest, AStopThatTheJournalDoesNotTakeIsALine) {
+  LogStop(dir_ / "nobody");
+  EXPECT_THAT(ReadAll(), ElementsAre(HasSubstr("<4>warn  VM stopped vm=web1")));
 }
 
 TEST_F(LogSinkTest, AClosedReaderBlocksNoCaller) {

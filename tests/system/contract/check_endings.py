@@ -33,6 +33,16 @@ elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.OfASenderT
           "SignalSender.uid")
 elsewhere(f"{SENDERS}.ASigkillOfTheKernelIsACrashAndSaysSo", "SignalSender.kernel")
 elsewhere(f"{SENDERS}.ASigkillOfQemusOwnIsACrash", "SignalSender.of_qemu")
+WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
+elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.said_by_qemu")
+elsewhere(f"{WORDS}.ACoreIsEvidence", "ShutdownDetail.core")
+for field in ("LastWords.source", "LastWords.truncated", "EndNumbers.ran_for", "EndNumbers.peak_memory_bytes",
+              "EndNumbers.memory_limit_bytes", "ShutdownDetail.numbers", "ShutdownDetail.last_words",
+              "LastWordsSource.LAST_WORDS_SOURCE_JOURNAL", "LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",
+              "LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR"):
+    elsewhere("tests/server/events/event_codec_test.cc:EventCodec.AnEndHasLastWordsACoreAndNumbers", field)
+elsewhere("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes", "LastWords.lines")
+elsewhere("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
 HOST = "tests/watcher/session/vm_session_host_test.cc:VmSessionHostTest"
 elsewhere(f"{HOST}.WhatTheHostEndsAsItShutsDownEndsByThat", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
 elsewhere(f"{HOST}.AGuestThatPowersItselfOffInTheShutdownIsTheUsersWithACaveat",

@@ -114,6 +114,19 @@ systemctl kill --signal=USR2 vm-eat.service
 ended eat 'class *CRASH' 'cause *out of memory'
 same "what was denied" "$(denied)" ""
 
+step "a start that fails says why"
+systemd-run --quiet --unit=vm-words qemu-system-x86_64 -nodefaults -display none -m 16 \
+  -object memory-backend-ram,id=slow,size=64M,prealloc=on -kernel /there/is/none \
+  -mon chardev=events,mode=control -chardev "socket,id=events,path=$monitors/words.kvmd,server=on,wait=off"
+ended words 'class *UNKNOWN' 'cause *never ran' 'last words, in the journal' \
+  'could not open kernel file' 'journalctl -u .vm-words.service'
+journal_quotes() {
+  journalctl --no-pager -q -o verbose VM=words CAUSE=NEVER_RAN UNIT=vm-words.service |
+    grep 'LAST_WORDS=.*could not open kernel file'
+}
+wait_for "the stop is in the journal with its fields" journal_quotes
+same "what was denied" "$(denied)" ""
+
 step "ends while the service restarts"
 mkdir -p /etc/systemd/system/vmeventd.service.d
 printf '[Service]\nExecStartPre=+/bin/sh -c "echo >/run/stopped; read line </run/resume"\n' \

@@ -116,6 +116,7 @@ class SessionDriver {
     Apply(session_->On(input::FileFound{written}, now_));
   }
   void Rebooted() { Apply(session_->On(input::HostRebooted{}, now_)); }
+  void AnswerWords() { Apply(session_->On(input::WordsRead{facts}, now_)); }
   void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
 
   // The daemon is started again: all that is left is what was kept of the run.
@@ -182,6 +183,9 @@ class SessionDriver {
   std::string threads;          // their states, as they can be read
   bool guest_can_exit = false;  // as its command line says at an attach
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
+  EndFacts facts;                                                 // the answer to ReadLastWords
+  bool answers_words = true;                                      // at once
+  int words_reads = 0;
   absl::Status file_status;         // what the shutdown file's step answers
   bool file_is_of_another = false;  // the name belongs to a later run
   std::optional<bool> file;         // as it stands; unset: never touched
@@ -191,7 +195,8 @@ class SessionDriver {
  private:
   void Apply(Effects effects) {
     CarryOut(std::move(effects));
-    if (!session_->unsaved()) {
+    const bool ends = words_reads > 0 && !done;  // what it saw since is not saved
+    if (!session_->unsaved() && !ends) {
       EXPECT_EQ(saved, session_->Save());
     }
   }
@@ -232,6 +237,9 @@ class SessionDriver {
         ++agent_queries;
       } else if (std::holds_alternative<ExamineThreads>(effect)) {
         CarryOut(session_->On(input::Threads{threads}, now_));
+      } else if (std::holds_alternative<ReadLastWords>(effect)) {
+        ++words_reads;
+        if (answers_words) CarryOut(session_->On(input::WordsRead{facts}, now_));
       } else {
         done = true;
       }

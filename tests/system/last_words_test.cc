@@ -1,0 +1,108 @@
+// QEMUs that end with an error say why, and vmeventd passes that on.
+
+#include <sys/socket.h>
+
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/child_process.h"
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+#include "watcher/core/qemu_words.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class LastWordsTest : public E2eTest {
+ protected:
+  LastWordsTest() { StartDaemonAndStream(); }
+
+  // Starts a QEMU without a guest, whose standard error is a file.
+  std::unique_ptr<ChildProcess> Qemu(const std::string& arguments,
+                                     const std::string& machine = "none") {
+    return std::make_unique<ChildProcess>(ChildOptions{
+        .arguments = {"/bin/sh", "-c",
+                      absl::StrCat("cd ", dir() / ".", " && exec ",
+                                   "qemu-system-x86_64 -accel tcg -machine ", machine,
+                                   " -nodefaults -display none -qmp unix:", watch_dir(),
+                                   "/vm1.kvmd,server=on,wait=off ", arguments, " 2>>errors")},
+        .dumps_core = true});
+  }
+};
+
+// Memory that is there at once delays QEMU between its first socket and its devices.
+constexpr char kSlowly[] = "-m 16 -object memory-backend-ram,id=slow,size=256M,prealloc=on ";
+
+TEST_F(LastWordsTest, AnAssertionThatFailsIsQuoted) {
+  const std::string test_socket = dir() / "qtest";
+  const auto qemu =
+      Qemu(absl::StrCat("-qtest unix:", test_socket, ",server=on,wait=off -qtest-log none"));
+  WaitFollowed("vm1");
+  const UniqueFd test(ConnectUnix(test_socket));
+  ASSERT_EQ(send(test.get(), "writeb\n", 7, MSG_NOSIGNAL), 7);
+  const v1::Event stopped = ExpectStopped(kQemuCrashed);
+  const v1::ShutdownDetail& end = stopped.shutdown();
+  EXPECT_THAT(end.last_words().lines(), Contains(HasSubstr("assertion failed: (words[1]")));
+  EXPECT_EQ(end.last_words().source(), v1::LAST_WORDS_SOURCE_STANDARD_ERROR);
+  EXPECT_TRUE(end.numbers().has_ran_for());
+  const CommandResult why =
+      RunCommand({.arguments = VmeventsCommand(daemon().server_address(),
+                                               {"--color", "never", "why", "vm1"})});
+  EXPECT_THAT(why.output, HasSubstr("QEMU's last words, on its standard error:\n"));
+  EXPECT_THAT(why.output, HasSubstr("assertion failed"));
+}
+
+TEST_F(LastWordsTest, AnImageThatAnotherQemuHasMakesAStartFailWithItsReason) {
+  const std::string image = dir() / "disk";
+  std::ofstream(image) << std::string(1 << 16, '\0');
+  const std::string disk = absl::StrCat("-blockdev driver=file,node-name=disk,filename=", image,
+                                        " -device virtio-blk-pci,drive=disk");
+  const auto owner = StartGuest({.name = "owner",
+                                 .boot = Boot::kNothing,
+                                 .arguments = {"-machine", "pc", "-m", "16", "-blockdev",
+                                               "driver=file,node-name=disk,filename=" + image,
+                                               "-device", "virtio-blk-pci,drive=disk"}});
+  const auto qemu = Qemu(absl::StrCat(kSlowly, disk), "pc");
+  const v1::Event stopped = ExpectStopped(kNeverRan);
+  EXPECT_THAT(stopped.shutdown().last_words().lines(),
+              Contains(HasSubstr("Failed to get \"write\" lock")));
+}
+
+TEST_F(LastWordsTest, AFileThatIsMissingMakesAStartFailWithItsReason) {
+  const auto qemu = Qemu(absl::StrCat(kSlowly, "-kernel /there/is/none"), "pc");
+  const v1::Event stopped = ExpectStopped(kNeverRan);
+  EXPECT_THAT(stopped.shutdown().last_words().lines(),
+              ElementsAre(HasSubstr("could not open kernel file '/there/is/none'")));
+}
+
+TEST_F(LastWordsTest, ASegmentationFaultLeavesACoreThatIsNamed) {
+  const auto qemu = Qemu("");
+  WaitFollowed("vm1");
+  qemu->Signal(SIGSEGV);
+  const v1::Event stopped = ExpectStopped(kQemuCrashed);
+  const std::string pattern = ReadFile("/proc/sys/kernel/core_pattern");
+  EXPECT_EQ(stopped.shutdown().core(), CoreOf(pattern, qemu->pid()));
+  EXPECT_THAT(EvidenceOf(stopped), Contains("core dumped: " + CoreOf(pattern, qemu->pid())));
+  EXPECT_FALSE(stopped.shutdown().has_last_words());
+}
+
+TEST_F(LastWordsTest, AShutdownOfTheGuestHasNone) {
+  const auto guest = StartGuest();
+  WaitFollowed("vm1");
+  guest->PowerOff();
+  EXPECT_THAT(ExpectStopped(kGuestPoweroff).shutdown().last_words().lines(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,104 @@
+#include "watcher/runs/last_words.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/child_process.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
+#include "watcher/runs/process.h"
+
+namespace vmeventd {
+namespace {
+
+using e2e::ChildProcess;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class LastWordsTest : public testing::Test {
+ protected:
+  // A process that writes to its standard error, which `redirection` sets.
+  void Start(const std::string& redirection) {
+    child_ = std::make_unique<ChildProcess>(e2e::ChildOptions{
+        .arguments = {"/bin/sh", "-c",
+                      "exec " + redirection + "; echo begun; read line; echo $line >&2"}});
+    child_->ReadUntil("begun");
+    run_.pid = child_->pid();
+    const auto process = IdentifyByPid(run_.pid);
+    ASSERT_TRUE(process.ok()) << process.status();
+    run_.start_ticks = process->start_ticks;
+    run_.process_start = ProcessStartTime(run_.start_ticks) + started_later_;
+    trail_ = reader_.Begin(run_);
+  }
+  // Has it say its last words, and reads them.
+  EndFacts End(const std::string& words, bool core_dumped = false) {
+    e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
+    child_->Write(words + "\n");
+    child_->Wait();
+    const auto read = reader_.BeginRead(run_, core_dumped, trail_);
+    e2e::WaitUntil("it is read", [&] { return read->done.load(); });
+    return read->facts;
+  }
+  std::string File() const { return dir_ / "error"; }
+
+  const TemporaryDirectory dir_;
+  LastWordsReader reader_{1};
+  absl::Duration started_later_;  // than it was
+  RunInfo run_;
+  std::unique_ptr<ChildProcess> child_;
+  std::shared_ptr<const LastWordsReader::Trail> trail_;
+};
+
+TEST_F(LastWordsTest, AFileThatIsItsOwnIsReadFromItsBeginning) {
+  Start("2>" + File() + "; echo early >&2");
+  const EndFacts facts = End("late");
+  EXPECT_THAT(facts.words.lines, ElementsAre("early", "late"));
+  EXPECT_EQ(facts.words.source, WordsSource::kStandardError);
+  EXPECT_EQ(facts.core, "");
+}
+
+TEST_F(LastWordsTest, OfAFileWithEarlierLivesOnlyThisOneIsRead) {
+  std::ofstream(File()) << "of an earlier life\n";
+  started_later_ = absl::Seconds(10);  // so that the file is older
+  Start("2>>" + File());
+  EXPECT_THAT(End("late").words.lines, ElementsAre("late"));
+}
+
+TEST_F(LastWordsTest, AFileThatIsMovedAwayIsReadAllTheSame) {
+  Start("2>" + File());
+  e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
+  ASSERT_EQ(rename(File().c_str(), (File() + ".1").c_str()), 0);
+  std::ofstream(File()) << "another's\n";
+  EXPECT_THAT(End("late").words.lines, ElementsAre("late"));
+}
+
+TEST_F(LastWordsTest, WhatIsNoRegularFileIsNotRead) {
+  ASSERT_EQ(mkfifo(File().c_str(), 0600), 0);
+  for (const std::string& error : {std::string("/dev/null"), "<>" + File()}) {
+    Start(error[0] == '<' ? "2" + error : "2>" + error);
+    EXPECT_THAT(End("late").words.lines, IsEmpty());
+  }
+}
+
+TEST_F(LastWordsTest, BeyondTheBoundOfFilesNothingIsRead) {
+  Start("2>" + File());
+  e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
+  const auto first = std::move(child_);
+  const auto held = trail_;
+  Start("2>" + (dir_ / "other"));
+  EXPECT_THAT(End("late").words.lines, IsEmpty());
+}
+
+TEST_F(LastWordsTest, ACoreIsNamedAsTheKernelNamesIt) {
+  Start("2>" + File());
+  EXPECT_NE(End("late", true).core, "");
+}
+
+}  // namespace
+}  // namespace vmeventd

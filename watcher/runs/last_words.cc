@@ -1,0 +1,239 @@
+#include "watcher/runs/last_words.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <systemd/sd-journal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "base/system.h"
+#include "watcher/core/qemu_words.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
+
+namespace vmeventd {
+namespace {
+
+// Limit of what is read of a file, from its end.
+constexpr off_t kMaxRead = 1 << 20;
+// Limit of processes that wait to be looked at: at the start there is one for each VM.
+constexpr size_t kMaxLooks = 20'000;
+// Time in which what is written through another process has come.
+constexpr absl::Duration kSettled = absl::Milliseconds(50);
+constexpr absl::Duration kRetry = absl::Milliseconds(10);
+// Error of a process's start time, which the kernel counts in ticks.
+constexpr absl::Duration kStartError = absl::Seconds(1);
+
+// Opens the regular file behind `there`, which is opened with O_PATH: open() acts on devices.
+UniqueFd OpenRegular(const UniqueFd& there) {
+  struct stat status {};
+  if (!there.valid() || fstat(there.get(), &status) != 0 || !S_ISREG(status.st_mode))
+    return UniqueFd();
+  return UniqueFd(open(absl::StrCat("/proc/self/fd/", there.get()).c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+// The end of the file behind `begin`. Sets `cut` if there is more between the two.
+std::string ReadEnd(int file, off_t begin, bool* cut) {
+  struct stat status {};
+  if (fstat(file, &status) != 0) return "";
+  if (status.st_size < begin) begin = 0;  // it was rotated by a copy
+  const off_t from = std::max(begin, status.st_size - kMaxRead);
+  *cut = from > begin;
+  std::string text(static_cast<size_t>(status.st_size - from), '\0');
+  const ssize_t size = pread(file, text.data(), text.size(), from);
+  text.resize(static_cast<size_t>(std::max<ssize_t>(size, 0)));
+  if (*cut) text.erase(0, text.find('\n') + 1);  // npos + 1 is 0
+  return text;
+}
+
+// The cgroup that its memory is counted in, which has the file that counts its OOM kills; "": that
+// is not its unit's, and so not of it alone.
+std::string MemoryCgroupOf(const RunInfo& run) {
+  const std::optional<OomCounters::Count> count = OomCounters().Find(run.pid);
+  if (run.unit.empty() || !count.has_value() || !absl::StrContains(count->file, run.unit))
+    return "";
+  return count->file.substr(0, count->file.rfind('/'));
+}
+
+// Reads one of the two, of cgroup v2 and v1. Unset: no number, or v1's for "no limit".
+std::optional<uint64_t> ReadBytes(const std::string& cgroup, const char* v2, const char* v1) {
+  uint64_t bytes = 0;
+  for (const char* name : {v2, v1}) {
+    const std::string text = ReadSmallFile(absl::StrCat(cgroup, "/", name)).value_or("");
+    if (absl::SimpleAtoi(text, &bytes) && bytes < uint64_t{1} << 62) return bytes;
+  }
+  return std::nullopt;
+}
+
+struct CloseJournal {
+  void operator()(sd_journal* journal) const { sd_journal_close(journal); }
+};
+using Journal = std::unique_ptr<sd_journal, CloseJournal>;
+
+// Opens systemd's journal, for what process `pid` wrote to its standard error; null: it cannot be.
+Journal OpenJournal(int64_t pid) {
+  sd_journal* journal = nullptr;
+  if (sd_journal_open(&journal, SD_JOURNAL_LOCAL_ONLY) < 0) return nullptr;
+  sd_journal_add_match(journal, absl::StrCat("_PID=", pid).c_str(), 0);
+  sd_journal_add_match(journal, "_TRANSPORT=stdout", 0);
+  return Journal(journal);
+}
+
+// The newest lines since `start`, one more than count as last words.
+std::string ReadJournal(sd_journal* journal, absl::Time start) {
+  std::string text;
+  if (sd_journal_seek_tail(journal) < 0) return text;
+  for (size_t n = 0; n <= kMaxWordLines && sd_journal_previous(journal) > 0; ++n) {
+    uint64_t time = 0;
+    const void* data = nullptr;
+    size_t size = 0;
+    if (sd_journal_get_realtime_usec(journal, &time) < 0 ||
+        absl::FromUnixMicros(static_cast<int64_t>(time)) < start - kStartError) {
+      break;
+    }
+    if (sd_journal_get_data(journal, "MESSAGE", &data, &size) < 0) continue;
+    const absl::string_view field(static_cast<const char*>(data), size);
+    text = absl::StrCat(absl::StripPrefix(field, "MESSAGE="), "\n", text);
+  }
+  return text;
+}
+
+}  // namespace
+
+struct LastWordsReader::Trail {
+  ~Trail() {
+    if (error.valid()) ++*files_left;
+  }
+  std::shared_ptr<std::atomic<int>> files_left;
+  UniqueFd error;             // its standard error, if that is a regular file
+  off_t begin = 0;            // its size when the process was found
+  bool libvirts = false;      // that is a log of libvirt's
+  bool maybe_journal = true;  // its standard error is a socket, or not visible
+  std::string memory_cgroup;
+  std::atomic<bool> ready = false;  // set last: then the others do not change
+
+  void Look(const RunInfo& run);
+};
+
+void LastWordsReader::Trail::Look(const RunInfo& run) {
+  memory_cgroup = MemoryCgroupOf(run);
+  const std::string link = absl::StrCat("/proc/", run.pid, "/fd/2");
+  const UniqueFd there(open(link.c_str(), O_PATH | O_CLOEXEC));
+  // Another process may have had its number since.
+  const std::string stat = ReadSmallFile(absl::StrCat("/proc/", run.pid, "/stat")).value_or("");
+  struct statx status {};
+  if (!there.valid() || ParseStatStartTicks(stat) != run.start_ticks ||
+      statx(there.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) {
+    return;
+  }
+  maybe_journal = S_ISSOCK(status.stx_mode);
+  if (!S_ISREG(status.stx_mode)) return;
+  if (--*files_left < 0 || !(error = OpenRegular(there)).valid()) {
+    ++*files_left;
+    return;
+  }
+  char path[512];
+  const ssize_t size = readlink(link.c_str(), path, sizeof(path));
+  libvirts = absl::EndsWith({path, static_cast<size_t>(std::max<ssize_t>(size, 0))},
+                            absl::StrCat("/libvirt/qemu/", run.raw_name(), ".log"));
+  const bool has_birth = (status.stx_mask & STATX_BTIME) != 0;
+  const absl::Time birth =
+      absl::FromUnixSeconds(status.stx_btime.tv_sec) + absl::Nanoseconds(status.stx_btime.tv_nsec);
+  const bool own = has_birth && birth >= run.process_start - kStartError;
+  begin = own ? 0 : static_cast<off_t>(status.stx_size);
+}
+
+namespace {
+
+// Finds last words, wherever they may be.
+LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail) {
+  const absl::Time begun = absl::Now();
+  const int error = trail == nullptr ? -1 : trail->error.get();
+  LastWords words;
+  bool cut = false;
+  if (error >= 0 && !trail->libvirts) {
+    words = WordsIn(ReadEnd(error, trail->begin, &cut), WordsSource::kStandardError);
+    words.truncated |= cut;
+    return words;
+  }
+  UniqueFd opened;
+  if (error < 0 && run.reported_by == ReportedBy::kLibvirt &&
+      !absl::StrContains(run.raw_name(), '/')) {
+    const std::string path = absl::StrCat("/var/log/libvirt/qemu/", run.raw_name(), ".log");
+    opened = OpenRegular(UniqueFd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
+  }
+  const int log = error >= 0 ? error : opened.get();
+  Journal journal;
+  if (log < 0 && !run.unit.empty() && (trail == nullptr || trail->maybe_journal)) {
+    journal = OpenJournal(run.pid);
+  }
+  absl::Duration age;
+  do {
+    if (log >= 0) {
+      words =
+          WordsIn(LibvirtLife(ReadEnd(log, 0, &cut), run.process_start), WordsSource::kLibvirtLog);
+    } else if (journal != nullptr) {
+      words = WordsIn(ReadJournal(journal.get(), run.process_start), WordsSource::kJournal);
+    } else {
+      return words;
+    }
+    absl::SleepFor(kRetry);
+    age = absl::Now() - begun;
+  } while (age < (words.lines.empty() ? LastWordsReader::kPatience : kSettled));
+  return words;
+}
+
+}  // namespace
+
+LastWordsReader::LastWordsReader(int max_files)
+    : files_left_(std::make_shared<std::atomic<int>>(max_files)),
+      threads_(kMaxThreads, [] { SetThreadName("last-words"); }) {}
+
+std::shared_ptr<const LastWordsReader::Trail> LastWordsReader::Begin(const RunInfo& run) {
+  auto trail = std::make_shared<Trail>();
+  trail->files_left = files_left_;
+  if (run.pid == 0 || threads_.waiting() >= kMaxLooks) return trail;
+  threads_.Run([trail, run] {
+    trail->Look(run);
+    trail->ready = true;
+  });
+  return trail;
+}
+
+std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
+    const RunInfo& run, bool core_dumped, std::shared_ptr<const Trail> trail) {
+  auto read = std::make_shared<Read>();
+  if (trail != nullptr && !trail->ready) trail = nullptr;
+  if (threads_.waiting() >= kMaxWaiting) {
+    read->done = true;
+    return read;
+  }
+  threads_.Run([read, run, core_dumped, trail = std::move(trail)] {
+    EndFacts& facts = read->facts;
+    // Its manager may remove the cgroup at any time.
+    if (trail != nullptr && !trail->memory_cgroup.empty()) {
+      facts.peak_memory =
+          ReadBytes(trail->memory_cgroup, "memory.peak", "memory.max_usage_in_bytes");
+      facts.memory_limit = ReadBytes(trail->memory_cgroup, "memory.max", "memory.limit_in_bytes");
+    }
+    if (core_dumped) {
+      facts.core = CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid);
+    }
+    facts.words = Find(run, trail.get());
+    read->done = true;
+  });
+  return read;
+}
+
+bool LastWordsReader::IsReady(const Trail& trail) { return trail.ready; }
+
+}  // namespace vmeventd
