@@ -51,7 +51,9 @@ class Formatter {
   // The open intents of these VMs; each VM has one.
   virtual absl::StatusOr<std::string> FormatIntents(Vms vms) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
-  virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;
+  // `service` is empty where one was asked for alone.
+  virtual absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                                   const Health& health) = 0;
   // The nodes of a fleet, as they are at `now`.
   virtual absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) = 0;
 };
@@ -104,7 +106,8 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                           const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
@@ -170,7 +173,8 @@ class JsonFormatter : public Formatter {
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override {
     return One(info);
   }
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override { return One(health); }
+  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                           const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
@@ -198,7 +202,8 @@ class NameFormatter : public Formatter {
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                           const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 };
 

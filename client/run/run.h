@@ -18,7 +18,6 @@
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/run/terminal.h"
-#include "client/settings/contexts.h"
 
 // Runs the commands, and makes the sources that they read.
 
@@ -50,11 +49,6 @@ std::vector<std::string> CursorKeys(const CommandLine& line);
 // `push`, until a signal, the receiver (410) or a failure that cannot be retried ends it; or its
 // `--status`. Blocks the signals that end it, so call it before any thread starts.
 ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* output);
-
-// `context list`: prints the contexts of the configuration file.
-std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line);
-// `context use`: rewrites the configuration file.
-std::optional<Failure> WriteContexts(const ContextWriteCommand& command);
 
 // `doctor`: prints what is wrong on this node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output);

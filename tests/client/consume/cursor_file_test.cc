@@ -15,6 +15,7 @@
 namespace vmeventd::client {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -39,6 +40,16 @@ class CursorFileTest : public testing::Test {
 TEST_F(CursorFileTest, IsEmptyBeforeItExists) {
   EXPECT_EQ(Open()->Find("node1:9555"), std::nullopt);
   EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
+TEST_F(CursorFileTest, ServesOneAtATimeAndNamesTheFile) {
+  auto first = Open();
+  EXPECT_THAT(Complaint(), AllOf(HasSubstr("another vmevents uses the cursor file " + path()),
+                                 HasSubstr("a file of its own")));
+  EXPECT_TRUE(first->Save("node1:9555", {7, "journal-a"}).ok());
+  EXPECT_THAT(Complaint(), HasSubstr(path())) << "the file was replaced";
+  first.reset();
+  EXPECT_EQ(Open()->Find("node1:9555"), (WatchPosition{7, "journal-a"}));
 }
 
 TEST_F(CursorFileTest, RemembersThePositionOfEachServer) {
@@ -122,9 +133,9 @@ TEST_F(CursorFileTest, ALinkThatAppearsLaterIsNotReplaced) {
 }
 
 TEST_F(CursorFileTest, NamesADirectoryThatDoesNotExist) {
-  auto file = CursorFile::Open(directory_ / "no/cursor", {"a"});
-  ASSERT_TRUE(file.ok());
-  EXPECT_THAT((*file)->Save("a", {7, "j"}), Says("No such file or directory"));
+  const auto file = CursorFile::Open(directory_ / "no/cursor", {"a"});
+  EXPECT_THAT(file.status().message(),
+              AllOf(HasSubstr("no/.cursor.lock"), HasSubstr("No such file or directory")));
 }
 
 }  // namespace
