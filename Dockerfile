@@ -12,7 +12,7 @@ FROM ${BASE} AS build
 RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
       ccache cmake g++ gcc-bpf ninja-build pkg-config \
-      libabsl-dev libbpf-dev libcap-ng-dev libcli11-dev libcurl4-openssl-dev libexpat1-dev libgrpc++-dev libnats-dev \
+      libabsl-dev libbpf-dev libcap-ng-dev libcli11-dev libcurl4-openssl-dev libexpat1-dev libgnutls28-dev libgrpc++-dev libmicrohttpd-dev libnats-dev \
       libprotobuf-dev libspdlog-dev libtomlplusplus-dev libsqlite3-dev libssl-dev libsystemd-dev libvirt-dev nlohmann-json3-dev \
       prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc && \
     rm -rf /var/lib/apt/lists/*
@@ -27,7 +27,8 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
     install -D -s -t /image/bin build/release/bin/vmeventd build/release/bin/vmevents && \
     deploy/container/runtime_packages.sh /image/bin/* >/image/packages && \
     deploy/container/runtime_packages.sh /image/bin/vmevents >/image/client-packages && \
-    dpkg-query -S "$(readlink -f /usr/lib/*/libcurl.so)" | cut -d: -f1 | tee -a /image/packages >>/image/client-packages && \
+    for library in libcurl libmicrohttpd; do dpkg-query -S "$(readlink -f /usr/lib/*/$library.so)"; done | cut -d: -f1 | \
+      tee -a /image/packages >>/image/client-packages && \
     dpkg-query -S "$(readlink -f /usr/lib/*/libnats.so)" | cut -d: -f1 >/image/nats-packages
 
 # The client alone.

@@ -10,7 +10,7 @@
 namespace vmeventd {
 
 // std::mutex with Abseil's thread annotations. Not absl::Mutex: Debian's Abseil is built without
-// ThreadSanitizer, which then sees none of its locking (docs/adr/0004-mutex.md).
+// ThreadSanitizer, which then sees none of its locking (docs/internals/adr/0004-mutex.md).
 class ABSL_LOCKABLE Mutex {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }

@@ -95,7 +95,7 @@ ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
   // Room for the sender alone.
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
   iovec data{to, size};
-  msghdr message;
+  msghdr message{};
   const auto receive = [&](int flags) {
     message = {};
     message.msg_iov = &data;

@@ -205,8 +205,8 @@ absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   metrics_ = std::make_unique<Metrics>(Metrics::Inputs{
       log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
       ToJournalOptions(config).path, kVersion, static_cast<size_t>(config.metrics_vms)});
-  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
-      MetricsServer::Create(*config.metrics_listen, metrics_.get(), &refusals_, clock_);
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Create(
+      *config.metrics_listen, metrics_.get(), &server_->health(), &refusals_, clock_);
   if (!server.ok()) return server.status();
   metrics_server_ = *std::move(server);
   return absl::OkStatus();

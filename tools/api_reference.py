@@ -92,6 +92,8 @@ def cell(text):
 
 
 def type_of(field):
+    if field.type_name.endswith("Entry"):  # every map has texts for keys and values
+        return "map<string, string>"
     if field.type_name:
         name = field.type_name.rsplit(".", 1)[1]
         page = WELL_KNOWN if field.type_name.startswith(".google.protobuf.") else "#"

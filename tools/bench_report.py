@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes what ./dev bench measured into docs/performance.md, between its marks, and draws
-docs/performance.svg: distributions of latencies, cost over the number of VMs beside others that watch
+"""Writes what ./dev bench measured into docs/internals/performance.md, between its marks, and draws
+docs/internals/performance.svg: distributions of latencies, cost over the number of VMs beside others that watch
 QEMUs, cost over the number of subscribers.
 
   bench_report.py NODE.json DOCUMENT.md PLOTS.svg

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Checks that the documents name only files and tests that exist.
+"""Checks that the documents name only files, headings and tests that exist.
 
-It checks README.md, CONTRIBUTING.md and docs/: links to files of the repository, and in backticks paths
-below a folder of the repository and tests (`Suite.Test`, and after it on the same line `.Other` of the
-same suite; both may have * in them). Decisions (docs/adr/) may name files and tests that no longer
-exist, but not link to them. The thread table of docs/ARCHITECTURE.md has the names that the sources set.
+It checks README.md, CONTRIBUTING.md and docs/: links to files of the repository and to headings of documents, and in
+backticks paths below a folder of the repository and tests (`Suite.Test`, and after it on the same line `.Other` of the
+same suite; both may have * in them). Decisions (docs/internals/adr/) may name files and tests that no longer
+exist, but not link to them. The thread table of docs/internals/ARCHITECTURE.md has the names that the sources set.
 """
 
 import fnmatch
@@ -13,7 +13,7 @@ import os
 import re
 import sys
 
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 CODE = re.compile(r"`([^`\n]+)`")
 TEST = re.compile(r"[A-Z]\w*\*?\.[A-Z*][\w*]*")
 # TEST(Suite, Name), also with its arguments on the next line.
@@ -29,6 +29,17 @@ def defined_tests():
     return names
 
 
+def anchors_of(path):
+    """The anchors that GitHub gives the headings of a document."""
+    with open(path, encoding="utf-8") as document:
+        headings = re.findall(r"^#+ (.*)$", document.read(), re.M)
+    anchors = []
+    for heading in headings:
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        anchors.append(f"{anchor}-{anchors.count(anchor)}" if anchor in anchors else anchor)
+    return anchors
+
+
 def exists(path):
     # `server/logging/log_queue.*` and `{h,cc}` are both files of a pair.
     path = re.sub(r"\{[^}]*\}", "*", path)
@@ -40,7 +51,7 @@ def is_path(word):
 
 
 def problems_of(path, tests):
-    is_decision = path.startswith("docs/adr/")
+    is_decision = path.startswith("docs/internals/adr/")
     with open(path, encoding="utf-8") as document:
         lines = document.read().splitlines()
     in_block = False
@@ -50,10 +61,14 @@ def problems_of(path, tests):
             continue
         if in_block:
             continue
-        for target in LINK.findall(line):
-            if "://" not in target and not target.startswith("mailto:"):
-                if not os.path.exists(os.path.join(os.path.dirname(path), target)):
-                    yield number, f"links to {target}, which does not exist"
+        for target, anchor in LINK.findall(line):
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            file = os.path.join(os.path.dirname(path), target) if target else path
+            if not os.path.exists(file):
+                yield number, f"links to {target}, which does not exist"
+            elif anchor and file.endswith(".md") and anchor not in anchors_of(file):
+                yield number, f"links to {target}#{anchor}, a heading that does not exist"
         if is_decision:
             continue
         suite = ""
@@ -75,7 +90,7 @@ def thread_problems():
     for path in [p for f in ("base", "server", "watcher") for p in glob.glob(f"{f}/**/*.cc", recursive=True)]:
         with open(path, encoding="utf-8") as source:
             named.update(re.findall(r'\bSetThreadName\("([^"]+)"\)', source.read()))
-    with open("docs/ARCHITECTURE.md", encoding="utf-8") as document:
+    with open("docs/internals/ARCHITECTURE.md", encoding="utf-8") as document:
         section = document.read().split("\n## Threads\n")[1].split("\n## ")[0]
     listed = set(re.findall(r"^\| `([^`]+)`", section, re.M))
     for name in sorted(named - listed):
@@ -94,7 +109,7 @@ def main():
             print(f"{path}:{number}: {problem}", file=sys.stderr)
             count += 1
     for problem in thread_problems():
-        print(f"docs/ARCHITECTURE.md: {problem}", file=sys.stderr)
+        print(f"docs/internals/ARCHITECTURE.md: {problem}", file=sys.stderr)
         count += 1
     print(f"{len(documents)} documents, {count} problems")
     return 1 if count else 0

@@ -19,7 +19,7 @@ simulation       10,000 lives in virtual time [--seed N | --shrink N | --away N 
 mutations        defects built into a copy, which the simulation has to find [NAME...]
 fuzz             each fuzz target for SECONDS (60)
 harm             ends ROUNDS (1000) QEMUs beside vmeventd and without it [--phase start|restart|stop|pause]
-compare          ends guests under vmeventd, kvmd and libvirt; writes docs/comparison.md; root
+compare          ends guests under vmeventd, kvmd and libvirt; writes docs/internals/comparison.md; root
 picture          draws vmevents watch beside guests, for the README
 bench            as ./dev bench [--quick]
 tutorials        pages of commands, pasted as written
@@ -132,13 +132,14 @@ nightly_harm() {
 nightly_compare() {
   build_programs
   as_root tools/compare/compare.py build/release/bin "$guest_dir" build/libvirt-cache build/comparison
-  cp build/comparison/comparison.{json,md,svg} docs/
-  echo "compare: wrote docs/comparison.json, docs/comparison.md and docs/comparison.svg"
+  cp build/comparison/comparison.{json,md,svg} docs/internals/
+  echo "compare: wrote docs/internals/comparison.{json,md,svg}"
 }
 
 nightly_picture() {
   build_programs
   tools/picture/watch_picture.py build/release/bin "$guest_dir" docs/watch.svg
+  tools/picture/web_picture.py build/release/bin docs/web.png
 }
 
 nightly_bench() { bench "$@"; }

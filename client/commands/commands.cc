@@ -63,7 +63,7 @@ bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
   }
   if (filter.classes_size() + filter.causes_size() == 0) return true;
   const v1::ShutdownDetail* end = one.end();
-  return end != nullptr && IsWanted(filter.classes(), end->class_()) &&
+  return end != nullptr && IsWanted(filter.classes(), end->shutdown_class()) &&
          IsWanted(filter.causes(), end->cause());
 }
 
@@ -73,8 +73,8 @@ bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPE
 int RankOf(const NodeVm& one) {
   const v1::ShutdownDetail* end = one.end();
   if (end == nullptr) return 9;
-  if (end->class_() == v1::SHUTDOWN_CLASS_CRASH) return 0;
-  return end->class_() == v1::SHUTDOWN_CLASS_UNKNOWN ? 1 : 9 - end->class_();
+  if (end->shutdown_class() == v1::SHUTDOWN_CLASS_CRASH) return 0;
+  return end->shutdown_class() == v1::SHUTDOWN_CLASS_UNKNOWN ? 1 : 9 - end->shutdown_class();
 }
 
 }  // namespace
@@ -413,6 +413,22 @@ std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandC
   v1::GetServerInfoResponse response;
   if (auto failure = ReadInfo(context, &response)) return failure;
   return PrintText(context.formatter->FormatInfo(response), context.output);
+}
+
+std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
+                                  const CommandContext& context) {
+  Formatter::Streams streams;
+  v1::ListStreamsRequest request;
+  do {
+    grpc::ClientContext call;
+    SetRequestDeadline(&call);
+    v1::ListStreamsResponse response;
+    const grpc::Status status = context.stub->ListStreams(&call, request, &response);
+    if (!status.ok()) return ExplainFailure(context.address, status);
+    streams.MergeFrom(response.streams());
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return PrintText(context.formatter->FormatStreams(streams), context.output);
 }
 
 namespace {

@@ -139,6 +139,9 @@ struct WithdrawIntentCommand {
 
 struct InfoCommand {};
 
+// The open WatchEvents streams.
+struct StreamsCommand {};
+
 // The question whether the server serves, by gRPC's health checking protocol.
 struct HealthCommand {
   std::string service;  // empty: the server as a whole
@@ -175,6 +178,7 @@ std::optional<Failure> RunCommand(const IntentsCommand& command, const CommandCo
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const StreamsCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
 
 // The lists of one daemon. `context` must outlive it.

@@ -70,7 +70,7 @@ void AddEnds(const TopData& data, Screen* screen) {
                                               {v1::SHUTDOWN_CLASS_ADMIN, 0},
                                               {v1::SHUTDOWN_CLASS_CRASH, 0},
                                               {v1::SHUTDOWN_CLASS_UNKNOWN, 0}};
-  for (const NodeEvent& end : data.ends) ++classes[end.event.shutdown().class_()];
+  for (const NodeEvent& end : data.ends) ++classes[end.event.shutdown().shutdown_class()];
   std::vector<Cell> cells = {
       {absl::StrCat(data.ends.size(), data.more_ends ? "+" : ""), Color::kBold}};
   for (const auto& [shutdown_class, count] : classes) {
@@ -112,7 +112,7 @@ std::vector<const v1::Event*> Sorted(const NodeEvents& ends, TopSort sort) {
     });
   } else if (sort == TopSort::kClass) {
     std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
-      return a->shutdown().class_() < b->shutdown().class_();
+      return a->shutdown().shutdown_class() < b->shutdown().shutdown_class();
     });
   }
   return sorted;
@@ -147,7 +147,7 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
     const v1::ShutdownDetail& shutdown = end->shutdown();
     rows.push_back({{ClockText(FromProto(end->observe_time()), style.zone), Color::kDim},
                     {EscapeForTerminal(end->vm().name()), Color::kBold},
-                    {ClassWord(shutdown), ColorOf(shutdown.class_())},
+                    {ClassWord(shutdown), ColorOf(shutdown.shutdown_class())},
                     {CauseWords(shutdown.cause())}});
     layout.Fit(rows.back());
     measure.Fit(rows.back());

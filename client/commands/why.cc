@@ -61,7 +61,7 @@ void StoryCollector::AddEnd(NodeEvent end) {
   if (end.event.type() != v1::EVENT_TYPE_STOPPED) return;
   VmStory* const story = StoryOf(end.event.vm(), end.node);
   const absl::Time time = TimeOf(end);
-  if (time > now_ - kCounted) ++story->ends[end.event.shutdown().class_()];
+  if (time > now_ - kCounted) ++story->ends[end.event.shutdown().shutdown_class()];
   if (!story->end || time > TimeOf(*story->end)) story->end = std::move(end);
 }
 

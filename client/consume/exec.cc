@@ -154,7 +154,7 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
       {"VMEVENTS_SEQUENCE", absl::StrCat(event.sequence())},
       {"VMEVENTS_TIME", Rfc3339Text(FromProto(event.observe_time()))},
       {"VMEVENTS_STATE", event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state())},
-      {"VMEVENTS_CLASS", event.has_shutdown() ? ShortName(shutdown.class_()) : ""},
+      {"VMEVENTS_CLASS", event.has_shutdown() ? ShortName(shutdown.shutdown_class()) : ""},
       {"VMEVENTS_CAUSE", event.has_shutdown() ? ShortName(shutdown.cause()) : ""},
       {"VMEVENTS_RULE", shutdown.rule()},
       {"VMEVENTS_MESSAGE", event.message()},

@@ -422,6 +422,13 @@ class Doctor {
           "start.",
           OwnMonitor(arguments.name), Place::kQemu, OwnMonitor(""));
     }
+    // By one that does not answer here, say.
+    if (vm == nullptr && std::any_of(monitors.begin(), monitors.end(),
+                                     [this](const Monitor& one) { return IsHeldByDaemon(one); })) {
+      ++diagnosis_.followed;
+      ++diagnosis_.usable;
+      return;
+    }
     std::optional<Problem> problem;
     for (const Monitor& monitor : monitors) {
       if (!monitor.watched) continue;
@@ -448,6 +455,14 @@ class Doctor {
         "This QEMU is stopped by a signal (state T), so that its monitor answers nobody.",
         "kill -CONT PID...");
     diagnosis_.findings[added_].line = continue_;
+  }
+
+  bool IsHeldByDaemon(const Monitor& monitor) const {
+    return std::any_of(monitor.accepted.begin(), monitor.accepted.end(),
+                       [this](const UnixSocket* connection) {
+                         const NodeProcess* const holder = sockets_.Owner(connection->peer);
+                         return holder != nullptr && holder->program == kDaemonProgram;
+                       });
   }
 
   // The obstacle between vmeventd and a monitor; the texts are as of Add().
@@ -574,18 +589,19 @@ class Doctor {
 
   // Problems from the daemon that no finding above explains.
   void LookAtDaemonsProblems() {
+    const auto text = [](std::string* out, const v1::Problem& problem) { *out += problem.text(); };
     for (const v1::Vm& vm : facts_.daemon.vms) {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
       Add("problem", vm.ref().name(),
-          absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; "), "."),
+          absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; ", text), "."),
           absl::StrCat("vmevents why ", QuoteForShell(vm.ref().name())), Place::kShell,
           "vmevents vms");
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
-      const bool forbidden = absl::StrContains(socket.problem(), "Permission denied");
+      const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory = socket.path().substr(0, socket.path().rfind('/'));
       const std::string user = DaemonUser();
-      const std::string what = absl::StrCat("vmeventd says: ", socket.problem(), ".");
+      const std::string what = absl::StrCat("vmeventd says: ", socket.problem().text(), ".");
       const std::string path = QuoteForShell(socket.path());
       if (!forbidden) {
         Add("problem", socket.path(), what, absl::StrCat("ss -xlp | grep -F ", path), Place::kShell,
@@ -601,8 +617,8 @@ class Doctor {
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;
       Add("libvirt", connection.uri(),
-          absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem(),
-                       Stop(connection.problem())),
+          absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem().text(),
+                       Stop(connection.problem().text())),
           ListDomains(connection.uri()));
     }
   }

@@ -173,9 +173,9 @@ bool FleetMatcher::Matches(const MessageNode& origin, const v1::Event& event) co
   }
   if (!IsWanted(filter_.events.types(), event.type())) return false;
   const bool of_end = !filter_.events.classes().empty() || !filter_.events.causes().empty();
-  if (of_end &&
-      (!event.has_shutdown() || !IsWanted(filter_.events.classes(), event.shutdown().class_()) ||
-       !IsWanted(filter_.events.causes(), event.shutdown().cause()))) {
+  if (of_end && (!event.has_shutdown() ||
+                 !IsWanted(filter_.events.classes(), event.shutdown().shutdown_class()) ||
+                 !IsWanted(filter_.events.causes(), event.shutdown().cause()))) {
     return false;
   }
   return Matches(origin, event.vm());

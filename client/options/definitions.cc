@@ -25,8 +25,8 @@ option is given, the context's files count, or without a context
 $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
 
 nats://HOST:PORT[,HOST:PORT...], or tls:// likewise, names the NATS servers of a
-fleet of nodes that publish there: watch, push, events, vms, why and fleet read
-it.
+fleet of nodes that publish there: watch, push, web, events, vms, why and fleet
+read it.
 
 Examples:
   vmevents watch                          what happens from now on
@@ -87,6 +87,18 @@ Examples:
   vmevents push --template ntfy.json https://ntfy.example --class crash
   vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
   vmevents push --status https://events.example/vms)";
+constexpr char kWebFooter[] =
+    R"(It serves a page that shows the VMs, why each ended, and what happens now, and
+the same as JSON below /api/v1 (docs/web.md). Everything is only read. Every
+user of this host can read it, unless --token-file asks for a token: as the
+password, with any user name, or as "Authorization: Bearer TOKEN". Beyond
+loopback it needs --web-cert, and --web-client-ca or --token-file.
+
+Examples:
+  vmevents web                            http://127.0.0.1:9557/
+  vmevents web --server node1,node2 --token-file token
+  vmevents web --listen 0.0.0.0:9557 --web-cert web.pem --web-key web.key \
+      --token-file token)";
 constexpr char kEventsFooter[] =
     R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
@@ -345,6 +357,17 @@ void AddPush(CLI::App* app) {
   AddFlag(push, "--retry-set-aside", "have this push send again what it set aside");
 }
 
+void AddWeb(CLI::App* app) {
+  CLI::App* web = AddCommand(app, "web", "Serve a page for browsers", kWebFooter);
+  AddOption(web, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557");
+  AddOption(web, "--web-cert", "FILE", "serve TLS with this certificate, PEM");
+  AddOption(web, "--web-key", "FILE", "that certificate's private key, PEM");
+  AddOption(web, "--web-client-ca", "FILE",
+            "serve only browsers that show a certificate of a CA in this PEM file");
+  AddOption(web, "--token-file", "FILE", "serve only browsers that send the token in this file");
+  AddNode(web);
+}
+
 void AddEvents(CLI::App* app) {
   CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
   events->alias("logs")->alias("history");
@@ -424,7 +447,7 @@ void Define(CLI::App* app) {
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   AddList(app, "--server", "ADDR",
-          "where vmeventd listens; watch, push, events, vms and why merge several of them. Or "
+          "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
           "nats://, see "
           "below");
   AddOption(app, "--context", "NAME",
@@ -454,6 +477,7 @@ void Define(CLI::App* app) {
   app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
   AddWatch(app);
   AddPush(app);
+  AddWeb(app);
   AddEvents(app);
   AddVms(app);
   AddWhy(app);
@@ -467,6 +491,8 @@ void Define(CLI::App* app) {
             "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones");
   AddIntent(app);
   AddCommand(app, "info", "Show vmeventd's own state", "Example:\n  vmevents -o json info");
+  AddCommand(app, "streams", "Show who watches events, and how far each is",
+             "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
   CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
   AddArgument(health, "SERVICE", "one of its services");
   AddFlag(health, "--all", "each of its services, a line each");

@@ -40,6 +40,7 @@ constexpr Words kCommandWords[] = {
     {"", "timeline reason cause domjobinfo domid domuuid domcontrol domblkerror", "why NAME"},
     {"", "nodeinfo hostname uri cluster-info system", "info"},
     {"", "stat domstats", "top"},
+    {"", "clients subscribers watchers", "streams"},
     {"", "ping healthz is-active", "health"},
     {"", "check diagnose debug", "doctor"},
     {"", "nodes node hosts", "fleet"},

@@ -187,6 +187,34 @@ PushCommand MakePush(OptionReader* options) {
   return command;
 }
 
+WebCommand MakeWeb(OptionReader* options) {
+  WebCommand command;
+  const std::pair<const char*, std::string*> files[] = {
+      {"--web-cert", &command.cert_file},
+      {"--web-key", &command.key_file},
+      {"--web-client-ca", &command.client_ca_file},
+      {"--token-file", &command.token_file}};
+  for (const auto& [option, file] : files) *file = options->TextWith(option, "name a file");
+  if (command.cert_file.empty() != command.key_file.empty()) {
+    options->Wrong(command.key_file.empty()
+                       ? "--web-cert: its private key is missing: give --web-key FILE"
+                       : "--web-key: its certificate is missing: give --web-cert FILE");
+  }
+  if (!command.client_ca_file.empty() && command.cert_file.empty()) {
+    options->Wrong("--web-client-ca: only TLS has certificates of clients: give --web-cert FILE");
+  }
+  const std::string listen =
+      options->Has("--listen") ? options->Text("--listen") : "127.0.0.1:9557";
+  const auto address = ParseServerAddress(listen);
+  if (!address.ok() || address->is_unix() || !absl::EndsWith(listen, ":" + address->port)) {
+    options->Wrong(absl::StrCat("--listen: ", Quote(listen),
+                                " is no address to listen at; write HOST:PORT, as 127.0.0.1:9557"));
+  } else {
+    command.listen = *address;
+  }
+  return command;
+}
+
 EventsCommand MakeEvents(OptionReader* options) {
   EventsCommand command;
   command.filter = options->Filter();
@@ -328,6 +356,8 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
       options->Wrong("push: nats:// gets the events of one node; name its vmeventd with --server");
     }
     line->command = std::move(push);
+  } else if (command == "web") {
+    line->command = MakeWeb(options);
   } else if (command == "watch") {
     line->command = MakeWatch(options);
   } else if (command == "events" && options->Flag("--follow")) {
@@ -354,6 +384,8 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     line->command = IntentsCommand{};
   } else if (action == "withdraw") {
     line->command = WithdrawIntentCommand{options->Word("INTENT_ID")};
+  } else if (command == "streams") {
+    line->command = StreamsCommand{};
   } else if (command == "health") {
     HealthCommand health;
     if (!options->Text("SERVICE").empty()) health.service = options->Word("SERVICE");

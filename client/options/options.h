@@ -63,6 +63,15 @@ struct PushCommand {
   bool only_asks() const { return status || retry_set_aside; }
 };
 
+// `web`.
+struct WebCommand {
+  ServerAddress listen;   // a host and a port
+  std::string cert_file;  // empty: no TLS
+  std::string key_file;
+  std::string client_ca_file;  // empty: clients need no certificate
+  std::string token_file;      // empty: clients need no token
+};
+
 // `doctor`, which looks at this node.
 struct DoctorCommand {};
 
@@ -85,9 +94,9 @@ struct CommandLine {
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }
-  std::variant<FollowCommand, PushCommand, TopCommand, WhyCommand, EventsCommand, VmsCommand,
-               DeclareIntentCommand, IntentsCommand, WithdrawIntentCommand, InfoCommand,
-               HealthCommand, DoctorCommand, FleetCommand, FleetCreateCommand>
+  std::variant<FollowCommand, PushCommand, WebCommand, TopCommand, WhyCommand, EventsCommand,
+               VmsCommand, DeclareIntentCommand, IntentsCommand, WithdrawIntentCommand, InfoCommand,
+               StreamsCommand, HealthCommand, DoctorCommand, FleetCommand, FleetCreateCommand>
       command;
 };
 

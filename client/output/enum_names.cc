@@ -85,7 +85,7 @@ absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descri
 }
 
 std::string ClassWord(const v1::ShutdownDetail& shutdown) {
-  return ShortName(shutdown.class_()) + (shutdown.caveats_size() > 0 ? "?" : "");
+  return ShortName(shutdown.shutdown_class()) + (shutdown.caveats_size() > 0 ? "?" : "");
 }
 
 std::string SubjectWord(absl::string_view name) {
@@ -97,7 +97,7 @@ std::string SubjectWords(const v1::Event& event) {
     const std::string name = ShortName(value);
     return absl::ascii_isdigit(name[0]) ? absl::StrCat(kind, "-", name) : SubjectWord(name);
   };
-  const v1::ShutdownClass shutdown_class = event.shutdown().class_();
+  const v1::ShutdownClass shutdown_class = event.shutdown().shutdown_class();
   return absl::StrCat(word(event.type(), "type"),
                       shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED
                           ? ""

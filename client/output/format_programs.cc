@@ -109,6 +109,14 @@ absl::StatusOr<std::string> JsonFormatter::FormatIntents(Vms vms) {
   });
 }
 
+absl::StatusOr<std::string> JsonFormatter::FormatStreams(const Streams& streams) {
+  return ShowEach(streams, [this](const v1::Stream& stream) -> absl::StatusOr<std::string> {
+    const absl::StatusOr<std::string> json = ToJson(stream);
+    if (!json.ok()) return json.status();
+    return Show(*json);
+  });
+}
+
 absl::StatusOr<std::string> JsonFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
   return ShowEach(nodes, [&](const v1::NodeHeartbeat& node) -> absl::StatusOr<std::string> {
     const absl::StatusOr<std::string> json = ToJson(node);
@@ -244,6 +252,9 @@ absl::StatusOr<std::string> NameFormatter::FormatIntents(Vms vms) {
 }
 absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   return Line(info.node());
+}
+absl::StatusOr<std::string> NameFormatter::FormatStreams(const Streams& streams) {
+  return ShowEach(streams, [](const v1::Stream& stream) { return Line(stream.stream_id()); });
 }
 absl::StatusOr<std::string> JsonFormatter::FormatHealth(absl::string_view service,
                                                         const Health& health) {

@@ -35,8 +35,8 @@ Color TypeColor(v1::EventType type) {
 }
 
 std::string Problems(const v1::Vm& vm) {
-  return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const std::string& problem) {
-    absl::StrAppend(out, EscapeForTerminal(problem));
+  return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const v1::Problem& problem) {
+    absl::StrAppend(out, EscapeForTerminal(problem.text()));
   });
 }
 
@@ -65,8 +65,8 @@ std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
   text += CauseWords(shutdown.cause());
   if (shutdown.has_sender() && IsAct(shutdown.cause())) {
     absl::StrAppend(&text, " by ", SenderName(shutdown.sender()));
-  } else if (shutdown.exit_signal() != 0) {
-    absl::StrAppend(&text, ", ", SignalName(shutdown.exit_signal()));
+  } else if (shutdown.exit_signal().number() != 0) {
+    absl::StrAppend(&text, ", ", SignalName(shutdown.exit_signal().number()));
   } else if (shutdown.exit_code() != 0) {
     absl::StrAppend(&text, ", exit ", shutdown.exit_code());
   }
@@ -89,7 +89,7 @@ std::string WhatHappened(const v1::Event& event, bool wide) {
 }
 
 Cell ClassCell(const v1::ShutdownDetail& shutdown) {
-  return {ClassWord(shutdown), ColorOf(shutdown.class_())};
+  return {ClassWord(shutdown), ColorOf(shutdown.shutdown_class())};
 }
 
 // The present state of the VM, then its last end. Evidence is for wide tables.
@@ -126,7 +126,7 @@ std::string ConnectionText(const v1::LibvirtConnection& connection, absl::TimeZo
   }
   return absl::StrCat(uri, "  not connected since ",
                       TimeOrDash(connection.has_since(), connection.since(), zone), ": ",
-                      EscapeForTerminal(connection.problem()));
+                      EscapeForTerminal(connection.problem().text()));
 }
 
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
@@ -170,7 +170,7 @@ Color ColorOf(v1::ShutdownClass shutdown_class) {
 std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message) {
   std::string sentence = CauseWords(shutdown.cause());
   // The class has its own column.
-  absl::ConsumePrefix(&message, absl::StrCat(ShortName(shutdown.class_()), ": "));
+  absl::ConsumePrefix(&message, absl::StrCat(ShortName(shutdown.shutdown_class()), ": "));
   if (!message.empty()) absl::StrAppend(&sentence, ": ", EscapeForTerminal(message));
   std::vector<std::string> seen;
   bool named = true;  // the message names all evidence
@@ -359,6 +359,7 @@ absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& inten
   FactList facts(painter_);
   facts.Add("intent", EscapeForTerminal(intent.intent_id()), Color::kBold);
   facts.Add("actor", EscapeForTerminal(intent.actor()));
+  facts.Add("declared by", EscapeForTerminal(intent.declared_by()));
   facts.Add("reason", EscapeForTerminal(intent.reason()));
   facts.Add("expires", TimeOrDash(intent.has_expire_time(), intent.expire_time(), zone_));
   return facts.Take();
@@ -406,10 +407,10 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
   }
   for (int i = 0; i < info.unfollowed_sockets_size(); ++i) {
     const v1::UnfollowedSocket& socket = info.unfollowed_sockets(i);
-    facts.Add(
-        i == 0 ? "not followed" : "",
-        absl::StrCat(EscapeForTerminal(socket.path()), "  ", EscapeForTerminal(socket.problem())),
-        Color::kYellow);
+    facts.Add(i == 0 ? "not followed" : "",
+              absl::StrCat(EscapeForTerminal(socket.path()), "  ",
+                           EscapeForTerminal(socket.problem().text())),
+              Color::kYellow);
   }
   for (int i = 0; i < info.libvirt_connections_size(); ++i) {
     const v1::LibvirtConnection& connection = info.libvirt_connections(i);
@@ -417,6 +418,24 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
               connection.connected() ? Color::kNone : Color::kYellow);
   }
   return facts.Take();
+}
+
+absl::StatusOr<std::string> TableFormatter::FormatStreams(const Streams& streams) {
+  std::vector<std::vector<Cell>> rows;
+  for (const v1::Stream& stream : streams) {
+    v1::WatchEventsRequest filters;  // as the contract's text has them
+    if (stream.has_filter()) *filters.mutable_filter() = stream.filter();
+    *filters.mutable_any_of() = stream.any_of();
+    const std::string names = absl::StrJoin(stream.certificate_names(), ", ");
+    const std::string filter = filters.ShortDebugString();
+    rows.push_back({{EscapeForTerminal(stream.stream_id())},
+                    {EscapeForTerminal(names.empty() ? stream.peer() : names), Color::kBold},
+                    {SinceText(stream.has_open_time(), stream.open_time())},
+                    {absl::StrCat(stream.sequence())},
+                    {absl::StrCat(stream.lag()), stream.lag() > 0 ? Color::kYellow : Color::kNone},
+                    {filter.empty() ? "-" : EscapeForTerminal(filter)}});
+  }
+  return Table({{"STREAM"}, {"CLIENT"}, {"OPEN"}, {"SEQUENCE"}, {"LAG"}, {"FILTER"}}, rows);
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatHealth(absl::string_view service,

@@ -26,7 +26,7 @@ constexpr size_t kTogether = 60;       // limit of a line of evidence of one mom
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
-  switch (shutdown.class_()) {
+  switch (shutdown.shutdown_class()) {
     case v1::SHUTDOWN_CLASS_USER:
       return absl::StrCat("ENDED BY ITS USER", doubt);
     case v1::SHUTDOWN_CLASS_ADMIN:
@@ -36,7 +36,7 @@ std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
     case v1::SHUTDOWN_CLASS_UNKNOWN:
       return "ENDED, UNKNOWN WHY";
     default:
-      return absl::StrCat("ENDED, CLASS ", ShortName(shutdown.class_()));
+      return absl::StrCat("ENDED, CLASS ", ShortName(shutdown.shutdown_class()));
   }
 }
 
@@ -53,7 +53,7 @@ std::string SenderWords(const v1::SignalSender& sender) {
 }
 
 std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
-  const int signal = shutdown.exit_signal();
+  const int signal = shutdown.exit_signal().number();
   std::string text = signal != 0 ? absl::StrCat("QEMU was killed by ", SignalName(signal),
                                                 ": a crash of QEMU itself.")
                                  : absl::StrCat("QEMU gave up with exit code ",
@@ -68,7 +68,7 @@ std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
 std::string MessageSentence(const v1::Event& stopped) {
   const v1::ShutdownDetail& shutdown = stopped.shutdown();
   absl::string_view text = stopped.message();
-  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.class_()), ": "));
+  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.shutdown_class()), ": "));
   text = text.substr(0, text.find(". Seen: "));
   // The intent stands on a line of its own.
   const v1::Intent& intent = shutdown.intent();
@@ -124,11 +124,6 @@ std::string ForMarkdown(absl::string_view text) {
   return out;
 }
 
-bool LeavesACore(int signal) {
-  return signal == SIGSEGV || signal == SIGABRT || signal == SIGBUS || signal == SIGILL ||
-         signal == SIGFPE || signal == SIGTRAP || signal == SIGSYS || signal == SIGQUIT;
-}
-
 // The evidence, a line for each moment, whose date is shown where it is not that of `day`.
 std::string EvidenceLines(const v1::ShutdownDetail& shutdown, absl::CivilDay day,
                           absl::TimeZone zone, size_t width, const Painter& painter) {
@@ -166,7 +161,8 @@ std::string EvidenceLines(const v1::ShutdownDetail& shutdown, absl::CivilDay day
 
 std::string EndSentence(const v1::Event& stopped) {
   const v1::ShutdownDetail& shutdown = stopped.shutdown();
-  const int signal = shutdown.has_sender() ? shutdown.sender().signal() : shutdown.exit_signal();
+  const int signal =
+      shutdown.has_sender() ? shutdown.sender().signal() : shutdown.exit_signal().number();
   std::string text;
   switch (shutdown.cause()) {
     case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
@@ -227,7 +223,8 @@ class StoryText {
     }
     const size_t used = DisplayWidth(name) + DisplayWidth(place) + verdict.size() + 4 + when.size();
     const bool fits = width_ == 0 || used <= width_;
-    const Color color = story_.end ? ColorOf(story_.end->event.shutdown().class_()) : Color::kNone;
+    const Color color =
+        story_.end ? ColorOf(story_.end->event.shutdown().shutdown_class()) : Color::kNone;
     return absl::StrCat(painter_.Paint(name, Color::kBold), place, " ",
                         painter_.Paint(verdict, color),
                         !fits        ? "\n  "
@@ -269,12 +266,15 @@ class StoryText {
     const absl::CivilDay day = absl::ToCivilDay(FromProto(end.observe_time()), style_.zone);
     return absl::StrCat(text, EvidenceLines(shutdown, day, style_.zone, width_, painter_),
                         "  rule ", EscapeForTerminal(shutdown.rule()), " (class ",
-                        ShortName(shutdown.class_()), ", cause ", CauseWords(shutdown.cause()),
-                        ")\n");
+                        ShortName(shutdown.shutdown_class()), ", cause ",
+                        CauseWords(shutdown.cause()), ")\n");
   }
 
   static std::string IntentWords(const v1::Intent& intent) {
-    return absl::StrCat("Intent of ", EscapeForTerminal(intent.actor()), ": ",
+    const std::string by = intent.declared_by().empty()
+                               ? ""
+                               : absl::StrCat(" (", EscapeForTerminal(intent.declared_by()), ")");
+    return absl::StrCat("Intent of ", EscapeForTerminal(intent.actor()), by, ": ",
                         EscapeForTerminal(intent.reason()));
   }
 
@@ -318,13 +318,13 @@ class StoryText {
                 : "";
         facts.Add("", absl::StrCat(IntentWords(vm.intent()), until));
       }
-      for (const std::string& problem : vm.problems()) {
-        facts.Add("", EscapeForTerminal(problem), Color::kYellow);
+      for (const v1::Problem& problem : vm.problems()) {
+        facts.Add("", EscapeForTerminal(problem.text()), Color::kYellow);
       }
     }
     facts.Add("Ends", Ends());
     facts.Add("More", absl::StrCat("vmevents events ", ForShell(story_.name)));
-    if (story_.end && LeavesACore(story_.end->event.shutdown().exit_signal()) &&
+    if (story_.end && story_.end->event.shutdown().exit_signal().core_dumped() &&
         story_.end->event.vm().pid() != 0) {
       facts.Add("", absl::StrCat("coredumpctl info ", story_.end->event.vm().pid()));
     }

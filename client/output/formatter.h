@@ -34,6 +34,7 @@ class Formatter {
   using Events = absl::Span<const NodeEvent>;
   using Vms = absl::Span<const NodeVm>;
   using Health = grpc::health::v1::HealthCheckResponse;
+  using Streams = google::protobuf::RepeatedPtrField<v1::Stream>;
   using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
 
   // The heading above events: requested once, before the first event if they come one by one, and
@@ -51,6 +52,8 @@ class Formatter {
   // The open intents of these VMs; each VM has one.
   virtual absl::StatusOr<std::string> FormatIntents(Vms vms) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
+  // The open streams of a daemon.
+  virtual absl::StatusOr<std::string> FormatStreams(const Streams& streams) = 0;
   // `service` is empty where one was asked for alone.
   virtual absl::StatusOr<std::string> FormatHealth(absl::string_view service,
                                                    const Health& health) = 0;
@@ -106,6 +109,7 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
   absl::StatusOr<std::string> FormatHealth(absl::string_view service,
                                            const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
@@ -173,6 +177,7 @@ class JsonFormatter : public Formatter {
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override {
     return One(info);
   }
+  absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
   absl::StatusOr<std::string> FormatHealth(absl::string_view service,
                                            const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
@@ -202,6 +207,7 @@ class NameFormatter : public Formatter {
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
   absl::StatusOr<std::string> FormatHealth(absl::string_view service,
                                            const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;

@@ -78,6 +78,7 @@ v1::Event GapOf(uint64_t first, uint64_t last, absl::string_view why) {
   event.set_sequence(last);
   *event.mutable_observe_time() = ToProto(absl::Now());
   event.set_type(v1::EVENT_TYPE_GAP);
+  event.set_gap_reason(v1::GAP_REASON_NOT_PUBLISHED);
   event.set_durable(true);  // the stream is
   event.set_message(
       absl::StrCat("the events ", first, " to ", last, " are not in the fleet's stream: ", why));

@@ -77,7 +77,7 @@ std::string Sentence(const v1::Event& event, const MessageNode& node) {
   if (event.has_shutdown()) {
     absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",
                     ShortName(event.shutdown().cause()), ")");
-    absl::ConsumePrefix(&message, absl::StrCat(ShortName(event.shutdown().class_()), ": "));
+    absl::ConsumePrefix(&message, absl::StrCat(ShortName(event.shutdown().shutdown_class()), ": "));
   }
   message = absl::StripSuffix(message.substr(0, message.find(". ")), ".");
   if (!message.empty()) absl::StrAppend(&text, ": ", message);

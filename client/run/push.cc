@@ -61,9 +61,9 @@ struct Places {
   std::string name() const { return std::filesystem::path(directory).filename(); }
 };
 
-// The content of a file that must have something in it; a secret, which not every user may read.
-absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path,
-                                       bool secret = true) {
+}  // namespace
+
+absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path, bool secret) {
   const auto failed = [&](absl::string_view what) {
     return absl::InvalidArgumentError(
         absl::StrCat(option, ": ", EscapeForTerminal(path), " ", what));
@@ -81,6 +81,8 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
   if (absl::StripAsciiWhitespace(*content).empty()) return failed("is empty");
   return content;
 }
+
+namespace {
 
 absl::StatusOr<std::string> UrlOf(const PushCommand& command) {
   if (command.url_file.empty()) return command.url;
@@ -383,7 +385,8 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   limits.events = std::min(limits.events, MostEventsOf(command.format));
   Pusher pusher(limits.events, std::move(environment));
 
-  const MadeSource source = MakeSource(command.follow, line, cursor->get(), &stop);
+  const MadeSource source =
+      MakeSource(command.follow, line, PositionsIn(cursor->get()), &stop, PrintNote);
   if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
   announce();
   Delivery::Options options;

@@ -187,7 +187,8 @@ absl::StatusOr<uint64_t> FleetPush::FindStart(NatsConnection* connection) {
 absl::Status FleetPush::Follow(FleetPublisher* publisher, const NatsConnection& connection) {
   StopSource session;
   const std::stop_callback forward(stop_->token(), [&session] { session.Stop(); });
-  const MadeSource source = MakeSource(command_.follow, line_, cursor_, &session);
+  const MadeSource source =
+      MakeSource(command_.follow, line_, PositionsIn(cursor_), &session, PrintNote);
   if (const auto* failure = std::get_if<Failure>(&source)) {
     return absl::UnavailableError(failure->sentence);
   }

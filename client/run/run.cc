@@ -111,6 +111,8 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       return RunFollow(command, line, formatter);
     } else if constexpr (std::is_same_v<Command, PushCommand>) {
       return RunPush(command, line, output);
+    } else if constexpr (std::is_same_v<Command, WebCommand>) {
+      return RunWeb(command, line);
     } else if constexpr (std::is_same_v<Command, TopCommand>) {
       return RunTopOf(command, line, terminal, output);
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {

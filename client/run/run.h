@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
@@ -40,15 +41,27 @@ ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Format
 
 // Makes the source that `watch`, `events --follow` and `push` follow.
 using MadeSource = std::variant<std::unique_ptr<WatchSource>, Failure>;
-// `cursor` may be null; it and `stop` must outlive the source.
+// Returns the position behind which to begin with the server that has this key of CursorKeys().
+using PositionOf = std::function<std::optional<WatchPosition>(const std::string& key)>;
+// Those in the file, which outlives the result; null: none.
+PositionOf PositionsIn(const CursorFile* cursor);
+// `stop` must outlive the source; `note` is called by any thread.
 MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
-                      const CursorFile* cursor, StopSource* stop);
+                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note);
 // The servers' keys in a cursor file.
 std::vector<std::string> CursorKeys(const CommandLine& line);
 
 // `push`, until a signal, the receiver (410) or a failure that cannot be retried ends it; or its
 // `--status`. Blocks the signals that end it, so call it before any thread starts.
 ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* output);
+
+// The content of a file that an option names, which must have something in it; of a `secret`, which
+// not every user may read. INVALID_ARGUMENT names the option and the fault.
+absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path,
+                                       bool secret = true);
+
+// `web`, until a signal ends it, which it blocks: call it before any thread starts.
+ExitCode RunWeb(const WebCommand& command, const CommandLine& line);
 
 // `doctor`: prints what is wrong on this node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output);

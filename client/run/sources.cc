@@ -134,7 +134,7 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
 // Sets where the watch of each server begins. A server that does not answer has the failure, and
 // begins now: its history is not worth more than that of the others.
 void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-               const CursorFile* cursor, std::vector<WatchCommand>* watches,
+               const PositionOf& position_of, std::vector<WatchCommand>* watches,
                std::vector<std::optional<Failure>>* failures) {
   failures->resize(servers.size());
   EventsCommand list;
@@ -145,11 +145,9 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
   std::vector<WatchCommand*> listed;
   for (size_t i = 0; i < servers.size(); ++i) {
     WatchCommand* const watch = &(*watches)[i];
-    if (cursor != nullptr) {
-      if (const auto position = cursor->Find(ToText(servers[i]))) {
-        watch->start = *position;
-        continue;
-      }
+    if (const auto position = position_of(ToText(servers[i]))) {
+      watch->start = *position;
+      continue;
     }
     if (!command.last) continue;
     NodeEvents events;
@@ -170,47 +168,47 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
 }
 
 MadeSource MakeDaemon(const FollowCommand& command, const ServerAddress& server,
-                      const CursorFile* cursor, StopSource* stop) {
+                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
   std::vector<WatchCommand> watches = {command.watch};
   std::vector<std::optional<Failure>> failures;
-  SetStarts(command, {server}, cursor, &watches, &failures);
+  SetStarts(command, {server}, position_of, &watches, &failures);
   if (failures[0]) return *failures[0];
-  return std::make_unique<WatchLoop>(std::move(watches[0]), server, stop, PrintNote);
+  return std::make_unique<WatchLoop>(std::move(watches[0]), server, stop, note);
 }
 
 MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-                      const CursorFile* cursor, StopSource* stop) {
+                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
   std::vector<WatchCommand> watches(servers.size(), command.watch);
   std::vector<std::optional<Failure>> failures;
-  SetStarts(command, servers, cursor, &watches, &failures);
+  SetStarts(command, servers, position_of, &watches, &failures);
   const std::vector<std::string> names = NodeNames(servers);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < servers.size(); ++i) {
-    if (failures[i]) PrintNote(failures[i]->sentence);
+    if (failures[i]) note(failures[i]->sentence);
     watches[i].wait = watches[i].resume;  // a node that is down does not end the watch
     nodes.push_back({names[i], std::move(watches[i]), servers[i]});
   }
   MergedWatch::Environment environment;
   environment.stop = stop;
-  environment.note = PrintNote;
+  environment.note = note;
   return std::make_unique<MergedWatch>(std::move(nodes), std::move(environment));
 }
 
 MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
-                     const CursorFile* cursor, StopSource* stop) {
+                     const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
   WatchCommand watch = command.watch;
-  const auto position = cursor == nullptr ? std::nullopt : cursor->Find(FleetWatch::CursorKey());
+  const auto position = position_of(FleetWatch::CursorKey());
   if (position) {
     watch.start = *position;
   } else if (command.last) {
     FleetFilter filter = {watch.filter, line.nodes, std::nullopt, std::nullopt};
     if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
-    const FleetLists lists(FleetOf(line, PrintNote));
+    const FleetLists lists(FleetOf(line, note));
     const auto failure = lists.FindStart(filter, *command.last, &watch.start);
     if (failure) return *failure;
   }
   FleetWatch::Environment environment = {
-      FleetOf(line, PrintNote), stop,
+      FleetOf(line, note), stop,
       [stop](absl::Duration duration) { return stop->WaitFor(duration); }};
   return std::make_unique<FleetWatch>(std::move(watch), std::move(environment));
 }
@@ -224,11 +222,17 @@ std::vector<std::string> CursorKeys(const CommandLine& line) {
   return keys;
 }
 
+PositionOf PositionsIn(const CursorFile* cursor) {
+  return [cursor](const std::string& key) {
+    return cursor == nullptr ? std::nullopt : cursor->Find(key);
+  };
+}
+
 MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
-                      const CursorFile* cursor, StopSource* stop) {
-  if (line.fleet) return MakeFleet(command, line, cursor, stop);
-  return line.servers.size() == 1 ? MakeDaemon(command, line.server(), cursor, stop)
-                                  : MakeMerged(command, line.servers, cursor, stop);
+                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
+  if (line.fleet) return MakeFleet(command, line, position_of, stop, note);
+  return line.servers.size() == 1 ? MakeDaemon(command, line.server(), position_of, stop, note)
+                                  : MakeMerged(command, line.servers, position_of, stop, note);
 }
 
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
@@ -247,7 +251,7 @@ ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Format
   DescriptorOutput output(STDOUT_FILENO);
   const std::string node = line.fleet ? "" : NodeName(line.server());
   const auto consumer = MakeConsumer(command, node, formatter, &output, &stop);
-  const MadeSource source = MakeSource(command, line, cursor.get(), &stop);
+  const MadeSource source = MakeSource(command, line, PositionsIn(cursor.get()), &stop, PrintNote);
   if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
   options.consumer = consumer.get();
   options.cursor = cursor.get();

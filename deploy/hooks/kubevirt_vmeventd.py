@@ -260,7 +260,7 @@ class Declarer:
 
 def reason_of(shutdown):
     """The reason of enhancement 362; None where the guest runs elsewhere, or nobody knows."""
-    shutdown_class, cause = getattr(shutdown, "class"), shutdown.cause
+    shutdown_class, cause = shutdown.shutdown_class, shutdown.cause
     if cause in (pb.SHUTDOWN_CAUSE_MIGRATED_AWAY, pb.SHUTDOWN_CAUSE_HOST_SAVE):
         return None
     if shutdown_class == pb.SHUTDOWN_CLASS_USER:
@@ -279,7 +279,7 @@ def reason_of(shutdown):
 def text_of(event):
     """Class, cause and evidence in words, from the server's own sentence on."""
     shutdown = event.shutdown
-    words = [event.message, f"(class {short(pb.ShutdownClass, getattr(shutdown, 'class'))}, "
+    words = [event.message, f"(class {short(pb.ShutdownClass, shutdown.shutdown_class)}, "
              f"cause {short(pb.ShutdownCause, shutdown.cause)}, rule {shutdown.rule})"]
     if shutdown.evidence:
         words.append("evidence: " + "; ".join(each.what for each in shutdown.evidence))

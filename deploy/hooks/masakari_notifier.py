@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Notifies OpenStack masakari of VMs that crashed, so that its engine starts them again.
 
-An example to adapt; it needs python3-vmeventd. One runs on each compute node, beside the vmeventd that follows
+An example to adapt; it needs python3-vmeventd and python3-keystoneauth1. One runs on each compute node, beside the vmeventd that follows
 the node's libvirt, as masakari-instancemonitor does, in whose place it may stand. For each VM whose end is a
 CRASH it posts what masakari's engine acts on: a notification of the type VM with the event LIFECYCLE,
 STOPPED_FAILED and the UUID of the instance. That includes guests that panicked, watchdogs that expired and
@@ -10,8 +10,9 @@ QEMUs that were killed because memory ran out. An end by the user or by an admin
   masakari_notifier.py --cursor /var/lib/masakari-vmeventd/cursor [--hostname NAME]
 
 It logs in to keystone as the variables of the openstack client say: OS_AUTH_URL, OS_USERNAME, OS_PASSWORD,
-OS_PROJECT_NAME, OS_USER_DOMAIN_NAME, OS_PROJECT_DOMAIN_NAME, OS_CACERT, or OS_APPLICATION_CREDENTIAL_ID and
-OS_APPLICATION_CREDENTIAL_SECRET; masakari's endpoint is that of the catalog (instance-ha), or --endpoint URL.
+OS_PROJECT_NAME, OS_USER_DOMAIN_NAME, OS_PROJECT_DOMAIN_NAME, OS_CACERT, or OS_AUTH_TYPE=v3applicationcredential,
+OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET; masakari's endpoint is that of the catalog
+(instance-ha; OS_INTERFACE, OS_REGION_NAME), or --endpoint URL.
 masakari-vmeventd.service, beside it, runs it as a service.
 
 Its position is in the cursor file: after an outage it goes on where it was. An instance is notified at most once for
@@ -21,21 +22,18 @@ runs on this node again, or whose crash is older than --max-age: it may run else
 
 import argparse
 import datetime
-import http.client
 import json
 import logging
 import os
 import pathlib
 import random
 import socket
-import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
 
 import grpc
 import vmeventd
+from keystoneauth1 import adapter, exceptions, loading, session
 from vmeventd.v1 import vm_events_pb2 as pb
 from vmeventd.v1 import vm_events_pb2_grpc as rpc
 
@@ -67,60 +65,18 @@ class Cursor:
             {"position": str(position) if position else None, "notified": self.notified}))
 
 
-class Keystone:
-    """Tokens, and masakari's endpoint."""
-
-    def __init__(self, environment, context):
-        self._environment, self._context = environment, context
-        self.token, self.endpoint = None, None
-
-    def log_in(self):
-        """Raises OSError if keystone gives no token."""
-        env = self._environment.get
-        if env("OS_APPLICATION_CREDENTIAL_ID"):
-            identity = {"methods": ["application_credential"], "application_credential": {
-                "id": env("OS_APPLICATION_CREDENTIAL_ID"), "secret": env("OS_APPLICATION_CREDENTIAL_SECRET")}}
-            auth = {"identity": identity}
-        else:
-            identity = {"methods": ["password"], "password": {"user": {
-                "name": env("OS_USERNAME"), "password": env("OS_PASSWORD"),
-                "domain": {"name": env("OS_USER_DOMAIN_NAME", "Default")}}}}
-            auth = {"identity": identity, "scope": {"project": {
-                "name": env("OS_PROJECT_NAME"),
-                "domain": {"name": env("OS_PROJECT_DOMAIN_NAME", "Default")}}}}
-        url = env("OS_AUTH_URL").rstrip("/").removesuffix("/v3") + "/v3/auth/tokens"
-        status, headers, body = call(url, {"auth": auth}, {}, self._context)
-        if status != 201:
-            raise OSError(f"keystone gives no token: {status} {body[:200]}")
-        self.token = headers["X-Subject-Token"]
-        region = env("OS_REGION_NAME")
-        for service in json.loads(body)["token"].get("catalog", []):
-            for each in service["endpoints"] if service["type"] == "instance-ha" else []:
-                if each["interface"] == env("OS_INTERFACE", "internal") and region in (None, each["region"]):
-                    self.endpoint = each["url"]
-
-
-def call(url, body, headers, context):
-    """The status, headers and text of the answer to a POST; OSError if there is none."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), method="POST",
-                                     headers={"Content-Type": "application/json", **headers})
-    try:
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS, context=context) as answer:
-            return answer.status, answer.headers, answer.read(1 << 20).decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers, error.read(1 << 20).decode(errors="replace")
-    except http.client.HTTPException as error:
-        raise OSError(f"{url}: {error!r}") from error
-
-
 class Masakari:
     """masakari's API. It waits until a notification is accepted or of no use."""
 
-    def __init__(self, options, environment):
-        context = ssl.create_default_context(cafile=environment.get("OS_CACERT"))
-        self._keystone = Keystone(environment, context)
-        self._options, self._context = options, context
+    def __init__(self, options):
+        self._options, self._api = options, None
+        if options.dry_run:
+            return
+        self._api = adapter.Adapter(
+            session.Session(auth=loading.load_auth_from_argparse_arguments(options), timeout=CALL_SECONDS,
+                            verify=os.environ.get("OS_CACERT") or True),
+            service_type="instance-ha", interface=os.environ.get("OS_INTERFACE", "internal"),
+            region_name=os.environ.get("OS_REGION_NAME"), endpoint_override=options.endpoint)
 
     def notify(self, event):
         body = {"notification": {
@@ -134,34 +90,27 @@ class Masakari:
         pause = FIRST_PAUSE
         while True:
             try:
-                if self._post(event, body):
+                # Logs in, and again where the token has expired.
+                answer = self._api.post("/notifications", json=body, raise_exc=False)
+                if self._is_settled(event, answer):
                     return
-            except (OSError, ValueError, KeyError, TypeError) as error:  # or no answer of keystone's
-                LOG.warning("%s: %r; trying again", event.vm.name, error)
+                why = f"masakari answers {answer.status_code} {answer.text[:200]}"
+            except exceptions.ClientException as error:
+                why = f"{error!r}"
+            LOG.warning("%s: %s; trying again", event.vm.name, why)
             time.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _post(self, event, body):
-        """Whether that is settled."""
-        if self._keystone.token is None:
-            self._keystone.log_in()
-        endpoint = self._options.endpoint or self._keystone.endpoint
-        if not endpoint:
-            raise OSError("keystone's catalog has no endpoint of instance-ha: give --endpoint URL")
-        status, _, text = call(endpoint.rstrip("/") + "/notifications", body,
-                               {"X-Auth-Token": self._keystone.token}, self._context)
+    @staticmethod
+    def _is_settled(event, answer):
         name = f"{event.vm.name}, instance {event.vm.uuid}"
-        if status == 202:
+        if answer.status_code == 202:
             LOG.warning("%s: notified: %s", name, event.message)
-        elif status == 409:  # it has such a notification already, or the host is under maintenance
-            LOG.warning("%s: masakari ignores it: %s", name, text[:300])
-        elif status == 400:  # the host is in no segment
-            LOG.error("%s: masakari refuses it: %s", name, text[:300])
-        else:
-            if status == 401:
-                self._keystone.token = None
-            raise OSError(f"masakari answers {status} {text[:200]}")
-        return True
+        elif answer.status_code == 409:  # it has such a notification already, or the host is under maintenance
+            LOG.warning("%s: masakari ignores it: %s", name, answer.text[:300])
+        elif answer.status_code == 400:  # the host is in no segment
+            LOG.error("%s: masakari refuses it: %s", name, answer.text[:300])
+        return answer.status_code in (202, 400, 409)
 
 
 def is_running_again(server, event):
@@ -230,12 +179,15 @@ def main():
     parser.add_argument("--max-age", type=float, default=3600, metavar="SECONDS",
                         help="of a crash that is notified; default: 3600")
     parser.add_argument("--dry-run", action="store_true", help="write what would be posted, post nothing")
+    for kind in ("USER", "PROJECT"):
+        os.environ.setdefault(f"OS_{kind}_DOMAIN_NAME", "Default")
+    loading.register_auth_argparse_arguments(parser, sys.argv[1:], default="password")
     options = parser.parse_args()
-    if not options.dry_run and not os.environ.get("OS_AUTH_URL"):
-        parser.error("OS_AUTH_URL is not set")
     logging.basicConfig(format="%(message)s")
     try:
-        follow(options, Masakari(options, os.environ))
+        follow(options, Masakari(options))
+    except exceptions.MissingRequiredOptions as missing:
+        parser.error(f"{missing}: set OS_AUTH_URL and the others of the openstack client")
     except vmeventd.Refused as refused:
         sys.exit(str(refused))
 

@@ -25,9 +25,9 @@ def who_of(shutdown):
     sender = shutdown.get("sender", {})
     if sender.get("kernel"):
         return "the kernel"
-    if sender.get("details_known"):
+    if "uid" in sender:
         return f"{sender.get('command', '')} (uid {sender.get('uid', 0)})"
-    return {"USER": "the guest", "ADMIN": "the host"}.get(short(shutdown["class"], "SHUTDOWN_CLASS_"), "")
+    return {"USER": "the guest", "ADMIN": "the host"}.get(short(shutdown["shutdown_class"], "SHUTDOWN_CLASS_"), "")
 
 
 def short(name, prefix):
@@ -37,7 +37,7 @@ def short(name, prefix):
 def row_of(event):
     vm, shutdown = event["vm"], event["shutdown"]
     return (event["observe_time"], event.get("node", ""), vm["name"], vm.get("uuid", ""), vm["run_id"],
-            short(shutdown["class"], "SHUTDOWN_CLASS_"), short(shutdown["cause"], "SHUTDOWN_CAUSE_"),
+            short(shutdown["shutdown_class"], "SHUTDOWN_CLASS_"), short(shutdown["cause"], "SHUTDOWN_CAUSE_"),
             who_of(shutdown), shutdown.get("intent", {}).get("reason", ""), shutdown["rule"],
             "; ".join(each["what"] for each in shutdown.get("evidence", [])), int(event["sequence"]))
 

@@ -104,7 +104,7 @@ def name_of(enum, number):
 
 
 def class_of(event):
-    return name_of(pb.ShutdownClass, getattr(event.shutdown, "class"))
+    return name_of(pb.ShutdownClass, event.shutdown.shutdown_class)
 
 
 def show(event):

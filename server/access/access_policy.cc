@@ -45,8 +45,9 @@ bool AccessPolicy::IsOperator(const grpc::CallbackServerContext& context) const 
 absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& context) const {
   if (IsOperator(context)) return absl::OkStatus();
   refusals_->Count(Refusal::kRole);
-  const std::string only = absl::StrCat("only an operator may declare or withdraw intents, and on ",
-                                        address_.ToString());
+  const std::string only =
+      absl::StrCat("only an operator may declare or withdraw intents or list streams, and on ",
+                   address_.ToString());
   if (address_.is_unix() || operators_.empty()) {
     return WithReason(
         "NO_OPERATOR",

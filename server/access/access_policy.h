@@ -55,6 +55,9 @@ class AccessPolicy {
   std::string Peer(const grpc::CallbackServerContext& context) const {
     return clients_->PeerOf(context.peer());
   }
+  CallPeer Identify(const grpc::CallbackServerContext& context) const {
+    return {Peer(context), CertificateNameTexts(clients_->NamesOf(context.peer()))};
+  }
 
  private:
   bool IsOperator(const grpc::CallbackServerContext& context) const;

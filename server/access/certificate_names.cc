@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -101,12 +102,19 @@ std::vector<CertificateName> CertificateNamesOf(X509* certificate) {
   return out;
 }
 
+std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names) {
+  constexpr const char* kKinds[] = {"DNS", "URI", "email", "IP"};
+  std::vector<std::string> out;
+  for (const CertificateName& name : names) {
+    out.push_back(
+        absl::StrCat(kKinds[static_cast<size_t>(name.kind)], " ", absl::CHexEscape(name.name)));
+  }
+  return out;
+}
+
 std::string CertificateNamesText(const std::vector<CertificateName>& names) {
-  const auto append = [](std::string* out, const CertificateName& name) {
-    constexpr const char* kKinds[] = {"DNS", "URI", "email", "IP"};
-    absl::StrAppend(out, kKinds[static_cast<size_t>(name.kind)], " ", name.name);
-  };
-  return names.empty() ? "it has none" : Quote(absl::StrJoin(names, ", ", append));
+  return names.empty() ? "it has none"
+                       : absl::StrCat("\"", absl::StrJoin(CertificateNameTexts(names), ", "), "\"");
 }
 
 }  // namespace vmeventd

@@ -29,6 +29,9 @@ struct CertificateName {
 // none.
 std::vector<CertificateName> CertificateNamesOf(X509* certificate);
 
+// Texts of each, as "URI spiffe://site/mover", without control characters.
+std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names);
+
 // Text for people: "URI spiffe://site/mover, DNS host", or "it has none".
 std::string CertificateNamesText(const std::vector<CertificateName>& names);
 

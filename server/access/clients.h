@@ -44,6 +44,12 @@ struct CallLimits {
   size_t few_bytes = 4'096;
 };
 
+// A caller, for people.
+struct CallPeer {
+  std::string peer;                                 // see Clients
+  std::vector<std::string> certificate_names = {};  // "URI spiffe://site/mover"
+};
+
 // The open connections and calls. Maps the name of a call's connection to the peer behind it. A
 // peer, the unit of every per-peer limit, is an IPv4 address, the /64 network of an IPv6 address,
 // or a user of a Unix socket. Any thread.

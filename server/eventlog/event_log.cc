@@ -115,7 +115,8 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, L
   const OnThread here(&pump_role);
   live_state.Publish(KnownVms(begin.opened, clock->Now()), true);
   pump.TakeWritten();
-  if (!begin.opened.replaced.empty()) pump.PublishGap(begin.opened.replaced);
+  if (!begin.opened.replaced.empty())
+    pump.PublishGap(GapReason::kJournalReplaced, begin.opened.replaced);
   pump.RunOnce(absl::ZeroDuration());
 }
 

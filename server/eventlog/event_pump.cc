@@ -83,6 +83,7 @@ void EventPump::NameHole(const JournalWriter::Progress& progress) {
   const JournalWriter::Hole hole = writer_->TakeHole(newest_ + 1);
   VmEvent gap;
   gap.type = EventType::kGap;
+  gap.gap_reason = GapReason::kNotWritten;
   gap.observe_time = clock_->Now().wall;
   gap.message = absl::StrCat(
       "the events ", hole.first, " to ", hole.last,
@@ -99,9 +100,10 @@ void EventPump::TakeOpened() {
     live_state_->ChangeJournal(opened->journal_id);
   }
   if (!opened->replaced.empty()) {
-    PublishGap(opened->replaced);
+    PublishGap(GapReason::kJournalReplaced, opened->replaced);
   } else if (!opened->runs.empty()) {
     PublishGap(
+        GapReason::kJournalLate,
         "the journal could not be opened at the start: of the VMs that ran before, those that have"
         " not begun again since have no STOPPED");
   }
@@ -112,9 +114,10 @@ void EventPump::TakeOpened() {
   live_state_->Publish(std::move(step), false);
 }
 
-void EventPump::PublishGap(const std::string& message) {
+void EventPump::PublishGap(GapReason reason, const std::string& message) {
   VmEvent gap;
   gap.type = EventType::kGap;
+  gap.gap_reason = reason;
   gap.observe_time = clock_->Now().wall;
   gap.message = message;
   AddEvent(gap, nullptr);

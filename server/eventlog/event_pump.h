@@ -49,7 +49,7 @@ class EventPump {
   // Time at which it has something to do without another update, on the monotonic clock.
   absl::Duration next() const;
   // Publishes a GAP of the node as a whole.
-  void PublishGap(const std::string& message);
+  void PublishGap(GapReason reason, const std::string& message);
   // Takes over the state of the journal, without a notification.
   void TakeWritten() { SetWritten(writer_->progress()); }
 

@@ -106,6 +106,7 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
   if (dropped_unreported_ > 0) {
     VmEvent gap;
     gap.type = EventType::kGap;
+    gap.gap_reason = GapReason::kQueueFull;
     gap.observe_time = last_drop_time_;
     gap.message =
         absl::StrCat(dropped_unreported_, " events of VMs were left out: more than ", max_updates_,

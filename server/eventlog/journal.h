@@ -51,8 +51,8 @@ inline constexpr uint64_t kReservedSequences = 1'000'000'000;
 std::string FileIdentity(const std::string& path);
 
 // The events and the open runs on disk: an SQLite database in WAL mode, synchronous=FULL, whose
-// tables docs/journal.md describes. Its one writer; a JournalReader reads at the same time. One
-// thread. Every call may last as long as the disk hangs.
+// tables docs/internals/journal.md describes. Its one writer; a JournalReader reads at the same
+// time. One thread. Every call may last as long as the disk hangs.
 class Journal {
  public:
   static constexpr ptrdiff_t kMaxStops = 10'000;  // stopped VMs

@@ -139,6 +139,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     v1::Event gap;
     gap.set_sequence(std::exchange(gap_at, 0));
     gap.set_type(v1::EVENT_TYPE_GAP);
+    gap.set_gap_reason(v1::GAP_REASON_RETENTION);
     SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1");
     const int64_t ns = after.Bind(gap.sequence()).Next() ? after.Int(0) : 0;
     gap.mutable_observe_time()->set_seconds(ns / 1'000'000'000);

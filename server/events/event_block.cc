@@ -57,7 +57,7 @@ void EventBlockBuilder::Add(v1::Event* event) {
   AddKey({.sequence = event->sequence(),
           .vm_ref = VmRefAtEnd(bytes_, vm_ref_size),
           .type = event->type(),
-          .shutdown_class = event->shutdown().class_(),
+          .shutdown_class = event->shutdown().shutdown_class(),
           .observe_time = FromTimestamp(event->observe_time())});
 }
 

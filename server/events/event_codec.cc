@@ -27,6 +27,7 @@ constexpr bool Same(Core core, Proto proto) {
 static_assert(Same(kLastShutdownClass, v1::ShutdownClass_MAX));
 static_assert(Same(kLastShutdownCause, v1::ShutdownCause_MAX));
 static_assert(Same(kLastEventType, v1::EventType_MAX));
+static_assert(Same(kLastProblemCode, v1::ProblemCode_MAX));
 
 static_assert(Same(EventType::kStarted, v1::EVENT_TYPE_STARTED));
 static_assert(Same(EventType::kStopped, v1::EVENT_TYPE_STOPPED));
@@ -60,6 +61,7 @@ static_assert(Same(ShutdownCaveat::kHostShuttingDown, v1::SHUTDOWN_CAVEAT_HOST_S
 
 static_assert(Same(IntentEnd::kWithdrawn, v1::INTENT_END_WITHDRAWN));
 static_assert(Same(IntentEnd::kExpired, v1::INTENT_END_EXPIRED));
+static_assert(Same(IntentEnd::kReplaced, v1::INTENT_END_REPLACED));
 
 static_assert(Same(VmState::kRunning, v1::VM_STATE_RUNNING));
 static_assert(Same(VmState::kPaused, v1::VM_STATE_PAUSED));
@@ -103,14 +105,14 @@ void FillIntent(const Intent& intent, v1::Intent* out) {
   out->set_actor(intent.actor);
   out->set_reason(intent.reason);
   FillTimestamp(intent.expire_time, out->mutable_expire_time());
+  out->set_declared_by(intent.declared_by);
 }
 
 void FillSender(const SignalSender& sender, v1::SignalSender* out) {
   out->set_signal(sender.signal);
   out->set_kernel(sender.by_kernel);
   out->set_pid(sender.pid);
-  out->set_details_known(sender.uid.has_value());
-  out->set_uid(sender.uid.value_or(0));
+  if (sender.uid.has_value()) out->set_uid(*sender.uid);
   out->set_command(std::string(sender.command));
   out->set_executable(std::string(sender.executable));
   out->set_cgroup(std::string(sender.cgroup));
@@ -133,8 +135,44 @@ void FillPanic(const GuestPanic& panic, v1::GuestPanic* out) {
   }
 }
 
-void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
-  out->set_class_(static_cast<v1::ShutdownClass>(detail.shutdown_class));
+void FillIoError(const IoErrorDetail& error, v1::IoErrorDetail* out) {
+  out->set_device(error.device);
+  out->set_node_name(error.node_name);
+  out->set_operation(error.operation);
+  out->set_action(error.action);
+  if (error.no_space.has_value()) out->set_no_space(*error.no_space);
+}
+
+void FillMemoryFailure(const MemoryFailureDetail& failure, v1::MemoryFailureDetail* out) {
+  out->set_recipient(failure.recipient);
+  out->set_action(failure.action);
+  out->set_action_required(failure.action_required);
+  out->set_recursive(failure.recursive);
+}
+
+void FillDetail(const EventDetail& detail, v1::Event* out) {
+  if (const auto* panic = std::get_if<GuestPanic>(&detail)) {
+    FillPanic(*panic, out->mutable_panic());
+  } else if (const auto* error = std::get_if<IoErrorDetail>(&detail)) {
+    FillIoError(*error, out->mutable_io_error());
+  } else if (const auto* migration = std::get_if<MigrationDetail>(&detail)) {
+    out->mutable_migration()->set_status(migration->status);
+  } else if (const auto* reset = std::get_if<ResetDetail>(&detail)) {
+    if (reset->by_guest.has_value()) out->mutable_reset()->set_by_guest(*reset->by_guest);
+    out->mutable_reset()->set_reason(reset->reason);
+  } else if (const auto* failure = std::get_if<MemoryFailureDetail>(&detail)) {
+    FillMemoryFailure(*failure, out->mutable_memory_failure());
+  }
+}
+
+template <typename Message>
+void FillProblems(const std::vector<Problem>& problems, Message* out) {
+  for (const Problem& problem : problems) FillProblem(problem, out->add_problems());
+}
+
+// `stopped`: its process is gone.
+void FillShutdown(const ShutdownDetail& detail, bool stopped, v1::ShutdownDetail* out) {
+  out->set_shutdown_class(static_cast<v1::ShutdownClass>(detail.shutdown_class));
   out->set_cause(static_cast<v1::ShutdownCause>(detail.cause));
   out->set_rule(detail.rule);
   if (detail.powerdown_age.has_value()) {
@@ -146,10 +184,13 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
     evidence->set_what(entry.what);
   }
   out->set_shutdown_file_written(detail.shutdown_file_written);
-  if (detail.exit_status.has_value()) {
-    out->set_exit_status_known(true);
+  if (!detail.exit_status.has_value()) {
+    if (stopped) out->set_exit_unknown(true);
+  } else if (detail.exit_status->signal == 0) {
     out->set_exit_code(detail.exit_status->code);
-    out->set_exit_signal(detail.exit_status->signal);
+  } else {
+    out->mutable_exit_signal()->set_number(detail.exit_status->signal);
+    out->mutable_exit_signal()->set_core_dumped(detail.exit_status->core_dumped);
   }
   if (detail.intent.has_value()) FillIntent(*detail.intent, out->mutable_intent());
   for (const ShutdownCaveat caveat : detail.caveats) {
@@ -217,15 +258,20 @@ void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v
     out->set_allocated_vm(ref.release());
     FillRef(vm->ref, out->mutable_vm());
     out->set_state(static_cast<v1::VmState>(vm->state));
-    for (const std::string& problem : vm->problems) out->add_problems(problem);
+    FillProblems(vm->problems, out);
   }
   out->set_type(static_cast<v1::EventType>(event.type));
-  if (event.shutdown.has_value()) FillShutdown(*event.shutdown, out->mutable_shutdown());
+  if (event.shutdown.has_value()) {
+    FillShutdown(*event.shutdown, event.type == EventType::kStopped, out->mutable_shutdown());
+  }
   out->set_qmp_event(event.qmp_event);
   out->set_detail_json(event.detail_json);
   out->set_message(event.message);
   if (event.intent.has_value()) FillIntent(*event.intent, out->mutable_intent());
-  if (event.panic.has_value()) FillPanic(*event.panic, out->mutable_panic());
+  if (event.detail.has_value()) FillDetail(*event.detail, out);
+  if (event.gap_reason.has_value()) {
+    out->set_gap_reason(static_cast<v1::GapReason>(*event.gap_reason));
+  }
   if (event.intent_end.has_value()) {
     out->set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
   }
@@ -248,9 +294,11 @@ void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out) {
   Copy(status.qemu_version, out->mutable_qemu_version());
   Copy(status.monitor_path, out->mutable_monitor_path());
   out->set_last_sequence(last_sequence);
-  if (status.shutdown.has_value()) FillShutdown(*status.shutdown, out->mutable_shutdown());
+  if (status.shutdown.has_value()) {
+    FillShutdown(*status.shutdown, status.state == VmState::kStopped, out->mutable_shutdown());
+  }
   if (status.intent.has_value()) FillIntent(*status.intent, out->mutable_intent());
-  for (const std::string& problem : status.problems) out->add_problems(problem);
+  FillProblems(status.problems, out);
   out->set_attached(status.attached);
 }
 
@@ -258,6 +306,11 @@ v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {
   v1::Vm out;
   VmToProto(status, last_sequence, &out);
   return out;
+}
+
+void FillProblem(const Problem& problem, v1::Problem* out) {
+  out->set_code(static_cast<v1::ProblemCode>(problem.code));
+  out->set_text(problem.text);
 }
 
 v1::Intent IntentToProto(const Intent& intent) {

@@ -24,6 +24,8 @@ v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequen
 void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out);
 v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
 
+void FillProblem(const Problem& problem, v1::Problem* out);
+
 v1::Intent IntentToProto(const Intent& intent);
 
 // Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field

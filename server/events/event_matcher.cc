@@ -85,10 +85,15 @@ EventMatcher::EventMatcher(const v1::EventFilter& filter)
   for (const int cause : filter.causes()) causes_ |= uint64_t{1} << cause;
 }
 
+EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.filter) {
+  for (const v1::EventFilter& filter : request.any_of) any_of_.emplace_back(filter);
+}
+
 size_t EventMatcher::memory() const {
   size_t bytes = sizeof(*this) + names_.memory() + sources_.memory() + refs_.memory() +
                  run_ids_.capacity() * (sizeof(std::string) + 1);
   for (const std::string& run_id : run_ids_) bytes += run_id.capacity();
+  for (const EventMatcher& one : any_of_) bytes += one.memory();
   return bytes;
 }
 
@@ -97,12 +102,15 @@ bool EventMatcher::MatchesKey(const EventBlock::Entry& entry) const {
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
   if (!run_ids_.empty() && !run_ids_.contains(entry.run_id)) return false;
-  return names_.Matches(entry.vm_name) && sources_.Matches(entry.source);
+  return names_.Matches(entry.vm_name) && sources_.Matches(entry.source) &&
+         IsAny([&](const EventMatcher& one) { return one.MatchesKey(entry); });
 }
 
 bool EventMatcher::MatchesEncoding(const EventBlock::Entry& entry,
                                    absl::string_view encoded) const {
-  if (entry.vm_name.empty() || (causes_ == 0 && refs_.matches_all())) return true;
+  if (entry.vm_name.empty()) return true;
+  if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry, encoded); })) return false;
+  if (causes_ == 0 && refs_.matches_all()) return true;
   const v1::Event event = DecodeEventField(encoded);
   // A cause that this version does not know cannot be asked for.
   const auto cause = static_cast<uint32_t>(event.shutdown().cause());
@@ -112,7 +120,8 @@ bool EventMatcher::MatchesEncoding(const EventBlock::Entry& entry,
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {
   if (!run_ids_.empty() && !run_ids_.contains(vm.run_id())) return false;
-  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) && refs_.Matches(vm);
+  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) && refs_.Matches(vm) &&
+         IsAny([&](const EventMatcher& one) { return one.MatchesVm(vm); });
 }
 
 }  // namespace vmeventd

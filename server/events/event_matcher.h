@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -58,12 +59,19 @@ class RefMatcher {
 // Returns whether a name pattern has a wildcard.
 bool IsGlob(absl::string_view pattern);
 
-// A checked EventFilter: an event passes if it matches one entry of every list that is not empty.
-// An event of the node as a whole always passes. Immutable once made.
+// The filters of a request: `filter` and, if there are any, one of `any_of`.
+struct RequestFilter {
+  v1::EventFilter filter;
+  google::protobuf::RepeatedPtrField<v1::EventFilter> any_of = {};
+};
+
+// A checked filter: an event passes if it matches one entry of every list that is not empty. An
+// event of the node as a whole always passes. Immutable once made.
 class EventMatcher {
  public:
   EventMatcher() = default;
   explicit EventMatcher(const v1::EventFilter& filter);
+  explicit EventMatcher(const RequestFilter& request);
 
   // `encoded`: the event's encoding, which is parsed if the filter has UUIDs, labels or causes.
   // Takes at most some tenths of a millisecond (32 patterns with wildcards).
@@ -78,11 +86,17 @@ class EventMatcher {
   const NameMatcher& names() const { return names_; }
   bool matches_all() const {
     return names_.matches_all() && sources_.matches_all() && types_ == 0 && classes_ == 0 &&
-           refs_.matches_all() && run_ids_.empty() && causes_ == 0;
+           refs_.matches_all() && run_ids_.empty() && causes_ == 0 && any_of_.empty();
   }
   size_t memory() const;
 
  private:
+  // Returns whether one of any_of_ passes, or there is none.
+  template <typename Passes>
+  bool IsAny(const Passes& passes) const {
+    return any_of_.empty() || std::any_of(any_of_.begin(), any_of_.end(), passes);
+  }
+
   NameMatcher names_;
   NameMatcher sources_;
   RefMatcher refs_;
@@ -90,6 +104,7 @@ class EventMatcher {
   uint64_t types_ = 0;
   uint64_t classes_ = 0;
   uint64_t causes_ = 0;
+  std::vector<EventMatcher> any_of_;  // empty: all pass
 };
 
 }  // namespace vmeventd

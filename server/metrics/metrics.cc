@@ -197,7 +197,8 @@ void CollectStops(const Metrics::Inputs& inputs, MetricFamilies* out) {
         static_cast<double>(vm.state_time().seconds()) + vm.state_time().nanos() * 1e-9,
         {{"vm", vm.ref().name()},
          {"uuid", vm.ref().uuid()},
-         {"class", Without("SHUTDOWN_CLASS_", v1::ShutdownClass_Name(vm.shutdown().class_()))},
+         {"class",
+          Without("SHUTDOWN_CLASS_", v1::ShutdownClass_Name(vm.shutdown().shutdown_class()))},
          {"cause", Without("SHUTDOWN_CAUSE_", v1::ShutdownCause_Name(vm.shutdown().cause()))}});
   }
 }

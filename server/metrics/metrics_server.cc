@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,8 +38,27 @@ std::string Response(absl::string_view status, absl::string_view headers, absl::
                       headers, "\r\n", with_body ? body : "");
 }
 
+// Answers a probe of `target`, as "/readyz?service=journal".
+std::string AnswerProbe(absl::string_view target, const Health& health, bool with_body) {
+  std::string service;
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(target, absl::MaxSplits('?', 1));
+  for (const absl::string_view parameter : absl::StrSplit(parts.second, '&')) {
+    if (absl::StartsWith(parameter, "service=")) service = std::string(parameter.substr(8));
+  }
+  const auto answer = [&](absl::string_view status, absl::string_view text) {
+    return Response(status, "", kPlainText, absl::StrCat(text, "\n"), with_body);
+  };
+  // The daemon answers, which is all that /healthz asks unless it names a service.
+  if (parts.first == "/healthz" && service.empty()) return answer("200 OK", "alive");
+  const std::optional<bool> serving = health.IsServing(service);
+  if (!serving.has_value()) return answer("404 Not Found", "no service has this name");
+  return *serving ? answer("200 OK", "serving") : answer("503 Service Unavailable", "not serving");
+}
+
 // The answer to a request whose headers are complete.
-std::string Answer(absl::string_view request, const prometheus::Collectable& metrics) {
+std::string Answer(absl::string_view request, const prometheus::Collectable& metrics,
+                   const Health& health) {
   const absl::string_view line = request.substr(0, request.find("\r\n"));
   const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
   if (parts.size() != 3 || !absl::StartsWith(parts[2], "HTTP/1.") ||
@@ -51,8 +71,11 @@ std::string Answer(absl::string_view request, const prometheus::Collectable& met
     return Response("405 Method Not Allowed", "Allow: GET, HEAD\r\n", kPlainText,
                     "only GET and HEAD\n", true);
   }
-  if (parts[1].substr(0, parts[1].find('?')) != "/metrics") {
-    return Response("404 Not Found", "", kPlainText, "metrics are at /metrics\n", !head);
+  const absl::string_view path = parts[1].substr(0, parts[1].find('?'));
+  if (path == "/healthz" || path == "/readyz") return AnswerProbe(parts[1], health, !head);
+  if (path != "/metrics") {
+    return Response("404 Not Found", "", kPlainText,
+                    "metrics are at /metrics, probes at /healthz and /readyz\n", !head);
   }
   return Response("200 OK", "", "text/plain; version=0.0.4; charset=utf-8",
                   prometheus::TextSerializer().Serialize(metrics.Collect()), !head);
@@ -81,12 +104,12 @@ struct MetricsServer::Connection : FdHandler {
 };
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Create(
-    const ListenAddress& address, const prometheus::Collectable* metrics, RefusalCounters* refusals,
-    const Clock* clock, const MetricsServerLimits& limits) {
+    const ListenAddress& address, const prometheus::Collectable* metrics, const Health* health,
+    RefusalCounters* refusals, const Clock* clock, const MetricsServerLimits& limits) {
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();
   std::unique_ptr<MetricsServer> server(
-      new MetricsServer(address, metrics, refusals, *std::move(loop), limits));
+      new MetricsServer(address, metrics, health, refusals, *std::move(loop), limits));
   // The first attempt, so that the port that the kernel chose is known. Later ones are the
   // thread's.
   server->Listen();
@@ -102,9 +125,10 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Create(
 }
 
 MetricsServer::MetricsServer(const ListenAddress& address, const prometheus::Collectable* metrics,
-                             RefusalCounters* refusals, std::unique_ptr<EventLoop> loop,
-                             const MetricsServerLimits& limits)
+                             const Health* health, RefusalCounters* refusals,
+                             std::unique_ptr<EventLoop> loop, const MetricsServerLimits& limits)
     : metrics_(metrics),
+      health_(health),
       refusals_(refusals),
       limits_(limits),
       loop_(std::move(loop)),
@@ -183,7 +207,7 @@ bool MetricsServer::Read(Connection* connection) const {
     connection->answer = Response("431 Request Header Fields Too Large", "", kPlainText,
                                   "the request has too many bytes\n", true);
   } else if (absl::StrContains(connection->request, kEndOfHeaders)) {
-    connection->answer = Answer(connection->request, *metrics_);
+    connection->answer = Answer(connection->request, *metrics_, *health_);
   }
   return true;
 }

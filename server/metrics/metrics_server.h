@@ -14,6 +14,7 @@
 #include "prometheus/collectable.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
+#include "server/rpc/health_service.h"
 #include "server/transport/listen_socket.h"
 
 namespace vmeventd {
@@ -26,16 +27,17 @@ struct MetricsServerLimits {
   absl::Duration time = absl::Seconds(5);
 };
 
-// Serves GET and HEAD of /metrics over HTTP/1.1, in Prometheus' text format, until destroyed: one
-// request a connection. Other paths get 404, other methods 405. One thread serves all and never
+// Serves GET and HEAD of /metrics over HTTP/1.1, in Prometheus' text format, and of the probes
+// /healthz and /readyz, until destroyed: one request a connection. Other paths get 404, other
+// methods 405. One thread serves all and never
 // blocks on a client: a connection beyond a limit closes the oldest, of its peer or of all, so that
 // stalled clients lock nobody out.
 class MetricsServer : private FdHandler {
  public:
-  // The pointers must outlive the server; its thread reads `metrics`. Tries again until it can
-  // listen on the address. The error is of the system, which is out of descriptors.
+  // The pointers must outlive the server; its thread reads `metrics` and `health`. Tries again
+  // until it can listen on the address. The error is of the system, which is out of descriptors.
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Create(
-      const ListenAddress& address, const prometheus::Collectable* metrics,
+      const ListenAddress& address, const prometheus::Collectable* metrics, const Health* health,
       RefusalCounters* refusals, const Clock* clock, const MetricsServerLimits& limits = {});
   ~MetricsServer() override;
   MetricsServer(const MetricsServer&) = delete;
@@ -48,7 +50,7 @@ class MetricsServer : private FdHandler {
   struct Connection;
 
   MetricsServer(const ListenAddress& address, const prometheus::Collectable* metrics,
-                RefusalCounters* refusals, std::unique_ptr<EventLoop> loop,
+                const Health* health, RefusalCounters* refusals, std::unique_ptr<EventLoop> loop,
                 const MetricsServerLimits& limits);
 
   // Opens the listening socket, now or later, and waits for connections.
@@ -69,6 +71,7 @@ class MetricsServer : private FdHandler {
   static bool Drain(Connection* connection);
 
   const prometheus::Collectable* const metrics_;
+  const Health* const health_;
   RefusalCounters* const refusals_;
   const MetricsServerLimits limits_;
   ListenAddress address_;

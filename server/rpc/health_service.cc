@@ -118,6 +118,12 @@ void Health::WakeWatchers() {
   for (const auto& watcher : watchers) watcher->Wake();
 }
 
+std::optional<bool> Health::IsServing(const std::string& service) const {
+  const int status = Read(service).status;
+  if (status == HealthCheckResponse::SERVICE_UNKNOWN) return std::nullopt;
+  return status == HealthCheckResponse::SERVING;
+}
+
 void Health::Set(const std::string& service, bool serving) {
   {
     const MutexLock lock(&mutex_);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -19,6 +20,8 @@ class Health {
   ~Health();
 
   void Set(const std::string& service, bool serving);
+  // Returns whether the service is serving; nullopt: there is none of that name.
+  std::optional<bool> IsServing(const std::string& service) const;
   // Sets everything to NOT_SERVING for good; each watch sends that and ends with UNAVAILABLE.
   void Drain();
 

@@ -172,9 +172,9 @@ absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
       return absl::InvalidArgumentError("page_token: its position is no sequence");
     }
   }
-  return std::unique_ptr<EventsQuery>(
-      new EventsQuery(log_, std::move(identity), std::move(question),
-                      EventMatcher(request.filter()), *bounds, from));
+  return std::unique_ptr<EventsQuery>(new EventsQuery(
+      log_, std::move(identity), std::move(question),
+      EventMatcher(RequestFilter{request.filter(), request.any_of()}), *bounds, from));
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {

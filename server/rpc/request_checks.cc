@@ -1,10 +1,12 @@
 #include "server/rpc/request_checks.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/patterns.h"
 #include "base/text.h"
@@ -60,19 +62,19 @@ absl::Status CheckEach(const std::string& field, const Entries& entries, int mos
   return absl::OkStatus();
 }
 
+absl::Status CheckGlobs(const std::string& field, const Texts& names, int max_globs) {
+  const auto globs = std::count_if(names.begin(), names.end(), IsGlob);
+  if (globs <= max_globs) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
+                 absl::StrCat("are too many, at most ", max_globs, " are allowed"));
+}
+
 absl::Status CheckNames(const std::string& field, const Texts& names, int max_globs = kMaxGlobs) {
   absl::Status status = CheckEach(field, names, kMaxListEntries, CheckName);
   if (!status.ok()) return status;
-  int globs = 0;
+  if (status = CheckGlobs(field, names, max_globs); !status.ok()) return status;
   size_t bytes = 0;
-  for (const std::string& name : names) {
-    if (IsGlob(name)) ++globs;
-    bytes += name.size();
-  }
-  if (globs > max_globs) {
-    return Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
-                   absl::StrCat("are too many, at most ", max_globs, " are allowed"));
-  }
+  for (const std::string& name : names) bytes += name.size();
   if (bytes > kMaxPatternBytes) {
     return Invalid(field, absl::StrCat(bytes, " bytes together"),
                    absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
@@ -104,17 +106,33 @@ absl::Status CheckEnums(const std::string& field,
   });
 }
 
-absl::Status CheckFilter(const v1::EventFilter& filter) {
+absl::Status CheckFilter(const std::string& field, const v1::EventFilter& filter) {
   return FirstError(
-      {CheckNames("filter.vm_names", filter.vm_names()),
-       CheckEnums("filter.types", filter.types(), v1::EventType_IsValid, "EventType"),
-       CheckEnums("filter.classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass"),
-       CheckNames("filter.sources", filter.sources()),
-       CheckEach("filter.uuids", filter.uuids(), kMaxListEntries, CheckUuid),
-       CheckEach("filter.labels", filter.labels(), kMaxSelectors, CheckLabel),
-       CheckEnums("filter.causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause"),
+      {CheckNames(field + ".vm_names", filter.vm_names()),
+       CheckEnums(field + ".types", filter.types(), v1::EventType_IsValid, "EventType"),
+       CheckEnums(field + ".classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass"),
+       CheckNames(field + ".sources", filter.sources()),
+       CheckEach(field + ".uuids", filter.uuids(), kMaxListEntries, CheckUuid),
+       CheckEach(field + ".labels", filter.labels(), kMaxSelectors, CheckLabel),
+       CheckEnums(field + ".causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause"),
        // A wildcard in the id of a run is none.
-       CheckNames("filter.run_ids", filter.run_ids(), kMaxListEntries)});
+       CheckNames(field + ".run_ids", filter.run_ids(), kMaxListEntries)});
+}
+
+// Checks `filter` and `any_of`, whose patterns with a wildcard count together.
+template <typename Request>
+absl::Status CheckFilters(const Request& request) {
+  absl::Status status = CheckFilter("filter", request.filter());
+  if (status.ok()) status = CheckEach("any_of", request.any_of(), kMaxAnyOf, CheckFilter);
+  if (!status.ok()) return status;
+  Texts names = request.filter().vm_names();
+  Texts sources = request.filter().sources();
+  for (const v1::EventFilter& filter : request.any_of()) {
+    names.MergeFrom(filter.vm_names());
+    sources.MergeFrom(filter.sources());
+  }
+  return FirstError({CheckGlobs("any_of.vm_names", names, kMaxGlobs),
+                     CheckGlobs("any_of.sources", sources, kMaxGlobs)});
 }
 
 // Checks what names a VM: by its name, its UUID or both.
@@ -240,18 +258,17 @@ absl::StatusOr<WatchStart> CheckStart(const v1::WatchEventsRequest& request) {
 }
 
 absl::StatusOr<int> CheckPageSize(int32_t page_size) {
-  if (page_size < 0 || page_size > kMaxPageSize) {
-    return Invalid(
-        "page_size", absl::StrCat(page_size),
-        absl::StrCat("is not in 0 (the default, ", kDefaultPageSize, ") to ", kMaxPageSize));
+  if (page_size < 0) {
+    return Invalid("page_size", absl::StrCat(page_size),
+                   absl::StrCat("must be 0 (the default, ", kDefaultPageSize, ") or more"));
   }
-  return page_size == 0 ? kDefaultPageSize : page_size;
+  return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
 }
 
 }  // namespace
 
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request) {
-  absl::Status status = CheckFilter(request.filter());
+  absl::Status status = CheckFilters(request);
   if (status.ok()) status = CheckLength("journal_id", request.journal_id(), kMaxNameBytes);
   if (!status.ok()) return status;
   const absl::StatusOr<WatchStart> start = CheckStart(request);
@@ -261,8 +278,19 @@ absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& requ
   return WatchRequest{*start, *interval, request.durable_only()};
 }
 
+absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& request) {
+  const absl::StatusOr<int> page_size = CheckPageSize(request.page_size());
+  if (!page_size.ok()) return page_size.status();
+  StreamPage page{.size = *page_size};
+  if (!request.page_token().empty() &&
+      !absl::SimpleHexAtoi(request.page_token(), &page.after.emplace())) {
+    return Invalid("page_token", Quote(request.page_token()), "is not a token of ListStreams");
+  }
+  return page;
+}
+
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request) {
-  if (absl::Status status = CheckFilter(request.filter()); !status.ok()) return status;
+  if (absl::Status status = CheckFilters(request); !status.ok()) return status;
   ListBounds bounds;
   if (request.has_start_time()) {
     const absl::StatusOr<absl::Time> start = CheckTime("start_time", request.start_time());

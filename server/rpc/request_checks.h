@@ -17,11 +17,12 @@ namespace vmeventd {
 
 inline constexpr int kMaxListEntries = 1'000;   // entries of each list of a filter
 inline constexpr size_t kMaxNameBytes = 1'024;  // size of a name or a pattern
-// Limits of the patterns of names of one filter, and likewise of those of sources: patterns with a
+// Limits of the patterns of names of one request, and of those of sources: patterns with a
 // wildcard, each of which is compared with every name; and the bytes of all, which a stream keeps
 // while it is open.
 inline constexpr int kMaxGlobs = 32;
 inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
+inline constexpr int kMaxAnyOf = 16;
 inline constexpr int kMaxSelectors = 100;  // selectors of labels
 inline constexpr size_t kMaxPageTokenBytes = size_t{8} << 10;
 inline constexpr int kDefaultPageSize = 100;
@@ -35,6 +36,8 @@ inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
 
 absl::Status CheckRequestProgress(const v1::RequestProgressRequest& request);
+
+absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& request);
 
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request);
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/error_reason.h"
 #include "base/uuid.h"
 #include "server/events/event_codec.h"
@@ -14,17 +15,6 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxRequestBytes = 1 << 20;
-
-// GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
-constexpr const char* kCapabilities[] = {
-    "durable-sequence",   "event-problems",    "event-source",
-    "event-state",        "filter-by-cause",   "filter-by-run",
-    "filter-by-uuid",     "guest-panic",       "host-shutdown",
-    "intent-end",         "intent-request-id", "labels",
-    "listeners",          "missing-ranges",    "node-id",
-    "request-progress",   "shutdown-caveats",  "signal-sender",
-    "unfollowed-sockets", "vm-attached",
-};
 
 }  // namespace
 
@@ -40,6 +30,7 @@ void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
     CallKind kind = CallKind::kOther;
   } methods[] = {{"WatchEvents", &VmEventService::WatchEvents, CallKind::kStream},
                  {"RequestProgress", &VmEventService::RequestProgress},
+                 {"ListStreams", &VmEventService::ListStreams},
                  {"ListEvents", &VmEventService::ListEvents},
                  {"ListVms", &VmEventService::ListVms},
                  {"GetVm", &VmEventService::GetVm},
@@ -100,7 +91,8 @@ void VmEventService::WatchEvents(IncomingCall* call, const AccessPolicy& policy)
   if (!status.ok()) return hub_->Refuse(call, status);
   const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
   if (!checked.ok()) return hub_->Refuse(call, checked.status());
-  hub_->Open(call, *checked, request.filter(), policy.Peer(*call->context()));
+  hub_->Open(call, *checked, {request.filter(), request.any_of()},
+             policy.Identify(*call->context()));
 }
 
 void VmEventService::RequestProgress(IncomingCall* call, const AccessPolicy&) {
@@ -109,6 +101,17 @@ void VmEventService::RequestProgress(IncomingCall* call, const AccessPolicy&) {
   if (status.ok()) status = CheckRequestProgress(request);
   if (status.ok()) status = hub_->RequestProgress(request.stream_id());
   call->Answer(status.ok() ? absl::StatusOr<std::string>("") : status);
+}
+
+void VmEventService::ListStreams(IncomingCall* call, const AccessPolicy& policy) {
+  v1::ListStreamsRequest request;
+  absl::Status status = policy.CheckOperator(*call->context());
+  if (status.ok()) status = Parse(*call, &request);
+  if (status.ok()) status = policy.CheckRate(*call->context());
+  if (!status.ok()) return call->Answer(status);
+  const absl::StatusOr<StreamPage> page = CheckListStreams(request);
+  if (!page.ok()) return call->Answer(page.status());
+  call->Answer(hub_->List(*page, log_->range().newest).SerializeAsString());
 }
 
 void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {
@@ -151,6 +154,10 @@ void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& polic
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
     checked->intent_id = RandomUuid();
+    const CallPeer caller = policy.Identify(*call->context());
+    checked->declared_by = caller.certificate_names.empty()
+                               ? caller.peer
+                               : absl::StrJoin(caller.certificate_names, ", ");
     const auto answer = [this, call](const absl::StatusOr<Intent>& declared) {
       if (!declared.ok()) return call->Answer(declared.status());
       const absl::Status durable = CheckDurable("the intent is withdrawn");
@@ -209,7 +216,6 @@ v1::GetServerInfoResponse VmEventService::Info() const {
     out->set_present(directory.present);
     out->set_sockets(directory.sockets);
   }
-  for (const char* capability : kCapabilities) info.add_capabilities(capability);
   info.set_vms(log_->vm_count());
   info.set_streams(hub_->stream_count());
   info.set_journal_writable(log_->health().journal_writable);
@@ -229,14 +235,14 @@ v1::GetServerInfoResponse VmEventService::Info() const {
     v1::UnfollowedSocket* out = info.add_unfollowed_sockets();
     out->set_path(socket.path);
     out->set_name(socket.name);
-    out->set_problem(socket.problem);
+    FillProblem(socket.problem, out->mutable_problem());
     *out->mutable_since() = ToTimestamp(socket.since);
   }
   for (const LibvirtConnectionState& connection : watcher_->libvirt_connections()) {
     v1::LibvirtConnection* out = info.add_libvirt_connections();
     out->set_uri(connection.uri);
     out->set_connected(connection.connected);
-    out->set_problem(connection.problem);
+    if (!connection.connected) FillProblem(connection.problem, out->mutable_problem());
     *out->mutable_since() = ToTimestamp(connection.since);
     out->set_domains(connection.domains);
   }

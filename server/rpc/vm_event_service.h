@@ -49,6 +49,7 @@ class VmEventService {
  private:
   void WatchEvents(IncomingCall* call, const AccessPolicy& policy);
   void RequestProgress(IncomingCall* call, const AccessPolicy& policy);
+  void ListStreams(IncomingCall* call, const AccessPolicy& policy);
   void ListEvents(IncomingCall* call, const AccessPolicy& policy);
   void ListVms(IncomingCall* call, const AccessPolicy& policy);
   void GetVm(IncomingCall* call, const AccessPolicy& policy);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -9,8 +10,24 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "server/events/event_codec.h"
 
 namespace vmeventd {
+namespace {
+
+std::shared_ptr<const v1::Stream> Describe(uint64_t id, const RequestFilter& filter,
+                                           const CallPeer& peer, absl::Time now) {
+  auto stream = std::make_shared<v1::Stream>();
+  stream->set_stream_id(StreamIdText(id));
+  stream->set_peer(peer.peer);
+  for (const std::string& name : peer.certificate_names) stream->add_certificate_names(name);
+  if (filter.filter.ByteSizeLong() > 0) *stream->mutable_filter() = filter.filter;
+  *stream->mutable_any_of() = filter.any_of;
+  *stream->mutable_open_time() = ToTimestamp(now);
+  return stream;
+}
+
+}  // namespace
 
 StreamHub::StreamHub(EventLog* log, const Clock* clock, StreamOptions options, int threads)
     : log_(log), clock_(clock), options_(options) {
@@ -36,22 +53,27 @@ void StreamHub::WakeStreams() {
   });
 }
 
-void StreamHub::Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
-                     const std::string& peer) {
+void StreamHub::Open(StreamCall* call, const WatchRequest& request, const RequestFilter& filter,
+                     const CallPeer& peer) {
   const absl::Status status = OpenStream(call, request, filter, peer);
   if (!status.ok()) Refuse(call, status);
 }
 
 absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request,
-                                   const v1::EventFilter& filter, const std::string& peer) {
+                                   const RequestFilter& filter, const CallPeer& peer) {
   EventMatcher matcher(filter);
   const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
-  if (absl::Status held = call->Hold(matcher.memory()); !held.ok()) return held;
+  uint64_t id = 0;
+  std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
+  const auto description = Describe(id, filter, peer, clock_->Now().wall);
+  if (absl::Status held = call->Hold(matcher.memory() + description->SpaceUsedLong()); !held.ok()) {
+    return held;
+  }
   WatchStreamDeps deps = {
       .call = call,
-      .peer = peer,
+      .peer = peer.peer,
       .progress_interval = interval,
       .write_timeout = options_.write_timeout,
       .clock = clock_,
@@ -60,13 +82,11 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
       .hub = this,
       .meters = &meters_,
   };
-  uint64_t id = 0;
-  std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
   const auto stream = std::make_shared<WatchStream>(
       std::move(deps),
       StreamCursor(log_, clock_, *begin, std::move(matcher), request.durable_only, id));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
-  absl::Status status = Register({stream, due});
+  absl::Status status = Register({stream, due, description});
   if (!status.ok()) return status;
   meters_.opened.Add();
   // Events may wake the stream once it is registered, but it takes no turn before it answers its
@@ -74,6 +94,32 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   call->AnswerBy(stream.get());
   stream->Begin();
   return absl::OkStatus();
+}
+
+v1::ListStreamsResponse StreamHub::List(const StreamPage& page, uint64_t newest) const {
+  constexpr size_t kMaxPageBytes = size_t{1} << 19;
+  std::map<uint64_t, Entry> entries;
+  {
+    const MutexLock lock(&mutex_);
+    for (const auto& [key, entry] : streams_) {
+      if (!page.after.has_value() || key->id() > *page.after) entries.emplace(key->id(), entry);
+    }
+  }
+  v1::ListStreamsResponse response;
+  size_t bytes = 0;
+  for (const auto& [id, entry] : entries) {
+    if (response.streams_size() == page.size || bytes > kMaxPageBytes) {
+      response.set_next_page_token(response.streams().rbegin()->stream_id());
+      break;
+    }
+    v1::Stream* const stream = response.add_streams();
+    *stream = *entry.description;
+    const uint64_t sent = entry.stream->delivered();
+    stream->set_sequence(sent);
+    stream->set_lag(newest - std::min(sent, newest));
+    bytes += stream->ByteSizeLong();
+  }
+  return response;
 }
 
 absl::Status StreamHub::RequestProgress(const std::string& stream_id) {

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
+#include "server/access/clients.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
 #include "server/stream/stream_call.h"
@@ -31,6 +32,12 @@ struct WatchRequest {
   bool durable_only = false;
 };
 
+// A checked ListStreamsRequest.
+struct StreamPage {
+  int size = 0;
+  std::optional<uint64_t> after{};  // id of the last stream of the page before
+};
+
 // Every open WatchEvents stream. Owns them; outlives the gRPC server. Any thread, unless stated
 // otherwise. Calls gRPC without holding its lock.
 class StreamHub {
@@ -40,8 +47,10 @@ class StreamHub {
   StreamHub(EventLog* log, const Clock* clock, StreamOptions options, int threads = 2);
   ~StreamHub();
   // Answers one call of `peer`, whose turns alternate with those of others, or refuses it.
-  void Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
-            const std::string& peer);
+  void Open(StreamCall* call, const WatchRequest& request, const RequestFilter& filter,
+            const CallPeer& peer);
+  // Returns the open streams, by their ids; `newest` is the newest event.
+  v1::ListStreamsResponse List(const StreamPage& page, uint64_t newest) const;
   // Has the stream of that Progress.stream_id send a Progress once it has caught up. NOT_FOUND: no
   // such stream is open.
   absl::Status RequestProgress(const std::string& stream_id);
@@ -90,10 +99,11 @@ class StreamHub {
   struct Entry {
     std::shared_ptr<WatchStream> stream;
     absl::Duration due;
+    std::shared_ptr<const v1::Stream> description;  // without its position
   };
 
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
-                          const v1::EventFilter& filter, const std::string& peer);
+                          const RequestFilter& filter, const CallPeer& peer);
   absl::Status Register(Entry entry);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
   void WaitUntilEmpty(absl::Duration timeout) {

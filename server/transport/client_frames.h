@@ -55,7 +55,7 @@ struct Breach {
 };
 
 // The frames of one client, which it reads before gRPC does: frames that could harm gRPC 1.51 do
-// not reach it (docs/adr/0012-a-relay.md). No system call, no clock, one thread.
+// not reach it (docs/internals/adr/0012-a-relay.md). No system call, no clock, one thread.
 class ClientFrames {
  public:
   static constexpr size_t kMaxOpenRequests = 4'096;

@@ -22,9 +22,10 @@ namespace vmeventd {
 
 // Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each: it
 // checks what a client sends frame by frame (ClientFrames), and bounds it, before gRPC sees it,
-// because gRPC 1.51 aborts if a connection always has more to read (docs/adr/0012-a-relay.md).
-// Nothing of a client is read before the server has sent its SETTINGS. It holds at most 64 KiB of a
-// connection; an end that does not read holds up the other one.
+// because gRPC 1.51 aborts if a connection always has more to read
+// (docs/internals/adr/0012-a-relay.md). Nothing of a client is read before the server has sent its
+// SETTINGS. It holds at most 64 KiB of a connection; an end that does not read holds up the other
+// one.
 //
 // Loop thread, but for Cut.
 class Relay {

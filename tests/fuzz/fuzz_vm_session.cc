@@ -63,7 +63,9 @@ class Run {
             vmeventd::input::StateAnswer{kRunStates[argument % std::size(kRunStates)]}, now_));
       case 6:
         if (argument % 2 == 0)
-          return Apply(session_.On(vmeventd::input::MonitorProblem{"a problem"}, now_));
+          return Apply(session_.On(vmeventd::input::MonitorProblem{vmeventd::Problem{
+                                       vmeventd::ProblemCode::kNoMonitor, "a problem"}},
+                                   now_));
         return Apply(session_.On(
             vmeventd::input::AgentAnswer{
                 {(argument & 2) != 0, (argument & 4) != 0, (argument & 8) != 0, "agent", {}}},

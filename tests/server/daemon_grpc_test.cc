@@ -88,7 +88,8 @@ class IntentWatcher : public FakeWatcher {
     if (!answer.ok()) return done(answer);
     answering_.emplace_back([this, request, done] {
       before_answer();
-      done(Intent{request.intent_id, request.actor, request.reason, At(0) + request.ttl});
+      done(Intent{request.intent_id, request.actor, request.reason, At(0) + request.ttl, "",
+                  request.declared_by});
     });
   }
   void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) override {
@@ -109,14 +110,16 @@ TEST(VmEventService, ListsTheConnectionsToLibvirt) {
   TestServer server;
   IntentWatcher watcher;
   watcher.libvirts = {{.uri = "qemu:///session", .connected = true, .since = At(3), .domains = 2},
-                      {.uri = "qemu:///system", .problem = "Connection refused", .since = At(5)}};
+                      {.uri = "qemu:///system",
+                       .problem = {ProblemCode::kCannotConnect, "Connection refused"},
+                       .since = At(5)}};
   server.service().SetWatcher(&watcher);
   const auto info = Ask(&server, &Stub::GetServerInfo);
   ASSERT_EQ(info.libvirt_connections_size(), 2);
   const auto expected = FromText<v1::GetServerInfoResponse>(R"(
       libvirt_connections { uri: 'qemu:///session' connected: true domains: 2
                             since { seconds: 1800000003 } }
-      libvirt_connections { uri: 'qemu:///system' problem: 'Connection refused'
+      libvirt_connections { uri: 'qemu:///system' problem { code: PROBLEM_CODE_CANNOT_CONNECT text: 'Connection refused' }
                             since { seconds: 1800000005 } })");
   EXPECT_THAT(info.DebugString(), HasSubstr(expected.DebugString()));
 }
@@ -141,6 +144,7 @@ TEST(VmEventService, PassesIntentsOnAndAnswersWithTheResult) {
   ASSERT_TRUE(Declare(server, &second).ok());
   EXPECT_EQ(first.intent().actor(), "alice");
   EXPECT_EQ(first.intent().reason(), "maintenance");
+  EXPECT_EQ(first.intent().declared_by(), absl::StrCat("user ", geteuid()));
   EXPECT_EQ(first.intent().expire_time().seconds(), absl::ToUnixSeconds(At(600)));
   EXPECT_EQ(first.intent().intent_id().size(), 36u);
   EXPECT_NE(first.intent().intent_id(), second.intent().intent_id());

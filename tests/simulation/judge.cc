@@ -24,15 +24,16 @@ std::string Describe(const v1::Event& event) {
       event.vm().pid() != 0 ? absl::StrCat(" pid ", event.vm().pid()) : "",
       event.durable() ? "" : " (not durable)");
   if (event.type() == v1::EVENT_TYPE_STOPPED) {
-    absl::StrAppend(&text, ": ", v1::ShutdownClass_Name(event.shutdown().class_()).substr(15),
-                    " by ", event.shutdown().rule());
+    absl::StrAppend(&text, ": ",
+                    v1::ShutdownClass_Name(event.shutdown().shutdown_class()).substr(15), " by ",
+                    event.shutdown().rule());
   } else if (event.type() == v1::EVENT_TYPE_GAP) {
     absl::StrAppend(&text, ": ", event.message());
   }
   return text;
 }
 
-// The class that an intent makes of one: docs/classification.md, column "intended".
+// The class that an intent makes of one: docs/internals/classification.md, column "intended".
 ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
   if (rule == "shutdown-file-found" || rule == "snapshot") return is;
   if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;
@@ -658,7 +659,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
   const std::string rule = event.shutdown().rule();
   story_->Reach("rule ", rule);
-  const auto is = static_cast<ShutdownClass>(event.shutdown().class_());
+  const auto is = static_cast<ShutdownClass>(event.shutdown().shutdown_class());
   constexpr absl::Duration kLate = absl::Minutes(3);  // a disk that fails does so for a minute
   if (kernel_->monotonic() - std::max(life->gone_at, started_at_) > kLate) {
     story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,

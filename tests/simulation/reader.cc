@@ -179,8 +179,8 @@ void Reader::Connect(Daemon* daemon) {
   for (const std::string& name : names_) filter.add_vm_names(name);
   if (number_ % 3 == 2) filter.add_vm_names(std::string(1, '*'));
   call_ = std::make_shared<Call>(this);
-  daemon->hub().Open(call_.get(), {.start = start, .progress_interval = {}}, filter,
-                     absl::StrCat("peer ", number_));
+  daemon->hub().Open(call_.get(), {.start = start, .progress_interval = {}}, {filter},
+                     {absl::StrCat("peer ", number_)});
 }
 
 void Reader::CheckAtRest(bool disk_waits) {

@@ -8,8 +8,8 @@
 
 namespace vmeventd::simulation {
 
-// A second writing of docs/classification.md: the class of a life, by what was said, and how the
-// process ended. `powerdown_window` as the daemon has it.
+// A second writing of docs/internals/classification.md: the class of a life, by what was said, and
+// how the process ended. `powerdown_window` as the daemon has it.
 
 // Facts that a daemon has seen of an end, beside what was said.
 struct Seen {

@@ -26,8 +26,8 @@ inline constexpr char kWatchedDirectory[] = "/run/qemu";
 // greetings.
 inline constexpr absl::Duration kFollowsAgain = absl::Seconds(20);
 
-// The VMs of the node and their managers: what they do, when, and with which words, as docs/qemu.md
-// has measured it. Each name has one QEMU after the other.
+// The VMs of the node and their managers: what they do, when, and with which words, as
+// docs/internals/qemu.md has measured it. Each name has one QEMU after the other.
 class World {
  public:
   // Declares or withdraws an intent for the VM that `life` is of.
@@ -92,8 +92,8 @@ class World {
   bool HasWork(const Life& life) const;
   void Serve(Life* life);
   void Answer(Life* life, absl::string_view command);
-  // Checks that the daemon may ask this QEMU something now: docs/qemu.md, "A command while QEMU
-  // ends".
+  // Checks that the daemon may ask this QEMU something now: docs/internals/qemu.md, "A command
+  // while QEMU ends".
   void CheckPace(const Life& life) const;
   void Send(Life* life, const std::string& bytes);
   void Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,

@@ -1,4 +1,4 @@
-// Steps of the VMs: docs/qemu.md, "Events and their meaning".
+// Steps of the VMs: docs/internals/qemu.md, "Events and their meaning".
 
 #include <csignal>
 

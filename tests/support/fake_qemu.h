@@ -17,7 +17,7 @@ struct FakeMonitor {
   bool answer = true;  // false: commands are read and not answered
   bool split = false;  // every byte is written alone
   // Stops reading after the greeting, until another connection comes, which it drops: a QEMU whose
-  // main thread waits in accept(2), docs/qemu.md.
+  // main thread waits in accept(2), docs/internals/qemu.md.
   bool stuck = false;
   std::string greeting =
       "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "

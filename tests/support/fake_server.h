@@ -40,6 +40,8 @@ class FakeService : public v1::VmEventService::Service {
       declare_intent;
   std::function<grpc::Status(const v1::WithdrawIntentRequest&)> withdraw_intent;
   v1::GetServerInfoResponse info;
+  // Pages of ListStreams.
+  std::vector<v1::ListStreamsResponse> stream_pages;
 
   // The requests of the streams.
   std::vector<v1::WatchEventsRequest> WatchRequests() const;
@@ -70,6 +72,14 @@ class FakeService : public v1::VmEventService::Service {
                               const v1::WithdrawIntentRequest* request,
                               v1::WithdrawIntentResponse* /*response*/) override {
     return withdraw_intent(*request);
+  }
+  grpc::Status ListStreams(grpc::ServerContext* /*context*/, const v1::ListStreamsRequest* request,
+                           v1::ListStreamsResponse* response) override {
+    for (const v1::ListStreamsResponse& page : stream_pages) {
+      *response = page;
+      if (request->page_token().empty() || &page == &stream_pages.back()) break;
+    }
+    return grpc::Status::OK;
   }
   grpc::Status GetServerInfo(grpc::ServerContext* /*context*/,
                              const v1::GetServerInfoRequest* /*request*/,

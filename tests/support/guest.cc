@@ -66,7 +66,7 @@ nlohmann::json QmpClient::ReadMessage() {
     if (poll(&readable, 1, kNudgeMs) == 0) {
       if (absl::Now() > deadline) Fail("the control monitor is silent");
       // A QEMU that was connected to during its start may wait for another connection
-      // (docs/qemu.md).
+      // (docs/internals/qemu.md).
       UniqueFd(ConnectUnix(path_)).Reset();
       continue;
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "tests/support/problem_texts.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -32,11 +33,11 @@ TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
   EXPECT_EQ(StateOf("vm3"), v1::VM_STATE_RUNNING);
 
   first->manager().Execute("quit");
-  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(WaitStopped("vm1").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
   second->Signal(SIGKILL);
-  EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
+  EXPECT_EQ(WaitStopped("vm2").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH);
   booted->PowerOff();
-  EXPECT_EQ(WaitStopped("vm3").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(WaitStopped("vm3").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
 }
 
 TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
@@ -85,8 +86,8 @@ TEST_P(DaemonizedTest, QemuIsNotOurChild) {
   kill(pid, GetParam());
   const bool ended_cleanly = GetParam() == SIGTERM;
   const v1::Event stopped = ExpectStopped(ended_cleanly ? kHostSignal : kQemuKilled);
-  EXPECT_TRUE(stopped.shutdown().exit_status_known());
-  EXPECT_EQ(stopped.shutdown().exit_signal(), ended_cleanly ? 0 : SIGKILL);
+  EXPECT_EQ(stopped.shutdown().has_exit_code(), ended_cleanly);
+  EXPECT_EQ(stopped.shutdown().exit_signal().number(), ended_cleanly ? 0 : SIGKILL);
 }
 
 // QEMU itself takes no longer path than an address holds: it binds a relative one, or, in a pod,
@@ -136,7 +137,7 @@ TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   const v1::Vm held = daemon().GetVm("vm1");
   EXPECT_EQ(held.state(), v1::VM_STATE_UNREACHABLE);
-  EXPECT_THAT(held.problems(), Contains(HasSubstr("held by another client")));
+  EXPECT_THAT(ProblemTexts(held.problems()), Contains(HasSubstr("held by another client")));
 
   other.reset();
   stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED);
@@ -157,7 +158,7 @@ TEST_F(AttachTest, AQemuThatASignalStoppedIsUnreachableUntilItIsContinued) {
     return [this, state] { return daemon().GetVm("vm1").state() == state; };
   };
   WaitUntil("its VM is unreachable", state_is(v1::VM_STATE_UNREACHABLE));
-  EXPECT_THAT(daemon().GetVm("vm1").problems(),
+  EXPECT_THAT(ProblemTexts(daemon().GetVm("vm1").problems()),
               Contains(HasSubstr("QEMU does not answer; its threads: ")));
   guest->Signal(SIGCONT);
   WaitUntil("it runs again", state_is(v1::VM_STATE_RUNNING));

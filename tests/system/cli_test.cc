@@ -74,7 +74,7 @@ TEST_F(CliTest, WatchEndsAfterCountEventsThatMatch) {
   const auto events = VmeventsJson({"watch", "--from", "oldest", "--count", "3"});
   EXPECT_THAT(Types(events),
               ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
-  EXPECT_EQ(events.at(1)["shutdown"]["class"], "SHUTDOWN_CLASS_ADMIN");
+  EXPECT_EQ(events.at(1)["shutdown"]["shutdown_class"], "SHUTDOWN_CLASS_ADMIN");
   EXPECT_EQ(events.at(1)["vm"]["name"], "vm1");
   const auto filtered = VmeventsJson(
       {"watch", "--from", "oldest", "--vm", "vm?", "--class", "admin", "--count", "1"});

@@ -16,7 +16,7 @@ namespace vmeventd::e2e {
 
 void ExpectEnd(const v1::Event& stopped, const VmEnd& end) {
   const v1::ShutdownDetail& is = stopped.shutdown();
-  EXPECT_EQ(v1::ShutdownClass_Name(is.class_()), v1::ShutdownClass_Name(end.shutdown_class))
+  EXPECT_EQ(v1::ShutdownClass_Name(is.shutdown_class()), v1::ShutdownClass_Name(end.shutdown_class))
       << stopped.vm().name() << ": " << stopped.message();
   EXPECT_EQ(v1::ShutdownCause_Name(is.cause()), v1::ShutdownCause_Name(end.cause))
       << stopped.vm().name() << ": " << stopped.message();

@@ -119,7 +119,7 @@ std::vector<std::string> VmeventsCommand(const std::string& server,
                                          const std::vector<std::string>& arguments);
 
 // Waits until the daemon has no command under way: QEMU 7.2 may hang if it is ended over one
-// (docs/qemu.md).
+// (docs/internals/qemu.md).
 void WaitUntilAttached(Daemon& daemon, const std::string& name);
 
 // Waits until the daemon has seen that the VM was migrated away, which its log says. QEMU's own

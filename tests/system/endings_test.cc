@@ -1,5 +1,5 @@
-// Every end of a VM that docs/qemu.md lists and that can be produced, on real QEMU, and vmeventd's
-// verdict on it.
+// Every end of a VM that docs/internals/qemu.md lists and that can be produced, on real QEMU, and
+// vmeventd's verdict on it.
 
 #include <algorithm>
 #include <csignal>
@@ -312,7 +312,8 @@ class EndingTest : public E2eTest, public testing::WithParamInterface<Ending> {
     daemon().Signal(SIGTERM);
     EXPECT_EQ(stream().WaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
     const std::string between = GetParam().between;
-    // After a reset the firmware may reset the machine again (docs/qemu.md), as soon as it runs.
+    // After a reset the firmware may reset the machine again (docs/internals/qemu.md), as soon as
+    // it runs.
     std::vector<v1::Event> events;
     bool firmware_runs = false;
     for (const v1::Event& event : stream().EventsOf(name)) {

@@ -130,7 +130,9 @@ TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
   nats().CreateFleet();
   StartPublishing();
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
-  const auto class_of = [&] { return LastOf<v1::Vm>("KV_VMEVENTS_VMS", key).shutdown().class_(); };
+  const auto class_of = [&] {
+    return LastOf<v1::Vm>("KV_VMEVENTS_VMS", key).shutdown().shutdown_class();
+  };
   {
     ChattyVm vm(watch_dir(), "web.1");
     vm.Speak(1);

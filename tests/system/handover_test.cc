@@ -82,12 +82,12 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   for (Guest* guest : {user.get(), quit.get(), killed.get(), powerdown.get()}) guest->WaitExit();
   Begin();
   daemon().WaitLog("resuming 4 VMs");
-  EXPECT_EQ(WaitKnownEnd("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(WaitKnownEnd("vm1").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_TRUE(FileAtStop("vm1"));
-  EXPECT_EQ(WaitKnownEnd("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(WaitKnownEnd("vm2").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
   const v1::Event kill = WaitKnownEnd("vm3");
-  EXPECT_EQ(kill.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << kill.message();
-  EXPECT_EQ(WaitKnownEnd("vm4").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(kill.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << kill.message();
+  EXPECT_EQ(WaitKnownEnd("vm4").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
   WaitUntil("what was handed over is stored no longer",
             [&] { return manager_->Count("FDSTOREREMOVE=1\nFDNAME=vmeventd-handover") == 1; });
 }
@@ -161,11 +161,11 @@ TEST_F(HandoverTest, AnEndOverACrashOfTheDaemonIsUnknownAndTheOthersAreFollowed)
   quit->WaitExit();
   Begin();
   const v1::Event stopped = WaitStopped("vm1");
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
   EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("what happened while it was away")));
   WaitFollowed("vm2");
   lives->manager().Execute("quit");
-  EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(WaitStopped("vm2").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
 }
 
 TEST_F(HandoverTest, AStartThatFailsLeavesThemToTheNextOne) {

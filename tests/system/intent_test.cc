@@ -28,7 +28,7 @@ class IntentTest : public E2eTest {
 
 TEST_F(IntentTest, AGuestsPoweroffIsTheAdminsAndLeavesNoFile) {
   const v1::Event stopped = StoppedBy([](Guest& guest) { guest.PowerOff(); });
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
   EXPECT_FALSE(FileAtStop("vm1"));
 }
 
@@ -39,7 +39,7 @@ TEST_F(IntentTest, SurvivesAKillOfTheDaemon) {
     EXPECT_EQ(daemon().GetVm("vm1").intent().intent_id(), intent_.intent_id());
     guest.Signal(SIGKILL);
   });
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
 }
 
 }  // namespace

@@ -107,7 +107,7 @@ TEST_F(LibvirtContainerTest, AnIntentSettlesWhoEndedIt) {
   Begin();
   DeclareIntent("vm1");
   containers().Virsh({"shutdown", "vm1", "--mode", "signal"});
-  EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(WaitStopped().shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
 }
 
 TEST_F(LibvirtContainerTest, OneThatStartsIsFollowed) {
@@ -155,7 +155,7 @@ TEST_F(LibvirtContainerTest, OneThatRanBeforeIsFoundAndPausesAndGoesOnAfterResta
   containers().Virsh({"destroy", "vm1"});
   const v1::Event stopped = WaitStopped();
   EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
   ExpectOneStopped();
 }
 

@@ -126,8 +126,8 @@ TEST_F(LibvirtIncomingTest, TheSourcesLibvirtThatIsKilledMakesNoCrashOfTheTarget
   BeginMigration();
   libvirtd().Stop(SIGKILL);
   const v1::Event stopped = WaitStoppedAt(target());
-  EXPECT_NE(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
-  EXPECT_NE(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
+  EXPECT_NE(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_NE(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
   libvirtd().Start();
   WaitUntil("the source is reached again",
             [&] { return daemon().GetVm("vm1").state() == v1::VM_STATE_RUNNING; });

@@ -254,7 +254,7 @@ TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsUnknownUnlessTheKernelTells) {
   libvirtd().Signal(SIGSTOP);  // it is connected, and passes nothing on
   kill(libvirtd().Pid("terminated"), SIGTERM);
   kill(libvirtd().Pid("killed"), SIGKILL);
-  EXPECT_EQ(WaitStopped("terminated").shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
+  EXPECT_EQ(WaitStopped("terminated").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN);
   ExpectStopped(kQemuKilled, "killed");
   libvirtd().Signal(SIGCONT);
 }
@@ -392,7 +392,7 @@ TEST_F(LibvirtTest, WithoutTheProcessLibvirtsReportIsTheEnd) {
   stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED);
   libvirtd().Virsh({"destroy", "vm1"});
   const v1::Event stopped = WaitStopped();
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
   EXPECT_THAT(EvidenceOf(stopped),
               Contains("the process cannot be seen, so libvirt's report is taken as its end"));
   ExpectOneStopped();
@@ -472,7 +472,7 @@ TEST_F(LibvirtPodTest, ALibvirtThatEndsIsReportedByItsPathAndByHealth) {
   WaitUntil("the connection has a problem", [&] {
     const v1::GetServerInfoResponse info = daemon().GetServerInfo();
     return info.libvirt_connections_size() == 1 &&
-           absl::StrContains(info.libvirt_connections(0).problem(), pod_->socket());
+           absl::StrContains(info.libvirt_connections(0).problem().text(), pod_->socket());
   });
   const CommandResult unhealthy = health();
   EXPECT_EQ(unhealthy.exit_code, 1);
@@ -511,7 +511,7 @@ TEST_F(LibvirtTest, ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain) {
             [&] { return daemon().GetServerInfo().unfollowed_sockets_size() == 1; });
   const v1::UnfollowedSocket socket = daemon().GetServerInfo().unfollowed_sockets(0);
   EXPECT_EQ(socket.path(), watch_dir() + "/vm1.kvmd");
-  EXPECT_EQ(socket.problem(),
+  EXPECT_EQ(socket.problem().text(),
             absl::StrCat("its process is followed as vm1 of ", libvirtd().source()));
   EXPECT_EQ(daemon().ListVms(false).size(), 1);
   libvirtd().Virsh({"suspend", "vm1"});
@@ -597,7 +597,8 @@ TEST_F(LibvirtTest, ALibvirtThatIsNotThereIsReportedAndFoundLater) {
   ASSERT_EQ(info.libvirt_connections_size(), 1);
   EXPECT_EQ(info.libvirt_connections(0).uri(), libvirtd().uri());
   EXPECT_FALSE(info.libvirt_connections(0).connected());
-  EXPECT_THAT(info.libvirt_connections(0).problem(), HasSubstr("is libvirtd or virtqemud running"));
+  EXPECT_THAT(info.libvirt_connections(0).problem().text(),
+              HasSubstr("is libvirtd or virtqemud running"));
   libvirtd().Start();
   WaitUntil("it is connected", [&] { return Connected(); });
 }

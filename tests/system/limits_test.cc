@@ -86,7 +86,7 @@ TEST_F(PermissionsTest, SocketIsListedAndAttachedOnceItMayBeOpened) {
   StartDaemonAndStream(options_);
   const auto unfollowed = [&] { return daemon().GetServerInfo().unfollowed_sockets(); };
   WaitUntil("the socket is listed with a problem", [&] { return unfollowed().size() == 1; });
-  EXPECT_THAT(unfollowed().at(0).problem(), HasSubstr("ermission denied"));
+  EXPECT_THAT(unfollowed().at(0).problem().text(), HasSubstr("ermission denied"));
   EXPECT_THAT(daemon().ListVms(false), IsEmpty());
   chmod(guest->socket_path().c_str(), 0777);
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);

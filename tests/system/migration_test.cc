@@ -52,7 +52,7 @@ class IncomingTest : public MigrationTest {
  protected:
   void ExpectMigrationFailed() {
     const v1::Event stopped = ExpectStopped(kMigrationFailed, "destination");
-    EXPECT_TRUE(stopped.shutdown().exit_status_known());
+    EXPECT_TRUE(stopped.shutdown().has_exit_code());
     EXPECT_EQ(stopped.shutdown().exit_code(), 1);
     EXPECT_FALSE(FileAtStop("destination"));
   }

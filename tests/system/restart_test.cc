@@ -28,7 +28,7 @@ class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
     End();
     StartDaemonAndStream();
   }
-  // Between two questions: QEMU 7.2 may hang in its exit over one (docs/qemu.md).
+  // Between two questions: QEMU 7.2 may hang in its exit over one (docs/internals/qemu.md).
   void RestartWhileAttached(const Guest& guest) {
     WaitUntilAttached(daemon(), guest.name());
     Restart();

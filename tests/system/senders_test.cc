@@ -122,7 +122,7 @@ TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
   EXPECT_EQ(end.rule(), "killed-by-host");
   EXPECT_EQ(end.sender().signal(), SIGKILL);
   EXPECT_EQ(end.sender().pid(), getpid());
-  EXPECT_TRUE(end.sender().details_known());
+  EXPECT_TRUE(end.sender().has_uid());
   EXPECT_EQ(end.sender().uid(), getuid());
   EXPECT_EQ(end.sender().command(), "e2e_test");
   EXPECT_EQ(end.sender().executable(), std::filesystem::read_symlink("/proc/self/exe").string());
@@ -394,7 +394,7 @@ TEST_F(SendersOverARestartTest, WhoKilledMeanwhileIsKnown) {
 TEST_F(SendersOverARestartTest, WhoKilledOverACrashOfTheDaemonIsUnknown) {
   const v1::Event stopped = StoppedMeanwhile(
       "vm1", [](pid_t pid) { kill(pid, SIGKILL); }, SIGKILL);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
   EXPECT_TRUE(daemon().GetServerInfo().signal_senders().active());
 }
 
@@ -416,7 +416,7 @@ TEST_F(SendersOverARestartTest, AMemoryKillerMeanwhileIsKnown) {
 TEST_F(SendersOverARestartTest, ASenderThatIsGoneAndMayHaveBeenQemusOwnIsNotKnown) {
   // Of QEMU's own user, root, and of its cgroup.
   const v1::Event stopped = StoppedMeanwhile("vm1", KillAndBeGone);
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
   EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
   EXPECT_THAT(EvidenceOf(stopped),
               Contains(HasSubstr("by a process that is gone and may have been QEMU's")));

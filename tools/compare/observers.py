@@ -117,7 +117,7 @@ class Vmeventd(Observer):
         if len(stops) != 1:
             return {"said": f"{len(stops)} reports" if stops else "nothing", "who": None}
         shutdown = stops[0]["shutdown"]
-        who = shutdown["class"].removeprefix("SHUTDOWN_CLASS_")
+        who = shutdown["shutdown_class"].removeprefix("SHUTDOWN_CLASS_")
         cause = shutdown["cause"].removeprefix("SHUTDOWN_CAUSE_").lower().replace("_", " ")
         return {"said": f"{who}, {cause}", "who": None if who == "UNKNOWN" else who,
                 "evidence": stops[0]["message"]}

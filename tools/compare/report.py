@@ -1,4 +1,4 @@
-"""What the comparison's record says: verdicts, docs/comparison.md and docs/comparison.svg.
+"""What the comparison's record says: verdicts, docs/internals/comparison.md and docs/internals/comparison.svg.
 
 Pure: a record, as compare.py makes it, comes in, and text goes out.
 
@@ -160,8 +160,8 @@ def markdown(record):
         "## Where vmeventd is not right",
         _list(not_right) if not_right else "Nowhere in this table.",
         _filled("""
-            [classification.md](classification.md) has the rules of vmeventd, [ganeti.md](ganeti.md) and
-            [libvirt.md](libvirt.md) have more differences."""),
+            [classification.md](classification.md) has the rules of vmeventd, [managers.md](../managers.md) has the
+            differences between managers."""),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -231,7 +231,7 @@ def svg(record):
         parts.append(_text(x + 10, bottom, summary(verdicts), "sum"))
     parts += [
         _text(MARGIN, bottom + 36, "green: right · red: wrong or ambiguous · grey: no answer · the "
-              "rules are in docs/comparison.md", "small"),
+              "rules are in docs/internals/comparison.md", "small"),
         _text(MARGIN, bottom + 54, f"{record['date']} · {versions}", "small"),
         "</svg>",
     ]

@@ -90,6 +90,49 @@ inline constexpr EventType kLastEventType = EventType::kPvshutdownRequested;
 enum class IntentEnd {
   kWithdrawn = 1,
   kExpired = 2,
+  kReplaced = 3,
+};
+
+enum class GapReason {
+  kRateLimited = 1,
+  kUnseenChange = 2,
+  kLibvirtLost = 3,
+  kQueueFull = 4,
+  kNotWritten = 5,
+  kJournalReplaced = 6,
+  kJournalLate = 7,
+};
+
+enum class ProblemCode {
+  kNone = 0,
+  kNoGreeting = 1,
+  kStarting = 2,
+  kNoAnswer = 3,
+  kMonitorLost = 4,
+  kNotQmp = 5,
+  kNoMonitor = 6,
+  kRefused = 7,
+  kCannotConnect = 8,
+  kFollowedElsewhere = 9,
+  kOutOfDescriptors = 10,
+  kLibvirtLost = 11,
+  kNotListed = 12,
+  kProcessNotVisible = 13,
+  kIoError = 14,
+  kInternalError = 15,
+  kShutdownFile = 16,
+  kExitLate = 17,
+  kSharedUuid = 18,
+};
+inline constexpr ProblemCode kLastProblemCode = ProblemCode::kSharedUuid;
+
+// A problem of a VM, a socket or a connection. No text: there is none.
+struct Problem {
+  ProblemCode code = ProblemCode::kNone;
+  std::string text;  // UTF-8
+
+  bool empty() const { return text.empty(); }
+  bool operator==(const Problem&) const = default;
 };
 
 enum class VmState {
@@ -152,13 +195,15 @@ struct Intent {
   std::string actor;
   std::string reason;
   absl::Time expire_time;
-  std::string request_id;  // of the declaration; empty: it had none
+  std::string request_id;   // of the declaration; empty: it had none
+  std::string declared_by;  // the caller, as the server knows it
 };
 
 // End of a process, as the kernel reports it.
 struct ExitStatus {
   int code = 0;    // valid if signal is 0
   int signal = 0;  // that ended it; 0: none
+  bool core_dumped = false;
 };
 
 // The process that sent a signal to QEMU's, or the kernel. Text is UTF-8 without control
@@ -204,6 +249,30 @@ struct GuestPanic {
   std::variant<std::monostate, HyperVPanic, S390Panic, TdxPanic> info;
 };
 
+// QEMU's data of an event. Texts are its words, in one line.
+struct IoErrorDetail {
+  std::string device;
+  std::string node_name;
+  std::string operation;
+  std::string action;
+  std::optional<bool> no_space;
+};
+struct MigrationDetail {
+  std::string status;
+};
+struct ResetDetail {
+  std::optional<bool> by_guest;
+  std::string reason;
+};
+struct MemoryFailureDetail {
+  std::string recipient;
+  std::string action;
+  bool action_required = false;
+  bool recursive = false;
+};
+using EventDetail = std::variant<std::monostate, GuestPanic, IoErrorDetail, MigrationDetail,
+                                 ResetDetail, MemoryFailureDetail>;
+
 struct ShutdownDetail {
   ShutdownClass shutdown_class = ShutdownClass::kUnknown;
   ShutdownCause cause = ShutdownCause::kUnobserved;
@@ -228,7 +297,8 @@ struct VmEvent {
   std::string message;
   Rare<Intent> intent;                  // with INTENT_*
   std::optional<IntentEnd> intent_end;  // with INTENT_WITHDRAWN
-  Rare<GuestPanic> panic;               // with GUEST_PANICKED
+  std::optional<GapReason> gap_reason;  // with GAP
+  Rare<EventDetail> detail;             // of its type
   // observe_time on the monotonic clock, since an arbitrary origin, for latencies; unset: not
   // known.
   std::optional<absl::Duration> observe_monotonic;
@@ -243,7 +313,7 @@ struct VmStatus {
   std::string qemu_version;
   std::string monitor_path;
   Rare<ShutdownDetail> shutdown;
-  std::vector<std::string> problems;
+  std::vector<Problem> problems;
   Rare<Intent> intent;  // that is open
   bool attached = false;
 };
@@ -275,16 +345,16 @@ struct WatchedDirectory {
 struct LibvirtConnectionState {
   std::string uri;  // as connected to: a glob is resolved
   bool connected = false;
-  std::string problem;  // for people; empty while connected
-  absl::Time since;     // when `connected` last changed
-  int domains = 0;      // that are followed through it
+  Problem problem;   // empty while connected
+  absl::Time since;  // when `connected` last changed
+  int domains = 0;   // that are followed through it
 };
 
 // A socket in a watched directory behind which no run is followed, and why. Text is UTF-8.
 struct UnfollowedSocket {
   std::string path;
   std::string name;  // name that a VM there would have
-  std::string problem;
+  Problem problem;
   absl::Time since;
 };
 

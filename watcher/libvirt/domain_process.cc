@@ -128,7 +128,6 @@ void Confirm(const ProcessPlace& place, const std::vector<DomainName>& domains,
       if (reads[at] == nullptr) continue;
       const CommandLines::Read& read = *reads[at];
       const DomainName& domain = domains[index];
-      (*found)[index].no_descriptor |= read.out_of_descriptors();
       const bool is_its =
           place.containers ? read.container() == domain.name : read.uuid() == domain.uuid;
       // A process that started later is that of a later life.

@@ -298,7 +298,7 @@ void LibvirtSource::Track(LibvirtRun* run, ProcessFound* found) {
   if (found->result.no_descriptor ||
       (seen && context_->vm_descriptors >= context_->max_vm_descriptors)) {
     context_->meters.out_of_descriptors.Add();
-    run->ReportProblem(kOutOfDescriptorsProblem);
+    run->ReportProblem({ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
   } else if (!seen) {
     run->OnProcessMissing();
   } else if (table_->FindByProcess(process) == nullptr) {

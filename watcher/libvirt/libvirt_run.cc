@@ -40,7 +40,8 @@ void LibvirtRun::OnNotListed() {
   // A process without a descriptor may have ended. The loop reports the end of one with a
   // descriptor next.
   if (followed() && !process().ended())
-    ReportProblem("libvirt does not list the domain, and its QEMU still runs");
+    ReportProblem(
+        {ProblemCode::kNotListed, "libvirt does not list the domain, and its QEMU still runs"});
 }
 
 void LibvirtRun::OnDetails(DomainDetails details) {
@@ -50,14 +51,14 @@ void LibvirtRun::OnDetails(DomainDetails details) {
 
 void LibvirtRun::OnProcessMissing() {
   process_missing_ = true;
-  ReportProblem(
-      "its QEMU is not visible among the processes here: an end that libvirt does not explain is "
-      "UNKNOWN");
+  ReportProblem({ProblemCode::kProcessNotVisible,
+                 "its QEMU is not visible among the processes here: an end that libvirt does not "
+                 "explain is UNKNOWN"});
 }
 
 void LibvirtRun::OnProcessFound(PeerProcess process) {
   TrackInstead(std::move(process)).IgnoreError();
-  if (std::exchange(process_missing_, false) && !over()) ReportProblem("");
+  if (std::exchange(process_missing_, false) && !over()) ReportProblem({});
 }
 
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {

@@ -194,10 +194,10 @@ void LibvirtSource::Connect(Link* link) {
 
 void LibvirtSource::OnSlow(Link* link) {
   link->tried = true;
-  SetProblem(link, link->worker->waits_for_thread()
-                       ? absl::StrCat("it waits for its turn: ", kMaxThreads,
-                                      " calls of libvirts have not returned")
-                       : "libvirt does not answer");
+  SetProblem(link, ProblemCode::kNoAnswer,
+             link->worker->waits_for_thread() ? absl::StrCat("it waits for its turn: ", kMaxThreads,
+                                                             " calls of libvirts have not returned")
+                                              : "libvirt does not answer");
 }
 
 void LibvirtSource::BackOff(Link* link) {
@@ -291,12 +291,12 @@ void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
   });
 }
 
-void LibvirtSource::SetProblem(Link* link, const std::string& problem) {
-  if (link->problem != problem && !problem.empty()) {
+void LibvirtSource::SetProblem(Link* link, ProblemCode code, const std::string& problem) {
+  if (link->problem.text != problem && !problem.empty()) {
     // The log escapes for its reader; libvirt's messages have quotes.
     spdlog::warn("--libvirt {}: {}", EscapeNonUtf8(link->uri), EscapeNonUtf8(problem));
   }
-  link->problem = EscapeNonUtf8(problem);
+  link->problem = {code, EscapeNonUtf8(problem)};
   ShowState(*link);
 }
 
@@ -305,7 +305,7 @@ void LibvirtSource::ShowState(const Link& link) {
   const MutexLock lock(&mutex_);
   states_[link.uri] = {.uri = EscapeNonUtf8(link.uri),
                        .connected = link.connected,
-                       .problem = link.connected ? "" : link.problem,
+                       .problem = link.connected ? Problem() : link.problem,
                        .since = link.since,
                        .domains = link.runs};
 }
@@ -338,6 +338,7 @@ void LibvirtSource::PublishGap(const Link& link) {
   const Instant now = context_->loop->Now();
   VmEvent gap;
   gap.type = EventType::kGap;
+  gap.gap_reason = GapReason::kLibvirtLost;
   gap.observe_time = now.wall;
   gap.observe_monotonic = now.monotonic;
   gap.message =
@@ -387,7 +388,7 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   const Instant now = context_->loop->Now();
   link->since = now.wall;
   link->connected_at = now.monotonic;
-  SetProblem(link, "");
+  SetProblem(link, ProblemCode::kNone, "");
   ApplyList(link, message.domains, message.changed, message.heard);
   CheckLater(link, kFirstCheck);
   ShowState(*link);
@@ -397,9 +398,10 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
   context_->meters.libvirt_failures.Add();
   if (message.overflow) context_->meters.libvirt_overflows.Add();
   link->tried = true;
+  const auto code = link->connected ? ProblemCode::kLibvirtLost : ProblemCode::kCannotConnect;
   Disconnect(link, message.why);
   BackOff(link);
-  SetProblem(link, message.why);
+  SetProblem(link, code, message.why);
   if (link->wanted) {
     RetryLater(link);
   } else {

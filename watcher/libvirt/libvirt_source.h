@@ -188,7 +188,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     absl::Duration backoff;
     // The next attempt, on the monotonic clock.
     absl::Duration not_before = -absl::InfiniteDuration();
-    std::string problem;
+    Problem problem;
     absl::Time since;
     absl::Duration connected_at;                       // on the monotonic clock
     absl::node_hash_map<std::string, Domain> domains;  // by UUID
@@ -230,7 +230,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void DropUnused();
   // Lists the domains again from time to time, while something of them is in doubt.
   void CheckLater(Link* link, absl::Duration wait);
-  void SetProblem(Link* link, const std::string& problem);
+  void SetProblem(Link* link, ProblemCode code, const std::string& problem);
   void ShowState(const Link& link);
   void PublishGap(const Link& link);
 

@@ -45,7 +45,7 @@ void SocketGlobWatcher::Start() {
 
 void SocketGlobWatcher::Scan() {
   const absl::Duration began = loop_->Now().monotonic;
-  directories_ = entries_ = 0;
+  entries_ = 0;
   new_sockets_ = sockets_.size();
   limited_ = false;
   for (size_t spec = 0; spec < patterns_.size(); ++spec) {
@@ -68,15 +68,10 @@ void SocketGlobWatcher::Scan() {
 void SocketGlobWatcher::Enter(int spec, size_t at, const std::string& path) {
   const Part& part = patterns_[static_cast<size_t>(spec)][at];
   if (!part.wild) return Look(spec, at, absl::StrCat(path, "/", part.text));
-  if (!Count(&directories_, kMaxDirectories, "directories match")) return;
   DIR* const list = opendir(path.empty() ? "/" : path.c_str());
   if (list == nullptr) return;
-  size_t of_directory = 0;
   while (const dirent* const entry = readdir(list)) {
-    if (!Count(&of_directory, kMaxEntriesOfDirectory, "files are in one directory") ||
-        !Count(&entries_, kMaxEntries, "files are in the directories that match")) {
-      break;
-    }
+    if (!Count(&entries_, kMaxEntries, "files are in the directories that match")) break;
     const std::string name = entry->d_name;
     size_t steps = 0;
     if (!IsHidden(name) && part.glob.Matches(name, &steps)) {

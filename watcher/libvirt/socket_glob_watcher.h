@@ -21,9 +21,7 @@ class SocketGlobWatcher {
  public:
   static constexpr absl::Duration kInterval = absl::Seconds(1);
   // Limits of one look.
-  static constexpr size_t kMaxDirectories = 8'192;
-  static constexpr size_t kMaxEntries = 32'768;  // all listed directories together
-  static constexpr size_t kMaxEntriesOfDirectory = 8'192;
+  static constexpr size_t kMaxEntries = 32'768;  // of all listed directories together
   static constexpr size_t kMaxSockets = 1'024;
 
   // Called from Start and timers.
@@ -76,7 +74,6 @@ class SocketGlobWatcher {
   TimerId next_;
   // Sockets of the look that is under way.
   std::map<std::string, Socket> found_;
-  size_t directories_ = 0;
   size_t entries_ = 0;
   size_t new_sockets_ = 0;  // those that were reported included
   bool limited_ = false;

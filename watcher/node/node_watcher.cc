@@ -5,12 +5,12 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/error_reason.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
+#include "base/text.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
@@ -202,13 +202,6 @@ class NodeWatcherImpl : public NodeWatcher {
   std::atomic<bool> publish_runs_again_ = false;
 };
 
-// Quotes a value from outside for a message.
-std::string Quote(absl::string_view value) {
-  constexpr size_t kMaxBytes = 120;
-  return absl::StrCat("\"", absl::CHexEscape(value.substr(0, kMaxBytes)),
-                      value.size() > kMaxBytes ? "...\"" : "\"");
-}
-
 // The name of the VM in a request, for errors: its field, and "named "web1"" or "with that UUID".
 std::pair<std::string, std::string> Described(const IntentRequest& request) {
   if (!request.uuid.has_value()) return {"vm_name", absl::StrCat("named ", Quote(request.vm_name))};
@@ -335,7 +328,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
         absl::StrCat("request_id: ", Quote(request.request_id), " was used for the intent ",
                      own->intent_id, ", of another actor or reason: use a new one")));
   }
-  if (const Intent* open = (*run)->open_intent(); open != nullptr) {
+  if (const Intent* open = (*run)->open_intent(); open != nullptr && open->actor != request.actor) {
     return done(WithReason(
         "INTENT_IS_OPEN",
         absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
@@ -351,8 +344,9 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                        "too many intents were declared on this node: at most ", kNodeIntents.burst,
                        " at once and ", kNodeIntents.per_second, " a second; try again later"))));
   }
-  Intent intent{request.intent_id, request.actor, request.reason, loop_->Now().wall + request.ttl,
-                request.request_id};
+  Intent intent{request.intent_id,  request.actor,
+                request.reason,     loop_->Now().wall + request.ttl,
+                request.request_id, request.declared_by};
   (*run)->DeclareIntent(intent, [done, intent] { done(intent); });
 }
 

@@ -40,7 +40,8 @@ struct IntentRequest {
   std::string actor;
   std::string reason;
   absl::Duration ttl;
-  std::string request_id;  // empty: a retry is another declaration
+  std::string request_id;   // empty: a retry is another declaration
+  std::string declared_by;  // the caller, as the server knows it
   std::optional<Uuid> uuid;
 };
 

@@ -25,9 +25,8 @@ namespace {
 constexpr uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF |
                            IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR;
 constexpr uint32_t kSelfMask = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT;
-constexpr absl::Duration kCheckInterval = absl::Seconds(1);
-// Every so many checks are of all directories.
-constexpr int kChecksOfAll = 10;
+constexpr absl::Duration kRetryInterval = absl::Seconds(1);
+constexpr absl::Duration kCheckInterval = absl::Seconds(10);
 // Limit of sockets in the directory of one VM.
 constexpr size_t kMaxSocketsOfVm = 16;
 constexpr size_t kReadBytes = 64 << 10;
@@ -98,13 +97,14 @@ DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs
 }
 
 DirectoryWatcher::~DirectoryWatcher() {
+  loop_->CancelTimer(&retry_timer_);
   loop_->CancelTimer(&check_timer_);
   loop_->Remove(inotify_.get());
 }
 
 void DirectoryWatcher::Start() {
   EvaluateAll(true);
-  ArmCheck();
+  CheckLater();
   for (const auto& [number, directory] : directories_) {
     if (!directory.entry.empty()) continue;
     if (directory.sockets == 0 && !directory.unmatched.empty()) WarnOfPattern(directory);
@@ -185,6 +185,7 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
     }
     directory.left_out = directory.needs_scan = false;
     DropEntries(number, {});
+    RetryLater();
   } else if (changed || scan_always || directory.needs_scan) {
     if (changed && specs_[directory.spec].optional) {
       spdlog::info("found {}: following its VMs", directory.path);
@@ -258,7 +259,7 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
     // Sockets that were there stay known: a full descriptor table removes none.
     const int error = errno;
     *problem = ErrnoText("read", directory.path, error);
-    directory.needs_scan = true;
+    ScanLater(&directory);
     return;
   }
   directory.left_out = false;
@@ -280,7 +281,7 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   if (const int error = errno; error != 0) {
     // Sockets that were not listed may be there all the same.
     *problem = ErrnoText("read all of", directory.path, error);
-    directory.needs_scan = true;
+    ScanLater(&directory);
   } else {
     DropEntries(number, known);
   }
@@ -322,7 +323,7 @@ void DirectoryWatcher::OnEntry(int number, const std::string& name) {
 void DirectoryWatcher::RemoveEntry(int number, const std::string& name) {
   Directory& directory = directories_.at(number);
   if (directory.entries.erase(name) == 0) return;
-  if (directory.left_out) directory.needs_scan = true;  // there is room for another
+  if (directory.left_out) ScanLater(&directory);  // there is room for another
   if (!HasDirectories(directory)) {
     --directories_.at(directory.spec).sockets;
     return delegate_->OnSocketGone(directory.spec, BelowRoot(directory, name));
@@ -366,18 +367,22 @@ void DirectoryWatcher::SetProblem(Directory* directory, std::string problem) {
   directory->problem = std::move(problem);
 }
 
-void DirectoryWatcher::ArmCheck() {
-  loop_->SetTimerIn(&check_timer_, kCheckInterval, [this] {
-    const bool all = ++checks_ % kChecksOfAll == 0;
+void DirectoryWatcher::RetryLater() {
+  if (retry_timer_.serial != 0) return;
+  loop_->SetTimerIn(&retry_timer_, kRetryInterval, [this] {
     std::vector<int> numbers;
     for (const auto& [number, directory] : directories_) {
-      if (all || directory.entry.empty() || directory.watch < 0 || directory.needs_scan) {
-        numbers.push_back(number);
-      }
+      if (directory.watch < 0 || directory.needs_scan) numbers.push_back(number);
     }
     for (const int number : numbers) Evaluate(number, false);
     ReportDirectories();
-    ArmCheck();
+  });
+}
+
+void DirectoryWatcher::CheckLater() {
+  loop_->SetTimerIn(&check_timer_, kCheckInterval, [this] {
+    EvaluateAll(false);
+    CheckLater();
   });
 }
 

@@ -36,9 +36,9 @@ std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
 // spec has a directory for each VM, the directories in its root come and go as sockets do.
 //
 // A directory may be missing, and be removed, renamed, replaced, mounted over and unmounted at any
-// time, and so may its parents. inotify reports some of that, so its path is watched once more each
-// second, each 10 s that of a VM's directory which is there: the kernel names the watch by the
-// inode, so that another watch than before means another directory, which is read.
+// time, and so may its parents. inotify reports some of that, so each path is watched once more
+// every 10 s, and each second while nothing is there: the kernel names a watch by the inode, so
+// that another watch than before means another directory, which is read.
 //
 // Loop thread.
 class DirectoryWatcher : public FdHandler {
@@ -137,7 +137,13 @@ class DirectoryWatcher : public FdHandler {
   void SetProblem(Directory* directory, std::string problem);
   // Reports sockets none of which matches.
   void WarnOfPattern(const Directory& root) const;
-  void ArmCheck();
+  // Looks again at the directories that are missing or have to be scanned.
+  void RetryLater();
+  void ScanLater(Directory* directory) {
+    directory->needs_scan = true;
+    RetryLater();
+  }
+  void CheckLater();
   void ReportDirectories();
 
   EventLoop* const loop_;
@@ -149,8 +155,8 @@ class DirectoryWatcher : public FdHandler {
   int last_number_ = 0;
   absl::flat_hash_map<int, std::vector<int>> users_;  // directories, by their watch
   std::vector<WatchedDirectory> reported_;
+  TimerId retry_timer_;
   TimerId check_timer_;
-  int checks_ = 0;
   Counter overflows_;
   Counter rescans_;
   Counter left_out_;

@@ -92,7 +92,7 @@ class MonitorBudget {
 // reply and OnReady. Afterwards it sends what it is asked to ask. It sends no other command: it
 // observes. All commands pass a CommandPacer, which lets one out at a time and none to a QEMU that
 // may be ending. Name and UUID are not asked where the speaker's command line has them, and what
-// is asked comes some time after the capabilities (docs/qemu.md).
+// is asked comes some time after the capabilities (docs/internals/qemu.md).
 //
 // Peers cannot take the loop from each other: each is read up to MonitorBudget::kTurnBytes in a
 // turn of the loop. Holds no buffer while no line is incomplete. Loop thread.

@@ -147,7 +147,7 @@ std::string QmpRun::OnSpeaker(int64_t pid) {
   if (speaker.ok() && speaker->kind != PeerProcess::Kind::kTracked) return "";  // it has ended
   if (!speaker.ok() || context_->vm_descriptors >= context_->max_vm_descriptors) {
     if (published()) return kOutOfDescriptorsProblem;
-    connector_->OnNoVm(this, kOutOfDescriptorsProblem);
+    connector_->OnNoVm(this, {ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
     return "";
   }
   spoken_ = true;
@@ -193,11 +193,12 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   // The socket took the connection and its program closed it unseen, or speaks something else.
   if (!greeted && !published() && !known_) {
-    return connector_->OnNoVm(this, absl::StrCat("no greeting of a QEMU came: ", reason));
+    return connector_->OnNoVm(
+        this, {ProblemCode::kNotQmp, absl::StrCat("no greeting of a QEMU came: ", reason)});
   }
   Hand(input::MonitorClosed{reason});
   if (protocol_error) {
-    ReportProblem(absl::StrCat("monitor closed by vmeventd: ", reason));
+    ReportProblem({ProblemCode::kNotQmp, absl::StrCat("monitor closed by vmeventd: ", reason)});
   } else if (!tracked()) {
     return End();
   }
@@ -212,15 +213,16 @@ void QmpRun::OnGreetingLate() {
   // The connection may have the manager's place in QEMU's queue: it is closed for a while.
   if (!std::exchange(silence_logged_, true)) {
     spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),
-                 session().NoGreeting(Now()));
+                 session().NoGreeting(Now()).text);
   }
   ReportHeld();
   connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 
 // A QEMU that gets its connection while it starts may take it on its monitor thread and have its
-// main thread wait in accept(2) for another one, with the whole VM (measured: docs/qemu.md). One
-// more connection sets it free, and is closed at once: it takes nobody's place.
+// main thread wait in accept(2) for another one, with the whole VM (measured:
+// docs/internals/qemu.md). One more connection sets it free, and is closed at once: it takes
+// nobody's place.
 void QmpRun::OnReplyLate(bool last) {
   SocketFile file;
   UniqueFd nudge;
@@ -228,7 +230,7 @@ void QmpRun::OnReplyLate(bool last) {
   ReceivingSocket(std::move(nudge), &context_->closer).Reset();
   if (!last) return;
   spdlog::warn("QEMU does not answer on the monitor of {}", absl::Utf8SafeCHexEscape(info().name));
-  ReportProblem("QEMU does not answer on its monitor");
+  ReportProblem({ProblemCode::kNoAnswer, "QEMU does not answer on its monitor"});
 }
 
 }  // namespace vmeventd

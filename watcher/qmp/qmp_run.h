@@ -61,7 +61,7 @@ struct SocketSlot {
   // A read of all QEMUs' command lines, while it is not known whether one names the socket.
   std::shared_ptr<const CommandLines::Monitors> monitors;
 
-  std::string problem;  // as reported, while no run is seen behind the socket
+  Problem problem;  // as reported, while no run is seen behind the socket
 };
 
 // The sockets of a run, as its source has them.
@@ -97,7 +97,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     virtual void OnMonitorEnded(QmpRun* run, MonitorEnd end, absl::Duration answered_for) = 0;
     // There is no VM that anybody knows of behind the socket of `run`, of which nothing was
     // published: discard it.
-    virtual void OnNoVm(QmpRun* run, const std::string& problem) = 0;
+    virtual void OnNoVm(QmpRun* run, const Problem& problem) = 0;
     // `speaker` is the first to speak on the monitor of `run`. Returns whether another run follows
     // it: then `run` was discarded.
     virtual bool LeaveToOther(QmpRun* run, const PeerProcess& speaker) = 0;

@@ -47,6 +47,10 @@ constexpr char kNoMonitor[] =
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
     "names must be called NAME.qmp";
 
+Problem CannotConnect(absl::string_view why) {
+  return {ProblemCode::kCannotConnect, absl::StrCat("cannot connect to the monitor: ", why)};
+}
+
 // Returns whether the command line of who listens there has been read, and is a QEMU's.
 bool SaysQemu(const SocketSlot& slot) {
   if (!slot.listener.has_value()) return false;
@@ -158,11 +162,11 @@ void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
   slots_.erase(it);
 }
 
-void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
+void SocketConnector::ReportProblem(SocketSlot* slot, const Problem& problem) {
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
   if (slot->problem == problem) return;
   slot->problem = problem;
-  spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
+  spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem.text);
   UnfollowedSocket listed{.path = EscapeNonUtf8(slot->path),
                           .name = EscapeName(RawVmName(*slot)),
                           .problem = problem,
@@ -175,7 +179,7 @@ void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem
 
 void SocketConnector::ForgetProblem(SocketSlot* slot) {
   if (slot->problem.empty()) return;
-  slot->problem.clear();
+  slot->problem = {};
   const MutexLock lock(&mutex_);
   unfollowed_.erase(std::string(slot->path));
 }
@@ -227,7 +231,7 @@ const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& 
 void SocketConnector::AwaitDescriptors(SocketSlot* slot, const char* shortage) {
   context_->meters.out_of_descriptors.Add();
   BackOff(slot, kFirstRetry, kMaxRetry);
-  ReportProblem(slot, shortage);
+  ReportProblem(slot, {ProblemCode::kOutOfDescriptors, shortage});
 }
 
 void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket) {
@@ -278,7 +282,7 @@ bool SocketConnector::MayConnect(SocketSlot* slot) {
   const bool done = slot->monitors->done();
   if (done) slot->monitors = nullptr;  // another one finds a QEMU that began meanwhile
   // A QEMU begins before it binds its socket, but its command line may not have been readable then.
-  if (done && TriedForLong(*slot)) ReportProblem(slot, kNoMonitor);
+  if (done && TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoMonitor, kNoMonitor});
   BackOff(slot, kFirstRetry, done ? kMaxRefusedRetry : kMaxRetry);
   return false;
 }
@@ -295,11 +299,12 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
       if (slot->run != nullptr) return;  // its VM has the problem
       // Not at once: one that a QEMU binds refuses, too.
-      return TriedForLong(*slot) ? ReportProblem(slot, kRefusedProblem) : ForgetProblem(slot);
+      return TriedForLong(*slot) ? ReportProblem(slot, {ProblemCode::kRefused, kRefusedProblem})
+                                 : ForgetProblem(slot);
     case EAGAIN:  // somebody listens, and its queue of connections is full
       context_->meters.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
-      if (TriedForLong(*slot)) ReportProblem(slot, kQueueFull);
+      if (TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoGreeting, kQueueFull});
       return;
     case EMFILE:
     case ENFILE:
@@ -308,8 +313,7 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
       return AwaitDescriptors(slot, kOutOfDescriptorsProblem);
     default:
       BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ",
-                                              std::generic_category().message(error)));
+      return ReportProblem(slot, CannotConnect(std::generic_category().message(error)));
   }
 }
 
@@ -331,8 +335,9 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     if (absl::IsResourceExhausted(identified.status())) return OnNotConnected(slot, EMFILE);
     if (!identified.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportProblem(slot, absl::StrCat("cannot identify the process behind the monitor: ",
-                                              identified.status().message()));
+      return ReportProblem(slot, {ProblemCode::kCannotConnect,
+                                  absl::StrCat("cannot identify the process behind the monitor: ",
+                                               identified.status().message())});
     }
     peer = *std::move(identified);
   }
@@ -340,7 +345,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     if (slot->run != nullptr && slot->run->process_ended()) {
       // Mostly a QEMU that ended in this moment; else a child of it that still has the socket.
       BackOff(slot, kFirstRetry, kMaxRetry);
-      if (TriedForLong(*slot)) ReportProblem(slot, kListenerGone);
+      if (TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoMonitor, kListenerGone});
       return;
     }
     peer = PeerProcess();
@@ -356,7 +361,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
   if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
     BackOff(slot, kFirstRetry, kMaxRetry);
-    return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", status.message()));
+    return ReportProblem(slot, CannotConnect(status.message()));
   }
   SetSocket(run, slot, file.identity, file.owner);
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
@@ -371,8 +376,7 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
   if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
   const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
   const SocketSlot::ListeningProcess* const known = slot->listener.get();
-  const bool begun = known != nullptr && known->process == listener;
-  if (!begun || (known->command_line->done() && known->command_line->out_of_descriptors())) {
+  if (known == nullptr || !(known->process == listener)) {
     std::shared_ptr<const CommandLines::Read> read = command_lines->Begin(peer.pid);
     slot->listener.reset();
     if (read != nullptr) slot->listener = SocketSlot::ListeningProcess{listener, std::move(read)};
@@ -411,8 +415,9 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
   if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
     // The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
-    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
-                                     other->info().source));
+    ReportProblem(slot, {ProblemCode::kFollowedElsewhere,
+                         absl::StrCat("its process is followed as ", other->info().name, " of ",
+                                      other->info().source)});
     return nullptr;
   }
   // The slot's run before may have needed fewer descriptors than a new one.
@@ -428,7 +433,7 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
   if (tracked) {
     if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
-      ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", status.message()));
+      ReportProblem(slot, CannotConnect(status.message()));
       return nullptr;
     }
   }
@@ -572,7 +577,7 @@ void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
   if (!leads_back && !run->tracked()) run->End();
 }
 
-void SocketConnector::OnNoVm(QmpRun* run, const std::string& problem) {
+void SocketConnector::OnNoVm(QmpRun* run, const Problem& problem) {
   SocketSlot* const slot = run->sockets().home;
   SetRun(slot, nullptr);
   run->Discard();

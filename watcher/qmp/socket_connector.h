@@ -65,7 +65,7 @@ class SocketConnector : public RunSource,
 
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
-  void OnNoVm(QmpRun* run, const std::string& problem) override;
+  void OnNoVm(QmpRun* run, const Problem& problem) override;
   bool LeaveToOther(QmpRun* run, const PeerProcess& speaker) override;
 
   // Slots.
@@ -76,7 +76,7 @@ class SocketConnector : public RunSource,
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
-  void ReportProblem(SocketSlot* slot, const std::string& problem);
+  void ReportProblem(SocketSlot* slot, const Problem& problem);
   void ForgetProblem(SocketSlot* slot);
 
   // Connecting.

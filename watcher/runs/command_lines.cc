@@ -21,11 +21,10 @@ namespace {
 // Limit of a command line, more than libvirt writes for a large VM. A longer one is not read.
 constexpr size_t kMaxCommandLine = 256 << 10;
 
-// RESOURCE_EXHAUSTED: no descriptor was left. Empty: it cannot be read otherwise.
-absl::StatusOr<std::vector<std::string>> ReadNow(int64_t pid) {
+// Empty: it cannot be read.
+std::vector<std::string> ReadNow(int64_t pid) {
   const absl::StatusOr<std::string> text =
       ReadSmallFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLine);
-  if (absl::IsResourceExhausted(text.status())) return text.status();
   if (!text.ok() || text->size() == kMaxCommandLine) return std::vector<std::string>();
   return SplitCommandLine(*text);
 }
@@ -75,15 +74,14 @@ std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
     return begun;
   }
   threads_.Run([under_way = under_way_, begun, pid] {
-    const absl::StatusOr<std::vector<std::string>> arguments = ReadNow(pid);
+    const std::vector<std::string> arguments = ReadNow(pid);
     {
       const MutexLock done(&under_way->mutex);
       under_way->reads.erase(pid);
     }
-    if (!arguments.ok()) return begun->FinishOutOfDescriptors();
     std::unique_ptr<const QemuArguments> found;
-    if (IsQemu(*arguments)) found = std::make_unique<QemuArguments>(ParseQemuArguments(*arguments));
-    begun->Finish(std::move(found), GivenUuid(*arguments), GivenContainer(*arguments));
+    if (IsQemu(arguments)) found = std::make_unique<QemuArguments>(ParseQemuArguments(arguments));
+    begun->Finish(std::move(found), GivenUuid(arguments), GivenContainer(arguments));
   });
   return begun;
 }
@@ -110,9 +108,9 @@ void CommandLines::ReadMonitors(UnderWay* under_way, Monitors* monitors) {
       const MutexLock lock(&under_way->mutex);
       if (!under_way->read_for_monitors.insert(pid).second) continue;
     }
-    const absl::StatusOr<std::vector<std::string>> arguments = ReadNow(pid);
-    if (arguments.ok() && IsQemu(*arguments)) {
-      for (const QmpMonitor& monitor : ParseQemuArguments(*arguments).monitors) {
+    const std::vector<std::string> arguments = ReadNow(pid);
+    if (IsQemu(arguments)) {
+      for (const QmpMonitor& monitor : ParseQemuArguments(arguments).monitors) {
         if (!monitor.path.empty()) AddSocket(pid, monitor.path, monitors);
       }
     }

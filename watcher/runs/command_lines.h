@@ -45,34 +45,23 @@ class CommandLines {
     const std::string& uuid() const { return uuid_; }
     // Once done: the container whose libvirt_lxc it is. Empty: it is none, or could not be read.
     const std::string& container() const { return container_; }
-    // Once done: no descriptor was left to read it; another one may be begun.
-    bool out_of_descriptors() const { return out_of_descriptors_; }
-    // One of them is called once, by the thread that reads.
-    void FinishOutOfDescriptors() {
-      out_of_descriptors_ = true;
-      SetDone();
-    }
+    // Called once, by the thread that reads.
     void Finish(std::unique_ptr<const QemuArguments> found, std::string uuid = "",
                 std::string container = "") {
       found_ = std::move(found);
       uuid_ = std::move(uuid);
       container_ = std::move(container);
-      SetDone();
-    }
-
-   private:
-    void SetDone() {
       const MutexLock lock(&mutex_);
       done_ = true;
       finished_.NotifyAll();
     }
 
+   private:
     mutable Mutex mutex_;
     mutable CondVar finished_;
     std::unique_ptr<const QemuArguments> found_;
     std::string uuid_;
     std::string container_;
-    bool out_of_descriptors_ = false;
     std::atomic<bool> done_ = false;  // set last: then the others do not change
   };
 

@@ -54,7 +54,7 @@ constexpr uint64_t kPidfdInfoExit = 1 << 3;
 
 ExitStatus Decoded(int wait_status) {
   if (WIFEXITED(wait_status)) return {WEXITSTATUS(wait_status), 0};
-  return {0, WTERMSIG(wait_status)};
+  return {0, WTERMSIG(wait_status), WCOREDUMP(wait_status) != 0};
 }
 
 // Unset: it has not been reaped, or the kernel does not say.

@@ -146,7 +146,7 @@ void RunRestorer::ResolveRestored(VmRun* run) {
   }
   context_->meters.out_of_descriptors.Add();
   Resume(run);
-  run->ReportProblem(kOutOfDescriptorsProblem);
+  run->ReportProblem({ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
   without_process_.push_back(run_id);
   FindProcessesLater();
 }
@@ -188,7 +188,7 @@ void RunRestorer::FindProcesses() {
     if (!FindProcess(run)) {
       without_process_.push_back(run_id);
     } else if (table_->Find(run_id) != nullptr && !run->connected()) {
-      run->ReportProblem("");
+      run->ReportProblem({});
     }
   }
   if (!without_process_.empty()) FindProcessesLater();

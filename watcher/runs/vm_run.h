@@ -150,7 +150,7 @@ class VmRun {
 
   // Reports that the monitor cannot be had for now: it has sent no greeting, or as `problem` says.
   void ReportHeld() { Hand(input::MonitorHeld{}); }
-  void ReportProblem(absl::string_view problem) { Hand(input::MonitorProblem{problem}); }
+  void ReportProblem(const Problem& problem) { Hand(input::MonitorProblem{problem}); }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
   // Ends a run of whose process `zombie` is left.

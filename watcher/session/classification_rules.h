@@ -5,8 +5,8 @@
 #include "watcher/session/classification.h"
 
 // The one place that says why a VM stopped. The first row whose condition holds decides; the last
-// row always holds. docs/classification.md is generated from this table. Facts: QEMU's
-// qapi/run-state.json and docs/qemu.md.
+// row always holds. docs/internals/classification.md is generated from this table. Facts: QEMU's
+// qapi/run-state.json and docs/internals/qemu.md.
 
 namespace vmeventd {
 

@@ -8,10 +8,11 @@
 namespace vmeventd {
 
 // Decides when a QEMU may be asked something. Before version 8.0 it may hang for ever in its exit
-// over commands that come close to each other, whichever clients send them (docs/qemu.md). So one
-// command is out at a time; none is sent within kQuietTime of the greeting, of an answer, or of an
-// event that another client's command may have caused; and none after a SHUTDOWN, until a RESET or
-// a RESUME shows that the VM lives on. One for each connection. Pure; times are monotonic.
+// over commands that come close to each other, whichever clients send them
+// (docs/internals/qemu.md). So one command is out at a time; none is sent within kQuietTime of the
+// greeting, of an answer, or of an event that another client's command may have caused; and none
+// after a SHUTDOWN, until a RESET or a RESUME shows that the VM lives on. One for each connection.
+// Pure; times are monotonic.
 class CommandPacer {
  public:
   static constexpr absl::Duration kQuietTime = absl::Milliseconds(10);

@@ -23,8 +23,8 @@ enum class Clearing {
 };
 
 // Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
-// where they came from. One table says what a RESET or a RESUME clears; docs/classification.md
-// shows it. No thread of its own.
+// where they came from. One table says what a RESET or a RESUME clears;
+// docs/internals/classification.md shows it. No thread of its own.
 class EvidenceLog {
  public:
   static constexpr size_t kMaxEntries = 16;  // timeline limit; beyond it the oldest are dropped

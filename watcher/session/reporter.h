@@ -21,7 +21,8 @@ struct Reporter {
   // Texts before and after the reason.
   absl::string_view lost, lost_end;
   absl::string_view lost_message, lost_message_end;
-  absl::string_view lost_problem;  // prefix of the reason
+  ProblemCode lost_code = ProblemCode::kMonitorLost;  // of both problems
+  absl::string_view lost_problem;                     // prefix of the reason
   absl::string_view away_problem;
   absl::string_view away_message;
 };
@@ -63,6 +64,7 @@ inline constexpr Reporter kLibvirtReporter = {
     .lost_end = ")",
     .lost_message = "the connection to libvirt ended (",
     .lost_message_end = "): this is no end of the VM",
+    .lost_code = ProblemCode::kLibvirtLost,
     .lost_problem = "libvirt lost: ",
     .away_problem = "libvirt not reached again since vmeventd was started",
     .away_message =

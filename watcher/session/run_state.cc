@@ -14,7 +14,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 2;
+constexpr uint32_t kFormat = 3;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -96,11 +96,15 @@ CONVERT(Facts, FACTS)
 #define ENTRY(F, O, S, M) F(time) F(what) F(id)
 CONVERT(Entry, ENTRY)
 
-#define INTENT(F, O, S, M) F(intent_id) F(actor) F(reason) F(expire_time) F(request_id)
+#define INTENT(F, O, S, M) F(intent_id) F(actor) F(reason) F(expire_time) F(request_id) \
+  F(declared_by)
 CONVERT(Intent, INTENT)
 
 #define DECLARED_INTENT(F, O, S, M) S(intent) F(declared) F(deadline)
 CONVERT(DeclaredIntent, DECLARED_INTENT)
+
+#define PROBLEM(F, O, S, M) F(code) F(text)
+CONVERT(Problem, PROBLEM)
 
 #define GUEST_AGENT(F, O, S, M) \
   F(unknown) F(present) F(open) F(reported) F(port) M(opened) M(closed)
@@ -146,8 +150,8 @@ CONVERT(Run, RUN)
 
 #define RUN_STATE(F, O, S, M)                                                                   \
   S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss)              \
-  F(state_time) F(published_state_time) F(uuid) F(qemu_version) F(monitor_problem) F(run_problem) \
-  F(file_problem) F(exit_problem) F(silence_problem) F(uuid_problem) M(intent)                   \
+  F(state_time) F(published_state_time) F(uuid) F(qemu_version) S(monitor_problem) S(run_problem) \
+  S(file_problem) S(exit_problem) S(silence_problem) S(uuid_problem) M(intent)                   \
   M(counted_intent) S(agent) M(exiting_since)
 CONVERT(RunState, RUN_STATE)
 // clang-format on
@@ -161,6 +165,11 @@ bool HasKnownNumbers(const RunState& state) {
   const Evidence& facts = state.evidence.facts();
   for (const VmState each : {state.state, state.published_state, state.state_before_loss}) {
     if (!IsBetween(VmState::kRunning, each, VmState::kUnreachable)) return false;
+  }
+  for (const Problem* problem :
+       {&state.monitor_problem, &state.run_problem, &state.file_problem, &state.exit_problem,
+        &state.silence_problem, &state.uuid_problem}) {
+    if (!IsBetween(ProblemCode::kNone, problem->code, kLastProblemCode)) return false;
   }
   for (const EvidenceEntry& entry : state.evidence.timeline()) {
     if (!IsBetween(EvidenceId::kOther, entry.id, kLastEvidenceId)) return false;

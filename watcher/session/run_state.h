@@ -52,12 +52,12 @@ struct RunState {
   std::string uuid;
   Labels labels;
   std::string qemu_version;
-  std::string monitor_problem;
-  std::string run_problem;
-  std::string file_problem;
-  std::string exit_problem;
-  std::string silence_problem;  // QEMU does not answer
-  std::string uuid_problem;
+  Problem monitor_problem;
+  Problem run_problem;
+  Problem file_problem;
+  Problem exit_problem;
+  Problem silence_problem;  // QEMU does not answer
+  Problem uuid_problem;
 
   EvidenceLog evidence;
   Rare<DeclaredIntent> intent;          // the open one

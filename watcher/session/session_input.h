@@ -33,7 +33,7 @@ struct MonitorReady {
 struct MonitorHeld {};
 // `problem` stands in the VM's problems until the next MonitorReady.
 struct MonitorProblem {
-  absl::string_view problem;
+  const Problem& problem;
 };
 struct Event {
   const QmpEvent& event;
@@ -122,8 +122,8 @@ struct SharedUuid {
 
 // Requests.
 
-// CheckIntent() has said that it may be declared. It expires by the monotonic clock, as long after
-// now as its expire_time is.
+// CheckIntent() has said that it may be declared. It replaces an open one. It expires by the
+// monotonic clock, as long after now as its expire_time is.
 struct IntentDeclared {
   const Intent& intent;
 };

@@ -141,7 +141,7 @@ void VmSession::Handle(const input::NewLabels& input, Instant /*now*/) {
 }
 
 void VmSession::Handle(const input::SharedUuid& input, Instant /*now*/) {
-  saved_.uuid_problem = std::string(input.problem);
+  saved_.uuid_problem = {ProblemCode::kSharedUuid, std::string(input.problem)};
 }
 
 // Time
@@ -171,7 +171,8 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
       input.states.empty() ? "" : absl::StrCat("; its threads: ", input.states);
   if (now.monotonic >= answer_due_) {
     answer_due_ = absl::InfiniteDuration();
-    saved_.silence_problem = absl::StrCat("QEMU does not answer", threads);
+    saved_.silence_problem = {ProblemCode::kNoAnswer,
+                              absl::StrCat("QEMU does not answer", threads)};
     SetState(VmState::kUnreachable, now);
   }
   if (!ExitIsLate(now)) return;
@@ -179,7 +180,8 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
   while (exit_report_ <= waited) exit_report_ *= 2;
   const int64_t seconds = absl::ToInt64Seconds(waited);
   const SignalSender* const sender = saved_.evidence.SenderOfLateEnd();
-  saved_.exit_problem = absl::StrCat(
+  saved_.exit_problem.code = ProblemCode::kExitLate;
+  saved_.exit_problem.text = absl::StrCat(
       sender == nullptr
           ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
           : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
@@ -221,7 +223,7 @@ void VmSession::BeginExit(Instant now) {
 
 void VmSession::ForgetExit() {
   saved_.exiting_since.reset();
-  saved_.exit_problem.clear();
+  saved_.exit_problem = {};
 }
 
 void VmSession::SetState(VmState state, Instant now) {

@@ -182,8 +182,9 @@ class VmSession {
   // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return !saved_.qemu_version.empty(); }
   // The problem of a monitor that has sent no greeting by `now`.
-  const char* NoGreeting(Instant now) const {
-    return MayBeStarting(now) ? kNoGreetingYet : kNoGreeting;
+  Problem NoGreeting(Instant now) const {
+    return MayBeStarting(now) ? Problem{ProblemCode::kStarting, kNoGreetingYet}
+                              : Problem{ProblemCode::kNoGreeting, kNoGreeting};
   }
   // Number of events that the rate limit has left out so far.
   uint64_t rate_limited_events() const {
@@ -250,7 +251,7 @@ class VmSession {
   // Null: it is not followed.
   static const KnownEvent* Find(absl::string_view event);
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
-              std::optional<GuestPanic> panic = std::nullopt);
+              EventDetail detail = {});
   // Time at which QEMU said it: `now`, but for what waited for this daemon.
   Instant SaidAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
@@ -261,6 +262,7 @@ class VmSession {
   void OnPanic(const QmpEvent& event, Instant now);
   void OnWatchdog(const QmpEvent& event, Instant now);
   void OnIoError(const QmpEvent& event, Instant now);
+  void OnMemoryFailure(const QmpEvent& event, Instant now);
   void OnSuspend(const QmpEvent& event, Instant now);
   void OnWakeup(const QmpEvent& event, Instant now);
   void OnSuspendDisk(const QmpEvent& event, Instant now);
@@ -294,7 +296,7 @@ class VmSession {
   void PollRunState(Instant now);
   // QEMU has answered, or is not expected to any more.
   void ForgetSilence();
-  void SetMonitorProblem(absl::string_view problem, Instant now);
+  void SetMonitorProblem(const Problem& problem, Instant now);
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` is what said it, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
@@ -349,7 +351,7 @@ class VmSession {
   void EmitAlways(VmEvent event, Instant now);
   void PublishStatus();
   void PublishEvent(VmEvent event);
-  std::forward_list<std::string> Problems() const;
+  std::forward_list<Problem> Problems() const;
   static absl::string_view StateText(VmState state);
   // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
   absl::Duration DownReport() const;
@@ -368,8 +370,8 @@ class VmSession {
   RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  std::string qemu_name_;                              // kept until STARTED has it
-  std::forward_list<std::string> published_problems_;  // as the last event published them
+  std::string qemu_name_;                          // kept until STARTED has it
+  std::forward_list<Problem> published_problems_;  // as the last event published them
 
   Instant closed_at_;
   std::string close_reason_;

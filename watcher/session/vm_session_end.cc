@@ -91,7 +91,7 @@ void VmSession::Handle(const input::FileFound& input, Instant now) {
 }
 
 void VmSession::Handle(const input::FileDone& input, Instant now) {
-  saved_.file_problem = std::string(input.status.message());
+  saved_.file_problem = {ProblemCode::kShutdownFile, std::string(input.status.message())};
   if (file_step_ != FileStep::kRequested) {
     file_written_ = !input.status.ok();  // a file that was taken back: the VM lives
     return;
@@ -151,9 +151,9 @@ void VmSession::TakeShutdownFileBack() {
 void VmSession::Finish(Instant now) {
   FlushDropped(now);
   SetState(VmState::kStopped, now);
-  saved_.monitor_problem.clear();
-  saved_.run_problem.clear();
-  saved_.uuid_problem.clear();
+  saved_.monitor_problem = {};
+  saved_.run_problem = {};
+  saved_.uuid_problem = {};
   ForgetSilence();
   ForgetExit();
   ShutdownDetail detail = MakeDetail();

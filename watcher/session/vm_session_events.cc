@@ -1,4 +1,4 @@
-// Meaning of each QMP event for a run: docs/qemu.md.
+// Meaning of each QMP event for a run: docs/internals/qemu.md.
 
 #include <initializer_list>
 #include <optional>
@@ -15,36 +15,37 @@
 namespace vmeventd {
 namespace {
 
-// One guest reboot gives two or three RESET events within 50 ms (docs/qemu.md).
+// One guest reboot gives two or three RESET events within 50 ms (docs/internals/qemu.md).
 constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
+
+// A word of QEMU's, in one line. Empty: it has none.
+std::string Word(const QmpObject& data, const char* member) {
+  constexpr size_t kMaxTextBytes = 128;
+  return std::string(Utf8Prefix(OneLine(QmpText(data, member)), kMaxTextBytes));
+}
 
 // "write on virtio0: No space left on device". A disk without a device's name has that of its node.
 std::string DescribeIoError(const QmpObject& data) {
-  constexpr size_t kMaxTextBytes = 128;
   const auto first_of = [&](std::initializer_list<const char*> members) {
     for (const char* const member : members) {
-      const std::string text = OneLine(QmpText(data, member));
-      if (!text.empty()) return std::string(Utf8Prefix(text, kMaxTextBytes));
+      if (std::string text = Word(data, member); !text.empty()) return text;
     }
     return std::string();
   };
-  const std::string operation = first_of({"operation"});
   const std::string where = first_of({"device", "node-name", "qom-path"});
   const std::string reason = first_of({"reason", "msg"});
-  std::string text = operation;
+  std::string text = Word(data, "operation");
   if (!where.empty()) absl::StrAppend(&text, text.empty() ? "" : " ", "on ", where);
   if (!reason.empty()) absl::StrAppend(&text, text.empty() ? "" : ": ", reason);
   return text;
 }
 
 // "by its guest (guest-reset)", as far as this QEMU says it.
-std::string DescribeReset(const QmpObject& data) {
-  const std::optional<bool> guest = QmpBool(data, "guest");
-  const std::string reason = OneLine(QmpText(data, "reason"));
-  return absl::StrCat(!guest.has_value() ? ""
-                      : *guest           ? " by its guest"
-                                         : " by the host",
-                      reason.empty() ? "" : absl::StrCat(" (", reason, ")"));
+std::string DescribeReset(const ResetDetail& reset) {
+  return absl::StrCat(!reset.by_guest.has_value() ? ""
+                      : *reset.by_guest           ? " by its guest"
+                                                  : " by the host",
+                      reset.reason.empty() ? "" : absl::StrCat(" (", reset.reason, ")"));
 }
 
 }  // namespace
@@ -75,7 +76,7 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
       {"BLOCK_IO_ERROR", &VmSession::OnIoError},
       {"BLOCK_JOB_ERROR", &VmSession::OnIoError},
       {"BLOCK_IMAGE_CORRUPTED", &VmSession::OnIoError},
-      {"MEMORY_FAILURE", nullptr, EventType::kMemoryFailure, "the VM's memory failed"},
+      {"MEMORY_FAILURE", &VmSession::OnMemoryFailure},
       {"MIGRATION", &VmSession::OnMigration},
   };
   for (const KnownEvent& known : kEvents) {
@@ -93,7 +94,7 @@ void VmSession::Handle(const input::Event& input, Instant now) {
 }
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
-                       Instant now, std::optional<GuestPanic> panic) {
+                       Instant now, EventDetail detail) {
   EnsureStarted(now);
   if (!Admit(type, now)) return;
   VmEvent out = MakeEvent(type, std::string(message), now);
@@ -102,7 +103,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
     out.qmp_event = event.name;
     out.detail_json = event.detail_json;
   }
-  out.panic = std::move(panic);
+  if (detail.index() != 0) out.detail = std::move(detail);
   if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
   PublishEvent(std::move(out));
 }
@@ -158,7 +159,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   ReconsiderIntent();
   ForgetExit();
-  saved_.run_problem.clear();
+  saved_.run_problem = {};
   if (saved_.state != VmState::kRunning) {
     SetState(saved_.evidence.paused() ? VmState::kPaused : VmState::kRunning, now);
   }
@@ -166,8 +167,9 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
   last_reset_ = now.monotonic;
   if (!repeated) {
-    Report(EventType::kReset, absl::StrCat("the VM was reset", DescribeReset(event.data)), event,
-           now);
+    ResetDetail reset{QmpBool(event.data, "guest"), Word(event.data, "reason")};
+    const std::string message = absl::StrCat("the VM was reset", DescribeReset(reset));
+    Report(EventType::kReset, message, event, now, std::move(reset));
   }
   TakeShutdownFileBack();
 }
@@ -213,15 +215,31 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
   // first says enough.
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
-      !absl::StartsWith(saved_.run_problem, kIoErrorProblem)) {
-    saved_.run_problem = absl::StrCat(kIoErrorProblem, ": ", error);
+      saved_.run_problem.code != ProblemCode::kIoError) {
+    saved_.run_problem = {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)};
     saved_.evidence.SawIoError(error, now);
   }
   const absl::string_view what = event.name == "BLOCK_JOB_ERROR" ? "a block job met an I/O error"
                                  : event.name == "BLOCK_IMAGE_CORRUPTED"
                                      ? "a disk image of the VM is corrupt"
                                      : "a disk of the VM met an I/O error";
-  Report(EventType::kIoError, absl::StrCat(what, error.empty() ? "" : ": ", error), event, now);
+  Report(EventType::kIoError, absl::StrCat(what, error.empty() ? "" : ": ", error), event, now,
+         IoErrorDetail{.device = Word(event.data, "device"),
+                       .node_name = Word(event.data, "node-name"),
+                       .operation = Word(event.data, "operation"),
+                       .action = Word(event.data, "action"),
+                       .no_space = QmpBool(event.data, "nospace")});
+}
+
+void VmSession::OnMemoryFailure(const QmpEvent& event, Instant now) {
+  const auto flags = event.data.find("flags");
+  const QmpObject none = QmpObject::object();
+  const QmpObject& of = flags == event.data.end() ? none : *flags;
+  Report(EventType::kMemoryFailure, "the VM's memory failed", event, now,
+         MemoryFailureDetail{.recipient = Word(event.data, "recipient"),
+                             .action = Word(event.data, "action"),
+                             .action_required = QmpBool(of, "action-required").value_or(false),
+                             .recursive = QmpBool(of, "recursive").value_or(false)});
 }
 
 void VmSession::OnSuspend(const QmpEvent& event, Instant now) {
@@ -244,7 +262,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   Report(
       EventType::kMigration,
       absl::StrCat("the migration's status changed", status.empty() ? "" : " to ", OneLine(status)),
-      event, now);
+      event, now, MigrationDetail{Word(event.data, "status")});
   // `completed` is said on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
   if (ReporterOf(saved_.run).is_manager) saved_.evidence.SawMigration(status, now);

@@ -39,6 +39,7 @@ const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
 }
 
 void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
+  if (saved_.intent.has_value()) CloseIntent(IntentEnd::kReplaced, now);
   const absl::Duration deadline = now.monotonic + (input.intent.expire_time - now.wall);
   VmEvent event = MakeEvent(
       EventType::kIntentDeclared,
@@ -63,7 +64,9 @@ void VmSession::CloseIntent(IntentEnd end, Instant now) {
   VmEvent event =
       MakeEvent(EventType::kIntentWithdrawn,
                 absl::StrCat("the intent of ", saved_.intent->intent.actor,
-                             end == IntentEnd::kExpired ? " has expired" : " was withdrawn"),
+                             end == IntentEnd::kExpired    ? " has expired"
+                             : end == IntentEnd::kReplaced ? " was replaced by another of theirs"
+                                                           : " was withdrawn"),
                 now);
   event.intent = saved_.intent->intent;
   event.intent_end = end;

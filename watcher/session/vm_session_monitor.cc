@@ -86,7 +86,7 @@ void VmSession::PollRunState(Instant now) {
 
 void VmSession::ForgetSilence() {
   answer_due_ = absl::InfiniteDuration();
-  saved_.silence_problem.clear();
+  saved_.silence_problem = {};
 }
 
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
@@ -96,7 +96,9 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   saved_.uuid = info.uuid;
   saved_.qemu_version = info.qemu_version;
   if (!started_) qemu_name_ = info.qemu_name;
-  saved_.monitor_problem = info.run_state.empty() ? "QEMU did not answer query-status" : "";
+  saved_.monitor_problem = info.run_state.empty()
+                               ? Problem{ProblemCode::kNoAnswer, "QEMU did not answer query-status"}
+                               : Problem{};
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
   // is a RESET or a RESUME. What else it may say, such as `postmigrate`, stands beside the
@@ -134,7 +136,7 @@ std::string VmSession::StateReport(absl::string_view run_state) const {
 }
 
 void VmSession::Regain(absl::string_view run_state, Instant now) {
-  saved_.monitor_problem.clear();
+  saved_.monitor_problem = {};
   ForgetExit();  // a QEMU that answers does not hang
   const VmState before = saved_.state_before_loss;
   ApplyRunState(run_state, StateReport(run_state), now);
@@ -166,11 +168,13 @@ void VmSession::ReopenShutdownFile() {
 }
 
 void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Instant now) {
-  Emit(MakeEvent(EventType::kGap,
-                 absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
-                              StateText(saved_.state), " now: the events between were not seen"),
-                 now),
-       now);
+  VmEvent gap =
+      MakeEvent(EventType::kGap,
+                absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
+                             StateText(saved_.state), " now: the events between were not seen"),
+                now);
+  gap.gap_reason = GapReason::kUnseenChange;
+  Emit(std::move(gap), now);
   EventType type = EventType::kResumed;
   if (saved_.state == VmState::kPaused) type = EventType::kPaused;
   if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
@@ -192,20 +196,21 @@ void VmSession::Handle(const input::MonitorProblem& input, Instant now) {
   SetMonitorProblem(input.problem, now);
 }
 
-void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
+void VmSession::SetMonitorProblem(const Problem& problem, Instant now) {
   if (saved_.monitor_problem == problem) return;
-  saved_.monitor_problem = std::string(problem);
+  saved_.monitor_problem = problem;
   EnsureStarted(now);
 }
 
 void VmSession::SetRunProblem(absl::string_view run_state) {
   if (run_state == "io-error") {
     // The text of BLOCK_IO_ERROR stands.
-    if (!absl::StartsWith(saved_.run_problem, kIoErrorProblem))
-      saved_.run_problem = std::string(kIoErrorProblem);
+    if (saved_.run_problem.code != ProblemCode::kIoError)
+      saved_.run_problem = {ProblemCode::kIoError, std::string(kIoErrorProblem)};
+  } else if (run_state == "internal-error") {
+    saved_.run_problem = {ProblemCode::kInternalError, "paused by QEMU after an internal error"};
   } else {
-    saved_.run_problem =
-        run_state == "internal-error" ? "paused by QEMU after an internal error" : "";
+    saved_.run_problem = {};
   }
 }
 
@@ -239,7 +244,9 @@ void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
     saved_.monitor = Monitor::kLost;
     closed_at_ = now;
     unready_ = true;
-    SetMonitorProblem(absl::StrCat("monitor closed before it was ready: ", input.why), now);
+    SetMonitorProblem({ProblemCode::kMonitorLost,
+                       absl::StrCat("monitor closed before it was ready: ", input.why)},
+                      now);
   }
   // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever
   // in its handshake the connection ended.
@@ -265,13 +272,15 @@ void VmSession::DeclareLost(Instant now) {
   const std::string& why = close_reason_;
   saved_.evidence.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);
   if (saved_.monitor_problem.empty())
-    saved_.monitor_problem = absl::StrCat(reporter.lost_problem, why);
+    saved_.monitor_problem = {reporter.lost_code, absl::StrCat(reporter.lost_problem, why)};
   LoseMonitor(absl::StrCat(reporter.lost_message, why, reporter.lost_message_end), now);
 }
 
 void VmSession::DeclareAway(Instant now) {
   const Reporter& reporter = ReporterOf(saved_.run);
-  if (saved_.monitor_problem.empty()) saved_.monitor_problem = std::string(reporter.away_problem);
+  if (saved_.monitor_problem.empty()) {
+    saved_.monitor_problem = {reporter.lost_code, std::string(reporter.away_problem)};
+  }
   LoseMonitor(std::string(reporter.away_message), now);
 }
 
@@ -295,7 +304,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   }
   if (state == VmState::kUnreachable) return;
   SetState(state, now);
-  saved_.silence_problem.clear();
+  saved_.silence_problem = {};
 }
 
 }  // namespace vmeventd

@@ -123,7 +123,7 @@ void VmSession::EnsureStarted(Instant now) {
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   qemu_name_.clear();
   absl::StrAppend(&message, ", ", StateText(saved_.state));
-  if (!saved_.monitor_problem.empty()) absl::StrAppend(&message, "; ", saved_.monitor_problem);
+  if (!saved_.monitor_problem.empty()) absl::StrAppend(&message, "; ", saved_.monitor_problem.text);
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
   if (!gone_) KeepNow();
 }
@@ -131,12 +131,14 @@ void VmSession::EnsureStarted(Instant now) {
 void VmSession::FlushDropped(Instant now) {
   if (!drops_.has_value()) return;
   drops_.reset();
-  PublishEvent(MakeEvent(
+  VmEvent gap = MakeEvent(
       EventType::kGap,
       absl::StrCat(limiter_->TakeDropped(), " events of this VM were left out: it sent more than ",
                    EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond,
                    " a second, or the node's VMs together more than they may"),
-      now));
+      now);
+  gap.gap_reason = GapReason::kRateLimited;
+  PublishEvent(std::move(gap));
 }
 
 bool VmSession::Admit(EventType type, Instant now) {
@@ -180,12 +182,13 @@ void VmSession::PublishChanges(Instant now) {
     Emit(std::move(event), now);
   }
   if (!drops_.has_value()) {
-    const std::forward_list<std::string> problems = Problems();
+    const std::forward_list<Problem> problems = Problems();
     if (problems != published_problems_) {
-      Emit(MakeEvent(
-               EventType::kProblemsChanged,
-               problems.empty() ? "the VM has no problem any more" : absl::StrJoin(problems, "; "),
-               now),
+      const auto text = [](std::string* out, const Problem& problem) { *out += problem.text; };
+      Emit(MakeEvent(EventType::kProblemsChanged,
+                     problems.empty() ? "the VM has no problem any more"
+                                      : absl::StrJoin(problems, "; ", text),
+                     now),
            now);
     }
   }
@@ -227,10 +230,10 @@ void VmSession::KeepAtOnce() {
   if (started_) KeepNow();
 }
 
-std::forward_list<std::string> VmSession::Problems() const {
-  std::forward_list<std::string> problems;
+std::forward_list<Problem> VmSession::Problems() const {
+  std::forward_list<Problem> problems;
   // The last one first, as each goes to the front.
-  for (const std::string* problem :
+  for (const Problem* problem :
        {&saved_.uuid_problem, &saved_.exit_problem, &saved_.file_problem, &saved_.run_problem,
         &saved_.silence_problem, &saved_.monitor_problem}) {
     if (!problem->empty()) problems.emplace_front(*problem);

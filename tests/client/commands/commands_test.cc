@@ -108,9 +108,9 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
 TEST_F(CommandsTest, VmsMayBeChosenByTheirEndAndByTheirRun) {
   server_.service().list_vms = Answers<v1::ListVmsResponse>(R"(
       vms { ref { name: 'a' run_id: 'a' }
-            shutdown { class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_HOST_KILL } }
+            shutdown { shutdown_class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_HOST_KILL } }
       vms { ref { name: 'b' run_id: 'b' }
-            shutdown { class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_WATCHDOG } }
+            shutdown { shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_WATCHDOG } }
       vms { ref { name: 'c' run_id: 'c' } })");
   const auto chosen = [this](const std::string& filter) {
     output_.text.clear();
@@ -130,7 +130,7 @@ NodeVm RunAt(const std::string& name, v1::VmState state, int64_t time,
   run.vm.set_state(state);
   run.vm.mutable_state_time()->set_seconds(time);
   run.vm.mutable_start_time()->set_seconds(time);
-  if (state == v1::VM_STATE_STOPPED) run.vm.mutable_shutdown()->set_class_(end);
+  if (state == v1::VM_STATE_STOPPED) run.vm.mutable_shutdown()->set_shutdown_class(end);
   return run;
 }
 
@@ -153,7 +153,7 @@ TEST(RowsOf, HasARowForEachVmWithItsNewestRunAndItsLastEnd) {
   EXPECT_THAT(NamesOf(rows), ElementsAre("a", "b", "c"));
   EXPECT_EQ(rows[1].vm.state(), v1::VM_STATE_RUNNING);
   EXPECT_EQ(rows[1].ends, 2);
-  EXPECT_EQ(rows[1].end()->class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(rows[1].end()->shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
   EXPECT_EQ(rows[2].ends, 1);
   EXPECT_FALSE(RowsOf(RunsOfThree(), /*runs_known=*/false)[1].ends.has_value());
 }
@@ -236,6 +236,15 @@ TEST_F(CommandsTest, VmsReadsAllPages) {
                      .include_stopped = true})
           .has_value());
   EXPECT_EQ(Lines(), 2U);
+}
+
+TEST_F(CommandsTest, StreamsPrintsTheStreamsOfEachPage) {
+  server_.service().stream_pages = {
+      FromText<v1::ListStreamsResponse>("streams { stream_id: '1' } next_page_token: '1'"),
+      FromText<v1::ListStreamsResponse>("streams { stream_id: '2' }")};
+  EXPECT_FALSE(Run(StreamsCommand{}).has_value());
+  EXPECT_EQ(Lines(), 2U);
+  EXPECT_THAT(output_.text, HasSubstr("\"stream_id\":\"2\""));
 }
 
 TEST_F(CommandsTest, InfoPrintsOneObject) {

@@ -20,7 +20,7 @@ using testing::Not;
 v1::Event End(v1::ShutdownClass shutdown_class, const std::string& name) {
   v1::Event end = MakeEvent(1, name);
   end.set_type(v1::EVENT_TYPE_STOPPED);
-  end.mutable_shutdown()->set_class_(shutdown_class);
+  end.mutable_shutdown()->set_shutdown_class(shutdown_class);
   end.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
   return end;
 }

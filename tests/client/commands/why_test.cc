@@ -26,7 +26,7 @@ NodeEvent EndOf(const std::string& name, int64_t age, v1::ShutdownClass shutdown
   event.mutable_vm()->set_run_id(run);
   event.mutable_observe_time()->set_seconds(kPresent - age);
   event.set_type(v1::EVENT_TYPE_STOPPED);
-  event.mutable_shutdown()->set_class_(shutdown_class);
+  event.mutable_shutdown()->set_shutdown_class(shutdown_class);
   return {event, {.name = node}};
 }
 
@@ -89,7 +89,7 @@ TEST_F(StoryCollectorTest, AVmThatRunsAgainHasItsLastEndAndTheStartOfTheRunThatE
   collector_.AddEnd(EndOf("web1", 200'000, v1::SHUTDOWN_CLASS_USER, "oldest"));
   const VmStories stories = collector_.Take();
   ASSERT_EQ(stories.size(), 1u);
-  EXPECT_EQ(stories[0].end->event.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
+  EXPECT_EQ(stories[0].end->event.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH);
   EXPECT_EQ(stories[0].started, absl::FromUnixSeconds(kPresent - 105));
   EXPECT_EQ(stories[0].vm->vm.state(), v1::VM_STATE_RUNNING);
   EXPECT_THAT(stories[0].ends, UnorderedElementsAre(Pair(v1::SHUTDOWN_CLASS_CRASH, 1),

@@ -16,8 +16,8 @@ namespace vmeventd::client {
 namespace {
 
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::UnorderedElementsAre;
 
 class CursorFileTest : public testing::Test {
  protected:
@@ -71,14 +71,14 @@ TEST_F(CursorFileTest, OnePositionBelongsToTheOneServerAtAnyAddress) {
   EXPECT_EQ(file->Find("unix:/run/vmeventd/vmeventd.sock"), (WatchPosition{7, "journal-a"}));
 }
 
-TEST_F(CursorFileTest, LeavesNothingElseBesideIt) {
+TEST_F(CursorFileTest, LeavesItsLockAloneBesideIt) {
   std::ofstream(directory_ / ".cursor.new") << "of a crash";
   EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
     names.push_back(entry.path().filename());
   }
-  EXPECT_THAT(names, ElementsAre("cursor"));
+  EXPECT_THAT(names, UnorderedElementsAre("cursor", ".cursor.lock"));
 }
 
 TEST_F(CursorFileTest, IsForItsOwnerAlone) {

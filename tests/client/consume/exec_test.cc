@@ -131,7 +131,7 @@ TEST(EventVariables, DescribeTheEvent) {
   v1::Event event = MakeEvent(42);
   event.set_type(v1::EVENT_TYPE_STOPPED);
   event.mutable_vm()->set_run_id("run-7");
-  event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
   event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_QEMU_KILLED);
   event.set_message(std::string("a\0b", 3));
   const auto list = EventVariables(event, {"node1", "prod"});

@@ -82,6 +82,14 @@ TEST_F(DiagnosisTest, AMonitorThatVmeventdHoldsIsHealthy) {
   EXPECT_TRUE(Diagnose(facts_).findings.empty());
 }
 
+TEST_F(DiagnosisTest, AMonitorThatVmeventdHoldsIsHealthyWhateverItsWatchesAre) {
+  Connect(&facts_, Process(8, "vmeventd", {"vmeventd"}));
+  facts_.watches.clear();
+  const Diagnosis diagnosis = Diagnose(facts_);
+  EXPECT_THAT(diagnosis.findings, testing::IsEmpty());
+  EXPECT_EQ(diagnosis.followed, 1);
+}
+
 TEST_F(DiagnosisTest, AHeldMonitorNamesItsHolder) {
   Connect(&facts_, Process(8, "socat", {"socat"}));
   const Finding finding = Only(facts_, "held-monitor");
@@ -207,7 +215,7 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
   EXPECT_THAT(Only(facts_, "daemon").what, testing::EndsWith("running there?"));
   facts_.daemon.failure.clear();
   v1::LibvirtConnection* const libvirt = facts_.daemon.info.add_libvirt_connections();
-  libvirt->set_problem("no such file; is libvirtd running there?");
+  libvirt->mutable_problem()->set_text("no such file; is libvirtd running there?");
   EXPECT_THAT(Only(facts_, "libvirt").what, testing::EndsWith("running there?"));
   libvirt->set_uri("qemu+unix:///session?socket=/run/virtqemud-sock");
   EXPECT_EQ(Only(facts_, "libvirt").line,
@@ -365,8 +373,8 @@ TEST_F(DiagnosisTest, TheDaemonsDescriptorsAreCompared) {
 }
 
 TEST_F(DiagnosisTest, WhatTheDaemonSaysOfAFreeMonitorIsAFinding) {
-  facts_.daemon.vms = {
-      FromText<v1::Vm>("ref { name: 'web1' pid: 7 } problems: 'no file descriptor is left'")};
+  facts_.daemon.vms = {FromText<v1::Vm>(
+      "ref { name: 'web1' pid: 7 } problems { text: 'no file descriptor is left' }")};
   EXPECT_EQ(Only(facts_, "problem").line, "vmevents why web1");
 }
 

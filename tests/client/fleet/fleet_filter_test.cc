@@ -74,7 +74,7 @@ TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
       type: EVENT_TYPE_STOPPED observe_time { seconds: 100 }
       vm { name: 'web1' source: 'libvirt:qemu:///system' run_id: 'r1'
            uuid: '550e8400-e29b-41d4-a716-446655440000' labels { key: 'app' value: 'web' } }
-      shutdown { class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_GUEST_PANIC })");
+      shutdown { shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_GUEST_PANIC })");
   const auto matches = [&](const FleetFilter& filter) {
     return FleetMatcher(filter).Matches(origin, stopped);
   };
@@ -127,7 +127,7 @@ TEST(EventSubjects, CoverWhatMatches) {
       Filter({"prod/n*"}, "vm_names: ['a b', 'web1'] types: [EVENT_TYPE_GAP, EVENT_TYPE_PAUSED]")};
   FakeNats nats;
   v1::Event stopped = Event(v1::EVENT_TYPE_STOPPED, "web1");
-  stopped.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  stopped.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
   nats.AddEvent("n1", stopped, "stopped.crash");
   nats.AddEvent("n1", Event(v1::EVENT_TYPE_PAUSED, "a b"), "paused");
   nats.AddEvent("n2", Event(v1::EVENT_TYPE_GAP, ""), "gap");

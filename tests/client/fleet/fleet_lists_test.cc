@@ -176,7 +176,7 @@ TEST_F(FleetListsTest, WhyReadsTheEndsOfAVmOnAllNodes) {
   for (uint64_t sequence = 1; sequence <= 3; ++sequence) {
     v1::Event event = MakeEvent(sequence, sequence == 3 ? "web2" : "web1");
     event.set_type(v1::EVENT_TYPE_STOPPED);
-    event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+    event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
     nats_.AddEvent(sequence == 1 ? "n1" : "n2", event, "stopped.crash");
   }
   AddVm("n1", "web1", v1::VM_STATE_STOPPED, 100);
@@ -185,7 +185,7 @@ TEST_F(FleetListsTest, WhyReadsTheEndsOfAVmOnAllNodes) {
   EXPECT_FALSE(Run(Why("web1"), &formatter));
   const auto story = nlohmann::json::parse(output_.text);
   EXPECT_EQ(story["vm"]["node"], "n2");
-  EXPECT_EQ(story["last_end"]["shutdown"]["class"], "SHUTDOWN_CLASS_CRASH");
+  EXPECT_EQ(story["last_end"]["shutdown"]["shutdown_class"], "SHUTDOWN_CLASS_CRASH");
   EXPECT_EQ(Names(Why("web*")), "prod/n2/web1\nprod/n2/web2\n");
   EXPECT_THAT(Names(Why("web9")), HasSubstr("no VM \"web9\" is known in the fleet"));
 }

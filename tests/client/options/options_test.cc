@@ -240,9 +240,9 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"crashed|coredumpctl", "did you mean crashes?"},
       {"vms --failed", "did you mean --class crash?"},
       {"top -n 1", "did you mean --once?"},
-      {"-u web1", "\"-u\" is not known here (see"},
+      {"-u web1", "\"-u\" is not known here; the commands are"},
       {"health journal --all", "use one of them"},
-      {"web1", "\"web1\" is not known here; the commands are watch, push,"},
+      {"mail7", "\"mail7\" is not known here; the commands are watch, push,"},
       {"vms --json=x", "\"--json=x\" is not known here"},
       {"vms --selector app=web", "did you mean --label?"},
       {"vms --show-labels|events -x", "did you mean -o wide?"},
@@ -314,8 +314,10 @@ TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
   EXPECT_EQ(As<EventsCommand>({"tail", "-n5"}).last, 5U) << "the last one counts";
   EXPECT_EQ(As<FollowCommand>({"tail", "-f"}).last, 10U);
   EXPECT_THAT(As<EventsCommand>({"events", "tail"}).filter.vm_names(), ElementsAre("tail"));
-  EXPECT_EQ(As<DeclareIntentCommand>({"intent", "declare", "a", "--reason", "--json"}).reason,
-            "--json");
+  EXPECT_EQ(
+      As<DeclareIntentCommand>({"intent", "declare", "a", "--actor", "b", "--reason", "--json"})
+          .reason,
+      "--json");
   EXPECT_THAT(As<EventsCommand>({"events", "--", "--json"}).filter.vm_names(),
               ElementsAre("--json"));
   EXPECT_EQ(Parsed({"vms", "--no-color"}).color, ColorMode::kNever);
@@ -585,7 +587,8 @@ TEST(ParseCommandLine, EachHelpHasExamplesAndNoMoreThan80Columns) {
   for (const char* command : {"--utc",       "watch",
                               "events",      "vms",
                               "why",         "intent",
-                              "info",        "intent declare",
+                              "info",        "streams",
+                              "web",         "intent declare",
                               "intent list", "intent withdraw",
                               "health",      "top",
                               "vm",          "fleet",
@@ -792,6 +795,24 @@ TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
 }
 
+TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
+  const auto web = [](const std::vector<std::string>& words) {
+    return std::get<WebCommand>(Parsed(words).command);
+  };
+  EXPECT_EQ(ToText(web({"web"}).listen), "127.0.0.1:9557");
+  const WebCommand named = web({"web", "--listen", "[::1]:9555", "--token-file", "t"});
+  EXPECT_EQ(ToText(named.listen) + " " + named.token_file, "[::1]:9555 t");
+  EXPECT_EQ(Parsed({"web", "--server", "a,b"}).servers.size(), 2);
+  EXPECT_TRUE(Parsed({"web", "--server", "nats://a"}).fleet.has_value());
+  ExpectComplaints({{"web --listen x:y", "--listen: "},
+                    {"web --listen localhost", "HOST:PORT"},
+                    {"web --listen unix:/x", "--listen: "},
+                    {"web --web-cert x", "--web-key FILE"},
+                    {"web --web-key x", "--web-cert FILE"},
+                    {"web --web-client-ca x", "--web-cert FILE"},
+                    {"web --token-file ", "--token-file"}});
+}
+
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
   OptionContext context = TestContext();
   context.server_variable = "/nonsense";
@@ -802,8 +823,9 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({"--utc"}),
-            "no command is given; the commands are watch, push, events, vms, why, status, top, "
-            "fleet, intent, info, health, doctor, help, version and completion (see vmevents "
+            "no command is given; the commands are watch, push, web, events, vms, why, status, "
+            "top, fleet, intent, info, streams, health, doctor, help, version and completion (see "
+            "vmevents "
             "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));

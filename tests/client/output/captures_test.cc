@@ -27,12 +27,13 @@ struct Row {
 };
 
 constexpr char kOfBash[] =
-    "sender { signal: 9 pid: 812 command: 'bash' cgroup: '/user.slice' details_known: true } ";
+    "sender { signal: 9 pid: 812 command: 'bash' cgroup: '/user.slice' uid: 0 } ";
 
 NodeEvents Night() {
   const std::string killed = absl::StrCat(
-      "class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_KILL rule: 'killed-by-host' ",
-      "exit_status_known: true exit_signal: 9 ", kOfBash,
+      "shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_KILL rule: "
+      "'killed-by-host' ",
+      "exit_signal { number: 9 } ", kOfBash,
       "evidence { what: 'SIGKILL sent by bash (pid 812, uid 0, /user.slice)' "
       "time { seconds: 1782907100 nanos: 51000000 } } "
       "evidence { what: 'process gone' time { seconds: 1782907100 nanos: 70000000 } } "
@@ -43,15 +44,16 @@ NodeEvents Night() {
       {4000, "database-server-04.prod", v1::EVENT_TYPE_POWERDOWN_REQUESTED,
        "the host pressed the power button", ""},
       {3990, "database-server-04.prod", v1::EVENT_TYPE_STOPPED, "",
-       "class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF "
+       "shutdown_class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF "
        "caveats: SHUTDOWN_CAVEAT_POWERDOWN_EARLIER"},
       {3000, "db2", v1::EVENT_TYPE_GUEST_PANICKED, "the guest's kernel panicked", ""},
       {2999, "db2", v1::EVENT_TYPE_STOPPED, "",
-       "class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_GUEST_PANIC rule: 'guest-panic'"},
+       "shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_GUEST_PANIC rule: "
+       "'guest-panic'"},
       {900, "web2", v1::EVENT_TYPE_INTENT_DECLARED,
        "alice intends to end the VM: ticket 4711: kernel update of node7", ""},
       {890, "web2", v1::EVENT_TYPE_STOPPED, "",
-       "class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT rule: 'host-quit' "
+       "shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT rule: 'host-quit' "
        "intent { actor: 'alice' reason: 'ticket 4711: kernel update of node7' }"},
       {100, "web1", v1::EVENT_TYPE_STOPPED, "", killed.c_str()},
       {90, "web1", v1::EVENT_TYPE_STARTED, "QEMU 7.2.22, pid 4799, named web1, running", ""},

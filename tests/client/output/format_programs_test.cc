@@ -25,12 +25,12 @@ TEST(JsonFormatter, PrintsOneObjectALine) {
 TEST(JsonFormatter, UsesTheContractsNamesAndTimesInUtc) {
   NodeEvents events = {{MakeEvent(7)}};
   events[0].event.set_type(v1::EVENT_TYPE_STOPPED);
-  events[0].event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_USER);
+  events[0].event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_USER);
   const std::string text = *JsonFormatter().FormatEvents(events);
   EXPECT_THAT(text, HasSubstr("\"sequence\":\"7\""));
   EXPECT_THAT(text, HasSubstr("\"observe_time\":\"2026-07-01T12:00:00.123Z\""));
   EXPECT_THAT(text, HasSubstr("\"type\":\"EVENT_TYPE_STOPPED\""));
-  EXPECT_THAT(text, HasSubstr("\"class\":\"SHUTDOWN_CLASS_USER\""));
+  EXPECT_THAT(text, HasSubstr("\"shutdown_class\":\"SHUTDOWN_CLASS_USER\""));
 }
 
 TEST(JsonFormatter, PrintsFieldsThatAreZeroButNoUnsetMessage) {

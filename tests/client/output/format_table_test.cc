@@ -17,7 +17,7 @@ using testing::Not;
 
 v1::ShutdownDetail PowerdownShutdown() {
   return FromText<v1::ShutdownDetail>(R"(
-      class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_POWERDOWN
+      shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_POWERDOWN
       rule: 'guest-shutdown-in-window' powerdown_age { seconds: 4 }
       evidence { time { seconds: 1782907200 } what: 'POWERDOWN' }
       evidence { what: 'SHUTDOWN reason=guest-shutdown' })");
@@ -62,18 +62,18 @@ TEST(TableFormatter, AStoppedRowIsOneLineAndAWideOneHasTheEvidenceInASentence) {
 
 TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
   v1::Event event = StoppedEvent();
-  event.mutable_shutdown()->set_exit_status_known(true);
+  event.mutable_shutdown()->set_exit_code(0);
   EXPECT_THAT(EventLine(event), testing::EndsWith("  host powerdown\n"));
   event.mutable_shutdown()->set_exit_code(3);
   EXPECT_THAT(EventLine(event), testing::EndsWith("  host powerdown, exit 3\n"));
-  event.mutable_shutdown()->set_exit_signal(11);
+  event.mutable_shutdown()->mutable_exit_signal()->set_number(11);
   EXPECT_THAT(EventLine(event), testing::EndsWith("  host powerdown, SIGSEGV\n"));
   v1::SignalSender* const sender = event.mutable_shutdown()->mutable_sender();
   sender->set_signal(9);
   sender->set_pid(7);
   event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_HOST_KILL);
   EXPECT_THAT(EventLine(event), testing::EndsWith("  host kill by pid 7\n"));
-  sender->set_details_known(true);
+  sender->set_uid(0);
   sender->set_command("virtqemud");
   EXPECT_THAT(EventLine(event), testing::EndsWith("  host kill by virtqemud\n"));
   event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_NEVER_RAN);
@@ -85,7 +85,7 @@ TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
 // An end for which an admin may have asked the guest's agent.
 TEST(TableFormatter, AClassWithACaveatHasAQuestionMark) {
   v1::Event event = StoppedEvent();
-  event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_USER);
+  event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_USER);
   EXPECT_THAT(EventLine(event), HasSubstr("  USER     "));
   event.mutable_shutdown()->add_caveats(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED);
   EXPECT_THAT(EventLine(event), HasSubstr("  USER?    "));
@@ -228,7 +228,7 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   for (std::string* text :
        {vm.mutable_ref()->mutable_run_id(), vm.mutable_ref()->mutable_uuid(),
         vm.mutable_ref()->mutable_source(), vm.mutable_qemu_version(), vm.mutable_monitor_path(),
-        vm.add_problems(), vm.mutable_intent()->mutable_actor(),
+        vm.add_problems()->mutable_text(), vm.mutable_intent()->mutable_actor(),
         vm.mutable_intent()->mutable_reason(), vm.mutable_shutdown()->mutable_rule(),
         vm.mutable_shutdown()->mutable_intent()->mutable_actor(),
         vm.mutable_shutdown()->add_evidence()->mutable_what()}) {
@@ -243,7 +243,7 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.add_directories()->set_path(evil);
   info.mutable_directories(0)->set_pattern(evil);
   info.add_libvirt_connections()->set_uri(evil);
-  info.mutable_libvirt_connections(0)->set_problem(evil);
+  info.mutable_libvirt_connections(0)->mutable_problem()->set_text(evil);
   TableFormatter formatter({});
   const std::string all =
       EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatInfo(info);
@@ -251,6 +251,20 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
     EXPECT_THAT(all, Not(HasSubstr(bad)));
   }
   EXPECT_EQ(EventLine(event).find('\n'), EventLine(event).size() - 1);
+}
+
+TEST(TableFormatter, AStreamIsItsClientAndHowFarItIs) {
+  Formatter::Streams streams;
+  *streams.Add() = FromText<v1::Stream>(R"(
+      stream_id: '1f' peer: 'user 1000' sequence: 7 filter { vm_names: 'web*' })");
+  *streams.Add() = FromText<v1::Stream>(R"(
+      stream_id: '2f' peer: '10.0.0.7' certificate_names: 'URI spiffe://site/mover' sequence: 5
+      lag: 2 any_of { types: EVENT_TYPE_STOPPED })");
+  EXPECT_EQ(*TableFormatter({}).FormatStreams(streams),
+            "STREAM  CLIENT                   OPEN  SEQUENCE  LAG  FILTER\n"
+            "1f      user 1000                -     7         0    filter { vm_names: \"web*\" }\n"
+            "2f      URI spiffe://site/mover  -     5         2    any_of { types: "
+            "EVENT_TYPE_STOPPED }\n");
 }
 
 TEST(TableFormatter, TheClassAndTheEvidenceAreShownOnce) {
@@ -273,7 +287,7 @@ TEST(TableFormatter, ListsVms) {
   vms[0].vm.set_qemu_version("7.2.22");
   vms[0].vm.mutable_state_time()->set_seconds(1782907200);
   vms[0].ends = 3;
-  vms[0].last_end.set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  vms[0].last_end.set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
   vms[0].last_end.set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
   vms[1].vm.set_state(v1::VM_STATE_STOPPED);
   *vms[1].vm.mutable_shutdown() = PowerdownShutdown();
@@ -290,7 +304,7 @@ TEST(TableFormatter, ListsVms) {
 TEST(TableFormatter, ShowsHowLongAVmIsInItsState) {
   NodeVms vms = {{MakeVm("web1")}, {MakeVm("web2")}};
   vms[0].vm.mutable_state_time()->set_seconds(1782907200 - 200);
-  vms[1].vm.add_problems("monitor held by another client");
+  vms[1].vm.add_problems()->set_text("monitor held by another client");
   EXPECT_EQ(*TableFormatter(kNarrow).FormatVms(vms),
             "VM    STATE    AGE    CLASS  WHY\n"
             "web1  RUNNING  3m20s\n"
@@ -328,7 +342,7 @@ TEST(TableFormatter, ShowsTheServersInfo) {
 TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
   const auto info = FromText<v1::GetServerInfoResponse>(R"(
       libvirt_connections { uri: 'qemu:///system' connected: true domains: 1 }
-      libvirt_connections { uri: 'qemu:///session' problem: 'Connection refused'
+      libvirt_connections { uri: 'qemu:///session' problem { text: 'Connection refused' }
                             since { seconds: 1782907200 } })");
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
               HasSubstr("libvirt         qemu:///system  1 domain\n"

@@ -26,8 +26,8 @@ VmStory Crashed() {
       vm { name: 'web1' run_id: 'run-1' pid: 5432 } type: EVENT_TYPE_STOPPED
       observe_time { seconds: 1782906360 nanos: 51000000 }
       message: 'CRASH: QEMU crashed, or gave up with an error. Seen: monitor closed, process gone.'
-      shutdown { class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_QEMU_CRASHED rule: 'qemu-crashed'
-        exit_status_known: true exit_signal: 11
+      shutdown { shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_QEMU_CRASHED rule: 'qemu-crashed'
+        exit_signal { number: 11 core_dumped: true }
         evidence { time { seconds: 1782906360 nanos: 44000000 } what: 'monitor closed' }
         evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'process gone' }
         evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'exit signal 11 (SIGSEGV)' } })");
@@ -73,13 +73,13 @@ TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
   VmStory story = Crashed();
   v1::ShutdownDetail* const shutdown = story.end->event.mutable_shutdown();
   *shutdown = FromText<v1::ShutdownDetail>(R"(
-      class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT rule: 'host-quit'
-      intent { actor: 'alice' reason: 'ticket 4711: kernel update' })");
+      shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT rule: 'host-quit'
+      intent { actor: 'alice' declared_by: 'user 1000' reason: 'ticket 4711: kernel update' })");
   story.end->event.set_message(
       "ADMIN: the host sent QEMU a quit command, as alice intended (ticket 4711: kernel update). "
       "Seen: SHUTDOWN reason=host-qmp-quit.");
   EXPECT_THAT(Why(story), HasSubstr("after running 29 s\n"
-                                    "  Intent of alice: ticket 4711: kernel update\n"
+                                    "  Intent of alice (user 1000): ticket 4711: kernel update\n"
                                     "  The host sent QEMU a quit command.\n"
                                     "  rule host-quit (class ADMIN, cause host quit)\n"));
   EXPECT_THAT(Why(story), StartsWith("web1 ENDED BY AN ADMIN"));
@@ -94,14 +94,14 @@ std::string Sentence(const std::string& shutdown, const std::string& message = "
 
 TEST(EndSentence, NamesTheSignalAndItsSender) {
   const std::string bash =
-      "sender { signal: 15 pid: 7 command: 'bash' cgroup: '/user.slice' details_known: true } ";
+      "sender { signal: 15 pid: 7 command: 'bash' cgroup: '/user.slice' uid: 0 } ";
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_SIGNAL " + bash),
             "bash (pid 7, uid 0, /user.slice) sent QEMU SIGTERM.");
-  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_SIGNAL exit_signal: 1"),
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_SIGNAL exit_signal { number: 1 }"),
             "QEMU was ended by SIGHUP; sender not recorded.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_SIGNAL"),
             "The host sent QEMU a signal to end; which one and its sender are not recorded.");
-  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_KILLED exit_signal: 9"),
+  EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_KILLED exit_signal { number: 9 }"),
             "QEMU was ended by SIGKILL; sender not recorded.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_KILLED sender { signal: 9 kernel: true }"),
             "The kernel sent QEMU SIGKILL.");
@@ -109,14 +109,14 @@ TEST(EndSentence, NamesTheSignalAndItsSender) {
             "Process 7 sent QEMU SIGKILL.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_code: 1"),
             "QEMU gave up with exit code 1: an error of its own. Nobody on the host asked for it.");
-  EXPECT_THAT(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal: 11 " + bash),
+  EXPECT_THAT(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: 11 } " + bash),
               Not(HasSubstr("Nobody")));
 }
 
 TEST(EndSentence, HasTheAgeOfAPowerdownAndEachCaveat) {
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_POWERDOWN powerdown_age { seconds: 4 }"),
             "The host pressed the power button, and the guest obeyed after 4s.");
-  EXPECT_EQ(Sentence("class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF "
+  EXPECT_EQ(Sentence("shutdown_class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF "
                      "powerdown_age { seconds: 900 } caveats: SHUTDOWN_CAVEAT_POWERDOWN_EARLIER",
                      "USER: the guest powered itself off. Seen: POWERDOWN."),
             "The guest powered itself off. The host had pressed the power button 15 min earlier.");
@@ -154,7 +154,7 @@ TEST(FormatWhy, ShowsOpenIntentsAndProblems) {
   VmStory story = Crashed();
   *story.vm->vm.mutable_intent() = FromText<v1::Intent>(
       "intent_id: 'intent-7' actor: 'alice' reason: 'move' expire_time { seconds: 1782907260 }");
-  story.vm->vm.add_problems("monitor held by another client");
+  story.vm->vm.add_problems()->set_text("monitor held by another client");
   EXPECT_THAT(Why(story), HasSubstr("\n       Intent of alice: move (until 12:01:00)\n"
                                     "       monitor held by another client\n"));
 }
@@ -200,7 +200,7 @@ TEST(FormatWhy, TheServersTextDoesNotControlTheTerminal) {
         end->mutable_shutdown()->add_evidence()->mutable_what(),
         vm->mutable_ref()->mutable_run_id(), vm->mutable_ref()->mutable_uuid(),
         vm->mutable_ref()->mutable_source(), vm->mutable_qemu_version(), vm->mutable_monitor_path(),
-        vm->add_problems(), vm->mutable_intent()->mutable_actor(),
+        vm->add_problems()->mutable_text(), vm->mutable_intent()->mutable_actor(),
         vm->mutable_intent()->mutable_reason(), &story.vm->node.name, &story.end->node.name}) {
     *text = evil;
   }

@@ -20,7 +20,7 @@ v1::Event CrashOf(const std::string& vm) {
   *event.mutable_observe_time() = ToProto(absl::FromUnixMillis(1'782'907'200'123));
   event.mutable_vm()->set_name(vm);
   event.set_type(v1::EVENT_TYPE_STOPPED);
-  event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
   return event;
 }
 

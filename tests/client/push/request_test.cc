@@ -34,7 +34,7 @@ class PushFormatTest : public testing::Test {
   v1::Event* AddStopped(uint64_t sequence, const std::string& vm,
                         v1::ShutdownClass shutdown_class) {
     v1::Event* event = Add(sequence, v1::EVENT_TYPE_STOPPED, vm);
-    event->mutable_shutdown()->set_class_(shutdown_class);
+    event->mutable_shutdown()->set_shutdown_class(shutdown_class);
     event->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
     event->set_message(absl::StrCat(v1::ShutdownClass_Name(shutdown_class).substr(15),
                                     ": the guest's kernel panicked. Seen: GUEST_PANICKED."));
@@ -85,7 +85,7 @@ TEST_F(PushFormatTest, AGapOfNoJournalHasAnIdOfItsOwn) {
 TEST_F(PushFormatTest, TypesOfLaterVersionsHaveNames) {
   Add(1, static_cast<v1::EventType>(99), "web1")
       ->mutable_shutdown()
-      ->set_class_(static_cast<v1::ShutdownClass>(98));
+      ->set_shutdown_class(static_cast<v1::ShutdownClass>(98));
   EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kCloudEvents).text)["type"],
             "vmevents.v1.type-99.class-98");
 }

@@ -130,6 +130,25 @@ TEST_F(Tls, AnOperatorIsNamedByItsCertificate) {
   }
 }
 
+TEST_F(Tls, AStreamIsListedWithItsCertificatesNames) {
+  const auto channel = Channel({.common_name = "someone",
+                                .dns_names = {"mover.example"},
+                                .uris = {"spiffe://site/Mover"},
+                                .client = true});
+  const auto stub = v1::VmEventService::NewStub(channel);
+  TestStream stream(stub.get(), {});
+  ASSERT_TRUE(stream.Next().has_progress());
+  std::string answer;
+  const std::string path = "/vmeventd.v1.VmEventService/ListStreams";
+  ASSERT_TRUE(RawCall(channel, path, "", &answer).ok());
+  v1::ListStreamsResponse listed;
+  ASSERT_TRUE(listed.ParseFromString(answer));
+  ASSERT_EQ(listed.streams_size(), 1);
+  EXPECT_THAT(listed.streams(0).certificate_names(),
+              testing::UnorderedElementsAre("URI spiffe://site/Mover", "DNS mover.example"));
+  EXPECT_EQ(listed.streams(0).peer(), "127.0.0.1");
+}
+
 TEST_F(Tls, ANameOfAnotherKindMakesNoOperator) {
   ExpectReader(Channel({.common_name = "someone",
                         .dns_names = {"spiffe://site/Mover", "ops@example.org", "192.0.2.7"},

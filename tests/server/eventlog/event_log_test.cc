@@ -128,6 +128,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   const std::vector<v1::Event> events = state.Events();
   const v1::Event* const gap = FindGap(events);
   ASSERT_NE(gap, nullptr);
+  EXPECT_EQ(gap->gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
   EXPECT_EQ(gap->missing().first(), 2u);
   EXPECT_EQ(gap->missing().last(), 1 + lost);
   EXPECT_EQ(state.log().range().durable, state.log().range().newest);
@@ -325,8 +326,9 @@ TEST(EventLog, AJournalOfAnotherVersionIsMovedAside) {
   state.PushEach("a", 1);
   ASSERT_TRUE(ExecuteSql(state.journal_options().path, "PRAGMA user_version = 77").ok());
   state.Restart(/*in_order=*/false);
-  EXPECT_THAT(state.Events(state.log().range().oldest)[0].message(),
-              HasSubstr("the journal was of another version and was moved to"));
+  const v1::Event gap = state.Events(state.log().range().oldest)[0];
+  EXPECT_EQ(gap.gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
+  EXPECT_THAT(gap.message(), HasSubstr("the journal was of another version and was moved to"));
 }
 
 TEST(EventLog, AnotherProgramsDatabaseIsLeftAlone) {
@@ -418,6 +420,7 @@ TEST_F(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   const std::vector<v1::Event> events = EventsOf(log_->Read(2, {.max_bytes = 1 << 20}).blocks);
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_LATE);
   EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
 }
 

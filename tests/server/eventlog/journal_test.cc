@@ -113,6 +113,7 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   const auto events = EventsOf(state.reader()->Answer(rest, size_t{1} << 30).value().blocks);
   ASSERT_FALSE(events.empty());
   EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_RETENTION);
   EXPECT_LE(events[0].missing().first(), 3u);
   EXPECT_EQ(events[0].missing().last(), events[0].sequence());
   EXPECT_EQ(events[1].sequence(), events[0].sequence() + 1);

@@ -45,28 +45,41 @@ VmEvent FullEvent() {
 VmStatus FullStatus() {
   VmStatus status = Status("web1", "r1", VmState::kGuestDown);
   status.ref.uuid = "u1";
-  status.problems = {"monitor lost"};
+  status.problems = {{ProblemCode::kMonitorLost, "monitor lost"}};
   return status;
 }
 
 TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
   const VmStatus status = FullStatus();
   const auto expected = FromText<v1::Event>(R"(
-      sequence: 9 type: EVENT_TYPE_STOPPED state: VM_STATE_GUEST_DOWN problems: 'monitor lost'
+      sequence: 9 type: EVENT_TYPE_STOPPED state: VM_STATE_GUEST_DOWN problems { code: PROBLEM_CODE_MONITOR_LOST text: 'monitor lost' }
       observe_time { seconds: 1800000005 nanos: 7 } qemu_time { seconds: 1800000004 }
       vm { name: 'web1' run_id: 'r1' uuid: 'u1' pid: 4711 source: 'qmp:/run/vms' }
       qmp_event: 'SHUTDOWN' detail_json: '{"guest":true}' message: 'the guest powered itself off'
       shutdown {
-        class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_POWERDOWN rule: 'powerdown-obeyed'
+        shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_POWERDOWN rule: 'powerdown-obeyed'
         powerdown_age { seconds: 1 nanos: 500000000 }
         evidence { time { seconds: 1800000001 } what: 'POWERDOWN' }
         evidence { time { seconds: 1800000002 } what: 'SHUTDOWN reason=guest-shutdown' }
-        shutdown_file_written: true
-        sender { signal: 15 pid: 812 details_known: true uid: 0 command: 'virtqemud'
+        exit_unknown: true shutdown_file_written: true
+        sender { signal: 15 pid: 812 uid: 0 command: 'virtqemud'
                  executable: '/usr/sbin/virtqemud' cgroup: '/system.slice/virtqemud.service'
                  of_qemu: true }
       })");
   EXPECT_EQ(EventToProto(FullEvent(), &status, 9).DebugString(), expected.DebugString());
+}
+
+TEST(EventCodec, TheEndOfAProcessIsOneOfThree) {
+  VmEvent event = FullEvent();
+  const auto end = [&] { return EventToProto(event, nullptr, 1).shutdown(); };
+  event.shutdown->exit_status = ExitStatus{3, 0};
+  EXPECT_EQ(end().exit_code(), 3);
+  event.shutdown->exit_status = ExitStatus{0, 11, true};
+  EXPECT_EQ(end().exit_signal().number(), 11);
+  EXPECT_TRUE(end().exit_signal().core_dumped());
+  event.type = EventType::kGuestShutdown;
+  event.shutdown->exit_status.reset();
+  EXPECT_EQ(end().process_end_case(), v1::ShutdownDetail::PROCESS_END_NOT_SET) << "it runs";
 }
 
 TEST(EventCodec, ClassesAndCausesHaveTheContractsNumbers) {

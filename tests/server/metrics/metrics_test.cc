@@ -66,7 +66,7 @@ TEST_F(MetricsTest, EverySeriesThatARateNeedsExistsFromTheStart) {
 TEST_F(MetricsTest, CountsVmsByStateAndStopsByVerdict) {
   VmUpdate paused = Update("b", EventType::kPaused);
   paused.status->state = VmState::kPaused;
-  paused.status->problems = {"paused by QEMU after an I/O error"};
+  paused.status->problems = {{ProblemCode::kIoError, "paused by QEMU after an I/O error"}};
   pumped_.Push({Update("a", EventType::kStarted), paused, Update("c", EventType::kStarted)});
   pumped_.Push({Stopped("c", "run-c", ShutdownClass::kUser)});
   const std::string text = Text();
@@ -171,8 +171,9 @@ TEST_F(MetricsTest, ReportsTheWatchersCounters) {
 TEST_F(MetricsTest, ReportsEachConnectionToLibvirt) {
   EXPECT_THAT(Text(), AllOf(Not(HasSubstr("vmeventd_libvirt_connected")),
                             HasSubstr("vmeventd_libvirt_connects_total 0\n")));
-  watcher_.libvirts = {{.uri = "qemu:///system", .connected = true},
-                       {.uri = "qemu:///session", .problem = "libvirt does not answer"}};
+  watcher_.libvirts = {
+      {.uri = "qemu:///system", .connected = true},
+      {.uri = "qemu:///session", .problem = {ProblemCode::kNoAnswer, "libvirt does not answer"}}};
   watcher_.counted.libvirt_connects.Add(3);
   watcher_.counted.libvirt_failures.Add(2);
   watcher_.counted.libvirt_overflows.Add(1);
@@ -236,10 +237,11 @@ class MetricsServerTest : public MetricsTest {
   std::unique_ptr<MetricsServer> Start(const ListenAddress& address,
                                        const MetricsServerLimits& limits = {
                                            .time = absl::Hours(1)}) {
-    return MetricsServer::Create(address, &metrics_, &refusals_, &time_, limits).value();
+    return MetricsServer::Create(address, &metrics_, &health_, &refusals_, &time_, limits).value();
   }
 
   SystemClock time_;
+  Health health_;
   const ListenAddress any_port_ = ParseListenAddress("127.0.0.1:0").value();
   std::unique_ptr<MetricsServer> server_ = Start(any_port_);
 };
@@ -258,6 +260,34 @@ TEST_F(MetricsServerTest, AnswersGetAndHeadOfItsOnePath) {
               AllOf(StartsWith("HTTP/1.1 405 "), HasSubstr("Allow: GET, HEAD")));
   EXPECT_THAT(Ask("DELETE /metrics"), StartsWith("HTTP/1.1 405 "));
   EXPECT_THAT(Ask("GARBAGE \x01\x02"), Not(HasSubstr(" 200 ")));
+}
+
+TEST_F(MetricsServerTest, AProbeAsksWhetherTheDaemonLivesOrAServiceServes) {
+  EXPECT_THAT(Ask("GET /readyz"), StartsWith("HTTP/1.1 404 ")) << "nothing is known yet";
+  health_.Set("", true);
+  health_.Set("journal", false);
+  const struct {
+    const char* target;
+    const char* answer;
+  } rows[] = {{"/healthz", "200 OK"},
+              {"/readyz", "200 OK"},
+              {"/readyz?service=", "200 OK"},
+              {"/readyz?service=journal", "503 Service Unavailable"},
+              {"/healthz?service=journal", "503 Service Unavailable"},
+              {"/readyz?verbose&service=journal", "503 Service Unavailable"},
+              {"/readyz?service=none", "404 Not Found"},
+              {"/readyz/journal", "404 Not Found"}};
+  for (const auto& row : rows) {
+    for (const char* method : {"GET ", "HEAD "}) {
+      EXPECT_THAT(Ask(absl::StrCat(method, row.target)),
+                  StartsWith(absl::StrCat("HTTP/1.1 ", row.answer, "\r\n")))
+          << row.target;
+    }
+  }
+  EXPECT_THAT(Ask("GET /readyz?service=journal"), testing::EndsWith("\r\n\r\nnot serving\n"));
+  health_.Drain();
+  EXPECT_THAT(Ask("GET /readyz"), StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(Ask("GET /healthz"), StartsWith("HTTP/1.1 200 ")) << "it is stopping in order";
 }
 
 TEST_F(MetricsServerTest, ServesConcurrentScrapes) {

@@ -258,7 +258,7 @@ TEST_F(SmallLogQueriesTest, ReportsAPageThatIsNoLongerRetained) {
 TEST_F(QueriesTest, EndsAPageBeforeItIsTooLong) {
   VmUpdate large = Update("a", EventType::kReset);
   large.event->detail_json = std::string(4000, 'x');
-  large.status->problems = {std::string(4000, 'p')};
+  large.status->problems = {{ProblemCode::kNoAnswer, std::string(4000, 'p')}};
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 600; ++i) {
     updates.push_back(large);

@@ -35,7 +35,7 @@ TEST_F(QueriesTest, EndsAPageOfVmsBeforeItIsTooLong) {
   for (int i = 100; i < 400; ++i) {
     const std::string name = absl::StrCat("vm", i);
     updates.push_back(Update(name, EventType::kStarted));
-    updates.back().status->problems = {std::string(8'000, 'x')};
+    updates.back().status->problems = {{ProblemCode::kNoAnswer, std::string(8'000, 'x')}};
     expected.push_back(absl::StrCat(name, "/run-", name));
   }
   pumped_.Push(std::move(updates));

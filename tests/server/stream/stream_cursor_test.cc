@@ -152,7 +152,7 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 3000; ++i) {
     updates.push_back(Update(absl::StrCat("vm", i), EventType::kStarted));
-    updates.back().status->problems = {std::string(200, 'p')};
+    updates.back().status->problems = {{ProblemCode::kNoAnswer, std::string(200, 'p')}};
   }
   pumped.Push(std::move(updates));
   StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
@@ -363,6 +363,21 @@ TEST(StreamCursor, ASearchOfASnapshotIsDoneInTurns) {
   int turns = 0;
   for (; SaysNothing(&cursor); ++turns) ASSERT_TRUE(cursor.more());
   EXPECT_GT(turns, 1);
+}
+
+TEST(StreamCursor, AnEventPassesTheFilterAndOneOfAnyOf) {
+  PumpedState pumped;
+  pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kStarted),
+               Update("b", EventType::kPaused), Update("b", EventType::kReset),
+               Update("c", EventType::kReset)});
+  RequestFilter filter{FromText<v1::EventFilter>("vm_names: ['a', 'b']")};
+  *filter.any_of.Add() = FromText<v1::EventFilter>("vm_names: 'a' types: EVENT_TYPE_RESET");
+  *filter.any_of.Add() = FromText<v1::EventFilter>("vm_names: 'c'");
+  *filter.any_of.Add() = FromText<v1::EventFilter>("types: EVENT_TYPE_PAUSED");
+  StreamCursor cursor(&pumped.log(), &pumped.clock(),
+                      pumped.log().Begin(AfterSequence{0, kJournal}).value(), EventMatcher(filter));
+  EXPECT_TRUE(Next(&cursor).has_progress());
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 3));
 }
 
 TEST(StreamCursor, SaysThatAnEventIsNotDurableAndWhenItIs) {

@@ -80,7 +80,7 @@ TEST(StreamHubTest, AStreamThatOpensAmongEventsWritesNothingBeforeItsCallIsAnswe
   named.add_vm_names("vm1");
   for (const v1::EventFilter& filter : {named, v1::EventFilter()}) {
     Call witness;
-    hub.Open(&witness, {}, filter, "a");
+    hub.Open(&witness, {}, {filter}, {"a"});
     witness.WaitForMore(0);
     Call call([&] {
       for (int i = 0; i < 5; ++i) {
@@ -89,7 +89,7 @@ TEST(StreamHubTest, AStreamThatOpensAmongEventsWritesNothingBeforeItsCallIsAnswe
         witness.WaitForMore(before);
       }
     });
-    hub.Open(&call, {}, filter, "b");
+    hub.Open(&call, {}, {filter}, {"b"});
     call.WaitForMore(0);
     EXPECT_EQ(call.lost(), 0);
     witness.Cancel();

@@ -1,4 +1,4 @@
-"""As much of OpenStack as a notifier of masakari meets: keystone's tokens, and masakari's notifications."""
+"""As much of OpenStack's keystone as a notifier of masakari and masakari itself meet."""
 
 import datetime
 import threading
@@ -9,34 +9,27 @@ import local_http
 USER, PASSWORD = "masakari", "secret"
 
 
-class _Server:
-    """An HTTP server with JSON, and a way to fail: `faults` are statuses for the next requests."""
+class Keystone:
+    """Gives tokens for the password, and validates them, as for keystonemiddleware. `faults` are statuses for the next
+    requests."""
 
     def __init__(self):
-        self.lock = threading.Condition()
+        self.lock = threading.Lock()
         self.faults = []
         self._server = local_http.Server(self._handle)
         self.url = self._server.url
+        self.tokens = {}
+        self.logins = 0
+        self.masakari = None  # its URL, for the catalog
 
     def _handle(self, handler):
         body = local_http.body_of(handler)
         with self.lock:
             fault = self.faults.pop(0) if self.faults else None
-            self.lock.notify_all()
-        local_http.send_json(handler, *((fault, {}) if fault else self.answer(handler, body)))
+        local_http.send_json(handler, *((fault, {}) if fault else self._answer(handler, body)))
 
     def close(self):
         self._server.close()
-
-
-class Keystone(_Server):
-    """Gives tokens for the password, and validates them, as for keystonemiddleware."""
-
-    def __init__(self):
-        super().__init__()
-        self.tokens = {}
-        self.logins = 0
-        self.masakari = None  # its URL, for the catalog
 
     def give(self):
         """A new token."""
@@ -49,7 +42,7 @@ class Keystone(_Server):
         with self.lock:
             self.tokens.clear()
 
-    def answer(self, request, body):
+    def _answer(self, request, body):
         if request.path in ("/", "/v3", "/v3/"):
             version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": f"{self.url}/v3/"}]}
             if request.path == "/":
@@ -83,37 +76,3 @@ class Keystone(_Server):
             "project": {"id": "0123456789abcdef0123456789abcdef", "name": "service", "domain": domain},
             "roles": [{"id": "r", "name": "admin"}, {"id": "s", "name": "service"}],
             "catalog": catalog}}
-
-
-class Masakari(_Server):
-    """POST and GET of notifications, for the hosts that are in a segment."""
-
-    def __init__(self, keystone, *hosts):
-        super().__init__()
-        self._keystone, self._hosts = keystone, hosts
-        self._found = []
-
-    @property
-    def endpoint(self):
-        return f"{self.url}/v1"
-
-    def answer(self, request, body):
-        with self._keystone.lock:
-            if request.headers.get("X-Auth-Token") not in self._keystone.tokens:
-                return 401, {"error": "who are you?"}
-        notification = body["notification"]
-        assert request.path == "/v1/notifications" and notification["type"] == "VM", request.path
-        datetime.datetime.fromisoformat(notification["generated_time"])
-        uuid.UUID(notification["payload"]["instance_uuid"])
-        if notification["hostname"] not in self._hosts:
-            return 400, {"badRequest": {"message": f"no host {notification['hostname']}"}}
-        with self.lock:
-            if notification["payload"] in self._found:
-                return 409, {"conflictingRequest": {"message": "duplicate"}}
-            self._found.append(notification["payload"])
-            return 202, body
-
-    def notifications(self):
-        """The payloads of the accepted ones, in order."""
-        with self.lock:
-            return list(self._found)

@@ -230,7 +230,7 @@ class World:
         return (self.path / "log").read_text(errors="replace")
 
     def wait_attached(self, name):
-        """For a real QEMU, which may hang if it ends before (docs/qemu.md)."""
+        """For a real QEMU, which may hang if it ends before (docs/internals/qemu.md)."""
         wait_until(f"{name} is attached", lambda: self.get(name).attached)
 
     def connect(self, address=None, options=()):

@@ -133,14 +133,14 @@ class Picture(unittest.TestCase):
 
 
 class Committed(unittest.TestCase):
-    """docs/comparison.* are what ./dev nightly compare wrote."""
+    """docs/internals/comparison.* are what ./dev nightly compare wrote."""
 
     def setUp(self):
-        self.record = json.loads((ROOT / 'docs/comparison.json').read_text(encoding='utf-8'))
+        self.record = json.loads((ROOT / 'docs/internals/comparison.json').read_text(encoding='utf-8'))
 
     def test_document_and_picture_are_made_from_the_record(self):
         for name, text in (('md', report.markdown(self.record)), ('svg', report.svg(self.record))):
-            self.assertEqual((ROOT / f'docs/comparison.{name}').read_text(encoding='utf-8'), text,
+            self.assertEqual((ROOT / f'docs/internals/comparison.{name}').read_text(encoding='utf-8'), text,
                              'run tools/compare/compare.py --render docs')
 
     def test_the_record_has_every_ending_with_its_truth(self):

@@ -1,24 +1,11 @@
 """The unary calls about VMs, intents and the server."""
 
+import os
 import socket
 import time
 
-from promises import elsewhere, headline, promise
+from promises import elsewhere, promise
 from world import code, pb, qmp, wait_until
-
-headline("RequestProgressRequest", "Which stream to ask.")
-headline("GetVm", "Shows one VM.")
-headline("GetVmRequest", "Which VM to show.")
-headline("GetVmResponse", "The VM.")
-headline("DeclareIntentRequest", "Who is about to stop which VM, and why.")
-headline("DeclareIntentResponse", "The declared intent.")
-headline("WithdrawIntentRequest", "Which intent to withdraw.")
-headline("WithdrawIntentResponse", "The intent is withdrawn.")
-headline("GetServerInfoRequest", "The request has no parameters.")
-headline("GetServerInfoResponse", "The present state of the daemon.")
-headline("WatchedDirectory", "A directory of QMP sockets.")
-headline("LibvirtConnection", "A connection to libvirt, whose domains are followed as VMs.")
-headline("Intent", "What somebody is about to do to a VM.")
 
 
 def two_of_one_name(world):
@@ -31,9 +18,8 @@ def two_of_one_name(world):
     return qemus, [vm.ref.run_id for vm in world.call("ListVms").vms]
 
 
-@promise("GetVm", "NOT_FOUND: no VM of that name is known.")
-@promise("GetVmRequest.name",
-         "exact, not a pattern; at most 1 KiB; may be left out where uuid is set")
+@promise("GetVm", "", "NOT_FOUND")
+@promise("GetVmRequest.name")
 def get_vm_by_name(world):
     world.follow()
     assert world.get("vm1").ref.name == "vm1"
@@ -42,10 +28,8 @@ def get_vm_by_name(world):
     assert "1025 bytes" in world.refused("INVALID_ARGUMENT", "GetVm", name="x" * 1025)
 
 
-@promise("GetVm", "FAILED_PRECONDITION: more than one runs under that name (in two watched "
-                  "directories); the message lists their run ids.")
-@promise("GetVmRequest.run_id", "optional: which run, if more than one has the name; at most 1 "
-                                "KiB")
+@promise("GetVm", "FAILED_PRECONDITION")
+@promise("GetVmRequest.run_id")
 def get_vm_of_two(world):
     _, runs = two_of_one_name(world)
     message = world.refused("FAILED_PRECONDITION", "GetVm", name="vm1")
@@ -55,9 +39,9 @@ def get_vm_of_two(world):
     world.refused("INVALID_ARGUMENT", "GetVm", name="vm1", run_id="x" * 1025)
 
 
-@promise("GetVmRequest.uuid", "as in EventFilter; with a name, both must be the VM's")
-@promise("DeclareIntentRequest.vm_name", "exact, not a pattern; at most 1 KiB; or uuid")
-@promise("DeclareIntentRequest.uuid", "instead of vm_name, or besides it, as in GetVmRequest")
+@promise("GetVmRequest.uuid")
+@promise("DeclareIntentRequest.vm_name")
+@promise("DeclareIntentRequest.uuid")
 def a_vm_by_its_uuid(world):
     uuid = "550e8400-e29b-41d4-a716-446655440000"
     stream = world.begin()
@@ -77,7 +61,7 @@ def a_vm_by_its_uuid(world):
     assert world.get("a").intent.intent_id == intent.intent_id
 
 
-@promise("GetVmResponse.vm", "the live run of that name or UUID, else the one that stopped last")
+@promise("GetVmResponse.vm")
 def get_vm_prefers_what_runs(world):
     stream = world.begin()
     world.started_vm(stream).exit()
@@ -91,11 +75,9 @@ def get_vm_prefers_what_runs(world):
     assert world.get().ref.run_id == run
 
 
-@promise("DeclareIntent",
-         "Declares who is about to stop a VM and why, so that the class of the stop is not a "
-         "guess.")
-@promise("DeclareIntentResponse.intent", "with its id")
-@promise("Intent.intent_id", "unique forever")
+@promise("DeclareIntent")
+@promise("DeclareIntentResponse.intent")
+@promise("Intent.intent_id")
 def declared_intents(world):
     stream = world.begin()
     ids = set()
@@ -109,13 +91,7 @@ def declared_intents(world):
     assert len(ids) == 3 and "" not in ids
 
 
-@promise("DeclareIntent",
-         "The stop that follows has the class ADMIN, however it happens, with these exceptions:",
-         "CRASH a guest's panic, an expired watchdog, a host error on which QEMU gave up, a "
-         "crash of QEMU, and a kill because memory ran out stay CRASH;",
-         "The cause always follows from the evidence, with or without an intent.",
-         "An intent counts if it is open when the daemon sees what decides the end: the "
-         "SHUTDOWN, the panic, the watchdog, the migration, or else the end of the process.")
+@promise("DeclareIntent", "", "1", "4", "5")
 def what_an_intent_decides(world):
     stream = world.begin()
     endings = {
@@ -133,29 +109,24 @@ def what_an_intent_decides(world):
         qemu.send(said)
         qemu.exit() if number is None else qemu.kill(number)
         detail = stream.wait_event("STOPPED", name).shutdown
-        assert pb.ShutdownClass.Name(getattr(detail, "class")).endswith(expected), (name, detail)
+        assert pb.ShutdownClass.Name(detail.shutdown_class).endswith(expected), (name, detail)
 
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.ARebootIsNoEndThatWasSeen",
-          "DeclareIntent", "UNKNOWN an end with the host's reboot stays UNKNOWN: nobody saw it;")
+          "DeclareIntent", "2")
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.AFileThatWasWrittenSaysThatTheShutdownCameFirst",
-          "DeclareIntent",
-          "USER an end that only the shutdown file shows (rule shutdown-file-found) stays USER: "
-          "the file was written because no intent counted. docs/classification.md lists the "
-          "class under an intent for every rule.")
+          "DeclareIntent", "3")
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.ExpiredOrWithdrawnAfterTheShutdownItHasCounted",
-          "DeclareIntent", "If it expires or is withdrawn later, it still counts.")
+          "DeclareIntent", "5")
 
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.SoManyAreDeclaredForARunAndNoMore",
-          "DeclareIntent",
-          "RESOURCE_EXHAUSTED: too many intents were declared, for this run (100 at once, then one each 2 s) "
-          "or on the node (10,000 at once, then 5 a second).")
+          "DeclareIntent", "RESOURCE_EXHAUSTED")
 
 
-@promise("DeclareIntent", "It ends with its run.")
+@promise("DeclareIntent", "5")
 def an_intent_ends_with_its_run(world):
     stream, qemu = world.follow()
     intent = world.declare()
@@ -164,12 +135,7 @@ def an_intent_ends_with_its_run(world):
     world.refused("NOT_FOUND", "WithdrawIntent", intent_id=intent.intent_id)
 
 
-@promise("DeclareIntentRequest.request_id",
-         "Optional, at most 256 bytes of one line: identifies this declaration, so that a retry "
-         "after a lost answer finds its own intent.",
-         "While the run's intent with that request_id is open, or has counted for an end in "
-         "progress, the answer is that intent as it was declared, and nothing changes.",
-         "The same request_id with another actor or reason gets ALREADY_EXISTS.")
+@promise("DeclareIntentRequest.request_id")
 def a_retry_finds_its_own_intent(world):
     stream, qemu = world.follow()
     request = {"vm_name": "vm1", "actor": "a", "reason": "r", "request_id": "request-1"}
@@ -185,7 +151,7 @@ def a_retry_finds_its_own_intent(world):
     assert stream.types().count("INTENT_DECLARED") == 1
 
 
-@promise("DeclareIntent", "NOT_FOUND: no running VM has that name.")
+@promise("DeclareIntent", "NOT_FOUND")
 def an_intent_takes_a_running_vm(world):
     stream = world.begin()
     world.started_vm(stream).exit()
@@ -195,11 +161,8 @@ def an_intent_takes_a_running_vm(world):
         world.refused("NOT_FOUND", "DeclareIntent", vm_name=name, actor="a", reason="r")
 
 
-@promise("DeclareIntent",
-         "FAILED_PRECONDITION: more than one runs under that name; or the daemon has already "
-         "seen what decides the end of the run (a SHUTDOWN, a panic, ...), so that the intent "
-         "would not count: it is not declared.")
-@promise("DeclareIntentRequest.run_id", "optional, as in GetVmRequest")
+@promise("DeclareIntent", "FAILED_PRECONDITION")
+@promise("DeclareIntentRequest.run_id")
 def an_intent_of_two(world):
     _, runs = two_of_one_name(world)
     world.refused("FAILED_PRECONDITION", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
@@ -214,8 +177,22 @@ def an_intent_of_two(world):
     assert not world.get(name="down").HasField("intent")
 
 
-@promise("DeclareIntent", "ALREADY_EXISTS: the run has an open intent with another request_id; "
-                          "the message names the intent.")
+@promise("DeclareIntent", "6")
+@promise("Intent.declared_by")
+@promise("IntentEnd.INTENT_END_REPLACED")
+def the_same_actor_replaces_its_intent(world):
+    stream, _ = world.follow()
+    first = world.declare(actor="a")
+    second = world.declare(actor="a", reason="another")
+    assert first.declared_by == second.declared_by == f"user {os.getuid()}", second
+    ended = stream.wait_event("INTENT_WITHDRAWN")
+    assert (ended.intent, ended.intent_end) == (first, pb.INTENT_END_REPLACED), ended
+    assert stream.types()[-2:] == ["INTENT_WITHDRAWN", "INTENT_DECLARED"], stream.types()
+    assert world.get().intent == second
+    world.refused("NOT_FOUND", "WithdrawIntent", intent_id=first.intent_id)
+
+
+@promise("DeclareIntent", "ALREADY_EXISTS")
 def one_intent_a_run(world):
     world.follow()
     intent = world.declare()
@@ -223,12 +200,10 @@ def one_intent_a_run(world):
     assert intent.intent_id in message, message
 
 
-@promise("DeclareIntent", "PERMISSION_DENIED: the peer may only read.")
-@promise("WithdrawIntent", "PERMISSION_DENIED: the peer may only read.")
-@promise("VmEventService",
-         "Roles: readers and operators may call every method that only reads; only operators may "
-         "call DeclareIntent and WithdrawIntent, and others get PERMISSION_DENIED.",
-         "The role comes with the listener or, over TLS, with the client's certificate.")
+@promise("DeclareIntent", "PERMISSION_DENIED")
+@promise("WithdrawIntent", "PERMISSION_DENIED")
+@promise("ListStreams", "PERMISSION_DENIED")
+@promise("VmEventService", "11")
 def roles(world):
     reader = world.path / "reader"
     world.start("--listen", f"unix:{world.socket},role=operator", "--listen",
@@ -239,19 +214,18 @@ def roles(world):
     world.stub = type(operators)(world.connect(f"unix:{reader}"))
     world.refused("PERMISSION_DENIED", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
     world.refused("PERMISSION_DENIED", "WithdrawIntent", intent_id=intent.intent_id)
+    world.refused("PERMISSION_DENIED", "ListStreams")
     for method, fields in (("ListVms", {}), ("ListEvents", {}), ("GetServerInfo", {}),
                            ("GetVm", {"name": "vm1"})):
         assert code(world.call(method, **fields)) == "OK"
     world.oldest().wait_event("STARTED")
 
 
-@promise("DeclareIntentRequest.actor",
-         "A person or a system, at most 256 bytes of one line: without control characters (C0, DEL, "
-         "C1) and the line separators U+2028 and U+2029.")
-@promise("DeclareIntentRequest.reason", "at most 1024 bytes of one line, likewise")
-@promise("DeclareIntentRequest.ttl", "0: 10 minutes; at most 24 h")
-@promise("Intent.actor", "who: a person or a system, at most 256 bytes")
-@promise("Intent.reason", "why, at most 1024 bytes")
+@promise("DeclareIntentRequest.actor")
+@promise("DeclareIntentRequest.reason")
+@promise("DeclareIntentRequest.ttl")
+@promise("Intent.actor")
+@promise("Intent.reason")
 def the_bounds_of_an_intent(world):
     stream, _ = world.follow()
     for fields in ({"actor": ""}, {"actor": "a" * 257}, {"actor": "a\nb"}, {"reason": "r" * 1025},
@@ -269,9 +243,8 @@ def the_bounds_of_an_intent(world):
     assert world.declare(ttl={"seconds": 24 * 3600}).intent_id
 
 
-@promise("WithdrawIntent", "Withdraws a declared intent.")
-@promise("WithdrawIntentRequest.intent_id", "from DeclareIntent's answer; at most 1 KiB")
-@promise("WithdrawIntent", "NOT_FOUND: it has ended or never existed.")
+@promise("WithdrawIntent", "", "NOT_FOUND")
+@promise("WithdrawIntentRequest.intent_id")
 def withdrawal(world):
     stream, qemu = world.follow()
     intent = world.declare()
@@ -280,18 +253,16 @@ def withdrawal(world):
         world.refused("NOT_FOUND", "WithdrawIntent", intent_id=gone)
     qemu.kill()
     stopped = stream.wait_event("STOPPED")
-    assert getattr(stopped.shutdown, "class") == pb.SHUTDOWN_CLASS_CRASH
+    assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_CRASH
 
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
-          "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsToldThen", "Intent.expire_time",
-          "The ttl itself runs on the monotonic clock: setting the node's clock neither shortens "
-          "nor prolongs it, and it stands still while the host is suspended.")
+          "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsToldThen",
+          "Intent.expire_time")
 
 
-@promise("Intent.expire_time",
-         "When its ttl runs out, by the node's clock as it was at the declaration.")
-@promise("IntentEnd.INTENT_END_EXPIRED", "its ttl ran out")
+@promise("Intent.expire_time")
+@promise("IntentEnd.INTENT_END_EXPIRED")
 def expiry(world):
     stream, qemu = world.follow()
     intent = world.declare(ttl={"nanos": 1_000_000})
@@ -300,21 +271,18 @@ def expiry(world):
     assert ended.intent_end == pb.INTENT_END_EXPIRED
     qemu.kill()
     stopped = stream.wait_event("STOPPED")
-    assert getattr(stopped.shutdown, "class") == pb.SHUTDOWN_CLASS_CRASH
+    assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_CRASH
 
 
-@promise("GetServerInfo",
-         "Describes the server: who it is, what it retains and watches, and whether it can write "
-         "its journal.")
-@promise("GetServerInfoResponse.version", "of vmeventd")
-@promise("GetServerInfoResponse.node", "the host's name")
-@promise("GetServerInfoResponse.start_time", "when the daemon started")
-@promise("GetServerInfoResponse.journal_writable", "false: events are not durable now")
-@promise("GetServerInfoResponse.signal_senders", "whether the senders of signals to VMs are seen")
-@promise("SignalSenderWatch.active", "whether they are read")
-@promise("SignalSenderWatch.problem",
-         "for people: why not, or not of all processors; empty: all is well")
-@promise("SignalSenderWatch.lost", "records that the kernel dropped since the daemon started")
+@promise("GetServerInfo")
+@promise("GetServerInfoResponse.version")
+@promise("GetServerInfoResponse.node")
+@promise("GetServerInfoResponse.start_time")
+@promise("GetServerInfoResponse.journal_writable")
+@promise("GetServerInfoResponse.signal_senders")
+@promise("SignalSenderWatch.active")
+@promise("SignalSenderWatch.problem")
+@promise("SignalSenderWatch.lost")
 def signal_senders(world):
     world.start("--signal-senders", "off")
     senders = world.info().signal_senders
@@ -326,26 +294,25 @@ def signal_senders(world):
     assert senders.active or senders.problem, senders
 
 
-@promise("GetServerInfoResponse.host_shutdown", "whether the host's shutdown is seen")
-@promise("HostShutdownWatch.active", "whether one of them can be heard")
-@promise("HostShutdownWatch.problem", "for people: why not; empty: all is well")
+@promise("GetServerInfoResponse.host_shutdown")
+@promise("HostShutdownWatch.active")
+@promise("HostShutdownWatch.problem")
 def host_shutdown(world):
     world.start()
     host = world.info().host_shutdown
     assert host.active == (not host.problem) and not host.shutting_down, host
 
 
-headline("HostShutdownWatch", "What systemd-logind and systemd say on the host's system bus.")
 elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindSaysThatTheHostShutsDownAndThatItDoesNot",
-          "HostShutdownWatch.shutting_down", "whether the host shuts down now, as far as was heard last")
+          "HostShutdownWatch.shutting_down")
 
 
-@promise("GetServerInfoResponse.exit_status_source", "\"pidfd\", \"proc-connector\" or \"none\"")
-@promise("GetServerInfoResponse.directories", "one per --watch")
-@promise("WatchedDirectory.path", "as given to --watch")
-@promise("WatchedDirectory.pattern", "of the sockets' file names")
-@promise("WatchedDirectory.present", "whether it exists now")
-@promise("WatchedDirectory.sockets", "number of matching sockets in it")
+@promise("GetServerInfoResponse.exit_status_source")
+@promise("GetServerInfoResponse.directories")
+@promise("WatchedDirectory.path")
+@promise("WatchedDirectory.pattern")
+@promise("WatchedDirectory.present")
+@promise("WatchedDirectory.sockets")
 def server_info(world):
     before = time.time_ns()
     missing = world.path / "missing"
@@ -367,15 +334,11 @@ def server_info(world):
 
 
 elsewhere("tests/server/host/system_files_test.cc:NodeId.IsKeptInTheStateDirectoryOtherwise",
-          "GetServerInfoResponse.node_id",
-          "It is derived from /etc/machine-id without revealing it; on a host that has none, it "
-          "is kept in the state directory.")
+          "GetServerInfoResponse.node_id")
 
 
-@promise("GetServerInfoResponse.node_id",
-         "A UUID of the node that stays the same when the host is renamed, the journal is "
-         "replaced or vmeventd is installed again.")
-@promise("Progress.node_id", "GetServerInfoResponse.node_id")
+@promise("GetServerInfoResponse.node_id")
+@promise("Progress.node_id")
 def node_id(world):
     world.start()
     first = world.info().node_id
@@ -390,17 +353,16 @@ def node_id(world):
     assert stream.messages[0].progress.node_id == first
 
 
-@promise("GetServerInfoResponse.unfollowed_sockets",
-         "The sockets in watched directories behind which no VM is followed, by path; at most "
-         "1,000.")
-@promise("UnfollowedSocket",
-         "A socket in a watched directory that is no VM yet: it accepts no connection, nothing "
-         "answers there, or the daemon is out of descriptors.",
-         "It is not listed as a VM and has no events.")
-@promise("UnfollowedSocket.path", "of the socket")
-@promise("UnfollowedSocket.name", "the name that its VM would have")
-@promise("UnfollowedSocket.problem", "for people")
-@promise("UnfollowedSocket.since", "when the problem began")
+@promise("GetServerInfoResponse.unfollowed_sockets")
+@promise("UnfollowedSocket")
+@promise("UnfollowedSocket.path")
+@promise("UnfollowedSocket.name")
+@promise("UnfollowedSocket.problem")
+@promise("Problem.code")
+@promise("Problem.text")
+@promise("ProblemCode.PROBLEM_CODE_REFUSED")
+@promise("ProblemCode.PROBLEM_CODE_CANNOT_CONNECT")
+@promise("UnfollowedSocket.since")
 def sockets_without_a_vm(world):
     stream = world.begin()
     before = time.time_ns()
@@ -416,7 +378,8 @@ def sockets_without_a_vm(world):
     assert [one.path for one in listed] == sorted(str(path) for path in paths), listed
     assert [one.name for one in listed] == ["a", "b", "left"], listed
     for one in listed:
-        assert one.problem, listed
+        code_of = pb.PROBLEM_CODE_REFUSED if one.name == "left" else pb.PROBLEM_CODE_CANNOT_CONNECT
+        assert one.problem.code == code_of and one.problem.text, listed
         assert before <= one.since.ToNanoseconds() <= time.time_ns(), listed
     assert not world.call("ListVms").vms
     for path in paths:
@@ -426,22 +389,15 @@ def sockets_without_a_vm(world):
     assert {event.vm.name for event in stream.events} == {"vm1"}
 
 
-for field, sentence in (
-        ("GetServerInfoResponse.libvirt_connections", "by URI"),
-        ("LibvirtConnection.uri", "as connected to: a glob is resolved"),
-        ("LibvirtConnection.connected", "whether the connection is open now"),
-        ("LibvirtConnection.problem", "for people; empty while connected"),
-        ("LibvirtConnection.since", "when `connected` last changed"),
-        ("LibvirtConnection.domains", "number of domains that are followed through it")):
-    elsewhere("tests/server/daemon_grpc_test.cc:VmEventService.ListsTheConnectionsToLibvirt",
-              field, sentence)
+for field in ("GetServerInfoResponse.libvirt_connections", "LibvirtConnection.uri", "LibvirtConnection.connected",
+              "LibvirtConnection.problem", "LibvirtConnection.since", "LibvirtConnection.domains"):
+    elsewhere("tests/server/daemon_grpc_test.cc:VmEventService.ListsTheConnectionsToLibvirt", field)
 
 
-@promise("GetServerInfoResponse.listeners", "one per --listen")
-@promise("Listener", "An address at which clients connect.")
-@promise("Listener.address",
-         "as given to --listen; with the port that the kernel chose, once it listens")
-@promise("Listener.listening", "false: it cannot be opened, and is tried again")
+@promise("GetServerInfoResponse.listeners")
+@promise("Listener")
+@promise("Listener.address")
+@promise("Listener.listening")
 def listeners(world):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = "127.0.0.1:%d" % taken.getsockname()[1]
@@ -455,10 +411,10 @@ def listeners(world):
     wait_until("it listens", lambda: world.info().listeners[2].listening)
 
 
-@promise("GetServerInfoResponse.oldest_sequence", "of the retained events")
-@promise("GetServerInfoResponse.newest_sequence", "0: there has been no event yet")
-@promise("GetServerInfoResponse.vms", "number of VMs that have not stopped")
-@promise("GetServerInfoResponse.streams", "number of open WatchEvents streams")
+@promise("GetServerInfoResponse.oldest_sequence")
+@promise("GetServerInfoResponse.newest_sequence")
+@promise("GetServerInfoResponse.vms")
+@promise("GetServerInfoResponse.streams")
 def what_the_server_counts(world):
     world.start()
     assert world.info().newest_sequence == 0
@@ -473,14 +429,11 @@ def what_the_server_counts(world):
     wait_until("the stream is closed", lambda: world.info().streams == 0)
 
 
-@promise("VmEventService",
-         "INVALID_ARGUMENT a field breaks a rule; the message names the field, its value and the "
-         "rule; or the request is too large;")
+@promise("VmEventService", "INVALID_ARGUMENT")
 def invalid_arguments(world):
     world.start()
     for method, fields, names in (
             ("ListEvents", {"page_size": -1}, ("page_size", "-1")),
-            ("ListEvents", {"page_size": 1001}, ("page_size", "1001", "1000")),
             ("ListVms", {"page_token": "no token"}, ("page_token", "no token")),
             ("GetVm", {"name": ""}, ("name",)),
             ("DeclareIntent", {"vm_name": "vm1", "actor": "a\nb", "reason": "r"}, ("actor", "line")),
@@ -491,7 +444,7 @@ def invalid_arguments(world):
     world.refused("INVALID_ARGUMENT", "GetVm", name="x" * (1 << 20))
 
 
-@promise("VmEventService", "A string that is not UTF-8 gets INVALID_ARGUMENT.")
+@promise("VmEventService", "INVALID_ARGUMENT")
 def texts_are_utf8(world):
     world.start()
     for method, request, field in (("GetVm", b"\n\x01\xff", "name: "),
@@ -501,19 +454,14 @@ def texts_are_utf8(world):
         assert field in answer.details() and "UTF-8" in answer.details(), answer.details()
 
 
-@promise("VmEventService", "UNAVAILABLE the daemon cannot be reached, or is shutting down.")
+@promise("VmEventService", "UNAVAILABLE")
 def unavailable(world):
     world.start()
     world.stop()
     world.refused("UNAVAILABLE", "GetServerInfo")
 
 
-@promise("VmEventService",
-         "The standard service grpc.health.v1.Health reports whether the daemon has made its "
-         "first scan and is not shutting down, for the services \"\" and "
-         "\"vmeventd.v1.VmEventService\"; for the service \"journal\" whether new events are "
-         "kept durably; and for the service \"sources\" whether VMs can be found at all: NOT_SERVING "
-         "while no watched directory is there and no libvirt is connected.")
+@promise("VmEventService", "12", "13", "14")
 def health(world):
     world.start()
     for service in ("", "vmeventd.v1.VmEventService", "journal", "sources"):
@@ -524,47 +472,13 @@ def health(world):
     assert world.health("no service") == "NOT_FOUND"
 
 
-# What came after 0.1.0, and the field that it came with.
-CAPABILITIES = {
-    "durable-sequence": ("Progress", "durable_sequence"),
-    "event-state": ("Event", "state"),
-    "event-problems": ("Event", "problems"),
-    "event-source": ("VmRef", "source"),
-    "filter-by-cause": ("EventFilter", "causes"),
-    "filter-by-run": ("EventFilter", "run_ids"),
-    "filter-by-uuid": ("EventFilter", "uuids"),
-    "guest-panic": ("ShutdownDetail", "panic"),
-    "host-shutdown": ("GetServerInfoResponse", "host_shutdown"),
-    "intent-end": ("Event", "intent_end"),
-    "intent-request-id": ("DeclareIntentRequest", "request_id"),
-    "labels": ("VmRef", "labels"),
-    "listeners": ("GetServerInfoResponse", "listeners"),
-    "missing-ranges": ("Event", "missing"),
-    "node-id": ("GetServerInfoResponse", "node_id"),
-    "request-progress": ("Progress", "stream_id"),
-    "shutdown-caveats": ("ShutdownDetail", "caveats"),
-    "signal-sender": ("ShutdownDetail", "sender"),
-    "unfollowed-sockets": ("GetServerInfoResponse", "unfollowed_sockets"),
-    "vm-attached": ("Vm", "attached"),
-}
-
-
-@promise("GetServerInfoResponse.capabilities",
-         "Names of the features that 0.1.0 did not have, as \"event-state\".",
-         "A name keeps its meaning forever.",
-         "A client checks for a name, not for a version; a server that has none sends none.")
+@promise("GetServerInfoResponse.capabilities")
 def capabilities(world):
     world.start()
-    expected = sorted(name for name, (message, field) in CAPABILITIES.items()
-                      if field in getattr(pb, message).DESCRIPTOR.fields_by_name)
-    assert list(world.info().capabilities) == expected, (world.info().capabilities, expected)
+    assert not world.info().capabilities
 
 
-@promise("VmEventService",
-         "A client that reconnects calls GetServerInfo: a changed journal_id means that the "
-         "journal was replaced, lost with a reinstallation, or restored from a copy; "
-         "capabilities list what the server can do, which may grow with an upgrade and shrink "
-         "with a rollback.")
+@promise("VmEventService")
 def a_reinstallation(world):
     world.start()
     journal_id = world.info().journal_id

@@ -4,19 +4,15 @@ import grpc
 from google.protobuf import duration_pb2
 
 from check_calls import two_of_one_name
-from promises import elsewhere, headline, promise
+from promises import elsewhere, promise
 from world import code, pb, qmp, status_pb2, wait_until
 
-headline("ErrorReason", "Why a call failed, for programs.", "A client ignores unknown values.")
-headline("ErrorReason.ERROR_REASON_UNSPECIFIED", "never sent")
 elsewhere("tests/server/rpc/incoming_call_grpc_test.cc:IncomingCall.EveryMethodCountsForItsPeer",
-          "ErrorReason.ERROR_REASON_TOO_MANY_CALLS",
-          "RESOURCE_EXHAUSTED: of other methods, in total, or of this peer")
+          "ErrorReason.ERROR_REASON_TOO_MANY_CALLS")
 elsewhere("tests/server/stream/watch_events_grpc_test.cc:WatchEvents.RefusesFiltersThatTakeTooMuchMemory",
-          "ErrorReason.ERROR_REASON_TOO_MUCH_UNREAD",
-          "RESOURCE_EXHAUSTED: answers that wait to be read, and filters of streams, in total, or of this peer")
+          "ErrorReason.ERROR_REASON_TOO_MUCH_UNREAD")
 elsewhere("tests/system/journal_faults_test.cc:JournalFaultsTest.DamageFoundByAReplayDisturbsNoOtherStream",
-          "ErrorReason.ERROR_REASON_JOURNAL_DAMAGED", "OUT_OF_RANGE: the journal cannot be read there")
+          "ErrorReason.ERROR_REASON_JOURNAL_DAMAGED")
 
 
 def details(error):
@@ -42,12 +38,8 @@ def reason(error):
     return f"{code(error)} {info.reason}"
 
 
-@promise("VmEventService",
-         'The details of a status have a google.rpc.ErrorInfo with the domain "vmeventd", whose reason is '
-         "an ErrorReason without its prefix, and a google.rpc.RetryInfo where the server knows when a call "
-         "may succeed.")
-@promise("ErrorReason.ERROR_REASON_LISTS_TOO_OFTEN",
-         "RESOURCE_EXHAUSTED: ListEvents and ListVms, of this peer")
+@promise("VmEventService")
+@promise("ErrorReason.ERROR_REASON_LISTS_TOO_OFTEN")
 def too_often(world):
     world.start(tuning=["list-rate=1"])
     answers = [world.call(method) for method in ("ListVms", "ListEvents") for _ in range(10)]
@@ -57,9 +49,9 @@ def too_often(world):
     assert duration_pb2.Duration() != delay and delay.ToSeconds() <= 20, delay
 
 
-@promise("ErrorReason.ERROR_REASON_NO_SUCH_VM", "NOT_FOUND")
-@promise("ErrorReason.ERROR_REASON_NO_SUCH_INTENT", "NOT_FOUND")
-@promise("ErrorReason.ERROR_REASON_NO_SUCH_STREAM", "NOT_FOUND")
+@promise("ErrorReason.ERROR_REASON_NO_SUCH_VM")
+@promise("ErrorReason.ERROR_REASON_NO_SUCH_INTENT")
+@promise("ErrorReason.ERROR_REASON_NO_SUCH_STREAM")
 def nothing_of_that_name(world):
     world.start()
     for method, fields, expected in (
@@ -72,8 +64,7 @@ def nothing_of_that_name(world):
         assert reason(world.call(method, **fields)) == "NOT_FOUND " + expected, method
 
 
-@promise("ErrorReason.ERROR_REASON_SEVERAL_VMS_RUN",
-         "FAILED_PRECONDITION: more than one runs under that name")
+@promise("ErrorReason.ERROR_REASON_SEVERAL_VMS_RUN")
 def two_vms(world):
     two_of_one_name(world)
     for method, fields in (("GetVm", {"name": "vm1"}),
@@ -81,12 +72,9 @@ def two_vms(world):
         assert reason(world.call(method, **fields)) == "FAILED_PRECONDITION SEVERAL_VMS_RUN", method
 
 
-@promise("ErrorReason.ERROR_REASON_END_IS_DECIDED",
-         "FAILED_PRECONDITION: the intent would not count any more")
-@promise("ErrorReason.ERROR_REASON_INTENT_IS_OPEN",
-         "ALREADY_EXISTS: the run has an open intent")
-@promise("ErrorReason.ERROR_REASON_TOO_MANY_INTENTS",
-         "RESOURCE_EXHAUSTED: for this run, or on the node")
+@promise("ErrorReason.ERROR_REASON_END_IS_DECIDED")
+@promise("ErrorReason.ERROR_REASON_INTENT_IS_OPEN")
+@promise("ErrorReason.ERROR_REASON_TOO_MANY_INTENTS")
 def intents(world):
     stream, qemu = world.follow()
     intent = world.declare()
@@ -104,8 +92,7 @@ def intents(world):
     assert reason(world.call("DeclareIntent", **again)) == "FAILED_PRECONDITION END_IS_DECIDED"
 
 
-@promise("ErrorReason.ERROR_REASON_NO_OPERATOR",
-         "PERMISSION_DENIED: the caller may only read")
+@promise("ErrorReason.ERROR_REASON_NO_OPERATOR")
 def readers(world):
     world.start("--listen", f"unix:{world.socket},role=reader")
     for method, fields in (("DeclareIntent", {"vm_name": "vm1", "actor": "a", "reason": "r"}),
@@ -113,16 +100,11 @@ def readers(world):
         assert reason(world.call(method, **fields)) == "PERMISSION_DENIED NO_OPERATOR", method
 
 
-@promise("ErrorReason.ERROR_REASON_RETENTION_PASSED",
-         "OUT_OF_RANGE: the position is older than what is retained")
-@promise("ErrorReason.ERROR_REASON_BEYOND_NEWEST",
-         "OUT_OF_RANGE: the position is beyond the newest event")
-@promise("ErrorReason.ERROR_REASON_JOURNAL_REPLACED",
-         "OUT_OF_RANGE: the position is of another journal; UNAVAILABLE: the journal was replaced meanwhile")
-@promise("ErrorReason.ERROR_REASON_SHUTTING_DOWN",
-         "UNAVAILABLE: the daemon is shutting down")
-@promise("ErrorReason.ERROR_REASON_TOO_MANY_STREAMS",
-         "RESOURCE_EXHAUSTED: in total, or of this peer")
+@promise("ErrorReason.ERROR_REASON_RETENTION_PASSED")
+@promise("ErrorReason.ERROR_REASON_BEYOND_NEWEST")
+@promise("ErrorReason.ERROR_REASON_JOURNAL_REPLACED")
+@promise("ErrorReason.ERROR_REASON_SHUTTING_DOWN")
+@promise("ErrorReason.ERROR_REASON_TOO_MANY_STREAMS")
 def ends_of_streams(world):
     stream = world.begin("--max-streams", "2", "--retention-events", "4")  # one stream of a peer
     journal = world.info().journal_id
@@ -151,8 +133,7 @@ def ends_of_streams(world):
     assert reason(world.call("ListEvents", page_size=1, page_token=token)) == "OUT_OF_RANGE JOURNAL_REPLACED"
 
 
-@promise("ErrorReason.ERROR_REASON_JOURNAL_UNAVAILABLE",
-         "UNAVAILABLE: the journal cannot be opened or written now")
+@promise("ErrorReason.ERROR_REASON_JOURNAL_UNAVAILABLE")
 def a_disk_that_hangs(world):
     world.hanging_disk()
     world.start()

@@ -25,28 +25,18 @@ def ask(world, stream):
 
 
 def position(stream):
-    """What a client of a stream stores by rule 3."""
+    """What a client of a stream stores by the rule *store*."""
     sequence = max([event.sequence for event in stream.events] + [p.sequence for p in progresses_of(stream)])
     durable = max([event.sequence for event in stream.events if event.durable] +
                   [p.durable_sequence for p in progresses_of(stream)])
     return min(sequence, durable)
 
 
-@promise("VmEventService",
-         "A stream says by a Progress when the events that it sent so have become durable.",
-         "A client that wants no event before it is durable sets durable_only: every sequence of such a "
-         "stream may be stored.")
-@promise("Event.durable",
-         "False if the disk did not take it within 1 s: the event may then be lost.")
-@promise("Progress.durable_sequence",
-         "Every event of this journal up to this sequence is in the journal, or named by a GAP that is; it "
-         "may be beyond `sequence`, and never falls.")
-@promise("WatchEventsRequest.durable_only",
-         "Sends an event once it is in the journal, and not before.",
-         "While the disk does not take events, the stream sends none.")
-@promise("WatchEventsResponse.progress",
-         "First message of every stream; then at the interval when idle, and when events that were sent "
-         "with durable = false have become durable.")
+@promise("VmEventService")
+@promise("Event.durable")
+@promise("Progress.durable_sequence")
+@promise("WatchEventsRequest.durable_only")
+@promise("WatchEventsResponse.progress")
 def an_event_that_becomes_durable(world):
     stream, qemu = follow(world)
     started = stream.wait_event("STARTED")
@@ -81,12 +71,7 @@ def an_event_that_becomes_durable(world):
     assert world.events()[:3] == durable_only.events
 
 
-@promise("VmEventService",
-         "3. stores the smaller of that sequence and durable_sequence, as the last Progress has it or an "
-         "event with durable = true that came after it: that event's sequence counts.",
-         "An event with durable = false may be lost by a crash of the daemon or the host.",
-         "A new stream from the position delivers what followed it again, with the same sequences, or a "
-         "GAP whose `missing` names what was lost;")
+@promise("VmEventService", "", "5")
 def what_a_crash_takes_back(world):
     stream, qemu = follow(world)
     world.hang_disk()

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""One named check for each sentence of the wire contract, against the real daemon.
+"""One named check for each promise of the wire contract, against the real daemon.
 
   contract_test.py --vmeventd FILE --fake-qemu FILE --hung-disk FILE [MODULE...]
-  contract_test.py --sentences       compares the checks' sentences with the contract's, runs none
+  contract_test.py --promises       compares the checks with the contract, runs none
 
-Each check_*.py names, for every check, the sentences that it holds, word for word (promise()). A
-sentence of the proto that no check names fails, and so does a check whose sentence is gone: who
-changes a sentence changes its check. Exits with 77 where a check could not be made here.
+Each check_*.py names, for every check, the elements of the contract that it holds (promises.py). A
+field, value, method or numbered guarantee that no check names fails, and so does a check whose
+element is gone. Exits with 77 where a check could not be made here.
 """
 
 import argparse
@@ -23,32 +23,26 @@ sys.path.insert(0, str(ROOT / "tests/support/python"))
 # pylint: disable=wrong-import-position
 import promises  # noqa: E402
 import world  # noqa: E402
-from sentences import extract  # noqa: E402
+from elements import extract  # noqa: E402
 
 SKIPPED = []
 MODULES = sorted(path.stem for path in HERE.glob("check_*.py"))
 
 
-def compare_sentences():
-    """What is wrong between the contract's sentences and the checks'."""
-    contract = extract((ROOT / "proto/vmeventd/v1/vm_events.proto").read_text(encoding="utf-8"))
-    problems = []
-    seen = set()
-    for sentence in contract:
-        if sentence in seen:
-            problems.append(f"said twice: {sentence}")
-        seen.add(sentence)
-        if sentence not in promises.CHECKS:
-            problems.append(f"no check: promise({sentence[0]!r}, {sentence[1]!r})")
-    for sentence, check in promises.CHECKS.items():
-        if sentence not in seen:
-            problems.append(f"{check}: the contract does not say of {sentence[0]}: {sentence[1]}")
-    for sentence, test in promises.ELSEWHERE.items():
+def compare():
+    """What is wrong between the contract's promises and the checks'."""
+    contract, others = extract()
+    known = {*contract, *((each, "") for each in others)}
+    problems = [f"no check: promise({element!r}, {label!r})"
+                for element, label in contract if (element, label) not in promises.CHECKS]
+    problems += [f"{', '.join(promises.CHECKS[each])}: the contract has no {' '.join(each)}"
+                 for each in sorted(set(promises.CHECKS) - known)]
+    for each, test in promises.ELSEWHERE.items():
         path, _, name = test.partition(":")
         suite, _, case = name.rpartition(".")
         text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
         if not re.search(rf"\b{suite}\b", text) or not re.search(rf"\b{case}\b", text):
-            problems.append(f"{sentence[0]}: {sentence[1]}: there is no test {test}")
+            problems.append(f"{' '.join(each)}: there is no test {test}")
     return problems
 
 
@@ -66,8 +60,7 @@ def run(module):
         except Exception:  # pylint: disable=broad-except
             failures += 1
             print(f"FAIL  {check.__name__}", flush=True)
-            for element, sentence in check.sentences:
-                print(f"      {element}: {sentence}")
+            print("      " + "; ".join(" ".join(each).strip() for each in check.promises))
             traceback.print_exc(file=sys.stdout)
             print("the daemon's log:\n" + (scene.log() if (scene.path / "log").exists() else ""))
         finally:
@@ -80,17 +73,17 @@ def main():
     parser.add_argument("--vmeventd")
     parser.add_argument("--fake-qemu")
     parser.add_argument("--hung-disk", help="the library of tests/support/hung_disk.cc")
-    parser.add_argument("--sentences", action="store_true")
+    parser.add_argument("--promises", action="store_true")
     parser.add_argument("--only", help="a check's name")
     parser.add_argument("modules", nargs="*")
     arguments = parser.parse_args()
-    for module in MODULES if arguments.sentences else arguments.modules or MODULES:
+    for module in MODULES if arguments.promises else arguments.modules or MODULES:
         importlib.import_module(module)
-    if arguments.sentences:
-        problems = compare_sentences()
+    if arguments.promises:
+        problems = compare()
         for problem in problems:
             print(problem)
-        print(f"{len(promises.CHECKS)} sentences, {len(problems)} problems")
+        print(f"{len(promises.CHECKS)} promises, {len(problems)} problems")
         return 1 if problems else 0
     world.PROGRAMS.update(vmeventd=arguments.vmeventd, fake_qemu=arguments.fake_qemu,
                           hung_disk=arguments.hung_disk)

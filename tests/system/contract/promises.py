@@ -1,37 +1,29 @@
-"""The registry: which check holds which sentence of the contract."""
+"""The registry: which check holds which promise of the contract.
 
-CHECKS = {}     # (element, sentence) to the check's name
-ELSEWHERE = {}  # (element, sentence) to "FILE:TEST" of a test outside of this suite
+A promise is an element ("Event.sequence", "GetVm") and a label: the number of a guarantee in the
+element's comment, or the status that it explains; "" is the rest of the comment.
+"""
+
+CHECKS = {}     # (element, label) to the names of its checks
+ELSEWHERE = {}  # (element, label) to "FILE:TEST" of a test outside of this suite
 FUNCTIONS = []
 
 
-def _add(element, sentence, name):
-    if (element, sentence) in CHECKS:
-        raise ValueError(f"{CHECKS[element, sentence]} and {name} are of one sentence: {sentence}")
-    CHECKS[element, sentence] = name
-
-
-def promise(element, *sentences):
-    """Decorates a check with sentences of one element of the proto, word for word."""
+def promise(element, *labels):
+    """Decorates a check with promises of one element of the proto."""
     def decorate(check):
-        for sentence in sentences:
-            _add(element, sentence, check.__name__)
-        if not hasattr(check, "sentences"):
-            check.sentences = []
+        if not hasattr(check, "promises"):
+            check.promises = []
             FUNCTIONS.append(check)
-        check.sentences += [(element, sentence) for sentence in sentences]
+        for label in labels or ("",):
+            CHECKS.setdefault((element, label), []).append(check.__name__)
+            check.promises.append((element, label))
         return check
     return decorate
 
 
-def elsewhere(test, element, *sentences):
-    """These sentences are held by a test that needs more than fake QEMUs: "FILE:SUITE.TEST"."""
-    for sentence in sentences:
-        _add(element, sentence, test)
-        ELSEWHERE[element, sentence] = test
-
-
-def headline(element, *sentences):
-    """These name their element or what a client should do: there is nothing that could fail."""
-    for sentence in sentences:
-        _add(element, sentence, "(a headline)")
+def elsewhere(test, element, *labels):
+    """These are held by a test that needs more than fake QEMUs: "FILE:SUITE.TEST"."""
+    for label in labels or ("",):
+        CHECKS.setdefault((element, label), []).append(test)
+        ELSEWHERE[element, label] = test

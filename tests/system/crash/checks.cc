@@ -28,7 +28,7 @@ std::string Class(v1::ShutdownClass value) {
 std::string Text(const v1::Event& event) {
   std::string text = absl::StrCat("#", event.sequence(), " ", Type(event));
   if (event.has_vm()) absl::StrAppend(&text, " ", event.vm().name(), "/", event.vm().pid());
-  if (event.has_shutdown()) absl::StrAppend(&text, " ", Class(event.shutdown().class_()));
+  if (event.has_shutdown()) absl::StrAppend(&text, " ", Class(event.shutdown().shutdown_class()));
   return text;
 }
 
@@ -180,8 +180,9 @@ bool Passes(const v1::Event& event, const v1::EventFilter& filter) {
   const auto& classes = filter.classes();
   return (names.empty() || std::any_of(names.begin(), names.end(), named)) &&
          (types.empty() || std::count(types.begin(), types.end(), event.type()) > 0) &&
-         (classes.empty() || (event.has_shutdown() && std::count(classes.begin(), classes.end(),
-                                                                 event.shutdown().class_()) > 0));
+         (classes.empty() ||
+          (event.has_shutdown() &&
+           std::count(classes.begin(), classes.end(), event.shutdown().shutdown_class()) > 0));
 }
 
 Findings CheckNothingIsLost(const History& history) {
@@ -349,7 +350,7 @@ Findings CheckClasses(const History& history) {
     const bool all_seen = std::all_of(run.acts.begin(), run.acts.end(), [life](const Act& act) {
       return act.seen_by >= 0 && act.seen_by == life;
     });
-    const v1::ShutdownClass says = stopped.shutdown().class_();
+    const v1::ShutdownClass says = stopped.shutdown().shutdown_class();
     if (!all_seen || says == TrueClass(run)) return;
     findings.push_back(absl::StrCat(run.name, "/", run.pid, ": STOPPED says ", Class(says),
                                     ", observed by life ", life, " of the daemon, which ended by ",
@@ -362,7 +363,7 @@ Findings CheckClasses(const History& history) {
 Findings CheckFiles(const History& history) {
   Findings findings;
   ForEachStopped(history, [&](const RunHistory& run, const auto& events, const v1::Event& stopped) {
-    const v1::ShutdownClass says = stopped.shutdown().class_();
+    const v1::ShutdownClass says = stopped.shutdown().shutdown_class();
     const std::string where = absl::StrCat(run.name, "/", run.pid, ": ");
     const bool user = says == v1::SHUTDOWN_CLASS_USER;
     const bool superseded = ObserveTime(stopped) >= run.next_began;

@@ -32,7 +32,7 @@ class ChecksTest : public testing::Test {
   void AddRun(const std::string& name, int64_t pid, Deed end, v1::ShutdownClass judged, bool file) {
     AddEvent(name, pid, v1::EVENT_TYPE_STARTED);
     v1::Event& stopped = AddEvent(name, pid, v1::EVENT_TYPE_STOPPED);
-    stopped.mutable_shutdown()->set_class_(judged);
+    stopped.mutable_shutdown()->set_shutdown_class(judged);
     stopped.mutable_shutdown()->set_shutdown_file_written(file);
     RunHistory run;
     run.name = name;
@@ -228,20 +228,20 @@ TEST_F(ChecksTest, ProcessThatIsNotInTheJournal) {
 }
 
 TEST_F(ChecksTest, WrongClass) {
-  history_.journal[1].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  history_.journal[1].mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
   EXPECT_THAT(CheckClasses(history_),
               ElementsAre(AllOf(HasSubstr("says CRASH"), HasSubstr("it is USER"))));
 }
 
 TEST_F(ChecksTest, UnknownOnlyIfTheEndMayHaveBeenMissed) {
-  history_.journal[1].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_UNKNOWN);
+  history_.journal[1].mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
   EXPECT_THAT(CheckClasses(history_), ElementsAre(HasSubstr("says UNKNOWN")));
   history_.runs[0].acts[0].seen_by = -1;
   EXPECT_THAT(CheckClasses(history_), IsEmpty());
 }
 
 TEST_F(ChecksTest, LifeThatObservedIsFoundByTime) {
-  history_.journal[1].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_UNKNOWN);
+  history_.journal[1].mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
   history_.lives.push_back({absl::FromUnixSeconds(300), absl::FromUnixSeconds(400), "kill -9"});
   history_.journal[1].mutable_observe_time()->set_seconds(350);
   EXPECT_THAT(CheckClasses(history_), IsEmpty()) << "the next life cannot know";
@@ -255,7 +255,7 @@ TEST_F(ChecksTest, FileThatContradictsTheClass) {
 }
 
 TEST_F(ChecksTest, FileThatAnUnknownEndTouched) {
-  history_.journal[3].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_UNKNOWN);
+  history_.journal[3].mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
   EXPECT_THAT(CheckFiles(history_), IsEmpty());
   history_.runs[1].file_after = true;
   EXPECT_THAT(CheckFiles(history_), ElementsAre(HasSubstr("says UNKNOWN and the file is there")));

@@ -158,7 +158,7 @@ class DoctorTest(world.WorldTest):
     def expect_silence(self, name):
         problem = "no greeting yet: QEMU may still be starting, or its monitor is held by another client"
         world.wait_until(f"the problem of {name} is: {problem}",
-                         lambda: list(self.world.get(name).problems) == [problem])
+                         lambda: [each.text for each in self.world.get(name).problems] == [problem])
 
     def test_a_monitor_that_no_watch_takes(self):
         elsewhere = self.world.path / "elsewhere"

@@ -24,8 +24,9 @@ class HookTest(world.WorldTest):
     def programs(self):
         """A PATH whose first directory has vmevents."""
         directory = self.world.path / "bin"
-        directory.mkdir()
-        (directory / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
+        if not directory.exists():
+            directory.mkdir()
+            (directory / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
         return f"{directory}:/usr/bin:/bin"
 
     def wait_log(self, text):
@@ -39,7 +40,7 @@ class HookTest(world.WorldTest):
     def expect_admin(self, name="vm1"):
         """Waits for the end of the VM, which must be the admin's, and returns it."""
         stopped = self.stream.wait_event("STOPPED", name)
-        self.assertEqual(getattr(stopped.shutdown, "class"), world.pb.SHUTDOWN_CLASS_ADMIN)
+        self.assertEqual(stopped.shutdown.shutdown_class, world.pb.SHUTDOWN_CLASS_ADMIN)
         return stopped
 
     def check_unit(self, name, program):

@@ -317,11 +317,11 @@ class KubevirtTest(HookTest):
                 "CRASH QEMU_KILLED": "HostStoppedFailed", "CRASH OUT_OF_MEMORY": "HostStoppedFailed",
                 "UNKNOWN UNOBSERVED": None}.items():
             shutdown_class, cause = verdict.split()
-            detail = pb.ShutdownDetail(cause=pb.ShutdownCause.Value(f"SHUTDOWN_CAUSE_{cause}"), **{
-                "class": pb.ShutdownClass.Value(f"SHUTDOWN_CLASS_{shutdown_class}")})
+            detail = pb.ShutdownDetail(cause=pb.ShutdownCause.Value(f"SHUTDOWN_CAUSE_{cause}"),
+                                       shutdown_class=pb.ShutdownClass.Value(f"SHUTDOWN_CLASS_{shutdown_class}"))
             self.assertEqual(hook.reason_of(detail), reason, verdict)
-        detail = pb.ShutdownDetail(cause=pb.SHUTDOWN_CAUSE_HOST_DESTROY, intent=pb.Intent(actor="kubevirt"), **{
-            "class": pb.SHUTDOWN_CLASS_ADMIN})
+        detail = pb.ShutdownDetail(cause=pb.SHUTDOWN_CAUSE_HOST_DESTROY, intent=pb.Intent(actor="kubevirt"),
+                                   shutdown_class=pb.SHUTDOWN_CLASS_ADMIN)
         self.assertEqual(hook.reason_of(detail), "PlatformRequestedShutdown")
 
     def test_an_outage_loses_and_repeats_nothing(self):

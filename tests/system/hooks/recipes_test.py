@@ -73,9 +73,9 @@ class RecipesTest(HookTest):
         def stopped(number, **shutdown):
             return {"type": "EVENT_TYPE_STOPPED", "observe_time": "2026-06-02T00:00:00Z", "node": "n1",
                     "sequence": str(number), "vm": {"name": f"vm{number}", "run_id": f"run{number}"},
-                    "shutdown": {"class": "SHUTDOWN_CLASS_ADMIN", "cause": "SHUTDOWN_CAUSE_HOST_KILL",
+                    "shutdown": {"shutdown_class": "SHUTDOWN_CLASS_ADMIN", "cause": "SHUTDOWN_CAUSE_HOST_KILL",
                                  "rule": "killed-by-host", **shutdown}}
-        events = [stopped(1, sender={"details_known": True, "command": "virtqemud", "uid": 0}),
+        events = [stopped(1, sender={"command": "virtqemud", "uid": 0}),
                   stopped(2, sender={"kernel": True}), stopped(3),
                   {"type": "EVENT_TYPE_GAP", "observe_time": "2026-06-01T00:00:00Z", "node": "n1",
                    "sequence": "4", "message": "10 events were given up"}]

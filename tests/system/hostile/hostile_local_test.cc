@@ -109,7 +109,7 @@ TEST_F(HostileLocalTest, ReplacedSocketIsFollowedToItsEnd) {
   ExpectServes("vm2");
   EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_RUNNING);
   qemu.SendAndExit(monitor, kGuestShutdown);
-  EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(WaitStopped().shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_FALSE(elsewhere.HasClient(victim));
   qemu.Reap();
 }
@@ -137,7 +137,7 @@ TEST_F(HostileLocalTest, SocketsThatAreNoMonitorsAreListedWithAProblem) {
   const auto problem_of = [&](const std::string& name) -> std::string {
     const v1::GetServerInfoResponse info = daemon().GetServerInfo();
     for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
-      if (socket.name() == name) return socket.problem();
+      if (socket.name() == name) return socket.problem().text();
     }
     return "";
   };
@@ -203,7 +203,7 @@ TEST_F(HostileLocalTest, DirectoryThatIsReplacedByALink) {
 
   ExpectServes("vm2");  // in the new directory
   qemu.SendAndExit(monitor, kGuestShutdown);
-  EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(WaitStopped().shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_EQ(ReadFile(elsewhere + "/vm1.shutdown"), "kept");
   qemu.Reap();
 

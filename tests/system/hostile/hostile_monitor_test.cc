@@ -268,7 +268,7 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
     WaitUntil(absl::StrCat(name, " runs"),
               [&] { return daemon().GetVm(name).state() == v1::VM_STATE_RUNNING; });
   }
-  EXPECT_THAT(daemon().GetVm("noise").problems(0), HasSubstr("not QMP"));
+  EXPECT_THAT(daemon().GetVm("noise").problems(0).text(), HasSubstr("not QMP"));
   qemu.SendAndExit(
       steering_monitor,
       Event("SHUTDOWN", R"(, "data": {"guest": true, "reason": "\u001b[2J\nrm\u202e"})"));
@@ -297,7 +297,7 @@ TEST_F(HostileMonitorTest, LongTextsAreTruncatedInTheVerdict) {
   qemu.Exit();
   qemu.Reap();
   const v1::Event end = stream().Wait("wordy", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << "it panicked";
+  EXPECT_EQ(end.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH) << "it panicked";
   EXPECT_THAT(end.ByteSizeLong(), Lt(32u << 10));
   ExpectServes("vm1");
   ExpectHarmlessOutput({"wordy"});

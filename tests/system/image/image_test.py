@@ -270,7 +270,7 @@ def check_events(report, where, events, with_pids):
                      started)
         shutdown = stopped.get('shutdown', {})
         wanted = (wanted_class, cause if with_pids else cause_without)
-        report.check((shutdown.get('class'), shutdown.get('cause')) == wanted,
+        report.check((shutdown.get('shutdown_class'), shutdown.get('cause')) == wanted,
                      f'{where}: STOPPED of {name}: {", ".join(wanted)}', stopped)
         seen = [evidence['what'] for evidence in shutdown.get('evidence', [])]
         gone = any('process gone' in what for what in seen)
@@ -462,7 +462,7 @@ def check_daemonset(report, node):
     events = watch.events()  # while the other is still a zombie
     for name in guests:
         shutdown = events.get(('EVENT_TYPE_STOPPED', name), {}).get('shutdown', {})
-        report.check(shutdown.get('exit_signal') == 9,
+        report.check(shutdown.get('exit_signal', {}).get('number') == 9,
                      f'daemonset: how a QEMU ended that is {name}: signal 9', shutdown)
     check_stop(report, container)
 
@@ -485,7 +485,7 @@ def check_libvirt(report, node):
     watch = Watch(node.outside(container, *Watch.COMMAND), 2)
     libvirt.virsh('destroy', 'domain')
     shutdown = watch.events().get(('EVENT_TYPE_STOPPED', 'domain'), {}).get('shutdown', {})
-    report.check((shutdown.get('class'), shutdown.get('cause')) ==
+    report.check((shutdown.get('shutdown_class'), shutdown.get('cause')) ==
                  ('SHUTDOWN_CLASS_ADMIN', 'SHUTDOWN_CAUSE_HOST_DESTROY'),
                  'libvirt: virsh destroy is ADMIN, HOST_DESTROY', shutdown)
     check_stop(report, container)

@@ -6,43 +6,24 @@ instances that end under vmeventd, as a node's daemon does for `gnt-instance lis
 """
 
 import argparse
-import glob
 import json
-import os
 import pathlib
 import signal
 import socket
 import subprocess
 import sys
 import unittest
-from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests/support/python"))
 
 # pylint: disable=wrong-import-position
+import ganeti_code  # noqa: E402
 import world  # noqa: E402
 
 # A guest of one sector that powers itself off as soon as it runs: 0x2000 to the port 0x604 of a q35.
 POWEROFF = bytes.fromhex("ba0406 b80020 ef f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
 USER_DOWN = ("web1", -1, 0, 0)
-# Modules of Ganeti's package's dependencies that it imports and does not use to look at an instance.
-UNUSED = ("bitarray", "pyinotify", "pycurl", "paramiko", "psutil")
-
-
-def load_ganeti(directory, root):
-    """Ganeti's hypervisor class, with its directories below `root`."""
-    os.environ.update(GANETI_ROOTDIR=str(root), GANETI_HOSTNAME=root.name)
-    sys.path.insert(0, glob.glob(f"{directory}/usr/share/ganeti/3.*")[0])
-    sys.modules.setdefault("simplejson", json)  # the same interface
-    for name in UNUSED:
-        try:
-            __import__(name)
-        except ImportError:
-            sys.modules[name] = mock.MagicMock(version_info=(5, 0, 0))
-    # pylint: disable=import-error,import-outside-toplevel
-    from ganeti.hypervisor import hv_base, hv_kvm
-    return hv_kvm.KVMHypervisor, hv_base.HvInstanceState
 
 
 class GanetiReaderTest(world.WorldTest):
@@ -138,7 +119,10 @@ def main():
     root = pathlib.Path(world.STUBS.name) / "node1"  # Ganeti wants the host's name at its end
     for made in ("var/run/ganeti", "var/lib/ganeti", "var/log/ganeti", "etc/ganeti"):
         (root / made).mkdir(parents=True)
-    GanetiReaderTest.hypervisor, GanetiReaderTest.states = load_ganeti(options.ganeti, root)
+    ganeti_code.load(options.ganeti, root)
+    # pylint: disable=import-error,import-outside-toplevel
+    from ganeti.hypervisor import hv_base, hv_kvm
+    GanetiReaderTest.hypervisor, GanetiReaderTest.states = hv_kvm.KVMHypervisor, hv_base.HvInstanceState
     # Ganeti leaves its monitor to the collector of garbage.
     unittest.main(argv=sys.argv[:1] + rest, verbosity=2, warnings="ignore")
 

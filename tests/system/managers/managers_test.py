@@ -48,7 +48,7 @@ class ManagersTest(world.WorldTest):
 
     def expect_stopped(self, name, shutdown_class, cause):
         shutdown = self.stream.wait_event("STOPPED", name).shutdown
-        self.assertEqual(world.pb.ShutdownClass.Name(getattr(shutdown, "class")),
+        self.assertEqual(world.pb.ShutdownClass.Name(shutdown.shutdown_class),
                          f"SHUTDOWN_CLASS_{shutdown_class}")
         self.assertEqual(world.pb.ShutdownCause.Name(shutdown.cause), f"SHUTDOWN_CAUSE_{cause}")
 

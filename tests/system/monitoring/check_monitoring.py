@@ -121,8 +121,8 @@ def check_rules(options):
                 problems.append(f"the alert {name} has no {key}")
         if not re.search(r"severity: (critical|warning)\n", part):
             problems.append(f"the alert {name} is neither critical nor a warning")
-        if f"/alerts.md#{name.lower()}\n" not in part:
-            problems.append(f"the runbook_url of {name} does not lead to its section")
+        if not re.search(rf"runbook_url: https://\S+/alerts\.md#{name.lower()}\n", part):
+            problems.append(f"the runbook_url of {name} is no address of its section that a browser opens")
     sections = re.findall(r"^## (\w+)$", (options.source / "docs/alerts.md").read_text("utf-8"), re.M)
     if sections != alerts:
         problems.append(f"the sections of docs/alerts.md do not match the alerts: {sections}, {alerts}")
@@ -142,10 +142,15 @@ def dashboard(options):
     return json.loads((options.source / "deploy/grafana/vmeventd.json").read_text("utf-8"))
 
 
+def dashboard_panels(board):
+    """All of them, those of collapsed rows as well."""
+    return [each for panel in board["panels"] for each in (panel, *panel.get("panels", []))]
+
+
 def dashboard_queries(options):
     """The queries of all panels, with values for the variables."""
     out = []
-    for panel in dashboard(options)["panels"]:
+    for panel in dashboard_panels(dashboard(options)):
         for target in panel.get("targets", []):
             query = target["expr"]
             for variable, value in (("$node", ".*"), ("$__rate_interval", "5m"),
@@ -204,9 +209,13 @@ def check_names(options):
     problems += [f"docs/metrics.md lists {name} twice" for name in set(rows)
                  if rows.count(name) > 1]
 
-    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
-    if len({panel["id"] for panel in board["panels"]}) != len(board["panels"]):
+    everything = dashboard_panels(board)
+    panels = [panel for panel in everything if panel["type"] != "row"]
+    if len({panel["id"] for panel in everything}) != len(everything):
         problems.append("the dashboard: two panels have one id")
+    rows = [panel for panel in board["panels"] if panel["type"] == "row"]
+    if rows[0]["title"] != "Who ended what" or [row["title"] for row in rows if not row["collapsed"]] != ["Who ended what"]:
+        problems.append("the dashboard: not the row \"Who ended what\" alone is open, on top")
     for panel in panels:
         if panel["datasource"]["uid"] != "${datasource}" or not panel["targets"]:
             problems.append(f"the dashboard: {panel['title']} has no data source or no query")

@@ -317,6 +317,31 @@ check_push() {
   rm -r /etc/vmevents  # its state is for the purge
 }
 
+# ask_page TOKEN: the status of the list of VMs.
+ask_page() {
+  exec 5<>/dev/tcp/127.0.0.1/9557
+  printf 'GET /api/v1/vms HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n' "$1" >&5
+  head -n 1 <&5
+  exec 5>&-
+}
+
+# The commands at the head of the unit: its user is made by systemd and may use the socket.
+check_web() {
+  step "the page"
+  local token
+  command install -d -m 0700 /etc/vmevents/web
+  (umask 077; head -c 24 /dev/urandom | base64 >/etc/vmevents/web/token)
+  token=$(</etc/vmevents/web/token)
+  systemctl enable --now vmevents-web
+  list_has() { ask_page "$1" | grep -q " $2 "; }
+  wait_for "the list is there" list_has "$token" 200
+  list_has "x$token" 401 || fail "another token is taken"
+  [[ $(stat -c %u "/proc/$(systemctl show --value -p MainPID vmevents-web)") -ge 61184 ]] ||
+    fail "it has no user of its own"
+  systemctl disable --now vmevents-web
+  rm -r /etc/vmevents
+}
+
 has_stopped() { [[ $(service ActiveState) == inactive ]]; }
 
 # A stand-in for a manager's unit, whose VM powers off as the unit is stopped, and a VM in machine.slice. Both
@@ -496,6 +521,7 @@ check_shutdown_file
 check_drop_in
 check_signals
 check_push
+check_web
 check_shutdown_of_the_host
 check_user_instance
 check_watchdog

@@ -6,6 +6,8 @@ readonly unit=/lib/systemd/system/vmeventd.service
 # shellcheck disable=SC2034  # those who source this use it
 readonly push_unit=/lib/systemd/system/vmevents-push@.service
 # shellcheck disable=SC2034  # likewise
+readonly web_unit=/lib/systemd/system/vmevents-web.service
+# shellcheck disable=SC2034  # likewise
 readonly monitors=/run/ganeti/kvm-hypervisor/ctrl
 readonly nobody=65534
 readonly apt_options=(-qq -y --no-install-recommends -o Dpkg::Use-Pty=0)

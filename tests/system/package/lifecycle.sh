@@ -44,7 +44,7 @@ check_files() {
   step "files"
   local file files
   files=$(dpkg -L vmeventd vmevents vmeventd-doc)
-  for file in /usr/sbin/vmeventd /usr/bin/vmevents "$unit" "$push_unit" /usr/lib/systemd/user/vmeventd.service \
+  for file in /usr/sbin/vmeventd /usr/bin/vmevents "$unit" "$push_unit" "$web_unit" /usr/lib/systemd/user/vmeventd.service \
     /usr/lib/sysusers.d/vmeventd.conf /usr/lib/tmpfiles.d/vmeventd.conf \
     /etc/vmeventd/vmeventd.conf /etc/apparmor.d/vmeventd /usr/share/man/man8/vmeventd.8.gz \
     /usr/share/man/man1/vmevents.1.gz /usr/share/bash-completion/completions/vmeventd \
@@ -60,7 +60,7 @@ check_files() {
   done
   # What the files of the package send their readers to, and no path of the source's tree.
   local named
-  for file in "$unit" "$push_unit" /usr/lib/systemd/user/vmeventd.service /etc/vmeventd/vmeventd.conf \
+  for file in "$unit" "$push_unit" "$web_unit" /usr/lib/systemd/user/vmeventd.service /etc/vmeventd/vmeventd.conf \
     /usr/share/vmeventd/ganeti/*.conf /usr/share/vmeventd/libvirt/* /etc/apparmor.d/vmeventd \
     /var/lib/dpkg/info/vmeventd.postinst; do
     while read -r named; do
@@ -89,11 +89,12 @@ check_files() {
 check_units() {
   step "units"
   local complaints
-  complaints=$(systemd-analyze verify --man=no "$unit" "${push_unit/@/@ops}" 2>&1
+  complaints=$(systemd-analyze verify --man=no "$unit" "${push_unit/@/@ops}" "$web_unit" 2>&1
     XDG_RUNTIME_DIR=/run systemd-analyze verify --man=no --user /usr/lib/systemd/user/vmeventd.service 2>&1) || true
   same "systemd-analyze verify" "$complaints" ""
   systemd-analyze security --offline=yes --no-pager --threshold=20 "$unit" | tail -n 1
   systemd-analyze security --offline=yes --no-pager --threshold=11 "$push_unit" | tail -n 1
+  systemd-analyze security --offline=yes --no-pager --threshold=11 "$web_unit" | tail -n 1
 }
 
 check_daemon() {

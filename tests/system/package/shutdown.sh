@@ -77,7 +77,7 @@ ends() {
   local event
   event=$(vmevents -o jsonl events --vm "$1" --type stopped)
   same "the ends of $1" "$(wc -l <<<"$event")" 1
-  grep -q '"class":"[A-Z_]*ADMIN","cause":"[A-Z_]*HOST_SHUTDOWN"' <<<"$event" || fail "$1: $event"
+  grep -q '"shutdown_class":"[A-Z_]*ADMIN","cause":"[A-Z_]*HOST_SHUTDOWN"' <<<"$event" || fail "$1: $event"
   grep -q "\"rule\":\"$2\"" <<<"$event" || fail "$1 is not $2: $event"
 }
 

@@ -40,5 +40,11 @@ complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$push" 2>&1)
 [[ -z $complaints ]] || { printf 'vmevents-push@.service:\n%s\n' "$complaints" >&2; exit 1; }
 systemd-analyze security --offline=yes --no-pager --threshold=11 "$push" | tail -n 1
 
+web=$scratch/vmevents-web.service
+sed "s|/usr/bin/vmevents|${daemon%/*}/vmevents|" "$units/vmevents-web.service" >"$web"
+complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$web" 2>&1)
+[[ -z $complaints ]] || { printf 'vmevents-web.service:\n%s\n' "$complaints" >&2; exit 1; }
+systemd-analyze security --offline=yes --no-pager --threshold=11 "$web" | tail -n 1
+
 systemd-analyze security --offline=yes --no-pager --threshold=20 "$scratch/vmeventd.service" |
   tail -n 1

@@ -114,7 +114,7 @@ class PushTest(world.WorldTest):
     def type_of(event):
         words = [world.type_name(event)]
         if event.HasField("shutdown"):
-            words.append(world.pb.ShutdownClass.Name(getattr(event.shutdown, "class")).removeprefix("SHUTDOWN_CLASS_"))
+            words.append(world.pb.ShutdownClass.Name(event.shutdown.shutdown_class).removeprefix("SHUTDOWN_CLASS_"))
         return ".".join(words).lower().replace("_", "-")
 
     def delivered(self, receiver=None):

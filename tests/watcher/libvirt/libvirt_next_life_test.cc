@@ -18,6 +18,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/problem_texts.h"
 #include "tests/support/test_util.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
@@ -132,7 +133,8 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   libvirt_->Hang(true);
   Restart();
   ASSERT_TRUE(Until([&] {
-    return testing::Matches(Contains(kOutOfDescriptorsProblem))(sink_.Latest("web1")->problems);
+    return testing::Matches(Contains(kOutOfDescriptorsProblem))(
+        ProblemTexts(sink_.Latest("web1")->problems));
   }));
   // Its process is looked for each 5 s by now.
   for (int retry = 0; retry < 15; ++retry) {

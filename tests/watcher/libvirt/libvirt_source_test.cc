@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/problem_texts.h"
 #include "tests/support/saved_run.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
@@ -190,7 +191,7 @@ TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost));
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kUnreachable);
   ASSERT_TRUE(
-      Until([&] { return watcher_->libvirt_connections()[0].problem == "it is restarted"; }));
+      Until([&] { return watcher_->libvirt_connections()[0].problem.text == "it is restarted"; }));
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored));
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
@@ -227,7 +228,7 @@ TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem
   LoseLibvirt();
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(Until([&] {
-    return sink_.Latest("web1")->problems ==
+    return ProblemTexts(sink_.Latest("web1")->problems) ==
            std::vector<std::string>{"libvirt does not list the domain, and its QEMU still runs"};
   }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
@@ -518,7 +519,7 @@ TEST_F(LibvirtSourceTest, ALibvirtThatHangsStallsNobody) {
   EXPECT_FALSE(watcher_->first_scan_done());
   clock_.Advance(absl::Seconds(6));
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_EQ(watcher_->libvirt_connections()[0].problem, "libvirt does not answer");
+  EXPECT_EQ(watcher_->libvirt_connections()[0].problem.text, "libvirt does not answer");
   watcher_.reset();  // does not wait for the call
 }
 
@@ -526,11 +527,11 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
   libvirt_->SetOpenError(absl::UnavailableError("cannot connect to libvirt: Permission denied"));
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_THAT(watcher_->libvirt_connections()[0].problem, HasSubstr("Permission denied"));
+  EXPECT_THAT(watcher_->libvirt_connections()[0].problem.text, HasSubstr("Permission denied"));
   ASSERT_TRUE(Until([&] { return libvirt_->opened() >= 3; }));
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
-  EXPECT_EQ(watcher_->libvirt_connections()[0].problem, "");
+  EXPECT_EQ(watcher_->libvirt_connections()[0].problem.text, "");
   EXPECT_EQ(sink_.Count(EventType::kGap), 0) << "it was never connected before";
 }
 
@@ -688,7 +689,7 @@ TEST_F(LibvirtPodsTest, BeyondTheLimitOfThreadsALibvirtWaitsForItsTurn) {
   ASSERT_TRUE(UntilInTime([&] {
     const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
     return std::any_of(states.begin(), states.end(), [](const LibvirtConnectionState& state) {
-      return state.problem.starts_with("it waits for its turn");
+      return state.problem.text.starts_with("it waits for its turn");
     });
   }));
   libvirt_->Hang(true, "hostile1");
@@ -756,7 +757,7 @@ TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreC
   ASSERT_TRUE(UntilInTime([&] {
     std::vector<std::string> problems;
     for (const LibvirtConnectionState& state : watcher_->libvirt_connections()) {
-      if (!state.connected) problems.push_back(state.problem);
+      if (!state.connected) problems.push_back(state.problem.text);
     }
     return problems.size() == 1 && absl::StrContains(problems.front(), problem);
   }));
@@ -819,7 +820,7 @@ TEST_F(LibvirtProcessTest, ADomainWithoutAVisibleProcessIsFollowedIfTheNextListH
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
-  EXPECT_THAT(sink_.Latest("web1")->problems, Contains(HasSubstr("is not visible")));
+  EXPECT_THAT(ProblemTexts(sink_.Latest("web1")->problems), Contains(HasSubstr("is not visible")));
   StartProcess();
   ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("web1")->ref.pid == process_->pid(); }));
   EXPECT_TRUE(sink_.Latest("web1")->problems.empty());

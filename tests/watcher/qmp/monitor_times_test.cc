@@ -123,7 +123,7 @@ TEST_F(MonitorHandshakeTest, AConnectionThatIsClosedIsNotLate) {
   EXPECT_EQ(late_greetings_, 0);
 }
 
-// QEMU may hang in its exit over commands that come close to each other: docs/qemu.md.
+// QEMU may hang in its exit over commands that come close to each other: docs/internals/qemu.md.
 TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTime) {
   Connect({.answer = false});
   ASSERT_TRUE(Until([this] { return connection_->greeted(); }));

@@ -251,7 +251,8 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
   EXPECT_THAT(watcher_->unfollowed_sockets(), IsEmpty()) << "it may be about to listen";
   ASSERT_TRUE(
       UntilInTime([&] { return !watcher_->unfollowed_sockets().empty(); }, absl::Seconds(1)));
-  EXPECT_THAT(watcher_->unfollowed_sockets()[0].problem, HasSubstr("nobody listens"));
+  EXPECT_EQ(watcher_->unfollowed_sockets()[0].problem.code, ProblemCode::kRefused);
+  EXPECT_THAT(watcher_->unfollowed_sockets()[0].problem.text, HasSubstr("nobody listens"));
   EXPECT_THAT(sink_.entries(), IsEmpty());
   EXPECT_EQ(sink_.directories()[0].sockets, 1);
   FakeQemu qemu;

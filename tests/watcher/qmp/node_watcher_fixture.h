@@ -131,7 +131,8 @@ class NodeWatcherFixture : public testing::Test {
     for (const UnfollowedSocket& socket : watcher_->unfollowed_sockets()) {
       if (socket.name != vm) continue;
       EXPECT_EQ(socket.path, Socket(vm));
-      return !part.empty() && socket.problem.find(part) != std::string::npos;
+      EXPECT_NE(socket.problem.code, ProblemCode::kNone);
+      return !part.empty() && socket.problem.text.find(part) != std::string::npos;
     }
     return part.empty();
   }
@@ -139,8 +140,9 @@ class NodeWatcherFixture : public testing::Test {
     const VmStatus* status = sink_.Latest(vm);
     if (status == nullptr) return false;
     if (part.empty()) return status->problems.empty();
-    for (const std::string& problem : status->problems) {
-      if (problem.find(part) != std::string::npos) return true;
+    for (const Problem& problem : status->problems) {
+      EXPECT_NE(problem.code, ProblemCode::kNone);
+      if (problem.text.find(part) != std::string::npos) return true;
     }
     return false;
   }

@@ -115,11 +115,21 @@ TEST_F(NodeWatcherIntentTest, ARetryFindsItsOwnIntent) {
   EXPECT_EQ(again->expire_time, first->expire_time);
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 1);
   EXPECT_TRUE(absl::IsAlreadyExists(
-      Declare({"vm1", "", "id-3", "ops", "upgrade", absl::Minutes(10), "another"}).status()));
+      Declare({"vm1", "", "id-3", "other", "upgrade", absl::Minutes(10), "another"}).status()));
   const absl::Status another_reason =
       Declare({"vm1", "", "id-4", "ops", "another", absl::Minutes(1), "request"}).status();
   EXPECT_TRUE(absl::IsAlreadyExists(another_reason));
   EXPECT_THAT(std::string(another_reason.message()), HasSubstr("request_id"));
+}
+
+TEST_F(NodeWatcherIntentTest, AnotherOfTheSameActorReplacesIt) {
+  StartOne(&qemu_);
+  ASSERT_TRUE(Declare(Of("vm1")).ok());
+  IntentRequest second = Of("vm1", "id-2");
+  second.declared_by = "user 1000";
+  EXPECT_EQ(Declare(second).value().declared_by, "user 1000");
+  EXPECT_TRUE(absl::IsNotFound(Withdraw("id-1")));
+  EXPECT_TRUE(Withdraw("id-2").ok());
 }
 
 TEST_F(NodeWatcherIntentTest, UnknownVmsAndRunsAreNotFound) {
@@ -181,7 +191,9 @@ TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   Restart();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilScanned());
-  EXPECT_TRUE(absl::IsAlreadyExists(Declare(Of("vm1", "id-2")).status()));
+  IntentRequest other = Of("vm1", "id-2");
+  other.actor = "other";
+  EXPECT_TRUE(absl::IsAlreadyExists(Declare(other).status()));
   EXPECT_TRUE(Withdraw("id-1").ok());
   EXPECT_TRUE(Declare(Of("vm1", "id-2")).ok());
   Die();

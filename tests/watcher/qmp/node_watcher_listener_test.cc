@@ -146,11 +146,7 @@ class FakeCommandLines : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t /*pid*/) override {
     auto read = std::make_shared<Read>();
-    if (std::exchange(out_of_descriptors, false)) {
-      read->FinishOutOfDescriptors();
-    } else if (come) {
-      read->Finish(of_qemus ? std::make_unique<const QemuArguments>() : nullptr);
-    }
+    if (come) read->Finish(of_qemus ? std::make_unique<const QemuArguments>() : nullptr);
     return read;
   }
   std::shared_ptr<const Monitors> BeginMonitors() override {
@@ -163,8 +159,7 @@ class FakeCommandLines : public CommandLines {
 
   bool come = true;
   bool of_qemus = true;
-  bool out_of_descriptors = false;  // the next time
-  std::string named;                // path of a monitor that a QEMU's command line names
+  std::string named;  // path of a monitor that a QEMU's command line names
 };
 
 // A QEMU that was given another name: -name process=.
@@ -190,14 +185,6 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-TEST_F(RenamedTest, ACommandLineThatNoDescriptorWasLeftForIsReadAgain) {
-  command_lines_->out_of_descriptors = true;
-  command_lines_->named = Socket("vm1");
-  const UniqueFd other = StartHeldByAnother(&qemu_);
-  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == qemu_.pid(); }));
-  EXPECT_FALSE(command_lines_->out_of_descriptors);
-}
-
 // Programs that are no QEMU, such as virtiofsd and swtpm, which serve one client.
 class ForeignListenerTest : public ListenerTest {
  protected:
@@ -221,7 +208,7 @@ class ForeignListenerTest : public ListenerTest {
     return Until([&] {
       const std::vector<UnfollowedSocket> sockets = watcher_->unfollowed_sockets();
       return sockets.size() == 1 && sockets[0].path == path &&
-             sockets[0].problem.find("leaves it alone") != std::string::npos;
+             sockets[0].problem.text.find("leaves it alone") != std::string::npos;
     });
   }
 

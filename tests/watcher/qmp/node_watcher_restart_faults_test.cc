@@ -12,6 +12,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 
 namespace vmeventd {
@@ -161,7 +162,7 @@ TEST_F(RestartFaultsTest, PublishRunsAgainPublishesEachOpenRunOnce) {
       if (!update.saved_run.has_value()) continue;
       EXPECT_FALSE(update.event.has_value());
       EXPECT_TRUE(published.emplace(update.status->ref.run_id, *update.saved_run).second);
-      EXPECT_THAT(update.status->problems, Contains(HasSubstr("its UUID")));
+      EXPECT_THAT(ProblemTexts(update.status->problems), Contains(HasSubstr("its UUID")));
     }
     EXPECT_EQ(published, kept);
     if (!restarted) {

@@ -42,7 +42,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
   }
   void OnMonitorReady(QmpRun*, const std::string&) override {}
   void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
-  void OnNoVm(QmpRun*, const std::string&) override {}
+  void OnNoVm(QmpRun*, const Problem&) override {}
   bool LeaveToOther(QmpRun*, const PeerProcess&) override { return false; }
   void OnProcessChanged(VmRun*) override {}
   void OnOomKill(VmRun*, uint64_t) override {}

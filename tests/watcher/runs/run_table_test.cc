@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/problem_texts.h"
 #include "tests/support/test_util.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/exit_status_reader.h"
@@ -99,7 +100,7 @@ class RunTableTest : public testing::Test, public RunSource {
     return added;
   }
   std::vector<std::string> ProblemsOf(const std::string& name) const {
-    return sink_.Latest(name)->problems;
+    return ProblemTexts(sink_.Latest(name)->problems);
   }
   void Restore(std::vector<std::string> saved) {
     RunRestorer restorer(&context_, &options_, &table_, std::vector<RunSource*>{this},

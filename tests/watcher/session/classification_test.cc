@@ -344,7 +344,8 @@ TEST(ClassificationTest, EveryReasonOfQemuIsKnown) {
 }
 
 TEST(ClassificationTest, TheDocumentIsGeneratedFromTheTable) {
-  EXPECT_EQ(ClassificationDocument(), e2e::ReadFile(VMEVENTD_SOURCE_DIR "/docs/classification.md"))
+  EXPECT_EQ(ClassificationDocument(),
+            e2e::ReadFile(VMEVENTD_SOURCE_DIR "/docs/internals/classification.md"))
       << "run ./dev docs";
 }
 

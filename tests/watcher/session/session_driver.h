@@ -203,6 +203,12 @@ class SessionDriver {
     }
     EXPECT_EQ(update.status->state, published_state_);
     EXPECT_EQ(update.status->problems, published_problems_);
+    for (const Problem& problem : update.status->problems) {
+      EXPECT_NE(problem.code, ProblemCode::kNone) << problem.text;
+    }
+    if (update.event.has_value()) {
+      EXPECT_EQ(update.event->gap_reason.has_value(), update.event->type == EventType::kGap);
+    }
   }
   void CarryOut(Effects effects) {
     for (Effect& effect : effects) {
@@ -242,7 +248,7 @@ class SessionDriver {
   Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   std::unique_ptr<VmSession> session_;
   VmState published_state_ = VmState::kUnreachable;
-  std::vector<std::string> published_problems_;
+  std::vector<Problem> published_problems_;
 };
 
 // One whose VM runs, and whose monitor is attached.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "tests/watcher/session/session_driver.h"
 
 namespace vmeventd {
@@ -18,7 +19,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-// The rows of docs/qemu.md that are no transcript.
+// The rows of docs/internals/qemu.md that are no transcript.
 
 using VmSessionEndTest = RunningVmTest;
 
@@ -346,7 +347,7 @@ TEST_F(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
   vm.Held();
   EXPECT_EQ(vm.Types(), std::vector<EventType>{EventType::kStarted});
   EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("held by another client")));
+  EXPECT_THAT(ProblemTexts(vm.Status().problems), ElementsAre(HasSubstr("held by another client")));
   vm.Gone();
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
   EXPECT_EQ(vm.file, std::nullopt) << "UNKNOWN touches no file";

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "tests/watcher/session/session_driver.h"
 #include "watcher/core/qmp_message.h"
 
@@ -342,8 +343,8 @@ using VmSessionPanicTest = RunningVmTest;
 
 TEST_F(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
   vm_.Event("GUEST_PANICKED", kWindows);
-  ASSERT_TRUE(vm_.Last().panic.has_value());
-  EXPECT_EQ(vm_.Last().panic->action, "poweroff");
+  ASSERT_TRUE(vm_.Last().detail.has_value());
+  EXPECT_EQ(std::get<GuestPanic>(*vm_.Last().detail).action, "poweroff");
   vm_.EndDuringRestart();
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
   ASSERT_TRUE(vm_.Stopped().panic.has_value());
@@ -430,11 +431,11 @@ TEST_F(VmSessionEventTest, AVmThatQemuPausedForAnIoErrorSaysWhichDiskAndWhy) {
   vm_.Event("BLOCK_IO_ERROR", kNoSpace);
   vm_.Event("BLOCK_IO_ERROR", R"({"device": "d1", "operation": "read", "action": "stop"})");
   vm_.Event("STOP");
-  EXPECT_THAT(vm_.Status().problems, ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
   vm_.RunState("io-error");
-  EXPECT_THAT(vm_.Status().problems, ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
   vm_.RestartAndAttach("io-error");
-  EXPECT_THAT(vm_.Status().problems, ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
   vm_.EndBy("host-qmp-quit", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
@@ -469,7 +470,7 @@ TEST_F(VmSessionEventTest, AnInternalErrorIsACrashWhateverEndsQemu) {
       vm.Event("STOP");
       vm.RunState("internal-error");
     }
-    EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("internal error")));
+    EXPECT_THAT(ProblemTexts(vm.Status().problems), ElementsAre(HasSubstr("internal error")));
     vm.Restart(absl::ZeroDuration());
     vm.Ready("internal-error");
     vm.EndBy("host-qmp-quit", Exited(0));

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "tests/watcher/session/session_driver.h"
 
 namespace vmeventd {
@@ -70,7 +71,7 @@ TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
   EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
   vm.Advance(absl::Minutes(1));
-  EXPECT_THAT(vm.Status().problems, Contains(HasSubstr("has not exited")));
+  EXPECT_THAT(ProblemTexts(vm.Status().problems), Contains(HasSubstr("has not exited")));
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
@@ -185,10 +186,11 @@ TEST_F(VmSessionExitTest, AQemuThatIsSilentSoonAfterItsStartMayBeStarting) {
   SessionDriver vm({}, true, "/run/ctrl/web1.kvmd", absl::ZeroDuration());
   vm.Advance(absl::Seconds(15));
   vm.Held();
-  EXPECT_THAT(vm.Status().problems, Contains(HasSubstr("QEMU may still be starting")));
+  EXPECT_THAT(ProblemTexts(vm.Status().problems),
+              Contains(HasSubstr("QEMU may still be starting")));
   vm.Advance(absl::Minutes(2));
   vm.Held();
-  EXPECT_THAT(vm.Status().problems, Contains(HasSubstr("held by another client")));
+  EXPECT_THAT(ProblemTexts(vm.Status().problems), Contains(HasSubstr("held by another client")));
 }
 
 TEST_F(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
@@ -246,7 +248,7 @@ const char* const kHangs = "has not exited for";
 std::vector<std::string> HangProblems(const SessionDriver& vm) {
   std::vector<std::string> reported;
   for (const VmStatus& status : vm.statuses) {
-    for (const std::string& problem : status.problems) {
+    for (const std::string& problem : ProblemTexts(status.problems)) {
       if (problem.find(kHangs) == std::string::npos) continue;
       if (reported.empty() || reported.back() != problem) reported.push_back(problem);
     }
@@ -339,7 +341,7 @@ TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
   EXPECT_EQ(vm_.Status().state, VmState::kRunning);
   vm_.Advance(absl::Milliseconds(1));
   EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(vm_.Status().problems,
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems),
               ElementsAre("QEMU does not answer; its threads: 5 T (stopped)"));
   vm_.Advance(absl::Minutes(5));
   vm_.HandOver(absl::ZeroDuration());
@@ -360,7 +362,7 @@ TEST_F(HangCheckTest, AQemuThatMayBeEndingIsAskedNothing) {
     vm.Advance(absl::Minutes(1));
     vm.Advance(absl::Minutes(1));
     EXPECT_EQ(vm.queries, 0) << how;
-    EXPECT_THAT(vm.Status().problems, Not(Contains(HasSubstr("does not answer"))));
+    EXPECT_THAT(ProblemTexts(vm.Status().problems), Not(Contains(HasSubstr("does not answer"))));
   }
 }
 

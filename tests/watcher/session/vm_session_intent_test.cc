@@ -93,6 +93,16 @@ TEST_F(VmSessionIntentTest, StoppedNamesActorAndReasonAndDoesNotContradictThem) 
               testing::StartsWith("CRASH: the guest's kernel panicked. Seen:"));
 }
 
+TEST_F(VmSessionIntentTest, AnotherOneReplacesTheFirst) {
+  vm_.Declare();
+  vm_.Declare(absl::Minutes(10), "intent-2");
+  const VmEvent& first = vm_.events[vm_.events.size() - 2];
+  EXPECT_EQ(first.intent->intent_id, "intent-1");
+  EXPECT_EQ(first.intent_end, IntentEnd::kReplaced);
+  vm_.End(Signal(SIGKILL));
+  EXPECT_EQ(vm_.Stopped().intent->intent_id, "intent-2");
+}
+
 TEST_F(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
   const struct {
     const char* event;

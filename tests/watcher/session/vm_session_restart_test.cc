@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "tests/support/saved_run.h"
 #include "tests/watcher/session/session_driver.h"
 #include "watcher/session/vm_session.h"
@@ -186,7 +187,7 @@ TEST_F(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
   EXPECT_EQ(vm_.Status().state, VmState::kRunning);
   vm_.Advance(absl::Seconds(1));
   EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(vm_.Status().problems, ElementsAre(HasSubstr("not reached again")));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(HasSubstr("not reached again")));
   vm_.Ready("paused");
   EXPECT_THAT(vm_.Types(),
               ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,

@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "tests/watcher/session/session_driver.h"
 
 namespace vmeventd {
@@ -46,7 +47,7 @@ TEST_F(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
   vm.Shutdown("guest-shutdown");
   vm.Closed();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kProblemsChanged));
-  EXPECT_THAT(vm.statuses.back().problems, Contains(HasSubstr("Permission denied")));
+  EXPECT_THAT(ProblemTexts(vm.statuses.back().problems), Contains(HasSubstr("Permission denied")));
 }
 
 TEST_F(VmSessionOrderTest, AnEndThatWasNoneDoesNotDecideTheNextFile) {
@@ -175,7 +176,8 @@ TEST_F(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
   EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorLost))) << "QEMU exits";
   EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
   vm_.Advance(absl::Minutes(1));
-  EXPECT_THAT(vm_.Status().problems, ElementsAre(HasSubstr("QEMU has not exited for")));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems),
+              ElementsAre(HasSubstr("QEMU has not exited for")));
   vm_.Ready("running");
   EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorRestored)));
   EXPECT_EQ(vm_.Status().state, VmState::kRunning);
@@ -201,7 +203,7 @@ TEST_F(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {
   vm_.Event("BLOCK_IO_ERROR", R"({"device": "disk0", "action": "stop"})");
   vm_.Event("STOP");
   vm_.RunState("io-error");
-  EXPECT_THAT(vm_.Status().problems, ElementsAre(HasSubstr("I/O error")));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(HasSubstr("I/O error")));
   vm_.Event("RESUME");
   EXPECT_THAT(vm_.Status().problems, IsEmpty());
 }

@@ -1,0 +1,282 @@
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/shared_library.h"
+#include "base/system.h"
+#include "client/connect/connection.h"
+#include "client/run/run.h"
+#include "client/run/terminal.h"
+#include "client/web/access.h"
+#include "client/web/api.h"
+
+// `vmevents web`: serves the API by HTTP, a thread for each connection.
+
+namespace vmeventd::client {
+namespace {
+
+constexpr unsigned kMaxConnections = WebApi::kMaxStreams + 64;
+constexpr size_t kConnectionBytes = 32 << 10;  // memory of a connection, with its headers
+constexpr unsigned kIdleSeconds = 10;
+constexpr unsigned kStreamSeconds = 60;  // of a stream that is not read
+constexpr size_t kBlock = 16 << 10;      // limit of what is sent at once
+constexpr size_t kMinToken = 16;
+
+// Libraries that are loaded by this command alone: libmicrohttpd, and GnuTLS, which it uses.
+#define VMEVENTD_HTTP_FUNCTIONS(F)                          \
+  F(MHD_add_response_header)                                \
+  F(MHD_create_response_from_buffer_with_free_callback_cls) \
+  F(MHD_create_response_from_callback)                      \
+  F(MHD_destroy_response)                                   \
+  F(MHD_get_connection_info)                                \
+  F(MHD_get_connection_values)                              \
+  F(MHD_lookup_connection_value)                            \
+  F(MHD_queue_response)                                     \
+  F(MHD_set_connection_option)                              \
+  F(MHD_start_daemon)                                       \
+  F(MHD_stop_daemon)
+struct HttpFunctions {
+  VMEVENTD_HTTP_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
+  VMEVENTD_FUNCTION_MEMBER(gnutls_certificate_verify_peers)
+} http;
+
+absl::Status LoadHttp() {
+  constexpr char kAdvice[] = "install the Debian package libmicrohttpd12 or libmicrohttpd12t64";
+  HttpFunctions& functions = http;
+  absl::Status loaded = LoadSharedLibrary("libmicrohttpd.so.12", kAdvice,
+                                          {VMEVENTD_HTTP_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)});
+  loaded.Update(LoadSharedLibrary("libgnutls.so.30", kAdvice,
+                                  {VMEVENTD_FUNCTION_ENTRY(gnutls_certificate_verify_peers)}));
+  return loaded;
+}
+
+// Headers of every answer. The page loads nothing from elsewhere and runs no script but its file.
+constexpr std::pair<const char*, const char*> kHeaders[] = {
+    {"Allow", "GET, HEAD"},
+    {"Cache-Control", "no-store"},
+    {"Content-Security-Policy",
+     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+    {"Cross-Origin-Resource-Policy", "same-origin"},
+    {"Referrer-Policy", "no-referrer"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"X-Frame-Options", "DENY"},
+};
+
+// A stream and the socket of its client.
+struct OpenStream {
+  std::unique_ptr<EventStream> stream;
+  int socket;
+};
+
+MHD_Result Send(MHD_Connection* connection, WebAnswer answer) {
+  MHD_Response* response = nullptr;
+  // The time that the list took is not the client's: 0 has the count begin again.
+  http.MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+  http.MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                                 answer.stream != nullptr ? kStreamSeconds : kIdleSeconds);
+  if (answer.stream != nullptr) {
+    const auto* info = http.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    response = http.MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, kBlock,
+        [](void* open, uint64_t /*position*/, char* buffer, size_t size) -> ssize_t {
+          auto* const one = static_cast<OpenStream*>(open);
+          return one->stream->Read(buffer, size, one->socket);  // -1 is the end here too
+        },
+        new OpenStream{std::move(answer.stream), info->connect_fd},
+        [](void* open) { delete static_cast<OpenStream*>(open); });
+  } else {
+    auto* const body = new std::string(std::move(answer.body));
+    response = http.MHD_create_response_from_buffer_with_free_callback_cls(
+        body->size(), body->data(), [](void* held) { delete static_cast<std::string*>(held); },
+        body);
+  }
+  if (response == nullptr) return MHD_NO;
+  const absl::Cleanup destroy = [response] { http.MHD_destroy_response(response); };
+  for (const auto& [name, value] : kHeaders) http.MHD_add_response_header(response, name, value);
+  http.MHD_add_response_header(response, "Content-Type", answer.type);
+  if (answer.status == MHD_HTTP_UNAUTHORIZED) {
+    http.MHD_add_response_header(response, "WWW-Authenticate",
+                                 "Basic realm=\"vmevents: any user name, the token\"");
+  }
+  return http.MHD_queue_response(connection, static_cast<unsigned>(answer.status), response);
+}
+
+std::string HeaderOf(MHD_Connection* connection, const char* name) {
+  const char* const value = http.MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+  return value == nullptr ? "" : value;
+}
+
+// Returns whether the client showed a certificate for clients, of the authorities of the options.
+bool HasCertificate(MHD_Connection* connection) {
+  const auto* info = http.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+  std::string purpose = GNUTLS_KP_TLS_WWW_CLIENT;
+  gnutls_typed_vdata_st wanted = {};
+  wanted.type = GNUTLS_DT_KEY_PURPOSE_OID;
+  wanted.data = reinterpret_cast<unsigned char*>(purpose.data());
+  unsigned faults = 1;
+  return info != nullptr &&
+         http.gnutls_certificate_verify_peers(static_cast<gnutls_session_t>(info->tls_session),
+                                              &wanted, 1, &faults) == GNUTLS_E_SUCCESS &&
+         faults == 0;
+}
+
+struct WebServer {
+  WebApi api;
+  // Contents; empty: there is none.
+  std::string certificate = "", key = "", client_ca = "", token = "";
+
+  WebAnswer Answer(MHD_Connection* connection, const char* path, bool reads, bool head) {
+    if (!client_ca.empty() && !HasCertificate(connection)) {
+      return ErrorAnswer(403, "no certificate of an authority that is known here was shown");
+    }
+    if (!IsOwnHost(HeaderOf(connection, "Host"), certificate)) {
+      return ErrorAnswer(421,
+                         "the Host header names another server; use an address in digits, "
+                         "localhost or a name of the certificate");
+    }
+    if (!token.empty() && !HasToken(HeaderOf(connection, "Authorization"), token)) {
+      return ErrorAnswer(401, "the token is missing or wrong");
+    }
+    if (!reads) return ErrorAnswer(405, "everything here is only read; use GET or HEAD");
+    WebRequest request = {path, {}, HeaderOf(connection, "Last-Event-ID"), head};
+    http.MHD_get_connection_values(
+        connection, MHD_GET_ARGUMENT_KIND,
+        [](void* query, MHD_ValueKind /*kind*/, const char* name, const char* value) {
+          static_cast<WebRequest*>(query)->query.emplace_back(name, value == nullptr ? "" : value);
+          return MHD_YES;
+        },
+        &request);
+    return api.Answer(request);
+  }
+
+  static MHD_Result Handle(void* server, MHD_Connection* connection, const char* path,
+                           const char* method, const char* /*version*/, const char* /*upload*/,
+                           size_t* /*upload_size*/, void** seen) {
+    const bool head = strcmp(method, "HEAD") == 0;
+    const bool reads = head || strcmp(method, "GET") == 0;
+    // An answer to the first call closes the connection, and no body is read.
+    const bool plain = reads && HeaderOf(connection, "Content-Length").empty() &&
+                       HeaderOf(connection, "Transfer-Encoding").empty();
+    if (plain && std::exchange(*seen, server) == nullptr) return MHD_YES;
+    return Send(connection, static_cast<WebServer*>(server)->Answer(connection, path, reads, head));
+  }
+};
+
+absl::Status ReadFiles(const WebCommand& command, WebServer* server) {
+  const std::tuple<const char*, const std::string*, std::string*, bool> files[] = {
+      {"--web-cert", &command.cert_file, &server->certificate, false},
+      {"--web-key", &command.key_file, &server->key, true},
+      {"--web-client-ca", &command.client_ca_file, &server->client_ca, false},
+      {"--token-file", &command.token_file, &server->token, true}};
+  for (const auto& [option, path, content, secret] : files) {
+    if (path->empty()) continue;
+    auto read = ReadOption(option, *path, secret);
+    if (!read.ok()) return read.status();
+    *content = std::string(absl::StripAsciiWhitespace(*read));
+  }
+  if (command.token_file.empty() || server->token.size() >= kMinToken) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--token-file: has fewer than ", kMinToken,
+                                                 " characters; write 24 random bytes in base64"));
+}
+
+absl::StatusOr<UniqueFd> ListenAt(const addrinfo& address, const std::string& text) {
+  UniqueFd socket(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  if (socket.valid() && setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+      bind(socket.get(), address.ai_addr, address.ai_addrlen) == 0 &&
+      listen(socket.get(), SOMAXCONN) == 0) {
+    return socket;
+  }
+  return ErrnoStatus("--listen", absl::StrCat("cannot listen at ", text), errno);
+}
+
+bool IsLoopback(const sockaddr* address) {
+  if (address->sa_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
+    return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  }
+  return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
+}
+
+// Takes the socket. Null: TLS cannot be started with the files.
+MHD_Daemon* StartDaemon(WebServer* server, UniqueFd socket) {
+  std::vector<MHD_OptionItem> options = {
+      {MHD_OPTION_LISTEN_SOCKET, socket.get(), nullptr},
+      {MHD_OPTION_CONNECTION_LIMIT, kMaxConnections, nullptr},
+      {MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionBytes, nullptr},
+      {MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, nullptr}};
+  unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL;
+  if (!server->certificate.empty()) {
+    flags |= MHD_USE_TLS;
+    options.push_back({MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate.data()});
+    options.push_back({MHD_OPTION_HTTPS_MEM_KEY, 0, server->key.data()});
+  }
+  if (!server->client_ca.empty()) {
+    options.push_back({MHD_OPTION_HTTPS_MEM_TRUST, 0, server->client_ca.data()});
+  }
+  options.push_back({MHD_OPTION_END, 0, nullptr});
+  MHD_Daemon* const daemon =
+      http.MHD_start_daemon(flags, 0, nullptr, nullptr, &WebServer::Handle, server,
+                            MHD_OPTION_ARRAY, options.data(), MHD_OPTION_END);
+  if (daemon != nullptr) socket.Release();
+  return daemon;
+}
+
+}  // namespace
+
+ExitCode RunWeb(const WebCommand& command, const CommandLine& line) {
+  StopSource stop;
+  // Runs before anything that may start a thread. Nothing is printed on standard output.
+  constexpr int kNoOutput = -1;
+  const auto signals = StopSignals::Create(&stop, kNoOutput);
+  if (!signals.ok()) return Fail(signals.status());
+  if (const absl::Status loaded = LoadHttp(); !loaded.ok()) return Fail(loaded);
+  const auto wrong = [](absl::string_view sentence) {
+    return Fail(Failure{ExitCode::kUsage, std::string(sentence)});
+  };
+  WebServer server{{line, stop.token()}};
+  if (const absl::Status read = ReadFiles(command, &server); !read.ok()) {
+    return wrong(read.message());
+  }
+  const std::string address = ToText(command.listen);
+  const auto found = FindHost(command.listen.host, command.listen.port);
+  if (!found.ok()) return Fail(found.status());
+  const bool tls = !server.certificate.empty();
+  const bool open = server.token.empty() && server.client_ca.empty();
+  if (!IsLoopback((*found)->ai_addr) && (!tls || open)) {
+    return wrong(absl::StrCat("--listen: other machines can connect to ", address,
+                              "; give --web-cert and --web-key, and --token-file or "
+                              "--web-client-ca, or listen at 127.0.0.1"));
+  }
+  auto socket = ListenAt(**found, address);
+  if (!socket.ok()) return Fail(socket.status());
+  MHD_Daemon* const daemon = StartDaemon(&server, *std::move(socket));
+  if (daemon == nullptr) {
+    return wrong(
+        "--web-cert: TLS cannot be started; the files of --web-cert, --web-key and "
+        "--web-client-ca must be PEM, and the key that of the certificate");
+  }
+  PrintNote(
+      absl::StrCat("the page is at ", tls ? "https://" : "http://", address, "/",
+                   open ? ", for every user of this host; --token-file asks for a token" : ""));
+  while (!stop.WaitFor(absl::Hours(1))) {
+  }
+  http.MHD_stop_daemon(daemon);
+  return ExitCode::kOk;
+}
+
+}  // namespace vmeventd::client

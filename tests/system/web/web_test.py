@@ -1,0 +1,507 @@
+#!/usr/bin/python3
+"""vmevents web with the real vmeventd, by its API and in a real browser.
+
+  web_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+"""
+
+import base64
+import http.client
+import json
+import pathlib
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.parse
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import browser  # noqa: E402
+import fake_daemon  # noqa: E402
+import world  # noqa: E402
+from world import pb  # noqa: E402
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+# Names that a directory of monitors can have, and what a page could take them for.
+HOSTILE = ("<img src=x onerror=window.ran=1>", "\"'><script>window.ran=1<", "a%2fb", "%", "..", "a,b", "[a]*?", "a+b c&d=e#f",
+           "ünïcode\u202e", "javascript:window.ran=1")
+
+
+class Events:
+    """A stream of server-sent events: (id, kind, data) of each."""
+
+    def __init__(self, response):
+        self.response = response
+        self.id = None
+
+    def __iter__(self):
+        kind, data = "message", None
+        for line in self.response:
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "id":
+                self.id = value
+            elif name == "event":
+                kind = value
+            elif name == "data":
+                data = json.loads(value)
+            elif not name and data is not None:
+                yield self.id, kind, data
+                kind, data = "message", None
+
+    def next(self, wanted="message"):
+        return next((id_, data) for id_, kind, data in self if kind == wanted)
+
+
+class WebTest(world.WorldTest):
+    """Each test has a daemon, and starts the page."""
+
+    def setUp(self):
+        super().setUp()
+        self.stream = self.world.begin()
+        self.port = self.scheme = None
+        self.context = None
+        self.connection = None  # the latest
+
+    def start(self, *arguments, server=None, ready=True):
+        """The program; once its page can be read, unless it is not to become `ready`."""
+        port = world.free_port()
+        listen = [] if "--listen" in arguments else ["--listen", f"127.0.0.1:{port}"]
+        web = self.run_beside([world.PROGRAMS["vmevents"], "--server", server or f"unix:{self.world.socket}",
+                               "web", *listen, *map(str, arguments)])
+        if ready:
+            found = world.wait_until(f"the page is there: {self.log}",
+                                     lambda: re.search(rf"is at (https?)://127.0.0.1:({port})/", self.log))
+            self.scheme, self.port = found[1], int(found[2])
+        return web
+
+    def ask(self, path, method="GET", body=None, **headers):
+        if self.scheme == "https":
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=world.PATIENCE, context=self.context)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=world.PATIENCE)
+        self.addCleanup(connection.close)
+        self.connection = connection
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        return connection.getresponse()
+
+    def get(self, path, status=200, **headers):
+        response = self.ask(path, **headers)
+        body = response.read()
+        self.assertEqual(response.status, status, body)
+        return json.loads(body)
+
+    def follow(self, query="", **headers):
+        response = self.ask("/api/v1/events/stream" + query, **headers)
+        self.assertEqual((response.status, response.getheader("Content-Type")), (200, "text/event-stream"))
+        return Events(response)
+
+    def crash(self, name="vm1"):
+        self.world.started_vm(self.stream, name).kill(signal.SIGKILL)
+        self.stream.wait_event("STOPPED", name)
+
+
+class ApiTest(WebTest):
+
+    def test_the_lists_have_what_the_command_line_has(self):
+        self.crash()
+        self.world.started_vm(self.stream, "vm2")
+        self.start()
+        self.assertEqual([one["ref"]["name"] for one in self.get("/api/v1/vms")["vms"]], ["vm2"])
+        every = {one["ref"]["name"]: one for one in self.get("/api/v1/vms?all")["vms"]}
+        self.assertEqual((every["vm1"]["state"], every["vm1"]["ends"]), ("VM_STATE_STOPPED", 1))
+        stopped = self.get("/api/v1/events?type=stopped&class=crash&since=1h")["events"]
+        printed = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{self.world.socket}", "-o", "json", "events",
+                                  "--type", "stopped"], check=True, capture_output=True, text=True).stdout
+        self.assertEqual(stopped, [json.loads(line) for line in printed.splitlines()])
+        self.assertEqual(self.get("/api/v1/events?class=user")["events"], [])
+        story, = self.get("/api/v1/vms/vm1")["stories"]
+        self.assertIn("CRASH", story["text"])
+        self.assertEqual(story["last_end"]["type"], "EVENT_TYPE_STOPPED")
+
+    def test_a_wrong_query_is_answered_by_what_is_wrong_and_what_is_right(self):
+        self.start()
+        for path, sentence in (("events?type=stoped", "did you mean stopped?"), ("events?since=x", "since: "),
+                               ("events?bogus=1", "the parameters are all, cause"), ("events?last=1001", "at most 1000"),
+                               ("events?vm=%ff", "UTF-8"), ("events?vm=", "empty"), ("events?vm", "empty"), ("events?all", "known here"),
+                               ("events?server=x", "no parameter"), ("vms?state=x", "state: "),
+                               ("events/stream?from=snapshot", "/api/v1/vms"), ("vms/", "empty"), ("vms/%ff", "UTF-8")):
+            self.assertIn(sentence, self.get("/api/v1/" + path, 400)["error"], path)
+        self.assertIn("no position", self.get("/api/v1/events/stream", 400, Last_Event_ID="x")["error"])
+        self.assertIn("vm9", self.get("/api/v1/vms/vm9", 404)["error"])
+        self.assertIn("/healthz", self.get("/api/v2/vms", 404)["error"])
+
+    def test_a_stream_resumes_behind_the_last_id(self):
+        self.crash()
+        self.start()
+        stream = self.follow("?from=oldest")
+        first, event = stream.next()
+        self.assertEqual(first, f"{self.world.info().journal_id}:{event['sequence']}")
+        second, later = stream.next()
+        resumed, same = self.follow(Last_Event_ID=first).next()
+        self.assertEqual((resumed, same), (second, later))
+
+    def test_a_journal_that_is_gone_is_a_gap(self):
+        self.crash()
+        self.start()
+        last, _ = self.follow("?from=oldest").next()
+        self.world.damage_journal()
+        _, gap = self.follow(Last_Event_ID=last).next("gap")
+        self.assertIn("may be missing", gap["message"])
+
+    def test_a_daemon_that_is_away_is_a_note_and_nothing_is_lost(self):
+        self.start()
+        stream = self.follow("?type=started")
+        stream.next("open")
+        self.world.restart()
+        self.assertIn("lost the stream", stream.next("note")[1]["text"])
+        self.stream = self.world.oldest()
+        self.world.started_vm(self.stream)
+        self.assertEqual(stream.next()[1]["vm"]["name"], "vm1")
+
+    def test_a_daemon_that_is_not_there_is_503_and_the_page_is_there(self):
+        self.world.stop()
+        self.start()
+        self.assertIn(str(self.world.socket), self.get("/api/v1/vms", 503)["error"])
+        self.assertEqual(self.ask("/").status, 200)
+        self.assertEqual(self.ask("/healthz").read(), b"ok\n")
+
+    def test_several_daemons_are_one_list_and_one_stream(self):
+        other = world.World()
+        self.addCleanup(other.close)
+        stream = other.begin()
+        self.world.started_vm(self.stream, "vm1")
+        other.started_vm(stream, "vm2")
+        self.start("--server", f"unix:{other.socket}")
+        self.assertEqual({one["ref"]["name"] for one in self.get("/api/v1/vms")["vms"]}, {"vm1", "vm2"})
+        events = self.follow("?from=oldest&type=started")
+        ids = [events.next()[0] for _ in range(2)]
+        # One position for each daemon: behind the second event there is nothing more.
+        self.crash("vm3")
+        again = self.follow("?type=started", Last_Event_ID=ids[1])
+        self.assertEqual(again.next()[1]["vm"]["name"], "vm3")
+        other.stop()
+        listed = self.get("/api/v1/vms?all")
+        self.assertIn(str(other.socket), " ".join(listed["problems"]))
+        self.assertIn("vm1", {one["ref"]["name"] for one in listed["vms"]})
+
+    def test_a_list_that_takes_longer_than_a_silent_client_may_is_answered(self):
+        daemon = fake_daemon.FakeDaemon(self.world.path / "fake", [fake_daemon.vm("vm1")])
+        self.addCleanup(daemon.close)
+        daemon.list_seconds = 12
+        self.start(server=daemon.address)
+        self.assertEqual(self.get("/api/v1/vms")["vms"][0]["ref"]["name"], "vm1")
+
+    def test_64_streams_are_open_and_the_next_one_is_after_one_has_gone(self):
+        self.start()
+        first = self.follow()
+        connection = self.connection
+        rest = [self.follow() for _ in range(63)]
+        self.assertIn("64", self.get("/api/v1/events/stream", 503)["error"])
+        self.assertEqual(self.get("/api/v1/vms")["vms"], [])
+        first.response.close()
+        connection.close()
+
+        def is_open():
+            status = self.ask("/api/v1/events/stream").status
+            self.connection.close()
+            return status == 200
+        world.wait_until("a stream has gone", is_open)
+        self.assertEqual(rest[-1].next("open")[1], {})
+
+    def test_every_name_is_in_a_path(self):
+        for name in HOSTILE:
+            self.world.started_vm(self.stream, name)
+        self.start()
+        for one in self.get("/api/v1/vms")["vms"]:
+            quoted = urllib.parse.quote(one["ref"]["name"], safe="")
+            path = "/api/v1/vms/?name=.." if quoted == ".." else "/api/v1/vms/" + quoted
+            self.assertEqual([story["name"] for story in self.get(path)["stories"]], [one["ref"]["name"]])
+
+    def test_nothing_is_changed_and_no_other_site_may_ask(self):
+        self.start()
+        for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
+            response = self.ask("/api/v1/vms", method, body=None if method in ("OPTIONS", "TRACE") else "x" * 100)
+            self.assertEqual((response.status, response.getheader("Allow")), (405, "GET, HEAD"), method)
+        for host in ("evil.example", "evil.example:9557", "127.0.0.1.evil.example", "", "localhost.", "[::1]x"):
+            self.assertEqual(self.ask("/", Host=host).status, 421, host)
+        for host in ("localhost", "LOCALHOST:1", "10.1.2.3:9557", "[::1]:9557", "[fe80::1]"):
+            self.assertEqual(self.ask("/", Host=host).status, 200, host)
+        head = self.ask("/api/v1/events/stream", "HEAD")
+        self.assertEqual((head.status, head.read()), (200, b""))
+        for path in ("/", "/page.js", "/api/v1/vms", "/nothing"):
+            response = self.ask(path, Origin="https://evil.example")
+            self.assertRegex(response.getheader("Content-Security-Policy"), "^default-src 'none'; script-src 'self';")
+            self.assertEqual(response.getheader("X-Content-Type-Options"), "nosniff")
+            self.assertEqual(response.getheader("X-Frame-Options"), "DENY")
+            self.assertIsNone(response.getheader("Access-Control-Allow-Origin"))
+        self.assertGreaterEqual(self.ask("/", X="y" * 40000).status, 400)
+
+    def test_a_token_is_asked_for(self):
+        token = self.world.path / "token"
+        token.write_text(TOKEN + "\n")
+        token.chmod(0o600)
+        self.start("--token-file", token)
+        basic = base64.b64encode(f"me:{TOKEN}".encode()).decode()
+        for authorization in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Basic {basic}"):
+            self.assertEqual(self.get("/api/v1/vms", Authorization=authorization)["vms"], [])
+        for path in ("/", "/page.js", "/api/v1/vms", "/api/v1/events/stream", "/healthz"):
+            for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": "Basic x"},
+                            {"Authorization": "Basic " + base64.b64encode(TOKEN[:-1].encode()).decode()}, {"Authorization": TOKEN}):
+                response = self.ask(path, **headers)
+                self.assertEqual(response.status, 401)
+                self.assertRegex(response.getheader("WWW-Authenticate"), "^Basic ")
+
+    def certificates(self):
+        """A CA, and certificates of it for a server and for a client."""
+        script = """
+          openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj /CN=ca
+          for kind in server client; do
+            openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $kind.key -out $kind.csr -subj /CN=$kind
+            printf 'subjectAltName=DNS:vms.example,IP:127.0.0.1\nextendedKeyUsage=%sAuth\n' $kind >extensions
+            openssl x509 -req -in $kind.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out $kind.pem
+          done
+          chmod 600 *.key"""
+        subprocess.run(["bash", "-ec", script], cwd=self.world.path, check=True, capture_output=True)
+        return ["--web-cert", self.world.path / "server.pem", "--web-key", self.world.path / "server.key"]
+
+    def use(self, certificate=None):
+        self.context = ssl.create_default_context(cafile=self.world.path / "ca.pem")
+        if certificate:
+            self.context.load_cert_chain(self.world.path / f"{certificate}.pem", self.world.path / f"{certificate}.key")
+
+    def test_tls_takes_clients_with_a_certificate_for_clients(self):
+        self.start(*self.certificates(), "--web-client-ca", self.world.path / "ca.pem")
+        for certificate, status in ((None, 403), ("server", 403), ("client", 200)):
+            self.use(certificate)
+            self.assertEqual(self.ask("/api/v1/vms").status, status, certificate)
+        self.assertEqual(self.ask("/", Host="vms.example").status, 200)
+        self.assertEqual(self.ask("/", Host="evil.example").status, 421)
+
+    def test_beyond_loopback_it_wants_tls_and_to_know_the_client(self):
+        tls = self.certificates()
+        token = self.world.path / "token"
+        token.write_text(TOKEN)
+        token.chmod(0o600)
+        for arguments in ((), tls, ("--token-file", token)):
+            web = self.start("--listen", f"0.0.0.0:{world.free_port()}", *arguments, ready=False)
+            self.assertEqual(web.wait(world.PATIENCE), 2)
+            self.assertIn("other machines can connect", self.log)
+        self.start("--listen", f"0.0.0.0:{(port := world.free_port())}", *tls, "--token-file", token, ready=False)
+        world.wait_until("it serves", lambda: f"https://0.0.0.0:{port}/" in self.log)
+
+    def test_faults_of_its_files_and_its_address_are_named(self):
+        token = self.world.path / "token"
+        token.write_text("short")
+        token.chmod(0o600)
+        for arguments, code, sentence in (
+                (["--token-file", token], 2, "fewer than 16"), (["--token-file", "/none"], 2, "--token-file: /none"),
+                (["--web-cert", "x"], 2, "--web-key"), (["--web-client-ca", "x"], 2, "--web-cert"),
+                (["--listen", "x:y"], 2, "--listen: "), (["--listen", "127.0.0.1:1", "--web-cert", ROOT / "README.md",
+                                                          "--web-key", token], 2, "PEM")):
+            done = subprocess.run([world.PROGRAMS["vmevents"], "web", *map(str, arguments)], check=False, capture_output=True,
+                                  text=True, timeout=world.PATIENCE)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(sentence, done.stderr)
+
+
+class PageTest(WebTest):
+    """The page in Chromium. No test leaves a complaint in the console, as of a violation of the page's policy."""
+
+    def setUp(self):
+        super().setUp()
+        self.browser = browser.Browser()
+        self.addCleanup(self.browser.close)
+
+    def tearDown(self):
+        self.assertEqual(self.browser.complaints(), [])
+        self.assertIsNone(self.browser.run("return window.ran || null"))
+        super().tearDown()
+
+    def open(self, fragment="", **start):
+        if self.port is None:
+            self.start(**start)
+        self.browser.driver.get(f"http://127.0.0.1:{self.port}/{fragment}")
+        self.wait("it is live", lambda: self.browser.run("return document.getElementById('status').dataset.live") == "yes")
+
+    def wait(self, what, condition):
+        return world.wait_until(f"{what}: {self.browser.text()[:2000]}", condition)
+
+    def wait_text(self, text, selector="#vms"):
+        self.wait(f"there is {text!r}", lambda: text in self.browser.text(selector))
+
+    def names(self):
+        return self.browser.texts("#rows .name a")
+
+    def row(self, name="vm1"):
+        return self.browser.run("""const links = [...document.querySelectorAll('#rows .name a')];
+          const link = links.find((one) => one.textContent === arguments[0]);
+          return link ? link.closest('.row').innerText : ''""", name)
+
+    def click(self, selector):
+        self.browser.run("document.querySelector(arguments[0]).click()", selector)
+
+    def address(self):
+        return self.browser.run("return location.hash")
+
+    def test_an_end_appears_without_a_reload(self):
+        qemu = self.world.started_vm(self.stream)
+        self.open()
+        self.wait("vm1 runs", lambda: "running" in self.row())
+        self.browser.run("window.sameDocument = true")
+        qemu.kill(signal.SIGKILL)
+        self.wait("its end is there", lambda: "CRASH" in self.row() and "stopped" in self.row())
+        self.world.started_vm(self.stream, "vm2")
+        self.wait("the next VM is there", lambda: "running" in self.row("vm2"))
+        self.assertIn("vm1 has ended: CRASH", self.browser.text("#news"))
+        self.assertTrue(self.browser.run("return window.sameDocument"))
+
+    def test_a_restart_of_the_daemon_is_survived(self):
+        qemu = self.world.started_vm(self.stream)
+        self.open()
+        self.wait("vm1 runs", lambda: "running" in self.row())
+        self.browser.run("window.sameDocument = true")
+        self.world.stop()
+        self.wait_text("lost the stream", "#status")
+        self.world.start()
+        self.wait_text("live", "#status")
+        qemu.kill(signal.SIGKILL)
+        self.wait("its end is there", lambda: "CRASH" in self.row())
+        self.assertTrue(self.browser.run("return window.sameDocument"))
+
+    def test_a_restart_of_the_page_s_server_is_survived(self):
+        web = self.start()
+        port = self.port
+        self.open()
+        self.browser.run("window.sameDocument = true")
+        web.terminate()
+        web.wait(world.PATIENCE)
+        self.wait_text("connection is lost", "#status")
+        self.start("--listen", f"127.0.0.1:{port}", ready=False)
+        self.crash()
+        self.wait("the end is there", lambda: "CRASH" in self.row())
+        self.assertTrue(self.browser.run("return window.sameDocument"))
+        self.browser.complaints()  # of the requests while it was away
+
+    def test_a_hostile_name_is_text_and_leads_to_its_own_page(self):
+        for name in HOSTILE:
+            self.world.started_vm(self.stream, name).kill(signal.SIGKILL)
+            self.stream.wait(f"{name} has ended", lambda: self.stream.events[-1].type == pb.EVENT_TYPE_STOPPED)
+        named = sorted({event.vm.name for event in self.stream.events})
+        self.open()
+        self.wait("all are listed", lambda: sorted(self.names()) == named)
+        for name in named:
+            self.browser.run("""[...document.querySelectorAll('#rows .name a')].find((one) =>
+              one.textContent === arguments[0]).click()""", name)
+            self.wait(f"the page of {name!r}", lambda n=name: self.browser.text("#vm-title") == n)
+            self.wait("its story", lambda: "ENDED" in self.browser.text("#why").upper() or "CRASH" in self.browser.text("#why"))
+            self.wait("its events", lambda: len(self.browser.texts("#event-rows .row")) == 2)
+            self.assertIn("1 CRASH", self.browser.run("return document.querySelector('#bar svg').getAttribute('aria-label')"))
+            self.open(self.address())
+            self.wait(f"the page again of {name!r}", lambda n=name: self.browser.text("#vm-title") == n)
+            self.click("#back")
+            self.wait("the list", lambda: sorted(self.names()) == named)
+
+    def test_the_filter_is_in_the_address(self):
+        self.crash("vm1")
+        self.crash("db1")
+        self.world.started_vm(self.stream, "vm2")
+        self.open("#q=vm&class=CRASH")
+        self.wait("one is selected", lambda: self.names() == ["vm1"])
+        self.click("[data-class=CRASH]")
+        self.wait("all of that name", lambda: sorted(self.names()) == ["vm1", "vm2"])
+        self.assertEqual(self.address(), "#q=vm")
+        self.browser.run("const f = document.getElementById('filter'); f.value = 'crash'; f.oninput()")
+        self.wait("those of the word", lambda: sorted(self.names()) == ["db1", "vm1"])
+        self.assertEqual(self.address(), "#q=crash")
+        self.click("[data-sort=name] button")
+        self.wait("by name", lambda: self.names() == ["db1", "vm1"])
+        self.browser.run("const f = document.getElementById('filter'); f.value = 'none'; f.oninput()")
+        self.wait_text("No VM matches", "#empty")
+
+    def fake(self, count):
+        daemon = fake_daemon.FakeDaemon(self.world.path / "fake", [fake_daemon.vm(f"vm{i:05}") for i in range(count)])
+        self.addCleanup(daemon.close)
+        return daemon
+
+    def test_10000_vms_scroll(self):
+        daemon = self.fake(10000)
+        self.open(server=daemon.address)
+        self.wait_text("10000 alive", "#count")
+        for part in (0, .25, .5, .9, 1):
+            self.browser.run("window.scrollTo(0, arguments[0] * document.documentElement.scrollHeight)", part)
+            self.wait("rows fill the window", lambda: self.browser.run("""
+              const rows = [...document.querySelectorAll('#rows .row')].map((row) => row.getBoundingClientRect());
+              return rows.length > 0 && rows.length < 100 && Math.min(...rows.map((r) => r.top)) <= 100 + window.scrollY * 0 + 60
+                && Math.max(...rows.map((r) => r.bottom)) >= window.innerHeight - 80"""))
+        self.assertIn("vm09999", self.names())
+        self.assertEqual(self.browser.run("return document.getElementById('vms').getAttribute('aria-rowcount')"), "10001")
+        # An event changes its row, wherever it is.
+        daemon.add(pb.Event(type="EVENT_TYPE_PAUSED", vm={"name": "vm09999", "run_id": "run of vm09999",
+                                                          "source": "libvirt:qemu:///system"}, state="VM_STATE_PAUSED"))
+        self.wait("it is paused", lambda: self.browser.run("return vms.get([...vms.keys()].find((k) => k.includes('vm09999'))).state")
+                  == "PAUSED")
+
+    def test_the_keyboard_reaches_every_row(self):
+        self.open(server=self.fake(500).address)
+        self.wait("the list", lambda: self.names()[:1] == ["vm00000"])
+        press = lambda key, code: [self.browser.command("Input.dispatchKeyEvent", {  # noqa: E731
+            "type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number, "text": text})
+            for kind, number, text in (("keyDown", {"/": 191, "Tab": 9, "End": 35, "ArrowUp": 38, "Enter": 13}[key],
+                                        {"/": "/", "Enter": "\r"}.get(key, "")), ("keyUp", 0, ""))]
+        focused = lambda: self.browser.run("return document.activeElement.id || document.activeElement.textContent")  # noqa: E731
+        press("/", "Slash")
+        self.wait("the filter", lambda: focused() == "filter")
+        for _ in range(40):
+            if focused() == "vm00000":
+                break
+            press("Tab", "Tab")
+        self.assertEqual(focused(), "vm00000")
+        press("End", "End")
+        self.wait("the last row", lambda: focused() == "vm00499")
+        press("ArrowUp", "ArrowUp")
+        self.wait("the row above", lambda: focused() == "vm00498")
+        press("Enter", "Enter")
+        self.wait("its page", lambda: self.browser.text("#vm-title") == "vm00498")
+        self.wait("its events were read", lambda: self.browser.text("#why"))
+
+    def test_it_fits_and_can_be_read_on_every_window(self):
+        self.crash("a-name-that-is-" + "long-" * 10)
+        self.crash()
+        self.open()
+        for width in (360, 720, 1600):
+            for dark in (False, True):
+                for fragment in ("#", "#vm=vm1"):
+                    self.browser.look(width, 800, dark)
+                    self.open(fragment)
+                    self.wait("it is drawn", lambda: "CRASH" in self.browser.text("main"))
+                    self.assertLessEqual(self.browser.run("return document.documentElement.scrollWidth - window.innerWidth"), 0)
+                    self.assertEqual(self.browser.run(CONTRAST), [], (width, dark, fragment))
+        headings = self.browser.run("return [...document.querySelectorAll('h1,h2')].filter((e) => e.checkVisibility()).map((e) => e.tagName)")
+        self.assertEqual(headings, ["H1", "H2", "H2", "H2"])
+
+
+# Elements whose text has less contrast to what is behind it than WCAG's AA asks for.
+CONTRAST = """
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => numbers(color).slice(0, 3).map((part) => part / 255)
+    .map((part) => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
+    .reduce((sum, part, i) => sum + part * [.2126, .7152, .0722][i], 0);
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const color = getComputedStyle(one).backgroundColor;
+      if ((numbers(color)[3] ?? 1) === 1) return color;
+    }
+  };
+  return [...document.querySelectorAll('body *')].filter((element) => element.checkVisibility() &&
+      [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) && !element.closest('svg, .skip'))
+    .filter((element) => {
+      const [a, b] = [light(getComputedStyle(element).color), light(behind(element))].sort((x, y) => y - x);
+      return (a + .05) / (b + .05) < 4.5;
+    }).map((element) => element.outerHTML.slice(0, 100));"""
+
+
+if __name__ == "__main__":
+    world.run_tests(__doc__)
